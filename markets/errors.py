@@ -1,0 +1,55 @@
+"""Every error of kalshi-bus, in one tree.
+
+* KalshiBusError
+    * BadRecord        a record from outside cannot be trusted: quarantine it, keep the rest
+    * DecodeError      bytes on the bus are not a message of our protocol: count and drop them
+        * VersionError the peer speaks a newer major version: upgrade this process
+    * SettingsError    settings are wrong: fix every line it lists, then start again
+    * StartupError     the process cannot take its place (port, lock, key file): it says what to do
+"""
+
+
+class KalshiBusError(Exception):
+    """Root of all errors raised on purpose by this project."""
+
+
+class BadRecord(KalshiBusError):
+    """A record from outside that cannot be trusted.
+
+    Quarantine the record, count it, and let the rest flow.
+
+    Attributes:
+        field: dotted name of the offending field, as the sender spells it.
+        value: the offending value (cut to 200 characters).
+        expected: what would have been accepted, in words.
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        self.field = field
+        self.value = repr(value)[:200]
+        self.expected = expected
+        super().__init__(f"{field}: got {self.value}, expected {expected}")
+
+
+class DecodeError(KalshiBusError):
+    """Bytes that are not a message of the bus protocol. Count and drop them."""
+
+
+class VersionError(DecodeError):
+    """A message of a newer major version of the bus protocol. Upgrade this process."""
+
+
+class SettingsError(KalshiBusError):
+    """One or more settings are wrong.
+
+    Attributes:
+        problems: one line for each wrong setting, naming it, its value and what was expected.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class StartupError(KalshiBusError):
+    """The process cannot start. The message names the cause and the remedy."""

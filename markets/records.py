@@ -1,0 +1,199 @@
+"""The records that travel on the bus and live in a replica: typed, immutable, exact.
+
+Every record is a msgspec array (see docs/protocol.md for the wire order, which is the field order
+here). Fields are only ever appended. ``None`` means "not sent"; it is never 0 or 0.5.
+`raw` members hold Kalshi's JSON object as sent (for a market: all of it but the quote's members).
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+Level = tuple[int, int]
+"""One price level: (price_e4, count_e2)."""
+
+
+class Status(StrEnum):
+    """Status of a market as the exchange returns it; a word unknown to us becomes UNKNOWN."""
+
+    INITIALIZED = "initialized"
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    CLOSED = "closed"
+    DETERMINED = "determined"
+    DISPUTED = "disputed"
+    AMENDED = "amended"
+    FINALIZED = "finalized"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Status":
+        return cls.UNKNOWN
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Base of all records: a frozen msgpack array, trailing unknown fields ignored."""
+
+
+class Market(Record):
+    """Static part of a market: identity, rules, strikes, times, price grid.
+
+    `price_ranges` holds (start_e4, end_e4, step_e4) bands, the only authority for valid prices.
+    `floor_strike` and `cap_strike` are JSON numbers at Kalshi: a strike is a level of the
+    underlying, not money.
+    """
+
+    ticker: str
+    event_ticker: str
+    series_ticker: str | None
+    title: str
+    yes_sub_title: str
+    market_type: str
+    strike_type: str | None
+    floor_strike: float | None
+    cap_strike: float | None
+    price_ranges: tuple[tuple[int, int, int], ...]
+    created_ms: int
+    open_ms: int
+    close_ms: int
+    expected_expiration_ms: int | None
+    latest_expiration_ms: int
+    occurrence_ms: int | None
+    settlement_timer_s: int
+    result: str
+    settlement_value_e4: int | None
+    exchange_index: int
+    raw: bytes
+
+
+class Quote(Record):
+    """Quote part of a market: everything that moves while it trades.
+
+    The four prices are as Kalshi sent them; a side of the book exists only if its size is positive
+    (the price of an empty side varies). `as_sent` holds members whose text was not in Kalshi's
+    canonical form, as sent, so that they leave unchanged; it is nearly always None.
+    """
+
+    ticker: str
+    status: Status
+    yes_bid_e4: int
+    yes_ask_e4: int
+    no_bid_e4: int
+    no_ask_e4: int
+    yes_bid_size_e2: int
+    yes_ask_size_e2: int
+    last_price_e4: int | None
+    volume_e2: int | None
+    volume_24h_e2: int | None
+    open_interest_e2: int | None
+    previous_price_e4: int | None
+    previous_yes_bid_e4: int | None
+    previous_yes_ask_e4: int | None
+    as_of_ms: int
+    as_sent: dict[str, str | None] | None = None
+
+
+class Book(Record):
+    """Order book of one market: bids of both outcomes, ascending, best last, as Kalshi sends them.
+
+    NO levels are in NO prices; a NO bid at q is a YES ask at 1 - q of the same size.
+    """
+
+    ticker: str
+    as_of_ms: int
+    yes: tuple[Level, ...]
+    no: tuple[Level, ...]
+
+
+class BookDelta(Record):
+    """Change of one level: the new total `count_e2` at `price_e4` of `side` ("yes" or "no"); 0 removes it."""
+
+    ticker: str
+    as_of_ms: int
+    side: str
+    price_e4: int
+    count_e2: int
+
+
+class Trade(Record):
+    """One public trade, an event and not state. `taker_side` is the outcome the taker bought."""
+
+    trade_id: str
+    ticker: str
+    yes_price_e4: int
+    count_e2: int
+    taker_side: str
+    time_ms: int
+
+
+class Series(Record):
+    """A series: category and fee schedule of its events. `fee_multiplier_e4` 10000 is x1."""
+
+    ticker: str
+    title: str
+    category: str
+    frequency: str
+    fee_type: str
+    fee_multiplier_e4: int
+    raw: bytes
+
+
+class Event(Record):
+    """An event: the markets of one question. `mutually_exclusive`: at most one resolves YES."""
+
+    event_ticker: str
+    series_ticker: str
+    title: str
+    sub_title: str
+    category: str
+    mutually_exclusive: bool
+    strike_date_ms: int | None
+    fee_type_override: str | None
+    fee_multiplier_override_e4: int | None
+    exchange_index: int
+    raw: bytes
+
+
+class Milestone(Record):
+    """A scheduled happening, such as a match, that events hang on. `start_ms` is its scheduled start."""
+
+    id: str
+    type: str
+    category: str
+    title: str
+    start_ms: int
+    end_ms: int | None
+    primary_event_tickers: tuple[str, ...]
+    related_event_tickers: tuple[str, ...]
+    status: str | None
+    raw: bytes
+
+
+class Suspect(Record):
+    """Upstream doubt about one market since `since_ms`, until a new book or quote; None clears it."""
+
+    ticker: str
+    since_ms: int | None
+    reason: str
+
+
+class ExchangeStatus(Record):
+    """Whether the exchange and its shards trade. `shards` holds (index, exchange_active, trading_active)."""
+
+    exchange_active: bool
+    trading_active: bool
+    resume_ms: int | None
+    shards: tuple[tuple[int, bool, bool], ...]
+    as_of_ms: int
+
+
+class Remove(Record):
+    """Removal of a record: `what` is "market", "event", "series" or "milestone", `key` its identity."""
+
+    what: str
+    key: str
+
+
+UNJOINED_SERIES: Final = "_"
+"""Stream of markets whose event the exchange does not know: ``md._.``; fees unknown, never an opportunity."""

@@ -1,0 +1,146 @@
+"""Exact units: integers inside, Kalshi's decimal strings at the edge, never a float.
+
+* price: ``price_e4``, int of $0.0001 per contract, 0..10000
+* count: ``count_e2``, int of 0.01 contract
+* money: ``*_e6``, int of $0.000001; a price times a count is exactly money
+* time: ``*_ms``, int of milliseconds since the Unix epoch, UTC
+
+Source: Kalshi API reference, FixedPointDollars and FixedPointCount (spec 3.34.0, October 2026):
+responses carry prices with 4 decimals and counts with 2; money reaches 6 decimals.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from .errors import BadRecord
+
+PRICE_ONE_E4: Final = 10_000
+"""The payout of one winning contract, $1."""
+
+COUNT_ONE_E2: Final = 100
+"""One contract."""
+
+MONEY_ONE_E6: Final = 1_000_000
+"""One dollar."""
+
+MAX_COUNT_E2: Final = 10**15
+"""Ten trillion contracts: above this a count is noise, not size."""
+
+_PRICE_TEXT: Final = tuple(f"{p // 10_000}.{p % 10_000:04d}" for p in range(PRICE_ONE_E4 + 1))
+_PRICE_OF: Final = {text: price_e4 for price_e4, text in enumerate(_PRICE_TEXT)}
+_DECIMAL: Final = re.compile(r"(-?)([0-9]{1,18})(?:\.([0-9]{1,18}))?", re.ASCII)
+_TIME: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+)
+
+
+def parse_decimal(text: object, places: int, field: str) -> int:
+    """Return the decimal string `text` as an integer of 10**-places.
+
+    Raises:
+        BadRecord: not a plain decimal string, or it has significant digits beyond `places`.
+    """
+    match = _DECIMAL.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise BadRecord(field, text, "a decimal string")
+    sign, whole, fraction = match[1], match[2], match[3] or ""
+    if fraction[places:].strip("0"):
+        raise BadRecord(field, text, f"a decimal string with at most {places} decimals")
+    value = int(whole + fraction[:places].ljust(places, "0"))
+    return -value if sign else value
+
+
+def parse_price_e4(text: object, field: str = "price") -> int:
+    """Return a price string of dollars, 0 to 1, as int of $0.0001.
+
+    Raises:
+        BadRecord: not a decimal string in 0..1 with at most 4 decimals.
+    """
+    price_e4 = _PRICE_OF.get(text) if isinstance(text, str) else None
+    if price_e4 is not None:
+        return price_e4
+    price_e4 = parse_decimal(text, 4, field)
+    if not 0 <= price_e4 <= PRICE_ONE_E4:
+        raise BadRecord(field, text, "a price from 0.0000 to 1.0000")
+    return price_e4
+
+
+def parse_count_e2(text: object, field: str = "count") -> int:
+    """Return a count string of contracts as int of 0.01 contract.
+
+    Raises:
+        BadRecord: not a decimal string >= 0 with at most 2 decimals, or absurdly large.
+    """
+    count_e2 = parse_decimal(text, 2, field)
+    if not 0 <= count_e2 <= MAX_COUNT_E2:
+        raise BadRecord(field, text, f"a count from 0 to {format_count(MAX_COUNT_E2)}")
+    return count_e2
+
+
+def parse_signed_count_e2(text: object, field: str = "count") -> int:
+    """Return a signed count string (a delta, a position) as int of 0.01 contract.
+
+    Raises:
+        BadRecord: not a decimal string with at most 2 decimals, or absurdly large.
+    """
+    count_e2 = parse_decimal(text, 2, field)
+    if not -MAX_COUNT_E2 <= count_e2 <= MAX_COUNT_E2:
+        raise BadRecord(field, text, f"a count within +-{format_count(MAX_COUNT_E2)}")
+    return count_e2
+
+
+def parse_money_e6(text: object, field: str = "money") -> int:
+    """Return a dollar string as int of $0.000001.
+
+    Raises:
+        BadRecord: not a decimal string with at most 6 decimals.
+    """
+    return parse_decimal(text, 6, field)
+
+
+def parse_time_ms(text: object, field: str = "time") -> int:
+    """Return an RFC 3339 time as milliseconds since the epoch (finer digits cut).
+
+    Raises:
+        BadRecord: not an RFC 3339 time with a zone.
+    """
+    match = _TIME.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise BadRecord(field, text, "an RFC 3339 time such as 2026-10-19T18:00:00Z")
+    zone = "+00:00" if match[3] == "Z" else match[3]
+    try:
+        seconds = int(datetime.fromisoformat(match[1] + zone).timestamp())
+    except ValueError:
+        raise BadRecord(field, text, "an RFC 3339 time such as 2026-10-19T18:00:00Z") from None
+    return seconds * 1000 + int((match[2] or "0")[:3].ljust(3, "0"))
+
+
+def format_price(price_e4: int) -> str:
+    """Return a price in Kalshi's canonical form: dollars with 4 decimals, ``"0.5600"``."""
+    return _PRICE_TEXT[price_e4]
+
+
+def format_count(count_e2: int) -> str:
+    """Return a count in Kalshi's canonical form: contracts with 2 decimals, ``"10.00"``."""
+    sign, count_e2 = ("-", -count_e2) if count_e2 < 0 else ("", count_e2)
+    return f"{sign}{count_e2 // 100}.{count_e2 % 100:02d}"
+
+
+def format_money(money_e6: int) -> str:
+    """Return money in Kalshi's canonical form: dollars with 6 decimals, ``"0.173900"``."""
+    sign, money_e6 = ("-", -money_e6) if money_e6 < 0 else ("", money_e6)
+    return f"{sign}{money_e6 // 1_000_000}.{money_e6 % 1_000_000:06d}"
+
+
+def format_time(time_ms: int) -> str:
+    """Return milliseconds since the epoch as RFC 3339 UTC, trailing zeros of the fraction cut."""
+    whole = datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f"{time_ms % 1000:03d}".rstrip("0")
+    return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
+
+
+def opposite(price_e4: int) -> int:
+    """Return the same price seen from the other outcome: YES at p is NO at 1 - p."""
+    return PRICE_ONE_E4 - price_e4
