@@ -36,7 +36,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Base of all records: a frozen msgpack array, trailing unknown fields ignored."""
 
 
-class Market(Record):
+class Market(Record, frozen=True):
     """Static part of a market: identity, rules, strikes, times, price grid.
 
     `price_ranges` holds (start_e4, end_e4, step_e4) bands, the only authority for valid prices.
@@ -67,7 +67,7 @@ class Market(Record):
     raw: bytes
 
 
-class Quote(Record):
+class Quote(Record, frozen=True):
     """Quote part of a market: everything that moves while it trades.
 
     The four prices are as Kalshi sent them; a side of the book exists only if its size is positive
@@ -94,7 +94,7 @@ class Quote(Record):
     as_sent: dict[str, str | None] | None = None
 
 
-class Book(Record):
+class Book(Record, frozen=True):
     """Order book of one market: bids of both outcomes, ascending, best last, as Kalshi sends them.
 
     NO levels are in NO prices; a NO bid at q is a YES ask at 1 - q of the same size.
@@ -106,7 +106,7 @@ class Book(Record):
     no: tuple[Level, ...]
 
 
-class BookDelta(Record):
+class BookDelta(Record, frozen=True):
     """Change of one level: the new total `count_e2` at `price_e4` of `side` ("yes" or "no"); 0 removes it."""
 
     ticker: str
@@ -116,7 +116,7 @@ class BookDelta(Record):
     count_e2: int
 
 
-class Trade(Record):
+class Trade(Record, frozen=True):
     """One public trade, an event and not state. `taker_side` is the outcome the taker bought."""
 
     trade_id: str
@@ -127,7 +127,7 @@ class Trade(Record):
     time_ms: int
 
 
-class Series(Record):
+class Series(Record, frozen=True):
     """A series: category and fee schedule of its events. `fee_multiplier_e4` 10000 is x1."""
 
     ticker: str
@@ -139,7 +139,7 @@ class Series(Record):
     raw: bytes
 
 
-class Event(Record):
+class Event(Record, frozen=True):
     """An event: the markets of one question. `mutually_exclusive`: at most one resolves YES."""
 
     event_ticker: str
@@ -155,7 +155,7 @@ class Event(Record):
     raw: bytes
 
 
-class Milestone(Record):
+class Milestone(Record, frozen=True):
     """A scheduled happening, such as a match, that events hang on. `start_ms` is its scheduled start."""
 
     id: str
@@ -170,7 +170,7 @@ class Milestone(Record):
     raw: bytes
 
 
-class Suspect(Record):
+class Suspect(Record, frozen=True):
     """Upstream doubt about one market since `since_ms`, until a new book or quote; None clears it."""
 
     ticker: str
@@ -178,7 +178,7 @@ class Suspect(Record):
     reason: str
 
 
-class ExchangeStatus(Record):
+class ExchangeStatus(Record, frozen=True):
     """Whether the exchange and its shards trade. `shards` holds (index, exchange_active, trading_active)."""
 
     exchange_active: bool
@@ -188,7 +188,7 @@ class ExchangeStatus(Record):
     as_of_ms: int
 
 
-class Remove(Record):
+class Remove(Record, frozen=True):
     """Removal of a record: `what` is "market", "event", "series" or "milestone", `key` its identity."""
 
     what: str

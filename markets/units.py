@@ -28,7 +28,9 @@ MAX_COUNT_E2: Final = 10**15
 """Ten trillion contracts: above this a count is noise, not size."""
 
 _PRICE_TEXT: Final = tuple(f"{p // 10_000}.{p % 10_000:04d}" for p in range(PRICE_ONE_E4 + 1))
-_PRICE_OF: Final = {text: price_e4 for price_e4, text in enumerate(_PRICE_TEXT)}
+PRICE_OF_TEXT: Final = {text: price_e4 for price_e4, text in enumerate(_PRICE_TEXT)}
+"""Every price in its canonical form, for decoders in a hurry."""
+
 _DECIMAL: Final = re.compile(r"(-?)([0-9]{1,18})(?:\.([0-9]{1,18}))?", re.ASCII)
 _TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})",
@@ -58,7 +60,7 @@ def parse_price_e4(text: object, field: str = "price") -> int:
     Raises:
         BadRecord: not a decimal string in 0..1 with at most 4 decimals.
     """
-    price_e4 = _PRICE_OF.get(text) if isinstance(text, str) else None
+    price_e4 = PRICE_OF_TEXT.get(text) if isinstance(text, str) else None
     if price_e4 is not None:
         return price_e4
     price_e4 = parse_decimal(text, 4, field)
@@ -73,6 +75,10 @@ def parse_count_e2(text: object, field: str = "count") -> int:
     Raises:
         BadRecord: not a decimal string >= 0 with at most 2 decimals, or absurdly large.
     """
+    if isinstance(text, str) and text[-3:-2] == "." and len(text) <= 16:
+        digits = text[:-3] + text[-2:]  # the canonical form, without the regular expression
+        if len(digits) > 2 and digits.isdecimal() and digits.isascii():
+            return int(digits)
     count_e2 = parse_decimal(text, 2, field)
     if not 0 <= count_e2 <= MAX_COUNT_E2:
         raise BadRecord(field, text, f"a count from 0 to {format_count(MAX_COUNT_E2)}")
