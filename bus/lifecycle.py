@@ -1,0 +1,156 @@
+"""How every process starts and stops.
+
+A ``__main__.py`` is ``sys.exit(main("publisher", run))``; everything else is in `run(settings, stop) -> int`,
+which returns within 5 s of `stop`. Start and recovery are the same path: an unexpected exception is logged
+once and ends the process; supervisord starts it again.
+
+Exit codes: 0 told to stop, 1 crashed, 2 refused to start.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from markets.errors import SettingsError, StartupError
+
+from . import logs
+from .locks import hold_role, private_dir
+from .settings import Settings
+
+EXIT_CRASHED: Final = 1
+EXIT_REFUSED: Final = 2
+
+log = structlog.get_logger()
+
+
+class Stop:
+    """An event, set once and never cleared, that a poller can wait for together with its sockets.
+
+    Register `fileno()` for reading in a ``zmq.Poller``: it is readable as soon as a stop signal arrives, and
+    stays so. Never read from it. A signal wakes the pollers a moment before `is_set` turns true: poll again.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self.failed = False
+
+    def fileno(self) -> int:
+        """The descriptor that is readable from the stop signal on."""
+        return self._reader.fileno()
+
+    def is_set(self) -> bool:
+        """Whether the process is to stop."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Tell every thread to stop. May be called from any thread, more than once."""
+        if not self._event.is_set():
+            self._event.set()
+            self._writer.send(b"\0")
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait at most `timeout_s` seconds for the stop; return whether it came."""
+        return self._event.wait(timeout_s)
+
+    def close(self) -> None:
+        """Free the descriptors, after every thread that polls them has ended."""
+        self._reader.close()
+        self._writer.close()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Set this on SIGTERM and SIGINT while the block runs; a second signal ends the process at once.
+
+        Main thread only.
+        """
+
+        def handle(number: int, _frame: FrameType | None) -> None:
+            if self.is_set():
+                os._exit(128 + number)
+            self.set()
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, handle) for number in numbers]
+        # A handler alone does not wake a thread blocked in zmq's poll (measured: still blocked after 4 s):
+        # Python runs it at the main thread's next bytecode. The wake-up descriptor is written at once.
+        before_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before_fd)
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+
+class Deadline:
+    """One moment by which several steps must all be done (after websockets' ``sync.utils.Deadline``)."""
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._end = monotonic() + seconds
+
+    def remaining_s(self) -> float:
+        """Seconds left, 0 when it has passed: the timeout for the next step."""
+        return max(0.0, self._end - self._monotonic())
+
+    @property
+    def passed(self) -> bool:
+        return self.remaining_s() == 0.0
+
+
+def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool = True) -> int:
+    """Run a process from its settings to its exit code.
+
+    Args:
+        process: its name in logs, and its role: `exclusive` processes hold ``<run_dir>/<process>.lock``.
+        run: does the work until `stop` is set; returns the exit code. Raises StartupError if it cannot take
+            its place (then the process prints the message and exits with 2).
+    """
+    try:
+        settings = Settings.load(os.environ, Path.cwd())
+    except SettingsError as error:
+        lines = "\n".join(f"  {problem}" for problem in error.problems)
+        print(f"{process}: {len(error.problems)} wrong setting(s):\n{lines}", file=sys.stderr)
+        return EXIT_REFUSED
+    logs.configure(process, settings.log_level)
+    stop = Stop()
+
+    def thread_crashed(args: threading.ExceptHookArgs) -> None:
+        # A process that has lost a thread is neither up nor down: crash it whole.
+        name = args.thread.name if args.thread else None
+        exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.error("thread.crashed", thread=name, exc_info=exc_info)
+        stop.failed = True
+        stop.set()
+
+    threading.excepthook = thread_crashed
+    with ExitStack() as stack:
+        stack.callback(stop.close)
+        stack.enter_context(stop.on_signals())
+        try:
+            private_dir(settings.run_dir)
+            if exclusive:
+                stack.enter_context(hold_role(settings.run_dir, process))
+            log.info("process.started", pid=os.getpid(), mode=settings.mode, env=settings.env)
+            code = run(settings, stop)
+        except StartupError as error:
+            print(f"{process}: {error}", file=sys.stderr)
+            return EXIT_REFUSED
+        except Exception:
+            log.exception("process.crashed")
+            return EXIT_CRASHED
+        code = EXIT_CRASHED if stop.failed else code
+        log.info("process.stopped", code=code)
+        return code

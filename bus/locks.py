@@ -1,0 +1,75 @@
+"""A process's place on this machine: private directories, one process per role, free ports.
+
+ZeroMQ lets two processes bind the same ipc path without an error: the earlier subscribers stay with the
+first, the later get the second. So an flock holds each role; the kernel frees it however its holder dies.
+"""
+
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from markets.errors import StartupError
+
+
+def private_dir(path: Path) -> Path:
+    """Make `path` a directory only its owner can enter (mode 0700), and return it.
+
+    Raises:
+        StartupError: it cannot be made, is not a directory, belongs to another user or lets others in.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        raise StartupError(f"{path}: cannot make this directory: {error.strerror}") from error
+    if found.st_uid != os.geteuid():
+        raise StartupError(f"{path}: belongs to user {found.st_uid}, not {os.geteuid()}: use one of your own")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise StartupError(f"{path}: mode {mode:04o} lets other users in: run chmod 700 {path}")
+    return path
+
+
+@contextmanager
+def hold_role(run_dir: Path, role: str) -> Iterator[None]:
+    """Hold `role` in this run directory until the block ends.
+
+    Raises:
+        StartupError: another process holds it; the message says which.
+    """
+    path = run_dir / f"{role}.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
+            raise StartupError(f"{role} already running, pid {holder} (run directory {run_dir})") from None
+        os.truncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        yield  # the file stays: to unlink a locked file is to let two processes lock two files of one name
+    finally:
+        os.close(fd)
+
+
+def check_port(port: int, setting: str, host: str = "127.0.0.1") -> None:
+    """Check that a server could listen on `port` now.
+
+    Args:
+        setting: the variable that would move it, for the message.
+
+    Raises:
+        StartupError: something else listens there.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of our last run is no reason
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartupError(
+                f"port {port} on {host}: {error.strerror}: stop what listens there or set {setting}"
+            ) from error
