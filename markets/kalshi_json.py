@@ -428,7 +428,7 @@ def quote_members(quote: Quote) -> bytes:
 
 
 def book_json(book: Book) -> bytes:
-    """Return a book as Kalshi sends it: ``{"yes_dollars": [["0.0100","1200.00"], ...], "no_dollars": ...}``."""
+    """Return a book as Kalshi sends it: ``{"yes_dollars":[["0.0100","1200.00"],...],"no_dollars":...}``."""
     return b'{"yes_dollars":[%b],"no_dollars":[%b]}' % (_levels_json(book.yes), _levels_json(book.no))
 
 
@@ -654,7 +654,7 @@ def _checked_ticker(text: str, field: str) -> str:
 
 
 def _checked_utf8(raw: bytes, what: str) -> bytes:
-    """msgspec checks the grammar of members it does not decode, but not their UTF-8."""
+    """Msgspec checks the grammar of members it does not decode, but not their UTF-8."""
     try:
         raw.decode()
     except UnicodeDecodeError as error:

@@ -1,0 +1,139 @@
+"""Prices one can trade at, from either outcome's side, out of a book or a quote.
+
+Kalshi's book holds bids only. The complement rule turns them into asks: a NO bid at q is a YES ask at
+1 - q of the same size, and conversely. Here asks are never stored, they are always made from bids, so
+the rule holds by construction.
+
+A side of a quote exists iff its size is positive: the price of an empty side is 0.0000 or 1.0000 as the
+exchange pleases (Kalshi API, recorded June to October 2026).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from .records import Book, Level, Quote
+from .units import PRICE_ONE_E4, opposite
+
+YES: Final = "yes"
+NO: Final = "no"
+
+
+class Top(msgspec.Struct, frozen=True, gc=False):
+    """Best bid and ask as (price_e4, count_e2) on the YES scale; None where that side is empty."""
+
+    yes_bid: Level | None
+    yes_ask: Level | None
+
+    @property
+    def no_bid(self) -> Level | None:
+        """Best NO bid: the YES ask seen from the other outcome."""
+        return _complement(self.yes_ask)
+
+    @property
+    def no_ask(self) -> Level | None:
+        """Best NO ask: the YES bid seen from the other outcome."""
+        return _complement(self.yes_bid)
+
+    @property
+    def crossed(self) -> bool:
+        """Both sides exist and the bid is at or above the ask: the data cannot be right."""
+        return self.yes_bid is not None and self.yes_ask is not None and self.yes_bid[0] >= self.yes_ask[0]
+
+    @property
+    def two_sided(self) -> bool:
+        """Both sides exist."""
+        return self.yes_bid is not None and self.yes_ask is not None
+
+    def bid(self, side: str) -> Level | None:
+        """Best bid of "yes" or "no"."""
+        return self.yes_bid if side == YES else self.no_bid
+
+    def ask(self, side: str) -> Level | None:
+        """Best ask of "yes" or "no"."""
+        return self.yes_ask if side == YES else self.no_ask
+
+
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """What taking from a ladder would give.
+
+    `cost_e6` is exact. `worst_price_e4` is the price of the last level touched and `levels` how many were.
+    `count_e2` is less than asked for where the ladder is too short; then `levels` covers all of it.
+    """
+
+    count_e2: int
+    cost_e6: int
+    worst_price_e4: int
+    levels: int
+
+
+def top_of_quote(quote: Quote) -> Top:
+    """Return the best bid and ask that a quote states."""
+    return Top(
+        yes_bid=(quote.yes_bid_e4, quote.yes_bid_size_e2) if quote.yes_bid_size_e2 > 0 else None,
+        yes_ask=(quote.yes_ask_e4, quote.yes_ask_size_e2) if quote.yes_ask_size_e2 > 0 else None,
+    )
+
+
+def top_of_book(book: Book) -> Top:
+    """Return the best bid and ask of a book."""
+    return Top(
+        yes_bid=book.yes[-1] if book.yes else None,
+        yes_ask=_complement(book.no[-1] if book.no else None),
+    )
+
+
+def bids(book: Book, side: str) -> tuple[Level, ...]:
+    """Return the bids of an outcome in its own prices, best first."""
+    return tuple(reversed(book.yes if side == YES else book.no))
+
+
+def asks(book: Book, side: str) -> tuple[Level, ...]:
+    """Return the asks of an outcome in its own prices, best first: the other's bids seen from here."""
+    return tuple((opposite(price), count) for price, count in reversed(book.no if side == YES else book.yes))
+
+
+def yes_scale(book: Book) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+    """Return the book as traders draw it, in YES prices: (bids, asks), each best first."""
+    return bids(book, YES), asks(book, YES)
+
+
+def take(levels: Iterable[Level], count_e2: int) -> Taken:
+    """Walk a ladder, best level first, for at most `count_e2`; say what it costs and how far it goes."""
+    left, cost_e6, worst_e4, touched = count_e2, 0, 0, 0
+    for price_e4, size_e2 in levels:
+        if left <= 0:
+            break
+        part = min(left, size_e2)
+        cost_e6 += price_e4 * part
+        left -= part
+        worst_e4 = price_e4
+        touched += 1
+    return Taken(count_e2=count_e2 - left, cost_e6=cost_e6, worst_price_e4=worst_e4, levels=touched)
+
+
+def depth(levels: Iterable[Level]) -> int:
+    """Return the total count_e2 of a ladder."""
+    return sum(count for _, count in levels)
+
+
+def is_complementary(quote: Quote) -> bool:
+    """Whether the four prices of a quote agree: an existing side shows the same price from both outcomes."""
+    return (quote.yes_bid_size_e2 == 0 or quote.no_ask_e4 == opposite(quote.yes_bid_e4)) and (
+        quote.yes_ask_size_e2 == 0 or quote.no_bid_e4 == opposite(quote.yes_ask_e4)
+    )
+
+
+def on_grid(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether a price may be traded on a market's grid: strictly inside (0, 1) and on a step of a band.
+
+    Source: Kalshi API, `price_ranges` is the only authority for valid prices (October 2026).
+    """
+    return 0 < price_e4 < PRICE_ONE_E4 and any(
+        start <= price_e4 <= end and (price_e4 - start) % step == 0 for start, end, step in price_ranges
+    )
+
+
+def _complement(level: Level | None) -> Level | None:
+    return None if level is None else (opposite(level[0]), level[1])

@@ -1,0 +1,132 @@
+"""Kalshi's trading fees, exactly.
+
+The model fee of C contracts at YES price P is ``rate x m x C x P x (1 - P)`` with m the effective fee
+multiplier; the rate of a taker is 0.07, that of a maker depends on the fee type. It is the same for YES and
+NO. Then two roundings, per fill:
+
+1. the trade fee is the model fee, rounded up to $0.000001 (before 26 August 2026: to $0.0001);
+2. the balance moves in steps of g, $0.0001 for direct members: ``floor(revenue - trade fee, g)``, revenue
+   being negative for a buyer. What that takes beyond the trade fee is the rounding fee.
+
+An order's rounding fees collect in an accumulator that rebates whole multiples of g. It is not modelled
+here: `fill_fee` is one fill without a rebate, so a sum over an order's fills errs on the dear side. An
+accumulator will be a fold over `FillFee.rounding_fee_e6`.
+
+Source: Kalshi API documentation, fee rounding (October 2026); 13 fills recorded in June and August 2026 are
+reproduced exactly by the tests. A fee waiver, where one is running, is left out: it only makes fees smaller.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from .records import Event, Level, Series
+from .units import opposite
+
+TAKER_RATE_E4: Final = 700
+"""The taker's rate, 0.07, of every known fee type."""
+
+MAKER_RATE_E4: Final = {
+    "quadratic": 0,
+    "quadratic_with_maker_fees": 175,
+    "quadratic_with_combo_maker_fees": 350,
+}
+"""The maker's rate by fee type. Other types ("flat" among them) have tables that are not public: no price."""
+
+MICRODOLLAR_RULE_SINCE_MS: Final = 1_787_702_400_000
+"""26 August 2026, 00:00 UTC: since then the trade fee rounds up to $0.000001. (The hour is not known.)"""
+
+DIRECT_MEMBER_GRID_E6: Final = 100
+"""Balance step of a direct member, $0.0001."""
+
+INTERMEDIARY_GRID_E6: Final = 10_000
+"""Balance step of a member that clears through an intermediary, $0.01."""
+
+_CENT_E6: Final = 10_000
+_MODEL_SCALE: Final = 10**12
+"""Model fees are exact integers of $1e-18: rate_e4 x multiplier_e4 x count_e2 x price_e4 x price_e4."""
+
+
+class FeeSchedule(msgspec.Struct, frozen=True, gc=False):
+    """Effective fee type and multiplier of an event; `multiplier_e4` 10000 is x1."""
+
+    fee_type: str
+    multiplier_e4: int
+
+
+class FillFee(msgspec.Struct, frozen=True, gc=False):
+    """The fee of one fill, before any rebate of its order's accumulator."""
+
+    trade_fee_e6: int
+    rounding_fee_e6: int
+
+    @property
+    def total_e6(self) -> int:
+        """What the fill costs in fees."""
+        return self.trade_fee_e6 + self.rounding_fee_e6
+
+
+def fee_schedule(event: Event | None, series: Series | None) -> FeeSchedule | None:
+    """Return the effective schedule: the event's overrides if present, else the series'; None if unknown.
+
+    Type and multiplier are overridden each on its own. An unknown fee type gives None: refuse to price.
+    """
+    fee_type = (event.fee_type_override if event else None) or (series.fee_type if series else None)
+    multiplier_e4 = event.fee_multiplier_override_e4 if event else None
+    if multiplier_e4 is None:
+        multiplier_e4 = series.fee_multiplier_e4 if series else None
+    if fee_type not in MAKER_RATE_E4 or multiplier_e4 is None:
+        return None
+    return FeeSchedule(fee_type=fee_type, multiplier_e4=multiplier_e4)
+
+
+def fill_fee(
+    schedule: FeeSchedule,
+    price_e4: int,
+    count_e2: int,
+    *,
+    time_ms: int,
+    maker: bool = False,
+    selling: bool = False,
+    grid_e6: int = DIRECT_MEMBER_GRID_E6,
+) -> FillFee:
+    """Return the fee of one fill, without the rebate of its order's accumulator.
+
+    Args:
+        schedule: the event's effective schedule.
+        price_e4: price of the outcome traded; YES and NO pay the same fee.
+        count_e2: contracts filled.
+        time_ms: time of the fill, which decides the rounding rule.
+        maker: the fill's role.
+        selling: the fill brings money in (closes a position) rather than costing it.
+        grid_e6: the member's balance step.
+    """
+    step_e6 = 1 if time_ms >= MICRODOLLAR_RULE_SINCE_MS else 100
+    trade_fee_e6 = _ceil_to(_model_fee_e18(schedule, price_e4, count_e2, maker), step_e6)
+    revenue_e6 = price_e4 * count_e2 if selling else -price_e4 * count_e2
+    return FillFee(trade_fee_e6=trade_fee_e6, rounding_fee_e6=(revenue_e6 - trade_fee_e6) % grid_e6)
+
+
+def taker_fees_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms: int) -> int:
+    """Return the fees of taking `fills`, (price_e4, count_e2) each, every level as one fill."""
+    return sum(fill_fee(schedule, price, count, time_ms=time_ms).total_e6 for price, count in fills)
+
+
+def order_fee_bound_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms: int) -> int:
+    """Return what an order's taker fees will not exceed: the model fee rounded up to a whole cent.
+
+    Where the roundings of the levels themselves sum to more (tiny fractional fills), that sum.
+    """
+    fills = list(fills)
+    model = sum(_model_fee_e18(schedule, price, count, maker=False) for price, count in fills)
+    return max(_ceil_to(model, _CENT_E6), taker_fees_e6(schedule, fills, time_ms=time_ms))
+
+
+def _model_fee_e18(schedule: FeeSchedule, price_e4: int, count_e2: int, maker: bool) -> int:
+    rate_e4 = MAKER_RATE_E4[schedule.fee_type] if maker else TAKER_RATE_E4
+    return rate_e4 * schedule.multiplier_e4 * count_e2 * price_e4 * opposite(price_e4)
+
+
+def _ceil_to(model_fee_e18: int, step_e6: int) -> int:
+    return -(-model_fee_e18 // (_MODEL_SCALE * step_e6)) * step_e6
