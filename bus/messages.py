@@ -1,0 +1,313 @@
+"""The messages of the bus: one frame each, pure encode and decode. docs/protocol.md is the specification.
+
+The data plane (records) is msgspec typed arrays; the control plane (cycle, heartbeat, questions) is
+msgpack maps. `decode` raises DecodeError and nothing else, whatever the bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgpack
+import msgspec
+
+from markets.errors import DecodeError, VersionError
+from markets.records import (
+    Book,
+    BookDelta,
+    Event,
+    ExchangeStatus,
+    Market,
+    Milestone,
+    Quote,
+    Record,
+    Remove,
+    Series,
+    Suspect,
+    Trade,
+)
+
+T = TypeVar("T")
+
+VERSION: Final = 1
+MAX_MESSAGE_BYTES: Final = 250_000
+"""No feed message is larger: a larger one would hold up the small ones behind it."""
+
+TOPIC_MD: Final = "md."
+TOPIC_REF: Final = "ref."
+TOPIC_EX: Final = "ex."
+TOPIC_CYCLE: Final = "cycle."
+TOPIC_HEARTBEAT: Final = "hb."
+CONTROL_TOPICS: Final = (TOPIC_CYCLE, TOPIC_HEARTBEAT)
+
+RECORD_TYPES: Final[dict[str, type[Record]]] = {
+    "market": Market,
+    "quote": Quote,
+    "book": Book,
+    "book_delta": BookDelta,
+    "suspect": Suspect,
+    "trade": Trade,
+    "series": Series,
+    "event": Event,
+    "milestone": Milestone,
+    "exchange": ExchangeStatus,
+    "remove": Remove,
+}
+"""Every kind of record, in the order a snapshot chunk carries them."""
+
+FIELD_COUNTS: Final = {kind: len(type_.__struct_fields__) for kind, type_ in RECORD_TYPES.items()}
+"""How many fields this build knows of each kind; a peer that sends more is newer."""
+
+_UNPACK_LIMITS: Final[dict[str, Any]] = {"raw": False, "strict_map_key": True, "max_ext_len": 0}
+
+
+class Envelope(msgspec.Struct, array_like=True, gc=False):
+    """A feed message without its topic: header fields and the undecoded records.
+
+    Attributes:
+        version: major version of the protocol.
+        epoch: one life of the publisher's state, ms since 1970 at its opening.
+        seq: number in the epoch, over all topics; a heartbeat repeats the last one.
+        prev: number of the message before on this topic, 0 if none.
+        kind: key of RECORD_TYPES, or "cycle" or "heartbeat".
+        cycle: commit this message is part of, 0 if streamed.
+        published_ns, source_ns: wall clock of the publisher and of the source, ns since 1970.
+        records: one msgpack array per record, or one map for control kinds.
+    """
+
+    version: int
+    epoch: int
+    seq: int
+    prev: int
+    kind: str
+    cycle: int
+    published_ns: int
+    source_ns: int
+    records: list[msgspec.Raw]
+
+
+class CycleEnd(msgspec.Struct, frozen=True):
+    """End of a commit: section 5 of the protocol. Times in ms since 1970."""
+
+    cycle: int
+    first: int
+    last: int
+    count: int
+    complete: bool
+    started_ms: int
+    ended_ms: int
+    as_of_ms: int | None = None
+    unconfirmed: tuple[str, ...] = ()
+    complete_ms: int | None = None
+    markets: int = 0
+    quarantined: int = 0
+    unjoined: int = 0
+
+
+class PublisherHealth(msgspec.Struct, frozen=True):
+    """The publisher's own account of itself, in every heartbeat."""
+
+    started_ms: int = 0
+    poll_interval_ms: int = 0
+    sweep: str = "starting"
+    key: str = "none"
+    exchange_reachable: bool = False
+    error: str | None = None
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """Proof of life, position and content: section 6 of the protocol.
+
+    `streams` maps a topic to (last seq, static, quote, book, reference digest) for every stream with
+    a message in (since, seq].
+    """
+
+    since: int
+    seq: int
+    streams: dict[str, tuple[int, int, int, int, int]]
+    now_ms: int
+    part: int = 0
+    parts: int = 1
+    cycle: CycleEnd | None = None
+    publisher: PublisherHealth = PublisherHealth()
+    source: str = "live"
+    fields: dict[str, int] = {}
+
+
+class SnapshotHead(msgspec.Struct, frozen=True):
+    """First frame of a snapshot's answer: the state of `streams` (topic -> last seq) at seq `as_of`."""
+
+    epoch: int
+    as_of: int
+    streams: dict[str, int]
+    chunks: int
+    now_ms: int
+    cycle: CycleEnd | None = None
+    source: str = "live"
+    fields: dict[str, int] = {}
+
+
+class Chunk(msgspec.Struct, array_like=True, gc=False):
+    """Records of one stream in a snapshot: (topic, last seq, ((kind, records), ...))."""
+
+    topic: str
+    last: int
+    content: list[tuple[str, list[msgspec.Raw]]]
+
+
+_envelope_decoder = msgspec.msgpack.Decoder(Envelope)
+_chunk_decoder = msgspec.msgpack.Decoder(Chunk)
+_decoders: Final = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in RECORD_TYPES.items()}
+_encode = msgspec.msgpack.Encoder().encode
+_topics: dict[bytes, str] = {}
+_MAX_TOPICS: Final = 100_000
+
+_DECODE_FAULTS = (
+    msgspec.MsgspecError,
+    msgpack.UnpackException,
+    UnicodeDecodeError,
+    RecursionError,
+    ValueError,
+    TypeError,
+)
+
+
+def market_topic(series_ticker: str) -> str:
+    """Return the topic of one series' market data."""
+    return f"{TOPIC_MD}{series_ticker}."
+
+
+def encode_record(record: Record) -> bytes:
+    """Return a record's msgpack array."""
+    return _encode(record)
+
+
+def decode_record(kind: str, raw: msgspec.Raw | bytes) -> Record:
+    """Return the record of a known `kind`.
+
+    Raises:
+        DecodeError: the bytes are not such a record.
+    """
+    try:
+        return _decoders[kind].decode(raw)
+    except _DECODE_FAULTS as error:
+        raise DecodeError(f"{kind} record: {error}") from None
+
+
+def encode(topic: str, envelope: Envelope) -> bytes:
+    """Return the frame of a message.
+
+    Raises:
+        ValueError: the frame would exceed MAX_MESSAGE_BYTES; the caller batches smaller.
+    """
+    frame = topic.encode() + b"\x00" + _encode(envelope)
+    if len(frame) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"message on {topic} has {len(frame)} bytes, at most {MAX_MESSAGE_BYTES} are sent")
+    return frame
+
+
+def decode(frame: bytes) -> tuple[str, Envelope]:
+    """Return topic and envelope of a frame; its records stay undecoded.
+
+    Raises:
+        VersionError: a newer major version of the protocol.
+        DecodeError: anything else that is not a message.
+    """
+    end = frame.find(b"\x00", 0, 300)
+    if end < 0:
+        raise DecodeError("message: got no zero byte after the topic, expected topic, 0, msgpack")
+    name = frame[:end]
+    topic = _topics.get(name)
+    body: bytes | memoryview = frame[end + 1 :] if len(frame) < 8192 else memoryview(frame)[end + 1 :]
+    try:
+        if topic is None:
+            topic = name.decode()
+            if len(_topics) < _MAX_TOPICS:
+                _topics[name] = topic
+        envelope = _envelope_decoder.decode(body)
+    except _DECODE_FAULTS as error:
+        _refuse_newer(body)
+        raise DecodeError(f"message: {error}") from None
+    if envelope.version != VERSION:
+        _refuse_newer(body)
+        raise DecodeError(f"message: got version {envelope.version}, expected {VERSION}")
+    if not 0 <= envelope.prev <= envelope.seq or envelope.epoch <= 0 or envelope.cycle < 0:
+        raise DecodeError("message: epoch, seq, prev or cycle out of range")
+    return topic, envelope
+
+
+def _refuse_newer(body: bytes | memoryview) -> None:
+    try:
+        head = msgspec.msgpack.decode(body, type=list[msgspec.Raw])
+        version = msgspec.msgpack.decode(head[0], type=int) if head else 0
+    except _DECODE_FAULTS:
+        return
+    if version > VERSION:
+        raise VersionError(f"message: got protocol version {version}, this build reads {VERSION}: upgrade it")
+
+
+def encode_map(value: object) -> bytes:
+    """Return a control structure or plain dict as a msgpack map."""
+    packed: bytes = msgpack.packb(msgspec.to_builtins(value, builtin_types=(bytes,)))
+    return packed
+
+
+def decode_map(raw: msgspec.Raw | bytes | memoryview, type_: type[T]) -> T:
+    """Return the control structure in a msgpack map; unknown keys are ignored.
+
+    Raises:
+        DecodeError: not a map, or not of that shape.
+    """
+    try:
+        return msgspec.convert(msgpack.unpackb(raw, **_UNPACK_LIMITS), type_)
+    except _DECODE_FAULTS as error:
+        raise DecodeError(f"{type_.__name__}: {error}") from None
+
+
+def encode_chunk(chunk: Chunk) -> bytes:
+    """Return a snapshot chunk, not yet compressed."""
+    return _encode(chunk)
+
+
+def decode_chunk(body: bytes) -> Chunk:
+    """Return a decompressed snapshot chunk.
+
+    Raises:
+        DecodeError: the bytes are not a chunk.
+    """
+    try:
+        return _chunk_decoder.decode(body)
+    except _DECODE_FAULTS as error:
+        raise DecodeError(f"snapshot chunk: {error}") from None
+
+
+def batches(records: Iterable[bytes], limit: int = 64) -> Iterable[list[bytes]]:
+    """Cut encoded records into batches of at most `limit`, each well under MAX_MESSAGE_BYTES.
+
+    A single record above the bound comes alone; `encode` then refuses it.
+    """
+    batch: list[bytes] = []
+    size = 0
+    for record in records:
+        if batch and (len(batch) >= limit or size + len(record) > MAX_MESSAGE_BYTES - 1000):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += len(record) + 5
+    if batch:
+        yield batch
+
+
+def schema() -> dict[str, Any]:
+    """Return what op `schema` answers: header and record fields by name, in wire order."""
+    return {
+        "version": VERSION,
+        "header": list(Envelope.__struct_fields__),
+        "kinds": {kind: list(type_.__struct_fields__) for kind, type_ in RECORD_TYPES.items()},
+        "cycle": list(CycleEnd.__struct_fields__),
+        "heartbeat": list(Heartbeat.__struct_fields__),
+    }
+
+
+def matches(topic: str, prefixes: Sequence[str]) -> bool:
+    """Tell whether a topic starts with one of the subscribed prefixes."""
+    return topic.startswith(tuple(prefixes))

@@ -1,0 +1,279 @@
+"""Replica: an exact copy of the publisher's state in this process, kept by a thread of its own.
+
+One class serves snapshot server, trader, dashboard and recorder. The algorithm is bus/sync.py; here are only
+the sockets: receive, feed, do what it says.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+import zmq
+import zstandard
+
+from markets.errors import DecodeError
+
+from .clock import Clock
+from .messages import CONTROL_TOPICS, Chunk, SnapshotHead, decode, decode_chunk, decode_map, encode_map
+from .sockets import MAX_FEED, make
+from .state import State
+from .sync import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tell
+from .wake import Wake
+
+log = structlog.get_logger()
+
+POLL_MS: Final = 50
+DRAIN: Final = 1_000
+MAX_ANSWER: Final = 64 * 1_048_576
+MAX_CHUNK: Final = 16 * 1_048_576
+RETRY_UNCONNECTED_MS: Final = 100
+
+Listener = Callable[[Sequence[Action]], None]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Where a replica stands.
+
+    Attributes:
+        epoch, seq: position of what readers see; 0, 0 before the first snapshot.
+        live: whether it follows the feed without a gap.
+        phase: joining, live or repairing.
+        lost: whether the feed has been silent for seconds.
+        age_ms: now less the end of the last complete sweep's fetch; None before one.
+        degraded: streams whose content could not be brought to agree with the publisher's.
+        source: "live" or "replay".
+    """
+
+    epoch: int
+    seq: int
+    live: bool
+    phase: str
+    lost: bool
+    age_ms: int | None
+    degraded: tuple[str, ...]
+    source: str
+    stats: Stats
+
+
+class Replica:
+    """An exact, self-repairing copy of the publisher's state.
+
+    Args:
+        feed: endpoint of the feed. snapshots: endpoint that answers op `snapshot` (`state` or `query`).
+        topics: prefixes to follow; everything by default. Control topics are added.
+        listener: called in the replica's thread with what happened (Changed, Tell), in order. It must be quick.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        feed: str,
+        snapshots: str,
+        clock: Clock,
+        rng: random.Random,
+        topics: Iterable[str] = ("",),
+        listener: Listener | None = None,
+    ) -> None:
+        wanted = tuple(topics)
+        self.prefixes = wanted if "" in wanted else (*wanted, *CONTROL_TOPICS)
+        self._context = context
+        self._feed = feed
+        self._snapshots = snapshots
+        self._clock = clock
+        self._listener = listener
+        self._sync = FeedSync(self.prefixes, rng, self._steady_ms())
+        self._wake = Wake()
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._decompress = zstandard.ZstdDecompressor()
+        self._virtual: tuple[int, int] | None = None
+        self._thread = threading.Thread(target=self._run, name="replica")
+
+    # -- for readers, any thread
+
+    @property
+    def state(self) -> State:
+        """The state readers see. Take it once, hold its lock while reading more than one record."""
+        return self._sync.state
+
+    def now_ms(self) -> int:
+        """Return now as consumers must take it: wall clock, or in a replay the recording's virtual clock."""
+        virtual = self._virtual
+        if virtual is None:
+            return self._clock.now_ms()
+        return virtual[0] + self._steady_ms() - virtual[1]
+
+    def status(self) -> Status:
+        """Return where this replica stands."""
+        sync, state = self._sync, self._sync.state
+        complete_ms = state.cycle.complete_ms if state.cycle else None
+        heartbeat = sync.heartbeat
+        return Status(
+            epoch=state.epoch,
+            seq=state.seq,
+            live=sync.phase is Phase.LIVE and not sync.lost,
+            phase=sync.phase.value,
+            lost=sync.lost,
+            age_ms=None if complete_ms is None else max(0, self.now_ms() - complete_ms),
+            degraded=tuple(sorted(sync.degraded)),
+            source=heartbeat.source if heartbeat else "live",
+            stats=msgspec.structs.replace(sync.stats),
+        )
+
+    @property
+    def heartbeat(self) -> Any:
+        """The last heartbeat heard (bus.messages.Heartbeat), or None."""
+        return self._sync.heartbeat
+
+    def wait(self, predicate: Callable[["Replica"], bool], timeout_s: float) -> bool:
+        """Wait until `predicate(self)` holds, looking after every message; return whether it does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: predicate(self), timeout_s)
+
+    # -- life
+
+    def start(self) -> None:
+        """Start following the feed."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop and join the thread; its sockets are closed."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._wake.close()
+
+    # -- the thread
+
+    def _steady_ms(self) -> int:
+        return self._clock.monotonic_ns() // 1_000_000
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        dealer = make(self._context, zmq.DEALER, MAX_ANSWER)
+        dealer.setsockopt(zmq.IMMEDIATE, 1)  # a question must not wait in a queue for a server that is gone
+        subscriber = self._subscribe()
+        try:
+            dealer.connect(self._snapshots)
+            for readable in (dealer, subscriber, self._wake.fileno()):
+                poller.register(readable, zmq.POLLIN)
+            while not self._stopping.is_set():
+                ready = dict(poller.poll(POLL_MS))
+                actions: list[Action] = []
+                if subscriber in ready:
+                    self._receive(subscriber, actions)
+                if dealer in ready:
+                    self._take_answers(dealer, actions)
+                actions += self._sync.tick(self._steady_ms())
+                if self._perform(dealer, actions):
+                    poller.unregister(subscriber)
+                    subscriber.close()
+                    subscriber = self._subscribe()
+                    poller.register(subscriber, zmq.POLLIN)
+                self._note_clock()
+                with self._changed:
+                    self._changed.notify_all()
+        finally:
+            subscriber.close()
+            dealer.close()
+
+    def _subscribe(self) -> zmq.Socket[bytes]:
+        subscriber = make(self._context, zmq.SUB, MAX_FEED)
+        for prefix in self.prefixes:
+            subscriber.setsockopt(zmq.SUBSCRIBE, prefix.encode())
+        subscriber.connect(self._feed)
+        return subscriber
+
+    def _receive(self, subscriber: zmq.Socket[bytes], actions: list[Action]) -> None:
+        now_ms = self._steady_ms()
+        for _ in range(DRAIN):
+            try:
+                frame = subscriber.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                topic, envelope = decode(frame)
+            except DecodeError as error:
+                self._sync.undecodable()
+                log.warning("feed.undecodable", error=str(error))
+                continue
+            actions += self._sync.feed(topic, envelope, now_ms)
+
+    def _take_answers(self, dealer: zmq.Socket[bytes], actions: list[Action]) -> None:
+        while True:
+            try:
+                frames = dealer.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            now_ms = self._steady_ms()
+            try:
+                if len(frames) < 2 or frames[0]:
+                    raise DecodeError("answer: got no delimiter, expected an empty frame and a map")
+                answer = decode_map(frames[1], dict[str, Any])
+                if not answer.get("ok"):
+                    retry_ms = decode_error(answer).get("retry_ms")
+                    actions += self._sync.refused(answer.get("id", 0), retry_ms, now_ms)
+                    continue
+                head = msgspec.convert(answer, SnapshotHead)
+                chunks = [self._chunk(frame) for frame in frames[2:]]
+            except (DecodeError, msgspec.ValidationError) as error:
+                self._sync.undecodable()
+                log.warning("snapshot.undecodable", error=str(error))
+                continue
+            if len(chunks) == head.chunks:
+                actions += self._sync.snapshot(answer.get("id", 0), head, chunks, now_ms)
+
+    def _chunk(self, frame: bytes) -> Chunk:
+        try:
+            body = self._decompress.decompress(frame, max_output_size=MAX_CHUNK)
+        except zstandard.ZstdError as error:
+            raise DecodeError(f"snapshot chunk: {error}") from None
+        return decode_chunk(body)
+
+    def _perform(self, dealer: zmq.Socket[bytes], actions: list[Action]) -> bool:
+        """Do what the sync asks for, tell the listener; return whether to rebuild the feed socket."""
+        rebuild = False
+        told: list[Action] = []
+        for action in actions:
+            if isinstance(action, Ask):
+                self._send(dealer, action)
+            elif isinstance(action, Rebuild):
+                rebuild = True
+            else:
+                if isinstance(action, Tell):
+                    log.info(f"feed.{action.event}", **action.detail)
+                told.append(action)
+        if told and self._listener is not None:
+            self._listener(told)
+        return rebuild
+
+    def _send(self, dealer: zmq.Socket[bytes], ask: Ask) -> None:
+        question: dict[str, Any] = {
+            "op": "snapshot",
+            "id": ask.id,
+            "epoch": ask.epoch,
+            "streams": list(self.prefixes),
+        }
+        if ask.since is not None:
+            question |= {"since": ask.since, "also": list(ask.also)}
+        try:
+            dealer.send_multipart([b"", encode_map(question)], zmq.NOBLOCK)
+        except zmq.Again:
+            self._sync.refused(ask.id, RETRY_UNCONNECTED_MS, self._steady_ms())
+
+    def _note_clock(self) -> None:
+        heartbeat = self._sync.heartbeat
+        if heartbeat is None or heartbeat.source == "live":
+            self._virtual = None
+        elif self._virtual is None or self._virtual[0] != heartbeat.now_ms:
+            self._virtual = (heartbeat.now_ms, self._steady_ms())
+
+
+def decode_error(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the error map of a refusal, empty if it has none."""
+    error = answer.get("error")
+    return error if isinstance(error, dict) else {}

@@ -1,0 +1,76 @@
+"""ZeroMQ sockets with the settings that every one of ours needs, each for a known pitfall.
+
+* a ZAP domain: without one libzmq accepts ZMTP 1.0 peers, so raw bytes or a browser's POST become messages,
+* LINGER 0: a dead peer must not hold up the exit,
+* heartbeats: a half-open connection is found, and set before connect or bind,
+* MAXMSGSIZE: a peer that sends more is dropped instead of filling memory,
+* high-water marks: a slow subscriber loses messages (and knows it by their numbers), never the publisher's memory.
+"""
+
+import errno
+import os
+import stat
+from typing import Any, Final
+
+import zmq
+
+from markets.errors import StartupError
+
+SEND_HWM: Final = 100_000
+RECEIVE_HWM: Final = 100_000
+MAX_QUESTION: Final = 1_048_576
+MAX_FEED: Final = 1_048_576
+HEARTBEAT_IVL_MS: Final = 1_000
+HEARTBEAT_TIMEOUT_MS: Final = 5_000
+
+
+def make(context: zmq.Context[Any], kind: int, max_bytes: int) -> zmq.Socket[bytes]:
+    """Return an unconnected socket of a type such as zmq.SUB, with our settings."""
+    socket: zmq.Socket[bytes] = context.socket(kind)
+    socket.linger = 0
+    socket.setsockopt(zmq.ZAP_DOMAIN, b"kalshi-bus")
+    socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_IVL_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, 5_000)
+    socket.setsockopt(zmq.SNDHWM, SEND_HWM)
+    socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
+    return socket
+
+
+def bind(socket: zmq.Socket[bytes], name: str, endpoint: str) -> str:
+    """Bind, and return the address really bound.
+
+    Raises:
+        StartupError: the endpoint is taken or cannot be used; names the setting and what to do.
+    """
+    if endpoint.startswith("ipc://"):
+        _refuse_foreign_file(name, endpoint.removeprefix("ipc://"))
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        why = (
+            "is in use by another process"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be bound ({error})"
+        )
+        raise StartupError(f"{name}: {endpoint} {why}; stop it or set KALSHI_BUS_{name.upper()}") from None
+    if endpoint.startswith("ipc://"):
+        os.chmod(endpoint.removeprefix("ipc://"), 0o600)
+    last: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
+    return last.rstrip(b"\x00").decode()
+
+
+def _refuse_foreign_file(name: str, path: str) -> None:
+    # ZeroMQ removes whatever file stands at an ipc path; only a socket left over from a killed process may go.
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise StartupError(
+            f"{name}: {path} exists and is not a socket; remove it or set KALSHI_BUS_{name.upper()}"
+        )

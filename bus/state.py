@@ -1,0 +1,374 @@
+"""The state that publisher and replicas hold: records by kind, numbered streams, digests.
+
+One class for both sides, so that the two ends compute the same thing the same way. Not thread-safe by
+itself: the one thread that applies holds `lock` while it changes anything, and a reader that needs more
+than one record holds it while it reads.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from markets.errors import DecodeError
+from markets.records import Book, BookDelta, Level, Quote, Record, Remove
+
+from .digest import (
+    BOOK,
+    MASK,
+    QUOTE,
+    REFERENCE,
+    STATIC,
+    book_hash,
+    head_hash,
+    level_hash,
+    record_hash,
+    ticker_key,
+)
+from .messages import FIELD_COUNTS, RECORD_TYPES, Chunk, CycleEnd, decode_record, encode_record
+
+_KEY: Final = {
+    "market": "ticker",
+    "quote": "ticker",
+    "book": "ticker",
+    "suspect": "ticker",
+    "series": "ticker",
+    "event": "event_ticker",
+    "milestone": "id",
+}
+LANE: Final = {
+    "market": STATIC,
+    "quote": QUOTE,
+    "book": BOOK,
+    "suspect": BOOK,
+    "series": REFERENCE,
+    "event": REFERENCE,
+    "milestone": REFERENCE,
+    "exchange": REFERENCE,
+}
+"""Lane of each kind that is state."""
+
+STATE_KINDS: Final = tuple(LANE)
+_OF_MARKET: Final = ("market", "quote", "book", "suspect")
+
+
+class Stream:
+    """One stream's position and content: `digests` by lane, `keys` of its records by kind."""
+
+    __slots__ = ("digests", "keys", "last")
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.digests = [0, 0, 0, 0]
+        self.keys: dict[str, dict[str, None]] = {}
+
+
+class Changed(msgspec.Struct, frozen=True, gc=False):
+    """What one applied message or commit changed.
+
+    `cycle` is 0 for streamed updates. `records` holds (kind, key) of all that was set or removed.
+    """
+
+    seq: int
+    cycle: int
+    records: tuple[tuple[str, str], ...]
+
+
+class State:
+    """Everything a replica knows at (`epoch`, `seq`).
+
+    `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
+    `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "".
+    """
+
+    def __init__(self, epoch: int = 0) -> None:
+        self.lock = threading.RLock()
+        self.epoch = epoch
+        self.seq = 0
+        self.cycle: CycleEnd | None = None
+        self.streams: dict[str, Stream] = {}
+        self.records: dict[str, dict[str, Any]] = {kind: {} for kind in STATE_KINDS}
+        self.stream_of: dict[str, str] = {}
+        self.keep_bytes = False
+        self._hashes: dict[str, dict[str, int]] = {kind: {} for kind in STATE_KINDS}
+        self._foreign: dict[tuple[str, str], bytes] = {}
+        self._kept_as_of: dict[str, int] = {}
+        self.markets = self.records["market"]
+        self.quotes = self.records["quote"]
+        self.books = self.records["book"]
+        self.suspects = self.records["suspect"]
+        self.series = self.records["series"]
+        self.events = self.records["event"]
+        self.milestones = self.records["milestone"]
+        self.exchange = self.records["exchange"]
+
+    # -- reading
+
+    def quote_as_of_ms(self, ticker: str) -> int | None:
+        """Return when this market's quote was last known to be true, or None without a quote."""
+        quote: Quote | None = self.quotes.get(ticker)
+        if quote is None:
+            return None
+        confirmed = self._kept_as_of.get(ticker)
+        if confirmed is None:
+            confirmed = (self.cycle.as_of_ms if self.cycle else None) or 0
+        return max(quote.as_of_ms, confirmed)
+
+    def digest(self) -> int:
+        """Return the digest of the whole: the sum over streams and lanes."""
+        return sum(sum(stream.digests) for stream in self.streams.values()) & MASK
+
+    def position(self, topic: str) -> tuple[int, int, int, int, int]:
+        """Return (last seq, static, quote, book, reference digest) of a stream."""
+        stream = self.streams[topic]
+        static, quote, book, reference = stream.digests
+        return stream.last, static, quote, book, reference
+
+    # -- changing
+
+    def stream(self, topic: str) -> Stream:
+        """Return the stream of a topic, made if new."""
+        stream = self.streams.get(topic)
+        if stream is None:
+            stream = self.streams[topic] = Stream()
+        return stream
+
+    def apply(
+        self, topic: str, seq: int, kind: str, raws: Sequence[msgspec.Raw | bytes]
+    ) -> list[tuple[str, str]]:
+        """Apply one message's records; the caller holds `lock`. Return (kind, key) of each.
+
+        Unknown kinds and kinds that are not state only move the stream's position.
+
+        Raises:
+            DecodeError: a record is malformed; nothing of this message was applied.
+        """
+        if kind not in RECORD_TYPES:
+            self.stream(topic).last = seq
+            return []
+        return self.put(topic, seq, kind, decode_all(kind, raws), raws)
+
+    def put(
+        self, topic: str, seq: int, kind: str, records: Sequence[Any], raws: Sequence[msgspec.Raw | bytes]
+    ) -> list[tuple[str, str]]:
+        """Apply decoded records whose bytes are `raws`; the caller holds `lock`."""
+        stream = self.stream(topic)
+        stream.last = seq
+        changed: list[tuple[str, str]] = []
+        lane = LANE.get(kind)
+        if kind == "quote" or kind == "market":
+            self._put_plain(topic, stream, kind, records, raws, changed)
+        elif kind == "book":
+            for record in records:
+                self._set(topic, stream, kind, record.ticker, record, book_hash(record))
+                self._drop(stream, "suspect", record.ticker)
+                changed.append((kind, record.ticker))
+        elif kind == "book_delta":
+            for record in records:
+                if self._delta(stream, record):
+                    changed.append(("book", record.ticker))
+        elif kind == "suspect":
+            for record, raw in zip(records, raws, strict=True):
+                if record.since_ms is None:
+                    self._drop(stream, kind, record.ticker)
+                else:
+                    self._set(topic, stream, kind, record.ticker, record, record_hash(raw))
+                changed.append((kind, record.ticker))
+        elif kind == "remove":
+            for record in records:
+                self._remove(stream, topic, record)
+                changed.append((record.what, record.key))
+        elif kind == "exchange":
+            for record, raw in zip(records, raws, strict=True):
+                self._set(topic, stream, kind, "", record, record_hash(raw))
+                changed.append((kind, ""))
+        elif lane is not None:
+            self._put_plain(topic, stream, kind, records, raws, changed)
+        else:
+            changed.extend((kind, getattr(record, "ticker", "")) for record in records)
+        if self.keep_bytes and lane is not None and kind != "book":
+            for (_, key), raw in zip(changed, raws, strict=True):
+                self._foreign[kind, key] = bytes(raw)
+        return changed
+
+    def _put_plain(
+        self,
+        topic: str,
+        stream: Stream,
+        kind: str,
+        records: Sequence[Any],
+        raws: Sequence[msgspec.Raw | bytes],
+        changed: list[tuple[str, str]],
+    ) -> None:
+        # The hot path: plain replacement, one subtraction and one addition per record.
+        store = self.records[kind]
+        hashes = self._hashes[kind]
+        lane = LANE[kind]
+        attribute = _KEY[kind]
+        keys = stream.keys.get(kind)
+        if keys is None:
+            keys = stream.keys[kind] = {}
+        total = stream.digests[lane]
+        for record, raw in zip(records, raws, strict=True):
+            key = getattr(record, attribute)
+            new = record_hash(raw)
+            if key in keys:
+                total += new - hashes[key]
+            else:
+                total += new - self._adopt(topic, stream, kind, key)
+                keys[key] = None
+            store[key] = record
+            hashes[key] = new
+            changed.append((kind, key))
+        stream.digests[lane] = total & MASK
+
+    def _adopt(self, topic: str, stream: Stream, kind: str, key: str) -> int:
+        """Make a key new to this stream its own, taking it out of another; return the hash to subtract: 0."""
+        if kind in _OF_MARKET:
+            other = self.stream_of.get(key)
+            if other is not None and other != topic:
+                for part in _OF_MARKET:
+                    self._drop(self.streams[other], part, key)
+            self.stream_of[key] = topic
+        return 0
+
+    def _set(self, topic: str, stream: Stream, kind: str, key: str, record: Any, new: int) -> None:
+        keys = stream.keys.setdefault(kind, {})
+        if key in keys:
+            old = self._hashes[kind][key]
+        else:
+            old = self._adopt(topic, stream, kind, key)
+            keys[key] = None
+        self.records[kind][key] = record
+        self._hashes[kind][key] = new
+        lane = LANE[kind]
+        stream.digests[lane] = (stream.digests[lane] + new - old) & MASK
+
+    def _drop(self, stream: Stream, kind: str, key: str) -> None:
+        keys = stream.keys.get(kind)
+        if keys is None or key not in keys:
+            return
+        del keys[key]
+        self.records[kind].pop(key, None)
+        lane = LANE[kind]
+        stream.digests[lane] = (stream.digests[lane] - self._hashes[kind].pop(key)) & MASK
+        self._foreign.pop((kind, key), None)
+
+    def _remove(self, stream: Stream, topic: str, record: Remove) -> None:
+        if record.what != "market":
+            if record.what in LANE:
+                self._drop(stream, record.what, record.key)
+            return
+        if self.stream_of.get(record.key) != topic:
+            return
+        for kind in _OF_MARKET:
+            self._drop(stream, kind, record.key)
+        del self.stream_of[record.key]
+        self._kept_as_of.pop(record.key, None)
+
+    def _delta(self, stream: Stream, delta: BookDelta) -> bool:
+        book: Book | None = self.books.get(delta.ticker)
+        if book is None:
+            return False
+        side = 0 if delta.side == "yes" else 1
+        levels, old_count = set_level(book.no if side else book.yes, delta.price_e4, delta.count_e2)
+        new_book = Book(
+            book.ticker, delta.as_of_ms, book.yes if side else levels, levels if side else book.no
+        )
+        key = ticker_key(book.ticker)
+        change = (
+            head_hash(book.ticker, delta.as_of_ms)
+            - head_hash(book.ticker, book.as_of_ms)
+            + level_hash(key, side, delta.price_e4, delta.count_e2)
+            - level_hash(key, side, delta.price_e4, old_count)
+        )
+        self.books[delta.ticker] = new_book
+        hashes = self._hashes["book"]
+        hashes[delta.ticker] = (hashes[delta.ticker] + change) & MASK
+        stream.digests[BOOK] = (stream.digests[BOOK] + change) & MASK
+        return True
+
+    def end_cycle(self, cycle: CycleEnd) -> None:
+        """Take over a commit's end: position of the data in time; the caller holds `lock`."""
+        kept: dict[str, int] = {}
+        for ticker in cycle.unconfirmed:
+            as_of_ms = self.quote_as_of_ms(ticker)
+            if as_of_ms is not None:
+                kept[ticker] = as_of_ms
+        self._kept_as_of = kept
+        self.cycle = cycle
+
+    # -- whole streams
+
+    def chunk(self, topic: str) -> list[Chunk]:
+        """Return a stream's records as snapshot chunks of about 200 kB before compression."""
+        stream = self.streams[topic]
+        chunks: list[Chunk] = []
+        content: list[tuple[str, list[msgspec.Raw]]] = []
+        size = 0
+        for kind in STATE_KINDS:
+            raws: list[msgspec.Raw] = []
+            for key in stream.keys.get(kind, ()):
+                raw = self._foreign.get((kind, key)) or encode_record(self.records[kind][key])
+                raws.append(msgspec.Raw(raw))
+                size += len(raw)
+                if size > 200_000:
+                    content.append((kind, raws))
+                    chunks.append(Chunk(topic, stream.last, content))
+                    content, raws, size = [], [], 0
+            if raws:
+                content.append((kind, raws))
+        if content or not chunks:
+            chunks.append(Chunk(topic, stream.last, content))
+        return chunks
+
+    def clear_stream(self, topic: str) -> None:
+        """Forget a stream's records, before a snapshot of it is put in; the caller holds `lock`."""
+        stream = self.streams.get(topic)
+        if stream is None:
+            return
+        for kind in STATE_KINDS:
+            for key in list(stream.keys.get(kind, ())):
+                self._drop(stream, kind, key)
+                if kind in _OF_MARKET:
+                    self.stream_of.pop(key, None)
+
+    def put_chunk(self, chunk: Chunk) -> None:
+        """Put a snapshot chunk's records in; the caller holds `lock`.
+
+        Raises:
+            DecodeError: a record is malformed.
+        """
+        self.stream(chunk.topic).last = chunk.last
+        for kind, raws in chunk.content:
+            self.apply(chunk.topic, chunk.last, kind, raws)
+
+    def watch_fields(self, fields: dict[str, int]) -> None:
+        """Keep records' own bytes when a newer peer sends fields we do not know, to pass them on unchanged."""
+        if any(count > FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
+            self.keep_bytes = True
+
+
+def set_level(levels: tuple[Level, ...], price_e4: int, count_e2: int) -> tuple[tuple[Level, ...], int]:
+    """Return ascending `levels` with `price_e4` set to `count_e2` (0 removes), and the count there before."""
+    index = bisect_left(levels, price_e4, key=lambda level: level[0])
+    present = index < len(levels) and levels[index][0] == price_e4
+    old = levels[index][1] if present else 0
+    new = ((price_e4, count_e2),) if count_e2 else ()
+    return levels[:index] + new + levels[index + present :], old
+
+
+def decode_all(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Record]:
+    """Return the decoded records of a message.
+
+    Raises:
+        DecodeError: one of them is malformed, or a level's side is neither yes nor no.
+    """
+    records = [decode_record(kind, raw) for raw in raws]
+    if kind == "book_delta":
+        for record in records:
+            if isinstance(record, BookDelta) and record.side not in ("yes", "no"):
+                raise DecodeError(f"book_delta record: got side {record.side!r}, expected yes or no")
+    return records

@@ -1,0 +1,39 @@
+"""A way to wake a thread that waits in a zmq.Poller."""
+
+import socket
+
+
+class Wake:
+    """Register `fileno()` for reading; `set` from any thread makes it readable, `clear` after waking.
+
+    Call `close` from the waiting thread when it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return self._reader.fileno()
+
+    def set(self) -> None:
+        """Wake the waiting thread."""
+        try:
+            self._writer.send(b"\0")
+        except (BlockingIOError, OSError):
+            return  # already pending, or already closed
+
+    def clear(self) -> None:
+        """Take the wake-ups that are pending."""
+        try:
+            while self._reader.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Free the descriptors."""
+        self._reader.close()
+        self._writer.close()

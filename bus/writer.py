@@ -1,0 +1,167 @@
+"""Writer: the publisher's end of the protocol, sans-I/O. It owns the state, numbers messages, makes frames.
+
+One thread uses it. Every change goes through `stream` or `commit`, which apply it to `state` exactly as a
+replica will and return the frames to send, in order.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from markets.records import Record
+
+from .messages import (
+    FIELD_COUNTS,
+    TOPIC_CYCLE,
+    TOPIC_HEARTBEAT,
+    VERSION,
+    CycleEnd,
+    Envelope,
+    Heartbeat,
+    PublisherHealth,
+    batches,
+    encode,
+    encode_map,
+    encode_record,
+)
+from .state import State
+
+WINDOW_HEARTBEATS: Final = 4
+WINDOW_MS: Final = 1_500
+_STREAMS_PER_PART: Final = 2_500
+
+Change = tuple[str, str, Sequence[Record]]
+"""(topic, kind, records) of one stream."""
+
+
+class Writer:
+    """The one writer of an epoch.
+
+    Args:
+        epoch: ms since 1970 at its opening, larger than any before.
+
+    Attributes:
+        state: the publisher's own replica, the truth that all others copy.
+    """
+
+    def __init__(self, epoch: int, source: str = "live") -> None:
+        self.state = State(epoch)
+        self.source = source
+        self._heartbeats: deque[tuple[int, int]] = deque()
+        self._recent: dict[str, None] = {}
+
+    def load(self, changes: Iterable[Change]) -> None:
+        """Put in what the epoch opens with; nothing is sent, subscribers get it as a snapshot."""
+        for topic, kind, records in changes:
+            self.state.put(topic, 0, kind, records, [encode_record(record) for record in records])
+
+    def stream(
+        self, topic: str, kind: str, records: Sequence[Record], source_ns: int, now_ns: int
+    ) -> list[bytes]:
+        """Publish records that apply at once; return the frames."""
+        with self.state.lock:
+            return self._messages(topic, kind, records, 0, source_ns, now_ns)
+
+    def commit(self, changes: Iterable[Change], cycle: CycleEnd, source_ns: int, now_ns: int) -> list[bytes]:
+        """Publish a sweep's difference as one run closed by `cycle`; return the frames.
+
+        `cycle.cycle`, `first`, `last` and `count` are filled in here.
+        """
+        state = self.state
+        frames: list[bytes] = []
+        with state.lock:
+            number = state.cycle.cycle + 1 if state.cycle else 1
+            first = state.seq + 1
+            for topic, kind, records in changes:
+                frames += self._messages(topic, kind, records, number, source_ns, now_ns)
+            last = state.seq
+            cycle = msgspec.structs.replace(
+                cycle, cycle=number, first=first, last=last, count=last - first + 1
+            )
+            frames.append(
+                self._number(
+                    TOPIC_CYCLE, "cycle", number, source_ns, now_ns, [msgspec.Raw(encode_map(cycle))]
+                )
+            )
+            state.stream(TOPIC_CYCLE).last = state.seq
+            state.end_cycle(cycle)
+        return frames
+
+    def heartbeat(self, health: PublisherHealth, now_ns: int, clock_ms: int | None = None) -> list[bytes]:
+        """Return the frames of a heartbeat: one, or several parts when many streams changed.
+
+        `clock_ms` is the time consumers take as now; the wall clock unless this is a replay.
+        """
+        state, now_ms = self.state, now_ns // 1_000_000
+        window = self._heartbeats
+        window.append((now_ms, state.seq))
+        while len(window) > WINDOW_HEARTBEATS and window[1][0] <= now_ms - WINDOW_MS:
+            window.popleft()
+        since = window[0][1]
+        topics: list[str] = []
+        for topic in reversed(self._recent):
+            if state.streams[topic].last <= since:
+                break
+            topics.append(topic)
+        parts = max(1, -(-len(topics) // _STREAMS_PER_PART))
+        cycle = state.cycle and msgspec.structs.replace(state.cycle, unconfirmed=())
+        frames = []
+        for part in range(parts):
+            heartbeat = Heartbeat(
+                since=since,
+                seq=state.seq,
+                streams={
+                    topic: state.position(topic)
+                    for topic in topics[part * _STREAMS_PER_PART : (part + 1) * _STREAMS_PER_PART]
+                },
+                now_ms=now_ms if clock_ms is None else clock_ms,
+                part=part,
+                parts=parts,
+                cycle=cycle,
+                publisher=health,
+                source=self.source,
+                fields=FIELD_COUNTS,
+            )
+            envelope = Envelope(
+                VERSION,
+                state.epoch,
+                state.seq,
+                0,
+                "heartbeat",
+                0,
+                now_ns,
+                now_ns,
+                [msgspec.Raw(encode_map(heartbeat))],
+            )
+            frames.append(encode(TOPIC_HEARTBEAT, envelope))
+        return frames
+
+    def _messages(
+        self, topic: str, kind: str, records: Sequence[Record], cycle: int, source_ns: int, now_ns: int
+    ) -> list[bytes]:
+        frames = []
+        start = 0
+        for batch in batches(encode_record(record) for record in records):
+            part = records[start : start + len(batch)]
+            start += len(batch)
+            raws = [msgspec.Raw(raw) for raw in batch]
+            frames.append(self._number(topic, kind, cycle, source_ns, now_ns, raws))
+            self.state.put(topic, self.state.seq, kind, part, raws)
+        return frames
+
+    def _number(
+        self, topic: str, kind: str, cycle: int, source_ns: int, now_ns: int, raws: list[msgspec.Raw]
+    ) -> bytes:
+        state = self.state
+        stream = state.stream(topic)
+        envelope = Envelope(
+            VERSION, state.epoch, state.seq + 1, stream.last, kind, cycle, now_ns, source_ns, raws
+        )
+        frame = encode(topic, envelope)
+        # Only a message that can be sent is counted: a refused one must not leave a hole.
+        state.seq += 1
+        self._recent.pop(topic, None)
+        self._recent[topic] = None
+        return frame
