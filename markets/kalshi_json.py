@@ -393,6 +393,44 @@ def decode_exchange_status(body: bytes, as_of_ms: int) -> ExchangeStatus:
     )
 
 
+# --- members of `raw` that only some readers need ------------------------------------------------
+
+
+class Competition(msgspec.Struct, frozen=True):
+    """`product_metadata` of a sports event: such as competition "MLS", scope "Game"; "" where not sent."""
+
+    competition: str = ""
+    competition_scope: str = ""
+
+
+class _CompetitionWire(msgspec.Struct):
+    product_metadata: Competition | None = None
+
+
+class _CustomStrikeWire(msgspec.Struct):
+    custom_strike: dict[str, Raw] | None = None
+
+
+_competition = msgspec.json.Decoder(_CompetitionWire)
+_custom_strike = msgspec.json.Decoder(_CustomStrikeWire)
+
+
+def competition_of(event: Event) -> Competition:
+    """Return what competition a sports event belongs to; empty where Kalshi does not say."""
+    try:
+        return _competition.decode(event.raw).product_metadata or Competition()
+    except msgspec.DecodeError:  # free-form metadata of another shape says nothing about a competition
+        return Competition()
+
+
+def custom_strike_keys(market: Market) -> frozenset[str]:
+    """Return the keys of a market's `custom_strike`, such as "baseball_team" or "tennis_competitor"."""
+    try:
+        return frozenset(_custom_strike.decode(market.raw).custom_strike or ())
+    except msgspec.DecodeError:  # a free map by contract: another shape is simply none of the known keys
+        return frozenset()
+
+
 # --- writing Kalshi's JSON -----------------------------------------------------------------------
 
 

@@ -1,0 +1,171 @@
+"""When a match starts, and whether it is being played.
+
+Kalshi names the start of a match in one place only: `start_date` of the milestone the event hangs on. The
+market's own times are something else: `close_time` is a trading bound days later, `occurrence_datetime` on
+the markets of a match was measured at the scheduled start plus 3 hours. So, in this order:
+
+1. ``"milestone"``: a milestone that names the event, as primary before as related;
+2. ``"occurrence"``: the earliest `occurrence_datetime` of the event's markets less its series' offset, for
+   sports matches only;
+3. ``"unknown"``. The close time is never taken for a start.
+
+What is a sports match: category Sports, a ticker that carries a date (``KXMLSGAME-26AUG19PORSD``; a season's
+``KXNBA-27`` does not), a scope that is not a season's, and a resulting start near that date.
+
+Source: recorded probe of 8 August 2026 (15 pairs of series), contract notes of October 2026.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from .kalshi_json import competition_of
+from .records import Event, Market, Milestone
+from .units import format_time
+
+MILESTONE: Final = "milestone"
+OCCURRENCE: Final = "occurrence"
+UNKNOWN: Final = "unknown"
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+
+DEFAULT_OFFSET_MS: Final = 3 * HOUR_MS
+"""`occurrence_datetime` less scheduled start, on the markets of a match (MLB, WNBA, NFL, soccer...)."""
+
+SERIES_OFFSET_MS: Final = {"KXMLBF5": 5 * HOUR_MS, "KXKLEAGUE1H": 3 * HOUR_MS + HOUR_MS // 2}
+"""Series measured to deviate from `DEFAULT_OFFSET_MS`."""
+
+IN_PLAY_STATUSES: Final = frozenset({"inprogress", "halftime"})
+OVER_STATUSES: Final = frozenset({"closed", "complete", "cancelled", "postponed"})
+"""Words of a milestone's status that settle the question.
+
+Others ("created", "scheduled") leave it to the clock: milestones are fetched rarely and the match may have
+begun meanwhile. Recorded at Kalshi: "created", "inprogress"; the rest of Sportradar's vocabulary is assumed.
+"""
+
+_SEASON_SCOPES: Final = frozenset({"future", "futures", "awards"})
+_DATED: Final = re.compile(r"-([0-9]{2})([A-Z]{3})([0-9]{2})", re.ASCII)
+_MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+
+
+class MatchTiming(msgspec.Struct, frozen=True, gc=False):
+    """The times of an event, kept apart; None is unknown.
+
+    `source` says where `start_ms` comes from: "milestone", "occurrence" or "unknown". `in_play` is None when
+    the start is unknown and no status says.
+    """
+
+    start_ms: int | None
+    source: str
+    close_ms: int | None
+    expected_expiration_ms: int | None
+    in_play: bool | None
+
+
+NO_TIMING: Final = MatchTiming(None, UNKNOWN, None, None, None)
+
+
+def match_timing(
+    event: Event, markets: Sequence[Market], milestones: Iterable[Milestone], *, now_ms: int
+) -> MatchTiming:
+    """Return the times of an event's match.
+
+    `in_play` is what the milestone's status says (see `IN_PLAY_STATUSES`), else whether now lies between the
+    start and the end: the milestone's end, else the expected expiration or the occurrence, else start + 3 h.
+
+    Args:
+        event: the event.
+        markets: its markets.
+        milestones: any milestones; those that do not name the event are ignored.
+        now_ms: the present.
+    """
+    close_ms = min((market.close_ms for market in markets), default=None)
+    expected_ms = _earliest(market.expected_expiration_ms for market in markets)
+    occurrence_ms = _earliest(market.occurrence_ms for market in markets)
+    milestone = _milestone_of(event.event_ticker, milestones)
+    start_ms, source = (
+        _start_from_occurrence(event, occurrence_ms) if milestone is None else (milestone.start_ms, MILESTONE)
+    )
+    end_ms = None if milestone is None else milestone.end_ms
+    if start_ms is not None and end_ms is None:
+        later = [time_ms for time_ms in (expected_ms, occurrence_ms) if time_ms and time_ms > start_ms]
+        end_ms = max(later, default=start_ms + DEFAULT_OFFSET_MS)
+    return MatchTiming(
+        start_ms=start_ms,
+        source=source,
+        close_ms=close_ms,
+        expected_expiration_ms=expected_ms,
+        in_play=_in_play(milestone.status if milestone else None, start_ms, end_ms, now_ms),
+    )
+
+
+def match_time_json(timing: MatchTiming) -> dict[str, Any]:
+    """Return one value of `match_times`: RFC 3339 strings or None, `source` and `in_play`."""
+    return {
+        "start_time": _text(timing.start_ms),
+        "source": timing.source,
+        "close_time": _text(timing.close_ms),
+        "expected_expiration_time": _text(timing.expected_expiration_ms),
+        "in_play": timing.in_play,
+    }
+
+
+def occurrence_offset_ms(series_ticker: str) -> int:
+    """Return how long after the scheduled start a match's `occurrence_datetime` lies, by series."""
+    return SERIES_OFFSET_MS.get(series_ticker, DEFAULT_OFFSET_MS)
+
+
+def _milestone_of(event_ticker: str, milestones: Iterable[Milestone]) -> Milestone | None:
+    """The milestone with the event as primary, else related; of several the earliest: safer to stop early."""
+    named = [
+        (event_ticker not in milestone.primary_event_tickers, milestone.start_ms, milestone.id, milestone)
+        for milestone in milestones
+        if event_ticker in milestone.primary_event_tickers or event_ticker in milestone.related_event_tickers
+    ]
+    return min(named, key=lambda entry: entry[:3])[3] if named else None
+
+
+def _start_from_occurrence(event: Event, occurrence_ms: int | None) -> tuple[int | None, str]:
+    date_ms = _ticker_date_ms(event.event_ticker)
+    if event.category != "Sports" or date_ms is None or occurrence_ms is None:
+        return None, UNKNOWN
+    if competition_of(event).competition_scope.lower() in _SEASON_SCOPES:
+        return None, UNKNOWN
+    start_ms = occurrence_ms - occurrence_offset_ms(event.series_ticker)
+    # The ticker's date is the venue's or New York's; a match may be put off (tennis: up to two weeks).
+    if not date_ms - DAY_MS // 2 <= start_ms <= date_ms + 15 * DAY_MS:
+        return None, UNKNOWN
+    return start_ms, OCCURRENCE
+
+
+def _ticker_date_ms(event_ticker: str) -> int | None:
+    match = _DATED.search(event_ticker)
+    if match is None or match[2] not in _MONTHS:
+        return None
+    try:
+        date = datetime(2000 + int(match[1]), _MONTHS.index(match[2]) + 1, int(match[3]), tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(date.timestamp()) * 1000
+
+
+def _in_play(status: str | None, start_ms: int | None, end_ms: int | None, now_ms: int) -> bool | None:
+    if status in IN_PLAY_STATUSES:
+        return True
+    if status in OVER_STATUSES:
+        return False
+    if start_ms is None or end_ms is None:
+        return None
+    return start_ms <= now_ms < end_ms
+
+
+def _earliest(times_ms: Iterable[int | None]) -> int | None:
+    return min((time_ms for time_ms in times_ms if time_ms is not None), default=None)
+
+
+def _text(time_ms: int | None) -> str | None:
+    return None if time_ms is None else format_time(time_ms)

@@ -1,0 +1,158 @@
+"""Start of a match, against starts that the rules' own text states."""
+
+import json
+import re
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from markets.kalshi_json import decode_milestone
+from markets.records import Event, Market, Milestone
+from markets.timing import DAY_MS, HOUR_MS, match_time_json, match_timing
+from markets.units import parse_time_ms
+
+DATA = Path(__file__).parents[1] / "data/kalshi"
+PROBE = json.loads((DATA / "occurrence_probe.json").read_text())
+EDT = timezone(timedelta(hours=-4))
+START_MS = parse_time_ms("2026-08-19T23:30:00Z")
+
+
+def event(ticker: str = "KXMLSGAME-26AUG19VANHOU", category: str = "Sports", raw: bytes = b"{}") -> Event:
+    return Event(ticker, ticker.partition("-")[0], "t", "", category, True, None, None, None, 0, raw)
+
+
+def market(
+    occurrence_ms: int | None = None, close_ms: int = START_MS + 54 * HOUR_MS, expected_ms: int | None = None
+) -> Market:
+    return Market(
+        "M", "E", "S", "t", "", "binary", "structured", None, None, (), 0, 0, close_ms, expected_ms,
+        close_ms, occurrence_ms, 0, "", None, 0, b"{}",
+    )  # fmt: skip
+
+
+def milestone(
+    start_ms: int, primary: tuple[str, ...] = (), related: tuple[str, ...] = (), status: str | None = None,
+    id_: str = "m",
+) -> Milestone:  # fmt: skip
+    return Milestone(id_, "soccer", "Sports", "t", start_ms, None, primary, related, status, b"{}")
+
+
+@pytest.mark.parametrize("anchor", PROBE["mlb_anchor"], ids=lambda a: a["ticker"])
+def test_start_from_occurrence_is_the_start_that_the_rules_state(anchor: dict[str, str]) -> None:
+    stated = re.search(
+        r"originally scheduled for (\w+ \d+, \d+ at \d+:\d+ [AP]M) EDT", anchor["rules_primary"]
+    )
+    assert stated is not None
+    start = datetime.strptime(stated[1], "%b %d, %Y at %I:%M %p").replace(tzinfo=EDT)
+    timing = match_timing(
+        event("-".join(anchor["ticker"].split("-")[:2])),
+        [market(parse_time_ms(anchor["occurrence_datetime"]), parse_time_ms(anchor["close_time"]))],
+        [],
+        now_ms=0,
+    )
+    assert (timing.start_ms, timing.source) == (int(start.timestamp()) * 1000, "occurrence")
+    assert timing.close_ms == parse_time_ms(anchor["close_time"])
+
+
+@pytest.mark.parametrize("pair", PROBE["period_pairs"], ids=lambda p: p["period_ticker"])
+def test_a_period_and_its_game_start_at_the_same_time(pair: dict[str, str]) -> None:
+    starts = [
+        match_timing(
+            event("-".join(pair[f"{kind}_ticker"].split("-")[:2])),
+            [market(parse_time_ms(pair[f"{kind}_occurrence_datetime"]))],
+            [],
+            now_ms=0,
+        ).start_ms
+        for kind in ("period", "game")
+    ]
+    assert starts[0] == starts[1] is not None
+
+
+def test_milestone_comes_before_occurrence_and_primary_before_related() -> None:
+    ticker = event().event_ticker
+    markets = [market(START_MS + 3 * HOUR_MS)]
+    related = milestone(START_MS - HOUR_MS, related=(ticker,))
+    primary = milestone(START_MS + HOUR_MS, primary=(ticker,))
+    stranger = milestone(START_MS - DAY_MS, primary=("OTHER",))
+    assert match_timing(event(), markets, [stranger], now_ms=0).start_ms == START_MS
+    assert match_timing(event(), markets, [stranger, related], now_ms=0).start_ms == START_MS - HOUR_MS
+    timing = match_timing(event(), markets, [stranger, related, primary], now_ms=0)
+    assert (timing.start_ms, timing.source) == (START_MS + HOUR_MS, "milestone")
+
+
+def test_of_several_milestones_the_earliest_counts_whatever_their_order() -> None:
+    ticker = event().event_ticker
+    several = [milestone(START_MS + i * HOUR_MS, primary=(ticker,), id_=str(i)) for i in range(3)]
+    for order in (several, several[::-1]):
+        assert match_timing(event(), [], order, now_ms=0).start_ms == START_MS
+
+
+@pytest.mark.parametrize(
+    ("what", "occurrence_ms"),
+    [
+        (event("KXHIGHNY-26JUL19", category="Climate and Weather"), parse_time_ms("2026-07-19T14:00:00Z")),
+        (event("KXNBA-27"), parse_time_ms("2027-07-31T14:00:00Z")),
+        (
+            event("KXNFLMVP-27FEB04", raw=b'{"product_metadata":{"competition_scope":"Awards"}}'),
+            parse_time_ms("2027-02-04T14:00:00Z"),
+        ),
+        (event(), START_MS + 40 * DAY_MS),
+        (event(), START_MS - 5 * DAY_MS),
+        (event("KXMLSGAME-26AUG99VANHOU"), START_MS),
+        (event(), None),
+    ],
+)
+def test_start_is_unknown_rather_than_the_close_time(what: Event, occurrence_ms: int | None) -> None:
+    timing = match_timing(what, [market(occurrence_ms)], [], now_ms=START_MS)
+    assert (timing.start_ms, timing.source, timing.in_play) == (None, "unknown", None)
+    assert timing.close_ms is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "minutes_after_start", "in_play"),
+    [
+        (None, -1, False),
+        (None, 0, True),
+        ("created", 60, True),
+        ("inprogress", -10, True),
+        ("inprogress", 600, True),
+        ("closed", 60, False),
+        ("postponed", 60, False),
+        ("unheard-of", 181, False),
+    ],
+)
+def test_in_play_by_status_else_by_clock(status: str | None, minutes_after_start: int, in_play: bool) -> None:
+    milestones = [milestone(START_MS, primary=(event().event_ticker,), status=status)]
+    now_ms = START_MS + minutes_after_start * 60_000
+    markets = [market(START_MS + 3 * HOUR_MS)]
+    assert match_timing(event(), markets, milestones, now_ms=now_ms).in_play is in_play
+
+
+def test_recorded_milestones_give_start_and_status() -> None:
+    decoded = [
+        decode_milestone(json.dumps(raw).encode())
+        for raw in json.loads((DATA / "milestones.json").read_text())["milestones"]
+    ]
+    football = event("SIMNFLGAME")
+    timing = match_timing(football, [], decoded, now_ms=0)
+    assert timing.start_ms == parse_time_ms("2024-09-06T00:20:00Z")
+    assert timing.in_play is True
+
+
+def test_json_shape_uses_rfc_3339_or_null() -> None:
+    markets = [market(START_MS + 3 * HOUR_MS, expected_ms=START_MS + 3 * HOUR_MS)]
+    assert match_time_json(match_timing(event(), markets, [], now_ms=START_MS)) == {
+        "start_time": "2026-08-19T23:30:00Z",
+        "source": "occurrence",
+        "close_time": "2026-08-22T05:30:00Z",
+        "expected_expiration_time": "2026-08-20T02:30:00Z",
+        "in_play": True,
+    }
+    assert match_time_json(match_timing(event(), [], [], now_ms=0)) == {
+        "start_time": None,
+        "source": "unknown",
+        "close_time": None,
+        "expected_expiration_time": None,
+        "in_play": None,
+    }
