@@ -110,6 +110,13 @@ class Deadline:
         return self.remaining_s() == 0.0
 
 
+def refuse(process: str, error: SettingsError | StartupError) -> int:
+    """Say on stderr why `process` does not start, and return the exit code for it."""
+    problems = error.problems if isinstance(error, SettingsError) else [str(error)]
+    print(*(f"{process}: {problem}" for problem in problems), sep="\n", file=sys.stderr)
+    return EXIT_REFUSED
+
+
 def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool = True) -> int:
     """Run a process from its settings to its exit code.
 
@@ -121,9 +128,7 @@ def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool 
     try:
         settings = Settings.load(os.environ, Path.cwd())
     except SettingsError as error:
-        lines = "\n".join(f"  {problem}" for problem in error.problems)
-        print(f"{process}: {len(error.problems)} wrong setting(s):\n{lines}", file=sys.stderr)
-        return EXIT_REFUSED
+        return refuse(process, error)
     logs.configure(process, settings.log_level)
     stop = Stop()
 
@@ -146,8 +151,7 @@ def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool 
             log.info("process.started", pid=os.getpid(), mode=settings.mode, env=settings.env)
             code = run(settings, stop)
         except StartupError as error:
-            print(f"{process}: {error}", file=sys.stderr)
-            return EXIT_REFUSED
+            return refuse(process, error)
         except Exception:
             log.exception("process.crashed")
             return EXIT_CRASHED

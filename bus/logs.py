@@ -5,6 +5,7 @@ events with dots (``feed.gap``) plus key-value pairs. Libraries' records (stdlib
 same way.
 """
 
+import contextlib
 import logging
 import math
 import re
@@ -63,6 +64,14 @@ def _head_first(_logger: object, _method: str, event: EventDict) -> EventDict:
     return head | dict(event)
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Says that a record could not be written, and not what it was: nobody has redacted it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(redact(f"log record lost: {record.name}: {sys.exc_info()[1]!r}\n"))
+
+
 def configure(process: str, level: str = "info", stream: TextIO | None = None) -> None:
     """Send all logs of this process to `stream` (stdout), from `level` up, each with the process's name."""
     stream = stream or sys.stdout
@@ -92,7 +101,7 @@ def configure(process: str, level: str = "info", stream: TextIO | None = None) -
             _head_first,
             structlog.processors.JSONRenderer(ensure_ascii=True),
         ]
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

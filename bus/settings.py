@@ -76,7 +76,7 @@ def _tcp_port(endpoint: str) -> int | None:
     # An IPv4 address, no name: ZeroMQ cannot bind to names, and takes IPv6 only when told to.
     host = parts.hostname or ""
     loopback = host.startswith("127.") and _is_loopback(host)
-    return parts.port if loopback and endpoint == f"tcp://{host}:{parts.port}" else None
+    return (parts.port or None) if loopback and endpoint == f"tcp://{host}:{parts.port}" else None
 
 
 def _endpoint(endpoint: str) -> str:

@@ -1,0 +1,59 @@
+# Needs CPython 3.11, make and a C compiler; everything else is installed into .venv by the first target used.
+#   make run      everything against the simulator; Ctrl-C stops it
+#   make test     all tests            (ARGS="-k words" for some)
+#   make check    format, lint, types, import rules, tests
+#   make bench    benchmarks           (ARGS=...)
+#   make lock     resolve pyproject.toml's ranges again into requirements.lock
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format lint types imports bench lock clean
+
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("kalshi-bus needs CPython 3.11, this is %d.%d: make PYTHON=/path/to/python3.11" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+run: install
+	@$(BIN)/python -m bus.supervise
+
+test: install
+	@$(BIN)/python -m pytest $(ARGS)
+
+# SKIP_TESTS=1: all but the tests, for whoever runs `make test` next (.ci/run).
+check: format lint types imports $(if $(SKIP_TESTS),,test)
+
+format: install
+	@$(BIN)/ruff format --check .
+
+lint: install
+	@$(BIN)/ruff check .
+
+types: install
+	@$(BIN)/mypy
+
+imports: install
+	@$(BIN)/lint-imports
+
+bench: install
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# uv only resolves; it is not a dependency. Without an index address in the file it serves every mirror.
+lock: install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+
+# Not .data: the journal and the recordings cannot be made again.
+clean:
+	rm -rf .venv .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""Starts everything, for ``make run``: checks the settings once, says where to look, becomes supervisord.
+
+supervisord knows no defaults for environment variables, so what ``supervisord.conf`` needs of the settings is
+handed over as SUPERVISE_* variables.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from markets.errors import SettingsError, StartupError
+
+from .lifecycle import refuse
+from .locks import check_port, private_dir
+from .settings import Settings, variable_of
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+"""The project's directory, where supervisord.conf is and the processes run."""
+
+
+def prepare(settings: Settings) -> dict[str, str]:
+    """Make the directories, check the ports and return the variables of supervisord.conf.
+
+    Raises:
+        StartupError: a directory or a port cannot be used.
+    """
+    simulator = settings.env == "sim"
+    logs = private_dir(private_dir(settings.run_dir) / "logs")
+    for key in ("ui_port", "snapshot_port", *(["sim_port"] if simulator else [])):
+        check_port(getattr(settings, key), variable_of(key))
+    return {
+        "SUPERVISE_PYTHON": sys.executable,
+        "SUPERVISE_PID": str(os.getpid()),
+        "SUPERVISE_RUN_DIR": str(settings.run_dir),
+        "SUPERVISE_LOGS": str(logs),
+        "SUPERVISE_SIMULATOR": str(simulator).lower(),
+        "SUPERVISE_SIM_PORT": str(settings.sim_port),
+        "SUPERVISE_SIM_MARKETS": str(settings.sim_markets),
+        "SUPERVISE_SIM_SEED": str(settings.sim_seed),
+    }
+
+
+def _announce(settings: Settings, logs: str) -> None:
+    print(f"kalshi-bus: mode {settings.mode}, env {settings.env}. Ctrl-C stops everything.")
+    print(f"  dashboard  http://127.0.0.1:{settings.ui_port}/")
+    print(f"  markets    http://127.0.0.1:{settings.snapshot_port}/markets")
+    print(f"  health     http://127.0.0.1:{settings.snapshot_port}/health")
+    print(f"  logs       {logs}")
+    if settings.env == "sim" and settings.api_key_id:
+        print(f"  note: {variable_of('api_key_id')} is set; unset it to sign with the simulator's own key")
+    sys.stdout.flush()  # exec does not
+
+
+def main() -> None:
+    """Become supervisord, or say why not and exit with 2."""
+    try:
+        settings = Settings.load(os.environ, ROOT)
+        variables = prepare(settings)
+    except (SettingsError, StartupError) as error:
+        sys.exit(refuse("kalshi-bus", error))
+    _announce(settings, variables["SUPERVISE_LOGS"])
+    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(ROOT / "supervisord.conf")]
+    if os.geteuid() == 0:
+        command += ["-u", "root"]  # said openly, supervisord does not warn about it
+    os.chdir(ROOT)
+    os.execve(sys.executable, command, os.environ | variables)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Fixtures for all tests."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from hypothesis import settings
+
+from tests.support import Runner
+
+# CI explores the same examples each time; `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=2000, deadline=None)
+settings.load_profile("fixed")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("chromium") and not shutil.which("chromium"):
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+
+
+@pytest.fixture
+def zmq_context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    """A context that fails the test when a socket is left open (after pyzmq's own conftest)."""
+    context = zmq.Context[zmq.Socket[bytes]]()
+    context.linger = 0
+    yield context
+    # term() blocks while sockets are open, so another thread calls it; it stays behind in a failing run only.
+    closer = threading.Thread(target=context.term, name="zmq-term", daemon=True)
+    closer.start()
+    closer.join(10)
+    if closer.is_alive():
+        pytest.fail("a ZeroMQ socket was left open: context.term() did not return in 10 s")
+
+
+@pytest.fixture
+def zmq_socket(zmq_context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Callable[..., zmq.Socket[bytes]]]:
+    """A factory of sockets of `zmq_context` that give up sending and receiving after 5 s and are closed."""
+    opened: list[zmq.Socket[bytes]] = []
+
+    def open_socket(kind: int, **options: Any) -> zmq.Socket[bytes]:
+        socket = zmq_context.socket(kind)
+        socket.rcvtimeo = socket.sndtimeo = 5000
+        for name, value in options.items():
+            setattr(socket, name, value)
+        opened.append(socket)
+        return socket
+
+    yield open_socket
+    for socket in opened:
+        socket.close(linger=0)
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A private directory with a path short enough for Unix sockets (tmp_path may not be)."""
+    folder = Path(tempfile.mkdtemp(prefix="kb-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def runner(short_dir: Path) -> Iterator[Runner]:
+    """Starts real processes; kills what is left of them and prints their logs when the test ends."""
+    runner = Runner(short_dir)
+    yield runner
+    runner.close()

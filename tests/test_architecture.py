@@ -1,0 +1,116 @@
+"""The rules of the tree: who imports whom, who knows Kalshi, where clock and randomness come in."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+
+# Hosts of Kalshi's API; its documentation (docs.kalshi.com) is cited as a source everywhere.
+KALSHI_HOSTS = re.compile(r"(?:api[\w.-]*|elections|demo)\.kalshi\.com?\b", re.ASCII)
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of the modules that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def ruff(code: str, path: str) -> str:
+    """Return what ruff says of `code` if it stood at `path`."""
+    options = ["--no-cache", "--output-format=concise", f"--stdin-filename={path}"]
+    command = [str(BIN / "ruff"), "check", *options, "-"]
+    result = subprocess.run(command, input=code, capture_output=True, text=True, cwd=ROOT, check=False)
+    return result.stdout
+
+
+def test_import_contracts_hold() -> None:
+    command = [str(BIN / "lint-imports"), "--no-cache"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_package_is_under_contract_and_typed() -> None:
+    tools = PROJECT["tool"]
+
+    assert set(PACKAGES) - {"benchmarks", "tests"} == set(tools["importlinter"]["root_packages"])
+    assert set(PACKAGES) <= set(tools["mypy"]["files"])
+
+
+def test_markets_is_pure() -> None:
+    impure = "asyncio concurrent http logging multiprocessing os secrets select socket sqlite3 subprocess"
+    impure += " threading time urllib uuid"
+    allowed = (sys.stdlib_module_names | {"markets", "msgspec", "xxhash"}) - set(impure.split())
+
+    assert {str(path): names for path in sources("markets") if (names := imported(path) - allowed)} == {}
+
+
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name != "publisher"])
+def test_only_the_publisher_knows_kalshis_hosts(package: str) -> None:
+    found = [str(path) for path in sources(package) if KALSHI_HOSTS.search(path.read_text())]
+
+    assert found == []
+
+
+def test_nobody_unpickles() -> None:
+    assert [
+        str(path) for name in PACKAGES for path in sources(name) if "recv_pyobj" in path.read_text()
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "import time\ntime.time()",
+        "import time\ntime.monotonic()",
+        "from time import monotonic_ns\nmonotonic_ns()",
+        "import datetime as dt\ndt.datetime.now(dt.UTC)",
+        "from datetime import UTC, datetime\ndatetime.now(UTC)",
+        "import random\nrandom.random()",
+        "import uuid\nuuid.uuid4()",
+        "import os\nos.urandom(8)",
+        "import pickle\npickle.loads(b'')",
+    ],
+)
+@pytest.mark.parametrize("path", ["markets/x.py", "bus/sync.py", "publisher/sweep.py", "simulator/flow.py"])
+def test_clock_and_randomness_are_refused_in_pure_code(call: str, path: str) -> None:
+    assert "TID251" in ruff(call + "\n", path)
+
+
+def test_randomness_of_ones_own_is_fine() -> None:
+    assert "TID251" not in ruff(
+        "import random\n\nrng = random.Random(1)\nrng.random()\n", "simulator/flow.py"
+    )
+
+
+def test_the_lock_holds_every_dependency_in_its_range_and_names_no_registry() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE))
+    project = PROJECT["project"]
+
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), text
+    assert lock.count("--hash=sha256:") >= len(pinned)
+    assert "://" not in lock
+    assert "index" not in lock.split()
