@@ -83,11 +83,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "kalshi-bus.toml").write_text(
         "sim_seed = -1\nsnapshot_prot = 1\nsim_markets = true\npoll_interval_s = 40\n"
     )
-    environ = {"KALSHI_BUS_UI_PORT": "70000", "KALSHI_BUS_MODE": "real", "KALSHI_BUS_STALE_AFTER_S": "20"}
+    environ = {"KALSHI_BUS_UI_PORT": "70000", "KALSHI_BUS_MODE": "real", "KALSHI_BUS_STALE_AFTER_S": "9"}
 
     assert sorted(problems_of(environ, tmp_path)) == [
         "KALSHI_BUS_MODE (environment): got 'real', expected `sim`, `paper` or `live`",
-        "KALSHI_BUS_STALE_AFTER_S (environment): got 20, expected more than poll_interval_s (kalshi-bus.toml)",
+        "KALSHI_BUS_STALE_AFTER_S (environment): got 9, expected more than poll_interval_s (kalshi-bus.toml)",
         "KALSHI_BUS_UI_PORT (environment): got '70000', expected a port, 1..65535, not used twice",
         "sim_markets (kalshi-bus.toml): got True, expected 1..500000 (a boolean)",
         "sim_seed (kalshi-bus.toml): got -1, expected 0 or more",
