@@ -334,6 +334,7 @@ class State:
                 self._drop(stream, kind, key)
                 if kind in _OF_MARKET:
                     self.stream_of.pop(key, None)
+        stream.digests = [0, 0, 0, 0]
 
     def put_chunk(self, chunk: Chunk) -> None:
         """Put a snapshot chunk's records in; the caller holds `lock`.

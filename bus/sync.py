@@ -42,7 +42,7 @@ from .state import Changed, State, decode_all
 ASK_TIMEOUT_MS: Final = 2_000
 ASK_TIMEOUT_MAX_MS: Final = 16_000
 BEHIND_RETRY_MS: Final = 50
-BEHIND_RETRY_MAX_MS: Final = 1_000
+RETRY_MAX_MS: Final = 4_000
 SILENCE_MS: Final = 3_000
 WHOLES: Final = 3
 WHOLES_WINDOW_MS: Final = 30_000
@@ -199,7 +199,7 @@ class FeedSync:
         """Take an error as the answer to an Ask: try again later."""
         if self._ask is not None and self._ask.id == id_:
             self._ask = None
-            self._ask_later(now_ms, retry_ms)
+            self._ask_later(now_ms, retry_ms or BEHIND_RETRY_MS)
         return []
 
     def tick(self, now_ms: int) -> list[Action]:
@@ -250,6 +250,7 @@ class FeedSync:
                 return False
         self._older_since_ms = None
         self.stats.epochs += 1
+        first_asked = not self.epoch and self._ask is not None
         self.epoch = epoch
         joined = self._base if self._base is not None and self._base.epoch == epoch else None
         self.phase = Phase.JOINING
@@ -263,7 +264,7 @@ class FeedSync:
         self._failures = {}
         self._also = ()
         self.degraded = set()
-        if joined is None:
+        if joined is None and not first_asked:
             self._ask = None
             self._attempt = 0
             self._send_ask(now_ms, actions)
@@ -603,15 +604,13 @@ class FeedSync:
         self.stats.asks += 1
         actions.append(self._ask)
 
-    def _ask_later(self, now_ms: int, retry_ms: int | None = None) -> None:
-        self._ask_at_ms = now_ms + (
-            self._behind_wait() if retry_ms is None else retry_ms + self._rng.randrange(100)
-        )
+    def _ask_later(self, now_ms: int, retry_ms: int = BEHIND_RETRY_MS) -> None:
+        self._ask_at_ms = now_ms + self._behind_wait(retry_ms)
 
-    def _behind_wait(self) -> int:
-        wait = min(BEHIND_RETRY_MS * 2 ** min(self._attempt, 6), BEHIND_RETRY_MAX_MS)
+    def _behind_wait(self, retry_ms: int = BEHIND_RETRY_MS) -> int:
+        wait: int = min(retry_ms * 2 ** min(self._attempt, 8), RETRY_MAX_MS)
         self._attempt += 1
-        return int(wait) + self._rng.randrange(wait)
+        return wait + self._rng.randrange(wait)
 
 
 def known(chunk: Chunk) -> list[tuple[str, list[msgspec.Raw]]]:

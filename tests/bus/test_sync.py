@@ -1,0 +1,416 @@
+"""The join and the repair, against every interleaving Hypothesis finds."""
+
+import random
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from world import START_MS, Node, Publisher
+
+from bus.answers import Answers
+from bus.messages import VERSION, Envelope, decode, encode, encode_record
+from bus.sync import MAX_REPAIRS, Phase
+from markets.records import Suspect
+
+TICKERS = ("A-1-X", "A-1-Y", "B-1-X", "C-1-X")
+FILTER = ("md.A.", "ref.", "ex.", "cycle.", "hb.")
+
+
+class SyncMachine(RuleBasedStateMachine):
+    """Publisher -> snapshot server -> a full and a filtered replica, over wires that lose, double and swap."""
+
+    @initialize(seed=st.integers(0, 2**32 - 1))
+    def start(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.now_ms = 1_000
+        self.publisher = Publisher(START_MS, self.rng, TICKERS)
+        self.history = self.publisher.history
+        self.state_server = Answers(lambda: self.publisher.writer.state)
+        self.server = Node(("",), seed)
+        self.full = Node(("",), seed + 1)
+        self.filtered = Node(FILTER, seed + 2)
+        self.nodes = (self.server, self.full, self.filtered)
+        self.late = False
+
+    def send(self, frames: list[bytes]) -> None:
+        for node in self.nodes:
+            if node is not self.filtered or self.late:
+                node.hear(frames)
+        self.now_ms += 1
+
+    # -- the publisher
+
+    @rule()
+    def commit(self) -> None:
+        self.send(self.publisher.commit())
+
+    @rule(count=st.integers(1, 5))
+    def stream(self, count: int) -> None:
+        for _ in range(count):
+            self.send(self.publisher.stream())
+
+    @rule()
+    def heartbeat(self) -> None:
+        self.send(self.publisher.heartbeat())
+
+    @rule()
+    def join_late(self) -> None:
+        self.late = True
+
+    @rule()
+    def restart(self) -> None:
+        epoch = self.publisher.writer.state.epoch + 1
+        volume = self.publisher.volume
+        self.publisher = Publisher(epoch, self.rng, TICKERS)
+        self.publisher.volume = volume
+        self.history |= self.publisher.history
+        self.publisher.history = self.history
+
+    # -- the wires
+
+    @rule(which=st.integers(0, 2), count=st.integers(1, 30))
+    def deliver(self, which: int, count: int) -> None:
+        self.nodes[which].take_feed(self.now_ms, count)
+
+    @rule(which=st.integers(0, 2), at=st.integers(0, 10))
+    def lose(self, which: int, at: int) -> None:
+        if at < len(self.nodes[which].feed):
+            del self.nodes[which].feed[at]
+
+    @rule(which=st.integers(0, 2), at=st.integers(0, 10))
+    def double(self, which: int, at: int) -> None:
+        feed = self.nodes[which].feed
+        if at < len(feed):
+            feed.insert(at, feed[at])
+
+    @rule(which=st.integers(0, 2), at=st.integers(0, 10))
+    def swap(self, which: int, at: int) -> None:
+        feed = self.nodes[which].feed
+        if at + 1 < len(feed):
+            feed[at], feed[at + 1] = feed[at + 1], feed[at]
+
+    @rule(which=st.integers(0, 2))
+    def answer(self, which: int) -> None:
+        node = self.nodes[which]
+        if node.questions:
+            server = self.state_server if node is self.server else self.server.server
+            node.answers.append(server.answer(node.questions.popleft(), self.now_ms))
+
+    @rule(which=st.integers(0, 2), keep=st.booleans())
+    def take_answer(self, which: int, keep: bool) -> None:
+        self.nodes[which].take_answer(self.now_ms, keep)
+
+    @rule(which=st.integers(0, 2))
+    def lose_answer(self, which: int) -> None:
+        if self.nodes[which].answers:
+            self.nodes[which].answers.popleft()
+
+    @rule(which=st.integers(0, 2))
+    def lose_question(self, which: int) -> None:
+        if self.nodes[which].questions:
+            self.nodes[which].questions.popleft()
+
+    @rule(ms=st.sampled_from([1, 50, 1_100, 3_100, 20_000]))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+        for node in self.nodes:
+            node.tick(self.now_ms)
+
+    # -- what must hold
+
+    @invariant()
+    def nobody_sees_a_state_the_publisher_never_had(self) -> None:
+        if not hasattr(self, "publisher"):
+            return
+        for node in (self.server, self.full):
+            state = node.state
+            if state.epoch:
+                assert state.digest() == self.history[state.epoch, state.seq]
+
+    @invariant()
+    def nobody_sees_half_a_commit(self) -> None:
+        if not hasattr(self, "publisher"):
+            return
+        for node in self.nodes:
+            for group in (("A-1-X", "A-1-Y"),) if node is self.filtered else (TICKERS,):
+                volumes = {node.state.quotes[ticker].volume_e2 for ticker in group if ticker in node.state.quotes}
+                assert len(volumes) <= 1
+
+    def quiesce(self) -> None:
+        self.late = True
+        for _ in range(60):
+            self.send(self.publisher.heartbeat())
+            self.now_ms += 700
+            for node in self.nodes:
+                node.take_feed(self.now_ms, len(node.feed))
+                node.tick(self.now_ms)
+                server = self.state_server if node is self.server else self.server.server
+                while node.questions:
+                    node.answers.append(server.answer(node.questions.popleft(), self.now_ms))
+                while node.answers:
+                    node.take_answer(self.now_ms)
+                node.take_feed(self.now_ms, len(node.feed))
+
+    def teardown(self) -> None:
+        if not hasattr(self, "publisher"):
+            return
+        before = [node.asked for node in self.nodes]
+        self.quiesce()
+        truth = self.publisher.writer.state
+        for node, asked in zip(self.nodes, before, strict=True):
+            assert node.sync.phase is Phase.LIVE, node.told[-5:]
+            assert node.state.epoch == truth.epoch
+            assert not node.sync.degraded
+            assert node.asked - asked <= 12, "a repair must not become a storm"
+            for topic in truth.streams:
+                if topic.startswith(node.prefixes):
+                    assert node.state.position(topic) == truth.position(topic), topic
+        assert self.full.state.seq == truth.seq
+        assert self.full.state.digest() == truth.digest()
+        assert self.full.state.records == truth.records
+
+
+TestSync = SyncMachine.TestCase
+TestSync.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+# -- the cases with a name
+
+
+class Line:
+    """A publisher and one replica on a good wire, joined."""
+
+    def __init__(self, prefixes: tuple[str, ...] = ("",), joined: bool = True) -> None:
+        self.publisher = Publisher(START_MS, random.Random(1), TICKERS)
+        self.server = Answers(lambda: self.publisher.writer.state)
+        self.node = Node(prefixes, 1)
+        self.now_ms = 0
+        if joined:
+            self.settle()
+            assert self.node.live
+
+    def send(self, frames: list[bytes]) -> None:
+        self.node.hear(frames)
+
+    def settle(self, rounds: int = 3) -> None:
+        for _ in range(rounds):
+            self.now_ms += 100
+            self.send(self.publisher.heartbeat())
+            self.node.tick(self.now_ms)
+            self.node.take_feed(self.now_ms, len(self.node.feed))
+            self.answer()
+
+    def answer(self) -> None:
+        while self.node.questions:
+            self.node.answers.append(self.server.answer(self.node.questions.popleft(), self.now_ms))
+        while self.node.answers:
+            self.node.take_answer(self.now_ms)
+            self.node.take_feed(self.now_ms, len(self.node.feed))
+
+    def events(self) -> list[str]:
+        return [told.event for told in self.node.told]
+
+    def agrees(self) -> bool:
+        truth = self.publisher.writer.state
+        return all(
+            self.node.state.position(topic) == truth.position(topic)
+            for topic in truth.streams
+            if topic.startswith(self.node.prefixes)
+        )
+
+
+def test_join_takes_one_snapshot_and_one_confirmation() -> None:
+    line = Line()
+    assert line.node.asked == 1
+    assert line.events() == ["live"]
+    assert line.agrees()
+
+
+def test_snapshot_older_than_the_first_buffered_message_is_fetched_again() -> None:
+    line = Line(joined=False)
+    line.node.tick(1)
+    early = line.server.answer(line.node.questions.popleft(), 1)
+    line.publisher.stream()  # sent before the subscription took effect: nobody heard it
+    line.send(line.publisher.stream())
+    line.node.take_feed(2)
+    line.node.answers.append(early)
+    line.node.take_answer(3)
+    assert not line.node.live
+    line.settle()
+    assert line.node.live
+    assert line.agrees()
+
+
+def test_lost_message_is_noticed_at_the_next_one_and_only_its_streams_are_fetched() -> None:
+    line = Line()
+    line.publisher.commit()
+    line.settle(1)
+    lost = line.publisher._streamed("md.B.", "suspect", a_suspect("B-1-X"))
+    assert lost
+    line.send(line.publisher._streamed("md.A.", "suspect", a_suspect("A-1-X")))
+    line.node.take_feed(line.now_ms)
+    assert line.events()[-1] == "gap"
+    line.node.answers.append(line.server.answer(line.node.questions.popleft(), line.now_ms))
+    head = line.node.answers[0][0]
+    line.node.take_answer(line.now_ms)
+    assert line.events()[-1] == "resynced"
+    assert b"md.B." in head
+    assert b"md.C." not in head
+    assert line.agrees()
+
+
+def a_suspect(ticker: str) -> Suspect:
+    return Suspect(ticker, START_MS, "test")
+
+
+@pytest.mark.parametrize("prefixes", [("",), FILTER])
+def test_lost_last_message_before_silence_is_found_by_the_heartbeat(prefixes: tuple[str, ...]) -> None:
+    line = Line(prefixes)
+    line.publisher._streamed("md.A.", "suspect", a_suspect("A-1-X"))
+    line.settle()
+    assert "gap" in line.events()
+    assert line.node.live
+    assert line.agrees()
+
+
+@pytest.mark.parametrize("prefixes", [("",), FILTER])
+def test_lost_end_of_commit_is_found_by_the_heartbeat(prefixes: tuple[str, ...]) -> None:
+    line = Line(prefixes)
+    frames = line.publisher.commit()
+    line.send(frames[:-1])
+    line.node.take_feed(line.now_ms, 100)
+    line.settle()
+    assert line.node.live
+    assert line.agrees()
+
+
+def test_filtered_replica_is_not_disturbed_by_losses_elsewhere() -> None:
+    line = Line(FILTER)
+    line.publisher._streamed("md.B.", "suspect", a_suspect("B-1-X"))
+    line.settle()
+    assert "gap" not in line.events()
+    assert line.agrees()
+
+
+def test_state_stands_still_while_a_gap_is_open() -> None:
+    line = Line()
+    before = line.node.state.seq
+    line.publisher.stream()
+    for _ in range(5):
+        line.send(line.publisher.stream())
+    line.node.take_feed(line.now_ms, 5)
+    assert line.node.state.seq == before
+    line.answer()
+    assert line.node.state.seq == line.publisher.writer.state.seq
+    assert line.agrees()
+
+
+def test_digest_that_differs_is_healed() -> None:
+    line = Line()
+    line.send(line.publisher.stream())
+    line.settle()
+    topic = next(t for t, s in line.publisher.writer.state.streams.items() if s.last)
+    line.node.state.streams[topic].digests[1] ^= 1
+    line.settle()
+    assert line.node.sync.stats.digest_mismatches == 1
+    assert line.events()[-1] == "resynced"
+    assert line.agrees()
+
+
+def test_digest_that_cannot_be_healed_ends_degraded_and_not_in_a_loop() -> None:
+    line = Line()
+    line.publisher._streamed("md.A.", "suspect", a_suspect("A-1-X"))
+    line.publisher.writer.state.streams["md.A."].digests[1] ^= 1  # the publisher itself is wrong
+    line.settle(rounds=3)
+    asked = line.node.asked
+    line.settle(rounds=1)
+    assert "md.A." in line.node.sync.degraded
+    assert line.events().count("degraded") == 1
+    assert asked <= 2 + MAX_REPAIRS
+    assert line.node.live
+
+
+def test_new_epoch_is_swapped_in_whole_while_the_old_is_shown() -> None:
+    line = Line()
+    old = line.node.state
+    line.publisher = Publisher(START_MS + 5, random.Random(2), TICKERS)
+    line.send(line.publisher.heartbeat())
+    line.node.take_feed(line.now_ms)
+    assert line.node.state is old
+    line.answer()
+    line.settle()
+    assert line.node.state.epoch == START_MS + 5
+    assert line.agrees()
+
+
+def test_older_epoch_is_ignored_unless_nothing_else_comes() -> None:
+    line = Line()
+    old = Publisher(START_MS - 5, random.Random(2), TICKERS)
+    line.send(old.heartbeat())
+    line.node.take_feed(line.now_ms)
+    assert line.node.sync.stats.old_epoch == 1
+    assert line.node.live
+    line.publisher = old
+    line.now_ms += 3_000
+    line.send(old.heartbeat())
+    line.node.take_feed(line.now_ms)
+    line.now_ms += 3_000
+    line.send(old.heartbeat())
+    line.node.take_feed(line.now_ms)
+    line.answer()
+    line.settle()
+    assert line.node.state.epoch == START_MS - 5
+
+
+def test_without_a_feed_the_snapshot_is_shown_all_the_same() -> None:
+    line = Line(joined=False)
+    line.node.tick(1)
+    line.answer()
+    line.node.tick(2_000)
+    assert line.node.state.epoch == START_MS
+    assert not line.node.live
+
+
+def test_silence_is_told_once_and_the_socket_rebuilt_with_backoff() -> None:
+    line = Line()
+    for ms in range(0, 60_000, 100):
+        line.node.tick(line.now_ms + ms)
+    assert line.events().count("lost") == 1
+    assert 3 <= line.node.rebuilt <= 6
+    line.now_ms += 60_000
+    line.settle()
+    assert line.events()[-1] in ("found", "live")
+
+
+def test_unknown_kind_moves_the_position_and_is_counted() -> None:
+    line = Line()
+    state = line.publisher.writer.state
+    state.seq += 1
+    state.stream("new.").last = state.seq
+    envelope = Envelope(VERSION, state.epoch, state.seq, 0, "hologram", 0, 1, 1, [])
+    line.send([encode("new.", envelope)])
+    line.node.take_feed(line.now_ms)
+    assert line.node.sync.stats.unknown_kinds == 1
+    line.send(line.publisher.stream())
+    line.settle()
+    assert line.agrees()
+    assert "gap" not in line.events()
+
+
+def test_malformed_record_is_a_hole_that_the_snapshot_fills() -> None:
+    line = Line()
+    frame = line.publisher._streamed("md.A.", "suspect", a_suspect("A-1-X"))[0]
+    topic, envelope = decode(frame)
+    envelope.records = [type(envelope.records[0])(encode_record(a_suspect("A-1-X"))[:-1])]
+    line.node._do(line.node.sync.feed(topic, envelope, line.now_ms))
+    assert line.node.sync.stats.undecodable == 1
+    line.settle()
+    assert line.node.live
+    assert line.agrees()

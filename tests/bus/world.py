@@ -1,0 +1,242 @@
+"""A small world around the sync: a writer, lossy wires, a snapshot server, replicas; no sockets, no clock.
+
+Every delivery is an explicit call, so that a test (or Hypothesis) decides what is lost, doubled, swapped or late.
+"""
+
+import random
+from collections import deque
+from typing import Any
+
+import msgspec
+import zstandard
+
+from bus.answers import Answers
+from bus.messages import (
+    CycleEnd,
+    PublisherHealth,
+    SnapshotHead,
+    decode,
+    decode_chunk,
+    decode_map,
+    encode_map,
+    market_topic,
+)
+from bus.state import Changed, State
+from bus.sync import Ask, FeedSync, Phase, Rebuild, Tell
+from bus.writer import Writer
+from markets.records import Book, BookDelta, Event, Market, Quote, Record, Remove, Series, Status, Suspect
+
+START_MS = 1_790_000_000_000
+DECOMPRESS = zstandard.ZstdDecompressor()
+
+
+def a_market(ticker: str, series: str, title: str = "Will it?") -> Market:
+    event = ticker.rsplit("-", 1)[0]
+    return Market(
+        ticker=ticker,
+        event_ticker=event,
+        series_ticker=series,
+        title=title,
+        yes_sub_title="Yes",
+        market_type="binary",
+        strike_type=None,
+        floor_strike=None,
+        cap_strike=None,
+        price_ranges=((0, 10_000, 100),),
+        created_ms=START_MS,
+        open_ms=START_MS,
+        close_ms=START_MS + 86_400_000,
+        expected_expiration_ms=None,
+        latest_expiration_ms=START_MS + 86_400_000,
+        occurrence_ms=None,
+        settlement_timer_s=300,
+        result="",
+        settlement_value_e4=None,
+        exchange_index=0,
+        raw=b'{"ticker":"' + ticker.encode() + b'"}',
+    )
+
+
+def a_quote(ticker: str, yes_bid_e4: int = 4_500, volume_e2: int = 0, as_of_ms: int = START_MS) -> Quote:
+    yes_ask_e4 = yes_bid_e4 + 100
+    return Quote(
+        ticker=ticker,
+        status=Status.ACTIVE,
+        yes_bid_e4=yes_bid_e4,
+        yes_ask_e4=yes_ask_e4,
+        no_bid_e4=10_000 - yes_ask_e4,
+        no_ask_e4=10_000 - yes_bid_e4,
+        yes_bid_size_e2=1_000,
+        yes_ask_size_e2=1_000,
+        last_price_e4=yes_bid_e4,
+        volume_e2=volume_e2,
+        volume_24h_e2=0,
+        open_interest_e2=0,
+        previous_price_e4=None,
+        previous_yes_bid_e4=None,
+        previous_yes_ask_e4=None,
+        as_of_ms=as_of_ms,
+    )
+
+
+class Publisher:
+    """The writer, what it has sent, and the digest it had at every position a reader may see."""
+
+    def __init__(self, epoch: int, rng: random.Random, tickers: tuple[str, ...]) -> None:
+        self.rng = rng
+        self.tickers = tickers
+        self.writer = Writer(epoch)
+        self.now_ms = START_MS
+        self.volume = 0
+        self.writer.load(self._everything())
+        self.history: dict[tuple[int, int], int] = {}
+        self.remember()
+
+    @staticmethod
+    def series_of(ticker: str) -> str:
+        return ticker.split("-", 1)[0]
+
+    def topic(self, ticker: str) -> str:
+        return market_topic(self.series_of(ticker))
+
+    def _everything(self) -> list[tuple[str, str, list[Record]]]:
+        changes: list[tuple[str, str, list[Record]]] = []
+        for ticker in self.tickers:
+            series = self.series_of(ticker)
+            changes.append((self.topic(ticker), "market", [a_market(ticker, series)]))
+            changes.append((self.topic(ticker), "quote", [a_quote(ticker)]))
+            changes.append(("ref.", "series", [Series(series, series, "Sports", "daily", "quadratic", 10_000, b"{}")]))
+        return changes
+
+    def remember(self) -> None:
+        state = self.writer.state
+        self.history[state.epoch, state.seq] = state.digest()
+
+    def commit(self) -> list[bytes]:
+        """A sweep that changes several series at once; every market it touches shows the same new volume."""
+        self.volume += 100
+        self.now_ms += 10
+        changes: list[tuple[str, str, list[Record]]] = []
+        for ticker in self.tickers:
+            changes.append(
+                (self.topic(ticker), "quote", [a_quote(ticker, self.rng.randrange(100, 9_800), self.volume, self.now_ms)])
+            )
+        if self.rng.random() < 0.3:
+            ticker = self.rng.choice(self.tickers)
+            title = f"Will it? {self.volume}"
+            changes.append((self.topic(ticker), "market", [a_market(ticker, self.series_of(ticker), title)]))
+        if self.rng.random() < 0.3:
+            event = Event("E", "A", f"Event {self.volume}", "", "", True, None, None, None, 0, b"{}")
+            changes.append(("ref.", "event", [event]))
+        if self.rng.random() < 0.2:
+            changes = []
+        cycle = CycleEnd(
+            0, 0, 0, 0, True, self.now_ms, self.now_ms, as_of_ms=self.now_ms, complete_ms=self.now_ms, markets=3
+        )
+        frames = self.writer.commit(changes, cycle, self.now_ms * 1_000_000, self.now_ms * 1_000_000)
+        self.remember()
+        return frames
+
+    def stream(self) -> list[bytes]:
+        """One streamed message of a random kind."""
+        self.now_ms += 1
+        ticker = self.rng.choice(self.tickers)
+        kind = self.rng.choice(["quote", "book", "book_delta", "suspect", "remove", "market", "trade?"])
+        record: Record
+        if kind == "quote":
+            record = a_quote(ticker, self.rng.randrange(100, 9_800), self.volume, self.now_ms)
+        elif kind == "book":
+            record = Book(ticker, self.now_ms, ((100, 500), (4_500, 1_000)), ((200, 300),))
+        elif kind == "book_delta":
+            price, count = self.rng.choice([100, 300, 4_500]), self.rng.choice([0, 700, 900])
+            record = BookDelta(ticker, self.now_ms, self.rng.choice(["yes", "no"]), price, count)
+        elif kind == "suspect":
+            record = Suspect(ticker, self.rng.choice([None, self.now_ms]), "gap")
+        elif kind == "remove":
+            record = Remove("event", "E")
+            return self._streamed("ref.", kind, record)
+        elif kind == "market":
+            record = a_market(ticker, self.series_of(ticker), f"Renamed {self.now_ms}")
+        else:
+            kind, record = "quote", a_quote(ticker, 5_000, self.volume, self.now_ms)
+        return self._streamed(self.topic(ticker), kind, record)
+
+    def _streamed(self, topic: str, kind: str, record: Record) -> list[bytes]:
+        frames = self.writer.stream(topic, kind, [record], self.now_ms * 1_000_000, self.now_ms * 1_000_000)
+        self.remember()
+        return frames
+
+    def heartbeat(self) -> list[bytes]:
+        self.now_ms += 1
+        return self.writer.heartbeat(PublisherHealth(), self.now_ms * 1_000_000)
+
+
+class Node:
+    """A replica with its inbound feed wire and its wires to and from a snapshot server."""
+
+    def __init__(self, prefixes: tuple[str, ...], seed: int) -> None:
+        self.sync = FeedSync(prefixes, random.Random(seed), 0)
+        self.prefixes = prefixes
+        self.feed: deque[bytes] = deque()
+        self.questions: deque[bytes] = deque()
+        self.answers: deque[list[bytes]] = deque()
+        self.told: list[Tell] = []
+        self.changed: list[Changed] = []
+        self.asked = 0
+        self.rebuilt = 0
+        self.server = Answers(lambda: self.sync.state)
+
+    @property
+    def state(self) -> State:
+        return self.sync.state
+
+    @property
+    def live(self) -> bool:
+        return self.sync.phase is Phase.LIVE
+
+    def hear(self, frames: list[bytes]) -> None:
+        """Put frames on the wire, as a PUB socket would: only what is subscribed."""
+        for frame in frames:
+            topic = frame.split(b"\x00", 1)[0].decode()
+            if topic.startswith(self.prefixes):
+                self.feed.append(frame)
+
+    def take_feed(self, now_ms: int, count: int = 1) -> None:
+        for _ in range(min(count, len(self.feed))):
+            topic, envelope = decode(self.feed.popleft())
+            self._do(self.sync.feed(topic, envelope, now_ms))
+
+    def take_answer(self, now_ms: int, keep: bool = False) -> None:
+        if not self.answers:
+            return
+        frames = self.answers[0] if keep else self.answers.popleft()
+        answer = decode_map(frames[0], dict[str, Any])
+        if not answer["ok"]:
+            self._do(self.sync.refused(answer["id"], answer["error"].get("retry_ms"), now_ms))
+            return
+        head = msgspec.convert(answer, SnapshotHead)
+        chunks = [decode_chunk(DECOMPRESS.decompress(frame)) for frame in frames[1:]]
+        self._do(self.sync.snapshot(answer["id"], head, chunks, now_ms))
+
+    def tick(self, now_ms: int) -> None:
+        self._do(self.sync.tick(now_ms))
+
+    def _do(self, actions: list[Any]) -> None:
+        for action in actions:
+            if isinstance(action, Ask):
+                self.asked += 1
+                question: dict[str, Any] = {
+                    "op": "snapshot",
+                    "id": action.id,
+                    "epoch": action.epoch,
+                    "streams": list(self.prefixes),
+                }
+                if action.since is not None:
+                    question |= {"since": action.since, "also": list(action.also)}
+                self.questions.append(encode_map(question))
+            elif isinstance(action, Tell):
+                self.told.append(action)
+            elif isinstance(action, Rebuild):
+                self.rebuilt += 1
+            else:
+                self.changed.append(action)
