@@ -5,6 +5,8 @@ handed over as SUPERVISE_* variables.
 """
 
 import os
+import secrets
+import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -19,20 +21,33 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 """The project's directory, where supervisord.conf is and the processes run."""
 
 
-def prepare(settings: Settings) -> dict[str, str]:
+def prepare(settings: Settings, token: str) -> dict[str, str]:
     """Make the directories, check the ports and return the variables of supervisord.conf.
 
+    Args:
+        settings: what to start, and where.
+        token: password of supervisord's socket; left in ``supervisorctl.conf`` in the run directory.
+
     Raises:
-        StartupError: a directory or a port cannot be used.
+        StartupError: a directory or a port cannot be used, or everything is already running.
     """
     simulator = settings.env == "sim"
-    logs = private_dir(private_dir(settings.run_dir) / "logs")
+    run_dir = private_dir(settings.run_dir)
+    logs = private_dir(run_dir / "logs")
+    control = run_dir / "supervisor.sock"
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(control)) == 0:
+            raise StartupError(f"already running in {run_dir}: stop it or set {variable_of('run_dir')}")
     for key in ("ui_port", "snapshot_port", *(["sim_port"] if simulator else [])):
         check_port(getattr(settings, key), variable_of(key))
+    (run_dir / "supervisorctl.conf").write_text(
+        f"[supervisorctl]\nserverurl=unix://{control}\nusername=kalshi-bus\npassword={token}\n"
+    )
     return {
+        "SUPERVISE_TOKEN": token,
         "SUPERVISE_PYTHON": sys.executable,
         "SUPERVISE_PID": str(os.getpid()),
-        "SUPERVISE_RUN_DIR": str(settings.run_dir),
+        "SUPERVISE_RUN_DIR": str(run_dir),
         "SUPERVISE_LOGS": str(logs),
         "SUPERVISE_SIMULATOR": str(simulator).lower(),
         "SUPERVISE_SIM_PORT": str(settings.sim_port),
@@ -54,9 +69,10 @@ def _announce(settings: Settings, logs: str) -> None:
 
 def main() -> None:
     """Become supervisord, or say why not and exit with 2."""
+    os.umask(0o077)  # for all files of all processes
     try:
         settings = Settings.load(os.environ, ROOT)
-        variables = prepare(settings)
+        variables = prepare(settings, secrets.token_hex(16))
     except (SettingsError, StartupError) as error:
         sys.exit(refuse("kalshi-bus", error))
     _announce(settings, variables["SUPERVISE_LOGS"])

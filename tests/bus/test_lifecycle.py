@@ -235,7 +235,9 @@ def test_a_port_in_use_is_refused_with_the_setting_that_moves_it() -> None:
 
 @pytest.mark.parametrize(("env", "simulator"), [("sim", "true"), ("demo", "false")])
 def test_the_simulator_is_started_only_on_env_sim(runner: Runner, env: str, simulator: str) -> None:
-    variables = prepare(Settings.load(_settings_of(runner) | {"KALSHI_BUS_ENV": env}, runner.folder))
+    settings = Settings.load(_settings_of(runner) | {"KALSHI_BUS_ENV": env}, runner.folder)
+
+    variables = prepare(settings, "a-token")
 
     assert variables["SUPERVISE_SIMULATOR"] == simulator
     assert Path(variables["SUPERVISE_LOGS"]).stat().st_mode & 0o777 == 0o700
