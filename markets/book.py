@@ -58,13 +58,13 @@ class Top(msgspec.Struct, frozen=True, gc=False):
 class Taken(msgspec.Struct, frozen=True, gc=False):
     """What taking from a ladder would give.
 
-    `cost_e6` is exact. `worst_price_e4` is the price of the last level touched and `levels` how many were.
-    `count_e2` is less than asked for where the ladder is too short; then `levels` covers all of it.
+    `cost_e6` is exact. `worst_price_e4` is the price of the last level touched (None: nothing was) and
+    `levels` how many were. `count_e2` is less than asked for where the ladder is too short.
     """
 
     count_e2: int
     cost_e6: int
-    worst_price_e4: int
+    worst_price_e4: int | None
     levels: int
 
 
@@ -99,18 +99,31 @@ def yes_scale(book: Book) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
     return bids(book, YES), asks(book, YES)
 
 
-def take(levels: Iterable[Level], count_e2: int) -> Taken:
-    """Walk a ladder, best level first, for at most `count_e2`; say what it costs and how far it goes."""
-    left, cost_e6, worst_e4, touched = count_e2, 0, 0, 0
+def fills(levels: Iterable[Level], count_e2: int) -> tuple[Level, ...]:
+    """Return the fills of taking at most `count_e2` from a ladder, best level first."""
+    left, head = count_e2, []
     for price_e4, size_e2 in levels:
         if left <= 0:
             break
-        part = min(left, size_e2)
-        cost_e6 += price_e4 * part
-        left -= part
-        worst_e4 = price_e4
-        touched += 1
-    return Taken(count_e2=count_e2 - left, cost_e6=cost_e6, worst_price_e4=worst_e4, levels=touched)
+        head.append((price_e4, min(left, size_e2)))
+        left -= size_e2
+    return tuple(head)
+
+
+def take(levels: Iterable[Level], count_e2: int) -> Taken:
+    """Walk a ladder, best level first, for at most `count_e2`; say what it costs and how far it goes."""
+    taken = fills(levels, count_e2)
+    return Taken(
+        count_e2=depth(taken),
+        cost_e6=cost_e6(taken),
+        worst_price_e4=taken[-1][0] if taken else None,
+        levels=len(taken),
+    )
+
+
+def cost_e6(levels: Iterable[Level]) -> int:
+    """Return what all of a ladder costs, exactly."""
+    return sum(price_e4 * count_e2 for price_e4, count_e2 in levels)
 
 
 def depth(levels: Iterable[Level]) -> int:

@@ -1,0 +1,58 @@
+"""Fair values from the other legs: the leave-one-out consensus.
+
+Where exactly one market of an event resolves YES, the probabilities add up to one, so what the other legs
+leave over is what this one is worth. Each other leg says "between my bid and my ask" (no bid: from 0, no
+ask: up to 1); the fair value is one less the sum of their mids, its margin the sum of their half spreads.
+An edge must exceed that margin, or it is only somebody's spread.
+
+Where the others contradict themselves (their mids leave less than nothing), there is no fair value.
+"""
+
+from markets.book import is_complementary
+from markets.records import Status
+from markets.units import PRICE_ONE_E4
+
+from .exhaustive import Verdict, exhaustive
+from .legs import top
+from .types import CONSENSUS, EventView, FairValue
+
+
+def verdict(view: EventView) -> Verdict:
+    """Return whether the event's markets are known to be exhaustive, and why."""
+    return exhaustive(view.event, [one.market for one in view.markets])
+
+
+def consensus(view: EventView) -> dict[str, FairValue]:
+    """Return the fair value of each leg, as far as the others give one; empty without an exhaustive event.
+
+    A leg that is suspect, crossed, not trading or contradicts itself says nothing, so nobody gets a value.
+    """
+    if not view.event.mutually_exclusive or any(
+        one.quote.status is not Status.ACTIVE or one.suspect or not is_complementary(one.quote)
+        for one in view.markets
+    ):
+        return {}
+    tops = [top(one) for one in view.markets]
+    if any(best.crossed for best in tops) or not verdict(view).known:
+        return {}
+    lows = [best.yes_bid[0] if best.yes_bid else 0 for best in tops]
+    highs = [best.yes_ask[0] if best.yes_ask else PRICE_ONE_E4 for best in tops]
+    seen_ms = [_seen_ms(one.quote_as_of_ms, one.book_as_of_ms) for one in view.markets]
+    values = {}
+    for i, one in enumerate(view.markets):
+        # Twice the value, to stay in integers: a mid is half of bid plus ask.
+        twice_e4 = 2 * PRICE_ONE_E4 - (sum(lows) - lows[i]) - (sum(highs) - highs[i])
+        margin_e4 = (sum(highs) - highs[i]) - (sum(lows) - lows[i])
+        if 0 <= twice_e4 <= 2 * PRICE_ONE_E4 and margin_e4 <= 2 * PRICE_ONE_E4:
+            values[one.market.ticker] = FairValue(
+                ticker=one.market.ticker,
+                probability=twice_e4 / (2 * PRICE_ONE_E4),
+                source=CONSENSUS,
+                as_of_ms=min(seen_ms[:i] + seen_ms[i + 1 :]),
+                margin=margin_e4 / (2 * PRICE_ONE_E4),
+            )
+    return values
+
+
+def _seen_ms(quote_as_of_ms: int, book_as_of_ms: int | None) -> int:
+    return max(quote_as_of_ms, book_as_of_ms or 0)

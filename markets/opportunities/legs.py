@@ -1,0 +1,137 @@
+"""What can be bought now in one market, and what speaks against buying it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from markets.book import Top, asks, cost_e6, depth, is_complementary, on_grid, top_of_book, top_of_quote
+from markets.fees import FeeSchedule, taker_fees_e6
+from markets.records import Level, Status
+from markets.timing import MatchTiming
+
+from . import reasons as why
+from .types import EventView, Leg, MarketView, ScanLimits
+
+YEAR_MS = 365 * 24 * 3_600_000
+
+
+class Ladder(msgspec.Struct, frozen=True):
+    """Asks of one outcome, best first, and when they were seen."""
+
+    levels: tuple[Level, ...]
+    as_of_ms: int
+
+
+def top(view: MarketView) -> Top:
+    """Return the best bid and ask from the newer of book and quote."""
+    if view.book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms:
+        return top_of_book(view.book)
+    return top_of_quote(view.quote)
+
+
+def ladder(view: MarketView, side: str, limits: ScanLimits) -> Ladder:
+    """Return the asks of `side`.
+
+    The newer of book and quote decides the top. A book a little older than the quote (no more than legs may
+    differ) still lends its depth where both agree on the top; then the whole ladder is as old as the book.
+    """
+    quoted = top_of_quote(view.quote).ask(side)
+    if view.book is not None and view.book_as_of_ms is not None:
+        levels = asks(view.book, side)
+        lag_ms = view.quote_as_of_ms - view.book_as_of_ms
+        if lag_ms <= 0 or (lag_ms <= limits.max_leg_spread_ms and levels[:1] == (quoted,)):
+            return Ladder(levels, view.book_as_of_ms)
+    return Ladder(() if quoted is None else (quoted,), view.quote_as_of_ms)
+
+
+def leg(
+    view: MarketView, side: str, bought: Sequence[Level], as_of_ms: int, fees: FeeSchedule | None, now_ms: int
+) -> Leg:
+    """Return the purchase of the levels `bought`."""
+    return Leg(
+        ticker=view.market.ticker,
+        side=side,
+        price_e4=bought[-1][0],
+        count_e2=depth(bought),
+        cost_e6=cost_e6(bought),
+        fee_e6=None if fees is None else taker_fees_e6(fees, bought, time_ms=now_ms),
+        as_of_ms=as_of_ms,
+        label=view.market.yes_sub_title,
+    )
+
+
+def total_fees_e6(legs: Iterable[Leg]) -> int | None:
+    """Return the fees of all legs; None as soon as one is unknown."""
+    total_e6 = 0
+    for one in legs:
+        if one.fee_e6 is None:
+            return None
+        total_e6 += one.fee_e6
+    return total_e6
+
+
+def market_reasons(view: MarketView, as_of_ms: int, now_ms: int, limits: ScanLimits) -> Iterator[str]:
+    """Yield what speaks against trading one market now, at prices seen at `as_of_ms`."""
+    market = view.market
+    if view.quote.status is not Status.ACTIVE or not market.open_ms <= now_ms < market.close_ms:
+        yield why.NOT_ACTIVE
+    if market.market_type != "binary":
+        yield why.SCALAR_MARKET
+    if view.suspect:
+        yield why.SUSPECT
+    if now_ms - as_of_ms > limits.max_leg_age_ms:
+        yield why.STALE_LEG
+    best = top(view)
+    if best.crossed:
+        yield why.CROSSED_BOOK
+    if not is_complementary(view.quote):
+        yield why.PRICES_DISAGREE
+    for level in (best.yes_bid, best.yes_ask):
+        if level is not None and not on_grid(level[0], market.price_ranges):
+            yield why.OFF_GRID
+
+
+def legs_reasons(
+    view: EventView, legs: Sequence[tuple[MarketView, Leg]], now_ms: int, limits: ScanLimits
+) -> Iterator[str]:
+    """Yield what speaks against buying these legs together now, edge and fees aside."""
+    for market, one in legs:
+        yield from market_reasons(market, one.as_of_ms, now_ms, limits)
+        if not on_grid(one.price_e4, market.market.price_ranges):
+            yield why.OFF_GRID
+    seen_ms = [one.as_of_ms for _, one in legs]
+    if max(seen_ms) - min(seen_ms) > limits.max_leg_spread_ms:
+        yield why.LEGS_NOT_SIMULTANEOUS
+    if min(one.count_e2 for _, one in legs) < limits.min_count_e2:
+        yield why.NO_DEPTH
+    yield from _timing_reasons(view.timing, min(market.market.close_ms for market, _ in legs), now_ms, limits)
+
+
+def annualised(view: EventView, profit_e6: int | None, capital_e6: int | None, now_ms: int) -> float | None:
+    """Return profit over capital as a simple yearly rate until the expected payout; None where unknown.
+
+    The payout is expected at the expected expiration, else at the close, plus the settlement timer.
+    """
+    expected_ms = view.timing.expected_expiration_ms
+    payout_ms = expected_ms if expected_ms and expected_ms > now_ms else view.timing.close_ms
+    if profit_e6 is None or not capital_e6 or payout_ms is None or payout_ms <= now_ms:
+        return None
+    timer_ms = max((one.market.settlement_timer_s for one in view.markets), default=0) * 1000
+    return profit_e6 / capital_e6 * YEAR_MS / (payout_ms + timer_ms - now_ms)
+
+
+def least_volume_e2(views: Iterable[MarketView]) -> int | None:
+    """Return the volume of the least traded market; None where one is unknown."""
+    volumes = [view.quote.volume_e2 for view in views]
+    return None if None in volumes else min((v for v in volumes if v is not None), default=None)
+
+
+def _timing_reasons(timing: MatchTiming, close_ms: int, now_ms: int, limits: ScanLimits) -> Iterator[str]:
+    if close_ms - now_ms < limits.min_before_close_ms:
+        yield why.TOO_CLOSE_TO_CLOSE
+    if limits.in_play:
+        return
+    if timing.in_play or (timing.start_ms is not None and now_ms >= timing.start_ms):
+        yield why.MATCH_STARTED
+    elif timing.start_ms is not None and timing.start_ms - now_ms < limits.min_before_start_ms:
+        yield why.TOO_CLOSE_TO_START
