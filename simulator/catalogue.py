@@ -1,0 +1,508 @@
+"""Clones the recorded events into a universe of any size, in the proportions of the real exchange.
+
+Proportions (contract 17): about 10 markets an event, 1.2 series an event (many series have nothing open),
+half of the events exclusive. Times are set relative to now, so that something happens while one watches.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+from markets.units import format_time
+
+from . import dates
+from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from .latent import SPORTS, Asset, Match, Options, Underlying, Window
+from .model import Event, Group, Market, Milestone, Series
+from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrases
+from .vocabulary import CITIES, FIFTEEN_MINUTES, LEAGUES, League, Side
+
+SHARES: Final = {"match": 0.47, "options": 0.33, "ladder": 0.10, "range": 0.08, "updown": 0.02}
+"""Share of the markets by kind of event."""
+
+_WINDOWS: Final = 48
+"""At most so many fifteen-minute markets, however large the universe: two hours of each asset."""
+
+CATEGORIES: Final = (
+    ("Sports", 3850), ("Entertainment", 2548), ("Politics", 2417), ("Elections", 1895), ("Financials", 1000),
+    ("Economics", 900), ("Climate and Weather", 700), ("Companies", 600), ("Science and Technology", 400), ("World", 371),
+)  # fmt: skip
+"""Series by category on the real exchange (contract 17, the rest by guess)."""
+
+SERIES_PER_EVENT: Final = 1.2
+_MATCHES_OF_WEIGHT: Final = 5
+_PLAYER_MEANS: Final = {"HIT": 0.95, "HR": 0.14}
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixture:
+    league: League
+    copy: int
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _uuid(*names: object) -> str:
+    return str(uuid5(NAMESPACE_URL, "simulator/" + "/".join(map(str, names))))
+
+
+def stamp(time_ms: int, salt: str) -> str:
+    """Return a time with microseconds, as Kalshi stamps what its machines did; `salt` picks the digits."""
+    micros = sum(salt.encode()) * 7919 % 1000
+    text = format_time(time_ms).removesuffix("Z")
+    whole, _, fraction = text.partition(".")
+    return f"{whole}.{(fraction.ljust(3, '0') + f'{micros:03d}').rstrip('0') or '0'}Z"
+
+
+class Catalogue:
+    """Makes groups. Deterministic for its generator; holds the names already taken."""
+
+    def __init__(self, recorded: Recorded, rng: Random) -> None:
+        self.recorded = recorded
+        self.rng = rng
+        self.series: dict[str, Series] = {}
+        self._taken: set[str] = set()
+        self._now_ms = 0
+        self._counts = dict.fromkeys(SHARES, 0)
+        self._assets: dict[str, Asset] = {}
+        self._phrases = all_phrases(t for templates in recorded.events.values() for t in templates)
+        self._by_kind: dict[str, list[EventTemplate]] = {}
+        for templates in recorded.events.values():
+            for template in templates:
+                self._by_kind.setdefault(template.kind, []).append(template)
+        self._leagues = [
+            league for league in LEAGUES if all(source in recorded.events for _, source in league.events)
+        ]
+        self._league_cycle = tuple(
+            league
+            for turn in range(max(league.weight for league in LEAGUES))
+            for league in self._leagues
+            if league.weight > turn
+        )
+
+    # Universe ---------------------------------------------------------------------------------------
+
+    def universe(self, markets: int, now_ms: int) -> Iterator[Group]:
+        """Yield groups with about `markets` markets in all, kinds and times mixed as they should be."""
+        self._now_ms = now_ms
+        made = dict.fromkeys(self._kinds(), 0)
+        total = events = 0
+        while total < markets:
+            kinds = (kind for kind in made if kind != "updown" or made[kind] < _WINDOWS)
+            kind = min(kinds, key=lambda k: made[k] / SHARES[k])
+            group = self.make(kind, now_ms, markets - total)
+            made[kind] += len(group.markets())
+            total += len(group.markets())
+            events += len(group.events)
+            yield group
+        for index in range(len(self.series), int(SERIES_PER_EVENT * events)):
+            self._category_series(f"X{index}", index)
+
+    def _kinds(self) -> list[str]:
+        return [
+            kind
+            for kind in SHARES
+            if (kind == "match" and self._leagues) or (kind != "match" and self._by_kind.get(kind))
+        ]
+
+    def make(self, kind: str, now_ms: int, room: int = 1000) -> Group:
+        """Make the next group of `kind`, with at most about `room` markets where the kind allows it."""
+        index = self._counts[kind]
+        self._counts[kind] += 1
+        if kind == "match":
+            return self._first_fixture(index, now_ms)
+        if kind == "options":
+            return self._options(index, now_ms, room)
+        if kind == "ladder":
+            return self._ladder(index, now_ms)
+        if kind == "range":
+            return self._temperatures(index % len(CITIES), index // len(CITIES), now_ms)
+        # Live windows only: one per asset at a time plus the next ones, made as time goes by.
+        asset, ahead = index % len(FIFTEEN_MINUTES), index // len(FIFTEEN_MINUTES)
+        return self._window(asset, now_ms - now_ms % (15 * MINUTE_MS) + (ahead + 1) * 15 * MINUTE_MS, now_ms)
+
+    def again(self, group: Group, now_ms: int) -> Group | None:
+        """Make the successor of a group that is done, or None where nothing follows."""
+        self._now_ms = now_ms
+        if group.kind == "match":
+            soon = self.rng.random() < 0.5
+            wait = self.rng.uniform(10, 40) * MINUTE_MS if soon else self.rng.uniform(1, 72) * HOUR_MS
+            return self._fixture(group.again, self._round(now_ms + wait, 1 if soon else 5), now_ms, now_ms)
+        if group.kind == "updown":
+            asset, close_ms = group.again
+            return self._window(asset, close_ms, now_ms)
+        if group.kind == "range":
+            city, day = group.again
+            return self._temperatures(city, day + 1, now_ms)
+        return None
+
+    # Common parts -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def _round(time_ms: float, minutes: int) -> int:
+        step = minutes * MINUTE_MS
+        return int(-(-time_ms // step) * step)
+
+    def _series_of(
+        self, ticker: str, source: str, title: str | None = None, category: str | None = None
+    ) -> Series:
+        found = self.series.get(ticker)
+        if found is None:
+            body = dict(self.recorded.series.get(ticker) or self.recorded.series[source])
+            body["ticker"] = ticker
+            if title is not None:
+                body["title"] = title
+            if category is not None:
+                body["category"], body["categories"] = category, [category]
+            name = ticker.removeprefix("KX")
+            body["contract_terms_url"] = f"https://assets.kalshi.com/contract_terms/{name}.pdf"
+            body["contract_url"] = f"https://assets.kalshi.com/regulatory/product-certifications/{name}.pdf"
+            found = self.series[ticker] = Series(ticker, body["category"], body)
+        return found
+
+    def _category_series(self, tail: str, index: int) -> Series:
+        total = sum(weight for _, weight in CATEGORIES)
+        point = index * 7919 % total
+        for category, weight in CATEGORIES:
+            point -= weight
+            if point < 0:
+                break
+        letters = "".join(c for c in category.upper() if c.isalpha())[:6]
+        source = next(
+            (s for s in ("KXU3MAX", "KXNBA") if s in self.recorded.series), next(iter(self.recorded.series))
+        )
+        return self._series_of(f"KX{letters}{tail}", source, f"{category} {tail}", category)
+
+    def _event(
+        self, group: Group, template: EventTemplate, series: Series, ticker: str, values: dict[str, str],
+        times: dict[str, int], shard: int,
+    ) -> Event:  # fmt: skip
+        self._taken.add(ticker)
+        body = series.body
+        body["exchange_index"] = shard
+        for name in ("open", "close", "expected", "latest", "occurrence", "strike"):
+            if name in times:
+                values[name] = format_time(times[name])
+        created = stamp(times["created"], ticker)
+        values.update(
+            event=ticker, series=series.ticker, category=_escape(series.category), created=created, updated=created,
+            event_updated=dates.ZERO_TIME if group.kind != "options" else created, shard=str(shard),
+        )  # fmt: skip
+        event = Event(
+            ticker,
+            series,
+            template,
+            group,
+            values,
+            shard,
+            times["created"],
+            times["open"],
+            times["close"],
+            times["created"],
+        )
+        group.events.append(event)
+        series.events.append(event)
+        return event
+
+    def _market(
+        self, event: Event, template: MarketTemplate, role: Role, extra: dict[str, str], p: float
+    ) -> Market:
+        rng = self.rng
+        suffix = template.suffix % {**event.values, **extra}
+        tick = template.grid.prices[0]
+        spread = min(template.spread_e4, 1500) * rng.uniform(0.5, 1.2) - tick
+        if event.group.kind in ("options", "ladder") and rng.random() < 0.1:
+            spread = 20_000  # an old market nobody quotes (a third of them has an empty side, contract 17)
+        price = min(max(round(p * 100), 1), 99) * 100
+        volume = int(template.volume_e2 * rng.uniform(0.1, 1.5)) if event.open_ms <= self._now_ms else 0
+        traded = volume > 0
+        return Market(
+            ticker=f"{event.ticker}-{suffix}",
+            event=event,
+            template=template,
+            role=role,
+            extra=extra,
+            half_e4=max(0, int(spread / 2)),
+            size_e2=max(300, min(template.size_e2, 2_000_000)),
+            last_e4=price if traded else 0,
+            volume_e2=volume,
+            volume_24h_e2=int(volume * rng.uniform(0.01, 0.4)),
+            open_interest_e2=int(volume * rng.uniform(0.3, 0.8)),
+            previous_e4=(price, max(price - 100, 0), min(price + 100, 10_000)) if traded else (0, 0, 0),
+            odd_sentinel=rng.random() < 0.1,
+        )
+
+    def _fill(self, event: Event, roles: list[tuple[MarketTemplate, Role, dict[str, str]]]) -> None:
+        latent = event.group.latent
+        for template, role, extra in roles:
+            event.markets.append(self._market(event, template, role, extra, latent.probability(role)))
+
+    # Matches ----------------------------------------------------------------------------------------
+
+    def _first_fixture(self, index: int, now_ms: int) -> Group:
+        """Make a match of the initial universe: some over, some in play, some about to start."""
+        rng = self.rng
+        league = self._league_cycle[index % len(self._league_cycle)]
+        copy = index // (len(self._league_cycle) * _MATCHES_OF_WEIGHT)
+        length = SPORTS[league.sport].minutes * MINUTE_MS
+        match index % 20:
+            case 0:
+                start = self._round(now_ms + rng.uniform(0.5, 12) * MINUTE_MS, 1)
+            case 1:
+                start = self._round(now_ms - length + rng.uniform(1, 8) * MINUTE_MS, 1)
+            case 2 | 7:
+                start = self._round(now_ms - rng.uniform(0.05, 0.9) * length, 1)
+            case 3:
+                start = self._round(now_ms - length - rng.uniform(2, 40) * MINUTE_MS, 1)
+            case _:
+                start = self._round(now_ms + rng.uniform(0.3, 240) * HOUR_MS, 5)
+        created = min(start - rng.uniform(4, 96) * HOUR_MS, now_ms - rng.uniform(0.02, 72) * HOUR_MS)
+        return self._fixture(_Fixture(league, copy), int(start), int(created), now_ms)
+
+    def _pair(self, sides: tuple[Side, ...]) -> tuple[Side, Side]:
+        first = self.rng.randrange(len(sides))
+        second = (first + 1 + self.rng.randrange(len(sides) - 1)) % len(sides)
+        return sides[first], sides[second]
+
+    def _fixture(self, fixture: _Fixture, start_ms: int, created_ms: int, now_ms: int) -> Group:
+        rng, league = self.rng, fixture.league
+        sport = SPORTS[league.sport]
+        number = str(fixture.copy + 1) if fixture.copy else ""
+        sources = [(end, self._pick(source)) for end, source in league.events]
+        head = f"KX{league.code}{number}"
+        while True:
+            away, home = self._pair(league.sides)
+            tails = [dates.ticker_date(start_ms, t.clocked) + away.code + home.code for _, t in sources]
+            if away.code != home.code and f"{head}{sources[0][0]}-{tails[0]}" not in self._taken:
+                break
+        total = next((self._centre(t) for end, t in sources if end == "TOTAL"), None)
+        latent = Match(sport, rng, total)
+        group = Group("match", latent, fixture, 45.0, start_ms, start_ms + sport.minutes * MINUTE_MS)
+        phrases = {
+            f"LEAGUE:{p}": p
+            if league.name is None and not number
+            else f"{league.name or league.code}{number}"
+            for p in self._phrases
+        }
+        names = {
+            "A": away.name, "As": away.short, "AC": away.code, "AI": _uuid(league.code, away.name),
+            "B": home.name, "Bs": home.short, "BC": home.code, "BI": _uuid(league.code, home.name),
+            "DATE": dates.short_date(start_ms), "DAY": dates.short_day(start_ms), "CLOCK": dates.clock(start_ms),
+        }  # fmt: skip
+        values = {key: _escape(text) for key, text in {**names, **phrases}.items()}
+        for (end, template), tail in zip(sources, tails, strict=True):
+            series = self._series_of(
+                f"{head}{end}",
+                template.series,
+                None
+                if head + end == template.series
+                else f"{league.name or league.code}{number} {end.title()}",
+            )
+            times = {name: start_ms + offset for name, offset in template.offsets.items()}
+            times["created"] = created_ms + rng.randrange(5_000)
+            times["open"] = max(
+                times["created"] + 30_000, created_ms + (40 if created_ms >= now_ms else 300) * SECOND_MS
+            )
+            times["open"] -= times["open"] % SECOND_MS
+            event = self._event(
+                group, template, series, f"{head}{end}-{tail}", dict(values), times, sport.shard
+            )
+            roles = []
+            for market in template.markets:
+                role = market.role
+                if role.kind == "count":
+                    role = replace(role, key=f"{role.key} {end}")
+                    latent.player(role.key, _PLAYER_MEANS.get(end, 0.8) * rng.uniform(0.7, 1.3))
+                roles.append((market, role, {}))
+            self._fill(event, roles)
+        group.milestone = self._milestone(group, league, away, home, start_ms, created_ms)
+        return group
+
+    def _pick(self, source: str) -> EventTemplate:
+        templates = self.recorded.events[source]
+        return templates[self.rng.randrange(len(templates))]
+
+    @staticmethod
+    def _centre(template: EventTemplate) -> float | None:
+        """Return the total at which the recorded ladder's prices cross one half."""
+        ladder = sorted((m.role.floor, m.mid_e4) for m in template.markets if m.role.kind == "total")
+        for (low, p_low), (high, p_high) in zip(ladder, ladder[1:], strict=False):
+            if p_low >= 5000 >= p_high and p_low > p_high:
+                return low + (high - low) * (p_low - 5000) / (p_low - p_high)
+        return None
+
+    def _milestone(
+        self, group: Group, league: League, away: Side, home: Side, start_ms: int, created_ms: int
+    ) -> Milestone:
+        sport = SPORTS[league.sport]
+        first = group.events[0].ticker
+        identity = _uuid("milestone", first)
+        tennis = league.sport == "tennis"
+        sides = (
+            ("first_competitor_id", "second_competitor_id") if tennis else ("away_team_id", "home_team_id")
+        )
+        body: dict[str, Any] = {
+            "category": "Sports",
+            "details": {
+                sides[0]: _uuid(league.code, away.name),
+                sides[1]: _uuid(league.code, home.name),
+                "league": league.code,
+                "status": "created",
+            },
+            "end_date": None,
+            "id": identity,
+            "last_updated_ts": stamp(created_ms, identity),
+            "notification_message": "Who will emerge victorious?",
+            "primary_event_tickers": [first],
+            "related_event_tickers": [event.ticker for event in group.events],
+            "source_id": _uuid("source", first),
+            "start_date": format_time(start_ms),
+            "title": f"{away.short} vs {home.short}" if tennis else f"{away.name} at {home.name}",
+            "type": sport.milestone,
+        }
+        return Milestone(identity, start_ms, body)
+
+    # Others -----------------------------------------------------------------------------------------
+
+    def _options(self, index: int, now_ms: int, room: int) -> Group:
+        rng = self.rng
+        originals = self._by_kind["options"]
+        template = originals[index % len(originals)]
+        copy = index // len(originals)
+        markets = list(template.markets)
+        if copy:
+            count = min(2 + int(rng.expovariate(1 / 12)), len(markets), max(room, 1))
+            markets = sorted(rng.sample(markets, count), key=lambda m: -m.mid_e4)
+        weights = [m.mid_e4 / 1e4 for m in markets]
+        if copy:
+            weights = [rng.lognormvariate(0, 1.2) for _ in markets]
+        rest = (0.02 if not copy else rng.choice((0.0, 0.0, 0.1))) * sum(weights)
+        group = Group("options", Options(weights, rest, 0.004), None, max(3.0, 260.0 / len(markets)))
+        life = rng.uniform(20, 700) * DAY_MS
+        age = rng.uniform(0.1, 200) * DAY_MS
+        anchor = int(now_ms + (life if copy else 500 * DAY_MS)) // HOUR_MS * HOUR_MS
+        series, ticker = self._copied(template, copy, index)
+        times = self._aged(template, anchor, int(age), now_ms)
+        values = {"COPY": f" · {copy + 1}" if copy else ""}
+        event = self._event(group, template, series, ticker, values, times, 0)
+        self._fill(event, [(m, Role("option", str(i)), {}) for i, m in enumerate(markets)])
+        return group
+
+    def _copied(self, template: EventTemplate, copy: int, index: int) -> tuple[Series, str]:
+        tail = "30" if template.kind == "ladder" else "27"
+        if not copy:
+            return self._series_of(template.series, template.series), f"{template.series}-{tail}"
+        series = self._category_series(f"{'L' if template.kind == 'ladder' else 'O'}{copy + 1}", index)
+        return series, f"{series.ticker}{template.series[2:5]}-{tail}"
+
+    @staticmethod
+    def _aged(template: EventTemplate, close_ms: int, age_ms: int, now_ms: int) -> dict[str, int]:
+        """Return the times of a long-lived event: created `age_ms` ago, closing at `close_ms`."""
+        times = {name: close_ms + offset for name, offset in template.offsets.items()}
+        times["created"] = now_ms - age_ms
+        times["open"] = min(times["created"] + 15 * MINUTE_MS, now_ms) // MINUTE_MS * MINUTE_MS
+        for name in ("expected", "occurrence"):
+            if name in times:
+                times[name] = close_ms - min(30 * DAY_MS, (close_ms - now_ms) // 2)
+        return times
+
+    def _ladder(self, index: int, now_ms: int) -> Group:
+        rng = self.rng
+        originals = self._by_kind["ladder"]
+        template = originals[index % len(originals)]
+        copy = index // len(originals)
+        count = 5 if not copy else 2 + rng.randrange(8)
+        lowest = int(template.markets[0].role.floor)
+        close_ms = int(now_ms + rng.uniform(30, 1200) * DAY_MS) // HOUR_MS * HOUR_MS
+        mean = lowest + rng.uniform(0.3, count - 0.5)
+        group = Group(
+            "ladder",
+            Underlying(mean, rng.uniform(0.6, 2.5), (close_ms - now_ms) / 1000),
+            None,
+            max(4.0, 200.0 / count),
+        )
+        series, ticker = self._copied(template, copy, index)
+        times = self._aged(template, close_ms, int(rng.uniform(0.5, 300) * DAY_MS), now_ms)
+        event = self._event(
+            group, template, series, ticker, {"COPY": f" · {copy + 1}" if copy else ""}, times, 0
+        )
+        form = template.markets[0]
+        self._fill(event, [self._strike(form, "above", k) for k in range(lowest, lowest + count)])
+        return group
+
+    @staticmethod
+    def _strike(form: MarketTemplate, kind: str, k: int) -> tuple[MarketTemplate, Role, dict[str, str]]:
+        # A bucket of two degrees holds its two bounds, so it spans k - 1/2 to k + 3/2 of the true number.
+        floor, cap = {"below": (k - 0.5, 0.0), "between": (k - 0.5, k + 1.5), "above": (k + 0.5, 0.0)}[kind]
+        return form, Role(kind, floor=floor, cap=cap), {"K": str(k), "K1": str(k - 1), "K2": str(k + 1)}
+
+    def _temperatures(self, city: int, day: int, now_ms: int) -> Group:
+        rng = self.rng
+        letters, name, station, typical = CITIES[city]
+        template = self._by_kind["range"][0]
+        forms = {m.role.kind: m for m in template.markets}
+        midnight = now_ms - now_ms % DAY_MS
+        close_ms = midnight + (day + 1) * DAY_MS + 4 * HOUR_MS + 59 * MINUTE_MS
+        times = {key: close_ms + offset for key, offset in template.offsets.items()}
+        times["created"] = min(times["created"], now_ms - (0 if day > 1 else HOUR_MS))
+        times["open"] = times["open"] if times["open"] > now_ms else min(times["open"], now_ms)
+        mean = typical + rng.gauss(0, 4)
+        group = Group("range", Underlying(mean, 2.6, (close_ms - now_ms) / 1000), (city, day), 40.0)
+        low = round(mean) - 4
+        noon = times["strike"] - 12 * HOUR_MS
+        values = {
+            "DATE": dates.short_date(noon),
+            "LONGDATE": dates.long_date(noon),
+            "CITY": name,
+            "STATION": station,
+        }
+        series = self._series_of(f"KXHIGH{letters}", template.series, f"Highest temperature in {name}")
+        ticker = f"{series.ticker}-{dates.ticker_date(noon)}"
+        if ticker in self._taken:
+            ticker += f"X{len(self._taken)}"
+        event = self._event(group, template, series, ticker, values, times, 0)
+        roles = [self._strike(forms["below"], "below", low)]
+        roles += [self._strike(forms["between"], "between", low + 2 * i) for i in range(4)]
+        self._fill(event, [*roles, self._strike(forms["above"], "above", low + 7)])
+        return group
+
+    def asset(self, index: int, now_ms: int) -> Asset:
+        """Return the shared price of a fifteen-minute asset."""
+        letters, _name, _category, price = FIFTEEN_MINUTES[index % len(FIFTEEN_MINUTES)]
+        if letters not in self._assets:
+            self._assets[letters] = Asset(price * self.rng.uniform(0.95, 1.05), 6e-5, now_ms)
+        return self._assets[letters]
+
+    def _window(self, index: int, close_ms: int, now_ms: int) -> Group:
+        letters, name, category, _price = FIFTEEN_MINUTES[index]
+        template = self._by_kind["updown"][0]
+        series = self._series_of(
+            f"KX{letters}15M", template.series, f"{name} 15 min price up or down", category
+        )
+        while (ticker := f"{series.ticker}-{dates.ticker_date(close_ms, True)}") in self._taken:
+            close_ms += 15 * MINUTE_MS
+        asset = self.asset(index, now_ms)
+        times = {key: close_ms + offset for key, offset in template.offsets.items()}
+        times["created"] = min(now_ms, times["open"] - 30 * SECOND_MS)
+        group = Group(
+            "updown",
+            Window(asset, now_ms, close_ms),
+            (index, close_ms + 15 * MINUTE_MS),
+            2.0,
+            times["open"],
+            close_ms,
+        )
+        local, _zone = dates.eastern(close_ms)
+        values = {
+            "TARGET": "TBD", "STRIKE": "", "MINUTE": f"{local:%M}", "ASSET": name, "ASSETCODE": name.upper(),
+            "DATE": dates.short_date(close_ms), "LONGDATE": dates.long_date(close_ms), "CLOCK": dates.clock(close_ms),
+            "CLOCK0": dates.clock(close_ms - 15 * MINUTE_MS),
+            "SPAN": f"{dates.short_day(close_ms)} - {dates.clock(close_ms - 15 * MINUTE_MS, False)} to {dates.clock(close_ms, False)}",
+        }  # fmt: skip
+        event = self._event(group, template, series, ticker, values, times, 2)
+        self._fill(event, [(m, Role("up"), {}) for m in template.markets[:1]])
+        return group

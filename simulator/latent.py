@@ -1,0 +1,240 @@
+"""Latent truths: what moves the prices. Probabilities are floats here; money never is.
+
+Every process gives one consistent probability measure over all markets of its group. Quotes are kept
+around it (bid <= p <= ask), hence no combination of a group's quotes can be a sure profit, by construction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import erf, exp, sqrt
+from typing import Final
+
+from .model import Chance
+from .templates import Role
+
+_FLOOR: Final = 0.0004
+
+
+def _clip(p: float) -> float:
+    return min(max(p, _FLOOR), 1 - _FLOOR)
+
+
+def normal_above(threshold: float, mean: float, deviation: float) -> float:
+    """Return P(X > threshold) of a normal X; at deviation 0 a step."""
+    if deviation < 1e-9:
+        return 1.0 if mean > threshold else 0.0
+    return 0.5 * (1 - erf((threshold - mean) / (deviation * sqrt(2))))
+
+
+def poisson(mean: float, rng: Chance) -> int:
+    """Draw a Poisson number (by products for small means, rounded normal for large ones)."""
+    if mean <= 0:
+        return 0
+    if mean > 30:
+        return max(0, round(rng.gauss(mean, sqrt(mean))))
+    limit, count, product = exp(-mean), 0, rng.random()
+    while product > limit:
+        product *= rng.random()
+        count += 1
+    return count
+
+
+def poisson_above(threshold: float, mean: float) -> float:
+    """Return P(N > threshold) of a Poisson N."""
+    term = total = exp(-max(mean, 0.0))
+    if threshold < 0:
+        return 1.0
+    for k in range(1, int(threshold) + 1):
+        term *= mean / k
+        total += term
+    return max(0.0, 1 - total)
+
+
+@dataclass(frozen=True, slots=True)
+class Sport:
+    """How a sport scores: points of a side in a match, points of one score, minutes of play, ties."""
+
+    points: float
+    step: int
+    minutes: int
+    ties: bool
+    spread: float
+    milestone: str
+    shard: int
+
+
+SPORTS: Final = {
+    "football": Sport(23.0, 4, 190, False, 6.0, "football_game", 0),
+    "baseball": Sport(4.4, 1, 165, False, 0.7, "baseball_game", 3),
+    "basketball": Sport(86.0, 2, 135, False, 7.0, "basketball_game", 3),
+    "soccer": Sport(1.4, 1, 115, True, 0.45, "soccer_tournament_multi_leg", 0),
+    "tennis": Sport(12.0, 1, 110, False, 2.5, "tennis_tournament_singles", 3),
+}
+"""Rough averages of each sport; `spread` is how far two sides differ. Milestone types: contract 7.9.
+Shards of newly created events: contract 16."""
+
+
+class Match:
+    """A score process: both sides score at their rates until the end; the strength drifts before the start."""
+
+    __slots__ = ("_players", "elapsed", "means", "over", "scores", "sport", "started")
+
+    def __init__(self, sport: Sport, rng: Chance, total: float | None = None) -> None:
+        mean_total = (total or 2 * sport.points) * (1 + 0.03 * rng.gauss(0, 1))
+        edge = rng.gauss(0, sport.spread)
+        self.sport = sport
+        self.means = [max(mean_total / 2 + edge / 2, 0.2), max(mean_total / 2 - edge / 2, 0.2)]
+        self.scores = [0, 0]
+        self.elapsed = 0.0
+        self.started = False
+        self.over = False
+        self._players: dict[str, list[float]] = {}
+
+    def advance(self, dt_s: float, rng: Chance) -> bool:
+        if not self.started:
+            drift = rng.gauss(0, 0.02 * self.sport.spread * sqrt(dt_s / 60))
+            self.means = [max(self.means[0] + drift, 0.2), max(self.means[1] - drift, 0.2)]
+            return False
+        share = min(dt_s / (self.sport.minutes * 60), 1 - self.elapsed)
+        self.elapsed += share
+        before = tuple(self.scores)
+        for side in (0, 1):
+            self.scores[side] += self.sport.step * poisson(self.means[side] / self.sport.step * share, rng)
+        for player in self._players.values():
+            player[1] += poisson(player[0] * share, rng)
+        return before != tuple(self.scores)
+
+    def finish(self, rng: Chance) -> None:
+        """End the play; where ties are not, somebody scores once more."""
+        self.advance(1e9, rng)
+        if not self.sport.ties and self.scores[0] == self.scores[1]:
+            self.scores[int(rng.random() < 0.5)] += self.sport.step
+        self.over = True
+
+    def player(self, name: str, mean: float) -> None:
+        """Count a player's deeds: `mean` of them in a match."""
+        self._players.setdefault(name, [mean, 0.0])
+
+    def _value(self, role: Role) -> tuple[float, float, float]:
+        """Return (threshold, mean, variance) of the number that decides `role`."""
+        left = 0.0 if self.over else 1 - self.elapsed
+        variance = self.sport.step * sum(self.means) * left
+        if role.kind == "total":
+            return role.floor, sum(self.scores) + sum(self.means) * left, variance
+        sign = 1 if role.key == "A" else -1
+        margin = sign * (self.scores[0] - self.scores[1] + (self.means[0] - self.means[1]) * left)
+        if role.kind == "margin":
+            return role.floor, margin, variance
+        # Between a loss and a win lies the tie, half a score wide on either side where ties exist.
+        return 0.5 if self.sport.ties else 0.0, margin, variance
+
+    def probability(self, role: Role) -> float:
+        if role.kind == "count":
+            mean, count = self._players.get(role.key, (0.8, 0.0))
+            left = 0.0 if self.over else 1 - self.elapsed
+            return _clip(poisson_above(role.floor - count, mean * left))
+        if role.kind == "tie":
+            wins = (self.probability(Role("win", side)) for side in "AB")
+            return _clip(1 - sum(wins))
+        threshold, mean, variance = self._value(role)
+        return _clip(normal_above(threshold, mean, sqrt(variance)))
+
+    def outcome(self, role: Role) -> bool:
+        if role.kind == "tie":
+            return self.scores[0] == self.scores[1]
+        return self.probability(role) > 0.5
+
+
+class Options:
+    """A simplex: one of many options comes true. The weights' logarithms walk."""
+
+    __slots__ = ("_total", "_weights", "volatility")
+
+    def __init__(self, weights: Sequence[float], rest: float, volatility: float) -> None:
+        self._weights = [max(weight, 1e-5) for weight in weights]
+        self._total = sum(self._weights) + rest
+        self.volatility = volatility
+
+    def advance(self, dt_s: float, rng: Chance) -> bool:
+        index = rng.randrange(len(self._weights))
+        weight = self._weights[index] * exp(rng.gauss(0, self.volatility * sqrt(dt_s / 60)))
+        weight = min(max(weight, 1e-5), 50 * self._total / len(self._weights))
+        self._total += weight - self._weights[index]
+        self._weights[index] = weight
+        return False
+
+    def probability(self, role: Role) -> float:
+        return _clip(self._weights[int(role.key)] / self._total)
+
+    def outcome(self, role: Role) -> bool:
+        return int(role.key) == max(range(len(self._weights)), key=self._weights.__getitem__)
+
+
+class Underlying:
+    """A number that drifts until it is read off at the end: a temperature, a rate. Strikes hang on it."""
+
+    __slots__ = ("deviation", "left_s", "life_s", "mean")
+
+    def __init__(self, mean: float, deviation: float, life_s: float) -> None:
+        self.mean, self.deviation = mean, deviation
+        self.life_s = self.left_s = max(life_s, 1.0)
+
+    def advance(self, dt_s: float, rng: Chance) -> bool:
+        dt_s = min(dt_s, self.left_s)
+        self.left_s -= dt_s
+        self.mean += rng.gauss(0, self.deviation * sqrt(dt_s / self.life_s))
+        return False
+
+    def _above(self, threshold: float) -> float:
+        return normal_above(threshold, self.mean, self.deviation * sqrt(self.left_s / self.life_s))
+
+    def probability(self, role: Role) -> float:
+        if role.kind == "below":
+            return _clip(1 - self._above(role.floor))
+        if role.kind == "between":
+            return _clip(self._above(role.floor) - self._above(role.cap))
+        return _clip(self._above(role.floor))
+
+    def outcome(self, role: Role) -> bool:
+        self.left_s = 0.0
+        return self.probability(role) > 0.5
+
+
+class Asset:
+    """The price of a thing, shared by all of its windows. `volatility` is relative, per square root of a second."""
+
+    __slots__ = ("decimals", "now_ms", "price", "volatility")
+
+    def __init__(self, price: float, volatility: float, now_ms: int) -> None:
+        self.price, self.volatility, self.now_ms = price, volatility, now_ms
+        self.decimals = 2 if price >= 10 else 4
+
+    def advance_to(self, now_ms: int, rng: Chance) -> None:
+        """Move the price on to `now_ms`."""
+        if now_ms > self.now_ms:
+            self.price *= exp(rng.gauss(0, self.volatility * sqrt((now_ms - self.now_ms) / 1000)))
+            self.now_ms = now_ms
+
+
+class Window:
+    """Up or down from the asset's price at the opening to that at the close."""
+
+    __slots__ = ("asset", "close_ms", "now_ms", "strike")
+
+    def __init__(self, asset: Asset, now_ms: int, close_ms: int) -> None:
+        self.asset, self.now_ms, self.close_ms = asset, now_ms, close_ms
+        self.strike: float | None = None
+
+    def advance(self, dt_s: float, rng: Chance) -> bool:
+        self.now_ms = min(self.now_ms + round(dt_s * 1000), self.close_ms)
+        self.asset.advance_to(self.now_ms, rng)
+        return False
+
+    def probability(self, role: Role) -> float:
+        if self.strike is None:
+            return 0.5
+        deviation = self.asset.price * self.asset.volatility * sqrt((self.close_ms - self.now_ms) / 1000)
+        return _clip(normal_above(self.strike, self.asset.price, deviation))
+
+    def outcome(self, role: Role) -> bool:
+        return self.strike is not None and round(self.asset.price, self.asset.decimals) >= self.strike

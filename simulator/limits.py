@@ -1,0 +1,73 @@
+"""Token buckets of an account's tier (contract section 9): continuous refill, separate for reads and writes."""
+
+from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_COST: Final = 10
+
+TIERS: Final = {
+    "basic": (200, 600, 100, 100),
+    "advanced": (300, 900, 300, 900),
+    "expert": (600, 600, 600, 1800),
+    "premier": (1200, 1200, 1200, 3600),
+    "paragon": (2400, 2400, 2400, 7200),
+    "prime": (4800, 4800, 4800, 14400),
+    "prestige": (12000, 12000, 9600, 28800),
+}
+"""Tier -> (read refill per second, read capacity, write refill, write capacity), autumn 2026."""
+
+COSTS: Final = (
+    ("POST", "/account/api_usage_level/upgrade", 30),
+    ("GET", "/cfbenchmarks", 50),
+    ("GET", "/cfbenchmarks/*endpoint", 50),
+    ("POST", "/communications/quotes", 2),
+    ("DELETE", "/communications/quotes/:quote_id", 2),
+    ("DELETE", "/portfolio/events/orders", 2),
+    ("DELETE", "/portfolio/events/orders/:order_id", 2),
+    ("DELETE", "/portfolio/events/orders/batched", 2),
+    ("GET", "/portfolio/orders/:order_id", 2),
+)
+"""(method, path below /trade-api/v2, cost) of what does not cost the default."""
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket; levels are in thousandths of a token so that refills are exact integers."""
+
+    refill: int
+    capacity: int
+    level_e3: int
+    at_ms: int
+
+    @classmethod
+    def full(cls, refill: int, capacity: int, now_ms: int) -> "Bucket":
+        """Return a full bucket."""
+        return cls(refill, capacity, capacity * 1000, now_ms)
+
+    def take(self, cost: int, now_ms: int) -> bool:
+        """Pay `cost` tokens if they are there; a refused request costs nothing (no penalty box)."""
+        if now_ms > self.at_ms:
+            self.level_e3 = min(self.level_e3 + (now_ms - self.at_ms) * self.refill, self.capacity * 1000)
+            self.at_ms = now_ms
+        if self.level_e3 < cost * 1000:
+            return False
+        self.level_e3 -= cost * 1000
+        return True
+
+
+class Limits:
+    """Buckets of every caller: the account's, and one pair per address for callers without a key."""
+
+    def __init__(self, tier: str) -> None:
+        self.tier = tier
+        self._buckets: dict[tuple[str, bool], Bucket] = {}
+
+    def take(self, caller: str, write: bool, cost: int, now_ms: int) -> bool:
+        """Charge one request. `caller` is the key id, or the address of one without a key (as Basic)."""
+        bucket = self._buckets.get((caller, write))
+        if bucket is None:
+            tier = "basic" if caller.startswith("address ") else self.tier
+            read_refill, read_capacity, write_refill, write_capacity = TIERS[tier]
+            refill, capacity = (write_refill, write_capacity) if write else (read_refill, read_capacity)
+            bucket = self._buckets[caller, write] = Bucket.full(refill, capacity, now_ms)
+        return bucket.take(cost, now_ms)

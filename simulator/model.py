@@ -1,0 +1,140 @@
+"""The things an exchange holds: series, events, markets and the groups whose prices move together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .book import Book
+from .templates import EventTemplate, MarketTemplate, Role
+
+INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
+DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
+
+
+class Chance(Protocol):
+    """The part of a random generator that the simulation uses (`random.Random` has it)."""
+
+    def random(self) -> float: ...
+    def gauss(self, mu: float = ..., sigma: float = ...) -> float: ...
+    def expovariate(self, lambd: float = ...) -> float: ...
+    def randrange(self, start: int, stop: int | None = ..., step: int = ...) -> int: ...
+    def getrandbits(self, k: int, /) -> int: ...
+
+
+class Latent(Protocol):
+    """The truth behind the prices of a group: its state, and what it says of each market."""
+
+    def advance(self, dt_s: float, rng: Chance) -> bool:
+        """Move `dt_s` seconds on; True if something happened that shows (a score)."""
+
+    def probability(self, role: Role) -> float:
+        """Return the probability, 0..1, that a market of `role` resolves YES."""
+
+    def outcome(self, role: Role) -> bool:
+        """Return how a market of `role` resolves, once nothing is open any more."""
+
+
+@dataclass(slots=True)
+class Series:
+    """A series. `body` is its JSON object as served, a dict."""
+
+    ticker: str
+    category: str
+    body: dict[str, Any]
+    events: list["Event"] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Market:
+    """One market. Sizes of 0 mean that the side is empty; prices are then what the sentinel says.
+
+    `ask_e4`/`ask_e2` are the YES ask: the best NO bid at 1 - `ask_e4` of the same size. `fair_shift_e4` is
+    not 0 while a mispricing is planted. `book` exists once someone asked for depth.
+    """
+
+    ticker: str
+    event: "Event"
+    template: MarketTemplate
+    role: Role
+    extra: Mapping[str, str]
+    half_e4: int
+    size_e2: int
+    last_e4: int
+    volume_e2: int
+    volume_24h_e2: int
+    open_interest_e2: int
+    previous_e4: tuple[int, int, int]
+    odd_sentinel: bool
+    market_id: str | None = None
+    bid_e4: int = 0
+    bid_e2: int = 0
+    ask_e4: int = 0
+    ask_e2: int = 0
+    p: float = 0.5
+    fair_shift_e4: int = 0
+    paused: bool = False
+    result: str = ""
+    value_e4: int | None = None
+    last_size_e2: int = 0
+    book: Book | None = None
+
+    @property
+    def status(self) -> str:
+        """Status word as the exchange returns it."""
+        return INACTIVE if self.paused and self.event.status == ACTIVE else self.event.status
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """One event. All its markets open, close and settle together; `values` fill its template's holes."""
+
+    ticker: str
+    series: Series
+    template: EventTemplate
+    group: "Group"
+    values: dict[str, str]
+    shard: int
+    created_ms: int
+    open_ms: int
+    close_ms: int
+    updated_ms: int
+    status: str = INITIALIZED
+    markets: list[Market] = field(default_factory=list)
+    settled_ms: int | None = None
+    expiration_value: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Milestone:
+    """A scheduled happening; `body` is its JSON object, kept current."""
+
+    id: str
+    start_ms: int
+    body: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Events that share one latent process, hence move together and can be arbitraged against each other.
+
+    `kind` says how its life goes: match, updown, range, options, ladder. `again` is what the catalogue needs
+    to make its successor. `interval_s` is the mean time
+    between its updates while quiet. For a match `start_ms`/`end_ms` bound the play.
+    """
+
+    kind: str
+    latent: Latent
+    again: Any
+    interval_s: float
+    start_ms: int = 0
+    end_ms: int = 0
+    events: list[Event] = field(default_factory=list)
+    milestone: Milestone | None = None
+    in_play: bool = False
+    pulled: bool = False
+    burst_until_ms: int = 0
+    updated_ms: int = 0
+
+    def markets(self) -> list[Market]:
+        """Return the markets of all its events."""
+        return [market for event in self.events for market in event.markets]

@@ -1,0 +1,59 @@
+"""Command line of the simulator."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .limits import TIERS
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of one simulator. `tier` "none" switches the rate limits off."""
+
+    port: int
+    markets: int
+    seed: int
+    catalogue: Path | None
+    faults: Path | None
+    tier: str
+    keys: Path
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text}: expected a port from 0 to 65535 (0 picks a free one)")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of markets from 1 to 1000000")
+    return value
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """Read the command line; exits with status 2 and one clear line if it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simulator",
+        description="A simulated exchange that speaks Kalshi's Trade API v2 on 127.0.0.1.",
+    )
+    parser.add_argument("--port", type=_port, default=5003, help="port of REST and WebSocket (default 5003)")
+    parser.add_argument(
+        "--markets", type=_count, default=1500, help="markets to begin with, about (default 1500)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of everything random (default 1)")
+    parser.add_argument(
+        "--catalogue", type=Path, help="directory with a catalogue.json[.gz] of recorded payloads"
+    )
+    parser.add_argument("--faults", type=Path, help="file with faults to inject (see docs/simulator.md)")
+    parser.add_argument(
+        "--tier", choices=[*TIERS, "none"], default="basic", help="rate limits (default basic)"
+    )
+    parser.add_argument("--keys", type=Path, help="directory of the key pair (default: the run directory)")
+    known = parser.parse_args(arguments)
+    keys = known.keys or Path(os.environ.get("KALSHI_BUS_RUN_DIR") or ".run")
+    return Options(known.port, known.markets, known.seed, known.catalogue, known.faults, known.tier, keys)

@@ -1,0 +1,82 @@
+"""Requests and responses of the pure core, and every shape of error body that Kalshi sends (contract 8)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .render import dumps
+
+JSON = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. `path` is raw (as signed), header names are lower-case."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    address: str = ""
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of a query parameter; None if it is absent or empty."""
+        return next((value for key, value in self.query if key == name and value), None)
+
+    def all(self, name: str) -> list[str]:
+        """Return all values of a repeated query parameter."""
+        return [value for key, value in self.query if key == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON)
+
+
+class ApiError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        super().__init__(response.status)
+
+
+def ok(text: str, headers: Mapping[str, str] = JSON) -> Response:
+    """Answer 200 with a JSON text."""
+    return Response(200, text.encode(), headers)
+
+
+def error(status: int, code: str, message: str, details: str | None = None) -> Response:
+    """Answer with the usual shape: ``{"error":{"code","message","details"}}``."""
+    body = {"code": code, "message": message}
+    if details is not None:
+        body["details"] = details
+    return Response(status, dumps({"error": body}).encode())
+
+
+def not_found() -> ApiError:
+    """What is asked for does not exist."""
+    return ApiError(error(404, "not_found", "not found"))
+
+
+def bad_request(details: str) -> ApiError:
+    """The parameters are well formed but refused."""
+    return ApiError(error(400, "bad_request", "bad request", details))
+
+
+def invalid(message: str) -> ApiError:
+    """A parameter failed validation: ``{"msg": ...}``."""
+    return ApiError(Response(400, dumps({"msg": message}).encode()))
+
+
+def out_of_range(operation: str, name: str, tag: str) -> ApiError:
+    """A parameter is beyond its bounds; the text is the Go validator's, as recorded."""
+    title = name[:1].upper() + name[1:]
+    return invalid(
+        f"Parameter validation failed for {operation}: Key: '{operation}Params.{title}' "
+        f"Error:Field validation for '{title}' failed on the '{tag}' tag"
+    )
