@@ -14,7 +14,7 @@ Source: Kalshi API reference, spec 3.34.0 (October 2026), and recorded payloads 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from sys import intern
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -654,12 +654,11 @@ def _multiplier_e4(raw: Raw, field: str) -> int:
     text = bytes(raw).decode()
     try:
         scaled = Decimal(text) * 10_000
-        exact = int(scaled)
-    except (InvalidOperation, ValueError, OverflowError):
+    except ArithmeticError:  # no number, or beyond Decimal's range
         raise BadRecord(field, text, "a JSON number") from None
-    if scaled != exact or not 0 <= exact <= 1_000_000:
+    if not 0 <= scaled <= 1_000_000 or scaled != int(scaled):
         raise BadRecord(field, text, "a multiplier from 0 to 100 with at most 4 decimals")
-    return exact
+    return int(scaled)
 
 
 def _ms(time: datetime | None) -> int | None:

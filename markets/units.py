@@ -142,7 +142,8 @@ def format_money(money_e6: int) -> str:
 
 def format_time(time_ms: int) -> str:
     """Return milliseconds since the epoch as RFC 3339 UTC, trailing zeros of the fraction cut."""
-    whole = datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    # isoformat, not strftime: the exchange's unset time is in year 1, which strftime does not pad
+    whole = datetime.fromtimestamp(time_ms // 1000, UTC).replace(tzinfo=None).isoformat(timespec="seconds")
     fraction = f"{time_ms % 1000:03d}".rstrip("0")
     return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
 
