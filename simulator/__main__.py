@@ -10,8 +10,14 @@ from markets.errors import StartupError
 from .options import parse
 from .server import run
 
-structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso"),
-                                structlog.processors.format_exc_info, structlog.processors.JSONRenderer()])  # fmt: skip
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+)
 try:
     asyncio.run(run(parse()))
 except StartupError as error:

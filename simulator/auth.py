@@ -5,11 +5,12 @@ Rules and error bodies: contract section 2 (recorded June 2026; Ed25519 since 24
 
 import base64
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,7 +22,7 @@ from markets.errors import StartupError
 
 KEY, TIMESTAMP, SIGNATURE = "kalshi-access-key", "kalshi-access-timestamp", "kalshi-access-signature"
 WINDOW_MS: Final = 10_000
-"""Signatures older or younger than this are refused: +-5 s pass and 30 s do not, the bound between is unknown."""
+"""Signatures older or younger than this are refused: 5 s pass and 30 s do not; the bound is unknown."""
 
 PRIVATE_KEY_FILE: Final = "sim_private_key.pem"
 KEY_ID_FILE: Final = "sim_key_id"
@@ -93,7 +94,7 @@ def load_or_create(directory: Path) -> KeyPair:
             key = serialization.load_pem_private_key(pem, password=None)
         key_id = (_read(id_path) or b"").decode().strip()
         if not key_id:
-            key_id = str(uuid4())
+            key_id = str(UUID(bytes=secrets.token_bytes(16), version=4))
             _write(id_path, f"{key_id}\n".encode())
         UUID(key_id)
     except OSError as error:
@@ -125,4 +126,4 @@ def _write(path: Path, data: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, 0o600)
         file.write(data)
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -67,7 +67,7 @@ class Book:
                 below = grid.prices[0]
             if below >= price or below in levels:
                 continue
-            # Far from the best, at a cent or two, stands size that waits for a miracle (seen: 966,425 at 0.01).
+            # At a cent or two stands size that waits for a miracle (seen: 966,425 at 0.01).
             scale = 8 if below <= 300 else 1
             levels[below] = size = max(
                 100, int(typical_e2 * scale * self._rng.lognormvariate(0, 1)) // 100 * 100

@@ -6,6 +6,7 @@ half of the events exclusive. Times are set relative to now, so that something h
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
@@ -26,9 +27,17 @@ _WINDOWS: Final = 48
 """At most so many fifteen-minute markets, however large the universe: two hours of each asset."""
 
 CATEGORIES: Final = (
-    ("Sports", 3850), ("Entertainment", 2548), ("Politics", 2417), ("Elections", 1895), ("Financials", 1000),
-    ("Economics", 900), ("Climate and Weather", 700), ("Companies", 600), ("Science and Technology", 400), ("World", 371),
-)  # fmt: skip
+    ("Sports", 3850),
+    ("Entertainment", 2548),
+    ("Politics", 2417),
+    ("Elections", 1895),
+    ("Financials", 1000),
+    ("Economics", 900),
+    ("Climate and Weather", 700),
+    ("Companies", 600),
+    ("Science and Technology", 400),
+    ("World", 371),
+)
 """Series by category on the real exchange (contract 17, the rest by guess)."""
 
 SERIES_PER_EVENT: Final = 1.2
@@ -167,7 +176,8 @@ class Catalogue:
     def _category_series(self, tail: str, index: int) -> Series:
         total = sum(weight for _, weight in CATEGORIES)
         point = index * 7919 % total
-        for category, weight in CATEGORIES:
+        for name, weight in CATEGORIES:
+            category = name
             point -= weight
             if point < 0:
                 break
@@ -178,9 +188,15 @@ class Catalogue:
         return self._series_of(f"KX{letters}{tail}", source, f"{category} {tail}", category)
 
     def _event(
-        self, group: Group, template: EventTemplate, series: Series, ticker: str, values: dict[str, str],
-        times: dict[str, int], shard: int,
-    ) -> Event:  # fmt: skip
+        self,
+        group: Group,
+        template: EventTemplate,
+        series: Series,
+        ticker: str,
+        values: dict[str, str],
+        times: dict[str, int],
+        shard: int,
+    ) -> Event:
         self._taken.add(ticker)
         body = series.body
         body["exchange_index"] = shard
@@ -189,9 +205,14 @@ class Catalogue:
                 values[name] = format_time(times[name])
         created = stamp(times["created"], ticker)
         values.update(
-            event=ticker, series=series.ticker, category=_escape(series.category), created=created, updated=created,
-            event_updated=dates.ZERO_TIME if group.kind != "options" else created, shard=str(shard),
-        )  # fmt: skip
+            event=ticker,
+            series=series.ticker,
+            category=_escape(series.category),
+            created=created,
+            updated=created,
+            event_updated=dates.ZERO_TIME if group.kind != "options" else created,
+            shard=str(shard),
+        )
         event = Event(
             ticker,
             series,
@@ -289,10 +310,18 @@ class Catalogue:
             for p in self._phrases
         }
         names = {
-            "A": away.name, "As": away.short, "AC": away.code, "AI": _uuid(league.code, away.name),
-            "B": home.name, "Bs": home.short, "BC": home.code, "BI": _uuid(league.code, home.name),
-            "DATE": dates.short_date(start_ms), "DAY": dates.short_day(start_ms), "CLOCK": dates.clock(start_ms),
-        }  # fmt: skip
+            "A": away.name,
+            "As": away.short,
+            "AC": away.code,
+            "AI": _uuid(league.code, away.name),
+            "B": home.name,
+            "Bs": home.short,
+            "BC": home.code,
+            "BI": _uuid(league.code, home.name),
+            "DATE": dates.short_date(start_ms),
+            "DAY": dates.short_day(start_ms),
+            "CLOCK": dates.clock(start_ms),
+        }
         values = {key: _escape(text) for key, text in {**names, **phrases}.items()}
         for (end, template), tail in zip(sources, tails, strict=True):
             series = self._series_of(
@@ -311,7 +340,7 @@ class Catalogue:
             event = self._event(
                 group, template, series, f"{head}{end}-{tail}", dict(values), times, sport.shard
             )
-            roles = []
+            roles: list[tuple[MarketTemplate, Role, dict[str, str]]] = []
             for market in template.markets:
                 role = market.role
                 if role.kind == "count":
@@ -330,7 +359,7 @@ class Catalogue:
     def _centre(template: EventTemplate) -> float | None:
         """Return the total at which the recorded ladder's prices cross one half."""
         ladder = sorted((m.role.floor, m.mid_e4) for m in template.markets if m.role.kind == "total")
-        for (low, p_low), (high, p_high) in zip(ladder, ladder[1:], strict=False):
+        for (low, p_low), (high, p_high) in pairwise(ladder):
             if p_low >= 5000 >= p_high and p_low > p_high:
                 return low + (high - low) * (p_low - 5000) / (p_low - p_high)
         return None
@@ -497,12 +526,20 @@ class Catalogue:
             close_ms,
         )
         local, _zone = dates.eastern(close_ms)
+        opening, closing = (dates.clock(t, False) for t in (close_ms - 15 * MINUTE_MS, close_ms))
+        span = f"{dates.short_day(close_ms)} - {opening} to {closing}"
         values = {
-            "TARGET": "TBD", "STRIKE": "", "MINUTE": f"{local:%M}", "ASSET": name, "ASSETCODE": name.upper(),
-            "DATE": dates.short_date(close_ms), "LONGDATE": dates.long_date(close_ms), "CLOCK": dates.clock(close_ms),
+            "TARGET": "TBD",
+            "STRIKE": "",
+            "MINUTE": f"{local:%M}",
+            "ASSET": name,
+            "ASSETCODE": name.upper(),
+            "DATE": dates.short_date(close_ms),
+            "LONGDATE": dates.long_date(close_ms),
+            "CLOCK": dates.clock(close_ms),
             "CLOCK0": dates.clock(close_ms - 15 * MINUTE_MS),
-            "SPAN": f"{dates.short_day(close_ms)} - {dates.clock(close_ms - 15 * MINUTE_MS, False)} to {dates.clock(close_ms, False)}",
-        }  # fmt: skip
+            "SPAN": span,
+        }
         event = self._event(group, template, series, ticker, values, times, 2)
         self._fill(event, [(m, Role("up"), {}) for m in template.markets[:1]])
         return group

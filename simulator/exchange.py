@@ -81,8 +81,10 @@ class Listener(Protocol):
 
     def traded(self, trade: Trade) -> None: ...
 
-    def announced(self, kind: str, message: dict[str, Any], time_ms: int) -> None:
-        """A life cycle message, of type `kind`."""
+    def announced(
+        self, event_type: str, subject: Market | Event, fields: dict[str, Any], time_ms: int
+    ) -> None:
+        """Something of the life cycle: an `event_type` of contract 15.5, or "event_created"."""
 
 
 @dataclass(slots=True)
@@ -137,12 +139,14 @@ class Exchange:
         self._heap: list[tuple[int, int, Callable[[Any, int], None], Any]] = []
         self._number = 0
         self._quote_changes = 0
+        self._built = False
         for group in self.catalogue.universe(markets, start_ms):
             self._add(group)
         self.market_order.sort()
         self.event_order.sort()
         self.milestone_order.sort()
         heapify(self._heap)
+        self._built = True
         self._at(start_ms + 5 * SECOND_MS, self._plant, None)
         self.advance(start_ms)
 
@@ -177,8 +181,9 @@ class Exchange:
     # Creation ---------------------------------------------------------------------------------------
 
     def _add(self, group: Group) -> None:
-        """Take a group in and plan its life. While the universe is built the orders are sorted once at its end."""
-        fresh = bool(self._heap) and self.market_order is not None and self.now_ms > self.start_ms
+        """Take a group in and plan its life."""
+        # While the universe is built its orders grow unsorted; they are sorted once at the end.
+        fresh = self._built
         add: Callable[[list[tuple[int, str]], tuple[int, str]], None] = insort if fresh else list.append
         self.groups.append(group)
         group.updated_ms = self.now_ms
@@ -201,33 +206,20 @@ class Exchange:
         self._at(max(self.now_ms, group.events[0].open_ms) + self._wait_ms(group), self._tick, group)
         if fresh:
             for event in group.events:
-                self._announce_creation(event)
+                self._announce("event_created", event, {}, self.now_ms)
+                self._life(event, self.now_ms, "created")
 
-    def _announce_creation(self, event: Event) -> None:
-        values = event.values
-        self._announce("event_lifecycle", {
-            "event_ticker": event.ticker, "exchange_index": event.shard, "title": event.ticker, "subtitle": "",
-            "collateral_return_type": "MECNET" if event.template.exclusive else "", "series_ticker": values["series"],
-        }, self.now_ms)  # fmt: skip
-        for market in event.markets:
-            self._announce(
-                "market_lifecycle_v2",
-                {"event_type": "created", "market_ticker": market.ticker, "_market": market},
-                self.now_ms,
-            )
-
-    def _announce(self, kind: str, message: dict[str, Any], time_ms: int) -> None:
+    def _announce(
+        self, event_type: str, subject: Market | Event, fields: dict[str, Any], time_ms: int
+    ) -> None:
         for listener in self.listeners:
-            listener.announced(kind, message, time_ms)
+            listener.announced(event_type, subject, fields, time_ms)
 
     def _life(self, event: Event, time_ms: int, event_type: str, **fields: Any) -> None:
+        """Announce something of every market of an event; callable fields are asked per market."""
         for market in event.markets:
             own = {key: value(market) if callable(value) else value for key, value in fields.items()}
-            self._announce(
-                "market_lifecycle_v2",
-                {"event_type": event_type, "market_ticker": market.ticker, **own},
-                time_ms,
-            )
+            self._announce(event_type, market, own, time_ms)
 
     @staticmethod
     def _touched(event: Event, time_ms: int) -> None:
@@ -416,8 +408,14 @@ class Exchange:
         for market in event.markets:
             market.p = p = probability(market.role)
             fair = p * PRICE_ONE_E4 + market.fair_shift_e4
-            if (market.bid_e2 and market.bid_e4 > fair) or (market.ask_e2 and market.ask_e4 < fair) or (
-                market.bid_e2 and fair - market.bid_e4 > 2 * market.half_e4 + 250 and self.rng.random() < 0.5
+            if (
+                (market.bid_e2 and market.bid_e4 > fair)
+                or (market.ask_e2 and market.ask_e4 < fair)
+                or (
+                    market.bid_e2
+                    and fair - market.bid_e4 > 2 * market.half_e4 + 250
+                    and self.rng.random() < 0.5
+                )
             ):
                 self._requote(market, time_ms)
 
@@ -593,16 +591,10 @@ class Exchange:
         if market.paused == paused:
             return
         market.paused = paused
-        event_type = "deactivated" if paused else "activated"
-        self._announce(
-            "market_lifecycle_v2",
-            {
-                "event_type": event_type,
-                "market_ticker": market.ticker,
-                **({"is_deactivated": True} if paused else {}),
-            },
-            self.now_ms,
-        )
+        if paused:
+            self._announce("deactivated", market, {"is_deactivated": True}, self.now_ms)
+        else:
+            self._announce("activated", market, {}, self.now_ms)
         if not paused:
             self._set_quote(market, (0, 0), (PRICE_ONE_E4, 0), self.now_ms)
             self._requote(market, self.now_ms)

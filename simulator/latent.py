@@ -7,9 +7,9 @@ around it (bid <= p <= ask), hence no combination of a group's quotes can be a s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erf, exp, sqrt
+from random import Random
 from typing import Final
 
-from .model import Chance
 from .templates import Role
 
 _FLOOR: Final = 0.0004
@@ -26,7 +26,7 @@ def normal_above(threshold: float, mean: float, deviation: float) -> float:
     return 0.5 * (1 - erf((threshold - mean) / (deviation * sqrt(2))))
 
 
-def poisson(mean: float, rng: Chance) -> int:
+def poisson(mean: float, rng: Random) -> int:
     """Draw a Poisson number (by products for small means, rounded normal for large ones)."""
     if mean <= 0:
         return 0
@@ -75,11 +75,11 @@ Shards of newly created events: contract 16."""
 
 
 class Match:
-    """A score process: both sides score at their rates until the end; the strength drifts before the start."""
+    """A score process: both sides score at their rates until the end; before it the strengths drift."""
 
     __slots__ = ("_players", "elapsed", "means", "over", "scores", "sport", "started")
 
-    def __init__(self, sport: Sport, rng: Chance, total: float | None = None) -> None:
+    def __init__(self, sport: Sport, rng: Random, total: float | None = None) -> None:
         mean_total = (total or 2 * sport.points) * (1 + 0.03 * rng.gauss(0, 1))
         edge = rng.gauss(0, sport.spread)
         self.sport = sport
@@ -90,7 +90,7 @@ class Match:
         self.over = False
         self._players: dict[str, list[float]] = {}
 
-    def advance(self, dt_s: float, rng: Chance) -> bool:
+    def advance(self, dt_s: float, rng: Random) -> bool:
         if not self.started:
             drift = rng.gauss(0, 0.02 * self.sport.spread * sqrt(dt_s / 60))
             self.means = [max(self.means[0] + drift, 0.2), max(self.means[1] - drift, 0.2)]
@@ -104,7 +104,7 @@ class Match:
             player[1] += poisson(player[0] * share, rng)
         return before != tuple(self.scores)
 
-    def finish(self, rng: Chance) -> None:
+    def finish(self, rng: Random) -> None:
         """End the play; where ties are not, somebody scores once more."""
         self.advance(1e9, rng)
         if not self.sport.ties and self.scores[0] == self.scores[1]:
@@ -155,7 +155,7 @@ class Options:
         self._total = sum(self._weights) + rest
         self.volatility = volatility
 
-    def advance(self, dt_s: float, rng: Chance) -> bool:
+    def advance(self, dt_s: float, rng: Random) -> bool:
         index = rng.randrange(len(self._weights))
         weight = self._weights[index] * exp(rng.gauss(0, self.volatility * sqrt(dt_s / 60)))
         weight = min(max(weight, 1e-5), 50 * self._total / len(self._weights))
@@ -179,7 +179,7 @@ class Underlying:
         self.mean, self.deviation = mean, deviation
         self.life_s = self.left_s = max(life_s, 1.0)
 
-    def advance(self, dt_s: float, rng: Chance) -> bool:
+    def advance(self, dt_s: float, rng: Random) -> bool:
         dt_s = min(dt_s, self.left_s)
         self.left_s -= dt_s
         self.mean += rng.gauss(0, self.deviation * sqrt(dt_s / self.life_s))
@@ -201,7 +201,7 @@ class Underlying:
 
 
 class Asset:
-    """The price of a thing, shared by all of its windows. `volatility` is relative, per square root of a second."""
+    """The price of a thing, shared by its windows. `volatility` is relative, per square root of a second."""
 
     __slots__ = ("decimals", "now_ms", "price", "volatility")
 
@@ -209,7 +209,7 @@ class Asset:
         self.price, self.volatility, self.now_ms = price, volatility, now_ms
         self.decimals = 2 if price >= 10 else 4
 
-    def advance_to(self, now_ms: int, rng: Chance) -> None:
+    def advance_to(self, now_ms: int, rng: Random) -> None:
         """Move the price on to `now_ms`."""
         if now_ms > self.now_ms:
             self.price *= exp(rng.gauss(0, self.volatility * sqrt((now_ms - self.now_ms) / 1000)))
@@ -225,7 +225,7 @@ class Window:
         self.asset, self.now_ms, self.close_ms = asset, now_ms, close_ms
         self.strike: float | None = None
 
-    def advance(self, dt_s: float, rng: Chance) -> bool:
+    def advance(self, dt_s: float, rng: Random) -> bool:
         self.now_ms = min(self.now_ms + round(dt_s * 1000), self.close_ms)
         self.asset.advance_to(self.now_ms, rng)
         return False

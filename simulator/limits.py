@@ -1,4 +1,4 @@
-"""Token buckets of an account's tier (contract section 9): continuous refill, separate for reads and writes."""
+"""Token buckets of an account's tier (contract section 9): continuous refill, reads and writes apart."""
 
 from dataclasses import dataclass
 from typing import Final

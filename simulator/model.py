@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Protocol
 
 from .book import Book
@@ -11,20 +12,10 @@ INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "cl
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
 
 
-class Chance(Protocol):
-    """The part of a random generator that the simulation uses (`random.Random` has it)."""
-
-    def random(self) -> float: ...
-    def gauss(self, mu: float = ..., sigma: float = ...) -> float: ...
-    def expovariate(self, lambd: float = ...) -> float: ...
-    def randrange(self, start: int, stop: int | None = ..., step: int = ...) -> int: ...
-    def getrandbits(self, k: int, /) -> int: ...
-
-
 class Latent(Protocol):
     """The truth behind the prices of a group: its state, and what it says of each market."""
 
-    def advance(self, dt_s: float, rng: Chance) -> bool:
+    def advance(self, dt_s: float, rng: Random) -> bool:
         """Move `dt_s` seconds on; True if something happened that shows (a score)."""
 
     def probability(self, role: Role) -> float:

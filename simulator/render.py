@@ -83,7 +83,7 @@ def event_json(event: Event, markets: Iterable[Market] | None = None) -> str:
 
 
 def levels_json(levels: dict[int, int], depth: int = 0, price: Callable[[int], int] | None = None) -> str:
-    """Return one side of a book, ascending; `depth` > 0 keeps the best ones. `price` maps prices (YES scale)."""
+    """Return one side of a book, ascending; `depth` > 0 keeps its best. `price` maps prices (YES scale)."""
     prices = sorted(levels)
     if depth:
         prices = prices[-depth:]

@@ -34,7 +34,17 @@ STATUS_WORDS: Final = {
 
 log = structlog.get_logger(__name__)
 
-Handler = Callable[["Api", Request, dict[str, str]], Response]
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an operation: `args` are the parameters of its path."""
+
+    api: "Api"
+    request: Request
+    args: dict[str, str]
+
+
+Handler = Callable[[Call], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +133,7 @@ class Api:
                 raise ApiError(error(405, "method_not_allowed", "method not allowed"))
             raise not_found()
         entry, found = chosen
-        return entry.handler(
-            self, request, {name: unquote(value) for name, value in found.groupdict().items()}
-        )
+        return entry.handler(Call(self, request, {name: unquote(v) for name, v in found.groupdict().items()}))
 
     def authenticate(self, request: Request, now_ms: int) -> str | None:
         """Return the key id of a signed request, None of an unsigned one.
@@ -186,13 +194,18 @@ class Api:
             "probabilities": {t: round(exchange.markets[t].p, 6) for t in tickers if t in exchange.markets},
             "mispricings": [
                 {
-                    "kind": m.kind, "event_ticker": m.event_ticker, "tickers": m.tickers, "from_ms": m.from_ms,
-                    "until_ms": m.until_ms, "active": m.from_ms <= exchange.now_ms < m.until_ms,
-                    "edge_dollars": f"{m.edge_e4 / 1e4:.4f}", "fair": m.fair,
+                    "kind": m.kind,
+                    "event_ticker": m.event_ticker,
+                    "tickers": m.tickers,
+                    "from_ms": m.from_ms,
+                    "until_ms": m.until_ms,
+                    "active": m.from_ms <= exchange.now_ms < m.until_ms,
+                    "edge_dollars": f"{m.edge_e4 / 1e4:.4f}",
+                    "fair": m.fair,
                 }
                 for m in reversed(exchange.mispricings)
             ],
-        }  # fmt: skip
+        }
 
     # Helpers ----------------------------------------------------------------------------------------
 
@@ -297,8 +310,8 @@ def page(order: Iterable[tuple[int, str]], keep: Callable[[str], bool], size: in
 
 
 @route("/exchange/status")
-def get_exchange_status(api: Api, request: Request, args: dict[str, str]) -> Response:
-    exchange = api.exchange
+def get_exchange_status(call: Call) -> Response:
+    exchange = call.api.exchange
     names = {0: "Default", 1: "Combos", 2: "Crypto and commodities", 3: "Tennis, baseball, basketball"}
     shards = [
         {
@@ -330,14 +343,17 @@ def _series_body(body: dict[str, Any], metadata: bool, volume: bool) -> dict[str
 
 
 @route("/series")
-def get_series_list(api: Api, request: Request, args: dict[str, str]) -> Response:
-    category, tags = request.get("category"), request.get("tags")
-    metadata, volume = boolean(request, "include_product_metadata"), boolean(request, "include_volume")
-    since = integer(request, "min_updated_ts")
+def get_series_list(call: Call) -> Response:
+    category, tags = call.request.get("category"), call.request.get("tags")
+    metadata, volume = (
+        boolean(call.request, "include_product_metadata"),
+        boolean(call.request, "include_volume"),
+    )
+    since = integer(call.request, "min_updated_ts")
     wanted = set(tags.split(",")) if tags else set()
     found = [
         _series_body(s.body, metadata, volume)
-        for s in api.exchange.series.values()
+        for s in call.api.exchange.series.values()
         if (category is None or category in s.body["categories"])
         and (not wanted or wanted & set(s.body["tags"] or ()))
         and (since is None or parse_time_ms(s.body["last_updated_ts"]) >= since * 1000)
@@ -346,23 +362,32 @@ def get_series_list(api: Api, request: Request, args: dict[str, str]) -> Respons
 
 
 @route("/series/{series_ticker}")
-def get_series(api: Api, request: Request, args: dict[str, str]) -> Response:
-    found = api.exchange.series.get(args["series_ticker"])
+def get_series(call: Call) -> Response:
+    found = call.api.exchange.series.get(call.args["series_ticker"])
     if found is None:
         raise not_found()
-    return ok(dumps({"series": _series_body(found.body, True, boolean(request, "include_volume"))}), CACHED)
+    return ok(
+        dumps({"series": _series_body(found.body, True, boolean(call.request, "include_volume"))}), CACHED
+    )
 
 
 # Events ---------------------------------------------------------------------------------------------
 
 
 @route("/events")
-def get_events(api: Api, request: Request, args: dict[str, str]) -> Response:
-    exchange = api.exchange
-    size = limit(request, "GetEvents", 1, 200, 200)
-    nested, milestones = boolean(request, "with_nested_markets"), boolean(request, "with_milestones")
-    min_close, min_updated = integer(request, "min_close_ts"), integer(request, "min_updated_ts")
-    status, series, tickers = request.get("status"), request.get("series_ticker"), request.get("tickers")
+def get_events(call: Call) -> Response:
+    exchange = call.api.exchange
+    size = limit(call.request, "GetEvents", 1, 200, 200)
+    nested, milestones = (
+        boolean(call.request, "with_nested_markets"),
+        boolean(call.request, "with_milestones"),
+    )
+    min_close, min_updated = integer(call.request, "min_close_ts"), integer(call.request, "min_updated_ts")
+    status, series, tickers = (
+        call.request.get("status"),
+        call.request.get("series_ticker"),
+        call.request.get("tickers"),
+    )
     if status is not None and status not in ("unopened", "open", "closed", "settled"):
         raise bad_request("invalid status filter")
     words = STATUS_WORDS[status] if status else frozenset[str]()
@@ -382,9 +407,9 @@ def get_events(api: Api, request: Request, args: dict[str, str]) -> Response:
     if listed is not None or series is not None:
         names = listed if listed is not None else {e.ticker for e in _series_events(exchange, series)}
         few = sorted((exchange.events[t].created_ms, t) for t in names if t in exchange.events)
-        order = newest_first(few, request.get("cursor"))
+        order = newest_first(few, call.request.get("cursor"))
     else:
-        order = newest_first(exchange.event_order, request.get("cursor"))
+        order = newest_first(exchange.event_order, call.request.get("cursor"))
     keys, cursor = page(order, keep, size)
     events = [exchange.events[key] for key in keys]
     body = [event_json(event, event.markets if nested else None) for event in events]
@@ -403,9 +428,9 @@ def _series_events(exchange: Exchange, ticker: str | None) -> list[Event]:
 
 
 @route("/events/{event_ticker}")
-def get_event(api: Api, request: Request, args: dict[str, str]) -> Response:
-    nested = boolean(request, "with_nested_markets")
-    event = api.event(args["event_ticker"])
+def get_event(call: Call) -> Response:
+    nested = boolean(call.request, "with_nested_markets")
+    event = call.api.event(call.args["event_ticker"])
     if nested:
         return ok(f'{{"event":{event_json(event, event.markets)},"markets":[]}}')
     return ok(f'{{"event":{event_json(event)},"markets":[{",".join(map(market_json, event.markets))}]}}')
@@ -486,11 +511,11 @@ def _market_filter(request: Request) -> _MarketFilter:
 
 
 @route("/markets")
-def get_markets(api: Api, request: Request, args: dict[str, str]) -> Response:
-    exchange = api.exchange
-    size = limit(request, "GetMarkets", 0, 1000, 100)
-    chosen = _market_filter(request)
-    cursor = request.get("cursor")
+def get_markets(call: Call) -> Response:
+    exchange = call.api.exchange
+    size = limit(call.request, "GetMarkets", 0, 1000, 100)
+    chosen = _market_filter(call.request)
+    cursor = call.request.get("cursor")
     markets = exchange.markets
     few: Iterable[Market] | None = None
     if chosen.tickers is not None:
@@ -521,15 +546,17 @@ def _created_between(
 
 
 @route("/markets/orderbooks")
-def get_market_orderbooks(api: Api, request: Request, args: dict[str, str]) -> Response:
-    tickers = request.all("tickers")
+def get_market_orderbooks(call: Call) -> Response:
+    tickers = call.request.all("tickers")
     if not tickers:
         raise invalid("Query argument tickers is required, but not found")
     if len(tickers) > 100:
         raise out_of_range("GetMarketOrderbooks", "tickers", "max")
     if any(len(ticker) > 200 for ticker in tickers):
         raise out_of_range("GetMarketOrderbooks", "tickers", "max")
-    parts = [f'{{"orderbook_fp":{_book_of(api, ticker)},"ticker":{dumps(ticker)}}}' for ticker in tickers]
+    parts = [
+        f'{{"orderbook_fp":{_book_of(call.api, ticker)},"ticker":{dumps(ticker)}}}' for ticker in tickers
+    ]
     return ok(f'{{"orderbooks":[{",".join(parts)}]}}')
 
 
@@ -539,38 +566,39 @@ def _book_of(api: Api, ticker: str, depth: int = 0) -> str:
 
 
 @route("/markets/{ticker}/orderbook")
-def get_market_orderbook(api: Api, request: Request, args: dict[str, str]) -> Response:
-    depth = integer(request, "depth") or 0
+def get_market_orderbook(call: Call) -> Response:
+    depth = integer(call.request, "depth") or 0
     if depth > 100:
         raise out_of_range("GetMarketOrderbook", "depth", "lte")
     if depth < 0:
         raise out_of_range("GetMarketOrderbook", "depth", "gte")
-    return ok(f'{{"orderbook_fp":{_book_of(api, args["ticker"], depth)}}}')
+    return ok(f'{{"orderbook_fp":{_book_of(call.api, call.args["ticker"], depth)}}}')
 
 
 @route("/markets/{ticker}")
-def get_market(api: Api, request: Request, args: dict[str, str]) -> Response:
-    return ok(f'{{"market":{market_json(api.market(args["ticker"]))}}}', CACHED)
+def get_market(call: Call) -> Response:
+    return ok(f'{{"market":{market_json(call.api.market(call.args["ticker"]))}}}', CACHED)
 
 
 # Milestones -----------------------------------------------------------------------------------------
 
 
 @route("/milestones")
-def get_milestones(api: Api, request: Request, args: dict[str, str]) -> Response:
-    required(request, "limit")
-    size = limit(request, "GetMilestones", 1, 500, 500)
-    earliest = request.get("minimum_start_date")
+def get_milestones(call: Call) -> Response:
+    required(call.request, "limit")
+    size = limit(call.request, "GetMilestones", 1, 500, 500)
+    earliest = call.request.get("minimum_start_date")
     try:
         start_ms = parse_time_ms(earliest) if earliest else None
     except BadRecord:
         raise invalid(
-            f"Invalid format for parameter minimum_start_date: error parsing '{(earliest or '')[:50]}' as RFC3339 time"
+            "Invalid format for parameter minimum_start_date: "
+            f"error parsing '{(earliest or '')[:50]}' as RFC3339 time"
         ) from None
-    since = integer(request, "min_updated_ts")
-    equal = {name: request.get(name) for name in ("category", "type", "source_id")}
-    competition, related = request.get("competition"), request.get("related_event_ticker")
-    milestones = api.exchange.milestones
+    since = integer(call.request, "min_updated_ts")
+    equal = {name: call.request.get(name) for name in ("category", "type", "source_id")}
+    competition, related = call.request.get("competition"), call.request.get("related_event_ticker")
+    milestones = call.api.exchange.milestones
 
     def keep(key: str) -> bool:
         milestone = milestones[key]
@@ -583,8 +611,8 @@ def get_milestones(api: Api, request: Request, args: dict[str, str]) -> Response
             and (since is None or parse_time_ms(body["last_updated_ts"]) > since * 1000)
         )
 
-    order = api.exchange.milestone_order
-    cursor = request.get("cursor")
+    order = call.api.exchange.milestone_order
+    cursor = call.request.get("cursor")
     position = cursors.decode(cursor) if cursor else None
     index = 0 if position is None else bisect_right(order, position)
     keys, following = page((order[i] for i in range(index, len(order))), keep, size)
@@ -592,8 +620,8 @@ def get_milestones(api: Api, request: Request, args: dict[str, str]) -> Response
 
 
 @route("/milestones/{milestone_id}")
-def get_milestone(api: Api, request: Request, args: dict[str, str]) -> Response:
-    found = api.exchange.milestones.get(args["milestone_id"])
+def get_milestone(call: Call) -> Response:
+    found = call.api.exchange.milestones.get(call.args["milestone_id"])
     if found is None:
         raise not_found()
     return ok(dumps({"milestone": found.body}))

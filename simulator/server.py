@@ -85,17 +85,14 @@ async def run(options: Options) -> None:
         await site.start()
     except OSError as error:
         await runner.cleanup()
+        reason = error.strerror
         raise StartupError(
-            f"port {options.port} of {HOST} cannot be used ({error.strerror}): stop what uses it or choose --port"
+            f"port {options.port} of {HOST} cannot be used ({reason}): stop what uses it or choose --port"
         ) from error
     port = runner.addresses[0][1]
     ticker = asyncio.create_task(_tick(api))
-    log.info(
-        "simulator serves",
-        url=f"http://{HOST}:{port}/trade-api/v2",
-        markets=len(api.exchange.markets),
-        tier=options.tier,
-    )
+    url = f"http://{HOST}:{port}/trade-api/v2"
+    log.info("simulator serves", url=url, markets=len(api.exchange.markets), tier=options.tier)
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({ticker, stopped}, return_when=asyncio.FIRST_COMPLETED)
     ticker.cancel()

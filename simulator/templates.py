@@ -26,11 +26,15 @@ START_BEFORE_OCCURRENCE_MS: Final = 3 * HOUR_MS
 
 _LEAGUE_WORDS: Final = (
     r"WTA 125K Modena|Challenger WTA|WTA Challenger|[Pp]rofessional MLS soccer|Major League Soccer|MLS"
-    r"|[Pp]rofessional [Bb]aseball|[Pp]rofessional [Ff]ootball|[Cc]ollege football|NCAA Football|Canadian Football|CFL"
-    r"|[Ww]omen's Pro Basketball|Pro Basketball \(W\)|Pro Basketball|Pro Football|Pro Baseball|women's professional basketball"
+    r"|[Pp]rofessional [Bb]aseball|[Pp]rofessional [Ff]ootball|[Cc]ollege football|NCAA Football"
+    r"|Canadian Football|CFL|[Ww]omen's Pro Basketball|women's professional basketball"
+    r"|Pro Basketball \(W\)|Pro Basketball|Pro Football|Pro Baseball"
 )
 _DATE: Final = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{1,2}, \d{4}"
-_LONG_DATE: Final = r"(?:January|February|March|April|May|June|July|August|September|October|November|December) \d{1,2}, \d{4}"
+_LONG_DATE: Final = (
+    r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+    r" \d{1,2}, \d{4}"
+)
 _CLOCK: Final = r"\d{1,2}:\d{2} [AP]M E[DS]T"
 
 _TEXTS: Final = (
@@ -323,8 +327,7 @@ def _event_body(
     body["markets"] = _hole("markets")
     text = _dump(body)
     # The holes of non-strings lose their quotes; nested markets vanish with their key when not asked for.
-    text = text.replace('"%(shard)s"', "%(shard)s").replace('"markets":"%(markets)s",', "%(markets)s")
-    return text
+    return text.replace('"%(shard)s"', "%(shard)s").replace('"markets":"%(markets)s",', "%(markets)s")
 
 
 def _market_template(

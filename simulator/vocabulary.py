@@ -24,65 +24,74 @@ def _players(text: str) -> tuple[Side, ...]:
 
 
 _PRO_BASKETBALL = _teams(
-    "Atlanta ATL, Boston BOS, Brooklyn BKN, Charlotte CHA, Chicago CHI, Cleveland CLE, Dallas DAL, Denver DEN, "
-    "Detroit DET, Golden State GSW, Houston HOU, Indiana IND, Los Angeles C LAC, Los Angeles L LAL, Memphis MEM, "
-    "Miami MIA, Milwaukee MIL, Minnesota MIN, New Orleans NOP, New York NYK, Oklahoma City OKC, Orlando ORL, "
-    "Philadelphia PHI, Phoenix PHX, Portland POR, Sacramento SAC, San Antonio SAS, Toronto TOR, Utah UTA, Washington WAS"
+    "Atlanta ATL, Boston BOS, Brooklyn BKN, Charlotte CHA, Chicago CHI, Cleveland CLE, Dallas DAL, "
+    "Denver DEN, Detroit DET, Golden State GSW, Houston HOU, Indiana IND, Los Angeles C LAC, Los "
+    "Angeles L LAL, Memphis MEM, Miami MIA, Milwaukee MIL, Minnesota MIN, New Orleans NOP, New York "
+    "NYK, Oklahoma City OKC, Orlando ORL, Philadelphia PHI, Phoenix PHX, Portland POR, Sacramento SAC, "
+    "San Antonio SAS, Toronto TOR, Utah UTA, Washington WAS"
 )
 _PRO_FOOTBALL = _teams(
-    "Arizona ARI, Atlanta ATL, Baltimore BAL, Buffalo BUF, Carolina CAR, Chicago CHI, Cincinnati CIN, Cleveland CLE, "
-    "Dallas DAL, Denver DEN, Detroit DET, Green Bay GB, Houston HOU, Indianapolis IND, Jacksonville JAC, Kansas City KC, "
-    "Las Vegas LV, Los Angeles C LAC, Los Angeles R LA, Miami MIA, Minnesota MIN, New England NE, New Orleans NO, "
-    "New York G NYG, New York J NYJ, Philadelphia PHI, Pittsburgh PIT, San Francisco SF, Seattle SEA, Tampa Bay TB, "
-    "Tennessee TEN, Washington WAS"
+    "Arizona ARI, Atlanta ATL, Baltimore BAL, Buffalo BUF, Carolina CAR, Chicago CHI, Cincinnati CIN, "
+    "Cleveland CLE, Dallas DAL, Denver DEN, Detroit DET, Green Bay GB, Houston HOU, Indianapolis IND, "
+    "Jacksonville JAC, Kansas City KC, Las Vegas LV, Los Angeles C LAC, Los Angeles R LA, Miami MIA, "
+    "Minnesota MIN, New England NE, New Orleans NO, New York G NYG, New York J NYJ, Philadelphia PHI, "
+    "Pittsburgh PIT, San Francisco SF, Seattle SEA, Tampa Bay TB, Tennessee TEN, Washington WAS"
 )
 _PRO_BASEBALL = _teams(
-    "A's ATH, Arizona AZ, Atlanta ATL, Baltimore BAL, Boston BOS, Chicago C CHC, Chicago WS CWS, Cincinnati CIN, "
-    "Cleveland CLE, Colorado COL, Detroit DET, Houston HOU, Kansas City KC, Los Angeles A LAA, Los Angeles D LAD, "
-    "Miami MIA, Milwaukee MIL, Minnesota MIN, New York M NYM, New York Y NYY, Philadelphia PHI, Pittsburgh PIT, "
-    "San Diego SD, San Francisco SF, Seattle SEA, St. Louis STL, Tampa Bay TB, Texas TEX, Toronto TOR, Washington WSH"
+    "A's ATH, Arizona AZ, Atlanta ATL, Baltimore BAL, Boston BOS, Chicago C CHC, Chicago WS CWS, "
+    "Cincinnati CIN, Cleveland CLE, Colorado COL, Detroit DET, Houston HOU, Kansas City KC, Los Angeles "
+    "A LAA, Los Angeles D LAD, Miami MIA, Milwaukee MIL, Minnesota MIN, New York M NYM, New York Y NYY, "
+    "Philadelphia PHI, Pittsburgh PIT, San Diego SD, San Francisco SF, Seattle SEA, St. Louis STL, "
+    "Tampa Bay TB, Texas TEX, Toronto TOR, Washington WSH"
 )
 _COLLEGE_FOOTBALL = _teams(
-    "Alabama BAMA, Arizona St. ASU, Auburn AUB, Baylor BAY, BYU BYU, Clemson CLEM, Florida FLA, Georgia UGA, Houston HOU, "
-    "Illinois ILL, Indiana IND, Iowa IOWA, Iowa St. ISU, Kansas St. KSU, Louisville LOU, LSU LSU, Miami (FL) MIA, "
-    "Michigan MICH, Michigan St. MSU, Nebraska NEB, Notre Dame ND, Ohio St. OSU, Oklahoma OKLA, Ole Miss MISS, "
-    "Oregon ORE, Penn St. PSU, South Carolina SC, Tennessee TENN, Texas TEX, Texas A&M TXAM, Texas Tech TTU, USC USC, Utah UTAH"
+    "Alabama BAMA, Arizona St. ASU, Auburn AUB, Baylor BAY, BYU BYU, Clemson CLEM, Florida FLA, Georgia "
+    "UGA, Houston HOU, Illinois ILL, Indiana IND, Iowa IOWA, Iowa St. ISU, Kansas St. KSU, Louisville "
+    "LOU, LSU LSU, Miami (FL) MIA, Michigan MICH, Michigan St. MSU, Nebraska NEB, Notre Dame ND, Ohio "
+    "St. OSU, Oklahoma OKLA, Ole Miss MISS, Oregon ORE, Penn St. PSU, South Carolina SC, Tennessee "
+    "TENN, Texas TEX, Texas A&M TXAM, Texas Tech TTU, USC USC, Utah UTAH"
 )
 _WOMENS_BASKETBALL = _teams(
-    "Atlanta ATL, Chicago CHI, Connecticut CONN, Dallas DAL, Golden State GS, Indiana IND, Las Vegas LV, "
-    "Los Angeles LA, Minnesota MIN, New York NY, Phoenix PHX, Portland POR, Seattle SEA, Toronto TOR, Washington WSH"
+    "Atlanta ATL, Chicago CHI, Connecticut CONN, Dallas DAL, Golden State GS, Indiana IND, Las Vegas "
+    "LV, Los Angeles LA, Minnesota MIN, New York NY, Phoenix PHX, Portland POR, Seattle SEA, Toronto "
+    "TOR, Washington WSH"
 )
 _CANADIAN_FOOTBALL = _teams(
-    "British Columbia Lions BC, Calgary Stampeders CGY, Edmonton Elks EDM, Hamilton Tiger-Cats HAM, Montreal Alouettes MTL, "
-    "Ottawa Redblacks OTT, Saskatchewan Roughriders SSK, Toronto Argonauts TOR, Winnipeg Blue Bombers WPG"
+    "British Columbia Lions BC, Calgary Stampeders CGY, Edmonton Elks EDM, Hamilton Tiger-Cats HAM, "
+    "Montreal Alouettes MTL, Ottawa Redblacks OTT, Saskatchewan Roughriders SSK, Toronto Argonauts TOR, "
+    "Winnipeg Blue Bombers WPG"
 )
 _US_SOCCER = _teams(
-    "Atlanta ATL, Austin ATX, Charlotte CLT, Chicago CHI, Cincinnati CIN, Colorado COL, Columbus CLB, Dallas DAL, "
-    "D.C. United DC, Houston HOU, Inter Miami MIA, Kansas City SKC, Los Angeles F LAFC, Los Angeles G LAG, Minnesota MIN, "
-    "Montreal MTL, Nashville NSH, New England NE, New York City NYC, New York RB RBNY, Orlando ORL, Philadelphia PHI, "
-    "Portland POR, Salt Lake RSL, San Diego FC SD, San Jose SJ, Seattle SEA, St. Louis STL, Toronto TOR, Vancouver VAN"
+    "Atlanta ATL, Austin ATX, Charlotte CLT, Chicago CHI, Cincinnati CIN, Colorado COL, Columbus CLB, "
+    "Dallas DAL, D.C. United DC, Houston HOU, Inter Miami MIA, Kansas City SKC, Los Angeles F LAFC, Los "
+    "Angeles G LAG, Minnesota MIN, Montreal MTL, Nashville NSH, New England NE, New York City NYC, New "
+    "York RB RBNY, Orlando ORL, Philadelphia PHI, Portland POR, Salt Lake RSL, San Diego FC SD, San "
+    "Jose SJ, Seattle SEA, St. Louis STL, Toronto TOR, Vancouver VAN"
 )
 _ENGLISH_SOCCER = _teams(
-    "Arsenal ARS, Aston Villa AVL, Bournemouth BOU, Brentford BRE, Brighton BRI, Chelsea CFC, Coventry COV, "
-    "Crystal Palace CRY, Everton EVE, Fulham FUL, Hull HUL, Ipswich IPS, Leeds LEE, Liverpool LFC, Manchester City MCI, "
-    "Manchester Utd MUN, Newcastle NEW, Nottingham NFO, Sunderland SUN, Tottenham TOT"
+    "Arsenal ARS, Aston Villa AVL, Bournemouth BOU, Brentford BRE, Brighton BRI, Chelsea CFC, Coventry "
+    "COV, Crystal Palace CRY, Everton EVE, Fulham FUL, Hull HUL, Ipswich IPS, Leeds LEE, Liverpool LFC, "
+    "Manchester City MCI, Manchester Utd MUN, Newcastle NEW, Nottingham NFO, Sunderland SUN, Tottenham "
+    "TOT"
 )
 _SPANISH_SOCCER = _teams(
-    "Alaves ALA, Athletic ATH, Atletico ATM, Barcelona BAR, Betis BET, Celta CEL, Elche ELC, Espanyol ESP, Getafe GET, "
-    "Girona GIR, Levante LEV, Mallorca MLL, Osasuna OSA, Oviedo OVI, Rayo RAY, Real Madrid RMA, Real Sociedad RSO, "
-    "Sevilla SEV, Valencia VAL, Villarreal VIL"
+    "Alaves ALA, Athletic ATH, Atletico ATM, Barcelona BAR, Betis BET, Celta CEL, Elche ELC, Espanyol "
+    "ESP, Getafe GET, Girona GIR, Levante LEV, Mallorca MLL, Osasuna OSA, Oviedo OVI, Rayo RAY, Real "
+    "Madrid RMA, Real Sociedad RSO, Sevilla SEV, Valencia VAL, Villarreal VIL"
 )
 _WTA = _players(
-    "Aryna Sabalenka, Iga Swiatek, Coco Gauff, Jessica Pegula, Madison Keys, Mirra Andreeva, Elena Rybakina, Amanda Anisimova, "
-    "Jasmine Paolini, Emma Navarro, Belinda Bencic, Elina Svitolina, Naomi Osaka, Clara Tauson, Linda Noskova, Paula Badosa, "
-    "Diana Shnaider, Karolina Muchova, Victoria Mboko, Marta Kostyuk, Leylah Fernandez, Sorana Cirstea, Varvara Lepchenko, "
-    "Anna Kalinskaya, Donna Vekic, Maria Sakkari, Barbora Krejcikova, Beatriz Haddad, Emma Raducanu, Daria Kasatkina"
+    "Aryna Sabalenka, Iga Swiatek, Coco Gauff, Jessica Pegula, Madison Keys, Mirra Andreeva, Elena "
+    "Rybakina, Amanda Anisimova, Jasmine Paolini, Emma Navarro, Belinda Bencic, Elina Svitolina, Naomi "
+    "Osaka, Clara Tauson, Linda Noskova, Paula Badosa, Diana Shnaider, Karolina Muchova, Victoria "
+    "Mboko, Marta Kostyuk, Leylah Fernandez, Sorana Cirstea, Varvara Lepchenko, Anna Kalinskaya, Donna "
+    "Vekic, Maria Sakkari, Barbora Krejcikova, Beatriz Haddad, Emma Raducanu, Daria Kasatkina"
 )
 _ATP = _players(
-    "Jannik Sinner, Carlos Alcaraz, Novak Djokovic, Alexander Zverev, Taylor Fritz, Ben Shelton, Jack Draper, Lorenzo Musetti, "
-    "Holger Rune, Andrey Rublev, Casper Ruud, Daniil Medvedev, Tommy Paul, Frances Tiafoe, Karen Khachanov, Jakub Mensik, "
-    "Arthur Fils, Joao Fonseca, Felix Auger, Ugo Humbert, Stefanos Tsitsipas, Hubert Hurkacz, Grigor Dimitrov, Sebastian Korda, "
-    "Alex Michelsen, Learner Tien, Tomas Machac, Flavio Cobolli, Jiri Lehecka, Brandon Nakashima"
+    "Jannik Sinner, Carlos Alcaraz, Novak Djokovic, Alexander Zverev, Taylor Fritz, Ben Shelton, Jack "
+    "Draper, Lorenzo Musetti, Holger Rune, Andrey Rublev, Casper Ruud, Daniil Medvedev, Tommy Paul, "
+    "Frances Tiafoe, Karen Khachanov, Jakub Mensik, Arthur Fils, Joao Fonseca, Felix Auger, Ugo "
+    "Humbert, Stefanos Tsitsipas, Hubert Hurkacz, Grigor Dimitrov, Sebastian Korda, Alex Michelsen, "
+    "Learner Tien, Tomas Machac, Flavio Cobolli, Jiri Lehecka, Brandon Nakashima"
 )
 
 

@@ -1,0 +1,269 @@
+"""The exchange lives: books and quotes agree, only what was planted is free, events run their course."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from markets.units import parse_time_ms
+from simulator.exchange import Trade
+from simulator.latent import Underlying, Window
+from simulator.model import ACTIVE, Event, Market
+from simulator.templates import Role
+from tests.simulator.venue import START_MS, Client
+
+Make = Callable[..., Client]
+
+
+class Heard:
+    """A listener that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.quotes: Counter[str] = Counter()
+        self.trades: list[Trade] = []
+        self.life: list[tuple[str, str, int]] = []
+
+    def quoted(self, market: Market, changes: list[Any], time_ms: int) -> None:
+        self.quotes[market.ticker] += 1
+
+    def traded(self, trade: Trade) -> None:
+        self.trades.append(trade)
+
+    def announced(
+        self, event_type: str, subject: Market | Event, fields: dict[str, Any], time_ms: int
+    ) -> None:
+        self.life.append((event_type, subject.ticker, time_ms))
+
+
+def assert_quotes_agree(client: Client, market: dict[str, Any], book: dict[str, Any]) -> None:
+    """The complement rule between a Market object and its book, and the price grid."""
+    yes, no = book["yes_dollars"], book["no_dollars"]
+    for levels, price, size in (
+        (yes, "yes_bid_dollars", "yes_bid_size_fp"),
+        (no, "no_bid_dollars", "yes_ask_size_fp"),
+    ):
+        assert [float(p) for p, _ in levels] == sorted({float(p) for p, _ in levels})
+        if levels:
+            assert [market[price], market[size]] == levels[-1]
+        else:
+            assert market[size] == "0.00"
+    for bid, ask in (("yes_bid_dollars", "no_ask_dollars"), ("no_bid_dollars", "yes_ask_dollars")):
+        assert round(float(market[bid]) + float(market[ask]), 4) == 1
+    step = float(market["price_ranges"][0]["step"])
+    for price, _ in yes + no:
+        assert 0 < float(price) < 1
+        assert round(float(price) / step, 6) % 1 == 0
+
+
+def test_every_book_agrees_with_its_market_at_every_moment(client: Client) -> None:
+    tickers = [m["ticker"] for m in client.walk("/markets?limit=1000", "markets")]
+    for _ in range(6):
+        client.advance(30)
+        for ticker in tickers[::3]:
+            market = client.get(f"/markets/{ticker}")["market"]
+            assert_quotes_agree(client, market, client.get(f"/markets/{ticker}/orderbook")["orderbook_fp"])
+
+
+def test_no_quote_of_an_unplanted_market_gives_money_away(client: Client) -> None:
+    for _ in range(20):
+        client.advance(15)
+        for market in client.api.exchange.markets.values():
+            if market.event.status != ACTIVE or market.fair_shift_e4:
+                continue
+            # One consistent measure p with bid <= p <= ask: no portfolio is a sure profit.
+            assert not market.bid_e2 or market.bid_e4 <= 1e4 * market.p + 1e-6
+            assert not market.ask_e2 or market.ask_e4 >= 1e4 * market.p - 1e-6
+            assert not (market.bid_e2 and market.ask_e2) or market.bid_e4 < market.ask_e4
+
+
+def test_probabilities_of_an_exclusive_event_sum_to_one_at_most_and_ladders_fall(client: Client) -> None:
+    client.advance(120)
+    for event in client.api.exchange.events.values():
+        chances = [(m.role, event.group.latent.probability(m.role)) for m in event.markets]
+        if event.template.exclusive:
+            assert sum(p for _, p in chances) <= 1 + 0.001 * len(chances)
+        for kind in ("above", "total"):
+            ladder = [p for role, p in sorted(chances, key=lambda c: c[0].floor) if role.kind == kind]
+            assert ladder == sorted(ladder, reverse=True)
+
+
+def test_a_planted_basket_pays_after_fees_while_it_stands(make_client: Make) -> None:
+    client = make_client(markets=600, pace=0.0)
+    exchange = client.api.exchange
+    seen = 0
+    for _ in range(200):
+        client.advance(5)
+        for planted in exchange.mispricings:
+            if planted.kind != "no_basket" or planted.from_ms < client.now_ms - 5_000:
+                continue
+            legs = [exchange.markets[t] for t in planted.tickers]
+            if any(not leg.fair_shift_e4 for leg in legs):
+                continue
+            rate = 0.07 * exchange.fee_multiplier(legs[0].event)
+            fees = sum(rate * leg.bid_e4 / 1e4 * (1 - leg.bid_e4 / 1e4) for leg in legs)
+            assert sum(leg.bid_e4 for leg in legs) / 1e4 > 1 + fees
+            assert all(leg.bid_e2 for leg in legs)
+            assert 20_000 <= planted.until_ms - planted.from_ms <= 60_000
+            seen += 1
+    assert seen >= 3
+    assert {m.kind for m in exchange.mispricings} == {"no_basket", "value"}
+    truth = client.send("/sim/truth").body
+    assert exchange.mispricings[0].event_ticker.encode() in truth
+
+
+def test_a_mispricing_ends(make_client: Make) -> None:
+    client = make_client(markets=600, pace=0.0)
+    client.advance(120)
+    client.api.exchange.activity.mispricings = False
+    client.advance(120)
+    assert not [m for m in client.api.exchange.markets.values() if m.fair_shift_e4]
+
+
+def test_about_five_percent_of_the_quotes_change_in_a_sweep(make_client: Make) -> None:
+    client = make_client(markets=1500)
+    heard = Heard()
+    client.advance(60)
+    client.api.exchange.listeners.append(heard)
+    shares = []
+    for _ in range(20):
+        heard.quotes.clear()
+        client.advance(12)
+        shares.append(len(heard.quotes) / len(client.api.exchange.markets))
+    assert 0.02 < sum(shares) / len(shares) < 0.12
+
+
+def test_matches_start_close_early_are_settled_and_followed_by_new_ones_within_minutes(
+    make_client: Make,
+) -> None:
+    client = make_client(markets=1500)
+    heard = Heard()
+    client.api.exchange.listeners.append(heard)
+    client.advance(15 * 60)
+    kinds = Counter(kind for kind, _, _ in heard.life)
+    for kind in (
+        "created",
+        "event_created",
+        "close_date_updated",
+        "determined",
+        "settled",
+        "metadata_updated",
+    ):
+        assert kinds[kind] > 0, kind
+    started = [
+        m
+        for m in client.walk("/milestones?limit=500", "milestones")
+        if m["details"]["status"] == "inprogress"
+    ]
+    assert len(started) >= 2
+    first_settled = next(ticker for kind, ticker, _ in heard.life if kind == "settled")
+    order = [kind for kind, ticker, _ in heard.life if ticker == first_settled]
+    assert order.index("determined") < order.index("settled")
+
+
+def test_times_of_a_match_follow_its_start(client: Client) -> None:
+    events = client.walk("/events?with_nested_markets=true&series_ticker=KXMLBGAME", "events")
+    milestones = client.walk("/milestones?limit=500", "milestones")
+    starts = {t: m["start_date"] for m in milestones for t in m["related_event_tickers"]}
+    assert events
+    for event in events:
+        start = parse_time_ms(starts[event["event_ticker"]])
+        for market in event["markets"]:
+            assert parse_time_ms(market["occurrence_datetime"]) == start + 3 * 3_600_000
+            assert market["expected_expiration_time"] == market["occurrence_datetime"]
+            if market["status"] in ("initialized", "active") and start > client.now_ms:
+                assert parse_time_ms(market["close_time"]) == start + 72 * 3_600_000
+            assert parse_time_ms(market["open_time"]) > parse_time_ms(market["created_time"])
+
+
+def test_quoters_pull_before_the_start_and_come_back(make_client: Make) -> None:
+    client = make_client(markets=1500)
+    group = min(
+        (g for g in client.api.exchange.groups if g.kind == "match" and g.start_ms > START_MS + 5_000),
+        key=lambda g: g.start_ms,
+    )
+    quoted = lambda: sum(1 for m in group.markets() if m.bid_e2 or m.ask_e2)  # noqa: E731
+    client.advance((group.start_ms - 4_000 - START_MS) / 1000)
+    assert quoted()
+    client.advance(2.5)
+    assert not quoted()
+    client.advance(3)
+    assert quoted()
+
+
+def test_finished_markets_name_their_result_and_have_empty_books(make_client: Make) -> None:
+    client = make_client(markets=1500)
+    client.advance(600)
+    settled = client.get("/markets?status=settled&limit=1000")["markets"]
+    assert settled
+    for market in settled:
+        assert market["status"] == "finalized"
+        assert (market["result"], market["settlement_value_dollars"]) in (("yes", "1.0000"), ("no", "0.0000"))
+        assert market["settlement_ts"] > market["close_time"]
+        assert market["yes_bid_size_fp"] == market["yes_ask_size_fp"] == "0.00"
+    by_event: dict[str, list[str]] = {}
+    for market in settled:
+        by_event.setdefault(market["event_ticker"], []).append(market["result"])
+    for ticker, results in by_event.items():
+        if client.get(f"/events/{ticker}")["event"]["mutually_exclusive"]:
+            assert results.count("yes") <= 1
+
+
+def test_the_same_seed_and_clock_give_the_same_bytes_whatever_was_asked_meanwhile(make_client: Make) -> None:
+    quiet, busy = make_client(seed=3), make_client(seed=3)
+    for second in range(0, 120, 10):
+        busy.advance(10)
+        busy.get("/markets?limit=1000")
+        if second % 30 == 0:
+            busy.get("/events?with_nested_markets=true&limit=50")
+    quiet.advance(120)
+    target = "/trade-api/v2/markets?limit=1000"
+    assert quiet.send(target).body == busy.send(target).body
+    assert quiet.send("/sim/truth").body == busy.send("/sim/truth").body
+    other = make_client(seed=4)
+    other.advance(120)
+    assert other.send(target).body != quiet.send(target).body
+
+
+def test_trades_move_volume_and_last_price(make_client: Make) -> None:
+    client = make_client(trade_share=1.0)
+    heard = Heard()
+    exchange = client.api.exchange
+    before = {t: m.volume_e2 for t, m in exchange.markets.items()}
+    exchange.listeners.append(heard)
+    client.advance(120)
+    assert len(heard.trades) > 20
+    volumes: Counter[str] = Counter()
+    for trade in heard.trades:
+        volumes[trade.market.ticker] += trade.count_e2
+    for ticker, volume in volumes.items():
+        assert exchange.markets[ticker].volume_e2 - before.get(ticker, 0) == volume
+    last = {t.market.ticker: t.yes_price_e4 for t in heard.trades}
+    assert all(exchange.markets[t].last_e4 == price for t, price in last.items())
+
+
+@pytest.mark.parametrize("kind", ["range", "ladder", "updown", "options", "match"])
+def test_every_kind_of_event_is_there(client: Client, kind: str) -> None:
+    assert any(g.kind == kind for g in client.api.exchange.groups)
+
+
+def test_a_window_takes_its_strike_at_the_opening(make_client: Make) -> None:
+    client = make_client(markets=1500)
+    exchange = client.api.exchange
+    event = next(
+        e for e in exchange.events.values() if isinstance(e.group.latent, Window) and e.open_ms > START_MS
+    )
+    before = client.get(f"/events/{event.ticker}")["markets"][0]
+    assert before["status"] == "initialized"
+    assert before["yes_sub_title"].endswith("TBD")
+    assert "floor_strike" not in before
+    client.advance((event.open_ms - START_MS) / 1000 + 1)
+    after = client.get(f"/events/{event.ticker}")["markets"][0]
+    assert after["status"] == "active"
+    assert float(after["yes_sub_title"].split("$")[1].replace(",", "")) == after["floor_strike"]
+
+
+def test_buckets_of_a_temperature_cover_everything() -> None:
+    weather = Underlying(70.0, 3.0, 1000.0)
+    buckets = [Role("below", floor=65.5), Role("between", floor=65.5, cap=74.5), Role("above", floor=74.5)]
+    assert sum(weather.probability(r) for r in buckets) == pytest.approx(1, abs=0.002)
