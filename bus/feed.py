@@ -159,11 +159,17 @@ def serve_questions(router: zmq.Socket[bytes], answers: Answers, now_ms: int, li
 
 
 class QueryServer:
-    """A ROUTER that answers questions in its own thread: the snapshot server's `query`."""
+    """A ROUTER that answers questions in its own thread: the snapshot server's `query`.
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str, answers: Answers, clock: Clock) -> None:
+    Args:
+        now_ms: the present as answers mean it, a replica's: in a replay it is not the wall clock.
+    """
+
+    def __init__(
+        self, context: zmq.Context[Any], endpoint: str, answers: Answers, now_ms: Callable[[], int]
+    ) -> None:
         self._answers = answers
-        self._clock = clock
+        self._now_ms = now_ms
         self._router = make(context, zmq.ROUTER, MAX_QUESTION)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         try:
@@ -180,6 +186,6 @@ class QueryServer:
         try:
             while not stop.is_set():
                 if self._router in dict(poller.poll(1_000)):
-                    serve_questions(self._router, self._answers, self._clock.now_ms())
+                    serve_questions(self._router, self._answers, self._now_ms())
         finally:
             self._router.close()

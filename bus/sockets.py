@@ -24,6 +24,11 @@ HEARTBEAT_IVL_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 5_000
 
 
+def make_context() -> zmq.Context[Any]:
+    """Return the ZeroMQ context of a process, for those who may not import zmq. Terminate it at the end."""
+    return zmq.Context()
+
+
 def make(context: zmq.Context[Any], kind: int, max_bytes: int) -> zmq.Socket[bytes]:
     """Return an unconnected socket of a type such as zmq.SUB, with our settings."""
     socket: zmq.Socket[bytes] = context.socket(kind)

@@ -126,6 +126,18 @@ class State:
         static, quote, book, reference = stream.digests
         return stream.last, static, quote, book, reference
 
+    def frozen(self) -> "State":
+        """Return a copy of records and position that stands still, for readers; the caller holds `lock`.
+
+        Cheap: records never change, so only the dicts are copied. It has no streams, so no digest.
+        """
+        copy = State(self.epoch)
+        copy.seq, copy.cycle = self.seq, self.cycle
+        for kind, records in self.records.items():
+            copy.records[kind].update(records)
+        copy._kept_as_of = self._kept_as_of.copy()
+        return copy
+
     # -- changing
 
     def stream(self, topic: str) -> Stream:

@@ -1,0 +1,1 @@
+"""The snapshot server: answers over HTTP and REQ/REP from memory, never from Kalshi. See docs/http-api.md."""

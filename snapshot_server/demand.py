@@ -1,0 +1,52 @@
+"""Carries `watch` wishes on to the publisher, so that what readers look at gets order books first."""
+
+import queue
+from typing import Any, Final
+
+import structlog
+
+from bus.ask import NoAnswer, ask
+from bus.lifecycle import Stop
+from markets.errors import KalshiBusError
+
+log = structlog.get_logger()
+
+MAX_WAITING: Final = 100
+_TIMEOUT_MS: Final = 1_000
+
+
+class Demand:
+    """`wish` from any thread, `run` in a thread of its own, which may wait for a publisher that is away."""
+
+    def __init__(self, context: Any, state: str) -> None:
+        self._context = context
+        self._state = state
+        self._wishes: queue.Queue[tuple[list[str], float] | None] = queue.Queue(MAX_WAITING)
+
+    def wish(self, tickers: list[str], ttl_s: float, _now_ms: int) -> None:
+        """Pass a wish on, soon. While the publisher is away those beyond MAX_WAITING are lost."""
+        try:
+            self._wishes.put_nowait((tickers, ttl_s))
+        except queue.Full:
+            log.warning("watch.dropped", waiting=MAX_WAITING)
+
+    def run(self, stop: Stop) -> None:
+        """Carry wishes until `stop` and `close`."""
+        while not stop.is_set():
+            try:
+                wish = self._wishes.get(timeout=1.0)
+            except queue.Empty:
+                continue
+            if wish is None:
+                return
+            tickers, ttl_s = wish
+            question = {"op": "watch", "id": 0, "tickers": tickers, "ttl_s": ttl_s}
+            try:
+                answer = ask(self._context, self._state, question, _TIMEOUT_MS)
+            except NoAnswer:
+                log.info("watch.unanswered", tickers=len(tickers))
+            except KalshiBusError as error:
+                log.warning("watch.failed", error=str(error))
+            else:
+                if not answer.get("ok"):
+                    log.warning("watch.refused", error=answer.get("error"))

@@ -1,0 +1,334 @@
+"""Editions: the state at one (epoch, seq), rendered for readers and never changed again.
+
+Every answer is made from one edition, so no answer mixes two states and no reader takes the state's lock. The
+next edition is made beside the readers, from a frozen copy of the state: only markets whose records are other
+objects than before are rendered again (records are immutable, so identity is equality).
+
+Long work is cut into slices with `pause()` between them: the interpreter is shared with whoever answers.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from bus.messages import CycleEnd
+from bus.state import State
+from markets.kalshi_json import book_json, market_prefix, quote_members
+from markets.records import Book, Market, Milestone, Quote, Status
+from markets.timing import MatchTiming, match_time_json, match_timing
+
+SLICE: Final = 100
+"""Markets rendered between two pauses: about a millisecond."""
+
+SCAN_SLICE: Final = 2_000
+"""Markets compared between two pauses: about a millisecond."""
+
+TIMING_MS: Final = 5_000
+"""How old `in_play` may be: it changes with time alone."""
+
+Pause = Callable[[], None]
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Edition(msgspec.Struct, frozen=True, eq=False):
+    """The state at one (epoch, seq), ready to be served.
+
+    Attributes:
+        state: frozen; it has no streams.
+        digest: of the whole state at `seq`.
+        tickers: every market shown, ascending. A market is shown once both its parts are known.
+        fragments: by ticker, the market's JSON object without `as_of` and the closing brace.
+        confirmed: the end of most markets' objects: `as_of` as the last sweep confirmed it.
+        ends: the end of the other markets' objects, by ticker.
+        by_event, by_series: tickers of an event, of a series.
+        timings: match timing by event ticker.
+        match_times: the same as JSON members, ``"EVENT":{...}``.
+        enriched: how many markets shown have a book.
+        timed_ms: when `in_play` was last computed; `changed_ms`: when the content last changed.
+    """
+
+    state: State
+    digest: int
+    tickers: list[str]
+    fragments: dict[str, bytes]
+    confirmed: bytes
+    ends: dict[str, bytes]
+    by_event: dict[str, list[str]]
+    by_series: dict[str, list[str]]
+    timings: dict[str, MatchTiming]
+    match_times: dict[str, bytes]
+    milestones_of: dict[str, list[Milestone]]
+    enriched: int
+    timed_ms: int
+    changed_ms: int
+
+    @property
+    def epoch(self) -> int:
+        return self.state.epoch
+
+    @property
+    def seq(self) -> int:
+        return self.state.seq
+
+    @property
+    def cycle(self) -> CycleEnd | None:
+        return self.state.cycle
+
+    @property
+    def complete_ms(self) -> int | None:
+        """End of the last complete sweep's fetch: the age of the whole counts from here."""
+        return self.state.cycle.complete_ms if self.state.cycle else None
+
+    def market(self, ticker: str) -> bytes:
+        """Return the JSON object of a market shown.
+
+        Raises:
+            KeyError: no such market.
+        """
+        return self.fragments[ticker] + self.ends.get(ticker, self.confirmed)
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which markets to answer with. None is no restriction; `after` is the last ticker of the page before."""
+
+    series_ticker: str | None = None
+    event_ticker: str | None = None
+    tickers: tuple[str, ...] | None = None
+    status: tuple[Status, ...] | None = None
+    limit: int | None = None
+    after: str | None = None
+    fields: tuple[str, ...] | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """The markets of one answer: `total` and `enriched` count all that match, `last` is where to go on."""
+
+    tickers: Sequence[str]
+    total: int
+    enriched: int
+    last: str | None
+
+
+def next_edition(state: State, digest: int, previous: Edition | None, now_ms: int, pause: Pause) -> Edition:
+    """Return the edition of a frozen state, made from the one before it.
+
+    Args:
+        state: a frozen copy.
+        digest: of the state it was copied from.
+        previous: the last edition, of any epoch, or None.
+        now_ms: the present, for `in_play`.
+        pause: called between slices of work.
+    """
+    old = previous or _EMPTY
+    dirty, moved, ends, shown = _compare(state, old, pause)
+    fragments = old.fragments.copy()
+    for index, ticker in enumerate(dirty):
+        if index % SLICE == SLICE - 1:
+            pause()
+        fragments[ticker] = _fragment(state.markets[ticker], state.quotes[ticker], state.books.get(ticker))
+    removed: list[str] = []
+    if len(fragments) != shown:
+        removed = [t for t in old.fragments if t not in state.markets or t not in state.quotes]
+        for ticker in removed:
+            del fragments[ticker]
+    pause()
+
+    tickers, by_event, by_series = old.tickers, old.by_event, old.by_series
+    touched: set[str] = set()
+    if moved or removed:
+        tickers = _merged(old.tickers, fragments)
+        pause()
+        by_event = _grouped(tickers, lambda ticker: state.markets[ticker].event_ticker, pause)
+        by_series = _grouped(tickers, lambda ticker: state.markets[ticker].series_ticker, pause)
+        touched.update(state.markets[ticker].event_ticker for ticker in moved)
+        touched.update(old.state.markets[ticker].event_ticker for ticker in removed)
+
+    milestones_of = old.milestones_of
+    if not _same(state.milestones, old.state.milestones):
+        milestones_of = _milestones_of(state.milestones.values())
+        touched.update(old.milestones_of, milestones_of)
+    if not _same(state.events, old.state.events):
+        touched.update(
+            ticker for ticker, event in state.events.items() if event is not old.state.events.get(ticker)
+        )
+        touched.update(old.state.events.keys() - state.events.keys())
+    timed_ms = old.timed_ms
+    if now_ms - timed_ms >= TIMING_MS or now_ms < timed_ms:
+        timed_ms = now_ms
+        touched.update(event for event, timing in old.timings.items() if timing.in_play is not None)
+    timings, match_times = _retimed(state, old, touched, by_event, milestones_of, now_ms, pause)
+    same = (state.epoch, state.seq) == (old.epoch, old.seq) and match_times is old.match_times
+    return Edition(
+        state=state,
+        digest=digest,
+        tickers=tickers,
+        fragments=fragments,
+        confirmed=_as_of((state.cycle.as_of_ms if state.cycle else None) or 0),
+        ends=ends,
+        by_event=by_event,
+        by_series=by_series,
+        timings=timings,
+        match_times=match_times,
+        milestones_of=milestones_of,
+        enriched=len(state.books.keys() & fragments.keys()),
+        timed_ms=timed_ms,
+        changed_ms=old.changed_ms if same else now_ms,
+    )
+
+
+def select(edition: Edition, query: Query) -> Page:
+    """Return the page of markets that a query asks for, in ascending order of ticker."""
+    tickers = candidates(edition, query)
+    if query.status is not None:
+        quotes, wanted = edition.state.quotes, frozenset(query.status)
+        tickers = [ticker for ticker in tickers if quotes[ticker].status in wanted]
+    total = len(tickers)
+    books = edition.state.books
+    enriched = edition.enriched if tickers is edition.tickers else sum(ticker in books for ticker in tickers)
+    start = bisect_right(tickers, query.after) if query.after is not None else 0
+    end = total if query.limit is None else min(total, start + query.limit)
+    page = tickers if (start, end) == (0, total) else tickers[start:end]
+    return Page(page, total, enriched, page[-1] if page and end < total else None)
+
+
+def candidates(edition: Edition, query: Query) -> list[str]:
+    """Return the tickers of the markets that match all of a query but its status, ascending."""
+    markets = edition.state.markets
+    if query.tickers is not None:
+        tickers = sorted({ticker for ticker in query.tickers if ticker in edition.fragments})
+    elif query.event_ticker is not None:
+        tickers = edition.by_event.get(query.event_ticker, [])
+    elif query.series_ticker is not None:
+        return edition.by_series.get(query.series_ticker, [])
+    else:
+        return edition.tickers
+    if query.event_ticker is not None and query.tickers is not None:
+        tickers = [ticker for ticker in tickers if markets[ticker].event_ticker == query.event_ticker]
+    if query.series_ticker is not None:
+        tickers = [ticker for ticker in tickers if markets[ticker].series_ticker == query.series_ticker]
+    return tickers
+
+
+# --- inside --------------------------------------------------------------------------------------
+
+
+def _compare(state: State, old: Edition, pause: Pause) -> tuple[list[str], list[str], dict[str, bytes], int]:
+    """Return tickers to render again, those with a new static part, objects' own ends, how many are shown."""
+    quotes, books = state.quotes, state.books
+    old_markets, old_quotes, old_books = old.state.markets, old.state.quotes, old.state.books
+    known = old.fragments
+    confirmed_ms = (state.cycle.as_of_ms if state.cycle else None) or 0
+    unconfirmed = frozenset(state.cycle.unconfirmed) if state.cycle else frozenset()
+    dirty: list[str] = []
+    moved: list[str] = []
+    ends: dict[str, bytes] = {}
+    shown = 0
+    for index, (ticker, market) in enumerate(state.markets.items()):
+        if index % SCAN_SLICE == SCAN_SLICE - 1:
+            pause()
+        quote = quotes.get(ticker)
+        if quote is None:
+            continue
+        shown += 1
+        if quote.as_of_ms > confirmed_ms or ticker in unconfirmed:
+            ends[ticker] = _as_of(state.quote_as_of_ms(ticker) or 0)
+        if market is not old_markets.get(ticker) or ticker not in known:
+            moved.append(ticker)
+            dirty.append(ticker)
+        elif quote is not old_quotes.get(ticker) or books.get(ticker) is not old_books.get(ticker):
+            dirty.append(ticker)
+    return dirty, moved, ends, shown
+
+
+def _fragment(market: Market, quote: Quote, book: Book | None) -> bytes:
+    members = market_prefix(market) + quote_members(quote)
+    return members if book is None else members + b',"orderbook":' + book_json(book)
+
+
+def _as_of(as_of_ms: int) -> bytes:
+    return b',"as_of":%d.%03d}' % divmod(as_of_ms, 1000)
+
+
+def _merged(tickers: list[str], fragments: Collection[str]) -> list[str]:
+    """Return all tickers ascending; the sort of two ascending runs costs one merge."""
+    kept = [ticker for ticker in tickers if ticker in fragments]
+    known = set(kept)
+    merged = kept + sorted(ticker for ticker in fragments if ticker not in known)
+    merged.sort()
+    return merged
+
+
+def _grouped(tickers: Iterable[str], key: Callable[[str], str | None], pause: Pause) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for index, ticker in enumerate(tickers):
+        if index % SCAN_SLICE == SCAN_SLICE - 1:
+            pause()
+        group = key(ticker)
+        if group is not None:
+            groups.setdefault(group, []).append(ticker)
+    return groups
+
+
+def _same(new: dict[str, Any], old: dict[str, Any]) -> bool:
+    return len(new) == len(old) and all(record is old.get(key) for key, record in new.items())
+
+
+def _milestones_of(milestones: Iterable[Milestone]) -> dict[str, list[Milestone]]:
+    of_event: dict[str, list[Milestone]] = {}
+    for milestone in milestones:
+        for ticker in {*milestone.primary_event_tickers, *milestone.related_event_tickers}:
+            of_event.setdefault(ticker, []).append(milestone)
+    return of_event
+
+
+def _retimed(
+    state: State,
+    old: Edition,
+    touched: set[str],
+    by_event: dict[str, list[str]],
+    milestones_of: dict[str, list[Milestone]],
+    now_ms: int,
+    pause: Pause,
+) -> tuple[dict[str, MatchTiming], dict[str, bytes]]:
+    """Return the match timings, those of `touched` events computed again; the same dicts if none differs."""
+    changes: dict[str, MatchTiming | None] = {}
+    for index, ticker in enumerate(touched):
+        if index % SLICE == SLICE - 1:
+            pause()
+        event = state.events.get(ticker)
+        timing = None
+        if event is not None and ticker in by_event:
+            markets = [state.markets[market] for market in by_event[ticker]]
+            timing = match_timing(event, markets, milestones_of.get(ticker, ()), now_ms=now_ms)
+        if timing != old.timings.get(ticker):
+            changes[ticker] = timing
+    if not changes:
+        return old.timings, old.match_times
+    timings, match_times = old.timings.copy(), old.match_times.copy()
+    for ticker, timing in changes.items():
+        if timing is None:
+            del timings[ticker], match_times[ticker]
+        else:
+            timings[ticker] = timing
+            match_times[ticker] = _encode(ticker) + b":" + _encode(match_time_json(timing))
+    return timings, match_times
+
+
+_EMPTY: Final = Edition(
+    state=State(),
+    digest=0,
+    tickers=[],
+    fragments={},
+    confirmed=b"",
+    ends={},
+    by_event={},
+    by_series={},
+    timings={},
+    match_times={},
+    milestones_of={},
+    enriched=0,
+    timed_ms=0,
+    changed_ms=0,
+)

@@ -1,0 +1,70 @@
+"""The thread that makes the next edition when the replica has moved, at a bounded share of a processor."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from bus.clock import Clock
+from bus.lifecycle import Stop
+from bus.replica import Replica
+from bus.sync import Action
+
+from .edition import TIMING_MS, Edition, next_edition
+
+log = structlog.get_logger()
+
+MIN_INTERVAL_S: Final = 0.2
+"""Between two editions while changes stream in. After a quiet moment a change is shown at once."""
+
+SHARE: Final = 10
+"""An edition that took t seconds is followed by the next after SHARE x t at the soonest."""
+
+MAX_INTERVAL_S: Final = 2.0
+
+
+def pause() -> None:
+    """Let another thread have the interpreter."""
+    time.sleep(0)
+
+
+class Editor:
+    """Keeps `edition` up to date with a replica. `changed` is the replica's listener."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.edition: Edition | None = None
+        self._clock = clock
+        self._moved = threading.Event()
+
+    def changed(self, _actions: Sequence[Action]) -> None:
+        """Note that the replica has moved. Any thread."""
+        self._moved.set()
+
+    def run(self, replica: Replica, stop: Stop) -> None:
+        """Make editions until `stop`."""
+        while not stop.is_set():
+            self._moved.wait(TIMING_MS / 1000)
+            self._moved.clear()
+            started_ns = self._clock.monotonic_ns()
+            self.update(replica)
+            took_s = (self._clock.monotonic_ns() - started_ns) / 1e9
+            stop.wait(min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, SHARE * took_s)))
+
+    def update(self, replica: Replica) -> None:
+        """Make the edition of the replica's state as it is now; nothing if there is none yet."""
+        state = replica.state
+        if not state.epoch:
+            return
+        now_ms = replica.now_ms()
+        with state.lock:
+            frozen, digest = state.frozen(), state.digest()
+        previous = self.edition
+        self.edition = next_edition(frozen, digest, previous, now_ms, pause)
+        if previous is None or previous.epoch != frozen.epoch:
+            log.info("edition.first", epoch=frozen.epoch, seq=frozen.seq, markets=len(self.edition.tickers))
+
+    def wake(self) -> None:
+        """End a wait at once, for the stop."""
+        self._moved.set()

@@ -1,0 +1,291 @@
+"""What every HTTP request is answered with: pure, from a view of the replica and the time.
+
+docs/http-api.md is the description for users.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from bus.messages import Heartbeat
+from bus.replica import Status as Position
+from markets.errors import BadRecord
+from markets.records import ExchangeStatus
+
+from . import metrics, openapi
+from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
+from .edition import Edition, Pause, Query, candidates
+from .parameters import none_expected, pairs_of, parse_markets
+
+Headers = list[tuple[str, str]]
+
+SMALL: Final = 50
+"""Answers with at most so many markets are made at once; larger ones where they hold up nobody."""
+
+_COMPRESS_FROM: Final = 1_000
+"""Bytes below which a body leaves as it is."""
+
+_HOST: Final = re.compile(
+    r"(localhost|127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[::1\])(:[0-9]{1,5})?", re.ASCII
+)
+
+_SAFE: Final[Headers] = [
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("referrer-policy", "no-referrer"),
+]
+_JSON: Final = [("content-type", "application/json"), *_SAFE]
+_FRESH: Final = [("cache-control", "no-store"), *_JSON]
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request. Header names are lower case."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = {}
+
+
+class View(msgspec.Struct, frozen=True):
+    """What there is to answer from.
+
+    Attributes:
+        edition: None before the first snapshot.
+        position: where the replica stands.
+        heartbeat: the last one heard.
+        stale_after_ms: from this age on data is stale.
+        requests: answers so far by (route, status), for /metrics.
+    """
+
+    edition: Edition | None
+    position: Position
+    heartbeat: Heartbeat | None
+    stale_after_ms: int
+    requests: Mapping[tuple[str, int], int] = {}
+
+    def age_ms(self, now_ms: int) -> int | None:
+        """Return the age of the whole: now less the end of the last complete sweep's fetch."""
+        complete_ms = self.edition.complete_ms if self.edition is not None else None
+        return None if complete_ms is None else max(0, now_ms - complete_ms)
+
+    def stale(self, now_ms: int) -> bool:
+        """Tell whether the data is too old, or its age unknown."""
+        age_ms = self.age_ms(now_ms)
+        return age_ms is None or age_ms > self.stale_after_ms
+
+
+class Large(msgspec.Struct, frozen=True):
+    """A body that takes long: `prepare` makes all but its end, from the edition and `key` only."""
+
+    edition: Edition
+    query: Query
+    encoding: str
+    end: bytes
+
+    @property
+    def key(self) -> tuple[Query, str]:
+        return self.query, self.encoding
+
+    def prepare(self, pause: Pause) -> Prepared:
+        return prepare(self.edition, self.query, self.encoding, pause)
+
+
+class Response(msgspec.Struct, frozen=True):
+    """One answer. `route` names it in the metrics."""
+
+    status: int
+    headers: Headers
+    body: bytes | Large
+    route: str
+
+    def content(self) -> bytes:
+        """Return the body whole, however large."""
+        if isinstance(self.body, bytes):
+            return self.body
+        return b"".join(self.body.prepare(lambda: None).finish(self.body.end))
+
+
+Handler = Callable[[Request, View, int], Response]
+
+
+def respond(request: Request, view: View, now_ms: int) -> Response:
+    """Return the answer to a request. Never raises for what the request holds."""
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        # A page of another site whose name was rebound to this machine must not read us.
+        return _error(400, "bad_host", f"Host: got {host!r:.100}, expected localhost or 127.0.0.1")
+    handler = _ROUTES.get(request.path)
+    if handler is None:
+        return _error(
+            404, "not_found", f"path: got {request.path!r:.200}, expected one of {', '.join(_ROUTES)}"
+        )
+    if request.method not in ("GET", "HEAD"):
+        refusal = _error(
+            405, "method_not_allowed", f"method: got {request.method!r:.20}, expected GET or HEAD"
+        )
+        return msgspec.structs.replace(refusal, headers=[("allow", "GET, HEAD"), *refusal.headers])
+    try:
+        response = handler(request, view, now_ms)
+    except BadRecord as error:
+        return _error(400, "bad_request", str(error)[:500])
+    return _for_head(response) if request.method == "HEAD" else response
+
+
+def health(view: View, now_ms: int) -> dict[str, Any]:
+    """Return what `/health` and op `health` say. Ages and `generated_at` are in seconds."""
+    edition, position, heartbeat = view.edition, view.position, view.heartbeat
+    age_ms = view.age_ms(now_ms)
+    cycle = edition.cycle if edition is not None else None
+    exchange: ExchangeStatus | None = edition.state.exchange.get("") if edition is not None else None
+    publisher = msgspec.to_builtins(heartbeat.publisher) if heartbeat is not None else None
+    return {
+        "status": "starting" if edition is None else "stale" if view.stale(now_ms) else "ok",
+        "age_seconds": None if age_ms is None else age_ms / 1000,
+        "generated_at": None if cycle is None or cycle.complete_ms is None else cycle.complete_ms / 1000,
+        "stale_after_seconds": view.stale_after_ms / 1000,
+        "complete": cycle is not None and cycle.complete,
+        "market_count": len(edition.tickers) if edition is not None else 0,
+        "enriched_count": edition.enriched if edition is not None else 0,
+        "quarantined_count": cycle.quarantined if cycle is not None else 0,
+        "unjoined_count": cycle.unjoined if cycle is not None else 0,
+        "epoch": edition.epoch if edition is not None else 0,
+        "seq": edition.seq if edition is not None else 0,
+        "digest": f"{edition.digest if edition is not None else 0:016x}",
+        "feed": "lost" if position.lost else position.phase,
+        "source": position.source,
+        "gaps": position.stats.gaps,
+        "resyncs": position.stats.resyncs,
+        "degraded": list(position.degraded),
+        "publisher": publisher,
+        "exchange": msgspec.to_builtins(_exchange(exchange)) if exchange is not None else None,
+    }
+
+
+# --- routes --------------------------------------------------------------------------------------
+
+
+def _markets(request: Request, view: View, now_ms: int) -> Response:
+    query = parse_markets(pairs_of(request.query))
+    edition = view.edition
+    if edition is None:
+        message = "starting: no data has arrived yet; /ready tells when"
+        refusal = _error(503, "not_ready", message, "/markets")
+        return msgspec.structs.replace(refusal, headers=[("retry-after", "1"), *refusal.headers])
+    stale = view.stale(now_ms)
+    age_ms = view.age_ms(now_ms)
+    # Weak: the age moves on within one edition. Stale or not is part of it: nobody shall keep the wrong word.
+    etag = f'W/"{edition.epoch:x}-{edition.seq:x}-{edition.changed_ms:x}-{int(stale)}"'
+    headers = [("etag", etag), ("cache-control", "no-cache"), ("vary", "accept-encoding"), *_JSON]
+    if _knows(request.headers.get("if-none-match"), etag):
+        return Response(304, headers[:3] + _SAFE, b"", "/markets")
+    encoding = wanted_encoding(request.headers.get("accept-encoding"))
+    if encoding != IDENTITY:
+        headers.append(("content-encoding", encoding))
+    large = Large(edition, query, encoding, ending(age_ms, stale))
+    response = Response(200, headers, large, "/markets")
+    if _is_small(edition, query):
+        return msgspec.structs.replace(response, body=response.content())
+    return response
+
+
+def _is_small(edition: Edition, query: Query) -> bool:
+    count = len(candidates(edition, query))
+    if query.status is None and query.limit is not None:
+        count = min(count, query.limit)
+    return count <= SMALL
+
+
+def _health(request: Request, view: View, now_ms: int) -> Response:
+    none_expected(pairs_of(request.query))
+    status = 503 if view.edition is None else 200
+    return Response(status, _FRESH, _encode(health(view, now_ms)), "/health")
+
+
+def _ready(request: Request, view: View, now_ms: int) -> Response:
+    none_expected(pairs_of(request.query))
+    status = "starting" if view.edition is None else "stale" if view.stale(now_ms) else "ok"
+    return Response(200 if status == "ok" else 503, _FRESH, _encode({"status": status}), "/ready")
+
+
+def _metrics(request: Request, view: View, now_ms: int) -> Response:
+    none_expected(pairs_of(request.query))
+    body = metrics.exposition(health(view, now_ms), view.position.stats, view.requests)
+    headers = [("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"), *_SAFE]
+    return _encoded(Response(200, headers, body, "/metrics"), request)
+
+
+def _openapi(request: Request, _view: View, _now_ms: int) -> Response:
+    none_expected(pairs_of(request.query))
+    headers = [("cache-control", "no-cache"), *_JSON]
+    return _encoded(Response(200, headers, _encode(openapi.document()), "/openapi.json"), request)
+
+
+_ROUTES: Final[dict[str, Handler]] = {
+    "/markets": _markets,
+    "/health": _health,
+    "/ready": _ready,
+    "/metrics": _metrics,
+    "/openapi.json": _openapi,
+}
+PATHS: Final = tuple(_ROUTES)
+
+
+# --- inside --------------------------------------------------------------------------------------
+
+
+class _Exchange(msgspec.Struct):
+    exchange_active: bool
+    trading_active: bool
+    estimated_resume_at: float | None
+    shards: list[dict[str, Any]]
+    as_of: float
+
+
+def _exchange(status: ExchangeStatus) -> _Exchange:
+    return _Exchange(
+        exchange_active=status.exchange_active,
+        trading_active=status.trading_active,
+        estimated_resume_at=None if status.resume_ms is None else status.resume_ms / 1000,
+        shards=[
+            {"exchange_index": index, "exchange_active": exchange, "trading_active": trading}
+            for index, exchange, trading in status.shards
+        ],
+        as_of=status.as_of_ms / 1000,
+    )
+
+
+def _error(status: int, code: str, message: str, route: str = "other") -> Response:
+    return Response(status, _FRESH, _encode({"error": {"code": code, "message": message}}), route)
+
+
+def _knows(if_none_match: str | None, etag: str) -> bool:
+    if if_none_match is None:
+        return False
+    known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in known or etag.removeprefix("W/") in known
+
+
+def _encoded(response: Response, request: Request) -> Response:
+    """Compress a body that is already there."""
+    encoding = wanted_encoding(request.headers.get("accept-encoding"))
+    body = response.content()
+    if encoding == IDENTITY or len(body) < _COMPRESS_FROM:
+        return response
+    return Response(
+        response.status,
+        [*response.headers, ("content-encoding", encoding), ("vary", "accept-encoding")],
+        b"".join(compress([body], encoding, lambda: None).finish(b"")),
+        response.route,
+    )
+
+
+def _for_head(response: Response) -> Response:
+    """The same headers without the body. A large body is not made to say how long it would be."""
+    length = [("content-length", str(len(response.body)))] if isinstance(response.body, bytes) else []
+    return msgspec.structs.replace(response, headers=response.headers + length, body=b"")

@@ -1,0 +1,78 @@
+"""`/metrics`: the health of data, feed and server in Prometheus' text format."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bus.sync import Stats
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+_GAUGES: Final = {
+    "age_seconds": "Seconds since the end of the last complete sweep's fetch.",
+    "market_count": "Markets served.",
+    "enriched_count": "Markets served with an order book.",
+    "quarantined_count": "Records the last sweep kept out because they cannot be trusted.",
+    "unjoined_count": "Markets the last sweep kept out because their event is unknown.",
+    "epoch": "Epoch of the state served.",
+    "seq": "Sequence number of the state served.",
+}
+_COUNTERS: Final = {
+    "messages": "Feed messages heard.",
+    "duplicates": "Feed messages heard again.",
+    "undecodable": "Feed frames or answers that were no message of the protocol.",
+    "unknown_kinds": "Messages of kinds this build does not know.",
+    "gaps": "Times something was found missing.",
+    "resyncs": "Times what was missing was repaired.",
+    "epochs": "Epochs followed.",
+    "asks": "Snapshots asked for.",
+    "digest_mismatches": "Stream digests that differed from the publisher's.",
+    "digests_compared": "Stream digests compared with the publisher's.",
+}
+_PREFIX: Final = "kalshi_bus_"
+
+
+class _Reading(Collector):
+    def __init__(
+        self, health: Mapping[str, Any], stats: Stats, requests: Mapping[tuple[str, int], int]
+    ) -> None:
+        self._health = health
+        self._stats = stats
+        self._requests = requests
+
+    def collect(self) -> Iterable[Metric]:
+        health = self._health
+        for name, text in _GAUGES.items():
+            if health[name] is not None:
+                yield GaugeMetricFamily(_PREFIX + name, text, health[name])
+        yield GaugeMetricFamily(
+            _PREFIX + "stale", "1 while the data is too old or absent.", float(health["status"] != "ok")
+        )
+        yield GaugeMetricFamily(
+            _PREFIX + "feed_live",
+            "1 while the feed is followed without a gap.",
+            float(health["feed"] == "live"),
+        )
+        yield GaugeMetricFamily(
+            _PREFIX + "degraded_streams", "Streams that could not be repaired.", len(health["degraded"])
+        )
+        stats = msgspec.structs.asdict(self._stats)
+        for name, text in _COUNTERS.items():
+            yield CounterMetricFamily(f"{_PREFIX}feed_{name}", text, stats[name])
+        answers = CounterMetricFamily(
+            _PREFIX + "http_answers", "HTTP answers by route and status.", labels=("route", "status")
+        )
+        for (route, status), count in sorted(self._requests.items()):
+            answers.add_metric((route, str(status)), count)
+        yield answers
+
+
+def exposition(health: Mapping[str, Any], stats: Stats, requests: Mapping[tuple[str, int], int]) -> bytes:
+    """Return the text of `/metrics`."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Reading(health, stats, dict(requests)))
+    return generate_latest(registry)

@@ -1,0 +1,203 @@
+"""`/openapi.json`: our own HTTP API, OpenAPI 3.1. Parameters come from the table that validates them."""
+
+from functools import cache
+from typing import Any, Final
+
+from .parameters import MARKETS, STATUS_WORDS
+
+_NUMBER_OR_NULL: Final = {"type": ["number", "null"]}
+_INTEGER: Final = {"type": "integer"}
+_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
+_LEVELS: Final = {
+    "type": "array",
+    "description": "Bids, ascending: [price in dollars, contracts].",
+    "items": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
+}
+
+
+def _object(properties: dict[str, Any], *optional: str, more: bool = False, text: str = "") -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": more,
+    }
+    return schema | ({"description": text} if text else {})
+
+
+_SCHEMAS: Final[dict[str, Any]] = {
+    "Error": _object({"error": _object({"code": {"type": "string"}, "message": {"type": "string"}})}),
+    "Market": _object(
+        {
+            "ticker": {"type": "string"},
+            "event_ticker": {"type": "string"},
+            "status": {"type": "string", "enum": list(STATUS_WORDS)},
+            "series_ticker": _TEXT_OR_NULL
+            | {"description": "Ours: the series of its event; null if unknown."},
+            "as_of": {
+                "type": "number",
+                "description": "Ours: Unix seconds its quote is known to be true for.",
+            },
+            "orderbook": _object(
+                {"yes_dollars": _LEVELS, "no_dollars": _LEVELS}, text="Ours: the book, when there is one."
+            ),
+        },
+        "event_ticker",
+        "status",
+        "series_ticker",
+        "as_of",
+        "orderbook",  # `fields` may leave them out
+        more=True,
+        text="Kalshi's market object as Kalshi sends it, and three members of ours.",
+    ),
+    "MatchTime": _object(
+        {
+            "start_time": _TEXT_OR_NULL | {"description": "RFC 3339; null if unknown. Never the close time."},
+            "source": {"type": "string", "enum": ["milestone", "occurrence", "unknown"]},
+            "close_time": _TEXT_OR_NULL,
+            "expected_expiration_time": _TEXT_OR_NULL,
+            "in_play": {"type": ["boolean", "null"]},
+        }
+    ),
+    "Markets": _object(
+        {
+            "generated_at": _NUMBER_OR_NULL
+            | {"description": "Unix seconds of the end of the last complete sweep's fetch; null before one."},
+            "age_seconds": _NUMBER_OR_NULL | {"description": "Now less generated_at."},
+            "stale": {"type": "boolean"},
+            "complete": {"type": "boolean", "description": "Whether the last sweep fetched all it wanted."},
+            "epoch": _INTEGER,
+            "seq": _INTEGER,
+            "markets": _object(
+                {
+                    "markets": {"type": "array", "items": {"$ref": "#/components/schemas/Market"}},
+                    "total_count": _INTEGER | {"description": "Markets that match, on all pages."},
+                    "enriched_count": _INTEGER | {"description": "Those of them with a book."},
+                    "cursor": {
+                        "type": "string",
+                        "description": "Where the next page begins; empty on the last.",
+                    },
+                    "match_times": {
+                        "type": "object",
+                        "description": "By event ticker, for the events of these markets.",
+                        "additionalProperties": {"$ref": "#/components/schemas/MatchTime"},
+                    },
+                }
+            ),
+        }
+    ),
+    "Health": _object(
+        {
+            "status": {"type": "string", "enum": ["ok", "stale", "starting"]},
+            "age_seconds": _NUMBER_OR_NULL,
+            "generated_at": _NUMBER_OR_NULL,
+            "stale_after_seconds": {"type": "number"},
+            "complete": {"type": "boolean"},
+            "market_count": _INTEGER,
+            "enriched_count": _INTEGER,
+            "quarantined_count": _INTEGER,
+            "unjoined_count": _INTEGER,
+            "epoch": _INTEGER,
+            "seq": _INTEGER,
+            "digest": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+            "feed": {"type": "string", "enum": ["joining", "live", "repairing", "lost"]},
+            "source": {"type": "string", "enum": ["live", "replay"]},
+            "gaps": _INTEGER,
+            "resyncs": _INTEGER,
+            "degraded": {"type": "array", "items": {"type": "string"}},
+            "publisher": {"type": ["object", "null"], "description": "Its own account, from its heartbeat."},
+            "exchange": {"type": ["object", "null"], "description": "Exchange status as Kalshi told it."},
+        }
+    ),
+    "Ready": _object({"status": {"type": "string", "enum": ["ok", "stale", "starting"]}}),
+}
+
+
+def _answer(text: str, schema: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"description": text, "content": content}
+
+
+_BAD: Final = _answer("An unknown parameter, a bad value or a foreign Host; the message names it.", "Error")
+
+
+def _get(
+    operation: str, summary: str, answers: dict[str, Any], parameters: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    description = {"operationId": operation, "summary": summary, "responses": answers | {"400": _BAD}}
+    return {"get": description | ({"parameters": parameters} if parameters else {})}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": parameter.description,
+            "schema": parameter.schema,
+            "style": "form",
+            "explode": False,
+        }
+        for name, parameter in MARKETS.items()
+    ]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "kalshi-bus snapshot server",
+            "version": "1",
+            "description": "Kalshi's markets from memory. No request ever reaches Kalshi.",
+        },
+        "servers": [{"url": "http://127.0.0.1:5002"}],
+        "paths": {
+            "/markets": _get(
+                "markets",
+                "All markets, or those that match",
+                {
+                    "200": _answer("The markets, all of one epoch and seq.", "Markets"),
+                    "304": {"description": "Still the ETag you know."},
+                    "503": _answer("No data has arrived yet.", "Error"),
+                },
+                parameters,
+            ),
+            "/health": _get(
+                "health",
+                "How data, feed and publisher are",
+                {
+                    "200": _answer("There is data, fresh (ok) or old (stale).", "Health"),
+                    "503": _answer("No data has arrived yet.", "Health"),
+                },
+            ),
+            "/ready": _get(
+                "ready",
+                "Whether the data may be used now",
+                {
+                    "200": _answer("Fresh data.", "Ready"),
+                    "503": _answer("None yet, or it is stale.", "Ready"),
+                },
+            ),
+            "/metrics": _get(
+                "metrics",
+                "The same for Prometheus",
+                {
+                    "200": {
+                        "description": "Prometheus text format.",
+                        "content": {"text/plain": {"schema": {"type": "string"}}},
+                    }
+                },
+            ),
+            "/openapi.json": _get(
+                "openapi",
+                "This document",
+                {
+                    "200": {
+                        "description": "OpenAPI 3.1.",
+                        "content": {"application/json": {"schema": {"type": "object"}}},
+                    }
+                },
+            ),
+        },
+        "components": {"schemas": _SCHEMAS},
+    }

@@ -1,0 +1,74 @@
+"""The process: one replica, and what answers from it.
+
+Threads: `replica` follows the feed; `editor` makes editions; `query` answers REQ/REP; `demand` carries watch
+wishes to the publisher; the main thread serves HTTP. None of them ever waits for Kalshi.
+"""
+
+import random
+import threading
+from collections import Counter
+from contextlib import ExitStack
+
+from bus.answers import Answers
+from bus.clock import SystemClock
+from bus.feed import QueryServer
+from bus.lifecycle import Stop
+from bus.replica import Replica
+from bus.settings import Settings, variable_of
+from bus.sockets import make_context
+from bus.state import State
+from bus.web import serve
+
+from .demand import Demand
+from .editor import Editor, pause
+from .http import View
+from .questions import Questions
+from .rsgi import App
+
+
+def run(settings: Settings, stop: Stop) -> int:
+    """Serve until `stop`; return the exit code. Main thread only.
+
+    Raises:
+        StartupError: the HTTP port or the query endpoint is taken.
+    """
+    clock = SystemClock()
+    context = make_context()
+    editor = Editor(clock)
+    replica = Replica(context, settings.feed, settings.state, clock, random.Random(), listener=editor.changed)
+    demand = Demand(context, settings.state)
+    requests: Counter[tuple[str, int]] = Counter()
+    stale_after_ms = int(settings.stale_after_s * 1000)
+
+    def view() -> View:
+        return View(editor.edition, replica.status(), replica.heartbeat, stale_after_ms, requests)
+
+    def state() -> State | None:
+        return replica.state if replica.state.epoch else None
+
+    answers = Answers(state, lambda: replica.status().source, demand.wish)
+    Questions(view, pause).add_to(answers)
+    app = App(view, replica.now_ms, requests, pause)
+    with ExitStack() as stack:
+        stack.callback(context.term)
+        query = QueryServer(context, settings.query, answers, replica.now_ms)
+        threads = [
+            threading.Thread(target=query.serve, args=(stop,), name="query"),
+            threading.Thread(target=editor.run, args=(replica, stop), name="editor"),
+            threading.Thread(target=demand.run, args=(stop,), name="demand"),
+        ]
+        stack.callback(app.close)
+
+        def end() -> None:
+            stop.set()
+            editor.wake()
+            for thread in threads:
+                thread.join()
+            replica.stop()
+
+        stack.callback(end)
+        replica.start()
+        for thread in threads:
+            thread.start()
+        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop)
+    return 0
