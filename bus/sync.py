@@ -371,7 +371,7 @@ class FeedSync:
             self._swap_closed(actions)
             with self._base.lock:
                 self._base.seq = max(self._base.seq, heartbeat.seq)
-        differing = self._differing(heartbeat)
+        differing = self._differing(heartbeat) if heartbeat.seq == self._base.seq else []
         if not differing:
             return
         self.stats.digest_mismatches += len(differing)
@@ -437,21 +437,15 @@ class FeedSync:
         base = self._base
         self.state = base
         for index, (topic, envelope) in enumerate(buffered):
-            if envelope.seq > self._base_last(topic) and envelope.seq > base.seq:
-                self._apply(topic, envelope, actions)
-                if self.phase is not Phase.LIVE:
-                    self._buffer = buffered[index + 1 :]
-                    return
+            self._apply(topic, envelope, actions)
+            if self.phase is not Phase.LIVE:
+                self._buffer = buffered[index + 1 :]
+                return
         if joined:
             actions.append(Tell("live", {"epoch": base.epoch, "seq": base.seq}))
         else:
             self.stats.resyncs += 1
             actions.append(Tell("resynced", {"epoch": base.epoch, "seq": base.seq}))
-
-    def _base_last(self, topic: str) -> int:
-        assert self._base is not None
-        stream = self._base.streams.get(topic)
-        return stream.last if stream is not None else 0
 
     def _start_repair(self, why: str, actions: list[Action]) -> None:
         assert self._base is not None
@@ -478,6 +472,8 @@ class FeedSync:
         base = self._base
         assert base is not None
         kind = envelope.kind
+        if envelope.seq <= base.seq:
+            return  # the snapshot was ahead of the feed and has it already
         if self._closed is not None:
             # One who filters waits for the heartbeat that confirms the run before going on.
             self._hold(topic, envelope)

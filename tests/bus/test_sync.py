@@ -20,8 +20,8 @@ FILTER = ("md.A.", "ref.", "ex.", "cycle.", "hb.")
 class SyncMachine(RuleBasedStateMachine):
     """Publisher -> snapshot server -> a full and a filtered replica, over wires that lose, double and swap."""
 
-    @initialize(seed=st.integers(0, 2**32 - 1))
-    def start(self, seed: int) -> None:
+    @initialize(seed=st.integers(0, 2**32 - 1), joined=st.sampled_from([True, True, True, False]))
+    def start(self, seed: int, joined: bool) -> None:
         self.rng = random.Random(seed)
         self.now_ms = 1_000
         self.publisher = Publisher(START_MS, self.rng, TICKERS)
@@ -32,6 +32,8 @@ class SyncMachine(RuleBasedStateMachine):
         self.filtered = Node(FILTER, seed + 2)
         self.nodes = (self.server, self.full, self.filtered)
         self.late = False
+        if joined:
+            self.quiesce(rounds=3)
 
     def send(self, frames: list[bytes]) -> None:
         for node in self.nodes:
@@ -75,19 +77,22 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 2), at=st.integers(0, 10))
     def lose(self, which: int, at: int) -> None:
-        if at < len(self.nodes[which].feed):
-            del self.nodes[which].feed[at]
+        feed = self.nodes[which].feed
+        if feed:
+            del feed[at % len(feed)]
 
     @rule(which=st.integers(0, 2), at=st.integers(0, 10))
     def double(self, which: int, at: int) -> None:
         feed = self.nodes[which].feed
-        if at < len(feed):
+        if feed:
+            at %= len(feed)
             feed.insert(at, feed[at])
 
     @rule(which=st.integers(0, 2), at=st.integers(0, 10))
     def swap(self, which: int, at: int) -> None:
         feed = self.nodes[which].feed
-        if at + 1 < len(feed):
+        if len(feed) > 1:
+            at %= len(feed) - 1
             feed[at], feed[at + 1] = feed[at + 1], feed[at]
 
     @rule(which=st.integers(0, 2))
@@ -96,6 +101,11 @@ class SyncMachine(RuleBasedStateMachine):
         if node.questions:
             server = self.state_server if node is self.server else self.server.server
             node.answers.append(server.answer(node.questions.popleft(), self.now_ms))
+
+    @rule(which=st.integers(0, 2))
+    def question_and_answer(self, which: int) -> None:
+        self.answer(which)
+        self.nodes[which].take_answer(self.now_ms)
 
     @rule(which=st.integers(0, 2), keep=st.booleans())
     def take_answer(self, which: int, keep: bool) -> None:
@@ -137,9 +147,9 @@ class SyncMachine(RuleBasedStateMachine):
                 volumes = {node.state.quotes[ticker].volume_e2 for ticker in group if ticker in node.state.quotes}
                 assert len(volumes) <= 1
 
-    def quiesce(self) -> None:
+    def quiesce(self, rounds: int = 60) -> None:
         self.late = True
-        for _ in range(60):
+        for _ in range(rounds):
             self.send(self.publisher.heartbeat())
             self.now_ms += 700
             for node in self.nodes:
@@ -173,8 +183,8 @@ class SyncMachine(RuleBasedStateMachine):
 
 TestSync = SyncMachine.TestCase
 TestSync.settings = settings(
-    max_examples=150,
-    stateful_step_count=40,
+    max_examples=300,
+    stateful_step_count=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -114,10 +114,11 @@ class Publisher:
 
     def commit(self) -> list[bytes]:
         """A sweep that changes several series at once; every market it touches shows the same new volume."""
-        self.volume += 100
+        empty = self.rng.random() < 0.2
+        self.volume += 0 if empty else 100
         self.now_ms += 10
         changes: list[tuple[str, str, list[Record]]] = []
-        for ticker in self.tickers:
+        for ticker in () if empty else self.tickers:
             changes.append(
                 (self.topic(ticker), "quote", [a_quote(ticker, self.rng.randrange(100, 9_800), self.volume, self.now_ms)])
             )
@@ -128,8 +129,6 @@ class Publisher:
         if self.rng.random() < 0.3:
             event = Event("E", "A", f"Event {self.volume}", "", "", True, None, None, None, 0, b"{}")
             changes.append(("ref.", "event", [event]))
-        if self.rng.random() < 0.2:
-            changes = []
         cycle = CycleEnd(
             0, 0, 0, 0, True, self.now_ms, self.now_ms, as_of_ms=self.now_ms, complete_ms=self.now_ms, markets=3
         )
