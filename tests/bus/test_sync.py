@@ -5,13 +5,13 @@ import random
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from world import START_MS, Node, Publisher
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bus.answers import Answers
 from bus.messages import VERSION, Envelope, decode, encode, encode_record
 from bus.sync import MAX_REPAIRS, Phase
 from markets.records import Suspect
+from tests.bus.world import START_MS, Node, Publisher
 
 TICKERS = ("A-1-X", "A-1-Y", "B-1-X", "C-1-X")
 FILTER = ("md.A.", "ref.", "ex.", "cycle.", "hb.")
@@ -144,7 +144,9 @@ class SyncMachine(RuleBasedStateMachine):
             return
         for node in self.nodes:
             for group in (("A-1-X", "A-1-Y"),) if node is self.filtered else (TICKERS,):
-                volumes = {node.state.quotes[ticker].volume_e2 for ticker in group if ticker in node.state.quotes}
+                volumes = {
+                    node.state.quotes[ticker].volume_e2 for ticker in group if ticker in node.state.quotes
+                }
                 assert len(volumes) <= 1
 
     def quiesce(self, rounds: int = 60) -> None:

@@ -105,7 +105,9 @@ class Publisher:
             series = self.series_of(ticker)
             changes.append((self.topic(ticker), "market", [a_market(ticker, series)]))
             changes.append((self.topic(ticker), "quote", [a_quote(ticker)]))
-            changes.append(("ref.", "series", [Series(series, series, "Sports", "daily", "quadratic", 10_000, b"{}")]))
+            changes.append(
+                ("ref.", "series", [Series(series, series, "Sports", "daily", "quadratic", 10_000, b"{}")])
+            )
         return changes
 
     def remember(self) -> None:
@@ -120,7 +122,11 @@ class Publisher:
         changes: list[tuple[str, str, list[Record]]] = []
         for ticker in () if empty else self.tickers:
             changes.append(
-                (self.topic(ticker), "quote", [a_quote(ticker, self.rng.randrange(100, 9_800), self.volume, self.now_ms)])
+                (
+                    self.topic(ticker),
+                    "quote",
+                    [a_quote(ticker, self.rng.randrange(100, 9_800), self.volume, self.now_ms)],
+                )
             )
         if self.rng.random() < 0.3:
             ticker = self.rng.choice(self.tickers)
@@ -130,7 +136,16 @@ class Publisher:
             event = Event("E", "A", f"Event {self.volume}", "", "", True, None, None, None, 0, b"{}")
             changes.append(("ref.", "event", [event]))
         cycle = CycleEnd(
-            0, 0, 0, 0, True, self.now_ms, self.now_ms, as_of_ms=self.now_ms, complete_ms=self.now_ms, markets=3
+            0,
+            0,
+            0,
+            0,
+            True,
+            self.now_ms,
+            self.now_ms,
+            as_of_ms=self.now_ms,
+            complete_ms=self.now_ms,
+            markets=3,
         )
         frames = self.writer.commit(changes, cycle, self.now_ms * 1_000_000, self.now_ms * 1_000_000)
         self.remember()
