@@ -1,0 +1,488 @@
+"""What a sweep found, against what is held: the changes of a commit, in a fixed order. No I/O.
+
+Two steps. `read_*` runs in the sweep's thread while pages arrive: it hashes each market's bytes, and decodes
+only those that changed since they were last taken over. `diff` runs in the bus thread at commit time and
+compares with the state as it is then, so that whatever was streamed meanwhile counts. The two never run at
+the same time: the sweep waits for its commit.
+"""
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from bus.digest import record_hash
+from bus.messages import MAX_MESSAGE_BYTES, TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
+from bus.state import State
+from bus.writer import Change
+from markets.errors import BadRecord
+from markets.kalshi_json import (
+    decode_event,
+    decode_market,
+    decode_milestone,
+    decode_series,
+    market_ticker,
+    text_member,
+)
+from markets.records import (
+    UNJOINED_SERIES,
+    Event,
+    ExchangeStatus,
+    Market,
+    Milestone,
+    Quote,
+    Record,
+    Remove,
+    Series,
+    Status,
+)
+from markets.units import parse_time_ms
+
+from .quarantine import Quarantine
+
+KEEP_FINALIZED_MS: Final = 24 * 3_600_000
+"""Settled markets stay this long, so that positions keep their row."""
+
+ROTATION_MS: Final = 540_000
+"""Everything is sent again within this time: the protocol promises 10 minutes."""
+
+MAX_RECORD_BYTES: Final = MAX_MESSAGE_BYTES - 10_000
+MAX_UNCONFIRMED_BYTES: Final = 200_000
+
+R = TypeVar("R", bound=Record)
+
+
+class Universe(NamedTuple):
+    """Which markets are wanted: each list narrows, an empty one does not."""
+
+    series: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
+    tickers: frozenset[str] = frozenset()
+
+    def wants_event(self, event: Event, series: Series | None) -> bool:
+        """Tell whether markets of this event may be wanted."""
+        if self.series and event.series_ticker not in self.series:
+            return False
+        return not self.categories or bool(
+            self.categories & {event.category, series.category if series else event.category}
+        )
+
+    def wants_market(self, ticker: str) -> bool:
+        """Tell whether this market of a wanted event is wanted."""
+        return not self.tickers or ticker in self.tickers
+
+
+class Candidate(NamedTuple):
+    """A market whose bytes are not those last taken over."""
+
+    market: Market
+    quote: Quote
+    digest: int
+
+
+class Reading:
+    """What one sweep has read so far.
+
+    Attributes:
+        as_of_ms: the oldest reply's age, None before the first.
+        complete: whether every request so far succeeded.
+        confirmed: held markets whose bytes are unchanged.
+        candidates: the others.
+        settled: long settled markets that are not kept, with the hash of their bytes.
+        unjoined: event ticker -> raw markets (and their age) whose event is not known yet.
+        unwanted: events outside the universe.
+        gone: held markets that the exchange does not know any more.
+        bad: (what, key) of refused records.
+    """
+
+    def __init__(self, started_ms: int) -> None:
+        self.started_ms = started_ms
+        self.ended_ms = started_ms
+        self.as_of_ms: int | None = None
+        self.complete = True
+        self.exchange: ExchangeStatus | None = None
+        self.confirmed: set[str] = set()
+        self.candidates: dict[str, Candidate] = {}
+        self.settled: dict[str, int] = {}
+        self.unjoined: dict[str, list[tuple[bytes, int]]] = {}
+        self.unwanted: set[str] = set()
+        self.gone: set[str] = set()
+        self.bad: set[tuple[str, str]] = set()
+        self.events: dict[str, Event] = {}
+        self.series: dict[str, Series] = {}
+        self.milestones: dict[str, Milestone] = {}
+
+    def reply(self, as_of_ms: int) -> None:
+        """Note the age of one reply whose records are read next."""
+        self.as_of_ms = as_of_ms if self.as_of_ms is None else min(self.as_of_ms, as_of_ms)
+
+    def saw(self, ticker: str) -> bool:
+        """Tell whether this market was in a reply in good shape."""
+        return ticker in self.confirmed or ticker in self.candidates or ticker in self.settled
+
+
+class Diff(NamedTuple):
+    """Changes of a commit and its end (numbered by the writer)."""
+
+    changes: list[Change]
+    cycle: CycleEnd
+
+
+class Catalogue:
+    """What is held of the exchange's catalogue, beside the state: hashes, relations, what is due.
+
+    Args:
+        state: the publisher's; records in it (from a checkpoint) are taken as held.
+
+    Attributes:
+        older: how many quotes were refused because a newer one is held.
+    """
+
+    def __init__(self, state: State, universe: Universe, quarantine: Quarantine) -> None:
+        self.state = state
+        self.universe = universe
+        self.older = 0
+        self._quarantine = quarantine
+        self._taken: dict[str, int] = {}
+        self._settled: dict[str, int] = {}
+        self._expires_ms: dict[str, int] = {}
+        self._markets_of: dict[str, set[str]] = {}
+        self._rotation: dict[tuple[str, str], None] = {}
+        self._rotated_ms: int | None = None
+        for ticker, market in state.markets.items():
+            self._hold(ticker, market, state.quotes.get(ticker))
+        for kind in ("event", "series", "milestone"):
+            self._rotation.update(dict.fromkeys((kind, key) for key in state.records[kind]))
+
+    # -- reading, in the sweep's thread
+
+    def read_event(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
+        """Read an event with its nested markets."""
+        try:
+            event, markets = decode_event(raw)
+            _check_size(event.raw, "event")
+        except BadRecord as error:
+            # Its markets are held and age, and are looked up singly when they are missed.
+            self._refuse("event", _key_of(raw, "event_ticker"), error, raw, reading)
+            return
+        self._quarantine.good("event", event.event_ticker)
+        series = reading.series.get(event.series_ticker) or self.state.series.get(event.series_ticker)
+        if not self.universe.wants_event(event, series):
+            reading.unwanted.add(event.event_ticker)
+            return
+        reading.events[event.event_ticker] = event
+        for market in markets:
+            self.read_market(market, event.series_ticker, as_of_ms, reading)
+
+    def read_market(
+        self, raw: Raw | bytes, series_ticker: str | None, as_of_ms: int, reading: Reading
+    ) -> None:
+        """Read a market of a known series (None: the exchange does not know its event)."""
+        ticker = ""
+        try:
+            ticker = market_ticker(raw)
+            if not self.universe.wants_market(ticker):
+                return
+            # The series is part of what was taken over, though it is not in the bytes.
+            digest = record_hash(raw, seed=record_hash((series_ticker or UNJOINED_SERIES).encode()))
+            if self._taken.get(ticker) == digest:
+                reading.confirmed.add(ticker)
+                reading.candidates.pop(ticker, None)
+                return
+            if self._settled.get(ticker) == digest:
+                reading.settled[ticker] = digest
+                return
+            _check_size(raw, "market")
+            market, quote = decode_market(
+                raw,
+                series_ticker=series_ticker,
+                as_of_ms=as_of_ms,
+                previous=self.state.markets.get(ticker),
+            )
+        except BadRecord as error:
+            self._refuse("market", ticker, error, raw, reading)
+            return
+        self._quarantine.good("market", ticker)
+        reading.candidates[ticker] = Candidate(market, quote, digest)
+
+    def read_loose_market(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
+        """Read a market that came without its event; it waits in `reading.unjoined` if that is not known."""
+        try:
+            ticker, event_ticker = market_ticker(raw), text_member(raw, "event_ticker")
+        except BadRecord as error:
+            self._refuse("market", _key_of(raw, "ticker"), error, raw, reading)
+            return
+        if event_ticker in reading.unwanted:
+            return
+        event = reading.events.get(event_ticker) or self.state.events.get(event_ticker)
+        held = self.state.markets.get(ticker)
+        if event is not None:
+            series = reading.series.get(event.series_ticker) or self.state.series.get(event.series_ticker)
+            if self.universe.wants_event(event, series):
+                self.read_market(raw, event.series_ticker, as_of_ms, reading)
+        elif held is not None and held.series_ticker is not None:
+            self.read_market(raw, held.series_ticker, as_of_ms, reading)
+        elif self.universe.wants_market(ticker):
+            reading.unjoined.setdefault(event_ticker, []).append((bytes(raw), as_of_ms))
+
+    def read_milestone(self, raw: Raw | bytes, reading: Reading) -> None:
+        """Read a milestone."""
+        try:
+            _check_size(raw, "milestone")
+            milestone = decode_milestone(raw)
+        except BadRecord as error:
+            self._refuse("milestone", _key_of(raw, "id"), error, raw, reading)
+            return
+        self._quarantine.good("milestone", milestone.id)
+        reading.milestones[milestone.id] = milestone
+
+    def read_series(self, raw: Raw | bytes, reading: Reading) -> None:
+        """Read a series."""
+        try:
+            _check_size(raw, "series")
+            series = decode_series(raw)
+        except BadRecord as error:
+            self._refuse("series", _key_of(raw, "ticker"), error, raw, reading)
+            return
+        self._quarantine.good("series", series.ticker)
+        reading.series[series.ticker] = series
+
+    def missing(self, reading: Reading) -> list[str]:
+        """Return the held markets that a whole crawl did not show, longest unconfirmed first.
+
+        Finalized ones change no more and are not asked for.
+        """
+        state = self.state
+        missing = [
+            ticker
+            for ticker in state.markets
+            if not reading.saw(ticker) and ticker not in self._expires_ms and ticker not in reading.gone
+        ]
+        return sorted(missing, key=lambda ticker: (state.quote_as_of_ms(ticker) or 0, ticker))
+
+    def _refuse(self, what: str, key: str, error: BadRecord, raw: Raw | bytes, reading: Reading) -> None:
+        self._quarantine.put(what, key, error, bytes(raw))
+        reading.bad.add((what, key))
+        if what == "market":
+            reading.confirmed.discard(key)
+            reading.candidates.pop(key, None)
+
+    # -- the commit, in the bus thread
+
+    def diff(self, reading: Reading, now_ms: int) -> Diff:
+        """Return the changes that make the state what was read, and take note of them as held.
+
+        The caller holds the state's lock and applies them before the next call.
+        """
+        state = self.state
+        markets: dict[str, dict[str, list[Record]]] = {}
+        removed: set[str] = set()
+        for ticker in sorted(reading.candidates):
+            self._take(ticker, reading.candidates[ticker], now_ms, markets, removed, reading)
+        expired = {ticker for ticker, at_ms in self._expires_ms.items() if at_ms <= now_ms}
+        for ticker in sorted((expired | reading.gone) - removed):
+            if ticker in state.markets:
+                self._drop(ticker, markets, removed)
+
+        exchange: list[Record] = [reading.exchange] if reading.exchange else []
+        puts, drops = self._references(reading)
+        changes: list[Change] = [(TOPIC_EX, "exchange", exchange)] if exchange else []
+        changes += puts
+        for topic in sorted(markets):
+            changes += [
+                (topic, kind, markets[topic][kind])
+                for kind in ("remove", "market", "quote")
+                if kind in markets[topic]
+            ]
+        changes += drops
+        if reading.complete:
+            self._settled = reading.settled
+        return Diff(changes, self._cycle(reading, removed, markets))
+
+    def _take(
+        self,
+        ticker: str,
+        candidate: Candidate,
+        now_ms: int,
+        markets: dict[str, dict[str, list[Record]]],
+        removed: set[str],
+        reading: Reading,
+    ) -> None:
+        state = self.state
+        market, quote, digest = candidate
+        held, held_quote = state.markets.get(ticker), state.quotes.get(ticker)
+        if quote.status is Status.FINALIZED and _expires_ms(market, quote) <= now_ms:
+            reading.settled[ticker] = digest
+            if held is not None:
+                self._drop(ticker, markets, removed)
+            return
+        topic = market_topic(market.series_ticker or UNJOINED_SERIES)
+        if held is not None and state.stream_of[ticker] != topic:
+            self._drop(ticker, markets, removed)
+            removed.discard(ticker)  # it is held all the same, elsewhere
+            held = held_quote = None
+        held_as_of_ms = state.quote_as_of_ms(ticker) if held_quote is not None else None
+        # A held time in the future is a clock that was set back, not a newer quote.
+        if held_as_of_ms is not None and quote.as_of_ms < held_as_of_ms <= now_ms:
+            self.older += 1
+            self._taken.pop(ticker, None)  # to be looked at again when its reply is newer
+            return
+        kinds = markets.setdefault(topic, {})
+        if held is not market and held != market:
+            kinds.setdefault("market", []).append(market)
+        if held_quote is None or msgspec.structs.replace(quote, as_of_ms=held_quote.as_of_ms) != held_quote:
+            kinds.setdefault("quote", []).append(quote)
+            held_quote = quote
+        self._taken[ticker] = digest
+        self._hold(ticker, market, held_quote)
+
+    def _hold(self, ticker: str, market: Market, quote: Quote | None) -> None:
+        self._markets_of.setdefault(market.event_ticker, set()).add(ticker)
+        self._rotation.setdefault(("market", ticker))
+        if quote is not None and quote.status is Status.FINALIZED:
+            self._expires_ms[ticker] = _expires_ms(market, quote)
+        else:
+            self._expires_ms.pop(ticker, None)
+
+    def _drop(self, ticker: str, markets: dict[str, dict[str, list[Record]]], removed: set[str]) -> None:
+        topic = self.state.stream_of[ticker]
+        markets.setdefault(topic, {}).setdefault("remove", []).append(Remove("market", ticker))
+        removed.add(ticker)
+        self._taken.pop(ticker, None)
+        self._expires_ms.pop(ticker, None)
+        self._rotation.pop(("market", ticker), None)
+        event_ticker = self.state.markets[ticker].event_ticker
+        siblings = self._markets_of.get(event_ticker, set())
+        siblings.discard(ticker)
+        if not siblings:
+            self._markets_of.pop(event_ticker, None)
+
+    def _references(self, reading: Reading) -> tuple[list[Change], list[Change]]:
+        """Return what reference data to put and what to remove: it is held while a market needs it."""
+        state, markets_of = self.state, self._markets_of
+        events = {**state.events, **reading.events}
+        needed = {events[ticker].series_ticker for ticker in markets_of if ticker in events}
+        puts: list[Change] = []
+        gone: list[Record] = []
+        sources: tuple[tuple[str, Mapping[str, Record], Container[str]], ...] = (
+            ("series", reading.series, needed),
+            ("event", reading.events, markets_of),
+        )
+        for kind, read, wanted in sources:
+            held = state.records[kind]
+            changed = [read[key] for key in sorted(read) if key in wanted and held.get(key) != read[key]]
+            self._put(kind, changed, [key for key in sorted(read) if key in wanted], puts)
+            gone += [Remove(kind, key) for key in sorted(held) if key not in wanted]
+        linked = {
+            key: milestone for key, milestone in sorted(reading.milestones.items()) if self._links(milestone)
+        }
+        changed_milestones = [m for key, m in linked.items() if state.milestones.get(key) != m]
+        self._put("milestone", changed_milestones, linked, puts)
+        gone += [
+            Remove("milestone", key) for key, m in sorted(state.milestones.items()) if not self._links(m)
+        ]
+        for removal in gone:
+            assert isinstance(removal, Remove)
+            self._rotation.pop((removal.what, removal.key), None)
+        return puts, [(TOPIC_REF, "remove", gone)] if gone else []
+
+    def _put(self, kind: str, changed: Sequence[Record], keys: Iterable[str], puts: list[Change]) -> None:
+        if changed:
+            puts.append((TOPIC_REF, kind, changed))
+        for key in keys:
+            self._rotation.setdefault((kind, key))
+
+    def _links(self, milestone: Milestone) -> bool:
+        return any(ticker in self._markets_of for ticker in milestone.primary_event_tickers) or any(
+            ticker in self._markets_of for ticker in milestone.related_event_tickers
+        )
+
+    def _cycle(
+        self, reading: Reading, removed: set[str], markets: dict[str, dict[str, list[Record]]]
+    ) -> CycleEnd:
+        state, last = self.state, self.state.cycle
+        held = state.markets.keys() - removed
+        unconfirmed = sorted(
+            ticker for ticker in held if not reading.saw(ticker) and ticker not in self._expires_ms
+        )
+        as_of_ms = reading.as_of_ms
+        if sum(map(len, unconfirmed)) + 3 * len(unconfirmed) > MAX_UNCONFIRMED_BYTES:
+            # Too many to name: say nothing newer about the unchanged ones than was known before.
+            as_of_ms = last.as_of_ms if last else None
+            before = set(last.unconfirmed) if last else set()
+            unconfirmed = [ticker for ticker in unconfirmed if ticker in before]
+        active = {ticker for ticker in held if state.quotes[ticker].status is Status.ACTIVE}
+        for kinds in markets.values():
+            for quote in kinds.get("quote", ()):
+                assert isinstance(quote, Quote)
+                (active.add if quote.status is Status.ACTIVE else active.discard)(quote.ticker)
+        return CycleEnd(
+            cycle=0,
+            first=0,
+            last=0,
+            count=0,
+            complete=reading.complete,
+            started_ms=reading.started_ms,
+            ended_ms=reading.ended_ms,
+            as_of_ms=as_of_ms,
+            unconfirmed=tuple(unconfirmed),
+            complete_ms=reading.ended_ms if reading.complete else (last.complete_ms if last else None),
+            markets=len(active),
+            quarantined=len(reading.bad),
+            unjoined=sum(map(len, reading.unjoined.values())),
+        )
+
+    # -- rotation
+
+    def rotate(self, now_ms: int) -> list[Change]:
+        """Return what is due to be sent again as it is, so that everything is within ROTATION_MS.
+
+        Call after the commit, in the bus thread.
+        """
+        state = self.state
+        last_ms, self._rotated_ms = self._rotated_ms, now_ms
+        if last_ms is None or last_ms > now_ms:
+            return []
+        due = -(-len(self._rotation) * min(now_ms - last_ms, ROTATION_MS) // ROTATION_MS)
+        found: dict[tuple[str, str], list[Record]] = {}
+        for kind, key in [key for _, key in zip(range(due), self._rotation, strict=False)]:
+            del self._rotation[kind, key]
+            record = state.records[kind].get(key)
+            if record is None:
+                continue
+            self._rotation[kind, key] = None
+            if kind != "market":
+                found.setdefault((TOPIC_REF, kind), []).append(record)
+                continue
+            topic = state.stream_of[key]
+            found.setdefault((topic, "market"), []).append(record)
+            found.setdefault((topic, "quote"), []).append(state.quotes[key])
+        return [(topic, kind, records) for (topic, kind), records in sorted(found.items(), key=_by_key)]
+
+
+def _by_key(item: tuple[tuple[str, str], list[Record]]) -> tuple[str, str]:
+    return item[0]
+
+
+def _expires_ms(market: Market, quote: Quote) -> int:
+    """Return until when a finalized market is kept. `settlement_ts` is sent from settlement on."""
+    try:
+        settled_ms = parse_time_ms(text_member(market.raw, "settlement_ts"), "settlement_ts")
+    except BadRecord:
+        settled_ms = quote.as_of_ms
+    return settled_ms + KEEP_FINALIZED_MS
+
+
+def _check_size(raw: Raw | bytes, what: str) -> None:
+    """Refuse what no message could carry."""
+    size = len(memoryview(raw))
+    if size > MAX_RECORD_BYTES:
+        raise BadRecord(what, f"{size} bytes", f"at most {MAX_RECORD_BYTES} bytes")
+
+
+def _key_of(raw: Raw | bytes, name: str) -> str:
+    try:
+        return text_member(raw, name)[:200]
+    except BadRecord:
+        return ""

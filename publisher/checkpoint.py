@@ -1,0 +1,181 @@
+"""The state on disk, so that a restarted publisher serves at once, with true ages.
+
+One file: zstd (with its checksum) of objects, each after its length: a head map, then the chunks of every
+stream as `state` would send them, then an empty one. It is replaced by rename, so it is whole or not there;
+what is broken, newer or another exchange's is ignored with a line in the log.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import zstandard
+
+from bus.messages import (
+    TOPIC_CYCLE,
+    CycleEnd,
+    decode_chunk,
+    decode_map,
+    decode_record,
+    encode_chunk,
+    encode_map,
+)
+from bus.state import LANE, State
+from bus.writer import Change
+from markets.errors import DecodeError
+from markets.records import Quote, Record
+
+log = structlog.get_logger()
+
+VERSION: Final = 1
+NAME: Final = "checkpoint"
+_MAX_OBJECT_BYTES: Final = 64 * 1_048_576
+_LENGTH: Final = struct.Struct("<I")
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+class Head(msgspec.Struct, frozen=True):
+    """First object of the file.
+
+    Attributes:
+        source: which exchange and which part of it, such as "sim http://127.0.0.1:5003/trade-api/v2".
+        cycle: the commit it was written after. ages: tickers it did not confirm -> as_of_ms of their quotes.
+    """
+
+    version: int
+    source: str
+    epoch: int
+    saved_ms: int
+    cycle: CycleEnd
+    ages: dict[str, int]
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """What a file held: its head, and the records to open an epoch with (none if it cannot be used)."""
+
+    epoch: int = 0
+    cycle: CycleEnd | None = None
+    changes: tuple[Change, ...] = ()
+
+
+def save(directory: Path, state: State, source: str, now_ms: int) -> int:
+    """Write the state between two commits; return the file's size in bytes.
+
+    The lock is held for one stream at a time: books streamed meanwhile may or may not be in it.
+
+    Raises:
+        OSError: it cannot be written; the file there before stays.
+    """
+    with state.lock:
+        cycle = state.cycle
+        topics = [topic for topic in state.streams if topic != TOPIC_CYCLE]
+        ages = {ticker: state.quote_as_of_ms(ticker) for ticker in cycle.unconfirmed} if cycle else {}
+    assert cycle is not None, "a checkpoint is written after a commit"
+    known_ages = {ticker: as_of_ms for ticker, as_of_ms in ages.items() if as_of_ms is not None}
+    head = Head(VERSION, source, state.epoch, now_ms, cycle, known_ages)
+    path = directory / NAME
+    temporary = directory / f"{NAME}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
+        with compressor.stream_writer(file, closefd=False) as out:
+            _put(out, encode_map(head))
+            for topic in topics:
+                with state.lock:
+                    bodies = [encode_chunk(chunk) for chunk in state.chunk(topic)]
+                for body in bodies:
+                    _put(out, body)
+            _put(out, b"")
+        file.flush()
+        os.fsync(file.fileno())
+        size = file.tell()
+    temporary.rename(path)
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory_fd)
+    finally:
+        os.close(directory_fd)
+    return size
+
+
+def load(directory: Path, source: str) -> Checkpoint:
+    """Return what the last run left: all of it if it is whole and of the same `source`.
+
+    Never raises for what is in the file. `epoch` is set if it can be read at all: the next must be larger.
+    """
+    path = directory / NAME
+    epoch = 0
+    try:
+        with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
+            head = _head(_take(reader))
+            epoch = head.epoch
+            if head.source != source:
+                return _ignored(path, f"it is of {head.source!r}, this is {source!r}", epoch)
+            changes = tuple(_changes(reader, head.ages))
+    except FileNotFoundError:
+        return Checkpoint()
+    except (OSError, DecodeError, zstandard.ZstdError) as error:
+        return _ignored(path, str(error) or type(error).__name__, epoch)
+    cycle = msgspec.structs.replace(head.cycle, unconfirmed=tuple(head.ages))
+    return Checkpoint(epoch, cycle, changes)
+
+
+def _put(out: Any, body: bytes) -> None:
+    out.write(_LENGTH.pack(len(body)))
+    out.write(body)
+
+
+def _take(reader: Any) -> bytes:
+    """Return the next object, b"" at the mark of the end."""
+    (size,) = _LENGTH.unpack(_exactly(reader, _LENGTH.size))
+    if size > _MAX_OBJECT_BYTES:
+        raise DecodeError(f"an object of {size} bytes")
+    return _exactly(reader, size)
+
+
+def _exactly(reader: Any, size: int) -> bytes:
+    parts = []
+    while size:
+        part = reader.read(size)
+        if not part:
+            raise DecodeError("its end is missing")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _head(body: bytes) -> Head:
+    version = decode_map(body, _Versioned).version
+    if version != VERSION:
+        raise DecodeError(f"got version {version}, this build reads {VERSION}")
+    return decode_map(body, Head)
+
+
+def _changes(reader: Any, ages: dict[str, int]) -> Iterator[Change]:
+    while body := _take(reader):
+        chunk = decode_chunk(body)
+        for kind, raws in chunk.content:
+            if kind not in LANE:
+                raise DecodeError(f"a record of kind {kind!r}")
+            yield chunk.topic, kind, [_aged(decode_record(kind, raw), ages) for raw in raws]
+    # Only at the end of the frame is its checksum compared.
+    if reader.read(1):
+        raise DecodeError("something follows its end")
+
+
+def _aged(record: Record, ages: dict[str, int]) -> Record:
+    if isinstance(record, Quote) and record.ticker in ages:
+        return msgspec.structs.replace(record, as_of_ms=ages[record.ticker])
+    return record
+
+
+def _ignored(path: Path, why: str, epoch: int) -> Checkpoint:
+    log.warning("checkpoint.ignored", path=str(path), why=why)
+    return Checkpoint(epoch)

@@ -1,0 +1,357 @@
+"""Order books of the markets where they are worth most, with what the sweep leaves of the budget.
+
+After each commit a plan is made: whole mutually exclusive events (their legs are compared with each other)
+and single markets, by value. The number of requests a cycle depends on the settings and the budget alone;
+whoever watches a market moves it to the front and adds none.
+
+Source: Kalshi API reference, ``GET /markets/orderbooks``: up to 100 repeated `tickers`, not cached, 10 tokens
+a call as far as is known.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import log1p
+from typing import Final, NamedTuple
+
+import structlog
+
+from bus.clock import Clock
+from bus.feed import FeedServer, Job
+from bus.state import State
+from markets.errors import BadRecord
+from markets.kalshi_json import BadMember, decode_books
+from markets.records import Book, Event, Market, Quote, Remove, Status
+from markets.units import PRICE_ONE_E4
+
+from .kalshi.budget import COST, Budget
+from .kalshi.client import Client, ExchangeError, Stopped, StopSignal
+from .quarantine import Quarantine
+
+log = structlog.get_logger()
+
+BOOKS_PER_REQUEST: Final = 100
+URL_BUDGET: Final = 6_000
+"""Characters of tickers in one URL."""
+
+MAX_ROUNDS: Final = 3
+"""How often a cycle's books are fetched, evenly spread, if the budget has it."""
+
+FAIR_SHARE: Final = 0.1
+"""Part of the books that goes to markets of lower value, longest unfetched first."""
+
+BUDGET_USE: Final = 0.8
+"""Part of what the sweep leaves that is spent."""
+
+MAX_LEVELS: Final = 10_000
+"""A longer book would not fit into a message."""
+
+MAX_WATCHED: Final = 10_000
+BOOKS_PER_MESSAGE: Final = 64
+HOUR_MS: Final = 3_600_000
+
+
+class Tradable(NamedTuple):
+    """One active market as the planner sees it; `start_ms` is the start of its match, if known."""
+
+    market: Market
+    quote: Quote
+    exclusive: bool
+    start_ms: int | None
+
+
+def value_of(tradable: Tradable, now_ms: int) -> float:
+    """Return what a market's book is worth: more if it is liquid, tight, or near its start or end."""
+    market, quote = tradable.market, tradable.quote
+    worth = log1p((quote.volume_24h_e2 or 0) / 100) + 0.5 * log1p((quote.open_interest_e2 or 0) / 100)
+    if quote.yes_bid_size_e2 and quote.yes_ask_size_e2:
+        spread_e4 = quote.yes_ask_e4 - quote.yes_bid_e4
+        worth += 4.0 / (1.0 + max(0, spread_e4) / 100)
+    moments = [market.close_ms, market.expected_expiration_ms, tradable.start_ms]
+    hours = min(abs(ms - now_ms) for ms in moments if ms is not None) / HOUR_MS
+    return worth + 6.0 / (1.0 + hours)
+
+
+def basket_edge_e4(quotes: Iterable[Quote]) -> int:
+    """Return by how much the YES bids of exclusive outcomes exceed $1 together, 0 if they do not.
+
+    Buying NO of each then costs less than the n - 1 dollars it pays, before fees.
+    """
+    return max(0, sum(quote.yes_bid_e4 for quote in quotes if quote.yes_bid_size_e2) - PRICE_ONE_E4)
+
+
+class Planner:
+    """Chooses which books to fetch. Pure over explicit time; `watch` may be called from any thread.
+
+    Args:
+        limit: the most books of a plan.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._watched: dict[str, int] = {}
+        self._fetched_ms: dict[str, int] = {}
+
+    @property
+    def calls(self) -> int:
+        """Requests that a full plan takes."""
+        return -(-self.limit // BOOKS_PER_REQUEST)
+
+    def watch(self, tickers: Sequence[str], ttl_s: float, now_ms: int) -> None:
+        """Wish for these books for `ttl_s` seconds."""
+        with self._lock:
+            for ticker in tickers:
+                until_ms = now_ms + int(ttl_s * 1000)
+                self._watched[ticker] = max(until_ms, self._watched.pop(ticker, 0))
+            while len(self._watched) > MAX_WATCHED:
+                del self._watched[next(iter(self._watched))]
+
+    def plan(self, tradables: Iterable[Tradable], now_ms: int, calls: int | None = None) -> list[list[str]]:
+        """Return the tickers of each request, at most `calls` of them and `limit` tickers in all.
+
+        An event that is fetched as a whole is not torn between two requests.
+        """
+        with self._lock:
+            self._watched = {t: until_ms for t, until_ms in self._watched.items() if until_ms > now_ms}
+            watched = frozenset(self._watched)
+        units = _units(tradables, watched, now_ms)
+        known = {ticker for unit in units for ticker in unit.tickers}
+        self._fetched_ms = {t: at_ms for t, at_ms in self._fetched_ms.items() if t in known}
+        bins = _Bins(self.limit, self.calls if calls is None else min(calls, self.calls))
+        fair = int(self.limit * FAIR_SHARE)
+        by_value = sorted(units, key=lambda unit: (-unit.value, unit.tickers))
+        rest = [unit for unit in by_value if not bins.add(unit.tickers, leave=fair)]
+        rest.sort(key=self._last_fetched)
+        for unit in rest:
+            bins.add(unit.tickers)
+        return bins.batches()
+
+    def fetched(self, tickers: Iterable[str], now_ms: int) -> None:
+        """Note that these books came."""
+        for ticker in tickers:
+            self._fetched_ms[ticker] = now_ms
+
+    def _last_fetched(self, unit: "_Unit") -> int:
+        return min(self._fetched_ms.get(ticker, 0) for ticker in unit.tickers)
+
+
+class _Unit(NamedTuple):
+    value: float
+    tickers: tuple[str, ...]
+
+
+def _units(tradables: Iterable[Tradable], watched: frozenset[str], now_ms: int) -> list[_Unit]:
+    """Group what must be seen together: exclusive events that fit into a request; else market by market."""
+    units: list[_Unit] = []
+    events: dict[str, list[Tradable]] = {}
+    for tradable in tradables:
+        if tradable.exclusive:
+            events.setdefault(tradable.market.event_ticker, []).append(tradable)
+        else:
+            units.append(_unit([tradable], watched, now_ms))
+    for members in events.values():
+        if len(members) <= BOOKS_PER_REQUEST:
+            units.append(_unit(members, watched, now_ms))
+        else:
+            units += [_unit([member], watched, now_ms) for member in members]
+    return units
+
+
+def _unit(members: Sequence[Tradable], watched: frozenset[str], now_ms: int) -> _Unit:
+    tickers = tuple(sorted(member.market.ticker for member in members))
+    value = max(value_of(member, now_ms) for member in members)
+    if len(members) > 1:
+        value += basket_edge_e4(member.quote for member in members) / 25
+    if not watched.isdisjoint(tickers):
+        value += 1_000.0
+    return _Unit(value, tickers)
+
+
+class _Bins:
+    """Requests being filled, first fit."""
+
+    def __init__(self, limit: int, calls: int) -> None:
+        self._left = limit
+        self._bins: list[list[str]] = [[] for _ in range(calls)]
+        self._characters = [0] * calls
+
+    def add(self, tickers: Sequence[str], leave: int = 0) -> bool:
+        if len(tickers) > self._left - leave:
+            return False
+        size = sum(len(ticker) + len("&tickers=") for ticker in tickers)
+        for index, batch in enumerate(self._bins):
+            fits = len(batch) + len(tickers) <= BOOKS_PER_REQUEST
+            if fits and self._characters[index] + size <= URL_BUDGET:
+                batch += tickers
+                self._characters[index] += size
+                self._left -= len(tickers)
+                return True
+        return False
+
+    def batches(self) -> list[list[str]]:
+        return [batch for batch in self._bins if batch]
+
+
+def tradables(state: State) -> list[Tradable]:
+    """Return the active markets of a state, as the planner takes them. Any thread but the bus thread."""
+    with state.lock:
+        quotes = list(state.quotes.values())
+        markets: Mapping[str, Market] = dict(state.markets)
+        events: Mapping[str, Event] = dict(state.events)
+        milestones = list(state.milestones.values())
+    starts = {ticker: m.start_ms for m in milestones for ticker in m.primary_event_tickers}
+    found = []
+    for quote in quotes:
+        market = markets.get(quote.ticker)
+        if quote.status is Status.ACTIVE and market is not None:
+            event = events.get(market.event_ticker)
+            exclusive = event is not None and event.mutually_exclusive
+            found.append(Tradable(market, quote, exclusive, starts.get(market.event_ticker)))
+    return found
+
+
+def rounds_of(budget: Budget, interval_s: float, sweep_requests: int, calls: int) -> tuple[int, int]:
+    """Return how many rounds of how many requests a cycle has room for, beside the sweep."""
+    left = BUDGET_USE * (budget.rate_per_s * interval_s / COST - sweep_requests)
+    if left < 1 or calls < 1:
+        return 0, 0
+    if left < calls:
+        return 1, int(left)
+    return min(MAX_ROUNDS, int(left // calls)), calls
+
+
+class Enrichment:
+    """Fetches the planned books after each commit and streams them.
+
+    Args:
+        client: of this thread alone.
+        submit: hands a job to the bus thread.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        client: Client,
+        budget: Budget,
+        submit: Callable[[Job], None],
+        state: State,
+        quarantine: Quarantine,
+        clock: Clock,
+        stop: StopSignal,
+        interval_s: float,
+    ) -> None:
+        self.planner = planner
+        self._client = client
+        self._budget = budget
+        self._submit = submit
+        self._state = state
+        self._quarantine = quarantine
+        self._clock = clock
+        self._stop = stop
+        self._interval_s = interval_s
+        self._work: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def begin(self, sweep_requests: int) -> None:
+        """Start the cycle of a commit. Any thread."""
+        self._work.put(sweep_requests)
+
+    def end(self) -> None:
+        """Let `run` return. Any thread; set the stop signal before."""
+        self._work.put(None)
+
+    def run(self) -> None:
+        """Work until `end`."""
+        try:
+            while (sweep_requests := self._work.get()) is not None:
+                try:
+                    self._cycle(sweep_requests)
+                except ExchangeError as error:
+                    # The next sweep meets the same trouble and tells of it; the books age meanwhile.
+                    log.info("books.failed", outcome=error.outcome, error=str(error))
+        except Stopped:
+            return
+        finally:
+            self._client.close()
+
+    def _cycle(self, sweep_requests: int) -> None:
+        rounds, calls = rounds_of(self._budget, self._interval_s, sweep_requests, self.planner.calls)
+        plan = self.planner.plan(tradables(self._state), self._clock.now_ms(), calls)
+        planned = frozenset(ticker for batch in plan for ticker in batch)
+        self._submit(lambda server: _drop_others(server, planned, self._clock.now_ns()))
+        for number in range(rounds):
+            if number and self._stop.wait(self._interval_s / rounds):
+                raise Stopped
+            if not self._work.empty():
+                return  # the next commit is there: plan anew
+            for batch in plan:
+                # The next sweep must not wait for tokens that were spent here.
+                self._fetch(batch, reserve=min(sweep_requests * COST, 0.8 * self._budget.capacity))
+
+    def _fetch(self, batch: list[str], reserve: float) -> None:
+        (books, bad), reply = self._client.get(
+            "/markets/orderbooks",
+            [("tickers", ticker) for ticker in batch],
+            read=lambda body: decode_books(body, self._clock.now_ms()),
+            reserve=reserve,
+        )
+        now_ms = self._clock.now_ms()
+        self.planner.fetched(batch, now_ms)
+        wanted = set(batch)
+        good: list[Book] = []
+        for book in books:
+            if len(book.yes) + len(book.no) > MAX_LEVELS:
+                levels = len(book.yes) + len(book.no)
+                error = BadRecord("orderbook", f"{levels} levels", f"at most {MAX_LEVELS}")
+                bad.append(BadMember(book.ticker, error, b""))
+            elif book.ticker in wanted:
+                self._quarantine.good("book", book.ticker)
+                good.append(book)
+        for member in bad:
+            self._quarantine.put("book", member.ticker or "", member.error, member.raw)
+        self._submit(lambda server: _publish(server, good, reply.as_of_ms, self._clock.now_ns()))
+
+
+def _publish(server: FeedServer, books: Sequence[Book], as_of_ms: int, now_ns: int) -> None:
+    """Stream books, those of one event in one message; bus thread."""
+    writer = server.writer
+    assert writer is not None, "books are planned from a state that is served"
+    state = writer.state
+    events: dict[tuple[str, str], list[Book]] = {}
+    for book in books:
+        topic = state.stream_of.get(book.ticker)
+        market: Market | None = state.markets.get(book.ticker)
+        held: Book | None = state.books.get(book.ticker)
+        if topic is None or market is None:
+            continue  # removed meanwhile
+        if held is not None and book.as_of_ms < held.as_of_ms <= now_ns // 1_000_000:
+            continue
+        events.setdefault((topic, market.event_ticker), []).append(book)
+    for topic, message in _messages(events):
+        server.send(writer.stream(topic, "book", message, as_of_ms * 1_000_000, now_ns))
+
+
+def _messages(events: Mapping[tuple[str, str], list[Book]]) -> Iterable[tuple[str, list[Book]]]:
+    """Put events of one topic together while they fit into a message; never cut one that fits."""
+    topic, message = "", list[Book]()
+    for (next_topic, _), books in sorted(events.items(), key=lambda item: item[0]):
+        if message and (next_topic != topic or len(message) + len(books) > BOOKS_PER_MESSAGE):
+            yield topic, message
+            message = []
+        topic = next_topic
+        message = message + books
+    if message:
+        yield topic, message
+
+
+def _drop_others(server: FeedServer, planned: frozenset[str], now_ns: int) -> None:
+    """Remove books that are not kept fresh any more; bus thread."""
+    writer = server.writer
+    if writer is None:
+        return
+    state = writer.state
+    topics: dict[str, list[Remove]] = {}
+    for ticker in sorted(state.books.keys() - planned):
+        topics.setdefault(state.stream_of[ticker], []).append(Remove("book", ticker))
+    for topic, removals in topics.items():
+        server.send(writer.stream(topic, "remove", removals, now_ns, now_ns))

@@ -1,0 +1,1 @@
+"""Kalshi's API as a client sees it: hosts, signatures, token budget, requests."""

@@ -1,0 +1,304 @@
+"""GETs of Kalshi's REST API: signed, inside the budget, bounded in time and size, retried where it helps.
+
+One Client per thread (it owns a connection); budget and key source are shared.
+
+Source: Kalshi API reference, pagination, caching and errors (spec 3.34.0): a cursor is passed back unchanged
+until it comes back empty; a bad cursor silently gives the first page again; market and series replies may
+come from a cache of 15 s; errors come in four shapes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from random import Random
+from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import requests
+import structlog
+
+from bus.clock import Clock
+from markets.errors import BadRecord, KalshiBusError, StartupError
+
+from .budget import COST, Budget, backoff_s
+from .signing import ApiKey, KeySource
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S: Final = 3.05
+READ_TIMEOUT_S: Final = 8.0
+BODY_TIMEOUT_S: Final = 20.0
+ATTEMPTS: Final = 6
+MAX_BODY_BYTES: Final = 128 * 1_048_576
+MAX_PAGES: Final = 2_000
+CACHE_MAX_AGE_S: Final = 15
+"""How old a cached reply can be that does not say its age."""
+
+Params = Sequence[tuple[str, str | int]]
+
+
+class ExchangeError(KalshiBusError):
+    """A request got no usable answer, after all the retries it is worth.
+
+    Attributes:
+        outcome: one word for health and logs: "unreachable", "timeout", "rate_limited", "server_error",
+            "bad_reply", "key_refused", "not_found", "refused", "cursor_loop".
+        body: what the exchange said, empty if nothing.
+    """
+
+    def __init__(self, outcome: str, message: str, body: bytes = b"") -> None:
+        self.outcome = outcome
+        self.body = body
+        super().__init__(message)
+
+
+class KeyRefused(ExchangeError):
+    """The exchange does not accept the key, or it cannot be used at all: see the message."""
+
+
+class NotFound(ExchangeError):
+    """404: the exchange does not know this object."""
+
+
+class Stopped(KalshiBusError):
+    """The process is to stop; the request was given up."""
+
+
+class StopSignal(Protocol):
+    """What of bus.lifecycle.Stop the client needs."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout_s: float | None = None) -> bool: ...
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer.
+
+    Attributes:
+        as_of_ms: time received less the time the reply may have spent in a cache.
+    """
+
+    body: bytes
+    as_of_ms: int
+
+
+class Client:
+    """GETs of one thread.
+
+    Args:
+        base_url: with its path, such as ``https://host/trade-api/v2``.
+        stop: ends every wait.
+
+    Attributes:
+        requests: how many were sent. bytes_received: decoded bytes of bodies.
+        reachable: whether the last request got an answer of the API.
+    """
+
+    def __init__(
+        self, base_url: str, keys: KeySource, budget: Budget, clock: Clock, rng: Random, stop: StopSignal
+    ) -> None:
+        self.requests = 0
+        self.bytes_received = 0
+        self.reachable = False
+        self._base_url = base_url
+        self._path = urlsplit(base_url).path
+        self._keys = keys
+        self._budget = budget
+        self._clock = clock
+        self._rng = rng
+        self._stop = stop
+        self._session = requests.Session()
+        # Neither a proxy nor credentials from ~/.netrc for our own machine, and no credentials anywhere.
+        self._session.trust_env = urlsplit(base_url).scheme == "https"
+        self._session.auth = lambda request: request
+        self._session.headers["User-Agent"] = "kalshi-bus"
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def get(
+        self, path: str, params: Params = (), *, read: Callable[[bytes], T], reserve: float = 0
+    ) -> tuple[T, Reply]:
+        """Return what `read` makes of the answer's body, and the answer.
+
+        Retried with jittered pauses: no connection, timeouts, 429, 5xx, and bodies that `read` refuses with
+        BadRecord (an HTML page, a cut body).
+
+        Args:
+            path: below the base URL, such as ``/events``.
+            reserve: tokens to leave in the budget for others.
+
+        Raises:
+            ExchangeError: no usable answer; KeyRefused and NotFound are told apart and not retried.
+            Stopped: the process is to stop.
+        """
+        for attempt in range(ATTEMPTS):
+            if attempt and self._stop.wait(backoff_s(attempt - 1, self._rng)):
+                raise Stopped
+            try:
+                reply = self._once(path, params, reserve)
+                return _read(path, read, reply.body), reply
+            except (KeyRefused, NotFound):
+                raise
+            except ExchangeError as error:
+                if error.outcome == "refused" or attempt == ATTEMPTS - 1:
+                    raise
+                log.info(
+                    "exchange.retry", path=path, attempt=attempt + 1, outcome=error.outcome, error=str(error)
+                )
+        raise AssertionError("unreachable")
+
+    def pages(
+        self, path: str, params: Params, *, read: Callable[[bytes], tuple[T, str]]
+    ) -> Iterator[tuple[T, Reply]]:
+        """Yield every page of a list; `read` returns a page's content and the next cursor ("" at the end).
+
+        Raises:
+            ExchangeError: as `get`; also a cursor that came before, or no end.
+        """
+        cursor = ""
+        seen: set[str] = set()
+        for _ in range(MAX_PAGES):
+            here = [*params, ("cursor", cursor)] if cursor else params
+            (content, cursor), reply = self.get(path, here, read=read)
+            yield content, reply
+            if not cursor:
+                return
+            if cursor in seen:
+                raise ExchangeError("cursor_loop", f"GET {path}: the cursor of an earlier page came again")
+            seen.add(cursor)
+        raise ExchangeError("cursor_loop", f"GET {path}: got {MAX_PAGES} pages and no end")
+
+    def _once(self, path: str, params: Params, reserve: float) -> Reply:
+        key = self._key()
+        self._acquire(reserve)
+        url = self._base_url + path + ("?" + urlencode(params, safe=",") if params else "")
+        headers = key.headers("GET", self._path + path, self._clock.now_ms()) if key else None
+        self.requests += 1
+        self.reachable = False
+        where = f"GET {path}"
+        try:
+            with self._session.get(
+                url,
+                headers=headers,
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                stream=True,
+                allow_redirects=False,  # a signature is for this host and path alone
+            ) as response:
+                received_ms = self._clock.now_ms()
+                body = self._body(response, where)
+        except requests.Timeout:
+            raise ExchangeError("timeout", f"{where}: no answer in time") from None
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            raise ExchangeError("unreachable", f"{where}: {_reason(error)}") from None
+        except requests.RequestException as error:
+            raise ExchangeError("bad_reply", f"{where}: {type(error).__name__}") from None
+        self._judge(where, response, body, received_ms)
+        self.reachable = True
+        return Reply(body, received_ms - 1000 * cache_age_s(response.headers))
+
+    def _key(self) -> ApiKey | None:
+        try:
+            return self._keys.current()
+        except StartupError as error:
+            raise KeyRefused("key_refused", str(error)) from None
+
+    def _acquire(self, reserve: float) -> None:
+        while wait_s := self._budget.take(COST, self._clock.monotonic_ns() / 1e9, reserve):
+            if self._stop.wait(wait_s):
+                raise Stopped
+        if self._stop.is_set():
+            raise Stopped
+
+    def _body(self, response: requests.Response, where: str) -> bytes:
+        end_ns = self._clock.monotonic_ns() + int(BODY_TIMEOUT_S * 1e9)
+        parts: list[bytes] = []
+        size = 0
+        for part in response.iter_content(262_144):
+            parts.append(part)
+            size += len(part)
+            if size > MAX_BODY_BYTES:
+                raise ExchangeError("bad_reply", f"{where}: more than {MAX_BODY_BYTES} bytes")
+            if self._clock.monotonic_ns() > end_ns:
+                raise ExchangeError("timeout", f"{where}: body not complete after {BODY_TIMEOUT_S:g} s")
+            if self._stop.is_set():
+                raise Stopped
+        self.bytes_received += size
+        return b"".join(parts)
+
+    def _judge(self, where: str, response: requests.Response, body: bytes, received_ms: int) -> None:
+        """Raise for anything but a 200; keep budget and key source informed."""
+        status = response.status_code
+        if status == 429:
+            asked = response.headers.get("Retry-After", "")
+            asked_s = float(asked[:6]) if asked.isascii() and asked.isdigit() else 0.0
+            self._budget.refused(self._clock.monotonic_ns() / 1e9, asked_s)
+            raise ExchangeError("rate_limited", f"{where}: 429, the exchange's budget is spent", body)
+        self._budget.accepted()
+        if status == 200:
+            return
+        said = f"{where}: {status} {_said(body)}".rstrip()
+        if status >= 500:
+            raise ExchangeError("server_error", said, body)
+        self.reachable = True
+        if status == 401:
+            self._keys.refused()
+            raise KeyRefused("key_refused", said + _clock_offset(response.headers, received_ms), body)
+        if status == 404:
+            raise NotFound("not_found", said, body)
+        raise ExchangeError("refused", said, body)
+
+
+def cache_age_s(headers: Mapping[str, str]) -> int:
+    """Return how long a reply may have been cached: its Age, else what Cache-Control allows, at most 15 s."""
+    age = headers.get("Age", "")
+    if age.isascii() and age.isdigit():
+        return min(int(age[:6]), 86_400)
+    for directive in headers.get("Cache-Control", "").lower().split(","):
+        name, _, value = directive.strip().partition("=")
+        if name == "max-age" and value.isascii() and value.isdigit():
+            return min(int(value[:6]), CACHE_MAX_AGE_S)
+    return 0
+
+
+def _read(path: str, read: Callable[[bytes], T], body: bytes) -> T:
+    try:
+        return read(body)
+    except BadRecord as error:
+        raise ExchangeError("bad_reply", f"GET {path}: {error}", body[:1000]) from None
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Return the inmost cause: requests wraps an OSError four times."""
+    cause: Any = error
+    while (inner := getattr(cause, "reason", None) or (cause.args[0] if cause.args else None)) is not None:
+        if not isinstance(inner, BaseException):
+            break
+        cause = inner
+    return f"{type(cause).__name__}: {cause}"[:200]
+
+
+def _said(body: bytes) -> str:
+    """Return the exchange's own words for an error, whichever of its shapes they come in."""
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return f"(not JSON: {body[:60]!r})" if body else ""
+    for name in ("error", "msg"):
+        if isinstance(said, dict) and name in said:
+            said = said[name]
+    if isinstance(said, dict):
+        said = " ".join(str(said[name]) for name in ("code", "message", "details") if said.get(name))
+    return str(said)[:200]
+
+
+def _clock_offset(headers: Mapping[str, str], received_ms: int) -> str:
+    """Say by how much our clock differs from the exchange's, if enough to have a signature refused."""
+    try:
+        offset_s = received_ms / 1000 - parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except ValueError:
+        return ""
+    return f" (this machine's clock differs by {offset_s:+.0f} s: set it)" if abs(offset_s) >= 3 else ""

@@ -1,0 +1,195 @@
+"""Signatures of requests, and the key files they come from.
+
+Three headers on every request; the signed text is ``timestamp_ms + METHOD + path``, the path from the host's
+root without its query. RSA keys sign PSS with SHA-256, MGF1-SHA-256 and a salt of digest length; Ed25519 keys
+sign the text itself.
+
+Source: Kalshi API reference, API keys; changelog of 24 September 2026 (Ed25519).
+"""
+
+import base64
+import os
+import re
+import stat
+import threading
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from bus.settings import Settings
+from markets.errors import StartupError
+
+PrivateKey = RSAPrivateKey | Ed25519PrivateKey
+
+_PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
+_MAX_KEY_FILE_BYTES: Final = 65_536
+
+
+def pre_sign_text(timestamp_ms: int, method: str, path: str) -> bytes:
+    """Return the text that is signed; `path` starts at the host's root and has no query."""
+    assert re.fullmatch(r"/[^?#]*", path), path
+    return f"{timestamp_ms}{method.upper()}{path}".encode()
+
+
+class ApiKey:
+    """A key and its id. Prints and logs as its kind only."""
+
+    __slots__ = ("_private", "key_id")
+
+    def __init__(self, key_id: str, private: PrivateKey) -> None:
+        self.key_id = key_id
+        self._private = private
+
+    def headers(self, method: str, path: str, now_ms: int) -> dict[str, str]:
+        """Return the three headers that sign one request made now."""
+        text = pre_sign_text(now_ms, method, path)
+        if isinstance(self._private, RSAPrivateKey):
+            signature = self._private.sign(text, _PSS, hashes.SHA256())
+        else:
+            signature = self._private.sign(text)
+        return {
+            "KALSHI-ACCESS-KEY": self.key_id,
+            "KALSHI-ACCESS-TIMESTAMP": str(now_ms),
+            "KALSHI-ACCESS-SIGNATURE": base64.b64encode(signature).decode(),
+        }
+
+    def __repr__(self) -> str:
+        return f"ApiKey({type(self._private).__name__.removesuffix('PrivateKey').lstrip('_')}, hidden)"
+
+
+def load_private_key(path: Path) -> PrivateKey:
+    """Read a private key that only its owner can read.
+
+    Raises:
+        StartupError: the file is missing, a link, not ours, readable for others or not a usable key; the
+            message names the path and the remedy.
+    """
+    try:
+        # A link could be turned to another file between check and use; what is open stays what it is.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if path.is_symlink():
+            raise StartupError(f"{path}: a symbolic link: name the key file itself") from None
+        raise StartupError(
+            f"{path}: cannot read the private key: {error.strerror}: "
+            "put it there or set KALSHI_PRIVATE_KEY_PATH"
+        ) from None
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise StartupError(f"{path}: not a regular file: name the key file itself")
+        if found.st_uid != os.geteuid():
+            raise StartupError(
+                f"{path}: belongs to user {found.st_uid}, not {os.geteuid()}: run chown {os.geteuid()} {path}"
+            )
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o177:
+            raise StartupError(f"{path}: mode {mode:04o} is looser than 0600: run chmod 600 {path}")
+        pem = file.read(_MAX_KEY_FILE_BYTES)
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise StartupError(f"{path}: the key is encrypted: store it without a passphrase") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise StartupError(f"{path}: not a private key in PEM form: download it again") from None
+    if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+        raise StartupError(f"{path}: got a {type(key).__name__}, expected an RSA or Ed25519 key")
+    return key
+
+
+_Stamp = tuple[tuple[int, int, int, int] | None, ...]
+
+
+class KeySource:
+    """The configured key, read again when its files change and after it was refused. Any thread.
+
+    Args:
+        private_key_path: None where no key is configured: requests then go out unsigned.
+        key_id: its id, or
+        key_id_path: the file that has it (the simulator's).
+    """
+
+    def __init__(self, private_key_path: Path | None, key_id: str | None, key_id_path: Path | None) -> None:
+        self._private_key_path = private_key_path
+        self._key_id = key_id
+        self._key_id_path = key_id_path
+        self._lock = threading.Lock()
+        self._stamp: _Stamp | None = None
+        self._key: ApiKey | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "KeySource":
+        """Return the source that the settings configure.
+
+        Raises:
+            StartupError: the key cannot be used. On env `sim` a missing one is waited for instead: the
+                simulator writes it when it starts.
+        """
+        simulated = settings.env == "sim"
+        source = cls(
+            settings.private_key_path,
+            settings.api_key_id,
+            settings.sim_key_id_path if simulated and settings.api_key_id is None else None,
+        )
+        if source.configured and not (simulated and source.missing()):
+            source.current()
+        return source
+
+    @property
+    def configured(self) -> bool:
+        """Whether requests are to be signed."""
+        return self._private_key_path is not None
+
+    def missing(self) -> bool:
+        """Tell whether a file of the configured key does not exist (or is still empty)."""
+        return self.configured and any(stamp is None or not stamp[3] for stamp in self._look())
+
+    def current(self) -> ApiKey | None:
+        """Return the key as it is on disk now, or None if none is configured.
+
+        Raises:
+            StartupError: it cannot be used; requests must not go out unsigned instead.
+        """
+        if self._private_key_path is None:
+            return None
+        with self._lock:
+            stamp = self._look()
+            if self._key is None or stamp != self._stamp:
+                self._key = None
+                private = load_private_key(self._private_key_path)
+                self._key, self._stamp = ApiKey(self._read_id(), private), stamp
+            return self._key
+
+    def refused(self) -> None:
+        """Read the files again for the next request, whatever their stamps say."""
+        with self._lock:
+            self._key = None
+
+    def _read_id(self) -> str:
+        if self._key_id_path is None:
+            assert self._key_id is not None, "Settings.load demands id and key together"
+            return self._key_id
+        try:
+            key_id = self._key_id_path.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartupError(f"{self._key_id_path}: cannot read the id of the key: {error}") from None
+        if not key_id or not key_id.isprintable():
+            raise StartupError(f"{self._key_id_path}: got no id of a key, expected one line")
+        return key_id
+
+    def _look(self) -> _Stamp:
+        return tuple(_stamp(path) for path in (self._private_key_path, self._key_id_path) if path is not None)
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

@@ -1,0 +1,254 @@
+"""The publisher's threads: the bus (main thread), the sweep, the enrichment.
+
+The sweep reads on a fixed schedule and hands what it read to the bus thread, which alone changes the state
+and publishes. Whatever fails at the exchange fails one sweep: the state goes on being served and ages.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from bus.clock import Clock, Rng, SystemClock
+from bus.feed import FeedServer, Job
+from bus.lifecycle import Deadline, Stop
+from bus.locks import private_dir
+from bus.messages import PublisherHealth
+from bus.settings import Settings
+from bus.sockets import make_context
+from bus.writer import Writer
+
+from . import checkpoint
+from .catalogue import Catalogue, Reading, Universe
+from .enrichment import Enrichment, Planner
+from .kalshi.budget import BASIC, Budget
+from .kalshi.client import Client, ExchangeError, KeyRefused, Stopped
+from .kalshi.hosts import endpoints
+from .kalshi.signing import KeySource
+from .quarantine import Quarantine
+from .sweep import Sweep
+
+log = structlog.get_logger()
+
+CHECKPOINT_EVERY_NS: Final = 30_000_000_000
+JOIN_S: Final = 4.0
+KEY_WAIT_S: Final = 0.25
+
+
+class Publisher:
+    """One publisher's life.
+
+    Args:
+        settings: of this process.
+        stop: ends it.
+
+    Raises:
+        StartupError: it cannot take its place; nothing was started.
+    """
+
+    def __init__(self, settings: Settings, stop: Stop, clock: Clock, rng: Rng) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._clock = clock
+        self._keys = KeySource.of(settings)
+        self._data_dir = private_dir(settings.data_dir)
+        base_url = endpoints(settings).rest
+        universe = Universe(
+            frozenset(settings.series), frozenset(settings.categories), frozenset(settings.tickers)
+        )
+        self._source = _source(settings.env, base_url, universe)
+        self.health = PublisherHealth(
+            started_ms=clock.now_ms(),
+            poll_interval_ms=round(settings.poll_interval_s * 1000),
+            key="none" if not self._keys.configured else "refused" if self._keys.missing() else "ok",
+        )
+        found = checkpoint.load(self._data_dir, self._source)
+        # No epoch twice: what is heard of an older one is dropped by everybody.
+        self._writer = Writer(max(clock.now_ms(), found.epoch + 1))
+        self._opened = found.cycle is not None
+        self._writer.load(found.changes)
+        self._planner = Planner(settings.enriched_books_max)
+        self.server = FeedServer(
+            make_context(), settings.feed, settings.state, clock, lambda: self.health, self._planner.watch
+        )
+        if found.cycle is not None:
+            log.info("checkpoint.loaded", epoch=found.epoch, complete_ms=found.cycle.complete_ms)
+            self.server.open(self._writer)
+            now_ns = clock.now_ns()
+            self.server.send(self._writer.commit((), found.cycle, found.cycle.ended_ms * 1_000_000, now_ns))
+        self._budget = Budget(BASIC, rng, clock.monotonic_ns() / 1e9)
+        quarantine = Quarantine(self._data_dir / "quarantine")
+        self._catalogue = Catalogue(self._writer.state, universe, quarantine)
+        self._client = Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop)
+        self._sweep = Sweep(self._client, self._catalogue, clock)
+        self._enrichment = Enrichment(
+            self._planner,
+            Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop),
+            self._budget,
+            self.server.submit,
+            self._writer.state,
+            quarantine,
+            clock,
+            stop,
+            settings.poll_interval_s,
+        )
+        self._checkpointed_ns: int | None = None
+
+    def run(self) -> None:
+        """Serve until the stop; the thread that made this object only."""
+        # Daemons: a name lookup that hangs must not keep the process from its end. They own nothing that
+        # needs one: the checkpoint is replaced by rename.
+        threads = [
+            threading.Thread(target=self._sweep_on_schedule, name="sweep", daemon=True),
+            threading.Thread(target=self._enrichment.run, name="enrichment", daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self.server.serve(self._stop)
+        finally:
+            self._stop.set()
+            self._enrichment.end()
+            deadline = Deadline(JOIN_S)
+            for thread in threads:
+                thread.join(deadline.remaining_s())
+                if thread.is_alive():
+                    log.warning("thread.busy", thread=thread.name)
+
+    # -- the sweep's thread
+
+    def _sweep_on_schedule(self) -> None:
+        """Start sweeps at fixed times; one that takes longer costs the times it runs over."""
+        interval_ns = round(self._settings.poll_interval_s * 1e9)
+        try:
+            self._wait_for_key()
+            next_ns = self._clock.monotonic_ns()
+            while True:
+                self._sweep_once()
+                late_ns = self._clock.monotonic_ns() - next_ns
+                skipped = late_ns // interval_ns
+                if skipped:
+                    log.warning("sweep.overran", late_ms=late_ns // 1_000_000, skipped=skipped)
+                next_ns += (skipped + 1) * interval_ns
+                if self._stop.wait(max(0, next_ns - self._clock.monotonic_ns()) / 1e9):
+                    return
+        except Stopped:
+            return
+        finally:
+            self._client.close()
+
+    def _wait_for_key(self) -> None:
+        """Wait for the simulator's key files, before the first sweep only."""
+        if not self._keys.missing():
+            return
+        path = self._settings.private_key_path
+        log.info("key.waiting", path=str(path))
+        self._say(sweep="waiting_for_key", error=f"{path}: waiting for the simulator to write its key")
+        while self._keys.missing():
+            if self._stop.wait(KEY_WAIT_S):
+                raise Stopped
+
+    def _sweep_once(self) -> None:
+        log.info("FETCHING FROM KALSHI")
+        reading = Reading(self._clock.now_ms())
+        error = self._sweep.run(reading)
+        key = self._key_word(error)
+        if error is None:
+            self._say(sweep="complete", key=key, exchange_reachable=True, error=None)
+        else:
+            partly = reading.as_of_ms is not None and self._opened
+            outcome = error.outcome if isinstance(error, KeyRefused) else "partial" if partly else "failed"
+            self._say(sweep=outcome, key=key, exchange_reachable=self._client.reachable, error=str(error))
+        self._in_bus_thread(lambda server: self._commit(server, reading))
+        log.info(
+            "sweep.done",
+            outcome=self.health.sweep,
+            error=self.health.error,
+            ms=reading.ended_ms - reading.started_ms,
+            requests=self._sweep.last_requests,
+            confirmed=len(reading.confirmed),
+            read=len(reading.candidates),
+            refused=len(reading.bad),
+            older=self._catalogue.older,
+        )
+        if self._opened:
+            self._enrichment.begin(self._sweep.last_requests)
+        if reading.complete:
+            self._checkpoint()
+
+    def _key_word(self, error: ExchangeError | None) -> str:
+        if not self._keys.configured:
+            return "none"
+        if isinstance(error, KeyRefused):
+            return "refused"
+        # No answer says nothing about the key.
+        return "ok" if error is None or self._client.reachable else self.health.key
+
+    def _say(self, **changes: object) -> None:
+        self.health = msgspec.structs.replace(self.health, **changes)
+
+    def _in_bus_thread(self, job: Job) -> None:
+        done = threading.Event()
+
+        def run(server: FeedServer) -> None:
+            try:
+                job(server)
+            finally:
+                done.set()
+
+        self.server.submit(run)
+        while not done.wait(0.1):
+            if self._stop.is_set():
+                raise Stopped
+
+    def _checkpoint(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if self._checkpointed_ns is not None and now_ns - self._checkpointed_ns < CHECKPOINT_EVERY_NS:
+            return
+        self._checkpointed_ns = now_ns
+        try:
+            size = checkpoint.save(self._data_dir, self._writer.state, self._source, self._clock.now_ms())
+        except OSError as error:
+            log.warning("checkpoint.failed", error=str(error))
+            return
+        log.info("checkpoint.saved", bytes=size, ms=(self._clock.monotonic_ns() - now_ns) // 1_000_000)
+
+    # -- the bus thread
+
+    def _commit(self, server: FeedServer, reading: Reading) -> None:
+        writer, state, now_ns = self._writer, self._writer.state, self._clock.now_ns()
+        now_ms, source_ns = now_ns // 1_000_000, reading.ended_ms * 1_000_000
+        if not self._opened:
+            if reading.complete:
+                diff = self._catalogue.diff(reading, now_ms)
+                writer.load(diff.changes)
+                server.open(writer)
+                server.send(writer.commit((), diff.cycle, source_ns, now_ns))
+                self._opened = True
+            return
+        if reading.as_of_ms is not None:
+            with state.lock:
+                diff = self._catalogue.diff(reading, now_ms)
+                server.send(writer.commit(diff.changes, diff.cycle, source_ns, now_ns))
+        elif reading.exchange is not None:
+            server.send(writer.stream("ex.", "exchange", [reading.exchange], source_ns, now_ns))
+        for topic, kind, records in self._catalogue.rotate(now_ms):
+            server.send(writer.stream(topic, kind, records, source_ns, now_ns))
+
+
+def _source(env: str, base_url: str, universe: Universe) -> str:
+    """Return what a checkpoint must be of to be used: exchange and universe."""
+    narrowed = [f"{name}={','.join(sorted(names))}" for name, names in universe._asdict().items() if names]
+    return " ".join([env, base_url, *narrowed])
+
+
+def run(settings: Settings, stop: Stop, clock: Clock | None = None, rng: Callable[[], Rng] = Rng) -> int:
+    """Run the publisher until `stop`; return the exit code.
+
+    Raises:
+        StartupError: key file, directory or socket cannot be used.
+    """
+    Publisher(settings, stop, clock or SystemClock(), rng()).run()
+    return 0
