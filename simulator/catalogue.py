@@ -20,7 +20,7 @@ from .model import Event, Group, Market, Milestone, Series
 from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrases
 from .vocabulary import CITIES, FIFTEEN_MINUTES, LEAGUES, League, Side
 
-SHARES: Final = {"match": 0.47, "options": 0.33, "ladder": 0.10, "range": 0.08, "updown": 0.02}
+SHARES: Final = {"match": 0.44, "options": 0.36, "ladder": 0.11, "range": 0.07, "updown": 0.02}
 """Share of the markets by kind of event."""
 
 _WINDOWS: Final = 48
@@ -223,6 +223,7 @@ class Catalogue:
             times["created"],
             times["open"],
             times["close"],
+            times["expected"],
             times["created"],
         )
         group.events.append(event)
@@ -404,7 +405,7 @@ class Catalogue:
         copy = index // len(originals)
         markets = list(template.markets)
         if copy:
-            count = min(2 + int(rng.expovariate(1 / 12)), len(markets), max(room, 1))
+            count = min(2 + int(rng.expovariate(1 / 20)), len(markets), max(room, 1))
             markets = sorted(rng.sample(markets, count), key=lambda m: -m.mid_e4)
         weights = [m.mid_e4 / 1e4 for m in markets]
         if copy:
@@ -444,7 +445,7 @@ class Catalogue:
         originals = self._by_kind["ladder"]
         template = originals[index % len(originals)]
         copy = index // len(originals)
-        count = 5 if not copy else 2 + rng.randrange(8)
+        count = 5 if not copy else 3 + rng.randrange(14)
         lowest = int(template.markets[0].role.floor)
         close_ms = int(now_ms + rng.uniform(30, 1200) * DAY_MS) // HOUR_MS * HOUR_MS
         mean = lowest + rng.uniform(0.3, count - 0.5)

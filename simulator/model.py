@@ -88,6 +88,7 @@ class Event:
     created_ms: int
     open_ms: int
     close_ms: int
+    expected_ms: int
     updated_ms: int
     status: str = INITIALIZED
     markets: list[Market] = field(default_factory=list)

@@ -19,7 +19,20 @@ from .exchange import Exchange
 from .limits import COSTS, DEFAULT_COST, TIERS, Limits
 from .model import ACTIVE, CLOSED, DETERMINED, DISPUTED, FINALIZED, INACTIVE, INITIALIZED, Event, Market
 from .render import book_json, dumps, event_json, market_json
-from .wire import JSON, ApiError, Request, Response, bad_request, error, invalid, not_found, ok, out_of_range
+from .wire import (
+    JSON,
+    ApiError,
+    Request,
+    Response,
+    bad_request,
+    error,
+    invalid,
+    not_found,
+    ok,
+    out_of_range,
+    unsigned,
+)
+from .ws import Hub
 
 BASE: Final = "/trade-api/v2"
 CACHED: Final = {**JSON, "cache-control": "public, max-age=15", "x-kalshi-cache-hits": "0"}
@@ -87,7 +100,7 @@ class Api:
         self.limits = limits
         self.by_route: Counter[str] = Counter()
         self.responses_429 = 0
-        self.ws_frames = 0
+        self.hub: Hub | None = None
         self.nested_429 = True
         self.bill_books_per_ticker = False
 
@@ -135,6 +148,17 @@ class Api:
         entry, found = chosen
         return entry.handler(Call(self, request, {name: unquote(v) for name, v in found.groupdict().items()}))
 
+    def upgrade(self, request: Request, now_ms: int) -> Response | None:
+        """Return the refusal of a WebSocket upgrade, None if it may go on; auth is always needed."""
+        self.exchange.advance(now_ms)
+        self.by_route["GET /trade-api/ws/v2"] += 1
+        try:
+            if self.authenticate(request, now_ms) is None:
+                return unsigned()
+        except ApiError as refusal:
+            return refusal.response
+        return None
+
     def authenticate(self, request: Request, now_ms: int) -> str | None:
         """Return the key id of a signed request, None of an unsigned one.
 
@@ -177,7 +201,7 @@ class Api:
                 "requests_total": self.by_route.total(),
                 "by_route": dict(sorted(self.by_route.items())),
                 "responses_429": self.responses_429,
-                "ws_frames": self.ws_frames,
+                "ws_frames": self.hub.frames if self.hub is not None else 0,
             }
             return ok(dumps(stats))
         if request.method == "GET" and request.path == "/sim/truth":

@@ -5,7 +5,7 @@ import signal
 import time
 
 import structlog
-from aiohttp import web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from markets.errors import StartupError
 
@@ -16,10 +16,15 @@ from .limits import Limits
 from .options import Options
 from .rest import Api
 from .wire import Request
+from .ws import Hub, Session
 
 HOST = "127.0.0.1"
+SOCKET_PATH = "/trade-api/ws/v2"
 TICK_S = 0.1
-"""How often the exchange moves on by itself."""
+"""How often at least the exchange moves on by itself."""
+
+PING_S = 10.0
+"""A protocol ping with payload ``heartbeat`` goes out so often (contract 15)."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,32 +45,93 @@ def build(options: Options) -> Api:
     return Api(exchange, keys, None if options.tier == "none" else Limits(options.tier))
 
 
-def application(api: Api) -> web.Application:
+async def _incoming(request: web.Request) -> Request:
+    return Request(
+        method=request.method,
+        path=request.rel_url.raw_path,
+        query=tuple(request.rel_url.query.items()),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=await request.read() if request.can_read_body else b"",
+        address=request.remote or "",
+    )
+
+
+def application(api: Api, hub: Hub) -> web.Application:
     """Return the aiohttp application: everything goes to the core."""
+    sockets: set[web.WebSocketResponse] = set()
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        answer = api.handle(
-            Request(
-                method=request.method,
-                path=request.rel_url.raw_path,
-                query=tuple(request.rel_url.query.items()),
-                headers={name.lower(): value for name, value in request.headers.items()},
-                body=await request.read() if request.can_read_body else b"",
-                address=request.remote or "",
-            ),
-            now_ms(),
-        )
+        incoming = await _incoming(request)
+        if incoming.path == SOCKET_PATH:
+            refusal = api.upgrade(incoming, now_ms())
+            if refusal is None:
+                return await _converse(request, hub, sockets)
+            answer = refusal
+        else:
+            answer = api.handle(incoming, now_ms())
         return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers))
+
+    async def close_sockets(_app: web.Application) -> None:
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in tuple(sockets)))
 
     app = web.Application(client_max_size=1 << 20)
     app.router.add_route("*", "/{tail:.*}", serve)
+    app.on_shutdown.append(close_sockets)
     return app
+
+
+async def _converse(
+    request: web.Request, hub: Hub, sockets: set[web.WebSocketResponse]
+) -> web.StreamResponse:
+    """Serve one WebSocket connection until either side ends it."""
+    socket = web.WebSocketResponse(max_msg_size=64 << 20, timeout=1.0)
+    if not socket.can_prepare(request):
+        return web.Response(status=400, text="Bad Request")
+    await socket.prepare(request)
+    sockets.add(socket)
+    session = hub.connect()
+    awake = asyncio.Event()
+    session.wake = awake.set
+    tasks = [asyncio.create_task(_send(socket, session, awake)), asyncio.create_task(_ping(socket, session))]
+    try:
+        async for message in socket:
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                hub.exchange.advance(now_ms())
+                session.receive(message.data, now_ms())
+    finally:
+        hub.disconnect(session)
+        sockets.discard(socket)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return socket
+
+
+async def _send(socket: web.WebSocketResponse, session: Session, awake: asyncio.Event) -> None:
+    while not socket.closed:
+        while session.outgoing:
+            await socket.send_str(session.outgoing.popleft())
+            session.hub.frames += 1
+        if session.closing:
+            await socket.close(code=WSCloseCode.GOING_AWAY)
+            return
+        awake.clear()
+        await awake.wait()
+
+
+async def _ping(socket: web.WebSocketResponse, session: Session) -> None:
+    while not socket.closed:
+        await asyncio.sleep(PING_S)
+        if not session.stalled:
+            await socket.ping(b"heartbeat")
 
 
 async def _tick(api: Api) -> None:
     while True:
-        api.exchange.advance(now_ms())
-        await asyncio.sleep(TICK_S)
+        now = now_ms()
+        api.exchange.advance(now)
+        due = api.exchange.next_ms()
+        await asyncio.sleep(TICK_S if due is None else min(max((due - now) / 1000, 0.002), TICK_S))
 
 
 async def run(options: Options) -> None:
@@ -78,7 +144,9 @@ async def run(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     api = build(options)
-    runner = web.AppRunner(application(api), access_log=None, shutdown_timeout=0.5)
+    hub = Hub(api.exchange)
+    api.hub = hub
+    runner = web.AppRunner(application(api, hub), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, HOST, options.port)
     try:

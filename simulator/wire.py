@@ -58,6 +58,11 @@ def error(status: int, code: str, message: str, details: str | None = None) -> R
     return Response(status, dumps({"error": body}).encode())
 
 
+def unsigned() -> Response:
+    """Answer 401 to a private request without a signature."""
+    return error(401, "signature_is_missing_from_headers", "signature is missing from headers")
+
+
 def not_found() -> ApiError:
     """What is asked for does not exist."""
     return ApiError(error(404, "not_found", "not found"))
