@@ -85,10 +85,11 @@ class Reading:
     """What one sweep has read so far.
 
     Attributes:
-        as_of_ms: the oldest reply's age, None before the first.
+        as_of_ms: the age of the crawl's oldest reply, None before the first.
         complete: whether every request so far succeeded.
         confirmed: held markets whose bytes are unchanged.
         candidates: the others.
+        loose: markets that came apart from the crawl, often from an older cache -> the age of that reply.
         settled: long settled markets that are not kept, with the hash of their bytes.
         unjoined: event ticker -> raw markets (and their age) whose event is not known yet.
         unwanted: events outside the universe.
@@ -104,6 +105,7 @@ class Reading:
         self.exchange: ExchangeStatus | None = None
         self.confirmed: set[str] = set()
         self.candidates: dict[str, Candidate] = {}
+        self.loose: dict[str, int] = {}
         self.settled: dict[str, int] = {}
         self.unjoined: dict[str, list[tuple[bytes, int]]] = {}
         self.unwanted: set[str] = set()
@@ -114,12 +116,16 @@ class Reading:
         self.milestones: dict[str, Milestone] = {}
 
     def reply(self, as_of_ms: int) -> None:
-        """Note the age of one reply whose records are read next."""
+        """Note the age of one reply of the crawl."""
         self.as_of_ms = as_of_ms if self.as_of_ms is None else min(self.as_of_ms, as_of_ms)
 
     def saw(self, ticker: str) -> bool:
         """Tell whether this market was in a reply in good shape."""
         return ticker in self.confirmed or ticker in self.candidates or ticker in self.settled
+
+    def older_than_crawl(self, ticker: str) -> bool:
+        """Tell whether a loose market is known as of an earlier time than the crawl's."""
+        return self.as_of_ms is not None and self.loose[ticker] < self.as_of_ms
 
 
 class Diff(NamedTuple):
@@ -176,14 +182,25 @@ class Catalogue:
             self.read_market(market, event.series_ticker, as_of_ms, reading)
 
     def read_market(
-        self, raw: Raw | bytes, series_ticker: str | None, as_of_ms: int, reading: Reading
+        self,
+        raw: Raw | bytes,
+        series_ticker: str | None,
+        as_of_ms: int,
+        reading: Reading,
+        *,
+        loose: bool = False,
     ) -> None:
-        """Read a market of a known series (None: the exchange does not know its event)."""
+        """Read a market of a known series (None: the exchange does not know its event).
+
+        `loose` ones come without the crawl: see `Reading.loose`.
+        """
         ticker = ""
         try:
             ticker = market_ticker(raw)
             if not self.universe.wants_market(ticker):
                 return
+            if loose:
+                reading.loose[ticker] = as_of_ms
             # The series is part of what was taken over, though it is not in the bytes.
             digest = record_hash(raw, seed=record_hash((series_ticker or UNJOINED_SERIES).encode()))
             if self._taken.get(ticker) == digest:
@@ -220,9 +237,9 @@ class Catalogue:
         if event is not None:
             series = reading.series.get(event.series_ticker) or self.state.series.get(event.series_ticker)
             if self.universe.wants_event(event, series):
-                self.read_market(raw, event.series_ticker, as_of_ms, reading)
+                self.read_market(raw, event.series_ticker, as_of_ms, reading, loose=True)
         elif held is not None and held.series_ticker is not None:
-            self.read_market(raw, held.series_ticker, as_of_ms, reading)
+            self.read_market(raw, held.series_ticker, as_of_ms, reading, loose=True)
         elif self.universe.wants_market(ticker):
             reading.unjoined.setdefault(event_ticker, []).append((bytes(raw), as_of_ms))
 
@@ -280,6 +297,7 @@ class Catalogue:
         removed: set[str] = set()
         for ticker in sorted(reading.candidates):
             self._take(ticker, reading.candidates[ticker], now_ms, markets, removed, reading)
+        self._refresh(reading, markets)
         expired = {ticker for ticker, at_ms in self._expires_ms.items() if at_ms <= now_ms}
         for ticker in sorted((expired | reading.gone) - removed):
             if ticker in state.markets:
@@ -336,6 +354,17 @@ class Catalogue:
             held_quote = quote
         self._taken[ticker] = digest
         self._hold(ticker, market, held_quote)
+
+    def _refresh(self, reading: Reading, markets: dict[str, dict[str, list[Record]]]) -> None:
+        """Send unchanged quotes that were read apart with the age of their own: the cycle's is too young."""
+        for ticker in sorted(reading.loose.keys() & reading.confirmed):
+            known_ms = self.state.quote_as_of_ms(ticker)
+            if reading.older_than_crawl(ticker) and known_ms is not None:
+                quote = self.state.quotes[ticker]
+                if reading.loose[ticker] > known_ms:
+                    quote = msgspec.structs.replace(quote, as_of_ms=reading.loose[ticker])
+                    kinds = markets.setdefault(self.state.stream_of[ticker], {})
+                    kinds.setdefault("quote", []).append(quote)
 
     def _hold(self, ticker: str, market: Market, quote: Quote | None) -> None:
         self._markets_of.setdefault(market.event_ticker, set()).add(ticker)
@@ -403,8 +432,14 @@ class Catalogue:
     ) -> CycleEnd:
         state, last = self.state, self.state.cycle
         held = state.markets.keys() - removed
+        late = {
+            ticker for ticker in reading.loose if reading.saw(ticker) and reading.older_than_crawl(ticker)
+        }
+        late -= removed | reading.settled.keys()
         unconfirmed = sorted(
-            ticker for ticker in held if not reading.saw(ticker) and ticker not in self._expires_ms
+            ticker
+            for ticker in held | late
+            if (ticker in late or not reading.saw(ticker)) and ticker not in self._expires_ms
         )
         as_of_ms = reading.as_of_ms
         if sum(map(len, unconfirmed)) + 3 * len(unconfirmed) > MAX_UNCONFIRMED_BYTES:

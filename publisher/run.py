@@ -70,8 +70,9 @@ class Publisher:
         self._opened = found.cycle is not None
         self._writer.load(found.changes)
         self._planner = Planner(settings.enriched_books_max)
+        self._context = make_context()
         self.server = FeedServer(
-            make_context(), settings.feed, settings.state, clock, lambda: self.health, self._planner.watch
+            self._context, settings.feed, settings.state, clock, lambda: self.health, self._planner.watch
         )
         if found.cycle is not None:
             log.info("checkpoint.loaded", epoch=found.epoch, complete_ms=found.cycle.complete_ms)
@@ -116,6 +117,7 @@ class Publisher:
                 thread.join(deadline.remaining_s())
                 if thread.is_alive():
                     log.warning("thread.busy", thread=thread.name)
+            self._context.term()
 
     # -- the sweep's thread
 

@@ -149,10 +149,10 @@ class Sweep:
             if series:
                 params.append(("series_ticker", series))
             for page, reply in self._client.pages("/events", params, read=_read_events):
+                reading.reply(reply.as_of_ms)
                 self._read_page(page, reply, reading)
 
     def _read_page(self, page: EventsPage, reply: Reply, reading: Reading) -> None:
-        reading.reply(reply.as_of_ms)
         for raw in page.events:
             self._know_series(raw, reading)
             self._catalogue.read_event(raw, reply.as_of_ms, reading)
@@ -180,7 +180,6 @@ class Sweep:
         for raws, reply in self._client.pages("/markets", params, read=_read_markets):
             for raw in raws:
                 if not reading.saw(_ticker(raw)):
-                    reading.reply(reply.as_of_ms)
                     self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
 
     def _missing(self, reading: Reading) -> None:
@@ -189,7 +188,6 @@ class Sweep:
         for tickers in list(batches(missing, TICKERS_PER_REQUEST))[:REFRESHES_PER_SWEEP]:
             params: Query = [("tickers", ",".join(tickers)), ("limit", MARKETS_PER_PAGE)]
             for raws, reply in self._client.pages("/markets", params, read=_read_markets):
-                reading.reply(reply.as_of_ms)
                 for raw in raws:
                     self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
             for ticker in tickers:
@@ -206,7 +204,6 @@ class Sweep:
         except NotFound:
             reading.gone.add(ticker)
             return
-        reading.reply(reply.as_of_ms)
         self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
 
     def _unjoined(self, reading: Reading) -> None:
@@ -234,7 +231,7 @@ class Sweep:
                 continue  # not known yet, not known to be unknown: it waits
             series_ticker = event.series_ticker if event else None
             for raw, as_of_ms in reading.unjoined.pop(ticker):
-                self._catalogue.read_market(raw, series_ticker, as_of_ms, reading)
+                self._catalogue.read_market(raw, series_ticker, as_of_ms, reading, loose=True)
 
     def _look_up_event(self, ticker: str, reading: Reading) -> None:
         try:

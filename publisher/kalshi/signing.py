@@ -80,18 +80,11 @@ def load_private_key(path: Path) -> PrivateKey:
             f"{path}: cannot read the private key: {error.strerror}: "
             "put it there or set KALSHI_PRIVATE_KEY_PATH"
         ) from None
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise StartupError(f"{path}: not a regular file: name the key file itself")
-        if found.st_uid != os.geteuid():
-            raise StartupError(
-                f"{path}: belongs to user {found.st_uid}, not {os.geteuid()}: run chown {os.geteuid()} {path}"
-            )
-        mode = stat.S_IMODE(found.st_mode)
-        if mode & 0o177:
-            raise StartupError(f"{path}: mode {mode:04o} is looser than 0600: run chmod 600 {path}")
-        pem = file.read(_MAX_KEY_FILE_BYTES)
+    try:
+        _check_file(path, os.fstat(fd))
+        pem = os.read(fd, _MAX_KEY_FILE_BYTES)
+    finally:
+        os.close(fd)
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
@@ -101,6 +94,18 @@ def load_private_key(path: Path) -> PrivateKey:
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise StartupError(f"{path}: got a {type(key).__name__}, expected an RSA or Ed25519 key")
     return key
+
+
+def _check_file(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise StartupError(f"{path}: not a regular file: name the key file itself")
+    if found.st_uid != os.geteuid():
+        raise StartupError(
+            f"{path}: belongs to user {found.st_uid}, not {os.geteuid()}: run chown {os.geteuid()} {path}"
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o177:
+        raise StartupError(f"{path}: mode {mode:04o} is looser than 0600: run chmod 600 {path}")
 
 
 _Stamp = tuple[tuple[int, int, int, int] | None, ...]
