@@ -1,0 +1,9 @@
+"""``python -m ui``: the dashboard on 127.0.0.1, port KALSHI_BUS_UI_PORT."""
+
+import sys
+
+from bus.lifecycle import main
+from ui.run import run
+
+if __name__ == "__main__":
+    sys.exit(main("ui", run))

@@ -1,0 +1,263 @@
+"""The Flask application: pages, JSON API, CSV and static files, all from memory."""
+
+import hashlib
+import mimetypes
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any, Final
+
+import msgspec
+from flask import Flask, Response, render_template, request, url_for
+from werkzeug.exceptions import HTTPException, NotFound
+
+from markets.errors import BadRecord
+from markets.opportunities import KINDS, REASONS
+
+from . import display, export, views
+from .filters import SORTS, parse
+from .hub import RETRY_AFTER_S
+from .search import Hit
+from .service import Service
+
+SEARCH_LIMIT: Final = 20
+SEARCH_LIMIT_MAX: Final = 100
+SEARCH_TEXT_MAX: Final = 200
+
+KIND_NAMES: Final = {"no_basket": "NO basket", "value": "Value"}
+SOURCES: Final = {
+    "milestone": "from the match schedule",
+    "occurrence": "worked out from the occurrence time",
+    "unknown": "",
+}
+_DISPLAY: Final = (
+    "price", "count", "money", "cents", "points", "rate", "duration", "countdown", "moment",
+)  # fmt: skip
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A sortable column: key of SORTS, heading, what it means, and which direction a first click sorts."""
+
+    key: str
+    name: str
+    hint: str
+    first: str = "-"
+    css: str = "num"
+
+
+COLUMNS: Final = (
+    Column("kind", "Kind", "What makes it an opportunity", "", "kind"),
+    Column("title", "Opportunity", "What to buy", "", "what"),
+    Column("net", "Net edge", "Profit per contract after fees, in cents"),
+    Column("ev", "EV", "Expected profit of the whole size, after fees"),
+    Column("value", "Value", "Fair probability less price, in percentage points", css="num wide"),
+    Column("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
+    Column("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
+    Column("fees", "Fees", "Taker fees of the whole size", css="num wide"),
+    Column("worst", "Worst case", "Profit in the worst outcome", css="num mid"),
+    Column("annual", "Annualised", "Return on capital until the expected payout, yearly", css="num wide"),
+    Column("start", "Starts", "Start of the match", "", "num when"),
+    Column("close", "Closes", "End of trading", "", "num when mid"),
+    Column("volume", "Volume", "Contracts ever traded in the least traded leg", css="num wide"),
+    Column("age", "Age", "Age of the oldest price in it", "", "num age"),
+)
+
+assert set(KIND_NAMES) == set(KINDS), "every kind needs a name"
+assert {column.key for column in COLUMNS} == set(SORTS), "every column sorts"
+
+
+def make_app(service: Service) -> Flask:
+    """Return the application. It answers from `service` alone and holds nothing of its own."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=65_536, MAX_FORM_PARTS=20)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
+    assets, pages, api = _Assets(), _Pages(service), _Api(service)
+    app.jinja_env.globals.update(
+        KIND_NAMES=KIND_NAMES, REASONS=REASONS, SOURCES=SOURCES, COLUMNS=COLUMNS, asset=assets.url
+    )
+    rules: dict[str, Callable[..., Response]] = {
+        "/": pages.overview,
+        "/m/<path:ticker>": pages.market,
+        "/e/<path:event_ticker>": pages.event,
+        "/search": pages.search,
+        "/opportunities.csv": pages.opportunities_csv,
+        "/api/opportunities": api.opportunities,
+        "/api/status": api.status,
+        "/api/search": api.search,
+        "/api/market/<path:ticker>": api.market,
+        "/static/<path:name>": assets.static,
+        "/favicon.ico": assets.favicon,
+    }
+    for rule, view in rules.items():
+        name = "api_" + view.__name__ if rule.startswith("/api/") else view.__name__
+        app.add_url_rule(rule, name, view, methods=["GET"])
+    app.register_error_handler(BadRecord, pages.bad_parameter)
+    app.register_error_handler(HTTPException, pages.http_error)
+    return app
+
+
+class _Pages:
+    """What browsers show."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def overview(self) -> Response:
+        filters = parse(request.args.items(multi=True))
+        scan = self._service.scan
+        everything = msgspec.structs.replace(filters, limit=None)
+        matching = everything.select(scan.opportunities, self._service.now_ms())
+        return self._page(
+            "overview.html",
+            scan=scan,
+            filters=filters,
+            rows=matching[: filters.limit],
+            matching=len(matching),
+            query={name: text for name, text in request.args.items() if text},
+        )
+
+    def market(self, ticker: str) -> Response:
+        found = views.market_page(self._service.scans, self._service.scan, ticker, self._service.now_ms())
+        if found is None:
+            raise _unknown("market", ticker)
+        return self._page("market.html", page=found, listen=f"ticker={ticker}")
+
+    def event(self, event_ticker: str) -> Response:
+        service = self._service
+        found = views.event_page(service.scans, service.scan, event_ticker, service.now_ms())
+        if found is None:
+            raise _unknown("event", event_ticker)
+        return self._page("event.html", page=found, listen=f"event={event_ticker}")
+
+    def search(self) -> Response:
+        text, limit = _search_query(SEARCH_LIMIT_MAX)
+        hits = self._service.search_index().find(text, limit)
+        return self._page("search.html", q=text, hits=hits, still=True)
+
+    def opportunities_csv(self) -> Response:
+        filters = parse(request.args.items(multi=True), limit_default=None)
+        wanted = filters.select(self._service.scan.opportunities, self._service.now_ms())
+        headers = {"Content-Disposition": "attachment; filename=opportunities.csv"}
+        return Response(export.to_csv(wanted), mimetype="text/csv", headers=headers)
+
+    def bad_parameter(self, error: BadRecord) -> Response:
+        return self._problem(400, "bad_request", str(error), error.field)
+
+    def http_error(self, error: HTTPException) -> Response:
+        code = error.code or 500
+        response = self._problem(code, error.name.lower().replace(" ", "_"), error.description or error.name)
+        if allowed := error.get_response().headers.get("Allow"):
+            response.headers["Allow"] = allowed
+        return response
+
+    def _problem(self, code: int, name: str, message: str, parameter: str | None = None) -> Response:
+        if not request.path.startswith("/api/") and not request.path.endswith(".csv"):
+            return self._page("error.html", code, code=code, message=message, still=True)
+        error = {"code": name, "message": message}
+        if parameter is not None:
+            error["parameter"] = parameter
+        response = _json({"error": error}, code)
+        if code == 503:
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return response
+
+    def _page(self, template: str, status_code: int = 200, **context: Any) -> Response:
+        status = self._service.status()
+        context = {"status": status, "now_ms": round(status.now * 1000), **context}
+        return Response(render_template(template, **context), status_code)
+
+
+class _Api:
+    """What programs read: the same as the pages, as JSON."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def opportunities(self) -> Response:
+        filters = parse(request.args.items(multi=True))
+        scan, status = self._service.scan, self._service.status()
+        now_ms = round(status.now * 1000)
+        wanted = filters.select(scan.opportunities, now_ms)
+        return _json(
+            {
+                "opportunities": [export.to_json(one, now_ms) for one in wanted],
+                "total_analyzed": len(scan.opportunities),
+                "total_tradable": scan.tradable,
+                "as_of": status.as_of,
+                "age_seconds": status.age_seconds,
+                "stale": status.stale,
+                "epoch": scan.epoch,
+                "seq": scan.seq,
+            }
+        )
+
+    def status(self) -> Response:
+        return _json(self._service.status())
+
+    def search(self) -> Response:
+        text, limit = _search_query(SEARCH_LIMIT)
+        hits = self._service.search_index().find(text, limit)
+        return _json({"query": text, "results": [_hit(hit) for hit in hits]})
+
+    def market(self, ticker: str) -> Response:
+        found = views.market_object(self._service.scan, ticker)
+        if found is None:
+            raise _unknown("market", ticker)
+        return Response(found, mimetype="application/json")
+
+
+class _Assets:
+    """The static files, read once. Their URLs carry a hash, so a browser may keep them for ever."""
+
+    def __init__(self) -> None:
+        root = files("ui") / "static"
+        self._files = {entry.name: entry.read_bytes() for entry in root.iterdir() if entry.is_file()}
+        whole = hashlib.sha256(b"".join(self._files[name] for name in sorted(self._files)))
+        self._version = whole.hexdigest()[:12]
+
+    def url(self, name: str) -> str:
+        # The version is a folder, so that a module imports its neighbours of the same version.
+        return url_for("static", name=f"{self._version}/{name}")
+
+    def static(self, name: str) -> Response:
+        version, _, name = name.rpartition("/")
+        body = self._files.get(name)
+        if body is None or (version and version != self._version):
+            raise NotFound("No such file.")
+        kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
+        response = Response(body, mimetype=kind)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if version else "no-cache"
+        return response
+
+    def favicon(self) -> Response:
+        return self.static("favicon.svg")
+
+
+def _json(value: Any, status_code: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status_code, mimetype="application/json")
+
+
+def _unknown(what: str, ticker: str) -> NotFound:
+    return NotFound(f"No {what} {ticker[:200]} in the data this page has.")
+
+
+def _hit(hit: Hit) -> dict[str, str]:
+    if hit.kind == "event":
+        url = url_for("event", event_ticker=hit.ticker)
+    else:
+        url = url_for("market", ticker=hit.ticker)
+    return {**msgspec.structs.asdict(hit), "url": url}
+
+
+def _search_query(limit_default: int) -> tuple[str, int]:
+    known = ("q", "limit")
+    for name, text in request.args.items(multi=True):
+        if name not in known:
+            raise BadRecord(name, text, f"one of the parameters {', '.join(known)}")
+    text = request.args.get("q", "").strip()
+    if len(text) > SEARCH_TEXT_MAX:
+        raise BadRecord("q", text, f"at most {SEARCH_TEXT_MAX} characters")
+    limit = request.args.get("limit", "") or str(limit_default)
+    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:9]) <= SEARCH_LIMIT_MAX:
+        raise BadRecord("limit", limit, f"a whole number from 1 to {SEARCH_LIMIT_MAX}")
+    return text, int(limit)

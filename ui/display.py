@@ -1,0 +1,111 @@
+"""Numbers and times as people read them. Exact integers in, short text out; a dash for what is unknown.
+
+Minus signs are typographic (U+2212), so that they stand as wide as a plus in a column of figures.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+UNKNOWN: Final = "–"  # noqa: RUF001 - an en dash
+
+_STEPS_S: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+
+
+def price(price_e4: int | None) -> str:
+    """A price in cents: ``41¢``, ``41.5¢``, ``0.25¢``."""
+    return UNKNOWN if price_e4 is None else f"{_trim(price_e4, 2)}¢"
+
+
+def count(count_e2: int | None) -> str:
+    """Contracts: ``861,265``, ``12.5``."""
+    return UNKNOWN if count_e2 is None else _trim(count_e2, 2)
+
+
+def money(money_e6: int | None, *, sign: bool = False) -> str:
+    """Dollars and cents, ``$1,240.50``; below a cent with four decimals: little is not nothing."""
+    if money_e6 is None:
+        return UNKNOWN
+    places = 2 if money_e6 == 0 or abs(money_e6) >= 10_000 else 4
+    text = f"${_rounded(abs(money_e6), 6, places)}"
+    return _signed(money_e6, text, sign)
+
+
+def cents(money_e6: int | None, per_count_e2: int) -> str:
+    """Money per contract in cents with its sign: ``+2.41¢``."""
+    if money_e6 is None or per_count_e2 == 0:
+        return UNKNOWN
+    # Micro-dollars per contract are 1e-4 cents.
+    each = round(abs(money_e6) * 100 / per_count_e2)
+    return _signed(money_e6, f"{_rounded(each, 4, 2)}¢", sign=True)
+
+
+def points(probability: float | None, *, sign: bool = False) -> str:
+    """A probability (or a difference of two) in percentage points: ``54.2``, ``+3.1``."""
+    if probability is None:
+        return UNKNOWN
+    return _signed(probability, f"{abs(probability) * 100:.1f}", sign)
+
+
+def rate(fraction: float | None) -> str:
+    """A yearly return in per cent: ``38 %``, ``4.2 %``; beyond 9,999 % the number says nothing."""
+    if fraction is None:
+        return UNKNOWN
+    size = abs(fraction) * 100
+    text = "9,999" if size > 9_999 else f"{size:.1f}" if size < 10 else f"{size:,.0f}"
+    return f"{'>' if size > 9_999 else ''}{_signed(fraction, text, sign=False)} %"
+
+
+def duration(ms: int | None) -> str:
+    """A length of time by its two largest units: ``4 s``, ``2 m 5 s``, ``3 d 4 h``."""
+    if ms is None:
+        return UNKNOWN
+    left = max(0, ms) // 1000
+    parts: list[str] = []
+    for size, unit in _STEPS_S:
+        number, left = divmod(left, size)
+        if number or (unit == "s" and not parts):
+            parts.append(f"{number} {unit}")
+        elif parts:
+            break
+        if len(parts) == 2:
+            break
+    return " ".join(parts)
+
+
+def countdown(time_ms: int | None, now_ms: int) -> str:
+    """How far away a time is: ``in 3 h 12 m``, ``5 m 1 s ago``."""
+    if time_ms is None:
+        return UNKNOWN
+    return f"in {duration(time_ms - now_ms)}" if time_ms >= now_ms else f"{duration(now_ms - time_ms)} ago"
+
+
+def moment(time_ms: int | None) -> str:
+    """A time in UTC: ``22 Nov 2026 18:00``."""
+    if time_ms is None:
+        return UNKNOWN
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%d %b %Y %H:%M}".lstrip("0")
+
+
+def clock(time_ms: int | None) -> str:
+    """The time of day in UTC: ``18:00:05``."""
+    return UNKNOWN if time_ms is None else f"{datetime.fromtimestamp(time_ms / 1000, UTC):%H:%M:%S}"
+
+
+def _trim(value: int, places: int) -> str:
+    """An integer of 10**-places without trailing zeros, thousands apart."""
+    whole, fraction = divmod(value, 10**places)
+    digits = f"{fraction:0{places}d}".rstrip("0")
+    return f"{whole:,}.{digits}" if digits else f"{whole:,}"
+
+
+def _rounded(value: int, places: int, shown: int) -> str:
+    """A positive integer of 10**-places rounded to `shown` decimals, half up."""
+    step = 10 ** (places - shown)
+    whole, fraction = divmod((value + step // 2) // step, 10**shown)
+    return f"{whole:,}.{fraction:0{shown}d}"
+
+
+def _signed(value: float, text: str, sign: bool) -> str:
+    if value < 0:
+        return f"−{text}"  # noqa: RUF001 - see above
+    return f"+{text}" if sign and value > 0 else text

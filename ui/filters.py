@@ -1,0 +1,196 @@
+"""The query of an opportunities list: one parser for page, API and CSV, and what it selects."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from markets.errors import BadRecord
+from markets.opportunities import KINDS, Opportunity
+from markets.units import MONEY_ONE_E6, parse_count_e2, parse_decimal
+
+HOUR_MS: Final = 3_600_000
+LIMIT_DEFAULT: Final = 100
+LIMIT_MAX: Final = 1_000
+TEXT_MAX: Final = 100
+
+_Key = Callable[[Opportunity], Any]
+
+SORTS: Final[dict[str, _Key]] = {
+    "kind": lambda o: o.kind,
+    "title": lambda o: o.title.casefold(),
+    "net": lambda o: None if o.net_edge_e6 is None or not o.count_e2 else o.net_edge_e6 / o.count_e2,
+    "value": lambda o: o.value,
+    "ev": lambda o: o.ev_e6,
+    "size": lambda o: o.count_e2,
+    "capital": lambda o: o.capital_e6,
+    "fees": lambda o: o.fees_e6,
+    "worst": lambda o: o.worst_case_e6,
+    "annual": lambda o: o.annualised_return,
+    "start": lambda o: o.start_ms,
+    "close": lambda o: o.close_ms,
+    "volume": lambda o: o.volume_e2,
+    "age": lambda o: -o.as_of_ms,
+}
+"""Orders of the list by name: ascending, or descending with a leading minus. `net` is per contract."""
+
+PARAMETERS: Final = (
+    "limit", "min_value", "min_ev", "max_hours", "min_volume", "kind", "q", "sort", "why_not",
+)  # fmt: skip
+
+
+class Filters(msgspec.Struct, frozen=True):
+    """What to select. None and "" select all; a candidate whose number is unknown passes no bound on it.
+
+    Attributes:
+        limit: how many at most.
+        min_value: least `value`, probability less price, 0..1. Baskets have none.
+        min_ev_e6: least expected profit.
+        max_ms: longest time to the start of the match if that lies ahead, else to the close.
+        min_volume_e2: least contracts ever traded in the least traded leg.
+        kind: one kind only.
+        q: words that must all occur in title, tickers or outcomes.
+        sort: key of SORTS, "-" before it for descending; "" for best first.
+        why_not: also candidates that are not tradable, with their reasons.
+    """
+
+    limit: int | None = LIMIT_DEFAULT
+    min_value: float | None = None
+    min_ev_e6: int | None = None
+    max_ms: int | None = None
+    min_volume_e2: int | None = None
+    kind: str = ""
+    q: str = ""
+    sort: str = ""
+    why_not: bool = False
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether anything but order, limit and why-not is asked for."""
+        return self != Filters(limit=self.limit, sort=self.sort, why_not=self.why_not)
+
+    def select(self, opportunities: Sequence[Opportunity], now_ms: int) -> list[Opportunity]:
+        """Return what passes, in order, cut at `limit`. `opportunities` come best first."""
+        found = [one for one in opportunities if self._passes(one, now_ms)]
+        name = self.sort.removeprefix("-")
+        if name:
+            key = SORTS[name]
+            known = [one for one in found if key(one) is not None]
+            known.sort(key=key, reverse=self.sort.startswith("-"))
+            found = known + [one for one in found if key(one) is None]
+        return found[: self.limit]
+
+    def _passes(self, one: Opportunity, now_ms: int) -> bool:
+        return (
+            (self.why_not or one.tradable)
+            and (not self.kind or one.kind == self.kind)
+            and _reaches(one.value, self.min_value)
+            and _reaches(one.ev_e6, self.min_ev_e6)
+            and _reaches(one.volume_e2, self.min_volume_e2)
+            and (self.max_ms is None or _soon(one, now_ms, self.max_ms))
+            and (not self.q or _mentions(one, self.q.casefold().split()))
+        )
+
+
+def parse(pairs: Iterable[tuple[str, str]], limit_default: int | None = LIMIT_DEFAULT) -> Filters:
+    """Return the filters of a query string; an empty value counts as not given.
+
+    Raises:
+        BadRecord: naming the first parameter that is unknown, doubled or wrong.
+    """
+    given: dict[str, str] = {}
+    for name, text in pairs:
+        if name not in _PARSERS:
+            raise BadRecord(name, text, f"one of the parameters {', '.join(PARAMETERS)}")
+        if name in given:
+            raise BadRecord(name, text, "the parameter once")
+        given[name] = text
+    fields: dict[str, Any] = {"limit": limit_default}
+    for name, text in given.items():
+        if text:
+            field, parser = _PARSERS[name]
+            fields[field] = parser(text)
+    return Filters(**fields)
+
+
+def _limit(text: str) -> int:
+    return _bounded("limit", text, 0, 1, LIMIT_MAX, f"a whole number from 1 to {LIMIT_MAX}")
+
+
+def _min_value(text: str) -> float:
+    return _bounded("min_value", text, 6, 0, 1_000_000, "a probability from 0 to 1") / 1_000_000
+
+
+def _min_ev(text: str) -> int:
+    return _bounded("min_ev", text, 6, 0, 10**9 * MONEY_ONE_E6, "dollars, 0 or more")
+
+
+def _max_hours(text: str) -> int:
+    hours_e6 = _bounded("max_hours", text, 6, 0, 10**12, "hours from 0 to 1000000")
+    return hours_e6 * HOUR_MS // 1_000_000
+
+
+def _min_volume(text: str) -> int:
+    return parse_count_e2(text, "min_volume")
+
+
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise BadRecord("kind", text, " or ".join(KINDS))
+    return text
+
+
+def _q(text: str) -> str:
+    if len(text) > TEXT_MAX:
+        raise BadRecord("q", text, f"at most {TEXT_MAX} characters")
+    return text.strip()
+
+
+def _sort(text: str) -> str:
+    if text.removeprefix("-") not in SORTS:
+        raise BadRecord("sort", text, f"one of {', '.join(SORTS)}, with a minus before it for descending")
+    return text
+
+
+def _why_not(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise BadRecord("why_not", text, "0 or 1")
+    return text == "1"
+
+
+_PARSERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "limit": ("limit", _limit),
+    "min_value": ("min_value", _min_value),
+    "min_ev": ("min_ev_e6", _min_ev),
+    "max_hours": ("max_ms", _max_hours),
+    "min_volume": ("min_volume_e2", _min_volume),
+    "kind": ("kind", _kind),
+    "q": ("q", _q),
+    "sort": ("sort", _sort),
+    "why_not": ("why_not", _why_not),
+}
+
+
+def _bounded(name: str, text: str, places: int, low: int, high: int, expected: str) -> int:
+    try:
+        value = parse_decimal(text, places, name)
+    except BadRecord:
+        raise BadRecord(name, text, expected) from None
+    if not low <= value <= high:
+        raise BadRecord(name, text, expected)
+    return value
+
+
+def _reaches(value: float | None, bound: float | None) -> bool:
+    return bound is None or (value is not None and value >= bound)
+
+
+def _soon(one: Opportunity, now_ms: int, max_ms: int) -> bool:
+    until_ms = one.start_ms if one.start_ms is not None and one.start_ms > now_ms else one.close_ms
+    return until_ms is not None and until_ms - now_ms <= max_ms
+
+
+def _mentions(one: Opportunity, words: Sequence[str]) -> bool:
+    legs = (text for leg in one.legs for text in (leg.ticker, leg.label))
+    text = " ".join((one.title, one.event_ticker, one.series_ticker, one.kind, *legs)).casefold()
+    return all(word in text for word in words)

@@ -1,0 +1,88 @@
+"""Search over tickers, titles and events, from memory.
+
+One line of folded text per market and event, all in one string: `str.find` runs over the 16 MB of 130,000
+markets in a few milliseconds, where a loop over lines takes fifty times as long.
+"""
+
+import unicodedata
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+
+from bus.state import State
+
+CANDIDATES_MAX: Final = 2_000
+"""Lines looked at for one query: a word like "will" is in nearly all of them."""
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """One result. `kind` is "event" or "market"; `detail` a market's outcome, an event's subtitle."""
+
+    kind: str
+    ticker: str
+    title: str
+    detail: str
+    event_ticker: str
+
+
+class SearchIndex:
+    """All markets and events of one state, folded for search."""
+
+    def __init__(self, state: State) -> None:
+        hits: list[Hit] = []
+        lines: list[str] = []
+        for ticker, event in state.events.items():
+            hits.append(Hit("event", ticker, event.title, event.sub_title, ticker))
+            lines.append(f"{ticker} {event.title} {event.sub_title} {event.category}")
+        for ticker, market in state.markets.items():
+            event = state.events.get(market.event_ticker)
+            title = market.title or (event.title if event else "")
+            hits.append(Hit("market", ticker, title, market.yes_sub_title, market.event_ticker))
+            lines.append(f"{ticker} {title} {market.yes_sub_title} {event.title if event else ''}")
+        folded = [fold(line).replace("\n", " ") for line in lines]
+        self._hits = hits
+        self._lines = folded
+        self._text = "\n".join(folded)
+        self._starts = list(accumulate((len(line) + 1 for line in folded[:-1]), initial=0)) if folded else []
+
+    def __len__(self) -> int:
+        return len(self._hits)
+
+    def find(self, query: str, limit: int) -> list[Hit]:
+        """Return the best hits that contain every word of `query`; an exact ticker comes first."""
+        words = fold(query).split()
+        if not words:
+            return []
+        rarest = max(words, key=len)
+        ranked: list[tuple[int, int, int]] = []
+        position = self._text.find(rarest)
+        while position >= 0 and len(ranked) < CANDIDATES_MAX:
+            number = bisect_right(self._starts, position) - 1
+            line = self._lines[number]
+            if all(word in line for word in words):
+                ranked.append((_rank(line, words), len(line), number))
+            position = self._text.find(rarest, self._starts[number] + len(line))
+        ranked.sort()
+        return [self._hits[number] for _, _, number in ranked[:limit]]
+
+
+def fold(text: str) -> str:
+    """Return `text` as compared: without case and without accents."""
+    if text.isascii():
+        return text.lower()
+    plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return plain.casefold()
+
+
+def _rank(line: str, words: list[str]) -> int:
+    """Smaller is better: the ticker itself, its beginning, the beginnings of words, anything."""
+    ticker = line.split(" ", 1)[0]
+    if len(words) == 1 and ticker == words[0]:
+        return 0
+    if ticker.startswith(words[0]):
+        return 1
+    if all(f" {word}" in line for word in words):
+        return 2
+    return 3

@@ -1,0 +1,141 @@
+"""The dashboard's memory: the latest scan and status, kept by a thread of its own, and who is told."""
+
+import threading
+from typing import Final
+
+import msgspec
+
+from bus.clock import Clock
+from bus.lifecycle import Stop
+from bus.settings import Settings
+from markets.opportunities import ScanLimits
+
+from .hub import Event, Hub
+from .scanner import Batch, Inbox, Scan, Scans
+from .search import SearchIndex
+from .status import Follows, Status, status_of
+
+TICK_S: Final = 0.25
+TICK_NS: Final = 250_000_000
+"""Shortest time between two scans; also how fast a change of status is noticed."""
+
+AGE_MS: Final = 1_000
+"""Time alone changes what is tradable (ages, starts, closes): scan at least this often."""
+
+REST: Final = 4
+"""A scan is followed by this many times its own duration of rest: at most a fifth of one core."""
+
+REST_MAX_NS: Final = 10_000_000_000
+
+SEARCH_REBUILD_MS: Final = 30_000
+
+_encode: Final = msgspec.json.Encoder().encode
+
+_OF_MARKET: Final = frozenset({"market", "quote", "book", "suspect"})
+
+
+class Service:
+    """What the pages are made from. Any thread may read it; what it gives out is replaced, never changed."""
+
+    def __init__(self, settings: Settings, hub: Hub, clock: Clock) -> None:
+        self.settings = settings
+        self.inbox = Inbox()
+        self.scans = Scans(ScanLimits(max_leg_age_ms=round(settings.stale_after_s * 1000)))
+        self._hub = hub
+        self._clock = clock
+        self._follows: Follows | None = None
+        self._search: tuple[int, int, SearchIndex] | None = None
+        self._search_lock = threading.Lock()
+
+    # -- for readers, any thread
+
+    @property
+    def scan(self) -> Scan:
+        """The latest scan."""
+        return self.scans.latest
+
+    def now_ms(self) -> int:
+        """Now, as the replica has it."""
+        return self._replica.now_ms()
+
+    def status(self) -> Status:
+        """How things stand now."""
+        return status_of(self._replica, self.scan, self.settings)
+
+    def search_index(self) -> SearchIndex:
+        """The index of the catalogue, half a minute behind a change at most. The first call builds it."""
+        with self._search_lock:
+            now_ms, scan, version = self.now_ms(), self.scan, self.scans.catalogue.version
+            if self._search is not None:
+                built_for, built_ms, index = self._search
+                if built_for == version or 0 <= now_ms - built_ms < SEARCH_REBUILD_MS:
+                    return index
+            index = SearchIndex(scan.state)
+            if scan.epoch:
+                self._search = (version, now_ms, index)
+            return index
+
+    # -- life
+
+    def follow(self, replica: Follows) -> None:
+        """Take the replica to read from; its listener is `inbox.listen`."""
+        self._follows = replica
+
+    @property
+    def _replica(self) -> Follows:
+        assert self._follows is not None, "follow() comes first"
+        return self._follows
+
+    def run(self, stop: Stop) -> None:
+        """Scan and tell until `stop`. The scanner's thread runs this."""
+        told: tuple[object, ...] = ()
+        next_ns = 0
+        while not stop.is_set():
+            self.inbox.wait(TICK_S)
+            wait_ns = next_ns - self._clock.monotonic_ns()
+            if wait_ns > 0 and stop.wait(wait_ns / 1e9):
+                break
+            started_ns = self._clock.monotonic_ns()
+            batch = self._pass()
+            told = self._tell(batch, told)
+            spent_ns = self._clock.monotonic_ns() - started_ns
+            next_ns = started_ns + min(REST_MAX_NS, max(TICK_NS, (1 + REST) * spent_ns))
+        self._hub.close()
+
+    def _pass(self) -> Batch | None:
+        """Bring the scan up to the replica's position; return what was new, None if nothing was to do."""
+        replica = self._replica
+        state = replica.state
+        if not state.epoch:
+            return None
+        latest = self.scan
+        if (state.epoch, state.seq) == (latest.epoch, latest.seq):
+            if replica.now_ms() - latest.now_ms >= AGE_MS:
+                self.scans.advance(latest.state, Batch(), replica.now_ms())
+                return Batch()
+            return None
+        with state.lock:
+            frozen = state.frozen()
+        batch = self.inbox.take(frozen.epoch, frozen.seq, 1.0)
+        if batch is None:
+            return None
+        self.scans.advance(frozen, batch, replica.now_ms())
+        return batch
+
+    def _tell(self, batch: Batch | None, told: tuple[object, ...]) -> tuple[object, ...]:
+        """Publish an event if something a page shows has changed; return what was told."""
+        scan, status = self.scan, self.status()
+        standing = (status.signature(), [problem["code"] for problem in status.problems])
+        known, version = told or (None, -1)
+        everything = standing != known
+        overview = scan.version != version
+        markets: frozenset[str] = frozenset()
+        events: frozenset[str] = frozenset()
+        if batch is not None and batch.records and not everything:
+            markets = frozenset(key for kind, key in batch.records if kind in _OF_MARKET)
+            event_of = self.scans.catalogue.event_of
+            events = frozenset(event_of[ticker] for ticker in markets if ticker in event_of)
+        if everything or overview or markets:
+            data = _encode(status).decode()
+            self._hub.publish(Event(f"{scan.epoch}:{scan.seq}", data, everything, overview, markets, events))
+        return (standing, scan.version)

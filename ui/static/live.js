@@ -1,0 +1,150 @@
+// Keep the page current: an event says that something changed, the page fetches itself and morphs.
+// When events fail it polls; when the server fails it says so and goes on trying.
+
+import { duration, settle } from "./ages.js";
+import { morph } from "./morph.js";
+
+const POLL_MS = 15000;
+const LEAST_MS = 500;
+const RETRY_MS = [2000, 5000, 10000, 20000];
+const ANNOUNCE_MS = 10000;
+const PARTS = ["strip", "replay", "banners", "main"];
+
+export function startLive(tick) {
+  const root = document.documentElement;
+  const offline = document.getElementById("offline");
+  const apply = document.getElementById("apply");
+  const poll = root.hasAttribute("data-still") ? null : POLL_MS;
+  let source = null;
+  let tries = 0;
+  let retry = 0;
+  let fetching = null;
+  let again = false;
+  let last = performance.now();
+  let timer = 0;
+  let answered = Date.now();
+  let streaming = true;
+  let reachable = true;
+  let said = "";
+  let announced = 0;
+
+  // The rows under the pointer or the focus do not move.
+  const pinned = (body) => body.hasAttribute("data-rows") && (body.matches(":hover") || body.contains(document.activeElement));
+
+  async function refresh(force = false) {
+    if (fetching && !force) {
+      again = true;
+      return;
+    }
+    fetching?.abort();
+    const mine = (fetching = new AbortController());
+    const asked = performance.now();
+    last = asked;
+    try {
+      const answer = await fetch(location.href, { signal: AbortSignal.any([mine.signal, AbortSignal.timeout(10000)]) });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const main = page.getElementById("main");
+      if (mine !== fetching) return;
+      if (!main) throw new Error(`no page in the answer ${answer.status}`);
+      if (page.documentElement.dataset.version !== root.dataset.version) {
+        location.reload(); // the dashboard itself is a new one
+        return;
+      }
+      settle(main, asked);
+      show(page, force);
+      answered = Date.now();
+      state({ reachable: true });
+    } catch (error) {
+      if (mine !== fetching) return;
+      state({ reachable: false });
+    }
+    fetching = null;
+    if (again) {
+      again = false;
+      soon();
+    }
+  }
+
+  function show(page, force) {
+    let waiting = 0;
+    for (const id of PARTS) {
+      waiting += morph(document.getElementById(id), page.getElementById(id), force ? () => false : pinned);
+    }
+    document.title = page.title;
+    if (apply) {
+      apply.hidden = waiting === 0;
+      apply.textContent = `${waiting} ${waiting === 1 ? "change" : "changes"} waiting`;
+    }
+    tick();
+    announce();
+  }
+
+  function soon() {
+    clearTimeout(timer);
+    timer = setTimeout(refresh, Math.max(0, LEAST_MS - (performance.now() - last)));
+  }
+
+  // What matters, in words, for those who do not see it; never each tick.
+  function announce() {
+    const banners = [...document.querySelectorAll("#banners [data-code], #offline:not([hidden])")];
+    const text = banners.map((banner) => banner.textContent).join(" ") || "Data is current.";
+    if (text === said || performance.now() - announced < ANNOUNCE_MS) return;
+    if (said || banners.length) document.getElementById("announce").textContent = text;
+    said = text;
+    announced = performance.now();
+  }
+
+  function state(change) {
+    ({ streaming = streaming, reachable = reachable } = change);
+    const since = duration(Date.now() - answered);
+    offline.hidden = reachable && streaming;
+    offline.textContent = reachable
+      ? "Live updates are interrupted; this page asks every 15 s instead."
+      : `The dashboard does not answer since ${since}. Shown is what it last said; trying again.`;
+    root.classList.toggle("unreachable", !reachable);
+    announce();
+  }
+
+  function connect() {
+    source?.close();
+    clearTimeout(retry);
+    if (document.hidden) return; // a hidden tab holds no connection; it starts afresh when shown
+    source = new EventSource(`/events${root.dataset.listen ? `?${root.dataset.listen}` : ""}`);
+    source.addEventListener("update", () => {
+      tries = 0;
+      state({ streaming: true });
+      soon();
+    });
+    source.onerror = () => {
+      // Browsers give up for good on an answer that is no stream, so we reconnect ourselves.
+      source.close();
+      tries += 1;
+      retry = setTimeout(connect, RETRY_MS[Math.min(tries, RETRY_MS.length) - 1]);
+      if (tries > 1) state({ streaming: false });
+      soon();
+    };
+  }
+
+  if (poll) {
+    connect();
+    setInterval(() => {
+      if (!document.hidden && (performance.now() - last > poll - 500 || !reachable)) refresh();
+    }, 5000);
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) source?.close();
+      else {
+        connect();
+        refresh();
+      }
+    });
+    addEventListener("pagehide", () => source?.close());
+  }
+  // What waited for the pointer or the focus to leave the rows.
+  const release = () => setTimeout(() => !apply.hidden && ![...document.querySelectorAll("[data-rows]")].some(pinned) && refresh(true), 400);
+  if (apply) {
+    apply.addEventListener("click", () => refresh(true));
+    document.getElementById("list").addEventListener("pointerout", release);
+    document.getElementById("list").addEventListener("focusout", release);
+  }
+  return { refresh: () => refresh(true) };
+}

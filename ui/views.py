@@ -1,0 +1,181 @@
+"""What the market and event pages show, worked out once so that templates only write it down."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from markets.book import depth, yes_scale
+from markets.kalshi_json import market_json
+from markets.opportunities import EventView, MarketView, Opportunity, exhaustive
+from markets.opportunities.legs import top
+from markets.records import Event, Level, Market
+from markets.timing import NO_TIMING, MatchTiming
+
+from .catalogue import market_view
+from .scanner import Scan, Scans
+
+LEVELS_SHOWN: Final = 25
+
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+class Rung(msgspec.Struct, frozen=True):
+    """One price level: its size, the size up to it, and that as a share (0..100) of the deeper side."""
+
+    price_e4: int
+    count_e2: int
+    total_e2: int
+    share: int
+
+
+class Ladder(msgspec.Struct, frozen=True):
+    """One side of a book in YES prices, best first; `deeper` levels are not shown."""
+
+    rungs: tuple[Rung, ...]
+    deeper: int
+
+
+class MarketPage(msgspec.Struct, frozen=True):
+    """A market with its book, times, rules and the opportunities it is a leg of.
+
+    `book_is_quote`: no order book is kept, the ladders hold the quote's best prices only.
+    """
+
+    view: MarketView
+    event: Event | None
+    timing: MatchTiming
+    bids: Ladder
+    asks: Ladder
+    book_is_quote: bool
+    as_of_ms: int
+    spread_e4: int | None
+    mid_e4: float | None
+    rules: tuple[str, ...]
+    raw: str
+    opportunities: tuple[Opportunity, ...]
+    siblings: int
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """One market of an event page with its best prices."""
+
+    view: MarketView
+    yes_bid: Level | None
+    yes_ask: Level | None
+    no_ask: Level | None
+    as_of_ms: int
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """An event with its markets. The sums are None unless every market has that price."""
+
+    view: EventView
+    rows: tuple[EventRow, ...]
+    ask_sum_e4: int | None
+    bid_sum_e4: int | None
+    verdict: str
+    exhaustive: bool
+    opportunities: tuple[Opportunity, ...]
+
+
+def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPage | None:
+    """Return the page of a market, or None if it is unknown."""
+    state = scan.state
+    view = market_view(state, ticker)
+    if view is None:
+        return None
+    market, quote, book = view.market, view.quote, view.book
+    event_view = scans.catalogue.view(state, market.event_ticker, now_ms)
+    best = top(view)
+    newer = book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms
+    if book is not None:
+        bids, asks = yes_scale(book)
+    else:
+        bids = () if best.yes_bid is None else (best.yes_bid,)
+        asks = () if best.yes_ask is None else (best.yes_ask,)
+    deepest = max(depth(bids[:LEVELS_SHOWN]), depth(asks[:LEVELS_SHOWN]), 1)
+    spread = mid = None
+    if best.yes_bid is not None and best.yes_ask is not None:
+        spread = best.yes_ask[0] - best.yes_bid[0]
+        mid = (best.yes_ask[0] + best.yes_bid[0]) / 2
+    raw = market_json(market, quote, as_of_ms=view.quote_as_of_ms, book=book)
+    return MarketPage(
+        view=view,
+        event=state.events.get(market.event_ticker),
+        timing=NO_TIMING if event_view is None else event_view.timing,
+        bids=_ladder(bids, deepest),
+        asks=_ladder(asks, deepest),
+        book_is_quote=book is None,
+        as_of_ms=(view.book_as_of_ms if newer else None) or view.quote_as_of_ms,
+        spread_e4=spread,
+        mid_e4=mid,
+        rules=_rules(market),
+        raw=msgspec.json.format(raw, indent=2).decode(),
+        opportunities=tuple(
+            one for one in scan.opportunities if any(leg.ticker == ticker for leg in one.legs)
+        ),
+        siblings=0 if event_view is None else len(event_view.markets) - 1,
+    )
+
+
+def market_object(scan: Scan, ticker: str) -> bytes | None:
+    """Return Kalshi's object of a market as JSON, or None if it is unknown."""
+    view = market_view(scan.state, ticker)
+    if view is None:
+        return None
+    return market_json(view.market, view.quote, as_of_ms=view.quote_as_of_ms, book=view.book)
+
+
+def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> EventPage | None:
+    """Return the page of an event, or None if it or its markets are unknown."""
+    view = scans.catalogue.view(scan.state, event_ticker, now_ms)
+    if view is None:
+        return None
+    rows = []
+    for one in view.markets:
+        best = top(one)
+        as_of_ms = max(one.quote_as_of_ms, one.book_as_of_ms or 0)
+        rows.append(EventRow(one, best.yes_bid, best.yes_ask, best.no_ask, as_of_ms))
+    rows.sort(key=_likeliest)
+    verdict = exhaustive(view.event, [one.market for one in view.markets])
+    return EventPage(
+        view=view,
+        rows=tuple(rows),
+        ask_sum_e4=_sum([row.yes_ask for row in rows]),
+        bid_sum_e4=_sum([row.yes_bid for row in rows]),
+        verdict=verdict.because,
+        exhaustive=verdict.known,
+        opportunities=tuple(one for one in scan.opportunities if one.event_ticker == event_ticker),
+    )
+
+
+def _ladder(levels: Sequence[Level], deepest_e2: int) -> Ladder:
+    rungs = []
+    total = 0
+    for price_e4, count_e2 in levels[:LEVELS_SHOWN]:
+        total += count_e2
+        rungs.append(Rung(price_e4, count_e2, total, max(1, round(100 * total / deepest_e2))))
+    return Ladder(tuple(rungs), max(0, len(levels) - LEVELS_SHOWN))
+
+
+def _rules(market: Market) -> tuple[str, ...]:
+    sent = _object.decode(market.raw)
+    texts = (sent.get(name) for name in ("rules_primary", "rules_secondary", "early_close_condition"))
+    return tuple(text for text in texts if isinstance(text, str) and text.strip())
+
+
+def _likeliest(row: EventRow) -> tuple[float, str]:
+    """Strikes in their order, other outcomes the likeliest first."""
+    market = row.view.market
+    strike = market.floor_strike if market.floor_strike is not None else market.cap_strike
+    if strike is not None:
+        return (strike, market.ticker)
+    bid, ask = row.yes_bid, row.yes_ask
+    middle = (bid[0] if bid else 0) + (ask[0] if ask else (bid[0] if bid else 0))
+    return (float(-middle), market.ticker)
+
+
+def _sum(levels: Sequence[Level | None]) -> int | None:
+    prices = [level[0] for level in levels if level is not None]
+    return sum(prices) if len(prices) == len(levels) and prices else None
