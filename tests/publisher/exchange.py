@@ -119,7 +119,7 @@ class FakeExchange:
     Attributes:
         events, loose, series, milestones, books: what it lists; change them at will.
         faults: asked in order about each request's path; the first answer counts.
-        next_faults: answers to give instead, one per request.
+        next_faults: answers to give instead, one per request; None lets it pass.
         calls: requests by route. paths: every path with its query, in order.
         public_key: verifies signatures when set; else anything goes.
     """
@@ -132,7 +132,7 @@ class FakeExchange:
         self.books: dict[str, dict[str, Any]] = {}
         self.page_size = 200
         self.faults: list[Fault] = []
-        self.next_faults: deque[Answer] = deque()
+        self.next_faults: deque[Answer | None] = deque()
         self.calls: Counter[str] = Counter()
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
@@ -162,6 +162,9 @@ class FakeExchange:
     def __exit__(self, *_error: object) -> None:
         self._server.shutdown()
         self._thread.join()
+        self.close()
+
+    def close(self) -> None:
         self._server.server_close()
 
     def list_event(self, listed: dict[str, Any]) -> None:
@@ -180,11 +183,11 @@ class FakeExchange:
         path = parts.path.removeprefix(BASE)
         self.paths.append(handler.path.removeprefix(BASE))
         self.headers.append(dict(handler.headers))
-        answer = self._fault(path)
+        answer = self.fault(path)
         if answer is None and not self._signed(handler):
             answer = Answer(401, b'{"error":{"code":"authentication_error","message":"bad key"}}')
         if answer is None:
-            answer = self._answer(path, parse_qs(parts.query))
+            answer = self.answer(path, parse_qs(parts.query))
         handler.send_response(answer.status)
         for name, value in answer.headers:
             handler.send_header(name, value)
@@ -195,7 +198,7 @@ class FakeExchange:
         handler.end_headers()
         handler.wfile.write(answer.body)
 
-    def _fault(self, path: str) -> Answer | None:
+    def fault(self, path: str) -> Answer | None:
         if self.next_faults:
             return self.next_faults.popleft()
         for fault in tuple(self.faults):
@@ -215,7 +218,7 @@ class FakeExchange:
             return False
         return handler.headers.get("KALSHI-ACCESS-KEY") == KEY_ID
 
-    def _answer(self, path: str, query: dict[str, list[str]]) -> Answer:
+    def answer(self, path: str, query: dict[str, list[str]]) -> Answer:
         route, _, key = path.strip("/").partition("/")
         key = unquote(key)
         self.calls[f"{route}/{key}" if key in ("status", "orderbooks") else route] += 1
