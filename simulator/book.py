@@ -13,6 +13,8 @@ from markets.units import PRICE_ONE_E4
 
 from .grid import Grid
 
+YES: Final = "yes"
+NO: Final = "no"
 _DEPTH: Final = 12
 """Levels a side aims to have behind its best."""
 
@@ -40,9 +42,27 @@ class Book:
             typical_e2: usual size of a level of this market.
         """
         no_best = (PRICE_ONE_E4 - ask[0], ask[1])
-        changes = [("yes", price, delta) for price, delta in self._side(self.yes, grid, bid, typical_e2)]
-        changes += [("no", price, delta) for price, delta in self._side(self.no, grid, no_best, typical_e2)]
+        changes = [(YES, price, delta) for price, delta in self._side(self.yes, grid, bid, typical_e2)]
+        changes += [(NO, price, delta) for price, delta in self._side(self.no, grid, no_best, typical_e2)]
         return changes
+
+    def flicker(self, grid: Grid, typical_e2: int) -> list[Change]:
+        """Change one level behind a best one, as quoters do all the time."""
+        rng = self._rng
+        side, levels = (YES, self.yes) if rng.random() < 0.5 else (NO, self.no)
+        if len(levels) < 2:
+            return []
+        prices = sorted(levels)[:-1]
+        price = prices[rng.randrange(len(prices))]
+        if rng.random() < 0.3 and len(prices) > 3:
+            return [(side, price, -levels.pop(price))]
+        deeper = grid.below(price)
+        if rng.random() < 0.3 and deeper is not None and deeper not in levels and len(levels) < 3 * _DEPTH:
+            price = deeper
+        old = levels.get(price, 0)
+        new = max(100, int(typical_e2 * rng.lognormvariate(-0.5, 1)) // 100 * 100)
+        levels[price] = new
+        return [(side, price, new - old)] if new != old else []
 
     def _side(
         self, levels: dict[int, int], grid: Grid, best: tuple[int, int], typical_e2: int

@@ -74,6 +74,7 @@ class Catalogue:
         self.recorded = recorded
         self.rng = rng
         self.series: dict[str, Series] = {}
+        self.targets: dict[str, dict[str, Any]] = {}
         self._taken: set[str] = set()
         self._now_ms = 0
         self._counts = dict.fromkeys(SHARES, 0)
@@ -349,6 +350,18 @@ class Catalogue:
                     latent.player(role.key, _PLAYER_MEANS.get(end, 0.8) * rng.uniform(0.7, 1.3))
                 roles.append((market, role, {}))
             self._fill(event, roles)
+        for side in (away, home):
+            identity = _uuid(league.code, side.name)
+            self.targets.setdefault(
+                identity,
+                {
+                    "details": {"abbreviation": side.code, "league": league.code},
+                    "id": identity,
+                    "last_updated_ts": stamp(created_ms, identity),
+                    "name": side.name,
+                    "type": f"{league.sport}_{'competitor' if league.sport == 'tennis' else 'team'}",
+                },
+            )
         group.milestone = self._milestone(group, league, away, home, start_ms, created_ms)
         return group
 

@@ -19,6 +19,7 @@ from markets.units import PRICE_ONE_E4, format_price, format_time
 from .book import Book, Change
 from .catalogue import Catalogue, stamp
 from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from .history import bars_per_market, note_quote, note_trade
 from .latent import Match, Window
 from .model import (
     ACTIVE,
@@ -42,6 +43,8 @@ _MISPRICING_EVERY_S: Final = 40.0
 _FEE: Final = 0.07
 _TRADES_KEPT: Final = 50_000
 _DISPUTED_SHARE: Final = 0.03
+_BURST_EVERY_S: Final = 60.0
+"""Mean time between moments in which one market goes wild: up to thousands of frames within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,43 @@ class Mispricing:
     fair: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class FeeChange:
+    """A scheduled change of fees, of a series or (with `event`) an override of one event."""
+
+    id: str
+    series: str
+    event: str | None
+    fee_type: str
+    multiplier: float
+    time_ms: int
+
+    def body(self) -> dict[str, Any]:
+        """Return it as the fee change operations show it."""
+        own: dict[str, Any] = {"id": self.id, "scheduled_ts": format_time(self.time_ms)}
+        if self.event is None:
+            return {
+                **own,
+                "series_ticker": self.series,
+                "fee_type": self.fee_type,
+                "fee_multiplier": self.multiplier,
+            }
+        return {
+            **own,
+            "event_ticker": self.event,
+            "fee_type_override": self.fee_type,
+            "fee_multiplier_override": self.multiplier,
+        }
+
+
 class Listener(Protocol):
     """Who wants to hear what happens: the WebSocket side."""
 
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """A market's quote changed; `changes` are its book's, empty if nobody ever looked at the book."""
+
+    def deepened(self, market: Market, changes: list[Change], time_ms: int) -> None:
+        """Levels behind the best changed."""
 
     def traded(self, trade: Trade) -> None: ...
 
@@ -102,6 +137,7 @@ class Activity:
     pace: float = 1.0
     trade_share: float = 0.35
     mispricings: bool = True
+    bursts: bool = True
 
 
 class Exchange:
@@ -131,6 +167,8 @@ class Exchange:
         self.milestone_order: list[tuple[int, str]] = []
         self.groups: list[Group] = []
         self.trades: deque[Trade] = deque(maxlen=_TRADES_KEPT)
+        self.groups_by_milestone: dict[str, Group] = {}
+        self.fee_changes: list[FeeChange] = []
         self.mispricings: deque[Mispricing] = deque(maxlen=200)
         self.shards: dict[int, Shard] = {0: Shard(), 1: Shard(), 2: Shard(), 3: Shard()}
         self.exchange_active = True
@@ -140,15 +178,18 @@ class Exchange:
         self._number = 0
         self._quote_changes = 0
         self._built = False
+        self._bars = bars_per_market(markets)
         for group in self.catalogue.universe(markets, start_ms):
             self._add(group)
         self.market_order.sort()
         self.event_order.sort()
         self.milestone_order.sort()
         heapify(self._heap)
-        self._built = True
         self._at(start_ms + 5 * SECOND_MS, self._plant, None)
+        self._at(start_ms + 20 * SECOND_MS, self._burst, None)
+        self._schedule_fees()
         self.advance(start_ms)
+        self._built = True
 
     @property
     def series(self) -> dict[str, Series]:
@@ -198,6 +239,7 @@ class Exchange:
                 self._at(event.close_ms, self._close, event)
         if group.milestone is not None:
             self.milestones[group.milestone.id] = group.milestone
+            self.groups_by_milestone[group.milestone.id] = group
             add(self.milestone_order, (group.milestone.start_ms, group.milestone.id))
         if group.kind == "match":
             self._at(group.start_ms - PULL_BEFORE_START_MS, self._pull, group)
@@ -226,6 +268,37 @@ class Exchange:
         """Note a change of metadata; quotes, trades and the clock are none (contract 7.1)."""
         event.updated_ms = time_ms
         event.values["updated"] = stamp(time_ms, event.ticker)
+
+    def _schedule_fees(self) -> None:
+        """Plan one change of a series' fees and one override of an event's, within the first hour."""
+        match = [g for g in self.groups if g.kind == "match" and g.start_ms > self.start_ms + HOUR_MS]
+        if not match:
+            return
+        event, other = match[0].events[0], match[-1].events[0]
+        changes = [
+            FeeChange(
+                "fee-1", other.series.ticker, None, "quadratic_with_maker_fees", 1, self.start_ms + HOUR_MS
+            ),
+            FeeChange(
+                "fee-2", event.series.ticker, event.ticker, "quadratic", 0.5, self.start_ms + 3 * MINUTE_MS
+            ),
+        ]
+        for change in changes:
+            self.fee_changes.append(change)
+            self._at(change.time_ms, self._change_fees, change)
+
+    def _change_fees(self, change: FeeChange, time_ms: int) -> None:
+        if change.event is None:
+            body = self.series[change.series].body
+            body["fee_type"], body["fee_multiplier"] = change.fee_type, change.multiplier
+            body["last_updated_ts"] = stamp(time_ms, change.series)
+            return
+        event = self.events.get(change.event)
+        if event is not None:
+            event.fee_override = (change.fee_type, change.multiplier)
+            event.values["event_updated"] = stamp(time_ms, event.ticker)
+            fields = {"fee_type_override": change.fee_type, "fee_multiplier_override": change.multiplier}
+            self._announce("event_fee_update", event, fields, time_ms)
 
     # Life cycle -------------------------------------------------------------------------------------
 
@@ -368,9 +441,7 @@ class Exchange:
     # Prices -----------------------------------------------------------------------------------------
 
     def _wait_ms(self, group: Group) -> int:
-        mean = group.interval_s
-        if group.in_play:
-            mean = 1.5
+        mean = 1.5 if group.in_play else group.interval_s
         return 1 + int(1000 * self.rng.expovariate(1 / mean) / max(self.activity.pace, 1e-6))
 
     def _advance_latent(self, group: Group, time_ms: int) -> bool:
@@ -401,6 +472,37 @@ class Exchange:
             self._trade(market, time_ms)
         else:
             self._requote(market, time_ms)
+        if rng.random() < 0.5:
+            self._flicker(market, time_ms)
+
+    def _flicker(self, market: Market, time_ms: int) -> None:
+        """Change a level behind the best, if anybody ever looked at the book."""
+        if market.book is not None:
+            changes = market.book.flicker(market.template.grid, market.size_e2)
+            for listener in self.listeners:
+                listener.deepened(market, changes, time_ms)
+
+    def _burst(self, _subject: None, time_ms: int) -> None:
+        """Let one lively market go wild for about a second."""
+        rng = self.rng
+        self._at(time_ms + 1_000 + int(1000 * rng.expovariate(1 / _BURST_EVERY_S)), self._burst, None)
+        if not self.activity.bursts or not self.activity.pace:
+            return
+        for _ in range(100):
+            group = self.groups[rng.randrange(len(self.groups))]
+            live = [m for m in group.events[0].markets if m.status == ACTIVE and m.bid_e2 and m.ask_e2]
+            if live and (group.in_play or group.kind == "updown"):
+                market = live[rng.randrange(len(live))]
+                at_ms, until_ms = float(time_ms), time_ms + 300 + rng.randrange(1_200)
+                while at_ms < until_ms:
+                    at_ms += rng.expovariate(1 / 0.6)
+                    self._at(int(at_ms), self._flurry, market)
+                return
+
+    def _flurry(self, market: Market, time_ms: int) -> None:
+        if market.status == ACTIVE and not market.event.group.pulled and self.trading_active:
+            self._requote(market, time_ms)
+            self._flicker(market, time_ms)
 
     def _reprice(self, event: Event, time_ms: int) -> None:
         """Bring every quote that would give money away, or stands too far off, back around the truth."""
@@ -455,6 +557,8 @@ class Exchange:
             return
         (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2) = bid, ask
         self._quote_changes += 1
+        if self._built:
+            note_quote(market, time_ms, self._bars)
         changes = (
             market.book.follow(market.template.grid, bid, ask, market.size_e2)
             if market.book is not None
@@ -490,6 +594,7 @@ class Exchange:
         market.volume_24h_e2 += count_e2
         opened = self.rng.random() < 0.6
         market.open_interest_e2 = max(market.open_interest_e2 + (count_e2 if opened else -count_e2), 0)
+        note_trade(market, price_e4, count_e2, time_ms, self._bars)
         self._number += 1
         trade = Trade(
             str(UUID(int=self.rng.getrandbits(128))), market, price_e4, count_e2, taker, time_ms, self._number
@@ -521,8 +626,8 @@ class Exchange:
 
     def fee_multiplier(self, event: Event) -> float:
         """Return the multiplier of an event's fees."""
-        multiplier = event.series.body["fee_multiplier"]
-        return float(multiplier)
+        override = event.fee_override
+        return float(event.series.body["fee_multiplier"] if override is None else override[1])
 
     def _plant_basket(self, event: Event, legs: list[Market], time_ms: int) -> None:
         """Raise the bids so that buying NO of every leg pays after fees: sum of bids > 1 + fees."""

@@ -1,12 +1,16 @@
 """The things an exchange holds: series, events, markets and the groups whose prices move together."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .book import Book
 from .templates import EventTemplate, MarketTemplate, Role
+
+if TYPE_CHECKING:
+    from .history import Bar
 
 INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
@@ -68,6 +72,7 @@ class Market:
     value_e4: int | None = None
     last_size_e2: int = 0
     book: Book | None = None
+    bars: "deque[Bar] | None" = None
 
     @property
     def status(self) -> str:
@@ -94,6 +99,7 @@ class Event:
     markets: list[Market] = field(default_factory=list)
     settled_ms: int | None = None
     expiration_value: str = ""
+    fee_override: tuple[str, float] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +130,6 @@ class Group:
     milestone: Milestone | None = None
     in_play: bool = False
     pulled: bool = False
-    burst_until_ms: int = 0
     updated_ms: int = 0
 
     def markets(self) -> list[Market]:

@@ -79,7 +79,11 @@ def market_json(market: Market) -> str:
 def event_json(event: Event, markets: Iterable[Market] | None = None) -> str:
     """Return an EventData object, with `markets` nested unless None."""
     nested = "" if markets is None else '"markets":[' + ",".join(map(market_json, markets)) + "],"
-    return event.template.body % {**event.values, "markets": nested}
+    fees = ""
+    if event.fee_override is not None:
+        kind, multiplier = event.fee_override
+        fees = f'"fee_multiplier_override":{multiplier},"fee_type_override":"{kind}",'
+    return event.template.body % {**event.values, "markets": nested, "fees": fees}
 
 
 def levels_json(levels: dict[int, int], depth: int = 0, price: Callable[[int], int] | None = None) -> str:

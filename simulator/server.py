@@ -9,12 +9,13 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from markets.errors import StartupError
 
-from . import templates
+from . import faults, templates
+from .api import Api
 from .auth import load_or_create
 from .exchange import Exchange
 from .limits import Limits
+from .operations import ROUTES
 from .options import Options
-from .rest import Api
 from .wire import Request
 from .ws import Hub, Session
 
@@ -42,7 +43,15 @@ def build(options: Options) -> Api:
     """
     keys = load_or_create(options.keys)
     exchange = Exchange(templates.load(options.catalogue), options.markets, options.seed, now_ms())
-    return Api(exchange, keys, None if options.tier == "none" else Limits(options.tier))
+    api = Api(exchange, ROUTES, keys, None if options.tier == "none" else Limits(options.tier))
+    hub = api.hub = Hub(exchange)
+    hub.mangle = lambda session, kind, text: api.faults.frames(session, kind, text, exchange.now_ms)
+    if options.faults is not None:
+        try:
+            api.apply(faults.read(options.faults), exchange.now_ms)
+        except faults.BadFaults as error:
+            raise StartupError(f"--faults {options.faults}: {error}") from error
+    return api
 
 
 async def _incoming(request: web.Request) -> Request:
@@ -56,7 +65,7 @@ async def _incoming(request: web.Request) -> Request:
     )
 
 
-def application(api: Api, hub: Hub) -> web.Application:
+def application(api: Api) -> web.Application:
     """Return the aiohttp application: everything goes to the core."""
     sockets: set[web.WebSocketResponse] = set()
 
@@ -65,10 +74,15 @@ def application(api: Api, hub: Hub) -> web.Application:
         if incoming.path == SOCKET_PATH:
             refusal = api.upgrade(incoming, now_ms())
             if refusal is None:
-                return await _converse(request, hub, sockets)
+                assert api.hub is not None
+                return await _converse(request, api.hub, sockets)
             answer = refusal
         else:
             answer = api.handle(incoming, now_ms())
+        if answer.delay_ms:
+            await asyncio.sleep(answer.delay_ms / 1000)
+        if answer.cut and request.transport is not None:
+            request.transport.abort()
         return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers))
 
     async def close_sockets(_app: web.Application) -> None:
@@ -144,9 +158,7 @@ async def run(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     api = build(options)
-    hub = Hub(api.exchange)
-    api.hub = hub
-    runner = web.AppRunner(application(api, hub), access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(application(api), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, HOST, options.port)
     try:

@@ -327,7 +327,7 @@ def _event_body(
     body["markets"] = _hole("markets")
     text = _dump(body)
     # The holes of non-strings lose their quotes; nested markets vanish with their key when not asked for.
-    return text.replace('"%(shard)s"', "%(shard)s").replace('"markets":"%(markets)s",', "%(markets)s")
+    return text.replace('"%(shard)s"', "%(shard)s").replace('"markets":"%(markets)s",', "%(fees)s%(markets)s")
 
 
 def _market_template(

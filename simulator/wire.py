@@ -30,11 +30,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP response."""
+    """One HTTP response. It leaves after `delay_ms`; with `cut` the connection ends instead (faults)."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=lambda: JSON)
+    delay_ms: int = 0
+    cut: bool = False
 
 
 class ApiError(Exception):

@@ -127,12 +127,17 @@ class Hub:
 
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """Send book differences and the ticker of a market."""
+        self.deepened(market, changes, time_ms)
+        for session in self.sessions:
+            for sub in session.subscribed(TICKER, market.ticker):
+                session.data(sub, TICKER, ticker_message(market, time_ms), time_ms)
+
+    def deepened(self, market: Market, changes: list[Change], time_ms: int) -> None:
+        """Send book differences."""
         for session in self.sessions:
             for sub in session.subscribed(BOOKS, market.ticker):
                 for side, price_e4, delta_e2 in changes:
                     session.delta(sub, market, side, price_e4, delta_e2, time_ms)
-            for sub in session.subscribed(TICKER, market.ticker):
-                session.data(sub, TICKER, ticker_message(market, time_ms), time_ms)
 
     def traded(self, trade: Trade) -> None:
         """Send a public trade; the ticker and the book follow with the quote it changes."""

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from simulator import templates
+from simulator.api import Api
 from simulator.auth import KeyPair, load_or_create
 from simulator.exchange import Activity, Exchange
 from simulator.limits import Limits
-from simulator.rest import Api
+from simulator.operations import ROUTES
 from simulator.templates import Recorded
 from tests.simulator.venue import START_MS, Client
 
@@ -28,7 +29,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
 def make_client(recorded: Recorded, keys: KeyPair) -> Callable[..., Client]:
     def make(markets: int = 300, seed: int = 7, tier: str = "none", **activity: Any) -> Client:
         exchange = Exchange(recorded, markets, seed, START_MS, Activity(**activity))
-        return Client(Api(exchange, keys, None if tier == "none" else Limits(tier)))
+        return Client(Api(exchange, ROUTES, keys, None if tier == "none" else Limits(tier)))
 
     return make
 

@@ -27,6 +27,9 @@ class Heard:
     def quoted(self, market: Market, changes: list[Any], time_ms: int) -> None:
         self.quotes[market.ticker] += 1
 
+    def deepened(self, market: Market, changes: list[Any], time_ms: int) -> None:
+        pass
+
     def traded(self, trade: Trade) -> None:
         self.trades.append(trade)
 
@@ -182,7 +185,10 @@ def test_quoters_pull_before_the_start_and_come_back(make_client: Make) -> None:
         (g for g in client.api.exchange.groups if g.kind == "match" and g.start_ms > START_MS + 5_000),
         key=lambda g: g.start_ms,
     )
-    quoted = lambda: sum(1 for m in group.markets() if m.bid_e2 or m.ask_e2)  # noqa: E731
+
+    def quoted() -> int:
+        return sum(1 for m in group.markets() if m.bid_e2 or m.ask_e2)
+
     client.advance((group.start_ms - 4_000 - START_MS) / 1000)
     assert quoted()
     client.advance(2.5)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from simulator.rest import Api
+from simulator.api import Api
 from simulator.wire import Request, Response
 
 START_MS = 1_792_432_800_000

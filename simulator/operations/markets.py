@@ -1,339 +1,45 @@
-"""Kalshi's REST API over an `Exchange`, pure: `Api.handle(request, now_ms) -> Response`."""
+"""Series, events, markets, order books and milestones (contract 7.1 to 7.5 and 7.9)."""
 
-import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote
-
-import structlog
 
 from markets.errors import BadRecord
-from markets.units import format_time, parse_time_ms
-
-from . import auth, cursors
-from .auth import KeyPair
-from .exchange import Exchange
-from .limits import COSTS, DEFAULT_COST, TIERS, Limits
-from .model import ACTIVE, CLOSED, DETERMINED, DISPUTED, FINALIZED, INACTIVE, INITIALIZED, Event, Market
-from .render import book_json, dumps, event_json, market_json
-from .wire import (
-    JSON,
-    ApiError,
-    Request,
-    Response,
-    bad_request,
-    error,
-    invalid,
-    not_found,
-    ok,
-    out_of_range,
-    unsigned,
+from markets.units import parse_time_ms
+from simulator import cursors
+from simulator.api import CACHED, Api, Call, Routes, boolean, integer, limit, newest_first, page, required
+from simulator.exchange import Exchange
+from simulator.model import (
+    ACTIVE,
+    CLOSED,
+    DETERMINED,
+    DISPUTED,
+    FINALIZED,
+    INACTIVE,
+    INITIALIZED,
+    Event,
+    Market,
 )
-from .ws import Hub
+from simulator.render import book_json, dumps, event_json, market_json
+from simulator.wire import Request, Response, bad_request, invalid, not_found, ok, out_of_range
 
-BASE: Final = "/trade-api/v2"
-CACHED: Final = {**JSON, "cache-control": "public, max-age=15", "x-kalshi-cache-hits": "0"}
-"""Headers of routes behind the 15 s cache (contract 8)."""
+routes = Routes()
 
 _CLOSED_WORDS: Final = frozenset({CLOSED, DETERMINED, DISPUTED, "amended"})
 STATUS_WORDS: Final = {
-    "unopened": frozenset({INITIALIZED}), "open": frozenset({ACTIVE}), "paused": frozenset({INACTIVE}),
-    "closed": _CLOSED_WORDS, "settled": frozenset({FINALIZED}),
-}  # fmt: skip
+    "unopened": frozenset({INITIALIZED}),
+    "open": frozenset({ACTIVE}),
+    "paused": frozenset({INACTIVE}),
+    "closed": _CLOSED_WORDS,
+    "settled": frozenset({FINALIZED}),
+}
 """Filter word -> returned words (contract 6)."""
-
-log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of an operation: `args` are the parameters of its path."""
-
-    api: "Api"
-    request: Request
-    args: dict[str, str]
-
-
-Handler = Callable[[Call], Response]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One operation: its name as the specification spells it, and what is needed to call it."""
-
-    method: str
-    template: str
-    pattern: re.Pattern[str]
-    handler: Handler
-    private: bool
-
-
-ROUTES: Final[list[Route]] = []
-
-
-def route(template: str, method: str = "GET", private: bool = False) -> Callable[[Handler], Handler]:
-    """Register a handler for a path below /trade-api/v2, with ``{name}`` segments."""
-
-    def register(handler: Handler) -> Handler:
-        pattern = re.compile("^" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template) + "$")
-        ROUTES.append(Route(method, template, pattern, handler, private))
-        return handler
-
-    return register
-
-
-class Api:
-    """The REST side of the exchange.
-
-    Args:
-        exchange: what is served.
-        keys: the user's key pair; None refuses every signed request.
-        limits: token buckets; None never answers 429.
-    """
-
-    def __init__(self, exchange: Exchange, keys: KeyPair | None = None, limits: Limits | None = None) -> None:
-        self.exchange = exchange
-        self.keys = keys
-        self.limits = limits
-        self.by_route: Counter[str] = Counter()
-        self.responses_429 = 0
-        self.hub: Hub | None = None
-        self.nested_429 = True
-        self.bill_books_per_ticker = False
-
-    # Entry ------------------------------------------------------------------------------------------
-
-    def handle(self, request: Request, now_ms: int) -> Response:
-        """Answer one request at `now_ms`. Never raises."""
-        self.exchange.advance(now_ms)
-        try:
-            if request.path.startswith("/sim/"):
-                return self._local(request)
-            response = self._counted(request, now_ms)
-        except ApiError as refusal:
-            response = refusal.response
-        except Exception:
-            log.exception("request failed", method=request.method, path=request.path)
-            response = error(500, "internal_server_error", "internal server error")
-        if response.status == 429:
-            self.responses_429 += 1
-        return response
-
-    def _counted(self, request: Request, now_ms: int) -> Response:
-        if not request.path.startswith(BASE + "/"):
-            self.by_route["other"] += 1
-            raise not_found()
-        path = request.path.removeprefix(BASE)
-        matches = [(entry, found) for entry in ROUTES if (found := entry.pattern.match(path))]
-        chosen = next(((entry, found) for entry, found in matches if entry.method == request.method), None)
-        self.by_route[f"{request.method} {chosen[0].template}" if chosen else "other"] += 1
-        caller = self.authenticate(request, now_ms)
-        private = (
-            chosen[0].private
-            if chosen
-            else path.startswith(("/portfolio", "/account", "/api_keys", "/communications"))
-        )
-        if private and caller is None:
-            raise ApiError(
-                error(401, "signature_is_missing_from_headers", "signature is missing from headers")
-            )
-        self._charge(request, path, caller, now_ms)
-        if chosen is None:
-            if matches:
-                raise ApiError(error(405, "method_not_allowed", "method not allowed"))
-            raise not_found()
-        entry, found = chosen
-        return entry.handler(Call(self, request, {name: unquote(v) for name, v in found.groupdict().items()}))
-
-    def upgrade(self, request: Request, now_ms: int) -> Response | None:
-        """Return the refusal of a WebSocket upgrade, None if it may go on; auth is always needed."""
-        self.exchange.advance(now_ms)
-        self.by_route["GET /trade-api/ws/v2"] += 1
-        try:
-            if self.authenticate(request, now_ms) is None:
-                return unsigned()
-        except ApiError as refusal:
-            return refusal.response
-        return None
-
-    def authenticate(self, request: Request, now_ms: int) -> str | None:
-        """Return the key id of a signed request, None of an unsigned one.
-
-        Raises:
-            ApiError: 401, the signature does not hold.
-        """
-        if not auth.present(request.headers):
-            return None
-        refusal = (
-            auth.check(self.keys, request.method, request.path, request.headers, now_ms)
-            if self.keys is not None
-            else auth.Refusal("authentication_error", "authentication_error", "NOT_FOUND")
-        )
-        if refusal is not None:
-            raise ApiError(error(401, refusal.code, refusal.message, refusal.details))
-        return request.headers[auth.KEY]
-
-    def _charge(self, request: Request, path: str, caller: str | None, now_ms: int) -> None:
-        if self.limits is None or path == "/account/endpoint_costs":
-            return
-        cost = next((c for m, p, c in COSTS if m == request.method and _costs(p, path)), DEFAULT_COST)
-        if path == "/markets/orderbooks" and self.bill_books_per_ticker:
-            cost *= max(1, len(request.all("tickers")))
-        if not self.limits.take(
-            caller or f"address {request.address}", request.method != "GET", cost, now_ms
-        ):
-            raise ApiError(self.too_many())
-
-    def too_many(self) -> Response:
-        """Return the 429, in the shape seen live or in that of the documents."""
-        if self.nested_429:
-            return error(429, "too_many_requests", "too many requests")
-        return Response(429, dumps({"error": "too many requests"}).encode())
-
-    # Local routes -----------------------------------------------------------------------------------
-
-    def _local(self, request: Request) -> Response:
-        if request.method == "GET" and request.path == "/sim/stats":
-            stats = {
-                "requests_total": self.by_route.total(),
-                "by_route": dict(sorted(self.by_route.items())),
-                "responses_429": self.responses_429,
-                "ws_frames": self.hub.frames if self.hub is not None else 0,
-            }
-            return ok(dumps(stats))
-        if request.method == "GET" and request.path == "/sim/truth":
-            return ok(dumps(self._truth(request)))
-        raise not_found()
-
-    def _truth(self, request: Request) -> dict[str, Any]:
-        """Tell the true probabilities (of ``tickers=A,B`` or all) and the planted mispricings."""
-        exchange = self.exchange
-        wanted = request.get("tickers")
-        tickers = wanted.split(",") if wanted else list(exchange.markets)
-        return {
-            "now_ms": exchange.now_ms,
-            "probabilities": {t: round(exchange.markets[t].p, 6) for t in tickers if t in exchange.markets},
-            "mispricings": [
-                {
-                    "kind": m.kind,
-                    "event_ticker": m.event_ticker,
-                    "tickers": m.tickers,
-                    "from_ms": m.from_ms,
-                    "until_ms": m.until_ms,
-                    "active": m.from_ms <= exchange.now_ms < m.until_ms,
-                    "edge_dollars": f"{m.edge_e4 / 1e4:.4f}",
-                    "fair": m.fair,
-                }
-                for m in reversed(exchange.mispricings)
-            ],
-        }
-
-    # Helpers ----------------------------------------------------------------------------------------
-
-    def event(self, ticker: str) -> Event:
-        """Return an event or answer 404."""
-        found = self.exchange.events.get(ticker)
-        if found is None:
-            raise not_found()
-        return found
-
-    def market(self, ticker: str) -> Market:
-        """Return a market or answer 404."""
-        found = self.exchange.markets.get(ticker)
-        if found is None:
-            raise not_found()
-        return found
-
-
-def _costs(pattern: str, path: str) -> bool:
-    mine, theirs = pattern.split("/"), path.split("/")
-    if mine[-1].startswith("*"):
-        return theirs[: len(mine) - 1] == mine[:-1] and len(theirs) >= len(mine)
-    return len(mine) == len(theirs) and all(
-        a == b or a.startswith(":") for a, b in zip(mine, theirs, strict=True)
-    )
-
-
-def integer(request: Request, name: str) -> int | None:
-    """Return an integer parameter, None if absent; answers 400 to anything else."""
-    text = request.get(name)
-    if text is None:
-        return None
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
-        raise invalid(
-            f"Invalid format for parameter {name}: error binding string parameter: "
-            f'strconv.ParseInt: parsing "{text[:50]}": invalid syntax'
-        )
-    return int(text)
-
-
-def boolean(request: Request, name: str) -> bool:
-    """Return a boolean parameter, False if absent; answers 400 to what Go's ParseBool refuses."""
-    text = request.get(name)
-    if text is None:
-        return False
-    if text in ("1", "t", "T", "TRUE", "true", "True"):
-        return True
-    if text in ("0", "f", "F", "FALSE", "false", "False"):
-        return False
-    raise invalid(
-        f"Invalid format for parameter {name}: error binding string parameter: "
-        f'strconv.ParseBool: parsing "{text[:50]}": invalid syntax'
-    )
-
-
-def required(request: Request, name: str) -> str:
-    """Return a parameter that must be there; answers 400 if it is not."""
-    text = request.get(name)
-    if text is None:
-        raise invalid(f"Query argument {name} is required, but not found")
-    return text
-
-
-def limit(
-    request: Request, operation: str, lowest: int, highest: int, default: int, name: str = "limit"
-) -> int:
-    """Return the page size; beyond its bounds 400, never clamped (contract 7.1)."""
-    value = integer(request, name)
-    if value is None:
-        return default
-    if value > highest:
-        raise out_of_range(operation, name, "lte")
-    if value < lowest:
-        raise out_of_range(operation, name, "gte")
-    return value or default
-
-
-def newest_first(order: list[tuple[int, str]], cursor: str | None) -> Iterator[tuple[int, str]]:
-    """Yield (time, key) descending, after the element the cursor names."""
-    position = cursors.decode(cursor) if cursor else None
-    index = len(order) if position is None else bisect_left(order, position)
-    for i in range(index - 1, -1, -1):
-        yield order[i]
-
-
-def page(order: Iterable[tuple[int, str]], keep: Callable[[str], bool], size: int) -> tuple[list[str], str]:
-    """Return the keys of one page and the cursor of the next, "" at the end of the list."""
-    keys: list[str] = []
-    last: tuple[int, str] | None = None
-    for entry in order:
-        if not keep(entry[1]):
-            continue
-        if len(keys) == size:
-            assert last is not None
-            return keys, cursors.encode(*last)
-        keys.append(entry[1])
-        last = entry
-    return keys, ""
-
 
 # Exchange -------------------------------------------------------------------------------------------
 
 
-@route("/exchange/status")
+@routes.get("/exchange/status")
 def get_exchange_status(call: Call) -> Response:
     exchange = call.api.exchange
     names = {0: "Default", 1: "Combos", 2: "Crypto and commodities", 3: "Tennis, baseball, basketball"}
@@ -366,7 +72,7 @@ def _series_body(body: dict[str, Any], metadata: bool, volume: bool) -> dict[str
     return {key: value for key, value in body.items() if key not in drop}
 
 
-@route("/series")
+@routes.get("/series")
 def get_series_list(call: Call) -> Response:
     category, tags = call.request.get("category"), call.request.get("tags")
     metadata, volume = (
@@ -385,7 +91,7 @@ def get_series_list(call: Call) -> Response:
     return ok(dumps({"series": found}), CACHED)
 
 
-@route("/series/{series_ticker}")
+@routes.get("/series/{series_ticker}")
 def get_series(call: Call) -> Response:
     found = call.api.exchange.series.get(call.args["series_ticker"])
     if found is None:
@@ -398,7 +104,7 @@ def get_series(call: Call) -> Response:
 # Events ---------------------------------------------------------------------------------------------
 
 
-@route("/events")
+@routes.get("/events")
 def get_events(call: Call) -> Response:
     exchange = call.api.exchange
     size = limit(call.request, "GetEvents", 1, 200, 200)
@@ -451,7 +157,7 @@ def _series_events(exchange: Exchange, ticker: str | None) -> list[Event]:
     return series.events if series is not None else []
 
 
-@route("/events/{event_ticker}")
+@routes.get("/events/{event_ticker}")
 def get_event(call: Call) -> Response:
     nested = boolean(call.request, "with_nested_markets")
     event = call.api.event(call.args["event_ticker"])
@@ -534,7 +240,7 @@ def _market_filter(request: Request) -> _MarketFilter:
     )
 
 
-@route("/markets")
+@routes.get("/markets")
 def get_markets(call: Call) -> Response:
     exchange = call.api.exchange
     size = limit(call.request, "GetMarkets", 0, 1000, 100)
@@ -569,7 +275,7 @@ def _created_between(
     return order[first:last]
 
 
-@route("/markets/orderbooks")
+@routes.get("/markets/orderbooks")
 def get_market_orderbooks(call: Call) -> Response:
     tickers = call.request.all("tickers")
     if not tickers:
@@ -589,7 +295,7 @@ def _book_of(api: Api, ticker: str, depth: int = 0) -> str:
     return book_json(api.exchange.book(market) if market is not None else None, depth)
 
 
-@route("/markets/{ticker}/orderbook")
+@routes.get("/markets/{ticker}/orderbook")
 def get_market_orderbook(call: Call) -> Response:
     depth = integer(call.request, "depth") or 0
     if depth > 100:
@@ -599,7 +305,7 @@ def get_market_orderbook(call: Call) -> Response:
     return ok(f'{{"orderbook_fp":{_book_of(call.api, call.args["ticker"], depth)}}}')
 
 
-@route("/markets/{ticker}")
+@routes.get("/markets/{ticker}")
 def get_market(call: Call) -> Response:
     return ok(f'{{"market":{market_json(call.api.market(call.args["ticker"]))}}}', CACHED)
 
@@ -607,7 +313,7 @@ def get_market(call: Call) -> Response:
 # Milestones -----------------------------------------------------------------------------------------
 
 
-@route("/milestones")
+@routes.get("/milestones")
 def get_milestones(call: Call) -> Response:
     required(call.request, "limit")
     size = limit(call.request, "GetMilestones", 1, 500, 500)
@@ -643,12 +349,9 @@ def get_milestones(call: Call) -> Response:
     return ok(dumps({"cursor": following, "milestones": [milestones[key].body for key in keys]}))
 
 
-@route("/milestones/{milestone_id}")
+@routes.get("/milestones/{milestone_id}")
 def get_milestone(call: Call) -> Response:
     found = call.api.exchange.milestones.get(call.args["milestone_id"])
     if found is None:
         raise not_found()
     return ok(dumps({"milestone": found.body}))
-
-
-__all__ = ["BASE", "ROUTES", "TIERS", "Api", "Route", "format_time"]

@@ -1,0 +1,423 @@
+"""The REST side of the exchange, pure: `Api.handle(request, now_ms) -> Response`.
+
+Here: routing, signatures, limits, cache, faults, counters and parameters. The operations are in `operations`.
+"""
+
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import unquote
+
+import structlog
+from msgspec import to_builtins
+
+from . import auth, cursors, faults
+from .auth import KeyPair
+from .exchange import Exchange
+from .faults import Document, Faults, Switches
+from .limits import COSTS, DEFAULT_COST, Limits
+from .model import Event, Market
+from .render import dumps
+from .wire import (
+    JSON,
+    ApiError,
+    Request,
+    Response,
+    error,
+    invalid,
+    not_found,
+    ok,
+    out_of_range,
+    unsigned,
+)
+from .ws import Hub
+
+BASE: Final = "/trade-api/v2"
+CACHED: Final = {**JSON, "cache-control": "public, max-age=15", "x-kalshi-cache-hits": "0"}
+"""Headers of routes behind the 15 s cache (contract 8)."""
+
+_CACHE_ENTRIES: Final = 500
+_PRIVATE: Final = ("/portfolio", "/account", "/api_keys", "/communications", "/fcm")
+
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an operation: `args` are the parameters of its path."""
+
+    api: "Api"
+    request: Request
+    args: dict[str, str]
+
+
+Handler = Callable[[Call], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation: its name as the specification spells it, and what is needed to call it."""
+
+    method: str
+    template: str
+    pattern: re.Pattern[str]
+    handler: Handler
+    private: bool
+
+
+class Routes(list[Route]):
+    """Operations of one module; `routes.get(template)` decorates a handler."""
+
+    def get(self, template: str, private: bool = False) -> Callable[[Handler], Handler]:
+        """Register a handler for GET of a path below /trade-api/v2, with ``{name}`` segments."""
+
+        def register(handler: Handler) -> Handler:
+            pattern = re.compile("^" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template) + "$")
+            self.append(Route("GET", template, pattern, handler, private))
+            return handler
+
+        return register
+
+
+@dataclass(slots=True)
+class _Kept:
+    """An answer in the cache."""
+
+    response: Response
+    at_ms: int
+    hits: int = 0
+
+
+class Api:
+    """The REST side of the exchange.
+
+    Args:
+        exchange: what is served.
+        routes: the operations, the first that matches a path wins.
+        keys: the user's key pair; None refuses every signed request.
+        limits: token buckets; None never answers 429.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        routes: Sequence[Route],
+        keys: KeyPair | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.exchange = exchange
+        self.routes = tuple(routes)
+        self.keys = keys
+        self.limits = limits
+        self.by_route: Counter[str] = Counter()
+        self.responses_429 = 0
+        self.hub: Hub | None = None
+        self.nested_429 = True
+        self.bill_books_per_ticker = False
+        self.cache_ms = 0
+        self.clock_skew_ms = 0
+        self.faults = Faults()
+        self._cache: dict[tuple[str, tuple[tuple[str, str], ...]], _Kept] = {}
+
+    # Entry ------------------------------------------------------------------------------------------
+
+    def handle(self, request: Request, now_ms: int) -> Response:
+        """Answer one request at `now_ms`. Never raises."""
+        self.exchange.advance(now_ms)
+        try:
+            if request.path.startswith("/sim/"):
+                return self._local(request, now_ms)
+            response = self._counted(request, now_ms)
+        except ApiError as refusal:
+            response = refusal.response
+        except Exception:
+            log.exception("request failed", method=request.method, path=request.path)
+            response = error(500, "internal_server_error", "internal server error")
+        if response.status == 429:
+            self.responses_429 += 1
+        return response
+
+    def _counted(self, request: Request, now_ms: int) -> Response:
+        path = request.path.removeprefix(BASE) if request.path.startswith(BASE + "/") else ""
+        matches = [(entry, found) for entry in self.routes if (found := entry.pattern.match(path))]
+        chosen = next(((entry, found) for entry, found in matches if entry.method == request.method), None)
+        name = f"{request.method} {chosen[0].template}" if chosen else "other"
+        self.by_route[name] += 1
+        try:
+            response = self._answer(request, path, chosen, bool(matches), now_ms)
+        except ApiError as refusal:
+            response = refusal.response
+        return self.faults.answer(name, response, now_ms) if self.faults.rules else response
+
+    def _answer(
+        self,
+        request: Request,
+        path: str,
+        chosen: tuple[Route, re.Match[str]] | None,
+        known: bool,
+        now_ms: int,
+    ) -> Response:
+        caller = self.authenticate(request, now_ms)
+        if (chosen[0].private if chosen else path.startswith(_PRIVATE)) and caller is None:
+            raise ApiError(unsigned())
+        self._charge(request, path, caller, now_ms)
+        if chosen is None:
+            raise ApiError(error(405, "method_not_allowed", "method not allowed")) if known else not_found()
+        entry, found = chosen
+        if not self.cache_ms:
+            return self._call(entry, request, found)
+        key = (request.path, request.query)
+        kept = self._cache.get(key)
+        if kept is None or now_ms - kept.at_ms >= self.cache_ms:
+            response = self._call(entry, request, found)
+            if response.headers is not CACHED:
+                return response
+            kept = self._cache[key] = _Kept(response, now_ms)
+            while len(self._cache) > _CACHE_ENTRIES:
+                del self._cache[next(iter(self._cache))]
+            return response
+        kept.hits += 1
+        age = str((now_ms - kept.at_ms) // 1000)
+        return replace(kept.response, headers={**CACHED, "age": age, "x-kalshi-cache-hits": str(kept.hits)})
+
+    def _call(self, entry: Route, request: Request, found: re.Match[str]) -> Response:
+        return entry.handler(Call(self, request, {name: unquote(v) for name, v in found.groupdict().items()}))
+
+    def upgrade(self, request: Request, now_ms: int) -> Response | None:
+        """Return the refusal of a WebSocket upgrade, None if it may go on; auth is always needed."""
+        self.exchange.advance(now_ms)
+        self.by_route["GET /trade-api/ws/v2"] += 1
+        try:
+            if self.authenticate(request, now_ms) is None:
+                return unsigned()
+        except ApiError as refusal:
+            return refusal.response
+        return None
+
+    def authenticate(self, request: Request, now_ms: int) -> str | None:
+        """Return the key id of a signed request, None of an unsigned one.
+
+        Raises:
+            ApiError: 401, the signature does not hold.
+        """
+        if not auth.present(request.headers):
+            return None
+        refusal = (
+            auth.check(self.keys, request.method, request.path, request.headers, now_ms + self.clock_skew_ms)
+            if self.keys is not None
+            else auth.Refusal("authentication_error", "authentication_error", "NOT_FOUND")
+        )
+        if refusal is not None:
+            raise ApiError(error(401, refusal.code, refusal.message, refusal.details))
+        return request.headers[auth.KEY]
+
+    def _charge(self, request: Request, path: str, caller: str | None, now_ms: int) -> None:
+        if self.limits is None or path == "/account/endpoint_costs":
+            return
+        cost = next((c for m, p, c in COSTS if m == request.method and _costs(p, path)), DEFAULT_COST)
+        if path == "/markets/orderbooks" and self.bill_books_per_ticker:
+            cost *= max(1, len(request.all("tickers")))
+        if not self.limits.take(
+            caller or f"address {request.address}", request.method != "GET", cost, now_ms
+        ):
+            raise ApiError(self.too_many())
+
+    def too_many(self) -> Response:
+        """Return the 429, in the shape seen live or in that of the documents."""
+        if self.nested_429:
+            return error(429, "too_many_requests", "too many requests")
+        return Response(429, dumps({"error": "too many requests"}).encode())
+
+    # Local routes -----------------------------------------------------------------------------------
+
+    def _local(self, request: Request, now_ms: int) -> Response:
+        if request.method == "GET" and request.path == "/sim/stats":
+            stats = {
+                "requests_total": self.by_route.total(),
+                "by_route": dict(sorted(self.by_route.items())),
+                "responses_429": self.responses_429,
+                "ws_frames": self.hub.frames if self.hub is not None else 0,
+            }
+            return ok(dumps(stats))
+        if request.method == "GET" and request.path == "/sim/truth":
+            return ok(dumps(self._truth(request)))
+        if request.path == "/sim/faults":
+            if request.method == "POST":
+                try:
+                    self.apply(faults.parse(request.body), now_ms)
+                except faults.BadFaults as problem:
+                    raise ApiError(error(400, "bad_faults", str(problem))) from None
+            elif request.method == "DELETE":
+                self.faults.install([], 1, now_ms)
+            elif request.method != "GET":
+                raise ApiError(error(405, "method_not_allowed", "expected GET, POST or DELETE"))
+            rules = [
+                {**to_builtins(rule), "hits": hits}
+                for rule, hits in zip(self.faults.rules, self.faults.hits, strict=True)
+            ]
+            return ok(dumps({"rules": rules}))
+        raise not_found()
+
+    def apply(self, document: Document, now_ms: int) -> None:
+        """Bring a fault document into force.
+
+        Raises:
+            faults.BadFaults: it names a shard or market that does not exist.
+        """
+        exchange, wanted = self.exchange, document.settings or Switches()
+        unknown = [t for t in wanted.paused_markets or () if t not in exchange.markets]
+        unknown += [str(i) for i in wanted.shards or () if i not in exchange.shards]
+        if unknown:
+            raise faults.BadFaults(f"settings: unknown market or shard {unknown[0]!r}")
+        if document.rules is not None:
+            self.faults.install(document.rules, document.seed, now_ms)
+        for name in ("nested_429", "bill_books_per_ticker", "clock_skew_ms"):
+            if (value := getattr(wanted, name)) is not None:
+                setattr(self, name, value)
+        for name in ("pace", "trade_share", "mispricings", "bursts"):
+            if (value := getattr(wanted, name)) is not None:
+                setattr(exchange.activity, name, value)
+        for name in ("trading_active", "exchange_active"):
+            if (value := getattr(wanted, name)) is not None:
+                setattr(exchange, name, value)
+        if wanted.cache_s is not None:
+            self.cache_ms = round(wanted.cache_s * 1000)
+            self._cache.clear()
+        for index, trades in (wanted.shards or {}).items():
+            exchange.shards[index].trading_active = trades
+        if wanted.paused_markets is not None:
+            for ticker, market in exchange.markets.items():
+                exchange.pause_market(market, ticker in wanted.paused_markets)
+
+    def _truth(self, request: Request) -> dict[str, Any]:
+        """Tell the true probabilities (of ``tickers=A,B`` or all) and the planted mispricings."""
+        exchange = self.exchange
+        wanted = request.get("tickers")
+        tickers = wanted.split(",") if wanted else list(exchange.markets)
+        return {
+            "now_ms": exchange.now_ms,
+            "probabilities": {t: round(exchange.markets[t].p, 6) for t in tickers if t in exchange.markets},
+            "mispricings": [
+                {
+                    "kind": m.kind,
+                    "event_ticker": m.event_ticker,
+                    "tickers": m.tickers,
+                    "from_ms": m.from_ms,
+                    "until_ms": m.until_ms,
+                    "active": m.from_ms <= exchange.now_ms < m.until_ms,
+                    "edge_dollars": f"{m.edge_e4 / 1e4:.4f}",
+                    "fair": m.fair,
+                }
+                for m in reversed(exchange.mispricings)
+            ],
+        }
+
+    # Helpers ----------------------------------------------------------------------------------------
+
+    def event(self, ticker: str) -> Event:
+        """Return an event or answer 404."""
+        found = self.exchange.events.get(ticker)
+        if found is None:
+            raise not_found()
+        return found
+
+    def market(self, ticker: str) -> Market:
+        """Return a market or answer 404."""
+        found = self.exchange.markets.get(ticker)
+        if found is None:
+            raise not_found()
+        return found
+
+
+def _costs(pattern: str, path: str) -> bool:
+    mine, theirs = pattern.split("/"), path.split("/")
+    if mine[-1].startswith("*"):
+        return theirs[: len(mine) - 1] == mine[:-1] and len(theirs) >= len(mine)
+    return len(mine) == len(theirs) and all(
+        a == b or a.startswith(":") for a, b in zip(mine, theirs, strict=True)
+    )
+
+
+def integer(request: Request, name: str) -> int | None:
+    """Return an integer parameter, None if absent; answers 400 to anything else."""
+    text = request.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
+        raise invalid(
+            f"Invalid format for parameter {name}: error binding string parameter: "
+            f'strconv.ParseInt: parsing "{text[:50]}": invalid syntax'
+        )
+    return int(text)
+
+
+def boolean(request: Request, name: str) -> bool:
+    """Return a boolean parameter, False if absent; answers 400 to what Go's ParseBool refuses."""
+    text = request.get(name)
+    if text is None:
+        return False
+    if text in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    if text in ("0", "f", "F", "FALSE", "false", "False"):
+        return False
+    raise invalid(
+        f"Invalid format for parameter {name}: error binding string parameter: "
+        f'strconv.ParseBool: parsing "{text[:50]}": invalid syntax'
+    )
+
+
+def required(request: Request, name: str) -> str:
+    """Return a parameter that must be there; answers 400 if it is not."""
+    text = request.get(name)
+    if text is None:
+        raise invalid(f"Query argument {name} is required, but not found")
+    return text
+
+
+def required_integer(request: Request, name: str) -> int:
+    """Return an integer parameter that must be there; answers 400 otherwise."""
+    required(request, name)
+    value = integer(request, name)
+    assert value is not None
+    return value
+
+
+def limit(
+    request: Request, operation: str, lowest: int, highest: int, default: int, name: str = "limit"
+) -> int:
+    """Return the page size; beyond its bounds 400, never clamped (contract 7.1)."""
+    value = integer(request, name)
+    if value is None:
+        return default
+    if value > highest:
+        raise out_of_range(operation, name, "lte")
+    if value < lowest:
+        raise out_of_range(operation, name, "gte")
+    return value or default
+
+
+def newest_first(order: list[tuple[int, str]], cursor: str | None) -> Iterator[tuple[int, str]]:
+    """Yield (time, key) descending, after the element the cursor names."""
+    position = cursors.decode(cursor) if cursor else None
+    index = len(order) if position is None else bisect_left(order, position)
+    for i in range(index - 1, -1, -1):
+        yield order[i]
+
+
+def page(order: Iterable[tuple[int, str]], keep: Callable[[str], bool], size: int) -> tuple[list[str], str]:
+    """Return the keys of one page and the cursor of the next, "" at the end of the list."""
+    keys: list[str] = []
+    last: tuple[int, str] | None = None
+    for entry in order:
+        if not keep(entry[1]):
+            continue
+        if len(keys) == size:
+            assert last is not None
+            return keys, cursors.encode(*last)
+        keys.append(entry[1])
+        last = entry
+    return keys, ""

@@ -1,0 +1,272 @@
+"""Faults on demand: what a fault file or ``POST /sim/faults`` may ask for, and how it is done.
+
+Deterministic: the rules draw from a generator of their own, seeded by the document.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from random import Random
+from typing import Any, Final, Literal
+
+import msgspec
+
+from markets.errors import StartupError
+
+from .render import dumps
+from .wire import JSON, Response
+
+RestFault = Literal[
+    "latency", "status", "timeout", "disconnect", "html", "truncate", "missing_field", "renamed_field",
+    "unknown_field", "repeated_cursor",
+]  # fmt: skip
+FrameFault = Literal["drop", "duplicate", "swap", "stall", "disconnect"]
+
+HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One fault.
+
+    Attributes:
+        fault: what happens; see docs/simulator.md.
+        route: which requests, ``GET /markets`` with ``*`` as wildcard, as in the counters of /sim/stats.
+        frame: which WebSocket frames, by type with ``*``; a rule is for requests or for frames.
+        probability: share of what matches that is hit.
+        skip: so many matches pass first.
+        count: so many are hit at most; None without end.
+        from_s: begins so many seconds after it was given.
+        for_s: lasts so many seconds; None without end.
+        ms: delay of `latency`, patience of `timeout`.
+        status: HTTP status of `status`.
+        field: member that is removed, renamed or added, in one object of the answer.
+        to: new name of `renamed_field`.
+        everywhere: the field is changed in all objects, not in one.
+    """
+
+    fault: RestFault | FrameFault
+    route: str | None = None
+    frame: str | None = None
+    probability: float = 1.0
+    skip: int = 0
+    count: int | None = None
+    from_s: float = 0.0
+    for_s: float | None = None
+    ms: int = 1000
+    status: int = 503
+    field: str = "yes_bid_dollars"
+    to: str = "yes_bid"
+    everywhere: bool = False
+
+
+class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """State of the exchange that a rehearsal changes; None leaves a thing as it is.
+
+    Attributes:
+        cache_s: market data answers are cached so long, with ``Age`` (15 at the real one); 0 off.
+        nested_429: the 429 body seen live (True) or that of the documents (False).
+        bill_books_per_ticker: a batch of books costs 10 per ticker instead of 10 per call.
+        clock_skew_ms: the exchange's clock is off by so much when it checks signatures.
+        pace: scales how often prices move; 0 freezes them.
+        trade_share: share of the moves that are trades.
+        mispricings: plant new mispricings.
+        bursts: let single markets go wild for a second now and then.
+        trading_active: trading pause of the whole exchange.
+        exchange_active: pause of the exchange itself.
+        shards: shard number -> whether it trades.
+        paused_markets: exactly these markets are deactivated.
+    """
+
+    cache_s: float | None = None
+    nested_429: bool | None = None
+    bill_books_per_ticker: bool | None = None
+    clock_skew_ms: int | None = None
+    pace: float | None = None
+    trade_share: float | None = None
+    mispricings: bool | None = None
+    bursts: bool | None = None
+    trading_active: bool | None = None
+    exchange_active: bool | None = None
+    shards: dict[int, bool] | None = None
+    paused_markets: list[str] | None = None
+
+
+class Document(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A fault file. `rules` replace the former ones; `settings` change only what they name."""
+
+    rules: list[Rule] | None = None
+    settings: Switches | None = None
+    seed: int = 1
+
+
+class BadFaults(ValueError):
+    """A fault document that is not one; the message names member and expectation."""
+
+
+def parse(data: bytes) -> Document:
+    """Read a fault document.
+
+    Raises:
+        BadFaults: bad JSON, an unknown member or a value out of bounds.
+    """
+    try:
+        document = msgspec.json.decode(data, type=Document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadFaults(str(error)) from None
+    for index, rule in enumerate(document.rules or ()):
+        if (rule.route is None) == (rule.frame is None):
+            raise BadFaults(f"rules[{index}]: expected exactly one of route and frame")
+        allowed = RestFault.__args__ if rule.route is not None else FrameFault.__args__  # type: ignore[attr-defined]
+        if rule.fault not in allowed:
+            raise BadFaults(f"rules[{index}].fault: got {rule.fault!r}, expected one of {', '.join(allowed)}")
+        if not 0 <= rule.probability <= 1:
+            raise BadFaults(f"rules[{index}].probability: got {rule.probability}, expected 0 to 1")
+        if not 100 <= rule.status <= 599:
+            raise BadFaults(f"rules[{index}].status: got {rule.status}, expected an HTTP status")
+        if not 0 <= rule.ms <= 600_000:
+            raise BadFaults(f"rules[{index}].ms: got {rule.ms}, expected 0 to 600000")
+    return document
+
+
+def read(path: Path) -> Document:
+    """Read a fault file.
+
+    Raises:
+        StartupError: it cannot be read or is no fault document.
+    """
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise StartupError(f"--faults {path}: {error.strerror}") from error
+    except BadFaults as error:
+        raise StartupError(f"--faults {path}: {error}") from error
+
+
+class Faults:
+    """The rules in force."""
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+        self.hits: list[int] = []
+        self._seen: list[int] = []
+        self._since_ms = 0
+        self._rng = Random(1)
+        self._held: dict[int, str] = {}
+        self._cursors: dict[str, str] = {}
+
+    def install(self, rules: list[Rule], seed: int, now_ms: int) -> None:
+        """Replace the rules; their times count from now."""
+        self.rules = rules
+        self.hits, self._seen = [0] * len(rules), [0] * len(rules)
+        self._since_ms = now_ms
+        self._rng = Random(seed)
+        self._held.clear()
+
+    def _hit(self, index: int, rule: Rule, now_ms: int) -> bool:
+        elapsed = (now_ms - self._since_ms) / 1000 - rule.from_s
+        if elapsed < 0 or (rule.for_s is not None and elapsed >= rule.for_s):
+            return False
+        self._seen[index] += 1
+        if self._seen[index] <= rule.skip or (rule.count is not None and self.hits[index] >= rule.count):
+            return False
+        if rule.probability < 1 and self._rng.random() >= rule.probability:
+            return False
+        self.hits[index] += 1
+        return True
+
+    # Requests ---------------------------------------------------------------------------------------
+
+    def answer(self, route: str, response: Response, now_ms: int) -> Response:
+        """Return what becomes of an answer under the rules."""
+        for index, rule in enumerate(self.rules):
+            if rule.route is not None and fnmatchcase(route, rule.route) and self._hit(index, rule, now_ms):
+                response = self._spoil(rule, route, response)
+        return response
+
+    def _spoil(self, rule: Rule, route: str, response: Response) -> Response:
+        match rule.fault:
+            case "latency":
+                return replace(response, delay_ms=response.delay_ms + rule.ms)
+            case "timeout":
+                return replace(response, delay_ms=response.delay_ms + rule.ms, cut=True)
+            case "disconnect":
+                return replace(response, cut=True)
+            case "status":
+                words = {429: "too_many_requests", 500: "internal_server_error", 503: "service_unavailable"}
+                code = words.get(rule.status, "error")
+                body = dumps({"error": {"code": code, "message": code.replace("_", " ")}})
+                return replace(response, status=rule.status, body=body.encode(), headers=JSON)
+            case "html":
+                return replace(response, status=rule.status, body=HTML, headers={"content-type": "text/html"})
+            case "truncate":
+                return replace(response, body=response.body[: len(response.body) // 2])
+            case "repeated_cursor":
+                return self._repeat(route, response)
+        return self._change(rule, response)
+
+    def _repeat(self, route: str, response: Response) -> Response:
+        """Let a list go round in circles: every page names the cursor of the first one seen."""
+        try:
+            body = json.loads(response.body)
+        except ValueError:
+            return response
+        if not isinstance(body, dict) or "cursor" not in body:
+            return response
+        body["cursor"] = self._cursors.setdefault(route, body["cursor"] or "AA")
+        return replace(response, body=dumps(body).encode())
+
+    def _change(self, rule: Rule, response: Response) -> Response:
+        """Remove, rename or add a member in one object (or all) of a JSON answer."""
+        try:
+            body = json.loads(response.body)
+        except ValueError:
+            return response
+        added = rule.fault == "unknown_field"
+        objects = [o for o in _objects(body) if rule.field in o or (added and len(o) > 5)]
+        if not rule.everywhere and objects:
+            objects = [objects[self._rng.randrange(len(objects))]]
+        for found in objects:
+            if added:
+                found[rule.field if rule.field != "yes_bid_dollars" else "brand_new_field"] = {"new": True}
+            elif rule.fault == "renamed_field":
+                found[rule.to] = found.pop(rule.field)
+            else:
+                found.pop(rule.field)
+        return replace(response, body=dumps(body).encode())
+
+    # Frames -----------------------------------------------------------------------------------------
+
+    def frames(self, connection: Any, kind: str, text: str, now_ms: int) -> Iterable[str]:
+        """Return what leaves instead of one frame of a connection; may mark it stalled or closing."""
+        out = [text]
+        for index, rule in enumerate(self.rules):
+            if rule.frame is None or not fnmatchcase(kind, rule.frame) or not self._hit(index, rule, now_ms):
+                continue
+            match rule.fault:
+                case "drop":
+                    out = []
+                case "duplicate":
+                    out = out * 2
+                case "swap":
+                    self._held[id(connection)] = text
+                    return []
+                case "stall":
+                    connection.stalled = True
+                    return []
+                case "disconnect":
+                    connection.closing = True
+                    return []
+        held = self._held.pop(id(connection), None)
+        return out if held is None else [*out, held]
+
+
+def _objects(value: Any) -> Iterable[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for member in value.values():
+            yield from _objects(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _objects(member)

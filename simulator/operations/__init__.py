@@ -1,0 +1,10 @@
+"""Kalshi's operations over an `Exchange`, by the paths of its specification."""
+
+from typing import Final
+
+from simulator.api import Route
+
+from . import markets, more
+
+ROUTES: Final[tuple[Route, ...]] = (*more.routes, *markets.routes)
+"""Every operation; fixed paths come before those with a ticker in the same place."""

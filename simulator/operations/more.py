@@ -1,0 +1,373 @@
+"""The rest of the market-data operations: trades, candlesticks, live data, schedule, limits and lookups."""
+
+from typing import Any
+
+from markets.units import format_time
+from simulator import cursors
+from simulator.api import BASE, CACHED, Call, Routes, boolean, integer, limit, required, required_integer
+from simulator.dates import DAY_MS
+from simulator.exchange import Trade
+from simulator.history import candles
+from simulator.latent import Match, Window
+from simulator.limits import COSTS, DEFAULT_COST, TIERS
+from simulator.model import Event, Market, Milestone
+from simulator.render import dumps, trade_json
+from simulator.wire import Response, bad_request, invalid, not_found, ok, out_of_range
+
+routes = Routes()
+
+MAX_CANDLES = 5_000
+MAX_CANDLES_IN_BATCH = 10_000
+
+# Trades and candlesticks -----------------------------------------------------------------------------
+
+
+def _paged_trades(call: Call, size: int) -> tuple[list[Trade], str]:
+    """Return one page of public trades, newest first, and the cursor of the next."""
+    request = call.request
+    ticker, cursor = request.get("ticker"), request.get("cursor")
+    low, high = integer(request, "min_ts"), integer(request, "max_ts")
+    only_blocks = boolean(request, "is_block_trade")  # no trade here is a block trade
+    position = cursors.decode(cursor) if cursor else None
+    before = int(position[1]) if position is not None and position[1].isdecimal() else None
+    found: list[Trade] = []
+    for trade in reversed(call.api.exchange.trades):
+        if (
+            only_blocks
+            or (before is not None and trade.number >= before)
+            or (ticker is not None and trade.market.ticker != ticker)
+            or (low is not None and trade.time_ms < low * 1000)
+            or (high is not None and trade.time_ms > high * 1000 + 999)
+        ):
+            continue
+        if len(found) == size:
+            return found, cursors.encode(found[-1].time_ms, str(found[-1].number))
+        found.append(trade)
+    return found, ""
+
+
+@routes.get("/markets/trades")
+def get_trades(call: Call) -> Response:
+    size = limit(call.request, "GetTrades", 0, 1000, 100)
+    found, cursor = _paged_trades(call, size)
+    return ok(f'{{"cursor":"{cursor}","trades":[{",".join(map(trade_json, found))}]}}')
+
+
+def _period(call: Call, operation: str) -> tuple[int, int, int, bool]:
+    start, end = required_integer(call.request, "start_ts"), required_integer(call.request, "end_ts")
+    period = required_integer(call.request, "period_interval")
+    if period not in (1, 60, 1440):
+        raise out_of_range(operation, "PeriodInterval", "oneof")
+    if end < start:
+        raise bad_request("end_ts must not be before start_ts")
+    if not 0 <= start <= end < 2**33:
+        raise bad_request("start_ts and end_ts must be Unix seconds")
+    return start, end, period, boolean(call.request, "include_latest_before_start")
+
+
+def _candles(call: Call, market: Market, span: tuple[int, int, int, bool]) -> list[dict[str, Any]]:
+    start, end, period, before = span
+    start = max(start, market.event.open_ms // 1000 - 1)
+    end = min(end, call.api.exchange.now_ms // 1000 + period * 60)
+    if (end - start) // (period * 60) > MAX_CANDLES:
+        raise bad_request(f"requested period has more than {MAX_CANDLES} candlesticks")
+    return candles(market, start, end, period, call.api.exchange.now_ms, before)
+
+
+@routes.get("/series/{series_ticker}/markets/{ticker}/candlesticks")
+def get_market_candlesticks(call: Call) -> Response:
+    market = call.api.market(call.args["ticker"])
+    if market.event.series.ticker != call.args["series_ticker"]:
+        raise not_found()
+    found = _candles(call, market, _period(call, "GetMarketCandlesticks"))
+    return ok(dumps({"candlesticks": found, "ticker": market.ticker}))
+
+
+@routes.get("/markets/candlesticks")
+def batch_get_market_candlesticks(call: Call) -> Response:
+    tickers = required(call.request, "market_tickers").split(",")
+    span = _period(call, "BatchGetMarketCandlesticks")
+    if len(tickers) > 100:
+        raise bad_request("at most 100 market_tickers")
+    known = call.api.exchange.markets
+    found = [
+        {"candlesticks": _candles(call, known[t], span), "market_ticker": t} for t in tickers if t in known
+    ]
+    if sum(len(m["candlesticks"]) for m in found) > MAX_CANDLES_IN_BATCH:
+        raise bad_request(f"more than {MAX_CANDLES_IN_BATCH} candlesticks in total")
+    return ok(dumps({"markets": found}))
+
+
+@routes.get("/series/{series_ticker}/events/{ticker}/candlesticks")
+def get_event_candlesticks(call: Call) -> Response:
+    event = call.api.event(call.args["ticker"])
+    if event.series.ticker != call.args["series_ticker"]:
+        raise not_found()
+    span = _period(call, "GetMarketCandlesticksByEvent")
+    body = {
+        "adjusted_end_ts": span[1],
+        "market_candlesticks": [_candles(call, market, span) for market in event.markets],
+        "market_tickers": [market.ticker for market in event.markets],
+    }
+    return ok(dumps(body))
+
+
+# Live data -------------------------------------------------------------------------------------------
+
+
+def _live(call: Call, milestone: Milestone) -> dict[str, Any]:
+    group = call.api.exchange.groups_by_milestone[milestone.id]
+    latent = group.latent
+    assert isinstance(latent, Match)
+    details: dict[str, Any] = {
+        "away_points": latent.scores[0],
+        "home_points": latent.scores[1],
+        "last_updated_ts": group.updated_ms // 1000,
+        "period": min(int(latent.elapsed * 4) + 1, 4) if latent.started else 0,
+        "status": milestone.body["details"]["status"],
+        "widget_status": "live" if group.in_play else "finished" if latent.over else "upcoming",
+        "winner": "",
+    }
+    if latent.over and latent.scores[0] != latent.scores[1]:
+        details["winner"] = "away" if latent.scores[0] > latent.scores[1] else "home"
+    return {"details": details, "milestone_id": milestone.id, "type": milestone.body["type"]}
+
+
+def _milestone(call: Call) -> Milestone:
+    found = call.api.exchange.milestones.get(call.args["milestone_id"])
+    if found is None or ("type" in call.args and found.body["type"] != call.args["type"]):
+        raise not_found()
+    return found
+
+
+@routes.get("/live_data/milestone/{milestone_id}")
+@routes.get("/live_data/{type}/milestone/{milestone_id}")
+def get_live_data(call: Call) -> Response:
+    boolean(call.request, "include_player_stats")
+    return ok(dumps({"live_data": _live(call, _milestone(call))}))
+
+
+@routes.get("/live_data/milestone/{milestone_id}/game_stats")
+def get_game_stats(call: Call) -> Response:
+    _milestone(call)
+    return ok(dumps({"pbp": {"periods": []}}))
+
+
+@routes.get("/live_data/batch")
+def get_live_datas(call: Call) -> Response:
+    ids = call.request.all("milestone_ids")
+    if not ids:
+        raise invalid("Query argument milestone_ids is required, but not found")
+    if len(ids) > 100:
+        raise out_of_range("GetLiveDatas", "MilestoneIds", "max")
+    known = call.api.exchange.milestones
+    return ok(dumps({"live_datas": [_live(call, known[i]) for i in ids if i in known]}))
+
+
+@routes.get("/live_data/events/{event_ticker}")
+def get_event_live_data(call: Call) -> Response:
+    event = call.api.event(call.args["event_ticker"])
+    if event.group.milestone is not None:
+        live = _live(call, event.group.milestone)
+        return ok(dumps({"live_data": {"details": live["details"], "type": live["type"]}}))
+    if isinstance(event.group.latent, Window):
+        asset = event.group.latent.asset
+        details = {"price": round(asset.price, asset.decimals), "last_updated_ts": asset.now_ms // 1000}
+        return ok(dumps({"live_data": {"details": details, "type": "price"}}))
+    raise not_found()
+
+
+# Exchange and account --------------------------------------------------------------------------------
+
+
+@routes.get("/exchange/schedule")
+def get_exchange_schedule(call: Call) -> Response:
+    return ok(dumps({"schedule": call.api.exchange.recorded.schedule}))
+
+
+@routes.get("/exchange/user_data_timestamp")
+def get_user_data_timestamp(call: Call) -> Response:
+    return ok(dumps({"as_of_time": format_time(call.api.exchange.now_ms)}))
+
+
+@routes.get("/account/limits", private=True)
+def get_account_api_limits(call: Call) -> Response:
+    tier = call.api.limits.tier if call.api.limits is not None else "prestige"
+    read_refill, read_capacity, write_refill, write_capacity = TIERS[tier]
+    body = {
+        "grants": [],
+        "read": {"bucket_capacity": read_capacity, "refill_rate": read_refill},
+        "usage_tier": tier,
+        "write": {"bucket_capacity": write_capacity, "refill_rate": write_refill},
+    }
+    return ok(dumps(body))
+
+
+@routes.get("/account/endpoint_costs")
+def get_account_endpoint_costs(_call: Call) -> Response:
+    costs = [{"cost": cost, "method": method, "path": BASE + path} for method, path, cost in COSTS]
+    return ok(dumps({"default_cost": DEFAULT_COST, "endpoint_costs": costs}))
+
+
+# Fees ------------------------------------------------------------------------------------------------
+
+
+@routes.get("/series/fee_changes")
+def get_series_fee_changes(call: Call) -> Response:
+    exchange = call.api.exchange
+    series, history = call.request.get("series_ticker"), boolean(call.request, "show_historical")
+    found = [
+        change.body()
+        for change in exchange.fee_changes
+        if change.event is None
+        and (series is None or change.series == series)
+        and (history or change.time_ms > exchange.now_ms)
+    ]
+    return ok(dumps({"series_fee_change_arr": found}))
+
+
+@routes.get("/events/fee_changes")
+def get_event_fee_changes(call: Call) -> Response:
+    limit(call.request, "GetEventFeeChanges", 1, 1000, 100)
+    exchange, event = call.api.exchange, call.request.get("event_ticker")
+    found = [
+        change.body()
+        for change in exchange.fee_changes
+        if change.event is not None
+        and (event is None or change.event == event)
+        and change.time_ms > exchange.now_ms
+    ]
+    return ok(dumps({"cursor": "", "event_fee_changes": found}))
+
+
+# History ---------------------------------------------------------------------------------------------
+
+
+@routes.get("/historical/cutoff")
+def get_historical_cutoff(call: Call) -> Response:
+    now = call.api.exchange.start_ms
+    quarter, fortnight = format_time(now - 90 * DAY_MS), format_time(now - 14 * DAY_MS)
+    body = {
+        "market_positions_last_updated_ts": quarter,
+        "market_settled_ts": quarter,
+        "orders_updated_ts": fortnight,
+        "trades_created_ts": quarter,
+    }
+    return ok(dumps(body))
+
+
+@routes.get("/historical/markets")
+def get_historical_markets(call: Call) -> Response:
+    limit(call.request, "GetHistoricalMarkets", 0, 1000, 100)
+    return ok(dumps({"cursor": "", "markets": []}))
+
+
+@routes.get("/historical/markets/{ticker}")
+def get_historical_market(_call: Call) -> Response:
+    raise not_found()
+
+
+@routes.get("/historical/markets/{ticker}/candlesticks")
+def get_historical_candlesticks(call: Call) -> Response:
+    _period(call, "GetMarketCandlesticksHistorical")
+    raise not_found()
+
+
+@routes.get("/historical/trades")
+def get_historical_trades(call: Call) -> Response:
+    limit(call.request, "GetTradesHistorical", 0, 1000, 100)
+    for name in ("min_ts", "max_ts"):
+        integer(call.request, name)
+    boolean(call.request, "is_block_trade")
+    return ok(dumps({"cursor": "", "trades": []}))
+
+
+# Combos: the exchange lists none ---------------------------------------------------------------------
+
+
+@routes.get("/events/multivariate")
+def get_multivariate_events(call: Call) -> Response:
+    limit(call.request, "GetMultivariateEvents", 1, 200, 100)
+    boolean(call.request, "with_nested_markets")
+    return ok(dumps({"cursor": "", "events": []}))
+
+
+@routes.get("/multivariate_event_collections")
+def get_multivariate_event_collections(call: Call) -> Response:
+    limit(call.request, "GetMultivariateEventCollections", 1, 200, 100)
+    if call.request.get("status") not in (None, "unopened", "open", "closed"):
+        raise bad_request("invalid status filter")
+    return ok(dumps({"cursor": "", "multivariate_contracts": []}))
+
+
+@routes.get("/multivariate_event_collections/{collection_ticker}")
+def get_multivariate_event_collection(_call: Call) -> Response:
+    raise not_found()
+
+
+# Lookups ---------------------------------------------------------------------------------------------
+
+
+def _colour(ticker: str) -> str:
+    return f"#{sum(ticker.encode()) * 2654435761 % 0xFFFFFF:06x}"
+
+
+@routes.get("/events/{event_ticker}/metadata")
+def get_event_metadata(call: Call) -> Response:
+    event: Event = call.api.event(call.args["event_ticker"])
+    body = {
+        "image_url": "",
+        "market_details": [
+            {"color_code": _colour(m.ticker), "image_url": "", "market_ticker": m.ticker}
+            for m in event.markets
+        ],
+        "settlement_sources": event.series.body["settlement_sources"] or [],
+    }
+    return ok(dumps(body))
+
+
+@routes.get("/structured_targets")
+def get_structured_targets(call: Call) -> Response:
+    size = limit(call.request, "GetStructuredTargets", 1, 2000, 100, "page_size")
+    ids = call.request.all("ids")
+    if len(ids) > 2000:
+        raise out_of_range("GetStructuredTargets", "Ids", "max")
+    targets = call.api.exchange.catalogue.targets
+    kind, competition = call.request.get("type"), call.request.get("competition")
+    chosen = [targets[i] for i in ids if i in targets] if ids else [targets[i] for i in sorted(targets)]
+    chosen = [
+        target
+        for target in chosen
+        if (kind is None or target["type"] == kind)
+        and (competition is None or target["details"].get("league") == competition)
+    ]
+    start = call.request.get("cursor") or ""
+    first = int(start) if start.isascii() and start.isdigit() and len(start) < 10 else 0
+    following = str(first + size) if first + size < len(chosen) else ""
+    return ok(dumps({"cursor": following, "structured_targets": chosen[first : first + size]}))
+
+
+@routes.get("/structured_targets/{structured_target_id}")
+def get_structured_target(call: Call) -> Response:
+    found = call.api.exchange.catalogue.targets.get(call.args["structured_target_id"])
+    if found is None:
+        raise not_found()
+    return ok(dumps({"structured_target": found}))
+
+
+@routes.get("/search/tags_by_categories")
+def get_tags_by_categories(call: Call) -> Response:
+    return ok(dumps(call.api.exchange.recorded.tags_by_categories), CACHED)
+
+
+@routes.get("/search/filters_by_sport")
+def get_filters_by_sport(_call: Call) -> Response:
+    return ok(dumps({"filters_by_sports": {}, "sport_ordering": []}), CACHED)
+
+
+@routes.get("/incentive_programs")
+def get_incentive_programs(call: Call) -> Response:
+    limit(call.request, "GetIncentivePrograms", 1, 10_000, 100)
+    if call.request.get("status") not in (None, "all", "active", "upcoming", "closed", "paid_out"):
+        raise bad_request("invalid status filter")
+    return ok(dumps({"incentive_programs": []}))
