@@ -9,6 +9,7 @@ import difflib
 import ipaddress
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -22,6 +23,9 @@ from .logs import redact
 
 Mode = Literal["sim", "paper", "live"]
 Env = Literal["sim", "demo", "prod"]
+
+STRATEGIES: Final = ("value", "no_basket")
+"""Names that `strategies` may hold: those of trader/strategies/."""
 
 LIVE_CONFIRMATION: Final = "I accept real orders"
 """What `live_confirmation` must say before mode live starts."""
@@ -112,6 +116,19 @@ def _setting(default: object, expected: str, meaning: str, **kwargs: Any) -> Any
     return Field(**field) if derived else Field(default, **field)
 
 
+def _dollars(default: str, meaning: str) -> Any:
+    expected = "dollars, 0..1000000000, at most 6 decimals"
+    extra = {"expected": expected, "default": default}
+    return Field(
+        Decimal(default),
+        description=meaning,
+        json_schema_extra=extra,  # type: ignore[arg-type]
+        ge=0,
+        le=10**9,
+        decimal_places=6,
+    )
+
+
 def _port(default: int, meaning: str) -> Any:
     return _setting(default, "a port, 1..65535, not used twice", meaning, ge=1, le=65535)
 
@@ -119,10 +136,14 @@ def _port(default: int, meaning: str) -> Any:
 _IPC: Final = "`ipc:///absolute/path` (at most 107 bytes) or `tcp://127.0.0.1:port`"
 _NAMES: Final = "names with commas between them (TOML: a list)"
 
+_ENDPOINTS: Final = ("feed", "state", "query", "orders", "trader_control", "trader_events")
+
 _Int = Annotated[int, BeforeValidator(_no_bool)]
 _Float = Annotated[float, BeforeValidator(_no_bool)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 _Endpoint = Annotated[str, AfterValidator(_endpoint)]
+_Dollars = Annotated[Decimal, BeforeValidator(_no_bool)]
+"""Exact dollars, at most six decimals: `money_e6` turns them into micro-dollars."""
 
 
 class Settings(BaseModel):
@@ -185,11 +206,55 @@ class Settings(BaseModel):
     state: _Endpoint = _setting("<ipc://RUN_DIR/state.sock>", _IPC, "Publisher's state for joining (ROUTER).")
     query: _Endpoint = _setting("<ipc://RUN_DIR/query.sock>", _IPC, "Snapshot server's answers (ROUTER).")
     orders: _Endpoint = _setting("<ipc://RUN_DIR/orders.sock>", _IPC, "Order gateway (ROUTER).")
+    trader_control: _Endpoint = _setting(
+        "<ipc://RUN_DIR/trader_control.sock>", _IPC, "Trader's status and commands (ROUTER)."
+    )
+    trader_events: _Endpoint = _setting(
+        "<ipc://RUN_DIR/trader_events.sock>", _IPC, "Trader's fair values and events (PUB)."
+    )
     snapshot_port: _Int = _port(5002, "Snapshot server's HTTP port on 127.0.0.1.")
     ui_port: _Int = _port(5001, "Dashboard's HTTP port on 127.0.0.1.")
     sim_port: _Int = _port(5003, "Simulator's HTTP port on 127.0.0.1.")
     sim_markets: _Int = _setting(1500, "1..500000", "How many markets the simulator lists.", ge=1, le=500_000)
     sim_seed: _Int = _setting(1, "0 or more", "Seed of the simulator: the same seed, the same day.", ge=0)
+    strategies: _Names = _setting(
+        ("value", "no_basket"),
+        "of `value`, `no_basket`, with commas between them (TOML: a list)",
+        "What the trader trades on.",
+    )
+    fair_values_file: Path | None = _setting(
+        None,
+        "a `.csv` or `.json` file",
+        "Fair values of your own, read again whenever it changes: docs/trader.md.",
+    )
+    paper_cash: _Dollars = _dollars("10000", "Play money at the start of a journal in mode `paper`.")
+    paper_latency_ms: _Int = _setting(
+        250, "0..60000", "From the decision to the arrival of a paper order, ms.", ge=0, le=60_000
+    )
+    limit_order: _Dollars = _dollars("100", "Most that one order may cost, fees included.")
+    limit_market: _Dollars = _dollars("200", "Most that may be at stake in one market.")
+    limit_event: _Dollars = _dollars("300", "Most that may be at stake in one event.")
+    limit_total: _Dollars = _dollars("5000", "Most that may be at stake in all.")
+    limit_daily_loss: _Dollars = _dollars(
+        "250", "Loss since 00:00 UTC, open positions at their bid included, that ends the day's trading."
+    )
+    limit_open_orders: _Int = _setting(40, "1..10000", "Most orders open at once.", ge=1, le=10_000)
+    limit_orders_per_minute: _Int = _setting(
+        120, "1..100000", "Most orders sent within a minute.", ge=1, le=100_000
+    )
+    limit_positions_per_event: _Int = _setting(
+        1, "1..1000", "Trades that may be open in one event; a basket is one.", ge=1, le=1_000
+    )
+    limit_price_collar: _Dollars = _dollars(
+        "0.10", "How far beyond the best price seen an order's limit may lie, dollars per contract."
+    )
+    limit_leg_age_s: _Float = _setting(
+        30.0, "seconds, above 0", "Prices older than this are not traded on.", gt=0, le=3600
+    )
+    min_edge: _Dollars = _dollars("0.05", "Least expected profit of a trade after fees.")
+    trade_in_play: Literal["no", "yes"] = _setting(
+        "no", "`no` or `yes`", "Whether to trade after the start of a match."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "`debug`, `info`, `warning` or `error`", "Least level that is logged."
     )
@@ -263,11 +328,18 @@ def variable_of(key: str) -> str:
     return _VARIABLES.get(key, _PREFIX + key.upper())
 
 
+def money_e6(dollars: Decimal) -> int:
+    """Return a setting in dollars as int of $0.000001."""
+    return int(dollars * 1_000_000)
+
+
 def settings_table() -> str:
     """Return the Markdown table of all settings, as the README shows it (a test compares them)."""
     lines = ["| Variable | Key in the file | Default | Accepted | Meaning |", "|---|---|---|---|---|"]
     for key, field in Settings.model_fields.items():
         default = _extra(key)["default"]
+        if isinstance(default, tuple):
+            default = ",".join(default)
         shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default else ""
         lines.append(
             f"| `{variable_of(key)}` | `{key}` | {shown} | {_extra(key)['expected']} | {field.description} |"
@@ -303,12 +375,12 @@ def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, obj
 
 def _derive(values: dict[str, object], cwd: Path) -> None:
     """Fill in the defaults that follow from other settings, and make paths absolute."""
-    for key in ("run_dir", "data_dir", "private_key_path"):
+    for key in ("run_dir", "data_dir", "private_key_path", "fair_values_file"):
         default = _extra(key)["default"]
         if isinstance(value := values.get(key, default), str):
             values[key] = cwd / value
     run_dir = values["run_dir"]
-    for key in ("feed", "state", "query", "orders"):
+    for key in _ENDPOINTS:
         values.setdefault(key, f"ipc://{run_dir}/{key}.sock")
     if values.get("env", "sim") == "sim":
         port = values.get("sim_port", 5003)
@@ -344,13 +416,25 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
             {"stale_after_s", "poll_interval_s"},
             f"{name('stale_after_s')}: got {s.stale_after_s:g}, expected more than {name('poll_interval_s')}",
         )
+    for small, large in (("limit_order", "limit_total"), ("limit_event", "limit_total")):
+        if getattr(s, small) > getattr(s, large):
+            yield (
+                {small, large},
+                f"{name(small)}: got {getattr(s, small)}, expected at most {name(large)} {getattr(s, large)}",
+            )
+    for strategy in s.strategies:
+        if strategy not in STRATEGIES:
+            yield (
+                {"strategies"},
+                f"{name('strategies')}: got {strategy!r}, expected any of {', '.join(STRATEGIES)}",
+            )
     yield from _clashes(s, name)
 
 
 def _clashes(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str], str]]:
     """Yield the ports and endpoints that two settings claim."""
     taken = {key: f"port {getattr(s, key)}" for key in ("snapshot_port", "ui_port", "sim_port")}
-    for key in ("feed", "state", "query", "orders"):
+    for key in _ENDPOINTS:
         endpoint: str = getattr(s, key)
         taken[key] = f"port {port}" if (port := _tcp_port(endpoint)) else endpoint
     for (earlier, theirs), (key, ours) in combinations(taken.items(), 2):
