@@ -343,8 +343,7 @@ class Catalogue:
         held_as_of_ms = state.quote_as_of_ms(ticker) if held_quote is not None else None
         # A held time in the future is a clock that was set back, not a newer quote.
         if held_as_of_ms is not None and quote.as_of_ms < held_as_of_ms <= now_ms:
-            self.older += 1
-            self._taken.pop(ticker, None)  # to be looked at again when its reply is newer
+            self.older += 1  # not noted as taken, so it is looked at again
             return
         kinds = markets.setdefault(topic, {})
         if held is not market and held != market:

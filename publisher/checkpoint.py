@@ -1,18 +1,20 @@
 """The state on disk, so that a restarted publisher serves at once, with true ages.
 
-One file: zstd (with its checksum) of objects, each after its length: a head map, then the chunks of every
-stream as `state` would send them, then an empty one. It is replaced by rename, so it is whole or not there;
-what is broken, newer or another exchange's is ignored with a line in the log.
+One file: zstd of objects, each after its length: a head map, then the chunks of every stream as `state` would
+send them, then an empty one; behind it the XXH3-64 hash of all that. It is replaced by rename, so it is
+whole or not there; what is broken, newer or another exchange's is ignored with a line in the log.
 """
 
+import io
 import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 import structlog
+import xxhash
 import zstandard
 
 from bus.messages import (
@@ -37,8 +39,29 @@ _MAX_OBJECT_BYTES: Final = 64 * 1_048_576
 _LENGTH: Final = struct.Struct("<I")
 
 
-class _Versioned(msgspec.Struct):
+_DIGEST_BYTES: Final = 8
+
+
+class _AnyHead(msgspec.Struct):
+    """What the head of every version says."""
+
     version: int
+    epoch: int
+
+
+class _Hashed(io.RawIOBase):
+    """Hashes what is written through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = xxhash.xxh3_64()
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -84,8 +107,8 @@ def save(directory: Path, state: State, source: str, now_ms: int) -> int:
     temporary = directory / f"{NAME}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
-        compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
-        with compressor.stream_writer(file, closefd=False) as out:
+        hashed = _Hashed(file)
+        with zstandard.ZstdCompressor(level=1).stream_writer(cast(BinaryIO, hashed), closefd=False) as out:
             _put(out, encode_map(head))
             for topic in topics:
                 with state.lock:
@@ -93,6 +116,7 @@ def save(directory: Path, state: State, source: str, now_ms: int) -> int:
                 for body in bodies:
                     _put(out, body)
             _put(out, b"")
+        file.write(hashed.digest())
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()
@@ -113,9 +137,13 @@ def load(directory: Path, source: str) -> Checkpoint:
     path = directory / NAME
     epoch = 0
     try:
-        with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
-            head = _head(_take(reader))
-            epoch = head.epoch
+        body = path.read_bytes()
+        if len(body) < _DIGEST_BYTES or xxhash.xxh3_64_digest(body[:-_DIGEST_BYTES]) != body[-_DIGEST_BYTES:]:
+            return _ignored(path, "it is damaged: its hash does not match", 0)
+        with zstandard.ZstdDecompressor().stream_reader(body[:-_DIGEST_BYTES]) as reader:
+            first = _take(reader)
+            epoch = decode_map(first, _AnyHead).epoch
+            head = _head(first)
             if head.source != source:
                 return _ignored(path, f"it is of {head.source!r}, this is {source!r}", epoch)
             changes = tuple(_changes(reader, head.ages))
@@ -152,7 +180,7 @@ def _exactly(reader: Any, size: int) -> bytes:
 
 
 def _head(body: bytes) -> Head:
-    version = decode_map(body, _Versioned).version
+    version = decode_map(body, _AnyHead).version
     if version != VERSION:
         raise DecodeError(f"got version {version}, this build reads {VERSION}")
     return decode_map(body, Head)
@@ -165,9 +193,6 @@ def _changes(reader: Any, ages: dict[str, int]) -> Iterator[Change]:
             if kind not in LANE:
                 raise DecodeError(f"a record of kind {kind!r}")
             yield chunk.topic, kind, [_aged(decode_record(kind, raw), ages) for raw in raws]
-    # Only at the end of the frame is its checksum compared.
-    if reader.read(1):
-        raise DecodeError("something follows its end")
 
 
 def _aged(record: Record, ages: dict[str, int]) -> Record:
