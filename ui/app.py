@@ -10,6 +10,7 @@ import msgspec
 from flask import Flask, Response, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, NotFound
 
+from bus.state import State
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
 
@@ -30,7 +31,8 @@ SOURCES: Final = {
     "unknown": "",
 }
 _DISPLAY: Final = (
-    "price", "count", "money", "cents", "points", "rate", "duration", "countdown", "moment",
+    "price", "count", "money", "cents", "points", "rate", "duration", "countdown", "moment", "change", "whole",
+    "plain",
 )  # fmt: skip
 
 
@@ -65,13 +67,13 @@ assert set(KIND_NAMES) == set(KINDS), "every kind needs a name"
 assert {column.key for column in COLUMNS} == set(SORTS), "every column sorts"
 
 
-def make_app(service: Service) -> Flask:
-    """Return the application. It answers from `service` alone and holds nothing of its own."""
+def make_app(service: Service, look: Callable[[str], None]) -> Flask:
+    """Return the application. It answers from `service` alone; `look` hears which market is looked at."""
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=65_536, MAX_FORM_PARTS=20)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
-    assets, pages, api = _Assets(), _Pages(service), _Api(service)
+    assets, pages, api = _Assets(), _Pages(service, look), _Api(service)
     app.jinja_env.globals.update(
         KIND_NAMES=KIND_NAMES, REASONS=REASONS, SOURCES=SOURCES, COLUMNS=COLUMNS, asset=assets.url
     )
@@ -99,8 +101,10 @@ def make_app(service: Service) -> Flask:
 class _Pages:
     """What browsers show."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, look: Callable[[str], None]) -> None:
         self._service = service
+        self._look = look
+        self._glance = (State(), views.Highlights())
 
     def overview(self) -> Response:
         filters = parse(request.args.items(multi=True))
@@ -113,13 +117,23 @@ class _Pages:
             filters=filters,
             rows=matching[: filters.limit],
             matching=len(matching),
+            highlights=self._highlights(),
             query={name: text for name, text in request.args.items() if text},
         )
+
+    def _highlights(self) -> views.Highlights:
+        state = self._service.scan.state
+        known, found = self._glance
+        if known is not state:
+            found = views.highlights(state, self._service.now_ms())
+            self._glance = (state, found)
+        return found
 
     def market(self, ticker: str) -> Response:
         found = views.market_page(self._service.scans, self._service.scan, ticker, self._service.now_ms())
         if found is None:
             raise _unknown("market", ticker)
+        self._look(ticker)
         return self._page("market.html", page=found, listen=f"ticker={ticker}")
 
     def event(self, event_ticker: str) -> Response:

@@ -16,9 +16,19 @@ def price(price_e4: int | None) -> str:
     return UNKNOWN if price_e4 is None else f"{_trim(price_e4, 2)}¢"
 
 
+def change(change_e4: int | None) -> str:
+    """A change of price in cents with its sign: ``+3¢``, ``0¢``."""
+    return UNKNOWN if change_e4 is None else _signed(change_e4, f"{_trim(abs(change_e4), 2)}¢", sign=True)
+
+
 def count(count_e2: int | None) -> str:
     """Contracts: ``861,265``, ``12.5``."""
     return UNKNOWN if count_e2 is None else _trim(count_e2, 2)
+
+
+def whole(count_e2: int | None) -> str:
+    """Contracts without their fraction, for large numbers: ``1,204,511``."""
+    return UNKNOWN if count_e2 is None else f"{count_e2 // 100:,}"
 
 
 def money(money_e6: int | None, *, sign: bool = False) -> str:
@@ -86,9 +96,9 @@ def moment(time_ms: int | None) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%d %b %Y %H:%M}".lstrip("0")
 
 
-def clock(time_ms: int | None) -> str:
-    """The time of day in UTC: ``18:00:05``."""
-    return UNKNOWN if time_ms is None else f"{datetime.fromtimestamp(time_ms / 1000, UTC):%H:%M:%S}"
+def plain(text: str) -> str:
+    """A title without the asterisks that Kalshi sets some words apart with."""
+    return text.replace("**", "")
 
 
 def _trim(value: int, places: int) -> str:

@@ -1,6 +1,7 @@
 """The dashboard process: replica, scanner thread, HTTP server."""
 
 import threading
+from typing import Final
 
 from bus.clock import Rng, SystemClock
 from bus.lifecycle import Stop
@@ -14,8 +15,9 @@ from .app import make_app
 from .front import Front
 from .hub import Hub
 from .service import Service
+from .watch import Watch
 
-PORT_SETTING = "KALSHI_BUS_UI_PORT"
+PORT_SETTING: Final = "KALSHI_BUS_UI_PORT"
 
 
 def run(settings: Settings, stop: Stop) -> int:
@@ -26,14 +28,20 @@ def run(settings: Settings, stop: Stop) -> int:
     context = make_context()
     replica = Replica(context, settings.feed, settings.query, clock, Rng(), listener=service.inbox.listen)
     service.follow(replica)
-    scanner = threading.Thread(target=service.run, args=(stop,), name="scanner")
+    watch = Watch(context, settings.query)
+    threads = [
+        threading.Thread(target=service.run, args=(stop,), name="scanner"),
+        threading.Thread(target=watch.run, args=(stop,), name="watch"),
+    ]
     replica.start()
-    scanner.start()
+    for thread in threads:
+        thread.start()
     try:
-        serve(Front(make_app(service), hub), settings.ui_port, PORT_SETTING, stop, asgi=True)
+        serve(Front(make_app(service, watch.look), hub), settings.ui_port, PORT_SETTING, stop, asgi=True)
     finally:
         stop.set()
-        scanner.join()
+        for thread in threads:
+            thread.join()
         replica.stop()
         context.term()
     return 0

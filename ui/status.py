@@ -99,7 +99,7 @@ def status_of(follows: Follows, scan: Scan, settings: Settings) -> Status:
         books=len(state.books),
         quarantined=cycle.quarantined if cycle else 0,
         unjoined=cycle.unjoined if cycle else 0,
-        exchange=None if exchange is None else msgspec.to_builtins(exchange),
+        exchange=None if exchange is None else _exchange(exchange),
         publisher=publisher,
         problems=tuple(_problems(feed, stale, standing, exchange, publisher, scan)),
     )
@@ -109,6 +109,19 @@ def _feed(standing: replica.Status, scan: Scan) -> str:
     if not scan.epoch:
         return "starting"
     return "lost" if standing.lost else standing.phase
+
+
+def _exchange(exchange: ExchangeStatus) -> dict[str, Any]:
+    return {
+        "exchange_active": exchange.exchange_active,
+        "trading_active": exchange.trading_active,
+        "estimated_resume_at": None if exchange.resume_ms is None else exchange.resume_ms / 1000,
+        "shards": [
+            {"exchange_index": index, "exchange_active": active, "trading_active": trading}
+            for index, active, trading in exchange.shards
+        ],
+        "as_of": exchange.as_of_ms / 1000,
+    }
 
 
 def _problems(

@@ -1,21 +1,25 @@
 """What the market and event pages show, worked out once so that templates only write it down."""
 
+import heapq
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from bus.state import State
 from markets.book import depth, yes_scale
 from markets.kalshi_json import market_json
 from markets.opportunities import EventView, MarketView, Opportunity, exhaustive
 from markets.opportunities.legs import top
-from markets.records import Event, Level, Market
+from markets.records import Event, Level, Market, Milestone, Status
 from markets.timing import NO_TIMING, MatchTiming
 
 from .catalogue import market_view
 from .scanner import Scan, Scans
 
 LEVELS_SHOWN: Final = 25
+BUSIEST_SHOWN: Final = 12
+STARTING_SHOWN: Final = 12
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
@@ -57,21 +61,29 @@ class MarketPage(msgspec.Struct, frozen=True):
     siblings: int
 
 
-class EventRow(msgspec.Struct, frozen=True):
-    """One market of an event page with its best prices."""
+class MarketRow(msgspec.Struct, frozen=True):
+    """One market in a list with its best prices; `change_e4` is since a day ago."""
 
     view: MarketView
     yes_bid: Level | None
     yes_ask: Level | None
     no_ask: Level | None
+    change_e4: int | None
     as_of_ms: int
+
+
+class Highlights(msgspec.Struct, frozen=True):
+    """The most traded markets of the last day, and the next matches as (event, start_ms)."""
+
+    busiest: tuple[MarketRow, ...] = ()
+    starting: tuple[tuple[Event, int], ...] = ()
 
 
 class EventPage(msgspec.Struct, frozen=True):
     """An event with its markets. The sums are None unless every market has that price."""
 
     view: EventView
-    rows: tuple[EventRow, ...]
+    rows: tuple[MarketRow, ...]
     ask_sum_e4: int | None
     bid_sum_e4: int | None
     verdict: str
@@ -132,12 +144,7 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
     view = scans.catalogue.view(scan.state, event_ticker, now_ms)
     if view is None:
         return None
-    rows = []
-    for one in view.markets:
-        best = top(one)
-        as_of_ms = max(one.quote_as_of_ms, one.book_as_of_ms or 0)
-        rows.append(EventRow(one, best.yes_bid, best.yes_ask, best.no_ask, as_of_ms))
-    rows.sort(key=_likeliest)
+    rows = sorted((_row(one) for one in view.markets), key=_likeliest)
     verdict = exhaustive(view.event, [one.market for one in view.markets])
     return EventPage(
         view=view,
@@ -148,6 +155,36 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
         exhaustive=verdict.known,
         opportunities=tuple(one for one in scan.opportunities if one.event_ticker == event_ticker),
     )
+
+
+def highlights(state: State, now_ms: int) -> Highlights:
+    """Return what a state shows at a glance: one pass over all quotes and milestones."""
+    active = (
+        quote for quote in state.quotes.values() if quote.status is Status.ACTIVE and quote.volume_24h_e2
+    )
+    busiest = heapq.nlargest(BUSIEST_SHOWN, active, key=lambda quote: (quote.volume_24h_e2, quote.ticker))
+    rows = []
+    for quote in busiest:
+        view = market_view(state, quote.ticker)
+        if view is not None:
+            rows.append(_row(view))
+    events: dict[str, Milestone] = {}
+    for one in sorted(state.milestones.values(), key=lambda milestone: (milestone.start_ms, milestone.id)):
+        if now_ms <= one.start_ms and len(events) < STARTING_SHOWN:
+            named = next((ticker for ticker in one.primary_event_tickers if ticker in state.events), None)
+            if named is not None:
+                events.setdefault(named, one)
+    starting = tuple((state.events[ticker], one.start_ms) for ticker, one in events.items())
+    return Highlights(tuple(rows), starting)
+
+
+def _row(view: MarketView) -> MarketRow:
+    best, quote = top(view), view.quote
+    change = None
+    if quote.last_price_e4 is not None and quote.previous_price_e4:
+        change = quote.last_price_e4 - quote.previous_price_e4
+    as_of_ms = max(view.quote_as_of_ms, view.book_as_of_ms or 0)
+    return MarketRow(view, best.yes_bid, best.yes_ask, best.no_ask, change, as_of_ms)
 
 
 def _ladder(levels: Sequence[Level], deepest_e2: int) -> Ladder:
@@ -165,7 +202,7 @@ def _rules(market: Market) -> tuple[str, ...]:
     return tuple(text for text in texts if isinstance(text, str) and text.strip())
 
 
-def _likeliest(row: EventRow) -> tuple[float, str]:
+def _likeliest(row: MarketRow) -> tuple[float, str]:
     """Strikes in their order, other outcomes the likeliest first."""
     market = row.view.market
     strike = market.floor_strike if market.floor_strike is not None else market.cap_strike
