@@ -7,7 +7,7 @@ the present; candidates that fail keep their reasons (`REASONS`), so that a page
 from .consensus import consensus
 from .exhaustive import Verdict, exhaustive
 from .reasons import REASONS
-from .scan import KINDS, rank, scan
+from .scan import KINDS, candidates, rank, scan
 from .types import (
     CONSENSUS,
     EventView,
@@ -30,6 +30,7 @@ __all__ = [
     "Opportunity",
     "ScanLimits",
     "Verdict",
+    "candidates",
     "consensus",
     "exhaustive",
     "opportunity_json",

@@ -35,6 +35,24 @@ def scan(
     return sorted(found, key=rank)
 
 
+def candidates(
+    view: EventView,
+    published: Mapping[str, FairValue],
+    now_ms: int,
+    limits: ScanLimits = DEFAULT_LIMITS,
+) -> list[Opportunity]:
+    """Return an event's candidates by the rule that dashboard, trader and backtest share.
+
+    A fair value that the trader has `published` (by ticker) counts before the consensus of the event's legs.
+    """
+    fair_values = consensus(view)
+    for one in view.markets:
+        known = published.get(one.market.ticker)
+        if known is not None:
+            fair_values[known.ticker] = known
+    return scan(view, fair_values, now_ms, limits)
+
+
 def rank(opportunity: Opportunity) -> tuple[bool, int, str]:
     """Order candidates: tradable before not, then by net edge, then by key so that the order is total."""
     return not opportunity.tradable, -(opportunity.net_edge_e6 or 0), opportunity.key

@@ -13,6 +13,8 @@ from markets.fees import (
     MAKER_RATE_E4,
     MICRODOLLAR_RULE_SINCE_MS,
     FeeSchedule,
+    FillFee,
+    OrderFees,
     fee_schedule,
     fill_fee,
     order_fee_bound_e6,
@@ -125,3 +127,42 @@ def test_fee_is_unknown_without_a_series_or_with_an_unknown_type() -> None:
     assert fee_schedule(None, _series("flat")) is None
     assert fee_schedule(_event("cubic"), _series()) is None
     assert fee_schedule(_event("quadratic", 10_000), None) == PLAIN
+
+
+def test_rounding_fees_of_an_orders_fills_come_back_in_whole_steps() -> None:
+    order = OrderFees()
+
+    # Trade fee 3639, rounded to 3700 by 61: the second fill's 61 makes 122, of which one step of 100 returns.
+    fees = [order.add(fill_fee(PLAIN, 550, 100, time_ms=NEW_RULE_MS)) for _ in range(3)]
+
+    assert [(fee.total_e6, fee.rebate_e6) for fee in fees] == [(3_700, 0), (3_600, 100), (3_700, 0)]
+    assert order.accumulated_e6 == 83
+
+
+def test_a_rebate_never_makes_a_fee_negative() -> None:
+    order = OrderFees(accumulated_e6=950)
+
+    assert order.add(FillFee(trade_fee_e6=0, rounding_fee_e6=70)).total_e6 == 70
+    assert order.add(FillFee(trade_fee_e6=130, rounding_fee_e6=70)).total_e6 == 0
+    assert order.accumulated_e6 == 890
+
+
+@given(
+    schedules,
+    st.lists(st.tuples(prices, st.integers(1, 10**6), st.booleans()), max_size=20),
+    st.sampled_from([100, INTERMEDIARY_GRID_E6]),
+)
+def test_an_order_pays_its_trade_fees_and_less_than_a_step_more(
+    schedule: FeeSchedule, fills: list[tuple[int, int, bool]], grid_e6: int
+) -> None:
+    order = OrderFees(grid_e6=grid_e6)
+    paid = trade = plain = 0
+    for price_e4, count_e2, selling in fills:
+        fee = fill_fee(schedule, price_e4, count_e2, time_ms=NEW_RULE_MS, selling=selling, grid_e6=grid_e6)
+        net = order.add(fee)
+        revenue_e6 = (1 if selling else -1) * price_e4 * count_e2
+        assert net.total_e6 >= 0
+        assert (revenue_e6 - net.total_e6) % grid_e6 == 0  # the balance moves in whole steps
+        paid, trade, plain = paid + net.total_e6, trade + fee.trade_fee_e6, plain + fee.total_e6
+        assert paid == trade + order.accumulated_e6  # what is paid and not owed is in the accumulator
+    assert trade <= paid <= plain
