@@ -31,8 +31,8 @@ SOURCES: Final = {
     "unknown": "",
 }
 _DISPLAY: Final = (
-    "price", "count", "money", "cents", "points", "rate", "duration", "countdown", "moment", "change", "whole",
-    "plain",
+    "cents", "change", "count", "countdown", "duration", "moment", "money", "plain", "points", "price", "rate",
+    "whole",
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ class SearchIndex:
             lines.append(f"{ticker} {event.title} {event.sub_title} {event.category}")
         for ticker, market in state.markets.items():
             event = state.events.get(market.event_ticker)
-            title = market.title or (event.title if event else "")
+            title = (market.title or (event.title if event else "")).replace("**", "")
             hits.append(Hit("market", ticker, title, market.yes_sub_title, market.event_ticker))
             lines.append(f"{ticker} {title} {market.yes_sub_title} {event.title if event else ''}")
         folded = [fold(line).replace("\n", " ") for line in lines]

@@ -73,7 +73,7 @@ class MarketRow(msgspec.Struct, frozen=True):
 
 
 class Highlights(msgspec.Struct, frozen=True):
-    """The most traded markets of the last day, and the next matches as (event, start_ms)."""
+    """The most traded markets of a day, one an event, and the next matches as (event, start_ms)."""
 
     busiest: tuple[MarketRow, ...] = ()
     starting: tuple[tuple[Event, int], ...] = ()
@@ -159,15 +159,14 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
 
 def highlights(state: State, now_ms: int) -> Highlights:
     """Return what a state shows at a glance: one pass over all quotes and milestones."""
-    active = (
-        quote for quote in state.quotes.values() if quote.status is Status.ACTIVE and quote.volume_24h_e2
-    )
-    busiest = heapq.nlargest(BUSIEST_SHOWN, active, key=lambda quote: (quote.volume_24h_e2, quote.ticker))
-    rows = []
-    for quote in busiest:
-        view = market_view(state, quote.ticker)
-        if view is not None:
-            rows.append(_row(view))
+    best: dict[str, tuple[int, str]] = {}
+    for ticker, quote in state.quotes.items():
+        market = state.markets.get(ticker)
+        if market is not None and quote.status is Status.ACTIVE and quote.volume_24h_e2:
+            volume = (quote.volume_24h_e2, ticker)
+            best[market.event_ticker] = max(volume, best.get(market.event_ticker, volume))
+    busiest = heapq.nlargest(BUSIEST_SHOWN, best.values())
+    rows = [_row(view) for _, ticker in busiest if (view := market_view(state, ticker)) is not None]
     events: dict[str, Milestone] = {}
     for one in sorted(state.milestones.values(), key=lambda milestone: (milestone.start_ms, milestone.id)):
         if now_ms <= one.start_ms and len(events) < STARTING_SHOWN:
@@ -202,15 +201,16 @@ def _rules(market: Market) -> tuple[str, ...]:
     return tuple(text for text in texts if isinstance(text, str) and text.strip())
 
 
-def _likeliest(row: MarketRow) -> tuple[float, str]:
+def _likeliest(row: MarketRow) -> tuple[float, int, str]:
     """Strikes in their order, other outcomes the likeliest first."""
     market = row.view.market
-    strike = market.floor_strike if market.floor_strike is not None else market.cap_strike
-    if strike is not None:
-        return (strike, market.ticker)
+    if market.floor_strike is not None:
+        return (market.floor_strike, 1, market.ticker)
+    if market.cap_strike is not None:
+        return (market.cap_strike, 0, market.ticker)
     bid, ask = row.yes_bid, row.yes_ask
     middle = (bid[0] if bid else 0) + (ask[0] if ask else (bid[0] if bid else 0))
-    return (float(-middle), market.ticker)
+    return (float(-middle), 0, market.ticker)
 
 
 def _sum(levels: Sequence[Level | None]) -> int | None:
