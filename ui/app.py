@@ -31,8 +31,8 @@ SOURCES: Final = {
     "unknown": "",
 }
 _DISPLAY: Final = (
-    "cents", "change", "count", "countdown", "duration", "moment", "money", "plain", "points", "price", "rate",
-    "whole",
+    "cents", "change", "count", "countdown", "duration", "moment", "money", "plain", "points", "price",
+    "rate", "whole",
 )  # fmt: skip
 
 
