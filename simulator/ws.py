@@ -328,7 +328,7 @@ class Session:
             if not isinstance(message, dict):
                 raise CommandError(1)
             given = message.get("id")
-            if given is not None and (not isinstance(given, int) or isinstance(given, bool)):
+            if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 0):
                 raise CommandError(1)
             command_id = given or None
             name, params = message.get("cmd"), message.get("params")
