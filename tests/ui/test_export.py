@@ -1,0 +1,49 @@
+"""The API's element and the CSV."""
+
+import csv
+import io
+
+import pytest
+
+from markets.opportunities import KINDS
+from tests.ui.stage import NASTY
+from tests.ui.test_filters import NOW_MS, opportunity
+from ui.export import COLUMNS, cell, to_csv, to_json
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "-", NASTY])
+def test_no_cell_starts_a_formula(text: str) -> None:
+    assert cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("-0.500000", "-0.500000"), (-0.5, "-0.5"), (None, ""), (True, "true"), ("plain", "plain")],
+)
+def test_numbers_stay_numbers(value: object, expected: str) -> None:
+    assert cell(value) == expected
+
+
+def test_csv_reads_back_with_exact_amounts() -> None:
+    one = opportunity("a", title=NASTY, reasons=("no_depth", "stale_leg"), net_edge_e6=-173_900)
+
+    rows = list(csv.reader(io.StringIO(to_csv([one]))))
+
+    assert rows[0] == list(COLUMNS)
+    row = dict(zip(COLUMNS, rows[1], strict=True))
+    assert row["title"] == "'" + NASTY
+    assert row["net_edge_dollars"] == "-0.173900"
+    assert row["reasons"] == "no_depth stale_leg"
+    assert row["legs"] == "buy yes E-a-A 100.00 @ 0.4000"
+    assert len(rows) == 2
+
+
+def test_an_element_carries_exact_amounts_and_how_people_read_them() -> None:
+    sent = to_json(opportunity("a", as_of_ms=NOW_MS - 2_500), NOW_MS)
+
+    assert sent["net_edge_dollars"] == "2.000000"
+    assert sent["display"]["net_edge_per_contract"] == "+2.00¢"
+    assert sent["age_seconds"] == 2.5
+    assert sent["url"] == "/m/E-a-A"
+    assert sent["kind"] in KINDS
+    assert (sent["start_time"], sent["close_time"]) == (None, "2027-01-15T18:00:00Z")
