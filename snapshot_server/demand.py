@@ -1,5 +1,6 @@
 """Carries `watch` wishes on to the publisher, so that what readers look at gets order books first."""
 
+import contextlib
 import queue
 from typing import Any, Final
 
@@ -30,15 +31,14 @@ class Demand:
         except queue.Full:
             log.warning("watch.dropped", waiting=MAX_WAITING)
 
+    def wake(self) -> None:
+        """End a wait at once, for the stop."""
+        with contextlib.suppress(queue.Full):  # then it is not waiting
+            self._wishes.put_nowait(None)
+
     def run(self, stop: Stop) -> None:
-        """Carry wishes until `stop` and `close`."""
-        while not stop.is_set():
-            try:
-                wish = self._wishes.get(timeout=1.0)
-            except queue.Empty:
-                continue
-            if wish is None:
-                return
+        """Carry wishes until `stop`; call `wake` after setting it."""
+        while (wish := self._wishes.get()) is not None and not stop.is_set():
             tickers, ttl_s = wish
             question = {"op": "watch", "id": 0, "tickers": tickers, "ttl_s": ttl_s}
             try:

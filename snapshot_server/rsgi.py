@@ -6,12 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from granian.rsgi import (  # type: ignore[attr-defined]  # imported there under these names, not exported
-    HTTPProtocol,
-    ProtocolClosed,
-    ProtocolError,
-    Scope,
-)
+from bus.web import READER_GONE, HTTPProtocol, Scope
 
 from .body import Prepared
 from .edition import Edition, Pause, Query
@@ -19,6 +14,9 @@ from .http import Large, Request, Response, View, respond
 
 STREAM_FROM: Final = 1_048_576
 """Bodies from this size on leave in chunks, at the pace of the reader: a slow one must not fill memory."""
+
+PATIENCE_S: Final = 30
+"""How long a reader may take for one chunk."""
 
 KEPT: Final = 32
 """Prepared bodies kept for one edition."""
@@ -86,9 +84,10 @@ class App:
         try:
             stream = protocol.response_stream(response.status, headers)
             for chunk in chunks:
-                await stream.send_bytes(chunk)
-        except (ProtocolClosed, ProtocolError):
-            return  # the reader has gone
+                async with asyncio.timeout(PATIENCE_S):
+                    await stream.send_bytes(chunk)
+        except (*READER_GONE, TimeoutError):
+            return  # gone, or as good as gone: granian closes what ends too early
 
     async def _prepare(self, large: Large) -> Prepared:
         """Return the body, from what is kept, or from whoever is making it, or made now."""

@@ -62,6 +62,7 @@ def run(settings: Settings, stop: Stop) -> int:
         def end() -> None:
             stop.set()
             editor.wake()
+            demand.wake()
             for thread in threads:
                 thread.join()
             replica.stop()

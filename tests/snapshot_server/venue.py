@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import zmq
@@ -79,7 +79,18 @@ def a_catalogue(count: int, as_of_ms: int, books: int = 5) -> Catalogue:
         clone += 1
     first = catalogue.events[0].event_ticker
     catalogue.milestones.append(
-        Milestone("m1", "game", "Sports", "The match", as_of_ms, None, (first,), (first,), None, b"{}")
+        Milestone(
+            "m1",
+            "game",
+            "Sports",
+            "The match",
+            as_of_ms,
+            as_of_ms + 10_800_000,
+            (first,),
+            (first,),
+            None,
+            b"{}",
+        )
     )
     catalogue.books += (
         Book(market.ticker, as_of_ms, ((4_000, 1_000), (4_100, 2_550)), ((5_700, 300),))
@@ -109,7 +120,7 @@ def a_cycle(complete_ms: int, markets: int, unconfirmed: tuple[str, ...] = ()) -
         complete=True,
         started_ms=complete_ms - 1_000,
         ended_ms=complete_ms,
-        as_of_ms=complete_ms - 500,
+        as_of_ms=complete_ms,
         unconfirmed=unconfirmed,
         complete_ms=complete_ms,
         markets=markets,
@@ -156,7 +167,7 @@ class Venue:
         self.server.submit(run)
         assert done.wait(10)
 
-    def __enter__(self) -> "Venue":
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(10)
         return self
