@@ -33,7 +33,7 @@ from .sweep import Sweep
 log = structlog.get_logger()
 
 CHECKPOINT_EVERY_NS: Final = 30_000_000_000
-JOIN_S: Final = 4.0
+JOIN_S: Final = 3.0
 KEY_WAIT_S: Final = 0.25
 
 

@@ -96,7 +96,7 @@ class Budget:
         return self._tokens
 
 
-def backoff_s(attempt: int, rng: Random) -> float:
+def backoff_s(attempt: int, rng: Random, first_s: float = BACKOFF_FIRST_S) -> float:
     """Return the pause after failure number `attempt` (from 0): doubling, bounded, and half of it chance."""
-    longest = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempt, 10))
+    longest = min(BACKOFF_MAX_S, first_s * 2.0 ** min(attempt, 10))
     return longest * rng.uniform(0.5, 1.0)

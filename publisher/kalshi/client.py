@@ -30,6 +30,9 @@ CONNECT_TIMEOUT_S: Final = 3.05
 READ_TIMEOUT_S: Final = 8.0
 BODY_TIMEOUT_S: Final = 20.0
 ATTEMPTS: Final = 6
+RETRY_FIRST_S: Final = 0.25
+"""First pause between attempts; all of them take about 6 s, half a sweep's interval."""
+
 MAX_BODY_BYTES: Final = 128 * 1_048_576
 MAX_PAGES: Final = 2_000
 CACHE_MAX_AGE_S: Final = 15
@@ -136,11 +139,11 @@ class Client:
             Stopped: the process is to stop.
         """
         for attempt in range(ATTEMPTS):
-            if attempt and self._stop.wait(backoff_s(attempt - 1, self._rng)):
+            if attempt and self._stop.wait(backoff_s(attempt - 1, self._rng, RETRY_FIRST_S)):
                 raise Stopped
             try:
                 reply = self._once(path, params, reserve)
-                return _read(path, read, reply.body), reply
+                return self._read(path, read, reply.body), reply
             except (KeyRefused, NotFound):
                 raise
             except ExchangeError as error:
@@ -199,6 +202,13 @@ class Client:
         self._judge(where, response, body, received_ms)
         self.reachable = True
         return Reply(body, received_ms - 1000 * cache_age_s(response.headers))
+
+    def _read(self, path: str, read: Callable[[bytes], T], body: bytes) -> T:
+        try:
+            return read(body)
+        except BadRecord as error:
+            self.reachable = False  # somebody answers there, the exchange does not
+            raise ExchangeError("bad_reply", f"GET {path}: {error}") from None
 
     def _key(self) -> ApiKey | None:
         try:
@@ -262,13 +272,6 @@ def cache_age_s(headers: Mapping[str, str]) -> int:
         if name == "max-age" and value.isascii() and value.isdigit():
             return min(int(value[:6]), CACHE_MAX_AGE_S)
     return 0
-
-
-def _read(path: str, read: Callable[[bytes], T], body: bytes) -> T:
-    try:
-        return read(body)
-    except BadRecord as error:
-        raise ExchangeError("bad_reply", f"GET {path}: {error}", body[:1000]) from None
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -142,6 +142,8 @@ class FakeExchange:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 exchange._serve(self)

@@ -1,0 +1,334 @@
+"""The whole publisher on real sockets: a small exchange on one side, a replica on the other."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import zmq
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from bus.ask import ask
+from bus.clock import SystemClock
+from bus.lifecycle import Stop
+from bus.replica import Replica
+from bus.settings import Settings
+from markets.errors import StartupError
+from publisher.kalshi import client
+from publisher.run import Publisher
+from tests.publisher.exchange import BROKEN, HTML, Answer, FakeExchange, event, market, on, write_key
+from tests.publisher.world import all_markets
+from tests.support import Runner, eventually
+
+INTERVAL_S = "0.5"
+
+
+class Running:
+    """A publisher in a thread of its own (which makes and owns its sockets)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._stop = Stop()
+        self._made = threading.Event()
+        self._refused: list[StartupError] = []
+        self._thread = threading.Thread(target=self._run, name="bus")
+        self._thread.start()
+        assert self._made.wait(10)
+        if self._refused:
+            self._thread.join()
+            self._stop.close()
+            raise self._refused[0]
+
+    def _run(self) -> None:
+        try:
+            self.publisher = Publisher(self.settings, self._stop, SystemClock(), Random(1))
+        except StartupError as error:
+            self._refused.append(error)
+            self._made.set()
+            return
+        self._made.set()
+        self.publisher.run()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+        self._stop.close()
+
+    @property
+    def sweep(self) -> str:
+        return self.publisher.health.sweep
+
+
+@pytest.fixture
+def exchange() -> Iterator[FakeExchange]:
+    with FakeExchange() as made:
+        made.list_event(event("E1", "S1", market("E1-A", "E1"), market("E1-B", "E1", bid=50, ask=52)))
+        made.list_event(event("E2", "S2", market("E2-A", "E2"), mutually_exclusive=False))
+        for listed in all_markets(made):
+            made.books[listed["ticker"]] = {"yes_dollars": [["0.4000", "100.00"]], "no_dollars": []}
+        yield made
+
+
+@pytest.fixture
+def settings(exchange: FakeExchange, short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(client, "ATTEMPTS", 2)  # troubles are to be lasting ones soon
+    run_dir = short_dir / ".run"
+    run_dir.mkdir(0o700)
+    exchange.make_key(run_dir)
+    environ = {
+        "KALSHI_BUS_SIM_PORT": str(exchange.port),
+        "KALSHI_BUS_POLL_INTERVAL_S": INTERVAL_S,
+    }
+    return Settings.load(environ, short_dir)
+
+
+Start = Callable[[], Running]
+
+
+@pytest.fixture
+def start(settings: Settings) -> Iterator[Start]:
+    running: list[Running] = []
+
+    def begin() -> Running:
+        running.append(Running(settings))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture
+def replica(settings: Settings, zmq_context: zmq.Context[Any]) -> Iterator[Replica]:
+    made = Replica(zmq_context, settings.feed, settings.state, SystemClock(), Random(1))
+    made.start()
+    yield made
+    made.stop()
+
+
+def wait(replica: Replica, predicate: Callable[[], object]) -> None:
+    assert replica.wait(lambda _: bool(predicate()), 10)
+
+
+def live(replica: Replica) -> bool:
+    return replica.status().live and len(replica.state.markets) == 3
+
+
+def test_replica_gets_markets_reference_data_books_and_changes_exactly(
+    exchange: FakeExchange, settings: Settings, start: Start, replica: Replica, zmq_context: zmq.Context[Any]
+) -> None:
+    start()
+    wait(replica, lambda: live(replica) and len(replica.state.books) == 3)
+    assert set(replica.state.events) == {"E1", "E2"}
+    assert set(replica.state.series) == {"S1", "S2"}
+    assert replica.state.exchange[""].trading_active
+
+    exchange.events["E1"]["markets"][0]["yes_bid_size_fp"] = "77.00"
+    wait(replica, lambda: replica.state.quotes["E1-A"].yes_bid_size_e2 == 7700)
+
+    def same() -> bool:
+        answer = ask(zmq_context, settings.state, {"op": "digest", "id": 1})
+        with replica.state.lock:
+            mine = (replica.state.epoch, replica.state.seq, f"{replica.state.digest():016x}")
+        return mine == (answer["epoch"], answer["seq"], answer["digest"])
+
+    eventually(same)
+    assert replica.status().stats.gaps == 0
+
+
+def test_books_of_one_event_come_in_one_message(
+    exchange: FakeExchange, start: Start, zmq_socket: Callable[..., Any], settings: Settings
+) -> None:
+    start()
+    subscriber = zmq_socket(zmq.SUB)
+    subscriber.subscribe(b"md.S1.")
+    subscriber.connect(settings.feed)
+
+    def book_message() -> bool:
+        body = subscriber.recv().partition(b"\0")[2]
+        return b"book" in body and b"E1-A" in body and b"E1-B" in body
+
+    eventually(book_message)
+
+
+def test_book_that_is_not_kept_fresh_is_removed(
+    exchange: FakeExchange, start: Start, replica: Replica
+) -> None:
+    start()
+    wait(replica, lambda: len(replica.state.books) == 3)
+
+    exchange.events["E2"]["markets"][0]["status"] = "closed"
+
+    wait(replica, lambda: set(replica.state.books) == {"E1-A", "E1-B"})
+    assert "E2-A" in replica.state.markets
+
+
+def test_broken_key_stops_the_sweeps_and_heals_by_itself(
+    exchange: FakeExchange, settings: Settings, start: Start, replica: Replica
+) -> None:
+    running = start()
+    wait(replica, lambda: live(replica))
+    key = settings.run_dir / "sim_private_key.pem"
+    good = key.read_bytes()
+
+    write_key(settings.run_dir, rsa.generate_private_key(65537, 2048))
+    wait(replica, lambda: replica.heartbeat.publisher.key == "refused")
+    assert running.sweep == "key_refused"
+    assert "401" in (replica.heartbeat.publisher.error or "")
+    age_ms = replica.status().age_ms
+    assert age_ms is not None
+    wait(replica, lambda: (replica.status().age_ms or 0) > age_ms + 700)
+    assert len(replica.state.markets) == 3
+
+    key.write_bytes(b"garbage")
+    wait(replica, lambda: "not a private key" in (replica.heartbeat.publisher.error or ""))
+    unsigned = [headers for headers in exchange.headers if "KALSHI-ACCESS-SIGNATURE" not in headers]
+    assert unsigned == []
+
+    key.write_bytes(good)
+    wait(replica, lambda: replica.heartbeat.publisher.key == "ok")
+    wait(replica, lambda: replica.heartbeat.publisher.sweep == "complete")
+    wait(replica, lambda: (replica.status().age_ms or 0) < age_ms + 700)
+
+
+@pytest.mark.parametrize(
+    "trouble", [BROKEN, HTML, Answer(200, b'{"events":null}')], ids=["503", "html", "null"]
+)
+def test_exchange_in_trouble_fails_sweeps_and_nothing_else(
+    exchange: FakeExchange, start: Start, replica: Replica, trouble: Answer
+) -> None:
+    start()
+    wait(replica, lambda: live(replica))
+    complete_ms = replica.state.cycle.complete_ms if replica.state.cycle else None
+    exchange.faults.append(on("", trouble))
+    wait(replica, lambda: replica.heartbeat.publisher.sweep == "failed")
+    assert replica.heartbeat.publisher.error
+    assert not replica.heartbeat.publisher.exchange_reachable
+    assert len(replica.state.markets) == 3
+    assert live(replica)
+
+    exchange.faults.clear()
+    exchange.events["E1"]["markets"][0]["yes_bid_size_fp"] = "77.00"
+
+    wait(replica, lambda: replica.state.quotes["E1-A"].yes_bid_size_e2 == 7700)
+    cycle = replica.state.cycle
+    assert cycle is not None
+    assert cycle.complete_ms is not None
+    assert complete_ms is not None
+    assert cycle.complete_ms > complete_ms
+
+
+def test_outage_tells_the_exchange_status_it_sends(
+    exchange: FakeExchange, start: Start, replica: Replica
+) -> None:
+    start()
+    wait(replica, lambda: live(replica))
+
+    exchange.faults.append(
+        on("/exchange/status", Answer(503, b'{"exchange_active":false,"trading_active":false}'))
+    )
+
+    wait(replica, lambda: not replica.state.exchange[""].exchange_active)
+
+
+def test_restart_opens_from_the_checkpoint_with_true_age_while_the_exchange_is_down(
+    exchange: FakeExchange, start: Start, replica: Replica
+) -> None:
+    first = start()
+    wait(replica, lambda: live(replica))
+    eventually((first.settings.data_dir / "checkpoint").exists)
+    epoch, complete_ms = replica.state.epoch, first.publisher._writer.state.cycle
+    first.stop()
+    exchange.faults.append(on("", BROKEN))
+
+    second = start()
+
+    wait(replica, lambda: replica.state.epoch > epoch and live(replica))
+    assert second.sweep in ("starting", "failed")
+    assert complete_ms is not None
+    cycle = replica.state.cycle
+    assert cycle is not None
+    assert cycle.complete_ms is not None
+    assert cycle.complete_ms <= (complete_ms.complete_ms or 0)
+
+    exchange.faults.clear()
+    wait(replica, lambda: replica.heartbeat.publisher.sweep == "complete" and live(replica))
+
+
+def test_without_a_checkpoint_the_epoch_opens_with_the_first_complete_sweep(
+    exchange: FakeExchange, start: Start, replica: Replica, settings: Settings, zmq_context: zmq.Context[Any]
+) -> None:
+    exchange.faults.append(on("/series", BROKEN))
+    running = start()
+    eventually(lambda: running.sweep == "failed", 20)
+    answer = ask(zmq_context, settings.state, {"op": "snapshot", "id": 1})
+    assert answer["error"]["code"] == "not_ready"
+    assert replica.state.epoch == 0
+
+    exchange.faults.clear()
+
+    wait(replica, lambda: live(replica))
+
+
+def test_simulator_key_is_waited_for(
+    exchange: FakeExchange, settings: Settings, start: Start, replica: Replica
+) -> None:
+    (settings.run_dir / "sim_private_key.pem").unlink()
+    running = start()
+    eventually(lambda: running.sweep == "waiting_for_key")
+    assert exchange.paths == []
+
+    exchange.make_key(settings.run_dir)
+
+    wait(replica, lambda: live(replica))
+
+
+def test_watched_market_is_fetched(
+    exchange: FakeExchange, start: Start, settings: Settings, zmq_context: zmq.Context[Any]
+) -> None:
+    running = start()
+    answer = ask(zmq_context, settings.state, {"op": "watch", "id": 1, "tickers": ["E1-A"], "ttl_s": 5})
+
+    assert answer["watched"] == 1
+    assert "E1-A" in running.publisher._planner._watched
+
+
+def test_world_readable_key_refuses_the_start(settings: Settings) -> None:
+    (settings.run_dir / "sim_private_key.pem").chmod(0o644)
+
+    with pytest.raises(StartupError, match="chmod 600"):
+        Running(settings)
+
+
+@pytest.mark.e2e
+def test_process_fetches_on_schedule_and_ends_on_sigterm_during_a_hanging_request(runner: Runner) -> None:
+    hanging, over = threading.Event(), threading.Event()
+    with FakeExchange(runner.sim_port) as exchange:
+        exchange.list_event(event("E1", "S1", market("E1-A", "E1")))
+        runner.run_dir.mkdir(0o700)
+        exchange.make_key(runner.run_dir)
+        process = runner.start("publisher", env={"KALSHI_BUS_POLL_INTERVAL_S": "0.5"})
+        process.wait_event("epoch.opened")
+        eventually(lambda: len(process.events("sweep.done")) >= 3)
+        fetched = len(process.events("FETCHING FROM KALSHI"))
+        assert 0 <= fetched - len(process.events("sweep.done")) <= 1
+        assert abs(exchange.calls["exchange/status"] - fetched) <= 1
+        assert exchange.calls["series"] == 1
+
+        def hang(_path: str) -> None:
+            hanging.set()
+            over.wait(20)
+
+        exchange.faults.append(hang)
+        assert hanging.wait(10)
+        process.signal(signal.SIGTERM)
+
+        assert process.wait(5) == 0
+        over.set()
+    output = process.output()
+    assert "PRIVATE KEY" not in output
+    assert "KALSHI-ACCESS" not in output
