@@ -1,11 +1,15 @@
 """Simulated exchanges for the tests."""
 
+import base64
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from simulator import templates
+from simulator import auth, templates
 from simulator.api import Api
 from simulator.auth import KeyPair, load_or_create
 from simulator.exchange import Activity, Exchange
@@ -21,8 +25,13 @@ def recorded() -> Recorded:
 
 
 @pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
-    return load_or_create(tmp_path_factory.mktemp("keys"))
+def key_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys")
+
+
+@pytest.fixture(scope="session")
+def keys(key_directory: Path) -> KeyPair:
+    return load_or_create(key_directory)
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +46,22 @@ def make_client(recorded: Recorded, keys: KeyPair) -> Callable[..., Client]:
 @pytest.fixture
 def client(make_client: Callable[..., Client]) -> Client:
     return make_client()
+
+
+@pytest.fixture(scope="session")
+def signed(key_directory: Path, keys: KeyPair) -> Callable[..., dict[str, str]]:
+    """A signer with the user's own private key: (method, path, timestamp) -> headers."""
+    pem = (key_directory / auth.PRIVATE_KEY_FILE).read_bytes()
+    key = serialization.load_pem_private_key(pem, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+
+    def sign(method: str, path: str, timestamp: int = START_MS) -> dict[str, str]:
+        pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+        signature = key.sign(f"{timestamp}{method}{path}".encode(), pss, hashes.SHA256())
+        return {
+            auth.KEY: keys.key_id,
+            auth.TIMESTAMP: str(timestamp),
+            auth.SIGNATURE: base64.b64encode(signature).decode(),
+        }
+
+    return sign
