@@ -56,6 +56,22 @@ def hold_role(run_dir: Path, role: str) -> Iterator[None]:
         os.close(fd)
 
 
+def holder(run_dir: Path, role: str) -> int | None:
+    """Return the pid of the process that holds `role` in this run directory, or None."""
+    try:
+        fd = os.open(run_dir / f"{role}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.read(fd, 20).decode("ascii", "replace").strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(fd)
+    return None
+
+
 def check_port(port: int, setting: str, host: str = "127.0.0.1") -> None:
     """Check that a server could listen on `port` now.
 
