@@ -36,6 +36,10 @@ class FeedServer:
     Args:
         health: the publisher's account of itself for the next heartbeat.
         on_watch: takes (tickers, ttl_s, now_ms) of a `watch` question, in the bus thread.
+        names: the settings that hold the two endpoints.
+
+    Attributes:
+        answers: dispatch of the questions on `state`; a server may add its own before it serves.
     """
 
     def __init__(
@@ -45,7 +49,8 @@ class FeedServer:
         state: str,
         clock: Clock,
         health: Callable[[], PublisherHealth],
-        on_watch: Callable[[list[str], float, int], None],
+        on_watch: Callable[[list[str], float, int], None] | None = None,
+        names: tuple[str, str] = ("feed", "state"),
     ) -> None:
         self.writer: Writer | None = None
         self.frames_sent = 0
@@ -53,14 +58,14 @@ class FeedServer:
         self._health = health
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._wake = Wake()
-        self._answers = Answers(self._current, on_watch=on_watch)
+        self.answers = Answers(self._current, on_watch=on_watch)
         self._pub = make(context, zmq.XPUB, MAX_QUESTION)
         self._pub.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._router = make(context, zmq.ROUTER, MAX_QUESTION)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         try:
-            self.feed_address = bind(self._pub, "feed", feed)
-            self.state_address = bind(self._router, "state", state)
+            self.feed_address = bind(self._pub, names[0], feed)
+            self.state_address = bind(self._router, names[1], state)
         except BaseException:
             self._close()
             raise
@@ -97,7 +102,7 @@ class FeedServer:
                 if self._pub in ready and self._subscribed():
                     next_ms = min(next_ms, self._clock.monotonic_ns() // 1_000_000 + WELCOME_DELAY_MS)
                 if self._router in ready:
-                    serve_questions(self._router, self._answers, self._clock.now_ms())
+                    serve_questions(self._router, self.answers, self._clock.now_ms())
                 if self._wake.fileno() in ready and self._work():
                     next_ms = 0
         finally:

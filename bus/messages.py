@@ -11,6 +11,7 @@ import msgpack
 import msgspec
 
 from markets.errors import DecodeError, VersionError
+from markets.opportunities import FairValue
 from markets.records import (
     Book,
     BookDelta,
@@ -50,6 +51,7 @@ RECORD_TYPES: Final[dict[str, type[Record]]] = {
     "event": Event,
     "milestone": Milestone,
     "exchange": ExchangeStatus,
+    "fair_value": FairValue,
     "remove": Remove,
 }
 """Every kind of record, in the order a snapshot chunk carries them."""

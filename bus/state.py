@@ -37,6 +37,7 @@ _KEY: Final = {
     "series": "ticker",
     "event": "event_ticker",
     "milestone": "id",
+    "fair_value": "ticker",
 }
 LANE: Final = {
     "market": STATIC,
@@ -47,6 +48,7 @@ LANE: Final = {
     "event": REFERENCE,
     "milestone": REFERENCE,
     "exchange": REFERENCE,
+    "fair_value": REFERENCE,
 }
 """Lane of each kind that is state."""
 
@@ -80,7 +82,8 @@ class State:
     """Everything a replica knows at (`epoch`, `seq`).
 
     `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
-    `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "".
+    `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
+    `fair_values` the trader's by ticker (on its own feed only).
     """
 
     def __init__(self, epoch: int = 0) -> None:
@@ -103,6 +106,7 @@ class State:
         self.events = self.records["event"]
         self.milestones = self.records["milestone"]
         self.exchange = self.records["exchange"]
+        self.fair_values = self.records["fair_value"]
 
     # -- reading
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from markets.records import Book, Event, Market, Quote, Series
+from markets.records import Book, Event, Market, Quote, Record, Series
 from markets.timing import MatchTiming
 from markets.units import MONEY_ONE_E6, format_count, format_money, format_price, format_time
 
@@ -35,8 +35,8 @@ class EventView(msgspec.Struct, frozen=True):
     timing: MatchTiming
 
 
-class FairValue(msgspec.Struct, frozen=True, gc=False):
-    """What a market's YES is believed to be worth.
+class FairValue(Record, frozen=True):
+    """What a market's YES is believed to be worth; a record that the trader publishes.
 
     `margin` is the half-width of that belief: an edge inside it is no edge. `source` names who believes it.
 
