@@ -59,7 +59,7 @@ class Publisher:
             frozenset(settings.series), frozenset(settings.categories), frozenset(settings.tickers)
         )
         self._source = _source(settings.env, base_url, universe)
-        self.health = PublisherHealth(
+        self._account = PublisherHealth(
             started_ms=clock.now_ms(),
             poll_interval_ms=round(settings.poll_interval_s * 1000),
             key="none" if not self._keys.configured else "refused" if self._keys.missing() else "ok",
@@ -96,6 +96,14 @@ class Publisher:
             settings.poll_interval_s,
         )
         self._checkpointed_ns: int | None = None
+
+    @property
+    def health(self) -> PublisherHealth:
+        """The account for heartbeats: the last sweep's outcome, and at once the running one's trouble."""
+        account, trouble = self._account, self._client.trouble
+        if trouble is None or account.error is not None:
+            return account
+        return msgspec.structs.replace(account, error=trouble, exchange_reachable=self._client.reachable)
 
     def run(self) -> None:
         """Serve until the stop; the thread that made this object only."""
@@ -154,14 +162,14 @@ class Publisher:
 
     def _sweep_once(self) -> None:
         log.info("FETCHING FROM KALSHI")
-        reading = Reading(self._clock.now_ms())
+        reading, bytes_before = Reading(self._clock.now_ms()), self._client.bytes_received
         error = self._sweep.run(reading)
         key = self._key_word(error)
         if error is None:
             self._say(sweep="complete", key=key, exchange_reachable=True, error=None)
         else:
             partly = reading.as_of_ms is not None and self._opened
-            outcome = error.outcome if isinstance(error, KeyRefused) else "partial" if partly else "failed"
+            outcome = "key_refused" if isinstance(error, KeyRefused) else "partial" if partly else "failed"
             self._say(sweep=outcome, key=key, exchange_reachable=self._client.reachable, error=str(error))
         self._in_bus_thread(lambda server: self._commit(server, reading))
         log.info(
@@ -170,6 +178,7 @@ class Publisher:
             error=self.health.error,
             ms=reading.ended_ms - reading.started_ms,
             requests=self._sweep.last_requests,
+            bytes=self._client.bytes_received - bytes_before,
             confirmed=len(reading.confirmed),
             read=len(reading.candidates),
             refused=len(reading.bad),
@@ -186,10 +195,10 @@ class Publisher:
         if isinstance(error, KeyRefused):
             return "refused"
         # No answer says nothing about the key.
-        return "ok" if error is None or self._client.reachable else self.health.key
+        return "ok" if error is None or self._client.reachable else self._account.key
 
     def _say(self, **changes: object) -> None:
-        self.health = msgspec.structs.replace(self.health, **changes)
+        self._account = msgspec.structs.replace(self._account, **changes)
 
     def _in_bus_thread(self, job: Job) -> None:
         done = threading.Event()

@@ -35,11 +35,14 @@ URL_BUDGET: Final = 4_000
 CREATED_SLACK_S: Final = 60
 """The closing query reaches this far before the sweep's start: the exchange's clock is not ours."""
 
-REFRESHES_PER_SWEEP: Final = 5
+REFRESHES_PER_SWEEP: Final = 10
 """Requests for closed markets and, as many again, for events not known."""
 
-LOOKUPS_PER_SWEEP: Final = 10
-"""Single requests for what a list did not show."""
+LOOKUPS_PER_LIST: Final = 3
+"""Single requests for what a list of named markets did not show, to see whether that list can be believed."""
+
+SERIES_LOOKUPS: Final = 10
+"""Single requests for series in one sweep."""
 
 SERIES_EVERY_MS: Final = 600_000
 RETRY_UNKNOWN_MS: Final = 600_000
@@ -187,24 +190,25 @@ class Sweep:
         missing = self._catalogue.missing(reading)
         for tickers in list(batches(missing, TICKERS_PER_REQUEST))[:REFRESHES_PER_SWEEP]:
             params: Query = [("tickers", ",".join(tickers)), ("limit", MARKETS_PER_PAGE)]
+            listed: set[str] = set()
             for raws, reply in self._client.pages("/markets", params, read=_read_markets):
                 for raw in raws:
+                    listed.add(_ticker(raw))
                     self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
-            for ticker in tickers:
-                if not reading.saw(ticker) and ("market", ticker) not in reading.bad:
-                    self._look_up_market(ticker, reading)
+            absent = [ticker for ticker in tickers if ticker not in listed]
+            sample = absent[:LOOKUPS_PER_LIST]
+            gone = [ticker for ticker in sample if not self._market_exists(ticker, reading)]
+            reading.gone.update(absent if gone == sample else gone)
 
-    def _look_up_market(self, ticker: str, reading: Reading) -> None:
-        if len(reading.gone) >= LOOKUPS_PER_SWEEP:
-            return  # it ages meanwhile; its turn comes
+    def _market_exists(self, ticker: str, reading: Reading) -> bool:
         try:
             raw, reply = self._client.get(
                 f"/markets/{quote(ticker, safe='')}", read=lambda body: member(body, "market")
             )
         except NotFound:
-            reading.gone.add(ticker)
-            return
+            return False
         self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
+        return True
 
     def _unjoined(self, reading: Reading) -> None:
         """Fetch the events that markets wait for. A market whose event is 404 is read without one."""
@@ -253,7 +257,7 @@ class Sweep:
             for ticker in sorted(needed)
             if ticker not in held and ticker not in reading.series and self._due("series", ticker)
         ]
-        for ticker in unknown[:LOOKUPS_PER_SWEEP]:
+        for ticker in unknown[:SERIES_LOOKUPS]:
             try:
                 raw, _ = self._client.get(
                     f"/series/{quote(ticker, safe='')}", read=lambda body: member(body, "series")

@@ -30,6 +30,9 @@ CONNECT_TIMEOUT_S: Final = 3.05
 READ_TIMEOUT_S: Final = 8.0
 BODY_TIMEOUT_S: Final = 20.0
 ATTEMPTS: Final = 6
+GIVE_UP_AFTER_S: Final = 20.0
+"""No further attempt after this time, however few there were."""
+
 RETRY_FIRST_S: Final = 0.25
 """First pause between attempts; all of them take about 6 s, half a sweep's interval."""
 
@@ -37,6 +40,9 @@ MAX_BODY_BYTES: Final = 128 * 1_048_576
 MAX_PAGES: Final = 2_000
 CACHE_MAX_AGE_S: Final = 15
 """How old a cached reply can be that does not say its age."""
+
+_ANSWERS: Final = frozenset({"rate_limited", "key_refused", "refused"})
+"""Failures in which it is the exchange's API that speaks."""
 
 Params = Sequence[tuple[str, str | int]]
 
@@ -46,7 +52,7 @@ class ExchangeError(KalshiBusError):
 
     Attributes:
         outcome: one word for health and logs: "unreachable", "timeout", "rate_limited", "server_error",
-            "bad_reply", "key_refused", "not_found", "refused", "cursor_loop".
+            "bad_reply", "key_refused", "key_unusable", "not_found", "refused", "cursor_loop".
         body: what the exchange said, empty if nothing.
     """
 
@@ -96,7 +102,8 @@ class Client:
 
     Attributes:
         requests: how many were sent. bytes_received: decoded bytes of bodies.
-        reachable: whether the last request got an answer of the API.
+        reachable: whether the last request that ended got an answer of the API.
+        trouble: what went wrong in the last attempt; None when it went well. Any thread may read both.
     """
 
     def __init__(
@@ -105,6 +112,7 @@ class Client:
         self.requests = 0
         self.bytes_received = 0
         self.reachable = False
+        self.trouble: str | None = None
         self._base_url = base_url
         self._path = urlsplit(base_url).path
         self._keys = keys
@@ -138,16 +146,24 @@ class Client:
             ExchangeError: no usable answer; KeyRefused and NotFound are told apart and not retried.
             Stopped: the process is to stop.
         """
+        end_ns = self._clock.monotonic_ns() + int(GIVE_UP_AFTER_S * 1e9)
         for attempt in range(ATTEMPTS):
             if attempt and self._stop.wait(backoff_s(attempt - 1, self._rng, RETRY_FIRST_S)):
                 raise Stopped
             try:
                 reply = self._once(path, params, reserve)
-                return self._read(path, read, reply.body), reply
-            except (KeyRefused, NotFound):
+                content = self._read(path, read, reply.body)
+                self.reachable, self.trouble = True, None
+                return content, reply
+            except NotFound:
+                self.reachable, self.trouble = True, None
                 raise
             except ExchangeError as error:
-                if error.outcome == "refused" or attempt == ATTEMPTS - 1:
+                self.trouble = str(error)
+                if error.outcome != "key_unusable":
+                    self.reachable = error.outcome in _ANSWERS
+                last = attempt == ATTEMPTS - 1 or self._clock.monotonic_ns() > end_ns
+                if last or isinstance(error, KeyRefused) or error.outcome == "refused":
                     raise
                 log.info(
                     "exchange.retry", path=path, attempt=attempt + 1, outcome=error.outcome, error=str(error)
@@ -181,7 +197,6 @@ class Client:
         url = self._base_url + path + ("?" + urlencode(params, safe=",") if params else "")
         headers = key.headers("GET", self._path + path, self._clock.now_ms()) if key else None
         self.requests += 1
-        self.reachable = False
         where = f"GET {path}"
         try:
             with self._session.get(
@@ -200,21 +215,19 @@ class Client:
         except requests.RequestException as error:
             raise ExchangeError("bad_reply", f"{where}: {type(error).__name__}") from None
         self._judge(where, response, body, received_ms)
-        self.reachable = True
         return Reply(body, received_ms - 1000 * cache_age_s(response.headers))
 
     def _read(self, path: str, read: Callable[[bytes], T], body: bytes) -> T:
         try:
             return read(body)
         except BadRecord as error:
-            self.reachable = False  # somebody answers there, the exchange does not
             raise ExchangeError("bad_reply", f"GET {path}: {error}") from None
 
     def _key(self) -> ApiKey | None:
         try:
             return self._keys.current()
         except StartupError as error:
-            raise KeyRefused("key_refused", str(error)) from None
+            raise KeyRefused("key_unusable", str(error)) from None
 
     def _acquire(self, reserve: float) -> None:
         while wait_s := self._budget.take(COST, self._clock.monotonic_ns() / 1e9, reserve):
@@ -253,7 +266,6 @@ class Client:
         said = f"{where}: {status} {_said(body)}".rstrip()
         if status >= 500:
             raise ExchangeError("server_error", said, body)
-        self.reachable = True
         if status == 401:
             self._keys.refused()
             raise KeyRefused("key_refused", said + _clock_offset(response.headers, received_ms), body)

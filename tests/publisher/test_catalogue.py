@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bus.messages import decode
 from markets.records import Status
 from publisher.catalogue import KEEP_FINALIZED_MS, ROTATION_MS, Universe
-from tests.publisher.exchange import BROKEN, HTML, event, market, milestone, on, series
+from tests.publisher.exchange import BROKEN, HTML, Answer, event, market, milestone, on, series
 from tests.publisher.world import World, all_markets, content
 
 
@@ -224,6 +224,31 @@ def test_vanished_market_is_looked_up_before_it_is_removed(world: World) -> None
     assert reading.gone == {"E2-A"}
     assert world.kinds() == [("md.S2.", "remove", 1), ("ref.", "remove", 2)]
     assert content(world.replica) == content(world.state)
+
+
+def test_many_that_vanish_at_once_cost_three_lookups_a_list(world: World) -> None:
+    world.exchange.list_event(event("E3", "S3", *(market(f"E3-{n:03}", "E3") for n in range(250))))
+    world.run()
+    del world.exchange.events["E3"]
+    asked = world.client.requests
+    reading, _ = world.run()
+
+    assert len(reading.gone) == 250
+    assert set(world.state.markets) == {"E1-A", "E1-B", "E2-A"}
+    assert world.client.requests - asked == 3 + 3 * (1 + 3)
+
+
+def test_list_that_leaves_out_what_exists_is_not_believed(world: World) -> None:
+    world.exchange.list_event(event("E3", "S3", *(market(f"E3-{n:03}", "E3") for n in range(50))))
+    world.run()
+    for listed in world.exchange.events["E3"]["markets"]:
+        listed["status"] = "closed"
+    world.exchange.faults.append(lambda path: Answer(200, b'{"markets":[]}') if path == "/markets" else None)
+    reading, _ = world.run()
+
+    assert reading.gone == set()
+    assert len(world.state.markets) == 53
+    assert world.age_ms("E3-049") == 12_000
 
 
 def test_market_with_an_older_cached_reply_keeps_that_age(world: World) -> None:

@@ -222,6 +222,20 @@ def test_exchange_in_trouble_fails_sweeps_and_nothing_else(
     assert cycle.complete_ms > complete_ms
 
 
+def test_trouble_is_told_before_the_sweep_gives_up(
+    exchange: FakeExchange, start: Start, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    wait(replica, lambda: live(replica))
+    monkeypatch.setattr(client, "ATTEMPTS", 50)
+
+    exchange.faults.append(on("", BROKEN))
+
+    wait(replica, lambda: "503" in (replica.heartbeat.publisher.error or ""))
+    assert replica.heartbeat.publisher.sweep == "complete"
+    assert not replica.heartbeat.publisher.exchange_reachable
+
+
 def test_outage_tells_the_exchange_status_it_sends(
     exchange: FakeExchange, start: Start, replica: Replica
 ) -> None:
