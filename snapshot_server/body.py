@@ -37,6 +37,11 @@ class Prepared(msgspec.Struct, frozen=True):
     crc32: int
     size: int
 
+    @property
+    def length(self) -> int:
+        """Bytes it takes."""
+        return sum(map(len, self.chunks))
+
     def finish(self, end: bytes) -> list[bytes]:
         """Return the whole body: the chunks and behind them `end`, which is still plain."""
         if self.encoding == "gzip":

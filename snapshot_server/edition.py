@@ -19,11 +19,11 @@ from markets.kalshi_json import book_json, market_prefix, quote_members
 from markets.records import Book, Market, Milestone, Quote, Status
 from markets.timing import MatchTiming, match_time_json, match_timing
 
-SLICE: Final = 100
-"""Markets rendered between two pauses: about a millisecond."""
+SLICE: Final = 50
+"""Markets rendered between two pauses: less than a millisecond."""
 
-SCAN_SLICE: Final = 2_000
-"""Markets compared between two pauses: about a millisecond."""
+SCAN_SLICE: Final = 1_000
+"""Markets compared between two pauses: less than a millisecond."""
 
 TIMING_MS: Final = 5_000
 """How old `in_play` may be: it changes with time alone."""

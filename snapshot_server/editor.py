@@ -27,7 +27,7 @@ MAX_INTERVAL_S: Final = 2.0
 
 def pause() -> None:
     """Let another thread have the interpreter."""
-    time.sleep(0)
+    time.sleep(0.000_05)
 
 
 class Editor:

@@ -289,3 +289,6 @@ def _for_head(response: Response) -> Response:
     """The same headers without the body. A large body is not made to say how long it would be."""
     length = [("content-length", str(len(response.body)))] if isinstance(response.body, bytes) else []
     return msgspec.structs.replace(response, headers=response.headers + length, body=b"")
+
+
+CRASHED: Final = _error(500, "internal", "the server could not answer; its log says why")

@@ -6,11 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import msgspec
+import structlog
+
 from bus.web import READER_GONE, HTTPProtocol, Scope
 
 from .body import Prepared
 from .edition import Edition, Pause, Query
-from .http import Large, Request, Response, View, respond
+from .http import CRASHED, Large, Request, Response, View, respond
+
+log = structlog.get_logger()
 
 STREAM_FROM: Final = 1_048_576
 """Bodies from this size on leave in chunks, at the pace of the reader: a slow one must not fill memory."""
@@ -18,12 +23,37 @@ STREAM_FROM: Final = 1_048_576
 PATIENCE_S: Final = 30
 """How long a reader may take for one chunk."""
 
-KEPT: Final = 32
-"""Prepared bodies kept for one edition."""
+SLOW_S: Final = 0.02
+"""A body that took longer to prepare serves a while longer, and until its successor is there."""
+
+SHARE: Final = 10
+"""How long, in multiples of what it took to prepare ..."""
+
+MAX_REUSE_S: Final = 2.0
+"""... and in seconds at most."""
+
+KEPT_S: Final = 10.0
+KEPT_BYTES: Final = 256 * 1_048_576
+"""Prepared bodies are forgotten after a time and beyond a total size."""
 
 _NEEDED: Final = ("host", "accept-encoding", "if-none-match")
 
 Key = tuple[Query, str]
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A prepared body, the edition it shows, when it was ready (event loop's time) and how long it took."""
+
+    edition: Edition
+    body: Prepared
+    ready_s: float
+    took_s: float
+
+    def serves(self, edition: Edition, now_s: float) -> bool:
+        """Whether it may answer for `edition` without a successor being made."""
+        if self.edition is edition:
+            return True
+        return self.took_s > SLOW_S and now_s - self.ready_s < min(MAX_REUSE_S, SHARE * self.took_s)
 
 
 class App:
@@ -47,19 +77,27 @@ class App:
         self._view = view
         self._now_ms = now_ms
         self._pause = pause
-        self._preparer = ThreadPoolExecutor(1, "prepare")
-        self._edition: Edition | None = None
-        self._prepared: dict[Key, Prepared] = {}
-        self._under_way: dict[Key, asyncio.Future[Prepared]] = {}
+        self._preparers = ThreadPoolExecutor(2, "prepare")
+        self._kept: dict[Key, Kept] = {}
+        self._making: dict[Key, asyncio.Task[Kept]] = {}
 
     def close(self) -> None:
         """Stop preparing."""
-        self._preparer.shutdown(wait=True, cancel_futures=True)
+        self._preparers.shutdown(wait=True, cancel_futures=True)
 
     async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         if scope.proto != "http":
             protocol.close(403)  # type: ignore[attr-defined]  # a WebSocket's protocol has it
             return
+        try:
+            await self._answer(scope, protocol)
+        except Exception:
+            # One request must not end the service for the others.
+            log.exception("request.crashed", path=scope.path[:200], query=scope.query_string[:200])
+            self._requests["other", 500] += 1
+            protocol.response_bytes(500, CRASHED.headers, CRASHED.content())
+
+    async def _answer(self, scope: Scope, protocol: HTTPProtocol) -> None:
         headers = scope.headers
         request = Request(
             scope.method,
@@ -67,48 +105,64 @@ class App:
             scope.query_string,
             {name: value for name in _NEEDED if (value := headers.get(name)) is not None},
         )
-        response = respond(request, self._view(), self._now_ms())
+        view = self._view()
+        response = respond(request, view, self._now_ms())
+        body = response.body
+        kept: Kept | None = None
+        if isinstance(body, Large):
+            kept = await self._prepare(body)
+            if kept.edition is not body.edition:
+                # What comes is of an earlier edition: its age and its ETag must be, too.
+                view = msgspec.structs.replace(view, edition=kept.edition)
+            response = respond(request, view, self._now_ms())
+            body = response.body
         self._requests[response.route, response.status] += 1
-        if isinstance(response.body, bytes):
-            protocol.response_bytes(response.status, response.headers, response.body)
-        else:
-            await self._send_large(response, response.body, protocol)
+        if isinstance(body, bytes):
+            protocol.response_bytes(response.status, response.headers, body)
+        elif kept is not None:
+            await _send(response, kept.body.finish(body.end), protocol)
 
-    async def _send_large(self, response: Response, large: Large, protocol: HTTPProtocol) -> None:
-        chunks = (await self._prepare(large)).finish(large.end)
-        length = sum(map(len, chunks))
-        if length < STREAM_FROM:
-            protocol.response_bytes(response.status, response.headers, b"".join(chunks))
-            return
-        headers = [*response.headers, ("content-length", str(length))]
-        try:
-            stream = protocol.response_stream(response.status, headers)
-            for chunk in chunks:
-                async with asyncio.timeout(PATIENCE_S):
-                    await stream.send_bytes(chunk)
-        except (*READER_GONE, TimeoutError):
-            return  # gone, or as good as gone: granian closes what ends too early
-
-    async def _prepare(self, large: Large) -> Prepared:
-        """Return the body, from what is kept, or from whoever is making it, or made now."""
-        if large.edition is not self._edition:
-            self._edition = large.edition
-            self._prepared.clear()
-        prepared = self._prepared.get(large.key)
-        if prepared is not None:
-            return prepared
-        # One that is under way may be of the edition before: whole, and at most its own making older.
-        making = self._under_way.get(large.key)
+    async def _prepare(self, large: Large) -> Kept:
+        """Return a body: the kept one, or an earlier one while a slow successor is made, or a new one."""
+        key, now_s = large.key, asyncio.get_running_loop().time()
+        kept = self._kept.get(key)
+        if kept is not None and kept.serves(large.edition, now_s):
+            return kept
+        making = self._making.get(key)
         if making is None:
-            loop = asyncio.get_running_loop()
-            making = loop.run_in_executor(self._preparer, large.prepare, self._pause)
-            self._under_way[large.key] = making
-            making.add_done_callback(lambda future: self._keep(large, future))
+            making = self._making[key] = asyncio.create_task(self._make(large))
+        if kept is not None and kept.took_s > SLOW_S and now_s - kept.ready_s < KEPT_S:
+            return kept
         return await asyncio.shield(making)
 
-    def _keep(self, large: Large, future: asyncio.Future[Prepared]) -> None:
-        del self._under_way[large.key]
-        if large.edition is self._edition and not future.cancelled() and future.exception() is None:
-            while len(self._prepared) >= KEPT:
-                del self._prepared[next(iter(self._prepared))]
-            self._prepared[large.key] = future.result()
+    async def _make(self, large: Large) -> Kept:
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        try:
+            body = await loop.run_in_executor(self._preparers, large.prepare, self._pause)
+        finally:
+            del self._making[large.key]
+        ready_s = loop.time()
+        self._kept.pop(large.key, None)  # so that the dict stays in order of age
+        made = self._kept[large.key] = Kept(large.edition, body, ready_s, ready_s - started_s)
+        total = sum(kept.body.length for kept in self._kept.values())
+        for key, kept in list(self._kept.items())[:-1]:
+            if total > KEPT_BYTES or ready_s - kept.ready_s > KEPT_S:
+                total -= kept.body.length
+                del self._kept[key]
+        return made
+
+
+async def _send(response: Response, chunks: list[bytes], protocol: HTTPProtocol) -> None:
+    length = sum(map(len, chunks))
+    if length < STREAM_FROM:
+        protocol.response_bytes(response.status, response.headers, b"".join(chunks))
+        return
+    headers = [*response.headers, ("content-length", str(length))]
+    try:
+        stream = protocol.response_stream(response.status, headers)
+        for chunk in chunks:
+            async with asyncio.timeout(PATIENCE_S):
+                await stream.send_bytes(chunk)
+    except (*READER_GONE, TimeoutError):
+        return  # gone, or as good as gone: granian closes what ends too early

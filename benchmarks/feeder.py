@@ -1,0 +1,71 @@
+"""A publisher under full load, for benchmarks: ``python -m benchmarks.feeder RUN_DIR MARKETS``.
+
+It opens an epoch of recorded markets, cloned to the number wanted, and stays still until SIGUSR1. From then
+on it streams RATE quotes a second, one a message, and commits a twentieth of all markets every COMMIT_S.
+"""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from bus.feed import FeedServer
+from bus.lifecycle import Stop
+from bus.messages import market_topic
+from bus.sockets import make_context
+from tests.snapshot_server.venue import Venue, a_catalogue, a_cycle, a_writer, grouped, requoted
+
+RATE: Final = 5_000
+COMMIT_S: Final = 2.0
+_TICK_S: Final = 0.01
+
+
+def main(run_dir: Path, count: int) -> int:
+    """Feed until SIGTERM."""
+    stop, loaded = Stop(), threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: loaded.set())
+    context = make_context()
+    with (
+        stop.on_signals(),
+        Venue(context, f"ipc://{run_dir}/feed.sock", f"ipc://{run_dir}/state.sock") as venue,
+    ):
+        clock = venue.clock
+        catalogue = a_catalogue(count, clock.now_ms())
+        writer = a_writer(catalogue, clock.now_ms(), clock.now_ms())
+        series = {market.ticker: market.series_ticker or "_" for market in catalogue.markets}
+        venue.open(writer)
+        sent = 0
+
+        def stream(server: FeedServer) -> None:
+            nonlocal sent
+            for _ in range(int(RATE * _TICK_S)):
+                quote = catalogue.quotes[sent * 7919 % count]
+                sent += 1
+                now_ns = clock.now_ns()
+                records = requoted([quote], sent, now_ns // 1_000_000)
+                server.send(
+                    writer.stream(market_topic(series[quote.ticker]), "quote", records, now_ns, now_ns)
+                )
+
+        def commit(server: FeedServer) -> None:
+            now_ms = clock.now_ms()
+            changes = grouped("quote", requoted(catalogue.quotes[sent % 20 :: 20], sent, now_ms), series)
+            server.send(writer.commit(changes, a_cycle(now_ms, count), 0, now_ms * 1_000_000))
+
+        while not stop.is_set() and not loaded.is_set():
+            stop.wait(0.05)
+        next_ns = commit_ns = clock.monotonic_ns()
+        while not stop.is_set():
+            venue.do(stream)
+            if clock.monotonic_ns() >= commit_ns:
+                commit_ns += int(COMMIT_S * 1e9)
+                venue.do(commit)
+            next_ns += int(_TICK_S * 1e9)
+            stop.wait(max(0.0, (next_ns - clock.monotonic_ns()) / 1e9))
+    context.term()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,85 @@
+"""Load on an HTTP server over keep-alive connections: by wrk where installed, else by Python threads."""
+
+import http.client
+import re
+import shutil
+import subprocess
+import threading
+import time
+from typing import Final, NamedTuple
+
+CONNECTIONS: Final = 8
+
+_UNIT_MS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+
+
+class Load(NamedTuple):
+    """What was measured: requests per second, median and 99th percentile of the latency in ms."""
+
+    rps: float
+    p50_ms: float
+    p99_ms: float
+
+
+def generator() -> str:
+    """Return the name of the load generator used."""
+    return "wrk" if shutil.which("wrk") else "Python threads (wrk is not installed: they are the bottleneck)"
+
+
+def measure(port: int, path: str, seconds: float, accept_encoding: str = "identity") -> Load:
+    """Ask for `path` on CONNECTIONS connections, each again as soon as it is answered.
+
+    Raises:
+        RuntimeError: an answer was not 200.
+    """
+    if shutil.which("wrk"):
+        return _by_wrk(port, path, seconds, accept_encoding)
+    return _by_threads(port, path, seconds, accept_encoding)
+
+
+def _by_wrk(port: int, path: str, seconds: float, accept_encoding: str) -> Load:
+    duration = max(1, round(seconds))  # wrk knows whole seconds only
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{duration}s", "--timeout", "60s", "--latency"]
+    command += ["-H", f"Accept-Encoding: {accept_encoding}", f"http://127.0.0.1:{port}{path}"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in text or "Socket errors" in text:
+        raise RuntimeError(f"{path}: {text}")
+    found = {
+        key: float(value) * _UNIT_MS[unit]
+        for key, value, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s|m)", text)
+    }
+    rps = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    assert rps is not None, text
+    return Load(float(rps[1]), found.get("50", 0.0), found.get("99", 0.0))
+
+
+def _by_threads(port: int, path: str, seconds: float, accept_encoding: str) -> Load:
+    end = time.perf_counter() + seconds
+    latencies: list[float] = []
+    failures: list[int] = []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        now = time.perf_counter()
+        while now < end:
+            started = now
+            connection.request("GET", path, headers={"Accept-Encoding": accept_encoding})
+            response = connection.getresponse()
+            response.read()
+            if response.status != 200:
+                failures.append(response.status)
+            now = time.perf_counter()
+            latencies.append((now - started) * 1000)
+        connection.close()
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=ask) for _ in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise RuntimeError(f"{path}: answered {failures[0]}")
+    latencies.sort()
+    took = time.perf_counter() - started
+    return Load(len(latencies) / took, latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100])

@@ -1,0 +1,258 @@
+"""The shell between granian and `respond`: what is prepared, shared, kept, streamed.
+
+Fakes stand for granian.
+"""
+
+import asyncio
+import gzip
+import json
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import structlog.testing
+
+from bus.web import READER_GONE
+from snapshot_server import rsgi
+from snapshot_server.http import View
+from snapshot_server.rsgi import App
+from tests.snapshot_server.test_http import CATALOGUE, NOW_MS, VIEW, edition_of, view_of
+from tests.snapshot_server.venue import a_catalogue, a_cycle, a_writer
+
+
+class Scope:
+    proto = "http"
+
+    def __init__(self, path: str, query: str = "", **headers: str) -> None:
+        self.method = "GET"
+        self.path = path
+        self.query_string = query
+        self.headers = {"host": "localhost"} | {k.replace("_", "-"): v for k, v in headers.items()}
+
+
+class Protocol:
+    """Records the one answer; a reader that takes `chunks` chunks and then none."""
+
+    def __init__(self, chunks: int | None = None) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.sent: list[bytes] = []
+        self.chunks = chunks
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        assert not self.status, "answered twice"
+        self.status, self.headers, self.sent = status, dict(headers), [body]
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "Protocol":
+        assert not self.status, "answered twice"
+        self.status, self.headers = status, dict(headers)
+        return self
+
+    async def send_bytes(self, chunk: bytes) -> None:
+        if self.chunks is not None and len(self.sent) >= self.chunks:
+            raise READER_GONE[0]
+        self.sent.append(chunk)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.sent)
+
+
+class Server:
+    """An App whose view a test changes, and which counts what is prepared."""
+
+    def __init__(self) -> None:
+        self.view = VIEW
+        self.pauses = 0
+        self.hold: Callable[[], None] = lambda: None
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.app = App(lambda: self.view, lambda: NOW_MS, self.requests, self._pause)
+
+    def _pause(self) -> None:
+        self.pauses += 1
+        self.hold()
+
+    async def get(
+        self, path: str, query: str = "", protocol: Protocol | None = None, **headers: str
+    ) -> Protocol:
+        protocol = protocol or Protocol()
+        await self.app(Scope(path, query, **headers), protocol)  # type: ignore[arg-type]
+        return protocol
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.app.close()
+
+
+def next_view(seconds: int) -> View:
+    writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+    writer.commit([], a_cycle(NOW_MS - seconds * 1_000, 300), 0, 0)
+    return view_of(edition_of(writer))
+
+
+def assert_true(value: bool) -> None:
+    assert value
+
+
+def run(main: Awaitable[None]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(main, 10)
+
+    asyncio.run(bounded())
+
+
+def test_a_body_is_prepared_once_for_all_who_ask_for_it(server: Server) -> None:
+    async def main() -> None:
+        answers = await asyncio.gather(*(server.get("/markets") for _ in range(20)))
+        assert len({answer.body for answer in answers}) == 1
+        once = server.pauses
+        await server.get("/markets")
+        assert server.pauses == once > 0
+        await server.get("/markets", accept_encoding="gzip")
+        assert server.pauses > once
+
+    run(main())
+    assert server.requests == {("/markets", 200): 22}
+
+
+def test_a_quick_body_is_always_of_the_latest_edition(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rsgi, "SLOW_S", 60)
+
+    async def main() -> None:
+        first = await server.get("/markets")
+        server.view = next_view(1)
+        second = await server.get("/markets")
+        assert json.loads(second.body)["seq"] == json.loads(first.body)["seq"] + _seq(server.view) - _seq(
+            VIEW
+        )
+        assert first.headers["etag"] != second.headers["etag"]
+
+    run(main())
+
+
+def _seq(view: View) -> int:
+    assert view.edition is not None
+    return view.edition.seq
+
+
+def test_a_slow_body_serves_on_and_is_true_to_its_own_edition(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rsgi, "SLOW_S", -1)
+    monkeypatch.setattr(rsgi, "MAX_REUSE_S", 0)  # a successor is made at once, but nobody waits for it
+
+    async def main() -> None:
+        first = await server.get("/markets", accept_encoding="gzip")
+        server.view = next_view(5)
+        second = await server.get("/markets", accept_encoding="gzip")
+        assert second.headers["etag"] == first.headers["etag"]
+        answer = json.loads(gzip.decompress(second.body))
+        assert answer["age_seconds"] == NOW_MS / 1000 - answer["generated_at"] == 0
+        await asyncio.gather(*server.app._making.values())
+        third = await server.get("/markets", accept_encoding="gzip")
+        answer = json.loads(gzip.decompress(third.body))
+        assert (answer["age_seconds"], answer["seq"]) == (5, _seq(server.view))
+        # Who knows the earlier edition's tag and would be sent just that is told so.
+        server.view = next_view(7)
+        known = await server.get("/markets", accept_encoding="gzip", if_none_match=third.headers["etag"])
+        assert (known.status, known.body) == (304, b"")
+
+    run(main())
+
+
+def test_large_bodies_leave_in_chunks_and_stop_when_the_reader_goes(server: Server) -> None:
+    catalogue = a_catalogue(700, NOW_MS)
+    server.view = view_of(edition_of(a_writer(catalogue, NOW_MS, NOW_MS)))
+
+    async def main() -> None:
+        whole = await server.get("/markets")
+        assert len(whole.sent) > 3
+        assert int(whole.headers["content-length"]) == len(whole.body)
+        assert json.loads(whole.body)["markets"]["total_count"] == 700
+        gone = await server.get("/markets", protocol=Protocol(chunks=2))
+        assert len(gone.sent) == 2
+
+    run(main())
+    assert server.requests == {("/markets", 200): 2}
+
+
+def test_kept_bodies_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        await server.get("/markets")
+        size = server.app._kept[next(iter(server.app._kept))].body.length
+        monkeypatch.setattr(rsgi, "KEPT_BYTES", 3 * size)
+        for limit in range(200, 220):
+            await server.get("/markets", f"limit={limit}")
+            assert sum(kept.body.length for kept in server.app._kept.values()) <= 3 * size
+
+    run(main())
+
+
+def test_a_crash_is_answered_and_the_next_request_served(server: Server) -> None:
+    class Broken(msgspec.Struct, frozen=True):
+        tickers: list[str] = []
+
+    async def main() -> None:
+        edition: Any = Broken()
+        server.view = msgspec.structs.replace(VIEW, edition=edition)
+        broken = await server.get("/markets")
+        assert (broken.status, json.loads(broken.body)["error"]["code"]) == (500, "internal")
+        server.view = VIEW
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        server.hold = fail
+        assert (await server.get("/markets")).status == 500
+        server.hold = lambda: None
+        assert (await server.get("/markets")).status == 200
+
+    with structlog.testing.capture_logs() as logs:
+        run(main())
+    assert [log["event"] for log in logs] == ["request.crashed"] * 2
+    assert server.requests["other", 500] == 2
+
+
+def test_a_websocket_is_refused(server: Server) -> None:
+    class Upgrade(Scope):
+        proto = "ws"
+
+    class Closed:
+        status = 0
+
+        def close(self, status: int) -> None:
+            self.status = status
+
+    async def main() -> None:
+        protocol = Closed()
+        await server.app(Upgrade("/markets"), protocol)  # type: ignore[arg-type]
+        assert protocol.status == 403
+
+    run(main())
+
+
+def test_nobody_waits_for_a_body_under_way_of_another_query(server: Server) -> None:
+    """One who asks for the whole must not hold up one who asks for a market."""
+
+    release = threading.Event()
+    server.hold = lambda: assert_true(release.wait(5))
+
+    async def main() -> None:
+        slow = asyncio.create_task(server.get("/markets"))
+        await asyncio.sleep(0)
+        one = await server.get("/markets", f"tickers={CATALOGUE.markets[0].ticker}")
+        health = await server.get("/health")
+        assert (one.status, health.status) == (200, 200)
+        assert not slow.done()
+        release.set()
+        assert (await slow).status == 200
+
+    run(main())
