@@ -10,11 +10,13 @@ from itertools import pairwise
 from random import Random
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
+from zlib import crc32
 
 from markets.units import format_time
 
 from . import dates
 from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from .grid import GRIDS
 from .latent import SPORTS, Asset, Match, Options, Underlying, Window
 from .model import Event, Group, Market, Milestone, Series
 from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrases
@@ -139,7 +141,7 @@ class Catalogue:
         """Make the successor of a group that is done, or None where nothing follows."""
         self._now_ms = now_ms
         if group.kind == "match":
-            soon = self.rng.random() < 0.5
+            soon = self.rng.random() < 0.7
             wait = self.rng.uniform(10, 40) * MINUTE_MS if soon else self.rng.uniform(1, 72) * HOUR_MS
             return self._fixture(group.again, self._round(now_ms + wait, 1 if soon else 5), now_ms, now_ms)
         if group.kind == "updown":
@@ -236,7 +238,12 @@ class Catalogue:
     ) -> Market:
         rng = self.rng
         suffix = template.suffix % {**event.values, **extra}
-        tick = template.grid.prices[0]
+        grid = template.grid
+        if grid is GRIDS["linear_cent"] and event.group.kind in ("options", "ladder", "updown"):
+            # One grid an event; which one follows from its ticker.
+            point = crc32(event.ticker.encode()) % 1000
+            grid = GRIDS["deci_cent" if point < 12 else "tapered_deci_cent" if point < 170 else "linear_cent"]
+        tick = grid.prices[0]
         spread = min(template.spread_e4, 1500) * rng.uniform(0.5, 1.2) - tick
         if event.group.kind in ("options", "ladder") and rng.random() < 0.1:
             spread = 20_000  # an old market nobody quotes (a third of them has an empty side, contract 17)
@@ -248,6 +255,7 @@ class Catalogue:
             event=event,
             template=template,
             role=role,
+            grid=grid,
             extra=extra,
             half_e4=max(0, int(spread / 2)),
             size_e2=max(300, min(template.size_e2, 2_000_000)),

@@ -19,6 +19,7 @@ from markets.units import PRICE_ONE_E4, format_price, format_time
 from .book import Book, Change
 from .catalogue import Catalogue, stamp
 from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from .grid import GRIDS
 from .history import bars_per_market, note_quote, note_trade
 from .latent import Match, Window
 from .model import (
@@ -43,6 +44,7 @@ _MISPRICING_EVERY_S: Final = 40.0
 _FEE: Final = 0.07
 _TRADES_KEPT: Final = 50_000
 _DISPUTED_SHARE: Final = 0.03
+_REFINE_EVERY_S: Final = 600.0
 _BURST_EVERY_S: Final = 60.0
 """Mean time between moments in which one market goes wild: up to thousands of frames within a second."""
 
@@ -113,6 +115,9 @@ class Listener(Protocol):
 
     def deepened(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """Levels behind the best changed."""
+
+    def emptied(self, market: Market, time_ms: int) -> None:
+        """The book of a closed market is shown empty."""
 
     def traded(self, trade: Trade) -> None: ...
 
@@ -187,6 +192,7 @@ class Exchange:
         heapify(self._heap)
         self._at(start_ms + 5 * SECOND_MS, self._plant, None)
         self._at(start_ms + 20 * SECOND_MS, self._burst, None)
+        self._at(start_ms + 2 * MINUTE_MS, self._refine, None)
         self._schedule_fees()
         self.advance(start_ms)
         self._built = True
@@ -300,6 +306,21 @@ class Exchange:
             fields = {"fee_type_override": change.fee_type, "fee_multiplier_override": change.multiplier}
             self._announce("event_fee_update", event, fields, time_ms)
 
+    def _refine(self, _subject: None, time_ms: int) -> None:
+        """Now and then move a market to a finer grid in place, its quotes kept (contract 4)."""
+        rng = self.rng
+        self._at(time_ms + 30_000 + int(1000 * rng.expovariate(1 / _REFINE_EVERY_S)), self._refine, None)
+        for _ in range(20):
+            group = self.groups[rng.randrange(len(self.groups))]
+            live = [m for m in group.events[0].markets if m.status == ACTIVE and m.grid.name == "linear_cent"]
+            if live and group.kind == "options":
+                market = live[rng.randrange(len(live))]
+                market.grid = GRIDS["tapered_deci_cent"]
+                self._touched(market.event, time_ms)
+                fields = {"price_level_structure": market.grid.name, "price_ranges": market.grid.ranges}
+                self._announce("price_level_structure_updated", market, fields, time_ms)
+                return
+
     # Life cycle -------------------------------------------------------------------------------------
 
     def _open(self, event: Event, time_ms: int) -> None:
@@ -369,10 +390,17 @@ class Exchange:
         event.status = CLOSED
         for market in event.markets:
             self._set_quote(market, (0, 0), (PRICE_ONE_E4, 0), time_ms)
+        for after_ms in (300, 1_900):  # as recorded: two empty snapshots of every book
+            self._at(time_ms + after_ms, self._emptied, event)
         delay = {"updown": 2_000 + self.rng.randrange(8_000), "range": 9 * HOUR_MS}.get(
             event.group.kind, 10_000 + self.rng.randrange(50_000)
         )
         self._at(time_ms + delay, self._determine, event)
+
+    def _emptied(self, event: Event, time_ms: int) -> None:
+        for market in event.markets:
+            for listener in self.listeners:
+                listener.emptied(market, time_ms)
 
     def _determine(self, event: Event, time_ms: int) -> None:
         latent = event.group.latent
@@ -478,7 +506,7 @@ class Exchange:
     def _flicker(self, market: Market, time_ms: int) -> None:
         """Change a level behind the best, if anybody ever looked at the book."""
         if market.book is not None:
-            changes = market.book.flicker(market.template.grid, market.size_e2)
+            changes = market.book.flicker(market.grid, market.size_e2)
             for listener in self.listeners:
                 listener.deepened(market, changes, time_ms)
 
@@ -535,7 +563,7 @@ class Exchange:
         """Quote a market anew: bid <= truth <= ask on its grid, its usual spread, fresh sizes."""
         if market.paused:
             return
-        grid = market.template.grid
+        grid = market.grid
         fair = market.p * PRICE_ONE_E4 + market.fair_shift_e4
         half = 0.0 if market.fair_shift_e4 else market.half_e4 * (0.7 + 0.6 * self.rng.random())
         bid, ask = grid.at_or_below(fair - half), grid.at_or_above(fair + half)
@@ -559,11 +587,7 @@ class Exchange:
         self._quote_changes += 1
         if self._built:
             note_quote(market, time_ms, self._bars)
-        changes = (
-            market.book.follow(market.template.grid, bid, ask, market.size_e2)
-            if market.book is not None
-            else []
-        )
+        changes = market.book.follow(market.grid, bid, ask, market.size_e2) if market.book is not None else []
         for listener in self.listeners:
             listener.quoted(market, changes, time_ms)
 
@@ -577,7 +601,7 @@ class Exchange:
             count = min(size, max(100, count // 100 * 100))
         self.print_trade(market, price, count, "yes" if buys_yes else "no", time_ms)
         left = size - count
-        grid = market.template.grid
+        grid = market.grid
         bid, ask = (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
         if buys_yes:
             worse = grid.above(price)
@@ -636,12 +660,12 @@ class Exchange:
         target = 1 + rng.uniform(0.01, 0.03)
         shift = 0.0
         for _ in range(30):
-            bids = [m.template.grid.at_or_below(m.p * PRICE_ONE_E4 + shift) or 0 for m in legs]
+            bids = [m.grid.at_or_below(m.p * PRICE_ONE_E4 + shift) or 0 for m in legs]
             fees = sum(rate * b / 1e4 * (1 - b / 1e4) for b in bids)
             if sum(bids) / 1e4 >= target + fees:
                 break
             shift += 50
-        if any(m.template.grid.above(b) is None for m, b in zip(legs, bids, strict=True)):
+        if any(m.grid.above(b) is None for m, b in zip(legs, bids, strict=True)):
             return
         self._misprice(
             "no_basket", event, legs, [int(shift)] * len(legs), round(sum(bids) - 1e4 * (1 + fees)), time_ms
@@ -682,7 +706,7 @@ class Exchange:
         if market.book is None:
             market.book = Book(f"{self.seed}:{market.ticker}")
             market.book.follow(
-                market.template.grid,
+                market.grid,
                 (market.bid_e4, market.bid_e2),
                 (market.ask_e4, market.ask_e2),
                 market.size_e2,

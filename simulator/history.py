@@ -85,12 +85,10 @@ def _past(market: Market, minute: int, anchor: tuple[int, int]) -> tuple[int, in
     sway = sin(minute / 97 + phase) * 150 + sin(minute / 1571 + phase * 3) * 250
     shift = int(sway - sin(phase) * 150) // 100 * 100
     bid, ask = anchor
-    low, high = market.template.grid.prices[0], market.template.grid.prices[-1]
+    low, high = market.grid.prices[0], market.grid.prices[-1]
     return (
-        market.template.grid.at_or_below(min(max(bid + shift, low), high)) or 0 if bid else 0,
-        market.template.grid.at_or_above(min(max(ask + shift, low), high)) or 10_000
-        if ask < 10_000
-        else 10_000,
+        market.grid.at_or_below(min(max(bid + shift, low), high)) or 0 if bid else 0,
+        market.grid.at_or_above(min(max(ask + shift, low), high)) or 10_000 if ask < 10_000 else 10_000,
     )
 
 

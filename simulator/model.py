@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .book import Book
+from .grid import Grid
 from .templates import EventTemplate, MarketTemplate, Role
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Market:
     event: "Event"
     template: MarketTemplate
     role: Role
+    grid: Grid
     extra: Mapping[str, str]
     half_e4: int
     size_e2: int

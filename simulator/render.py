@@ -19,7 +19,7 @@ def dumps(value: Any) -> str:
 
 
 def _ranges(market: Market) -> str:
-    grid = market.template.grid
+    grid = market.grid
     text = _RANGES.get(id(grid))
     if text is None:
         text = _RANGES[id(grid)] = dumps(grid.ranges)
@@ -71,7 +71,7 @@ def market_json(market: Market) -> str:
         "pp": format_price(previous),
         "pyb": format_price(previous_bid),
         "pya": format_price(previous_ask),
-        "grid": market.template.grid.name,
+        "grid": market.grid.name,
         "ranges": _ranges(market),
     }
 

@@ -1,6 +1,7 @@
 """The shell around the pure core: a clock, a socket, signals."""
 
 import asyncio
+import gc
 import signal
 import time
 
@@ -158,6 +159,8 @@ async def run(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     api = build(options)
+    gc.collect()
+    gc.freeze()  # the universe stays: collecting it again and again would only cost pauses
     runner = web.AppRunner(application(api), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, HOST, options.port)

@@ -139,6 +139,12 @@ class Hub:
                 for side, price_e4, delta_e2 in changes:
                     session.delta(sub, market, side, price_e4, delta_e2, time_ms)
 
+    def emptied(self, market: Market, time_ms: int) -> None:
+        """Send the empty snapshot that follows a market's close."""
+        for session in self.sessions:
+            for sub in session.subscribed(BOOKS, market.ticker):
+                session.snapshot(sub, market.ticker, time_ms)
+
     def traded(self, trade: Trade) -> None:
         """Send a public trade; the ticker and the book follow with the quote it changes."""
         message = None
@@ -406,11 +412,12 @@ class Session:
     def _snapshots(self, sub: Subscription, tickers: Iterable[str], initial: bool, now_ms: int) -> None:
         for ticker in tickers:
             if sub.channel == BOOKS:
-                self._snapshot(sub, ticker, now_ms)
+                self.snapshot(sub, ticker, now_ms)
             elif sub.channel == TICKER and initial and (market := self.hub.exchange.markets.get(ticker)):
                 self.data(sub, TICKER, ticker_message(market, now_ms), now_ms)
 
-    def _snapshot(self, sub: Subscription, ticker: str, now_ms: int, command: int | None = None) -> None:
+    def snapshot(self, sub: Subscription, ticker: str, now_ms: int, command: int | None = None) -> None:
+        """Queue the whole book of a market; of one that does not exist an empty one without id."""
         market = self.hub.exchange.markets.get(ticker)
         book = self.hub.exchange.book(market) if market is not None else Book("")
         message: dict[str, Any] = {
@@ -452,7 +459,7 @@ class Session:
             raise CommandError(14, sub.sid)
         if action == "get_snapshot":
             for ticker in tickers:
-                self._snapshot(sub, ticker, now_ms, command.id)
+                self.snapshot(sub, ticker, now_ms, command.id)
         elif action == "add_markets":
             self._add(sub, command, tickers, command.flag("send_initial_snapshot"), now_ms)
         else:

@@ -81,7 +81,7 @@ def test_answers_validate_against_the_specification(lived: Client, path: str) ->
     assert answer_errors(path, json.loads(answer.body)) == []
 
 
-def test_every_market_and_event_of_the_universe_validates(lived: Client) -> None:
+def test_markets_events_and_milestones_of_all_states_validate(lived: Client) -> None:
     for path, target, key in (
         ("/markets", "/markets?limit=1000", "markets"),
         ("/events", "/events?limit=200&with_nested_markets=true", "events"),
@@ -89,7 +89,7 @@ def test_every_market_and_event_of_the_universe_validates(lived: Client) -> None
     ):
         elements = lived.walk(target, key)
         assert len(elements) > 50
-        for element in elements:
+        for element in elements[:: 4 if key == "markets" else 2]:
             assert answer_errors(path, {key: [element], "cursor": ""}) == []
     for event in lived.walk("/events?limit=200", "events")[::20]:
         ticker = event["event_ticker"]
@@ -126,9 +126,9 @@ def test_frames_validate_against_the_specification(make_client: Make) -> None:
         session.outgoing.clear()
     session.receive(json.dumps({"id": 99, "cmd": "unsubscribe", "params": {"sids": [1, 4]}}), client.now_ms)
     frames += [json.loads(text) for text in session.outgoing]
-    # Thousands of deltas look alike: all other frames, and every tenth of them.
+    # Thousands of deltas look alike: all other frames, and every fortieth of them.
     chosen = [
-        f for i, f in enumerate(frames) if f["type"] not in ("orderbook_delta", "ticker") or i % 10 == 0
+        f for i, f in enumerate(frames) if f["type"] not in ("orderbook_delta", "ticker") or i % 40 == 0
     ]
     problems = {problem for frame in chosen for problem in frame_errors(frame)}
     assert problems == set()

@@ -27,6 +27,9 @@ class Heard:
     def quoted(self, market: Market, changes: list[Any], time_ms: int) -> None:
         self.quotes[market.ticker] += 1
 
+    def emptied(self, market: Market, time_ms: int) -> None:
+        pass
+
     def deepened(self, market: Market, changes: list[Any], time_ms: int) -> None:
         pass
 
@@ -53,10 +56,10 @@ def assert_quotes_agree(client: Client, market: dict[str, Any], book: dict[str, 
             assert market[size] == "0.00"
     for bid, ask in (("yes_bid_dollars", "no_ask_dollars"), ("no_bid_dollars", "yes_ask_dollars")):
         assert round(float(market[bid]) + float(market[ask]), 4) == 1
-    step = float(market["price_ranges"][0]["step"])
-    for price, _ in yes + no:
+    for price, _ in [*yes, *([f"{1 - float(price):.4f}", count] for price, count in no)]:
+        bands = [b for b in market["price_ranges"] if float(b["start"]) <= float(price) <= float(b["end"])]
         assert 0 < float(price) < 1
-        assert round(float(price) / step, 6) % 1 == 0
+        assert any(round((float(price) - float(b["start"])) / float(b["step"]), 6) % 1 == 0 for b in bands)
 
 
 def test_every_book_agrees_with_its_market_at_every_moment(client: Client) -> None:
@@ -273,3 +276,19 @@ def test_buckets_of_a_temperature_cover_everything() -> None:
     weather = Underlying(70.0, 3.0, 1000.0)
     buckets = [Role("below", floor=65.5), Role("between", floor=65.5, cap=74.5), Role("above", floor=74.5)]
     assert sum(weather.probability(r) for r in buckets) == pytest.approx(1, abs=0.002)
+
+
+def test_grids_come_in_the_real_mixture_and_one_gets_finer_in_place(make_client: Make) -> None:
+    client = make_client(markets=6000, bursts=False)
+    grids = Counter(m["price_level_structure"] for m in client.walk("/markets?limit=1000", "markets"))
+    assert grids["linear_cent"] > 0.85 * grids.total()
+    assert grids["tapered_deci_cent"] > 0.02 * grids.total()
+    assert 0 < grids["deci_cent"] < 0.03 * grids.total()
+    heard = Heard()
+    client.api.exchange.listeners.append(heard)
+    client.advance(130)
+    (ticker,) = {ticker for kind, ticker, _ in heard.life if kind == "price_level_structure_updated"}
+    market = client.get(f"/markets/{ticker}")["market"]
+    assert market["price_level_structure"] == "tapered_deci_cent"
+    assert [band["step"] for band in market["price_ranges"]] == ["0.0010", "0.0100", "0.0010"]
+    assert_quotes_agree(client, market, client.get(f"/markets/{ticker}/orderbook")["orderbook_fp"])

@@ -234,6 +234,14 @@ def ask_again(client: Client, path: str) -> str:
     return base + ("?" + "&".join(kept) if kept else "")
 
 
+@pytest.fixture(scope="module")
+def lived(make_client: Make) -> Client:
+    """An exchange on which everything that was recorded has happened."""
+    client = make_client(markets=1500, trade_share=1.0)
+    client.advance(600)
+    return client
+
+
 SESSIONS = {session["name"]: session for session in load("recorded")["sessions"]}
 
 
@@ -241,10 +249,9 @@ SESSIONS = {session["name"]: session for session in load("recorded")["sessions"]
     "name", sorted(n for n, s in SESSIONS.items() if s["method"] == "GET" and not n.startswith("auth"))
 )
 def test_a_recorded_request_gets_the_recorded_status_and_shape(
-    make_client: Make, signed: Callable[..., dict[str, str]], name: str
+    lived: Client, signed: Callable[..., dict[str, str]], name: str
 ) -> None:
-    client = make_client(markets=1500, trade_share=1.0)
-    client.advance(600)
+    client = lived
     session = SESSIONS[name]
     target = ask_again(client, session["path"])
     answer = client.send(target, headers=signed("GET", target.split("?")[0], client.now_ms))

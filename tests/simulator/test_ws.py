@@ -262,9 +262,13 @@ def test_a_book_empties_when_its_market_closes(make_client: Make) -> None:
     ticker = event.markets[0].ticker
     books: dict[str, dict[str, dict[str, float]]] = {}
     apply(books, wire.send("subscribe", channels=["orderbook_delta"], market_tickers=[ticker]))
-    wire.client.advance((event.close_ms - START_MS) / 1000 + 0.5)
+    wire.client.advance((event.close_ms - START_MS) / 1000)
     apply(books, wire.take())
     assert books[ticker] == {"yes": {}, "no": {}}
+    wire.client.advance(2)
+    last = wire.take()
+    assert [f["type"] for f in last] == ["orderbook_snapshot", "orderbook_snapshot"]
+    assert set(last[0]["msg"]) == {"market_ticker", "market_id"}
 
 
 @pytest.mark.parametrize(
