@@ -159,7 +159,9 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
         timed_ms = now_ms
         touched.update(event for event, timing in old.timings.items() if timing.in_play is not None)
     timings, match_times = _retimed(state, old, touched, by_event, milestones_of, now_ms, pause)
-    same = (state.epoch, state.seq) == (old.epoch, old.seq) and match_times is old.match_times
+    # The digest too: a repair may put right what was wrong at the same seq.
+    same = (state.epoch, state.seq, digest) == (old.epoch, old.seq, old.digest)
+    same = same and match_times is old.match_times
     return Edition(
         state=state,
         digest=digest,

@@ -5,6 +5,7 @@ docs/http-api.md is the description for users.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -171,7 +172,7 @@ def health(view: View, now_ms: int) -> dict[str, Any]:
 
 
 def _markets(request: Request, view: View, now_ms: int) -> Response:
-    query = parse_markets(pairs_of(request.query))
+    query = _query_of(request.query)
     edition = view.edition
     if edition is None:
         message = "starting: no data has arrived yet; /ready tells when"
@@ -192,6 +193,12 @@ def _markets(request: Request, view: View, now_ms: int) -> Response:
     if _is_small(edition, query):
         return msgspec.structs.replace(response, body=response.content())
     return response
+
+
+@lru_cache(maxsize=256)
+def _query_of(query_string: str) -> Query:
+    """Readers ask the same again and again."""
+    return parse_markets(pairs_of(query_string))
 
 
 def _is_small(edition: Edition, query: Query) -> bool:

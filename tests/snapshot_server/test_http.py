@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -561,3 +562,11 @@ def test_an_empty_state_is_an_answer() -> None:
         "cursor": "",
         "match_times": {},
     }
+
+
+def test_the_documentation_names_everything() -> None:
+    text = (Path(__file__).parents[2] / "docs/http-api.md").read_text()
+    for name in (*PATHS, *MARKETS, *(status.value for status in Status if status is not Status.UNKNOWN)):
+        assert f"`{name}`" in text or f"`GET {name}`" in text, name
+    for member in decoded(get("/health")):
+        assert f"`{member}`" in text, member
