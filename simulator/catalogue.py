@@ -313,12 +313,6 @@ class Catalogue:
         total = next((self._centre(t) for end, t in sources if end == "TOTAL"), None)
         latent = Match(sport, rng, total)
         group = Group("match", latent, fixture, 45.0, start_ms, start_ms + sport.minutes * MINUTE_MS)
-        phrases = {
-            f"LEAGUE:{p}": p
-            if league.name is None and not number
-            else f"{league.name or league.code}{number}"
-            for p in self._phrases
-        }
         names = {
             "A": away.name,
             "As": away.short,
@@ -332,15 +326,14 @@ class Catalogue:
             "DAY": dates.short_day(start_ms),
             "CLOCK": dates.clock(start_ms),
         }
-        values = {key: _escape(text) for key, text in {**names, **phrases}.items()}
+        values = {key: _escape(text) for key, text in names.items()}
+        title = f"{league.name or league.code}{number}"
         for (end, template), tail in zip(sources, tails, strict=True):
+            recorded = head + end == template.series  # then its words are right as they are
             series = self._series_of(
-                f"{head}{end}",
-                template.series,
-                None
-                if head + end == template.series
-                else f"{league.name or league.code}{number} {end.title()}",
+                f"{head}{end}", template.series, None if recorded else f"{title} {end.title()}"
             )
+            phrases = {f"LEAGUE:{p}": _escape(p if recorded else title) for p in self._phrases}
             times = {name: start_ms + offset for name, offset in template.offsets.items()}
             times["created"] = created_ms + rng.randrange(5_000)
             times["open"] = max(
@@ -348,7 +341,7 @@ class Catalogue:
             )
             times["open"] -= times["open"] % SECOND_MS
             event = self._event(
-                group, template, series, f"{head}{end}-{tail}", dict(values), times, sport.shard
+                group, template, series, f"{head}{end}-{tail}", {**values, **phrases}, times, sport.shard
             )
             roles: list[tuple[MarketTemplate, Role, dict[str, str]]] = []
             for market in template.markets:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import time
 
@@ -24,6 +25,13 @@ HOST = "127.0.0.1"
 SOCKET_PATH = "/trade-api/ws/v2"
 TICK_S = 0.1
 """How often at least the exchange moves on by itself."""
+
+MAX_LINE = 1 << 16
+"""Longest request line: a thousand tickers in a query pass."""
+
+_SILENT = logging.getLogger("simulator.http")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False  # bad HTTP of a client is answered with 400 and no news; our own errors go to `log`
 
 PING_S = 10.0
 """A protocol ping with payload ``heartbeat`` goes out so often (contract 15)."""
@@ -71,6 +79,17 @@ def application(api: Api) -> web.Application:
     sockets: set[web.WebSocketResponse] = set()
 
     async def serve(request: web.Request) -> web.StreamResponse:
+        try:
+            return await answer_to(request)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return web.Response(status=400)  # nobody is there to read it
+        except (web.HTTPException, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("connection failed", path=request.path)
+            raise web.HTTPInternalServerError from None
+
+    async def answer_to(request: web.Request) -> web.StreamResponse:
         incoming = await _incoming(request)
         if incoming.path == SOCKET_PATH:
             refusal = api.upgrade(incoming, now_ms())
@@ -161,7 +180,9 @@ async def run(options: Options) -> None:
     api = build(options)
     gc.collect()
     gc.freeze()  # the universe stays: collecting it again and again would only cost pauses
-    runner = web.AppRunner(application(api), access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(
+        application(api), access_log=None, shutdown_timeout=0.5, logger=_SILENT, max_line_size=MAX_LINE
+    )
     await runner.setup()
     site = web.TCPSite(runner, HOST, options.port)
     try:

@@ -27,7 +27,8 @@ START_BEFORE_OCCURRENCE_MS: Final = 3 * HOUR_MS
 _LEAGUE_WORDS: Final = (
     r"WTA 125K Modena|Challenger WTA|WTA Challenger|[Pp]rofessional MLS soccer|Major League Soccer|MLS"
     r"|[Pp]rofessional [Bb]aseball|[Pp]rofessional [Ff]ootball|[Cc]ollege football|NCAA Football"
-    r"|Canadian Football|CFL|[Ww]omen's Pro Basketball|women's professional basketball"
+    r"|Canadian Football|[Pp]rofessional CFL football|CFL"
+    r"|[Ww]omen's Pro Basketball|women's professional basketball"
     r"|Pro Basketball \(W\)|Pro Basketball|Pro Football|Pro Baseball"
 )
 _DATE: Final = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{1,2}, \d{4}"
@@ -136,6 +137,8 @@ def load(directory: Path | None = None) -> Recorded:
         events: dict[str, list[EventTemplate]] = {}
         for event in document["events"]:
             events.setdefault(event["series_ticker"], []).append(event_template(event))
+        if not events:
+            raise StartupError(f"{path}: there are no events in it")
         return Recorded(
             events={series: tuple(templates) for series, templates in events.items()},
             series={series["ticker"]: series for series in document["series"]},
@@ -311,7 +314,7 @@ def _event_body(
         text = body[key]
         if kind == "match":
             text = re.sub(r"\([A-Z][a-z]{2} \d{1,2}\)", f"({_hole('DAY')})", text)
-            for side, (_name, _short, code) in sides.items():
+            for side, (_name, _short, code) in sides.items() if key == "sub_title" else ():
                 text = re.sub(rf"^{code}(?= vs )|(?<= vs ){code}(?= \()", _hole(side + "C"), text)
         body[key] = rewrite(text)
     if kind == "match" and "product_metadata" in body:

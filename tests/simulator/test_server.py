@@ -144,6 +144,32 @@ def test_faults_reach_the_wire(venue: Venue) -> None:
     assert venue.get("/markets")["markets"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\x01garbage\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: abc\r\n\r\n",
+        b"POST /trade-api/v2/markets HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\nxxx",
+        b"GET /trade-api/v2/" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /trade-api/v2/markets?limit=%zz&cursor=%ff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+    ids=["bytes", "length", "half", "long", "percent", "tls"],
+)
+def test_garbage_on_the_port_hurts_nobody(venue: Venue, data: bytes) -> None:
+    port = int(venue.root.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(data)
+    assert venue.get("/exchange/status")["exchange_active"]
+    assert "Traceback" not in venue.process.output()
+
+
+def test_a_thousand_tickers_fit_into_one_request(venue: Venue) -> None:
+    tickers = [m["ticker"] for m in venue.get("/markets?limit=1000")["markets"]] * 4
+    found = venue.get("/markets?limit=1000&tickers=" + ",".join(tickers[:1000]))["markets"]
+    assert len(found) == len(set(tickers[:1000]))
+
+
 def converse(
     venue: Venue, dialogue: Callable[[Any], Awaitable[None]], headers: dict[str, str] | None = None
 ) -> None:
