@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from random import Random
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -189,7 +189,6 @@ class Exchange:
         self.market_order.sort()
         self.event_order.sort()
         self.milestone_order.sort()
-        heapify(self._heap)
         self._at(start_ms + 5 * SECOND_MS, self._plant, None)
         self._at(start_ms + 20 * SECOND_MS, self._burst, None)
         self._at(start_ms + 2 * MINUTE_MS, self._refine, None)
@@ -251,7 +250,7 @@ class Exchange:
             self._at(group.start_ms - PULL_BEFORE_START_MS, self._pull, group)
             self._at(group.start_ms, self._start, group)
             self._at(group.end_ms, self._end, group)
-        self._at(max(self.now_ms, group.events[0].open_ms) + self._wait_ms(group), self._tick, group)
+        self._plan_tick(group, max(self.now_ms, group.events[0].open_ms))
         if fresh:
             for event in group.events:
                 self._announce("event_created", event, {}, self.now_ms)
@@ -353,6 +352,9 @@ class Exchange:
         group.updated_ms = time_ms
         group.latent.started = group.in_play = True
         group.pulled = False
+        if time_ms < self.start_ms:  # play was on when the exchange began: catch up
+            self._advance_latent(group, min(self.start_ms, group.end_ms))
+        self._plan_tick(group, max(time_ms, self.start_ms))
         self._milestone_says(group, "inprogress", time_ms)
         for event in group.events:
             if event.status == ACTIVE:
@@ -477,12 +479,20 @@ class Exchange:
         group.updated_ms = time_ms
         return group.latent.advance(dt_s, self.rng)
 
-    def _tick(self, group: Group, time_ms: int) -> None:
+    def _plan_tick(self, group: Group, time_ms: int) -> None:
+        """Plan the next move of a group; one planned before is void."""
+        group.tick += 1
+        self._at(time_ms + self._wait_ms(group), self._tick, (group, group.tick))
+
+    def _tick(self, planned: tuple[Group, int], time_ms: int) -> None:
         """Let a group's truth move and its quotes follow."""
+        group, tick = planned
+        if tick != group.tick:
+            return
         live = [event for event in group.events if event.status == ACTIVE]
         if not live and all(event.status not in (INITIALIZED, ACTIVE) for event in group.events):
             return
-        self._at(time_ms + self._wait_ms(group), self._tick, group)
+        self._plan_tick(group, time_ms)
         if not live or not self.trading_active:
             return
         self._advance_latent(group, time_ms)

@@ -131,6 +131,7 @@ class Group:
     events: list[Event] = field(default_factory=list)
     milestone: Milestone | None = None
     in_play: bool = False
+    tick: int = 0
     pulled: bool = False
     updated_ms: int = 0
 

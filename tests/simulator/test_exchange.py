@@ -200,6 +200,18 @@ def test_quoters_pull_before_the_start_and_come_back(make_client: Make) -> None:
     assert quoted()
 
 
+def test_matches_in_play_at_the_beginning_already_have_a_score(make_client: Make) -> None:
+    client = make_client(markets=3000)
+    playing = [
+        m
+        for m in client.walk("/milestones?limit=500", "milestones")
+        if m["details"]["status"] == "inprogress"
+    ]
+    scores = [client.get(f"/live_data/milestone/{m['id']}")["live_data"]["details"] for m in playing]
+    assert len(scores) > 4
+    assert sum(s["home_points"] + s["away_points"] > 0 for s in scores) > len(scores) / 2
+
+
 def test_finished_markets_name_their_result_and_have_empty_books(make_client: Make) -> None:
     client = make_client(markets=1500)
     client.advance(600)
