@@ -131,8 +131,9 @@ def test_a_child_dies_with_a_killed_parent(runner: Runner) -> None:
     grandchild = f"{sys.executable} -m bus.child {sys.executable} -c 'import time; time.sleep(600)'"
     parent = runner.start_command(["/bin/sh", "-c", f"{grandchild} & echo child $!; wait"])
     child = int(eventually(lambda: parent.output().split("child ")[1:])[0])
-    # The name in /proc changes when bus.child has become the program: from then on it is on the leash.
-    eventually(lambda: b"time.sleep" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[2])
+    # From when bus.child has become the program (and is neither the shell's fork nor itself) it is on the leash.
+    program = [sys.executable.encode(), b"-c", b"import time; time.sleep(600)", b""]
+    eventually(lambda: Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") == program)
 
     os.kill(parent.pid, signal.SIGKILL)
 
