@@ -4,10 +4,12 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from pykalshi.exceptions import AuthenticationError, ResourceNotFoundError
 from pykalshi.feed import OrderbookSnapshotMessage
 from pykalshi.orderbook import OrderbookManager
 
-from simulator import auth
+from simulator import auth, options
 from tests.support import Process, Runner, eventually
 
 pytestmark = pytest.mark.e2e
@@ -62,18 +64,29 @@ class Venue:
 
 
 @pytest.fixture
-def venue(runner: Runner) -> Venue:
+def own_venue(runner: Runner) -> Venue:
+    """A simulator of one's own, to break or end."""
     return Venue(runner)
 
 
-def test_it_serves_until_sigterm_and_leaves_within_two_seconds(venue: Venue) -> None:
-    assert venue.get("/exchange/status")["trading_active"]
-    assert venue.key_path.stat().st_mode & 0o777 == 0o600
+@pytest.fixture(scope="module")
+def venue() -> Iterator[Venue]:
+    """A simulator for all tests that leave it as it was."""
+    folder = Path(tempfile.mkdtemp(prefix="kb-"))
+    runner = Runner(folder)
+    yield Venue(runner, "--tier", "none")
+    runner.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_it_serves_until_sigterm_and_leaves_within_two_seconds(own_venue: Venue) -> None:
+    assert own_venue.get("/exchange/status")["trading_active"]
+    assert own_venue.key_path.stat().st_mode & 0o777 == 0o600
     with requests.Session() as session:  # an idle keep-alive connection must not hold it up
-        session.get(venue.base + "/exchange/status", timeout=10)
-        assert venue.process.stop(2.5) == 0
-    assert len(venue.process.events()) == 2
-    assert "Traceback" not in venue.process.output()
+        session.get(own_venue.base + "/exchange/status", timeout=10)
+        assert own_venue.process.stop(2.5) == 0
+    assert len(own_venue.process.events()) == 2
+    assert "Traceback" not in own_venue.process.output()
 
 
 def test_the_key_pair_survives_a_restart(runner: Runner) -> None:
@@ -84,16 +97,16 @@ def test_the_key_pair_survives_a_restart(runner: Runner) -> None:
     assert (second.key_id, second.key_path.read_bytes()) == (first.key_id, pem)
 
 
-def test_a_replaced_key_shows_as_401(venue: Venue) -> None:
+def test_a_replaced_key_shows_as_401(own_venue: Venue) -> None:
     path = "/trade-api/v2/exchange/status"
-    assert requests.get(venue.root + path, headers=venue.headers(path), timeout=10).status_code == 200
+    assert requests.get(own_venue.root + path, headers=own_venue.headers(path), timeout=10).status_code == 200
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    venue.key_path.write_bytes(
+    own_venue.key_path.write_bytes(
         other.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    refused = requests.get(venue.root + path, headers=venue.headers(path), timeout=10)
+    refused = requests.get(own_venue.root + path, headers=own_venue.headers(path), timeout=10)
     assert refused.status_code == 401
     assert refused.json()["error"]["details"] == "INCORRECT_API_KEY_SIGNATURE"
 
@@ -114,17 +127,26 @@ def test_a_port_in_use_is_one_clear_line(runner: Runner) -> None:
     [
         (["--tier", "gold"], "--tier"),
         (["--markets", "0"], "--markets"),
+        (["--markets", "many"], "--markets"),
         (["--port", "70000"], "--port"),
-        (["--catalogue", "/nonexistent"], "--catalogue"),
-        (["--faults", "/nonexistent"], "--faults"),
         (["--wat"], "--wat"),
     ],
 )
-def test_bad_arguments_are_one_clear_error(runner: Runner, args: list[str], words: str) -> None:
-    process = runner.start("simulator", *args)
-    assert process.wait() != 0
-    assert words in process.output().splitlines()[-1]
-    assert "Traceback" not in process.output()
+def test_bad_arguments_are_one_clear_error(
+    args: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        options.parse(args)
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", ["--catalogue", "--faults"])
+def test_an_unreadable_file_is_one_clear_line(runner: Runner, option: str) -> None:
+    process = runner.start("simulator", option, "/nonexistent")
+    assert process.wait() == 1
+    (line,) = process.output().splitlines()
+    assert line.startswith(f"simulator: {option} /nonexistent")
 
 
 def test_faults_reach_the_wire(venue: Venue) -> None:
@@ -220,16 +242,16 @@ def test_a_live_book_follows_the_exchange(venue: Venue) -> None:
     assert requests.get(venue.root + "/sim/stats", timeout=10).json()["ws_frames"] > len(tickers)
 
 
-def test_open_sockets_do_not_hold_up_the_end(venue: Venue) -> None:
+def test_open_sockets_do_not_hold_up_the_end(own_venue: Venue) -> None:
     async def dialogue(connection: Any) -> None:
         await connection.send('{"id":1,"cmd":"subscribe","params":{"channels":["ticker"]}}')
         await connection.recv()
-        os.kill(venue.process.pid, signal.SIGTERM)
+        os.kill(own_venue.process.pid, signal.SIGTERM)
         async for _frame in connection:  # ends when the server says good-bye
             pass
 
-    converse(venue, dialogue)
-    assert venue.process.wait(3) == 0
+    converse(own_venue, dialogue)
+    assert own_venue.process.wait(3) == 0
 
 
 # An independent client -----------------------------------------------------------------------------
