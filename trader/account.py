@@ -1,0 +1,209 @@
+"""The books: cash, positions, open orders, exact to the micro-dollar. Pure.
+
+Every micro-dollar has one way in and one way out, so at any time::
+
+    cash            = start - spent - fees + payouts + netted
+    cash + at_cost  = start + realised - fees
+
+`check` holds both against the sums kept here, `python -m trader reconcile` against the journal's rows.
+"""
+
+import msgspec
+
+from markets.errors import KalshiBusError
+from markets.units import PRICE_ONE_E4
+
+from .model import Fill, Intent, Position, Settlement
+
+
+class BooksError(KalshiBusError):
+    """The books do not add up, or a fill contradicts its order: stop trading and look at the journal."""
+
+
+class Books(msgspec.Struct, array_like=True):
+    """All that counts, as it travels in a start input.
+
+    Attributes:
+        start_e6: cash at the journal's beginning.
+        spent_e6: cost of all fills, without fees.
+        payouts_e6: what settlements paid.
+        netted_e6: what YES and NO of one market paid as pairs.
+        realised_e6: payouts less the cost of what they closed, before fees.
+        positions: by ticker. open: orders that have not ended, by number.
+    """
+
+    start_e6: int
+    cash_e6: int = 0
+    spent_e6: int = 0
+    fees_e6: int = 0
+    payouts_e6: int = 0
+    netted_e6: int = 0
+    realised_e6: int = 0
+    positions: dict[str, Position] = {}
+    open: dict[int, Intent] = {}
+    settled: dict[str, int] = {}
+
+    @classmethod
+    def new(cls, start_e6: int) -> "Books":
+        """Return the books of an account with this much cash and nothing else."""
+        return cls(start_e6=start_e6, cash_e6=start_e6)
+
+    def copy(self) -> "Books":
+        """Return books that change on their own."""
+        return msgspec.structs.replace(
+            self, positions=dict(self.positions), open=dict(self.open), settled=dict(self.settled)
+        )
+
+    # -- reading
+
+    @property
+    def at_cost_e6(self) -> int:
+        """Cost of all positions."""
+        return sum(position.cost_e6 for position in self.positions.values())
+
+    @property
+    def reserved_e6(self) -> int:
+        """The most that all open orders can cost."""
+        return sum(intent.reserve_e6 for intent in self.open.values())
+
+    @property
+    def free_e6(self) -> int:
+        """Cash that no open order holds."""
+        return self.cash_e6 - self.reserved_e6
+
+    def at_stake_e6(self, *, ticker: str | None = None, event_ticker: str | None = None) -> int:
+        """Return cost of positions and reserve of orders: of a market, of an event, or of all."""
+
+        def counts(one: Position | Intent) -> bool:
+            return (ticker is None or one.ticker == ticker) and (
+                event_ticker is None or one.event_ticker == event_ticker
+            )
+
+        held_e6 = sum(one.cost_e6 for one in self.positions.values() if counts(one))
+        return held_e6 + sum(one.reserve_e6 for one in self.open.values() if counts(one))
+
+    def trades_in(self, event_ticker: str) -> set[int]:
+        """Return the trades that are open in an event: held, or ordered and not ended."""
+        held = {
+            trade
+            for position in self.positions.values()
+            if position.event_ticker == event_ticker
+            for trade in position.trades
+        }
+        return held | {one.trade for one in self.open.values() if one.event_ticker == event_ticker}
+
+    def events(self) -> set[str]:
+        """Return the events with a position or an open order."""
+        held = {one.event_ticker for one in self.positions.values()}
+        return held | {one.event_ticker for one in self.open.values()}
+
+    # -- changing
+
+    def place(self, intent: Intent) -> None:
+        """Hold an order's reserve."""
+        self.open[intent.number] = intent
+
+    def end(self, number: int, fills: tuple[Fill, ...]) -> Intent | None:
+        """Book an order's fills and free its reserve; None if it has ended before: nothing is booked twice.
+
+        Raises:
+            BooksError: the fills are not what the order allows.
+        """
+        intent = self.open.get(number)
+        if intent is None:
+            return None
+        count_e2 = sum(fill.count_e2 for fill in fills)
+        paid_e6 = sum(fill.cost_e6 + fill.fee_e6 for fill in fills)
+        if count_e2 > intent.count_e2 or paid_e6 > intent.reserve_e6:
+            raise BooksError(f"order {number}: filled {count_e2} for {paid_e6}, more than it allows")
+        if any(fill.count_e2 <= 0 or fill.fee_e6 < 0 or fill.price_e4 > intent.price_e4 for fill in fills):
+            raise BooksError(f"order {number}: a fill beyond its limit of {intent.price_e4}")
+        del self.open[number]
+        for fill in fills:
+            self._buy(intent, fill)
+        return intent
+
+    def _buy(self, intent: Intent, fill: Fill) -> None:
+        self.spent_e6 += fill.cost_e6
+        self.fees_e6 += fill.fee_e6
+        self.cash_e6 -= fill.cost_e6 + fill.fee_e6
+        held = self.positions.get(intent.ticker)
+        if held is not None and held.side != intent.side:
+            held, fill = self._net(held, fill)
+        if fill.count_e2 == 0:
+            return
+        trade = () if held is not None and intent.trade in held.trades else (intent.trade,)
+        if held is None:
+            held = Position(
+                ticker=intent.ticker,
+                event_ticker=intent.event_ticker,
+                series_ticker=intent.series_ticker,
+                label=intent.label,
+                strategy=intent.strategy,
+                side=intent.side,
+                count_e2=0,
+                cost_e6=0,
+                fees_e6=0,
+                opened_ms=fill.time_ms,
+                trades=(),
+            )
+        self.positions[intent.ticker] = msgspec.structs.replace(
+            held,
+            count_e2=held.count_e2 + fill.count_e2,
+            cost_e6=held.cost_e6 + fill.cost_e6,
+            fees_e6=held.fees_e6 + fill.fee_e6,
+            trades=held.trades + trade,
+        )
+
+    def _net(self, held: Position, fill: Fill) -> tuple[Position | None, Fill]:
+        """Pay out pairs of YES and NO, 1 dollar each; return what is left of the position and of the fill."""
+        pairs_e2 = min(held.count_e2, fill.count_e2)
+        payout_e6 = pairs_e2 * PRICE_ONE_E4
+        closed_e6 = held.cost_e6 * pairs_e2 // held.count_e2
+        self.netted_e6 += payout_e6
+        self.cash_e6 += payout_e6
+        self.realised_e6 += payout_e6 - closed_e6 - fill.price_e4 * pairs_e2
+        rest = msgspec.structs.replace(
+            held, count_e2=held.count_e2 - pairs_e2, cost_e6=held.cost_e6 - closed_e6
+        )
+        if rest.count_e2 == 0:
+            del self.positions[held.ticker]
+        else:
+            self.positions[held.ticker] = rest
+        left = msgspec.structs.replace(fill, count_e2=fill.count_e2 - pairs_e2)
+        return (None if rest.count_e2 == 0 else rest), left
+
+    def settle(self, ticker: str, result: str, value_e4: int, time_ms: int) -> Settlement | None:
+        """Pay a position out at `value_e4` of YES; None if there is none, so nothing is paid twice."""
+        position = self.positions.pop(ticker, None)
+        if position is None:
+            return None
+        payout_e6 = position.value_e6(value_e4)
+        self.payouts_e6 += payout_e6
+        self.cash_e6 += payout_e6
+        self.realised_e6 += payout_e6 - position.cost_e6
+        self.settled[ticker] = time_ms
+        return Settlement(
+            ticker=ticker,
+            event_ticker=position.event_ticker,
+            side=position.side,
+            count_e2=position.count_e2,
+            result=result,
+            value_e4=value_e4,
+            cost_e6=position.cost_e6,
+            payout_e6=payout_e6,
+            time_ms=time_ms,
+        )
+
+    def check(self) -> None:
+        """Hold the sums against each other.
+
+        Raises:
+            BooksError: they differ, by so many micro-dollars.
+        """
+        flows_e6 = self.start_e6 - self.spent_e6 - self.fees_e6 + self.payouts_e6 + self.netted_e6
+        if self.cash_e6 != flows_e6:
+            raise BooksError(f"cash is {self.cash_e6}, fills, fees and settlements make it {flows_e6}")
+        held_e6, earned_e6 = self.cash_e6 + self.at_cost_e6, self.start_e6 + self.realised_e6 - self.fees_e6
+        if held_e6 != earned_e6:
+            raise BooksError(f"cash and positions are {held_e6}, start and profit make them {earned_e6}")

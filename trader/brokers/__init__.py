@@ -1,0 +1,1 @@
+"""Brokers: what carries orders out. This build has the one that plays."""

@@ -1,0 +1,127 @@
+"""The command line: status, pause, resume and kill of a running trader; reconcile and verify of a journal."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bus.ask import NoAnswer, ask
+from bus.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
+from bus.settings import Settings
+from bus.sockets import make_context
+from markets.errors import KalshiBusError, SettingsError, StartupError
+from markets.units import format_money
+
+from .account import BooksError
+from .journal import Reader, journal_path
+from .killswitch import WORD, KillSwitch
+from .replay import replay
+from .worker import ACCOUNT
+
+TIMEOUT_MS = 5_000
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Carry out one command; return the exit code: 0 done, 1 not, 2 refused."""
+    parser = argparse.ArgumentParser(prog="python -m trader", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("status", help="print how the trader stands, as JSON")
+    for name, text in (("pause", "stop trading until resume"), ("kill", "stop trading; survives restarts")):
+        commands.add_parser(name, help=text).add_argument("reason", nargs="*")
+    resume = commands.add_parser("resume", help=f"trade again; after a kill: resume {WORD}")
+    resume.add_argument("word", nargs="?", default="")
+    commands.add_parser("reconcile", help="check the journal's money to the micro-dollar")
+    commands.add_parser("verify", help="decide every input in the journal again and compare")
+    parsed = parser.parse_args(arguments)
+    try:
+        settings = Settings.load(os.environ, Path.cwd())
+        if parsed.command in ("reconcile", "verify"):
+            return (_reconcile if parsed.command == "reconcile" else _verify)(settings)
+        return _ask(settings, parsed)
+    except (SettingsError, StartupError) as error:
+        return refuse("trader", error)
+
+
+def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
+    question: dict[str, Any] = {"op": parsed.command, "id": 1}
+    if parsed.command in ("pause", "kill") and parsed.reason:
+        question["reason"] = " ".join(parsed.reason)
+    if parsed.command == "resume":
+        question["word"] = parsed.word
+    if parsed.command == "kill":
+        # The file is what kills; it holds whether or not the trader runs.
+        try:
+            KillSwitch(settings.data_dir).set(question.get("reason", "by hand"))
+        except OSError as error:
+            print(f"trader: the kill switch cannot be set: {error}", file=sys.stderr)
+    context = make_context()
+    try:
+        answer = ask(context, settings.trader_control, question, TIMEOUT_MS)
+    except KalshiBusError as error:
+        print(f"trader: {error}", file=sys.stderr)
+        if isinstance(error, NoAnswer) and parsed.command == "kill":
+            print("trader: no trader runs here; the kill switch holds for the next one")
+            return 0 if KillSwitch(settings.data_dir).read() else EXIT_CRASHED
+        return EXIT_CRASHED
+    finally:
+        context.term()
+    if not answer.get("ok"):
+        print(f"trader: {answer['error']['message']}", file=sys.stderr)
+        return EXIT_REFUSED
+    print(json.dumps(answer, indent=2) if parsed.command == "status" else answer["state"])
+    return 0
+
+
+def _reader(settings: Settings) -> Reader:
+    return Reader(journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT))
+
+
+def _reconcile(settings: Settings) -> int:
+    reader = _reader(settings)
+    try:
+        sums, books = reader.sums(), reader.books()
+        books.check()
+    except BooksError as error:
+        print(f"trader: the journal does not add up: {error}", file=sys.stderr)
+        return EXIT_CRASHED
+    finally:
+        reader.close()
+    # Once from the sums of the rows, once through the books: they must meet.
+    cash_e6 = sums["start_e6"] - sums["spent_e6"] - sums["fees_e6"] + sums["payouts_e6"] + books.netted_e6
+    lines = {
+        "start": sums["start_e6"],
+        "bought": -sums["spent_e6"],
+        "fees": -sums["fees_e6"],
+        "settlements": sums["payouts_e6"],
+        "pairs of yes and no": books.netted_e6,
+        "cash": cash_e6,
+        "positions at cost": books.at_cost_e6,
+        "realised profit before fees": books.realised_e6,
+        "cash + positions - start - profit + fees": (
+            cash_e6 + books.at_cost_e6 - sums["start_e6"] - books.realised_e6 + sums["fees_e6"]
+        ),
+        "cash by the books less cash by the rows": books.cash_e6 - cash_e6,
+    }
+    for name, money_e6 in lines.items():
+        print(f"{name:<42}{format_money(money_e6):>20}")
+    print(f"{'open orders':<42}{len(books.open):>13}")
+    exact = not list(lines.values())[-1] and not list(lines.values())[-2]
+    print("reconciled to the micro-dollar" if exact else "DOES NOT RECONCILE")
+    return 0 if exact else EXIT_CRASHED
+
+
+def _verify(settings: Settings) -> int:
+    reader = _reader(settings)
+    same = True
+    try:
+        for session in reader.sessions():
+            result = replay(reader.inputs(session))
+            verdict = "identical" if result.differs_at is None else f"DIFFERS at input {result.differs_at}"
+            print(f"session {session}: {result.steps} inputs, {result.orders} orders, {verdict}")
+            same &= result.differs_at is None
+    finally:
+        reader.close()
+    return 0 if same else EXIT_CRASHED

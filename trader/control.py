@@ -1,0 +1,183 @@
+"""The control socket's answers and the events socket's messages: docs/trader.md.
+
+`Desk` stands between two threads: the engine's hands it snapshots and events, the bus thread answers from
+them and
+reads history out of the journal with a connection of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from bus.answers import Answers, Question, Refusal
+from bus.clock import Clock
+from bus.feed import FeedServer
+from bus.writer import Writer
+from markets.opportunities import FairValue
+from markets.records import Record, Remove
+
+from .inbox import Inbox, Request
+from .journal import Reader
+from .killswitch import WORD, KillSwitch
+from .model import Intent
+from .status import Snapshot, fill_map, order_map, point_map, settlement_map
+
+COMMAND_WAIT_S: Final = 2.0
+MAX_ROWS: Final = 1_000
+MAX_POINTS: Final = 5_000
+MAX_REASON: Final = 300
+TOPIC_VALUES: Final = "fv."
+TOPIC_TRADER: Final = "trader."
+
+
+class Desk:
+    """Questions and commands. `snapshot` is replaced by the engine's thread; the rest is the bus thread's."""
+
+    def __init__(self, inbox: Inbox, kill_switch: KillSwitch, reader: Callable[[], Reader]) -> None:
+        self.snapshot: Snapshot | None = None
+        self._inbox = inbox
+        self._kill_switch = kill_switch
+        self._open = reader
+        self._reader: Reader | None = None
+
+    def add_to(self, answers: Answers) -> None:
+        """Let `answers` take the trader's questions."""
+        answers.add("status", lambda _question, _now_ms: self._ready().status)
+        answers.add("positions", lambda _question, _now_ms: {"positions": self._ready().positions})
+        answers.add("orders", self._orders, "limit", "before")
+        answers.add("fills", self._fills, "limit", "before")
+        answers.add("settlements", self._settlements, "limit", "before")
+        answers.add("equity", self._equity, "since", "limit")
+        answers.add("pause", self._pause, "reason")
+        answers.add("resume", self._resume, "word")
+        answers.add("kill", self._kill, "reason")
+
+    def close(self) -> None:
+        """Close the reading connection. Bus thread only."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _ready(self) -> Snapshot:
+        if self.snapshot is None:
+            raise Refusal("not_ready", "the trader is starting", retry_ms=250)
+        return self.snapshot
+
+    def _journal(self) -> Reader:
+        self._ready()
+        if self._reader is None:
+            self._reader = self._open()
+        return self._reader
+
+    # -- history
+
+    def _orders(self, question: Question, _now_ms: int) -> dict[str, Any]:
+        rows = self._journal().orders(*_page(question))
+        decode = msgspec.msgpack.Decoder(Intent).decode
+        return {"orders": [order_map(row, msgspec.structs.asdict(decode(row["intent"]))) for row in rows]}
+
+    def _fills(self, question: Question, _now_ms: int) -> dict[str, Any]:
+        return {"fills": [fill_map(row) for row in self._journal().fills(*_page(question))]}
+
+    def _settlements(self, question: Question, _now_ms: int) -> dict[str, Any]:
+        rows = self._journal().settlements(*_page(question))
+        return {"settlements": [settlement_map(row) for row in rows]}
+
+    def _equity(self, question: Question, _now_ms: int) -> dict[str, Any]:
+        since = question.get("since", 0)
+        if isinstance(since, bool) or not isinstance(since, (int, float)) or not 0 <= since < 1e11:
+            raise Refusal("bad_request", f"since: got {since!r:.50}, expected Unix seconds")
+        limit = _integer(question, "limit", 1_000, MAX_POINTS)
+        return {"points": [point_map(row) for row in self._journal().equity(int(since * 1000), limit)]}
+
+    # -- commands
+
+    def _pause(self, question: Question, _now_ms: int) -> dict[str, Any]:
+        return self._command("pause", _reason(question))
+
+    def _kill(self, question: Question, _now_ms: int) -> dict[str, Any]:
+        # The file first: whatever happens to the engine, nothing is traded from here on.
+        reason = _reason(question)
+        try:
+            self._kill_switch.set(reason)
+        except OSError as error:
+            self._command("kill", reason)
+            raise Refusal("internal", f"killed, but not beyond a restart: {error}") from None
+        return self._command("kill", reason)
+
+    def _resume(self, question: Question, _now_ms: int) -> dict[str, Any]:
+        killed = self._kill_switch.read() is not None or "killed" in self._ready().status["reasons"]
+        if killed and question.get("word") != WORD:
+            raise Refusal("bad_request", f"word: trading was killed; resume with the word {WORD}")
+        return self._command("resume", "")
+
+    def _command(self, op: str, reason: str) -> dict[str, Any]:
+        request = Request(op, reason)
+        self._inbox.ask(request)
+        state = request.wait(COMMAND_WAIT_S)
+        if state is None:
+            raise Refusal(
+                "busy", f"{op}: the trader has not answered in {COMMAND_WAIT_S:g} s", retry_ms=1_000
+            )
+        return {"state": state}
+
+
+def _page(question: Question) -> tuple[int, int]:
+    return _integer(question, "limit", 100, MAX_ROWS), _integer(question, "before", 2**62, 2**62)
+
+
+def _integer(question: Question, name: str, default: int, most: int) -> int:
+    value = question.get(name, default)
+    if value is None:
+        value = default
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise Refusal("bad_request", f"{name}: got {value!r:.50}, expected 1..{most}")
+    return value
+
+
+def _reason(question: Question) -> str:
+    reason = question.get("reason") or "by hand"
+    if not isinstance(reason, str) or len(reason) > MAX_REASON:
+        raise Refusal("bad_request", f"reason: expected text of at most {MAX_REASON} characters")
+    return reason
+
+
+class Happened(Record, frozen=True):
+    """A message of kind ``trader``: something has changed, ask again. `number` is an order's."""
+
+    what: str
+    state: str | None = None
+    number: int | None = None
+
+
+class Events:
+    """Publishes fair values and events on a feed of the trader's own. Any thread calls."""
+
+    def __init__(self, server: FeedServer, clock: Clock) -> None:
+        self._server = server
+        self._clock = clock
+        self._writer = Writer(clock.now_ms())
+
+    def open(self) -> None:
+        """Open the epoch, before the server serves: nothing is published yet."""
+        self._server.open(self._writer)
+
+    def fair_values(self, set_: Sequence[FairValue], removed: Sequence[str]) -> None:
+        """Publish changes of fair values."""
+        self._stream(TOPIC_VALUES, "remove", [Remove("fair_value", ticker) for ticker in removed])
+        self._stream(TOPIC_VALUES, "fair_value", set_)
+
+    def event(self, happened: Happened) -> None:
+        """Say that something has happened."""
+        self._stream(TOPIC_TRADER, "trader", [happened])
+
+    def _stream(self, topic: str, kind: str, records: Sequence[Record]) -> None:
+        if not records:
+            return
+
+        def send(server: FeedServer) -> None:
+            now_ns = self._clock.now_ns()
+            server.send(self._writer.stream(topic, kind, records, now_ns, now_ns))
+
+        self._server.submit(send)

@@ -1,0 +1,364 @@
+"""The engine: one totally ordered log of inputs in, decisions out. Pure: the same log gives the same bytes.
+
+`step` is the only way in. It neither waits nor reads a clock, and what it decides it does not carry out: the
+worker writes inputs and outputs to the journal first.
+"""
+
+import uuid
+from collections import Counter, deque
+from typing import Final
+
+from markets.book import YES
+from markets.fees import fee_schedule
+from markets.opportunities import EventView, FairValue, MarketView, ScanLimits, candidates
+from markets.opportunities.legs import top
+from markets.records import Market, Status
+from markets.units import PRICE_ONE_E4, opposite
+
+from . import risk
+from .account import Books
+from .inputs import (
+    AnyInput,
+    Command,
+    Data,
+    Ended,
+    Exchange,
+    Feed,
+    Start,
+    Tick,
+    TimeGap,
+    Values,
+)
+from .model import Intent, Position, Proposal, reserve_e6
+from .outputs import AnyOutput, Booked, Day, Equity, Place, Refused, Settled, Switch
+from .risk import FUTURE_MS, MINUTE_MS, Facts, Limits
+from .strategies import ALL, Strategy, Update
+
+DAY_MS: Final = 86_400_000
+EQUITY_EVERY_MS: Final = 60_000
+MAX_REFUSALS_KEPT: Final = 10_000
+
+FILLED: Final = "filled"
+PARTIAL: Final = "partial"
+CANCELLED: Final = "cancelled"
+REJECTED: Final = "rejected"
+NO_DEPTH: Final = "no_depth"
+
+
+class Engine:
+    """Decides. One thread uses it.
+
+    Attributes:
+        books: cash, positions, open orders.
+        decisions: events looked at since the start.
+        refusals: how often risk gave each reason.
+    """
+
+    def __init__(self) -> None:
+        self.books = Books.new(0)
+        self.decisions = 0
+        self.refusals: Counter[str] = Counter()
+        self.now_ms = 0
+        self.epoch = 0
+        self.seq = 0
+        self.complete_ms: int | None = None
+        self.feed = "starting"
+        self.killed: str | None = None
+        self.paused: str | None = None
+        self.limits: Limits
+        self.scan = ScanLimits()
+        self.strategies: list[Strategy] = []
+        self.fair_values: dict[str, FairValue] = {}
+        self.views: dict[str, EventView] = {}
+        self.day_start_e6 = 0
+        self._day = 0
+        self._journal_id = uuid.UUID(int=0)
+        self._next_order = 1
+        self._next_trade = 1
+        self._degraded: tuple[str, ...] = ()
+        self._trading = True
+        self._idle_shards: tuple[int, ...] = ()
+        self._floor_ms = 0
+        self._sent_ms: deque[int] = deque()
+        self._retry_at_ms: dict[str, int] = {}
+        self._refused: dict[tuple[str, str], str] = {}
+        self._marks: dict[str, int] = {}
+        self._equity_ms: int | None = None
+        self._out: list[AnyOutput] = []
+
+    def step(self, one: AnyInput) -> list[AnyOutput]:
+        """Take one input; return what was decided, in order.
+
+        Raises:
+            BooksError: the books do not add up, or an order's end contradicts it: stop trading.
+        """
+        self._out = []
+        self.now_ms = one.now_ms
+        match one:
+            case Start():
+                self._start(one)
+            case Data():
+                self._data(one)
+            case Ended():
+                self._ended(one)
+            case Tick():
+                for strategy in self.strategies:
+                    strategy.on_timer(one.now_ms)
+            case Feed():
+                self.feed, self._degraded = one.word, one.degraded
+            case Exchange():
+                self._trading, self._idle_shards = one.trading, one.idle_shards
+            case TimeGap():
+                self._floor_ms = one.now_ms
+            case Values():
+                self.fair_values.update((value.ticker, value) for value in one.set)
+                for ticker in one.removed:
+                    self.fair_values.pop(ticker, None)
+            case Command():
+                self._command(one)
+        self._keep_books(money_moved=any(isinstance(out, Booked | Settled) for out in self._out))
+        return self._out
+
+    # -- reading
+
+    def halts(self) -> tuple[str, ...]:
+        """Return why nothing may be traded now, worst first; empty if trading is allowed."""
+        return tuple(
+            word
+            for word, holds in (
+                ("killed", self.killed is not None),
+                ("paused", self.paused is not None),
+                ("starting", self.feed == "starting" or not self.epoch),
+                ("gap", self.feed in ("gap", "lost")),
+                ("stale", self._stale()),
+                ("closed", not self._trading),
+            )
+            if holds
+        )
+
+    def _stale(self) -> bool:
+        seen_ms = self.complete_ms
+        return (
+            seen_ms is None
+            or self.now_ms - seen_ms > self.limits.stale_after_ms
+            or seen_ms - self.now_ms > FUTURE_MS
+            or seen_ms < self._floor_ms
+        )
+
+    def bid_e4(self, position: Position) -> int | None:
+        """Return the best bid of what is held, 0 if nobody bids, None while that is not known."""
+        mark = self._marks.get(position.ticker)
+        return None if mark is None else mark
+
+    def value_e6(self) -> int | None:
+        """Return what all positions are worth at their bids, None while one is not known."""
+        total_e6 = 0
+        for position in self.books.positions.values():
+            bid_e4 = self.bid_e4(position)
+            if bid_e4 is None:
+                return None
+            total_e6 += bid_e4 * position.count_e2
+        return total_e6
+
+    def profit_e6(self) -> int:
+        """Return realised and unrealised profit after fees; a position without a bid known counts at cost."""
+        unrealised_e6 = 0
+        for position in self.books.positions.values():
+            bid_e4 = self.bid_e4(position)
+            if bid_e4 is not None:
+                unrealised_e6 += bid_e4 * position.count_e2 - position.cost_e6
+        return self.books.realised_e6 + unrealised_e6 - self.books.fees_e6
+
+    def sent_last_minute(self) -> int:
+        """Return how many orders were sent within the last minute."""
+        return sum(self.now_ms - MINUTE_MS < sent_ms <= self.now_ms for sent_ms in self._sent_ms)
+
+    # -- inputs
+
+    def _start(self, start: Start) -> None:
+        self.books = start.books.copy()
+        self.limits, self.scan = start.limits, start.scan
+        self.killed, self.paused = start.killed, start.paused
+        self._journal_id = uuid.UUID(start.journal_id)
+        self._next_order, self._next_trade = start.next_order, start.next_trade
+        self._day, self.day_start_e6 = start.day, start.day_start_e6
+        self.strategies = [ALL[name]() for name in start.strategies]
+        for strategy in self.strategies:
+            strategy.on_start(start.now_ms)
+
+    def _data(self, data: Data) -> None:
+        self.epoch, self.seq, self.complete_ms = data.epoch, data.seq, data.complete_ms
+        for view in data.views:
+            self._mark(view)
+            self._settle(view)
+            self.scan_and_trade(view)
+        held = self.books.events()
+        for view in data.views:
+            self.views[view.event.event_ticker] = view
+        for event_ticker in [ticker for ticker in self.views if ticker not in held]:
+            del self.views[event_ticker]
+
+    def scan_and_trade(self, view: EventView) -> None:
+        """Look for candidates in an event that has changed, and trade on what the strategies want of them."""
+        self.decisions += 1
+        if self.halts():
+            return
+        update = Update(view, candidates(view, self.fair_values, self.now_ms, self.scan), self.now_ms)
+        for strategy in self.strategies:
+            for proposal in strategy.on_update(update):
+                self.place_trade(proposal, view)
+
+    def place_trade(self, proposal: Proposal, view: EventView) -> None:
+        """Place one trade, all its orders or none, if risk lets it pass."""
+        facts = self._facts()
+        legs = risk.fit(proposal, view, self.books, self.limits, self.now_ms)
+        reason = risk.check(legs, proposal, view, facts, self.limits, self.scan)
+        key = (proposal.strategy, proposal.event_ticker)
+        if reason is not None:
+            self.refusals[reason] += 1
+            if self._refused.get(key) != reason:
+                if len(self._refused) >= MAX_REFUSALS_KEPT:
+                    self._refused.clear()
+                self._refused[key] = reason
+                self._out.append(Refused(*key, reason))
+            return
+        self._refused.pop(key, None)
+        trade, self._next_trade = self._next_trade, self._next_trade + 1
+        fees = fee_schedule(view.event, view.series)
+        assert fees is not None, "risk refuses what has no fees"
+        markets = {one.market.ticker: one.market for one in view.markets}
+        ends_ms = [self.now_ms + self.limits.valid_ms, *(markets[leg.ticker].close_ms for leg in legs)]
+        if view.timing.start_ms is not None and not self.scan.in_play:
+            ends_ms.append(view.timing.start_ms)
+        for leg in legs:
+            number, self._next_order = self._next_order, self._next_order + 1
+            intent = Intent(
+                number=number,
+                client_order_id=str(uuid.uuid5(self._journal_id, str(number))),
+                trade=trade,
+                strategy=proposal.strategy,
+                ticker=leg.ticker,
+                event_ticker=view.event.event_ticker,
+                series_ticker=view.event.series_ticker,
+                label=markets[leg.ticker].yes_sub_title,
+                side=leg.side,
+                price_e4=leg.price_e4,
+                count_e2=leg.count_e2,
+                reserve_e6=reserve_e6(fees, leg.price_e4, leg.count_e2, self.now_ms),
+                fee_type=fees.fee_type,
+                multiplier_e4=fees.multiplier_e4,
+                created_ms=self.now_ms,
+                valid_until_ms=min(ends_ms),
+                epoch=self.epoch,
+                seq=self.seq,
+                edge_e6=proposal.edge_e6,
+                probability=proposal.probability,
+            )
+            self.books.place(intent)
+            self._sent_ms.append(self.now_ms)
+            self._out.append(Place(intent))
+        while self._sent_ms and self._sent_ms[0] <= self.now_ms - MINUTE_MS:
+            self._sent_ms.popleft()
+
+    def _facts(self) -> Facts:
+        return Facts(
+            now_ms=self.now_ms,
+            halts=self.halts(),
+            floor_ms=self._floor_ms,
+            books=self.books,
+            sent_ms=self._sent_ms,
+            lost_today_e6=self.day_start_e6 - self.profit_e6(),
+            idle_shards=self._idle_shards,
+            degraded=self._degraded,
+            retry_at_ms=self._retry_at_ms,
+        )
+
+    def _ended(self, ended: Ended) -> None:
+        intent = self.books.end(ended.number, ended.fills)
+        if intent is None:
+            return  # heard before: booked once
+        got_e2 = sum(fill.count_e2 for fill in ended.fills)
+        if got_e2 == intent.count_e2:
+            status = FILLED
+        elif got_e2:
+            status = PARTIAL
+        else:
+            status = CANCELLED if ended.reason == NO_DEPTH else REJECTED
+            self._retry_at_ms = {
+                ticker: at_ms for ticker, at_ms in self._retry_at_ms.items() if at_ms > self.now_ms
+            }
+            self._retry_at_ms[intent.event_ticker] = self.now_ms + self.limits.retry_after_ms
+        self._out.append(Booked(ended.number, status, ended.reason, ended.fills, self.now_ms))
+        view = self.views.get(intent.event_ticker)
+        if view is not None:
+            self._mark(view)
+        for strategy in self.strategies:
+            if strategy.name == intent.strategy:
+                strategy.on_fill(intent, ended.fills, self.now_ms)
+
+    def _command(self, command: Command) -> None:
+        if command.op == "kill":
+            self.killed = command.reason
+        elif command.op == "pause":
+            self.paused = command.reason
+        else:
+            self.killed = self.paused = None
+        self._out.append(Switch(self.killed, self.paused))
+
+    # -- money
+
+    def _mark(self, view: EventView) -> None:
+        for one in view.markets:
+            position = self.books.positions.get(one.market.ticker)
+            if position is None:
+                continue
+            settled_e4 = settlement_e4(one.market)
+            if settled_e4 is not None:
+                self._marks[position.ticker] = settled_e4 if position.side == YES else opposite(settled_e4)
+            elif one.quote.status is Status.ACTIVE:
+                # Of a market that is closed or paused the last bid stands: no bid says nothing there.
+                bid = top(one).bid(position.side)
+                self._marks[position.ticker] = bid[0] if bid else 0
+
+    def _settle(self, view: EventView) -> None:
+        for one in view.markets:
+            value_e4 = settlement_e4(one.market)
+            if one.market.ticker in self.books.positions and value_e4 is not None and _paid(one):
+                settlement = self.books.settle(
+                    one.market.ticker, _result(one.market, value_e4), value_e4, self.now_ms
+                )
+                if settlement is not None:
+                    self._marks.pop(one.market.ticker, None)
+                    self._out.append(Settled(settlement))
+
+    def _keep_books(self, *, money_moved: bool) -> None:
+        day = self.now_ms // DAY_MS
+        if day > self._day:
+            self._day, self.day_start_e6 = day, self.profit_e6()
+            self._out.append(Day(day, self.day_start_e6))
+        due = self._equity_ms is None or not 0 <= self.now_ms - self._equity_ms < EQUITY_EVERY_MS
+        if money_moved or due:
+            self._equity_ms = self.now_ms
+            books = self.books
+            self._out.append(
+                Equity(self.now_ms, books.cash_e6, self.value_e6(), books.realised_e6, books.fees_e6)
+            )
+        self.books.check()
+
+
+def settlement_e4(market: Market) -> int | None:
+    """Return what YES of a determined market pays, None while that is not known."""
+    if market.settlement_value_e4 is not None:
+        return market.settlement_value_e4 if market.result else None
+    return {"yes": PRICE_ONE_E4, "no": 0}.get(market.result)
+
+
+def _paid(one: MarketView) -> bool:
+    # A determined market may still be disputed and amended; money moves when it is finalized.
+    return one.quote.status is Status.FINALIZED
+
+
+def _result(market: Market, value_e4: int) -> str:
+    if market.result in ("yes", "no", "scalar"):
+        return market.result
+    return "void" if 0 < value_e4 < PRICE_ONE_E4 else "yes" if value_e4 else "no"

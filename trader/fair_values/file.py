@@ -1,0 +1,135 @@
+"""Fair values from a CSV or JSON file of one's own, read again whenever it changes.
+
+CSV: a header line with ``ticker,probability`` and, optional, ``margin`` and ``as_of`` (RFC 3339), in any
+order. JSON: a list of objects with these members. A value without ``as_of`` is as old as the file. A bad
+row is refused by its number and name; the others count.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from markets.errors import BadRecord
+from markets.opportunities import FairValue
+from markets.units import parse_time_ms
+
+SOURCE: Final = "file"
+MAX_BYTES: Final = 64 * 1_048_576
+_FIELDS: Final = frozenset({"ticker", "probability", "margin", "as_of"})
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What a file says: values by ticker, and one line for each thing refused."""
+
+    values: Mapping[str, FairValue] = {}
+    errors: tuple[str, ...] = ()
+
+
+def parse(text: str, name: str, modified_ms: int) -> Loaded:
+    """Return the values in the text of a file called `name`, which was last changed at `modified_ms`.
+
+    Raises:
+        ValueError: it is not such a file at all.
+    """
+    try:
+        rows = _json_rows(text) if name.endswith(".json") else _csv_rows(text)
+    except (csv.Error, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    values: dict[str, FairValue] = {}
+    errors: list[str] = []
+    for where, row in rows:
+        try:
+            value = _value(row, modified_ms)
+            if value.ticker in values:
+                raise BadRecord("ticker", value.ticker, "a ticker once")
+            values[value.ticker] = value
+        except BadRecord as error:
+            ticker = row.get("ticker") if isinstance(row, Mapping) else None
+            errors.append(f"{name} {where} ({str(ticker)[:80]}): {error}")
+    return Loaded(values, tuple(errors))
+
+
+def _csv_rows(text: str) -> Iterable[tuple[str, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="beyond the header", strict=True)
+    header = set(reader.fieldnames or ())
+    if not {"ticker", "probability"} <= header <= _FIELDS:
+        raise ValueError(
+            f"got columns {sorted(header)}, expected ticker, probability and maybe margin, as_of"
+        )
+    rows = []
+    for row in reader:
+        values: dict[str, Any] = {name: value for name, value in row.items() if value != ""}
+        rows.append((f"line {reader.line_num}", values))
+    return rows
+
+
+def _json_rows(text: str) -> Iterable[tuple[str, Any]]:
+    rows = json.loads(text)
+    if not isinstance(rows, list):
+        raise ValueError("expected a list of objects")
+    return [(f"item {number}", row) for number, row in enumerate(rows, 1)]
+
+
+def _value(row: Any, modified_ms: int) -> FairValue:
+    if not isinstance(row, Mapping):
+        raise BadRecord("item", row, "an object")
+    unknown = sorted(set(map(str, row)) - _FIELDS)
+    if unknown:
+        raise BadRecord(unknown[0], row.get(unknown[0]), f"only {', '.join(sorted(_FIELDS))}")
+    ticker = row.get("ticker")
+    if not isinstance(ticker, str) or not 0 < len(ticker.strip()) <= 200:
+        raise BadRecord("ticker", ticker, "a market's ticker")
+    as_of = row.get("as_of")
+    return FairValue(
+        ticker=ticker.strip(),
+        probability=_share(row.get("probability"), "probability"),
+        source=SOURCE,
+        as_of_ms=modified_ms if as_of is None else parse_time_ms(as_of, "as_of"),
+        margin=0.0 if row.get("margin") is None else _share(row["margin"], "margin"),
+    )
+
+
+def _share(value: object, field: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise BadRecord(field, value, "a number from 0 to 1")
+    return number
+
+
+class ValuesFile:
+    """One file, looked at now and then. While it cannot be read, what it said last holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.loaded = Loaded()
+        self.loaded_ms: int | None = None
+        self._stamp: tuple[int, int, int] | None = None
+
+    def look(self, now_ms: int) -> bool:
+        """Read the file if it has changed since the last look; return whether it was read."""
+        try:
+            found = self.path.stat()
+            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if stamp == self._stamp:
+                return False
+            self._stamp = stamp
+            if found.st_size > MAX_BYTES:
+                raise ValueError(f"{found.st_size} bytes, at most {MAX_BYTES} are read")
+            text = self.path.read_text(encoding="utf-8")
+            self.loaded = parse(text, self.path.name, found.st_mtime_ns // 1_000_000)
+        except (OSError, ValueError) as error:
+            problem = f"{self.path.name}: cannot be read: {error}"
+            if self.loaded.errors != (problem,):
+                self.loaded = Loaded(self.loaded.values, (problem,))
+            return False
+        self.loaded_ms = now_ms
+        return True

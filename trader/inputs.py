@@ -1,0 +1,251 @@
+"""The engine's input log: everything that decides, in one order, and how it is written down.
+
+Each input carries the present twice: `now_ms` as the data means it (wall clock, or a recording's),
+`steady_ms` from a clock that never jumps. Market data comes as the views of the events that matter at
+(epoch, seq). In the log each record that rarely changes (market, event, series) is written once: `Encoder`
+gives it a number.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from markets.errors import DecodeError
+from markets.opportunities import EventView, FairValue, MarketView, ScanLimits
+from markets.records import Book, Event, Market, Quote, Record, Series
+from markets.timing import MatchTiming
+
+from .account import Books
+from .model import Fill
+from .risk import Limits
+
+
+class Input(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Base of all inputs."""
+
+    now_ms: int
+    steady_ms: int
+
+
+class Start(Input, frozen=True):
+    """A process begins, with the books as the journal has them. Always the first of a session.
+
+    Attributes:
+        journal_id: random id made with the journal; order ids derive from it.
+        day: days since 1970 of the last `Day`, and the profit with which it began.
+        killed, paused: why not to trade, None if nothing forbids it.
+    """
+
+    journal_id: str
+    books: Books
+    limits: Limits
+    scan: ScanLimits
+    strategies: tuple[str, ...]
+    next_order: int
+    next_trade: int
+    day: int
+    day_start_e6: int
+    killed: str | None
+    paused: str | None
+
+
+class Tick(Input, frozen=True):
+    """Time passes."""
+
+
+class Data(Input, frozen=True):
+    """What changed on the feed and matters.
+
+    Attributes:
+        epoch, seq: the position all views are of.
+        complete_ms: end of the last complete sweep's fetch, None before one.
+        views: events that changed and have candidates, a position or an order. An event whose
+            markets are all gone has none; it stays as it was.
+    """
+
+    epoch: int
+    seq: int
+    complete_ms: int | None
+    views: tuple[EventView, ...]
+
+
+class Feed(Input, frozen=True):
+    """The state of the feed: `word` is live, starting, gap or lost; `degraded` are series in doubt."""
+
+    word: str
+    degraded: tuple[str, ...]
+
+
+class Exchange(Input, frozen=True):
+    """Whether the exchange trades, and which of its shards do not."""
+
+    trading: bool
+    idle_shards: tuple[int, ...]
+
+
+class TimeGap(Input, frozen=True):
+    """The process stood still for `ms`: nothing seen before is acted on."""
+
+    ms: int
+
+
+class Values(Input, frozen=True):
+    """Fair values published from now on: `set` and removed tickers."""
+
+    set: tuple[FairValue, ...]
+    removed: tuple[str, ...]
+
+
+class Ended(Input, frozen=True):
+    """An order is over: its fills, possibly none, and why it got no more."""
+
+    number: int
+    fills: tuple[Fill, ...]
+    reason: str
+
+
+class Command(Input, frozen=True):
+    """pause, resume or kill, by a person. `reason` is theirs."""
+
+    op: str
+    reason: str
+
+
+AnyInput = Start | Tick | Data | Feed | Exchange | TimeGap | Values | Ended | Command
+
+_Plain = Start | Tick | Feed | Exchange | TimeGap | Values | Ended | Command
+
+
+class _MarketRow(msgspec.Struct, array_like=True, frozen=True):
+    market: int
+    quote: Quote
+    book: Book | None
+    quote_as_of_ms: int
+    book_as_of_ms: int | None
+    suspect: bool
+
+
+class _EventRow(msgspec.Struct, array_like=True, frozen=True):
+    event: int
+    series: int | None
+    timing: tuple[int | None, str, int | None, int | None, bool | None]
+    markets: tuple[_MarketRow, ...]
+
+
+class _DataRow(msgspec.Struct, array_like=True, frozen=True, tag="DataRow"):
+    now_ms: int
+    steady_ms: int
+    epoch: int
+    seq: int
+    complete_ms: int | None
+    views: tuple[_EventRow, ...]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: Final = msgspec.msgpack.Decoder(_Plain | _DataRow)
+_STATIC: Final[dict[str, type[Record]]] = {"market": Market, "event": Event, "series": Series}
+
+
+class Encoder:
+    """Writes inputs down.
+
+    Args:
+        save: stores (kind, bytes) of a record that was not met before and returns its number.
+    """
+
+    def __init__(self, save: Callable[[str, bytes], int]) -> None:
+        self._save = save
+        self._known: dict[tuple[str, str], tuple[Record, int]] = {}
+
+    def encode(self, one: AnyInput) -> bytes:
+        """Return an input as bytes."""
+        if isinstance(one, Data):
+            views = tuple(self._event(view) for view in one.views)
+            return _encode(_DataRow(one.now_ms, one.steady_ms, one.epoch, one.seq, one.complete_ms, views))
+        return _encode(one)
+
+    def _event(self, view: EventView) -> _EventRow:
+        timing = view.timing
+        return _EventRow(
+            event=self._number("event", view.event.event_ticker, view.event),
+            series=None if view.series is None else self._number("series", view.series.ticker, view.series),
+            timing=(
+                timing.start_ms,
+                timing.source,
+                timing.close_ms,
+                timing.expected_expiration_ms,
+                timing.in_play,
+            ),
+            markets=tuple(
+                _MarketRow(
+                    market=self._number("market", one.market.ticker, one.market),
+                    quote=one.quote,
+                    book=one.book,
+                    quote_as_of_ms=one.quote_as_of_ms,
+                    book_as_of_ms=one.book_as_of_ms,
+                    suspect=one.suspect,
+                )
+                for one in view.markets
+            ),
+        )
+
+    def _number(self, kind: str, key: str, record: Record) -> int:
+        known = self._known.get((kind, key))
+        if known is not None and (known[0] is record or known[0] == record):
+            return known[1]
+        number = self._save(kind, _encode(record))
+        self._known[kind, key] = record, number
+        return number
+
+
+class Decoder:
+    """Reads inputs back.
+
+    Args:
+        statics: number -> (kind, bytes) as `Encoder.save` got them.
+    """
+
+    def __init__(self, statics: Mapping[int, tuple[str, bytes]]) -> None:
+        self._statics = statics
+        self._read: dict[int, Any] = {}
+
+    def decode(self, body: bytes) -> AnyInput:
+        """Return the input that these bytes say.
+
+        Raises:
+            DecodeError: they say none.
+        """
+        try:
+            one: _Plain | _DataRow = _decoder.decode(body)
+            if not isinstance(one, _DataRow):
+                return one
+            views = tuple(self._view(row) for row in one.views)
+        except (msgspec.MsgspecError, KeyError, ValueError) as error:
+            raise DecodeError(f"input: {error}") from None
+        return Data(one.now_ms, one.steady_ms, one.epoch, one.seq, one.complete_ms, views)
+
+    def _view(self, row: _EventRow) -> EventView:
+        return EventView(
+            event=self._static(row.event),
+            series=None if row.series is None else self._static(row.series),
+            markets=tuple(
+                MarketView(
+                    market=self._static(one.market),
+                    quote=one.quote,
+                    book=one.book,
+                    quote_as_of_ms=one.quote_as_of_ms,
+                    book_as_of_ms=one.book_as_of_ms,
+                    suspect=one.suspect,
+                )
+                for one in row.markets
+            ),
+            timing=MatchTiming(*row.timing),
+        )
+
+    def _static(self, number: int) -> Any:
+        found = self._read.get(number)
+        if found is None:
+            kind, body = self._statics[number]
+            found = self._read[number] = msgspec.msgpack.decode(body, type=_STATIC[kind])
+        return found

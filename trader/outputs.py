@@ -1,0 +1,79 @@
+"""What the engine decides, in order. The journal writes each down; then the worker carries it out."""
+
+import msgspec
+
+from .model import Fill, Intent, Settlement
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Base of all outputs."""
+
+
+class Place(Output, frozen=True):
+    """Carry out an order, once it is in the journal."""
+
+    intent: Intent
+
+
+class Booked(Output, frozen=True):
+    """An order has ended and its fills are in the books. `status`: filled, partial, cancelled or rejected."""
+
+    number: int
+    status: str
+    reason: str
+    fills: tuple[Fill, ...]
+    time_ms: int
+
+
+class Settled(Output, frozen=True):
+    """A position was paid out."""
+
+    settlement: Settlement
+
+
+class Refused(Output, frozen=True):
+    """A strategy wanted a trade and risk said no."""
+
+    strategy: str
+    event_ticker: str
+    reason: str
+
+
+class Day(Output, frozen=True):
+    """A day (days since 1970, UTC) begins with this total profit."""
+
+    day: int
+    start_e6: int
+
+
+class Switch(Output, frozen=True):
+    """Trading was stopped or allowed by a person: `killed` and `paused` hold the reason, None if not."""
+
+    killed: str | None
+    paused: str | None
+
+
+class Equity(Output, frozen=True):
+    """A point of the equity curve. `positions_e6` is at bid, None while a bid is unknown."""
+
+    time_ms: int
+    cash_e6: int
+    positions_e6: int | None
+    realised_e6: int
+    fees_e6: int
+
+
+AnyOutput = Place | Booked | Settled | Refused | Day | Switch | Equity
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(tuple[AnyOutput, ...])
+
+
+def encode_outputs(outputs: list[AnyOutput]) -> bytes:
+    """Return one step's outputs as bytes; the same decisions are the same bytes."""
+    return _encode(outputs) if outputs else b""
+
+
+def decode_outputs(body: bytes) -> tuple[AnyOutput, ...]:
+    """Return the outputs of one step."""
+    return _decoder.decode(body) if body else ()

@@ -1,0 +1,30 @@
+"""Replay: the inputs of a journal through a new engine. The same log must give the same bytes."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from .engine import Engine
+from .inputs import AnyInput
+from .outputs import encode_outputs
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What came of a replay: how many steps, and the number of the first that was decided otherwise."""
+
+    steps: int
+    orders: int
+    differs_at: int | None
+
+
+def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Replayed:
+    """Decide every input of a session again and compare, stopping at the first difference."""
+    engine = Engine()
+    count = orders = 0
+    for number, one, output in steps:
+        count += 1
+        outputs = engine.step(one)
+        orders += sum(type(decided).__name__ == "Place" for decided in outputs)
+        if encode_outputs(outputs) != output:
+            return Replayed(count, orders, number)
+    return Replayed(count, orders, None)

@@ -1,0 +1,226 @@
+"""The one choke point: every order passes `check`, one trade at a time. Pure.
+
+What is not known to be fine is refused. The scanner looks for edges; risk trusts neither it nor the
+strategies: it looks at ages, doubts and prices itself.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from markets.book import depth, fills, on_grid
+from markets.fees import FeeSchedule, fee_schedule
+from markets.opportunities import EventView, MarketView, ScanLimits
+from markets.opportunities.legs import Ladder, ladder, top
+from markets.records import Status
+from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
+
+from .account import Books
+from .model import Proposal, Wanted, reserve_e6
+
+MINUTE_MS: Final = 60_000
+FUTURE_MS: Final = 5_000
+"""How far ahead of our clock a price may claim to be: more means that a clock is wrong."""
+
+
+class Limits(msgspec.Struct, frozen=True, array_like=True):
+    """Bounds on what may be at stake: cost of positions, and all that open orders can cost, fees included.
+
+    `valid_ms` is the life of an order, `retry_after_ms` the rest of an event after an order that got nothing.
+    """
+
+    order_e6: int
+    market_e6: int
+    event_e6: int
+    total_e6: int
+    daily_loss_e6: int
+    open_orders: int
+    orders_per_minute: int
+    positions_per_event: int
+    price_collar_e4: int
+    leg_age_ms: int
+    min_edge_e6: int
+    stale_after_ms: int
+    valid_ms: int = 5_000
+    retry_after_ms: int = 30_000
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """All that risk looks at, besides the proposal.
+
+    Attributes:
+        halts: why nothing may be traded at all, worst first; empty if trading is allowed.
+        floor_ms: data seen before this is not acted on.
+        sent_ms: when each order of the last minute was sent.
+        lost_today_e6: loss since the day's beginning; negative is a profit.
+        idle_shards: shards of the exchange that do not trade. degraded: series in doubt.
+    """
+
+    now_ms: int
+    halts: tuple[str, ...]
+    floor_ms: int
+    books: Books
+    sent_ms: Sequence[int]
+    lost_today_e6: int
+    idle_shards: tuple[int, ...]
+    degraded: tuple[str, ...]
+    retry_at_ms: Mapping[str, int]
+
+
+def fit(
+    proposal: Proposal, view: EventView, books: Books, limits: Limits, time_ms: int
+) -> tuple[Wanted, ...]:
+    """Return the legs, cut to the same largest count that the money limits leave room for; empty if none.
+
+    Counts are whole contracts. Cutting all legs of a basket to one count keeps what it guarantees.
+    """
+    fees = fee_schedule(view.event, view.series)
+    if fees is None:
+        return ()
+    room_e6 = min(
+        limits.event_e6 - books.at_stake_e6(event_ticker=proposal.event_ticker),
+        limits.total_e6 - books.at_stake_e6(),
+        books.free_e6,
+    )
+
+    def cut(contracts: int) -> tuple[Wanted, ...]:
+        most_e2 = contracts * COUNT_ONE_E2
+        return tuple(
+            msgspec.structs.replace(leg, count_e2=min(leg.count_e2 - leg.count_e2 % COUNT_ONE_E2, most_e2))
+            for leg in proposal.legs
+        )
+
+    def fits(contracts: int) -> bool:
+        costs_e6 = [reserve_e6(fees, leg.price_e4, leg.count_e2, time_ms) for leg in cut(contracts)]
+        return sum(costs_e6) <= room_e6 and all(
+            cost_e6 <= min(limits.order_e6, limits.market_e6 - books.at_stake_e6(ticker=leg.ticker))
+            for cost_e6, leg in zip(costs_e6, proposal.legs, strict=True)
+        )
+
+    low, high = 0, max((leg.count_e2 for leg in proposal.legs), default=0) // COUNT_ONE_E2
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    legs = cut(low)
+    return legs if legs and all(leg.count_e2 > 0 for leg in legs) else ()
+
+
+def check(
+    legs: Sequence[Wanted],
+    proposal: Proposal,
+    view: EventView,
+    facts: Facts,
+    limits: Limits,
+    scan: ScanLimits,
+) -> str | None:
+    """Return why this trade must not be placed, or None. `legs` are those of the proposal, cut to size."""
+    return next(_reasons(legs, proposal, view, facts, limits, scan), None)
+
+
+def _reasons(
+    legs: Sequence[Wanted],
+    proposal: Proposal,
+    view: EventView,
+    facts: Facts,
+    limits: Limits,
+    scan: ScanLimits,
+) -> Iterator[str]:
+    books, event_ticker = facts.books, proposal.event_ticker
+    yield from facts.halts
+    if view.event.event_ticker != event_ticker:
+        yield "wrong_event"
+    if facts.now_ms < facts.retry_at_ms.get(event_ticker, 0):
+        yield "retry_later"
+    if len(books.trades_in(event_ticker)) >= limits.positions_per_event:
+        yield "one_position_per_event" if limits.positions_per_event == 1 else "positions_per_event"
+    if facts.lost_today_e6 >= limits.daily_loss_e6:
+        yield "daily_loss"
+    if len(books.open) + len(proposal.legs) > limits.open_orders:
+        yield "open_orders"
+    recent = [sent_ms for sent_ms in facts.sent_ms if facts.now_ms - MINUTE_MS < sent_ms <= facts.now_ms]
+    if len(recent) + len(proposal.legs) > limits.orders_per_minute:
+        yield "orders_per_minute"
+    if view.event.series_ticker in facts.degraded:
+        yield "degraded"
+    fees = fee_schedule(view.event, view.series)
+    if fees is None:
+        yield "fee_unknown"
+        return
+    timing = view.timing
+    if not scan.in_play and (
+        timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
+    ):
+        yield "match_started"
+    if not legs or len(legs) != len(proposal.legs):
+        yield "no_room"
+        return
+    if proposal.edge_e6 * sum(leg.count_e2 for leg in legs) < limits.min_edge_e6 * sum(
+        leg.count_e2 for leg in proposal.legs
+    ):
+        yield "min_edge"
+    markets = {one.market.ticker: one for one in view.markets}
+    if len({leg.ticker for leg in legs}) != len(legs):
+        yield "same_market_twice"
+    for leg in legs:
+        one = markets.get(leg.ticker)
+        if one is None:
+            yield "market_unknown"
+            return
+        yield from _leg_reasons(leg, one, facts, limits, scan)
+    yield from _money_reasons(legs, event_ticker, fees, facts, limits)
+
+
+def _leg_reasons(
+    leg: Wanted, one: MarketView, facts: Facts, limits: Limits, scan: ScanLimits
+) -> Iterator[str]:
+    now_ms, market = facts.now_ms, one.market
+    if leg.ticker in facts.books.settled:
+        yield "settled"
+    if market.exchange_index in facts.idle_shards:
+        yield "exchange_closed"
+    if one.quote.status is not Status.ACTIVE or not market.open_ms <= now_ms < market.close_ms:
+        yield "not_active"
+    if one.suspect:
+        yield "suspect"
+    if top(one).crossed:
+        yield "crossed_book"
+    asks: Ladder = ladder(one, leg.side, scan)
+    if now_ms - asks.as_of_ms > limits.leg_age_ms:
+        yield "stale_leg"
+    if asks.as_of_ms - now_ms > FUTURE_MS:
+        yield "price_from_the_future"
+    if asks.as_of_ms < facts.floor_ms:
+        yield "seen_before_a_gap"
+    if leg.side not in ("yes", "no") or leg.count_e2 <= 0 or leg.count_e2 % COUNT_ONE_E2:
+        yield "bad_size"
+    if not 0 < leg.price_e4 < PRICE_ONE_E4 or not on_grid(leg.price_e4, market.price_ranges):
+        yield "off_grid"
+    if not asks.levels:
+        yield "no_depth"
+        return
+    if leg.price_e4 > asks.levels[0][0] + limits.price_collar_e4:
+        yield "price_collar"
+    within = [level for level in asks.levels if level[0] <= leg.price_e4]
+    if depth(fills(within, leg.count_e2)) < leg.count_e2:
+        yield "no_depth"
+
+
+def _money_reasons(
+    legs: Sequence[Wanted], event_ticker: str, fees: FeeSchedule, facts: Facts, limits: Limits
+) -> Iterator[str]:
+    books = facts.books
+    total_e6 = 0
+    for leg in legs:
+        cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
+        total_e6 += cost_e6
+        if cost_e6 > limits.order_e6:
+            yield "order_limit"
+        if books.at_stake_e6(ticker=leg.ticker) + cost_e6 > limits.market_e6:
+            yield "market_limit"
+    if books.at_stake_e6(event_ticker=event_ticker) + total_e6 > limits.event_e6:
+        yield "event_limit"
+    if books.at_stake_e6() + total_e6 > limits.total_e6:
+        yield "total_limit"
+    if total_e6 > books.free_e6:
+        yield "cash"

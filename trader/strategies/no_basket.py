@@ -1,0 +1,21 @@
+"""Strategy ``no_basket``: NO on markets of a mutually exclusive event where that pays whatever happens."""
+
+from collections.abc import Sequence
+
+from markets.opportunities import no_basket
+from trader.model import Proposal
+
+from .base import Quiet, Update, proposal
+
+
+class NoBasket(Quiet):
+    """Takes every tradable candidate of kind ``no_basket``; an event has at most one."""
+
+    name = "no_basket"
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        return [
+            proposal(self.name, one)
+            for one in update.opportunities
+            if one.kind == no_basket.KIND and one.tradable
+        ]

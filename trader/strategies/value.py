@@ -1,0 +1,20 @@
+"""Strategy ``value``: buys an outcome, YES or NO, that costs less than it is believed to be worth."""
+
+from collections.abc import Sequence
+
+from markets.opportunities import value
+from trader.model import Proposal
+
+from .base import Quiet, Update, proposal
+
+
+class Value(Quiet):
+    """Takes the best tradable candidate of kind ``value`` of each event."""
+
+    name = "value"
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        for one in update.opportunities:
+            if one.kind == value.KIND and one.tradable:
+                return [proposal(self.name, one)]
+        return []

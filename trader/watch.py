@@ -1,0 +1,97 @@
+"""What is worth a look: after each change, the events that may be traded or are held. Pure.
+
+A scan of everything per change would be too much; an event is scanned when one of its records changed, when a
+commit moved the ages of one that had candidates, and when its fair values changed. Only events with
+something tradable, a position or an order go on to the engine, which scans them again by itself.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from bus.catalogue import Catalogue
+from bus.state import State
+from markets.opportunities import EventView, FairValue, ScanLimits, candidates
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What has changed: records as (kind, key); `commit`: a sweep ended; `whole`: anything may have."""
+
+    records: Sequence[tuple[str, str]] = ()
+    commit: bool = False
+    whole: bool = False
+
+
+class Watch:
+    """Keeps the membership of events and which of them had candidates. One thread uses it."""
+
+    def __init__(self, limits: ScanLimits) -> None:
+        self.catalogue = Catalogue()
+        self.scanned = 0
+        self._limits = limits
+        self._hot: set[str] = set()
+
+    def views(
+        self,
+        state: State,
+        batch: Batch,
+        fair_values: Mapping[str, FairValue],
+        held: Collection[str],
+        now_ms: int,
+    ) -> list[EventView]:
+        """Return the events to look at, as they are now; the caller holds the state's lock."""
+        catalogue = self.catalogue
+        events: set[str] = set()
+        if batch.whole:
+            catalogue.rebuild(state)
+            self._hot.clear()
+            events.update(catalogue.markets_of)
+        for kind, key in batch.records:
+            if kind == "fair_value":
+                if key in catalogue.event_of:
+                    events.add(catalogue.event_of[key])
+            else:
+                events.update(catalogue.update(state, kind, key))
+        if batch.commit or batch.whole:
+            # A commit confirms prices: what was too old, or not seen at one time, may be tradable now.
+            events |= self._hot
+            events.update(held)
+        views = []
+        for event_ticker in sorted(events):
+            if self._may_matter(state, event_ticker, fair_values) or event_ticker in held:
+                view = catalogue.view(state, event_ticker, now_ms)
+                if view is not None:
+                    views.append(view)
+        return views
+
+    def _may_matter(self, state: State, event_ticker: str, fair_values: Mapping[str, FairValue]) -> bool:
+        event = state.events.get(event_ticker)
+        if event is None:
+            return False
+        # Without exclusivity there is neither basket nor consensus.
+        return event.mutually_exclusive or any(
+            ticker in fair_values for ticker in self.catalogue.markets_of.get(event_ticker, ())
+        )
+
+    def relevant(
+        self,
+        views: Iterable[EventView],
+        fair_values: Mapping[str, FairValue],
+        held: Collection[str],
+        now_ms: int,
+    ) -> tuple[EventView, ...]:
+        """Return those with something tradable, the best first, then those that are only held."""
+        found: list[tuple[int, str, EventView]] = []
+        for view in views:
+            event_ticker = view.event.event_ticker
+            self.scanned += 1
+            opportunities = candidates(view, fair_values, now_ms, self._limits)
+            if opportunities:
+                self._hot.add(event_ticker)
+            else:
+                self._hot.discard(event_ticker)
+            if opportunities and opportunities[0].tradable:
+                found.append((-(opportunities[0].net_edge_e6 or 0), event_ticker, view))
+            elif event_ticker in held:
+                found.append((0, event_ticker, view))
+        return tuple(view for _, _, view in sorted(found, key=lambda entry: entry[:2]))
