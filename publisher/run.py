@@ -171,12 +171,14 @@ class Publisher:
             partly = reading.as_of_ms is not None and self._opened
             outcome = "key_refused" if isinstance(error, KeyRefused) else "partial" if partly else "failed"
             self._say(sweep=outcome, key=key, exchange_reachable=self._client.reachable, error=str(error))
+        handed_ns = self._clock.monotonic_ns()
         self._in_bus_thread(lambda server: self._commit(server, reading))
         log.info(
             "sweep.done",
             outcome=self.health.sweep,
             error=self.health.error,
             ms=reading.ended_ms - reading.started_ms,
+            commit_ms=(self._clock.monotonic_ns() - handed_ns) // 1_000_000,
             requests=self._sweep.last_requests,
             bytes=self._client.bytes_received - bytes_before,
             confirmed=len(reading.confirmed),

@@ -293,7 +293,8 @@ def _reason(error: requests.RequestException) -> str:
         if not isinstance(inner, BaseException):
             break
         cause = inner
-    return f"{type(cause).__name__}: {cause}"[:200]
+    text = str(cause)
+    return text[text.find("[Errno") :] if "[Errno" in text else f"{type(cause).__name__}: {text}"[:200]
 
 
 def _said(body: bytes) -> str:
