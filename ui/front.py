@@ -69,7 +69,11 @@ class Front:
         elif path == EVENTS_PATH:
             await self._events(scope, receive, send)
         else:
-            await self._flask(scope, receive, send)
+            link = _Link(receive)
+            try:
+                await self._flask(scope, link, send)
+            finally:
+                link.cut()
 
     async def _events(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
@@ -109,6 +113,23 @@ class Front:
                 event = client.take()
                 body = b": still here\n\n" if event is None else event.encode()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Link:
+    """The server's `receive` for as long as a request lasts.
+
+    Templates and tracebacks leave cycles that hold the request until the garbage collector comes by. What they
+    hold must not be the connection: the server waits for those when it stops (measured: 2 s).
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive: Receive | None = receive
+
+    async def __call__(self) -> dict[str, Any]:
+        return {"type": "http.disconnect"} if self._receive is None else await self._receive()
+
+    def cut(self) -> None:
+        self._receive = None
 
 
 async def _gone(receive: Receive, client: Client) -> None:

@@ -3,6 +3,7 @@
 `Scans` is pure; `Inbox` hands what a replica says from its thread to the scanner's, exactly up to a position.
 """
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from .catalogue import Catalogue
 
 log = structlog.get_logger()
 
-_WHOLE: Final = ("live", "resynced")
+_WHOLE: Final = ("live", "resynced", "epoch")
 """What a replica tells when its state has moved by other ways than Changed."""
 
 
@@ -87,7 +88,8 @@ class Inbox:
                     self._heard = (self._heard[0], action.seq)
                 elif isinstance(action, Tell) and action.event in _WHOLE:
                     self._pending, self._whole = [], True
-                    self._heard = (action.detail["epoch"], action.detail["seq"])
+                    # Without a position (a snapshot shown unconfirmed) it is as far as the state is.
+                    self._heard = (action.detail["epoch"], action.detail.get("seq", sys.maxsize))
             self._condition.notify_all()
 
     def wait(self, timeout_s: float) -> bool:

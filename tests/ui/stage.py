@@ -1,4 +1,4 @@
-"""A publisher and a snapshot server in this process, for a dashboard in another: real sockets, made-up markets."""
+"""A publisher and a snapshot server in this process: real sockets, made-up markets."""
 
 import threading
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from bus.answers import Answers
 from bus.clock import SystemClock
 from bus.feed import FeedServer, QueryServer
 from bus.lifecycle import Stop
-from bus.messages import CycleEnd, PublisherHealth, market_topic
+from bus.messages import CycleEnd, PublisherHealth, encode_record, market_topic
 from bus.state import State
 from bus.writer import Change, Writer
 from markets.records import (
@@ -38,13 +38,19 @@ PAIR = "KXNBAGAME-26NOV29NOPCHI"
 DULL = "KXHIGHNY-26NOV22"
 """No candidate, and a nasty title."""
 
+HEALTHY = PublisherHealth(0, 12_000, "complete", "ok", True, None)
+
+
+def series_of(ticker: str) -> str:
+    return ticker.split("-", maxsplit=1)[0]
+
 
 def market(event: str, name: str, label: str, now_ms: int, title: str = "", **changes: Any) -> Market:
     ticker = f"{event}-{name}"
     fields: dict[str, Any] = {
         "ticker": ticker,
         "event_ticker": event,
-        "series_ticker": event.split("-")[0],
+        "series_ticker": series_of(event),
         "title": title or f"Will {label} win?",
         "yes_sub_title": label,
         "market_type": "binary",
@@ -96,7 +102,7 @@ def quote(ticker: str, bid: Level | None, ask: Level | None, as_of_ms: int, **ch
 def event(ticker: str, title: str, **changes: Any) -> Event:
     fields: dict[str, Any] = {
         "event_ticker": ticker,
-        "series_ticker": ticker.split("-")[0],
+        "series_ticker": series_of(ticker),
         "title": title,
         "sub_title": "",
         "category": "Sports",
@@ -155,8 +161,8 @@ def world(now_ms: int, fillers: int = 40) -> list[Change]:
         Book(
             f"{MATCH}-VAN",
             now_ms,
-            tuple((100 * i, 1_000 * i) for i in range(1, 40)) + ((4_000, 50_000),),
-            tuple((100 * i, 700 * i) for i in range(1, 58)) + ((5_800, 30_000),),
+            (*((100 * i, 1_000 * i) for i in range(1, 40)), (4_000, 50_000)),
+            (*((100 * i, 700 * i) for i in range(1, 58)), (5_800, 30_000)),
         )
     ]
     changes: list[Change] = [("ref.", kind, records) for kind, records in references]
@@ -164,15 +170,13 @@ def world(now_ms: int, fillers: int = 40) -> list[Change]:
     changes.append(("ex.", "exchange", [status]))
     for kind, records in (("market", markets), ("quote", quotes), ("book", books)):
         for record in records:
-            topic = market_topic(record.ticker.split("-")[0])  # type: ignore[attr-defined]
+            topic = market_topic(series_of(record.ticker))
             changes.append((topic, kind, [record]))
     return changes
 
 
 def fill(state: State, changes: Sequence[Change]) -> list[tuple[str, str]]:
     """Put changes into a state directly; return what a replica would say has changed."""
-    from bus.messages import encode_record
-
     changed: list[tuple[str, str]] = []
     with state.lock:
         for topic, kind, records in changes:
@@ -193,7 +197,7 @@ class Stage:
     def __init__(self, context: Any, run_dir: Path) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.clock = SystemClock()
-        self.health = PublisherHealth(0, 12_000, "complete", "ok", True, None)
+        self.health = HEALTHY
         self.writer = Writer(self.clock.now_ms())
         self.watched: list[str] = []
         self._context = context
@@ -233,7 +237,7 @@ class Stage:
         answers = Answers(
             lambda: self.writer.state, on_watch=lambda tickers, ttl_s, now_ms: self.watched.extend(tickers)
         )
-        server = QueryServer(self._context, f"ipc://{self._run_dir}/query.sock", answers, self.clock)
+        server = QueryServer(self._context, f"ipc://{self._run_dir}/query.sock", answers, self.clock.now_ms)
         self._start("query", lambda: server.serve(stop), stop)
 
     def stop(self, part: str) -> None:
@@ -246,6 +250,12 @@ class Stage:
     def close(self) -> None:
         for part in list(self._parts):
             self.stop(part)
+
+    def reset(self) -> None:
+        """Commit the world's quotes and books again, seen now, and be healthy."""
+        self.health = HEALTHY
+        changes = world(self.clock.now_ms())
+        self.commit(*(one for _, kind, records in changes if kind in ("quote", "book") for one in records))
 
     def commit(self, *records: Record, **changes: Any) -> None:
         """Publish a complete sweep whose difference is `records`."""
@@ -262,7 +272,7 @@ class Stage:
         for record in records:
             kind = kinds[type(record)]
             ticker: str = getattr(record, "ticker", "")
-            topic = market_topic(ticker.split("-")[0]) if ticker else "ref."
+            topic = market_topic(series_of(ticker)) if ticker else "ref."
             batch.append((topic, kind, [record]))
 
         def job(feed: FeedServer) -> None:

@@ -1,4 +1,5 @@
 """Numbers as people read them."""
+# ruff: noqa: RUF001
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,9 @@ def test_numbers_read_as_people_write_them(text: str, expected: str) -> None:
 
 
 @given(st.integers(1, 10**15))
-def test_money_is_never_shown_as_nothing_and_never_off_by_more_than_half_its_last_digit(money_e6: int) -> None:
+def test_money_is_never_shown_as_nothing_and_never_off_by_more_than_half_its_last_digit(
+    money_e6: int,
+) -> None:
     text = display.money(money_e6).removeprefix("$").replace(",", "")
     shown_e6 = round(float(text) * 10**6)
 

@@ -97,8 +97,8 @@ def test_net_edge_sorts_per_contract() -> None:
 
 @pytest.mark.parametrize("name", SORTS)
 def test_every_sort_takes_every_opportunity(name: str) -> None:
-    empty = opportunity("empty", net_edge_e6=None, value=None, ev_e6=None, capital_e6=None, fees_e6=None,
-                        worst_case_e6=None, annualised_return=None, close_ms=None, volume_e2=None)  # fmt: skip
+    unknown = "net_edge_e6 value ev_e6 capital_e6 fees_e6 worst_case_e6 annualised_return close_ms volume_e2"
+    empty = opportunity("empty", **dict.fromkeys(unknown.split()))
 
     assert set(select(f"sort={name}", empty, opportunity("full"))) == {"empty", "full"}
 

@@ -25,6 +25,7 @@ from tests.ui.stage import (
     milestone,
     quote,
     series,
+    series_of,
     world,
 )
 from ui.scanner import Batch, Inbox, Scan, Scans
@@ -69,7 +70,7 @@ tickers = st.sampled_from(TICKERS)
 @st.composite
 def changes(draw: st.DrawFn) -> Change:
     ticker = draw(tickers)
-    topic = market_topic(ticker.split("-")[0])
+    topic = market_topic(series_of(ticker))
     kind = draw(
         st.sampled_from(
             ["quote", "quote", "book", "suspect", "market", "remove", "event", "series", "milestone", "gone"]
@@ -79,7 +80,9 @@ def changes(draw: st.DrawFn) -> Change:
     as_of_ms = NOW_MS + draw(st.integers(-40_000, 40_000))
     match kind:
         case "quote":
-            ask = draw(st.one_of(st.none(), st.integers(bid // 100 + 1, 99).map(lambda cents: (cents * 100, 900))))
+            ask = draw(
+                st.one_of(st.none(), st.integers(bid // 100 + 1, 99).map(lambda cents: (cents * 100, 900)))
+            )
             return topic, kind, [quote(ticker, (bid, draw(st.integers(0, 5_000))), ask, as_of_ms)]
         case "book":
             return topic, kind, [Book(ticker, as_of_ms, ((bid, 5_000),), ((10_000 - bid - 100, 700),))]
@@ -105,7 +108,9 @@ def changes(draw: st.DrawFn) -> Change:
             return "ref.", "remove", [Remove(*what)]
 
 
-@given(st.lists(st.tuples(st.lists(changes(), max_size=4), st.booleans(), st.integers(0, 20_000)), max_size=6))
+@given(
+    st.lists(st.tuples(st.lists(changes(), max_size=4), st.booleans(), st.integers(0, 20_000)), max_size=6)
+)
 def test_any_history_gives_the_list_of_a_scan_of_everything(
     history: list[tuple[list[Change], bool, int]],
 ) -> None:
@@ -124,6 +129,20 @@ def test_any_history_gives_the_list_of_a_scan_of_everything(
         assert (scan.tradable, scan.reasons, scan.failed) == (fresh.tradable, fresh.reasons, 0)
 
 
+def test_a_commit_without_a_change_can_make_the_quote_the_newer_and_so_a_candidate() -> None:
+    state, scans = start()
+    book = Book(TICKERS[0], NOW_MS + 1, ((500, 5_000),), ())
+    records = fill(state, [(market_topic("KXMLSGAME"), "book", [book])])
+    scan = scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS + 1)
+    assert "no_basket" not in by_kind(scan)
+
+    state.end_cycle(cycle_end(NOW_MS + 2, 2))
+    scan = scans.advance(state.frozen(), Batch(commit=True), NOW_MS + 2)
+
+    assert by_kind(scan)["no_basket"] == 1
+    assert scan.opportunities == whole(state, NOW_MS + 2).opportunities
+
+
 def test_time_alone_turns_the_tradable_into_the_stale() -> None:
     state, scans = start()
     late_ms = NOW_MS + LIMITS.max_leg_age_ms + 1
@@ -140,7 +159,9 @@ def test_the_version_moves_only_when_something_looks_different() -> None:
 
     assert scans.advance(state.frozen(), Batch(), NOW_MS + 1_000).version == version
 
-    records = fill(state, [(market_topic("KXNBAGAME"), "quote", [quote(TICKERS[3], (4_400, 9), None, NOW_MS)])])
+    records = fill(
+        state, [(market_topic("KXNBAGAME"), "quote", [quote(TICKERS[3], (4_400, 9), None, NOW_MS)])]
+    )
     assert scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS + 1_000).version == version + 1
 
 

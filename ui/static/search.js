@@ -23,7 +23,7 @@ export function startSearch() {
       choose((chosen + step + list.children.length) % list.children.length);
     } else if (event.key === "Enter" && !list.hidden && chosen >= 0) {
       event.preventDefault();
-      list.children[chosen].querySelector("a").click();
+      list.children[chosen].click();
     } else if (event.key === "Escape") {
       event.stopPropagation();
       if (list.hidden) input.blur();
@@ -61,16 +61,13 @@ export function startSearch() {
     const item = document.createElement("li");
     item.id = `hit-${index}`;
     item.setAttribute("role", "option");
-    const link = document.createElement("a");
-    link.href = hit.url;
-    link.tabIndex = -1;
+    item.addEventListener("click", () => location.assign(hit.url));
     for (const [tag, text] of [["b", hit.detail && hit.kind === "market" ? hit.detail : hit.title], ["span", hit.kind === "market" ? hit.title : hit.detail || "event"], ["code", hit.ticker]]) {
       const part = document.createElement(tag);
       part.textContent = text;
       part.dir = "auto";
-      link.append(part);
+      item.append(part);
     }
-    item.append(link);
     return item;
   }
 

@@ -1,0 +1,89 @@
+"""Who is woken by what, and how much waits for one who does not read."""
+
+import asyncio
+
+from ui.hub import Event, Hub
+
+
+def happening(number: int, **changes: object) -> Event:
+    fields: dict[str, object] = {"everything": False, "overview": False}
+    return Event(f"1:{number}", "{}", **(fields | changes))  # type: ignore[arg-type]
+
+
+def test_a_slow_client_finds_the_latest_event_only() -> None:
+    async def scene() -> None:
+        hub = Hub()
+        client = hub.join()
+        assert client is not None
+        for number in range(1_000):
+            hub.publish(happening(number, overview=True))
+        await asyncio.sleep(0)
+
+        found = client.take()
+        assert found is not None
+        assert found.id == "1:999"
+        assert client.take() is None
+
+    asyncio.run(scene())
+
+
+def test_clients_are_woken_by_what_their_page_shows() -> None:
+    async def scene() -> None:
+        hub = Hub()
+        overview, market, event = hub.join(), hub.join(ticker="A"), hub.join(event="E")
+        assert overview is not None
+        assert market is not None
+        assert event is not None
+
+        async def woken(happened: Event) -> list[bool]:
+            hub.publish(happened)
+            await asyncio.sleep(0)
+            return [client.take() is not None for client in (overview, market, event)]
+
+        assert await woken(happening(1, overview=True)) == [True, False, False]
+        assert await woken(happening(2, markets=frozenset({"A"}), events=frozenset({"E"}))) == [
+            False,
+            True,
+            True,
+        ]
+        assert await woken(happening(3, markets=frozenset({"B"}), events=frozenset({"F"}))) == [False] * 3
+        assert await woken(happening(4, everything=True)) == [True] * 3
+
+    asyncio.run(scene())
+
+
+def test_a_new_client_hears_the_latest_at_once_and_too_many_are_refused() -> None:
+    async def scene() -> None:
+        hub = Hub(max_clients=1)
+        hub.publish(happening(7))
+        first = hub.join(ticker="A")
+        assert first is not None
+        found = first.take()
+        assert found is not None
+        assert found.encode() == b"id: 1:7\nevent: update\ndata: {}\n\n"
+        assert hub.join() is None
+
+        hub.leave(first)
+        assert hub.join() is not None
+        assert len(hub) == 1
+
+    asyncio.run(scene())
+
+
+def test_closing_ends_every_client_and_admits_no_more() -> None:
+    async def scene() -> None:
+        hub = Hub()
+        client = hub.join()
+        assert client is not None
+        hub.close()
+        await asyncio.wait_for(client.ready.wait(), 5)
+        assert client.gone
+        assert hub.join() is None
+
+    asyncio.run(scene())
+
+
+def test_publishing_without_anybody_is_fine() -> None:
+    hub = Hub()
+    hub.publish(happening(1))
+    hub.close()

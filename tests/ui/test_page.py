@@ -1,0 +1,390 @@
+"""The page in a real browser: it lives, greys, searches, obeys the keyboard, fits a phone, and pleases axe.
+
+Screenshots of every state go to the folder SCREENSHOTS_DIR names (default: the test's own temporary folder).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from bus.messages import PublisherHealth
+from tests.support import Process, Runner, eventually
+from tests.ui.stage import MATCH, PAIR, Stage, quote
+from tests.ui.test_server import FAST
+from tests.ui.test_server import Browser as Client
+
+pytestmark = [pytest.mark.e2e, pytest.mark.chromium, pytest.mark.timeout(120)]
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+Open = Callable[..., AbstractContextManager[Page]]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Stack:
+    """A publisher, a snapshot server and the dashboard's process."""
+
+    def __init__(self, runner: Runner, stage: Stage) -> None:
+        self.runner = runner
+        self.stage = stage
+        self.client = Client(runner.ui_port)
+
+    def start(self, **env: str) -> Process:
+        ui = self.runner.start("ui", env=env)
+        eventually(self.client.answers, what="the dashboard answers")
+        return ui
+
+    def raise_curtain(self) -> None:
+        self.stage.open()
+        self.stage.start_feed()
+        self.stage.start_query()
+        eventually(lambda: self.client.json("/api/opportunities")["total_tradable"], what="the scan is done")
+
+
+@pytest.fixture
+def own(runner: Runner, stage: Stage) -> Stack:
+    """A stack for one test alone, nothing started."""
+    return Stack(runner, stage)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Stack]:
+    folder = Path(tempfile.mkdtemp(prefix="kb-"))
+    context = zmq.Context[Any]()
+    runner = Runner(folder)
+    stage = Stage(context, runner.run_dir)
+    stack = Stack(runner, stage)
+    stack.start()
+    stack.raise_curtain()
+    yield stack
+    stage.close()
+    runner.close()
+    context.term()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def live(shared: Stack) -> Stage:
+    """The stage of the shared stack, with everything as it was at first."""
+    stage = shared.stage
+    stage.reset()
+    keys = {f"no_basket:{MATCH}", f"value:{PAIR}-NOP:yes"}
+
+    def is_reset() -> bool:
+        found = shared.client.json("/api/opportunities")["opportunities"]
+        problems = shared.client.json("/api/status")["problems"]
+        return keys <= {one["key"] for one in found} and not problems
+
+    eventually(is_reset, what="the first state is back")
+    return stage
+
+
+@pytest.fixture
+def opened(chromium: Browser, request: pytest.FixtureRequest) -> Open:
+    """Open a page; fail at its end if it wrote errors to the console or asked another host for anything."""
+    stack: Stack = request.getfixturevalue("own" if "own" in request.fixturenames else "shared")
+
+    @contextmanager
+    def open_page(path: str = "/", complaints: int = 0, **options: Any) -> Iterator[Page]:
+        context = chromium.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
+        page = context.new_page()
+        errors: list[str] = []
+        foreign: list[str] = []
+        origin = f"http://127.0.0.1:{stack.runner.ui_port}"
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda asked: None if asked.url.startswith(origin) else foreign.append(asked.url))
+        try:
+            page.goto(origin + path)
+            yield page
+            assert len(errors) <= complaints, errors
+            assert foreign == []
+        finally:
+            context.close()
+
+    return open_page
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
+    folder = Path(os.environ.get("SCREENSHOTS_DIR", tmp_path))
+
+    def take(page: Page, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    return take
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that is serious or worse."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:120]} {node.get('failureSummary', '')[:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+def overflow(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+def basket(page: Page) -> Any:
+    return page.locator(f'tr[data-key="no_basket:{MATCH}"]')
+
+
+def test_a_price_that_moves_moves_on_the_page_without_a_reload(live: Stage, opened: Open) -> None:
+    with opened(f"/m/{PAIR}-CHI") as page:
+        page.evaluate("window.sameDocument = true")
+        expect(page.locator(".tiles dd").nth(1)).to_have_text("50¢")
+        live.stream(quote(f"{PAIR}-CHI", (4_700, 20_000), (4_800, 15_000), live.clock.now_ms()))
+        expect(page.locator(".tiles dd").nth(1)).to_have_text("48¢")
+        assert page.evaluate("window.sameDocument")
+
+
+def test_opportunities_come_and_go_live(live: Stage, opened: Open) -> None:
+    with opened() as page:
+        expect(basket(page)).to_contain_text("Vancouver vs Houston")
+        live.stream(quote(f"{MATCH}-HOU", (1_500, 40_000), (3_700, 30_000), live.clock.now_ms()))
+        expect(basket(page)).to_have_count(0)
+        live.stream(quote(f"{MATCH}-HOU", (3_500, 40_000), (3_700, 30_000), live.clock.now_ms()))
+        expect(basket(page)).to_have_count(1)
+
+
+def test_rows_do_not_move_under_the_pointer(live: Stage, opened: Open) -> None:
+    with opened() as page:
+        basket(page).locator("> td.num").first.hover()
+        live.stream(quote(f"{MATCH}-HOU", (1_500, 40_000), (3_700, 30_000), live.clock.now_ms()))
+        expect(page.locator("#apply")).to_be_visible()
+        expect(page.locator("#apply")).to_contain_text("waiting")
+        expect(basket(page)).to_have_class("gone")
+        page.mouse.move(5, 5)
+        expect(basket(page)).to_have_count(0)
+        expect(page.locator("#apply")).to_be_hidden()
+
+
+def test_focus_and_open_details_stay_through_updates(live: Stage, opened: Open) -> None:
+    with opened() as page:
+        basket(page).locator("summary").click()
+        page.keyboard.press("Escape")
+        link = basket(page).locator("a.go")
+        link.focus()
+        live.stream(quote(f"{MATCH}-VAN", (4_000, 50_000), (4_300, 30_000), live.clock.now_ms()))
+        live.commit()
+        expect(page.locator("#strip")).to_contain_text("live")
+        expect(link).to_be_focused()
+        expect(basket(page).locator("details")).to_have_attribute("open", "")
+        expect(basket(page).locator(".legs")).to_contain_text("Gross edge")
+
+
+def test_what_is_old_is_grey_and_says_so(
+    own: Stack, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    own.start(**FAST)
+    own.raise_curtain()
+    with opened("/?why_not=1") as page:
+        expect(basket(page)).to_be_visible()
+        own.stage.stop("feed")
+        expect(basket(page)).to_have_class("rejected stale very-stale", timeout=20_000)
+        expect(basket(page)).to_contain_text("the data of a leg is too old")
+        expect(page.locator("#strip")).to_contain_text("stale")
+        expect(page.locator('[data-code="feed_lost"]')).to_be_visible()
+        expect(page.locator("#announce")).to_contain_text("The data is old", timeout=20_000)
+        shoot(page, "stale-light")
+        assert serious(page) == []
+
+        own.stage.start_feed()
+        own.stage.commit()
+        expect(page.locator('[data-code="feed_lost"]')).to_have_count(0, timeout=20_000)
+        expect(basket(page)).not_to_have_class("stale")
+
+
+def test_a_dashboard_that_restarts_is_found_again(
+    own: Stack, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    ui = own.start()
+    own.raise_curtain()
+    with opened(complaints=100) as page:
+        expect(basket(page)).to_be_visible()
+        ui.stop()
+        expect(page.locator("#offline")).to_contain_text("does not answer", timeout=20_000)
+        shoot(page, "unreachable-light")
+        own.start()
+        expect(page.locator("#offline")).to_be_hidden(timeout=30_000)
+        own.stage.stream(quote(f"{MATCH}-HOU", (1_500, 40_000), (3_700, 30_000), own.stage.clock.now_ms()))
+        expect(basket(page)).to_have_count(0)
+
+
+def test_search_and_keyboard(live: Stage, opened: Open, shoot: Callable[[Page, str], None]) -> None:
+    with opened() as page:
+        page.keyboard.press("/")
+        expect(page.locator("#search")).to_be_focused()
+        page.keyboard.type("new orl")
+        expect(page.locator("#hits li")).to_have_count(3)
+        expect(page.locator("#search")).to_have_attribute("aria-expanded", "true")
+        assert serious(page) == []
+        shoot(page, "search-light")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Escape")
+        expect(page.locator("#hits")).to_be_hidden()
+        page.keyboard.press("Escape")
+        page.keyboard.press("j")
+        first = page.locator("[data-rows] a.go").first
+        expect(first).to_be_focused()
+        page.keyboard.press("j")
+        expect(page.locator("[data-rows] a.go").nth(1)).to_be_focused()
+        page.keyboard.press("k")
+        expect(first).to_be_focused()
+        page.keyboard.press("?")
+        expect(page.locator("#help")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("#help")).to_be_hidden()
+        page.keyboard.press("f")
+        expect(page.locator("#filters [name=q]")).to_be_focused()
+        page.keyboard.type("jk")
+        expect(page.locator("#filters [name=q]")).to_have_value("jk")
+        page.keyboard.press("Escape")
+        page.keyboard.press("/")
+        page.keyboard.type(f"{PAIR}-chi")
+        expect(page.locator("#hits li")).to_have_count(1)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/m/{PAIR}-CHI")
+
+
+def test_enter_opens_the_focused_row(live: Stage, opened: Open) -> None:
+    with opened("/?kind=no_basket") as page:
+        page.keyboard.press("j")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/e/{MATCH}")
+        expect(page.locator("h1")).to_have_text("Vancouver vs Houston")
+        expect(page.locator(".markets tbody tr")).to_have_count(3)
+
+
+def test_filters_and_sorting_live_in_the_address(live: Stage, opened: Open) -> None:
+    with opened() as page:
+        page.locator("[name=kind]").select_option("no_basket")
+        page.wait_for_url("**/?kind=no_basket")
+        expect(page.locator("[data-rows] > tr")).to_have_count(1)
+        expect(page.locator("#csv")).to_have_attribute("href", "/opportunities.csv?kind=no_basket")
+        page.go_back()
+        expect(page.locator("[data-rows] > tr")).not_to_have_count(1)
+        page.get_by_role("button", name="Capital").click()
+        page.wait_for_url("**/?sort=-capital")
+        heading = page.get_by_role("columnheader", name="Capital")
+        expect(heading).to_have_attribute("aria-sort", "descending")
+        page.get_by_role("button", name="Capital").click()
+        page.wait_for_url("**/?sort=capital")
+        expect(heading).to_have_attribute("aria-sort", "ascending")
+        page.locator("#filters [name=q]").fill("zzzz")
+        expect(page.locator("#list")).to_contain_text("Nothing passes these filters")
+        page.locator("#reset").click()
+        expect(page.locator("[data-rows] > tr")).not_to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/", "/?why_not=1", f"/m/{MATCH}-VAN", f"/e/{MATCH}", "/search?q=will"])
+def test_nothing_is_wider_than_a_phone(
+    live: Stage, opened: Open, shoot: Callable[[Page, str], None], path: str
+) -> None:
+    for scheme in ("light", "dark"):
+        viewport = {"width": 375, "height": 812}
+        with opened(path, viewport=viewport, color_scheme=scheme, has_touch=True) as page:
+            if path == "/":
+                basket(page).locator("summary").click()
+            assert overflow(page) <= 0
+            assert serious(page) == []
+            shoot(
+                page, f"phone-{path.strip('/?=').replace('/', '-').replace('?', '-') or 'overview'}-{scheme}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("overview", "/"),
+        ("why-not", "/?why_not=1&sort=-ev"),
+        ("market", f"/m/{MATCH}-VAN"),
+        ("event", f"/e/{PAIR}"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_pleases_axe_in_both_schemes(
+    live: Stage, opened: Open, shoot: Callable[[Page, str], None], name: str, path: str, scheme: str
+) -> None:
+    with opened(path, color_scheme=scheme) as page:
+        expect(page.locator("h1")).to_be_visible()
+        if name == "overview":
+            basket(page).locator("summary").click()
+        shoot(page, f"{name}-{scheme}")
+        assert serious(page) == []
+        assert overflow(page) <= 0
+
+
+def test_trouble_and_emptiness_read_well(
+    live: Stage, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    live.health = PublisherHealth(0, 12_000, "failed", "refused", True, "401 Unauthorized")
+    live.stream(
+        quote(f"{MATCH}-HOU", (1_500, 40_000), (3_700, 30_000), live.clock.now_ms()),
+        quote(f"{PAIR}-CHI", (4_900, 20_000), (5_600, 15_000), live.clock.now_ms()),
+    )
+    for scheme in ("light", "dark"):
+        with opened(color_scheme=scheme) as page:
+            expect(page.locator('[data-code="key_refused"]')).to_be_visible()
+            expect(page.locator(".empty h2")).to_be_visible()
+            shoot(page, f"empty-{scheme}")
+            assert serious(page) == []
+
+
+def test_before_any_data_the_page_says_so_and_fills_in_by_itself(
+    own: Stack, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    own.start()
+    with opened() as page:
+        expect(page.locator(".empty")).to_contain_text("Waiting for the first complete snapshot")
+        shoot(page, "starting-light")
+        assert serious(page) == []
+        own.raise_curtain()
+        expect(basket(page)).to_be_visible(timeout=30_000)
+
+
+def test_without_scripts_everything_can_be_read(live: Stage, opened: Open) -> None:
+    with opened("/", java_script_enabled=False) as page:
+        expect(basket(page)).to_be_visible()
+        expect(page.locator("#offline")).to_be_hidden()
+        page.locator("[name=kind]").select_option("value")
+        page.locator("#go").click()
+        page.wait_for_url("**kind=value**")
+        expect(basket(page)).to_have_count(0)
+        page.get_by_role("button", name="Capital").click()
+        page.wait_for_url("**sort=-capital**")
+        page.locator("#search").fill("chicago")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/search?q=chicago")
+        expect(page.locator("main")).to_contain_text(f"{PAIR}-CHI")
+
+
+def test_a_missing_page_is_a_page(live: Stage, opened: Open) -> None:
+    with opened("/m/NOPE", complaints=1) as page:
+        expect(page.locator("h1")).to_have_text("Not here")
+        assert serious(page) == []
