@@ -92,9 +92,9 @@ class Answers:
             handler, parameters = self._handlers[op]
             unknown = sorted(set(decoded) - parameters)
             if unknown:
+                allowed = ", ".join(sorted(parameters - {"op", "id"})) or "none"
                 raise Refusal(
-                    "bad_request",
-                    f"{op}: got unknown parameter {unknown[0]!r:.50}, expected {', '.join(sorted(parameters - {'op', 'id'})) or 'none'}",
+                    "bad_request", f"{op}: got unknown parameter {unknown[0]!r:.50}, expected {allowed}"
                 )
             result = handler(decoded, now_ms)
             if isinstance(result, Frames):
@@ -209,6 +209,7 @@ class Answers:
                 cycle=state.cycle,
                 source=self._source(),
                 fields=FIELD_COUNTS,
+                ages=dict(state.ages),
             )
         answer = {"ok": True, "id": question.get("id"), **msgspec.to_builtins(head)}
         return Frames([encode_map(answer), *chunks])

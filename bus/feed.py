@@ -1,6 +1,7 @@
 """FeedServer: the publisher's sockets and the one thread that owns them and the state.
 
-Other threads hand over work with `submit`; it runs here, between two messages, so that whatever it publishes is
+Other threads hand over work with `submit`; it runs here, between two messages, so that whatever it
+publishes is
 contiguous and what `state` answers is never half a commit.
 """
 
@@ -56,6 +57,7 @@ class FeedServer:
         self.frames_sent = 0
         self._clock = clock
         self._health = health
+        self._beaten_cycle = 0
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._wake = Wake()
         self.answers = Answers(self._current, on_watch=on_watch)
@@ -78,6 +80,7 @@ class FeedServer:
     def open(self, writer: Writer) -> None:
         """Open an epoch. Bus thread only."""
         self.writer = writer
+        self._beaten_cycle = -1
         log.info("epoch.opened", epoch=writer.state.epoch, markets=len(writer.state.markets))
 
     def send(self, frames: Iterable[bytes]) -> None:
@@ -103,7 +106,7 @@ class FeedServer:
                     next_ms = min(next_ms, self._clock.monotonic_ns() // 1_000_000 + WELCOME_DELAY_MS)
                 if self._router in ready:
                     serve_questions(self._router, self.answers, self._clock.now_ms())
-                if self._wake.fileno() in ready and self._work():
+                if self._wake.fileno() in ready and self._work(next_ms):
                     next_ms = 0
         finally:
             self._close()
@@ -111,17 +114,27 @@ class FeedServer:
     def beat(self) -> None:
         """Send a heartbeat, once an epoch is open. Bus thread only."""
         if self.writer is not None:
-            self.send(self.writer.heartbeat(self._health(), self._clock.now_ns()))
+            self._beaten_cycle = self._cycle()
+            steady_ms = self._clock.monotonic_ns() // 1_000_000
+            self.send(self.writer.heartbeat(self._health(), self._clock.now_ns(), steady_ms))
 
-    def _work(self) -> bool:
+    def _cycle(self) -> int:
+        writer = self.writer
+        return writer.state.cycle.cycle if writer is not None and writer.state.cycle else 0
+
+    def _work(self, until_ms: int) -> bool:
+        """Run the jobs that wait; return whether one was a commit, which a heartbeat follows."""
         self._wake.clear()
-        sent = self.frames_sent
-        while True:
+        while self._cycle() == self._beaten_cycle:
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
-                return self.frames_sent != sent
+                return False
             job(self)
+            if self._clock.monotonic_ns() // 1_000_000 >= until_ms:
+                break  # heartbeats and questions go on, however many jobs there are
+        self._wake.set()
+        return self._cycle() != self._beaten_cycle
 
     def _subscribed(self) -> bool:
         new = False
@@ -141,7 +154,9 @@ class FeedServer:
 
 
 def serve_questions(router: zmq.Socket[bytes], answers: Answers, now_ms: int, limit: int = 100) -> int:
-    """Answer up to `limit` questions waiting on a ROUTER; return how many. Never blocks, never raises for a peer's fault.
+    """Answer up to `limit` questions waiting on a ROUTER; return how many.
+
+    Never blocks, never raises for a peer's fault.
 
     Takes the envelope of REQ and of a DEALER that sends the empty delimiter, or none.
     """
@@ -184,7 +199,7 @@ class QueryServer:
             raise
 
     def serve(self, stop: Stop) -> None:
-        """Run until `stop`. The socket moves to the calling thread, which must be the only one from here on."""
+        """Run until `stop`. The socket moves to the calling thread, the only one to use it from here on."""
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
         poller.register(stop.fileno(), zmq.POLLIN)

@@ -136,7 +136,10 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class SnapshotHead(msgspec.Struct, frozen=True):
-    """First frame of a snapshot's answer: the state of `streams` (topic -> last seq) at seq `as_of`."""
+    """First frame of a snapshot's answer: the state of `streams` (topic -> last seq) at seq `as_of`.
+
+    `ages`: as_of_ms of each quote that `cycle` did not confirm.
+    """
 
     epoch: int
     as_of: int
@@ -146,6 +149,7 @@ class SnapshotHead(msgspec.Struct, frozen=True):
     cycle: CycleEnd | None = None
     source: str = "live"
     fields: dict[str, int] = {}
+    ages: dict[str, int] = {}
 
 
 class Chunk(msgspec.Struct, array_like=True, gc=False):

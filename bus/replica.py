@@ -64,7 +64,8 @@ class Replica:
     Args:
         feed: endpoint of the feed. snapshots: endpoint that answers op `snapshot` (`state` or `query`).
         topics: prefixes to follow; everything by default. Control topics are added.
-        listener: called in the replica's thread with what happened (Changed, Tell), in order. It must be quick.
+        listener: called in the replica's thread with what happened (Changed, Tell), in order. It must be
+        quick.
     """
 
     def __init__(
@@ -89,7 +90,6 @@ class Replica:
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._decompress = zstandard.ZstdDecompressor()
-        self._virtual: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name="replica")
 
     # -- for readers, any thread
@@ -100,11 +100,11 @@ class Replica:
         return self._sync.state
 
     def now_ms(self) -> int:
-        """Return now as consumers must take it: wall clock, or in a replay the recording's virtual clock."""
-        virtual = self._virtual
-        if virtual is None:
+        """Return now as consumers must take it: wall clock, or in a replay the time of the last message."""
+        heartbeat = self._sync.heartbeat
+        if heartbeat is None or heartbeat.source == "live":
             return self._clock.now_ms()
-        return virtual[0] + self._steady_ms() - virtual[1]
+        return self._sync.published_ns // 1_000_000
 
     def status(self) -> Status:
         """Return where this replica stands."""
@@ -174,7 +174,6 @@ class Replica:
                     subscriber.close()
                     subscriber = self._subscribe()
                     poller.register(subscriber, zmq.POLLIN)
-                self._note_clock()
                 with self._changed:
                     self._changed.notify_all()
         finally:
@@ -199,7 +198,8 @@ class Replica:
                 topic, envelope = decode(frame)
             except DecodeError as error:
                 self._sync.undecodable()
-                log.warning("feed.undecodable", error=str(error))
+                if self._sync.stats.undecodable % 1_000 == 1:  # a newer publisher must not fill the log
+                    log.warning("feed.undecodable", error=str(error), count=self._sync.stats.undecodable)
                 continue
             actions += self._sync.feed(topic, envelope, now_ms)
 
@@ -245,7 +245,8 @@ class Replica:
                 rebuild = True
             else:
                 if isinstance(action, Tell):
-                    log.info(f"feed.{action.event}", **action.detail)
+                    name = f"feed.{action.event}"
+                    log.info(name, **action.detail)
                 told.append(action)
         if told and self._listener is not None:
             self._listener(told)
@@ -264,13 +265,6 @@ class Replica:
             dealer.send_multipart([b"", encode_map(question)], zmq.NOBLOCK)
         except zmq.Again:
             self._sync.refused(ask.id, RETRY_UNCONNECTED_MS, self._steady_ms())
-
-    def _note_clock(self) -> None:
-        heartbeat = self._sync.heartbeat
-        if heartbeat is None or heartbeat.source == "live":
-            self._virtual = None
-        elif self._virtual is None or self._virtual[0] != heartbeat.now_ms:
-            self._virtual = (heartbeat.now_ms, self._steady_ms())
 
 
 def decode_error(answer: dict[str, Any]) -> dict[str, Any]:

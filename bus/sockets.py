@@ -4,12 +4,14 @@
 * LINGER 0: a dead peer must not hold up the exit,
 * heartbeats: a half-open connection is found, and set before connect or bind,
 * MAXMSGSIZE: a peer that sends more is dropped instead of filling memory,
-* high-water marks: a slow subscriber loses messages (and knows it by their numbers), never the publisher's memory.
+* high-water marks: a slow subscriber loses messages (and knows it by their numbers), never the
+  publisher its memory.
 """
 
 import errno
 import os
 import stat
+from pathlib import Path
 from typing import Any, Final
 
 import zmq
@@ -64,13 +66,14 @@ def bind(socket: zmq.Socket[bytes], name: str, endpoint: str) -> str:
         )
         raise StartupError(f"{name}: {endpoint} {why}; stop it or set KALSHI_BUS_{name.upper()}") from None
     if endpoint.startswith("ipc://"):
-        os.chmod(endpoint.removeprefix("ipc://"), 0o600)
+        Path(endpoint.removeprefix("ipc://")).chmod(0o600)
     last: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
     return last.rstrip(b"\x00").decode()
 
 
 def _refuse_foreign_file(name: str, path: str) -> None:
-    # ZeroMQ removes whatever file stands at an ipc path; only a socket left over from a killed process may go.
+    # ZeroMQ removes whatever file stands at an ipc path; only a socket left over from a killed process may
+    # go.
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

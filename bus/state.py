@@ -83,7 +83,8 @@ class State:
 
     `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
     `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
-    `fair_values` the trader's by ticker (on its own feed only).
+    `fair_values` the trader's by ticker (on its own feed only). `ages` has the
+    times (ms) that the quotes had which the last commit did not confirm.
     """
 
     def __init__(self, epoch: int = 0) -> None:
@@ -97,7 +98,7 @@ class State:
         self.keep_bytes = False
         self._hashes: dict[str, dict[str, int]] = {kind: {} for kind in STATE_KINDS}
         self._foreign: dict[tuple[str, str], bytes] = {}
-        self._kept_as_of: dict[str, int] = {}
+        self.ages: dict[str, int] = {}
         self.markets = self.records["market"]
         self.quotes = self.records["quote"]
         self.books = self.records["book"]
@@ -115,7 +116,7 @@ class State:
         quote: Quote | None = self.quotes.get(ticker)
         if quote is None:
             return None
-        confirmed = self._kept_as_of.get(ticker)
+        confirmed = self.ages.get(ticker)
         if confirmed is None:
             confirmed = (self.cycle.as_of_ms if self.cycle else None) or 0
         return max(quote.as_of_ms, confirmed)
@@ -139,7 +140,7 @@ class State:
         copy.seq, copy.cycle = self.seq, self.cycle
         for kind, records in self.records.items():
             copy.records[kind].update(records)
-        copy._kept_as_of = self._kept_as_of.copy()
+        copy.ages = self.ages.copy()
         return copy
 
     # -- changing
@@ -182,9 +183,7 @@ class State:
                 self._drop(stream, "suspect", record.ticker)
                 changed.append((kind, record.ticker))
         elif kind == "book_delta":
-            for record in records:
-                if self._delta(stream, record):
-                    changed.append(("book", record.ticker))
+            changed = [("book", record.ticker) for record in records if self._delta(stream, record)]
         elif kind == "suspect":
             for record, raw in zip(records, raws, strict=True):
                 if record.since_ms is None:
@@ -282,7 +281,7 @@ class State:
         for kind in _OF_MARKET:
             self._drop(stream, kind, record.key)
         del self.stream_of[record.key]
-        self._kept_as_of.pop(record.key, None)
+        self.ages.pop(record.key, None)
 
     def _delta(self, stream: Stream, delta: BookDelta) -> bool:
         book: Book | None = self.books.get(delta.ticker)
@@ -313,8 +312,12 @@ class State:
             as_of_ms = self.quote_as_of_ms(ticker)
             if as_of_ms is not None:
                 kept[ticker] = as_of_ms
-        self._kept_as_of = kept
+        self.set_cycle(cycle, kept)
+
+    def set_cycle(self, cycle: CycleEnd | None, ages: dict[str, int]) -> None:
+        """Take over a last commit's end and the `ages` it left, from a snapshot; the caller holds `lock`."""
         self.cycle = cycle
+        self.ages = dict(ages)
 
     # -- whole streams
 
@@ -363,7 +366,7 @@ class State:
             self.apply(chunk.topic, chunk.last, kind, raws)
 
     def watch_fields(self, fields: dict[str, int]) -> None:
-        """Keep records' own bytes when a newer peer sends fields we do not know, to pass them on unchanged."""
+        """Keep records' own bytes if a newer peer sends more fields than we know, to pass all on."""
         if any(count > FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
             self.keep_bytes = True
 

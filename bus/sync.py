@@ -4,7 +4,8 @@ Sans-I/O: `feed`, `snapshot`, `refused` and `tick` take data and explicit time a
 shell (bus/replica.py) owns sockets and threads. docs/protocol.md section 9 is the specification.
 
 The whole algorithm is one comparison. `_base.seq` is the position the state stands at. `_covered_from` is the
-smallest number from which on everything published has been heard. If ``_covered_from <= _base.seq + 1`` nothing is
+smallest number from which on everything published has been heard. If ``_covered_from <= _base.seq + 1``
+nothing is
 missing in between, and the state may go on; else the streams changed since `_base.seq` are asked for.
 
 Phases::
@@ -15,6 +16,12 @@ Phases::
 
 In JOINING and REPAIRING messages are buffered and `state`, what users see, stands still at the last position
 known to be whole.
+
+Who filters cannot know from a `cycle` message alone that he has heard all of its run: he keeps the run, and
+what
+comes after it, until a heartbeat confirms it. `_base.seq` is then the last confirmed position; what was
+streamed since
+is applied already, so `_applied` may be ahead of it.
 """
 
 import random
@@ -107,6 +114,7 @@ class FeedSync:
     Attributes:
         state: what users see; replaced as a whole on a new epoch, else changed under its lock.
         heartbeat: the last one heard, or None.
+        published_ns: the publisher's clock in the last message heard; in a replay this is now.
         degraded: streams whose digest still differed after MAX_REPAIRS repairs in a row.
     """
 
@@ -114,6 +122,7 @@ class FeedSync:
         self.state = State()
         self.phase = Phase.JOINING
         self.heartbeat: Heartbeat | None = None
+        self.published_ns = 0
         self.degraded: set[str] = set()
         self.stats = Stats()
         self.epoch = 0
@@ -123,10 +132,12 @@ class FeedSync:
         self._base: State | None = None
         self._covered_from: int | None = None
         self._heard = 0
+        self._applied = 0
         self._confirmed = 0
         self._heard_on: dict[str, int] = {}
         self._buffer: list[tuple[str, Envelope]] = []
         self._stage: list[tuple[str, int, str, list[Any], list[msgspec.Raw]]] = []
+        self._stage_cycle = 0
         self._closed: CycleEnd | None = None
         self._closed_seq = 0
         self._parts: dict[int, Heartbeat] = {}
@@ -154,13 +165,14 @@ class FeedSync:
         if envelope.epoch != self.epoch and not self._follow(envelope.epoch, now_ms, actions):
             return actions
         self._heard_ms = now_ms
+        self.published_ns = envelope.published_ns
         if self._lost:
             self._lost = False
             self._rebuild_wait_ms = SILENCE_MS
             actions.append(Tell("found", {"epoch": self.epoch}))
         if envelope.kind == "heartbeat":
             self._on_heartbeat(envelope, now_ms, actions)
-        elif matches(topic, self.prefixes):
+        elif self._full or topic.startswith(self.prefixes):
             self._on_message(topic, envelope, now_ms, actions)
         return actions
 
@@ -175,8 +187,9 @@ class FeedSync:
         if ask is None or ask.id != id_:
             return actions
         self._ask = None
-        if self.epoch and head.epoch != self.epoch:
-            # The server has not yet heard of the epoch we follow, or is already past it.
+        if head.epoch > self.epoch:
+            self._open(head.epoch)  # there is a newer one, whether we heard of it or not
+        if head.epoch < self.epoch or (ask.since is not None and self._base is None):
             self._ask_later(now_ms)
             return actions
         try:
@@ -188,16 +201,16 @@ class FeedSync:
             self._ask_later(now_ms)
             return actions
         if ask.since is None:
+            self._wholes_ms.append(now_ms)
             self._candidate_ms = now_ms
-            if not self.epoch:
-                self.epoch = head.epoch
         self._also = ()
         self._advance(now_ms, actions)
         return actions
 
     def refused(self, id_: int, retry_ms: int | None, now_ms: int) -> list[Action]:
         """Take an error as the answer to an Ask: try again later."""
-        if self._ask is not None and self._ask.id == id_:
+        ask = self._ask
+        if ask is not None and ask.id == id_:
             self._ask = None
             self._ask_later(now_ms, retry_ms or BEHIND_RETRY_MS)
         return []
@@ -248,27 +261,30 @@ class FeedSync:
             quiet = now_ms - max(self._heard_ms, self._older_since_ms)
             if quiet < SILENCE_MS:
                 return False
-        self._older_since_ms = None
-        self.stats.epochs += 1
         first_asked = not self.epoch and self._ask is not None
+        self._open(epoch)
+        if not first_asked:
+            self._ask = None
+            self._send_ask(now_ms, actions)
+        return True
+
+    def _open(self, epoch: int) -> None:
+        """Begin a new join; what users see stays until it is whole."""
+        self.stats.epochs += 1
         self.epoch = epoch
-        joined = self._base if self._base is not None and self._base.epoch == epoch else None
         self.phase = Phase.JOINING
-        self._base = joined
+        self.degraded = set()
+        self._older_since_ms = None
+        self._base = None
         self._covered_from = None
-        self._heard = self._confirmed = 0
+        self._heard = self._applied = self._confirmed = 0
         self._heard_on = {}
         self._buffer = []
         self._drop_stage()
         self._parts = {}
         self._failures = {}
         self._also = ()
-        self.degraded = set()
-        if joined is None and not first_asked:
-            self._ask = None
-            self._attempt = 0
-            self._send_ask(now_ms, actions)
-        return True
+        self._attempt = 0
 
     # -- hearing
 
@@ -276,7 +292,7 @@ class FeedSync:
         if not (self._track(envelope.seq) if self._full else self._track_on(topic, envelope)):
             self.stats.duplicates += 1
             return
-        if self.phase is Phase.LIVE and self._covers():
+        if self.phase is Phase.LIVE and self._closed is None and self._covers():
             self._apply(topic, envelope, actions)
         else:
             self._hold(topic, envelope)
@@ -333,7 +349,7 @@ class FeedSync:
                 self._heard = seq
         else:
             self._check_window(whole)
-        self._confirmed = seq
+        self._confirmed = max(self._confirmed, seq)
         if self.phase is Phase.LIVE and self._covers():
             self._on_confirmed(whole, actions)
         self._advance(now_ms, actions)
@@ -348,10 +364,12 @@ class FeedSync:
         if len(self._parts) < heartbeat.parts:
             return None
         streams: dict[str, tuple[int, int, int, int, int]] = {}
+        since = 0
         for part in self._parts.values():
+            since = max(since, part.since)  # parts of two beats of one position: the narrower window holds
             streams.update(part.streams)
         self._parts = {}
-        return msgspec.structs.replace(heartbeat, streams=streams, part=0, parts=1)
+        return msgspec.structs.replace(heartbeat, since=since, streams=streams, part=0, parts=1)
 
     def _check_window(self, heartbeat: Heartbeat) -> None:
         """Compare what one who filters heard with what a complete heartbeat says was sent."""
@@ -368,7 +386,11 @@ class FeedSync:
         """In LIVE, with nothing missing through the heartbeat's position: swap, compare."""
         assert self._base is not None
         if not self._full:
-            self._swap_closed(actions)
+            while self._closed is not None:
+                self._swap_closed(actions)
+                self._apply_held(actions)
+            if self.phase is not Phase.LIVE:
+                return
             with self._base.lock:
                 self._base.seq = max(self._base.seq, heartbeat.seq)
         differing = self._differing(heartbeat) if heartbeat.seq == self._base.seq else []
@@ -433,14 +455,10 @@ class FeedSync:
         self.phase = Phase.LIVE
         self._attempt = 0
         self._ask_at_ms = None
-        buffered, self._buffer = self._buffer, []
-        base = self._base
-        self.state = base
-        for index, (topic, envelope) in enumerate(buffered):
-            self._apply(topic, envelope, actions)
-            if self.phase is not Phase.LIVE:
-                self._buffer = buffered[index + 1 :]
-                return
+        base = self.state = self._base
+        self._apply_held(actions)
+        if self.phase is not Phase.LIVE:
+            return
         if joined:
             actions.append(Tell("live", {"epoch": base.epoch, "seq": base.seq}))
         else:
@@ -474,8 +492,11 @@ class FeedSync:
         kind = envelope.kind
         if envelope.seq <= base.seq:
             return  # the snapshot was ahead of the feed and has it already
-        if self._closed is not None:
-            # One who filters waits for the heartbeat that confirms the run before going on.
+        if self._stage and envelope.cycle != self._stage_cycle:
+            # Nothing is published between a run and its end: the end was lost, and who filters sees it only
+            # here.
+            self._covered_from = envelope.seq
+            self._start_repair("missing", actions)
             self._hold(topic, envelope)
             return
         try:
@@ -486,6 +507,7 @@ class FeedSync:
             else:
                 with base.lock:
                     changed = base.apply(topic, envelope.seq, kind, envelope.records)
+                    self._applied = envelope.seq
                     if self._full:
                         base.seq = envelope.seq
                 if kind not in RECORD_TYPES:
@@ -496,12 +518,22 @@ class FeedSync:
             self._covered_from = envelope.seq + 1
             self._start_repair("undecodable", actions)
 
+    def _apply_held(self, actions: list[Action]) -> None:
+        """In LIVE, apply what was held, up to where it has to wait again."""
+        held, self._buffer = self._buffer, []
+        for index, (topic, envelope) in enumerate(held):
+            if self._closed is not None or self.phase is not Phase.LIVE:
+                self._buffer += held[index:]
+                return
+            self._apply(topic, envelope, actions)
+
     def _stage_message(self, topic: str, envelope: Envelope) -> None:
         if envelope.kind not in RECORD_TYPES:
             self.stats.unknown_kinds += 1
             records: list[Any] = []
         else:
             records = decode_all(envelope.kind, envelope.records)
+        self._stage_cycle = envelope.cycle
         self._stage.append((topic, envelope.seq, envelope.kind, records, envelope.records))
 
     def _close_cycle(self, envelope: Envelope, actions: list[Action]) -> None:
@@ -526,12 +558,9 @@ class FeedSync:
                     base.stream(topic).last = seq
             base.stream(TOPIC_CYCLE).last = self._closed_seq
             base.end_cycle(cycle)
-            base.seq = self._closed_seq
+            base.seq = self._applied = self._closed_seq
         self._drop_stage()
         actions.append(Changed(base.seq, cycle.cycle, tuple(changed)))
-        held, self._buffer = self._buffer, []
-        for topic, envelope in held:
-            self._apply(topic, envelope, actions)
 
     def _drop_stage(self) -> None:
         self._stage = []
@@ -547,15 +576,14 @@ class FeedSync:
         for chunk in chunks:
             base.put_chunk(chunk)
         base.seq = head.as_of
-        if head.cycle is not None:
-            base.end_cycle(head.cycle)
+        base.set_cycle(head.cycle, head.ages)
         self._base = base
         self._note_position(head)
         return True
 
     def _install(self, head: SnapshotHead, chunks: Sequence[Chunk]) -> bool:
         base = self._base
-        if base is None or head.as_of < base.seq:
+        if base is None or head.as_of < self._applied:
             return False
         decoded = [
             (chunk, [(kind, decode_all(kind, raws), raws) for kind, raws in known(chunk)]) for chunk in chunks
@@ -568,14 +596,14 @@ class FeedSync:
             for chunk, content in decoded:
                 for kind, records, raws in content:
                     base.put(chunk.topic, chunk.last, kind, records, raws)
-            if head.cycle is not None:
-                base.end_cycle(head.cycle)
+            base.set_cycle(head.cycle, head.ages)
             base.seq = head.as_of
         self._note_position(head)
         return True
 
     def _note_position(self, head: SnapshotHead) -> None:
         """After an install at `as_of`, what was lost before it no longer matters."""
+        self._applied = head.as_of
         if self._full:
             return
         for topic, last in head.streams.items():
@@ -588,10 +616,9 @@ class FeedSync:
         if since is None:
             # A publisher that keeps restarting must not make every replica fetch the whole each time.
             self._wholes_ms = [at for at in self._wholes_ms if at > now_ms - WHOLES_WINDOW_MS]
-            if len(self._wholes_ms) >= WHOLES and self._attempt == 0:
+            if len(self._wholes_ms) >= WHOLES:
                 self._ask_at_ms = self._wholes_ms[0] + WHOLES_WINDOW_MS + self._rng.randrange(1_000)
                 return
-            self._wholes_ms.append(now_ms)
         timeout = min(ASK_TIMEOUT_MS * 2 ** min(self._attempt, 6), ASK_TIMEOUT_MAX_MS)
         self._ask = Ask(self._next_id, self.epoch, since, self._also)
         self._next_id += 1

@@ -89,15 +89,17 @@ class Writer:
             state.end_cycle(cycle)
         return frames
 
-    def heartbeat(self, health: PublisherHealth, now_ns: int, clock_ms: int | None = None) -> list[bytes]:
+    def heartbeat(self, health: PublisherHealth, now_ns: int, steady_ms: int | None = None) -> list[bytes]:
         """Return the frames of a heartbeat: one, or several parts when many streams changed.
 
-        `clock_ms` is the time consumers take as now; the wall clock unless this is a replay.
+        `now_ns` is what consumers take as now in a replay; `steady_ms`, a clock that does not jump, measures
+        the window.
         """
         state, now_ms = self.state, now_ns // 1_000_000
+        steady_ms = now_ms if steady_ms is None else steady_ms
         window = self._heartbeats
-        window.append((now_ms, state.seq))
-        while len(window) > WINDOW_HEARTBEATS and window[1][0] <= now_ms - WINDOW_MS:
+        window.append((steady_ms, state.seq))
+        while len(window) > WINDOW_HEARTBEATS and window[1][0] <= steady_ms - WINDOW_MS:
             window.popleft()
         since = window[0][1]
         topics: list[str] = []
@@ -116,7 +118,7 @@ class Writer:
                     topic: state.position(topic)
                     for topic in topics[part * _STREAMS_PER_PART : (part + 1) * _STREAMS_PER_PART]
                 },
-                now_ms=now_ms if clock_ms is None else clock_ms,
+                now_ms=now_ms,
                 part=part,
                 parts=parts,
                 cycle=cycle,

@@ -5,6 +5,7 @@ import random
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis import Phase as HypothesisPhase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bus.answers import Answers
@@ -18,20 +19,21 @@ FILTER = ("md.A.", "ref.", "ex.", "cycle.", "hb.")
 
 
 class SyncMachine(RuleBasedStateMachine):
-    """Publisher -> snapshot server -> a full and a filtered replica, over wires that lose, double and swap."""
+    """Publisher -> snapshot server -> a full and a filtered replica, over wires that lose, double and
+    swap."""
 
     @initialize(seed=st.integers(0, 2**32 - 1), joined=st.sampled_from([True, True, True, False]))
     def start(self, seed: int, joined: bool) -> None:
         self.rng = random.Random(seed)
         self.now_ms = 1_000
         self.publisher = Publisher(START_MS, self.rng, TICKERS)
-        self.history = self.publisher.history
         self.state_server = Answers(lambda: self.publisher.writer.state)
         self.server = Node(("",), seed)
         self.full = Node(("",), seed + 1)
         self.filtered = Node(FILTER, seed + 2)
         self.nodes = (self.server, self.full, self.filtered)
         self.late = False
+        self.seen: dict[Node, tuple[int, int, dict[str, int]]] = {}
         if joined:
             self.quiesce(rounds=3)
 
@@ -62,14 +64,28 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        epoch = self.publisher.writer.state.epoch + 1
-        volume = self.publisher.volume
-        self.publisher = Publisher(epoch, self.rng, TICKERS)
-        self.publisher.volume = volume
-        self.history |= self.publisher.history
-        self.publisher.history = self.history
+        self.publisher = self.publisher.succeed(self.publisher.writer.state.epoch + 1)
 
     # -- the wires
+
+    @rule(
+        which=st.integers(1, 2),
+        kinds=st.lists(st.sampled_from("cs"), min_size=1, max_size=4),
+        at=st.integers(0, 20),
+    )
+    def lose_one_of_a_burst(self, which: int, kinds: list[str], at: int) -> None:
+        """What a full queue does: one message of a burst is lost, and the server may be behind."""
+        node = self.nodes[which]
+        node.take_feed(self.now_ms, len(node.feed))
+        for kind in kinds:
+            self.send(self.publisher.commit() if kind == "c" else self.publisher.stream())
+        if node.feed:
+            del node.feed[at % len(node.feed)]
+        node.take_feed(self.now_ms, len(node.feed))
+
+    @rule(which=st.integers(0, 2))
+    def lose_all(self, which: int) -> None:
+        self.nodes[which].feed.clear()
 
     @rule(which=st.integers(0, 2), count=st.integers(1, 30))
     def deliver(self, which: int, count: int) -> None:
@@ -133,10 +149,24 @@ class SyncMachine(RuleBasedStateMachine):
     def nobody_sees_a_state_the_publisher_never_had(self) -> None:
         if not hasattr(self, "publisher"):
             return
-        for node in (self.server, self.full):
+        publisher = self.publisher
+        for node in self.nodes:
             state = node.state
-            if state.epoch:
-                assert state.digest() == self.history[state.epoch, state.seq]
+            if not state.epoch:
+                continue
+            if node is not self.filtered:
+                assert state.digest() == publisher.history[state.epoch, state.seq]
+            truth = publisher.lasts[state.epoch, state.seq]
+            lasts = {}
+            for topic in filter(node.hears, state.streams):
+                lasts[topic], *digests = state.position(topic)
+                assert tuple(digests) in publisher.positions[state.epoch, topic, lasts[topic]]
+                assert lasts[topic] >= truth.get(topic, 0), "the position shown claims more than is there"
+            epoch, seq, before = self.seen.get(node, (0, 0, {}))
+            if epoch == state.epoch:
+                assert state.seq >= seq
+                assert all(lasts.get(topic, 0) >= last for topic, last in before.items())
+            self.seen[node] = (state.epoch, state.seq, lasts)
 
     @invariant()
     def nobody_sees_half_a_commit(self) -> None:
@@ -167,16 +197,17 @@ class SyncMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "publisher"):
             return
-        before = [node.asked for node in self.nodes]
+        before = [(node.asked, node.served) for node in self.nodes]
         self.quiesce()
         truth = self.publisher.writer.state
-        for node, asked in zip(self.nodes, before, strict=True):
+        for node, (asked, served) in zip(self.nodes, before, strict=True):
             assert node.sync.phase is Phase.LIVE, node.told[-5:]
             assert node.state.epoch == truth.epoch
             assert not node.sync.degraded
-            assert node.asked - asked <= 12, "a repair must not become a storm"
+            assert node.served - served <= 6, "a repair must not become a storm"
+            assert node.asked - asked <= 30, "nor asking for one"
             for topic in truth.streams:
-                if topic.startswith(node.prefixes):
+                if node.hears(topic):
                     assert node.state.position(topic) == truth.position(topic), topic
         assert self.full.state.seq == truth.seq
         assert self.full.state.digest() == truth.digest()
@@ -185,10 +216,10 @@ class SyncMachine(RuleBasedStateMachine):
 
 TestSync = SyncMachine.TestCase
 TestSync.settings = settings(
-    max_examples=300,
+    max_examples=150,
     stateful_step_count=50,
     deadline=None,
-    derandomize=True,
+    phases=(HypothesisPhase.explicit, HypothesisPhase.generate),  # to shrink a failure takes minutes
     suppress_health_check=[HealthCheck.too_slow],
 )
 
@@ -254,7 +285,7 @@ def test_snapshot_older_than_the_first_buffered_message_is_fetched_again() -> No
     line.node.take_feed(2)
     line.node.answers.append(early)
     line.node.take_answer(3)
-    assert not line.node.live
+    assert "live" not in line.events()
     line.settle()
     assert line.node.live
     assert line.agrees()

@@ -1,6 +1,7 @@
 """A small world around the sync: a writer, lossy wires, a snapshot server, replicas; no sockets, no clock.
 
-Every delivery is an explicit call, so that a test (or Hypothesis) decides what is lost, doubled, swapped or late.
+Every delivery is an explicit call, so that a test (or Hypothesis) decides what is lost, doubled, swapped or
+late.
 """
 
 import random
@@ -82,14 +83,17 @@ def a_quote(ticker: str, yes_bid_e4: int = 4_500, volume_e2: int = 0, as_of_ms: 
 class Publisher:
     """The writer, what it has sent, and the digest it had at every position a reader may see."""
 
-    def __init__(self, epoch: int, rng: random.Random, tickers: tuple[str, ...]) -> None:
+    def __init__(self, epoch: int, rng: random.Random, tickers: tuple[str, ...], volume: int = 0) -> None:
         self.rng = rng
         self.tickers = tickers
         self.writer = Writer(epoch)
         self.now_ms = START_MS
-        self.volume = 0
-        self.writer.load(self._everything())
+        self.volume = volume
+        self.home = {ticker: self.series_of(ticker) for ticker in tickers}
+        self.writer.load(change for ticker in tickers for change in self._listed(ticker))
         self.history: dict[tuple[int, int], int] = {}
+        self.lasts: dict[tuple[int, int], dict[str, int]] = {}
+        self.positions: dict[tuple[int, str, int], set[tuple[int, ...]]] = {}
         self.remember()
 
     @staticmethod
@@ -97,22 +101,30 @@ class Publisher:
         return ticker.split("-", 1)[0]
 
     def topic(self, ticker: str) -> str:
-        return market_topic(self.series_of(ticker))
+        return market_topic(self.home[ticker])
 
-    def _everything(self) -> list[tuple[str, str, list[Record]]]:
-        changes: list[tuple[str, str, list[Record]]] = []
-        for ticker in self.tickers:
-            series = self.series_of(ticker)
-            changes.append((self.topic(ticker), "market", [a_market(ticker, series)]))
-            changes.append((self.topic(ticker), "quote", [a_quote(ticker)]))
-            changes.append(
-                ("ref.", "series", [Series(series, series, "Sports", "daily", "quadratic", 10_000, b"{}")])
-            )
-        return changes
+    def _listed(self, ticker: str) -> list[tuple[str, str, list[Record]]]:
+        series = self.home[ticker]
+        return [
+            (market_topic(series), "market", [a_market(ticker, series)]),
+            (market_topic(series), "quote", [a_quote(ticker, volume_e2=self.volume)]),
+            ("ref.", "series", [Series(series, series, "Sports", "daily", "quadratic", 10_000, b"{}")]),
+        ]
 
     def remember(self) -> None:
         state = self.writer.state
         self.history[state.epoch, state.seq] = state.digest()
+        self.lasts[state.epoch, state.seq] = {topic: stream.last for topic, stream in state.streams.items()}
+        for topic in state.streams:
+            last, *digests = state.position(topic)
+            self.positions.setdefault((state.epoch, topic, last), set()).add(tuple(digests))
+
+    def succeed(self, epoch: int) -> "Publisher":
+        """Return the publisher of a new epoch, which remembers what was true before."""
+        publisher = Publisher(epoch, self.rng, self.tickers, self.volume)
+        for memory in ("history", "lasts", "positions"):
+            setattr(publisher, memory, getattr(self, memory) | getattr(publisher, memory))
+        return publisher
 
     def commit(self) -> list[bytes]:
         """A sweep that changes several series at once; every market it touches shows the same new volume."""
@@ -120,18 +132,21 @@ class Publisher:
         self.volume += 0 if empty else 100
         self.now_ms += 10
         changes: list[tuple[str, str, list[Record]]] = []
-        for ticker in () if empty else self.tickers:
-            changes.append(
-                (
-                    self.topic(ticker),
-                    "quote",
-                    [a_quote(ticker, self.rng.randrange(100, 9_800), self.volume, self.now_ms)],
-                )
-            )
-        if self.rng.random() < 0.3:
+        for ticker in () if empty else tuple(self.home):
+            quote = a_quote(ticker, self.rng.randrange(100, 9_800), self.volume, self.now_ms)
+            changes += [(self.topic(ticker), "quote", [quote])]
+        if self.rng.random() < 0.5:
             ticker = self.rng.choice(self.tickers)
+            if ticker in self.home:
+                changes.append((self.topic(ticker), "remove", [Remove("market", ticker)]))
+                del self.home[ticker]
+            if self.rng.random() < 0.5:
+                self.home[ticker] = self.rng.choice([self.series_of(ticker), "A", "B", "_"])
+                changes += self._listed(ticker)
+        if self.home and self.rng.random() < 0.3:
+            ticker = self.rng.choice(list(self.home))
             title = f"Will it? {self.volume}"
-            changes.append((self.topic(ticker), "market", [a_market(ticker, self.series_of(ticker), title)]))
+            changes.append((self.topic(ticker), "market", [a_market(ticker, self.home[ticker], title)]))
         if self.rng.random() < 0.3:
             event = Event("E", "A", f"Event {self.volume}", "", "", True, None, None, None, 0, b"{}")
             changes.append(("ref.", "event", [event]))
@@ -154,8 +169,9 @@ class Publisher:
     def stream(self) -> list[bytes]:
         """One streamed message of a random kind."""
         self.now_ms += 1
-        ticker = self.rng.choice(self.tickers)
-        kind = self.rng.choice(["quote", "book", "book_delta", "suspect", "remove", "market", "trade?"])
+        ticker = self.rng.choice(list(self.home) or [""])
+        kinds = ["quote", "book", "book", "book_delta", "suspect", "remove", "market"]
+        kind = self.rng.choice(kinds) if ticker else "remove"
         record: Record
         if kind == "quote":
             record = a_quote(ticker, self.rng.randrange(100, 9_800), self.volume, self.now_ms)
@@ -169,10 +185,8 @@ class Publisher:
         elif kind == "remove":
             record = Remove("event", "E")
             return self._streamed("ref.", kind, record)
-        elif kind == "market":
-            record = a_market(ticker, self.series_of(ticker), f"Renamed {self.now_ms}")
         else:
-            kind, record = "quote", a_quote(ticker, 5_000, self.volume, self.now_ms)
+            record = a_market(ticker, self.home[ticker], f"Renamed {self.now_ms}")
         return self._streamed(self.topic(ticker), kind, record)
 
     def _streamed(self, topic: str, kind: str, record: Record) -> list[bytes]:
@@ -181,7 +195,7 @@ class Publisher:
         return frames
 
     def heartbeat(self) -> list[bytes]:
-        self.now_ms += 1
+        self.now_ms += 400
         return self.writer.heartbeat(PublisherHealth(), self.now_ms * 1_000_000)
 
 
@@ -197,6 +211,7 @@ class Node:
         self.told: list[Tell] = []
         self.changed: list[Changed] = []
         self.asked = 0
+        self.served = 0
         self.rebuilt = 0
         self.server = Answers(lambda: self.sync.state)
 
@@ -208,11 +223,14 @@ class Node:
     def live(self) -> bool:
         return self.sync.phase is Phase.LIVE
 
+    def hears(self, topic: str) -> bool:
+        return topic.startswith(self.prefixes)
+
     def hear(self, frames: list[bytes]) -> None:
         """Put frames on the wire, as a PUB socket would: only what is subscribed."""
         for frame in frames:
             topic = frame.split(b"\x00", 1)[0].decode()
-            if topic.startswith(self.prefixes):
+            if self.hears(topic):
                 self.feed.append(frame)
 
     def take_feed(self, now_ms: int, count: int = 1) -> None:
@@ -228,6 +246,7 @@ class Node:
         if not answer["ok"]:
             self._do(self.sync.refused(answer["id"], answer["error"].get("retry_ms"), now_ms))
             return
+        self.served += 1
         head = msgspec.convert(answer, SnapshotHead)
         chunks = [decode_chunk(DECOMPRESS.decompress(frame)) for frame in frames[1:]]
         self._do(self.sync.snapshot(answer["id"], head, chunks, now_ms))
