@@ -265,7 +265,13 @@ def test_supervisord_conf_never_opens_a_port_and_never_gives_up() -> None:
     programs = conf.split("[program:")[1:]
 
     assert "[inet_http_server]" not in conf
-    assert [text.split("]")[0] for text in programs] == ["simulator", "publisher", "snapshot_server", "trader", "ui"]
+    assert [text.split("]")[0] for text in programs] == [
+        "simulator",
+        "publisher",
+        "snapshot_server",
+        "trader",
+        "ui",
+    ]
     for text in programs:
         for line in (
             "autorestart=true",
