@@ -24,7 +24,7 @@ from .logs import redact
 Mode = Literal["sim", "paper", "live"]
 Env = Literal["sim", "demo", "prod"]
 
-STRATEGIES: Final = ("value", "no_basket")
+STRATEGIES: Final = ("no_basket", "value")
 """Names that `strategies` may hold: those of trader/strategies/."""
 
 LIVE_CONFIRMATION: Final = "I accept real orders"
@@ -218,9 +218,9 @@ class Settings(BaseModel):
     sim_markets: _Int = _setting(1500, "1..500000", "How many markets the simulator lists.", ge=1, le=500_000)
     sim_seed: _Int = _setting(1, "0 or more", "Seed of the simulator: the same seed, the same day.", ge=0)
     strategies: _Names = _setting(
-        ("value", "no_basket"),
-        "of `value`, `no_basket`, with commas between them (TOML: a list)",
-        "What the trader trades on.",
+        ("no_basket", "value"),
+        "of `no_basket`, `value`, with commas between them (TOML: a list)",
+        "What the trader trades on; of an event the first named has the first choice.",
     )
     fair_values_file: Path | None = _setting(
         None,
