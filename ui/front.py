@@ -118,8 +118,8 @@ class Front:
 class _Link:
     """The server's `receive` for as long as a request lasts.
 
-    Templates and tracebacks leave cycles that hold the request until the garbage collector comes by. What they
-    hold must not be the connection: the server waits for those when it stops (measured: 2 s).
+    Templates and tracebacks leave cycles that hold the request until the garbage collector comes. What they
+    they hold must not be the connection: the server waits for those when it stops (measured: 2 s).
     """
 
     def __init__(self, receive: Receive) -> None:

@@ -131,7 +131,7 @@ def test_a_child_dies_with_a_killed_parent(runner: Runner) -> None:
     grandchild = f"{sys.executable} -m bus.child {sys.executable} -c 'import time; time.sleep(600)'"
     parent = runner.start_command(["/bin/sh", "-c", f"{grandchild} & echo child $!; wait"])
     child = int(eventually(lambda: parent.output().split("child ")[1:])[0])
-    # From when bus.child has become the program (and is neither the shell's fork nor itself) it is on the leash.
+    # From when bus.child has become the program (no fork of the shell, not itself) it is on the leash.
     program = [sys.executable.encode(), b"-c", b"import time; time.sleep(600)", b""]
     eventually(lambda: Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") == program)
 

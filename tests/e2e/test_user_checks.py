@@ -1,4 +1,4 @@
-"""The user's own checks, with real processes: requests never call Kalshi; stale data is served and said so."""
+"""The user's own checks with real processes: requests never call Kalshi; stale data is served and said so."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
