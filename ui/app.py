@@ -51,7 +51,7 @@ COLUMNS: Final = (
     Column("title", "Opportunity", "What to buy", "", "what"),
     Column("net", "Net edge", "Profit per contract after fees, in cents"),
     Column("ev", "EV", "Expected profit of the whole size, after fees"),
-    Column("value", "Value", "Fair probability less price, in percentage points", css="num wide"),
+    Column("value", "Value", "Fair probability less price, in percentage points", css="num mid"),
     Column("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
     Column("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
     Column("fees", "Fees", "Taker fees of the whole size", css="num wide"),

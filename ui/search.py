@@ -13,8 +13,11 @@ import msgspec
 
 from bus.state import State
 
-CANDIDATES_MAX: Final = 2_000
-"""Lines looked at for one query: a word like "will" is in nearly all of them."""
+HITS_MAX: Final = 2_000
+LINES_MAX: Final = 20_000
+"""Hits ranked and lines looked at for one query: a word like "will" is in nearly all of them."""
+
+WORDS_MAX: Final = 8
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -52,13 +55,15 @@ class SearchIndex:
 
     def find(self, query: str, limit: int) -> list[Hit]:
         """Return the best hits that contain every word of `query`; an exact ticker comes first."""
-        words = fold(query).split()
+        words = fold(query).split()[:WORDS_MAX]
         if not words:
             return []
-        rarest = max(words, key=len)
+        rarest = min(words, key=self._text.count)
         ranked: list[tuple[int, int, int]] = []
         position = self._text.find(rarest)
-        while position >= 0 and len(ranked) < CANDIDATES_MAX:
+        for _ in range(LINES_MAX):
+            if position < 0 or len(ranked) >= HITS_MAX:
+                break
             number = bisect_right(self._starts, position) - 1
             line = self._lines[number]
             if all(word in line for word in words):

@@ -136,14 +136,13 @@ def _problems(
     if feed == "lost":
         found.append(("feed_lost", "Nothing is heard from the publisher. Shown is the last data it sent."))
     elif publisher is not None:
+        detail = f" ({publisher['error']})" if publisher["error"] else ""
         if publisher["key"] == "refused":
-            found.append(
-                ("key_refused", "The exchange refuses the API key: no new data until it is replaced.")
-            )
+            found.append(("key_refused", f"The exchange refuses the API key: no new data comes in.{detail}"))
         elif not publisher["exchange_reachable"] and publisher["sweep"] != "starting":
-            found.append(("exchange_unreachable", "The publisher cannot reach the exchange."))
-        if publisher["error"]:
-            found.append(("publisher_error", f"Publisher: {publisher['error']}"))
+            found.append(("exchange_unreachable", f"The publisher cannot reach the exchange.{detail}"))
+        elif detail:
+            found.append(("publisher_error", f"The publisher's last sweep failed.{detail}"))
     if scan.epoch and stale:
         found.append(("stale", "The data is old. Nothing in it counts as tradable."))
     if standing.degraded:

@@ -228,7 +228,7 @@ def test_a_dashboard_that_restarts_is_found_again(
     with opened(complaints=100) as page:
         expect(basket(page)).to_be_visible()
         ui.stop()
-        expect(page.locator("#offline")).to_contain_text("does not answer", timeout=20_000)
+        expect(page.locator("#offline")).to_contain_text("has not answered", timeout=20_000)
         shoot(page, "unreachable-light")
         own.start()
         expect(page.locator("#offline")).to_be_hidden(timeout=30_000)

@@ -27,6 +27,7 @@ export function startLive(tick) {
   let reachable = true;
   let said = "";
   let announced = 0;
+  let later = 0;
 
   // The rows under the pointer or the focus do not move.
   const pinned = (body) => body.hasAttribute("data-rows") && (body.matches(":hover") || body.contains(document.activeElement));
@@ -88,7 +89,13 @@ export function startLive(tick) {
   function announce() {
     const banners = [...document.querySelectorAll("#banners [data-code], #offline:not([hidden])")];
     const text = banners.map((banner) => banner.textContent).join(" ") || "Data is current.";
-    if (text === said || performance.now() - announced < ANNOUNCE_MS) return;
+    const wait = announced + ANNOUNCE_MS - performance.now();
+    clearTimeout(later);
+    if (text === said) return;
+    if (announced && wait > 0) {
+      later = setTimeout(announce, wait);
+      return;
+    }
     if (said || banners.length) document.getElementById("announce").textContent = text;
     said = text;
     announced = performance.now();
@@ -100,7 +107,7 @@ export function startLive(tick) {
     offline.hidden = reachable && streaming;
     offline.textContent = reachable
       ? "Live updates are interrupted; this page asks every 15 s instead."
-      : `The dashboard does not answer since ${since}. Shown is what it last said; trying again.`;
+      : `The dashboard has not answered for ${since}. Shown is what it last said; trying again.`;
     root.classList.toggle("unreachable", !reachable);
     announce();
   }
