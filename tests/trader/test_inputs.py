@@ -1,0 +1,75 @@
+"""The log: every input reads back as it was, and what rarely changes is written once."""
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from markets.errors import DecodeError
+from markets.opportunities import FairValue
+from tests.trader.world import NOW_MS, basket, data, leg, live, quiet, settled, start, tick, view_of
+from trader.account import Books
+from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Ended, Exchange, TimeGap, Values
+from trader.model import Fill
+
+BOOKED = view_of(
+    basket().event, leg(basket().event, "HOM", book=([(100, 5)], [(200, 7), (300, 9)]), suspect=True)
+)
+EXAMPLES: list[AnyInput] = [
+    start(Books.new(5), killed="x"),
+    live(),
+    tick(),
+    data(),
+    data(basket(), quiet(2), settled(basket(3), "HOM"), BOOKED),
+    data(msgspec.structs.replace(basket(), series=None)),
+    Exchange(NOW_MS, 1, trading=False, idle_shards=(1, 2)),
+    TimeGap(NOW_MS, 1, ms=5),
+    Values(NOW_MS, 1, set=(FairValue("A", 0.25, "file", NOW_MS, 0.01),), removed=("B",)),
+    Ended(NOW_MS, 1, number=3, fills=(Fill(1, 2, 3, 4, 5),), reason="no_depth"),
+    Command(NOW_MS, 1, op="kill", reason="x"),
+]
+
+
+class Statics(dict[int, tuple[str, bytes]]):
+    def save(self, kind: str, body: bytes) -> int:
+        self[len(self) + 1] = kind, body
+        return len(self)
+
+
+@pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: type(one).__name__)
+def test_an_input_reads_back_as_it_was(one: AnyInput) -> None:
+    statics = Statics()
+    body = Encoder(statics.save).encode(one)
+
+    assert Decoder(statics).decode(body) == one
+    assert body[:1] != b"\0"
+
+
+def test_a_record_is_written_once_until_it_changes() -> None:
+    statics = Statics()
+    encoder = Encoder(statics.save)
+    for seq in range(5):
+        encoder.encode(data(basket(as_of_ms=NOW_MS + seq), seq=seq))
+    assert sorted(kind for kind, _ in statics.values()) == ["event", "market", "market", "market", "series"]
+
+    changed = settled(basket(), "HOM")
+    body = encoder.encode(data(changed))
+    assert len(statics) == 8
+    read = Decoder(statics).decode(body)
+    assert isinstance(read, Data)
+    assert read.views == (changed,)
+
+
+@given(st.binary(max_size=200))
+def test_other_bytes_raise_one_error(body: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        Decoder({}).decode(body)
+
+
+def test_a_missing_record_is_an_error_too() -> None:
+    body = Encoder(Statics().save).encode(data(basket()))
+
+    with pytest.raises(DecodeError):
+        Decoder({}).decode(body)

@@ -1,0 +1,214 @@
+"""The choke point: every reason, and sizes that never exceed a limit."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from markets.fees import fee_schedule
+from markets.opportunities import EventView
+from markets.records import Status
+from tests.trader.test_account import intent
+from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, START_MS, basket, event_of, leg, view_of
+from trader.account import Books
+from trader.model import Proposal, Wanted, reserve_e6
+from trader.risk import Facts, check, fit
+
+EVENT = event_of()
+TICKER = f"{EVENT.event_ticker}-HOM"
+BOOK = ([(3_000, 50_000)], [(5_000, 50_000), (5_800, 10_000)])  # YES asks: 4200 x 100, 5000 x 500
+
+
+def view(*, start_ms: int | None = START_MS, **changes: Any) -> EventView:
+    return view_of(EVENT, leg(EVENT, "HOM", **{"book": BOOK, **changes}), start_ms=start_ms)
+
+
+def wants(price_e4: int = 4_200, count_e2: int = 1_000, edge_e6: int = 1_000_000, **changes: Any) -> Proposal:
+    fields = {"ticker": TICKER, "side": "yes", "price_e4": price_e4, "count_e2": count_e2, **changes}
+    return Proposal("value", EVENT.event_ticker, (Wanted(**fields),), edge_e6, 0.5)
+
+
+def facts(**changes: Any) -> Facts:
+    fields: dict[str, Any] = {
+        "now_ms": NOW_MS,
+        "halts": (),
+        "floor_ms": 0,
+        "books": Books.new(1_000_000_000),
+        "sent_ms": (),
+        "lost_today_e6": 0,
+        "idle_shards": (),
+        "degraded": (),
+        "retry_at_ms": {},
+    }
+    return Facts(**{**fields, **changes})
+
+
+def verdict(
+    proposal: Proposal | None = None, seen: EventView | None = None, known: Facts | None = None, **limits: Any
+) -> str | None:
+    proposal = proposal or wants()
+    bounds = msgspec.structs.replace(LIMITS, **limits)
+    return check(proposal.legs, proposal, seen or view(), known or facts(), bounds, SCAN)
+
+
+def test_what_is_known_to_be_fine_passes() -> None:
+    assert verdict() is None
+
+
+def busy(count: int) -> Books:
+    books = Books.new(1_000_000_000)
+    for number in range(count):
+        books.place(intent(number, ticker=f"OTHER-{number}"))
+    return books
+
+
+def holding(cost_e6: int, ticker: str = TICKER, event_ticker: str = EVENT.event_ticker) -> Books:
+    books = Books.new(1_000_000_000)
+    books.place(msgspec.structs.replace(intent(1, ticker), event_ticker=event_ticker, reserve_e6=cost_e6))
+    return books
+
+
+@pytest.mark.parametrize(
+    ("reason", "known"),
+    [
+        ("killed", facts(halts=("killed", "stale"))),
+        ("retry_later", facts(retry_at_ms={EVENT.event_ticker: NOW_MS + 1})),
+        ("one_position_per_event", facts(books=holding(1))),
+        ("daily_loss", facts(lost_today_e6=LIMITS.daily_loss_e6)),
+        ("open_orders", facts(books=busy(LIMITS.open_orders))),
+        ("orders_per_minute", facts(sent_ms=[NOW_MS - 59_999] * LIMITS.orders_per_minute)),
+        ("degraded", facts(degraded=(SERIES.ticker,))),
+        ("exchange_closed", facts(idle_shards=(0,))),
+        ("seen_before_a_gap", facts(floor_ms=NOW_MS + 1)),
+        ("cash", facts(books=Books.new(1_000_000))),
+    ],
+)
+def test_a_reason_outside_the_market(reason: str, known: Facts) -> None:
+    assert verdict(known=known) == reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        ("not_active", {"status": Status.INACTIVE}),
+        ("not_active", {"close_ms": NOW_MS}),
+        ("not_active", {"open_ms": NOW_MS + 1}),
+        ("suspect", {"suspect": True}),
+        ("crossed_book", {"book": ([(4_300, 100)], BOOK[1])}),
+        ("stale_leg", {"as_of_ms": NOW_MS - 30_001}),
+        ("price_from_the_future", {"as_of_ms": NOW_MS + 5_001}),
+        ("off_grid", {"price_ranges": ((0, 10_000, 500),)}),
+        ("no_depth", {"book": ([], [])}),
+        ("no_depth", {"book": ([], [(5_800, 900)])}),
+        ("match_started", {"start_ms": NOW_MS}),
+    ],
+)
+def test_a_reason_in_the_market(reason: str, changes: dict[str, Any]) -> None:
+    assert verdict(seen=view(**changes)) == reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "proposal"),
+    [
+        ("bad_size", wants(count_e2=0)),
+        ("bad_size", wants(count_e2=150)),
+        ("bad_size", wants(side="maybe")),
+        ("off_grid", wants(price_e4=0)),
+        ("off_grid", wants(price_e4=10_000)),
+        ("off_grid", wants(price_e4=4_250)),
+        ("price_collar", wants(price_e4=5_300)),
+        ("market_unknown", wants(ticker="KXOTHER-1")),
+        ("no_room", Proposal("value", EVENT.event_ticker, (), 1, None)),
+        ("wrong_event", msgspec.structs.replace(wants(), event_ticker="KXOTHER")),
+        ("same_market_twice", msgspec.structs.replace(wants(), legs=wants().legs * 2)),
+        ("order_limit", wants(price_e4=5_000, count_e2=20_000)),
+    ],
+)
+def test_a_reason_in_the_proposal(reason: str, proposal: Proposal) -> None:
+    assert verdict(proposal) == reason
+
+
+def test_fees_unknown_means_no_trade() -> None:
+    seen = msgspec.structs.replace(view(), series=None)
+
+    assert verdict(seen=seen) == "fee_unknown"
+
+
+COST_E6 = reserve_e6(fee_schedule(EVENT, SERIES) or pytest.fail("no fees"), 4_200, 1_000, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason", "room"),
+    [
+        ("order_e6", "order_limit", COST_E6),
+        ("market_e6", "market_limit", COST_E6 + 1_000),
+        ("event_e6", "event_limit", COST_E6 + 1_000),
+        ("total_e6", "total_limit", COST_E6 + 1_000),
+    ],
+)
+def test_a_money_limit_holds_to_the_micro_dollar(limit: str, reason: str, room: int) -> None:
+    def with_room(room_e6: int) -> str | None:
+        limits: Any = {"positions_per_event": 2, limit: room_e6}
+        return verdict(known=facts(books=holding(1_000)), **limits)
+
+    assert with_room(room) is None
+    assert with_room(room - 1) == reason
+
+
+def test_the_least_edge_counts_for_the_size_that_is_left() -> None:
+    whole = wants(count_e2=1_000, edge_e6=1_000_000)
+    tenth = (msgspec.structs.replace(whole.legs[0], count_e2=100),)
+
+    limits = msgspec.structs.replace(LIMITS, min_edge_e6=100_000)
+    assert check(tenth, whole, view(), facts(), limits, SCAN) is None
+    limits = msgspec.structs.replace(LIMITS, min_edge_e6=100_001)
+    assert check(tenth, whole, view(), facts(), limits, SCAN) == "min_edge"
+
+
+money = st.integers(0, 400_000_000)
+
+
+@given(
+    counts=st.lists(st.integers(0, 100_000), min_size=3, max_size=3),
+    held_e6=st.integers(0, 50_000_000),
+    order_e6=money,
+    market_e6=money,
+    event_e6=money,
+    total_e6=money,
+    cash_e6=money,
+)
+def test_sizes_are_the_largest_that_fit(
+    counts: list[int], held_e6: int, order_e6: int, market_e6: int, event_e6: int, total_e6: int, cash_e6: int
+) -> None:
+    seen = basket(size_e2=200_000)
+    limits = msgspec.structs.replace(
+        LIMITS,
+        order_e6=order_e6,
+        market_e6=market_e6,
+        event_e6=event_e6,
+        total_e6=total_e6,
+        positions_per_event=9,
+    )
+    books = holding(held_e6, seen.markets[0].market.ticker)
+    books.cash_e6 = cash_e6
+    legs = tuple(
+        Wanted(one.market.ticker, "no", 6_000, count_e2)
+        for one, count_e2 in zip(seen.markets, counts, strict=True)
+    )
+    proposal = Proposal("no_basket", seen.event.event_ticker, legs, 10**9, None)
+
+    fitted = fit(proposal, seen, books, limits, NOW_MS)
+
+    if fitted:
+        assert check(fitted, proposal, seen, facts(books=books), limits, SCAN) is None
+        most_e2 = max(one.count_e2 for one in fitted)
+        # All legs are cut to one count, so that a basket stays a basket.
+        assert [one.count_e2 for one in fitted] == [min(c - c % 100, most_e2) for c in counts]
+        larger = tuple(
+            msgspec.structs.replace(one, count_e2=min(c - c % 100, most_e2 + 100))
+            for one, c in zip(fitted, counts, strict=True)
+        )
+        if larger != fitted:
+            assert check(larger, proposal, seen, facts(books=books), limits, SCAN) is not None
