@@ -55,7 +55,7 @@ COLUMNS: Final = (
     Column("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
     Column("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
     Column("fees", "Fees", "Taker fees of the whole size", css="num wide"),
-    Column("worst", "Worst case", "Profit in the worst outcome", css="num mid"),
+    Column("worst", "Worst case", "Profit in the worst outcome", css="num mid roomy"),
     Column("annual", "Annualised", "Return on capital until the expected payout, yearly", css="num wide"),
     Column("start", "Starts", "Start of the match", "", "num when"),
     Column("close", "Closes", "End of trading", "", "num when mid"),

@@ -150,6 +150,14 @@ def overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
+def clipped(page: Page) -> list[str]:
+    """Boxes that would have to be scrolled sideways to be read."""
+    wide = "box => box.scrollWidth > box.clientWidth"
+    script = f"boxes => boxes.filter({wide}).map(box => box.innerHTML.slice(0, 200))"
+    found: list[str] = page.eval_on_selector_all(".scroll, pre", script)
+    return found
+
+
 def basket(page: Page) -> Any:
     return page.locator(f'tr[data-key="no_basket:{MATCH}"]')
 
@@ -312,6 +320,7 @@ def test_nothing_is_wider_than_a_phone(
             if path == "/":
                 basket(page).locator("summary").click()
             assert overflow(page) <= 0
+            assert clipped(page) == []
             assert serious(page) == []
             shoot(
                 page, f"phone-{path.strip('/?=').replace('/', '-').replace('?', '-') or 'overview'}-{scheme}"
@@ -338,6 +347,7 @@ def test_every_page_pleases_axe_in_both_schemes(
         shoot(page, f"{name}-{scheme}")
         assert serious(page) == []
         assert overflow(page) <= 0
+        assert clipped(page) == []
 
 
 def test_trouble_and_emptiness_read_well(
