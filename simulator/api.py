@@ -46,7 +46,7 @@ _PRIVATE: Final = ("/portfolio", "/account", "/api_keys", "/communications", "/f
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Call:
     """One call of an operation: `args` are the parameters of its path."""
 
@@ -289,6 +289,8 @@ class Api:
             self._cache.clear()
         for index, trades in (wanted.shards or {}).items():
             exchange.shards[index].trading_active = trades
+        if wanted.combos:
+            exchange.add_combos(wanted.combos)
         if wanted.paused_markets is not None:
             for ticker, market in exchange.markets.items():
                 exchange.pause_market(market, ticker in wanted.paused_markets)

@@ -4,6 +4,7 @@ Proportions (contract 17): about 10 markets an event, 1.2 series an event (many 
 half of the events exclusive. Times are set relative to now, so that something happens while one watches.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,7 +18,7 @@ from markets.units import format_time
 from . import dates
 from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from .grid import GRIDS
-from .latent import SPORTS, Asset, Match, Options, Underlying, Window
+from .latent import SPORTS, Asset, Combo, Match, Options, Underlying, Window
 from .model import Event, Group, Market, Milestone, Series
 from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrases
 from .vocabulary import CITIES, FIFTEEN_MINUTES, LEAGUES, League, Side
@@ -409,6 +410,43 @@ class Catalogue:
             "type": sport.milestone,
         }
         return Milestone(identity, start_ms, body)
+
+    def combo(self, legs: list[Market], now_ms: int) -> Group | None:
+        """Make a combo market of `legs`, or None if no combo was recorded."""
+        found = self._by_kind.get("combo")
+        if not found:
+            return None
+        self._now_ms = now_ms
+        template = found[0]
+        close_ms = max(leg.event.close_ms for leg in legs)
+        times = {
+            "created": now_ms,
+            "open": now_ms - now_ms % SECOND_MS,
+            "close": close_ms,
+            "latest": close_ms,
+            "expected": max(leg.event.expected_ms for leg in legs),
+        }
+        group = Group("combo", Combo(legs), None, 20.0)
+        series = self._series_of(template.series, template.series)
+        ticker = f"{template.series}-S{self.rng.getrandbits(52):013X}"
+        names = {
+            "Associated Events": ",".join(leg.event.ticker for leg in legs),
+            "Associated Market Sides": ",".join("yes" for _ in legs),
+            "Associated Markets": ",".join(leg.ticker for leg in legs),
+            "Multivariate Event Ticker": ticker,
+        }
+        chosen = [
+            {"event_ticker": leg.event.ticker, "market_ticker": leg.ticker, "side": "yes"} for leg in legs
+        ]
+        values = {
+            "NAMES": ",".join(_escape(f"yes {leg.event.values[leg.role.key]}") for leg in legs),
+            "STRIKE": json.dumps(names, separators=(",", ":")),
+            "LEGS": json.dumps(chosen, separators=(",", ":")),
+            "COMBO": f"{self.rng.getrandbits(44):011X}",
+        }
+        event = self._event(group, template, series, ticker, values, times, 1)
+        self._fill(event, [(template.markets[0], Role("combo"), {})])
+        return group
 
     # Others -----------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from .catalogue import Catalogue, stamp
 from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from .grid import GRIDS
 from .history import bars_per_market, note_quote, note_trade
-from .latent import Match, Window
+from .latent import Combo, Match, Window
 from .model import (
     ACTIVE,
     CLOSED,
@@ -394,7 +394,7 @@ class Exchange:
             self._set_quote(market, (0, 0), (PRICE_ONE_E4, 0), time_ms)
         for after_ms in (300, 1_900):  # as recorded: two empty snapshots of every book
             self._at(time_ms + after_ms, self._emptied, event)
-        delay = {"updown": 2_000 + self.rng.randrange(8_000), "range": 9 * HOUR_MS}.get(
+        delay = {"updown": 2_000 + self.rng.randrange(8_000), "range": 9 * HOUR_MS, "combo": 1_000}.get(
             event.group.kind, 10_000 + self.rng.randrange(50_000)
         )
         self._at(time_ms + delay, self._determine, event)
@@ -496,6 +496,11 @@ class Exchange:
         if not live or not self.trading_active:
             return
         self._advance_latent(group, time_ms)
+        if isinstance(group.latent, Combo) and group.latent.decided():
+            live[0].close_ms = time_ms
+            live[0].values["close"] = format_time(time_ms)
+            self._close(live[0], time_ms)
+            return
         if group.pulled:
             return
         for event in live:
@@ -724,6 +729,21 @@ class Exchange:
         return market.book
 
     # Interventions (faults, tests) ------------------------------------------------------------------
+
+    def add_combos(self, count: int) -> None:
+        """Create combo markets, each of two to four matches' winners (on the real exchange users do)."""
+        rng = self.rng
+        winners = [
+            [m for m in group.events[0].markets if m.role.kind == "win" and m.status == ACTIVE]
+            for group in self.groups
+            if group.kind == "match"
+        ]
+        winners = [markets for markets in winners if markets]
+        for _ in range(count if len(winners) >= 4 else 0):
+            chosen = rng.sample(winners, 2 + rng.randrange(3))
+            group = self.catalogue.combo([m[rng.randrange(len(m))] for m in chosen], self.now_ms)
+            if group is not None:
+                self._add(group)
 
     def pause_market(self, market: Market, paused: bool) -> None:
         """Deactivate or activate one market; all resting orders go at the activation (contract 6)."""

@@ -77,6 +77,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         exchange_active: pause of the exchange itself.
         shards: shard number -> whether it trades.
         paused_markets: exactly these markets are deactivated.
+        combos: creates so many combo (multivariate) markets; there are none otherwise.
     """
 
     cache_s: float | None = None
@@ -91,6 +92,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     exchange_active: bool | None = None
     shards: dict[int, bool] | None = None
     paused_markets: list[str] | None = None
+    combos: int | None = None
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -127,6 +129,8 @@ def parse(data: bytes) -> Document:
             raise BadFaults(f"rules[{index}].status: got {rule.status}, expected an HTTP status")
         if not 0 <= rule.ms <= 600_000:
             raise BadFaults(f"rules[{index}].ms: got {rule.ms}, expected 0 to 600000")
+    if document.settings is not None and not 0 <= (document.settings.combos or 0) <= 100_000:
+        raise BadFaults(f"settings.combos: got {document.settings.combos}, expected 0 to 100000")
     return document
 
 

@@ -6,10 +6,11 @@ around it (bid <= p <= ask), hence no combination of a group's quotes can be a s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import erf, exp, sqrt
+from math import erf, exp, prod, sqrt
 from random import Random
 from typing import Final
 
+from .model import Market
 from .templates import Role
 
 _FLOOR: Final = 0.0004
@@ -238,3 +239,26 @@ class Window:
 
     def outcome(self, role: Role) -> bool:
         return self.strike is not None and round(self.asset.price, self.asset.decimals) >= self.strike
+
+
+class Combo:
+    """Several markets at once: YES if every leg resolves as it should."""
+
+    __slots__ = ("legs",)
+
+    def __init__(self, legs: Sequence[Market]) -> None:
+        self.legs = tuple(legs)
+
+    def advance(self, dt_s: float, rng: Random) -> bool:
+        return False
+
+    def decided(self) -> bool:
+        """Return whether the outcome is known: one leg lost, or all won."""
+        results = [leg.result for leg in self.legs]
+        return "no" in results or all(results)
+
+    def probability(self, role: Role) -> float:
+        return _clip(prod(leg.p for leg in self.legs))
+
+    def outcome(self, role: Role) -> bool:
+        return all(leg.result == "yes" for leg in self.legs)

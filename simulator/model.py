@@ -30,7 +30,7 @@ class Latent(Protocol):
         """Return how a market of `role` resolves, once nothing is open any more."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Series:
     """A series. `body` is its JSON object as served, a dict."""
 
@@ -40,7 +40,7 @@ class Series:
     events: list["Event"] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Market:
     """One market. Sizes of 0 mean that the side is empty; prices are then what the sentinel says.
 
@@ -82,7 +82,7 @@ class Market:
         return INACTIVE if self.paused and self.event.status == ACTIVE else self.event.status
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Event:
     """One event. All its markets open, close and settle together; `values` fill its template's holes."""
 
@@ -103,6 +103,11 @@ class Event:
     expiration_value: str = ""
     fee_override: tuple[str, float] | None = None
 
+    @property
+    def combo(self) -> bool:
+        """Whether it is a multivariate event, which most lists leave out."""
+        return self.group.kind == "combo"
+
 
 @dataclass(slots=True, eq=False)
 class Milestone:
@@ -113,7 +118,7 @@ class Milestone:
     body: dict[str, Any]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Group:
     """Events that share one latent process, hence move together and can be arbitraged against each other.
 

@@ -65,7 +65,8 @@ _RAW_FIELDS: Final = {"exchange_index": "shard", "price_ranges": "ranges"}
 class Role:
     """What makes a market resolve YES, in terms of its group's latent process.
 
-    `kind`: win, tie, margin, total, count (of a player), option (of a list), above, below, between, up.
+    `kind`: win, tie, margin, total, count (of a player), option (of a list), above, below, between, up,
+    combo.
     `key` names the competitor ("A" or "B"), player or option.
     """
 
@@ -228,6 +229,8 @@ def _match_role(market: dict[str, Any], sides: dict[str, tuple[str, str, str]]) 
 
 def _kind(event: dict[str, Any]) -> str:
     strikes = [market.get("strike_type") for market in event["markets"]]
+    if "mve_collection_ticker" in event["markets"][0]:
+        return "combo"
     if (event.get("product_metadata") or {}).get("cadence") == "fifteen_min":
         return "updown"
     if " vs " in event["title"]:
@@ -279,7 +282,7 @@ def event_template(event: dict[str, Any]) -> EventTemplate:
         rewrite.add(r"Aug 5 - 7:45AM EDT to 8:00AM EDT", "SPAN")
         rewrite.add(r"GOLD", "ASSETCODE")
         rewrite.add(r"Gold", "ASSET")
-    else:
+    elif kind != "combo":
         rewrite.add(r"$", "COPY")
 
     times = {
@@ -360,6 +363,10 @@ def _market_template(
             body["custom_strike"] = {key: _hole(role.key + "I") for key in body["custom_strike"]}
     elif kind in ("range", "ladder"):
         role, suffix = _strike_holes(body, market, suffix)
+    elif kind == "combo":
+        role, suffix = Role("combo"), _hole("COMBO")
+        body["title"] = body["yes_sub_title"] = body["no_sub_title"] = _hole("NAMES")
+        body["custom_strike"], body["mve_selected_legs"] = _hole("STRIKE"), _hole("LEGS")
     elif kind == "updown":
         role, suffix = Role("up"), _hole("MINUTE")
         body["floor_strike"] = _hole("STRIKE")
@@ -382,6 +389,7 @@ def _market_template(
             fields[-1] += "%(settled)s"
     text = "{" + ",".join(fields) + "}"
     text = text.replace('"floor_strike":"%(STRIKE)s",', "%(STRIKE)s")
+    text = text.replace('"%(STRIKE)s"', "%(STRIKE)s").replace('"%(LEGS)s"', "%(LEGS)s")
     text = re.sub(r'"(floor|cap)_strike":"%\((K\d?)\)s"', r'"\1_strike":%(\2)s', text)
     bid, ask = parse_price_e4(market["yes_bid_dollars"]), parse_price_e4(market["yes_ask_dollars"])
     ask = ask or 10_000

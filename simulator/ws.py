@@ -20,7 +20,8 @@ from .model import Event, Market
 from .render import dumps, event_json, levels_json, market_json, quote_values
 
 BOOKS, TICKER, TRADES, LIFECYCLE = "orderbook_delta", "ticker", "trade", "market_lifecycle_v2"
-PUBLIC: Final = frozenset({BOOKS, TICKER, TRADES, LIFECYCLE, "multivariate_market_lifecycle"})
+COMBO_LIFECYCLE: Final = "multivariate_market_lifecycle"
+PUBLIC: Final = frozenset({BOOKS, TICKER, TRADES, LIFECYCLE, COMBO_LIFECYCLE})
 PRIVATE: Final = frozenset(
     {"fill", "user_orders", "market_positions", "order_group_updates", "communications"}
 )
@@ -169,12 +170,14 @@ class Hub:
         self, event_type: str, subject: Market | Event, fields: dict[str, Any], time_ms: int
     ) -> None:
         """Send a life cycle message."""
+        event = subject.event if isinstance(subject, Market) else subject
+        channel = COMBO_LIFECYCLE if event.combo else LIFECYCLE
         for session in self.sessions:
-            for sub in session.subscribed(LIFECYCLE):
+            for sub in session.subscribed(channel):
                 if isinstance(subject, Market):
-                    kind = LIFECYCLE
+                    kind = channel
                     body = {"event_type": event_type, "market_ticker": subject.ticker, **fields}
-                    if event_type == "created":
+                    if event_type == "created" and not event.combo:
                         body.update(_created(subject))
                 elif event_type == "event_created":
                     kind, body = "event_lifecycle", _event_created(subject)
@@ -367,7 +370,7 @@ class Session:
         use_yes, initial = command.flag("use_yes_price"), command.flag("send_initial_snapshot")
         skip = command.flag("skip_ticker_ack")
         for channel in dict.fromkeys(channels):
-            mine = None if channel in (LIFECYCLE, "multivariate_market_lifecycle") or not tickers else tickers
+            mine = None if channel in (LIFECYCLE, COMBO_LIFECYCLE) or not tickers else tickers
             sub = self._by_channel.get(channel)
             if sub is None:
                 sub = Subscription(

@@ -126,7 +126,8 @@ def get_events(call: Call) -> Response:
     def keep(ticker: str) -> bool:
         event = exchange.events[ticker]
         return (
-            (listed is None or ticker in listed)
+            not event.combo
+            and (listed is None or ticker in listed)
             and (series is None or event.series.ticker == series)
             and (not words or any(m.status in words for m in event.markets))
             and (min_close is None or event.close_ms >= min_close * 1000)
@@ -178,12 +179,12 @@ class _MarketFilter:
     series: str | None
     tickers: frozenset[str] | None
     bounds: tuple[tuple[str, int | None, int | None], ...]
-    only_combos: bool
+    combos: bool | None
 
     def __call__(self, market: Market) -> bool:
         event = market.event
         return (
-            not self.only_combos
+            (self.combos is None or event.combo == self.combos)
             and (not self.words or market.status in self.words)
             and (self.event is None or event.ticker == self.event)
             and (self.series is None or event.series.ticker == self.series)
@@ -236,7 +237,7 @@ def _market_filter(request: Request) -> _MarketFilter:
         series,
         frozenset(tickers.split(",")) if tickers else None,
         tuple(bounds),
-        mve == "only",
+        None if mve is None else mve == "only",
     )
 
 

@@ -4,20 +4,34 @@ from typing import Any
 
 from markets.units import format_time
 from simulator import cursors
-from simulator.api import BASE, CACHED, Call, Routes, boolean, integer, limit, required, required_integer
+from simulator.api import (
+    BASE,
+    CACHED,
+    Call,
+    Routes,
+    boolean,
+    integer,
+    limit,
+    newest_first,
+    page,
+    required,
+    required_integer,
+)
 from simulator.dates import DAY_MS
 from simulator.exchange import Trade
 from simulator.history import candles
 from simulator.latent import Match, Window
 from simulator.limits import COSTS, DEFAULT_COST, TIERS
 from simulator.model import Event, Market, Milestone
-from simulator.render import dumps, trade_json
+from simulator.render import dumps, event_json, trade_json
 from simulator.wire import Response, bad_request, invalid, not_found, ok, out_of_range
 
 routes = Routes()
 
 MAX_CANDLES = 5_000
 MAX_CANDLES_IN_BATCH = 10_000
+COLLECTION = "KXMVECROSSCATEGORY-R"
+"""The collection to which all combos belong; collections themselves are not listed."""
 
 # Trades and candlesticks -----------------------------------------------------------------------------
 
@@ -282,14 +296,26 @@ def get_historical_trades(call: Call) -> Response:
     return ok(dumps({"cursor": "", "trades": []}))
 
 
-# Combos: the exchange lists none ---------------------------------------------------------------------
+# Combos ----------------------------------------------------------------------------------------------
 
 
 @routes.get("/events/multivariate")
 def get_multivariate_events(call: Call) -> Response:
-    limit(call.request, "GetMultivariateEvents", 1, 200, 100)
-    boolean(call.request, "with_nested_markets")
-    return ok(dumps({"cursor": "", "events": []}))
+    request, exchange = call.request, call.api.exchange
+    size = limit(request, "GetMultivariateEvents", 1, 200, 100)
+    nested = boolean(request, "with_nested_markets")
+    series, collection = request.get("series_ticker"), request.get("collection_ticker")
+    if series is not None and collection is not None:
+        raise bad_request("series_ticker and collection_ticker exclude each other")
+
+    def keep(ticker: str) -> bool:
+        event = exchange.events[ticker]
+        return event.combo and series in (None, event.series.ticker) and collection in (None, COLLECTION)
+
+    keys, cursor = page(newest_first(exchange.event_order, request.get("cursor")), keep, size)
+    events = [exchange.events[key] for key in keys]
+    body = ",".join(event_json(event, event.markets if nested else None) for event in events)
+    return ok(f'{{"cursor":"{cursor}","events":[{body}]}}')
 
 
 @routes.get("/multivariate_event_collections")

@@ -8,7 +8,7 @@ import pytest
 
 from markets.units import parse_time_ms
 from simulator import auth
-from tests.simulator.schemas import load
+from tests.simulator.schemas import answer_errors, load
 from tests.simulator.venue import START_MS, Client
 
 Make = Callable[..., Client]
@@ -201,6 +201,47 @@ def test_the_documented_shape_of_a_429_is_a_switch(make_client: Make) -> None:
     client.api.nested_429 = False
     last = [client.send("/trade-api/v2/exchange/status") for _ in range(61)][-1]
     assert (last.status, json.loads(last.body)) == (429, {"error": "too many requests"})
+
+
+def test_combos_flood_the_market_list_unless_excluded(make_client: Make) -> None:
+    client = make_client(markets=1500)
+    before = {m["ticker"] for m in client.walk("/markets?limit=1000", "markets")}
+    client.advance(60)
+    client.api.exchange.add_combos(200)
+    first = client.get("/markets?limit=200")["markets"]
+    assert all(m["mve_collection_ticker"] for m in first)
+    assert {m["ticker"] for m in client.get("/markets?mve_filter=only&limit=1000")["markets"]} == {
+        m["ticker"] for m in first
+    }
+    rest = client.walk("/markets?mve_filter=exclude&limit=1000", "markets")
+    assert before <= {m["ticker"] for m in rest}
+    assert not any("mve_selected_legs" in m for m in rest)
+    for market in first[:20]:
+        assert answer_errors("/markets/{ticker}", {"market": market}) == []
+        legs = [client.api.exchange.markets[leg["market_ticker"]] for leg in market["mve_selected_legs"]]
+        assert (
+            len({leg.event.group.milestone.id for leg in legs if leg.event.group.milestone}) == len(legs) >= 2
+        )
+        assert market["price_level_structure"] == "center_deci_edge_centi_cent"
+    combos = {e["event_ticker"] for e in client.walk("/events/multivariate", "events")}
+    assert combos == {m["event_ticker"] for m in first}
+    assert not combos & {e["event_ticker"] for e in client.walk("/events", "events")}
+    page = client.get("/events/multivariate?with_nested_markets=true")
+    assert answer_errors("/events/multivariate", page) == []
+
+
+def test_a_combo_ends_when_its_outcome_is_known(make_client: Make) -> None:
+    client = make_client(markets=3000)
+    client.api.exchange.add_combos(300)
+    for _ in range(30):
+        client.advance(120)
+    done = client.walk("/markets?mve_filter=only&status=settled&limit=1000", "markets")
+    assert done
+    for market in done:
+        results = [
+            client.api.exchange.markets[leg["market_ticker"]].result for leg in market["mve_selected_legs"]
+        ]
+        assert market["result"] == ("no" if "no" in results else "yes")
 
 
 # Recorded ----------------------------------------------------------------------------------------
