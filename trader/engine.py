@@ -43,6 +43,8 @@ PARTIAL: Final = "partial"
 CANCELLED: Final = "cancelled"
 REJECTED: Final = "rejected"
 NO_DEPTH: Final = "no_depth"
+RESTARTED: Final = "restarted"
+"""End of an order that was on its way when the process ended: it has not arrived."""
 
 
 class Engine:
@@ -284,10 +286,8 @@ class Engine:
             status = PARTIAL
         else:
             status = CANCELLED if ended.reason == NO_DEPTH else REJECTED
-            self._retry_at_ms = {
-                ticker: at_ms for ticker, at_ms in self._retry_at_ms.items() if at_ms > self.now_ms
-            }
-            self._retry_at_ms[intent.event_ticker] = self.now_ms + self.limits.retry_after_ms
+            if ended.reason != RESTARTED:
+                self._rest(intent.event_ticker)
         self._out.append(Booked(ended.number, status, ended.reason, ended.fills, self.now_ms))
         view = self.views.get(intent.event_ticker)
         if view is not None:
@@ -295,6 +295,13 @@ class Engine:
         for strategy in self.strategies:
             if strategy.name == intent.strategy:
                 strategy.on_fill(intent, ended.fills, self.now_ms)
+
+    def _rest(self, event_ticker: str) -> None:
+        """Leave an event alone for a while."""
+        self._retry_at_ms = {
+            ticker: at_ms for ticker, at_ms in self._retry_at_ms.items() if at_ms > self.now_ms
+        }
+        self._retry_at_ms[event_ticker] = self.now_ms + self.limits.retry_after_ms
 
     def _command(self, command: Command) -> None:
         if command.op == "kill":

@@ -148,6 +148,7 @@ class Journal:
             stack.enter_context(hold_role(path.parent, path.name))
             if not path.exists():
                 self._create(path, owner, start_e6, rng, now_ms)
+            self._check_magic()
             try:
                 # No transactions of the driver's own: each begins and ends where it says so.
                 self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
@@ -180,6 +181,16 @@ class Journal:
             draft.rename(path)
         except (sqlite3.Error, OSError) as error:
             raise StartupError(f"{path}: cannot make the trader's journal: {error}") from error
+
+    def _check_magic(self) -> None:
+        # SQLite takes an empty file for a new database and begins to write.
+        try:
+            with self.path.open("rb") as file:
+                magic = file.read(16)
+        except OSError as error:
+            raise StartupError(f"{self.path}: cannot be read: {error.strerror}") from error
+        if magic != b"SQLite format 3\0":
+            raise StartupError(f"{self.path}: cannot be used: it is no SQLite file: restore a copy of it")
 
     def _check(self, owner: Mapping[str, str]) -> None:
         db, path = self._db, self.path

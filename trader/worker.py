@@ -24,7 +24,7 @@ from markets.records import ExchangeStatus
 
 from .account import BooksError
 from .brokers.paper import PaperBroker
-from .engine import Engine
+from .engine import RESTARTED, Engine
 from .fair_values import ValuesFile
 from .inbox import Inbox
 from .inputs import AnyInput, Command, Data, Ended, Exchange, Feed, Start, Tick, TimeGap, Values
@@ -47,7 +47,6 @@ GAP_MS: Final = 3_000
 RETRY_MS: Final = 2_000
 RATE_MS: Final = 10_000
 LATENCIES_KEPT: Final = 1_000
-RESTARTED: Final = "restarted"
 ACCOUNT: Final = "paper"
 
 
@@ -171,7 +170,7 @@ class Worker:
         start_e6 = money_e6(settings.paper_cash)
         return Journal(self.path, owner, start_e6, self._rng, self._clock.now_ms(), self._probe)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Take up where the journal ends."""
         recovered, killed = self._journal.recover(), self.kill_switch.read()
         self.engine = Engine()
@@ -222,15 +221,15 @@ class Worker:
             StartupError: the journal's rows contradict each other.
         """
         try:
-            self._begin()
+            self.begin()
             while not stop.is_set():
                 try:
                     self.turn()
                 except (JournalError, BooksError) as error:
-                    self._halt(error)
+                    self.halt(error)
                 after_turn()
                 while self.halted is not None and not stop.wait(TURN_S):
-                    self._try_again()
+                    self.try_again()
                     after_turn()
                 self.inbox.wait(self._wait_s())
         finally:
@@ -239,14 +238,14 @@ class Worker:
             except JournalError as error:
                 log.warning("journal.last_steps_lost", error=str(error))
 
-    def _halt(self, error: JournalError | BooksError) -> None:
+    def halt(self, error: JournalError | BooksError) -> None:
         self.halted = str(error)
         self._halted_for_good = isinstance(error, BooksError)
         self._retry_ms = self._steady_ms() + RETRY_MS
         log.error("trader.halted", error=self.halted)
         self._published.event("state", state="halted")
 
-    def _try_again(self) -> None:
+    def try_again(self) -> None:
         """While halted: begin anew from the journal as soon as it can be written."""
         for request in self.inbox.requests():
             request.answer("halted")
@@ -261,7 +260,7 @@ class Worker:
                 self._journal.close()
             self._journal = self._open_journal()
             self._journal_open = True
-            self._begin()
+            self.begin()
         except (JournalError, StartupError) as error:
             self.halted = str(error)
             return

@@ -1,0 +1,157 @@
+"""The journal's file: whose it is, when it is refused, and that it is never made again."""
+
+import random
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from markets.errors import StartupError
+from tests.trader.world import NOW_MS, start, tick
+from trader.account import Books
+from trader.journal import KEEP_INPUTS_MS, Journal, JournalError, Reader, journal_path
+
+OWNER = {"mode": "paper", "env": "sim", "account": "paper"}
+
+
+def opened(folder: Path, seed: int = 1, **changes: Any) -> Journal:
+    fields: dict[str, Any] = {
+        "path": journal_path(folder / "data", **OWNER),
+        "owner": OWNER,
+        "start_e6": 5_000_000,
+    }
+    return Journal(**{**fields, "rng": random.Random(seed), "now_ms": NOW_MS, **changes})
+
+
+def test_a_new_journal_has_an_id_of_its_own_and_keeps_it(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    made = first.recover()
+    first.close()
+    again = opened(tmp_path, seed=2, start_e6=9)
+
+    assert made.books == Books.new(5_000_000)
+    assert again.recover() == made
+    assert again.path.stat().st_mode & 0o777 == 0o600
+    again.close()
+
+
+@pytest.mark.parametrize("key", list(OWNER))
+def test_it_is_refused_elsewhere(tmp_path: Path, key: str) -> None:
+    opened(tmp_path).close()
+
+    with pytest.raises(StartupError, match=f"belongs to {key}"):
+        opened(tmp_path, owner={**OWNER, key: "other"})
+
+
+def test_there_is_one_writer(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+
+    with pytest.raises(StartupError, match="already running"):
+        opened(tmp_path)
+    first.close()
+    opened(tmp_path).close()
+
+
+def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    for number in range(300):
+        journal.write(start(killed="x" * 1_000) if number == 0 else tick(number), [])
+    journal.close()
+    body = bytearray(journal.path.read_bytes())
+    body[4096 * 3 : 4096 * 5] = b"\xa5" * 8192
+    journal.path.write_bytes(body)
+
+    with pytest.raises(StartupError, match=str(journal.path)):
+        opened(tmp_path).recover()
+    assert journal.path.read_bytes() == body
+
+
+@pytest.mark.parametrize("body", [b"", b"not a database, but long enough to look like something" * 100])
+def test_what_is_no_journal_is_refused_and_not_replaced(tmp_path: Path, body: bytes) -> None:
+    opened(tmp_path).close()
+    path = journal_path(tmp_path / "data", **OWNER)
+    path.write_bytes(body)
+
+    with pytest.raises(StartupError, match="cannot be used"):
+        opened(tmp_path)
+    assert path.read_bytes() == body
+
+
+def test_a_journal_that_is_gone_but_for_its_wal_is_not_made_anew(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.write(tick(), [])
+    journal.commit()
+    wal = journal.path.with_name(journal.path.name + "-wal").read_bytes()
+    journal.close()
+    journal.path.rename(tmp_path / "elsewhere")
+    journal.path.with_name(journal.path.name + "-wal").write_bytes(wal)
+
+    with pytest.raises(StartupError, match="-wal"):
+        opened(tmp_path)
+    assert not journal.path.exists()
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with sqlite3.connect(journal_path(tmp_path / "data", **OWNER)) as db:
+        db.execute("UPDATE meta SET value = '2' WHERE key = 'version'")
+    db.close()
+
+    with pytest.raises(StartupError, match="version '2'"):
+        opened(tmp_path)
+
+
+def test_a_half_made_journal_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    path = journal_path(tmp_path / "data", **OWNER)
+    path.with_name(path.name + ".new").write_bytes(b"half")
+
+    opened(tmp_path).close()
+    assert path.exists()
+
+
+def test_an_unwritable_directory_refuses_the_start(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+
+    with pytest.raises(StartupError):
+        opened(tmp_path)
+
+
+def test_what_was_not_committed_is_gone_and_the_rest_is_whole(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.write(tick(1), [])
+    journal.commit()
+    journal.write(tick(2), [])
+    reader = Reader(journal.path)
+
+    assert [one for _, one, _ in reader.inputs(1)] == [tick(1)]
+    journal.close()
+    assert [one for _, one, _ in reader.inputs(1)] == [tick(1), tick(2)]
+    reader.close()
+
+
+def test_inputs_of_long_ago_are_dropped_and_nothing_else(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.write(start(), [])
+    journal.close()
+    later = opened(tmp_path, now_ms=NOW_MS + KEEP_INPUTS_MS + 1)
+    later.write(tick(), [])
+    later.close()
+
+    reader = Reader(later.path)
+    assert reader.sessions() == [2]
+    reader.close()
+
+
+def test_a_write_after_the_end_is_an_error_of_the_journal(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.close()
+
+    with pytest.raises(JournalError):
+        journal.write(tick(), [])
+
+
+def test_reading_a_journal_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="no such journal"):
+        Reader(tmp_path / "none.sqlite")

@@ -1,0 +1,346 @@
+"""The worker: from a commit to a fill, through restarts, gaps, kills and a journal that cannot be written."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.trader.stand import Stand
+from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
+from trader.account import BooksError
+from trader.inbox import Request
+from trader.journal import JournalError, Reader
+from trader.replay import replay
+
+Make = Callable[..., Stand]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Stand] = []
+
+    def stand(**changes: object) -> Stand:
+        made.append(Stand(tmp_path, **changes))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield stand
+    for one in made:
+        one.close()
+
+
+def rows(stand: Stand) -> Reader:
+    return Reader(stand.worker.path)
+
+
+def test_from_a_commit_to_fills_after_the_latency(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    assert len(stand.worker.engine.books.open) == 3
+
+    stand.turns(1)
+    assert stand.worker.engine.books.positions == {}
+    stand.turns(3)
+    positions = stand.worker.engine.books.positions
+    assert len(positions) == 3
+    assert len({one.count_e2 for one in positions.values()}) == 1
+    assert stand.heard.events.count("order") == 3
+    assert stand.heard.events.count("fill") == 3
+    assert stand.worker.state == "running"
+    assert len(stand.worker.latencies_ns) == 3
+
+
+def test_fills_are_those_of_the_book_at_arrival(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    stand.commit(quiet(as_of_ms=stand.clock.now_ms()))
+    stand.turns(5)
+
+    assert stand.worker.engine.books.positions == {}
+    assert stand.worker.engine.books.open == {}
+    assert {row["reason"] for row in rows(stand).orders(10, 99)} == {"no_depth"}
+
+
+def test_a_restart_goes_on_with_the_same_books_and_buys_nothing_twice(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns(6)
+    before = stand.worker.engine.books
+    stand.close()
+
+    again = make(now_ms=NOW_MS + 1_000)
+    again.commit(basket(as_of_ms=NOW_MS + 1_000))
+    again.turns(10)
+
+    assert again.worker.engine.books == before
+    assert again.worker.engine.refusals["one_position_per_event"] > 0
+    assert len(rows(again).orders(10, 99)) == 3
+
+
+def test_an_order_on_its_way_at_a_restart_got_nothing_and_is_tried_anew(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    stand.close()
+
+    again = make()
+    assert again.worker.engine.books.open == {}
+    assert {row["reason"] for row in rows(again).orders(10, 99)} == {"restarted"}
+    again.commit(basket(as_of_ms=again.clock.now_ms()))
+    again.turns(6)
+    assert [row["number"] for row in rows(again).fills(10, 99)] == [6, 5, 4]
+
+
+def test_settlement_is_paid_once_through_a_restart(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns(6)
+    stand.commit(settled(basket(), "HOM"))
+    stand.turns()
+    books = stand.worker.engine.books
+    assert books.positions == {}
+    stand.close()
+
+    again = make()
+    again.commit(settled(basket(), "HOM"))
+    again.turns(3)
+    assert again.worker.engine.books == books
+    assert len(rows(again).settlements(10, 99)) == 3
+
+
+def test_the_journal_replays_to_the_same_bytes(make: Make) -> None:
+    stand = make()
+    for number in range(1, 4):
+        stand.commit(basket(number, as_of_ms=stand.clock.now_ms()))
+        stand.turns(6)
+    stand.commit(settled(basket(), "AWY"))
+    stand.turns(12)
+    stand.close()
+
+    reader = Reader(stand.worker.path)
+    (session,) = reader.sessions()
+    result = replay(reader.inputs(session))
+    reader.close()
+    assert (result.differs_at, result.orders) == (None, 9)
+
+
+def test_a_replay_notices_a_changed_decision(make: Make, tmp_path: Path) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns(6)
+    stand.close()
+    with sqlite3.connect(stand.worker.path) as db:
+        db.execute("UPDATE inputs SET output = x'90' WHERE length(output) > 200")
+
+    reader = Reader(stand.worker.path)
+    assert replay(reader.inputs(1)).differs_at is not None
+    reader.close()
+
+
+def test_a_gap_on_the_feed_stops_trading_until_it_is_repaired(make: Make) -> None:
+    stand = make()
+    stand.feed.live = False
+    stand.commit(basket())
+    stand.turns(2)
+    assert stand.worker.state == "gap"
+    assert stand.worker.engine.books.open == {}
+
+    stand.feed.live = True
+    stand.tell("resynced")
+    stand.turns(2)
+    assert len(stand.worker.engine.books.open) == 3
+
+
+def test_an_order_that_arrives_in_a_gap_is_not_filled(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    stand.feed.lost = True
+    stand.turns(5)
+
+    assert stand.worker.engine.books.open == {}
+    assert stand.worker.engine.books.positions == {}
+
+
+def test_after_standing_still_it_acts_on_nothing_that_is_queued(make: Make) -> None:
+    stand = make()
+    stand.commit(quiet())
+    stand.turns(3)
+
+    stand.commit(basket())  # heard, and then the process was stopped for half a minute
+    stand.clock.advance(30_000)
+    stand.worker.turn()
+    stand.turns(5)
+    assert stand.worker.engine.books.open == {}
+    assert stand.worker.state == "stale"
+
+    stand.commit(basket(as_of_ms=stand.clock.now_ms()))
+    stand.turns()
+    assert len(stand.worker.engine.books.open) == 3
+
+
+def test_an_order_on_its_way_when_it_stood_still_is_not_filled(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    stand.clock.advance(4_000)
+    stand.turns(3)
+
+    assert stand.worker.engine.books.positions == {}
+    assert stand.worker.engine.books.open == {}
+
+
+def test_a_jump_of_the_wall_clock_trades_nothing_old(make: Make) -> None:
+    stand = make()
+    stand.commit(quiet())
+    stand.turns(3)
+    stand.clock.set_wall(NOW_MS - 3_600_000)
+    stand.commit(basket(), now_ms=NOW_MS)
+    stand.turns(3)
+
+    assert stand.worker.engine.books.open == {}
+    assert stand.worker.state == "stale"
+    stand.commit(basket(as_of_ms=stand.clock.now_ms()))
+    stand.turns(6)
+    assert len(stand.worker.engine.books.positions) == 3
+
+
+def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    stand.worker.kill_switch.path.touch()
+    stand.turns(5)
+    assert stand.worker.state == "killed"
+    assert stand.worker.engine.books.positions == {}
+    assert {row["reason"] for row in rows(stand).orders(10, 99)} == {"killed"}
+    stand.close()
+
+    again = make()
+    again.commit(basket(2))
+    again.turns(3)
+    assert again.worker.state == "killed"
+    assert again.worker.engine.books.open == {}
+
+    again.inbox.ask(request := Request("resume", ""))
+    again.turns()
+    assert request.wait(0) == "running"
+    assert not again.worker.kill_switch.path.exists()
+
+
+def test_a_pause_survives_a_restart(make: Make) -> None:
+    stand = make()
+    stand.inbox.ask(Request("pause", "lunch"))
+    stand.turns()
+    stand.close()
+
+    again = make()
+    assert again.worker.engine.paused == "lunch"
+
+
+def test_fair_values_of_a_file_are_traded_on_and_published(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    ticker = f"{event_of().event_ticker}-HOM"
+    path.write_text(f"ticker,probability,as_of\n{ticker},0.7,2027-01-15T08:00:00Z\nKX-BAD,2,\n")
+    stand = make(env={"KALSHI_BUS_STRATEGIES": "value", "KALSHI_BUS_FAIR_VALUES_FILE": str(path)})
+    stand.commit(quiet())
+    stand.turns(6)
+
+    (position,) = stand.worker.engine.books.positions.values()
+    assert (position.ticker, position.side) == (ticker, "yes")
+    assert set(stand.heard.values) == {ticker}
+    assert len(stand.worker.values_file.loaded.errors) == 1 if stand.worker.values_file else False
+
+    path.write_text("ticker,probability\n")
+    stand.turns(10)
+    assert stand.heard.values == {}
+
+
+# -- when the journal cannot be written
+
+
+def fill_disk(stand: Stand) -> Callable[[], None]:
+    """Leave the journal no page to grow: what a full disk does; return how to make room."""
+    db = stand.worker._journal._db
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    return lambda: db.execute("PRAGMA max_page_count = 1000000").close()
+
+
+def trade_until_it_breaks(stand: Stand) -> None:
+    for number in range(2, 200):
+        stand.commit(basket(number, as_of_ms=stand.clock.now_ms()))
+        stand.turns(4)
+
+
+def test_on_a_full_disk_there_is_no_order_without_a_row(make: Make) -> None:
+    stand = make()
+    stand.turns(3)
+    make_room = fill_disk(stand)
+    with pytest.raises(JournalError, match="full"):
+        trade_until_it_breaks(stand)
+
+    journaled = {row["number"] for row in rows(stand).orders(1_000, 10**6)}
+    sent = {intent.number for _, intent in stand.worker._broker._pending}
+    assert sent <= journaled
+    make_room()
+
+
+def test_a_halted_trader_says_so_and_begins_anew_when_there_is_room(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns(6)
+    books = stand.worker.engine.books.copy()
+    make_room = fill_disk(stand)
+    worker = stand.worker
+    with pytest.raises(JournalError) as caught:
+        trade_until_it_breaks(stand)
+    worker.halt(caught.value)
+    assert worker.state == "halted"
+    assert stand.heard.events[-1] == "state:halted"
+
+    stand.clock.advance(5_000)
+    worker.try_again()
+    assert worker.state == "halted"
+    make_room()
+    stand.clock.advance(5_000)
+    worker.try_again()
+    assert worker.halted is None
+    assert worker.engine.books.positions.keys() >= books.positions.keys()
+    worker.engine.books.check()
+    assert rows(stand).books() == worker.engine.books
+
+
+def test_a_locked_journal_halts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trader.journal.BUSY_S", 0.05)
+    stand = make()
+    stand.turns(20)
+    with sqlite3.connect(stand.worker.path, isolation_level=None) as other:
+        stand.worker._journal.commit()
+        other.execute("BEGIN IMMEDIATE")
+        stand.commit(basket())
+        with pytest.raises(JournalError, match="locked"):
+            stand.turns(20)
+        assert stand.worker._broker.next_ms is None
+        other.execute("ROLLBACK")
+    other.close()
+
+
+def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns(6)
+    with sqlite3.connect(stand.worker.path) as other:
+        stand.worker._journal.commit()
+        other.execute("UPDATE fills SET fee_e6 = fee_e6 + 1 WHERE id = 1")
+    other.close()
+
+    with pytest.raises(BooksError, match="rows") as caught:
+        stand.turns(31, ms=1_000)
+    stand.worker.halt(caught.value)
+    stand.clock.advance(60_000)
+    stand.worker.try_again()
+    assert stand.worker.state == "halted"
+    assert not stand.worker.reconciled
