@@ -12,26 +12,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
-from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope  # type: ignore[attr-defined]
 from granian.server.embed import Server
 
 from .lifecycle import Deadline, Stop
 from .locks import check_port
 
-__all__ = ["HOST", "READER_GONE", "HTTPProtocol", "Scope", "serve"]
+log = structlog.get_logger()
 
 HOST: Final = "127.0.0.1"
 """Loopback only: DNS names that lead here are the application's to refuse (Host header)."""
 
 MAX_HEADER_BYTES: Final = 65_536
 
+DRAIN_S: Final = 1.5
+"""How long clients may take for the rest of their answers once we stop."""
+
 MAX_CONNECTIONS: Final = 4_096
 """Open connections, idle ones too. At granian's default of 128 so many idle clients shut out all others."""
-
-READER_GONE: Final = (ProtocolClosed, ProtocolError)
-"""What sending raises once the client has closed its connection."""
 
 
 def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop, *, asgi: bool = False) -> None:
@@ -46,7 +46,7 @@ def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop, *, asgi:
     check_port(port, setting, HOST)
     asyncio.run(_serve(app, port, stop, asgi))
     # A thread of granian's that wants the interpreter while it ends aborts the process (seen: 2 exits in 60).
-    deadline = Deadline(2)
+    deadline = Deadline(1)
     while _native_threads() and not deadline.passed:
         time.sleep(0.005)
 
@@ -67,6 +67,7 @@ async def _serve(app: Callable[..., Any], port: int, stop: Stop, asgi: bool) -> 
         address=HOST,
         port=port,
         interface=Interfaces.ASGINL if asgi else Interfaces.RSGI,
+        websockets=False,
         backlog=1_024,
         backpressure=MAX_CONNECTIONS,
         log_enabled=False,
@@ -79,6 +80,10 @@ async def _serve(app: Callable[..., Any], port: int, stop: Stop, asgi: bool) -> 
     waiting = asyncio.ensure_future(stopped.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(stop.fileno())
-    server.stop()
-    await serving
     waiting.cancel()
+    server.stop()
+    # Granian waits for its clients to take what is on the way to them; we do not wait for ever.
+    await asyncio.wait({serving}, timeout=DRAIN_S)
+    if not serving.done():
+        log.warning("http.cut_off", port=port)
+        serving.cancel()

@@ -18,8 +18,8 @@ IDENTITY: Final = "identity"
 ENCODINGS: Final = ("zstd", "gzip")
 """What we compress with, the better first; both quick rather than small: they are made anew so often."""
 
-_JOIN: Final = 200
-"""Markets in a chunk: about 400 kB."""
+_JOIN: Final = 60
+"""Markets in a chunk: about 128 kB."""
 
 _GZIP_HEAD: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
 _ZSTD_LAST_RAW: Final = 1
@@ -142,7 +142,7 @@ def _render(edition: Edition, page: Page, fields: Sequence[str] | None, pause: P
     )
     tickers = page.tickers
     fragments, ends, confirmed = edition.fragments, edition.ends, edition.confirmed
-    step = _JOIN if fields is None else _JOIN // 10
+    step = _JOIN if fields is None else _JOIN // 6
     for start in range(0, len(tickers), step):
         parts: list[bytes] = []
         for ticker in tickers[start : start + step]:

@@ -19,11 +19,11 @@ from bus.sockets import make_context
 from bus.state import State
 from bus.web import serve
 
+from .asgi import App
 from .demand import Demand
 from .editor import Editor, pause
 from .http import View
 from .questions import Questions
-from .rsgi import App
 
 
 def run(settings: Settings, stop: Stop) -> int:
@@ -71,5 +71,5 @@ def run(settings: Settings, stop: Stop) -> int:
         replica.start()
         for thread in threads:
             thread.start()
-        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop)
+        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop, asgi=True)
     return 0

@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,23 @@ def test_no_answer_mixes_two_commits_while_they_come_and_go(served: Served) -> N
     health = stack.health()
     assert health["digest"] == f"{writer.state.digest():016x}"
     assert (health["gaps"], health["degraded"]) == (0, [])
+
+
+def test_it_stops_in_time_though_readers_have_not_taken_their_answers(stack: Stack) -> None:
+    with stack.venue() as venue, ExitStack() as readers:
+        now_ms = venue.clock.now_ms()
+        venue.open(a_writer(a_catalogue(4_000, now_ms), now_ms, now_ms))
+        process = stack.runner.start("snapshot_server")
+        stack.wait("ok")
+        for _ in range(5):
+            client = readers.enter_context(
+                socket.create_connection(("127.0.0.1", stack.runner.snapshot_port), timeout=10)
+            )
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(b"GET /markets HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert client.recv(100)
+        assert process.stop(5) == 0
+    assert process.events("http.cut_off")
 
 
 def test_compression_and_304_over_the_wire(served: Served) -> None:

@@ -1,64 +1,52 @@
-"""The shell between granian and `respond`: what is prepared, shared, kept, streamed.
-
-Fakes stand for granian.
-"""
+"""The shell between the server and `respond`: what is prepared, shared, kept, sent, and how."""
 
 import asyncio
 import gzip
 import json
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 import pytest
 import structlog.testing
 
-from bus.web import READER_GONE
-from snapshot_server import rsgi
+from snapshot_server import asgi
+from snapshot_server.asgi import App
 from snapshot_server.http import View
-from snapshot_server.rsgi import App
 from tests.snapshot_server.test_http import CATALOGUE, NOW_MS, VIEW, edition_of, view_of
-from tests.snapshot_server.venue import a_catalogue, a_cycle, a_writer
+from tests.snapshot_server.venue import a_cycle, a_writer
 
 
-class Scope:
-    proto = "http"
+class Reader:
+    """What the server sends to one client; from `patience` body messages on it takes nothing more."""
 
-    def __init__(self, path: str, query: str = "", **headers: str) -> None:
-        self.method = "GET"
-        self.path = path
-        self.query_string = query
-        self.headers = {"host": "localhost"} | {k.replace("_", "-"): v for k, v in headers.items()}
-
-
-class Protocol:
-    """Records the one answer; a reader that takes `chunks` chunks and then none."""
-
-    def __init__(self, chunks: int | None = None) -> None:
+    def __init__(self, patience: int | None = None) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.sent: list[bytes] = []
-        self.chunks = chunks
+        self.done = False
+        self.patience = patience
 
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        assert not self.status, "answered twice"
-        self.status, self.headers, self.sent = status, dict(headers), [body]
-
-    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "Protocol":
-        assert not self.status, "answered twice"
-        self.status, self.headers = status, dict(headers)
-        return self
-
-    async def send_bytes(self, chunk: bytes) -> None:
-        if self.chunks is not None and len(self.sent) >= self.chunks:
-            raise READER_GONE[0]
-        self.sent.append(chunk)
+    async def send(self, message: Mapping[str, Any]) -> None:
+        assert not self.done, "answered twice"
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            return
+        if self.patience is not None and len(self.sent) >= self.patience:
+            await asyncio.Event().wait()
+        self.sent.append(message["body"])
+        self.done = not message.get("more_body", False)
 
     @property
     def body(self) -> bytes:
         return b"".join(self.sent)
+
+
+async def no_body() -> Mapping[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 class Server:
@@ -75,12 +63,18 @@ class Server:
         self.pauses += 1
         self.hold()
 
-    async def get(
-        self, path: str, query: str = "", protocol: Protocol | None = None, **headers: str
-    ) -> Protocol:
-        protocol = protocol or Protocol()
-        await self.app(Scope(path, query, **headers), protocol)  # type: ignore[arg-type]
-        return protocol
+    async def get(self, path: str, query: str = "", reader: Reader | None = None, **headers: str) -> Reader:
+        reader = reader or Reader()
+        sent = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+        }
+        await self.app(scope, no_body, reader.send)
+        return reader
 
 
 @pytest.fixture
@@ -124,7 +118,7 @@ def test_a_body_is_prepared_once_for_all_who_ask_for_it(server: Server) -> None:
 def test_a_quick_body_is_always_of_the_latest_edition(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rsgi, "SLOW_S", 60)
+    monkeypatch.setattr(asgi, "SLOW_S", 60)
 
     async def main() -> None:
         first = await server.get("/markets")
@@ -146,8 +140,8 @@ def _seq(view: View) -> int:
 def test_a_slow_body_serves_on_and_is_true_to_its_own_edition(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rsgi, "SLOW_S", -1)
-    monkeypatch.setattr(rsgi, "MAX_REUSE_S", 0)  # a successor is made at once, but nobody waits for it
+    monkeypatch.setattr(asgi, "SLOW_S", -1)
+    monkeypatch.setattr(asgi, "MAX_REUSE_S", 0)  # a successor is made at once, but nobody waits for it
 
     async def main() -> None:
         first = await server.get("/markets", accept_encoding="gzip")
@@ -168,17 +162,18 @@ def test_a_slow_body_serves_on_and_is_true_to_its_own_edition(
     run(main())
 
 
-def test_large_bodies_leave_in_chunks_and_stop_when_the_reader_goes(server: Server) -> None:
-    catalogue = a_catalogue(700, NOW_MS)
-    server.view = view_of(edition_of(a_writer(catalogue, NOW_MS, NOW_MS)))
+def test_large_bodies_leave_at_the_pace_of_the_reader_who_must_not_stop(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "PATIENCE_S", 0.05)
 
     async def main() -> None:
         whole = await server.get("/markets")
         assert len(whole.sent) > 3
         assert int(whole.headers["content-length"]) == len(whole.body)
-        assert json.loads(whole.body)["markets"]["total_count"] == 700
-        gone = await server.get("/markets", protocol=Protocol(chunks=2))
-        assert len(gone.sent) == 2
+        assert json.loads(whole.body)["markets"]["total_count"] == 300
+        stopped = await server.get("/markets", reader=Reader(patience=2))
+        assert (len(stopped.sent), stopped.done) == (2, False)
 
     run(main())
     assert server.requests == {("/markets", 200): 2}
@@ -188,7 +183,7 @@ def test_kept_bodies_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch
     async def main() -> None:
         await server.get("/markets")
         size = server.app._kept[next(iter(server.app._kept))].body.length
-        monkeypatch.setattr(rsgi, "KEPT_BYTES", 3 * size)
+        monkeypatch.setattr(asgi, "KEPT_BYTES", 3 * size)
         for limit in range(200, 220):
             await server.get("/markets", f"limit={limit}")
             assert sum(kept.body.length for kept in server.app._kept.values()) <= 3 * size
@@ -219,24 +214,6 @@ def test_a_crash_is_answered_and_the_next_request_served(server: Server) -> None
         run(main())
     assert [log["event"] for log in logs] == ["request.crashed"] * 2
     assert server.requests["other", 500] == 2
-
-
-def test_a_websocket_is_refused(server: Server) -> None:
-    class Upgrade(Scope):
-        proto = "ws"
-
-    class Closed:
-        status = 0
-
-        def close(self, status: int) -> None:
-            self.status = status
-
-    async def main() -> None:
-        protocol = Closed()
-        await server.app(Upgrade("/markets"), protocol)  # type: ignore[arg-type]
-        assert protocol.status == 403
-
-    run(main())
 
 
 def test_nobody_waits_for_a_body_under_way_of_another_query(server: Server) -> None:

@@ -1,24 +1,22 @@
-"""The RSGI shell: granian's requests to `http.respond`, its answers to the wire."""
+"""The ASGI shell: the server's requests to `http.respond`, its answers to the wire.
+
+ASGI and not granian's own RSGI: there a streamed body is queued without bounds, whatever the reader takes.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
-
-from bus.web import READER_GONE, HTTPProtocol, Scope
 
 from .body import Prepared
 from .edition import Edition, Pause, Query
 from .http import CRASHED, Large, Request, Response, View, respond
 
 log = structlog.get_logger()
-
-STREAM_FROM: Final = 1_048_576
-"""Bodies from this size on leave in chunks, at the pace of the reader: a slow one must not fill memory."""
 
 PATIENCE_S: Final = 30
 """How long a reader may take for one chunk."""
@@ -36,9 +34,12 @@ KEPT_S: Final = 10.0
 KEPT_BYTES: Final = 256 * 1_048_576
 """Prepared bodies are forgotten after a time and beyond a total size."""
 
-_NEEDED: Final = ("host", "accept-encoding", "if-none-match")
+_NEEDED: Final = frozenset((b"host", b"accept-encoding", b"if-none-match"))
 
 Key = tuple[Query, str]
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class App:
-    """The application, called by granian in the event loop's thread.
+    """The application, called in the event loop's thread.
 
     Args:
         view: gives what to answer from.
@@ -85,25 +86,25 @@ class App:
         """Stop preparing."""
         self._preparers.shutdown(wait=True, cancel_futures=True)
 
-    async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:
-        if scope.proto != "http":
-            protocol.close(403)  # type: ignore[attr-defined]  # a WebSocket's protocol has it
-            return
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._answer(scope, protocol)
+            await self._answer(scope, send)
         except Exception:
             # One request must not end the service for the others.
-            log.exception("request.crashed", path=scope.path[:200], query=scope.query_string[:200])
+            log.exception("request.crashed", path=scope["path"][:200], query=scope["query_string"][:200])
             self._requests["other", 500] += 1
-            protocol.response_bytes(500, CRASHED.headers, CRASHED.content())
+            await _send(CRASHED, [CRASHED.content()], send)
 
-    async def _answer(self, scope: Scope, protocol: HTTPProtocol) -> None:
-        headers = scope.headers
+    async def _answer(self, scope: Scope, send: Send) -> None:
         request = Request(
-            scope.method,
-            scope.path,
-            scope.query_string,
-            {name: value for name in _NEEDED if (value := headers.get(name)) is not None},
+            scope["method"],
+            scope["path"],
+            scope["query_string"].decode("latin-1"),
+            {
+                name.decode("latin-1"): value.decode("latin-1")
+                for name, value in scope["headers"]
+                if name in _NEEDED
+            },
         )
         view = self._view()
         response = respond(request, view, self._now_ms())
@@ -118,9 +119,9 @@ class App:
             body = response.body
         self._requests[response.route, response.status] += 1
         if isinstance(body, bytes):
-            protocol.response_bytes(response.status, response.headers, body)
+            await _send(response, [body], send)
         elif kept is not None:
-            await _send(response, kept.body.finish(body.end), protocol)
+            await _send(response, kept.body.finish(body.end), send)
 
     async def _prepare(self, large: Large) -> Kept:
         """Return a body: the kept one, or an earlier one while a slow successor is made, or a new one."""
@@ -153,16 +154,19 @@ class App:
         return made
 
 
-async def _send(response: Response, chunks: list[bytes], protocol: HTTPProtocol) -> None:
-    length = sum(map(len, chunks))
-    if length < STREAM_FROM:
-        protocol.response_bytes(response.status, response.headers, b"".join(chunks))
+async def _send(response: Response, chunks: list[bytes], send: Send) -> None:
+    """Send an answer, chunk by chunk at the pace of the reader: a slow one must not fill our memory."""
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
+    if not any(name == b"content-length" for name, _ in headers) and response.status != 304:
+        headers.append((b"content-length", b"%d" % sum(map(len, chunks))))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    last = len(chunks) - 1
+    if not last:
+        await send({"type": "http.response.body", "body": chunks[0]})
         return
-    headers = [*response.headers, ("content-length", str(length))]
     try:
-        stream = protocol.response_stream(response.status, headers)
-        for chunk in chunks:
+        for index, chunk in enumerate(chunks):
             async with asyncio.timeout(PATIENCE_S):
-                await stream.send_bytes(chunk)
-    except (*READER_GONE, TimeoutError):
-        return  # gone, or as good as gone: granian closes what ends too early
+                await send({"type": "http.response.body", "body": chunk, "more_body": index < last})
+    except TimeoutError:
+        return  # as good as gone: an answer that ends too early is cut off
