@@ -1,0 +1,121 @@
+"""What is worth a look: the incremental scan finds what a whole one would, and what the dashboard shows."""
+
+import random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bus.catalogue import Catalogue
+from bus.messages import CycleEnd
+from bus.state import State
+from bus.writer import Writer
+from markets.opportunities import EventView, FairValue, Opportunity, candidates, rank
+from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet
+from trader.watch import Batch, Watch
+from ui.scanner import Batch as PageBatch
+from ui.scanner import Scans
+
+
+def changes_of(view: EventView) -> list[Any]:
+    topic = f"md.{view.event.series_ticker}."
+    return [
+        ("ref.", "series", [SERIES]),
+        ("ref.", "event", [view.event]),
+        (topic, "market", [one.market for one in view.markets]),
+        (topic, "quote", [one.quote for one in view.markets]),
+    ]
+
+
+def commit(writer: Writer, views: list[EventView], now_ms: int) -> tuple[tuple[str, str], ...]:
+    changes = [change for view in views for change in changes_of(view)]
+    cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
+    writer.commit(changes, cycle, now_ms * 1_000_000, now_ms * 1_000_000)
+    return tuple(
+        (kind, one.event_ticker if kind == "event" else one.ticker)
+        for _, kind, ones in changes
+        for one in ones
+    )
+
+
+def everything(state: State, values: dict[str, FairValue], now_ms: int) -> list[Opportunity]:
+    catalogue = Catalogue()
+    catalogue.rebuild(state)
+    found = []
+    for event_ticker in catalogue.markets_of:
+        view = catalogue.view(state, event_ticker, now_ms)
+        assert view is not None
+        found += candidates(view, values, now_ms, SCAN)
+    return sorted(found, key=rank)
+
+
+steps = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.integers(34, 44)), max_size=3),
+        st.lists(st.tuples(st.integers(1, 5), st.floats(0, 1)), max_size=2),
+        st.integers(0, 40_000),
+    ),
+    max_size=8,
+)
+
+
+@given(steps)
+@settings(max_examples=60)
+def test_everything_tradable_is_passed_on_at_every_change(steps: list[Any]) -> None:
+    writer, watch, now_ms = Writer(1), Watch(SCAN), NOW_MS
+    values: dict[str, FairValue] = {}
+    whole = True
+    for baskets, beliefs, wait_ms in steps:
+        now_ms += wait_ms
+        views = [
+            basket(number, as_of_ms=now_ms, bid_e4=cents * 100) if priced else quiet(number, as_of_ms=now_ms)
+            for number, priced, cents in {number: (number, p, c) for number, p, c in baskets}.values()
+        ]
+        records = commit(writer, views, now_ms)
+        told = [(f"{event_of(number).event_ticker}-HOM", belief) for number, belief in beliefs]
+        values |= {ticker: FairValue(ticker, belief, "file", now_ms) for ticker, belief in told}
+        batch = Batch((*records, *(("fair_value", ticker) for ticker, _ in told)), commit=True, whole=whole)
+        whole = False
+
+        looked_at = watch.views(writer.state, batch, values, (), now_ms)
+        passed_on = watch.relevant(looked_at, values, (), now_ms)
+
+        tradable = [one for one in everything(writer.state, values, now_ms) if one.tradable]
+        assert {view.event.event_ticker for view in passed_on} == {one.event_ticker for one in tradable}
+        best = [one.event_ticker for one in tradable]
+        assert [view.event.event_ticker for view in passed_on] == list(dict.fromkeys(best))
+
+
+def test_what_is_held_is_passed_on_though_nothing_is_to_gain() -> None:
+    writer, watch = Writer(1), Watch(SCAN)
+    records = commit(writer, [quiet(1), quiet(2)], NOW_MS)
+    held = {event_of(2).event_ticker}
+
+    views = watch.views(writer.state, Batch(records, commit=True, whole=True), {}, held, NOW_MS)
+
+    assert [view.event.event_ticker for view in watch.relevant(views, {}, held, NOW_MS)] == list(held)
+
+
+def test_a_streamed_update_scans_its_own_event_only() -> None:
+    writer, watch = Writer(1), Watch(SCAN)
+    records = commit(writer, [basket(1), basket(2)], NOW_MS)
+    watch.relevant(watch.views(writer.state, Batch(records, whole=True), {}, (), NOW_MS), {}, (), NOW_MS)
+    (ticker, *_) = (one.market.ticker for one in basket(1).markets)
+
+    views = watch.views(writer.state, Batch((("quote", ticker),)), {}, (), NOW_MS)
+
+    assert [view.event.event_ticker for view in views] == [event_of(1).event_ticker]
+
+
+def test_dashboard_and_trader_find_the_same_list() -> None:
+    # The same state, time and (no) fair values of one's own: what the page shows is what the trader sees.
+    rng = random.Random(7)
+    writer = Writer(1)
+    views = [basket(n, bid_e4=rng.choice([3_300, 3_500, 4_200])) if n % 2 else quiet(n) for n in range(1, 12)]
+    commit(writer, views, NOW_MS)
+
+    page = Scans(SCAN).advance(writer.state, PageBatch(whole=True), NOW_MS)
+
+    ours = everything(writer.state, {}, NOW_MS)
+    assert list(page.opportunities) == ours
+    assert len(ours) > 5
