@@ -19,7 +19,10 @@ ENCODINGS: Final = ("zstd", "gzip")
 """What we compress with, the better first; both quick rather than small: they are made anew so often."""
 
 _JOIN: Final = 60
-"""Markets in a chunk: about 128 kB."""
+"""Markets joined between two pauses: about 128 kB."""
+
+PIECE: Final = 262_144
+"""Least size of a chunk but the last: each costs a round trip to the server, and a slow reader holds some."""
 
 _GZIP_HEAD: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
 _ZSTD_LAST_RAW: Final = 1
@@ -53,7 +56,7 @@ class Prepared(msgspec.Struct, frozen=True):
         elif self.encoding == "zstd":
             assert len(end) <= _MAX_ZSTD_BLOCK
             end = (len(end) << 3 | _ZSTD_LAST_RAW).to_bytes(3, "little") + end
-        return [*self.chunks, end]
+        return [*self.chunks[:-1], self.chunks[-1] + end]
 
 
 def prepare(edition: Edition, query: Query, encoding: str, pause: Pause) -> Prepared:
@@ -76,7 +79,7 @@ def seconds(ms: int | None) -> bytes:
 def compress(chunks: Iterable[bytes], encoding: str, pause: Pause) -> Prepared:
     """Return `chunks` as a body without its end."""
     if encoding == IDENTITY:
-        plain = tuple(chunks)
+        plain = _pieces(chunks)
         return Prepared(encoding, plain, 0, sum(map(len, plain)))
     compressor = _compressor(encoding)
     out = [_GZIP_HEAD] if encoding == "gzip" else []
@@ -90,7 +93,7 @@ def compress(chunks: Iterable[bytes], encoding: str, pause: Pause) -> Prepared:
     # Both end on a byte, with a block that is not the last: another may follow.
     flush = zlib.Z_SYNC_FLUSH if encoding == "gzip" else zstandard.COMPRESSOBJ_FLUSH_BLOCK
     out.append(compressor.flush(flush))
-    return Prepared(encoding, tuple(part for part in out if part), crc32, size)
+    return Prepared(encoding, _pieces(out), crc32, size)
 
 
 def wanted_encoding(accept_encoding: str | None) -> str:
@@ -111,6 +114,20 @@ def wanted_encoding(accept_encoding: str | None) -> str:
 
 
 # --- inside --------------------------------------------------------------------------------------
+
+
+def _pieces(chunks: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return the same bytes in pieces of at least PIECE but for the last."""
+    pieces: list[bytes] = []
+    waiting: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= PIECE:
+            pieces.append(b"".join(waiting))
+            waiting, size = [], 0
+    return (*pieces, b"".join(waiting))
 
 
 class _Compressor(Protocol):
