@@ -226,6 +226,8 @@ class Engine:
             return
         self._refused.pop(key, None)
         trade, self._next_trade = self._next_trade, self._next_trade + 1
+        wanted_e2 = sum(leg.count_e2 for leg in proposal.legs)
+        edge_e6 = proposal.edge_e6 * sum(leg.count_e2 for leg in legs) // wanted_e2
         fees = fee_schedule(view.event, view.series)
         assert fees is not None, "risk refuses what has no fees"
         markets = {one.market.ticker: one.market for one in view.markets}
@@ -253,7 +255,7 @@ class Engine:
                 valid_until_ms=min(ends_ms),
                 epoch=self.epoch,
                 seq=self.seq,
-                edge_e6=proposal.edge_e6,
+                edge_e6=edge_e6,
                 probability=proposal.probability,
             )
             self.books.place(intent)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from bus.clock import Clock, Rng, SystemClock
 from bus.feed import FeedServer
@@ -61,17 +62,20 @@ def run(
         )
     ticking = clock or SystemClock()
     inbox, voice = Inbox(), Voice()
-    context = make_context()
-    replica = Replica(
-        context,
-        settings.feed,
-        settings.query,
-        ticking,
-        rng(),
-        listener=lambda actions: inbox.listen(actions, ticking.monotonic_ns()),
-    )
-    worker = Worker(settings, ticking, rng(), replica, inbox, voice, time.thread_time_ns, probe)
-    try:
+    with ExitStack() as stack:
+        context = make_context()
+        stack.callback(context.term)
+        replica = Replica(
+            context,
+            settings.feed,
+            settings.query,
+            ticking,
+            rng(),
+            listener=lambda actions: inbox.listen(actions, ticking.monotonic_ns()),
+        )
+        stack.callback(replica.stop)
+        worker = Worker(settings, ticking, rng(), replica, inbox, voice, time.thread_time_ns, probe)
+        stack.callback(worker.close)
         server = FeedServer(
             context,
             settings.trader_events,
@@ -80,12 +84,16 @@ def run(
             lambda: PublisherHealth(started_ms=worker.started_ms, sweep="none"),
             names=("trader_events", "trader_control"),
         )
-    except BaseException:
-        worker.close()
-        raise
+        _run(stop, ticking, replica, worker, server, inbox, voice)
+    return 0
+
+
+def _run(
+    stop: Stop, clock: Clock, replica: Replica, worker: Worker, server: FeedServer, inbox: Inbox, voice: Voice
+) -> None:
     desk = Desk(inbox, worker.kill_switch, lambda: Reader(worker.path))
     desk.add_to(server.answers)
-    voice.events = Events(server, ticking)
+    voice.events = Events(server, clock)
     voice.events.open()
 
     def serve() -> None:
@@ -100,20 +108,16 @@ def run(
 
     def after_turn() -> None:
         nonlocal made_ms
-        now_ms = ticking.monotonic_ns() // 1_000_000
+        now_ms = clock.monotonic_ns() // 1_000_000
         if voice.news or now_ms - made_ms >= SNAPSHOT_MS:
             voice.news, made_ms = False, now_ms
             state = replica.state
             desk.snapshot = snapshot(worker, replica.now_ms(), state.epoch, state.seq)
 
     bus.start()
-    replica.start()
     try:
+        replica.start()
         worker.run(stop, after_turn)
     finally:
         stop.set()
-        inbox.wake()
-        replica.stop()
         bus.join()
-        context.term()
-    return 0

@@ -233,10 +233,7 @@ class Worker:
                     after_turn()
                 self.inbox.wait(self._wait_s())
         finally:
-            try:
-                self._journal.close()
-            except JournalError as error:
-                log.warning("journal.last_steps_lost", error=str(error))
+            self.close()
 
     def halt(self, error: JournalError | BooksError) -> None:
         self.halted = str(error)
@@ -532,8 +529,11 @@ class Worker:
         return not self._halted_for_good
 
     def close(self) -> None:
-        """Free the journal, if `run` was not called."""
-        self._journal.close()
+        """Free the journal; again does nothing."""
+        try:
+            self._journal.close()
+        except JournalError as error:
+            log.warning("journal.last_steps_lost", error=str(error))
 
     @property
     def decisions(self) -> int:

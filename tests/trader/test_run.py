@@ -1,0 +1,310 @@
+"""The whole trader on real sockets: a feed in, orders into the journal, answers and fair values out."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from bus.ask import NoAnswer, ask
+from bus.clock import SystemClock
+from bus.feed import FeedServer
+from bus.lifecycle import Stop
+from bus.messages import CycleEnd, PublisherHealth
+from bus.replica import Replica
+from bus.settings import Settings
+from bus.writer import Writer
+from markets.errors import StartupError
+from markets.opportunities import EventView, FairValue
+from markets.records import ExchangeStatus
+from tests.support import eventually
+from tests.trader.test_watch import changes_of
+from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
+from trader.journal import Reader
+from trader.killswitch import WORD, KillSwitch
+from trader.replay import replay
+from trader.run import run
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+class WorldClock(SystemClock):
+    """Runs like the system's, but in the days of tests/trader/world.py."""
+
+    def __init__(self) -> None:
+        self._ahead_ns = NOW_MS * 1_000_000 - super().now_ns()
+
+    def now_ns(self) -> int:
+        return super().now_ns() + self._ahead_ns
+
+    def now_ms(self) -> int:
+        return self.now_ns() // 1_000_000
+
+
+class Publisher:
+    """A publisher without an exchange: `commit` publishes events whose prices were seen just now."""
+
+    def __init__(self, context: Context, folder: Path) -> None:
+        self.clock = WorldClock()
+        self.stop = Stop()
+        self.feed = f"ipc://{folder}/feed.sock"
+        self.state = f"ipc://{folder}/snapshots.sock"
+        self.writer = Writer(self.clock.now_ms())
+        self._made = threading.Event()
+        self._context = context
+        self._thread = threading.Thread(target=self._serve, name="publisher")
+        self._thread.start()
+        assert self._made.wait(5)
+
+    def _serve(self) -> None:
+        self.server = FeedServer(self._context, self.feed, self.state, self.clock, PublisherHealth)
+        self.server.open(self.writer)
+        self._made.set()
+        self.server.serve(self.stop)
+
+    def commit(self, *views: EventView) -> None:
+        now_ms = self.clock.now_ms()
+        changes = [change for view in views for change in changes_of(view)]
+        changes.append(("ex.", "exchange", [ExchangeStatus(True, True, None, (), now_ms)]))
+        cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
+        done = threading.Event()
+
+        def job(server: FeedServer) -> None:
+            server.send(self.writer.commit(changes, cycle, now_ms * 1_000_000, now_ms * 1_000_000))
+            done.set()
+
+        self.server.submit(job)
+        assert done.wait(5)
+
+    def close(self) -> None:
+        self.stop.set()
+        self._thread.join()
+        self.stop.close()
+
+
+class Trader:
+    """The trader in threads of this process."""
+
+    def __init__(self, folder: Path, publisher: Publisher, env: dict[str, str]) -> None:
+        self.settings = Settings.load(
+            {
+                "KALSHI_BUS_RUN_DIR": str(folder),
+                "KALSHI_BUS_DATA_DIR": str(folder / "data"),
+                "KALSHI_BUS_FEED": publisher.feed,
+                "KALSHI_BUS_QUERY": publisher.state,
+                "KALSHI_BUS_STRATEGIES": "no_basket",
+                "KALSHI_BUS_PAPER_LATENCY_MS": "50",
+                **env,
+            },
+            folder,
+        )
+        self.stop = Stop()
+        self.code: int | None = None
+        self._clock = publisher.clock
+        self._thread = threading.Thread(target=self._run, name="trader")
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.code = run(self.settings, self.stop, self._clock, lambda: random.Random(3))
+
+    def close(self) -> None:
+        self.stop.set()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+        self.stop.close()
+
+
+@pytest.fixture
+def publisher(zmq_context: Context, short_dir: Path) -> Iterator[Publisher]:
+    publisher = Publisher(zmq_context, short_dir)
+    yield publisher
+    publisher.close()
+
+
+@pytest.fixture
+def start(publisher: Publisher, short_dir: Path) -> Iterator[Callable[..., Trader]]:
+    started: list[Trader] = []
+
+    def make(**env: str) -> Trader:
+        started.append(Trader(short_dir, publisher, env))
+        return started[-1]
+
+    yield make
+    for trader in started:
+        if trader.code is None:
+            trader.close()
+
+
+@pytest.fixture
+def question(zmq_context: Context, short_dir: Path) -> Callable[..., dict[str, Any]]:
+    def put(op: str, **parameters: Any) -> dict[str, Any]:
+        try:
+            return ask(
+                zmq_context, f"ipc://{short_dir}/trader_control.sock", {"op": op, "id": 1, **parameters}
+            )
+        except NoAnswer:
+            return {}
+
+    return put
+
+
+Question = Callable[..., dict[str, Any]]
+
+
+def now_basket(publisher: Publisher, number: int = 1) -> EventView:
+    return basket(number, as_of_ms=publisher.clock.now_ms())
+
+
+def test_it_trades_on_what_the_feed_says_and_answers_for_it(
+    publisher: Publisher, start: Callable[..., Trader], question: Question
+) -> None:
+    trader = start()
+    publisher.commit(quiet(2, as_of_ms=publisher.clock.now_ms()))
+    eventually(lambda: question("status").get("state") == "running")
+
+    publisher.commit(now_basket(publisher))
+    eventually(lambda: question("status").get("fills"))
+    status = question("status")
+
+    assert (status["positions"], status["open_orders"], status["orders"]) == (3, 0, 3)
+    assert status["latency_ms"]["count"] == 3
+    assert status["reconciled"] is True
+    positions = question("positions")["positions"]
+    assert {one["side"] for one in positions} == {"no"}
+    assert positions[0]["average_price_dollars"] == "0.6000"
+    assert positions[0]["bid_dollars"] == "0.5800"
+    orders = question("orders", limit=2)["orders"]
+    assert [one["number"] for one in orders] == [3, 2]
+    assert orders[0]["status"] == "filled"
+    assert [one["number"] for one in question("orders", before=2)["orders"]] == [1]
+    fills = question("fills")["fills"]
+    assert {one["order"] for one in fills} == {1, 2, 3}
+    points = eventually(lambda: question("equity")["points"])
+    assert points[-1]["equity_dollars"] == status["equity_dollars"]
+
+    publisher.commit(settled(basket(), "HOM"))
+    eventually(lambda: question("status")["settlements"] == 3)
+    assert {one["result"] for one in question("settlements")["settlements"]} == {"yes", "no"}
+
+    trader.close()
+    assert trader.code == 0
+    reader = Reader(trader.settings.data_dir / "trader-paper-sim-paper.sqlite")
+    assert replay(reader.inputs(1)).differs_at is None
+    reader.books().check()
+    reader.close()
+
+
+def test_pause_resume_and_kill_from_the_socket(
+    publisher: Publisher, start: Callable[..., Trader], question: Question, short_dir: Path
+) -> None:
+    trader = start()
+    publisher.commit(quiet(2, as_of_ms=publisher.clock.now_ms()))
+    eventually(lambda: question("status").get("state") == "running")
+
+    assert question("pause", reason="lunch")["state"] == "paused"
+    publisher.commit(now_basket(publisher))
+    assert question("resume")["state"] == "running"
+    assert question("kill", reason="enough")["state"] == "killed"
+    assert KillSwitch(short_dir / "data").read() is not None
+    assert question("resume")["error"]["code"] == "bad_request"
+    assert question("resume", word="please")["error"]["code"] == "bad_request"
+    trader.close()
+
+    start()
+    eventually(lambda: question("status").get("state") == "killed")
+    publisher.commit(now_basket(publisher, 3))
+    assert question("status")["killed"]["reason"] == "enough"
+    assert question("resume", word=WORD)["state"] in ("running", "stale", "starting", "gap")
+    assert KillSwitch(short_dir / "data").read() is None
+    publisher.commit(now_basket(publisher, 3))
+    eventually(lambda: question("status")["positions"] >= 3)
+
+
+def test_bad_questions_get_an_answer_each(
+    publisher: Publisher, start: Callable[..., Trader], question: Question
+) -> None:
+    start()
+    eventually(lambda: question("status").get("ok"))
+
+    bad: list[tuple[str, dict[str, Any]]] = [
+        ("orders", {"limit": 0}),
+        ("orders", {"limit": True}),
+        ("fills", {"before": "x"}),
+        ("equity", {"since": -1}),
+        ("pause", {"reason": 7}),
+        ("kill", {"reason": "x" * 1_000}),
+        ("status", {"verbose": 1}),
+    ]
+    for op, parameters in bad:
+        assert question(op, **parameters)["error"]["code"] == "bad_request", (op, parameters)
+    assert question("buy")["error"]["code"] == "unknown_op"
+    assert question("status")["state"] != "killed"
+
+
+def test_fair_values_reach_a_replica_of_the_traders_own_feed(
+    publisher: Publisher, start: Callable[..., Trader], short_dir: Path, zmq_context: Context
+) -> None:
+    path = short_dir / "mine.csv"
+    ticker = f"{event_of().event_ticker}-HOM"
+    path.write_text(f"ticker,probability,margin\n{ticker},0.7,0.01\n{ticker}X,0.5,\n")
+    trader = start(KALSHI_BUS_FAIR_VALUES_FILE=str(path), KALSHI_BUS_STRATEGIES="value")
+    heard: list[Any] = []
+    replica = Replica(
+        zmq_context,
+        trader.settings.trader_events,
+        trader.settings.trader_control,
+        SystemClock(),
+        random.Random(1),
+        listener=heard.extend,
+    )
+    replica.start()
+    try:
+        values = eventually(lambda: replica.state.fair_values)
+        assert values[ticker] == FairValue(ticker, 0.7, "file", values[ticker].as_of_ms, 0.01)
+        path.write_text(f"ticker,probability,margin\n{ticker},0.8,0.01\n")
+        eventually(lambda: [one.probability for one in replica.state.fair_values.values()] == [0.8])
+        assert replica.status().stats.digest_mismatches == 0
+        assert heard
+    finally:
+        replica.stop()
+
+
+def test_it_stops_while_it_waits_for_a_feed(
+    zmq_context: Context, short_dir: Path, question: Question
+) -> None:
+    nobody = Publisher(zmq_context, short_dir)
+    nobody.close()
+    trader = Trader(short_dir, nobody, {})
+    eventually(lambda: question("status").get("state") == "starting")
+    trader.close()
+    assert trader.code == 0
+
+
+@pytest.mark.parametrize("mode", ["sim"])
+def test_without_a_gateway_it_refuses_to_send_orders(mode: str, short_dir: Path) -> None:
+    settings = Settings.load({"KALSHI_BUS_MODE": mode, "KALSHI_BUS_RUN_DIR": str(short_dir)}, short_dir)
+    stop = Stop()
+
+    with pytest.raises(StartupError, match="order gateway"):
+        run(settings, stop)
+    stop.close()
+
+
+def test_a_taken_socket_refuses_the_start_and_frees_the_journal(
+    publisher: Publisher, start: Callable[..., Trader], question: Question, short_dir: Path
+) -> None:
+    (short_dir / "trader_control.sock").write_text("not a socket")
+    settings = Settings.load(
+        {"KALSHI_BUS_RUN_DIR": str(short_dir), "KALSHI_BUS_DATA_DIR": str(short_dir / "data")}, short_dir
+    )
+    stop = Stop()
+    with pytest.raises(StartupError, match="TRADER_CONTROL"):
+        run(settings, stop)
+    stop.close()
+
+    (short_dir / "trader_control.sock").unlink()
+    start()
+    eventually(lambda: question("status").get("ok"))
