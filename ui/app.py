@@ -195,7 +195,7 @@ class _Api:
         return _json(
             {
                 "opportunities": [export.to_json(one, now_ms) for one in wanted],
-                "total_analyzed": len(scan.opportunities),
+                "total_analyzed": len(scan.state.markets),
                 "total_tradable": scan.tradable,
                 "as_of": status.as_of,
                 "age_seconds": status.age_seconds,

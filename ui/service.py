@@ -91,25 +91,26 @@ class Service:
         told: tuple[object, ...] = ()
         next_ns = 0
         while not stop.is_set():
-            self.inbox.wait(TICK_S)
+            news = self.inbox.wait(TICK_S)
             wait_ns = next_ns - self._clock.monotonic_ns()
             if wait_ns > 0 and stop.wait(wait_ns / 1e9):
                 break
             started_ns = self._clock.monotonic_ns()
-            batch = self._pass()
+            batch = self._pass(news)
             told = self._tell(batch, told)
             spent_ns = self._clock.monotonic_ns() - started_ns
             next_ns = started_ns + min(REST_MAX_NS, max(TICK_NS, (1 + REST) * spent_ns))
         self._hub.close()
 
-    def _pass(self) -> Batch | None:
+    def _pass(self, news: bool) -> Batch | None:
         """Bring the scan up to the replica's position; return what was new, None if nothing was to do."""
         replica = self._replica
         state = replica.state
         if not state.epoch:
             return None
         latest = self.scan
-        if (state.epoch, state.seq) == (latest.epoch, latest.seq):
+        # A repair may change the state and leave it at its position.
+        if not news and (state.epoch, state.seq) == (latest.epoch, latest.seq):
             if replica.now_ms() - latest.now_ms >= AGE_MS:
                 self.scans.advance(latest.state, Batch(), replica.now_ms())
                 return Batch()

@@ -1,0 +1,104 @@
+"""The service follows a replica to its exact position, whatever way the state moved."""
+
+from pathlib import Path
+from typing import Any
+
+from bus.clock import ManualClock
+from bus.messages import market_topic
+from bus.settings import Settings
+from bus.state import Changed, State
+from bus.sync import Tell
+from tests.ui.stage import MATCH, cycle_end, fill, quote, world
+from ui.hub import Hub
+from ui.service import Service
+
+
+class StillReplica:
+    """A replica whose state moves only by hand."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.state = State(1)
+        self.heartbeat: Any = None
+
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def status(self) -> Any:
+        raise AssertionError("a pass needs no status")
+
+
+def joined() -> tuple[Service, StillReplica]:
+    clock = ManualClock()
+    service, replica = Service(Settings.load({}, Path("/tmp")), Hub(), clock), StillReplica(clock)
+    fill(replica.state, world(clock.now_ms()))
+    replica.state.end_cycle(cycle_end(clock.now_ms(), 1))
+    service.follow(replica)
+    service.inbox.listen([Tell("live", {"epoch": 1, "seq": replica.state.seq})])
+    service._pass(True)
+    return service, replica
+
+
+def no_basket(replica: StillReplica) -> list[tuple[str, str]]:
+    low = quote(f"{MATCH}-HOU", (1_500, 40_000), (3_700, 30_000), replica.now_ms())
+    return fill(replica.state, [(market_topic("KXMLSGAME"), "quote", [low])])
+
+
+def kinds(service: Service) -> set[str]:
+    return {one.kind for one in service.scan.opportunities}
+
+
+def test_a_pass_scans_the_state_that_a_join_brought() -> None:
+    service, replica = joined()
+
+    assert kinds(service) == {"no_basket", "value"}
+    assert (service.scan.epoch, service.scan.seq) == (1, replica.state.seq)
+    assert service._pass(False) is None
+
+
+def test_a_streamed_change_is_scanned_and_told() -> None:
+    service, replica = joined()
+    changed = no_basket(replica)
+    service.inbox.listen([Changed(replica.state.seq, 0, tuple(changed))])
+
+    batch = service._pass(True)
+
+    assert batch is not None
+    assert batch.records == (("quote", f"{MATCH}-HOU"),)
+    assert kinds(service) == {"value"}
+
+
+def test_a_repair_that_leaves_the_position_is_scanned_too() -> None:
+    service, replica = joined()
+    seq = replica.state.seq
+    no_basket(replica)
+    replica.state.seq = seq
+    service.inbox.listen([Tell("resynced", {"epoch": 1, "seq": seq})])
+
+    service._pass(True)
+
+    assert kinds(service) == {"value"}
+
+
+def test_time_alone_makes_a_pass_after_a_second() -> None:
+    service, replica = joined()
+    replica.clock.advance(999)
+    assert service._pass(False) is None
+    replica.clock.advance(service.scans._limits.max_leg_age_ms)
+    service._pass(False)
+
+    assert service.scan.tradable == 0
+    assert service.scan.now_ms == replica.now_ms()
+
+
+def test_a_new_epoch_is_scanned_whole() -> None:
+    service, replica = joined()
+    replica.state = State(2)
+    fill(replica.state, world(replica.now_ms(), fillers=0))
+    service.inbox.listen([Tell("epoch", {"epoch": 2, "confirmed": False})])
+
+    service._pass(True)
+
+    assert service.scan.epoch == 2
+    assert len(service.scans.catalogue.event_of) == len(replica.state.markets)
+    assert service.search_index().find(MATCH, 1)[0].ticker == MATCH
