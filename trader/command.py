@@ -21,7 +21,7 @@ from .killswitch import WORD, KillSwitch
 from .replay import replay
 from .worker import ACCOUNT
 
-TIMEOUT_MS = 5_000
+TIMEOUT_MS = 3_000
 
 
 def command(arguments: Sequence[str]) -> int:
