@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 HEARTBEAT_MS: Final = 250
 WELCOME_DELAY_MS: Final = 10
+SLOW_MS: Final = 5_000
 COPY_BELOW: Final = 65_536
 """Frames from this size on are handed to ZeroMQ without a copy (measured: pays from about 100 kB)."""
 
@@ -38,6 +39,7 @@ class FeedServer:
         health: the publisher's account of itself for the next heartbeat.
         on_watch: takes (tickers, ttl_s, now_ms) of a `watch` question, in the bus thread.
         names: the settings that hold the two endpoints.
+        lossless: wait for slow subscribers, as only a replay can; a live feed lets them lose messages.
 
     Attributes:
         answers: dispatch of the questions on `state`; a server may add its own before it serves.
@@ -52,6 +54,7 @@ class FeedServer:
         health: Callable[[], PublisherHealth],
         on_watch: Callable[[list[str], float, int], None] | None = None,
         names: tuple[str, str] = ("feed", "state"),
+        lossless: bool = False,
     ) -> None:
         self.writer: Writer | None = None
         self.frames_sent = 0
@@ -60,9 +63,12 @@ class FeedServer:
         self._beaten_cycle = 0
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._wake = Wake()
-        self.answers = Answers(self._current, on_watch=on_watch)
+        self.answers = Answers(self._current, self._source, on_watch)
         self._pub = make(context, zmq.XPUB, MAX_QUESTION)
         self._pub.setsockopt(zmq.XPUB_VERBOSE, 1)
+        if lossless:
+            self._pub.setsockopt(zmq.XPUB_NODROP, 1)
+            self._pub.setsockopt(zmq.SNDTIMEO, SLOW_MS)
         self._router = make(context, zmq.ROUTER, MAX_QUESTION)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         try:
@@ -86,7 +92,12 @@ class FeedServer:
     def send(self, frames: Iterable[bytes]) -> None:
         """Publish frames in order. Bus thread only."""
         for frame in frames:
-            self._pub.send(frame, 0, len(frame) < COPY_BELOW)
+            try:
+                self._pub.send(frame, 0, len(frame) < COPY_BELOW)
+            except zmq.Again:
+                log.warning("subscriber.stuck", waited_ms=SLOW_MS)
+                self._pub.setsockopt(zmq.XPUB_NODROP, 0)  # it has had its chance: from now on it loses
+                self._pub.send(frame, 0, len(frame) < COPY_BELOW)
             self.frames_sent += 1
 
     def serve(self, stop: Stop) -> None:
@@ -143,6 +154,9 @@ class FeedServer:
                 new |= self._pub.recv(zmq.NOBLOCK).startswith(b"\x01")
             except zmq.Again:
                 return new
+
+    def _source(self) -> str:
+        return self.writer.source if self.writer is not None else "live"
 
     def _current(self) -> State | None:
         return self.writer.state if self.writer is not None else None

@@ -17,7 +17,16 @@ import zstandard
 from markets.errors import DecodeError
 
 from .clock import Clock
-from .messages import CONTROL_TOPICS, Chunk, SnapshotHead, decode, decode_chunk, decode_map, encode_map
+from .messages import (
+    CONTROL_TOPICS,
+    Chunk,
+    Envelope,
+    SnapshotHead,
+    decode,
+    decode_chunk,
+    decode_map,
+    encode_map,
+)
 from .sockets import MAX_FEED, make
 from .state import State
 from .sync import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tell
@@ -32,6 +41,7 @@ MAX_CHUNK: Final = 16 * 1_048_576
 RETRY_UNCONNECTED_MS: Final = 100
 
 Listener = Callable[[Sequence[Action]], None]
+Tap = Callable[[bytes, Envelope], None]
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -65,6 +75,8 @@ class Replica:
         feed: endpoint of the feed. snapshots: endpoint that answers op `snapshot` (`state` or `query`).
         topics: prefixes to follow; everything by default. Control topics are added.
         listener: called in the replica's thread with what happened (Changed, Tell), in order. It must be
+            quick.
+        tap: called in the replica's thread with every message as it came, before it is applied. It must be
         quick.
     """
 
@@ -77,6 +89,7 @@ class Replica:
         rng: random.Random,
         topics: Iterable[str] = ("",),
         listener: Listener | None = None,
+        tap: Tap | None = None,
     ) -> None:
         wanted = tuple(topics)
         self.prefixes = wanted if "" in wanted else (*wanted, *CONTROL_TOPICS)
@@ -85,6 +98,7 @@ class Replica:
         self._snapshots = snapshots
         self._clock = clock
         self._listener = listener
+        self._tap = tap
         self._sync = FeedSync(self.prefixes, rng, self._steady_ms())
         self._wake = Wake()
         self._stopping = threading.Event()
@@ -105,6 +119,11 @@ class Replica:
         if heartbeat is None or heartbeat.source == "live":
             return self._clock.now_ms()
         return self._sync.published_ns // 1_000_000
+
+    @property
+    def published_ns(self) -> int:
+        """When the publisher sent the last message heard, ns since 1970 by its clock."""
+        return self._sync.published_ns
 
     def status(self) -> Status:
         """Return where this replica stands."""
@@ -201,6 +220,8 @@ class Replica:
                 if self._sync.stats.undecodable % 1_000 == 1:  # a newer publisher must not fill the log
                     log.warning("feed.undecodable", error=str(error), count=self._sync.stats.undecodable)
                 continue
+            if self._tap is not None:
+                self._tap(frame, envelope)
             actions += self._sync.feed(topic, envelope, now_ms)
 
     def _take_answers(self, dealer: zmq.Socket[bytes], actions: list[Action]) -> None:

@@ -5,8 +5,7 @@ shell (bus/replica.py) owns sockets and threads. docs/protocol.md section 9 is t
 
 The whole algorithm is one comparison. `_base.seq` is the position the state stands at. `_covered_from` is the
 smallest number from which on everything published has been heard. If ``_covered_from <= _base.seq + 1``
-nothing is
-missing in between, and the state may go on; else the streams changed since `_base.seq` are asked for.
+nothing is missing in between, and the state may go on; else what changed since `_base.seq` is asked for.
 
 Phases::
 
@@ -18,10 +17,8 @@ In JOINING and REPAIRING messages are buffered and `state`, what users see, stan
 known to be whole.
 
 Who filters cannot know from a `cycle` message alone that he has heard all of its run: he keeps the run, and
-what
-comes after it, until a heartbeat confirms it. `_base.seq` is then the last confirmed position; what was
-streamed since
-is applied already, so `_applied` may be ahead of it.
+what comes after it, until a heartbeat confirms it. `_base.seq` is then the last confirmed position; what was
+streamed since is applied already, so `_applied` may be ahead of it.
 """
 
 import random
@@ -55,6 +52,7 @@ WHOLES: Final = 3
 WHOLES_WINDOW_MS: Final = 30_000
 UNCONFIRMED_SHOW_MS: Final = 1_000
 MAX_REPAIRS: Final = 2
+REPAIR_EVERY_MS: Final = 100
 MAX_BUFFER: Final = 400_000
 
 
@@ -149,6 +147,7 @@ class FeedSync:
         self._attempt = 0
         self._next_id = 1
         self._wholes_ms: list[int] = []
+        self._repaired_ms = now_ms - REPAIR_EVERY_MS
         self._heard_ms = now_ms
         self._rebuild_at_ms = now_ms + SILENCE_MS
         self._rebuild_wait_ms = SILENCE_MS
@@ -201,7 +200,6 @@ class FeedSync:
             self._ask_later(now_ms)
             return actions
         if ask.since is None:
-            self._wholes_ms.append(now_ms)
             self._candidate_ms = now_ms
         self._also = ()
         self._advance(now_ms, actions)
@@ -211,7 +209,7 @@ class FeedSync:
         """Take an error as the answer to an Ask: try again later."""
         ask = self._ask
         if ask is not None and ask.id == id_:
-            self._ask = None
+            self._forget_ask()
             self._ask_later(now_ms, retry_ms or BEHIND_RETRY_MS)
         return []
 
@@ -219,7 +217,7 @@ class FeedSync:
         """Let time pass; call it at least every 100 ms."""
         actions: list[Action] = []
         if self._ask is not None and now_ms >= self._ask_deadline_ms:
-            self._ask = None
+            self._forget_ask()
             self._attempt += 1
             self._ask_at_ms = now_ms
         if self._ask is None and self._ask_at_ms is not None and now_ms >= self._ask_at_ms:
@@ -471,7 +469,9 @@ class FeedSync:
         self.stats.gaps += 1
         self._drop_stage()
         self._ask = None
-        self._ask_at_ms = 0
+        # A line that keeps losing must not make its server answer all the time.
+        self._ask_at_ms = max(self._heard_ms, self._repaired_ms + REPAIR_EVERY_MS)
+        self._repaired_ms = self._ask_at_ms
         self._attempt = 0
         actions.append(
             Tell("gap", {"why": why, "seq": self._base.seq, "heard": self._heard, "topics": self._also})
@@ -619,6 +619,7 @@ class FeedSync:
             if len(self._wholes_ms) >= WHOLES:
                 self._ask_at_ms = self._wholes_ms[0] + WHOLES_WINDOW_MS + self._rng.randrange(1_000)
                 return
+            self._wholes_ms.append(now_ms)
         timeout = min(ASK_TIMEOUT_MS * 2 ** min(self._attempt, 6), ASK_TIMEOUT_MAX_MS)
         self._ask = Ask(self._next_id, self.epoch, since, self._also)
         self._next_id += 1
@@ -626,6 +627,12 @@ class FeedSync:
         self._ask_at_ms = None
         self.stats.asks += 1
         actions.append(self._ask)
+
+    def _forget_ask(self) -> None:
+        """Give up an Ask that brought nothing; a whole snapshot that did not come does not count."""
+        if self._ask is not None and self._ask.since is None:
+            self._wholes_ms.pop()
+        self._ask = None
 
     def _ask_later(self, now_ms: int, retry_ms: int = BEHIND_RETRY_MS) -> None:
         self._ask_at_ms = now_ms + self._behind_wait(retry_ms)

@@ -22,6 +22,7 @@ from .messages import (
     Heartbeat,
     PublisherHealth,
     batches,
+    decode_map,
     encode,
     encode_map,
     encode_record,
@@ -88,6 +89,20 @@ class Writer:
             state.stream(TOPIC_CYCLE).last = state.seq
             state.end_cycle(cycle)
         return frames
+
+    def relay(self, topic: str, envelope: Envelope) -> None:
+        """Take over a message of a recording as the next one; the caller holds the state's lock.
+
+        Raises:
+            DecodeError: a record is malformed; nothing was taken over.
+        """
+        state = self.state
+        if envelope.kind == "cycle":
+            state.end_cycle(decode_map(envelope.records[0], CycleEnd))
+        state.apply(topic, envelope.seq, envelope.kind, envelope.records)
+        state.seq = envelope.seq
+        self._recent.pop(topic, None)
+        self._recent[topic] = None
 
     def heartbeat(self, health: PublisherHealth, now_ns: int, steady_ms: int | None = None) -> list[bytes]:
         """Return the frames of a heartbeat: one, or several parts when many streams changed.

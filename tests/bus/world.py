@@ -211,7 +211,8 @@ class Node:
         self.told: list[Tell] = []
         self.changed: list[Changed] = []
         self.asked = 0
-        self.served = 0
+        self.wholes = 0
+        self.whole_ids: set[int] = set()
         self.rebuilt = 0
         self.server = Answers(lambda: self.sync.state)
 
@@ -246,7 +247,7 @@ class Node:
         if not answer["ok"]:
             self._do(self.sync.refused(answer["id"], answer["error"].get("retry_ms"), now_ms))
             return
-        self.served += 1
+        self.wholes += answer["id"] in self.whole_ids
         head = msgspec.convert(answer, SnapshotHead)
         chunks = [decode_chunk(DECOMPRESS.decompress(frame)) for frame in frames[1:]]
         self._do(self.sync.snapshot(answer["id"], head, chunks, now_ms))
@@ -258,6 +259,8 @@ class Node:
         for action in actions:
             if isinstance(action, Ask):
                 self.asked += 1
+                if action.since is None:
+                    self.whole_ids.add(action.id)
                 question: dict[str, Any] = {
                     "op": "snapshot",
                     "id": action.id,

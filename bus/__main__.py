@@ -1,0 +1,84 @@
+"""``python -m bus``: record, replay, look at and export the feed."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from markets.errors import StartupError
+
+from . import commands
+from .doctor import run as doctor
+from .lifecycle import Stop, main
+from .settings import Settings
+
+Run = Callable[[Settings, Stop], int]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bus", description=__doc__)
+    ops = parser.add_subparsers(dest="op", required=True, metavar="COMMAND")
+
+    record = ops.add_parser("record", help="record the feed into a new file until Ctrl-C")
+    record.add_argument("file", type=Path)
+
+    replay = ops.add_parser("replay", help="play a recording on the publisher's sockets")
+    replay.add_argument("file", type=Path)
+    replay.add_argument("--speed", type=commands.speed, default=1.0, help="a factor, or max (default 1)")
+    replay.add_argument("--from", dest="begin_ms", type=commands.time_ms, help="UTC time, or ms since 1970")
+    replay.add_argument("--to", dest="end_ms", type=commands.time_ms, help="UTC time, or ms since 1970")
+    replay.add_argument("--paused", action="store_true", help="stand at the beginning until told to go on")
+
+    control = ops.add_parser("control", help="tell a running replay what to do")
+    control.add_argument("action", choices=("status", "pause", "resume", "seek", "speed"))
+    control.add_argument("value", nargs="?", help="time of a seek, factor of a speed")
+
+    info = ops.add_parser("info", help="say what is in a recording, and whether it is whole")
+    info.add_argument("file", type=Path)
+
+    export = ops.add_parser("export", help="write a recording's records, a file per kind")
+    export.add_argument("file", type=Path)
+    export.add_argument("folder", type=Path)
+    export.add_argument("--format", choices=("csv", "parquet"), default="csv")
+    export.add_argument("--kind", action="append", help="only this kind; may be given again")
+
+    load = ops.add_parser("import", help="make a recording of Kalshi's own WebSocket frames (NDJSON)")
+    load.add_argument("frames", type=Path)
+    load.add_argument("file", type=Path)
+
+    tap = ops.add_parser("tap", help="print the feed, a line of JSON per record")
+    tap.add_argument("prefix", nargs="*", default=[""], help="topics to print; all by default")
+
+    ops.add_parser("doctor", help="explain what is wrong")
+    return parser
+
+
+def _main(argv: list[str]) -> int:
+    args = _parser().parse_args(argv)
+    offline: dict[str, Callable[[], int]] = {
+        "info": lambda: commands.info(args.file),
+        "export": lambda: commands.export(args.file, args.folder, args.format, args.kind),
+        "import": lambda: commands.import_frames(args.frames, args.file),
+    }
+    if args.op in offline:
+        try:
+            return offline[args.op]()
+        except StartupError as error:
+            print(error, file=sys.stderr)
+            return 2
+    if args.op == "doctor":
+        return doctor(dict(os.environ), Path.cwd())
+    online: dict[str, Run] = {
+        "record": lambda settings, stop: commands.record(settings, stop, args.file),
+        "replay": lambda settings, stop: commands.replay(
+            settings, stop, args.file, args.speed, args.begin_ms, args.end_ms, paused=args.paused
+        ),
+        "control": lambda settings, _stop: commands.control(settings, args.action, args.value),
+        "tap": lambda settings, stop: commands.tap(settings, stop, args.prefix),
+    }
+    return main(args.op, online[args.op], exclusive=False)
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

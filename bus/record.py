@@ -1,0 +1,153 @@
+"""Recorder: follows the feed like anybody else and writes what it hears to a file. docs/recording.md.
+
+Two threads. The replica's hands over each frame and never waits for the disk: above MAX_QUEUED_BYTES it
+drops, and says so. The writer's takes them, and adds a keyframe at the start, every KEYFRAME_MS, and after
+every hole. A keyframe is the state at some position S; the frames above S that were written before it are
+written again behind it, so that reading can begin at any keyframe.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import zmq
+
+from markets.errors import StartupError
+
+from .answers import Answers
+from .clock import Clock, Rng
+from .lifecycle import Stop
+from .messages import Envelope, decode_map, encode_map
+from .recording import CHUNK_MS, RecordingWriter
+from .replica import Replica
+from .sync import Action, Tell
+
+log = structlog.get_logger()
+
+KEYFRAME_MS: Final = 60_000
+MAX_QUEUED_BYTES: Final = 64 * 1_048_576
+LAG_WARN_BYTES: Final = 8 * 1_048_576
+SAY_EVERY_MS: Final = 10_000
+
+_Heard = tuple[bytes, int, int, int]
+"""(frame, epoch, seq, published_ns)."""
+
+
+class Recorder:
+    """Records a feed into `path`, which must not exist, until `stop`.
+
+    Attributes:
+        frames, keyframes, dropped: counts of what was written, and of frames lost to a slow disk.
+
+    Raises:
+        StartupError: the file cannot be made, or exists: a recording is never overwritten.
+    """
+
+    def __init__(
+        self, context: zmq.Context[Any], feed: str, snapshots: str, path: Path, clock: Clock, rng: Rng
+    ) -> None:
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartupError(f"{path}: cannot record into it: {error.strerror}") from error
+        self._file = os.fdopen(fd, "wb")
+        self._clock = clock
+        self._replica = Replica(context, feed, snapshots, clock, rng, listener=self._listen, tap=self._hear)
+        self._answers = Answers(lambda: self._replica.state)
+        self._ready = threading.Condition()
+        self._queue: deque[_Heard] = deque()
+        self._queued_bytes = 0
+        self._hole = True
+        self._tail: deque[_Heard] = deque()
+        self._said_ms = 0
+        self.frames = 0
+        self.keyframes = 0
+        self.dropped = 0
+
+    # -- the replica's thread
+
+    def _hear(self, frame: bytes, envelope: Envelope) -> None:
+        with self._ready:
+            if self._queued_bytes > MAX_QUEUED_BYTES:
+                self.dropped += 1
+                self._hole = True
+                return
+            self._queue.append((frame, envelope.epoch, envelope.seq, envelope.published_ns))
+            self._queued_bytes += len(frame)
+
+    def _listen(self, actions: Sequence[Action]) -> None:
+        if any(isinstance(action, Tell) and action.event in ("live", "resynced") for action in actions):
+            with self._ready:
+                self._hole = True
+                self._ready.notify()
+
+    # -- the writer's
+
+    def run(self, stop: Stop) -> None:
+        """Record until `stop`; ends with an index. Call once.
+
+        Raises:
+            OSError: the disk is full or broken; what was written before stays readable.
+        """
+        self._replica.start()
+        try:
+            with self._file:
+                writer = RecordingWriter(self._file)
+                keyframe_ms = 0
+                while not stop.wait(CHUNK_MS / 2_000):
+                    now_ms = self._clock.monotonic_ns() // 1_000_000
+                    self._take(writer)
+                    if self._needs_keyframe(now_ms - keyframe_ms >= KEYFRAME_MS) and self._keyframe(writer):
+                        keyframe_ms = now_ms
+                    writer.flush()
+                    self._warn(now_ms)
+                self._take(writer)
+                writer.finish()
+        finally:
+            self._replica.stop()
+
+    def _take(self, writer: RecordingWriter) -> None:
+        """Write what is queued; keep of it what the state, as it stands, does not hold yet."""
+        while True:
+            with self._ready:
+                batch = [self._queue.popleft() for _ in range(min(1_000, len(self._queue)))]
+                self._queued_bytes -= sum(len(heard[0]) for heard in batch)
+            if not batch:
+                return
+            for heard in batch:
+                frame, _, seq, published_ns = heard
+                if self.keyframes:
+                    writer.frame(frame, published_ns, seq)
+                    self.frames += 1
+                self._tail.append(heard)
+            state = self._replica.state
+            while self._tail and self._tail[0][1:3] <= (state.epoch, state.seq):
+                self._tail.popleft()
+
+    def _needs_keyframe(self, due: bool) -> bool:
+        with self._ready:
+            needed = (self._hole or due) and self._replica.status().live
+            if needed:
+                self._hole = False
+            return needed
+
+    def _keyframe(self, writer: RecordingWriter) -> bool:
+        answer = self._answers.answer(encode_map({"op": "snapshot", "id": 0}), self._clock.now_ms())
+        if not decode_map(answer[0], dict[str, Any])["ok"]:
+            return False
+        writer.keyframe(answer, self._replica.published_ns)
+        for frame, _, seq, published_ns in self._tail:
+            writer.frame(frame, published_ns, seq)
+        self.keyframes += 1
+        return True
+
+    def _warn(self, now_ms: int) -> None:
+        with self._ready:
+            queued, dropped = self._queued_bytes, self.dropped
+        if (queued > LAG_WARN_BYTES or dropped) and now_ms - self._said_ms >= SAY_EVERY_MS:
+            self._said_ms = now_ms
+            log.warning("recorder.behind", queued_bytes=queued, dropped=dropped)
