@@ -64,10 +64,12 @@ class Stack:
         return self.runner.run_dir / "sim_private_key.pem"
 
     def health(self) -> dict[str, Any]:
-        return get(f"{self.snapshot_url}/health")[1]
+        health: dict[str, Any] = get(f"{self.snapshot_url}/health")[1]
+        return health
 
     def opportunities(self) -> dict[str, Any]:
-        return get(f"{self.ui_url}/api/opportunities")[1]
+        found: dict[str, Any] = get(f"{self.ui_url}/api/opportunities")[1]
+        return found
 
     def simulator_requests(self) -> int:
         requests: int = get(f"http://127.0.0.1:{self.runner.sim_port}/sim/stats")[1]["requests_total"]
