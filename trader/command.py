@@ -16,7 +16,7 @@ from markets.errors import KalshiBusError, SettingsError, StartupError
 from markets.units import format_money
 
 from .account import BooksError
-from .journal import Reader, journal_path
+from .journal import Reader, build_id, journal_path
 from .killswitch import WORD, KillSwitch
 from .replay import replay
 from .worker import ACCOUNT
@@ -117,11 +117,13 @@ def _verify(settings: Settings) -> int:
     reader = _reader(settings)
     same = True
     try:
-        for session in reader.sessions():
+        for session, build in reader.sessions().items():
             result = replay(reader.inputs(session))
             verdict = "identical" if result.differs_at is None else f"DIFFERS at input {result.differs_at}"
+            if build != build_id():
+                verdict += f", decided by another build ({build}, this is {build_id()})"
             print(f"session {session}: {result.steps} inputs, {result.orders} orders, {verdict}")
-            same &= result.differs_at is None
+            same &= result.differs_at is None or build != build_id()
     finally:
         reader.close()
     return 0 if same else EXIT_CRASHED

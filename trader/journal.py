@@ -9,6 +9,7 @@ A step is numbered over all sessions: session x 2^32 + its number in it. Wall ti
 """
 
 import contextlib
+import functools
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import xxhash
 import zstandard
 
 from bus.clock import Rng
@@ -37,7 +39,7 @@ COMPRESS_ABOVE: Final = 200
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE sessions (session INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL);
+CREATE TABLE sessions (session INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, build TEXT NOT NULL);
 CREATE TABLE statics (session INTEGER NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL,
     body BLOB NOT NULL, PRIMARY KEY (session, number)) WITHOUT ROWID;
 CREATE TABLE inputs (session INTEGER NOT NULL, number INTEGER NOT NULL, input BLOB NOT NULL,
@@ -219,7 +221,9 @@ class Journal:
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(_DROP.format("inputs"), old_ms)
         self._db.execute(_DROP.format("statics"), old_ms)
-        session = self._db.execute("INSERT INTO sessions (started_ms) VALUES (?)", (now_ms,)).lastrowid
+        session = self._db.execute(
+            "INSERT INTO sessions (started_ms, build) VALUES (?, ?)", (now_ms, build_id())
+        ).lastrowid
         self._db.execute("COMMIT")
         assert session is not None
         return session
@@ -379,6 +383,14 @@ class Journal:
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('paused', ?)", (output.paused,))
 
 
+@functools.cache
+def build_id() -> str:
+    """Return what names the code that decides: a hash of the sources of markets and trader."""
+    root = Path(__file__).resolve().parents[1]
+    sources = sorted(path for name in ("markets", "trader") for path in (root / name).rglob("*.py"))
+    return xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sources))
+
+
 def row_sums(db: sqlite3.Connection) -> dict[str, int]:
     """Return start cash and the sums over fills and settlements, without any logic of the books."""
     (start_e6,) = db.execute("SELECT value FROM meta WHERE key = 'start_e6'").fetchone()
@@ -470,9 +482,10 @@ class Reader:
         """
         return replayed_books(self._db, int(self.meta()["start_e6"]))
 
-    def sessions(self) -> list[int]:
-        """Return the sessions whose inputs are kept, oldest first."""
-        return [row[0] for row in self._db.execute("SELECT DISTINCT session FROM inputs ORDER BY session")]
+    def sessions(self) -> dict[int, str]:
+        """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""
+        query = "SELECT session, build FROM sessions WHERE session IN (SELECT session FROM inputs) ORDER BY 1"
+        return dict(self._db.execute(query))
 
     def inputs(self, session: int) -> Iterator[tuple[int, AnyInput, bytes]]:
         """Yield number, input and output bytes of each step of a session.

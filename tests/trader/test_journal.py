@@ -140,7 +140,7 @@ def test_inputs_of_long_ago_are_dropped_and_nothing_else(tmp_path: Path) -> None
     later.close()
 
     reader = Reader(later.path)
-    assert reader.sessions() == [2]
+    assert list(reader.sessions()) == [2]
     reader.close()
 
 
