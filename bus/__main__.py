@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from markets.errors import StartupError
+from markets.errors import SettingsError, StartupError
 
 from . import commands
 from .doctor import run as doctor
-from .lifecycle import Stop, main
+from .lifecycle import Stop, main, refuse
 from .settings import Settings
 
 Run = Callable[[Settings, Stop], int]
@@ -74,10 +74,21 @@ def _main(argv: list[str]) -> int:
         "replay": lambda settings, stop: commands.replay(
             settings, stop, args.file, args.speed, args.begin_ms, args.end_ms, paused=args.paused
         ),
+    }
+    if args.op in online:
+        return main(args.op, online[args.op], exclusive=False)
+    quiet: dict[str, Run] = {  # their output is for pipes: no log in it
         "control": lambda settings, _stop: commands.control(settings, args.action, args.value),
         "tap": lambda settings, stop: commands.tap(settings, stop, args.prefix),
     }
-    return main(args.op, online[args.op], exclusive=False)
+    stop = Stop()
+    try:
+        with stop.on_signals():
+            return quiet[args.op](Settings.load(os.environ, Path.cwd()), stop)
+    except (SettingsError, StartupError) as error:
+        return refuse(args.op, error)
+    finally:
+        stop.close()
 
 
 if __name__ == "__main__":
