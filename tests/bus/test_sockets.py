@@ -1,0 +1,438 @@
+"""The bus over real sockets: floods, loss, bad networks, hostile peers, peers that come and go."""
+
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import psutil  # type: ignore[import-untyped]
+import pytest
+import zmq
+
+import bus.sockets
+from bus.ask import NoAnswer, ask
+from bus.clock import SystemClock
+from bus.feed import FeedServer
+from bus.lifecycle import Stop
+from bus.messages import PublisherHealth
+from bus.replica import Replica
+from bus.sockets import bind, make
+from markets.errors import StartupError
+from tests.bus.proxy import FaultProxy
+from tests.bus.world import START_MS, Publisher
+from tests.support import eventually
+
+TICKERS = ("A-1-X", "A-1-Y", "B-1-X", "C-1-X")
+FILTER = ("md.A.", "ref.", "ex.")
+Context = zmq.Context[Any]
+
+
+class Live:
+    """A publisher on tcp sockets of this machine; `flood` makes it publish as fast as told."""
+
+    def __init__(self, context: Context, epoch: int = START_MS, ports: tuple[str, str] = ("*", "*")) -> None:
+        self.publisher = Publisher(epoch, random.Random(epoch), TICKERS)
+        self.publisher.remember = lambda: None  # type: ignore[method-assign]  # nobody looks at it here
+        self._context = context
+        self._stop = Stop()
+        self._ports = ports
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live")
+        self._thread.start()
+        assert self._started.wait(5)
+
+    def _run(self) -> None:
+        feed, state = (f"tcp://127.0.0.1:{port}" for port in self._ports)
+        self.server = FeedServer(self._context, feed, state, SystemClock(), PublisherHealth)
+        self.feed, self.state = self.server.feed_address, self.server.state_address
+        self.server.open(self.publisher.writer)
+        self._started.set()
+        self.server.serve(self._stop)
+
+    def do(self, *acts: Callable[[], list[bytes]]) -> None:
+        """Run these in the bus thread and send what they return; wait until it is done."""
+        done = threading.Event()
+
+        def job(server: FeedServer) -> None:
+            for act in acts:
+                server.send(act())
+            done.set()
+
+        self.server.submit(job)
+        assert done.wait(10)
+
+    @contextmanager
+    def flood(self) -> Iterator[None]:
+        """Publish without a pause, commits among it, while the block runs."""
+        stop = threading.Event()
+
+        def pour() -> None:
+            while not stop.is_set():
+                self.do(*[self.publisher.stream] * 200, self.publisher.commit)
+
+        thread = threading.Thread(target=pour)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def agrees(self, replica: Replica) -> bool:
+        """Whether the replica, live, holds what we hold; ask when nothing is being published."""
+        truth, state = self.publisher.writer.state, replica.state
+        return (
+            replica.status().live
+            and state.epoch == truth.epoch
+            and all(
+                topic in state.streams and state.position(topic) == truth.position(topic)
+                for topic in truth.streams
+                if topic.startswith(replica.prefixes)
+            )
+        )
+
+    def port(self, of: str) -> int:
+        return int(getattr(self, of).rsplit(":", 1)[1])
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._stop.close()
+
+
+@pytest.fixture
+def live(zmq_context: Context) -> Iterator[Live]:
+    live = Live(zmq_context)
+    yield live
+    live.close()
+
+
+Follow = Callable[..., Replica]
+
+
+@pytest.fixture
+def follow(zmq_context: Context, live: Live) -> Iterator[Follow]:
+    """Start a replica of `live` (or of other endpoints)."""
+    replicas: list[Replica] = []
+
+    def start(topics: tuple[str, ...] = ("",), feed: str = "", state: str = "", **options: Any) -> Replica:
+        replica = Replica(
+            zmq_context,
+            feed or live.feed,
+            state or live.state,
+            SystemClock(),
+            random.Random(len(replicas)),
+            topics,
+            **options,
+        )
+        replicas.append(replica)
+        replica.start()
+        return replica
+
+    yield start
+    for replica in replicas:
+        replica.stop()
+
+
+def test_replicas_that_join_during_a_flood_are_exact(live: Live, follow: Follow) -> None:
+    """After Bitcoin Core's test_mempool_sync: the state changes all the time while somebody joins."""
+    with live.flood():
+        before = live.publisher.writer.state.seq
+        replicas = []
+        for number in range(6):
+            replicas.append(follow(FILTER if number % 3 == 2 else ("",)))
+            assert replicas[-1].wait(lambda r: r.status().live, 10)
+        assert live.publisher.writer.state.seq > before + 1_000
+    for replica in replicas:
+        eventually(lambda replica=replica: live.agrees(replica))  # type: ignore[misc]
+        assert replica.status().stats.digest_mismatches == 0
+        assert not replica.status().degraded
+
+
+def test_loss_by_high_water_mark_is_noticed_and_repaired(
+    zmq_context: Context, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus.sockets, "RECEIVE_HWM", 1)
+    monkeypatch.setattr(bus.sockets, "SEND_HWM", 1)
+    live = Live(zmq_context)
+    sleepy = threading.Event()
+    replica = follow(feed=live.feed, state=live.state, listener=lambda _actions: sleepy.wait(0.2) and None)
+    try:
+        assert replica.wait(lambda r: r.status().live, 10)
+        with live.flood():
+            assert replica.wait(lambda r: r.status().stats.gaps > 1, 30)
+        sleepy.set()
+        eventually(lambda: live.agrees(replica))
+    finally:
+        live.close()
+    assert replica.status().stats.resyncs > 0
+    assert replica.status().stats.digest_mismatches == 0
+
+
+def test_publisher_restart_is_followed(zmq_context: Context, live: Live, follow: Follow) -> None:
+    replica = follow()
+    assert replica.wait(lambda r: r.status().live, 10)
+    old_epoch, ports = replica.state.epoch, (str(live.port("feed")), str(live.port("state")))
+    live.do(live.publisher.commit)
+    live.close()
+    again = Live(zmq_context, START_MS + 5, ports)
+    try:
+        again.do(again.publisher.stream)
+        assert replica.wait(lambda r: r.state.epoch > old_epoch and r.status().live, 15)
+        eventually(lambda: again.agrees(replica))
+    finally:
+        again.close()
+        live._stop = Stop()
+
+
+@pytest.fixture
+def feed_proxy(live: Live) -> Iterator[FaultProxy]:
+    proxy = FaultProxy(live.port("feed"))
+    yield proxy
+    proxy.close()
+
+
+def test_cut_and_delayed_line_loses_nothing_for_good(
+    live: Live, follow: Follow, feed_proxy: FaultProxy
+) -> None:
+    replica = follow(feed=feed_proxy.endpoint)
+    assert replica.wait(lambda r: r.status().live, 10)
+    for _ in range(3):
+        accepted = feed_proxy.connections
+        feed_proxy.cut()
+        live.do(live.publisher.commit, *[live.publisher.stream] * 50)
+        eventually(lambda accepted=accepted: feed_proxy.connections > accepted)  # type: ignore[misc]
+    feed_proxy.delay_s = 0.05
+    live.do(live.publisher.commit)
+    eventually(lambda: live.agrees(replica))
+
+
+def test_damaged_bytes_are_refused_or_repaired(live: Live, follow: Follow, feed_proxy: FaultProxy) -> None:
+    replica = follow(feed=feed_proxy.endpoint)
+    assert replica.wait(lambda r: r.status().live, 10)
+    feed_proxy.corrupt = 3
+    for _ in range(30):
+        live.do(live.publisher.stream, live.publisher.commit)
+    feed_proxy.corrupt = 0
+    feed_proxy.cut()
+    live.do(live.publisher.commit)
+    eventually(lambda: live.agrees(replica), 20)
+
+
+def test_black_hole_is_told_and_left_by_itself(live: Live, follow: Follow, feed_proxy: FaultProxy) -> None:
+    events: list[str] = []
+    replica = follow(
+        feed=feed_proxy.endpoint,
+        listener=lambda actions: events.extend(getattr(action, "event", "") for action in actions),
+    )
+    assert replica.wait(lambda r: r.status().live, 10)
+    feed_proxy.black_hole = True
+    live.do(live.publisher.commit)
+    assert replica.wait(lambda r: r.status().lost, 10)
+    assert not replica.status().live
+    assert replica.state.quotes, "the last good data goes on being served"
+    accepted = feed_proxy.connections
+    eventually(lambda: feed_proxy.connections > accepted, what="the socket is rebuilt")
+    feed_proxy.black_hole = False
+    feed_proxy.cut()
+    assert replica.wait(lambda r: r.status().live, 15)
+    eventually(lambda: live.agrees(replica))
+    assert "lost" in events
+    assert "found" in events
+
+
+def test_sleeping_subscriber_costs_nobody_anything(zmq_context: Context, live: Live, follow: Follow) -> None:
+    sleeper = make(zmq_context, zmq.SUB, 1_000_000)
+    sleeper.setsockopt(zmq.RCVHWM, 10)
+    sleeper.setsockopt(zmq.SUBSCRIBE, b"")
+    sleeper.connect(live.feed)
+    replica = follow()
+    assert replica.wait(lambda r: r.status().live, 10)
+    process = psutil.Process()
+    try:
+        with live.flood():
+            start = live.publisher.writer.state.seq
+            eventually(lambda: live.publisher.writer.state.seq > start + 5_000, 20)
+            before = process.memory_info().rss
+            eventually(lambda: live.publisher.writer.state.seq > start + 30_000, 40)
+            assert process.memory_info().rss - before < 60_000_000
+        eventually(lambda: live.agrees(replica))
+        assert replica.status().stats.gaps == 0
+    finally:
+        sleeper.close()
+
+
+HELLO_TLS = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
+HOSTILE = {
+    "raw zmtp 1": b"\x01\x00\x05\x00hello",
+    "http post": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n\x01\x00\x0a\x01aaaaaaaa",
+    "random": random.Random(1).randbytes(3_000),
+    "tls hello": HELLO_TLS,
+    "half a greeting": b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03",
+    "nothing": b"",
+    "greeting and a huge frame": (
+        b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL" + bytes(48) + b"\x06" + (2**62).to_bytes(8, "big") + b"x" * 1000
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("of", ["feed", "state"])
+def test_hostile_peers_get_no_message_in_and_harm_nobody(
+    live: Live, follow: Follow, zmq_context: Context, of: str, what: str
+) -> None:
+    asked: list[bytes] = []
+    answer = live.server.answers.answer
+
+    def note(question: bytes, now_ms: int) -> list[bytes]:
+        asked.append(question)
+        return answer(question, now_ms)
+
+    live.server.answers.answer = note  # type: ignore[method-assign]
+    held = [socket.create_connection(("127.0.0.1", live.port(of))) for _ in range(5)]
+    try:
+        for peer in held:
+            peer.sendall(HOSTILE[what])
+        replica = follow()
+        assert replica.wait(lambda r: r.status().live, 10)
+        live.do(live.publisher.commit)
+        eventually(lambda: live.agrees(replica))
+        assert ask(zmq_context, live.state, {"op": "ping", "id": 1})["id"] == 1
+        assert {msgpack.unpackb(question)["op"] for question in asked} <= {"ping", "snapshot"}
+        assert replica.status().stats.undecodable == 0
+    finally:
+        for peer in held:
+            peer.close()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        b"",
+        b"\xc1",
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91" * 3_000,
+        msgpack.packb([1, 2]),
+        msgpack.packb({"op": "snapshot", "streams": "md."}),
+        msgpack.packb({"op": "snapshot", "since": "yesterday"}),
+        msgpack.packb({"op": "dance"}),
+        msgpack.packb({"op": ["ping"]}),
+        msgpack.packb({"op": "ping", "id": {"a": 1}}),
+        msgpack.packb({"op": "ping", "extra": 1}),
+    ],
+)
+def test_malformed_question_gets_an_error_and_the_next_its_answer(
+    live: Live, zmq_context: Context, question: bytes
+) -> None:
+    client = make(zmq_context, zmq.REQ, 1_000_000)
+    try:
+        client.connect(live.state)
+        client.send(question)
+        assert client.poll(5_000)
+        answer = msgpack.unpackb(client.recv())
+        assert not answer["ok"]
+        assert answer["error"]["code"] in ("bad_request", "unknown_op")
+        client.send(msgpack.packb({"op": "ping", "id": 9}))
+        assert client.poll(5_000)
+        assert msgpack.unpackb(client.recv())["id"] == 9
+    finally:
+        client.close()
+
+
+def test_oversized_question_and_odd_envelopes_harm_their_sender_only(
+    live: Live, zmq_context: Context
+) -> None:
+    dealer = make(zmq_context, zmq.DEALER, 1_000_000)
+    try:
+        dealer.connect(live.state)
+        dealer.send_multipart([b"", b"x" * 2_000_000])
+        dealer.send_multipart([b"a", b"b", b"c", b"d"])
+        dealer.send_multipart([b"not a delimiter", b"x"])
+        assert ask(zmq_context, live.state, {"op": "ping"})["ok"]
+        eventually(lambda: ask(zmq_context, live.state, {"op": "ping"})["ok"])
+    finally:
+        dealer.close()
+
+
+def test_client_that_asks_and_never_reads_is_its_own_problem(live: Live, zmq_context: Context) -> None:
+    dealer = make(zmq_context, zmq.DEALER, 1_000_000)
+    dealer.setsockopt(zmq.RCVHWM, 1)
+    process = psutil.Process()
+    try:
+        dealer.connect(live.state)
+        before = process.memory_info().rss
+        for _ in range(5_000):
+            dealer.send_multipart([b"", msgpack.packb({"op": "snapshot"})])
+        assert ask(zmq_context, live.state, {"op": "ping"}, 10_000)["ok"]
+        assert process.memory_info().rss - before < 100_000_000
+    finally:
+        dealer.close()
+
+
+def test_second_publisher_on_an_endpoint_is_refused_with_what_to_do(zmq_context: Context, live: Live) -> None:
+    with pytest.raises(StartupError, match="KALSHI_BUS_FEED"):
+        FeedServer(zmq_context, live.feed, "tcp://127.0.0.1:*", SystemClock(), PublisherHealth)
+
+
+def test_foreign_file_at_an_ipc_path_is_not_removed(zmq_context: Context, short_dir: Path) -> None:
+    path = short_dir / "feed.sock"
+    path.write_text("precious")
+    pub = make(zmq_context, zmq.PUB, 1_000)
+    try:
+        with pytest.raises(StartupError, match="not a socket"):
+            bind(pub, "feed", f"ipc://{path}")
+    finally:
+        pub.close()
+    assert path.read_text() == "precious"
+
+
+def test_socket_left_by_a_killed_process_is_taken_over(zmq_context: Context, short_dir: Path) -> None:
+    path = short_dir / "feed.sock"
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(path))
+    dead.close()
+    pub = make(zmq_context, zmq.PUB, 1_000)
+    try:
+        assert bind(pub, "feed", f"ipc://{path}") == f"ipc://{path}"
+        assert path.stat().st_mode & 0o777 == 0o600
+    finally:
+        pub.close()
+
+
+def test_nobody_there_is_said_in_time(zmq_context: Context, short_dir: Path) -> None:
+    with pytest.raises(NoAnswer, match="no answer"):
+        ask(zmq_context, f"ipc://{short_dir}/nobody", {"op": "ping"}, 50)
+
+
+def test_clients_that_come_and_go_leave_nothing_behind(live: Live) -> None:
+    process = psutil.Process()
+
+    def come_and_go(count: int) -> None:
+        for _ in range(count):
+            context: Context = zmq.Context()
+            context.linger = 0
+            sub = context.socket(zmq.SUB)
+            sub.subscribe(b"")
+            sub.connect(live.feed)
+            req = context.socket(zmq.REQ)
+            req.connect(live.state)
+            req.send(msgpack.packb({"op": "snapshot"}))
+            assert sub.poll(5_000)
+            if _ % 3:
+                assert req.poll(5_000)
+                req.recv_multipart()
+            sub.close()
+            req.close()
+            context.term()
+
+    come_and_go(20)
+    descriptors = process.num_fds()
+    memory = process.memory_info().rss
+    come_and_go(int(os.environ.get("TEST_CLIENTS", "100")))
+    eventually(lambda: process.num_fds() <= descriptors + 2)
+    assert process.memory_info().rss - memory < 20_000_000
