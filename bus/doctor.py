@@ -7,13 +7,12 @@ import os
 import stat
 import xmlrpc.client
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import zmq
-from supervisor.xmlrpc import SupervisorTransport
 
 from markets.errors import DecodeError, KalshiBusError, SettingsError
 
@@ -23,6 +22,7 @@ from .locks import holder
 from .messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_map
 from .settings import Settings, variable_of
 from .sockets import MAX_FEED, make, make_context
+from .supervised import Supervisor
 
 HEARTBEAT_WAIT_MS: Final = 2_000
 HTTP_TIMEOUT_S: Final = 3.0
@@ -120,33 +120,21 @@ def _key(settings: Settings) -> Iterator[Finding]:
 
 def _supervised(settings: Settings) -> Iterator[Finding]:
     """What supervisord says of each process, if it runs."""
-    control = settings.run_dir / "supervisor.sock"
-    token = _token(settings.run_dir / "supervisorctl.conf")
-    if not control.exists() or token is None:
+    supervisor = Supervisor(settings.run_dir)
+    try:
+        processes = supervisor.ask()
+    except (OSError, HTTPException, xmlrpc.client.Error) as error:
+        yield Finding(
+            False, "supervisord", f"does not answer on {supervisor.control} ({error}): start it with make run"
+        )
+        return
+    if processes is None:
         yield Finding(None, "supervisord", "not running: the processes are started by hand, or not at all")
         return
-    transport = SupervisorTransport("kalshi-bus", token, f"unix://{control}")
-    try:
-        proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
-        processes: Any = proxy.supervisor.getAllProcessInfo()
-    except (OSError, xmlrpc.client.Error) as error:
-        yield Finding(False, "supervisord", f"does not answer on {control} ({error}): start it with make run")
-        return
-    for process in processes:
-        name, state = process["name"], process["statename"]
-        idle = state == "STOPPED" and name == "simulator" and settings.env != "sim"
-        well = state == "RUNNING" or idle
+    for name, process in processes.items():
         log = settings.run_dir / "logs" / f"{name}.jsonl"
-        remedy = "" if well else f" ({process['spawnerr'] or process['description']}): read the end of {log}"
-        yield Finding(well, f"supervised {name}", f"{state}{remedy}")
-
-
-def _token(path: Path) -> str | None:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None
-    return next((line.removeprefix("password=") for line in lines if line.startswith("password=")), None)
+        remedy = "" if process.trouble is None else f", {process.trouble}: read the end of {log}"
+        yield Finding(process.trouble is None, f"supervised {name}", f"{process.state}{remedy}")
 
 
 def _role(settings: Settings, role: str) -> Finding:

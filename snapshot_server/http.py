@@ -12,6 +12,7 @@ import msgspec
 
 from bus.messages import Heartbeat
 from bus.replica import Status as Position
+from bus.supervised import Processes
 from markets.errors import BadRecord
 from markets.records import ExchangeStatus
 
@@ -62,6 +63,7 @@ class View(msgspec.Struct, frozen=True):
         heartbeat: the last one heard.
         stale_after_ms: from this age on data is stale.
         requests: answers so far by (route, status), for /metrics.
+        processes: what supervisord says; None if none answers.
     """
 
     edition: Edition | None
@@ -69,6 +71,7 @@ class View(msgspec.Struct, frozen=True):
     heartbeat: Heartbeat | None
     stale_after_ms: int
     requests: Mapping[tuple[str, int], int] = {}
+    processes: Processes | None = None
 
     def age_ms(self, now_ms: int) -> int | None:
         """Return the age of the whole: now less the end of the last complete sweep's fetch."""
@@ -165,6 +168,7 @@ def health(view: View, now_ms: int) -> dict[str, Any]:
         "degraded": list(position.degraded),
         "publisher": publisher,
         "exchange": msgspec.to_builtins(_exchange(exchange)) if exchange is not None else None,
+        "processes": msgspec.to_builtins(view.processes),
     }
 
 

@@ -107,6 +107,24 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "degraded": {"type": "array", "items": {"type": "string"}},
             "publisher": {"type": ["object", "null"], "description": "Its own account, from its heartbeat."},
             "exchange": {"type": ["object", "null"], "description": "Exchange status as Kalshi told it."},
+            "processes": {
+                "type": ["object", "null"],
+                "description": "By name, what supervisord says; null if they were started by hand.",
+                "additionalProperties": {"$ref": "#/components/schemas/Process"},
+            },
+        }
+    ),
+    "Process": _object(
+        {
+            "state": {
+                "type": "string",
+                "description": "supervisord's word: RUNNING, STARTING, BACKOFF, FATAL, STOPPED, ...",
+            },
+            "pid": {"type": ["integer", "null"]},
+            "uptime_seconds": _NUMBER_OR_NULL,
+            "restarts": _INTEGER | {"description": "Times it ended without being told to."},
+            "tries": _INTEGER | {"description": "Starts since it last stayed up; 0 while it does."},
+            "trouble": {"type": ["string", "null"], "description": "What is wrong with it, in words."},
         }
     ),
     "Ready": _object({"status": {"type": "string", "enum": ["ok", "stale", "starting"]}}),

@@ -1,7 +1,8 @@
 """The process: one replica, and what answers from it.
 
 Threads: `replica` follows the feed; `editor` makes editions; `query` answers REQ/REP; `demand` carries watch
-wishes to the publisher; the main thread serves HTTP. None of them ever waits for Kalshi.
+wishes to the publisher; `supervised` asks supervisord how the processes stand; the main thread serves HTTP.
+None of them ever waits for Kalshi.
 """
 
 import random
@@ -17,6 +18,7 @@ from bus.replica import Replica
 from bus.settings import Settings, variable_of
 from bus.sockets import make_context
 from bus.state import State
+from bus.supervised import Watcher
 from bus.web import serve
 
 from .asgi import App
@@ -38,10 +40,12 @@ def run(settings: Settings, stop: Stop) -> int:
     replica = Replica(context, settings.feed, settings.state, clock, random.Random(), listener=editor.changed)
     demand = Demand(context, settings.state)
     requests: Counter[tuple[str, int]] = Counter()
+    watcher = Watcher(settings.run_dir)
     stale_after_ms = int(settings.stale_after_s * 1000)
 
     def view() -> View:
-        return View(editor.edition, replica.status(), replica.heartbeat, stale_after_ms, requests)
+        position, heartbeat = replica.status(), replica.heartbeat
+        return View(editor.edition, position, heartbeat, stale_after_ms, requests, watcher.processes)
 
     def state() -> State | None:
         return replica.state if replica.state.epoch else None
@@ -71,5 +75,6 @@ def run(settings: Settings, stop: Stop) -> int:
         replica.start()
         for thread in threads:
             thread.start()
+        watcher.thread(stop).start()
         serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop, asgi=True)
     return 0

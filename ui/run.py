@@ -32,6 +32,7 @@ def run(settings: Settings, stop: Stop) -> int:
     threads = [
         threading.Thread(target=service.run, args=(stop,), name="scanner"),
         threading.Thread(target=watch.run, args=(stop,), name="watch"),
+        service.supervised.thread(stop),
     ]
     replica.start()
     for thread in threads:

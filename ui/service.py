@@ -8,6 +8,7 @@ import msgspec
 from bus.clock import Clock
 from bus.lifecycle import Stop
 from bus.settings import Settings
+from bus.supervised import Watcher
 from markets.opportunities import ScanLimits
 
 from .hub import Event, Hub
@@ -39,6 +40,7 @@ class Service:
 
     def __init__(self, settings: Settings, hub: Hub, clock: Clock) -> None:
         self.settings = settings
+        self.supervised = Watcher(settings.run_dir)
         self.inbox = Inbox()
         self.scans = Scans(ScanLimits(max_leg_age_ms=round(settings.stale_after_s * 1000)))
         self._hub = hub
@@ -60,7 +62,7 @@ class Service:
 
     def status(self) -> Status:
         """How things stand now."""
-        return status_of(self._replica, self.scan, self.settings)
+        return status_of(self._replica, self.scan, self.settings, self.supervised.processes)
 
     def search_index(self) -> SearchIndex:
         """The index of the catalogue, half a minute behind a change at most. The first call builds it."""

@@ -7,6 +7,7 @@ import msgspec
 from bus import replica
 from bus.settings import Settings
 from bus.state import State
+from bus.supervised import Processes
 from markets.records import ExchangeStatus
 
 from .scanner import Scan
@@ -69,8 +70,8 @@ class Status(msgspec.Struct, frozen=True):
         )
 
 
-def status_of(follows: Follows, scan: Scan, settings: Settings) -> Status:
-    """Return the status that belongs to a scan."""
+def status_of(follows: Follows, scan: Scan, settings: Settings, processes: Processes | None = None) -> Status:
+    """Return the status that belongs to a scan. `processes` is what supervisord says, if there is one."""
     standing, heartbeat, now_ms = follows.status(), follows.heartbeat, follows.now_ms()
     state, cycle, as_of_ms = scan.state, scan.state.cycle, scan.as_of_ms
     age_ms = None if as_of_ms is None else max(0, now_ms - as_of_ms)
@@ -101,7 +102,10 @@ def status_of(follows: Follows, scan: Scan, settings: Settings) -> Status:
         unjoined=cycle.unjoined if cycle else 0,
         exchange=None if exchange is None else _exchange(exchange),
         publisher=publisher,
-        problems=tuple(_problems(feed, stale, standing, exchange, publisher, scan)),
+        problems=(
+            *_problems(feed, stale, standing, exchange, publisher, scan),
+            *_process_problems(processes or {}),
+        ),
     )
 
 
@@ -155,3 +159,11 @@ def _problems(
     if scan.failed:
         found.append(("scan_failed", f"{scan.failed} events could not be scanned; the log says why."))
     return [{"code": code, "text": text} for code, text in found]
+
+
+def _process_problems(processes: Processes) -> list[dict[str, str]]:
+    return [
+        {"code": f"process_{name}_{one.state.lower()}", "text": f"The {name} process {one.trouble}."}
+        for name, one in processes.items()
+        if one.trouble is not None
+    ]

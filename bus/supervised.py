@@ -1,0 +1,217 @@
+"""What supervisord says of the processes: who runs, who is started again and again, who was given up.
+
+supervisord tells the states over its socket in the run directory, but neither how often a process ended nor
+how many starts have failed in a row; its log does.
+"""
+
+import base64
+import re
+import socket
+import threading
+import xmlrpc.client
+from collections import Counter
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from .lifecycle import Stop
+
+log = structlog.get_logger()
+
+TIMEOUT_S: Final = 1.0
+EVERY_S: Final = 1.0
+UNSTABLE_S: Final = 60.0
+UNSTABLE_RESTARTS: Final = 3
+
+_STARTED: Final = "supervisord started with pid "
+_SPAWNED: Final = re.compile(r"spawned: '([^']+)' with pid ")
+_RUNNING: Final = re.compile(r"success: (\S+) entered RUNNING state")
+_EXITED: Final = re.compile(r"exited: (\S+) \(")
+
+
+class Supervised(msgspec.Struct, frozen=True):
+    """One process under supervisord.
+
+    Attributes:
+        state: supervisord's word: "STOPPED", "STARTING", "RUNNING", "BACKOFF" (a start failed, the next
+            one is waited for), "STOPPING", "EXITED", "FATAL" (given up), "UNKNOWN".
+        pid: None while there is no process.
+        uptime_seconds: since the last start; None while there is no process.
+        restarts: times it ended without being told to, since supervisord started.
+        tries: starts since it last stayed up (3 s), 0 while it does.
+        trouble: what is wrong with it, in words; None if nothing is.
+    """
+
+    state: str
+    pid: int | None
+    uptime_seconds: float | None
+    restarts: int
+    tries: int
+    trouble: str | None
+
+
+Processes = Mapping[str, Supervised]
+"""By name, as in supervisord.conf."""
+
+
+class Supervisor:
+    """Asks the supervisord of one run directory. Not for several threads at once."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.control = run_dir / "supervisor.sock"
+        self._conf = run_dir / "supervisorctl.conf"
+        self._history = _History(run_dir / "logs" / "supervisord.log")
+
+    def ask(self) -> Processes | None:
+        """Return how its processes stand, None if the processes here were not started by a supervisord.
+
+        Waits a second for each step of the answer at most.
+
+        Raises:
+            OSError: it does not answer, or not in time.
+            http.client.HTTPException: it answers something else.
+            xmlrpc.client.Error: it refuses.
+        """
+        token = _token(self._conf)
+        if token is None or not self.control.exists():
+            return None
+        found = _call(self.control, token, "supervisor.getAllProcessInfo")
+        self._history.read()
+        return {info["name"]: self._process(info) for info in found}
+
+    def _process(self, info: Mapping[str, Any]) -> Supervised:
+        name, state, alive = info["name"], info["statename"], info["pid"] > 0
+        restarts, tries = self._history.restarts[name], self._history.tries[name]
+        uptime_s = float(max(0, info["now"] - info["start"])) if alive else None
+        detail = info["spawnerr"] or info["description"]
+        trouble = None
+        if state == "BACKOFF" or (state == "STARTING" and tries > 1):
+            trouble = f"does not stay up, {tries} tries so far ({detail or 'starting again'})"
+        elif state == "RUNNING" and restarts >= UNSTABLE_RESTARTS and (uptime_s or 0) < UNSTABLE_S:
+            trouble = f"ended {restarts} times by itself, the last time {uptime_s:.0f} s ago"
+        elif state == "STOPPED" and info["start"]:  # 0: never meant to run, as the simulator off env sim
+            trouble = "was stopped by hand"
+        elif state not in {"RUNNING", "STARTING", "STOPPED"}:
+            trouble = f"is {state.lower()} ({detail})"
+        return Supervised(state, info["pid"] or None, uptime_s, restarts, tries, trouble)
+
+
+class Watcher:
+    """Keeps the latest answer of a supervisord. Its own thread asks, so that no reader waits."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._supervisor = Supervisor(run_dir)
+        self._said: str | None = None
+        self.processes: Processes | None = None
+        """The latest answer, at most a few seconds old; None while nobody answers. Any thread may read it."""
+
+    def thread(self, stop: Stop) -> threading.Thread:
+        """Return the thread, not started yet. It ends within about a second of `stop`.
+
+        It is a daemon: a supervisord that stands still may hold it up for longer.
+        """
+        return threading.Thread(target=self.run, args=(stop,), name="supervised", daemon=True)
+
+    def run(self, stop: Stop) -> None:
+        """Ask every second until `stop`."""
+        while not stop.is_set():
+            self.processes = self._ask()
+            stop.wait(EVERY_S)
+
+    def _ask(self) -> Processes | None:
+        try:
+            answer, said = self._supervisor.ask(), None
+        except (OSError, HTTPException, xmlrpc.client.Error) as error:
+            answer, said = None, f"{type(error).__name__}: {error}"
+        if said != self._said:
+            self._said = said
+            if said is not None:
+                log.warning("supervisord.unreachable", socket=str(self._supervisor.control), error=said)
+        return answer
+
+
+class _History:
+    """Counts the starts and ends of processes in supervisord's log, reading only what was added."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = (0, 0)  # inode, bytes read
+        self._rest = ""
+        self.restarts: Counter[str] = Counter()
+        self.tries: Counter[str] = Counter()
+
+    def read(self) -> None:
+        try:
+            inode = self._path.stat().st_ino
+        except FileNotFoundError:
+            return
+        if inode != self._at[0]:  # the first time, or rotated: .1 is the one before, .2 the one before that
+            older = [self._path.with_name(f"{self._path.name}.{number}") for number in (2, 1)]
+            inodes = [path.stat().st_ino if path.exists() else 0 for path in older]
+            known = inodes.index(self._at[0]) if self._at[0] in inodes and self._at[0] else 0
+            for path in older[known:]:
+                self._read(path)
+        self._read(self._path)
+
+    def _read(self, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                inode = path.stat().st_ino
+                file.seek(self._at[1] if inode == self._at[0] else 0)
+                text = self._rest + file.read().decode("utf-8", "replace")
+                self._at = inode, file.tell()
+        except FileNotFoundError:
+            return
+        *lines, self._rest = text.split("\n")
+        for line in lines:
+            self._count(line)
+
+    def _count(self, line: str) -> None:
+        if _STARTED in line:
+            self.restarts.clear()
+            self.tries.clear()
+        elif found := _SPAWNED.search(line):
+            self.tries[found[1]] += 1
+        elif found := _RUNNING.search(line):
+            self.tries[found[1]] = 0
+        elif found := _EXITED.search(line):
+            self.restarts[found[1]] += 1
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+def _call(path: Path, token: str, method: str) -> Any:
+    # supervisor's own transport has no timeout: it would wait for ever for a supervisord that stands still.
+    connection = _UnixConnection(path)
+    try:
+        login = base64.b64encode(f"kalshi-bus:{token}".encode()).decode()
+        headers = {"content-type": "text/xml", "authorization": f"Basic {login}"}
+        connection.request("POST", "/RPC2", xmlrpc.client.dumps((), method), headers)
+        reply = connection.getresponse()
+        body = reply.read()
+        if reply.status != 200:
+            raise HTTPException(f"supervisord answers {reply.status}")
+        return xmlrpc.client.loads(body.decode())[0][0]
+    finally:
+        connection.close()
+
+
+def _token(path: Path) -> str | None:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.removeprefix("password=") for line in lines if line.startswith("password=")), None)

@@ -1,0 +1,138 @@
+"""A real supervisord's account of its processes: alive, crash-looping, stopped, standing still."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bus.lifecycle import Stop
+from bus.supervised import Processes, Supervisor, Watcher
+from tests.support import Process, Runner, eventually
+
+CONFIG = """
+[supervisord]
+nodaemon=true
+logfile={run}/logs/supervisord.log
+pidfile={run}/supervisord.pid
+[unix_http_server]
+file={run}/supervisor.sock
+username=kalshi-bus
+password=secret
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[program:good]
+command={python} -c "import time; time.sleep(600)"
+startsecs=0
+[program:looping]
+command={python} -c "raise SystemExit(3)"
+startsecs=3
+startretries=1000000
+[program:hopeless]
+command={python} -c "raise SystemExit(3)"
+startsecs=3
+startretries=0
+[program:idle]
+command={python} -c "import time; time.sleep(600)"
+autostart=false
+"""
+
+
+@pytest.fixture(name="supervisord")
+def _supervisord(runner: Runner) -> Process:
+    run = runner.run_dir
+    (run / "logs").mkdir(mode=0o700, parents=True)
+    (run / "supervisorctl.conf").write_text("[supervisorctl]\nusername=kalshi-bus\npassword=secret\n")
+    config = run / "supervisord.conf"
+    config.write_text(CONFIG.format(run=run, python=sys.executable))
+    user = ["-u", "root"] if config.stat().st_uid == 0 else []
+    process = runner.start("supervisor.supervisord", "-n", "-c", str(config), *user)
+    eventually((run / "supervisor.sock").exists)
+    return process
+
+
+def asked(supervisor: Supervisor, wanted: Callable[[Processes], object]) -> Processes:
+    """Ask until the answer is as wanted."""
+
+    def answer() -> Processes | None:
+        found = supervisor.ask()
+        return found if found is not None and wanted(found) else None
+
+    found = eventually(answer)
+    assert found is not None
+    return found
+
+
+def test_states_tries_and_restarts_are_told(supervisord: Process, runner: Runner) -> None:
+    supervisor = Supervisor(runner.run_dir)
+    found = asked(
+        supervisor,
+        lambda all_: (
+            all_["looping"].tries >= 2
+            and all_["looping"].state == "BACKOFF"
+            and all_["hopeless"].state == "FATAL"
+            and all_["good"].state == "RUNNING"
+        ),
+    )
+    good, looping, hopeless, idle = (found[name] for name in ("good", "looping", "hopeless", "idle"))
+    assert good.trouble is None
+    assert good.pid
+    assert good.uptime_seconds is not None
+    assert (good.restarts, good.tries) == (0, 0)
+    assert looping.trouble is not None
+    assert f"{looping.tries} tries" in looping.trouble
+    assert looping.pid is None
+    assert looping.uptime_seconds is None
+    assert "fatal" in (hopeless.trouble or "")
+    assert (idle.state, idle.trouble) == ("STOPPED", None)
+
+    # Another reader, who comes later, counts the same from the log.
+    assert asked(Supervisor(runner.run_dir), len)["looping"].tries >= looping.tries
+
+
+def test_the_watcher_never_waits_for_a_supervisord_that_stands_still(
+    supervisord: Process, runner: Runner
+) -> None:
+    watcher, stop = Watcher(runner.run_dir), Stop()
+    thread = watcher.thread(stop)
+    thread.start()
+    try:
+        eventually(lambda: watcher.processes)
+        supervisord.signal(signal.SIGSTOP)
+        eventually(lambda: watcher.processes is None, what="it is not asked for ever")
+        supervisord.signal(signal.SIGCONT)
+        eventually(lambda: watcher.processes)
+    finally:
+        stop.set()
+        thread.join()
+        stop.close()
+
+
+def test_without_a_supervisord_there_is_nothing_to_tell(runner: Runner) -> None:
+    assert Supervisor(runner.run_dir).ask() is None
+
+
+def test_a_supervisord_that_is_gone_is_an_error(supervisord: Process, runner: Runner) -> None:
+    supervisord.kill()  # its socket stays behind
+    with pytest.raises(ConnectionRefusedError):
+        Supervisor(runner.run_dir).ask()
+
+
+def test_counts_survive_the_rotation_of_the_log(supervisord: Process, runner: Runner) -> None:
+    supervisor = Supervisor(runner.run_dir)
+    asked(supervisor, lambda all_: all_["hopeless"].state == "FATAL")
+    supervisord.kill()
+    log: Path = runner.run_dir / "logs" / "supervisord.log"
+    history = supervisor._history
+    history.read()
+    before = history.restarts["good"]
+    line = "2026-01-01 00:00:00,000 INFO exited: good (exit status 1; not expected)\n"
+    with log.open("a") as file:
+        file.write(line)
+    log.rename(log.with_name(f"{log.name}.1"))
+    log.write_text(line)
+    history.read()
+    assert history.restarts["good"] == before + 2
+    history.read()
+    assert history.restarts["good"] == before + 2
