@@ -29,7 +29,7 @@ from .inputs import (
     TimeGap,
     Values,
 )
-from .model import Intent, Position, Proposal, reserve_e6
+from .model import Intent, Position, Proposal, Wanted, reserve_e6
 from .outputs import AnyOutput, Booked, Day, Equity, Place, Refused, Settled, Switch
 from .risk import FUTURE_MS, MINUTE_MS, Facts, Limits
 from .strategies import ALL, Strategy, Update
@@ -213,8 +213,11 @@ class Engine:
     def place_trade(self, proposal: Proposal, view: EventView) -> None:
         """Place one trade, all its orders or none, if risk lets it pass."""
         facts = self._facts()
-        legs = risk.fit(proposal, view, self.books, self.limits, self.now_ms)
-        reason = risk.check(legs, proposal, view, facts, self.limits, self.scan)
+        legs: tuple[Wanted, ...] = ()
+        reason = risk.early(proposal, facts, self.limits)
+        if reason is None:
+            legs = risk.fit(proposal, view, self.books, self.limits, self.now_ms)
+            reason = risk.check(legs, proposal, view, facts, self.limits, self.scan)
         key = (proposal.strategy, proposal.event_ticker)
         if reason is not None:
             self.refusals[reason] += 1

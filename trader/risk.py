@@ -5,6 +5,7 @@ strategies: it looks at ages, doubts and prices itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import le
 from typing import Final
 
 import msgspec
@@ -83,6 +84,10 @@ def fit(
         limits.total_e6 - books.at_stake_e6(),
         books.free_e6,
     )
+    rooms_e6 = [
+        min(limits.order_e6, limits.market_e6 - books.at_stake_e6(ticker=leg.ticker))
+        for leg in proposal.legs
+    ]
 
     def cut(contracts: int) -> tuple[Wanted, ...]:
         most_e2 = contracts * COUNT_ONE_E2
@@ -93,10 +98,7 @@ def fit(
 
     def fits(contracts: int) -> bool:
         costs_e6 = [reserve_e6(fees, leg.price_e4, leg.count_e2, time_ms) for leg in cut(contracts)]
-        return sum(costs_e6) <= room_e6 and all(
-            cost_e6 <= min(limits.order_e6, limits.market_e6 - books.at_stake_e6(ticker=leg.ticker))
-            for cost_e6, leg in zip(costs_e6, proposal.legs, strict=True)
-        )
+        return sum(costs_e6) <= room_e6 and all(map(le, costs_e6, rooms_e6))
 
     low, high = 0, max((leg.count_e2 for leg in proposal.legs), default=0) // COUNT_ONE_E2
     while low < high:
@@ -104,6 +106,11 @@ def fit(
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
     legs = cut(low)
     return legs if legs and all(leg.count_e2 > 0 for leg in legs) else ()
+
+
+def early(proposal: Proposal, facts: Facts, limits: Limits) -> str | None:
+    """Return why nothing may be traded in this event now, whatever the prices; `check` asks the same again."""
+    return next(_standing(proposal, facts, limits), None)
 
 
 def check(
@@ -126,21 +133,10 @@ def _reasons(
     limits: Limits,
     scan: ScanLimits,
 ) -> Iterator[str]:
-    books, event_ticker = facts.books, proposal.event_ticker
-    yield from facts.halts
+    event_ticker = proposal.event_ticker
+    yield from _standing(proposal, facts, limits)
     if view.event.event_ticker != event_ticker:
         yield "wrong_event"
-    if facts.now_ms < facts.retry_at_ms.get(event_ticker, 0):
-        yield "retry_later"
-    if len(books.trades_in(event_ticker)) >= limits.positions_per_event:
-        yield "one_position_per_event" if limits.positions_per_event == 1 else "positions_per_event"
-    if facts.lost_today_e6 >= limits.daily_loss_e6:
-        yield "daily_loss"
-    if len(books.open) + len(proposal.legs) > limits.open_orders:
-        yield "open_orders"
-    recent = [sent_ms for sent_ms in facts.sent_ms if facts.now_ms - MINUTE_MS < sent_ms <= facts.now_ms]
-    if len(recent) + len(proposal.legs) > limits.orders_per_minute:
-        yield "orders_per_minute"
     if view.event.series_ticker in facts.degraded:
         yield "degraded"
     fees = fee_schedule(view.event, view.series)
@@ -169,6 +165,22 @@ def _reasons(
             return
         yield from _leg_reasons(leg, one, facts, limits, scan)
     yield from _money_reasons(legs, event_ticker, fees, facts, limits)
+
+
+def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
+    books, event_ticker = facts.books, proposal.event_ticker
+    yield from facts.halts
+    if facts.now_ms < facts.retry_at_ms.get(event_ticker, 0):
+        yield "retry_later"
+    if len(books.trades_in(event_ticker)) >= limits.positions_per_event:
+        yield "one_position_per_event" if limits.positions_per_event == 1 else "positions_per_event"
+    if facts.lost_today_e6 >= limits.daily_loss_e6:
+        yield "daily_loss"
+    if len(books.open) + len(proposal.legs) > limits.open_orders:
+        yield "open_orders"
+    recent = [sent_ms for sent_ms in facts.sent_ms if facts.now_ms - MINUTE_MS < sent_ms <= facts.now_ms]
+    if len(recent) + len(proposal.legs) > limits.orders_per_minute:
+        yield "orders_per_minute"
 
 
 def _leg_reasons(
