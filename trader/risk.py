@@ -85,8 +85,7 @@ def fit(
         books.free_e6,
     )
     rooms_e6 = [
-        min(limits.order_e6, limits.market_e6 - books.at_stake_e6(ticker=leg.ticker))
-        for leg in proposal.legs
+        min(limits.order_e6, limits.market_e6 - books.at_stake_e6(ticker=leg.ticker)) for leg in proposal.legs
     ]
 
     def cut(contracts: int) -> tuple[Wanted, ...]:
@@ -109,7 +108,7 @@ def fit(
 
 
 def early(proposal: Proposal, facts: Facts, limits: Limits) -> str | None:
-    """Return why nothing may be traded in this event now, whatever the prices; `check` asks the same again."""
+    """Return why nothing may be traded in this event now, at no price; `check` asks the same again."""
     return next(_standing(proposal, facts, limits), None)
 
 
