@@ -1,16 +1,18 @@
 """Killed with SIGKILL at every step of its work, the trader goes on from its journal: nothing twice."""
 
 import os
+import resource
 import signal
 import traceback
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, settled
-from trader.journal import Reader
+from trader.journal import JournalError, Reader
 from trader.replay import replay
 
 POINTS = [
@@ -25,7 +27,7 @@ POINTS = [
 EVENTS = (1, 2, 3)
 
 
-def script(folder: Path, point: str, nth: int) -> None:
+def script(folder: Path, point: str, nth: int, events: Iterable[int] = EVENTS) -> None:
     """A trader's life: three baskets, one after the other; the first is paid out. It may die on the way."""
     seen = 0
 
@@ -40,7 +42,7 @@ def script(folder: Path, point: str, nth: int) -> None:
     life = int(lives.read_text()) + 1 if lives.exists() else 0
     lives.write_text(str(life))
     stand = Stand(folder, probe, now_ms=NOW_MS + life * 120_000)
-    for number in EVENTS:
+    for number in events:
         for turns in (3, 4):
             stand.commit(basket(number, as_of_ms=stand.clock.now_ms()))
             stand.turns(turns)
@@ -112,5 +114,27 @@ def test_killed_again_and_again_it_ends_the_same(tmp_path: Path) -> None:
     ]:
         play(tmp_path, point, nth)
         check(tmp_path).close()
+    assert play(tmp_path) == 0
+    check(tmp_path).close()
+
+
+def test_a_file_system_that_takes_no_more_halts_it_and_loses_nothing(tmp_path: Path) -> None:
+    script(tmp_path, "", 0)
+    largest = max(path.stat().st_size for path in (tmp_path / "data").iterdir())
+    pid = os.fork()
+    if pid == 0:
+        # No file may grow beyond this from here on: the kernel's own refusal (EFBIG), as of a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 8_192, largest + 8_192))
+        try:
+            script(tmp_path, "", 0, events=range(4, 200))
+            os._exit(0)
+        except JournalError:
+            os._exit(3)
+        except BaseException:  # noqa: BLE001 - the copy of pytest in this process must never go on
+            traceback.print_exc()
+            os._exit(1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    check(tmp_path).close()
     assert play(tmp_path) == 0
     check(tmp_path).close()
