@@ -106,7 +106,15 @@ class CycleEnd(msgspec.Struct, frozen=True):
 
 
 class PublisherHealth(msgspec.Struct, frozen=True):
-    """The publisher's own account of itself, in every heartbeat."""
+    """The publisher's own account of itself, in every heartbeat.
+
+    Attributes:
+        stream: "off", "connecting", "live", "down" or "key_refused".
+        stream_books, stream_unsure: books followed and known to be right; followed and not known so.
+        stream_gaps, stream_reconnects: how often frames were missing, and connections made again.
+        stream_healed, stream_confirmed: differences to the uncached book that were real, and were not.
+        stream_older: records refused because a newer one was held.
+    """
 
     started_ms: int = 0
     poll_interval_ms: int = 0
@@ -114,6 +122,14 @@ class PublisherHealth(msgspec.Struct, frozen=True):
     key: str = "none"
     exchange_reachable: bool = False
     error: str | None = None
+    stream: str = "off"
+    stream_books: int = 0
+    stream_unsure: int = 0
+    stream_gaps: int = 0
+    stream_reconnects: int = 0
+    stream_healed: int = 0
+    stream_confirmed: int = 0
+    stream_older: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

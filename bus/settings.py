@@ -194,6 +194,9 @@ class Settings(BaseModel):
     enriched_books_max: _Int = _setting(
         300, "0..10000", "At most this many order books are kept beside the sweep.", ge=0, le=10_000
     )
+    stream: Literal["yes", "no"] = _setting(
+        "yes", "`yes` or `no`", "Whether to listen to the exchange's WebSocket; it needs a key."
+    )
     run_dir: Annotated[Path, AfterValidator(_run_dir)] = _setting(
         "<.run>",
         "a directory of mode 0700, at most 83 bytes long",

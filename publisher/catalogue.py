@@ -16,6 +16,7 @@ from bus.digest import record_hash
 from bus.messages import MAX_MESSAGE_BYTES, TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
 from bus.state import State
 from bus.writer import Change
+from markets.book import top_of_quote
 from markets.errors import BadRecord
 from markets.kalshi_json import (
     decode_event,
@@ -143,12 +144,14 @@ class Catalogue:
 
     Attributes:
         older: how many quotes were refused because a newer one is held.
+        disputed: markets whose refused quote showed other best prices than the held one; bus thread.
     """
 
     def __init__(self, state: State, universe: Universe, quarantine: Quarantine) -> None:
         self.state = state
         self.universe = universe
         self.older = 0
+        self.disputed: set[str] = set()
         self._quarantine = quarantine
         self._taken: dict[str, int] = {}
         self._settled: dict[str, int] = {}
@@ -344,6 +347,8 @@ class Catalogue:
         # A held time in the future is a clock that was set back, not a newer quote.
         if held_as_of_ms is not None and quote.as_of_ms < held_as_of_ms <= now_ms:
             self.older += 1  # not noted as taken, so it is looked at again
+            if held_quote is not None and top_of_quote(quote) != top_of_quote(held_quote):
+                self.disputed.add(ticker)
             return
         kinds = markets.setdefault(topic, {})
         if held is not market and held != market:
@@ -352,7 +357,12 @@ class Catalogue:
             kinds.setdefault("quote", []).append(quote)
             held_quote = quote
         self._taken[ticker] = digest
+        self.disputed.discard(ticker)
         self._hold(ticker, market, held_quote)
+
+    def streamed(self, ticker: str) -> None:
+        """Note that this market's quote is not the one last swept: equal bytes confirm it no more."""
+        self._taken.pop(ticker, None)
 
     def _refresh(self, reading: Reading, markets: dict[str, dict[str, list[Record]]]) -> None:
         """Send unchanged quotes that were read apart with the age of their own: the cycle's is too young."""
@@ -378,6 +388,7 @@ class Catalogue:
         markets.setdefault(topic, {}).setdefault("remove", []).append(Remove("market", ticker))
         removed.add(ticker)
         self._taken.pop(ticker, None)
+        self.disputed.discard(ticker)
         self._expires_ms.pop(ticker, None)
         self._rotation.pop(("market", ticker), None)
         event_ticker = self.state.markets[ticker].event_ticker

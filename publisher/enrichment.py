@@ -26,6 +26,7 @@ from markets.units import PRICE_ONE_E4
 
 from .kalshi.budget import COST, Budget
 from .kalshi.client import Client, ExchangeError, Stopped, StopSignal
+from .live import Live
 from .quarantine import Quarantine
 
 log = structlog.get_logger()
@@ -46,6 +47,8 @@ BUDGET_USE: Final = 0.8
 MAX_LEVELS: Final = 10_000
 """A longer book would not fit into a message."""
 
+REFUSALS_BELIEVED: Final = 2
+BILLING_EVERY_MS: Final = 600_000
 MAX_WATCHED: Final = 10_000
 BOOKS_PER_MESSAGE: Final = 64
 HOUR_MS: Final = 3_600_000
@@ -227,6 +230,7 @@ class Enrichment:
     Args:
         client: of this thread alone.
         submit: hands a job to the bus thread.
+        live: what the stream follows; None without one. follow: tells the stream which books to follow.
     """
 
     def __init__(
@@ -240,8 +244,13 @@ class Enrichment:
         clock: Clock,
         stop: StopSignal,
         interval_s: float,
+        live: Live | None = None,
+        follow: Callable[[Iterable[str]], None] = lambda _tickers: None,
     ) -> None:
         self.planner = planner
+        self._live = live
+        self._follow = follow
+        self._billing = Billing()
         self._client = client
         self._budget = budget
         self._submit = submit
@@ -275,26 +284,50 @@ class Enrichment:
             self._client.close()
 
     def _cycle(self, sweep_requests: int) -> None:
+        now_ms = self._clock.now_ms()
+        size, cost = self._billing.batch(self._budget.capacity, now_ms)
         rounds, calls = rounds_of(self._budget, self._interval_s, sweep_requests, self.planner.calls)
-        plan = self.planner.plan(tradables(self._state), self._clock.now_ms(), calls)
+        plan = self.planner.plan(tradables(self._state), now_ms, calls)
         planned = frozenset(ticker for batch in plan for ticker in batch)
-        self._submit(lambda server: _drop_others(server, planned, self._clock.now_ns()))
+        self._submit(lambda server: self._drop_others(server, planned))
+        live = self._live
+        if live is not None:
+            disputed = sorted(live.disputed)[:BOOKS_PER_REQUEST]
+            if disputed:
+                plan = [disputed, *plan]
+            if planned and planned <= live.followed:
+                rounds = min(rounds, 1)  # the stream is quicker: reading them is a cross-check
         for number in range(rounds):
             if number and self._stop.wait(self._interval_s / rounds):
                 raise Stopped
-            if not self._work.empty():
-                return  # the next commit is there: plan anew
             for batch in plan:
-                # The next sweep must not wait for tokens that were spent here.
-                self._fetch(batch, reserve=min(sweep_requests * COST, 0.8 * self._budget.capacity))
+                for start in range(0, len(batch), size):
+                    if not self._work.empty():
+                        return  # the next commit is there: plan anew
+                    # The next sweep must not wait for tokens that were spent here.
+                    reserve = min(sweep_requests * COST, 0.8 * self._budget.capacity)
+                    if not self._fetch(batch[start : start + size], reserve, cost):
+                        return
 
-    def _fetch(self, batch: list[str], reserve: float) -> None:
-        (books, bad), reply = self._client.get(
-            "/markets/orderbooks",
-            [("tickers", ticker) for ticker in batch],
-            read=lambda body: decode_books(body, self._clock.now_ms()),
-            reserve=reserve,
-        )
+    def _fetch(self, batch: list[str], reserve: float, cost: int) -> bool:
+        """Fetch books and publish them; return False when the exchange refused for rate."""
+        asked_ms = self._clock.now_ms()
+        price = cost * len(batch) if self._billing.per_ticker else cost
+        try:
+            (books, bad), reply = self._client.get(
+                "/markets/orderbooks",
+                [("tickers", ticker) for ticker in batch],
+                read=lambda body: decode_books(body, self._clock.now_ms()),
+                reserve=min(reserve, max(0.0, self._budget.capacity - price)),
+                cost=price,
+                attempts=1,
+            )
+        except ExchangeError as error:
+            if error.outcome != "rate_limited":
+                raise
+            self._billing.refused(len(batch), self._clock.now_ms())
+            return False
+        self._billing.accepted(len(batch))
         now_ms = self._clock.now_ms()
         self.planner.fetched(batch, now_ms)
         wanted = set(batch)
@@ -302,14 +335,68 @@ class Enrichment:
         for book in books:
             if len(book.yes) + len(book.no) > MAX_LEVELS:
                 levels = len(book.yes) + len(book.no)
-                error = BadRecord("orderbook", f"{levels} levels", f"at most {MAX_LEVELS}")
-                bad.append(BadMember(book.ticker, error, b""))
+                too_long = BadRecord("orderbook", f"{levels} levels", f"at most {MAX_LEVELS}")
+                bad.append(BadMember(book.ticker, too_long, b""))
             elif book.ticker in wanted:
                 self._quarantine.good("book", book.ticker)
                 good.append(book)
         for member in bad:
             self._quarantine.put("book", member.ticker or "", member.error, member.raw)
-        self._submit(lambda server: _publish(server, good, reply.as_of_ms, self._clock.now_ns()))
+        self._submit(lambda server: self._publish(server, good, reply.as_of_ms, asked_ms))
+        return True
+
+    def _publish(self, server: FeedServer, books: Sequence[Book], as_of_ms: int, asked_ms: int) -> None:
+        """Stream books, those of one event in one message; bus thread."""
+        now_ns = self._clock.now_ns()
+        live = self._live
+        if live is not None:
+            for book in books:
+                live.judge(server, book, asked_ms, now_ns)
+            books = [book for book in books if not live.compare(server, book, asked_ms)]
+        _publish(server, books, as_of_ms, now_ns)
+
+    def _drop_others(self, server: FeedServer, planned: frozenset[str]) -> None:
+        if self._live is not None:
+            self._live.keep(planned)
+        self._follow(sorted(planned))
+        _drop_others(server, planned, self._clock.now_ns())
+
+
+class Billing:
+    """What a batch of books costs: 10 a call, as documented, until refusals say that each ticker counts.
+
+    Not established for the real exchange: it is asked again, one whole batch every 10 minutes.
+
+    Attributes:
+        per_ticker: what is believed now.
+    """
+
+    def __init__(self) -> None:
+        self.per_ticker = False
+        self._refusals = 0
+        self._again_ms = 0
+
+    def batch(self, capacity: float, now_ms: int) -> tuple[int, int]:
+        """Return how many tickers to ask for at once, and the tokens of a call (or of each, if billed so)."""
+        if self.per_ticker and now_ms >= self._again_ms:
+            self.per_ticker, self._refusals = False, REFUSALS_BELIEVED - 1
+        if not self.per_ticker:
+            return BOOKS_PER_REQUEST, COST
+        return max(1, min(BOOKS_PER_REQUEST, int(capacity / 4 / COST))), COST
+
+    def refused(self, tickers: int, now_ms: int) -> None:
+        """Note a 429 for a batch that the budget had tokens for."""
+        if tickers == 1 or self.per_ticker:
+            return
+        self._refusals += 1
+        if self._refusals >= REFUSALS_BELIEVED:
+            log.warning("books.billed_per_ticker", again_in_s=BILLING_EVERY_MS // 1000)
+            self.per_ticker, self._again_ms = True, now_ms + BILLING_EVERY_MS
+
+    def accepted(self, tickers: int) -> None:
+        """Note a batch that was answered."""
+        if tickers > 1 and not self.per_ticker:
+            self._refusals = 0
 
 
 def _publish(server: FeedServer, books: Sequence[Book], as_of_ms: int, now_ns: int) -> None:

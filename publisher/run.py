@@ -27,6 +27,8 @@ from .kalshi.budget import BASIC, Budget
 from .kalshi.client import Client, ExchangeError, KeyRefused, Stopped
 from .kalshi.hosts import endpoints
 from .kalshi.signing import KeySource
+from .kalshi.stream import Stream
+from .live import Live
 from .quarantine import Quarantine
 from .sweep import Sweep
 
@@ -84,6 +86,12 @@ class Publisher:
         self._catalogue = Catalogue(self._writer.state, universe, quarantine)
         self._client = Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop)
         self._sweep = Sweep(self._client, self._catalogue, clock)
+        self._stream: Stream | None = None
+        self._live: Live | None = None
+        if self._keys.configured and settings.stream == "yes":
+            url = endpoints(settings).websocket
+            self._stream = Stream(url, self._keys, clock, Rng(rng.random()), stop)
+            self._live = Live(self._catalogue, self.server.submit, self._stream.verify, clock)
         self._enrichment = Enrichment(
             self._planner,
             Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop),
@@ -94,16 +102,35 @@ class Publisher:
             clock,
             stop,
             settings.poll_interval_s,
+            self._live,
+            self._stream.want if self._stream else lambda _tickers: None,
         )
         self._checkpointed_ns: int | None = None
 
     @property
     def health(self) -> PublisherHealth:
         """The account for heartbeats: the last sweep's outcome, and at once the running one's trouble."""
-        account, trouble = self._account, self._client.trouble
+        account, trouble = self._with_stream(self._account), self._client.trouble
         if trouble is None or account.error is not None:
             return account
         return msgspec.structs.replace(account, error=trouble, exchange_reachable=self._client.reachable)
+
+    def _with_stream(self, account: PublisherHealth) -> PublisherHealth:
+        stream, live = self._stream, self._live
+        older = self._catalogue.older
+        if stream is None or live is None:
+            return msgspec.structs.replace(account, stream_older=older)
+        return msgspec.structs.replace(
+            account,
+            stream=stream.state,
+            stream_books=stream.books,
+            stream_unsure=stream.unsure,
+            stream_gaps=stream.counters.gaps,
+            stream_reconnects=stream.reconnects,
+            stream_healed=stream.counters.healed + live.healed,
+            stream_confirmed=stream.counters.confirmed + live.confirmed,
+            stream_older=older + live.older,
+        )
 
     def run(self) -> None:
         """Serve until the stop; the thread that made this object only."""
@@ -113,6 +140,8 @@ class Publisher:
             threading.Thread(target=self._sweep_on_schedule, name="sweep", daemon=True),
             threading.Thread(target=self._enrichment.run, name="enrichment", daemon=True),
         ]
+        if self._stream is not None:
+            threads.append(threading.Thread(target=self._listen, name="stream", daemon=True))
         for thread in threads:
             thread.start()
         try:
@@ -127,6 +156,16 @@ class Publisher:
                     log.warning("thread.busy", thread=thread.name)
             self._context.term()
 
+    # -- the stream's thread
+
+    def _listen(self) -> None:
+        assert self._stream is not None
+        assert self._live is not None
+        while self._keys.missing():
+            if self._stop.wait(KEY_WAIT_S):
+                return
+        self._stream.run(self._live.sink)
+
     # -- the sweep's thread
 
     def _sweep_on_schedule(self) -> None:
@@ -136,6 +175,7 @@ class Publisher:
             self._wait_for_key()
             next_ns = self._clock.monotonic_ns()
             while True:
+                self._client.no_retry_after_ns = next_ns + interval_ns
                 self._sweep_once()
                 late_ns = self._clock.monotonic_ns() - next_ns
                 skipped = late_ns // interval_ns

@@ -103,6 +103,7 @@ class Client:
     Attributes:
         requests: how many were sent. bytes_received: decoded bytes of bodies.
         reachable: whether the last request that ended got an answer of the API.
+        no_retry_after_ns: monotonic time after which nothing is tried again: what failed has failed.
         trouble: what went wrong in the last attempt; None when it went well. Any thread may read both.
     """
 
@@ -113,6 +114,7 @@ class Client:
         self.bytes_received = 0
         self.reachable = False
         self.trouble: str | None = None
+        self.no_retry_after_ns: int | None = None
         self._base_url = base_url
         self._path = urlsplit(base_url).path
         self._keys = keys
@@ -131,7 +133,14 @@ class Client:
         self._session.close()
 
     def get(
-        self, path: str, params: Params = (), *, read: Callable[[bytes], T], reserve: float = 0
+        self,
+        path: str,
+        params: Params = (),
+        *,
+        read: Callable[[bytes], T],
+        reserve: float = 0,
+        cost: int = COST,
+        attempts: int | None = None,
     ) -> tuple[T, Reply]:
         """Return what `read` makes of the answer's body, and the answer.
 
@@ -141,17 +150,24 @@ class Client:
         Args:
             path: below the base URL, such as ``/events``.
             reserve: tokens to leave in the budget for others.
+            cost: tokens of this request.
+            attempts: at most; ATTEMPTS if None.
 
         Raises:
             ExchangeError: no usable answer; KeyRefused and NotFound are told apart and not retried.
             Stopped: the process is to stop.
         """
         end_ns = self._clock.monotonic_ns() + int(GIVE_UP_AFTER_S * 1e9)
-        for attempt in range(ATTEMPTS):
-            if attempt and self._stop.wait(backoff_s(attempt - 1, self._rng, RETRY_FIRST_S)):
+        if self.no_retry_after_ns is not None:
+            end_ns = min(end_ns, self.no_retry_after_ns)
+        attempts = ATTEMPTS if attempts is None else attempts
+        pause_s = 0.0
+        for attempt in range(attempts):
+            if attempt and self._stop.wait(pause_s):
                 raise Stopped
+            left_s = (end_ns - self._clock.monotonic_ns()) / 1e9 if attempt else READ_TIMEOUT_S
             try:
-                reply = self._once(path, params, reserve)
+                reply = self._once(path, params, reserve, cost, max(0.1, min(READ_TIMEOUT_S, left_s)))
                 content = self._read(path, read, reply.body)
                 self.reachable, self.trouble = True, None
                 return content, reply
@@ -162,7 +178,9 @@ class Client:
                 self.trouble = str(error)
                 if error.outcome != "key_unusable":
                     self.reachable = error.outcome in _ANSWERS
-                last = attempt == ATTEMPTS - 1 or self._clock.monotonic_ns() > end_ns
+                pause_s = backoff_s(attempt, self._rng, RETRY_FIRST_S)
+                again_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
+                last = attempt == attempts - 1 or again_ns > end_ns
                 if last or isinstance(error, KeyRefused) or error.outcome == "refused":
                     raise
                 log.info(
@@ -191,9 +209,9 @@ class Client:
             seen.add(cursor)
         raise ExchangeError("cursor_loop", f"GET {path}: got {MAX_PAGES} pages and no end")
 
-    def _once(self, path: str, params: Params, reserve: float) -> Reply:
+    def _once(self, path: str, params: Params, reserve: float, cost: int, timeout_s: float) -> Reply:
         key = self._key()
-        self._acquire(reserve)
+        self._acquire(cost, reserve)
         url = self._base_url + path + ("?" + urlencode(params, safe=",") if params else "")
         headers = key.headers("GET", self._path + path, self._clock.now_ms()) if key else None
         self.requests += 1
@@ -202,7 +220,7 @@ class Client:
             with self._session.get(
                 url,
                 headers=headers,
-                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
                 stream=True,
                 allow_redirects=False,  # a signature is for this host and path alone
             ) as response:
@@ -229,8 +247,8 @@ class Client:
         except StartupError as error:
             raise KeyRefused("key_unusable", str(error)) from None
 
-    def _acquire(self, reserve: float) -> None:
-        while wait_s := self._budget.take(COST, self._clock.monotonic_ns() / 1e9, reserve):
+    def _acquire(self, cost: int, reserve: float) -> None:
+        while wait_s := self._budget.take(cost, self._clock.monotonic_ns() / 1e9, reserve):
             if self._stop.wait(wait_s):
                 raise Stopped
         if self._stop.is_set():

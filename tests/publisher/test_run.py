@@ -222,18 +222,21 @@ def test_exchange_in_trouble_fails_sweeps_and_nothing_else(
     assert cycle.complete_ms > complete_ms
 
 
-def test_trouble_is_told_before_the_sweep_gives_up(
-    exchange: FakeExchange, start: Start, replica: Replica, monkeypatch: pytest.MonkeyPatch
+def test_trouble_is_told_before_the_sweep_gives_up_which_it_does_by_the_next_start(
+    exchange: FakeExchange, settings: Settings, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start()
-    wait(replica, lambda: live(replica))
     monkeypatch.setattr(client, "ATTEMPTS", 50)
+    running = Running(settings.model_copy(update={"poll_interval_s": 1.5}))
+    try:
+        wait(replica, lambda: live(replica))
+        exchange.faults.append(on("", BROKEN))
 
-    exchange.faults.append(on("", BROKEN))
-
-    wait(replica, lambda: "503" in (replica.heartbeat.publisher.error or ""))
-    assert replica.heartbeat.publisher.sweep == "complete"
-    assert not replica.heartbeat.publisher.exchange_reachable
+        wait(replica, lambda: "503" in (replica.heartbeat.publisher.error or ""))
+        assert replica.heartbeat.publisher.sweep == "complete"
+        assert not replica.heartbeat.publisher.exchange_reachable
+        wait(replica, lambda: replica.heartbeat.publisher.sweep == "failed")
+    finally:
+        running.stop()
 
 
 def test_outage_tells_the_exchange_status_it_sends(

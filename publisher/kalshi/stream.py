@@ -1,0 +1,179 @@
+"""The connection to Kalshi's WebSocket, in a thread of its own: made, signed, kept, and made again.
+
+What the frames mean is session.py. Facts go to `sink` as they come, some hundred at once when they come fast.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+import structlog
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
+
+from bus.clock import Clock
+from markets.errors import StartupError
+
+from .budget import backoff_s
+from .client import StopSignal
+from .session import Broken, Counters, Fact, Session
+from .signing import KeySource
+
+log = structlog.get_logger()
+
+MAX_FRAME_BYTES: Final = 64 * 1_048_576
+OPEN_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 1.0
+POLL_S: Final = 0.25
+FRAMES_AT_ONCE: Final = 500
+PROVEN_MS: Final = 30_000
+"""A connection that lived this long makes the next pause a short one again."""
+
+
+class Stream:
+    """The live stream of one exchange.
+
+    Args:
+        url: of the WebSocket.
+        keys: signs the upgrade; its key must be configured.
+
+    Attributes:
+        counters: of all connections so far. state: as in PublisherHealth. reconnects: after the first.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keys: KeySource,
+        clock: Clock,
+        rng: Random,
+        stop: StopSignal,
+    ) -> None:
+        self.counters = Counters()
+        self.state = "connecting"
+        self.reconnects = 0
+        self.books = 0
+        self.unsure = 0
+        self._url = url
+        self._keys = keys
+        self._clock = clock
+        self._rng = rng
+        self._stop = stop
+        self._sink: Callable[[Sequence[Fact]], None] = lambda _facts: None
+        self._lock = threading.Lock()
+        self._wanted: tuple[str, ...] = ()
+        self._wishes_changed = False
+        self._verify: set[str] = set()
+
+    def want(self, tickers: Iterable[str]) -> None:
+        """Set which books to follow. Any thread."""
+        with self._lock:
+            self._wanted = tuple(tickers)
+            self._wishes_changed = True
+
+    def verify(self, tickers: Iterable[str]) -> None:
+        """Fetch these followed books again. Any thread."""
+        with self._lock:
+            self._verify.update(tickers)
+
+    def run(self, sink: Callable[[Sequence[Fact]], None]) -> None:
+        """Work until the stop; `sink` takes facts, in order."""
+        self._sink = sink
+        failures = 0
+        while not self._stop.is_set():
+            began_ns = self._clock.monotonic_ns()
+            try:
+                self._connection()
+                return
+            except InvalidStatus as error:
+                status = error.response.status_code
+                self.state = "key_refused" if status == 401 else "down"
+                if status == 401:
+                    self._keys.refused()
+                reason = f"upgrade refused with {status}"
+            except StartupError as error:
+                self.state, reason = "key_refused", str(error)
+            except (OSError, WebSocketException, Broken) as error:
+                self.state, reason = "down", f"{type(error).__name__}: {error}"
+            if self._clock.monotonic_ns() - began_ns > PROVEN_MS * 1_000_000:
+                failures = 0
+            self.reconnects += 1
+            pause_s = backoff_s(failures, self._rng)
+            failures += 1
+            log.warning("stream.down", reason=reason, again_in_s=round(pause_s, 1))
+            self._stop.wait(pause_s)
+
+    def _connection(self) -> None:
+        """Serve one connection; return only at the stop."""
+        session = Session(self.counters)
+        key = self._keys.current()
+        assert key is not None, "without a key there is no stream"
+        headers = key.headers("GET", urlsplit(self._url).path, self._clock.now_ms())
+        # No proxy for our own machine.
+        proxy: Literal[True] | None = True if self._url.startswith("wss:") else None
+        with connect(
+            self._url,
+            additional_headers=headers,
+            max_size=MAX_FRAME_BYTES,
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            user_agent_header="kalshi-bus",
+            proxy=proxy,
+        ) as connection:
+            log.info("stream.open")
+            self.state = "live"
+            session.open(self._clock.now_ms())
+            with self._lock:
+                self._wishes_changed = True
+            try:
+                self._serve(connection, session)
+            except (OSError, WebSocketException, Broken) as error:
+                session.closed(f"stream down: {type(error).__name__}", self._clock.now_ms())
+                raise
+            finally:
+                self.books = self.unsure = 0
+                self._hand_over(session)
+
+    def _serve(self, connection: Connection, session: Session) -> None:
+        ticked_ns = 0
+        while not self._stop.is_set():
+            self._take_wishes(session)
+            for command in session.commands():
+                connection.send(command, text=True)
+            self._receive(connection, session)
+            now_ns = self._clock.monotonic_ns()
+            if now_ns - ticked_ns >= 1_000_000_000:
+                ticked_ns = now_ns
+                session.tick(self._clock.now_ms())
+            self._hand_over(session)
+            self.books, self.unsure = len(session.live), session.unsure
+
+    def _receive(self, connection: Connection, session: Session) -> None:
+        """Take the frames that are there, and wait for one if there is none."""
+        wait_s = POLL_S
+        for _ in range(FRAMES_AT_ONCE):
+            try:
+                text = connection.recv(timeout=wait_s, decode=False)
+            except TimeoutError:
+                return
+            session.receive(text, self._clock.now_ms())
+            wait_s = 0
+
+    def _take_wishes(self, session: Session) -> None:
+        with self._lock:
+            wanted = self._wanted if self._wishes_changed else None
+            self._wishes_changed = False
+            verify, self._verify = self._verify, set()
+        now_ms = self._clock.now_ms()
+        if wanted is not None:
+            session.want(wanted, now_ms)
+        if verify:
+            session.verify(sorted(verify), now_ms)
+
+    def _hand_over(self, session: Session) -> None:
+        facts = session.facts()
+        if facts:
+            self._sink(facts)

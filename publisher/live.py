@@ -1,0 +1,233 @@
+"""What the stream says, made into records and published: bus thread only, but for `sink`.
+
+A book that is followed here is the stream's alone: books read by REST are compared with it, and where they
+differ the stream's own, uncached snapshot decides. A streamed quote gives way to a newer sweep; an older one
+is refused, and where the two disagree on the best prices the uncached book decides.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from bus.clock import Clock
+from bus.feed import FeedServer, Job
+from markets.book import top_of_book, top_of_quote
+from markets.records import Book, BookDelta, Quote, Record, Suspect, Trade
+from markets.units import opposite
+
+from .catalogue import Catalogue
+from .kalshi.session import Fact, StatusChange, Tick
+
+log = structlog.get_logger()
+
+SETTLE_MS: Final = 1_000
+"""A difference to a book that changed this shortly before the request is the time between the two."""
+
+_TICKED: Final = frozenset(
+    {
+        "yes_bid_dollars",
+        "yes_ask_dollars",
+        "no_bid_dollars",
+        "no_ask_dollars",
+        "yes_bid_size_fp",
+        "yes_ask_size_fp",
+        "last_price_dollars",
+        "volume_fp",
+        "open_interest_fp",
+    }
+)
+
+
+class Live:
+    """Publishes facts of the stream.
+
+    Args:
+        submit: hands a job to the bus thread.
+        verify: asks the stream for these books again.
+
+    Attributes:
+        followed: books that the stream keeps right. older: records refused, a newer one being held.
+        healed, confirmed: how often the uncached book showed a streamed quote to be wrong, and right.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        submit: Callable[[Job], None],
+        verify: Callable[[Iterable[str]], None],
+        clock: Clock,
+    ) -> None:
+        self.followed: set[str] = set()
+        self.older = 0
+        self.healed = 0
+        self.confirmed = 0
+        self._catalogue = catalogue
+        self._submit = submit
+        self._verify = verify
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: list[Fact] = []
+
+    def sink(self, facts: Sequence[Fact]) -> None:
+        """Take facts, in order. Any one thread; what waits is published together."""
+        with self._lock:
+            first = not self._waiting
+            self._waiting += facts
+        if first:
+            self._submit(self._publish_waiting)
+
+    def _publish_waiting(self, server: FeedServer) -> None:
+        with self._lock:
+            facts, self._waiting = self._waiting, []
+        self.publish(server, facts, self._clock.now_ns())
+
+    def publish(self, server: FeedServer, facts: Sequence[Fact], now_ns: int) -> None:
+        """Publish facts, those of one stream together."""
+        writer = server.writer
+        if writer is None:
+            return  # no epoch yet; the first commit's plan asks for books anew
+        last_tick = {fact.ticker: index for index, fact in enumerate(facts) if isinstance(fact, Tick)}
+        # Per topic, in order; a run of one kind goes into one message.
+        runs: dict[str, list[tuple[str, list[Record]]]] = {}
+        quotes: dict[str, Quote] = {}
+        whole: set[str] = set()
+        for index, fact in enumerate(facts):
+            if isinstance(fact, Tick) and last_tick[fact.ticker] != index:
+                continue
+            topic = writer.state.stream_of.get(fact.ticker)
+            if topic is None:
+                self.followed.discard(fact.ticker)
+                continue  # the sweep has not brought this market yet, or it is out of the universe
+            made = self._record(fact, quotes, whole, now_ns // 1_000_000)
+            if made is None:
+                continue
+            kind, record = made
+            of_topic = runs.setdefault(topic, [])
+            if not of_topic or of_topic[-1][0] != kind:
+                of_topic.append((kind, []))
+            of_topic[-1][1].append(record)
+        for topic, batches in runs.items():
+            for kind, records in batches:
+                source_ns = max(_time_of(record) for record in records) * 1_000_000
+                server.send(writer.stream(topic, kind, records, source_ns, now_ns))
+
+    @property
+    def disputed(self) -> set[str]:
+        """Markets whose quote an uncached book is to decide about."""
+        return self._catalogue.disputed.copy()
+
+    def keep(self, tickers: frozenset[str]) -> None:
+        """Note that all other books are removed."""
+        self.followed &= tickers
+
+    def compare(self, server: FeedServer, book: Book, asked_ms: int) -> bool:
+        """Compare a book read by REST with what is held; return whether the stream keeps it.
+
+        Args:
+            asked_ms: when it was asked for: what changed later cannot be judged.
+        """
+        assert server.writer is not None, "books are planned from a state that is served"
+        state = server.writer.state
+        held: Book | None = state.books.get(book.ticker)
+        if book.ticker not in self.followed or held is None:
+            self.followed.discard(book.ticker)
+            return False
+        if (held.yes, held.no) != (book.yes, book.no) and held.as_of_ms <= asked_ms - SETTLE_MS:
+            self._verify([book.ticker])
+        return True
+
+    def judge(self, server: FeedServer, book: Book, asked_ms: int, now_ns: int) -> None:
+        """Let an uncached book decide about a quote that a sweep, older than the stream, contradicted."""
+        disputed = self._catalogue.disputed
+        if book.ticker not in disputed or server.writer is None:
+            return
+        disputed.discard(book.ticker)
+        state = server.writer.state
+        quote: Quote | None = state.quotes.get(book.ticker)
+        if quote is None or quote.as_of_ms > asked_ms:
+            return
+        top = top_of_book(book)
+        if top_of_quote(quote) == top:
+            self.confirmed += 1
+            return
+        self.healed += 1
+        bid, ask = top.yes_bid or (0, 0), top.yes_ask or (10_000, 0)
+        tick = Tick(book.ticker, bid[0], ask[0], bid[1], ask[1], None, None, None, book.as_of_ms)
+        self._catalogue.streamed(book.ticker)
+        topic = state.stream_of[book.ticker]
+        record = [_ticked(quote, tick)]
+        server.send(server.writer.stream(topic, "quote", record, book.as_of_ms * 1_000_000, now_ns))
+
+    def _record(
+        self, fact: Fact, quotes: dict[str, Quote], whole: set[str], now_ms: int
+    ) -> tuple[str, Record] | None:
+        """Return the kind and the record that a fact about a known market makes, if any.
+
+        `quotes` and `whole` (books) are those made before it and not published yet.
+        """
+        state = self._catalogue.state
+        if isinstance(fact, BookDelta):
+            if fact.ticker not in self.followed:
+                return None
+            if fact.ticker not in state.books and fact.ticker not in whole:
+                # Its market moved, or came back: the book is fetched whole.
+                self.followed.discard(fact.ticker)
+                self._verify([fact.ticker])
+                return None
+            return "book_delta", fact
+        if isinstance(fact, Book):
+            self.followed.add(fact.ticker)
+            whole.add(fact.ticker)
+            return "book", fact
+        if isinstance(fact, Suspect):
+            self.followed.discard(fact.ticker)
+            return "suspect", fact
+        if isinstance(fact, Trade):
+            return "trade", fact
+        quote = quotes.get(fact.ticker) or state.quotes.get(fact.ticker)
+        if quote is None:
+            return None
+        known_ms = max(quote.as_of_ms, state.quote_as_of_ms(fact.ticker) or 0)
+        # A held time in the future is a clock that was set back, not a newer quote.
+        if fact.as_of_ms < known_ms <= now_ms:
+            self.older += 1
+            return None
+        new = _ticked(quote, fact) if isinstance(fact, Tick) else _with_status(quote, fact)
+        quotes[fact.ticker] = new
+        self._catalogue.streamed(fact.ticker)
+        return "quote", new
+
+
+def _ticked(quote: Quote, tick: Tick) -> Quote:
+    as_sent = quote.as_sent
+    if as_sent is not None:
+        as_sent = {name: text for name, text in as_sent.items() if name not in _TICKED} or None
+    return msgspec.structs.replace(
+        quote,
+        yes_bid_e4=tick.yes_bid_e4,
+        yes_ask_e4=tick.yes_ask_e4,
+        no_bid_e4=opposite(tick.yes_ask_e4),
+        no_ask_e4=opposite(tick.yes_bid_e4),
+        yes_bid_size_e2=tick.yes_bid_size_e2,
+        yes_ask_size_e2=tick.yes_ask_size_e2,
+        last_price_e4=quote.last_price_e4 if tick.last_price_e4 is None else tick.last_price_e4,
+        volume_e2=quote.volume_e2 if tick.volume_e2 is None else tick.volume_e2,
+        open_interest_e2=quote.open_interest_e2 if tick.open_interest_e2 is None else tick.open_interest_e2,
+        as_of_ms=tick.as_of_ms,
+        as_sent=as_sent,
+    )
+
+
+def _with_status(quote: Quote, change: StatusChange) -> Quote:
+    return msgspec.structs.replace(quote, status=change.status, as_of_ms=change.as_of_ms)
+
+
+def _time_of(record: Record) -> int:
+    for name in ("as_of_ms", "since_ms", "time_ms"):
+        time_ms = getattr(record, name, None)
+        if time_ms is not None:
+            return int(time_ms)
+    return 0
