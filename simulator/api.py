@@ -310,7 +310,7 @@ class Api:
                     "tickers": m.tickers,
                     "from_ms": m.from_ms,
                     "until_ms": m.until_ms,
-                    "active": m.from_ms <= exchange.now_ms < m.until_ms,
+                    "active": exchange.stands(m, exchange.now_ms),
                     "edge_dollars": f"{m.edge_e4 / 1e4:.4f}",
                     "fair": m.fair,
                 }

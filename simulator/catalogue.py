@@ -5,8 +5,10 @@ half of the events exclusive. Times are set relative to now, so that something h
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from random import Random
 from typing import Any, Final
@@ -20,8 +22,9 @@ from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from .grid import GRIDS
 from .latent import SPORTS, Asset, Combo, Match, Options, Underlying, Window
 from .model import Event, Group, Market, Milestone, Series
-from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrases
-from .vocabulary import CITIES, FIFTEEN_MINUTES, LEAGUES, League, Side
+from .questions import CHOICES, LADDERS, Question, Subject, all_asked, fill, series_names
+from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrases, question_template
+from .vocabulary import CITIES, EDITIONS, FIFTEEN_MINUTES, LEAGUES, League, Side
 
 SHARES: Final = {"match": 0.44, "options": 0.36, "ladder": 0.11, "range": 0.07, "updown": 0.02}
 """Share of the markets by kind of event."""
@@ -48,10 +51,29 @@ _MATCHES_OF_WEIGHT: Final = 5
 _PLAYER_MEANS: Final = {"HIT": 0.95, "HR": 0.14}
 
 
+_CHOICES: Final = all_asked(CHOICES)
+_LADDERS: Final = all_asked(LADDERS)
+
+
+@cache
+def _number(k: int) -> dict[str, str]:
+    """Return what fills the holes of a strike; shared by all markets with it."""
+    return {"K": str(k), "KT": f"{k:,}"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Fixture:
     league: League
     copy: int
+
+
+def _edition(copy: int) -> tuple[str, str]:
+    """Return what the series tickers and titles of a league's `copy`-th competition add to its own."""
+    letters, words = "", ""
+    while copy:
+        copy, place = divmod(copy - 1, len(EDITIONS))
+        letters, words = EDITIONS[place][0] + letters, f" {EDITIONS[place][1]}{words}"
+    return letters, words
 
 
 def _escape(text: str) -> str:
@@ -79,6 +101,8 @@ class Catalogue:
         self.series: dict[str, Series] = {}
         self.targets: dict[str, dict[str, Any]] = {}
         self._taken: set[str] = set()
+        self._questions: dict[str, EventTemplate] = {}
+        self._pools: dict[tuple[Side, ...], list[dict[str, str]]] = {}
         self._now_ms = 0
         self._counts = dict.fromkeys(SHARES, 0)
         self._assets: dict[str, Asset] = {}
@@ -112,8 +136,7 @@ class Catalogue:
             total += len(group.markets())
             events += len(group.events)
             yield group
-        for index in range(len(self.series), int(SERIES_PER_EVENT * events)):
-            self._category_series(f"X{index}", index)
+        self._idle_series(int(SERIES_PER_EVENT * events))
 
     def _kinds(self) -> list[str]:
         return [
@@ -177,19 +200,24 @@ class Catalogue:
             found = self.series[ticker] = Series(ticker, body["category"], body)
         return found
 
-    def _category_series(self, tail: str, index: int) -> Series:
+    def _idle_series(self, count: int) -> None:
+        """Add series with nothing open until there are `count`, their categories in the real proportions."""
         total = sum(weight for _, weight in CATEGORIES)
-        point = index * 7919 % total
-        for name, weight in CATEGORIES:
-            category = name
-            point -= weight
-            if point < 0:
-                break
-        letters = "".join(c for c in category.upper() if c.isalpha())[:6]
+        names = {category: series_names(category) for category, _ in CATEGORIES}
         source = next(
             (s for s in ("KXU3MAX", "KXNBA") if s in self.recorded.series), next(iter(self.recorded.series))
         )
-        return self._series_of(f"KX{letters}{tail}", source, f"{category} {tail}", category)
+        index = len(self.series)
+        while len(self.series) < count:
+            point = index * 7919 % total
+            index += 1
+            for name, weight in CATEGORIES:
+                category = name
+                point -= weight
+                if point < 0:
+                    break
+            ticker, title = next(names[category])
+            self._series_of(ticker, source, title, category)
 
     def _event(
         self,
@@ -235,8 +263,15 @@ class Catalogue:
         return event
 
     def _market(
-        self, event: Event, template: MarketTemplate, role: Role, extra: dict[str, str], p: float
+        self,
+        event: Event,
+        template: MarketTemplate,
+        role: Role,
+        extra: dict[str, str],
+        p: float,
+        like: MarketTemplate,
     ) -> Market:
+        """Make a market. Its spread, sizes and volume are about those of the recorded market `like`."""
         rng = self.rng
         suffix = template.suffix % {**event.values, **extra}
         grid = template.grid
@@ -245,11 +280,11 @@ class Catalogue:
             point = crc32(event.ticker.encode()) % 1000
             grid = GRIDS["deci_cent" if point < 12 else "tapered_deci_cent" if point < 170 else "linear_cent"]
         tick = grid.prices[0]
-        spread = min(template.spread_e4, 1500) * rng.uniform(0.5, 1.2) - tick
+        spread = min(like.spread_e4, 1500) * rng.uniform(0.5, 1.2) - tick
         if event.group.kind in ("options", "ladder") and rng.random() < 0.1:
             spread = 20_000  # an old market nobody quotes (a third of them has an empty side, contract 17)
         price = min(max(round(p * 100), 1), 99) * 100
-        volume = int(template.volume_e2 * rng.uniform(0.1, 1.5)) if event.open_ms <= self._now_ms else 0
+        volume = int(like.volume_e2 * rng.uniform(0.1, 1.5)) if event.open_ms <= self._now_ms else 0
         traded = volume > 0
         return Market(
             ticker=f"{event.ticker}-{suffix}",
@@ -259,7 +294,7 @@ class Catalogue:
             grid=grid,
             extra=extra,
             half_e4=max(0, int(spread / 2)),
-            size_e2=max(300, min(template.size_e2, 2_000_000)),
+            size_e2=max(300, min(like.size_e2, 2_000_000)),
             last_e4=price if traded else 0,
             volume_e2=volume,
             volume_24h_e2=int(volume * rng.uniform(0.01, 0.4)),
@@ -268,10 +303,16 @@ class Catalogue:
             odd_sentinel=rng.random() < 0.1,
         )
 
-    def _fill(self, event: Event, roles: list[tuple[MarketTemplate, Role, dict[str, str]]]) -> None:
+    def _fill(
+        self,
+        event: Event,
+        roles: list[tuple[MarketTemplate, Role, dict[str, str]]],
+        likes: Sequence[MarketTemplate] = (),
+    ) -> None:
         latent = event.group.latent
         for template, role, extra in roles:
-            event.markets.append(self._market(event, template, role, extra, latent.probability(role)))
+            like = likes[self.rng.randrange(len(likes))] if likes else template
+            event.markets.append(self._market(event, template, role, extra, latent.probability(role), like))
 
     # Matches ----------------------------------------------------------------------------------------
 
@@ -303,9 +344,9 @@ class Catalogue:
     def _fixture(self, fixture: _Fixture, start_ms: int, created_ms: int, now_ms: int) -> Group:
         rng, league = self.rng, fixture.league
         sport = SPORTS[league.sport]
-        number = str(fixture.copy + 1) if fixture.copy else ""
+        letters, words = _edition(fixture.copy)
         sources = [(end, self._pick(source)) for end, source in league.events]
-        head = f"KX{league.code}{number}"
+        head = f"KX{league.code}{letters}"
         while True:
             away, home = self._pair(league.sides)
             tails = [dates.ticker_date(start_ms, t.clocked) + away.code + home.code for _, t in sources]
@@ -328,7 +369,7 @@ class Catalogue:
             "CLOCK": dates.clock(start_ms),
         }
         values = {key: _escape(text) for key, text in names.items()}
-        title = f"{league.name or league.code}{number}"
+        title = f"{league.name or league.code}{words}"
         for (end, template), tail in zip(sources, tails, strict=True):
             recorded = head + end == template.series  # then its words are right as they are
             series = self._series_of(
@@ -453,33 +494,90 @@ class Catalogue:
     def _options(self, index: int, now_ms: int, room: int) -> Group:
         rng = self.rng
         originals = self._by_kind["options"]
-        template = originals[index % len(originals)]
-        copy = index // len(originals)
-        markets = list(template.markets)
+        copy = index >= len(originals)
+        asked: tuple[Question, Subject] | None = None
+        roles: list[tuple[MarketTemplate, Role, dict[str, str]]]
         if copy:
-            count = min(2 + int(rng.expovariate(1 / 20)), len(markets), max(room, 1))
-            markets = sorted(rng.sample(markets, count), key=lambda m: -m.mid_e4)
-        weights = [m.mid_e4 / 1e4 for m in markets]
-        if copy:
-            weights = [rng.lognormvariate(0, 1.2) for _ in markets]
-        rest = (0.02 if not copy else rng.choice((0.0, 0.0, 0.1))) * sum(weights)
-        group = Group("options", Options(weights, rest, 0.004), None, max(3.0, 260.0 / len(markets)))
+            asked = question, subject = _CHOICES[(index - len(originals)) % len(_CHOICES)]
+            template = self._asked("options", question)
+            answers = self._answers(question, subject)
+            count = min(2 + int(rng.expovariate(1 / 20)), len(answers), max(room, 1))
+            chosen = (
+                answers
+                if len(answers) <= 6
+                else [answers[i] for i in sorted(rng.sample(range(len(answers)), count))]
+            )
+            weights = [rng.lognormvariate(0, 1.2) for _ in chosen]
+            roles = [(template.markets[0], Role("option", str(i)), each) for i, each in enumerate(chosen)]
+        else:
+            template = originals[index]
+            weights = [m.mid_e4 / 1e4 for m in template.markets]
+            roles = [(m, Role("option", str(i)), {}) for i, m in enumerate(template.markets)]
+        rest = (rng.choice((0.0, 0.0, 0.1)) if copy else 0.02) * sum(weights)
+        group = Group("options", Options(weights, rest, 0.004), None, max(3.0, 260.0 / len(roles)))
         life = rng.uniform(20, 700) * DAY_MS
         age = rng.uniform(0.1, 200) * DAY_MS
-        anchor = int(now_ms + (life if copy else 500 * DAY_MS)) // HOUR_MS * HOUR_MS
-        series, ticker = self._copied(template, copy, index)
-        times = self._aged(template, anchor, int(age), now_ms)
-        values = {"COPY": f" · {copy + 1}" if copy else ""}
-        event = self._event(group, template, series, ticker, values, times, 0)
-        self._fill(event, [(m, Role("option", str(i)), {}) for i, m in enumerate(markets)])
+        event = self._long_lived(
+            group, template, asked, now_ms, life if copy else 500 * DAY_MS, int(age), "27"
+        )
+        self._fill(event, roles, [m for t in originals for m in t.markets] if copy else ())
         return group
 
-    def _copied(self, template: EventTemplate, copy: int, index: int) -> tuple[Series, str]:
-        tail = "30" if template.kind == "ladder" else "27"
-        if not copy:
-            return self._series_of(template.series, template.series), f"{template.series}-{tail}"
-        series = self._category_series(f"{'L' if template.kind == 'ladder' else 'O'}{copy + 1}", index)
-        return series, f"{series.ticker}{template.series[2:5]}-{tail}"
+    def _asked(self, kind: str, question: Question) -> EventTemplate:
+        found = self._questions.get(question.code)
+        if found is None:
+            found = self._questions[question.code] = question_template(self.recorded.raw[kind], question)
+        return found
+
+    def _answers(self, question: Question, subject: Subject) -> list[dict[str, str]]:
+        """Return what fills the holes of each answer's market; shared by all events with these answers."""
+        sides = subject.answers or question.answers
+        found = self._pools.get(sides)
+        if found is None:
+            found = self._pools[sides] = [
+                {
+                    "O": _escape(side.name),
+                    "OC": side.code,
+                    "OI": _uuid(subject.league or question.code, side.name),
+                }
+                for side in sides
+            ]
+        return found
+
+    def _long_lived(
+        self,
+        group: Group,
+        template: EventTemplate,
+        asked: tuple[Question, Subject] | None,
+        now_ms: int,
+        life_ms: float,
+        age_ms: int,
+        tail: str,
+    ) -> Event:
+        """Make the event of a question, of the year it closes in, or (`asked` None) of a recorded event."""
+        close_ms = int(now_ms + life_ms) // HOUR_MS * HOUR_MS
+        if asked is None:
+            series, ticker = self._series_of(template.series, template.series), f"{template.series}-{tail}"
+            return self._event(
+                group, template, series, ticker, {}, self._aged(template, close_ms, age_ms, now_ms), 0
+            )
+        question, subject = asked
+        series = self._series_of(
+            "KX" + fill(question.code, subject, 0),
+            template.series,
+            re.sub("^the ", "The ", fill(question.series, subject, 0)),
+            question.category,
+        )
+        while True:
+            year = dates.eastern(close_ms)[0].year
+            ticker = f"{series.ticker}-{year % 100:02d}"
+            if ticker not in self._taken:
+                break
+            close_ms += 365 * DAY_MS
+        values = {"S": _escape(subject.name), "Y": str(year), "KIND": subject.kind}
+        return self._event(
+            group, template, series, ticker, values, self._aged(template, close_ms, age_ms, now_ms), 0
+        )
 
     @staticmethod
     def _aged(template: EventTemplate, close_ms: int, age_ms: int, now_ms: int) -> dict[str, int]:
@@ -495,25 +593,25 @@ class Catalogue:
     def _ladder(self, index: int, now_ms: int) -> Group:
         rng = self.rng
         originals = self._by_kind["ladder"]
-        template = originals[index % len(originals)]
-        copy = index // len(originals)
-        count = 5 if not copy else 3 + rng.randrange(14)
-        lowest = int(template.markets[0].role.floor)
-        close_ms = int(now_ms + rng.uniform(30, 1200) * DAY_MS) // HOUR_MS * HOUR_MS
-        mean = lowest + rng.uniform(0.3, count - 0.5)
-        group = Group(
-            "ladder",
-            Underlying(mean, rng.uniform(0.6, 2.5), (close_ms - now_ms) / 1000),
-            None,
-            max(4.0, 200.0 / count),
+        copy = index >= len(originals)
+        asked = _LADDERS[(index - len(originals)) % len(_LADDERS)] if copy else None
+        template = originals[index] if asked is None else self._asked("ladder", asked[0])
+        count = 3 + rng.randrange(14) if copy else 5
+        lowest, step = (
+            (int(template.markets[0].role.floor), 1) if asked is None else (asked[1].lowest, asked[1].step)
         )
-        series, ticker = self._copied(template, copy, index)
-        times = self._aged(template, close_ms, int(rng.uniform(0.5, 300) * DAY_MS), now_ms)
-        event = self._event(
-            group, template, series, ticker, {"COPY": f" · {copy + 1}" if copy else ""}, times, 0
-        )
+        life = rng.uniform(30, 1200 if asked is None else 700) * DAY_MS
+        mean = lowest + step * rng.uniform(0.3, count - 0.5)
+        latent = Underlying(mean, step * rng.uniform(0.6, 2.5), life / 1000)
+        group = Group("ladder", latent, None, max(4.0, 200.0 / count))
+        age = int(rng.uniform(0.5, 300) * DAY_MS)
+        event = self._long_lived(group, template, asked, now_ms, life, age, "30")
         form = template.markets[0]
-        self._fill(event, [self._strike(form, "above", k) for k in range(lowest, lowest + count)])
+        strikes = range(lowest, lowest + step * count, step)
+        if asked is None:
+            self._fill(event, [self._strike(form, "above", k) for k in strikes])
+        else:
+            self._fill(event, [(form, Role("above", floor=float(k)), _number(k)) for k in strikes])
         return group
 
     @staticmethod

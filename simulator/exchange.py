@@ -40,7 +40,16 @@ from .templates import Recorded
 PULL_BEFORE_START_MS: Final = 3 * SECOND_MS
 """Quoters pull so long before a match starts."""
 
-_MISPRICING_EVERY_S: Final = 40.0
+_MISPRICED: Final = (6, 10)
+"""Planted mispricings alive at once, from and to; a large enough universe given."""
+
+_MISPRICED_MS: Final = (30_000, 120_000)
+"""How long one stands, from and to."""
+
+_MISPRICED_SIZE_E2: Final = 5_000
+"""Size of a planted quote at least: worth a client's while."""
+
+_MISPRICING_EVERY_S: Final = 1.5
 _FEE: Final = 0.07
 _TRADES_KEPT: Final = 50_000
 _DISPUTED_SHARE: Final = 0.03
@@ -66,7 +75,8 @@ class Trade:
 class Mispricing:
     """One planted mispricing: what a scanner should find between `from_ms` and `until_ms`.
 
-    `edge_e4` is the profit per contract after taker fees, in $0.0001, as first quoted.
+    `edge_e4` is the profit per contract after taker fees, in $0.0001: of a basket what a set of NOs pays for
+    sure, of a leg what it pays on average.
     """
 
     kind: str
@@ -189,7 +199,7 @@ class Exchange:
         self.market_order.sort()
         self.event_order.sort()
         self.milestone_order.sort()
-        self._at(start_ms + 5 * SECOND_MS, self._plant, None)
+        self._at(start_ms + SECOND_MS, self._plant, None)
         self._at(start_ms + 20 * SECOND_MS, self._burst, None)
         self._at(start_ms + 2 * MINUTE_MS, self._refine, None)
         self._schedule_fees()
@@ -509,7 +519,7 @@ class Exchange:
         rng = self.rng
         event = live[rng.randrange(len(live))]
         market = event.markets[rng.randrange(len(event.markets))]
-        if market.paused or not self.shards[event.shard].trading_active:
+        if market.paused or market.fair_shift_e4 or not self.shards[event.shard].trading_active:
             return
         if rng.random() < self.activity.trade_share and market.bid_e2 and market.ask_e2:
             self._trade(market, time_ms)
@@ -552,7 +562,9 @@ class Exchange:
         probability = event.group.latent.probability
         for market in event.markets:
             market.p = p = probability(market.role)
-            fair = p * PRICE_ONE_E4 + market.fair_shift_e4
+            if market.fair_shift_e4:
+                continue  # what was planted stands still until it is over
+            fair = p * PRICE_ONE_E4
             if (
                 (market.bid_e2 and market.bid_e4 > fair)
                 or (market.ask_e2 and market.ask_e4 < fair)
@@ -572,7 +584,8 @@ class Exchange:
 
     def _size(self, market: Market) -> int:
         size = int(market.size_e2 * self.rng.lognormvariate(-0.7, 0.8))
-        return max(100, size if self.rng.random() < 0.25 else size // 100 * 100)
+        size = size if self.rng.random() < 0.25 else size // 100 * 100
+        return max(_MISPRICED_SIZE_E2 if market.fair_shift_e4 else 100, size)
 
     def _requote(self, market: Market, time_ms: int) -> None:
         """Quote a market anew: bid <= truth <= ask on its grid, its usual spread, fresh sizes."""
@@ -587,10 +600,10 @@ class Exchange:
         old_bid, old_ask = (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
         new_bid, new_ask = (0, 0), (PRICE_ONE_E4, 0)
         if bid is not None:
-            keep = bid == old_bid[0] and old_bid[1] and self.rng.random() < 0.5
+            keep = not market.fair_shift_e4 and bid == old_bid[0] and old_bid[1] and self.rng.random() < 0.5
             new_bid = old_bid if keep else (bid, self._size(market))
         if ask is not None:
-            keep = ask == old_ask[0] and old_ask[1] and self.rng.random() < 0.5
+            keep = not market.fair_shift_e4 and ask == old_ask[0] and old_ask[1] and self.rng.random() < 0.5
             new_ask = old_ask if keep else (ask, self._size(market))
         self._set_quote(market, new_bid, new_ask, time_ms)
 
@@ -645,64 +658,100 @@ class Exchange:
     # Mispricings ------------------------------------------------------------------------------------
 
     def _plant(self, _subject: None, time_ms: int) -> None:
-        """Now and then misprice something for some tens of seconds."""
+        """Misprice something for a while, as long as there are not enough mispricings."""
         rng = self.rng
-        self._at(time_ms + 5_000 + int(1000 * rng.expovariate(1 / _MISPRICING_EVERY_S)), self._plant, None)
+        self._at(time_ms + 500 + int(1000 * rng.expovariate(1 / _MISPRICING_EVERY_S)), self._plant, None)
         if not self.activity.mispricings or not self.trading_active:
             return
-        for _ in range(40):
+        alive = [m for m in self.mispricings if self.stands(m, time_ms)]
+        if len(alive) >= rng.randint(*_MISPRICED):
+            return
+        until_ms = time_ms + rng.randint(*_MISPRICED_MS)
+        baskets = sum(m.kind == "no_basket" for m in alive)
+        plant = self._plant_basket if 2 * baskets <= len(alive) else self._plant_leg
+        for _ in range(60):
             group = self.groups[rng.randrange(len(self.groups))]
             event = group.events[0]
-            legs = [
-                m for m in event.markets if m.bid_e2 and m.ask_e2 and not m.paused and not m.fair_shift_e4
-            ]
-            calm = event.status == ACTIVE and not group.in_play and not group.pulled
-            if calm and event.template.exclusive and 2 <= len(legs) <= 12:
-                legs = sorted(legs, key=lambda m: -m.p)[:4]
-                if legs[1].p > 0.05 and sum(m.p for m in legs) > 0.5:
-                    (self._plant_basket if rng.random() < 0.6 else self._plant_leg)(event, legs, time_ms)
-                    return
+            # Nothing that stops being quoted meanwhile, and never two in one event.
+            ends_ms = group.start_ms - PULL_BEFORE_START_MS if group.kind == "match" else event.close_ms
+            if (
+                event.status == ACTIVE
+                and event.template.exclusive
+                and until_ms < ends_ms
+                and self.shards[event.shard].trading_active
+                and not any(m.fair_shift_e4 or m.paused for m in event.markets)
+                and plant(event, time_ms, until_ms)
+            ):
+                return
+
+    def stands(self, planted: Mispricing, time_ms: int) -> bool:
+        """Return whether a planted mispricing can be traded."""
+        legs = [self.markets.get(ticker) for ticker in planted.tickers]
+        return planted.from_ms <= time_ms < planted.until_ms and all(
+            leg is not None and leg.fair_shift_e4 and leg.bid_e2 and leg.ask_e2 and leg.status == ACTIVE
+            for leg in legs
+        )
 
     def fee_multiplier(self, event: Event) -> float:
         """Return the multiplier of an event's fees."""
         override = event.fee_override
         return float(event.series.body["fee_multiplier"] if override is None else override[1])
 
-    def _plant_basket(self, event: Event, legs: list[Market], time_ms: int) -> None:
+    def _plant_basket(self, event: Event, time_ms: int, until_ms: int) -> bool:
         """Raise the bids so that buying NO of every leg pays after fees: sum of bids > 1 + fees."""
         rng = self.rng
+        quoted = sorted((m for m in event.markets if m.bid_e2 and m.ask_e2), key=lambda m: -m.p)[:4]
+        if len(quoted) < 2 or quoted[1].p < 0.05 or sum(m.p for m in quoted) < 0.5:
+            return False
         rate = _FEE * self.fee_multiplier(event)
         target = 1 + rng.uniform(0.01, 0.03)
         shift = 0.0
         for _ in range(30):
-            bids = [m.grid.at_or_below(m.p * PRICE_ONE_E4 + shift) or 0 for m in legs]
+            bids = [m.grid.at_or_below(m.p * PRICE_ONE_E4 + shift) or 0 for m in quoted]
             fees = sum(rate * b / 1e4 * (1 - b / 1e4) for b in bids)
             if sum(bids) / 1e4 >= target + fees:
                 break
             shift += 50
-        if any(m.grid.above(b) is None for m, b in zip(legs, bids, strict=True)):
-            return
-        self._misprice(
-            "no_basket", event, legs, [int(shift)] * len(legs), round(sum(bids) - 1e4 * (1 + fees)), time_ms
-        )
+        else:
+            return False
+        if any(m.grid.above(b) is None for m, b in zip(quoted, bids, strict=True)):
+            return False
+        edge_e4 = round(sum(bids) - 1e4 * (1 + fees))
+        self._misprice("no_basket", event, quoted, int(shift), edge_e4, time_ms, until_ms)
+        return True
 
-    def _plant_leg(self, event: Event, legs: list[Market], time_ms: int) -> None:
-        """Move one leg well off what the others say of it."""
+    def _plant_leg(self, event: Event, time_ms: int, until_ms: int) -> bool:
+        """Move one leg of an exhaustive event well off what the others say of it."""
         rng = self.rng
+        legs = event.markets
+        if (
+            not 3 <= len(legs) <= 12
+            or sum(m.p for m in legs) < 0.97
+            or not all(m.bid_e2 and m.ask_e2 and m.ask_e4 - m.bid_e4 <= 1200 for m in legs if m.p > 0.01)
+        ):
+            return False
         leg = legs[rng.randrange(len(legs))]
         shift = (600 + rng.randrange(700)) * (1 if leg.p < 0.3 or rng.random() < 0.5 else -1)
-        price = min(max(leg.p + shift / 1e4, 0.0), 1.0)
-        if not 0.03 < price < 0.97:
-            return
+        price = leg.p + shift / 1e4
+        if not 0.03 < price < 0.97 or not leg.bid_e2:
+            return False
         fee = _FEE * self.fee_multiplier(event) * price * (1 - price)
-        self._misprice("value", event, [leg], [shift], round(abs(shift) - 1e4 * fee - 100), time_ms)
+        edge_e4 = round(abs(shift) - 1e4 * fee - 100)
+        self._misprice("value", event, [leg], shift, edge_e4, time_ms, until_ms)
+        return True
 
     def _misprice(
-        self, kind: str, event: Event, legs: list[Market], shifts: list[int], edge_e4: int, time_ms: int
+        self,
+        kind: str,
+        event: Event,
+        legs: list[Market],
+        shift_e4: int,
+        edge_e4: int,
+        time_ms: int,
+        until_ms: int,
     ) -> None:
-        until_ms = time_ms + 20_000 + self.rng.randrange(40_000)
-        for market, shift in zip(legs, shifts, strict=True):
-            market.fair_shift_e4 = shift
+        for market in legs:
+            market.fair_shift_e4 = shift_e4
             self._requote(market, time_ms)
         fair = {m.ticker: round(m.p, 4) for m in legs}
         self.mispricings.append(Mispricing(kind, event.ticker, list(fair), time_ms, until_ms, edge_e4, fair))

@@ -8,7 +8,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from markets.units import parse_count_e2, parse_price_e4, parse_time_ms
 
 from .dates import HOUR_MS
 from .grid import Grid, grid_of
+from .questions import Question
 
 BUNDLED: Final = Path(__file__).parent / "data" / "catalogue.json.gz"
 """The recorded payloads that ship with the simulator; see the README.md beside it."""
@@ -37,6 +38,20 @@ _LONG_DATE: Final = (
     r" \d{1,2}, \d{4}"
 )
 _CLOCK: Final = r"\d{1,2}:\d{2} [AP]M E[DS]T"
+
+_SOURCES: Final = {
+    "Sports": [{"name": "ESPN", "url": "https://www.espn.com"}],
+    "Elections": [{"name": "The Associated Press", "url": "https://apnews.com"}],
+    "Politics": [{"name": "Reuters", "url": "https://www.reuters.com"}],
+    "World": [{"name": "Reuters", "url": "https://www.reuters.com"}],
+    "Economics": [{"name": "The OECD", "url": "https://www.oecd.org"}],
+    "Entertainment": [{"name": "Billboard", "url": "https://www.billboard.com"}],
+    "Financials": [{"name": "The Wall Street Journal", "url": "https://www.wsj.com"}],
+    "Companies": [{"name": "The Wall Street Journal", "url": "https://www.wsj.com"}],
+    "Climate and Weather": [{"name": "National Weather Service", "url": "https://www.weather.gov"}],
+    "Science and Technology": [{"name": "Ars Technica", "url": "https://arstechnica.com"}],
+}
+"""Who settles the questions of a category."""
 
 _TEXTS: Final = (
     "title",
@@ -116,6 +131,8 @@ class Recorded:
     schedule: dict[str, Any]
     tags_by_categories: dict[str, Any]
     structured_target: dict[str, Any]
+    raw: dict[str, dict[str, Any]]
+    """The first recorded event of each kind as it came."""
 
 
 def load(directory: Path | None = None) -> Recorded:
@@ -136,8 +153,11 @@ def load(directory: Path | None = None) -> Recorded:
         data = path.read_bytes()
         document = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
         events: dict[str, list[EventTemplate]] = {}
+        raw: dict[str, dict[str, Any]] = {}
         for event in document["events"]:
-            events.setdefault(event["series_ticker"], []).append(event_template(event))
+            template = event_template(event)
+            events.setdefault(event["series_ticker"], []).append(template)
+            raw.setdefault(template.kind, event)
         if not events:
             raise StartupError(f"{path}: there are no events in it")
         return Recorded(
@@ -148,6 +168,7 @@ def load(directory: Path | None = None) -> Recorded:
             schedule=document["schedule"],
             tags_by_categories=document["tags_by_categories"],
             structured_target=document["structured_target"]["structured_target"],
+            raw=raw,
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StartupError(f"{path}: not a readable catalogue ({type(error).__name__}: {error})") from error
@@ -282,8 +303,6 @@ def event_template(event: dict[str, Any]) -> EventTemplate:
         rewrite.add(r"Aug 5 - 7:45AM EDT to 8:00AM EDT", "SPAN")
         rewrite.add(r"GOLD", "ASSETCODE")
         rewrite.add(r"Gold", "ASSET")
-    elif kind != "combo":
-        rewrite.add(r"$", "COPY")
 
     times = {
         "created": first["created_time"], "open": first["open_time"], "close": first["close_time"],
@@ -306,6 +325,50 @@ def event_template(event: dict[str, Any]) -> EventTemplate:
         clocked=bool(re.match(r"\d{2}[A-Z]{3}\d{6}", event["event_ticker"].split("-")[1])),
         offsets={name: time - anchor for name, time in at.items()},
         markets=templates,
+    )
+
+
+def question_template(original: dict[str, Any], question: Question) -> EventTemplate:
+    """Make a template of a question in the form of a recorded event with options or strikes.
+
+    Its one market has holes for an answer (O its text, OC its letters, OI its id) or a strike (K the number,
+    KT its text); the event has S (the subject) and Y (the year).
+    """
+    recorded = event_template(original)
+
+    def marked(text: str) -> str:
+        return re.sub(r"\{(\w)\}", lambda hole: _hole({"K": "KT"}.get(hole[1], hole[1])), text)
+
+    market = dict(original["markets"][0])
+    choice = bool(question.subjects[0].answers or question.answers)
+    label = "{O}" if choice else question.market
+    reached = "" if choice else f"If {question.rules} is {label[0].lower()}{label[1:]}"
+    market.update(
+        title=marked(question.market if choice else question.title),
+        yes_sub_title=marked(label),
+        no_sub_title=marked(label),
+        rules_primary=marked(f"{question.rules if choice else reached}, then the market resolves to Yes."),
+    )
+    if "subtitle" in market:
+        market["subtitle"] = marked(label)
+    market["ticker"] = f"{original['event_ticker']}-{_hole('OC' if choice else 'K')}"
+    if not choice:
+        market["floor_strike"] = _hole("K")
+    elif question.category == "Sports":
+        market["strike_type"], market["custom_strike"] = "structured", {_hole("KIND"): _hole("OI")}
+    else:
+        market["strike_type"], market["custom_strike"] = "custom", {question.kind: _hole("O")}
+    event = {key: value for key, value in original.items() if key != "product_metadata"}
+    event.update(
+        title=marked(question.title), sub_title=_hole("Y"), settlement_sources=_SOURCES[question.category]
+    )
+    if question.category == "Sports" and "product_metadata" in original:
+        event["product_metadata"] = {"competition": _hole("S"), "competition_scope": "Future"}
+    plain = _Rewriter(event)
+    return replace(
+        recorded,
+        body=_event_body(event, plain, "options", {}),
+        markets=(_market_template(market, event, "options", plain, {}, 0),),
     )
 
 
@@ -348,7 +411,7 @@ def _market_template(
     for key in _TEXTS:
         if isinstance(body.get(key), str):
             if kind in ("options", "ladder") and key != "title":
-                continue  # a copy is told from its original by its title alone
+                continue  # recorded ones stay as they are, the others are asked by `question_template`
             body[key] = rewrite(body[key])
     suffix = market["ticker"].removeprefix(event["event_ticker"] + "-")
     if kind == "match":

@@ -152,6 +152,26 @@ LEAGUES: Final = (
     League("WTA", "WTA", "tennis", _WTA, _TENNIS, 5),
 )
 
+EDITIONS: Final = (
+    ("CUP", "Cup"),
+    ("PRE", "Preseason"),
+    ("U23", "Under-23"),
+    ("YTH", "Youth"),
+    ("RES", "Reserves"),
+    ("SUM", "Summer"),
+    ("INV", "Invitational"),
+    ("U21", "Under-21"),
+    ("CH", "Challenger"),
+    ("DEV", "Development"),
+    ("OPEN", "Open"),
+    ("U19", "Under-19"),
+    ("WIN", "Winter"),
+    ("REG", "Regional"),
+    ("MAS", "Masters"),
+    ("U17", "Under-17"),
+)
+"""(letters, words) of the further competitions a league's matches are cloned to, when there are many."""
+
 CITIES: Final = (
     ("NY", "NYC", "Central Park, New York", 62),
     ("CHI", "Chicago", "Chicago Midway, Illinois", 58),

@@ -15,7 +15,9 @@ from markets.errors import StartupError
 from markets.units import parse_time_ms
 from simulator import dates, templates
 from simulator.catalogue import Catalogue
+from simulator.exchange import Exchange
 from simulator.grid import GRIDS
+from simulator.render import event_json
 from simulator.templates import BUNDLED, Recorded
 from tests.simulator.venue import START_MS, Client
 
@@ -64,6 +66,27 @@ def test_no_hole_stays_open_and_every_text_is_of_its_own_match(universe: list[di
                 start = _start(market)
                 assert day[1] == dates.short_date(start)
                 assert dates.ticker_date(start) in event["event_ticker"]
+
+
+@pytest.mark.parametrize(("size", "seed"), [(1, 1), (40, 2), (1500, 3), (20_000, 1)])
+def test_every_object_of_a_catalogue_is_whole_json_with_plausible_names(
+    recorded: Recorded, size: int, seed: int
+) -> None:
+    exchange = Exchange(recorded, size, seed, START_MS)
+    titles = Counter[str]()
+    for event in exchange.events.values():
+        body = json.loads(event_json(event, event.markets))
+        series = exchange.series[event.series.ticker]
+        assert re.fullmatch(r"KX[A-Z0-9&]+", series.ticker), series.ticker
+        assert event.ticker.startswith(series.ticker + "-")
+        texts = [body["title"], body["sub_title"], series.body["title"]]
+        texts += [m[key] for m in body["markets"] for key in ("title", "yes_sub_title", "rules_primary")]
+        assert not [t for t in texts if re.search(r"[{}]|%\(|LEAGUE:| · (?!\$|TBD)|KX|\x00", t)], event.ticker
+        titles[body["title"] + body["sub_title"]] += event.group.kind in ("options", "ladder")
+    assert titles.most_common(1)[0][1] <= 1
+    for series in exchange.series.values():
+        assert series.body["title"]
+        assert " · " not in series.body["title"]
 
 
 def _start(market: dict[str, Any]) -> int:

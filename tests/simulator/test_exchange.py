@@ -1,5 +1,6 @@
 """The exchange lives: books and quotes agree, only what was planted is free, events run their course."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -94,28 +95,44 @@ def test_probabilities_of_an_exclusive_event_sum_to_one_at_most_and_ladders_fall
             assert ladder == sorted(ladder, reverse=True)
 
 
-def test_a_planted_basket_pays_after_fees_while_it_stands(make_client: Make) -> None:
-    client = make_client(markets=600, pace=0.0)
+def fees(client: Client, market: Market, price_e4: int) -> float:
+    rate = 0.07 * client.api.exchange.fee_multiplier(market.event)
+    return rate * price_e4 / 1e4 * (1 - price_e4 / 1e4)
+
+
+def test_several_planted_mispricings_of_both_kinds_stand_at_any_time_and_can_be_traded(
+    make_client: Make,
+) -> None:
+    client = make_client(markets=1500)
     exchange = client.api.exchange
-    seen = 0
-    for _ in range(200):
+    client.advance(25)
+    numbers = []
+    for _ in range(120):
         client.advance(5)
-        for planted in exchange.mispricings:
-            if planted.kind != "no_basket" or planted.from_ms < client.now_ms - 5_000:
-                continue
-            legs = [exchange.markets[t] for t in planted.tickers]
-            if any(not leg.fair_shift_e4 for leg in legs):
-                continue
-            rate = 0.07 * exchange.fee_multiplier(legs[0].event)
-            fees = sum(rate * leg.bid_e4 / 1e4 * (1 - leg.bid_e4 / 1e4) for leg in legs)
-            assert sum(leg.bid_e4 for leg in legs) / 1e4 > 1 + fees
-            assert all(leg.bid_e2 for leg in legs)
-            assert 20_000 <= planted.until_ms - planted.from_ms <= 60_000
-            seen += 1
-    assert seen >= 3
-    assert {m.kind for m in exchange.mispricings} == {"no_basket", "value"}
-    truth = client.send("/sim/truth").body
-    assert exchange.mispricings[0].event_ticker.encode() in truth
+        told = [m for m in client_truth(client) if m["active"]]
+        numbers.append(len(told))
+        assert {m["kind"] for m in told} == {"no_basket", "value"}
+        for planted in told:
+            assert 30_000 <= planted["until_ms"] - planted["from_ms"] <= 120_000
+            legs = [exchange.markets[t] for t in planted["tickers"]]
+            assert all(min(leg.bid_e2, leg.ask_e2) >= 5_000 for leg in legs)
+            if planted["kind"] == "no_basket":
+                profit = sum(leg.bid_e4 / 1e4 - fees(client, leg, leg.bid_e4) for leg in legs) - 1
+                assert profit > 0.009
+                assert profit == pytest.approx(float(planted["edge_dollars"]), abs=2e-4)
+                assert legs[0].event.template.exclusive
+            else:
+                (leg,) = legs
+                others = sum(m.p for m in leg.event.markets if m is not leg)
+                off = max(leg.bid_e4 / 1e4 - (1 - others), (1 - others) - leg.ask_e4 / 1e4)
+                assert off > 0.02, (leg.ticker, leg.bid_e4, leg.ask_e4, others)
+    assert min(numbers) >= 3
+    assert 4 <= sum(numbers) / len(numbers) <= 12
+
+
+def client_truth(client: Client) -> list[dict[str, Any]]:
+    mispricings: list[dict[str, Any]] = json.loads(client.send("/sim/truth?tickers=x").body)["mispricings"]
+    return mispricings
 
 
 def test_a_mispricing_ends(make_client: Make) -> None:
