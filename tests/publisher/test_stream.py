@@ -1,0 +1,185 @@
+"""The stream's connection against a real WebSocket server: signed, silent, closed again and again."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from websockets.http11 import Request, Response
+from websockets.sync.server import Server, ServerConnection, serve
+
+from bus.clock import SystemClock
+from bus.lifecycle import Stop
+from markets.records import Book, Suspect
+from publisher.kalshi import session as session_module
+from publisher.kalshi import stream as stream_module
+from publisher.kalshi.budget import backoff_s
+from publisher.kalshi.session import Fact
+from publisher.kalshi.signing import KeySource
+from publisher.kalshi.stream import Stream
+from tests.support import eventually
+
+
+class WebSocketExchange:
+    """Answers subscriptions with one small book per market, or not, as its attributes say."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.signed: list[bool] = []
+        self.commands: list[dict[str, Any]] = []
+        self.open = 0
+        self.refuse = 0
+        self.close_after = 0
+        self.silent = False
+        self._server: Server = serve(
+            self._serve, "127.0.0.1", 0, process_request=self._upgrade, ping_interval=None
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}/trade-api/ws/v2"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+
+    def _upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.paths.append(request.path)
+        self.signed.append("KALSHI-ACCESS-SIGNATURE" in request.headers)
+        return connection.respond(self.refuse, "no") if self.refuse else None
+
+    def _serve(self, connection: ServerConnection) -> None:
+        self.open += 1
+        seq = 0
+        try:
+            for text in connection:
+                command = json.loads(text)
+                self.commands.append(command)
+                params = command.get("params", {})
+                tickers = params.get("market_tickers", [])
+                if self.silent or not tickers:
+                    continue
+                if command["cmd"] == "subscribe":
+                    opened = {"channel": "orderbook_delta", "sid": 9}
+                    connection.send(json.dumps({"type": "subscribed", "id": command["id"], "msg": opened}))
+                for ticker in tickers:
+                    seq += 1
+                    book = {"market_ticker": ticker, "yes_dollars_fp": [["0.4000", "1.00"]]}
+                    frame = {"type": "orderbook_snapshot", "sid": 9, "seq": seq, "msg": book}
+                    connection.send(json.dumps(frame))
+                if self.close_after:
+                    self.close_after -= 1
+                    return
+        finally:
+            self.open -= 1
+
+
+class Listening:
+    def __init__(self, url: str, directory: Path) -> None:
+        path = directory / "key.pem"
+        path.touch(0o600)
+        key = ed25519.Ed25519PrivateKey.generate()
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        self.stop = Stop()
+        self.facts: list[Fact] = []
+        self.stream = Stream(url, KeySource(path, "id", None), SystemClock(), Random(1), self.stop)
+        self._thread = threading.Thread(target=self.stream.run, args=(self._sink,))
+        self._thread.start()
+
+    def _sink(self, facts: Sequence[Fact]) -> None:
+        self.facts.extend(facts)
+
+    def books(self) -> int:
+        return sum(isinstance(fact, Book) for fact in self.facts)
+
+    def close(self) -> None:
+        self.stop.set()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+        self.stop.close()
+
+
+@pytest.fixture
+def exchange() -> Iterator[WebSocketExchange]:
+    made = WebSocketExchange()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def listening(exchange: WebSocketExchange, tmp_path: Path) -> Iterator[Listening]:
+    made = Listening(exchange.url, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses, and patience with silence, of a hundredth of theirs."""
+    monkeypatch.setattr(stream_module, "backoff_s", lambda n, rng: backoff_s(n, rng) / 100)
+    monkeypatch.setattr(session_module, "PROBE_AFTER_MS", 40)
+    monkeypatch.setattr(session_module, "STALLED_AFTER_MS", 60)
+
+
+def test_upgrade_is_signed_and_wanted_books_come(exchange: WebSocketExchange, listening: Listening) -> None:
+    listening.stream.want(["A", "B"])
+
+    eventually(lambda: listening.books() == 2)
+
+    assert exchange.paths == ["/trade-api/ws/v2"]
+    assert exchange.signed == [True]
+    assert eventually(lambda: (listening.stream.state, listening.stream.books) == ("live", 2))
+
+
+def test_closed_twenty_times_it_follows_again_each_time_with_one_connection(
+    exchange: WebSocketExchange, quick: None, listening: Listening
+) -> None:
+    exchange.close_after = 20
+    listening.stream.want(["A"])
+
+    eventually(lambda: listening.stream.reconnects == 20 and listening.stream.books == 1)
+
+    assert exchange.open == 1
+    assert len([c for c in exchange.commands if "market_tickers" in c.get("params", {})]) >= 21
+    doubts = [fact for fact in listening.facts if isinstance(fact, Suspect)]
+    assert len(doubts) == 20
+
+
+def test_open_but_silent_connection_is_made_again(
+    exchange: WebSocketExchange, quick: None, listening: Listening
+) -> None:
+    listening.stream.want(["A"])
+    eventually(lambda: listening.books() == 1)
+
+    exchange.silent = True
+    eventually(lambda: listening.stream.reconnects >= 1)
+    exchange.silent = False
+
+    assert any(isinstance(fact, Suspect) for fact in listening.facts)
+    eventually(lambda: listening.stream.books == 1 and listening.books() >= 2)
+
+
+def test_refused_key_is_told_and_tried_again_at_growing_intervals(
+    exchange: WebSocketExchange, tmp_path: Path
+) -> None:
+    exchange.refuse = 401
+    began_s = time.monotonic()
+    listening = Listening(exchange.url, tmp_path)
+    try:
+        eventually(lambda: len(exchange.paths) == 3)
+        assert time.monotonic() - began_s >= 0.25 + 0.5  # at least half of each pause
+        assert listening.stream.state == "key_refused"
+    finally:
+        listening.close()
+
+
+def test_stop_during_a_pause_ends_at_once(exchange: WebSocketExchange, tmp_path: Path) -> None:
+    exchange.refuse = 503
+    listening = Listening(exchange.url, tmp_path)
+    eventually(lambda: listening.stream.state == "down")
+    listening.close()
