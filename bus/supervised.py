@@ -41,7 +41,7 @@ class Supervised(msgspec.Struct, frozen=True):
             one is waited for), "STOPPING", "EXITED", "FATAL" (given up), "UNKNOWN".
         pid: None while there is no process.
         uptime_seconds: since the last start; None while there is no process.
-        restarts: times it ended without being told to, since supervisord started.
+        restarts: times it ended by itself after it had stayed up, since supervisord started.
         tries: starts since it last stayed up (3 s), 0 while it does.
         trouble: what is wrong with it, in words; None if nothing is.
     """
@@ -178,7 +178,7 @@ class _History:
             self.tries[found[1]] += 1
         elif found := _RUNNING.search(line):
             self.tries[found[1]] = 0
-        elif found := _EXITED.search(line):
+        elif (found := _EXITED.search(line)) and not self.tries[found[1]]:
             self.restarts[found[1]] += 1
 
 

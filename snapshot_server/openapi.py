@@ -122,7 +122,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
             },
             "pid": {"type": ["integer", "null"]},
             "uptime_seconds": _NUMBER_OR_NULL,
-            "restarts": _INTEGER | {"description": "Times it ended without being told to."},
+            "restarts": _INTEGER | {"description": "Times it ended by itself after it had stayed up."},
             "tries": _INTEGER | {"description": "Starts since it last stayed up; 0 while it does."},
             "trouble": {"type": ["string", "null"], "description": "What is wrong with it, in words."},
         }

@@ -1,20 +1,32 @@
 """The stack as real processes, as a user runs it."""
 
+import contextlib
+import http.client
+import itertools
 import json
+import sqlite3
+import subprocess
+import sys
+import threading
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
+from bus.ask import ask
+from bus.sockets import make_context
+from markets.errors import KalshiBusError
 from tests.support import Process, Runner, eventually
 
 START_S = 30.0
+JOURNAL = "trader-paper-sim-paper.sqlite"
 
 
 class Stack:
-    """Simulator, publisher, snapshot server and dashboard with a run directory and ports of their own."""
+    """The processes with a run directory, a data directory and ports of their own."""
 
     def __init__(
         self, runner: Runner, poll_interval_s: float = 1, stale_after_s: float = 4, markets: int = 150
@@ -71,6 +83,74 @@ class Stack:
         found: dict[str, Any] = get(f"{self.ui_url}/api/opportunities")[1]
         return found
 
+    def ui_status(self) -> dict[str, Any]:
+        """The dashboard's account; empty while it does not answer."""
+        status: dict[str, Any] = get(f"{self.ui_url}/api/status")[1]
+        return status
+
+    def ask(self, socket: str, op: str, **parameters: Any) -> dict[str, Any]:
+        """Ask `state`, `query` or `trader_control`; empty while it cannot answer."""
+        context = make_context()
+        try:
+            answer = ask(
+                context, f"ipc://{self.runner.run_dir}/{socket}.sock", {"op": op, "id": 1, **parameters}
+            )
+            return answer if answer["ok"] else {}
+        except KalshiBusError:
+            return {}
+        finally:
+            context.term()
+
+    def trader(self) -> dict[str, Any]:
+        """The trader's status; empty while it does not answer."""
+        return self.ask("trader_control", "status")
+
+    def trader_command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run ``python -m trader words`` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "trader", *words],
+            env=self.runner.env,
+            cwd=self.runner.folder,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def journal(self) -> "Journal":
+        """What the trader's journal says now."""
+        return Journal(self.runner.folder / "data" / JOURNAL)
+
+    def working(self) -> bool:
+        """Whether all is well everywhere: fresh data, in one epoch, and a trader that may trade."""
+        health, status, trader = self.health(), self.ui_status(), self.trader()
+        return (
+            (health.get("status"), health.get("feed"), health.get("degraded")) == ("ok", "live", [])
+            and (status.get("stale"), status.get("feed"), status.get("degraded")) == (False, "live", [])
+            and trader.get("state") == "running"
+            and health["epoch"] == status["epoch"] == trader["epoch"]
+            and self.opportunities().get("total_analyzed", 0) > 0
+        )
+
+    def wait_working(self, timeout_s: float = START_S, what: str = "everything works") -> None:
+        try:
+            eventually(self.working, timeout_s, what)
+        except AssertionError:
+            print(self.health(), self.ui_status(), self.trader(), sep="\n")
+            raise
+
+    def wait_digests_agree(self) -> None:
+        """Wait until publisher and snapshot server are seen at one position, with equal digests."""
+
+        def compared() -> bool:
+            ours, theirs = self.ask("query", "digest"), self.ask("state", "digest")
+            if not ours or not theirs or (ours["epoch"], ours["seq"]) != (theirs["epoch"], theirs["seq"]):
+                return False
+            assert ours["digest"] == theirs["digest"]
+            return True
+
+        eventually(compared, START_S, "both stand at one position")
+
     def simulator_requests(self) -> int:
         requests: int = get(f"http://127.0.0.1:{self.runner.sim_port}/sim/stats")[1]["requests_total"]
         return requests
@@ -90,6 +170,73 @@ class Stack:
         return eventually(reached, timeout_s, f"/health says {status}") or {}
 
 
+class Journal:
+    """The rows of a trader's journal."""
+
+    def __init__(self, path: Path) -> None:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            self.orders = {
+                row[0]: row[1:]
+                for row in db.execute(
+                    "SELECT number, client_order_id, trade, event_ticker, ticker, side, price_e4, count_e2,"
+                    " status FROM orders"
+                )
+            }
+            self.fills = db.execute(
+                "SELECT id, number, ticker, side, price_e4, count_e2, cost_e6, fee_e6 FROM fills ORDER BY id"
+            ).fetchall()
+            self.settled = {row[0] for row in db.execute("SELECT ticker FROM settlements")}
+
+    def held(self) -> Counter[tuple[str, str]]:
+        """Contracts bought, in hundredths, by (ticker, side), without what has been settled."""
+        held: Counter[tuple[str, str]] = Counter()
+        for _, _, ticker, side, _, count_e2, _, _ in self.fills:
+            if ticker not in self.settled:
+                held[ticker, side] += count_e2
+        return held
+
+    def assert_continues(self, before: "Journal") -> None:
+        """Fail unless nothing that `before` says was lost, changed or done again."""
+        assert self.fills[: len(before.fills)] == before.fills
+        for number, order in before.orders.items():
+            assert self.orders[number][:-1] == order[:-1]
+            assert order[-1] in {"open", self.orders[number][-1]}
+        by_event: dict[str, set[int]] = {}
+        for _, number, *_ in self.fills:
+            _, trade, event_ticker, *_ = self.orders[number]
+            by_event.setdefault(event_ticker, set()).add(trade)
+        assert [trades for trades in by_event.values() if len(trades) > 1] == [], "an event was traded twice"
+        for (ticker, side), count_e2 in before.held().items():
+            assert ticker in self.settled or self.held()[ticker, side] >= count_e2
+
+
+class Hammer:
+    """Clients that ask for the same pages without a pause, from `with` to its end."""
+
+    def __init__(self, urls: list[str], clients: int = 4) -> None:
+        self.statuses: Counter[int] = Counter()
+        """Answers by HTTP status; 0 counts the attempts when nobody listened."""
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(urls, n)) for n in range(clients)]
+
+    def _run(self, urls: list[str], first: int) -> None:
+        for url in itertools.islice(itertools.cycle(urls), first, None):
+            status = get(url)[0]
+            self.statuses[status] += 1
+            if self._stop.wait(0 if status else 0.05):
+                return
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
 def get(url: str, timeout_s: float = 5) -> tuple[int, Any]:
     """GET and decode JSON (or text); (0, {}) while nobody listens."""
     try:
@@ -98,7 +245,7 @@ def get(url: str, timeout_s: float = 5) -> tuple[int, Any]:
     except urllib.error.HTTPError as error:
         with error:
             status, kind, body = error.code, error.headers.get_content_type(), error.read()
-    except OSError:
+    except (OSError, http.client.HTTPException):  # killed in the middle of its answer
         return 0, {}
     return status, json.loads(body) if kind == "application/json" else body.decode()
 

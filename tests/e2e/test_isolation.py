@@ -1,0 +1,131 @@
+"""Only the publisher can reach the exchange: everything else works in a network namespace that has no route.
+
+The namespace has a loopback of its own and nothing else. ZeroMQ's ipc endpoints are files, so the feed comes
+in; a TCP connection does not get out.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.e2e.conftest import START_S, Stack, get
+from tests.support import Process, Runner, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+HOLD = """
+import fcntl, socket, struct, time
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
+with socket.socket() as any_socket:  # what `ip link set lo up` does
+    fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh", b"lo", IFF_UP))
+print("ready", flush=True)
+time.sleep(600)
+"""
+"""Keeps the namespace, with its loopback up."""
+
+CLIENT = """
+import json, socket, sys, urllib.request
+run_dir, snapshot_port, ui_port, sim_port = sys.argv[1], *map(int, sys.argv[2:])
+
+def reach(host, port):
+    try:
+        socket.create_connection((host, port), 3).close()
+    except OSError as error:
+        return type(error).__name__ if isinstance(error, ConnectionError) else error.strerror
+    return "connected"
+
+def get(port, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
+        return json.load(reply)
+
+from bus.ask import ask
+from bus.sockets import make_context
+context = make_context()
+print(json.dumps({
+    "interfaces": [name for _, name in socket.if_nameindex()],
+    "simulator": reach("127.0.0.1", sim_port),
+    "elsewhere": reach("192.0.2.1", 443),
+    "markets": get(snapshot_port, "/markets"),
+    "health": get(snapshot_port, "/health"),
+    "opportunities": get(ui_port, "/api/opportunities"),
+    "trader": ask(context, f"ipc://{run_dir}/trader_control.sock", {"op": "status", "id": 1}),
+    "snapshot_server": ask(context, f"ipc://{run_dir}/query.sock", {"op": "health", "id": 1}),
+}))
+context.term()
+"""
+
+
+@pytest.fixture(name="namespace")
+def _namespace(runner: Runner) -> Process:
+    for program in ("unshare", "nsenter"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} (util-linux) is not installed")
+    tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no network namespace can be made here (that takes root): {tried.stderr.strip()}")
+    holder = runner.start_command(["unshare", "--net", sys.executable, "-c", HOLD])
+    eventually(lambda: "ready" in holder.output())
+    return holder
+
+
+def inside(runner: Runner, namespace: Process, *arguments: str) -> Process:
+    """Start a program in the namespace."""
+    return runner.start_command(
+        ["nsenter", f"--net=/proc/{namespace.pid}/ns/net", sys.executable, *arguments]
+    )
+
+
+def namespace_of(pid: int | str) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
+
+
+def test_all_but_the_publisher_work_without_a_route(stack: Stack, namespace: Process) -> None:
+    runner = stack.runner
+    stack.start("simulator", "publisher")
+    for name in ("snapshot_server", "ui", "trader"):
+        stack.processes[name] = inside(runner, namespace, "-m", name)
+    for name, process in stack.processes.items():
+        outside = name in ("simulator", "publisher")
+        eventually(lambda: (namespace_of(process.pid) == namespace_of("self")) == outside)  # noqa: B023
+    eventually(lambda: stack.trader().get("state") == "running", START_S, "the trader runs")
+
+    def asked() -> dict[str, msgspec.Raw]:
+        arguments = map(str, (runner.run_dir, runner.snapshot_port, runner.ui_port, runner.sim_port))
+        client = inside(runner, namespace, "-c", CLIENT, *arguments)
+        assert client.wait(30) == 0, client.output()
+        return msgspec.json.decode(client.output(), type=dict[str, msgspec.Raw])
+
+    def decoded(raw: msgspec.Raw) -> dict[str, object]:
+        return msgspec.json.decode(raw, type=dict[str, object])
+
+    def fresh() -> dict[str, msgspec.Raw] | None:
+        found = asked()
+        opportunities = decoded(found["opportunities"])
+        return found if opportunities["total_analyzed"] and not opportunities["stale"] else None
+
+    found = eventually(fresh, START_S, "the dashboard answers inside")
+    assert found is not None
+    assert msgspec.json.decode(found["interfaces"]) == ["lo"]
+    assert msgspec.json.decode(found["simulator"]) == "ConnectionRefusedError"
+    assert msgspec.json.decode(found["elsewhere"]) == "Network is unreachable"
+    markets = msgspec.json.decode(found["markets"])
+    assert markets["markets"]["total_count"] > 100
+    assert markets["stale"] is False
+    for name in ("health", "snapshot_server"):
+        health = decoded(found[name])
+        assert (health["status"], health["feed"], health["degraded"]) == ("ok", "live", [])
+    trader = decoded(found["trader"])
+    assert (trader["state"], trader["feed"]) == ("running", "live")
+
+    # Updates go on arriving, and the ports inside are not those of this side.
+    seq = decoded(found["health"])["seq"]
+    eventually(lambda: decoded(asked()["health"])["seq"] != seq, START_S)
+    assert get(f"{stack.snapshot_url}/health")[0] == 0
+    assert get(f"{stack.ui_url}/")[0] == 0
+    assert get(f"http://127.0.0.1:{runner.sim_port}/sim/stats")[0] == 200
+    for name in ("trader", "ui", "snapshot_server"):
+        assert stack.processes[name].stop(5) == 0, name

@@ -1,0 +1,233 @@
+"""Processes that stand still, die or are told to stop: all see the age, nothing is traded on it or twice."""
+
+import http.client
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from bus.locks import hold_role
+from markets.errors import StartupError
+from tests.e2e.conftest import START_S, Hammer, Stack, get
+from tests.support import Process, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+ALL = ("simulator", "publisher", "snapshot_server", "ui", "trader")
+
+
+def urls(stack: Stack) -> list[str]:
+    return [
+        f"{stack.snapshot_url}/health",
+        f"{stack.snapshot_url}/markets?limit=100",
+        f"{stack.ui_url}/",
+        f"{stack.ui_url}/api/opportunities",
+    ]
+
+
+def test_publisher_that_stands_still_is_seen_and_not_traded_on(stack: Stack) -> None:
+    stack.start(*ALL)
+    stack.wait_working()
+    publisher = stack.processes["publisher"]
+    epoch = stack.health()["epoch"]
+
+    publisher.signal(signal.SIGSTOP)
+    stack.wait_health("stale", 20)
+    eventually(lambda: stack.health()["feed"] == "lost", what="the silence is noticed")
+    health = stack.health()
+    eventually(lambda: stack.health()["age_seconds"] > health["age_seconds"] + 1)
+    assert stack.health()["status"] == "stale"
+    assert stack.health()["market_count"] == health["market_count"] > 100
+    assert get(f"{stack.snapshot_url}/ready")[0] == 503
+    eventually(lambda: stack.trader().get("state") in ("stale", "gap"), what="the trader stops")
+    eventually(lambda: not stack.trader()["open_orders"], what="what was on its way has ended")
+    orders = stack.trader()["orders"]
+    eventually(lambda: {"feed_lost", "stale"} <= {one["code"] for one in stack.ui_status()["problems"]})
+    eventually(lambda: stack.health()["age_seconds"] > health["age_seconds"] + 3)
+    assert stack.trader()["orders"] == orders
+
+    publisher.signal(signal.SIGCONT)
+    stack.wait_working()
+    assert stack.health()["epoch"] == epoch
+    assert get(f"{stack.snapshot_url}/ready")[0] == 200
+    stack.wait_digests_agree()
+
+
+def test_every_process_stops_in_time_under_load(stack: Stack) -> None:
+    stack.start(*ALL)
+    stack.wait_working()
+    stream = http.client.HTTPConnection("127.0.0.1", stack.runner.ui_port, timeout=10)
+    stream.request("GET", "/api/events")
+    with Hammer(urls(stack)) as hammer:
+        eventually(lambda: hammer.statuses[200] > 20, START_S)
+        for name in ("ui", "publisher", "trader", "snapshot_server", "simulator"):
+            assert stack.processes[name].stop(5) == 0, name
+    stream.close()
+    assert set(hammer.statuses) <= {200, 0}
+
+
+def test_every_process_stops_in_time_while_it_waits_for_the_others(stack: Stack) -> None:
+    stack.start("publisher", "snapshot_server", "ui", "trader")
+    for process in stack.processes.values():
+        process.wait_event("process.started", START_S)
+    for name, process in stack.processes.items():
+        assert process.stop(5) == 0, name
+
+
+# --- under supervisord ---------------------------------------------------------------------------
+
+
+def supervised(stack: Stack) -> Process:
+    """Start everything as ``make run`` does."""
+    process = stack.runner.start("bus.supervise")
+    stack.wait_working(2 * START_S, "the supervised stack works")
+    return process
+
+
+def processes(stack: Stack) -> Mapping[str, dict[str, Any]]:
+    """What /health says of the processes; empty while it does not answer."""
+    return stack.health().get("processes") or {}
+
+
+def all_running(stack: Stack) -> Mapping[str, dict[str, Any]]:
+    def answer() -> Mapping[str, dict[str, Any]] | None:
+        found = processes(stack)
+        return found if found and all(one["state"] == "RUNNING" for one in found.values()) else None
+
+    found = eventually(answer, START_S, "all are RUNNING")
+    assert found is not None
+    return found
+
+
+def test_killed_processes_come_back_by_themselves_and_trade_nothing_twice(stack: Stack) -> None:
+    supervised(stack)
+    known = all_running(stack)
+    assert set(known) == set(ALL)
+    eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
+
+    with Hammer(urls(stack)) as hammer:
+        for name in ("publisher", "snapshot_server", "trader", "ui"):
+            before, answers = stack.journal(), hammer.statuses[200]
+            pid = known[name]["pid"]
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: not psutil.pid_exists(pid))  # noqa: B023 -- called at once
+            stack.wait_working(START_S, f"all works after kill -9 of {name}")
+            stack.journal().assert_continues(before)
+            assert hammer.statuses[200] > answers
+    assert set(hammer.statuses) <= {200, 503, 0}, hammer.statuses
+
+    found = all_running(stack)
+    for name, one in found.items():
+        killed = name != "simulator"
+        assert one["restarts"] == killed, name
+        assert (one["pid"] != known[name]["pid"]) == killed, name
+        assert one["tries"] == 0
+    stack.wait_digests_agree()
+    assert stack.trader_command("pause").returncode == 0
+    eventually(lambda: not stack.trader()["open_orders"])
+    held = {key: count for key, count in stack.journal().held().items() if count}
+    positions = {
+        (one["ticker"], one["side"]): round(float(one["count_fp"]) * 100)
+        for one in stack.ask("trader_control", "positions")["positions"]
+    }
+    assert positions == {key: count for key, count in held.items() if key[0] not in stack.journal().settled}
+    assert stack.trader_command("reconcile").returncode == 0
+    verified = stack.trader_command("verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_crash_loop_is_shown_and_heals(stack: Stack) -> None:
+    supervised(stack)
+    trader = all_running(stack)["trader"]
+    os.kill(trader["pid"], signal.SIGKILL)
+
+    def place_taken() -> Any:
+        place = hold_role(stack.runner.run_dir, "trader")
+        try:
+            place.__enter__()
+        except StartupError:
+            return None
+        return place
+
+    # Whoever starts now finds its place taken and refuses to start.
+    place = eventually(place_taken)
+    try:
+        looping = eventually(
+            lambda: (one := processes(stack)["trader"])["state"] == "BACKOFF" and one["tries"] >= 2 and one,
+            START_S,
+        )
+        assert f"{looping['tries']} tries" in looping["trouble"]
+        problem = eventually(
+            lambda: next(
+                (
+                    problem["text"]
+                    for problem in stack.ui_status()["problems"]
+                    if problem["code"].startswith("process_trader")
+                ),
+                None,
+            )
+        )
+        assert problem is not None
+        assert "trader" in problem
+        assert "does not stay up" in get(f"{stack.ui_url}/")[1]
+        doctor = stack.runner.start("bus", "doctor")
+        assert doctor.wait(30) == 1
+        assert "WRONG  supervised trader: " in doctor.output()
+        assert stack.health()["status"] == "ok"
+    finally:
+        place.__exit__(None, None, None)
+    healed = all_running(stack)["trader"]
+    assert (healed["trouble"], healed["tries"]) == (None, 0)
+    assert healed["restarts"] == 1
+    stack.wait_working()
+    eventually(lambda: stack.ui_status()["problems"] == [])
+
+
+def alive(family: list[psutil.Process]) -> list[psutil.Process]:
+    return [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def family_of(process: Process) -> list[psutil.Process]:
+    parent = psutil.Process(process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def test_kill_switch_survives_every_restart_and_nothing_is_left_behind(stack: Stack) -> None:
+    first = supervised(stack)
+    for url in (f"{stack.ui_url}/", f"{stack.snapshot_url}/markets", f"{stack.snapshot_url}/health"):
+        assert url in first.output()
+    pid = all_running(stack)["trader"]["pid"]
+    killed = stack.trader_command("kill", "enough")
+    assert (killed.returncode, killed.stdout) == (0, "killed\n")
+    eventually(lambda: not stack.trader()["open_orders"])
+    before = stack.journal()
+
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not psutil.pid_exists(pid))
+    trader = eventually(lambda: (t := stack.trader()) and t["feed"] == "live" and t, START_S)
+    assert (trader["state"], trader["killed"]["reason"]) == ("killed", "enough")
+
+    # supervisord itself dies: everything dies with it, and the next start is safe.
+    family = family_of(first)
+    assert len(family) == 1 + len(ALL)
+    first.signal(signal.SIGKILL)
+    eventually(lambda: not alive(family), what="no process outlives supervisord")
+    second = stack.runner.start("bus.supervise")
+    trader = eventually(lambda: (t := stack.trader()) and t["feed"] == "live" and t, 2 * START_S)
+    assert trader["state"] == "killed"
+    after = stack.journal()
+    assert (after.orders, after.fills) == (before.orders, before.fills)
+    assert stack.trader_command("resume").returncode != 0
+    assert stack.trader_command("resume", "UNLOCK").returncode == 0
+    stack.wait_working()
+    stack.journal().assert_continues(before)
+
+    # Ctrl-C: the terminal sends SIGINT to the whole foreground group.
+    family = family_of(second)
+    os.killpg(second.pid, signal.SIGINT)
+    assert second.wait(15) == 0
+    assert alive(family) == []
+    assert get(f"{stack.ui_url}/")[0] == 0
