@@ -27,6 +27,7 @@ from .wire import (
     Request,
     Response,
     error,
+    internal_error,
     invalid,
     not_found,
     ok,
@@ -120,26 +121,38 @@ class Api:
         self.bill_books_per_ticker = False
         self.cache_ms = 0
         self.clock_skew_ms = 0
+        self.gzip = True
         self.faults = Faults()
+        self._reported: set[tuple[str, str, int]] = set()
         self._cache: dict[tuple[str, tuple[tuple[str, str], ...]], _Kept] = {}
 
     # Entry ------------------------------------------------------------------------------------------
 
     def handle(self, request: Request, now_ms: int) -> Response:
         """Answer one request at `now_ms`. Never raises."""
-        self.exchange.advance(now_ms)
         try:
+            self.exchange.advance(now_ms)
             if request.path.startswith("/sim/"):
                 return self._local(request, now_ms)
             response = self._counted(request, now_ms)
         except ApiError as refusal:
             response = refusal.response
-        except Exception:
-            log.exception("request failed", method=request.method, path=request.path)
-            response = error(500, "internal_server_error", "internal server error")
+        except Exception as problem:  # noqa: BLE001 (reported)
+            self.report(problem, f"{request.method} {request.path}")
+            response = internal_error()
         if response.status == 429:
             self.responses_429 += 1
         return response
+
+    def report(self, problem: Exception, what: str) -> None:
+        """Log an error of our own, once for each line of code it comes from: it may come a thousand times."""
+        trace = problem.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ("", 0)
+        if (key := (type(problem).__name__, *place)) not in self._reported:
+            self._reported.add(key)
+            log.error("internal error", what=what, exc_info=problem)
 
     def _counted(self, request: Request, now_ms: int) -> Response:
         path = request.path.removeprefix(BASE) if request.path.startswith(BASE + "/") else ""
@@ -189,13 +202,16 @@ class Api:
 
     def upgrade(self, request: Request, now_ms: int) -> Response | None:
         """Return the refusal of a WebSocket upgrade, None if it may go on; auth is always needed."""
-        self.exchange.advance(now_ms)
         self.by_route["GET /trade-api/ws/v2"] += 1
         try:
+            self.exchange.advance(now_ms)
             if self.authenticate(request, now_ms) is None:
                 return unsigned()
         except ApiError as refusal:
             return refusal.response
+        except Exception as problem:  # noqa: BLE001 (reported)
+            self.report(problem, "upgrade")
+            return internal_error()
         return None
 
     def authenticate(self, request: Request, now_ms: int) -> str | None:
@@ -275,7 +291,7 @@ class Api:
             raise faults.BadFaults(f"settings: unknown market or shard {unknown[0]!r}")
         if document.rules is not None:
             self.faults.install(document.rules, document.seed, now_ms)
-        for name in ("nested_429", "bill_books_per_ticker", "clock_skew_ms"):
+        for name in ("nested_429", "bill_books_per_ticker", "clock_skew_ms", "gzip"):
             if (value := getattr(wanted, name)) is not None:
                 setattr(self, name, value)
         for name in ("pace", "trade_share", "mispricings", "bursts"):
@@ -289,6 +305,9 @@ class Api:
             self._cache.clear()
         for index, trades in (wanted.shards or {}).items():
             exchange.shards[index].trading_active = trades
+        if self.hub is not None:
+            self.hub.max_markets = wanted.ws_markets or self.hub.max_markets
+            self.hub.max_commands = wanted.ws_commands or self.hub.max_commands
         if wanted.combos:
             exchange.add_combos(wanted.combos)
         if wanted.paused_markets is not None:

@@ -199,9 +199,9 @@ class Exchange:
         self.market_order.sort()
         self.event_order.sort()
         self.milestone_order.sort()
-        self._at(start_ms + SECOND_MS, self._plant, None)
-        self._at(start_ms + 20 * SECOND_MS, self._burst, None)
-        self._at(start_ms + 2 * MINUTE_MS, self._refine, None)
+        self.at(start_ms + SECOND_MS, self._plant, None)
+        self.at(start_ms + 20 * SECOND_MS, self._burst, None)
+        self.at(start_ms + 2 * MINUTE_MS, self._refine, None)
         self._schedule_fees()
         self.advance(start_ms)
         self._built = True
@@ -230,7 +230,8 @@ class Exchange:
         """Return when something happens next."""
         return self._heap[0][0] if self._heap else None
 
-    def _at(self, time_ms: int, action: Callable[[Any, int], None], subject: Any) -> None:
+    def at(self, time_ms: int, action: Callable[[Any, int], None], subject: Any) -> None:
+        """Plan `action(subject, time_ms)`."""
         self._number += 1
         heappush(self._heap, (time_ms, self._number, action, subject))
 
@@ -249,17 +250,17 @@ class Exchange:
             for market in event.markets:
                 self.markets[market.ticker] = market
                 add(self.market_order, (event.created_ms, market.ticker))
-            self._at(event.open_ms, self._open, event)
+            self.at(event.open_ms, self._open, event)
             if group.kind != "match":
-                self._at(event.close_ms, self._close, event)
+                self.at(event.close_ms, self._close, event)
         if group.milestone is not None:
             self.milestones[group.milestone.id] = group.milestone
             self.groups_by_milestone[group.milestone.id] = group
             add(self.milestone_order, (group.milestone.start_ms, group.milestone.id))
         if group.kind == "match":
-            self._at(group.start_ms - PULL_BEFORE_START_MS, self._pull, group)
-            self._at(group.start_ms, self._start, group)
-            self._at(group.end_ms, self._end, group)
+            self.at(group.start_ms - PULL_BEFORE_START_MS, self._pull, group)
+            self.at(group.start_ms, self._start, group)
+            self.at(group.end_ms, self._end, group)
         self._plan_tick(group, max(self.now_ms, group.events[0].open_ms))
         if fresh:
             for event in group.events:
@@ -300,7 +301,7 @@ class Exchange:
         ]
         for change in changes:
             self.fee_changes.append(change)
-            self._at(change.time_ms, self._change_fees, change)
+            self.at(change.time_ms, self._change_fees, change)
 
     def _change_fees(self, change: FeeChange, time_ms: int) -> None:
         if change.event is None:
@@ -318,7 +319,7 @@ class Exchange:
     def _refine(self, _subject: None, time_ms: int) -> None:
         """Now and then move a market to a finer grid in place, its quotes kept (contract 4)."""
         rng = self.rng
-        self._at(time_ms + 30_000 + int(1000 * rng.expovariate(1 / _REFINE_EVERY_S)), self._refine, None)
+        self.at(time_ms + 30_000 + int(1000 * rng.expovariate(1 / _REFINE_EVERY_S)), self._refine, None)
         for _ in range(20):
             group = self.groups[rng.randrange(len(self.groups))]
             live = [m for m in group.events[0].markets if m.status == ACTIVE and m.grid.name == "linear_cent"]
@@ -384,7 +385,7 @@ class Exchange:
             event.values["close"] = format_time(close_ms)
             self._touched(event, time_ms)
             self._life(event, time_ms, "close_date_updated", close_ts=close_ms // 1000)
-            self._at(close_ms, self._close, event)
+            self.at(close_ms, self._close, event)
 
     def _milestone_says(self, group: Group, status: str, time_ms: int) -> None:
         if group.milestone is not None:
@@ -403,11 +404,11 @@ class Exchange:
         for market in event.markets:
             self._set_quote(market, (0, 0), (PRICE_ONE_E4, 0), time_ms)
         for after_ms in (300, 1_900):  # as recorded: two empty snapshots of every book
-            self._at(time_ms + after_ms, self._emptied, event)
+            self.at(time_ms + after_ms, self._emptied, event)
         delay = {"updown": 2_000 + self.rng.randrange(8_000), "range": 9 * HOUR_MS, "combo": 1_000}.get(
             event.group.kind, 10_000 + self.rng.randrange(50_000)
         )
-        self._at(time_ms + delay, self._determine, event)
+        self.at(time_ms + delay, self._determine, event)
 
     def _emptied(self, event: Event, time_ms: int) -> None:
         for market in event.markets:
@@ -428,19 +429,19 @@ class Exchange:
             result=lambda m: m.result, settlement_value=lambda m: format_price(m.value_e4),
         )  # fmt: skip
         if self.rng.random() < _DISPUTED_SHARE:
-            self._at(time_ms + 20_000, self._dispute, event)
+            self.at(time_ms + 20_000, self._dispute, event)
         else:
-            self._at(time_ms + event.template.timer_s * 1000, self._settle, event)
+            self.at(time_ms + event.template.timer_s * 1000, self._settle, event)
 
     def _dispute(self, event: Event, time_ms: int) -> None:
         event.status = DISPUTED
         self._touched(event, time_ms)
-        self._at(time_ms + 2 * MINUTE_MS, self._determine_again, event)
+        self.at(time_ms + 2 * MINUTE_MS, self._determine_again, event)
 
     def _determine_again(self, event: Event, time_ms: int) -> None:
         event.status = DETERMINED
         self._touched(event, time_ms)
-        self._at(time_ms + event.template.timer_s * 1000, self._settle, event)
+        self.at(time_ms + event.template.timer_s * 1000, self._settle, event)
 
     @staticmethod
     def _value_of(event: Event) -> str:
@@ -455,13 +456,13 @@ class Exchange:
         event.settled_ms = time_ms
         self._touched(event, time_ms)
         self._life(event, time_ms, "settled", settled_ts=time_ms // 1000)
-        self._at(time_ms + DAY_MS, self._archive, event)
+        self.at(time_ms + DAY_MS, self._archive, event)
         group = event.group
         if all(e.status == FINALIZED for e in group.events):
             successor = self.catalogue.again(group, max(time_ms, self.start_ms))
             self.groups.remove(group)
             if successor is not None:
-                self._at(
+                self.at(
                     max(time_ms, self.start_ms) + 1_000 + self.rng.randrange(20_000), self._create, successor
                 )
 
@@ -492,7 +493,7 @@ class Exchange:
     def _plan_tick(self, group: Group, time_ms: int) -> None:
         """Plan the next move of a group; one planned before is void."""
         group.tick += 1
-        self._at(time_ms + self._wait_ms(group), self._tick, (group, group.tick))
+        self.at(time_ms + self._wait_ms(group), self._tick, (group, group.tick))
 
     def _tick(self, planned: tuple[Group, int], time_ms: int) -> None:
         """Let a group's truth move and its quotes follow."""
@@ -538,7 +539,7 @@ class Exchange:
     def _burst(self, _subject: None, time_ms: int) -> None:
         """Let one lively market go wild for about a second."""
         rng = self.rng
-        self._at(time_ms + 1_000 + int(1000 * rng.expovariate(1 / _BURST_EVERY_S)), self._burst, None)
+        self.at(time_ms + 1_000 + int(1000 * rng.expovariate(1 / _BURST_EVERY_S)), self._burst, None)
         if not self.activity.bursts or not self.activity.pace:
             return
         for _ in range(100):
@@ -549,7 +550,7 @@ class Exchange:
                 at_ms, until_ms = float(time_ms), time_ms + 300 + rng.randrange(1_200)
                 while at_ms < until_ms:
                     at_ms += rng.expovariate(1 / 0.6)
-                    self._at(int(at_ms), self._flurry, market)
+                    self.at(int(at_ms), self._flurry, market)
                 return
 
     def _flurry(self, market: Market, time_ms: int) -> None:
@@ -660,7 +661,7 @@ class Exchange:
     def _plant(self, _subject: None, time_ms: int) -> None:
         """Misprice something for a while, as long as there are not enough mispricings."""
         rng = self.rng
-        self._at(time_ms + 500 + int(1000 * rng.expovariate(1 / _MISPRICING_EVERY_S)), self._plant, None)
+        self.at(time_ms + 500 + int(1000 * rng.expovariate(1 / _MISPRICING_EVERY_S)), self._plant, None)
         if not self.activity.mispricings or not self.trading_active:
             return
         alive = [m for m in self.mispricings if self.stands(m, time_ms)]
@@ -755,7 +756,7 @@ class Exchange:
             self._requote(market, time_ms)
         fair = {m.ticker: round(m.p, 4) for m in legs}
         self.mispricings.append(Mispricing(kind, event.ticker, list(fair), time_ms, until_ms, edge_e4, fair))
-        self._at(until_ms, self._unplant, legs)
+        self.at(until_ms, self._unplant, legs)
 
     def _unplant(self, legs: Iterable[Market], time_ms: int) -> None:
         for market in legs:

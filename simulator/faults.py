@@ -77,6 +77,9 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         exchange_active: pause of the exchange itself.
         shards: shard number -> whether it trades.
         paused_markets: exactly these markets are deactivated.
+        gzip: answers are compressed when the client accepts it.
+        ws_markets: how many markets a connection may subscribe to; error 26 beyond.
+        ws_commands: how many commands a connection may send in a second; error 27 beyond.
         combos: creates so many combo (multivariate) markets; there are none otherwise.
     """
 
@@ -92,6 +95,9 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     exchange_active: bool | None = None
     shards: dict[int, bool] | None = None
     paused_markets: list[str] | None = None
+    gzip: bool | None = None
+    ws_markets: int | None = None
+    ws_commands: int | None = None
     combos: int | None = None
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import gzip
 import logging
 import signal
 import time
+from collections.abc import Coroutine
 
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -18,11 +20,14 @@ from .exchange import Exchange
 from .limits import Limits
 from .operations import ROUTES
 from .options import Options
-from .wire import Request
+from .wire import Request, internal_error
 from .ws import Hub, Session
 
 HOST = "127.0.0.1"
 SOCKET_PATH = "/trade-api/ws/v2"
+GZIP_FROM = 1_400
+"""Answers of so many bytes and more are compressed when the client accepts it."""
+
 TICK_S = 0.1
 """How often at least the exchange moves on by itself."""
 
@@ -85,9 +90,10 @@ def application(api: Api) -> web.Application:
             return web.Response(status=400)  # nobody is there to read it
         except (web.HTTPException, asyncio.CancelledError):
             raise
-        except Exception:
-            log.exception("connection failed", path=request.path)
-            raise web.HTTPInternalServerError from None
+        except Exception as problem:  # noqa: BLE001 (reported)
+            api.report(problem, f"{request.method} {request.path}")
+            failed = internal_error()
+            return web.Response(status=failed.status, body=failed.body, headers=dict(failed.headers))
 
     async def answer_to(request: web.Request) -> web.StreamResponse:
         incoming = await _incoming(request)
@@ -95,7 +101,7 @@ def application(api: Api) -> web.Application:
             refusal = api.upgrade(incoming, now_ms())
             if refusal is None:
                 assert api.hub is not None
-                return await _converse(request, api.hub, sockets)
+                return await _converse(request, api, api.hub, sockets)
             answer = refusal
         else:
             answer = api.handle(incoming, now_ms())
@@ -103,7 +109,11 @@ def application(api: Api) -> web.Application:
             await asyncio.sleep(answer.delay_ms / 1000)
         if answer.cut and request.transport is not None:
             request.transport.abort()
-        return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers))
+        body, headers = answer.body, dict(answer.headers)
+        if api.gzip and len(body) >= GZIP_FROM and "gzip" in incoming.headers.get("accept-encoding", ""):
+            body = await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
+            headers |= {"content-encoding": "gzip", "vary": "Accept-Encoding"}
+        return web.Response(status=answer.status, body=body, headers=headers)
 
     async def close_sockets(_app: web.Application) -> None:
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in tuple(sockets)))
@@ -115,7 +125,7 @@ def application(api: Api) -> web.Application:
 
 
 async def _converse(
-    request: web.Request, hub: Hub, sockets: set[web.WebSocketResponse]
+    request: web.Request, api: Api, hub: Hub, sockets: set[web.WebSocketResponse]
 ) -> web.StreamResponse:
     """Serve one WebSocket connection until either side ends it."""
     socket = web.WebSocketResponse(max_msg_size=64 << 20, timeout=1.0)
@@ -126,12 +136,28 @@ async def _converse(
     session = hub.connect()
     awake = asyncio.Event()
     session.wake = awake.set
-    tasks = [asyncio.create_task(_send(socket, session, awake)), asyncio.create_task(_ping(socket, session))]
+
+    async def guarded(work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except ConnectionError:
+            pass  # the reader is gone; the loop below ends by itself
+        except Exception as problem:  # noqa: BLE001 (reported)
+            api.report(problem, "websocket")
+            await socket.close(code=WSCloseCode.INTERNAL_ERROR)
+
+    tasks = [
+        asyncio.create_task(guarded(_send(socket, session, awake))),
+        asyncio.create_task(guarded(_ping(socket, session))),
+    ]
     try:
         async for message in socket:
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 hub.exchange.advance(now_ms())
                 session.receive(message.data, now_ms())
+    except Exception as problem:  # noqa: BLE001 (reported)
+        api.report(problem, "websocket")
+        await socket.close(code=WSCloseCode.INTERNAL_ERROR)
     finally:
         hub.disconnect(session)
         sockets.discard(socket)
@@ -163,7 +189,11 @@ async def _ping(socket: web.WebSocketResponse, session: Session) -> None:
 async def _tick(api: Api) -> None:
     while True:
         now = now_ms()
-        api.exchange.advance(now)
+        try:
+            api.exchange.advance(now)
+        except Exception as problem:  # noqa: BLE001 (reported)
+            # What failed is off the plan; the exchange goes on without it.
+            api.report(problem, "the exchange's own clock")
         due = api.exchange.next_ms()
         await asyncio.sleep(TICK_S if due is None else min(max((due - now) / 1000, 0.002), TICK_S))
 

@@ -65,6 +65,11 @@ def unsigned() -> Response:
     return error(401, "signature_is_missing_from_headers", "signature is missing from headers")
 
 
+def internal_error() -> Response:
+    """Answer 500 where the simulator itself failed."""
+    return error(500, "internal_server_error", "internal server error")
+
+
 def not_found() -> ApiError:
     """What is asked for does not exist."""
     return ApiError(error(404, "not_found", "not found"))

@@ -6,6 +6,7 @@ October 2026, recorded streams).
 """
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -47,8 +48,18 @@ ERRORS: Final = {
     14: "Market Ticker required",
     15: "Action required",
     25: "Subscription buffer overflow",
+    26: "Subscription market limit exceeded",
+    27: "Too many requests",
 }
 """Error codes of the public channels (contract 15.6)."""
+
+
+MARKETS_PER_SESSION: Final = 500_000
+COMMANDS_PER_SECOND: Final = 10_000
+"""Limits of one connection (changelog of 18 June 2026), answered with errors 26 and 27."""
+
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+"""Half characters, which JSON can spell and UTF-8 cannot; Go's decoder replaces them too."""
 
 
 class CommandError(Exception):
@@ -112,6 +123,8 @@ class Hub:
         self.exchange = exchange
         self.sessions: list[Session] = []
         self.frames = 0
+        self.max_markets = MARKETS_PER_SESSION
+        self.max_commands = COMMANDS_PER_SECOND
         self.mangle: Callable[[Session, str, str], Iterable[str]] | None = None
         exchange.listeners.append(self)
 
@@ -234,7 +247,7 @@ class _Command:
             return None
         if not isinstance(tickers, list) or not all(isinstance(t, str) and t for t in tickers):
             raise CommandError(11)
-        return tickers
+        return [_SURROGATES.sub("\ufffd", ticker) for ticker in tickers]
 
     def flag(self, name: str) -> bool:
         value = self.params.get(name, False)
@@ -261,6 +274,7 @@ class Session:
         self._subs: dict[int, Subscription] = {}
         self._by_channel: dict[str, Subscription] = {}
         self._next_sid = 1
+        self._second = (0, 0)
 
     # Frames -----------------------------------------------------------------------------------------
 
@@ -340,6 +354,7 @@ class Session:
             if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 0):
                 raise CommandError(1)
             command_id = given or None
+            self._count_command(now_ms)
             name, params = message.get("cmd"), message.get("params")
             if name not in ("subscribe", "unsubscribe", "update_subscription", "list_subscriptions"):
                 raise CommandError(5)
@@ -354,6 +369,17 @@ class Session:
             frame["msg"] = {"code": error.code, "msg": ERRORS[error.code]}
             self._reply(frame, now_ms, self._subs.get(error.sid) if error.sid is not None else None)
 
+    def _count_command(self, now_ms: int) -> None:
+        second, commands = self._second
+        self._second = (second, commands + 1) if second == now_ms // 1000 else (now_ms // 1000, 1)
+        if self._second[1] > self.hub.max_commands:
+            raise CommandError(27)
+
+    def _room_for(self, tickers: int, sid: int | None = None) -> None:
+        held = sum(len(sub.tickers or ()) for sub in self._subs.values())
+        if held + tickers > self.hub.max_markets:
+            raise CommandError(26, sid)
+
     def _subscribe(self, command: _Command, now_ms: int) -> None:
         channels = command.params.get("channels")
         if not channels or not isinstance(channels, list):
@@ -362,7 +388,7 @@ class Session:
             raise CommandError(8)
         if not all(isinstance(c, str) for c in channels):
             raise CommandError(11)
-        tickers = command.tickers()
+        tickers = command.tickers() or None  # an empty list says as little as none
         if tickers is None:
             tickers = self._by_id(command.params, channels)
         if BOOKS in channels and not tickers:
@@ -370,9 +396,10 @@ class Session:
         use_yes, initial = command.flag("use_yes_price"), command.flag("send_initial_snapshot")
         skip = command.flag("skip_ticker_ack")
         for channel in dict.fromkeys(channels):
-            mine = None if channel in (LIFECYCLE, COMBO_LIFECYCLE) or not tickers else tickers
+            mine = None if channel in (LIFECYCLE, COMBO_LIFECYCLE) else tickers
             sub = self._by_channel.get(channel)
             if sub is None:
+                self._room_for(len(mine or ()))
                 sub = Subscription(
                     self._next_sid, channel, None if mine is None else dict.fromkeys(mine), use_yes, skip
                 )
@@ -404,6 +431,7 @@ class Session:
             sub.tickers = None
         elif sub.tickers is not None:
             fresh = [ticker for ticker in dict.fromkeys(tickers) if ticker not in sub.tickers]
+            self._room_for(len(fresh), sub.sid)
             sub.tickers.update(dict.fromkeys(fresh))
         self._acknowledge(sub, command, now_ms)
         self._snapshots(sub, fresh, initial, now_ms)

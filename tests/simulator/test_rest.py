@@ -2,9 +2,11 @@
 
 import base64
 import json
+import re
 import string
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -12,11 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from markets.errors import StartupError
 from simulator import auth, cursors
+from simulator.api import Route
 from simulator.auth import KeyPair
 from simulator.limits import Bucket
+from simulator.wire import Response
 from tests.simulator.venue import START_MS, Client
 
 Make = Callable[..., Client]
@@ -379,3 +384,25 @@ def test_stats_count_requests_by_route_but_not_the_local_ones(client: Client) ->
         "responses_429": 0,
         "ws_frames": 0,
     }
+
+
+def test_an_error_of_our_own_is_kalshis_500_logged_once_and_over(client: Client) -> None:
+    def fail(_call: Any) -> Response:
+        raise RuntimeError("broken")
+
+    pattern = re.compile("^/broken$")
+    client.api.routes = (Route("GET", "/broken", pattern, fail, False), *client.api.routes)
+    expected = {"error": {"code": "internal_server_error", "message": "internal server error"}}
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert client.get("/broken", 500) == expected
+        assert client.get("/exchange/status")["exchange_active"]
+
+        def broken_life(_subject: object, _time_ms: int) -> None:
+            raise ValueError("broken life")
+
+        client.api.exchange.at(client.now_ms + 1_000, broken_life, None)
+        client.now_ms += 2_000
+        assert client.get("/exchange/status", 500) == expected
+        assert client.get("/exchange/status")["exchange_active"]
+    assert [str(entry["exc_info"]) for entry in logs] == ["broken", "broken life"]

@@ -122,6 +122,17 @@ def test_a_port_in_use_is_one_clear_line(runner: Runner) -> None:
     assert f"port {port}" in line
 
 
+def test_answers_are_compressed_for_those_who_accept_it(venue: Venue) -> None:
+    plain = requests.get(
+        venue.base + "/markets?limit=50", headers={"Accept-Encoding": "identity"}, timeout=10
+    )
+    small = requests.get(venue.base + "/markets?limit=50", headers={"Accept-Encoding": "gzip"}, timeout=10)
+    assert "content-encoding" not in plain.headers
+    assert small.headers["content-encoding"] == "gzip"
+    assert int(small.headers["content-length"]) < int(plain.headers["content-length"]) / 5
+    assert [m["ticker"] for m in small.json()["markets"]] == [m["ticker"] for m in plain.json()["markets"]]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

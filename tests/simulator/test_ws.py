@@ -196,6 +196,44 @@ def test_an_unknown_ticker_gets_an_empty_snapshot_with_an_empty_id(wire: Wire) -
     assert snapshot["msg"] == {"market_ticker": "NOPE", "market_id": ""}
 
 
+def test_half_a_character_in_a_ticker_is_replaced_and_sendable(wire: Wire) -> None:
+    frames = wire.send("subscribe", channels=["orderbook_delta"], market_tickers=["A\ud800"])
+    assert frames[1]["msg"] == {"market_ticker": "A\ufffd", "market_id": ""}
+    assert wire.send("subscribe", channels=["orderbook_delta"], market_tickers=["B\udfff"])
+    wire.session.receive('{"id":1,"cmd":"subscribe","params":{"channels":["trade\\ud800"]}}', START_MS)
+    for text in wire.session.outgoing:
+        text.encode()
+
+
+def test_unknown_market_ids_subscribe_to_nothing(wire: Wire) -> None:
+    wire.send("subscribe", channels=["ticker"], market_ids=["00000000-0000-0000-0000-000000000000"])
+    wire.client.advance(60)
+    assert wire.take() == []
+
+
+def test_too_many_markets_answer_error_26_and_change_nothing(wire: Wire) -> None:
+    tickers = quoted(wire.client, 8)
+    wire.hub.max_markets = 5
+    assert (
+        wire.send("subscribe", channels=["orderbook_delta"], market_tickers=tickers[:4])[0]["type"]
+        == "subscribed"
+    )
+    (frame,) = wire.send("subscribe", channels=["orderbook_delta"], market_tickers=tickers[2:7])
+    assert frame["msg"]["code"] == 26
+    (frame,) = wire.send("subscribe", channels=["trade"], market_tickers=tickers[:2])
+    assert frame["msg"]["code"] == 26
+    frames = wire.send("update_subscription", sid=1, action="add_markets", market_tickers=tickers[4:5])
+    assert frames[0]["msg"]["market_tickers"] == sorted(tickers[:5])
+
+
+def test_too_many_commands_in_a_second_answer_error_27_until_the_next(wire: Wire) -> None:
+    wire.hub.max_commands = 3
+    codes = [frame["msg"] for _ in range(5) for frame in wire.send("list_subscriptions")]
+    assert codes == [[], [], [], *[{"code": 27, "msg": "Too many requests"}] * 2]
+    wire.client.advance(1)
+    assert wire.send("list_subscriptions")[0]["msg"] == []
+
+
 def test_an_empty_side_has_no_key(wire: Wire) -> None:
     market = next(m for m in wire.client.api.exchange.markets.values() if m.ask_e2 and not m.bid_e2)
     _, snapshot = wire.send("subscribe", channels=["orderbook_delta"], market_tickers=[market.ticker])
