@@ -268,6 +268,15 @@ class Catalogue:
         self._quarantine.good("series", series.ticker)
         reading.series[series.ticker] = series
 
+    def open_events(self) -> dict[str, int]:
+        """Return the held events that have a market not finalized, with how many markets of them are held."""
+        events, expires = self.state.events, self._expires_ms
+        return {
+            ticker: len(markets)
+            for ticker, markets in self._markets_of.items()
+            if ticker in events and not markets <= expires.keys()
+        }
+
     def missing(self, reading: Reading) -> list[str]:
         """Return the held markets that a whole crawl did not show, longest unconfirmed first.
 

@@ -23,7 +23,7 @@ from bus.writer import Writer
 from . import checkpoint
 from .catalogue import Catalogue, Reading, Universe
 from .enrichment import Enrichment, Planner
-from .kalshi.budget import BASIC, Budget
+from .kalshi.budget import BASIC, Budget, decode_tier
 from .kalshi.client import Client, ExchangeError, KeyRefused, Stopped
 from .kalshi.hosts import endpoints
 from .kalshi.signing import KeySource
@@ -37,6 +37,9 @@ log = structlog.get_logger()
 CHECKPOINT_EVERY_NS: Final = 30_000_000_000
 JOIN_S: Final = 3.0
 KEY_WAIT_S: Final = 0.25
+CONNECTIONS_MAX: Final = 8
+TIER_EVERY_NS: Final = 600_000_000_000
+TIER_AGAIN_NS: Final = 60_000_000_000
 
 
 class Publisher:
@@ -85,7 +88,17 @@ class Publisher:
         quarantine = Quarantine(self._data_dir / "quarantine")
         self._catalogue = Catalogue(self._writer.state, universe, quarantine)
         self._client = Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop)
-        self._sweep = Sweep(self._client, self._catalogue, clock)
+        self._clients = [
+            self._client,
+            *(
+                Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop)
+                for _ in range(CONNECTIONS_MAX - 1)
+            ),
+        ]
+        self._sweep = Sweep(
+            self._client, self._catalogue, clock, self._clients[1:], lambda: self._budget.rate_per_s
+        )
+        self._tier_due_ns = 0
         self._stream: Stream | None = None
         self._live: Live | None = None
         if self._keys.configured and settings.stream == "yes":
@@ -110,7 +123,8 @@ class Publisher:
     @property
     def health(self) -> PublisherHealth:
         """The account for heartbeats: the last sweep's outcome, and at once the running one's trouble."""
-        account, trouble = self._with_stream(self._account), self._client.trouble
+        account = self._with_stream(self._account)
+        trouble = next((client.trouble for client in self._clients if client.trouble), None)
         if trouble is None or account.error is not None:
             return account
         return msgspec.structs.replace(account, error=trouble, exchange_reachable=self._client.reachable)
@@ -175,7 +189,8 @@ class Publisher:
             self._wait_for_key()
             next_ns = self._clock.monotonic_ns()
             while True:
-                self._client.no_retry_after_ns = next_ns + interval_ns
+                for client in self._clients:
+                    client.no_retry_after_ns = next_ns + interval_ns
                 self._sweep_once()
                 late_ns = self._clock.monotonic_ns() - next_ns
                 skipped = late_ns // interval_ns
@@ -187,7 +202,8 @@ class Publisher:
         except Stopped:
             return
         finally:
-            self._client.close()
+            for client in self._clients:
+                client.close()
 
     def _wait_for_key(self) -> None:
         """Wait for the simulator's key files, before the first sweep only."""
@@ -202,7 +218,9 @@ class Publisher:
 
     def _sweep_once(self) -> None:
         log.info("FETCHING FROM KALSHI")
-        reading, bytes_before = Reading(self._clock.now_ms()), self._client.bytes_received
+        bytes_before = sum(client.bytes_received for client in self._clients)
+        reading = Reading(self._clock.now_ms())
+        self._ask_tier()
         error = self._sweep.run(reading)
         key = self._key_word(error)
         if error is None:
@@ -220,7 +238,9 @@ class Publisher:
             ms=reading.ended_ms - reading.started_ms,
             commit_ms=(self._clock.monotonic_ns() - handed_ns) // 1_000_000,
             requests=self._sweep.last_requests,
-            bytes=self._client.bytes_received - bytes_before,
+            connections=self._sweep.last_connections,
+            refused_429=self._budget.refusals,
+            bytes=sum(client.bytes_received for client in self._clients) - bytes_before,
             confirmed=len(reading.confirmed),
             read=len(reading.candidates),
             refused=len(reading.bad),
@@ -230,6 +250,21 @@ class Publisher:
             self._enrichment.begin(self._sweep.last_requests)
         if reading.complete:
             self._checkpoint()
+
+    def _ask_tier(self) -> None:
+        """Learn the account's read limits, now and then; without a key they are those of Basic."""
+        now_ns = self._clock.monotonic_ns()
+        if not self._keys.configured or now_ns < self._tier_due_ns:
+            return
+        try:
+            tier, _ = self._client.get("/account/limits", read=decode_tier, attempts=1)
+        except ExchangeError as error:
+            log.info("tier.unknown", outcome=error.outcome, error=str(error))
+            self._tier_due_ns = now_ns + TIER_AGAIN_NS
+            return
+        self._budget.resize(tier, self._clock.monotonic_ns() / 1e9)
+        self._tier_due_ns = now_ns + TIER_EVERY_NS
+        log.info("tier.known", refill_per_s=tier.refill_per_s, capacity=tier.capacity)
 
     def _key_word(self, error: ExchangeError | None) -> str:
         if not self._keys.configured:

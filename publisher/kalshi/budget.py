@@ -10,6 +10,10 @@ import threading
 from random import Random
 from typing import Final, NamedTuple
 
+import msgspec
+
+from markets.errors import BadRecord
+
 COST: Final = 10
 """Tokens of every GET of market data."""
 
@@ -31,6 +35,30 @@ class Tier(NamedTuple):
     capacity: float
 
 
+class _Bucket(msgspec.Struct):
+    refill_rate: float
+    bucket_capacity: float
+
+
+class _Limits(msgspec.Struct):
+    read: _Bucket
+
+
+def decode_tier(body: bytes) -> Tier:
+    """Decode the reply of ``GET /account/limits``.
+
+    Raises:
+        BadRecord: it does not state positive read limits.
+    """
+    try:
+        read = msgspec.json.decode(body, type=_Limits).read
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecord("body", body[:200], f"limits of an account ({error})") from None
+    if not (0 < read.refill_rate < 1e9 and COST <= read.bucket_capacity < 1e9):
+        raise BadRecord("read", read, "a positive rate, and a capacity of a request or more")
+    return Tier(read.refill_rate, read.bucket_capacity)
+
+
 BASIC: Final = Tier(200, 600)
 """Also what unsigned reads were measured to get, per address (October 2026; undocumented)."""
 
@@ -47,8 +75,9 @@ class Budget:
     """
 
     def __init__(self, tier: Tier, rng: Random, now_s: float, share: float = PUBLISHER_SHARE) -> None:
-        self.rate_per_s = tier.refill_per_s * share * MARGIN
-        self.capacity = tier.capacity * share * MARGIN
+        self._share = share * MARGIN
+        self.rate_per_s = tier.refill_per_s * self._share
+        self.capacity = tier.capacity * self._share
         self.refusals = 0
         self.spent = 0
         self._rng = rng
@@ -56,6 +85,13 @@ class Budget:
         self._tokens = 0.0
         self._at_s = now_s
         self._streak = 0
+
+    def resize(self, tier: Tier, now_s: float) -> None:
+        """Take over the account's real limits."""
+        with self._lock:
+            self._refill(now_s)
+            self.rate_per_s = tier.refill_per_s * self._share
+            self.capacity = tier.capacity * self._share
 
     def level(self, now_s: float) -> float:
         """Return how many tokens there are; below 0 while backing off."""

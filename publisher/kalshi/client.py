@@ -102,6 +102,7 @@ class Client:
 
     Attributes:
         requests: how many were sent. bytes_received: decoded bytes of bodies.
+        busy_ns: time from sending requests to having their answers.
         reachable: whether the last request that ended got an answer of the API.
         no_retry_after_ns: monotonic time after which nothing is tried again: what failed has failed.
         trouble: what went wrong in the last attempt; None when it went well. Any thread may read both.
@@ -112,6 +113,7 @@ class Client:
     ) -> None:
         self.requests = 0
         self.bytes_received = 0
+        self.busy_ns = 0
         self.reachable = False
         self.trouble: str | None = None
         self.no_retry_after_ns: int | None = None
@@ -215,6 +217,7 @@ class Client:
         url = self._base_url + path + ("?" + urlencode(params, safe=",") if params else "")
         headers = key.headers("GET", self._path + path, self._clock.now_ms()) if key else None
         self.requests += 1
+        sent_ns = self._clock.monotonic_ns()
         where = f"GET {path}"
         try:
             with self._session.get(
@@ -226,6 +229,7 @@ class Client:
             ) as response:
                 received_ms = self._clock.now_ms()
                 body = self._body(response, where)
+                self.busy_ns += self._clock.monotonic_ns() - sent_ns
         except requests.Timeout:
             raise ExchangeError("timeout", f"{where}: no answer in time") from None
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:

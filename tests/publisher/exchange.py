@@ -257,7 +257,9 @@ class FakeExchange:
 
     def _events(self, query: dict[str, list[str]]) -> Answer:
         if "tickers" in query:
-            found = [self._bare(self.events.get(t)) for t in query["tickers"][0].split(",")]
+            found = [self.events.get(t) for t in query["tickers"][0].split(",")]
+            if "with_nested_markets" not in query:
+                found = [self._bare(e) for e in found]
             return reply({"events": [e for e in found if e], "milestones": self.milestones, "cursor": ""})
         listed = [e for e in list(self.events.values()) if any(m["status"] == "active" for m in e["markets"])]
         if "series_ticker" in query:

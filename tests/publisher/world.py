@@ -25,6 +25,7 @@ class DirectClient:
 
     def __init__(self, exchange: FakeExchange, clock: ManualClock) -> None:
         self.requests = 0
+        self.busy_ns = 0
         self.paths: list[str] = []
         self.cache_age_ms: Callable[[str], int] = lambda _path: 0
         self._exchange = exchange

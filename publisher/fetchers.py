@@ -1,0 +1,94 @@
+"""Independent requests of one thread, made on several connections at once, inside the one budget."""
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil
+from typing import Final, TypeVar
+
+from .kalshi.budget import COST
+from .kalshi.client import Client, ExchangeError, Params, Reply, Stopped
+
+T = TypeVar("T")
+
+FEWEST: Final = 2
+WAITING_PER_CONNECTION: Final = 2
+"""Answers that may wait for being read: they are megabytes."""
+
+
+def connections(rate_per_s: float, page_s: float, most: int) -> int:
+    """Return how many connections use up a budget of tokens if an answer takes `page_s`, and one more."""
+    return max(1, min(most, max(FEWEST, ceil(rate_per_s / COST * page_s) + 1)))
+
+
+def fetch_all(
+    clients: Sequence[Client], path: str, queries: Sequence[Params], read: Callable[[bytes], T]
+) -> Iterator[tuple[T, Reply] | ExchangeError]:
+    """Yield the answer, or the failure, of every query, in the order in which they come.
+
+    Args:
+        clients: used by one thread each until the iterator ends, and by nobody else.
+
+    Raises:
+        Stopped: the process is to stop.
+    """
+    if len(clients) == 1:
+        for query in queries:
+            yield _result(clients[0], path, query, read)
+        return
+    todo = deque(queries)
+    done: queue.Queue[tuple[T, Reply] | ExchangeError | Stopped | None] = queue.Queue(
+        WAITING_PER_CONNECTION * len(clients)
+    )
+    ended = threading.Event()
+
+    def put(item: tuple[T, Reply] | ExchangeError | Stopped | None) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(queue.Full):
+                done.put(item, timeout=0.1)
+                return
+
+    def work(client: Client) -> None:
+        try:
+            while todo and not ended.is_set():
+                try:
+                    query = todo.popleft()
+                except IndexError:
+                    break  # another was quicker
+                put(_result(client, path, query, read))
+        except Stopped as stopped:
+            put(stopped)
+        finally:
+            put(None)
+
+    threads = [
+        threading.Thread(target=work, args=(client,), name=f"fetch-{number}", daemon=True)
+        for number, client in enumerate(clients[: len(queries)])
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        working = len(threads)
+        while working:
+            item = done.get()
+            if item is None:
+                working -= 1
+            elif isinstance(item, Stopped):
+                raise item
+            else:
+                yield item
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def _result(
+    client: Client, path: str, query: Params, read: Callable[[bytes], T]
+) -> tuple[T, Reply] | ExchangeError:
+    try:
+        return client.get(path, query, read=read)
+    except ExchangeError as error:
+        return error

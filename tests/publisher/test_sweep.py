@@ -1,0 +1,215 @@
+"""A large catalogue in slices on several connections; what is asked for a narrow universe."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import cast
+
+import pytest
+
+from bus.clock import SystemClock
+from bus.lifecycle import Stop
+from markets.kalshi_json import split_list
+from publisher import sweep as sweep_module
+from publisher.catalogue import Universe
+from publisher.fetchers import connections, fetch_all
+from publisher.kalshi.budget import Budget, Tier
+from publisher.kalshi.client import Client, ExchangeError, Reply, Stopped
+from publisher.kalshi.signing import KeySource
+from publisher.sweep import DISCOVERY_PAGES, EVENTS_PER_PAGE, MARKETS_PER_SLICE, SLICE_URL_BUDGET, slices
+from tests.publisher.exchange import BROKEN, Answer, FakeExchange, event, market, on
+from tests.publisher.world import World, content
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(sweep_module, "SLICE_FROM_EVENTS", 2)
+    monkeypatch.setattr(sweep_module, "MARKETS_PER_SLICE", 3)
+    made = World(tmp_path)
+    for number in range(6):
+        name = f"E{number}"
+        made.exchange.list_event(event(name, "S", market(f"{name}-A", name), market(f"{name}-B", name)))
+    made.run()
+    yield made
+    assert content(made.replica) == content(made.state)
+    made.close()
+
+
+def test_slices_hold_every_event_once_within_the_bounds_of_a_request() -> None:
+    random = Random(1)
+    events = {f"KX{'E' * random.randrange(5, 40)}-{n}": random.randrange(1, 400) for n in range(3_000)}
+
+    found = list(slices(events))
+
+    assert sorted(ticker for part in found for ticker in part) == sorted(events)
+    for part in found:
+        assert len(part) <= EVENTS_PER_PAGE
+        assert sum(map(len, part)) <= SLICE_URL_BUDGET
+        assert len(part) == 1 or sum(events[ticker] for ticker in part) <= MARKETS_PER_SLICE
+
+
+def test_held_events_are_read_in_slices_and_changes_arrive(world: World) -> None:
+    world.exchange.events["E3"]["markets"][1]["yes_bid_dollars"] = "0.4100"
+    world.client.paths.clear()
+
+    reading, error = world.run()
+
+    assert error is None
+    assert reading.complete
+    assert len(reading.confirmed) == 11
+    assert world.replica.quotes["E3-B"].yes_bid_e4 == 4100
+    assert world.client.paths.count("/events") == 6 + 1  # the slices, and the bare list
+
+
+def test_event_not_held_is_discovered_with_its_markets(world: World) -> None:
+    world.exchange.list_event(event("NEW", "S2", market("NEW-A", "NEW")))
+
+    reading, _ = world.run()
+
+    assert reading.complete
+    assert world.replica.markets["NEW-A"].series_ticker == "S2"
+    assert world.replica.events["NEW"].series_ticker == "S2"
+
+
+def test_discovery_goes_on_where_it_stopped_and_begins_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "DISCOVERY_PAGES", 1)
+    world.exchange.page_size = 4
+    for number in range(3):
+        name = f"NEW{number}"
+        world.exchange.list_event(event(name, "S", market(f"{name}-A", name)))
+
+    world.run()
+    assert "NEW0" not in world.replica.events
+    world.run()
+    assert {"NEW0", "NEW1"} <= world.replica.events.keys()
+    world.run()
+    assert "NEW2" in world.replica.events
+
+
+def test_discovery_is_not_caught_by_a_cursor_that_runs_in_a_circle(world: World) -> None:
+    world.exchange.page_size = 1
+    world.exchange.cursor_after = lambda _end: "0"
+
+    for _ in range(3):
+        reading, error = world.run()
+        assert error is None
+        assert reading.complete
+    assert world.client.paths.count("/events") < 100
+    assert DISCOVERY_PAGES < 10
+
+
+def test_failed_slice_leaves_its_markets_ageing_and_the_others_fresh(world: World) -> None:
+    failed: list[str] = []
+
+    def first_slice(path: str) -> Answer | None:
+        if path == "/events" and not failed:
+            failed.append(path)
+            return BROKEN
+        return None
+
+    world.exchange.faults.append(first_slice)
+    reading, error = world.run(20_000)
+
+    assert error is not None
+    assert not reading.complete
+    assert len(reading.confirmed) == 10
+    assert len(world.replica.markets) == 12
+    assert world.age_ms("E0-A") == 20_000
+    assert world.age_ms("E5-A") == 0
+
+
+def test_outage_ends_the_slices_after_some_failures(world: World) -> None:
+    world.exchange.faults.append(on("/events", BROKEN))
+    world.client.paths.clear()
+
+    reading, error = world.run()
+
+    assert error is not None
+    assert not reading.complete
+    assert world.client.paths.count("/events") == 3
+
+
+def test_settled_events_are_not_read_again(world: World) -> None:
+    for name in ("E0", "E1", "E2", "E3"):
+        for listed in world.exchange.events[name]["markets"]:
+            listed |= {"status": "finalized", "settlement_ts": "2026-09-21T10:00:00Z"}
+    world.run()
+    world.client.paths.clear()
+
+    world.run()
+
+    assert len(world.catalogue.open_events()) == 2
+    assert world.client.paths.count("/events") == 2 + 1
+
+
+def test_universe_of_tickers_asks_for_those_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, Universe(tickers=frozenset({"E1-B"})))
+    for name in ("E0", "E1"):
+        world.exchange.list_event(event(name, "S", market(f"{name}-A", name), market(f"{name}-B", name)))
+
+    reading, error = world.run()
+    assert error is None
+    assert reading.complete
+    assert set(world.replica.markets) == {"E1-B"}
+    assert set(world.replica.events) == {"E1"}
+    world.client.paths.clear()
+    world.run()
+    assert world.client.paths == ["/exchange/status", "/markets"]
+    assert world.age_ms("E1-B") == 0
+    world.close()
+
+
+# -- several connections
+
+
+def test_connections_grow_with_rate_and_page_time() -> None:
+    assert connections(161, 0.0, 8) == 2
+    assert connections(161, 0.2, 8) == 5
+    assert connections(161, 3.0, 8) == 8
+    assert connections(12_000, 0.2, 8) == 8
+    assert connections(161, 0.2, 1) == 1
+
+
+def rich_clients(url: str, count: int, stop: Stop) -> list[Client]:
+    budget = Budget(Tier(1e6, 1e6), Random(1), -10.0)
+    keys = KeySource(None, None, None)
+    return [Client(url, keys, budget, SystemClock(), Random(n), stop) for n in range(count)]
+
+
+def test_all_answers_come_and_several_requests_run_at_once() -> None:
+    stop, together = Stop(), threading.Barrier(3)
+
+    def meet(path: str) -> None:
+        together.wait(10)  # breaks the test unless three are there
+
+    with FakeExchange() as exchange:
+        for name in "ABCDEF":
+            exchange.loose[name] = market(name, "E")
+        exchange.faults.append(meet)
+        clients = rich_clients(exchange.url, 3, stop)
+        queries = [[("tickers", name)] for name in "ABCDEF"]
+        found = list(fetch_all(clients, "/markets", queries, lambda body: split_list(body, "markets")[0]))
+        for client in clients:
+            client.close()
+    stop.close()
+
+    answers = [cast("tuple[list[bytes], Reply]", result)[0] for result in found]
+    assert sorted(bytes(raws[0])[12:13] for raws in answers) == [b"A", b"B", b"C", b"D", b"E", b"F"]
+
+
+def test_failures_come_among_the_answers_and_stop_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = Stop()
+    with FakeExchange() as exchange:
+        clients = rich_clients(exchange.url, 3, stop)
+        exchange.faults.append(on("/markets", Answer(400, b"{}")))
+        found = list(fetch_all(clients, "/markets", [[("tickers", "A")]] * 4, lambda body: body))
+        assert [cast(ExchangeError, result).outcome for result in found] == ["refused"] * 4
+        stop.set()
+        with pytest.raises(Stopped):
+            list(fetch_all(clients, "/markets", [[("tickers", "A")]] * 4, lambda body: body))
+        for client in clients:
+            client.close()
+    stop.close()
