@@ -15,6 +15,7 @@ import structlog
 from .body import Prepared
 from .edition import Edition, Pause, Query
 from .http import CRASHED, Large, Request, Response, View, respond
+from .trade_api import Listing
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ KEPT_BYTES: Final = 256 * 1_048_576
 
 _NEEDED: Final = frozenset((b"host", b"accept-encoding", b"if-none-match"))
 
-Key = tuple[Query, str]
+Key = tuple[Query | Listing, str]
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]

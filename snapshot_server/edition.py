@@ -7,8 +7,9 @@ objects than before are rendered again (records are immutable, so identity is eq
 Long work is cut into slices with `pause()` between them: the interpreter is shared with whoever answers.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +29,12 @@ SCAN_SLICE: Final = 1_000
 TIMING_MS: Final = 5_000
 """How old `in_play` may be: it changes with time alone."""
 
+FEW: Final = 100
+"""Up to so many new elements are put into an order one by one: more cost less in one sort."""
+
 Pause = Callable[[], None]
+Order = list[tuple[int, str]]
+_BOOK: Final = b',"orderbook":'
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -43,6 +49,9 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         confirmed: the end of most markets' objects: `as_of` as the last sweep confirmed it.
         ends: the end of the other markets' objects, by ticker.
         by_event, by_series: tickers of an event, of a series.
+        created: (created_ms, ticker) of every market shown, ascending.
+        event_created_ms: by event ticker, when its first market was created; 0 of one without markets here.
+        events_created: (that, event ticker), ascending.
         timings: match timing by event ticker.
         match_times: the same as JSON members, ``"EVENT":{...}``.
         enriched: how many markets shown have a book.
@@ -57,6 +66,9 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
     ends: dict[str, bytes]
     by_event: dict[str, list[str]]
     by_series: dict[str, list[str]]
+    created: Order
+    event_created_ms: dict[str, int]
+    events_created: Order
     timings: dict[str, MatchTiming]
     match_times: dict[str, bytes]
     milestones_of: dict[str, list[Milestone]]
@@ -88,6 +100,17 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
             KeyError: no such market.
         """
         return self.fragments[ticker] + self.ends.get(ticker, self.confirmed)
+
+    def kalshi_market(self, ticker: str) -> bytes:
+        """Return Kalshi's own object of a market shown, without members of ours: cut out of its fragment.
+
+        Raises:
+            KeyError: no such market.
+        """
+        fragment, market = self.fragments[ticker], self.state.markets[ticker]
+        start = len(market.raw) - 1
+        end = fragment.rindex(_BOOK) if ticker in self.state.books else len(fragment)
+        return b"%b%b}" % (fragment[:start], fragment[start + _series_length(market.series_ticker) : end])
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -136,8 +159,13 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
     pause()
 
     tickers, by_event, by_series = old.tickers, old.by_event, old.by_series
+    created = old.created
     touched: set[str] = set()
     if moved or removed:
+        known = old.state.markets
+        before = {t: known[t].created_ms for t in (*moved, *removed) if t in old.fragments}
+        created = _reordered(created, before, {t: state.markets[t].created_ms for t in moved})
+        pause()
         tickers = _merged(old.tickers, fragments)
         pause()
         by_event = _grouped(tickers, lambda ticker: state.markets[ticker].event_ticker, pause)
@@ -154,6 +182,7 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
             ticker for ticker, event in state.events.items() if event is not old.state.events.get(ticker)
         )
         touched.update(old.state.events.keys() - state.events.keys())
+    event_created_ms, events_created = _events_created(state, old, touched, by_event, pause)
     timed_ms = old.timed_ms
     if now_ms - timed_ms >= TIMING_MS or now_ms < timed_ms:
         timed_ms = now_ms
@@ -171,6 +200,9 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
         ends=ends,
         by_event=by_event,
         by_series=by_series,
+        created=created,
+        event_created_ms=event_created_ms,
+        events_created=events_created,
         timings=timings,
         match_times=match_times,
         milestones_of=milestones_of,
@@ -246,7 +278,13 @@ def _compare(state: State, old: Edition, pause: Pause) -> tuple[list[str], list[
 
 def _fragment(market: Market, quote: Quote, book: Book | None) -> bytes:
     members = market_prefix(market) + quote_members(quote)
-    return members if book is None else members + b',"orderbook":' + book_json(book)
+    return members if book is None else members + _BOOK + book_json(book)
+
+
+@lru_cache(maxsize=4096)
+def _series_length(series_ticker: str | None) -> int:
+    """Return how many bytes of a fragment are our `series_ticker`."""
+    return len(b',"series_ticker":') + len(_encode(series_ticker))
 
 
 def _as_of(as_of_ms: int) -> bytes:
@@ -271,6 +309,42 @@ def _grouped(tickers: Iterable[str], key: Callable[[str], str | None], pause: Pa
         if group is not None:
             groups.setdefault(group, []).append(ticker)
     return groups
+
+
+def _reordered(order: Order, before: Mapping[str, int], after: Mapping[str, int]) -> Order:
+    """Return an ascending order in which the elements of `before` have given way to those of `after`."""
+    gone = {(time_ms, key) for key, time_ms in before.items() if after.get(key) != time_ms}
+    come = [(time_ms, key) for key, time_ms in after.items() if before.get(key) != time_ms]
+    if not gone and not come:
+        return order
+    kept = [entry for entry in order if entry not in gone] if gone else order.copy()
+    if len(come) <= FEW:
+        for entry in come:
+            insort(kept, entry)
+    else:
+        kept += sorted(come)
+        kept.sort()
+    return kept
+
+
+def _events_created(
+    state: State, old: Edition, touched: Iterable[str], by_event: dict[str, list[str]], pause: Pause
+) -> tuple[dict[str, int], Order]:
+    """Return when events were created, `touched` ones looked up again; the old objects if none differs."""
+    before: dict[str, int] = {}
+    after: dict[str, int] = {}
+    for index, ticker in enumerate(touched):
+        if index % SLICE == SLICE - 1:
+            pause()
+        if ticker in old.event_created_ms:
+            before[ticker] = old.event_created_ms[ticker]
+        if ticker in state.events:
+            times_ms = [state.markets[market].created_ms for market in by_event.get(ticker, ())]
+            after[ticker] = min(times_ms, default=0)
+    if before == after:
+        return old.event_created_ms, old.events_created
+    times = {ticker: ms for ticker, ms in old.event_created_ms.items() if ticker not in before}
+    return times | after, _reordered(old.events_created, before, after)
 
 
 def _same(new: dict[str, Any], old: dict[str, Any]) -> bool:
@@ -327,6 +401,9 @@ _EMPTY: Final = Edition(
     ends={},
     by_event={},
     by_series={},
+    created=[],
+    event_created_ms={},
+    events_created=[],
     timings={},
     match_times={},
     milestones_of={},

@@ -16,7 +16,7 @@ from bus.supervised import Processes
 from markets.errors import BadRecord
 from markets.records import ExchangeStatus
 
-from . import metrics, openapi
+from . import metrics, openapi, trade_api
 from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
 from .edition import Edition, Pause, Query, candidates
 from .parameters import none_expected, pairs_of, parse_markets
@@ -88,15 +88,17 @@ class Large(msgspec.Struct, frozen=True):
     """A body that takes long: `prepare` makes all but its end, from the edition and `key` only."""
 
     edition: Edition
-    query: Query
+    query: Query | trade_api.Listing
     encoding: str
     end: bytes
 
     @property
-    def key(self) -> tuple[Query, str]:
+    def key(self) -> tuple[Query | trade_api.Listing, str]:
         return self.query, self.encoding
 
     def prepare(self, pause: Pause) -> Prepared:
+        if isinstance(self.query, trade_api.Listing):
+            return compress(self.query.render(self.edition, pause), self.encoding, pause)
         return prepare(self.edition, self.query, self.encoding, pause)
 
 
@@ -124,6 +126,9 @@ def respond(request: Request, view: View, now_ms: int) -> Response:
     if not _HOST.fullmatch(host):
         # A page of another site whose name was rebound to this machine must not read us.
         return _error(400, "bad_host", f"Host: got {host!r:.100}, expected localhost or 127.0.0.1")
+    if request.path == trade_api.ROOT or request.path.startswith(trade_api.ROOT + "/"):
+        response = _trade_api(request, view, now_ms)
+        return _for_head(response) if request.method == "HEAD" else response
     handler = _ROUTES.get(request.path)
     if handler is None:
         return _error(
@@ -229,6 +234,28 @@ def _metrics(request: Request, view: View, now_ms: int) -> Response:
     body = metrics.exposition(health(view, now_ms), view.position.stats, view.requests)
     headers = [("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"), *_SAFE]
     return _encoded(Response(200, headers, body, "/metrics"), request)
+
+
+def _trade_api(request: Request, view: View, now_ms: int) -> Response:
+    edition = view.edition
+    answer = trade_api.answer(request.method, request.path, request.query, edition)
+    headers = [*answer.headers, *_FRESH]
+    if edition is not None:
+        headers.append((trade_api.SEQ, f"{edition.epoch}:{edition.seq}"))
+    if answer.as_of_ms is not None:
+        # Rounded up: nobody shall take the data for younger than it is.
+        headers.append(("age", str(max(0, -((answer.as_of_ms - now_ms) // 1000)))))
+    if isinstance(answer.body, bytes):
+        return _encoded(Response(answer.status, headers, answer.body, answer.route), request)
+    assert edition is not None
+    encoding = wanted_encoding(request.headers.get("accept-encoding"))
+    headers.append(("vary", "accept-encoding"))
+    if encoding != IDENTITY:
+        headers.append(("content-encoding", encoding))
+    response = Response(answer.status, headers, Large(edition, answer.body, encoding, b"}"), answer.route)
+    if answer.body.is_small(edition):
+        return msgspec.structs.replace(response, body=response.content())
+    return response
 
 
 def _openapi(request: Request, _view: View, _now_ms: int) -> Response:
