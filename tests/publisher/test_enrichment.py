@@ -9,17 +9,19 @@ from hypothesis import given
 
 from markets.kalshi_json import decode_market
 from publisher.enrichment import (
+    BILLING_EVERY_MS,
     BOOKS_PER_REQUEST,
     HOUR_MS,
     MAX_ROUNDS,
     URL_BUDGET,
+    Billing,
     Planner,
     Tradable,
     basket_edge_e4,
     rounds_of,
     value_of,
 )
-from publisher.kalshi.budget import BASIC, Budget
+from publisher.kalshi.budget import BASIC, COST, Budget
 from tests.publisher.exchange import market
 
 NOW_MS = 1_790_000_000_000
@@ -139,3 +141,32 @@ def test_rounds_follow_what_the_sweep_leaves() -> None:
     assert rounds_of(budget, 12, sweep_requests=191, calls=3) == (1, 2)
     assert rounds_of(budget, 12, sweep_requests=193, calls=3) == (0, 0)
     assert rounds_of(budget, 12, sweep_requests=0, calls=0) == (0, 0)
+
+
+def test_refused_batches_are_believed_to_be_billed_per_ticker_and_asked_again_later() -> None:
+    billing = Billing()
+    assert billing.batch(480, NOW_MS) == (BOOKS_PER_REQUEST, COST)
+
+    billing.refused(100, NOW_MS)
+    # One refusal may be another's doing.
+    assert billing.batch(480, NOW_MS) == (BOOKS_PER_REQUEST, COST)
+    billing.refused(100, NOW_MS)
+
+    size, cost = billing.batch(480, NOW_MS)
+    assert billing.per_ticker
+    assert size * cost <= 480 / 4
+    billing.accepted(size)
+    assert billing.batch(480, NOW_MS) == (size, cost)
+
+    assert billing.batch(480, NOW_MS + BILLING_EVERY_MS) == (BOOKS_PER_REQUEST, COST)
+    billing.refused(100, NOW_MS + BILLING_EVERY_MS)  # one is enough now
+    assert billing.per_ticker
+
+
+def test_answered_batch_clears_earlier_refusals() -> None:
+    billing = Billing()
+    billing.refused(100, NOW_MS)
+    billing.accepted(100)
+    billing.refused(100, NOW_MS)
+
+    assert not billing.per_ticker
