@@ -69,6 +69,16 @@ class _Reading(Collector):
         for (route, status), count in sorted(self._requests.items()):
             answers.add_metric((route, str(status)), count)
         yield answers
+        up = GaugeMetricFamily(
+            _PREFIX + "process_up", "1 while supervisord says RUNNING.", labels=("process",)
+        )
+        restarts = CounterMetricFamily(
+            _PREFIX + "process_restarts", "Times a process ended by itself.", labels=("process",)
+        )
+        for name, process in (health["processes"] or {}).items():
+            up.add_metric((name,), float(process["state"] == "RUNNING"))
+            restarts.add_metric((name,), process["restarts"])
+        yield from (up, restarts)
 
 
 def exposition(health: Mapping[str, Any], stats: Stats, requests: Mapping[tuple[str, int], int]) -> bytes:

@@ -202,9 +202,10 @@ class Journal:
             assert self.orders[number][:-1] == order[:-1]
             assert order[-1] in {"open", self.orders[number][-1]}
         by_event: dict[str, set[int]] = {}
-        for _, number, *_ in self.fills:
+        for _, number, ticker, *_ in self.fills:
             _, trade, event_ticker, *_ = self.orders[number]
-            by_event.setdefault(event_ticker, set()).add(trade)
+            if ticker not in self.settled:
+                by_event.setdefault(event_ticker, set()).add(trade)
         assert [trades for trades in by_event.values() if len(trades) > 1] == [], "an event was traded twice"
         for (ticker, side), count_e2 in before.held().items():
             assert ticker in self.settled or self.held()[ticker, side] >= count_e2

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bus.messages import CycleEnd, Heartbeat
 from bus.replica import Status as Position
+from bus.supervised import Supervised
 from bus.sync import Stats
 from bus.writer import Writer
 from markets.kalshi_json import market_json
@@ -55,6 +56,13 @@ def view_of(edition: Edition | None, **position: Any) -> View:
 WRITER = a_writer(CATALOGUE, NOW_MS, NOW_MS)
 VIEW = view_of(edition_of(WRITER))
 STARTING = view_of(None, phase="joining", epoch=0, seq=0, live=False, age_ms=None)
+SUPERVISED = msgspec.structs.replace(
+    VIEW,
+    processes={
+        "publisher": Supervised("RUNNING", 123, 4.0, 2, 0, None),
+        "trader": Supervised("BACKOFF", None, None, 1, 7, "does not stay up, 7 tries so far"),
+    },
+)
 
 
 def get(
@@ -429,6 +437,19 @@ def test_metrics_are_what_prometheus_reads() -> None:
     assert (answers.labels, answers.value) == ({"route": "/health", "status": "200"}, 7)
 
 
+def test_what_supervisord_says_is_told() -> None:
+    response = get("/health", view=SUPERVISED)
+    looping = decoded(response)["processes"]["trader"]
+    assert (looping["state"], looping["tries"], looping["pid"]) == ("BACKOFF", 7, None)
+    assert decoded(get("/health"))["processes"] is None
+    families = {
+        family.name: {sample.labels.get("process"): sample.value for sample in family.samples}
+        for family in text_string_to_metric_families(get("/metrics", view=SUPERVISED).content().decode())
+    }
+    assert families["kalshi_bus_process_up"] == {"publisher": 1, "trader": 0}
+    assert families["kalshi_bus_process_restarts"] == {"publisher": 2, "trader": 1}
+
+
 def _schema(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}", "components": document()["components"]}
 
@@ -439,7 +460,7 @@ def test_openapi_tells_the_truth() -> None:
     parameters = {p["name"]: p["schema"] for p in paths["/markets"]["get"]["parameters"]}
     assert parameters == {name: parameter.schema for name, parameter in MARKETS.items()}
     assert decoded(get("/openapi.json")) == json.loads(json.dumps(document()))
-    for view in (VIEW, STARTING):
+    for view in (VIEW, STARTING, SUPERVISED):
         for path in PATHS[:3]:
             response = get(path, view=view)
             declared = paths[path]["get"]["responses"][str(response.status)]["content"]["application/json"]
