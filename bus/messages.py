@@ -215,6 +215,19 @@ def decode_record(kind: str, raw: msgspec.Raw | bytes) -> Record:
         raise DecodeError(f"{kind} record: {error}") from None
 
 
+def decode_records(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Record]:
+    """Return the records of a known `kind`.
+
+    Raises:
+        DecodeError: one of them is malformed.
+    """
+    take = _decoders[kind].decode
+    try:
+        return [take(raw) for raw in raws]
+    except _DECODE_FAULTS as error:
+        raise DecodeError(f"{kind} record: {error}") from None
+
+
 def encode(topic: str, envelope: Envelope) -> bytes:
     """Return the frame of a message.
 
@@ -239,7 +252,8 @@ def decode(frame: bytes) -> tuple[str, Envelope]:
         raise DecodeError("message: got no zero byte after the topic, expected topic, 0, msgpack")
     name = frame[:end]
     topic = _topics.get(name)
-    body: bytes | memoryview = frame[end + 1 :] if len(frame) < 8192 else memoryview(frame)[end + 1 :]
+    end += 1
+    body: bytes | memoryview = frame[end:] if len(frame) < 8192 else memoryview(frame)[end:]
     try:
         if topic is None:
             topic = name.decode()

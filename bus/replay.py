@@ -159,6 +159,17 @@ class Player:
             "problem": self.recording.problem,
         }
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """(epoch, seq) of the state that is played now; (0, 0) before the first."""
+        writer = self._writer
+        return (writer.state.epoch, writer.state.seq) if writer is not None else (0, 0)
+
+    def wait_end(self, timeout_s: float) -> bool:
+        """Wait until the recording has ended; return whether it has."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.ended, timeout_s)
+
     def stop(self) -> None:
         """End `run`."""
         with self._changed:

@@ -1,0 +1,611 @@
+"""The bus beside its references, all in this run: N1, N2, N3, N9, N11 and N12 of docs/performance.md.
+
+Latency and throughput beside bare pyzmq and a bare decode-and-apply loop over the same messages; where gcc
+and zmq.h are there, also beside C. Medians of interleaved repeats; read the ratios.
+"""
+
+import gc
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import zmq
+import zstandard
+
+from bus.answers import Answers
+from bus.ask import ask
+from bus.clock import SystemClock
+from bus.feed import FeedServer
+from bus.lifecycle import Stop
+from bus.messages import (
+    RECORD_TYPES,
+    Chunk,
+    PublisherHealth,
+    SnapshotHead,
+    decode,
+    decode_chunk,
+    decode_map,
+    encode_map,
+)
+from bus.recording import Frame, Recording, RecordingWriter
+from bus.replay import MAX_SPEED, Player, serve
+from bus.replica import Replica
+from bus.sync import Ask, FeedSync
+from bus.writer import Writer
+from markets.records import Market, Quote, Status
+from tests.support import ROOT
+
+from .c_latency import c_latency
+
+REPEATS: Final = int(os.environ.get("BENCH_REPEATS", "5"))
+RATE: Final = 2_000
+LATENCY_MESSAGES: Final = 4_000
+QUOTES: Final = 100_000
+HELD: Final = 1_500
+EVERYTHING: Final = int(os.environ.get("BENCH_MARKETS", "130000"))
+PER_SERIES: Final = 26
+"""Markets per series, as Kalshi has: 130,000 in about 5,000 series."""
+
+RAW: Final = b'{"rules_primary":"' + b"If the team wins the game, the market resolves to Yes. " * 24 + b'"}'
+
+quote_decoder = msgspec.msgpack.Decoder(Quote)
+
+
+def a_quote(number: int, change: int) -> Quote:
+    bid_e4 = 100 + (number * 37 + change * 100) % 9_700
+    return Quote(
+        _ticker(number),
+        Status.ACTIVE,
+        bid_e4,
+        bid_e4 + 100,
+        9_900 - bid_e4,
+        10_000 - bid_e4,
+        12_300,
+        4_500,
+        bid_e4,
+        change * 100,
+        change * 50,
+        777_00,
+        None,
+        None,
+        None,
+        1_790_000_000_000 + change,
+    )
+
+
+def a_market(number: int) -> Market:
+    return Market(
+        _ticker(number),
+        f"KXS{number // PER_SERIES}-26NOV22",
+        f"KXS{number // PER_SERIES}",
+        "Will it?",
+        "Yes",
+        "binary",
+        None,
+        None,
+        None,
+        ((0, 10_000, 100),),
+        1,
+        2,
+        3,
+        None,
+        4,
+        None,
+        300,
+        "",
+        None,
+        0,
+        RAW,
+    )
+
+
+def _ticker(number: int) -> str:
+    return f"KXS{number // PER_SERIES}-26NOV22-M{number}"
+
+
+def _topic(number: int) -> str:
+    return f"md.KXS{number // PER_SERIES}."
+
+
+def a_writer(markets: int, *, static: bool) -> Writer:
+    writer = Writer(1_790_000_000_000)
+    for first in range(0, markets, PER_SERIES):
+        numbers = range(first, min(first + PER_SERIES, markets))
+        if static:
+            writer.load([(_topic(first), "market", [a_market(number) for number in numbers])])
+        writer.load([(_topic(first), "quote", [a_quote(number, 0) for number in numbers])])
+    return writer
+
+
+def a_sync(writer: Writer) -> FeedSync:
+    """A replica, without sockets, that has joined this writer."""
+    sync = FeedSync(("",), random.Random(1), 0)
+    (ask,) = [action for action in sync.tick(1) if isinstance(action, Ask)]
+    head, chunks = the_answer(Answers(lambda: writer.state))
+    for frame in writer.heartbeat(PublisherHealth(), 10**9):
+        sync.feed(*decode(frame), 1)
+    sync.snapshot(ask.id, head, chunks, 1)
+    return sync
+
+
+def the_answer(answers: Answers) -> tuple[SnapshotHead, list[Chunk]]:
+    frames = answers.answer(encode_map({"op": "snapshot", "id": 1}), 0)
+    decompress = zstandard.ZstdDecompressor().decompress
+    return decode_map(frames[0], SnapshotHead), [decode_chunk(decompress(frame)) for frame in frames[1:]]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    gc.collect()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def row(name: str, ours: str, reference: str, ratio: float, reach: str) -> None:
+    print(f"| {name} | {ours} | {reference} | {ratio:.2f} | {reach} |", flush=True)
+
+
+# -- N1: latency
+
+
+def latency() -> None:
+    bare: list[tuple[float, float]] = []
+    ours: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory(prefix="kb-") as name:
+        for number in range(REPEATS):
+            bare.append(_bare_latency(f"ipc://{name}/bare{number}"))
+            ours.append(_our_latency(Path(name), number))
+    for label, index in (("p50", 0), ("p99", 1)):
+        ratio = statistics.median(o[index] / b[index] for o, b in zip(ours, bare, strict=True))
+        row(
+            f"N1 latency of a quote, stamp to applied, {label}",
+            f"{statistics.median(o[index] for o in ours):.0f} us",
+            f"bare pyzmq {statistics.median(b[index] for b in bare):.0f} us",
+            ratio,
+            "<= 1.25",
+        )
+    in_c = c_latency(RATE, LATENCY_MESSAGES)
+    if in_c is None:
+        print("(C reference left out: it needs gcc and zmq.h, apt-get install gcc libzmq3-dev)")
+    else:
+        row("N1 p50 beside C", f"{statistics.median(o[0] for o in ours):.0f} us", f"C {in_c:.0f} us",
+            statistics.median(o[0] for o in ours) / in_c, "shown")  # fmt: skip
+
+
+def _percentiles(ns: Sequence[int]) -> tuple[float, float]:
+    ordered = sorted(ns)[:]
+    return ordered[len(ordered) // 2] / 1e3, ordered[len(ordered) * 99 // 100] / 1e3
+
+
+def _bare_latency(address: str) -> tuple[float, float]:
+    context: zmq.Context[Any] = zmq.Context()
+    sub = context.socket(zmq.SUB)
+    sub.subscribe(b"")
+    sub.bind(address)
+    taken: list[int] = []
+    with _child("send-bare", address):
+        while len(taken) < LATENCY_MESSAGES:
+            frame = sub.recv()
+            taken.append(time.time_ns() - int.from_bytes(frame[:8], "big"))
+    sub.close()
+    context.term()
+    return _percentiles(taken[200:])
+
+
+def _our_latency(folder: Path, number: int) -> tuple[float, float]:
+    context: zmq.Context[Any] = zmq.Context()
+    feed, state = f"ipc://{folder}/f{number}", f"ipc://{folder}/s{number}"
+    taken: list[int] = []
+    done = threading.Event()
+
+    def applied(actions: Sequence[Any]) -> None:
+        now = time.time_ns()
+        for action in actions:
+            if type(action).__name__ == "Changed":
+                # The stamp is in the record: nanoseconds do not fit a quote, so two of its counts hold it.
+                quote = replica.state.quotes[action.records[0][1]]
+                taken.append(now - (quote.volume_e2 * 10**9 + quote.volume_24h_e2))
+        if len(taken) >= LATENCY_MESSAGES - 50:
+            done.set()
+
+    replica = Replica(context, feed, state, SystemClock(), random.Random(1), listener=applied)
+    replica.start()
+    with _child("send-ours", feed, state):
+        assert done.wait(60)
+    replica.stop()
+    context.term()
+    return _percentiles(taken[200:])
+
+
+# -- N2, N3: throughput
+
+
+def throughput() -> None:
+    for name, size, reach in (
+        ("N2 quotes applied, one a message", 1, ">= 0.6"),
+        ("N3 the same, 64 a message", 64, ">= 0.8"),
+    ):
+        _throughput(name, size, reach)
+
+
+def _throughput(name: str, size: int, reach: str) -> None:
+    frames = _quote_frames(size)
+    bare: list[float] = []
+    ours: list[float] = []
+    over: list[float] = []
+    for _ in range(REPEATS):
+        bare.append(seconds(lambda: _bare_apply(frames)))
+        sync = a_sync(a_writer(HELD, static=False))
+        ours.append(seconds(lambda sync=sync: _feed(sync, frames)))  # type: ignore[misc]
+        assert sync.state.seq == len(frames)
+        over.append(_over_ipc(size))
+    for label, taken in (("", ours), (", over ipc", over)):
+        row(
+            name + label,
+            f"{QUOTES / statistics.median(taken):,.0f}/s",
+            f"bare loop {QUOTES / statistics.median(bare):,.0f}/s",
+            statistics.median(b / o for o, b in zip(taken, bare, strict=True)),
+            reach,
+        )
+
+
+def _quote_frames(size: int) -> list[bytes]:
+    """Messages with `size` quotes each, of one series, QUOTES in all."""
+    writer = a_writer(HELD, static=False)
+    frames: list[bytes] = []
+    for first in range(0, QUOTES, size):
+        base = (first * 7) % HELD
+        base -= base % PER_SERIES
+        quotes = [
+            a_quote(min(base + i % PER_SERIES, HELD - 1), first)
+            for i in range(first, min(first + size, QUOTES))
+        ]
+        frames += writer.stream(_topic(base), "quote", quotes, 1, 1)
+    return frames
+
+
+class _Bare(msgspec.Struct, array_like=True, gc=False):
+    """A message of quotes, decoded at once."""
+
+    version: int
+    epoch: int
+    seq: int
+    prev: int
+    kind: str
+    cycle: int
+    published_ns: int
+    source_ns: int
+    records: list[Quote]
+
+
+def _bare_apply(frames: Sequence[bytes]) -> None:
+    """Decode and apply, nothing else: no epoch, no numbers, no digests, no report of what changed."""
+    held: dict[str, Quote] = {}
+    take = msgspec.msgpack.Decoder(_Bare).decode
+    for frame in frames:
+        for quote in take(frame[frame.find(b"\x00") + 1 :]).records:
+            held[quote.ticker] = quote
+
+
+def _feed(sync: FeedSync, frames: Sequence[bytes]) -> None:
+    feed = sync.feed
+    for frame in frames:
+        feed(*decode(frame), 2)
+
+
+def _over_ipc(size: int) -> float:
+    """Seconds from the first message applied to the last, sent by another process as fast as we take them."""
+    context: zmq.Context[Any] = zmq.Context()
+    done = threading.Event()
+    times: list[float] = []
+
+    def applied(_actions: Sequence[Any]) -> None:
+        if replica.state.seq:
+            times[1:] = [time.perf_counter()]
+            if len(times) == 1:
+                times.append(times[0])
+            if replica.state.seq >= -(-QUOTES // size):
+                done.set()
+
+    with tempfile.TemporaryDirectory(prefix="kb-") as name:
+        feed, state = f"ipc://{name}/f", f"ipc://{name}/s"
+        replica = Replica(context, feed, state, SystemClock(), random.Random(1), listener=applied)
+        replica.start()
+        with _child("pour", feed, state, str(size)):
+            assert done.wait(60)
+        assert replica.status().stats.gaps == 0
+        replica.stop()
+    context.term()
+    return times[1] - times[0]
+
+
+def pour(feed: str, state: str, size: str) -> None:
+    frames = _quote_frames(int(size))
+    sent = threading.Event()
+
+    def go(server: FeedServer, _writer: Writer) -> None:
+        def job(bus: FeedServer) -> None:
+            bus.send(frames)
+            sent.set()
+
+        server.submit(job)
+        sent.wait(60)
+        time.sleep(2)  # what is queued must still be taken before the socket is closed
+
+    _serve_one(feed, state, go, lossless=True)
+
+
+# -- N9: replay
+
+
+def replay_speed() -> None:
+    ours: list[float] = []
+    plain: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="kb-") as name:
+        path = Path(name) / "day.mcap"
+        _a_recording(path)
+        for number in range(REPEATS):
+            plain.append(seconds(lambda: _read_and_decode(path)))
+            ours.append(_replay(Path(name), path, number))
+    row(
+        "N9 replay at max speed over ipc, records",
+        f"{QUOTES / statistics.median(ours):,.0f}/s",
+        f"read and decode loop {QUOTES / statistics.median(plain):,.0f}/s",
+        statistics.median(p / o for o, p in zip(ours, plain, strict=True)),
+        ">= 0.5",
+    )
+
+
+def _a_recording(path: Path) -> None:
+    frames = _quote_frames(16)
+    writer = a_writer(HELD, static=True)
+    with path.open("wb") as file:
+        out = RecordingWriter(file)
+        out.keyframe(Answers(lambda: writer.state).answer(encode_map({"op": "snapshot"}), 0), 1)
+        for seq, frame in enumerate(frames, 1):
+            out.frame(frame, 10**9 + seq, seq)
+        out.finish()
+
+
+def _read_and_decode(path: Path) -> None:
+    for item in Recording(path).play():
+        if isinstance(item, Frame):
+            _, envelope = decode(item.data)
+            for raw in envelope.records:
+                quote_decoder.decode(raw)
+
+
+def _replay(folder: Path, path: Path, number: int) -> float:
+    """Seconds from resume to the last record applied in a replica; the replay is a process of its own."""
+    context: zmq.Context[Any] = zmq.Context()
+    feed, state = f"ipc://{folder}/rf{number}", f"ipc://{folder}/rs{number}"
+    replica = Replica(context, feed, state, SystemClock(), random.Random(1))
+    replica.start()
+    with _child("replay", str(path), feed, state) as child:
+        assert replica.wait(lambda r: r.status().live, 30)
+        start = time.perf_counter()
+        _tell(context, state, "resume")
+        last = -(-QUOTES // 16)
+        assert replica.wait(lambda r: r.state.seq >= last, 60)
+        taken = time.perf_counter() - start
+        child.terminate()
+    replica.stop()
+    context.term()
+    return taken
+
+
+def _tell(context: zmq.Context[Any], state: str, action: str) -> None:
+    assert ask(context, state, {"op": "replay", "action": action})["ok"]
+
+
+def play(path: str, feed: str, state: str) -> None:
+    stop = Stop()
+    context: zmq.Context[Any] = zmq.Context()
+    with stop.on_signals():
+        player = Player(Recording(Path(path)), SystemClock(), time.time_ns() // 10**6, MAX_SPEED, paused=True)
+        serve(context, feed, state, player, stop)
+    context.term()
+
+
+# -- N11, N12: the whole catalogue
+
+
+def size() -> None:
+    cost = {}
+    for markets in (1_000, EVERYTHING):
+        writer = a_writer(markets, static=False)
+        sync = a_sync(writer)
+        rng = random.Random(1)
+        frames = []
+        for change in range(20_000):
+            number = rng.randrange(1_000)
+            frames += writer.stream(_topic(number), "quote", [a_quote(number, change)], 1, 1)
+        parts = [frames[first : first + 4_000] for first in range(0, len(frames), 4_000)]
+        gc.freeze()
+        cost[markets] = min(seconds(lambda part=part, sync=sync: _feed(sync, part)) for part in parts) / 4_000  # type: ignore[misc]
+        gc.unfreeze()
+    small, large = cost[1_000], cost[EVERYTHING]
+    row(
+        f"N11 one update with {EVERYTHING:,} markets held",
+        f"{large * 1e6:.2f} us",
+        f"with 1,000 {small * 1e6:.2f} us",
+        large / small,
+        "<= 1.2",
+    )
+
+
+def join() -> None:
+    writer = a_writer(EVERYTHING, static=True)
+    answers = Answers(lambda: writer.state)
+    question = encode_map({"op": "snapshot", "id": 1})
+    first = seconds(lambda: answers.answer(question, 0))
+    frames = answers.answer(question, 0)
+    bytes_ = sum(map(len, frames))
+    plain = [seconds(lambda: _decode_all(frames)) for _ in range(3)]
+    with tempfile.TemporaryDirectory(prefix="kb-") as name:
+        feed, state = f"ipc://{name}/f", f"ipc://{name}/s"
+        stop = Stop()
+        ready = threading.Event()
+        thread = threading.Thread(target=_serve_writer, args=(feed, state, writer, answers, ready, stop))
+        thread.start()
+        assert ready.wait(10)
+        taken = []
+        for _ in range(3):
+            context: zmq.Context[Any] = zmq.Context()
+            replica = Replica(context, feed, state, SystemClock(), random.Random(1))
+            start = time.perf_counter()
+            replica.start()
+            assert replica.wait(lambda r: r.status().live, 60)
+            taken.append(time.perf_counter() - start)
+            assert len(replica.state.markets) == EVERYTHING
+            replica.stop()
+            context.term()
+        stop.set()
+        thread.join()
+    row(
+        f"N12 cold replica of {EVERYTHING:,} markets joins ({bytes_ / 1e6:.0f} MB compressed)",
+        f"{statistics.median(taken):.2f} s",
+        f"decode of the same bytes {statistics.median(plain):.2f} s",
+        statistics.median(taken) / statistics.median(plain),
+        "<= 2",
+    )
+    print(f"(the first answer of a server, with nothing cached: {first:.2f} s)")
+
+
+def _serve_writer(
+    feed: str, state: str, writer: Writer, answers: Answers, ready: threading.Event, stop: Stop
+) -> None:
+    context: zmq.Context[Any] = zmq.Context()
+    server = FeedServer(context, feed, state, SystemClock(), PublisherHealth)
+    server.answers = answers
+    server.open(writer)
+    ready.set()
+    server.serve(stop)
+    context.term()
+
+
+def _decode_all(frames: Sequence[bytes]) -> None:
+    decompress = zstandard.ZstdDecompressor().decompress
+    decoders = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in RECORD_TYPES.items()}
+    held: dict[str, dict[int, Any]] = {kind: {} for kind in RECORD_TYPES}
+    for frame in frames[1:]:
+        for kind, raws in decode_chunk(decompress(frame)).content:
+            take, into = decoders[kind].decode, held[kind]
+            for raw in raws:
+                into[len(into)] = take(raw)
+
+
+# -- what the child processes do
+
+
+def send_bare(address: str) -> None:
+    context: zmq.Context[Any] = zmq.Context()
+    pub = context.socket(zmq.XPUB)
+    pub.connect(address)
+    pub.recv()  # the subscription
+    body = bytes(92)
+    _paced(lambda: pub.send(time.time_ns().to_bytes(8, "big") + body))
+    pub.close(linger=1_000)
+    context.term()
+
+
+def send_ours(feed: str, state: str) -> None:
+    numbers = iter(range(10**9))
+
+    def go(server: FeedServer, writer: Writer) -> None:
+        def job(bus: FeedServer) -> None:
+            number = next(numbers) % HELD
+            now_ns = time.time_ns()
+            quote = msgspec.structs.replace(
+                a_quote(number, 1), volume_e2=now_ns // 10**9, volume_24h_e2=now_ns % 10**9
+            )
+            bus.send(writer.stream(_topic(number), "quote", [quote], now_ns, now_ns))
+
+        _paced(lambda: server.submit(job))
+
+    _serve_one(feed, state, go)
+
+
+def _paced(send: Callable[[], None]) -> None:
+    start = time.perf_counter()
+    for number in range(LATENCY_MESSAGES):
+        due = start + number / RATE
+        while (left := due - time.perf_counter()) > 0:
+            time.sleep(left)
+        send()
+
+
+def _serve_one(
+    feed: str, state: str, go: Callable[[FeedServer, Writer], None], *, lossless: bool = False
+) -> None:
+    """Publish; call `go` when somebody has joined; end a second later."""
+    context: zmq.Context[Any] = zmq.Context()
+    server = FeedServer(context, feed, state, SystemClock(), PublisherHealth, lossless=lossless)
+    writer = a_writer(HELD, static=False)
+    server.open(writer)
+    stop = Stop()
+    joined = threading.Event()
+    answer = server.answers.answer
+
+    def note(question: bytes, now_ms: int) -> list[bytes]:
+        joined.set()
+        return answer(question, now_ms)
+
+    server.answers.answer = note  # type: ignore[method-assign]
+
+    def run() -> None:
+        joined.wait(10)
+        time.sleep(0.5)
+        go(server, writer)
+        time.sleep(1)
+        stop.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    server.serve(stop)
+    thread.join()
+    context.term()
+
+
+@contextmanager
+def _child(*args: str) -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen([sys.executable, "-m", "benchmarks.bench_bus", *args], cwd=ROOT)
+    try:
+        yield child
+    finally:
+        child.wait(30)
+
+
+def main() -> None:
+    """Measure and print."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    print(__doc__)
+    print("| what | ours | reference | ratio | reach |\n|---|---|---|---|---|")
+    latency()
+    throughput()
+    replay_speed()
+    size()
+    join()
+
+
+_CHILDREN: Final[dict[str, Callable[..., None]]] = {
+    "send-bare": send_bare,
+    "send-ours": send_ours,
+    "pour": pour,
+    "replay": play,
+}
+
+if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    _CHILDREN[sys.argv[1]](*sys.argv[2:])

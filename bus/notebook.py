@@ -1,0 +1,120 @@
+"""A live replica for a script or notebook, as typed objects and as a pandas DataFrame: ``bus.connect()``."""
+
+import os
+import random
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from markets.records import Book, Event, Market, Quote
+from markets.units import format_price
+
+from .clock import SystemClock
+from .replica import Replica, Status
+from .settings import Settings
+from .sockets import make_context
+
+
+class Connection:
+    """An exact copy of the catalogue that follows the feed until `close`; also a context manager.
+
+    Prices are ints of $0.0001, counts ints of 0.01 contract, as everywhere on the bus.
+    """
+
+    def __init__(self, feed: str, snapshots: str, topics: Iterable[str], timeout_s: float) -> None:
+        self._context = make_context()
+        self.replica = Replica(self._context, feed, snapshots, SystemClock(), random.Random(), topics)
+        self.replica.start()
+        if not self.replica.wait(lambda replica: bool(replica.state.epoch), timeout_s):
+            self.close()
+            raise TimeoutError(
+                f"{snapshots}: no snapshot within {timeout_s:g} s: is everything up? python -m bus doctor"
+            )
+
+    def status(self) -> Status:
+        """Return position, age and health of the copy."""
+        return self.replica.status()
+
+    def market(self, ticker: str) -> Market:
+        """Return a market's static part. Raises KeyError if there is none."""
+        return self.replica.state.markets[ticker]  # type: ignore[no-any-return]
+
+    def quote(self, ticker: str) -> Quote:
+        """Return a market's quote. Raises KeyError if there is none."""
+        return self.replica.state.quotes[ticker]  # type: ignore[no-any-return]
+
+    def book(self, ticker: str) -> Book | None:
+        """Return a market's order book, None if it is not among those that are kept."""
+        return self.replica.state.books.get(ticker)
+
+    def event(self, event_ticker: str) -> Event:
+        """Return an event. Raises KeyError if there is none."""
+        return self.replica.state.events[event_ticker]  # type: ignore[no-any-return]
+
+    def quotes(self) -> dict[str, Quote]:
+        """Return all quotes as of one position."""
+        state = self.replica.state
+        with state.lock:
+            return dict(state.quotes)
+
+    def frame(self) -> Any:
+        """Return all markets as of one position as a pandas DataFrame, a row each, indexed by ticker.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = import_module("pandas")
+        state = self.replica.state
+        with state.lock:
+            pairs = [(state.markets.get(ticker), quote) for ticker, quote in state.quotes.items()]
+        columns = [name for name in Quote.__struct_fields__ if name != "as_sent"]
+        rows = [
+            {
+                **{name: getattr(quote, name) for name in columns},
+                "status": quote.status.value,
+                "event_ticker": market.event_ticker if market else None,
+                "series_ticker": market.series_ticker if market else None,
+                "title": market.title if market else None,
+            }
+            for market, quote in pairs
+        ]
+        return pandas.DataFrame(rows, columns=[*columns, "event_ticker", "series_ticker", "title"]).set_index(
+            "ticker"
+        )
+
+    def close(self) -> None:
+        """Stop following."""
+        self.replica.stop()
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(
+    *topics: str, feed: str | None = None, snapshots: str | None = None, timeout_s: float = 10.0
+) -> Connection:
+    """Follow the bus of this machine; everything, or only the streams whose topics begin with `topics`.
+
+    Endpoints are those of the settings (environment, kalshi-bus.toml) unless given.
+
+    Raises:
+        TimeoutError: nobody answered.
+        SettingsError: the settings are wrong.
+    """
+    if feed is None or snapshots is None:
+        settings = Settings.load(os.environ, Path.cwd())
+        feed, snapshots = feed or settings.feed, snapshots or settings.query
+    return Connection(feed, snapshots, topics or ("",), timeout_s)
+
+
+def dollars(price_e4: int) -> str:
+    """Return a price as Kalshi writes it, such as 0.4500."""
+    return format_price(price_e4)

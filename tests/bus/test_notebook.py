@@ -1,0 +1,96 @@
+"""bus.connect, the example that uses it, and the replay for users' tests."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+import bus
+from bus.answers import Answers
+from bus.messages import encode_map
+from bus.recording import RecordingWriter
+from bus.testing import replay_of
+from tests.bus.test_sockets import Live
+from tests.bus.world import START_MS, Publisher
+from tests.support import ROOT, eventually
+
+TICKERS = ("A-1-X", "A-1-Y", "B-1-X")
+
+
+@pytest.fixture
+def live(zmq_context: zmq.Context[Any]) -> Iterator[Live]:
+    live = Live(zmq_context)
+    yield live
+    live.close()
+
+
+def test_connection_gives_typed_objects_that_follow_the_feed(live: Live) -> None:
+    with bus.connect(feed=live.feed, snapshots=live.state) as connection:
+        assert connection.replica.wait(lambda r: r.status().live, 10)
+        ticker = next(iter(live.publisher.home))
+        assert connection.market(ticker).ticker == ticker
+        assert connection.quote(ticker).yes_bid_e4 == 4_500
+        assert connection.book(ticker) is None
+        assert len(connection.quotes()) == len(live.publisher.home)
+        live.do(live.publisher.commit)
+        eventually(lambda: live.agrees(connection.replica))
+
+
+def test_connection_follows_a_part_only_if_asked(live: Live) -> None:
+    with bus.connect("md.A.", feed=live.feed, snapshots=live.state) as connection:
+        assert {ticker[0] for ticker in connection.quotes()} == {"A"}
+
+
+def test_connection_without_anybody_there_says_so(short_dir: Path) -> None:
+    nobody = f"ipc://{short_dir}/nobody"
+    with pytest.raises(TimeoutError, match="doctor"):
+        bus.connect(feed=nobody, snapshots=nobody, timeout_s=0.1)
+
+
+def test_data_frame_has_a_row_per_market(live: Live) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    with bus.connect(feed=live.feed, snapshots=live.state) as connection:
+        frame = connection.frame()
+        assert set(frame.index) == set(connection.quotes())
+
+
+def test_example_runs(live: Live, short_dir: Path) -> None:
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "KALSHI_BUS_FEED": live.feed,
+        "KALSHI_BUS_QUERY": live.state,
+        "KALSHI_BUS_RUN_DIR": str(short_dir / "run"),
+    }
+    run = subprocess.run(
+        [sys.executable, ROOT / "examples" / "explore.py", "A"],
+        env=env, cwd=short_dir, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "2 markets" in run.stdout
+    assert "A-1-X" in run.stdout
+
+
+def test_recording_is_replayed_to_a_users_subscriber(short_dir: Path) -> None:
+    path = short_dir / "day.mcap"
+    publisher = Publisher(START_MS, random.Random(5), TICKERS)
+    with path.open("wb") as file:
+        writer = RecordingWriter(file)
+        answer = Answers(lambda: publisher.writer.state).answer(encode_map({"op": "snapshot"}), 0)
+        writer.keyframe(answer, publisher.now_ms * 1_000_000)
+        for _ in range(50):
+            for frame in publisher.stream() + publisher.commit():
+                writer.frame(frame, publisher.now_ms * 1_000_000, 0)
+        writer.finish()
+    with replay_of(path) as replayed:
+        replica = replayed.replica()
+        assert replica.state.seq == 0
+        replayed.resume()
+        replayed.wait_end()
+        assert replica.state.digest() == publisher.writer.state.digest()
+        assert replica.now_ms() == publisher.now_ms
