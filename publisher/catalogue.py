@@ -154,6 +154,8 @@ class Catalogue:
         self.disputed: set[str] = set()
         self._quarantine = quarantine
         self._taken: dict[str, int] = {}
+        self._ticker_of: dict[int, str] = {}
+        self._seeds: dict[str, int] = {}
         self._settled: dict[str, int] = {}
         self._expires_ms: dict[str, int] = {}
         self._markets_of: dict[str, set[str]] = {}
@@ -197,19 +199,21 @@ class Catalogue:
 
         `loose` ones come without the crawl: see `Reading.loose`.
         """
-        ticker = ""
+        # The series is part of what was taken over, though it is not in the bytes.
+        digest = record_hash(raw, seed=self._seed(series_ticker or UNJOINED_SERIES))
+        ticker = self._ticker_of.get(digest, "")
+        if ticker:  # the very bytes that are held: nothing of them is decoded
+            if loose:
+                reading.loose[ticker] = as_of_ms
+            reading.confirmed.add(ticker)
+            reading.candidates.pop(ticker, None)
+            return
         try:
             ticker = market_ticker(raw)
             if not self.universe.wants_market(ticker):
                 return
             if loose:
                 reading.loose[ticker] = as_of_ms
-            # The series is part of what was taken over, though it is not in the bytes.
-            digest = record_hash(raw, seed=record_hash((series_ticker or UNJOINED_SERIES).encode()))
-            if self._taken.get(ticker) == digest:
-                reading.confirmed.add(ticker)
-                reading.candidates.pop(ticker, None)
-                return
             if self._settled.get(ticker) == digest:
                 reading.settled[ticker] = digest
                 return
@@ -225,6 +229,12 @@ class Catalogue:
             return
         self._quarantine.good("market", ticker)
         reading.candidates[ticker] = Candidate(market, quote, digest)
+
+    def _seed(self, series_ticker: str) -> int:
+        seed = self._seeds.get(series_ticker)
+        if seed is None:
+            seed = self._seeds[series_ticker] = record_hash(series_ticker.encode())
+        return seed
 
     def read_loose_market(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
         """Read a market that came without its event; it waits in `reading.unjoined` if that is not known."""
@@ -365,13 +375,19 @@ class Catalogue:
         if held_quote is None or msgspec.structs.replace(quote, as_of_ms=held_quote.as_of_ms) != held_quote:
             kinds.setdefault("quote", []).append(quote)
             held_quote = quote
-        self._taken[ticker] = digest
+        self._forget_bytes(ticker)
+        self._taken[ticker], self._ticker_of[digest] = digest, ticker
         self.disputed.discard(ticker)
         self._hold(ticker, market, held_quote)
 
     def streamed(self, ticker: str) -> None:
         """Note that this market's quote is not the one last swept: equal bytes confirm it no more."""
-        self._taken.pop(ticker, None)
+        self._forget_bytes(ticker)
+
+    def _forget_bytes(self, ticker: str) -> None:
+        digest = self._taken.pop(ticker, None)
+        if digest is not None:
+            self._ticker_of.pop(digest, None)
 
     def _refresh(self, reading: Reading, markets: dict[str, dict[str, list[Record]]]) -> None:
         """Send unchanged quotes that were read apart with the age of their own: the cycle's is too young."""
@@ -396,7 +412,7 @@ class Catalogue:
         topic = self.state.stream_of[ticker]
         markets.setdefault(topic, {}).setdefault("remove", []).append(Remove("market", ticker))
         removed.add(ticker)
-        self._taken.pop(ticker, None)
+        self._forget_bytes(ticker)
         self.disputed.discard(ticker)
         self._expires_ms.pop(ticker, None)
         self._rotation.pop(("market", ticker), None)

@@ -49,6 +49,10 @@ MAX_LEVELS: Final = 10_000
 
 REFUSALS_BELIEVED: Final = 2
 BILLING_EVERY_MS: Final = 600_000
+REPLAN_FROM_MARKETS: Final = 20_000
+"""A plan over this many markets takes tenths of a second: it is kept for a while."""
+
+REPLAN_MS: Final = 45_000
 MAX_WATCHED: Final = 10_000
 BOOKS_PER_MESSAGE: Final = 64
 HOUR_MS: Final = 3_600_000
@@ -88,11 +92,15 @@ class Planner:
 
     Args:
         limit: the most books of a plan.
+
+    Attributes:
+        watches: how often something not watched before was wished for.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = threading.Lock()
+        self.watches = 0
         self._watched: dict[str, int] = {}
         self._fetched_ms: dict[str, int] = {}
 
@@ -104,6 +112,7 @@ class Planner:
     def watch(self, tickers: Sequence[str], ttl_s: float, now_ms: int) -> None:
         """Wish for these books for `ttl_s` seconds."""
         with self._lock:
+            self.watches += any(ticker not in self._watched for ticker in tickers)
             for ticker in tickers:
                 until_ms = now_ms + int(ttl_s * 1000)
                 self._watched[ticker] = max(until_ms, self._watched.pop(ticker, 0))
@@ -251,6 +260,9 @@ class Enrichment:
         self._live = live
         self._follow = follow
         self._billing = Billing()
+        self._planned: list[list[str]] = []
+        self._planned_for: tuple[int, int] | None = None
+        self._planned_ms = 0
         self._client = client
         self._budget = budget
         self._submit = submit
@@ -287,7 +299,7 @@ class Enrichment:
         now_ms = self._clock.now_ms()
         size, cost = self._billing.batch(self._budget.capacity, now_ms)
         rounds, calls = rounds_of(self._budget, self._interval_s, sweep_requests, self.planner.calls)
-        plan = self.planner.plan(tradables(self._state), now_ms, calls)
+        plan = self._plan(calls, now_ms)
         planned = frozenset(ticker for batch in plan for ticker in batch)
         self._submit(lambda server: self._drop_others(server, planned))
         live = self._live
@@ -308,6 +320,16 @@ class Enrichment:
                     reserve = min(sweep_requests * COST, 0.8 * self._budget.capacity)
                     if not self._fetch(batch[start : start + size], reserve, cost):
                         return
+
+    def _plan(self, calls: int, now_ms: int) -> list[list[str]]:
+        """Plan anew, or in a large catalogue for some cycles as before: values are those of hours."""
+        key = calls, self.planner.watches
+        large = len(self._state.markets) > REPLAN_FROM_MARKETS
+        if large and key == self._planned_for and 0 <= now_ms - self._planned_ms < REPLAN_MS:
+            return self._planned
+        self._planned = self.planner.plan(tradables(self._state), now_ms, calls)
+        self._planned_for, self._planned_ms = key, now_ms
+        return self._planned
 
     def _fetch(self, batch: list[str], reserve: float, cost: int) -> bool:
         """Fetch books and publish them; return False when the exchange refused for rate."""

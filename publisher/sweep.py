@@ -10,7 +10,7 @@ connections at once, and one that fails takes none with it. Events not held are 
 markets and, some pages a sweep, by a crawl of the bare list.
 
 Arithmetic for Basic: 200 tokens/s x 0.85 (the publisher's share) x 0.95 (margin) = 16.1 requests/s, 193 in
-12 s. 130,000 markets in 16,000 events are 80 slices; with 8 pages of discovery and 5 others a sweep takes 93,
+12 s. 130,000 markets in 16,000 events are 80 slices; with 4 pages of discovery and 5 others a sweep takes 89,
 so that about 285,000 markets would fit.
 
 Source: Kalshi API reference, notes of 6 October 2026: 56 pages for the whole catalogue.
@@ -70,7 +70,7 @@ SLICE_URL_BUDGET: Final = 6_000
 FAILED_SLICES: Final = 3
 """So many failures are an outage and no accident: the sweep ends."""
 
-DISCOVERY_PAGES: Final = 8
+DISCOVERY_PAGES: Final = 4
 
 
 class EventsPage(msgspec.Struct):
