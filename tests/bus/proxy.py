@@ -48,20 +48,25 @@ class FaultProxy:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping:
-            if self._cut.is_set():
-                self._cut.clear()
-                for end in list(self._pairs):
-                    self._reset(end)
-            ready, _, _ = select.select([self._listener, *self._pairs], [], [], _POLL_S)
-            for source in ready:
-                if source is self._listener:
-                    self._accept()
-                elif source in self._pairs:
-                    self._forward(source)
-        for end in list(self._pairs):
-            self._reset(end)
-        self._listener.close()
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            for end in list(self._pairs):
+                self._reset(end)
+            self._listener.close()
+
+    def _turn(self) -> None:
+        if self._cut.is_set():
+            self._cut.clear()
+            for end in list(self._pairs):
+                self._reset(end)
+        ready, _, _ = select.select([self._listener, *self._pairs], [], [], _POLL_S)
+        for source in ready:
+            if source is self._listener:
+                self._accept()
+            elif source in self._pairs:
+                self._forward(source)
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
