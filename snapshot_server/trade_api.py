@@ -18,7 +18,7 @@ import msgspec
 from bus.state import State
 from markets.errors import BadRecord
 from markets.kalshi_json import book_json
-from markets.records import Book, Event, ExchangeStatus, Level, Market, Milestone, Quote, Status
+from markets.records import Book, Event, ExchangeStatus, Level, Market, Milestone, Quote, Status, Suspect
 from markets.units import PRICE_ONE_E4, format_time, parse_time_ms
 
 from .edition import SCAN_SLICE, Edition, Order, Pause
@@ -591,7 +591,7 @@ def _of_books(edition: Edition, books: Sequence[tuple[Book, bool]], body: bytes)
     ages_ms = [(state.quote_as_of_ms(book.ticker) or 0) if top else book.as_of_ms for book, top in books]
     flags = {
         TOP_ONLY: [top for _, top in books],
-        SUSPECT: [book.ticker in state.suspects for book, _ in books],
+        SUSPECT: [_in_doubt(state.suspects.get(book.ticker)) for book, _ in books],
     }
     headers = tuple(
         (name, ",".join(str(index) for index, flag in enumerate(flagged) if flag))
@@ -599,6 +599,10 @@ def _of_books(edition: Edition, books: Sequence[tuple[Book, bool]], body: bytes)
         if any(flagged)
     )
     return Answer(200, body, as_of_ms=min(ages_ms), headers=headers)
+
+
+def _in_doubt(suspect: Suspect | None) -> bool:
+    return suspect is not None and suspect.since_ms is not None
 
 
 # --- inside --------------------------------------------------------------------------------------
