@@ -159,7 +159,7 @@ def test_about_five_percent_of_the_quotes_change_in_a_sweep(make_client: Make) -
 def test_matches_start_close_early_are_settled_and_followed_by_new_ones_within_minutes(
     make_client: Make,
 ) -> None:
-    client = make_client(markets=1500)
+    client = make_client(markets=1000, bursts=False)
     heard = Heard()
     client.api.exchange.listeners.append(heard)
     client.advance(15 * 60)
@@ -230,7 +230,7 @@ def test_matches_in_play_at_the_beginning_already_have_a_score(make_client: Make
 
 
 def test_finished_markets_name_their_result_and_have_empty_books(make_client: Make) -> None:
-    client = make_client(markets=1500)
+    client = make_client(markets=800, bursts=False)
     client.advance(600)
     settled = client.get("/markets?status=settled&limit=1000")["markets"]
     assert settled

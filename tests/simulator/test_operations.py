@@ -231,9 +231,9 @@ def test_combos_flood_the_market_list_unless_excluded(make_client: Make) -> None
 
 
 def test_a_combo_ends_when_its_outcome_is_known(make_client: Make) -> None:
-    client = make_client(markets=1200, bursts=False)
-    client.api.exchange.add_combos(200)
-    client.advance(3600)
+    client = make_client(markets=600, bursts=False)
+    client.api.exchange.add_combos(100)
+    client.advance(1200)
     done = client.walk("/markets?mve_filter=only&status=settled&limit=1000", "markets")
     assert done
     for market in done:

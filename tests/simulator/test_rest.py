@@ -42,7 +42,7 @@ def test_markets_come_newest_first_in_pages_without_loss(client: Client) -> None
 
 
 def test_markets_created_during_a_walk_land_before_the_pages_already_read(make_client: Make) -> None:
-    client = make_client(markets=1500)
+    client = make_client(markets=800, bursts=False)
     first = client.get("/markets?limit=500")
     client.advance(900)
     rest = client.walk("/markets?limit=500", "markets", first["cursor"])
@@ -76,7 +76,7 @@ def test_no_cursor_text_breaks_the_decoder(text: str) -> None:
 
 
 def test_a_status_word_selects_its_statuses(make_client: Make) -> None:
-    client = make_client(markets=1500)
+    client = make_client(markets=800, bursts=False)
     exchange = client.api.exchange
     exchange.pause_market(next(m for m in exchange.markets.values() if m.status == "active"), True)
     words = {
@@ -87,8 +87,8 @@ def test_a_status_word_selects_its_statuses(make_client: Make) -> None:
         "paused": {"inactive"},
     }
     seen: dict[str, set[str]] = {word: set() for word in words}
-    for _ in range(30):
-        client.advance(40)
+    for _ in range(15):
+        client.advance(80)
         for word, statuses in words.items():
             if word in ("closed", "settled", "paused") or not seen[word]:
                 markets = client.walk(f"/markets?status={word}&limit=1000", "markets")

@@ -91,7 +91,7 @@ def test_ticker_market_object_and_book_agree_at_every_frame(wire: Wire) -> None:
     tickers = quoted(wire.client, 100)
     wire.send("subscribe", channels=["ticker", "orderbook_delta"], market_tickers=tickers)
     last: dict[str, Frame] = {}
-    for _ in range(30):
+    for _ in range(15):
         wire.client.advance(10)
         for frame in wire.take():
             if frame["type"] == "ticker":
