@@ -166,7 +166,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "kalshi-bus snapshot server",
             "version": "1",
-            "description": "Kalshi's markets from memory. No request ever reaches Kalshi.",
+            "description": "Kalshi's markets from memory. No request ever reaches Kalshi. Below "
+            "/trade-api/v2 answers Kalshi's own public read API, which Kalshi's own OpenAPI file describes.",
         },
         "servers": [{"url": "http://127.0.0.1:5002"}],
         "paths": {

@@ -26,7 +26,7 @@ from snapshot_server.edition import Edition, next_edition
 from snapshot_server.http import Large, Request, Response, View, respond
 from tests.snapshot_server.test_http import CATALOGUE, HOST, NOW_MS, STARTING, VIEW, edition_of, view_of
 from tests.snapshot_server.venue import DATA, Venue, a_catalogue, a_cycle, a_writer, grouped
-from tests.support import Runner, eventually
+from tests.support import ROOT, Runner, eventually
 
 BASE = "/trade-api/v2"
 BY_TICKER = {market.ticker: market for market in CATALOGUE.markets}
@@ -560,6 +560,21 @@ def test_large_lists_are_made_where_they_hold_up_nobody_and_compressed() -> None
     whole = json.loads(gzip.decompress(response.content()))
     assert whole == get("/events", with_nested_markets="true")
     assert not isinstance(ask("/markets", event_ticker=CATALOGUE.events[3].event_ticker).body, Large)
+
+
+@given(st.sampled_from(trade_api.TEMPLATES), st.text(st.characters(max_codepoint=0x2FF), max_size=80))
+def test_no_query_string_breaks_the_server(path: str, query: str) -> None:
+    response = respond(Request("GET", path, query, HOST), VIEW, NOW_MS)
+    assert response.status in (200, 400, 404)
+    json.loads(response.content())
+
+
+def test_the_documentation_names_every_path_and_header() -> None:
+    text = (ROOT / "docs/http-api.md").read_text()
+    for template in trade_api.TEMPLATES:
+        assert f"`{template}`" in text, template
+    for name in (trade_api.SEQ, trade_api.TOP_ONLY, trade_api.SUSPECT):
+        assert f"`{name.title()}`" in text, name
 
 
 @settings(max_examples=20)
