@@ -7,7 +7,7 @@ objects than before are rendered again (records are immutable, so identity is eq
 Long work is cut into slices with `pause()` between them: the interpreter is shared with whoever answers.
 """
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -30,7 +30,7 @@ TIMING_MS: Final = 5_000
 """How old `in_play` may be: it changes with time alone."""
 
 FEW: Final = 100
-"""Up to so many new elements are put into an order one by one: more cost less in one sort."""
+"""Up to so many elements of an order are exchanged one by one: more cost less in one sort."""
 
 Pause = Callable[[], None]
 Order = list[tuple[int, str]]
@@ -317,13 +317,15 @@ def _reordered(order: Order, before: Mapping[str, int], after: Mapping[str, int]
     come = [(time_ms, key) for key, time_ms in after.items() if before.get(key) != time_ms]
     if not gone and not come:
         return order
-    kept = [entry for entry in order if entry not in gone] if gone else order.copy()
-    if len(come) <= FEW:
-        for entry in come:
-            insort(kept, entry)
-    else:
-        kept += sorted(come)
+    if len(gone) + len(come) > FEW:
+        kept = [entry for entry in order if entry not in gone] + sorted(come)
         kept.sort()
+        return kept
+    kept = order.copy()
+    for entry in gone:
+        del kept[bisect_left(kept, entry)]
+    for entry in come:
+        insort(kept, entry)
     return kept
 
 
