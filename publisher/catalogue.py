@@ -82,6 +82,13 @@ class Candidate(NamedTuple):
     digest: int
 
 
+class Seen(NamedTuple):
+    """What an event's bytes were decoded to: itself, and the hashes of its markets."""
+
+    event: Event
+    markets: tuple[int, ...]
+
+
 class Reading:
     """What one sweep has read so far.
 
@@ -96,6 +103,7 @@ class Reading:
         unwanted: events outside the universe.
         gone: held markets that the exchange does not know any more.
         bad: (what, key) of refused records.
+        seen: hash of an event's bytes with its markets -> what they were decoded to.
     """
 
     def __init__(self, started_ms: int) -> None:
@@ -115,6 +123,7 @@ class Reading:
         self.events: dict[str, Event] = {}
         self.series: dict[str, Series] = {}
         self.milestones: dict[str, Milestone] = {}
+        self.seen: dict[int, Seen] = {}
 
     def reply(self, as_of_ms: int) -> None:
         """Note the age of one reply of the crawl."""
@@ -155,6 +164,7 @@ class Catalogue:
         self._quarantine = quarantine
         self._taken: dict[str, int] = {}
         self._ticker_of: dict[int, str] = {}
+        self._seen: dict[int, Seen] = {}
         self._seeds: dict[str, int] = {}
         self._settled: dict[str, int] = {}
         self._expires_ms: dict[str, int] = {}
@@ -170,6 +180,18 @@ class Catalogue:
 
     def read_event(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
         """Read an event with its nested markets."""
+        digest = record_hash(raw)
+        seen = self._seen.get(digest)
+        if seen is not None:
+            tickers = [self._ticker_of.get(market) for market in seen.markets]
+            if None not in tickers:  # the very bytes of last time, and all of it still held
+                reading.events[seen.event.event_ticker] = seen.event
+                for ticker in tickers:
+                    assert ticker is not None
+                    reading.confirmed.add(ticker)
+                    reading.candidates.pop(ticker, None)
+                reading.seen[digest] = seen
+                return
         try:
             event, markets = decode_event(raw)
             _check_size(event.raw, "event")
@@ -183,8 +205,9 @@ class Catalogue:
             reading.unwanted.add(event.event_ticker)
             return
         reading.events[event.event_ticker] = event
-        for market in markets:
-            self.read_market(market, event.series_ticker, as_of_ms, reading)
+        digests = [self.read_market(market, event.series_ticker, as_of_ms, reading) for market in markets]
+        if 0 not in digests:
+            reading.seen[digest] = Seen(event, tuple(digests))
 
     def read_market(
         self,
@@ -194,8 +217,10 @@ class Catalogue:
         reading: Reading,
         *,
         loose: bool = False,
-    ) -> None:
-        """Read a market of a known series (None: the exchange does not know its event).
+    ) -> int:
+        """Read a market of a known series (None: the exchange does not know its event); return its hash.
+
+        It is 0 for one that is refused or not wanted.
 
         `loose` ones come without the crawl: see `Reading.loose`.
         """
@@ -207,16 +232,16 @@ class Catalogue:
                 reading.loose[ticker] = as_of_ms
             reading.confirmed.add(ticker)
             reading.candidates.pop(ticker, None)
-            return
+            return digest
         try:
             ticker = market_ticker(raw)
             if not self.universe.wants_market(ticker):
-                return
+                return 0
             if loose:
                 reading.loose[ticker] = as_of_ms
             if self._settled.get(ticker) == digest:
                 reading.settled[ticker] = digest
-                return
+                return 0  # it must be seen again as settled
             _check_size(raw, "market")
             market, quote = decode_market(
                 raw,
@@ -226,9 +251,10 @@ class Catalogue:
             )
         except BadRecord as error:
             self._refuse("market", ticker, error, raw, reading)
-            return
+            return 0
         self._quarantine.good("market", ticker)
         reading.candidates[ticker] = Candidate(market, quote, digest)
+        return digest
 
     def _seed(self, series_ticker: str) -> int:
         seed = self._seeds.get(series_ticker)
@@ -338,6 +364,7 @@ class Catalogue:
         changes += drops
         if reading.complete:
             self._settled = reading.settled
+        self._seen = reading.seen if reading.complete else self._seen | reading.seen
         return Diff(changes, self._cycle(reading, removed, markets))
 
     def _take(

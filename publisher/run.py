@@ -190,7 +190,7 @@ class Publisher:
             next_ns = self._clock.monotonic_ns()
             while True:
                 for client in self._clients:
-                    client.no_retry_after_ns = next_ns + interval_ns
+                    client.no_retry_after_ns = next_ns + interval_ns * 9 // 10
                 self._sweep_once()
                 late_ns = self._clock.monotonic_ns() - next_ns
                 skipped = late_ns // interval_ns
