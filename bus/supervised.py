@@ -91,7 +91,7 @@ class Supervisor:
         trouble = None
         if state == "BACKOFF" or (state == "STARTING" and tries > 1):
             trouble = f"does not stay up, {tries} tries so far ({detail or 'starting again'})"
-        elif state == "RUNNING" and restarts >= UNSTABLE_RESTARTS and (uptime_s or 0) < UNSTABLE_S:
+        elif alive and restarts >= UNSTABLE_RESTARTS and (uptime_s or 0) < UNSTABLE_S:
             trouble = f"ended {restarts} times by itself, the last time {uptime_s:.0f} s ago"
         elif state == "STOPPED" and info["start"]:  # 0: never meant to run, as the simulator off env sim
             trouble = "was stopped by hand"
