@@ -3,22 +3,35 @@
 import hashlib
 import mimetypes
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
+import structlog
 from flask import Flask, Response, render_template, request, url_for
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import (
+    Forbidden,
+    HTTPException,
+    NotFound,
+    RequestEntityTooLarge,
+    TooManyRequests,
+    UnsupportedMediaType,
+)
 
 from bus.state import State
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
 
-from . import display, export, views
+from . import commands, display, export, views
+from . import trader_page as desk_views
 from .filters import SORTS, parse
 from .hub import RETRY_AFTER_S
 from .search import Hit
 from .service import Service
+from .trader import Absent, TraderLink
+
+log = structlog.get_logger()
 
 SEARCH_LIMIT: Final = 20
 SEARCH_LIMIT_MAX: Final = 100
@@ -31,8 +44,8 @@ SOURCES: Final = {
     "unknown": "",
 }
 _DISPLAY: Final = (
-    "cents", "change", "count", "countdown", "duration", "moment", "money", "plain", "points", "price",
-    "rate", "whole",
+    "cents", "change", "clock", "count", "countdown", "duration", "moment", "money", "plain", "points",
+    "price", "rate", "whole",
 )  # fmt: skip
 
 
@@ -74,8 +87,14 @@ def make_app(service: Service, look: Callable[[str], None]) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
     assets, pages, api = _Assets(), _Pages(service, look), _Api(service)
+    app.jinja_env.filters.update(desk_views.FILTERS)
     app.jinja_env.globals.update(
-        KIND_NAMES=KIND_NAMES, REASONS=REASONS, SOURCES=SOURCES, COLUMNS=COLUMNS, asset=assets.url
+        WHY=desk_views.why,
+        KIND_NAMES=KIND_NAMES,
+        REASONS=REASONS,
+        SOURCES=SOURCES,
+        COLUMNS=COLUMNS,
+        asset=assets.url,
     )
     rules: dict[str, Callable[..., Response]] = {
         "/": pages.overview,
@@ -83,6 +102,9 @@ def make_app(service: Service, look: Callable[[str], None]) -> Flask:
         "/e/<path:event_ticker>": pages.event,
         "/search": pages.search,
         "/opportunities.csv": pages.opportunities_csv,
+        "/trader": pages.trader,
+        "/trader/<name>.csv": pages.trader_csv,
+        "/api/trader": api.trader,
         "/api/opportunities": api.opportunities,
         "/api/status": api.status,
         "/api/search": api.search,
@@ -93,6 +115,10 @@ def make_app(service: Service, look: Callable[[str], None]) -> Flask:
     for rule, view in rules.items():
         name = "api_" + view.__name__ if rule.startswith("/api/") else view.__name__
         app.add_url_rule(rule, name, view, methods=["GET"])
+    control = _Control(service)
+    for op in commands.BODIES:
+        app.add_url_rule(f"/api/trader/{op}", f"command_{op}", partial(control.command, op), methods=["POST"])
+    app.register_error_handler(Absent, pages.absent)
     app.register_error_handler(BadRecord, pages.bad_parameter)
     app.register_error_handler(HTTPException, pages.http_error)
     return app
@@ -118,6 +144,7 @@ class _Pages:
             rows=matching[: filters.limit],
             matching=len(matching),
             highlights=self._highlights(),
+            marks=self._service.desk.marks(),
             query={name: text for name, text in request.args.items() if text},
         )
 
@@ -154,6 +181,22 @@ class _Pages:
         headers = {"Content-Disposition": "attachment; filename=opportunities.csv"}
         return Response(export.to_csv(wanted), mimetype="text/csv", headers=headers)
 
+    def trader(self) -> Response:
+        sorts = desk_views.parse_sorts(request.args.items(multi=True))
+        desk = self._service.desk
+        page = desk_views.trader_page(desk, sorts)
+        return self._page("trader.html", desk=desk, page=page, listen="page=trader")
+
+    def trader_csv(self, name: str) -> Response:
+        if name not in desk_views.FIELDS:
+            raise NotFound("No such file.")
+        headers = {"Content-Disposition": f"attachment; filename={name}.csv"}
+        text = export.rows_to_csv(desk_views.FIELDS[name], _link(self._service).rows(name))
+        return Response(text, mimetype="text/csv", headers=headers)
+
+    def absent(self, error: Absent) -> Response:
+        return self._problem(503, "trader_absent", str(error))
+
     def bad_parameter(self, error: BadRecord) -> Response:
         return self._problem(400, "bad_request", str(error), error.field)
 
@@ -171,7 +214,7 @@ class _Pages:
         if parameter is not None:
             error["parameter"] = parameter
         response = _json({"error": error}, code)
-        if code == 503:
+        if code in (429, 503):
             response.headers["Retry-After"] = str(RETRY_AFTER_S)
         return response
 
@@ -192,9 +235,10 @@ class _Api:
         scan, status = self._service.scan, self._service.status()
         now_ms = round(status.now * 1000)
         wanted = filters.select(scan.opportunities, now_ms)
+        marks = self._service.desk.marks()
         return _json(
             {
-                "opportunities": [export.to_json(one, now_ms) for one in wanted],
+                "opportunities": [export.to_json(one, now_ms) | {"trader": marks.of(one)} for one in wanted],
                 "total_analyzed": len(scan.state.markets),
                 "total_tradable": scan.tradable,
                 "as_of": status.as_of,
@@ -208,6 +252,10 @@ class _Api:
     def status(self) -> Response:
         return _json(self._service.status())
 
+    def trader(self) -> Response:
+        status, desk = self._service.status(), self._service.desk
+        return _json({"now": status.now, "summary": status.trader, **desk_views.desk_json(desk)})
+
     def search(self) -> Response:
         text, limit = _search_query(SEARCH_LIMIT)
         hits = self._service.search_index().find(text, limit)
@@ -220,12 +268,50 @@ class _Api:
         return Response(found, mimetype="application/json")
 
 
+class _Control:
+    """Commands to the trader. Everything that could come from another page is refused before it is read."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._buckets = {op: commands.Bucket() for op in commands.BODIES}
+
+    def command(self, op: str) -> Response:
+        because = commands.foreign(dict(request.headers), request.host)
+        if because is not None:
+            log.warning("command.refused", op=op, because=because)
+            raise Forbidden(because)
+        if request.mimetype != "application/json":
+            raise UnsupportedMediaType("Content-Type: expected application/json")
+        if (request.content_length or 0) > commands.BODY_MAX:
+            raise RequestEntityTooLarge(f"expected at most {commands.BODY_MAX} bytes")
+        request.max_content_length = commands.BODY_MAX  # also of a body that does not say its length
+        parameters = commands.read_body(op, request.get_data(cache=False))
+        if not self._buckets[op].take(self._service.steady_ns()):
+            raise TooManyRequests("too many commands; try again in a moment")
+        link = _link(self._service)
+        answer = link.kill(parameters["reason"]) if op == "kill" else link.ask(op, **parameters)
+        log.info("command.sent", op=op, ok=answer.get("ok"), state=answer.get("state"))
+        if not answer.get("ok"):
+            return _json({"error": answer["error"]}, 409)
+        counts = self._service.desk.status or {}
+        return _json(
+            {
+                "state": answer["state"],
+                "answered": answer.get("answered", True),
+                "positions": counts.get("positions"),
+                "open_orders": counts.get("open_orders"),
+            }
+        )
+
+
 class _Assets:
     """The static files, read once. Their URLs carry a hash, so a browser may keep them for ever."""
 
     def __init__(self) -> None:
         root = files("ui") / "static"
         self._files = {entry.name: entry.read_bytes() for entry in root.iterdir() if entry.is_file()}
+        vendored = root / "vendor"
+        self._files |= {f"vendor/{one.name}": one.read_bytes() for one in vendored.iterdir() if one.is_file()}
         whole = hashlib.sha256(b"".join(self._files[name] for name in sorted(self._files)))
         self._version = whole.hexdigest()[:12]
 
@@ -234,9 +320,13 @@ class _Assets:
         return url_for("static", name=f"{self._version}/{name}")
 
     def static(self, name: str) -> Response:
-        version, _, name = name.rpartition("/")
+        version, _, rest = name.partition("/")
+        if version == self._version:
+            name = rest
+        else:
+            version = ""
         body = self._files.get(name)
-        if body is None or (version and version != self._version):
+        if body is None:
             raise NotFound("No such file.")
         kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
         response = Response(body, mimetype=kind)
@@ -245,6 +335,12 @@ class _Assets:
 
     def favicon(self) -> Response:
         return self.static("favicon.svg")
+
+
+def _link(service: Service) -> TraderLink:
+    if service.trader is None:
+        raise Absent("this dashboard follows no trader")
+    return service.trader
 
 
 def _json(value: Any, status_code: int = 200) -> Response:

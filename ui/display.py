@@ -96,6 +96,11 @@ def moment(time_ms: int | None) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%d %b %Y %H:%M}".lstrip("0")
 
 
+def clock(time_ms: int) -> str:
+    """A time of day in UTC: ``18:00:05``."""
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%H:%M:%S}"
+
+
 def plain(text: str) -> str:
     """A title without the asterisks that Kalshi sets some words apart with."""
     return text.replace("**", "")

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from markets.opportunities import REASONS, Opportunity, opportunity_json
@@ -67,6 +67,16 @@ def to_csv(opportunities: Sequence[Opportunity]) -> str:
         row = {**sent, "legs": legs, "as_of": format_time(one.as_of_ms)}
         row |= {"reasons": " ".join(one.reasons), "notes": "; ".join(one.notes)}
         writer.writerow([cell(row[column]) for column in COLUMNS])
+    return out.getvalue()
+
+
+def rows_to_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of the trader's as CSV with a header line. No cell starts a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([cell(row.get(column)) for column in columns])
     return out.getvalue()
 
 

@@ -80,12 +80,12 @@ class Front:
             await _refuse(send, 405, "method_not_allowed", "expected GET", [(b"allow", b"GET")])
             return
         query = dict(parse_qsl(scope["query_string"].decode()))
-        unknown = sorted(set(query) - {"ticker", "event"})
+        unknown = sorted(set(query) - {"ticker", "event", "page"})
         if unknown:
-            message = f"{unknown[0][:50]}: expected one of the parameters ticker, event"
+            message = f"{unknown[0][:50]}: expected one of the parameters ticker, event, page"
             await _refuse(send, 400, "bad_request", message)
             return
-        client = self._hub.join(query.get("ticker"), query.get("event"))
+        client = self._hub.join(query.get("ticker"), query.get("event"), query.get("page"))
         if client is None:
             retry = [(b"retry-after", str(RETRY_AFTER_S).encode())]
             await _refuse(send, 503, "too_many", "too many open event streams; close a tab or poll", retry)

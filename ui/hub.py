@@ -21,7 +21,8 @@ SEND_TIMEOUT_S: Final = 30.0
 class Event(msgspec.Struct, frozen=True):
     """One event: where the data stands, what changed, and the status as JSON.
 
-    `markets` and `events` are the tickers changed; `everything` means that any page may look different.
+    `markets` and `events` are the tickers changed; `trader` means that its page looks different,
+    `everything` that any page may.
     """
 
     id: str
@@ -30,20 +31,22 @@ class Event(msgspec.Struct, frozen=True):
     overview: bool = True
     markets: frozenset[str] = frozenset()
     events: frozenset[str] = frozenset()
+    trader: bool = False
 
     def encode(self) -> bytes:
         return f"id: {self.id}\nevent: update\ndata: {self.data}\n\n".encode()
 
 
 class Client:
-    """One open stream. `ticker` or `event` narrows what wakes it; without either it follows the overview."""
+    """One open stream. `ticker`, `event` or `page` ("trader") says what wakes it; else the overview does."""
 
-    def __init__(self, ticker: str | None, event: str | None) -> None:
+    def __init__(self, ticker: str | None, event: str | None, page: str | None = None) -> None:
         self.ready = asyncio.Event()
         self.pending: Event | None = None
         self.gone = False
         self._ticker = ticker
         self._event = event
+        self._page = page
 
     def offer(self, event: Event) -> None:
         """Keep `event` as the newest if it concerns this client."""
@@ -51,6 +54,8 @@ class Client:
             wanted = event.everything or self._ticker in event.markets
         elif self._event is not None:
             wanted = event.everything or self._event in event.events
+        elif self._page == "trader":
+            wanted = event.everything or event.trader
         else:
             wanted = event.everything or event.overview
         if wanted:
@@ -83,13 +88,15 @@ class Hub:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def join(self, ticker: str | None = None, event: str | None = None) -> Client | None:
+    def join(
+        self, ticker: str | None = None, event: str | None = None, page: str | None = None
+    ) -> Client | None:
         """Return a new client that is offered the latest event at once, or None when there are too many."""
         with self._lock:
             if self._closed or len(self._clients) >= self._max:
                 return None
             self._loop = asyncio.get_running_loop()
-            client = Client(ticker, event)
+            client = Client(ticker, event, page)
             self._clients.add(client)
             latest = self._latest
         if latest is not None:

@@ -15,6 +15,7 @@ from .app import make_app
 from .front import Front
 from .hub import Hub
 from .service import Service
+from .trader import TraderLink
 from .watch import Watch
 
 PORT_SETTING: Final = "KALSHI_BUS_UI_PORT"
@@ -29,12 +30,20 @@ def run(settings: Settings, stop: Stop) -> int:
     replica = Replica(context, settings.feed, settings.query, clock, Rng(), listener=service.inbox.listen)
     service.follow(replica)
     watch = Watch(context, settings.query)
+    link = TraderLink(context, settings.trader_control, settings.data_dir, clock)
+    values = Replica(
+        context, settings.trader_events, settings.trader_control, clock, Rng(),
+        topics=("fv.", "trader."), listener=link.nudge,
+    )  # fmt: skip
+    service.follow_trader(link, values)
     threads = [
+        threading.Thread(target=link.run, args=(stop,), name="trader"),
         threading.Thread(target=service.run, args=(stop,), name="scanner"),
         threading.Thread(target=watch.run, args=(stop,), name="watch"),
         service.supervised.thread(stop),
     ]
     replica.start()
+    values.start()
     for thread in threads:
         thread.start()
     try:
@@ -44,5 +53,6 @@ def run(settings: Settings, stop: Stop) -> int:
         for thread in threads:
             thread.join()
         replica.stop()
+        values.stop()
         context.term()
     return 0

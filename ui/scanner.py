@@ -12,11 +12,10 @@ from typing import Final
 import msgspec
 import structlog
 
+from bus.catalogue import Catalogue
 from bus.state import Changed, State
 from bus.sync import Action, Tell
-from markets.opportunities import Opportunity, ScanLimits, rank, scan
-
-from .catalogue import Catalogue
+from markets.opportunities import FairValue, Opportunity, ScanLimits, candidates, rank
 
 log = structlog.get_logger()
 
@@ -126,6 +125,15 @@ class Scans:
         self._limits = limits
         self._found: dict[str, list[Opportunity]] = {}
         self._failed: set[str] = set()
+        self._published: Mapping[str, FairValue] = {}
+        self._valued: set[str] = set()
+
+    def publish(self, published: Mapping[str, FairValue]) -> None:
+        """Take the trader's fair values, by ticker; what differs is scanned anew by the next `advance`."""
+        before, self._published = self._published, published
+        changed = (one for one in before.keys() | published.keys() if before.get(one) != published.get(one))
+        event_of = self.catalogue.event_of
+        self._valued |= {event_of[ticker] for ticker in changed if ticker in event_of}
 
     def advance(self, state: State, batch: Batch, now_ms: int) -> Scan:
         """Return the scan of a state that stands still, `batch` later than the last one.
@@ -135,7 +143,8 @@ class Scans:
         a book, which of book and quote is the newer and so counts.
         """
         catalogue = self.catalogue
-        events: set[str] = set(self._found) | self._failed
+        events: set[str] = set(self._found) | self._failed | self._valued
+        self._valued = set()
         if batch.whole:
             catalogue.rebuild(state)
             events |= set(catalogue.markets_of)
@@ -155,7 +164,7 @@ class Scans:
         try:
             view = self.catalogue.view(state, event_ticker, now_ms)
             if view is not None:
-                found = scan(view, None, now_ms, self._limits)
+                found = candidates(view, self._published, now_ms, self._limits)
             self._failed.discard(event_ticker)
         except Exception:
             # One odd event must not take the page from all others; it is counted, shown and logged once.

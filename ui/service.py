@@ -5,16 +5,18 @@ from typing import Final
 
 import msgspec
 
+from bus.catalogue import scan_limits
 from bus.clock import Clock
 from bus.lifecycle import Stop
 from bus.settings import Settings
 from bus.supervised import Watcher
-from markets.opportunities import ScanLimits
+from markets.opportunities import FairValue
 
 from .hub import Event, Hub
 from .scanner import Batch, Inbox, Scan, Scans
 from .search import SearchIndex
 from .status import Follows, Status, status_of
+from .trader import Desk, TraderLink
 
 TICK_S: Final = 0.25
 TICK_NS: Final = 250_000_000
@@ -42,10 +44,13 @@ class Service:
         self.settings = settings
         self.supervised = Watcher(settings.run_dir)
         self.inbox = Inbox()
-        self.scans = Scans(ScanLimits(max_leg_age_ms=round(settings.stale_after_s * 1000)))
+        self.scans = Scans(scan_limits(settings))
         self._hub = hub
         self._clock = clock
+        self.trader: TraderLink | None = None
         self._follows: Follows | None = None
+        self._values: Follows | None = None
+        self._values_at = (0, 0)
         self._search: tuple[int, int, SearchIndex] | None = None
         self._search_lock = threading.Lock()
 
@@ -60,9 +65,19 @@ class Service:
         """Now, as the replica has it."""
         return self._replica.now_ms()
 
+    def steady_ns(self) -> int:
+        """A clock that never jumps."""
+        return self._clock.monotonic_ns()
+
     def status(self) -> Status:
         """How things stand now."""
-        return status_of(self._replica, self.scan, self.settings, self.supervised.processes)
+        summary = self.desk.summary(self._clock.now_ms())
+        return status_of(self._replica, self.scan, self.settings, self.supervised.processes, summary)
+
+    @property
+    def desk(self) -> Desk:
+        """What the trader last said."""
+        return Desk() if self.trader is None else self.trader.desk
 
     def search_index(self) -> SearchIndex:
         """The index of the catalogue, half a minute behind a change at most. The first call builds it."""
@@ -82,6 +97,10 @@ class Service:
     def follow(self, replica: Follows) -> None:
         """Take the replica to read from; its listener is `inbox.listen`."""
         self._follows = replica
+
+    def follow_trader(self, link: TraderLink, values: Follows) -> None:
+        """Take the link to the trader, and the replica of its fair values."""
+        self.trader, self._values = link, values
 
     @property
     def _replica(self) -> Follows:
@@ -111,6 +130,7 @@ class Service:
         if not state.epoch:
             return None
         latest = self.scan
+        news = self._take_values() or news
         # A repair may change the state and leave it at its position.
         if not news and (state.epoch, state.seq) == (latest.epoch, latest.seq):
             if replica.now_ms() - latest.now_ms >= AGE_MS:
@@ -125,11 +145,26 @@ class Service:
         self.scans.advance(frozen, batch, replica.now_ms())
         return batch
 
+    def _take_values(self) -> bool:
+        """Pass the trader's fair values on to the scanner if they moved."""
+        if self._values is None:
+            return False
+        state = self._values.state
+        with state.lock:
+            at = (state.epoch, state.seq)
+            if at == self._values_at:
+                return False
+            published: dict[str, FairValue] = dict(state.fair_values)
+        self._values_at = at
+        self.scans.publish(published)
+        return True
+
     def _tell(self, batch: Batch | None, told: tuple[object, ...]) -> tuple[object, ...]:
         """Publish an event if something a page shows has changed; return what was told."""
         scan, status = self.scan, self.status()
         standing = (status.signature(), [problem["code"] for problem in status.problems])
-        known, version = told or (None, -1)
+        known, version, desk = told or (None, -1, -1)
+        trader = self.desk.version
         everything = standing != known
         overview = scan.version != version
         markets: frozenset[str] = frozenset()
@@ -138,7 +173,9 @@ class Service:
             markets = frozenset(key for kind, key in batch.records if kind in _OF_MARKET)
             event_of = self.scans.catalogue.event_of
             events = frozenset(event_of[ticker] for ticker in markets if ticker in event_of)
-        if everything or overview or markets:
+        if everything or overview or markets or trader != desk:
             data = _encode(status).decode()
-            self._hub.publish(Event(f"{scan.epoch}:{scan.seq}", data, everything, overview, markets, events))
-        return (standing, scan.version)
+            self._hub.publish(
+                Event(f"{scan.epoch}:{scan.seq}", data, everything, overview, markets, events, trader != desk)
+            )
+        return (standing, scan.version, trader)

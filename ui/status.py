@@ -36,6 +36,7 @@ class Status(msgspec.Struct, frozen=True):
         as_of: end of the last complete sweep's fetch, Unix seconds; `age_seconds` counts from there.
         exchange: None until the exchange has said whether it trades.
         publisher: its own account in the last heartbeat, None before one.
+        trader: how the trader stands (ui.trader.Desk.summary).
         problems: what is wrong now, worst first, each with a `code` and a sentence.
     """
 
@@ -62,16 +63,28 @@ class Status(msgspec.Struct, frozen=True):
     exchange: dict[str, Any] | None
     publisher: dict[str, Any] | None
     problems: tuple[dict[str, str], ...]
+    trader: dict[str, Any] | None = None
 
     def signature(self) -> tuple[Any, ...]:
         """Everything but the passing of time: when it changes, pages look different."""
-        return msgspec.structs.astuple(
-            msgspec.structs.replace(self, now=0.0, age_seconds=None, epoch=0, seq=0, problems=())
-        )
+        trader = self.trader and {**self.trader, "as_of": None, "pnl_today_dollars": None}
+        still = {"now": 0.0, "age_seconds": None, "epoch": 0, "seq": 0, "problems": (), "trader": trader}
+        return msgspec.structs.astuple(msgspec.structs.replace(self, **still))
 
 
-def status_of(follows: Follows, scan: Scan, settings: Settings, processes: Processes | None = None) -> Status:
-    """Return the status that belongs to a scan. `processes` is what supervisord says, if there is one."""
+def status_of(
+    follows: Follows,
+    scan: Scan,
+    settings: Settings,
+    processes: Processes | None = None,
+    trader: dict[str, Any] | None = None,
+) -> Status:
+    """Return the status that belongs to a scan.
+
+    Args:
+        processes: what supervisord says, if there is one.
+        trader: ui.trader.Desk.summary.
+    """
     standing, heartbeat, now_ms = follows.status(), follows.heartbeat, follows.now_ms()
     state, cycle, as_of_ms = scan.state, scan.state.cycle, scan.as_of_ms
     age_ms = None if as_of_ms is None else max(0, now_ms - as_of_ms)
@@ -106,6 +119,7 @@ def status_of(follows: Follows, scan: Scan, settings: Settings, processes: Proce
             *_problems(feed, stale, standing, exchange, publisher, scan),
             *_process_problems(processes or {}),
         ),
+        trader=trader,
     )
 
 
@@ -163,7 +177,7 @@ def _problems(
 
 def _process_problems(processes: Processes) -> list[dict[str, str]]:
     return [
-        {"code": f"process_{name}_{one.state.lower()}", "text": f"The {name} process {one.trouble}."}
+        {"code": f"process_{name}", "text": f"The {name} process {one.trouble}."}
         for name, one in processes.items()
         if one.trouble is not None
     ]

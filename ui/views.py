@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.catalogue import market_view
 from bus.state import State
 from markets.book import depth, yes_scale
 from markets.kalshi_json import market_json
@@ -14,7 +15,6 @@ from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Milestone, Status
 from markets.timing import NO_TIMING, MatchTiming
 
-from .catalogue import market_view
 from .scanner import Scan, Scans
 
 LEVELS_SHOWN: Final = 25

@@ -176,7 +176,7 @@ def test_opportunities_come_and_go_live(live: Stage, opened: Open) -> None:
         expect(basket(page)).to_contain_text("Vancouver vs Houston")
         live.stream(quote(f"{MATCH}-HOU", (1_500, 40_000), (3_700, 30_000), live.clock.now_ms()))
         expect(basket(page)).to_have_count(0)
-        live.stream(quote(f"{MATCH}-HOU", (3_500, 40_000), (3_700, 30_000), live.clock.now_ms()))
+        live.reset()  # all legs anew: their prices must be of one time
         expect(basket(page)).to_have_count(1)
 
 
@@ -399,3 +399,44 @@ def test_a_missing_page_is_a_page(live: Stage, opened: Open) -> None:
     with opened("/m/NOPE", complaints=1) as page:
         expect(page.locator("h1")).to_have_text("Not here")
         assert serious(page) == []
+
+
+def test_kill_and_release_by_keyboard_and_pointer(
+    own: Stack, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    own.start()
+    own.raise_curtain()
+    own.runner.start("trader").wait_event("trader.ready")
+    with opened("/trader") as page:
+        expect(page.locator("#trader-state")).to_contain_text("running", timeout=20_000)
+        kill = page.locator("#kill")
+        kill.click()
+        expect(page.locator("#result")).to_contain_text("Hold for a second")
+        page.keyboard.press("Escape")
+        page.keyboard.press("x")
+        expect(kill).to_be_focused()
+        page.keyboard.down(" ")
+        expect(page.locator("#result")).to_contain_text("Killed", timeout=20_000)
+        page.keyboard.up(" ")
+        expect(page.locator('[data-code="killed"]')).to_be_visible(timeout=20_000)
+        shoot(page, "trader-killed")
+        assert serious(page) == []
+        kill.click()
+        expect(page.locator("#release-go")).to_be_disabled()
+        page.locator("#release-word").fill("UNLOCK")
+        expect(page.locator("#release-go")).to_be_enabled(timeout=20_000)
+        page.keyboard.press("Enter")
+        expect(page.locator('[data-code="killed"]')).to_have_count(0, timeout=20_000)
+        expect(kill).to_have_text("Kill")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_trader_page_fits_a_phone_and_pleases_axe_without_a_trader(
+    live: Stage, opened: Open, shoot: Callable[[Page, str], None], scheme: str
+) -> None:
+    for width in (375, 1440):
+        with opened("/trader", viewport={"width": width, "height": 812}, color_scheme=scheme) as page:
+            expect(page.locator(".empty")).to_contain_text("python -m trader")
+            shoot(page, f"trader-none-{width}-{scheme}")
+            assert overflow(page) <= 0
+            assert serious(page) == []

@@ -21,7 +21,11 @@ from ui.hub import MAX_CLIENTS
 
 pytestmark = pytest.mark.e2e
 
-FAST = {"KALSHI_BUS_POLL_INTERVAL_S": "0.5", "KALSHI_BUS_STALE_AFTER_S": "1.5"}
+FAST = {
+    "KALSHI_BUS_POLL_INTERVAL_S": "0.5",
+    "KALSHI_BUS_STALE_AFTER_S": "1.5",
+    "KALSHI_BUS_LIMIT_LEG_AGE_S": "1.5",
+}
 
 
 class Browser:
@@ -341,6 +345,7 @@ def test_a_silent_publisher_leaves_the_last_data_which_grows_old_and_recovers(
     stage.start_query()
     stage.commit()
     eventually(lambda: browser.json("/api/status")["feed"] == "live", what="the dashboard recovers by itself")
+    stage.commit()
     eventually(lambda: browser.json("/api/opportunities")["total_tradable"], what="and finds again")
 
 

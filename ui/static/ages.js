@@ -35,7 +35,7 @@ export function tick() {
   const limit = Number(document.getElementById("main").dataset.staleAfter);
   for (const element of document.querySelectorAll("[data-age]")) {
     const age = now - Number(element.dataset.age);
-    put(element, (age > limit ? `${element.dataset.word} ` : "") + duration(age));
+    put(element, (age > limit && !("plain" in element.dataset) ? `${element.dataset.word} ` : "") + duration(age));
   }
   for (const element of document.querySelectorAll("[data-until]")) {
     const away = Number(element.dataset.until) - now;

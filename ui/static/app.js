@@ -1,13 +1,19 @@
 // Entry: wires the parts of a page together. Without scripts the same pages work, reloaded every 15 s.
 
 import { startAges, tick } from "./ages.js";
+import { startControl } from "./control.js";
+import { startCurve } from "./curve.js";
 import { startFilters } from "./filters.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 import { startSearch } from "./search.js";
+import { startSorts } from "./sorts.js";
 
 startAges();
-const live = startLive(tick);
+const shown = [tick];
+const live = startLive(() => shown.forEach((hear) => hear()));
+shown.push(startControl(live), startCurve());
 startFilters(live);
 startSearch();
+startSorts(live);
 startKeys();

@@ -12,12 +12,14 @@ export function startKeys() {
     j: () => step(1),
     k: () => step(-1),
     g: () => location.assign("/"),
+    t: () => location.assign("/trader"),
+    x: () => document.getElementById("kill").focus(),
     "?": () => help.showModal(),
     Escape: () => document.activeElement?.blur(),
   };
 
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (event.target.matches("input:not([type=checkbox]), select, textarea") && event.key !== "Escape") return;
     const action = actions[event.key];
     if (!action) return;

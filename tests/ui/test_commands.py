@@ -1,0 +1,55 @@
+"""Who may command, and what a command may say."""
+
+import pytest
+
+from markets.errors import BadRecord
+from ui.commands import BURST, Bucket, foreign, read_body
+
+HOST = "127.0.0.1:5001"
+OURS = {"X-Kalshi-Bus": "command"}
+
+
+def test_our_page_and_local_programs_may_command() -> None:
+    assert foreign(OURS, HOST) is None
+    assert foreign(OURS | {"Sec-Fetch-Site": "same-origin", "Origin": f"http://{HOST}"}, HOST) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Kalshi-Bus": "no"},
+        OURS | {"Sec-Fetch-Site": "cross-site"},
+        OURS | {"Sec-Fetch-Site": "same-site"},
+        OURS | {"Origin": "http://127.0.0.1:3000"},
+        OURS | {"Origin": "null"},
+        OURS | {"Origin": f"https://{HOST}"},
+    ],
+)
+def test_other_pages_may_not(headers: dict[str, str]) -> None:
+    assert foreign(headers, HOST)
+
+
+def test_bodies_are_read_strictly() -> None:
+    assert read_body("kill", b"") == {"reason": "by hand on the dashboard"}
+    assert read_body("pause", b'{"reason": " lunch "}') == {"reason": "lunch"}
+    assert read_body("resume", b'{"word": "UNLOCK"}') == {"word": "UNLOCK"}
+    for op, body in (
+        ("kill", b"["),
+        ("kill", b"[" * 1_000),
+        ("kill", b'{"reason": 1}'),
+        ("kill", b'{"word": "UNLOCK"}'),
+        ("resume", b'{"reason": ""}'),
+        ("kill", b'{"reason": "%b"}' % (b"x" * 201)),
+        ("kill", b"\xff"),
+    ):
+        with pytest.raises(BadRecord):
+            read_body(op, body)
+
+
+def test_a_bucket_empties_and_fills_again() -> None:
+    bucket = Bucket()
+
+    assert [bucket.take(1_000_000_000) for _ in range(BURST + 1)] == [True] * BURST + [False]
+    assert bucket.take(3_100_000_000)
+    assert not bucket.take(3_200_000_000)

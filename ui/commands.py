@@ -1,0 +1,84 @@
+"""Commands from the page: who may send one, how often, and what it says. The pure half of the POST routes."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from markets.errors import BadRecord
+
+HEADER: Final = "X-Kalshi-Bus"
+VALUE: Final = "command"
+"""A header that no form can send: another page's script would have to ask first, and is never allowed."""
+
+BODY_MAX: Final = 1_024
+REASON_MAX: Final = 200
+BURST: Final = 5
+PER_SECOND: Final = 0.5
+
+
+class Kill(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of kill and pause."""
+
+    reason: str = ""
+
+
+class Resume(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of resume. `word` is needed after a kill."""
+
+    word: str = ""
+
+
+BODIES: Final[dict[str, type[Kill] | type[Resume]]] = {"kill": Kill, "pause": Kill, "resume": Resume}
+
+
+def foreign(headers: Mapping[str, str], host: str) -> str | None:
+    """Return why a request cannot be our page's or a local program's, None if it can."""
+    site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+    if site not in (None, "same-origin", "none"):
+        return f"Sec-Fetch-Site: got {site[:20]}, expected same-origin"
+    if origin is not None and origin.lower() != f"http://{host}".lower():
+        return "Origin: expected this dashboard's own"
+    if headers.get(HEADER) != VALUE:
+        return f"{HEADER}: expected {VALUE}"
+    return None
+
+
+def read_body(op: str, body: bytes) -> dict[str, Any]:
+    """Return the parameters of a command.
+
+    Raises:
+        BadRecord: the body is not what the command takes.
+    """
+    try:
+        read = msgspec.json.decode(body or b"{}", type=BODIES[op])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for {op} ({error})") from None
+    if isinstance(read, Kill):
+        if len(read.reason) > REASON_MAX:
+            raise BadRecord("reason", read.reason[:50], f"at most {REASON_MAX} characters")
+        return {"reason": read.reason.strip() or "by hand on the dashboard"}
+    if len(read.word) > REASON_MAX:
+        raise BadRecord("word", read.word[:50], "the word")
+    return {"word": read.word}
+
+
+class Bucket:
+    """A token bucket for one command. Each has its own: nothing else can use up the kill switch's."""
+
+    def __init__(self) -> None:
+        self._tokens = float(BURST)
+        self._at_ns = 0
+        self._lock = threading.Lock()
+
+    def take(self, now_ns: int) -> bool:
+        """Take a token; return whether there was one."""
+        with self._lock:
+            passed_s = (now_ns - self._at_ns) / 1e9 if self._at_ns else 0.0
+            self._tokens = min(float(BURST), self._tokens + passed_s * PER_SECOND)
+            self._at_ns = now_ns
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True

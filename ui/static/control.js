@@ -1,0 +1,148 @@
+// The kill switch and the other commands. Killing is one press held for a second, by pointer or key; releasing
+// takes a typed word and some time to think. What a command did is said, and the page asks anew.
+
+const HOLD_MS = 1000;
+const THINK_S = 3;
+const SHOWN_MS = 15000;
+
+export function startControl(live) {
+  const kill = document.getElementById("kill");
+  const result = document.getElementById("result");
+  const release = document.getElementById("release");
+  const word = document.getElementById("release-word");
+  const go = document.getElementById("release-go");
+  let hold = 0;
+  let hide = 0;
+  let think = 0;
+  let left = 0;
+  let busy = false;
+  let did = -Infinity; // when a hold ended in a command: the click that follows it means nothing
+
+  const state = () => document.getElementById("trader-state")?.dataset ?? {};
+  const killed = () => Boolean(state().killed);
+
+  // -- kill
+
+  function press() {
+    if (hold || busy || killed()) return;
+    kill.classList.add("holding");
+    hold = setTimeout(() => {
+      lift();
+      did = performance.now();
+      send("kill", { reason: "by hand on the dashboard" });
+    }, HOLD_MS);
+  }
+
+  function lift() {
+    clearTimeout(hold);
+    hold = 0;
+    kill.classList.remove("holding");
+  }
+
+  kill.addEventListener("pointerdown", (event) => event.button === 0 && press());
+  for (const name of ["pointerup", "pointerleave", "pointercancel", "blur"]) kill.addEventListener(name, lift);
+  kill.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch opens none
+  kill.addEventListener("keydown", (event) => {
+    if (event.key !== " " && event.key !== "Enter") return;
+    if (!killed()) event.preventDefault();
+    if (!event.repeat) press();
+  });
+  kill.addEventListener("keyup", (event) => {
+    if (event.key !== " " && event.key !== "Enter") return;
+    if (!killed() && hold) say("Hold for a second to kill.", "warn");
+    lift();
+  });
+  kill.addEventListener("click", () => {
+    if (performance.now() - did < 1500 || busy) return;
+    if (killed()) ask();
+    else say("Hold for a second to kill.", "warn");
+  });
+
+  // -- release
+
+  function ask() {
+    document.getElementById("release-why").textContent = `Killed: ${state().killed}`;
+    word.value = "";
+    left = THINK_S;
+    clearInterval(think);
+    think = setInterval(() => {
+      left -= 1;
+      ready();
+    }, 1000);
+    ready();
+    release.showModal();
+    word.focus();
+  }
+
+  function ready() {
+    if (left <= 0) clearInterval(think);
+    go.textContent = left > 0 ? `Release in ${left} s` : "Release";
+    go.disabled = left > 0 || word.value !== "UNLOCK";
+  }
+
+  word.addEventListener("input", ready);
+  document.getElementById("release-no").addEventListener("click", () => release.close());
+  document.getElementById("release-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (go.disabled) return;
+    release.close();
+    send("resume", { word: word.value });
+  });
+
+  // -- pause and resume, on the trader's page
+
+  document.getElementById("pause")?.addEventListener("click", () => send("pause", { reason: "by hand on the dashboard" }));
+  document.getElementById("resume")?.addEventListener("click", () => send("resume", {}));
+
+  async function send(op, body) {
+    busy = true;
+    say({ kill: "Killing…", pause: "Pausing…", resume: "Resuming…" }[op], "warn");
+    try {
+      const answer = await fetch(`/api/trader/${op}`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json", "X-Kalshi-Bus": "command" },
+        body: JSON.stringify(body),
+        signal: AbortSignal.timeout(10000),
+      });
+      const told = await answer.json();
+      if (answer.ok) say(words(op, told), op === "kill" ? "error" : "good");
+      else say(`Not done: ${told.error.message}`, "error");
+    } catch (error) {
+      say(`Not known whether it was done: the dashboard did not answer (${error.name}).${op === "kill" ? " Run: python -m trader kill" : ""}`, "error");
+    }
+    busy = false;
+    live.refresh();
+  }
+
+  function words(op, told) {
+    if (op !== "kill") return `The trader is ${told.state}.`;
+    if (!told.answered) return "Killed. No trader answers; the switch holds for the next one.";
+    const some = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
+    return `Killed: nothing more is bought. ${some(told.open_orders, "order")} open, ${some(told.positions, "position")} kept until settled.`;
+  }
+
+  function say(text, tone) {
+    result.textContent = text;
+    result.className = `banner result ${tone}`;
+    result.hidden = false;
+    clearTimeout(hide);
+    hide = setTimeout(() => (result.hidden = true), SHOWN_MS);
+  }
+
+  function sync() {
+    const { state: now, answers } = state();
+    kill.hidden = now === undefined;
+    kill.classList.toggle("is-killed", killed());
+    kill.firstElementChild.textContent = killed() ? "Release" : "Kill";
+    kill.title = killed() ? "Let it trade again" : "Hold for a second: stop all trading, through restarts (x)";
+    document.getElementById("kill-hint").textContent = killed() ? "Opens a dialog." : "Hold for a second to stop all trading. It holds through restarts.";
+    const controls = document.getElementById("controls");
+    if (!controls) return;
+    controls.hidden = !answers || killed();
+    document.getElementById("pause").hidden = now === "paused";
+    document.getElementById("resume").hidden = now !== "paused";
+  }
+
+  sync();
+  return sync;
+}
