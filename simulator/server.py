@@ -20,6 +20,7 @@ from .exchange import Exchange
 from .limits import Limits
 from .operations import ROUTES
 from .options import Options
+from .origin import start_ms
 from .wire import Request, internal_error
 from .ws import Hub, Session
 
@@ -56,7 +57,9 @@ def build(options: Options) -> Api:
         StartupError: catalogue, fault file or keys cannot be used.
     """
     keys = load_or_create(options.keys)
-    exchange = Exchange(templates.load(options.catalogue), options.markets, options.seed, now_ms())
+    began_ms = start_ms(options, now_ms())
+    exchange = Exchange(templates.load(options.catalogue), options.markets, options.seed, began_ms)
+    exchange.advance(now_ms())
     api = Api(exchange, ROUTES, keys, None if options.tier == "none" else Limits(options.tier))
     hub = api.hub = Hub(exchange)
     hub.mangle = lambda session, kind, text: api.faults.frames(session, kind, text, exchange.now_ms)
