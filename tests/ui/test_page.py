@@ -419,6 +419,7 @@ def test_kill_and_release_by_keyboard_and_pointer(
         expect(page.locator("#result")).to_contain_text("Killed", timeout=20_000)
         page.keyboard.up(" ")
         expect(page.locator('[data-code="killed"]')).to_be_visible(timeout=20_000)
+        expect(page.locator("#curve canvas")).to_be_visible(timeout=20_000)
         shoot(page, "trader-killed")
         assert serious(page) == []
         kill.click()

@@ -30,6 +30,7 @@ export function startCurve() {
   async function draw(anew) {
     const box = document.getElementById("curve");
     if (!box || busy || typeof uPlot === "undefined") return;
+    if (chart && !box.contains(chart.root)) anew = true; // the page has made another box
     if (!anew && performance.now() - drawn < EVERY_MS && chart) return;
     busy = true;
     try {
