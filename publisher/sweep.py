@@ -91,6 +91,7 @@ class Sweep:
         client: of this thread alone.
         helpers: more clients, for slices fetched at the same time.
         rate_per_s: tokens a second there are to spend.
+        slice_from: events held from which on they are read in slices; SLICE_FROM_EVENTS if None.
 
     Attributes:
         last_requests: how many requests the last sweep took. last_connections: how many it used at once.
@@ -103,12 +104,14 @@ class Sweep:
         clock: Clock,
         helpers: Sequence[Client] = (),
         rate_per_s: Callable[[], float] = lambda: float(BASIC.refill_per_s),
+        slice_from: int | None = None,
     ) -> None:
         self.last_requests = 0
         self.last_connections = 1
         self._client = client
         self._clients = [client, *helpers]
         self._rate_per_s = rate_per_s
+        self._slice_from = slice_from
         self._discovery_cursor = ""
         self._discovery_pages = 0
         self._unwanted: set[str] = set()
@@ -186,7 +189,9 @@ class Sweep:
         universe, events = self._catalogue.universe, self._catalogue.open_events()
         if universe.tickers:
             self._named(reading)
-        elif universe.series or len(events) < SLICE_FROM_EVENTS:
+        elif universe.series or len(events) < (
+            SLICE_FROM_EVENTS if self._slice_from is None else self._slice_from
+        ):
             self._crawl(reading)
         else:
             self._slices(events, reading)

@@ -379,9 +379,11 @@ statuses = st.sampled_from(["active", "inactive", "closed", "determined", "final
 class AnyDay(RuleBasedStateMachine):
     """Whatever the exchange does, replica and publisher agree, and a complete sweep is the truth."""
 
+    slice_from: int | None = None
+
     @initialize()
     def open(self) -> None:
-        self.world = World(Path("/nonexistent"))
+        self.world = World(Path("/nonexistent"), slice_from=self.slice_from)
         self.world.exchange.page_size = 2
         for number in range(4):
             listed = event(f"E{number}", f"S{number % 2}", mutually_exclusive=number % 2 == 0)
@@ -490,3 +492,13 @@ TestAnyDay = AnyDay.TestCase
 TestAnyDay.settings = settings(
     max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class SlicedDay(AnyDay):
+    """The same, with the events read in slices as those of a large catalogue are."""
+
+    slice_from = 1
+
+
+TestSlicedDay = SlicedDay.TestCase
+TestSlicedDay.settings = TestAnyDay.settings

@@ -56,7 +56,10 @@ class DirectClient:
 class World:
     """A publisher and a replica of it, step by step."""
 
-    def __init__(self, directory: Path, universe: Universe | None = None, state: State | None = None) -> None:
+    def __init__(
+        self, directory: Path, universe: Universe | None = None, slice_from: int | None = None
+    ) -> None:
+        self.slice_from = slice_from
         self.clock = ManualClock()
         self.exchange = FakeExchange()
         self.client = DirectClient(self.exchange, self.clock)
@@ -70,7 +73,7 @@ class World:
         """Begin with nothing known beside the state, as after a checkpoint."""
         quarantine = Quarantine(directory)
         self.catalogue = Catalogue(self.state, universe or Universe(), quarantine)
-        self.sweep = Sweep(cast(Client, self.client), self.catalogue, self.clock)
+        self.sweep = Sweep(cast(Client, self.client), self.catalogue, self.clock, slice_from=self.slice_from)
 
     def close(self) -> None:
         self.exchange.close()
