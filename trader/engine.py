@@ -54,6 +54,7 @@ class Engine:
         books: cash, positions, open orders.
         decisions: events looked at since the start.
         refusals: how often risk gave each reason.
+        refused: the standing refusals: (strategy, event ticker) -> reason.
     """
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ class Engine:
         self._floor_ms = 0
         self._sent_ms: deque[int] = deque()
         self._retry_at_ms: dict[str, int] = {}
-        self._refused: dict[tuple[str, str], str] = {}
+        self.refused: dict[tuple[str, str], str] = {}
         self._marks: dict[str, int] = {}
         self._equity_ms: int | None = None
         self._out: list[AnyOutput] = []
@@ -221,13 +222,13 @@ class Engine:
         key = (proposal.strategy, proposal.event_ticker)
         if reason is not None:
             self.refusals[reason] += 1
-            if self._refused.get(key) != reason:
-                if len(self._refused) >= MAX_REFUSALS_KEPT:
-                    self._refused.clear()
-                self._refused[key] = reason
+            if self.refused.get(key) != reason:
+                if len(self.refused) >= MAX_REFUSALS_KEPT:
+                    self.refused.clear()
+                self.refused[key] = reason
                 self._out.append(Refused(*key, reason))
             return
-        self._refused.pop(key, None)
+        self.refused.pop(key, None)
         trade, self._next_trade = self._next_trade, self._next_trade + 1
         wanted_e2 = sum(leg.count_e2 for leg in proposal.legs)
         edge_e6 = proposal.edge_e6 * sum(leg.count_e2 for leg in legs) // wanted_e2

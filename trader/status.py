@@ -1,7 +1,7 @@
 """How the trader stands, as maps for the control socket: docs/trader.md fixes the shapes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,6 +12,8 @@ from markets.units import format_count, format_money, format_price
 from .engine import Engine
 from .model import Position
 from .worker import ACCOUNT, Worker
+
+MAX_REFUSED_SHOWN: Final = 200
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -107,6 +109,10 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
             "count": len(latencies),
         },
         "refusals": dict(engine.refusals),
+        "refused": [
+            {"strategy": strategy, "event_ticker": event_ticker, "reason": reason}
+            for (strategy, event_ticker), reason in list(engine.refused.items())[-MAX_REFUSED_SHOWN:]
+        ],
         "reconciled": worker.reconciled,
         "journal": str(worker.path),
         "killed": None if killed is None else {"at": killed.at_ms / 1000, "reason": killed.reason},
