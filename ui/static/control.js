@@ -16,7 +16,7 @@ export function startControl(live) {
   let think = 0;
   let left = 0;
   let busy = false;
-  let did = -Infinity; // when a hold ended in a command: the click that follows it means nothing
+  let did = false; // this press has ended in a command: the click that follows it means nothing
 
   const state = () => document.getElementById("trader-state")?.dataset ?? {};
   const killed = () => Boolean(state().killed);
@@ -24,11 +24,12 @@ export function startControl(live) {
   // -- kill
 
   function press() {
+    did = false;
     if (hold || busy || killed()) return;
     kill.classList.add("holding");
     hold = setTimeout(() => {
       lift();
-      did = performance.now();
+      did = true;
       send("kill", { reason: "by hand on the dashboard" });
     }, HOLD_MS);
   }
@@ -53,7 +54,8 @@ export function startControl(live) {
     lift();
   });
   kill.addEventListener("click", () => {
-    if (performance.now() - did < 1500 || busy) return;
+    if (did) return void (did = false);
+    if (busy) return;
     if (killed()) ask();
     else say("Hold for a second to kill.", "warn");
   });
