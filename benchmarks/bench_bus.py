@@ -36,6 +36,7 @@ from bus.messages import (
     decode,
     decode_chunk,
     decode_map,
+    decode_quotes,
     encode_map,
 )
 from bus.recording import Frame, Recording, RecordingWriter
@@ -299,9 +300,10 @@ def _bare_apply(frames: Sequence[bytes]) -> None:
 
 
 def _feed(sync: FeedSync, frames: Sequence[bytes]) -> None:
-    feed = sync.feed
-    for frame in frames:
-        feed(*decode(frame), 2)
+    for frame in frames:  # as Replica does
+        quotes = decode_quotes(frame)
+        if quotes is None or sync.feed_quotes(*quotes, 2) is None:
+            sync.feed(*decode(frame), 2)
 
 
 def _over_ipc(size: int) -> float:

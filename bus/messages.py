@@ -33,6 +33,9 @@ VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 250_000
 """No feed message is larger: a larger one would hold up the small ones behind it."""
 
+MAX_RECORDS: Final = 64
+"""Most records in one message."""
+
 TOPIC_MD: Final = "md."
 TOPIC_REF: Final = "ref."
 TOPIC_EX: Final = "ex."
@@ -62,8 +65,8 @@ FIELD_COUNTS: Final = {kind: len(type_.__struct_fields__) for kind, type_ in REC
 _UNPACK_LIMITS: Final[dict[str, Any]] = {"raw": False, "strict_map_key": True, "max_ext_len": 0}
 
 
-class Envelope(msgspec.Struct, array_like=True, gc=False):
-    """A feed message without its topic: header fields and the undecoded records.
+class Header(msgspec.Struct, array_like=True, gc=False):
+    """What every feed message begins with, after its topic.
 
     Attributes:
         version: major version of the protocol.
@@ -73,7 +76,6 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
         kind: key of RECORD_TYPES, or "cycle" or "heartbeat".
         cycle: commit this message is part of, 0 if streamed.
         published_ns, source_ns: wall clock of the publisher and of the source, ns since 1970.
-        records: one msgpack array per record, or one map for control kinds.
     """
 
     version: int
@@ -84,7 +86,24 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
     cycle: int
     published_ns: int
     source_ns: int
+
+
+class Envelope(Header, array_like=True, gc=False):
+    """A feed message without its topic: `records` are undecoded, one msgpack array each, or one map."""
+
     records: list[msgspec.Raw]
+
+
+class Quotes(Header, array_like=True, gc=False):
+    """A feed message of kind `quote`, decoded at once."""
+
+    records: list[Quote]
+
+
+class Outgoing(Header, array_like=True, gc=False):
+    """A feed message to encode at once: records, or the one map of a control kind."""
+
+    records: Sequence[Any]
 
 
 class CycleEnd(msgspec.Struct, frozen=True):
@@ -177,6 +196,7 @@ class Chunk(msgspec.Struct, array_like=True, gc=False):
 
 
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
+_quotes_decoder = msgspec.msgpack.Decoder(Quotes)
 _chunk_decoder = msgspec.msgpack.Decoder(Chunk)
 _decoders: Final = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in RECORD_TYPES.items()}
 _encode = msgspec.msgpack.Encoder().encode
@@ -228,15 +248,21 @@ def decode_records(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Recor
         raise DecodeError(f"{kind} record: {error}") from None
 
 
-def encode(topic: str, envelope: Envelope) -> bytes:
+class MessageTooLarge(ValueError):
+    """A message that must not be sent: send its records in several, if it has several."""
+
+
+def encode(topic: str, message: Envelope | Outgoing) -> bytes:
     """Return the frame of a message.
 
     Raises:
-        ValueError: the frame would exceed MAX_MESSAGE_BYTES; the caller batches smaller.
+        MessageTooLarge: the frame would exceed MAX_MESSAGE_BYTES.
     """
-    frame = topic.encode() + b"\x00" + _encode(envelope)
+    frame = topic.encode() + b"\x00" + _encode(message)
     if len(frame) > MAX_MESSAGE_BYTES:
-        raise ValueError(f"message on {topic} has {len(frame)} bytes, at most {MAX_MESSAGE_BYTES} are sent")
+        raise MessageTooLarge(
+            f"message on {topic} has {len(frame)} bytes, at most {MAX_MESSAGE_BYTES} are sent"
+        )
     return frame
 
 
@@ -269,6 +295,21 @@ def decode(frame: bytes) -> tuple[str, Envelope]:
     if not 0 <= envelope.prev <= envelope.seq or envelope.epoch <= 0 or envelope.cycle < 0:
         raise DecodeError("message: epoch, seq, prev or cycle out of range")
     return topic, envelope
+
+
+def decode_quotes(frame: bytes) -> tuple[str, Quotes] | None:
+    """Return topic and message of a frame if it plainly is one of quotes; else `decode` has to look at it."""
+    if frame.find(b"\xa5quote", 12, 400) < 0:
+        return None
+    end = frame.find(b"\x00", 0, 300)
+    topic = _topics.get(frame[:end])
+    if topic is None:
+        return None
+    try:
+        quotes = _quotes_decoder.decode(frame[end + 1 :])
+    except _DECODE_FAULTS:
+        return None
+    return (topic, quotes) if quotes.kind == "quote" and quotes.version == VERSION else None
 
 
 def _refuse_newer(body: bytes | memoryview) -> None:
@@ -314,23 +355,6 @@ def decode_chunk(body: bytes) -> Chunk:
         return _chunk_decoder.decode(body)
     except _DECODE_FAULTS as error:
         raise DecodeError(f"snapshot chunk: {error}") from None
-
-
-def batches(records: Iterable[bytes], limit: int = 64) -> Iterable[list[bytes]]:
-    """Cut encoded records into batches of at most `limit`, each well under MAX_MESSAGE_BYTES.
-
-    A single record above the bound comes alone; `encode` then refuses it.
-    """
-    batch: list[bytes] = []
-    size = 0
-    for record in records:
-        if batch and (len(batch) >= limit or size + len(record) > MAX_MESSAGE_BYTES - 1000):
-            yield batch
-            batch, size = [], 0
-        batch.append(record)
-        size += len(record) + 5
-    if batch:
-        yield batch
 
 
 def schema() -> dict[str, Any]:

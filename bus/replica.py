@@ -25,6 +25,7 @@ from .messages import (
     decode,
     decode_chunk,
     decode_map,
+    decode_quotes,
     encode_map,
 )
 from .sockets import MAX_FEED, make
@@ -213,6 +214,11 @@ class Replica:
                 frame = subscriber.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            if self._tap is None and (quotes := decode_quotes(frame)) is not None:
+                changed = self._sync.feed_quotes(*quotes, now_ms)
+                if changed is not None:
+                    actions.append(changed)
+                    continue
             try:
                 topic, envelope = decode(frame)
             except DecodeError as error:

@@ -7,7 +7,7 @@ than one record holds it while it reads.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -30,17 +30,17 @@ from .digest import (
 )
 from .messages import FIELD_COUNTS, RECORD_TYPES, Chunk, CycleEnd, decode_records, encode_record
 
-_KEY: Final = {
-    "market": "ticker",
-    "quote": "ticker",
-    "book": "ticker",
-    "suspect": "ticker",
-    "series": "ticker",
-    "event": "event_ticker",
-    "milestone": "id",
-    "fair_value": "ticker",
+_KEY_OF: Final[dict[str, Callable[[Any], str]]] = {
+    "market": attrgetter("ticker"),
+    "quote": attrgetter("ticker"),
+    "book": attrgetter("ticker"),
+    "suspect": attrgetter("ticker"),
+    "series": attrgetter("ticker"),
+    "event": attrgetter("event_ticker"),
+    "milestone": attrgetter("id"),
+    "exchange": lambda _status: "",  # there is one
+    "fair_value": attrgetter("ticker"),
 }
-_KEY_OF: Final = {kind: attrgetter(name) for kind, name in _KEY.items()}
 LANE: Final = {
     "market": STATIC,
     "quote": QUOTE,
@@ -61,7 +61,7 @@ _OF_MARKET: Final = ("market", "quote", "book", "suspect")
 class Stream:
     """One stream's position and content: `digests` by lane, `keys` of its records by kind.
 
-    `unhashed` holds, by kind and key, the bytes of records that `digests` does not count yet.
+    `unhashed` holds, by kind, the keys of records that `digests` does not yet count as they now are.
     """
 
     __slots__ = ("digests", "keys", "last", "unhashed")
@@ -70,7 +70,7 @@ class Stream:
         self.last = 0
         self.digests = [0, 0, 0, 0]
         self.keys: dict[str, dict[str, None]] = {}
-        self.unhashed: dict[str, dict[str, msgspec.Raw | bytes]] = {}
+        self.unhashed: dict[str, set[str]] = {}
 
 
 class Changed(msgspec.Struct, frozen=True, gc=False):
@@ -179,88 +179,85 @@ class State:
         return self.put(topic, seq, kind, decode_all(kind, raws), raws)
 
     def put(
-        self, topic: str, seq: int, kind: str, records: Sequence[Any], raws: Sequence[msgspec.Raw | bytes]
+        self,
+        topic: str,
+        seq: int,
+        kind: str,
+        records: Sequence[Any],
+        raws: Sequence[msgspec.Raw | bytes] | None = None,
     ) -> list[tuple[str, str]]:
-        """Apply decoded records whose bytes are `raws`; the caller holds `lock`."""
+        """Apply decoded records; the caller holds `lock`. Return (kind, key) of each.
+
+        `raws` are their bytes as they came, needed only with `keep_bytes`.
+        """
         stream = self.streams.get(topic) or self.stream(topic)
         stream.last = seq
-        changed: list[tuple[str, str]] = []
-        lane = LANE.get(kind)
-        if kind == "quote" or kind == "market":
-            self._put_plain(topic, stream, kind, records, raws, changed)
-        elif kind == "book":
+        if kind == "book":
             for record in records:
-                self._set(topic, stream, kind, record.ticker, record, book_hash(record))
+                self._set_book(topic, stream, record)
                 self._drop(stream, "suspect", record.ticker)
-                changed.append((kind, record.ticker))
         elif kind == "book_delta":
-            changed = [("book", record.ticker) for record in records if self._delta(stream, record)]
+            return [("book", record.ticker) for record in records if self._delta(stream, record)]
         elif kind == "suspect":
-            for record, raw in zip(records, raws, strict=True):
+            for record in records:
                 if record.since_ms is None:
                     self._drop(stream, kind, record.ticker)
-                else:
-                    self._set(topic, stream, kind, record.ticker, record, record_hash(raw))
-                changed.append((kind, record.ticker))
+            self._replace(topic, stream, kind, [record for record in records if record.since_ms is not None])
         elif kind == "remove":
             for record in records:
                 self._remove(stream, topic, record)
-                changed.append((record.what, record.key))
-        elif kind == "exchange":
-            for record, raw in zip(records, raws, strict=True):
-                self._set(topic, stream, kind, "", record, record_hash(raw))
-                changed.append((kind, ""))
-        elif lane is not None:
-            self._put_plain(topic, stream, kind, records, raws, changed)
+            return [(record.what, record.key) for record in records]
+        elif kind in LANE:
+            self._replace(topic, stream, kind, records)
         else:
-            changed.extend((kind, getattr(record, "ticker", "")) for record in records)
-        if self.keep_bytes and lane is not None and kind != "book":
-            for (_, key), raw in zip(changed, raws, strict=True):
-                self._foreign[kind, key] = bytes(raw)
+            return [(kind, getattr(record, "ticker", "")) for record in records]
+        changed = [(kind, key) for key in map(_KEY_OF[kind], records)]
+        if self.keep_bytes and raws is not None and kind != "book":
+            self._foreign.update(zip(changed, map(bytes, raws), strict=True))
         return changed
 
-    def _put_plain(
-        self,
-        topic: str,
-        stream: Stream,
-        kind: str,
-        records: Sequence[Any],
-        raws: Sequence[msgspec.Raw | bytes],
-        changed: list[tuple[str, str]],
-    ) -> None:
-        # The hot path: replace, and leave the hashes to `_settle`; most records change again before anybody
-        # asks. Whole lists at a time, since a loop in Python costs twice as much.
+    def put_quotes(self, topic: str, seq: int, quotes: Sequence[Quote]) -> tuple[tuple[str, str], ...]:
+        """Do what `put` does for kind `quote` without `keep_bytes`, at less cost: most messages are these."""
+        stream = self.streams.get(topic) or self.stream(topic)
+        stream.last = seq
+        if len(quotes) == 1:
+            quote = quotes[0]
+            key = quote.ticker
+            keys = stream.keys.get("quote")
+            if keys is not None and key in keys:
+                self.quotes[key] = quote
+                stream.unhashed["quote"].add(key)
+                return (("quote", key),)
+        return tuple([("quote", key) for key in self._replace(topic, stream, "quote", quotes)])
+
+    def _replace(self, topic: str, stream: Stream, kind: str, records: Sequence[Any]) -> list[str]:
+        """Put records in and leave their hashes to `_settle`: most change again before anybody asks."""
         held = stream.keys.get(kind)
         if held is None:
             held = stream.keys[kind] = {}
-            stream.unhashed[kind] = {}
-        if len(records) == 1:
-            key = _KEY_OF[kind](records[0])
-            if key not in held:
-                self._adopt(topic, kind, key)
-                held[key] = None
-            self.records[kind][key] = records[0]
-            stream.unhashed[kind][key] = raws[0]
-            changed.append((kind, key))
-            return
-        keys = list(map(_KEY_OF[kind], records))
-        for key in keys:
-            if key not in held:
-                self._adopt(topic, kind, key)
-                held[key] = None
+            stream.unhashed[kind] = set()
+        keys = list(
+            map(_KEY_OF[kind], records)
+        )  # whole lists at a time: a loop in Python costs twice as much
+        if not all(map(held.__contains__, keys)):
+            for key in keys:
+                if key not in held:
+                    self._adopt(topic, kind, key)
+                    held[key] = None
         self.records[kind].update(zip(keys, records, strict=True))
-        stream.unhashed[kind].update(zip(keys, raws, strict=True))
-        changed += [(kind, key) for key in keys]
+        stream.unhashed[kind].update(keys)
+        return keys
 
     def _settle(self, stream: Stream) -> None:
         """Bring a stream's digests up to its records."""
         for kind, unhashed in stream.unhashed.items():
             if not unhashed:
                 continue
-            hashes = self._hashes[kind]
+            hashes, records, foreign = self._hashes[kind], self.records[kind], self._foreign
             total = stream.digests[LANE[kind]]
-            for key, raw in unhashed.items():
-                new = record_hash(raw)
+            for key in unhashed:
+                raw = foreign.get((kind, key)) if foreign else None
+                new = record_hash(raw or encode_record(records[key]))
                 total += new - hashes.get(key, 0)
                 hashes[key] = new
             stream.digests[LANE[kind]] = total & MASK
@@ -275,16 +272,15 @@ class State:
                     self._drop(self.streams[other], part, key)
             self.stream_of[key] = topic
 
-    def _set(self, topic: str, stream: Stream, kind: str, key: str, record: Any, new: int) -> None:
-        keys = stream.keys.setdefault(kind, {})
+    def _set_book(self, topic: str, stream: Stream, book: Book) -> None:
+        keys, hashes, key = stream.keys.setdefault("book", {}), self._hashes["book"], book.ticker
         if key not in keys:
-            self._adopt(topic, kind, key)
+            self._adopt(topic, "book", key)
             keys[key] = None
-        old = self._hashes[kind].get(key, 0)
-        self.records[kind][key] = record
-        self._hashes[kind][key] = new
-        lane = LANE[kind]
-        stream.digests[lane] = (stream.digests[lane] + new - old) & MASK
+        new = book_hash(book)
+        stream.digests[BOOK] = (stream.digests[BOOK] + new - hashes.get(key, 0)) & MASK
+        hashes[key] = new
+        self.books[key] = book
 
     def _drop(self, stream: Stream, kind: str, key: str) -> None:
         keys = stream.keys.get(kind)
@@ -293,7 +289,7 @@ class State:
         del keys[key]
         self.records[kind].pop(key, None)
         if kind in stream.unhashed:
-            stream.unhashed[kind].pop(key, None)
+            stream.unhashed[kind].discard(key)
         lane = LANE[kind]
         stream.digests[lane] = (stream.digests[lane] - self._hashes[kind].pop(key, 0)) & MASK
         self._foreign.pop((kind, key), None)
@@ -391,11 +387,13 @@ class State:
         self.stream(chunk.topic).last = chunk.last
         for kind, raws in chunk.content:
             self.apply(chunk.topic, chunk.last, kind, raws)
-        self._settle(self.streams[chunk.topic])  # so that the chunk's bytes can go
 
     def watch_fields(self, fields: dict[str, int]) -> None:
-        """Keep records' own bytes if a newer peer sends more fields than we know, to pass all on."""
-        if any(count > FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
+        """Keep records' own bytes if the peer sends other fields than we know: to hash, and to pass all on.
+
+        Without it the bytes are what this build encodes, and need not be kept.
+        """
+        if any(count != FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
             self.keep_bytes = True
 
 

@@ -37,6 +37,7 @@ from .messages import (
     CycleEnd,
     Envelope,
     Heartbeat,
+    Quotes,
     SnapshotHead,
     decode_map,
     matches,
@@ -160,29 +161,6 @@ class FeedSync:
     def feed(self, topic: str, envelope: Envelope, now_ms: int) -> list[Action]:
         """Take one feed message; return what to do."""
         self.stats.messages += 1
-        seq, base = envelope.seq, self._base
-        if (
-            self.phase is Phase.LIVE
-            and self._full
-            and base is not None
-            and seq == self._heard + 1 == base.seq + 1
-            and envelope.epoch == self.epoch
-            and not envelope.cycle
-            and envelope.kind in RECORD_TYPES
-            and not self._lost
-        ):
-            # By far the most frequent case, shortened: the next streamed message in a live, full replica.
-            try:
-                with base.lock:
-                    changed = base.apply(topic, seq, envelope.kind, envelope.records)
-                    base.seq = seq
-            except DecodeError:
-                pass  # nothing was applied: the long way deals with it
-            else:
-                self._heard = self._applied = seq
-                self._heard_ms = now_ms
-                self.published_ns = envelope.published_ns
-                return [Changed(seq, 0, tuple(changed))]
         actions: list[Action] = []
         if envelope.epoch != self.epoch and not self._follow(envelope.epoch, now_ms, actions):
             return actions
@@ -197,6 +175,33 @@ class FeedSync:
         elif self._full or topic.startswith(self.prefixes):
             self._on_message(topic, envelope, now_ms, actions)
         return actions
+
+    def feed_quotes(self, topic: str, quotes: Quotes, now_ms: int) -> Changed | None:
+        """Do what `feed` does for the next streamed quotes of a live, full replica: by far most messages.
+
+        Return None, with nothing done, if these are not that: then `feed` must take the message.
+        """
+        base, seq = self._base, quotes.seq
+        if (
+            base is None
+            or seq != base.seq + 1
+            or seq != self._heard + 1
+            or quotes.epoch != self.epoch
+            or quotes.cycle
+            or self.phase is not Phase.LIVE
+            or not self._full
+            or self._lost
+            or base.keep_bytes
+        ):
+            return None
+        with base.lock:
+            changed = base.put_quotes(topic, seq, quotes.records)
+            base.seq = seq
+        self._heard = self._applied = seq
+        self._heard_ms = now_ms
+        self.published_ns = quotes.published_ns
+        self.stats.messages += 1
+        return Changed(seq, 0, changed)
 
     def undecodable(self) -> None:
         """Count bytes that were no message; what they should have been shows as a gap."""

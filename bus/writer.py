@@ -6,7 +6,7 @@ replica will and return the frames to send, in order.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -14,18 +14,19 @@ from markets.records import Record
 
 from .messages import (
     FIELD_COUNTS,
+    MAX_RECORDS,
     TOPIC_CYCLE,
     TOPIC_HEARTBEAT,
     VERSION,
     CycleEnd,
     Envelope,
     Heartbeat,
+    MessageTooLarge,
+    Outgoing,
     PublisherHealth,
-    batches,
     decode_map,
     encode,
     encode_map,
-    encode_record,
 )
 from .state import State
 
@@ -56,7 +57,7 @@ class Writer:
     def load(self, changes: Iterable[Change]) -> None:
         """Put in what the epoch opens with; nothing is sent, subscribers get it as a snapshot."""
         for topic, kind, records in changes:
-            self.state.put(topic, 0, kind, records, [encode_record(record) for record in records])
+            self.state.put(topic, 0, kind, records)
 
     def stream(
         self, topic: str, kind: str, records: Sequence[Record], source_ns: int, now_ns: int
@@ -159,24 +160,36 @@ class Writer:
         self, topic: str, kind: str, records: Sequence[Record], cycle: int, source_ns: int, now_ns: int
     ) -> list[bytes]:
         frames = []
-        start = 0
-        for batch in batches(encode_record(record) for record in records):
-            part = records[start : start + len(batch)]
-            start += len(batch)
-            raws = [msgspec.Raw(raw) for raw in batch]
-            frames.append(self._number(topic, kind, cycle, source_ns, now_ns, raws))
-            self.state.put(topic, self.state.seq, kind, part, raws)
+        for start in range(0, len(records), MAX_RECORDS):
+            frames += self._message(
+                topic, kind, records[start : start + MAX_RECORDS], cycle, source_ns, now_ns
+            )
         return frames
 
+    def _message(
+        self, topic: str, kind: str, records: Sequence[Record], cycle: int, source_ns: int, now_ns: int
+    ) -> list[bytes]:
+        try:
+            frame = self._number(topic, kind, cycle, source_ns, now_ns, records)
+        except MessageTooLarge:
+            if len(records) == 1:
+                raise
+            half = len(records) // 2
+            return self._message(topic, kind, records[:half], cycle, source_ns, now_ns) + self._message(
+                topic, kind, records[half:], cycle, source_ns, now_ns
+            )
+        self.state.put(topic, self.state.seq, kind, records)
+        return [frame]
+
     def _number(
-        self, topic: str, kind: str, cycle: int, source_ns: int, now_ns: int, raws: list[msgspec.Raw]
+        self, topic: str, kind: str, cycle: int, source_ns: int, now_ns: int, records: Sequence[Any]
     ) -> bytes:
         state = self.state
         stream = state.stream(topic)
-        envelope = Envelope(
-            VERSION, state.epoch, state.seq + 1, stream.last, kind, cycle, now_ns, source_ns, raws
+        message = Outgoing(
+            VERSION, state.epoch, state.seq + 1, stream.last, kind, cycle, now_ns, source_ns, records
         )
-        frame = encode(topic, envelope)
+        frame = encode(topic, message)
         # Only a message that can be sent is counted: a refused one must not leave a hole.
         state.seq += 1
         self._recent.pop(topic, None)

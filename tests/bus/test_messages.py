@@ -18,12 +18,13 @@ from bus.messages import (
     CycleEnd,
     Envelope,
     Heartbeat,
+    MessageTooLarge,
     PublisherHealth,
     SnapshotHead,
-    batches,
     decode,
     decode_chunk,
     decode_map,
+    decode_quotes,
     decode_record,
     encode,
     encode_chunk,
@@ -32,8 +33,9 @@ from bus.messages import (
     schema,
 )
 from bus.state import decode_all
+from bus.writer import Writer
 from markets.errors import DecodeError, VersionError
-from markets.records import Record
+from markets.records import Quote, Record, Series
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 EPOCH = 1_790_000_000_000
@@ -236,14 +238,44 @@ def test_trailing_fields_of_a_newer_minor_are_ignored() -> None:
 
 
 def test_no_message_is_larger_than_the_bound() -> None:
-    raws = [b"\xc4\xff" + bytes(255)] * 5_000
-    parts = list(batches(raws, limit=5_000))
-    assert [raw for part in parts for raw in part] == raws
-    for part in parts:
-        envelope = Envelope(1, EPOCH, 1, 0, "x", 0, 0, 0, [msgspec.Raw(raw) for raw in part])
-        assert len(encode("md.A.", envelope)) <= MAX_MESSAGE_BYTES
-    with pytest.raises(ValueError, match="250000"):
-        encode("md.A.", Envelope(1, EPOCH, 1, 0, "x", 0, 0, 0, [msgspec.Raw(bytes(250_000))]))
+    writer = Writer(EPOCH)
+    large = [Series(f"S{number}", "t" * 90_000, "", "", "", 0, b"") for number in range(7)]
+    frames = writer.stream("ref.", "series", large, 1, 1)
+    assert all(len(frame) <= MAX_MESSAGE_BYTES for frame in frames)
+    records = [record for frame in frames for record in decode_all("series", decode(frame)[1].records)]
+    assert records == large
+    assert [decode(frame)[1].seq for frame in frames] == list(range(1, len(frames) + 1))
+    with pytest.raises(MessageTooLarge, match="250000"):
+        writer.stream("ref.", "series", [msgspec.structs.replace(large[0], title="t" * 250_000)], 1, 1)
+    assert writer.state.seq == len(frames)
+
+
+def test_quotes_decoded_at_once_are_those_of_the_envelope() -> None:
+    quote = a_record(Quote)
+    (frame,) = Writer(EPOCH).stream("md.KXAT.", "quote", [quote], 7, 9)
+    topic, envelope = decode(frame)
+    quotes = decode_quotes(frame)
+    assert quotes is not None
+    assert quotes[0] == topic
+    assert decode_all("quote", envelope.records) == quotes[1].records == [quote]
+    header = [name for name in Envelope.__struct_fields__ if name != "records"]
+    assert [getattr(quotes[1], name) for name in header] == [getattr(envelope, name) for name in header]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        msgpack.packb([VERSION + 1, EPOCH, 5, 4, "quote", 0, 1, 1, []]),
+        msgpack.packb([VERSION, EPOCH, 5, 4, "market", 0, 1, 1, [["quote"]]]),
+        msgpack.packb([VERSION, EPOCH, 5, 4, "market", 0, 1, 1, [], "quote"]),
+        msgpack.packb([VERSION, EPOCH, 5, 4, "quote", 0, 1, 1, [["A"]]]),
+        b"\xa5quote",
+    ],
+)
+def test_what_only_looks_like_quotes_is_left_to_the_long_way(body: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        decode(b"md.A.\0" + msgpack.packb([VERSION, EPOCH, 5, 4, "x", 0, 1, 1, []]))  # the topic is known
+    assert decode_quotes(b"md.A.\0" + body) is None
 
 
 def test_chunk_comes_back() -> None:
