@@ -5,7 +5,7 @@ msgpack maps. `decode` raises DecodeError and nothing else, whatever the bytes.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgpack
 import msgspec
@@ -35,6 +35,10 @@ MAX_MESSAGE_BYTES: Final = 250_000
 
 MAX_RECORDS: Final = 64
 """Most records in one message."""
+
+MAX_TOPIC: Final = 300
+HEAD_BYTES: Final = 12
+"""From the end of the topic: the zero byte, the array's head, the version, the epoch in nine bytes."""
 
 TOPIC_MD: Final = "md."
 TOPIC_REF: Final = "ref."
@@ -94,9 +98,17 @@ class Envelope(Header, array_like=True, gc=False):
     records: list[msgspec.Raw]
 
 
-class Quotes(Header, array_like=True, gc=False):
-    """A feed message of kind `quote`, decoded at once."""
+class Quotes(msgspec.Struct, array_like=True, gc=False):
+    """A feed message of kind `quote` of this version, decoded at once; fields as in Header."""
 
+    version: Literal[1]
+    epoch: int
+    seq: int
+    prev: int
+    kind: Literal["quote"]
+    cycle: int
+    published_ns: int
+    source_ns: int
     records: list[Quote]
 
 
@@ -196,14 +208,14 @@ class Chunk(msgspec.Struct, array_like=True, gc=False):
 
 
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
-_quotes_decoder = msgspec.msgpack.Decoder(Quotes)
+quotes_decoder: Final = msgspec.msgpack.Decoder(Quotes)
 _chunk_decoder = msgspec.msgpack.Decoder(Chunk)
 _decoders: Final = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in RECORD_TYPES.items()}
 _encode = msgspec.msgpack.Encoder().encode
 _topics: dict[bytes, str] = {}
 _MAX_TOPICS: Final = 100_000
 
-_DECODE_FAULTS = (
+DECODE_FAULTS = (
     msgspec.MsgspecError,
     msgpack.UnpackException,
     UnicodeDecodeError,
@@ -231,7 +243,7 @@ def decode_record(kind: str, raw: msgspec.Raw | bytes) -> Record:
     """
     try:
         return _decoders[kind].decode(raw)
-    except _DECODE_FAULTS as error:
+    except DECODE_FAULTS as error:
         raise DecodeError(f"{kind} record: {error}") from None
 
 
@@ -244,7 +256,7 @@ def decode_records(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Recor
     take = _decoders[kind].decode
     try:
         return [take(raw) for raw in raws]
-    except _DECODE_FAULTS as error:
+    except DECODE_FAULTS as error:
         raise DecodeError(f"{kind} record: {error}") from None
 
 
@@ -273,7 +285,7 @@ def decode(frame: bytes) -> tuple[str, Envelope]:
         VersionError: a newer major version of the protocol.
         DecodeError: anything else that is not a message.
     """
-    end = frame.find(b"\x00", 0, 300)
+    end = frame.find(b"\x00", 0, MAX_TOPIC)
     if end < 0:
         raise DecodeError("message: got no zero byte after the topic, expected topic, 0, msgpack")
     name = frame[:end]
@@ -286,7 +298,7 @@ def decode(frame: bytes) -> tuple[str, Envelope]:
             if len(_topics) < _MAX_TOPICS:
                 _topics[name] = topic
         envelope = _envelope_decoder.decode(body)
-    except _DECODE_FAULTS as error:
+    except DECODE_FAULTS as error:
         _refuse_newer(body)
         raise DecodeError(f"message: {error}") from None
     if envelope.version != VERSION:
@@ -297,26 +309,11 @@ def decode(frame: bytes) -> tuple[str, Envelope]:
     return topic, envelope
 
 
-def decode_quotes(frame: bytes) -> tuple[str, Quotes] | None:
-    """Return topic and message of a frame if it plainly is one of quotes; else `decode` has to look at it."""
-    if frame.find(b"\xa5quote", 12, 400) < 0:
-        return None
-    end = frame.find(b"\x00", 0, 300)
-    topic = _topics.get(frame[:end])
-    if topic is None:
-        return None
-    try:
-        quotes = _quotes_decoder.decode(frame[end + 1 :])
-    except _DECODE_FAULTS:
-        return None
-    return (topic, quotes) if quotes.kind == "quote" and quotes.version == VERSION else None
-
-
 def _refuse_newer(body: bytes | memoryview) -> None:
     try:
         head = msgspec.msgpack.decode(body, type=list[msgspec.Raw])
         version = msgspec.msgpack.decode(head[0], type=int) if head else 0
-    except _DECODE_FAULTS:
+    except DECODE_FAULTS:
         return
     if version > VERSION:
         raise VersionError(f"message: got protocol version {version}, this build reads {VERSION}: upgrade it")
@@ -336,7 +333,7 @@ def decode_map(raw: msgspec.Raw | bytes | memoryview, type_: type[T]) -> T:
     """
     try:
         return msgspec.convert(msgpack.unpackb(raw, **_UNPACK_LIMITS), type_)
-    except _DECODE_FAULTS as error:
+    except DECODE_FAULTS as error:
         raise DecodeError(f"{type_.__name__}: {error}") from None
 
 
@@ -353,7 +350,7 @@ def decode_chunk(body: bytes) -> Chunk:
     """
     try:
         return _chunk_decoder.decode(body)
-    except _DECODE_FAULTS as error:
+    except DECODE_FAULTS as error:
         raise DecodeError(f"snapshot chunk: {error}") from None
 
 

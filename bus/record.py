@@ -21,7 +21,7 @@ from markets.errors import StartupError
 from .answers import Answers
 from .clock import Clock, Rng
 from .lifecycle import Stop
-from .messages import Envelope, decode_map, encode_map
+from .messages import Header, Quotes, decode_map, encode_map
 from .recording import CHUNK_MS, RecordingWriter
 from .replica import Replica
 from .sync import Action, Tell
@@ -70,13 +70,13 @@ class Recorder:
 
     # -- the replica's thread
 
-    def _hear(self, frame: bytes, envelope: Envelope) -> None:
+    def _hear(self, frame: bytes, header: Header | Quotes) -> None:
         with self._ready:
             if self._queued_bytes > MAX_QUEUED_BYTES:
                 self.dropped += 1
                 self._hole = True
                 return
-            self._queue.append((frame, envelope.epoch, envelope.seq, envelope.published_ns))
+            self._queue.append((frame, header.epoch, header.seq, header.published_ns))
             self._queued_bytes += len(frame)
 
     def _listen(self, actions: Sequence[Action]) -> None:

@@ -4,6 +4,7 @@ One class serves snapshot server, trader, dashboard and recorder. The algorithm 
 the sockets: receive, feed, do what it says.
 """
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -20,17 +21,14 @@ from .clock import Clock
 from .messages import (
     CONTROL_TOPICS,
     Chunk,
-    Envelope,
     SnapshotHead,
-    decode,
     decode_chunk,
     decode_map,
-    decode_quotes,
     encode_map,
 )
 from .sockets import MAX_FEED, make
 from .state import State
-from .sync import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tell
+from .sync import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tap, Tell
 from .wake import Wake
 
 log = structlog.get_logger()
@@ -42,7 +40,6 @@ MAX_CHUNK: Final = 16 * 1_048_576
 RETRY_UNCONNECTED_MS: Final = 100
 
 Listener = Callable[[Sequence[Action]], None]
-Tap = Callable[[bytes, Envelope], None]
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -208,27 +205,16 @@ class Replica:
         return subscriber
 
     def _receive(self, subscriber: zmq.Socket[bytes], actions: list[Action]) -> None:
-        now_ms = self._steady_ms()
-        for _ in range(DRAIN):
-            try:
-                frame = subscriber.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            if self._tap is None and (quotes := decode_quotes(frame)) is not None:
-                changed = self._sync.feed_quotes(*quotes, now_ms)
-                if changed is not None:
-                    actions.append(changed)
-                    continue
-            try:
-                topic, envelope = decode(frame)
-            except DecodeError as error:
-                self._sync.undecodable()
-                if self._sync.stats.undecodable % 1_000 == 1:  # a newer publisher must not fill the log
-                    log.warning("feed.undecodable", error=str(error), count=self._sync.stats.undecodable)
-                continue
-            if self._tap is not None:
-                self._tap(frame, envelope)
-            actions += self._sync.feed(topic, envelope, now_ms)
+        frames: list[bytes] = []
+        with contextlib.suppress(zmq.Again):
+            while len(frames) < DRAIN:
+                frames.append(subscriber.recv(zmq.NOBLOCK))
+        undecodable = self._sync.stats.undecodable
+        actions += self._sync.hear(frames, self._steady_ms(), self._tap)
+        count = self._sync.stats.undecodable
+        if count // 1_000 != undecodable // 1_000 or (count and not undecodable):
+            # Not each of them: a newer publisher must not fill the log.
+            log.warning("feed.undecodable", error=self._sync.last_error, count=count)
 
     def _take_answers(self, dealer: zmq.Socket[bytes], actions: list[Action]) -> None:
         while True:
@@ -248,7 +234,7 @@ class Replica:
                 head = msgspec.convert(answer, SnapshotHead)
                 chunks = [self._chunk(frame) for frame in frames[2:]]
             except (DecodeError, msgspec.ValidationError) as error:
-                self._sync.undecodable()
+                self._sync.undecodable(error)
                 log.warning("snapshot.undecodable", error=str(error))
                 continue
             if len(chunks) == head.chunks:

@@ -7,7 +7,8 @@ than one record holds it while it reads.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final
 
@@ -55,33 +56,46 @@ LANE: Final = {
 """Lane of each kind that is state."""
 
 STATE_KINDS: Final = tuple(LANE)
+_TRUE: Final = repeat(True)
 _OF_MARKET: Final = ("market", "quote", "book", "suspect")
 
 
 class Stream:
     """One stream's position and content: `digests` by lane, `keys` of its records by kind.
 
-    `unhashed` holds, by kind, the keys of records that `digests` does not yet count as they now are.
+    A key's value tells whether `digests` does not yet count its record as it now is; `settled`, that there is
+    no such key. Most records change again before anybody asks, so hashing waits until then.
     """
 
-    __slots__ = ("digests", "keys", "last", "unhashed")
+    __slots__ = ("digests", "keys", "last", "quotes", "settled", "topic")
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
         self.last = 0
         self.digests = [0, 0, 0, 0]
-        self.keys: dict[str, dict[str, None]] = {}
-        self.unhashed: dict[str, set[str]] = {}
+        self.quotes: dict[str, bool] = {}
+        self.keys: dict[str, dict[str, bool]] = {"quote": self.quotes}
+        self.settled = True
+
+
+Group = tuple[str, Sequence[str]]
+"""(kind, keys) of records."""
 
 
 class Changed(msgspec.Struct, frozen=True, gc=False):
-    """What one applied message or commit changed.
+    """What one applied commit, one streamed message or several heard together changed.
 
-    `cycle` is 0 for streamed updates. `records` holds (kind, key) of all that was set or removed.
+    `seq` is the last one's, `cycle` is 0 unless it is a commit. `groups` holds all that was set or removed.
     """
 
     seq: int
     cycle: int
-    records: tuple[tuple[str, str], ...]
+    groups: Sequence[Group]
+
+    @property
+    def records(self) -> Iterator[tuple[str, str]]:
+        """(kind, key) of each."""
+        return ((kind, key) for kind, keys in self.groups for key in keys)
 
 
 class State:
@@ -160,13 +174,11 @@ class State:
         """Return the stream of a topic, made if new."""
         stream = self.streams.get(topic)
         if stream is None:
-            stream = self.streams[topic] = Stream()
+            stream = self.streams[topic] = Stream(topic)
         return stream
 
-    def apply(
-        self, topic: str, seq: int, kind: str, raws: Sequence[msgspec.Raw | bytes]
-    ) -> list[tuple[str, str]]:
-        """Apply one message's records; the caller holds `lock`. Return (kind, key) of each.
+    def apply(self, topic: str, seq: int, kind: str, raws: Sequence[msgspec.Raw | bytes]) -> list[Group]:
+        """Apply one message's records; the caller holds `lock`. Return what it changed.
 
         Unknown kinds and kinds that are not state only move the stream's position.
 
@@ -185,8 +197,8 @@ class State:
         kind: str,
         records: Sequence[Any],
         raws: Sequence[msgspec.Raw | bytes] | None = None,
-    ) -> list[tuple[str, str]]:
-        """Apply decoded records; the caller holds `lock`. Return (kind, key) of each.
+    ) -> list[Group]:
+        """Apply decoded records; the caller holds `lock`. Return what it changed.
 
         `raws` are their bytes as they came, needed only with `keep_bytes`.
         """
@@ -194,93 +206,101 @@ class State:
         stream.last = seq
         if kind == "book":
             for record in records:
-                self._set_book(topic, stream, record)
+                self._set_book(stream, record)
                 self._drop(stream, "suspect", record.ticker)
         elif kind == "book_delta":
-            return [("book", record.ticker) for record in records if self._delta(stream, record)]
+            return [("book", [record.ticker for record in records if self._delta(stream, record)])]
         elif kind == "suspect":
             for record in records:
                 if record.since_ms is None:
                     self._drop(stream, kind, record.ticker)
-            self._replace(topic, stream, kind, [record for record in records if record.since_ms is not None])
+                else:
+                    self._replace(stream, kind, (record,))
         elif kind == "remove":
             for record in records:
-                self._remove(stream, topic, record)
-            return [(record.what, record.key) for record in records]
+                self._remove(stream, record)
+            return [(record.what, (record.key,)) for record in records]
         elif kind in LANE:
-            self._replace(topic, stream, kind, records)
+            self._replace(stream, kind, records)
         else:
-            return [(kind, getattr(record, "ticker", "")) for record in records]
-        changed = [(kind, key) for key in map(_KEY_OF[kind], records)]
+            return [(kind, [getattr(record, "ticker", "") for record in records])]
+        keys = list(map(_KEY_OF[kind], records))
         if self.keep_bytes and raws is not None and kind != "book":
-            self._foreign.update(zip(changed, map(bytes, raws), strict=True))
-        return changed
+            for key, raw in zip(keys, raws, strict=True):
+                self._foreign[kind, key] = bytes(raw)
+        return [(kind, keys)]
 
-    def put_quotes(self, topic: str, seq: int, quotes: Sequence[Quote]) -> tuple[tuple[str, str], ...]:
-        """Do what `put` does for kind `quote` without `keep_bytes`, at less cost: most messages are these."""
-        stream = self.streams.get(topic) or self.stream(topic)
+    def put_quotes(self, stream: Stream, seq: int, quotes: Sequence[Quote]) -> list[str]:
+        """Do what `put` does for kind `quote` without `keep_bytes`, at less cost; return the tickers.
+
+        The caller holds `lock`.
+        """
         stream.last = seq
         if len(quotes) == 1:
             quote = quotes[0]
-            key = quote.ticker
-            keys = stream.keys.get("quote")
-            if keys is not None and key in keys:
-                self.quotes[key] = quote
-                stream.unhashed["quote"].add(key)
-                return (("quote", key),)
-        return tuple([("quote", key) for key in self._replace(topic, stream, "quote", quotes)])
+            ticker = quote.ticker
+            if ticker in stream.quotes:
+                self.quotes[ticker] = quote
+                stream.quotes[ticker] = True
+                stream.settled = False
+                return [ticker]
+        return self._replace(stream, "quote", quotes)
 
-    def _replace(self, topic: str, stream: Stream, kind: str, records: Sequence[Any]) -> list[str]:
-        """Put records in and leave their hashes to `_settle`: most change again before anybody asks."""
+    def _replace(self, stream: Stream, kind: str, records: Sequence[Any]) -> list[str]:
+        """Put records in, their hashes left to `_settle`; return their keys.
+
+        Whole lists at a time: a loop in Python costs twice as much.
+        """
         held = stream.keys.get(kind)
         if held is None:
             held = stream.keys[kind] = {}
-            stream.unhashed[kind] = set()
-        keys = list(
-            map(_KEY_OF[kind], records)
-        )  # whole lists at a time: a loop in Python costs twice as much
-        if not all(map(held.__contains__, keys)):
+        keys = list(map(_KEY_OF[kind], records))
+        before = len(held)
+        held.update(zip(keys, _TRUE))  # noqa: B905 - without end
+        if len(held) != before and kind in _OF_MARKET:
             for key in keys:
-                if key not in held:
-                    self._adopt(topic, kind, key)
-                    held[key] = None
-        self.records[kind].update(zip(keys, records, strict=True))
-        stream.unhashed[kind].update(keys)
+                self._adopt(stream, key)
+        self.records[kind].update(zip(keys, records))  # noqa: B905 - of one length
+        stream.settled = False
         return keys
 
     def _settle(self, stream: Stream) -> None:
         """Bring a stream's digests up to its records."""
-        for kind, unhashed in stream.unhashed.items():
-            if not unhashed:
+        if stream.settled:
+            return
+        for kind, keys in stream.keys.items():
+            fresh = [key for key, unhashed in keys.items() if unhashed]
+            if not fresh:
                 continue
             hashes, records, foreign = self._hashes[kind], self.records[kind], self._foreign
             total = stream.digests[LANE[kind]]
-            for key in unhashed:
+            for key in fresh:
                 raw = foreign.get((kind, key)) if foreign else None
                 new = record_hash(raw or encode_record(records[key]))
                 total += new - hashes.get(key, 0)
                 hashes[key] = new
             stream.digests[LANE[kind]] = total & MASK
-            unhashed.clear()
+            keys.update(dict.fromkeys(fresh, False))
+        stream.settled = True
 
-    def _adopt(self, topic: str, kind: str, key: str) -> None:
-        """Make a market that is new to this stream its own, taking it out of another."""
-        if kind in _OF_MARKET:
-            other = self.stream_of.get(key)
-            if other is not None and other != topic:
-                for part in _OF_MARKET:
-                    self._drop(self.streams[other], part, key)
-            self.stream_of[key] = topic
+    def _adopt(self, stream: Stream, ticker: str) -> None:
+        """Make a market this stream's own, taking it out of another."""
+        other = self.stream_of.get(ticker)
+        if other == stream.topic:
+            return
+        if other is not None:
+            for part in _OF_MARKET:
+                self._drop(self.streams[other], part, ticker)
+        self.stream_of[ticker] = stream.topic
 
-    def _set_book(self, topic: str, stream: Stream, book: Book) -> None:
-        keys, hashes, key = stream.keys.setdefault("book", {}), self._hashes["book"], book.ticker
-        if key not in keys:
-            self._adopt(topic, "book", key)
-            keys[key] = None
+    def _set_book(self, stream: Stream, book: Book) -> None:
+        hashes, ticker = self._hashes["book"], book.ticker
+        stream.keys.setdefault("book", {})[ticker] = False
+        self._adopt(stream, ticker)
         new = book_hash(book)
-        stream.digests[BOOK] = (stream.digests[BOOK] + new - hashes.get(key, 0)) & MASK
-        hashes[key] = new
-        self.books[key] = book
+        stream.digests[BOOK] = (stream.digests[BOOK] + new - hashes.get(ticker, 0)) & MASK
+        hashes[ticker] = new
+        self.books[ticker] = book
 
     def _drop(self, stream: Stream, kind: str, key: str) -> None:
         keys = stream.keys.get(kind)
@@ -288,18 +308,16 @@ class State:
             return
         del keys[key]
         self.records[kind].pop(key, None)
-        if kind in stream.unhashed:
-            stream.unhashed[kind].discard(key)
         lane = LANE[kind]
         stream.digests[lane] = (stream.digests[lane] - self._hashes[kind].pop(key, 0)) & MASK
         self._foreign.pop((kind, key), None)
 
-    def _remove(self, stream: Stream, topic: str, record: Remove) -> None:
+    def _remove(self, stream: Stream, record: Remove) -> None:
         if record.what != "market":
             if record.what in LANE:
                 self._drop(stream, record.what, record.key)
             return
-        if self.stream_of.get(record.key) != topic:
+        if self.stream_of.get(record.key) != stream.topic:
             return
         for kind in _OF_MARKET:
             self._drop(stream, kind, record.key)

@@ -1,6 +1,6 @@
 """FeedSync: how a replica joins the feed, proves that it missed nothing, and repairs what it missed.
 
-Sans-I/O: `feed`, `snapshot`, `refused` and `tick` take data and explicit time and return actions; the
+Sans-I/O: `hear`, `feed`, `snapshot`, `refused` and `tick` take data and explicit time and return actions; the
 shell (bus/replica.py) owns sockets and threads. docs/protocol.md section 9 is the specification.
 
 The whole algorithm is one comparison. `_base.seq` is the position the state stands at. `_covered_from` is the
@@ -22,8 +22,9 @@ streamed since is applied already, so `_applied` may be ahead of it.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -31,18 +32,24 @@ import msgspec
 from markets.errors import DecodeError
 
 from .messages import (
+    DECODE_FAULTS,
+    HEAD_BYTES,
+    MAX_TOPIC,
     RECORD_TYPES,
     TOPIC_CYCLE,
     Chunk,
     CycleEnd,
     Envelope,
+    Header,
     Heartbeat,
     Quotes,
     SnapshotHead,
+    decode,
     decode_map,
     matches,
+    quotes_decoder,
 )
-from .state import Changed, State, decode_all
+from .state import Changed, Group, State, Stream, decode_all
 
 ASK_TIMEOUT_MS: Final = 2_000
 ASK_TIMEOUT_MAX_MS: Final = 16_000
@@ -55,6 +62,7 @@ UNCONFIRMED_SHOW_MS: Final = 1_000
 MAX_REPAIRS: Final = 2
 REPAIR_EVERY_MS: Final = 100
 MAX_BUFFER: Final = 400_000
+MAX_STREAMS: Final = 100_000
 
 
 class Phase(Enum):
@@ -84,6 +92,7 @@ class Rebuild(msgspec.Struct, frozen=True):
 
 
 Action = Ask | Tell | Rebuild | Changed
+Tap = Callable[[bytes, Header | Quotes], None]
 
 
 class Stats(msgspec.Struct):
@@ -115,6 +124,7 @@ class FeedSync:
         heartbeat: the last one heard, or None.
         published_ns: the publisher's clock in the last message heard; in a replay this is now.
         degraded: streams whose digest still differed after MAX_REPAIRS repairs in a row.
+        last_error: what was wrong with the last message that could not be decoded.
     """
 
     def __init__(self, prefixes: Sequence[str], rng: random.Random, now_ms: int) -> None:
@@ -124,11 +134,13 @@ class FeedSync:
         self.published_ns = 0
         self.degraded: set[str] = set()
         self.stats = Stats()
+        self.last_error = ""
         self.epoch = 0
         self.prefixes = tuple(prefixes)
         self._full = "" in self.prefixes
         self._rng = rng
         self._base: State | None = None
+        self._streams: dict[bytes, Stream] = {}  # of _base, by the first bytes of a frame
         self._covered_from: int | None = None
         self._heard = 0
         self._applied = 0
@@ -158,6 +170,84 @@ class FeedSync:
 
     # -- input
 
+    def hear(self, frames: Sequence[bytes], now_ms: int, tap: Tap | None = None) -> list[Action]:
+        """Take feed messages as they came; return what to do. `tap` sees each one before it is applied."""
+        actions: list[Action] = []
+        done = 0
+        while True:
+            done = self._hear_quotes(frames, done, now_ms, tap, actions)
+            if done == len(frames):
+                return actions
+            frame = frames[done]
+            done += 1
+            try:
+                topic, envelope = decode(frame)
+            except DecodeError as error:
+                self.undecodable(error)
+                continue
+            if tap is not None:
+                tap(frame, envelope)
+            actions += self.feed(topic, envelope, now_ms)
+            if envelope.kind == "quote":
+                self._note_stream(frame[: len(topic.encode()) + HEAD_BYTES], topic, envelope.epoch)
+
+    def _hear_quotes(
+        self, frames: Sequence[bytes], start: int, now_ms: int, tap: Tap | None, actions: list[Action]
+    ) -> int:
+        """Do what `feed` would do, at a third of its cost, where nothing is out of the ordinary.
+
+        That is: from `start` on for as long as each frame is the next streamed message of quotes, in a live
+        and full replica, as by far most are. Return where it ends.
+        """
+        base = self._base
+        if (
+            base is None
+            or self.phase is not Phase.LIVE
+            or not self._full
+            or self._lost
+            or base.keep_bytes
+            or self._heard != base.seq
+        ):
+            return start
+        seq, index = base.seq, start
+        tickers: list[str] = []
+        published_ns = 0
+        streams, take = self._streams, quotes_decoder.decode
+        with base.lock:
+            for frame in islice(frames, start, None):
+                end = frame.find(b"\x00", 0, MAX_TOPIC)
+                stream = streams.get(frame[: end + HEAD_BYTES])
+                if stream is None:
+                    break
+                try:
+                    quotes = take(frame[end + 1 :])
+                except DECODE_FAULTS:
+                    break
+                if quotes.seq != seq + 1 or quotes.cycle:
+                    break
+                if tap is not None:
+                    tap(frame, quotes)
+                seq += 1
+                index += 1
+                tickers += base.put_quotes(stream, seq, quotes.records)
+                published_ns = quotes.published_ns
+            base.seq = seq
+        if index > start:
+            self.stats.messages += index - start
+            self._heard = self._applied = seq
+            self._heard_ms = now_ms
+            self.published_ns = published_ns
+            actions.append(Changed(seq, 0, (("quote", tickers),)))
+        return index
+
+    def _note_stream(self, head: bytes, topic: str, epoch: int) -> None:
+        """Remember the stream of frames that begin like this one, once it is part of the state."""
+        stream = self._base.streams.get(topic) if self._base is not None and epoch == self.epoch else None
+        if stream is not None:
+            if len(self._streams) >= MAX_STREAMS:
+                self._streams.clear()
+            self._streams[head] = stream
+
     def feed(self, topic: str, envelope: Envelope, now_ms: int) -> list[Action]:
         """Take one feed message; return what to do."""
         self.stats.messages += 1
@@ -176,36 +266,10 @@ class FeedSync:
             self._on_message(topic, envelope, now_ms, actions)
         return actions
 
-    def feed_quotes(self, topic: str, quotes: Quotes, now_ms: int) -> Changed | None:
-        """Do what `feed` does for the next streamed quotes of a live, full replica: by far most messages.
-
-        Return None, with nothing done, if these are not that: then `feed` must take the message.
-        """
-        base, seq = self._base, quotes.seq
-        if (
-            base is None
-            or seq != base.seq + 1
-            or seq != self._heard + 1
-            or quotes.epoch != self.epoch
-            or quotes.cycle
-            or self.phase is not Phase.LIVE
-            or not self._full
-            or self._lost
-            or base.keep_bytes
-        ):
-            return None
-        with base.lock:
-            changed = base.put_quotes(topic, seq, quotes.records)
-            base.seq = seq
-        self._heard = self._applied = seq
-        self._heard_ms = now_ms
-        self.published_ns = quotes.published_ns
-        self.stats.messages += 1
-        return Changed(seq, 0, changed)
-
-    def undecodable(self) -> None:
+    def undecodable(self, error: Exception) -> None:
         """Count bytes that were no message; what they should have been shows as a gap."""
         self.stats.undecodable += 1
+        self.last_error = str(error)
 
     def snapshot(self, id_: int, head: SnapshotHead, chunks: Sequence[Chunk], now_ms: int) -> list[Action]:
         """Take the answer to an Ask; an answer to an older one is ignored."""
@@ -302,6 +366,7 @@ class FeedSync:
         self.degraded = set()
         self._older_since_ms = None
         self._base = None
+        self._streams = {}
         self._covered_from = None
         self._heard = self._applied = self._confirmed = 0
         self._heard_on = {}
@@ -540,7 +605,7 @@ class FeedSync:
                         base.seq = envelope.seq
                 if kind not in RECORD_TYPES:
                     self.stats.unknown_kinds += 1
-                actions.append(Changed(envelope.seq, 0, tuple(changed)))
+                actions.append(Changed(envelope.seq, 0, changed))
         except DecodeError:
             self.stats.undecodable += 1
             self._covered_from = envelope.seq + 1
@@ -577,7 +642,7 @@ class FeedSync:
         cycle, base = self._closed, self._base
         if cycle is None or base is None:
             return
-        changed: list[tuple[str, str]] = []
+        changed: list[Group] = []
         with base.lock:
             for topic, seq, kind, records, raws in self._stage:
                 if kind in RECORD_TYPES:
@@ -588,7 +653,7 @@ class FeedSync:
             base.end_cycle(cycle)
             base.seq = self._applied = self._closed_seq
         self._drop_stage()
-        actions.append(Changed(base.seq, cycle.cycle, tuple(changed)))
+        actions.append(Changed(base.seq, cycle.cycle, changed))
 
     def _drop_stage(self) -> None:
         self._stage = []
@@ -606,6 +671,7 @@ class FeedSync:
         base.seq = head.as_of
         base.set_cycle(head.cycle, head.ages)
         self._base = base
+        self._streams = {}
         self._note_position(head)
         return True
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 
 from bus.messages import (
+    HEAD_BYTES,
     MAX_MESSAGE_BYTES,
     RECORD_TYPES,
     VERSION,
@@ -20,16 +21,17 @@ from bus.messages import (
     Heartbeat,
     MessageTooLarge,
     PublisherHealth,
+    Quotes,
     SnapshotHead,
     decode,
     decode_chunk,
     decode_map,
-    decode_quotes,
     decode_record,
     encode,
     encode_chunk,
     encode_map,
     encode_record,
+    quotes_decoder,
     schema,
 )
 from bus.state import decode_all
@@ -254,28 +256,13 @@ def test_quotes_decoded_at_once_are_those_of_the_envelope() -> None:
     quote = a_record(Quote)
     (frame,) = Writer(EPOCH).stream("md.KXAT.", "quote", [quote], 7, 9)
     topic, envelope = decode(frame)
-    quotes = decode_quotes(frame)
-    assert quotes is not None
-    assert quotes[0] == topic
-    assert decode_all("quote", envelope.records) == quotes[1].records == [quote]
+    body = frame[len(topic) + 1 :]
+    quotes = quotes_decoder.decode(body)
+    assert decode_all("quote", envelope.records) == quotes.records == [quote]
+    assert Quotes.__struct_fields__ == Envelope.__struct_fields__
     header = [name for name in Envelope.__struct_fields__ if name != "records"]
-    assert [getattr(quotes[1], name) for name in header] == [getattr(envelope, name) for name in header]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        msgpack.packb([VERSION + 1, EPOCH, 5, 4, "quote", 0, 1, 1, []]),
-        msgpack.packb([VERSION, EPOCH, 5, 4, "market", 0, 1, 1, [["quote"]]]),
-        msgpack.packb([VERSION, EPOCH, 5, 4, "market", 0, 1, 1, [], "quote"]),
-        msgpack.packb([VERSION, EPOCH, 5, 4, "quote", 0, 1, 1, [["A"]]]),
-        b"\xa5quote",
-    ],
-)
-def test_what_only_looks_like_quotes_is_left_to_the_long_way(body: bytes) -> None:
-    with contextlib.suppress(DecodeError):
-        decode(b"md.A.\0" + msgpack.packb([VERSION, EPOCH, 5, 4, "x", 0, 1, 1, []]))  # the topic is known
-    assert decode_quotes(b"md.A.\0" + body) is None
+    assert [getattr(quotes, name) for name in header] == [getattr(envelope, name) for name in header]
+    assert frame[: len(topic) + HEAD_BYTES] == b"md.KXAT.\0\x99\x01\xcf" + EPOCH.to_bytes(8, "big")
 
 
 def test_chunk_comes_back() -> None:

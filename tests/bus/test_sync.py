@@ -4,7 +4,7 @@ import random
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import Phase as HypothesisPhase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -461,3 +461,43 @@ def test_malformed_record_is_a_hole_that_the_snapshot_fills() -> None:
     line.settle()
     assert line.node.live
     assert line.agrees()
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kinds=st.lists(st.sampled_from("qqqqqsch"), max_size=40),
+    lost=st.sets(st.integers(0, 39), max_size=3),
+    at_once=st.integers(1, 40),
+)
+def test_messages_heard_together_do_what_each_alone_does(
+    seed: int, kinds: list[str], lost: set[int], at_once: int
+) -> None:
+    line, alone = Line(), Line().node
+    publisher = line.publisher
+    publisher.rng.seed(seed)
+    make = {"q": publisher.quotes, "s": publisher.stream, "c": publisher.commit, "h": publisher.heartbeat}
+    sent = [make[kind]() for kind in kinds]
+    frames = [frame for index, part in enumerate(sent) if index not in lost for frame in part]
+    together = line.node
+    before = together.sync.state.seq
+    for node in (together, alone):
+        node.told, node.changed = [], []
+    together.feed.extend(frames)
+    while together.feed:
+        together.take_feed(line.now_ms, at_once)
+    for frame in frames:
+        alone._do(alone.sync.feed(*decode(frame), line.now_ms))
+    assert [told.event for told in together.told] == [told.event for told in alone.told]
+    assert [one for changed in together.changed for one in changed.records] == [
+        one for changed in alone.changed for one in changed.records
+    ]
+    assert {changed.seq for changed in together.changed} <= {changed.seq for changed in alone.changed}
+    ours, theirs = together.sync, alone.sync
+    assert (ours.phase, ours.state.seq, ours.published_ns) == (
+        theirs.phase,
+        theirs.state.seq,
+        theirs.published_ns,
+    )
+    assert ours.stats == theirs.stats
+    assert ours.state.seq >= before
+    assert ours.state.digest() == theirs.state.digest()

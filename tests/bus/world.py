@@ -16,7 +16,6 @@ from bus.messages import (
     CycleEnd,
     PublisherHealth,
     SnapshotHead,
-    decode,
     decode_chunk,
     decode_map,
     encode_map,
@@ -170,7 +169,7 @@ class Publisher:
         """One streamed message of a random kind."""
         self.now_ms += 1
         ticker = self.rng.choice(list(self.home) or [""])
-        kinds = ["quote", "book", "book", "book_delta", "suspect", "remove", "market"]
+        kinds = ["quote", "quote", "quote", "book", "book", "book_delta", "suspect", "remove", "market"]
         kind = self.rng.choice(kinds) if ticker else "remove"
         record: Record
         if kind == "quote":
@@ -188,6 +187,20 @@ class Publisher:
         else:
             record = a_market(ticker, self.home[ticker], f"Renamed {self.now_ms}")
         return self._streamed(self.topic(ticker), kind, record)
+
+    def quotes(self) -> list[bytes]:
+        """One streamed message with new quotes of one series; now and then of a market new to it."""
+        self.now_ms += 1
+        series = self.rng.choice(sorted(set(self.home.values())))
+        tickers = [ticker for ticker, home in self.home.items() if home == series]
+        if self.rng.random() < 0.1:
+            tickers.append(self.rng.choice(self.tickers))
+        records = [a_quote(ticker, self.rng.randrange(100, 9_800), self.volume) for ticker in tickers]
+        stamp_ns = self.now_ms * 1_000_000
+        self.home |= dict.fromkeys(tickers, series)
+        frames = self.writer.stream(market_topic(series), "quote", records, stamp_ns, stamp_ns)
+        self.remember()
+        return frames
 
     def _streamed(self, topic: str, kind: str, record: Record) -> list[bytes]:
         frames = self.writer.stream(topic, kind, [record], self.now_ms * 1_000_000, self.now_ms * 1_000_000)
@@ -235,9 +248,8 @@ class Node:
                 self.feed.append(frame)
 
     def take_feed(self, now_ms: int, count: int = 1) -> None:
-        for _ in range(min(count, len(self.feed))):
-            topic, envelope = decode(self.feed.popleft())
-            self._do(self.sync.feed(topic, envelope, now_ms))
+        frames = [self.feed.popleft() for _ in range(min(count, len(self.feed)))]
+        self._do(self.sync.hear(frames, now_ms))
 
     def take_answer(self, now_ms: int, keep: bool = False) -> None:
         if not self.answers:

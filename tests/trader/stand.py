@@ -116,9 +116,9 @@ class Stand:
         cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
         self.feed.writer.commit(changes, cycle, now_ms * 1_000_000, now_ms * 1_000_000)
         state = self.feed.state
-        records = tuple((kind, _key(kind, one)) for _, kind, ones in changes for one in ones)
+        groups = [(kind, [_key(kind, one) for one in ones]) for _, kind, ones in changes]
         assert state.cycle is not None
-        self.inbox.listen([Changed(state.seq, state.cycle.cycle, records)], self.clock.monotonic_ns())
+        self.inbox.listen([Changed(state.seq, state.cycle.cycle, groups)], self.clock.monotonic_ns())
 
     def tell(self, event: str) -> None:
         self.inbox.listen([Tell(event, {})], self.clock.monotonic_ns())

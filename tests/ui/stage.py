@@ -9,8 +9,8 @@ from bus.answers import Answers
 from bus.clock import SystemClock
 from bus.feed import FeedServer, QueryServer
 from bus.lifecycle import Stop
-from bus.messages import CycleEnd, PublisherHealth, encode_record, market_topic
-from bus.state import State
+from bus.messages import CycleEnd, PublisherHealth, market_topic
+from bus.state import Changed, State
 from bus.writer import Change, Writer
 from markets.records import (
     Book,
@@ -180,9 +180,9 @@ def fill(state: State, changes: Sequence[Change]) -> list[tuple[str, str]]:
     changed: list[tuple[str, str]] = []
     with state.lock:
         for topic, kind, records in changes:
-            raws = [encode_record(record) for record in records]
             state.seq += 1
-            changed += state.put(topic, state.seq, kind, records, raws)
+            groups = state.put(topic, state.seq, kind, records)
+            changed += Changed(state.seq, 0, groups).records
     return changed
 
 

@@ -182,7 +182,7 @@ def test_an_event_that_cannot_be_scanned_is_counted_and_the_rest_stays() -> None
 def test_a_batch_ends_exactly_at_the_position_asked_for() -> None:
     inbox = Inbox()
     inbox.listen([Tell("live", {"epoch": 1, "seq": 5})])
-    inbox.listen([Changed(6, 0, (("quote", "A"),)), Changed(7, 2, (("quote", "B"),))])
+    inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Changed(7, 2, (("quote", ("B",)),))])
 
     assert inbox.take(1, 6, 0.0) == Batch(whole=True)
     assert inbox.take(1, 7, 0.0) == Batch((("quote", "B"),), commit=True)
@@ -197,7 +197,7 @@ def test_taking_waits_for_what_the_state_already_has() -> None:
     taken: list[Any] = []
     taker = threading.Thread(target=lambda: taken.append(inbox.take(1, 6, 5.0)))
     taker.start()
-    inbox.listen([Changed(6, 0, (("book", "A"),))])
+    inbox.listen([Changed(6, 0, (("book", ("A",)),))])
     taker.join(5)
 
     assert taken == [Batch((("book", "A"),))]
@@ -205,7 +205,7 @@ def test_taking_waits_for_what_the_state_already_has() -> None:
 
 def test_a_resync_makes_everything_new() -> None:
     inbox = Inbox()
-    inbox.listen([Changed(6, 0, (("quote", "A"),)), Tell("resynced", {"epoch": 1, "seq": 9})])
+    inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Tell("resynced", {"epoch": 1, "seq": 9})])
 
     assert inbox.take(1, 9, 0.0) == Batch(whole=True)
     assert not inbox.wait(0.0)

@@ -59,7 +59,7 @@ def test_a_pass_scans_the_state_that_a_join_brought() -> None:
 def test_a_streamed_change_is_scanned_and_told() -> None:
     service, replica = joined()
     changed = no_basket(replica)
-    service.inbox.listen([Changed(replica.state.seq, 0, tuple(changed))])
+    service.inbox.listen([Changed(replica.state.seq, 0, [(kind, (key,)) for kind, key in changed])])
 
     batch = service._pass(True)
 
