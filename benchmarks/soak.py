@@ -76,14 +76,11 @@ def run(folder: Path, options: argparse.Namespace) -> None:
         print(f"first sweep: {first['ms'] / 1000:.1f} s", flush=True)
         eventually(lambda: health(runner) is not None, START_S, "the snapshot server is ready")
         watch(runner, processes, options)
-        sweeps = [event for event in publisher.events("sweep.done")][1:]
-        if options.restart:
-            sweeps = [event for event in processes["publisher before"].events("sweep.done")][1:] + sweeps
-        print_sweeps(sweeps)
+        publishers = [processes[name] for name in ("publisher before", "publisher") if name in processes]
+        print_sweeps([event for process in publishers for event in process.events("sweep.done")][1:])
+        stats = fetch(f"http://127.0.0.1:{runner.sim_port}/sim/stats")
         print(
-            "exchange:",
-            fetch(f"http://127.0.0.1:{runner.sim_port}/sim/stats")["responses_429"],
-            "answers 429",
+            f"the exchange answered {stats['responses_429']} of {stats['requests_total']} requests with 429"
         )
         for command in ("status", "reconcile", "verify") if "trader" in processes else ():
             print_trader(runner, command)

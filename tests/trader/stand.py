@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bus import replica
-from bus.clock import ManualClock
+from bus.clock import Clock, ManualClock
 from bus.lifecycle import Stop
 from bus.messages import CycleEnd
 from bus.settings import Settings
@@ -23,7 +23,7 @@ from trader.worker import Worker
 class Feed:
     """Stands for a replica: its state is the writer's own."""
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.writer = Writer(clock.now_ms())
         self.live = True

@@ -1,0 +1,125 @@
+"""The trader from a message to its intent: N13 of docs/performance.md.
+
+A streamed message makes an exclusive event of three markets tradable; what is measured is the time from
+hearing of it to the three orders of the basket in the journal and on their way: view, scan, strategies,
+risk, journal. Once with the journal where an fsync costs nothing (tmpfs), once on the disk of this folder,
+where each decision waits for it. The reference is that fsync alone: 4 kB appended to a file of the same folder.
+"""
+
+import os
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from bus.clock import SystemClock
+from bus.messages import CycleEnd
+from bus.settings import Settings
+from bus.state import Changed
+from bus.sync import Tell
+from markets.opportunities import EventView
+from markets.records import Record
+from tests.support import ROOT
+from tests.trader.stand import Feed, Heard
+from tests.trader.world import basket, quiet
+from trader.inbox import Inbox
+from trader.worker import Worker
+
+EVENTS: Final = 500
+TOPIC: Final = "md.KXMLSGAME."
+
+
+def main() -> None:
+    """Measure and print."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    print(__doc__)
+    print("| feed to intent | p50 us | p99 us | reference | reach p50 |\n|---|---|---|---|---|")
+    memory = Path("/dev/shm")
+    if memory.is_dir():
+        show("N13 without the journal's fsync", latencies_us(memory), "-", "< 300 us")
+    else:
+        print("(no /dev/shm: the row without fsync is left out)")
+    here = ROOT / "benchmarks"
+    synced = fsyncs_us(here)
+    show("N13 with the journal's fsync", latencies_us(here), f"fsync {synced:.0f} us", "< 2000 us")
+
+
+def show(name: str, taken: list[float], reference: str, reach: str) -> None:
+    """Print a row."""
+    ordered = sorted(taken)
+    p99 = ordered[len(ordered) * 99 // 100]
+    print(f"| {name} | {statistics.median(ordered):.0f} | {p99:.0f} | {reference} | {reach} |", flush=True)
+
+
+def latencies_us(parent: Path) -> list[float]:
+    """Return for each event the time from hearing of its change to its orders, us."""
+    clock = SystemClock()
+    with tempfile.TemporaryDirectory(prefix="kb-", dir=parent) as name:
+        folder = Path(name)
+        environ = {
+            "KALSHI_BUS_DATA_DIR": str(folder / "data"),
+            "KALSHI_BUS_RUN_DIR": str(folder / "run"),
+            "KALSHI_BUS_PAPER_CASH": "1000000000",
+            "KALSHI_BUS_LIMIT_TOTAL": "1000000000",
+            "KALSHI_BUS_LIMIT_ORDERS_PER_MINUTE": "100000",
+            "KALSHI_BUS_LIMIT_OPEN_ORDERS": "10000",
+            "KALSHI_BUS_PAPER_LATENCY_MS": "60000",  # nothing is filled while this measures
+        }
+        feed, inbox = Feed(clock), Inbox()
+        settings = Settings.load(environ, folder)
+        worker = Worker(settings, clock, random.Random(1), feed, inbox, Heard(), time.thread_time_ns)
+        try:
+            worker.begin()
+            load(feed, inbox)
+            worker.turn()
+            return [measured_us(worker, feed, inbox, number) for number in range(1, EVENTS + 1)]
+        finally:
+            worker.close()
+
+
+def load(feed: Feed, inbox: Inbox) -> None:
+    """Publish all events as they are when nothing is to be gained."""
+    now_ms = feed.now_ms()
+    changes: list[tuple[str, str, list[Record]]] = []
+    for number in range(1, EVENTS + 1):
+        view = quiet(number, as_of_ms=now_ms)
+        assert view.series is not None
+        changes += [
+            ("ref.", "series", [view.series]),
+            ("ref.", "event", [view.event]),
+            (TOPIC, "market", [one.market for one in view.markets]),
+            (TOPIC, "quote", [one.quote for one in view.markets]),
+        ]
+    cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
+    feed.writer.commit(changes, cycle, 0, 0)
+    inbox.listen([Tell("live", {})], 0)
+
+
+def measured_us(worker: Worker, feed: Feed, inbox: Inbox, number: int) -> float:
+    """Make an event tradable; return what the worker says it took."""
+    view: EventView = basket(number, as_of_ms=feed.now_ms())
+    quotes = [one.quote for one in view.markets]
+    feed.writer.stream(TOPIC, "quote", quotes, 0, 0)
+    worker.latencies_ns.clear()
+    changed = Changed(feed.state.seq, 0, [("quote", [quote.ticker for quote in quotes])])
+    inbox.listen([changed], time.monotonic_ns())
+    worker.turn()
+    assert worker.latencies_ns, f"event {number} was not traded: {worker.engine.refusals}"
+    return worker.latencies_ns[-1] / 1e3
+
+
+def fsyncs_us(folder: Path) -> float:
+    """Return the median time of an append of 4 kB and its fsync, us."""
+    taken = []
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        for _ in range(200):
+            start = time.perf_counter()
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+            taken.append((time.perf_counter() - start) * 1e6)
+    return statistics.median(taken)
