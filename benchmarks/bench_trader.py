@@ -3,7 +3,8 @@
 A streamed message makes an exclusive event of three markets tradable; what is measured is the time from
 hearing of it to the three orders of the basket in the journal and on their way: view, scan, strategies,
 risk, journal. Once with the journal where an fsync costs nothing (tmpfs), once on the disk of this folder,
-where each decision waits for it. The reference is that fsync alone: 4 kB appended to a file of the same folder.
+where each decision waits for it. The reference is that fsync alone: 4 kB appended to a file of the same
+folder.
 """
 
 import os
