@@ -9,7 +9,7 @@ import pytest
 
 from bus.lifecycle import Stop
 from bus.supervised import Processes, Supervisor, Watcher
-from tests.support import Process, Runner, eventually
+from tests.support import ROOT, Process, Runner, eventually
 
 CONFIG = """
 [supervisord]
@@ -23,7 +23,8 @@ password=secret
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [program:good]
-command={python} -c "import time; time.sleep(600)"
+command={python} -m bus.child {python} -c "import time; time.sleep(600)"
+directory={root}
 startsecs=0
 [program:looping]
 command={python} -c "raise SystemExit(3)"
@@ -45,7 +46,7 @@ def _supervisord(runner: Runner) -> Process:
     (run / "logs").mkdir(mode=0o700, parents=True)
     (run / "supervisorctl.conf").write_text("[supervisorctl]\nusername=kalshi-bus\npassword=secret\n")
     config = run / "supervisord.conf"
-    config.write_text(CONFIG.format(run=run, python=sys.executable))
+    config.write_text(CONFIG.format(run=run, python=sys.executable, root=ROOT))
     user = ["-u", "root"] if config.stat().st_uid == 0 else []
     process = runner.start("supervisor.supervisord", "-n", "-c", str(config), *user)
     eventually((run / "supervisor.sock").exists)
