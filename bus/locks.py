@@ -1,4 +1,4 @@
-"""A process's place on this machine: private directories, one process per role, free ports.
+"""A process's place on this machine: private directories and files, one process per role, free ports.
 
 ZeroMQ lets two processes bind the same ipc path without an error: the earlier subscribers stay with the
 first, the later get the second. So an flock holds each role; the kernel frees it however its holder dies.
@@ -11,8 +11,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from markets.errors import StartupError
+
+_KEY_FILE_MAX: Final = 65_536
 
 
 def private_dir(path: Path) -> Path:
@@ -70,6 +73,45 @@ def holder(run_dir: Path, role: str) -> int | None:
     finally:
         os.close(fd)
     return None
+
+
+def read_key_file(path: Path) -> bytes:
+    """Read the PEM file of a private key that only its owner can read.
+
+    Raises:
+        StartupError: the file is missing, a link, not ours, readable for others or not a private key; the
+            message names the path and the remedy.
+    """
+    try:
+        # A link could be turned to another file between check and use; what is open stays what it is.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if path.is_symlink():
+            raise StartupError(f"{path}: a symbolic link: name the key file itself") from None
+        raise StartupError(
+            f"{path}: cannot read the private key: {error.strerror}: "
+            "put it there or set KALSHI_PRIVATE_KEY_PATH"
+        ) from None
+    try:
+        _check_key_file(path, os.fstat(fd))
+        pem = os.read(fd, _KEY_FILE_MAX)
+    finally:
+        os.close(fd)
+    if b"PRIVATE KEY-----" not in pem:
+        raise StartupError(f"{path}: not a private key in PEM form: download it again")
+    return pem
+
+
+def _check_key_file(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise StartupError(f"{path}: not a regular file: name the key file itself")
+    if found.st_uid != os.geteuid():
+        raise StartupError(
+            f"{path}: belongs to user {found.st_uid}, not {os.geteuid()}: run chown {os.geteuid()} {path}"
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o177:
+        raise StartupError(f"{path}: mode {mode:04o} is looser than 0600: run chmod 600 {path}")
 
 
 def check_port(port: int, setting: str, host: str = "127.0.0.1") -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from markets.errors import SettingsError, StartupError
 
 from .lifecycle import refuse
-from .locks import check_port, private_dir
+from .locks import check_port, private_dir, read_key_file
 from .settings import Settings, variable_of
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -22,18 +22,23 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def prepare(settings: Settings, token: str) -> dict[str, str]:
-    """Make the directories, check the ports and return the variables of supervisord.conf.
+    """Make the directories, check ports and key, and return the variables of supervisord.conf.
+
+    What is checked here would otherwise end a process again and again, each time a little later.
 
     Args:
         settings: what to start, and where.
         token: password of supervisord's socket; left in ``supervisorctl.conf`` in the run directory.
 
     Raises:
-        StartupError: a directory or a port cannot be used, or everything is already running.
+        StartupError: a directory, a port or the key cannot be used, or everything is already running.
     """
     simulator = settings.env == "sim"
     run_dir = private_dir(settings.run_dir)
     logs = private_dir(run_dir / "logs")
+    private_dir(settings.data_dir)
+    if not simulator and settings.private_key_path is not None:
+        read_key_file(settings.private_key_path)
     control = run_dir / "supervisor.sock"
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(str(control)) == 0:

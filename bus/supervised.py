@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from .lifecycle import Stop
+from .logs import redact
 
 log = structlog.get_logger()
 
@@ -26,6 +27,8 @@ TIMEOUT_S: Final = 1.0
 EVERY_S: Final = 1.0
 UNSTABLE_S: Final = 60.0
 UNSTABLE_RESTARTS: Final = 3
+WORDS_READ: Final = 16_384
+WORDS_MAX: Final = 300
 
 _STARTED: Final = "supervisord started with pid "
 _SPAWNED: Final = re.compile(r"spawned: '([^']+)' with pid ")
@@ -64,6 +67,7 @@ class Supervisor:
     def __init__(self, run_dir: Path) -> None:
         self.control = run_dir / "supervisor.sock"
         self._conf = run_dir / "supervisorctl.conf"
+        self._logs = run_dir / "logs"
         self._history = _History(run_dir / "logs" / "supervisord.log")
 
     def ask(self) -> Processes | None:
@@ -87,16 +91,16 @@ class Supervisor:
         name, state, alive = info["name"], info["statename"], info["pid"] > 0
         restarts, tries = self._history.restarts[name], self._history.tries[name]
         uptime_s = float(max(0, info["now"] - info["start"])) if alive else None
-        detail = info["spawnerr"] or info["description"]
+        detail = info["spawnerr"] or last_words(self._logs / f"{name}.jsonl") or info["description"]
         trouble = None
         if state == "BACKOFF" or (state == "STARTING" and tries > 1):
-            trouble = f"does not stay up, {tries} tries so far ({detail or 'starting again'})"
+            trouble = f"does not stay up, {tries} tries so far: {detail or 'starting again'}"
         elif alive and restarts >= UNSTABLE_RESTARTS and (uptime_s or 0) < UNSTABLE_S:
             trouble = f"ended {restarts} times by itself, the last time {uptime_s:.0f} s ago"
         elif state == "STOPPED" and info["start"]:  # 0: never meant to run, as the simulator off env sim
             trouble = "was stopped by hand"
         elif state not in {"RUNNING", "STARTING", "STOPPED"}:
-            trouble = f"is {state.lower()} ({detail})"
+            trouble = f"is {state.lower()}: {detail}"
         return Supervised(state, info["pid"] or None, uptime_s, restarts, tries, trouble)
 
 
@@ -207,6 +211,29 @@ def _call(path: Path, token: str, method: str) -> Any:
         return xmlrpc.client.loads(body.decode())[0][0]
     finally:
         connection.close()
+
+
+def last_words(log: Path) -> str:
+    """Return why a process ended, if the last line of its log says so: a refusal or an error; else ""."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - WORDS_READ))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    last = lines[-1] if lines else ""
+    if not last.startswith("{"):
+        return redact(last)[:WORDS_MAX]
+    try:
+        event = msgspec.json.decode(last, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return ""
+    if event.get("level") not in ("error", "critical"):
+        return ""
+    error = event.get("exception") or event.get("error") or ""
+    if isinstance(error, list) and error and isinstance(error[0], dict):  # structlog's traceback as data
+        error = f"{error[0].get('exc_type')}: {error[0].get('exc_value')}"
+    return f"{event.get('event')} {error}".strip()[:WORDS_MAX]
 
 
 def _token(path: Path) -> str | None:

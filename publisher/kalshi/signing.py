@@ -10,7 +10,6 @@ Source: Kalshi API reference, API keys; changelog of 24 September 2026 (Ed25519)
 import base64
 import os
 import re
-import stat
 import threading
 from pathlib import Path
 from typing import Final
@@ -22,13 +21,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from bus.locks import read_key_file
 from bus.settings import Settings
 from markets.errors import StartupError
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
 _PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
-_MAX_KEY_FILE_BYTES: Final = 65_536
 
 
 def pre_sign_text(timestamp_ms: int, method: str, path: str) -> bytes:
@@ -70,21 +69,7 @@ def load_private_key(path: Path) -> PrivateKey:
         StartupError: the file is missing, a link, not ours, readable for others or not a usable key; the
             message names the path and the remedy.
     """
-    try:
-        # A link could be turned to another file between check and use; what is open stays what it is.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        if path.is_symlink():
-            raise StartupError(f"{path}: a symbolic link: name the key file itself") from None
-        raise StartupError(
-            f"{path}: cannot read the private key: {error.strerror}: "
-            "put it there or set KALSHI_PRIVATE_KEY_PATH"
-        ) from None
-    try:
-        _check_file(path, os.fstat(fd))
-        pem = os.read(fd, _MAX_KEY_FILE_BYTES)
-    finally:
-        os.close(fd)
+    pem = read_key_file(path)
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
@@ -94,18 +79,6 @@ def load_private_key(path: Path) -> PrivateKey:
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise StartupError(f"{path}: got a {type(key).__name__}, expected an RSA or Ed25519 key")
     return key
-
-
-def _check_file(path: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise StartupError(f"{path}: not a regular file: name the key file itself")
-    if found.st_uid != os.geteuid():
-        raise StartupError(
-            f"{path}: belongs to user {found.st_uid}, not {os.geteuid()}: run chown {os.geteuid()} {path}"
-        )
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o177:
-        raise StartupError(f"{path}: mode {mode:04o} is looser than 0600: run chmod 600 {path}")
 
 
 _Stamp = tuple[tuple[int, int, int, int] | None, ...]

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,31 @@ def test_make_run_refuses_before_it_starts_anything(runner: Runner) -> None:
 
         assert process.wait() == 2
         assert f"port {runner.ui_port}" in process.output()
+
+
+@pytest.mark.parametrize(
+    ("variable", "make", "words"),
+    [
+        ("KALSHI_PRIVATE_KEY_PATH", lambda path: None, "cannot read the private key.*_KEY_PATH"),
+        ("KALSHI_PRIVATE_KEY_PATH", lambda path: path.write_text("k") and path.chmod(0o644), "chmod 600"),
+        ("KALSHI_PRIVATE_KEY_PATH", lambda path: path.write_text("k") and path.chmod(0o600), "in PEM form"),
+        ("KALSHI_BUS_DATA_DIR", lambda path: path.mkdir(mode=0o755), "chmod 700"),
+        ("KALSHI_BUS_DATA_DIR", lambda path: path.write_text(""), "cannot make this directory"),
+    ],
+)  # fmt: skip
+def test_what_would_end_a_process_again_and_again_refuses_the_whole_start(
+    runner: Runner, variable: str, make: Callable[[Path], object], words: str
+) -> None:
+    path = runner.folder / "it"
+    make(path)
+    env = _settings_of(runner) | {"KALSHI_BUS_ENV": "demo", "KALSHI_API_KEY_ID": "an-id", variable: str(path)}
+    good = runner.folder / "good.pem"
+    good.touch(mode=0o600)
+    good.write_text("-----BEGIN PRIVATE KEY-----")
+    env.setdefault("KALSHI_PRIVATE_KEY_PATH", str(good))
+
+    with pytest.raises(StartupError, match=words):
+        prepare(Settings.load(env, runner.folder), "a-token")
 
 
 def _settings_of(runner: Runner) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bus.lifecycle import Stop
-from bus.supervised import Processes, Supervisor, Watcher
+from bus.supervised import Processes, Supervisor, Watcher, last_words
 from tests.support import ROOT, Process, Runner, eventually
 
 CONFIG = """
@@ -137,3 +137,23 @@ def test_counts_survive_the_rotation_of_the_log(supervisord: Process, runner: Ru
     assert history.restarts["good"] == before + 2
     history.read()
     assert history.restarts["good"] == before + 2
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ('{"level":"info","event":"process.started"}\ntrader: runs already\n', "trader: runs already"),
+        (
+            '{"level":"error","event":"process.crashed","exception":[{"exc_type":"OSError","exc_value":"no"}]}',
+            "process.crashed OSError: no",
+        ),
+        ('{"level":"error","event":"odd","error":"why"}\n{"level":"info","event":"process.stopped"}\n', ""),
+        ('{"level":"error","event":', ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_last_line_of_a_log_says_why_a_process_ended(tmp_path: Path, log: str, words: str) -> None:
+    path = tmp_path / "process.jsonl"
+    assert last_words(path) == ""
+    path.write_text(log)
+    assert last_words(path) == words
