@@ -2,8 +2,9 @@
 
 Two threads. The replica's hands over each frame and never waits for the disk: above MAX_QUEUED_BYTES it
 drops, and says so. The writer's takes them, and adds a keyframe at the start, every KEYFRAME_MS, and after
-every hole. A keyframe is the state at some position S; the frames above S that were written before it are
-written again behind it, so that reading can begin at any keyframe.
+every hole. A keyframe is the state at some position S; the frames through S stand before it, those above S
+that were written before it are written again behind it, so that reading can begin at any keyframe, and who
+plays on through it misses nothing.
 """
 
 import os
@@ -62,6 +63,7 @@ class Recorder:
         self._queue: deque[_Heard] = deque()
         self._queued_bytes = 0
         self._hole = True
+        self._dropped_at = (0, 0)
         self._tail: deque[_Heard] = deque()
         self._said_ms = 0
         self.frames = 0
@@ -75,6 +77,7 @@ class Recorder:
             if self._queued_bytes > MAX_QUEUED_BYTES:
                 self.dropped += 1
                 self._hole = True
+                self._dropped_at = (header.epoch, header.seq)
                 return
             self._queue.append((frame, header.epoch, header.seq, header.published_ns))
             self._queued_bytes += len(frame)
@@ -110,8 +113,8 @@ class Recorder:
         finally:
             self._replica.stop()
 
-    def _take(self, writer: RecordingWriter) -> None:
-        """Write what is queued; keep of it what the state, as it stands, does not hold yet."""
+    def _take(self, writer: RecordingWriter, keyframe: tuple[int, int] | None = None) -> None:
+        """Write what is queued; keep what no keyframe at this position, or no state now, has."""
         while True:
             with self._ready:
                 batch = [self._queue.popleft() for _ in range(min(1_000, len(self._queue)))]
@@ -124,21 +127,31 @@ class Recorder:
                     writer.frame(frame, published_ns, seq)
                     self.frames += 1
                 self._tail.append(heard)
-            state = self._replica.state
-            while self._tail and self._tail[0][1:3] <= (state.epoch, state.seq):
+            held = keyframe or self._position()
+            while self._tail and self._tail[0][1:3] <= held:
                 self._tail.popleft()
+
+    def _position(self) -> tuple[int, int]:
+        state = self._replica.state
+        return state.epoch, state.seq
 
     def _needs_keyframe(self, due: bool) -> bool:
         with self._ready:
-            needed = (self._hole or due) and self._replica.status().live
+            # What was dropped in the middle of a commit is in no state before its end.
+            needed = (
+                (self._hole or due) and self._replica.status().live and self._position() >= self._dropped_at
+            )
             if needed:
                 self._hole = False
             return needed
 
     def _keyframe(self, writer: RecordingWriter) -> bool:
         answer = self._answers.answer(encode_map({"op": "snapshot", "id": 0}), self._clock.now_ms())
-        if not decode_map(answer[0], dict[str, Any])["ok"]:
+        head = decode_map(answer[0], dict[str, Any])
+        if not head["ok"]:
             return False
+        # All that is in it was heard before: written in front of it, so that who plays on misses nothing.
+        self._take(writer, (head["epoch"], head["as_of"]))
         writer.keyframe(answer, self._replica.published_ns)
         for frame, _, seq, published_ns in self._tail:
             writer.frame(frame, published_ns, seq)

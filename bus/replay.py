@@ -202,11 +202,7 @@ class Player:
             if self._to_ns is not None and item.time_ns > self._to_ns:
                 break
             if isinstance(item, Keyframe):
-                if (
-                    item.head.epoch == self._recorded_epoch
-                    and writer is not None
-                    and item.head.as_of < expected
-                ):
+                if writer is not None and self._is_played(item, expected):
                     continue
                 self._submit(server, batch)
                 run, batch = [], []
@@ -218,7 +214,10 @@ class Player:
             topic, envelope = _decoded(item)
             if writer is None or envelope is None or envelope.epoch != self._recorded_epoch:
                 continue
-            if envelope.kind != "heartbeat":
+            if envelope.kind == "heartbeat":
+                if envelope.seq < expected - 1:
+                    continue  # of before a keyframe, written again behind it
+            else:
                 if envelope.seq != expected:
                     if envelope.seq > expected >= 0:  # the next keyframe ends the hole
                         self.holes += 1
@@ -252,6 +251,15 @@ class Player:
             self.ended = True
             self._changed.notify_all()
         log.info("replay.ended", **self.status())
+
+    def _is_played(self, keyframe: Keyframe, expected: int) -> bool:
+        """Whether the play is past this keyframe anyway; count the hole that it closes if not."""
+        if keyframe.head.epoch != self._recorded_epoch or expected < 0:
+            return False
+        if keyframe.head.as_of < expected:
+            return True
+        self.holes += 1
+        return False
 
     def _is_later(self, time_ns: int, before_ns: int, waiting: int) -> bool:
         return (
