@@ -274,13 +274,8 @@ class Player:
             self.records += len(envelope.records)
 
     def _load(self, keyframe: Keyframe) -> Writer:
-        """Return a writer that stands where the keyframe does; in the same epoch only if that goes on."""
-        head, before = keyframe.head, self._writer
-        goes_on = (
-            before is not None and head.epoch == self._state_recorded_epoch and head.as_of >= before.state.seq
-        )
-        if not goes_on:
-            self.epoch += 1
+        """Return a writer that stands where the keyframe does; `_open` gives it its epoch."""
+        head = keyframe.head
         writer = Writer(self.epoch, "replay")
         writer.state.watch_fields(head.fields)
         for topic, last in head.streams.items():
@@ -293,6 +288,15 @@ class Player:
         return writer
 
     def _open(self, server: FeedServer, writer: Writer) -> None:
+        """Make this the state that is played: a new epoch, unless it goes on from the one before."""
+        before = self._writer
+        if (
+            before is None
+            or self._recorded_epoch != self._state_recorded_epoch
+            or writer.state.seq < before.state.seq
+        ):
+            self.epoch += 1
+        writer.state.epoch = self.epoch
         self._writer = writer
         self._state_recorded_epoch = self._recorded_epoch
         self._run_there(server, lambda bus: bus.open(writer))

@@ -226,6 +226,10 @@ def test_backward_seek_is_a_new_epoch_and_forward_goes_on(
         assert replica.state.seq < live.publisher.writer.state.seq
         assert abs(replica.state.seq - seq) < 20
         assert not tell("status")["ended"]
+        later_ms, seq = times[30] // 1_000_000, heard(path)[30][0]
+        assert tell("seek", to_ms=later_ms)["ok"]
+        assert replica.wait(lambda r: r.status().live and abs(r.state.seq - seq) < 5, 10)
+        assert replica.state.epoch == epoch, "a way forward goes on in the same epoch"
         tell("resume")
         assert replica.wait(lambda r: r.status().live and r.state.digest() == digest, 10)
         assert replica.state.epoch == epoch
