@@ -12,7 +12,7 @@ Source: Kalshi API reference, spec 3.34.0 (October 2026), and recorded payloads 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -62,9 +62,12 @@ _T = TypeVar("_T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _STATUS_OF: Final = {status.value: status for status in Status if status is not Status.UNKNOWN}
+_CANONICAL_COUNT_MOST: Final = 16
 _TICKER: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
 _PATH: Final = re.compile(r" - at `\$(.*)`$")
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_NO_EVENTS: Final[Mapping[str, Event]] = {}
+_MARKETS: Final = b'"markets":['
 _NULL: Final = Raw(b"null")
 """Default of a raw member: msgspec accepts any value only where the type is exactly Raw."""
 
@@ -137,6 +140,11 @@ class _EventWire(msgspec.Struct):
     markets: list[Raw] | None = None
 
 
+class _NestedWire(msgspec.Struct):
+    event_ticker: str
+    markets: list[Raw] | None = None
+
+
 class _SeriesWire(msgspec.Struct):
     ticker: str
     title: str
@@ -188,6 +196,7 @@ _market = msgspec.json.Decoder(_MarketWire)
 _quote = msgspec.json.Decoder(_QuoteWire)
 _ranges = msgspec.json.Decoder(list[_PriceRange] | None)
 _event = msgspec.json.Decoder(_EventWire)
+_nested = msgspec.json.Decoder(_NestedWire)
 _series = msgspec.json.Decoder(_SeriesWire)
 _milestone = msgspec.json.Decoder(_MilestoneWire)
 _book = msgspec.json.Decoder(_BookWire)
@@ -277,14 +286,22 @@ def decode_market(
     return previous, _quote_part(wire, as_of_ms)
 
 
-def decode_event(raw: bytes | Raw) -> tuple[Event, list[Raw]]:
+def decode_event(raw: bytes | Raw, held: Mapping[str, Event] = _NO_EVENTS) -> tuple[Event, list[Raw]]:
     """Decode an event; return it and its nested raw markets (none when not asked for).
 
     `Event.raw` leaves the nested markets out.
 
+    Args:
+        raw: the JSON object as sent.
+        held: known events by ticker. One of which nothing but its markets has changed is returned itself
+            (``event is held[ticker]``), and is not decoded again.
+
     Raises:
         BadRecord: a required member is missing, off-type or out of range.
     """
+    nested = _nested_of(raw, held)
+    if nested is not None:
+        return nested
     wire = _decode(_event, raw, "event")
     members = _decode(_members, raw, "event")
     members.pop("markets", None)
@@ -500,6 +517,35 @@ def market_json(
 # --- inside --------------------------------------------------------------------------------------
 
 
+def _nested_of(raw: bytes | Raw, held: Mapping[str, Event]) -> tuple[Event, list[Raw]] | None:
+    """Return the held event and the markets if all but the markets is as it was, else None.
+
+    Scans the bytes once. Told by cutting the markets out of them: what is left must be the held event's.
+    """
+    if not held:
+        return None
+    try:
+        wire = _nested.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None  # the whole decoder says what is wrong
+    event, markets = held.get(wire.event_ticker), wire.markets
+    if event is None or not markets:
+        return None
+    body, static = memoryview(raw), event.raw
+    # The markets with their name, a comma between two of them, the bracket, and a comma before or after all.
+    size = len(_MARKETS) + sum([len(memoryview(market)) for market in markets]) + len(markets) + 1
+    if len(body) != len(static) + size:
+        return None
+    head = bytes(body[: len(static) + len(_MARKETS)])
+    start = head.find(_MARKETS)
+    if start < 0:
+        return None
+    rest = bytes(body[start + size :])
+    if rest:
+        return (event, markets) if head[:start] + rest == static else None
+    return (event, markets) if head[: start - 1] + b"}" == static else None
+
+
 def _static_part(static: bytes, series_ticker: str | None) -> Market:
     wire = _decode(_market, static, "market")
     value = wire.settlement_value_dollars
@@ -532,6 +578,10 @@ def _quote_part(wire: _QuoteWire, as_of_ms: int) -> Quote:
     status = _STATUS_OF.get(wire.status)
     if status is None:
         raise BadRecord("status", wire.status, "one of " + ", ".join(_STATUS_OF))
+    try:
+        return _canonical_quote(wire, status, as_of_ms)
+    except KeyError:  # a member in another form, or not sent
+        pass
     odd: dict[str, str | None] = {}
     return Quote(
         ticker=wire.ticker,
@@ -552,6 +602,42 @@ def _quote_part(wire: _QuoteWire, as_of_ms: int) -> Quote:
         as_of_ms=as_of_ms,
         as_sent=odd or None,
     )
+
+
+def _canonical_quote(wire: _QuoteWire, status: Status, as_of_ms: int) -> Quote:
+    """Do what `_quote_part` does where all members are sent in canonical form, as nearly always.
+
+    Raises:
+        KeyError: one of them is not.
+    """
+    price: Mapping[Any, int] = PRICE_OF_TEXT
+    return Quote(
+        wire.ticker,
+        status,
+        price[wire.yes_bid_dollars],
+        price[wire.yes_ask_dollars],
+        price[wire.no_bid_dollars],
+        price[wire.no_ask_dollars],
+        _canonical_count(wire.yes_bid_size_fp),
+        _canonical_count(wire.yes_ask_size_fp),
+        price[wire.last_price_dollars],
+        _canonical_count(wire.volume_fp),
+        _canonical_count(wire.volume_24h_fp),
+        _canonical_count(wire.open_interest_fp),
+        price[wire.previous_price_dollars],
+        price[wire.previous_yes_bid_dollars],
+        price[wire.previous_yes_ask_dollars],
+        as_of_ms,
+    )
+
+
+def _canonical_count(text: str | UnsetType | None) -> int:
+    """Return the count of a canonical text. Raises: KeyError: it is in another form, or not sent."""
+    if type(text) is str and text[-3:-2] == "." and len(text) <= _CANONICAL_COUNT_MOST:
+        digits = text[:-3] + text[-2:]
+        if digits.isdecimal() and digits.isascii() and (text[0] != "0" or len(text) == 4):
+            return int(digits)
+    raise KeyError(text)
 
 
 def _price(text: str, field: str, odd: dict[str, str | None]) -> int:

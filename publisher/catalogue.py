@@ -6,7 +6,9 @@ compares with the state as it is then, so that whatever was streamed meanwhile c
 the same time: the sweep waits for its commit.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -83,10 +85,11 @@ class Candidate(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What an event's bytes were decoded to: itself, and the hashes of its markets."""
+    """What an event's bytes were decoded to: its markets, and those long settled with their hashes."""
 
-    event: Event
-    markets: tuple[int, ...]
+    event_ticker: str
+    markets: tuple[str, ...]
+    settled: dict[str, int]
 
 
 class Reading:
@@ -103,7 +106,7 @@ class Reading:
         unwanted: events outside the universe.
         gone: held markets that the exchange does not know any more.
         bad: (what, key) of refused records.
-        seen: hash of an event's bytes with its markets -> what they were decoded to.
+        whole: decoded event of which nothing was refused -> the hash of its bytes, and of each market's.
     """
 
     def __init__(self, started_ms: int) -> None:
@@ -123,7 +126,7 @@ class Reading:
         self.events: dict[str, Event] = {}
         self.series: dict[str, Series] = {}
         self.milestones: dict[str, Milestone] = {}
-        self.seen: dict[int, Seen] = {}
+        self.whole: dict[str, tuple[int, dict[str, int]]] = {}
 
     def reply(self, as_of_ms: int) -> None:
         """Note the age of one reply of the crawl."""
@@ -132,6 +135,15 @@ class Reading:
     def saw(self, ticker: str) -> bool:
         """Tell whether this market was in a reply in good shape."""
         return ticker in self.confirmed or ticker in self.candidates or ticker in self.settled
+
+    def unseen(self, tickers: AbstractSet[str]) -> set[str]:
+        """Return those of `tickers` that were in no reply in good shape."""
+        return set(tickers) - self.confirmed - self.candidates.keys() - self.settled.keys()
+
+    def confirm(self, ticker: str) -> None:
+        """Note that this market's bytes are those that are held."""
+        self.confirmed.add(ticker)
+        self.candidates.pop(ticker, None)
 
     def older_than_crawl(self, ticker: str) -> bool:
         """Tell whether a loose market is known as of an earlier time than the crawl's."""
@@ -154,6 +166,7 @@ class Catalogue:
     Attributes:
         older: how many quotes were refused because a newer one is held.
         disputed: markets whose refused quote showed other best prices than the held one; bus thread.
+        listed_series: what the last list of series had, as sent; the sweep's thread sets it.
     """
 
     def __init__(self, state: State, universe: Universe, quarantine: Quarantine) -> None:
@@ -161,20 +174,23 @@ class Catalogue:
         self.universe = universe
         self.older = 0
         self.disputed: set[str] = set()
+        self.listed_series: Mapping[str, bytes] = {}
         self._quarantine = quarantine
         self._taken: dict[str, int] = {}
-        self._ticker_of: dict[int, str] = {}
         self._seen: dict[int, Seen] = {}
+        self._seen_of: dict[str, int] = {}
         self._seeds: dict[str, int] = {}
         self._settled: dict[str, int] = {}
         self._expires_ms: dict[str, int] = {}
+        self._active: set[str] = set()
         self._markets_of: dict[str, set[str]] = {}
-        self._rotation: dict[tuple[str, str], None] = {}
+        self._members_changed = True
+        self._rotation: dict[str, dict[str, None]] = {
+            kind: dict.fromkeys(state.records[kind]) for kind in ("series", "event", "milestone", "market")
+        }
         self._rotated_ms: int | None = None
         for ticker, market in state.markets.items():
             self._hold(ticker, market, state.quotes.get(ticker))
-        for kind in ("event", "series", "milestone"):
-            self._rotation.update(dict.fromkeys((kind, key) for key in state.records[kind]))
 
     # -- reading, in the sweep's thread
 
@@ -182,66 +198,84 @@ class Catalogue:
         """Read an event with its nested markets."""
         digest = record_hash(raw)
         seen = self._seen.get(digest)
-        if seen is not None:
-            tickers = [self._ticker_of.get(market) for market in seen.markets]
-            if None not in tickers:  # the very bytes of last time, and all of it still held
-                reading.events[seen.event.event_ticker] = seen.event
-                for ticker in tickers:
-                    assert ticker is not None
-                    reading.confirmed.add(ticker)
+        if seen is not None:  # the very bytes that are held: nothing of them is decoded
+            reading.confirmed.update(seen.markets)
+            reading.settled.update(seen.settled)
+            if seen.event_ticker in reading.events:  # other bytes came before in this sweep
+                del reading.events[seen.event_ticker]
+                for ticker in seen.markets:
                     reading.candidates.pop(ticker, None)
-                reading.seen[digest] = seen
-                return
+            return
+        held = self.state.events
         try:
-            event, markets = decode_event(raw)
+            event, markets = decode_event(raw, held)
             _check_size(event.raw, "event")
         except BadRecord as error:
             # Its markets are held and age, and are looked up singly when they are missed.
             self._refuse("event", _key_of(raw, "event_ticker"), error, raw, reading)
             return
         self._quarantine.good("event", event.event_ticker)
-        series = reading.series.get(event.series_ticker) or self.state.series.get(event.series_ticker)
+        series = self._series(event.series_ticker, reading)
         if not self.universe.wants_event(event, series):
             reading.unwanted.add(event.event_ticker)
             return
         reading.events[event.event_ticker] = event
-        digests = [self.read_market(market, event.series_ticker, as_of_ms, reading) for market in markets]
-        if 0 not in digests:
-            reading.seen[digest] = Seen(event, tuple(digests))
+        taken, seed = self._taken, self._seed(event.series_ticker)
+        known = {taken.get(ticker): ticker for ticker in self._markets_of.get(event.event_ticker, ())}
+        digests: dict[str, int] = {}
+        for market in markets:
+            market_digest = record_hash(market, seed=seed)
+            ticker = known.get(market_digest, "")
+            if ticker:
+                reading.confirm(ticker)
+            else:
+                ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading)
+            digests[ticker] = market_digest
+        if "" in digests:
+            reading.whole.pop(event.event_ticker, None)
+        else:
+            reading.whole[event.event_ticker] = digest, digests
+
+    def _series(self, ticker: str, reading: Reading) -> Series | None:
+        """Return a series by which an event is judged; one that is listed and not held is read first."""
+        series = reading.series.get(ticker) or self.state.series.get(ticker)
+        raw = self.listed_series.get(ticker) if series is None else None
+        if raw is not None:
+            self.read_series(raw, reading)
+            series = reading.series.get(ticker)
+        return series
 
     def read_market(
-        self,
-        raw: Raw | bytes,
-        series_ticker: str | None,
-        as_of_ms: int,
-        reading: Reading,
-        *,
-        loose: bool = False,
-    ) -> int:
-        """Read a market of a known series (None: the exchange does not know its event); return its hash.
+        self, raw: Raw | bytes, series_ticker: str | None, as_of_ms: int, reading: Reading
+    ) -> None:
+        """Read a market that came without the crawl (`Reading.loose`).
 
-        It is 0 for one that is refused or not wanted.
-
-        `loose` ones come without the crawl: see `Reading.loose`.
+        Args:
+            series_ticker: None where the exchange does not know its event.
         """
-        # The series is part of what was taken over, though it is not in the bytes.
         digest = record_hash(raw, seed=self._seed(series_ticker or UNJOINED_SERIES))
-        ticker = self._ticker_of.get(digest, "")
-        if ticker:  # the very bytes that are held: nothing of them is decoded
-            if loose:
-                reading.loose[ticker] = as_of_ms
-            reading.confirmed.add(ticker)
-            reading.candidates.pop(ticker, None)
-            return digest
+        ticker = self._read_market(raw, digest, series_ticker, as_of_ms, reading)
+        if ticker:
+            reading.loose[ticker] = as_of_ms
+
+    def _read_market(
+        self, raw: Raw | bytes, digest: int, series_ticker: str | None, as_of_ms: int, reading: Reading
+    ) -> str:
+        """Read a market; return its ticker, "" if it is refused or not wanted.
+
+        The series is part of `digest`, though it is not in the bytes.
+        """
+        ticker = ""
         try:
             ticker = market_ticker(raw)
+            if self._taken.get(ticker) == digest:
+                reading.confirm(ticker)
+                return ticker
             if not self.universe.wants_market(ticker):
-                return 0
-            if loose:
-                reading.loose[ticker] = as_of_ms
+                return ""
             if self._settled.get(ticker) == digest:
-                reading.settled[ticker] = digest
-                return 0  # it must be seen again as settled
+                reading.settled[ticker] = digest  # it must be seen again as settled
+                return ticker
             _check_size(raw, "market")
             market, quote = decode_market(
                 raw,
@@ -251,10 +285,10 @@ class Catalogue:
             )
         except BadRecord as error:
             self._refuse("market", ticker, error, raw, reading)
-            return 0
+            return ""
         self._quarantine.good("market", ticker)
         reading.candidates[ticker] = Candidate(market, quote, digest)
-        return digest
+        return ticker
 
     def _seed(self, series_ticker: str) -> int:
         seed = self._seeds.get(series_ticker)
@@ -274,17 +308,20 @@ class Catalogue:
         event = reading.events.get(event_ticker) or self.state.events.get(event_ticker)
         held = self.state.markets.get(ticker)
         if event is not None:
-            series = reading.series.get(event.series_ticker) or self.state.series.get(event.series_ticker)
-            if self.universe.wants_event(event, series):
-                self.read_market(raw, event.series_ticker, as_of_ms, reading, loose=True)
+            if self.universe.wants_event(event, self._series(event.series_ticker, reading)):
+                self.read_market(raw, event.series_ticker, as_of_ms, reading)
         elif held is not None and held.series_ticker is not None:
-            self.read_market(raw, held.series_ticker, as_of_ms, reading, loose=True)
+            self.read_market(raw, held.series_ticker, as_of_ms, reading)
         elif self.universe.wants_market(ticker):
             reading.unjoined.setdefault(event_ticker, []).append((bytes(raw), as_of_ms))
 
     def read_milestone(self, raw: Raw | bytes, reading: Reading) -> None:
         """Read a milestone."""
         try:
+            held = self.state.milestones.get(text_member(raw, "id"))
+            if held is not None and held.raw == bytes(raw):
+                reading.milestones.pop(held.id, None)
+                return
             _check_size(raw, "milestone")
             milestone = decode_milestone(raw)
         except BadRecord as error:
@@ -319,11 +356,7 @@ class Catalogue:
         Finalized ones change no more and are not asked for.
         """
         state = self.state
-        missing = [
-            ticker
-            for ticker in state.markets
-            if not reading.saw(ticker) and ticker not in self._expires_ms and ticker not in reading.gone
-        ]
+        missing = reading.unseen(state.markets.keys()) - self._expires_ms.keys() - reading.gone
         return sorted(missing, key=lambda ticker: (state.quote_as_of_ms(ticker) or 0, ticker))
 
     def _refuse(self, what: str, key: str, error: BadRecord, raw: Raw | bytes, reading: Reading) -> None:
@@ -364,8 +397,8 @@ class Catalogue:
         changes += drops
         if reading.complete:
             self._settled = reading.settled
-        self._seen = reading.seen if reading.complete else self._seen | reading.seen
-        return Diff(changes, self._cycle(reading, removed, markets))
+        self._note_whole(reading)
+        return Diff(changes, self._cycle(reading, removed))
 
     def _take(
         self,
@@ -402,19 +435,38 @@ class Catalogue:
         if held_quote is None or msgspec.structs.replace(quote, as_of_ms=held_quote.as_of_ms) != held_quote:
             kinds.setdefault("quote", []).append(quote)
             held_quote = quote
-        self._forget_bytes(ticker)
-        self._taken[ticker], self._ticker_of[digest] = digest, ticker
+        if held is not None and held.event_ticker != market.event_ticker:
+            self._leave_event(ticker, held.event_ticker)
+        self._taken[ticker] = digest
         self.disputed.discard(ticker)
         self._hold(ticker, market, held_quote)
 
-    def streamed(self, ticker: str) -> None:
+    def streamed(self, ticker: str, status: Status) -> None:
         """Note that this market's quote is not the one last swept: equal bytes confirm it no more."""
-        self._forget_bytes(ticker)
+        if self._taken.pop(ticker, None) is not None:
+            self._forget_event(self.state.markets[ticker].event_ticker)
+        if status is Status.ACTIVE:
+            self._active.add(ticker)
+        else:
+            self._active.discard(ticker)
 
-    def _forget_bytes(self, ticker: str) -> None:
-        digest = self._taken.pop(ticker, None)
+    def _forget_event(self, event_ticker: str) -> None:
+        """Forget an event's bytes: it is decoded when it comes next."""
+        digest = self._seen_of.pop(event_ticker, None)
         if digest is not None:
-            self._ticker_of.pop(digest, None)
+            self._seen.pop(digest, None)
+
+    def _note_whole(self, reading: Reading) -> None:
+        """Remember the bytes of decoded events that are now held as they came, with all their markets."""
+        for event_ticker in reading.events:
+            self._forget_event(event_ticker)
+        for event_ticker, (digest, markets) in reading.whole.items():
+            held = [ticker for ticker, taken in markets.items() if self._taken.get(ticker) == taken]
+            settled = {t: d for t, d in markets.items() if reading.settled.get(t) == d}
+            whole = len(held) + len(settled) == len(markets)
+            if whole and event_ticker in self._markets_of and event_ticker in reading.events:
+                self._seen[digest] = Seen(event_ticker, tuple(held), settled)
+                self._seen_of[event_ticker] = digest
 
     def _refresh(self, reading: Reading, markets: dict[str, dict[str, list[Record]]]) -> None:
         """Send unchanged quotes that were read apart with the age of their own: the cycle's is too young."""
@@ -428,8 +480,16 @@ class Catalogue:
                     kinds.setdefault("quote", []).append(quote)
 
     def _hold(self, ticker: str, market: Market, quote: Quote | None) -> None:
-        self._markets_of.setdefault(market.event_ticker, set()).add(ticker)
-        self._rotation.setdefault(("market", ticker))
+        siblings = self._markets_of.get(market.event_ticker)
+        if siblings is None:
+            siblings = self._markets_of[market.event_ticker] = set()
+            self._members_changed = True
+        siblings.add(ticker)
+        self._rotation["market"].setdefault(ticker)
+        if quote is not None and quote.status is Status.ACTIVE:
+            self._active.add(ticker)
+        else:
+            self._active.discard(ticker)
         if quote is not None and quote.status is Status.FINALIZED:
             self._expires_ms[ticker] = _expires_ms(market, quote)
         else:
@@ -439,81 +499,75 @@ class Catalogue:
         topic = self.state.stream_of[ticker]
         markets.setdefault(topic, {}).setdefault("remove", []).append(Remove("market", ticker))
         removed.add(ticker)
-        self._forget_bytes(ticker)
+        self._taken.pop(ticker, None)
         self.disputed.discard(ticker)
         self._expires_ms.pop(ticker, None)
-        self._rotation.pop(("market", ticker), None)
-        event_ticker = self.state.markets[ticker].event_ticker
+        self._active.discard(ticker)
+        self._rotation["market"].pop(ticker, None)
+        self._leave_event(ticker, self.state.markets[ticker].event_ticker)
+
+    def _leave_event(self, ticker: str, event_ticker: str) -> None:
+        self._forget_event(event_ticker)
         siblings = self._markets_of.get(event_ticker, set())
         siblings.discard(ticker)
-        if not siblings:
-            self._markets_of.pop(event_ticker, None)
+        if not siblings and self._markets_of.pop(event_ticker, None) is not None:
+            self._members_changed = True
 
     def _references(self, reading: Reading) -> tuple[list[Change], list[Change]]:
         """Return what reference data to put and what to remove: it is held while a market needs it."""
         state, markets_of = self.state, self._markets_of
-        events = {**state.events, **reading.events}
+        held = state.events
+        changed = {key: event for key, event in reading.events.items() if held.get(key) is not event}
+        if not (changed or reading.series or reading.milestones or self._members_changed):
+            return [], []
+        self._members_changed = False
+        events = {**held, **changed}
         needed = {events[ticker].series_ticker for ticker in markets_of if ticker in events}
+        linked = {key: m for key, m in reading.milestones.items() if self._links(m)}
         puts: list[Change] = []
         gone: list[Record] = []
-        sources: tuple[tuple[str, Mapping[str, Record], Container[str]], ...] = (
-            ("series", reading.series, needed),
-            ("event", reading.events, markets_of),
+        sources: tuple[tuple[str, Mapping[str, Record], Container[str], AbstractSet[str]], ...] = (
+            ("series", reading.series, needed, state.series.keys() - needed),
+            ("event", changed, markets_of, held.keys() - markets_of.keys()),
+            (
+                "milestone",
+                linked,
+                linked,
+                {key for key, m in state.milestones.items() if not self._links(m)},
+            ),
         )
-        for kind, read, wanted in sources:
-            held = state.records[kind]
-            changed = [read[key] for key in sorted(read) if key in wanted and held.get(key) != read[key]]
-            self._put(kind, changed, [key for key in sorted(read) if key in wanted], puts)
-            gone += [Remove(kind, key) for key in sorted(held) if key not in wanted]
-        linked = {
-            key: milestone for key, milestone in sorted(reading.milestones.items()) if self._links(milestone)
-        }
-        changed_milestones = [m for key, m in linked.items() if state.milestones.get(key) != m]
-        self._put("milestone", changed_milestones, linked, puts)
-        gone += [
-            Remove("milestone", key) for key, m in sorted(state.milestones.items()) if not self._links(m)
-        ]
-        for removal in gone:
-            assert isinstance(removal, Remove)
-            self._rotation.pop((removal.what, removal.key), None)
+        for kind, read, wanted, unwanted in sources:
+            records, rotation = state.records[kind], self._rotation[kind]
+            put = [read[key] for key in sorted(read) if key in wanted and records.get(key) != read[key]]
+            if put:
+                puts.append((TOPIC_REF, kind, put))
+            for key in sorted(read):
+                if key in wanted:
+                    rotation.setdefault(key)
+            for key in sorted(unwanted):
+                rotation.pop(key, None)
+                gone.append(Remove(kind, key))
         return puts, [(TOPIC_REF, "remove", gone)] if gone else []
-
-    def _put(self, kind: str, changed: Sequence[Record], keys: Iterable[str], puts: list[Change]) -> None:
-        if changed:
-            puts.append((TOPIC_REF, kind, changed))
-        for key in keys:
-            self._rotation.setdefault((kind, key))
 
     def _links(self, milestone: Milestone) -> bool:
         return any(ticker in self._markets_of for ticker in milestone.primary_event_tickers) or any(
             ticker in self._markets_of for ticker in milestone.related_event_tickers
         )
 
-    def _cycle(
-        self, reading: Reading, removed: set[str], markets: dict[str, dict[str, list[Record]]]
-    ) -> CycleEnd:
+    def _cycle(self, reading: Reading, removed: set[str]) -> CycleEnd:
         state, last = self.state, self.state.cycle
-        held = state.markets.keys() - removed
         late = {
             ticker for ticker in reading.loose if reading.saw(ticker) and reading.older_than_crawl(ticker)
         }
         late -= removed | reading.settled.keys()
-        unconfirmed = sorted(
-            ticker
-            for ticker in held | late
-            if (ticker in late or not reading.saw(ticker)) and ticker not in self._expires_ms
-        )
+        unseen = reading.unseen(state.markets.keys()) - removed
+        unconfirmed = sorted((unseen | late) - self._expires_ms.keys())
         as_of_ms = reading.as_of_ms
         if sum(map(len, unconfirmed)) + 3 * len(unconfirmed) > MAX_UNCONFIRMED_BYTES:
             # Too many to name: say nothing newer about the unchanged ones than was known before.
             as_of_ms = last.as_of_ms if last else None
             before = set(last.unconfirmed) if last else set()
             unconfirmed = [ticker for ticker in unconfirmed if ticker in before]
-        active = {ticker for ticker in held if state.quotes[ticker].status is Status.ACTIVE}
-        for kinds in markets.values():
-            for quote in kinds.get("quote", ()):
-                assert isinstance(quote, Quote)
-                (active.add if quote.status is Status.ACTIVE else active.discard)(quote.ticker)
         return CycleEnd(
             cycle=0,
             first=0,
@@ -525,7 +579,7 @@ class Catalogue:
             as_of_ms=as_of_ms,
             unconfirmed=tuple(unconfirmed),
             complete_ms=reading.ended_ms if reading.complete else (last.complete_ms if last else None),
-            markets=len(active),
+            markets=len(self._active),
             quarantined=len(reading.bad),
             unjoined=sum(map(len, reading.unjoined.values())),
         )
@@ -541,20 +595,19 @@ class Catalogue:
         last_ms, self._rotated_ms = self._rotated_ms, now_ms
         if last_ms is None or last_ms > now_ms:
             return []
-        due = -(-len(self._rotation) * min(now_ms - last_ms, ROTATION_MS) // ROTATION_MS)
+        passed_ms = min(now_ms - last_ms, ROTATION_MS)
         found: dict[tuple[str, str], list[Record]] = {}
-        for kind, key in [key for _, key in zip(range(due), self._rotation, strict=False)]:
-            del self._rotation[kind, key]
-            record = state.records[kind].get(key)
-            if record is None:
-                continue
-            self._rotation[kind, key] = None
-            if kind != "market":
-                found.setdefault((TOPIC_REF, kind), []).append(record)
-                continue
-            topic = state.stream_of[key]
-            found.setdefault((topic, "market"), []).append(record)
-            found.setdefault((topic, "quote"), []).append(state.quotes[key])
+        for kind, rotation in self._rotation.items():
+            for key in list(islice(rotation, -(-len(rotation) * passed_ms // ROTATION_MS))):
+                del rotation[key]
+                record = state.records[kind].get(key)
+                if record is None:
+                    continue
+                rotation[key] = None
+                topic = state.stream_of[key] if kind == "market" else TOPIC_REF
+                found.setdefault((topic, kind), []).append(record)
+                if kind == "market":
+                    found.setdefault((topic, "quote"), []).append(state.quotes[key])
         return [(topic, kind, records) for (topic, kind), records in sorted(found.items(), key=_by_key)]
 
 

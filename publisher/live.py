@@ -156,7 +156,7 @@ class Live:
         self.healed += 1
         bid, ask = top.yes_bid or (0, 0), top.yes_ask or (10_000, 0)
         tick = Tick(book.ticker, bid[0], ask[0], bid[1], ask[1], None, None, None, book.as_of_ms)
-        self._catalogue.streamed(book.ticker)
+        self._catalogue.streamed(book.ticker, quote.status)
         topic = state.stream_of[book.ticker]
         record = [_ticked(quote, tick)]
         server.send(server.writer.stream(topic, "quote", record, book.as_of_ms * 1_000_000, now_ns))
@@ -197,7 +197,7 @@ class Live:
             return None
         new = _ticked(quote, fact) if isinstance(fact, Tick) else _with_status(quote, fact)
         quotes[fact.ticker] = new
-        self._catalogue.streamed(fact.ticker)
+        self._catalogue.streamed(fact.ticker, new.status)
         return "quote", new
 
 

@@ -116,8 +116,8 @@ class Sweep:
         self._discovery_pages = 0
         self._unwanted: set[str] = set()
         self._catalogue = catalogue
+        self._listed_series: dict[str, bytes] = {}
         self._clock = clock
-        self._series: dict[str, bytes] = {}
         self._series_due_ms = 0
         self._retry_ms: dict[tuple[str, str], int] = {}
 
@@ -181,7 +181,7 @@ class Sweep:
         for ticker, series in held.items():
             if found.get(ticker, series.raw) != series.raw:
                 self._catalogue.read_series(found[ticker], reading)
-        self._series = found
+        self._listed_series = self._catalogue.listed_series = found
         self._unwanted.clear()
         self._series_due_ms = self._clock.now_ms() + SERIES_EVERY_MS
 
@@ -274,20 +274,9 @@ class Sweep:
 
     def _read_page(self, page: EventsPage, reply: Reply, reading: Reading) -> None:
         for raw in page.events:
-            self._know_series(raw, reading)
             self._catalogue.read_event(raw, reply.as_of_ms, reading)
         for raw in page.milestones or ():
             self._catalogue.read_milestone(raw, reading)
-
-    def _know_series(self, raw_event: Raw, reading: Reading) -> None:
-        """Decode the event's series before its first event, which may be judged by its category."""
-        try:
-            ticker = text_member(raw_event, "series_ticker")
-        except BadRecord:
-            return
-        raw = self._series.get(ticker)
-        if raw is not None and ticker not in reading.series and ticker not in self._catalogue.state.series:
-            self._catalogue.read_series(raw, reading)
 
     def _created_meanwhile(self, reading: Reading) -> None:
         """Read what was created while the crawl ran: it stands before the pages that were already read."""
@@ -361,7 +350,7 @@ class Sweep:
                 continue  # not known yet, not known to be unknown: it waits
             series_ticker = event.series_ticker if event else None
             for raw, as_of_ms in reading.unjoined.pop(ticker):
-                self._catalogue.read_market(raw, series_ticker, as_of_ms, reading, loose=True)
+                self._catalogue.read_market(raw, series_ticker, as_of_ms, reading)
 
     def _look_up_event(self, ticker: str, reading: Reading) -> None:
         try:
@@ -371,7 +360,6 @@ class Sweep:
         except NotFound:
             self._note_unknown("event", ticker)
             return
-        self._know_series(raw, reading)
         self._catalogue.read_event(raw, reply.as_of_ms, reading)
 
     def _series_needed(self, reading: Reading) -> None:
@@ -391,7 +379,7 @@ class Sweep:
             except NotFound:
                 self._note_unknown("series", ticker)
                 continue
-            self._series[ticker] = bytes(raw)
+            self._listed_series[ticker] = bytes(raw)
             self._catalogue.read_series(raw, reading)
 
     def _due(self, what: str, key: str) -> bool:
@@ -434,11 +422,20 @@ def slices(events: Mapping[str, int]) -> Iterable[list[str]]:
         yield part
 
 
-def _read_events(body: bytes) -> tuple[EventsPage, str]:
+def split_events(body: bytes) -> EventsPage:
+    """Split a page of events into its members, not decoded.
+
+    Raises:
+        BadRecord: it is no such page.
+    """
     try:
-        page = _events_page.decode(body)
+        return _events_page.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecord("body", body[:200], f"a page of events ({error})") from None
+
+
+def _read_events(body: bytes) -> tuple[EventsPage, str]:
+    page = split_events(body)
     return page, page.cursor or ""
 
 

@@ -331,6 +331,44 @@ def test_every_recorded_event_splits_from_its_markets() -> None:
         assert [market_ticker(raw) for raw in markets] == [m["ticker"] for m in sent["markets"]]
 
 
+@pytest.mark.parametrize("spaces", [None, (",", ":")])
+@pytest.mark.parametrize("place", ["first", "second", "last"])
+def test_held_event_with_other_markets_is_itself_and_with_anything_else_is_not(
+    spaces: tuple[str, str] | None, place: str
+) -> None:
+    def raw(sent: dict[str, Any]) -> bytes:
+        members = [(name, value) for name, value in sent.items() if name != "markets"]
+        index = {"first": 0, "second": 1, "last": len(members)}[place]
+        members.insert(index, ("markets", sent["markets"]))
+        return json.dumps(dict(members), ensure_ascii=False, separators=spaces).encode()
+
+    sent = EVENTS["events"][0]
+    one, *others = sent["markets"]
+    event, _ = decode_event(raw(sent))
+    held = {event.event_ticker: event}
+
+    moved = one | {"yes_bid_dollars": "0.1230"}
+    for members in (sent["markets"], [moved, *others], others, [one], [*sent["markets"], moved]):
+        again, split = decode_event(raw(sent | {"markets": members}), held)
+        assert again == event
+        assert (again is event) == (spaces is not None)
+        assert [json.loads(bytes(each)) for each in split] == members
+    for changed in (
+        sent | {"title": "other"},
+        sent | {"title": sent["title"][:-1]},
+        sent | {"markets": []},
+        sent | {"new": {"markets": sent["markets"]}},
+        {"new": 1} | sent,
+        {name: value for name, value in sent.items() if name != "sub_title"},
+        sent | {"event_ticker": "OTHER"},
+    ):
+        again, split = decode_event(raw(changed), held)
+        assert (again, [bytes(each) for each in split]) == (
+            (plain := decode_event(raw(changed)))[0],
+            [bytes(each) for each in plain[1]],
+        )
+
+
 def test_event_in_an_envelope_and_its_times() -> None:
     body = encode(EVENTS["event_single"])
     event, markets = decode_event(member(body, "event"))

@@ -272,7 +272,7 @@ class FakeExchange:
 
 
 def reply(body: dict[str, Any]) -> Answer:
-    return Answer(200, json.dumps(body).encode())
+    return Answer(200, json.dumps(body, separators=(",", ":")).encode())
 
 
 def one(name: str, found: dict[str, Any] | None) -> Answer:

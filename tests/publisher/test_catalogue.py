@@ -94,6 +94,37 @@ def test_same_record_in_other_bytes_is_no_change(world: World) -> None:
     assert world.kinds() == []
 
 
+def test_event_whose_bytes_come_back_is_taken_back(world: World) -> None:
+    world.run()
+    listed = world.exchange.events["E1"]
+    before = dict(listed)
+    listed["title"] = "other"
+    world.run()
+    assert world.kinds() == [("ref.", "event", 1)]
+
+    listed.clear()
+    listed.update(before)
+    world.run()
+
+    assert world.kinds() == [("ref.", "event", 1)]
+    assert world.state.events["E1"].title == "E1"
+
+
+def test_market_that_moves_to_another_event_leaves_the_first(world: World) -> None:
+    world.run()
+    moved = world.exchange.events["E1"]["markets"].pop()
+    world.exchange.list_event(event("E3", "S3", moved | {"event_ticker": "E3"}))
+    world.run()
+
+    assert joined(world, "E1-B") == ("md.S3.", "S3")
+    assert world.catalogue.open_events() == {"E1": 1, "E2": 1, "E3": 1}
+
+    world.exchange.events["E1"]["markets"].clear()
+    world.run()
+    assert "E1" not in world.state.events
+    assert content(world.replica) == content(world.state)
+
+
 def test_older_reply_never_overwrites_and_is_taken_when_it_is_newer(world: World) -> None:
     world.run()
     world.client.cache_age_ms = lambda _path: 20_000

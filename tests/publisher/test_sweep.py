@@ -197,7 +197,7 @@ def test_all_answers_come_and_several_requests_run_at_once() -> None:
     stop.close()
 
     answers = [cast("tuple[list[bytes], Reply]", result)[0] for result in found]
-    assert sorted(bytes(raws[0])[12:13] for raws in answers) == [b"A", b"B", b"C", b"D", b"E", b"F"]
+    assert sorted(bytes(raws[0])[11:12] for raws in answers) == [b"A", b"B", b"C", b"D", b"E", b"F"]
 
 
 def test_failures_come_among_the_answers_and_stop_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
