@@ -1,15 +1,16 @@
 """Kalshi's own WebSocket frames, made into recordings of the bus: real order flow for replays and tests.
 
-Input: NDJSON (also gzipped), one frame as received per line, bare or as ``{"recv_ms": ..., "event":
-frame}``. Order book snapshots and deltas become books, trades trades. Kalshi's deltas are signed changes;
-ours are new totals (docs/protocol.md).
+Input, also gzipped: NDJSON, one frame as received per line, or one JSON object with a list of them under
+`frames`. A frame is bare, or beside the time of its receipt: ``{"recv_ms": ..., "event": frame}`` or
+``{"received_ms": ..., "frame": frame}``. Order book snapshots and deltas become books, trades trades.
+Kalshi's deltas are signed changes; ours are new totals (docs/protocol.md).
 """
 
 import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from markets.errors import BadRecord
 from markets.records import Book, BookDelta, Level, Trade
@@ -29,50 +30,85 @@ def convert(frames: Path, path: Path) -> dict[str, int]:
 
     Raises:
         OSError: a file cannot be read or made.
-        ValueError: the input is not NDJSON of frames.
+        ValueError: the input is no list of frames.
+
+    What was written is taken away again when it ends with an error.
     """
+    with path.open("xb") as file:
+        try:
+            return _convert(frames, file)
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def _convert(frames: Path, file: IO[bytes]) -> dict[str, int]:
     counts = {"books": 0, "deltas": 0, "trades": 0, "skipped": 0}
     writer = Writer(0)
-    beat_ms = 0
-    with path.open("xb") as file:
-        out = RecordingWriter(file)
-        for now_ms, frame in _frames(frames):
-            now_ns = now_ms * 1_000_000
-            if not beat_ms:
-                writer.state.epoch = now_ms
-                out.keyframe(Answers(lambda: writer.state).answer(_SNAPSHOT, now_ms), now_ns)
-            sent: list[bytes] = []
-            try:
-                sent = _take(writer, frame, counts, now_ms)
-            except (BadRecord, KeyError, TypeError):
-                counts["skipped"] += 1
-            for data in sent:
-                out.frame(data, now_ns, writer.state.seq)
-            if now_ms - beat_ms >= HEARTBEAT_MS:
-                beat_ms = now_ms
-                for data in writer.heartbeat(PublisherHealth(sweep="complete", key="ok"), now_ns):
-                    out.frame(data, now_ns, writer.state.seq)
+    now_ms = beat_ms = 0
+    out = RecordingWriter(file)
+    for now_ms, frame in _frames(frames):
+        now_ns = now_ms * 1_000_000
         if not beat_ms:
-            raise ValueError("no frame in it")
-        out.finish()
+            writer.state.epoch = now_ms
+            out.keyframe(Answers(lambda: writer.state).answer(_SNAPSHOT, now_ms), now_ns)
+        sent: list[bytes] = []
+        try:
+            sent = _take(writer, frame, counts, now_ms)
+        except (BadRecord, KeyError, TypeError):
+            counts["skipped"] += 1
+        for data in sent:
+            out.frame(data, now_ns, writer.state.seq)
+        if now_ms - beat_ms >= HEARTBEAT_MS:
+            beat_ms = now_ms
+            _beat(writer, out, now_ms)
+    if not beat_ms:
+        raise ValueError("no frame in it")
+    _beat(writer, out, now_ms)
+    out.finish()
     return counts
+
+
+def _beat(writer: Writer, out: RecordingWriter, now_ms: int) -> None:
+    now_ns = now_ms * 1_000_000
+    for data in writer.heartbeat(PublisherHealth(sweep="complete", key="ok"), now_ns):
+        out.frame(data, now_ns, writer.state.seq)
 
 
 _SNAPSHOT: Final = encode_map({"op": "snapshot", "id": 0})
 
 
 def _frames(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (ms, frame); what comes before the first known time has that time."""
     now_ms = 0
+    early: list[dict[str, Any]] = []
+    for value in _values(path):
+        if not isinstance(value, dict):
+            raise ValueError(f"got {value!r:.50}, expected a frame: a JSON object")
+        frame = value.get("event") or value.get("frame") or value
+        message = frame.get("msg") or {}
+        time_ms = value.get("recv_ms") or value.get("received_ms") or message.get("ts_ms") or 0
+        now_ms = max(now_ms, int(time_ms))
+        early.append(frame)
+        if now_ms:
+            yield from ((now_ms, one) for one in early)
+            early = []
+
+
+def _values(path: Path) -> Iterator[Any]:
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        first = next((line for line in lines if line.strip()), "")
+        try:
+            value = json.loads(first)
+        except json.JSONDecodeError:
+            value = json.loads(first + lines.read())
+        if isinstance(value, dict) and "frames" in value:
+            yield from value["frames"]
+            return
+        yield value
         for line in lines:
-            value = json.loads(line)
-            if not isinstance(value, dict):
-                raise ValueError(f"got {line[:50]!r}, expected a frame: a JSON object")
-            frame = value.get("event", value)
-            message = frame.get("msg") or {}
-            now_ms = max(now_ms, int(value.get("recv_ms") or message.get("ts_ms") or now_ms))
-            if now_ms:
-                yield now_ms, frame
+            if line.strip():
+                yield json.loads(line)
 
 
 def _take(writer: Writer, frame: dict[str, Any], counts: dict[str, int], now_ms: int) -> list[bytes]:
@@ -85,7 +121,6 @@ def _take(writer: Writer, frame: dict[str, Any], counts: dict[str, int], now_ms:
     topic = market_topic(ticker.split("-", 1)[0])
     now_ns = now_ms * 1_000_000
     if type_ == "trade":
-        counts["trades"] += 1
         trade = Trade(
             message["trade_id"],
             ticker,
@@ -94,18 +129,19 @@ def _take(writer: Writer, frame: dict[str, Any], counts: dict[str, int], now_ms:
             message["taker_side"],
             message["ts_ms"],
         )
+        counts["trades"] += 1
         return writer.stream(topic, "trade", [trade], now_ns, now_ns)
     if type_ == "orderbook_snapshot":
-        counts["books"] += 1
         book = Book(ticker, now_ms, _levels(message, "yes"), _levels(message, "no"))
+        counts["books"] += 1
         return writer.stream(topic, "book", [book], now_ns, now_ns)
-    counts["deltas"] += 1
     side: str = message["side"]
     price_e4 = parse_price_e4(message["price_dollars"], "price_dollars")
     book = writer.state.books[ticker]
     held_e2 = dict(book.yes if side == "yes" else book.no).get(price_e4, 0)
     change_e2 = parse_signed_count_e2(message["delta_fp"], "delta_fp")
     delta = BookDelta(ticker, now_ms, side, price_e4, max(0, held_e2 + change_e2))
+    counts["deltas"] += 1
     return writer.stream(topic, "book_delta", [delta], now_ns, now_ns)
 
 
