@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,7 @@ from bus.messages import (
 from bus.recording import Frame, Recording, RecordingWriter
 from bus.replay import MAX_SPEED, Player, serve
 from bus.replica import Replica
+from bus.sockets import RECEIVE_HWM
 from bus.sync import Ask, FeedSync
 from bus.writer import Writer
 from markets.records import Market, Quote, Status
@@ -54,6 +55,11 @@ LATENCY_MESSAGES: Final = 4_000
 QUOTES: Final = 100_000
 HELD: Final = 1_500
 EVERYTHING: Final = int(os.environ.get("BENCH_MARKETS", "130000"))
+PART: Final = 5_000
+BEAT_MESSAGES: Final = 50_000
+"""Messages from one heartbeat, with its digests, to the next: up to 200,000 a second no more than the
+publisher lets pass."""
+
 AT_ONCE: Final = 10
 """Messages a replica finds waiting, when they come as fast as it takes them."""
 
@@ -247,27 +253,37 @@ def _throughput(name: str, size: int, reach: str) -> None:
     frames = _quote_frames(size)
     bare: list[float] = []
     ours: list[float] = []
-    over: list[float] = []
+    bare_ipc: list[float] = []
+    ours_ipc: list[float] = []
     for _ in range(REPEATS):
-        bare.append(seconds(lambda: _bare_apply(frames)))
+        held: dict[str, Quote] = {}
         sync = a_sync(a_writer(HELD, static=False))
-        ours.append(seconds(lambda sync=sync: _feed(sync, frames)))  # type: ignore[misc]
-        assert sync.state.seq == len(frames)
-        over.append(_over_ipc(size))
-    for label, taken in (("", ours), (", over ipc", over)):
+        bare.append(0.0)
+        ours.append(0.0)
+        for first in range(0, len(frames), PART // size):  # by turns, so that both meet the same machine
+            part = frames[first : first + PART // size]
+            quotes = [frame for frame in part if frame.startswith(b"md.")]
+            bare[-1] += seconds(lambda quotes=quotes, held=held: _bare_apply(quotes, held))  # type: ignore[misc]
+            ours[-1] += seconds(lambda sync=sync, part=part: _feed(sync, part))  # type: ignore[misc]
+        assert sync.state.seq == -(-QUOTES // size)
+        assert sync.stats.digests_compared
+        assert not sync.stats.digest_mismatches
+        bare_ipc.append(_over_ipc(size, _take_bare))
+        ours_ipc.append(_over_ipc(size, _take_ours))
+    for label, taken, reference in (("", ours, bare), (", over ipc", ours_ipc, bare_ipc)):
         row(
             name + label,
             f"{QUOTES / statistics.median(taken):,.0f}/s",
-            f"bare loop {QUOTES / statistics.median(bare):,.0f}/s",
-            statistics.median(b / o for o, b in zip(taken, bare, strict=True)),
-            reach,
+            f"bare loop {QUOTES / statistics.median(reference):,.0f}/s",
+            statistics.median(b / o for o, b in zip(taken, reference, strict=True)),
+            reach if reference is bare else "shown",
         )
 
 
 def _quote_frames(size: int) -> list[bytes]:
-    """Messages with `size` quotes each, of one series, QUOTES in all."""
+    """Messages with `size` quotes each, of one series, QUOTES in all, and heartbeats."""
     writer = a_writer(HELD, static=False)
-    frames: list[bytes] = []
+    frames = writer.heartbeat(PublisherHealth(), 0)
     for first in range(0, QUOTES, size):
         base = (first * 7) % HELD
         base -= base % PER_SERIES
@@ -276,6 +292,10 @@ def _quote_frames(size: int) -> list[bytes]:
             for i in range(first, min(first + size, QUOTES))
         ]
         frames += writer.stream(_topic(base), "quote", quotes, 1, 1)
+        if writer.state.seq % BEAT_MESSAGES == 0:
+            frames += writer.heartbeat(PublisherHealth(), first)
+    if size > 1:
+        frames += writer.heartbeat(PublisherHealth(), QUOTES)
     return frames
 
 
@@ -293,12 +313,11 @@ class _Bare(msgspec.Struct, array_like=True, gc=False):
     records: list[Quote]
 
 
-def _bare_apply(frames: Sequence[bytes]) -> None:
+def _bare_apply(frames: Iterable[bytes], held: dict[str, Quote]) -> None:
     """Decode and apply, nothing else: no epoch, no numbers, no digests, no report of what changed."""
-    held: dict[str, Quote] = {}
     take = msgspec.msgpack.Decoder(_Bare).decode
     for frame in frames:
-        for quote in take(frame[frame.find(b"\x00") + 1 :]).records:
+        for quote in take(frame.partition(b"\x00")[2]).records:
             held[quote.ticker] = quote
 
 
@@ -307,30 +326,49 @@ def _feed(sync: FeedSync, frames: Sequence[bytes]) -> None:
         sync.hear(frames[first : first + AT_ONCE], 2)
 
 
-def _over_ipc(size: int) -> float:
+def _over_ipc(size: int, take: Callable[[zmq.Context[Any], str, str, int], float]) -> float:
     """Seconds from the first message applied to the last, sent by another process as fast as we take them."""
     context: zmq.Context[Any] = zmq.Context()
+    with tempfile.TemporaryDirectory(prefix="kb-") as name:
+        feed, state = f"ipc://{name}/f", f"ipc://{name}/s"
+        with _child("pour", feed, state, str(size)):
+            taken = take(context, feed, state, -(-QUOTES // size))
+    context.term()
+    return taken
+
+
+def _take_bare(context: zmq.Context[Any], feed: str, state: str, messages: int) -> float:
+    sub = context.socket(zmq.SUB)
+    sub.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
+    sub.subscribe(b"md.")
+    sub.connect(feed)
+    ask(context, state, {"op": "ping"}, 30_000)
+    first = sub.recv()
+    start = time.perf_counter()
+    held: dict[str, Quote] = {}
+    _bare_apply((first,), held)
+    _bare_apply((sub.recv() for _ in range(messages - 1)), held)
+    taken = time.perf_counter() - start
+    sub.close()
+    return taken
+
+
+def _take_ours(context: zmq.Context[Any], feed: str, state: str, messages: int) -> float:
     done = threading.Event()
     times: list[float] = []
 
     def applied(_actions: Sequence[Any]) -> None:
         if replica.state.seq:
-            times[1:] = [time.perf_counter()]
-            if len(times) == 1:
-                times.append(times[0])
-            if replica.state.seq >= -(-QUOTES // size):
+            times.append(time.perf_counter())
+            if replica.state.seq >= messages:
                 done.set()
 
-    with tempfile.TemporaryDirectory(prefix="kb-") as name:
-        feed, state = f"ipc://{name}/f", f"ipc://{name}/s"
-        replica = Replica(context, feed, state, SystemClock(), random.Random(1), listener=applied)
-        replica.start()
-        with _child("pour", feed, state, str(size)):
-            assert done.wait(60)
-        assert replica.status().stats.gaps == 0
-        replica.stop()
-    context.term()
-    return times[1] - times[0]
+    replica = Replica(context, feed, state, SystemClock(), random.Random(1), listener=applied)
+    replica.start()
+    assert done.wait(60)
+    assert replica.status().stats.gaps == 0
+    replica.stop()
+    return times[-1] - times[0]
 
 
 def pour(feed: str, state: str, size: str) -> None:
@@ -376,8 +414,8 @@ def _a_recording(path: Path) -> None:
     with path.open("wb") as file:
         out = RecordingWriter(file)
         out.keyframe(Answers(lambda: writer.state).answer(encode_map({"op": "snapshot"}), 0), 1)
-        for seq, frame in enumerate(frames, 1):
-            out.frame(frame, 10**9 + seq, seq)
+        for number, frame in enumerate(frames, 1):
+            out.frame(frame, 10**9 + number, number)
         out.finish()
 
 
@@ -385,8 +423,9 @@ def _read_and_decode(path: Path) -> None:
     for item in Recording(path).play():
         if isinstance(item, Frame):
             _, envelope = decode(item.data)
-            for raw in envelope.records:
-                quote_decoder.decode(raw)
+            if envelope.kind == "quote":
+                for raw in envelope.records:
+                    quote_decoder.decode(raw)
 
 
 def _replay(folder: Path, path: Path, number: int) -> float:

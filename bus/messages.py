@@ -37,9 +37,6 @@ MAX_RECORDS: Final = 64
 """Most records in one message."""
 
 MAX_TOPIC: Final = 300
-HEAD_BYTES: Final = 12
-"""From the end of the topic: the zero byte, the array's head, the version, the epoch in nine bytes."""
-
 TOPIC_MD: Final = "md."
 TOPIC_REF: Final = "ref."
 TOPIC_EX: Final = "ex."

@@ -8,7 +8,6 @@ than one record holds it while it reads.
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final
 
@@ -56,26 +55,25 @@ LANE: Final = {
 """Lane of each kind that is state."""
 
 STATE_KINDS: Final = tuple(LANE)
-_TRUE: Final = repeat(True)
 _OF_MARKET: Final = ("market", "quote", "book", "suspect")
 
 
 class Stream:
     """One stream's position and content: `digests` by lane, `keys` of its records by kind.
 
-    A key's value tells whether `digests` does not yet count its record as it now is; `settled`, that there is
-    no such key. Most records change again before anybody asks, so hashing waits until then.
+    `fresh` has those of the keys whose records `digests` does not count yet as they now are. Most records
+    change again before anybody asks, so hashing waits until then.
     """
 
-    __slots__ = ("digests", "keys", "last", "quotes", "settled", "topic")
+    __slots__ = ("digests", "fresh", "fresh_quotes", "keys", "last", "topic")
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
         self.last = 0
         self.digests = [0, 0, 0, 0]
-        self.quotes: dict[str, bool] = {}
-        self.keys: dict[str, dict[str, bool]] = {"quote": self.quotes}
-        self.settled = True
+        self.keys: dict[str, dict[str, None]] = {"quote": {}}
+        self.fresh_quotes: set[str] = set()
+        self.fresh = {"quote": self.fresh_quotes}
 
 
 Group = tuple[str, Sequence[str]]
@@ -145,14 +143,14 @@ class State:
         """Return the digest of the whole: the sum over streams and lanes."""
         with self.lock:
             for stream in self.streams.values():
-                self._settle(stream)
+                self.settle(stream)
             return sum(sum(stream.digests) for stream in self.streams.values()) & MASK
 
     def position(self, topic: str) -> tuple[int, int, int, int, int]:
         """Return (last seq, static, quote, book, reference digest) of a stream."""
         with self.lock:
             stream = self.streams[topic]
-            self._settle(stream)
+            self.settle(stream)
             static, quote, book, reference = stream.digests
         return stream.last, static, quote, book, reference
 
@@ -215,23 +213,23 @@ class State:
                 if record.since_ms is None:
                     self._drop(stream, kind, record.ticker)
                 else:
-                    self._replace(stream, kind, (record,))
+                    self._replace(stream, kind, (record.ticker,), (record,))
         elif kind == "remove":
             for record in records:
                 self._remove(stream, record)
             return [(record.what, (record.key,)) for record in records]
-        elif kind in LANE:
-            self._replace(stream, kind, records)
-        else:
+        elif kind not in LANE:
             return [(kind, [getattr(record, "ticker", "") for record in records])]
         keys = list(map(_KEY_OF[kind], records))
+        if kind not in ("book", "suspect"):
+            self._replace(stream, kind, keys, records)
         if self.keep_bytes and raws is not None and kind != "book":
             for key, raw in zip(keys, raws, strict=True):
                 self._foreign[kind, key] = bytes(raw)
         return [(kind, keys)]
 
-    def put_quotes(self, stream: Stream, seq: int, quotes: Sequence[Quote]) -> list[str]:
-        """Do what `put` does for kind `quote` without `keep_bytes`, at less cost; return the tickers.
+    def put_quotes(self, stream: Stream, seq: int, quotes: Sequence[Quote], tickers: list[str]) -> None:
+        """Do what `put` does for kind `quote` without `keep_bytes`, at less cost; add to `tickers`.
 
         The caller holds `lock`.
         """
@@ -239,49 +237,44 @@ class State:
         if len(quotes) == 1:
             quote = quotes[0]
             ticker = quote.ticker
-            if ticker in stream.quotes:
+            if ticker in stream.fresh_quotes:
                 self.quotes[ticker] = quote
-                stream.quotes[ticker] = True
-                stream.settled = False
-                return [ticker]
-        return self._replace(stream, "quote", quotes)
+                tickers.append(ticker)
+                return
+        keys = [quote.ticker for quote in quotes]
+        self._replace(stream, "quote", keys, quotes)
+        tickers += keys
 
-    def _replace(self, stream: Stream, kind: str, records: Sequence[Any]) -> list[str]:
-        """Put records in, their hashes left to `_settle`; return their keys.
+    def _replace(self, stream: Stream, kind: str, keys: Sequence[str], records: Sequence[Any]) -> None:
+        """Put records in, their hashes left to `settle`.
 
         Whole lists at a time: a loop in Python costs twice as much.
         """
-        held = stream.keys.get(kind)
-        if held is None:
-            held = stream.keys[kind] = {}
-        keys = list(map(_KEY_OF[kind], records))
-        before = len(held)
-        held.update(zip(keys, _TRUE))  # noqa: B905 - without end
-        if len(held) != before and kind in _OF_MARKET:
-            for key in keys:
-                self._adopt(stream, key)
-        self.records[kind].update(zip(keys, records))  # noqa: B905 - of one length
-        stream.settled = False
-        return keys
+        held = stream.keys.setdefault(kind, {})
+        fresh = stream.fresh.setdefault(kind, set())
+        if not fresh.issuperset(keys):
+            if not all(map(held.__contains__, keys)):
+                held.update(dict.fromkeys(keys))
+                if kind in _OF_MARKET:
+                    for key in keys:
+                        self._adopt(stream, key)
+            fresh.update(keys)
+        self.records[kind].update(zip(keys, records, strict=True))
 
-    def _settle(self, stream: Stream) -> None:
-        """Bring a stream's digests up to its records."""
-        if stream.settled:
-            return
-        for kind, keys in stream.keys.items():
-            fresh = [key for key, unhashed in keys.items() if unhashed]
+    def settle(self, stream: Stream, limit: int | None = None) -> None:
+        """Bring a stream's digests up to its records, `limit` of each kind; the caller holds `lock`."""
+        for kind, fresh in stream.fresh.items():
             if not fresh:
                 continue
             hashes, records, foreign = self._hashes[kind], self.records[kind], self._foreign
             total = stream.digests[LANE[kind]]
-            for key in fresh:
+            for _ in range(len(fresh) if limit is None else min(limit, len(fresh))):
+                key = fresh.pop()
                 raw = foreign.get((kind, key)) if foreign else None
                 new = record_hash(raw or encode_record(records[key]))
                 total += new - hashes.get(key, 0)
                 hashes[key] = new
             stream.digests[LANE[kind]] = total & MASK
-            keys.update(dict.fromkeys(fresh, False))
-        stream.settled = True
 
     def _adopt(self, stream: Stream, ticker: str) -> None:
         """Make a market this stream's own, taking it out of another."""
@@ -295,7 +288,7 @@ class State:
 
     def _set_book(self, stream: Stream, book: Book) -> None:
         hashes, ticker = self._hashes["book"], book.ticker
-        stream.keys.setdefault("book", {})[ticker] = False
+        stream.keys.setdefault("book", {})[ticker] = None
         self._adopt(stream, ticker)
         new = book_hash(book)
         stream.digests[BOOK] = (stream.digests[BOOK] + new - hashes.get(ticker, 0)) & MASK
@@ -307,6 +300,8 @@ class State:
         if keys is None or key not in keys:
             return
         del keys[key]
+        if kind in stream.fresh:
+            stream.fresh[kind].discard(key)
         self.records[kind].pop(key, None)
         lane = LANE[kind]
         stream.digests[lane] = (stream.digests[lane] - self._hashes[kind].pop(key, 0)) & MASK

@@ -33,8 +33,6 @@ from markets.errors import DecodeError
 
 from .messages import (
     DECODE_FAULTS,
-    HEAD_BYTES,
-    MAX_TOPIC,
     RECORD_TYPES,
     TOPIC_CYCLE,
     Chunk,
@@ -62,7 +60,6 @@ UNCONFIRMED_SHOW_MS: Final = 1_000
 MAX_REPAIRS: Final = 2
 REPAIR_EVERY_MS: Final = 100
 MAX_BUFFER: Final = 400_000
-MAX_STREAMS: Final = 100_000
 
 
 class Phase(Enum):
@@ -140,7 +137,7 @@ class FeedSync:
         self._full = "" in self.prefixes
         self._rng = rng
         self._base: State | None = None
-        self._streams: dict[bytes, Stream] = {}  # of _base, by the first bytes of a frame
+        self._streams: dict[bytes, Stream] = {}  # of _base, by topic
         self._covered_from: int | None = None
         self._heard = 0
         self._applied = 0
@@ -189,7 +186,7 @@ class FeedSync:
                 tap(frame, envelope)
             actions += self.feed(topic, envelope, now_ms)
             if envelope.kind == "quote":
-                self._note_stream(frame[: len(topic.encode()) + HEAD_BYTES], topic, envelope.epoch)
+                self._note_stream(topic, envelope.epoch)
 
     def _hear_quotes(
         self, frames: Sequence[bytes], start: int, now_ms: int, tap: Tap | None, actions: list[Action]
@@ -209,44 +206,46 @@ class FeedSync:
             or self._heard != base.seq
         ):
             return start
-        seq, index = base.seq, start
+        seq, epoch = base.seq, self.epoch
         tickers: list[str] = []
-        published_ns = 0
+        last: Quotes | None = None
         streams, take = self._streams, quotes_decoder.decode
         with base.lock:
             for frame in islice(frames, start, None):
-                end = frame.find(b"\x00", 0, MAX_TOPIC)
-                stream = streams.get(frame[: end + HEAD_BYTES])
+                topic, _, body = frame.partition(b"\x00")
+                stream = streams.get(topic)
                 if stream is None:
                     break
                 try:
-                    quotes = take(frame[end + 1 :])
+                    quotes = take(body)
                 except DECODE_FAULTS:
                     break
-                if quotes.seq != seq + 1 or quotes.cycle:
+                if (
+                    quotes.seq != seq + 1
+                    or quotes.cycle
+                    or quotes.epoch != epoch
+                    or quotes.prev != stream.last
+                ):
                     break
                 if tap is not None:
                     tap(frame, quotes)
                 seq += 1
-                index += 1
-                tickers += base.put_quotes(stream, seq, quotes.records)
-                published_ns = quotes.published_ns
-            base.seq = seq
-        if index > start:
-            self.stats.messages += index - start
+                base.put_quotes(stream, seq, quotes.records, tickers)
+                last = quotes
+            count, base.seq = seq - base.seq, seq
+        if last is not None:
+            self.stats.messages += count
             self._heard = self._applied = seq
             self._heard_ms = now_ms
-            self.published_ns = published_ns
+            self.published_ns = last.published_ns
             actions.append(Changed(seq, 0, (("quote", tickers),)))
-        return index
+        return start + count
 
-    def _note_stream(self, head: bytes, topic: str, epoch: int) -> None:
-        """Remember the stream of frames that begin like this one, once it is part of the state."""
+    def _note_stream(self, topic: str, epoch: int) -> None:
+        """Remember a stream of quotes by its topic's bytes, once it is part of the state."""
         stream = self._base.streams.get(topic) if self._base is not None and epoch == self.epoch else None
         if stream is not None:
-            if len(self._streams) >= MAX_STREAMS:
-                self._streams.clear()
-            self._streams[head] = stream
+            self._streams[topic.encode()] = stream
 
     def feed(self, topic: str, envelope: Envelope, now_ms: int) -> list[Action]:
         """Take one feed message; return what to do."""

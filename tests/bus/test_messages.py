@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 
 from bus.messages import (
-    HEAD_BYTES,
     MAX_MESSAGE_BYTES,
     RECORD_TYPES,
     VERSION,
@@ -262,7 +261,6 @@ def test_quotes_decoded_at_once_are_those_of_the_envelope() -> None:
     assert Quotes.__struct_fields__ == Envelope.__struct_fields__
     header = [name for name in Envelope.__struct_fields__ if name != "records"]
     assert [getattr(quotes, name) for name in header] == [getattr(envelope, name) for name in header]
-    assert frame[: len(topic) + HEAD_BYTES] == b"md.KXAT.\0\x99\x01\xcf" + EPOCH.to_bytes(8, "big")
 
 
 def test_chunk_comes_back() -> None:
