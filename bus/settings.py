@@ -254,6 +254,13 @@ class Settings(BaseModel):
     limit_leg_age_s: _Float = _setting(
         30.0, "seconds, above 0", "Prices older than this are not traded on.", gt=0, le=3600
     )
+    limit_payout_hours: _Float = _setting(
+        24.0,
+        "hours, above 0",
+        "Nothing is bought that is expected to pay out later than this.",
+        gt=0,
+        le=100_000,
+    )
     min_edge: _Dollars = _dollars("0.05", "Least expected profit of a trade after fees.")
     trade_in_play: Literal["no", "yes"] = _setting(
         "no", "`no` or `yes`", "Whether to trade after the start of a match."

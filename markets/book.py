@@ -94,6 +94,12 @@ def asks(book: Book, side: str) -> tuple[Level, ...]:
     return tuple((opposite(price), count) for price, count in reversed(book.no if side == YES else book.yes))
 
 
+def best_ask(book: Book, side: str) -> Level | None:
+    """Return the best of `asks`, without making the others."""
+    others = book.no if side == YES else book.yes
+    return _complement(others[-1]) if others else None
+
+
 def yes_scale(book: Book) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
     """Return the book as traders draw it, in YES prices: (bids, asks), each best first."""
     return bids(book, YES), asks(book, YES)

@@ -167,6 +167,8 @@ class Catalogue:
         if group.kind == "match":
             soon = self.rng.random() < 0.7
             wait = self.rng.uniform(10, 40) * MINUTE_MS if soon else self.rng.uniform(1, 72) * HOUR_MS
+            if SPORTS[group.again.league.sport].short:
+                wait = self.rng.uniform(4, 15) * MINUTE_MS
             return self._fixture(group.again, self._round(now_ms + wait, 1 if soon else 5), now_ms, now_ms)
         if group.kind == "updown":
             asset, close_ms = group.again
@@ -321,8 +323,13 @@ class Catalogue:
         rng = self.rng
         league = self._league_cycle[index % len(self._league_cycle)]
         copy = index // (len(self._league_cycle) * _MATCHES_OF_WEIGHT)
-        length = SPORTS[league.sport].minutes * MINUTE_MS
+        if copy and SPORTS[league.sport].short:
+            league = self._leagues[0]  # a few short matches are enough, however large the universe
+        sport = SPORTS[league.sport]
+        length = sport.minutes * MINUTE_MS
         match index % 20:
+            case _ if sport.short:
+                start = self._round(now_ms + rng.uniform(2, 25) * MINUTE_MS, 1)
             case 0:
                 start = self._round(now_ms + rng.uniform(0.5, 12) * MINUTE_MS, 1)
             case 1:
@@ -402,7 +409,7 @@ class Catalogue:
                     "id": identity,
                     "last_updated_ts": stamp(created_ms, identity),
                     "name": side.name,
-                    "type": f"{league.sport}_{'competitor' if league.sport == 'tennis' else 'team'}",
+                    "type": "tennis_competitor" if league.tennis else f"{league.sport}_team",
                 },
             )
         group.milestone = self._milestone(group, league, away, home, start_ms, created_ms)
@@ -427,7 +434,7 @@ class Catalogue:
         sport = SPORTS[league.sport]
         first = group.events[0].ticker
         identity = _uuid("milestone", first)
-        tennis = league.sport == "tennis"
+        tennis = league.tennis
         sides = (
             ("first_competitor_id", "second_competitor_id") if tennis else ("away_team_id", "home_team_id")
         )

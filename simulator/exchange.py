@@ -670,8 +670,13 @@ class Exchange:
         until_ms = time_ms + rng.randint(*_MISPRICED_MS)
         baskets = sum(m.kind == "no_basket" for m in alive)
         plant = self._plant_basket if 2 * baskets <= len(alive) else self._plant_leg
+        soon = [
+            group for group in self.groups if 0 < group.start_ms - time_ms < HOUR_MS and group.kind == "match"
+        ]
         for _ in range(60):
-            group = self.groups[rng.randrange(len(self.groups))]
+            # Half of them where whoever takes them sees the outcome soon.
+            groups = soon if soon and rng.random() < 0.5 else self.groups
+            group = groups[rng.randrange(len(groups))]
             event = group.events[0]
             # Nothing that stops being quoted meanwhile, and never two in one event.
             ends_ms = group.start_ms - PULL_BEFORE_START_MS if group.kind == "match" else event.close_ms

@@ -63,6 +63,11 @@ class Sport:
     milestone: str
     shard: int
 
+    @property
+    def short(self) -> bool:
+        """Whether whoever watches for half an hour sees matches begin, end and settle."""
+        return self.minutes < 30
+
 
 SPORTS: Final = {
     "football": Sport(23.0, 4, 190, False, 6.0, "football_game", 0),
@@ -70,6 +75,7 @@ SPORTS: Final = {
     "basketball": Sport(86.0, 2, 135, False, 7.0, "basketball_game", 3),
     "soccer": Sport(1.4, 1, 115, True, 0.45, "soccer_tournament_multi_leg", 0),
     "tennis": Sport(12.0, 1, 110, False, 2.5, "tennis_tournament_singles", 3),
+    "tie_break": Sport(8.0, 1, 8, False, 2.0, "tennis_tournament_singles", 3),
 }
 """Rough averages of each sport; `spread` is how far two sides differ. Milestone types: contract 7.9.
 Shards of newly created events: contract 16."""

@@ -148,7 +148,7 @@ _TEAM_LEAGUES: Final = tuple(
         kind=f"{league.sport}_team",
     )
     for league in LEAGUES
-    if league.sport != "tennis"
+    if not league.tennis
 )
 _TOURS: Final = tuple(
     Subject(f"{tour}{letters}", f"{who} {name}", 0, 0, league.sides, tour, "tennis_competitor")

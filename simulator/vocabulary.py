@@ -115,6 +115,11 @@ class League:
     events: tuple[tuple[str, str], ...]
     weight: int
 
+    @property
+    def tennis(self) -> bool:
+        """Whether two players meet, not two teams."""
+        return self.sport in ("tennis", "tie_break")
+
 
 _BASEBALL = (
     ("GAME", "KXMLBGAME"),
@@ -150,6 +155,7 @@ LEAGUES: Final = (
     ),
     League("LALIGA", "La Liga", "soccer", _SPANISH_SOCCER, _SOCCER, 4),
     League("WTA", "WTA", "tennis", _WTA, _TENNIS, 5),
+    League("TBT", "Tie Break Tens", "tie_break", _ATP, _TENNIS, 8),
 )
 
 EDITIONS: Final = (

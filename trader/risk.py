@@ -13,7 +13,7 @@ import msgspec
 from markets.book import depth, fills, on_grid
 from markets.fees import FeeSchedule, fee_schedule
 from markets.opportunities import EventView, MarketView, ScanLimits
-from markets.opportunities.legs import Ladder, ladder, top
+from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
 from markets.records import Status
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 
@@ -28,6 +28,7 @@ FUTURE_MS: Final = 5_000
 class Limits(msgspec.Struct, frozen=True, array_like=True):
     """Bounds on what may be at stake: cost of positions, and all that open orders can cost, fees included.
 
+    `payout_ms` is how far off the expected payout may lie: capital that is locked up earns nothing else.
     `valid_ms` is the life of an order, `retry_after_ms` the rest of an event after an order that got nothing.
     """
 
@@ -45,6 +46,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     stale_after_ms: int
     valid_ms: int = 5_000
     retry_after_ms: int = 30_000
+    payout_ms: int = 24 * 3_600_000
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -147,6 +149,9 @@ def _reasons(
         timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
     ):
         yield "match_started"
+    payout_ms = expected_payout_ms(view, facts.now_ms)
+    if payout_ms is None or payout_ms - facts.now_ms > limits.payout_ms:
+        yield "payout_too_late"
     if not legs or len(legs) != len(proposal.legs):
         yield "no_room"
         return

@@ -90,6 +90,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
             "price_collar_dollars": format_price(min(limits.price_collar_e4, 10_000)),
             "leg_age_seconds": limits.leg_age_ms / 1000,
             "positions_per_event": limits.positions_per_event,
+            "payout_hours": limits.payout_ms / 3_600_000,
             "in_play": engine.scan.in_play,
         },
         "use": {

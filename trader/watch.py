@@ -31,15 +31,13 @@ class Watch:
         self._limits = limits
         self._hot: set[str] = set()
 
-    def views(
-        self,
-        state: State,
-        batch: Batch,
-        fair_values: Mapping[str, FairValue],
-        held: Collection[str],
-        now_ms: int,
-    ) -> list[EventView]:
-        """Return the events to look at, as they are now; the caller holds the state's lock."""
+    def events(
+        self, state: State, batch: Batch, fair_values: Mapping[str, FairValue], held: Collection[str]
+    ) -> list[str]:
+        """Return the events to look at: what has changed, then what had candidates, then what is only held.
+
+        The caller holds the state's lock.
+        """
         catalogue = self.catalogue
         events: set[str] = set()
         if batch.whole:
@@ -52,17 +50,21 @@ class Watch:
                     events.add(catalogue.event_of[key])
             else:
                 events.update(catalogue.update(state, kind, key))
+        ordered = sorted(events)
         if batch.commit or batch.whole:
             # A commit confirms prices: what was too old, or not seen at one time, may be tradable now.
-            events |= self._hot
-            events.update(held)
-        views = []
-        for event_ticker in sorted(events):
-            if self._may_matter(state, event_ticker, fair_values) or event_ticker in held:
-                view = catalogue.view(state, event_ticker, now_ms)
-                if view is not None:
-                    views.append(view)
-        return views
+            ordered += sorted(self._hot - events)
+            ordered += sorted(set(held) - events - self._hot)
+        return [
+            event_ticker
+            for event_ticker in ordered
+            if event_ticker in held or self._may_matter(state, event_ticker, fair_values)
+        ]
+
+    def views(self, state: State, events: Iterable[str], now_ms: int) -> list[EventView]:
+        """Return these events as they are now, if they are known; the caller holds the state's lock."""
+        found = (self.catalogue.view(state, event_ticker, now_ms) for event_ticker in events)
+        return [view for view in found if view is not None]
 
     def _may_matter(self, state: State, event_ticker: str, fair_values: Mapping[str, FairValue]) -> bool:
         event = state.events.get(event_ticker)

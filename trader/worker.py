@@ -6,7 +6,7 @@ add up, it trades no more, says so, and begins anew from the journal once that c
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -47,6 +47,9 @@ GAP_MS: Final = 3_000
 RETRY_MS: Final = 2_000
 RATE_MS: Final = 10_000
 LATENCIES_KEPT: Final = 1_000
+EVENTS_AT_ONCE: Final = 8
+"""So many events are read and scanned together; then what they offer is traded."""
+
 ACCOUNT: Final = "paper"
 
 
@@ -111,6 +114,7 @@ def risk_limits(settings: Settings) -> Limits:
         leg_age_ms=round(settings.limit_leg_age_s * 1000),
         min_edge_e6=money_e6(settings.min_edge),
         stale_after_ms=round(settings.stale_after_s * 1000),
+        payout_ms=round(settings.limit_payout_hours * 3_600_000),
     )
 
 
@@ -382,17 +386,27 @@ class Worker:
             batch = msgspec.structs.replace(batch, records=(*batch.records, *changed_values))
         if not state.epoch or not (batch.whole or batch.commit or batch.records):
             return
-        engine, (now_ms, steady_ms) = self.engine, self._present()
+        engine = self.engine
         held = engine.books.events()
         with state.lock:
-            # One position for all that is read here: an update takes the lock to change anything.
-            epoch, seq, cycle = state.epoch, state.seq, state.cycle
             status: ExchangeStatus | None = state.exchange.get("")
-            views = self._watch.views(state, batch, engine.fair_values, held, now_ms)
+            events = self._watch.events(state, batch, engine.fair_values, held)
             for ticker in self._broker.watched:
                 if (one := market_view(state, ticker)) is not None:
                     self._broker.observe(one)
         self._take_exchange(status)
+        # A few at a time: after a commit of hundreds the first trade does not wait for the last scan.
+        for first in range(0, len(events) or 1, EVENTS_AT_ONCE):
+            self._look_at(state, events[first : first + EVENTS_AT_ONCE], held, heard_ns)
+
+    def _look_at(
+        self, state: State, events: Sequence[str], held: Collection[str], heard_ns: int | None
+    ) -> None:
+        engine, (now_ms, steady_ms) = self.engine, self._present()
+        with state.lock:
+            # One position for all that is read here: an update takes the lock to change anything.
+            epoch, seq, cycle = state.epoch, state.seq, state.cycle
+            views = self._watch.views(state, events, now_ms)
         relevant = self._watch.relevant(views, engine.fair_values, held, now_ms)
         complete_ms = cycle.complete_ms if cycle else None
         if relevant or complete_ms != engine.complete_ms or epoch != engine.epoch:
@@ -451,17 +465,20 @@ class Worker:
         if any(not isinstance(output, Refused | Equity | Day) for output in decided):
             self._journal.commit()
         for output in decided:
-            self._carry_out(output, heard_ns)
+            if isinstance(output, Place):
+                self._broker.place(output.intent, self._steady_ms())
+                self._probe("placed")
+                if heard_ns is not None:
+                    self.latencies_ns.append(self._clock.monotonic_ns() - heard_ns)
+        for output in decided:
+            self._tell(output)
 
-    def _carry_out(self, output: AnyOutput, heard_ns: int | None) -> None:
+    def _tell(self, output: AnyOutput) -> None:
+        """Count, log and publish what has happened; orders are on their way already."""
         publish, counts = self._published.event, self.counts
         if isinstance(output, Place):
             intent = output.intent
             counts["orders"] += 1
-            self._broker.place(intent, self._steady_ms())
-            self._probe("placed")
-            if heard_ns is not None:
-                self.latencies_ns.append(self._clock.monotonic_ns() - heard_ns)
             log.info(
                 "order.placed",
                 number=intent.number,

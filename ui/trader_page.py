@@ -29,6 +29,7 @@ _MORE_REASONS: Final = {
     "no_room": "the limits leave no room for the smallest size",
     "min_edge": "less profit than asked for",
     "retry_later": "tried a moment ago",
+    "payout_too_late": "it pays out later than the limit allows",
     "price_collar": "too far from the price that was seen",
     "exchange_closed": "the exchange does not trade",
     "seen_before_a_gap": "the prices were seen before a gap in the data",

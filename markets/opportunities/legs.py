@@ -4,7 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from markets.book import Top, asks, cost_e6, depth, is_complementary, on_grid, top_of_book, top_of_quote
+from markets.book import (
+    Top,
+    asks,
+    best_ask,
+    cost_e6,
+    depth,
+    is_complementary,
+    on_grid,
+    top_of_book,
+    top_of_quote,
+)
 from markets.fees import FeeSchedule, taker_fees_e6
 from markets.records import Level, Status
 from markets.timing import MatchTiming
@@ -37,10 +47,11 @@ def ladder(view: MarketView, side: str, limits: ScanLimits) -> Ladder:
     """
     quoted = top_of_quote(view.quote).ask(side)
     if view.book is not None and view.book_as_of_ms is not None:
-        levels = asks(view.book, side)
         lag_ms = view.quote_as_of_ms - view.book_as_of_ms
-        if lag_ms <= 0 or (lag_ms <= limits.max_leg_spread_ms and levels[:1] == (quoted,)):
-            return Ladder(levels, view.book_as_of_ms)
+        if lag_ms <= 0 or (
+            lag_ms <= limits.max_leg_spread_ms and quoted is not None and best_ask(view.book, side) == quoted
+        ):
+            return Ladder(asks(view.book, side), view.book_as_of_ms)
     return Ladder(() if quoted is None else (quoted,), view.quote_as_of_ms)
 
 
@@ -108,16 +119,20 @@ def legs_reasons(
 
 
 def annualised(view: EventView, profit_e6: int | None, capital_e6: int | None, now_ms: int) -> float | None:
-    """Return profit over capital as a simple yearly rate until the expected payout; None where unknown.
-
-    The payout is expected at the expected expiration, else at the close, plus the settlement timer.
-    """
-    expected_ms = view.timing.expected_expiration_ms
-    payout_ms = expected_ms if expected_ms and expected_ms > now_ms else view.timing.close_ms
-    if profit_e6 is None or not capital_e6 or payout_ms is None or payout_ms <= now_ms:
+    """Return profit over capital as a simple yearly rate until the expected payout; None where unknown."""
+    payout_ms = expected_payout_ms(view, now_ms)
+    if profit_e6 is None or not capital_e6 or payout_ms is None:
         return None
-    timer_ms = max((one.market.settlement_timer_s for one in view.markets), default=0) * 1000
-    return profit_e6 / capital_e6 * YEAR_MS / (payout_ms + timer_ms - now_ms)
+    return profit_e6 / capital_e6 * YEAR_MS / (payout_ms - now_ms)
+
+
+def expected_payout_ms(view: EventView, now_ms: int) -> int | None:
+    """Return the expected expiration, else the close, plus the settlement timer; None if both are past."""
+    expected_ms = view.timing.expected_expiration_ms
+    ends_ms = expected_ms if expected_ms and expected_ms > now_ms else view.timing.close_ms
+    if ends_ms is None or ends_ms <= now_ms:
+        return None
+    return ends_ms + max((one.market.settlement_timer_s for one in view.markets), default=0) * 1000
 
 
 def least_volume_e2(views: Iterable[MarketView]) -> int | None:

@@ -53,9 +53,11 @@ def find(
     del fair_values  # a basket needs no opinion
     if not view.event.mutually_exclusive:
         return []
-    everything = _pool(view, limits)
-    if sum(PRICE_ONE_E4 - asks.levels[0][0] for asks in everything.ladders) <= PRICE_ONE_E4:
+    # Most events end here: no depth is looked at before the best bids say that it may matter.
+    bids = [best for one in view.markets if _pooled(one) and (best := top(one).yes_bid) is not None]
+    if sum(price_e4 for price_e4, _ in bids) <= PRICE_ONE_E4:
         return []
+    everything = _pool(view, limits)
     fees = fee_schedule(view.event, view.series)
     for pool in (_sound(everything, now_ms, limits), everything):
         basket = _basket(view, pool, fees, now_ms, limits)
@@ -64,10 +66,14 @@ def find(
     return []
 
 
+def _pooled(market: MarketView) -> bool:
+    return market.quote.status is Status.ACTIVE and market.market.market_type == "binary"
+
+
 def _pool(view: EventView, limits: ScanLimits) -> _Pool:
     pool = _Pool([], [])
     for market in view.markets:
-        if market.quote.status is Status.ACTIVE and market.market.market_type == "binary":
+        if _pooled(market):
             asks = ladder(market, NO, limits)
             if asks.levels:
                 pool.markets.append(market)

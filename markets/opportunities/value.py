@@ -14,7 +14,7 @@ from markets.units import MONEY_ONE_E6
 
 from . import reasons as why
 from .consensus import verdict
-from .legs import annualised, ladder, least_volume_e2, leg, legs_reasons
+from .legs import annualised, ladder, least_volume_e2, leg, legs_reasons, top
 from .types import CONSENSUS, EventView, FairValue, Leg, MarketView, Opportunity, ScanLimits
 
 KIND = "value"
@@ -49,9 +49,10 @@ def _candidate(
     yes_e6 = round(fair.probability * MONEY_ONE_E6)
     fair_e6 = yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6
     margin_e6 = round(fair.margin * MONEY_ONE_E6)
-    asks = ladder(market, side, limits)
-    if not asks.levels or asks.levels[0][0] * 100 >= fair_e6:
+    best = top(market).ask(side)
+    if best is None or best[0] * 100 >= fair_e6:
         return None
+    asks = ladder(market, side, limits)
     bought = _worthwhile(asks.levels, fair_e6 - margin_e6, fees, now_ms) or asks.levels[:1]
     one = leg(market, side, bought, asks.as_of_ms, fees, now_ms)
     gross_e6 = fair_e6 * one.count_e2 // 100 - one.cost_e6

@@ -130,6 +130,18 @@ def test_several_planted_mispricings_of_both_kinds_stand_at_any_time_and_can_be_
     assert 4 <= sum(numbers) / len(numbers) <= 12
 
 
+def test_whoever_takes_what_is_offered_sees_some_of_it_settle_within_half_an_hour(make_client: Make) -> None:
+    client = make_client(markets=1500)
+    exchange = client.api.exchange
+    offered: set[str] = set()
+    for _ in range(180):
+        client.advance(10)
+        offered |= {m.event_ticker for m in exchange.mispricings}
+    settled = [ticker for ticker in offered if exchange.events[ticker].status == "finalized"]
+    assert len(settled) >= 2
+    assert all(m.result for ticker in settled for m in exchange.events[ticker].markets)
+
+
 def client_truth(client: Client) -> list[dict[str, Any]]:
     mispricings: list[dict[str, Any]] = json.loads(client.send("/sim/truth?tickers=x").body)["mispricings"]
     return mispricings

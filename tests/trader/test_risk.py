@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from markets.fees import fee_schedule
 from markets.opportunities import EventView
 from markets.records import Status
+from markets.timing import HOUR_MS
 from tests.trader.test_account import intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, START_MS, basket, event_of, leg, view_of
 from trader.account import Books
@@ -155,6 +156,13 @@ def test_a_money_limit_holds_to_the_micro_dollar(limit: str, reason: str, room: 
 
     assert with_room(room) is None
     assert with_room(room - 1) == reason
+
+
+def test_what_pays_out_too_late_is_not_bought() -> None:
+    payout_ms = START_MS + 3 * HOUR_MS + 300_000 - NOW_MS  # the expected expiration and the settlement timer
+
+    assert verdict(payout_ms=payout_ms) is None
+    assert verdict(payout_ms=payout_ms - 1) == "payout_too_late"
 
 
 def test_the_least_edge_counts_for_the_size_that_is_left() -> None:

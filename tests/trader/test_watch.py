@@ -1,6 +1,7 @@
 """What is worth a look: the incremental scan finds what a whole one would, and what the dashboard shows."""
 
 import random
+from collections.abc import Collection
 from typing import Any
 
 from hypothesis import given, settings
@@ -49,6 +50,17 @@ def everything(state: State, values: dict[str, FairValue], now_ms: int) -> list[
     return sorted(found, key=rank)
 
 
+def looks(
+    watch: Watch,
+    state: State,
+    batch: Batch,
+    values: dict[str, FairValue],
+    held: Collection[str],
+    now_ms: int,
+) -> list[EventView]:
+    return watch.views(state, watch.events(state, batch, values, held), now_ms)
+
+
 steps = st.lists(
     st.tuples(
         st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.integers(34, 44)), max_size=3),
@@ -77,7 +89,7 @@ def test_everything_tradable_is_passed_on_at_every_change(steps: list[Any]) -> N
         batch = Batch((*records, *(("fair_value", ticker) for ticker, _ in told)), commit=True, whole=whole)
         whole = False
 
-        looked_at = watch.views(writer.state, batch, values, (), now_ms)
+        looked_at = looks(watch, writer.state, batch, values, (), now_ms)
         passed_on = watch.relevant(looked_at, values, (), now_ms)
 
         tradable = [one for one in everything(writer.state, values, now_ms) if one.tradable]
@@ -91,7 +103,7 @@ def test_what_is_held_is_passed_on_though_nothing_is_to_gain() -> None:
     records = commit(writer, [quiet(1), quiet(2)], NOW_MS)
     held = {event_of(2).event_ticker}
 
-    views = watch.views(writer.state, Batch(records, commit=True, whole=True), {}, held, NOW_MS)
+    views = looks(watch, writer.state, Batch(records, commit=True, whole=True), {}, held, NOW_MS)
 
     assert [view.event.event_ticker for view in watch.relevant(views, {}, held, NOW_MS)] == list(held)
 
@@ -99,10 +111,10 @@ def test_what_is_held_is_passed_on_though_nothing_is_to_gain() -> None:
 def test_a_streamed_update_scans_its_own_event_only() -> None:
     writer, watch = Writer(1), Watch(SCAN)
     records = commit(writer, [basket(1), basket(2)], NOW_MS)
-    watch.relevant(watch.views(writer.state, Batch(records, whole=True), {}, (), NOW_MS), {}, (), NOW_MS)
+    watch.relevant(looks(watch, writer.state, Batch(records, whole=True), {}, (), NOW_MS), {}, (), NOW_MS)
     (ticker, *_) = (one.market.ticker for one in basket(1).markets)
 
-    views = watch.views(writer.state, Batch((("quote", ticker),)), {}, (), NOW_MS)
+    views = looks(watch, writer.state, Batch((("quote", ticker),)), {}, (), NOW_MS)
 
     assert [view.event.event_ticker for view in views] == [event_of(1).event_ticker]
 

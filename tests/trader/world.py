@@ -13,8 +13,8 @@ from trader.model import Fill, Intent
 from trader.risk import Limits
 
 NOW_MS = 1_800_000_000_000
-CLOSE_MS = NOW_MS + 48 * HOUR_MS
-START_MS = NOW_MS + 24 * HOUR_MS
+CLOSE_MS = NOW_MS + 20 * HOUR_MS
+START_MS = NOW_MS + 12 * HOUR_MS
 EPOCH = NOW_MS - 1_000_000
 SERIES = Series("KXMLSGAME", "t", "Sports", "custom", "quadratic", 10_000, b"{}")
 GAME = b'{"product_metadata":{"competition":"MLS","competition_scope":"Game"}}'
@@ -121,7 +121,13 @@ def leg(
 
 
 def view_of(event: Event, *legs: MarketView, start_ms: int | None = START_MS) -> EventView:
-    timing = MatchTiming(start_ms, "milestone", CLOSE_MS, NOW_MS + 27 * HOUR_MS, False)
+    timing = MatchTiming(
+        start_ms,
+        "milestone",
+        CLOSE_MS,
+        START_MS + 3 * HOUR_MS if start_ms is None else start_ms + 3 * HOUR_MS,
+        False,
+    )
     return EventView(event, SERIES, legs, timing)
 
 

@@ -49,7 +49,7 @@ def trading(ui: Process, stage: Stage, runner: Runner, browser: Browser) -> Proc
     stage.open()
     stage.start_feed()
     stage.start_query()
-    trader = runner.start("trader")
+    trader = runner.start("trader", env={"KALSHI_BUS_LIMIT_PAYOUT_HOURS": "100"})  # the match is tomorrow
     trader.wait_event("trader.ready")
     eventually(lambda: browser.json("/api/status")["trader"]["state"] == "running", what="it trades")
     return trader
