@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import Phase as HypothesisPhase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import bus.writer
 from bus.answers import Answers
 from bus.messages import VERSION, Envelope, decode, encode, encode_record
 from bus.sync import MAX_REPAIRS, REPAIR_EVERY_MS, WHOLES, Phase
@@ -22,8 +23,14 @@ class SyncMachine(RuleBasedStateMachine):
     """Publisher -> snapshot server -> a full and a filtered replica, over wires that lose, double and
     swap."""
 
-    @initialize(seed=st.integers(0, 2**32 - 1), joined=st.sampled_from([True, True, True, False]))
-    def start(self, seed: int, joined: bool) -> None:
+    @initialize(
+        seed=st.integers(0, 2**32 - 1),
+        joined=st.sampled_from([True, True, True, False]),
+        streams_per_part=st.sampled_from([1, 2, 2_500]),
+    )
+    def start(self, seed: int, joined: bool, streams_per_part: int) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(bus.writer, "_STREAMS_PER_PART", streams_per_part)
         self.rng = random.Random(seed)
         self.now_ms = 1_000
         self.publisher = Publisher(START_MS, self.rng, TICKERS)
@@ -66,7 +73,44 @@ class SyncMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.publisher = self.publisher.succeed(self.publisher.writer.state.epoch + 1)
 
+    def publish(self, kinds: str, node: Node, lost: int | None = None) -> None:
+        """Publish messages of these kinds; all arrive here and at the server, but for one."""
+        for kind in kinds:
+            make = {"c": "commit", "s": "stream", "q": "quotes", "h": "heartbeat"}[kind]
+            self.send(getattr(self.publisher, make)())
+        if lost is not None and node.feed:
+            del node.feed[lost % len(node.feed)]
+        for one in (self.server, node):
+            one.take_feed(self.now_ms, len(one.feed))
+        self.nobody_sees_a_state_the_publisher_never_had()
+        self.nobody_sees_half_a_commit()
+
     # -- the wires
+
+    @rule(
+        which=st.integers(0, 2),
+        before=st.text("cccsssqqh", min_size=1, max_size=4),
+        during=st.text("cccsssqqh", max_size=4),
+        after=st.text("cccsssqqh", max_size=3),
+        lost=st.integers(0, 20),
+        fresh=st.sampled_from([False, False, False, True]),
+    )
+    def answer_that_is_overtaken(
+        self, which: int, before: str, during: str, after: str, lost: int, fresh: bool
+    ) -> None:
+        """What an answer on its way meets: messages after it, a hole of their own, a new epoch before."""
+        node = self.nodes[which]
+        for one in (self.server, node):
+            one.take_feed(self.now_ms, len(one.feed))
+        if fresh:
+            self.restart()
+        self.publish(before, node, lost)
+        self.now_ms += REPAIR_EVERY_MS
+        node.tick(self.now_ms)
+        self.answer(which)
+        self.publish(during, node, lost if fresh else None)
+        node.take_answer(self.now_ms)
+        self.publish(after, node)
 
     @rule(
         which=st.integers(1, 2),
@@ -197,6 +241,12 @@ class SyncMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "publisher"):
             return
+        try:
+            self.end()
+        finally:
+            self.patch.undo()
+
+    def end(self) -> None:
         for node in self.nodes:
             node.questions.clear()
             node.answers.clear()
@@ -313,8 +363,8 @@ def test_lost_message_is_noticed_at_the_next_one_and_only_its_streams_are_fetche
     assert line.agrees()
 
 
-def a_suspect(ticker: str) -> Suspect:
-    return Suspect(ticker, START_MS, "test")
+def a_suspect(ticker: str, since_ms: int = START_MS) -> Suspect:
+    return Suspect(ticker, since_ms, "test")
 
 
 @pytest.mark.parametrize("prefixes", [("",), FILTER])
@@ -467,18 +517,26 @@ def test_malformed_record_is_a_hole_that_the_snapshot_fills() -> None:
     seed=st.integers(0, 2**32 - 1),
     kinds=st.lists(st.sampled_from("qqqqqsch"), max_size=40),
     lost=st.sets(st.integers(0, 39), max_size=3),
+    doubled=st.sets(st.integers(0, 39), max_size=3),
     at_once=st.integers(1, 40),
+    prefixes=st.sampled_from([("",), FILTER]),
 )
 def test_messages_heard_together_do_what_each_alone_does(
-    seed: int, kinds: list[str], lost: set[int], at_once: int
+    seed: int, kinds: list[str], lost: set[int], doubled: set[int], at_once: int, prefixes: tuple[str, ...]
 ) -> None:
-    line, alone = Line(), Line().node
+    line, alone = Line(prefixes), Line(prefixes).node
     publisher = line.publisher
     publisher.rng.seed(seed)
     make = {"q": publisher.quotes, "s": publisher.stream, "c": publisher.commit, "h": publisher.heartbeat}
     sent = [make[kind]() for kind in kinds]
-    frames = [frame for index, part in enumerate(sent) if index not in lost for frame in part]
     together = line.node
+    frames = [
+        frame
+        for index, part in enumerate(sent)
+        if index not in lost
+        for frame in part * (1 + (index in doubled))
+        if together.hears(frame.split(b"\0", 1)[0].decode())
+    ]
     before = together.sync.state.seq
     for node in (together, alone):
         node.told, node.changed = [], []
