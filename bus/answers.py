@@ -25,6 +25,9 @@ log = structlog.get_logger()
 
 MAX_QUESTION_BYTES: Final = 1_000_000
 MAX_WATCHED: Final = 1_000
+WATCHABLE: Final = ("book", "candles")
+
+OnWatch = Callable[[list[str], float, int, str], None]
 
 
 class Refusal(Exception):
@@ -50,14 +53,14 @@ class Answers:
     Args:
         state: gives the state to answer from, or None while there is none.
         source: gives "live" or "replay".
-        on_watch: takes (tickers, ttl_s, now_ms) of a `watch`.
+        on_watch: takes (tickers, ttl_s, now_ms, what) of a `watch`; `what` is one of WATCHABLE.
     """
 
     def __init__(
         self,
         state: Callable[[], State | None],
         source: Callable[[], str] = lambda: "live",
-        on_watch: Callable[[list[str], float, int], None] | None = None,
+        on_watch: OnWatch | None = None,
     ) -> None:
         self._state = state
         self._source = source
@@ -72,7 +75,7 @@ class Answers:
         self.add("digest", self._digest)
         self.add("snapshot", self._snapshot, "streams", "since", "also", "epoch")
         if on_watch is not None:
-            self.add("watch", self._watch, "tickers", "ttl_s")
+            self.add("watch", self._watch, "tickers", "ttl_s", "what")
 
     def add(self, op: str, handler: Handler, *parameters: str) -> None:
         """Answer `op` with `handler`; any parameter not named is refused."""
@@ -172,8 +175,11 @@ class Answers:
             raise Refusal("bad_request", f"tickers: got {len(tickers)}, expected at most {MAX_WATCHED}")
         if isinstance(ttl_s, bool) or not isinstance(ttl_s, (int, float)) or not 0 < ttl_s <= 3600:
             raise Refusal("bad_request", f"ttl_s: got {ttl_s!r:.50}, expected seconds up to 3600")
+        what = question.get("what", "book")
+        if what not in WATCHABLE:
+            raise Refusal("bad_request", f"what: got {what!r:.50}, expected one of {', '.join(WATCHABLE)}")
         assert self._on_watch is not None
-        self._on_watch(tickers, float(ttl_s), now_ms)
+        self._on_watch(tickers, float(ttl_s), now_ms, what)
         return {"watched": len(tickers)}
 
     # -- snapshots

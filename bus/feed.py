@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 import zmq
 
-from .answers import Answers
+from .answers import Answers, OnWatch
 from .clock import Clock
 from .lifecycle import Stop
 from .messages import PublisherHealth
@@ -37,7 +37,7 @@ class FeedServer:
 
     Args:
         health: the publisher's account of itself for the next heartbeat.
-        on_watch: takes (tickers, ttl_s, now_ms) of a `watch` question, in the bus thread.
+        on_watch: takes (tickers, ttl_s, now_ms, what) of a `watch` question, in the bus thread.
         names: the settings that hold the two endpoints.
         lossless: wait for slow subscribers, as only a replay can; a live feed lets them lose messages.
 
@@ -52,7 +52,7 @@ class FeedServer:
         state: str,
         clock: Clock,
         health: Callable[[], PublisherHealth],
-        on_watch: Callable[[list[str], float, int], None] | None = None,
+        on_watch: OnWatch | None = None,
         names: tuple[str, str] = ("feed", "state"),
         lossless: bool = False,
     ) -> None:

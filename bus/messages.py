@@ -15,6 +15,7 @@ from markets.opportunities import FairValue
 from markets.records import (
     Book,
     BookDelta,
+    Candles,
     Event,
     ExchangeStatus,
     Market,
@@ -56,6 +57,7 @@ RECORD_TYPES: Final[dict[str, type[Record]]] = {
     "milestone": Milestone,
     "exchange": ExchangeStatus,
     "fair_value": FairValue,
+    "candles": Candles,
     "remove": Remove,
 }
 """Every kind of record, in the order a snapshot chunk carries them."""

@@ -40,6 +40,7 @@ _KEY_OF: Final[dict[str, Callable[[Any], str]]] = {
     "milestone": attrgetter("id"),
     "exchange": lambda _status: "",  # there is one
     "fair_value": attrgetter("ticker"),
+    "candles": attrgetter("ticker"),
 }
 LANE: Final = {
     "market": STATIC,
@@ -52,10 +53,12 @@ LANE: Final = {
     "exchange": REFERENCE,
     "fair_value": REFERENCE,
 }
-"""Lane of each kind that is state."""
+"""Lane of each kind that is state and counted in digests."""
 
-STATE_KINDS: Final = tuple(LANE)
-_OF_MARKET: Final = ("market", "quote", "book", "suspect")
+STATE_KINDS: Final = (*LANE, "candles")
+"""Kinds that are state. One in no lane came later: a replica that does not know it agrees all the same."""
+
+_OF_MARKET: Final = ("market", "quote", "book", "suspect", "candles")
 
 
 class Stream:
@@ -101,8 +104,8 @@ class State:
 
     `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
     `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
-    `fair_values` the trader's by ticker (on its own feed only). `ages` has the
-    times (ms) that the quotes had which the last commit did not confirm.
+    `fair_values` the trader's by ticker (on its own feed only), `candles` price history by ticker, where
+    wished for. `ages` has the times (ms) that the quotes had which the last commit did not confirm.
     """
 
     def __init__(self, epoch: int = 0) -> None:
@@ -126,6 +129,7 @@ class State:
         self.milestones = self.records["milestone"]
         self.exchange = self.records["exchange"]
         self.fair_values = self.records["fair_value"]
+        self.candles = self.records["candles"]
 
     # -- reading
 
@@ -218,7 +222,7 @@ class State:
             for record in records:
                 self._remove(stream, record)
             return [(record.what, (record.key,)) for record in records]
-        elif kind not in LANE:
+        elif kind not in STATE_KINDS:
             return [(kind, [getattr(record, "ticker", "") for record in records])]
         keys = list(map(_KEY_OF[kind], records))
         if kind not in ("book", "suspect"):
@@ -264,6 +268,8 @@ class State:
     def settle(self, stream: Stream, limit: int | None = None) -> None:
         """Bring a stream's digests up to its records, `limit` of each kind; the caller holds `lock`."""
         for kind, fresh in stream.fresh.items():
+            if kind not in LANE:
+                continue
             if not fresh:
                 continue
             hashes, records, foreign = self._hashes[kind], self.records[kind], self._foreign
@@ -303,13 +309,14 @@ class State:
         if kind in stream.fresh:
             stream.fresh[kind].discard(key)
         self.records[kind].pop(key, None)
-        lane = LANE[kind]
-        stream.digests[lane] = (stream.digests[lane] - self._hashes[kind].pop(key, 0)) & MASK
+        lane = LANE.get(kind)
+        if lane is not None:
+            stream.digests[lane] = (stream.digests[lane] - self._hashes[kind].pop(key, 0)) & MASK
         self._foreign.pop((kind, key), None)
 
     def _remove(self, stream: Stream, record: Remove) -> None:
         if record.what != "market":
-            if record.what in LANE:
+            if record.what in STATE_KINDS:
                 self._drop(stream, record.what, record.key)
             return
         if self.stream_of.get(record.key) != stream.topic:

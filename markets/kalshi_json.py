@@ -178,6 +178,36 @@ class _TickerBookWire(msgspec.Struct):
     orderbook_fp: _BookWire
 
 
+class _SpreadWire(msgspec.Struct):
+    open_dollars: str
+    high_dollars: str
+    low_dollars: str
+    close_dollars: str
+
+
+class _TradedWire(msgspec.Struct):
+    """All null or absent in a period without a trade."""
+
+    open_dollars: str | None = None
+    high_dollars: str | None = None
+    low_dollars: str | None = None
+    close_dollars: str | None = None
+
+
+class _CandleWire(msgspec.Struct):
+    end_period_ts: int
+    yes_bid: _SpreadWire
+    yes_ask: _SpreadWire
+    price: _TradedWire
+    volume_fp: str
+    open_interest_fp: str
+
+
+class _CandlesWire(msgspec.Struct):
+    market_ticker: str
+    candlesticks: list[Raw]
+
+
 class _ShardWire(msgspec.Struct):
     exchange_index: int
     exchange_active: bool
@@ -201,6 +231,8 @@ _series = msgspec.json.Decoder(_SeriesWire)
 _milestone = msgspec.json.Decoder(_MilestoneWire)
 _book = msgspec.json.Decoder(_BookWire)
 _ticker_book = msgspec.json.Decoder(_TickerBookWire)
+_candle = msgspec.json.Decoder(_CandleWire)
+_candles = msgspec.json.Decoder(_CandlesWire)
 _exchange_status = msgspec.json.Decoder(_ExchangeStatusWire)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -389,6 +421,39 @@ def decode_books(body: bytes, as_of_ms: int) -> tuple[list[Book], list[BadMember
         except BadRecord as error:
             bad.append(BadMember(_ticker_or_none(raw), error, bytes(raw)))
     return books, bad
+
+
+def decode_candles(body: bytes, limit_bytes: int) -> tuple[list[tuple[str, bytes]], list[BadMember]]:
+    """Decode the reply of ``GET /markets/candlesticks``: (ticker, JSON array) of each, and the bad ones.
+
+    Of an array longer than `limit_bytes` the last candlesticks are kept.
+
+    Raises:
+        BadRecord: the reply as a whole is not such an object.
+    """
+    found: list[tuple[str, bytes]] = []
+    bad: list[BadMember] = []
+    for raw in split_list(body, "markets")[0]:
+        ticker = None
+        try:
+            wire = _decode(_candles, raw, "candlesticks")
+            ticker = _checked_ticker(wire.market_ticker, "market_ticker")
+            sizes = 0
+            kept: list[bytes] = []
+            last_s: int | None = None
+            for candle in reversed(wire.candlesticks):
+                end_s = _decode(_candle, candle, "candlestick").end_period_ts
+                if last_s is not None and end_s >= last_s:
+                    raise BadRecord("end_period_ts", end_s, "ascending times")
+                last_s = end_s
+                sizes += len(memoryview(candle)) + 1
+                if sizes > limit_bytes:
+                    break
+                kept.append(bytes(candle))
+            found.append((ticker, _checked_utf8(b"[%b]" % b",".join(reversed(kept)), "candlesticks")))
+        except BadRecord as error:
+            bad.append(BadMember(ticker, error, bytes(raw)))
+    return found, bad
 
 
 def decode_exchange_status(body: bytes, as_of_ms: int) -> ExchangeStatus:

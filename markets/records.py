@@ -116,6 +116,19 @@ class BookDelta(Record, frozen=True):
     count_e2: int
 
 
+class Candles(Record, frozen=True):
+    """Price history of one market, fetched on demand: the last candlesticks, oldest first.
+
+    `raw` is the JSON array as Kalshi sent it; each element ends at its `end_period_ts` (Unix seconds,
+    inclusive) and spans `period_s`.
+    """
+
+    ticker: str
+    as_of_ms: int
+    period_s: int
+    raw: bytes
+
+
 class Trade(Record, frozen=True):
     """One public trade, an event and not state. `taker_side` is the outcome the taker bought."""
 
@@ -189,7 +202,7 @@ class ExchangeStatus(Record, frozen=True):
 
 
 class Remove(Record, frozen=True):
-    """Removal of a record: `what` is "market", "event", "series" or "milestone", `key` its identity."""
+    """Removal of a record: `what` is its kind ("market": all that hangs on it too), `key` its identity."""
 
     what: str
     key: str

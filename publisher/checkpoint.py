@@ -26,7 +26,7 @@ from bus.messages import (
     encode_chunk,
     encode_map,
 )
-from bus.state import LANE, State
+from bus.state import STATE_KINDS, State
 from bus.writer import Change
 from markets.errors import DecodeError
 from markets.records import Quote, Record
@@ -190,7 +190,7 @@ def _changes(reader: Any, ages: dict[str, int]) -> Iterator[Change]:
     while body := _take(reader):
         chunk = decode_chunk(body)
         for kind, raws in chunk.content:
-            if kind not in LANE:
+            if kind not in STATE_KINDS:
                 raise DecodeError(f"a record of kind {kind!r}")
             yield chunk.topic, kind, [_aged(decode_record(kind, raw), ages) for raw in raws]
 

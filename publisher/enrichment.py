@@ -20,10 +20,11 @@ from bus.clock import Clock
 from bus.feed import FeedServer, Job
 from bus.state import State
 from markets.errors import BadRecord
-from markets.kalshi_json import BadMember, decode_books
-from markets.records import Book, Event, Market, Quote, Remove, Status
+from markets.kalshi_json import BadMember, decode_books, decode_candles
+from markets.records import Book, Candles, Event, Market, Quote, Remove, Status
 from markets.units import PRICE_ONE_E4
 
+from .candles import CALLS_PER_CYCLE, PERIOD_MINUTES, SPAN_S, CandlePlanner
 from .kalshi.budget import COST, Budget
 from .kalshi.client import Client, ExchangeError, Stopped, StopSignal
 from .live import Live
@@ -43,6 +44,9 @@ FAIR_SHARE: Final = 0.1
 
 BUDGET_USE: Final = 0.8
 """Part of what the sweep leaves that is spent."""
+
+MAX_CANDLES_BYTES: Final = 200_000
+"""Longer price history would not fit into a message: its beginning is left out."""
 
 MAX_LEVELS: Final = 10_000
 """A longer book would not fit into a message."""
@@ -245,6 +249,7 @@ class Enrichment:
     def __init__(
         self,
         planner: Planner,
+        candles: CandlePlanner,
         client: Client,
         budget: Budget,
         submit: Callable[[Job], None],
@@ -257,6 +262,7 @@ class Enrichment:
         follow: Callable[[Iterable[str]], None] = lambda _tickers: None,
     ) -> None:
         self.planner = planner
+        self._candles = candles
         self._live = live
         self._follow = follow
         self._billing = Billing()
@@ -298,7 +304,9 @@ class Enrichment:
     def _cycle(self, sweep_requests: int) -> None:
         now_ms = self._clock.now_ms()
         size, cost = self._billing.batch(self._budget.capacity, now_ms)
-        rounds, calls = rounds_of(self._budget, self._interval_s, sweep_requests, self.planner.calls)
+        self._candles_cycle(min(sweep_requests * COST, 0.8 * self._budget.capacity))
+        others = sweep_requests + CALLS_PER_CYCLE
+        rounds, calls = rounds_of(self._budget, self._interval_s, others, self.planner.calls)
         plan = self._plan(calls, now_ms)
         planned = frozenset(ticker for batch in plan for ticker in batch)
         self._submit(lambda server: self._drop_others(server, planned))
@@ -320,6 +328,35 @@ class Enrichment:
                     reserve = min(sweep_requests * COST, 0.8 * self._budget.capacity)
                     if not self._fetch(batch[start : start + size], reserve, cost):
                         return
+
+    def _candles_cycle(self, reserve: float) -> None:
+        """Fetch price history that is wished for, with the one request of its share, and drop what is not."""
+        now_ms = self._clock.now_ms()
+        known = self._state.stream_of
+        wished = self._candles.wished(known, now_ms)
+        batch = self._candles.plan(known, now_ms)
+        found: list[tuple[str, bytes]] = []
+        as_of_ms = now_ms
+        if batch:
+            (found, bad), reply = self._client.get(
+                "/markets/candlesticks",
+                [
+                    ("market_tickers", ",".join(batch)),
+                    ("start_ts", now_ms // 1000 - SPAN_S),
+                    ("end_ts", now_ms // 1000),
+                    ("period_interval", PERIOD_MINUTES),
+                ],
+                read=lambda body: decode_candles(body, MAX_CANDLES_BYTES),
+                reserve=reserve,
+                attempts=1,
+            )
+            as_of_ms = reply.as_of_ms
+            self._candles.fetched(batch, self._clock.now_ms())
+            for member in bad:
+                self._quarantine.put("candles", member.ticker or "", member.error, member.raw)
+        records = [Candles(t, as_of_ms, PERIOD_MINUTES * 60, raw) for t, raw in found if t in wished]
+        if records or self._state.candles:
+            self._submit(lambda server: _publish_candles(server, records, wished, self._clock.now_ns()))
 
     def _plan(self, calls: int, now_ms: int) -> list[list[str]]:
         """Plan anew, or in a large catalogue for some cycles as before: values are those of hours."""
@@ -438,6 +475,23 @@ def _publish(server: FeedServer, books: Sequence[Book], as_of_ms: int, now_ns: i
         events.setdefault((topic, market.event_ticker), []).append(book)
     for topic, message in _messages(events):
         server.send(writer.stream(topic, "book", message, as_of_ms * 1_000_000, now_ns))
+
+
+def _publish_candles(
+    server: FeedServer, found: Sequence[Candles], wished: frozenset[str], now_ns: int
+) -> None:
+    """Stream price history, and the removal of what nobody wishes for; bus thread."""
+    writer = server.writer
+    if writer is None:
+        return
+    state = writer.state
+    for candles in found:
+        topic = state.stream_of.get(candles.ticker)
+        if topic is not None:
+            server.send(writer.stream(topic, "candles", [candles], candles.as_of_ms * 1_000_000, now_ns))
+    for ticker in sorted(state.candles.keys() - wished):
+        removal = [Remove("candles", ticker)]
+        server.send(writer.stream(state.stream_of[ticker], "remove", removal, now_ns, now_ns))
 
 
 def _messages(events: Mapping[tuple[str, str], list[Book]]) -> Iterable[tuple[str, list[Book]]]:

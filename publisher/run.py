@@ -21,6 +21,7 @@ from bus.sockets import make_context
 from bus.writer import Writer
 
 from . import checkpoint
+from .candles import CandlePlanner
 from .catalogue import Catalogue, Reading, Universe
 from .enrichment import Enrichment, Planner
 from .kalshi.budget import BASIC, Budget, decode_tier
@@ -78,9 +79,10 @@ class Publisher:
         self._opened = found.cycle is not None
         self._writer.load(found.changes)
         self._planner = Planner(settings.enriched_books_max)
+        self._candles = CandlePlanner()
         self._context = make_context()
         self.server = FeedServer(
-            self._context, settings.feed, settings.state, clock, lambda: self.health, self._planner.watch
+            self._context, settings.feed, settings.state, clock, lambda: self.health, self._watch
         )
         if found.cycle is not None:
             log.info("checkpoint.loaded", epoch=found.epoch, complete_ms=found.cycle.complete_ms)
@@ -110,6 +112,7 @@ class Publisher:
             self._live = Live(self._catalogue, self.server.submit, self._stream.verify, clock)
         self._enrichment = Enrichment(
             self._planner,
+            self._candles,
             Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop),
             self._budget,
             self.server.submit,
@@ -132,6 +135,9 @@ class Publisher:
         if trouble is None or account.error is not None:
             return account
         return msgspec.structs.replace(account, error=trouble, exchange_reachable=self._client.reachable)
+
+    def _watch(self, tickers: list[str], ttl_s: float, now_ms: int, what: str) -> None:
+        (self._candles.wish if what == "candles" else self._planner.watch)(tickers, ttl_s, now_ms)
 
     def _with_stream(self, account: PublisherHealth) -> PublisherHealth:
         stream, live = self._stream, self._live

@@ -1,4 +1,4 @@
-"""Carries `watch` wishes on to the publisher, so that what readers look at gets order books first."""
+"""Carries `watch` wishes on to the publisher: for order books, or for price history."""
 
 import contextlib
 import queue
@@ -22,12 +22,12 @@ class Demand:
     def __init__(self, context: Any, state: str) -> None:
         self._context = context
         self._state = state
-        self._wishes: queue.Queue[tuple[list[str], float] | None] = queue.Queue(MAX_WAITING)
+        self._wishes: queue.Queue[tuple[list[str], float, str] | None] = queue.Queue(MAX_WAITING)
 
-    def wish(self, tickers: list[str], ttl_s: float, _now_ms: int) -> None:
+    def wish(self, tickers: list[str], ttl_s: float, _now_ms: int, what: str) -> None:
         """Pass a wish on, soon. While the publisher is away those beyond MAX_WAITING are lost."""
         try:
-            self._wishes.put_nowait((tickers, ttl_s))
+            self._wishes.put_nowait((tickers, ttl_s, what))
         except queue.Full:
             log.warning("watch.dropped", waiting=MAX_WAITING)
 
@@ -39,8 +39,8 @@ class Demand:
     def run(self, stop: Stop) -> None:
         """Carry wishes until `stop`; call `wake` after setting it."""
         while (wish := self._wishes.get()) is not None and not stop.is_set():
-            tickers, ttl_s = wish
-            question = {"op": "watch", "id": 0, "tickers": tickers, "ttl_s": ttl_s}
+            tickers, ttl_s, what = wish
+            question = {"op": "watch", "id": 0, "tickers": tickers, "ttl_s": ttl_s, "what": what}
             try:
                 answer = ask(self._context, self._state, question, _TIMEOUT_MS)
             except NoAnswer:

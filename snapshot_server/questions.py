@@ -1,4 +1,4 @@
-"""What ops `health`, `market`, `markets`, `book`, `match_times` of `query` answer: the same data as HTTP."""
+"""What the ops of `query` answer that are the snapshot server's own: the same data as HTTP."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -8,7 +8,7 @@ import msgspec
 
 from bus.answers import Answers, Frames, Question, Refusal
 from markets.errors import BadRecord
-from markets.records import Book, Suspect
+from markets.records import Book, Candles, Suspect
 from markets.timing import match_time_json
 
 from .edition import Edition, Pause, select
@@ -33,6 +33,7 @@ class Questions:
         answers.add("market", self._market, "ticker")
         answers.add("markets", self._markets, *MARKETS)
         answers.add("book", self._book, "ticker")
+        answers.add("candles", self._candles, "ticker")
         answers.add("match_times", self._match_times, "event_ticker")
 
     def _health(self, _question: Question, now_ms: int) -> dict[str, Any]:
@@ -55,6 +56,20 @@ class Questions:
             "yes": [list(level) for level in book.yes],
             "no": [list(level) for level in book.no],
             "suspect_since_ms": suspect.since_ms if suspect is not None else None,
+        }
+
+    def _candles(self, question: Question, now_ms: int) -> dict[str, Any]:
+        head, edition = self._start(now_ms)
+        ticker = _known_ticker(question, edition)
+        candles: Candles | None = edition.state.candles.get(ticker)
+        if candles is None:
+            message = f"ticker: {ticker} has no price history now; op watch with what=candles asks for it"
+            raise Refusal("not_found", message)
+        return head | {
+            "ticker": ticker,
+            "as_of_ms": candles.as_of_ms,
+            "period_s": candles.period_s,
+            "candlesticks": _decode(candles.raw),
         }
 
     def _match_times(self, question: Question, now_ms: int) -> dict[str, Any]:

@@ -18,7 +18,18 @@ import msgspec
 from bus.state import State
 from markets.errors import BadRecord
 from markets.kalshi_json import book_json
-from markets.records import Book, Event, ExchangeStatus, Level, Market, Milestone, Quote, Status, Suspect
+from markets.records import (
+    Book,
+    Candles,
+    Event,
+    ExchangeStatus,
+    Level,
+    Market,
+    Milestone,
+    Quote,
+    Status,
+    Suspect,
+)
 from markets.units import PRICE_ONE_E4, format_time, parse_time_ms
 
 from .edition import SCAN_SLICE, Edition, Order, Pause
@@ -47,6 +58,7 @@ SMALL: Final = 50
 _COMBOS: Final = "KXMVE"
 _MAX_BOOKS: Final = 100
 _MAX_PARAMETERS: Final = 200
+_PERIODS: Final = (1, 60, 1440)
 _JOIN: Final = 60
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _FAMILIES: Final = {"created": ("unopened", "open"), "close": ("closed", "open"), "settled": ("settled",)}
@@ -58,7 +70,15 @@ Bound = tuple[str, int | None, int | None]
 
 _encode: Final = msgspec.json.Encoder().encode
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raws: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _values: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class _CandleEnd(msgspec.Struct):
+    end_period_ts: int
+
+
+_candle_end: Final = msgspec.json.Decoder(_CandleEnd)
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -337,11 +357,12 @@ class Milestones(Listing, frozen=True):
 
 
 class _Call(msgspec.Struct, frozen=True):
-    """A call: its parameters, and the variable part of its path."""
+    """A call: its parameters, and the variable parts of its path."""
 
     edition: Edition
     parameters: list[tuple[str, str]]
     key: str = ""
+    second: str = ""
 
     def get(self, name: str) -> str | None:
         """Return the first value of a parameter; None if absent or empty."""
@@ -354,6 +375,12 @@ class _Call(msgspec.Struct, frozen=True):
         if not _INTEGER.fullmatch(text):
             raise _invalid(_unparsable(name, "ParseInt", text))
         return int(text)
+
+    def required(self, name: str) -> int:
+        value = self.integer(name)
+        if value is None:
+            raise _invalid(f"Query argument {name} is required, but not found")
+        return value
 
     def boolean(self, name: str) -> bool:
         text = self.get(name)
@@ -504,6 +531,27 @@ def _orderbooks(call: _Call) -> Answer:
     return _of_books(call.edition, books, b'{"orderbooks":[%b]}' % b",".join(parts))
 
 
+def _candlesticks(call: _Call) -> Answer:
+    """Price history as far as it is held: of whom it is wished for, in one period."""
+    market: Market | None = call.edition.state.markets.get(call.second)
+    if market is None or market.series_ticker != call.key:
+        return _not_found("not found")
+    start, end, period = (call.required(name) for name in ("start_ts", "end_ts", "period_interval"))
+    if period not in _PERIODS:
+        raise _out_of_range("GetMarketCandlesticks", "period_interval", "oneof")
+    candles: Candles | None = call.edition.state.candles.get(call.second)
+    if candles is None or candles.period_s != period * 60:
+        return _not_found(
+            "not found: no candlesticks of this market and period are held here; those of 60 minutes are "
+            "fetched for whom op watch asks, with what=candles"
+        )
+    found = [
+        raw for raw in _raws.decode(candles.raw) if start <= _candle_end.decode(raw).end_period_ts <= end
+    ]
+    body = b'{"ticker":%b,"candlesticks":[%b]}' % (_encode(call.second), b",".join(map(bytes, found)))
+    return Answer(200, body, as_of_ms=candles.as_of_ms)
+
+
 def _milestones(call: _Call) -> Answer:
     if call.get("limit") is None:
         raise _invalid("Query argument limit is required, but not found")
@@ -551,6 +599,7 @@ _ROUTES: Final = (
     _route("/markets/orderbooks", _orderbooks),
     _route("/markets/{ticker}", _one_market),
     _route("/markets/{ticker}/orderbook", _orderbook),
+    _route("/series/{series_ticker}/markets/{ticker}/candlesticks", _candlesticks),
     _route("/milestones", _milestones),
     _route("/milestones/{milestone_id}", _one_milestone),
 )

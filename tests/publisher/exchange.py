@@ -113,11 +113,25 @@ def milestone(id_: str, *events: str) -> dict[str, Any]:
     }
 
 
+def candle(end_s: int, close: str = "0.4200") -> dict[str, Any]:
+    """A candlestick as Kalshi sends it."""
+    names = ("open_dollars", "high_dollars", "low_dollars", "close_dollars")
+    prices = dict.fromkeys(names, close)
+    return {
+        "end_period_ts": end_s,
+        "yes_bid": prices,
+        "yes_ask": prices,
+        "price": prices | {"mean_dollars": close},
+        "volume_fp": "10.00",
+        "open_interest_fp": "500.00",
+    }
+
+
 class FakeExchange:
     """Serves ``/trade-api/v2`` on 127.0.0.1 while entered.
 
     Attributes:
-        events, loose, series, milestones, books: what it lists; change them at will.
+        events, loose, series, milestones, books, candles: what it lists; change them at will.
         faults: asked in order about each request's path; the first answer counts.
         next_faults: answers to give instead, one per request; None lets it pass.
         calls: requests by route. paths: every path with its query, in order.
@@ -130,6 +144,7 @@ class FakeExchange:
         self.series: dict[str, dict[str, Any]] = {}
         self.milestones: list[dict[str, Any]] = []
         self.books: dict[str, dict[str, Any]] = {}
+        self.candles: dict[str, list[dict[str, Any]]] = {}
         self.page_size = 200
         self.faults: list[Fault] = []
         self.next_faults: deque[Answer | None] = deque()
@@ -223,7 +238,7 @@ class FakeExchange:
     def answer(self, path: str, query: dict[str, list[str]]) -> Answer:
         route, _, key = path.strip("/").partition("/")
         key = unquote(key)
-        self.calls[f"{route}/{key}" if key in ("status", "orderbooks") else route] += 1
+        self.calls[f"{route}/{key}" if key in ("status", "orderbooks", "candlesticks") else route] += 1
         if path == "/exchange/status":
             return reply({"exchange_active": True, "trading_active": True})
         if route == "series":
@@ -234,6 +249,11 @@ class FakeExchange:
             empty: dict[str, Any] = {"yes_dollars": [], "no_dollars": []}
             found = [{"ticker": t, "orderbook_fp": self.books.get(t, empty)} for t in query["tickers"]]
             return reply({"orderbooks": found})
+        if path == "/markets/candlesticks":
+            tickers = query["market_tickers"][0].split(",")
+            return reply(
+                {"markets": [{"market_ticker": t, "candlesticks": self.candles.get(t, [])} for t in tickers]}
+            )
         if route == "events":
             if key:
                 return one("event", self._bare(self.events.get(key)))

@@ -1,5 +1,6 @@
 """The whole publisher on real sockets: a small exchange on one side, a replica on the other."""
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from bus.settings import Settings
 from markets.errors import StartupError
 from publisher.kalshi import client
 from publisher.run import Publisher
-from tests.publisher.exchange import BROKEN, HTML, Answer, FakeExchange, event, market, on, write_key
+from tests.publisher.exchange import BROKEN, HTML, Answer, FakeExchange, candle, event, market, on, write_key
 from tests.publisher.world import all_markets
 from tests.support import Runner, eventually
 
@@ -312,6 +313,29 @@ def test_watched_market_is_fetched(
 
     assert answer["watched"] == 1
     assert "E1-A" in running.publisher._planner._watched
+
+
+def test_price_history_comes_for_whom_it_is_wished_and_goes_with_the_wish(
+    exchange: FakeExchange,
+    start: Start,
+    settings: Settings,
+    replica: Replica,
+    zmq_context: zmq.Context[Any],
+) -> None:
+    exchange.candles["E1-A"] = [candle(3_600), candle(7_200)]
+    start()
+    wait(replica, lambda: live(replica))
+    assert exchange.calls["markets/candlesticks"] == 0
+    question = {"op": "watch", "id": 1, "tickers": ["E1-A", "NOT-HELD"], "ttl_s": 3, "what": "candles"}
+    assert ask(zmq_context, settings.state, question)["watched"] == 2
+
+    wait(replica, lambda: "E1-A" in replica.state.candles)
+    held = replica.state.candles["E1-A"]
+    assert json.loads(held.raw) == exchange.candles["E1-A"]
+    assert replica.state.candles.keys() == {"E1-A"}
+
+    wait(replica, lambda: not replica.state.candles)
+    assert exchange.calls["markets/candlesticks"] == 1
 
 
 def test_world_readable_key_refuses_the_start(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from bus.clock import SystemClock
 from bus.messages import CycleEnd, decode_map, encode_map
 from bus.replica import Replica
 from bus.writer import Change, Writer
+from markets.records import Candles
 from tests.snapshot_server.venue import (
     Catalogue,
     Venue,
@@ -347,6 +348,26 @@ def test_a_replica_can_join_by_query(served: Served) -> None:
         replica.stop()
 
 
+def test_price_history_is_wished_for_and_answered_when_it_is_there(served: Served) -> None:
+    stack, venue, writer, _, _ = served
+    ticker, market = next(iter(writer.state.markets.items()))
+    assert stack.ask("candles", ticker=ticker)["error"]["code"] == "not_found"
+    assert stack.ask("watch", tickers=[ticker], ttl_s=30, what="candles")["watched"] == 1
+    eventually(lambda: venue.watched == [ticker])
+
+    candles = Candles(ticker, 1_790_000_000_000, 3_600, b'[{"end_period_ts":3600}]')
+    venue.do(
+        lambda server: server.send(
+            writer.stream(f"md.{market.series_ticker}.", "candles", [candles], 1, 1_790_000_000_000_000_000)
+        )
+    )
+
+    eventually(lambda: stack.ask("candles", ticker=ticker)["ok"])
+    answer = stack.ask("candles", ticker=ticker)
+    assert answer["candlesticks"] == [{"end_period_ts": 3600}]
+    assert (answer["as_of_ms"], answer["period_s"]) == (candles.as_of_ms, 3_600)
+
+
 def test_a_wish_for_books_reaches_the_publisher(served: Served) -> None:
     stack, venue, _, _, _ = served
     assert stack.ask("watch", tickers=["KXA", "KXB"], ttl_s=30)["watched"] == 2
@@ -364,6 +385,8 @@ def test_a_wish_for_books_reaches_the_publisher(served: Served) -> None:
         ({"op": "market", "ticker": "NONE"}, "not_found", "ticker"),
         ({"op": "market", "ticker": "NONE", "colour": 1}, "bad_request", "market"),
         ({"op": "book", "ticker": "NONE"}, "not_found", "ticker"),
+        ({"op": "candles", "ticker": "NONE"}, "not_found", "ticker"),
+        ({"op": "watch", "tickers": ["KXA"], "what": "trades"}, "bad_request", "what"),
         ({"op": "markets", "limit": 0}, "bad_request", "limit"),
         ({"op": "markets", "limit": True}, "bad_request", "limit"),
         ({"op": "markets", "limit": 1.5}, "bad_request", "limit"),

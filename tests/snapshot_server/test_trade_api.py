@@ -20,7 +20,7 @@ from pykalshi.exceptions import KalshiAPIError, ResourceNotFoundError
 
 from bus.writer import Change, Writer
 from markets.kalshi_json import decode_milestone, decode_series
-from markets.records import Milestone, Quote, Record, Remove, Series, Status, Suspect
+from markets.records import Candles, Milestone, Quote, Record, Remove, Series, Status, Suspect
 from snapshot_server import trade_api
 from snapshot_server.edition import Edition, next_edition
 from snapshot_server.http import Large, Request, Response, View, respond
@@ -323,6 +323,25 @@ def test_no_book_is_made_up_for_a_market_that_is_not_here() -> None:
     known = CATALOGUE.books[0].ticker
     assert "'NONE'" in get("/markets/orderbooks", 404, tickers=[known, "NONE"])["error"]["message"]
     get("/markets/orderbooks", 404, tickers=f"{known},{CATALOGUE.books[1].ticker}")
+
+
+def test_candlesticks_come_as_sent_within_the_times_asked_for_with_the_age_of_their_own() -> None:
+    market = CATALOGUE.markets[1]
+    path = f"/series/{market.series_ticker}/markets/{market.ticker}/candlesticks"
+    hours: dict[str, Any] = {"start_ts": 3_601, "end_ts": 10_800, "period_interval": 60}
+    get(path, 404, **hours)
+    raw = json.dumps(sent := [{"end_period_ts": n * 3_600, "new": [n]} for n in range(1, 6)]).encode()
+    candles = Candles(market.ticker, NOW_MS - 39_000, 3_600, raw)
+    view = with_changes("candles", [candles], f"md.{market.series_ticker}.")
+
+    response = ask(path, view, **hours)
+    assert json.loads(response.content()) == {"ticker": market.ticker, "candlesticks": sent[1:3]}
+    assert header(response, "age") == "41"
+    get(path, 404, view=view, **hours | {"period_interval": 1})
+    get(path.replace(str(market.series_ticker), "OTHER"), 404, view=view, **hours)
+    for bad in ({"period_interval": 5}, {"start_ts": "x"}):
+        get(path, 400, view=view, **hours | bad)
+    get(path, 400, view=view, start_ts=1, end_ts=2)
 
 
 def test_a_book_in_doubt_says_so() -> None:

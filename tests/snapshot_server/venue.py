@@ -149,7 +149,7 @@ class Venue:
         self._ready.set()
         self.server.serve(self._stop)
 
-    def _watch(self, tickers: list[str], _ttl_s: float, _now_ms: int) -> None:
+    def _watch(self, tickers: list[str], _ttl_s: float, _now_ms: int, _what: str) -> None:
         self.watched += tickers
 
     def open(self, writer: Writer) -> None:

@@ -223,7 +223,7 @@ class Stage:
                 f"ipc://{self._run_dir}/state.sock",
                 self.clock,
                 lambda: self.health,
-                lambda tickers, ttl_s, now_ms: None,
+                lambda tickers, ttl_s, now_ms, what: None,
             )
             self._feed.open(self.writer)
             ready.set()
@@ -235,7 +235,8 @@ class Stage:
     def start_query(self) -> None:
         stop = Stop()
         answers = Answers(
-            lambda: self.writer.state, on_watch=lambda tickers, ttl_s, now_ms: self.watched.extend(tickers)
+            lambda: self.writer.state,
+            on_watch=lambda tickers, ttl_s, now_ms, what: self.watched.extend(tickers),
         )
         server = QueryServer(self._context, f"ipc://{self._run_dir}/query.sock", answers, self.clock.now_ms)
         self._start("query", lambda: server.serve(stop), stop)

@@ -1,0 +1,63 @@
+"""Price history on demand: whose candlesticks are fetched with the fixed share of the budget. Pure.
+
+One request a cycle at most, however much is wished for: wishes only choose whose turn it is.
+
+Source: Kalshi API reference, ``GET /markets/candlesticks``: up to 100 comma-separated `market_tickers` and
+10,000 candlesticks in all, 10 tokens a call, periods of 1, 60 or 1440 minutes.
+"""
+
+import threading
+from collections.abc import Container, Sequence
+from typing import Final
+
+CALLS_PER_CYCLE: Final = 1
+"""The share: kept free of other requests whether it is used or not."""
+
+PERIOD_MINUTES: Final = 60
+SPAN_S: Final = 7 * 86_400
+MARKETS_MAX: Final = 50
+"""As many with a week of hours each make 8,450 candlesticks: one request."""
+
+REFRESH_MS: Final = 60_000
+"""How old price history may become while it is wished for."""
+
+
+class CandlePlanner:
+    """Chooses the markets of the next request, over explicit time. `wish` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wished: dict[str, int] = {}
+        self._fetched_ms: dict[str, int] = {}
+
+    def wish(self, tickers: Sequence[str], ttl_s: float, now_ms: int) -> None:
+        """Wish for the price history of these markets for `ttl_s` seconds; the oldest wishes give way."""
+        with self._lock:
+            for ticker in tickers:
+                until_ms = now_ms + int(ttl_s * 1000)
+                self._wished[ticker] = max(until_ms, self._wished.pop(ticker, 0))
+            while len(self._wished) > MARKETS_MAX:
+                del self._wished[next(iter(self._wished))]
+
+    def wished(self, known: Container[str], now_ms: int) -> frozenset[str]:
+        """Return the `known` markets whose price history is wished for now."""
+        with self._lock:
+            self._wished = {t: until_ms for t, until_ms in self._wished.items() if until_ms > now_ms}
+            wished = frozenset(ticker for ticker in self._wished if ticker in known)
+        self._fetched_ms = {t: at_ms for t, at_ms in self._fetched_ms.items() if t in wished}
+        return wished
+
+    def plan(self, known: Container[str], now_ms: int) -> list[str]:
+        """Return the markets of the next request, in order; none if no history is old enough to ask again."""
+        due = [
+            ticker
+            for ticker in self.wished(known, now_ms)
+            # A comma would make two tickers of one. A time ahead is a clock that was set back.
+            if "," not in ticker and not 0 <= now_ms - self._fetched_ms.get(ticker, -REFRESH_MS) < REFRESH_MS
+        ]
+        return sorted(due)
+
+    def fetched(self, tickers: Sequence[str], now_ms: int) -> None:
+        """Note that the history of these was asked for: of those without an answer there is none."""
+        for ticker in tickers:
+            self._fetched_ms[ticker] = now_ms
