@@ -10,6 +10,7 @@
 
 import errno
 import os
+import socket as socketlib
 import stat
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ MAX_QUESTION: Final = 1_048_576
 MAX_FEED: Final = 1_048_576
 HEARTBEAT_IVL_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 5_000
+_IN_USE: Final = "is in use by another process"
 
 
 def make_context() -> zmq.Context[Any]:
@@ -64,11 +66,7 @@ def bind(socket: zmq.Socket[bytes], name: str, endpoint: str) -> str:
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
-        why = (
-            "is in use by another process"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be bound ({error})"
-        )
+        why = _IN_USE if error.errno == errno.EADDRINUSE else f"cannot be bound ({error})"
         raise StartupError(f"{name}: {endpoint} {why}; stop it or set KALSHI_BUS_{name.upper()}") from None
     if endpoint.startswith("ipc://"):
         Path(endpoint.removeprefix("ipc://")).chmod(0o600)
@@ -77,8 +75,8 @@ def bind(socket: zmq.Socket[bytes], name: str, endpoint: str) -> str:
 
 
 def _refuse_foreign_file(name: str, path: str) -> None:
-    # ZeroMQ removes whatever file stands at an ipc path; only a socket left over from a killed process may
-    # go.
+    # ZeroMQ removes whatever file stands at an ipc path, even another's socket: its early subscribers would
+    # stay with it, the late ones come to us. Only one left over from a killed process may go.
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -87,3 +85,12 @@ def _refuse_foreign_file(name: str, path: str) -> None:
         raise StartupError(
             f"{name}: {path} exists and is not a socket; remove it or set KALSHI_BUS_{name.upper()}"
         )
+    with socketlib.socket(socketlib.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return
+        except OSError:
+            pass  # somebody is there, and slow
+    raise StartupError(f"{name}: ipc://{path} {_IN_USE}; stop it or set KALSHI_BUS_{name.upper()}")
