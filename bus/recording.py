@@ -125,6 +125,7 @@ class Recording:
 
     Attributes:
         problem: why the last `play` or `keyframes` ended before the end of the file, None if it did not.
+        end_ns: time of the last message, once `keyframes` has looked; 0 before.
 
     Raises:
         RecordingError: not a recording, empty, or of a newer version.
@@ -133,6 +134,7 @@ class Recording:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem: str | None = None
+        self.end_ns = 0
         with path.open("rb") as file:
             try:
                 first = next(iter(StreamReader(file, record_size_limit=MAX_RECORD_BYTES).records))
@@ -157,6 +159,7 @@ class Recording:
             for offset, record in self._records(file):
                 if isinstance(record, McapChunk):
                     chunk = (record.message_start_time, offset)
+                    self.end_ns = max(self.end_ns, record.message_end_time)
                 elif isinstance(record, MessageIndex) and record.channel_id == KEYFRAME and chunk:
                     found.append(chunk)
         return found

@@ -149,6 +149,7 @@ class Player:
         return {
             "position_ms": self.clock.now_ms(),
             "begin_ms": self.begin_ns // 1_000_000,
+            "end_ms": self.recording.end_ns // 1_000_000,
             "speed": self._speed or "max",
             "paused": self._paused,
             "ended": self.ended,

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from flask import Flask, Response, render_template, request, url_for
 from werkzeug.exceptions import (
+    Conflict,
     Forbidden,
     HTTPException,
     NotFound,
@@ -19,13 +20,15 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
+from bus.ask import NoAnswer
 from bus.state import State
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
 
-from . import commands, display, export, views
+from . import commands, display, export, system, views
 from . import trader_page as desk_views
-from .filters import SORTS, parse
+from .columns import CHOICES, COLUMNS, View, parse_view, without_view
+from .filters import Filters, parse
 from .hub import RETRY_AFTER_S
 from .search import Hit
 from .service import Service
@@ -44,40 +47,12 @@ SOURCES: Final = {
     "unknown": "",
 }
 _DISPLAY: Final = (
-    "cents", "change", "clock", "count", "countdown", "duration", "moment", "money", "plain", "points",
-    "price", "rate", "whole",
+    "cents", "change", "clock", "count", "countdown", "duration", "megabytes", "moment", "money",
+    "plain", "points", "price", "rate", "stamp", "whole",
 )  # fmt: skip
 
 
-class Column(msgspec.Struct, frozen=True):
-    """A sortable column: key of SORTS, heading, what it means, and which direction a first click sorts."""
-
-    key: str
-    name: str
-    hint: str
-    first: str = "-"
-    css: str = "num"
-
-
-COLUMNS: Final = (
-    Column("kind", "Kind", "What makes it an opportunity", "", "kind"),
-    Column("title", "Opportunity", "What to buy", "", "what"),
-    Column("net", "Net edge", "Profit per contract after fees, in cents"),
-    Column("ev", "EV", "Expected profit of the whole size, after fees"),
-    Column("value", "Value", "Fair probability less price, in percentage points", css="num mid"),
-    Column("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
-    Column("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
-    Column("fees", "Fees", "Taker fees of the whole size", css="num wide"),
-    Column("worst", "Worst case", "Profit in the worst outcome", css="num mid roomy"),
-    Column("annual", "Annualised", "Return on capital until the expected payout, yearly", css="num wide"),
-    Column("start", "Starts", "Start of the match", "", "num when"),
-    Column("close", "Closes", "End of trading", "", "num when mid"),
-    Column("volume", "Volume", "Contracts ever traded in the least traded leg", css="num wide"),
-    Column("age", "Age", "Age of the oldest price in it", "", "num age"),
-)
-
 assert set(KIND_NAMES) == set(KINDS), "every kind needs a name"
-assert {column.key for column in COLUMNS} == set(SORTS), "every column sorts"
 
 
 def make_app(service: Service, look: Callable[[str], None]) -> Flask:
@@ -93,7 +68,10 @@ def make_app(service: Service, look: Callable[[str], None]) -> Flask:
         KIND_NAMES=KIND_NAMES,
         REASONS=REASONS,
         SOURCES=SOURCES,
-        COLUMNS=COLUMNS,
+        CHOICES=[column for column in COLUMNS if column.key in CHOICES],
+        USUAL=View(Filters()),
+        LOG_LEVELS=system.LEVELS,
+        ROLES=system.ROLES,
         asset=assets.url,
     )
     rules: dict[str, Callable[..., Response]] = {
@@ -104,6 +82,8 @@ def make_app(service: Service, look: Callable[[str], None]) -> Flask:
         "/opportunities.csv": pages.opportunities_csv,
         "/trader": pages.trader,
         "/trader/<name>.csv": pages.trader_csv,
+        "/system": pages.system,
+        "/api/system": api.system,
         "/api/trader": api.trader,
         "/api/opportunities": api.opportunities,
         "/api/status": api.status,
@@ -118,6 +98,8 @@ def make_app(service: Service, look: Callable[[str], None]) -> Flask:
     control = _Control(service)
     for op in commands.BODIES:
         app.add_url_rule(f"/api/trader/{op}", f"command_{op}", partial(control.command, op), methods=["POST"])
+    app.add_url_rule("/api/replay", "command_replay", control.replay, methods=["POST"])
+    app.register_error_handler(NoAnswer, pages.silent)
     app.register_error_handler(Absent, pages.absent)
     app.register_error_handler(BadRecord, pages.bad_parameter)
     app.register_error_handler(HTTPException, pages.http_error)
@@ -133,19 +115,27 @@ class _Pages:
         self._glance = (State(), views.Highlights())
 
     def overview(self) -> Response:
-        filters = parse(request.args.items(multi=True))
-        scan = self._service.scan
+        view = parse_view(request.args.items(multi=True))
+        filters, scan = view.filters, self._service.scan
         everything = msgspec.structs.replace(filters, limit=None)
         matching = everything.select(scan.opportunities, self._service.now_ms())
+        query = {
+            name: text
+            for name in request.args
+            if (text := ",".join(filter(None, request.args.getlist(name))))
+        }
+        known = {one.key for one in scan.opportunities}
         return self._page(
             "overview.html",
             scan=scan,
+            view=view,
             filters=filters,
-            rows=matching[: filters.limit],
+            rows=view.place(matching[: filters.limit], scan.opportunities),
+            lost=[key for key in view.pins if key not in known],
             matching=len(matching),
             highlights=self._highlights(),
-            marks=self._service.desk.marks(),
-            query={name: text for name, text in request.args.items() if text},
+            query=query,
+            file_query=without_view(query),
         )
 
     def _highlights(self) -> views.Highlights:
@@ -161,7 +151,8 @@ class _Pages:
         if found is None:
             raise _unknown("market", ticker)
         self._look(ticker)
-        return self._page("market.html", page=found, listen=f"ticker={ticker}")
+        own = desk_views.own(self._service.desk, ticker)
+        return self._page("market.html", page=found, own=own, listen=f"ticker={ticker}")
 
     def event(self, event_ticker: str) -> Response:
         service = self._service
@@ -187,6 +178,18 @@ class _Pages:
         page = desk_views.trader_page(desk, sorts)
         return self._page("trader.html", desk=desk, page=page, listen="page=trader")
 
+    def system(self) -> Response:
+        wanted = system.parse_log_filter(list(request.args.items(multi=True)))
+        service = self._service
+        return self._page(
+            "system.html",
+            wanted=wanted,
+            lines=system.log_lines(service.settings.run_dir / "logs", wanted),
+            listen="page=system",
+            poll_ms=2_000,
+            **_system(service),
+        )
+
     def trader_csv(self, name: str) -> Response:
         if name not in desk_views.FIELDS:
             raise NotFound("No such file.")
@@ -196,6 +199,9 @@ class _Pages:
 
     def absent(self, error: Absent) -> Response:
         return self._problem(503, "trader_absent", str(error))
+
+    def silent(self, error: NoAnswer) -> Response:
+        return self._problem(503, "no_answer", str(error))
 
     def bad_parameter(self, error: BadRecord) -> Response:
         return self._problem(400, "bad_request", str(error), error.field)
@@ -220,7 +226,9 @@ class _Pages:
 
     def _page(self, template: str, status_code: int = 200, **context: Any) -> Response:
         status = self._service.status()
-        context = {"status": status, "now_ms": round(status.now * 1000), **context}
+        desk = self._service.desk
+        shared = {"status": status, "now_ms": round(status.now * 1000), "desk": desk, "marks": desk.marks()}
+        context = shared | {"names": views.Names(self._service.scan.state)} | context
         return Response(render_template(template, **context), status_code)
 
 
@@ -256,6 +264,9 @@ class _Api:
         status, desk = self._service.status(), self._service.desk
         return _json({"now": status.now, "summary": status.trader, **desk_views.desk_json(desk)})
 
+    def system(self) -> Response:
+        return _json(_system(self._service))
+
     def search(self) -> Response:
         text, limit = _search_query(SEARCH_LIMIT)
         hits = self._service.search_index().find(text, limit)
@@ -273,21 +284,11 @@ class _Control:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._buckets = {op: commands.Bucket() for op in commands.BODIES}
+        self._buckets = {op: commands.Bucket() for op in (*commands.BODIES, "replay")}
 
     def command(self, op: str) -> Response:
-        because = commands.foreign(dict(request.headers), request.host)
-        if because is not None:
-            log.warning("command.refused", op=op, because=because)
-            raise Forbidden(because)
-        if request.mimetype != "application/json":
-            raise UnsupportedMediaType("Content-Type: expected application/json")
-        if (request.content_length or 0) > commands.BODY_MAX:
-            raise RequestEntityTooLarge(f"expected at most {commands.BODY_MAX} bytes")
-        request.max_content_length = commands.BODY_MAX  # also of a body that does not say its length
-        parameters = commands.read_body(op, request.get_data(cache=False))
-        if not self._buckets[op].take(self._service.steady_ns()):
-            raise TooManyRequests("too many commands; try again in a moment")
+        parameters = commands.read_body(op, self._body(op))
+        self._pay(op)
         link = _link(self._service)
         answer = link.kill(parameters["reason"]) if op == "kill" else link.ask(op, **parameters)
         log.info("command.sent", op=op, ok=answer.get("ok"), state=answer.get("state"))
@@ -302,6 +303,32 @@ class _Control:
                 "open_orders": counts.get("open_orders"),
             }
         )
+
+    def replay(self) -> Response:
+        parameters = commands.read_replay(self._body("replay"))
+        self._pay("replay")
+        monitor = self._service.monitor
+        if monitor is None or not self._service.replaying():
+            raise Conflict("no recording is played back")
+        answer = monitor.command_replay(parameters)
+        return _json(answer, 200 if answer.get("ok") else 409)
+
+    def _body(self, op: str) -> bytes:
+        """Return the body of a request that may command; everything else is refused."""
+        because = commands.foreign(dict(request.headers), request.host)
+        if because is not None:
+            log.warning("command.refused", op=op, because=because)
+            raise Forbidden(because)
+        if request.mimetype != "application/json":
+            raise UnsupportedMediaType("Content-Type: expected application/json")
+        if (request.content_length or 0) > commands.BODY_MAX:
+            raise RequestEntityTooLarge(f"expected at most {commands.BODY_MAX} bytes")
+        request.max_content_length = commands.BODY_MAX  # also of a body that does not say its length
+        return request.get_data(cache=False)
+
+    def _pay(self, op: str) -> None:
+        if not self._buckets[op].take(self._service.steady_ns()):
+            raise TooManyRequests("too many commands; try again in a moment")
 
 
 class _Assets:
@@ -335,6 +362,20 @@ class _Assets:
 
     def favicon(self) -> Response:
         return self.static("favicon.svg")
+
+
+def _system(service: Service) -> dict[str, Any]:
+    if service.monitor is not None:
+        service.monitor.look(service.steady_ns())
+    processes = service.supervised.processes
+    return {
+        "supervised": processes is not None,
+        "processes": system.process_rows(service.settings.run_dir, processes),
+        "places": service.places(),
+        "message_age": service.arrivals.ages(service.now_ns()),
+        "decision_latency_ms": (service.desk.status or {}).get("latency_ms"),
+        "feed": service.feed_counts(),
+    }
 
 
 def _link(service: Service) -> TraderLink:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -30,7 +30,16 @@ class Resume(msgspec.Struct, forbid_unknown_fields=True):
     word: str = ""
 
 
+class Replay(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a command to a replay: its `action`, with `speed` (0: as fast as it is taken) or `to_ms`."""
+
+    action: Literal["pause", "resume", "speed", "seek"]
+    speed: Annotated[float, msgspec.Meta(ge=0, le=10_000)] | None = None
+    to_ms: Annotated[int, msgspec.Meta(ge=0, le=10**14)] | None = None
+
+
 BODIES: Final[dict[str, type[Kill] | type[Resume]]] = {"kill": Kill, "pause": Kill, "resume": Resume}
+"""Of the commands to the trader."""
 
 
 def foreign(headers: Mapping[str, str], host: str) -> str | None:
@@ -62,6 +71,25 @@ def read_body(op: str, body: bytes) -> dict[str, Any]:
     if len(read.word) > REASON_MAX:
         raise BadRecord("word", read.word[:50], "the word")
     return {"word": read.word}
+
+
+def read_replay(body: bytes) -> dict[str, Any]:
+    """Return the parameters of a command to a replay.
+
+    Raises:
+        BadRecord: the body is not what it takes.
+    """
+    try:
+        read = msgspec.json.decode(body, type=Replay)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for replay ({error})") from None
+    wanted = {"speed": "speed", "seek": "to_ms"}.get(read.action)
+    if wanted is None:
+        return {"action": read.action}
+    value = getattr(read, wanted)
+    if value is None:
+        raise BadRecord(wanted, "", f"a number, for {read.action}")
+    return {"action": read.action, wanted: "max" if wanted == "speed" and not value else value}
 
 
 class Bucket:

@@ -8,6 +8,7 @@ from typing import Final
 
 UNKNOWN: Final = "–"  # noqa: RUF001 - an en dash
 
+_DAY_MS: Final = 86_400_000
 _STEPS_S: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -96,9 +97,23 @@ def moment(time_ms: int | None) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%d %b %Y %H:%M}".lstrip("0")
 
 
+def stamp(time_ms: int | None, now_ms: int) -> str:
+    """A time in UTC as short as it stays clear: ``18:00:05`` today, else ``21 Nov 18:00``."""
+    if time_ms is None:
+        return UNKNOWN
+    if time_ms // _DAY_MS == now_ms // _DAY_MS:
+        return clock(time_ms)
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%d %b %H:%M}".lstrip("0")
+
+
 def clock(time_ms: int) -> str:
     """A time of day in UTC: ``18:00:05``."""
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%H:%M:%S}"
+
+
+def megabytes(size: int | None) -> str:
+    """A size in memory: ``84 MB``."""
+    return UNKNOWN if size is None else f"{size / 1e6:,.0f} MB"
 
 
 def plain(text: str) -> str:

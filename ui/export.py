@@ -16,8 +16,8 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _REST: Final = (
     "count_fp", "gross_edge_dollars", "fees_dollars", "net_edge_dollars", "ev_dollars", "worst_case_dollars",
-    "capital_dollars", "annualised_return", "probability", "value", "volume_fp", "start_time", "close_time",
-    "as_of", "reasons", "notes",
+    "capital_dollars", "annualised_return", "probability", "margin", "value", "volume_fp", "start_time",
+    "close_time", "as_of", "reasons", "notes",
 )  # fmt: skip
 
 COLUMNS: Final = (

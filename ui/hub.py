@@ -38,7 +38,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """One open stream. `ticker`, `event` or `page` ("trader") says what wakes it; else the overview does."""
+    """One open stream: `ticker`, `event` or `page` ("trader", "system") wakes it, else the overview."""
 
     def __init__(self, ticker: str | None, event: str | None, page: str | None = None) -> None:
         self.ready = asyncio.Event()
@@ -56,6 +56,8 @@ class Client:
             wanted = event.everything or self._event in event.events
         elif self._page == "trader":
             wanted = event.everything or event.trader
+        elif self._page == "system":
+            wanted = event.everything  # the rest it asks for at its own pace
         else:
             wanted = event.everything or event.overview
         if wanted:

@@ -15,6 +15,7 @@ from .app import make_app
 from .front import Front
 from .hub import Hub
 from .service import Service
+from .system import Monitor
 from .trader import TraderLink
 from .watch import Watch
 
@@ -27,9 +28,10 @@ def run(settings: Settings, stop: Stop) -> int:
     clock, hub = SystemClock(), Hub()
     service = Service(settings, hub, clock)
     context = make_context()
-    replica = Replica(context, settings.feed, settings.query, clock, Rng(), listener=service.inbox.listen)
+    replica = Replica(context, settings.feed, settings.query, clock, Rng(), listener=service.listen)
     service.follow(replica)
     watch = Watch(context, settings.query)
+    monitor = service.monitor = Monitor(context, settings.query, settings.state)
     link = TraderLink(context, settings.trader_control, settings.data_dir, clock)
     values = Replica(
         context, settings.trader_events, settings.trader_control, clock, Rng(),
@@ -40,6 +42,9 @@ def run(settings: Settings, stop: Stop) -> int:
         threading.Thread(target=link.run, args=(stop,), name="trader"),
         threading.Thread(target=service.run, args=(stop,), name="scanner"),
         threading.Thread(target=watch.run, args=(stop,), name="watch"),
+        threading.Thread(
+            target=monitor.run, args=(stop, clock.monotonic_ns, service.replaying), name="monitor"
+        ),
         service.supervised.thread(stop),
     ]
     replica.start()

@@ -78,6 +78,9 @@ class Inbox:
         self._whole = False
         self._heard = (0, 0)
 
+    def __len__(self) -> int:
+        return len(self._pending)
+
     def listen(self, actions: Sequence[Action]) -> None:
         """Take what the replica did. The replica's thread calls this."""
         with self._condition:

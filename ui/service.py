@@ -1,7 +1,8 @@
 """The dashboard's memory: the latest scan and status, kept by a thread of its own, and who is told."""
 
 import threading
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -10,12 +11,14 @@ from bus.clock import Clock
 from bus.lifecycle import Stop
 from bus.settings import Settings
 from bus.supervised import Watcher
+from bus.sync import Action
 from markets.opportunities import FairValue
 
 from .hub import Event, Hub
 from .scanner import Batch, Inbox, Scan, Scans
 from .search import SearchIndex
-from .status import Follows, Status, status_of
+from .status import Follows, Status, replay_of, status_of
+from .system import Arrivals, Monitor, PlaceRow
 from .trader import Desk, TraderLink
 
 TICK_S: Final = 0.25
@@ -48,6 +51,8 @@ class Service:
         self._hub = hub
         self._clock = clock
         self.trader: TraderLink | None = None
+        self.arrivals = Arrivals()
+        self.monitor: Monitor | None = None
         self._follows: Follows | None = None
         self._values: Follows | None = None
         self._values_at = (0, 0)
@@ -65,6 +70,14 @@ class Service:
         """Now, as the replica has it."""
         return self._replica.now_ms()
 
+    def now_ns(self) -> int:
+        """Now by this machine's clock, also in a replay."""
+        return self._clock.now_ns()
+
+    def feed_counts(self) -> dict[str, int]:
+        """What this process's replica has counted since it started, and what waits for the scanner."""
+        return {**msgspec.structs.asdict(self._replica.status().stats), "waiting": len(self.inbox)}
+
     def steady_ns(self) -> int:
         """A clock that never jumps."""
         return self._clock.monotonic_ns()
@@ -72,12 +85,51 @@ class Service:
     def status(self) -> Status:
         """How things stand now."""
         summary = self.desk.summary(self._clock.now_ms())
-        return status_of(self._replica, self.scan, self.settings, self.supervised.processes, summary)
+        status = status_of(self._replica, self.scan, self.settings, self.supervised.processes, summary)
+        return msgspec.structs.replace(
+            status, replay=replay_of(self.monitor.replay if self.monitor else None)
+        )
+
+    def replaying(self) -> bool:
+        """Whether what is shown is a recording that is played back."""
+        heartbeat = self._replica.heartbeat
+        return heartbeat is not None and heartbeat.source == "replay"
 
     @property
     def desk(self) -> Desk:
         """What the trader last said."""
         return Desk() if self.trader is None else self.trader.desk
+
+    def places(self) -> list[PlaceRow]:
+        """Where each process stands in the feed."""
+        replica = self._replica
+        heartbeat, standing, scan = replica.heartbeat, replica.status(), self.scan
+        epoch = standing.epoch or None
+        seq = None if heartbeat is None else heartbeat.seq
+        silent = "no answer"
+
+        def row(name: str, state: str, found: Mapping[str, Any], *counts: int | None) -> PlaceRow:
+            at = found.get("seq")
+            same = at is not None and seq is not None and found.get("epoch") == epoch
+            behind = max(0, (seq or 0) - (at or 0)) if same else None
+            return PlaceRow(name, found.get("epoch"), at, behind, state, *counts)
+
+        health = (self.monitor and self.monitor.snapshot_server) or {}
+        status = (self.desk.status if self.desk.answers else None) or {}
+        ours = {"epoch": epoch, "seq": scan.seq if epoch else None}
+        said, known = ("lost" if standing.lost else "heard"), (None if seq is None else 0)
+        return [
+            PlaceRow("publisher", epoch, seq, known, said),
+            row(
+                "snapshot_server",
+                health.get("feed", silent),
+                health,
+                health.get("gaps"),
+                health.get("resyncs"),
+            ),
+            row("trader", status.get("feed", silent), status),
+            row("ui", standing.phase, ours, standing.stats.gaps, standing.stats.resyncs),
+        ]
 
     def search_index(self) -> SearchIndex:
         """The index of the catalogue, half a minute behind a change at most. The first call builds it."""
@@ -95,8 +147,15 @@ class Service:
     # -- life
 
     def follow(self, replica: Follows) -> None:
-        """Take the replica to read from; its listener is `inbox.listen`."""
+        """Take the replica to read from; its listener is `listen`."""
         self._follows = replica
+
+    def listen(self, actions: Sequence[Action]) -> None:
+        """Take what the replica did. The replica's thread calls this."""
+        self.inbox.listen(actions)
+        heartbeat = self._replica.heartbeat
+        if heartbeat is not None and heartbeat.source == "live":  # a replay's times are of another day
+            self.arrivals.add(self._clock.now_ns(), self._replica.published_ns)
 
     def follow_trader(self, link: TraderLink, values: Follows) -> None:
         """Take the link to the trader, and the replica of its fair values."""

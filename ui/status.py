@@ -1,5 +1,6 @@
 """How things stand: one account for the header strip, `/api/status` and the event stream."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -22,6 +23,9 @@ class Follows(Protocol):
     @property
     def heartbeat(self) -> Any: ...
 
+    @property
+    def published_ns(self) -> int: ...
+
     def now_ms(self) -> int: ...
 
     def status(self) -> replica.Status: ...
@@ -37,6 +41,7 @@ class Status(msgspec.Struct, frozen=True):
         exchange: None until the exchange has said whether it trades.
         publisher: its own account in the last heartbeat, None before one.
         trader: how the trader stands (ui.trader.Desk.summary).
+        replay: where a replay stands and what it may be told, None while none plays.
         problems: what is wrong now, worst first, each with a `code` and a sentence.
     """
 
@@ -64,11 +69,14 @@ class Status(msgspec.Struct, frozen=True):
     publisher: dict[str, Any] | None
     problems: tuple[dict[str, str], ...]
     trader: dict[str, Any] | None = None
+    replay: dict[str, Any] | None = None
 
     def signature(self) -> tuple[Any, ...]:
         """Everything but the passing of time: when it changes, pages look different."""
         trader = self.trader and {**self.trader, "as_of": None, "pnl_today_dollars": None}
-        still = {"now": 0.0, "age_seconds": None, "epoch": 0, "seq": 0, "problems": (), "trader": trader}
+        replay = self.replay and {**self.replay, "position_ms": 0}
+        still: dict[str, Any] = {"now": 0.0, "age_seconds": None, "epoch": 0, "seq": 0, "problems": ()}
+        still |= {"trader": trader, "replay": replay}
         return msgspec.structs.astuple(msgspec.structs.replace(self, **still))
 
 
@@ -121,6 +129,15 @@ def status_of(
         ),
         trader=trader,
     )
+
+
+def replay_of(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return of a replay's account of itself what the page shows. `speed` 0.0: as fast as it is taken."""
+    if told is None:
+        return None
+    names = ("position_ms", "begin_ms", "end_ms", "paused", "ended", "problem")
+    speed = told.get("speed")
+    return {name: told.get(name) for name in names} | {"speed": 0.0 if speed == "max" else speed}
 
 
 def _feed(standing: replica.Status, scan: Scan) -> str:

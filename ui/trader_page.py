@@ -16,8 +16,8 @@ _MORE_REASONS: Final = {
     "complete": "filled completely",
     "no_depth": "nothing was left at the price when it arrived",
     "restarted": "the trader restarted before it was carried out",
-    "one_position_per_event": "this event has a position already",
-    "positions_per_event": "this event has as many positions as allowed",
+    "one_position_per_event": "the event is held already",
+    "positions_per_event": "the event has all the positions it may have",
     "daily_loss": "the loss of the day has reached its limit",
     "open_orders": "too many orders are open",
     "orders_per_minute": "too many orders in a minute",
@@ -148,12 +148,16 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class TraderPage(msgspec.Struct, frozen=True):
-    """The tables, the limits as (name, share in use, limit), refusals by number, and the curve in words."""
+    """The tables, the limits as (name, share in use, limit), refusals by number, and the curve in words.
+
+    `fills_of` are the fills of an order by its number, the oldest first.
+    """
 
     tables: Mapping[str, Table]
     limits: Sequence[tuple[str, float, Any]]
     refusals: Sequence[tuple[str, int]]
     curve: Mapping[str, Any] | None
+    fills_of: Mapping[int, Sequence[Row]]
 
 
 def why(reason: object) -> str:
@@ -194,7 +198,42 @@ def trader_page(desk: Desk, sorts: Mapping[str, str]) -> TraderPage:
         ],
         refusals=refusals,
         curve=_curve(desk.points),
+        fills_of=fills_of(desk.fills),
     )
+
+
+def fills_of(fills: Sequence[Row]) -> dict[int, list[Row]]:
+    """Return fills, which come newest first, by the number of their order, the oldest first."""
+    found: dict[int, list[Row]] = {}
+    for fill in reversed(fills):
+        found.setdefault(fill["order"], []).append(fill)
+    return found
+
+
+class Own(msgspec.Struct, frozen=True):
+    """What the trader has done in one market, of what the dashboard keeps: the newest first.
+
+    `levels` are prices on the YES scale (0.0001 dollar) at which it bought or bids, for the order book.
+    """
+
+    positions: Sequence[Row]
+    orders: Sequence[Row]
+    fills_of: Mapping[int, Sequence[Row]]
+    levels: Mapping[int, str]
+
+
+def own(desk: Desk, ticker: str) -> Own:
+    """Return the trader's positions and orders of a market."""
+    positions, orders, fills = (
+        [row for row in rows if row["ticker"] == ticker] for rows in (desk.positions, desk.orders, desk.fills)
+    )
+    levels: dict[int, str] = {}
+    for row, word in (*((one, "bought") for one in fills), *((one, "bids") for one in orders)):
+        if word == "bids" and row["status"] not in ("open", "partial", "unknown"):
+            continue
+        price_e4 = int(Decimal(row["price_dollars"]).scaleb(4))
+        levels[price_e4 if row["side"] == "yes" else 10_000 - price_e4] = f"{word} {row['side'].upper()} here"
+    return Own(positions, orders, fills_of(fills), levels)
 
 
 def desk_json(desk: Desk) -> dict[str, Any]:

@@ -24,6 +24,23 @@ STARTING_SHOWN: Final = 12
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
+class Names:
+    """What markets and events are called, by ticker; the ticker itself where the catalogue knows none."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def event(self, event_ticker: str) -> str:
+        """An event's title."""
+        event = self._state.events.get(event_ticker)
+        return event.title if event else event_ticker
+
+    def market(self, ticker: str) -> str:
+        """A market's outcome."""
+        market = self._state.markets.get(ticker)
+        return market.yes_sub_title or ticker if market else ticker
+
+
 class Rung(msgspec.Struct, frozen=True):
     """One price level: its size, the size up to it, and that as a share (0..100) of the deeper side."""
 

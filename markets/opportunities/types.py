@@ -101,6 +101,7 @@ class Opportunity(msgspec.Struct, frozen=True):
         capital_e6: cash needed: cost and fees.
         annualised_return: `ev` over `capital`, simple, until the expected payout.
         probability: fair probability that the leg pays; None for a basket.
+        margin: half-width of the belief in it.
         value: `probability` less the leg's (worst) price; None for a basket.
         as_of_ms: age of the oldest leg.
         volume_e2: contracts ever traded in the least traded leg.
@@ -130,6 +131,7 @@ class Opportunity(msgspec.Struct, frozen=True):
     exhaustive_because: str | None
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    margin: float | None = None
 
     @property
     def tradable(self) -> bool:
@@ -181,6 +183,7 @@ def opportunity_json(opportunity: Opportunity) -> dict[str, Any]:
         "capital_dollars": _money(o.capital_e6),
         "annualised_return": o.annualised_return,
         "probability": o.probability,
+        "margin": o.margin,
         "value": o.value,
         "start_time": _time(o.start_ms),
         "close_time": _time(o.close_ms),

@@ -89,6 +89,7 @@ def _candidate(
             )
         ),
         notes=(f"fair value: {fair.source}, give or take {fair.margin:.4f}",),
+        margin=fair.margin,
     )
 
 

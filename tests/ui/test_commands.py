@@ -3,7 +3,7 @@
 import pytest
 
 from markets.errors import BadRecord
-from ui.commands import BURST, Bucket, foreign, read_body
+from ui.commands import BURST, Bucket, foreign, read_body, read_replay
 
 HOST = "127.0.0.1:5001"
 OURS = {"X-Kalshi-Bus": "command"}
@@ -45,6 +45,23 @@ def test_bodies_are_read_strictly() -> None:
     ):
         with pytest.raises(BadRecord):
             read_body(op, body)
+
+
+def test_commands_to_a_replay_are_read_strictly() -> None:
+    assert read_replay(b'{"action": "pause", "speed": 2}') == {"action": "pause"}
+    assert read_replay(b'{"action": "speed", "speed": 0.5}') == {"action": "speed", "speed": 0.5}
+    assert read_replay(b'{"action": "speed", "speed": 0}') == {"action": "speed", "speed": "max"}
+    assert read_replay(b'{"action": "seek", "to_ms": 7}') == {"action": "seek", "to_ms": 7}
+    for body in (
+        b"",
+        b'{"action": "stop"}',
+        b'{"action": "speed"}',
+        b'{"action": "speed", "speed": -1}',
+        b'{"action": "seek", "to_ms": 1.5}',
+        b'{"action": "seek", "speed": 1}',
+    ):
+        with pytest.raises(BadRecord):
+            read_replay(body)
 
 
 def test_a_bucket_empties_and_fills_again() -> None:

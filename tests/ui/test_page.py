@@ -310,7 +310,39 @@ def test_filters_and_sorting_live_in_the_address(live: Stage, opened: Open) -> N
         expect(page.locator("[data-rows] > tr")).not_to_have_count(0)
 
 
-@pytest.mark.parametrize("path", ["/", "/?why_not=1", f"/m/{MATCH}-VAN", f"/e/{MATCH}", "/search?q=will"])
+def test_pins_and_columns_live_in_the_address_too(live: Stage, opened: Open) -> None:
+    with opened("/?kind=value") as page:
+        value = f"value:{PAIR}-NOP:yes"
+        page.goto(page.url.replace("kind=value", "sort=kind"))
+        expect(page.locator("[data-rows] > tr").first).to_have_attribute("data-key", f"no_basket:{MATCH}")
+        page.locator(f'tr[data-key="{value}"] .pin').click()
+        page.wait_for_url("**pin=value**")
+        first = page.locator("[data-rows] > tr").first
+        expect(first).to_have_attribute("data-key", value)
+        page.locator("[name=kind]").select_option("no_basket")
+        expect(page.locator("[data-rows] > tr")).to_have_count(2)
+        expect(first).to_have_attribute("data-key", value)
+        expect(page.locator("#csv")).to_have_attribute("href", "/opportunities.csv?kind=no_basket&sort=kind")
+
+        page.locator(".menu summary").click()
+        page.locator('.menu [value="ev"]').check()
+        page.locator('.menu [value="age"]').check()
+        page.wait_for_url("**cols=ev%2Cage**")
+        expect(page.locator(".opps > thead th")).to_have_text(["Opportunity", "EV", "Age"])
+        assert serious(page) == []
+        page.reload()
+        expect(page.locator(".opps > thead th")).to_have_count(3)
+        expect(first).to_contain_class("pinned")
+        first.locator(".pin").click()
+        expect(page.locator("[data-rows] > tr")).to_have_count(1)
+        page.locator("#reset").click()
+        page.wait_for_url("**/")
+        expect(page.locator(".opps > thead th")).not_to_have_count(3)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/?why_not=1", f"/m/{MATCH}-VAN", f"/e/{MATCH}", "/search?q=will", "/system"]
+)
 def test_nothing_is_wider_than_a_phone(
     live: Stage, opened: Open, shoot: Callable[[Page, str], None], path: str
 ) -> None:
@@ -335,6 +367,7 @@ def test_nothing_is_wider_than_a_phone(
         ("why-not", "/?why_not=1&sort=-ev"),
         ("market", f"/m/{MATCH}-VAN"),
         ("event", f"/e/{PAIR}"),
+        ("system", "/system?level=debug"),
     ],
 )
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -365,6 +398,38 @@ def test_trouble_and_emptiness_read_well(
             expect(page.locator(".empty h2")).to_be_visible()
             shoot(page, f"empty-{scheme}")
             assert serious(page) == []
+
+
+def test_a_replay_says_so_everywhere_and_obeys_its_bar(
+    own: Stack, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    own.start()
+    own.raise_curtain()
+    file = str(own.runner.folder / "day.mcap")
+    recorder = own.runner.start("bus", "record", file)
+    recorder.wait_event("feed.live")
+    for size in range(10_000, 10_800, 100):  # something to play for some seconds
+        own.stage.stream(quote(f"{PAIR}-CHI", (4_900, size), (5_000, 15_000), own.stage.clock.now_ms()))
+        eventually(lambda: own.client.json("/api/status")["seq"] == own.stage.writer.state.seq)
+    assert recorder.stop() == 0
+    own.stage.close()
+    own.runner.start("bus", "replay", file, "--paused")
+    own.stage.start_query()
+    with opened() as page:
+        expect(page.locator(".watermark")).to_be_visible(timeout=20_000)
+        expect(page.locator(".badge.replay")).to_have_text("REPLAY")
+        expect(page.locator("#replay-bar")).to_be_visible()
+        expect(page.locator("#replay-time")).to_contain_text("paused")
+        page.locator("#replay-pause").click()
+        expect(page.locator("#replay-pause")).to_have_text("Pause")
+        expect(page.locator("#replay-time")).to_contain_text("the end", timeout=20_000)
+        page.locator("#replay-speed").select_option("0")
+        page.locator("#replay-at").focus()
+        page.keyboard.press("Home")
+        expect(page.locator("#replay-time")).to_contain_text("the end", timeout=20_000)
+        shoot(page, "replay-light")
+        assert serious(page) == []
+        assert page.evaluate("getComputedStyle(document.querySelector('.watermark')).pointerEvents") == "none"
 
 
 def test_before_any_data_the_page_says_so_and_fills_in_by_itself(
@@ -419,7 +484,7 @@ def test_kill_and_release_by_keyboard_and_pointer(
         expect(page.locator("#result")).to_contain_text("Killed", timeout=20_000)
         page.keyboard.up(" ")
         expect(page.locator('[data-code="killed"]')).to_be_visible(timeout=20_000)
-        expect(page.locator("#curve canvas")).to_be_visible(timeout=20_000)
+        expect(page.locator("#curve canvas").first).to_be_visible(timeout=20_000)
         shoot(page, "trader-killed")
         assert serious(page) == []
         kill.click()

@@ -20,6 +20,7 @@ class StillReplica:
         self.clock = clock
         self.state = State(1)
         self.heartbeat: Any = None
+        self.published_ns = 0
 
     def now_ms(self) -> int:
         return self.clock.now_ms()

@@ -6,13 +6,14 @@ import { startCurve } from "./curve.js";
 import { startFilters } from "./filters.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { startReplay } from "./replay.js";
 import { startSearch } from "./search.js";
 import { startSorts } from "./sorts.js";
 
 startAges();
 const shown = [tick];
 const live = startLive(() => shown.forEach((hear) => hear()));
-shown.push(startControl(live), startCurve());
+shown.push(startControl(live), startCurve(), startReplay(live));
 startFilters(live);
 startSearch();
 startSorts(live);

@@ -1,49 +1,65 @@
-// The equity curve with its drawdown, drawn by uPlot in the page's own colours.
+// The equity curve and, below it on the same time axis, the drawdown: drawn by uPlot in the page's own colours.
 
 const EVERY_MS = 10000;
+const HEIGHTS = [170, 90];
 
 export function startCurve() {
-  let chart = null;
+  let charts = [];
   let drawn = 0;
   let busy = false;
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const dollars = (value) => (value === null || value === undefined ? "–" : `$${value.toFixed(2)}`);
+  const dollars = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : ""}$${Math.abs(value).toFixed(2)}`);
 
-  function options(box) {
-    const line = { width: 1.5, points: { show: false } };
+  function options(box, label, height, stroke, more) {
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line-soft"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const times = [[86400, "{DD} {MMM}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]];
     return {
       width: box.clientWidth,
-      height: 220,
+      height,
+      padding: [8, 16, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-      scales: { equity: {}, drawdown: { range: (_chart, low) => [Math.min(low ?? 0, -0.01) * 4, 0] } },
-      axes: [{ ...axis, values: [[86400, "{DD} {MMM}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]] }, { ...axis, scale: "equity", size: 66, values: (_chart, ticks) => ticks.map((tick) => `$${tick.toLocaleString("en")}`) }],
-      series: [
-        { value: (_chart, seconds) => (seconds === null ? "–" : new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")), label: "UTC" },
-        { label: "Equity", scale: "equity", stroke: colour("--link"), ...line, value: (_chart, value) => dollars(value) },
-        { label: "Drawdown", scale: "drawdown", stroke: colour("--neg"), fill: colour("--neg-bg"), ...line, width: 1, value: (_chart, value) => dollars(value) },
-      ],
+      cursor: { sync: { key: "curve" }, y: false },
+      legend: { show: false },
+      hooks: { setCursor: [point] },
+      scales: { y: more.scale ?? {} },
+      axes: [{ ...axis, values: times, show: more.times, size: 28 }, { ...axis, size: 62, space: 26, values: (_chart, ticks) => ticks.map((tick) => `${tick < 0 ? "−" : ""}$${Math.abs(tick).toLocaleString("en")}`) }],
+      series: [{}, { label, stroke, width: 1.5, fill: more.fill, points: { show: false } }],
     };
+  }
+
+  // What stands under the pointer, in words beside the heading.
+  function point() {
+    const at = charts[0]?.cursor.idx;
+    const said = document.getElementById("curve-at");
+    if (!said) return;
+    const [time, equity] = [0, 1].map((row) => (at === null || at === undefined ? null : charts[0].data[row][at]));
+    said.textContent = time ? `${new Date(time * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC: equity ${dollars(equity)}, drawdown ${dollars(charts[1]?.data[1][at])}` : "";
+  }
+
+  function make(box, data) {
+    const low = (_chart, least) => [Math.min(least ?? 0, -0.01), 0];
+    const plans = [
+      options(box, "Equity", HEIGHTS[0], colour("--link"), { times: false }),
+      options(box, "Drawdown", HEIGHTS[1], colour("--neg"), { times: true, fill: colour("--neg-bg"), scale: { range: low } }),
+    ];
+    for (const chart of charts) chart.destroy();
+    charts = plans.map((plan, index) => new uPlot(plan, data[index], box));
   }
 
   async function draw(anew) {
     const box = document.getElementById("curve");
     if (!box || busy || typeof uPlot === "undefined") return;
-    if (chart && !box.contains(chart.root)) anew = true; // the page has made another box
-    if (!anew && performance.now() - drawn < EVERY_MS && chart) return;
+    if (charts.length && !box.contains(charts[0].root)) anew = true; // the page has made another box
+    if (!anew && performance.now() - drawn < EVERY_MS && charts.length) return;
     busy = true;
     try {
       const answer = await fetch("/api/trader", { signal: AbortSignal.timeout(10000) });
       const { curve, status } = await answer.json();
       // What an unknown bid leaves out stays out: the line has a gap there.
-      const data = [curve.time, curve.equity, curve.drawdown];
-      if (anew || !chart) {
-        chart?.destroy();
-        chart = new uPlot(options(box), data, box);
-      } else {
-        chart.setData(data);
-      }
+      const data = [[curve.time, curve.equity], [curve.time, curve.drawdown]];
+      if (anew || !charts.length) make(box, data);
+      else charts.forEach((chart, index) => chart.setData(data[index]));
       box.setAttribute("aria-label", `Equity curve, now $${status?.equity_dollars ?? "unknown"}; the sentence below sums it up`);
       drawn = performance.now();
     } catch (error) {
@@ -54,6 +70,6 @@ export function startCurve() {
 
   addEventListener("load", () => draw(true));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(true));
-  addEventListener("resize", () => chart?.setSize({ width: document.getElementById("curve").clientWidth, height: 220 }));
+  addEventListener("resize", () => charts.forEach((chart, index) => chart.setSize({ width: document.getElementById("curve").clientWidth, height: HEIGHTS[index] })));
   return () => draw(false);
 }

@@ -14,7 +14,7 @@ export function startLive(tick) {
   const root = document.documentElement;
   const offline = document.getElementById("offline");
   const apply = document.getElementById("apply");
-  const poll = root.hasAttribute("data-still") ? null : POLL_MS;
+  const poll = root.hasAttribute("data-still") ? null : Number(root.dataset.poll ?? POLL_MS);
   let source = null;
   let tries = 0;
   let retry = 0;
@@ -136,7 +136,7 @@ export function startLive(tick) {
     connect();
     setInterval(() => {
       if (!document.hidden && (performance.now() - last > poll - 500 || !reachable)) refresh();
-    }, 5000);
+    }, Math.min(poll, 5000));
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) source?.close();
       else {

@@ -1,0 +1,59 @@
+"""The view of the opportunities table: columns and pins in the address."""
+
+import pytest
+
+from markets.errors import BadRecord
+from tests.ui.test_filters import opportunity
+from ui.columns import COLUMNS, PINS_MAX, View, parse_view, without_view
+from ui.filters import Filters
+
+KEYS = [column.key for column in COLUMNS]
+
+
+def key_of(name: str) -> str:
+    return opportunity(name).key
+
+
+def test_nothing_chosen_are_all_columns_and_a_choice_keeps_their_order_and_the_title() -> None:
+    assert [column.key for column in View(Filters()).columns] == KEYS
+    view = parse_view([("cols", "age,net"), ("cols", "ev"), ("min_ev", "2")])
+    assert [column.key for column in view.columns] == ["title", "net", "ev", "age"]
+    assert view.filters.min_ev_e6 == 2_000_000
+
+
+def test_pinned_rows_come_first_also_those_that_no_filter_passes() -> None:
+    a, b, c = (opportunity(name) for name in "abc")
+    view = parse_view([("pin", f"{c.key},gone:X")])
+
+    assert view.place([a, b], [a, b, c]) == [c, a, b]
+    assert view.place([a, c], [a, c]) == [c, a]
+    assert View(Filters()).place([b, a], [a, b]) == [b, a]
+
+
+def test_a_pin_is_added_last_and_taken_away_again() -> None:
+    view = parse_view([("pin", key_of("a"))])
+
+    assert view.toggled(key_of("b")) == f"{key_of('a')},{key_of('b')}"
+    assert view.toggled(key_of("a")) is None
+    full = View(Filters(), pins=tuple(str(n) for n in range(PINS_MAX)))
+    assert (full.toggled("more") or "").split(",") == [*(str(n) for n in range(1, PINS_MAX)), "more"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cols", "nonsense"),
+        ("cols", "title"),
+        ("pin", ",".join(str(n) for n in range(PINS_MAX + 1))),
+        ("pin", "x" * 200),
+        ("nonsense", "1"),
+    ],
+)
+def test_what_is_wrong_is_named(name: str, text: str) -> None:
+    with pytest.raises(BadRecord) as error:
+        parse_view([(name, text)])
+    assert error.value.field == name
+
+
+def test_a_file_takes_the_filters_and_the_order_only() -> None:
+    assert without_view({"q": "x", "sort": "-ev", "cols": "age", "pin": "a"}) == {"q": "x", "sort": "-ev"}

@@ -1,0 +1,102 @@
+"""The opportunities table as somebody wants it: filters, order, columns, pinned rows; all in the address."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from markets.errors import BadRecord
+from markets.opportunities import Opportunity
+
+from .filters import SORTS, Filters, parse
+
+PINS_MAX: Final = 20
+PIN_MAX: Final = 120
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column: key, heading, what it means, which direction a first click sorts ("" ascending), style.
+
+    Styles say where a column gives way while nobody chose the set: `wide` to all but wide screens, `mid` to
+    narrow ones.
+    """
+
+    key: str
+    name: str
+    hint: str
+    first: str = "-"
+    css: str = "num"
+
+
+COLUMNS: Final = (
+    Column("kind", "Kind", "What makes it an opportunity", "", "kind"),
+    Column("title", "Opportunity", "What to buy", "", "what"),
+    Column("net", "Net edge", "Profit per contract after fees, in cents"),
+    Column("gross", "Gross", "Profit per contract before fees, in cents", css="num wide"),
+    Column("fees", "Fees", "Taker fees of the whole size", css="num wide"),
+    Column("ev", "EV", "Expected profit of the whole size, after fees"),
+    Column("value", "Value", "Fair probability less price, in percentage points", css="num mid"),
+    Column("fair", "Fair", "Fair probability in per cent, give or take its uncertainty", css="num wide"),
+    Column("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
+    Column("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
+    Column("worst", "Worst case", "Profit in the worst outcome", css="num mid roomy"),
+    Column("annual", "Yearly", "Return on capital until the expected payout, per year", css="num mid roomy"),
+    Column("start", "Starts", "Start of the match", "", "num when mid"),
+    Column("close", "Closes", "End of trading", "", "num when mid"),
+    Column("volume", "Volume", "Contracts ever traded in the least traded leg", css="num wide"),
+    Column("age", "Age", "Age of the oldest price in it", "", "num age"),
+)
+
+assert {column.key for column in COLUMNS} == set(SORTS), "every column sorts"
+
+CHOICES: Final = tuple(column.key for column in COLUMNS if column.key != "title")
+
+
+class View(msgspec.Struct, frozen=True):
+    """What the page shows. `chosen` columns, () for the usual ones; `pins` are keys of opportunities."""
+
+    filters: Filters
+    chosen: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns in their order."""
+        wanted = {"title", *self.chosen}
+        return tuple(column for column in COLUMNS if not self.chosen or column.key in wanted)
+
+    def place(self, rows: Sequence[Opportunity], all_: Sequence[Opportunity]) -> list[Opportunity]:
+        """Return `rows` with the pinned ones first, whether or not they are among the rows."""
+        if not self.pins:
+            return list(rows)
+        pinned = {one.key: one for one in all_ if one.key in self.pins}
+        first = [pinned[key] for key in self.pins if key in pinned]
+        return first + [one for one in rows if one.key not in pinned]
+
+    def toggled(self, key: str) -> str | None:
+        """Return the pins with `key` pinned or not any more, as in the address; None for none."""
+        pins = [one for one in self.pins if one != key] if key in self.pins else [*self.pins, key]
+        return ",".join(pins[-PINS_MAX:]) or None
+
+
+def parse_view(pairs: Iterable[tuple[str, str]]) -> View:
+    """Return the view of a query string: `cols` and `pin` are lists with commas, `cols` may repeat.
+
+    Raises:
+        BadRecord: naming the first parameter that is wrong.
+    """
+    pairs = list(pairs)
+    chosen = [key for name, text in pairs if name == "cols" for key in text.split(",") if key]
+    for key in chosen:
+        if key not in CHOICES:
+            raise BadRecord("cols", key, f"some of {', '.join(CHOICES)}, with commas between them")
+    pins = [key for name, text in pairs if name == "pin" for key in text.split(",") if key]
+    if len(pins) > PINS_MAX or any(len(key) > PIN_MAX for key in pins):
+        raise BadRecord("pin", ",".join(pins), f"at most {PINS_MAX} keys of opportunities")
+    filters = parse((name, text) for name, text in pairs if name not in ("cols", "pin"))
+    return View(filters, tuple(dict.fromkeys(chosen)), tuple(dict.fromkeys(pins)))
+
+
+def without_view(query: Mapping[str, str]) -> dict[str, str]:
+    """Return what of a query string selects and orders rows: all that a file takes."""
+    return {name: text for name, text in query.items() if name not in ("cols", "pin")}
