@@ -20,6 +20,24 @@ class BooksError(KalshiBusError):
     """The books do not add up, or a fill contradicts its order: stop trading and look at the journal."""
 
 
+class BasketLeg(msgspec.Struct, frozen=True, array_like=True):
+    """One leg of a trade: what was ordered at first and what it has now."""
+
+    ticker: str
+    side: str
+    planned_e2: int
+    got_e2: int = 0
+
+
+class Basket(msgspec.Struct, frozen=True, array_like=True):
+    """The legs of one trade, and how often it was tried to even them out."""
+
+    strategy: str
+    event_ticker: str
+    legs: tuple[BasketLeg, ...] = ()
+    tries: int = 0
+
+
 class Books(msgspec.Struct, array_like=True):
     """All that counts, as it travels in a start input.
 
@@ -30,6 +48,7 @@ class Books(msgspec.Struct, array_like=True):
         netted_e6: what YES and NO of one market paid as pairs.
         realised_e6: payouts less the cost of what they closed, before fees.
         positions: by ticker. open: orders that have not ended, by number.
+        baskets: by trade, from its orders until one of its markets is settled or nothing of it is held.
     """
 
     start_e6: int
@@ -42,6 +61,7 @@ class Books(msgspec.Struct, array_like=True):
     positions: dict[str, Position] = {}
     open: dict[int, Intent] = {}
     settled: dict[str, int] = {}
+    baskets: dict[int, Basket] = {}
 
     @classmethod
     def new(cls, start_e6: int) -> "Books":
@@ -51,7 +71,11 @@ class Books(msgspec.Struct, array_like=True):
     def copy(self) -> "Books":
         """Return books that change on their own."""
         return msgspec.structs.replace(
-            self, positions=dict(self.positions), open=dict(self.open), settled=dict(self.settled)
+            self,
+            positions=dict(self.positions),
+            open=dict(self.open),
+            settled=dict(self.settled),
+            baskets=dict(self.baskets),
         )
 
     # -- reading
@@ -102,6 +126,13 @@ class Books(msgspec.Struct, array_like=True):
     def place(self, intent: Intent) -> None:
         """Hold an order's reserve."""
         self.open[intent.number] = intent
+        basket = self.baskets.get(intent.trade) or Basket(intent.strategy, intent.event_ticker)
+        if intent.attempt:
+            basket = msgspec.structs.replace(basket, tries=max(basket.tries, intent.attempt))
+        else:
+            leg = BasketLeg(intent.ticker, intent.side, intent.count_e2)
+            basket = msgspec.structs.replace(basket, legs=(*basket.legs, leg))
+        self.baskets[intent.trade] = basket
 
     def end(self, number: int, fills: tuple[Fill, ...]) -> Intent | None:
         """Book an order's fills and free its reserve; None if it has ended before: nothing is booked twice.
@@ -121,7 +152,29 @@ class Books(msgspec.Struct, array_like=True):
         del self.open[number]
         for fill in fills:
             self._buy(intent, fill)
+        self._count(intent, count_e2)
         return intent
+
+    def _count(self, intent: Intent, count_e2: int) -> None:
+        """Add what an order got to its basket's leg; the other outcome takes away from it."""
+        basket = self.baskets.get(intent.trade)
+        if basket is None:
+            return  # one of its markets is settled: nothing is evened out any more
+        legs = tuple(
+            msgspec.structs.replace(
+                leg, got_e2=leg.got_e2 + (count_e2 if leg.side == intent.side else -count_e2)
+            )
+            if leg.ticker == intent.ticker
+            else leg
+            for leg in basket.legs
+        )
+        self.baskets[intent.trade] = msgspec.structs.replace(basket, legs=legs)
+        if not any(leg.got_e2 for leg in legs) and not self.ordered(intent.trade):
+            del self.baskets[intent.trade]
+
+    def ordered(self, trade: int) -> bool:
+        """Whether an order of this trade has not ended."""
+        return any(one.trade == trade for one in self.open.values())
 
     def _buy(self, intent: Intent, fill: Fill) -> None:
         self.spent_e6 += fill.cost_e6
@@ -183,6 +236,10 @@ class Books(msgspec.Struct, array_like=True):
         self.cash_e6 += payout_e6
         self.realised_e6 += payout_e6 - position.cost_e6
         self.settled[ticker] = time_ms
+        for trade in [
+            trade for trade, one in self.baskets.items() if ticker in {leg.ticker for leg in one.legs}
+        ]:
+            del self.baskets[trade]
         return Settlement(
             ticker=ticker,
             event_ticker=position.event_ticker,

@@ -17,6 +17,7 @@ from markets.units import PRICE_ONE_E4, opposite
 
 from . import risk
 from .account import Books
+from .evening import follow_ups
 from .inputs import (
     AnyInput,
     Command,
@@ -194,6 +195,7 @@ class Engine:
         for view in data.views:
             self._mark(view)
             self._settle(view)
+            self._even_out(view)
             self.scan_and_trade(view)
         held = self.books.events()
         for view in data.views:
@@ -211,13 +213,24 @@ class Engine:
             for proposal in strategy.on_update(update):
                 self.place_trade(proposal, view)
 
-    def place_trade(self, proposal: Proposal, view: EventView) -> None:
-        """Place one trade, all its orders or none, if risk lets it pass."""
+    def _even_out(self, view: EventView) -> None:
+        """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
+        for trade, basket in list(self.books.baskets.items()):
+            if basket.event_ticker == view.event.event_ticker and not self.books.ordered(trade):
+                for proposal in follow_ups(trade, basket, view, self.books, self.now_ms, self.scan):
+                    if self.place_trade(proposal, view):
+                        break
+
+    def place_trade(self, proposal: Proposal, view: EventView) -> bool:
+        """Place one trade, all its orders or none, if risk lets it pass; return whether it did."""
         facts = self._facts()
         legs: tuple[Wanted, ...] = ()
         reason = risk.early(proposal, facts, self.limits)
         if reason is None:
-            legs = risk.fit(proposal, view, self.books, self.limits, self.now_ms)
+            if proposal.evens is None:
+                legs = risk.fit(proposal, view, self.books, self.limits, self.now_ms)
+            else:
+                legs = proposal.legs  # half of it would leave the basket uneven
             reason = risk.check(legs, proposal, view, facts, self.limits, self.scan)
         key = (proposal.strategy, proposal.event_ticker)
         if reason is not None:
@@ -227,9 +240,12 @@ class Engine:
                     self.refused.clear()
                 self.refused[key] = reason
                 self._out.append(Refused(*key, reason))
-            return
+            return False
         self.refused.pop(key, None)
-        trade, self._next_trade = self._next_trade, self._next_trade + 1
+        if proposal.evens is None:
+            trade, attempt, self._next_trade = self._next_trade, 0, self._next_trade + 1
+        else:
+            trade, attempt = proposal.evens, self.books.baskets[proposal.evens].tries + 1
         wanted_e2 = sum(leg.count_e2 for leg in proposal.legs)
         edge_e6 = proposal.edge_e6 * sum(leg.count_e2 for leg in legs) // wanted_e2
         fees = fee_schedule(view.event, view.series)
@@ -261,12 +277,14 @@ class Engine:
                 seq=self.seq,
                 edge_e6=edge_e6,
                 probability=proposal.probability,
+                attempt=attempt,
             )
             self.books.place(intent)
             self._sent_ms.append(self.now_ms)
             self._out.append(Place(intent))
         while self._sent_ms and self._sent_ms[0] <= self.now_ms - MINUTE_MS:
             self._sent_ms.popleft()
+        return True
 
     def _facts(self) -> Facts:
         return Facts(
@@ -292,7 +310,7 @@ class Engine:
             status = PARTIAL
         else:
             status = CANCELLED if ended.reason == NO_DEPTH else REJECTED
-            if ended.reason != RESTARTED:
+            if ended.reason != RESTARTED and not intent.attempt:
                 self._rest(intent.event_ticker)
         self._out.append(Booked(ended.number, status, ended.reason, ended.fills, self.now_ms))
         view = self.views.get(intent.event_ticker)
@@ -301,6 +319,9 @@ class Engine:
         for strategy in self.strategies:
             if strategy.name == intent.strategy:
                 strategy.on_fill(intent, ended.fills, self.now_ms)
+        if view is not None and not intent.attempt:
+            # Once at once; further tries wait until the event changes.
+            self._even_out(view)
 
     def _rest(self, event_ticker: str) -> None:
         """Leave an event alone for a while."""

@@ -21,13 +21,17 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True):
-    """One trade that a strategy wants, all legs together. `edge_e6` is its expected profit after fees."""
+    """One trade that a strategy wants, all legs together. `edge_e6` is its expected profit after fees.
+
+    `evens` is the trade whose basket this evens out, None for a trade of its own.
+    """
 
     strategy: str
     event_ticker: str
     legs: tuple[Wanted, ...]
     edge_e6: int
     probability: float | None
+    evens: int | None = None
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
@@ -42,7 +46,8 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
         fee_type, multiplier_e4: the fees it was decided on.
         valid_until_ms: it must not be carried out later.
         epoch, seq: position of the data it was decided on.
-        edge_e6: expected profit of the whole trade after fees.
+        edge_e6: expected profit of the whole trade after fees; of a follow-up what it adds to the worst case.
+        attempt: 0 for the trade itself, 1 and up for the orders that even its basket out.
     """
 
     number: int
@@ -65,6 +70,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     seq: int
     edge_e6: int
     probability: float | None
+    attempt: int = 0
 
     @property
     def fees(self) -> FeeSchedule:

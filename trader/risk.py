@@ -150,14 +150,16 @@ def _reasons(
     ):
         yield "match_started"
     payout_ms = expected_payout_ms(view, facts.now_ms)
-    if payout_ms is None or payout_ms - facts.now_ms > limits.payout_ms:
+    if proposal.evens is None and (payout_ms is None or payout_ms - facts.now_ms > limits.payout_ms):
         yield "payout_too_late"
     if not legs or len(legs) != len(proposal.legs):
         yield "no_room"
         return
-    if proposal.edge_e6 * sum(leg.count_e2 for leg in legs) < limits.min_edge_e6 * sum(
-        leg.count_e2 for leg in proposal.legs
-    ):
+    if proposal.evens is not None and not all(_evens(leg, proposal.evens, facts.books) for leg in legs):
+        yield "evens_nothing"
+    if proposal.evens is None and proposal.edge_e6 * sum(
+        leg.count_e2 for leg in legs
+    ) < limits.min_edge_e6 * sum(leg.count_e2 for leg in proposal.legs):
         yield "min_edge"
     markets = {one.market.ticker: one for one in view.markets}
     if len({leg.ticker for leg in legs}) != len(legs):
@@ -171,12 +173,30 @@ def _reasons(
     yield from _money_reasons(legs, event_ticker, fees, facts, limits)
 
 
+def _evens(leg: Wanted, trade: int, books: Books) -> bool:
+    """Whether a leg of a follow-up buys no more than its basket lacks, or sells no more than it has."""
+    basket = books.baskets.get(trade)
+    for one in basket.legs if basket is not None else ():
+        if one.ticker == leg.ticker:
+            return leg.count_e2 <= (one.planned_e2 - one.got_e2 if leg.side == one.side else one.got_e2)
+    return False
+
+
+def _closes(leg: Wanted, books: Books) -> bool:
+    """Whether buying this only gives up what is held of the other outcome: nothing more is at stake then."""
+    position = books.positions.get(leg.ticker)
+    return position is not None and position.side != leg.side and position.count_e2 >= leg.count_e2
+
+
 def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
     books, event_ticker = facts.books, proposal.event_ticker
     yield from facts.halts
-    if facts.now_ms < facts.retry_at_ms.get(event_ticker, 0):
+    if proposal.evens is not None:
+        if books.ordered(proposal.evens):
+            yield "retry_later"
+    elif facts.now_ms < facts.retry_at_ms.get(event_ticker, 0):
         yield "retry_later"
-    if len(books.trades_in(event_ticker)) >= limits.positions_per_event:
+    elif len(books.trades_in(event_ticker)) >= limits.positions_per_event:
         yield "one_position_per_event" if limits.positions_per_event == 1 else "positions_per_event"
     if facts.lost_today_e6 >= limits.daily_loss_e6:
         yield "daily_loss"
@@ -226,17 +246,20 @@ def _money_reasons(
     legs: Sequence[Wanted], event_ticker: str, fees: FeeSchedule, facts: Facts, limits: Limits
 ) -> Iterator[str]:
     books = facts.books
-    total_e6 = 0
+    total_e6 = closing_e6 = 0
     for leg in legs:
         cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
-        total_e6 += cost_e6
         if cost_e6 > limits.order_e6:
             yield "order_limit"
+        if _closes(leg, books):
+            closing_e6 += cost_e6
+            continue
+        total_e6 += cost_e6
         if books.at_stake_e6(ticker=leg.ticker) + cost_e6 > limits.market_e6:
             yield "market_limit"
-    if books.at_stake_e6(event_ticker=event_ticker) + total_e6 > limits.event_e6:
+    if total_e6 and books.at_stake_e6(event_ticker=event_ticker) + total_e6 > limits.event_e6:
         yield "event_limit"
-    if books.at_stake_e6() + total_e6 > limits.total_e6:
+    if total_e6 and books.at_stake_e6() + total_e6 > limits.total_e6:
         yield "total_limit"
-    if total_e6 > books.free_e6:
+    if total_e6 + closing_e6 > books.free_e6:
         yield "cash"

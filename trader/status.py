@@ -10,6 +10,7 @@ from markets.records import Status
 from markets.units import format_count, format_money, format_price
 
 from .engine import Engine
+from .evening import uneven
 from .model import Position
 from .worker import ACCOUNT, Worker
 
@@ -101,6 +102,25 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
         },
         "positions": len(positions),
         "open_orders": len(books.open),
+        "uneven": [
+            {
+                "trade": trade,
+                "strategy": basket.strategy,
+                "event_ticker": basket.event_ticker,
+                "tries": basket.tries,
+                "legs": [
+                    {
+                        "ticker": leg.ticker,
+                        "side": leg.side,
+                        "planned_fp": format_count(leg.planned_e2),
+                        "got_fp": format_count(leg.got_e2),
+                    }
+                    for leg in basket.legs
+                ],
+            }
+            for trade, basket in books.baskets.items()
+            if not books.ordered(trade) and uneven(basket)
+        ],
         **worker.counts,
         "decisions": worker.decisions,
         "decisions_per_second": round(worker.decisions_per_second, 2),
@@ -180,6 +200,7 @@ def order_map(row: dict[str, Any], intent: dict[str, Any]) -> dict[str, Any]:
         "basis": [intent["epoch"], intent["seq"]],
         "edge_dollars": format_money(intent["edge_e6"]),
         "probability": intent["probability"],
+        "attempt": intent["attempt"],
         "label": intent["label"],
     }
 
