@@ -57,17 +57,27 @@ def test_publisher_that_stands_still_is_seen_and_not_traded_on(stack: Stack) -> 
     stack.wait_digests_agree()
 
 
-def test_every_process_stops_in_time_under_load(stack: Stack) -> None:
+def test_rolling_restart_under_load_stops_in_time_and_loses_and_doubles_nothing(stack: Stack) -> None:
     stack.start(*ALL)
     stack.wait_working()
+    eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
+    epoch = stack.health()["epoch"]
     stream = http.client.HTTPConnection("127.0.0.1", stack.runner.ui_port, timeout=10)
     stream.request("GET", "/api/events")
     with Hammer(urls(stack)) as hammer:
         eventually(lambda: hammer.statuses[200] > 20, START_S)
         for name in ("ui", "publisher", "trader", "snapshot_server", "simulator"):
+            before = stack.journal()
             assert stack.processes[name].stop(5) == 0, name
+            stack.start(name)
+            stack.wait_working(START_S, f"all works after the restart of {name}")
+            stack.journal().assert_continues(before)
+        stack.wait_digests_agree()
     stream.close()
-    assert set(hammer.statuses) <= {200, 0}
+    assert set(hammer.statuses) <= {200, 503, 0}
+    assert stack.health()["epoch"] > epoch
+    for name in ("ui", "publisher", "trader", "snapshot_server", "simulator"):
+        assert stack.processes[name].stop(5) == 0, name
 
 
 def test_every_process_stops_in_time_while_it_waits_for_the_others(stack: Stack) -> None:

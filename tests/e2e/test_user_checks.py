@@ -98,14 +98,18 @@ def test_stale_data_is_served_with_its_age_and_everything_recovers(stack: Stack)
     eventually(lambda: stack.health()["publisher"]["key"] == "ok", 20)
 
 
-def test_processes_start_in_any_order_and_stop_cleanly(stack: Stack) -> None:
-    stack.start("ui", "snapshot_server")
+def test_processes_start_in_the_reverse_order_and_stop_cleanly(stack: Stack) -> None:
+    """With the usual order of all other tests, each pair of processes has been started both ways."""
+    stack.start("trader", "ui", "snapshot_server")
     eventually(lambda: stack.health().get("status") == "starting", START_S)
+    eventually(lambda: stack.trader().get("state") == "starting", START_S)
     assert get(f"{stack.snapshot_url}/markets")[0] == 503
-    stack.start("publisher", "simulator")
-    stack.wait_health("ok", START_S)
-    eventually(lambda: stack.opportunities().get("total_analyzed", 0) > 0, START_S)
-    for name in ("publisher", "simulator", "ui", "snapshot_server"):
+    stack.start("publisher")
+    stack.processes["publisher"].wait_event("process.started", START_S)
+    stack.start("simulator")
+    stack.wait_working()
+    stack.wait_digests_agree()
+    for name in ("publisher", "simulator", "trader", "ui", "snapshot_server"):
         assert stack.processes[name].stop(6) == 0, name
 
 
