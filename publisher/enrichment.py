@@ -73,14 +73,16 @@ class Tradable(NamedTuple):
 
 def value_of(tradable: Tradable, now_ms: int) -> float:
     """Return what a market's book is worth: more if it is liquid, tight, or near its start or end."""
-    market, quote = tradable.market, tradable.quote
+    market, quote, _, start_ms = tradable
     worth = log1p((quote.volume_24h_e2 or 0) / 100) + 0.5 * log1p((quote.open_interest_e2 or 0) / 100)
     if quote.yes_bid_size_e2 and quote.yes_ask_size_e2:
         spread_e4 = quote.yes_ask_e4 - quote.yes_bid_e4
         worth += 4.0 / (1.0 + max(0, spread_e4) / 100)
-    moments = [market.close_ms, market.expected_expiration_ms, tradable.start_ms]
-    hours = min(abs(ms - now_ms) for ms in moments if ms is not None) / HOUR_MS
-    return worth + 6.0 / (1.0 + hours)
+    nearest_ms = abs(market.close_ms - now_ms)
+    for ms in (market.expected_expiration_ms, start_ms):
+        if ms is not None and (away_ms := abs(ms - now_ms)) < nearest_ms:
+            nearest_ms = away_ms
+    return worth + 6.0 / (1.0 + nearest_ms / HOUR_MS)
 
 
 def basket_edge_e4(quotes: Iterable[Quote]) -> int:
@@ -175,10 +177,12 @@ def _units(tradables: Iterable[Tradable], watched: frozenset[str], now_ms: int) 
 
 
 def _unit(members: Sequence[Tradable], watched: frozenset[str], now_ms: int) -> _Unit:
+    if len(members) == 1:
+        ticker, value = members[0].market.ticker, value_of(members[0], now_ms)
+        return _Unit(value + 1_000.0 if ticker in watched else value, (ticker,))
     tickers = tuple(sorted(member.market.ticker for member in members))
     value = max(value_of(member, now_ms) for member in members)
-    if len(members) > 1:
-        value += basket_edge_e4(member.quote for member in members) / 25
+    value += basket_edge_e4(member.quote for member in members) / 25
     if not watched.isdisjoint(tickers):
         value += 1_000.0
     return _Unit(value, tickers)

@@ -3,8 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil
 from typing import Final, TypeVar
 
@@ -24,21 +23,23 @@ def connections(rate_per_s: float, page_s: float, most: int) -> int:
 
 
 def fetch_all(
-    clients: Sequence[Client], path: str, queries: Sequence[Params], read: Callable[[bytes], T]
+    clients: Sequence[Client], path: str, queries: Iterable[Params], read: Callable[[bytes], T]
 ) -> Iterator[tuple[T, Reply] | ExchangeError]:
     """Yield the answer, or the failure, of every query, in the order in which they come.
 
     Args:
         clients: used by one thread each until the iterator ends, and by nobody else.
+        queries: taken one by one as connections become free, in any of their threads. They may come from
+            requests themselves; a failure of those ends them.
 
     Raises:
         Stopped: the process is to stop.
     """
     if len(clients) == 1:
-        for query in queries:
-            yield _result(clients[0], path, query, read)
+        for found in _each(queries):
+            yield found if isinstance(found, ExchangeError) else _result(clients[0], path, found, read)
         return
-    todo = deque(queries)
+    todo, todo_lock = _each(queries), threading.Lock()
     done: queue.Queue[tuple[T, Reply] | ExchangeError | Stopped | None] = queue.Queue(
         WAITING_PER_CONNECTION * len(clients)
     )
@@ -52,12 +53,12 @@ def fetch_all(
 
     def work(client: Client) -> None:
         try:
-            while todo and not ended.is_set():
-                try:
-                    query = todo.popleft()
-                except IndexError:
-                    break  # another was quicker
-                put(_result(client, path, query, read))
+            while not ended.is_set():
+                with todo_lock:
+                    query = next(todo, None)
+                if query is None:
+                    break
+                put(query if isinstance(query, ExchangeError) else _result(client, path, query, read))
         except Stopped as stopped:
             put(stopped)
         finally:
@@ -65,7 +66,7 @@ def fetch_all(
 
     threads = [
         threading.Thread(target=work, args=(client,), name=f"fetch-{number}", daemon=True)
-        for number, client in enumerate(clients[: len(queries)])
+        for number, client in enumerate(clients)
     ]
     for thread in threads:
         thread.start()
@@ -83,6 +84,14 @@ def fetch_all(
         ended.set()
         for thread in threads:
             thread.join()
+
+
+def _each(queries: Iterable[Params]) -> Iterator[Params | ExchangeError]:
+    """Yield queries, and at last what made their source fail, if it did."""
+    try:
+        yield from queries
+    except ExchangeError as error:
+        yield error
 
 
 def _result(

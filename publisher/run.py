@@ -97,7 +97,7 @@ class Publisher:
             self._client,
             *(
                 Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop)
-                for _ in range(CONNECTIONS_MAX - 1)
+                for _ in range(CONNECTIONS_MAX)
             ),
         ]
         self._sweep = Sweep(

@@ -19,17 +19,23 @@ from publisher.kalshi.client import Client, ExchangeError, Reply, Stopped
 from publisher.kalshi.signing import KeySource
 from publisher.sweep import DISCOVERY_PAGES, EVENTS_PER_PAGE, MARKETS_PER_SLICE, SLICE_URL_BUDGET, slices
 from tests.publisher.exchange import BROKEN, Answer, FakeExchange, event, market, on
-from tests.publisher.world import World, content
+from tests.publisher.world import World, all_markets, content
+
+
+def a_world(directory: Path) -> World:
+    """Six events of two markets, nothing read yet."""
+    made = World(directory)
+    for number in range(6):
+        name = f"E{number}"
+        made.exchange.list_event(event(name, "S", market(f"{name}-A", name), market(f"{name}-B", name)))
+    return made
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(sweep_module, "SLICE_FROM_EVENTS", 2)
     monkeypatch.setattr(sweep_module, "MARKETS_PER_SLICE", 3)
-    made = World(tmp_path)
-    for number in range(6):
-        name = f"E{number}"
-        made.exchange.list_event(event(name, "S", market(f"{name}-A", name), market(f"{name}-B", name)))
+    made = a_world(tmp_path)
     made.run()
     yield made
     assert content(made.replica) == content(made.state)
@@ -60,6 +66,32 @@ def test_held_events_are_read_in_slices_and_changes_arrive(world: World) -> None
     assert len(reading.confirmed) == 11
     assert world.replica.quotes["E3-B"].yes_bid_e4 == 4100
     assert world.client.paths.count("/events") == 6 + 1  # the slices, and the bare list
+
+
+def test_long_first_crawl_goes_on_in_slices_from_the_bare_list(tmp_path: Path) -> None:
+    world = a_world(tmp_path / "quarantine")
+    world.exchange.page_size = 1
+    reading, error = world.run()
+
+    assert (error, reading.complete) == (None, True)
+    assert len(world.state.markets) == len(list(all_markets(world.exchange)))
+    assert content(world.replica) == content(world.state)
+    # Three pages with markets, the bare list of six, and the slices of three: no market is read twice.
+    assert world.client.paths.count("/events") == 3 + 6 + 3
+    world.close()
+
+
+def test_bare_list_that_breaks_off_fails_the_first_sweep(tmp_path: Path) -> None:
+    world = a_world(tmp_path / "quarantine")
+    world.exchange.page_size = 1
+    bare = iter([None] * 7 + [BROKEN])
+    world.exchange.faults.append(lambda path: next(bare, None) if path == "/events" else None)
+    reading, error = world.run()
+
+    assert error is not None
+    assert not reading.complete
+    assert len(reading.candidates) >= 3
+    world.close()
 
 
 def test_event_not_held_is_discovered_with_its_markets(world: World) -> None:
