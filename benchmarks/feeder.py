@@ -1,12 +1,14 @@
-"""A publisher under full load, for benchmarks: ``python -m benchmarks.feeder RUN_DIR MARKETS``.
+"""A publisher under full load, for benchmarks: ``python -m benchmarks.feeder RUN_DIR MARKETS [universe]``.
 
-It opens an epoch of recorded markets, cloned to the number wanted, and stays still until SIGUSR1. From then
-on it streams RATE quotes a second, one a message, and commits a twentieth of all markets every COMMIT_S.
+It opens an epoch of recorded markets, cloned to the number wanted, or of the simulator's universe, and stays
+still until SIGUSR1. From then on it streams RATE quotes a second, one a message, and
+commits a twentieth of all markets every COMMIT_S.
 """
 
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +16,16 @@ from bus.feed import FeedServer
 from bus.lifecycle import Stop
 from bus.messages import market_topic
 from bus.sockets import make_context
-from tests.snapshot_server.venue import Venue, a_catalogue, a_cycle, a_writer, grouped, requoted
+from tests.snapshot_server.venue import Catalogue, Venue, a_catalogue, a_cycle, a_writer, grouped, requoted
+
+from .universe import universe
 
 RATE: Final = 5_000
 COMMIT_S: Final = 2.0
 _TICK_S: Final = 0.01
 
 
-def main(run_dir: Path, count: int) -> int:
+def main(run_dir: Path, count: int, make: Callable[[int, int], Catalogue] = a_catalogue) -> int:
     """Feed until SIGTERM."""
     stop, loaded = Stop(), threading.Event()
     signal.signal(signal.SIGUSR1, lambda *_: loaded.set())
@@ -31,7 +35,8 @@ def main(run_dir: Path, count: int) -> int:
         Venue(context, f"ipc://{run_dir}/feed.sock", f"ipc://{run_dir}/state.sock") as venue,
     ):
         clock = venue.clock
-        catalogue = a_catalogue(count, clock.now_ms())
+        catalogue = make(count, clock.now_ms())
+        count = len(catalogue.markets)
         writer = a_writer(catalogue, clock.now_ms(), clock.now_ms())
         series = {market.ticker: market.series_ticker or "_" for market in catalogue.markets}
         venue.open(writer)
@@ -68,4 +73,6 @@ def main(run_dir: Path, count: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(
+        main(Path(sys.argv[1]), int(sys.argv[2]), universe if "universe" in sys.argv[3:] else a_catalogue)
+    )

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 import zstandard
 
+from .keeping import compressed
 from .messages import (
     FIELD_COUNTS,
     SnapshotHead,
@@ -238,6 +239,6 @@ class Answers:
             if cached is not None and cached[0] == version:
                 return cached[1]
             bodies = [encode_chunk(chunk) for chunk in state.chunk(topic)]
-        compressed = [self._compress.compress(body) for body in bodies]
-        self._chunks[topic] = (version, compressed)
-        return compressed
+        frames = [compressed(self._compress, body) for body in bodies]
+        self._chunks[topic] = (version, frames)
+        return frames

@@ -8,6 +8,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ import zstandard
 from markets.errors import DecodeError
 
 from .clock import Clock
+from .keeping import Keeping, release_memory
 from .messages import (
     CONTROL_TOPICS,
     Chunk,
@@ -38,6 +40,8 @@ DRAIN: Final = 1_000
 MAX_ANSWER: Final = 64 * 1_048_576
 MAX_CHUNK: Final = 16 * 1_048_576
 RETRY_UNCONNECTED_MS: Final = 100
+MANY_CHUNKS: Final = 100
+"""From so many on a snapshot leaves memory behind that is worth giving back."""
 
 Listener = Callable[[Sequence[Action]], None]
 
@@ -76,6 +80,7 @@ class Replica:
             quick.
         tap: called in the replica's thread with every message as it came, before it is applied. It must be
         quick.
+        keeping: how the state keeps its records; by default as they came.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class Replica:
         topics: Iterable[str] = ("",),
         listener: Listener | None = None,
         tap: Tap | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         wanted = tuple(topics)
         self.prefixes = wanted if "" in wanted else (*wanted, *CONTROL_TOPICS)
@@ -97,7 +103,7 @@ class Replica:
         self._clock = clock
         self._listener = listener
         self._tap = tap
-        self._sync = FeedSync(self.prefixes, rng, self._steady_ms())
+        self._sync = FeedSync(self.prefixes, rng, self._steady_ms(), keeping)
         self._wake = Wake()
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -232,13 +238,20 @@ class Replica:
                     actions += self._sync.refused(answer.get("id", 0), retry_ms, now_ms)
                     continue
                 head = msgspec.convert(answer, SnapshotHead)
-                chunks = [self._chunk(frame) for frame in frames[2:]]
             except (DecodeError, msgspec.ValidationError) as error:
                 self._sync.undecodable(error)
                 log.warning("snapshot.undecodable", error=str(error))
                 continue
-            if len(chunks) == head.chunks:
+            if len(frames) - 2 == head.chunks:
+                undecodable = self._sync.stats.undecodable
+                # Decoded one by one as they are put in: all at once would take as much again as the state.
+                chunks = map(self._chunk, islice(frames, 2, None))
                 actions += self._sync.snapshot(answer.get("id", 0), head, chunks, now_ms)
+                if self._sync.stats.undecodable != undecodable:
+                    log.warning("snapshot.undecodable", error=self._sync.last_error)
+                del frames, chunks
+                if head.chunks > MANY_CHUNKS:
+                    release_memory()
 
     def _chunk(self, frame: bytes) -> Chunk:
         try:

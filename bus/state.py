@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from markets.errors import DecodeError
-from markets.records import Book, BookDelta, Level, Quote, Record, Remove
+from markets.records import Book, BookDelta, Level, Market, Quote, Record, Remove
 
 from .digest import (
     BOOK,
@@ -28,6 +28,7 @@ from .digest import (
     record_hash,
     ticker_key,
 )
+from .keeping import Keeping
 from .messages import FIELD_COUNTS, RECORD_TYPES, Chunk, CycleEnd, decode_records, encode_record
 
 _KEY_OF: Final[dict[str, Callable[[Any], str]]] = {
@@ -62,7 +63,7 @@ _OF_MARKET: Final = ("market", "quote", "book", "suspect", "candles")
 
 
 class Stream:
-    """One stream's position and content: `digests` by lane, `keys` of its records by kind.
+    """One stream's position and content: `digests` by lane, `keys` of its records by kind, with their hashes.
 
     `fresh` has those of the keys whose records `digests` does not count yet as they now are. Most records
     change again before anybody asks, so hashing waits until then.
@@ -74,7 +75,7 @@ class Stream:
         self.topic = topic
         self.last = 0
         self.digests = [0, 0, 0, 0]
-        self.keys: dict[str, dict[str, None]] = {"quote": {}}
+        self.keys: dict[str, dict[str, int]] = {"quote": {}}
         self.fresh_quotes: set[str] = set()
         self.fresh = {"quote": self.fresh_quotes}
 
@@ -105,19 +106,20 @@ class State:
     `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
     `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
     `fair_values` the trader's by ticker (on its own feed only), `candles` price history by ticker, where
-    wished for. `ages` has the times (ms) that the quotes had which the last commit did not confirm.
+    wished for. `ages` has the times (ms) that the quotes had which the last commit did not confirm. `keeping`
+    says how records of the static lane are kept; by default as they came.
     """
 
-    def __init__(self, epoch: int = 0) -> None:
+    def __init__(self, epoch: int = 0, keeping: Keeping | None = None) -> None:
         self.lock = threading.RLock()
         self.epoch = epoch
+        self.keeping = keeping
         self.seq = 0
         self.cycle: CycleEnd | None = None
         self.streams: dict[str, Stream] = {}
         self.records: dict[str, dict[str, Any]] = {kind: {} for kind in STATE_KINDS}
         self.stream_of: dict[str, str] = {}
         self.keep_bytes = False
-        self._hashes: dict[str, dict[str, int]] = {kind: {} for kind in STATE_KINDS}
         self._foreign: dict[tuple[str, str], bytes] = {}
         self.ages: dict[str, int] = {}
         self.markets = self.records["market"]
@@ -143,6 +145,10 @@ class State:
             confirmed = (self.cycle.as_of_ms if self.cycle else None) or 0
         return max(quote.as_of_ms, confirmed)
 
+    def raw(self, market: Market) -> bytes:
+        """Return the JSON of a market held here, as it came."""
+        return market.raw if self.keeping is None else self.keeping.raw(market)
+
     def digest(self) -> int:
         """Return the digest of the whole: the sum over streams and lanes."""
         with self.lock:
@@ -163,7 +169,7 @@ class State:
 
         Cheap: records never change, so only the dicts are copied. It has no streams, so no digest.
         """
-        copy = State(self.epoch)
+        copy = State(self.epoch, self.keeping)
         copy.seq, copy.cycle = self.seq, self.cycle
         for kind, records in self.records.items():
             copy.records[kind].update(records)
@@ -202,7 +208,7 @@ class State:
     ) -> list[Group]:
         """Apply decoded records; the caller holds `lock`. Return what it changed.
 
-        `raws` are their bytes as they came, needed only with `keep_bytes`.
+        `raws` are their bytes as they came, needed only with `keep_bytes` or `keeping`.
         """
         stream = self.streams.get(topic) or self.stream(topic)
         stream.last = seq
@@ -224,8 +230,16 @@ class State:
             return [(record.what, (record.key,)) for record in records]
         elif kind not in STATE_KINDS:
             return [(kind, [getattr(record, "ticker", "") for record in records])]
+        keeping = self.keeping
+        if keeping is not None and kind == "quote":
+            keeping.share_quotes(records, self.markets)
         keys = list(map(_KEY_OF[kind], records))
-        if kind not in ("book", "suspect"):
+        if keeping is not None and kind in keeping.kinds:
+            assert raws is not None
+            keeping.keep(kind, records, raws)
+            self._replace(stream, kind, keys, records)
+            self._count(stream, kind, keys, raws)
+        elif kind not in ("book", "suspect"):
             self._replace(stream, kind, keys, records)
         if self.keep_bytes and raws is not None and kind != "book":
             for key, raw in zip(keys, raws, strict=True):
@@ -258,7 +272,8 @@ class State:
         fresh = stream.fresh.setdefault(kind, set())
         if not fresh.issuperset(keys):
             if not all(map(held.__contains__, keys)):
-                held.update(dict.fromkeys(keys))
+                for key in keys:
+                    held.setdefault(key, 0)
                 if kind in _OF_MARKET:
                     for key in keys:
                         self._adopt(stream, key)
@@ -272,15 +287,30 @@ class State:
                 continue
             if not fresh:
                 continue
-            hashes, records, foreign = self._hashes[kind], self.records[kind], self._foreign
+            hashes, records, foreign = stream.keys[kind], self.records[kind], self._foreign
             total = stream.digests[LANE[kind]]
+            if self.keeping is not None and kind == "quote":
+                self.keeping.share_prices(map(records.__getitem__, fresh), self.markets)
             for _ in range(len(fresh) if limit is None else min(limit, len(fresh))):
                 key = fresh.pop()
                 raw = foreign.get((kind, key)) if foreign else None
                 new = record_hash(raw or encode_record(records[key]))
-                total += new - hashes.get(key, 0)
+                total += new - hashes[key]
                 hashes[key] = new
             stream.digests[LANE[kind]] = total & MASK
+
+    def _count(
+        self, stream: Stream, kind: str, keys: Sequence[str], raws: Sequence[msgspec.Raw | bytes]
+    ) -> None:
+        """Bring a stream's digests up to records just put in, from their bytes as they came."""
+        hashes, lane = stream.keys[kind], LANE[kind]
+        total = stream.digests[lane]
+        for key, raw in zip(keys, raws, strict=True):
+            new = record_hash(raw)
+            total += new - hashes[key]
+            hashes[key] = new
+        stream.digests[lane] = total & MASK
+        stream.fresh[kind].difference_update(keys)
 
     def _adopt(self, stream: Stream, ticker: str) -> None:
         """Make a market this stream's own, taking it out of another."""
@@ -293,8 +323,7 @@ class State:
         self.stream_of[ticker] = stream.topic
 
     def _set_book(self, stream: Stream, book: Book) -> None:
-        hashes, ticker = self._hashes["book"], book.ticker
-        stream.keys.setdefault("book", {})[ticker] = None
+        hashes, ticker = stream.keys.setdefault("book", {}), book.ticker
         self._adopt(stream, ticker)
         new = book_hash(book)
         stream.digests[BOOK] = (stream.digests[BOOK] + new - hashes.get(ticker, 0)) & MASK
@@ -305,13 +334,13 @@ class State:
         keys = stream.keys.get(kind)
         if keys is None or key not in keys:
             return
-        del keys[key]
+        counted = keys.pop(key)
         if kind in stream.fresh:
             stream.fresh[kind].discard(key)
         self.records[kind].pop(key, None)
         lane = LANE.get(kind)
         if lane is not None:
-            stream.digests[lane] = (stream.digests[lane] - self._hashes[kind].pop(key, 0)) & MASK
+            stream.digests[lane] = (stream.digests[lane] - counted) & MASK
         self._foreign.pop((kind, key), None)
 
     def _remove(self, stream: Stream, record: Remove) -> None:
@@ -328,7 +357,7 @@ class State:
 
     def _delta(self, stream: Stream, delta: BookDelta) -> bool:
         book: Book | None = self.books.get(delta.ticker)
-        if book is None:
+        if book is None or delta.ticker not in stream.keys.get("book", ()):
             return False
         side = 0 if delta.side == "yes" else 1
         levels, old_count = set_level(book.no if side else book.yes, delta.price_e4, delta.count_e2)
@@ -343,7 +372,7 @@ class State:
             - level_hash(key, side, delta.price_e4, old_count)
         )
         self.books[delta.ticker] = new_book
-        hashes = self._hashes["book"]
+        hashes = stream.keys["book"]
         hashes[delta.ticker] = (hashes[delta.ticker] + change) & MASK
         stream.digests[BOOK] = (stream.digests[BOOK] + change) & MASK
         return True
@@ -367,13 +396,14 @@ class State:
     def chunk(self, topic: str) -> list[Chunk]:
         """Return a stream's records as snapshot chunks of about 200 kB before compression."""
         stream = self.streams[topic]
+        encode = _encoded if self.keeping is None else self.keeping.encoded
         chunks: list[Chunk] = []
         content: list[tuple[str, list[msgspec.Raw]]] = []
         size = 0
         for kind in STATE_KINDS:
             raws: list[msgspec.Raw] = []
             for key in stream.keys.get(kind, ()):
-                raw = self._foreign.get((kind, key)) or encode_record(self.records[kind][key])
+                raw = self._foreign.get((kind, key)) or encode(kind, self.records[kind][key])
                 raws.append(msgspec.Raw(raw))
                 size += len(raw)
                 if size > 200_000:
@@ -415,6 +445,10 @@ class State:
         """
         if any(count != FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
             self.keep_bytes = True
+
+
+def _encoded(_kind: str, record: Record) -> bytes:
+    return encode_record(record)
 
 
 def set_level(levels: tuple[Level, ...], price_e4: int, count_e2: int) -> tuple[tuple[Level, ...], int]:

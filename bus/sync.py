@@ -22,7 +22,7 @@ streamed since is applied already, so `_applied` may be ahead of it.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import islice
 from typing import Any, Final
@@ -31,6 +31,7 @@ import msgspec
 
 from markets.errors import DecodeError
 
+from .keeping import Keeping
 from .messages import (
     DECODE_FAULTS,
     RECORD_TYPES,
@@ -115,6 +116,7 @@ class FeedSync:
         prefixes: subscribed topic prefixes; ("",) is everything. Whoever filters includes "cycle." and "hb.".
         rng: jitter of retries.
         now_ms: any steady clock, the same one passed to the methods.
+        keeping: how the state keeps its records.
 
     Attributes:
         state: what users see; replaced as a whole on a new epoch, else changed under its lock.
@@ -124,8 +126,11 @@ class FeedSync:
         last_error: what was wrong with the last message that could not be decoded.
     """
 
-    def __init__(self, prefixes: Sequence[str], rng: random.Random, now_ms: int) -> None:
+    def __init__(
+        self, prefixes: Sequence[str], rng: random.Random, now_ms: int, keeping: Keeping | None = None
+    ) -> None:
         self.state = State()
+        self._keeping = keeping
         self.phase = Phase.JOINING
         self.heartbeat: Heartbeat | None = None
         self.published_ns = 0
@@ -270,8 +275,11 @@ class FeedSync:
         self.stats.undecodable += 1
         self.last_error = str(error)
 
-    def snapshot(self, id_: int, head: SnapshotHead, chunks: Sequence[Chunk], now_ms: int) -> list[Action]:
-        """Take the answer to an Ask; an answer to an older one is ignored."""
+    def snapshot(self, id_: int, head: SnapshotHead, chunks: Iterable[Chunk], now_ms: int) -> list[Action]:
+        """Take the answer to an Ask; an answer to an older one is ignored.
+
+        `chunks` may be decoded only as they are taken, and raise DecodeError then.
+        """
         actions: list[Action] = []
         ask = self._ask
         if ask is None or ask.id != id_:
@@ -284,8 +292,8 @@ class FeedSync:
             return actions
         try:
             done = self._install_whole(head, chunks) if ask.since is None else self._install(head, chunks)
-        except DecodeError:
-            self.stats.undecodable += 1
+        except DecodeError as error:
+            self.undecodable(error)
             done = False
         if not done:
             self._ask_later(now_ms)
@@ -660,8 +668,8 @@ class FeedSync:
 
     # -- snapshots
 
-    def _install_whole(self, head: SnapshotHead, chunks: Sequence[Chunk]) -> bool:
-        base = State(head.epoch)
+    def _install_whole(self, head: SnapshotHead, chunks: Iterable[Chunk]) -> bool:
+        base = State(head.epoch, self._keeping)
         base.watch_fields(head.fields)
         for topic, last in head.streams.items():
             base.stream(topic).last = last
@@ -674,7 +682,7 @@ class FeedSync:
         self._note_position(head)
         return True
 
-    def _install(self, head: SnapshotHead, chunks: Sequence[Chunk]) -> bool:
+    def _install(self, head: SnapshotHead, chunks: Iterable[Chunk]) -> bool:
         base = self._base
         if base is None or head.as_of < self._applied:
             return False

@@ -513,6 +513,29 @@ def custom_strike_keys(market: Market) -> frozenset[str]:
         return frozenset()
 
 
+def mentions_fair_price(market: Market) -> bool:
+    """Tell whether the rules' text mentions a fair price: the usual wording where a match is not played."""
+    text = market.raw.lower()
+    return b"fair price" in text or b"fair market price" in text
+
+
+def slim_market_raw(market: Market) -> bytes:
+    """Return as much of a market's JSON as the functions above read of it: they say the same of it."""
+    members: dict[str, Any] = {}
+    keys = custom_strike_keys(market)
+    if keys:
+        members["custom_strike"] = dict.fromkeys(sorted(keys))
+    if mentions_fair_price(market):
+        members["rules_secondary"] = "fair price"
+    return _encode(members)
+
+
+def slim_event_raw(event: Event) -> bytes:
+    """Return as much of an event's JSON as `competition_of` reads of it."""
+    competition = competition_of(event)
+    return _encode({"product_metadata": competition}) if competition != Competition() else b"{}"
+
+
 # --- writing Kalshi's JSON -----------------------------------------------------------------------
 
 

@@ -149,10 +149,17 @@ class App:
         made = self._kept[large.key] = Kept(large.edition, body, ready_s, ready_s - started_s)
         total = sum(kept.body.length for kept in self._kept.values())
         for key, kept in list(self._kept.items())[:-1]:
-            if total > KEPT_BYTES or ready_s - kept.ready_s > KEPT_S:
-                total -= kept.body.length
-                del self._kept[key]
+            if total <= KEPT_BYTES:
+                break
+            total -= kept.body.length
+            del self._kept[key]
+        loop.call_later(KEPT_S, self._forget, large.key, made)
         return made
+
+    def _forget(self, key: Key, kept: Kept) -> None:
+        """Let a body go, and the edition it shows: a catalogue that nobody asks for any more is not held."""
+        if self._kept.get(key) is kept:
+            del self._kept[key]
 
 
 async def _send(response: Response, chunks: list[bytes], send: Send) -> None:

@@ -158,15 +158,13 @@ def _render(edition: Edition, page: Page, fields: Sequence[str] | None, pause: P
         )
     )
     tickers = page.tickers
-    fragments, ends, confirmed = edition.fragments, edition.ends, edition.confirmed
     step = _JOIN if fields is None else _JOIN // 6
     for start in range(0, len(tickers), step):
         parts: list[bytes] = []
         for ticker in tickers[start : start + step]:
             parts.append(b",")
             if fields is None:
-                parts.append(fragments[ticker])
-                parts.append(ends.get(ticker, confirmed))
+                parts.append(edition.market(ticker))
             else:
                 parts.append(_chosen(edition.market(ticker), fields))
         if not start:

@@ -16,8 +16,8 @@ import msgspec
 
 from bus.messages import CycleEnd
 from bus.state import State
-from markets.kalshi_json import book_json, market_prefix, quote_members
-from markets.records import Book, Market, Milestone, Quote, Status
+from markets.kalshi_json import book_json, quote_members
+from markets.records import Book, Milestone, Quote, Status
 from markets.timing import MatchTiming, match_time_json, match_timing
 
 SLICE: Final = 50
@@ -45,7 +45,7 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         state: frozen; it has no streams.
         digest: of the whole state at `seq`.
         tickers: every market shown, ascending. A market is shown once both its parts are known.
-        fragments: by ticker, the market's JSON object without `as_of` and the closing brace.
+        moving: by ticker, the part of the market's JSON object that moves: quote and book, without `as_of`.
         confirmed: the end of most markets' objects: `as_of` as the last sweep confirmed it.
         ends: the end of the other markets' objects, by ticker.
         by_event, by_series: tickers of an event, of a series.
@@ -61,7 +61,7 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
     state: State
     digest: int
     tickers: list[str]
-    fragments: dict[str, bytes]
+    moving: dict[str, bytes]
     confirmed: bytes
     ends: dict[str, bytes]
     by_event: dict[str, list[str]]
@@ -99,18 +99,19 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         Raises:
             KeyError: no such market.
         """
-        return self.fragments[ticker] + self.ends.get(ticker, self.confirmed)
+        moving, market = self.moving[ticker], self.state.markets[ticker]
+        still, series = self.state.raw(market)[:-1], _series(market.series_ticker)
+        return still + series + moving + self.ends.get(ticker, self.confirmed)
 
     def kalshi_market(self, ticker: str) -> bytes:
-        """Return Kalshi's own object of a market shown, without members of ours: cut out of its fragment.
+        """Return Kalshi's own object of a market shown, without members of ours.
 
         Raises:
             KeyError: no such market.
         """
-        fragment, market = self.fragments[ticker], self.state.markets[ticker]
-        start = len(market.raw) - 1
-        end = fragment.rindex(_BOOK) if ticker in self.state.books else len(fragment)
-        return b"%b%b}" % (fragment[:start], fragment[start + _series_length(market.series_ticker) : end])
+        moving, market = self.moving[ticker], self.state.markets[ticker]
+        end = moving.rindex(_BOOK) if ticker in self.state.books else len(moving)
+        return b"%b%b}" % (self.state.raw(market)[:-1], moving[:end])
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -146,16 +147,16 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
     """
     old = previous or _EMPTY
     dirty, moved, ends, shown = _compare(state, old, pause)
-    fragments = old.fragments.copy()
+    moving = old.moving.copy()
     for index, ticker in enumerate(dirty):
         if index % SLICE == SLICE - 1:
             pause()
-        fragments[ticker] = _fragment(state.markets[ticker], state.quotes[ticker], state.books.get(ticker))
+        moving[ticker] = _moving(state.quotes[ticker], state.books.get(ticker))
     removed: list[str] = []
-    if len(fragments) != shown:
-        removed = [t for t in old.fragments if t not in state.markets or t not in state.quotes]
+    if len(moving) != shown:
+        removed = [t for t in old.moving if t not in state.markets or t not in state.quotes]
         for ticker in removed:
-            del fragments[ticker]
+            del moving[ticker]
     pause()
 
     tickers, by_event, by_series = old.tickers, old.by_event, old.by_series
@@ -163,10 +164,10 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
     touched: set[str] = set()
     if moved or removed:
         known = old.state.markets
-        before = {t: known[t].created_ms for t in (*moved, *removed) if t in old.fragments}
+        before = {t: known[t].created_ms for t in (*moved, *removed) if t in old.moving}
         created = _reordered(created, before, {t: state.markets[t].created_ms for t in moved})
         pause()
-        tickers = _merged(old.tickers, fragments)
+        tickers = _merged(old.tickers, moving)
         pause()
         by_event = _grouped(tickers, lambda ticker: state.markets[ticker].event_ticker, pause)
         by_series = _grouped(tickers, lambda ticker: state.markets[ticker].series_ticker, pause)
@@ -195,7 +196,7 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
         state=state,
         digest=digest,
         tickers=tickers,
-        fragments=fragments,
+        moving=moving,
         confirmed=_as_of((state.cycle.as_of_ms if state.cycle else None) or 0),
         ends=ends,
         by_event=by_event,
@@ -206,7 +207,7 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
         timings=timings,
         match_times=match_times,
         milestones_of=milestones_of,
-        enriched=len(state.books.keys() & fragments.keys()),
+        enriched=len(state.books.keys() & moving.keys()),
         timed_ms=timed_ms,
         changed_ms=old.changed_ms if same else now_ms,
     )
@@ -231,7 +232,7 @@ def candidates(edition: Edition, query: Query) -> list[str]:
     """Return the tickers of the markets that match all of a query but its status, ascending."""
     markets = edition.state.markets
     if query.tickers is not None:
-        tickers = sorted({ticker for ticker in query.tickers if ticker in edition.fragments})
+        tickers = sorted({ticker for ticker in query.tickers if ticker in edition.moving})
     elif query.event_ticker is not None:
         tickers = edition.by_event.get(query.event_ticker, [])
     elif query.series_ticker is not None:
@@ -252,7 +253,7 @@ def _compare(state: State, old: Edition, pause: Pause) -> tuple[list[str], list[
     """Return tickers to render again, those with a new static part, objects' own ends, how many are shown."""
     quotes, books = state.quotes, state.books
     old_markets, old_quotes, old_books = old.state.markets, old.state.quotes, old.state.books
-    known = old.fragments
+    known = old.moving
     confirmed_ms = (state.cycle.as_of_ms if state.cycle else None) or 0
     unconfirmed = frozenset(state.cycle.unconfirmed) if state.cycle else frozenset()
     dirty: list[str] = []
@@ -268,34 +269,34 @@ def _compare(state: State, old: Edition, pause: Pause) -> tuple[list[str], list[
         shown += 1
         if quote.as_of_ms > confirmed_ms or ticker in unconfirmed:
             ends[ticker] = _as_of(state.quote_as_of_ms(ticker) or 0)
-        if market is not old_markets.get(ticker) or ticker not in known:
+        new = ticker not in known
+        if new or market is not old_markets.get(ticker):
             moved.append(ticker)
-            dirty.append(ticker)
-        elif quote is not old_quotes.get(ticker) or books.get(ticker) is not old_books.get(ticker):
+        if new or quote is not old_quotes.get(ticker) or books.get(ticker) is not old_books.get(ticker):
             dirty.append(ticker)
     return dirty, moved, ends, shown
 
 
-def _fragment(market: Market, quote: Quote, book: Book | None) -> bytes:
-    members = market_prefix(market) + quote_members(quote)
+def _moving(quote: Quote, book: Book | None) -> bytes:
+    members = quote_members(quote)
     return members if book is None else members + _BOOK + book_json(book)
 
 
 @lru_cache(maxsize=4096)
-def _series_length(series_ticker: str | None) -> int:
-    """Return how many bytes of a fragment are our `series_ticker`."""
-    return len(b',"series_ticker":') + len(_encode(series_ticker))
+def _series(series_ticker: str | None) -> bytes:
+    """Return our member `series_ticker`."""
+    return b',"series_ticker":' + _encode(series_ticker)
 
 
 def _as_of(as_of_ms: int) -> bytes:
     return b',"as_of":%d.%03d}' % divmod(as_of_ms, 1000)
 
 
-def _merged(tickers: list[str], fragments: Collection[str]) -> list[str]:
+def _merged(tickers: list[str], shown: Collection[str]) -> list[str]:
     """Return all tickers ascending; the sort of two ascending runs costs one merge."""
-    kept = [ticker for ticker in tickers if ticker in fragments]
+    kept = [ticker for ticker in tickers if ticker in shown]
     known = set(kept)
-    merged = kept + sorted(ticker for ticker in fragments if ticker not in known)
+    merged = kept + sorted(ticker for ticker in shown if ticker not in known)
     merged.sort()
     return merged
 
@@ -398,7 +399,7 @@ _EMPTY: Final = Edition(
     state=State(),
     digest=0,
     tickers=[],
-    fragments={},
+    moving={},
     confirmed=b"",
     ends={},
     by_event={},

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from bus.clock import Clock
+from bus.keeping import release_memory
 from bus.lifecycle import Stop
 from bus.replica import Replica
 from bus.sync import Action
@@ -23,6 +24,9 @@ SHARE: Final = 10
 """An edition that took t seconds is followed by the next after SHARE x t at the soonest."""
 
 MAX_INTERVAL_S: Final = 2.0
+
+RELEASE_S: Final = 10.0
+"""How often memory that editions and answers have left is given back to the system."""
 
 
 def pause() -> None:
@@ -44,12 +48,16 @@ class Editor:
 
     def run(self, replica: Replica, stop: Stop) -> None:
         """Make editions until `stop`."""
+        released_ns = self._clock.monotonic_ns()
         while not stop.is_set():
             self._moved.wait(TIMING_MS / 1000)
             self._moved.clear()
             started_ns = self._clock.monotonic_ns()
             self.update(replica)
             took_s = (self._clock.monotonic_ns() - started_ns) / 1e9
+            if started_ns - released_ns >= RELEASE_S * 1e9:
+                released_ns = started_ns
+                release_memory()
             stop.wait(min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, SHARE * took_s)))
 
     def update(self, replica: Replica) -> None:

@@ -135,7 +135,7 @@ def _known_ticker(question: Question, edition: Edition) -> str:
     ticker = question.get("ticker")
     if not isinstance(ticker, str) or not ticker:
         raise Refusal("bad_request", f"ticker: got {ticker!r:.50}, expected a market ticker")
-    if ticker not in edition.fragments:
+    if ticker not in edition.moving:
         raise Refusal("not_found", f"ticker: got {ticker!r:.210}, no such market here")
     return ticker
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from bus.answers import Answers
 from bus.clock import SystemClock
 from bus.feed import QueryServer
+from bus.keeping import Packed
 from bus.lifecycle import Stop
 from bus.replica import Replica
 from bus.settings import Settings, variable_of
@@ -37,7 +38,15 @@ def run(settings: Settings, stop: Stop) -> int:
     clock = SystemClock()
     context = make_context()
     editor = Editor(clock)
-    replica = Replica(context, settings.feed, settings.state, clock, random.Random(), listener=editor.changed)
+    replica = Replica(
+        context,
+        settings.feed,
+        settings.state,
+        clock,
+        random.Random(),
+        listener=editor.changed,
+        keeping=Packed(),
+    )
     demand = Demand(context, settings.state)
     requests: Counter[tuple[str, int]] = Counter()
     watcher = Watcher(settings.run_dir)

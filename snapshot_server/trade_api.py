@@ -188,7 +188,7 @@ class Markets(Listing, frozen=True):
     def _few(self, edition: Edition) -> Sequence[str] | None:
         """Return a part of the markets that holds all that match, if a filter names one."""
         if self.tickers is not None:
-            return [ticker for ticker in dict.fromkeys(self.tickers) if ticker in edition.fragments]
+            return [ticker for ticker in dict.fromkeys(self.tickers) if ticker in edition.moving]
         if self.event is not None:
             return edition.by_event.get(self.event, ())
         return edition.by_series.get(self.series, ()) if self.series is not None else None
@@ -203,7 +203,7 @@ class Markets(Listing, frozen=True):
 
     def _filter(self, state: State) -> Callable[[str], bool]:
         words = STATUS_WORDS[self.status] if self.status is not None else None
-        in_time = _within(*self.bounds) if self.bounds is not None else None
+        in_time = _within(state, *self.bounds) if self.bounds is not None else None
 
         def keep(ticker: str) -> bool:
             market: Market = state.markets[ticker]
@@ -503,7 +503,7 @@ def _markets(call: _Call) -> Answer:
 
 
 def _one_market(call: _Call) -> Answer:
-    if call.key not in call.edition.fragments:
+    if call.key not in call.edition.moving:
         return _not_found("not found")
     body = b'{"market":%b}' % call.edition.kalshi_market(call.key)
     return Answer(200, body, as_of_ms=call.edition.state.quote_as_of_ms(call.key))
@@ -613,7 +613,7 @@ def _books(edition: Edition, tickers: Sequence[str]) -> list[tuple[Book, bool]]:
     """Return the books of markets, each with whether it is only the top that its quote tells."""
     state, found = edition.state, []
     for ticker in tickers:
-        if ticker not in edition.fragments:
+        if ticker not in edition.moving:
             # Kalshi answers an empty book. Here it may be a market that only this replica does not hold.
             raise _Refusal(_not_found(f"not found: no market {ticker!r:.210} here"))
         book: Book | None = state.books.get(ticker)
@@ -760,13 +760,15 @@ def _page(
     return keys, ""
 
 
-def _within(family: str, low: int | None, high: int | None) -> Callable[[Market], bool]:
+def _within(state: State, family: str, low: int | None, high: int | None) -> Callable[[Market], bool]:
     """Return the test of a market's time. "Later than" excludes the bound for `updated`, for no other."""
     low_ms = None if low is None else low * 1000 + (1 if family == "updated" else 0)
     high_ms = None if high is None else high * 1000 + (0 if family == "updated" else 999)
 
+    time_of = _TIMES[family]
+
     def in_time(market: Market) -> bool:
-        time_ms = _TIMES[family](market)
+        time_ms = time_of(state, market)
         if time_ms is None:
             return False
         return (low_ms is None or time_ms >= low_ms) and (high_ms is None or time_ms <= high_ms)
@@ -774,11 +776,11 @@ def _within(family: str, low: int | None, high: int | None) -> Callable[[Market]
     return in_time
 
 
-_TIMES: Final[dict[str, Callable[[Market], int | None]]] = {
-    "created": lambda market: market.created_ms,
-    "close": lambda market: market.close_ms,
-    "settled": lambda market: _time_ms(market.raw, "settlement_ts"),
-    "updated": lambda market: _time_ms(market.raw, "updated_time"),
+_TIMES: Final[dict[str, Callable[[State, Market], int | None]]] = {
+    "created": lambda _state, market: market.created_ms,
+    "close": lambda _state, market: market.close_ms,
+    "settled": lambda state, market: _time_ms(state.raw(market), "settlement_ts"),
+    "updated": lambda state, market: _time_ms(state.raw(market), "updated_time"),
 }
 
 

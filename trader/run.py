@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from bus.clock import Clock, Rng, SystemClock
 from bus.feed import FeedServer
+from bus.keeping import Slim
 from bus.lifecycle import Stop
 from bus.messages import PublisherHealth
 from bus.replica import Replica
@@ -72,6 +73,7 @@ def run(
             ticking,
             rng(),
             listener=lambda actions: inbox.listen(actions, ticking.monotonic_ns()),
+            keeping=Slim(),
         )
         stack.callback(replica.stop)
         worker = Worker(settings, ticking, rng(), replica, inbox, voice, time.thread_time_ns, probe)

@@ -4,6 +4,7 @@ import threading
 from typing import Final
 
 from bus.clock import Rng, SystemClock
+from bus.keeping import Keeping
 from bus.lifecycle import Stop
 from bus.locks import check_port
 from bus.replica import Replica
@@ -28,7 +29,9 @@ def run(settings: Settings, stop: Stop) -> int:
     clock, hub = SystemClock(), Hub()
     service = Service(settings, hub, clock)
     context = make_context()
-    replica = Replica(context, settings.feed, settings.query, clock, Rng(), listener=service.listen)
+    replica = Replica(
+        context, settings.feed, settings.query, clock, Rng(), listener=service.listen, keeping=Keeping()
+    )
     service.follow(replica)
     watch = Watch(context, settings.query)
     monitor = service.monitor = Monitor(context, settings.query, settings.state)

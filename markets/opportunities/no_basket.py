@@ -18,6 +18,7 @@ import msgspec
 
 from markets.book import NO, fills
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
+from markets.kalshi_json import mentions_fair_price
 from markets.records import Level, Status
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
 
@@ -109,7 +110,7 @@ def _basket(
     fees_e6 = total_fees_e6(legs)
     net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
     capital_e6 = None if fees_e6 is None else cost_e6 + fees_e6
-    voidable = [market for market, _ in chosen if _may_be_voided(market)]
+    voidable = [market for market, _ in chosen if mentions_fair_price(market.market)]
     worst_e6 = net_e6
     if capital_e6 is not None and net_e6 is not None and voidable:
         worst_e6 = min(net_e6, _void_payout_e6(chosen) - capital_e6)
@@ -189,9 +190,3 @@ def _void_payout_e6(chosen: Sequence[tuple[MarketView, Leg]]) -> int:
         bid: Level | None = top(market).no_bid
         payout_e6 += bid[0] * one.count_e2 if bid else 0
     return payout_e6
-
-
-def _may_be_voided(market: MarketView) -> bool:
-    """The rules' text mentions a fair price: the usual wording for matches that are not played."""
-    text = market.market.raw.lower()
-    return b"fair price" in text or b"fair market price" in text

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import bus.writer
 from bus.answers import Answers
+from bus.keeping import Packed, Slim
 from bus.messages import VERSION, Envelope, decode, encode, encode_record
 from bus.sync import MAX_REPAIRS, REPAIR_EVERY_MS, WHOLES, Phase
 from markets.records import Suspect
@@ -35,9 +36,9 @@ class SyncMachine(RuleBasedStateMachine):
         self.now_ms = 1_000
         self.publisher = Publisher(START_MS, self.rng, TICKERS)
         self.state_server = Answers(lambda: self.publisher.writer.state)
-        self.server = Node(("",), seed)
+        self.server = Node(("",), seed, Packed(sample_bytes=1))
         self.full = Node(("",), seed + 1)
-        self.filtered = Node(FILTER, seed + 2)
+        self.filtered = Node(FILTER, seed + 2, Slim())
         self.nodes = (self.server, self.full, self.filtered)
         self.late = False
         self.seen: dict[Node, tuple[int, int, dict[str, int]]] = {}

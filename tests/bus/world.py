@@ -12,6 +12,7 @@ import msgspec
 import zstandard
 
 from bus.answers import Answers
+from bus.keeping import Keeping
 from bus.messages import (
     CycleEnd,
     PublisherHealth,
@@ -215,8 +216,8 @@ class Publisher:
 class Node:
     """A replica with its inbound feed wire and its wires to and from a snapshot server."""
 
-    def __init__(self, prefixes: tuple[str, ...], seed: int) -> None:
-        self.sync = FeedSync(prefixes, random.Random(seed), 0)
+    def __init__(self, prefixes: tuple[str, ...], seed: int, keeping: Keeping | None = None) -> None:
+        self.sync = FeedSync(prefixes, random.Random(seed), 0, keeping)
         self.prefixes = prefixes
         self.feed: deque[bytes] = deque()
         self.questions: deque[bytes] = deque()

@@ -17,6 +17,7 @@ from snapshot_server.asgi import App
 from snapshot_server.http import View
 from tests.snapshot_server.test_http import CATALOGUE, NOW_MS, VIEW, edition_of, view_of
 from tests.snapshot_server.venue import a_cycle, a_writer
+from tests.support import eventually
 
 
 class Reader:
@@ -190,6 +191,19 @@ def test_kept_bodies_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch
         for limit in range(200, 220):
             await server.get("/markets", f"limit={limit}")
             assert sum(kept.body.length for kept in server.app._kept.values()) <= 3 * size
+
+    run(main())
+
+
+def test_a_kept_body_is_let_go_when_nobody_asks_any_more(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "KEPT_S", 0.01)
+
+    async def main() -> None:
+        await server.get("/markets")
+        assert server.app._kept
+        await asyncio.to_thread(eventually, lambda: not server.app._kept)
 
     run(main())
 

@@ -525,9 +525,9 @@ def test_an_edition_made_from_the_last_one_equals_one_made_afresh() -> None:
             writer.commit([], a_cycle(now_ms, 290, unconfirmed), 0, 0)
         edition = edition_of(writer, edition, now_ms)
         assert plain(edition) == plain(edition_of(writer, None, now_ms))
-        assert edition.tickers == sorted(edition.fragments)
+        assert edition.tickers == sorted(edition.moving)
     tickers = [market.ticker for market in CATALOGUE.markets]
-    assert CATALOGUE.markets[11].ticker not in edition.fragments
+    assert CATALOGUE.markets[11].ticker not in edition.moving
     assert len(edition.tickers) == len(tickers) - 5
 
 
