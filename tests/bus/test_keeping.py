@@ -65,7 +65,7 @@ def test_digests_do_not_depend_on_how_records_are_kept(way: str) -> None:
         gone = Remove("market", next(key for key in truth.streams[topic].keys["market"] if key != ticker))
         for kind, record in (("market", changed), ("quote", quote), ("remove", gone)):
             truth.apply(topic, 1, kind, [encode_record(record)])
-        truth.put_quotes(truth.streams[topic], 2, [msgspec.structs.replace(quote, yes_ask_e4=9_000)])
+        truth.put_quotes(truth.streams[topic], 2, [msgspec.structs.replace(quote, yes_ask_e4=9_000)], [])
         if truth is not state:
             expected = truth.digest()
     assert state.digest() == expected
@@ -157,7 +157,10 @@ def test_a_quote_shares_its_ticker_and_prices_once_it_is_settled() -> None:
             how("md.A.", number, "quote", [encode_record(quote)])
         else:
             state.put_quotes(
-                state.streams["md.A."], number, [msgspec.msgpack.decode(encode_record(quote), type=Quote)]
+                state.streams["md.A."],
+                number,
+                [msgspec.msgpack.decode(encode_record(quote), type=Quote)],
+                [],
             )
         state.digest()
         held = state.quotes["A-1-X"]
