@@ -374,6 +374,7 @@ def test_lost_last_message_before_silence_is_found_by_the_heartbeat(prefixes: tu
     line.publisher._streamed("md.A.", "suspect", a_suspect("A-1-X"))
     line.settle()
     assert "gap" in line.events()
+    assert line.node.sync.stats.digest_mismatches == 0
     assert line.node.live
     assert line.agrees()
 

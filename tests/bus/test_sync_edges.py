@@ -10,10 +10,11 @@ import pytest
 import bus.writer
 from bus.answers import Answers
 from bus.digest import record_hash
-from bus.messages import VERSION, Envelope, encode, encode_record
+from bus.messages import VERSION, Envelope, Heartbeat, decode, encode, encode_record
 from bus.state import State
 from bus.sync import (
     ASK_TIMEOUT_MAX_MS,
+    BEHIND_RETRY_MS,
     REPAIR_EVERY_MS,
     SILENCE_MS,
     UNCONFIRMED_SHOW_MS,
@@ -22,6 +23,7 @@ from bus.sync import (
     FeedSync,
     Phase,
 )
+from markets.records import Remove
 from tests.bus.test_sync import FILTER, TICKERS, Line, a_suspect
 from tests.bus.world import START_MS, Publisher, a_quote
 
@@ -205,6 +207,15 @@ def test_refusals_and_silence_do_not_use_up_the_whole_snapshots() -> None:
     node.questions = type(node.questions)(list(node.questions)[-1:])
     line.settle()
     assert is_live(line)
+
+
+def test_refusal_says_when_to_ask_again() -> None:
+    for retry_ms, least in ((250, 250), (None, BEHIND_RETRY_MS)):
+        node = Line(joined=False).node
+        node.tick(1)
+        node._do(node.sync.refused(1, retry_ms, 1))
+        assert node.sync._ask_at_ms is not None
+        assert least <= node.sync._ask_at_ms - 1 < 2 * least
 
 
 def test_nobody_is_asked_again_and_again_when_no_answer_comes() -> None:
@@ -411,10 +422,14 @@ def test_one_lost_message_and_then_heartbeats_lost_for_longer_than_their_window(
 
 
 @BOTH
-def test_each_single_lost_message_of_a_run_of_messages_is_found(prefixes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("heard_before", [0, 1])
+def test_each_single_lost_message_of_a_run_of_messages_is_found(
+    prefixes: tuple[str, ...], heard_before: int
+) -> None:
     for at in range(6):
         line = Line(prefixes)
-        line.send(streamed(line))
+        for _ in range(heard_before):
+            line.send(streamed(line))
         take(line)
         for number in range(6):
             frames = streamed(line, TICKERS[number % 2])
@@ -424,6 +439,7 @@ def test_each_single_lost_message_of_a_run_of_messages_is_found(prefixes: tuple[
         line.now_ms += REPAIR_EVERY_MS
         line.settle()
         assert "gap" in line.events()
+        assert line.node.sync.stats.digest_mismatches == 0, "by the numbers, before any digest"
         assert is_live(line)
         assert line.agrees()
 
@@ -521,19 +537,113 @@ def test_filtered_replica_shows_a_commit_and_what_follows_it_once_it_is_confirme
     assert line.agrees()
 
 
+def test_filtered_replica_never_shows_a_commit_whose_end_overtook_a_part_of_it() -> None:
+    line = Line(FILTER)
+    while True:
+        *run, end = line.publisher.commit()
+        parts = [frame for frame in run if frame.startswith(b"md.A.")]
+        if len(parts) >= 2:
+            break
+        line.send([*run, end])
+        line.settle(1)
+    line.send([*parts[:-1], end, parts[-1], *line.publisher.heartbeat()])
+    while line.node.feed:
+        line.node.take_feed(line.now_ms)
+        volumes = {quote.volume_e2 for quote in line.node.state.quotes.values()}
+        assert len(volumes) == 1, "half a commit"
+    line.now_ms += REPAIR_EVERY_MS
+    line.settle()
+    assert is_live(line)
+    assert line.agrees()
+
+
+def test_earlier_loss_of_one_stream_does_not_hide_a_later_one_of_another() -> None:
+    line = Line(FILTER)
+    publisher = line.publisher
+
+    def referred() -> list[bytes]:
+        return publisher._streamed("ref.", "remove", Remove("event", "E"))
+
+    for frames in (streamed(line), referred()):
+        line.send(frames)
+    line.settle(2)
+    line.now_ms += REPAIR_EVERY_MS
+    streamed(line)  # lost
+    line.send(referred())
+    line.send(publisher.heartbeat())
+    take(line)
+    line.node.tick(line.now_ms)
+    answer = line.server.answer(line.node.questions.popleft(), line.now_ms)
+    referred()  # lost, after the answer
+    line.send(referred())
+    line.send(streamed(line))
+    take(line)
+    line.node.answers.append(answer)
+    line.node.take_answer(line.now_ms)
+    assert not is_live(line)
+    line.settle(4)
+    assert is_live(line)
+    assert line.agrees()
+
+
+def test_record_that_cannot_be_read_behind_a_commit_is_a_hole_at_its_place() -> None:
+    line = Line(FILTER)
+    line.settle()
+    line.now_ms += REPAIR_EVERY_MS
+    line.send(line.publisher.commit())
+    topic, envelope = decode(streamed(line)[0])
+    envelope.records = [msgspec.Raw(bytes(envelope.records[0])[:-1])]
+    line.send([encode(topic, envelope), *line.publisher.heartbeat()])
+    take(line)
+    assert not is_live(line)
+    assert line.node.state.seq < envelope.seq
+    line.settle(4)
+    assert is_live(line)
+    assert line.agrees()
+    stats = line.node.sync.stats
+    assert (stats.undecodable, stats.digest_mismatches) == (1, 0)
+
+
+# -- heartbeats in parts
+
+
+def test_parts_make_a_heartbeat_only_with_those_of_the_same() -> None:
+    sync = FeedSync(FILTER, random.Random(1), 0)
+
+    def part(number: int, of: int, seq: int = 5, since: int = 1) -> Heartbeat | None:
+        position = (seq, number, 0, 0, 0)
+        return sync._assemble(Heartbeat(since, seq, {f"md.{number}.": position}, 0, part=number, parts=of))
+
+    assert part(0, 2) is None
+    assert part(1, 2, seq=6) is None, "of the next one"
+    assert part(0, 2) is None, "late, of the one before"
+    assert part(2, 3) is None
+    assert part(0, 2) is None, "the same position, in fewer parts"
+    whole = part(1, 2, since=3)
+    assert whole is not None
+    assert (whole.since, set(whole.streams), whole.parts) == (3, {"md.0.", "md.1."}, 1)
+    assert part(1, 2) is None, "the parts before are used up"
+    assert part(0, 2, since=2) is not None
+
+
 # -- digests
 
 
 def test_digests_are_compared_at_one_position_only() -> None:
     line = gapped()
-    line.answer()
-    beats = line.publisher.heartbeat()
-    for make in (line.publisher.quotes, line.publisher.stream) * 3:
-        line.send(make())
-    take(line)
-    line.send(beats)
+    line.send(streamed(line))
+    line.send(line.publisher.heartbeat())
+    line.send(streamed(line))
+    answer = line.server.answer(line.node.questions.popleft(), line.now_ms)
+    line.node.answers.append(answer)
+    line.node.take_answer(line.now_ms)
+    assert is_live(line)
+    assert line.node.state.seq == line.publisher.writer.state.seq
+    compared = line.node.sync.stats.digests_compared
+    take(line)  # the heartbeat among it is of a position that is passed already
+    stats = line.node.sync.stats
+    assert (stats.digests_compared, stats.digest_mismatches, stats.gaps) == (compared, 0, 1)
     line.settle()
-    assert line.node.sync.stats.digest_mismatches == 0
     assert line.agrees()
 
 
