@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from bus.clock import SystemClock
@@ -22,8 +23,9 @@ from bus.messages import CycleEnd
 from bus.settings import Settings
 from bus.state import Changed
 from bus.sync import Tell
-from markets.opportunities import EventView
+from markets.opportunities import EventView, MarketView
 from markets.records import Record
+from markets.timing import HOUR_MS
 from tests.support import ROOT
 from tests.trader.stand import Feed, Heard
 from tests.trader.world import basket, quiet
@@ -87,7 +89,7 @@ def load(feed: Feed, inbox: Inbox) -> None:
     now_ms = feed.now_ms()
     changes: list[tuple[str, str, list[Record]]] = []
     for number in range(1, EVENTS + 1):
-        view = quiet(number, as_of_ms=now_ms)
+        view = ends_soon(quiet(number, as_of_ms=now_ms), now_ms)
         assert view.series is not None
         changes += [
             ("ref.", "series", [view.series]),
@@ -98,6 +100,17 @@ def load(feed: Feed, inbox: Inbox) -> None:
     cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
     feed.writer.commit(changes, cycle, 0, 0)
     inbox.listen([Tell("live", {})], 0)
+
+
+def ends_soon(view: EventView, now_ms: int) -> EventView:
+    """Return the event with markets that close in some hours, whatever the tests' own time is."""
+
+    def dated(one: MarketView) -> MarketView:
+        return msgspec.structs.replace(
+            one, market=msgspec.structs.replace(one.market, close_ms=now_ms + 20 * HOUR_MS)
+        )
+
+    return msgspec.structs.replace(view, markets=tuple(map(dated, view.markets)))
 
 
 def measured_us(worker: Worker, feed: Feed, inbox: Inbox, number: int) -> float:

@@ -149,9 +149,11 @@ def on_grid(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> bool
 
     Source: Kalshi API, `price_ranges` is the only authority for valid prices (October 2026).
     """
-    return 0 < price_e4 < PRICE_ONE_E4 and any(
-        start <= price_e4 <= end and (price_e4 - start) % step == 0 for start, end, step in price_ranges
-    )
+    if 0 < price_e4 < PRICE_ONE_E4:
+        for start, end, step in price_ranges:
+            if start <= price_e4 <= end and (price_e4 - start) % step == 0:
+                return True
+    return False
 
 
 def _complement(level: Level | None) -> Level | None:

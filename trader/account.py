@@ -8,6 +8,8 @@ Every micro-dollar has one way in and one way out, so at any time::
 `check` holds both against the sums kept here, `python -m trader reconcile` against the journal's rows.
 """
 
+from functools import cached_property
+
 import msgspec
 
 from markets.errors import KalshiBusError
@@ -38,7 +40,42 @@ class Basket(msgspec.Struct, frozen=True, array_like=True):
     tries: int = 0
 
 
-class Books(msgspec.Struct, array_like=True):
+class Stakes:
+    """Sums over positions and open orders, kept as these change: no decision adds up the whole account."""
+
+    def __init__(self, positions: dict[str, Position], orders: dict[int, Intent]) -> None:
+        self.cost_e6 = self.reserved_e6 = 0
+        self.in_event: dict[str, dict[str | int, Position | Intent]] = {}
+        for position in positions.values():
+            self.add(position)
+        for intent in orders.values():
+            self.add(intent)
+
+    def add(self, one: Position | Intent) -> None:
+        """Count a position or an order."""
+        self._move(one, 1)
+        self.in_event.setdefault(one.event_ticker, {})[_key(one)] = one
+
+    def remove(self, one: Position | Intent) -> None:
+        """Count it no more."""
+        self._move(one, -1)
+        rest = self.in_event[one.event_ticker]
+        del rest[_key(one)]
+        if not rest:
+            del self.in_event[one.event_ticker]
+
+    def _move(self, one: Position | Intent, sign: int) -> None:
+        if isinstance(one, Position):
+            self.cost_e6 += sign * one.cost_e6
+        else:
+            self.reserved_e6 += sign * one.reserve_e6
+
+
+def _key(one: Position | Intent) -> str | int:
+    return one.ticker if isinstance(one, Position) else one.number
+
+
+class Books(msgspec.Struct, array_like=True, dict=True):
     """All that counts, as it travels in a start input.
 
     Attributes:
@@ -78,6 +115,11 @@ class Books(msgspec.Struct, array_like=True):
             baskets=dict(self.baskets),
         )
 
+    @cached_property
+    def stakes(self) -> Stakes:
+        """Sums over positions and open orders. Whatever changes these changes the sums first."""
+        return Stakes(self.positions, self.open)
+
     # -- reading
 
     @property
@@ -88,43 +130,40 @@ class Books(msgspec.Struct, array_like=True):
     @property
     def reserved_e6(self) -> int:
         """The most that all open orders can cost."""
-        return sum(intent.reserve_e6 for intent in self.open.values())
+        return self.stakes.reserved_e6
 
     @property
     def free_e6(self) -> int:
         """Cash that no open order holds."""
         return self.cash_e6 - self.reserved_e6
 
-    def at_stake_e6(self, *, ticker: str | None = None, event_ticker: str | None = None) -> int:
-        """Return cost of positions and reserve of orders: of a market, of an event, or of all."""
-
-        def counts(one: Position | Intent) -> bool:
-            return (ticker is None or one.ticker == ticker) and (
-                event_ticker is None or one.event_ticker == event_ticker
-            )
-
-        held_e6 = sum(one.cost_e6 for one in self.positions.values() if counts(one))
-        return held_e6 + sum(one.reserve_e6 for one in self.open.values() if counts(one))
+    def at_stake_e6(self, event_ticker: str | None = None, *, ticker: str | None = None) -> int:
+        """Return cost of positions and reserve of orders: of all, of an event, or of a market in it."""
+        if event_ticker is None:
+            assert ticker is None, "a market is looked up in its event"
+            return self.stakes.cost_e6 + self.stakes.reserved_e6
+        return sum(
+            one.cost_e6 if isinstance(one, Position) else one.reserve_e6
+            for one in self.stakes.in_event.get(event_ticker, {}).values()
+            if ticker is None or one.ticker == ticker
+        )
 
     def trades_in(self, event_ticker: str) -> set[int]:
         """Return the trades that are open in an event: held, or ordered and not ended."""
-        held = {
-            trade
-            for position in self.positions.values()
-            if position.event_ticker == event_ticker
-            for trade in position.trades
-        }
-        return held | {one.trade for one in self.open.values() if one.event_ticker == event_ticker}
+        trades: set[int] = set()
+        for one in self.stakes.in_event.get(event_ticker, {}).values():
+            trades.update(one.trades if isinstance(one, Position) else (one.trade,))
+        return trades
 
     def events(self) -> set[str]:
         """Return the events with a position or an open order."""
-        held = {one.event_ticker for one in self.positions.values()}
-        return held | {one.event_ticker for one in self.open.values()}
+        return set(self.stakes.in_event)
 
     # -- changing
 
     def place(self, intent: Intent) -> None:
         """Hold an order's reserve."""
+        self.stakes.add(intent)
         self.open[intent.number] = intent
         basket = self.baskets.get(intent.trade) or Basket(intent.strategy, intent.event_ticker)
         if intent.attempt:
@@ -149,6 +188,7 @@ class Books(msgspec.Struct, array_like=True):
             raise BooksError(f"order {number}: filled {count_e2} for {paid_e6}, more than it allows")
         if any(fill.count_e2 <= 0 or fill.fee_e6 < 0 or fill.price_e4 > intent.price_e4 for fill in fills):
             raise BooksError(f"order {number}: a fill beyond its limit of {intent.price_e4}")
+        self.stakes.remove(intent)
         del self.open[number]
         for fill in fills:
             self._buy(intent, fill)
@@ -200,13 +240,25 @@ class Books(msgspec.Struct, array_like=True):
                 opened_ms=fill.time_ms,
                 trades=(),
             )
-        self.positions[intent.ticker] = msgspec.structs.replace(
-            held,
-            count_e2=held.count_e2 + fill.count_e2,
-            cost_e6=held.cost_e6 + fill.cost_e6,
-            fees_e6=held.fees_e6 + fill.fee_e6,
-            trades=held.trades + trade,
+        self._hold(
+            msgspec.structs.replace(
+                held,
+                count_e2=held.count_e2 + fill.count_e2,
+                cost_e6=held.cost_e6 + fill.cost_e6,
+                fees_e6=held.fees_e6 + fill.fee_e6,
+                trades=held.trades + trade,
+            )
         )
+
+    def _hold(self, position: Position) -> None:
+        """Put a position in the place of the market's former one; without contracts none is left."""
+        before = self.positions.get(position.ticker)
+        if before is not None:
+            self.stakes.remove(before)
+            del self.positions[position.ticker]
+        if position.count_e2:
+            self.stakes.add(position)
+            self.positions[position.ticker] = position
 
     def _net(self, held: Position, fill: Fill) -> tuple[Position | None, Fill]:
         """Pay out pairs of YES and NO, 1 dollar each; return what is left of the position and of the fill."""
@@ -219,18 +271,17 @@ class Books(msgspec.Struct, array_like=True):
         rest = msgspec.structs.replace(
             held, count_e2=held.count_e2 - pairs_e2, cost_e6=held.cost_e6 - closed_e6
         )
-        if rest.count_e2 == 0:
-            del self.positions[held.ticker]
-        else:
-            self.positions[held.ticker] = rest
+        self._hold(rest)
         left = msgspec.structs.replace(fill, count_e2=fill.count_e2 - pairs_e2)
         return (None if rest.count_e2 == 0 else rest), left
 
     def settle(self, ticker: str, result: str, value_e4: int, time_ms: int) -> Settlement | None:
         """Pay a position out at `value_e4` of YES; None if there is none, so nothing is paid twice."""
-        position = self.positions.pop(ticker, None)
+        position = self.positions.get(ticker)
         if position is None:
             return None
+        self.stakes.remove(position)
+        del self.positions[ticker]
         payout_e6 = position.value_e6(value_e4)
         self.payouts_e6 += payout_e6
         self.cash_e6 += payout_e6
@@ -264,3 +315,5 @@ class Books(msgspec.Struct, array_like=True):
         held_e6, earned_e6 = self.cash_e6 + self.at_cost_e6, self.start_e6 + self.realised_e6 - self.fees_e6
         if held_e6 != earned_e6:
             raise BooksError(f"cash and positions are {held_e6}, start and profit make them {earned_e6}")
+        if self.stakes.cost_e6 != self.at_cost_e6:
+            raise BooksError(f"{self.stakes.cost_e6} are at stake in positions that cost {self.at_cost_e6}")

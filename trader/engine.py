@@ -6,11 +6,12 @@ worker writes inputs and outputs to the journal first.
 
 import uuid
 from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from markets.book import YES
 from markets.fees import fee_schedule
-from markets.opportunities import EventView, FairValue, MarketView, ScanLimits, candidates
+from markets.opportunities import EventView, FairValue, MarketView, Opportunity, ScanLimits, candidates
 from markets.opportunities.legs import top
 from markets.records import Market, Status
 from markets.units import PRICE_ONE_E4, opposite
@@ -56,6 +57,8 @@ class Engine:
         decisions: events looked at since the start.
         refusals: how often risk gave each reason.
         refused: the standing refusals: (strategy, event ticker) -> reason.
+        scanned: what `candidates` says of events of the next data, where the caller has it already; a replay
+            has not, and must decide the same.
     """
 
     def __init__(self) -> None:
@@ -86,6 +89,7 @@ class Engine:
         self._sent_ms: deque[int] = deque()
         self._retry_at_ms: dict[str, int] = {}
         self.refused: dict[tuple[str, str], str] = {}
+        self.scanned: Mapping[str, Sequence[Opportunity]] = {}
         self._marks: dict[str, int] = {}
         self._equity_ms: int | None = None
         self._out: list[AnyOutput] = []
@@ -208,15 +212,20 @@ class Engine:
         self.decisions += 1
         if self.halts():
             return
-        update = Update(view, candidates(view, self.fair_values, self.now_ms, self.scan), self.now_ms)
+        found = self.scanned.get(view.event.event_ticker)
+        if found is None:
+            found = candidates(view, self.fair_values, self.now_ms, self.scan)
+        update = Update(view, found, self.now_ms)
         for strategy in self.strategies:
             for proposal in strategy.on_update(update):
                 self.place_trade(proposal, view)
 
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
-        for trade, basket in list(self.books.baskets.items()):
-            if basket.event_ticker == view.event.event_ticker and not self.books.ordered(trade):
+        books = self.books
+        for trade in sorted(books.trades_in(view.event.event_ticker)):
+            basket = books.baskets.get(trade)
+            if basket is not None and not books.ordered(trade):
                 for proposal in follow_ups(trade, basket, view, self.books, self.now_ms, self.scan):
                     if self.place_trade(proposal, view):
                         break

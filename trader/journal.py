@@ -35,7 +35,9 @@ BUSY_S: Final = 2.0
 KEEP_INPUTS_MS: Final = 7 * 86_400_000
 """Inputs of older sessions are dropped at a start; everything else is kept for ever."""
 
-COMPRESS_ABOVE: Final = 200
+COMPRESS_ABOVE: Final = 1_000
+"""Smaller inputs stay as they are: a decision waits for this."""
+
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

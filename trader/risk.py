@@ -82,12 +82,16 @@ def fit(
     if fees is None:
         return ()
     room_e6 = min(
-        limits.event_e6 - books.at_stake_e6(event_ticker=proposal.event_ticker),
+        limits.event_e6 - books.at_stake_e6(proposal.event_ticker),
         limits.total_e6 - books.at_stake_e6(),
         books.free_e6,
     )
     rooms_e6 = [
-        min(limits.order_e6, limits.market_e6 - books.at_stake_e6(ticker=leg.ticker)) for leg in proposal.legs
+        min(
+            limits.order_e6,
+            limits.market_e6 - books.at_stake_e6(proposal.event_ticker, ticker=leg.ticker),
+        )
+        for leg in proposal.legs
     ]
 
     def cut(contracts: int) -> tuple[Wanted, ...]:
@@ -102,6 +106,13 @@ def fit(
         return sum(costs_e6) <= room_e6 and all(map(le, costs_e6, rooms_e6))
 
     low, high = 0, max((leg.count_e2 for leg in proposal.legs), default=0) // COUNT_ONE_E2
+    for leg, leg_room_e6 in zip(proposal.legs, rooms_e6, strict=True):
+        # Not even without fees would more fit: the search starts lower.
+        most = max(0, leg_room_e6) // max(1, leg.price_e4 * COUNT_ONE_E2)
+        if leg.count_e2 > most * COUNT_ONE_E2:
+            high = min(high, most)
+    if fits(high):  # the usual case
+        low = high
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
@@ -202,9 +213,10 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
         yield "daily_loss"
     if len(books.open) + len(proposal.legs) > limits.open_orders:
         yield "open_orders"
-    recent = [sent_ms for sent_ms in facts.sent_ms if facts.now_ms - MINUTE_MS < sent_ms <= facts.now_ms]
-    if len(recent) + len(proposal.legs) > limits.orders_per_minute:
-        yield "orders_per_minute"
+    if len(facts.sent_ms) + len(proposal.legs) > limits.orders_per_minute:
+        recent = [sent_ms for sent_ms in facts.sent_ms if facts.now_ms - MINUTE_MS < sent_ms <= facts.now_ms]
+        if len(recent) + len(proposal.legs) > limits.orders_per_minute:
+            yield "orders_per_minute"
 
 
 def _leg_reasons(
@@ -255,9 +267,9 @@ def _money_reasons(
             closing_e6 += cost_e6
             continue
         total_e6 += cost_e6
-        if books.at_stake_e6(ticker=leg.ticker) + cost_e6 > limits.market_e6:
+        if books.at_stake_e6(event_ticker, ticker=leg.ticker) + cost_e6 > limits.market_e6:
             yield "market_limit"
-    if total_e6 and books.at_stake_e6(event_ticker=event_ticker) + total_e6 > limits.event_e6:
+    if total_e6 and books.at_stake_e6(event_ticker) + total_e6 > limits.event_e6:
         yield "event_limit"
     if total_e6 and books.at_stake_e6() + total_e6 > limits.total_e6:
         yield "total_limit"

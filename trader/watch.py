@@ -2,7 +2,7 @@
 
 A scan of everything per change would be too much; an event is scanned when one of its records changed, when a
 commit moved the ages of one that had candidates, and when its fair values changed. Only events with
-something tradable, a position or an order go on to the engine, which scans them again by itself.
+something tradable, a position or an order go on to the engine.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ import msgspec
 
 from bus.catalogue import Catalogue
 from bus.state import State
-from markets.opportunities import EventView, FairValue, ScanLimits, candidates
+from markets.opportunities import EventView, FairValue, Opportunity, ScanLimits, candidates
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -81,9 +81,9 @@ class Watch:
         fair_values: Mapping[str, FairValue],
         held: Collection[str],
         now_ms: int,
-    ) -> tuple[EventView, ...]:
-        """Return those with something tradable, the best first, then those that are only held."""
-        found: list[tuple[int, str, EventView]] = []
+    ) -> tuple[tuple[EventView, Sequence[Opportunity]], ...]:
+        """Return those with something tradable, best first, then those only held, with their candidates."""
+        found: list[tuple[int, str, tuple[EventView, Sequence[Opportunity]]]] = []
         for view in views:
             event_ticker = view.event.event_ticker
             self.scanned += 1
@@ -93,7 +93,7 @@ class Watch:
             else:
                 self._hot.discard(event_ticker)
             if opportunities and opportunities[0].tradable:
-                found.append((-(opportunities[0].net_edge_e6 or 0), event_ticker, view))
+                found.append((-(opportunities[0].net_edge_e6 or 0), event_ticker, (view, opportunities)))
             elif event_ticker in held:
-                found.append((0, event_ticker, view))
-        return tuple(view for _, _, view in sorted(found, key=lambda entry: entry[:2]))
+                found.append((0, event_ticker, (view, opportunities)))
+        return tuple(entry[2] for entry in sorted(found, key=lambda entry: entry[:2]))

@@ -406,12 +406,17 @@ class Worker:
         with state.lock:
             # One position for all that is read here: an update takes the lock to change anything.
             epoch, seq, cycle = state.epoch, state.seq, state.cycle
-            views = self._watch.views(state, events, now_ms)
-        relevant = self._watch.relevant(views, engine.fair_values, held, now_ms)
+            seen = self._watch.views(state, events, now_ms)
+        relevant = self._watch.relevant(seen, engine.fair_values, held, now_ms)
         complete_ms = cycle.complete_ms if cycle else None
         if relevant or complete_ms != engine.complete_ms or epoch != engine.epoch:
-            data = Data(now_ms, steady_ms, epoch=epoch, seq=seq, complete_ms=complete_ms, views=relevant)
-            self._step(data, heard_ns)
+            views = tuple(view for view, _ in relevant)
+            data = Data(now_ms, steady_ms, epoch=epoch, seq=seq, complete_ms=complete_ms, views=views)
+            engine.scanned = {view.event.event_ticker: found for view, found in relevant}
+            try:
+                self._step(data, heard_ns)
+            finally:
+                engine.scanned = {}
 
     def _take_exchange(self, status: ExchangeStatus | None) -> None:
         trading = status is None or (status.exchange_active and status.trading_active)

@@ -14,6 +14,7 @@ from markets.units import MONEY_ONE_E6
 
 from . import reasons as why
 from .consensus import verdict
+from .exhaustive import Verdict
 from .legs import annualised, ladder, least_volume_e2, leg, legs_reasons, top
 from .types import CONSENSUS, EventView, FairValue, Leg, MarketView, Opportunity, ScanLimits
 
@@ -25,15 +26,20 @@ def find(
 ) -> list[Opportunity]:
     """Return every outcome whose best ask is below its fair probability, tradable or not."""
     fees = fee_schedule(view.event, view.series)
+    known: Verdict | None = None  # of the event, looked at once, and only where a fair value rests on it
     found = []
     for market in view.markets:
         fair = fair_values.get(market.market.ticker)
         if fair is None:
             continue
         for side in (YES, NO):
-            candidate = _candidate(view, market, side, fair, fees, now_ms, limits)
-            if candidate is not None:
-                found.append(candidate)
+            best = top(market).ask(side)
+            fair_e6 = _fair_e6(fair, side)
+            if best is None or best[0] * 100 >= fair_e6:
+                continue
+            if known is None and fair.source == CONSENSUS:
+                known = verdict(view)
+            found.append(_candidate(view, market, side, fair, fees, known, now_ms, limits))
     return found
 
 
@@ -43,22 +49,17 @@ def _candidate(
     side: str,
     fair: FairValue,
     fees: FeeSchedule | None,
+    known: Verdict | None,
     now_ms: int,
     limits: ScanLimits,
-) -> Opportunity | None:
-    yes_e6 = round(fair.probability * MONEY_ONE_E6)
-    fair_e6 = yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6
-    margin_e6 = round(fair.margin * MONEY_ONE_E6)
-    best = top(market).ask(side)
-    if best is None or best[0] * 100 >= fair_e6:
-        return None
+) -> Opportunity:
+    fair_e6, margin_e6 = _fair_e6(fair, side), round(fair.margin * MONEY_ONE_E6)
     asks = ladder(market, side, limits)
     bought = _worthwhile(asks.levels, fair_e6 - margin_e6, fees, now_ms) or asks.levels[:1]
     one = leg(market, side, bought, asks.as_of_ms, fees, now_ms)
     gross_e6 = fair_e6 * one.count_e2 // 100 - one.cost_e6
     net_e6 = None if one.fee_e6 is None else gross_e6 - one.fee_e6
     capital_e6 = None if one.fee_e6 is None else one.cost_e6 + one.fee_e6
-    known = verdict(view) if fair.source == CONSENSUS else None
     margin_total_e6 = margin_e6 * one.count_e2 // 100
     return Opportunity(
         kind=KIND,
@@ -80,7 +81,9 @@ def _candidate(
         close_ms=market.market.close_ms,
         as_of_ms=one.as_of_ms,
         volume_e2=least_volume_e2([market]),
-        exhaustive_because=known.because if known is not None and known.known else None,
+        exhaustive_because=known.because
+        if fair.source == CONSENSUS and known is not None and known.known
+        else None,
         reasons=why.ordered(
             (
                 *legs_reasons(view, [(market, one)], now_ms, limits),
@@ -91,6 +94,11 @@ def _candidate(
         notes=(f"fair value: {fair.source}, give or take {fair.margin:.4f}",),
         margin=fair.margin,
     )
+
+
+def _fair_e6(fair: FairValue, side: str) -> int:
+    yes_e6 = round(fair.probability * MONEY_ONE_E6)
+    return yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6
 
 
 def _worthwhile(

@@ -353,10 +353,10 @@ def played(moves: list[Move]) -> tuple[list[AnyInput], list[bytes]]:
         decided.append(encode_outputs(outputs))
         open_.extend(placed(outputs))
         books = engine.books
-        stakes = {one.event_ticker: books.at_stake_e6(event_ticker=one.event_ticker) for one in open_}
+        stakes = {one.event_ticker: books.at_stake_e6(one.event_ticker) for one in open_}
         assert books.at_stake_e6() <= TIGHT.total_e6
         assert all(stake <= TIGHT.event_e6 for stake in stakes.values())
-        assert all(books.at_stake_e6(ticker=one.ticker) <= TIGHT.market_e6 for one in open_)
+        assert all(books.at_stake_e6(one.event_ticker, ticker=one.ticker) <= TIGHT.market_e6 for one in open_)
         assert all(one.reserve_e6 <= TIGHT.order_e6 for one in books.open.values())
         assert len(books.open) <= TIGHT.open_orders
         assert len(books.open) == len(open_)

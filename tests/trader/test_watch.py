@@ -90,7 +90,7 @@ def test_everything_tradable_is_passed_on_at_every_change(steps: list[Any]) -> N
         whole = False
 
         looked_at = looks(watch, writer.state, batch, values, (), now_ms)
-        passed_on = watch.relevant(looked_at, values, (), now_ms)
+        passed_on = [view for view, _ in watch.relevant(looked_at, values, (), now_ms)]
 
         tradable = [one for one in everything(writer.state, values, now_ms) if one.tradable]
         assert {view.event.event_ticker for view in passed_on} == {one.event_ticker for one in tradable}
@@ -105,7 +105,7 @@ def test_what_is_held_is_passed_on_though_nothing_is_to_gain() -> None:
 
     views = looks(watch, writer.state, Batch(records, commit=True, whole=True), {}, held, NOW_MS)
 
-    assert [view.event.event_ticker for view in watch.relevant(views, {}, held, NOW_MS)] == list(held)
+    assert [view.event.event_ticker for view, _ in watch.relevant(views, {}, held, NOW_MS)] == list(held)
 
 
 def test_a_streamed_update_scans_its_own_event_only() -> None:
