@@ -54,10 +54,25 @@ def test_connection_without_anybody_there_says_so(short_dir: Path) -> None:
 
 
 def test_data_frame_has_a_row_per_market(live: Live) -> None:
-    pytest.importorskip("pandas", reason="pandas is not installed")
     with bus.connect(feed=live.feed, snapshots=live.state) as connection:
+        assert connection.replica.wait(lambda r: r.status().live, 10)
+        live.do(live.publisher.commit)
+        eventually(lambda: live.agrees(connection.replica))
         frame = connection.frame()
-        assert set(frame.index) == set(connection.quotes())
+        assert set(frame.index) == set(connection.quotes()) == set(live.publisher.home)
+        for ticker, quote in connection.quotes().items():
+            row = frame.loc[ticker]
+            assert (row.yes_bid_e4, row.yes_ask_e4, row.volume_e2) == (
+                quote.yes_bid_e4,
+                quote.yes_ask_e4,
+                quote.volume_e2,
+            )
+            market = connection.market(ticker)
+            assert (row.title, row.series_ticker, row.status) == (
+                market.title,
+                market.series_ticker,
+                "active",
+            )
 
 
 def test_example_runs(live: Live, short_dir: Path) -> None:
@@ -74,6 +89,7 @@ def test_example_runs(live: Live, short_dir: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert "2 markets" in run.stdout
     assert "A-1-X" in run.stdout
+    assert "yes_bid_e4" in run.stdout, "pandas describes the frame"
 
 
 def test_recording_is_replayed_to_a_users_subscriber(short_dir: Path) -> None:
