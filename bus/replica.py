@@ -31,7 +31,6 @@ from .messages import (
 from .sockets import MAX_FEED, make
 from .state import State
 from .sync import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tap, Tell
-from .wake import Wake
 
 log = structlog.get_logger()
 
@@ -104,7 +103,7 @@ class Replica:
         self._listener = listener
         self._tap = tap
         self._sync = FeedSync(self.prefixes, rng, self._steady_ms(), keeping)
-        self._wake = Wake()
+        self._undecodable = 0
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._decompress = zstandard.ZstdDecompressor()
@@ -165,10 +164,8 @@ class Replica:
     def stop(self) -> None:
         """Stop and join the thread; its sockets are closed."""
         self._stopping.set()
-        self._wake.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self._wake.close()
 
     # -- the thread
 
@@ -176,51 +173,64 @@ class Replica:
         return self._clock.monotonic_ns() // 1_000_000
 
     def _run(self) -> None:
-        poller = zmq.Poller()
         dealer = make(self._context, zmq.DEALER, MAX_ANSWER)
         dealer.setsockopt(zmq.IMMEDIATE, 1)  # a question must not wait in a queue for a server that is gone
         subscriber = self._subscribe()
+        tick_ms = 0
         try:
             dealer.connect(self._snapshots)
-            for readable in (dealer, subscriber, self._wake.fileno()):
-                poller.register(readable, zmq.POLLIN)
             while not self._stopping.is_set():
-                ready = dict(poller.poll(POLL_MS))
-                actions: list[Action] = []
-                if subscriber in ready:
-                    self._receive(subscriber, actions)
-                if dealer in ready:
+                asking = self._sync.asking
+                frames = self._receive(subscriber, dealer if asking else None)
+                now_ms = self._steady_ms()
+                actions = self._sync.hear(frames, now_ms, self._tap)
+                if asking or now_ms >= tick_ms:
+                    tick_ms = now_ms + POLL_MS
                     self._take_answers(dealer, actions)
-                actions += self._sync.tick(self._steady_ms())
-                if self._perform(dealer, actions):
-                    poller.unregister(subscriber)
+                    actions += self._sync.tick(now_ms)
+                    self._log_undecodable()
+                if actions and self._perform(dealer, actions):
                     subscriber.close()
                     subscriber = self._subscribe()
-                    poller.register(subscriber, zmq.POLLIN)
                 with self._changed:
                     self._changed.notify_all()
         finally:
             subscriber.close()
             dealer.close()
 
+    def _receive(self, subscriber: zmq.Socket[bytes], dealer: zmq.Socket[bytes] | None) -> list[bytes]:
+        """Return the messages that are there, else the next one; none if `dealer` or POLL_MS comes first.
+
+        A blocking receive costs less than a poll before it, so who waits for no answer does without.
+        """
+        frames: list[bytes] = []
+        try:
+            while len(frames) < DRAIN:
+                frames.append(subscriber.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            if not frames:
+                if dealer is not None:
+                    zmq.select([subscriber, dealer], [], [], POLL_MS / 1_000)
+                else:
+                    self._sync.idle()
+                    with contextlib.suppress(zmq.Again):
+                        frames.append(subscriber.recv())
+        return frames
+
     def _subscribe(self) -> zmq.Socket[bytes]:
         subscriber = make(self._context, zmq.SUB, MAX_FEED)
+        subscriber.setsockopt(zmq.RCVTIMEO, POLL_MS)
         for prefix in self.prefixes:
             subscriber.setsockopt(zmq.SUBSCRIBE, prefix.encode())
         subscriber.connect(self._feed)
         return subscriber
 
-    def _receive(self, subscriber: zmq.Socket[bytes], actions: list[Action]) -> None:
-        frames: list[bytes] = []
-        with contextlib.suppress(zmq.Again):
-            while len(frames) < DRAIN:
-                frames.append(subscriber.recv(zmq.NOBLOCK))
-        undecodable = self._sync.stats.undecodable
-        actions += self._sync.hear(frames, self._steady_ms(), self._tap)
+    def _log_undecodable(self) -> None:
+        """Log what could not be decoded, not each of it: a newer publisher must not fill the log."""
         count = self._sync.stats.undecodable
-        if count // 1_000 != undecodable // 1_000 or (count and not undecodable):
-            # Not each of them: a newer publisher must not fill the log.
+        if count // 1_000 != self._undecodable // 1_000 or (count and not self._undecodable):
             log.warning("feed.undecodable", error=self._sync.last_error, count=count)
+        self._undecodable = count
 
     def _take_answers(self, dealer: zmq.Socket[bytes], actions: list[Action]) -> None:
         while True:

@@ -283,16 +283,14 @@ class State:
     def settle(self, stream: Stream, limit: int | None = None) -> None:
         """Bring a stream's digests up to its records, `limit` of each kind; the caller holds `lock`."""
         for kind, fresh in stream.fresh.items():
-            if kind not in LANE:
-                continue
-            if not fresh:
+            if kind not in LANE or not fresh:
                 continue
             hashes, records, foreign = stream.keys[kind], self.records[kind], self._foreign
             total = stream.digests[LANE[kind]]
+            keys = [fresh.pop() for _ in range(len(fresh) if limit is None else min(limit, len(fresh)))]
             if self.keeping is not None and kind == "quote":
-                self.keeping.share_prices(map(records.__getitem__, fresh), self.markets)
-            for _ in range(len(fresh) if limit is None else min(limit, len(fresh))):
-                key = fresh.pop()
+                self.keeping.share_prices(map(records.__getitem__, keys), self.markets)
+            for key in keys:
                 raw = foreign.get((kind, key)) if foreign else None
                 new = record_hash(raw or encode_record(records[key]))
                 total += new - hashes[key]

@@ -61,6 +61,7 @@ UNCONFIRMED_SHOW_MS: Final = 1_000
 MAX_REPAIRS: Final = 2
 REPAIR_EVERY_MS: Final = 100
 MAX_BUFFER: Final = 400_000
+IDLE_RECORDS: Final = 32
 
 
 class Phase(Enum):
@@ -143,6 +144,7 @@ class FeedSync:
         self._rng = rng
         self._base: State | None = None
         self._streams: dict[bytes, Stream] = {}  # of _base, by topic
+        self._last_stream: Stream | None = None
         self._covered_from: int | None = None
         self._heard = 0
         self._applied = 0
@@ -237,6 +239,7 @@ class FeedSync:
                 seq += 1
                 base.put_quotes(stream, seq, quotes.records, tickers)
                 last = quotes
+                self._last_stream = stream
             count, base.seq = seq - base.seq, seq
         if last is not None:
             self.stats.messages += count
@@ -343,6 +346,18 @@ class FeedSync:
             actions.append(Tell("epoch", {"epoch": self.state.epoch, "confirmed": False}))
         return actions
 
+    def idle(self) -> None:
+        """Use a moment in which nothing is to be heard: hash the last quotes, before a heartbeat needs it."""
+        stream, self._last_stream = self._last_stream, None
+        if stream is not None and self._base is not None:
+            with self._base.lock:
+                self._base.settle(stream, IDLE_RECORDS)
+
+    @property
+    def asking(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._ask is not None
+
     @property
     def lost(self) -> bool:
         """Whether the feed has been silent for SILENCE_MS or more."""
@@ -374,6 +389,7 @@ class FeedSync:
         self._older_since_ms = None
         self._base = None
         self._streams = {}
+        self._last_stream = None
         self._covered_from = None
         self._heard = self._applied = self._confirmed = 0
         self._heard_on = {}
@@ -679,6 +695,7 @@ class FeedSync:
         base.set_cycle(head.cycle, head.ages)
         self._base = base
         self._streams = {}
+        self._last_stream = None
         self._note_position(head)
         return True
 

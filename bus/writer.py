@@ -83,11 +83,10 @@ class Writer:
                 cycle, cycle=number, first=first, last=last, count=last - first + 1
             )
             frames.append(
-                self._number(
-                    TOPIC_CYCLE, "cycle", number, source_ns, now_ns, [msgspec.Raw(encode_map(cycle))]
+                self._message(
+                    TOPIC_CYCLE, "cycle", [msgspec.Raw(encode_map(cycle))], number, source_ns, now_ns
                 )
             )
-            state.stream(TOPIC_CYCLE).last = state.seq
             state.end_cycle(cycle)
         return frames
 
@@ -102,7 +101,6 @@ class Writer:
             state.end_cycle(decode_map(envelope.records[0], CycleEnd))
         state.apply(topic, envelope.seq, envelope.kind, envelope.records)
         state.seq = envelope.seq
-        self._recent.pop(topic, None)
         self._recent[topic] = None
 
     def heartbeat(self, health: PublisherHealth, now_ns: int, steady_ms: int | None = None) -> list[bytes]:
@@ -118,11 +116,8 @@ class Writer:
         while len(window) > WINDOW_HEARTBEATS and window[1][0] <= steady_ms - WINDOW_MS:
             window.popleft()
         since = window[0][1]
-        topics: list[str] = []
-        for topic in reversed(self._recent):
-            if state.streams[topic].last <= since:
-                break
-            topics.append(topic)
+        topics = [topic for topic in self._recent if state.streams[topic].last > since]
+        self._recent = dict.fromkeys(topics)
         parts = max(1, -(-len(topics) // _STREAMS_PER_PART))
         cycle = state.cycle and msgspec.structs.replace(state.cycle, unconfirmed=())
         frames = []
@@ -157,41 +152,38 @@ class Writer:
         return frames
 
     def _messages(
-        self, topic: str, kind: str, records: Sequence[Record], cycle: int, source_ns: int, now_ns: int
+        self, topic: str, kind: str, records: Sequence[Any], cycle: int, source_ns: int, now_ns: int
     ) -> list[bytes]:
-        frames = []
-        for start in range(0, len(records), MAX_RECORDS):
-            frames += self._message(
-                topic, kind, records[start : start + MAX_RECORDS], cycle, source_ns, now_ns
-            )
+        """Publish records in as many messages as they need; return the frames."""
+        if not records:
+            return []
+        if len(records) <= MAX_RECORDS:
+            try:
+                return [self._message(topic, kind, records, cycle, source_ns, now_ns)]
+            except MessageTooLarge:
+                if len(records) == 1:
+                    raise
+        size = min(MAX_RECORDS, -(-len(records) // 2))
+        frames: list[bytes] = []
+        for start in range(0, len(records), size):
+            part = records[start : start + size]
+            frames += self._messages(topic, kind, part, cycle, source_ns, now_ns)
         return frames
 
     def _message(
-        self, topic: str, kind: str, records: Sequence[Record], cycle: int, source_ns: int, now_ns: int
-    ) -> list[bytes]:
-        try:
-            frame = self._number(topic, kind, cycle, source_ns, now_ns, records)
-        except MessageTooLarge:
-            if len(records) == 1:
-                raise
-            half = len(records) // 2
-            return self._message(topic, kind, records[:half], cycle, source_ns, now_ns) + self._message(
-                topic, kind, records[half:], cycle, source_ns, now_ns
-            )
-        self.state.put(topic, self.state.seq, kind, records)
-        return [frame]
-
-    def _number(
-        self, topic: str, kind: str, cycle: int, source_ns: int, now_ns: int, records: Sequence[Any]
+        self, topic: str, kind: str, records: Sequence[Any], cycle: int, source_ns: int, now_ns: int
     ) -> bytes:
         state = self.state
-        stream = state.stream(topic)
-        message = Outgoing(
-            VERSION, state.epoch, state.seq + 1, stream.last, kind, cycle, now_ns, source_ns, records
+        stream = state.streams.get(topic) or state.stream(topic)
+        seq = state.seq + 1
+        frame = encode(
+            topic, Outgoing(VERSION, state.epoch, seq, stream.last, kind, cycle, now_ns, source_ns, records)
         )
-        frame = encode(topic, message)
         # Only a message that can be sent is counted: a refused one must not leave a hole.
-        state.seq += 1
-        self._recent.pop(topic, None)
+        state.seq = seq
         self._recent[topic] = None
+        if kind == "quote":
+            state.put_quotes(stream, seq, records, [])
+        else:
+            state.put(topic, seq, kind, records)
         return frame
