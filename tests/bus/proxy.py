@@ -15,6 +15,7 @@ class FaultProxy:
 
     Attributes (change them at any time):
         delay_s: how long every piece is held back.
+        bytes_per_s: what the line carries; 0 for as much as comes.
         black_hole: take everything, forward nothing, and keep the connections.
         corrupt: flip a bit in every n-th piece from the server; 0 for none.
         connections: how many were accepted.
@@ -22,6 +23,7 @@ class FaultProxy:
 
     def __init__(self, target_port: int) -> None:
         self.delay_s = 0.0
+        self.bytes_per_s = 0
         self.black_hole = False
         self.corrupt = 0
         self.connections = 0
@@ -81,13 +83,13 @@ class FaultProxy:
     def _forward(self, source: socket.socket) -> None:
         target = self._pairs[source]
         try:
-            data = source.recv(65_536)
+            data = source.recv(min(65_536, self.bytes_per_s // 10 or 65_536))
             if not data:
                 raise ConnectionResetError
             if self.black_hole:
                 return
-            if self.delay_s:
-                time.sleep(self.delay_s)
+            if self.delay_s or self.bytes_per_s:
+                time.sleep(self.delay_s + len(data) / (self.bytes_per_s or 1e12))
             self._pieces += 1
             if (
                 self.corrupt

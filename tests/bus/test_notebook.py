@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,21 +76,35 @@ def test_data_frame_has_a_row_per_market(live: Live) -> None:
             )
 
 
-def test_example_runs(live: Live, short_dir: Path) -> None:
+def run_script(live: Live, folder: Path, *command: str) -> str:
     env = os.environ | {
         "PYTHONPATH": str(ROOT),
         "KALSHI_BUS_FEED": live.feed,
         "KALSHI_BUS_QUERY": live.state,
-        "KALSHI_BUS_RUN_DIR": str(short_dir / "run"),
+        "KALSHI_BUS_RUN_DIR": str(folder / "run"),
     }
     run = subprocess.run(
-        [sys.executable, ROOT / "examples" / "explore.py", "A"],
-        env=env, cwd=short_dir, capture_output=True, text=True, timeout=30, check=False,
+        [sys.executable, *command],
+        env=env, cwd=folder, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert "2 markets" in run.stdout
-    assert "A-1-X" in run.stdout
-    assert "yes_bid_e4" in run.stdout, "pandas describes the frame"
+    return run.stdout
+
+
+def test_example_runs(live: Live, short_dir: Path) -> None:
+    printed = run_script(live, short_dir, str(ROOT / "examples" / "explore.py"), "A")
+    assert "2 markets" in printed
+    assert "A-1-X" in printed
+    assert "yes_bid_e4" in printed, "pandas describes the frame"
+
+
+def test_what_the_readme_shows_runs(live: Live, short_dir: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(r"<!-- notebook -->\n```python\n(.*?)```\n<!-- /notebook -->", readme, re.DOTALL)
+    assert found is not None
+    printed = run_script(live, short_dir, "-c", found[1].replace("md.KXNBAGAME.", "md.A."))
+    assert "A-1-Y" in printed
+    assert "4500" in printed
 
 
 def test_recording_is_replayed_to_a_users_subscriber(short_dir: Path) -> None:

@@ -265,6 +265,17 @@ def test_cut_and_delayed_line_loses_nothing_for_good(
     eventually(lambda: live.agrees(replica))
 
 
+def test_slow_line_of_a_few_kilobytes_a_second_is_followed(
+    live: Live, follow: Follow, feed_proxy: FaultProxy
+) -> None:
+    feed_proxy.bytes_per_s = 8_000
+    replica = follow(feed=feed_proxy.endpoint)
+    assert replica.wait(lambda r: r.status().live, 15)
+    live.do(*[live.publisher.stream] * 50, live.publisher.commit)
+    eventually(lambda: live.agrees(replica), 20)
+    assert replica.status().stats.digest_mismatches == 0
+
+
 def test_damaged_bytes_are_refused_or_repaired(live: Live, follow: Follow, feed_proxy: FaultProxy) -> None:
     replica = follow(feed=feed_proxy.endpoint)
     assert replica.wait(lambda r: r.status().live, 10)

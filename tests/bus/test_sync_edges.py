@@ -293,10 +293,8 @@ def test_answer_older_than_what_is_shown_is_asked_for_again(make: Callable[[Line
     line.send(streamed(line))
     take(line)
     line.node.tick(line.now_ms)
-    ask, seq = line.node.sync._ask, line.node.state.seq
-    assert ask is not None
-    head = msgspec.msgpack.decode(old[0]) | {"id": ask.id}
-    line.node.answers.append([msgspec.msgpack.encode(head), *old[1:]])
+    seq = line.node.state.seq
+    line.node.answers.append(as_answer_to(line, old))
     line.node.take_answer(line.now_ms)
     assert line.node.state.seq == seq
     assert not is_live(line)
@@ -334,6 +332,50 @@ def test_new_epoch_gives_up_the_question_to_the_old_one() -> None:
     line.node.take_answer(line.now_ms)
     line.settle()
     assert line.node.state.epoch == START_MS + 5
+    assert line.agrees()
+
+
+def as_answer_to(line: Line, answer: list[bytes]) -> list[bytes]:
+    """An answer of a server that is behind, to the question that is open."""
+    ask = line.node.sync._ask
+    assert ask is not None
+    return [msgspec.msgpack.encode(msgspec.msgpack.decode(answer[0]) | {"id": ask.id}), *answer[1:]]
+
+
+def test_server_that_is_behind_is_not_asked_all_the_time() -> None:
+    line = gapped()
+    behind = Publisher(START_MS, random.Random(1), TICKERS)
+    answer = Answers(lambda: behind.writer.state).answer(line.node.questions.popleft(), line.now_ms)
+    asked = line.node.asked
+    for _ in range(200):
+        if line.node.sync._ask is not None:
+            line.node.answers.append(as_answer_to(line, answer))
+            line.node.take_answer(line.now_ms)
+        line.now_ms += 10
+        line.send(streamed(line))
+        take(line)
+        line.node.tick(line.now_ms)
+    assert 2 <= line.node.asked - asked <= 8
+    line.settle(60)
+    assert is_live(line)
+    assert line.agrees()
+
+
+def test_resynced_is_told_only_when_all_that_was_held_could_be_applied() -> None:
+    line = gapped()
+    answer = line.server.answer(line.node.questions.popleft(), line.now_ms)
+    topic, envelope = decode(streamed(line)[0])
+    envelope.records = [msgspec.Raw(msgspec.msgpack.encode([1]))]
+    line.send([encode(topic, envelope)])
+    take(line)
+    line.node.answers.append(answer)
+    line.node.take_answer(line.now_ms)
+    assert not is_live(line)
+    assert line.events()[-1] == "gap"
+    assert "resynced" not in line.events()
+    line.now_ms += REPAIR_EVERY_MS
+    line.settle(4)
+    assert line.events()[-1] == "resynced"
     assert line.agrees()
 
 
@@ -557,6 +599,52 @@ def test_filtered_replica_never_shows_a_commit_whose_end_overtook_a_part_of_it()
     assert line.agrees()
 
 
+def test_filtered_replica_that_lost_the_end_of_a_commit_applies_nothing_behind_it() -> None:
+    line = Line(FILTER)
+    publisher = line.publisher
+    line.send(publisher.stream())
+    line.settle(2)
+    line.now_ms += REPAIR_EVERY_MS
+    while True:
+        *run, end = publisher.commit()
+        line.send(run)
+        if any(frame.startswith(b"md.A.") for frame in run):
+            break
+        line.send([end])
+        line.settle(1)
+    question = {"op": "snapshot", "streams": list(FILTER), "since": line.node.state.seq}
+    answer = line.server.answer(msgspec.msgpack.encode(question), line.now_ms)  # all but what comes now
+    line.send(streamed(line))
+    before = line.node.state.digest()
+    take(line)
+    assert not is_live(line)
+    assert line.node.state.digest() == before
+    line.node.tick(line.now_ms)
+    line.node.answers.append(as_answer_to(line, answer))
+    line.node.take_answer(line.now_ms)
+    assert is_live(line)
+    assert line.agrees(), "with what was held"
+    line.settle()
+    assert line.agrees()
+    assert line.node.sync.stats.digest_mismatches == 0
+
+
+def test_what_is_heard_of_one_stream_confirms_nothing_of_another() -> None:
+    line = Line(FILTER)
+    line.send(streamed(line))
+    line.settle(2)
+    line.now_ms += REPAIR_EVERY_MS
+    seq = line.node.state.seq
+    line.publisher._streamed("ref.", "remove", Remove("event", "E"))  # lost
+    line.send(streamed(line))
+    take(line)
+    assert line.node.state.seq == seq, "not confirmed yet"
+    line.settle()
+    assert "gap" in line.events()
+    assert line.node.sync.stats.digest_mismatches == 0
+    assert line.agrees()
+
+
 def test_earlier_loss_of_one_stream_does_not_hide_a_later_one_of_another() -> None:
     line = Line(FILTER)
     publisher = line.publisher
@@ -592,7 +680,7 @@ def test_record_that_cannot_be_read_behind_a_commit_is_a_hole_at_its_place() -> 
     line.now_ms += REPAIR_EVERY_MS
     line.send(line.publisher.commit())
     topic, envelope = decode(streamed(line)[0])
-    envelope.records = [msgspec.Raw(bytes(envelope.records[0])[:-1])]
+    envelope.records = [msgspec.Raw(msgspec.msgpack.encode([1]))]
     line.send([encode(topic, envelope), *line.publisher.heartbeat()])
     take(line)
     assert not is_live(line)
