@@ -89,9 +89,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 def save(directory: Path, state: State, source: str, now_ms: int) -> int:
-    """Write the state between two commits; return the file's size in bytes.
+    """Write the state; return the file's size in bytes.
 
-    The lock is held for one stream at a time: books streamed meanwhile may or may not be in it.
+    The lock is held for one stream at a time: what is published meanwhile may or may not be in it.
+    The ages are those of the beginning, never too young; the first sweep after a load mends what is torn.
 
     Raises:
         OSError: it cannot be written; the file there before stays.

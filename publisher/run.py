@@ -124,6 +124,7 @@ class Publisher:
             self._live,
             self._stream.want if self._stream else lambda _tickers: None,
         )
+        self._saving: threading.Thread | None = None
         self._checkpointed_ns: int | None = None
         self._checkpoint_pause_ns = CHECKPOINT_EVERY_NS
 
@@ -258,8 +259,10 @@ class Publisher:
         )
         if self._opened:
             self._enrichment.begin(self._sweep.last_requests)
-        if reading.complete:
-            self._checkpoint()
+        if reading.complete and (self._saving is None or not self._saving.is_alive()):
+            # In a thread of its own: with 130,000 markets it takes seconds, and the next sweep is due.
+            self._saving = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
+            self._saving.start()
 
     def _ask_tier(self) -> None:
         """Learn the account's read limits, now and then; without a key they are those of Basic."""
@@ -300,6 +303,8 @@ class Publisher:
         while not done.wait(0.1):
             if self._stop.is_set():
                 raise Stopped
+
+    # -- the checkpoint's thread
 
     def _checkpoint(self) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -287,8 +287,9 @@ class Api:
         exchange, wanted = self.exchange, document.settings or Switches()
         unknown = [t for t in wanted.paused_markets or () if t not in exchange.markets]
         unknown += [str(i) for i in wanted.shards or () if i not in exchange.shards]
+        unknown += [event for event in wanted.stages or () if event not in exchange.events]
         if unknown:
-            raise faults.BadFaults(f"settings: unknown market or shard {unknown[0]!r}")
+            raise faults.BadFaults(f"settings: unknown market, event or shard {unknown[0]!r}")
         if document.rules is not None:
             self.faults.install(document.rules, document.seed, now_ms)
         for name in ("nested_429", "bill_books_per_ticker", "clock_skew_ms", "gzip"):
@@ -310,6 +311,9 @@ class Api:
             self.hub.max_commands = wanted.ws_commands or self.hub.max_commands
         if wanted.combos:
             exchange.add_combos(wanted.combos)
+        for ticker, stage in (wanted.stages or {}).items():
+            exchange.bring(exchange.events[ticker], stage)
+            self._cache.clear()
         if wanted.paused_markets is not None:
             for ticker, market in exchange.markets.items():
                 exchange.pause_market(market, ticker in wanted.paused_markets)

@@ -34,6 +34,7 @@ from .model import (
     Market,
     Milestone,
     Series,
+    Stage,
 )
 from .templates import Recorded
 
@@ -416,6 +417,8 @@ class Exchange:
                 listener.emptied(market, time_ms)
 
     def _determine(self, event: Event, time_ms: int) -> None:
+        if event.status != CLOSED:
+            return  # an intervention was quicker
         latent = event.group.latent
         event.status = DETERMINED
         event.expiration_value = self._value_of(event)
@@ -434,11 +437,15 @@ class Exchange:
             self.at(time_ms + event.template.timer_s * 1000, self._settle, event)
 
     def _dispute(self, event: Event, time_ms: int) -> None:
+        if event.status != DETERMINED:
+            return
         event.status = DISPUTED
         self._touched(event, time_ms)
         self.at(time_ms + 2 * MINUTE_MS, self._determine_again, event)
 
     def _determine_again(self, event: Event, time_ms: int) -> None:
+        if event.status != DISPUTED:
+            return
         event.status = DETERMINED
         self._touched(event, time_ms)
         self.at(time_ms + event.template.timer_s * 1000, self._settle, event)
@@ -452,6 +459,8 @@ class Exchange:
         return "" if mean is None else f"{mean:.2f}"
 
     def _settle(self, event: Event, time_ms: int) -> None:
+        if event.status != DETERMINED:
+            return
         event.status = FINALIZED
         event.settled_ms = time_ms
         self._touched(event, time_ms)
@@ -472,6 +481,8 @@ class Exchange:
 
     def _archive(self, event: Event, _time_ms: int) -> None:
         """Move a settled event out of the live window (the real one holds three months)."""
+        if event.ticker not in self.events:
+            return
         event.series.events.remove(event)
         del self.events[event.ticker]
         self.event_order.remove((event.created_ms, event.ticker))
@@ -799,6 +810,25 @@ class Exchange:
             group = self.catalogue.combo([m[rng.randrange(len(m))] for m in chosen], self.now_ms)
             if group is not None:
                 self._add(group)
+
+    def bring(self, event: Event, stage: Stage) -> None:
+        """Let an event close at once, and go on to be determined, settled, and forgotten ("gone")."""
+        now_ms = self.now_ms
+        if event.status in (ACTIVE, INITIALIZED):
+            if isinstance(event.group.latent, Match):
+                event.group.latent.finish(self.rng)
+            event.close_ms = now_ms
+            event.values["close"] = format_time(now_ms)
+            self._touched(event, now_ms)
+            self._life(event, now_ms, "close_date_updated", close_ts=now_ms // 1000)
+            self._close(event, now_ms)
+        if stage in ("determined", "settled", "gone"):
+            self._determine(event, now_ms)
+        if stage in ("settled", "gone"):
+            self._determine_again(event, now_ms)
+            self._settle(event, now_ms)
+        if stage == "gone":
+            self._archive(event, now_ms)
 
     def pause_market(self, market: Market, paused: bool) -> None:
         """Deactivate or activate one market; all resting orders go at the activation (contract 6)."""

@@ -15,6 +15,7 @@ import msgspec
 
 from markets.errors import StartupError
 
+from .model import Stage
 from .render import dumps
 from .wire import JSON, Response
 
@@ -77,6 +78,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         exchange_active: pause of the exchange itself.
         shards: shard number -> whether it trades.
         paused_markets: exactly these markets are deactivated.
+        stages: event -> how far its life goes at once: "closed", "determined", "settled", or "gone".
         gzip: answers are compressed when the client accepts it.
         ws_markets: how many markets a connection may subscribe to; error 26 beyond.
         ws_commands: how many commands a connection may send in a second; error 27 beyond.
@@ -95,6 +97,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     exchange_active: bool | None = None
     shards: dict[int, bool] | None = None
     paused_markets: list[str] | None = None
+    stages: dict[str, Stage] | None = None
     gzip: bool | None = None
     ws_markets: int | None = None
     ws_commands: int | None = None

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .book import Book
 from .grid import Grid
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
+
+Stage = Literal["closed", "determined", "settled", "gone"]
+"""How far the life of an event may be made to go at once."""
 
 
 class Latent(Protocol):

@@ -1,4 +1,8 @@
-"""Faults of the exchange's stream, the simulator's: what every reader holds afterwards is what it lists."""
+"""Faults of the exchange, the simulator's: what every reader holds afterwards is what it lists.
+
+After each: a replica's digest is the publisher's at the same number (`proven`), and nothing old is shown as
+fresh.
+"""
 
 import json
 import urllib.request
@@ -10,9 +14,12 @@ import msgspec
 import pytest
 import zmq
 
+from bus.ask import ask
 from bus.clock import SystemClock
+from bus.messages import CycleEnd
 from bus.replica import Replica
 from markets.kalshi_json import decode_books
+from markets.records import ExchangeStatus, Market, Status
 from tests.support import Runner, eventually
 
 pytestmark = pytest.mark.e2e
@@ -27,11 +34,13 @@ class Exchange:
         keys = ["--keys", str(runner.run_dir)]
         runner.run_dir.mkdir(0o700)
         runner.start("simulator", "--port", str(runner.sim_port), "--markets", "120", "--tier", "none", *keys)
-        runner.start("publisher")
+        self.publisher = runner.start("publisher")
         feed, state = (f"ipc://{runner.run_dir}/{name}.sock" for name in ("feed", "state"))
+        self._context, self._state = context, state
         self.replica = Replica(context, feed, state, SystemClock(), Random(1))
         self.replica.start()
         self.wait(lambda: self.health["stream_books"] >= 20 and not self.health["stream_unsure"])
+        self.wait(lambda: self.replica.status().live and len(self.replica.state.books) >= 20)
 
     def close(self) -> None:
         self.replica.stop()
@@ -40,6 +49,12 @@ class Exchange:
     def health(self) -> dict[str, Any]:
         heartbeat = self.replica.heartbeat
         return msgspec.to_builtins(heartbeat.publisher) if heartbeat else {"stream_books": 0}
+
+    @property
+    def cycle(self) -> CycleEnd:
+        cycle = self.replica.state.cycle
+        assert cycle is not None
+        return cycle
 
     def wait(self, predicate: Any) -> None:
         eventually(predicate, 30, "the publisher to settle")
@@ -51,6 +66,26 @@ class Exchange:
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 200
+
+    def proven(self) -> bool:
+        """Whether the replica is at the very number of the publisher's answer; its digest must fit then."""
+        answer = ask(self._context, self._state, {"op": "digest", "id": 1})
+        with self.replica.state.lock:
+            state = self.replica.state
+            if (state.epoch, state.seq) != (answer["epoch"], answer["seq"]):
+                return False
+            assert f"{state.digest():016x}" == answer["digest"]
+        return True
+
+    def market(self, ticker: str) -> dict[str, Any]:
+        """A market as the exchange has it now."""
+        found: dict[str, Any] = self.get(f"/trade-api/v2/markets/{ticker}")["market"]
+        return found
+
+    def get(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(self._base + path, timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
 
     def agrees(self) -> bool:
         """Whether the followed books are those of the exchange, digests fit, and nothing is suspect."""
@@ -83,6 +118,7 @@ def test_lost_doubled_swapped_frames_and_dead_lines_leave_the_exchanges_books(ex
             exchange.wait(lambda gaps=gaps: exchange.health["stream_gaps"] > gaps)
         exchange.set(rules=[], settings={"pace": 0})
         exchange.wait(exchange.agrees)
+        exchange.wait(exchange.proven)
 
     for fault in ("disconnect", "stall"):
         reconnects = exchange.health["stream_reconnects"]
@@ -90,3 +126,114 @@ def test_lost_doubled_swapped_frames_and_dead_lines_leave_the_exchanges_books(ex
         exchange.wait(lambda before=reconnects: exchange.health["stream_reconnects"] > before)
         exchange.set(rules=[], settings={"pace": 0})
         exchange.wait(lambda: exchange.health["stream"] == "live" and exchange.agrees())
+        exchange.wait(exchange.proven)
+
+
+def test_pauses_of_trading_exchange_shard_and_market_show_and_end(exchange: Exchange) -> None:
+    def now() -> ExchangeStatus:
+        status: ExchangeStatus = exchange.replica.state.exchange[""]
+        return status
+
+    def words() -> tuple[bool, bool]:
+        return now().exchange_active, now().trading_active
+
+    exchange.wait(lambda: words() == (True, True))
+    exchange.set(settings={"pace": 0, "trading_active": False})
+    exchange.wait(lambda: words() == (True, False))
+    exchange.set(settings={"exchange_active": False})
+    exchange.wait(lambda: words() == (False, False))
+    exchange.wait(exchange.proven)
+
+    # While it lasts the data goes on being confirmed, or ages; it is never shown younger than it is.
+    number, asked_ms = exchange.cycle.cycle, SystemClock().now_ms()
+    exchange.wait(lambda: exchange.cycle.cycle > number)
+    newest = exchange.cycle
+    assert newest.as_of_ms is None or newest.as_of_ms <= SystemClock().now_ms()
+    assert now().as_of_ms <= SystemClock().now_ms()
+    assert asked_ms - now().as_of_ms < 30_000
+
+    exchange.set(settings={"exchange_active": True, "trading_active": True})
+    exchange.wait(lambda: words() == (True, True))
+    shard = now().shards[-1][0]
+    exchange.set(settings={"shards": {str(shard): False}})
+    exchange.wait(lambda: (shard, True, False) in now().shards)
+    exchange.set(settings={"shards": {str(shard): True}})
+    exchange.wait(lambda: all(active and trades for _, active, trades in now().shards))
+
+    state = exchange.replica.state
+    ticker = next(t for t in sorted(state.books) if state.quotes[t].status is Status.ACTIVE)
+    exchange.set(settings={"paused_markets": [ticker]})
+    exchange.wait(lambda: exchange.replica.state.quotes[ticker].status is Status.INACTIVE)
+    exchange.set(settings={"paused_markets": [], "pace": 5})
+    exchange.wait(lambda: exchange.replica.state.quotes[ticker].status is Status.ACTIVE)
+    exchange.set(settings={"pace": 0})
+    exchange.wait(exchange.agrees)
+    exchange.wait(exchange.proven)
+
+
+def test_event_that_closes_settles_and_disappears_mid_stream_goes_everywhere(exchange: Exchange) -> None:
+    exchange.set(settings={"pace": 20})
+    state = exchange.replica.state
+    followed = sorted({state.markets[ticker].event_ticker for ticker in state.books})
+    settling, vanishing, renamed = followed[:3]
+
+    def markets_of(event: str) -> list[Market]:
+        with exchange.replica.state.lock:
+            return [m for m in exchange.replica.state.markets.values() if m.event_ticker == event]
+
+    def statuses(event: str) -> set[Status]:
+        return {exchange.replica.state.quotes[market.ticker].status for market in markets_of(event)}
+
+    exchange.set(settings={"stages": {settling: "closed"}})
+    # The exchange may go on by itself before we look.
+    over = {Status.CLOSED, Status.DETERMINED, Status.DISPUTED, Status.FINALIZED}
+    exchange.wait(lambda: statuses(settling) <= over)
+    assert all(not exchange.replica.state.quotes[m.ticker].yes_bid_size_e2 for m in markets_of(settling))
+    exchange.set(settings={"stages": {settling: "determined"}})
+    exchange.wait(lambda: statuses(settling) <= over - {Status.CLOSED})
+    exchange.set(settings={"stages": {settling: "settled"}})
+    exchange.wait(lambda: statuses(settling) == {Status.FINALIZED})
+    assert markets_of(settling)  # kept, so that a position keeps its row
+
+    gone = [market.ticker for market in markets_of(vanishing)]
+    exchange.set(settings={"stages": {vanishing: "gone"}})
+    exchange.wait(lambda: not markets_of(vanishing))
+    exchange.wait(lambda: vanishing not in exchange.replica.state.events)
+    for kind in ("quote", "book", "suspect"):
+        assert not exchange.replica.state.records[kind].keys() & set(gone)
+
+    # A name that changes: the title of an event and its markets is another in every answer from now on.
+    before = {market.ticker: market.title for market in markets_of(renamed)}
+    rule = {"fault": "renamed_field", "route": "GET *", "field": "title", "to": "name", "everywhere": True}
+    exchange.set(rules=[rule], settings={"pace": 0})
+    exchange.wait(lambda: exchange.cycle.quarantined)
+    assert {market.ticker: market.title for market in markets_of(renamed)} == before
+    exchange.set(rules=[])
+    exchange.wait(lambda: not exchange.cycle.quarantined)
+
+    exchange.wait(exchange.agrees)
+    exchange.wait(exchange.proven)
+
+
+def test_clock_that_is_off_is_named_and_causes_no_storm(exchange: Exchange) -> None:
+    """The offset that the exchange's Date header shows is the fault's own: the two clocks here are one."""
+    before = exchange.get("/sim/stats")["requests_total"]
+    exchange.set(settings={"clock_skew_ms": -60_000})
+    exchange.wait(lambda: exchange.health["key"] == "refused")
+    sweeps = len(exchange.publisher.events("sweep.done"))
+    first = exchange.get("/sim/stats")["requests_total"]
+    exchange.wait(lambda: len(exchange.publisher.events("sweep.done")) >= sweeps + 3)
+    requests = exchange.get("/sim/stats")["requests_total"] - first
+
+    assert "header_timestamp_expired" in exchange.health["error"]
+    assert exchange.health["sweep"] == "key_refused"
+    # A sweep ends at its first refusal; the stream, if it broke, tries again at growing intervals.
+    assert requests <= 3 * 6
+    assert first - before < 200
+    complete_ms = exchange.cycle.complete_ms
+    assert complete_ms is not None
+    assert SystemClock().now_ms() - complete_ms >= 4_000  # its age grows
+
+    exchange.set(settings={"clock_skew_ms": 0})
+    exchange.wait(lambda: exchange.health["key"] == "ok" and exchange.health["sweep"] == "complete")
+    exchange.wait(exchange.proven)
