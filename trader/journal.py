@@ -200,6 +200,7 @@ class Journal:
         db, path = self._db, self.path
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA wal_autocheckpoint=0")  # `checkpoint` does it, when no decision waits
         db.execute("PRAGMA foreign_keys=ON")
         found = [row[0] for row in db.execute("PRAGMA integrity_check(5)")]
         if found != ["ok"]:
@@ -291,6 +292,16 @@ class Journal:
             self._db.execute("COMMIT")
             self._dirty = False
         self._probe("after_commit")
+
+    def checkpoint(self) -> None:
+        """Move what is committed from the WAL into the file, as far as no reader is in the way.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        self.commit()
+        with self._guard():
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def try_out(self) -> None:
         """Find out whether the journal can be written.

@@ -307,6 +307,7 @@ class Worker:
         if steady_ms >= self._next_reconcile_ms:
             self._next_reconcile_ms = steady_ms + RECONCILE_MS
             self._reconcile()
+            self._journal.checkpoint()
         if steady_ms >= self._next_commit_ms:
             self._next_commit_ms = steady_ms + COMMIT_MS
             self._journal.commit()

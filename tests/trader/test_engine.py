@@ -1,6 +1,7 @@
 """The engine: what it trades, what it refuses, and that the same log gives the same bytes."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ from tests.trader.world import (
 from trader.account import Books, BooksError
 from trader.engine import Engine
 from trader.inputs import AnyInput, Command, Ended, Exchange, Feed, TimeGap, Values
-from trader.model import Fill, Intent
+from trader.model import Fill, Intent, Proposal
 from trader.outputs import (
     AnyOutput,
     Booked,
@@ -44,6 +45,7 @@ from trader.outputs import (
     decode_outputs,
     encode_outputs,
 )
+from trader.strategies import NoBasket, Update
 
 
 def running(**changes: Any) -> Engine:
@@ -292,6 +294,44 @@ def test_the_daily_loss_ends_the_day() -> None:
     tomorrow = (NOW_MS // 86_400_000 + 1) * 86_400_000
     outputs = engine.step(tick(tomorrow))
     assert [output.start_e6 for output in outputs if isinstance(output, Day)] == [engine.profit_e6()]
+
+
+class Recorder:
+    """A strategy that wants what the engine's own basket strategy wants, and notes what it is told."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.inner = NoBasket()
+
+    def on_start(self, now_ms: int) -> None:
+        self.told.append("start")
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        self.told.append("update")
+        return [msgspec.structs.replace(one, strategy=self.name) for one in self.inner.on_update(update)]
+
+    def on_fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
+        self.told.append(f"fill {sum(fill.count_e2 for fill in fills)}")
+
+    def on_timer(self, now_ms: int) -> None:
+        self.told.append("timer")
+
+
+def test_a_strategy_hears_of_its_start_updates_fills_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr("trader.engine.ALL", {"recorder": lambda: recorder})
+    engine = running(strategies=("recorder",))
+
+    first, second, third = placed(engine.step(data(basket())))
+    engine.step(tick())
+    for one in (filled(first), filled(second), unfilled(third)):
+        engine.step(one)
+
+    fills = [f"fill {first.count_e2}", f"fill {second.count_e2}", "fill 0"]
+    assert recorder.told == ["start", "update", "timer", *fills]
+    assert {one.strategy for one in (first, second, third)} == {"recorder"}
 
 
 def test_a_contradiction_stops_the_engine() -> None:

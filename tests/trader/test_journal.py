@@ -44,6 +44,36 @@ def test_it_is_refused_elsewhere(tmp_path: Path, key: str) -> None:
         opened(tmp_path, owner={**OWNER, key: "other"})
 
 
+def test_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    try:
+        (mode,) = journal._db.execute("PRAGMA journal_mode").fetchone()
+        (synchronous,) = journal._db.execute("PRAGMA synchronous").fetchone()
+    finally:
+        journal.close()
+
+    assert (mode, synchronous) == ("wal", 2)  # 2 is FULL: an fsync at each commit
+
+
+def test_a_checkpoint_empties_the_log_into_the_file(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    try:
+        journal.write(start(), [])
+        for _ in range(400):
+            journal.write(tick(), [])
+        journal.checkpoint()
+        journal.write(tick(), [])
+        journal.commit()
+        grown = (tmp_path / "data").joinpath(f"{journal.path.name}-wal").stat().st_size
+        journal.checkpoint()
+        for _ in range(3):
+            journal.write(tick(), [])
+            journal.commit()
+        assert (tmp_path / "data").joinpath(f"{journal.path.name}-wal").stat().st_size == grown
+    finally:
+        journal.close()
+
+
 def test_there_is_one_writer(tmp_path: Path) -> None:
     first = opened(tmp_path)
 

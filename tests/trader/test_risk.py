@@ -20,6 +20,7 @@ from trader.risk import Facts, check, fit
 EVENT = event_of()
 TICKER = f"{EVENT.event_ticker}-HOM"
 BOOK = ([(3_000, 50_000)], [(5_000, 50_000), (5_800, 10_000)])  # YES asks: 4200 x 100, 5000 x 500
+COST_E6 = reserve_e6(fee_schedule(EVENT, SERIES) or pytest.fail("no fees"), 4_200, 1_000, NOW_MS)
 
 
 def view(*, start_ms: int | None = START_MS, **changes: Any) -> EventView:
@@ -91,6 +92,50 @@ def test_a_reason_outside_the_market(reason: str, known: Facts) -> None:
 
 
 @pytest.mark.parametrize(
+    "known",
+    [
+        facts(retry_at_ms={EVENT.event_ticker: NOW_MS}),
+        facts(lost_today_e6=LIMITS.daily_loss_e6 - 1),
+        facts(books=busy(LIMITS.open_orders - 1)),
+        facts(sent_ms=[NOW_MS - 59_999] * (LIMITS.orders_per_minute - 1)),
+        facts(sent_ms=[NOW_MS - 60_000] * LIMITS.orders_per_minute),
+        facts(floor_ms=NOW_MS),
+        facts(books=Books.new(COST_E6)),
+    ],
+)
+def test_exactly_at_the_limit_it_passes(known: Facts) -> None:
+    assert verdict(known=known) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"as_of_ms": NOW_MS - 30_000},
+        {"as_of_ms": NOW_MS + 5_000},
+        {"close_ms": NOW_MS + 1},
+        {"open_ms": NOW_MS},
+        {"start_ms": NOW_MS + 1},
+        {"book": ([], [(5_800, 1_000)])},
+    ],
+)
+def test_a_market_that_is_just_fine_passes(changes: dict[str, Any]) -> None:
+    assert verdict(seen=view(**changes)) is None
+
+
+def test_each_leg_has_an_age_of_its_own() -> None:
+    old = leg(EVENT, "AWY", (4_000, 9_000), (4_200, 9_000), as_of_ms=NOW_MS - 30_001)
+    seen = view_of(EVENT, leg(EVENT, "HOM", book=BOOK), old)
+    legs = (*wants().legs, Wanted(old.market.ticker, "yes", 4_200, 1_000))
+
+    assert verdict(wants(), seen) is None
+    assert verdict(msgspec.structs.replace(wants(), legs=legs), seen) == "stale_leg"
+
+
+def test_a_price_at_the_collar_passes() -> None:
+    assert verdict(wants(price_e4=5_200)) is None
+
+
+@pytest.mark.parametrize(
     ("reason", "changes"),
     [
         ("not_active", {"status": Status.INACTIVE}),
@@ -135,9 +180,6 @@ def test_fees_unknown_means_no_trade() -> None:
     seen = msgspec.structs.replace(view(), series=None)
 
     assert verdict(seen=seen) == "fee_unknown"
-
-
-COST_E6 = reserve_e6(fee_schedule(EVENT, SERIES) or pytest.fail("no fees"), 4_200, 1_000, NOW_MS)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,23 @@ def test_a_jump_of_the_wall_clock_trades_nothing_old(make: Make) -> None:
     assert len(stand.worker.engine.books.positions) == 3
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_an_order_on_its_way_when_the_wall_clock_jumps_is_not_filled_and_trading_goes_on(
+    make: Make, hours: int
+) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    stand.clock.set_wall(NOW_MS + hours * 3_600_000)
+    stand.turns(5)
+    assert stand.worker.engine.books.positions == {}
+    assert stand.worker.engine.books.open == {}
+
+    stand.commit(basket(2, as_of_ms=stand.clock.now_ms()))
+    stand.turns(5)
+    assert len(stand.worker.engine.books.positions) == 3
+
+
 def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> None:
     stand = make()
     stand.commit(basket())
