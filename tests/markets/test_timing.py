@@ -9,7 +9,7 @@ import pytest
 
 from markets.kalshi_json import decode_milestone
 from markets.records import Event, Market, Milestone
-from markets.timing import DAY_MS, HOUR_MS, match_time_json, match_timing
+from markets.timing import DAY_MS, HOUR_MS, MatchTiming, match_time_json, match_timing
 from markets.units import parse_time_ms
 
 DATA = Path(__file__).parents[1] / "data/kalshi"
@@ -67,6 +67,43 @@ def test_a_period_and_its_game_start_at_the_same_time(pair: dict[str, str]) -> N
         for kind in ("period", "game")
     ]
     assert starts[0] == starts[1] is not None
+
+
+LEAGUE_CLOSE_HOURS = {"KXMLB": 72, "KXNFL": 48}
+"""Trading of a game is bounded this long after its start; 54 h in the soccer leagues. A second witness."""
+
+
+@pytest.mark.parametrize(
+    "game",
+    [
+        *(
+            {name.removeprefix("game_"): value for name, value in pair.items() if name.startswith("game_")}
+            for pair in PROBE["period_pairs"]
+        ),
+        *PROBE["exp_disagreements"],
+    ],
+    ids=lambda game: game["ticker"],
+)
+def test_start_of_every_probed_game_fits_its_leagues_close_and_play_begins_with_it(
+    game: dict[str, str],
+) -> None:
+    times = [
+        parse_time_ms(game[name])
+        for name in ("occurrence_datetime", "close_time", "expected_expiration_time")
+    ]
+    what = event("-".join(game["ticker"].split("-")[:2]))
+
+    def at(now_ms: int) -> MatchTiming:
+        return match_timing(what, [market(*times)], [], now_ms=now_ms)
+
+    hours = next((h for name, h in LEAGUE_CLOSE_HOURS.items() if game["ticker"].startswith(name)), 54)
+    start_ms = at(PROBE["captured_ms"]).start_ms
+    assert start_ms == times[1] - hours * HOUR_MS
+    assert at(PROBE["captured_ms"]).source == "occurrence"
+    played = {hour: at(start_ms + hour * HOUR_MS - 1).in_play for hour in (0, 1, 3)}
+    assert played == {0: False, 1: True, 3: True}
+    assert at(PROBE["captured_ms"]).in_play is False  # all of them were still to come
+    assert at(max(times[0], times[2])).in_play is False
 
 
 def test_milestone_comes_before_occurrence_and_primary_before_related() -> None:
