@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,8 @@ from tests.support import ROOT, free_ports
 
 from .http_load import CONNECTIONS, Load, generator, measure
 
-SIZES: Final = (150, 1_500, 20_000)
+SIZES: Final = tuple(map(int, os.environ.get("BENCH_SIZES", "150,1500,20000").split(",")))
+WHOLE_S: Final = 0.7
 SECONDS: Final = float(os.environ.get("BENCH_SECONDS", "1"))
 
 
@@ -50,17 +52,20 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
     }
     with contextlib.ExitStack() as stack:
         feeder = stack.enter_context(
-            _process(["-m", "benchmarks.feeder", str(run_dir), str(size)], folder, env)
+            _process(["-m", "benchmarks.feeder", str(run_dir), str(size), "universe"], folder, env)
         )
         stack.enter_context(_process(["-m", "snapshot_server"], folder, env))
         _wait(port, "/health")
         bodies = _save(port, folder)
         idle = measure(port, "/health", SECONDS)
+        with _again(lambda: feeder.send_signal(signal.SIGUSR2), WHOLE_S):
+            committed = measure(port, "/health", 2 * SECONDS)
         feeder.send_signal(signal.SIGUSR1)
         time.sleep(1)
         ours = {
             "/health": measure(port, "/health", SECONDS),
             "one market": measure(port, bodies["one market"], SECONDS),
+            "1,000 markets": measure(port, "/markets?limit=1000", SECONDS),
             "/markets": measure(port, "/markets", SECONDS),
             "/markets gzip": measure(port, "/markets", SECONDS, "gzip"),
             "/markets zstd": measure(port, "/markets", SECONDS, "zstd"),
@@ -78,6 +83,10 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
         }
 
     print(f"\n{size:,} markets; /health with the publisher idle: {_cells(idle)}")
+    print(
+        f"while commits of all are prepared, one every {WHOLE_S:g} s: {_cells(committed)}; "
+        f"p99 {committed.p99_ms / idle.p99_ms:.1f} x idle"
+    )
     heads = "".join(f"{head:^30}" for head in ("ours: 1/s, p50, p99 ms", "nginx", "flask.jsonify"))
     print(f"{'':14}{'body':>10}{'':4}{heads}  ours/nginx")
     for name, load in ours.items():
@@ -86,6 +95,25 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
         length = (folder / "www" / _file_of(name)).stat().st_size
         cells = _cells(load) + _cells(reference) + _cells(naive.get(name))
         print(f"{name:14}{length:>10,}{'':4}{cells}  {ratio:>6}", flush=True)
+
+
+@contextlib.contextmanager
+def _again(action: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Do something again and again meanwhile."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            action()
+            stop.wait(every_s)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _cells(load: Load | None) -> str:
@@ -97,7 +125,7 @@ def _cells(load: Load | None) -> str:
 
 
 def _file_of(name: str) -> str:
-    return name.replace("/", "").replace(" ", "-")
+    return name.replace("/", "").replace(" ", "-").replace(",", "")
 
 
 def _save(port: int, folder: Path) -> dict[str, str]:
@@ -107,6 +135,7 @@ def _save(port: int, folder: Path) -> dict[str, str]:
     for name, encoding in (("/markets", "identity"), ("/markets gzip", "gzip"), ("/markets zstd", "zstd")):
         (www / _file_of(name)).write_bytes(_get(port, "/markets", encoding))
     (www / "health").write_bytes(_get(port, "/health"))
+    (www / _file_of("1,000 markets")).write_bytes(_get(port, "/markets?limit=1000"))
     first = (www / "markets").read_bytes().split(b'"ticker":"', 1)[1].split(b'"', 1)[0].decode()
     one = f"/markets?tickers={first}"
     (www / "one-market").write_bytes(_get(port, one))

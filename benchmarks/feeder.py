@@ -1,8 +1,8 @@
 """A publisher under full load, for benchmarks: ``python -m benchmarks.feeder RUN_DIR MARKETS [universe]``.
 
 It opens an epoch of recorded markets, cloned to the number wanted, or of the simulator's universe, and stays
-still until SIGUSR1. From then on it streams RATE quotes a second, one a message, and
-commits a twentieth of all markets every COMMIT_S.
+still until SIGUSR1, but for one commit of all markets at each SIGUSR2. From then on it streams RATE quotes a
+second, one a message, and commits a twentieth of all markets every COMMIT_S.
 """
 
 import signal
@@ -27,8 +27,9 @@ _TICK_S: Final = 0.01
 
 def main(run_dir: Path, count: int, make: Callable[[int, int], Catalogue] = a_catalogue) -> int:
     """Feed until SIGTERM."""
-    stop, loaded = Stop(), threading.Event()
+    stop, loaded, whole = Stop(), threading.Event(), threading.Event()
     signal.signal(signal.SIGUSR1, lambda *_: loaded.set())
+    signal.signal(signal.SIGUSR2, lambda *_: whole.set())
     context = make_context()
     with (
         stop.on_signals(),
@@ -53,12 +54,16 @@ def main(run_dir: Path, count: int, make: Callable[[int, int], Catalogue] = a_ca
                     writer.stream(market_topic(series[quote.ticker]), "quote", records, now_ns, now_ns)
                 )
 
-        def commit(server: FeedServer) -> None:
+        def commit(server: FeedServer, part: int = 20) -> None:
             now_ms = clock.now_ms()
-            changes = grouped("quote", requoted(catalogue.quotes[sent % 20 :: 20], sent, now_ms), series)
+            quotes = requoted(catalogue.quotes[sent % part :: part], now_ms % 1_000_000, now_ms)
+            changes = grouped("quote", quotes, series)
             server.send(writer.commit(changes, a_cycle(now_ms, count), 0, now_ms * 1_000_000))
 
         while not stop.is_set() and not loaded.is_set():
+            if whole.is_set():
+                whole.clear()
+                venue.do(lambda server: commit(server, 1))
             stop.wait(0.05)
         next_ns = commit_ns = clock.monotonic_ns()
         while not stop.is_set():

@@ -31,8 +31,9 @@ _OF_EVENT: Final = (
     "latest_expiration_ms",
     "occurrence_ms",
     "settlement_timer_s",
+    "yes_sub_title",
 )
-"""Fields whose values the markets of an event mostly share."""
+"""Fields whose values the markets of an event, or of a series, often share."""
 
 _OF_MANY: Final = ("series_ticker", "market_type", "strike_type", "result")
 """Fields with few values in all."""

@@ -37,7 +37,10 @@ KEPT_BYTES: Final = 256 * 1_048_576
 
 _NEEDED: Final = frozenset((b"host", b"accept-encoding", b"if-none-match"))
 
+BODY: Final = "http.response.body"
+
 Key = tuple[Query | Listing, str]
+Asked = tuple[str, str, bytes, tuple[tuple[bytes, bytes], ...]]
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -58,6 +61,14 @@ class Kept(msgspec.Struct, frozen=True):
         return self.took_s > SLOW_S and now_s - self.ready_s < min(MAX_REUSE_S, SHARE * self.took_s)
 
 
+class Given(msgspec.Struct, frozen=True):
+    """An answer as it was sent, and how it is counted."""
+
+    start: Mapping[str, Any]
+    body: Mapping[str, Any]
+    counted: tuple[str, int]
+
+
 class App:
     """The application, called in the event loop's thread.
 
@@ -66,6 +77,8 @@ class App:
         now_ms: gives the time.
         requests: counts answers by (route, status).
         pause: lets other threads have the interpreter.
+        moment: gives another object whenever the data is other. While it and the time in milliseconds are the
+            same, the same request has the same answer.
     """
 
     def __init__(
@@ -74,7 +87,11 @@ class App:
         now_ms: Callable[[], int],
         requests: Counter[tuple[str, int]],
         pause: Pause,
+        moment: Callable[[], object] = object,
     ) -> None:
+        self._moment = moment
+        self._at: tuple[int, object] = (0, None)
+        self._given: dict[Asked, Given] = {}
         self._requests = requests
         self._view = view
         self._now_ms = now_ms
@@ -97,18 +114,26 @@ class App:
             await _send(CRASHED, [CRASHED.content()], send)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
+        now_ms, moment = self._now_ms(), self._moment()
+        if now_ms != self._at[0] or moment is not self._at[1]:
+            self._given.clear()
+            self._at = now_ms, moment
+        headers = tuple([header for header in scope["headers"] if header[0] in _NEEDED])
+        asked = scope["method"], scope["path"], scope["query_string"], headers
+        given = self._given.get(asked)
+        if given is not None:
+            self._requests[given.counted] += 1
+            await send(given.start)
+            await send(given.body)
+            return
         request = Request(
             scope["method"],
             scope["path"],
             scope["query_string"].decode("latin-1"),
-            {
-                name.decode("latin-1"): value.decode("latin-1")
-                for name, value in scope["headers"]
-                if name in _NEEDED
-            },
+            {name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
         )
         view = self._view()
-        response = respond(request, view, self._now_ms())
+        response = respond(request, view, now_ms)
         body = response.body
         kept: Kept | None = None
         if isinstance(body, Large):
@@ -120,7 +145,12 @@ class App:
             body = response.body
         self._requests[response.route, response.status] += 1
         if isinstance(body, bytes):
-            await _send(response, [body], send)
+            start = _start(response, [body])
+            given = Given(start, {"type": BODY, "body": body}, (response.route, response.status))
+            if kept is None:
+                self._given[asked] = given
+            await send(given.start)
+            await send(given.body)
         elif kept is not None:
             await _send(response, kept.body.finish(body.end), send)
 
@@ -162,19 +192,21 @@ class App:
             del self._kept[key]
 
 
-async def _send(response: Response, chunks: list[bytes], send: Send) -> None:
-    """Send an answer, chunk by chunk at the pace of the reader: a slow one must not fill our memory."""
+def _start(response: Response, chunks: list[bytes]) -> Mapping[str, Any]:
+    """Return the message that begins an answer."""
     headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
     if not any(name == b"content-length" for name, _ in headers) and response.status != 304:
         headers.append((b"content-length", b"%d" % sum(map(len, chunks))))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+async def _send(response: Response, chunks: list[bytes], send: Send) -> None:
+    """Send an answer, chunk by chunk at the pace of the reader: a slow one must not fill our memory."""
+    await send(_start(response, chunks))
     last = len(chunks) - 1
-    if not last:
-        await send({"type": "http.response.body", "body": chunks[0]})
-        return
     try:
         for index, chunk in enumerate(chunks):
             async with asyncio.timeout(PATIENCE_S):
-                await send({"type": "http.response.body", "body": chunk, "more_body": index < last})
+                await send({"type": BODY, "body": chunk, "more_body": index < last})
     except TimeoutError:
         return  # as good as gone: an answer that ends too early is cut off

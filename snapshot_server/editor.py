@@ -1,5 +1,6 @@
 """The thread that makes the next edition when the replica has moved, at a bounded share of a processor."""
 
+import gc
 import threading
 import time
 from collections.abc import Sequence
@@ -71,6 +72,7 @@ class Editor:
         previous = self.edition
         self.edition = next_edition(frozen, digest, previous, now_ms, pause)
         if previous is None or previous.epoch != frozen.epoch:
+            gc.freeze()  # what has come to stay need not be looked through again and again
             log.info("edition.first", epoch=frozen.epoch, seq=frozen.seq, markets=len(self.edition.tickers))
 
     def wake(self) -> None:

@@ -6,9 +6,11 @@ None of them ever waits for Kalshi.
 """
 
 import random
+import sys
 import threading
 from collections import Counter
 from contextlib import ExitStack
+from typing import Final
 
 from bus.answers import Answers
 from bus.clock import SystemClock
@@ -28,6 +30,10 @@ from .editor import Editor, pause
 from .http import View
 from .questions import Questions
 
+SWITCH_S: Final = 0.0001
+"""How long a thread may keep the interpreter while another waits for it. An answer takes it several times: at
+Python's default of 5 ms, each time behind a commit that is being applied."""
+
 
 def run(settings: Settings, stop: Stop) -> int:
     """Serve until `stop`; return the exit code. Main thread only.
@@ -35,6 +41,7 @@ def run(settings: Settings, stop: Stop) -> int:
     Raises:
         StartupError: the HTTP port or the query endpoint is taken.
     """
+    sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
     context = make_context()
     editor = Editor(clock)
@@ -61,7 +68,7 @@ def run(settings: Settings, stop: Stop) -> int:
 
     answers = Answers(state, lambda: replica.status().source, demand.wish)
     Questions(view, pause).add_to(answers)
-    app = App(view, replica.now_ms, requests, pause)
+    app = App(view, replica.now_ms, requests, pause, lambda: editor.edition)
     with ExitStack() as stack:
         stack.callback(context.term)
         query = QueryServer(context, settings.query, answers, replica.now_ms)

@@ -195,6 +195,44 @@ def test_kept_bodies_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch
     run(main())
 
 
+def test_the_same_request_in_the_same_moment_is_answered_from_memory() -> None:
+    requests: Counter[tuple[str, int]] = Counter()
+    asked, now_ms, moment = 0, NOW_MS, object()
+
+    def view() -> View:
+        nonlocal asked
+        asked += 1
+        return VIEW
+
+    app = App(view, lambda: now_ms, requests, lambda: None, lambda: moment)
+
+    async def get(path: str, **headers: str) -> Reader:
+        reader = Reader()
+        sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": sent}
+        await app(scope, no_body, reader.send)
+        return reader
+
+    async def main() -> None:
+        nonlocal now_ms, moment
+        first, again = [await get("/health", host="localhost", x_other=str(n)) for n in range(2)]
+        assert (first.status, first.body, first.headers) == (again.status, again.body, again.headers)
+        assert asked == 1
+        assert (await get("/health", host="evil.example")).status == 400
+        assert (await get("/ready", host="localhost")).body != first.body
+        assert asked == 3
+        now_ms += 1
+        assert (await get("/health", host="localhost")).body != first.body
+        moment = object()
+        await get("/health", host="localhost")
+        assert asked == 5
+        whole = await get("/markets", host="localhost")
+        assert len(json.loads(whole.body)["markets"]["markets"]) == 300
+
+    run(main())
+    assert requests["/health", 200] == 4
+
+
 def test_a_kept_body_is_let_go_when_nobody_asks_any_more(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
