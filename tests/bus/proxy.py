@@ -82,20 +82,17 @@ class FaultProxy:
 
     def _forward(self, source: socket.socket) -> None:
         target = self._pairs[source]
+        corrupt, bytes_per_s = self.corrupt, self.bytes_per_s  # the test may change them meanwhile
         try:
-            data = source.recv(min(65_536, self.bytes_per_s // 10 or 65_536))
+            data = source.recv(min(65_536, bytes_per_s // 10 or 65_536))
             if not data:
                 raise ConnectionResetError
             if self.black_hole:
                 return
-            if self.delay_s or self.bytes_per_s:
-                time.sleep(self.delay_s + len(data) / (self.bytes_per_s or 1e12))
+            if self.delay_s or bytes_per_s:
+                time.sleep(self.delay_s + len(data) / (bytes_per_s or 1e12))
             self._pieces += 1
-            if (
-                self.corrupt
-                and source.getpeername()[1] == self._target_port
-                and self._pieces % self.corrupt == 0
-            ):
+            if corrupt and source.getpeername()[1] == self._target_port and self._pieces % corrupt == 0:
                 damaged = bytearray(data)
                 damaged[len(damaged) // 2] ^= 0x20
                 data = bytes(damaged)

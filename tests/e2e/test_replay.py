@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bus.messages import Envelope
-from bus.recording import Recording
+from bus.recording import Keyframe, Recording
 from bus.replay import messages
 from tests.e2e.conftest import START_S, Stack, get
 from tests.support import eventually
@@ -164,7 +164,8 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     # What it says is what was recorded.
     replay.tell("pause")
     replay.tell("seek", to_ms=0)
-    replay.wait_all_at(replay.stack.ask("state", "ping")["seq"])
+    first = next(item for item in Recording(path).play() if isinstance(item, Keyframe))
+    replay.wait_all_at(first.head.as_of)
     recorder = stack.runner.start("bus", "record", str(again))
     recorder.wait_event("feed.live", START_S)
     eventually(lambda: again.exists() and again.stat().st_size > 20_000, START_S)
@@ -173,8 +174,7 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     replay.wait_all_at(recorded[-1].seq)
     eventually(lambda: messages_of(again)[-1].seq == recorded[-1].seq, what="all of it is on disk")
     assert recorder.stop() == 0
-    first = messages_of(again)[0].seq
-    assert said(again) == [one for one in said(path) if one[0] >= first]
+    assert said(again) == [one for one in said(path) if one[0] > first.head.as_of]
 
     # The trader has decided on the recording's time, on paper only, and can account for it.
     trader = stack.trader()
