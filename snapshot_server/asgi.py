@@ -14,7 +14,7 @@ import structlog
 
 from .body import Prepared
 from .edition import Edition, Pause, Query
-from .http import CRASHED, Large, Request, Response, View, respond
+from .http import BUSY, CRASHED, Large, Request, Response, View, respond
 from .trade_api import Listing
 
 log = structlog.get_logger()
@@ -30,6 +30,9 @@ SHARE: Final = 10
 
 MAX_REUSE_S: Final = 2.0
 """... and in seconds at most."""
+
+MAX_MAKING: Final = 32
+"""So many bodies are under way at most; who asks for yet another gets 503."""
 
 KEPT_S: Final = 10.0
 KEPT_BYTES: Final = 256 * 1_048_576
@@ -138,6 +141,10 @@ class App:
         kept: Kept | None = None
         if isinstance(body, Large):
             kept = await self._prepare(body)
+            if kept is None:
+                self._requests[response.route, BUSY.status] += 1
+                await _send(BUSY, [BUSY.content()], send)
+                return
             if kept.edition is not body.edition:
                 # What comes is of an earlier edition: its age and its ETag must be, too.
                 view = msgspec.structs.replace(view, edition=kept.edition)
@@ -154,13 +161,18 @@ class App:
         elif kept is not None:
             await _send(response, kept.body.finish(body.end), send)
 
-    async def _prepare(self, large: Large) -> Kept:
-        """Return a body: the kept one, or an earlier one while a slow successor is made, or a new one."""
+    async def _prepare(self, large: Large) -> Kept | None:
+        """Return a body: the kept one, or an earlier one while a slow successor is made, or a new one.
+
+        None when there is too much to do already.
+        """
         key, now_s = large.key, asyncio.get_running_loop().time()
         kept = self._kept.get(key)
         if kept is not None and kept.serves(large.edition, now_s):
             return kept
         making = self._making.get(key)
+        if making is None and len(self._making) >= MAX_MAKING:
+            return kept
         if making is None:
             making = self._making[key] = asyncio.create_task(self._make(large))
         if kept is not None and kept.took_s > SLOW_S and now_s - kept.ready_s < KEPT_S:

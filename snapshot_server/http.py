@@ -329,4 +329,8 @@ def _for_head(response: Response) -> Response:
     return msgspec.structs.replace(response, headers=response.headers + length, body=b"")
 
 
+BUSY: Final = msgspec.structs.replace(
+    _error(503, "busy", "too many different large answers are being prepared; ask again in a second"),
+    headers=[("retry-after", "1"), *_FRESH],
+)
 CRASHED: Final = _error(500, "internal", "the server could not answer; its log says why")

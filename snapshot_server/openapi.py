@@ -177,7 +177,9 @@ def document() -> dict[str, Any]:
                 {
                     "200": _answer("The markets, all of one epoch and seq.", "Markets"),
                     "304": {"description": "Still the ETag you know."},
-                    "503": _answer("No data has arrived yet.", "Error"),
+                    "503": _answer(
+                        "No data has arrived yet, or too many large answers are under way.", "Error"
+                    ),
                 },
                 parameters,
             ),

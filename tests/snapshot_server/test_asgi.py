@@ -17,7 +17,7 @@ from snapshot_server.asgi import App
 from snapshot_server.http import View
 from tests.snapshot_server.test_http import CATALOGUE, NOW_MS, VIEW, edition_of, view_of
 from tests.snapshot_server.venue import a_cycle, a_writer
-from tests.support import eventually
+from tests.support import TIMEOUT_S, eventually
 
 
 class Reader:
@@ -242,6 +242,27 @@ def test_a_kept_body_is_let_go_when_nobody_asks_any_more(
         await server.get("/markets")
         assert server.app._kept
         await asyncio.to_thread(eventually, lambda: not server.app._kept)
+
+    run(main())
+
+
+def test_too_many_different_large_answers_are_refused_and_small_ones_are_not(server: Server) -> None:
+    release = threading.Event()
+    server.hold = lambda: assert_true(release.wait(TIMEOUT_S))
+
+    async def main() -> None:
+        limits = [f"limit={100 + number}" for number in range(asgi.MAX_MAKING)]
+        slow = [asyncio.create_task(server.get("/markets", limit)) for limit in limits]
+        await asyncio.sleep(0)
+        refused = await server.get("/markets", "limit=99")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert json.loads(refused.body)["error"]["code"] == "busy"
+        same = asyncio.create_task(server.get("/markets", limits[0]))
+        assert (await server.get("/health")).status == 200
+        assert (await server.get("/markets", f"tickers={CATALOGUE.markets[0].ticker}")).status == 200
+        release.set()
+        assert {(await task).status for task in (*slow, same)} == {200}
+        assert (await server.get("/markets", "limit=99")).status == 200
 
     run(main())
 
