@@ -410,7 +410,7 @@ def replay_speed() -> None:
 
 def _a_recording(path: Path) -> None:
     frames = _quote_frames(16)
-    writer = a_writer(HELD, static=True)
+    writer = a_writer(HELD, static=False)
     with path.open("wb") as file:
         out = RecordingWriter(file)
         out.keyframe(Answers(lambda: writer.state).answer(encode_map({"op": "snapshot"}), 0), 1)
@@ -441,6 +441,7 @@ def _replay(folder: Path, path: Path, number: int) -> float:
         last = -(-QUOTES // 16)
         assert replica.wait(lambda r: r.state.seq >= last, 60)
         taken = time.perf_counter() - start
+        assert ask(context, state, {"op": "replay"})["digest_mismatches"] == 0
         child.terminate()
     replica.stop()
     context.term()

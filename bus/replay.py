@@ -25,7 +25,9 @@ from .messages import (
     Envelope,
     Heartbeat,
     PublisherHealth,
+    Quotes,
     decode,
+    decode_at_once,
     decode_map,
     encode,
 )
@@ -44,7 +46,7 @@ _EPOCH_AT: Final = 3
 mark."""
 
 
-_Entry = tuple[str, Envelope, bytes]
+_Entry = tuple[str, Envelope | Quotes, bytes]
 
 
 class VirtualClock:
@@ -212,7 +214,7 @@ class Player:
                 if opened:
                     self._open(server, writer)
                 continue
-            topic, envelope = _decoded(item)
+            topic, envelope = _decoded(item, writer is not None and not writer.state.keep_bytes)
             if writer is None or envelope is None or envelope.epoch != self._recorded_epoch:
                 continue
             if envelope.kind == "heartbeat":
@@ -267,8 +269,8 @@ class Player:
             not waiting or waiting >= BATCH or (self._speed != MAX_SPEED and time_ns > before_ns + EARLY_NS)
         )
 
-    def _take(self, writer: Writer, topic: str, envelope: Envelope, _data: bytes) -> None:
-        if envelope.kind == "heartbeat":
+    def _take(self, writer: Writer, topic: str, envelope: Envelope | Quotes, _data: bytes) -> None:
+        if isinstance(envelope, Envelope) and envelope.kind == "heartbeat":
             self._heartbeat(writer, envelope)
         else:
             writer.relay(topic, envelope)
@@ -370,7 +372,7 @@ class Player:
             return False
 
 
-def renumbered(data: bytes, topic: str, envelope: Envelope, epoch: int) -> bytes:
+def renumbered(data: bytes, topic: str, envelope: Envelope | Quotes, epoch: int) -> bytes:
     """Return a recorded frame with another epoch."""
     at = len(topic.encode()) + 1 + _EPOCH_AT
     if data[at - 3 : at] == b"\x99\x01\xcf":
@@ -378,10 +380,10 @@ def renumbered(data: bytes, topic: str, envelope: Envelope, epoch: int) -> bytes
     return encode(topic, msgspec.structs.replace(envelope, version=VERSION, epoch=epoch))
 
 
-def _decoded(item: Item) -> tuple[str, Envelope | None]:
+def _decoded(item: Item, at_once: bool = False) -> tuple[str, Envelope | Quotes | None]:
     assert isinstance(item, Frame)
     try:
-        return decode(item.data)
+        return decode_at_once(item.data) if at_once else decode(item.data)
     except DecodeError:
         return "", None
 
@@ -418,7 +420,7 @@ def messages(recording: Recording) -> Iterator[tuple[str, Envelope]]:
         if isinstance(item, Frame):
             topic, envelope = _decoded(item)
             if (
-                envelope is not None
+                isinstance(envelope, Envelope)
                 and envelope.kind != "heartbeat"
                 and (envelope.epoch, envelope.seq) > seen
             ):

@@ -271,12 +271,11 @@ class State:
         held = stream.keys.setdefault(kind, {})
         fresh = stream.fresh.setdefault(kind, set())
         if not fresh.issuperset(keys):
-            if not all(map(held.__contains__, keys)):
-                for key in keys:
-                    held.setdefault(key, 0)
+            new = [key for key in keys if key not in held]
+            if new:
+                held.update(dict.fromkeys(new, 0))
                 if kind in _OF_MARKET:
-                    for key in keys:
-                        self._adopt(stream, key)
+                    self._adopt(stream, new)
             fresh.update(keys)
         self.records[kind].update(zip(keys, records, strict=True))
 
@@ -310,19 +309,22 @@ class State:
         stream.digests[lane] = total & MASK
         stream.fresh[kind].difference_update(keys)
 
-    def _adopt(self, stream: Stream, ticker: str) -> None:
-        """Make a market this stream's own, taking it out of another."""
-        other = self.stream_of.get(ticker)
-        if other == stream.topic:
+    def _adopt(self, stream: Stream, tickers: Sequence[str]) -> None:
+        """Make markets this stream's own, taking them out of others."""
+        topic, stream_of = stream.topic, self.stream_of
+        if set(map(stream_of.get, tickers)) <= {topic, None}:  # nearly always
+            stream_of.update(dict.fromkeys(tickers, topic))
             return
-        if other is not None:
-            for part in _OF_MARKET:
-                self._drop(self.streams[other], part, ticker)
-        self.stream_of[ticker] = stream.topic
+        for ticker in tickers:
+            other = stream_of.get(ticker)
+            if other is not None and other != topic:
+                for part in _OF_MARKET:
+                    self._drop(self.streams[other], part, ticker)
+            stream_of[ticker] = topic
 
     def _set_book(self, stream: Stream, book: Book) -> None:
         hashes, ticker = stream.keys.setdefault("book", {}), book.ticker
-        self._adopt(stream, ticker)
+        self._adopt(stream, (ticker,))
         new = book_hash(book)
         stream.digests[BOOK] = (stream.digests[BOOK] + new - hashes.get(ticker, 0)) & MASK
         hashes[ticker] = new

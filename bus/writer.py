@@ -24,6 +24,7 @@ from .messages import (
     MessageTooLarge,
     Outgoing,
     PublisherHealth,
+    Quotes,
     decode_map,
     encode,
     encode_map,
@@ -90,16 +91,21 @@ class Writer:
             state.end_cycle(cycle)
         return frames
 
-    def relay(self, topic: str, envelope: Envelope) -> None:
+    def relay(self, topic: str, envelope: Envelope | Quotes) -> None:
         """Take over a message of a recording as the next one; the caller holds the state's lock.
+
+        Quotes only where the state need not keep bytes.
 
         Raises:
             DecodeError: a record is malformed; nothing was taken over.
         """
         state = self.state
-        if envelope.kind == "cycle":
-            state.end_cycle(decode_map(envelope.records[0], CycleEnd))
-        state.apply(topic, envelope.seq, envelope.kind, envelope.records)
+        if isinstance(envelope, Quotes):
+            state.put_quotes(state.stream(topic), envelope.seq, envelope.records, [])
+        else:
+            if envelope.kind == "cycle":
+                state.end_cycle(decode_map(envelope.records[0], CycleEnd))
+            state.apply(topic, envelope.seq, envelope.kind, envelope.records)
         state.seq = envelope.seq
         self._recent[topic] = None
 

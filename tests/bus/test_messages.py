@@ -23,6 +23,7 @@ from bus.messages import (
     Quotes,
     SnapshotHead,
     decode,
+    decode_at_once,
     decode_chunk,
     decode_map,
     decode_record,
@@ -261,6 +262,24 @@ def test_quotes_decoded_at_once_are_those_of_the_envelope() -> None:
     assert Quotes.__struct_fields__ == Envelope.__struct_fields__
     header = [name for name in Envelope.__struct_fields__ if name != "records"]
     assert [getattr(quotes, name) for name in header] == [getattr(envelope, name) for name in header]
+
+
+@given(frame=st.binary(max_size=200), at=st.integers(0, 60), byte=st.integers(0, 255))
+def test_decoding_at_once_takes_and_refuses_what_decoding_does(frame: bytes, at: int, byte: int) -> None:
+    (good,) = Writer(EPOCH).stream("md.KXAT.", "quote", [a_record(Quote)], 7, 9)
+    changed = good[:at] + bytes([byte]) + good[at + 1 :]
+    for data in (good, changed, frame):
+        try:
+            topic, envelope = decode(data)
+        except DecodeError:
+            with pytest.raises(DecodeError):
+                decode_at_once(data)
+            continue
+        topic_at_once, message = decode_at_once(data)
+        assert (topic_at_once, message.kind, message.seq) == (topic, envelope.kind, envelope.seq)
+        if isinstance(message, Quotes):
+            assert message.records == decode_all("quote", envelope.records)
+    assert isinstance(decode_at_once(good)[1], Quotes)
 
 
 def test_chunk_comes_back() -> None:
