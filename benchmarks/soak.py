@@ -68,12 +68,17 @@ def run(folder: Path, options: argparse.Namespace) -> None:
         simulator += ["--faults", str(faults)]
     processes: dict[str, Process] = {}
     try:
+        runner.run_dir.mkdir(0o700)
         processes["simulator"] = runner.start("simulator", *simulator)
+        processes["simulator"].wait_event("simulator serves", START_S)
         for name in ("publisher", "snapshot_server", "trader", "ui"):
             if name not in options.without:
                 processes[name] = runner.start(name)
         first = processes["publisher"].wait_event("sweep.done", START_S)
-        print(f"first sweep: {first['ms'] / 1000:.1f} s", flush=True)
+        print(
+            f"first sweep: {first['outcome']}, {first['ms'] / 1000:.1f} s, {first['requests']} requests, "
+            f"commit {first['commit_ms']} ms", flush=True,
+        )  # fmt: skip
         eventually(lambda: health(runner) is not None, START_S, "the snapshot server is ready")
         watch(runner, processes, options)
         publishers = [processes[name] for name in ("publisher before", "publisher") if name in processes]
@@ -164,7 +169,8 @@ def print_sweeps(sweeps: list[dict[str, Any]]) -> None:
           f"commit: median {statistics.median(event['commit_ms'] for event in sweeps):.0f} ms, largest "
           f"{max(event['commit_ms'] for event in sweeps)} ms\n"
           f"{requests:.0f} requests a sweep; the budget alone: {requests / per_s:.1f} s at {per_s:.1f}/s, "
-          f"{requests / per_s / 12:.0%} of the interval's tokens", flush=True)  # fmt: skip
+          f"{requests / per_s / 12:.0%} of the interval's tokens; N5, median sweep to that: "
+          f"{statistics.median(seconds) * per_s / requests:.2f}", flush=True)  # fmt: skip
     print("refused for rate, as the publisher counts:", sweeps[-1]["refused_429"])
 
 

@@ -22,7 +22,7 @@ from markets.kalshi_json import decode_books
 from markets.records import ExchangeStatus, Market, Status
 from tests.support import Runner, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 class Exchange:
@@ -57,7 +57,7 @@ class Exchange:
         return cycle
 
     def wait(self, predicate: Any) -> None:
-        eventually(predicate, 30, "the publisher to settle")
+        eventually(predicate, 60, "the publisher to settle")
 
     def set(self, **document: Any) -> None:
         body = json.dumps(document).encode()
@@ -127,6 +127,61 @@ def test_lost_doubled_swapped_frames_and_dead_lines_leave_the_exchanges_books(ex
         exchange.set(rules=[], settings={"pace": 0})
         exchange.wait(lambda: exchange.health["stream"] == "live" and exchange.agrees())
         exchange.wait(exchange.proven)
+
+
+FAILS: list[dict[str, Any]] = [
+    {"fault": "status", "status": 429},
+    {"fault": "html", "status": 200},
+    {"fault": "truncate"},
+]
+"""What ends a sweep. The requests for books are left alone: the stream's health is another matter."""
+
+
+def test_requests_that_fail_leave_the_last_good_data_ageing_and_heal(exchange: Exchange) -> None:
+    exchange.set(settings={"pace": 0})
+    for fault in FAILS:
+        exchange.set(rules=[fault | {"route": "GET /events"}])
+        exchange.wait(lambda: exchange.health["sweep"] in ("failed", "partial"))
+        number, complete_ms = exchange.cycle.cycle, exchange.cycle.complete_ms
+        with exchange.replica.state.lock:
+            state = exchange.replica.state
+            markets, oldest = len(state.markets), min(state.quote_as_of_ms(t) or 0 for t in state.quotes)
+        exchange.wait(lambda: exchange.health["error"] is not None)
+        # Nothing is confirmed by a sweep that failed: no age grows younger, no market goes.
+        assert (exchange.cycle.cycle, exchange.cycle.complete_ms) == (number, complete_ms), fault
+        assert complete_ms is not None
+        assert oldest <= complete_ms
+        assert markets >= 100
+        exchange.set(rules=[])
+        exchange.wait(lambda before=number: exchange.cycle.cycle > before and exchange.cycle.complete)
+        exchange.wait(exchange.proven)
+    exchange.wait(exchange.agrees)
+
+
+@pytest.mark.parametrize(
+    ("fault", "field"), [("missing_field", "yes_bid_dollars"), ("renamed_field", "close_time")]
+)
+def test_records_that_break_the_contract_are_kept_out_and_age(
+    exchange: Exchange, fault: str, field: str
+) -> None:
+    exchange.set(settings={"pace": 0})
+    rule = {"fault": fault, "route": "GET *", "field": field, "to": "x", "everywhere": True}
+    exchange.set(rules=[rule])
+    since_ms = SystemClock().now_ms()
+    exchange.wait(lambda: exchange.cycle.quarantined >= 100)
+    with exchange.replica.state.lock:
+        state = exchange.replica.state
+        assert len(state.markets) >= 100
+        younger = {
+            ticker: (quote.status, (state.quote_as_of_ms(ticker) or 0) - since_ms)
+            for ticker, quote in state.quotes.items()
+            if quote.as_of_ms <= since_ms < (state.quote_as_of_ms(ticker) or 0)  # not by the stream
+        }
+    assert younger == {}
+    exchange.wait(exchange.proven)
+    exchange.set(rules=[])
+    exchange.wait(lambda: exchange.cycle.complete and not exchange.cycle.quarantined)
+    exchange.wait(exchange.proven)
 
 
 def test_pauses_of_trading_exchange_shard_and_market_show_and_end(exchange: Exchange) -> None:
@@ -227,12 +282,12 @@ def test_clock_that_is_off_is_named_and_causes_no_storm(exchange: Exchange) -> N
 
     assert "header_timestamp_expired" in exchange.health["error"]
     assert exchange.health["sweep"] == "key_refused"
-    # A sweep ends at its first refusal; the stream, if it broke, tries again at growing intervals.
+    # A sweep ends at its first refusal; books, tier and stream are tried a few times beside it.
     assert requests <= 3 * 6
     assert first - before < 200
     complete_ms = exchange.cycle.complete_ms
     assert complete_ms is not None
-    assert SystemClock().now_ms() - complete_ms >= 4_000  # its age grows
+    assert SystemClock().now_ms() - complete_ms >= 2_000  # its age grows
 
     exchange.set(settings={"clock_skew_ms": 0})
     exchange.wait(lambda: exchange.health["key"] == "ok" and exchange.health["sweep"] == "complete")
