@@ -46,11 +46,14 @@ def run(environ: dict[str, str], cwd: Path, say: Callable[[str], None] = print) 
         for problem in error.problems:
             say(f"WRONG  settings: {problem}")
         return 1
-    problems = 0
+    problems, runs = 0, False
     for finding in examine(settings, SystemClock()):
         problems += finding.ok is False
+        runs |= finding.what in ROLES and finding.ok is True
         word = {True: "ok   ", False: "WRONG", None: "-    "}[finding.ok]
         say(f"{word}  {finding.what}: {finding.said}")
+    if not runs:
+        say(f"nothing runs in {settings.run_dir}: make run starts everything")
     say(f"{problems} problem(s)" if problems else "nothing wrong")
     return 1 if problems else 0
 

@@ -29,6 +29,7 @@ from . import commands, display, export, system, views
 from . import trader_page as desk_views
 from .columns import CHOICES, COLUMNS, View, parse_view, without_view
 from .filters import Filters, parse
+from .history import history
 from .hub import RETRY_AFTER_S
 from .search import Hit
 from .service import Service
@@ -152,7 +153,10 @@ class _Pages:
             raise _unknown("market", ticker)
         self._look(ticker)
         own = desk_views.own(self._service.desk, ticker)
-        return self._page("market.html", page=found, own=own, listen=f"ticker={ticker}")
+        candles = self._service.scan.state.candles.get(ticker)
+        bought_ms = [round(fill["time"] * 1000) for fills in own.fills_of.values() for fill in fills]
+        drawn = None if candles is None else history(candles, bought_ms)
+        return self._page("market.html", page=found, own=own, drawn=drawn, listen=f"ticker={ticker}")
 
     def event(self, event_ticker: str) -> Response:
         service = self._service
@@ -175,7 +179,9 @@ class _Pages:
     def trader(self) -> Response:
         sorts = desk_views.parse_sorts(request.args.items(multi=True))
         desk = self._service.desk
-        page = desk_views.trader_page(desk, sorts)
+        page = desk_views.trader_page(
+            desk, sorts, self._service.now_ns() // 1_000_000, self._service.oldest_ms
+        )
         return self._page("trader.html", desk=desk, page=page, listen="page=trader")
 
     def system(self) -> Response:

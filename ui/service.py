@@ -19,7 +19,7 @@ from .scanner import Batch, Inbox, Scan, Scans
 from .search import SearchIndex
 from .status import Follows, Status, replay_of, status_of
 from .system import Arrivals, Monitor, PlaceRow
-from .trader import Desk, TraderLink
+from .trader import OLD_FACTOR, Desk, TraderLink
 
 TICK_S: Final = 0.25
 TICK_NS: Final = 250_000_000
@@ -37,7 +37,7 @@ SEARCH_REBUILD_MS: Final = 30_000
 
 _encode: Final = msgspec.json.Encoder().encode
 
-_OF_MARKET: Final = frozenset({"market", "quote", "book", "suspect"})
+_OF_MARKET: Final = frozenset({"market", "quote", "book", "suspect", "candles"})
 
 
 class Service:
@@ -84,7 +84,7 @@ class Service:
 
     def status(self) -> Status:
         """How things stand now."""
-        summary = self.desk.summary(self._clock.now_ms())
+        summary = self.desk.summary(self._clock.now_ms(), self.oldest_ms)
         status = status_of(self._replica, self.scan, self.settings, self.supervised.processes, summary)
         return msgspec.structs.replace(
             status, replay=replay_of(self.monitor.replay if self.monitor else None)
@@ -94,6 +94,11 @@ class Service:
         """Whether what is shown is a recording that is played back."""
         heartbeat = self._replica.heartbeat
         return heartbeat is not None and heartbeat.source == "replay"
+
+    @property
+    def oldest_ms(self) -> int:
+        """Greatest age of a price that counts in profit and loss."""
+        return round(OLD_FACTOR * self.settings.stale_after_s * 1000)
 
     @property
     def desk(self) -> Desk:
@@ -117,6 +122,7 @@ class Service:
         health = (self.monitor and self.monitor.snapshot_server) or {}
         status = (self.desk.status if self.desk.answers else None) or {}
         ours = {"epoch": epoch, "seq": scan.seq if epoch else None}
+        phase = "lost" if standing.lost else standing.phase
         said, known = ("lost" if standing.lost else "heard"), (None if seq is None else 0)
         return [
             PlaceRow("publisher", epoch, seq, known, said),
@@ -128,7 +134,7 @@ class Service:
                 health.get("resyncs"),
             ),
             row("trader", status.get("feed", silent), status),
-            row("ui", standing.phase, ours, standing.stats.gaps, standing.stats.resyncs),
+            row("ui", phase, ours, standing.stats.gaps, standing.stats.resyncs),
         ]
 
     def search_index(self) -> SearchIndex:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,9 @@ LISTS: Final = ("orders", "fills", "settlements")
 KILL_FILE: Final = "KILLED"
 WORD: Final = "UNLOCK"
 
+OLD_FACTOR: Final = 3
+"""Prices older than this many times what is called stale count no more in profit and loss."""
+
 Row = Mapping[str, Any]
 
 SIGNS: Final = {
@@ -79,9 +83,35 @@ class Desk(msgspec.Struct, frozen=True):
     killed: Row | None = None
     version: int = 0
 
-    def summary(self, now_ms: int) -> dict[str, Any]:
-        """Return what every page shows of the trader."""
+    def pnl(self, now_ms: int, oldest_ms: int) -> tuple[dict[str, Any], int]:
+        """Return profit and equity without positions of unknown or old prices, and how many those are.
+
+        They stand at their cost: what they would fetch now, nobody knows. A market that does not trade any
+        more does not grow old.
+
+        Args:
+            oldest_ms: greatest age of a price that counts.
+        """
+        told = {
+            **(self.status or {}).get("pnl", {}),
+            "equity_dollars": (self.status or {}).get("equity_dollars"),
+        }
+        old = [
+            row
+            for row in self.positions
+            if row.get("stale") and (row["as_of"] is None or now_ms - row["as_of"] * 1000 > oldest_ms)
+        ]
+        out = sum((Decimal(row["unrealised_dollars"] or 0) for row in old), Decimal(0))
+        if out:
+            for name in ("today_dollars", "total_dollars", "unrealised_dollars", "equity_dollars"):
+                if told.get(name) is not None:
+                    told[name] = f"{Decimal(told[name]) - out:.6f}"
+        return told, len(old)
+
+    def summary(self, now_ms: int, oldest_ms: int) -> dict[str, Any]:
+        """Return what every page shows of the trader; see `pnl`."""
         status = self.status or {}
+        pnl, left_out = self.pnl(now_ms, oldest_ms)
         away_ms = None if self.heard_ms is None else max(0, now_ms - self.heard_ms)
         if self.answers:
             state = "killed" if self.killed else str(status.get("state", "starting"))
@@ -95,7 +125,8 @@ class Desk(msgspec.Struct, frozen=True):
             "answers": self.answers,
             "as_of": None if self.heard_ms is None else self.heard_ms / 1000,
             "reasons": list(status.get("reasons", ())) if self.answers else [],
-            "pnl_today_dollars": status.get("pnl", {}).get("today_dollars"),
+            "pnl_today_dollars": pnl.get("today_dollars"),
+            "left_out": left_out,
             "killed": self.killed,
             "error": status.get("error") if self.answers else None,
         }

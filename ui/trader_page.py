@@ -150,7 +150,7 @@ class Table(msgspec.Struct, frozen=True):
 class TraderPage(msgspec.Struct, frozen=True):
     """The tables, the limits as (name, share in use, limit), refusals by number, and the curve in words.
 
-    `fills_of` are the fills of an order by its number, the oldest first.
+    `fills_of` are the fills of an order by its number, the oldest first; `pnl` and `left_out` are Desk.pnl's.
     """
 
     tables: Mapping[str, Table]
@@ -158,6 +158,8 @@ class TraderPage(msgspec.Struct, frozen=True):
     refusals: Sequence[tuple[str, int]]
     curve: Mapping[str, Any] | None
     fills_of: Mapping[int, Sequence[Row]]
+    pnl: Mapping[str, Any]
+    left_out: int
 
 
 def why(reason: object) -> str:
@@ -183,8 +185,9 @@ def parse_sorts(arguments: Iterable[tuple[str, str]]) -> dict[str, str]:
     return sorts
 
 
-def trader_page(desk: Desk, sorts: Mapping[str, str]) -> TraderPage:
-    """Return what the page shows."""
+def trader_page(desk: Desk, sorts: Mapping[str, str], now_ms: int, oldest_ms: int) -> TraderPage:
+    """Return what the page shows; for `oldest_ms` see Desk.pnl."""
+    pnl, left_out = desk.pnl(now_ms, oldest_ms)
     status = desk.status or {}
     limits, use = status.get("limits", {}), status.get("use", {})
     refusals = sorted(status.get("refusals", {}).items(), key=lambda pair: (-pair[1], pair[0]))
@@ -199,6 +202,8 @@ def trader_page(desk: Desk, sorts: Mapping[str, str]) -> TraderPage:
         refusals=refusals,
         curve=_curve(desk.points),
         fills_of=fills_of(desk.fills),
+        pnl=pnl,
+        left_out=left_out,
     )
 
 

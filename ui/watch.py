@@ -1,4 +1,4 @@
-"""Tells the snapshot server which markets somebody looks at, so that their books are fetched first."""
+"""Tells the snapshot server which markets somebody looks at: their books and price history come first."""
 
 import threading
 from typing import Any, Final
@@ -39,13 +39,16 @@ class Watch:
                 tickers, self._looked = sorted(self._looked), set()
             if not tickers:
                 continue
-            question = {"op": "watch", "id": 0, "tickers": tickers, "ttl_s": TTL_S}
-            try:
-                answer = ask(self._context, self._query, question, _TIMEOUT_MS)
-            except NoAnswer:
-                continue  # the snapshot server is away; the pages say so by other signs
-            except KalshiBusError as error:
-                log.warning("watch.failed", error=str(error))
-                continue
-            if not answer.get("ok"):
-                log.warning("watch.refused", error=answer.get("error"))
+            for what in ("book", "candles"):
+                self._wish({"op": "watch", "id": 0, "tickers": tickers, "ttl_s": TTL_S, "what": what})
+
+    def _wish(self, question: dict[str, Any]) -> None:
+        try:
+            answer = ask(self._context, self._query, question, _TIMEOUT_MS)
+        except NoAnswer:
+            return  # the snapshot server is away; the pages say so by other signs
+        except KalshiBusError as error:
+            log.warning("watch.failed", error=str(error))
+            return
+        if not answer.get("ok"):
+            log.warning("watch.refused", error=answer.get("error"))

@@ -50,6 +50,7 @@ def test_what_is_down_is_a_problem_with_its_remedy(environ: dict[str, str], shor
     assert "is the publisher up?" in found["state"]
     assert "KALSHI_BUS_SNAPSHOT_PORT" in found["health"]
     assert found["publisher"].startswith("-")
+    assert any("make run starts everything" in line for line in found.values())
 
 
 def test_open_directories_and_keys_are_problems(environ: dict[str, str], short_dir: Path) -> None:

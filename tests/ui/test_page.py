@@ -7,16 +7,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from bus.messages import PublisherHealth
+from tests.chromium import clipped, launched, overflow, serious, watched
 from tests.support import Process, Runner, eventually
 from tests.ui.stage import MATCH, PAIR, Stage, quote
 from tests.ui.test_server import FAST
@@ -24,20 +25,13 @@ from tests.ui.test_server import Browser as Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chromium, pytest.mark.timeout(120)]
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
-
 Open = Callable[..., AbstractContextManager[Page]]
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 class Stack:
@@ -102,26 +96,7 @@ def live(shared: Stack) -> Stage:
 def opened(chromium: Browser, request: pytest.FixtureRequest) -> Open:
     """Open a page; fail at its end if it wrote errors to the console or asked another host for anything."""
     stack: Stack = request.getfixturevalue("own" if "own" in request.fixturenames else "shared")
-
-    @contextmanager
-    def open_page(path: str = "/", complaints: int = 0, **options: Any) -> Iterator[Page]:
-        context = chromium.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
-        page = context.new_page()
-        errors: list[str] = []
-        foreign: list[str] = []
-        origin = f"http://127.0.0.1:{stack.runner.ui_port}"
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda asked: None if asked.url.startswith(origin) else foreign.append(asked.url))
-        try:
-            page.goto(origin + path)
-            yield page
-            assert len(errors) <= complaints, errors
-            assert foreign == []
-        finally:
-            context.close()
-
-    return open_page
+    return partial(watched, chromium, f"http://127.0.0.1:{stack.runner.ui_port}")
 
 
 @pytest.fixture
@@ -133,29 +108,6 @@ def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
         page.screenshot(path=folder / f"{name}.png", full_page=True)
 
     return take
-
-
-def serious(page: Page) -> list[str]:
-    """What axe finds that is serious or worse."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{one['id']}: {node['html'][:120]} {node.get('failureSummary', '')[:200]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-
-
-def overflow(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
-
-
-def clipped(page: Page) -> list[str]:
-    """Boxes that would have to be scrolled sideways to be read."""
-    wide = "box => box.scrollWidth > box.clientWidth"
-    script = f"boxes => boxes.filter({wide}).map(box => box.innerHTML.slice(0, 200))"
-    found: list[str] = page.eval_on_selector_all(".scroll, pre", script)
-    return found
 
 
 def basket(page: Page) -> Any:
@@ -471,7 +423,8 @@ def test_kill_and_release_by_keyboard_and_pointer(
 ) -> None:
     own.start()
     own.raise_curtain()
-    own.runner.start("trader").wait_event("trader.ready")
+    within = {"KALSHI_BUS_LIMIT_PAYOUT_HOURS": "100"}  # the match is tomorrow
+    own.runner.start("trader", env=within).wait_event("trader.ready")
     with opened("/trader") as page:
         expect(page.locator("#trader-state")).to_contain_text("running", timeout=20_000)
         kill = page.locator("#kill")

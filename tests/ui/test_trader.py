@@ -178,5 +178,28 @@ def test_what_is_unknown_sorts_last_in_both_directions() -> None:
     desk = Desk(positions=rows)
 
     for sort, expected in (("-", ["10.000000", "9.000000", None]), ("", ["9.000000", "10.000000", None])):
-        page = trader_page(desk, parse_sorts([("positions", f"{sort}value_dollars")]))
+        page = trader_page(desk, parse_sorts([("positions", f"{sort}value_dollars")]), 0, 0)
         assert [row["value_dollars"] for row in page.tables["positions"].rows] == expected
+
+
+def test_positions_of_old_prices_stand_at_their_cost_in_profit_and_loss() -> None:
+    def row(unrealised: str | None, as_of: float | None, *, stale: bool) -> dict[str, Any]:
+        return {"unrealised_dollars": unrealised, "as_of": as_of, "stale": stale}
+
+    told = {"today_dollars": "5.000000", "unrealised_dollars": "7.500000", "fees_dollars": "2.000000"}
+    rows = [
+        row("1.000000", 100.0, stale=False),
+        row("2.500000", 9.0, stale=True),  # 91 s old
+        row("-1.000001", 11.0, stale=True),  # old, but not as old
+        row("4.000000", 1.0, stale=False),  # does not trade any more
+        row(None, None, stale=True),
+    ]
+    desk = Desk(status={"pnl": told, "equity_dollars": "100.000000"}, positions=rows)
+
+    assert desk.pnl(100_000, 90_000) == (
+        told | {"today_dollars": "2.500000", "unrealised_dollars": "5.000000", "equity_dollars": "97.500000"},
+        2,
+    )
+    assert desk.pnl(90_000, 90_000)[1] == 1
+    assert desk.summary(100_000, 90_000)["left_out"] == 2
+    assert Desk().pnl(0, 0) == ({"equity_dollars": None}, 0)

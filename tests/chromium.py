@@ -1,0 +1,80 @@
+"""Pages in Debian's Chromium, watched: what they wrote to the console, asked of others, or made too wide."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+UNANSWERED = "net::ERR_"
+"""The browser's own words for a request that nobody answered: not our page's error."""
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched(
+    browser: Browser,
+    origin: str,
+    path: str = "/",
+    complaints: int = 0,
+    ignored: str | None = None,
+    **options: Any,
+) -> Iterator[Page]:
+    """Open a page; fail at its end if it wrote errors to the console or asked another host for anything.
+
+    Args:
+        complaints: how many errors are expected.
+        ignored: errors that hold this text do not count.
+    """
+    context = browser.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
+    page = context.new_page()
+    errors: list[str] = []
+    foreign: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda asked: None if asked.url.startswith(origin) else foreign.append(asked.url))
+    try:
+        page.goto(origin + path)
+        yield page
+        counted = [text for text in errors if ignored is None or ignored not in text]
+        assert len(counted) <= complaints, counted
+        assert foreign == []
+    finally:
+        context.close()
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that is serious or worse."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:120]} {node.get('failureSummary', '')[:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than the screen."""
+    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+def clipped(page: Page) -> list[str]:
+    """Boxes that would have to be scrolled sideways to be read."""
+    wide = "box => box.scrollWidth > box.clientWidth"
+    script = f"boxes => boxes.filter({wide}).map(box => box.innerHTML.slice(0, 200))"
+    found: list[str] = page.eval_on_selector_all(".scroll, pre", script)
+    return found

@@ -1,0 +1,208 @@
+"""The whole stack as ``make run`` starts it, seen in Chromium: it lives, greys, heals, and can be killed."""
+
+import os
+import re
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.chromium import UNANSWERED, clipped, launched, overflow, serious, watched
+from tests.e2e.conftest import START_S, Hammer, Stack
+from tests.support import Runner, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.chromium, pytest.mark.timeout(180)]
+
+LONG_MS = 1_000 * START_S
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module", name="stack")
+def _stack() -> Iterator[Stack]:
+    folder = Path(tempfile.mkdtemp(prefix="kb-"))
+    runner = Runner(folder)
+    stack = Stack(runner)
+    runner.start("bus.supervise")
+    try:
+        stack.wait_working(2 * START_S)
+        eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
+        yield stack
+    finally:
+        runner.close()
+        shutil.rmtree(folder)
+
+
+def pid_of(stack: Stack, name: str) -> int:
+    def known() -> int | None:
+        found: Any = (stack.health().get("processes") or {}).get(name) or {}
+        return found.get("pid") if found.get("state") == "RUNNING" else None
+
+    return eventually(known, START_S, f"{name} runs") or 0
+
+
+def kill_outright(stack: Stack, name: str) -> None:
+    """SIGKILL a process and wait for it to be gone; supervisord starts the next."""
+    pid = pid_of(stack, name)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not psutil.pid_exists(pid))
+
+
+def trader_state(page: Page) -> Locator:
+    return page.locator("#trader-state")
+
+
+def expect_well(page: Page) -> None:
+    """Wait until the page says that all is well (of processes that ended often it speaks for a minute)."""
+    expect(page.locator("#offline")).to_be_hidden(timeout=2 * LONG_MS)
+    expect(page.locator("#banners [data-code]:not([data-code^=process_])")).to_have_count(
+        0, timeout=2 * LONG_MS
+    )
+    expect(page.locator("#strip .stale, #strip .bad")).to_have_count(0, timeout=2 * LONG_MS)
+    expect(trader_state(page)).to_have_attribute("data-state", "running", timeout=2 * LONG_MS)
+
+
+def test_the_page_lives_and_obeys_the_keyboard(stack: Stack, chromium: Browser) -> None:
+    with watched(chromium, stack.ui_url, "/") as page:
+        page.evaluate("window.sameDocument = true")
+        seq = page.locator("#strip > div", has_text="Seq").locator("dd")
+        for _ in range(3):
+            expect(seq).not_to_have_text(seq.inner_text(), timeout=LONG_MS)
+        assert page.evaluate("window.sameDocument")
+        page.keyboard.press("t")
+        page.wait_for_url("**/trader")
+        expect(page.locator("#positions")).to_contain_text(re.compile("[1-9]"), timeout=LONG_MS)
+        expect(page.locator("#curve canvas").first).to_be_visible(timeout=LONG_MS)
+        page.keyboard.press("j")
+        expect(page.locator("a.go").first).to_be_focused()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/m/**")
+        expect(page.locator("#own-title")).to_be_visible()
+        page.keyboard.press("s")
+        page.wait_for_url("**/system")
+        expect(page.locator("#main")).to_contain_text("FETCHING FROM KALSHI")
+        expect(page.locator("#main .state.good")).to_have_count(5, timeout=LONG_MS)
+        page.keyboard.press("g")
+        page.wait_for_url(stack.ui_url + "/")
+        page.keyboard.press("/")
+        page.keyboard.type("will")
+        expect(page.locator("#hits [aria-selected=true]")).to_be_visible()
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile("/[me]/"))
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (1440, "dark")])
+def test_every_page_fits_and_pleases_axe_with_real_data(
+    stack: Stack, chromium: Browser, width: int, scheme: str
+) -> None:
+    ticker, event = (
+        next(iter(stack.journal().orders.values()))[3],
+        next(iter(stack.journal().orders.values()))[2],
+    )
+    paths = ("/", "/?why_not=1", f"/m/{ticker}", f"/e/{event}", "/trader", "/system", "/search?q=will")
+    options: dict[str, Any] = {"viewport": {"width": width, "height": 812}, "color_scheme": scheme}
+    with watched(chromium, stack.ui_url, "/", **options) as page:
+        for path in paths:
+            page.goto(stack.ui_url + path)
+            expect(page.locator("h1")).to_be_visible()
+            assert (path, overflow(page)) == (path, 0)
+            assert (path, clipped(page)) == (path, [])
+            assert (path, serious(page)) == (path, [])
+
+
+def test_a_publisher_that_stands_still_greys_the_page_and_all_recovers(
+    stack: Stack, chromium: Browser
+) -> None:
+    with watched(chromium, stack.ui_url, "/?why_not=1") as page:
+        expect_well(page)
+        age = page.locator("#strip [data-age]")
+        rows = page.locator("[data-rows] > tr")
+        expect(rows).not_to_have_count(0)
+        publisher = pid_of(stack, "publisher")
+        os.kill(publisher, signal.SIGSTOP)
+        try:
+            expect(age).to_contain_text("stale", timeout=LONG_MS)
+            expect(page.locator('[data-code="feed_lost"]')).to_be_visible(timeout=LONG_MS)
+            expect(page.locator("[data-rows] > tr:not(.stale)")).to_have_count(0, timeout=LONG_MS)
+            expect(trader_state(page)).to_have_attribute(
+                "data-state", re.compile("stale|gap"), timeout=LONG_MS
+            )
+            expect(age).not_to_have_text(age.inner_text())
+            orders = stack.trader()["orders"]
+            expect(page.locator("[data-rows] > tr.very-stale").first).to_be_visible(timeout=LONG_MS)
+            assert stack.trader()["orders"] == orders
+            assert serious(page) == []
+        finally:
+            os.kill(publisher, signal.SIGCONT)
+        expect_well(page)
+        expect(page.locator("[data-rows] > tr:not(.stale)")).not_to_have_count(0, timeout=LONG_MS)
+
+
+def test_processes_killed_under_load_come_back_on_the_open_page(stack: Stack, chromium: Browser) -> None:
+    urls = [f"{stack.snapshot_url}/markets?limit=100", f"{stack.ui_url}/trader", f"{stack.ui_url}/"]
+    with (
+        watched(chromium, stack.ui_url, "/trader", ignored=UNANSWERED) as page,
+        Hammer(urls, clients=2),
+    ):
+        expect_well(page)
+        for name in ("publisher", "snapshot_server", "trader", "ui"):
+            before = stack.journal()
+            kill_outright(stack, name)
+            stack.wait_working(START_S, f"all works after kill -9 of {name}")
+            stack.journal().assert_continues(before)
+            expect_well(page)
+        held = {f"{ticker}:{side}" for ticker, side in before.held()}
+
+        def shown() -> set[str]:
+            keys: list[str] = page.eval_on_selector_all(
+                "section[aria-labelledby=positions] tbody > tr", "rows => rows.map(row => row.dataset.key)"
+            )
+            return set(keys)
+
+        settled = stack.journal().settled
+        eventually(lambda: {one for one in held if one.partition(":")[0] not in settled} <= shown(), START_S)
+
+
+def test_the_kill_switch_holds_through_restarts_whoever_set_it(stack: Stack, chromium: Browser) -> None:
+    with watched(chromium, stack.ui_url, "/trader", ignored=UNANSWERED) as page:
+        expect_well(page)
+        kill = page.locator("#kill")
+        kill.hover()
+        page.mouse.down()
+        expect(page.locator("#result")).to_contain_text("Killed", timeout=LONG_MS)
+        page.mouse.up()
+        banner = page.locator('#banners [data-code="killed"]')
+        expect(banner).to_contain_text("by hand on the dashboard", timeout=LONG_MS)
+        eventually(lambda: not stack.trader().get("open_orders", 1))
+        orders = stack.trader()["orders"]
+        for name in ("trader", "ui"):
+            kill_outright(stack, name)
+            eventually(lambda: stack.trader().get("state") == "killed", START_S)
+            expect(page.locator("#offline")).to_be_hidden(timeout=2 * LONG_MS)
+            expect(banner).to_be_visible(timeout=LONG_MS)
+        assert stack.trader()["orders"] == orders
+        kill.click()
+        page.locator("#release-word").fill("UNLOCK")
+        expect(page.locator("#release-go")).to_be_enabled(timeout=LONG_MS)
+        page.keyboard.press("Enter")
+        expect_well(page)
+
+        assert stack.trader_command("kill", "from the shell").returncode == 0
+        expect(banner).to_contain_text("from the shell", timeout=LONG_MS)
+        expect(kill).to_have_text("Release")
+        kill_outright(stack, "trader")
+        eventually(lambda: stack.trader().get("state") == "killed", START_S)
+        expect(banner).to_contain_text("from the shell", timeout=LONG_MS)
+        assert serious(page) == []
+        assert stack.trader_command("resume", "UNLOCK").returncode == 0
+        expect_well(page)

@@ -1,0 +1,96 @@
+"""A market's price history as a drawing: from Kalshi's candlesticks to points of a picture."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from markets.errors import BadRecord
+from markets.records import Candles
+from markets.units import parse_price_e4
+
+WIDTH: Final = 1_000
+HEIGHT: Final = 200
+"""Size of the picture in its own units; the page stretches it."""
+
+LEAST_E4: Final = 400
+"""A picture spans at least 4 cents: a quiet market looks quiet."""
+
+_decode: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
+
+
+class History(msgspec.Struct, frozen=True):
+    """The picture and what is written beside it.
+
+    Attributes:
+        line: "x,y x,y" through the middles of bid and ask at the end of each candlestick.
+        band: outline of what lay between bid and ask.
+        marks: x of each of the trader's fills.
+        bottom_e4, top_e4: prices at the lower and upper edge.
+        change_e4: last middle less the first.
+    """
+
+    line: str
+    band: str
+    marks: Sequence[float]
+    bottom_e4: int
+    top_e4: int
+    begin_ms: int
+    end_ms: int
+    first_e4: int
+    last_e4: int
+    low_e4: int
+    high_e4: int
+    period_s: int
+    as_of_ms: int
+
+    @property
+    def change_e4(self) -> int:
+        return self.last_e4 - self.first_e4
+
+
+def history(candles: Candles, fills_ms: Iterable[int]) -> History | None:
+    """Return the picture of candlesticks; None if fewer than two have a bid and an ask."""
+    points = [point for one in _decode(candles.raw) if (point := _point(one)) is not None]
+    if len(points) < 2:
+        return None
+    begin_s, end_s = points[0][0], points[-1][0]
+    middles = [(bid + ask) // 2 for _, bid, ask in points]
+    low, high = min(middles), max(middles)
+    bottom, top = min(bid for _, bid, _ in points), max(ask for _, _, ask in points)
+    if top - bottom < LEAST_E4:
+        bottom = max(0, (bottom + top - LEAST_E4) // 2)
+        top = bottom + LEAST_E4
+
+    def x(time_s: float) -> float:
+        return round(WIDTH * (time_s - begin_s) / (end_s - begin_s), 1)
+
+    def y(price_e4: int) -> float:
+        return round(HEIGHT * (top - price_e4) / (top - bottom), 1)
+
+    above = [f"{x(time)},{y(ask)}" for time, _, ask in points]
+    below = [f"{x(time)},{y(bid)}" for time, bid, _ in reversed(points)]
+    return History(
+        line=" ".join(f"{x(time)},{y(middle)}" for (time, _, _), middle in zip(points, middles, strict=True)),
+        band=" ".join(above + below),
+        marks=tuple(x(ms / 1000) for ms in fills_ms if begin_s <= ms / 1000 <= end_s),
+        bottom_e4=bottom,
+        top_e4=top,
+        begin_ms=begin_s * 1000,
+        end_ms=end_s * 1000,
+        first_e4=middles[0],
+        last_e4=middles[-1],
+        low_e4=low,
+        high_e4=high,
+        period_s=candles.period_s,
+        as_of_ms=candles.as_of_ms,
+    )
+
+
+def _point(candle: dict[str, Any]) -> tuple[int, int, int] | None:
+    """Return (end, bid, ask) of a candlestick; None without both."""
+    try:
+        bid, ask = (parse_price_e4(candle[side]["close_dollars"]) for side in ("yes_bid", "yes_ask"))
+        return int(candle["end_period_ts"]), bid, ask
+    except (KeyError, TypeError, ValueError, BadRecord):
+        return None
