@@ -13,6 +13,7 @@ import structlog
 
 from bus.clock import Clock, Rng, SystemClock
 from bus.feed import FeedServer, Job
+from bus.keeping import release_memory
 from bus.lifecycle import Deadline, Stop
 from bus.locks import private_dir
 from bus.messages import PublisherHealth
@@ -259,6 +260,7 @@ class Publisher:
         )
         if self._opened:
             self._enrichment.begin(self._sweep.last_requests)
+        release_memory()  # a sweep's pages, some megabytes each, and what was made of them
         if reading.complete and (self._saving is None or not self._saving.is_alive()):
             # In a thread of its own: with 130,000 markets it takes seconds, and the next sweep is due.
             self._saving = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
