@@ -282,10 +282,13 @@ def committed(line: Line) -> list[bytes]:
 def test_answer_older_than_what_is_shown_is_asked_for_again(make: Callable[[Line], list[bytes]]) -> None:
     """Two servers, or one that restarted from an earlier state: the second is behind."""
     line = gapped()
-    old = line.server.answer(line.node.questions[0], line.now_ms)
+    question = line.node.questions[0]
     line.answer()
     assert is_live(line)
-    for _ in range(3):
+    line.send(make(line))
+    take(line)
+    old = line.server.answer(question, line.now_ms)
+    for _ in range(5):
         line.send(make(line))
         take(line)
     line.now_ms += REPAIR_EVERY_MS
@@ -342,14 +345,20 @@ def as_answer_to(line: Line, answer: list[bytes]) -> list[bytes]:
     return [msgspec.msgpack.encode(msgspec.msgpack.decode(answer[0]) | {"id": ask.id}), *answer[1:]]
 
 
-def test_server_that_is_behind_is_not_asked_all_the_time() -> None:
-    line = gapped()
-    behind = Publisher(START_MS, random.Random(1), TICKERS)
-    answer = Answers(lambda: behind.writer.state).answer(line.node.questions.popleft(), line.now_ms)
+@pytest.mark.parametrize("behind_by", [0, 1])
+def test_server_that_is_behind_is_not_asked_all_the_time(behind_by: int) -> None:
+    line = Line()
+    answers = []
+    for _ in range(2):
+        line.send(streamed(line))
+        line.settle(1)
+        question = msgspec.msgpack.encode({"op": "snapshot", "since": line.node.state.seq - 1})
+        answers.append(line.server.answer(question, line.now_ms))
     asked = line.node.asked
+    streamed(line)  # lost
     for _ in range(200):
         if line.node.sync._ask is not None:
-            line.node.answers.append(as_answer_to(line, answer))
+            line.node.answers.append(as_answer_to(line, answers[1 - behind_by]))
             line.node.take_answer(line.now_ms)
         line.now_ms += 10
         line.send(streamed(line))
@@ -361,16 +370,39 @@ def test_server_that_is_behind_is_not_asked_all_the_time() -> None:
     assert line.agrees()
 
 
+def test_answer_older_than_the_one_before_it_is_asked_for_again() -> None:
+    line = gapped()
+    old = line.server.answer(line.node.questions[0], line.now_ms)
+    streamed(line)  # lost
+    line.send(streamed(line))
+    take(line)
+    line.answer()
+    assert is_live(line)
+    seq = line.node.state.seq
+    line.now_ms += REPAIR_EVERY_MS
+    streamed(line)  # lost
+    line.send(streamed(line))
+    take(line)
+    line.node.tick(line.now_ms)
+    line.node.answers.append(as_answer_to(line, old))
+    line.node.take_answer(line.now_ms)
+    assert line.node.state.seq == seq
+    line.settle(4)
+    assert is_live(line)
+    assert line.agrees()
+
+
 def test_resynced_is_told_only_when_all_that_was_held_could_be_applied() -> None:
     line = gapped()
     answer = line.server.answer(line.node.questions.popleft(), line.now_ms)
     topic, envelope = decode(streamed(line)[0])
     envelope.records = [msgspec.Raw(msgspec.msgpack.encode([1]))]
-    line.send([encode(topic, envelope)])
+    line.send([encode(topic, envelope), *streamed(line)])
     take(line)
     line.node.answers.append(answer)
     line.node.take_answer(line.now_ms)
     assert not is_live(line)
+    assert line.node.state.seq < envelope.seq, "nothing behind it is applied"
     assert line.events()[-1] == "gap"
     assert "resynced" not in line.events()
     line.now_ms += REPAIR_EVERY_MS
@@ -404,20 +436,23 @@ def test_nothing_of_an_epoch_is_carried_over_into_the_next() -> None:
     assert life(sync) == life(fresh)
 
 
-def test_message_of_an_earlier_epoch_is_never_applied_however_its_number_fits() -> None:
+@pytest.mark.parametrize("epoch", [START_MS - 5, START_MS + 5])
+def test_message_of_another_epoch_is_never_applied_however_its_numbers_fit(epoch: int) -> None:
     line = Line()
-    line.send(line.publisher.quotes())
-    line.settle(1)
+    for _ in range(2):
+        line.send(quoted(line))
+        take(line)
     state = line.node.state
     before = state.digest()
-    envelope = Envelope(
-        VERSION, START_MS - 5, state.seq + 1, 0, "quote", 0, 1, 1,
-        [msgspec.Raw(encode_record(a_quote("A-1-X", 1_200)))],
-    )  # fmt: skip
-    for _ in range(3):
+    records = [msgspec.Raw(encode_record(a_quote("A-1-X", 1_200)))]
+    prev = state.streams["md.A."].last
+    for number in (1, 2):
+        envelope = Envelope(VERSION, epoch, state.seq + number, prev, "quote", 0, 1, 1, records)
         line.send([encode("md.A.", envelope)])
         take(line)
-    assert line.node.sync.stats.old_epoch == 3
+        prev = envelope.seq
+    assert line.node.sync.stats.old_epoch == (2 if epoch < START_MS else 0)
+    assert line.node.state is state
     assert state.digest() == before
 
 
@@ -584,7 +619,7 @@ def test_filtered_replica_never_shows_a_commit_whose_end_overtook_a_part_of_it()
     while True:
         *run, end = line.publisher.commit()
         parts = [frame for frame in run if frame.startswith(b"md.A.")]
-        if len(parts) >= 2:
+        if [decode(frame)[1].kind for frame in parts] == ["quote", "quote"]:
             break
         line.send([*run, end])
         line.settle(1)
@@ -821,6 +856,36 @@ def test_silence_is_three_seconds_and_any_message_ends_it() -> None:
 # -- a newer publisher
 
 
+def test_unknown_kind_in_a_commit_moves_its_stream() -> None:
+    line = Line()
+    state = line.publisher.writer.state
+    state.seq += 1
+    state.stream("new.").last = state.seq
+    number = state.cycle.cycle + 1 if state.cycle else 1
+    line.send([encode("new.", Envelope(VERSION, state.epoch, state.seq, 0, "hologram", number, 1, 1, []))])
+    line.send(line.publisher.commit())
+    line.settle()
+    assert line.node.sync.stats.unknown_kinds == 1
+    assert line.node.sync.stats.gaps == 0
+    assert line.agrees()
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_snapshot_says_whether_records_have_other_fields(
+    repaired: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not repaired:
+        monkeypatch.setattr("bus.answers.FIELD_COUNTS", {"quote": 99})
+    line = Line()
+    if repaired:
+        assert not line.node.state.keep_bytes
+        monkeypatch.setattr("bus.answers.FIELD_COUNTS", {"quote": 99})
+        streamed(line)  # lost
+        line.now_ms += REPAIR_EVERY_MS
+        line.settle(4)
+    assert line.node.state.keep_bytes
+
+
 def test_records_with_fields_of_a_newer_publisher_are_kept_as_they_came() -> None:
     line = Line()
     state = line.node.state
@@ -831,7 +896,8 @@ def test_records_with_fields_of_a_newer_publisher_are_kept_as_they_came() -> Non
             [*msgspec.msgpack.decode(encode_record(a_quote("A-1-X", bid_e4))), "more"]
         )
         seq = state.seq
-        envelope = Envelope(VERSION, state.epoch, seq + 1, 0, "quote", 0, 1, 1, [msgspec.Raw(raw)])
+        prev = state.streams["md.A."].last
+        envelope = Envelope(VERSION, state.epoch, seq + 1, prev, "quote", 0, 1, 1, [msgspec.Raw(raw)])
         line.send([encode("md.A.", envelope)])
         take(line)
         assert state.seq == seq + 1

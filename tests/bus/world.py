@@ -6,6 +6,7 @@ late.
 
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -161,6 +162,7 @@ class Publisher:
             as_of_ms=self.now_ms,
             complete_ms=self.now_ms,
             markets=3,
+            unconfirmed=tuple(ticker for ticker in self.home if self.rng.random() < 0.2),
         )
         frames = self.writer.commit(changes, cycle, self.now_ms * 1_000_000, self.now_ms * 1_000_000)
         self.remember()
@@ -190,12 +192,15 @@ class Publisher:
         return self._streamed(self.topic(ticker), kind, record)
 
     def quotes(self) -> list[bytes]:
-        """One streamed message with new quotes of one series; now and then of a market new to it."""
+        """One streamed message with new quotes of one series; now and then of one that was gone."""
+        if not self.home:
+            return self.stream()
         self.now_ms += 1
         series = self.rng.choice(sorted(set(self.home.values())))
         tickers = [ticker for ticker, home in self.home.items() if home == series]
-        if self.rng.random() < 0.1:
-            tickers.append(self.rng.choice(self.tickers))
+        gone = [ticker for ticker in self.tickers if ticker not in self.home]
+        if gone and self.rng.random() < 0.3:
+            tickers.append(self.rng.choice(gone))
         records = [a_quote(ticker, self.rng.randrange(100, 9_800), self.volume) for ticker in tickers]
         stamp_ns = self.now_ms * 1_000_000
         self.home |= dict.fromkeys(tickers, series)
@@ -211,6 +216,18 @@ class Publisher:
     def heartbeat(self) -> list[bytes]:
         self.now_ms += 400
         return self.writer.heartbeat(PublisherHealth(), self.now_ms * 1_000_000)
+
+
+def as_old(state: State, truth: State, hears: Callable[[str], bool]) -> bool:
+    """Whether a replica knows of the last commit and of its quotes' ages what the publisher knows."""
+    ours, theirs = state.cycle, truth.cycle
+    return (ours and (ours.cycle, ours.complete_ms)) == (
+        theirs and (theirs.cycle, theirs.complete_ms)
+    ) and all(
+        state.quote_as_of_ms(ticker) == truth.quote_as_of_ms(ticker)
+        for ticker in truth.quotes
+        if hears(truth.stream_of[ticker])
+    )
 
 
 class Node:
