@@ -1,5 +1,6 @@
 """What the trader's parts say to each other: orders, fills, positions, and what a strategy wants."""
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -127,6 +128,7 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True):
     time_ms: int
 
 
+@lru_cache(maxsize=1024)  # a decision asks for the same orders when it cuts, checks and places them
 def reserve_e6(fees: FeeSchedule, price_e4: int, count_e2: int, time_ms: int) -> int:
     """Return the most that buying `count_e2` at `price_e4` or better can cost, fees included."""
     bound_e6 = order_fee_bound_e6(fees, [(price_e4, count_e2)], time_ms=time_ms)

@@ -103,11 +103,20 @@ def market_reasons(view: MarketView, as_of_ms: int, now_ms: int, limits: ScanLim
 
 
 def legs_reasons(
-    view: EventView, legs: Sequence[tuple[MarketView, Leg]], now_ms: int, limits: ScanLimits
+    view: EventView,
+    legs: Sequence[tuple[MarketView, Leg]],
+    now_ms: int,
+    limits: ScanLimits,
+    *,
+    sound: bool = False,
 ) -> Iterator[str]:
-    """Yield what speaks against buying these legs together now, edge and fees aside."""
+    """Yield what speaks against buying these legs together now, edge and fees aside.
+
+    `sound`: the markets are known to have no `market_reasons`.
+    """
     for market, one in legs:
-        yield from market_reasons(market, one.as_of_ms, now_ms, limits)
+        if not sound:
+            yield from market_reasons(market, one.as_of_ms, now_ms, limits)
         if not on_grid(one.price_e4, market.market.price_ranges):
             yield why.OFF_GRID
     seen_ms = [one.as_of_ms for _, one in legs]

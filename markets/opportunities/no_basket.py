@@ -60,8 +60,8 @@ def find(
         return []
     everything = _pool(view, limits)
     fees = fee_schedule(view.event, view.series)
-    for pool in (_sound(everything, now_ms, limits), everything):
-        basket = _basket(view, pool, fees, now_ms, limits)
+    for sound, pool in ((True, _sound(everything, now_ms, limits)), (False, everything)):
+        basket = _basket(view, pool, fees, now_ms, limits, sound=sound)
         if basket is not None:
             return [basket]
     return []
@@ -92,7 +92,7 @@ def _sound(pool: _Pool, now_ms: int, limits: ScanLimits) -> _Pool:
 
 
 def _basket(
-    view: EventView, pool: _Pool, fees: FeeSchedule | None, now_ms: int, limits: ScanLimits
+    view: EventView, pool: _Pool, fees: FeeSchedule | None, now_ms: int, limits: ScanLimits, *, sound: bool
 ) -> Opportunity | None:
     counts = _walk(pool.ladders, fees, now_ms) or _top_only(pool.ladders)
     chosen = [
@@ -136,7 +136,9 @@ def _basket(
         as_of_ms=min(one.as_of_ms for one in legs),
         volume_e2=least_volume_e2(market for market, _ in chosen),
         exhaustive_because=None,
-        reasons=why.ordered((*legs_reasons(view, chosen, now_ms, limits), *([edge] if edge else ()))),
+        reasons=why.ordered(
+            (*legs_reasons(view, chosen, now_ms, limits, sound=sound), *([edge] if edge else ()))
+        ),
         notes=(NOTE_VOID,) if voidable else (),
     )
 
