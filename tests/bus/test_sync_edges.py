@@ -256,6 +256,26 @@ def gapped(prefixes: tuple[str, ...] = ("",)) -> Line:
     return line
 
 
+def test_question_says_which_epoch_it_is_asked_in() -> None:
+    """So that a server that is behind refuses instead of answering from an epoch that is over."""
+    line = gapped()
+    question = line.node.questions.popleft()
+    assert msgspec.msgpack.decode(question)["epoch"] == START_MS
+    behind = Publisher(START_MS - 5, random.Random(2), TICKERS)
+    answer = msgspec.msgpack.decode(Answers(lambda: behind.writer.state).answer(question, 1)[0])
+    assert answer["error"]["code"] == "epoch_behind"
+
+
+def test_repairs_that_get_no_answer_give_no_whole_snapshot_back() -> None:
+    line = gapped()
+    wholes = list(line.node.sync._wholes_ms)
+    assert wholes
+    for _ in range(3):
+        line.now_ms = line.node.sync._ask_deadline_ms
+        line.node.tick(line.now_ms)
+    assert line.node.sync._wholes_ms == wholes
+
+
 def test_late_answer_to_an_earlier_question_is_ignored() -> None:
     line = gapped()
     late = line.server.answer(line.node.questions.popleft(), line.now_ms)
