@@ -263,7 +263,7 @@ class MessageTooLarge(ValueError):
     """A message that must not be sent: send its records in several, if it has several."""
 
 
-def encode(topic: str, message: Envelope | Outgoing | Quotes) -> bytes:
+def encode(topic: str, message: Envelope | Outgoing) -> bytes:
     """Return the frame of a message.
 
     Raises:

@@ -25,7 +25,6 @@ from .messages import (
     Envelope,
     Heartbeat,
     PublisherHealth,
-    Quotes,
     decode,
     decode_at_once,
     decode_map,
@@ -39,14 +38,14 @@ log = structlog.get_logger()
 MAX_SPEED: Final = 0.0
 """As fast as the slowest subscriber takes it."""
 
-BATCH: Final = 512
+BATCH: Final = 128
 EARLY_NS: Final = 2_000_000
 _EPOCH_AT: Final = 3
 """Where the epoch's eight bytes begin in a frame, after the topic and its zero: array, version, uint64
 mark."""
 
 
-_Entry = tuple[str, Envelope | Quotes, bytes]
+_Entry = tuple[str, Envelope, bytes]
 
 
 class VirtualClock:
@@ -214,7 +213,7 @@ class Player:
                 if opened:
                     self._open(server, writer)
                 continue
-            topic, envelope = _decoded(item, writer is not None and not writer.state.keep_bytes)
+            topic, envelope = _decoded(item)
             if writer is None or envelope is None or envelope.epoch != self._recorded_epoch:
                 continue
             if envelope.kind == "heartbeat":
@@ -269,11 +268,11 @@ class Player:
             not waiting or waiting >= BATCH or (self._speed != MAX_SPEED and time_ns > before_ns + EARLY_NS)
         )
 
-    def _take(self, writer: Writer, topic: str, envelope: Envelope | Quotes, _data: bytes) -> None:
-        if isinstance(envelope, Envelope) and envelope.kind == "heartbeat":
+    def _take(self, writer: Writer, topic: str, envelope: Envelope, data: bytes) -> None:
+        if envelope.kind == "heartbeat":
             self._heartbeat(writer, envelope)
         else:
-            writer.relay(topic, envelope)
+            writer.relay(topic, envelope if writer.state.keep_bytes else decode_at_once(data)[1])
             self.records += len(envelope.records)
 
     def _load(self, keyframe: Keyframe) -> Writer:
@@ -372,7 +371,7 @@ class Player:
             return False
 
 
-def renumbered(data: bytes, topic: str, envelope: Envelope | Quotes, epoch: int) -> bytes:
+def renumbered(data: bytes, topic: str, envelope: Envelope, epoch: int) -> bytes:
     """Return a recorded frame with another epoch."""
     at = len(topic.encode()) + 1 + _EPOCH_AT
     if data[at - 3 : at] == b"\x99\x01\xcf":
@@ -380,10 +379,10 @@ def renumbered(data: bytes, topic: str, envelope: Envelope | Quotes, epoch: int)
     return encode(topic, msgspec.structs.replace(envelope, version=VERSION, epoch=epoch))
 
 
-def _decoded(item: Item, at_once: bool = False) -> tuple[str, Envelope | Quotes | None]:
+def _decoded(item: Item) -> tuple[str, Envelope | None]:
     assert isinstance(item, Frame)
     try:
-        return decode_at_once(item.data) if at_once else decode(item.data)
+        return decode(item.data)
     except DecodeError:
         return "", None
 
@@ -420,7 +419,7 @@ def messages(recording: Recording) -> Iterator[tuple[str, Envelope]]:
         if isinstance(item, Frame):
             topic, envelope = _decoded(item)
             if (
-                isinstance(envelope, Envelope)
+                envelope is not None
                 and envelope.kind != "heartbeat"
                 and (envelope.epoch, envelope.seq) > seen
             ):
