@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+import uvloop
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
@@ -44,7 +45,8 @@ def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop, *, asgi:
         StartupError: the port is in use.
     """
     check_port(port, setting, HOST)
-    asyncio.run(_serve(app, port, stop, asgi))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(app, port, stop, asgi))
     # A thread of granian's that wants the interpreter while it ends aborts the process (seen: 2 exits in 60).
     deadline = Deadline(1)
     while _native_threads() and not deadline.passed:
