@@ -6,7 +6,7 @@ compares with the state as it is then, so that whatever was streamed meanwhile c
 the same time: the sweep waits for its commit.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Final, NamedTuple, TypeVar
@@ -140,10 +140,12 @@ class Reading:
         """Return those of `tickers` that were in no reply in good shape."""
         return set(tickers) - self.confirmed - self.candidates.keys() - self.settled.keys()
 
-    def confirm(self, ticker: str) -> None:
-        """Note that this market's bytes are those that are held."""
-        self.confirmed.add(ticker)
-        self.candidates.pop(ticker, None)
+    def confirm(self, tickers: Collection[str]) -> None:
+        """Note that these markets' bytes are those that are held."""
+        self.confirmed.update(tickers)
+        if not self.candidates.keys().isdisjoint(tickers):  # other bytes came before in this sweep
+            for ticker in tickers:
+                self.candidates.pop(ticker, None)
 
     def older_than_crawl(self, ticker: str) -> bool:
         """Tell whether a loose market is known as of an earlier time than the crawl's."""
@@ -199,12 +201,9 @@ class Catalogue:
         digest = record_hash(raw)
         seen = self._seen.get(digest)
         if seen is not None:  # the very bytes that are held: nothing of them is decoded
-            reading.confirmed.update(seen.markets)
+            reading.confirm(seen.markets)
             reading.settled.update(seen.settled)
-            if seen.event_ticker in reading.events:  # other bytes came before in this sweep
-                del reading.events[seen.event_ticker]
-                for ticker in seen.markets:
-                    reading.candidates.pop(ticker, None)
+            reading.events.pop(seen.event_ticker, None)
             return
         held = self.state.events
         try:
@@ -223,13 +222,17 @@ class Catalogue:
         taken, seed = self._taken, self._seed(event.series_ticker)
         known = {taken.get(ticker): ticker for ticker in self._markets_of.get(event.event_ticker, ())}
         digests: dict[str, int] = {}
+        changed: list[tuple[Raw, int]] = []
         for market in markets:
             market_digest = record_hash(market, seed=seed)
-            ticker = known.get(market_digest, "")
-            if ticker:
-                reading.confirm(ticker)
+            ticker = known.get(market_digest)
+            if ticker is not None:
+                digests[ticker] = market_digest
             else:
-                ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading)
+                changed.append((market, market_digest))
+        reading.confirm(digests)
+        for market, market_digest in changed:
+            ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading)
             digests[ticker] = market_digest
         if "" in digests:
             reading.whole.pop(event.event_ticker, None)
@@ -269,7 +272,7 @@ class Catalogue:
         try:
             ticker = market_ticker(raw)
             if self._taken.get(ticker) == digest:
-                reading.confirm(ticker)
+                reading.confirm((ticker,))
                 return ticker
             if not self.universe.wants_market(ticker):
                 return ""
@@ -461,10 +464,13 @@ class Catalogue:
         for event_ticker in reading.events:
             self._forget_event(event_ticker)
         for event_ticker, (digest, markets) in reading.whole.items():
+            if event_ticker not in self._markets_of or event_ticker not in reading.events:
+                continue
             held = [ticker for ticker, taken in markets.items() if self._taken.get(ticker) == taken]
-            settled = {t: d for t, d in markets.items() if reading.settled.get(t) == d}
-            whole = len(held) + len(settled) == len(markets)
-            if whole and event_ticker in self._markets_of and event_ticker in reading.events:
+            settled = {}
+            if len(held) != len(markets):
+                settled = {t: d for t, d in markets.items() if reading.settled.get(t) == d}
+            if len(held) + len(settled) == len(markets):
                 self._seen[digest] = Seen(event_ticker, tuple(held), settled)
                 self._seen_of[event_ticker] = digest
 
