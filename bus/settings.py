@@ -422,10 +422,9 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
         if s.env == "sim" and url is not None and not _is_loopback(urlsplit(url).hostname or ""):
             yield {"env", key}, f"{name(key)}: got {url!r}, expected a host on loopback: env is 'sim'"
     if s.stale_after_s <= s.poll_interval_s:
-        yield (
-            {"stale_after_s", "poll_interval_s"},
-            f"{name('stale_after_s')}: got {s.stale_after_s:g}, expected more than {name('poll_interval_s')}",
-        )
+        least = f"more than {s.poll_interval_s:g}, {name('poll_interval_s')}"
+        fields = {"stale_after_s", "poll_interval_s"}
+        yield fields, f"{name('stale_after_s')}: got {s.stale_after_s:g}, expected {least}"
     for small, large in (("limit_order", "limit_total"), ("limit_event", "limit_total")):
         if getattr(s, small) > getattr(s, large):
             yield (
