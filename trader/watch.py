@@ -12,6 +12,7 @@ import msgspec
 from bus.catalogue import Catalogue
 from bus.state import State
 from markets.opportunities import EventView, FairValue, Opportunity, ScanLimits, candidates
+from markets.units import PRICE_ONE_E4
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -36,6 +37,7 @@ class Watch:
     ) -> list[str]:
         """Return the events to look at: what has changed, then what had candidates, then what is only held.
 
+        Before them all those whose bids add up to more than one: likely tradable, and not for long.
         The caller holds the state's lock.
         """
         catalogue = self.catalogue
@@ -55,11 +57,20 @@ class Watch:
             # A commit confirms prices: what was too old, or not seen at one time, may be tradable now.
             ordered += sorted(self._hot - events)
             ordered += sorted(set(held) - events - self._hot)
-        return [
+        wanted = [
             event_ticker
             for event_ticker in ordered
             if event_ticker in held or self._may_matter(state, event_ticker, fair_values)
         ]
+        return sorted(wanted, key=lambda event_ticker: not self._bids_above_one(state, event_ticker))
+
+    def _bids_above_one(self, state: State, event_ticker: str) -> bool:
+        event = state.events.get(event_ticker)
+        if event is None or not event.mutually_exclusive:
+            return False
+        quotes = (state.quotes.get(ticker) for ticker in self.catalogue.markets_of.get(event_ticker, ()))
+        bids_e4: int = sum(one.yes_bid_e4 for one in quotes if one is not None and one.yes_bid_size_e2)
+        return bids_e4 > PRICE_ONE_E4
 
     def views(self, state: State, events: Iterable[str], now_ms: int) -> list[EventView]:
         """Return these events as they are now, if they are known; the caller holds the state's lock."""

@@ -119,6 +119,16 @@ def test_a_streamed_update_scans_its_own_event_only() -> None:
     assert [view.event.event_ticker for view in views] == [event_of(1).event_ticker]
 
 
+def test_events_whose_bids_add_up_to_more_than_one_come_first() -> None:
+    writer, watch = Writer(1), Watch(SCAN)
+    records = commit(writer, [quiet(1), quiet(2), basket(3), quiet(4), basket(5)], NOW_MS)
+
+    with writer.state.lock:
+        events = watch.events(writer.state, Batch(records, commit=True, whole=True), {}, ())
+
+    assert events == [event_of(number).event_ticker for number in (3, 5, 1, 2, 4)]
+
+
 def test_dashboard_and_trader_find_the_same_list() -> None:
     # The same state, time and (no) fair values of one's own: what the page shows is what the trader sees.
     rng = random.Random(7)
