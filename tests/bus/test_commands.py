@@ -3,23 +3,21 @@
 import csv
 import json
 import random
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import zmq
 
+from bus.__main__ import _main
 from bus.recording import Recording
 from bus.replay import messages
 from markets.records import Event
 from tests.bus.test_recording import Live, record_a_day
 from tests.bus.world import START_MS, Publisher
 from tests.support import Runner, eventually
-
-pytestmark = pytest.mark.e2e
 
 Context = zmq.Context[Any]
 
@@ -38,22 +36,31 @@ def day(zmq_context: Context, live: Live, short_dir: Path) -> Path:
     return path
 
 
-def run(runner: Runner, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "bus", *arguments],
-        env=runner.env,
-        cwd=runner.folder,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+class Told(NamedTuple):
+    code: int
+    out: str
+    err: str
 
 
-def test_info_counts_what_is_in_it_and_says_where_a_damaged_one_ends(runner: Runner, day: Path) -> None:
-    told = run(runner, "info", str(day))
-    assert told.returncode == 0, told.stderr
-    info = json.loads(told.stdout)
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> "Run":
+    """Run ``python -m bus`` with these arguments, here."""
+
+    def run(*arguments: str) -> Told:
+        capsys.readouterr()
+        code = _main(list(arguments))
+        return Told(code, *capsys.readouterr())
+
+    return run
+
+
+Run = Callable[..., Told]
+
+
+def test_info_counts_what_is_in_it_and_says_where_a_damaged_one_ends(run: Run, day: Path) -> None:
+    told = run("info", str(day))
+    assert told.code == 0, told.err
+    info = json.loads(told.out)
     recorded = [envelope for _, envelope in messages(Recording(day))]
     assert info["messages"] == len(recorded) >= 40
     assert sum(info["records"].values()) == sum(len(one.records) for one in recorded)
@@ -61,17 +68,17 @@ def test_info_counts_what_is_in_it_and_says_where_a_damaged_one_ends(runner: Run
     assert info["end"].startswith("2026-09-")
 
     day.write_bytes(day.read_bytes()[:-2_000])
-    told = run(runner, "info", str(day))
-    assert told.returncode == 1
-    assert "good up to byte" in json.loads(told.stdout)["problem"]
+    told = run("info", str(day))
+    assert told.code == 1
+    assert "good up to byte" in json.loads(told.out)["problem"]
 
 
 def test_export_is_the_state_and_every_change_a_table_per_kind(
-    live: Live, runner: Runner, day: Path, short_dir: Path
+    live: Live, run: Run, day: Path, short_dir: Path
 ) -> None:
     folder = short_dir / "tables"
-    told = run(runner, "export", str(day), str(folder))
-    assert told.returncode == 0, told.stderr
+    told = run("export", str(day), str(folder))
+    assert told.code == 0, told.err
     with (folder / "quote.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     recorded = [one for _, one in messages(Recording(day)) if one.kind == "quote"]
@@ -85,28 +92,27 @@ def test_export_is_the_state_and_every_change_a_table_per_kind(
         assert int(last[ticker]["volume_e2"]) == quote.volume_e2
     assert "raw" not in (folder / "market.csv").read_text().splitlines()[0]
 
-    one = run(runner, "export", str(day), str(short_dir / "one"), "--kind", "book")
-    assert one.returncode == 0
+    one = run("export", str(day), str(short_dir / "one"), "--kind", "book")
+    assert one.code == 0
     assert [path.name for path in (short_dir / "one").iterdir()] == ["book.csv"]
     for arguments, word in ((("--kind", "hologram"), "hologram"), (("--format", "parquet"), "pip install")):
-        refused = run(runner, "export", str(day), str(short_dir / "no"), *arguments)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert word in refused.stderr
+        refused = run("export", str(day), str(short_dir / "no"), *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert word in refused.err
 
 
-def test_exported_text_is_no_formula(
-    zmq_context: Context, live: Live, runner: Runner, short_dir: Path
-) -> None:
+def test_exported_text_is_no_formula(zmq_context: Context, live: Live, run: Run, short_dir: Path) -> None:
     path = short_dir / "day.mcap"
     evil = Event("E", "A", '=HYPERLINK("http://evil")', "@x", "+1", True, None, None, None, 0, b"{}")
     live.do(lambda: live.publisher._streamed("ref.", "event", evil))
     record_a_day(zmq_context, live, path)
-    assert run(runner, "export", str(path), str(short_dir), "--kind", "event").returncode == 0
+    assert run("export", str(path), str(short_dir), "--kind", "event").code == 0
     with (short_dir / "event.csv").open(newline="") as file:
         row = next(row for row in csv.DictReader(file) if row["event_ticker"] == "E")
     assert (row["title"], row["sub_title"]) == ('\'=HYPERLINK("http://evil")', "'@x")
 
 
+@pytest.mark.e2e
 def test_tap_prints_a_line_a_record_of_what_is_asked_for(live: Live, runner: Runner) -> None:
     runner.env |= {"KALSHI_BUS_FEED": live.feed}
     tap = runner.start("bus", "tap", "md.A.", "hb.")
@@ -123,6 +129,7 @@ def test_tap_prints_a_line_a_record_of_what_is_asked_for(live: Live, runner: Run
             assert isinstance(told["yes_bid_e4"], int)
 
 
+@pytest.mark.e2e
 def test_tap_ends_quietly_when_its_reader_goes(live: Live, runner: Runner) -> None:
     runner.env |= {"KALSHI_BUS_FEED": live.feed}
     piped = runner.start_command(["sh", "-c", f"{sys.executable} -m bus tap hb. | head -n 2"])

@@ -92,8 +92,15 @@ def test_what_cannot_be_recorded_into_or_played_is_refused(
 ) -> None:
     path = short_dir / "day.mcap"
     path.write_bytes(b"precious")
-    assert_refused(runner.start("bus", "record", str(path)), str(path), "exists")
+    started = [
+        (runner.start("bus", *arguments), words)
+        for arguments, words in (
+            (("record", str(path)), (str(path), "exists")),
+            (("record", str(short_dir / "no" / "where.mcap")), ("No such file",)),
+            (("replay", str(path)), (str(path), "not a recording")),
+            (("control", "pause"), ("is a replay running?",)),
+        )
+    ]
+    for process, words in started:
+        assert_refused(process, *words)
     assert path.read_bytes() == b"precious"
-    assert_refused(runner.start("bus", "record", str(short_dir / "no" / "where.mcap")), "No such file")
-    assert_refused(runner.start("bus", "replay", str(path)), str(path), "not a recording")
-    assert_refused(runner.start("bus", "control", "pause"), "is a replay running?")

@@ -271,7 +271,7 @@ class SyncMachine(RuleBasedStateMachine):
 
 TestSync = SyncMachine.TestCase
 TestSync.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=50,
     deadline=None,
     phases=(HypothesisPhase.explicit, HypothesisPhase.generate),  # to shrink a failure takes minutes
