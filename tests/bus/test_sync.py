@@ -182,6 +182,10 @@ class SyncMachine(RuleBasedStateMachine):
         if self.nodes[which].questions:
             self.nodes[which].questions.popleft()
 
+    @rule(which=st.integers(0, 2))
+    def nothing_comes(self, which: int) -> None:
+        self.nodes[which].sync.idle()
+
     @rule(ms=st.sampled_from([1, 50, 1_100, 3_100, 20_000]))
     def time_passes(self, ms: int) -> None:
         self.now_ms += ms
