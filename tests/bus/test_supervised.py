@@ -48,7 +48,9 @@ def _supervisord(runner: Runner) -> Process:
     config = run / "supervisord.conf"
     config.write_text(CONFIG.format(run=run, python=sys.executable, root=ROOT))
     user = ["-u", "root"] if config.stat().st_uid == 0 else []
-    process = runner.start("supervisor.supervisord", "-n", "-c", str(config), *user)
+    # The pid that its children hang on, as from `make run`: one that starts late finds no parent to ask.
+    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config), *user]
+    process = runner.start_command(["sh", "-c", 'SUPERVISE_PID=$$ exec "$@"', "sh", *command])
     eventually((run / "supervisor.sock").exists)
     return process
 
