@@ -132,7 +132,6 @@ class Replica:
         """Return where this replica stands."""
         sync, state = self._sync, self._sync.state
         complete_ms = state.cycle.complete_ms if state.cycle else None
-        heartbeat = sync.heartbeat
         return Status(
             epoch=state.epoch,
             seq=state.seq,
@@ -141,7 +140,7 @@ class Replica:
             lost=sync.lost,
             age_ms=None if complete_ms is None else max(0, self.now_ms() - complete_ms),
             degraded=tuple(sorted(sync.degraded)),
-            source=heartbeat.source if heartbeat else "live",
+            source=sync.source,
             stats=msgspec.structs.replace(sync.stats),
         )
 

@@ -122,6 +122,7 @@ class FeedSync:
     Attributes:
         state: what users see; replaced as a whole on a new epoch, else changed under its lock.
         heartbeat: the last one heard, or None.
+        source: "live" or "replay", as the last snapshot or heartbeat said.
         published_ns: the publisher's clock in the last message heard; in a replay this is now.
         degraded: streams whose digest still differed after MAX_REPAIRS repairs in a row.
         last_error: what was wrong with the last message that could not be decoded.
@@ -134,6 +135,7 @@ class FeedSync:
         self._keeping = keeping
         self.phase = Phase.JOINING
         self.heartbeat: Heartbeat | None = None
+        self.source = "live"
         self.published_ns = 0
         self.degraded: set[str] = set()
         self.stats = Stats()
@@ -451,6 +453,7 @@ class FeedSync:
         if whole is None:
             return
         self.heartbeat = whole
+        self.source = whole.source
         seq = whole.seq
         if self._covered_from is None:
             self._covered_from = seq + 1
@@ -721,6 +724,7 @@ class FeedSync:
 
     def _note_position(self, head: SnapshotHead) -> None:
         """After an install at `as_of`, what was lost before it no longer matters."""
+        self.source = head.source
         self._applied = head.as_of
         if self._full:
             return

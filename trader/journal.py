@@ -303,6 +303,25 @@ class Journal:
         with self._guard():
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def claim(self, source: str) -> None:
+        """Make the books those of a feed of this `source` (live or replay); a new journal takes the first.
+
+        A recording's past must not settle, mark or follow trades that were made live.
+
+        Raises:
+            JournalError: they are those of the other, or that cannot be written.
+        """
+        ours = self._meta.get("source")
+        if ours is None:
+            with self._guard():
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('source', ?)", (source,))
+            self._meta["source"] = source
+        elif ours != source:
+            raise JournalError(
+                f"{self.path}: has the books of a {ours} feed, this one is {source}: "
+                "set KALSHI_BUS_DATA_DIR to another directory"
+            )
+
     def try_out(self) -> None:
         """Find out whether the journal can be written.
 

@@ -256,6 +256,7 @@ class Worker:
         self._retry_ms = self._steady_ms() + RETRY_MS
         try:
             if self._journal_open:
+                self._claim()
                 self._journal.try_out()
                 self._journal_open = False
                 self._journal.close()
@@ -281,9 +282,11 @@ class Worker:
         """Take everything that is there, once.
 
         Raises:
-            JournalError: the journal cannot be written; nothing of this step was carried out.
+            JournalError: the journal cannot be written, or is of another source; nothing of this step was
+                carried out.
             BooksError: the books do not add up.
         """
+        self._claim()
         gap_ms = self._watchdog.gap_ms()
         if gap_ms:
             log.warning("time.gap", ms=gap_ms)
@@ -311,6 +314,12 @@ class Worker:
         if steady_ms >= self._next_commit_ms:
             self._next_commit_ms = steady_ms + COMMIT_MS
             self._journal.commit()
+
+    def _claim(self) -> None:
+        """Refuse the journal if its books are those of a live feed and this is a replay, or the reverse."""
+        status = self._follows.status()
+        if status.live:
+            self._journal.claim(status.source)
 
     def _reconcile(self) -> None:
         """Hold the books against the sums of the journal's rows.

@@ -29,6 +29,7 @@ class Feed:
         self.live = True
         self.lost = False
         self.degraded: tuple[str, ...] = ()
+        self.source = "live"
 
     @property
     def state(self) -> State:
@@ -47,7 +48,7 @@ class Feed:
             lost=self.lost,
             age_ms=None,
             degraded=self.degraded,
-            source="live",
+            source=self.source,
             stats=Stats(),
         )
 

@@ -345,6 +345,31 @@ def test_a_locked_journal_halts(make: Make, monkeypatch: pytest.MonkeyPatch) -> 
     other.close()
 
 
+def test_a_replay_leaves_the_books_of_a_live_feed_alone_until_that_is_back(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns(6)
+    worker = stand.worker
+    books = worker.engine.books.copy()
+    points, orders = len(rows(stand).equity(0, 10**6)), len(rows(stand).orders(1_000, 10**6))
+    assert books.positions
+
+    stand.feed.source = "replay"
+    with pytest.raises(JournalError, match=r"books of a live feed.*KALSHI_BUS_DATA_DIR") as caught:
+        stand.turns(1)
+    worker.halt(caught.value)
+    stand.clock.advance(5_000)
+    worker.try_again()
+    assert worker.state == "halted"
+    assert (len(rows(stand).equity(0, 10**6)), len(rows(stand).orders(1_000, 10**6))) == (points, orders)
+
+    stand.feed.source = "live"
+    stand.clock.advance(5_000)
+    worker.try_again()
+    assert worker.halted is None
+    assert worker.engine.books == books
+
+
 def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
     stand = make()
     stand.commit(basket())
