@@ -23,7 +23,7 @@ export function startCurve() {
       legend: { show: false },
       hooks: { setCursor: [point] },
       scales: { y: more.scale ?? {} },
-      axes: [{ ...axis, values: times, show: more.times, size: 28 }, { ...axis, size: 62, space: 26, values: (_chart, ticks) => ticks.map((tick) => `${tick < 0 ? "−" : ""}$${Math.abs(tick).toLocaleString("en")}`) }],
+      axes: [{ ...axis, values: times, show: more.times, size: 28, space: 70 }, { ...axis, size: 62, space: 26, values: (_chart, ticks) => ticks.map((tick) => `${tick < 0 ? "−" : ""}$${Math.abs(tick).toLocaleString("en")}`) }],
       series: [{}, { label, stroke, width: 1.5, fill: more.fill, points: { show: false } }],
     };
   }
