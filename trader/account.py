@@ -8,6 +8,7 @@ Every micro-dollar has one way in and one way out, so at any time::
 `check` holds both against the sums kept here, `python -m trader reconcile` against the journal's rows.
 """
 
+from collections import Counter
 from functools import cached_property
 
 import msgspec
@@ -45,6 +46,7 @@ class Stakes:
 
     def __init__(self, positions: dict[str, Position], orders: dict[int, Intent]) -> None:
         self.cost_e6 = self.reserved_e6 = 0
+        self.orders_of: Counter[int] = Counter()
         self.in_event: dict[str, dict[str | int, Position | Intent]] = {}
         for position in positions.values():
             self.add(position)
@@ -69,6 +71,9 @@ class Stakes:
             self.cost_e6 += sign * one.cost_e6
         else:
             self.reserved_e6 += sign * one.reserve_e6
+            self.orders_of[one.trade] += sign
+            if not self.orders_of[one.trade]:
+                del self.orders_of[one.trade]
 
 
 def _key(one: Position | Intent) -> str | int:
@@ -214,7 +219,7 @@ class Books(msgspec.Struct, array_like=True, dict=True):
 
     def ordered(self, trade: int) -> bool:
         """Whether an order of this trade has not ended."""
-        return any(one.trade == trade for one in self.open.values())
+        return trade in self.stakes.orders_of
 
     def _buy(self, intent: Intent, fill: Fill) -> None:
         self.spent_e6 += fill.cost_e6
@@ -280,6 +285,10 @@ class Books(msgspec.Struct, array_like=True, dict=True):
         position = self.positions.get(ticker)
         if position is None:
             return None
+        for trade in self.trades_in(position.event_ticker):
+            basket = self.baskets.get(trade)
+            if basket is not None and any(leg.ticker == ticker for leg in basket.legs):
+                del self.baskets[trade]
         self.stakes.remove(position)
         del self.positions[ticker]
         payout_e6 = position.value_e6(value_e4)
@@ -287,10 +296,6 @@ class Books(msgspec.Struct, array_like=True, dict=True):
         self.cash_e6 += payout_e6
         self.realised_e6 += payout_e6 - position.cost_e6
         self.settled[ticker] = time_ms
-        for trade in [
-            trade for trade, one in self.baskets.items() if ticker in {leg.ticker for leg in one.legs}
-        ]:
-            del self.baskets[trade]
         return Settlement(
             ticker=ticker,
             event_ticker=position.event_ticker,
@@ -315,5 +320,9 @@ class Books(msgspec.Struct, array_like=True, dict=True):
         held_e6, earned_e6 = self.cash_e6 + self.at_cost_e6, self.start_e6 + self.realised_e6 - self.fees_e6
         if held_e6 != earned_e6:
             raise BooksError(f"cash and positions are {held_e6}, start and profit make them {earned_e6}")
-        if self.stakes.cost_e6 != self.at_cost_e6:
-            raise BooksError(f"{self.stakes.cost_e6} are at stake in positions that cost {self.at_cost_e6}")
+        stakes, reserves_e6 = self.stakes, sum(intent.reserve_e6 for intent in self.open.values())
+        if (stakes.cost_e6, stakes.reserved_e6) != (self.at_cost_e6, reserves_e6):
+            raise BooksError(
+                f"{stakes.cost_e6} and {stakes.reserved_e6} are at stake in positions that cost"
+                f" {self.at_cost_e6} and orders that hold {reserves_e6}"
+            )

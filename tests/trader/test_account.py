@@ -175,3 +175,25 @@ def test_the_copy_is_independent() -> None:
 
     assert copy.positions["A"].count_e2 == 1_000
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(books), type=Books) == books
+
+
+def test_sums_that_drift_from_what_is_held_are_found() -> None:
+    books = Books.new(100_000_000)
+    books.place(intent(1))
+    books.check()
+    books.stakes.reserved_e6 += 1
+
+    with pytest.raises(BooksError, match="at stake"):
+        books.check()
+
+
+def test_a_trade_is_under_way_until_its_last_order_ends() -> None:
+    books = Books.new(100_000_000)
+    for number in (1, 2):
+        books.place(msgspec.structs.replace(intent(number, ticker=str(number)), trade=7))
+    books.end(1, ())
+    assert books.ordered(7)
+    assert books.copy().ordered(7)
+    books.end(2, ())
+    assert not books.ordered(7)
+    assert books.baskets == {}
