@@ -12,7 +12,7 @@ from bus.ask import NoAnswer, ask
 from bus.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
 from bus.settings import Settings
 from bus.sockets import make_context
-from markets.errors import KalshiBusError, SettingsError, StartupError
+from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 from markets.units import format_money
 
 from .account import BooksError
@@ -118,12 +118,18 @@ def _verify(settings: Settings) -> int:
     same = True
     try:
         for session, build in reader.sessions().items():
-            result = replay(reader.inputs(session))
-            verdict = "identical" if result.differs_at is None else f"DIFFERS at input {result.differs_at}"
+            try:
+                result = replay(reader.inputs(session))
+            except (DecodeError, BooksError) as error:
+                identical, verdict = False, f"CANNOT BE DECIDED AGAIN ({error})"
+            else:
+                identical = result.differs_at is None
+                verdict = f"{result.steps} inputs, {result.orders} orders, "
+                verdict += "identical" if identical else f"DIFFERS at input {result.differs_at}"
             if build != build_id():
                 verdict += f", decided by another build ({build}, this is {build_id()})"
-            print(f"session {session}: {result.steps} inputs, {result.orders} orders, {verdict}")
-            same &= result.differs_at is None or build != build_id()
+            print(f"session {session}: {verdict}")
+            same &= identical or build != build_id()
     finally:
         reader.close()
     return 0 if same else EXIT_CRASHED

@@ -200,7 +200,7 @@ class Journal:
         db, path = self._db, self.path
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA wal_autocheckpoint=0")  # `checkpoint` does it, when no decision waits
+        db.execute("PRAGMA wal_autocheckpoint=0")  # `checkpoint` does it, between decisions
         db.execute("PRAGMA foreign_keys=ON")
         found = [row[0] for row in db.execute("PRAGMA integrity_check(5)")]
         if found != ["ok"]:

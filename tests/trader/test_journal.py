@@ -5,12 +5,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from markets.errors import StartupError
 from tests.trader.world import NOW_MS, start, tick
 from trader.account import Books
-from trader.journal import KEEP_INPUTS_MS, Journal, JournalError, Reader, journal_path
+from trader.command import command
+from trader.engine import Engine
+from trader.journal import KEEP_INPUTS_MS, Journal, JournalError, Reader, build_id, journal_path
 
 OWNER = {"mode": "paper", "env": "sim", "account": "paper"}
 
@@ -185,3 +188,30 @@ def test_a_write_after_the_end_is_an_error_of_the_journal(tmp_path: Path) -> Non
 def test_reading_a_journal_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="no such journal"):
         Reader(tmp_path / "none.sqlite")
+
+
+def test_a_session_of_an_older_build_that_cannot_be_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("DATA", "RUN"):
+        monkeypatch.setenv(f"KALSHI_BUS_{name}_DIR", str(tmp_path / name.lower()))
+    older = opened(tmp_path)
+    older.write(start(), [])
+    older.commit()
+    older._db.execute(
+        "UPDATE inputs SET input = ?", (msgspec.msgpack.encode(["Start", 1, "of another shape"]),)
+    )
+    older._db.execute("UPDATE sessions SET build = 'older'")
+    older.close()
+    newer = opened(tmp_path)
+    newer.write(start(), Engine().step(start()))
+    newer.close()
+
+    assert command(["verify"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "CANNOT BE DECIDED AGAIN" in first
+    assert "another build (older" in first
+    assert second == "session 2: 1 inputs, 0 orders, identical"
+    with sqlite3.connect(newer.path) as db:
+        db.execute("UPDATE sessions SET build = ?", (build_id(),))
+    assert command(["verify"]) == 1
