@@ -407,6 +407,10 @@ class Worker:
         self._take_exchange(status)
         # A few at a time: after a commit of hundreds the first trade does not wait for the last scan.
         for first in range(0, len(events) or 1, EVENTS_AT_ONCE):
+            if first:
+                # Nor does a kill wait for it, or an order that arrives meanwhile.
+                self._take_requests()
+                self._arrivals()
             self._look_at(state, events[first : first + EVENTS_AT_ONCE], held, heard_ns)
 
     def _look_at(

@@ -12,6 +12,7 @@ from trader.account import BooksError
 from trader.inbox import Request
 from trader.journal import JournalError, Reader
 from trader.replay import replay
+from trader.worker import EVENTS_AT_ONCE
 
 Make = Callable[..., Stand]
 
@@ -386,3 +387,27 @@ def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
     stand.worker.try_again()
     assert stand.worker.state == "halted"
     assert not stand.worker.reconciled
+
+
+def test_a_kill_and_arrivals_do_not_wait_for_the_last_scan_of_a_commit(make: Make) -> None:
+    asked: list[Request] = []
+
+    def at_the_first_order(point: str) -> None:
+        if point == "placed" and not asked:
+            asked.append(Request("kill", "enough"))
+            stand.inbox.ask(asked[0])
+            stand.clock.advance(500)  # scanning the rest takes a while
+
+    stand = make(probe=at_the_first_order, env={"KALSHI_BUS_LIMIT_OPEN_ORDERS": "1000"})
+    stand.commit(*(basket(number, size_e2=200) for number in range(1, 3 * EVENTS_AT_ONCE + 1)))
+    stand.turns()
+
+    engine = stand.worker.engine
+    assert asked[0].wait(0) == "killed"
+    assert stand.worker.counts["orders"] <= 3 * EVENTS_AT_ONCE
+    assert 1 not in engine.books.open  # it arrived, and was refused, before the last events were scanned
+    stand.turns(10)
+    assert not engine.books.open
+    assert not engine.books.positions
+    (session,) = rows(stand).sessions()
+    assert replay(rows(stand).inputs(session)).differs_at is None
