@@ -57,6 +57,7 @@ class Engine:
         decisions: events looked at since the start.
         refusals: how often risk gave each reason.
         refused: the standing refusals: (strategy, event ticker) -> reason.
+        not_evened: trade of an uneven basket -> why its follow-ups were refused when last tried.
         scanned: what `candidates` says of events of the next data, where the caller has it already; a replay
             has not, and must decide the same.
     """
@@ -89,6 +90,7 @@ class Engine:
         self._sent_ms: deque[int] = deque()
         self._retry_at_ms: dict[str, int] = {}
         self.refused: dict[tuple[str, str], str] = {}
+        self.not_evened: dict[int, tuple[str, ...]] = {}
         self.scanned: Mapping[str, Sequence[Opportunity]] = {}
         self._marks: dict[str, int] = {}
         self._equity_ms: int | None = None
@@ -206,6 +208,8 @@ class Engine:
             self.views[view.event.event_ticker] = view
         for event_ticker in [ticker for ticker in self.views if ticker not in held]:
             del self.views[event_ticker]
+        for trade in [trade for trade in self.not_evened if trade not in self.books.baskets]:
+            del self.not_evened[trade]
 
     def scan_and_trade(self, view: EventView) -> None:
         """Look for candidates in an event that has changed, and trade on what the strategies want of them."""
@@ -225,13 +229,36 @@ class Engine:
         books = self.books
         for trade in sorted(books.trades_in(view.event.event_ticker)):
             basket = books.baskets.get(trade)
-            if basket is not None and not books.ordered(trade):
-                for proposal in follow_ups(trade, basket, view, self.books, self.now_ms, self.scan):
-                    if self.place_trade(proposal, view):
-                        break
+            if basket is None or books.ordered(trade):
+                continue
+            reasons: list[str] = []
+            for proposal in follow_ups(trade, basket, view, books, self.now_ms, self.scan):
+                reason = self._place(proposal, view)
+                if reason is None:
+                    reasons = []
+                    break
+                reasons.append(reason)
+            if not reasons:
+                self.not_evened.pop(trade, None)
+            elif self.not_evened.get(trade) != tuple(reasons):
+                self.not_evened[trade] = tuple(reasons)
+                self._out += [Refused(basket.strategy, basket.event_ticker, reason) for reason in reasons]
 
     def place_trade(self, proposal: Proposal, view: EventView) -> bool:
         """Place one trade, all its orders or none, if risk lets it pass; return whether it did."""
+        reason = self._place(proposal, view)
+        key = (proposal.strategy, proposal.event_ticker)
+        if reason is None:
+            self.refused.pop(key, None)
+        elif self.refused.get(key) != reason:
+            if len(self.refused) >= MAX_REFUSALS_KEPT:
+                self.refused.clear()
+            self.refused[key] = reason
+            self._out.append(Refused(*key, reason))
+        return reason is None
+
+    def _place(self, proposal: Proposal, view: EventView) -> str | None:
+        """Place one trade if risk lets it pass; return why not."""
         facts = self._facts()
         legs: tuple[Wanted, ...] = ()
         reason = risk.early(proposal, facts, self.limits)
@@ -241,16 +268,9 @@ class Engine:
             else:
                 legs = proposal.legs  # half of it would leave the basket uneven
             reason = risk.check(legs, proposal, view, facts, self.limits, self.scan)
-        key = (proposal.strategy, proposal.event_ticker)
         if reason is not None:
             self.refusals[reason] += 1
-            if self.refused.get(key) != reason:
-                if len(self.refused) >= MAX_REFUSALS_KEPT:
-                    self.refused.clear()
-                self.refused[key] = reason
-                self._out.append(Refused(*key, reason))
-            return False
-        self.refused.pop(key, None)
+            return reason
         if proposal.evens is None:
             trade, attempt, self._next_trade = self._next_trade, 0, self._next_trade + 1
         else:
@@ -293,7 +313,7 @@ class Engine:
             self._out.append(Place(intent))
         while self._sent_ms and self._sent_ms[0] <= self.now_ms - MINUTE_MS:
             self._sent_ms.popleft()
-        return True
+        return None
 
     def _facts(self) -> Facts:
         return Facts(

@@ -108,6 +108,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
                 "strategy": basket.strategy,
                 "event_ticker": basket.event_ticker,
                 "tries": basket.tries,
+                "refused": list(engine.not_evened.get(trade, ())),
                 "legs": [
                     {
                         "ticker": leg.ticker,

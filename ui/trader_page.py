@@ -30,6 +30,8 @@ _MORE_REASONS: Final = {
     "min_edge": "less profit than asked for",
     "retry_later": "tried a moment ago",
     "payout_too_late": "it pays out later than the limit allows",
+    "evens_nothing": "it asks for more than evens the basket out",
+    "expired": "it arrived too late",
     "price_collar": "too far from the price that was seen",
     "exchange_closed": "the exchange does not trade",
     "seen_before_a_gap": "the prices were seen before a gap in the data",

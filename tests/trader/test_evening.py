@@ -20,7 +20,7 @@ from trader.evening import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_
 from trader.inputs import Ended
 from trader.journal import Reader
 from trader.model import Fill, Intent, Proposal, Wanted
-from trader.outputs import Place
+from trader.outputs import Place, Refused
 from trader.replay import replay
 from trader.risk import check
 from trader.status import snapshot
@@ -265,3 +265,25 @@ def test_books_forget_a_basket_when_one_of_its_markets_is_settled() -> None:
     books.settle(TICKERS[0], "yes", 10_000, NOW_MS)
 
     assert books.baskets == {}
+
+
+def test_a_follow_up_that_is_refused_is_told_once_and_not_as_the_opportunitys_reason() -> None:
+    engine, follow = bought(50, 30, 50)
+    engine.step(ended(follow[0], 0))
+    engine.limits = msgspec.structs.replace(engine.limits, order_e6=1_000_000)
+
+    told = [
+        [
+            output.reason
+            for output in engine.step(data(basket(size_e2=5_000), seq=seq))
+            if isinstance(output, Refused)
+        ]
+        for seq in (2, 3, 4)
+    ]
+
+    assert told == [["order_limit", "order_limit", "one_position_per_event"], [], []]
+    assert engine.not_evened == {1: ("order_limit", "order_limit")}
+    assert engine.refused == {("no_basket", EVENT.event_ticker): "one_position_per_event"}
+    engine.limits = LIMITS
+    assert placed(engine.step(data(basket(size_e2=5_000), seq=5)))
+    assert engine.not_evened == {}

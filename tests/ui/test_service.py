@@ -1,16 +1,20 @@
 """The service follows a replica to its exact position, whatever way the state moved."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from bus.clock import ManualClock
 from bus.messages import market_topic
+from bus.replica import Status
 from bus.settings import Settings
 from bus.state import Changed, State
-from bus.sync import Tell
+from bus.sync import Stats, Tell
 from tests.ui.stage import MATCH, cycle_end, fill, quote, world
+from ui.app import make_app
 from ui.hub import Hub
 from ui.service import Service
+from ui.trader import Desk
 
 
 class StillReplica:
@@ -103,3 +107,16 @@ def test_a_new_epoch_is_scanned_whole() -> None:
     assert service.scan.epoch == 2
     assert len(service.scans.catalogue.event_of) == len(replica.state.markets)
     assert service.search_index().find(MATCH, 1)[0].ticker == MATCH
+
+
+def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:
+    service, replica = joined()
+    standing = Status(1, replica.state.seq, True, "live", False, None, (), "live", Stats())
+    replica.status = lambda: standing  # type: ignore[method-assign]
+    desk = Desk(answers=True, heard_ms=replica.now_ms(), status={"state": "starting"})
+    service.trader = SimpleNamespace(desk=desk)  # type: ignore[assignment]
+    client = make_app(service, print).test_client()
+
+    for path in ("/trader", "/", f"/m/{MATCH}-HOU", "/api/trader", "/system", "/api/system"):
+        assert client.get(path).status_code == 200, path
+    assert "The trader is starting" in client.get("/trader").text

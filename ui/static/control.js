@@ -119,7 +119,7 @@ export function startControl(live) {
   function words(op, told) {
     if (op !== "kill") return `The trader is ${told.state}.`;
     if (!told.answered) return "Killed. No trader answers; the switch holds for the next one.";
-    const some = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
+    const some = (number, name) => `${number ?? "an unknown number of"} ${name}${number === 1 ? "" : "s"}`;
     return `Killed: nothing more is bought. ${some(told.open_orders, "order")} open, ${some(told.positions, "position")} kept until settled.`;
   }
 
