@@ -7,7 +7,7 @@ import msgspec
 
 from markets.errors import BadRecord
 from markets.records import Candles
-from markets.units import parse_price_e4
+from markets.units import PRICE_ONE_E4, parse_price_e4
 
 WIDTH: Final = 1_000
 HEIGHT: Final = 200
@@ -55,11 +55,13 @@ def history(candles: Candles, fills_ms: Iterable[int]) -> History | None:
     if len(points) < 2:
         return None
     begin_s, end_s = points[0][0], points[-1][0]
+    if end_s <= begin_s:
+        return None
     middles = [(bid + ask) // 2 for _, bid, ask in points]
     low, high = min(middles), max(middles)
     bottom, top = min(bid for _, bid, _ in points), max(ask for _, _, ask in points)
     if top - bottom < LEAST_E4:
-        bottom = max(0, (bottom + top - LEAST_E4) // 2)
+        bottom = min(max(0, (bottom + top - LEAST_E4) // 2), PRICE_ONE_E4 - LEAST_E4)
         top = bottom + LEAST_E4
 
     def x(time_s: float) -> float:
@@ -88,9 +90,12 @@ def history(candles: Candles, fills_ms: Iterable[int]) -> History | None:
 
 
 def _point(candle: dict[str, Any]) -> tuple[int, int, int] | None:
-    """Return (end, bid, ask) of a candlestick; None without both."""
+    """Return (end, bid, ask) of a candlestick; None without both.
+
+    A side that nobody was on stands at 0 or 1: half way between those is no price.
+    """
     try:
         bid, ask = (parse_price_e4(candle[side]["close_dollars"]) for side in ("yes_bid", "yes_ask"))
-        return int(candle["end_period_ts"]), bid, ask
+        return (int(candle["end_period_ts"]), bid, ask) if bid > 0 and ask < PRICE_ONE_E4 else None
     except (KeyError, TypeError, ValueError, BadRecord):
         return None

@@ -40,3 +40,21 @@ def test_a_quiet_market_looks_quiet_and_stays_within_a_dollar() -> None:
 def test_too_little_is_no_picture() -> None:
     assert history(candles(), []) is None
     assert history(candles((0, "0.4", "0.5"), (60, "nonsense", "0.5"), (120, None, None)), []) is None
+
+
+def test_half_way_between_nobody_and_nobody_is_no_price() -> None:
+    empty = [
+        (60 * n, bid, ask)
+        for n, (bid, ask) in enumerate([("0.00", "1.00"), ("0.20", "1.00"), ("0.00", "0.30")])
+    ]
+    drawn = history(candles(*empty, (180, "0.20", "0.22"), (240, "0.20", "0.24")), [])
+    assert drawn is not None
+    assert (drawn.first_e4, drawn.last_e4, drawn.begin_ms) == (2_100, 2_200, 180_000)
+    assert history(candles(*empty), []) is None
+
+
+def test_no_edge_is_beyond_a_dollar_and_no_time_stands_still() -> None:
+    drawn = history(candles((0, "0.98", "0.99"), (60, "0.98", "0.99")), [])
+    assert drawn is not None
+    assert (drawn.bottom_e4, drawn.top_e4) == (10_000 - LEAST_E4, 10_000)
+    assert history(candles((60, "0.40", "0.50"), (60, "0.40", "0.50")), []) is None
