@@ -11,11 +11,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from markets.errors import StartupError
-
-_KEY_FILE_MAX: Final = 65_536
 
 
 def private_dir(path: Path) -> Path:
@@ -75,36 +72,38 @@ def holder(run_dir: Path, role: str) -> int | None:
     return None
 
 
-def read_key_file(path: Path) -> bytes:
-    """Read the PEM file of a private key that only its owner can read.
+def open_private_file(path: Path, setting: str) -> int:
+    """Open a file that only its owner can read; return its descriptor, which the caller closes.
+
+    What it holds is not looked at here.
+
+    Args:
+        setting: the variable that names the file, for the message.
 
     Raises:
-        StartupError: the file is missing, a link, not ours, readable for others or not a private key; the
-            message names the path and the remedy.
+        StartupError: it is missing, a link, not a file, not ours or open to others; the message names the
+            path and the remedy.
     """
     try:
         # A link could be turned to another file between check and use; what is open stays what it is.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         if path.is_symlink():
-            raise StartupError(f"{path}: a symbolic link: name the key file itself") from None
+            raise StartupError(f"{path}: a symbolic link: name the file itself") from None
         raise StartupError(
-            f"{path}: cannot read the private key: {error.strerror}: "
-            "put it there or set KALSHI_PRIVATE_KEY_PATH"
+            f"{path}: cannot be read: {error.strerror}: put it there or set {setting}"
         ) from None
     try:
-        _check_key_file(path, os.fstat(fd))
-        pem = os.read(fd, _KEY_FILE_MAX)
-    finally:
+        _check_private(path, os.fstat(fd))
+    except StartupError:
         os.close(fd)
-    if b"PRIVATE KEY-----" not in pem:
-        raise StartupError(f"{path}: not a private key in PEM form: download it again")
-    return pem
+        raise
+    return fd
 
 
-def _check_key_file(path: Path, found: os.stat_result) -> None:
+def _check_private(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise StartupError(f"{path}: not a regular file: name the key file itself")
+        raise StartupError(f"{path}: not a regular file: name the file itself")
     if found.st_uid != os.geteuid():
         raise StartupError(
             f"{path}: belongs to user {found.st_uid}, not {os.geteuid()}: run chown {os.geteuid()} {path}"

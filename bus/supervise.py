@@ -14,7 +14,7 @@ from typing import Final
 from markets.errors import SettingsError, StartupError
 
 from .lifecycle import refuse
-from .locks import check_port, private_dir, read_key_file
+from .locks import check_port, open_private_file, private_dir
 from .settings import Settings, variable_of
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def prepare(settings: Settings, token: str) -> dict[str, str]:
-    """Make the directories, check ports and key, and return the variables of supervisord.conf.
+    """Make the directories, check ports and key file, and return the variables of supervisord.conf.
 
     What is checked here would otherwise end a process again and again, each time a little later.
 
@@ -31,14 +31,15 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         token: password of supervisord's socket; left in ``supervisorctl.conf`` in the run directory.
 
     Raises:
-        StartupError: a directory, a port or the key cannot be used, or everything is already running.
+        StartupError: a directory, a port or the key file cannot be used, or everything is already running.
     """
     simulator = settings.env == "sim"
     run_dir = private_dir(settings.run_dir)
     logs = private_dir(run_dir / "logs")
     private_dir(settings.data_dir)
     if not simulator and settings.private_key_path is not None:
-        read_key_file(settings.private_key_path)
+        # What is in it only the publisher reads.
+        os.close(open_private_file(settings.private_key_path, variable_of("private_key_path")))
     control = run_dir / "supervisor.sock"
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(str(control)) == 0:

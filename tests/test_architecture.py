@@ -72,6 +72,16 @@ def test_only_the_publisher_knows_kalshis_hosts(package: str) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize(
+    "package", [name for name in PACKAGES if name not in ("publisher", "simulator", "tests")]
+)
+def test_only_the_publisher_reads_a_private_key(package: str) -> None:
+    """Others open its file, if at all, to look at owner and mode. The simulator makes a key of its own."""
+    reads = re.compile(r"PRIVATE KEY|load_pem|private_key_path\.(read|open)|fdopen\(open_private_file")
+
+    assert [str(path) for path in sources(package) if reads.search(path.read_text())] == []
+
+
 def test_nobody_unpickles() -> None:
     assert [
         str(path) for name in PACKAGES for path in sources(name) if "recv_pyobj" in path.read_text()

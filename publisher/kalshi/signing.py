@@ -21,13 +21,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from bus.locks import read_key_file
-from bus.settings import Settings
+from bus.locks import open_private_file
+from bus.settings import Settings, variable_of
 from markets.errors import StartupError
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
 _PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
+_KEY_FILE_MAX: Final = 65_536
 
 
 def pre_sign_text(timestamp_ms: int, method: str, path: str) -> bytes:
@@ -69,7 +70,8 @@ def load_private_key(path: Path) -> PrivateKey:
         StartupError: the file is missing, a link, not ours, readable for others or not a usable key; the
             message names the path and the remedy.
     """
-    pem = read_key_file(path)
+    with os.fdopen(open_private_file(path, variable_of("private_key_path")), "rb") as file:
+        pem = file.read(_KEY_FILE_MAX)
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:

@@ -260,9 +260,10 @@ def test_make_run_refuses_before_it_starts_anything(runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("variable", "make", "words"),
     [
-        ("KALSHI_PRIVATE_KEY_PATH", lambda path: None, "cannot read the private key.*_KEY_PATH"),
+        ("KALSHI_PRIVATE_KEY_PATH", lambda path: None, "cannot be read.*_KEY_PATH"),
         ("KALSHI_PRIVATE_KEY_PATH", lambda path: path.write_text("k") and path.chmod(0o644), "chmod 600"),
-        ("KALSHI_PRIVATE_KEY_PATH", lambda path: path.write_text("k") and path.chmod(0o600), "in PEM form"),
+        ("KALSHI_PRIVATE_KEY_PATH", lambda path: path.symlink_to("/dev/null"), "symbolic link"),
+        ("KALSHI_PRIVATE_KEY_PATH", lambda path: path.mkdir(mode=0o700), "not a regular file"),
         ("KALSHI_BUS_DATA_DIR", lambda path: path.mkdir(mode=0o755), "chmod 700"),
         ("KALSHI_BUS_DATA_DIR", lambda path: path.write_text(""), "cannot make this directory"),
     ],
@@ -275,7 +276,6 @@ def test_what_would_end_a_process_again_and_again_refuses_the_whole_start(
     env = _settings_of(runner) | {"KALSHI_BUS_ENV": "demo", "KALSHI_API_KEY_ID": "an-id", variable: str(path)}
     good = runner.folder / "good.pem"
     good.touch(mode=0o600)
-    good.write_text("-----BEGIN PRIVATE KEY-----")
     env.setdefault("KALSHI_PRIVATE_KEY_PATH", str(good))
 
     with pytest.raises(StartupError, match=words):
