@@ -441,6 +441,8 @@ class Catalogue:
         if held is not None and held.event_ticker != market.event_ticker:
             self._leave_event(ticker, held.event_ticker)
         self._taken[ticker] = digest
+        # Its event's bytes of before say something else of it now; `_note_whole` notes those that do not.
+        self._forget_event(market.event_ticker)
         self.disputed.discard(ticker)
         self._hold(ticker, market, held_quote)
 

@@ -383,15 +383,17 @@ class Sweep:
         self._catalogue.read_event(raw, reply.as_of_ms, reading)
 
     def _series_needed(self, reading: Reading) -> None:
-        """Fetch the series that the list did not have: new ones, between two lists."""
-        held = self._catalogue.state.series
-        needed = {event.series_ticker for event in reading.events.values()}
-        unknown = [
-            ticker
-            for ticker in sorted(needed)
-            if ticker not in held and ticker not in reading.series and self._due("series", ticker)
-        ]
-        for ticker in unknown[:SERIES_LOOKUPS]:
+        """Read the series that events need and are not held; fetch those that the list did not have.
+
+        Of held events too: what failed, or was one too many, is tried again though the event is unchanged.
+        """
+        state = self._catalogue.state
+        events = (*state.events.values(), *reading.events.values())
+        unknown = {event.series_ticker for event in events} - state.series.keys() - reading.series.keys()
+        for ticker in sorted(unknown & self._listed_series.keys()):
+            self._catalogue.read_series(self._listed_series[ticker], reading)
+        unlisted = sorted(unknown - self._listed_series.keys())
+        for ticker in [ticker for ticker in unlisted if self._due("series", ticker)][:SERIES_LOOKUPS]:
             try:
                 raw, _ = self._client.get(
                     f"/series/{quote(ticker, safe='')}", read=lambda body: member(body, "series")

@@ -110,6 +110,20 @@ def test_event_whose_bytes_come_back_is_taken_back(world: World) -> None:
     assert world.state.events["E1"].title == "E1"
 
 
+def test_event_that_is_listed_again_as_it_was_is_taken_back(world: World) -> None:
+    world.run()
+    for ticker in ("E1-A", "E1-B"):  # closed, the event is not listed, and its markets are read apart
+        nested(world, ticker)["status"] = "closed"
+    world.run()
+    assert status_of(world, "E1-A") == "closed"
+
+    for ticker in ("E1-A", "E1-B"):
+        nested(world, ticker)["status"] = "active"
+    world.run()
+
+    assert (status_of(world, "E1-A"), status_of(world, "E1-B")) == ("active", "active")
+
+
 def test_market_that_moves_to_another_event_leaves_the_first(world: World) -> None:
     world.run()
     moved = world.exchange.events["E1"]["markets"].pop()

@@ -153,6 +153,21 @@ def test_failed_slice_leaves_its_markets_ageing_and_the_others_fresh(world: Worl
     assert world.age_ms("E5-A") == 0
 
 
+def test_series_that_could_not_be_fetched_is_tried_again_though_its_event_is_unchanged(world: World) -> None:
+    world.run()
+    world.exchange.list_event(event("E-NEW", "S-NEW", market("E-NEW-A", "E-NEW")))
+    world.exchange.faults.append(on("/series/S-NEW", BROKEN))
+    _, error = world.run()
+    assert error is not None
+    assert "E-NEW" in world.state.events
+    assert "S-NEW" not in world.state.series
+
+    world.exchange.faults.clear()
+    world.run()
+
+    assert "S-NEW" in world.state.series
+
+
 def test_outage_ends_the_slices_after_some_failures(world: World) -> None:
     world.exchange.faults.append(on("/events", BROKEN))
     world.client.paths.clear()
