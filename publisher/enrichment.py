@@ -339,28 +339,34 @@ class Enrichment:
         known = self._state.stream_of
         wished = self._candles.wished(known, now_ms)
         batch = self._candles.plan(known, now_ms)
-        found: list[tuple[str, bytes]] = []
-        as_of_ms = now_ms
+        found: list[Candles] = []
         if batch:
-            (found, bad), reply = self._client.get(
-                "/markets/candlesticks",
-                [
-                    ("market_tickers", ",".join(batch)),
-                    ("start_ts", now_ms // 1000 - SPAN_S),
-                    ("end_ts", now_ms // 1000),
-                    ("period_interval", PERIOD_MINUTES),
-                ],
-                read=lambda body: decode_candles(body, MAX_CANDLES_BYTES),
-                reserve=reserve,
-                attempts=1,
-            )
-            as_of_ms = reply.as_of_ms
-            self._candles.fetched(batch, self._clock.now_ms())
-            for member in bad:
-                self._quarantine.put("candles", member.ticker or "", member.error, member.raw)
-        records = [Candles(t, as_of_ms, PERIOD_MINUTES * 60, raw) for t, raw in found if t in wished]
+            try:
+                found = self._fetch_candles(batch, now_ms, reserve)
+            except ExchangeError as error:
+                # Who wishes for price history must not cost the others their books.
+                log.info("candles.failed", outcome=error.outcome, error=str(error))
+        records = [candles for candles in found if candles.ticker in wished]
         if records or self._state.candles:
             self._submit(lambda server: _publish_candles(server, records, wished, self._clock.now_ns()))
+
+    def _fetch_candles(self, batch: list[str], now_ms: int, reserve: float) -> list[Candles]:
+        (found, bad), reply = self._client.get(
+            "/markets/candlesticks",
+            [
+                ("market_tickers", ",".join(batch)),
+                ("start_ts", now_ms // 1000 - SPAN_S),
+                ("end_ts", now_ms // 1000),
+                ("period_interval", PERIOD_MINUTES),
+            ],
+            read=lambda body: decode_candles(body, MAX_CANDLES_BYTES),
+            reserve=reserve,
+            attempts=1,
+        )
+        self._candles.fetched(batch, self._clock.now_ms())
+        for member in bad:
+            self._quarantine.put("candles", member.ticker or "", member.error, member.raw)
+        return [Candles(ticker, reply.as_of_ms, PERIOD_MINUTES * 60, raw) for ticker, raw in found]
 
     def _plan(self, calls: int, now_ms: int) -> list[list[str]]:
         """Plan anew, or in a large catalogue for some cycles as before: values are those of hours."""

@@ -338,6 +338,24 @@ def test_price_history_comes_for_whom_it_is_wished_and_goes_with_the_wish(
     assert exchange.calls["markets/candlesticks"] == 1
 
 
+def test_failing_price_history_costs_nobody_its_books(
+    exchange: FakeExchange,
+    start: Start,
+    settings: Settings,
+    replica: Replica,
+    zmq_context: zmq.Context[Any],
+) -> None:
+    exchange.faults.append(on("/markets/candlesticks", BROKEN))
+    start()
+    wait(replica, lambda: live(replica) and len(replica.state.books) == 3)
+    question = {"op": "watch", "id": 1, "tickers": ["E1-A"], "ttl_s": 60, "what": "candles"}
+    assert ask(zmq_context, settings.state, question)["watched"] == 1
+    eventually(lambda: any(path.startswith("/markets/candlesticks") for path in list(exchange.paths)))
+    exchange.books["E1-A"] = {"yes_dollars": [["0.3900", "7.00"]], "no_dollars": []}
+
+    wait(replica, lambda: replica.state.books["E1-A"].yes == ((3_900, 700),))
+
+
 def test_world_readable_key_refuses_the_start(settings: Settings) -> None:
     (settings.run_dir / "sim_private_key.pem").chmod(0o644)
 
