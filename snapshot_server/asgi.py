@@ -80,8 +80,8 @@ class App:
         now_ms: gives the time.
         requests: counts answers by (route, status).
         pause: lets other threads have the interpreter.
-        moment: gives another object whenever the data is other. While it and the time in milliseconds are the
-            same, the same request has the same answer.
+        moment: gives something else whenever an answer may be another. While it and `now_ms` give the same,
+            the same request has the same answer. `now_ms` is not enough: in a replay it stands still.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class App:
         moment: Callable[[], object] = object,
     ) -> None:
         self._moment = moment
-        self._at: tuple[int, object] = (0, None)
+        self._at: tuple[int, object] = (0, None)  # what `_given` is of
         self._given: dict[Asked, Given] = {}
         self._requests = requests
         self._view = view
@@ -117,10 +117,11 @@ class App:
             await _send(CRASHED, [CRASHED.content()], send)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
-        now_ms, moment = self._now_ms(), self._moment()
-        if now_ms != self._at[0] or moment is not self._at[1]:
+        now_ms = self._now_ms()
+        at = now_ms, self._moment()
+        if at != self._at:
             self._given.clear()
-            self._at = now_ms, moment
+            self._at = at
         headers = tuple([header for header in scope["headers"] if header[0] in _NEEDED])
         asked = scope["method"], scope["path"], scope["query_string"], headers
         given = self._given.get(asked)
@@ -152,7 +153,7 @@ class App:
             body = response.body
         self._requests[response.route, response.status] += 1
         if isinstance(body, bytes):
-            start = _start(response, [body])
+            start = _start(response, None if request.method == "HEAD" else len(body))
             given = Given(start, {"type": BODY, "body": body}, (response.route, response.status))
             if kept is None:
                 self._given[asked] = given
@@ -204,17 +205,17 @@ class App:
             del self._kept[key]
 
 
-def _start(response: Response, chunks: list[bytes]) -> Mapping[str, Any]:
-    """Return the message that begins an answer."""
+def _start(response: Response, length: int | None) -> Mapping[str, Any]:
+    """Return the message that begins an answer of `length` bytes; None: its headers say all there is to say."""
     headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
-    if not any(name == b"content-length" for name, _ in headers) and response.status != 304:
-        headers.append((b"content-length", b"%d" % sum(map(len, chunks))))
+    if length is not None and response.status != 304:
+        headers.append((b"content-length", b"%d" % length))
     return {"type": "http.response.start", "status": response.status, "headers": headers}
 
 
 async def _send(response: Response, chunks: list[bytes], send: Send) -> None:
     """Send an answer, chunk by chunk at the pace of the reader: a slow one must not fill our memory."""
-    await send(_start(response, chunks))
+    await send(_start(response, sum(map(len, chunks))))
     last = len(chunks) - 1
     try:
         for index, chunk in enumerate(chunks):

@@ -172,7 +172,7 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
         by_event = _grouped(tickers, lambda ticker: state.markets[ticker].event_ticker, pause)
         by_series = _grouped(tickers, lambda ticker: state.markets[ticker].series_ticker, pause)
         touched.update(state.markets[ticker].event_ticker for ticker in moved)
-        touched.update(old.state.markets[ticker].event_ticker for ticker in removed)
+        touched.update(known[ticker].event_ticker for ticker in before)
 
     milestones_of = old.milestones_of
     if not _same(state.milestones, old.state.milestones):

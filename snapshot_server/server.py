@@ -68,7 +68,11 @@ def run(settings: Settings, stop: Stop) -> int:
 
     answers = Answers(state, lambda: replica.status().source, demand.wish)
     Questions(view, pause).add_to(answers)
-    app = App(view, replica.now_ms, requests, pause, lambda: editor.edition)
+
+    def moment() -> tuple[object, int]:
+        return editor.edition, clock.monotonic_ns() // 1_000_000
+
+    app = App(view, replica.now_ms, requests, pause, moment)
     with ExitStack() as stack:
         stack.callback(context.term)
         query = QueryServer(context, settings.query, answers, replica.now_ms)

@@ -64,12 +64,14 @@ class Server:
         self.pauses += 1
         self.hold()
 
-    async def get(self, path: str, query: str = "", reader: Reader | None = None, **headers: str) -> Reader:
+    async def get(
+        self, path: str, query: str = "", reader: Reader | None = None, method: str = "GET", **headers: str
+    ) -> Reader:
         reader = reader or Reader()
         sent = {"host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()}
         scope = {
             "type": "http",
-            "method": "GET",
+            "method": method,
             "path": path,
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
@@ -197,14 +199,14 @@ def test_kept_bodies_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch
 
 def test_the_same_request_in_the_same_moment_is_answered_from_memory() -> None:
     requests: Counter[tuple[str, int]] = Counter()
-    asked, now_ms, moment = 0, NOW_MS, object()
+    asked, now_ms, moment = 0, NOW_MS, 1
 
     def view() -> View:
         nonlocal asked
         asked += 1
         return VIEW
 
-    app = App(view, lambda: now_ms, requests, lambda: None, lambda: moment)
+    app = App(view, lambda: now_ms, requests, lambda: None, lambda: (VIEW.edition, moment))
 
     async def get(path: str, **headers: str) -> Reader:
         reader = Reader()
@@ -223,7 +225,7 @@ def test_the_same_request_in_the_same_moment_is_answered_from_memory() -> None:
         assert asked == 3
         now_ms += 1
         assert (await get("/health", host="localhost")).body != first.body
-        moment = object()
+        moment += 1  # as the clock of the machine does while a replay's stands still
         await get("/health", host="localhost")
         assert asked == 5
         whole = await get("/markets", host="localhost")
@@ -231,6 +233,20 @@ def test_the_same_request_in_the_same_moment_is_answered_from_memory() -> None:
 
     run(main())
     assert requests["/health", 200] == 4
+
+
+def test_a_large_answer_to_head_does_not_say_how_long_it_is(server: Server) -> None:
+    async def main() -> None:
+        full = await server.get("/markets")
+        head = await server.get("/markets", method="HEAD")
+        assert int(full.headers["content-length"]) == len(full.body)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers.items() == {*full.headers.items()} - {("content-length", str(len(full.body)))}
+        small = await server.get("/ready", method="HEAD")
+        assert small.headers == (await server.get("/ready")).headers
+        assert int(small.headers["content-length"]) > 0
+
+    run(main())
 
 
 def test_a_kept_body_is_let_go_when_nobody_asks_any_more(

@@ -531,6 +531,24 @@ def test_an_edition_made_from_the_last_one_equals_one_made_afresh() -> None:
     assert len(edition.tickers) == len(tickers) - 5
 
 
+def test_an_event_that_a_market_has_left_is_looked_at_again() -> None:
+    writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+    left, other = (event.event_ticker for event in CATALOGUE.events[:2])
+    moving: Market = writer.state.markets[edition_of(writer).by_event[left][0]]
+    early = msgspec.structs.replace(moving, created_ms=1, close_ms=2)
+    writer.stream(f"md.{moving.series_ticker}.", "market", [early], 0, 0)
+    first = edition_of(writer)
+    assert (first.event_created_ms[left], first.timings[left].close_ms) == (1, 2)
+    gone = msgspec.structs.replace(early, event_ticker=other)
+    writer.stream(f"md.{moving.series_ticker}.", "market", [gone], 0, 0)
+
+    then, afresh = edition_of(writer, first), edition_of(writer)
+    assert then.timings == afresh.timings
+    assert then.match_times == afresh.match_times
+    assert then.event_created_ms == afresh.event_created_ms
+    assert then.events_created == afresh.events_created
+
+
 def test_an_edition_of_another_epoch_shows_nothing_of_the_old() -> None:
     first = edition_of(WRITER)
     other = a_catalogue(40, NOW_MS)
