@@ -83,11 +83,12 @@ def _frames(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     now_ms = 0
     early: list[dict[str, Any]] = []
     for value in _values(path):
-        if not isinstance(value, dict):
+        frame = value.get("event") or value.get("frame") or value if isinstance(value, dict) else None
+        if not isinstance(frame, dict):
             raise ValueError(f"got {value!r:.50}, expected a frame: a JSON object")
-        frame = value.get("event") or value.get("frame") or value
-        message = frame.get("msg") or {}
-        time_ms = value.get("recv_ms") or value.get("received_ms") or message.get("ts_ms") or 0
+        message = frame.get("msg")
+        sent_ms = message.get("ts_ms") if isinstance(message, dict) else None
+        time_ms = value.get("recv_ms") or value.get("received_ms") or sent_ms or 0
         now_ms = max(now_ms, int(time_ms))
         early.append(frame)
         if now_ms:

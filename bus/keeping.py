@@ -145,9 +145,11 @@ class Packed(Keeping):
         return _market.decode(self._unpack(packed)).raw
 
     def encoded(self, kind: str, record: Any) -> bytes:
-        if kind != "market" or record.raw[:1] == b"{":
-            return encode_record(record)
-        return self._unpack(record.raw)
+        if kind == "market" and record.raw[:1] != b"{":
+            return self._unpack(record.raw)
+        whole = encode_record(record)
+        # One that waited may have been packed meanwhile, of which its `raw` is the first sign.
+        return whole if kind != "market" or record.raw[:1] == b"{" else self._unpack(record.raw)
 
     def _unpack(self, packed: bytes) -> bytes:
         try:

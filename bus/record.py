@@ -31,6 +31,9 @@ log = structlog.get_logger()
 
 KEYFRAME_MS: Final = 60_000
 MAX_QUEUED_BYTES: Final = 64 * 1_048_576
+MAX_TAIL_BYTES: Final = 64 * 1_048_576
+"""So much of what was written is kept for behind the next keyframe, while the state stands still."""
+
 LAG_WARN_BYTES: Final = 8 * 1_048_576
 SAY_EVERY_MS: Final = 10_000
 
@@ -65,6 +68,7 @@ class Recorder:
         self._hole = True
         self._dropped_at = (0, 0)
         self._tail: deque[_Heard] = deque()
+        self._tail_bytes = 0
         self._said_ms = 0
         self.frames = 0
         self.keyframes = 0
@@ -127,9 +131,15 @@ class Recorder:
                     writer.frame(frame, published_ns, seq)
                     self.frames += 1
                 self._tail.append(heard)
+                self._tail_bytes += len(frame)
             held = keyframe or self._position()
-            while self._tail and self._tail[0][1:3] <= held:
-                self._tail.popleft()
+            while self._tail and (self._tail[0][1:3] <= held or self._tail_bytes > MAX_TAIL_BYTES):
+                frame, epoch, seq, _ = self._tail.popleft()
+                self._tail_bytes -= len(frame)
+                if (epoch, seq) > held:
+                    # The state has long stood still. No keyframe may be of before what is forgotten here.
+                    with self._ready:
+                        self._hole, self._dropped_at = True, max(self._dropped_at, (epoch, seq))
 
     def _position(self) -> tuple[int, int]:
         state = self._replica.state

@@ -170,7 +170,9 @@ def test_a_delta_before_its_book_is_skipped(short_dir: Path) -> None:
     assert convert(source, short_dir / "day.mcap") == {"books": 1, "deltas": 1, "trades": 0, "skipped": 1}
 
 
-@pytest.mark.parametrize("text", ["", "\n", "{}", "[1]", "not json", '{"frames": [1]}', json.dumps(SNAPSHOT)])
+@pytest.mark.parametrize(
+    "text", ["", "\n", "{}", "[1]", "not json", '{"frames": [1]}', '{"event": "x"}', json.dumps(SNAPSHOT)]
+)
 def test_what_is_no_session_leaves_no_file(short_dir: Path, text: str) -> None:
     source, path = short_dir / "frames.ndjson", short_dir / "day.mcap"
     source.write_text(text)

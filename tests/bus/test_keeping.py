@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import bus.keeping
 from bus.answers import Answers
 from bus.catalogue import Catalogue
 from bus.keeping import Keeping, Packed, Slim
@@ -79,6 +80,21 @@ def test_what_is_kept_is_passed_on_byte_for_byte(way: str) -> None:
         assert state.raw(state.markets[ticker]) == market.raw
     answers = Answers(lambda: state)
     assert len(answers.answer(b"\x82\xa2op\xa8snapshot\xa2id\x01", NOW_MS)) > len(TRUTH.streams)
+
+
+def test_a_market_packed_while_it_is_passed_on_is_passed_on_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that wait for samples are packed by the thread of the replica, whoever reads meanwhile."""
+    keeping = Packed(sample_bytes=1)
+    sent = encode_record(a_market("A-1-X", "A"))
+    waiting = msgspec.msgpack.decode(sent, type=Market)
+
+    def late(record: Market) -> bytes:
+        keeping.keep("market", [waiting], [sent])
+        return encode_record(record)
+
+    monkeypatch.setattr(bus.keeping, "encode_record", late)
+    assert keeping.encoded("market", waiting) == sent
+    assert keeping.raw(waiting) == a_market("A-1-X", "A").raw
 
 
 def test_packed_markets_are_small_whatever_was_there_first() -> None:

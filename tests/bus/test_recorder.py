@@ -253,6 +253,28 @@ def test_what_a_standing_disk_makes_a_recorder_drop_is_counted_and_healed_by_a_k
         assert replica.state.digest() == truth.digest()
 
 
+def test_what_is_kept_for_behind_a_keyframe_is_bounded_while_the_state_stands_still(
+    zmq_context: Context, live: Live, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without an answer to a repair, for hours: what comes is written, and not kept as well."""
+    path = short_dir / "day.mcap"
+    with recording(zmq_context, live, path) as recorder:
+        monkeypatch.setattr(bus.record, "MAX_TAIL_BYTES", 5_000)
+        state, keyframes, frames = live.publisher.writer.state, recorder.keyframes, recorder.frames
+        monkeypatch.setattr(recorder, "_position", lambda: (0, 0))
+        live.do(*[live.publisher.stream] * 200)
+        eventually(lambda: recorder.frames >= frames + 200)
+        assert sum(len(heard[0]) for heard in list(recorder._tail)) <= 5_000
+        forgotten = recorder._dropped_at
+        assert forgotten > (state.epoch, state.seq - 200)
+        assert recorder.keyframes == keyframes
+        monkeypatch.undo()
+        eventually(lambda: recorder.keyframes > keyframes)
+        live.do(live.publisher.stream, live.publisher.heartbeat)
+        eventually(lambda: last_seq(path) == state.seq)
+    assert assert_plays_to(path, live) == state.seq
+
+
 def test_no_keyframe_is_made_before_what_was_dropped_is_in_the_state(
     zmq_context: Context, live: Live, short_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
