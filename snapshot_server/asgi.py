@@ -206,7 +206,7 @@ class App:
 
 
 def _start(response: Response, length: int | None) -> Mapping[str, Any]:
-    """Return the message that begins an answer of `length` bytes; None: its headers say all there is to say."""
+    """Return the message that begins an answer. `length` None: its headers say all there is to say of it."""
     headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
     if length is not None and response.status != 304:
         headers.append((b"content-length", b"%d" % length))
