@@ -4,6 +4,7 @@ docs/protocol.md sections 7 and 8. A bad question gets one clear error and never
 """
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import msgpack
@@ -17,7 +18,6 @@ from .messages import (
     SnapshotHead,
     encode_chunk,
     encode_map,
-    matches,
     schema,
 )
 from .state import State
@@ -199,13 +199,13 @@ class Answers:
         if epoch > state.epoch:
             raise Refusal("epoch_behind", f"this server is at epoch {state.epoch}", retry_ms=250)
 
-        wanted = self._wanted(state, since, also, prefixes)
+        wanted = _wanted(state, since, frozenset(also), frozenset(prefixes))
         # Most of the work is done stream by stream, so that the lock is never held for long; what changed
         # meanwhile is done again under one lock, which makes all of it the state at one position.
         for topic in wanted:
             self._encoded(state, topic)
         with state.lock:
-            wanted = self._wanted(state, since, also, prefixes)
+            wanted = _wanted(state, since, frozenset(also), frozenset(prefixes))
             chunks = [chunk for topic in wanted for chunk in self._encoded(state, topic)]
             head = SnapshotHead(
                 epoch=state.epoch,
@@ -221,15 +221,6 @@ class Answers:
         answer = {"ok": True, "id": question.get("id"), **msgspec.to_builtins(head)}
         return Frames([encode_map(answer), *chunks])
 
-    @staticmethod
-    def _wanted(state: State, since: int | None, also: list[str], prefixes: list[str]) -> list[str]:
-        with state.lock:
-            return [
-                topic
-                for topic, stream in state.streams.items()
-                if matches(topic, prefixes) and (since is None or stream.last > since or topic in also)
-            ]
-
     def _encoded(self, state: State, topic: str) -> list[bytes]:
         if self._chunks_epoch != state.epoch:
             self._chunks, self._chunks_epoch = {}, state.epoch
@@ -242,3 +233,14 @@ class Answers:
         frames = [compressed(self._compress, body) for body in bodies]
         self._chunks[topic] = (version, frames)
         return frames
+
+
+def _wanted(state: State, since: int | None, also: AbstractSet[str], prefixes: AbstractSet[str]) -> list[str]:
+    """Return the topics that a question for a snapshot means, quickly however many it names."""
+    with state.lock:
+        topics = [
+            t for t, stream in state.streams.items() if since is None or stream.last > since or t in also
+        ]
+    longest = max(map(len, topics), default=0)
+    lengths = {len(prefix) for prefix in prefixes if len(prefix) <= longest}
+    return [topic for topic in topics if any(topic[:length] in prefixes for length in lengths)]

@@ -10,7 +10,7 @@ import pytest
 import bus.writer
 from bus.answers import Answers
 from bus.digest import record_hash
-from bus.messages import VERSION, Envelope, Heartbeat, decode, encode, encode_record
+from bus.messages import VERSION, Envelope, Heartbeat, decode, encode, encode_record, matches
 from bus.state import State
 from bus.sync import (
     ASK_TIMEOUT_MAX_MS,
@@ -923,3 +923,27 @@ def test_records_with_fields_of_a_newer_publisher_are_kept_as_they_came() -> Non
         assert state.seq == seq + 1
     others = record_hash(encode_record(state.quotes["A-1-Y"]))
     assert state.position("md.A.")[2] == (record_hash(raw) + others) % 2**64
+
+
+def test_snapshot_has_exactly_the_streams_asked_for() -> None:
+    publisher = Publisher(START_MS, random.Random(1), TICKERS)
+    for _ in range(20):
+        publisher.stream()
+        publisher.commit()
+    state, rng = publisher.writer.state, random.Random(2)
+    topics = list(state.streams)
+    names = [topic[:length] for topic in topics for length in range(len(topic) + 1)]
+    names += ["md.A.X", "nothing", "x" * 100_000]
+    found = 0
+    for _ in range(200):
+        prefixes, also = rng.sample(names, rng.randrange(4)), rng.sample(topics, 1)
+        since = rng.choice([None, state.seq, state.seq - rng.randrange(20)])
+        question = {"op": "snapshot", "streams": prefixes, "also": also, "since": since}
+        answer = msgspec.msgpack.decode(Answers(lambda: state).answer(msgspec.msgpack.encode(question), 1)[0])
+        assert answer["streams"].keys() == {
+            topic
+            for topic, stream in state.streams.items()
+            if matches(topic, prefixes) and (since is None or stream.last > since or topic in also)
+        }
+        found += len(answer["streams"])
+    assert found
