@@ -68,6 +68,7 @@ _PATH: Final = re.compile(r" - at `\$(.*)`$")
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _NO_EVENTS: Final[Mapping[str, Event]] = {}
 _MARKETS: Final = b'"markets":['
+_JSON_FAULTS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NULL: Final = Raw(b"null")
 """Default of a raw member: msgspec accepts any value only where the type is exactly Raw."""
 
@@ -501,7 +502,7 @@ def competition_of(event: Event) -> Competition:
     """Return what competition a sports event belongs to; empty where Kalshi does not say."""
     try:
         return _competition.decode(event.raw).product_metadata or Competition()
-    except msgspec.DecodeError:  # free-form metadata of another shape says nothing about a competition
+    except _JSON_FAULTS:  # free-form metadata of another shape says nothing about a competition
         return Competition()
 
 
@@ -509,7 +510,7 @@ def custom_strike_keys(market: Market) -> frozenset[str]:
     """Return the keys of a market's `custom_strike`, such as "baseball_team" or "tennis_competitor"."""
     try:
         return frozenset(_custom_strike.decode(market.raw).custom_strike or ())
-    except msgspec.DecodeError:  # a free map by contract: another shape is simply none of the known keys
+    except _JSON_FAULTS:  # a free map by contract: another shape is simply none of the known keys
         return frozenset()
 
 
@@ -614,7 +615,7 @@ def _nested_of(raw: bytes | Raw, held: Mapping[str, Event]) -> tuple[Event, list
         return None
     try:
         wire = _nested.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _JSON_FAULTS:
         return None  # the whole decoder says what is wrong
     event, markets = held.get(wire.event_ticker), wire.markets
     if event is None or not markets:
@@ -895,7 +896,7 @@ def _text_decoder(key: str) -> msgspec.json.Decoder[Any]:
 def _decode(decoder: msgspec.json.Decoder[_T], raw: bytes | Raw, what: str) -> _T:
     try:
         return decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _JSON_FAULTS as error:
         _refuse(error, bytes(raw), what)
 
 

@@ -432,6 +432,18 @@ def test_what_a_match_is_can_be_read_from_raw() -> None:
     assert competition_of(weather).competition == ""
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b'{"custom_strike":{"\xff":1}}', b'{"product_metadata":{"\xff":1}}', b'{"x":' + b"[" * 100_000],
+    ids=["empty", "strike no UTF-8", "metadata no UTF-8", "deep"],
+)
+def test_raw_that_is_no_json_says_nothing(raw: bytes) -> None:
+    event, markets = decode_event(encode(EVENTS["events"][0]))
+    market, _ = decode_market(markets[0], series_ticker=None, as_of_ms=0)
+    assert custom_strike_keys(msgspec.structs.replace(market, raw=raw)) == frozenset()
+    assert competition_of(msgspec.structs.replace(event, raw=raw)).competition == ""
+
+
 def test_recorded_book_comes_back() -> None:
     sent = EVENTS["orderbook"]["orderbook_fp"]
     book = decode_book("T", encode(sent), 5)
