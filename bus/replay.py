@@ -25,6 +25,7 @@ from .messages import (
     Envelope,
     Heartbeat,
     PublisherHealth,
+    Quotes,
     decode,
     decode_at_once,
     decode_map,
@@ -79,7 +80,7 @@ class Player:
     Attributes:
         epoch: the epoch that the next state gets, larger than any before.
         mismatches: recorded digests that this replay did not reproduce; 0 in a good recording.
-        holes: places where frames are missing in the recording.
+        holes: places where frames are missing in the recording, or cannot be read.
     """
 
     def __init__(
@@ -204,10 +205,10 @@ class Player:
             if self._to_ns is not None and item.time_ns > self._to_ns:
                 break
             if isinstance(item, Keyframe):
+                expected, batch = self._submit(server, batch, expected), []
                 if writer is not None and self._is_played(item, expected):
                     continue
-                self._submit(server, batch)
-                run, batch = [], []
+                run = []
                 writer, expected = self._load(item), item.head.as_of + 1
                 time_ns = max(time_ns, item.time_ns)
                 if opened:
@@ -231,10 +232,11 @@ class Player:
                 self.clock.set(time_ns)
                 self._open(server, writer)
             if opened and not run and self._is_later(item.time_ns, time_ns, len(batch)):
-                self._submit(server, batch)
-                batch = []
+                expected, batch = self._submit(server, batch, expected), []
                 if not self._wait(item.time_ns):
                     return
+                if expected < 0 and envelope.kind != "heartbeat":
+                    continue
             time_ns = item.time_ns
             run.append((topic, envelope, item.data))
             if envelope.cycle and envelope.kind != "cycle":
@@ -242,13 +244,12 @@ class Player:
             if opened:
                 batch += run
             else:
-                for entry in run:
-                    self._take(writer, *entry)
+                expected = expected if self._take(writer, run) == len(run) else -1
             run = []
         if writer is not None and not opened:
             self.clock.set(time_ns)
             self._open(server, writer)
-        self._submit(server, batch)
+        self._submit(server, batch, expected)
         with self._changed:
             self.ended = True
             self._changed.notify_all()
@@ -268,12 +269,27 @@ class Player:
             not waiting or waiting >= BATCH or (self._speed != MAX_SPEED and time_ns > before_ns + EARLY_NS)
         )
 
-    def _take(self, writer: Writer, topic: str, envelope: Envelope, data: bytes) -> None:
-        if envelope.kind == "heartbeat":
-            self._heartbeat(writer, envelope)
-        else:
-            writer.relay(topic, envelope if writer.state.keep_bytes else decode_at_once(data)[1])
-            self.records += len(envelope.records)
+    def _take(self, writer: Writer, batch: list[_Entry]) -> int:
+        """Apply messages; return how many: all, or those before one (or its commit) that cannot be read."""
+        keep_bytes, taken = writer.state.keep_bytes, 0
+        run: list[tuple[str, Envelope | Quotes]] = []
+        for count, (topic, envelope, data) in enumerate(batch, 1):
+            if envelope.kind == "heartbeat":
+                self._heartbeat(writer, envelope)
+            else:
+                run.append((topic, envelope if keep_bytes else decode_at_once(data)[1]))
+                if envelope.cycle and envelope.kind != "cycle":
+                    continue
+                try:
+                    writer.relay(run)
+                except DecodeError as error:
+                    self.holes += 1
+                    log.warning("replay.undecodable", seq=envelope.seq, error=str(error))
+                    return taken
+                self.records += sum([len(message.records) for _, message in run])
+                run = []
+            taken = count
+        return taken
 
     def _load(self, keyframe: Keyframe) -> Writer:
         """Return a writer that stands where the keyframe does; `_open` gives it its epoch."""
@@ -303,24 +319,30 @@ class Player:
         self._state_recorded_epoch = self._recorded_epoch
         self._run_there(server, lambda bus: bus.open(writer))
 
-    def _submit(self, server: FeedServer, batch: list[_Entry]) -> None:
-        """Have the bus thread apply and send these; wait until it has."""
-        writer = self._writer
+    def _submit(self, server: FeedServer, batch: list[_Entry], expected: int) -> int:
+        """Have the bus thread apply and send these, and wait until it has.
+
+        Return the number `expected` next, -1 if one could not be read: then only a keyframe goes on.
+        """
+        writer, taken = self._writer, 0
         if not batch or writer is None:
-            return
+            return expected
 
         def send(bus: FeedServer) -> None:
-            frames = []
+            nonlocal taken
             with writer.state.lock:
-                for topic, envelope, data in batch:
-                    self._take(writer, topic, envelope, data)
-                    if envelope.kind != "heartbeat":
-                        frames.append(renumbered(data, topic, envelope, writer.state.epoch))
+                taken = self._take(writer, batch)
                 self.clock.set(batch[-1][1].published_ns)
+            frames = [
+                renumbered(data, topic, envelope, writer.state.epoch)
+                for topic, envelope, data in batch[:taken]
+                if envelope.kind != "heartbeat"
+            ]
             self.messages += len(frames)
             bus.send(frames)
 
         self._run_there(server, send)
+        return expected if taken == len(batch) else -1
 
     def _run_there(self, server: FeedServer, job: Callable[[FeedServer], None]) -> None:
         done = threading.Event()

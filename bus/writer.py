@@ -15,6 +15,7 @@ from markets.records import Record
 from .messages import (
     FIELD_COUNTS,
     MAX_RECORDS,
+    RECORD_TYPES,
     TOPIC_CYCLE,
     TOPIC_HEARTBEAT,
     VERSION,
@@ -29,7 +30,7 @@ from .messages import (
     encode,
     encode_map,
 )
-from .state import State
+from .state import State, decode_all
 
 WINDOW_HEARTBEATS: Final = 4
 WINDOW_MS: Final = 1_500
@@ -91,8 +92,8 @@ class Writer:
             state.end_cycle(cycle)
         return frames
 
-    def relay(self, topic: str, envelope: Envelope | Quotes) -> None:
-        """Take over a message of a recording as the next one; the caller holds the state's lock.
+    def relay(self, messages: Sequence[tuple[str, Envelope | Quotes]]) -> None:
+        """Take over messages of a recording as the next ones, all or none; the caller holds the state's lock.
 
         Quotes only where the state need not keep bytes.
 
@@ -100,14 +101,19 @@ class Writer:
             DecodeError: a record is malformed; nothing was taken over.
         """
         state = self.state
-        if isinstance(envelope, Quotes):
-            state.put_quotes(state.stream(topic), envelope.seq, envelope.records, [])
-        else:
-            if envelope.kind == "cycle":
-                state.end_cycle(decode_map(envelope.records[0], CycleEnd))
-            state.apply(topic, envelope.seq, envelope.kind, envelope.records)
-        state.seq = envelope.seq
-        self._recent[topic] = None
+        decoded = [_records_of(envelope) for _, envelope in messages]
+        for (topic, envelope), records in zip(messages, decoded, strict=True):
+            stream = state.stream(topic)
+            if isinstance(envelope, Quotes):
+                state.put_quotes(stream, envelope.seq, records, [])
+            elif envelope.kind in RECORD_TYPES:
+                state.put(topic, envelope.seq, envelope.kind, records, envelope.records)
+            else:
+                stream.last = envelope.seq
+                for cycle in records:
+                    state.end_cycle(cycle)
+            self._recent[topic] = None
+            state.seq = envelope.seq
 
     def heartbeat(self, health: PublisherHealth, now_ns: int, steady_ms: int | None = None) -> list[bytes]:
         """Return the frames of a heartbeat: one, or several parts when many streams changed.
@@ -193,3 +199,12 @@ class Writer:
         else:
             state.put(topic, seq, kind, records)
         return frame
+
+
+def _records_of(envelope: Envelope | Quotes) -> Sequence[Any]:
+    """Return a message's records decoded: of the end of a commit its map, of an unknown kind none."""
+    if isinstance(envelope, Quotes):
+        return envelope.records
+    if envelope.kind == "cycle":
+        return [decode_map(raw, CycleEnd) for raw in envelope.records[:1]]
+    return decode_all(envelope.kind, envelope.records) if envelope.kind in RECORD_TYPES else ()

@@ -7,18 +7,21 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 
+from bus.answers import Answers
 from bus.ask import ask
 from bus.clock import SystemClock
 from bus.feed import FeedServer
 from bus.lifecycle import Stop
-from bus.messages import Envelope, PublisherHealth, decode
+from bus.messages import Envelope, PublisherHealth, decode, encode, encode_map
 from bus.record import Recorder
 from bus.recording import Frame, Keyframe, Recording, RecordingError, RecordingWriter
 from bus.replay import MAX_SPEED, Player, messages, renumbered, serve
 from bus.replica import Replica
+from bus.testing import replay_of
 from markets.errors import StartupError
 from tests.bus.world import START_MS, Publisher
 from tests.support import eventually
@@ -235,6 +238,45 @@ def test_backward_seek_is_a_new_epoch_and_forward_goes_on(
         assert replica.state.epoch == epoch
         assert tell("seek", to_ms="noon")["error"]["code"] == "bad_request"
         assert tell("dance")["error"]["code"] == "bad_request"
+
+
+@pytest.mark.parametrize("in_commit", [False, True], ids=["streamed", "of a commit"])
+def test_message_that_cannot_be_read_is_a_hole_up_to_the_next_keyframe(
+    short_dir: Path, in_commit: bool
+) -> None:
+    path, publisher = short_dir / "day.mcap", Publisher(START_MS, random.Random(7), TICKERS)
+    snapshot = encode_map({"op": "snapshot", "id": 0})
+    answers = Answers(lambda: publisher.writer.state)
+    bad_at = 0
+    with path.open("wb") as file:
+        writer = RecordingWriter(file)
+        for number in range(60):
+            if number in (0, 40):
+                writer.flush()
+                writer.keyframe(answers.answer(snapshot, 0), publisher.now_ms * 1_000_000)
+            frames = publisher.commit() if number % 4 == 0 else publisher.stream()
+            for data in [*frames, *publisher.heartbeat()]:
+                topic, envelope = decode(data)
+                wanted = topic.startswith("md.") and bool(envelope.cycle) == in_commit
+                if wanted and number >= 20 and not bad_at:
+                    bad_at = envelope.seq
+                    envelope.records = [msgspec.Raw(b"\x91\x01")]
+                    data = encode(topic, envelope)
+                writer.frame(data, envelope.published_ns, envelope.seq)
+        writer.finish()
+    assert bad_at
+    with replay_of(path) as replayed:
+        replica = replayed.replica()
+        replayed.resume()
+        replayed.wait_end()
+        assert (replayed.player.holes, replayed.player.mismatches) == (1, 0)
+        assert replayed.player.checked
+        assert replica.state.seq == publisher.writer.state.seq
+        assert replica.state.digest() == publisher.writer.state.digest()
+    with replay_of(path) as replayed:
+        replayed.resume()
+        assert replayed.player.wait_end(60)
+        assert replayed.player.messages < publisher.writer.state.seq, "what follows it is left out"
 
 
 def test_part_of_a_recording_at_the_recorded_pace(
