@@ -94,6 +94,7 @@ class Engine:
         self.scanned: Mapping[str, Sequence[Opportunity]] = {}
         self._marks: dict[str, int] = {}
         self._equity_ms: int | None = None
+        self._equity_known = False
         self._out: list[AnyOutput] = []
 
     def step(self, one: AnyInput) -> list[AnyOutput]:
@@ -400,12 +401,11 @@ class Engine:
             self._day, self.day_start_e6 = day, self.profit_e6()
             self._out.append(Day(day, self.day_start_e6))
         due = self._equity_ms is None or not 0 <= self.now_ms - self._equity_ms < EQUITY_EVERY_MS
-        if money_moved or due:
-            self._equity_ms = self.now_ms
-            books = self.books
-            self._out.append(
-                Equity(self.now_ms, books.cash_e6, self.value_e6(), books.realised_e6, books.fees_e6)
-            )
+        # After a restart no bid is known at first: the curve goes on as soon as all are.
+        if money_moved or due or (not self._equity_known and self.value_e6() is not None):
+            books, value_e6 = self.books, self.value_e6()
+            self._equity_ms, self._equity_known = self.now_ms, value_e6 is not None
+            self._out.append(Equity(self.now_ms, books.cash_e6, value_e6, books.realised_e6, books.fees_e6))
         self.books.check()
 
 

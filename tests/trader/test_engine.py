@@ -462,3 +462,20 @@ def test_two_strategies_share_the_last_room_and_never_exceed_it() -> None:
     engine.step(data(view))
 
     assert 0 < engine.books.at_stake_e6() <= 20_000_000
+
+
+def test_after_a_restart_the_equity_curve_goes_on_as_soon_as_all_bids_are_known() -> None:
+    before = running()
+    bought(before)
+    again = Engine()
+
+    (unknown,) = [out for out in again.step(start(books=before.books)) if isinstance(out, Equity)]
+    points = [
+        out
+        for seq in (1, 2, 3)
+        for out in again.step(data(basket(), now_ms=NOW_MS + seq, seq=seq))
+        if isinstance(out, Equity)
+    ]
+
+    assert unknown.positions_e6 is None
+    assert [(one.time_ms, one.positions_e6 is not None) for one in points] == [(NOW_MS + 1, True)]
