@@ -339,7 +339,9 @@ def test_a_silent_publisher_leaves_the_last_data_which_grows_old_and_recovers(
     assert after["age_seconds"] > before["age_seconds"]
     assert (after["seq"], after["total_analyzed"]) == (before["seq"], before["total_analyzed"])
     assert all("stale_leg" in one["reasons"] for one in after["opportunities"])
-    assert "Nothing is heard from the publisher" in browser.get("/")[2]
+    page = browser.get("/")[2]
+    assert "Nothing is heard from the publisher" in page
+    assert ">was trading<" in page
 
     stage.start_feed()
     stage.start_query()
