@@ -31,7 +31,7 @@ from .messages import (
     decode_map,
     encode,
 )
-from .recording import Frame, Item, Keyframe, Recording
+from .recording import Frame, Keyframe, Recording
 from .writer import Writer
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ _EPOCH_AT: Final = 3
 mark."""
 
 
-_Entry = tuple[str, Envelope, bytes]
+_Entry = tuple[str, Envelope | Quotes, bytes]
 
 
 class VirtualClock:
@@ -273,18 +273,18 @@ class Player:
         """Apply messages; return how many: all, or those before one (or its commit) that cannot be read."""
         keep_bytes, taken = writer.state.keep_bytes, 0
         run: list[tuple[str, Envelope | Quotes]] = []
-        for count, (topic, envelope, data) in enumerate(batch, 1):
-            if envelope.kind == "heartbeat":
-                self._heartbeat(writer, envelope)
+        for count, (topic, message, data) in enumerate(batch, 1):
+            if isinstance(message, Envelope) and message.kind == "heartbeat":
+                self._heartbeat(writer, message)
             else:
-                run.append((topic, envelope if keep_bytes else decode_at_once(data)[1]))
-                if envelope.cycle and envelope.kind != "cycle":
+                run.append((topic, decode(data)[1] if keep_bytes else message))
+                if message.cycle and message.kind != "cycle":
                     continue
                 try:
                     writer.relay(run)
                 except DecodeError as error:
                     self.holes += 1
-                    log.warning("replay.undecodable", seq=envelope.seq, error=str(error))
+                    log.warning("replay.undecodable", seq=message.seq, error=str(error))
                     return taken
                 self.records += sum([len(message.records) for _, message in run])
                 run = []
@@ -334,9 +334,9 @@ class Player:
                 taken = self._take(writer, batch)
                 self.clock.set(batch[-1][1].published_ns)
             frames = [
-                renumbered(data, topic, envelope, writer.state.epoch)
-                for topic, envelope, data in batch[:taken]
-                if envelope.kind != "heartbeat"
+                renumbered(data, writer.state.epoch)
+                for _, message, data in batch[:taken]
+                if message.kind != "heartbeat"
             ]
             self.messages += len(frames)
             bus.send(frames)
@@ -393,18 +393,18 @@ class Player:
             return False
 
 
-def renumbered(data: bytes, topic: str, envelope: Envelope, epoch: int) -> bytes:
+def renumbered(data: bytes, epoch: int) -> bytes:
     """Return a recorded frame with another epoch."""
-    at = len(topic.encode()) + 1 + _EPOCH_AT
+    at = data.index(b"\x00") + 1 + _EPOCH_AT
     if data[at - 3 : at] == b"\x99\x01\xcf":
         return b"".join((data[:at], epoch.to_bytes(8, "big"), data[at + 8 :]))
+    topic, envelope = decode(data)
     return encode(topic, msgspec.structs.replace(envelope, version=VERSION, epoch=epoch))
 
 
-def _decoded(item: Item) -> tuple[str, Envelope | None]:
-    assert isinstance(item, Frame)
+def _decoded(frame: Frame) -> tuple[str, Envelope | Quotes | None]:
     try:
-        return decode(item.data)
+        return decode_at_once(frame.data)
     except DecodeError:
         return "", None
 
@@ -438,12 +438,12 @@ def messages(recording: Recording) -> Iterator[tuple[str, Envelope]]:
     """Yield (topic, envelope) of every message in the recording, once, in order."""
     seen = (0, 0)
     for item in recording.play():
-        if isinstance(item, Frame):
-            topic, envelope = _decoded(item)
-            if (
-                envelope is not None
-                and envelope.kind != "heartbeat"
-                and (envelope.epoch, envelope.seq) > seen
-            ):
-                seen = (envelope.epoch, envelope.seq)
-                yield topic, envelope
+        if not isinstance(item, Frame):
+            continue
+        try:
+            topic, envelope = decode(item.data)
+        except DecodeError:
+            continue
+        if envelope.kind != "heartbeat" and (envelope.epoch, envelope.seq) > seen:
+            seen = (envelope.epoch, envelope.seq)
+            yield topic, envelope

@@ -7,7 +7,7 @@ than one record holds it while it reads.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -79,6 +79,9 @@ class Stream:
         self.fresh_quotes: set[str] = set()
         self.fresh = {"quote": self.fresh_quotes}
 
+
+Position = tuple[int, int, int, int, int]
+"""(last seq, static, quote, book, reference digest) of a stream."""
 
 Group = tuple[str, Sequence[str]]
 """(kind, keys) of records."""
@@ -156,13 +159,14 @@ class State:
                 self.settle(stream)
             return sum(sum(stream.digests) for stream in self.streams.values()) & MASK
 
-    def position(self, topic: str) -> tuple[int, int, int, int, int]:
-        """Return (last seq, static, quote, book, reference digest) of a stream."""
+    def position(self, topic: str) -> Position:
+        """Return the position of a stream."""
         with self.lock:
             stream = self.streams[topic]
-            self.settle(stream)
+            if any(stream.fresh.values()):
+                self.settle(stream)
             static, quote, book, reference = stream.digests
-        return stream.last, static, quote, book, reference
+            return stream.last, static, quote, book, reference
 
     def frozen(self) -> "State":
         """Return a copy of records and position that stands still, for readers; the caller holds `lock`.
@@ -238,7 +242,7 @@ class State:
             assert raws is not None
             keeping.keep(kind, records, raws)
             self._replace(stream, kind, keys, records)
-            self._count(stream, kind, keys, raws)
+            self._count(stream, kind, keys, map(record_hash, raws))
         elif kind not in ("book", "suspect"):
             self._replace(stream, kind, keys, records)
         if self.keep_bytes and raws is not None and kind != "book":
@@ -296,14 +300,11 @@ class State:
                 hashes[key] = new
             stream.digests[LANE[kind]] = total & MASK
 
-    def _count(
-        self, stream: Stream, kind: str, keys: Sequence[str], raws: Sequence[msgspec.Raw | bytes]
-    ) -> None:
-        """Bring a stream's digests up to records just put in, from their bytes as they came."""
+    def _count(self, stream: Stream, kind: str, keys: Sequence[str], new_hashes: Iterable[int]) -> None:
+        """Bring a stream's digests up to records just put in, from the hashes of their bytes as they came."""
         hashes, lane = stream.keys[kind], LANE[kind]
         total = stream.digests[lane]
-        for key, raw in zip(keys, raws, strict=True):
-            new = record_hash(raw)
+        for key, new in zip(keys, new_hashes, strict=True):
             total += new - hashes[key]
             hashes[key] = new
         stream.digests[lane] = total & MASK
@@ -428,15 +429,33 @@ class State:
                     self.stream_of.pop(key, None)
         stream.digests = [0, 0, 0, 0]
 
-    def put_chunk(self, chunk: Chunk) -> None:
+    def put_chunk(self, chunk: Chunk, before: "Before | None" = None) -> None:
         """Put a snapshot chunk's records in; the caller holds `lock`.
+
+        Those that the state `before` this one has too are taken from there.
 
         Raises:
             DecodeError: a record is malformed.
         """
         self.stream(chunk.topic).last = chunk.last
         for kind, raws in chunk.content:
+            if before is not None and not self.keep_bytes:
+                raws = self._take_over(self.stream(chunk.topic), kind, raws, before.known(kind))
             self.apply(chunk.topic, chunk.last, kind, raws)
+
+    def _take_over(
+        self, stream: Stream, kind: str, raws: Sequence[msgspec.Raw], known: Mapping[int, Record]
+    ) -> list[msgspec.Raw]:
+        """Put in the records that are `known` by their hash; return the bytes of the others."""
+        if not known:
+            return list(raws)
+        hashes = list(map(record_hash, raws))
+        same = [hash_ for hash_ in hashes if hash_ in known]
+        records = [known[hash_] for hash_ in same]
+        keys = list(map(_KEY_OF[kind], records))
+        self._replace(stream, kind, keys, records)
+        self._count(stream, kind, keys, same)
+        return [raw for raw, hash_ in zip(raws, hashes, strict=True) if hash_ not in known]
 
     def watch_fields(self, fields: dict[str, int]) -> None:
         """Keep records' own bytes if the peer sends other fields than we know: to hash, and to pass all on.
@@ -445,6 +464,32 @@ class State:
         """
         if any(count != FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
             self.keep_bytes = True
+
+
+class Before:
+    """The records of the state before, for one that takes its place and mostly says the same.
+
+    Records never change, so both may have them: nothing is decoded, hashed or packed again, and who looks for
+    what is new finds only that.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._known: dict[str, dict[int, Record]] = {}
+
+    def known(self, kind: str) -> Mapping[int, Record]:
+        """Return the records of a kind by the hash of their bytes, as far as both are known."""
+        known = self._known.get(kind)
+        if known is None:
+            known = self._known[kind] = {}
+            # A book's hash is not that of its bytes; where bytes are kept, a record does not say all of them.
+            if kind in LANE and kind != "book" and not self._state.keep_bytes:
+                records = self._state.records[kind]
+                for stream in self._state.streams.values():
+                    fresh = stream.fresh.get(kind, ())
+                    hashes = stream.keys.get(kind, {})
+                    known.update((hashes[key], records[key]) for key in hashes if key not in fresh)
+        return known
 
 
 def _encoded(_kind: str, record: Record) -> bytes:

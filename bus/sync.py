@@ -48,7 +48,7 @@ from .messages import (
     matches,
     quotes_decoder,
 )
-from .state import Changed, Group, State, Stream, decode_all
+from .state import Before, Changed, Group, State, Stream, decode_all
 
 ASK_TIMEOUT_MS: Final = 2_000
 ASK_TIMEOUT_MAX_MS: Final = 16_000
@@ -689,11 +689,12 @@ class FeedSync:
 
     def _install_whole(self, head: SnapshotHead, chunks: Iterable[Chunk]) -> bool:
         base = State(head.epoch, self._keeping)
+        before = Before(self.state) if self.state.epoch else None
         base.watch_fields(head.fields)
         for topic, last in head.streams.items():
             base.stream(topic).last = last
         for chunk in chunks:
-            base.put_chunk(chunk)
+            base.put_chunk(chunk, before)
         base.seq = head.as_of
         base.set_cycle(head.cycle, head.ages)
         self._base = base

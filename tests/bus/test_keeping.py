@@ -11,7 +11,7 @@ from bus.answers import Answers
 from bus.catalogue import Catalogue
 from bus.keeping import Keeping, Packed, Slim
 from bus.messages import Chunk, decode_chunk, encode_chunk, encode_record
-from bus.state import State
+from bus.state import Before, State
 from markets.kalshi_json import competition_of, custom_strike_keys, mentions_fair_price
 from markets.opportunities import ScanLimits, candidates
 from markets.records import Market, Quote, Remove
@@ -40,6 +40,14 @@ def kept(keeping: Keeping | None) -> State:
 
 def records_of(chunks: list[Chunk]) -> list[tuple[str, str, list[bytes]]]:
     return [(chunk.topic, kind, list(map(bytes, raws))) for chunk in chunks for kind, raws in chunk.content]
+
+
+def by_topic(state: State) -> dict[str, set[tuple[str, bytes]]]:
+    """What the streams of a state say, without the order of records."""
+    said: dict[str, set[tuple[str, bytes]]] = {}
+    for topic, kind, raws in records_of(chunks_of(state)):
+        said.setdefault(topic, set()).update((kind, raw) for raw in raws)
+    return said
 
 
 WAYS = {
@@ -95,6 +103,36 @@ def test_a_market_packed_while_it_is_passed_on_is_passed_on_whole(monkeypatch: p
     monkeypatch.setattr(bus.keeping, "encode_record", late)
     assert keeping.encoded("market", waiting) == sent
     assert keeping.raw(waiting) == a_market("A-1-X", "A").raw
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_new_epoch_says_again_is_taken_from_the_state_before(way: str) -> None:
+    keeping = WAYS[way]()
+    old = kept(keeping)
+    old.digest()
+    market, quote = CATALOGUE.markets[3], CATALOGUE.quotes[4]
+    topic = TRUTH.stream_of[market.ticker]
+    truth = State(NOW_MS + 1)
+    for chunk in chunks_of(TRUTH):
+        truth.put_chunk(chunk)
+    market = msgspec.structs.replace(market, title="Another", raw=market.raw.replace(b"{", b'{"x":1,', 1))
+    quote = msgspec.structs.replace(quote, volume_e2=77)
+    truth.put(topic, 0, "market", [market])
+    truth.put(truth.stream_of[quote.ticker], 0, "quote", [quote])
+
+    new, before = State(NOW_MS + 1, keeping), Before(old)
+    for chunk in chunks_of(truth):
+        new.put_chunk(chunk, before)
+
+    assert new.digest() == truth.digest()
+    assert old.digest() == TRUTH.digest()
+    for kind, records in new.records.items():
+        if kind == "book":
+            continue  # its hash is not that of its bytes
+        changed = {key for key, record in records.items() if record is not old.records[kind].get(key)}
+        assert changed == {"market": {market.ticker}, "quote": {quote.ticker}}.get(kind, set())
+    if way != "slim":
+        assert by_topic(new) == by_topic(truth)
 
 
 def test_packed_markets_are_small_whatever_was_there_first() -> None:
