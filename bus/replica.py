@@ -52,7 +52,7 @@ class Status(msgspec.Struct, frozen=True):
         epoch, seq: position of what readers see; 0, 0 before the first snapshot.
         live: whether it follows the feed without a gap.
         phase: joining, live or repairing.
-        lost: whether the feed has been silent for seconds.
+        lost: whether the feed has been silent for seconds, or is not listened to any more.
         age_ms: now less the end of the last complete sweep's fetch; None before one.
         degraded: streams whose content could not be brought to agree with the publisher's.
         source: "live" or "replay".
@@ -76,7 +76,7 @@ class Replica:
         feed: endpoint of the feed. snapshots: endpoint that answers op `snapshot` (`state` or `query`).
         topics: prefixes to follow; everything by default. Control topics are added.
         listener: called in the replica's thread with what happened (Changed, Tell), in order. It must be
-            quick.
+            quick. If it raises, the replica ends, and `status` says `lost`.
         tap: called in the replica's thread with every message as it came, before it is applied. It must be
         quick.
         keeping: how the state keeps its records; by default as they came.
@@ -132,12 +132,14 @@ class Replica:
         """Return where this replica stands."""
         sync, state = self._sync, self._sync.state
         complete_ms = state.cycle.complete_ms if state.cycle else None
+        # Stopped, or ended by a listener that raised: what is held only ages.
+        lost = sync.lost or (self._thread.ident is not None and not self._thread.is_alive())
         return Status(
             epoch=state.epoch,
             seq=state.seq,
-            live=sync.phase is Phase.LIVE and not sync.lost,
+            live=sync.phase is Phase.LIVE and not lost,
             phase=sync.phase.value,
-            lost=sync.lost,
+            lost=lost,
             age_ms=None if complete_ms is None else max(0, self.now_ms() - complete_ms),
             degraded=tuple(sorted(sync.degraded)),
             source=sync.source,

@@ -310,6 +310,26 @@ def test_black_hole_is_told_and_left_by_itself(live: Live, follow: Follow, feed_
     assert "found" in events
 
 
+def test_replica_whose_listener_raised_does_not_pass_for_live(
+    live: Live, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = threading.Event()
+    raised: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
+
+    def listen(_actions: object) -> None:
+        if broken.is_set():
+            raise LookupError("a user's mistake")
+
+    replica = follow(listener=listen)
+    assert replica.wait(lambda r: r.status().live, 10)
+    broken.set()
+    live.do(live.publisher.commit)
+    eventually(lambda: replica.status().lost)
+    assert not replica.status().live
+    assert [type(error) for error in raised] == [LookupError]
+
+
 def test_sleeping_subscriber_costs_nobody_anything_and_resyncs(
     zmq_context: Context, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

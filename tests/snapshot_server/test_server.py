@@ -252,9 +252,11 @@ def test_compression_and_304_over_the_wire(served: Served) -> None:
     connection.request("GET", "/markets", headers={"If-None-Match": etag})
     response = connection.getresponse()
     assert (response.status, response.read()) == (304, b"")
-    connection.request("HEAD", "/health")
-    response = connection.getresponse()
-    assert (response.status, response.read()) == (200, b"")
+    for path in ("/markets", "/health"):
+        connection.request("HEAD", path)
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (200, b"")
+        assert response.getheader("content-length") != "0"
     connection.request("POST", "/markets", body=b"[" * 100_000)
     response = connection.getresponse()
     assert (response.status, response.getheader("allow")) == (405, "GET, HEAD")
