@@ -126,7 +126,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "orders": (
         "number", "client_order_id", "trade", "strategy", "ticker", "event_ticker", "label", "side",
         "price_dollars", "count_fp", "filled_fp", "cost_dollars", "fees_dollars", "status", "reason",
-        "created", "ended", "latency_ms", "edge_dollars", "probability",
+        "created", "ended", "latency_ms", "edge_dollars", "probability", "attempt",
     ),
     "fills": (
         "id", "order", "ticker", "event_ticker", "side", "price_dollars", "count_fp", "cost_dollars",
