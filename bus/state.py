@@ -486,9 +486,10 @@ class Before:
             if kind in LANE and kind != "book" and not self._state.keep_bytes:
                 records = self._state.records[kind]
                 for stream in self._state.streams.values():
-                    fresh = stream.fresh.get(kind, ())
-                    hashes = stream.keys.get(kind, {})
-                    known.update((hashes[key], records[key]) for key in hashes if key not in fresh)
+                    with self._state.lock:  # a reader may be at `settle`
+                        fresh = stream.fresh.get(kind, ())
+                        hashes = stream.keys.get(kind, {})
+                        known.update((hashes[key], records[key]) for key in hashes if key not in fresh)
         return known
 
 

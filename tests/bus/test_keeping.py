@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 import bus.keeping
+import bus.state
 from bus.answers import Answers
 from bus.catalogue import Catalogue
+from bus.digest import record_hash
 from bus.keeping import Keeping, Packed, Slim
 from bus.messages import Chunk, decode_chunk, encode_chunk, encode_record
 from bus.state import Before, State
@@ -221,3 +223,33 @@ def test_a_quote_shares_its_ticker_and_prices_once_it_is_settled() -> None:
         assert held == quote
         assert held.ticker is state.markets["A-1-X"].ticker
         assert held.yes_bid_e4 == 4_000 + number
+
+
+def test_what_the_state_before_has_is_never_known_by_the_hash_of_what_it_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reader may be hashing its quotes in another thread: a hash of before is not the new quote's."""
+    old = State(1)
+    old.apply("md.A.", 1, "quote", [encode_record(a_quote("A-1-X", yes_bid_e4=1_000))])
+    old.digest()
+    now = a_quote("A-1-X", yes_bid_e4=2_000)
+    old.apply("md.A.", 2, "quote", [encode_record(now)])
+    hashing, go_on = threading.Event(), threading.Event()
+
+    def slowly(raw: bytes) -> int:
+        hashing.set()
+        assert go_on.wait(10)
+        return record_hash(raw)
+
+    monkeypatch.setattr(bus.state, "record_hash", slowly)
+    found: list[Any] = []
+    reader = threading.Thread(target=old.digest)
+    reader.start()
+    assert hashing.wait(10)
+    follower = threading.Thread(target=lambda: found.append(Before(old).known("quote")))
+    follower.start()
+    follower.join(0.1)  # time to go wrong; none is needed to go right
+    go_on.set()
+    for thread in (reader, follower):
+        thread.join()
+    assert found == [{record_hash(encode_record(now)): now}]
