@@ -51,7 +51,7 @@ QUOTE_MEMBERS: Final = (
 )
 """Members of Kalshi's market object that live in the `Quote`; all others are its static part."""
 
-OWN_MEMBERS: Final = ("series_ticker", "as_of", "orderbook")
+OWN_MEMBERS: Final = ("series_ticker", "as_of", "orderbook", "suspect_since")
 """Members that we add to a market object on its way out; should Kalshi ever send them, ours win."""
 
 _NOT_STATIC: Final = QUOTE_MEMBERS + OWN_MEMBERS

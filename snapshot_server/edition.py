@@ -17,7 +17,7 @@ import msgspec
 from bus.messages import CycleEnd
 from bus.state import State
 from markets.kalshi_json import book_json, quote_members
-from markets.records import Book, Milestone, Quote, Status
+from markets.records import Book, Milestone, Quote, Status, Suspect
 from markets.timing import MatchTiming, match_time_json, match_timing
 
 SLICE: Final = 50
@@ -35,6 +35,7 @@ FEW: Final = 100
 Pause = Callable[[], None]
 Order = list[tuple[int, str]]
 _BOOK: Final = b',"orderbook":'
+_SUSPECT: Final = b',"suspect_since":%d.%03d'
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -147,11 +148,12 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
     """
     old = previous or _EMPTY
     dirty, moved, ends, shown = _compare(state, old, pause)
+    dirty += _doubted(state, old)
     moving = old.moving.copy()
     for index, ticker in enumerate(dirty):
         if index % SLICE == SLICE - 1:
             pause()
-        moving[ticker] = _moving(state.quotes[ticker], state.books.get(ticker))
+        moving[ticker] = _moving(state.quotes[ticker], state.books.get(ticker), state.suspects.get(ticker))
     removed: list[str] = []
     if len(moving) != shown:
         removed = [t for t in old.moving if t not in state.markets or t not in state.quotes]
@@ -277,9 +279,20 @@ def _compare(state: State, old: Edition, pause: Pause) -> tuple[list[str], list[
     return dirty, moved, ends, shown
 
 
-def _moving(quote: Quote, book: Book | None) -> bytes:
+def _doubted(state: State, old: Edition) -> list[str]:
+    """Return markets shown whose book has come into doubt or out of it."""
+    now, before = state.suspects, old.state.suspects
+    changed = [ticker for ticker in now.keys() | before.keys() if now.get(ticker) is not before.get(ticker)]
+    return [ticker for ticker in changed if ticker in state.markets and ticker in state.quotes]
+
+
+def _moving(quote: Quote, book: Book | None, suspect: Suspect | None) -> bytes:
     members = quote_members(quote)
-    return members if book is None else members + _BOOK + book_json(book)
+    if book is None:
+        return members
+    # Behind the book, of which it says that it may be wrong.
+    doubt = _SUSPECT % divmod(suspect.since_ms or 0, 1000) if suspect is not None else b""
+    return members + _BOOK + book_json(book) + doubt
 
 
 @lru_cache(maxsize=4096)

@@ -41,14 +41,19 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "orderbook": _object(
                 {"yes_dollars": _LEVELS, "no_dollars": _LEVELS}, text="Ours: the book, when there is one."
             ),
+            "suspect_since": {
+                "type": "number",
+                "description": "Ours: since when its book may be wrong, Unix seconds; else absent.",
+            },
         },
         "event_ticker",
         "status",
         "series_ticker",
         "as_of",
-        "orderbook",  # `fields` may leave them out
+        "orderbook",
+        "suspect_since",  # `fields` may leave them out
         more=True,
-        text="Kalshi's market object as Kalshi sends it, and three members of ours.",
+        text="Kalshi's market object as Kalshi sends it, and members of ours.",
     ),
     "MatchTime": _object(
         {

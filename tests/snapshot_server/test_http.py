@@ -19,7 +19,7 @@ from bus.supervised import Supervised
 from bus.sync import Stats
 from bus.writer import Writer
 from markets.kalshi_json import market_json
-from markets.records import Book, Market, Remove, Status
+from markets.records import Book, Market, Remove, Status, Suspect
 from snapshot_server.body import wanted_encoding
 from snapshot_server.edition import Edition, next_edition
 from snapshot_server.http import PATHS, Large, Request, Response, View, respond
@@ -114,6 +114,24 @@ def test_a_market_is_the_domains_object_of_it() -> None:
             market, state.quotes[market.ticker], as_of_ms=as_of_ms, book=state.books.get(market.ticker)
         )
         assert by_ticker[market.ticker] == json.loads(expected)
+
+
+def test_a_book_in_doubt_says_so_until_it_is_whole_again() -> None:
+    writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+    ticker = next(iter(sorted(writer.state.books)))
+    topic, first = writer.state.stream_of[ticker], edition_of(writer)
+
+    def market(edition: Edition) -> dict[str, Any]:
+        (found,) = decoded(get("/markets", f"tickers={ticker}", view=view_of(edition)))["markets"]["markets"]
+        return dict(found)
+
+    writer.stream(topic, "suspect", [Suspect(ticker, NOW_MS - 1_500, "gap")], 0, 0)
+    second = edition_of(writer, first)
+    assert market(second) == market(first) | {"suspect_since": (NOW_MS - 1_500) / 1_000}
+    assert second.kalshi_market(ticker) == first.kalshi_market(ticker)
+    assert plain(second) == plain(edition_of(writer))
+    writer.stream(topic, "book", [writer.state.books[ticker]], 0, 0)
+    assert market(edition_of(writer, second)) == market(first)
 
 
 def test_a_match_starts_at_its_milestone() -> None:
