@@ -4,13 +4,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from bus.clock import ManualClock
 from bus.messages import market_topic
 from bus.replica import Status
 from bus.settings import Settings
 from bus.state import Changed, State
 from bus.sync import Stats, Tell
+from markets.records import Level
+from tests.trader.stand import Stand
+from tests.trader.world import basket, event_of, leg, view_of
 from tests.ui.stage import MATCH, cycle_end, fill, quote, world
+from trader.status import snapshot
 from ui.app import make_app
 from ui.hub import Hub
 from ui.service import Service
@@ -109,14 +115,50 @@ def test_a_new_epoch_is_scanned_whole() -> None:
     assert service.search_index().find(MATCH, 1)[0].ticker == MATCH
 
 
-def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:
-    service, replica = joined()
+def shown(service: Service, replica: StillReplica, desk: Desk) -> Any:
+    """A client of the pages, with a trader that has said this."""
     standing = Status(1, replica.state.seq, True, "live", False, None, (), "live", Stats())
     replica.status = lambda: standing  # type: ignore[method-assign]
-    desk = Desk(answers=True, heard_ms=replica.now_ms(), status={"state": "starting"})
     service.trader = SimpleNamespace(desk=desk)  # type: ignore[assignment]
-    client = make_app(service, print).test_client()
+    return make_app(service, print).test_client()
+
+
+def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:
+    service, replica = joined()
+    client = shown(
+        service, replica, Desk(answers=True, heard_ms=replica.now_ms(), status={"state": "starting"})
+    )
 
     for path in ("/trader", "/", f"/m/{MATCH}-HOU", "/api/trader", "/system", "/api/system"):
         assert client.get(path).status_code == 200, path
     assert "The trader is starting" in client.get("/trader").text
+
+
+def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
+    service, replica = joined()
+    stand = Stand(tmp_path)
+    event, sizes = event_of(), {"HOM": (4_000, 5_000), "AWY": (4_000, 5_000), "TIE": None}
+
+    def commit(ask: Level | None) -> None:
+        stand.commit(view_of(event, *(leg(event, name, bid, ask) for name, bid in sizes.items())))
+
+    try:
+        stand.commit(basket(size_e2=5_000))
+        stand.turns()
+        commit(None)  # nobody sells NO of TIE any more, nobody buys the others back
+        stand.turns(4)
+        stand.worker.engine.limits = msgspec.structs.replace(stand.worker.engine.limits, order_e6=1)
+        commit((4_100, 9_000))
+        stand.turns()
+        told = snapshot(stand.worker, stand.clock.now_ms(), 1, 1)
+    finally:
+        stand.close()
+    (uneven,) = told.status["uneven"]
+    desk = Desk(answers=True, heard_ms=replica.now_ms(), status=told.status, positions=told.positions)
+    page = shown(service, replica, desk).get("/trader").text
+
+    assert uneven["refused"]
+    assert f"is uneven after {uneven['tries']} " in page
+    assert "Not evened out now: above the limit of an order." in page
+    assert "paid out within 24 h" in page
+    assert "profit expected ≥ $0.05" in page
