@@ -17,7 +17,7 @@ export function startCurve() {
     return {
       width: box.clientWidth,
       height,
-      padding: [8, 28, 0, 0],
+      padding: [8, 28, more.times ? 0 : 8, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { sync: { key: "curve" }, y: false },
       legend: { show: false },
