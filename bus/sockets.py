@@ -19,6 +19,8 @@ import zmq
 
 from markets.errors import StartupError
 
+from .locks import check_port
+
 SEND_HWM: Final = 32_768
 RECEIVE_HWM: Final = 32_768
 """Messages queued for one peer: more than two commits in which every market changed, 3 s of 10,000 a second.
@@ -72,6 +74,19 @@ def bind(socket: zmq.Socket[bytes], name: str, endpoint: str) -> str:
         Path(endpoint.removeprefix("ipc://")).chmod(0o600)
     last: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
     return last.rstrip(b"\x00").decode()
+
+
+def check_endpoint(name: str, endpoint: str) -> None:
+    """Check that `bind` would have this endpoint now, without binding it.
+
+    Raises:
+        StartupError: as `bind`.
+    """
+    if endpoint.startswith("ipc://"):
+        _refuse_foreign_file(name, endpoint.removeprefix("ipc://"))
+        return
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    check_port(int(port), f"KALSHI_BUS_{name.upper()}", host)
 
 
 def _refuse_foreign_file(name: str, path: str) -> None:

@@ -16,13 +16,14 @@ from markets.errors import SettingsError, StartupError
 from .lifecycle import refuse
 from .locks import check_port, open_private_file, private_dir
 from .settings import Settings, variable_of
+from .sockets import check_endpoint
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 """The project's directory, where supervisord.conf is and the processes run."""
 
 
 def prepare(settings: Settings, token: str) -> dict[str, str]:
-    """Make the directories, check ports and key file, and return the variables of supervisord.conf.
+    """Make the directories, check places and key file, and return the variables of supervisord.conf.
 
     What is checked here would otherwise end a process again and again, each time a little later.
 
@@ -31,7 +32,8 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         token: password of supervisord's socket; left in ``supervisorctl.conf`` in the run directory.
 
     Raises:
-        StartupError: a directory, a port or the key file cannot be used, or everything is already running.
+        StartupError: a directory, a port, an endpoint or the key file cannot be used, or all is already
+            running.
     """
     simulator = settings.env == "sim"
     run_dir = private_dir(settings.run_dir)
@@ -46,6 +48,8 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
             raise StartupError(f"already running in {run_dir}: stop it or set {variable_of('run_dir')}")
     for key in ("ui_port", "snapshot_port", *(["sim_port"] if simulator else [])):
         check_port(getattr(settings, key), variable_of(key))
+    for key in ("feed", "state", "query", "trader_control", "trader_events"):
+        check_endpoint(key, getattr(settings, key))
     (run_dir / "supervisorctl.conf").write_text(
         f"[supervisorctl]\nserverurl=unix://{control}\nusername=kalshi-bus\npassword={token}\n"
     )

@@ -75,6 +75,8 @@ FAILED_SLICES: Final = 3
 """So many failures are an outage and no accident: the sweep ends."""
 
 DISCOVERY_PAGES: Final = 4
+FEWEST_PAGES: Final = 100
+"""A list of which little is held is given up after so many pages, or ten times those that are held fill."""
 
 
 class EventsPage(msgspec.Struct):
@@ -206,7 +208,8 @@ class Sweep:
         """Read the markets of a universe of tickers."""
         for tickers in batches(sorted(self._catalogue.universe.tickers), TICKERS_PER_REQUEST):
             params: Query = [("tickers", ",".join(tickers)), ("limit", MARKETS_PER_PAGE)]
-            for raws, reply in self._client.pages("/markets", params, read=_read_markets):
+            longest = _longest(len(tickers), MARKETS_PER_PAGE)
+            for raws, reply in self._client.pages("/markets", params, read=_read_markets, longest=longest):
                 reading.reply(reply.as_of_ms)
                 for raw in raws:
                     self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
@@ -284,7 +287,8 @@ class Sweep:
             ]
             if series:
                 params.append(("series_ticker", series))
-            walk = self._client.pages("/events", params, read=_read_events)
+            longest = _longest(len(self._catalogue.state.events), EVENTS_PER_PAGE)
+            walk = self._client.pages("/events", params, read=_read_events, longest=longest)
             for number, (page, reply) in enumerate(walk, 1):
                 reading.reply(reply.as_of_ms)
                 self._read_page(page, reply, reading)
@@ -311,7 +315,8 @@ class Sweep:
             ]
             if series:
                 params.append(("series_ticker", series))
-            for raws, reply in self._client.pages("/markets", params, read=_read_markets):
+            longest = _longest(0, MARKETS_PER_PAGE)  # what was created in a minute or two
+            for raws, reply in self._client.pages("/markets", params, read=_read_markets, longest=longest):
                 for raw in raws:
                     if not reading.saw(_ticker(raw)):
                         self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
@@ -322,7 +327,8 @@ class Sweep:
         for tickers in list(batches(missing, TICKERS_PER_REQUEST))[:REFRESHES_PER_SWEEP]:
             params: Query = [("tickers", ",".join(tickers)), ("limit", MARKETS_PER_PAGE)]
             listed: set[str] = set()
-            for raws, reply in self._client.pages("/markets", params, read=_read_markets):
+            longest = _longest(len(tickers), MARKETS_PER_PAGE)
+            for raws, reply in self._client.pages("/markets", params, read=_read_markets, longest=longest):
                 for raw in raws:
                     listed.add(_ticker(raw))
                     self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
@@ -354,7 +360,8 @@ class Sweep:
                 ("with_milestones", "true"),
                 ("limit", EVENTS_PER_PAGE),
             ]
-            for page, reply in self._client.pages("/events", params, read=_read_events):
+            longest = _longest(len(tickers), EVENTS_PER_PAGE)
+            for page, reply in self._client.pages("/events", params, read=_read_events, longest=longest):
                 self._read_page(page, reply, reading)
             for ticker in tickers:
                 known = ticker in reading.events or ticker in reading.unwanted
@@ -412,6 +419,10 @@ class Sweep:
         self._retry_ms = {key: at_ms for key, at_ms in self._retry_ms.items() if at_ms > now_ms}
         self._retry_ms[what, key] = now_ms + RETRY_UNKNOWN_MS
         log.warning("exchange.unknown", what=what, key=key)
+
+
+def _longest(held: int, per_page: int) -> int:
+    return FEWEST_PAGES + 10 * held // per_page
 
 
 def batches(tickers: Sequence[str], limit: int) -> Iterable[list[str]]:

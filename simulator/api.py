@@ -295,7 +295,9 @@ class Api:
         for name in ("nested_429", "bill_books_per_ticker", "clock_skew_ms", "gzip"):
             if (value := getattr(wanted, name)) is not None:
                 setattr(self, name, value)
-        for name in ("pace", "trade_share", "mispricings", "bursts"):
+        if wanted.pace is not None:
+            exchange.set_pace(wanted.pace)
+        for name in ("trade_share", "mispricings", "bursts"):
             if (value := getattr(wanted, name)) is not None:
                 setattr(exchange.activity, name, value)
         for name in ("trading_active", "exchange_active"):

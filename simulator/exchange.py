@@ -796,6 +796,15 @@ class Exchange:
 
     # Interventions (faults, tests) ------------------------------------------------------------------
 
+    def set_pace(self, pace: float) -> None:
+        """Set how often prices move, from now on: what was planned at the old pace is planned anew."""
+        if pace == self.activity.pace:
+            return
+        self.activity.pace = pace
+        for group in self.groups:
+            if group.tick:
+                self._plan_tick(group, self.now_ms)
+
     def add_combos(self, count: int) -> None:
         """Create combo markets, each of two to four matches' winners (on the real exchange users do)."""
         rng = self.rng

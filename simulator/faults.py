@@ -21,9 +21,9 @@ from .wire import JSON, Response
 
 RestFault = Literal[
     "latency", "status", "timeout", "disconnect", "html", "truncate", "missing_field", "renamed_field",
-    "unknown_field", "repeated_cursor",
+    "unknown_field", "set_field", "repeated_cursor", "endless_cursor",
 ]  # fmt: skip
-FrameFault = Literal["drop", "duplicate", "swap", "stall", "disconnect"]
+FrameFault = Literal["drop", "duplicate", "swap", "stall", "disconnect", "set_field"]
 
 HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -41,10 +41,11 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         from_s: begins so many seconds after it was given.
         for_s: lasts so many seconds; None without end.
         ms: delay of `latency`, patience of `timeout`.
-        status: HTTP status of `status`.
-        field: member that is removed, renamed or added, in one object of the answer.
-        to: new name of `renamed_field`.
+        status: HTTP status of `status`. retry_after_s: its Retry-After, None for none.
+        field: member that is removed, renamed, added or set, in one object of the answer.
+        to: new name of `renamed_field`. value: what `set_field` writes, any JSON.
         everywhere: the field is changed in all objects, not in one.
+        ticker: the field is changed in all objects of this market; of frames, only its are hit.
     """
 
     fault: RestFault | FrameFault
@@ -57,9 +58,12 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     for_s: float | None = None
     ms: int = 1000
     status: int = 503
+    retry_after_s: int | None = None
     field: str = "yes_bid_dollars"
     to: str = "yes_bid"
+    value: Any = None
     everywhere: bool = False
+    ticker: str | None = None
 
 
 class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -136,6 +140,8 @@ def parse(data: bytes) -> Document:
             raise BadFaults(f"rules[{index}].probability: got {rule.probability}, expected 0 to 1")
         if not 100 <= rule.status <= 599:
             raise BadFaults(f"rules[{index}].status: got {rule.status}, expected an HTTP status")
+        if not 0 <= (rule.retry_after_s or 0) <= 3_600:
+            raise BadFaults(f"rules[{index}].retry_after_s: got {rule.retry_after_s}, expected 0 to 3600")
         if not 0 <= rule.ms <= 600_000:
             raise BadFaults(f"rules[{index}].ms: got {rule.ms}, expected 0 to 600000")
     if document.settings is not None and not 0 <= (document.settings.combos or 0) <= 100_000:
@@ -168,6 +174,7 @@ class Faults:
         self._rng = Random(1)
         self._held: dict[int, str] = {}
         self._cursors: dict[str, str] = {}
+        self._pages = 0
 
     def install(self, rules: list[Rule], seed: int, now_ms: int) -> None:
         """Replace the rules; their times count from now."""
@@ -210,44 +217,48 @@ class Faults:
                 words = {429: "too_many_requests", 500: "internal_server_error", 503: "service_unavailable"}
                 code = words.get(rule.status, "error")
                 body = dumps({"error": {"code": code, "message": code.replace("_", " ")}})
-                return replace(response, status=rule.status, body=body.encode(), headers=JSON)
+                asked = {} if rule.retry_after_s is None else {"Retry-After": str(rule.retry_after_s)}
+                return replace(response, status=rule.status, body=body.encode(), headers={**JSON, **asked})
             case "html":
                 return replace(response, status=rule.status, body=HTML, headers={"content-type": "text/html"})
             case "truncate":
                 return replace(response, body=response.body[: len(response.body) // 2])
-            case "repeated_cursor":
-                return self._repeat(route, response)
-        return self._change(rule, response)
-
-    def _repeat(self, route: str, response: Response) -> Response:
-        """Let a list go round in circles: every page names the cursor of the first one seen."""
         try:
             body = json.loads(response.body)
         except ValueError:
             return response
-        if not isinstance(body, dict) or "cursor" not in body:
-            return response
-        body["cursor"] = self._cursors.setdefault(route, body["cursor"] or "AA")
+        if rule.fault in ("repeated_cursor", "endless_cursor"):
+            if not isinstance(body, dict) or "cursor" not in body:
+                return response
+            body["cursor"] = self._cursor(rule, route, body["cursor"])
+        else:
+            self._change(rule, body)
         return replace(response, body=dumps(body).encode())
 
-    def _change(self, rule: Rule, response: Response) -> Response:
-        """Remove, rename or add a member in one object (or all) of a JSON answer."""
-        try:
-            body = json.loads(response.body)
-        except ValueError:
-            return response
+    def _cursor(self, rule: Rule, route: str, cursor: str) -> str:
+        """Let a list go on for ever: every page names the cursor of the first one seen, or a new one."""
+        if rule.fault == "repeated_cursor":
+            return self._cursors.setdefault(route, cursor or "AA")
+        self._pages += 1
+        return f"A{self._pages}"
+
+    def _change(self, rule: Rule, body: Any) -> None:
+        """Remove, rename, add or set a member in one object (or all, or a market's) of a JSON value."""
         added = rule.fault == "unknown_field"
-        objects = [o for o in _objects(body) if rule.field in o or (added and len(o) > 5)]
-        if not rule.everywhere and objects:
+        objects = [o for o in _objects(body, rule.ticker) if rule.field in o or (added and len(o) > 5)]
+        if not rule.everywhere and rule.ticker is None and objects:
             objects = [objects[self._rng.randrange(len(objects))]]
         for found in objects:
-            if added:
-                found[rule.field if rule.field != "yes_bid_dollars" else "brand_new_field"] = {"new": True}
-            elif rule.fault == "renamed_field":
-                found[rule.to] = found.pop(rule.field)
-            else:
-                found.pop(rule.field)
-        return replace(response, body=dumps(body).encode())
+            match rule.fault:
+                case "unknown_field":
+                    name = rule.field if rule.field != "yes_bid_dollars" else "brand_new_field"
+                    found[name] = {"new": True}
+                case "renamed_field":
+                    found[rule.to] = found.pop(rule.field)
+                case "set_field":
+                    found[rule.field] = rule.value
+                case _:
+                    found.pop(rule.field)
 
     # Frames -----------------------------------------------------------------------------------------
 
@@ -255,11 +266,19 @@ class Faults:
         """Return what leaves instead of one frame of a connection; may mark it stalled or closing."""
         out = [text]
         for index, rule in enumerate(self.rules):
-            if rule.frame is None or not fnmatchcase(kind, rule.frame) or not self._hit(index, rule, now_ms):
+            if rule.frame is None or not fnmatchcase(kind, rule.frame):
+                continue
+            if rule.ticker is not None and not any(_objects(json.loads(text), rule.ticker)):
+                continue
+            if not self._hit(index, rule, now_ms):
                 continue
             match rule.fault:
                 case "drop":
                     out = []
+                case "set_field":
+                    body = json.loads(text)
+                    self._change(rule, body)
+                    out = [dumps(body)]
                 case "duplicate":
                     out = out * 2
                 case "swap":
@@ -275,11 +294,14 @@ class Faults:
         return out if held is None else [*out, held]
 
 
-def _objects(value: Any) -> Iterable[dict[str, Any]]:
+def _objects(value: Any, ticker: str | None = None) -> Iterable[dict[str, Any]]:
+    """Yield the objects in a JSON value; with a `ticker` those of this market and what is in them."""
     if isinstance(value, dict):
-        yield value
+        if ticker in (None, value.get("ticker"), value.get("market_ticker")):
+            ticker = None
+            yield value
         for member in value.values():
-            yield from _objects(member)
+            yield from _objects(member, ticker)
     elif isinstance(value, list):
         for member in value:
-            yield from _objects(member)
+            yield from _objects(member, ticker)

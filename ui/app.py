@@ -411,7 +411,8 @@ def _search_query(limit_default: int) -> tuple[str, int]:
     for name, text in request.args.items(multi=True):
         if name not in known:
             raise BadRecord(name, text, f"one of the parameters {', '.join(known)}")
-    text = request.args.get("q", "").strip()
+    # Without what nobody sees: a mark that turns the direction of writing would turn the page's title too.
+    text = "".join(filter(str.isprintable, request.args.get("q", ""))).strip()
     if len(text) > SEARCH_TEXT_MAX:
         raise BadRecord("q", text, f"at most {SEARCH_TEXT_MAX} characters")
     limit = request.args.get("limit", "") or str(limit_default)

@@ -13,7 +13,7 @@ from markets.records import Status
 from markets.units import PRICE_ONE_E4
 
 from .exhaustive import Verdict, exhaustive
-from .legs import top
+from .legs import is_off_grid, top
 from .types import CONSENSUS, EventView, FairValue
 
 
@@ -25,7 +25,8 @@ def verdict(view: EventView) -> Verdict:
 def consensus(view: EventView) -> dict[str, FairValue]:
     """Return the fair value of each leg, as far as the others give one; empty without an exhaustive event.
 
-    A leg that is suspect, crossed, not trading or contradicts itself says nothing, so nobody gets a value.
+    A leg that is suspect, crossed, off its grid, not trading or contradicts itself says nothing, so nobody
+    gets a value.
     """
     if not view.event.mutually_exclusive or any(
         one.quote.status is not Status.ACTIVE or one.suspect or not is_complementary(one.quote)
@@ -33,7 +34,11 @@ def consensus(view: EventView) -> dict[str, FairValue]:
     ):
         return {}
     tops = [top(one) for one in view.markets]
-    if any(best.crossed for best in tops) or not verdict(view).known:
+    if any(
+        best.crossed or is_off_grid(one.market, best) for one, best in zip(view.markets, tops, strict=True)
+    ):
+        return {}
+    if not verdict(view).known:
         return {}
     lows = [best.yes_bid[0] if best.yes_bid else 0 for best in tops]
     highs = [best.yes_ask[0] if best.yes_ask else PRICE_ONE_E4 for best in tops]

@@ -16,7 +16,7 @@ from markets.book import (
     top_of_quote,
 )
 from markets.fees import FeeSchedule, taker_fees_e6
-from markets.records import Level, Status
+from markets.records import Level, Market, Status
 from markets.timing import MatchTiming
 
 from . import reasons as why
@@ -37,6 +37,14 @@ def top(view: MarketView) -> Top:
     if view.book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms:
         return top_of_book(view.book)
     return top_of_quote(view.quote)
+
+
+def is_off_grid(market: Market, best: Top) -> bool:
+    """Whether a best price cannot be ordered on the market's grid: nobody can have bid or asked it."""
+    return any(
+        level is not None and not on_grid(level[0], market.price_ranges)
+        for level in (best.yes_bid, best.yes_ask)
+    )
 
 
 def ladder(view: MarketView, side: str, limits: ScanLimits) -> Ladder:
@@ -97,9 +105,8 @@ def market_reasons(view: MarketView, as_of_ms: int, now_ms: int, limits: ScanLim
         yield why.CROSSED_BOOK
     if not is_complementary(view.quote):
         yield why.PRICES_DISAGREE
-    for level in (best.yes_bid, best.yes_ask):
-        if level is not None and not on_grid(level[0], market.price_ranges):
-            yield why.OFF_GRID
+    if is_off_grid(market, best):
+        yield why.OFF_GRID
 
 
 def legs_reasons(

@@ -194,16 +194,21 @@ class Client:
         raise AssertionError("unreachable")
 
     def pages(
-        self, path: str, params: Params, *, read: Callable[[bytes], tuple[T, str]]
+        self,
+        path: str,
+        params: Params,
+        *,
+        read: Callable[[bytes], tuple[T, str]],
+        longest: int = MAX_PAGES,
     ) -> Iterator[tuple[T, Reply]]:
         """Yield every page of a list; `read` returns a page's content and the next cursor ("" at the end).
 
         Raises:
-            ExchangeError: as `get`; also a cursor that came before, or no end.
+            ExchangeError: as `get`; also a cursor that came before, or no end after `longest` pages.
         """
         cursor = ""
         seen: set[str] = set()
-        for _ in range(MAX_PAGES):
+        for _ in range(longest):
             here = [*params, ("cursor", cursor)] if cursor else params
             (content, cursor), reply = self.get(path, here, read=read)
             yield content, reply
@@ -212,7 +217,7 @@ class Client:
             if cursor in seen:
                 raise ExchangeError("cursor_loop", f"GET {path}: the cursor of an earlier page came again")
             seen.add(cursor)
-        raise ExchangeError("cursor_loop", f"GET {path}: got {MAX_PAGES} pages and no end")
+        raise ExchangeError("cursor_loop", f"GET {path}: got {longest} pages and no end")
 
     def _once(self, path: str, params: Params, reserve: float, cost: int, timeout_s: float) -> Reply:
         key = self._key()

@@ -258,6 +258,43 @@ def test_make_run_refuses_before_it_starts_anything(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["ui_port", "snapshot_port", "sim_port", "feed", "state", "query", "trader_control", "trader_events"],
+)
+def test_a_port_of_a_stranger_refuses_the_whole_start(runner: Runner, name: str) -> None:
+    variable = f"KALSHI_BUS_{name.upper()}"
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        place = str(port) if name.endswith("_port") else f"tcp://127.0.0.1:{port}"
+        settings = Settings.load(_settings_of(runner) | {variable: place}, runner.folder)
+
+        with pytest.raises(StartupError, match=f"port {port} .*{variable}"):
+            prepare(settings, "a-token")
+
+    prepare(settings, "a-token")
+
+
+@pytest.mark.parametrize("name", ["feed", "state", "query", "trader_control", "trader_events"])
+def test_an_endpoint_of_a_stranger_refuses_the_whole_start(runner: Runner, name: str) -> None:
+    settings = Settings.load(_settings_of(runner), runner.folder)
+    prepare(settings, "a-token")
+    path = runner.run_dir / f"{name}.sock"
+    path.write_text("precious")
+    with pytest.raises(StartupError, match=f"is not a socket.*KALSHI_BUS_{name.upper()}"):
+        prepare(settings, "a-token")
+    assert path.read_text() == "precious"
+    path.unlink()
+
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(str(path))
+        stranger.listen()
+        with pytest.raises(StartupError, match=f"in use.*KALSHI_BUS_{name.upper()}"):
+            prepare(settings, "a-token")
+
+    prepare(settings, "a-token")  # what a killed process left behind is no stranger
+
+
+@pytest.mark.parametrize(
     ("variable", "make", "words"),
     [
         ("KALSHI_PRIVATE_KEY_PATH", lambda path: None, "cannot be read.*_KEY_PATH"),

@@ -1,8 +1,10 @@
 """A real supervisord's account of its processes: alive, crash-looping, stopped, standing still."""
 
+import itertools
 import signal
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,7 @@ def test_states_tries_and_restarts_are_told(supervisord: Process, runner: Runner
     found = asked(
         supervisor,
         lambda all_: (
-            all_["looping"].tries >= 2
+            all_["looping"].tries >= 3
             and all_["looping"].state == "BACKOFF"
             and all_["hopeless"].state == "FATAL"
             and all_["good"].state == "RUNNING"
@@ -89,6 +91,14 @@ def test_states_tries_and_restarts_are_told(supervisord: Process, runner: Runner
     assert looping.uptime_seconds is None
     assert "fatal" in (hopeless.trouble or "")
     assert (idle.state, idle.trouble) == ("STOPPED", None)
+
+    # A process that ends at once is started again after 1 s, 2 s, 3 s, ...: no loop at full speed.
+    lines = (runner.run_dir / "logs" / "supervisord.log").read_text().splitlines()
+    spawned = [datetime.fromisoformat(line[:23]) for line in lines if "spawned: 'looping'" in line]
+    pauses = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(spawned)]
+    assert len(pauses) >= 2
+    for number, pause_s in enumerate(pauses):
+        assert pause_s >= number + 0.9  # supervisord counts in whole seconds of the clock, less a fraction
 
     # Another reader, who comes later, counts the same from the log.
     assert asked(Supervisor(runner.run_dir), len)["looping"].tries >= looping.tries

@@ -352,9 +352,26 @@ def test_consensus_trades_only_what_exceeds_the_others_spreads_and_fees() -> Non
         event(*three_way((4_400, 4_600), (3_000, 3_200), (2_300, 2_500), suspect=True)),
         event(*three_way((4_400, 4_600), (3_000, 3_200), (2_300, 2_500), status=Status.CLOSED)),
         event(*three_way((4_600, 4_400), (3_000, 3_200), (2_300, 2_500))),
+        event(row("VAN", (10_000, 100_00), None), *three_way((0, 0), (3_000, 3_200), (2_300, 2_500))[1:]),
+        event(row("VAN", (0, 100_00), None), *three_way((0, 0), (3_000, 3_200), (2_300, 2_500))[1:]),
+        event(row("VAN", None, (0, 100_00)), *three_way((0, 0), (3_000, 3_200), (2_300, 2_500))[1:]),
+        event(row("VAN", None, (10_000, 100_00)), *three_way((0, 0), (3_000, 3_200), (2_300, 2_500))[1:]),
+        event(*three_way((4_350, 4_600), (3_000, 3_200), (2_300, 2_500))),
         event(*three_way((4_400, 4_600), (3_000, 3_200), (2_300, 2_500))[:2]),
     ],
-    ids=["not exclusive", "not a game", "suspect", "closed", "crossed", "leg missing"],
+    ids=[
+        "not exclusive",
+        "not a game",
+        "suspect",
+        "closed",
+        "crossed",
+        "bid at 100",
+        "bid at 0",
+        "ask at 0",
+        "ask at 100",
+        "between cents",
+        "leg missing",
+    ],
 )
 def test_no_consensus_without_sound_exhaustive_legs(view: EventView) -> None:
     assert consensus(view) == {}

@@ -285,14 +285,11 @@ def test_cursor_that_comes_again_ends_the_walk(client: Client, exchange: FakeExc
     assert len(exchange.paths) <= 5
 
 
-def test_walk_without_an_end_is_bounded(
-    client: Client, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_PAGES", 7)
+def test_walk_without_an_end_is_bounded(client: Client, exchange: FakeExchange) -> None:
     exchange.faults.append(lambda _path: Answer(200, b'{"events":[],"cursor":"%d"}' % len(exchange.paths)))
 
     with pytest.raises(ExchangeError, match="no end"):
-        list(client.pages("/events", [], read=events_of))
+        list(client.pages("/events", [], read=events_of, longest=7))
 
     assert len(exchange.paths) == 7
 

@@ -3,11 +3,13 @@
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -19,8 +21,8 @@ from bus.lifecycle import Stop
 from markets.records import Book, Suspect
 from publisher.kalshi import session as session_module
 from publisher.kalshi import stream as stream_module
-from publisher.kalshi.budget import backoff_s
-from publisher.kalshi.session import Fact
+from publisher.kalshi.budget import BACKOFF_FIRST_S, BACKOFF_MAX_S, backoff_s
+from publisher.kalshi.session import ALL_MARKETS, BOOKS, Fact
 from publisher.kalshi.signing import KeySource
 from publisher.kalshi.stream import Stream
 from tests.support import eventually
@@ -119,9 +121,21 @@ def listening(exchange: WebSocketExchange, tmp_path: Path) -> Iterator[Listening
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that the stream makes, in seconds; they last a hundredth of that."""
+    made: list[float] = []
+
+    def pause(attempt: int, rng: Random) -> float:
+        made.append(backoff_s(attempt, rng))
+        return made[-1] / 100
+
+    monkeypatch.setattr(stream_module, "backoff_s", pause)
+    return made
+
+
+@pytest.fixture
+def quick(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses, and patience with silence, of a hundredth of theirs."""
-    monkeypatch.setattr(stream_module, "backoff_s", lambda n, rng: backoff_s(n, rng) / 100)
     monkeypatch.setattr(session_module, "PROBE_AFTER_MS", 40)
     monkeypatch.setattr(session_module, "STALLED_AFTER_MS", 60)
 
@@ -136,18 +150,31 @@ def test_upgrade_is_signed_and_wanted_books_come(exchange: WebSocketExchange, li
     assert eventually(lambda: (listening.stream.state, listening.stream.books) == ("live", 2))
 
 
-def test_closed_twenty_times_it_follows_again_each_time_with_one_connection(
-    exchange: WebSocketExchange, quick: None, listening: Listening
+def test_closed_twenty_times_it_waits_longer_and_follows_once_each_time(
+    exchange: WebSocketExchange, pauses: list[float], listening: Listening
 ) -> None:
-    exchange.close_after = 20
+    process = psutil.Process()
     listening.stream.want(["A"])
+    eventually(lambda: listening.stream.books == 1)
+    descriptors = process.num_fds()
 
+    exchange.close_after = 20
+    listening.stream.verify(["A"])  # a command, after whose answer it is closed
     eventually(lambda: listening.stream.reconnects == 20 and listening.stream.books == 1)
 
+    assert len(pauses) == 20
+    for number, pause_s in enumerate(pauses):
+        longest_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**number)
+        assert longest_s / 2 <= pause_s <= longest_s
+    assert len(set(pauses)) == 20  # jittered, also where they grow no more
     assert exchange.open == 1
-    assert len([c for c in exchange.commands if "market_tickers" in c.get("params", {})]) >= 21
-    doubts = [fact for fact in listening.facts if isinstance(fact, Suspect)]
-    assert len(doubts) == 20
+    subscribed = [c for c in exchange.commands if c["cmd"] == "subscribe"]
+    assert len(exchange.paths) == 21
+    assert Counter(channel for c in subscribed for channel in c["params"]["channels"]) == dict.fromkeys(
+        (*ALL_MARKETS, BOOKS), 21
+    )
+    assert len([fact for fact in listening.facts if isinstance(fact, Suspect)]) == 20
+    eventually(lambda: process.num_fds() <= descriptors)
 
 
 def test_open_but_silent_connection_is_made_again(

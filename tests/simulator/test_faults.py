@@ -76,6 +76,36 @@ def test_a_repeated_cursor_goes_round_in_circles(client: Client) -> None:
     assert first == second == last != ""
 
 
+def test_an_endless_cursor_is_another_on_every_page(client: Client) -> None:
+    rule(client, "endless_cursor")
+    cursor, seen = "", set()
+    for _ in range(20):
+        cursor = json.loads(client.send(f"/trade-api/v2/markets?limit=1000&cursor={cursor}").body)["cursor"]
+        seen.add(cursor)
+    assert len(seen - {""}) == 20
+
+
+def test_a_status_may_ask_to_wait(client: Client) -> None:
+    rule(client, "status", status=429, retry_after_s=7)
+    assert markets(client).headers["Retry-After"] == "7"
+    rule(client, "status", status=429)
+    assert "Retry-After" not in markets(client).headers
+
+
+def test_a_field_is_set_everywhere_in_one_market_or_to_null(client: Client) -> None:
+    ticker = json.loads(markets(client).body)["markets"][3]["ticker"]
+    rule(client, "set_field", field="yes_bid_dollars", value="9.9900", ticker=ticker)
+    hit = [
+        m["ticker"] for m in json.loads(markets(client).body)["markets"] if m["yes_bid_dollars"] == "9.9900"
+    ]
+    assert hit == [ticker]
+    rule(client, "set_field", route="GET *", field="yes_dollars", value=[["2.0000", "1.00"]], ticker=ticker)
+    books = json.loads(client.send(f"/trade-api/v2/markets/orderbooks?tickers={ticker}").body)["orderbooks"]
+    assert books[0]["orderbook_fp"]["yes_dollars"] == [["2.0000", "1.00"]]
+    rule(client, "set_field", field="markets", everywhere=True)
+    assert json.loads(markets(client).body)["markets"] is None
+
+
 def test_rules_count_skip_wait_and_end(client: Client) -> None:
     rule(client, "status", status=500, skip=2, count=3)
     assert [markets(client).status for _ in range(7)] == [200, 200, 500, 500, 500, 200, 200]
@@ -116,6 +146,7 @@ def test_faults_end_when_deleted(client: Client) -> None:
         ({"rules": [{"fault": "latency"}]}, "exactly one of route and frame"),
         ({"rules": [{"fault": "latency", "route": "*", "probability": 2}]}, "probability"),
         ({"rules": [{"fault": "latency", "route": "*", "speed": 2}]}, "speed"),
+        ({"rules": [{"fault": "status", "route": "*", "retry_after_s": -1}]}, "retry_after_s"),
         ({"settings": {"cache": 1}}, "cache"),
         ({"settings": {"shards": {"9": False}}}, "9"),
         ({"settings": {"paused_markets": ["NOPE"]}}, "NOPE"),
@@ -173,6 +204,21 @@ def test_frames_are_dropped_duplicated_and_swapped(make_client: Make, fault: str
             assert seqs == [*whole[: fifth - 1], fifth + 1, fifth, *whole[fifth + 1 :]]
 
 
+def test_fields_of_one_markets_frames_are_set(make_client: Make) -> None:
+    frames = frames_of(make_client(), {"rules": []})
+    ticker = next(f["msg"]["market_ticker"] for f in frames if f["type"] == "orderbook_delta")
+    rule = {
+        "fault": "set_field",
+        "frame": "orderbook_delta",
+        "ticker": ticker,
+        "field": "delta_fp",
+        "value": "x",
+    }
+    hit = [f for f in frames_of(make_client(), {"rules": [rule]}) if f.get("msg", {}).get("delta_fp") == "x"]
+    assert hit
+    assert {f["msg"]["market_ticker"] for f in hit} == {ticker}
+
+
 @pytest.mark.parametrize("fault", ["stall", "disconnect"])
 def test_a_connection_stalls_or_ends(make_client: Make, fault: str) -> None:
     assert frames_of(make_client(), {"rules": [{"fault": fault, "frame": "*", "count": 1}]}) == []
@@ -194,6 +240,19 @@ def test_a_trading_pause_freezes_prices_and_shows(make_client: Make) -> None:
     post(client, {"settings": {"trading_active": True}})
     client.advance(60)
     assert len(client.api.exchange.trades) > trades
+
+
+def test_prices_freeze_at_once_and_move_again_at_once(make_client: Make) -> None:
+    client = make_client(markets=300)
+    client.advance(30)
+    still = {"bursts": False, "mispricings": False}
+    post(client, {"settings": {"pace": 0, **still}})
+    trades = len(client.api.exchange.trades)
+    client.advance(600)
+    assert len(client.api.exchange.trades) == trades
+    post(client, {"settings": {"pace": 1}})
+    client.advance(60)
+    assert len(client.api.exchange.trades) > trades + 5
 
 
 def test_one_shard_pauses_alone(make_client: Make) -> None:

@@ -123,6 +123,34 @@ def test_a_price_that_moves_moves_on_the_page_without_a_reload(live: Stage, open
         assert page.evaluate("window.sameDocument")
 
 
+def test_a_tab_that_was_hidden_asks_once_when_it_is_shown(live: Stage, opened: Open) -> None:
+    """However much happened meanwhile: what is shown is a snapshot, not a backlog."""
+    with opened(f"/m/{PAIR}-CHI") as page:
+        expect(page.locator(".tiles dd").nth(1)).to_have_text("50¢")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.resource_type))
+        hide = """hidden => {
+            Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+        page.evaluate(hide, True)
+        page.wait_for_timeout(700)  # a fetch that was due before is over
+        asked.clear()
+        for price_e4 in range(4_000, 4_900, 10):
+            at_ms = live.clock.now_ms()
+            live.stream(quote(f"{PAIR}-CHI", (price_e4 - 100, 20_000), (price_e4, 15_000), at_ms))
+        live.stream(quote(f"{PAIR}-CHI", (4_700, 20_000), (4_800, 15_000), live.clock.now_ms()))
+        live.commit()
+        page.wait_for_timeout(700)
+        assert asked == []
+
+        page.evaluate(hide, False)
+        expect(page.locator(".tiles dd").nth(1)).to_have_text("48¢")
+        page.wait_for_timeout(700)
+        assert asked.count("eventsource") == 1
+        assert asked.count("fetch") <= 3  # at once, and for what the new stream says first
+
+
 def test_opportunities_come_and_go_live(live: Stage, opened: Open) -> None:
     with opened() as page:
         expect(basket(page)).to_contain_text("Vancouver vs Houston")

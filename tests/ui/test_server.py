@@ -193,9 +193,15 @@ def test_nothing_from_outside_becomes_markup_or_a_formula(live: Stage, browser: 
         "/search?q=cmd",
         "/m/%3Cscript%3Ealert(1)%3C/script%3E",
         "/e/..%2f",
+        "/m/%E2%80%AE%E2%80%8Fcba",
+        "/e/%E2%80%AE%E2%80%8Fcba",
+        "/search?q=%E2%80%AEcba",
     ):
-        assert "<script>alert" not in browser.get(path)[2]
-    assert browser.get("/m/" + "x" * 10_000)[0] == 404
+        page = browser.get(path)[2]
+        assert "<script>alert" not in page
+        assert "<title>\u202e" not in page  # what it says of itself does not run backwards
+    for kind in "me":
+        assert browser.get(f"/{kind}/" + "x" * 10_000)[0] == 404
     live.commit(
         *(msgspec.structs.replace(live.writer.state.events[event], title=NASTY) for event in (MATCH, PAIR))
     )
