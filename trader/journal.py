@@ -33,7 +33,7 @@ from .outputs import AnyOutput, Booked, Day, Equity, Place, Settled, Switch, enc
 VERSION: Final = 1
 BUSY_S: Final = 2.0
 KEEP_INPUTS_MS: Final = 7 * 86_400_000
-"""Inputs of older sessions are dropped at a start; everything else is kept for ever."""
+"""Inputs of older sessions are dropped when one begins; everything else is kept for ever."""
 
 COMPRESS_ABOVE: Final = 1_000
 """Smaller inputs stay as they are: a decision waits for this."""

@@ -41,6 +41,9 @@ TICK_MS: Final = 1_000
 LOOK_MS: Final = 500
 COMMIT_MS: Final = 1_000
 RECONCILE_MS: Final = 30_000
+SESSION_MS: Final = 86_400_000
+"""After so long a session is followed by another, so that the journal may drop the inputs of old ones."""
+
 GAP_MS: Final = 3_000
 """Standing still for longer than this is a gap in time: nothing heard before it is acted on."""
 
@@ -188,6 +191,7 @@ class Worker:
         self._exchange: tuple[bool, tuple[int, ...]] = (True, ())
         self._floor_ms = 0
         self._next_tick_ms = self._next_look_ms = self._next_commit_ms = self._next_reconcile_ms = 0
+        self._renew_ms = self._steady_ms() + SESSION_MS
         self._step(
             Start(
                 *self._present(),
@@ -258,17 +262,22 @@ class Worker:
             if self._journal_open:
                 self._claim()
                 self._journal.try_out()
-                self._journal_open = False
-                self._journal.close()
-            self._journal = self._open_journal()
-            self._journal_open = True
-            self.begin()
+            self._begin_anew()
         except (JournalError, StartupError) as error:
             self.halted = str(error)
             return
         self.halted = None
         log.info("trader.resumed_from_journal")
         self._published.event("state", state="starting")
+
+    def _begin_anew(self) -> None:
+        """Close the journal and take up where it ends, as a restart does."""
+        if self._journal_open:
+            self._journal_open = False
+            self._journal.close()
+        self._journal = self._open_journal()
+        self._journal_open = True
+        self.begin()
 
     def _wait_s(self) -> float:
         due_ms = self._broker.next_ms
@@ -287,6 +296,8 @@ class Worker:
             BooksError: the books do not add up.
         """
         self._claim()
+        if self._steady_ms() >= self._renew_ms and not self.engine.books.open:
+            self._begin_anew()
         gap_ms = self._watchdog.gap_ms()
         if gap_ms:
             log.warning("time.gap", ms=gap_ms)

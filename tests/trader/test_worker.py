@@ -12,7 +12,7 @@ from trader.account import BooksError
 from trader.inbox import Request
 from trader.journal import JournalError, Reader
 from trader.replay import replay
-from trader.worker import EVENTS_AT_ONCE
+from trader.worker import EVENTS_AT_ONCE, SESSION_MS
 
 Make = Callable[..., Stand]
 
@@ -369,6 +369,28 @@ def test_a_replay_leaves_the_books_of_a_live_feed_alone_until_that_is_back(make:
     worker.try_again()
     assert worker.halted is None
     assert worker.engine.books == books
+
+
+def test_a_session_of_a_day_is_followed_by_another_and_inputs_of_a_week_ago_are_dropped(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns(6)
+    books = stand.worker.engine.books.copy()
+    assert books.positions
+    assert not books.open
+
+    for _ in range(9):
+        stand.clock.advance(SESSION_MS)
+        stand.turns(2)
+
+    sessions, inputs = (
+        [row[0] for row in stand.worker._journal._db.execute(f"SELECT DISTINCT session FROM {table}")]
+        for table in ("sessions", "inputs")
+    )
+    assert sessions == list(range(1, 11))
+    assert min(inputs) > 1
+    assert stand.worker.engine.books == books
+    assert rows(stand).books() == books
 
 
 def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
