@@ -412,7 +412,9 @@ def test_values_that_cannot_be_are_kept_out_or_flagged_and_never_an_opportunity(
         tickers = sorted(
             ticker
             for ticker, market in state.markets.items()
-            if state.quotes[ticker].status is Status.ACTIVE and market.price_ranges == ((0, 10_000, 100),)
+            if state.quotes[ticker].status is Status.ACTIVE
+            and market.price_ranges == ((0, 10_000, 100),)
+            and market.close_ms > SystemClock().now_ms() + 3_600_000
         )
     bad = dict(zip(tickers, BAD_QUOTES.values(), strict=False))
     odd = dict(zip(tickers[len(bad) :], ODD_QUOTES.values(), strict=False))
