@@ -313,7 +313,10 @@ class State:
     def _adopt(self, stream: Stream, tickers: Sequence[str]) -> None:
         """Make markets this stream's own, taking them out of others."""
         topic, stream_of = stream.topic, self.stream_of
-        if set(map(stream_of.get, tickers)) <= {topic, None}:  # nearly always
+        owners = set(map(stream_of.get, tickers))
+        if owners == {topic}:
+            return
+        if owners <= {topic, None}:  # nearly always
             stream_of.update(dict.fromkeys(tickers, topic))
             return
         for ticker in tickers:
