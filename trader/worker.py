@@ -226,7 +226,7 @@ class Worker:
         """Trade until `stop`; `after_turn` is called in this thread after each turn.
 
         Raises:
-            StartupError: the journal's rows contradict each other.
+            StartupError: the journal's rows contradict each other, or it cannot be opened again.
         """
         try:
             self.begin()
