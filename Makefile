@@ -3,6 +3,7 @@
 #   make test     all tests            (ARGS="-k words" for some)
 #   make check    format, lint, types, import rules, tests
 #   make bench    benchmarks           (ARGS=...)
+#   make measure  figures of the code's structure (ARGS=/path/to/another/checkout)
 #   make lock     resolve pyproject.toml's ranges again into requirements.lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -11,7 +12,7 @@ STAMP := .venv/installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lint types imports bench lock clean
+.PHONY: help install run test check format lint types imports bench measure lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +49,9 @@ imports: install
 
 bench: install
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+measure: install
+	@$(BIN)/python -m benchmarks.measure $(ARGS)
 
 # uv only resolves; it is not a dependency. Without an index address in the file it serves every mirror.
 lock: install
