@@ -27,7 +27,7 @@ $(STAMP): requirements.lock
 	@touch $@
 
 run: install
-	@$(BIN)/python -m bus.supervise
+	@$(BIN)/python -m bus.process.supervise
 
 test: install
 	@$(BIN)/python -m pytest $(ARGS)

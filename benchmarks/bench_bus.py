@@ -23,12 +23,12 @@ import structlog
 import zmq
 import zstandard
 
-from bus.answers import Answers
 from bus.ask import ask
 from bus.clock import SystemClock
-from bus.feed import FeedServer
-from bus.lifecycle import Stop
-from bus.messages import (
+from bus.process.lifecycle import Stop
+from bus.protocol.answers import Answers
+from bus.protocol.join import Ask, FeedSync
+from bus.protocol.messages import (
     RECORD_TYPES,
     Chunk,
     PublisherHealth,
@@ -38,12 +38,12 @@ from bus.messages import (
     decode_map,
     encode_map,
 )
-from bus.recording import Frame, Recording, RecordingWriter
-from bus.replay import MAX_SPEED, Player, serve
+from bus.protocol.writer import Writer
 from bus.replica import Replica
+from bus.server import FeedServer
 from bus.sockets import RECEIVE_HWM
-from bus.sync import Ask, FeedSync
-from bus.writer import Writer
+from bus.tape.file import Frame, Recording, RecordingWriter
+from bus.tape.player import MAX_SPEED, Player, serve
 from markets.records import Market, Quote, Status
 from tests.support import ROOT
 

@@ -18,13 +18,13 @@ import orjson
 import zmq
 
 from bus.clock import ManualClock
-from bus.feed import FeedServer
-from bus.messages import MAX_MESSAGE_BYTES, CycleEnd, encode_record
+from bus.protocol.messages import MAX_MESSAGE_BYTES, CycleEnd, encode_record
+from bus.protocol.state import State
+from bus.protocol.writer import Writer
+from bus.server import FeedServer
 from bus.sockets import MAX_QUESTION, bind, make, make_context
-from bus.state import State
-from bus.writer import Writer
 from publisher import checkpoint
-from publisher.catalogue import Catalogue, Reading, Universe
+from publisher.held import Catalogue, Reading, Universe
 from publisher.kalshi.session import Tick
 from publisher.live import Live
 from publisher.quarantine import Quarantine

@@ -20,10 +20,10 @@ import msgspec
 import structlog
 
 from bus.clock import SystemClock
-from bus.messages import CycleEnd
-from bus.settings import Settings
-from bus.state import Changed
-from bus.sync import Tell
+from bus.process.settings import Settings
+from bus.protocol.join import Tell
+from bus.protocol.messages import CycleEnd
+from bus.protocol.state import Changed
 from markets.opportunities import EventView, MarketView
 from markets.records import Record
 from markets.timing import HOUR_MS

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bus.feed import FeedServer
-from bus.lifecycle import Stop
-from bus.messages import market_topic
+from bus.process.lifecycle import Stop
+from bus.protocol.messages import market_topic
+from bus.server import FeedServer
 from bus.sockets import make_context
 from tests.snapshot_server.venue import Catalogue, Venue, a_catalogue, a_cycle, a_writer, grouped, requoted
 

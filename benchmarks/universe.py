@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from markets.kalshi_json import decode_event, decode_market, decode_milestone
+from markets.json.read import decode_event, decode_market, decode_milestone
 from simulator.exchange import Exchange
 from simulator.render import event_json, market_json
 from simulator.templates import load

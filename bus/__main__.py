@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from bus.process.lifecycle import Stop, main, refuse
+from bus.process.settings import Settings
+from bus.tools.doctor import run as doctor
 from markets.errors import SettingsError, StartupError
 
-from . import commands
-from .doctor import run as doctor
-from .lifecycle import Stop, main, refuse
-from .settings import Settings
+from .tools import commands
 
 Run = Callable[[Settings, Stop], int]
 

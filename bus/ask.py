@@ -4,9 +4,9 @@ from typing import Any
 
 import zmq
 
+from bus.protocol.messages import decode_map, encode_map
 from markets.errors import KalshiBusError
 
-from .messages import decode_map, encode_map
 from .replica import MAX_ANSWER
 from .sockets import make
 

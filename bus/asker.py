@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import zmq
 
+from bus.protocol.messages import decode_map, encode_map
 from markets.errors import DecodeError
 
 from .ask import NoAnswer
-from .messages import decode_map, encode_map
 from .replica import MAX_ANSWER
 from .sockets import make
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bus.process.settings import Settings
 from markets.records import Book, Event, Market, Quote
 from markets.units import format_price
 
 from .clock import SystemClock
 from .replica import Replica, Status
-from .settings import Settings
 from .sockets import make_context
 
 

@@ -1,7 +1,7 @@
 """Replica: an exact copy of the publisher's state in this process, kept by a thread of its own.
 
-One class serves snapshot server, trader, dashboard and recorder. The algorithm is bus/sync.py; here are only
-the sockets: receive, feed, do what it says.
+One class serves snapshot server, trader, dashboard and recorder. The algorithm is bus/protocol/join.py;
+here are only the sockets: receive, feed, do what it says.
 """
 
 import contextlib
@@ -17,21 +17,14 @@ import structlog
 import zmq
 import zstandard
 
+from bus.protocol.join import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tap, Tell
+from bus.protocol.memory import Keeping, release_memory
+from bus.protocol.messages import CONTROL_TOPICS, Chunk, SnapshotHead, decode_chunk, decode_map, encode_map
+from bus.protocol.state import State
 from markets.errors import DecodeError
 
 from .clock import Clock
-from .keeping import Keeping, release_memory
-from .messages import (
-    CONTROL_TOPICS,
-    Chunk,
-    SnapshotHead,
-    decode_chunk,
-    decode_map,
-    encode_map,
-)
 from .sockets import MAX_FEED, make
-from .state import State
-from .sync import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tap, Tell
 
 log = structlog.get_logger()
 
@@ -149,7 +142,7 @@ class Replica:
 
     @property
     def heartbeat(self) -> Any:
-        """The last heartbeat heard (bus.messages.Heartbeat), or None."""
+        """The last heartbeat heard (bus.protocol.messages.Heartbeat), or None."""
         return self._sync.heartbeat
 
     def wait(self, predicate: Callable[["Replica"], bool], timeout_s: float) -> bool:

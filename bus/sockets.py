@@ -17,9 +17,8 @@ from typing import Any, Final
 
 import zmq
 
+from bus.process.locks import check_port
 from markets.errors import StartupError
-
-from .locks import check_port
 
 SEND_HWM: Final = 32_768
 RECEIVE_HWM: Final = 32_768

@@ -10,10 +10,11 @@ from typing import Any
 
 import zmq
 
+from bus.process.lifecycle import Stop
+from bus.tape.file import Recording
+from bus.tape.player import MAX_SPEED, Player, serve
+
 from .clock import SystemClock
-from .lifecycle import Stop
-from .recording import Recording
-from .replay import MAX_SPEED, Player, serve
 from .replica import Replica
 from .sockets import make_context
 

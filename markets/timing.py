@@ -22,7 +22,8 @@ from typing import Any, Final
 
 import msgspec
 
-from .kalshi_json import competition_of
+from markets.json.read import competition_of
+
 from .records import Event, Market, Milestone
 from .units import format_time
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from bus.lifecycle import main
+from bus.process.lifecycle import main
 
 from .run import run
 

@@ -17,7 +17,7 @@ import structlog
 import xxhash
 import zstandard
 
-from bus.messages import (
+from bus.protocol.messages import (
     TOPIC_CYCLE,
     CycleEnd,
     decode_chunk,
@@ -26,8 +26,8 @@ from bus.messages import (
     encode_chunk,
     encode_map,
 )
-from bus.state import STATE_KINDS, State
-from bus.writer import Change
+from bus.protocol.state import STATE_KINDS, State
+from bus.protocol.writer import Change
 from markets.errors import DecodeError
 from markets.records import Quote, Record
 

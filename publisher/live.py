@@ -13,12 +13,12 @@ import msgspec
 import structlog
 
 from bus.clock import Clock
-from bus.feed import FeedServer, Job
+from bus.server import FeedServer, Job
 from markets.book import top_of_book, top_of_quote
 from markets.records import Book, BookDelta, Quote, Record, Suspect, Trade
 from markets.units import opposite
 
-from .catalogue import Catalogue
+from .held import Catalogue
 from .kalshi.session import Fact, StatusChange, Tick
 
 log = structlog.get_logger()

@@ -12,19 +12,19 @@ import msgspec
 import structlog
 
 from bus.clock import Clock, Rng, SystemClock
-from bus.feed import FeedServer, Job
-from bus.keeping import release_memory
-from bus.lifecycle import Deadline, Stop
-from bus.locks import private_dir
-from bus.messages import PublisherHealth
-from bus.settings import Settings
+from bus.process.lifecycle import Deadline, Stop
+from bus.process.locks import private_dir
+from bus.process.settings import Settings
+from bus.protocol.memory import release_memory
+from bus.protocol.messages import PublisherHealth
+from bus.protocol.writer import Writer
+from bus.server import FeedServer, Job
 from bus.sockets import make_context
-from bus.writer import Writer
+from publisher.books.candles import CandlePlanner
+from publisher.books.planner import Enrichment, Planner
 
 from . import checkpoint
-from .candles import CandlePlanner
-from .catalogue import Catalogue, Reading, Universe
-from .enrichment import Enrichment, Planner
+from .held import Catalogue, Reading, Universe
 from .kalshi.budget import BASIC, Budget, decode_tier
 from .kalshi.client import Client, ExchangeError, KeyRefused, Stopped
 from .kalshi.hosts import endpoints

@@ -27,10 +27,10 @@ from msgspec import Raw
 
 from bus.clock import Clock
 from markets.errors import BadRecord
-from markets.kalshi_json import decode_exchange_status, market_ticker, member, split_list, text_member
+from markets.json.read import decode_exchange_status, market_ticker, member, split_list, text_member
 
-from .catalogue import Catalogue, Reading
 from .fetchers import connections, fetch_all
+from .held import Catalogue, Reading
 from .kalshi.budget import BASIC
 from .kalshi.client import Client, ExchangeError, KeyRefused, NotFound, Reply
 

@@ -2,9 +2,9 @@
 
 import sys
 
-from bus.lifecycle import main
+from bus.process.lifecycle import main
 
-from .server import run
+from .run import run
 
 if __name__ == "__main__":
     sys.exit(main("snapshot_server", run))

@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 
 from bus.ask import NoAnswer, ask
-from bus.lifecycle import Stop
+from bus.process.lifecycle import Stop
 from markets.errors import KalshiBusError
 
 log = structlog.get_logger()

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.messages import CycleEnd
-from bus.state import State
-from markets.kalshi_json import book_json, quote_members
+from bus.protocol.messages import CycleEnd
+from bus.protocol.state import State
+from markets.json.read import book_json, quote_members
 from markets.records import Book, Milestone, Quote, Status, Suspect
 from markets.timing import MatchTiming, match_time_json, match_timing
 

@@ -9,10 +9,10 @@ from typing import Final
 import structlog
 
 from bus.clock import Clock
-from bus.keeping import release_memory
-from bus.lifecycle import Stop
+from bus.process.lifecycle import Stop
+from bus.protocol.join import Action
+from bus.protocol.memory import release_memory
 from bus.replica import Replica
-from bus.sync import Action
 
 from .edition import TIMING_MS, Edition, next_edition
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.messages import Heartbeat
+from bus.process.supervised import Processes
+from bus.protocol.messages import Heartbeat
 from bus.replica import Status as Position
-from bus.supervised import Processes
 from markets.errors import BadRecord
 from markets.records import ExchangeStatus
 

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from bus.sync import Stats
+from bus.protocol.join import Stats
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from bus.state import State
+from bus.protocol.state import State
 from markets.errors import BadRecord
-from markets.kalshi_json import book_json
+from markets.json.read import book_json
 from markets.records import (
     Book,
     Candles,

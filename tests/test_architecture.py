@@ -102,7 +102,9 @@ def test_nobody_unpickles() -> None:
         "import pickle\npickle.loads(b'')",
     ],
 )
-@pytest.mark.parametrize("path", ["markets/x.py", "bus/sync.py", "publisher/sweep.py", "simulator/flow.py"])
+@pytest.mark.parametrize(
+    "path", ["markets/x.py", "bus/protocol/join.py", "publisher/sweep.py", "simulator/flow.py"]
+)
 def test_clock_and_randomness_are_refused_in_pure_code(call: str, path: str) -> None:
     assert "TID251" in ruff(call + "\n", path)
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from bus.lifecycle import main
+from bus.process.lifecycle import main
 
 from .command import command
 from .run import run

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from bus.ask import NoAnswer, ask
-from bus.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
-from bus.settings import Settings
+from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
+from bus.process.settings import Settings
 from bus.sockets import make_context
+from bus.trading.killswitch import WORD, KillSwitch
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 from markets.units import format_money
+from trader.journal.journal import Reader, build_id, journal_path
 
-from .account import BooksError
-from .journal import Reader, build_id, journal_path
-from .killswitch import WORD, KillSwitch
+from .ledger import BooksError
 from .replay import replay
 from .worker import ACCOUNT
 

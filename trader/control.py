@@ -10,17 +10,17 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.answers import Answers, Question, Refusal
 from bus.clock import Clock
-from bus.feed import FeedServer
-from bus.writer import Writer
+from bus.protocol.answers import Answers, Question, Refusal
+from bus.protocol.writer import Writer
+from bus.server import FeedServer
+from bus.trading.killswitch import WORD, KillSwitch
 from markets.opportunities import FairValue
+from markets.orders import Intent
 from markets.records import Record, Remove
+from trader.journal.journal import Reader
 
 from .inbox import Inbox, Request
-from .journal import Reader
-from .killswitch import WORD, KillSwitch
-from .model import Intent
 from .status import Snapshot, fill_map, order_map, point_map, settlement_map
 
 COMMAND_WAIT_S: Final = 2.0

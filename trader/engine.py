@@ -13,12 +13,11 @@ from markets.book import YES
 from markets.fees import fee_schedule
 from markets.opportunities import EventView, FairValue, MarketView, Opportunity, ScanLimits, candidates
 from markets.opportunities.legs import top
+from markets.orders import Intent, Position, Proposal, Wanted, reserve_e6
 from markets.records import Market, Status
 from markets.units import PRICE_ONE_E4, opposite
 
 from . import risk
-from .account import Books
-from .evening import follow_ups
 from .inputs import (
     AnyInput,
     Command,
@@ -31,8 +30,9 @@ from .inputs import (
     TimeGap,
     Values,
 )
-from .model import Intent, Position, Proposal, Wanted, reserve_e6
+from .ledger import Books
 from .outputs import AnyOutput, Booked, Day, Equity, Place, Refused, Settled, Switch
+from .rebalance import follow_ups
 from .risk import FUTURE_MS, MINUTE_MS, Facts, Limits
 from .strategies import ALL, Strategy, Update
 

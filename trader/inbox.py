@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from bus.state import Changed
-from bus.sync import Action, Tell
+from bus.protocol.join import Action, Tell
+from bus.protocol.state import Changed
 
 from .watch import Batch
 

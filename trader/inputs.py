@@ -13,11 +13,11 @@ import msgspec
 
 from markets.errors import DecodeError
 from markets.opportunities import EventView, FairValue, MarketView, ScanLimits
+from markets.orders import Fill
 from markets.records import Book, Event, Market, Quote, Record, Series
 from markets.timing import MatchTiming
 
-from .account import Books
-from .model import Fill
+from .ledger import Books
 from .risk import Limits
 
 

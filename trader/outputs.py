@@ -2,7 +2,7 @@
 
 import msgspec
 
-from .model import Fill, Intent, Settlement
+from markets.orders import Fill, Intent, Settlement
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, tag=True):

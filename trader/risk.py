@@ -14,11 +14,11 @@ from markets.book import depth, fills, on_grid
 from markets.fees import FeeSchedule, fee_schedule
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
+from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 
-from .account import Books
-from .model import Proposal, Wanted, reserve_e6
+from .ledger import Books
 
 MINUTE_MS: Final = 60_000
 FUTURE_MS: Final = 5_000

@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from bus.clock import Clock, Rng, SystemClock
-from bus.feed import FeedServer
-from bus.keeping import Slim
-from bus.lifecycle import Stop
-from bus.messages import PublisherHealth
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings
+from bus.protocol.memory import Slim
+from bus.protocol.messages import PublisherHealth
 from bus.replica import Replica
-from bus.settings import Settings
+from bus.server import FeedServer
 from bus.sockets import make_context
 from markets.errors import StartupError
 from markets.opportunities import FairValue
+from trader.journal.journal import Probe, Reader
 
 from .control import Desk, Events, Happened
 from .inbox import Inbox
-from .journal import Probe, Reader
 from .status import snapshot
 from .worker import Worker
 
@@ -51,7 +51,7 @@ def run(
     rng: Callable[[], Rng] = Rng,
     probe: Probe = lambda _point: None,
 ) -> int:
-    """Trade until `stop`; return the exit code. See bus.lifecycle.main.
+    """Trade until `stop`; return the exit code. See bus.process.lifecycle.main.
 
     Raises:
         StartupError: the mode needs an order gateway; the journal or a socket cannot be used.

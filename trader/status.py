@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 
 from markets.opportunities import EventView
+from markets.orders import Position
 from markets.records import Status
 from markets.units import format_count, format_money, format_price
 
 from .engine import Engine
-from .evening import uneven
-from .model import Position
+from .rebalance import uneven
 from .worker import ACCOUNT, Worker
 
 MAX_REFUSED_SHOWN: Final = 200

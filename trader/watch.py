@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from bus.catalogue import Catalogue
-from bus.state import State
+from bus.protocol.state import State
+from bus.scan.membership import Catalogue
 from markets.opportunities import EventView, FairValue, Opportunity, ScanLimits, candidates
 from markets.units import PRICE_ONE_E4
 

@@ -13,23 +13,23 @@ import msgspec
 import structlog
 
 from bus import replica
-from bus.catalogue import market_view, scan_limits
 from bus.clock import Clock, Rng
-from bus.lifecycle import Stop
-from bus.settings import Settings, money_e6
-from bus.state import State
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings, money_e6
+from bus.protocol.state import State
+from bus.scan.membership import market_view, scan_limits
+from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
 from markets.opportunities import FairValue, MarketView
 from markets.records import ExchangeStatus
+from trader.journal.journal import Journal, JournalError, Probe, journal_path
 
-from .account import BooksError
 from .brokers.paper import PaperBroker
 from .engine import RESTARTED, Engine
 from .fair_values import ValuesFile
 from .inbox import Inbox
 from .inputs import AnyInput, Command, Data, Ended, Exchange, Feed, Start, Tick, TimeGap, Values
-from .journal import Journal, JournalError, Probe, journal_path
-from .killswitch import KillSwitch
+from .ledger import BooksError
 from .outputs import AnyOutput, Booked, Day, Equity, Place, Refused, Settled, Switch
 from .risk import Limits
 from .watch import Batch, Watch

@@ -2,8 +2,9 @@
 
 import sys
 
-from bus.lifecycle import main
-from ui.run import run
+from bus.process.lifecycle import main
+
+from .run import run
 
 if __name__ == "__main__":
     sys.exit(main("ui", run))

@@ -21,19 +21,19 @@ from werkzeug.exceptions import (
 )
 
 from bus.ask import NoAnswer
-from bus.state import State
+from bus.protocol.state import State
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
 
 from . import commands, display, export, system, views
-from . import trader_page as desk_views
+from . import desk_page as desk_views
+from .chart import history
 from .columns import CHOICES, COLUMNS, View, parse_view, without_view
+from .desk import Absent, TraderLink
 from .filters import Filters, parse
-from .history import history
 from .hub import RETRY_AFTER_S
 from .search import Hit
 from .service import Service
-from .trader import Absent, TraderLink
 
 log = structlog.get_logger()
 

@@ -4,27 +4,27 @@ import threading
 from typing import Final
 
 from bus.clock import Rng, SystemClock
-from bus.keeping import Keeping
-from bus.lifecycle import Stop
-from bus.locks import check_port
+from bus.process.lifecycle import Stop
+from bus.process.locks import check_port
+from bus.process.settings import Settings
+from bus.process.web import serve
+from bus.protocol.memory import Keeping
 from bus.replica import Replica
-from bus.settings import Settings
 from bus.sockets import make_context
-from bus.web import serve
 
 from .app import make_app
+from .desk import TraderLink
 from .front import Front
 from .hub import Hub
 from .service import Service
 from .system import Monitor
-from .trader import TraderLink
 from .watch import Watch
 
 PORT_SETTING: Final = "KALSHI_BUS_UI_PORT"
 
 
 def run(settings: Settings, stop: Stop) -> int:
-    """Serve the dashboard until `stop`; see bus.lifecycle.main."""
+    """Serve the dashboard until `stop`; see bus.process.lifecycle.main."""
     check_port(settings.ui_port, PORT_SETTING)
     clock, hub = SystemClock(), Hub()
     service = Service(settings, hub, clock)

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from bus.state import State
+from bus.protocol.state import State
 
 HITS_MAX: Final = 2_000
 LINES_MAX: Final = 20_000

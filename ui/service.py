@@ -6,20 +6,20 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.catalogue import scan_limits
 from bus.clock import Clock
-from bus.lifecycle import Stop
-from bus.settings import Settings
-from bus.supervised import Watcher
-from bus.sync import Action
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings
+from bus.process.supervised import Watcher
+from bus.protocol.join import Action
+from bus.scan.membership import scan_limits
 from markets.opportunities import FairValue
 
+from .desk import OLD_FACTOR, Desk, TraderLink
 from .hub import Event, Hub
-from .scanner import Batch, Inbox, Scan, Scans
+from .scan import Batch, Inbox, Scan, Scans
 from .search import SearchIndex
 from .status import Follows, Status, replay_of, status_of
 from .system import Arrivals, Monitor, PlaceRow
-from .trader import OLD_FACTOR, Desk, TraderLink
 
 TICK_S: Final = 0.25
 TICK_NS: Final = 250_000_000

@@ -6,12 +6,12 @@ from typing import Any, Protocol
 import msgspec
 
 from bus import replica
-from bus.settings import Settings
-from bus.state import State
-from bus.supervised import Processes
+from bus.process.settings import Settings
+from bus.process.supervised import Processes
+from bus.protocol.state import State
 from markets.records import ExchangeStatus
 
-from .scanner import Scan
+from .scan import Scan
 
 
 class Follows(Protocol):

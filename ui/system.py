@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from bus.ask import ask
-from bus.lifecycle import Stop
-from bus.locks import holder
-from bus.logs import redact
-from bus.supervised import Processes
+from bus.process.lifecycle import Stop
+from bus.process.locks import holder
+from bus.process.logs import redact
+from bus.process.supervised import Processes
 from markets.errors import BadRecord, KalshiBusError
 
 ROLES: Final = ("simulator", "publisher", "snapshot_server", "trader", "ui")

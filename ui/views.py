@@ -6,16 +6,16 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.catalogue import market_view
-from bus.state import State
+from bus.protocol.state import State
+from bus.scan.membership import market_view
 from markets.book import depth, yes_scale
-from markets.kalshi_json import market_json
+from markets.json.read import market_json
 from markets.opportunities import EventView, MarketView, Opportunity, exhaustive
 from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Milestone, Status
 from markets.timing import NO_TIMING, MatchTiming
 
-from .scanner import Scan, Scans
+from .scan import Scan, Scans
 
 LEVELS_SHOWN: Final = 25
 BUSIEST_SHOWN: Final = 12

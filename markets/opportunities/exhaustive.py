@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from markets.kalshi_json import competition_of, custom_strike_keys
+from markets.json.read import competition_of, custom_strike_keys
 from markets.records import Event, Market
 
 _NO_DRAW_STRIKES: Final = frozenset({"baseball_team", "basketball_team", "hockey_team", "tennis_competitor"})

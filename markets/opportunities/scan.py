@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from . import no_basket, value
 from .consensus import consensus
+from .kinds import no_basket, value
 from .types import EventView, FairValue, Opportunity, ScanLimits
 
 Kind = Callable[[EventView, Mapping[str, FairValue], int, ScanLimits], list[Opportunity]]

@@ -75,7 +75,7 @@ class Stopped(KalshiBusError):
 
 
 class StopSignal(Protocol):
-    """What of bus.lifecycle.Stop the client needs."""
+    """What of bus.process.lifecycle.Stop the client needs."""
 
     def is_set(self) -> bool: ...
 

@@ -5,7 +5,7 @@ Source: Kalshi API reference, API environments, October 2026. The "external-api"
 
 from typing import Final, NamedTuple
 
-from bus.settings import Settings
+from bus.process.settings import Settings
 
 
 class Endpoints(NamedTuple):

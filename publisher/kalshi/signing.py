@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from bus.locks import open_private_file
-from bus.settings import Settings, variable_of
+from bus.process.locks import open_private_file
+from bus.process.settings import Settings, variable_of
 from markets.errors import StartupError
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from bus.answers import Answers, Question
 from bus.ask import NoAnswer
 from bus.asker import Asker
-from bus.feed import QueryServer
-from bus.lifecycle import Stop
+from bus.process.lifecycle import Stop
+from bus.protocol.answers import Answers, Question
+from bus.server import QueryServer
 
 
 def test_it_asks_again_over_one_socket_and_never_reaches_a_server_that_comes_later(

@@ -13,9 +13,9 @@ import pytest
 import zmq
 
 import bus
-from bus.answers import Answers
-from bus.messages import encode_map
-from bus.recording import RecordingWriter
+from bus.protocol.answers import Answers
+from bus.protocol.messages import encode_map
+from bus.tape.file import RecordingWriter
 from bus.testing import replay_of
 from tests.bus.test_sockets import Live
 from tests.bus.world import START_MS, Publisher

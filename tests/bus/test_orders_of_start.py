@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import zmq
 
-from bus.answers import Answers
 from bus.clock import SystemClock
-from bus.feed import QueryServer
-from bus.lifecycle import Stop
+from bus.process.lifecycle import Stop
+from bus.protocol.answers import Answers
 from bus.replica import Replica
-from tests.bus.test_recording import Live
+from bus.server import QueryServer
+from tests.bus.tape.test_file import Live
 from tests.bus.world import START_MS, Publisher
 from tests.support import eventually
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import zmq
 
-from bus.locks import hold_role
-from tests.bus.test_recording import Live, a_day, following, record_a_day
+from bus.process.locks import hold_role
+from tests.bus.tape.test_file import Live, a_day, following, record_a_day
 from tests.bus.world import START_MS, Publisher
 from tests.support import Process, Runner
 

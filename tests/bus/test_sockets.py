@@ -17,10 +17,10 @@ import zmq
 import bus.sockets
 from bus.ask import NoAnswer, ask
 from bus.clock import SystemClock
-from bus.feed import FeedServer
-from bus.lifecycle import Stop
-from bus.messages import PublisherHealth
+from bus.process.lifecycle import Stop
+from bus.protocol.messages import PublisherHealth
 from bus.replica import Replica
+from bus.server import FeedServer
 from bus.sockets import bind, make
 from markets.errors import StartupError
 from tests.bus.hostile import HOSTILE

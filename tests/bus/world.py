@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import zstandard
 
-from bus.answers import Answers
-from bus.keeping import Keeping
-from bus.messages import (
+from bus.protocol.answers import Answers
+from bus.protocol.join import Ask, FeedSync, Phase, Rebuild, Tell
+from bus.protocol.memory import Keeping
+from bus.protocol.messages import (
     CycleEnd,
     PublisherHealth,
     SnapshotHead,
@@ -23,9 +24,8 @@ from bus.messages import (
     encode_map,
     market_topic,
 )
-from bus.state import Changed, State
-from bus.sync import Ask, FeedSync, Phase, Rebuild, Tell
-from bus.writer import Writer
+from bus.protocol.state import Changed, State
+from bus.protocol.writer import Writer
 from markets.records import Book, BookDelta, Event, Market, Quote, Record, Remove, Series, Status, Suspect
 
 START_MS = 1_790_000_000_000

@@ -33,7 +33,7 @@ def _stack() -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="kb-"))
     runner = Runner(folder)
     stack = Stack(runner)
-    runner.start("bus.supervise")
+    runner.start("bus.process.supervise")
     try:
         stack.wait_working(2 * START_S)
         eventually(lambda: stack.journal().fills, START_S, "the trader has traded")

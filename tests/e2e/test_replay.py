@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bus.messages import Envelope
-from bus.recording import Keyframe, Recording
-from bus.replay import messages
+from bus.protocol.messages import Envelope
+from bus.tape.file import Keyframe, Recording
+from bus.tape.player import messages
 from tests.e2e.conftest import START_S, Stack, get
 from tests.support import eventually
 

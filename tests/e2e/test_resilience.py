@@ -9,8 +9,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from bus.locks import hold_role
-from bus.supervised import UNSTABLE_S
+from bus.process.locks import hold_role
+from bus.process.supervised import UNSTABLE_S
 from markets.errors import StartupError
 from tests.e2e.conftest import START_S, Hammer, Stack, get
 from tests.support import Process, eventually
@@ -93,7 +93,7 @@ def test_every_process_stops_in_time_while_it_waits_for_the_others(stack: Stack)
 
 def supervised(stack: Stack) -> Process:
     """Start everything as ``make run`` does."""
-    process = stack.runner.start("bus.supervise")
+    process = stack.runner.start("bus.process.supervise")
     stack.wait_working(2 * START_S, "the supervised stack works")
     return process
 
@@ -230,7 +230,7 @@ def test_kill_switch_survives_every_restart_and_nothing_is_left_behind(stack: St
     assert len(family) == 1 + len(ALL)
     first.signal(signal.SIGKILL)
     eventually(lambda: not alive(family), what="no process outlives supervisord")
-    second = stack.runner.start("bus.supervise")
+    second = stack.runner.start("bus.process.supervise")
     trader = eventually(lambda: (t := stack.trader()) and t["feed"] == "live" and t, 2 * START_S)
     assert trader["state"] == "killed"
     after = stack.journal()

@@ -83,8 +83,8 @@ def test_every_command_of_the_table_starts_and_answers_where_it_says(stack: Stac
 
 def test_commands_under_supervisord_work(stack: Stack) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    assert "\nrun: install\n\t@$(BIN)/python -m bus.supervise\n" in makefile
-    process = stack.runner.start("bus.supervise")
+    assert "\nrun: install\n\t@$(BIN)/python -m bus.process.supervise\n" in makefile
+    process = stack.runner.start("bus.process.supervise")
     stack.wait_working(2 * START_S)
 
     def running() -> bool:

@@ -22,7 +22,7 @@ from markets.opportunities import (
     opportunity_json,
     scan,
 )
-from markets.opportunities.no_basket import NOTE_VOID
+from markets.opportunities.kinds.no_basket import NOTE_VOID
 from markets.records import Book, Event, Level, Market, Quote, Series, Status
 from markets.timing import HOUR_MS, MatchTiming
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from markets.kalshi_json import decode_milestone
+from markets.json.read import decode_milestone
 from markets.records import Event, Market, Milestone
 from markets.timing import DAY_MS, HOUR_MS, MatchTiming, match_time_json, match_timing
 from markets.units import parse_time_ms

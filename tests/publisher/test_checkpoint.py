@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bus.writer import Writer
+from bus.protocol.writer import Writer
 from markets.records import Book
 from publisher import checkpoint
 from publisher.checkpoint import NAME, Checkpoint, load, save

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bus.clock import ManualClock
-from markets.kalshi_json import split_list
+from markets.json.read import split_list
 from publisher.kalshi import client as module
 from publisher.kalshi.budget import BASIC, COST, Budget
 from publisher.kalshi.client import (

@@ -3,7 +3,7 @@
 import heapq
 from random import Random
 
-from publisher.enrichment import rounds_of
+from publisher.books.planner import rounds_of
 from publisher.fetchers import connections
 from publisher.kalshi.budget import BASIC, COST, PUBLISHER_SHARE, Budget
 from publisher.sweep import DISCOVERY_PAGES, slices

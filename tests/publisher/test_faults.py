@@ -21,11 +21,11 @@ import pytest
 import zmq
 
 from bus.ask import ask
-from bus.catalogue import Catalogue, market_view
 from bus.clock import SystemClock
-from bus.messages import CycleEnd, Header, Quotes, decode, decode_record
+from bus.protocol.messages import CycleEnd, Header, Quotes, decode, decode_record
 from bus.replica import Replica
-from markets.kalshi_json import decode_books
+from bus.scan.membership import Catalogue, market_view
+from markets.json.read import decode_books
 from markets.opportunities import MarketView, ScanLimits, candidates
 from markets.opportunities.legs import market_reasons
 from markets.records import Book, ExchangeStatus, Market, Record, Remove, Status, Suspect

@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from bus.feed import FeedServer
-from bus.state import State
+from bus.protocol.state import State
+from bus.server import FeedServer
 from markets.records import Book, BookDelta, Level, Status, Suspect
 from publisher.kalshi.session import Fact, StatusChange, Tick
 from publisher.live import SETTLE_MS, Live

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bus.ask import ask
 from bus.clock import SystemClock
-from bus.lifecycle import Stop
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings
 from bus.replica import Replica
-from bus.settings import Settings
 from markets.errors import StartupError
 from publisher.kalshi import client
 from publisher.run import Publisher

@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from bus.settings import Settings
+from bus.process.settings import Settings
 from markets.errors import StartupError
 from publisher.kalshi.signing import ApiKey, KeySource, PrivateKey, load_private_key, pre_sign_text
 from tests.publisher.exchange import KEY_ID, PSS, write_key

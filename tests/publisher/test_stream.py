@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from bus.clock import SystemClock
-from bus.lifecycle import Stop
+from bus.process.lifecycle import Stop
 from markets.records import Book, Suspect
 from publisher.kalshi import session as session_module
 from publisher.kalshi import stream as stream_module

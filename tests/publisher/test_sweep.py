@@ -9,11 +9,11 @@ from typing import cast
 import pytest
 
 from bus.clock import SystemClock
-from bus.lifecycle import Stop
-from markets.kalshi_json import split_list
+from bus.process.lifecycle import Stop
+from markets.json.read import split_list
 from publisher import sweep as sweep_module
-from publisher.catalogue import Universe
 from publisher.fetchers import connections, fetch_all
+from publisher.held import Universe
 from publisher.kalshi.budget import Budget, Tier
 from publisher.kalshi.client import Client, ExchangeError, Reply, Stopped
 from publisher.kalshi.signing import KeySource

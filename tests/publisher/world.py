@@ -7,11 +7,11 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from bus.clock import ManualClock
-from bus.messages import CycleEnd, decode, decode_map
-from bus.state import State
-from bus.writer import Writer
+from bus.protocol.messages import CycleEnd, decode, decode_map
+from bus.protocol.state import State
+from bus.protocol.writer import Writer
 from markets.errors import BadRecord
-from publisher.catalogue import Catalogue, Reading, Universe
+from publisher.held import Catalogue, Reading, Universe
 from publisher.kalshi.client import Client, ExchangeError, NotFound, Params, Reply
 from publisher.quarantine import Quarantine
 from publisher.sweep import Sweep

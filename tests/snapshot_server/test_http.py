@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from bus.messages import CycleEnd, Heartbeat
+from bus.process.supervised import Supervised
+from bus.protocol.join import Stats
+from bus.protocol.messages import CycleEnd, Heartbeat
+from bus.protocol.writer import Writer
 from bus.replica import Status as Position
-from bus.supervised import Supervised
-from bus.sync import Stats
-from bus.writer import Writer
-from markets.kalshi_json import market_json
+from markets.json.read import market_json
 from markets.records import Book, Market, Remove, Status, Suspect
 from snapshot_server.body import wanted_encoding
 from snapshot_server.edition import Edition, next_edition

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pykalshi import KalshiClient, MarketStatus
 from pykalshi.exceptions import KalshiAPIError, ResourceNotFoundError
 
-from bus.writer import Change, Writer
-from markets.kalshi_json import decode_milestone, decode_series
+from bus.protocol.writer import Change, Writer
+from markets.json.read import decode_milestone, decode_series
 from markets.records import Candles, Milestone, Quote, Record, Remove, Series, Status, Suspect
 from snapshot_server import trade_api
 from snapshot_server.edition import Edition, next_edition

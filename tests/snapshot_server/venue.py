@@ -12,11 +12,11 @@ import msgspec
 import zmq
 
 from bus.clock import Clock, SystemClock
-from bus.feed import FeedServer
-from bus.lifecycle import Stop
-from bus.messages import CycleEnd, PublisherHealth, market_topic
-from bus.writer import Change, Writer
-from markets.kalshi_json import decode_event, decode_market
+from bus.process.lifecycle import Stop
+from bus.protocol.messages import CycleEnd, PublisherHealth, market_topic
+from bus.protocol.writer import Change, Writer
+from bus.server import FeedServer
+from markets.json.read import decode_event, decode_market
 from markets.records import Book, Event, ExchangeStatus, Market, Milestone, Quote, Record
 
 DATA = Path(__file__).parents[1] / "data/kalshi/events.json.gz"

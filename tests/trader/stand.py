@@ -7,16 +7,16 @@ from typing import Any
 
 from bus import replica
 from bus.clock import Clock, ManualClock
-from bus.lifecycle import Stop
-from bus.messages import CycleEnd
-from bus.settings import Settings
-from bus.state import Changed, State
-from bus.sync import Stats, Tell
-from bus.writer import Writer
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings
+from bus.protocol.join import Stats, Tell
+from bus.protocol.messages import CycleEnd
+from bus.protocol.state import Changed, State
+from bus.protocol.writer import Writer
 from markets.opportunities import EventView, FairValue
 from tests.trader.world import NOW_MS, SERIES
 from trader.inbox import Inbox
-from trader.journal import Probe
+from trader.journal.journal import Probe
 from trader.worker import Worker
 
 

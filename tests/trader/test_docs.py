@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bus.settings import STRATEGIES
+from bus.process.settings import STRATEGIES
+from bus.trading.killswitch import WORD
 from tests.support import ROOT
-from trader.killswitch import WORD
 from trader.strategies import ALL
 
 DOCS = (ROOT / "docs" / "trader.md").read_text()

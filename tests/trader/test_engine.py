@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from markets.opportunities import FairValue
+from markets.orders import Fill, Intent, Proposal
 from markets.records import Status
 from tests.trader.world import (
     JOURNAL_ID,
@@ -29,10 +30,9 @@ from tests.trader.world import (
     unfilled,
     view_of,
 )
-from trader.account import Books, BooksError
 from trader.engine import Engine
 from trader.inputs import AnyInput, Command, Ended, Exchange, Feed, TimeGap, Values
-from trader.model import Fill, Intent, Proposal
+from trader.ledger import Books, BooksError
 from trader.outputs import (
     AnyOutput,
     Booked,

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from markets.errors import DecodeError
 from markets.opportunities import FairValue
+from markets.orders import Fill
 from tests.trader.world import NOW_MS, basket, data, leg, live, quiet, settled, start, tick, view_of
-from trader.account import Books
 from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Ended, Exchange, TimeGap, Values
-from trader.model import Fill
+from trader.ledger import Books
 
 BOOKED = view_of(
     basket().event, leg(basket().event, "HOM", book=([(100, 5)], [(200, 7), (300, 9)]), suspect=True)

@@ -10,10 +10,10 @@ import pytest
 
 from markets.errors import StartupError
 from tests.trader.world import NOW_MS, start, tick
-from trader.account import Books
 from trader.command import command
 from trader.engine import Engine
-from trader.journal import KEEP_INPUTS_MS, Journal, JournalError, Reader, build_id, journal_path
+from trader.journal.journal import KEEP_INPUTS_MS, Journal, JournalError, Reader, build_id, journal_path
+from trader.ledger import Books
 
 OWNER = {"mode": "paper", "env": "sim", "account": "paper"}
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from markets.fees import OrderFees, fill_fee
 from markets.opportunities import MarketView
+from markets.orders import Intent
 from markets.records import Status
-from tests.trader.test_account import FEES, intent
+from tests.trader.test_ledger import FEES, intent
 from tests.trader.world import CLOSE_MS, NOW_MS, SCAN, event_of, leg
 from trader.brokers.paper import Outcome, PaperBroker
-from trader.model import Intent
 
 EVENT = event_of()
 TICKER = f"{EVENT.event_ticker}-HOM"

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from markets.fees import fee_schedule
 from markets.opportunities import EventView
+from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.timing import HOUR_MS
-from tests.trader.test_account import intent
+from tests.trader.test_ledger import intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, START_MS, basket, event_of, leg, view_of
-from trader.account import Books
-from trader.model import Proposal, Wanted, reserve_e6
+from trader.ledger import Books
 from trader.risk import Facts, check, fit
 
 EVENT = event_of()

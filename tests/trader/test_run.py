@@ -11,20 +11,20 @@ import zmq
 
 from bus.ask import NoAnswer, ask
 from bus.clock import SystemClock
-from bus.feed import FeedServer
-from bus.lifecycle import Stop
-from bus.messages import CycleEnd, PublisherHealth
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings
+from bus.protocol.messages import CycleEnd, PublisherHealth
+from bus.protocol.writer import Writer
 from bus.replica import Replica
-from bus.settings import Settings
-from bus.writer import Writer
+from bus.server import FeedServer
+from bus.trading.killswitch import WORD, KillSwitch
 from markets.errors import StartupError
 from markets.opportunities import EventView, FairValue
 from markets.records import ExchangeStatus
 from tests.support import eventually
 from tests.trader.test_watch import changes_of
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
-from trader.journal import Reader
-from trader.killswitch import WORD, KillSwitch
+from trader.journal.journal import Reader
 from trader.replay import replay
 from trader.run import run
 

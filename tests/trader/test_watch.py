@@ -7,15 +7,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.catalogue import Catalogue
-from bus.messages import CycleEnd
-from bus.state import State
-from bus.writer import Writer
+from bus.protocol.messages import CycleEnd
+from bus.protocol.state import State
+from bus.protocol.writer import Writer
+from bus.scan.membership import Catalogue
 from markets.opportunities import EventView, FairValue, Opportunity, candidates, rank
 from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet
 from trader.watch import Batch, Watch
-from ui.scanner import Batch as PageBatch
-from ui.scanner import Scans
+from ui.scan import Batch as PageBatch
+from ui.scan import Scans
 
 
 def changes_of(view: EventView) -> list[Any]:

@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 
 from markets.opportunities import EventView, MarketView, ScanLimits
+from markets.orders import Fill, Intent
 from markets.records import Book, Event, Level, Market, Quote, Series, Status
 from markets.timing import HOUR_MS, MatchTiming
-from trader.account import Books
 from trader.inputs import AnyInput, Data, Ended, Feed, Start, Tick
-from trader.model import Fill, Intent
+from trader.ledger import Books
 from trader.risk import Limits
 
 NOW_MS = 1_800_000_000_000

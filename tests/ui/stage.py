@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bus.answers import Answers
 from bus.clock import SystemClock
-from bus.feed import FeedServer, QueryServer
-from bus.lifecycle import Stop
-from bus.messages import CycleEnd, PublisherHealth, market_topic
-from bus.state import Changed, State
-from bus.writer import Change, Writer
+from bus.process.lifecycle import Stop
+from bus.protocol.answers import Answers
+from bus.protocol.messages import CycleEnd, PublisherHealth, market_topic
+from bus.protocol.state import Changed, State
+from bus.protocol.writer import Change, Writer
+from bus.server import FeedServer, QueryServer
 from markets.records import (
     Book,
     Event,

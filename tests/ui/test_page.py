@@ -16,7 +16,7 @@ import pytest
 import zmq
 from playwright.sync_api import Browser, Page, expect
 
-from bus.messages import PublisherHealth
+from bus.protocol.messages import PublisherHealth
 from tests.chromium import clipped, launched, overflow, serious, watched
 from tests.support import Process, Runner, eventually
 from tests.ui.stage import MATCH, PAIR, Stage, quote

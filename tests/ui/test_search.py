@@ -1,6 +1,6 @@
 """Search finds what one types."""
 
-from bus.state import State
+from bus.protocol.state import State
 from tests.ui.stage import DULL, MATCH, PAIR, fill, world
 from ui.search import SearchIndex
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.messages import PublisherHealth
+from bus.protocol.messages import PublisherHealth
 from tests.support import Process, Runner, eventually
 from tests.ui.stage import DULL, MATCH, NASTY, PAIR, Stage, quote
 from ui.front import HEADERS

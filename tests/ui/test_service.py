@@ -7,20 +7,20 @@ from typing import Any
 import msgspec
 
 from bus.clock import ManualClock
-from bus.messages import market_topic
+from bus.process.settings import Settings
+from bus.protocol.join import Stats, Tell
+from bus.protocol.messages import market_topic
+from bus.protocol.state import Changed, State
 from bus.replica import Status
-from bus.settings import Settings
-from bus.state import Changed, State
-from bus.sync import Stats, Tell
 from markets.records import Level
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, view_of
 from tests.ui.stage import MATCH, cycle_end, fill, quote, world
 from trader.status import snapshot
 from ui.app import make_app
+from ui.desk import Desk
 from ui.hub import Hub
 from ui.service import Service
-from ui.trader import Desk
 
 
 class StillReplica:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bus.locks import hold_role
-from bus.supervised import Supervised
+from bus.process.locks import hold_role
+from bus.process.supervised import Supervised
 from markets.errors import BadRecord
 from ui.system import LINES, SAMPLES, Arrivals, LogFilter, log_lines, parse_log_filter, process_rows
 

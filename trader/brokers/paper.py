@@ -15,8 +15,8 @@ from markets.book import asks
 from markets.fees import OrderFees, fill_fee
 from markets.opportunities import MarketView, ScanLimits
 from markets.opportunities.legs import Ladder, ladder, top
+from markets.orders import Fill, Intent
 from markets.records import Status
-from trader.model import Fill, Intent
 from trader.risk import FUTURE_MS
 
 COMPLETE: Final = "complete"

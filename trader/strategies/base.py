@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from markets.opportunities import EventView, Opportunity
-from trader.model import Fill, Intent, Proposal, Wanted
+from markets.orders import Fill, Intent, Proposal, Wanted
 
 
 class Update(msgspec.Struct, frozen=True):

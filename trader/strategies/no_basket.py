@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from markets.opportunities import no_basket
-from trader.model import Proposal
+from markets.opportunities.kinds import no_basket
+from markets.orders import Proposal
 
 from .base import Quiet, Update, proposal
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from markets.opportunities import value
-from trader.model import Proposal
+from markets.opportunities.kinds import value
+from markets.orders import Proposal
 
 from .base import Quiet, Update, proposal
 

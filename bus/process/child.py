@@ -1,0 +1,31 @@
+"""Runs a program that dies with its parent: ``python -m bus.process.child PROGRAM ARGUMENT...``.
+
+supervisord starts everything through this, so that no process outlives a supervisord that was killed with
+SIGKILL. It is a program rather than a call in each process because it then also holds for the simulator,
+which may not import `bus`. A process that forks workers calls `die_with_parent` in them: it is not inherited.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when `parent_pid`, its parent, dies. Linux only; elsewhere nothing.
+
+    SIGKILL, since an orphan has nobody to follow SIGTERM up; every process recovers from it anyway.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent_pid:  # it died before the call
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    # `bus.process.supervise` becomes supervisord, so its pid is the parent's; the setting survives exec
+    # (prctl(2)).
+    die_with_parent(int(os.environ.get("SUPERVISE_PID") or os.getppid()))
+    os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,0 +1,97 @@
+"""Starts everything, for ``make run``: checks the settings once, says where to look, becomes supervisord.
+
+supervisord knows no defaults for environment variables, so what ``supervisord.conf`` needs of the settings is
+handed over as SUPERVISE_* variables.
+"""
+
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from bus.sockets import check_endpoint
+from markets.errors import SettingsError, StartupError
+
+from .lifecycle import refuse
+from .locks import check_port, open_private_file, private_dir
+from .settings import Settings, variable_of
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+"""The project's directory, where supervisord.conf is and the processes run."""
+
+
+def prepare(settings: Settings, token: str) -> dict[str, str]:
+    """Make the directories, check places and key file, and return the variables of supervisord.conf.
+
+    What is checked here would otherwise end a process again and again, each time a little later.
+
+    Args:
+        settings: what to start, and where.
+        token: password of supervisord's socket; left in ``supervisorctl.conf`` in the run directory.
+
+    Raises:
+        StartupError: a directory, a port, an endpoint or the key file cannot be used, or all is already
+            running.
+    """
+    simulator = settings.env == "sim"
+    run_dir = private_dir(settings.run_dir)
+    logs = private_dir(run_dir / "logs")
+    private_dir(settings.data_dir)
+    if not simulator and settings.private_key_path is not None:
+        # What is in it only the publisher reads.
+        os.close(open_private_file(settings.private_key_path, variable_of("private_key_path")))
+    control = run_dir / "supervisor.sock"
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(control)) == 0:
+            raise StartupError(f"already running in {run_dir}: stop it or set {variable_of('run_dir')}")
+    for key in ("ui_port", "snapshot_port", *(["sim_port"] if simulator else [])):
+        check_port(getattr(settings, key), variable_of(key))
+    for key in ("feed", "state", "query", "trader_control", "trader_events"):
+        check_endpoint(key, getattr(settings, key))
+    (run_dir / "supervisorctl.conf").write_text(
+        f"[supervisorctl]\nserverurl=unix://{control}\nusername=kalshi-bus\npassword={token}\n"
+    )
+    return {
+        "SUPERVISE_TOKEN": token,
+        "SUPERVISE_PYTHON": sys.executable,
+        "SUPERVISE_PID": str(os.getpid()),
+        "SUPERVISE_RUN_DIR": str(run_dir),
+        "SUPERVISE_LOGS": str(logs),
+        "SUPERVISE_SIMULATOR": str(simulator).lower(),
+        "SUPERVISE_SIM_PORT": str(settings.sim_port),
+        "SUPERVISE_SIM_MARKETS": str(settings.sim_markets),
+        "SUPERVISE_SIM_SEED": str(settings.sim_seed),
+    }
+
+
+def _announce(settings: Settings, logs: str) -> None:
+    print(f"kalshi-bus: mode {settings.mode}, env {settings.env}. Ctrl-C stops everything.")
+    print(f"  dashboard  http://127.0.0.1:{settings.ui_port}/")
+    print(f"  markets    http://127.0.0.1:{settings.snapshot_port}/markets")
+    print(f"  health     http://127.0.0.1:{settings.snapshot_port}/health")
+    print(f"  logs       {logs}")
+    if settings.env == "sim" and settings.api_key_id:
+        print(f"  note: {variable_of('api_key_id')} is set; unset it to sign with the simulator's own key")
+    sys.stdout.flush()  # exec does not
+
+
+def main() -> None:
+    """Become supervisord, or say why not and exit with 2."""
+    os.umask(0o077)  # for all files of all processes
+    try:
+        settings = Settings.load(os.environ, ROOT)
+        variables = prepare(settings, secrets.token_hex(16))
+    except (SettingsError, StartupError) as error:
+        sys.exit(refuse("kalshi-bus", error))
+    _announce(settings, variables["SUPERVISE_LOGS"])
+    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(ROOT / "supervisord.conf")]
+    if os.geteuid() == 0:
+        command += ["-u", "root"]  # said openly, supervisord does not warn about it
+    os.chdir(ROOT)
+    os.execve(sys.executable, command, os.environ | variables)
+
+
+if __name__ == "__main__":
+    main()

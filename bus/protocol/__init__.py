@@ -1,0 +1,1 @@
+"""The protocol in code: docs/protocol.md. No sockets, threads or clocks."""

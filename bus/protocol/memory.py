@@ -1,0 +1,233 @@
+"""How a replica keeps the records of the static lane: in less memory than they came in.
+
+A market's JSON is two thirds of what it costs, and its rules are nearly the same text as its neighbours'. A
+process that must pass it on keeps it packed; one that only decides keeps what the domain reads of it. In
+both, what markets of one event have in common is kept once.
+
+Digests do not suffer: a record kept otherwise than it came is hashed from its bytes as it arrives.
+"""
+
+import ctypes
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import zstandard
+
+from markets.json.read import slim_event_raw, slim_market_raw
+from markets.records import Market, Quote
+from markets.units import PRICE_ONE_E4
+
+from .messages import encode_record
+
+_OF_EVENT: Final = (
+    "event_ticker",
+    "created_ms",
+    "open_ms",
+    "close_ms",
+    "expected_expiration_ms",
+    "latest_expiration_ms",
+    "occurrence_ms",
+    "settlement_timer_s",
+    "yes_sub_title",
+)
+"""Fields whose values the markets of an event, or of a series, often share."""
+
+_OF_MANY: Final = ("series_ticker", "market_type", "strike_type", "result")
+"""Fields with few values in all."""
+
+SAMPLE_BYTES: Final = 100_000
+"""So much JSON, of as many series, is what others are packed against."""
+
+MAX_WAITING: Final = 5_000
+"""So many markets wait for that many series at most."""
+
+_LEVEL: Final = 3
+_PRICES: Final = tuple(range(PRICE_ONE_E4 + 1))
+_PRICES_OF_QUOTE: Final = tuple(name for name in Quote.__struct_fields__ if name.endswith("_e4"))
+
+_market: Final = msgspec.msgpack.Decoder(Market)
+_set = msgspec.structs.force_setattr
+
+
+class Keeping:
+    """How records of `kinds` are kept. One thread keeps; any thread reads.
+
+    As it is: whole, what they have in common once.
+    """
+
+    kinds: frozenset[str] = frozenset(("market",))
+
+    def __init__(self) -> None:
+        self._ranges: dict[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...]] = {}
+
+    def keep(self, kind: str, records: Sequence[Any], _raws: Sequence[msgspec.Raw | bytes]) -> None:
+        """Change freshly decoded records, which nobody else has yet, into the form they are kept in."""
+        if kind == "market":
+            seen: dict[Any, Any] = {}
+            for market in records:
+                self._share(market, seen)
+
+    def raw(self, market: Market) -> bytes:
+        """Return a market's JSON as it came."""
+        return market.raw
+
+    def encoded(self, _kind: str, record: Any) -> bytes:
+        """Return a record's bytes as they came."""
+        return encode_record(record)
+
+    def share_quotes(self, quotes: Sequence[Quote], markets: Mapping[str, Market]) -> None:
+        """Let quotes that came together have tickers and age in common, before they become keys."""
+        seen: dict[int, int] = {}
+        for quote in quotes:
+            market = markets.get(quote.ticker)
+            if market is not None:
+                _set(quote, "ticker", market.ticker)
+            _set(quote, "as_of_ms", seen.setdefault(quote.as_of_ms, quote.as_of_ms))
+
+    def share_prices(self, quotes: Iterable[Quote], markets: Mapping[str, Market]) -> None:
+        """Let quotes that have stayed a while have ticker and prices in common.
+
+        Equal values take each other's place, so that readers need not care.
+        """
+        for quote in quotes:
+            market = markets.get(quote.ticker)
+            if market is not None:
+                _set(quote, "ticker", market.ticker)
+            for name in _PRICES_OF_QUOTE:
+                price_e4 = getattr(quote, name)
+                if price_e4 is not None and 0 <= price_e4 <= PRICE_ONE_E4:
+                    _set(quote, name, _PRICES[price_e4])
+
+    def _share(self, market: Market, seen: dict[Any, Any]) -> None:
+        """Let a market have the values in common with those in `seen`, and with all."""
+        for name in _OF_EVENT:
+            value = getattr(market, name)
+            if value is not None:
+                _set(market, name, seen.setdefault(value, value))
+        for name in _OF_MANY:
+            value = getattr(market, name)
+            if value is not None:
+                _set(market, name, sys.intern(value))
+        ranges = market.price_ranges
+        _set(market, "price_ranges", self._ranges.setdefault(ranges, ranges))
+
+
+class Packed(Keeping):
+    """For who passes all on: a market's bytes compressed, against those of the first markets of many series.
+
+    What only its JSON needs to say, title and `yes_sub_title`, is "" in the record.
+    """
+
+    def __init__(self, sample_bytes: int = SAMPLE_BYTES) -> None:
+        super().__init__()
+        self._sample_bytes = sample_bytes
+        self._samples: dict[str | None, bytes] = {}
+        self._waiting: list[tuple[Market, bytes]] = []
+        self._dictionary: zstandard.ZstdCompressionDict | None = None
+        self._compressor = zstandard.ZstdCompressor()
+        self._local = threading.local()
+
+    def keep(self, kind: str, records: Sequence[Any], raws: Sequence[msgspec.Raw | bytes]) -> None:
+        super().keep(kind, records, raws)
+        if self._dictionary is None:
+            self._sample(records, raws)
+            return
+        self._pack(records, raws)
+
+    def raw(self, market: Market) -> bytes:
+        packed = market.raw
+        if packed[:1] == b"{":  # it waits
+            return packed
+        return _market.decode(self._unpack(packed)).raw
+
+    def encoded(self, kind: str, record: Any) -> bytes:
+        if kind == "market" and record.raw[:1] != b"{":
+            return self._unpack(record.raw)
+        whole = encode_record(record)
+        # One that waited may have been packed meanwhile, of which its `raw` is the first sign.
+        return whole if kind != "market" or record.raw[:1] == b"{" else self._unpack(record.raw)
+
+    def _unpack(self, packed: bytes) -> bytes:
+        try:
+            decompress = self._local.decompress
+        except AttributeError:  # a decompressor is of one thread only
+            decompressor = zstandard.ZstdDecompressor(dict_data=self._dictionary)
+            decompress = self._local.decompress = decompressor.decompress
+        whole: bytes = decompress(packed)
+        return whole
+
+    def _pack(self, markets: Iterable[Market], raws: Sequence[msgspec.Raw | bytes]) -> None:
+        for market, packed in zip(markets, compressed(self._compressor, raws), strict=True):
+            # In this order: who reads meanwhile finds the texts in the record or in its bytes.
+            _set(market, "raw", packed)
+            _set(market, "title", "")
+            _set(market, "yes_sub_title", "")
+
+    def _sample(self, markets: Sequence[Market], raws: Sequence[msgspec.Raw | bytes]) -> None:
+        """Take samples until there are enough, and then pack what waited for them."""
+        samples = self._samples
+        for market, raw in zip(markets, raws, strict=True):
+            whole = bytes(raw)
+            self._waiting.append((market, whole))
+            samples.setdefault(market.series_ticker, whole)
+        if sum(map(len, samples.values())) < self._sample_bytes and len(self._waiting) < MAX_WAITING:
+            return
+        text = b"".join(samples.values())[-2 * self._sample_bytes :]
+        dictionary = zstandard.ZstdCompressionDict(text, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        dictionary.precompute_compress(_LEVEL)
+        self._dictionary = dictionary
+        self._compressor = zstandard.ZstdCompressor(
+            level=_LEVEL, dict_data=dictionary, write_checksum=False, write_dict_id=False
+        )
+        self._pack([market for market, _ in self._waiting], [whole for _, whole in self._waiting])
+        self._samples, self._waiting = {}, []
+
+
+class Slim(Keeping):
+    """For who only decides: of the JSON no more than the domain reads. Such a replica cannot pass it on.
+
+    A market's title, which says no more than its event's and its `yes_sub_title`, is "".
+    """
+
+    kinds = frozenset(("market", "event", "series", "milestone"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._raws: dict[bytes, bytes] = {}
+
+    def keep(self, kind: str, records: Sequence[Any], raws: Sequence[msgspec.Raw | bytes]) -> None:
+        super().keep(kind, records, raws)
+        slim = _SLIM.get(kind)
+        for record in records:
+            raw = b"{}" if slim is None else slim(record)
+            _set(record, "raw", self._raws.setdefault(raw, raw))
+            if kind == "market":
+                _set(record, "title", "")
+
+    def encoded(self, kind: str, record: Any) -> bytes:
+        raise NotImplementedError(f"{kind}: a slim replica has not got what it would pass on")
+
+
+_SLIM: Final[Mapping[str, Any]] = {"market": slim_market_raw, "event": slim_event_raw}
+
+
+def compressed(compressor: zstandard.ZstdCompressor, bodies: Sequence[msgspec.Raw | bytes]) -> list[bytes]:
+    """Return bodies, none of them empty, each compressed, in no more memory than they need, to be held.
+
+    All in one call: each call gives the interpreter away, and a thread that computes gives it back only after
+    the switch interval, 5 ms where nobody has set it.
+    """
+    if not bodies:
+        return []
+    frames = compressor.multi_compress_to_buffer(list(bodies))
+    return [frames[index].tobytes() for index in range(len(frames))]
+
+
+def release_memory() -> None:
+    """Give what was freed back to the system; the C library keeps it otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,523 @@
+"""The state that publisher and replicas hold: records by kind, numbered streams, digests.
+
+One class for both sides, so that the two ends compute the same thing the same way. Not thread-safe by
+itself: the one thread that applies holds `lock` while it changes anything, and a reader that needs more
+than one record holds it while it reads.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+import msgspec
+
+from markets.errors import DecodeError
+from markets.records import Book, BookDelta, Level, Market, Quote, Record, Remove
+
+from .digest import (
+    BOOK,
+    MASK,
+    QUOTE,
+    REFERENCE,
+    STATIC,
+    book_hash,
+    head_hash,
+    level_hash,
+    record_hash,
+    ticker_key,
+)
+from .memory import Keeping
+from .messages import FIELD_COUNTS, RECORD_TYPES, Chunk, CycleEnd, decode_records, encode_record
+
+_KEY_OF: Final[dict[str, Callable[[Any], str]]] = {
+    "market": attrgetter("ticker"),
+    "quote": attrgetter("ticker"),
+    "book": attrgetter("ticker"),
+    "suspect": attrgetter("ticker"),
+    "series": attrgetter("ticker"),
+    "event": attrgetter("event_ticker"),
+    "milestone": attrgetter("id"),
+    "exchange": lambda _status: "",  # there is one
+    "fair_value": attrgetter("ticker"),
+    "candles": attrgetter("ticker"),
+}
+LANE: Final = {
+    "market": STATIC,
+    "quote": QUOTE,
+    "book": BOOK,
+    "suspect": BOOK,
+    "series": REFERENCE,
+    "event": REFERENCE,
+    "milestone": REFERENCE,
+    "exchange": REFERENCE,
+    "fair_value": REFERENCE,
+}
+"""Lane of each kind that is state and counted in digests."""
+
+STATE_KINDS: Final = (*LANE, "candles")
+"""Kinds that are state. One in no lane came later: a replica that does not know it agrees all the same."""
+
+_OF_MARKET: Final = ("market", "quote", "book", "suspect", "candles")
+
+
+class Stream:
+    """One stream's position and content: `digests` by lane, `keys` of its records by kind, with their hashes.
+
+    `fresh` has those of the keys whose records `digests` does not count yet as they now are. Most records
+    change again before anybody asks, so hashing waits until then.
+    """
+
+    __slots__ = ("digests", "fresh", "fresh_quotes", "keys", "last", "topic")
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.last = 0
+        self.digests = [0, 0, 0, 0]
+        self.keys: dict[str, dict[str, int]] = {"quote": {}}
+        self.fresh_quotes: set[str] = set()
+        self.fresh = {"quote": self.fresh_quotes}
+
+
+Position = tuple[int, int, int, int, int]
+"""(last seq, static, quote, book, reference digest) of a stream."""
+
+Group = tuple[str, Sequence[str]]
+"""(kind, keys) of records."""
+
+
+class Changed(msgspec.Struct, frozen=True, gc=False):
+    """What one applied commit, one streamed message or several heard together changed.
+
+    `seq` is the last one's, `cycle` is 0 unless it is a commit. `groups` holds all that was set or removed.
+    """
+
+    seq: int
+    cycle: int
+    groups: Sequence[Group]
+
+    @property
+    def records(self) -> Iterator[tuple[str, str]]:
+        """(kind, key) of each."""
+        return ((kind, key) for kind, keys in self.groups for key in keys)
+
+
+class State:
+    """Everything a replica knows at (`epoch`, `seq`).
+
+    `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
+    `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
+    `fair_values` the trader's by ticker (on its own feed only), `candles` price history by ticker, where
+    wished for. `ages` has the times (ms) that the quotes had which the last commit did not confirm. `keeping`
+    says how records of the static lane are kept; by default as they came.
+    """
+
+    def __init__(self, epoch: int = 0, keeping: Keeping | None = None) -> None:
+        self.lock = threading.RLock()
+        self.epoch = epoch
+        self.keeping = keeping
+        self.seq = 0
+        self.cycle: CycleEnd | None = None
+        self.streams: dict[str, Stream] = {}
+        self.records: dict[str, dict[str, Any]] = {kind: {} for kind in STATE_KINDS}
+        self.stream_of: dict[str, str] = {}
+        self.keep_bytes = False
+        self._foreign: dict[tuple[str, str], bytes] = {}
+        self.ages: dict[str, int] = {}
+        self.markets = self.records["market"]
+        self.quotes = self.records["quote"]
+        self.books = self.records["book"]
+        self.suspects = self.records["suspect"]
+        self.series = self.records["series"]
+        self.events = self.records["event"]
+        self.milestones = self.records["milestone"]
+        self.exchange = self.records["exchange"]
+        self.fair_values = self.records["fair_value"]
+        self.candles = self.records["candles"]
+
+    # -- reading
+
+    def quote_as_of_ms(self, ticker: str) -> int | None:
+        """Return when this market's quote was last known to be true, or None without a quote."""
+        quote: Quote | None = self.quotes.get(ticker)
+        if quote is None:
+            return None
+        confirmed = self.ages.get(ticker)
+        if confirmed is None:
+            confirmed = (self.cycle.as_of_ms if self.cycle else None) or 0
+        return max(quote.as_of_ms, confirmed)
+
+    def raw(self, market: Market) -> bytes:
+        """Return the JSON of a market held here, as it came."""
+        return market.raw if self.keeping is None else self.keeping.raw(market)
+
+    def digest(self) -> int:
+        """Return the digest of the whole: the sum over streams and lanes."""
+        with self.lock:
+            for stream in self.streams.values():
+                self.settle(stream)
+            return sum(sum(stream.digests) for stream in self.streams.values()) & MASK
+
+    def position(self, topic: str) -> Position:
+        """Return the position of a stream."""
+        with self.lock:
+            stream = self.streams[topic]
+            if any(stream.fresh.values()):
+                self.settle(stream)
+            static, quote, book, reference = stream.digests
+            return stream.last, static, quote, book, reference
+
+    def frozen(self) -> "State":
+        """Return a copy of records and position that stands still, for readers; the caller holds `lock`.
+
+        Cheap: records never change, so only the dicts are copied. It has no streams, so no digest.
+        """
+        copy = State(self.epoch, self.keeping)
+        copy.seq, copy.cycle = self.seq, self.cycle
+        for kind, records in self.records.items():
+            copy.records[kind].update(records)
+        copy.ages = self.ages.copy()
+        return copy
+
+    # -- changing
+
+    def stream(self, topic: str) -> Stream:
+        """Return the stream of a topic, made if new."""
+        stream = self.streams.get(topic)
+        if stream is None:
+            stream = self.streams[topic] = Stream(topic)
+        return stream
+
+    def apply(self, topic: str, seq: int, kind: str, raws: Sequence[msgspec.Raw | bytes]) -> list[Group]:
+        """Apply one message's records; the caller holds `lock`. Return what it changed.
+
+        Unknown kinds and kinds that are not state only move the stream's position.
+
+        Raises:
+            DecodeError: a record is malformed; nothing of this message was applied.
+        """
+        if kind not in RECORD_TYPES:
+            self.stream(topic).last = seq
+            return []
+        return self.put(topic, seq, kind, decode_all(kind, raws), raws)
+
+    def put(
+        self,
+        topic: str,
+        seq: int,
+        kind: str,
+        records: Sequence[Any],
+        raws: Sequence[msgspec.Raw | bytes] | None = None,
+    ) -> list[Group]:
+        """Apply decoded records; the caller holds `lock`. Return what it changed.
+
+        `raws` are their bytes as they came, needed only with `keep_bytes` or `keeping`.
+        """
+        stream = self.streams.get(topic) or self.stream(topic)
+        stream.last = seq
+        if kind == "book":
+            for record in records:
+                self._set_book(stream, record)
+                self._drop(stream, "suspect", record.ticker)
+        elif kind == "book_delta":
+            return [("book", [record.ticker for record in records if self._delta(stream, record)])]
+        elif kind == "suspect":
+            for record in records:
+                if record.since_ms is None:
+                    self._drop(stream, kind, record.ticker)
+                else:
+                    self._replace(stream, kind, (record.ticker,), (record,))
+        elif kind == "remove":
+            for record in records:
+                self._remove(stream, record)
+            return [(record.what, (record.key,)) for record in records]
+        elif kind not in STATE_KINDS:
+            return [(kind, [getattr(record, "ticker", "") for record in records])]
+        keeping = self.keeping
+        if keeping is not None and kind == "quote":
+            keeping.share_quotes(records, self.markets)
+        keys = list(map(_KEY_OF[kind], records))
+        if keeping is not None and kind in keeping.kinds:
+            assert raws is not None
+            keeping.keep(kind, records, raws)
+            self._replace(stream, kind, keys, records)
+            self._count(stream, kind, keys, map(record_hash, raws))
+        elif kind not in ("book", "suspect"):
+            self._replace(stream, kind, keys, records)
+        if self.keep_bytes and raws is not None and kind != "book":
+            for key, raw in zip(keys, raws, strict=True):
+                self._foreign[kind, key] = bytes(raw)
+        return [(kind, keys)]
+
+    def put_quotes(self, stream: Stream, seq: int, quotes: Sequence[Quote], tickers: list[str]) -> None:
+        """Do what `put` does for kind `quote` without `keep_bytes`, at less cost; add to `tickers`.
+
+        The caller holds `lock`.
+        """
+        stream.last = seq
+        if len(quotes) == 1:
+            quote = quotes[0]
+            ticker = quote.ticker
+            if ticker in stream.fresh_quotes:
+                self.quotes[ticker] = quote
+                tickers.append(ticker)
+                return
+        keys = [quote.ticker for quote in quotes]
+        self._replace(stream, "quote", keys, quotes)
+        tickers += keys
+
+    def _replace(self, stream: Stream, kind: str, keys: Sequence[str], records: Sequence[Any]) -> None:
+        """Put records in, their hashes left to `settle`.
+
+        Whole lists at a time: a loop in Python costs twice as much.
+        """
+        held = stream.keys.setdefault(kind, {})
+        fresh = stream.fresh.setdefault(kind, set())
+        if not fresh.issuperset(keys):
+            new = [key for key in keys if key not in held]
+            if new:
+                held.update(dict.fromkeys(new, 0))
+                if kind in _OF_MARKET:
+                    self._adopt(stream, new)
+            fresh.update(keys)
+        self.records[kind].update(zip(keys, records, strict=True))
+
+    def settle(self, stream: Stream, limit: int | None = None) -> None:
+        """Bring a stream's digests up to its records, `limit` of each kind; the caller holds `lock`."""
+        for kind, fresh in stream.fresh.items():
+            if kind not in LANE or not fresh:
+                continue
+            hashes, records, foreign = stream.keys[kind], self.records[kind], self._foreign
+            total = stream.digests[LANE[kind]]
+            keys = [fresh.pop() for _ in range(len(fresh) if limit is None else min(limit, len(fresh)))]
+            if self.keeping is not None and kind == "quote":
+                self.keeping.share_prices(map(records.__getitem__, keys), self.markets)
+            for key in keys:
+                raw = foreign.get((kind, key)) if foreign else None
+                new = record_hash(raw or encode_record(records[key]))
+                total += new - hashes[key]
+                hashes[key] = new
+            stream.digests[LANE[kind]] = total & MASK
+
+    def _count(self, stream: Stream, kind: str, keys: Sequence[str], new_hashes: Iterable[int]) -> None:
+        """Bring a stream's digests up to records just put in, from the hashes of their bytes as they came."""
+        hashes, lane = stream.keys[kind], LANE[kind]
+        total = stream.digests[lane]
+        for key, new in zip(keys, new_hashes, strict=True):
+            total += new - hashes[key]
+            hashes[key] = new
+        stream.digests[lane] = total & MASK
+        stream.fresh[kind].difference_update(keys)
+
+    def _adopt(self, stream: Stream, tickers: Sequence[str]) -> None:
+        """Make markets this stream's own, taking them out of others."""
+        topic, stream_of = stream.topic, self.stream_of
+        owners = set(map(stream_of.get, tickers))
+        if owners == {topic}:
+            return
+        if owners <= {topic, None}:  # nearly always
+            stream_of.update(dict.fromkeys(tickers, topic))
+            return
+        for ticker in tickers:
+            other = stream_of.get(ticker)
+            if other is not None and other != topic:
+                for part in _OF_MARKET:
+                    self._drop(self.streams[other], part, ticker)
+            stream_of[ticker] = topic
+
+    def _set_book(self, stream: Stream, book: Book) -> None:
+        hashes, ticker = stream.keys.setdefault("book", {}), book.ticker
+        self._adopt(stream, (ticker,))
+        new = book_hash(book)
+        stream.digests[BOOK] = (stream.digests[BOOK] + new - hashes.get(ticker, 0)) & MASK
+        hashes[ticker] = new
+        self.books[ticker] = book
+
+    def _drop(self, stream: Stream, kind: str, key: str) -> None:
+        keys = stream.keys.get(kind)
+        if keys is None or key not in keys:
+            return
+        counted = keys.pop(key)
+        if kind in stream.fresh:
+            stream.fresh[kind].discard(key)
+        self.records[kind].pop(key, None)
+        lane = LANE.get(kind)
+        if lane is not None:
+            stream.digests[lane] = (stream.digests[lane] - counted) & MASK
+        self._foreign.pop((kind, key), None)
+
+    def _remove(self, stream: Stream, record: Remove) -> None:
+        if record.what != "market":
+            if record.what in STATE_KINDS:
+                self._drop(stream, record.what, record.key)
+            return
+        if self.stream_of.get(record.key) != stream.topic:
+            return
+        for kind in _OF_MARKET:
+            self._drop(stream, kind, record.key)
+        del self.stream_of[record.key]
+        self.ages.pop(record.key, None)
+
+    def _delta(self, stream: Stream, delta: BookDelta) -> bool:
+        book: Book | None = self.books.get(delta.ticker)
+        if book is None or delta.ticker not in stream.keys.get("book", ()):
+            return False
+        side = 0 if delta.side == "yes" else 1
+        levels, old_count = set_level(book.no if side else book.yes, delta.price_e4, delta.count_e2)
+        new_book = Book(
+            book.ticker, delta.as_of_ms, book.yes if side else levels, levels if side else book.no
+        )
+        key = ticker_key(book.ticker)
+        change = (
+            head_hash(book.ticker, delta.as_of_ms)
+            - head_hash(book.ticker, book.as_of_ms)
+            + level_hash(key, side, delta.price_e4, delta.count_e2)
+            - level_hash(key, side, delta.price_e4, old_count)
+        )
+        self.books[delta.ticker] = new_book
+        hashes = stream.keys["book"]
+        hashes[delta.ticker] = (hashes[delta.ticker] + change) & MASK
+        stream.digests[BOOK] = (stream.digests[BOOK] + change) & MASK
+        return True
+
+    def end_cycle(self, cycle: CycleEnd) -> None:
+        """Take over a commit's end: position of the data in time; the caller holds `lock`."""
+        kept: dict[str, int] = {}
+        for ticker in cycle.unconfirmed:
+            as_of_ms = self.quote_as_of_ms(ticker)
+            if as_of_ms is not None:
+                kept[ticker] = as_of_ms
+        self.set_cycle(cycle, kept)
+
+    def set_cycle(self, cycle: CycleEnd | None, ages: dict[str, int]) -> None:
+        """Take over a last commit's end and the `ages` it left, from a snapshot; the caller holds `lock`."""
+        self.cycle = cycle
+        self.ages = dict(ages)
+
+    # -- whole streams
+
+    def chunk(self, topic: str) -> list[Chunk]:
+        """Return a stream's records as snapshot chunks of about 200 kB before compression."""
+        stream = self.streams[topic]
+        encode = _encoded if self.keeping is None else self.keeping.encoded
+        chunks: list[Chunk] = []
+        content: list[tuple[str, list[msgspec.Raw]]] = []
+        size = 0
+        for kind in STATE_KINDS:
+            raws: list[msgspec.Raw] = []
+            for key in stream.keys.get(kind, ()):
+                raw = self._foreign.get((kind, key)) or encode(kind, self.records[kind][key])
+                raws.append(msgspec.Raw(raw))
+                size += len(raw)
+                if size > 200_000:
+                    content.append((kind, raws))
+                    chunks.append(Chunk(topic, stream.last, content))
+                    content, raws, size = [], [], 0
+            if raws:
+                content.append((kind, raws))
+        if content or not chunks:
+            chunks.append(Chunk(topic, stream.last, content))
+        return chunks
+
+    def clear_stream(self, topic: str) -> None:
+        """Forget a stream's records, before a snapshot of it is put in; the caller holds `lock`."""
+        stream = self.streams.get(topic)
+        if stream is None:
+            return
+        for kind in STATE_KINDS:
+            for key in list(stream.keys.get(kind, ())):
+                self._drop(stream, kind, key)
+                if kind in _OF_MARKET:
+                    self.stream_of.pop(key, None)
+        stream.digests = [0, 0, 0, 0]
+
+    def put_chunk(self, chunk: Chunk, before: "Before | None" = None) -> None:
+        """Put a snapshot chunk's records in; the caller holds `lock`.
+
+        Those that the state `before` this one has too are taken from there.
+
+        Raises:
+            DecodeError: a record is malformed.
+        """
+        self.stream(chunk.topic).last = chunk.last
+        for kind, raws in chunk.content:
+            if before is not None and not self.keep_bytes:
+                raws = self._take_over(self.stream(chunk.topic), kind, raws, before.known(kind))
+            self.apply(chunk.topic, chunk.last, kind, raws)
+
+    def _take_over(
+        self, stream: Stream, kind: str, raws: Sequence[msgspec.Raw], known: Mapping[int, Record]
+    ) -> list[msgspec.Raw]:
+        """Put in the records that are `known` by their hash; return the bytes of the others."""
+        if not known:
+            return list(raws)
+        hashes = list(map(record_hash, raws))
+        same = [hash_ for hash_ in hashes if hash_ in known]
+        records = [known[hash_] for hash_ in same]
+        keys = list(map(_KEY_OF[kind], records))
+        self._replace(stream, kind, keys, records)
+        self._count(stream, kind, keys, same)
+        return [raw for raw, hash_ in zip(raws, hashes, strict=True) if hash_ not in known]
+
+    def watch_fields(self, fields: dict[str, int]) -> None:
+        """Keep records' own bytes if the peer sends other fields than we know: to hash, and to pass all on.
+
+        Without it the bytes are what this build encodes, and need not be kept.
+        """
+        if any(count != FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
+            self.keep_bytes = True
+
+
+class Before:
+    """The records of the state before, for one that takes its place and mostly says the same.
+
+    Records never change, so both may have them: nothing is decoded, hashed or packed again, and who looks for
+    what is new finds only that.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._known: dict[str, dict[int, Record]] = {}
+
+    def known(self, kind: str) -> Mapping[int, Record]:
+        """Return the records of a kind by the hash of their bytes, as far as both are known."""
+        known = self._known.get(kind)
+        if known is None:
+            known = self._known[kind] = {}
+            # A book's hash is not that of its bytes; where bytes are kept, a record does not say all of them.
+            if kind in LANE and kind != "book" and not self._state.keep_bytes:
+                records = self._state.records[kind]
+                for stream in self._state.streams.values():
+                    with self._state.lock:  # a reader may be at `settle`
+                        fresh = stream.fresh.get(kind, ())
+                        hashes = stream.keys.get(kind, {})
+                        known.update((hashes[key], records[key]) for key in hashes if key not in fresh)
+        return known
+
+
+def _encoded(_kind: str, record: Record) -> bytes:
+    return encode_record(record)
+
+
+def set_level(levels: tuple[Level, ...], price_e4: int, count_e2: int) -> tuple[tuple[Level, ...], int]:
+    """Return ascending `levels` with `price_e4` set to `count_e2` (0 removes), and the count there before."""
+    index = bisect_left(levels, price_e4, key=lambda level: level[0])
+    present = index < len(levels) and levels[index][0] == price_e4
+    old = levels[index][1] if present else 0
+    new = ((price_e4, count_e2),) if count_e2 else ()
+    return levels[:index] + new + levels[index + present :], old
+
+
+def decode_all(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Record]:
+    """Return the decoded records of a message.
+
+    Raises:
+        DecodeError: one of them is malformed, or a level's side is neither yes nor no.
+    """
+    records = decode_records(kind, raws)
+    if kind == "book_delta":
+        for record in records:
+            if isinstance(record, BookDelta) and record.side not in ("yes", "no"):
+                raise DecodeError(f"book_delta record: got side {record.side!r}, expected yes or no")
+    return records

@@ -1,0 +1,1 @@
+"""What dashboard and trader must compute alike."""

@@ -1,0 +1,144 @@
+"""Which markets and milestones belong to which event, and an event as the scanner wants to see it.
+
+Dashboard and trader both make their views here: the same state and time give the same view.
+
+One thread changes a Catalogue; any thread may read it, since its values are replaced and never changed.
+"""
+
+from collections.abc import Iterable
+
+from bus.process.settings import Settings
+from bus.protocol.state import State
+from markets.opportunities import EventView, MarketView, ScanLimits
+from markets.records import Milestone
+from markets.timing import MatchTiming, match_timing
+
+
+class Catalogue:
+    """Membership of events, kept up to date from what a replica says has changed.
+
+    Attributes:
+        event_of: market ticker -> event ticker.
+        markets_of: event ticker -> tickers of its markets, sorted: the same state, the same view.
+        version: grows whenever a market or an event comes, goes or is renamed.
+    """
+
+    def __init__(self) -> None:
+        self.event_of: dict[str, str] = {}
+        self.markets_of: dict[str, tuple[str, ...]] = {}
+        self.version = 0
+        self._milestones_of: dict[str, tuple[str, ...]] = {}
+        self._named_by: dict[str, tuple[str, ...]] = {}
+
+    def rebuild(self, state: State) -> None:
+        """Start over from a whole state."""
+        members: dict[str, list[str]] = {}
+        for ticker, market in state.markets.items():
+            members.setdefault(market.event_ticker, []).append(ticker)
+        self.event_of = {ticker: market.event_ticker for ticker, market in state.markets.items()}
+        self.markets_of = {event: tuple(sorted(tickers)) for event, tickers in members.items()}
+        self._milestones_of, self._named_by = {}, {}
+        for id_ in state.milestones:
+            self._place_milestone(state, id_)
+        self.version += 1
+
+    def update(self, state: State, kind: str, key: str) -> Iterable[str]:
+        """Take one changed record; return the events it belongs to, before and after."""
+        if kind in ("quote", "book", "suspect"):
+            event = self.event_of.get(key)
+            return () if event is None else (event,)
+        if kind == "market":
+            return self._place_market(state, key)
+        if kind == "milestone":
+            return self._place_milestone(state, key)
+        if kind == "event":
+            self.version += 1
+            return (key,)
+        if kind == "series":
+            return [ticker for ticker, event in state.events.items() if event.series_ticker == key]
+        return ()
+
+    def view(self, state: State, event_ticker: str, now_ms: int) -> EventView | None:
+        """Return an event with all its known markets, or None if the event or its markets are unknown."""
+        event = state.events.get(event_ticker)
+        if event is None:
+            return None
+        markets = tuple(
+            view
+            for ticker in self.markets_of.get(event_ticker, ())
+            if (view := market_view(state, ticker)) is not None
+        )
+        if not markets:
+            return None
+        timing = match_timing(
+            event, [view.market for view in markets], self._milestones(state, event_ticker), now_ms=now_ms
+        )
+        return EventView(event, state.series.get(event.series_ticker), markets, timing)
+
+    def timing(self, state: State, event_ticker: str, now_ms: int) -> MatchTiming | None:
+        """Return the times of an event, or None where `view` gives none."""
+        view = self.view(state, event_ticker, now_ms)
+        return None if view is None else view.timing
+
+    def _milestones(self, state: State, event_ticker: str) -> list[Milestone]:
+        ids = self._milestones_of.get(event_ticker, ())
+        return [state.milestones[id_] for id_ in ids if id_ in state.milestones]
+
+    def _place_market(self, state: State, ticker: str) -> set[str]:
+        market = state.markets.get(ticker)
+        before, after = self.event_of.get(ticker), None if market is None else market.event_ticker
+        if before != after:
+            if before is not None:
+                del self.event_of[ticker]
+                rest = tuple(other for other in self.markets_of[before] if other != ticker)
+                _set_or_drop(self.markets_of, before, rest)
+            if after is not None:
+                self.event_of[ticker] = after
+                self.markets_of[after] = tuple(sorted((*self.markets_of.get(after, ()), ticker)))
+        self.version += 1
+        return {event for event in (before, after) if event is not None}
+
+    def _place_milestone(self, state: State, id_: str) -> set[str]:
+        milestone = state.milestones.get(id_)
+        before = self._named_by.pop(id_, ())
+        after: tuple[str, ...] = ()
+        if milestone is not None:
+            after = (*milestone.primary_event_tickers, *milestone.related_event_tickers)
+            self._named_by[id_] = after
+        for event in set(before) - set(after):
+            rest = tuple(other for other in self._milestones_of[event] if other != id_)
+            _set_or_drop(self._milestones_of, event, rest)
+        for event in set(after) - set(before):
+            self._milestones_of[event] = tuple(sorted((*self._milestones_of.get(event, ()), id_)))
+        return {*before, *after}
+
+
+def scan_limits(settings: Settings) -> ScanLimits:
+    """Return the scanner's limits that dashboard and trader share."""
+    return ScanLimits(
+        max_leg_age_ms=round(settings.limit_leg_age_s * 1000), in_play=settings.trade_in_play == "yes"
+    )
+
+
+def market_view(state: State, ticker: str) -> MarketView | None:
+    """Return one market as the scanner sees it, or None before both of its parts are known."""
+    market, quote = state.markets.get(ticker), state.quotes.get(ticker)
+    as_of_ms = state.quote_as_of_ms(ticker)
+    if market is None or quote is None or as_of_ms is None:
+        return None
+    book = state.books.get(ticker)
+    return MarketView(
+        market=market,
+        quote=quote,
+        book=book,
+        quote_as_of_ms=as_of_ms,
+        book_as_of_ms=None if book is None else book.as_of_ms,
+        suspect=ticker in state.suspects,
+    )
+
+
+def _set_or_drop(mapping: dict[str, tuple[str, ...]], key: str, value: tuple[str, ...]) -> None:
+    if value:
+        mapping[key] = value
+    else:
+        del mapping[key]

@@ -1,0 +1,226 @@
+"""FeedServer: the publisher's sockets and the one thread that owns them and the state.
+
+Other threads hand over work with `submit`; it runs here, between two messages, so that whatever it
+publishes is
+contiguous and what `state` answers is never half a commit.
+"""
+
+import queue
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import structlog
+import zmq
+
+from bus.process.lifecycle import Stop
+from bus.protocol.answers import Answers, OnWatch
+from bus.protocol.messages import PublisherHealth
+from bus.protocol.state import State
+from bus.protocol.writer import Writer
+
+from .clock import Clock
+from .sockets import MAX_QUESTION, bind, make
+from .wake import Wake
+
+log = structlog.get_logger()
+
+HEARTBEAT_MS: Final = 250
+WELCOME_DELAY_MS: Final = 10
+SLOW_MS: Final = 5_000
+COPY_BELOW: Final = 65_536
+"""Frames from this size on are handed to ZeroMQ without a copy (measured: pays from about 100 kB)."""
+
+Job = Callable[["FeedServer"], None]
+
+
+class FeedServer:
+    """PUB feed and ROUTER state of one publisher (or of a replay).
+
+    Args:
+        health: the publisher's account of itself for the next heartbeat.
+        on_watch: takes (tickers, ttl_s, now_ms, what) of a `watch` question, in the bus thread.
+        names: the settings that hold the two endpoints.
+        lossless: wait for slow subscribers, as only a replay can; a live feed lets them lose messages.
+
+    Attributes:
+        answers: dispatch of the questions on `state`; a server may add its own before it serves.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        feed: str,
+        state: str,
+        clock: Clock,
+        health: Callable[[], PublisherHealth],
+        on_watch: OnWatch | None = None,
+        names: tuple[str, str] = ("feed", "state"),
+        lossless: bool = False,
+    ) -> None:
+        self.writer: Writer | None = None
+        self.frames_sent = 0
+        self._clock = clock
+        self._health = health
+        self._beaten_cycle = 0
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._wake = Wake()
+        self.answers = Answers(self._current, self._source, on_watch)
+        self._pub = make(context, zmq.XPUB, MAX_QUESTION)
+        self._pub.setsockopt(zmq.XPUB_VERBOSE, 1)
+        if lossless:
+            self._pub.setsockopt(zmq.XPUB_NODROP, 1)
+            self._pub.setsockopt(zmq.SNDTIMEO, SLOW_MS)
+        self._router = make(context, zmq.ROUTER, MAX_QUESTION)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            self.feed_address = bind(self._pub, names[0], feed)
+            self.state_address = bind(self._router, names[1], state)
+        except BaseException:
+            self._close()
+            raise
+
+    def submit(self, job: Job) -> None:
+        """Run `job(self)` in the bus thread, soon and in order. May be called from any thread."""
+        self._jobs.put(job)
+        self._wake.set()
+
+    def open(self, writer: Writer) -> None:
+        """Open an epoch. Bus thread only."""
+        self.writer = writer
+        self._beaten_cycle = -1
+        log.info("epoch.opened", epoch=writer.state.epoch, markets=len(writer.state.markets))
+
+    def send(self, frames: Iterable[bytes]) -> None:
+        """Publish frames in order. Bus thread only."""
+        for frame in frames:
+            try:
+                self._pub.send(frame, 0, len(frame) < COPY_BELOW)
+            except zmq.Again:
+                log.warning("subscriber.stuck", waited_ms=SLOW_MS)
+                self._pub.setsockopt(zmq.XPUB_NODROP, 0)  # it has had its chance: from now on it loses
+                self._pub.send(frame, 0, len(frame) < COPY_BELOW)
+            self.frames_sent += 1
+
+    def serve(self, stop: Stop) -> None:
+        """Run until `stop`; must be called in the thread that made this object, which owns the sockets."""
+        poller = zmq.Poller()
+        for readable in (self._pub, self._router, self._wake.fileno(), stop.fileno()):
+            poller.register(readable, zmq.POLLIN)
+        next_ms = 0
+        try:
+            while not stop.is_set():
+                now_ms = self._clock.monotonic_ns() // 1_000_000
+                if now_ms >= next_ms:
+                    self.beat()
+                    next_ms = now_ms + HEARTBEAT_MS
+                ready = dict(poller.poll(max(0, next_ms - now_ms)))
+                if self._pub in ready and self._subscribed():
+                    next_ms = min(next_ms, self._clock.monotonic_ns() // 1_000_000 + WELCOME_DELAY_MS)
+                if self._router in ready:
+                    serve_questions(self._router, self.answers, self._clock.now_ms())
+                if self._wake.fileno() in ready and self._work(next_ms):
+                    next_ms = 0
+        finally:
+            self._close()
+
+    def beat(self) -> None:
+        """Send a heartbeat, once an epoch is open. Bus thread only."""
+        if self.writer is not None:
+            self._beaten_cycle = self._cycle()
+            steady_ms = self._clock.monotonic_ns() // 1_000_000
+            self.send(self.writer.heartbeat(self._health(), self._clock.now_ns(), steady_ms))
+
+    def _cycle(self) -> int:
+        writer = self.writer
+        return writer.state.cycle.cycle if writer is not None and writer.state.cycle else 0
+
+    def _work(self, until_ms: int) -> bool:
+        """Run the jobs that wait; return whether one was a commit, which a heartbeat follows."""
+        self._wake.clear()
+        while self._cycle() == self._beaten_cycle:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return False
+            job(self)
+            if self._clock.monotonic_ns() // 1_000_000 >= until_ms:
+                break  # heartbeats and questions go on, however many jobs there are
+        self._wake.set()
+        return self._cycle() != self._beaten_cycle
+
+    def _subscribed(self) -> bool:
+        new = False
+        while True:
+            try:
+                new |= self._pub.recv(zmq.NOBLOCK).startswith(b"\x01")
+            except zmq.Again:
+                return new
+
+    def _source(self) -> str:
+        return self.writer.source if self.writer is not None else "live"
+
+    def _current(self) -> State | None:
+        return self.writer.state if self.writer is not None else None
+
+    def _close(self) -> None:
+        self._pub.close()
+        self._router.close()
+        self._wake.close()
+
+
+def serve_questions(router: zmq.Socket[bytes], answers: Answers, now_ms: int, limit: int = 100) -> int:
+    """Answer up to `limit` questions waiting on a ROUTER; return how many.
+
+    Never blocks, never raises for a peer's fault.
+
+    Takes the envelope of REQ and of a DEALER that sends the empty delimiter, or none.
+    """
+    for count in range(limit):
+        try:
+            frames = router.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return count
+        if len(frames) not in (2, 3) or (len(frames) == 3 and frames[1]):
+            answers.errors += 1
+            continue
+        try:
+            router.send_multipart(frames[:-1] + answers.answer(frames[-1], now_ms), zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            # The peer is gone (EHOSTUNREACH) or does not read (EAGAIN): its loss only.
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            answers.errors += 1
+    return limit
+
+
+class QueryServer:
+    """A ROUTER that answers questions in its own thread: the snapshot server's `query`.
+
+    Args:
+        now_ms: the present as answers mean it, a replica's: in a replay it is not the wall clock.
+    """
+
+    def __init__(
+        self, context: zmq.Context[Any], endpoint: str, answers: Answers, now_ms: Callable[[], int]
+    ) -> None:
+        self._answers = answers
+        self._now_ms = now_ms
+        self._router = make(context, zmq.ROUTER, MAX_QUESTION)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            self.address = bind(self._router, "query", endpoint)
+        except BaseException:
+            self._router.close()
+            raise
+
+    def serve(self, stop: Stop) -> None:
+        """Run until `stop`. The socket moves to the calling thread, the only one to use it from here on."""
+        poller = zmq.Poller()
+        poller.register(self._router, zmq.POLLIN)
+        poller.register(stop.fileno(), zmq.POLLIN)
+        try:
+            while not stop.is_set():
+                if self._router in dict(poller.poll(1_000)):
+                    serve_questions(self._router, self._answers, self._now_ms())
+        finally:
+            self._router.close()

@@ -1,0 +1,1 @@
+"""Recordings: writing, reading, playing and exporting what a feed said."""

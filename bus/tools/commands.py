@@ -1,0 +1,249 @@
+"""What ``python -m bus COMMAND`` does."""
+
+import argparse
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import zmq
+
+from bus.ask import NoAnswer, ask
+from bus.clock import SystemClock
+from bus.process.lifecycle import Stop
+from bus.process.locks import hold_role
+from bus.process.settings import Settings
+from bus.protocol.messages import (
+    CONTROL_TOPICS,
+    RECORD_TYPES,
+    CycleEnd,
+    Envelope,
+    Heartbeat,
+    decode,
+    decode_map,
+    decode_record,
+)
+from bus.sockets import MAX_FEED, make, make_context
+from bus.tape.export import export_records
+from bus.tape.file import Keyframe, Recording, RecordingError
+from bus.tape.kalshi_frames import convert
+from bus.tape.player import MAX_SPEED, Player, messages, serve
+from bus.tape.recorder import Recorder
+from markets.errors import DecodeError, StartupError
+
+log = structlog.get_logger()
+
+_say: Final = print
+_CONTROL: Final[dict[str, type[Any]]] = {"cycle": CycleEnd, "heartbeat": Heartbeat}
+
+
+def speed(text: str) -> float:
+    """Read a replay speed: a positive number, or max."""
+    if text == "max":
+        return MAX_SPEED
+    value = float(text)
+    if not 0 < value <= 10_000:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number up to 10000, or max")
+    return value
+
+
+def time_ms(text: str) -> int:
+    """Read a time: ms since 1970, or ISO 8601, UTC unless it says otherwise."""
+    if text.isdigit():
+        return int(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"got {text}, expected 2026-08-10T22:45:38 or ms since 1970"
+        ) from None
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1_000)
+
+
+def record(settings: Settings, stop: Stop, path: Path) -> int:
+    """Record until `stop`; 1 if the disk did not take it all."""
+    context = make_context()
+    try:
+        recorder = Recorder(context, settings.feed, settings.query, path, SystemClock(), random.Random())
+        try:
+            recorder.run(stop)
+        except OSError as error:
+            log.exception("recorder.stopped", file=str(path), frames=recorder.frames)
+            _say(f"record: {path}: {error.strerror}: what is in the file can be played", file=sys.stderr)
+            return 1
+    finally:
+        context.term()
+    log.info("recorder.done", frames=recorder.frames, keyframes=recorder.keyframes, dropped=recorder.dropped)
+    return 0
+
+
+def replay(
+    settings: Settings,
+    stop: Stop,
+    path: Path,
+    factor: float,
+    begin_ms: int | None,
+    end_ms: int | None,
+    *,
+    paused: bool,
+) -> int:
+    """Play the publisher's part until `stop`."""
+    recording = open_recording(path)
+    clock = SystemClock()
+    # One publisher at a time, real or replayed: consumers could not tell them apart.
+    with hold_role(settings.run_dir, "publisher"):
+        player = Player(recording, clock, clock.now_ms(), factor, begin_ms, end_ms, paused=paused)
+        context = make_context()
+        try:
+            serve(context, settings.feed, settings.state, player, stop)
+        finally:
+            context.term()
+    return 0
+
+
+def control(settings: Settings, action: str, value: str | None) -> int:
+    """Send one command to a running replay and print where it stands."""
+    question: dict[str, Any] = {"op": "replay", "action": action}
+    try:
+        if action == "seek":
+            question["to_ms"] = time_ms(value or "")
+        elif action == "speed":
+            question["speed"] = speed(value or "") or "max"
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise StartupError(f"{action}: {error}") from None
+    context = make_context()
+    try:
+        answer = ask(context, settings.state, question)
+    except NoAnswer as error:
+        raise StartupError(f"{error}: is a replay running?") from None
+    finally:
+        context.term()
+    _say(json.dumps(answer, indent=1))
+    return 0 if answer["ok"] else 1
+
+
+def open_recording(path: Path) -> Recording:
+    """Open a recording.
+
+    Raises:
+        StartupError: it is none, or cannot be read.
+    """
+    try:
+        return Recording(path)
+    except (OSError, RecordingError) as error:
+        raise StartupError(str(error)) from None
+
+
+def info(path: Path) -> int:
+    """Print what is in a recording; 1 if a part of it cannot be read."""
+    recording = open_recording(path)
+    kinds: Counter[str] = Counter()
+    count = keyframes = 0
+    epochs: set[int] = set()
+    begin = end = 0
+    for item in recording.play():
+        if isinstance(item, Keyframe):
+            keyframes += 1
+            begin = begin or item.time_ns
+        end = max(end, item.time_ns)
+    for _, envelope in messages(recording):
+        count += 1
+        epochs.add(envelope.epoch)
+        kinds[envelope.kind] += len(envelope.records)
+    _say(
+        json.dumps(
+            {
+                "file": str(path),
+                "bytes": path.stat().st_size,
+                "begin": _utc(begin),
+                "end": _utc(end),
+                "seconds": round((end - begin) / 1e9, 3),
+                "keyframes": keyframes,
+                "epochs": sorted(epochs),
+                "messages": count,
+                "records": dict(sorted(kinds.items())),
+                "problem": recording.problem,
+            },
+            indent=1,
+        )
+    )
+    return 1 if recording.problem else 0
+
+
+def export(path: Path, folder: Path, format_: str, kinds: list[str] | None) -> int:
+    """Write the records of a recording as tables."""
+    recording = open_recording(path)
+    for name, rows in export_records(recording, folder, format_, kinds).items():
+        _say(f"{rows:>10} {name}")
+    if recording.problem:
+        _say(recording.problem, file=sys.stderr)
+    return 1 if recording.problem else 0
+
+
+def import_frames(frames: Path, path: Path) -> int:
+    """Make a recording of Kalshi's own frames."""
+    try:
+        counts = convert(frames, path)
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{frames}: {error}") from None
+    _say(json.dumps(counts))
+    return 0
+
+
+def tap(settings: Settings, stop: Stop, prefixes: Iterable[str]) -> int:
+    """Print the feed: a line of JSON per record, until `stop` or a closed pipe."""
+    context = make_context()
+    socket = make(context, zmq.SUB, MAX_FEED)
+    try:
+        for prefix in prefixes:
+            socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
+        socket.connect(settings.feed)
+        poller = zmq.Poller()
+        poller.register(socket, zmq.POLLIN)
+        poller.register(stop.fileno(), zmq.POLLIN)
+        while not stop.is_set():
+            if socket not in dict(poller.poll(1_000)):
+                continue
+            try:
+                topic, envelope = decode(socket.recv())
+                for line in lines(topic, envelope):
+                    _say(line, flush=True)
+            except DecodeError as error:
+                _say(json.dumps({"undecodable": str(error)}), flush=True)
+    except BrokenPipeError:
+        sys.stderr.close()
+    finally:
+        socket.close()
+        context.term()
+    return 0
+
+
+def lines(topic: str, envelope: Envelope) -> Iterable[str]:
+    """Yield a message as lines of JSON, a record each, its fields by name.
+
+    Raises:
+        DecodeError: a record is malformed.
+    """
+    head = {"topic": topic, "epoch": envelope.epoch, "seq": envelope.seq, "kind": envelope.kind}
+    for raw in envelope.records:
+        if envelope.kind in RECORD_TYPES:
+            record_: Any = decode_record(envelope.kind, raw)
+            fields = {name: getattr(record_, name) for name in record_.__struct_fields__}
+        elif envelope.kind in _CONTROL and topic in CONTROL_TOPICS:
+            fields = decode_map(raw, dict[str, Any])
+        else:
+            fields = {}
+        yield json.dumps(head | fields, default=_text)
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _utc(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds")

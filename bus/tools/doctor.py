@@ -1,0 +1,221 @@
+"""``python -m bus doctor``: look at everything from outside and say in plain words what is wrong.
+
+It changes nothing and needs no process to be up. Each finding is one line; a problem names its remedy.
+"""
+
+import os
+import stat
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import zmq
+
+from bus.ask import NoAnswer, ask
+from bus.clock import Clock, SystemClock
+from bus.process.locks import holder
+from bus.process.settings import Settings, variable_of
+from bus.process.supervised import Supervisor
+from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_map
+from bus.sockets import MAX_FEED, make, make_context
+from markets.errors import DecodeError, KalshiBusError, SettingsError
+
+HEARTBEAT_WAIT_MS: Final = 2_000
+HTTP_TIMEOUT_S: Final = 3.0
+ROLES: Final = ("publisher", "snapshot_server", "ui", "trader")
+CLOCK_SKEW_MS: Final = 2_000
+
+
+class Finding(NamedTuple):
+    """One thing looked at: `ok` True, False (a problem), or None (nothing to judge)."""
+
+    ok: bool | None
+    what: str
+    said: str
+
+
+def run(environ: dict[str, str], cwd: Path, say: Callable[[str], None] = print) -> int:
+    """Print what is well and what is not; return 0 if no problem was found, else 1."""
+    try:
+        settings = Settings.load(environ, cwd)
+    except SettingsError as error:
+        for problem in error.problems:
+            say(f"WRONG  settings: {problem}")
+        return 1
+    problems, runs = 0, False
+    for finding in examine(settings, SystemClock()):
+        problems += finding.ok is False
+        runs |= finding.what in ROLES and finding.ok is True
+        word = {True: "ok   ", False: "WRONG", None: "-    "}[finding.ok]
+        say(f"{word}  {finding.what}: {finding.said}")
+    if not runs:
+        say(f"nothing runs in {settings.run_dir}: make run starts everything")
+    say(f"{problems} problem(s)" if problems else "nothing wrong")
+    return 1 if problems else 0
+
+
+def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Yield findings, from the ground up: directories, processes, sockets, answers, age."""
+    yield Finding(True, "settings", f"mode {settings.mode}, env {settings.env}, run dir {settings.run_dir}")
+    yield from _directories(settings)
+    yield from _key(settings)
+    yield from _supervised(settings)
+    yield from (_role(settings, role) for role in ROLES)
+    context = make_context()
+    try:
+        yield from _feed(settings, context, clock)
+        yield _socket(context, "state", settings.state, "the publisher")
+        yield _socket(context, "query", settings.query, "the snapshot server")
+    finally:
+        context.term()
+    yield from _health(settings)
+    yield _http(settings.ui_port, "/api/status", "dashboard", variable_of("ui_port"))
+
+
+def _directories(settings: Settings) -> Iterator[Finding]:
+    for key in ("run_dir", "data_dir"):
+        path: Path = getattr(settings, key)
+        if not path.exists():
+            yield Finding(None, key, f"{path} does not exist yet: the first start makes it")
+            continue
+        found = path.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid != os.geteuid():
+            yield Finding(
+                False, key, f"{path} belongs to user {found.st_uid}: set {variable_of(key)} to one of yours"
+            )
+        elif mode & 0o077:
+            yield Finding(False, key, f"{path} has mode {mode:04o}, others can enter: chmod 700 {path}")
+        else:
+            space = os.statvfs(path)
+            free_mb = space.f_bavail * space.f_frsize // 1_000_000
+            remedy = "" if free_mb >= 500 else ": make room"
+            yield Finding(free_mb >= 500, key, f"{path}, {free_mb} MB free{remedy}")
+
+
+def _key(settings: Settings) -> Iterator[Finding]:
+    path = settings.private_key_path
+    if path is None:
+        yield Finding(None, "key", "none configured: the publisher polls unsigned")
+        return
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        hint = (
+            "the simulator writes it at its start"
+            if settings.env == "sim"
+            else f"see {variable_of('private_key_path')}"
+        )
+        yield Finding(False, "key", f"{path} does not exist: {hint}")
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISREG(found.st_mode):
+        yield Finding(False, "key", f"{path} is not a plain file")
+    elif mode & 0o077:
+        yield Finding(False, "key", f"{path} has mode {mode:04o}, others can read it: chmod 600 {path}")
+    else:
+        yield Finding(True, "key", f"{path}, mode {mode:04o}")
+
+
+def _supervised(settings: Settings) -> Iterator[Finding]:
+    """What supervisord says of each process, if it runs."""
+    supervisor = Supervisor(settings.run_dir)
+    try:
+        processes = supervisor.ask()
+    except (OSError, HTTPException, xmlrpc.client.Error) as error:
+        yield Finding(
+            False, "supervisord", f"does not answer on {supervisor.control} ({error}): start it with make run"
+        )
+        return
+    if processes is None:
+        yield Finding(None, "supervisord", "not running: the processes are started by hand, or not at all")
+        return
+    for name, process in processes.items():
+        log = settings.run_dir / "logs" / f"{name}.jsonl"
+        remedy = "" if process.trouble is None else f", {process.trouble}: read the end of {log}"
+        yield Finding(process.trouble is None, f"supervised {name}", f"{process.state}{remedy}")
+
+
+def _role(settings: Settings, role: str) -> Finding:
+    pid = holder(settings.run_dir, role)
+    return Finding(True, role, f"running, pid {pid}") if pid else Finding(None, role, "not running")
+
+
+def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterator[Finding]:
+    socket = make(context, zmq.SUB, MAX_FEED)
+    try:
+        socket.setsockopt(zmq.SUBSCRIBE, TOPIC_HEARTBEAT.encode())
+        socket.connect(settings.feed)
+        if not socket.poll(HEARTBEAT_WAIT_MS):
+            silence = f"no heartbeat on {settings.feed} in {HEARTBEAT_WAIT_MS / 1000:g} s"
+            hint = "is the publisher up? It opens an epoch after its first complete sweep"
+            yield Finding(False, "feed", f"{silence}: {hint}")
+            return
+        _, envelope = decode(socket.recv())
+        heartbeat = decode_map(envelope.records[0], Heartbeat)
+    except DecodeError as error:
+        yield Finding(False, "feed", f"{settings.feed} speaks something else: {error}")
+        return
+    finally:
+        socket.close()
+    yield Finding(True, "feed", f"epoch {envelope.epoch}, seq {heartbeat.seq}, {heartbeat.source}")
+    skew_ms = abs(clock.now_ms() - envelope.published_ns // 1_000_000)
+    if heartbeat.source == "live" and skew_ms > CLOCK_SKEW_MS:
+        yield Finding(
+            False, "clock", f"the publisher's clock differs by {skew_ms} ms: set this machine's time"
+        )
+    health = heartbeat.publisher
+    well = health.error is None and health.key != "refused"
+    why = f": {health.error}" if health.error else ""
+    yield Finding(well, "sweep", f"{health.sweep}, key {health.key}{why}")
+
+
+def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> Finding:
+    try:
+        answer = ask(context, endpoint, {"op": "ping", "id": 1})
+    except (NoAnswer, KalshiBusError) as error:
+        return Finding(False, name, f"{error}: is {owner} up?")
+    return Finding(True, name, f"epoch {answer.get('epoch')}, seq {answer.get('seq')}")
+
+
+def _get(port: int, path: str) -> tuple[int, Any]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        return reply.status, msgspec.json.decode(reply.read())
+    finally:
+        connection.close()
+
+
+def _http(port: int, path: str, what: str, setting: str) -> Finding:
+    try:
+        status, _ = _get(port, path)
+    except (OSError, msgspec.DecodeError) as error:
+        return Finding(
+            False, what, f"http://127.0.0.1:{port}{path}: {error}: is it up? {setting} sets its port"
+        )
+    return Finding(status == 200, what, f"http://127.0.0.1:{port}{path} answers {status}")
+
+
+def _health(settings: Settings) -> Iterator[Finding]:
+    url = f"http://127.0.0.1:{settings.snapshot_port}/health"
+    try:
+        status, health = _get(settings.snapshot_port, "/health")
+    except (OSError, msgspec.DecodeError) as error:
+        setting = variable_of("snapshot_port")
+        yield Finding(False, "health", f"{url}: {error}: is the snapshot server up? {setting} sets its port")
+        return
+    age = health.get("age_seconds")
+    said = f"{status} {health.get('status')}, {health.get('market_count')} markets, {age} s old"
+    yield Finding(health.get("status") == "ok", "health", said)
+    if health.get("degraded"):
+        yield Finding(
+            False, "digests", f"{len(health['degraded'])} streams differ from the publisher: report it"
+        )
+    if health.get("quarantined_count"):
+        count = health["quarantined_count"]
+        yield Finding(None, "quarantine", f"{count} records kept out: see {settings.data_dir / 'quarantine'}")

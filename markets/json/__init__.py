@@ -1,0 +1,1 @@
+"""Kalshi's JSON, read and written in one place."""

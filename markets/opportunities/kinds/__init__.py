@@ -1,0 +1,1 @@
+"""The kinds of opportunity, one module each."""

@@ -1,0 +1,141 @@
+"""Kind ``value``: an outcome that trades below what it is believed to be worth, YES or NO.
+
+The size is what the ladder gives while one more contract still earns more than its fee, counted from the
+cautious end of the fair value (probability less margin). The worst case is the loss of the whole stake: it
+covers a scalar settlement at 0 and is not improved by a voided match, which pays some fair price.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from markets.book import NO, YES
+from markets.fees import FeeSchedule, fee_schedule, fill_fee
+from markets.opportunities import reasons as why
+from markets.opportunities.consensus import verdict
+from markets.opportunities.exhaustive import Verdict
+from markets.opportunities.legs import annualised, ladder, least_volume_e2, leg, legs_reasons, top
+from markets.opportunities.types import (
+    CONSENSUS,
+    EventView,
+    FairValue,
+    Leg,
+    MarketView,
+    Opportunity,
+    ScanLimits,
+)
+from markets.records import Level
+from markets.units import MONEY_ONE_E6
+
+KIND = "value"
+
+
+def find(
+    view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+) -> list[Opportunity]:
+    """Return every outcome whose best ask is below its fair probability, tradable or not."""
+    fees = fee_schedule(view.event, view.series)
+    known: Verdict | None = None  # of the event, looked at once, and only where a fair value rests on it
+    found = []
+    for market in view.markets:
+        fair = fair_values.get(market.market.ticker)
+        if fair is None:
+            continue
+        for side in (YES, NO):
+            best = top(market).ask(side)
+            fair_e6 = _fair_e6(fair, side)
+            if best is None or best[0] * 100 >= fair_e6:
+                continue
+            if known is None and fair.source == CONSENSUS:
+                known = verdict(view)
+            found.append(_candidate(view, market, side, fair, fees, known, now_ms, limits))
+    return found
+
+
+def _candidate(
+    view: EventView,
+    market: MarketView,
+    side: str,
+    fair: FairValue,
+    fees: FeeSchedule | None,
+    known: Verdict | None,
+    now_ms: int,
+    limits: ScanLimits,
+) -> Opportunity:
+    fair_e6, margin_e6 = _fair_e6(fair, side), round(fair.margin * MONEY_ONE_E6)
+    asks = ladder(market, side, limits)
+    bought = _worthwhile(asks.levels, fair_e6 - margin_e6, fees, now_ms) or asks.levels[:1]
+    one = leg(market, side, bought, asks.as_of_ms, fees, now_ms)
+    gross_e6 = fair_e6 * one.count_e2 // 100 - one.cost_e6
+    net_e6 = None if one.fee_e6 is None else gross_e6 - one.fee_e6
+    capital_e6 = None if one.fee_e6 is None else one.cost_e6 + one.fee_e6
+    margin_total_e6 = margin_e6 * one.count_e2 // 100
+    return Opportunity(
+        kind=KIND,
+        event_ticker=view.event.event_ticker,
+        series_ticker=view.event.series_ticker,
+        title=view.event.title,
+        legs=(one,),
+        count_e2=one.count_e2,
+        gross_edge_e6=gross_e6,
+        fees_e6=one.fee_e6,
+        net_edge_e6=net_e6,
+        ev_e6=net_e6,
+        worst_case_e6=None if capital_e6 is None else -capital_e6,
+        capital_e6=capital_e6,
+        annualised_return=annualised(view, net_e6, capital_e6, now_ms),
+        probability=fair_e6 / MONEY_ONE_E6,
+        value=(fair_e6 - one.price_e4 * 100) / MONEY_ONE_E6,
+        start_ms=view.timing.start_ms,
+        close_ms=market.market.close_ms,
+        as_of_ms=one.as_of_ms,
+        volume_e2=least_volume_e2([market]),
+        exhaustive_because=known.because
+        if fair.source == CONSENSUS and known is not None and known.known
+        else None,
+        reasons=why.ordered(
+            (
+                *legs_reasons(view, [(market, one)], now_ms, limits),
+                *_edge_reasons(gross_e6, net_e6, margin_total_e6),
+                *_fair_value_reasons(fair, one, now_ms, limits),
+            )
+        ),
+        notes=(f"fair value: {fair.source}, give or take {fair.margin:.4f}",),
+        margin=fair.margin,
+    )
+
+
+def _fair_e6(fair: FairValue, side: str) -> int:
+    yes_e6 = round(fair.probability * MONEY_ONE_E6)
+    return yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6
+
+
+def _worthwhile(
+    levels: tuple[Level, ...], cautious_e6: int, fees: FeeSchedule | None, now_ms: int
+) -> tuple[Level, ...]:
+    """The levels that each earn more than their fee when an outcome is worth `cautious_e6` a contract."""
+    count = 0
+    for price_e4, count_e2 in levels:
+        fee_e6 = 0 if fees is None else fill_fee(fees, price_e4, count_e2, time_ms=now_ms).total_e6
+        if cautious_e6 * count_e2 // 100 - price_e4 * count_e2 <= fee_e6:
+            break
+        count += 1
+    return levels[:count]
+
+
+def _edge_reasons(gross_e6: int, net_e6: int | None, margin_total_e6: int) -> Iterator[str]:
+    if net_e6 is None:
+        yield why.FEE_UNKNOWN
+    elif net_e6 <= 0:
+        yield why.FEES_EXCEED_EDGE
+    if margin_total_e6 > 0 and (gross_e6 if net_e6 is None else net_e6) <= margin_total_e6:
+        yield why.EDGE_WITHIN_SPREAD
+
+
+def _fair_value_reasons(fair: FairValue, one: Leg, now_ms: int, limits: ScanLimits) -> Iterator[str]:
+    if fair.source != CONSENSUS:
+        if now_ms - fair.as_of_ms > limits.max_fair_value_age_ms:
+            yield why.FAIR_VALUE_STALE
+        return
+    if now_ms - fair.as_of_ms > limits.max_leg_age_ms:
+        yield why.FAIR_VALUE_STALE
+    if abs(fair.as_of_ms - one.as_of_ms) > limits.max_leg_spread_ms:
+        yield why.LEGS_NOT_SIMULTANEOUS

@@ -1,0 +1,148 @@
+"""What the ops of `query` answer that are the snapshot server's own: the same data as HTTP."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgpack
+import msgspec
+
+from bus.protocol.answers import Answers, Frames, Question, Refusal
+from markets.errors import BadRecord
+from markets.records import Book, Candles, Suspect
+from markets.timing import match_time_json
+
+from .edition import Edition, Pause, select
+from .http import View, health
+from .parameters import MARKETS, MAX_LIMIT, make_cursor, parse_markets, texts_of
+
+_PACK_SLICE: Final = 50
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class Questions:
+    """Answers from a view. `pause` lets other threads have the interpreter."""
+
+    def __init__(self, view: Callable[[], View], pause: Pause) -> None:
+        self._view = view
+        self._pause = pause
+
+    def add_to(self, answers: Answers) -> None:
+        """Let `answers` answer our ops too."""
+        answers.add("health", self._health)
+        answers.add("market", self._market, "ticker")
+        answers.add("markets", self._markets, *MARKETS)
+        answers.add("book", self._book, "ticker")
+        answers.add("candles", self._candles, "ticker")
+        answers.add("match_times", self._match_times, "event_ticker")
+
+    def _health(self, _question: Question, now_ms: int) -> dict[str, Any]:
+        return health(self._view(), now_ms)
+
+    def _market(self, question: Question, now_ms: int) -> dict[str, Any]:
+        head, edition = self._start(now_ms)
+        return head | {"market": _decode(edition.market(_known_ticker(question, edition)))}
+
+    def _book(self, question: Question, now_ms: int) -> dict[str, Any]:
+        head, edition = self._start(now_ms)
+        ticker = _known_ticker(question, edition)
+        book: Book | None = edition.state.books.get(ticker)
+        suspect: Suspect | None = edition.state.suspects.get(ticker)
+        if book is None:
+            raise Refusal("not_found", f"ticker: {ticker} has no book now; op watch asks for one")
+        return head | {
+            "ticker": ticker,
+            "as_of_ms": book.as_of_ms,
+            "yes": [list(level) for level in book.yes],
+            "no": [list(level) for level in book.no],
+            "suspect_since_ms": suspect.since_ms if suspect is not None else None,
+        }
+
+    def _candles(self, question: Question, now_ms: int) -> dict[str, Any]:
+        head, edition = self._start(now_ms)
+        ticker = _known_ticker(question, edition)
+        candles: Candles | None = edition.state.candles.get(ticker)
+        if candles is None:
+            message = f"ticker: {ticker} has no price history now; op watch with what=candles asks for it"
+            raise Refusal("not_found", message)
+        return head | {
+            "ticker": ticker,
+            "as_of_ms": candles.as_of_ms,
+            "period_s": candles.period_s,
+            "candlesticks": _decode(candles.raw),
+        }
+
+    def _match_times(self, question: Question, now_ms: int) -> dict[str, Any]:
+        head, edition = self._start(now_ms)
+        timings = edition.timings
+        if "event_ticker" in question:
+            event = question["event_ticker"]
+            if not isinstance(event, str):
+                raise Refusal("bad_request", f"event_ticker: got {event!r:.50}, expected an event ticker")
+            timings = {event: timings[event]} if event in timings else {}
+        return head | {"match_times": {event: match_time_json(timing) for event, timing in timings.items()}}
+
+    def _markets(self, question: Question, now_ms: int) -> Frames:
+        head, edition = self._start(now_ms)
+        try:
+            query = parse_markets(texts_of(question))
+        except BadRecord as error:
+            raise Refusal("bad_request", str(error)[:500]) from None
+        if query.limit is None:
+            query = msgspec.structs.replace(query, limit=MAX_LIMIT)
+        page = select(edition, query)
+        events = dict.fromkeys(edition.state.markets[ticker].event_ticker for ticker in page.tickers)
+        inner = {
+            "total_count": page.total,
+            "enriched_count": page.enriched,
+            "cursor": make_cursor(page.last) if page.last is not None else "",
+            "match_times": {
+                event: match_time_json(edition.timings[event]) for event in events if event in edition.timings
+            },
+        }
+        # Market by market, so that a page never keeps the interpreter from the other threads for long.
+        packer = msgpack.Packer()
+        parts = _open_map(packer, {"ok": True, "id": question.get("id"), **head}, "markets")
+        parts += _open_map(packer, inner, "markets")
+        parts.append(packer.pack_array_header(len(page.tickers)))
+        for index, ticker in enumerate(page.tickers):
+            market = _decode(edition.market(ticker))
+            if query.fields is not None:
+                market = {name: market[name] for name in ("ticker", *query.fields) if name in market}
+            parts.append(packer.pack(market))
+            if index % _PACK_SLICE == _PACK_SLICE - 1:
+                self._pause()
+        return Frames([b"".join(parts)])
+
+    def _start(self, now_ms: int) -> tuple[dict[str, Any], Edition]:
+        view = self._view()
+        edition = view.edition
+        if edition is None:
+            raise Refusal("not_ready", "starting: no data has arrived yet", retry_ms=250)
+        age_ms = view.age_ms(now_ms)
+        head = {
+            "generated_at": None if edition.complete_ms is None else edition.complete_ms / 1000,
+            "age_seconds": None if age_ms is None else age_ms / 1000,
+            "stale": view.stale(now_ms),
+            "complete": edition.cycle is not None and edition.cycle.complete,
+            "epoch": edition.epoch,
+            "seq": edition.seq,
+        }
+        return head, edition
+
+
+def _known_ticker(question: Question, edition: Edition) -> str:
+    ticker = question.get("ticker")
+    if not isinstance(ticker, str) or not ticker:
+        raise Refusal("bad_request", f"ticker: got {ticker!r:.50}, expected a market ticker")
+    if ticker not in edition.moving:
+        raise Refusal("not_found", f"ticker: got {ticker!r:.210}, no such market here")
+    return ticker
+
+
+def _open_map(packer: msgpack.Packer, members: dict[str, Any], last: str) -> list[bytes]:
+    """Pack a map up to the key of its last member, whose value is to follow."""
+    parts = [packer.pack_map_header(len(members) + 1)]
+    for name, value in members.items():
+        parts += (packer.pack(name), packer.pack(value))
+    return [*parts, packer.pack(last)]

@@ -1,0 +1,100 @@
+"""The process: one replica, and what answers from it.
+
+Threads: `replica` follows the feed; `editor` makes editions; `query` answers REQ/REP; `demand` carries watch
+wishes to the publisher; `supervised` asks supervisord how the processes stand; the main thread serves HTTP.
+None of them ever waits for Kalshi.
+"""
+
+import random
+import sys
+import threading
+from collections import Counter
+from contextlib import ExitStack
+from typing import Final
+
+from bus.clock import SystemClock
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings, variable_of
+from bus.process.supervised import Watcher
+from bus.process.web import serve
+from bus.protocol.answers import Answers
+from bus.protocol.memory import Packed
+from bus.protocol.state import State
+from bus.replica import Replica
+from bus.server import QueryServer
+from bus.sockets import make_context
+
+from .asgi import App
+from .demand import Demand
+from .editor import Editor, pause
+from .http import View
+from .queries import Questions
+
+SWITCH_S: Final = 0.0001
+"""How long a thread may keep the interpreter while another waits for it. An answer takes it several times: at
+Python's default of 5 ms, each time behind a commit that is being applied."""
+
+
+def run(settings: Settings, stop: Stop) -> int:
+    """Serve until `stop`; return the exit code. Main thread only.
+
+    Raises:
+        StartupError: the HTTP port or the query endpoint is taken.
+    """
+    sys.setswitchinterval(SWITCH_S)
+    clock = SystemClock()
+    context = make_context()
+    editor = Editor(clock)
+    replica = Replica(
+        context,
+        settings.feed,
+        settings.state,
+        clock,
+        random.Random(),
+        listener=editor.changed,
+        keeping=Packed(),
+    )
+    demand = Demand(context, settings.state)
+    requests: Counter[tuple[str, int]] = Counter()
+    watcher = Watcher(settings.run_dir)
+    stale_after_ms = int(settings.stale_after_s * 1000)
+
+    def view() -> View:
+        position, heartbeat = replica.status(), replica.heartbeat
+        return View(editor.edition, position, heartbeat, stale_after_ms, requests, watcher.processes)
+
+    def state() -> State | None:
+        return replica.state if replica.state.epoch else None
+
+    answers = Answers(state, lambda: replica.status().source, demand.wish)
+    Questions(view, pause).add_to(answers)
+
+    def moment() -> tuple[object, int]:
+        return editor.edition, clock.monotonic_ns() // 1_000_000
+
+    app = App(view, replica.now_ms, requests, pause, moment)
+    with ExitStack() as stack:
+        stack.callback(context.term)
+        query = QueryServer(context, settings.query, answers, replica.now_ms)
+        threads = [
+            threading.Thread(target=query.serve, args=(stop,), name="query"),
+            threading.Thread(target=editor.run, args=(replica, stop), name="editor"),
+            threading.Thread(target=demand.run, args=(stop,), name="demand"),
+        ]
+        stack.callback(app.close)
+
+        def end() -> None:
+            stop.set()
+            editor.wake()
+            demand.wake()
+            for thread in threads:
+                thread.join()
+            replica.stop()
+
+        stack.callback(end)
+        replica.start()
+        for thread in threads:
+            thread.start()
+        watcher.thread(stop).start()
+        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop, asgi=True)
+    return 0

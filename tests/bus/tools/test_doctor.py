@@ -1,0 +1,99 @@
+"""The doctor finds what is wrong, says what to do, and is content with what is well."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from bus.clock import SystemClock
+from bus.process.lifecycle import Stop
+from bus.process.locks import hold_role, private_dir
+from bus.protocol.messages import PublisherHealth
+from bus.protocol.writer import Writer
+from bus.server import FeedServer
+from bus.sockets import make_context
+from bus.tools.doctor import run
+from tests.support import free_ports
+
+
+@pytest.fixture(name="environ")
+def _environ(short_dir: Path) -> dict[str, str]:
+    ui, snapshot = free_ports(2)
+    return {
+        "KALSHI_BUS_RUN_DIR": str(short_dir / "run"),
+        "KALSHI_BUS_DATA_DIR": str(short_dir / "data"),
+        "KALSHI_BUS_UI_PORT": str(ui),
+        "KALSHI_BUS_SNAPSHOT_PORT": str(snapshot),
+    }
+
+
+def examined(environ: dict[str, str], cwd: Path) -> tuple[int, dict[str, str]]:
+    lines: list[str] = []
+    code = run(environ, cwd, lines.append)
+    return code, {line[7:].split(":")[0]: line for line in lines}
+
+
+def test_wrong_settings_are_all_named(short_dir: Path) -> None:
+    lines: list[str] = []
+    environ = {"KALSHI_BUS_UI_PORT": "0", "KALSHI_BUS_NONSENSE": "1"}
+    assert run(environ, short_dir, lines.append) == 1
+    assert len(lines) == 2
+    assert "KALSHI_BUS_UI_PORT" in "".join(lines)
+    assert "KALSHI_BUS_NONSENSE" in "".join(lines)
+
+
+def test_what_is_down_is_a_problem_with_its_remedy(environ: dict[str, str], short_dir: Path) -> None:
+    code, found = examined(environ, short_dir)
+    assert code == 1
+    for what in ("feed", "state", "query", "health", "dashboard"):
+        assert found[what].startswith("WRONG"), found[what]
+    assert "is the publisher up?" in found["state"]
+    assert "KALSHI_BUS_SNAPSHOT_PORT" in found["health"]
+    assert found["publisher"].startswith("-")
+    assert any("make run starts everything" in line for line in found.values())
+
+
+def test_open_directories_and_keys_are_problems(environ: dict[str, str], short_dir: Path) -> None:
+    run_dir = private_dir(short_dir / "run")
+    key = run_dir / "sim_private_key.pem"
+    key.write_text("x")
+    key.chmod(0o644)
+    run_dir.chmod(0o755)
+    _, found = examined(environ, short_dir)
+    assert f"chmod 700 {run_dir}" in found["run_dir"]
+    assert f"chmod 600 {key}" in found["key"]
+
+
+@pytest.mark.parametrize(("key", "word"), [("ok", "ok"), ("refused", "WRONG")])
+def test_a_publisher_that_is_up_is_heard(
+    environ: dict[str, str], short_dir: Path, key: str, word: str
+) -> None:
+    run_dir = private_dir(short_dir / "run")
+    context, stop = make_context(), Stop()
+    error = "401 INCORRECT_API_KEY_SIGNATURE" if key == "refused" else None
+    health = PublisherHealth(sweep="complete", key=key, error=error)
+
+    def serve() -> None:
+        feed, state = f"ipc://{run_dir}/feed.sock", f"ipc://{run_dir}/state.sock"
+        server = FeedServer(context, feed, state, SystemClock(), lambda: health, lambda *_: None)
+        server.open(Writer(SystemClock().now_ms()))
+        up.set()
+        server.serve(stop)
+
+    up = threading.Event()
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert up.wait(5)
+        with hold_role(run_dir, "publisher"):
+            _, found = examined(environ, short_dir)
+    finally:
+        stop.set()
+        thread.join()
+        stop.close()
+        context.term()
+    assert found["feed"].startswith("ok")
+    assert found["state"].startswith("ok")
+    assert found["publisher"].startswith("ok")
+    assert found["sweep"].startswith(word)
+    assert found["query"].startswith("WRONG")

@@ -1,0 +1,172 @@
+"""Which books are fetched: whole events, by value, a fair share to the rest; demand adds no request."""
+
+from random import Random
+from typing import Any
+
+import hypothesis.strategies as st
+import msgspec
+from hypothesis import given
+
+from markets.json.read import decode_market
+from publisher.books.planner import (
+    BILLING_EVERY_MS,
+    BOOKS_PER_REQUEST,
+    HOUR_MS,
+    MAX_ROUNDS,
+    URL_BUDGET,
+    Billing,
+    Planner,
+    Tradable,
+    basket_edge_e4,
+    rounds_of,
+    value_of,
+)
+from publisher.kalshi.budget import BASIC, COST, Budget
+from tests.publisher.exchange import market
+
+NOW_MS = 1_790_000_000_000
+
+
+def tradable(
+    ticker: str,
+    event_ticker: str = "E",
+    *,
+    exclusive: bool = False,
+    start_ms: int | None = None,
+    **members: Any,
+) -> Tradable:
+    raw = msgspec.json.encode(market(ticker, event_ticker, **members))
+    static, quote = decode_market(raw, series_ticker="S", as_of_ms=NOW_MS)
+    return Tradable(static, quote, exclusive, start_ms)
+
+
+def chosen(plan: list[list[str]]) -> list[str]:
+    return [ticker for batch in plan for ticker in batch]
+
+
+def test_value_rises_with_tightness_liquidity_and_nearness() -> None:
+    plain = value_of(tradable("A", bid=30, ask=60), NOW_MS)
+
+    assert value_of(tradable("A", bid=44, ask=45), NOW_MS) > plain
+    assert value_of(tradable("A", bid=30, ask=60, volume_24h_fp="90000.00"), NOW_MS) > plain
+    assert value_of(tradable("A", bid=30, ask=60, start_ms=NOW_MS + HOUR_MS), NOW_MS) > plain
+    assert value_of(tradable("A", bid=30, ask=60, yes_bid_size_fp="0.00"), NOW_MS) < plain
+
+
+def test_basket_edge_counts_only_sides_that_exist() -> None:
+    quotes = [tradable(t, bid=bid).quote for t, bid in (("A", 40), ("B", 35), ("C", 30))]
+
+    assert basket_edge_e4(quotes) == 500
+    assert basket_edge_e4(quotes[:2]) == 0
+    gone = tradable("C", bid=30, yes_bid_size_fp="0.00").quote
+    assert basket_edge_e4([*quotes[:2], gone]) == 0
+
+
+def test_exclusive_event_is_fetched_whole_in_one_request() -> None:
+    singles = [tradable(f"X{n}", f"X{n}", volume_24h_fp="1000000.00") for n in range(250)]
+    legs = [tradable(f"E-{n}", exclusive=True, volume_24h_fp="9000000.00") for n in range(60)]
+
+    plan = Planner(300).plan([*singles, *legs], NOW_MS)
+
+    (batch,) = [batch for batch in plan if "E-0" in batch]
+    assert {f"E-{n}" for n in range(60)} <= set(batch)
+
+
+def test_watched_market_comes_with_its_event_until_it_is_forgotten() -> None:
+    planner = Planner(10)
+    legs = [tradable(f"E-{n}", exclusive=True, bid=1, ask=99) for n in range(3)]
+    crowd = [tradable(f"X{n:03}", f"X{n}", volume_24h_fp="1000000.00") for n in range(200)]
+    planner.watch(["E-1"], 60, NOW_MS)
+
+    assert {"E-0", "E-1", "E-2"} <= set(chosen(planner.plan(crowd + legs, NOW_MS + 59_000)))
+    assert not {"E-0", "E-1", "E-2"} & set(chosen(planner.plan(crowd + legs, NOW_MS + 61_000))[:9])
+
+
+def test_watching_adds_no_request() -> None:
+    crowd = [tradable(f"X{n:03}", f"X{n}") for n in range(400)]
+    quiet, busy = Planner(250), Planner(250)
+    busy.watch([f"X{n:03}" for n in range(400)], 3600, NOW_MS)
+
+    assert [len(batch) for batch in quiet.plan(crowd, NOW_MS)] == [len(b) for b in busy.plan(crowd, NOW_MS)]
+
+
+def test_low_value_markets_get_their_turn() -> None:
+    planner = Planner(20)
+    best = [tradable(f"A{n:02}", f"A{n}", volume_24h_fp="1000000.00") for n in range(30)]
+    rest = [tradable(f"Z{n:02}", f"Z{n}", bid=1, ask=99) for n in range(10)]
+    seen: set[str] = set()
+    for cycle in range(30):
+        now_ms = NOW_MS + cycle * 12_000
+        tickers = chosen(planner.plan(best + rest, now_ms))
+        planner.fetched(tickers, now_ms)
+        assert {f"A{n:02}" for n in range(18)} <= set(tickers)
+        seen.update(tickers)
+
+    assert seen == {t.market.ticker for t in best + rest}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.integers(1, 150)), max_size=300),
+    st.integers(0, 350),
+    st.integers(0, 4),
+)
+def test_plan_keeps_every_bound(rows: list[tuple[int, bool, int]], limit: int, calls: int) -> None:
+    shown = [
+        TEMPLATE._replace(
+            market=msgspec.structs.replace(
+                TEMPLATE.market, ticker=f"M{i}-{'x' * size}", event_ticker=f"E{e}"
+            ),
+            exclusive=exclusive,
+        )
+        for i, (e, exclusive, size) in enumerate(rows)
+    ]
+
+    plan = Planner(limit).plan(shown, NOW_MS, calls)
+
+    tickers = chosen(plan)
+    assert len(tickers) == len(set(tickers)) <= limit
+    assert len(plan) <= calls
+    assert all(0 < len(batch) <= BOOKS_PER_REQUEST for batch in plan)
+    assert all(sum(len(t) + 9 for t in batch) <= URL_BUDGET for batch in plan)
+
+
+TEMPLATE = tradable("A")
+
+
+def test_rounds_follow_what_the_sweep_leaves() -> None:
+    budget = Budget(BASIC, Random(1), 0.0)  # 161.5 tokens/s: 193 requests in 12 s
+
+    assert rounds_of(budget, 12, sweep_requests=5, calls=3) == (MAX_ROUNDS, 3)
+    assert rounds_of(budget, 12, sweep_requests=185, calls=3) == (2, 3)
+    assert rounds_of(budget, 12, sweep_requests=191, calls=3) == (1, 2)
+    assert rounds_of(budget, 12, sweep_requests=193, calls=3) == (0, 0)
+    assert rounds_of(budget, 12, sweep_requests=0, calls=0) == (0, 0)
+
+
+def test_refused_batches_are_believed_to_be_billed_per_ticker_and_asked_again_later() -> None:
+    billing = Billing()
+    assert billing.batch(480, NOW_MS) == (BOOKS_PER_REQUEST, COST)
+
+    billing.refused(100, NOW_MS)
+    # One refusal may be another's doing.
+    assert billing.batch(480, NOW_MS) == (BOOKS_PER_REQUEST, COST)
+    billing.refused(100, NOW_MS)
+
+    size, cost = billing.batch(480, NOW_MS)
+    assert billing.per_ticker
+    assert size * cost <= 480 / 4
+    billing.accepted(size)
+    assert billing.batch(480, NOW_MS) == (size, cost)
+
+    assert billing.batch(480, NOW_MS + BILLING_EVERY_MS) == (BOOKS_PER_REQUEST, COST)
+    billing.refused(100, NOW_MS + BILLING_EVERY_MS)  # one is enough now
+    assert billing.per_ticker
+
+
+def test_answered_batch_clears_earlier_refusals() -> None:
+    billing = Billing()
+    billing.refused(100, NOW_MS)
+    billing.accepted(100)
+    billing.refused(100, NOW_MS)
+
+    assert not billing.per_ticker

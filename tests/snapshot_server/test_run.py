@@ -1,0 +1,465 @@
+"""The snapshot server as a process, against a real feed: HTTP and REQ/REP, under load and under abuse."""
+
+import http.client
+import json
+import random
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from bus.ask import ask
+from bus.clock import SystemClock
+from bus.protocol.messages import CycleEnd, decode_map, encode_map
+from bus.protocol.writer import Change, Writer
+from bus.replica import Replica
+from markets.records import Candles
+from tests.snapshot_server.venue import (
+    Catalogue,
+    Venue,
+    a_catalogue,
+    a_cycle,
+    a_writer,
+    grouped,
+    requoted,
+)
+from tests.support import Process, Runner, eventually, free_ports
+
+COUNT = 300
+Context = zmq.Context[Any]
+
+
+class Stack:
+    """A venue and a snapshot server that follows it."""
+
+    def __init__(self, runner: Runner, context: Context) -> None:
+        runner.run_dir.mkdir(mode=0o700, exist_ok=True)
+        self.runner = runner
+        self.context = context
+        self.query = f"ipc://{runner.run_dir}/query.sock"
+        self.catalogue: Catalogue | None = None
+
+    def venue(self) -> Venue:
+        return Venue(self.context, f"ipc://{self.runner.run_dir}/feed.sock", self.state)
+
+    @property
+    def state(self) -> str:
+        return f"ipc://{self.runner.run_dir}/state.sock"
+
+    def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.runner.snapshot_port, timeout=10)
+        try:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    def health(self) -> dict[str, Any]:
+        try:
+            health: dict[str, Any] = self.get("/health")[1]
+        except OSError:
+            return {"status": "down"}
+        return health
+
+    def wait(self, status: str) -> dict[str, Any]:
+        return eventually(lambda: (h := self.health())["status"] == status and h, what=f"status {status}")
+
+    def ask(self, op: str, **question: Any) -> dict[str, Any]:
+        return ask(self.context, self.query, {"op": op, "id": 7, **question}, 10_000)
+
+
+@pytest.fixture
+def stack(runner: Runner, zmq_context: Context) -> Stack:
+    return Stack(runner, zmq_context)
+
+
+@pytest.fixture
+def served(stack: Stack) -> Iterator[tuple[Stack, Venue, Writer, Catalogue, Process]]:
+    """A stack that serves COUNT markets, five with books."""
+    with stack.venue() as venue:
+        now_ms = venue.clock.now_ms()
+        catalogue = a_catalogue(COUNT, now_ms)
+        writer = a_writer(catalogue, now_ms, now_ms)
+        venue.open(writer)
+        process = stack.runner.start("snapshot_server")
+        stack.wait("ok")
+        yield stack, venue, writer, catalogue, process
+        assert process.popen.poll() is None, "the server ended"
+        assert process.stop() == 0
+        assert not process.events("thread.crashed")
+        assert not process.events("question.crashed")
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Stack]:
+    """One server for all bad questions: none of them may harm the next."""
+    folder = Path(tempfile.mkdtemp(prefix="kb-"))
+    runner, context = Runner(folder), zmq.Context[Any]()
+    stack = Stack(runner, context)
+    try:
+        with stack.venue() as venue:
+            now_ms = venue.clock.now_ms()
+            venue.open(a_writer(a_catalogue(20, now_ms), now_ms, now_ms))
+            process = runner.start("snapshot_server")
+            stack.wait("ok")
+            yield stack
+            assert not process.events("question.crashed")
+            assert process.stop() == 0
+    finally:
+        runner.close()
+        context.term()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+Served = tuple[Stack, Venue, Writer, Catalogue, Process]
+
+
+def publish(venue: Venue, writer: Writer, changes: list[Change], cycle: CycleEnd) -> int:
+    """Publish a commit; return its last number."""
+    venue.do(lambda server: server.send(writer.commit(changes, cycle, 0, cycle.ended_ms * 1_000_000)))
+    return writer.state.seq
+
+
+# --- coming and going ----------------------------------------------------------------------------
+
+
+def test_it_waits_for_a_publisher_outlives_it_and_follows_the_next(stack: Stack) -> None:
+    environment = {"KALSHI_BUS_POLL_INTERVAL_S": "0.2", "KALSHI_BUS_STALE_AFTER_S": "1"}
+    process = stack.runner.start("snapshot_server", env=environment)
+    stack.wait("starting")
+    assert stack.get("/health")[0] == 503
+    assert stack.get("/ready") == (503, {"status": "starting"})
+    assert stack.get("/markets")[0] == 503
+    assert stack.ask("health")["status"] == "starting"
+    assert stack.ask("market", ticker="A")["error"]["code"] == "not_ready"
+
+    with stack.venue() as venue:
+        now_ms = venue.clock.now_ms()
+        catalogue = a_catalogue(50, now_ms)
+        venue.open(a_writer(catalogue, now_ms, now_ms))
+        eventually(lambda: stack.get("/markets")[0] == 200)
+    health = eventually(lambda: (h := stack.health())["feed"] == "lost" and h)
+    assert health["status"] == "stale"
+    assert stack.get("/ready") == (503, {"status": "stale"})
+    status, answer = stack.get("/markets")
+    assert (status, answer["stale"], answer["markets"]["total_count"]) == (200, True, 50)
+    assert stack.health()["age_seconds"] > health["age_seconds"]
+
+    with stack.venue() as venue:
+        now_ms = venue.clock.now_ms()
+        venue.open(a_writer(a_catalogue(60, now_ms), now_ms, now_ms))
+        eventually(lambda: stack.health()["epoch"] == now_ms)
+        assert stack.get("/markets")[1]["markets"]["total_count"] == 60
+        assert stack.health()["feed"] == "live"
+    assert process.stop() == 0
+
+
+def test_a_taken_port_is_said_and_refused(stack: Stack) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", stack.runner.snapshot_port))
+        other.listen()
+        process = stack.runner.start("snapshot_server")
+        assert process.wait() == 2
+    assert "KALSHI_BUS_SNAPSHOT_PORT" in process.output()
+
+
+# --- HTTP ----------------------------------------------------------------------------------------
+
+
+def test_no_answer_mixes_two_commits_while_they_come_and_go(served: Served) -> None:
+    stack, venue, writer, catalogue, _ = served
+    series = {market.ticker: market.series_ticker or "_" for market in catalogue.markets}
+    done = threading.Event()
+    problems: list[str] = []
+    seen: set[int] = set()
+
+    def check(answers: Callable[[], tuple[int, list[dict[str, Any]]]]) -> None:
+        last_seq = 0
+        while not done.is_set():
+            seq, markets = answers()
+            volumes = {market["volume_fp"] for market in markets}
+            if len(markets) != COUNT or (len(volumes) != 1 and seq > first_seq):
+                problems.append(f"{len(markets)} markets, volumes {volumes} at {seq}")
+            if seq < last_seq:
+                problems.append(f"{seq} after {last_seq}")
+            last_seq = seq
+            seen.add(seq)
+
+    def over_http(**headers: str) -> tuple[int, list[dict[str, Any]]]:
+        answer = stack.get("/markets", **headers)[1]
+        return answer["seq"], answer["markets"]["markets"]
+
+    def over_req() -> tuple[int, list[dict[str, Any]]]:
+        answer = stack.ask("markets")
+        return answer["seq"], answer["markets"]["markets"]
+
+    first_seq = writer.state.seq
+    readers = [threading.Thread(target=check, args=(reader,)) for reader in (over_http, over_http, over_req)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(1, 13):
+            now_ms = venue.clock.now_ms()
+            changes = grouped("quote", requoted(catalogue.quotes, number, now_ms), series)
+            seq = publish(venue, writer, changes, a_cycle(now_ms, COUNT))
+            eventually(lambda seq=seq: stack.health()["seq"] == seq)  # type: ignore[misc]
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert not problems, problems[:3]
+    assert len(seen) > 6
+    health = stack.health()
+    assert health["digest"] == f"{writer.state.digest():016x}"
+    assert (health["gaps"], health["degraded"]) == (0, [])
+
+
+def test_it_stops_in_time_though_readers_have_not_taken_their_answers(stack: Stack) -> None:
+    with stack.venue() as venue, ExitStack() as readers:
+        now_ms = venue.clock.now_ms()
+        venue.open(a_writer(a_catalogue(4_000, now_ms), now_ms, now_ms))
+        process = stack.runner.start("snapshot_server")
+        stack.wait("ok")
+        for _ in range(5):
+            client = readers.enter_context(
+                socket.create_connection(("127.0.0.1", stack.runner.snapshot_port), timeout=10)
+            )
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(b"GET /markets HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert client.recv(100)
+        assert process.stop(5) == 0
+    assert process.events("http.cut_off")
+
+
+def test_compression_and_304_over_the_wire(served: Served) -> None:
+    stack = served[0]
+    connection = http.client.HTTPConnection("localhost", stack.runner.snapshot_port, timeout=10)
+    connection.request("GET", "/markets", headers={"Accept-Encoding": "gzip"})
+    response = connection.getresponse()
+    packed = response.read()
+    assert response.getheader("content-encoding") == "gzip"
+    assert int(response.getheader("content-length") or 0) == len(packed)
+    etag = response.getheader("etag") or ""
+    connection.request("GET", "/markets", headers={"If-None-Match": etag})
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (304, b"")
+    for path in ("/markets", "/health"):
+        connection.request("HEAD", path)
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (200, b"")
+        assert response.getheader("content-length") != "0"
+    connection.request("POST", "/markets", body=b"[" * 100_000)
+    response = connection.getresponse()
+    assert (response.status, response.getheader("allow")) == (405, "GET, HEAD")
+    connection.close()
+
+
+def test_many_idle_and_slow_clients_do_not_shut_out_others(served: Served) -> None:
+    stack = served[0]
+    sockets = []
+    try:
+        for number in range(500):
+            client = socket.create_connection(("127.0.0.1", stack.runner.snapshot_port))
+            sockets.append(client)
+            if number % 3 == 0:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.sendall(b"GET /markets HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            elif number % 3 == 1:
+                client.sendall(b"GET /mark")
+        assert stack.get("/markets")[0] == 200
+        with ThreadPoolExecutor(8) as clients:
+            asked = [clients.submit(stack.get, f"/markets?limit={60 + n % 8}") for n in range(400)]
+            assert {stack.get("/health")[1]["status"] for _ in range(50)} == {"ok"}
+            assert {one.result()[0] for one in asked} == {200}
+    finally:
+        for client in sockets:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x00\xff\xfe" * 50,
+        b"GET /markets HTTP/1.1\r\n" + b"a: b\r\n" * 20_000,
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nhost: evil.example\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_garbage_gets_an_error_or_a_closed_connection(live: Stack, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", live.runner.snapshot_port), timeout=15) as client:
+        try:
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+            answer = client.recv(65_536)
+        except OSError:
+            answer = b""
+        assert not answer.startswith(b"HTTP/1.1 2"), answer[:200]
+    assert live.health()["status"] == "ok"
+
+
+# --- REQ/REP -------------------------------------------------------------------------------------
+
+
+def test_every_question_is_answered_like_http(served: Served) -> None:
+    stack, _, writer, catalogue, _ = served
+    enriched = catalogue.books[0]
+    event = next(m.event_ticker for m in catalogue.markets if m.ticker == enriched.ticker)
+    whole = stack.get("/markets")[1]
+    by_ticker = {market["ticker"]: market for market in whole["markets"]["markets"]}
+
+    market = stack.ask("market", ticker=enriched.ticker)
+    assert (market["ok"], market["id"], market["seq"]) == (True, 7, whole["seq"])
+    assert market["market"] == by_ticker[enriched.ticker]
+    page = stack.ask("markets", limit=2, status=["active", "closed"], fields="title")
+    http_page = stack.get("/markets?limit=2&status=active,closed&fields=title")[1]
+    assert page["markets"] == http_page["markets"]
+    assert page["generated_at"] == http_page["generated_at"]
+    rest = stack.ask("markets", limit=1000, cursor=page["markets"]["cursor"], status="active,closed")
+    assert rest["markets"]["total_count"] == page["markets"]["total_count"]
+    assert len(rest["markets"]["markets"]) == page["markets"]["total_count"] - 2
+    book = stack.ask("book", ticker=enriched.ticker)
+    assert (book["yes"], book["no"]) == ([[4000, 1000], [4100, 2550]], [[5700, 300]])
+    assert book["suspect_since_ms"] is None
+    assert stack.ask("match_times")["match_times"] == whole["markets"]["match_times"]
+    assert list(stack.ask("match_times", event_ticker=event)["match_times"]) == [event]
+    assert stack.ask("match_times", event_ticker="NONE")["match_times"] == {}
+    health = stack.ask("health")
+    assert set(health) - {"ok", "id"} == set(stack.health())
+    assert stack.ask("ping")["seq"] == writer.state.seq
+    assert stack.ask("digest")["digest"] == f"{writer.state.digest():016x}" == health["digest"]
+    assert stack.ask("schema")["version"] == 1
+
+
+def test_a_replica_can_join_by_query(served: Served) -> None:
+    stack, _, writer, _, _ = served
+    replica = Replica(
+        stack.context, f"ipc://{stack.runner.run_dir}/feed.sock", stack.query, SystemClock(), random.Random(1)
+    )
+    replica.start()
+    try:
+        assert replica.wait(lambda r: r.status().live, 10)
+        assert replica.state.digest() == writer.state.digest()
+    finally:
+        replica.stop()
+
+
+def test_price_history_is_wished_for_and_answered_when_it_is_there(served: Served) -> None:
+    stack, venue, writer, _, _ = served
+    ticker, market = next(iter(writer.state.markets.items()))
+    assert stack.ask("candles", ticker=ticker)["error"]["code"] == "not_found"
+    assert stack.ask("watch", tickers=[ticker], ttl_s=30, what="candles")["watched"] == 1
+    eventually(lambda: venue.watched == [ticker])
+
+    candles = Candles(ticker, 1_790_000_000_000, 3_600, b'[{"end_period_ts":3600}]')
+    venue.do(
+        lambda server: server.send(
+            writer.stream(f"md.{market.series_ticker}.", "candles", [candles], 1, 1_790_000_000_000_000_000)
+        )
+    )
+
+    eventually(lambda: stack.ask("candles", ticker=ticker)["ok"])
+    answer = stack.ask("candles", ticker=ticker)
+    assert answer["candlesticks"] == [{"end_period_ts": 3600}]
+    assert (answer["as_of_ms"], answer["period_s"]) == (candles.as_of_ms, 3_600)
+
+
+def test_a_wish_for_books_reaches_the_publisher(served: Served) -> None:
+    stack, venue, _, _, _ = served
+    assert stack.ask("watch", tickers=["KXA", "KXB"], ttl_s=30)["watched"] == 2
+    eventually(lambda: venue.watched == ["KXA", "KXB"])
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "named"),
+    [
+        ({"op": "nope"}, "unknown_op", "op"),
+        ({"op": ["market"]}, "unknown_op", "op"),
+        ({}, "unknown_op", "op"),
+        ({"op": "market"}, "bad_request", "ticker"),
+        ({"op": "market", "ticker": 5}, "bad_request", "ticker"),
+        ({"op": "market", "ticker": "NONE"}, "not_found", "ticker"),
+        ({"op": "market", "ticker": "NONE", "colour": 1}, "bad_request", "market"),
+        ({"op": "book", "ticker": "NONE"}, "not_found", "ticker"),
+        ({"op": "candles", "ticker": "NONE"}, "not_found", "ticker"),
+        ({"op": "watch", "tickers": ["KXA"], "what": "trades"}, "bad_request", "what"),
+        ({"op": "markets", "limit": 0}, "bad_request", "limit"),
+        ({"op": "markets", "limit": True}, "bad_request", "limit"),
+        ({"op": "markets", "limit": 1.5}, "bad_request", "limit"),
+        ({"op": "markets", "tickers": ["A,B"]}, "bad_request", "tickers"),
+        ({"op": "markets", "tickers": []}, "bad_request", "tickers"),
+        ({"op": "markets", "status": "open"}, "bad_request", "status"),
+        ({"op": "markets", "cursor": b"x"}, "bad_request", "cursor"),
+        ({"op": "match_times", "event_ticker": 1}, "bad_request", "event_ticker"),
+        ({"op": "watch", "tickers": "A"}, "bad_request", "tickers"),
+        ({"op": "health", "id": {"a": 1}}, "bad_request", "id"),
+    ],
+)
+def test_a_bad_question_gets_one_clear_error(
+    live: Stack, question: dict[str, Any], code: str, named: str
+) -> None:
+    answer = ask(live.context, live.query, question, 10_000)
+    assert answer["ok"] is False
+    assert answer["error"]["code"] == code
+    assert answer["error"]["message"].startswith(f"{named}: ")
+
+
+def test_malformed_frames_do_not_harm_the_next_question(
+    live: Stack, zmq_socket: Callable[..., zmq.Socket[bytes]]
+) -> None:
+    dealer = zmq_socket(zmq.DEALER)
+    dealer.connect(live.query)
+    unanswered = [[b"a", b"b", b"c"], [b"x", b"y"], [b""] * 9]
+    answered = [
+        b"",
+        b"\xc1",
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91" * 2000,
+        b"\x80x",
+        encode_map([1]),
+        b"\x81\xa1a\xa1\xff",
+    ]
+    for frames in unanswered:
+        dealer.send_multipart(frames)
+    for frame in answered:
+        dealer.send_multipart([b"", frame])
+    for frame in answered:
+        delimiter, raw = dealer.recv_multipart()
+        answer = decode_map(raw, dict[str, Any])
+        assert (delimiter, answer["ok"]) == (b"", False), frame
+        assert answer["error"]["code"] in ("bad_request", "unknown_op")
+    assert live.ask("ping")["ok"] is True
+
+
+def test_raw_bytes_and_http_on_a_tcp_query_socket_are_ignored(
+    stack: Stack,
+) -> None:
+    (port,) = free_ports(1)
+    endpoint = f"tcp://127.0.0.1:{port}"
+    with stack.venue() as venue:
+        now_ms = venue.clock.now_ms()
+        venue.open(a_writer(a_catalogue(20, now_ms), now_ms, now_ms))
+        process = stack.runner.start("snapshot_server", env={"KALSHI_BUS_QUERY": endpoint})
+        stack.wait("ok")
+        stack.query = endpoint
+        for sent in (
+            b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi",
+            b"\x01\x00\x00\x00\x00\x00\x00\x00\x00",
+            b"\xff" * 64,
+            b"\x00",
+        ):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                client.sendall(sent)
+                assert stack.ask("ping")["ok"] is True
+        assert process.stop() == 0
+        assert not process.events("question.crashed")

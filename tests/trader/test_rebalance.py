@@ -1,0 +1,289 @@
+"""Baskets whose legs got unequally much: completed or sold, whichever is better, else said to be uneven."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from markets.fees import fee_schedule, fill_fee
+from markets.opportunities import EventView
+from markets.opportunities.kinds.no_basket import guaranteed_payout_e6
+from markets.orders import Fill, Intent, Proposal, Wanted
+from tests.trader.stand import Stand
+from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, basket, data, event_of, leg, live, start, view_of
+from trader.engine import Engine
+from trader.inputs import Ended
+from trader.journal.journal import Reader
+from trader.ledger import Basket, Books
+from trader.outputs import Place, Refused
+from trader.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven
+from trader.replay import replay
+from trader.risk import check
+from trader.status import snapshot
+
+EVENT = event_of()
+NAMES = ("HOM", "AWY", "TIE")
+TICKERS = tuple(f"{EVENT.event_ticker}-{name}" for name in NAMES)
+
+
+def placed(outputs: list[Any]) -> list[Intent]:
+    return [output.intent for output in outputs if isinstance(output, Place)]
+
+
+def ended(intent: Intent, count_e2: int, now_ms: int = NOW_MS) -> Ended:
+    fees = fee_schedule(EVENT, SERIES)
+    assert fees is not None
+    fee_e6 = fill_fee(fees, intent.price_e4, count_e2, time_ms=now_ms).total_e6 if count_e2 else 0
+    fills = (Fill(intent.price_e4, count_e2, fee_e6, count_e2, now_ms),) if count_e2 else ()
+    reason = "complete" if count_e2 == intent.count_e2 else "no_depth"
+    return Ended(now_ms, 0, number=intent.number, fills=fills, reason=reason)
+
+
+def bought(*counts: int) -> tuple[Engine, list[Intent]]:
+    """An engine whose first basket has got so many contracts of each leg; what it ordered thereupon."""
+    engine = Engine()
+    for one in (start(), live()):
+        engine.step(one)
+    intents = placed(engine.step(data(basket(size_e2=5_000))))
+    assert [intent.count_e2 for intent in intents] == [5_000] * 3
+    follow: list[Intent] = []
+    for intent, count in zip(intents, counts, strict=True):
+        follow += placed(engine.step(ended(intent, count * 100)))
+    return engine, follow
+
+
+def got(engine: Engine) -> list[int]:
+    (one,) = engine.books.baskets.values()
+    return [leg.got_e2 // 100 for leg in one.legs]
+
+
+def test_a_short_leg_is_completed_under_the_same_trade_number() -> None:
+    engine, follow = bought(50, 30, 50)
+
+    assert [(one.ticker, one.side, one.count_e2, one.trade, one.attempt) for one in follow] == [
+        (TICKERS[1], "no", 2_000, 1, 1)
+    ]
+    engine.step(ended(follow[0], 2_000))
+    assert got(engine) == [50, 50, 50]
+    assert not placed(engine.step(data(basket(size_e2=5_000), seq=2)))
+
+
+def test_what_is_too_much_is_sold_where_the_short_leg_has_become_dear() -> None:
+    engine, _ = bought(50, 0, 50)
+    (trade, one), *_ = engine.books.baskets.items()
+    dear = view_of(
+        EVENT,
+        leg(EVENT, "HOM", (4_000, 9_000), (4_100, 9_000)),
+        leg(EVENT, "AWY", (100, 9_000), (200, 9_000)),  # its NO costs 0.99
+        leg(EVENT, "TIE", (4_000, 9_000), (4_100, 9_000)),
+    )
+    books = engine.books.copy()
+    books.open.clear()
+
+    better, worse = follow_ups(trade, one, dear, books, NOW_MS, SCAN)
+
+    assert [(leg.ticker, leg.side, leg.count_e2) for leg in better.legs] == [
+        (TICKERS[0], "yes", 5_000),
+        (TICKERS[2], "yes", 5_000),
+    ]
+    assert [(leg.ticker, leg.side) for leg in worse.legs] == [(TICKERS[1], "no")]
+    assert better.edge_e6 > worse.edge_e6 > 0
+
+
+def test_selling_takes_the_position_away_and_the_books_add_up() -> None:
+    engine, follow = bought(50, 0, 50)
+    engine.step(ended(follow[0], 0))  # completing gets nothing, twice
+    (again,) = placed(engine.step(data(basket(size_e2=5_000), seq=2)))
+    engine.step(ended(again, 0))
+
+    sales = placed(engine.step(data(basket(size_e2=5_000), seq=3)))
+
+    assert [(one.ticker, one.side, one.count_e2, one.attempt) for one in sales] == [
+        (TICKERS[0], "yes", 5_000, SELL_FROM_TRY),
+        (TICKERS[2], "yes", 5_000, SELL_FROM_TRY),
+    ]
+    for one in sales:
+        engine.step(ended(one, 5_000))
+    assert engine.books.positions == {}
+    assert engine.books.baskets == {}
+    assert engine.books.realised_e6 == -2 * 50 * 20_000  # two cents of spread a contract
+    engine.books.check()
+
+
+def test_after_a_few_tries_the_remainder_stays() -> None:
+    engine, follow = bought(50, 20, 50)
+    for seq in range(2, 12):
+        for intent in follow:
+            engine.step(ended(intent, 0))
+        follow = placed(engine.step(data(basket(size_e2=5_000), seq=seq)))
+
+    (one,) = engine.books.baskets.values()
+    assert (follow, one.tries, uneven(one)) == ([], TRIES, True)
+
+
+@pytest.mark.parametrize("halted", [True, False])
+def test_nothing_is_evened_out_while_trading_is_halted_or_the_match_has_started(halted: bool) -> None:
+    engine = Engine()
+    for one in (start(), live()):
+        engine.step(one)
+    intents = placed(engine.step(data(basket(size_e2=5_000))))
+    if halted:
+        engine.step(msgspec.structs.replace(live(), word="gap"))
+    else:
+        timing = msgspec.structs.replace(basket().timing, start_ms=NOW_MS, in_play=True)
+        engine.step(data(msgspec.structs.replace(basket(size_e2=5_000), timing=timing), seq=2))
+
+    outputs = [
+        placed(engine.step(ended(one, count))) for one, count in zip(intents, (5_000, 0, 5_000), strict=True)
+    ]
+
+    assert outputs == [[], [], []]
+    assert uneven(engine.books.baskets[1])
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(TICKERS[1], "no", 6_000, 2_100),  # lacks 20 contracts
+        Wanted(TICKERS[0], "yes", 4_200, 5_100),  # has 50
+        Wanted(TICKERS[0], "no", 6_000, 100),  # lacks nothing
+        Wanted(f"{event_of(2).event_ticker}-HOM", "no", 6_000, 100),
+    ],
+)
+def test_a_follow_up_may_only_even_out(wanted: Wanted) -> None:
+    engine, _ = bought(50, 30, 50)
+    books = engine.books.copy()
+    books.open.clear()
+    proposal = Proposal("no_basket", EVENT.event_ticker, (wanted,), 1, None, 1)
+    facts = msgspec.structs.replace(engine._facts(), books=books)
+
+    assert check(proposal.legs, proposal, basket(size_e2=9_000), facts, LIMITS, SCAN) == "evens_nothing"
+
+
+counts = st.integers(0, 50)
+
+
+@given(
+    st.tuples(counts, counts, counts),
+    st.lists(
+        st.tuples(st.integers(300, 4_600), st.integers(0, 60), st.integers(0, 60)), min_size=12, max_size=12
+    ),
+    st.lists(st.floats(0, 1), min_size=24, max_size=24),
+)
+@settings(max_examples=150, deadline=None)
+def test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse(
+    first: tuple[int, int, int], market: list[tuple[int, int, int]], shares: list[float]
+) -> None:
+    engine, follow = bought(*first)
+    fates = iter(shares)
+    for seq, (bid_e4, *sizes) in enumerate(market, start=2):
+        bid_e4 -= bid_e4 % 100
+        for one in follow:
+            before = dict(engine.books.baskets)
+            worst_e6 = guaranteed(before.get(1)) + engine.books.cash_e6
+            engine.step(ended(one, int(one.count_e2 * next(fates, 1.0)) // 100 * 100))
+            assert one.attempt <= TRIES
+            if len(follow) == 1 and one.edge_e6:
+                # A single order, however much of it was filled, never leaves less than there was for sure.
+                assert guaranteed(engine.books.baskets.get(1)) + engine.books.cash_e6 >= worst_e6
+            engine.books.check()
+        view = offered(bid_e4, sizes)
+        follow = placed(engine.step(data(view, seq=seq)))
+    left = engine.books.baskets.get(1)
+    if left is not None and not engine.books.ordered(1):
+        assert not uneven(left) or left.tries <= TRIES
+        assert not uneven(left) or any(missing_e2(left)) == any(excess_e2(left))
+        held = {ticker: position.count_e2 for ticker, position in engine.books.positions.items()}
+        assert {leg.ticker: leg.got_e2 for leg in left.legs if leg.got_e2} == held
+    if left is None:
+        assert engine.books.positions == {}
+
+
+def guaranteed(one: Basket | None) -> int:
+    return 0 if one is None else guaranteed_payout_e6([leg.got_e2 for leg in one.legs])
+
+
+def offered(bid_e4: int, sizes: list[int]) -> EventView:
+    bid_size, ask_size = (size * 100 for size in sizes)
+    return view_of(EVENT, *(leg(EVENT, name, (bid_e4, bid_size), (bid_e4 + 200, ask_size)) for name in NAMES))
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    made = Stand(tmp_path)
+    yield made
+    made.close()
+
+
+def test_from_a_short_fill_to_even_legs_through_broker_and_journal(stand: Stand) -> None:
+    stand.commit(basket(size_e2=5_000))
+    stand.turns()
+    shrunk = (basket(size_e2=5_000), leg(EVENT, "AWY", (4_000, 2_000), (4_200, 5_000)))
+    view = msgspec.structs.replace(shrunk[0], markets=(shrunk[0].markets[0], shrunk[1], shrunk[0].markets[2]))
+    stand.commit(view)
+    stand.turns(4)  # the orders arrive: 50, 20 and 50; nobody offers the rest of AWY, so 30 of each are sold
+
+    (one,) = stand.worker.engine.books.baskets.values()
+    assert [leg.got_e2 for leg in one.legs] == [2_000, 5_000, 5_000]  # by ticker: AWY, HOM, TIE
+    stand.turns(4)
+    books = stand.worker.engine.books
+    assert {position.count_e2 for position in books.positions.values()} == {2_000}
+    assert snapshot(stand.worker, stand.clock.now_ms(), 1, 1).status["uneven"] == []
+    reader = Reader(stand.worker.path)
+    try:
+        assert reader.books().baskets == books.baskets
+        (session,) = reader.sessions()
+        assert replay(reader.inputs(session)).differs_at is None
+        assert len({row["trade"] for row in reader.orders(100, 1_000)}) == 1
+    finally:
+        reader.close()
+
+
+def test_a_remainder_is_in_the_status(stand: Stand) -> None:
+    stand.commit(basket(size_e2=5_000))
+    stand.turns()
+    # Nobody sells TIE any more, nobody buys the others back.
+    bids = {"HOM": (4_000, 5_000), "AWY": (4_000, 5_000), "TIE": None}
+    stand.commit(view_of(EVENT, *(leg(EVENT, name, bid, None) for name, bid in bids.items())))
+    stand.turns(4)
+
+    (left,) = snapshot(stand.worker, stand.clock.now_ms(), 1, 1).status["uneven"]
+
+    assert (left["trade"], left["event_ticker"]) == (1, EVENT.event_ticker)
+    assert {one["ticker"]: one["got_fp"] for one in left["legs"]} == {
+        TICKERS[0]: "50.00", TICKERS[1]: "50.00", TICKERS[2]: "0.00"
+    }  # fmt: skip
+
+
+def test_books_forget_a_basket_when_one_of_its_markets_is_settled() -> None:
+    engine, _ = bought(50, 30, 50)
+    books: Books = engine.books.copy()
+    books.settle(TICKERS[0], "yes", 10_000, NOW_MS)
+
+    assert books.baskets == {}
+
+
+def test_a_follow_up_that_is_refused_is_told_once_and_not_as_the_opportunitys_reason() -> None:
+    engine, follow = bought(50, 30, 50)
+    engine.step(ended(follow[0], 0))
+    engine.limits = msgspec.structs.replace(engine.limits, order_e6=1_000_000)
+
+    told = [
+        [
+            output.reason
+            for output in engine.step(data(basket(size_e2=5_000), seq=seq))
+            if isinstance(output, Refused)
+        ]
+        for seq in (2, 3, 4)
+    ]
+
+    assert told == [["order_limit", "order_limit", "one_position_per_event"], [], []]
+    assert engine.not_evened == {1: ("order_limit", "order_limit")}
+    assert engine.refused == {("no_basket", EVENT.event_ticker): "one_position_per_event"}
+    engine.limits = LIMITS
+    assert placed(engine.step(data(basket(size_e2=5_000), seq=5)))
+    assert engine.not_evened == {}

@@ -1,0 +1,208 @@
+"""The trader's pages and commands over HTTP, with the real trader process beside the dashboard's."""
+
+import csv
+import http.client
+import io
+import json
+from typing import Any
+
+import pytest
+
+from tests.support import Process, Runner, eventually
+from tests.ui.stage import MATCH, Stage
+from tests.ui.test_server import Browser
+from ui.desk import Desk
+from ui.desk_page import curve_columns, parse_sorts, trader_page
+from ui.export import rows_to_csv
+
+pytestmark = pytest.mark.e2e
+
+OURS = {"Content-Type": "application/json", "X-Kalshi-Bus": "command"}
+
+
+def post(port: int, op: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+    try:
+        text = body if isinstance(body, (str, bytes)) else json.dumps(body or {})
+        sent = {**OURS, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        connection.request("POST", f"/api/trader/{op}", text, sent)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def browser(runner: Runner) -> Browser:
+    return Browser(runner.ui_port)
+
+
+@pytest.fixture
+def ui(runner: Runner, browser: Browser) -> Process:
+    process = runner.start("ui")
+    eventually(browser.answers, what="the dashboard answers")
+    return process
+
+
+@pytest.fixture
+def trading(ui: Process, stage: Stage, runner: Runner, browser: Browser) -> Process:
+    stage.open()
+    stage.start_feed()
+    stage.start_query()
+    trader = runner.start("trader", env={"KALSHI_BUS_LIMIT_PAYOUT_HOURS": "100"})  # the match is tomorrow
+    trader.wait_event("trader.ready")
+    eventually(lambda: browser.json("/api/status")["trader"]["state"] == "running", what="it trades")
+    return trader
+
+
+def state(browser: Browser) -> str:
+    return str(browser.json("/api/status")["trader"]["state"])
+
+
+def test_without_a_trader_the_page_says_how_to_start_it_and_kill_holds_for_the_next(
+    ui: Process, runner: Runner, browser: Browser
+) -> None:
+    assert state(browser) == "not running"
+    assert "python -m trader" in browser.get("/trader")[2]
+    assert browser.get("/trader/orders.csv")[0] == 503
+    assert post(runner.ui_port, "pause")[0] == 503
+
+    status, _, answer = post(runner.ui_port, "kill", {"reason": "<b>enough</b>"})
+
+    assert (status, answer["state"], answer["answered"]) == (200, "killed", False)
+    eventually(lambda: state(browser) == "killed")
+    assert "&lt;b&gt;enough&lt;/b&gt;" in browser.get("/")[2]
+    runner.start("trader").wait_event("trader.ready")
+    eventually(lambda: browser.json("/api/trader")["status"], what="the trader answers")
+    assert browser.json("/api/trader")["status"]["killed"]["reason"] == "<b>enough</b>"
+
+
+def test_the_page_shows_what_the_trader_did_and_the_files_are_the_same(
+    trading: Process, browser: Browser
+) -> None:
+    eventually(lambda: browser.json("/api/trader")["fills"], what="something is bought")
+    found: Any = eventually(
+        lambda: (desk := browser.json("/api/trader"))["status"]["fills"] == len(desk["fills"]) and desk
+    )
+    page = browser.get("/trader?positions=-unrealised_dollars&orders=number")[2]
+    assert page.count('aria-sort="descending"') == 1
+    assert page.count('aria-sort="ascending"') == 1
+    for row in found["positions"]:
+        assert f"/m/{row['ticker']}" in page
+    assert found["orders"][-1]["client_order_id"] in page
+    for name in ("positions", "orders", "fills", "settlements"):
+        status, headers, text = browser.get(f"/trader/{name}.csv")
+        assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert len(rows) == len(found[name])
+        if rows:
+            assert {*rows[0], "basis"} == {*found[name][0], "basis"}
+    assert browser.get("/trader/nonsense.csv")[0] == 404
+    assert browser.get("/trader?positions=nonsense")[0] == 400
+    held = {one["event_ticker"]: one["trader"] for one in browser.json("/api/opportunities")["opportunities"]}
+    if MATCH in held:
+        assert held[MATCH]["held"]
+
+
+def test_pause_resume_kill_and_release(trading: Process, runner: Runner, browser: Browser) -> None:
+    port = runner.ui_port
+    assert post(port, "pause")[2]["state"] == "paused"
+    eventually(lambda: state(browser) == "paused")
+    assert post(port, "resume")[2]["state"] == "running"
+    assert post(port, "kill", {"reason": "test"})[2]["state"] == "killed"
+    assert (runner.folder / "data" / "KILLED").exists()
+    eventually(lambda: state(browser) == "killed")
+    status, _, answer = post(port, "resume", {"word": "unlock"})
+    assert (status, answer["error"]["code"]) == (409, "bad_request")
+    assert state(browser) == "killed"
+    assert post(port, "resume", {"word": "UNLOCK"})[2]["state"] == "running"
+    assert not (runner.folder / "data" / "KILLED").exists()
+    eventually(lambda: state(browser) == "running")
+
+
+def test_nothing_but_our_page_and_local_programs_commands(
+    ui: Process, runner: Runner, browser: Browser
+) -> None:
+    port, kill_file = runner.ui_port, runner.folder / "data" / "KILLED"
+    for op in ("kill", "pause", "resume"):
+        status, headers, _ = browser.get(f"/api/trader/{op}")
+        assert status == 405
+        assert "POST" in headers["allow"]
+    for expected, body, headers in (
+        (403, {}, {"Sec_Fetch_Site": "cross-site"}),
+        (403, {}, {"Sec_Fetch_Site": "same-site"}),
+        (403, {}, {"Origin": "http://127.0.0.1:3000"}),
+        (403, {}, {"X_Kalshi_Bus": "x"}),
+        (400, {}, {"Host": "evil.example"}),
+        (415, "reason=x", {"Content_Type": "application/x-www-form-urlencoded"}),
+        (415, "{}", {"Content_Type": "text/plain"}),
+        (413, "x" * 2_000, {}),
+        (400, "[" * 1_000, {}),
+        (400, {"nonsense": 1}, {}),
+    ):
+        assert post(port, "kill", body, **headers)[0] == expected, headers
+    assert not kill_file.exists()
+    answers = [post(port, "resume") for _ in range(7)]
+    assert [status for status, _, _ in answers][-1] == 429
+    assert post(port, "kill")[0] == 200  # its bucket is its own
+    assert kill_file.exists()
+
+
+def test_a_trader_that_is_killed_outright_is_noticed_and_found_again(
+    trading: Process, runner: Runner, browser: Browser
+) -> None:
+    trading.kill()
+    eventually(lambda: state(browser) == "not answering", what="its absence is noticed")
+    assert "Shown is what it last said" in browser.get("/trader")[2]
+    runner.start("trader").wait_event("trader.ready")
+    eventually(lambda: state(browser) == "running", what="it is found again")
+
+
+def test_cells_never_start_a_formula() -> None:
+    text = rows_to_csv(("title", "cost_dollars"), [{"title": "=cmd|x", "cost_dollars": "-1.500000"}, {}])
+
+    assert list(csv.reader(io.StringIO(text))) == [
+        ["title", "cost_dollars"],
+        ["'=cmd|x", "-1.500000"],
+        ["", ""],
+    ]
+
+
+def test_the_curve_has_gaps_where_a_bid_was_unknown_and_drawdown_from_the_peak() -> None:
+    equity = ["10.000000", "12.000000", None, "9.000000"]
+    points = [{"time": float(i), "equity_dollars": one} for i, one in enumerate(equity)]
+
+    assert curve_columns(points)["drawdown"] == [0.0, 0.0, None, -3.0]
+    assert curve_columns([])["equity"] == []
+
+
+def test_what_is_unknown_sorts_last_in_both_directions() -> None:
+    rows = [{"value_dollars": one} for one in ("9.000000", None, "10.000000")]
+    desk = Desk(positions=rows)
+
+    for sort, expected in (("-", ["10.000000", "9.000000", None]), ("", ["9.000000", "10.000000", None])):
+        page = trader_page(desk, parse_sorts([("positions", f"{sort}value_dollars")]), 0, 0)
+        assert [row["value_dollars"] for row in page.tables["positions"].rows] == expected
+
+
+def test_positions_of_old_prices_stand_at_their_cost_in_profit_and_loss() -> None:
+    def row(unrealised: str | None, as_of: float | None, *, stale: bool) -> dict[str, Any]:
+        return {"unrealised_dollars": unrealised, "as_of": as_of, "stale": stale}
+
+    told = {"today_dollars": "5.000000", "unrealised_dollars": "7.500000", "fees_dollars": "2.000000"}
+    rows = [
+        row("1.000000", 100.0, stale=False),
+        row("2.500000", 9.0, stale=True),  # 91 s old
+        row("-1.000001", 11.0, stale=True),  # old, but not as old
+        row("4.000000", 1.0, stale=False),  # does not trade any more
+        row(None, None, stale=True),
+    ]
+    desk = Desk(status={"pnl": told, "equity_dollars": "100.000000"}, positions=rows)
+
+    assert desk.pnl(100_000, 90_000) == (
+        told | {"today_dollars": "2.500000", "unrealised_dollars": "5.000000", "equity_dollars": "97.500000"},
+        2,
+    )
+    assert desk.pnl(90_000, 90_000)[1] == 1
+    assert desk.summary(100_000, 90_000)["left_out"] == 2
+    assert Desk().pnl(0, 0) == ({"equity_dollars": None}, 0)

@@ -1,0 +1,211 @@
+"""The cache gives what a scan of everything would, and takes changes exactly up to a position."""
+
+import threading
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.protocol.join import Tell
+from bus.protocol.messages import market_topic
+from bus.protocol.state import Changed, State
+from bus.protocol.writer import Change
+from markets.opportunities import ScanLimits
+from markets.records import Book, Remove, Suspect
+from tests.ui.stage import (
+    DULL,
+    HOUR_MS,
+    MATCH,
+    PAIR,
+    cycle_end,
+    event,
+    fill,
+    market,
+    milestone,
+    quote,
+    series,
+    series_of,
+    world,
+)
+from ui.scan import Batch, Inbox, Scan, Scans
+
+NOW_MS = 1_800_000_000_000
+LIMITS = ScanLimits()
+TICKERS = (f"{MATCH}-VAN", f"{MATCH}-HOU", f"{MATCH}-TIE", f"{PAIR}-NOP", f"{PAIR}-CHI", f"{DULL}-T50")
+
+
+def start(limits: ScanLimits = LIMITS) -> tuple[State, Scans]:
+    state = State(1)
+    fill(state, world(NOW_MS, fillers=2))
+    state.end_cycle(cycle_end(NOW_MS, 1))
+    scans = Scans(limits)
+    scans.advance(state.frozen(), Batch(whole=True), NOW_MS)
+    return state, scans
+
+
+def whole(state: State, now_ms: int) -> Scan:
+    return Scans(LIMITS).advance(state.frozen(), Batch(whole=True), now_ms)
+
+
+def by_kind(scan: Scan) -> dict[str, int]:
+    kinds: dict[str, int] = {}
+    for one in scan.opportunities:
+        kinds[one.kind] = kinds.get(one.kind, 0) + 1
+    return kinds
+
+
+def test_the_stage_has_a_basket_and_values_to_find() -> None:
+    _, scans = start()
+
+    assert scans.latest.tradable >= 2
+    assert set(by_kind(scans.latest)) == {"no_basket", "value"}
+    assert scans.latest.failed == 0
+
+
+prices = st.integers(1, 98).map(lambda cents: cents * 100)
+tickers = st.sampled_from(TICKERS)
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Change:
+    ticker = draw(tickers)
+    topic = market_topic(series_of(ticker))
+    kind = draw(
+        st.sampled_from(
+            ["quote", "quote", "book", "suspect", "market", "remove", "event", "series", "milestone", "gone"]
+        )
+    )
+    bid = draw(prices)
+    as_of_ms = NOW_MS + draw(st.integers(-40_000, 40_000))
+    match kind:
+        case "quote":
+            ask = draw(
+                st.one_of(st.none(), st.integers(bid // 100 + 1, 99).map(lambda cents: (cents * 100, 900)))
+            )
+            return topic, kind, [quote(ticker, (bid, draw(st.integers(0, 5_000))), ask, as_of_ms)]
+        case "book":
+            return topic, kind, [Book(ticker, as_of_ms, ((bid, 5_000),), ((10_000 - bid - 100, 700),))]
+        case "suspect":
+            return topic, kind, [Suspect(ticker, draw(st.sampled_from([None, NOW_MS])), "gap")]
+        case "market":
+            home = draw(st.sampled_from([MATCH, PAIR, DULL, "KXNEW-1"]))
+            moved = market(home, "X", "Moved", NOW_MS, close_ms=NOW_MS + draw(st.integers(-1, 90)) * HOUR_MS)
+            return topic, kind, [msgspec.structs.replace(moved, ticker=ticker)]
+        case "remove":
+            return topic, kind, [Remove("market", ticker)]
+        case "event":
+            exclusive = draw(st.booleans())
+            home = draw(st.sampled_from([MATCH, PAIR, DULL, "KXNEW-1"]))
+            return "ref.", kind, [event(home, f"Renamed {bid}", mutually_exclusive=exclusive)]
+        case "series":
+            return "ref.", kind, [series(draw(st.sampled_from(["KXMLSGAME", "KXNBAGAME"])), bid)]
+        case "milestone":
+            id_, home = draw(st.sampled_from(["m1", "m2"])), draw(st.sampled_from([MATCH, PAIR]))
+            return "ref.", kind, [milestone(id_, home, NOW_MS + draw(st.integers(-5, 40)) * HOUR_MS)]
+        case _:
+            what = draw(st.sampled_from([("event", PAIR), ("milestone", "m1"), ("event", MATCH)]))
+            return "ref.", "remove", [Remove(*what)]
+
+
+@given(
+    st.lists(st.tuples(st.lists(changes(), max_size=4), st.booleans(), st.integers(0, 20_000)), max_size=6)
+)
+def test_any_history_gives_the_list_of_a_scan_of_everything(
+    history: list[tuple[list[Change], bool, int]],
+) -> None:
+    state, scans = start()
+    now_ms = NOW_MS
+    for some, commit, later_ms in history:
+        now_ms += later_ms
+        records = fill(state, some)
+        if commit:
+            unconfirmed = (TICKERS[0],)
+            state.end_cycle(cycle_end(now_ms, 2, unconfirmed=unconfirmed))
+        scan = scans.advance(state.frozen(), Batch(tuple(records), commit), now_ms)
+
+        fresh = whole(state, now_ms)
+        assert scan.opportunities == fresh.opportunities
+        assert (scan.tradable, scan.reasons, scan.failed) == (fresh.tradable, fresh.reasons, 0)
+
+
+def test_a_commit_without_a_change_can_make_the_quote_the_newer_and_so_a_candidate() -> None:
+    state, scans = start()
+    book = Book(TICKERS[0], NOW_MS + 1, ((500, 5_000),), ())
+    records = fill(state, [(market_topic("KXMLSGAME"), "book", [book])])
+    scan = scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS + 1)
+    assert "no_basket" not in by_kind(scan)
+
+    state.end_cycle(cycle_end(NOW_MS + 2, 2))
+    scan = scans.advance(state.frozen(), Batch(commit=True), NOW_MS + 2)
+
+    assert by_kind(scan)["no_basket"] == 1
+    assert scan.opportunities == whole(state, NOW_MS + 2).opportunities
+
+
+def test_time_alone_turns_the_tradable_into_the_stale() -> None:
+    state, scans = start()
+    late_ms = NOW_MS + LIMITS.max_leg_age_ms + 1
+
+    scan = scans.advance(state.frozen(), Batch(), late_ms)
+
+    assert scan.tradable == 0
+    assert scan.reasons["stale_leg"] == len(scan.opportunities) > 0
+
+
+def test_the_version_moves_only_when_something_looks_different() -> None:
+    state, scans = start()
+    version = scans.latest.version
+
+    assert scans.advance(state.frozen(), Batch(), NOW_MS + 1_000).version == version
+
+    records = fill(
+        state, [(market_topic("KXNBAGAME"), "quote", [quote(TICKERS[3], (4_400, 9), None, NOW_MS)])]
+    )
+    assert scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS + 1_000).version == version + 1
+
+
+def test_an_event_that_cannot_be_scanned_is_counted_and_the_rest_stays() -> None:
+    state, scans = start()
+    broken = msgspec.structs.replace(state.markets[TICKERS[0]], price_ranges=((0, 10_000, 0),))
+    records = fill(state, [(market_topic("KXMLSGAME"), "market", [broken])])
+
+    scan = scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS)
+    assert scan.failed == 1
+    assert {one.event_ticker for one in scan.opportunities} == {PAIR}
+
+    mended = msgspec.structs.replace(broken, price_ranges=((0, 10_000, 100),))
+    records = fill(state, [(market_topic("KXMLSGAME"), "market", [mended])])
+    assert scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS).failed == 0
+
+
+def test_a_batch_ends_exactly_at_the_position_asked_for() -> None:
+    inbox = Inbox()
+    inbox.listen([Tell("live", {"epoch": 1, "seq": 5})])
+    inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Changed(7, 2, (("quote", ("B",)),))])
+
+    assert inbox.take(1, 6, 0.0) == Batch(whole=True)
+    assert inbox.take(1, 7, 0.0) == Batch((("quote", "B"),), commit=True)
+    assert inbox.take(1, 8, 0.0) is None
+    assert inbox.take(2, 1, 0.0) is None
+
+
+def test_taking_waits_for_what_the_state_already_has() -> None:
+    inbox = Inbox()
+    inbox.listen([Tell("live", {"epoch": 1, "seq": 5})])
+    inbox.take(1, 5, 0.0)
+    taken: list[Any] = []
+    taker = threading.Thread(target=lambda: taken.append(inbox.take(1, 6, 5.0)))
+    taker.start()
+    inbox.listen([Changed(6, 0, (("book", ("A",)),))])
+    taker.join(5)
+
+    assert taken == [Batch((("book", "A"),))]
+
+
+def test_a_resync_makes_everything_new() -> None:
+    inbox = Inbox()
+    inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Tell("resynced", {"epoch": 1, "seq": 9})])
+
+    assert inbox.take(1, 9, 0.0) == Batch(whole=True)
+    assert not inbox.wait(0.0)

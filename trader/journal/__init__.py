@@ -1,0 +1,1 @@
+"""The trader's journal: what it owns, and why, on disk."""

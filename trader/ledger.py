@@ -1,0 +1,327 @@
+"""The books: cash, positions, open orders, exact to the micro-dollar. Pure.
+
+Every micro-dollar has one way in and one way out, so at any time::
+
+    cash            = start - spent - fees + payouts + netted
+    cash + at_cost  = start + realised - fees
+
+`check` holds both against the sums kept here, `python -m trader reconcile` against the journal's rows.
+"""
+
+from collections import Counter
+from functools import cached_property
+
+import msgspec
+
+from markets.errors import KalshiBusError
+from markets.orders import Fill, Intent, Position, Settlement
+from markets.units import PRICE_ONE_E4
+
+
+class BooksError(KalshiBusError):
+    """The books do not add up, or a fill contradicts its order: stop trading and look at the journal."""
+
+
+class BasketLeg(msgspec.Struct, frozen=True, array_like=True):
+    """One leg of a trade: what was ordered at first and what it has now."""
+
+    ticker: str
+    side: str
+    planned_e2: int
+    got_e2: int = 0
+
+
+class Basket(msgspec.Struct, frozen=True, array_like=True):
+    """The legs of one trade, and how often it was tried to even them out."""
+
+    strategy: str
+    event_ticker: str
+    legs: tuple[BasketLeg, ...] = ()
+    tries: int = 0
+
+
+class Stakes:
+    """Sums over positions and open orders, kept as these change: no decision adds up the whole account."""
+
+    def __init__(self, positions: dict[str, Position], orders: dict[int, Intent]) -> None:
+        self.cost_e6 = self.reserved_e6 = 0
+        self.orders_of: Counter[int] = Counter()
+        self.in_event: dict[str, dict[str | int, Position | Intent]] = {}
+        for position in positions.values():
+            self.add(position)
+        for intent in orders.values():
+            self.add(intent)
+
+    def add(self, one: Position | Intent) -> None:
+        """Count a position or an order."""
+        self._move(one, 1)
+        self.in_event.setdefault(one.event_ticker, {})[_key(one)] = one
+
+    def remove(self, one: Position | Intent) -> None:
+        """Count it no more."""
+        self._move(one, -1)
+        rest = self.in_event[one.event_ticker]
+        del rest[_key(one)]
+        if not rest:
+            del self.in_event[one.event_ticker]
+
+    def _move(self, one: Position | Intent, sign: int) -> None:
+        if isinstance(one, Position):
+            self.cost_e6 += sign * one.cost_e6
+        else:
+            self.reserved_e6 += sign * one.reserve_e6
+            self.orders_of[one.trade] += sign
+            if not self.orders_of[one.trade]:
+                del self.orders_of[one.trade]
+
+
+def _key(one: Position | Intent) -> str | int:
+    return one.ticker if isinstance(one, Position) else one.number
+
+
+class Books(msgspec.Struct, array_like=True, dict=True):
+    """All that counts, as it travels in a start input.
+
+    Attributes:
+        start_e6: cash at the journal's beginning.
+        spent_e6: cost of all fills, without fees.
+        payouts_e6: what settlements paid.
+        netted_e6: what YES and NO of one market paid as pairs.
+        realised_e6: payouts less the cost of what they closed, before fees.
+        positions: by ticker. open: orders that have not ended, by number.
+        baskets: by trade, from its orders until one of its markets is settled or nothing of it is held.
+    """
+
+    start_e6: int
+    cash_e6: int = 0
+    spent_e6: int = 0
+    fees_e6: int = 0
+    payouts_e6: int = 0
+    netted_e6: int = 0
+    realised_e6: int = 0
+    positions: dict[str, Position] = {}
+    open: dict[int, Intent] = {}
+    settled: dict[str, int] = {}
+    baskets: dict[int, Basket] = {}
+
+    @classmethod
+    def new(cls, start_e6: int) -> "Books":
+        """Return the books of an account with this much cash and nothing else."""
+        return cls(start_e6=start_e6, cash_e6=start_e6)
+
+    def copy(self) -> "Books":
+        """Return books that change on their own."""
+        return msgspec.structs.replace(
+            self,
+            positions=dict(self.positions),
+            open=dict(self.open),
+            settled=dict(self.settled),
+            baskets=dict(self.baskets),
+        )
+
+    @cached_property
+    def stakes(self) -> Stakes:
+        """Sums over positions and open orders. Whatever changes these changes the sums first."""
+        return Stakes(self.positions, self.open)
+
+    # -- reading
+
+    @property
+    def at_cost_e6(self) -> int:
+        """Cost of all positions."""
+        return sum(position.cost_e6 for position in self.positions.values())
+
+    @property
+    def reserved_e6(self) -> int:
+        """The most that all open orders can cost."""
+        return self.stakes.reserved_e6
+
+    @property
+    def free_e6(self) -> int:
+        """Cash that no open order holds."""
+        return self.cash_e6 - self.reserved_e6
+
+    def at_stake_e6(self, event_ticker: str | None = None, *, ticker: str | None = None) -> int:
+        """Return cost of positions and reserve of orders: of all, of an event, or of a market in it."""
+        if event_ticker is None:
+            assert ticker is None, "a market is looked up in its event"
+            return self.stakes.cost_e6 + self.stakes.reserved_e6
+        return sum(
+            one.cost_e6 if isinstance(one, Position) else one.reserve_e6
+            for one in self.stakes.in_event.get(event_ticker, {}).values()
+            if ticker is None or one.ticker == ticker
+        )
+
+    def trades_in(self, event_ticker: str) -> set[int]:
+        """Return the trades that are open in an event: held, or ordered and not ended."""
+        trades: set[int] = set()
+        for one in self.stakes.in_event.get(event_ticker, {}).values():
+            trades.update(one.trades if isinstance(one, Position) else (one.trade,))
+        return trades
+
+    def events(self) -> set[str]:
+        """Return the events with a position or an open order."""
+        return set(self.stakes.in_event)
+
+    # -- changing
+
+    def place(self, intent: Intent) -> None:
+        """Hold an order's reserve."""
+        self.stakes.add(intent)
+        self.open[intent.number] = intent
+        basket = self.baskets.get(intent.trade) or Basket(intent.strategy, intent.event_ticker)
+        if intent.attempt:
+            basket = msgspec.structs.replace(basket, tries=max(basket.tries, intent.attempt))
+        else:
+            leg = BasketLeg(intent.ticker, intent.side, intent.count_e2)
+            basket = msgspec.structs.replace(basket, legs=(*basket.legs, leg))
+        self.baskets[intent.trade] = basket
+
+    def end(self, number: int, fills: tuple[Fill, ...]) -> Intent | None:
+        """Book an order's fills and free its reserve; None if it has ended before: nothing is booked twice.
+
+        Raises:
+            BooksError: the fills are not what the order allows.
+        """
+        intent = self.open.get(number)
+        if intent is None:
+            return None
+        count_e2 = sum(fill.count_e2 for fill in fills)
+        paid_e6 = sum(fill.cost_e6 + fill.fee_e6 for fill in fills)
+        if count_e2 > intent.count_e2 or paid_e6 > intent.reserve_e6:
+            raise BooksError(f"order {number}: filled {count_e2} for {paid_e6}, more than it allows")
+        if any(fill.count_e2 <= 0 or fill.fee_e6 < 0 or fill.price_e4 > intent.price_e4 for fill in fills):
+            raise BooksError(f"order {number}: a fill beyond its limit of {intent.price_e4}")
+        self.stakes.remove(intent)
+        del self.open[number]
+        for fill in fills:
+            self._buy(intent, fill)
+        self._count(intent, count_e2)
+        return intent
+
+    def _count(self, intent: Intent, count_e2: int) -> None:
+        """Add what an order got to its basket's leg; the other outcome takes away from it."""
+        basket = self.baskets.get(intent.trade)
+        if basket is None:
+            return  # one of its markets is settled: nothing is evened out any more
+        legs = tuple(
+            msgspec.structs.replace(
+                leg, got_e2=leg.got_e2 + (count_e2 if leg.side == intent.side else -count_e2)
+            )
+            if leg.ticker == intent.ticker
+            else leg
+            for leg in basket.legs
+        )
+        self.baskets[intent.trade] = msgspec.structs.replace(basket, legs=legs)
+        if not any(leg.got_e2 for leg in legs) and not self.ordered(intent.trade):
+            del self.baskets[intent.trade]
+
+    def ordered(self, trade: int) -> bool:
+        """Whether an order of this trade has not ended."""
+        return trade in self.stakes.orders_of
+
+    def _buy(self, intent: Intent, fill: Fill) -> None:
+        self.spent_e6 += fill.cost_e6
+        self.fees_e6 += fill.fee_e6
+        self.cash_e6 -= fill.cost_e6 + fill.fee_e6
+        held = self.positions.get(intent.ticker)
+        if held is not None and held.side != intent.side:
+            held, fill = self._net(held, fill)
+        if fill.count_e2 == 0:
+            return
+        trade = () if held is not None and intent.trade in held.trades else (intent.trade,)
+        if held is None:
+            held = Position(
+                ticker=intent.ticker,
+                event_ticker=intent.event_ticker,
+                series_ticker=intent.series_ticker,
+                label=intent.label,
+                strategy=intent.strategy,
+                side=intent.side,
+                count_e2=0,
+                cost_e6=0,
+                fees_e6=0,
+                opened_ms=fill.time_ms,
+                trades=(),
+            )
+        self._hold(
+            msgspec.structs.replace(
+                held,
+                count_e2=held.count_e2 + fill.count_e2,
+                cost_e6=held.cost_e6 + fill.cost_e6,
+                fees_e6=held.fees_e6 + fill.fee_e6,
+                trades=held.trades + trade,
+            )
+        )
+
+    def _hold(self, position: Position) -> None:
+        """Put a position in the place of the market's former one; without contracts none is left."""
+        before = self.positions.get(position.ticker)
+        if before is not None:
+            self.stakes.remove(before)
+            del self.positions[position.ticker]
+        if position.count_e2:
+            self.stakes.add(position)
+            self.positions[position.ticker] = position
+
+    def _net(self, held: Position, fill: Fill) -> tuple[Position | None, Fill]:
+        """Pay out pairs of YES and NO, 1 dollar each; return what is left of the position and of the fill."""
+        pairs_e2 = min(held.count_e2, fill.count_e2)
+        payout_e6 = pairs_e2 * PRICE_ONE_E4
+        closed_e6 = held.cost_e6 * pairs_e2 // held.count_e2
+        self.netted_e6 += payout_e6
+        self.cash_e6 += payout_e6
+        self.realised_e6 += payout_e6 - closed_e6 - fill.price_e4 * pairs_e2
+        rest = msgspec.structs.replace(
+            held, count_e2=held.count_e2 - pairs_e2, cost_e6=held.cost_e6 - closed_e6
+        )
+        self._hold(rest)
+        left = msgspec.structs.replace(fill, count_e2=fill.count_e2 - pairs_e2)
+        return (None if rest.count_e2 == 0 else rest), left
+
+    def settle(self, ticker: str, result: str, value_e4: int, time_ms: int) -> Settlement | None:
+        """Pay a position out at `value_e4` of YES; None if there is none, so nothing is paid twice."""
+        position = self.positions.get(ticker)
+        if position is None:
+            return None
+        for trade in self.trades_in(position.event_ticker):
+            basket = self.baskets.get(trade)
+            if basket is not None and any(leg.ticker == ticker for leg in basket.legs):
+                del self.baskets[trade]
+        self.stakes.remove(position)
+        del self.positions[ticker]
+        payout_e6 = position.value_e6(value_e4)
+        self.payouts_e6 += payout_e6
+        self.cash_e6 += payout_e6
+        self.realised_e6 += payout_e6 - position.cost_e6
+        self.settled[ticker] = time_ms
+        return Settlement(
+            ticker=ticker,
+            event_ticker=position.event_ticker,
+            side=position.side,
+            count_e2=position.count_e2,
+            result=result,
+            value_e4=value_e4,
+            cost_e6=position.cost_e6,
+            payout_e6=payout_e6,
+            time_ms=time_ms,
+        )
+
+    def check(self) -> None:
+        """Hold the sums against each other.
+
+        Raises:
+            BooksError: they differ, by so many micro-dollars.
+        """
+        flows_e6 = self.start_e6 - self.spent_e6 - self.fees_e6 + self.payouts_e6 + self.netted_e6
+        if self.cash_e6 != flows_e6:
+            raise BooksError(f"cash is {self.cash_e6}, fills, fees and settlements make it {flows_e6}")
+        held_e6, earned_e6 = self.cash_e6 + self.at_cost_e6, self.start_e6 + self.realised_e6 - self.fees_e6
+        if held_e6 != earned_e6:
+            raise BooksError(f"cash and positions are {held_e6}, start and profit make them {earned_e6}")
+        stakes, reserves_e6 = self.stakes, sum(intent.reserve_e6 for intent in self.open.values())
+        if (stakes.cost_e6, stakes.reserved_e6) != (self.at_cost_e6, reserves_e6):
+            raise BooksError(
+                f"{stakes.cost_e6} and {stakes.reserved_e6} are at stake in positions that cost"
+                f" {self.at_cost_e6} and orders that hold {reserves_e6}"
+            )
