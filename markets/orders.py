@@ -1,12 +1,19 @@
-"""What the trader's parts say to each other: orders, fills, positions, and what a strategy wants."""
+"""Orders: what a strategy wants, what is sent, what becomes of it, and what is held.
+
+Trader, order gateway and dashboard all speak of orders in these types. They are written into journals for
+ever: members are only ever added, at the end and with a default, so that old bytes read as before.
+"""
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from .fees import FeeSchedule, order_fee_bound_e6
 from .units import opposite
+
+TimeInForce = Literal["ioc", "fok", "gtc"]
+"""How long an order stands: immediate or cancel, fill or kill, good till cancelled or its `expires_ms`."""
 
 ROUNDING_ROOM_E6: Final = 10_000
 """Held above the bound of an order's fees for the roundings of its single fills."""
@@ -36,7 +43,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
-    """An order in the journal for the broker to carry out: a limited purchase, immediate or cancel.
+    """An order in the journal for a broker to carry out: a limited purchase.
 
     Attributes:
         number: counts the orders of a journal, from 1.
@@ -45,10 +52,14 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
         price_e4: limit, in prices of `side`.
         reserve_e6: the most it can cost, fees included; held until the order ends.
         fee_type, multiplier_e4: the fees it was decided on.
-        valid_until_ms: it must not be carried out later.
+        valid_until_ms: it must not be sent later.
         epoch, seq: position of the data it was decided on.
         edge_e6: expected profit of the whole trade after fees; of a follow-up what it adds to the worst case.
         attempt: 0 for the trade itself, 1 and up for the orders that even its basket out.
+        exchange_index: shard of the exchange that its market trades on; None in journals from before it.
+        time_in_force: how long it stands.
+        expires_ms: when the exchange ends it, of a "gtc" order; None for never.
+        trader, account: who sends it, and on which account; empty in journals from before them.
     """
 
     number: int
@@ -72,6 +83,11 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     edge_e6: int
     probability: float | None
     attempt: int = 0
+    exchange_index: int | None = None
+    time_in_force: TimeInForce = "ioc"
+    expires_ms: int | None = None
+    trader: str = ""
+    account: str = ""
 
     @property
     def fees(self) -> FeeSchedule:
@@ -92,6 +108,39 @@ class Fill(msgspec.Struct, frozen=True, array_like=True):
     def cost_e6(self) -> int:
         """Price times count."""
         return self.price_e4 * self.count_e2
+
+
+class OrderEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Base of what a broker says of an order, the `number` of its intent. Events of an order are in order."""
+
+    number: int
+
+
+class Accepted(OrderEvent, frozen=True):
+    """The exchange has it. `order_id` is the exchange's name for it, empty where there is none."""
+
+    order_id: str = ""
+
+
+class Filled(OrderEvent, frozen=True):
+    """A part of it was filled, or the rest."""
+
+    fill: Fill
+
+
+class Ended(OrderEvent, frozen=True):
+    """It is over: nothing of it can be filled any more. `reason` says why it got no more."""
+
+    reason: str
+
+
+class Unknown(OrderEvent, frozen=True):
+    """Nobody can say what became of it: what it may cost stays held until another event says more."""
+
+    reason: str
+
+
+AnyOrderEvent = Accepted | Filled | Ended | Unknown
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):

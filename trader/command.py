@@ -17,7 +17,7 @@ from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupEr
 from markets.units import format_money
 from trader.journal.journal import Reader, build_id, journal_path
 
-from .ledger import BooksError
+from .ledger import LedgerError
 from .replay import replay
 from .worker import ACCOUNT
 
@@ -82,32 +82,32 @@ def _reader(settings: Settings) -> Reader:
 def _reconcile(settings: Settings) -> int:
     reader = _reader(settings)
     try:
-        sums, books = reader.sums(), reader.books()
-        books.check()
-    except BooksError as error:
+        sums, ledger = reader.sums(), reader.ledger()
+        ledger.check()
+    except LedgerError as error:
         print(f"trader: the journal does not add up: {error}", file=sys.stderr)
         return EXIT_CRASHED
     finally:
         reader.close()
-    # Once from the sums of the rows, once through the books: they must meet.
-    cash_e6 = sums["start_e6"] - sums["spent_e6"] - sums["fees_e6"] + sums["payouts_e6"] + books.netted_e6
+    # Once from the sums of the rows, once through the ledger: they must meet.
+    cash_e6 = sums["start_e6"] - sums["spent_e6"] - sums["fees_e6"] + sums["payouts_e6"] + ledger.netted_e6
     lines = {
         "start": sums["start_e6"],
         "bought": -sums["spent_e6"],
         "fees": -sums["fees_e6"],
         "settlements": sums["payouts_e6"],
-        "pairs of yes and no": books.netted_e6,
+        "pairs of yes and no": ledger.netted_e6,
         "cash": cash_e6,
-        "positions at cost": books.at_cost_e6,
-        "realised profit before fees": books.realised_e6,
+        "positions at cost": ledger.at_cost_e6,
+        "realised profit before fees": ledger.realised_e6,
         "cash + positions - start - profit + fees": (
-            cash_e6 + books.at_cost_e6 - sums["start_e6"] - books.realised_e6 + sums["fees_e6"]
+            cash_e6 + ledger.at_cost_e6 - sums["start_e6"] - ledger.realised_e6 + sums["fees_e6"]
         ),
-        "cash by the books less cash by the rows": books.cash_e6 - cash_e6,
+        "cash by the ledger less cash by the rows": ledger.cash_e6 - cash_e6,
     }
     for name, money_e6 in lines.items():
         print(f"{name:<42}{format_money(money_e6):>20}")
-    print(f"{'open orders':<42}{len(books.open):>13}")
+    print(f"{'open orders':<42}{len(ledger.open):>13}")
     exact = not list(lines.values())[-1] and not list(lines.values())[-2]
     print("reconciled to the micro-dollar" if exact else "DOES NOT RECONCILE")
     return 0 if exact else EXIT_CRASHED
@@ -120,7 +120,7 @@ def _verify(settings: Settings) -> int:
         for session, build in reader.sessions().items():
             try:
                 result = replay(reader.inputs(session))
-            except (DecodeError, BooksError) as error:
+            except (DecodeError, LedgerError) as error:
                 identical, verdict = False, f"CANNOT BE DECIDED AGAIN ({error})"
             else:
                 identical = result.differs_at is None

@@ -30,7 +30,7 @@ from .inputs import (
     TimeGap,
     Values,
 )
-from .ledger import Books
+from .ledger import Ledger
 from .outputs import AnyOutput, Booked, Day, Equity, Place, Refused, Settled, Switch
 from .rebalance import follow_ups
 from .risk import FUTURE_MS, MINUTE_MS, Facts, Limits
@@ -53,7 +53,7 @@ class Engine:
     """Decides. One thread uses it.
 
     Attributes:
-        books: cash, positions, open orders.
+        ledger: cash, positions, open orders.
         decisions: events looked at since the start.
         refusals: how often risk gave each reason.
         refused: the standing refusals: (strategy, event ticker) -> reason.
@@ -63,7 +63,7 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        self.books = Books.new(0)
+        self.ledger = Ledger.new(0)
         self.decisions = 0
         self.refusals: Counter[str] = Counter()
         self.now_ms = 0
@@ -101,7 +101,7 @@ class Engine:
         """Take one input; return what was decided, in order.
 
         Raises:
-            BooksError: the books do not add up, or an order's end contradicts it: stop trading.
+            LedgerError: the ledger does not add up, or an order's end contradicts it: stop trading.
         """
         self._out = []
         self.now_ms = one.now_ms
@@ -127,7 +127,7 @@ class Engine:
                     self.fair_values.pop(ticker, None)
             case Command():
                 self._command(one)
-        self._keep_books(money_moved=any(isinstance(out, Booked | Settled) for out in self._out))
+        self._keep_ledger(money_moved=any(isinstance(out, Booked | Settled) for out in self._out))
         return self._out
 
     # -- reading
@@ -164,7 +164,7 @@ class Engine:
     def value_e6(self) -> int | None:
         """Return what all positions are worth at their bids, None while one is not known."""
         total_e6 = 0
-        for position in self.books.positions.values():
+        for position in self.ledger.positions.values():
             bid_e4 = self.bid_e4(position)
             if bid_e4 is None:
                 return None
@@ -174,11 +174,11 @@ class Engine:
     def profit_e6(self) -> int:
         """Return realised and unrealised profit after fees; a position without a bid known counts at cost."""
         unrealised_e6 = 0
-        for position in self.books.positions.values():
+        for position in self.ledger.positions.values():
             bid_e4 = self.bid_e4(position)
             if bid_e4 is not None:
                 unrealised_e6 += bid_e4 * position.count_e2 - position.cost_e6
-        return self.books.realised_e6 + unrealised_e6 - self.books.fees_e6
+        return self.ledger.realised_e6 + unrealised_e6 - self.ledger.fees_e6
 
     def sent_last_minute(self) -> int:
         """Return how many orders were sent within the last minute."""
@@ -187,7 +187,7 @@ class Engine:
     # -- inputs
 
     def _start(self, start: Start) -> None:
-        self.books = start.books.copy()
+        self.ledger = start.ledger.copy()
         self.limits, self.scan = start.limits, start.scan
         self.killed, self.paused = start.killed, start.paused
         self._journal_id = uuid.UUID(start.journal_id)
@@ -204,12 +204,12 @@ class Engine:
             self._settle(view)
             self._even_out(view)
             self.scan_and_trade(view)
-        held = self.books.events()
+        held = self.ledger.events()
         for view in data.views:
             self.views[view.event.event_ticker] = view
         for event_ticker in [ticker for ticker in self.views if ticker not in held]:
             del self.views[event_ticker]
-        for trade in [trade for trade in self.not_evened if trade not in self.books.baskets]:
+        for trade in [trade for trade in self.not_evened if trade not in self.ledger.baskets]:
             del self.not_evened[trade]
 
     def scan_and_trade(self, view: EventView) -> None:
@@ -227,13 +227,13 @@ class Engine:
 
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
-        books = self.books
-        for trade in sorted(books.trades_in(view.event.event_ticker)):
-            basket = books.baskets.get(trade)
-            if basket is None or books.ordered(trade):
+        ledger = self.ledger
+        for trade in sorted(ledger.trades_in(view.event.event_ticker)):
+            basket = ledger.baskets.get(trade)
+            if basket is None or ledger.ordered(trade):
                 continue
             reasons: list[str] = []
-            for proposal in follow_ups(trade, basket, view, books, self.now_ms, self.scan):
+            for proposal in follow_ups(trade, basket, view, ledger, self.now_ms, self.scan):
                 reason = self._place(proposal, view)
                 if reason is None:
                     reasons = []
@@ -265,7 +265,7 @@ class Engine:
         reason = risk.early(proposal, facts, self.limits)
         if reason is None:
             if proposal.evens is None:
-                legs = risk.fit(proposal, view, self.books, self.limits, self.now_ms)
+                legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms)
             else:
                 legs = proposal.legs  # half of it would leave the basket uneven
             reason = risk.check(legs, proposal, view, facts, self.limits, self.scan)
@@ -275,7 +275,7 @@ class Engine:
         if proposal.evens is None:
             trade, attempt, self._next_trade = self._next_trade, 0, self._next_trade + 1
         else:
-            trade, attempt = proposal.evens, self.books.baskets[proposal.evens].tries + 1
+            trade, attempt = proposal.evens, self.ledger.baskets[proposal.evens].tries + 1
         wanted_e2 = sum(leg.count_e2 for leg in proposal.legs)
         edge_e6 = proposal.edge_e6 * sum(leg.count_e2 for leg in legs) // wanted_e2
         fees = fee_schedule(view.event, view.series)
@@ -309,7 +309,7 @@ class Engine:
                 probability=proposal.probability,
                 attempt=attempt,
             )
-            self.books.place(intent)
+            self.ledger.place(intent)
             self._sent_ms.append(self.now_ms)
             self._out.append(Place(intent))
         while self._sent_ms and self._sent_ms[0] <= self.now_ms - MINUTE_MS:
@@ -321,7 +321,7 @@ class Engine:
             now_ms=self.now_ms,
             halts=self.halts(),
             floor_ms=self._floor_ms,
-            books=self.books,
+            ledger=self.ledger,
             sent_ms=self._sent_ms,
             lost_today_e6=self.day_start_e6 - self.profit_e6(),
             idle_shards=self._idle_shards,
@@ -330,7 +330,7 @@ class Engine:
         )
 
     def _ended(self, ended: Ended) -> None:
-        intent = self.books.end(ended.number, ended.fills)
+        intent = self.ledger.end(ended.number, ended.fills)
         if intent is None:
             return  # heard before: booked once
         got_e2 = sum(fill.count_e2 for fill in ended.fills)
@@ -373,7 +373,7 @@ class Engine:
 
     def _mark(self, view: EventView) -> None:
         for one in view.markets:
-            position = self.books.positions.get(one.market.ticker)
+            position = self.ledger.positions.get(one.market.ticker)
             if position is None:
                 continue
             settled_e4 = settlement_e4(one.market)
@@ -387,15 +387,15 @@ class Engine:
     def _settle(self, view: EventView) -> None:
         for one in view.markets:
             value_e4 = settlement_e4(one.market)
-            if one.market.ticker in self.books.positions and value_e4 is not None and _paid(one):
-                settlement = self.books.settle(
+            if one.market.ticker in self.ledger.positions and value_e4 is not None and _paid(one):
+                settlement = self.ledger.settle(
                     one.market.ticker, _result(one.market, value_e4), value_e4, self.now_ms
                 )
                 if settlement is not None:
                     self._marks.pop(one.market.ticker, None)
                     self._out.append(Settled(settlement))
 
-    def _keep_books(self, *, money_moved: bool) -> None:
+    def _keep_ledger(self, *, money_moved: bool) -> None:
         day = self.now_ms // DAY_MS
         if day > self._day:
             self._day, self.day_start_e6 = day, self.profit_e6()
@@ -403,10 +403,12 @@ class Engine:
         due = self._equity_ms is None or not 0 <= self.now_ms - self._equity_ms < EQUITY_EVERY_MS
         # After a restart no bid is known at first: the curve goes on as soon as all are.
         if money_moved or due or (not self._equity_known and self.value_e6() is not None):
-            books, value_e6 = self.books, self.value_e6()
+            ledger, value_e6 = self.ledger, self.value_e6()
             self._equity_ms, self._equity_known = self.now_ms, value_e6 is not None
-            self._out.append(Equity(self.now_ms, books.cash_e6, value_e6, books.realised_e6, books.fees_e6))
-        self.books.check()
+            self._out.append(
+                Equity(self.now_ms, ledger.cash_e6, value_e6, ledger.realised_e6, ledger.fees_e6)
+            )
+        self.ledger.check()
 
 
 def settlement_e4(market: Market) -> int | None:

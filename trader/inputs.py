@@ -17,7 +17,7 @@ from markets.orders import Fill
 from markets.records import Book, Event, Market, Quote, Record, Series
 from markets.timing import MatchTiming
 
-from .ledger import Books
+from .ledger import Ledger
 from .risk import Limits
 
 
@@ -29,7 +29,7 @@ class Input(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Start(Input, frozen=True):
-    """A process begins, with the books as the journal has them. Always the first of a session.
+    """A process begins, with the ledger as the journal has it. Always the first of a session.
 
     Attributes:
         journal_id: random id made with the journal; order ids derive from it.
@@ -38,7 +38,7 @@ class Start(Input, frozen=True):
     """
 
     journal_id: str
-    books: Books
+    ledger: Ledger
     limits: Limits
     scan: ScanLimits
     strategies: tuple[str, ...]

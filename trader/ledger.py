@@ -1,4 +1,4 @@
-"""The books: cash, positions, open orders, exact to the micro-dollar. Pure.
+"""The ledger: cash, positions, open orders, exact to the micro-dollar. Pure.
 
 Every micro-dollar has one way in and one way out, so at any time::
 
@@ -18,8 +18,8 @@ from markets.orders import Fill, Intent, Position, Settlement
 from markets.units import PRICE_ONE_E4
 
 
-class BooksError(KalshiBusError):
-    """The books do not add up, or a fill contradicts its order: stop trading and look at the journal."""
+class LedgerError(KalshiBusError):
+    """The ledger does not add up, or a fill contradicts its order: stop trading and look at the journal."""
 
 
 class BasketLeg(msgspec.Struct, frozen=True, array_like=True):
@@ -79,7 +79,7 @@ def _key(one: Position | Intent) -> str | int:
     return one.ticker if isinstance(one, Position) else one.number
 
 
-class Books(msgspec.Struct, array_like=True, dict=True):
+class Ledger(msgspec.Struct, array_like=True, dict=True):
     """All that counts, as it travels in a start input.
 
     Attributes:
@@ -105,12 +105,12 @@ class Books(msgspec.Struct, array_like=True, dict=True):
     baskets: dict[int, Basket] = {}
 
     @classmethod
-    def new(cls, start_e6: int) -> "Books":
-        """Return the books of an account with this much cash and nothing else."""
+    def new(cls, start_e6: int) -> "Ledger":
+        """Return the ledger of an account with this much cash and nothing else."""
         return cls(start_e6=start_e6, cash_e6=start_e6)
 
-    def copy(self) -> "Books":
-        """Return books that change on their own."""
+    def copy(self) -> "Ledger":
+        """Return ledger that change on their own."""
         return msgspec.structs.replace(
             self,
             positions=dict(self.positions),
@@ -181,7 +181,7 @@ class Books(msgspec.Struct, array_like=True, dict=True):
         """Book an order's fills and free its reserve; None if it has ended before: nothing is booked twice.
 
         Raises:
-            BooksError: the fills are not what the order allows.
+            LedgerError: the fills are not what the order allows.
         """
         intent = self.open.get(number)
         if intent is None:
@@ -189,9 +189,9 @@ class Books(msgspec.Struct, array_like=True, dict=True):
         count_e2 = sum(fill.count_e2 for fill in fills)
         paid_e6 = sum(fill.cost_e6 + fill.fee_e6 for fill in fills)
         if count_e2 > intent.count_e2 or paid_e6 > intent.reserve_e6:
-            raise BooksError(f"order {number}: filled {count_e2} for {paid_e6}, more than it allows")
+            raise LedgerError(f"order {number}: filled {count_e2} for {paid_e6}, more than it allows")
         if any(fill.count_e2 <= 0 or fill.fee_e6 < 0 or fill.price_e4 > intent.price_e4 for fill in fills):
-            raise BooksError(f"order {number}: a fill beyond its limit of {intent.price_e4}")
+            raise LedgerError(f"order {number}: a fill beyond its limit of {intent.price_e4}")
         self.stakes.remove(intent)
         del self.open[number]
         for fill in fills:
@@ -311,17 +311,17 @@ class Books(msgspec.Struct, array_like=True, dict=True):
         """Hold the sums against each other.
 
         Raises:
-            BooksError: they differ, by so many micro-dollars.
+            LedgerError: they differ, by so many micro-dollars.
         """
         flows_e6 = self.start_e6 - self.spent_e6 - self.fees_e6 + self.payouts_e6 + self.netted_e6
         if self.cash_e6 != flows_e6:
-            raise BooksError(f"cash is {self.cash_e6}, fills, fees and settlements make it {flows_e6}")
+            raise LedgerError(f"cash is {self.cash_e6}, fills, fees and settlements make it {flows_e6}")
         held_e6, earned_e6 = self.cash_e6 + self.at_cost_e6, self.start_e6 + self.realised_e6 - self.fees_e6
         if held_e6 != earned_e6:
-            raise BooksError(f"cash and positions are {held_e6}, start and profit make them {earned_e6}")
+            raise LedgerError(f"cash and positions are {held_e6}, start and profit make them {earned_e6}")
         stakes, reserves_e6 = self.stakes, sum(intent.reserve_e6 for intent in self.open.values())
         if (stakes.cost_e6, stakes.reserved_e6) != (self.at_cost_e6, reserves_e6):
-            raise BooksError(
+            raise LedgerError(
                 f"{stakes.cost_e6} and {stakes.reserved_e6} are at stake in positions that cost"
                 f" {self.at_cost_e6} and orders that hold {reserves_e6}"
             )

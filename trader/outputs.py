@@ -16,7 +16,7 @@ class Place(Output, frozen=True):
 
 
 class Booked(Output, frozen=True):
-    """An order has ended and its fills are in the books. `status`: filled, partial, cancelled or rejected."""
+    """An order has ended, its fills are in the ledger. `status`: filled, partial, cancelled or rejected."""
 
     number: int
     status: str

@@ -20,7 +20,7 @@ from markets.opportunities.legs import ladder
 from markets.orders import Proposal, Wanted
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 
-from .ledger import Basket, BasketLeg, Books
+from .ledger import Basket, BasketLeg, Ledger
 
 TRIES: Final = 4
 SELL_FROM_TRY: Final = 3
@@ -46,7 +46,7 @@ def uneven(basket: Basket) -> bool:
 
 
 def follow_ups(
-    trade: int, basket: Basket, view: EventView, books: Books, now_ms: int, scan: ScanLimits
+    trade: int, basket: Basket, view: EventView, ledger: Ledger, now_ms: int, scan: ScanLimits
 ) -> list[Proposal]:
     """Return what would even a basket out, the better worst case first; empty if nothing would help now."""
     fees = fee_schedule(view.event, view.series)
@@ -71,7 +71,7 @@ def follow_ups(
     excess = excess_e2(basket)
     sold = _legs(basket.legs, seen, excess, YES, scan)
     if sold is not None and all(
-        _held_e2(books, one) >= out for one, out in zip(basket.legs, excess, strict=True)
+        _held_e2(ledger, one) >= out for one, out in zip(basket.legs, excess, strict=True)
     ):
         pairs_e6 = sum(excess) * PRICE_ONE_E4
         gain_e6 = pairs_e6 + _guaranteed_more_e6(got, [-out for out in excess]) - _cost_e6(sold, fees, now_ms)
@@ -117,8 +117,8 @@ def _cost_e6(bought: Sequence[Purchase], fees: FeeSchedule, now_ms: int) -> int:
     return sum(cost_e6(levels) + taker_fees_e6(fees, levels, time_ms=now_ms) for _, levels in bought)
 
 
-def _held_e2(books: Books, leg: BasketLeg) -> int:
-    position = books.positions.get(leg.ticker)
+def _held_e2(ledger: Ledger, leg: BasketLeg) -> int:
+    position = ledger.positions.get(leg.ticker)
     return position.count_e2 if position is not None and position.side == leg.side else 0
 
 

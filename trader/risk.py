@@ -18,7 +18,7 @@ from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 
-from .ledger import Books
+from .ledger import Ledger
 
 MINUTE_MS: Final = 60_000
 FUTURE_MS: Final = 5_000
@@ -63,7 +63,7 @@ class Facts(msgspec.Struct, frozen=True):
     now_ms: int
     halts: tuple[str, ...]
     floor_ms: int
-    books: Books
+    ledger: Ledger
     sent_ms: Sequence[int]
     lost_today_e6: int
     idle_shards: tuple[int, ...]
@@ -72,7 +72,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def fit(
-    proposal: Proposal, view: EventView, books: Books, limits: Limits, time_ms: int
+    proposal: Proposal, view: EventView, ledger: Ledger, limits: Limits, time_ms: int
 ) -> tuple[Wanted, ...]:
     """Return the legs, cut to the same largest count that the money limits leave room for; empty if none.
 
@@ -82,14 +82,14 @@ def fit(
     if fees is None:
         return ()
     room_e6 = min(
-        limits.event_e6 - books.at_stake_e6(proposal.event_ticker),
-        limits.total_e6 - books.at_stake_e6(),
-        books.free_e6,
+        limits.event_e6 - ledger.at_stake_e6(proposal.event_ticker),
+        limits.total_e6 - ledger.at_stake_e6(),
+        ledger.free_e6,
     )
     rooms_e6 = [
         min(
             limits.order_e6,
-            limits.market_e6 - books.at_stake_e6(proposal.event_ticker, ticker=leg.ticker),
+            limits.market_e6 - ledger.at_stake_e6(proposal.event_ticker, ticker=leg.ticker),
         )
         for leg in proposal.legs
     ]
@@ -166,7 +166,7 @@ def _reasons(
     if not legs or len(legs) != len(proposal.legs):
         yield "no_room"
         return
-    if proposal.evens is not None and not all(_evens(leg, proposal.evens, facts.books) for leg in legs):
+    if proposal.evens is not None and not all(_evens(leg, proposal.evens, facts.ledger) for leg in legs):
         yield "evens_nothing"
     if proposal.evens is None and proposal.edge_e6 * sum(
         leg.count_e2 for leg in legs
@@ -184,34 +184,34 @@ def _reasons(
     yield from _money_reasons(legs, event_ticker, fees, facts, limits)
 
 
-def _evens(leg: Wanted, trade: int, books: Books) -> bool:
+def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     """Whether a leg of a follow-up buys no more than its basket lacks, or sells no more than it has."""
-    basket = books.baskets.get(trade)
+    basket = ledger.baskets.get(trade)
     for one in basket.legs if basket is not None else ():
         if one.ticker == leg.ticker:
             return leg.count_e2 <= (one.planned_e2 - one.got_e2 if leg.side == one.side else one.got_e2)
     return False
 
 
-def _closes(leg: Wanted, books: Books) -> bool:
+def _closes(leg: Wanted, ledger: Ledger) -> bool:
     """Whether buying this only gives up what is held of the other outcome: nothing more is at stake then."""
-    position = books.positions.get(leg.ticker)
+    position = ledger.positions.get(leg.ticker)
     return position is not None and position.side != leg.side and position.count_e2 >= leg.count_e2
 
 
 def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
-    books, event_ticker = facts.books, proposal.event_ticker
+    ledger, event_ticker = facts.ledger, proposal.event_ticker
     yield from facts.halts
     if proposal.evens is not None:
-        if books.ordered(proposal.evens):
+        if ledger.ordered(proposal.evens):
             yield "retry_later"
     elif facts.now_ms < facts.retry_at_ms.get(event_ticker, 0):
         yield "retry_later"
-    elif len(books.trades_in(event_ticker)) >= limits.positions_per_event:
+    elif len(ledger.trades_in(event_ticker)) >= limits.positions_per_event:
         yield "one_position_per_event" if limits.positions_per_event == 1 else "positions_per_event"
     if facts.lost_today_e6 >= limits.daily_loss_e6:
         yield "daily_loss"
-    if len(books.open) + len(proposal.legs) > limits.open_orders:
+    if len(ledger.open) + len(proposal.legs) > limits.open_orders:
         yield "open_orders"
     if len(facts.sent_ms) + len(proposal.legs) > limits.orders_per_minute:
         recent = [sent_ms for sent_ms in facts.sent_ms if facts.now_ms - MINUTE_MS < sent_ms <= facts.now_ms]
@@ -223,7 +223,7 @@ def _leg_reasons(
     leg: Wanted, one: MarketView, facts: Facts, limits: Limits, scan: ScanLimits
 ) -> Iterator[str]:
     now_ms, market = facts.now_ms, one.market
-    if leg.ticker in facts.books.settled:
+    if leg.ticker in facts.ledger.settled:
         yield "settled"
     if market.exchange_index in facts.idle_shards:
         yield "exchange_closed"
@@ -257,21 +257,21 @@ def _leg_reasons(
 def _money_reasons(
     legs: Sequence[Wanted], event_ticker: str, fees: FeeSchedule, facts: Facts, limits: Limits
 ) -> Iterator[str]:
-    books = facts.books
+    ledger = facts.ledger
     total_e6 = closing_e6 = 0
     for leg in legs:
         cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
         if cost_e6 > limits.order_e6:
             yield "order_limit"
-        if _closes(leg, books):
+        if _closes(leg, ledger):
             closing_e6 += cost_e6
             continue
         total_e6 += cost_e6
-        if books.at_stake_e6(event_ticker, ticker=leg.ticker) + cost_e6 > limits.market_e6:
+        if ledger.at_stake_e6(event_ticker, ticker=leg.ticker) + cost_e6 > limits.market_e6:
             yield "market_limit"
-    if total_e6 and books.at_stake_e6(event_ticker) + total_e6 > limits.event_e6:
+    if total_e6 and ledger.at_stake_e6(event_ticker) + total_e6 > limits.event_e6:
         yield "event_limit"
-    if total_e6 and books.at_stake_e6() + total_e6 > limits.total_e6:
+    if total_e6 and ledger.at_stake_e6() + total_e6 > limits.total_e6:
         yield "total_limit"
-    if total_e6 + closing_e6 > books.free_e6:
+    if total_e6 + closing_e6 > ledger.free_e6:
         yield "cash"

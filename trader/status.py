@@ -30,11 +30,11 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
     Args:
         epoch, seq: where the replica stands.
     """
-    engine, books, limits = worker.engine, worker.engine.books, worker.limits
+    engine, ledger, limits = worker.engine, worker.engine.ledger, worker.limits
     positions = [position_map(engine, position, now_ms) for position in _by_cost(engine)]
     profit_e6, value_e6 = engine.profit_e6(), engine.value_e6()
-    unrealised_e6 = None if value_e6 is None else value_e6 - books.at_cost_e6
-    stake_e6, lost_e6 = books.at_stake_e6(), engine.day_start_e6 - profit_e6
+    unrealised_e6 = None if value_e6 is None else value_e6 - ledger.at_cost_e6
+    stake_e6, lost_e6 = ledger.at_stake_e6(), engine.day_start_e6 - profit_e6
     killed = worker.kill_switch.read()
     latencies = sorted(worker.latencies_ns)
     file = worker.values_file
@@ -65,18 +65,18 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
             },
         },
         "pnl": {
-            "realised_dollars": format_money(books.realised_e6),
+            "realised_dollars": format_money(ledger.realised_e6),
             "unrealised_dollars": _money(unrealised_e6),
-            "fees_dollars": format_money(books.fees_e6),
+            "fees_dollars": format_money(ledger.fees_e6),
             "total_dollars": _money(None if value_e6 is None else profit_e6),
             "today_dollars": _money(None if value_e6 is None else -lost_e6),
         },
-        "cash_dollars": format_money(books.cash_e6),
-        "starting_cash_dollars": format_money(books.start_e6),
-        "equity_dollars": _money(None if value_e6 is None else books.cash_e6 + value_e6),
+        "cash_dollars": format_money(ledger.cash_e6),
+        "starting_cash_dollars": format_money(ledger.start_e6),
+        "equity_dollars": _money(None if value_e6 is None else ledger.cash_e6 + value_e6),
         "exposure": {
-            "positions_dollars": format_money(books.at_cost_e6),
-            "orders_dollars": format_money(books.reserved_e6),
+            "positions_dollars": format_money(ledger.at_cost_e6),
+            "orders_dollars": format_money(ledger.reserved_e6),
             "total_dollars": format_money(stake_e6),
         },
         "limits": {
@@ -97,11 +97,11 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
         "use": {
             "total": _share(stake_e6, limits.total_e6),
             "daily_loss": _share(max(0, lost_e6), limits.daily_loss_e6),
-            "open_orders": _share(len(books.open), limits.open_orders),
+            "open_orders": _share(len(ledger.open), limits.open_orders),
             "orders_per_minute": _share(engine.sent_last_minute(), limits.orders_per_minute),
         },
         "positions": len(positions),
-        "open_orders": len(books.open),
+        "open_orders": len(ledger.open),
         "uneven": [
             {
                 "trade": trade,
@@ -119,8 +119,8 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
                     for leg in basket.legs
                 ],
             }
-            for trade, basket in books.baskets.items()
-            if not books.ordered(trade) and uneven(basket)
+            for trade, basket in ledger.baskets.items()
+            if not ledger.ordered(trade) and uneven(basket)
         ],
         **worker.counts,
         "decisions": worker.decisions,
@@ -253,7 +253,7 @@ def point_map(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_cost(engine: Engine) -> list[Position]:
-    return sorted(engine.books.positions.values(), key=lambda one: (-one.cost_e6, one.ticker))
+    return sorted(engine.ledger.positions.values(), key=lambda one: (-one.cost_e6, one.ticker))
 
 
 def _money(money_e6: int | None) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from bus.protocol.state import State
-from bus.scan.membership import Catalogue
+from bus.scan.membership import Membership
 from markets.opportunities import EventView, FairValue, Opportunity, ScanLimits, candidates
 from markets.units import PRICE_ONE_E4
 
@@ -27,7 +27,7 @@ class Watch:
     """Keeps the membership of events and which of them had candidates. One thread uses it."""
 
     def __init__(self, limits: ScanLimits) -> None:
-        self.catalogue = Catalogue()
+        self.membership = Membership()
         self.scanned = 0
         self._limits = limits
         self._hot: set[str] = set()
@@ -40,18 +40,18 @@ class Watch:
         Before them all those whose bids add up to more than one: likely tradable, and not for long.
         The caller holds the state's lock.
         """
-        catalogue = self.catalogue
+        membership = self.membership
         events: set[str] = set()
         if batch.whole:
-            catalogue.rebuild(state)
+            membership.rebuild(state)
             self._hot.clear()
-            events.update(catalogue.markets_of)
+            events.update(membership.markets_of)
         for kind, key in batch.records:
             if kind == "fair_value":
-                if key in catalogue.event_of:
-                    events.add(catalogue.event_of[key])
+                if key in membership.event_of:
+                    events.add(membership.event_of[key])
             else:
-                events.update(catalogue.update(state, kind, key))
+                events.update(membership.update(state, kind, key))
         ordered = sorted(events)
         if batch.commit or batch.whole:
             # A commit confirms prices: what was too old, or not seen at one time, may be tradable now.
@@ -68,13 +68,13 @@ class Watch:
         event = state.events.get(event_ticker)
         if event is None or not event.mutually_exclusive:
             return False
-        quotes = (state.quotes.get(ticker) for ticker in self.catalogue.markets_of.get(event_ticker, ()))
+        quotes = (state.quotes.get(ticker) for ticker in self.membership.markets_of.get(event_ticker, ()))
         bids_e4: int = sum(one.yes_bid_e4 for one in quotes if one is not None and one.yes_bid_size_e2)
         return bids_e4 > PRICE_ONE_E4
 
     def views(self, state: State, events: Iterable[str], now_ms: int) -> list[EventView]:
         """Return these events as they are now, if they are known; the caller holds the state's lock."""
-        found = (self.catalogue.view(state, event_ticker, now_ms) for event_ticker in events)
+        found = (self.membership.view(state, event_ticker, now_ms) for event_ticker in events)
         return [view for view in found if view is not None]
 
     def _may_matter(self, state: State, event_ticker: str, fair_values: Mapping[str, FairValue]) -> bool:
@@ -83,7 +83,7 @@ class Watch:
             return False
         # Without exclusivity there is neither basket nor consensus.
         return event.mutually_exclusive or any(
-            ticker in fair_values for ticker in self.catalogue.markets_of.get(event_ticker, ())
+            ticker in fair_values for ticker in self.membership.markets_of.get(event_ticker, ())
         )
 
     def relevant(

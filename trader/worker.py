@@ -1,8 +1,7 @@
 """The engine's thread: gathers inputs, has them decided, journals them, then carries them out. In this order.
 
-It is the only one that touches engine, broker and journal. When the journal cannot be written, or the books
-do not
-add up, it trades no more, says so, and begins anew from the journal once that can be written again.
+It is the only one that touches engine, broker and journal. When the journal cannot be written, or the ledger
+does not add up, it trades no more, says so, and begins anew from the journal once that can be written again.
 """
 
 from collections import deque
@@ -29,7 +28,7 @@ from .engine import RESTARTED, Engine
 from .fair_values import ValuesFile
 from .inbox import Inbox
 from .inputs import AnyInput, Command, Data, Ended, Exchange, Feed, Start, Tick, TimeGap, Values
-from .ledger import BooksError
+from .ledger import LedgerError
 from .outputs import AnyOutput, Booked, Day, Equity, Place, Refused, Settled, Switch
 from .risk import Limits
 from .watch import Batch, Watch
@@ -196,7 +195,7 @@ class Worker:
             Start(
                 *self._present(),
                 journal_id=recovered.journal_id,
-                books=recovered.books,
+                ledger=recovered.ledger,
                 limits=self.limits,
                 scan=self._scan,
                 strategies=self.settings.strategies,
@@ -209,16 +208,16 @@ class Worker:
             )
         )
         # An order on its way when the process ended has not arrived: the paper broker died with it.
-        for number in sorted(recovered.books.open):
+        for number in sorted(recovered.ledger.open):
             self._step(Ended(*self._present(), number=number, fills=(), reason=RESTARTED))
         if self.values:
             self._step(Values(*self._present(), set=tuple(self.values.values()), removed=()))
         self._journal.commit()
-        books = self.engine.books
+        ledger = self.engine.ledger
         log.info(
             "trader.ready",
-            positions=len(books.positions),
-            cash_e6=books.cash_e6,
+            positions=len(ledger.positions),
+            cash_e6=ledger.cash_e6,
             next_order=recovered.next_order,
         )
 
@@ -233,7 +232,7 @@ class Worker:
             while not stop.is_set():
                 try:
                     self.turn()
-                except (JournalError, BooksError) as error:
+                except (JournalError, LedgerError) as error:
                     self.halt(error)
                 after_turn()
                 while self.halted is not None and not stop.wait(TURN_S):
@@ -243,9 +242,9 @@ class Worker:
         finally:
             self.close()
 
-    def halt(self, error: JournalError | BooksError) -> None:
+    def halt(self, error: JournalError | LedgerError) -> None:
         self.halted = str(error)
-        self._halted_for_good = isinstance(error, BooksError)
+        self._halted_for_good = isinstance(error, LedgerError)
         self._retry_ms = self._steady_ms() + RETRY_MS
         log.error("trader.halted", error=self.halted)
         self._published.event("state", state="halted")
@@ -293,10 +292,10 @@ class Worker:
         Raises:
             JournalError: the journal cannot be written, or is of another source; nothing of this step was
                 carried out.
-            BooksError: the books do not add up.
+            LedgerError: the ledger does not add up.
         """
         self._claim()
-        if self._steady_ms() >= self._renew_ms and not self.engine.books.open:
+        if self._steady_ms() >= self._renew_ms and not self.engine.ledger.open:
             self._begin_anew()
         gap_ms = self._watchdog.gap_ms()
         if gap_ms:
@@ -327,26 +326,26 @@ class Worker:
             self._journal.commit()
 
     def _claim(self) -> None:
-        """Refuse the journal if its books are those of a live feed and this is a replay, or the reverse."""
+        """Refuse the journal if its ledger is that of a live feed and this is a replay, or the reverse."""
         status = self._follows.status()
         if status.live:
             self._journal.claim(status.source)
 
     def _reconcile(self) -> None:
-        """Hold the books against the sums of the journal's rows.
+        """Hold the ledger against the sums of the journal's rows.
 
         Raises:
-            BooksError: they differ.
+            LedgerError: they differ.
         """
-        books, sums = self.engine.books, self._journal.sums()
+        ledger, sums = self.engine.ledger, self._journal.sums()
         ours = {
-            "start_e6": books.start_e6,
-            "spent_e6": books.spent_e6,
-            "fees_e6": books.fees_e6,
-            "payouts_e6": books.payouts_e6,
+            "start_e6": ledger.start_e6,
+            "spent_e6": ledger.spent_e6,
+            "fees_e6": ledger.fees_e6,
+            "payouts_e6": ledger.payouts_e6,
         }
         if ours != sums:
-            raise BooksError(f"the books say {ours}, the journal's rows {sums}")
+            raise LedgerError(f"the ledger says {ours}, the journal's rows {sums}")
 
     def _take_requests(self) -> None:
         for request in self.inbox.requests():
@@ -408,7 +407,7 @@ class Worker:
         if not state.epoch or not (batch.whole or batch.commit or batch.records):
             return
         engine = self.engine
-        held = engine.books.events()
+        held = engine.ledger.events()
         with state.lock:
             status: ExchangeStatus | None = state.exchange.get("")
             events = self._watch.events(state, batch, engine.fair_values, held)
@@ -572,7 +571,7 @@ class Worker:
 
     @property
     def reconciled(self) -> bool:
-        """Whether the books add up and agree with the journal, as far as was looked."""
+        """Whether the ledger add up and agree with the journal, as far as was looked."""
         return not self._halted_for_good
 
     def close(self) -> None:

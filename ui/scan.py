@@ -14,7 +14,7 @@ import structlog
 
 from bus.protocol.join import Action, Tell
 from bus.protocol.state import Changed, State
-from bus.scan.membership import Catalogue
+from bus.scan.membership import Membership
 from markets.opportunities import FairValue, Opportunity, ScanLimits, candidates, rank
 
 log = structlog.get_logger()
@@ -120,10 +120,10 @@ class Inbox:
 
 
 class Scans:
-    """The candidates of every event. One thread uses it; others read `catalogue`."""
+    """The candidates of every event. One thread uses it; others read `membership`."""
 
     def __init__(self, limits: ScanLimits) -> None:
-        self.catalogue = Catalogue()
+        self.membership = Membership()
         self.latest = NOTHING
         self._limits = limits
         self._found: dict[str, list[Opportunity]] = {}
@@ -135,7 +135,7 @@ class Scans:
         """Take the trader's fair values, by ticker; what differs is scanned anew by the next `advance`."""
         before, self._published = self._published, published
         changed = (one for one in before.keys() | published.keys() if before.get(one) != published.get(one))
-        event_of = self.catalogue.event_of
+        event_of = self.membership.event_of
         self._valued |= {event_of[ticker] for ticker in changed if ticker in event_of}
 
     def advance(self, state: State, batch: Batch, now_ms: int) -> Scan:
@@ -145,17 +145,17 @@ class Scans:
         candidates gets one only by other prices. With a commit every age moves, and with it, where there is
         a book, which of book and quote is the newer and so counts.
         """
-        catalogue = self.catalogue
+        membership = self.membership
         events: set[str] = set(self._found) | self._failed | self._valued
         self._valued = set()
         if batch.whole:
-            catalogue.rebuild(state)
-            events |= set(catalogue.markets_of)
+            membership.rebuild(state)
+            events |= set(membership.markets_of)
         for kind, key in batch.records:
-            events.update(catalogue.update(state, kind, key))
+            events.update(membership.update(state, kind, key))
         if batch.commit:
             events.update(
-                catalogue.event_of[ticker] for ticker in state.books if ticker in catalogue.event_of
+                membership.event_of[ticker] for ticker in state.books if ticker in membership.event_of
             )
         for event_ticker in events:
             self._scan_event(state, event_ticker, now_ms)
@@ -165,7 +165,7 @@ class Scans:
     def _scan_event(self, state: State, event_ticker: str, now_ms: int) -> None:
         found: list[Opportunity] = []
         try:
-            view = self.catalogue.view(state, event_ticker, now_ms)
+            view = self.membership.view(state, event_ticker, now_ms)
             if view is not None:
                 found = candidates(view, self._published, now_ms, self._limits)
             self._failed.discard(event_ticker)

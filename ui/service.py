@@ -140,7 +140,7 @@ class Service:
     def search_index(self) -> SearchIndex:
         """The index of the catalogue, half a minute behind a change at most. The first call builds it."""
         with self._search_lock:
-            now_ms, scan, version = self.now_ms(), self.scan, self.scans.catalogue.version
+            now_ms, scan, version = self.now_ms(), self.scan, self.scans.membership.version
             if self._search is not None:
                 built_for, built_ms, index = self._search
                 if built_for == version or 0 <= now_ms - built_ms < SEARCH_REBUILD_MS:
@@ -236,7 +236,7 @@ class Service:
         events: frozenset[str] = frozenset()
         if batch is not None and batch.records and not everything:
             markets = frozenset(key for kind, key in batch.records if kind in _OF_MARKET)
-            event_of = self.scans.catalogue.event_of
+            event_of = self.scans.membership.event_of
             events = frozenset(event_of[ticker] for ticker in markets if ticker in event_of)
         if everything or overview or markets or trader != desk:
             data = _encode(status).decode()

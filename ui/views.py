@@ -115,7 +115,7 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
     if view is None:
         return None
     market, quote, book = view.market, view.quote, view.book
-    event_view = scans.catalogue.view(state, market.event_ticker, now_ms)
+    event_view = scans.membership.view(state, market.event_ticker, now_ms)
     best = top(view)
     newer = book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms
     if book is not None:
@@ -158,7 +158,7 @@ def market_object(scan: Scan, ticker: str) -> bytes | None:
 
 def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> EventPage | None:
     """Return the page of an event, or None if it or its markets are unknown."""
-    view = scans.catalogue.view(scan.state, event_ticker, now_ms)
+    view = scans.membership.view(scan.state, event_ticker, now_ms)
     if view is None:
         return None
     rows = sorted((_row(one) for one in view.markets), key=_likeliest)

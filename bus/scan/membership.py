@@ -2,7 +2,7 @@
 
 Dashboard and trader both make their views here: the same state and time give the same view.
 
-One thread changes a Catalogue; any thread may read it, since its values are replaced and never changed.
+One thread changes a Membership; any thread may read it, since its values are replaced and never changed.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from markets.records import Milestone
 from markets.timing import MatchTiming, match_timing
 
 
-class Catalogue:
+class Membership:
     """Membership of events, kept up to date from what a replica says has changed.
 
     Attributes:

@@ -24,7 +24,7 @@ from bus.ask import ask
 from bus.clock import SystemClock
 from bus.protocol.messages import CycleEnd, Header, Quotes, decode, decode_record
 from bus.replica import Replica
-from bus.scan.membership import Catalogue, market_view
+from bus.scan.membership import Membership, market_view
 from markets.json.read import decode_books
 from markets.opportunities import MarketView, ScanLimits, candidates
 from markets.opportunities.legs import market_reasons
@@ -454,7 +454,7 @@ def test_values_that_cannot_be_are_kept_out_or_flagged_and_never_an_opportunity(
         assert {state.quotes[ticker].yes_bid_size_e2 for ticker in odd} == {1050}  # 10.50 contracts
         assert state.quotes[empty].yes_bid_size_e2 == state.quotes[empty].yes_ask_size_e2 == 0
         assert all(ticker.isascii() and len(ticker) < 100 for ticker in state.markets)
-    catalogue, now_ms = Catalogue(), SystemClock().now_ms()
+    catalogue, now_ms = Membership(), SystemClock().now_ms()
     catalogue.rebuild(state)
     touched = {state.markets[ticker].event_ticker for ticker in changes}
     for event_ticker in touched:

@@ -67,8 +67,8 @@ def play(folder: Path, point: str = "", nth: int = 0) -> int:
 def check(folder: Path) -> Reader:
     """Hold the journal against what must be true whatever was killed when."""
     reader = Reader(folder / "data" / "trader-paper-sim-paper.sqlite")
-    books = reader.books()
-    books.check()
+    ledger = reader.ledger()
+    ledger.check()
     orders = reader.orders(1_000, 10**9)
     assert len({row["client_order_id"] for row in orders}) == len(orders)
     assert sorted(row["number"] for row in orders) == list(range(1, len(orders) + 1))
@@ -92,15 +92,15 @@ def test_killed_at_any_step_it_goes_on_and_trades_nothing_twice(tmp_path: Path, 
 
     assert play(tmp_path) == 0
     reader = check(tmp_path)
-    books = reader.books()
+    ledger = reader.ledger()
     # Whatever it missed it has traded since: all events are held, and the first was paid out once.
-    assert {one.event_ticker for one in books.positions.values()} == {
+    assert {one.event_ticker for one in ledger.positions.values()} == {
         event_of(n).event_ticker for n in (2, 3)
     }
     assert sorted(row["ticker"] for row in reader.settlements(10, 99)) == [
         f"{event_of(1).event_ticker}-{name}" for name in ("AWY", "HOM", "TIE")
     ]
-    assert books.open == {}
+    assert ledger.open == {}
     reader.close()
 
 

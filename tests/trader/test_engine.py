@@ -32,7 +32,7 @@ from tests.trader.world import (
 )
 from trader.engine import Engine
 from trader.inputs import AnyInput, Command, Ended, Exchange, Feed, TimeGap, Values
-from trader.ledger import Books, BooksError
+from trader.ledger import Ledger, LedgerError
 from trader.outputs import (
     AnyOutput,
     Booked,
@@ -93,7 +93,7 @@ def test_an_event_is_traded_once() -> None:
     for one in intents:
         engine.step(filled(one))
     assert placed(engine.step(data(basket(), seq=3))) == []
-    assert len(engine.books.positions) == 3
+    assert len(engine.ledger.positions) == 3
 
 
 def test_an_order_that_got_nothing_leaves_the_event_alone_for_a_while() -> None:
@@ -225,7 +225,7 @@ def test_fills_and_ends_are_booked_once_whatever_is_heard_again() -> None:
     assert engine.step(unfilled(third, reason="killed"))[0] == Booked(
         third.number, "rejected", "killed", (), NOW_MS
     )
-    assert [one.attempt for one in engine.books.open.values()] == [1, 1]  # only what completes the basket
+    assert [one.attempt for one in engine.ledger.open.values()] == [1, 1]  # only what completes the basket
 
 
 def test_a_settled_market_is_paid_once() -> None:
@@ -241,8 +241,8 @@ def test_a_settled_market_is_paid_once() -> None:
         ("yes", 0), ("no", count_e2 * 10_000), ("no", count_e2 * 10_000)
     ]  # fmt: skip
     assert not any(isinstance(output, Settled) for output in engine.step(data(view, seq=6)))
-    assert engine.books.positions == {}
-    assert engine.books.realised_e6 == 2 * count_e2 * 10_000 - 3 * count_e2 * 6_000
+    assert engine.ledger.positions == {}
+    assert engine.ledger.realised_e6 == 2 * count_e2 * 10_000 - 3 * count_e2 * 6_000
 
 
 def test_money_moves_when_a_market_is_finalized_not_when_it_is_determined() -> None:
@@ -255,7 +255,7 @@ def test_money_moves_when_a_market_is_finalized_not_when_it_is_determined() -> N
     # The mark is the result, though: what is held is worth what it will pay.
     assert engine.value_e6() == sum(
         one.count_e2 * (0 if one.ticker.endswith("HOM") else 10_000)
-        for one in engine.books.positions.values()
+        for one in engine.ledger.positions.values()
     )
 
 
@@ -274,12 +274,12 @@ def test_a_closed_market_keeps_its_last_mark_and_an_unknown_bid_is_not_zero() ->
     bought(engine)
     engine.step(data(basket(), seq=2))
     marked = engine.value_e6()
-    assert marked == sum(one.count_e2 * 5_800 for one in engine.books.positions.values())
+    assert marked == sum(one.count_e2 * 5_800 for one in engine.ledger.positions.values())
 
     engine.step(data(settled(basket(), "", Status.CLOSED), seq=3))
     assert engine.value_e6() != 0
 
-    recovered = running(books=engine.books)
+    recovered = running(ledger=engine.ledger)
     assert recovered.value_e6() is None
 
 
@@ -338,7 +338,7 @@ def test_a_contradiction_stops_the_engine() -> None:
     engine = running()
     (first, *_) = placed(engine.step(data(basket())))
 
-    with pytest.raises(BooksError):
+    with pytest.raises(LedgerError):
         engine.step(filled(first, fee_e6=10**9))
 
 
@@ -392,21 +392,23 @@ def played(moves: list[Move]) -> tuple[list[AnyInput], list[bytes]]:
         outputs = engine.step(one)
         decided.append(encode_outputs(outputs))
         open_.extend(placed(outputs))
-        books = engine.books
-        stakes = {one.event_ticker: books.at_stake_e6(one.event_ticker) for one in open_}
-        assert books.at_stake_e6() <= TIGHT.total_e6
+        ledger = engine.ledger
+        stakes = {one.event_ticker: ledger.at_stake_e6(one.event_ticker) for one in open_}
+        assert ledger.at_stake_e6() <= TIGHT.total_e6
         assert all(stake <= TIGHT.event_e6 for stake in stakes.values())
-        assert all(books.at_stake_e6(one.event_ticker, ticker=one.ticker) <= TIGHT.market_e6 for one in open_)
-        assert all(one.reserve_e6 <= TIGHT.order_e6 for one in books.open.values())
-        assert len(books.open) <= TIGHT.open_orders
-        assert len(books.open) == len(open_)
+        assert all(
+            ledger.at_stake_e6(one.event_ticker, ticker=one.ticker) <= TIGHT.market_e6 for one in open_
+        )
+        assert all(one.reserve_e6 <= TIGHT.order_e6 for one in ledger.open.values())
+        assert len(ledger.open) <= TIGHT.open_orders
+        assert len(ledger.open) == len(open_)
         assert engine.sent_last_minute() <= TIGHT.orders_per_minute
-        assert books.free_e6 >= 0
+        assert ledger.free_e6 >= 0
 
     def take(index: int) -> Intent | None:
         return open_.pop(index % len(open_)) if open_ else None
 
-    step(start(Books.new(200_000_000), TIGHT, strategies=("no_basket", "value")))
+    step(start(Ledger.new(200_000_000), TIGHT, strategies=("no_basket", "value")))
     step(live())
     for seq, (move, *values) in enumerate(moves, 1):
         if move == "basket":
@@ -461,7 +463,7 @@ def test_two_strategies_share_the_last_room_and_never_exceed_it() -> None:
 
     engine.step(data(view))
 
-    assert 0 < engine.books.at_stake_e6() <= 20_000_000
+    assert 0 < engine.ledger.at_stake_e6() <= 20_000_000
 
 
 def test_after_a_restart_the_equity_curve_goes_on_as_soon_as_all_bids_are_known() -> None:
@@ -469,7 +471,7 @@ def test_after_a_restart_the_equity_curve_goes_on_as_soon_as_all_bids_are_known(
     bought(before)
     again = Engine()
 
-    (unknown,) = [out for out in again.step(start(books=before.books)) if isinstance(out, Equity)]
+    (unknown,) = [out for out in again.step(start(ledger=before.ledger)) if isinstance(out, Equity)]
     points = [
         out
         for seq in (1, 2, 3)

@@ -12,13 +12,13 @@ from markets.opportunities import FairValue
 from markets.orders import Fill
 from tests.trader.world import NOW_MS, basket, data, leg, live, quiet, settled, start, tick, view_of
 from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Ended, Exchange, TimeGap, Values
-from trader.ledger import Books
+from trader.ledger import Ledger
 
 BOOKED = view_of(
     basket().event, leg(basket().event, "HOM", book=([(100, 5)], [(200, 7), (300, 9)]), suspect=True)
 )
 EXAMPLES: list[AnyInput] = [
-    start(Books.new(5), killed="x"),
+    start(Ledger.new(5), killed="x"),
     live(),
     tick(),
     data(),

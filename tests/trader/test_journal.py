@@ -13,7 +13,7 @@ from tests.trader.world import NOW_MS, start, tick
 from trader.command import command
 from trader.engine import Engine
 from trader.journal.journal import KEEP_INPUTS_MS, Journal, JournalError, Reader, build_id, journal_path
-from trader.ledger import Books
+from trader.ledger import Ledger
 
 OWNER = {"mode": "paper", "env": "sim", "account": "paper"}
 
@@ -33,7 +33,7 @@ def test_a_new_journal_has_an_id_of_its_own_and_keeps_it(tmp_path: Path) -> None
     first.close()
     again = opened(tmp_path, seed=2, start_e6=9)
 
-    assert made.books == Books.new(5_000_000)
+    assert made.ledger == Ledger.new(5_000_000)
     assert again.recover() == made
     assert again.path.stat().st_mode & 0o777 == 0o600
     again.close()

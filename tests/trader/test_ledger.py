@@ -1,4 +1,4 @@
-"""The books: no micro-dollar comes from nowhere, whatever is bought, netted and paid out."""
+"""The ledger: no micro-dollar comes from nowhere, whatever is bought, netted and paid out."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markets.fees import FeeSchedule
 from markets.orders import Fill, Intent, reserve_e6
 from tests.trader.world import NOW_MS
-from trader.ledger import Books, BooksError
+from trader.ledger import Ledger, LedgerError
 
 FEES = FeeSchedule("quadratic", 10_000)
 
@@ -31,30 +31,30 @@ def fill(price_e4: int, count_e2: int, fee_e6: int = 0) -> Fill:
     return Fill(price_e4, count_e2, fee_e6, count_e2, NOW_MS)
 
 
-def bought(books: Books, number: int, side: str, price_e4: int, count_e2: int, fee_e6: int = 0) -> None:
-    books.place(intent(number, side=side, price_e4=price_e4, count_e2=count_e2))
-    books.end(number, (fill(price_e4, count_e2, fee_e6),))
+def bought(ledger: Ledger, number: int, side: str, price_e4: int, count_e2: int, fee_e6: int = 0) -> None:
+    ledger.place(intent(number, side=side, price_e4=price_e4, count_e2=count_e2))
+    ledger.end(number, (fill(price_e4, count_e2, fee_e6),))
 
 
 def test_an_open_order_holds_its_reserve_until_it_ends() -> None:
-    books = Books.new(100_000_000)
+    ledger = Ledger.new(100_000_000)
     order = intent(1, price_e4=5_000, count_e2=1_000)
 
-    books.place(order)
-    held = books.reserved_e6
-    books.end(1, ())
+    ledger.place(order)
+    held = ledger.reserved_e6
+    ledger.end(1, ())
 
     assert held == order.reserve_e6 > 5_000_000
-    assert (books.reserved_e6, books.cash_e6, books.positions) == (0, 100_000_000, {})
+    assert (ledger.reserved_e6, ledger.cash_e6, ledger.positions) == (0, 100_000_000, {})
 
 
 def test_a_fill_moves_cash_and_position_and_its_fee() -> None:
-    books = Books.new(100_000_000)
+    ledger = Ledger.new(100_000_000)
 
-    bought(books, 1, "yes", 5_000, 1_000, fee_e6=175_000)
+    bought(ledger, 1, "yes", 5_000, 1_000, fee_e6=175_000)
 
-    assert books.cash_e6 == 100_000_000 - 5_000_000 - 175_000
-    position = books.positions["A"]
+    assert ledger.cash_e6 == 100_000_000 - 5_000_000 - 175_000
+    position = ledger.positions["A"]
     assert (position.count_e2, position.cost_e6, position.fees_e6, position.trades) == (
         1_000,
         5_000_000,
@@ -64,13 +64,13 @@ def test_a_fill_moves_cash_and_position_and_its_fee() -> None:
 
 
 def test_an_order_that_ends_twice_is_booked_once() -> None:
-    books = Books.new(100_000_000)
-    books.place(intent(1))
-    books.end(1, (fill(5_000, 1_000),))
-    cash_e6 = books.cash_e6
+    ledger = Ledger.new(100_000_000)
+    ledger.place(intent(1))
+    ledger.end(1, (fill(5_000, 1_000),))
+    cash_e6 = ledger.cash_e6
 
-    assert books.end(1, (fill(5_000, 1_000),)) is None
-    assert books.cash_e6 == cash_e6
+    assert ledger.end(1, (fill(5_000, 1_000),)) is None
+    assert ledger.cash_e6 == cash_e6
 
 
 @pytest.mark.parametrize(
@@ -79,25 +79,25 @@ def test_an_order_that_ends_twice_is_booked_once() -> None:
     ids=["more than ordered", "beyond the limit", "dearer than held", "negative"],
 )
 def test_a_fill_that_contradicts_its_order_stops_everything(fills: tuple[Fill, ...]) -> None:
-    books = Books.new(100_000_000)
-    books.place(intent(1))
+    ledger = Ledger.new(100_000_000)
+    ledger.place(intent(1))
 
-    with pytest.raises(BooksError):
-        books.end(1, fills)
+    with pytest.raises(LedgerError):
+        ledger.end(1, fills)
 
 
 def test_yes_and_no_of_one_market_pay_a_dollar_as_a_pair() -> None:
-    books = Books.new(100_000_000)
-    bought(books, 1, "yes", 4_000, 1_000)
-    bought(books, 2, "no", 5_000, 600)
+    ledger = Ledger.new(100_000_000)
+    bought(ledger, 1, "yes", 4_000, 1_000)
+    bought(ledger, 2, "no", 5_000, 600)
 
-    assert books.netted_e6 == 6_000_000
-    assert books.realised_e6 == 6_000_000 - 600 * 4_000 - 600 * 5_000
-    assert (books.positions["A"].side, books.positions["A"].count_e2) == ("yes", 400)
+    assert ledger.netted_e6 == 6_000_000
+    assert ledger.realised_e6 == 6_000_000 - 600 * 4_000 - 600 * 5_000
+    assert (ledger.positions["A"].side, ledger.positions["A"].count_e2) == ("yes", 400)
 
-    bought(books, 3, "no", 5_000, 1_000)
-    assert (books.positions["A"].side, books.positions["A"].count_e2) == ("no", 600)
-    books.check()
+    bought(ledger, 3, "no", 5_000, 1_000)
+    assert (ledger.positions["A"].side, ledger.positions["A"].count_e2) == ("no", 600)
+    ledger.check()
 
 
 @pytest.mark.parametrize(
@@ -105,28 +105,28 @@ def test_yes_and_no_of_one_market_pay_a_dollar_as_a_pair() -> None:
     [(10_000, "yes", 10), (10_000, "no", 0), (0, "no", 10), (2_500, "no", 7.5)],
 )
 def test_settlement_pays_the_value_to_yes_and_the_rest_to_no(value_e4: int, side: str, payout: float) -> None:
-    books = Books.new(100_000_000)
-    bought(books, 1, side, 4_000, 1_000)
+    ledger = Ledger.new(100_000_000)
+    bought(ledger, 1, side, 4_000, 1_000)
 
-    settlement = books.settle("A", "scalar", value_e4, NOW_MS)
+    settlement = ledger.settle("A", "scalar", value_e4, NOW_MS)
 
     assert settlement is not None
     assert settlement.payout_e6 == payout * 1_000_000
-    assert books.settle("A", "scalar", value_e4, NOW_MS) is None
-    assert books.positions == {}
-    books.check()
+    assert ledger.settle("A", "scalar", value_e4, NOW_MS) is None
+    assert ledger.positions == {}
+    ledger.check()
 
 
 def test_the_check_finds_a_single_micro_dollar() -> None:
-    books = Books.new(100_000_000)
-    bought(books, 1, "yes", 4_000, 1_000)
-    books.cash_e6 += 1
+    ledger = Ledger.new(100_000_000)
+    bought(ledger, 1, "yes", 4_000, 1_000)
+    ledger.cash_e6 += 1
 
-    with pytest.raises(BooksError, match="cash is"):
-        books.check()
-    books.spent_e6 -= 1
-    with pytest.raises(BooksError, match="cash and positions"):
-        books.check()
+    with pytest.raises(LedgerError, match="cash is"):
+        ledger.check()
+    ledger.spent_e6 -= 1
+    with pytest.raises(LedgerError, match="cash and positions"):
+        ledger.check()
 
 
 steps = st.lists(
@@ -143,57 +143,57 @@ steps = st.lists(
 
 @given(steps)
 def test_money_is_conserved(steps: list[tuple[Any, ...]]) -> None:
-    books = Books.new(10**12)
+    ledger = Ledger.new(10**12)
     paid = received = 0
     for number, step in enumerate(steps, 1):
         if step[0] == "buy":
             _, ticker, side, price_e4, count_e2, fee_e6 = step
-            books.place(intent(number, ticker, side, price_e4, count_e2))
-            netted = books.netted_e6
-            books.end(number, (fill(price_e4, count_e2, fee_e6),))
+            ledger.place(intent(number, ticker, side, price_e4, count_e2))
+            netted = ledger.netted_e6
+            ledger.end(number, (fill(price_e4, count_e2, fee_e6),))
             paid += price_e4 * count_e2 + fee_e6
-            received += books.netted_e6 - netted
+            received += ledger.netted_e6 - netted
         else:
-            settlement = books.settle(step[1], "scalar", step[2], NOW_MS)
+            settlement = ledger.settle(step[1], "scalar", step[2], NOW_MS)
             received += settlement.payout_e6 if settlement else 0
-        books.check()
-        assert books.cash_e6 == 10**12 - paid + received
-        assert all(one.count_e2 > 0 and one.cost_e6 >= 0 for one in books.positions.values())
+        ledger.check()
+        assert ledger.cash_e6 == 10**12 - paid + received
+        assert all(one.count_e2 > 0 and one.cost_e6 >= 0 for one in ledger.positions.values())
     for ticker in "ABC":
-        books.settle(ticker, "no", 0, NOW_MS)
-    books.check()
-    assert books.at_cost_e6 == 0
+        ledger.settle(ticker, "no", 0, NOW_MS)
+    ledger.check()
+    assert ledger.at_cost_e6 == 0
     # All is closed: profit is what came in less what went out.
-    assert books.realised_e6 - books.fees_e6 == books.cash_e6 - 10**12
+    assert ledger.realised_e6 - ledger.fees_e6 == ledger.cash_e6 - 10**12
 
 
 def test_the_copy_is_independent() -> None:
-    books = Books.new(100_000_000)
-    bought(books, 1, "yes", 4_000, 1_000)
-    copy = books.copy()
-    bought(books, 2, "yes", 4_000, 1_000)
+    ledger = Ledger.new(100_000_000)
+    bought(ledger, 1, "yes", 4_000, 1_000)
+    copy = ledger.copy()
+    bought(ledger, 2, "yes", 4_000, 1_000)
 
     assert copy.positions["A"].count_e2 == 1_000
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(books), type=Books) == books
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(ledger), type=Ledger) == ledger
 
 
 def test_sums_that_drift_from_what_is_held_are_found() -> None:
-    books = Books.new(100_000_000)
-    books.place(intent(1))
-    books.check()
-    books.stakes.reserved_e6 += 1
+    ledger = Ledger.new(100_000_000)
+    ledger.place(intent(1))
+    ledger.check()
+    ledger.stakes.reserved_e6 += 1
 
-    with pytest.raises(BooksError, match="at stake"):
-        books.check()
+    with pytest.raises(LedgerError, match="at stake"):
+        ledger.check()
 
 
 def test_a_trade_is_under_way_until_its_last_order_ends() -> None:
-    books = Books.new(100_000_000)
+    ledger = Ledger.new(100_000_000)
     for number in (1, 2):
-        books.place(msgspec.structs.replace(intent(number, ticker=str(number)), trade=7))
-    books.end(1, ())
-    assert books.ordered(7)
-    assert books.copy().ordered(7)
-    books.end(2, ())
-    assert not books.ordered(7)
-    assert books.baskets == {}
+        ledger.place(msgspec.structs.replace(intent(number, ticker=str(number)), trade=7))
+    ledger.end(1, ())
+    assert ledger.ordered(7)
+    assert ledger.copy().ordered(7)
+    ledger.end(2, ())
+    assert not ledger.ordered(7)
+    assert ledger.baskets == {}

@@ -18,7 +18,7 @@ from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, basket, data, event
 from trader.engine import Engine
 from trader.inputs import Ended
 from trader.journal.journal import Reader
-from trader.ledger import Basket, Books
+from trader.ledger import Basket, Ledger
 from trader.outputs import Place, Refused
 from trader.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven
 from trader.replay import replay
@@ -57,7 +57,7 @@ def bought(*counts: int) -> tuple[Engine, list[Intent]]:
 
 
 def got(engine: Engine) -> list[int]:
-    (one,) = engine.books.baskets.values()
+    (one,) = engine.ledger.baskets.values()
     return [leg.got_e2 // 100 for leg in one.legs]
 
 
@@ -74,17 +74,17 @@ def test_a_short_leg_is_completed_under_the_same_trade_number() -> None:
 
 def test_what_is_too_much_is_sold_where_the_short_leg_has_become_dear() -> None:
     engine, _ = bought(50, 0, 50)
-    (trade, one), *_ = engine.books.baskets.items()
+    (trade, one), *_ = engine.ledger.baskets.items()
     dear = view_of(
         EVENT,
         leg(EVENT, "HOM", (4_000, 9_000), (4_100, 9_000)),
         leg(EVENT, "AWY", (100, 9_000), (200, 9_000)),  # its NO costs 0.99
         leg(EVENT, "TIE", (4_000, 9_000), (4_100, 9_000)),
     )
-    books = engine.books.copy()
-    books.open.clear()
+    ledger = engine.ledger.copy()
+    ledger.open.clear()
 
-    better, worse = follow_ups(trade, one, dear, books, NOW_MS, SCAN)
+    better, worse = follow_ups(trade, one, dear, ledger, NOW_MS, SCAN)
 
     assert [(leg.ticker, leg.side, leg.count_e2) for leg in better.legs] == [
         (TICKERS[0], "yes", 5_000),
@@ -108,10 +108,10 @@ def test_selling_takes_the_position_away_and_the_books_add_up() -> None:
     ]
     for one in sales:
         engine.step(ended(one, 5_000))
-    assert engine.books.positions == {}
-    assert engine.books.baskets == {}
-    assert engine.books.realised_e6 == -2 * 50 * 20_000  # two cents of spread a contract
-    engine.books.check()
+    assert engine.ledger.positions == {}
+    assert engine.ledger.baskets == {}
+    assert engine.ledger.realised_e6 == -2 * 50 * 20_000  # two cents of spread a contract
+    engine.ledger.check()
 
 
 def test_after_a_few_tries_the_remainder_stays() -> None:
@@ -121,7 +121,7 @@ def test_after_a_few_tries_the_remainder_stays() -> None:
             engine.step(ended(intent, 0))
         follow = placed(engine.step(data(basket(size_e2=5_000), seq=seq)))
 
-    (one,) = engine.books.baskets.values()
+    (one,) = engine.ledger.baskets.values()
     assert (follow, one.tries, uneven(one)) == ([], TRIES, True)
 
 
@@ -142,7 +142,7 @@ def test_nothing_is_evened_out_while_trading_is_halted_or_the_match_has_started(
     ]
 
     assert outputs == [[], [], []]
-    assert uneven(engine.books.baskets[1])
+    assert uneven(engine.ledger.baskets[1])
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_nothing_is_evened_out_while_trading_is_halted_or_the_match_has_started(
 )
 def test_a_follow_up_may_only_even_out(wanted: Wanted) -> None:
     engine, _ = bought(50, 30, 50)
-    books = engine.books.copy()
-    books.open.clear()
+    ledger = engine.ledger.copy()
+    ledger.open.clear()
     proposal = Proposal("no_basket", EVENT.event_ticker, (wanted,), 1, None, 1)
-    facts = msgspec.structs.replace(engine._facts(), books=books)
+    facts = msgspec.structs.replace(engine._facts(), ledger=ledger)
 
     assert check(proposal.legs, proposal, basket(size_e2=9_000), facts, LIMITS, SCAN) == "evens_nothing"
 
@@ -183,24 +183,24 @@ def test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_mad
     for seq, (bid_e4, *sizes) in enumerate(market, start=2):
         bid_e4 -= bid_e4 % 100
         for one in follow:
-            before = dict(engine.books.baskets)
-            worst_e6 = guaranteed(before.get(1)) + engine.books.cash_e6
+            before = dict(engine.ledger.baskets)
+            worst_e6 = guaranteed(before.get(1)) + engine.ledger.cash_e6
             engine.step(ended(one, int(one.count_e2 * next(fates, 1.0)) // 100 * 100))
             assert one.attempt <= TRIES
             if len(follow) == 1 and one.edge_e6:
                 # A single order, however much of it was filled, never leaves less than there was for sure.
-                assert guaranteed(engine.books.baskets.get(1)) + engine.books.cash_e6 >= worst_e6
-            engine.books.check()
+                assert guaranteed(engine.ledger.baskets.get(1)) + engine.ledger.cash_e6 >= worst_e6
+            engine.ledger.check()
         view = offered(bid_e4, sizes)
         follow = placed(engine.step(data(view, seq=seq)))
-    left = engine.books.baskets.get(1)
-    if left is not None and not engine.books.ordered(1):
+    left = engine.ledger.baskets.get(1)
+    if left is not None and not engine.ledger.ordered(1):
         assert not uneven(left) or left.tries <= TRIES
         assert not uneven(left) or any(missing_e2(left)) == any(excess_e2(left))
-        held = {ticker: position.count_e2 for ticker, position in engine.books.positions.items()}
+        held = {ticker: position.count_e2 for ticker, position in engine.ledger.positions.items()}
         assert {leg.ticker: leg.got_e2 for leg in left.legs if leg.got_e2} == held
     if left is None:
-        assert engine.books.positions == {}
+        assert engine.ledger.positions == {}
 
 
 def guaranteed(one: Basket | None) -> int:
@@ -227,15 +227,15 @@ def test_from_a_short_fill_to_even_legs_through_broker_and_journal(stand: Stand)
     stand.commit(view)
     stand.turns(4)  # the orders arrive: 50, 20 and 50; nobody offers the rest of AWY, so 30 of each are sold
 
-    (one,) = stand.worker.engine.books.baskets.values()
+    (one,) = stand.worker.engine.ledger.baskets.values()
     assert [leg.got_e2 for leg in one.legs] == [2_000, 5_000, 5_000]  # by ticker: AWY, HOM, TIE
     stand.turns(4)
-    books = stand.worker.engine.books
-    assert {position.count_e2 for position in books.positions.values()} == {2_000}
+    ledger = stand.worker.engine.ledger
+    assert {position.count_e2 for position in ledger.positions.values()} == {2_000}
     assert snapshot(stand.worker, stand.clock.now_ms(), 1, 1).status["uneven"] == []
     reader = Reader(stand.worker.path)
     try:
-        assert reader.books().baskets == books.baskets
+        assert reader.ledger().baskets == ledger.baskets
         (session,) = reader.sessions()
         assert replay(reader.inputs(session)).differs_at is None
         assert len({row["trade"] for row in reader.orders(100, 1_000)}) == 1
@@ -261,10 +261,10 @@ def test_a_remainder_is_in_the_status(stand: Stand) -> None:
 
 def test_books_forget_a_basket_when_one_of_its_markets_is_settled() -> None:
     engine, _ = bought(50, 30, 50)
-    books: Books = engine.books.copy()
-    books.settle(TICKERS[0], "yes", 10_000, NOW_MS)
+    ledger: Ledger = engine.ledger.copy()
+    ledger.settle(TICKERS[0], "yes", 10_000, NOW_MS)
 
-    assert books.baskets == {}
+    assert ledger.baskets == {}
 
 
 def test_a_follow_up_that_is_refused_is_told_once_and_not_as_the_opportunitys_reason() -> None:

@@ -14,7 +14,7 @@ from markets.records import Status
 from markets.timing import HOUR_MS
 from tests.trader.test_ledger import intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, START_MS, basket, event_of, leg, view_of
-from trader.ledger import Books
+from trader.ledger import Ledger
 from trader.risk import Facts, check, fit
 
 EVENT = event_of()
@@ -37,7 +37,7 @@ def facts(**changes: Any) -> Facts:
         "now_ms": NOW_MS,
         "halts": (),
         "floor_ms": 0,
-        "books": Books.new(1_000_000_000),
+        "ledger": Ledger.new(1_000_000_000),
         "sent_ms": (),
         "lost_today_e6": 0,
         "idle_shards": (),
@@ -59,17 +59,17 @@ def test_what_is_known_to_be_fine_passes() -> None:
     assert verdict() is None
 
 
-def busy(count: int) -> Books:
-    books = Books.new(1_000_000_000)
+def busy(count: int) -> Ledger:
+    ledger = Ledger.new(1_000_000_000)
     for number in range(count):
-        books.place(intent(number, ticker=f"OTHER-{number}"))
-    return books
+        ledger.place(intent(number, ticker=f"OTHER-{number}"))
+    return ledger
 
 
-def holding(cost_e6: int, ticker: str = TICKER, event_ticker: str = EVENT.event_ticker) -> Books:
-    books = Books.new(1_000_000_000)
-    books.place(msgspec.structs.replace(intent(1, ticker), event_ticker=event_ticker, reserve_e6=cost_e6))
-    return books
+def holding(cost_e6: int, ticker: str = TICKER, event_ticker: str = EVENT.event_ticker) -> Ledger:
+    ledger = Ledger.new(1_000_000_000)
+    ledger.place(msgspec.structs.replace(intent(1, ticker), event_ticker=event_ticker, reserve_e6=cost_e6))
+    return ledger
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def holding(cost_e6: int, ticker: str = TICKER, event_ticker: str = EVENT.event_
     [
         ("killed", facts(halts=("killed", "stale"))),
         ("retry_later", facts(retry_at_ms={EVENT.event_ticker: NOW_MS + 1})),
-        ("one_position_per_event", facts(books=holding(1))),
+        ("one_position_per_event", facts(ledger=holding(1))),
         ("daily_loss", facts(lost_today_e6=LIMITS.daily_loss_e6)),
-        ("open_orders", facts(books=busy(LIMITS.open_orders))),
+        ("open_orders", facts(ledger=busy(LIMITS.open_orders))),
         ("orders_per_minute", facts(sent_ms=[NOW_MS - 59_999] * LIMITS.orders_per_minute)),
         ("degraded", facts(degraded=(SERIES.ticker,))),
         ("exchange_closed", facts(idle_shards=(0,))),
         ("seen_before_a_gap", facts(floor_ms=NOW_MS + 1)),
-        ("cash", facts(books=Books.new(1_000_000))),
+        ("cash", facts(ledger=Ledger.new(1_000_000))),
     ],
 )
 def test_a_reason_outside_the_market(reason: str, known: Facts) -> None:
@@ -96,11 +96,11 @@ def test_a_reason_outside_the_market(reason: str, known: Facts) -> None:
     [
         facts(retry_at_ms={EVENT.event_ticker: NOW_MS}),
         facts(lost_today_e6=LIMITS.daily_loss_e6 - 1),
-        facts(books=busy(LIMITS.open_orders - 1)),
+        facts(ledger=busy(LIMITS.open_orders - 1)),
         facts(sent_ms=[NOW_MS - 59_999] * (LIMITS.orders_per_minute - 1)),
         facts(sent_ms=[NOW_MS - 60_000] * LIMITS.orders_per_minute),
         facts(floor_ms=NOW_MS),
-        facts(books=Books.new(COST_E6)),
+        facts(ledger=Ledger.new(COST_E6)),
     ],
 )
 def test_exactly_at_the_limit_it_passes(known: Facts) -> None:
@@ -194,7 +194,7 @@ def test_fees_unknown_means_no_trade() -> None:
 def test_a_money_limit_holds_to_the_micro_dollar(limit: str, reason: str, room: int) -> None:
     def with_room(room_e6: int) -> str | None:
         limits: Any = {"positions_per_event": 2, limit: room_e6}
-        return verdict(known=facts(books=holding(1_000)), **limits)
+        return verdict(known=facts(ledger=holding(1_000)), **limits)
 
     assert with_room(room) is None
     assert with_room(room - 1) == reason
@@ -241,18 +241,18 @@ def test_sizes_are_the_largest_that_fit(
         total_e6=total_e6,
         positions_per_event=9,
     )
-    books = holding(held_e6, seen.markets[0].market.ticker)
-    books.cash_e6 = cash_e6
+    ledger = holding(held_e6, seen.markets[0].market.ticker)
+    ledger.cash_e6 = cash_e6
     legs = tuple(
         Wanted(one.market.ticker, "no", 6_000, count_e2)
         for one, count_e2 in zip(seen.markets, counts, strict=True)
     )
     proposal = Proposal("no_basket", seen.event.event_ticker, legs, 10**9, None)
 
-    fitted = fit(proposal, seen, books, limits, NOW_MS)
+    fitted = fit(proposal, seen, ledger, limits, NOW_MS)
 
     if fitted:
-        assert check(fitted, proposal, seen, facts(books=books), limits, SCAN) is None
+        assert check(fitted, proposal, seen, facts(ledger=ledger), limits, SCAN) is None
         most_e2 = max(one.count_e2 for one in fitted)
         # All legs are cut to one count, so that a basket stays a basket.
         assert [one.count_e2 for one in fitted] == [min(c - c % 100, most_e2) for c in counts]
@@ -261,4 +261,4 @@ def test_sizes_are_the_largest_that_fit(
             for one, c in zip(fitted, counts, strict=True)
         )
         if larger != fitted:
-            assert check(larger, proposal, seen, facts(books=books), limits, SCAN) is not None
+            assert check(larger, proposal, seen, facts(ledger=ledger), limits, SCAN) is not None

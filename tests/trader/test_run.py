@@ -193,7 +193,7 @@ def test_it_trades_on_what_the_feed_says_and_answers_for_it(
     assert trader.code == 0
     reader = Reader(trader.settings.data_dir / "trader-paper-sim-paper.sqlite")
     assert replay(reader.inputs(1)).differs_at is None
-    reader.books().check()
+    reader.ledger().check()
     reader.close()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import State
 from bus.protocol.writer import Writer
-from bus.scan.membership import Catalogue
+from bus.scan.membership import Membership
 from markets.opportunities import EventView, FairValue, Opportunity, candidates, rank
 from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet
 from trader.watch import Batch, Watch
@@ -40,11 +40,11 @@ def commit(writer: Writer, views: list[EventView], now_ms: int) -> tuple[tuple[s
 
 
 def everything(state: State, values: dict[str, FairValue], now_ms: int) -> list[Opportunity]:
-    catalogue = Catalogue()
-    catalogue.rebuild(state)
+    membership = Membership()
+    membership.rebuild(state)
     found = []
-    for event_ticker in catalogue.markets_of:
-        view = catalogue.view(state, event_ticker, now_ms)
+    for event_ticker in membership.markets_of:
+        view = membership.view(state, event_ticker, now_ms)
         assert view is not None
         found += candidates(view, values, now_ms, SCAN)
     return sorted(found, key=rank)

@@ -10,7 +10,7 @@ from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
 from trader.inbox import Request
 from trader.journal.journal import JournalError, Reader
-from trader.ledger import BooksError
+from trader.ledger import LedgerError
 from trader.replay import replay
 from trader.worker import EVENTS_AT_ONCE, SESSION_MS
 
@@ -38,12 +38,12 @@ def test_from_a_commit_to_fills_after_the_latency(make: Make) -> None:
     stand = make()
     stand.commit(basket())
     stand.turns()
-    assert len(stand.worker.engine.books.open) == 3
+    assert len(stand.worker.engine.ledger.open) == 3
 
     stand.turns(1)
-    assert stand.worker.engine.books.positions == {}
+    assert stand.worker.engine.ledger.positions == {}
     stand.turns(3)
-    positions = stand.worker.engine.books.positions
+    positions = stand.worker.engine.ledger.positions
     assert len(positions) == 3
     assert len({one.count_e2 for one in positions.values()}) == 1
     assert stand.heard.events.count("order") == 3
@@ -59,8 +59,8 @@ def test_fills_are_those_of_the_book_at_arrival(make: Make) -> None:
     stand.commit(quiet(as_of_ms=stand.clock.now_ms()))
     stand.turns(5)
 
-    assert stand.worker.engine.books.positions == {}
-    assert stand.worker.engine.books.open == {}
+    assert stand.worker.engine.ledger.positions == {}
+    assert stand.worker.engine.ledger.open == {}
     assert {row["reason"] for row in rows(stand).orders(10, 99)} == {"no_depth"}
 
 
@@ -68,14 +68,14 @@ def test_a_restart_goes_on_with_the_same_books_and_buys_nothing_twice(make: Make
     stand = make()
     stand.commit(basket())
     stand.turns(6)
-    before = stand.worker.engine.books
+    before = stand.worker.engine.ledger
     stand.close()
 
     again = make(now_ms=NOW_MS + 1_000)
     again.commit(basket(as_of_ms=NOW_MS + 1_000))
     again.turns(10)
 
-    assert again.worker.engine.books == before
+    assert again.worker.engine.ledger == before
     assert again.worker.engine.refusals["one_position_per_event"] > 0
     assert len(rows(again).orders(10, 99)) == 3
 
@@ -87,7 +87,7 @@ def test_an_order_on_its_way_at_a_restart_got_nothing_and_is_tried_anew(make: Ma
     stand.close()
 
     again = make()
-    assert again.worker.engine.books.open == {}
+    assert again.worker.engine.ledger.open == {}
     assert {row["reason"] for row in rows(again).orders(10, 99)} == {"restarted"}
     again.commit(basket(as_of_ms=again.clock.now_ms()))
     again.turns(6)
@@ -100,14 +100,14 @@ def test_settlement_is_paid_once_through_a_restart(make: Make) -> None:
     stand.turns(6)
     stand.commit(settled(basket(), "HOM"))
     stand.turns()
-    books = stand.worker.engine.books
-    assert books.positions == {}
+    ledger = stand.worker.engine.ledger
+    assert ledger.positions == {}
     stand.close()
 
     again = make()
     again.commit(settled(basket(), "HOM"))
     again.turns(3)
-    assert again.worker.engine.books == books
+    assert again.worker.engine.ledger == ledger
     assert len(rows(again).settlements(10, 99)) == 3
 
 
@@ -146,12 +146,12 @@ def test_a_gap_on_the_feed_stops_trading_until_it_is_repaired(make: Make) -> Non
     stand.commit(basket())
     stand.turns(2)
     assert stand.worker.state == "gap"
-    assert stand.worker.engine.books.open == {}
+    assert stand.worker.engine.ledger.open == {}
 
     stand.feed.live = True
     stand.tell("resynced")
     stand.turns(2)
-    assert len(stand.worker.engine.books.open) == 3
+    assert len(stand.worker.engine.ledger.open) == 3
 
 
 def test_an_order_that_arrives_in_a_gap_is_not_filled(make: Make) -> None:
@@ -161,8 +161,8 @@ def test_an_order_that_arrives_in_a_gap_is_not_filled(make: Make) -> None:
     stand.feed.lost = True
     stand.turns(5)
 
-    assert stand.worker.engine.books.open == {}
-    assert stand.worker.engine.books.positions == {}
+    assert stand.worker.engine.ledger.open == {}
+    assert stand.worker.engine.ledger.positions == {}
 
 
 def test_after_standing_still_it_acts_on_nothing_that_is_queued(make: Make) -> None:
@@ -174,12 +174,12 @@ def test_after_standing_still_it_acts_on_nothing_that_is_queued(make: Make) -> N
     stand.clock.advance(30_000)
     stand.worker.turn()
     stand.turns(5)
-    assert stand.worker.engine.books.open == {}
+    assert stand.worker.engine.ledger.open == {}
     assert stand.worker.state == "stale"
 
     stand.commit(basket(as_of_ms=stand.clock.now_ms()))
     stand.turns()
-    assert len(stand.worker.engine.books.open) == 3
+    assert len(stand.worker.engine.ledger.open) == 3
 
 
 def test_an_order_on_its_way_when_it_stood_still_is_not_filled(make: Make) -> None:
@@ -189,8 +189,8 @@ def test_an_order_on_its_way_when_it_stood_still_is_not_filled(make: Make) -> No
     stand.clock.advance(4_000)
     stand.turns(3)
 
-    assert stand.worker.engine.books.positions == {}
-    assert stand.worker.engine.books.open == {}
+    assert stand.worker.engine.ledger.positions == {}
+    assert stand.worker.engine.ledger.open == {}
 
 
 def test_a_jump_of_the_wall_clock_trades_nothing_old(make: Make) -> None:
@@ -201,11 +201,11 @@ def test_a_jump_of_the_wall_clock_trades_nothing_old(make: Make) -> None:
     stand.commit(basket(), now_ms=NOW_MS)
     stand.turns(3)
 
-    assert stand.worker.engine.books.open == {}
+    assert stand.worker.engine.ledger.open == {}
     assert stand.worker.state == "stale"
     stand.commit(basket(as_of_ms=stand.clock.now_ms()))
     stand.turns(6)
-    assert len(stand.worker.engine.books.positions) == 3
+    assert len(stand.worker.engine.ledger.positions) == 3
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -217,12 +217,12 @@ def test_an_order_on_its_way_when_the_wall_clock_jumps_is_not_filled_and_trading
     stand.turns()
     stand.clock.set_wall(NOW_MS + hours * 3_600_000)
     stand.turns(5)
-    assert stand.worker.engine.books.positions == {}
-    assert stand.worker.engine.books.open == {}
+    assert stand.worker.engine.ledger.positions == {}
+    assert stand.worker.engine.ledger.open == {}
 
     stand.commit(basket(2, as_of_ms=stand.clock.now_ms()))
     stand.turns(5)
-    assert len(stand.worker.engine.books.positions) == 3
+    assert len(stand.worker.engine.ledger.positions) == 3
 
 
 def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> None:
@@ -232,7 +232,7 @@ def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> Non
     stand.worker.kill_switch.path.touch()
     stand.turns(5)
     assert stand.worker.state == "killed"
-    assert stand.worker.engine.books.positions == {}
+    assert stand.worker.engine.ledger.positions == {}
     assert {row["reason"] for row in rows(stand).orders(10, 99)} == {"killed"}
     stand.close()
 
@@ -240,7 +240,7 @@ def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> Non
     again.commit(basket(2))
     again.turns(3)
     assert again.worker.state == "killed"
-    assert again.worker.engine.books.open == {}
+    assert again.worker.engine.ledger.open == {}
 
     again.inbox.ask(request := Request("resume", ""))
     again.turns()
@@ -266,7 +266,7 @@ def test_fair_values_of_a_file_are_traded_on_and_published(make: Make, tmp_path:
     stand.commit(quiet())
     stand.turns(6)
 
-    (position,) = stand.worker.engine.books.positions.values()
+    (position,) = stand.worker.engine.ledger.positions.values()
     assert (position.ticker, position.side) == (ticker, "yes")
     assert set(stand.heard.values) == {ticker}
     assert len(stand.worker.values_file.loaded.errors) == 1 if stand.worker.values_file else False
@@ -310,7 +310,7 @@ def test_a_halted_trader_says_so_and_begins_anew_when_there_is_room(make: Make) 
     stand = make()
     stand.commit(basket())
     stand.turns(6)
-    books = stand.worker.engine.books.copy()
+    ledger = stand.worker.engine.ledger.copy()
     make_room = fill_disk(stand)
     worker = stand.worker
     with pytest.raises(JournalError) as caught:
@@ -326,9 +326,9 @@ def test_a_halted_trader_says_so_and_begins_anew_when_there_is_room(make: Make) 
     stand.clock.advance(5_000)
     worker.try_again()
     assert worker.halted is None
-    assert worker.engine.books.positions.keys() >= books.positions.keys()
-    worker.engine.books.check()
-    assert rows(stand).books() == worker.engine.books
+    assert worker.engine.ledger.positions.keys() >= ledger.positions.keys()
+    worker.engine.ledger.check()
+    assert rows(stand).ledger() == worker.engine.ledger
 
 
 def test_a_locked_journal_halts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,12 +351,12 @@ def test_a_replay_leaves_the_books_of_a_live_feed_alone_until_that_is_back(make:
     stand.commit(basket())
     stand.turns(6)
     worker = stand.worker
-    books = worker.engine.books.copy()
+    ledger = worker.engine.ledger.copy()
     points, orders = len(rows(stand).equity(0, 10**6)), len(rows(stand).orders(1_000, 10**6))
-    assert books.positions
+    assert ledger.positions
 
     stand.feed.source = "replay"
-    with pytest.raises(JournalError, match=r"books of a live feed.*KALSHI_BUS_DATA_DIR") as caught:
+    with pytest.raises(JournalError, match=r"ledger of a live feed.*KALSHI_BUS_DATA_DIR") as caught:
         stand.turns(1)
     worker.halt(caught.value)
     stand.clock.advance(5_000)
@@ -368,16 +368,16 @@ def test_a_replay_leaves_the_books_of_a_live_feed_alone_until_that_is_back(make:
     stand.clock.advance(5_000)
     worker.try_again()
     assert worker.halted is None
-    assert worker.engine.books == books
+    assert worker.engine.ledger == ledger
 
 
 def test_a_session_of_a_day_is_followed_by_another_and_inputs_of_a_week_ago_are_dropped(make: Make) -> None:
     stand = make()
     stand.commit(basket())
     stand.turns(6)
-    books = stand.worker.engine.books.copy()
-    assert books.positions
-    assert not books.open
+    ledger = stand.worker.engine.ledger.copy()
+    assert ledger.positions
+    assert not ledger.open
 
     for _ in range(9):
         stand.clock.advance(SESSION_MS)
@@ -389,8 +389,8 @@ def test_a_session_of_a_day_is_followed_by_another_and_inputs_of_a_week_ago_are_
     )
     assert sessions == list(range(1, 11))
     assert min(inputs) > 1
-    assert stand.worker.engine.books == books
-    assert rows(stand).books() == books
+    assert stand.worker.engine.ledger == ledger
+    assert rows(stand).ledger() == ledger
 
 
 def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
@@ -402,7 +402,7 @@ def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
         other.execute("UPDATE fills SET fee_e6 = fee_e6 + 1 WHERE id = 1")
     other.close()
 
-    with pytest.raises(BooksError, match="rows") as caught:
+    with pytest.raises(LedgerError, match="rows") as caught:
         stand.turns(31, ms=1_000)
     stand.worker.halt(caught.value)
     stand.clock.advance(60_000)
@@ -427,9 +427,9 @@ def test_a_kill_and_arrivals_do_not_wait_for_the_last_scan_of_a_commit(make: Mak
     engine = stand.worker.engine
     assert asked[0].wait(0) == "killed"
     assert stand.worker.counts["orders"] <= 3 * EVENTS_AT_ONCE
-    assert 1 not in engine.books.open  # it arrived, and was refused, before the last events were scanned
+    assert 1 not in engine.ledger.open  # it arrived, and was refused, before the last events were scanned
     stand.turns(10)
-    assert not engine.books.open
-    assert not engine.books.positions
+    assert not engine.ledger.open
+    assert not engine.ledger.positions
     (session,) = rows(stand).sessions()
     assert replay(rows(stand).inputs(session)).differs_at is None

@@ -9,7 +9,7 @@ from markets.orders import Fill, Intent
 from markets.records import Book, Event, Level, Market, Quote, Series, Status
 from markets.timing import HOUR_MS, MatchTiming
 from trader.inputs import AnyInput, Data, Ended, Feed, Start, Tick
-from trader.ledger import Books
+from trader.ledger import Ledger
 from trader.risk import Limits
 
 NOW_MS = 1_800_000_000_000
@@ -169,12 +169,12 @@ def settled(view: EventView, winner: str, status: Status = Status.FINALIZED, **v
     return msgspec.structs.replace(view, markets=tuple(after(one) for one in view.markets))
 
 
-def start(books: Books | None = None, limits: Limits = LIMITS, **changes: Any) -> Start:
+def start(ledger: Ledger | None = None, limits: Limits = LIMITS, **changes: Any) -> Start:
     fields: dict[str, Any] = {
         "now_ms": NOW_MS,
         "steady_ms": 0,
         "journal_id": JOURNAL_ID,
-        "books": books or Books.new(1_000_000_000),
+        "ledger": ledger or Ledger.new(1_000_000_000),
         "limits": limits,
         "scan": SCAN,
         "strategies": ("no_basket",),

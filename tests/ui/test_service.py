@@ -111,7 +111,7 @@ def test_a_new_epoch_is_scanned_whole() -> None:
     service._pass(True)
 
     assert service.scan.epoch == 2
-    assert len(service.scans.catalogue.event_of) == len(replica.state.markets)
+    assert len(service.scans.membership.event_of) == len(replica.state.markets)
     assert service.search_index().find(MATCH, 1)[0].ticker == MATCH
 
 

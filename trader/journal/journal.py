@@ -26,7 +26,7 @@ from markets.errors import DecodeError, KalshiBusError, StartupError
 from markets.orders import Fill, Intent, Settlement
 from trader.brokers.paper import LevelKey
 from trader.inputs import AnyInput, Decoder, Encoder
-from trader.ledger import Books, BooksError
+from trader.ledger import Ledger, LedgerError
 from trader.outputs import AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
 
 VERSION: Final = 1
@@ -104,7 +104,7 @@ class Recovered(msgspec.Struct, frozen=True):
     """What a journal says when opened. `taken`: contracts taken of each level of markets not settled."""
 
     journal_id: str
-    books: Books
+    ledger: Ledger
     next_order: int
     next_trade: int
     day: int
@@ -231,24 +231,24 @@ class Journal:
         return session
 
     def recover(self) -> Recovered:
-        """Return the books as the rows make them.
+        """Return the ledger as the rows make it.
 
         Raises:
             StartupError: the rows contradict each other.
         """
         db = self._db
         try:
-            books = replayed_books(db, int(self._meta["start_e6"]))
-            books.check()
-        except (BooksError, msgspec.MsgspecError) as error:
-            raise StartupError(f"{self.path}: the books do not add up: {error}") from error
+            ledger = replayed_ledger(db, int(self._meta["start_e6"]))
+            ledger.check()
+        except (LedgerError, msgspec.MsgspecError) as error:
+            raise StartupError(f"{self.path}: the ledger does not add up: {error}") from error
         day, _, day_start_e6 = self._meta.get("day", "0:0").partition(":")
         next_order, next_trade = db.execute(
             "SELECT coalesce(max(number), 0) + 1, coalesce(max(trade), 0) + 1 FROM orders"
         ).fetchone()
         return Recovered(
             journal_id=self._meta["id"],
-            books=books,
+            ledger=ledger,
             next_order=next_order,
             next_trade=next_trade,
             day=int(day),
@@ -303,7 +303,7 @@ class Journal:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def claim(self, source: str) -> None:
-        """Make the books those of a feed of this `source` (live or replay); a new journal takes the first.
+        """Make the ledger those of a feed of this `source` (live or replay); a new journal takes the first.
 
         A recording's past must not settle, mark or follow trades that were made live.
 
@@ -317,7 +317,7 @@ class Journal:
             self._meta["source"] = source
         elif ours != source:
             raise JournalError(
-                f"{self.path}: has the books of a {ours} feed, this one is {source}: "
+                f"{self.path}: has the ledger of a {ours} feed, this one is {source}: "
                 "set KALSHI_BUS_DATA_DIR to another directory"
             )
 
@@ -423,7 +423,7 @@ def build_id() -> str:
 
 
 def row_sums(db: sqlite3.Connection) -> dict[str, int]:
-    """Return start cash and the sums over fills and settlements, without any logic of the books."""
+    """Return start cash and the sums over fills and settlements, without any logic of the ledger."""
     (start_e6,) = db.execute("SELECT value FROM meta WHERE key = 'start_e6'").fetchone()
     spent_e6, fees_e6 = db.execute("SELECT sum(cost_e6), sum(fee_e6) FROM fills").fetchone()
     (payouts_e6,) = db.execute("SELECT sum(payout_e6) FROM settlements").fetchone()
@@ -435,15 +435,15 @@ def row_sums(db: sqlite3.Connection) -> dict[str, int]:
     }
 
 
-def replayed_books(db: sqlite3.Connection, start_e6: int) -> Books:
-    """Return the books that orders, fills and settlements make, in the order they happened.
+def replayed_ledger(db: sqlite3.Connection, start_e6: int) -> Ledger:
+    """Return the ledger that orders, fills and settlements make, in the order they happened.
 
     Raises:
-        BooksError: they contradict each other.
+        LedgerError: they contradict each other.
     """
-    books = Books.new(start_e6)
+    ledger = Ledger.new(start_e6)
     for (body,) in db.execute("SELECT intent FROM orders ORDER BY number"):
-        books.place(msgspec.msgpack.decode(body, type=Intent))
+        ledger.place(msgspec.msgpack.decode(body, type=Intent))
     fills: dict[int, list[Fill]] = {}
     for number, *fill in db.execute(
         "SELECT number, price_e4, count_e2, fee_e6, shown_e2, time_ms FROM fills ORDER BY id"
@@ -455,12 +455,12 @@ def replayed_books(db: sqlite3.Connection, start_e6: int) -> Books:
     ]
     for _, what in sorted(happened, key=lambda entry: entry[0]):
         if isinstance(what, int):
-            books.end(what, tuple(fills.get(what, ())))
+            ledger.end(what, tuple(fills.get(what, ())))
             continue
-        made = books.settle(what.ticker, what.result, what.value_e4, what.time_ms)
+        made = ledger.settle(what.ticker, what.result, what.value_e4, what.time_ms)
         if made != what:
-            raise BooksError(f"settlement of {what.ticker}: the fills make {made}, the row says {what}")
-    return books
+            raise LedgerError(f"settlement of {what.ticker}: the fills make {made}, the row says {what}")
+    return ledger
 
 
 class Reader:
@@ -502,16 +502,16 @@ class Reader:
         return self._rows(query, since_ms, limit)[::-1]
 
     def sums(self) -> dict[str, int]:
-        """Return the sums of the rows, without any logic of the books."""
+        """Return the sums of the rows, without any logic of the ledger."""
         return row_sums(self._db)
 
-    def books(self) -> Books:
-        """Return the books that the rows make.
+    def ledger(self) -> Ledger:
+        """Return the ledger that the rows make.
 
         Raises:
-            BooksError: they contradict each other.
+            LedgerError: they contradict each other.
         """
-        return replayed_books(self._db, int(self.meta()["start_e6"]))
+        return replayed_ledger(self._db, int(self.meta()["start_e6"]))
 
     def sessions(self) -> dict[int, str]:
         """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""

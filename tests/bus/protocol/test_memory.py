@@ -13,7 +13,7 @@ from bus.protocol.digest import record_hash
 from bus.protocol.memory import Keeping, Packed, Slim
 from bus.protocol.messages import Chunk, decode_chunk, encode_chunk, encode_record
 from bus.protocol.state import Before, State
-from bus.scan.membership import Catalogue
+from bus.scan.membership import Membership
 from markets.json.read import competition_of, custom_strike_keys, mentions_fair_price
 from markets.opportunities import ScanLimits, candidates
 from markets.records import Market, Quote, Remove
@@ -177,9 +177,9 @@ def test_slim_records_say_the_same_to_the_domain() -> None:
 
 def test_slim_records_give_the_same_opportunities() -> None:
     def scan(state: State) -> list[Any]:
-        catalogue = Catalogue()
-        catalogue.rebuild(state)
-        views = [catalogue.view(state, event, NOW_MS) for event in sorted(state.events)]
+        membership = Membership()
+        membership.rebuild(state)
+        views = [membership.view(state, event, NOW_MS) for event in sorted(state.events)]
         return [one for view in views if view for one in candidates(view, {}, NOW_MS, ScanLimits())]
 
     found = scan(kept(Slim()))

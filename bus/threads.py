@@ -1,0 +1,44 @@
+"""Thread rules that hold themselves: a thing that belongs to one thread says so when another touches it.
+
+Always on: a check is one comparison of two integers. It raises AssertionError, since a wrong thread is never
+input from outside but always a mistake of ours.
+"""
+
+import threading
+from typing import Final
+
+_NOBODY: Final = 0
+
+
+class Owner:
+    """The one thread that may use something: the first that does, or the one that last called `take`.
+
+    Args:
+        what: names it in the error, for example "the trader's journal".
+    """
+
+    __slots__ = ("_ident", "what")
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._ident = _NOBODY
+
+    def take(self) -> None:
+        """Hand over to the calling thread: from now on only it may."""
+        self._ident = threading.get_ident()
+
+    def check(self) -> None:
+        """Assert that the calling thread is the owner; without one it becomes it."""
+        ident = threading.get_ident()
+        if self._ident != ident:
+            assert self._ident == _NOBODY, (
+                f"{self.what} belongs to thread {self._ident}, not to"
+                f" {threading.current_thread().name!r} ({ident})"
+            )
+            self._ident = ident
+
+
+def assert_held(lock: "threading.RLock") -> None:
+    """Assert that the calling thread holds a `threading.RLock`."""
+    # What threading.Condition asks of its lock, too.
+    assert lock._is_owned(), "the caller must hold this lock"  # type: ignore[attr-defined]  # noqa: SLF001
