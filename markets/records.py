@@ -208,5 +208,39 @@ class Remove(Record, frozen=True):
     key: str
 
 
+class FairValue(Record, frozen=True):
+    """What a market's YES is believed to be worth, as the trader publishes it on a feed of its own.
+
+    `margin` is the half-width of that belief: an edge inside it is no edge. `source` names who believes it.
+
+    Raises:
+        ValueError: `probability` or `margin` is not within 0..1.
+    """
+
+    ticker: str
+    probability: float
+    source: str
+    as_of_ms: int
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.probability <= 1.0 and 0.0 <= self.margin <= 1.0):
+            raise ValueError(
+                f"fair value of {self.ticker}: {self.probability} +- {self.margin} is not within 0..1"
+            )
+
+
+class TraderEvent(Record, frozen=True):
+    """Something happened to the trader, an event and not state: ask again. On the trader's own feed only.
+
+    `what` is "order", "fill", "settlement", "state" or "equity". `state` is the trader's from now on, if that
+    has changed; `number` is an order's.
+    """
+
+    what: str
+    state: str | None = None
+    number: int | None = None
+
+
 UNJOINED_SERIES: Final = "_"
 """Stream of markets whose event the exchange does not know: ``md._.``; fees unknown, never an opportunity."""

@@ -15,9 +15,8 @@ from bus.protocol.answers import Answers, Question, Refusal
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.trading.killswitch import WORD, KillSwitch
-from markets.opportunities import FairValue
 from markets.orders import Intent
-from markets.records import Record, Remove
+from markets.records import FairValue, Record, Remove, TraderEvent
 from trader.journal.journal import Reader
 
 from .inbox import Inbox, Request
@@ -143,14 +142,6 @@ def _reason(question: Question) -> str:
     return reason
 
 
-class Happened(Record, frozen=True):
-    """A message of kind ``trader``: something has changed, ask again. `number` is an order's."""
-
-    what: str
-    state: str | None = None
-    number: int | None = None
-
-
 class Events:
     """Publishes fair values and events on a feed of the trader's own. Any thread calls."""
 
@@ -168,9 +159,9 @@ class Events:
         self._stream(TOPIC_VALUES, "remove", [Remove("fair_value", ticker) for ticker in removed])
         self._stream(TOPIC_VALUES, "fair_value", set_)
 
-    def event(self, happened: Happened) -> None:
+    def event(self, event: TraderEvent) -> None:
         """Say that something has happened."""
-        self._stream(TOPIC_TRADER, "trader", [happened])
+        self._stream(TOPIC_TRADER, "trader", [event])
 
     def _stream(self, topic: str, kind: str, records: Sequence[Record]) -> None:
         if not records:

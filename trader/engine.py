@@ -11,10 +11,10 @@ from typing import Final
 
 from markets.book import YES
 from markets.fees import fee_schedule
-from markets.opportunities import EventView, FairValue, MarketView, Opportunity, ScanLimits, candidates
+from markets.opportunities import EventView, MarketView, Opportunity, ScanLimits, candidates
 from markets.opportunities.legs import top
 from markets.orders import Intent, Position, Proposal, Wanted, reserve_e6
-from markets.records import Market, Status
+from markets.records import FairValue, Market, Status
 from markets.units import PRICE_ONE_E4, opposite
 
 from . import risk

@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from markets.errors import DecodeError
-from markets.opportunities import EventView, FairValue, MarketView, ScanLimits
+from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.orders import Fill
-from markets.records import Book, Event, Market, Quote, Record, Series
+from markets.records import Book, Event, FairValue, Market, Quote, Record, Series
 from markets.timing import MatchTiming
 
 from .ledger import Ledger

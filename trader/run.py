@@ -14,10 +14,10 @@ from bus.replica import Replica
 from bus.server import FeedServer
 from bus.sockets import make_context
 from markets.errors import StartupError
-from markets.opportunities import FairValue
+from markets.records import FairValue, TraderEvent
 from trader.journal.journal import Probe, Reader
 
-from .control import Desk, Events, Happened
+from .control import Desk, Events
 from .inbox import Inbox
 from .status import snapshot
 from .worker import Worker
@@ -41,7 +41,7 @@ class Voice:
         """Say that something has happened."""
         self.news = True
         if self.events is not None:
-            self.events.event(Happened(what, state, number))
+            self.events.event(TraderEvent(what, state, number))
 
 
 def run(

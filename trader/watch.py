@@ -11,7 +11,8 @@ import msgspec
 
 from bus.protocol.state import State
 from bus.scan.membership import Membership
-from markets.opportunities import EventView, FairValue, Opportunity, ScanLimits, candidates
+from markets.opportunities import EventView, Opportunity, ScanLimits, candidates
+from markets.records import FairValue
 from markets.units import PRICE_ONE_E4
 
 

@@ -19,8 +19,8 @@ from bus.protocol.state import State
 from bus.scan.membership import market_view, scan_limits
 from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
-from markets.opportunities import FairValue, MarketView
-from markets.records import ExchangeStatus
+from markets.opportunities import MarketView
+from markets.records import ExchangeStatus, FairValue
 from trader.journal.journal import Journal, JournalError, Probe, journal_path
 
 from .brokers.paper import PaperBroker

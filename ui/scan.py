@@ -15,7 +15,8 @@ import structlog
 from bus.protocol.join import Action, Tell
 from bus.protocol.state import Changed, State
 from bus.scan.membership import Membership
-from markets.opportunities import FairValue, Opportunity, ScanLimits, candidates, rank
+from markets.opportunities import Opportunity, ScanLimits, candidates, rank
+from markets.records import FairValue
 
 log = structlog.get_logger()
 

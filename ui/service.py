@@ -12,7 +12,7 @@ from bus.process.settings import Settings
 from bus.process.supervised import Watcher
 from bus.protocol.join import Action
 from bus.scan.membership import scan_limits
-from markets.opportunities import FairValue
+from markets.records import FairValue
 
 from .desk import OLD_FACTOR, Desk, TraderLink
 from .hub import Event, Hub

@@ -11,13 +11,13 @@ import msgpack
 import msgspec
 
 from markets.errors import DecodeError, VersionError
-from markets.opportunities import FairValue
 from markets.records import (
     Book,
     BookDelta,
     Candles,
     Event,
     ExchangeStatus,
+    FairValue,
     Market,
     Milestone,
     Quote,
@@ -26,6 +26,7 @@ from markets.records import (
     Series,
     Suspect,
     Trade,
+    TraderEvent,
 )
 
 T = TypeVar("T")
@@ -59,8 +60,9 @@ RECORD_TYPES: Final[dict[str, type[Record]]] = {
     "fair_value": FairValue,
     "candles": Candles,
     "remove": Remove,
+    "trader": TraderEvent,
 }
-"""Every kind of record, in the order a snapshot chunk carries them."""
+"""Every kind of record."""
 
 FIELD_COUNTS: Final = {kind: len(type_.__struct_fields__) for kind, type_ in RECORD_TYPES.items()}
 """How many fields this build knows of each kind; a peer that sends more is newer."""

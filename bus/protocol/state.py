@@ -42,6 +42,8 @@ _KEY_OF: Final[dict[str, Callable[[Any], str]]] = {
     "exchange": lambda _status: "",  # there is one
     "fair_value": attrgetter("ticker"),
     "candles": attrgetter("ticker"),
+    "trade": attrgetter("ticker"),
+    "trader": attrgetter("what"),
 }
 LANE: Final = {
     "market": STATIC,
@@ -233,7 +235,7 @@ class State:
                 self._remove(stream, record)
             return [(record.what, (record.key,)) for record in records]
         elif kind not in STATE_KINDS:
-            return [(kind, [getattr(record, "ticker", "") for record in records])]
+            return [(kind, list(map(_KEY_OF[kind], records)))]
         keeping = self.keeping
         if keeping is not None and kind == "quote":
             keeping.share_quotes(records, self.markets)

@@ -196,6 +196,8 @@ class Writer:
         self._recent[topic] = None
         if kind == "quote":
             state.put_quotes(stream, seq, records, [])
+        elif kind == "cycle":
+            stream.last = seq
         else:
             state.put(topic, seq, kind, records)
         return frame

@@ -11,7 +11,6 @@ from .scan import KINDS, candidates, rank, scan
 from .types import (
     CONSENSUS,
     EventView,
-    FairValue,
     Leg,
     MarketView,
     Opportunity,
@@ -24,7 +23,6 @@ __all__ = [
     "KINDS",
     "REASONS",
     "EventView",
-    "FairValue",
     "Leg",
     "MarketView",
     "Opportunity",

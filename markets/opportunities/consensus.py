@@ -9,12 +9,12 @@ Where the others contradict themselves (their mids leave less than nothing), the
 """
 
 from markets.book import is_complementary
-from markets.records import Status
+from markets.records import FairValue, Status
 from markets.units import PRICE_ONE_E4
 
 from .exhaustive import Verdict, exhaustive
 from .legs import is_off_grid, top
-from .types import CONSENSUS, EventView, FairValue
+from .types import CONSENSUS, EventView
 
 
 def verdict(view: EventView) -> Verdict:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from markets.records import FairValue
+
 from .consensus import consensus
 from .kinds import no_basket, value
-from .types import EventView, FairValue, Opportunity, ScanLimits
+from .types import EventView, Opportunity, ScanLimits
 
 Kind = Callable[[EventView, Mapping[str, FairValue], int, ScanLimits], list[Opportunity]]
 

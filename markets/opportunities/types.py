@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from markets.records import Book, Event, Market, Quote, Record, Series
+from markets.records import Book, Event, Market, Quote, Series
 from markets.timing import MatchTiming
 from markets.units import MONEY_ONE_E6, format_count, format_money, format_price, format_time
 
@@ -33,28 +33,6 @@ class EventView(msgspec.Struct, frozen=True):
     series: Series | None
     markets: tuple[MarketView, ...]
     timing: MatchTiming
-
-
-class FairValue(Record, frozen=True):
-    """What a market's YES is believed to be worth; a record that the trader publishes.
-
-    `margin` is the half-width of that belief: an edge inside it is no edge. `source` names who believes it.
-
-    Raises:
-        ValueError: `probability` or `margin` is not within 0..1.
-    """
-
-    ticker: str
-    probability: float
-    source: str
-    as_of_ms: int
-    margin: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0.0 <= self.probability <= 1.0 and 0.0 <= self.margin <= 1.0):
-            raise ValueError(
-                f"fair value of {self.ticker}: {self.probability} +- {self.margin} is not within 0..1"
-            )
 
 
 class ScanLimits(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,6 @@ from markets.opportunities import (
     CONSENSUS,
     REASONS,
     EventView,
-    FairValue,
     MarketView,
     Opportunity,
     ScanLimits,
@@ -23,7 +22,7 @@ from markets.opportunities import (
     scan,
 )
 from markets.opportunities.kinds.no_basket import NOTE_VOID
-from markets.records import Book, Event, Level, Market, Quote, Series, Status
+from markets.records import Book, Event, FairValue, Level, Market, Quote, Series, Status
 from markets.timing import HOUR_MS, MatchTiming
 
 NOW_MS = 1_800_000_000_000

@@ -13,7 +13,8 @@ from bus.protocol.join import Stats, Tell
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import Changed, State
 from bus.protocol.writer import Writer
-from markets.opportunities import EventView, FairValue
+from markets.opportunities import EventView
+from markets.records import FairValue
 from tests.trader.world import NOW_MS, SERIES
 from trader.inbox import Inbox
 from trader.journal.journal import Probe

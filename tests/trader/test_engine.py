@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markets.opportunities import FairValue
 from markets.orders import Fill, Intent, Proposal
-from markets.records import Status
+from markets.records import FairValue, Status
 from tests.trader.world import (
     JOURNAL_ID,
     LIMITS,

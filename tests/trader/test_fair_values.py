@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from markets.opportunities import FairValue
+from markets.records import FairValue
 from trader.fair_values import ValuesFile, parse
 
 T = 1_800_000_000_000

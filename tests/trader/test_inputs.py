@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets.errors import DecodeError
-from markets.opportunities import FairValue
 from markets.orders import Fill
+from markets.records import FairValue
 from tests.trader.world import NOW_MS, basket, data, leg, live, quiet, settled, start, tick, view_of
 from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Ended, Exchange, TimeGap, Values
 from trader.ledger import Ledger

@@ -19,8 +19,8 @@ from bus.replica import Replica
 from bus.server import FeedServer
 from bus.trading.killswitch import WORD, KillSwitch
 from markets.errors import StartupError
-from markets.opportunities import EventView, FairValue
-from markets.records import ExchangeStatus
+from markets.opportunities import EventView
+from markets.records import ExchangeStatus, FairValue
 from tests.support import eventually
 from tests.trader.test_watch import changes_of
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled

@@ -11,7 +11,8 @@ from bus.protocol.messages import CycleEnd
 from bus.protocol.state import State
 from bus.protocol.writer import Writer
 from bus.scan.membership import Membership
-from markets.opportunities import EventView, FairValue, Opportunity, candidates, rank
+from markets.opportunities import EventView, Opportunity, candidates, rank
+from markets.records import FairValue
 from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet
 from trader.watch import Batch, Watch
 from ui.scan import Batch as PageBatch

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from markets.errors import BadRecord
-from markets.opportunities import FairValue
+from markets.records import FairValue
 from markets.units import parse_time_ms
 
 SOURCE: Final = "file"

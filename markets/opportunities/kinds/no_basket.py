@@ -31,8 +31,8 @@ from markets.opportunities.legs import (
     top,
     total_fees_e6,
 )
-from markets.opportunities.types import EventView, FairValue, Leg, MarketView, Opportunity, ScanLimits
-from markets.records import Level, Status
+from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
+from markets.records import FairValue, Level, Status
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
 
 KIND = "no_basket"

@@ -16,13 +16,12 @@ from markets.opportunities.legs import annualised, ladder, least_volume_e2, leg,
 from markets.opportunities.types import (
     CONSENSUS,
     EventView,
-    FairValue,
     Leg,
     MarketView,
     Opportunity,
     ScanLimits,
 )
-from markets.records import Level
+from markets.records import FairValue, Level
 from markets.units import MONEY_ONE_E6
 
 KIND = "value"

@@ -13,7 +13,7 @@ from bus.protocol.answers import Answers
 from bus.protocol.join import MAX_REPAIRS, REPAIR_EVERY_MS, WHOLES, Phase
 from bus.protocol.memory import Packed, Slim
 from bus.protocol.messages import VERSION, Envelope, decode, encode, encode_record
-from markets.records import Suspect
+from markets.records import Suspect, TraderEvent
 from tests.bus.world import START_MS, Node, Publisher, as_old
 
 TICKERS = ("A-1-X", "A-1-Y", "B-1-X", "C-1-X")
@@ -506,6 +506,17 @@ def test_unknown_kind_moves_the_position_and_is_counted() -> None:
     line.settle()
     assert line.agrees()
     assert "gap" not in line.events()
+
+
+def test_traders_event_is_of_a_known_kind_and_told_by_what_happened() -> None:
+    line = Line()
+    line.send(line.publisher.writer.stream("trader.", "trader", [TraderEvent("fill", number=7)], 1, 1))
+    line.node.take_feed(line.now_ms)
+    assert line.node.sync.stats.unknown_kinds == 0
+    assert list(line.node.changed[-1].records) == [("trader", "fill")]
+    line.publisher.remember()
+    line.settle()
+    assert line.agrees()
 
 
 def test_malformed_record_is_a_hole_that_the_snapshot_fills() -> None:

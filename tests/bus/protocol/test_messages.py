@@ -54,7 +54,7 @@ HEARTBEAT = Heartbeat(
     source="replay",
     fields={"quote": 17},
 )
-_TOPICS = {"series": "ref.", "event": "ref.", "milestone": "ref.", "exchange": "ex."}
+_TOPICS = {"series": "ref.", "event": "ref.", "milestone": "ref.", "exchange": "ex.", "trader": "trader."}
 
 
 def a_record(type_: type[Record]) -> Record:

@@ -12,9 +12,12 @@ import pytest
 import zmq
 
 from bus.__main__ import _main
+from bus.protocol.messages import decode, schema
 from bus.tape.file import Recording
 from bus.tape.player import messages
+from bus.tools.commands import lines
 from markets.records import Event
+from tests.bus.protocol.test_messages import the_messages
 from tests.bus.tape.test_file import Live, record_a_day
 from tests.bus.world import START_MS, Publisher
 from tests.support import Runner, eventually
@@ -55,6 +58,15 @@ def run(capsys: pytest.CaptureFixture[str]) -> "Run":
 
 
 Run = Callable[..., Told]
+
+
+def test_every_kind_of_record_is_printed_with_its_fields() -> None:
+    for kind, frame in the_messages().items():
+        for line in lines(*decode(frame)):
+            printed = json.loads(line)
+            fields = schema()["kinds"].get(kind) or schema()[kind]
+            assert printed["kind"] == kind
+            assert set(printed) >= set(fields), kind
 
 
 def test_info_counts_what_is_in_it_and_says_where_a_damaged_one_ends(run: Run, day: Path) -> None:
