@@ -129,7 +129,7 @@ def measured_us(worker: Worker, feed: Feed, inbox: Inbox, number: int) -> float:
     assert worker.latencies_ns, f"event {number} was not traded: {worker.engine.refusals}"
     taken_us = worker.latencies_ns[-1] / 1e3
     for order in sorted(worker.engine.ledger.open):  # a trader has few open ones, and each step adds them up
-        worker.engine.ledger.end(order, ())
+        worker.engine.ledger.end(order)
     return taken_us
 
 

@@ -455,7 +455,9 @@ def replayed_ledger(db: sqlite3.Connection, start_e6: int) -> Ledger:
     ]
     for _, what in sorted(happened, key=lambda entry: entry[0]):
         if isinstance(what, int):
-            ledger.end(what, tuple(fills.get(what, ())))
+            for fill in fills.get(what, ()):
+                ledger.fill(what, fill)
+            ledger.end(what)
             continue
         made = ledger.settle(what.ticker, what.result, what.value_e4, what.time_ms)
         if made != what:
