@@ -330,9 +330,7 @@ class Engine:
         )
 
     def _ended(self, ended: Ended) -> None:
-        for fill in ended.fills:
-            self.ledger.fill(ended.number, fill)
-        intent = self.ledger.end(ended.number)
+        intent = self.ledger.end(ended.number, ended.fills)
         if intent is None:
             return  # heard before: booked once
         got_e2 = sum(fill.count_e2 for fill in ended.fills)

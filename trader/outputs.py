@@ -77,3 +77,29 @@ def encode_outputs(outputs: list[AnyOutput]) -> bytes:
 def decode_outputs(body: bytes) -> tuple[AnyOutput, ...]:
     """Return the outputs of one step."""
     return _decoder.decode(body) if body else ()
+
+
+def agree(outputs: list[AnyOutput], written: bytes) -> bool:
+    """Return whether one step's outputs are those that were written, by this version or an earlier one.
+
+    An earlier version wrote fewer members: those added since, always at the end and with a default, are not
+    compared. Everything that was written is.
+    """
+    if encode_outputs(outputs) == written:
+        return True
+    try:
+        decode_outputs(written)  # whatever has no default was written
+        return _agrees(outputs, msgspec.msgpack.decode(written) if written else [])
+    except msgspec.MsgspecError:
+        return False
+
+
+def _agrees(now: object, then: object) -> bool:
+    """Whether what was written, of which only msgpack is known, says the same as far as it goes."""
+    if isinstance(now, msgspec.Struct):
+        tag = now.__struct_config__.tag
+        members = (*(() if tag is None else (tag,)), *msgspec.structs.astuple(now))
+        return isinstance(then, list) and all(map(_agrees, members, then)) and len(then) <= len(members)
+    if isinstance(now, list | tuple):
+        return isinstance(then, list) and len(now) == len(then) and all(map(_agrees, now, then))
+    return now == then

@@ -15,8 +15,7 @@ from bus.server import FeedServer
 from bus.sockets import make_context
 from markets.errors import StartupError
 from markets.records import FairValue, TraderEvent
-from trader.journal.journal import Probe
-from trader.journal.reader import Reader
+from trader.journal.journal import Probe, Reader
 
 from .control import Desk, Events
 from .inbox import Inbox
