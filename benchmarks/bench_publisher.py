@@ -23,12 +23,12 @@ from bus.protocol.state import State
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.sockets import MAX_QUESTION, bind, make, make_context
+from markets.json.pages import split_events
 from publisher import checkpoint
 from publisher.held import Catalogue, Reading, Universe
 from publisher.kalshi.session import Tick
 from publisher.live import Live
 from publisher.quarantine import Quarantine
-from publisher.sweep import split_events
 from tests.publisher.exchange import event, market
 
 MARKETS: Final = int(os.environ.get("BENCH_MARKETS", "130000"))

@@ -19,7 +19,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from publisher.kalshi.budget import BASIC, COST, MARGIN, PUBLISHER_SHARE
+from markets.json.words import COST
+from publisher.kalshi.budget import BASIC, MARGIN, PUBLISHER_SHARE
 from tests.support import Process, Runner, eventually
 
 START_S: Final = 300.0

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil
 from typing import Final, TypeVar
 
-from .kalshi.budget import COST
+from markets.json.words import COST
+
 from .kalshi.client import Client, ExchangeError, Params, Reply, Stopped
 
 T = TypeVar("T")

@@ -20,14 +20,8 @@ from bus.protocol.state import State
 from bus.protocol.writer import Change
 from markets.book import top_of_quote
 from markets.errors import BadRecord
-from markets.json.read import (
-    decode_event,
-    decode_market,
-    decode_milestone,
-    decode_series,
-    market_ticker,
-    text_member,
-)
+from markets.json.pages import market_ticker, text_member
+from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
 from markets.records import (
     UNJOINED_SERIES,
     Event,

@@ -20,12 +20,13 @@ from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
 from bus.server import FeedServer, Job
 from bus.sockets import make_context
+from markets.json.pages import decode_tier
 from publisher.books.candles import CandlePlanner
 from publisher.books.planner import Enrichment, Planner
 
 from . import checkpoint
 from .held import Catalogue, Reading, Universe
-from .kalshi.budget import BASIC, Budget, decode_tier
+from .kalshi.budget import BASIC, Budget
 from .kalshi.client import Client, ExchangeError, KeyRefused, Stopped
 from .kalshi.hosts import endpoints
 from .kalshi.signing import KeySource

@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-import msgspec
 import structlog
 from msgspec import Raw
 
 from bus.clock import Clock
 from markets.errors import BadRecord
-from markets.json.read import decode_exchange_status, market_ticker, member, split_list, text_member
+from markets.json.pages import EventsPage, market_ticker, member, split_events, split_list, text_member
+from markets.json.read import decode_exchange_status
 
 from .fetchers import connections, fetch_all
 from .held import Catalogue, Reading
@@ -77,17 +77,6 @@ FAILED_SLICES: Final = 3
 DISCOVERY_PAGES: Final = 4
 FEWEST_PAGES: Final = 100
 """A list of which little is held is given up after so many pages, or ten times those that are held fill."""
-
-
-class EventsPage(msgspec.Struct):
-    """One page of the crawl, its members not decoded."""
-
-    events: list[Raw]
-    cursor: str | None = None
-    milestones: list[Raw] | None = None
-
-
-_events_page = msgspec.json.Decoder(EventsPage)
 
 
 class Sweep:
@@ -462,18 +451,6 @@ def _slice_query(tickers: Sequence[str]) -> Query:
         ("with_milestones", "true"),
         ("limit", EVENTS_PER_PAGE),
     ]
-
-
-def split_events(body: bytes) -> EventsPage:
-    """Split a page of events into its members, not decoded.
-
-    Raises:
-        BadRecord: it is no such page.
-    """
-    try:
-        return _events_page.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRecord("body", body[:200], f"a page of events ({error})") from None
 
 
 def _read_events(body: bytes) -> tuple[EventsPage, str]:

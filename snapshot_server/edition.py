@@ -16,7 +16,7 @@ import msgspec
 
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import State
-from markets.json.read import book_json, quote_members
+from markets.json.write import book_json, quote_members
 from markets.records import Book, Milestone, Quote, Status, Suspect
 from markets.timing import MatchTiming, match_time_json, match_timing
 

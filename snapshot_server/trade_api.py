@@ -17,7 +17,7 @@ import msgspec
 
 from bus.protocol.state import State
 from markets.errors import BadRecord
-from markets.json.read import book_json
+from markets.json.write import book_json
 from markets.records import (
     Book,
     Candles,

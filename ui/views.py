@@ -9,7 +9,7 @@ import msgspec
 from bus.protocol.state import State
 from bus.scan.membership import market_view
 from markets.book import depth, yes_scale
-from markets.json.read import market_json
+from markets.json.write import market_json
 from markets.opportunities import EventView, MarketView, Opportunity, exhaustive
 from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Milestone, Status

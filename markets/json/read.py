@@ -1,37 +1,20 @@
-"""Codec of Kalshi's JSON: bytes of the exchange in, records out, and the same JSON back out.
+"""Markets, events, series, milestones and the exchange's status: Kalshi's objects made into records."""
 
-Nothing is lost on the way. A record's `raw` keeps every member that Kalshi sent, unknown ones too, each
-value byte for byte; only the members of a market that move while it trades (`QUOTE_MEMBERS`) live in the
-`Quote`, as exact integers. Money never passes through a float.
-
-A record that breaks Kalshi's contract raises `BadRecord` naming field, value and what was expected, so
-that the caller can quarantine it alone. A crossed or one-sided quote is valid data: `markets.book` and the
-scanner judge it.
-
-Source: Kalshi API reference, spec 3.34.0 (October 2026), and recorded payloads of June to August 2026.
-"""
-
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from sys import intern
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from markets.errors import BadRecord
-from markets.records import Book, Event, ExchangeStatus, Level, Market, Milestone, Quote, Series, Status
-from markets.units import (
-    PRICE_OF_TEXT,
-    PRICE_ONE_E4,
-    format_count,
-    format_price,
-    parse_count_e2,
-    parse_price_e4,
-)
+from markets.records import Event, ExchangeStatus, Market, Milestone, Quote, Series, Status
+from markets.units import PRICE_OF_TEXT, parse_count_e2, parse_price_e4
+
+from .faults import JSON_FAULTS, checked_ticker, checked_utf8, decode
 
 QUOTE_MEMBERS: Final = (
     "status",
@@ -57,23 +40,15 @@ OWN_MEMBERS: Final = ("series_ticker", "as_of", "orderbook", "suspect_since")
 _NOT_STATIC: Final = QUOTE_MEMBERS + OWN_MEMBERS
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
-_T = TypeVar("_T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _STATUS_OF: Final = {status.value: status for status in Status if status is not Status.UNKNOWN}
 _CANONICAL_COUNT_MOST: Final = 16
-_TICKER: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
-_PATH: Final = re.compile(r" - at `\$(.*)`$")
-_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _NO_EVENTS: Final[Mapping[str, Event]] = {}
 _MARKETS: Final = b'"markets":['
-_JSON_FAULTS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NULL: Final = Raw(b"null")
 """Default of a raw member: msgspec accepts any value only where the type is exactly Raw."""
-
-_MISSING: Final = re.compile(r"missing required field `([^`]+)`")
-_EXPECTED: Final = re.compile(r"Expected (.+), got .+")
 
 
 class _PriceRange(msgspec.Struct):
@@ -167,48 +142,6 @@ class _MilestoneWire(msgspec.Struct):
     details: dict[str, Raw] | None = None
 
 
-class _BookWire(msgspec.Struct):
-    """Both sides must be there: a wrong envelope must not read as an empty book. Null is an empty side."""
-
-    yes_dollars: list[tuple[str, str]] | None
-    no_dollars: list[tuple[str, str]] | None
-
-
-class _TickerBookWire(msgspec.Struct):
-    ticker: str
-    orderbook_fp: _BookWire
-
-
-class _SpreadWire(msgspec.Struct):
-    open_dollars: str
-    high_dollars: str
-    low_dollars: str
-    close_dollars: str
-
-
-class _TradedWire(msgspec.Struct):
-    """All null or absent in a period without a trade."""
-
-    open_dollars: str | None = None
-    high_dollars: str | None = None
-    low_dollars: str | None = None
-    close_dollars: str | None = None
-
-
-class _CandleWire(msgspec.Struct):
-    end_period_ts: int
-    yes_bid: _SpreadWire
-    yes_ask: _SpreadWire
-    price: _TradedWire
-    volume_fp: str
-    open_interest_fp: str
-
-
-class _CandlesWire(msgspec.Struct):
-    market_ticker: str
-    candlesticks: list[Raw]
-
-
 class _ShardWire(msgspec.Struct):
     exchange_index: int
     exchange_active: bool
@@ -230,68 +163,8 @@ _event = msgspec.json.Decoder(_EventWire)
 _nested = msgspec.json.Decoder(_NestedWire)
 _series = msgspec.json.Decoder(_SeriesWire)
 _milestone = msgspec.json.Decoder(_MilestoneWire)
-_book = msgspec.json.Decoder(_BookWire)
-_ticker_book = msgspec.json.Decoder(_TickerBookWire)
-_candle = msgspec.json.Decoder(_CandleWire)
-_candles = msgspec.json.Decoder(_CandlesWire)
 _exchange_status = msgspec.json.Decoder(_ExchangeStatusWire)
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class BadMember(msgspec.Struct, frozen=True):
-    """A member of a reply that was refused: its ticker if readable, why, and the bytes as sent."""
-
-    ticker: str | None
-    error: BadRecord
-    raw: bytes
-
-
-# --- reading replies -----------------------------------------------------------------------------
-
-
-def split_list(body: bytes, key: str) -> tuple[list[Raw], str]:
-    """Split a paged reply into the raw members of its list `key` and the cursor of the next page.
-
-    The cursor is "" at the end of the list, when null and when absent. The members are views into
-    `body`; they are not decoded, so that a caller can skip the unchanged ones by comparing bytes.
-
-    Raises:
-        BadRecord: `body` is not a JSON object with a list `key`.
-    """
-    page = _decode(_page_decoder(key), body, "body")
-    return page.members, page.cursor or ""
-
-
-def member(body: bytes, key: str) -> Raw:
-    """Return the raw member `key` of a reply such as ``{"event": {...}}``.
-
-    Raises:
-        BadRecord: `body` is not a JSON object with a member `key`.
-    """
-    value: Raw = _decode(_member_decoder(key), body, "body").value
-    return value
-
-
-def text_member(raw: bytes | Raw, key: str) -> str:
-    """Return the string member `key` of one JSON object, at little more than the cost of finding it.
-
-    Raises:
-        BadRecord: no such object, or its `key` is not a string.
-    """
-    text: str = _decode(_text_decoder(key), raw, key).value
-    return text
-
-
-def market_ticker(raw: bytes | Raw) -> str:
-    """Return the ticker of a raw market, without decoding the rest.
-
-    Raises:
-        BadRecord: no usable ticker.
-    """
-    return _checked_ticker(text_member(raw, "ticker"), "ticker")
-
-
-# --- reading records -----------------------------------------------------------------------------
 
 
 def decode_market(
@@ -309,8 +182,8 @@ def decode_market(
     Raises:
         BadRecord: a required member is missing, off-type or out of range, or the status is unknown.
     """
-    members = _decode(_members, raw, "market")
-    wire = _decode(_quote, raw, "market")
+    members = decode(_members, raw, "market")
+    wire = decode(_quote, raw, "market")
     for name in _NOT_STATIC:
         members.pop(name, None)
     static = _encode(members)
@@ -335,13 +208,13 @@ def decode_event(raw: bytes | Raw, held: Mapping[str, Event] = _NO_EVENTS) -> tu
     nested = _nested_of(raw, held)
     if nested is not None:
         return nested
-    wire = _decode(_event, raw, "event")
-    members = _decode(_members, raw, "event")
+    wire = decode(_event, raw, "event")
+    members = decode(_members, raw, "event")
     members.pop("markets", None)
     multiplier = wire.fee_multiplier_override
     event = Event(
-        event_ticker=_checked_ticker(wire.event_ticker, "event_ticker"),
-        series_ticker=intern(_checked_ticker(wire.series_ticker, "series_ticker")),
+        event_ticker=checked_ticker(wire.event_ticker, "event_ticker"),
+        series_ticker=intern(checked_ticker(wire.series_ticker, "series_ticker")),
         title=wire.title,
         sub_title=wire.sub_title,
         category=intern(wire.category or ""),
@@ -352,7 +225,7 @@ def decode_event(raw: bytes | Raw, held: Mapping[str, Event] = _NO_EVENTS) -> tu
             None if bytes(multiplier) == b"null" else _multiplier_e4(multiplier, "fee_multiplier_override")
         ),
         exchange_index=wire.exchange_index,
-        raw=_checked_utf8(_encode(members), "event"),
+        raw=checked_utf8(_encode(members), "event"),
     )
     return event, wire.markets or []
 
@@ -363,15 +236,15 @@ def decode_series(raw: bytes | Raw) -> Series:
     Raises:
         BadRecord: a required member is missing, off-type or out of range.
     """
-    wire = _decode(_series, raw, "series")
+    wire = decode(_series, raw, "series")
     return Series(
-        ticker=intern(_checked_ticker(wire.ticker, "ticker")),
+        ticker=intern(checked_ticker(wire.ticker, "ticker")),
         title=wire.title,
         category=intern(wire.category),
         frequency=intern(wire.frequency),
         fee_type=intern(wire.fee_type),
         fee_multiplier_e4=_multiplier_e4(wire.fee_multiplier, "fee_multiplier"),
-        raw=_checked_utf8(bytes(raw), "series"),
+        raw=checked_utf8(bytes(raw), "series"),
     )
 
 
@@ -381,10 +254,10 @@ def decode_milestone(raw: bytes | Raw) -> Milestone:
     Raises:
         BadRecord: a required member is missing, off-type or out of range.
     """
-    wire = _decode(_milestone, raw, "milestone")
+    wire = decode(_milestone, raw, "milestone")
     status = (wire.details or {}).get("status")
     return Milestone(
-        id=_checked_ticker(wire.id, "id"),
+        id=checked_ticker(wire.id, "id"),
         type=intern(wire.type),
         category=intern(wire.category),
         title=wire.title,
@@ -393,68 +266,8 @@ def decode_milestone(raw: bytes | Raw) -> Milestone:
         primary_event_tickers=tuple(wire.primary_event_tickers or ()),
         related_event_tickers=tuple(wire.related_event_tickers or ()),
         status=_text_or_none(status),
-        raw=_checked_utf8(bytes(raw), "milestone"),
+        raw=checked_utf8(bytes(raw), "milestone"),
     )
-
-
-def decode_book(ticker: str, raw: bytes | Raw, as_of_ms: int) -> Book:
-    """Decode the value of ``orderbook_fp`` into the book of `ticker`.
-
-    Raises:
-        BadRecord: a side is missing, or its levels are not strictly ascending prices inside (0, 1) with
-            positive counts.
-    """
-    return _book_of(ticker, _decode(_book, raw, "orderbook_fp"), as_of_ms)
-
-
-def decode_books(body: bytes, as_of_ms: int) -> tuple[list[Book], list[BadMember]]:
-    """Decode the reply of ``GET /markets/orderbooks``: the good books, and apart the refused ones.
-
-    Raises:
-        BadRecord: the reply as a whole is not such an object.
-    """
-    books: list[Book] = []
-    bad: list[BadMember] = []
-    for raw in split_list(body, "orderbooks")[0]:
-        try:
-            wire = _decode(_ticker_book, raw, "orderbook")
-            books.append(_book_of(_checked_ticker(wire.ticker, "ticker"), wire.orderbook_fp, as_of_ms))
-        except BadRecord as error:
-            bad.append(BadMember(_ticker_or_none(raw), error, bytes(raw)))
-    return books, bad
-
-
-def decode_candles(body: bytes, limit_bytes: int) -> tuple[list[tuple[str, bytes]], list[BadMember]]:
-    """Decode the reply of ``GET /markets/candlesticks``: (ticker, JSON array) of each, and the bad ones.
-
-    Of an array longer than `limit_bytes` the last candlesticks are kept.
-
-    Raises:
-        BadRecord: the reply as a whole is not such an object.
-    """
-    found: list[tuple[str, bytes]] = []
-    bad: list[BadMember] = []
-    for raw in split_list(body, "markets")[0]:
-        ticker = None
-        try:
-            wire = _decode(_candles, raw, "candlesticks")
-            ticker = _checked_ticker(wire.market_ticker, "market_ticker")
-            sizes = 0
-            kept: list[bytes] = []
-            last_s: int | None = None
-            for candle in reversed(wire.candlesticks):
-                end_s = _decode(_candle, candle, "candlestick").end_period_ts
-                if last_s is not None and end_s >= last_s:
-                    raise BadRecord("end_period_ts", end_s, "ascending times")
-                last_s = end_s
-                sizes += len(memoryview(candle)) + 1
-                if sizes > limit_bytes:
-                    break
-                kept.append(bytes(candle))
-            found.append((ticker, _checked_utf8(b"[%b]" % b",".join(reversed(kept)), "candlesticks")))
-        except BadRecord as error:
-            bad.append(BadMember(ticker, error, bytes(raw)))
-    return found, bad
 
 
 def decode_exchange_status(body: bytes, as_of_ms: int) -> ExchangeStatus:
@@ -463,7 +276,7 @@ def decode_exchange_status(body: bytes, as_of_ms: int) -> ExchangeStatus:
     Raises:
         BadRecord: not such an object, or it does not say whether exchange and trading are active.
     """
-    wire = _decode(_exchange_status, body, "body")
+    wire = decode(_exchange_status, body, "body")
     return ExchangeStatus(
         exchange_active=wire.exchange_active,
         trading_active=wire.trading_active,
@@ -502,7 +315,7 @@ def competition_of(event: Event) -> Competition:
     """Return what competition a sports event belongs to; empty where Kalshi does not say."""
     try:
         return _competition.decode(event.raw).product_metadata or Competition()
-    except _JSON_FAULTS:  # free-form metadata of another shape says nothing about a competition
+    except JSON_FAULTS:  # free-form metadata of another shape says nothing about a competition
         return Competition()
 
 
@@ -510,7 +323,7 @@ def custom_strike_keys(market: Market) -> frozenset[str]:
     """Return the keys of a market's `custom_strike`, such as "baseball_team" or "tennis_competitor"."""
     try:
         return frozenset(_custom_strike.decode(market.raw).custom_strike or ())
-    except _JSON_FAULTS:  # a free map by contract: another shape is simply none of the known keys
+    except JSON_FAULTS:  # a free map by contract: another shape is simply none of the known keys
         return frozenset()
 
 
@@ -537,72 +350,6 @@ def slim_event_raw(event: Event) -> bytes:
     return _encode({"product_metadata": competition}) if competition != Competition() else b"{}"
 
 
-# --- writing Kalshi's JSON -----------------------------------------------------------------------
-
-
-def market_prefix(market: Market, series_ticker: str | None = None) -> bytes:
-    """Return the part of a market object that only its static part decides: cache it.
-
-    It is an open JSON object, to be followed by `quote_members` and the rest of `market_json`.
-    """
-    series = series_ticker if series_ticker is not None else market.series_ticker
-    return market.raw[:-1] + b',"series_ticker":' + _encode(series)
-
-
-def quote_members(quote: Quote) -> bytes:
-    """Return the quote's members in Kalshi's form, each preceded by a comma."""
-    if quote.as_sent is not None:
-        return _quote_members_as_sent(quote)
-    text = (
-        f',"status":"{quote.status.value}"'
-        f',"yes_bid_dollars":"{format_price(quote.yes_bid_e4)}"'
-        f',"yes_ask_dollars":"{format_price(quote.yes_ask_e4)}"'
-        f',"no_bid_dollars":"{format_price(quote.no_bid_e4)}"'
-        f',"no_ask_dollars":"{format_price(quote.no_ask_e4)}"'
-        f',"yes_bid_size_fp":"{format_count(quote.yes_bid_size_e2)}"'
-        f',"yes_ask_size_fp":"{format_count(quote.yes_ask_size_e2)}"'
-    )
-    for name, value in _optional_prices(quote):
-        if value is not None:
-            text += f',"{name}":"{format_price(value)}"'
-    for name, value in _optional_counts(quote):
-        if value is not None:
-            text += f',"{name}":"{format_count(value)}"'
-    return text.encode()
-
-
-def book_json(book: Book) -> bytes:
-    """Return a book as Kalshi sends it: ``{"yes_dollars":[["0.0100","1200.00"],...],"no_dollars":...}``."""
-    return b'{"yes_dollars":[%b],"no_dollars":[%b]}' % (_levels_json(book.yes), _levels_json(book.no))
-
-
-def market_json(
-    market: Market,
-    quote: Quote,
-    *,
-    series_ticker: str | None = None,
-    as_of_ms: int,
-    book: Book | None = None,
-    prefix: bytes | None = None,
-) -> bytes:
-    """Return Kalshi's market object: as sent, plus `series_ticker`, `as_of` and, with a book, `orderbook`.
-
-    Args:
-        market: the static part.
-        quote: the quote part.
-        series_ticker: overrides the market's own, which may not have been known when it was decoded.
-        as_of_ms: written as `as_of`, Unix seconds.
-        book: written as `orderbook`, levels as Kalshi sends them.
-        prefix: a cached ``market_prefix(market, series_ticker)``.
-    """
-    if prefix is None:
-        prefix = market_prefix(market, series_ticker)
-    tail = f',"as_of":{as_of_ms // 1000}.{as_of_ms % 1000:03d}'.encode()
-    if book is None:
-        return b"".join((prefix, quote_members(quote), tail, b"}"))
-    return b"".join((prefix, quote_members(quote), tail, b',"orderbook":', book_json(book), b"}"))
-
-
 # --- inside --------------------------------------------------------------------------------------
 
 
@@ -615,7 +362,7 @@ def _nested_of(raw: bytes | Raw, held: Mapping[str, Event]) -> tuple[Event, list
         return None
     try:
         wire = _nested.decode(raw)
-    except _JSON_FAULTS:
+    except JSON_FAULTS:
         return None  # the whole decoder says what is wrong
     event, markets = held.get(wire.event_ticker), wire.markets
     if event is None or not markets:
@@ -636,11 +383,11 @@ def _nested_of(raw: bytes | Raw, held: Mapping[str, Event]) -> tuple[Event, list
 
 
 def _static_part(static: bytes, series_ticker: str | None) -> Market:
-    wire = _decode(_market, static, "market")
+    wire = decode(_market, static, "market")
     value = wire.settlement_value_dollars
     return Market(
-        ticker=_checked_ticker(wire.ticker, "ticker"),
-        event_ticker=intern(_checked_ticker(wire.event_ticker, "event_ticker")),
+        ticker=checked_ticker(wire.ticker, "ticker"),
+        event_ticker=intern(checked_ticker(wire.event_ticker, "event_ticker")),
         series_ticker=series_ticker,
         title=wire.title,
         yes_sub_title=wire.yes_sub_title,
@@ -659,7 +406,7 @@ def _static_part(static: bytes, series_ticker: str | None) -> Market:
         result=intern(wire.result),
         settlement_value_e4=None if value is None else parse_price_e4(value, "settlement_value_dollars"),
         exchange_index=wire.exchange_index,
-        raw=_checked_utf8(static, "market"),
+        raw=checked_utf8(static, "market"),
     )
 
 
@@ -757,63 +504,11 @@ def _optional(
     return None
 
 
-def _optional_prices(quote: Quote) -> tuple[tuple[str, int | None], ...]:
-    return (
-        ("last_price_dollars", quote.last_price_e4),
-        ("previous_price_dollars", quote.previous_price_e4),
-        ("previous_yes_bid_dollars", quote.previous_yes_bid_e4),
-        ("previous_yes_ask_dollars", quote.previous_yes_ask_e4),
-    )
-
-
-def _optional_counts(quote: Quote) -> tuple[tuple[str, int | None], ...]:
-    return (
-        ("volume_fp", quote.volume_e2),
-        ("volume_24h_fp", quote.volume_24h_e2),
-        ("open_interest_fp", quote.open_interest_e2),
-    )
-
-
-def _quote_members_as_sent(quote: Quote) -> bytes:
-    canonical = msgspec.structs.replace(quote, as_sent=None)
-    members: dict[str, str | None] = msgspec.json.decode(b"{" + quote_members(canonical)[1:] + b"}")
-    members.update(quote.as_sent or {})
-    return b"," + _encode(members)[1:-1]
-
-
-def _levels_json(levels: tuple[Level, ...]) -> bytes:
-    return ",".join([f'["{format_price(p)}","{format_count(c)}"]' for p, c in levels]).encode()
-
-
-def _book_of(ticker: str, wire: _BookWire, as_of_ms: int) -> Book:
-    return Book(
-        ticker=ticker,
-        as_of_ms=as_of_ms,
-        yes=_levels(wire.yes_dollars or [], "yes_dollars"),
-        no=_levels(wire.no_dollars or [], "no_dollars"),
-    )
-
-
-def _levels(side: list[tuple[str, str]], field: str) -> tuple[Level, ...]:
-    levels = []
-    last = 0
-    for price, count in side:
-        price_e4 = parse_price_e4(price, field)
-        count_e2 = parse_count_e2(count, field)
-        if not last < price_e4 < PRICE_ONE_E4:
-            raise BadRecord(field, price, "strictly ascending prices inside 0.0000 and 1.0000")
-        if count_e2 == 0:
-            raise BadRecord(field, count, "a positive count")
-        levels.append((price_e4, count_e2))
-        last = price_e4
-    return tuple(levels)
-
-
 @lru_cache(maxsize=256)
 def _price_ranges(raw: bytes) -> tuple[tuple[int, int, int], ...]:
     """Markets share a handful of grids: one tuple for all of a kind."""
     bands = []
-    for band in _decode(_ranges, raw, "price_ranges") or ():
+    for band in decode(_ranges, raw, "price_ranges") or ():
         start_e4, end_e4, step_e4 = (
             parse_price_e4(text, f"price_ranges.{name}")
             for name, text in (("start", band.start), ("end", band.end), ("step", band.step))
@@ -849,81 +544,6 @@ def _text_or_none(raw: Raw | None) -> str | None:
         return None
     value = msgspec.json.decode(raw)
     return value if isinstance(value, str) else None
-
-
-def _ticker_or_none(raw: Raw) -> str | None:
-    try:
-        return market_ticker(raw)
-    except BadRecord:
-        return None
-
-
-def _checked_ticker(text: str, field: str) -> str:
-    """A ticker becomes part of topics, URLs and keys: printable ASCII without spaces."""
-    if _TICKER.fullmatch(text) is None:
-        raise BadRecord(field, text, "1 to 200 printable ASCII characters without a space")
-    return text
-
-
-def _checked_utf8(raw: bytes, what: str) -> bytes:
-    """Msgspec checks the grammar of members it does not decode, but not their UTF-8."""
-    try:
-        raw.decode()
-    except UnicodeDecodeError as error:
-        raise BadRecord(what, raw[max(0, error.start - 40) : error.end + 40], "UTF-8") from None
-    return raw
-
-
-@lru_cache(maxsize=64)
-def _page_decoder(key: str) -> msgspec.json.Decoder[Any]:
-    fields: list[Any] = [
-        ("members", list[Raw], msgspec.field(name=key)),
-        ("cursor", str | None, None),
-    ]
-    return msgspec.json.Decoder(msgspec.defstruct("Page", fields))
-
-
-@lru_cache(maxsize=64)
-def _member_decoder(key: str) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(msgspec.defstruct("Member", [("value", Raw, msgspec.field(name=key))]))
-
-
-@lru_cache(maxsize=64)
-def _text_decoder(key: str) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(msgspec.defstruct("Text", [("value", str, msgspec.field(name=key))]))
-
-
-def _decode(decoder: msgspec.json.Decoder[_T], raw: bytes | Raw, what: str) -> _T:
-    try:
-        return decoder.decode(raw)
-    except _JSON_FAULTS as error:
-        _refuse(error, bytes(raw), what)
-
-
-def _refuse(error: Exception, raw: bytes, what: str) -> NoReturn:
-    """Turn a decoder's error into a BadRecord that names the field and its value."""
-    text = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        raise BadRecord(what, raw[:200], f"JSON ({text})") from None
-    match = _PATH.search(text)
-    path = match[1] if match else ""
-    missing = _MISSING.search(text)
-    if missing is not None:
-        field = f"{path}.{missing[1]}".strip(".")
-        raise BadRecord(field, None, f"a value; the {what} lacks it") from None
-    reason = _PATH.sub("", text).replace("`", "")
-    expected = _EXPECTED.sub(r"\1", reason)
-    raise BadRecord(path.strip(".") or what, _value_at(raw, path), expected) from None
-
-
-def _value_at(raw: bytes, path: str) -> object:
-    try:
-        value = msgspec.json.decode(raw)
-        for name, index in _STEP.findall(path):
-            value = value[name] if name else value[int(index)]
-    except (msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError):
-        return raw[:200]
-    return value
 
 
 assert set(QUOTE_MEMBERS) | {"ticker"} == set(_QuoteWire.__struct_fields__), "both lists name the quote"

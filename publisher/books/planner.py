@@ -20,10 +20,12 @@ from bus.clock import Clock
 from bus.protocol.state import State
 from bus.server import FeedServer, Job
 from markets.errors import BadRecord
-from markets.json.read import BadMember, decode_books, decode_candles
+from markets.json.books import decode_books, decode_candles
+from markets.json.faults import BadMember
+from markets.json.words import COST
 from markets.records import Book, Candles, Event, Market, Quote, Remove, Status
 from markets.units import PRICE_ONE_E4
-from publisher.kalshi.budget import COST, Budget
+from publisher.kalshi.budget import Budget
 from publisher.kalshi.client import Client, ExchangeError, Stopped, StopSignal
 from publisher.live import Live
 from publisher.quarantine import Quarantine

@@ -8,14 +8,10 @@ refill; every market-data GET costs 10; Basic: 200 tokens/s, capacity 3 s. A 429
 
 import threading
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
-
-from markets.errors import BadRecord
-
-COST: Final = 10
-"""Tokens of every GET of market data."""
+from markets.json.pages import Tier
+from markets.json.words import COST
 
 PUBLISHER_SHARE: Final = 0.85
 """Of the account's read budget; the order gateway has the rest."""
@@ -26,37 +22,6 @@ MARGIN: Final = 0.95
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 8.0
 RETRY_AFTER_MAX_S: Final = 60.0
-
-
-class Tier(NamedTuple):
-    """An account's read limits: tokens a second and the most that can be saved up."""
-
-    refill_per_s: float
-    capacity: float
-
-
-class _Bucket(msgspec.Struct):
-    refill_rate: float
-    bucket_capacity: float
-
-
-class _Limits(msgspec.Struct):
-    read: _Bucket
-
-
-def decode_tier(body: bytes) -> Tier:
-    """Decode the reply of ``GET /account/limits``.
-
-    Raises:
-        BadRecord: it does not state positive read limits.
-    """
-    try:
-        read = msgspec.json.decode(body, type=_Limits).read
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRecord("body", body[:200], f"limits of an account ({error})") from None
-    if not (0 < read.refill_rate < 1e9 and COST <= read.bucket_capacity < 1e9):
-        raise BadRecord("read", read, "a positive rate, and a capacity of a request or more")
-    return Tier(read.refill_rate, read.bucket_capacity)
 
 
 BASIC: Final = Tier(200, 600)

@@ -19,8 +19,9 @@ import structlog
 
 from bus.clock import Clock
 from markets.errors import BadRecord, KalshiBusError, StartupError
+from markets.json.words import COST
 
-from .budget import COST, Budget, backoff_s
+from .budget import Budget, backoff_s
 from .signing import ApiKey, KeySource
 
 log = structlog.get_logger()

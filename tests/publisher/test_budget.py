@@ -5,7 +5,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.kalshi.budget import BACKOFF_MAX_S, BASIC, COST, Budget, backoff_s
+from markets.json.words import COST
+from publisher.kalshi.budget import BACKOFF_MAX_S, BASIC, Budget, backoff_s
 
 
 def test_bucket_starts_empty_and_refills_at_its_share() -> None:

@@ -9,9 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bus.clock import ManualClock
-from markets.json.read import split_list
+from markets.json.pages import split_list
+from markets.json.words import COST
 from publisher.kalshi import client as module
-from publisher.kalshi.budget import BASIC, COST, Budget
+from publisher.kalshi.budget import BASIC, Budget
 from publisher.kalshi.client import (
     ATTEMPTS,
     Client,

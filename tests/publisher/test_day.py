@@ -3,9 +3,10 @@
 import heapq
 from random import Random
 
+from markets.json.words import COST
 from publisher.books.planner import rounds_of
 from publisher.fetchers import connections
-from publisher.kalshi.budget import BASIC, COST, PUBLISHER_SHARE, Budget
+from publisher.kalshi.budget import BASIC, PUBLISHER_SHARE, Budget
 from publisher.sweep import DISCOVERY_PAGES, slices
 from simulator.limits import Limits
 

@@ -25,7 +25,7 @@ from bus.clock import SystemClock
 from bus.protocol.messages import CycleEnd, Header, Quotes, decode, decode_record
 from bus.replica import Replica
 from bus.scan.membership import Membership, market_view
-from markets.json.read import decode_books
+from markets.json.books import decode_books
 from markets.opportunities import MarketView, ScanLimits, candidates
 from markets.opportunities.legs import market_reasons
 from markets.records import Book, ExchangeStatus, Market, Record, Remove, Status, Suspect

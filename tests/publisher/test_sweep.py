@@ -10,11 +10,11 @@ import pytest
 
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
-from markets.json.read import split_list
+from markets.json.pages import Tier, split_list
 from publisher import sweep as sweep_module
 from publisher.fetchers import connections, fetch_all
 from publisher.held import Universe
-from publisher.kalshi.budget import Budget, Tier
+from publisher.kalshi.budget import Budget
 from publisher.kalshi.client import Client, ExchangeError, Reply, Stopped
 from publisher.kalshi.signing import KeySource
 from publisher.sweep import DISCOVERY_PAGES, EVENTS_PER_PAGE, MARKETS_PER_SLICE, SLICE_URL_BUDGET, slices

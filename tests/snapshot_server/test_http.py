@@ -18,7 +18,7 @@ from bus.protocol.join import Stats
 from bus.protocol.messages import CycleEnd, Heartbeat
 from bus.protocol.writer import Writer
 from bus.replica import Status as Position
-from markets.json.read import market_json
+from markets.json.write import market_json
 from markets.records import Book, Market, Remove, Status, Suspect
 from snapshot_server.body import wanted_encoding
 from snapshot_server.edition import Edition, next_edition

@@ -1,8 +1,6 @@
-"""Kalshi's JSON in and out, on recorded payloads and on damaged ones."""
+"""Objects of Kalshi made into records, on recorded payloads and on damaged ones."""
 
-import gzip
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,65 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets.errors import BadRecord
+from markets.json.books import decode_books, decode_candles
+from markets.json.pages import decode_tier, market_ticker, member, split_events, split_list, text_member
 from markets.json.read import (
     QUOTE_MEMBERS,
-    book_json,
     competition_of,
     custom_strike_keys,
-    decode_book,
-    decode_books,
     decode_event,
     decode_exchange_status,
     decode_market,
     decode_milestone,
     decode_series,
-    market_json,
-    market_prefix,
-    market_ticker,
-    member,
-    split_list,
-    text_member,
 )
-from markets.records import Book, Market, Quote, Status
-
-DATA = Path(__file__).parents[2] / "data/kalshi"
-
-
-def _gz(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(gzip.decompress((DATA / name).read_bytes()))
-    return loaded
-
-
-EVENTS = _gz("events.json.gz")
-OTHER = _gz("markets_other.json.gz")
-MARKETS: list[dict[str, Any]] = [
-    *(market for event in EVENTS["events"] for market in event["markets"]),
-    *EVENTS["event_single"]["markets"],
-    *OTHER["markets"],
-]
-ONE = MARKETS[0]
-
-
-def encode(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
-
-
-def decode(value: object, **kwargs: Any) -> tuple[Market, Quote]:
-    return decode_market(encode(value), **{"series_ticker": "S", "as_of_ms": 1_786_171_942_265, **kwargs})
-
-
-def changed(**members: Any) -> dict[str, Any]:
-    return {**ONE, **members}
-
-
-def without(*names: str) -> dict[str, Any]:
-    return {name: value for name, value in ONE.items() if name not in names}
-
-
-def served(market: Market, quote: Quote, **kwargs: Any) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(market_json(market, quote, as_of_ms=quote.as_of_ms, **kwargs))
-    return loaded
-
+from markets.json.write import market_json
+from markets.records import Status
+from tests.markets.json.recorded import (
+    DATA,
+    EVENTS,
+    MARKET,
+    MARKETS,
+    changed,
+    decode,
+    encode,
+    served,
+    without,
+)
 
 # --- there and back ------------------------------------------------------------------------------
 
@@ -82,10 +46,10 @@ def test_every_recorded_market_comes_back_with_equal_values() -> None:
 
 
 def test_static_part_and_quote_part_do_not_overlap() -> None:
-    market, quote = decode(ONE)
+    market, quote = decode(MARKET)
     static = json.loads(market.raw)
     assert not set(static) & set(QUOTE_MEMBERS)
-    assert set(static) | set(QUOTE_MEMBERS) == set(ONE)
+    assert set(static) | set(QUOTE_MEMBERS) == set(MARKET)
     assert quote.as_sent is None
 
 
@@ -114,12 +78,6 @@ def test_unusual_but_valid_text_leaves_as_it_came() -> None:
     assert {name: served(market, quote)[name] for name in sent} == sent
 
 
-def test_newer_source_supersedes_the_odd_text_in_canonical_form() -> None:
-    market, quote = decode(changed(yes_bid_dollars="0.5"))
-    streamed = msgspec.structs.replace(quote, yes_bid_e4=5_100, as_sent=None)
-    assert served(market, streamed)["yes_bid_dollars"] == "0.5100"
-
-
 def test_absent_optional_members_stay_absent() -> None:
     optional = (
         "occurrence_datetime",
@@ -145,36 +103,11 @@ def test_crossed_quote_is_data() -> None:
     assert (quote.yes_bid_e4, quote.yes_ask_e4) == (6_000, 4_000)
 
 
-def test_own_members_win_over_kalshis_of_the_same_name() -> None:
-    market, quote = decode(changed(series_ticker="THEIRS", as_of="never", orderbook=1))
-    out = market_json(market, quote, as_of_ms=2_500)
-    assert out.count(b'"series_ticker":') == out.count(b'"as_of":') == 1
-    assert json.loads(out)["series_ticker"] == "S"
-    assert json.loads(out)["as_of"] == 2.5
-
-
-def test_series_is_null_until_the_event_is_known() -> None:
-    market, quote = decode(ONE, series_ticker=None)
-    assert served(market, quote)["series_ticker"] is None
-    assert served(market, quote, series_ticker="LATER")["series_ticker"] == "LATER"
-
-
-def test_cached_prefix_and_book_give_the_same_object() -> None:
-    market, quote = decode(ONE)
-    book = Book(market.ticker, 0, ((100, 120_000), (5_200, 8_850)), ())
-    whole = served(market, quote, book=book)
-    assert whole["orderbook"] == {
-        "yes_dollars": [["0.0100", "1200.00"], ["0.5200", "88.50"]],
-        "no_dollars": [],
-    }
-    assert served(market, quote, book=book, prefix=market_prefix(market)) == whole
-
-
 # --- what is decoded -----------------------------------------------------------------------------
 
 
 def test_fields_of_a_recorded_market() -> None:
-    market, quote = decode(ONE)
+    market, quote = decode(MARKET)
     assert (market.ticker, market.event_ticker, market.series_ticker) == ("KXNBA-27-ATL", "KXNBA-27", "S")
     assert market.price_ranges == ((0, 10_000, 100),)
     assert market.open_ms == 1_781_424_000_000
@@ -191,13 +124,13 @@ def test_settled_market_has_result_and_value() -> None:
 
 
 def test_unchanged_static_part_is_the_previous_object() -> None:
-    market, _ = decode(ONE)
+    market, _ = decode(MARKET)
     again, quote = decode(changed(yes_ask_dollars="0.0200", status="closed"), previous=market)
     assert again is market
     assert (quote.yes_ask_e4, quote.status) == (200, Status.CLOSED)
     other, _ = decode(changed(rules_primary="other"), previous=market)
     assert other is not market
-    joined, _ = decode(ONE, previous=market, series_ticker="T")
+    joined, _ = decode(MARKET, previous=market, series_ticker="T")
     assert joined.series_ticker == "T"
 
 
@@ -245,58 +178,17 @@ def test_bad_market_is_refused_naming_the_field(sent: dict[str, Any], field: str
         assert refused.value.value == repr(sent[name])
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<html><body>502 Bad Gateway</body></html>",
-        b"[]",
-        b"null",
-        b"{}",
-        b'{"markets":null,"cursor":""}',
-        b'{"markets":{},"cursor":""}',
-        b'{"markets":[{"ticker":"A"}',
-        b'{"markets":[{"ticker":"A"}],"cursor":5}',
-        b'{"markets":[]}trailing',
-        b'{"markets":' + b"[" * 100_000,
-    ],
-    ids=lambda body: body[:30],
-)
-def test_a_reply_that_is_no_page_is_refused(body: bytes) -> None:
-    with pytest.raises(BadRecord):
-        split_list(body, "markets")
-
-
-def test_a_page_is_split_without_decoding_its_members() -> None:
-    page = encode(OTHER["page"])
-    members, cursor = split_list(page, "markets")
-    assert [market_ticker(raw) for raw in members] == [m["ticker"] for m in OTHER["page"]["markets"]]
-    assert [json.loads(bytes(raw)) for raw in members] == OTHER["page"]["markets"]
-    assert cursor == OTHER["page"]["cursor"]
-
-
-@pytest.mark.parametrize("tail", [b"", b',"cursor":null', b',"cursor":""'])
-def test_end_of_list_is_an_empty_cursor(tail: bytes) -> None:
-    assert split_list(b'{"markets":[]' + tail + b"}", "markets") == ([], "")
-
-
-def test_one_bad_member_does_not_spoil_the_page() -> None:
-    members, _ = split_list(b'{"markets":[{"ticker":7},5,{"ticker":"\xff"},{"ticker":"OK"}]}', "markets")
-    for raw in members[:3]:
-        with pytest.raises(BadRecord):
-            market_ticker(raw)
-    assert market_ticker(members[3]) == "OK"
-
-
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_or_are_refused(body: bytes) -> None:
     for read in (
         lambda: split_list(body, "markets"),
+        lambda: split_events(body),
+        lambda: decode_tier(body),
+        lambda: decode_candles(body, 1_000),
         lambda: decode_market(body, series_ticker=None, as_of_ms=0),
         lambda: decode_event(body),
         lambda: decode_series(body),
         lambda: decode_milestone(body),
-        lambda: decode_book("T", body, 0),
         lambda: decode_books(body, 0),
         lambda: decode_exchange_status(body, 0),
     ):
@@ -304,7 +196,7 @@ def test_any_bytes_decode_or_are_refused(body: bytes) -> None:
             read()
 
 
-RAW = encode(ONE)
+RAW = encode(MARKET)
 
 
 @given(st.integers(0, len(RAW) - 1), st.binary(min_size=0, max_size=3))
@@ -353,7 +245,7 @@ def test_held_event_with_other_markets_is_itself_and_with_anything_else_is_not(
         assert again == event
         assert (again is event) == (spaces is not None)
         assert [json.loads(bytes(each)) for each in split] == members
-    for changed in (
+    for other in (
         sent | {"title": "other"},
         sent | {"title": sent["title"][:-1]},
         sent | {"markets": []},
@@ -362,9 +254,9 @@ def test_held_event_with_other_markets_is_itself_and_with_anything_else_is_not(
         {name: value for name, value in sent.items() if name != "sub_title"},
         sent | {"event_ticker": "OTHER"},
     ):
-        again, split = decode_event(raw(changed), held)
+        again, split = decode_event(raw(other), held)
         assert (again, [bytes(each) for each in split]) == (
-            (plain := decode_event(raw(changed)))[0],
+            (plain := decode_event(raw(other)))[0],
             [bytes(each) for each in plain[1]],
         )
 
@@ -442,48 +334,6 @@ def test_raw_that_is_no_json_says_nothing(raw: bytes) -> None:
     market, _ = decode_market(markets[0], series_ticker=None, as_of_ms=0)
     assert custom_strike_keys(msgspec.structs.replace(market, raw=raw)) == frozenset()
     assert competition_of(msgspec.structs.replace(event, raw=raw)).competition == ""
-
-
-def test_recorded_book_comes_back() -> None:
-    sent = EVENTS["orderbook"]["orderbook_fp"]
-    book = decode_book("T", encode(sent), 5)
-    assert book.yes[-1] == (500, 70_800)
-    assert json.loads(book_json(book)) == sent
-
-
-@pytest.mark.parametrize(
-    ("yes", "field"),
-    [
-        ([["0.0200", "1.00"], ["0.0100", "1.00"]], "yes_dollars"),
-        ([["0.0200", "1.00"], ["0.0200", "1.00"]], "yes_dollars"),
-        ([["0.0000", "1.00"]], "yes_dollars"),
-        ([["1.0000", "1.00"]], "yes_dollars"),
-        ([["0.0200", "0.00"]], "yes_dollars"),
-        ([["0.0200", "-1.00"]], "yes_dollars"),
-        ([["0.0200", 1]], "yes_dollars[0][1]"),
-        ([["0.0200"]], "yes_dollars[0]"),
-    ],
-)
-def test_bad_levels_are_refused(yes: list[Any], field: str) -> None:
-    with pytest.raises(BadRecord) as refused:
-        decode_book("T", encode({"yes_dollars": yes, "no_dollars": []}), 0)
-    assert refused.value.field == field
-
-
-def test_wrong_envelope_is_not_an_empty_book() -> None:
-    with pytest.raises(BadRecord):
-        decode_book("T", b'{"yes":[],"no":[]}', 0)
-    assert decode_book("T", b'{"yes_dollars":null,"no_dollars":[]}', 0) == Book("T", 0, (), ())
-
-
-def test_a_bad_book_does_not_lose_the_others() -> None:
-    good = {"ticker": "A", "orderbook_fp": {"yes_dollars": [["0.0100", "1.00"]], "no_dollars": []}}
-    bad = {"ticker": "B", "orderbook_fp": {"yes_dollars": [["0.0100", "-1.00"]], "no_dollars": []}}
-    nameless = {"orderbook_fp": good["orderbook_fp"]}
-    books, refused = decode_books(encode({"orderbooks": [good, bad, nameless, {**good, "ticker": "C"}]}), 9)
-    assert [book.ticker for book in books] == ["A", "C"]
-    assert [(one.ticker, one.error.field) for one in refused] == [("B", "yes_dollars"), (None, "ticker")]
-    assert json.loads(refused[0].raw) == bad
 
 
 def test_exchange_status_with_and_without_shards() -> None:

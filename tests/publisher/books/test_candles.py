@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from markets.errors import BadRecord
-from markets.json.read import decode_candles
+from markets.json.books import decode_candles
 from publisher.books.candles import MARKETS_MAX, PERIOD_MINUTES, REFRESH_MS, SPAN_S, CandlePlanner
 from tests.publisher.exchange import candle
 

@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import given
 
 from markets.json.read import decode_market
+from markets.json.words import COST
 from publisher.books.planner import (
     BILLING_EVERY_MS,
     BOOKS_PER_REQUEST,
@@ -21,7 +22,7 @@ from publisher.books.planner import (
     rounds_of,
     value_of,
 )
-from publisher.kalshi.budget import BASIC, COST, Budget
+from publisher.kalshi.budget import BASIC, Budget
 from tests.publisher.exchange import market
 
 NOW_MS = 1_790_000_000_000

@@ -1,0 +1,134 @@
+"""Replies of Kalshi's REST API, split into their members without decoding these.
+
+A caller compares the bytes of a member with those it holds and decodes only what changed. The members are
+views into the reply's body.
+"""
+
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from markets.errors import BadRecord
+
+from .faults import checked_ticker, decode
+from .words import COST
+
+
+class EventsPage(msgspec.Struct):
+    """One page of the list of events, its members not decoded."""
+
+    events: list[Raw]
+    cursor: str | None = None
+    milestones: list[Raw] | None = None
+
+
+class Tier(NamedTuple):
+    """An account's read limits: tokens a second, and the most that can be saved up."""
+
+    refill_per_s: float
+    capacity: float
+
+
+class _BucketWire(msgspec.Struct):
+    refill_rate: float
+    bucket_capacity: float
+
+
+class _LimitsWire(msgspec.Struct):
+    read: _BucketWire
+
+
+_events_page: Final = msgspec.json.Decoder(EventsPage)
+_limits: Final = msgspec.json.Decoder(_LimitsWire)
+
+
+def split_list(body: bytes, key: str) -> tuple[list[Raw], str]:
+    """Split a paged reply into the raw members of its list `key` and the cursor of the next page.
+
+    The cursor is "" at the end of the list, when null and when absent. The members are views into
+    `body`; they are not decoded, so that a caller can skip the unchanged ones by comparing bytes.
+
+    Raises:
+        BadRecord: `body` is not a JSON object with a list `key`.
+    """
+    page = decode(_page_decoder(key), body, "body")
+    return page.members, page.cursor or ""
+
+
+def split_events(body: bytes) -> EventsPage:
+    """Split a page of events, and of the milestones that came with them, into its members.
+
+    Raises:
+        BadRecord: `body` is no such page.
+    """
+    return decode(_events_page, body, "body")
+
+
+def decode_tier(body: bytes) -> Tier:
+    """Decode the reply of ``GET /account/limits``.
+
+    Raises:
+        BadRecord: it does not state positive read limits.
+    """
+    read = decode(_limits, body, "body").read
+    if not (0 < read.refill_rate < 1e9 and COST <= read.bucket_capacity < 1e9):
+        raise BadRecord("read", read, "a positive rate, and a capacity of a request or more")
+    return Tier(read.refill_rate, read.bucket_capacity)
+
+
+def member(body: bytes, key: str) -> Raw:
+    """Return the raw member `key` of a reply such as ``{"event": {...}}``.
+
+    Raises:
+        BadRecord: `body` is not a JSON object with a member `key`.
+    """
+    value: Raw = decode(_member_decoder(key), body, "body").value
+    return value
+
+
+def text_member(raw: bytes | Raw, key: str) -> str:
+    """Return the string member `key` of one JSON object, at little more than the cost of finding it.
+
+    Raises:
+        BadRecord: no such object, or its `key` is not a string.
+    """
+    text: str = decode(_text_decoder(key), raw, key).value
+    return text
+
+
+def market_ticker(raw: bytes | Raw) -> str:
+    """Return the ticker of a raw market, without decoding the rest.
+
+    Raises:
+        BadRecord: no usable ticker.
+    """
+    return checked_ticker(text_member(raw, "ticker"), "ticker")
+
+
+def ticker_or_none(raw: Raw) -> str | None:
+    """Return the ticker of a raw market, None if it has no usable one."""
+    try:
+        return market_ticker(raw)
+    except BadRecord:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _page_decoder(key: str) -> msgspec.json.Decoder[Any]:
+    fields: list[Any] = [
+        ("members", list[Raw], msgspec.field(name=key)),
+        ("cursor", str | None, None),
+    ]
+    return msgspec.json.Decoder(msgspec.defstruct("Page", fields))
+
+
+@lru_cache(maxsize=64)
+def _member_decoder(key: str) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(msgspec.defstruct("Member", [("value", Raw, msgspec.field(name=key))]))
+
+
+@lru_cache(maxsize=64)
+def _text_decoder(key: str) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(msgspec.defstruct("Text", [("value", str, msgspec.field(name=key))]))
