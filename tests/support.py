@@ -1,6 +1,7 @@
 """Helpers for tests: waiting for conditions, free ports, real processes."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -19,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = float(os.environ.get("TEST_TIMEOUT_S", "10"))
 """How long to wait for what must happen soon. Only failures wait this long; slow machines set more."""
 
+PORTS = range(10_000, 32_000)
+_ports = itertools.count(os.getpid() * 61)
+
 
 def eventually(predicate: Callable[[], T], timeout_s: float = TIMEOUT_S, what: str = "") -> T:
     """Return the first true value of `predicate`, asked again and again; fail after `timeout_s`."""
@@ -31,15 +35,18 @@ def eventually(predicate: Callable[[], T], timeout_s: float = TIMEOUT_S, what: s
 
 
 def free_ports(count: int) -> list[int]:
-    """Return TCP ports of 127.0.0.1 that nobody uses now, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Return TCP ports of 127.0.0.1 that nobody uses now, all different.
+
+    They lie below the range that the system gives to outgoing connections (ip_local_port_range), so none is
+    taken by somebody's client between here and its use; and each process counts on from a place of its own.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = PORTS[0] + next(_ports) % len(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 class Process:

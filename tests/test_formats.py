@@ -23,7 +23,8 @@ from markets.orders import Intent
 from publisher import checkpoint
 from tests.trader.stand import Stand
 from trader.command import command
-from trader.journal.journal import Journal, Reader
+from trader.journal.journal import Journal
+from trader.journal.reader import Reader
 from trader.replay import replay
 
 FORMATS = Path(__file__).parent / "data" / "formats"

@@ -15,7 +15,8 @@ from bus.sockets import make_context
 from bus.trading.killswitch import WORD, KillSwitch
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 from markets.units import format_money
-from trader.journal.journal import Reader, build_id, journal_path
+from trader.journal.reader import Reader
+from trader.journal.schema import build_id, journal_path
 
 from .ledger import LedgerError
 from .replay import replay

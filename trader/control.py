@@ -17,7 +17,7 @@ from bus.server import FeedServer
 from bus.trading.killswitch import WORD, KillSwitch
 from markets.orders import Intent
 from markets.records import FairValue, Record, Remove, TraderEvent
-from trader.journal.journal import Reader
+from trader.journal.reader import Reader
 
 from .inbox import Inbox, Request
 from .status import Snapshot, fill_map, order_map, point_map, settlement_map

@@ -330,7 +330,9 @@ class Engine:
         )
 
     def _ended(self, ended: Ended) -> None:
-        intent = self.ledger.end(ended.number, ended.fills)
+        for fill in ended.fills:
+            self.ledger.fill(ended.number, fill)
+        intent = self.ledger.end(ended.number)
         if intent is None:
             return  # heard before: booked once
         got_e2 = sum(fill.count_e2 for fill in ended.fills)

@@ -10,6 +10,7 @@ Every micro-dollar has one way in and one way out, so at any time::
 
 from collections import Counter
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 
@@ -40,43 +41,66 @@ class Basket(msgspec.Struct, frozen=True, array_like=True):
     tries: int = 0
 
 
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """What an open order has got so far: contracts, and what they cost with fees."""
+
+    count_e2: int = 0
+    paid_e6: int = 0
+
+
+class Stake(NamedTuple):
+    """What a position or an open order puts at stake in a market, and whose it is."""
+
+    ticker: str
+    stake_e6: int
+    trades: tuple[int, ...]
+
+
 class Stakes:
     """Sums over positions and open orders, kept as these change: no decision adds up the whole account."""
 
-    def __init__(self, positions: dict[str, Position], orders: dict[int, Intent]) -> None:
+    def __init__(
+        self, positions: dict[str, Position], orders: dict[int, Intent], progress: dict[int, Progress]
+    ) -> None:
         self.cost_e6 = self.reserved_e6 = 0
         self.orders_of: Counter[int] = Counter()
-        self.in_event: dict[str, dict[str | int, Position | Intent]] = {}
+        self.in_event: dict[str, dict[str | int, Stake]] = {}
         for position in positions.values():
-            self.add(position)
+            self.add_position(position)
         for intent in orders.values():
-            self.add(intent)
+            self.add_order(intent, intent.reserve_e6 - progress.get(intent.number, Progress()).paid_e6)
 
-    def add(self, one: Position | Intent) -> None:
-        """Count a position or an order."""
-        self._move(one, 1)
-        self.in_event.setdefault(one.event_ticker, {})[_key(one)] = one
+    def add_position(self, position: Position) -> None:
+        """Count a position."""
+        self.cost_e6 += position.cost_e6
+        stake = Stake(position.ticker, position.cost_e6, position.trades)
+        self.in_event.setdefault(position.event_ticker, {})[position.ticker] = stake
 
-    def remove(self, one: Position | Intent) -> None:
-        """Count it no more."""
-        self._move(one, -1)
-        rest = self.in_event[one.event_ticker]
-        del rest[_key(one)]
+    def remove_position(self, position: Position) -> None:
+        """Count a position no more."""
+        self.cost_e6 -= position.cost_e6
+        self._remove(position.event_ticker, position.ticker)
+
+    def add_order(self, intent: Intent, left_e6: int) -> None:
+        """Count an order that can still cost `left_e6`."""
+        self.reserved_e6 += left_e6
+        self.orders_of[intent.trade] += 1
+        stake = Stake(intent.ticker, left_e6, (intent.trade,))
+        self.in_event.setdefault(intent.event_ticker, {})[intent.number] = stake
+
+    def remove_order(self, intent: Intent) -> None:
+        """Count an order no more."""
+        self.reserved_e6 -= self._remove(intent.event_ticker, intent.number).stake_e6
+        self.orders_of[intent.trade] -= 1
+        if not self.orders_of[intent.trade]:
+            del self.orders_of[intent.trade]
+
+    def _remove(self, event_ticker: str, key: str | int) -> Stake:
+        rest = self.in_event[event_ticker]
+        stake = rest.pop(key)
         if not rest:
-            del self.in_event[one.event_ticker]
-
-    def _move(self, one: Position | Intent, sign: int) -> None:
-        if isinstance(one, Position):
-            self.cost_e6 += sign * one.cost_e6
-        else:
-            self.reserved_e6 += sign * one.reserve_e6
-            self.orders_of[one.trade] += sign
-            if not self.orders_of[one.trade]:
-                del self.orders_of[one.trade]
-
-
-def _key(one: Position | Intent) -> str | int:
-    return one.ticker if isinstance(one, Position) else one.number
+            del self.in_event[event_ticker]
+        return stake
 
 
 class Ledger(msgspec.Struct, array_like=True, dict=True):
@@ -90,6 +114,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         realised_e6: payouts less the cost of what they closed, before fees.
         positions: by ticker. open: orders that have not ended, by number.
         baskets: by trade, from its orders until one of its markets is settled or nothing of it is held.
+        progress: of open orders that were filled in part, by number.
     """
 
     start_e6: int
@@ -103,6 +128,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     open: dict[int, Intent] = {}
     settled: dict[str, int] = {}
     baskets: dict[int, Basket] = {}
+    progress: dict[int, Progress] = {}
 
     @classmethod
     def new(cls, start_e6: int) -> "Ledger":
@@ -117,12 +143,13 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             open=dict(self.open),
             settled=dict(self.settled),
             baskets=dict(self.baskets),
+            progress=dict(self.progress),
         )
 
     @cached_property
     def stakes(self) -> Stakes:
         """Sums over positions and open orders. Whatever changes these changes the sums first."""
-        return Stakes(self.positions, self.open)
+        return Stakes(self.positions, self.open, self.progress)
 
     # -- reading
 
@@ -133,7 +160,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     @property
     def reserved_e6(self) -> int:
-        """The most that all open orders can cost."""
+        """The most that all open orders can still cost."""
         return self.stakes.reserved_e6
 
     @property
@@ -147,27 +174,35 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             assert ticker is None, "a market is looked up in its event"
             return self.stakes.cost_e6 + self.stakes.reserved_e6
         return sum(
-            one.cost_e6 if isinstance(one, Position) else one.reserve_e6
-            for one in self.stakes.in_event.get(event_ticker, {}).values()
-            if ticker is None or one.ticker == ticker
+            stake.stake_e6
+            for stake in self.stakes.in_event.get(event_ticker, {}).values()
+            if ticker is None or stake.ticker == ticker
         )
 
     def trades_in(self, event_ticker: str) -> set[int]:
         """Return the trades that are open in an event: held, or ordered and not ended."""
         trades: set[int] = set()
-        for one in self.stakes.in_event.get(event_ticker, {}).values():
-            trades.update(one.trades if isinstance(one, Position) else (one.trade,))
+        for stake in self.stakes.in_event.get(event_ticker, {}).values():
+            trades.update(stake.trades)
         return trades
 
     def events(self) -> set[str]:
         """Return the events with a position or an open order."""
         return set(self.stakes.in_event)
 
+    def ordered(self, trade: int) -> bool:
+        """Whether an order of this trade has not ended."""
+        return trade in self.stakes.orders_of
+
+    def filled(self, number: int) -> Progress:
+        """Return what an open order has got so far."""
+        return self.progress.get(number, Progress())
+
     # -- changing
 
     def place(self, intent: Intent) -> None:
         """Hold an order's reserve."""
-        self.stakes.add(intent)
+        self.stakes.add_order(intent, intent.reserve_e6)
         self.open[intent.number] = intent
         basket = self.baskets.get(intent.trade) or Basket(intent.strategy, intent.event_ticker)
         if intent.attempt:
@@ -177,26 +212,43 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             basket = msgspec.structs.replace(basket, legs=(*basket.legs, leg))
         self.baskets[intent.trade] = basket
 
-    def end(self, number: int, fills: tuple[Fill, ...]) -> Intent | None:
-        """Book an order's fills and free its reserve; None if it has ended before: nothing is booked twice.
+    def fill(self, number: int, fill: Fill) -> Intent | None:
+        """Book a part of an order, at any time before it ends; None if it has ended: nothing is booked.
 
         Raises:
-            LedgerError: the fills are not what the order allows.
+            LedgerError: the fill is not what the order allows.
         """
         intent = self.open.get(number)
         if intent is None:
             return None
-        count_e2 = sum(fill.count_e2 for fill in fills)
-        paid_e6 = sum(fill.cost_e6 + fill.fee_e6 for fill in fills)
+        before = self.filled(number)
+        count_e2 = before.count_e2 + fill.count_e2
+        paid_e6 = before.paid_e6 + fill.cost_e6 + fill.fee_e6
+        if fill.count_e2 <= 0 or fill.fee_e6 < 0 or not 0 < fill.price_e4 <= intent.price_e4:
+            raise LedgerError(f"order {number}: a fill beyond its limit of {intent.price_e4}: {fill}")
         if count_e2 > intent.count_e2 or paid_e6 > intent.reserve_e6:
             raise LedgerError(f"order {number}: filled {count_e2} for {paid_e6}, more than it allows")
-        if any(fill.count_e2 <= 0 or fill.fee_e6 < 0 or fill.price_e4 > intent.price_e4 for fill in fills):
-            raise LedgerError(f"order {number}: a fill beyond its limit of {intent.price_e4}")
-        self.stakes.remove(intent)
-        del self.open[number]
-        for fill in fills:
-            self._buy(intent, fill)
-        self._count(intent, count_e2)
+        self.stakes.remove_order(intent)
+        self.progress[number] = Progress(count_e2, paid_e6)
+        self.stakes.add_order(intent, intent.reserve_e6 - paid_e6)
+        self._buy(intent, fill)
+        self._count(intent, fill.count_e2)
+        return intent
+
+    def end(self, number: int) -> Intent | None:
+        """Free what an order still reserves; None if it has ended before."""
+        intent = self.open.pop(number, None)
+        if intent is None:
+            return None
+        self.stakes.remove_order(intent)
+        self.progress.pop(number, None)
+        basket = self.baskets.get(intent.trade)
+        if (
+            basket is not None
+            and not self.ordered(intent.trade)
+            and not any(leg.got_e2 for leg in basket.legs)
+        ):
+            del self.baskets[intent.trade]
         return intent
 
     def _count(self, intent: Intent, count_e2: int) -> None:
@@ -213,12 +265,6 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             for leg in basket.legs
         )
         self.baskets[intent.trade] = msgspec.structs.replace(basket, legs=legs)
-        if not any(leg.got_e2 for leg in legs) and not self.ordered(intent.trade):
-            del self.baskets[intent.trade]
-
-    def ordered(self, trade: int) -> bool:
-        """Whether an order of this trade has not ended."""
-        return trade in self.stakes.orders_of
 
     def _buy(self, intent: Intent, fill: Fill) -> None:
         self.spent_e6 += fill.cost_e6
@@ -258,10 +304,10 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         """Put a position in the place of the market's former one; without contracts none is left."""
         before = self.positions.get(position.ticker)
         if before is not None:
-            self.stakes.remove(before)
+            self.stakes.remove_position(before)
             del self.positions[position.ticker]
         if position.count_e2:
-            self.stakes.add(position)
+            self.stakes.add_position(position)
             self.positions[position.ticker] = position
 
     def _net(self, held: Position, fill: Fill) -> tuple[Position | None, Fill]:
@@ -288,7 +334,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             basket = self.baskets.get(trade)
             if basket is not None and any(leg.ticker == ticker for leg in basket.legs):
                 del self.baskets[trade]
-        self.stakes.remove(position)
+        self.stakes.remove_position(position)
         del self.positions[ticker]
         payout_e6 = position.value_e6(value_e4)
         self.payouts_e6 += payout_e6
@@ -320,6 +366,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         if held_e6 != earned_e6:
             raise LedgerError(f"cash and positions are {held_e6}, start and profit make them {earned_e6}")
         stakes, reserves_e6 = self.stakes, sum(intent.reserve_e6 for intent in self.open.values())
+        reserves_e6 -= sum(progress.paid_e6 for progress in self.progress.values())
         if (stakes.cost_e6, stakes.reserved_e6) != (self.at_cost_e6, reserves_e6):
             raise LedgerError(
                 f"{stakes.cost_e6} and {stakes.reserved_e6} are at stake in positions that cost"

@@ -15,7 +15,8 @@ from bus.server import FeedServer
 from bus.sockets import make_context
 from markets.errors import StartupError
 from markets.records import FairValue, TraderEvent
-from trader.journal.journal import Probe, Reader
+from trader.journal.journal import Probe
+from trader.journal.reader import Reader
 
 from .control import Desk, Events
 from .inbox import Inbox

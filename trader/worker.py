@@ -21,7 +21,8 @@ from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
 from markets.opportunities import MarketView
 from markets.records import ExchangeStatus, FairValue
-from trader.journal.journal import Journal, JournalError, Probe, journal_path
+from trader.journal.journal import Journal, JournalError, Probe
+from trader.journal.schema import journal_path
 
 from .brokers.paper import PaperBroker
 from .engine import RESTARTED, Engine

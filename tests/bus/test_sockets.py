@@ -26,7 +26,7 @@ from markets.errors import StartupError
 from tests.bus.hostile import HOSTILE
 from tests.bus.proxy import FaultProxy
 from tests.bus.world import START_MS, Publisher
-from tests.support import eventually
+from tests.support import eventually, free_ports
 
 TICKERS = ("A-1-X", "A-1-Y", "B-1-X", "C-1-X")
 FILTER = ("md.A.", "ref.", "ex.")
@@ -36,12 +36,13 @@ Context = zmq.Context[Any]
 class Live:
     """A publisher on tcp sockets of this machine; `flood` makes it publish as fast as told."""
 
-    def __init__(self, context: Context, epoch: int = START_MS, ports: tuple[str, str] = ("*", "*")) -> None:
+    def __init__(self, context: Context, epoch: int = START_MS, ports: Sequence[int] | None = None) -> None:
         self.publisher = Publisher(epoch, random.Random(epoch), TICKERS)
         self.publisher.remember = lambda: None  # type: ignore[method-assign]  # nobody looks at it here
         self._context = context
         self._stop = Stop()
-        self._ports = ports
+        # Of our own choice, so that a publisher of the next epoch can have them again.
+        self._ports = free_ports(2) if ports is None else ports
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live")
         self._thread.start()
@@ -178,7 +179,7 @@ def test_loss_by_high_water_mark_is_noticed_and_repaired(
 def test_publisher_restart_is_followed(zmq_context: Context, live: Live, follow: Follow) -> None:
     replica = follow()
     assert replica.wait(lambda r: r.status().live, 10)
-    old_epoch, ports = replica.state.epoch, (str(live.port("feed")), str(live.port("state")))
+    old_epoch, ports = replica.state.epoch, (live.port("feed"), live.port("state"))
     live.do(live.publisher.commit)
     live.close()
     again = Live(zmq_context, START_MS + 5, ports)

@@ -116,7 +116,8 @@ def wait(replica: Replica, predicate: Callable[[], object]) -> None:
 
 
 def live(replica: Replica) -> bool:
-    return replica.status().live and len(replica.state.markets) == 3
+    """Whether it follows, and has been told how the publisher is."""
+    return replica.status().live and len(replica.state.markets) == 3 and replica.heartbeat is not None
 
 
 def test_replica_gets_markets_reference_data_books_and_changes_exactly(

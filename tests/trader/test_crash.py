@@ -12,7 +12,8 @@ import pytest
 
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, settled
-from trader.journal.journal import JournalError, Reader
+from trader.journal.journal import JournalError
+from trader.journal.reader import Reader
 from trader.replay import replay
 
 POINTS = [

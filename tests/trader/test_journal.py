@@ -12,7 +12,9 @@ from markets.errors import StartupError
 from tests.trader.world import NOW_MS, start, tick
 from trader.command import command
 from trader.engine import Engine
-from trader.journal.journal import KEEP_INPUTS_MS, Journal, JournalError, Reader, build_id, journal_path
+from trader.journal.journal import KEEP_INPUTS_MS, Journal, JournalError
+from trader.journal.reader import Reader
+from trader.journal.schema import build_id, journal_path
 from trader.ledger import Ledger
 
 OWNER = {"mode": "paper", "env": "sim", "account": "paper"}

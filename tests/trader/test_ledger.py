@@ -33,7 +33,8 @@ def fill(price_e4: int, count_e2: int, fee_e6: int = 0) -> Fill:
 
 def bought(ledger: Ledger, number: int, side: str, price_e4: int, count_e2: int, fee_e6: int = 0) -> None:
     ledger.place(intent(number, side=side, price_e4=price_e4, count_e2=count_e2))
-    ledger.end(number, (fill(price_e4, count_e2, fee_e6),))
+    ledger.fill(number, fill(price_e4, count_e2, fee_e6))
+    ledger.end(number)
 
 
 def test_an_open_order_holds_its_reserve_until_it_ends() -> None:
@@ -42,7 +43,7 @@ def test_an_open_order_holds_its_reserve_until_it_ends() -> None:
 
     ledger.place(order)
     held = ledger.reserved_e6
-    ledger.end(1, ())
+    ledger.end(1)
 
     assert held == order.reserve_e6 > 5_000_000
     assert (ledger.reserved_e6, ledger.cash_e6, ledger.positions) == (0, 100_000_000, {})
@@ -66,24 +67,54 @@ def test_a_fill_moves_cash_and_position_and_its_fee() -> None:
 def test_an_order_that_ends_twice_is_booked_once() -> None:
     ledger = Ledger.new(100_000_000)
     ledger.place(intent(1))
-    ledger.end(1, (fill(5_000, 1_000),))
+    ledger.fill(1, fill(5_000, 1_000))
+    ledger.end(1)
     cash_e6 = ledger.cash_e6
 
-    assert ledger.end(1, (fill(5_000, 1_000),)) is None
+    assert ledger.fill(1, fill(5_000, 1_000)) is None
+    assert ledger.end(1) is None
     assert ledger.cash_e6 == cash_e6
 
 
+def test_an_order_may_fill_in_parts_and_holds_less_with_each() -> None:
+    ledger = Ledger.new(100_000_000)
+    order = intent(1, price_e4=5_000, count_e2=1_000)
+    ledger.place(order)
+
+    ledger.fill(1, fill(5_000, 300, 10_000))
+    ledger.check()
+    assert ledger.reserved_e6 == ledger.stakes.reserved_e6 == order.reserve_e6 - 1_510_000
+    assert ledger.at_stake_e6("E-A") == order.reserve_e6 - 10_000
+    assert (ledger.filled(1).count_e2, ledger.ordered(1)) == (300, True)
+
+    ledger.fill(1, fill(4_000, 200))
+    assert ledger.end(1) == order
+    ledger.check()
+    assert (ledger.reserved_e6, ledger.open, ledger.progress) == (0, {}, {})
+    assert (ledger.positions["A"].count_e2, ledger.positions["A"].cost_e6) == (500, 2_300_000)
+    assert ledger.baskets[1].legs[0].got_e2 == 500
+
+
+def test_parts_together_may_not_exceed_the_order() -> None:
+    ledger = Ledger.new(100_000_000)
+    ledger.place(intent(1, count_e2=1_000))
+    ledger.fill(1, fill(5_000, 600))
+
+    with pytest.raises(LedgerError, match="more than it allows"):
+        ledger.fill(1, fill(5_000, 500))
+
+
 @pytest.mark.parametrize(
-    "fills",
-    [(fill(5_000, 1_100),), (fill(5_100, 100),), (fill(5_000, 1_000, 10**9),), (fill(5_000, -1),)],
+    "wrong",
+    [fill(5_000, 1_100), fill(5_100, 100), fill(5_000, 1_000, 10**9), fill(5_000, -1)],
     ids=["more than ordered", "beyond the limit", "dearer than held", "negative"],
 )
-def test_a_fill_that_contradicts_its_order_stops_everything(fills: tuple[Fill, ...]) -> None:
+def test_a_fill_that_contradicts_its_order_stops_everything(wrong: Fill) -> None:
     ledger = Ledger.new(100_000_000)
     ledger.place(intent(1))
 
     with pytest.raises(LedgerError):
-        ledger.end(1, fills)
+        ledger.fill(1, wrong)
 
 
 def test_yes_and_no_of_one_market_pay_a_dollar_as_a_pair() -> None:
@@ -150,7 +181,8 @@ def test_money_is_conserved(steps: list[tuple[Any, ...]]) -> None:
             _, ticker, side, price_e4, count_e2, fee_e6 = step
             ledger.place(intent(number, ticker, side, price_e4, count_e2))
             netted = ledger.netted_e6
-            ledger.end(number, (fill(price_e4, count_e2, fee_e6),))
+            ledger.fill(number, fill(price_e4, count_e2, fee_e6))
+            ledger.end(number)
             paid += price_e4 * count_e2 + fee_e6
             received += ledger.netted_e6 - netted
         else:
@@ -191,9 +223,9 @@ def test_a_trade_is_under_way_until_its_last_order_ends() -> None:
     ledger = Ledger.new(100_000_000)
     for number in (1, 2):
         ledger.place(msgspec.structs.replace(intent(number, ticker=str(number)), trade=7))
-    ledger.end(1, ())
+    ledger.end(1)
     assert ledger.ordered(7)
     assert ledger.copy().ordered(7)
-    ledger.end(2, ())
+    ledger.end(2)
     assert not ledger.ordered(7)
     assert ledger.baskets == {}

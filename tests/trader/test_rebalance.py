@@ -17,7 +17,7 @@ from tests.trader.stand import Stand
 from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, basket, data, event_of, leg, live, start, view_of
 from trader.engine import Engine
 from trader.inputs import Ended
-from trader.journal.journal import Reader
+from trader.journal.reader import Reader
 from trader.ledger import Basket, Ledger
 from trader.outputs import Place, Refused
 from trader.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven

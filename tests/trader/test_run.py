@@ -24,7 +24,7 @@ from markets.records import ExchangeStatus, FairValue
 from tests.support import eventually
 from tests.trader.test_watch import changes_of
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
-from trader.journal.journal import Reader
+from trader.journal.reader import Reader
 from trader.replay import replay
 from trader.run import run
 

@@ -9,7 +9,8 @@ import pytest
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
 from trader.inbox import Request
-from trader.journal.journal import JournalError, Reader
+from trader.journal.journal import JournalError
+from trader.journal.reader import Reader
 from trader.ledger import LedgerError
 from trader.replay import replay
 from trader.worker import EVENTS_AT_ONCE, SESSION_MS
@@ -332,7 +333,7 @@ def test_a_halted_trader_says_so_and_begins_anew_when_there_is_room(make: Make) 
 
 
 def test_a_locked_journal_halts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trader.journal.journal.BUSY_S", 0.05)
+    monkeypatch.setattr("trader.journal.schema.BUSY_S", 0.05)
     stand = make()
     stand.turns(20)
     with sqlite3.connect(stand.worker.path, isolation_level=None) as other:

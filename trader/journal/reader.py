@@ -1,0 +1,154 @@
+"""Reads a journal: the ledger and the sums that its rows make, its lists, and its inputs for `verify`."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import zstandard
+
+from markets.errors import DecodeError, StartupError
+from markets.orders import Fill, Intent, Settlement
+from trader.inputs import AnyInput, Decoder
+from trader.ledger import Ledger, LedgerError
+
+from . import schema
+
+_SETTLEMENTS: Final = (
+    "SELECT step, ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6, time_ms"
+    " FROM settlements"
+)
+_ORDERS: Final = (
+    "SELECT o.*, f.filled_e2, f.cost_e6, f.fees_e6 FROM orders o LEFT JOIN (SELECT number,"
+    " sum(count_e2) AS filled_e2, sum(cost_e6) AS cost_e6, sum(fee_e6) AS fees_e6 FROM fills"
+    " GROUP BY number) f USING (number) WHERE o.number < ? ORDER BY o.number DESC LIMIT ?"
+)
+
+
+def row_sums(db: sqlite3.Connection) -> dict[str, int]:
+    """Return start cash and the sums over fills and settlements, without any logic of the ledger."""
+    (start_e6,) = db.execute("SELECT value FROM meta WHERE key = 'start_e6'").fetchone()
+    spent_e6, fees_e6 = db.execute("SELECT sum(cost_e6), sum(fee_e6) FROM fills").fetchone()
+    (payouts_e6,) = db.execute("SELECT sum(payout_e6) FROM settlements").fetchone()
+    return {
+        "start_e6": int(start_e6),
+        "spent_e6": spent_e6 or 0,
+        "fees_e6": fees_e6 or 0,
+        "payouts_e6": payouts_e6 or 0,
+    }
+
+
+def replayed_ledger(db: sqlite3.Connection, start_e6: int) -> Ledger:
+    """Return the ledger that orders, fills and settlements make, in the order they happened.
+
+    Raises:
+        LedgerError: they contradict each other.
+    """
+    ledger = Ledger.new(start_e6)
+    for (body,) in db.execute("SELECT intent FROM orders ORDER BY number"):
+        ledger.place(msgspec.msgpack.decode(body, type=Intent))
+    fills: dict[int, list[Fill]] = {}
+    for number, *fill in db.execute(
+        "SELECT number, price_e4, count_e2, fee_e6, shown_e2, time_ms FROM fills ORDER BY id"
+    ):
+        fills.setdefault(number, []).append(Fill(*fill))
+    happened: list[tuple[int, int | Settlement]] = [
+        *db.execute("SELECT ended_step, number FROM orders WHERE status <> 'open'"),
+        *((step, Settlement(*row)) for step, *row in db.execute(_SETTLEMENTS)),
+    ]
+    for _, what in sorted(happened, key=lambda entry: entry[0]):
+        if isinstance(what, int):
+            for fill in fills.get(what, ()):
+                ledger.fill(what, fill)
+            ledger.end(what)
+            continue
+        made = ledger.settle(what.ticker, what.result, what.value_e4, what.time_ms)
+        if made != what:
+            raise LedgerError(f"settlement of {what.ticker}: the fills make {made}, the row says {what}")
+    return ledger
+
+
+class Reader:
+    """Reads a journal beside its writer, for the control socket and the command line. One thread uses it.
+
+    Raises:
+        StartupError: there is no such journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise StartupError(f"{path}: no such journal: has the trader run with these settings?")
+        self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=schema.BUSY_S)
+        self._db.row_factory = sqlite3.Row
+
+    def close(self) -> None:
+        """Free the file."""
+        self._db.close()
+
+    def meta(self) -> dict[str, str]:
+        """Return what the journal says of itself."""
+        return {row["key"]: row["value"] for row in self._db.execute("SELECT key, value FROM meta")}
+
+    def orders(self, limit: int, before: int) -> list[dict[str, Any]]:
+        """Return orders numbered below `before` with the sums of their fills, newest first."""
+        return self._rows(_ORDERS, before, limit)
+
+    def fills(self, limit: int, before: int) -> list[dict[str, Any]]:
+        """Return fills with an id below `before`, newest first."""
+        return self._rows("SELECT * FROM fills WHERE id < ? ORDER BY id DESC LIMIT ?", before, limit)
+
+    def settlements(self, limit: int, before: int) -> list[dict[str, Any]]:
+        """Return settlements with an id below `before`, newest first."""
+        return self._rows("SELECT * FROM settlements WHERE id < ? ORDER BY id DESC LIMIT ?", before, limit)
+
+    def equity(self, since_ms: int, limit: int) -> list[dict[str, Any]]:
+        """Return the newest points of the equity curve after `since_ms`, oldest first."""
+        query = "SELECT * FROM equity WHERE time_ms > ? ORDER BY id DESC LIMIT ?"
+        return self._rows(query, since_ms, limit)[::-1]
+
+    def sums(self) -> dict[str, int]:
+        """Return the sums of the rows, without any logic of the ledger."""
+        return row_sums(self._db)
+
+    def ledger(self) -> Ledger:
+        """Return the ledger that the rows make.
+
+        Raises:
+            LedgerError: they contradict each other.
+        """
+        return replayed_ledger(self._db, int(self.meta()["start_e6"]))
+
+    def sessions(self) -> dict[int, str]:
+        """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""
+        query = "SELECT session, build FROM sessions WHERE session IN (SELECT session FROM inputs) ORDER BY 1"
+        return dict(self._db.execute(query))
+
+    def inputs(self, session: int) -> Iterator[tuple[int, AnyInput, bytes]]:
+        """Yield number, input and output bytes of each step of a session.
+
+        Raises:
+            DecodeError: a row is damaged.
+        """
+        decompress = zstandard.ZstdDecompressor()
+
+        def unpacked(body: bytes) -> bytes:
+            try:
+                return decompress.decompress(body[1:]) if body[:1] == b"\0" else body
+            except zstandard.ZstdError as error:
+                raise DecodeError(f"journal: {error}") from None
+
+        statics = {
+            number: (kind, unpacked(body))
+            for number, kind, body in self._db.execute(
+                "SELECT number, kind, body FROM statics WHERE session = ?", (session,)
+            )
+        }
+        decoder = Decoder(statics)
+        for number, body, output in self._db.execute(
+            "SELECT number, input, output FROM inputs WHERE session = ? ORDER BY number", (session,)
+        ):
+            yield number, decoder.decode(unpacked(body)), output
+
+    def _rows(self, query: str, *values: int) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._db.execute(query, values)]
