@@ -24,13 +24,12 @@ from bus.protocol.state import State
 from markets.errors import DecodeError
 
 from .clock import Clock
-from .sockets import MAX_FEED, make
+from .sockets import MAX_ANSWER, MAX_FEED, make
 
 log = structlog.get_logger()
 
 POLL_MS: Final = 50
 DRAIN: Final = 1_000
-MAX_ANSWER: Final = 64 * 1_048_576
 MAX_CHUNK: Final = 16 * 1_048_576
 RETRY_UNCONNECTED_MS: Final = 100
 MANY_CHUNKS: Final = 100

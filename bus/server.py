@@ -1,8 +1,8 @@
-"""FeedServer: the publisher's sockets and the one thread that owns them and the state.
+"""The servers of the bus: FeedServer publishes and answers, QueryServer only answers. Each has one thread.
 
-Other threads hand over work with `submit`; it runs here, between two messages, so that whatever it
-publishes is
-contiguous and what `state` answers is never half a commit.
+The thread of a FeedServer owns its sockets and the state it publishes. Others hand over work with `submit`;
+it runs there, between two messages, so that whatever it publishes is contiguous and what `state` answers is
+never half a commit.
 """
 
 import queue
@@ -58,7 +58,6 @@ class FeedServer:
         lossless: bool = False,
     ) -> None:
         self.writer: Writer | None = None
-        self.frames_sent = 0
         self._clock = clock
         self._health = health
         self._beaten_cycle = 0
@@ -99,7 +98,6 @@ class FeedServer:
                 log.warning("subscriber.stuck", waited_ms=SLOW_MS)
                 self._pub.setsockopt(zmq.XPUB_NODROP, 0)  # it has had its chance: from now on it loses
                 self._pub.send(frame, 0, len(frame) < COPY_BELOW)
-            self.frames_sent += 1
 
     def serve(self, stop: Stop) -> None:
         """Run until `stop`; must be called in the thread that made this object, which owns the sockets."""
@@ -171,9 +169,8 @@ class FeedServer:
 def serve_questions(router: zmq.Socket[bytes], answers: Answers, now_ms: int, limit: int = 100) -> int:
     """Answer up to `limit` questions waiting on a ROUTER; return how many.
 
-    Never blocks, never raises for a peer's fault.
-
-    Takes the envelope of REQ and of a DEALER that sends the empty delimiter, or none.
+    Never blocks, never raises for a peer's fault. Takes the envelope of REQ and of a DEALER that sends the
+    empty delimiter, or none.
     """
     for count in range(limit):
         try:

@@ -29,13 +29,14 @@ With the mean message of such a commit, 6 kB, that is 200 MB for a peer that has
 
 MAX_QUESTION: Final = 1_048_576
 MAX_FEED: Final = 1_048_576
+MAX_ANSWER: Final = 64 * 1_048_576
 HEARTBEAT_IVL_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 5_000
 _IN_USE: Final = "is in use by another process"
 
 
 def make_context() -> zmq.Context[Any]:
-    """Return the ZeroMQ context of a process, for those who may not import zmq. Terminate it at the end."""
+    """Return the ZeroMQ context of a process; terminate it at the end. Not every package may import zmq."""
     return zmq.Context()
 
 

@@ -1,4 +1,4 @@
-"""Every error of kalshi-bus, in one tree.
+"""The roots of the tree of errors. A part with errors of its own derives them from these, beside its code.
 
 * KalshiBusError
     * BadRecord        a record from outside cannot be trusted: quarantine it, keep the rest
@@ -10,7 +10,10 @@
 
 
 class KalshiBusError(Exception):
-    """Root of all errors raised on purpose by this project."""
+    """Root of all errors that a process raises on purpose.
+
+    Not of the simulator's, which are answers in Kalshi's words.
+    """
 
 
 class BadRecord(KalshiBusError):

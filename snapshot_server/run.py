@@ -96,5 +96,5 @@ def run(settings: Settings, stop: Stop) -> int:
         for thread in threads:
             thread.start()
         watcher.thread(stop).start()
-        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop, asgi=True)
+        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop)
     return 0

@@ -18,8 +18,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from bus.ask import NoAnswer
-from bus.asker import Asker
+from bus.ask import Asker, NoAnswer
 from bus.clock import Clock
 from bus.process.lifecycle import Stop
 from bus.process.locks import private_dir

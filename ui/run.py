@@ -55,7 +55,7 @@ def run(settings: Settings, stop: Stop) -> int:
     for thread in threads:
         thread.start()
     try:
-        serve(Front(make_app(service, watch.look), hub), settings.ui_port, PORT_SETTING, stop, asgi=True)
+        serve(Front(make_app(service, watch.look), hub), settings.ui_port, PORT_SETTING, stop)
     finally:
         stop.set()
         for thread in threads:

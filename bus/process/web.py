@@ -35,8 +35,8 @@ MAX_CONNECTIONS: Final = 4_096
 """Open connections, idle ones too. At granian's default of 128 so many idle clients shut out all others."""
 
 
-def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop, *, asgi: bool = False) -> None:
-    """Serve an RSGI (or ASGI) application on loopback until `stop`. Main thread only.
+def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop) -> None:
+    """Serve an ASGI application on loopback until `stop`. Main thread only.
 
     Args:
         setting: the variable that moves the port, named when it is taken.
@@ -46,7 +46,7 @@ def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop, *, asgi:
     """
     check_port(port, setting, HOST)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(app, port, stop, asgi))
+        runner.run(_serve(app, port, stop))
     # A thread of granian's that wants the interpreter while it ends aborts the process (seen: 2 exits in 60).
     deadline = Deadline(1)
     while _native_threads() and not deadline.passed:
@@ -63,12 +63,12 @@ def _native_threads() -> int:
     return max(0, len(names) - ours)
 
 
-async def _serve(app: Callable[..., Any], port: int, stop: Stop, asgi: bool) -> None:
+async def _serve(app: Callable[..., Any], port: int, stop: Stop) -> None:
     server = Server(
         app,
         address=HOST,
         port=port,
-        interface=Interfaces.ASGINL if asgi else Interfaces.RSGI,
+        interface=Interfaces.ASGINL,
         websockets=False,
         backlog=1_024,
         backpressure=MAX_CONNECTIONS,

@@ -13,6 +13,8 @@ import msgspec
 import structlog
 import zstandard
 
+from markets.errors import KalshiBusError
+
 from .memory import compressed
 from .messages import (
     FIELD_COUNTS,
@@ -35,7 +37,7 @@ WATCHABLE: Final = ("book", "candles")
 OnWatch = Callable[[list[str], float, int, str], None]
 
 
-class Refusal(Exception):
+class Refusal(KalshiBusError):
     """An error that is the answer to a question."""
 
     def __init__(self, code: str, message: str, retry_ms: int | None = None) -> None:

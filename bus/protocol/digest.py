@@ -16,7 +16,6 @@ STATIC: Final = 0
 QUOTE: Final = 1
 BOOK: Final = 2
 REFERENCE: Final = 3
-LANES: Final = ("static", "quote", "book", "reference")
 MASK: Final = (1 << 64) - 1
 
 record_hash = xxhash.xxh3_64_intdigest

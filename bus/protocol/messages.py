@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgpack
 import msgspec
 
-from markets.errors import DecodeError, VersionError
+from markets.errors import DecodeError, KalshiBusError, VersionError
 from markets.records import (
     Book,
     BookDelta,
@@ -261,7 +261,7 @@ def decode_records(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Recor
         raise DecodeError(f"{kind} record: {error}") from None
 
 
-class MessageTooLarge(ValueError):
+class MessageTooLarge(KalshiBusError):
     """A message that must not be sent: send its records in several, if it has several."""
 
 

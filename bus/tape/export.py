@@ -19,7 +19,6 @@ from markets.errors import StartupError
 from .file import Keyframe, Recording
 from .player import messages
 
-BATCH: Final = 10_000
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 

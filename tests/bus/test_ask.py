@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus.ask import NoAnswer
-from bus.asker import Asker
+from bus.ask import Asker, NoAnswer
 from bus.process.lifecycle import Stop
 from bus.protocol.answers import Answers, Question
 from bus.server import QueryServer
