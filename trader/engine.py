@@ -219,7 +219,7 @@ class Engine:
             return
         found = self.scanned.get(view.event.event_ticker)
         if found is None:
-            found = candidates(view, self.fair_values, self.now_ms, self.scan)
+            found = candidates(view, self.fair_values, self.now_ms, self.scan).opportunities
         update = Update(view, found, self.now_ms)
         for strategy in self.strategies:
             for proposal in strategy.on_update(update):
@@ -233,7 +233,7 @@ class Engine:
             if basket is None or ledger.ordered(trade):
                 continue
             reasons: list[str] = []
-            for proposal in follow_ups(trade, basket, view, ledger, self.now_ms, self.scan):
+            for proposal in follow_ups(trade, basket, view, ledger, self.now_ms, self.scan, []):
                 reason = self._place(proposal, view)
                 if reason is None:
                     reasons = []

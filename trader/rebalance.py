@@ -1,9 +1,10 @@
 """Uneven baskets: what to do when a leg got less than the others. Pure.
 
-A basket pays whatever happens only for what all its legs have. So either the short legs are completed, or
-what the others have too much is sold: whichever leaves the better worst case at the asks and bids of now,
-and nothing if neither beats leaving it as it is. Selling is buying the other outcome: a pair of YES and NO
-pays a dollar.
+What legs pay whatever happens the kinds of opportunity know (`Kind.least_payout_e6`); mostly that counts only
+for what all of them have. So either the short legs are completed, or what the others have too much is sold:
+whichever leaves the better worst case at the asks and bids of now, and nothing if neither beats leaving it as
+it is. Selling is buying the other outcome: a pair of YES and NO pays a dollar. Legs of which no kind promises
+anything are left alone.
 
 After `TRIES` the remainder stays and is said to be one (`status`, member `uneven`). The last tries only
 sell: a level that shows more than it gives must not keep a basket open for ever.
@@ -14,8 +15,7 @@ from typing import Final
 
 from markets.book import NO, YES, cost_e6, depth, fills
 from markets.fees import FeeSchedule, fee_schedule, taker_fees_e6
-from markets.opportunities import EventView, MarketView, ScanLimits
-from markets.opportunities.kinds.no_basket import guaranteed_payout_e6
+from markets.opportunities import EventView, Failure, MarketView, ScanLimits, least_payout_e6
 from markets.opportunities.legs import ladder
 from markets.orders import Proposal, Wanted
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
@@ -46,39 +46,65 @@ def uneven(basket: Basket) -> bool:
 
 
 def follow_ups(
-    trade: int, basket: Basket, view: EventView, ledger: Ledger, now_ms: int, scan: ScanLimits
+    trade: int,
+    basket: Basket,
+    view: EventView,
+    ledger: Ledger,
+    now_ms: int,
+    scan: ScanLimits,
+    failures: list[Failure],
 ) -> list[Proposal]:
-    """Return what would even a basket out, the better worst case first; empty if nothing would help now."""
+    """Return what would even a basket out, the better worst case first; empty if nothing would help now.
+
+    Args:
+        failures: takes those of kinds that raise when they are asked what the legs pay.
+    """
     fees = fee_schedule(view.event, view.series)
-    markets = {one.market.ticker: one for one in view.markets}
+    markets = {seen.market.ticker: seen for seen in view.markets}
     if (
         fees is None
         or basket.tries >= TRIES
         or not uneven(basket)
-        or not view.event.mutually_exclusive
-        or any(one.side != NO or one.ticker not in markets for one in basket.legs)
+        or any(leg.ticker not in markets for leg in basket.legs)
     ):
         return []
-    seen = [markets[one.ticker] for one in basket.legs]
-    got = [one.got_e2 for one in basket.legs]
+    seen = [markets[leg.ticker] for leg in basket.legs]
+
+    def least_e6(changes_e2: Sequence[int]) -> int | None:
+        legs = [
+            (leg.ticker, leg.side, leg.got_e2 + change_e2)
+            for leg, change_e2 in zip(basket.legs, changes_e2, strict=True)
+        ]
+        return least_payout_e6(view.event, legs, failures)
+
+    now_e6 = least_e6([0] * len(basket.legs))
+    if now_e6 is None:
+        return []
     found = []
     if basket.tries + 1 < SELL_FROM_TRY:
         missing = missing_e2(basket)
-        bought = _legs(basket.legs, seen, missing, NO, scan)
-        if bought is not None:
-            gain_e6 = _guaranteed_more_e6(got, missing) - _cost_e6(bought, fees, now_ms)
-            found.append((gain_e6, bought))
+        sides = [leg.side for leg in basket.legs]
+        bought, then_e6 = _legs(sides, seen, missing, scan), least_e6(missing)
+        if bought is not None and then_e6 is not None:
+            found.append((then_e6 - now_e6 - _cost_e6(bought, fees, now_ms), bought))
     excess = excess_e2(basket)
-    sold = _legs(basket.legs, seen, excess, YES, scan)
-    if sold is not None and all(
-        _held_e2(ledger, one) >= out for one, out in zip(basket.legs, excess, strict=True)
+    sides = [NO if leg.side == YES else YES for leg in basket.legs]
+    sold, then_e6 = _legs(sides, seen, excess, scan), least_e6([-out for out in excess])
+    if (
+        sold is not None
+        and then_e6 is not None
+        and all(_held_e2(ledger, leg) >= out for leg, out in zip(basket.legs, excess, strict=True))
     ):
         pairs_e6 = sum(excess) * PRICE_ONE_E4
-        gain_e6 = pairs_e6 + _guaranteed_more_e6(got, [-out for out in excess]) - _cost_e6(sold, fees, now_ms)
-        found.append((gain_e6, sold))
+        found.append((pairs_e6 + then_e6 - now_e6 - _cost_e6(sold, fees, now_ms), sold))
     return [
         Proposal(
-            basket.strategy, view.event.event_ticker, tuple(one for one, _ in legs), gain_e6, None, trade
+            basket.strategy,
+            view.event.event_ticker,
+            tuple(wanted for wanted, _ in legs),
+            gain_e6,
+            None,
+            trade,
         )
         for gain_e6, legs in sorted(found, key=lambda entry: -entry[0])
         if gain_e6 > 0
@@ -90,27 +116,18 @@ Purchase = tuple[Wanted, tuple[tuple[int, int], ...]]
 
 
 def _legs(
-    legs: Sequence[BasketLeg],
-    seen: Sequence[MarketView],
-    counts_e2: Sequence[int],
-    side: str,
-    scan: ScanLimits,
+    sides: Sequence[str], seen: Sequence[MarketView], counts_e2: Sequence[int], scan: ScanLimits
 ) -> list[Purchase] | None:
     """Return the orders for these counts, None if a ladder is too short for one."""
     found = []
-    for leg, one, count_e2 in zip(legs, seen, counts_e2, strict=True):
+    for side, view, count_e2 in zip(sides, seen, counts_e2, strict=True):
         if not count_e2:
             continue
-        taken = fills(ladder(one, side, scan).levels, count_e2)
+        taken = fills(ladder(view, side, scan).levels, count_e2)
         if depth(taken) < count_e2:
             return None
-        found.append((Wanted(leg.ticker, side, taken[-1][0], count_e2), taken))
+        found.append((Wanted(view.market.ticker, side, taken[-1][0], count_e2), taken))
     return found
-
-
-def _guaranteed_more_e6(got_e2: Sequence[int], changes_e2: Sequence[int]) -> int:
-    after = [got + change for got, change in zip(got_e2, changes_e2, strict=True)]
-    return guaranteed_payout_e6(after) - guaranteed_payout_e6(got_e2)
 
 
 def _cost_e6(bought: Sequence[Purchase], fees: FeeSchedule, now_ms: int) -> int:

@@ -99,7 +99,7 @@ class Watch:
         for view in views:
             event_ticker = view.event.event_ticker
             self.scanned += 1
-            opportunities = candidates(view, fair_values, now_ms, self._limits)
+            opportunities = candidates(view, fair_values, now_ms, self._limits).opportunities
             if opportunities:
                 self._hot.add(event_ticker)
             else:

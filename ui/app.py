@@ -41,7 +41,6 @@ SEARCH_LIMIT: Final = 20
 SEARCH_LIMIT_MAX: Final = 100
 SEARCH_TEXT_MAX: Final = 200
 
-KIND_NAMES: Final = {"no_basket": "NO basket", "value": "Value"}
 SOURCES: Final = {
     "milestone": "from the match schedule",
     "occurrence": "worked out from the occurrence time",
@@ -51,9 +50,6 @@ _DISPLAY: Final = (
     "cents", "change", "clock", "count", "countdown", "duration", "megabytes", "moment", "money",
     "plain", "points", "price", "rate", "stamp", "whole",
 )  # fmt: skip
-
-
-assert set(KIND_NAMES) == set(KINDS), "every kind needs a name"
 
 
 def make_app(service: Service, look: Callable[[str], None]) -> Flask:
@@ -66,7 +62,7 @@ def make_app(service: Service, look: Callable[[str], None]) -> Flask:
     app.jinja_env.filters.update(desk_views.FILTERS)
     app.jinja_env.globals.update(
         WHY=desk_views.why,
-        KIND_NAMES=KIND_NAMES,
+        KINDS=KINDS,
         REASONS=REASONS,
         SOURCES=SOURCES,
         CHOICES=[column for column in COLUMNS if column.key in CHOICES],

@@ -15,7 +15,7 @@ import structlog
 from bus.protocol.join import Action, Tell
 from bus.protocol.state import Changed, State
 from bus.scan.membership import Membership
-from markets.opportunities import Opportunity, ScanLimits, candidates, rank
+from markets.opportunities import Failure, Opportunity, ScanLimits, candidates, rank
 from markets.records import FairValue
 
 log = structlog.get_logger()
@@ -165,11 +165,17 @@ class Scans:
 
     def _scan_event(self, state: State, event_ticker: str, now_ms: int) -> None:
         found: list[Opportunity] = []
+        failures: list[Failure] = []
         try:
             view = self.membership.view(state, event_ticker, now_ms)
             if view is not None:
-                found = candidates(view, self._published, now_ms, self._limits)
-            self._failed.discard(event_ticker)
+                all_ = candidates(view, self._published, now_ms, self._limits)
+                found, failures = all_.opportunities, all_.failures
+            if not failures:
+                self._failed.discard(event_ticker)
+            elif event_ticker not in self._failed:
+                log.error("scan.failed", event_ticker=event_ticker, trace=failures[0].trace)
+                self._failed.add(event_ticker)
         except Exception:
             # One odd event must not take the page from all others; it is counted, shown and logged once.
             if event_ticker not in self._failed:

@@ -10,7 +10,7 @@ from bus.protocol.state import State
 from bus.scan.membership import market_view
 from markets.book import depth, yes_scale
 from markets.json.write import market_json
-from markets.opportunities import EventView, MarketView, Opportunity, exhaustive
+from markets.opportunities import EventView, MarketView, Opportunity, exhaustiveness
 from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Milestone, Status
 from markets.timing import NO_TIMING, MatchTiming
@@ -162,7 +162,7 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
     if view is None:
         return None
     rows = sorted((_row(one) for one in view.markets), key=_likeliest)
-    verdict = exhaustive(view.event, [one.market for one in view.markets])
+    verdict = exhaustiveness(view.event, [one.market for one in view.markets])
     return EventPage(
         view=view,
         rows=tuple(rows),

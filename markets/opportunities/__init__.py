@@ -1,37 +1,37 @@
 """Opportunities: what a book full of prices offers, what it costs, and why not.
 
-`scan` runs every kind over one event. A kind is a small pure function of books, fees, fair values, times and
-the present; candidates that fail keep their reasons (`REASONS`), so that a page can say why not.
+`candidates` runs every kind over one event. A kind (`kinds`) is a pure object over books, fees, fair values,
+times and the present; candidates that fail keep their reasons (`REASONS`), so that a page can say why not.
 """
 
-from .consensus import consensus
-from .exhaustive import Verdict, exhaustive
+from .consensus import consensus_values
+from .exhaustive import Verdict, exhaustiveness
+from .kinds import KINDS, Headline, Kind
 from .reasons import REASONS
-from .scan import KINDS, candidates, rank, scan
-from .types import (
-    CONSENSUS,
-    EventView,
-    Leg,
-    MarketView,
-    Opportunity,
-    ScanLimits,
-    opportunity_json,
-)
+from .scan import Failure, Found, candidates, least_payout_e6, may_matter, rank, scan_event, worth_of_books_e4
+from .types import CONSENSUS, EventView, Leg, MarketView, Opportunity, ScanLimits, opportunity_json
 
 __all__ = [
     "CONSENSUS",
     "KINDS",
     "REASONS",
     "EventView",
+    "Failure",
+    "Found",
+    "Headline",
+    "Kind",
     "Leg",
     "MarketView",
     "Opportunity",
     "ScanLimits",
     "Verdict",
     "candidates",
-    "consensus",
-    "exhaustive",
+    "consensus_values",
+    "exhaustiveness",
+    "least_payout_e6",
+    "may_matter",
     "opportunity_json",
     "rank",
-    "scan",
+    "scan_event",
+    "worth_of_books_e4",
 ]

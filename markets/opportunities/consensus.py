@@ -12,45 +12,45 @@ from markets.book import is_complementary
 from markets.records import FairValue, Status
 from markets.units import PRICE_ONE_E4
 
-from .exhaustive import Verdict, exhaustive
+from .exhaustive import Verdict, exhaustiveness
 from .legs import is_off_grid, top
 from .types import CONSENSUS, EventView
 
 
 def verdict(view: EventView) -> Verdict:
     """Return whether the event's markets are known to be exhaustive, and why."""
-    return exhaustive(view.event, [one.market for one in view.markets])
+    return exhaustiveness(view.event, [seen.market for seen in view.markets])
 
 
-def consensus(view: EventView) -> dict[str, FairValue]:
+def consensus_values(view: EventView) -> dict[str, FairValue]:
     """Return the fair value of each leg, as far as the others give one; empty without an exhaustive event.
 
     A leg that is suspect, crossed, off its grid, not trading or contradicts itself says nothing, so nobody
     gets a value.
     """
     if not view.event.mutually_exclusive or any(
-        one.quote.status is not Status.ACTIVE or one.suspect or not is_complementary(one.quote)
-        for one in view.markets
+        seen.quote.status is not Status.ACTIVE or seen.suspect or not is_complementary(seen.quote)
+        for seen in view.markets
     ):
         return {}
-    tops = [top(one) for one in view.markets]
+    tops = [top(seen) for seen in view.markets]
     if any(
-        best.crossed or is_off_grid(one.market, best) for one, best in zip(view.markets, tops, strict=True)
+        best.crossed or is_off_grid(seen.market, best) for seen, best in zip(view.markets, tops, strict=True)
     ):
         return {}
     if not verdict(view).known:
         return {}
     lows = [best.yes_bid[0] if best.yes_bid else 0 for best in tops]
     highs = [best.yes_ask[0] if best.yes_ask else PRICE_ONE_E4 for best in tops]
-    seen_ms = [_seen_ms(one.quote_as_of_ms, one.book_as_of_ms) for one in view.markets]
+    seen_ms = [_seen_ms(seen.quote_as_of_ms, seen.book_as_of_ms) for seen in view.markets]
     values = {}
-    for i, one in enumerate(view.markets):
+    for i, seen in enumerate(view.markets):
         # Twice the value, to stay in integers: a mid is half of bid plus ask.
         twice_e4 = 2 * PRICE_ONE_E4 - (sum(lows) - lows[i]) - (sum(highs) - highs[i])
         margin_e4 = (sum(highs) - highs[i]) - (sum(lows) - lows[i])
         if 0 <= twice_e4 <= 2 * PRICE_ONE_E4 and margin_e4 <= 2 * PRICE_ONE_E4:
-            values[one.market.ticker] = FairValue(
-                ticker=one.market.ticker,
+            values[seen.market.ticker] = FairValue(
+                ticker=seen.market.ticker,
                 probability=twice_e4 / (2 * PRICE_ONE_E4),
                 source=CONSENSUS,
                 as_of_ms=min(seen_ms[:i] + seen_ms[i + 1 :]),

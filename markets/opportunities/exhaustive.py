@@ -46,7 +46,7 @@ class _Interval(msgspec.Struct, frozen=True):
     high_in: bool
 
 
-def exhaustive(event: Event, markets: Sequence[Market]) -> Verdict:
+def exhaustiveness(event: Event, markets: Sequence[Market]) -> Verdict:
     """Judge whether exactly one of `markets`, all of the event's, resolves YES."""
     if not event.mutually_exclusive:
         return Verdict(False, "the event is not mutually exclusive")

@@ -82,10 +82,10 @@ def leg(
 def total_fees_e6(legs: Iterable[Leg]) -> int | None:
     """Return the fees of all legs; None as soon as one is unknown."""
     total_e6 = 0
-    for one in legs:
-        if one.fee_e6 is None:
+    for bought in legs:
+        if bought.fee_e6 is None:
             return None
-        total_e6 += one.fee_e6
+        total_e6 += bought.fee_e6
     return total_e6
 
 
@@ -121,17 +121,17 @@ def legs_reasons(
 
     `sound`: the markets are known to have no `market_reasons`.
     """
-    for market, one in legs:
+    for seen, bought in legs:
         if not sound:
-            yield from market_reasons(market, one.as_of_ms, now_ms, limits)
-        if not on_grid(one.price_e4, market.market.price_ranges):
+            yield from market_reasons(seen, bought.as_of_ms, now_ms, limits)
+        if not on_grid(bought.price_e4, seen.market.price_ranges):
             yield why.OFF_GRID
-    seen_ms = [one.as_of_ms for _, one in legs]
+    seen_ms = [bought.as_of_ms for _, bought in legs]
     if max(seen_ms) - min(seen_ms) > limits.max_leg_spread_ms:
         yield why.LEGS_NOT_SIMULTANEOUS
-    if min(one.count_e2 for _, one in legs) < limits.min_count_e2:
+    if min(bought.count_e2 for _, bought in legs) < limits.min_count_e2:
         yield why.NO_DEPTH
-    yield from _timing_reasons(view.timing, min(market.market.close_ms for market, _ in legs), now_ms, limits)
+    yield from _timing_reasons(view.timing, min(seen.market.close_ms for seen, _ in legs), now_ms, limits)
 
 
 def annualised(view: EventView, profit_e6: int | None, capital_e6: int | None, now_ms: int) -> float | None:
@@ -148,7 +148,7 @@ def expected_payout_ms(view: EventView, now_ms: int) -> int | None:
     ends_ms = expected_ms if expected_ms and expected_ms > now_ms else view.timing.close_ms
     if ends_ms is None or ends_ms <= now_ms:
         return None
-    return ends_ms + max((one.market.settlement_timer_s for one in view.markets), default=0) * 1000
+    return ends_ms + max((seen.market.settlement_timer_s for seen in view.markets), default=0) * 1000
 
 
 def least_volume_e2(views: Iterable[MarketView]) -> int | None:

@@ -1,60 +1,125 @@
-"""The scanner: every kind of opportunity over one event, the same for dashboard, trader and backtest."""
+"""The scanner: every kind of opportunity over one event, the same for dashboard, trader and backtest.
 
-from collections.abc import Callable, Mapping
-from typing import Final
+A kind that raises costs itself that one event: what the other kinds say stands, and the failure is returned.
+"""
 
-from markets.records import FairValue
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Final, TypeVar
 
-from .consensus import consensus
-from .kinds import no_basket, value
+import msgspec
+
+from markets.records import Event, FairValue, Quote
+
+from .consensus import consensus_values
+from .kinds import KINDS, Kind
 from .types import EventView, Opportunity, ScanLimits
 
-Kind = Callable[[EventView, Mapping[str, FairValue], int, ScanLimits], list[Opportunity]]
+T = TypeVar("T")
 
-KINDS: Final[dict[str, Kind]] = {no_basket.KIND: no_basket.find, value.KIND: value.find}
-"""Every kind of opportunity by its name. A new kind is a module with `KIND` and `find`, and a line here."""
-
-DEFAULT_LIMITS: Final = ScanLimits()
+CONSENSUS_PART: Final = "consensus"
+"""`Failure.part` where the fair values that the legs give each other could not be worked out."""
 
 
-def scan(
-    view: EventView,
-    fair_values: Mapping[str, FairValue] | None,
-    now_ms: int,
-    limits: ScanLimits = DEFAULT_LIMITS,
-) -> list[Opportunity]:
-    """Return all candidates of one event with a positive gross edge, best first.
+class Failure(msgspec.Struct, frozen=True):
+    """What raised an error over an event.
+
+    Attributes:
+        part: name of the kind, or of what is worked out for all of them.
+        error: the error in one line.
+        trace: its traceback, for a log.
+    """
+
+    event_ticker: str
+    part: str
+    error: str
+    trace: str
+
+    @classmethod
+    def of(cls, event_ticker: str, part: str, error: Exception) -> "Failure":
+        """Return the failure that `error`, just caught, is."""
+        line = "".join(traceback.format_exception_only(error)).strip()
+        return cls(event_ticker, part, line[:200], "".join(traceback.format_exception(error)))
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The candidates of an event, best first, and the kinds that failed over it."""
+
+    opportunities: list[Opportunity]
+    failures: list[Failure]
+
+
+def candidates(view: EventView, published: Mapping[str, FairValue], now_ms: int, limits: ScanLimits) -> Found:
+    """Return an event's candidates by the rule that dashboard, trader and backtest share.
 
     Args:
         view: the event with all its known markets.
-        fair_values: fair values by ticker; None for the leave-one-out consensus of the event itself.
+        published: the trader's fair values by ticker. One counts before the consensus of the event's legs.
         now_ms: the present.
         limits: bounds outside of which a candidate keeps its place in the list, with the reason.
     """
-    if fair_values is None:
-        fair_values = consensus(view)
-    found = [candidate for find in KINDS.values() for candidate in find(view, fair_values, now_ms, limits)]
-    return sorted(found, key=rank)
-
-
-def candidates(
-    view: EventView,
-    published: Mapping[str, FairValue],
-    now_ms: int,
-    limits: ScanLimits = DEFAULT_LIMITS,
-) -> list[Opportunity]:
-    """Return an event's candidates by the rule that dashboard, trader and backtest share.
-
-    A fair value that the trader has `published` (by ticker) counts before the consensus of the event's legs.
-    """
-    fair_values = consensus(view)
-    for one in view.markets:
-        known = published.get(one.market.ticker)
+    failures: list[Failure] = []
+    fair_values: dict[str, FairValue] = {}
+    try:
+        fair_values = consensus_values(view)
+    except Exception as error:  # noqa: BLE001, it is returned
+        failures.append(Failure.of(view.event.event_ticker, CONSENSUS_PART, error))
+    for seen in view.markets:
+        known = published.get(seen.market.ticker)
         if known is not None:
             fair_values[known.ticker] = known
-    return scan(view, fair_values, now_ms, limits)
+    found = scan_event(view, fair_values, now_ms, limits)
+    return Found(found.opportunities, failures + found.failures) if failures else found
+
+
+def scan_event(
+    view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+) -> Found:
+    """Return the candidates that every kind finds with just these fair values, by ticker."""
+    failures: list[Failure] = []
+    found = _each(
+        view.event, failures, lambda kind: sorted(kind.find(view, fair_values, now_ms, limits), key=rank)
+    )
+    return Found(sorted(chain.from_iterable(found), key=rank), failures)
+
+
+def may_matter(event: Event, failures: list[Failure], *, valued: bool) -> bool:
+    """Return whether a kind may find something in an event; `failures` takes those of kinds that raise.
+
+    Args:
+        valued: whether a fair value of one of its markets is published.
+    """
+    return any(_each(event, failures, lambda kind: kind.may_matter(event, valued=valued)))
+
+
+def worth_of_books_e4(event: Event, quotes: Sequence[Quote], failures: list[Failure]) -> int | None:
+    """Return the most that an event's quotes promise to a kind; see `Kind.worth_of_books_e4`."""
+    return _most(_each(event, failures, lambda kind: kind.worth_of_books_e4(event, quotes)))
+
+
+def least_payout_e6(
+    event: Event, legs: Sequence[tuple[str, str, int]], failures: list[Failure]
+) -> int | None:
+    """Return the most that a kind promises of these legs; see `Kind.least_payout_e6`."""
+    return _most(_each(event, failures, lambda kind: kind.least_payout_e6(event, legs)))
 
 
 def rank(opportunity: Opportunity) -> tuple[bool, int, str]:
     """Order candidates: tradable before not, then by net edge, then by key so that the order is total."""
     return not opportunity.tradable, -(opportunity.net_edge_e6 or 0), opportunity.key
+
+
+def _each(event: Event, failures: list[Failure], ask: Callable[[Kind], T]) -> list[T]:
+    """Return what each kind answers, without those that raise."""
+    answers = []
+    for kind in KINDS.values():
+        try:
+            answers.append(ask(kind))
+        except Exception as error:  # noqa: BLE001, it is returned
+            failures.append(Failure.of(event.event_ticker, kind.name, error))
+    return answers
+
+
+def _most(answers: Iterable[int | None]) -> int | None:
+    return max((answer for answer in answers if answer is not None), default=None)

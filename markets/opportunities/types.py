@@ -70,6 +70,7 @@ class Opportunity(msgspec.Struct, frozen=True):
     All money is for the whole size. None is unknown (fees of an unknown schedule, and all that follows).
 
     Attributes:
+        key: names the same candidate from scan to scan, and no other one.
         count_e2: contracts, or baskets of one contract per leg.
         gross_edge_e6: (expected or guaranteed) payout less cost, before fees.
         net_edge_e6: gross edge less fees.
@@ -88,6 +89,7 @@ class Opportunity(msgspec.Struct, frozen=True):
     """
 
     kind: str
+    key: str
     event_ticker: str
     series_ticker: str
     title: str
@@ -115,13 +117,6 @@ class Opportunity(msgspec.Struct, frozen=True):
     def tradable(self) -> bool:
         """No reason speaks against it."""
         return not self.reasons
-
-    @property
-    def key(self) -> str:
-        """Names the same candidate from scan to scan."""
-        if len(self.legs) == 1:
-            return f"{self.kind}:{self.legs[0].ticker}:{self.legs[0].side}"
-        return f"{self.kind}:{self.event_ticker}"
 
 
 def opportunity_json(opportunity: Opportunity) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The scanner: exact edges, sizes by depth, and every reason why not."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -16,10 +17,10 @@ from markets.opportunities import (
     MarketView,
     Opportunity,
     ScanLimits,
-    consensus,
-    exhaustive,
+    consensus_values,
+    exhaustiveness,
     opportunity_json,
-    scan,
+    scan_event,
 )
 from markets.opportunities.kinds.no_basket import NOTE_VOID
 from markets.records import Book, Event, FairValue, Level, Market, Quote, Series, Status
@@ -27,6 +28,7 @@ from markets.timing import HOUR_MS, MatchTiming
 
 NOW_MS = 1_800_000_000_000
 CLOSE_MS = NOW_MS + 48 * HOUR_MS
+LIMITS = ScanLimits()
 CENTS = ((0, 10_000, 100),)
 FEES = FeeSchedule("quadratic", 10_000)
 FREE = Series("KXMLSGAME", "t", "Sports", "custom", "quadratic", 0, b"{}")
@@ -102,6 +104,15 @@ def event(
         None, 0, raw,
     )  # fmt: skip
     return EventView(what, series, rows, timing)
+
+
+def scan(
+    view: EventView, fair_values: Mapping[str, FairValue] | None, now_ms: int, limits: ScanLimits = LIMITS
+) -> list[Opportunity]:
+    """Return the candidates with these fair values; None: with the consensus of the legs."""
+    found = scan_event(view, consensus_values(view) if fair_values is None else fair_values, now_ms, limits)
+    assert found.failures == []
+    return found.opportunities
 
 
 def three_way(*bids_and_asks: tuple[int, int], **kwargs: Any) -> tuple[MarketView, ...]:
@@ -316,7 +327,7 @@ def test_value_and_ev_are_consistent(
 
 
 def test_consensus_is_what_the_other_legs_leave_over() -> None:
-    values = consensus(event(*three_way((4_400, 4_600), (3_000, 3_200), (2_300, 2_500))))
+    values = consensus_values(event(*three_way((4_400, 4_600), (3_000, 3_200), (2_300, 2_500))))
     van = values[market("VAN").ticker]
     assert (van.probability, van.margin, van.source) == (0.45, 0.02, CONSENSUS)
 
@@ -327,7 +338,7 @@ def test_consensus_counts_an_empty_side_as_its_bound() -> None:
         row("HOU", None, (600, 100_00)),
         row("Tie", (200, 100_00), (400, 100_00)),
     )
-    van = consensus(event(*rows))[market("VAN").ticker]
+    van = consensus_values(event(*rows))[market("VAN").ticker]
     assert van.probability == pytest.approx(1 - 0.03 - 0.03)
     assert van.margin == pytest.approx(0.03 + 0.01)
 
@@ -373,7 +384,7 @@ def test_consensus_trades_only_what_exceeds_the_others_spreads_and_fees() -> Non
     ],
 )
 def test_no_consensus_without_sound_exhaustive_legs(view: EventView) -> None:
-    assert consensus(view) == {}
+    assert consensus_values(view) == {}
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
@@ -412,8 +423,8 @@ TAILS = (strike("less", cap=80), strike("greater", floor=85))
     ],
 )  # fmt: skip
 def test_strikes_are_exhaustive_iff_they_tile_the_line(strikes: tuple[Market, ...], known: bool) -> None:
-    assert exhaustive(WEATHER, strikes).known is known
-    assert exhaustive(WEATHER, strikes[::-1]).known is known
+    assert exhaustiveness(WEATHER, strikes).known is known
+    assert exhaustiveness(WEATHER, strikes[::-1]).known is known
 
 
 def _game(competition: str, scope: str = "Game") -> Event:
@@ -438,7 +449,7 @@ def test_match_outcomes_are_exhaustive_when_a_draw_is_listed_or_impossible(
     what: Event, labels: tuple[str, ...], key: str, known: bool
 ) -> None:
     raw = msgspec.json.encode({"custom_strike": {key: "5a1f4e0e"}})
-    verdict = exhaustive(what, [market(label, label, raw=raw) for label in labels])
+    verdict = exhaustiveness(what, [market(label, label, raw=raw) for label in labels])
     assert verdict.known is known
     assert verdict.because
 

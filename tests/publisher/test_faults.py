@@ -460,7 +460,9 @@ def test_values_that_cannot_be_are_kept_out_or_flagged_and_never_an_opportunity(
     for event_ticker in touched:
         view = catalogue.view(state, event_ticker, now_ms)
         assert view is not None
-        for one in candidates(view, {}, now_ms):
+        found = candidates(view, {}, now_ms, ScanLimits())
+        assert found.failures == []
+        for one in found.opportunities:
             assert not one.tradable or not {leg.ticker for leg in one.legs} & odd.keys(), one
     lines = [line for line in exchange.publisher.output().splitlines() if "quarantined" in line]
     assert len(lines) >= len(bad)

@@ -84,7 +84,7 @@ def test_what_is_too_much_is_sold_where_the_short_leg_has_become_dear() -> None:
     ledger = engine.ledger.copy()
     ledger.open.clear()
 
-    better, worse = follow_ups(trade, one, dear, ledger, NOW_MS, SCAN)
+    better, worse = follow_ups(trade, one, dear, ledger, NOW_MS, SCAN, [])
 
     assert [(leg.ticker, leg.side, leg.count_e2) for leg in better.legs] == [
         (TICKERS[0], "yes", 5_000),

@@ -47,7 +47,7 @@ def everything(state: State, values: dict[str, FairValue], now_ms: int) -> list[
     for event_ticker in membership.markets_of:
         view = membership.view(state, event_ticker, now_ms)
         assert view is not None
-        found += candidates(view, values, now_ms, SCAN)
+        found += candidates(view, values, now_ms, SCAN).opportunities
     return sorted(found, key=rank)
 
 

@@ -18,6 +18,7 @@ def opportunity(name: str, **changes: Any) -> Opportunity:
         "kind": "value",
         "event_ticker": f"E-{name}",
         "series_ticker": "E",
+        "key": f"value:{name}",
         "title": f"Event {name}",
         "legs": (Leg(f"E-{name}-A", "yes", 4_000, 100_00, 40_000_000, 0, NOW_MS, "Atlanta"),),
         "count_e2": 100_00,

@@ -32,10 +32,11 @@ from markets.opportunities.legs import (
     total_fees_e6,
 )
 from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
-from markets.records import FairValue, Level, Status
+from markets.records import Event, FairValue, Level, Quote, Status
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
 
-KIND = "no_basket"
+from .base import Kind
+
 NOTE_VOID = "the rules allow a settlement at a fair price; the worst case then assumes today's bids"
 
 
@@ -46,100 +47,135 @@ class _Pool(msgspec.Struct, frozen=True):
     ladders: list[Ladder]
 
 
-def find(
-    view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
-) -> list[Opportunity]:
-    """Return the event's basket if its gross edge is positive: of sound legs if they suffice, else of all."""
-    del fair_values  # a basket needs no opinion
-    if not view.event.mutually_exclusive:
+class NoBasket(Kind):
+    """NO on several markets of an event of which at most one resolves YES."""
+
+    name = "no_basket"
+    title = "NO basket"
+    tone = "no"
+
+    def find(
+        self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+    ) -> list[Opportunity]:
+        """Return the event's basket if its gross edge is positive: of sound legs if they suffice."""
+        del fair_values  # a basket needs no opinion
+        if not view.event.mutually_exclusive:
+            return []
+        # Most events end here: no depth is looked at before the best bids say that it may matter.
+        bids = [best for seen in view.markets if _pooled(seen) and (best := top(seen).yes_bid) is not None]
+        if sum(price_e4 for price_e4, _ in bids) <= PRICE_ONE_E4:
+            return []
+        everything = _pool(view, limits)
+        fees = fee_schedule(view.event, view.series)
+        for sound, pool in ((True, _sound(everything, now_ms, limits)), (False, everything)):
+            basket = self._basket(view, pool, fees, now_ms, limits, sound=sound)
+            if basket is not None:
+                return [basket]
         return []
-    # Most events end here: no depth is looked at before the best bids say that it may matter.
-    bids = [best for one in view.markets if _pooled(one) and (best := top(one).yes_bid) is not None]
-    if sum(price_e4 for price_e4, _ in bids) <= PRICE_ONE_E4:
-        return []
-    everything = _pool(view, limits)
-    fees = fee_schedule(view.event, view.series)
-    for sound, pool in ((True, _sound(everything, now_ms, limits)), (False, everything)):
-        basket = _basket(view, pool, fees, now_ms, limits, sound=sound)
-        if basket is not None:
-            return [basket]
-    return []
+
+    def may_matter(self, event: Event, *, valued: bool) -> bool:
+        """Return whether at most one of the event's markets resolves YES."""
+        return event.mutually_exclusive
+
+    def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
+        """Return by how much the YES bids exceed $1 together: NO of each costs so much less than it pays."""
+        if not event.mutually_exclusive:
+            return None
+        bids_e4 = sum(quote.yes_bid_e4 for quote in quotes if quote.yes_bid_size_e2)
+        return max(0, bids_e4 - PRICE_ONE_E4)
+
+    def least_payout_e6(self, event: Event, legs: Sequence[tuple[str, str, int]]) -> int | None:
+        """Return what NO legs pay when the largest of them is the one that resolves YES."""
+        if not event.mutually_exclusive or any(side != NO for _, side, _ in legs):
+            return None
+        return guaranteed_payout_e6([count_e2 for _, _, count_e2 in legs])
+
+    def key(self, event_ticker: str, legs: Sequence[Leg]) -> str:
+        """Name the event: it has one basket, whose legs come and go with their prices."""
+        return f"{self.name}:{event_ticker}"
+
+    def _basket(
+        self,
+        view: EventView,
+        pool: _Pool,
+        fees: FeeSchedule | None,
+        now_ms: int,
+        limits: ScanLimits,
+        *,
+        sound: bool,
+    ) -> Opportunity | None:
+        counts = _walk(pool.ladders, fees, now_ms) or _top_only(pool.ladders)
+        chosen = [
+            (seen, leg(seen, NO, fills(asks.levels, count_e2), asks.as_of_ms, fees, now_ms))
+            for seen, asks, count_e2 in zip(pool.markets, pool.ladders, counts, strict=True)
+            if count_e2 > 0
+        ]
+        legs = tuple(bought for _, bought in chosen)
+        if len(legs) < 2:
+            return None
+        cost_e6 = sum(bought.cost_e6 for bought in legs)
+        gross_e6 = guaranteed_payout_e6([bought.count_e2 for bought in legs]) - cost_e6
+        if gross_e6 <= 0:
+            return None
+        fees_e6 = total_fees_e6(legs)
+        net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
+        capital_e6 = None if fees_e6 is None else cost_e6 + fees_e6
+        voidable = [seen for seen, _ in chosen if mentions_fair_price(seen.market)]
+        worst_e6 = net_e6
+        if capital_e6 is not None and net_e6 is not None and voidable:
+            worst_e6 = min(net_e6, _void_payout_e6(chosen) - capital_e6)
+        edge = why.FEE_UNKNOWN if net_e6 is None else why.FEES_EXCEED_EDGE if net_e6 <= 0 else None
+        return Opportunity(
+            kind=self.name,
+            key=self.key(view.event.event_ticker, legs),
+            event_ticker=view.event.event_ticker,
+            series_ticker=view.event.series_ticker,
+            title=view.event.title,
+            legs=legs,
+            count_e2=max(bought.count_e2 for bought in legs),
+            gross_edge_e6=gross_e6,
+            fees_e6=fees_e6,
+            net_edge_e6=net_e6,
+            ev_e6=net_e6,
+            worst_case_e6=worst_e6,
+            capital_e6=capital_e6,
+            annualised_return=annualised(view, net_e6, capital_e6, now_ms),
+            probability=None,
+            value=None,
+            start_ms=view.timing.start_ms,
+            close_ms=min(seen.market.close_ms for seen, _ in chosen),
+            as_of_ms=min(bought.as_of_ms for bought in legs),
+            volume_e2=least_volume_e2(seen for seen, _ in chosen),
+            exhaustive_because=None,
+            reasons=why.ordered(
+                (*legs_reasons(view, chosen, now_ms, limits, sound=sound), *([edge] if edge else ()))
+            ),
+            notes=(NOTE_VOID,) if voidable else (),
+        )
 
 
-def _pooled(market: MarketView) -> bool:
-    return market.quote.status is Status.ACTIVE and market.market.market_type == "binary"
+def _pooled(seen: MarketView) -> bool:
+    return seen.quote.status is Status.ACTIVE and seen.market.market_type == "binary"
 
 
 def _pool(view: EventView, limits: ScanLimits) -> _Pool:
     pool = _Pool([], [])
-    for market in view.markets:
-        if _pooled(market):
-            asks = ladder(market, NO, limits)
+    for seen in view.markets:
+        if _pooled(seen):
+            asks = ladder(seen, NO, limits)
             if asks.levels:
-                pool.markets.append(market)
+                pool.markets.append(seen)
                 pool.ladders.append(asks)
     return pool
 
 
 def _sound(pool: _Pool, now_ms: int, limits: ScanLimits) -> _Pool:
     sound = [
-        (market, asks)
-        for market, asks in zip(pool.markets, pool.ladders, strict=True)
-        if not any(market_reasons(market, asks.as_of_ms, now_ms, limits))
+        (seen, asks)
+        for seen, asks in zip(pool.markets, pool.ladders, strict=True)
+        if not any(market_reasons(seen, asks.as_of_ms, now_ms, limits))
     ]
-    return _Pool([market for market, _ in sound], [asks for _, asks in sound])
-
-
-def _basket(
-    view: EventView, pool: _Pool, fees: FeeSchedule | None, now_ms: int, limits: ScanLimits, *, sound: bool
-) -> Opportunity | None:
-    counts = _walk(pool.ladders, fees, now_ms) or _top_only(pool.ladders)
-    chosen = [
-        (market, leg(market, NO, fills(asks.levels, count_e2), asks.as_of_ms, fees, now_ms))
-        for market, asks, count_e2 in zip(pool.markets, pool.ladders, counts, strict=True)
-        if count_e2 > 0
-    ]
-    legs = tuple(one for _, one in chosen)
-    if len(legs) < 2:
-        return None
-    cost_e6 = sum(one.cost_e6 for one in legs)
-    gross_e6 = guaranteed_payout_e6([one.count_e2 for one in legs]) - cost_e6
-    if gross_e6 <= 0:
-        return None
-    fees_e6 = total_fees_e6(legs)
-    net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
-    capital_e6 = None if fees_e6 is None else cost_e6 + fees_e6
-    voidable = [market for market, _ in chosen if mentions_fair_price(market.market)]
-    worst_e6 = net_e6
-    if capital_e6 is not None and net_e6 is not None and voidable:
-        worst_e6 = min(net_e6, _void_payout_e6(chosen) - capital_e6)
-    edge = why.FEE_UNKNOWN if net_e6 is None else why.FEES_EXCEED_EDGE if net_e6 <= 0 else None
-    return Opportunity(
-        kind=KIND,
-        event_ticker=view.event.event_ticker,
-        series_ticker=view.event.series_ticker,
-        title=view.event.title,
-        legs=legs,
-        count_e2=max(one.count_e2 for one in legs),
-        gross_edge_e6=gross_e6,
-        fees_e6=fees_e6,
-        net_edge_e6=net_e6,
-        ev_e6=net_e6,
-        worst_case_e6=worst_e6,
-        capital_e6=capital_e6,
-        annualised_return=annualised(view, net_e6, capital_e6, now_ms),
-        probability=None,
-        value=None,
-        start_ms=view.timing.start_ms,
-        close_ms=min(market.market.close_ms for market, _ in chosen),
-        as_of_ms=min(one.as_of_ms for one in legs),
-        volume_e2=least_volume_e2(market for market, _ in chosen),
-        exhaustive_because=None,
-        reasons=why.ordered(
-            (*legs_reasons(view, chosen, now_ms, limits, sound=sound), *([edge] if edge else ()))
-        ),
-        notes=(NOTE_VOID,) if voidable else (),
-    )
+    return _Pool([seen for seen, _ in sound], [asks for _, asks in sound])
 
 
 def guaranteed_payout_e6(counts_e2: Sequence[int]) -> int:
@@ -187,7 +223,7 @@ def _top_only(ladders: Sequence[Ladder]) -> list[int]:
 def _void_payout_e6(chosen: Sequence[tuple[MarketView, Leg]]) -> int:
     """What selling every leg into its best bid would return, at most."""
     payout_e6 = 0
-    for market, one in chosen:
-        bid: Level | None = top(market).no_bid
-        payout_e6 += bid[0] * one.count_e2 if bid else 0
+    for seen, bought in chosen:
+        bid: Level | None = top(seen).no_bid
+        payout_e6 += bid[0] * bought.count_e2 if bid else 0
     return payout_e6

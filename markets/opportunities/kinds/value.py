@@ -5,7 +5,7 @@ cautious end of the fair value (probability less margin). The worst case is the 
 covers a scalar settlement at 0 and is not improved by a voided match, which pays some fair price.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from markets.book import NO, YES
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
@@ -21,85 +21,101 @@ from markets.opportunities.types import (
     Opportunity,
     ScanLimits,
 )
-from markets.records import FairValue, Level
+from markets.records import Event, FairValue, Level, Quote
 from markets.units import MONEY_ONE_E6
 
-KIND = "value"
+from .base import Kind
 
 
-def find(
-    view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
-) -> list[Opportunity]:
-    """Return every outcome whose best ask is below its fair probability, tradable or not."""
-    fees = fee_schedule(view.event, view.series)
-    known: Verdict | None = None  # of the event, looked at once, and only where a fair value rests on it
-    found = []
-    for market in view.markets:
-        fair = fair_values.get(market.market.ticker)
-        if fair is None:
-            continue
-        for side in (YES, NO):
-            best = top(market).ask(side)
-            fair_e6 = _fair_e6(fair, side)
-            if best is None or best[0] * 100 >= fair_e6:
+class Value(Kind):
+    """One outcome, YES or NO, that costs less than it is believed to be worth."""
+
+    name = "value"
+    title = "Value"
+    tone = "yes"
+
+    def find(
+        self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+    ) -> list[Opportunity]:
+        """Return every outcome whose best ask is below its fair probability, tradable or not."""
+        fees = fee_schedule(view.event, view.series)
+        known: Verdict | None = None  # of the event, looked at once, and only where a fair value rests on it
+        found = []
+        for seen in view.markets:
+            fair = fair_values.get(seen.market.ticker)
+            if fair is None:
                 continue
-            if known is None and fair.source == CONSENSUS:
-                known = verdict(view)
-            found.append(_candidate(view, market, side, fair, fees, known, now_ms, limits))
-    return found
+            for side in (YES, NO):
+                best = top(seen).ask(side)
+                fair_e6 = _fair_e6(fair, side)
+                if best is None or best[0] * 100 >= fair_e6:
+                    continue
+                if known is None and fair.source == CONSENSUS:
+                    known = verdict(view)
+                found.append(self._candidate(view, seen, side, fair, fees, known, now_ms, limits))
+        return found
 
+    def may_matter(self, event: Event, *, valued: bool) -> bool:
+        """Return whether a fair value may exist: a published one, or the consensus of exclusive outcomes."""
+        return valued or event.mutually_exclusive
 
-def _candidate(
-    view: EventView,
-    market: MarketView,
-    side: str,
-    fair: FairValue,
-    fees: FeeSchedule | None,
-    known: Verdict | None,
-    now_ms: int,
-    limits: ScanLimits,
-) -> Opportunity:
-    fair_e6, margin_e6 = _fair_e6(fair, side), round(fair.margin * MONEY_ONE_E6)
-    asks = ladder(market, side, limits)
-    bought = _worthwhile(asks.levels, fair_e6 - margin_e6, fees, now_ms) or asks.levels[:1]
-    one = leg(market, side, bought, asks.as_of_ms, fees, now_ms)
-    gross_e6 = fair_e6 * one.count_e2 // 100 - one.cost_e6
-    net_e6 = None if one.fee_e6 is None else gross_e6 - one.fee_e6
-    capital_e6 = None if one.fee_e6 is None else one.cost_e6 + one.fee_e6
-    margin_total_e6 = margin_e6 * one.count_e2 // 100
-    return Opportunity(
-        kind=KIND,
-        event_ticker=view.event.event_ticker,
-        series_ticker=view.event.series_ticker,
-        title=view.event.title,
-        legs=(one,),
-        count_e2=one.count_e2,
-        gross_edge_e6=gross_e6,
-        fees_e6=one.fee_e6,
-        net_edge_e6=net_e6,
-        ev_e6=net_e6,
-        worst_case_e6=None if capital_e6 is None else -capital_e6,
-        capital_e6=capital_e6,
-        annualised_return=annualised(view, net_e6, capital_e6, now_ms),
-        probability=fair_e6 / MONEY_ONE_E6,
-        value=(fair_e6 - one.price_e4 * 100) / MONEY_ONE_E6,
-        start_ms=view.timing.start_ms,
-        close_ms=market.market.close_ms,
-        as_of_ms=one.as_of_ms,
-        volume_e2=least_volume_e2([market]),
-        exhaustive_because=known.because
-        if fair.source == CONSENSUS and known is not None and known.known
-        else None,
-        reasons=why.ordered(
-            (
-                *legs_reasons(view, [(market, one)], now_ms, limits),
-                *_edge_reasons(gross_e6, net_e6, margin_total_e6),
-                *_fair_value_reasons(fair, one, now_ms, limits),
-            )
-        ),
-        notes=(f"fair value: {fair.source}, give or take {fair.margin:.4f}",),
-        margin=fair.margin,
-    )
+    def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
+        """Return 0 where the other legs give the fair value: it rests on prices of one moment."""
+        return 0 if event.mutually_exclusive else None
+
+    def _candidate(
+        self,
+        view: EventView,
+        seen: MarketView,
+        side: str,
+        fair: FairValue,
+        fees: FeeSchedule | None,
+        known: Verdict | None,
+        now_ms: int,
+        limits: ScanLimits,
+    ) -> Opportunity:
+        fair_e6, margin_e6 = _fair_e6(fair, side), round(fair.margin * MONEY_ONE_E6)
+        asks = ladder(seen, side, limits)
+        levels = _worthwhile(asks.levels, fair_e6 - margin_e6, fees, now_ms) or asks.levels[:1]
+        bought = leg(seen, side, levels, asks.as_of_ms, fees, now_ms)
+        gross_e6 = fair_e6 * bought.count_e2 // 100 - bought.cost_e6
+        net_e6 = None if bought.fee_e6 is None else gross_e6 - bought.fee_e6
+        capital_e6 = None if bought.fee_e6 is None else bought.cost_e6 + bought.fee_e6
+        margin_total_e6 = margin_e6 * bought.count_e2 // 100
+        return Opportunity(
+            kind=self.name,
+            key=self.key(view.event.event_ticker, (bought,)),
+            event_ticker=view.event.event_ticker,
+            series_ticker=view.event.series_ticker,
+            title=view.event.title,
+            legs=(bought,),
+            count_e2=bought.count_e2,
+            gross_edge_e6=gross_e6,
+            fees_e6=bought.fee_e6,
+            net_edge_e6=net_e6,
+            ev_e6=net_e6,
+            worst_case_e6=None if capital_e6 is None else -capital_e6,
+            capital_e6=capital_e6,
+            annualised_return=annualised(view, net_e6, capital_e6, now_ms),
+            probability=fair_e6 / MONEY_ONE_E6,
+            value=(fair_e6 - bought.price_e4 * 100) / MONEY_ONE_E6,
+            start_ms=view.timing.start_ms,
+            close_ms=seen.market.close_ms,
+            as_of_ms=bought.as_of_ms,
+            volume_e2=least_volume_e2([seen]),
+            exhaustive_because=known.because
+            if fair.source == CONSENSUS and known is not None and known.known
+            else None,
+            reasons=why.ordered(
+                (
+                    *legs_reasons(view, [(seen, bought)], now_ms, limits),
+                    *_edge_reasons(gross_e6, net_e6, margin_total_e6),
+                    *_fair_value_reasons(fair, bought, now_ms, limits),
+                )
+            ),
+            notes=(f"fair value: {fair.source}, give or take {fair.margin:.4f}",),
+            margin=fair.margin,
+        )
 
 
 def _fair_e6(fair: FairValue, side: str) -> int:
@@ -129,12 +145,12 @@ def _edge_reasons(gross_e6: int, net_e6: int | None, margin_total_e6: int) -> It
         yield why.EDGE_WITHIN_SPREAD
 
 
-def _fair_value_reasons(fair: FairValue, one: Leg, now_ms: int, limits: ScanLimits) -> Iterator[str]:
+def _fair_value_reasons(fair: FairValue, bought: Leg, now_ms: int, limits: ScanLimits) -> Iterator[str]:
     if fair.source != CONSENSUS:
         if now_ms - fair.as_of_ms > limits.max_fair_value_age_ms:
             yield why.FAIR_VALUE_STALE
         return
     if now_ms - fair.as_of_ms > limits.max_leg_age_ms:
         yield why.FAIR_VALUE_STALE
-    if abs(fair.as_of_ms - one.as_of_ms) > limits.max_leg_spread_ms:
+    if abs(fair.as_of_ms - bought.as_of_ms) > limits.max_leg_spread_ms:
         yield why.LEGS_NOT_SIMULTANEOUS

@@ -180,7 +180,9 @@ def test_slim_records_give_the_same_opportunities() -> None:
         membership = Membership()
         membership.rebuild(state)
         views = [membership.view(state, event, NOW_MS) for event in sorted(state.events)]
-        return [one for view in views if view for one in candidates(view, {}, NOW_MS, ScanLimits())]
+        return [
+            one for view in views if view for one in candidates(view, {}, NOW_MS, ScanLimits()).opportunities
+        ]
 
     found = scan(kept(Slim()))
     assert found == scan(kept(None))

@@ -1,0 +1,103 @@
+"""What a kind of opportunity is: all that the rest of the project asks of one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final, Literal
+
+import msgspec
+
+from markets.opportunities.types import EventView, Leg, Opportunity, ScanLimits
+from markets.records import Event, FairValue, Quote
+
+Tone = Literal["plain", "yes", "no", "fair"]
+"""How a page colours a kind's name; each is a class of the style sheet."""
+
+PARTS_MAX: Final = 3
+"""Up to so many legs of different outcomes are named one by one in a headline."""
+
+
+class Headline(msgspec.Struct, frozen=True):
+    """A trade in a few words: `act` ("Buy NO"), then what of (`of`). `side` is the one of all legs, or ""."""
+
+    act: str
+    of: str
+    side: str
+
+
+class Kind(ABC):
+    """One way to earn money. Pure: what it answers depends on nothing but what it is asked.
+
+    `find` is the only method that must be written; the other answers suit a kind of single legs.
+    A method that raises costs this kind that one event, nothing else (`scan.Failure`).
+
+    Attributes:
+        name: as it stands in keys, filters, JSON and files, for ever.
+        title: as a page says it.
+        tone: how a page colours it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    tone: ClassVar[Tone] = "plain"
+
+    @abstractmethod
+    def find(
+        self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+    ) -> list[Opportunity]:
+        """Return the candidates of one event whose gross edge is positive, tradable or not.
+
+        Args:
+            view: the event with all its known markets.
+            fair_values: what its markets are worth, by ticker, as far as somebody says.
+            now_ms: the present.
+            limits: bounds outside of which a candidate is returned with the reason.
+        """
+
+    def may_matter(self, event: Event, *, valued: bool) -> bool:
+        """Return whether `find` can find anything in this event at all. Yes costs time, a wrong no money.
+
+        Args:
+            event: asked at every change of it or its markets, so this must be quick.
+            valued: whether somebody has published a fair value of one of its markets.
+        """
+        del event, valued
+        return True
+
+    def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
+        """Return what the quotes of an event's markets promise per contract before fees, 0 if nothing.
+
+        None: nothing is gained by seeing the books of these markets at one moment. Events that promise most
+        are looked at first, and their books are fetched first, all together.
+        """
+        del event, quotes
+        return None
+
+    def least_payout_e6(self, event: Event, legs: Sequence[tuple[str, str, int]]) -> int | None:
+        """Return what these legs, each (ticker, side, count_e2), pay together at least, whatever happens.
+
+        The trader evens out a trade whose legs got unequally much by this. None: this kind promises nothing
+        of such legs, so they are left as they are.
+        """
+        del event, legs
+        return None
+
+    def headline(self, legs: Sequence[Leg]) -> Headline:
+        """Return a trade of several legs in a few words."""
+        sides = {leg.side for leg in legs}
+        if len(sides) == 1:
+            (side,) = sides
+            return Headline(f"Buy {side.upper()}", f"on {len(legs)} outcomes", side)
+        if len(legs) > PARTS_MAX:
+            return Headline("Buy", f"{len(legs)} outcomes, YES and NO", "")
+        return Headline("Buy", ", ".join(f"{leg.side.upper()} {leg.label or leg.ticker}" for leg in legs), "")
+
+    def key(self, event_ticker: str, legs: Sequence[Leg]) -> str:
+        """Return what names this candidate from scan to scan, and no other.
+
+        A single leg is named by its market and side; several by all of them. Where prices decide which legs
+        there are, override it with something that stays. No commas; 120 characters at most.
+        """
+        if len(legs) == 1:
+            return f"{self.name}:{legs[0].ticker}:{legs[0].side}"
+        parts = (f"{leg.ticker.removeprefix(event_ticker).lstrip('-')}:{leg.side}" for leg in legs)
+        return f"{self.name}:{event_ticker}:{'~'.join(parts)}"

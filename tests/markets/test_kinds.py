@@ -1,0 +1,187 @@
+"""What holds of every kind of opportunity, and what one that raises costs."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from markets.opportunities import (
+    KINDS,
+    EventView,
+    Failure,
+    Kind,
+    Leg,
+    Opportunity,
+    ScanLimits,
+    candidates,
+    least_payout_e6,
+    may_matter,
+    worth_of_books_e4,
+)
+from markets.records import Event, FairValue, Quote
+from tests.markets.test_opportunities import NOW_MS, PLAIN, event, row
+from ui.columns import PIN_MAX
+
+LIMITS = ScanLimits()
+NAMES = ("VAN", "HOU", "Tie")
+ANY_KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def leg(ticker: str, side: str = "yes", label: str = "") -> Leg:
+    return Leg(ticker, side, 4_000, 100, 400_000, 0, NOW_MS, label)
+
+
+class Ladder(Kind):
+    """A kind of several trades an event, each of two outcomes, one YES and one NO."""
+
+    name = "ladder"
+    title = "Ladder"
+
+    def find(
+        self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+    ) -> list[Opportunity]:
+        return []
+
+
+class Broken(Ladder):
+    """Raises whatever it is asked."""
+
+    name = "broken"
+
+    def find(
+        self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+    ) -> list[Opportunity]:
+        raise ZeroDivisionError("find")
+
+    def may_matter(self, event: Event, *, valued: bool) -> bool:
+        raise KeyError("may_matter")
+
+    def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
+        raise RecursionError("worth")
+
+    def least_payout_e6(self, event: Event, legs: Sequence[tuple[str, str, int]]) -> int | None:
+        raise ValueError("payout")
+
+
+@st.composite
+def views(draw: st.DrawFn) -> EventView:
+    bids = [draw(st.integers(1, 98)) * 100 for _ in NAMES]
+    asks = [draw(st.integers(bid // 100 + 1, 99)) * 100 for bid in bids]
+    rows = (row(name, (bid, 500), (ask, 500)) for name, bid, ask in zip(NAMES, bids, asks, strict=True))
+    return event(*rows, series=PLAIN, exclusive=draw(st.booleans()))
+
+
+beliefs = st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1), max_size=3)
+
+
+@given(views(), beliefs)
+def test_candidates_have_keys_of_their_own_and_come_only_where_a_kind_said_so(
+    view: EventView, beliefs: dict[str, float]
+) -> None:
+    tickers = {name: seen.market.ticker for name, seen in zip(NAMES, view.markets, strict=True)}
+    values = {tickers[n]: FairValue(tickers[n], belief, "file", NOW_MS) for n, belief in beliefs.items()}
+
+    found = candidates(view, values, NOW_MS, LIMITS)
+
+    assert found.failures == []
+    keys = [one.key for one in found.opportunities]
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) <= PIN_MAX and "," not in key for key in keys)
+    kinds = {one.kind for one in found.opportunities}
+    assert all(KINDS[name].may_matter(view.event, valued=bool(values)) for name in kinds)
+
+
+@ANY_KIND
+def test_a_kind_has_words_for_its_trades(kind: Kind) -> None:
+    assert kind.title
+    assert KINDS[kind.name] is kind
+    line = kind.headline([leg("E-A", "no"), leg("E-B", "no")])
+    assert (line.act, line.of, line.side) == ("Buy NO", "on 2 outcomes", "no")
+
+
+def test_a_headline_says_what_is_bought() -> None:
+    ladder = Ladder()
+    two = ladder.headline([leg("E-T50", "yes", "Above 50"), leg("E-T60", "no", "Above 60")])
+    many = ladder.headline([leg(f"E-T{n}", "yes" if n else "no") for n in range(4)])
+
+    assert (two.act, two.of, two.side) == ("Buy", "YES Above 50, NO Above 60", "")
+    assert (many.act, many.of) == ("Buy", "4 outcomes, YES and NO")
+
+
+def test_two_ladders_of_one_event_have_two_keys() -> None:
+    first = (leg("E-T50", "yes"), leg("E-T60", "no"))
+    second = (leg("E-T50", "yes"), leg("E-T70", "no"))
+
+    assert Ladder().key("E", first) == "ladder:E:T50:yes~T60:no"
+    assert Ladder().key("E", first) != Ladder().key("E", second)
+
+
+def test_the_keys_of_old_pins_stay() -> None:
+    legs = (leg("E-A", "no"), leg("E-B", "no"))
+
+    assert KINDS["no_basket"].key("E", legs) == "no_basket:E"
+    assert KINDS["value"].key("E", legs[:1]) == "value:E-A:no"
+
+
+def test_a_kind_that_raises_hides_no_other_kind_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rich = event(
+        *(
+            row(name, (bid, 100_00), (bid + 100, 100_00))
+            for name, bid in zip(NAMES, (4_500, 4_000, 2_500), strict=True)
+        )
+    )
+    alone = candidates(rich, {}, NOW_MS, LIMITS)
+    monkeypatch.setitem(KINDS, "broken", Broken())
+
+    found = candidates(rich, {}, NOW_MS, LIMITS)
+
+    assert found.opportunities == alone.opportunities != []
+    (failure,) = found.failures
+    assert (failure.event_ticker, failure.part) == (rich.event.event_ticker, "broken")
+    assert failure.error == "ZeroDivisionError: find"
+    assert "in find" in failure.trace
+
+
+def test_an_event_whose_consensus_cannot_be_worked_out_keeps_what_needs_none() -> None:
+    # A market without a grid: what compares prices with it divides by nothing.
+    odd = row("VAN", (4_500, 500), (4_600, 500), price_ranges=((0, 10_000, 0),))
+    view = event(odd, row("HOU", (4_000, 500), (4_100, 500)))
+    value = FairValue(view.markets[1].market.ticker, 0.9, "file", NOW_MS)
+
+    found = candidates(view, {value.ticker: value}, NOW_MS, LIMITS)
+
+    assert [failure.part for failure in found.failures] == ["consensus"]
+    assert [one.legs[0].ticker for one in found.opportunities] == [value.ticker]
+
+
+def test_whatever_a_kind_is_asked_its_error_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = event(row("VAN", (6_000, 500), (6_100, 500)), row("HOU", (4_500, 500), (4_600, 500)))
+    quotes = [seen.quote for seen in view.markets]
+    legs = [("A", "no", 300), ("B", "no", 200)]
+    monkeypatch.setitem(KINDS, "broken", Broken())
+    failures: list[Failure] = []
+
+    assert may_matter(view.event, failures, valued=False)
+    assert worth_of_books_e4(view.event, quotes, failures) == 500
+    assert least_payout_e6(view.event, legs, failures) == 2_000_000
+    assert [failure.error.split(":")[0] for failure in failures] == [
+        "KeyError",
+        "RecursionError",
+        "ValueError",
+    ]
+
+
+def test_without_exclusivity_nothing_is_promised() -> None:
+    view = event(row("VAN", (6_000, 500), None), row("HOU", (4_500, 500), None), exclusive=False)
+
+    assert worth_of_books_e4(view.event, [seen.quote for seen in view.markets], []) is None
+    assert least_payout_e6(view.event, [("A", "no", 300), ("B", "no", 200)], []) is None
+    assert not may_matter(view.event, [], valued=False)
+    assert may_matter(view.event, [], valued=True)
+
+
+def test_yes_legs_promise_nothing() -> None:
+    view = event(row("VAN", (6_000, 500), None), row("HOU", (4_500, 500), None))
+
+    assert least_payout_e6(view.event, [("A", "no", 300), ("B", "yes", 200)], []) is None
