@@ -1,6 +1,8 @@
 """Helpers for tests: waiting for conditions, free ports, real processes."""
 
+import atexit
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -9,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 TIMEOUT_S = float(os.environ.get("TEST_TIMEOUT_S", "10"))
 """How long to wait for what must happen soon. Only failures wait this long; slow machines set more."""
-
-PORTS = range(10_000, 32_000)
-_ports = itertools.count(os.getpid() * 61)
 
 
 def eventually(predicate: Callable[[], T], timeout_s: float = TIMEOUT_S, what: str = "") -> T:
@@ -34,19 +33,34 @@ def eventually(predicate: Callable[[], T], timeout_s: float = TIMEOUT_S, what: s
     return value
 
 
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports of 127.0.0.1 that nobody uses now, all different.
+FIRST_PORT, BLOCK, BLOCKS = 20_000, 100, 100
+"""The ports of tests, below those that the system gives to outgoing connections (ip_local_port_range)."""
 
-    They lie below the range that the system gives to outgoing connections (ip_local_port_range), so none is
-    taken by somebody's client between here and its use; and each process counts on from a place of its own.
-    """
+
+@functools.cache
+def _ports() -> Iterator[int]:
+    """The ports of this process, round and round: a block that is no other test run's."""
+    claim = socket.socket(socket.AF_UNIX)
+    atexit.register(claim.close)
+    for block in range(BLOCKS):
+        with contextlib.suppress(OSError):
+            claim.bind(f"\0kalshi-bus-test-ports-{block}")  # abstract: gone with the process, however it ends
+            first = FIRST_PORT + block * BLOCK
+            return itertools.cycle(range(first, first + BLOCK))
+    raise AssertionError(f"{BLOCKS} runs of tests at once: no block of ports is left")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of 127.0.0.1 that nobody uses now and no other test run is given, all different."""
     found: list[int] = []
-    while len(found) < count:
-        port = PORTS[0] + next(_ports) % len(PORTS)
+    for _ in range(BLOCK):
+        port = next(_ports())
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             found.append(port)
-    return found
+        if len(found) == count:
+            return found
+    raise AssertionError(f"only {len(found)} of {BLOCK} ports are free")
 
 
 class Process:
