@@ -15,7 +15,7 @@ from typing import Final
 
 from tests.support import Process, Runner, eventually
 
-from .soak import health
+from .endurance import health
 
 SIZES: Final = (2_000, int(os.environ.get("BENCH_MARKETS", "20000")))
 JSON_BYTES: Final = 2_140

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.soak_clients``: 300 clients connect and leave for a minute; what does it leave?
+"""``python -m benchmarks.endurance_clients``: 300 clients connect and leave for a minute; what does it leave?
 
 Each client subscribes to the feed, asks for a snapshot of everything, and leaves: after its answer, or, every
 third one, in the middle of it without a word. Every tenth asks over HTTP as well. Prints memory and
@@ -26,7 +26,7 @@ import zmq
 
 from tests.support import Process, Runner
 
-from .soak import START_S, Sample
+from .endurance import START_S, Sample
 
 THREADS: Final = 6
 LIFE_S: Final = 2.0
@@ -108,13 +108,13 @@ def get(runner: Runner) -> int:
 def main() -> int:
     """Run and print; 1 if descriptors were left behind."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.soak_clients", description=(__doc__ or "").split("\n")[0]
+        prog="python -m benchmarks.endurance_clients", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--clients", type=int, default=300)
     parser.add_argument("--markets", type=int, default=1_500)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kb-soak-") as name:
+    with tempfile.TemporaryDirectory(prefix="kb-endurance-") as name:
         runner = Runner(Path(name))
         runner.env["KALSHI_BUS_SIM_MARKETS"] = str(options.markets)
         simulator = ["--port", str(runner.sim_port), "--markets", str(options.markets)]

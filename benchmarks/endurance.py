@@ -1,4 +1,4 @@
-"""``python -m benchmarks.soak``: the whole stack for minutes, and what it cost and kept.
+"""``python -m benchmarks.endurance``: the whole stack for minutes, and what it cost and kept.
 
 By default 1,500 markets for 30 minutes. ``--markets 130000 --minutes 10 --page-ms 140 210`` is the whole
 exchange on a Basic account with Kalshi's page times and its 15 s cache. Prints the sweeps beside the budget's
@@ -40,7 +40,7 @@ class Sample:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.soak", description=(__doc__ or "").split("\n")[0]
+        prog="python -m benchmarks.endurance", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--markets", type=int, default=1_500)
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--restart", action="store_true", help="restart the publisher half way")
     parser.add_argument("--without", nargs="*", default=[], choices=["trader", "ui"])
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kb-soak-") as name:
+    with tempfile.TemporaryDirectory(prefix="kb-endurance-") as name:
         run(Path(name), options)
 
 
