@@ -1,6 +1,8 @@
 # Needs CPython 3.11, make and a C compiler; everything else is installed into .venv by the first target used.
 #   make run      everything against the simulator; Ctrl-C stops it
-#   make test     all tests            (ARGS="-k words" for some)
+#   make quick    the tests that need no process of their own and no browser: while working
+#   make test     all tests, two at a time   (ARGS="-k words" for some)
+#   make soak     one check with ever new seeds, counted over all runs (make soak NAME SECONDS=600)
 #   make check    format, lint, types, import rules, tests
 #   make bench    benchmarks           (ARGS=...)
 #   make measure  figures of the code's structure (ARGS=/path/to/another/checkout)
@@ -10,9 +12,21 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
 ARGS ?=
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# `make soak sync` is `make soak NAME=sync`: the words after soak are no targets.
+ifeq ($(firstword $(MAKECMDGOALS)),soak)
+NAME := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+ifneq ($(NAME),)
+.PHONY: $(NAME)
+$(NAME): soak
+	@:
+endif
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lint types imports bench measure lock clean
+.PHONY: help install run test quick soak check format lint types imports bench measure lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -30,7 +44,13 @@ run: install
 	@$(BIN)/python -m bus.process.supervise
 
 test: install
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+quick: install
+	@$(PYTEST) -m "not e2e and not slow" $(ARGS)
+
+soak: install
+	@$(BIN)/python -m tests.soak $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 # SKIP_TESTS=1: all but the tests, for whoever runs `make test` next (.ci/run).
 check: format lint types imports $(if $(SKIP_TESTS),,test)

@@ -1,9 +1,11 @@
 """Fixtures for all tests."""
 
+import fcntl
+import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from hypothesis import settings
 
 from tests.support import Runner
 
-# CI explores the same examples each time; `--hypothesis-profile=explore` looks for new ones.
+# `make test` explores the same examples each time; `--hypothesis-profile=explore` looks for new ones, and
+# `make soak` for as many as there is time for.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("fixed")
@@ -22,6 +25,29 @@ settings.load_profile("fixed")
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("chromium") and not shutil.which("chromium"):
         pytest.skip("chromium is not installed (apt-get install chromium)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the tests that need the machine alone to the end: others are in nobody's way then."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-timeout: to wait for the machine is no fault
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test marked `alone` run while the other worker of this run runs none."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    how = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    # Two locks, on files that are there anyway. Who wants the machine alone keeps the door while it waits, so
+    # that nobody comes in meanwhile.
+    with Path(__file__).open() as door, Path(__file__).with_name("support.py").open() as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, how)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(room, fcntl.LOCK_UN)
 
 
 @pytest.fixture
