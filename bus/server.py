@@ -13,7 +13,7 @@ import structlog
 import zmq
 
 from bus.process.lifecycle import Stop
-from bus.protocol.answers import Answers, OnWatch
+from bus.protocol.answers import Answers, OnWish
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.state import State
 from bus.protocol.writer import Writer
@@ -38,7 +38,7 @@ class FeedServer:
 
     Args:
         health: the publisher's account of itself for the next heartbeat.
-        on_watch: takes (tickers, ttl_s, now_ms, what) of a `watch` question, in the bus thread.
+        on_wish: takes (tickers, ttl_s, now_ms, what) of op `watch`, in the bus thread.
         names: the settings that hold the two endpoints.
         lossless: wait for slow subscribers, as only a replay can; a live feed lets them lose messages.
 
@@ -53,7 +53,7 @@ class FeedServer:
         state: str,
         clock: Clock,
         health: Callable[[], PublisherHealth],
-        on_watch: OnWatch | None = None,
+        on_wish: OnWish | None = None,
         names: tuple[str, str] = ("feed", "state"),
         lossless: bool = False,
     ) -> None:
@@ -63,7 +63,7 @@ class FeedServer:
         self._beaten_cycle = 0
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._wake = Wake()
-        self.answers = Answers(self._current, self._source, on_watch)
+        self.answers = Answers(self._current, self._source, on_wish)
         self._pub = make(context, zmq.XPUB, MAX_QUESTION)
         self._pub.setsockopt(zmq.XPUB_VERBOSE, 1)
         if lossless:

@@ -1,8 +1,8 @@
 """The process: one replica, and what answers from it.
 
-Threads: `replica` follows the feed; `editor` makes editions; `query` answers REQ/REP; `demand` carries watch
-wishes to the publisher; `supervised` asks supervisord how the processes stand; the main thread serves HTTP.
-None of them ever waits for Kalshi.
+Threads: `replica` follows the feed; `editor` makes editions; `query` answers REQ/REP; `wishes` passes wishes
+on to the publisher; `supervised` asks supervisord how the processes stand; the main thread serves HTTP. None
+of them ever waits for Kalshi.
 """
 
 import random
@@ -15,7 +15,7 @@ from typing import Final
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings, variable_of
-from bus.process.supervised import Watcher
+from bus.process.supervised import ProcessMonitor
 from bus.process.web import serve
 from bus.protocol.answers import Answers
 from bus.protocol.memory import Packed
@@ -23,9 +23,9 @@ from bus.protocol.state import State
 from bus.replica import Replica
 from bus.server import QueryServer
 from bus.sockets import make_context
+from bus.wishes import Wishes
 
 from .asgi import App
-from .demand import Demand
 from .editor import Editor, pause
 from .http import View
 from .queries import Questions
@@ -54,19 +54,22 @@ def run(settings: Settings, stop: Stop) -> int:
         listener=editor.changed,
         keeping=Packed(),
     )
-    demand = Demand(context, settings.state)
+    wishes = Wishes(context, settings.state)
     requests: Counter[tuple[str, int]] = Counter()
-    watcher = Watcher(settings.run_dir)
+    monitor = ProcessMonitor(settings.run_dir)
     stale_after_ms = int(settings.stale_after_s * 1000)
 
     def view() -> View:
         position, heartbeat = replica.status(), replica.heartbeat
-        return View(editor.edition, position, heartbeat, stale_after_ms, requests, watcher.processes)
+        return View(editor.edition, position, heartbeat, stale_after_ms, requests, monitor.processes)
 
     def state() -> State | None:
         return replica.state if replica.state.epoch else None
 
-    answers = Answers(state, lambda: replica.status().source, demand.wish)
+    def on_wish(tickers: list[str], ttl_s: float, _now_ms: int, what: str) -> None:
+        wishes.wish(tickers, ttl_s, what)
+
+    answers = Answers(state, lambda: replica.status().source, on_wish)
     Questions(view, pause).add_to(answers)
 
     def moment() -> tuple[object, int]:
@@ -79,14 +82,14 @@ def run(settings: Settings, stop: Stop) -> int:
         threads = [
             threading.Thread(target=query.serve, args=(stop,), name="query"),
             threading.Thread(target=editor.run, args=(replica, stop), name="editor"),
-            threading.Thread(target=demand.run, args=(stop,), name="demand"),
+            threading.Thread(target=wishes.run, args=(stop,), name="wishes"),
         ]
         stack.callback(app.close)
 
         def end() -> None:
             stop.set()
             editor.wake()
-            demand.wake()
+            wishes.wake()
             for thread in threads:
                 thread.join()
             replica.stop()
@@ -95,6 +98,6 @@ def run(settings: Settings, stop: Stop) -> int:
         replica.start()
         for thread in threads:
             thread.start()
-        watcher.thread(stop).start()
+        monitor.thread(stop).start()
         serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop)
     return 0

@@ -52,13 +52,17 @@ _DISPLAY: Final = (
 )  # fmt: skip
 
 
-def make_app(service: Service, look: Callable[[str], None]) -> Flask:
-    """Return the application. It answers from `service` alone; `look` hears which market is looked at."""
+def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
+    """Return the application, which answers from `service` alone.
+
+    Args:
+        wish: wishes for the book and the price history of a market that is looked at.
+    """
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=65_536, MAX_FORM_PARTS=20)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
-    assets, pages, api = _Assets(), _Pages(service, look), _Api(service)
+    assets, pages, api = _Assets(), _Pages(service, wish), _Api(service)
     app.jinja_env.filters.update(desk_views.FILTERS)
     app.jinja_env.globals.update(
         WHY=desk_views.why,
@@ -106,9 +110,9 @@ def make_app(service: Service, look: Callable[[str], None]) -> Flask:
 class _Pages:
     """What browsers show."""
 
-    def __init__(self, service: Service, look: Callable[[str], None]) -> None:
+    def __init__(self, service: Service, wish: Callable[[str], None]) -> None:
         self._service = service
-        self._look = look
+        self._wish = wish
         self._glance = (State(), views.Highlights())
 
     def overview(self) -> Response:
@@ -147,7 +151,7 @@ class _Pages:
         found = views.market_page(self._service.scans, self._service.scan, ticker, self._service.now_ms())
         if found is None:
             raise _unknown("market", ticker)
-        self._look(ticker)
+        self._wish(ticker)
         own = desk_views.own(self._service.desk, ticker)
         candles = self._service.scan.state.candles.get(ticker)
         bought_ms = [round(fill["time"] * 1000) for fills in own.fills_of.values() for fill in fills]

@@ -8,9 +8,11 @@ from bus.process.lifecycle import Stop
 from bus.process.locks import check_port
 from bus.process.settings import Settings
 from bus.process.web import serve
+from bus.protocol.answers import WISHES
 from bus.protocol.memory import Keeping
 from bus.replica import Replica
 from bus.sockets import make_context
+from bus.wishes import Wishes
 
 from .app import make_app
 from .desk import TraderLink
@@ -18,9 +20,11 @@ from .front import Front
 from .hub import Hub
 from .service import Service
 from .system import Monitor
-from .watch import Watch
 
 PORT_SETTING: Final = "KALSHI_BUS_UI_PORT"
+
+WISH_TTL_S: Final = 60.0
+"""How long the book and the price history of a market are wished for once its page was asked for."""
 
 
 def run(settings: Settings, stop: Stop) -> int:
@@ -33,7 +37,7 @@ def run(settings: Settings, stop: Stop) -> int:
         context, settings.feed, settings.query, clock, Rng(), listener=service.listen, keeping=Keeping()
     )
     service.follow(replica)
-    watch = Watch(context, settings.query)
+    wishes = Wishes(context, settings.query)
     monitor = service.monitor = Monitor(context, settings.query, settings.state)
     link = TraderLink(context, settings.trader_control, settings.data_dir, clock)
     values = Replica(
@@ -44,20 +48,26 @@ def run(settings: Settings, stop: Stop) -> int:
     threads = [
         threading.Thread(target=link.run, args=(stop,), name="trader"),
         threading.Thread(target=service.run, args=(stop,), name="scanner"),
-        threading.Thread(target=watch.run, args=(stop,), name="watch"),
+        threading.Thread(target=wishes.run, args=(stop,), name="wishes"),
         threading.Thread(
             target=monitor.run, args=(stop, clock.monotonic_ns, service.replaying), name="monitor"
         ),
         service.supervised.thread(stop),
     ]
+
+    def wish(ticker: str) -> None:
+        for what in WISHES:
+            wishes.wish([ticker], WISH_TTL_S, what)
+
     replica.start()
     values.start()
     for thread in threads:
         thread.start()
     try:
-        serve(Front(make_app(service, watch.look), hub), settings.ui_port, PORT_SETTING, stop)
+        serve(Front(make_app(service, wish), hub), settings.ui_port, PORT_SETTING, stop)
     finally:
         stop.set()
+        wishes.wake()
         for thread in threads:
             thread.join()
         replica.stop()

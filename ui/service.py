@@ -9,7 +9,7 @@ import msgspec
 from bus.clock import Clock
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
-from bus.process.supervised import Watcher
+from bus.process.supervised import ProcessMonitor
 from bus.protocol.join import Action
 from bus.scan.membership import scan_limits
 from markets.records import FairValue
@@ -45,7 +45,7 @@ class Service:
 
     def __init__(self, settings: Settings, hub: Hub, clock: Clock) -> None:
         self.settings = settings
-        self.supervised = Watcher(settings.run_dir)
+        self.supervised = ProcessMonitor(settings.run_dir)
         self.inbox = Inbox()
         self.scans = Scans(scan_limits(settings))
         self._hub = hub

@@ -104,7 +104,7 @@ class Supervisor:
         return Supervised(state, info["pid"] or None, uptime_s, restarts, tries, trouble)
 
 
-class Watcher:
+class ProcessMonitor:
     """Keeps the latest answer of a supervisord. Its own thread asks, so that no reader waits."""
 
     def __init__(self, run_dir: Path) -> None:

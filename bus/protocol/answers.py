@@ -28,13 +28,14 @@ from .state import Position, State
 log = structlog.get_logger()
 
 MAX_QUESTION_BYTES: Final = 1_000_000
-MAX_WATCHED: Final = 1_000
+MAX_WISHED: Final = 1_000
 STREAMS_AT_ONCE: Final = 50
 """Encoded under one lock: a few milliseconds where each has 26 markets."""
 
-WATCHABLE: Final = ("book", "candles")
+WISHES: Final = ("book", "candles")
+"""What op `watch` may wish for."""
 
-OnWatch = Callable[[list[str], float, int, str], None]
+OnWish = Callable[[list[str], float, int, str], None]
 
 
 class Refusal(KalshiBusError):
@@ -60,18 +61,18 @@ class Answers:
     Args:
         state: gives the state to answer from, or None while there is none.
         source: gives "live" or "replay".
-        on_watch: takes (tickers, ttl_s, now_ms, what) of a `watch`; `what` is one of WATCHABLE.
+        on_wish: takes (tickers, ttl_s, now_ms, what) of a `watch`; `what` is one of WISHES.
     """
 
     def __init__(
         self,
         state: Callable[[], State | None],
         source: Callable[[], str] = lambda: "live",
-        on_watch: OnWatch | None = None,
+        on_wish: OnWish | None = None,
     ) -> None:
         self._state = state
         self._source = source
-        self._on_watch = on_watch
+        self._on_wish = on_wish
         self._chunks: dict[str, tuple[Position, list[bytes]]] = {}
         self._chunks_epoch = 0
         self._compress = zstandard.ZstdCompressor(level=1)
@@ -81,8 +82,8 @@ class Answers:
         self.add("schema", lambda _question, _now_ms: schema())
         self.add("digest", self._digest)
         self.add("snapshot", self._snapshot, "streams", "since", "also", "epoch")
-        if on_watch is not None:
-            self.add("watch", self._watch, "tickers", "ttl_s", "what")
+        if on_wish is not None:
+            self.add("watch", self._wish, "tickers", "ttl_s", "what")
 
     def add(self, op: str, handler: Handler, *parameters: str) -> None:
         """Answer `op` with `handler`; any parameter not named is refused."""
@@ -171,22 +172,22 @@ class Answers:
                 "streams": {topic: list(state.position(topic)) for topic in state.streams},
             }
 
-    def _watch(self, question: Question, now_ms: int) -> dict[str, Any]:
+    def _wish(self, question: Question, now_ms: int) -> dict[str, Any]:
         tickers = question.get("tickers")
         ttl_s = question.get("ttl_s", 60)
         if not isinstance(tickers, list) or not all(
             isinstance(t, str) and 0 < len(t) <= 200 for t in tickers
         ):
             raise Refusal("bad_request", "tickers: expected a list of market tickers")
-        if len(tickers) > MAX_WATCHED:
-            raise Refusal("bad_request", f"tickers: got {len(tickers)}, expected at most {MAX_WATCHED}")
+        if len(tickers) > MAX_WISHED:
+            raise Refusal("bad_request", f"tickers: got {len(tickers)}, expected at most {MAX_WISHED}")
         if isinstance(ttl_s, bool) or not isinstance(ttl_s, (int, float)) or not 0 < ttl_s <= 3600:
             raise Refusal("bad_request", f"ttl_s: got {ttl_s!r:.50}, expected seconds up to 3600")
         what = question.get("what", "book")
-        if what not in WATCHABLE:
-            raise Refusal("bad_request", f"what: got {what!r:.50}, expected one of {', '.join(WATCHABLE)}")
-        assert self._on_watch is not None
-        self._on_watch(tickers, float(ttl_s), now_ms, what)
+        if what not in WISHES:
+            raise Refusal("bad_request", f"what: got {what!r:.50}, expected one of {', '.join(WISHES)}")
+        assert self._on_wish is not None
+        self._on_wish(tickers, float(ttl_s), now_ms, what)
         return {"watched": len(tickers)}
 
     # -- snapshots

@@ -690,7 +690,7 @@ class FeedSync:
     def _install_whole(self, head: SnapshotHead, chunks: Iterable[Chunk]) -> bool:
         base = State(head.epoch, self._keeping)
         before = Before(self.state) if self.state.epoch else None
-        base.watch_fields(head.fields)
+        base.expect_fields(head.fields)
         for topic, last in head.streams.items():
             base.stream(topic).last = last
         for chunk in chunks:
@@ -710,7 +710,7 @@ class FeedSync:
         decoded = [
             (chunk, [(kind, decode_all(kind, raws), raws) for kind, raws in known(chunk)]) for chunk in chunks
         ]
-        base.watch_fields(head.fields)
+        base.expect_fields(head.fields)
         with base.lock:
             for topic, last in head.streams.items():
                 base.clear_stream(topic)

@@ -462,7 +462,7 @@ class State:
         self._count(stream, kind, keys, same)
         return [raw for raw, hash_ in zip(raws, hashes, strict=True) if hash_ not in known]
 
-    def watch_fields(self, fields: dict[str, int]) -> None:
+    def expect_fields(self, fields: dict[str, int]) -> None:
         """Keep records' own bytes if the peer sends other fields than we know: to hash, and to pass all on.
 
         Without it the bytes are what this build encodes, and need not be kept.

@@ -295,7 +295,7 @@ class Player:
         """Return a writer that stands where the keyframe does; `_open` gives it its epoch."""
         head = keyframe.head
         writer = Writer(self.epoch, "replay")
-        writer.state.watch_fields(head.fields)
+        writer.state.expect_fields(head.fields)
         for topic, last in head.streams.items():
             writer.state.stream(topic).last = last
         for chunk in keyframe.decoded():

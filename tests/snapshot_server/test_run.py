@@ -359,7 +359,7 @@ def test_price_history_is_wished_for_and_answered_when_it_is_there(served: Serve
     ticker, market = next(iter(writer.state.markets.items()))
     assert stack.ask("candles", ticker=ticker)["error"]["code"] == "not_found"
     assert stack.ask("watch", tickers=[ticker], ttl_s=30, what="candles")["watched"] == 1
-    eventually(lambda: venue.watched == [ticker])
+    eventually(lambda: venue.wished == [ticker])
 
     candles = Candles(ticker, 1_790_000_000_000, 3_600, b'[{"end_period_ts":3600}]')
     venue.do(
@@ -377,7 +377,7 @@ def test_price_history_is_wished_for_and_answered_when_it_is_there(served: Serve
 def test_a_wish_for_books_reaches_the_publisher(served: Served) -> None:
     stack, venue, _, _, _ = served
     assert stack.ask("watch", tickers=["KXA", "KXB"], ttl_s=30)["watched"] == 2
-    eventually(lambda: venue.watched == ["KXA", "KXB"])
+    eventually(lambda: venue.wished == ["KXA", "KXB"])
 
 
 @pytest.mark.parametrize(

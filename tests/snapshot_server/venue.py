@@ -136,7 +136,7 @@ class Venue:
     """A publisher's sockets in a thread of this process. Use as a context manager."""
 
     def __init__(self, context: zmq.Context[Any], feed: str, state: str, clock: Clock | None = None) -> None:
-        self.watched: list[str] = []
+        self.wished: list[str] = []
         self.clock = clock or SystemClock()
         self._stop = Stop()
         self._ready = threading.Event()
@@ -145,12 +145,12 @@ class Venue:
 
     def _run(self) -> None:
         context, feed, state = self._arguments
-        self.server = FeedServer(context, feed, state, self.clock, lambda: HEALTH, self._watch)
+        self.server = FeedServer(context, feed, state, self.clock, lambda: HEALTH, self._wish)
         self._ready.set()
         self.server.serve(self._stop)
 
-    def _watch(self, tickers: list[str], _ttl_s: float, _now_ms: int, _what: str) -> None:
-        self.watched += tickers
+    def _wish(self, tickers: list[str], _ttl_s: float, _now_ms: int, _what: str) -> None:
+        self.wished += tickers
 
     def open(self, writer: Writer) -> None:
         """Open an epoch."""

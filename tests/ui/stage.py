@@ -199,7 +199,7 @@ class Stage:
         self.clock = SystemClock()
         self.health = HEALTHY
         self.writer = Writer(self.clock.now_ms())
-        self.watched: list[str] = []
+        self.wished: list[str] = []
         self._context = context
         self._run_dir = run_dir
         self._parts: dict[str, tuple[threading.Thread, Stop]] = {}
@@ -236,7 +236,7 @@ class Stage:
         stop = Stop()
         answers = Answers(
             lambda: self.writer.state,
-            on_watch=lambda tickers, ttl_s, now_ms, what: self.watched.extend(tickers),
+            on_wish=lambda tickers, ttl_s, now_ms, what: self.wished.extend(tickers),
         )
         server = QueryServer(self._context, f"ipc://{self._run_dir}/query.sock", answers, self.clock.now_ms)
         self._start("query", lambda: server.serve(stop), stop)

@@ -177,7 +177,7 @@ def test_pages_show_the_market_and_the_event(live: Stage, browser: Browser) -> N
     assert "If Vancouver wins, YES." in page
     assert "15 deeper levels not shown" in page
     assert "from the match schedule" in page
-    eventually(lambda: live.watched[:1] == [f"{MATCH}-VAN"], what="the snapshot server is told who looks")
+    eventually(lambda: live.wished[:1] == [f"{MATCH}-VAN"], what="the snapshot server is told who looks")
     status, _, page = browser.get(f"/e/{MATCH}")
     assert status == 200
     assert "at most one YES" in page

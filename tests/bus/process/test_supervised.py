@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bus.process.lifecycle import Stop
-from bus.process.supervised import Processes, Supervisor, Watcher, last_words
+from bus.process.supervised import Processes, ProcessMonitor, Supervisor, last_words
 from tests.support import ROOT, Process, Runner, eventually
 
 CONFIG = """
@@ -104,18 +104,18 @@ def test_states_tries_and_restarts_are_told(supervisord: Process, runner: Runner
     assert asked(Supervisor(runner.run_dir), len)["looping"].tries >= looping.tries
 
 
-def test_the_watcher_never_waits_for_a_supervisord_that_stands_still(
+def test_the_monitor_never_waits_for_a_supervisord_that_stands_still(
     supervisord: Process, runner: Runner
 ) -> None:
-    watcher, stop = Watcher(runner.run_dir), Stop()
-    thread = watcher.thread(stop)
+    monitor, stop = ProcessMonitor(runner.run_dir), Stop()
+    thread = monitor.thread(stop)
     thread.start()
     try:
-        eventually(lambda: watcher.processes)
+        eventually(lambda: monitor.processes)
         supervisord.signal(signal.SIGSTOP)
-        eventually(lambda: watcher.processes is None, what="it is not asked for ever")
+        eventually(lambda: monitor.processes is None, what="it is not asked for ever")
         supervisord.signal(signal.SIGCONT)
-        eventually(lambda: watcher.processes)
+        eventually(lambda: monitor.processes)
     finally:
         stop.set()
         thread.join()
