@@ -1,16 +1,19 @@
-"""Replica: an exact copy of the publisher's state in this process, kept by a thread of its own.
+"""Replicas: an exact copy of the publisher's state in this process.
 
-One class serves snapshot server, trader, dashboard and recorder. The algorithm is bus/protocol/join.py;
-here are only the sockets: receive, feed, do what it says.
+`Replica` keeps it in a thread of its own, for readers of any thread: snapshot server, dashboard, recorder.
+`SteppedReplica` moves only when its owner says so, a message at a time, for who acts on each: the trader. The
+algorithm of both is bus/protocol/join.py, their sockets are bus/line.py.
 """
 
 import contextlib
 import gc
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -19,21 +22,33 @@ import zstandard
 
 from bus.protocol.join import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tap, Tell
 from bus.protocol.memory import Keeping, release_memory
-from bus.protocol.messages import CONTROL_TOPICS, Chunk, SnapshotHead, decode_chunk, decode_map, encode_map
+from bus.protocol.messages import (
+    CONTROL_TOPICS,
+    Chunk,
+    Header,
+    Heartbeat,
+    Quotes,
+    SnapshotHead,
+    decode_chunk,
+    decode_map,
+)
 from bus.protocol.state import State
 from markets.errors import DecodeError
 
 from .clock import Clock
-from .sockets import MAX_ANSWER, MAX_FEED, make
+from .line import POLL_MS, Line
+from .threads import Owner
+from .wake import Wake
 
 log = structlog.get_logger()
 
-POLL_MS: Final = 50
-DRAIN: Final = 1_000
 MAX_CHUNK: Final = 16 * 1_048_576
 RETRY_UNCONNECTED_MS: Final = 100
 MANY_CHUNKS: Final = 100
 """From so many on a snapshot leaves memory behind that is worth giving back."""
+
+MAX_WAITING_BYTES: Final = 64 * 1_048_576
+"""So much may wait for the owner of a stepped replica."""
 
 Listener = Callable[[Sequence[Action]], None]
 
@@ -62,17 +77,22 @@ class Status(msgspec.Struct, frozen=True):
     stats: Stats
 
 
-class Replica:
-    """An exact, self-repairing copy of the publisher's state.
+class _Sends(Protocol):
+    """What a replica does to its sockets: a Line, or what hands it to the thread that has one."""
+
+    def ask(self, ask: Ask) -> bool: ...
+
+    def rebuild(self) -> None: ...
+
+
+class Follower:
+    """What every replica is: a FeedSync that one thread feeds, and how it stands, for readers of any thread.
 
     Args:
         feed: endpoint of the feed. snapshots: endpoint that answers op `snapshot` (`state` or `query`).
         topics: prefixes to follow; everything by default. Control topics are added.
-        listener: called in the replica's thread with what happened (Changed, Tell), in order. It must be
-            quick. If it raises, the replica ends, and `status` says `lost`.
-        tap: called in the replica's thread with every message as it came, before it is applied. It must be
-        quick.
         keeping: how the state keeps its records; by default as they came.
+        name: of the thread that has the sockets.
     """
 
     def __init__(
@@ -82,25 +102,19 @@ class Replica:
         snapshots: str,
         clock: Clock,
         rng: random.Random,
-        topics: Iterable[str] = ("",),
-        listener: Listener | None = None,
-        tap: Tap | None = None,
-        keeping: Keeping | None = None,
+        topics: Iterable[str],
+        keeping: Keeping | None,
+        name: str,
     ) -> None:
         wanted = tuple(topics)
         self.prefixes = wanted if "" in wanted else (*wanted, *CONTROL_TOPICS)
-        self._context = context
-        self._feed = feed
-        self._snapshots = snapshots
+        self._make_line = partial(Line, context, feed, snapshots, self.prefixes)
         self._clock = clock
-        self._listener = listener
-        self._tap = tap
         self._sync = FeedSync(self.prefixes, rng, self._steady_ms(), keeping)
         self._undecodable = 0
-        self._stopping = threading.Event()
-        self._changed = threading.Condition()
         self._decompress = zstandard.ZstdDecompressor()
-        self._thread = threading.Thread(target=self._run, name="replica")
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name)
 
     # -- for readers, any thread
 
@@ -110,16 +124,21 @@ class Replica:
         return self._sync.state
 
     def now_ms(self) -> int:
-        """Return now as consumers must take it: wall clock, or in a replay the time of the last message."""
+        """Return now as consumers must take it: wall clock, or in a replay the recording's time."""
         heartbeat = self._sync.heartbeat
         if heartbeat is None or heartbeat.source == "live":
             return self._clock.now_ms()
-        return self._sync.published_ns // 1_000_000
+        return self._replay_ns() // 1_000_000
 
     @property
     def published_ns(self) -> int:
         """When the publisher sent the last message heard, ns since 1970 by its clock."""
         return self._sync.published_ns
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """The last heartbeat heard."""
+        return self._sync.heartbeat
 
     def status(self) -> Status:
         """Return where this replica stands."""
@@ -139,16 +158,6 @@ class Replica:
             stats=msgspec.structs.replace(sync.stats),
         )
 
-    @property
-    def heartbeat(self) -> Any:
-        """The last heartbeat heard (bus.protocol.messages.Heartbeat), or None."""
-        return self._sync.heartbeat
-
-    def wait(self, predicate: Callable[["Replica"], bool], timeout_s: float) -> bool:
-        """Wait until `predicate(self)` holds, looking after every message; return whether it does."""
-        with self._changed:
-            return self._changed.wait_for(lambda: predicate(self), timeout_s)
-
     # -- life
 
     def start(self) -> None:
@@ -161,102 +170,56 @@ class Replica:
         if self._thread.ident is not None:
             self._thread.join()
 
-    # -- the thread
+    # -- for the two kinds
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    def _replay_ns(self) -> int:
+        return self._sync.published_ns
 
     def _steady_ms(self) -> int:
         return self._clock.monotonic_ns() // 1_000_000
 
-    def _run(self) -> None:
-        dealer = make(self._context, zmq.DEALER, MAX_ANSWER)
-        dealer.setsockopt(zmq.IMMEDIATE, 1)  # a question must not wait in a queue for a server that is gone
-        subscriber = self._subscribe()
-        tick_ms = 0
-        try:
-            dealer.connect(self._snapshots)
-            while not self._stopping.is_set():
-                asking = self._sync.asking
-                frames = self._receive(subscriber, dealer if asking else None)
-                now_ms = self._steady_ms()
-                actions = self._sync.hear(frames, now_ms, self._tap)
-                if asking or now_ms >= tick_ms:
-                    tick_ms = now_ms + POLL_MS
-                    self._take_answers(dealer, actions)
-                    actions += self._sync.tick(now_ms)
-                    self._log_undecodable()
-                if actions and self._perform(dealer, actions):
-                    subscriber.close()
-                    subscriber = self._subscribe()
-                with self._changed:
-                    self._changed.notify_all()
-        finally:
-            subscriber.close()
-            dealer.close()
+    def _pass_time(self, now_ms: int) -> list[Action]:
+        """Let time pass, and log what could not be decoded.
 
-    def _receive(self, subscriber: zmq.Socket[bytes], dealer: zmq.Socket[bytes] | None) -> list[bytes]:
-        """Return the messages that are there, else the next one; none if `dealer` or POLL_MS comes first.
-
-        A blocking receive costs less than a poll before it, so who waits for no answer does without.
+        Not each of it: a newer publisher must not fill the log.
         """
-        frames: list[bytes] = []
-        try:
-            while len(frames) < DRAIN:
-                frames.append(subscriber.recv(zmq.NOBLOCK))
-        except zmq.Again:
-            if not frames:
-                if dealer is not None:
-                    zmq.select([subscriber, dealer], [], [], POLL_MS / 1_000)
-                else:
-                    self._sync.idle()
-                    with contextlib.suppress(zmq.Again):
-                        frames.append(subscriber.recv())
-        return frames
-
-    def _subscribe(self) -> zmq.Socket[bytes]:
-        subscriber = make(self._context, zmq.SUB, MAX_FEED)
-        subscriber.setsockopt(zmq.RCVTIMEO, POLL_MS)
-        for prefix in self.prefixes:
-            subscriber.setsockopt(zmq.SUBSCRIBE, prefix.encode())
-        subscriber.connect(self._feed)
-        return subscriber
-
-    def _log_undecodable(self) -> None:
-        """Log what could not be decoded, not each of it: a newer publisher must not fill the log."""
         count = self._sync.stats.undecodable
         if count // 1_000 != self._undecodable // 1_000 or (count and not self._undecodable):
             log.warning("feed.undecodable", error=self._sync.last_error, count=count)
         self._undecodable = count
+        return self._sync.tick(now_ms)
 
-    def _take_answers(self, dealer: zmq.Socket[bytes], actions: list[Action]) -> None:
-        while True:
-            try:
-                frames = dealer.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            now_ms = self._steady_ms()
-            try:
-                if len(frames) < 2 or frames[0]:
-                    raise DecodeError("answer: got no delimiter, expected an empty frame and a map")
-                answer = decode_map(frames[1], dict[str, Any])
-                if not answer.get("ok"):
-                    retry_ms = decode_error(answer).get("retry_ms")
-                    actions += self._sync.refused(answer.get("id", 0), retry_ms, now_ms)
-                    continue
-                head = msgspec.convert(answer, SnapshotHead)
-            except (DecodeError, msgspec.ValidationError) as error:
-                self._sync.undecodable(error)
-                log.warning("snapshot.undecodable", error=str(error))
-                continue
-            if len(frames) - 2 == head.chunks:
-                undecodable = self._sync.stats.undecodable
-                # Decoded one by one as they are put in: all at once would take as much again as the state.
-                chunks = map(self._chunk, islice(frames, 2, None))
-                with _uncollected() if head.chunks > MANY_CHUNKS else contextlib.nullcontext():
-                    actions += self._sync.snapshot(answer.get("id", 0), head, chunks, now_ms)
-                if self._sync.stats.undecodable != undecodable:
-                    log.warning("snapshot.undecodable", error=self._sync.last_error)
-                del frames, chunks
-                if head.chunks > MANY_CHUNKS:
-                    release_memory()
+    def _take_answer(self, frames: list[bytes], now_ms: int) -> list[Action]:
+        """Take the frames of an answer, which are let go of as soon as they are used."""
+        try:
+            if len(frames) < 2 or frames[0]:
+                raise DecodeError("answer: got no delimiter, expected an empty frame and a map")
+            answer = decode_map(frames[1], dict[str, Any])
+            if not answer.get("ok"):
+                retry_ms = decode_error(answer).get("retry_ms")
+                return self._sync.refused(answer.get("id", 0), retry_ms, now_ms)
+            head = msgspec.convert(answer, SnapshotHead)
+        except (DecodeError, msgspec.ValidationError) as error:
+            self._sync.undecodable(error)
+            log.warning("snapshot.undecodable", error=str(error))
+            return []
+        if len(frames) - 2 != head.chunks:
+            return []
+        undecodable = self._sync.stats.undecodable
+        # Decoded one by one as they are put in: all at once would take as much again as the state.
+        chunks = map(self._chunk, islice(frames, 2, None))
+        with _uncollected() if head.chunks > MANY_CHUNKS else contextlib.nullcontext():
+            actions = self._sync.snapshot(answer.get("id", 0), head, chunks, now_ms)
+        if self._sync.stats.undecodable != undecodable:
+            log.warning("snapshot.undecodable", error=self._sync.last_error)
+        del chunks
+        frames.clear()
+        if head.chunks > MANY_CHUNKS:
+            release_memory()
+        return actions
 
     def _chunk(self, frame: bytes) -> Chunk:
         try:
@@ -265,37 +228,332 @@ class Replica:
             raise DecodeError(f"snapshot chunk: {error}") from None
         return decode_chunk(body)
 
-    def _perform(self, dealer: zmq.Socket[bytes], actions: list[Action]) -> bool:
-        """Do what the sync asks for, tell the listener; return whether to rebuild the feed socket."""
-        rebuild = False
+    def _perform(self, line: _Sends, actions: Sequence[Action], now_ms: int) -> list[Action]:
+        """Do what the sync asks for; return what it tells."""
         told: list[Action] = []
         for action in actions:
             if isinstance(action, Ask):
-                self._send(dealer, action)
+                if not line.ask(action):
+                    self._sync.refused(action.id, RETRY_UNCONNECTED_MS, now_ms)
             elif isinstance(action, Rebuild):
-                rebuild = True
+                line.rebuild()
             else:
                 if isinstance(action, Tell):
                     name = f"feed.{action.event}"
                     log.info(name, **action.detail)
                 told.append(action)
-        if told and self._listener is not None:
-            self._listener(told)
-        return rebuild
+        return told
 
-    def _send(self, dealer: zmq.Socket[bytes], ask: Ask) -> None:
-        question: dict[str, Any] = {
-            "op": "snapshot",
-            "id": ask.id,
-            "epoch": ask.epoch,
-            "streams": list(self.prefixes),
-        }
-        if ask.since is not None:
-            question |= {"since": ask.since, "also": list(ask.also)}
+
+class Replica(Follower):
+    """An exact, self-repairing copy of the publisher's state that follows by itself.
+
+    In a replay `now_ms` is the time of the last message, heartbeats included.
+
+    Args:
+        feed, snapshots, topics, keeping: as of `Follower`.
+        listener: called in the replica's thread with what happened (Changed, Tell), in order. It must be
+            quick. If it raises, the replica ends, and `status` says `lost`.
+        tap: called in the replica's thread with every message as it came, before it is applied. It must
+            be quick.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        feed: str,
+        snapshots: str,
+        clock: Clock,
+        rng: random.Random,
+        topics: Iterable[str] = ("",),
+        listener: Listener | None = None,
+        tap: Tap | None = None,
+        keeping: Keeping | None = None,
+    ) -> None:
+        super().__init__(context, feed, snapshots, clock, rng, topics, keeping, "replica")
+        self._listener = listener
+        self._tap = tap
+        self._changed = threading.Condition()
+
+    def wait(self, predicate: Callable[["Replica"], bool], timeout_s: float) -> bool:
+        """Wait until `predicate(self)` holds, looking after every message; return whether it does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: predicate(self), timeout_s)
+
+    def _run(self) -> None:
+        tick_ms = 0
+        with contextlib.closing(self._make_line()) as line:
+            while not self._stopping.is_set():
+                asking = self._sync.asking
+                frames = self._receive(line, asking)
+                now_ms = self._steady_ms()
+                actions = self._sync.hear(frames, now_ms, self._tap)
+                if asking or now_ms >= tick_ms:
+                    tick_ms = now_ms + POLL_MS
+                    for answer in line.answers():
+                        actions += self._take_answer(answer, self._steady_ms())
+                    actions += self._pass_time(now_ms)
+                if actions:
+                    told = self._perform(line, actions, now_ms)
+                    if told and self._listener is not None:
+                        self._listener(told)
+                with self._changed:
+                    self._changed.notify_all()
+
+    def _receive(self, line: Line, asking: bool) -> list[bytes]:
+        """Return the messages that are there, else the next; none if an answer or POLL_MS comes first."""
+        frames = line.heard()
+        if not frames:
+            if asking:
+                line.wait()
+            else:
+                self._sync.idle()
+                frames = line.hear()
+        return frames
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    """A question that nobody was there to take."""
+
+    id: int
+
+
+class _Waiting:
+    """What the line has heard and the owner has not taken yet, and what the owner asks of the line.
+
+    Both threads use it.
+
+    Attributes:
+        dropped: messages that there was no room for.
+    """
+
+    def __init__(self, now_ns: int) -> None:
+        self.wake_line = Wake()
+        self.dropped = 0
+        self._ready = threading.Condition()
+        self._frames: deque[tuple[bytes, int]] = deque()
+        self._bytes = 0
+        self._answers: deque[tuple[list[bytes] | _Refused, int]] = deque()
+        self._requests: deque[Ask | Rebuild] = deque()
+        self._complete_ns = now_ns
+        self._roused = False
+
+    def __len__(self) -> int:
+        """Return how many messages wait."""
+        return len(self._frames)
+
+    # -- the owner's
+
+    def take(self, timeout_s: float) -> tuple[bytes | list[bytes] | _Refused | None, int, int]:
+        """Return the next answer, else the next message, else None after at most `timeout_s`.
+
+        With it when it was heard, and what time it is for the sync, ns of the steady clock: that of the
+        next message, and with none waiting the time up to which there is none. So an owner that is late never
+        takes its own lateness for a silence of the feed.
+        """
+        with self._ready:
+            if timeout_s > 0 and not (self._answers or self._frames or self._roused):
+                self._ready.wait(timeout_s)
+            if self._answers:
+                answer, heard_ns = self._answers.popleft()
+                return answer, heard_ns, self._frames[0][1] if self._frames else self._complete_ns
+            if self._frames:
+                frame, heard_ns = self._frames.popleft()
+                self._bytes -= len(frame)
+                return frame, heard_ns, heard_ns
+            return None, self._complete_ns, self._complete_ns
+
+    def roused(self) -> bool:
+        """Return whether `rouse` was called since the last time."""
+        with self._ready:
+            roused, self._roused = self._roused, False
+            return roused
+
+    def ask(self, ask: Ask) -> bool:
+        """Have the line ask; if nobody is there to take it, that is an answer."""
+        self._request(ask)
+        return True
+
+    def rebuild(self) -> None:
+        """Have the line connect anew."""
+        self._request(Rebuild())
+
+    def _request(self, request: Ask | Rebuild) -> None:
+        self._requests.append(request)
+        self.wake_line.set()
+
+    def rouse(self) -> None:
+        """End a `take` that waits."""
+        with self._ready:
+            self._roused = True
+            self._ready.notify()
+
+    # -- the line's
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be heard before the owner has taken some."""
+        return self._bytes > MAX_WAITING_BYTES
+
+    def put(self, frames: Sequence[bytes], now_ns: int) -> None:
+        """Add messages, heard at `now_ns`; without any there was none to hear until then."""
+        with self._ready:
+            self._frames.extend([(frame, now_ns) for frame in frames])
+            self._bytes += sum(map(len, frames))
+            self._complete_ns = now_ns
+            if frames:
+                self._ready.notify()
+
+    def drop(self) -> None:
+        """Forget the messages that wait but for the last, which shows that something is missing."""
+        with self._ready:
+            newest = self._frames.pop()
+            self.dropped += len(self._frames)
+            self._frames.clear()
+            self._frames.append(newest)
+            self._bytes = len(newest[0])
+
+    def put_answer(self, answer: list[bytes] | _Refused, now_ns: int) -> None:
+        """Add an answer, for the owner to take first."""
+        with self._ready:
+            self._answers.append((answer, now_ns))
+            self._ready.notify()
+
+    def requests(self) -> Iterator[Ask | Rebuild]:
+        """Yield what the owner asks for."""
+        self.wake_line.clear()
+        while self._requests:
+            yield self._requests.popleft()
+
+
+class SteppedReplica(Follower):
+    """An exact, self-repairing copy of the publisher's state that moves by one message a `step`.
+
+    A thread hears and queues, up to MAX_WAITING_BYTES. With more waiting a replay is made to wait, while of a
+    live feed all that waits is dropped: a gap like any other, which is repaired from where the feed is now.
+    State and sync belong to the thread that steps: what a step does depends on what was said, never on when
+    the owner came to it.
+
+    In a replay `now_ms` is the time of the last numbered message taken, since heartbeats are made afresh by
+    whoever plays; of any message while the state is not whole.
+
+    Args:
+        feed, snapshots, topics, keeping: as of `Follower`.
+
+    Attributes:
+        heard_ns: when the message or answer of the last step was received, ns of the steady clock; up to when
+            there was none, if it had none.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        feed: str,
+        snapshots: str,
+        clock: Clock,
+        rng: random.Random,
+        topics: Iterable[str] = ("",),
+        keeping: Keeping | None = None,
+    ) -> None:
+        super().__init__(context, feed, snapshots, clock, rng, topics, keeping, "line")
+        self._owner = Owner("a stepped replica")
+        self.heard_ns = clock.monotonic_ns()
+        self._waiting = _Waiting(self.heard_ns)
+        self._said_ns = 0
+
+    # -- the owner's
+
+    def step(self, timeout_s: float) -> Sequence[Action]:
+        """Apply the next message or answer, waiting for it at most about `timeout_s`; return what that did.
+
+        That may be nothing: of a heartbeat, of part of a commit. With nothing to apply time passes, which can
+        do something too.
+        """
+        self._owner.check()
+        waiting = self._waiting
+        taken, self.heard_ns, now_ns = waiting.take(0)
+        actions: list[Action] = []
+        while taken is None:
+            actions = self._pass_time(now_ns // 1_000_000)
+            if actions or timeout_s <= 0 or waiting.roused():
+                return self._perform(waiting, actions, now_ns // 1_000_000)
+            self._sync.idle()
+            wait_s = min(timeout_s, POLL_MS / 1_000)
+            timeout_s -= wait_s
+            taken, self.heard_ns, now_ns = waiting.take(wait_s)
+        now_ms = now_ns // 1_000_000
+        if isinstance(taken, bytes):
+            actions = self._hear(taken, now_ms)
+        elif isinstance(taken, _Refused):
+            actions = self._sync.refused(taken.id, RETRY_UNCONNECTED_MS, now_ms)
+        else:
+            actions = self._take_answer(taken, now_ms)
+        actions += self._pass_time(now_ms)
+        return self._perform(waiting, actions, now_ms)
+
+    def rouse(self) -> None:
+        """End the step that waits, else the next that would. May be called from any thread."""
+        self._waiting.rouse()
+
+    @property
+    def backlog(self) -> int:
+        """How many messages wait to be applied."""
+        return len(self._waiting)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages there was no room for."""
+        return self._waiting.dropped
+
+    def _hear(self, frame: bytes, now_ms: int) -> list[Action]:
+        sync = self._sync
+        whole = sync.phase is Phase.LIVE
+        noted: list[Header | Quotes] = []
+        actions = sync.hear((frame,), now_ms, lambda _frame, header: noted.append(header))
+        whole = whole and sync.phase is Phase.LIVE
+        for header in noted:
+            # One of an epoch that is over is not taken, and does not move the publisher's time.
+            taken = header.published_ns == sync.published_ns
+            if taken and (header.kind != "heartbeat" or not whole):
+                self._said_ns = header.published_ns
+        return actions
+
+    def _replay_ns(self) -> int:
+        return self._said_ns
+
+    # -- the line's thread
+
+    def _run(self) -> None:
+        waiting = self._waiting
         try:
-            dealer.send_multipart([b"", encode_map(question)], zmq.NOBLOCK)
-        except zmq.Again:
-            self._sync.refused(ask.id, RETRY_UNCONNECTED_MS, self._steady_ms())
+            with contextlib.closing(self._make_line()) as line:
+                while not self._stopping.is_set():
+                    if waiting.full and self._sync.source == "live":
+                        waiting.drop()
+                        log.warning("feed.behind", dropped=waiting.dropped)
+                    listening = not waiting.full
+                    now_ns = self._clock.monotonic_ns()
+                    frames = line.heard() if listening else []
+                    if listening:
+                        waiting.put(frames, now_ns)
+                    for answer in line.answers():
+                        waiting.put_answer(answer, now_ns)
+                    for request in waiting.requests():
+                        if isinstance(request, Rebuild):
+                            line.rebuild()
+                        elif not line.ask(request):
+                            waiting.put_answer(_Refused(request.id), now_ns)
+                    if not frames:
+                        line.wait(waiting.wake_line, feed=listening)
+        finally:
+            waiting.rouse()
+
+    def stop(self) -> None:
+        """Stop and join the thread; its sockets are closed. Steps take what still waits, then nothing."""
+        self._stopping.set()
+        self._waiting.wake_line.set()
+        super().stop()
+        self._waiting.wake_line.close()
 
 
 @contextlib.contextmanager

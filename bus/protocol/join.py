@@ -248,7 +248,7 @@ class FeedSync:
             self._heard = self._applied = seq
             self._heard_ms = now_ms
             self.published_ns = last.published_ns
-            actions.append(Changed(seq, 0, (("quote", tickers),)))
+            actions.append(Changed(seq, 0, [("quote", tickers)]))
         return start + count
 
     def _note_stream(self, topic: str, epoch: int) -> None:

@@ -17,7 +17,7 @@ from bus.protocol.answers import Answers
 from bus.protocol.messages import encode_map
 from bus.tape.file import RecordingWriter
 from bus.testing import replay_of
-from tests.bus.test_sockets import Live
+from tests.bus.live import Live
 from tests.bus.world import START_MS, Publisher
 from tests.support import ROOT, eventually
 

@@ -16,6 +16,7 @@ from bus.ask import ask
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
+from bus.protocol.messages import PublisherHealth
 from bus.replica import Replica
 from markets.errors import StartupError
 from publisher.kalshi import client
@@ -111,6 +112,11 @@ def replica(settings: Settings, zmq_context: zmq.Context[Any]) -> Iterator[Repli
     made.stop()
 
 
+def health(replica: Replica) -> PublisherHealth:
+    """What the publisher last said of itself."""
+    return replica.heartbeat.publisher if replica.heartbeat else PublisherHealth()
+
+
 def wait(replica: Replica, predicate: Callable[[], object]) -> None:
     assert replica.wait(lambda _: bool(predicate()), 10)
 
@@ -178,22 +184,22 @@ def test_broken_key_stops_the_sweeps_and_heals_by_itself(
     good = key.read_bytes()
 
     write_key(settings.run_dir, rsa.generate_private_key(65537, 2048))
-    wait(replica, lambda: replica.heartbeat.publisher.key == "refused")
+    wait(replica, lambda: health(replica).key == "refused")
     assert running.sweep == "key_refused"
-    assert "401" in (replica.heartbeat.publisher.error or "")
+    assert "401" in (health(replica).error or "")
     age_ms = replica.status().age_ms
     assert age_ms is not None
     wait(replica, lambda: (replica.status().age_ms or 0) > age_ms + 700)
     assert len(replica.state.markets) == 3
 
     key.write_bytes(b"garbage")
-    wait(replica, lambda: "not a private key" in (replica.heartbeat.publisher.error or ""))
+    wait(replica, lambda: "not a private key" in (health(replica).error or ""))
     unsigned = [headers for headers in exchange.headers if "KALSHI-ACCESS-SIGNATURE" not in headers]
     assert unsigned == []
 
     key.write_bytes(good)
-    wait(replica, lambda: replica.heartbeat.publisher.key == "ok")
-    wait(replica, lambda: replica.heartbeat.publisher.sweep == "complete")
+    wait(replica, lambda: health(replica).key == "ok")
+    wait(replica, lambda: health(replica).sweep == "complete")
     wait(replica, lambda: (replica.status().age_ms or 0) < age_ms + 700)
 
 
@@ -207,9 +213,9 @@ def test_exchange_in_trouble_fails_sweeps_and_nothing_else(
     wait(replica, lambda: live(replica))
     complete_ms = replica.state.cycle.complete_ms if replica.state.cycle else None
     exchange.faults.append(on("", trouble))
-    wait(replica, lambda: replica.heartbeat.publisher.sweep == "failed")
-    assert replica.heartbeat.publisher.error
-    assert not replica.heartbeat.publisher.exchange_reachable
+    wait(replica, lambda: health(replica).sweep == "failed")
+    assert health(replica).error
+    assert not health(replica).exchange_reachable
     assert len(replica.state.markets) == 3
     assert live(replica)
 
@@ -233,10 +239,10 @@ def test_trouble_is_told_before_the_sweep_gives_up_which_it_does_by_the_next_sta
         wait(replica, lambda: live(replica))
         exchange.faults.append(on("", BROKEN))
 
-        wait(replica, lambda: "503" in (replica.heartbeat.publisher.error or ""))
-        assert replica.heartbeat.publisher.sweep == "complete"
-        assert not replica.heartbeat.publisher.exchange_reachable
-        wait(replica, lambda: replica.heartbeat.publisher.sweep == "failed")
+        wait(replica, lambda: "503" in (health(replica).error or ""))
+        assert health(replica).sweep == "complete"
+        assert not health(replica).exchange_reachable
+        wait(replica, lambda: health(replica).sweep == "failed")
     finally:
         running.stop()
 
@@ -275,7 +281,7 @@ def test_restart_opens_from_the_checkpoint_with_true_age_while_the_exchange_is_d
     assert cycle.complete_ms <= (complete_ms.complete_ms or 0)
 
     exchange.faults.clear()
-    wait(replica, lambda: replica.heartbeat.publisher.sweep == "complete" and live(replica))
+    wait(replica, lambda: health(replica).sweep == "complete" and live(replica))
 
 
 def test_without_a_checkpoint_the_epoch_opens_with_the_first_complete_sweep(
