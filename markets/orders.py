@@ -31,7 +31,8 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
 class Proposal(msgspec.Struct, frozen=True, array_like=True):
     """One trade that a strategy wants, all legs together. `edge_e6` is its expected profit after fees.
 
-    `evens` is the trade whose basket this evens out, None for a trade of its own.
+    `evens` is the trade whose basket this evens out, None for a trade of its own. `time_in_force` and
+    `expires_ms` are those of its orders.
     """
 
     strategy: str
@@ -40,6 +41,8 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     edge_e6: int
     probability: float | None
     evens: int | None = None
+    time_in_force: TimeInForce = "ioc"
+    expires_ms: int | None = None
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):

@@ -141,9 +141,11 @@ def test_every_version_has_its_files() -> None:
 def test_a_journal_reads_and_every_session_decides_again_to_the_same_bytes(
     folder: Path, tmp_path: Path
 ) -> None:
-    held = rows_of(unpacked(folder, tmp_path / "data"))
+    held, expected = rows_of(unpacked(folder, tmp_path / "data")), written_down(folder, "journal")
+    # Of version 1 the end of an order is told today as what a broker said of it.
+    expected["inputs"]["Orders"] = expected["inputs"].pop("Ended", 0) + expected["inputs"].get("Orders", 0)
 
-    assert held == written_down(folder, "journal")
+    assert held == expected
     assert [differs_at for _, _, differs_at in held["sessions"].values()] == [None] * len(held["sessions"])
 
 

@@ -13,40 +13,61 @@ from markets.book import YES
 from markets.fees import fee_schedule
 from markets.opportunities import EventView, MarketView, Opportunity, ScanLimits, candidates
 from markets.opportunities.legs import top
-from markets.orders import Intent, Position, Proposal, Wanted, reserve_e6
+from markets.orders import (
+    Accepted,
+    AnyOrderEvent,
+    Ended,
+    Fill,
+    Filled,
+    Intent,
+    Position,
+    Proposal,
+    Unknown,
+    Wanted,
+    reserve_e6,
+)
 from markets.records import FairValue, Market, Status
 from markets.units import PRICE_ONE_E4, opposite
 
 from . import risk
+from .brokers.base import NO_DEPTH, RESTARTED
 from .inputs import (
     AnyInput,
     Command,
     Data,
-    Ended,
     Exchange,
     Feed,
+    Orders,
     Start,
     Tick,
     TimeGap,
     Values,
 )
 from .ledger import Ledger
-from .outputs import AnyOutput, Booked, Day, Equity, Place, Refused, Settled, Switch
+from .outputs import (
+    CANCELLED,
+    FILLED,
+    OPEN,
+    PARTIAL,
+    REJECTED,
+    AnyOutput,
+    Booked,
+    Cancel,
+    Day,
+    Equity,
+    Place,
+    Refused,
+    Settled,
+    Switch,
+)
 from .rebalance import follow_ups
 from .risk import FUTURE_MS, MINUTE_MS, Facts, Limits
+from .standing import Standing
 from .strategies import ALL, Strategy, Update
 
 DAY_MS: Final = 86_400_000
 EQUITY_EVERY_MS: Final = 60_000
 MAX_REFUSALS_KEPT: Final = 10_000
-
-FILLED: Final = "filled"
-PARTIAL: Final = "partial"
-CANCELLED: Final = "cancelled"
-REJECTED: Final = "rejected"
-NO_DEPTH: Final = "no_depth"
-RESTARTED: Final = "restarted"
-"""End of an order that was on its way when the process ended: it has not arrived."""
 
 
 class Engine:
@@ -80,6 +101,8 @@ class Engine:
         self.views: dict[str, EventView] = {}
         self.day_start_e6 = 0
         self._day = 0
+        self.standing = Standing()
+        self._trader = self._account = ""
         self._journal_id = uuid.UUID(int=0)
         self._next_order = 1
         self._next_trade = 1
@@ -110,8 +133,8 @@ class Engine:
                 self._start(one)
             case Data():
                 self._data(one)
-            case Ended():
-                self._ended(one)
+            case Orders():
+                self._orders(one.events)
             case Tick():
                 for strategy in self.strategies:
                     strategy.on_timer(one.now_ms)
@@ -127,6 +150,10 @@ class Engine:
                     self.fair_values.pop(ticker, None)
             case Command():
                 self._command(one)
+        if not isinstance(one, Start):  # the broker has taken over nothing yet
+            killed = self.killed is not None
+            cancels = self.standing.to_cancel(self.now_ms, killed=killed)
+            self._out += [Cancel(number, reason) for number, reason in cancels]
         self._keep_ledger(money_moved=any(isinstance(out, Booked | Settled) for out in self._out))
         return self._out
 
@@ -192,6 +219,9 @@ class Engine:
         self.killed, self.paused = start.killed, start.paused
         self._journal_id = uuid.UUID(start.journal_id)
         self._next_order, self._next_trade = start.next_order, start.next_trade
+        self._trader, self._account = start.trader, start.account
+        for intent in self.ledger.open.values():
+            self.standing.add(intent)
         self._day, self.day_start_e6 = start.day, start.day_start_e6
         self.strategies = [ALL[name]() for name in start.strategies]
         for strategy in self.strategies:
@@ -308,8 +338,14 @@ class Engine:
                 edge_e6=edge_e6,
                 probability=proposal.probability,
                 attempt=attempt,
+                exchange_index=markets[leg.ticker].exchange_index,
+                time_in_force=proposal.time_in_force,
+                expires_ms=proposal.expires_ms,
+                trader=self._trader,
+                account=self._account,
             )
             self.ledger.place(intent)
+            self.standing.add(intent)
             self._sent_ms.append(self.now_ms)
             self._out.append(Place(intent))
         while self._sent_ms and self._sent_ms[0] <= self.now_ms - MINUTE_MS:
@@ -329,31 +365,59 @@ class Engine:
             retry_at_ms=self._retry_at_ms,
         )
 
-    def _ended(self, ended: Ended) -> None:
-        for fill in ended.fills:
-            self.ledger.fill(ended.number, fill)
-        intent = self.ledger.end(ended.number)
-        if intent is None:
-            return  # heard before: booked once
-        got_e2 = sum(fill.count_e2 for fill in ended.fills)
-        if got_e2 == intent.count_e2:
-            status = FILLED
-        elif got_e2:
-            status = PARTIAL
-        else:
-            status = CANCELLED if ended.reason == NO_DEPTH else REJECTED
-            if ended.reason != RESTARTED and not intent.attempt:
-                self._rest(intent.event_ticker)
-        self._out.append(Booked(ended.number, status, ended.reason, ended.fills, self.now_ms))
+    def _orders(self, events: Sequence[AnyOrderEvent]) -> None:
+        of_order: dict[int, list[AnyOrderEvent]] = {}
+        for event in events:
+            of_order.setdefault(event.number, []).append(event)
+        for number, told in of_order.items():
+            intent = self.ledger.open.get(number)
+            if intent is not None:  # else it has ended, and this was heard before: booked once
+                self._book(intent, told)
+
+    def _book(self, intent: Intent, events: Sequence[AnyOrderEvent]) -> None:
+        """Book what happened to an open order, and look at what follows from it."""
+        number, standing = intent.number, self.standing
+        fills: list[Fill] = []
+        status, reason = OPEN, ""
+        for event in events:
+            match event:
+                case Accepted():
+                    standing.accept(number)
+                case Filled():
+                    standing.accept(number)
+                    if self.ledger.fill(number, event.fill) is not None:
+                        fills.append(event.fill)
+                case Unknown():
+                    standing.lose(number, event.reason)
+                case Ended() if status == OPEN:
+                    status, reason = self._end(intent, event.reason), event.reason
+        if status == OPEN:
+            reason = standing.unknown.get(number, "")
+        booked = tuple(fills)
+        self._out.append(Booked(number, status, reason, booked, self.now_ms))
         view = self.views.get(intent.event_ticker)
         if view is not None:
             self._mark(view)
-        for strategy in self.strategies:
-            if strategy.name == intent.strategy:
-                strategy.on_fill(intent, ended.fills, self.now_ms)
-        if view is not None and not intent.attempt:
+        if booked or status != OPEN:
+            for strategy in self.strategies:
+                if strategy.name == intent.strategy:
+                    strategy.on_fill(intent, booked, self.now_ms)
+        if view is not None and status != OPEN and not intent.attempt:
             # Once at once; further tries wait until the event changes.
             self._even_out(view)
+
+    def _end(self, intent: Intent, reason: str) -> str:
+        """Free what an order still held; return what it has come to."""
+        got_e2 = self.ledger.filled(intent.number).count_e2
+        self.ledger.end(intent.number)
+        accepted = self.standing.end(intent.number)
+        if got_e2 == intent.count_e2:
+            return FILLED
+        if got_e2:
+            return PARTIAL
+        if reason != RESTARTED and not intent.attempt:
+            self._rest(intent.event_ticker)
+        return CANCELLED if accepted or reason == NO_DEPTH else REJECTED
 
     def _rest(self, event_ticker: str) -> None:
         """Leave an event alone for a while."""

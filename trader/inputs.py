@@ -7,13 +7,13 @@ gives it a number.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from markets.errors import DecodeError
 from markets.opportunities import EventView, MarketView, ScanLimits
-from markets.orders import Fill
+from markets.orders import AnyOrderEvent, Ended, Fill, Filled
 from markets.records import Book, Event, FairValue, Market, Quote, Record, Series
 from markets.timing import MatchTiming
 
@@ -21,8 +21,15 @@ from .ledger import Ledger
 from .risk import Limits
 
 
+class Present(NamedTuple):
+    """A moment: `now_ms` as the data means it, `steady_ms` by a clock that never jumps."""
+
+    now_ms: int
+    steady_ms: int
+
+
 class Input(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Base of all inputs."""
+    """Base of all inputs. Their first two members are those of `Present`."""
 
     now_ms: int
     steady_ms: int
@@ -35,6 +42,7 @@ class Start(Input, frozen=True):
         journal_id: random id made with the journal; order ids derive from it.
         day: days since 1970 of the last `Day`, and the profit with which it began.
         killed, paused: why not to trade, None if nothing forbids it.
+        trader, account: who trades, and on which account; empty in journals from before them.
     """
 
     journal_id: str
@@ -48,6 +56,8 @@ class Start(Input, frozen=True):
     day_start_e6: int
     killed: str | None
     paused: str | None
+    trader: str = ""
+    account: str = ""
 
 
 class Tick(Input, frozen=True):
@@ -97,12 +107,10 @@ class Values(Input, frozen=True):
     removed: tuple[str, ...]
 
 
-class Ended(Input, frozen=True):
-    """An order is over: its fills, possibly none, and why it got no more."""
+class Orders(Input, frozen=True):
+    """What a broker said at once of what has become of orders, in the order it happened."""
 
-    number: int
-    fills: tuple[Fill, ...]
-    reason: str
+    events: tuple[AnyOrderEvent, ...]
 
 
 class Command(Input, frozen=True):
@@ -112,9 +120,22 @@ class Command(Input, frozen=True):
     reason: str
 
 
-AnyInput = Start | Tick | Data | Feed | Exchange | TimeGap | Values | Ended | Command
+AnyInput = Start | Tick | Data | Feed | Exchange | TimeGap | Values | Orders | Command
 
-_Plain = Start | Tick | Feed | Exchange | TimeGap | Values | Ended | Command
+_Plain = Start | Tick | Feed | Exchange | TimeGap | Values | Orders | Command
+
+
+class _EndedRow(Input, frozen=True, tag="Ended"):
+    """What journals have from before orders could be filled in parts: an order, its fills and its end."""
+
+    number: int
+    fills: tuple[Fill, ...]
+    reason: str
+
+    def orders(self) -> Orders:
+        """Return the input that says the same now."""
+        fills = (Filled(self.number, fill) for fill in self.fills)
+        return Orders(self.now_ms, self.steady_ms, (*fills, Ended(self.number, self.reason)))
 
 
 class _MarketRow(msgspec.Struct, array_like=True, frozen=True):
@@ -143,7 +164,7 @@ class _DataRow(msgspec.Struct, array_like=True, frozen=True, tag="DataRow"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder: Final = msgspec.msgpack.Decoder(_Plain | _DataRow)
+_decoder: Final = msgspec.msgpack.Decoder(_Plain | _DataRow | _EndedRow)
 _STATIC: Final[dict[str, type[Record]]] = {"market": Market, "event": Event, "series": Series}
 
 
@@ -158,12 +179,13 @@ class Encoder:
         self._save = save
         self._known: dict[tuple[str, str], tuple[Record, int]] = {}
 
-    def encode(self, one: AnyInput) -> bytes:
+    def encode(self, taken: AnyInput) -> bytes:
         """Return an input as bytes."""
-        if isinstance(one, Data):
-            views = tuple(self._event(view) for view in one.views)
-            return _encode(_DataRow(one.now_ms, one.steady_ms, one.epoch, one.seq, one.complete_ms, views))
-        return _encode(one)
+        if isinstance(taken, Data):
+            views = tuple(map(self._event, taken.views))
+            row = _DataRow(taken.now_ms, taken.steady_ms, taken.epoch, taken.seq, taken.complete_ms, views)
+            return _encode(row)
+        return _encode(taken)
 
     def _event(self, view: EventView) -> _EventRow:
         timing = view.timing
@@ -179,14 +201,14 @@ class Encoder:
             ),
             markets=tuple(
                 _MarketRow(
-                    market=self._number("market", one.market.ticker, one.market),
-                    quote=one.quote,
-                    book=one.book,
-                    quote_as_of_ms=one.quote_as_of_ms,
-                    book_as_of_ms=one.book_as_of_ms,
-                    suspect=one.suspect,
+                    market=self._number("market", seen.market.ticker, seen.market),
+                    quote=seen.quote,
+                    book=seen.book,
+                    quote_as_of_ms=seen.quote_as_of_ms,
+                    book_as_of_ms=seen.book_as_of_ms,
+                    suspect=seen.suspect,
                 )
-                for one in view.markets
+                for seen in view.markets
             ),
         )
 
@@ -217,13 +239,15 @@ class Decoder:
             DecodeError: they say none.
         """
         try:
-            one: _Plain | _DataRow = _decoder.decode(body)
-            if not isinstance(one, _DataRow):
-                return one
-            views = tuple(self._view(row) for row in one.views)
+            row: _Plain | _DataRow | _EndedRow = _decoder.decode(body)
+            if isinstance(row, _EndedRow):
+                return row.orders()
+            if not isinstance(row, _DataRow):
+                return row
+            views = tuple(map(self._view, row.views))
         except (msgspec.MsgspecError, KeyError, ValueError) as error:
             raise DecodeError(f"input: {error}") from None
-        return Data(one.now_ms, one.steady_ms, one.epoch, one.seq, one.complete_ms, views)
+        return Data(row.now_ms, row.steady_ms, row.epoch, row.seq, row.complete_ms, views)
 
     def _view(self, row: _EventRow) -> EventView:
         return EventView(
@@ -231,14 +255,14 @@ class Decoder:
             series=None if row.series is None else self._static(row.series),
             markets=tuple(
                 MarketView(
-                    market=self._static(one.market),
-                    quote=one.quote,
-                    book=one.book,
-                    quote_as_of_ms=one.quote_as_of_ms,
-                    book_as_of_ms=one.book_as_of_ms,
-                    suspect=one.suspect,
+                    market=self._static(seen.market),
+                    quote=seen.quote,
+                    book=seen.book,
+                    quote_as_of_ms=seen.quote_as_of_ms,
+                    book_as_of_ms=seen.book_as_of_ms,
+                    suspect=seen.suspect,
                 )
-                for one in row.markets
+                for seen in row.markets
             ),
             timing=MatchTiming(*row.timing),
         )

@@ -1,8 +1,16 @@
 """What the engine decides, in order. The journal writes each down; then the worker carries it out."""
 
+from typing import Final
+
 import msgspec
 
 from markets.orders import Fill, Intent, Settlement
+
+OPEN: Final = "open"
+FILLED: Final = "filled"
+PARTIAL: Final = "partial"
+CANCELLED: Final = "cancelled"
+REJECTED: Final = "rejected"
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -15,8 +23,19 @@ class Place(Output, frozen=True):
     intent: Intent
 
 
+class Cancel(Output, frozen=True):
+    """Ask for the end of an order that rests. What comes of it is an input of its own."""
+
+    number: int
+    reason: str
+
+
 class Booked(Output, frozen=True):
-    """An order has ended, its fills are in the ledger. `status`: filled, partial, cancelled or rejected."""
+    """What happened to an order in one input: its new fills are in the ledger.
+
+    `status` is what it is after that: open; or, ended, filled, partial, cancelled or rejected. `reason` says
+    why it ended, of an open one why nobody can say what became of it; empty if somebody can.
+    """
 
     number: int
     status: str
@@ -63,7 +82,7 @@ class Equity(Output, frozen=True):
     fees_e6: int
 
 
-AnyOutput = Place | Booked | Settled | Refused | Day | Switch | Equity
+AnyOutput = Place | Cancel | Booked | Settled | Refused | Day | Switch | Equity
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(tuple[AnyOutput, ...])

@@ -180,7 +180,7 @@ def _reasons(
         if one is None:
             yield "market_unknown"
             return
-        yield from _leg_reasons(leg, one, facts, limits, scan)
+        yield from _leg_reasons(leg, one, facts, limits, scan, rests=proposal.time_in_force == "gtc")
     yield from _money_reasons(legs, event_ticker, fees, facts, limits)
 
 
@@ -220,7 +220,7 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
 
 
 def _leg_reasons(
-    leg: Wanted, one: MarketView, facts: Facts, limits: Limits, scan: ScanLimits
+    leg: Wanted, one: MarketView, facts: Facts, limits: Limits, scan: ScanLimits, *, rests: bool
 ) -> Iterator[str]:
     now_ms, market = facts.now_ms, one.market
     if leg.ticker in facts.ledger.settled:
@@ -245,12 +245,13 @@ def _leg_reasons(
     if not 0 < leg.price_e4 < PRICE_ONE_E4 or not on_grid(leg.price_e4, market.price_ranges):
         yield "off_grid"
     if not asks.levels:
-        yield "no_depth"
+        if not rests:
+            yield "no_depth"
         return
     if leg.price_e4 > asks.levels[0][0] + limits.price_collar_e4:
         yield "price_collar"
     within = [level for level in asks.levels if level[0] <= leg.price_e4]
-    if depth(fills(within, leg.count_e2)) < leg.count_e2:
+    if not rests and depth(fills(within, leg.count_e2)) < leg.count_e2:
         yield "no_depth"
 
 

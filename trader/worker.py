@@ -21,16 +21,17 @@ from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
 from markets.opportunities import MarketView
 from markets.records import ExchangeStatus, FairValue
-from trader.journal.journal import Journal, JournalError, Probe
+from trader.journal.journal import Journal, JournalError, Probe, Recovered
 from trader.journal.schema import journal_path
 
+from .brokers.base import Broker, OpenOrder
 from .brokers.paper import PaperBroker
-from .engine import RESTARTED, Engine
+from .engine import Engine
 from .fair_values import ValuesFile
 from .inbox import Inbox
-from .inputs import AnyInput, Command, Data, Ended, Exchange, Feed, Start, Tick, TimeGap, Values
+from .inputs import AnyInput, Command, Data, Exchange, Feed, Orders, Present, Start, Tick, TimeGap, Values
 from .ledger import LedgerError
-from .outputs import AnyOutput, Booked, Day, Equity, Place, Refused, Settled, Switch
+from .outputs import OPEN, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused, Settled, Switch
 from .risk import Limits
 from .watch import Batch, Watch
 
@@ -53,6 +54,7 @@ LATENCIES_KEPT: Final = 1_000
 EVENTS_AT_ONCE: Final = 8
 """So many events are read and scanned together; then what they offer is traded."""
 
+TRADER: Final = "trader"
 ACCOUNT: Final = "paper"
 
 
@@ -141,6 +143,7 @@ class Worker:
         published: Published,
         cpu_ns: Callable[[], int],
         probe: Probe = lambda _point: None,
+        make_broker: Callable[[Recovered], Broker] | None = None,
     ) -> None:
         self.settings = settings
         self.inbox = inbox
@@ -160,6 +163,7 @@ class Worker:
         self._follows = follows
         self._published = published
         self._probe = probe
+        self._make_broker = make_broker or self._paper
         self._scan = scan_limits(settings)
         self._watchdog = Watchdog(clock, cpu_ns)
         self._halted_for_good = False
@@ -177,15 +181,17 @@ class Worker:
         start_e6 = money_e6(settings.paper_cash)
         return Journal(self.path, owner, start_e6, self._rng, self._clock.now_ms(), self._probe)
 
+    def _paper(self, recovered: Recovered) -> Broker:
+        latency_ms, leg_age_ms = self.settings.paper_latency_ms, self.limits.leg_age_ms
+        return PaperBroker(latency_ms, leg_age_ms, self._scan, recovered.taken)
+
     def begin(self) -> None:
         """Take up where the journal ends."""
         recovered, killed = self._journal.recover(), self.kill_switch.read()
         self.engine = Engine()
         self.counts = self._journal.counts()
         self._watch = Watch(self._scan)
-        self._broker = PaperBroker(
-            self.settings.paper_latency_ms, self.limits.leg_age_ms, self._scan, recovered.taken
-        )
+        self._broker = self._make_broker(recovered)
         self._state: State | None = None
         self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
         self._exchange: tuple[bool, tuple[int, ...]] = (True, ())
@@ -206,15 +212,19 @@ class Worker:
                 day_start_e6=recovered.day_start_e6,
                 killed=None if killed is None else killed.reason,
                 paused=recovered.paused,
+                trader=TRADER,
+                account=ACCOUNT,
             )
         )
-        # An order on its way when the process ended has not arrived: the paper broker died with it.
-        for number in sorted(recovered.ledger.open):
-            self._step(Ended(*self._present(), number=number, fills=(), reason=RESTARTED))
+        ledger = self.engine.ledger
+        open_orders = [
+            OpenOrder(ledger.open[number], ledger.filled(number)) for number in sorted(ledger.open)
+        ]
+        if events := self._broker.recover(open_orders):
+            self._step(Orders(*self._present(), events=tuple(events)))
         if self.values:
             self._step(Values(*self._present(), set=tuple(self.values.values()), removed=()))
         self._journal.commit()
-        ledger = self.engine.ledger
         log.info(
             "trader.ready",
             positions=len(ledger.positions),
@@ -412,7 +422,7 @@ class Worker:
         with state.lock:
             status: ExchangeStatus | None = state.exchange.get("")
             events = self._watch.events(state, batch, engine.fair_values, held)
-            for ticker in self._broker.watched:
+            for ticker in list(self._broker.watched):
                 if (one := market_view(state, ticker)) is not None:
                     self._broker.observe(one)
         self._take_exchange(status)
@@ -452,9 +462,9 @@ class Worker:
             self._step(Exchange(*self._present(), trading=trading, idle_shards=idle))
 
     def _arrivals(self) -> None:
-        now_ms, steady_ms = self._present()
+        present = self._present()
         due_ms = self._broker.next_ms
-        if due_ms is None or due_ms > steady_ms:
+        if due_ms is None or due_ms > present.steady_ms:
             return
         if self.kill_switch.read() is not None:
             self._look_at_kill_switch()
@@ -465,38 +475,33 @@ class Worker:
             return market_view(state, ticker)
 
         with state.lock:
-            outcomes = self._broker.arrive(
-                now_ms, steady_ms, live, halts[0] if halts else None, self._floor_ms
-            )
-        if outcomes:
+            events = self._broker.due(present, live, halts[0] if halts else None, self._floor_ms)
+        if events:
             self._probe("arrived")
-        # In one transaction: the legs of a basket are booked together or not at all.
-        self._steps([Ended(now_ms, steady_ms, *msgspec.structs.astuple(outcome)) for outcome in outcomes])
+            # In one input: the legs of a basket are booked together or not at all.
+            self._step(Orders(*present, events=tuple(events)))
 
     # -- one step
 
-    def _present(self) -> tuple[int, int]:
-        return self._follows.now_ms(), self._steady_ms()
+    def _present(self) -> Present:
+        return Present(self._follows.now_ms(), self._steady_ms())
 
     def _steady_ms(self) -> int:
         return self._clock.monotonic_ns() // 1_000_000
 
     def _step(self, one: AnyInput, heard_ns: int | None = None) -> None:
-        self._steps([one], heard_ns)
-
-    def _steps(self, inputs: Sequence[AnyInput], heard_ns: int | None = None) -> None:
-        """Have inputs decided, write all down, make it last if it matters, then carry it out."""
-        decided: list[AnyOutput] = []
-        for one in inputs:
-            outputs = self.engine.step(one)
-            self._probe("decided")
-            self._journal.write(one, outputs)
-            decided += outputs
+        """Have an input decided, write it down, make it last if it matters, then carry it out."""
+        decided = self.engine.step(one)
+        self._probe("decided")
+        self._journal.write(one, decided)
         if any(not isinstance(output, Refused | Equity | Day) for output in decided):
             self._journal.commit()
+        present = Present(one.now_ms, one.steady_ms)
         for output in decided:
-            if isinstance(output, Place):
-                self._broker.place(output.intent, self._steady_ms())
+            if isinstance(output, Cancel):
+                self._broker.cancel(output.number, present)
+            elif isinstance(output, Place):
+                self._broker.place(output.intent, present)
                 self._probe("placed")
                 if heard_ns is not None:
                     self.latencies_ns.append(self._clock.monotonic_ns() - heard_ns)
@@ -524,7 +529,7 @@ class Worker:
         elif isinstance(output, Booked):
             counts["fills"] += len(output.fills)
             log.info(
-                "order.ended",
+                "order.filled" if output.status == OPEN else "order.ended",
                 number=output.number,
                 status=output.status,
                 reason=output.reason,

@@ -16,6 +16,7 @@ from bus.protocol.writer import Writer
 from markets.opportunities import EventView
 from markets.records import FairValue
 from tests.trader.world import NOW_MS, SERIES
+from trader.brokers.base import Broker
 from trader.inbox import Inbox
 from trader.journal.journal import Probe
 from trader.worker import Worker
@@ -79,6 +80,7 @@ class Stand:
         probe: Probe = lambda _point: None,
         now_ms: int = NOW_MS,
         env: Mapping[str, str] | None = None,
+        broker: Broker | None = None,
     ) -> None:
         environ = {
             "KALSHI_BUS_DATA_DIR": str(folder / "data"),
@@ -100,6 +102,7 @@ class Stand:
             self.heard,
             lambda: 0,
             probe,
+            None if broker is None else lambda _recovered: broker,
         )
         self.worker.begin()
 

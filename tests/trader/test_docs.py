@@ -13,9 +13,9 @@ from trader.strategies import ALL
 DOCS = (ROOT / "docs" / "trader.md").read_text()
 
 
-@pytest.mark.parametrize("module", ["trader/risk.py", "trader/brokers/paper.py"])
-def test_every_reason_is_explained(module: str) -> None:
-    source = Path(ROOT / module).read_text()
+@pytest.mark.parametrize("modules", [["risk.py"], ["brokers/base.py", "brokers/paper.py"]], ids=str)
+def test_every_reason_is_explained(modules: list[str]) -> None:
+    source = "".join(Path(ROOT / "trader" / module).read_text() for module in modules)
     reasons = set(re.findall(r'(?:yield|return|else|Final =) "([a-z_]+)"', source))
 
     assert len(reasons) > 5

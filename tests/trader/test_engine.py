@@ -22,6 +22,7 @@ from tests.trader.world import (
     filled,
     leg,
     live,
+    over,
     quiet,
     settled,
     start,
@@ -30,7 +31,7 @@ from tests.trader.world import (
     view_of,
 )
 from trader.engine import Engine
-from trader.inputs import AnyInput, Command, Ended, Exchange, Feed, TimeGap, Values
+from trader.inputs import AnyInput, Command, Exchange, Feed, TimeGap, Values
 from trader.ledger import Ledger, LedgerError
 from trader.outputs import (
     AnyOutput,
@@ -215,7 +216,7 @@ def test_fills_and_ends_are_booked_once_whatever_is_heard_again() -> None:
     first, second, third = placed(engine.step(data(basket())))
     half = Fill(first.price_e4, first.count_e2 // 2, 5_000, first.count_e2, NOW_MS)
 
-    (booked, equity) = engine.step(Ended(NOW_MS, 0, number=first.number, fills=(half,), reason="no_depth"))
+    (booked, equity) = engine.step(over(first.number, half, reason="no_depth"))
     assert isinstance(booked, Booked)
     assert isinstance(equity, Equity)
     assert booked.status == "partial"
@@ -420,7 +421,7 @@ def played(moves: list[Move]) -> tuple[list[AnyInput], list[bytes]]:
         elif move == "fill" and (one := take(values[0])):
             count_e2 = max(1, one.count_e2 * values[1] // 100)
             fill = Fill(one.price_e4, count_e2, 0 if values[1] else 10_000, count_e2, now_ms)
-            ended.append(Ended(now_ms, 0, number=one.number, fills=(fill,), reason="no_depth"))
+            ended.append(over(one.number, fill, reason="no_depth", now_ms=now_ms))
             step(ended[-1])
         elif move == "fail" and (one := take(values[0])):
             ended.append(unfilled(one, now_ms))

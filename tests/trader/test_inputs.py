@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets.errors import DecodeError
-from markets.orders import Fill
+from markets.orders import Accepted, Ended, Fill, Filled, Unknown
 from markets.records import FairValue
 from tests.trader.world import NOW_MS, basket, data, leg, live, quiet, settled, start, tick, view_of
-from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Ended, Exchange, TimeGap, Values
+from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Exchange, Orders, TimeGap, Values
 from trader.ledger import Ledger
 
 BOOKED = view_of(
@@ -27,7 +27,11 @@ EXAMPLES: list[AnyInput] = [
     Exchange(NOW_MS, 1, trading=False, idle_shards=(1, 2)),
     TimeGap(NOW_MS, 1, ms=5),
     Values(NOW_MS, 1, set=(FairValue("A", 0.25, "file", NOW_MS, 0.01),), removed=("B",)),
-    Ended(NOW_MS, 1, number=3, fills=(Fill(1, 2, 3, 4, 5),), reason="no_depth"),
+    Orders(
+        NOW_MS,
+        1,
+        events=(Accepted(3, "x"), Filled(3, Fill(1, 2, 3, 4, 5)), Unknown(4, "lost"), Ended(3, "no_depth")),
+    ),
     Command(NOW_MS, 1, op="kill", reason="x"),
 ]
 
@@ -60,6 +64,14 @@ def test_a_record_is_written_once_until_it_changes() -> None:
     read = Decoder(statics).decode(body)
     assert isinstance(read, Data)
     assert read.views == (changed,)
+
+
+def test_the_end_of_an_order_as_old_journals_have_it_is_told_as_fills_and_an_end() -> None:
+    fills = (Fill(1, 2, 3, 4, 5), Fill(6, 7, 8, 9, 10))
+    body = msgspec.msgpack.encode(["Ended", NOW_MS, 1, 3, fills, "no_depth"])
+
+    events = (Filled(3, fills[0]), Filled(3, fills[1]), Ended(3, "no_depth"))
+    assert Decoder({}).decode(body) == Orders(NOW_MS, 1, events)
 
 
 @given(st.binary(max_size=200))

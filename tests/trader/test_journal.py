@@ -7,14 +7,16 @@ from typing import Any
 
 import msgspec
 import pytest
+import zstandard
 
 from markets.errors import StartupError
+from tests.support import ROOT
 from tests.trader.world import NOW_MS, start, tick
 from trader.command import command
 from trader.engine import Engine
 from trader.journal.journal import KEEP_INPUTS_MS, Journal, JournalError
 from trader.journal.reader import Reader
-from trader.journal.schema import build_id, journal_path
+from trader.journal.schema import VERSION, build_id, journal_path
 from trader.ledger import Ledger
 
 OWNER = {"mode": "paper", "env": "sim", "account": "paper"}
@@ -130,11 +132,33 @@ def test_a_journal_that_is_gone_but_for_its_wal_is_not_made_anew(tmp_path: Path)
 def test_another_version_is_refused(tmp_path: Path) -> None:
     opened(tmp_path).close()
     with sqlite3.connect(journal_path(tmp_path / "data", **OWNER)) as db:
-        db.execute("UPDATE meta SET value = '2' WHERE key = 'version'")
+        db.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
     db.close()
 
-    with pytest.raises(StartupError, match="version '2'"):
+    with pytest.raises(StartupError, match="version '99'"):
         opened(tmp_path)
+
+
+def test_a_journal_of_version_1_is_migrated_when_it_is_opened_and_its_fills_keep_their_order(
+    tmp_path: Path,
+) -> None:
+    path = journal_path(tmp_path / "data", **OWNER)
+    path.parent.mkdir(mode=0o700)
+    packed = ROOT / "tests/data/formats/v1/bench" / f"{path.name}.zst"
+    path.write_bytes(zstandard.decompress(packed.read_bytes()))
+    before = Reader(path)
+    version, ledger, fills = before.meta()["version"], before.ledger(), before.fills(10**9, 10**9)
+    before.close()
+    assert version == "1"
+
+    for _ in range(2):  # once is enough, and again does nothing
+        opened(tmp_path).close()
+    after = Reader(path)
+    assert after.meta()["version"] == str(VERSION)
+    assert after.ledger() == ledger
+    ended = {row["number"]: row["ended_step"] for row in after.orders(10**9, 10**9)}
+    assert after.fills(10**9, 10**9) == [{**fill, "step": ended[fill["number"]]} for fill in fills]
+    after.close()
 
 
 def test_a_half_made_journal_is_made_again(tmp_path: Path) -> None:

@@ -14,9 +14,22 @@ from markets.opportunities import EventView
 from markets.opportunities.kinds.no_basket import guaranteed_payout_e6
 from markets.orders import Fill, Intent, Proposal, Wanted
 from tests.trader.stand import Stand
-from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, basket, data, event_of, leg, live, start, view_of
+from tests.trader.world import (
+    LIMITS,
+    NOW_MS,
+    SCAN,
+    SERIES,
+    basket,
+    data,
+    event_of,
+    leg,
+    live,
+    over,
+    start,
+    view_of,
+)
 from trader.engine import Engine
-from trader.inputs import Ended
+from trader.inputs import Orders
 from trader.journal.reader import Reader
 from trader.ledger import Basket, Ledger
 from trader.outputs import Place, Refused
@@ -34,13 +47,13 @@ def placed(outputs: list[Any]) -> list[Intent]:
     return [output.intent for output in outputs if isinstance(output, Place)]
 
 
-def ended(intent: Intent, count_e2: int, now_ms: int = NOW_MS) -> Ended:
+def ended(intent: Intent, count_e2: int, now_ms: int = NOW_MS) -> Orders:
     fees = fee_schedule(EVENT, SERIES)
     assert fees is not None
     fee_e6 = fill_fee(fees, intent.price_e4, count_e2, time_ms=now_ms).total_e6 if count_e2 else 0
     fills = (Fill(intent.price_e4, count_e2, fee_e6, count_e2, now_ms),) if count_e2 else ()
     reason = "complete" if count_e2 == intent.count_e2 else "no_depth"
-    return Ended(now_ms, 0, number=intent.number, fills=fills, reason=reason)
+    return over(intent.number, *fills, reason=reason, now_ms=now_ms)
 
 
 def bought(*counts: int) -> tuple[Engine, list[Intent]]:

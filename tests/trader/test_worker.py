@@ -8,6 +8,7 @@ import pytest
 
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
+from trader.brokers.paper import PaperBroker
 from trader.inbox import Request
 from trader.journal.journal import JournalError
 from trader.journal.reader import Reader
@@ -302,7 +303,9 @@ def test_on_a_full_disk_there_is_no_order_without_a_row(make: Make) -> None:
         trade_until_it_breaks(stand)
 
     journaled = {row["number"] for row in rows(stand).orders(1_000, 10**6)}
-    sent = {intent.number for _, intent in stand.worker._broker._pending}
+    broker = stand.worker._broker
+    assert isinstance(broker, PaperBroker)
+    sent = {intent.number for _, intent in broker._pending}
     assert sent <= journaled
     make_room()
 

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from markets.opportunities import EventView, MarketView, ScanLimits
-from markets.orders import Fill, Intent
+from markets.orders import Ended, Fill, Filled, Intent
 from markets.records import Book, Event, Level, Market, Quote, Series, Status
 from markets.timing import HOUR_MS, MatchTiming
-from trader.inputs import AnyInput, Data, Ended, Feed, Start, Tick
+from trader.inputs import Data, Feed, Orders, Start, Tick
 from trader.ledger import Ledger
 from trader.risk import Limits
 
@@ -203,11 +203,17 @@ def tick(now_ms: int = NOW_MS) -> Tick:
     return Tick(now_ms, now_ms - NOW_MS)
 
 
-def filled(intent: Intent, now_ms: int = NOW_MS, fee_e6: int = 10_000) -> AnyInput:
+def over(number: int, *fills: Fill, reason: str, now_ms: int = NOW_MS) -> Orders:
+    """An order's fills and its end, told at once."""
+    parts = (Filled(number, fill) for fill in fills)
+    return Orders(now_ms, 0, (*parts, Ended(number, reason)))
+
+
+def filled(intent: Intent, now_ms: int = NOW_MS, fee_e6: int = 10_000) -> Orders:
     """The order's end, filled whole at its limit."""
     fill = Fill(intent.price_e4, intent.count_e2, fee_e6, intent.count_e2, now_ms)
-    return Ended(now_ms, 0, number=intent.number, fills=(fill,), reason="complete")
+    return over(intent.number, fill, reason="complete", now_ms=now_ms)
 
 
-def unfilled(intent: Intent, now_ms: int = NOW_MS, reason: str = "no_depth") -> AnyInput:
-    return Ended(now_ms, 0, number=intent.number, fills=(), reason=reason)
+def unfilled(intent: Intent, now_ms: int = NOW_MS, reason: str = "no_depth") -> Orders:
+    return over(intent.number, reason=reason, now_ms=now_ms)

@@ -1,1 +1,1 @@
-"""Brokers: what carries orders out. This build has the one that plays."""
+"""Brokers: what carries orders out. `base` says what each can do; this build has the one that plays."""

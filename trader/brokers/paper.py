@@ -6,36 +6,23 @@ else sees our orders, so what they took stays on display: it is remembered as ta
 away or shrinks.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Final
-
-import msgspec
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from markets.book import asks
 from markets.fees import OrderFees, fill_fee
 from markets.opportunities import MarketView, ScanLimits
 from markets.opportunities.legs import Ladder, ladder, top
-from markets.orders import Fill, Intent
+from markets.orders import AnyOrderEvent, Ended, Fill, Filled, Intent
 from markets.records import Status
+from trader.inputs import Present
 from trader.risk import FUTURE_MS
 
-COMPLETE: Final = "complete"
-NO_DEPTH: Final = "no_depth"
-
-LevelKey = tuple[str, str, int]
-"""(ticker, side, price_e4) of a level of asks."""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """How an order ended."""
-
-    number: int
-    fills: tuple[Fill, ...]
-    reason: str
+from .base import CANCELLED, COMPLETE, NO_DEPTH, RESTARTED, LevelKey, Markets, OpenOrder
 
 
 class PaperBroker:
-    """Holds orders on their way, and what past ones took.
+    """Holds orders on their way, and what past ones took. Nothing rests: what does not fill at once ends.
 
     Args:
         latency_ms: from `place` to arrival.
@@ -54,6 +41,7 @@ class PaperBroker:
         self._leg_age_ms = leg_age_ms
         self._scan = scan
         self._pending: list[tuple[int, Intent]] = []
+        self._cancelled: set[int] = set()
         self._taken: dict[str, dict[tuple[str, int], int]] = {}
         for (ticker, side, price_e4), count_e2 in taken:
             self._take(ticker, side, price_e4, count_e2)
@@ -64,75 +52,78 @@ class PaperBroker:
         return self._pending[0][0] if self._pending else None
 
     @property
-    def watched(self) -> list[str]:
-        """Tickers of the markets that `observe` is to be told of when they change."""
-        return list(self._taken)
+    def watched(self) -> AbstractSet[str]:
+        """Tickers of the markets of which something was taken."""
+        return self._taken.keys()
 
-    def place(self, intent: Intent, steady_ms: int) -> None:
+    def place(self, intent: Intent, present: Present) -> None:
         """Send an order on its way."""
-        self._pending.append((steady_ms + self._latency_ms, intent))
+        self._pending.append((present.steady_ms + self._latency_ms, intent))
 
-    def observe(self, one: MarketView) -> None:
+    def cancel(self, number: int, present: Present) -> None:
+        """End an order that has not arrived, when it does."""
+        if any(intent.number == number for _, intent in self._pending):
+            self._cancelled.add(number)
+
+    def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent]:
+        """Return that open orders have not arrived: the paper broker that they were sent to is gone."""
+        return [Ended(order.intent.number, RESTARTED) for order in standing]
+
+    def observe(self, market: MarketView) -> None:
         """Look at a market that has changed: forget what was taken of levels that are gone or shrank."""
-        levels = self._taken.get(one.market.ticker)
+        levels = self._taken.get(market.market.ticker)
         if levels is None:
             return
         for (side, price_e4), taken_e2 in list(levels.items()):
-            seen = ladder(one, side, self._scan)
+            seen = ladder(market, side, self._scan)
             shown = dict(seen.levels)
             if price_e4 in shown:
                 levels[side, price_e4] = min(taken_e2, shown[price_e4])
-            elif self._shows(one, side, seen, price_e4):
+            elif self._shows(market, side, seen, price_e4):
                 del levels[side, price_e4]
         if not levels:
-            del self._taken[one.market.ticker]
+            del self._taken[market.market.ticker]
 
-    def arrive(
-        self,
-        now_ms: int,
-        steady_ms: int,
-        market: Callable[[str], MarketView | None],
-        refuse: str | None,
-        floor_ms: int = 0,
-    ) -> list[Outcome]:
-        """Carry out the orders that are due; return how each ended.
-
-        Args:
-            market: the live market of a ticker, None if it is not known.
-            refuse: why nothing may be filled now, None if it may.
-            floor_ms: prices seen before this fill nothing.
-        """
-        due = [intent for due_ms, intent in self._pending if due_ms <= steady_ms]
-        if not due:
+    def due(
+        self, present: Present, market: Markets, refuse: str | None, floor_ms: int
+    ) -> list[AnyOrderEvent]:
+        """Carry out the orders that arrive by `present`; return their fills and how each ended."""
+        now_ms, steady_ms = present
+        arrived = [intent for due_ms, intent in self._pending if due_ms <= steady_ms]
+        if not arrived:
             return []
         self._pending = [entry for entry in self._pending if entry[0] > steady_ms]
-        outcomes = []
-        for intent in due:
-            one = market(intent.ticker)
-            reason = refuse or self._refusal(intent, one, now_ms, floor_ms)
-            if reason is not None or one is None:
-                outcomes.append(Outcome(intent.number, (), reason or "market_unknown"))
+        events: list[AnyOrderEvent] = []
+        for intent in arrived:
+            view = market(intent.ticker)
+            reason = refuse or self._refusal(intent, view, now_ms, floor_ms)
+            if reason is not None or view is None:
+                events.append(Ended(intent.number, reason or "market_unknown"))
             else:
-                outcomes.append(self._fill(intent, one, now_ms))
-        return outcomes
+                events += self._fill(intent, view, now_ms)
+        return events
 
-    def _refusal(self, intent: Intent, one: MarketView | None, now_ms: int, floor_ms: int) -> str | None:
-        if one is None:
+    def _refusal(self, intent: Intent, view: MarketView | None, now_ms: int, floor_ms: int) -> str | None:
+        if intent.number in self._cancelled:
+            self._cancelled.discard(intent.number)
+            return CANCELLED
+        if view is None:
             return "market_unknown"
         if now_ms > intent.valid_until_ms:
             return "expired"
-        if one.quote.status is not Status.ACTIVE or not one.market.open_ms <= now_ms < one.market.close_ms:
+        if view.quote.status is not Status.ACTIVE or not view.market.open_ms <= now_ms < view.market.close_ms:
             return "not_active"
-        if one.suspect or top(one).crossed:
+        if view.suspect or top(view).crossed:
             return "suspect"
-        seen_ms = ladder(one, intent.side, self._scan).as_of_ms
+        seen_ms = ladder(view, intent.side, self._scan).as_of_ms
         if not floor_ms <= seen_ms or now_ms - seen_ms > self._leg_age_ms or seen_ms - now_ms > FUTURE_MS:
             return "stale"
         return None
 
-    def _fill(self, intent: Intent, one: MarketView, now_ms: int) -> Outcome:
-        fees, fills, left_e2, left_e6 = OrderFees(), [], intent.count_e2, intent.reserve_e6
-        for price_e4, shown_e2 in ladder(one, intent.side, self._scan).levels:
+    def _fill(self, intent: Intent, view: MarketView, now_ms: int) -> list[AnyOrderEvent]:
+        fees, left_e2, left_e6 = OrderFees(), intent.count_e2, intent.reserve_e6
+        events: list[AnyOrderEvent] = []
+        for price_e4, shown_e2 in ladder(view, intent.side, self._scan).levels:
             if price_e4 > intent.price_e4 or not left_e2:
                 break
             taken_e2 = self._taken.get(intent.ticker, {}).get((intent.side, price_e4), 0)
@@ -143,18 +134,20 @@ class PaperBroker:
             left_e6 -= price_e4 * count_e2 + fee.total_e6
             if left_e6 < 0:  # an order never costs more than was held for it
                 break
-            fills.append(Fill(price_e4, count_e2, fee.total_e6, shown_e2, now_ms))
+            fill = Fill(price_e4, count_e2, fee.total_e6, shown_e2, now_ms)
+            events.append(Filled(intent.number, fill))
             left_e2 -= count_e2
             self._take(intent.ticker, intent.side, price_e4, count_e2)
-        return Outcome(intent.number, tuple(fills), NO_DEPTH if left_e2 else COMPLETE)
+        events.append(Ended(intent.number, NO_DEPTH if left_e2 else COMPLETE))
+        return events
 
     def _take(self, ticker: str, side: str, price_e4: int, count_e2: int) -> None:
         levels = self._taken.setdefault(ticker, {})
         levels[side, price_e4] = levels.get((side, price_e4), 0) + count_e2
 
     @staticmethod
-    def _shows(one: MarketView, side: str, seen: Ladder, price_e4: int) -> bool:
+    def _shows(market: MarketView, side: str, seen: Ladder, price_e4: int) -> bool:
         """Whether such a level would be seen: in a book always, in a quote only if it were the best."""
-        if one.book is not None and seen.levels == asks(one.book, side):
+        if market.book is not None and seen.levels == asks(market.book, side):
             return True
         return not seen.levels or price_e4 < seen.levels[0][0]

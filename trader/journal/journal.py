@@ -19,10 +19,10 @@ import zstandard
 from bus.clock import Rng
 from bus.process.locks import hold_role, private_dir
 from markets.errors import KalshiBusError, StartupError
-from trader.brokers.paper import LevelKey
+from trader.brokers.base import LevelKey
 from trader.inputs import AnyInput, Encoder
 from trader.ledger import Ledger, LedgerError
-from trader.outputs import AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
+from trader.outputs import OPEN, AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
 
 from . import schema
 from .reader import replayed_ledger, row_sums
@@ -37,14 +37,14 @@ _INSERT_ORDER: Final = (
     "INSERT INTO orders (number, client_order_id, trade, strategy, ticker, event_ticker, side, price_e4,"
     " count_e2, created_ms, intent, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open')"
 )
-_END_ORDER: Final = (
+_SAY_OF_ORDER: Final = (
     "UPDATE orders SET status = ?, reason = ?, ended_ms = ?, ended_step = ?"
     " WHERE number = ? AND status = 'open'"
 )
 _INSERT_FILL: Final = (
     "INSERT INTO fills (number, part, ticker, event_ticker, side, price_e4, count_e2, cost_e6, fee_e6,"
-    " shown_e2, time_ms) SELECT number, ?, ticker, event_ticker, side, ?, ?, ?, ?, ?, ? FROM orders"
-    " WHERE number = ?"
+    " shown_e2, time_ms, step) SELECT number, (SELECT count(*) FROM fills f WHERE f.number = o.number),"
+    " ticker, event_ticker, side, ?, ?, ?, ?, ?, ?, ? FROM orders o WHERE number = ?"
 )
 _INSERT_SETTLEMENT: Final = (
     "INSERT INTO settlements (ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6,"
@@ -141,7 +141,7 @@ class Journal:
         """
         db = self._db
         try:
-            ledger = replayed_ledger(db, int(self._meta["start_e6"]))
+            ledger = replayed_ledger(db, int(self._meta["start_e6"]), schema.VERSION)
             ledger.check()
         except (LedgerError, msgspec.MsgspecError) as error:
             raise StartupError(f"{self.path}: the ledger does not add up: {error}") from error
@@ -295,12 +295,14 @@ class Journal:
             body = msgspec.msgpack.encode(one)
             db.execute(_INSERT_ORDER, (one.number, one.client_order_id, one.trade, *names, *numbers, body))
         elif isinstance(output, Booked):
-            ended = (output.status, output.reason, output.time_ms, self._step, output.number)
-            if db.execute(_END_ORDER, ended).rowcount != 1:
+            ended = (None, None) if output.status == OPEN else (output.time_ms, self._step)
+            row = (output.status, output.reason or None, *ended, output.number)
+            if db.execute(_SAY_OF_ORDER, row).rowcount != 1:
                 raise sqlite3.IntegrityError(f"order {output.number} is not open")
-            for part, fill in enumerate(output.fills):
+            for fill in output.fills:
                 money = (fill.price_e4, fill.count_e2, fill.cost_e6, fill.fee_e6)
-                db.execute(_INSERT_FILL, (part, *money, fill.shown_e2, fill.time_ms, output.number))
+                row = (*money, fill.shown_e2, fill.time_ms, self._step, output.number)
+                db.execute(_INSERT_FILL, row)
         elif isinstance(output, Settled):
             db.execute(_INSERT_SETTLEMENT, (*msgspec.structs.astuple(output.settlement), self._step))
         elif isinstance(output, Equity):

@@ -19,6 +19,7 @@ _SETTLEMENTS: Final = (
     "SELECT step, ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6, time_ms"
     " FROM settlements"
 )
+_ENDED: Final = "SELECT ended_step, number FROM orders WHERE status <> 'open' ORDER BY number"
 _ORDERS: Final = (
     "SELECT o.*, f.filled_e2, f.cost_e6, f.fees_e6 FROM orders o LEFT JOIN (SELECT number,"
     " sum(count_e2) AS filled_e2, sum(cost_e6) AS cost_e6, sum(fee_e6) AS fees_e6 FROM fills"
@@ -39,7 +40,7 @@ def row_sums(db: sqlite3.Connection) -> dict[str, int]:
     }
 
 
-def replayed_ledger(db: sqlite3.Connection, start_e6: int) -> Ledger:
+def replayed_ledger(db: sqlite3.Connection, start_e6: int, version: int) -> Ledger:
     """Return the ledger that orders, fills and settlements make, in the order they happened.
 
     Raises:
@@ -48,24 +49,20 @@ def replayed_ledger(db: sqlite3.Connection, start_e6: int) -> Ledger:
     ledger = Ledger.new(start_e6)
     for (body,) in db.execute("SELECT intent FROM orders ORDER BY number"):
         ledger.place(msgspec.msgpack.decode(body, type=Intent))
-    fills: dict[int, list[Fill]] = {}
-    for number, *fill in db.execute(
-        "SELECT number, price_e4, count_e2, fee_e6, shown_e2, time_ms FROM fills ORDER BY id"
-    ):
-        fills.setdefault(number, []).append(Fill(*fill))
-    happened: list[tuple[int, int | Settlement]] = [
-        *db.execute("SELECT ended_step, number FROM orders WHERE status <> 'open'"),
-        *((step, Settlement(*row)) for step, *row in db.execute(_SETTLEMENTS)),
+    happened: list[tuple[int, int, int | tuple[int, Fill] | Settlement]] = [
+        *((step, 0, (number, Fill(*fill))) for step, number, *fill in db.execute(schema.FILLS[version])),
+        *((step, 1, number) for step, number in db.execute(_ENDED)),
+        *((step, 2, Settlement(*row)) for step, *row in db.execute(_SETTLEMENTS)),
     ]
-    for _, what in sorted(happened, key=lambda entry: entry[0]):
+    for *_, what in sorted(happened, key=lambda entry: entry[:2]):
         if isinstance(what, int):
-            for fill in fills.get(what, ()):
-                ledger.fill(what, fill)
             ledger.end(what)
-            continue
-        made = ledger.settle(what.ticker, what.result, what.value_e4, what.time_ms)
-        if made != what:
-            raise LedgerError(f"settlement of {what.ticker}: the fills make {made}, the row says {what}")
+        elif isinstance(what, tuple):
+            ledger.fill(*what)
+        else:
+            made = ledger.settle(what.ticker, what.result, what.value_e4, what.time_ms)
+            if made != what:
+                raise LedgerError(f"settlement of {what.ticker}: the fills make {made}, the row says {what}")
     return ledger
 
 
@@ -79,6 +76,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise StartupError(f"{path}: no such journal: has the trader run with these settings?")
+        self._path = path
         self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=schema.BUSY_S)
         self._db.row_factory = sqlite3.Row
 
@@ -117,7 +115,9 @@ class Reader:
         Raises:
             LedgerError: they contradict each other.
         """
-        return replayed_ledger(self._db, int(self.meta()["start_e6"]))
+        meta = self.meta()
+        version = schema.version_of(meta, self._path)
+        return replayed_ledger(self._db, int(meta["start_e6"]), version)
 
     def sessions(self) -> dict[int, str]:
         """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""

@@ -17,7 +17,7 @@ import xxhash
 from bus.clock import Rng
 from markets.errors import StartupError
 
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_S: Final = 2.0
 """How long reader and writer wait for each other."""
 
@@ -35,7 +35,7 @@ CREATE TABLE orders (number INTEGER PRIMARY KEY, client_order_id TEXT NOT NULL U
 CREATE TABLE fills (id INTEGER PRIMARY KEY, number INTEGER NOT NULL REFERENCES orders, part INTEGER NOT NULL,
     ticker TEXT NOT NULL, event_ticker TEXT NOT NULL, side TEXT NOT NULL, price_e4 INTEGER NOT NULL,
     count_e2 INTEGER NOT NULL, cost_e6 INTEGER NOT NULL, fee_e6 INTEGER NOT NULL, shown_e2 INTEGER NOT NULL,
-    time_ms INTEGER NOT NULL, UNIQUE (number, part));
+    time_ms INTEGER NOT NULL, step INTEGER NOT NULL DEFAULT 0, UNIQUE (number, part));
 CREATE TABLE settlements (id INTEGER PRIMARY KEY, ticker TEXT NOT NULL UNIQUE, event_ticker TEXT NOT NULL,
     side TEXT NOT NULL, count_e2 INTEGER NOT NULL, result TEXT NOT NULL, value_e4 INTEGER NOT NULL,
     cost_e6 INTEGER NOT NULL, payout_e6 INTEGER NOT NULL, time_ms INTEGER NOT NULL, step INTEGER NOT NULL);
@@ -43,6 +43,22 @@ CREATE TABLE equity (id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, cash_e6 I
     positions_e6 INTEGER, realised_e6 INTEGER NOT NULL, fees_e6 INTEGER NOT NULL);
 CREATE INDEX equity_time ON equity (time_ms);
 """
+
+MIGRATIONS: Final = {
+    # Orders may be filled in parts over minutes: the step of each fill says what came before what.
+    1: """
+ALTER TABLE fills ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+UPDATE fills SET step = (SELECT ended_step FROM orders WHERE orders.number = fills.number);
+""",
+}
+"""What makes the next version of each older one."""
+
+FILLS: Final = {
+    1: "SELECT o.ended_step, number, f.price_e4, f.count_e2, fee_e6, shown_e2, time_ms"
+    " FROM fills f JOIN orders o USING (number) ORDER BY id",
+    VERSION: "SELECT step, number, price_e4, count_e2, fee_e6, shown_e2, time_ms FROM fills ORDER BY id",
+}
+"""Step, order and the parts of each fill, as it happened, by version: a reader migrates nothing."""
 
 
 def journal_path(data_dir: Path, mode: str, env: str, account: str) -> Path:
@@ -106,10 +122,10 @@ def check_magic(path: Path) -> None:
 
 
 def prepared(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> dict[str, str]:
-    """Make a connection ready to write; return what the journal says of itself.
+    """Make a connection ready to write, and a journal of an older version one of this; return its `meta`.
 
     Raises:
-        StartupError: it is damaged, belongs elsewhere or is of another version.
+        StartupError: it is damaged, belongs elsewhere or is of a version that this build does not know.
         sqlite3.Error: it cannot be used.
     """
     db.execute("PRAGMA journal_mode=WAL")
@@ -120,11 +136,30 @@ def prepared(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> di
     if found != ["ok"]:
         raise StartupError(f"{path}: damaged ({'; '.join(found)[:300]}): restore a copy of it")
     meta = dict(db.execute("SELECT key, value FROM meta"))
-    if meta.get("version") != str(VERSION):
-        got = meta.get("version")
-        raise StartupError(f"{path}: version {got!r}, this build writes {VERSION}: use the one that wrote it")
+    version = version_of(meta, path)
     for key, value in owner.items():
         if meta.get(key) != value:
             got = meta.get(key)
             raise StartupError(f"{path}: belongs to {key} {got!r}, not {value!r}: use another data directory")
-    return meta
+    while version < VERSION:
+        # All in one transaction: the script leaves it open.
+        db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]}")
+        version += 1
+        db.execute("UPDATE meta SET value = ? WHERE key = 'version'", (str(version),))
+        db.execute("COMMIT")
+    return {**meta, "version": str(version)}
+
+
+def version_of(meta: Mapping[str, str], path: Path) -> int:
+    """Return the version of the journal that says this of itself.
+
+    Raises:
+        StartupError: this build cannot read it.
+    """
+    got = meta.get("version")
+    for version in FILLS:
+        if got == str(version):
+            return version
+    raise StartupError(
+        f"{path}: version {got!r}, this build reads {min(FILLS)} to {VERSION}: use the one that wrote it"
+    )

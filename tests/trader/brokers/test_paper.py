@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from markets.fees import OrderFees, fill_fee
 from markets.opportunities import MarketView
-from markets.orders import Intent
+from markets.orders import AnyOrderEvent, Ended, Fill, Filled, Intent
 from markets.records import Status
 from tests.trader.test_ledger import FEES, intent
 from tests.trader.world import CLOSE_MS, NOW_MS, SCAN, event_of, leg
-from trader.brokers.paper import Outcome, PaperBroker
+from trader.brokers.base import OpenOrder
+from trader.brokers.paper import PaperBroker
+from trader.inputs import Present
+from trader.ledger import Progress
 
 EVENT = event_of()
 TICKER = f"{EVENT.event_ticker}-HOM"
@@ -34,11 +37,33 @@ def broker(latency_ms: int = 0, **taken: Any) -> PaperBroker:
     return PaperBroker(latency_ms, 30_000, SCAN, **taken)
 
 
-def carried_out(paper: PaperBroker, one: Intent, market: MarketView | None, **changes: Any) -> Outcome:
-    paper.place(one, 0)
-    fields = {"now_ms": NOW_MS, "steady_ms": 0, "market": lambda _ticker: market, "refuse": None}
-    (outcome,) = paper.arrive(**{**fields, **changes})
-    return outcome
+class Outcome(msgspec.Struct, frozen=True):
+    """How an order ended, put together from its events."""
+
+    number: int
+    fills: tuple[Fill, ...]
+    reason: str
+
+
+def outcome_of(events: list[AnyOrderEvent]) -> Outcome:
+    *filled, ended = events
+    assert isinstance(ended, Ended)
+    assert all(event.number == ended.number for event in filled)
+    return Outcome(
+        ended.number, tuple(part.fill for part in filled if isinstance(part, Filled)), ended.reason
+    )
+
+
+def carried_out(
+    paper: PaperBroker,
+    one: Intent,
+    market: MarketView | None,
+    now_ms: int = NOW_MS,
+    refuse: str | None = None,
+    floor_ms: int = 0,
+) -> Outcome:
+    paper.place(one, Present(now_ms, 0))
+    return outcome_of(paper.due(Present(now_ms, 0), lambda _ticker: market, refuse, floor_ms))
 
 
 def test_it_takes_every_level_up_to_the_limit_and_no_further() -> None:
@@ -62,10 +87,10 @@ def test_fees_are_those_of_one_order() -> None:
 
 def test_an_order_fills_against_the_book_at_its_arrival_not_at_its_decision() -> None:
     paper = broker(latency_ms=250)
-    paper.place(order(), 0)
+    paper.place(order(), Present(NOW_MS, 0))
 
-    early = paper.arrive(NOW_MS, 249, lambda _ticker: book((4_800, 5_000)), None)
-    (late,) = paper.arrive(NOW_MS, 250, lambda _ticker: book((4_900, 5_000)), None)
+    early = paper.due(Present(NOW_MS, 249), lambda _ticker: book((4_800, 5_000)), None, 0)
+    late = outcome_of(paper.due(Present(NOW_MS, 250), lambda _ticker: book((4_900, 5_000)), None, 0))
 
     assert early == []
     assert late.fills[0].price_e4 == 4_900
@@ -93,9 +118,24 @@ def test_a_worse_price_in_a_quote_says_that_the_better_level_is_gone_a_better_on
     carried_out(paper, order(1), quote[5_000])
 
     paper.observe(quote[4_900])
-    assert paper.watched == [TICKER]
+    assert set(paper.watched) == {TICKER}
     paper.observe(quote[5_100])
-    assert paper.watched == []
+    assert not paper.watched
+
+
+def test_an_order_cancelled_on_its_way_ends_at_its_arrival_and_takes_nothing() -> None:
+    paper = broker(latency_ms=250)
+    paper.place(order(), Present(NOW_MS, 0))
+    paper.cancel(1, Present(NOW_MS, 10))
+    paper.cancel(2, Present(NOW_MS, 10))  # of which it knows nothing
+
+    assert paper.due(Present(NOW_MS, 249), lambda _ticker: book((4_800, 5_000)), None, 0) == []
+    ended = paper.due(Present(NOW_MS, 250), lambda _ticker: book((4_800, 5_000)), None, 0)
+    assert ended == [Ended(1, "cancelled")]
+
+
+def test_after_a_restart_what_was_open_has_not_arrived() -> None:
+    assert broker().recover([OpenOrder(order(7), Progress())]) == [Ended(7, "restarted")]
 
 
 def test_what_was_taken_survives_a_restart() -> None:

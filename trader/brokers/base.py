@@ -1,0 +1,84 @@
+"""What every broker can do: the seam between the session, which decides, and whatever carries orders out.
+
+A broker neither waits nor calls back: it says what has become of orders when it is asked what is due. An
+order may fill in parts over minutes, rest, be cancelled, or end in the unknown and be found later; whatever
+it does, each fill is told exactly once and each order ends at most once. A broker keeps nothing that must
+survive the process: the journal does, and `recover` begins from what that has.
+"""
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, Protocol
+
+import msgspec
+
+from markets.opportunities import MarketView
+from markets.orders import AnyOrderEvent, Intent
+from trader.inputs import Present
+from trader.ledger import Progress
+
+COMPLETE: Final = "complete"
+NO_DEPTH: Final = "no_depth"
+RESTARTED: Final = "restarted"
+"""End of an order that was on its way when the process ended: it has not arrived."""
+
+CANCELLED: Final = "cancelled"
+
+LevelKey = tuple[str, str, int]
+"""(ticker, side, price_e4) of a level of asks."""
+
+Markets = Callable[[str], MarketView | None]
+"""The market of a ticker as it is at that moment, None if it is not known."""
+
+
+class OpenOrder(msgspec.Struct, frozen=True):
+    """An order that the journal holds as open, and what it has booked of it."""
+
+    intent: Intent
+    progress: Progress
+
+
+class Broker(Protocol):
+    """Carries orders out. One thread uses it. Times are those of the session: a recording's in a replay."""
+
+    @property
+    def next_ms(self) -> int | None:
+        """When something is due at the earliest, by the session's steady clock; None: nothing known."""
+        ...
+
+    @property
+    def watched(self) -> AbstractSet[str]:
+        """Tickers of the markets that `observe` is to be told of whenever they change."""
+        ...
+
+    def place(self, intent: Intent, present: Present) -> None:
+        """Send an order on its way. It is in the journal, and lasts."""
+        ...
+
+    def cancel(self, number: int, present: Present) -> None:
+        """Ask for the end of an order. `due` says what came of it: a fill may have been quicker."""
+        ...
+
+    def due(
+        self, present: Present, market: Markets, refuse: str | None, floor_ms: int
+    ) -> list[AnyOrderEvent]:
+        """Return what has become of orders up to `present`, in order, and forget it.
+
+        Args:
+            market: the markets as they are at `present`.
+            refuse: why nothing may be filled now, None if it may. Only a broker that plays obeys it.
+            floor_ms: prices seen before this fill nothing; the same holds.
+        """
+        ...
+
+    def observe(self, market: MarketView) -> None:
+        """Look at a market that has changed."""
+        ...
+
+    def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent]:
+        """Take over the open orders of the process before; return what is known of them at once.
+
+        Where that is nothing, say nothing: they stay open, and `due` says more. What the journal has not
+        booked yet is told as if it had just happened.
+        """
+        ...

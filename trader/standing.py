@@ -1,0 +1,52 @@
+"""What is known of the orders that have not ended, beyond what the ledger holds of them. Pure."""
+
+from collections.abc import Iterator
+
+from markets.orders import Intent
+
+
+class Standing:
+    """Orders that were sent: which rest, which an exchange has accepted, of which nobody knows.
+
+    Attributes:
+        unknown: order -> why nobody can say what became of it.
+    """
+
+    def __init__(self) -> None:
+        self.unknown: dict[int, str] = {}
+        self._resting: dict[int, Intent] = {}
+        self._accepted: set[int] = set()
+        self._cancelled: set[int] = set()
+
+    def add(self, intent: Intent) -> None:
+        """Take an order that is sent, or that was when the process began."""
+        if intent.time_in_force == "gtc":
+            self._resting[intent.number] = intent
+
+    def accept(self, number: int) -> None:
+        """Note that an exchange has it, or had it."""
+        self._accepted.add(number)
+        self.unknown.pop(number, None)
+
+    def lose(self, number: int, reason: str) -> None:
+        """Note that nobody can say what became of it."""
+        self.unknown[number] = reason
+
+    def end(self, number: int) -> bool:
+        """Forget an order that has ended; return whether it was accepted before."""
+        accepted = number in self._accepted
+        self.unknown.pop(number, None)
+        self._resting.pop(number, None)
+        self._accepted.discard(number)
+        self._cancelled.discard(number)
+        return accepted
+
+    def to_cancel(self, now_ms: int, *, killed: bool) -> Iterator[tuple[int, str]]:
+        """Yield each order that must rest no longer, and why: once, whatever the broker makes of it."""
+        for number, intent in self._resting.items():
+            if number in self._cancelled:
+                continue
+            expired = intent.expires_ms is not None and now_ms >= intent.expires_ms
+            if killed or expired:
+                self._cancelled.add(number)
+                yield number, "killed" if killed else "expired"
