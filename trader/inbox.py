@@ -3,15 +3,12 @@
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+
+import msgspec
 
 from bus.protocol.join import Action, Tell
 from bus.protocol.state import Changed
-
-from .watch import Batch
-
-_WHOLE: Final = ("live", "resynced")
-"""What a replica tells when its state has moved by other ways than Changed."""
+from bus.scan.rescan import MOVED, Batch, batch_of
 
 
 class Request:
@@ -50,7 +47,7 @@ class Inbox:
             for action in actions:
                 if isinstance(action, Changed):
                     self._changed.append(action)
-                elif isinstance(action, Tell) and action.event in _WHOLE:
+                elif isinstance(action, Tell) and action.event in MOVED:
                     self._changed, self._whole = [], True
                 else:
                     continue
@@ -87,5 +84,4 @@ class Inbox:
             changed, self._changed = self._changed, []
             whole, self._whole = self._whole, False
             heard_ns, self._heard_ns = self._heard_ns, None
-        records = dict.fromkeys(record for one in changed for record in one.records)
-        return Batch(tuple(records), any(one.cycle for one in changed), whole), heard_ns
+        return msgspec.structs.replace(batch_of(changed), whole=whole), heard_ns

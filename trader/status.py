@@ -15,6 +15,7 @@ from .rebalance import uneven
 from .worker import ACCOUNT, Worker
 
 MAX_REFUSED_SHOWN: Final = 200
+MAX_FAILURES_SHOWN: Final = 20
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
     latencies = sorted(worker.latencies_ns)
     file = worker.values_file
     complete_ms = engine.complete_ms
+    failed = worker.failed
     status = {
         "state": worker.state,
         "reasons": list(worker.reasons),
@@ -130,6 +132,13 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
             "p99": _percentile_ms(latencies, 99),
             "count": len(latencies),
         },
+        "failed": len(failed),
+        "failures": [
+            {"event_ticker": failure.event_ticker, "part": failure.part, "error": failure.error}
+            for failure in [failure for failures in failed.values() for failure in failures][
+                :MAX_FAILURES_SHOWN
+            ]
+        ],
         "refusals": dict(engine.refusals),
         "refused": [
             {"strategy": strategy, "event_ticker": event_ticker, "reason": reason}

@@ -17,9 +17,10 @@ from bus.process.lifecycle import Stop
 from bus.process.settings import Settings, money_e6
 from bus.protocol.state import State
 from bus.scan.membership import market_view, scan_limits
+from bus.scan.rescan import Batch, Rescan
 from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
-from markets.opportunities import MarketView
+from markets.opportunities import Failure, MarketView
 from markets.records import ExchangeStatus, FairValue
 from trader.journal.journal import Journal, JournalError, Probe, Recovered
 from trader.journal.schema import journal_path
@@ -33,7 +34,6 @@ from .inputs import AnyInput, Command, Data, Exchange, Feed, Orders, Present, St
 from .ledger import LedgerError
 from .outputs import OPEN, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused, Settled, Switch
 from .risk import Limits
-from .watch import Batch, Watch
 
 log = structlog.get_logger()
 
@@ -165,7 +165,7 @@ class Worker:
         self._probe = probe
         self._make_broker = make_broker or self._paper
         self._scan = scan_limits(settings)
-        self._watchdog = Watchdog(clock, cpu_ns)
+        self._rescandog = Watchdog(clock, cpu_ns)
         self._halted_for_good = False
         self._retry_ms = 0
         self._journal = self._open_journal()
@@ -190,7 +190,7 @@ class Worker:
         recovered, killed = self._journal.recover(), self.kill_switch.read()
         self.engine = Engine()
         self.counts = self._journal.counts()
-        self._watch = Watch(self._scan)
+        self._rescan = Rescan(self._scan)
         self._broker = self._make_broker(recovered)
         self._state: State | None = None
         self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
@@ -308,7 +308,7 @@ class Worker:
         self._claim()
         if self._steady_ms() >= self._renew_ms and not self.engine.ledger.open:
             self._begin_anew()
-        gap_ms = self._watchdog.gap_ms()
+        gap_ms = self._rescandog.gap_ms()
         if gap_ms:
             log.warning("time.gap", ms=gap_ms)
             self._step(TimeGap(*self._present(), ms=gap_ms))
@@ -421,7 +421,7 @@ class Worker:
         held = engine.ledger.events()
         with state.lock:
             status: ExchangeStatus | None = state.exchange.get("")
-            events = self._watch.events(state, batch, engine.fair_values, held)
+            events = self._rescan.events(state, batch, engine.fair_values, held)
             for ticker in list(self._broker.watched):
                 if (one := market_view(state, ticker)) is not None:
                     self._broker.observe(one)
@@ -433,6 +433,8 @@ class Worker:
                 self._take_requests()
                 self._arrivals()
             self._look_at(state, events[first : first + EVENTS_AT_ONCE], held, heard_ns)
+        for failure in self._rescan.take_failures():
+            log.error("scan.failed", **msgspec.structs.asdict(failure))
 
     def _look_at(
         self, state: State, events: Sequence[str], held: Collection[str], heard_ns: int | None
@@ -441,8 +443,8 @@ class Worker:
         with state.lock:
             # One position for all that is read here: an update takes the lock to change anything.
             epoch, seq, cycle = state.epoch, state.seq, state.cycle
-            seen = self._watch.views(state, events, now_ms)
-        relevant = self._watch.relevant(seen, engine.fair_values, held, now_ms)
+            seen = self._rescan.views(state, events, now_ms)
+        relevant = self._rescan.relevant(seen, engine.fair_values, held, now_ms)
         complete_ms = cycle.complete_ms if cycle else None
         if relevant or complete_ms != engine.complete_ms or epoch != engine.epoch:
             views = tuple(view for view, _ in relevant)
@@ -571,7 +573,7 @@ class Worker:
 
     def _count_decisions(self, steady_ms: int) -> None:
         rates = self._rates
-        rates.append((steady_ms, self._watch.scanned))
+        rates.append((steady_ms, self._rescan.scanned))
         while rates[0][0] < steady_ms - RATE_MS:
             rates.popleft()
 
@@ -588,9 +590,14 @@ class Worker:
             log.warning("journal.last_steps_lost", error=str(error))
 
     @property
+    def failed(self) -> dict[str, tuple[Failure, ...]]:
+        """What could not be scanned when last tried, by event ticker."""
+        return self._rescan.failed
+
+    @property
     def decisions(self) -> int:
         """Events scanned since the session began."""
-        return self._watch.scanned
+        return self._rescan.scanned
 
     @property
     def decisions_per_second(self) -> float:

@@ -7,16 +7,18 @@ from typing import Any, Final
 import msgspec
 
 from bus.clock import Clock
+from bus.inbox import Inbox
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
 from bus.process.supervised import ProcessMonitor
 from bus.protocol.join import Action
 from bus.scan.membership import scan_limits
+from bus.scan.rescan import Batch
 from markets.records import FairValue
 
 from .desk import OLD_FACTOR, Desk, TraderLink
 from .hub import Event, Hub
-from .scan import Batch, Inbox, Scan, Scans
+from .scan import Scan, Scans
 from .search import SearchIndex
 from .status import Follows, Status, replay_of, status_of
 from .system import Arrivals, Monitor, PlaceRow

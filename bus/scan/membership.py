@@ -44,7 +44,7 @@ class Membership:
 
     def update(self, state: State, kind: str, key: str) -> Iterable[str]:
         """Take one changed record; return the events it belongs to, before and after."""
-        if kind in ("quote", "book", "suspect"):
+        if kind in ("quote", "book", "suspect", "fair_value"):
             event = self.event_of.get(key)
             return () if event is None else (event,)
         if kind == "market":

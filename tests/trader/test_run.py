@@ -21,8 +21,8 @@ from bus.trading.killswitch import WORD, KillSwitch
 from markets.errors import StartupError
 from markets.opportunities import EventView
 from markets.records import ExchangeStatus, FairValue
+from tests.bus.scan.test_rescan import changes_of
 from tests.support import eventually
-from tests.trader.test_watch import changes_of
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
 from trader.journal.reader import Reader
 from trader.replay import replay

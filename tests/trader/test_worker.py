@@ -4,8 +4,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from markets.opportunities import EventView
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
 from trader.brokers.paper import PaperBroker
@@ -14,6 +16,7 @@ from trader.journal.journal import JournalError
 from trader.journal.reader import Reader
 from trader.ledger import LedgerError
 from trader.replay import replay
+from trader.status import snapshot
 from trader.worker import EVENTS_AT_ONCE, SESSION_MS
 
 Make = Callable[..., Stand]
@@ -225,6 +228,39 @@ def test_an_order_on_its_way_when_the_wall_clock_jumps_is_not_filled_and_trading
     stand.commit(basket(2, as_of_ms=stand.clock.now_ms()))
     stand.turns(5)
     assert len(stand.worker.engine.ledger.positions) == 3
+
+
+def without_grid(view: EventView) -> EventView:
+    """The same event with a market whose prices cannot be compared with its grid: a step of nothing."""
+    first, *others = view.markets
+    odd = msgspec.structs.replace(first.market, price_ranges=((0, 10_000, 0),))
+    return msgspec.structs.replace(view, markets=(msgspec.structs.replace(first, market=odd), *others))
+
+
+def test_an_odd_event_costs_nothing_but_itself_held_or_not(make: Make) -> None:
+    stand = make()
+    stand.commit(basket(1))
+    stand.turns(5)
+    assert len(stand.worker.engine.ledger.positions) == 3
+
+    now_ms = stand.clock.now_ms()
+    odd = [without_grid(basket(number, as_of_ms=now_ms)) for number in (1, 2)]
+    stand.commit(*odd, basket(3, as_of_ms=now_ms))
+    stand.turns(5)
+
+    held = {position.event_ticker for position in stand.worker.engine.ledger.positions.values()}
+    assert held == {event_of(1).event_ticker, event_of(3).event_ticker}
+    status = snapshot(stand.worker, stand.clock.now_ms(), 1, 1).status
+    assert (status["state"], status["failed"]) == ("running", 2)
+    assert {row["event_ticker"] for row in status["failures"]} == {view.event.event_ticker for view in odd}
+    assert {row["error"].split(":")[0] for row in status["failures"]} == {"ZeroDivisionError"}
+
+    stand.close()
+    again = make()  # a restart meets the same events
+    now_ms = again.clock.now_ms()
+    again.commit(*odd, basket(4, as_of_ms=now_ms))
+    again.turns(5)
+    assert event_of(4).event_ticker in again.worker.engine.ledger.events()
 
 
 def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> None:

@@ -1,16 +1,13 @@
-"""The cache gives what a scan of everything would, and takes changes exactly up to a position."""
-
-import threading
-from typing import Any
+"""The cache gives what a scan of everything would."""
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.protocol.join import Tell
 from bus.protocol.messages import market_topic
-from bus.protocol.state import Changed, State
+from bus.protocol.state import State
 from bus.protocol.writer import Change
+from bus.scan.rescan import Batch
 from markets.opportunities import ScanLimits
 from markets.records import Book, Remove, Suspect
 from tests.ui.stage import (
@@ -28,7 +25,7 @@ from tests.ui.stage import (
     series_of,
     world,
 )
-from ui.scan import Batch, Inbox, Scan, Scans
+from ui.scan import Scan, Scans
 
 NOW_MS = 1_800_000_000_000
 LIMITS = ScanLimits()
@@ -177,35 +174,3 @@ def test_an_event_that_cannot_be_scanned_is_counted_and_the_rest_stays() -> None
     mended = msgspec.structs.replace(broken, price_ranges=((0, 10_000, 100),))
     records = fill(state, [(market_topic("KXMLSGAME"), "market", [mended])])
     assert scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS).failed == 0
-
-
-def test_a_batch_ends_exactly_at_the_position_asked_for() -> None:
-    inbox = Inbox()
-    inbox.listen([Tell("live", {"epoch": 1, "seq": 5})])
-    inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Changed(7, 2, (("quote", ("B",)),))])
-
-    assert inbox.take(1, 6, 0.0) == Batch(whole=True)
-    assert inbox.take(1, 7, 0.0) == Batch((("quote", "B"),), commit=True)
-    assert inbox.take(1, 8, 0.0) is None
-    assert inbox.take(2, 1, 0.0) is None
-
-
-def test_taking_waits_for_what_the_state_already_has() -> None:
-    inbox = Inbox()
-    inbox.listen([Tell("live", {"epoch": 1, "seq": 5})])
-    inbox.take(1, 5, 0.0)
-    taken: list[Any] = []
-    taker = threading.Thread(target=lambda: taken.append(inbox.take(1, 6, 5.0)))
-    taker.start()
-    inbox.listen([Changed(6, 0, (("book", ("A",)),))])
-    taker.join(5)
-
-    assert taken == [Batch((("book", "A"),))]
-
-
-def test_a_resync_makes_everything_new() -> None:
-    inbox = Inbox()
-    inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Tell("resynced", {"epoch": 1, "seq": 9})])
-
-    assert inbox.take(1, 9, 0.0) == Batch(whole=True)
-    assert not inbox.wait(0.0)

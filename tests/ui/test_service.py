@@ -12,6 +12,7 @@ from bus.protocol.join import Stats, Tell
 from bus.protocol.messages import market_topic
 from bus.protocol.state import Changed, State
 from bus.replica import Status
+from bus.scan.membership import scan_limits
 from markets.records import Level
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, view_of
@@ -95,7 +96,7 @@ def test_time_alone_makes_a_pass_after_a_second() -> None:
     service, replica = joined()
     replica.clock.advance(999)
     assert service._pass(False) is None
-    replica.clock.advance(service.scans._limits.max_leg_age_ms)
+    replica.clock.advance(scan_limits(service.settings).max_leg_age_ms)
     service._pass(False)
 
     assert service.scan.tradable == 0

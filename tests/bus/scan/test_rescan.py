@@ -1,0 +1,323 @@
+"""What is scanned again finds all that a scan of everything would, for trader and dashboard alike."""
+
+import random
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bus.protocol.join import Tell
+from bus.protocol.messages import CycleEnd
+from bus.protocol.state import Changed, State
+from bus.protocol.writer import Writer
+from bus.scan.membership import Membership
+from bus.scan.rescan import NEWS_MAX, Batch, Rescan, batch_of
+from markets.opportunities import KINDS, EventView, Opportunity, candidates, rank
+from markets.opportunities.kinds.no_basket import NoBasket
+from markets.records import Book, Event, FairValue
+from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet
+from ui.scan import Scans
+
+
+def changes_of(view: EventView) -> list[Any]:
+    topic = f"md.{view.event.series_ticker}."
+    return [
+        ("ref.", "series", [SERIES]),
+        ("ref.", "event", [view.event]),
+        (topic, "market", [one.market for one in view.markets]),
+        (topic, "quote", [one.quote for one in view.markets]),
+    ]
+
+
+def commit(
+    writer: Writer, views: list[EventView], now_ms: int, more: Sequence[Any] = ()
+) -> tuple[tuple[str, str], ...]:
+    changes = [change for view in views for change in changes_of(view)] + list(more)
+    cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
+    writer.commit(changes, cycle, now_ms * 1_000_000, now_ms * 1_000_000)
+    return tuple(
+        (kind, one.event_ticker if kind == "event" else one.ticker)
+        for _, kind, ones in changes
+        for one in ones
+    )
+
+
+def everything(state: State, values: dict[str, FairValue], now_ms: int) -> list[Opportunity]:
+    membership = Membership()
+    membership.rebuild(state)
+    found = []
+    for event_ticker in membership.markets_of:
+        view = membership.view(state, event_ticker, now_ms)
+        assert view is not None
+        found += candidates(view, values, now_ms, SCAN).opportunities
+    return sorted(found, key=rank)
+
+
+def looks(
+    rescan: Rescan,
+    state: State,
+    batch: Batch,
+    values: dict[str, FairValue],
+    held: Collection[str],
+    now_ms: int,
+) -> list[EventView]:
+    return rescan.views(state, rescan.events(state, batch, values, held), now_ms)
+
+
+steps = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.integers(34, 44)), max_size=3),
+        st.lists(st.tuples(st.integers(1, 5), st.floats(0, 1)), max_size=2),
+        st.integers(0, 40_000),
+    ),
+    max_size=8,
+)
+
+
+@given(steps)
+@settings(max_examples=60)
+def test_everything_tradable_is_passed_on_at_every_change(steps: list[Any]) -> None:
+    writer, rescan, now_ms = Writer(1), Rescan(SCAN), NOW_MS
+    values: dict[str, FairValue] = {}
+    whole = True
+    for baskets, beliefs, wait_ms in steps:
+        now_ms += wait_ms
+        views = [
+            basket(number, as_of_ms=now_ms, bid_e4=cents * 100) if priced else quiet(number, as_of_ms=now_ms)
+            for number, priced, cents in {number: (number, p, c) for number, p, c in baskets}.values()
+        ]
+        records = commit(writer, views, now_ms)
+        told = [(f"{event_of(number).event_ticker}-HOM", belief) for number, belief in beliefs]
+        values |= {ticker: FairValue(ticker, belief, "file", now_ms) for ticker, belief in told}
+        batch = Batch((*records, *(("fair_value", ticker) for ticker, _ in told)), commit=True, whole=whole)
+        whole = False
+
+        looked_at = looks(rescan, writer.state, batch, values, (), now_ms)
+        passed_on = [view for view, _ in rescan.relevant(looked_at, values, (), now_ms)]
+
+        tradable = [one for one in everything(writer.state, values, now_ms) if one.tradable]
+        assert {view.event.event_ticker for view in passed_on} == {one.event_ticker for one in tradable}
+        best = [one.event_ticker for one in tradable]
+        assert [view.event.event_ticker for view in passed_on] == list(dict.fromkeys(best))
+
+
+def test_what_is_held_is_passed_on_though_nothing_is_to_gain() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    records = commit(writer, [quiet(1), quiet(2)], NOW_MS)
+    held = {event_of(2).event_ticker}
+
+    views = looks(rescan, writer.state, Batch(records, commit=True, whole=True), {}, held, NOW_MS)
+
+    assert [view.event.event_ticker for view, _ in rescan.relevant(views, {}, held, NOW_MS)] == list(held)
+
+
+def test_a_streamed_update_scans_its_own_event_only() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    records = commit(writer, [basket(1), basket(2)], NOW_MS)
+    rescan.relevant(looks(rescan, writer.state, Batch(records, whole=True), {}, (), NOW_MS), {}, (), NOW_MS)
+    (ticker, *_) = (one.market.ticker for one in basket(1).markets)
+
+    views = looks(rescan, writer.state, Batch((("quote", ticker),)), {}, (), NOW_MS)
+
+    assert [view.event.event_ticker for view in views] == [event_of(1).event_ticker]
+
+
+def test_events_whose_bids_add_up_to_more_than_one_come_first() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    records = commit(writer, [quiet(1), quiet(2), basket(3), quiet(4), basket(5)], NOW_MS)
+
+    with writer.state.lock:
+        events = rescan.events(writer.state, Batch(records, commit=True, whole=True), {}, ())
+
+    assert events == [event_of(number).event_ticker for number in (3, 5, 1, 2, 4)]
+
+
+def test_dashboard_and_trader_find_the_same_list() -> None:
+    # The same state, time and (no) fair values of one's own: what the page shows is what the trader sees.
+    rng = random.Random(7)
+    writer = Writer(1)
+    views = [basket(n, bid_e4=rng.choice([3_300, 3_500, 4_200])) if n % 2 else quiet(n) for n in range(1, 12)]
+    commit(writer, views, NOW_MS)
+
+    page = Scans(SCAN).advance(writer.state, Batch(whole=True), NOW_MS)
+
+    ours = everything(writer.state, {}, NOW_MS)
+    assert list(page.opportunities) == ours
+    assert len(ours) > 5
+
+
+def test_a_batch_has_each_record_once_and_a_resync_makes_everything_new() -> None:
+    first = Changed(6, 0, (("quote", ("A",)),))
+    again = Changed(7, 2, (("quote", ("A", "B")),))
+
+    assert batch_of([first]) == Batch((("quote", "A"),))
+    assert batch_of([first, again]) == Batch((("quote", "A"), ("quote", "B")), commit=True)
+    assert batch_of([first, Tell("gap", {})]) == Batch((("quote", "A"),))
+    assert batch_of([first, Tell("resynced", {"epoch": 1, "seq": 9})]) == Batch(whole=True)
+    assert batch_of([]) == Batch()
+
+
+def test_a_commit_alone_can_make_the_quote_the_newer_and_so_something_tradable() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    poor = [
+        Book(seen.market.ticker, NOW_MS + 1, ((3_000, 500),), ((6_000, 500),)) for seen in basket().markets
+    ]
+    with_books = [("md.KXMLSGAME.", "book", poor)]
+    records = commit(writer, [basket()], NOW_MS, with_books)
+    views = looks(rescan, writer.state, Batch(records, whole=True), {}, (), NOW_MS + 1)
+    assert rescan.relevant(views, {}, (), NOW_MS + 1) == ()
+
+    commit(writer, [], NOW_MS + 2)
+    views = looks(rescan, writer.state, Batch(commit=True), {}, (), NOW_MS + 2)
+
+    ((view, _),) = rescan.relevant(views, {}, (), NOW_MS + 2)
+    assert view.event.event_ticker == event_of().event_ticker
+
+
+# --- who asks for an event -----------------------------------------------------------------------
+
+
+def loose(number: int) -> EventView:
+    """An event in which no kind of opportunity can see anything."""
+    return msgspec.structs.replace(quiet(number), event=event_of(number, mutually_exclusive=False))
+
+
+def test_an_event_that_somebody_wants_is_passed_on_at_each_change() -> None:
+    wanted = event_of(2).event_ticker
+    writer, rescan = Writer(1), Rescan(SCAN, lambda event: event.event_ticker == wanted)
+    records = commit(writer, [loose(1), loose(2)], NOW_MS)
+
+    views = looks(rescan, writer.state, Batch(records, commit=True, whole=True), {}, (), NOW_MS)
+    ((view, found),) = rescan.relevant(views, {}, (), NOW_MS)
+
+    assert (view.event.event_ticker, found) == (wanted, [])
+    ticker = view.markets[0].market.ticker
+    assert len(looks(rescan, writer.state, Batch((("quote", ticker),)), {}, (), NOW_MS)) == 1
+    assert (
+        looks(rescan, writer.state, Batch((("quote", f"{event_of(1).event_ticker}-HOM"),)), {}, (), NOW_MS)
+        == []
+    )
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+class Odd(NoBasket):
+    """Cannot stand one event."""
+
+    def find(self, view: EventView, *rest: Any) -> list[Opportunity]:
+        if view.event.event_ticker == event_of(1).event_ticker:
+            raise ZeroDivisionError("odd")
+        return super().find(view, *rest)
+
+
+@pytest.fixture
+def odd_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "no_basket", Odd())
+
+
+@pytest.mark.usefixtures("odd_kind")
+def test_an_event_over_which_a_kind_raises_costs_the_trader_nothing_else() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    records = commit(writer, [basket(1), basket(2)], NOW_MS)
+
+    views = looks(rescan, writer.state, Batch(records, commit=True, whole=True), {}, (), NOW_MS)
+    kinds = {
+        view.event.event_ticker: {one.kind for one in found}
+        for view, found in rescan.relevant(views, {}, (), NOW_MS)
+    }
+
+    assert kinds[event_of(2).event_ticker] == {"no_basket", "value"}
+    assert kinds[event_of(1).event_ticker] == {"value"}
+    assert list(rescan.failed) == [event_of(1).event_ticker]
+    (failure,) = rescan.take_failures()
+    assert (failure.part, failure.error) == ("no_basket", "ZeroDivisionError: odd")
+    assert "in find" in failure.trace
+
+
+@pytest.mark.usefixtures("odd_kind")
+def test_an_event_over_which_a_kind_raises_costs_the_dashboard_nothing_else() -> None:
+    writer, scans = Writer(1), Scans(SCAN)
+    commit(writer, [basket(1), basket(2)], NOW_MS)
+
+    scan = scans.advance(writer.state, Batch(whole=True), NOW_MS)
+
+    assert scan.failed == 1
+    assert [one.event_ticker for one in scan.opportunities if one.kind == "no_basket"] == [
+        event_of(2).event_ticker
+    ]
+    assert {one.event_ticker for one in scan.opportunities if one.kind == "value"} == {
+        event_of(1).event_ticker,
+        event_of(2).event_ticker,
+    }
+
+
+def test_a_failure_is_news_once_and_stands_until_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    records = commit(writer, [basket(1)], NOW_MS)
+
+    def pass_(batch: Batch) -> int:
+        views = looks(rescan, writer.state, batch, {}, (), NOW_MS)
+        rescan.relevant(views, {}, (), NOW_MS)
+        return len(rescan.take_failures())
+
+    with monkeypatch.context() as patched:
+        patched.setitem(KINDS, "no_basket", Odd())
+        assert [pass_(Batch(records, whole=True)), pass_(Batch(commit=True))] == [1, 0]
+        assert len(rescan.failed) == 1
+    assert pass_(Batch(commit=True)) == 0  # tried again without having changed
+    assert rescan.failed == {}
+
+
+class Mute(NoBasket):
+    """Raises when it is asked which events may matter."""
+
+    def may_matter(self, event: Event, *, valued: bool) -> bool:
+        raise KeyError(event.event_ticker)
+
+
+def test_a_kind_that_raises_everywhere_is_counted_everywhere_and_told_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    number = NEWS_MAX + 5
+    records = commit(writer, [basket(n) for n in range(number)], NOW_MS)
+    monkeypatch.setitem(KINDS, "no_basket", Mute())
+
+    events = rescan.events(writer.state, Batch(records, whole=True), {})
+
+    assert len(events) == len(rescan.failed) == number  # the other kind still matters
+    assert len(rescan.take_failures()) == NEWS_MAX
+    rescan.events(writer.state, Batch(commit=True), {})
+    assert rescan.take_failures() == []
+
+
+def test_who_wants_an_event_may_raise_and_an_event_gone_fails_no_more() -> None:
+    def wants(event: Event) -> bool:
+        raise LookupError(event.event_ticker)
+
+    writer, rescan = Writer(1), Rescan(SCAN, wants)
+    records = commit(writer, [loose(1), basket(2)], NOW_MS)
+    views = looks(rescan, writer.state, Batch(records, whole=True), {}, (), NOW_MS)
+    assert [view.event.event_ticker for view in views] == [event_of(2).event_ticker]
+    assert [failure.part for failure in rescan.take_failures()] == ["wants"]
+
+    state = State(2)
+    assert rescan.events(state, Batch(whole=True), {}) == []
+    assert rescan.failed == {}
+
+
+def test_an_event_that_cannot_even_be_read_is_named() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    records = commit(writer, [basket(1), basket(2)], NOW_MS)
+    ticker = f"{event_of(1).event_ticker}-HOM"
+    odd = msgspec.structs.replace(writer.state.markets[ticker], close_ms="soon")
+    writer.state.markets[ticker] = odd
+
+    views = looks(rescan, writer.state, Batch(records, whole=True), {}, (), NOW_MS)
+
+    assert [view.event.event_ticker for view in views] == [event_of(2).event_ticker]
+    assert [failure.part for failure in rescan.take_failures()] == ["view"]

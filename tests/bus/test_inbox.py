@@ -1,0 +1,41 @@
+"""Changes are taken exactly up to a position, whichever of state and news is ahead."""
+
+import threading
+from typing import Any
+
+from bus.inbox import Inbox
+from bus.protocol.join import Tell
+from bus.protocol.state import Changed
+from bus.scan.rescan import Batch
+
+
+def test_a_batch_ends_exactly_at_the_position_asked_for() -> None:
+    inbox = Inbox()
+    inbox.listen([Tell("live", {"epoch": 1, "seq": 5})])
+    inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Changed(7, 2, (("quote", ("B",)),))])
+
+    assert inbox.take(1, 6, 0.0) == Batch(whole=True)
+    assert inbox.take(1, 7, 0.0) == Batch((("quote", "B"),), commit=True)
+    assert inbox.take(1, 8, 0.0) is None
+    assert inbox.take(2, 1, 0.0) is None
+
+
+def test_taking_waits_for_what_the_state_already_has() -> None:
+    inbox = Inbox()
+    inbox.listen([Tell("live", {"epoch": 1, "seq": 5})])
+    inbox.take(1, 5, 0.0)
+    taken: list[Any] = []
+    taker = threading.Thread(target=lambda: taken.append(inbox.take(1, 6, 5.0)))
+    taker.start()
+    inbox.listen([Changed(6, 0, (("book", ("A",)),))])
+    taker.join(5)
+
+    assert taken == [Batch((("book", "A"),))]
+
+
+def test_a_resync_makes_everything_new() -> None:
+    inbox = Inbox()
+    inbox.listen([Changed(6, 0, (("quote", ("A",)),)), Tell("resynced", {"epoch": 1, "seq": 9})])
+
+    assert inbox.take(1, 9, 0.0) == Batch(whole=True)
+    assert not inbox.wait(0.0)
