@@ -23,10 +23,10 @@ from bus.protocol.state import State
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.sockets import MAX_QUESTION, bind, make, make_context
+from markets.json.frames import TickerUpdate
 from markets.json.pages import split_events
 from publisher import checkpoint
 from publisher.held import Catalogue, Reading, Universe
-from publisher.kalshi.session import Tick
 from publisher.live import Live
 from publisher.quarantine import Quarantine
 from tests.publisher.exchange import event, market
@@ -217,7 +217,7 @@ def _update(publisher: _Publisher, moving: bool) -> float:
         clock.advance(1)
         number = next(rounds) if moving else 0
         ticks = [
-            Tick(
+            TickerUpdate(
                 tickers[(number * 8 + n) % len(tickers)], 3000 + n, 4500, 100, 100, 4200, 1, 1, clock.now_ms()
             )
             for tickers in [listed[(number * 125 + i) % len(listed)] for i in range(125)]

@@ -15,11 +15,12 @@ import structlog
 from bus.clock import Clock
 from bus.server import FeedServer, Job
 from markets.book import top_of_book, top_of_quote
+from markets.json.frames import StatusChange, TickerUpdate
 from markets.records import Book, BookDelta, Quote, Record, Suspect, Trade
 from markets.units import opposite
 
 from .held import Catalogue
-from .kalshi.session import Fact, StatusChange, Tick
+from .kalshi.stream_session import Fact
 
 log = structlog.get_logger()
 
@@ -89,13 +90,13 @@ class Live:
         writer = server.writer
         if writer is None:
             return  # no epoch yet; the first commit's plan asks for books anew
-        last_tick = {fact.ticker: index for index, fact in enumerate(facts) if isinstance(fact, Tick)}
+        last_tick = {fact.ticker: index for index, fact in enumerate(facts) if isinstance(fact, TickerUpdate)}
         # Per topic, in order; a run of one kind goes into one message.
         runs: dict[str, list[tuple[str, list[Record]]]] = {}
         quotes: dict[str, Quote] = {}
         whole: set[str] = set()
         for index, fact in enumerate(facts):
-            if isinstance(fact, Tick) and last_tick[fact.ticker] != index:
+            if isinstance(fact, TickerUpdate) and last_tick[fact.ticker] != index:
                 continue
             topic = writer.state.stream_of.get(fact.ticker)
             if topic is None:
@@ -155,7 +156,7 @@ class Live:
             return
         self.healed += 1
         bid, ask = top.yes_bid or (0, 0), top.yes_ask or (10_000, 0)
-        tick = Tick(book.ticker, bid[0], ask[0], bid[1], ask[1], None, None, None, book.as_of_ms)
+        tick = TickerUpdate(book.ticker, bid[0], ask[0], bid[1], ask[1], None, None, None, book.as_of_ms)
         self._catalogue.streamed(book.ticker, quote.status)
         topic = state.stream_of[book.ticker]
         record = [_ticked(quote, tick)]
@@ -195,13 +196,13 @@ class Live:
         if fact.as_of_ms < known_ms <= now_ms:
             self.older += 1
             return None
-        new = _ticked(quote, fact) if isinstance(fact, Tick) else _with_status(quote, fact)
+        new = _ticked(quote, fact) if isinstance(fact, TickerUpdate) else _with_status(quote, fact)
         quotes[fact.ticker] = new
         self._catalogue.streamed(fact.ticker, new.status)
         return "quote", new
 
 
-def _ticked(quote: Quote, tick: Tick) -> Quote:
+def _ticked(quote: Quote, tick: TickerUpdate) -> Quote:
     as_sent = quote.as_sent
     if as_sent is not None:
         as_sent = {name: text for name, text in as_sent.items() if name not in _TICKED} or None

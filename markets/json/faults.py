@@ -41,12 +41,16 @@ def decode(decoder: msgspec.json.Decoder[_T], raw: bytes | Raw, what: str) -> _T
     try:
         return decoder.decode(raw)
     except JSON_FAULTS as error:
-        _refuse(error, bytes(raw), what)
+        refuse(error, raw, what)
 
 
-def _refuse(error: Exception, raw: bytes, what: str) -> NoReturn:
-    """Turn a decoder's error into a BadRecord that names the field and its value."""
-    text = str(error)
+def refuse(error: Exception, raw: bytes | Raw, what: str) -> NoReturn:
+    """Say what `decode` says of one of JSON_FAULTS: for where its call is too dear.
+
+    Raises:
+        BadRecord: always; it names the field and its value.
+    """
+    raw, text = bytes(raw), str(error)
     if not isinstance(error, msgspec.ValidationError):
         raise BadRecord(what, raw[:200], f"JSON ({text})") from None
     match = _PATH.search(text)

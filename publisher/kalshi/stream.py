@@ -1,6 +1,7 @@
 """The connection to Kalshi's WebSocket, in a thread of its own: made, signed, kept, and made again.
 
-What the frames mean is session.py. Facts go to `sink` as they come, some hundred at once when they come fast.
+What the frames mean is stream_session.py. Facts go to `sink` as they come, some hundred at once when they
+come fast.
 """
 
 import threading
@@ -19,8 +20,9 @@ from markets.errors import StartupError
 
 from .budget import backoff_s
 from .client import StopSignal
-from .session import Broken, Counters, Fact, Session
 from .signing import KeySource
+from .stream_session import Fact, StreamSession
+from .subscriptions import Broken, Counters
 
 log = structlog.get_logger()
 
@@ -108,7 +110,7 @@ class Stream:
 
     def _connection(self) -> None:
         """Serve one connection; return only at the stop."""
-        session = Session(self.counters)
+        session = StreamSession(self.counters)
         key = self._keys.current()
         assert key is not None, "without a key there is no stream"
         headers = key.headers("GET", urlsplit(self._url).path, self._clock.now_ms())
@@ -137,7 +139,7 @@ class Stream:
                 self.books = self.unsure = 0
                 self._hand_over(session)
 
-    def _serve(self, connection: Connection, session: Session) -> None:
+    def _serve(self, connection: Connection, session: StreamSession) -> None:
         ticked_ns = 0
         while not self._stop.is_set():
             self._take_wishes(session)
@@ -151,7 +153,7 @@ class Stream:
             self._hand_over(session)
             self.books, self.unsure = len(session.live), session.unsure
 
-    def _receive(self, connection: Connection, session: Session) -> None:
+    def _receive(self, connection: Connection, session: StreamSession) -> None:
         """Take the frames that are there, and wait for one if there is none."""
         wait_s = POLL_S
         for _ in range(FRAMES_AT_ONCE):
@@ -162,7 +164,7 @@ class Stream:
             session.receive(text, self._clock.now_ms())
             wait_s = 0
 
-    def _take_wishes(self, session: Session) -> None:
+    def _take_wishes(self, session: StreamSession) -> None:
         with self._lock:
             wanted = self._wanted if self._wishes_changed else None
             self._wishes_changed = False
@@ -173,7 +175,7 @@ class Stream:
         if verify:
             session.verify(sorted(verify), now_ms)
 
-    def _hand_over(self, session: Session) -> None:
+    def _hand_over(self, session: StreamSession) -> None:
         facts = session.facts()
         if facts:
             self._sink(facts)

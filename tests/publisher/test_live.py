@@ -8,8 +8,9 @@ import pytest
 
 from bus.protocol.state import State
 from bus.server import FeedServer
+from markets.json.frames import StatusChange, TickerUpdate
 from markets.records import Book, BookDelta, Level, Status, Suspect
-from publisher.kalshi.session import Fact, StatusChange, Tick
+from publisher.kalshi.stream_session import Fact
 from publisher.live import SETTLE_MS, Live
 from tests.publisher.exchange import event, market
 from tests.publisher.world import World, content
@@ -48,8 +49,8 @@ class Streamed:
     def publish(self, *facts: Fact) -> None:
         self.live.publish(self.server, facts, self.world.clock.now_ns())
 
-    def tick(self, bid_e4: int, *, ticker: str = "E-A", ago_ms: int = 0) -> Tick:
-        return Tick(ticker, bid_e4, 4500, 700, 5000, 4200, 100_100, None, self.now_ms - ago_ms)
+    def tick(self, bid_e4: int, *, ticker: str = "E-A", ago_ms: int = 0) -> TickerUpdate:
+        return TickerUpdate(ticker, bid_e4, 4500, 700, 5000, 4200, 100_100, None, self.now_ms - ago_ms)
 
     def book(self, *yes: Level, ticker: str = "E-A") -> Book:
         return Book(ticker, self.now_ms, yes, ((5500, 5000),))

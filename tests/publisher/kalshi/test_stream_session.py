@@ -10,19 +10,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from markets.json.frames import StatusChange, TickerUpdate
 from markets.records import Book, BookDelta, Status, Suspect, Trade
 from markets.units import format_count, format_price, parse_count_e2, parse_price_e4
-from publisher.kalshi.session import (
-    ASK_AGAIN_MS,
-    PROBE_AFTER_MS,
-    REFRESH_MS,
-    STALLED_AFTER_MS,
-    Broken,
-    Fact,
-    Session,
-    StatusChange,
-    Tick,
-)
+from publisher.kalshi.stream_session import ASK_AGAIN_MS, REFRESH_MS, Fact, StreamSession
+from publisher.kalshi.subscriptions import PROBE_AFTER_MS, STALLED_AFTER_MS, Broken
 from tests.support import ROOT
 
 NOW_MS = 1_790_000_000_000
@@ -135,7 +127,7 @@ class Line:
 
     def __init__(self, tickers: list[str], seed: int = 1) -> None:
         self.venue = Venue(tickers, seed)
-        self.session = Session(channels=())
+        self.session = StreamSession(channels=())
         self.books = Books()
         self.now_ms = NOW_MS
         self.session.open(NOW_MS)
@@ -170,7 +162,7 @@ class Line:
 
 def test_recorded_session_ends_in_the_recorded_books() -> None:
     recorded = load("ws_orderbook_stream.json.gz")
-    session, books = Session(yes_price=False, channels=()), Books()
+    session, books = StreamSession(yes_price=False, channels=()), Books()
     expected: dict[str, Sides] = {}
     tickers = [
         frame["msg"]["market_ticker"] for _, frame in recorded if frame["type"] == "orderbook_snapshot"
@@ -206,7 +198,7 @@ def test_recorded_session_ends_in_the_recorded_books() -> None:
 def test_recorded_quarter_hour_of_gold_ends_empty_and_never_goes_below_zero() -> None:
     recorded = load("ws_gold15m.json.gz")
     ticker, now_ms = recorded["ticker"], recorded["recv_ms"]
-    session, books = Session(yes_price=False, channels=()), Books()
+    session, books = StreamSession(yes_price=False, channels=()), Books()
     session.want([ticker], now_ms)
     session.receive('{"type":"subscribed","id":1,"msg":{"channel":"orderbook_delta","sid":1}}', now_ms)
     opening = {"market_ticker": ticker, "yes_dollars_fp": recorded["yes"], "no_dollars_fp": recorded["no"]}
@@ -368,7 +360,7 @@ def test_silent_subscription_breaks_the_connection_though_tickers_go_on() -> Non
 
 
 def test_silent_connection_breaks() -> None:
-    session = Session()
+    session = StreamSession()
     session.open(NOW_MS)
     session.tick(NOW_MS + PROBE_AFTER_MS + 1)
     assert b"list_subscriptions" in session.commands()[-1]
@@ -457,7 +449,7 @@ def test_difference_seen_elsewhere_is_confirmed_or_healed_by_the_snapshot() -> N
     "text", ["", "[]", "{", '{"type":5}', "\xff", "[" * 3000, '{"type":"error","sid":1}']
 )
 def test_nonsense_is_counted(text: str) -> None:
-    session = Session()
+    session = StreamSession()
     session.open(NOW_MS)
 
     session.receive(text, NOW_MS)
@@ -484,8 +476,8 @@ def ticker_frame(sid: int = 1, **members: Any) -> dict[str, Any]:
     return {"type": "ticker", "sid": sid, "msg": message | members}
 
 
-def open_all() -> Session:
-    session = Session()
+def open_all() -> StreamSession:
+    session = StreamSession()
     session.open(NOW_MS)
     for sid, channel in enumerate(("ticker", "trade", "market_lifecycle_v2"), 1):
         opened = {"channel": channel, "sid": sid}
@@ -519,7 +511,7 @@ def test_tickers_trades_and_announcements_become_facts() -> None:
         )
 
     assert session.facts() == [
-        Tick("A", 5300, 5400, 412_000, 189_327, None, 1_824_055, 1_205_090, NOW_MS - 20),
+        TickerUpdate("A", 5300, 5400, 412_000, 189_327, None, 1_824_055, 1_205_090, NOW_MS - 20),
         Trade("T", "A", 5400, 1000, "no", NOW_MS - 5),
         StatusChange("A", Status.INACTIVE, NOW_MS),
         StatusChange("A", Status.DETERMINED, NOW_MS),
@@ -532,5 +524,19 @@ def test_exchange_time_that_cannot_be_is_not_believed(ts_ms: int | None) -> None
     session.receive(json.dumps(ticker_frame(ts_ms=ts_ms)), NOW_MS)
 
     (tick,) = session.facts()
-    assert isinstance(tick, Tick)
+    assert isinstance(tick, TickerUpdate)
     assert tick.as_of_ms == NOW_MS
+
+
+def test_a_bad_book_before_the_subscription_is_answered_asks_of_no_subscription() -> None:
+    session = StreamSession(channels=())
+    session.open(NOW_MS)
+    session.want(["T"], NOW_MS)
+    assert [json.loads(command)["cmd"] for command in session.commands()] == ["subscribe"]
+    bad = {
+        "type": "orderbook_snapshot",
+        "msg": {"market_ticker": "T", "yes_dollars_fp": [["0.0000", "1.00"]]},
+    }
+    session.receive(json.dumps(bad), NOW_MS)
+    assert session.counters.bad == 1
+    assert session.commands() == []

@@ -18,13 +18,14 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
+from markets.json.frames import BOOKS
 from markets.records import Book, Suspect
-from publisher.kalshi import session as session_module
 from publisher.kalshi import stream as stream_module
+from publisher.kalshi import subscriptions
 from publisher.kalshi.budget import BACKOFF_FIRST_S, BACKOFF_MAX_S, backoff_s
-from publisher.kalshi.session import ALL_MARKETS, BOOKS, Fact
 from publisher.kalshi.signing import KeySource
 from publisher.kalshi.stream import Stream
+from publisher.kalshi.stream_session import ALL_MARKETS, Fact
 from tests.support import eventually
 
 
@@ -136,8 +137,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def quick(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses, and patience with silence, of a hundredth of theirs."""
-    monkeypatch.setattr(session_module, "PROBE_AFTER_MS", 40)
-    monkeypatch.setattr(session_module, "STALLED_AFTER_MS", 60)
+    monkeypatch.setattr(subscriptions, "PROBE_AFTER_MS", 40)
+    monkeypatch.setattr(subscriptions, "STALLED_AFTER_MS", 60)
 
 
 def test_upgrade_is_signed_and_wanted_books_come(exchange: WebSocketExchange, listening: Listening) -> None:

@@ -1,0 +1,343 @@
+"""One WebSocket connection to Kalshi, sans-I/O: frames in, facts out, commands to send.
+
+A number left out (subscriptions.py) makes every book of that subscription suspect at once, until its snapshot
+came again. The subscription's own answers prove that nothing was lost: a quiet book is asked for again, and
+its answer says that all others are still as they were.
+
+Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
+
+from markets.errors import BadRecord
+from markets.json.frames import (
+    LIFECYCLE,
+    TICKER,
+    TRADES,
+    Frame,
+    StatusChange,
+    TickerUpdate,
+    believed_ms,
+    decode_delta,
+    decode_failure,
+    decode_frame,
+    decode_lifecycle,
+    decode_snapshot,
+    decode_subscribed,
+    decode_ticker,
+    decode_trade,
+    ticker_of,
+)
+from markets.records import Book, BookDelta, Suspect, Trade
+from markets.units import MAX_COUNT_E2, PRICE_ONE_E4
+
+from .subscriptions import Counters, Subscriptions
+
+ALL_MARKETS: Final = (TICKER, TRADES, LIFECYCLE)
+"""Channels that are subscribed for all markets."""
+
+MAX_LEVELS: Final = 10_000
+ASK_AGAIN_MS: Final = 3_000
+REFRESH_MS: Final = 5_000
+"""A book that did not change is said to be still true this often."""
+
+Fact = Book | BookDelta | Suspect | Trade | TickerUpdate | StatusChange
+
+
+class _Ladder:
+    """The live levels of one book: price_e4 -> count_e2, per side."""
+
+    __slots__ = ("as_of_ms", "no", "yes")
+
+    def __init__(self, book: Book) -> None:
+        self.yes = dict(book.yes)
+        self.no = dict(book.no)
+        self.as_of_ms = book.as_of_ms
+
+
+class StreamSession:
+    """The client's side of one connection. One thread; times are ms, `now_ms` the wall clock.
+
+    Args:
+        yes_price: whether NO levels come on the YES scale; asked for in each subscription.
+        channels: subscribed for all markets.
+
+    Attributes:
+        counters: may be shared by successive connections.
+    """
+
+    def __init__(
+        self,
+        counters: Counters | None = None,
+        *,
+        yes_price: bool = True,
+        channels: Sequence[str] = ALL_MARKETS,
+    ) -> None:
+        self.counters = counters or Counters()
+        self._yes_price = yes_price
+        self._channels = channels
+        self._subscriptions = Subscriptions(self.counters, yes_price=yes_price)
+        self._facts: list[Fact] = []
+        self._wanted: dict[str, None] = {}
+        self._sent: dict[str, None] = {}
+        self._live: dict[str, _Ladder] = {}
+        self._checked: set[str] = set()
+        self._asked_ms: dict[str, int] = {}
+        self._suspect: set[str] = set()
+        self._dropped: list[str] = []
+        self._given_up: set[str] = set()
+        self._read: dict[str, Callable[[Frame, int], None]] = {
+            "orderbook_delta": self._on_delta,
+            "ticker": self._on_ticker,
+            "trade": self._on_trade,
+            "orderbook_snapshot": self._on_snapshot,
+            "market_lifecycle_v2": self._on_lifecycle,
+            "error": self._on_error,
+        }
+
+    @property
+    def live(self) -> Collection[str]:
+        """Tickers whose books are known to be right."""
+        return self._live.keys()
+
+    @property
+    def unsure(self) -> int:
+        """How many wanted books are not known to be right."""
+        return len(self._sent) - len(self._live)
+
+    def book(self, ticker: str) -> Book | None:
+        """Return a live book as it is now."""
+        ladder = self._live.get(ticker)
+        if ladder is None:
+            return None
+        return Book(
+            ticker, ladder.as_of_ms, tuple(sorted(ladder.yes.items())), tuple(sorted(ladder.no.items()))
+        )
+
+    # -- what the shell does
+
+    def open(self, now_ms: int) -> None:
+        """Begin: the connection is made."""
+        self._subscriptions.heard(now_ms)
+        for channel in self._channels:
+            self._subscriptions.subscribe(channel)
+
+    def want(self, tickers: Iterable[str], now_ms: int) -> None:
+        """Set which books to follow."""
+        self._wanted = dict.fromkeys(tickers)
+        self._given_up.intersection_update(self._wanted)
+        self._follow(now_ms)
+
+    def verify(self, tickers: Iterable[str], now_ms: int) -> None:
+        """Fetch these books again: something else says otherwise."""
+        known = [ticker for ticker in tickers if ticker in self._live]
+        self._checked.update(known)
+        self._ask(known, now_ms)
+
+    def receive(self, text: str | bytes, now_ms: int) -> None:
+        """Take one frame.
+
+        Raises:
+            Broken: the exchange ended the connection's use.
+        """
+        self.counters.frames += 1
+        self._subscriptions.heard(now_ms)
+        try:
+            frame = decode_frame(text)
+        except BadRecord:
+            self.counters.bad += 1
+            return
+        if frame.type == "subscribed":
+            self._on_subscribed(frame, now_ms)
+            return
+        order = self._subscriptions.follows(frame, now_ms)
+        if order == "drop":
+            return
+        if order == "after_gap" and self._subscriptions.is_books(frame.sid):
+            lost = list(self._live)
+            self._doubt(lost, "gap", now_ms)
+            self._ask([*lost, *self._asked_ms], now_ms)
+        read = self._read.get(frame.type)
+        if read is None:
+            return  # an acknowledgement, or what came after this was written
+        try:
+            read(frame, now_ms)
+        except BadRecord:
+            self.counters.bad += 1
+            self._unreadable(frame, now_ms)
+
+    def tick(self, now_ms: int) -> None:
+        """Let time pass; call about every second.
+
+        Raises:
+            Broken: the connection is silent, whatever its pings say.
+        """
+        subscriptions = self._subscriptions
+        subscriptions.check_life(now_ms, next(iter(self._live or self._asked_ms), None))
+        late = [ticker for ticker, at_ms in self._asked_ms.items() if now_ms - at_ms > ASK_AGAIN_MS]
+        if late and subscriptions.books_open:
+            self._ask(late, now_ms)
+        self._follow(now_ms)
+        as_of_ms = subscriptions.books_as_of_ms
+        if as_of_ms is None:
+            return
+        for ticker, ladder in self._live.items():
+            # Everything up to the last frame of the subscription was heard, and it was not about this book.
+            if as_of_ms - ladder.as_of_ms >= REFRESH_MS:
+                ladder.as_of_ms = as_of_ms
+                self._facts.append(_unchanged(ticker, ladder))
+
+    def commands(self) -> list[bytes]:
+        """Return what is to be sent, once."""
+        return self._subscriptions.commands()
+
+    def facts(self) -> list[Fact]:
+        """Return what was learnt, in order, once."""
+        facts, self._facts = self._facts, []
+        return facts
+
+    def closed(self, reason: str, now_ms: int) -> None:
+        """The connection is gone: nothing that was followed is known any more."""
+        self._doubt(list(self._live), reason, now_ms)
+        self._asked_ms.clear()
+
+    # -- frames
+
+    def _on_subscribed(self, frame: Frame, now_ms: int) -> None:
+        try:
+            message = decode_subscribed(frame)
+        except BadRecord:
+            self.counters.bad += 1
+            return
+        if self._subscriptions.opened(message, now_ms):
+            self._follow(now_ms)
+
+    def _on_snapshot(self, frame: Frame, now_ms: int) -> None:
+        message = decode_snapshot(frame)
+        ticker = message.market_ticker
+        if ticker not in self._sent:
+            return  # not followed any more
+        book = Book(
+            ticker, believed_ms(frame.sending_ts_ms, now_ms), *message.sides(yes_price=self._yes_price)
+        )
+        if len(book.yes) + len(book.no) > MAX_LEVELS:
+            raise BadRecord("orderbook", f"{len(book.yes) + len(book.no)} levels", f"at most {MAX_LEVELS}")
+        self._asked_ms.pop(ticker, None)
+        self._given_up.discard(ticker)
+        ladder, held = _Ladder(book), self._live.get(ticker)
+        checked = ticker in self._checked
+        self._checked.discard(ticker)
+        self._live[ticker] = ladder
+        self._suspect.discard(ticker)
+        same = held is not None and (held.yes, held.no) == (ladder.yes, ladder.no)
+        self.counters.healed += held is not None and not same
+        self.counters.confirmed += same and checked
+        self._facts.append(_unchanged(ticker, ladder) if same and not checked else book)
+
+    def _on_delta(self, frame: Frame, now_ms: int) -> None:
+        message = decode_delta(frame)
+        ladder = self._live.get(message.market_ticker)
+        if ladder is None:
+            return  # its snapshot is on the way
+        price_e4, change_e2 = message.change(yes_price=self._yes_price)
+        levels = ladder.yes if message.side == "yes" else ladder.no
+        count_e2 = levels.get(price_e4, 0) + change_e2
+        if not 0 <= count_e2 <= MAX_COUNT_E2 or not 0 < price_e4 < PRICE_ONE_E4:
+            raise BadRecord("delta_fp", message.delta_fp, "a change that leaves a size of 0 or more")
+        if count_e2:
+            levels[price_e4] = count_e2
+        else:
+            levels.pop(price_e4, None)
+        ladder.as_of_ms = believed_ms(message.ts_ms, now_ms)
+        self._facts.append(
+            BookDelta(message.market_ticker, ladder.as_of_ms, message.side, price_e4, count_e2)
+        )
+
+    def _on_ticker(self, frame: Frame, now_ms: int) -> None:
+        self._facts.append(decode_ticker(frame, now_ms))
+
+    def _on_trade(self, frame: Frame, now_ms: int) -> None:
+        self._facts.append(decode_trade(frame, now_ms))
+
+    def _on_lifecycle(self, frame: Frame, now_ms: int) -> None:
+        change = decode_lifecycle(frame, now_ms)
+        if change is not None:
+            self._facts.append(change)
+
+    def _on_error(self, frame: Frame, now_ms: int) -> None:
+        failure = decode_failure(frame)
+        if self._subscriptions.failed(frame.sid, failure):
+            self._doubt(list(self._live), f"error {failure.code}", now_ms)
+            self._asked_ms.clear()
+            self._sent.clear()
+            self._dropped.clear()
+            self._follow(now_ms)
+
+    def _unreadable(self, frame: Frame, now_ms: int) -> None:
+        """A frame that cannot be trusted makes its book suspect; a second bad snapshot ends following it."""
+        if frame.type not in ("orderbook_delta", "orderbook_snapshot"):
+            return
+        try:
+            ticker = ticker_of(frame)
+        except BadRecord:
+            # Whose it was is unknown: any.
+            lost = list(self._live)
+            self._doubt(lost, "unreadable frame", now_ms)
+            self._ask(lost, now_ms)
+            return
+        if ticker not in self._sent:
+            return
+        self._doubt([ticker], "unreadable frame", now_ms)
+        if frame.type == "orderbook_snapshot" and ticker in self._given_up:
+            self._asked_ms.pop(ticker, None)
+            self._sent.pop(ticker, None)
+            self._subscriptions.update_books("delete_markets", [ticker])
+            return
+        if frame.type == "orderbook_snapshot":
+            self._given_up.add(ticker)
+        self._ask([ticker], now_ms)
+
+    # -- books
+
+    def _doubt(self, tickers: Iterable[str], reason: str, now_ms: int) -> None:
+        for ticker in tickers:
+            self._live.pop(ticker, None)
+            self._checked.discard(ticker)
+            if ticker not in self._suspect:
+                self._suspect.add(ticker)
+                self._facts.append(Suspect(ticker, now_ms, reason))
+
+    def _ask(self, tickers: Iterable[str], now_ms: int) -> None:
+        """Ask for snapshots of followed markets."""
+        asked = list(dict.fromkeys(tickers))
+        self._asked_ms.update(dict.fromkeys(asked, now_ms))
+        self._subscriptions.update_books("get_snapshot", asked)
+
+    def _follow(self, now_ms: int) -> None:
+        """Bring the subscription to what is wanted."""
+        for ticker in [ticker for ticker in self._sent if ticker not in self._wanted]:
+            del self._sent[ticker]
+            self._live.pop(ticker, None)
+            self._checked.discard(ticker)
+            self._asked_ms.pop(ticker, None)
+            self._suspect.discard(ticker)
+            self._dropped.append(ticker)
+        new = [t for t in self._wanted if t not in self._sent and t not in self._given_up]
+        subscriptions = self._subscriptions
+        if not subscriptions.books_open:
+            new = subscriptions.subscribe_books(new, now_ms)
+        else:
+            dropped, self._dropped = self._dropped, []
+            subscriptions.update_books("delete_markets", dropped)
+            subscriptions.update_books("add_markets", new)
+        self._sent.update(dict.fromkeys(new))
+        self._asked_ms.update(dict.fromkeys(new, now_ms))
+
+
+def _unchanged(ticker: str, ladder: _Ladder) -> BookDelta:
+    """Say that a book is as it was: one of its levels again, with a later time."""
+    for side, levels in (("yes", ladder.yes), ("no", ladder.no)):
+        for price_e4, count_e2 in levels.items():
+            return BookDelta(ticker, ladder.as_of_ms, side, price_e4, count_e2)
+    return BookDelta(ticker, ladder.as_of_ms, "yes", 1, 0)
