@@ -14,25 +14,26 @@ from typing import IO, Any, Final
 
 from bus.protocol.answers import Answers
 from bus.protocol.messages import PublisherHealth, encode_map, market_topic
-from bus.protocol.state import set_level
 from bus.protocol.writer import Writer
 from markets.errors import BadRecord
-from markets.records import Book, BookDelta, Level, Trade
-from markets.units import parse_count_e2, parse_price_e4, parse_signed_count_e2
+from markets.json.frames import decode_delta, decode_frame, decode_snapshot, decode_trade
+from markets.records import Book, BookDelta, Trade
 
 from .file import RecordingWriter
 
 HEARTBEAT_MS: Final = 250
 
+_COUNTED: Final = {"book": "books", "book_delta": "deltas", "trade": "trades"}
+
 
 def convert(frames: Path, path: Path) -> dict[str, int]:
     """Write the frames in `frames` as a recording into the new file `path`; return counts.
 
+    What was written is taken away again when it ends with an error.
+
     Raises:
         OSError: a file cannot be read or made.
         ValueError: the input is no list of frames.
-
-    What was written is taken away again when it ends with an error.
     """
     with path.open("xb") as file:
         try:
@@ -55,7 +56,7 @@ def _convert(frames: Path, file: IO[bytes]) -> dict[str, int]:
         sent: list[bytes] = []
         try:
             sent = _take(writer, frame, counts, now_ms)
-        except (BadRecord, KeyError, TypeError):
+        except BadRecord:
             counts["skipped"] += 1
         for data in sent:
             out.frame(data, now_ns, writer.state.seq)
@@ -92,7 +93,7 @@ def _frames(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         now_ms = max(now_ms, int(time_ms))
         early.append(frame)
         if now_ms:
-            yield from ((now_ms, one) for one in early)
+            yield from ((now_ms, earlier) for earlier in early)
             early = []
 
 
@@ -112,42 +113,34 @@ def _values(path: Path) -> Iterator[Any]:
                 yield json.loads(line)
 
 
-def _take(writer: Writer, frame: dict[str, Any], counts: dict[str, int], now_ms: int) -> list[bytes]:
-    """Publish what one frame says; return the messages."""
-    type_, message = frame.get("type"), frame.get("msg")
-    if type_ not in ("orderbook_snapshot", "orderbook_delta", "trade") or not isinstance(message, dict):
+def _take(writer: Writer, said: dict[str, Any], counts: dict[str, int], now_ms: int) -> list[bytes]:
+    """Publish what one frame says; return the messages.
+
+    Raises:
+        BadRecord: it is none that can be read.
+    """
+    frame = decode_frame(json.dumps(said))
+    if frame.type == "trade":
+        trade = decode_trade(frame, now_ms)
+        return _publish(writer, "trade", trade, counts, now_ms)
+    if frame.type == "orderbook_snapshot":
+        snapshot = decode_snapshot(frame)
+        book = Book(snapshot.market_ticker, now_ms, *snapshot.sides(yes_price=False))
+        return _publish(writer, "book", book, counts, now_ms)
+    message = decode_delta(frame) if frame.type == "orderbook_delta" else None
+    held = writer.state.books.get(message.market_ticker) if message is not None else None
+    if message is None or held is None:
         counts["skipped"] += 1
         return []
-    ticker = message["market_ticker"]
-    topic = market_topic(ticker.split("-", 1)[0])
-    now_ns = now_ms * 1_000_000
-    if type_ == "trade":
-        trade = Trade(
-            message["trade_id"],
-            ticker,
-            parse_price_e4(message["yes_price_dollars"], "yes_price_dollars"),
-            parse_count_e2(message["count_fp"], "count_fp"),
-            message["taker_side"],
-            message["ts_ms"],
-        )
-        counts["trades"] += 1
-        return writer.stream(topic, "trade", [trade], now_ns, now_ns)
-    if type_ == "orderbook_snapshot":
-        book = Book(ticker, now_ms, _levels(message, "yes"), _levels(message, "no"))
-        counts["books"] += 1
-        return writer.stream(topic, "book", [book], now_ns, now_ns)
-    side: str = message["side"]
-    price_e4 = parse_price_e4(message["price_dollars"], "price_dollars")
-    book = writer.state.books[ticker]
-    held_e2 = dict(book.yes if side == "yes" else book.no).get(price_e4, 0)
-    change_e2 = parse_signed_count_e2(message["delta_fp"], "delta_fp")
-    delta = BookDelta(ticker, now_ms, side, price_e4, max(0, held_e2 + change_e2))
-    counts["deltas"] += 1
-    return writer.stream(topic, "book_delta", [delta], now_ns, now_ns)
+    price_e4, change_e2 = message.change(yes_price=False)
+    held_e2 = dict(held.yes if message.side == "yes" else held.no).get(price_e4, 0)
+    delta = BookDelta(held.ticker, now_ms, message.side, price_e4, max(0, held_e2 + change_e2))
+    return _publish(writer, "book_delta", delta, counts, now_ms)
 
 
-def _levels(message: dict[str, Any], side: str) -> tuple[Level, ...]:
-    levels: tuple[Level, ...] = ()
-    for price, count in message.get(f"{side}_dollars_fp") or ():
-        levels, _ = set_level(levels, parse_price_e4(price, side), parse_count_e2(count, side))
-    return levels
+def _publish(
+    writer: Writer, kind: str, record: Book | BookDelta | Trade, counts: dict[str, int], now_ms: int
+) -> list[bytes]:
+    counts[_COUNTED[kind]] += 1
+    topic = market_topic(record.ticker.split("-", 1)[0])
+    return writer.stream(topic, kind, [record], now_ms * 1_000_000, now_ms * 1_000_000)
