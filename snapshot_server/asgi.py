@@ -14,8 +14,9 @@ import structlog
 
 from .body import Prepared
 from .edition import Edition, Pause, Query
-from .http import BUSY, CRASHED, Large, Request, Response, View, respond
+from .http import BUSY, CRASHED, Large, Request, Response, respond
 from .trade_api import Listing
+from .view import View
 
 log = structlog.get_logger()
 

@@ -33,7 +33,10 @@ FEW: Final = 100
 """Up to so many elements of an order are exchanged one by one: more cost less in one sort."""
 
 Pause = Callable[[], None]
-Order = list[tuple[int, str]]
+Entry = tuple[int, str]
+"""A time (ms) and a key: an element of an order."""
+
+Order = list[Entry]
 _BOOK: Final = b',"orderbook":'
 _SUSPECT: Final = b',"suspect_since":%d.%03d'
 _encode: Final = msgspec.json.Encoder().encode

@@ -6,20 +6,17 @@ docs/http-api.md is the description for users.
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from bus.process.supervised import Processes
-from bus.protocol.messages import Heartbeat
-from bus.replica import Status as Position
 from markets.errors import BadRecord
-from markets.records import ExchangeStatus
 
 from . import metrics, openapi, trade_api
 from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
 from .edition import Edition, Pause, Query, candidates
 from .parameters import none_expected, pairs_of, parse_markets
+from .view import View, health
 
 Headers = list[tuple[str, str]]
 
@@ -52,36 +49,6 @@ class Request(msgspec.Struct, frozen=True):
     path: str
     query: str = ""
     headers: Mapping[str, str] = {}
-
-
-class View(msgspec.Struct, frozen=True):
-    """What there is to answer from.
-
-    Attributes:
-        edition: None before the first snapshot.
-        position: where the replica stands.
-        heartbeat: the last one heard.
-        stale_after_ms: from this age on data is stale.
-        requests: answers so far by (route, status), for /metrics.
-        processes: what supervisord says; None if none answers.
-    """
-
-    edition: Edition | None
-    position: Position
-    heartbeat: Heartbeat | None
-    stale_after_ms: int
-    requests: Mapping[tuple[str, int], int] = {}
-    processes: Processes | None = None
-
-    def age_ms(self, now_ms: int) -> int | None:
-        """Return the age of the whole: now less the end of the last complete sweep's fetch."""
-        complete_ms = self.edition.complete_ms if self.edition is not None else None
-        return None if complete_ms is None else max(0, now_ms - complete_ms)
-
-    def stale(self, now_ms: int) -> bool:
-        """Tell whether the data is too old, or its age unknown."""
-        age_ms = self.age_ms(now_ms)
-        return age_ms is None or age_ms > self.stale_after_ms
 
 
 class Large(msgspec.Struct, frozen=True):
@@ -146,37 +113,6 @@ def respond(request: Request, view: View, now_ms: int) -> Response:
     return _for_head(response) if request.method == "HEAD" else response
 
 
-def health(view: View, now_ms: int) -> dict[str, Any]:
-    """Return what `/health` and op `health` say. Ages and `generated_at` are in seconds."""
-    edition, position, heartbeat = view.edition, view.position, view.heartbeat
-    age_ms = view.age_ms(now_ms)
-    cycle = edition.cycle if edition is not None else None
-    exchange: ExchangeStatus | None = edition.state.exchange.get("") if edition is not None else None
-    publisher = msgspec.to_builtins(heartbeat.publisher) if heartbeat is not None else None
-    return {
-        "status": "starting" if edition is None else "stale" if view.stale(now_ms) else "ok",
-        "age_seconds": None if age_ms is None else age_ms / 1000,
-        "generated_at": None if cycle is None or cycle.complete_ms is None else cycle.complete_ms / 1000,
-        "stale_after_seconds": view.stale_after_ms / 1000,
-        "complete": cycle is not None and cycle.complete,
-        "market_count": len(edition.tickers) if edition is not None else 0,
-        "enriched_count": edition.enriched if edition is not None else 0,
-        "quarantined_count": cycle.quarantined if cycle is not None else 0,
-        "unjoined_count": cycle.unjoined if cycle is not None else 0,
-        "epoch": edition.epoch if edition is not None else 0,
-        "seq": edition.seq if edition is not None else 0,
-        "digest": f"{edition.digest if edition is not None else 0:016x}",
-        "feed": "lost" if position.lost else position.phase,
-        "source": position.source,
-        "gaps": position.stats.gaps,
-        "resyncs": position.stats.resyncs,
-        "degraded": list(position.degraded),
-        "publisher": publisher,
-        "exchange": msgspec.to_builtins(_exchange(exchange)) if exchange is not None else None,
-        "processes": msgspec.to_builtins(view.processes),
-    }
-
-
 # --- routes --------------------------------------------------------------------------------------
 
 
@@ -231,7 +167,7 @@ def _ready(request: Request, view: View, now_ms: int) -> Response:
 
 def _metrics(request: Request, view: View, now_ms: int) -> Response:
     none_expected(pairs_of(request.query))
-    body = metrics.exposition(health(view, now_ms), view.position.stats, view.requests)
+    body = metrics.exposition(health(view, now_ms), view.standing.stats, view.requests)
     headers = [("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"), *_SAFE]
     return _encoded(Response(200, headers, body, "/metrics"), request)
 
@@ -275,27 +211,6 @@ PATHS: Final = tuple(_ROUTES)
 
 
 # --- inside --------------------------------------------------------------------------------------
-
-
-class _Exchange(msgspec.Struct):
-    exchange_active: bool
-    trading_active: bool
-    estimated_resume_at: float | None
-    shards: list[dict[str, Any]]
-    as_of: float
-
-
-def _exchange(status: ExchangeStatus) -> _Exchange:
-    return _Exchange(
-        exchange_active=status.exchange_active,
-        trading_active=status.trading_active,
-        estimated_resume_at=None if status.resume_ms is None else status.resume_ms / 1000,
-        shards=[
-            {"exchange_index": index, "exchange_active": exchange, "trading_active": trading}
-            for index, exchange, trading in status.shards
-        ],
-        as_of=status.as_of_ms / 1000,
-    )
 
 
 def _error(status: int, code: str, message: str, route: str = "other") -> Response:

@@ -12,8 +12,8 @@ from markets.records import Book, Candles, Suspect
 from markets.timing import match_time_json
 
 from .edition import Edition, Pause, select
-from .http import View, health
 from .parameters import MARKETS, MAX_LIMIT, make_cursor, parse_markets, texts_of
+from .view import View, health
 
 _PACK_SLICE: Final = 50
 

@@ -27,8 +27,8 @@ from bus.wishes import Wishes
 
 from .asgi import App
 from .editor import Editor, pause
-from .http import View
 from .queries import Questions
+from .view import View
 
 SWITCH_S: Final = 0.0001
 """How long a thread may keep the interpreter while another waits for it. An answer takes it several times: at
@@ -60,8 +60,8 @@ def run(settings: Settings, stop: Stop) -> int:
     stale_after_ms = int(settings.stale_after_s * 1000)
 
     def view() -> View:
-        position, heartbeat = replica.status(), replica.heartbeat
-        return View(editor.edition, position, heartbeat, stale_after_ms, requests, monitor.processes)
+        standing, heartbeat = replica.status(), replica.heartbeat
+        return View(editor.edition, standing, heartbeat, stale_after_ms, requests, monitor.processes)
 
     def state() -> State | None:
         return replica.state if replica.state.epoch else None

@@ -32,7 +32,7 @@ from markets.records import (
 )
 from markets.units import PRICE_ONE_E4, format_time, parse_time_ms
 
-from .edition import SCAN_SLICE, Edition, Order, Pause
+from .edition import SCAN_SLICE, Edition, Entry, Order, Pause
 
 ROOT: Final = "/trade-api"
 BASE: Final = ROOT + "/v2"
@@ -65,7 +65,6 @@ _FAMILIES: Final = {"created": ("unopened", "open"), "close": ("closed", "open")
 _TRUE: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
-Position = tuple[int, str]
 Bound = tuple[str, int | None, int | None]
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -132,12 +131,12 @@ def answer(method: str, path: str, query: str, edition: Edition | None) -> Answe
     return msgspec.structs.replace(made, route=route)
 
 
-def make_cursor(position: Position) -> str:
+def make_cursor(entry: Entry) -> str:
     """Return the cursor that goes on after the element at (time, key)."""
-    return base64.urlsafe_b64encode(b"%d/%b" % (position[0], position[1].encode())).decode().rstrip("=")
+    return base64.urlsafe_b64encode(b"%d/%b" % (entry[0], entry[1].encode())).decode().rstrip("=")
 
 
-def read_cursor(cursor: str | None) -> Position | None:
+def read_cursor(cursor: str | None) -> Entry | None:
     """Return what a cursor stands for; None, the first page, for one that is none of ours, as Kalshi does."""
     try:
         text = base64.urlsafe_b64decode((cursor or "") + "=" * (-len(cursor or "") % 4)).decode()
@@ -154,7 +153,7 @@ class Markets(Listing, frozen=True):
     """`GET /markets`. `bounds`: (family of times, from, to) in Unix seconds."""
 
     size: int
-    after: Position | None = None
+    after: Entry | None = None
     status: str | None = None
     event: str | None = None
     series: str | None = None
@@ -222,7 +221,7 @@ class Events(Listing, frozen=True):
     """`GET /events`. Times in Unix seconds."""
 
     size: int
-    after: Position | None = None
+    after: Entry | None = None
     status: str | None = None
     series: str | None = None
     tickers: tuple[str, ...] | None = None
@@ -314,7 +313,7 @@ class Milestones(Listing, frozen=True):
     """`GET /milestones`, ascending by start."""
 
     size: int
-    after: Position | None = None
+    after: Entry | None = None
     start_ms: int | None = None
     category: str | None = None
     type: str | None = None
@@ -737,18 +736,18 @@ def _sorted(markets: dict[str, Market], tickers: Iterable[str]) -> Order:
     return sorted((markets[ticker].created_ms, ticker) for ticker in tickers)
 
 
-def _newest_first(order: Order, after: Position | None) -> Iterator[Position]:
+def _newest_first(order: Order, after: Entry | None) -> Iterator[Entry]:
     index = len(order) if after is None else bisect_left(order, after)
     for at in range(index - 1, -1, -1):
         yield order[at]
 
 
 def _page(
-    order: Iterable[Position], keep: Callable[[str], bool], size: int, pause: Pause
+    order: Iterable[Entry], keep: Callable[[str], bool], size: int, pause: Pause
 ) -> tuple[list[str], str]:
     """Return the keys of one page, and the cursor of the next: "" at the end of the list."""
     keys: list[str] = []
-    last: Position | None = None
+    last: Entry | None = None
     for index, entry in enumerate(order):
         if index % SCAN_SLICE == SCAN_SLICE - 1:
             pause()

@@ -20,7 +20,7 @@ from .desk import OLD_FACTOR, Desk, TraderLink
 from .hub import Event, Hub
 from .scan import Scan, Scans
 from .search import SearchIndex
-from .status import Follows, Status, replay_of, status_of
+from .status import DashboardStatus, Follows, replay_of, status_of
 from .system import Arrivals, Monitor, PlaceRow
 
 TICK_S: Final = 0.25
@@ -84,7 +84,7 @@ class Service:
         """A clock that never jumps."""
         return self._clock.monotonic_ns()
 
-    def status(self) -> Status:
+    def status(self) -> DashboardStatus:
         """How things stand now."""
         summary = self.desk.summary(self._clock.now_ms(), self.oldest_ms)
         status = status_of(self._replica, self.scan, self.settings, self.supervised.processes, summary)

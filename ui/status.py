@@ -28,10 +28,10 @@ class Follows(Protocol):
 
     def now_ms(self) -> int: ...
 
-    def status(self) -> replica.Status: ...
+    def status(self) -> replica.Standing: ...
 
 
-class Status(msgspec.Struct, frozen=True):
+class DashboardStatus(msgspec.Struct, frozen=True):
     """The state of data, feed, publisher and exchange, as `/api/status` shows it.
 
     Attributes:
@@ -86,7 +86,7 @@ def status_of(
     settings: Settings,
     processes: Processes | None = None,
     trader: dict[str, Any] | None = None,
-) -> Status:
+) -> DashboardStatus:
     """Return the status that belongs to a scan.
 
     Args:
@@ -100,7 +100,7 @@ def status_of(
     feed = _feed(standing, scan)
     publisher = None if heartbeat is None else msgspec.to_builtins(heartbeat.publisher)
     stale = age_ms is None or age_ms > settings.stale_after_s * 1000
-    return Status(
+    return DashboardStatus(
         mode=settings.mode,
         env=settings.env,
         source=standing.source,
@@ -140,7 +140,7 @@ def replay_of(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {name: told.get(name) for name in names} | {"speed": 0.0 if speed == "max" else speed}
 
 
-def _feed(standing: replica.Status, scan: Scan) -> str:
+def _feed(standing: replica.Standing, scan: Scan) -> str:
     if not scan.epoch:
         return "starting"
     return "lost" if standing.lost else standing.phase
@@ -162,7 +162,7 @@ def _exchange(exchange: ExchangeStatus) -> dict[str, Any]:
 def _problems(
     feed: str,
     stale: bool,
-    standing: replica.Status,
+    standing: replica.Standing,
     exchange: ExchangeStatus | None,
     publisher: dict[str, Any] | None,
     scan: Scan,

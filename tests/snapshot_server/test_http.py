@@ -17,14 +17,15 @@ from bus.process.supervised import Supervised
 from bus.protocol.join import Stats
 from bus.protocol.messages import CycleEnd, Heartbeat
 from bus.protocol.writer import Writer
-from bus.replica import Status as Position
+from bus.replica import Standing
 from markets.json.write import market_json
 from markets.records import Book, Market, Remove, Status, Suspect
 from snapshot_server.body import wanted_encoding
 from snapshot_server.edition import Edition, next_edition
-from snapshot_server.http import PATHS, Large, Request, Response, View, respond
+from snapshot_server.http import PATHS, Large, Request, Response, respond
 from snapshot_server.openapi import document
 from snapshot_server.parameters import MARKETS, make_cursor
+from snapshot_server.view import View
 from tests.snapshot_server.venue import HEALTH, a_catalogue, a_cycle, a_writer, requoted
 
 NOW_MS = 1_790_000_000_000
@@ -37,7 +38,7 @@ def edition_of(writer: Writer, previous: Edition | None = None, now_ms: int = NO
     return next_edition(state.frozen(), state.digest(), previous, now_ms, lambda: None)
 
 
-def view_of(edition: Edition | None, **position: Any) -> View:
+def view_of(edition: Edition | None, **standing: Any) -> View:
     where = {
         "epoch": 1,
         "seq": 1,
@@ -50,7 +51,7 @@ def view_of(edition: Edition | None, **position: Any) -> View:
         "stats": Stats(),
     }
     heartbeat = Heartbeat(since=0, seq=0, streams={}, now_ms=NOW_MS, publisher=HEALTH) if edition else None
-    return View(edition, Position(**(where | position)), heartbeat, 30_000)  # type: ignore[arg-type]
+    return View(edition, Standing(**(where | standing)), heartbeat, 30_000)  # type: ignore[arg-type]
 
 
 WRITER = a_writer(CATALOGUE, NOW_MS, NOW_MS)

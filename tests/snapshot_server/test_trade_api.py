@@ -23,7 +23,8 @@ from markets.json.read import decode_milestone, decode_series
 from markets.records import Candles, Milestone, Quote, Record, Remove, Series, Status, Suspect
 from snapshot_server import trade_api
 from snapshot_server.edition import Edition, next_edition
-from snapshot_server.http import Large, Request, Response, View, respond
+from snapshot_server.http import Large, Request, Response, respond
+from snapshot_server.view import View
 from tests.snapshot_server.test_http import CATALOGUE, HOST, NOW_MS, STARTING, VIEW, edition_of, view_of
 from tests.snapshot_server.venue import DATA, Venue, a_catalogue, a_cycle, a_writer, grouped
 from tests.support import ROOT, Runner, eventually

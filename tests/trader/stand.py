@@ -40,9 +40,9 @@ class Feed:
     def now_ms(self) -> int:
         return self.clock.now_ms()
 
-    def status(self) -> replica.Status:
+    def status(self) -> replica.Standing:
         state = self.state
-        return replica.Status(
+        return replica.Standing(
             epoch=state.epoch,
             seq=state.seq,
             live=self.live and not self.lost,
