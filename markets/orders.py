@@ -147,7 +147,10 @@ AnyOrderEvent = Accepted | Filled | Ended | Unknown
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """Contracts held in one market. `cost_e6` is without fees; `trades` are those that built it."""
+    """The net position in one market, as the exchange shows it: of YES or of NO, never of both.
+
+    `cost_e6` is without fees, `trades` are those that built it.
+    """
 
     ticker: str
     event_ticker: str
@@ -161,13 +164,24 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     opened_ms: int
     trades: tuple[int, ...]
 
+    @property
+    def signed_e2(self) -> int:
+        """Contracts of YES; those of NO are negative."""
+        return self.count_e2 if self.side == "yes" else -self.count_e2
+
     def value_e6(self, yes_price_e4: int) -> int:
         """Return what it is worth at a YES price."""
         return self.count_e2 * (yes_price_e4 if self.side == "yes" else opposite(yes_price_e4))
 
 
 class Settlement(msgspec.Struct, frozen=True, array_like=True):
-    """A position paid out: `value_e4` is what YES was worth."""
+    """A market that was held is settled: `value_e4` is what YES was worth.
+
+    `side`, `count_e2` and `payout_e6` are those of the net position, which is what the exchange pays; the
+    count is 0 where trades held as much of the one side as of the other. `cost_e6` is what all lots in the
+    market had cost less what pairs of them were paid before, so payout less cost is what the settlement
+    earned; it is below 0 where pairs had paid more than all lots cost.
+    """
 
     ticker: str
     event_ticker: str

@@ -19,6 +19,7 @@ from trader.journal.reader import Reader
 from trader.journal.schema import build_id, journal_path
 
 from .ledger import LedgerError
+from .lots import net_positions, tax_lots, trade_lots
 from .replay import replay
 from .worker import ACCOUNT
 
@@ -83,14 +84,15 @@ def _reader(settings: Settings) -> Reader:
 def _reconcile(settings: Settings) -> int:
     reader = _reader(settings)
     try:
-        sums, ledger = reader.sums(), reader.ledger()
+        sums, record, ledger = reader.sums(), reader.record(), reader.ledger()
         ledger.check()
     except LedgerError as error:
         print(f"trader: the journal does not add up: {error}", file=sys.stderr)
         return EXIT_CRASHED
     finally:
         reader.close()
-    # Once from the sums of the rows, once through the ledger: they must meet.
+    # Once from the sums of the rows, once through the ledger, once by each view of the record.
+    by_trade, by_purchase, net = trade_lots(record), tax_lots(record), net_positions(record)
     cash_e6 = sums["start_e6"] - sums["spent_e6"] - sums["fees_e6"] + sums["payouts_e6"] + ledger.netted_e6
     lines = {
         "start": sums["start_e6"],
@@ -99,19 +101,33 @@ def _reconcile(settings: Settings) -> int:
         "settlements": sums["payouts_e6"],
         "pairs of yes and no": ledger.netted_e6,
         "cash": cash_e6,
-        "positions at cost": ledger.at_cost_e6,
+        "lots at cost": ledger.lots_cost_e6,
+        "clearing: pairs of open lots": ledger.clearing_e6,
         "realised profit before fees": ledger.realised_e6,
-        "cash + positions - start - profit + fees": (
-            cash_e6 + ledger.at_cost_e6 - sums["start_e6"] - ledger.realised_e6 + sums["fees_e6"]
+        "gain by tax lots, first in first out": by_purchase.gain_e6,
+    }
+    exact = {
+        "cash + lots - clearing - start - profit + fees": (
+            cash_e6 + ledger.basis_e6 - sums["start_e6"] - ledger.realised_e6 + sums["fees_e6"]
         ),
+        "cash + tax lots with fees - start - gain": (
+            cash_e6 + by_purchase.cost_e6 + by_purchase.fees_e6 - sums["start_e6"] - by_purchase.gain_e6
+        ),
+        "profit by the ledger less that by trade lots": ledger.realised_e6 - by_trade.realised_e6,
         "cash by the ledger less cash by the rows": ledger.cash_e6 - cash_e6,
     }
-    for name, money_e6 in lines.items():
-        print(f"{name:<42}{format_money(money_e6):>20}")
-    print(f"{'open orders':<42}{len(ledger.open):>13}")
-    exact = not list(lines.values())[-1] and not list(lines.values())[-2]
-    print("reconciled to the micro-dollar" if exact else "DOES NOT RECONCILE")
-    return 0 if exact else EXIT_CRASHED
+    for name, money_e6 in (lines | exact).items():
+        print(f"{name:<46}{format_money(money_e6):>20}")
+    print(f"{'open orders':<46}{len(ledger.open):>13}")
+    held = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
+    differ = sorted(ticker for ticker in net.keys() | held.keys() if net.get(ticker) != held.get(ticker))
+    print(f"{'open lots':<46}{sum(map(len, ledger.lots.values())):>13}")
+    print(f"{'net positions':<46}{len(held):>13}")
+    for ticker in differ:
+        print(f"{ticker}: the fills make {net.get(ticker, 0)}, the ledger has {held.get(ticker, 0)}")
+    adds_up = not any(exact.values()) and not differ
+    print("reconciled to the micro-dollar" if adds_up else "DOES NOT RECONCILE")
+    return 0 if adds_up else EXIT_CRASHED
 
 
 def _verify(settings: Settings) -> int:

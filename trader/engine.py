@@ -199,13 +199,16 @@ class Engine:
         return total_e6
 
     def profit_e6(self) -> int:
-        """Return realised and unrealised profit after fees; a position without a bid known counts at cost."""
-        unrealised_e6 = 0
-        for position in self.ledger.positions.values():
+        """Return realised and unrealised profit after fees.
+
+        A market whose position has no bid known counts at what is bound in it; pairs are worth their dollar.
+        """
+        ledger = self.ledger
+        value_e6 = 0
+        for position in ledger.positions.values():
             bid_e4 = self.bid_e4(position)
-            if bid_e4 is not None:
-                unrealised_e6 += bid_e4 * position.count_e2 - position.cost_e6
-        return self.ledger.realised_e6 + unrealised_e6 - self.ledger.fees_e6
+            value_e6 += ledger.basis_of_e6(position.ticker) if bid_e4 is None else bid_e4 * position.count_e2
+        return ledger.realised_e6 + value_e6 - ledger.basis_e6 - ledger.fees_e6
 
     def sent_last_minute(self) -> int:
         """Return how many orders were sent within the last minute."""
@@ -263,7 +266,7 @@ class Engine:
             if basket is None or ledger.ordered(trade):
                 continue
             reasons: list[str] = []
-            for proposal in follow_ups(trade, basket, view, ledger, self.now_ms, self.scan, []):
+            for proposal in follow_ups(trade, basket, view, self.now_ms, self.scan, []):
                 reason = self._place(proposal, view)
                 if reason is None:
                     reasons = []
@@ -453,7 +456,7 @@ class Engine:
     def _settle(self, view: EventView) -> None:
         for one in view.markets:
             value_e4 = settlement_e4(one.market)
-            if one.market.ticker in self.ledger.positions and value_e4 is not None and _paid(one):
+            if one.market.ticker in self.ledger.lots and value_e4 is not None and _paid(one):
                 settlement = self.ledger.settle(
                     one.market.ticker, _result(one.market, value_e4), value_e4, self.now_ms
                 )

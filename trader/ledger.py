@@ -1,14 +1,29 @@
-"""The ledger: cash, positions, open orders, exact to the micro-dollar. Pure.
+"""The ledger: cash, lots, the net position, open orders; exact to the micro-dollar. Pure.
+
+Its lots are those of `lots.py`: what each trade holds of each market. Beside them stands the net position,
+which is what the exchange shows: the signed sum of a market's lots, and what it cost on average. A YES lot of
+one trade and a NO lot of another make pairs: the exchange has paid their dollar, which is in cash, and the
+clearing account holds it against the two lots until one is sold or the market is settled. What is sold or
+settled out of such a pair is paid from there; only the rest comes from the exchange. So the profit of each
+trade is that of its own purchases, whatever the others did and in whatever order.
 
 Every micro-dollar has one way in and one way out, so at any time::
 
-    cash            = start - spent - fees + payouts + netted
-    cash + at_cost  = start + realised - fees
+    cash                       = start - spent - fees + payouts + netted
+    cash + lots - clearing     = start + realised - fees          (lots at cost)
+    lots of YES - lots of NO   = the net position                 (each market, in contracts)
+    pairs x $1                 = clearing                         (each market)
 
-`check` holds both against the sums kept here, `python -m trader reconcile` against the journal's rows.
+`check` holds all four after each step, `python -m trader reconcile` against the journal's rows.
+
+At stake is what can be lost: in a market the cost of its lots less what is in clearing for them, which is
+exactly what is gone if the net position comes to nothing. It is never below 0: a gain that pairs have locked
+in one market leaves no more room in another. Of an open order all that it can still cost is at stake,
+even if it would sell something.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,13 +33,15 @@ from markets.errors import KalshiBusError
 from markets.orders import Fill, Intent, Position, Settlement
 from markets.units import PRICE_ONE_E4
 
+from .lots import Lot, Paid, after_purchase, bought, clearing_e6, settled
+
 
 class LedgerError(KalshiBusError):
     """The ledger does not add up, or a fill contradicts its order: stop trading and look at the journal."""
 
 
 class BasketLeg(msgspec.Struct, frozen=True, array_like=True):
-    """One leg of a trade: what was ordered at first and what it has now."""
+    """One leg of a trade: what was ordered at first and what its own lot has now."""
 
     ticker: str
     side: str
@@ -49,56 +66,90 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Stake(NamedTuple):
-    """What a position or an open order puts at stake in a market, and whose it is."""
+    """What the lots of a market or an open order put at stake, and whose they are."""
 
     ticker: str
     stake_e6: int
     trades: tuple[int, ...]
 
 
+class Sums(NamedTuple):
+    """Of a market: the cost of its lots, and the dollars that pairs of them have been paid."""
+
+    cost_e6: int
+    clearing_e6: int
+
+    @property
+    def basis_e6(self) -> int:
+        """What is still bound in the market; below 0 where pairs have paid more than all lots cost."""
+        return self.cost_e6 - self.clearing_e6
+
+
+NOTHING = Sums(0, 0)
+
+
 class Stakes:
-    """Sums over positions and open orders, kept as these change: no decision adds up the whole account."""
+    """Sums over lots and open orders, kept as these change: no decision adds up the whole account.
 
-    def __init__(
-        self, positions: dict[str, Position], orders: dict[int, Intent], progress: dict[int, Progress]
-    ) -> None:
-        self.cost_e6 = self.reserved_e6 = 0
+    Attributes:
+        at_stake_e6: of the lots of all markets.
+        markets: the sums of each market with lots.
+        in_event: event -> ticker of a market or number of an order -> its stake.
+        counted: all sums as they were when they were last counted anew; None once anything has changed.
+    """
+
+    def __init__(self) -> None:
+        self.cost_e6 = self.clearing_e6 = self.at_stake_e6 = self.reserved_e6 = 0
         self.orders_of: Counter[int] = Counter()
+        self.markets: dict[str, Sums] = {}
         self.in_event: dict[str, dict[str | int, Stake]] = {}
-        for position in positions.values():
-            self.add_position(position)
-        for intent in orders.values():
-            self.add_order(intent, intent.reserve_e6 - progress.get(intent.number, Progress()).paid_e6)
+        self.counted: tuple[int, ...] | None = None
 
-    def add_position(self, position: Position) -> None:
-        """Count a position."""
-        self.cost_e6 += position.cost_e6
-        stake = Stake(position.ticker, position.cost_e6, position.trades)
-        self.in_event.setdefault(position.event_ticker, {})[position.ticker] = stake
+    @property
+    def all(self) -> tuple[int, ...]:
+        """The sums over everything."""
+        return self.cost_e6, self.clearing_e6, self.at_stake_e6, self.reserved_e6
 
-    def remove_position(self, position: Position) -> None:
-        """Count a position no more."""
-        self.cost_e6 -= position.cost_e6
-        self._remove(position.event_ticker, position.ticker)
+    def put_lots(self, event_ticker: str, ticker: str, lots: Iterable[Lot]) -> None:
+        """Count a market's lots, instead of those it had."""
+        lots = tuple(lots)
+        before = self.markets.pop(ticker, NOTHING)
+        self._take(event_ticker, ticker)
+        after = NOTHING
+        if lots:
+            after = Sums(sum(lot.cost_e6 for lot in lots), clearing_e6(lots))
+            self.markets[ticker] = after
+            trades = tuple(lot.trade for lot in lots)
+            self._put(event_ticker, ticker, Stake(ticker, max(0, after.basis_e6), trades))
+        self.cost_e6 += after.cost_e6 - before.cost_e6
+        self.clearing_e6 += after.clearing_e6 - before.clearing_e6
+        self.at_stake_e6 += max(0, after.basis_e6) - max(0, before.basis_e6)
 
-    def add_order(self, intent: Intent, left_e6: int) -> None:
+    def put_order(self, intent: Intent, left_e6: int) -> None:
         """Count an order that can still cost `left_e6`."""
+        self.drop_order(intent)
         self.reserved_e6 += left_e6
         self.orders_of[intent.trade] += 1
-        stake = Stake(intent.ticker, left_e6, (intent.trade,))
-        self.in_event.setdefault(intent.event_ticker, {})[intent.number] = stake
+        self._put(intent.event_ticker, intent.number, Stake(intent.ticker, left_e6, (intent.trade,)))
 
-    def remove_order(self, intent: Intent) -> None:
-        """Count an order no more."""
-        self.reserved_e6 -= self._remove(intent.event_ticker, intent.number).stake_e6
+    def drop_order(self, intent: Intent) -> None:
+        """Count an order no more, if it was."""
+        stake = self._take(intent.event_ticker, intent.number)
+        if stake is None:
+            return
+        self.reserved_e6 -= stake.stake_e6
         self.orders_of[intent.trade] -= 1
         if not self.orders_of[intent.trade]:
             del self.orders_of[intent.trade]
 
-    def _remove(self, event_ticker: str, key: str | int) -> Stake:
-        rest = self.in_event[event_ticker]
-        stake = rest.pop(key)
-        if not rest:
+    def _put(self, event_ticker: str, key: str | int, stake: Stake) -> None:
+        self.in_event.setdefault(event_ticker, {})[key] = stake
+
+    def _take(self, event_ticker: str, key: str | int) -> Stake | None:
+        self.counted = None
+        stakes = self.in_event.get(event_ticker, {})
+        stake = stakes.pop(key, None)
+        if stake is not None and not stakes:
             del self.in_event[event_ticker]
         return stake
 
@@ -109,12 +160,17 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     Attributes:
         start_e6: cash at the journal's beginning.
         spent_e6: cost of all fills, without fees.
-        payouts_e6: what settlements paid.
-        netted_e6: what YES and NO of one market paid as pairs.
-        realised_e6: payouts less the cost of what they closed, before fees.
-        positions: by ticker. open: orders that have not ended, by number.
+        payouts_e6: what the exchange paid for settled markets.
+        netted_e6: what it paid for pairs of YES and NO.
+        realised_e6: profit of all lots that were sold or settled, before fees.
+        positions: the net position by ticker; none where the lots cancel out. Its cost is the exchange's: the
+            average of what was bought on that side since it was last 0, without fees; a purchase of the other
+            side takes its share away. It is for show: profit and stakes are the lots'.
+        open: orders that have not ended, by number.
+        settled: when each market that was held was settled.
         baskets: by trade, from its orders until one of its markets is settled or nothing of it is held.
         progress: of open orders that were filled in part, by number.
+        lots: ticker -> trade -> what it holds.
     """
 
     start_e6: int
@@ -129,6 +185,14 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     settled: dict[str, int] = {}
     baskets: dict[int, Basket] = {}
     progress: dict[int, Progress] = {}
+    lots: dict[str, dict[int, Lot]] = {}
+
+    def __post_init__(self) -> None:
+        """Bring a ledger up to date that was written down before there were lots: nothing else has none."""
+        if not self.lots and (
+            self.positions or any(leg.got_e2 for basket in self.baskets.values() for leg in basket.legs)
+        ):
+            self.lots = lots_from_before(self.positions, self.baskets)
 
     @classmethod
     def new(cls, start_e6: int) -> "Ledger":
@@ -136,7 +200,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return cls(start_e6=start_e6, cash_e6=start_e6)
 
     def copy(self) -> "Ledger":
-        """Return ledger that change on their own."""
+        """Return a ledger that changes on its own."""
         return msgspec.structs.replace(
             self,
             positions=dict(self.positions),
@@ -144,19 +208,44 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             settled=dict(self.settled),
             baskets=dict(self.baskets),
             progress=dict(self.progress),
+            lots={ticker: dict(lots) for ticker, lots in self.lots.items()},
         )
 
     @cached_property
     def stakes(self) -> Stakes:
-        """Sums over positions and open orders. Whatever changes these changes the sums first."""
-        return Stakes(self.positions, self.open, self.progress)
+        """Sums over lots and open orders. Whatever changes these changes the sums, too."""
+        stakes = Stakes()
+        for ticker, lots in self.lots.items():
+            stakes.put_lots(_event(lots), ticker, lots.values())
+        for intent in self.open.values():
+            stakes.put_order(intent, self._left_e6(intent))
+        return stakes
 
     # -- reading
 
     @property
-    def at_cost_e6(self) -> int:
-        """Cost of all positions."""
-        return sum(position.cost_e6 for position in self.positions.values())
+    def lots_cost_e6(self) -> int:
+        """Cost of all lots, without fees."""
+        return self.stakes.cost_e6
+
+    @property
+    def clearing_e6(self) -> int:
+        """Dollars in cash that pairs of open lots were paid."""
+        return self.stakes.clearing_e6
+
+    @property
+    def basis_e6(self) -> int:
+        """What is bound in all markets: the cost of the lots less what is in clearing for them."""
+        return self.stakes.cost_e6 - self.stakes.clearing_e6
+
+    def basis_of_e6(self, ticker: str) -> int:
+        """Return what is bound in a market."""
+        return self.stakes.markets.get(ticker, NOTHING).basis_e6
+
+    def held_e2(self, trade: int, ticker: str, side: str) -> int:
+        """Return how many contracts of a side a trade holds itself."""
+        lot = self.lots.get(ticker, {}).get(trade)
+        return lot.count_e2 if lot is not None and lot.side == side else 0
 
     @property
     def reserved_e6(self) -> int:
@@ -169,10 +258,10 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return self.cash_e6 - self.reserved_e6
 
     def at_stake_e6(self, event_ticker: str | None = None, *, ticker: str | None = None) -> int:
-        """Return cost of positions and reserve of orders: of all, of an event, or of a market in it."""
+        """Return what can be lost by lots and orders: of all, of an event, or of a market in it."""
         if event_ticker is None:
             assert ticker is None, "a market is looked up in its event"
-            return self.stakes.cost_e6 + self.stakes.reserved_e6
+            return self.stakes.at_stake_e6 + self.stakes.reserved_e6
         return sum(
             stake.stake_e6
             for stake in self.stakes.in_event.get(event_ticker, {}).values()
@@ -187,7 +276,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return trades
 
     def events(self) -> set[str]:
-        """Return the events with a position or an open order."""
+        """Return the events with a lot or an open order."""
         return set(self.stakes.in_event)
 
     def ordered(self, trade: int) -> bool:
@@ -198,17 +287,20 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         """Return what an open order has got so far."""
         return self.progress.get(number, Progress())
 
+    def _left_e6(self, intent: Intent) -> int:
+        return intent.reserve_e6 - self.filled(intent.number).paid_e6
+
     # -- changing
 
     def place(self, intent: Intent) -> None:
         """Hold an order's reserve."""
-        self.stakes.add_order(intent, intent.reserve_e6)
         self.open[intent.number] = intent
+        self.stakes.put_order(intent, intent.reserve_e6)
         basket = self.baskets.get(intent.trade) or Basket(intent.strategy, intent.event_ticker)
         if intent.attempt:
             basket = msgspec.structs.replace(basket, tries=max(basket.tries, intent.attempt))
         else:
-            leg = BasketLeg(intent.ticker, intent.side, intent.count_e2)
+            leg = self._with_lot(BasketLeg(intent.ticker, intent.side, intent.count_e2), intent.trade)
             basket = msgspec.structs.replace(basket, legs=(*basket.legs, leg))
         self.baskets[intent.trade] = basket
 
@@ -228,11 +320,10 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             raise LedgerError(f"order {number}: a fill beyond its limit of {intent.price_e4}: {fill}")
         if count_e2 > intent.count_e2 or paid_e6 > intent.reserve_e6:
             raise LedgerError(f"order {number}: filled {count_e2} for {paid_e6}, more than it allows")
-        self.stakes.remove_order(intent)
         self.progress[number] = Progress(count_e2, paid_e6)
-        self.stakes.add_order(intent, intent.reserve_e6 - paid_e6)
+        self.stakes.put_order(intent, intent.reserve_e6 - paid_e6)
         self._buy(intent, fill)
-        self._count(intent, fill.count_e2)
+        self._count(intent)
         return intent
 
     def end(self, number: int) -> Intent | None:
@@ -240,8 +331,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         intent = self.open.pop(number, None)
         if intent is None:
             return None
-        self.stakes.remove_order(intent)
         self.progress.pop(number, None)
+        self.stakes.drop_order(intent)
         basket = self.baskets.get(intent.trade)
         if (
             basket is not None
@@ -251,31 +342,55 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             del self.baskets[intent.trade]
         return intent
 
-    def _count(self, intent: Intent, count_e2: int) -> None:
-        """Add what an order got to its basket's leg; the other outcome takes away from it."""
+    def _count(self, intent: Intent) -> None:
+        """Write down in the trade's basket what it has of this market now."""
         basket = self.baskets.get(intent.trade)
         if basket is None:
             return  # one of its markets is settled: nothing is evened out any more
         legs = tuple(
-            msgspec.structs.replace(
-                leg, got_e2=leg.got_e2 + (count_e2 if leg.side == intent.side else -count_e2)
-            )
-            if leg.ticker == intent.ticker
-            else leg
-            for leg in basket.legs
+            self._with_lot(leg, intent.trade) if leg.ticker == intent.ticker else leg for leg in basket.legs
         )
         self.baskets[intent.trade] = msgspec.structs.replace(basket, legs=legs)
+
+    def _with_lot(self, leg: BasketLeg, trade: int) -> BasketLeg:
+        """Return a leg with what the trade's own lot has, negative if that is of the other side."""
+        lot = self.lots.get(leg.ticker, {}).get(trade)
+        got_e2 = 0 if lot is None else lot.count_e2 if lot.side == leg.side else -lot.count_e2
+        return leg if got_e2 == leg.got_e2 else msgspec.structs.replace(leg, got_e2=got_e2)
 
     def _buy(self, intent: Intent, fill: Fill) -> None:
         self.spent_e6 += fill.cost_e6
         self.fees_e6 += fill.fee_e6
         self.cash_e6 -= fill.cost_e6 + fill.fee_e6
-        held = self.positions.get(intent.ticker)
+        lots = self.lots.setdefault(intent.ticker, {})
+        lot, sold = after_purchase(lots.pop(intent.trade, None), bought(intent, fill))
+        if lot is not None:
+            lots[intent.trade] = lot
+        if sold is not None:
+            self.realised_e6 += sold.realised_e6
+        if not lots:
+            del self.lots[intent.ticker]
+        self.stakes.put_lots(intent.event_ticker, intent.ticker, lots.values())
+        self._net(intent, fill)
+
+    def _net(self, intent: Intent, fill: Fill) -> None:
+        """Keep the net position as the exchange does: it pays a dollar for each pair at once."""
+        held = self.positions.pop(intent.ticker, None)
+        count_e2 = fill.count_e2
         if held is not None and held.side != intent.side:
-            held, fill = self._net(held, fill)
-        if fill.count_e2 == 0:
+            pairs_e2 = min(held.count_e2, count_e2)
+            self.netted_e6 += pairs_e2 * PRICE_ONE_E4
+            self.cash_e6 += pairs_e2 * PRICE_ONE_E4
+            count_e2 -= pairs_e2
+            left_e2 = held.count_e2 - pairs_e2
+            if left_e2:
+                cost_e6 = held.cost_e6 - held.cost_e6 * pairs_e2 // held.count_e2
+                held = msgspec.structs.replace(held, count_e2=left_e2, cost_e6=cost_e6)
+                self.positions[intent.ticker] = held
+                return
+            held = None
+        if not count_e2:
             return
-        trade = () if held is not None and intent.trade in held.trades else (intent.trade,)
         if held is None:
             held = Position(
                 ticker=intent.ticker,
@@ -290,71 +405,60 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
                 opened_ms=fill.time_ms,
                 trades=(),
             )
-        self._hold(
-            msgspec.structs.replace(
-                held,
-                count_e2=held.count_e2 + fill.count_e2,
-                cost_e6=held.cost_e6 + fill.cost_e6,
-                fees_e6=held.fees_e6 + fill.fee_e6,
-                trades=held.trades + trade,
-            )
+        self.positions[intent.ticker] = msgspec.structs.replace(
+            held,
+            count_e2=held.count_e2 + count_e2,
+            cost_e6=held.cost_e6 + fill.price_e4 * count_e2,
+            fees_e6=held.fees_e6 + fill.fee_e6,
+            trades=held.trades if intent.trade in held.trades else (*held.trades, intent.trade),
         )
-
-    def _hold(self, position: Position) -> None:
-        """Put a position in the place of the market's former one; without contracts none is left."""
-        before = self.positions.get(position.ticker)
-        if before is not None:
-            self.stakes.remove_position(before)
-            del self.positions[position.ticker]
-        if position.count_e2:
-            self.stakes.add_position(position)
-            self.positions[position.ticker] = position
-
-    def _net(self, held: Position, fill: Fill) -> tuple[Position | None, Fill]:
-        """Pay out pairs of YES and NO, 1 dollar each; return what is left of the position and of the fill."""
-        pairs_e2 = min(held.count_e2, fill.count_e2)
-        payout_e6 = pairs_e2 * PRICE_ONE_E4
-        closed_e6 = held.cost_e6 * pairs_e2 // held.count_e2
-        self.netted_e6 += payout_e6
-        self.cash_e6 += payout_e6
-        self.realised_e6 += payout_e6 - closed_e6 - fill.price_e4 * pairs_e2
-        rest = msgspec.structs.replace(
-            held, count_e2=held.count_e2 - pairs_e2, cost_e6=held.cost_e6 - closed_e6
-        )
-        self._hold(rest)
-        left = msgspec.structs.replace(fill, count_e2=fill.count_e2 - pairs_e2)
-        return (None if rest.count_e2 == 0 else rest), left
 
     def settle(self, ticker: str, result: str, value_e4: int, time_ms: int) -> Settlement | None:
-        """Pay a position out at `value_e4` of YES; None if there is none, so nothing is paid twice."""
-        position = self.positions.get(ticker)
-        if position is None:
+        """Pay all lots of a market out at `value_e4` of YES; None if there are none: nothing is paid twice.
+
+        The exchange pays the net position, which may be 0; what is in clearing for the market pays the rest.
+
+        Raises:
+            LedgerError: the two are not what the lots get.
+        """
+        lots = self.lots.get(ticker)
+        if lots is None:
             return None
-        for trade in self.trades_in(position.event_ticker):
+        event_ticker, sums = _event(lots), self.stakes.markets[ticker]
+        for trade in self.trades_in(event_ticker):
             basket = self.baskets.get(trade)
             if basket is not None and any(leg.ticker == ticker for leg in basket.legs):
                 del self.baskets[trade]
-        self.stakes.remove_position(position)
-        del self.positions[ticker]
-        payout_e6 = position.value_e6(value_e4)
+        paid = Paid(ticker, value_e4, time_ms)
+        closed = [settled(lot, paid) for lot in lots.values()]
+        position = self.positions.pop(ticker, None)
+        payout_e6 = 0 if position is None else position.value_e6(value_e4)
+        got_e6 = sum(part.proceeds_e6 for part in closed)
+        if got_e6 != payout_e6 + sums.clearing_e6:
+            raise LedgerError(
+                f"{ticker}: its lots get {got_e6}, of which the exchange pays {payout_e6}"
+                f" and {sums.clearing_e6} is in clearing"
+            )
+        del self.lots[ticker]
+        self.stakes.put_lots(event_ticker, ticker, ())
         self.payouts_e6 += payout_e6
         self.cash_e6 += payout_e6
-        self.realised_e6 += payout_e6 - position.cost_e6
+        self.realised_e6 += sum(part.realised_e6 for part in closed)
         self.settled[ticker] = time_ms
         return Settlement(
             ticker=ticker,
-            event_ticker=position.event_ticker,
-            side=position.side,
-            count_e2=position.count_e2,
+            event_ticker=event_ticker,
+            side="yes" if position is None else position.side,
+            count_e2=0 if position is None else position.count_e2,
             result=result,
             value_e4=value_e4,
-            cost_e6=position.cost_e6,
+            cost_e6=sums.basis_e6,
             payout_e6=payout_e6,
             time_ms=time_ms,
         )
 
     def check(self) -> None:
-        """Hold the sums against each other.
+        """Hold the sums against each other, and where anything has changed against what they are of.
 
         Raises:
             LedgerError: they differ, by so many micro-dollars.
@@ -362,13 +466,92 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         flows_e6 = self.start_e6 - self.spent_e6 - self.fees_e6 + self.payouts_e6 + self.netted_e6
         if self.cash_e6 != flows_e6:
             raise LedgerError(f"cash is {self.cash_e6}, fills, fees and settlements make it {flows_e6}")
-        held_e6, earned_e6 = self.cash_e6 + self.at_cost_e6, self.start_e6 + self.realised_e6 - self.fees_e6
+        held_e6, earned_e6 = self.cash_e6 + self.basis_e6, self.start_e6 + self.realised_e6 - self.fees_e6
         if held_e6 != earned_e6:
-            raise LedgerError(f"cash and positions are {held_e6}, start and profit make them {earned_e6}")
-        stakes, reserves_e6 = self.stakes, sum(intent.reserve_e6 for intent in self.open.values())
-        reserves_e6 -= sum(progress.paid_e6 for progress in self.progress.values())
-        if (stakes.cost_e6, stakes.reserved_e6) != (self.at_cost_e6, reserves_e6):
             raise LedgerError(
-                f"{stakes.cost_e6} and {stakes.reserved_e6} are at stake in positions that cost"
-                f" {self.at_cost_e6} and orders that hold {reserves_e6}"
+                f"cash and lots less clearing are {held_e6}, start and profit make them {earned_e6}"
             )
+        if self.stakes.counted != self.stakes.all:
+            self._recount()
+
+    def _recount(self) -> None:
+        cost_e6 = cleared_e6 = at_stake_e6 = 0
+        if not self.positions.keys() <= self.lots.keys():
+            raise LedgerError(f"positions without lots: {sorted(self.positions.keys() - self.lots.keys())}")
+        for ticker, lots in self.lots.items():
+            sums = Sums(sum(lot.cost_e6 for lot in lots.values()), clearing_e6(lots.values()))
+            cost_e6 += sums.cost_e6
+            cleared_e6 += sums.clearing_e6
+            at_stake_e6 += max(0, sums.basis_e6)
+            signed_e2 = sum(lot.signed_e2 for lot in lots.values())
+            position = self.positions.get(ticker)
+            net_e2 = 0 if position is None else position.signed_e2
+            if signed_e2 != net_e2:
+                raise LedgerError(f"{ticker}: its lots are {signed_e2} contracts, the position is {net_e2}")
+        for trade, basket in self.baskets.items():
+            for leg in basket.legs:
+                if self._with_lot(leg, trade) is not leg:
+                    raise LedgerError(f"trade {trade}: its basket says {leg}, its lots say otherwise")
+        reserved_e6 = sum(self._left_e6(intent) for intent in self.open.values())
+        found = (cost_e6, cleared_e6, at_stake_e6, reserved_e6)
+        if self.stakes.all != found:
+            raise LedgerError(
+                f"cost, clearing and stake of the lots and reserve of the orders are {found},"
+                f" the sums kept say {self.stakes.all}"
+            )
+        self.stakes.counted = found
+
+
+def _event(lots: dict[int, Lot]) -> str:
+    return next(iter(lots.values())).event_ticker
+
+
+def lots_from_before(positions: dict[str, Position], baskets: dict[int, Basket]) -> dict[str, dict[int, Lot]]:
+    """Return the lots of a ledger that was written down when there were only net positions.
+
+    Contracts are those that the baskets say; what the position has beyond them is of its other trade, or of
+    trade 0 where none is named. Costs are exact in their sum: lots on the position's side share what it
+    cost; where a basket holds the other side, the profit of the pairs was booked when they were made, so
+    both together cost their dollar, half each.
+    """
+    signed: dict[str, dict[int, int]] = {ticker: {} for ticker in positions}
+    for trade, basket in baskets.items():
+        for leg in basket.legs:
+            if leg.got_e2:
+                signed.setdefault(leg.ticker, {})[trade] = leg.got_e2 if leg.side == "yes" else -leg.got_e2
+    events = {leg.ticker: basket.event_ticker for basket in baskets.values() for leg in basket.legs}
+    lots: dict[str, dict[int, Lot]] = {}
+    for ticker, of_trade in signed.items():
+        position = positions.get(ticker)
+        rest_e2 = (0 if position is None else position.signed_e2) - sum(of_trade.values())
+        if rest_e2:
+            trades = () if position is None else position.trades
+            of_trade[next((trade for trade in trades if trade not in baskets), 0)] = rest_e2
+        side = "yes" if position is None else position.side
+        made = {}
+        for trade, signed_e2 in of_trade.items():
+            basket_of = baskets.get(trade)
+            made[trade] = Lot(
+                trade=trade,
+                strategy=basket_of.strategy if basket_of else position.strategy if position else "",
+                ticker=ticker,
+                event_ticker=position.event_ticker if position else events[ticker],
+                side="yes" if signed_e2 > 0 else "no",
+                count_e2=abs(signed_e2),
+                cost_e6=0,
+                fees_e6=0,
+                opened_ms=position.opened_ms if position else 0,
+            )
+        pairs_e6 = clearing_e6(made.values())
+        left_e2 = sum(lot.count_e2 for lot in made.values() if lot.side == side)
+        left_e6 = (0 if position is None else position.cost_e6) + pairs_e6 // 2
+        fees_e6 = 0 if position is None else position.fees_e6
+        for trade, lot in made.items():
+            if lot.side != side:
+                made[trade] = msgspec.structs.replace(lot, cost_e6=lot.count_e2 * PRICE_ONE_E4 // 2)
+                continue
+            cost_e6, fee_e6 = left_e6 * lot.count_e2 // left_e2, fees_e6 * lot.count_e2 // left_e2
+            made[trade] = msgspec.structs.replace(lot, cost_e6=cost_e6, fees_e6=fee_e6)
+            left_e2, left_e6, fees_e6 = left_e2 - lot.count_e2, left_e6 - cost_e6, fees_e6 - fee_e6
+        lots[ticker] = made
+    return {ticker: made for ticker, made in lots.items() if made}

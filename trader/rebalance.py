@@ -20,7 +20,7 @@ from markets.opportunities.legs import ladder
 from markets.orders import Proposal, Wanted
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 
-from .ledger import Basket, BasketLeg, Ledger
+from .ledger import Basket
 
 TRIES: Final = 4
 SELL_FROM_TRY: Final = 3
@@ -49,7 +49,6 @@ def follow_ups(
     trade: int,
     basket: Basket,
     view: EventView,
-    ledger: Ledger,
     now_ms: int,
     scan: ScanLimits,
     failures: list[Failure],
@@ -90,11 +89,7 @@ def follow_ups(
     excess = excess_e2(basket)
     sides = [NO if leg.side == YES else YES for leg in basket.legs]
     sold, then_e6 = _legs(sides, seen, excess, scan), least_e6([-out for out in excess])
-    if (
-        sold is not None
-        and then_e6 is not None
-        and all(_held_e2(ledger, leg) >= out for leg, out in zip(basket.legs, excess, strict=True))
-    ):
+    if sold is not None and then_e6 is not None:
         pairs_e6 = sum(excess) * PRICE_ONE_E4
         found.append((pairs_e6 + then_e6 - now_e6 - _cost_e6(sold, fees, now_ms), sold))
     return [
@@ -132,11 +127,6 @@ def _legs(
 
 def _cost_e6(bought: Sequence[Purchase], fees: FeeSchedule, now_ms: int) -> int:
     return sum(cost_e6(levels) + taker_fees_e6(fees, levels, time_ms=now_ms) for _, levels in bought)
-
-
-def _held_e2(ledger: Ledger, leg: BasketLeg) -> int:
-    position = ledger.positions.get(leg.ticker)
-    return position.count_e2 if position is not None and position.side == leg.side else 0
 
 
 def _whole(count_e2: int) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from markets.book import depth, fills, on_grid
+from markets.book import NO, YES, depth, fills, on_grid
 from markets.fees import FeeSchedule, fee_schedule
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
@@ -26,7 +26,7 @@ FUTURE_MS: Final = 5_000
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
-    """Bounds on what may be at stake: cost of positions, and all that open orders can cost, fees included.
+    """Bounds on what may be at stake (ledger.py): by lots, and all that open orders can cost, fees included.
 
     `payout_ms` is how far off the expected payout may lie: capital that is locked up earns nothing else.
     `valid_ms` is the life of an order, `retry_after_ms` the rest of an event after an order that got nothing.
@@ -181,7 +181,7 @@ def _reasons(
             yield "market_unknown"
             return
         yield from _leg_reasons(leg, one, facts, limits, scan, rests=proposal.time_in_force == "gtc")
-    yield from _money_reasons(legs, event_ticker, fees, facts, limits)
+    yield from _money_reasons(legs, proposal, fees, facts, limits)
 
 
 def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
@@ -193,10 +193,15 @@ def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     return False
 
 
-def _closes(leg: Wanted, ledger: Ledger) -> bool:
-    """Whether buying this only gives up what is held of the other outcome: nothing more is at stake then."""
-    position = ledger.positions.get(leg.ticker)
-    return position is not None and position.side != leg.side and position.count_e2 >= leg.count_e2
+def _closes(leg: Wanted, trade: int | None, ledger: Ledger) -> bool:
+    """Whether buying this only gives up what this trade holds of the other outcome.
+
+    Nothing more is at stake then, unless another trade stands against the lot that is sold; and that trade
+    was let in when its lot counted in full.
+    """
+    if trade is None:
+        return False
+    return ledger.held_e2(trade, leg.ticker, NO if leg.side == YES else YES) >= leg.count_e2
 
 
 def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
@@ -256,15 +261,15 @@ def _leg_reasons(
 
 
 def _money_reasons(
-    legs: Sequence[Wanted], event_ticker: str, fees: FeeSchedule, facts: Facts, limits: Limits
+    legs: Sequence[Wanted], proposal: Proposal, fees: FeeSchedule, facts: Facts, limits: Limits
 ) -> Iterator[str]:
-    ledger = facts.ledger
+    ledger, event_ticker = facts.ledger, proposal.event_ticker
     total_e6 = closing_e6 = 0
     for leg in legs:
         cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
         if cost_e6 > limits.order_e6:
             yield "order_limit"
-        if _closes(leg, ledger):
+        if _closes(leg, proposal.evens, ledger):
             closing_e6 += cost_e6
             continue
         total_e6 += cost_e6

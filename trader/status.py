@@ -34,7 +34,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
     engine, ledger, limits = worker.engine, worker.engine.ledger, worker.limits
     positions = [position_map(engine, position, now_ms) for position in _by_cost(engine)]
     profit_e6, value_e6 = engine.profit_e6(), engine.value_e6()
-    unrealised_e6 = None if value_e6 is None else value_e6 - ledger.at_cost_e6
+    unrealised_e6 = None if value_e6 is None else value_e6 - ledger.basis_e6
     stake_e6, lost_e6 = ledger.at_stake_e6(), engine.day_start_e6 - profit_e6
     killed = worker.kill_switch.read()
     latencies = sorted(worker.latencies_ns)
@@ -77,7 +77,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
         "starting_cash_dollars": format_money(ledger.start_e6),
         "equity_dollars": _money(None if value_e6 is None else ledger.cash_e6 + value_e6),
         "exposure": {
-            "positions_dollars": format_money(ledger.at_cost_e6),
+            "positions_dollars": format_money(stake_e6 - ledger.reserved_e6),
             "orders_dollars": format_money(ledger.reserved_e6),
             "total_dollars": format_money(stake_e6),
         },

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markets.fees import FeeSchedule
 from markets.orders import Fill, Intent, reserve_e6
 from tests.trader.world import NOW_MS
-from trader.ledger import Ledger, LedgerError
+from trader.ledger import Basket, BasketLeg, Ledger, LedgerError
 
 FEES = FeeSchedule("quadratic", 10_000)
 
@@ -123,11 +123,13 @@ def test_yes_and_no_of_one_market_pay_a_dollar_as_a_pair() -> None:
     bought(ledger, 2, "no", 5_000, 600)
 
     assert ledger.netted_e6 == 6_000_000
-    assert ledger.realised_e6 == 6_000_000 - 600 * 4_000 - 600 * 5_000
-    assert (ledger.positions["A"].side, ledger.positions["A"].count_e2) == ("yes", 400)
+    assert ledger.cash_e6 == 100_000_000 - 4_000_000 - 3_000_000 + 6_000_000
+    position = ledger.positions["A"]
+    assert (position.side, position.count_e2, position.cost_e6) == ("yes", 400, 1_600_000)
 
     bought(ledger, 3, "no", 5_000, 1_000)
-    assert (ledger.positions["A"].side, ledger.positions["A"].count_e2) == ("no", 600)
+    position = ledger.positions["A"]
+    assert (position.side, position.count_e2, position.cost_e6) == ("no", 600, 3_000_000)
     ledger.check()
 
 
@@ -148,6 +150,21 @@ def test_settlement_pays_the_value_to_yes_and_the_rest_to_no(value_e4: int, side
     ledger.check()
 
 
+def test_lots_that_differ_from_position_or_basket_are_found() -> None:
+    for wrong in ("positions", "baskets"):
+        ledger = Ledger.new(100_000_000)
+        bought(ledger, 1, "yes", 4_000, 1_000)
+        ledger.check()
+        if wrong == "positions":
+            ledger.positions["A"] = msgspec.structs.replace(ledger.positions["A"], count_e2=900)
+        else:
+            ledger.baskets[1] = Basket("value", "E-A", (BasketLeg("A", "yes", 1_000, 900),))
+        ledger.place(intent(2))
+
+        with pytest.raises(LedgerError, match="lots"):
+            ledger.check()
+
+
 def test_the_check_finds_a_single_micro_dollar() -> None:
     ledger = Ledger.new(100_000_000)
     bought(ledger, 1, "yes", 4_000, 1_000)
@@ -156,7 +173,7 @@ def test_the_check_finds_a_single_micro_dollar() -> None:
     with pytest.raises(LedgerError, match="cash is"):
         ledger.check()
     ledger.spent_e6 -= 1
-    with pytest.raises(LedgerError, match="cash and positions"):
+    with pytest.raises(LedgerError, match="cash and lots"):
         ledger.check()
 
 
@@ -194,7 +211,7 @@ def test_money_is_conserved(steps: list[tuple[Any, ...]]) -> None:
     for ticker in "ABC":
         ledger.settle(ticker, "no", 0, NOW_MS)
     ledger.check()
-    assert ledger.at_cost_e6 == 0
+    assert (ledger.lots, ledger.lots_cost_e6, ledger.clearing_e6) == ({}, 0, 0)
     # All is closed: profit is what came in less what went out.
     assert ledger.realised_e6 - ledger.fees_e6 == ledger.cash_e6 - 10**12
 
@@ -215,7 +232,7 @@ def test_sums_that_drift_from_what_is_held_are_found() -> None:
     ledger.check()
     ledger.stakes.reserved_e6 += 1
 
-    with pytest.raises(LedgerError, match="at stake"):
+    with pytest.raises(LedgerError, match="the sums kept say"):
         ledger.check()
 
 

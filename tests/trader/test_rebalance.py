@@ -94,10 +94,8 @@ def test_what_is_too_much_is_sold_where_the_short_leg_has_become_dear() -> None:
         leg(EVENT, "AWY", (100, 9_000), (200, 9_000)),  # its NO costs 0.99
         leg(EVENT, "TIE", (4_000, 9_000), (4_100, 9_000)),
     )
-    ledger = engine.ledger.copy()
-    ledger.open.clear()
 
-    better, worse = follow_ups(trade, one, dear, ledger, NOW_MS, SCAN, [])
+    better, worse = follow_ups(trade, one, dear, NOW_MS, SCAN, [])
 
     assert [(leg.ticker, leg.side, leg.count_e2) for leg in better.legs] == [
         (TICKERS[0], "yes", 5_000),

@@ -12,6 +12,7 @@ from markets.errors import DecodeError, StartupError
 from markets.orders import Fill, Intent, Settlement
 from trader.inputs import AnyInput, Decoder
 from trader.ledger import Ledger, LedgerError
+from trader.lots import Paid, Recorded, bought
 
 from . import schema
 
@@ -40,6 +41,27 @@ def row_sums(db: sqlite3.Connection) -> dict[str, int]:
     }
 
 
+Happened = tuple[int, Fill] | int | Settlement
+"""A fill with the number of its order, the number of an order that ended, or a settlement."""
+
+
+def happened(db: sqlite3.Connection, version: int) -> list[Happened]:
+    """Return all that moved money or ended an order, in the order it happened."""
+    steps: list[tuple[int, int, Happened]] = [
+        *((step, 0, (number, Fill(*fill))) for step, number, *fill in db.execute(schema.FILLS[version])),
+        *((step, 1, number) for step, number in db.execute(_ENDED)),
+        *((step, 2, Settlement(*row)) for step, *row in db.execute(_SETTLEMENTS)),
+    ]
+    steps.sort(key=lambda entry: entry[:2])
+    return [entry for *_, entry in steps]
+
+
+def intents(db: sqlite3.Connection) -> list[Intent]:
+    """Return all orders, oldest first."""
+    bodies = db.execute("SELECT intent FROM orders ORDER BY number")
+    return [msgspec.msgpack.decode(body, type=Intent) for (body,) in bodies]
+
+
 def replayed_ledger(db: sqlite3.Connection, start_e6: int, version: int) -> Ledger:
     """Return the ledger that orders, fills and settlements make, in the order they happened.
 
@@ -47,23 +69,33 @@ def replayed_ledger(db: sqlite3.Connection, start_e6: int, version: int) -> Ledg
         LedgerError: they contradict each other.
     """
     ledger = Ledger.new(start_e6)
-    for (body,) in db.execute("SELECT intent FROM orders ORDER BY number"):
-        ledger.place(msgspec.msgpack.decode(body, type=Intent))
-    happened: list[tuple[int, int, int | tuple[int, Fill] | Settlement]] = [
-        *((step, 0, (number, Fill(*fill))) for step, number, *fill in db.execute(schema.FILLS[version])),
-        *((step, 1, number) for step, number in db.execute(_ENDED)),
-        *((step, 2, Settlement(*row)) for step, *row in db.execute(_SETTLEMENTS)),
-    ]
-    for *_, what in sorted(happened, key=lambda entry: entry[:2]):
-        if isinstance(what, int):
-            ledger.end(what)
-        elif isinstance(what, tuple):
-            ledger.fill(*what)
+    for intent in intents(db):
+        ledger.place(intent)
+    for entry in happened(db, version):
+        if isinstance(entry, tuple):
+            ledger.fill(*entry)
+        elif isinstance(entry, int):
+            ledger.end(entry)
         else:
-            made = ledger.settle(what.ticker, what.result, what.value_e4, what.time_ms)
-            if made != what:
-                raise LedgerError(f"settlement of {what.ticker}: the fills make {made}, the row says {what}")
+            made = ledger.settle(entry.ticker, entry.result, entry.value_e4, entry.time_ms)
+            # The cost was an average of all trades in the market before each had its own lot.
+            if made is None or msgspec.structs.replace(made, cost_e6=entry.cost_e6) != entry:
+                raise LedgerError(
+                    f"settlement of {entry.ticker}: the fills make {made}, the row says {entry}"
+                )
     return ledger
+
+
+def record_of(db: sqlite3.Connection, version: int) -> list[Recorded]:
+    """Return the account's record: every fill and settlement, in the order they happened."""
+    orders = {intent.number: intent for intent in intents(db)}
+    record: list[Recorded] = []
+    for entry in happened(db, version):
+        if isinstance(entry, Settlement):
+            record.append(Paid(entry.ticker, entry.value_e4, entry.time_ms))
+        elif isinstance(entry, tuple):
+            record.append(bought(orders[entry[0]], entry[1]))
+    return record
 
 
 class Reader:
@@ -118,6 +150,10 @@ class Reader:
         meta = self.meta()
         version = schema.version_of(meta, self._path)
         return replayed_ledger(self._db, int(meta["start_e6"]), version)
+
+    def record(self) -> list[Recorded]:
+        """Return every fill and settlement, in the order they happened."""
+        return record_of(self._db, schema.version_of(self.meta(), self._path))
 
     def sessions(self) -> dict[int, str]:
         """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""

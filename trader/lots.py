@@ -1,0 +1,289 @@
+"""Lots: the views of an account's record, which is its fills and what its markets were settled at. Pure.
+
+The same contracts can be looked at in three ways, and each adds up to the same cash:
+
+* *trade lots*: what each trade holds. A purchase of the other outcome by the same trade sells its own lot
+  first, as far as it goes; it never touches the lot of another trade.
+* *the net position*, as the exchange keeps it: per market the signed sum of the lots, NO counting as minus.
+  A contract bought against it makes a pair, which pays its dollar at once. Where two trades stand against
+  each other, that dollar is in cash while both lots are still open: it stands in the clearing account until
+  one of them is sold or the market is settled.
+* *tax lots*: every purchase is a lot of its own; what the exchange closes is taken from the oldest.
+
+Amounts are integers and nothing is lost by rounding: a part that leaves a lot takes its share of cost and
+fees, rounded down, and what is left of the lot keeps the remainder; so the last part takes it.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from markets.orders import Fill, Intent
+from markets.units import PRICE_ONE_E4, opposite
+
+Way = Literal["sold", "settled"]
+"""How contracts were given up: by buying the other outcome, or because the market was settled."""
+
+
+class Bought(msgspec.Struct, frozen=True):
+    """One fill, with what its order says of it."""
+
+    trade: int
+    strategy: str
+    ticker: str
+    event_ticker: str
+    side: str
+    price_e4: int
+    count_e2: int
+    fee_e6: int
+    time_ms: int
+
+
+def bought(intent: Intent, fill: Fill) -> Bought:
+    """Return a fill of an order as it goes into the record."""
+    return Bought(
+        trade=intent.trade,
+        strategy=intent.strategy,
+        ticker=intent.ticker,
+        event_ticker=intent.event_ticker,
+        side=intent.side,
+        price_e4=fill.price_e4,
+        count_e2=fill.count_e2,
+        fee_e6=fill.fee_e6,
+        time_ms=fill.time_ms,
+    )
+
+
+class Paid(msgspec.Struct, frozen=True):
+    """A market was settled: one YES is worth `value_e4`."""
+
+    ticker: str
+    value_e4: int
+    time_ms: int
+
+
+Recorded = Bought | Paid
+
+
+class Lot(msgspec.Struct, frozen=True, array_like=True):
+    """Contracts of one market that one trade holds. `cost_e6` is without fees, `fees_e6` what buying took."""
+
+    trade: int
+    strategy: str
+    ticker: str
+    event_ticker: str
+    side: str
+    count_e2: int
+    cost_e6: int
+    fees_e6: int
+    opened_ms: int
+
+    @property
+    def signed_e2(self) -> int:
+        """Contracts as the exchange adds them up: those of NO are negative."""
+        return self.count_e2 if self.side == "yes" else -self.count_e2
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """A lot, or a part of one, that was given up. `fees_e6` are those of buying it and of selling it."""
+
+    trade: int
+    ticker: str
+    side: str
+    count_e2: int
+    cost_e6: int
+    proceeds_e6: int
+    fees_e6: int
+    acquired_ms: int
+    disposed_ms: int
+    how: Way
+
+    @property
+    def realised_e6(self) -> int:
+        """Profit before fees."""
+        return self.proceeds_e6 - self.cost_e6
+
+    @property
+    def gain_e6(self) -> int:
+        """Profit after fees."""
+        return self.proceeds_e6 - self.cost_e6 - self.fees_e6
+
+
+def after_purchase(lot: Lot | None, purchase: Bought) -> tuple[Lot | None, Closed | None]:
+    """Return what a trade holds of a market after a purchase, and what it sold by it.
+
+    Args:
+        lot: what the trade held before.
+    """
+    closed = None
+    count_e2, fee_e6 = purchase.count_e2, purchase.fee_e6
+    if lot is not None and lot.side != purchase.side:
+        sold_e2 = min(lot.count_e2, count_e2)
+        lot, closed, fee_e6 = _sell(lot, sold_e2, purchase, count_e2, fee_e6)
+        count_e2 -= sold_e2
+    if not count_e2:
+        return lot, closed
+    cost_e6 = purchase.price_e4 * count_e2
+    if lot is None:
+        opened_ms = purchase.time_ms
+        lot = Lot(
+            trade=purchase.trade,
+            strategy=purchase.strategy,
+            ticker=purchase.ticker,
+            event_ticker=purchase.event_ticker,
+            side=purchase.side,
+            count_e2=count_e2,
+            cost_e6=cost_e6,
+            fees_e6=fee_e6,
+            opened_ms=opened_ms,
+        )
+        return lot, closed
+    more = msgspec.structs.replace(
+        lot,
+        count_e2=lot.count_e2 + count_e2,
+        cost_e6=lot.cost_e6 + cost_e6,
+        fees_e6=lot.fees_e6 + fee_e6,
+    )
+    return more, closed
+
+
+def _sell(
+    lot: Lot, sold_e2: int, purchase: Bought, count_e2: int, fee_e6: int
+) -> tuple[Lot | None, Closed, int]:
+    """Return what is left of the lot, what was sold of it, and what is left of the purchase's fee."""
+    cost_e6 = lot.cost_e6 * sold_e2 // lot.count_e2
+    opening_e6 = lot.fees_e6 * sold_e2 // lot.count_e2
+    closing_e6 = fee_e6 * sold_e2 // count_e2
+    closed = Closed(
+        trade=lot.trade,
+        ticker=lot.ticker,
+        side=lot.side,
+        count_e2=sold_e2,
+        cost_e6=cost_e6,
+        proceeds_e6=opposite(purchase.price_e4) * sold_e2,
+        fees_e6=opening_e6 + closing_e6,
+        acquired_ms=lot.opened_ms,
+        disposed_ms=purchase.time_ms,
+        how="sold",
+    )
+    if sold_e2 == lot.count_e2:
+        return None, closed, fee_e6 - closing_e6
+    left = msgspec.structs.replace(
+        lot,
+        count_e2=lot.count_e2 - sold_e2,
+        cost_e6=lot.cost_e6 - cost_e6,
+        fees_e6=lot.fees_e6 - opening_e6,
+    )
+    return left, closed, fee_e6 - closing_e6
+
+
+def settled(lot: Lot, paid: Paid) -> Closed:
+    """Return what a lot comes to when its market is settled."""
+    value_e4 = paid.value_e4 if lot.side == "yes" else opposite(paid.value_e4)
+    return Closed(
+        trade=lot.trade,
+        ticker=lot.ticker,
+        side=lot.side,
+        count_e2=lot.count_e2,
+        cost_e6=lot.cost_e6,
+        proceeds_e6=value_e4 * lot.count_e2,
+        fees_e6=lot.fees_e6,
+        acquired_ms=lot.opened_ms,
+        disposed_ms=paid.time_ms,
+        how="settled",
+    )
+
+
+def clearing_e6(lots: Iterable[Lot]) -> int:
+    """Return the dollars that pairs of a market's lots were paid: its part of the clearing account."""
+    yes_e2 = no_e2 = 0
+    for lot in lots:
+        if lot.side == "yes":
+            yes_e2 += lot.count_e2
+        else:
+            no_e2 += lot.count_e2
+    return min(yes_e2, no_e2) * PRICE_ONE_E4
+
+
+class View(msgspec.Struct, frozen=True):
+    """What is held and what was given up, oldest first."""
+
+    held: tuple[Lot, ...]
+    closed: tuple[Closed, ...]
+
+    @property
+    def cost_e6(self) -> int:
+        """Cost of what is held, without fees."""
+        return sum(lot.cost_e6 for lot in self.held)
+
+    @property
+    def fees_e6(self) -> int:
+        """Fees paid for what is held."""
+        return sum(lot.fees_e6 for lot in self.held)
+
+    @property
+    def realised_e6(self) -> int:
+        """Profit of what was given up, before fees."""
+        return sum(closed.realised_e6 for closed in self.closed)
+
+    @property
+    def gain_e6(self) -> int:
+        """Profit of what was given up, after fees."""
+        return sum(closed.gain_e6 for closed in self.closed)
+
+
+def trade_lots(record: Iterable[Recorded]) -> View:
+    """Return the record by trades: one lot for all that a trade holds of a market."""
+    held: dict[str, dict[int, Lot]] = {}
+    closed: list[Closed] = []
+    for entry in record:
+        if isinstance(entry, Paid):
+            closed += (settled(lot, entry) for lot in held.pop(entry.ticker, {}).values())
+            continue
+        lots = held.setdefault(entry.ticker, {})
+        lot, sold = after_purchase(lots.pop(entry.trade, None), entry)
+        if sold is not None:
+            closed.append(sold)
+        if lot is not None:
+            lots[entry.trade] = lot
+    return View(tuple(lot for lots in held.values() for lot in lots.values()), tuple(closed))
+
+
+def tax_lots(record: Iterable[Recorded]) -> View:
+    """Return the record by purchases: each fill is a lot, and what is given up is taken from the oldest.
+
+    Whose trade it was plays no part here: the account is one taxpayer.
+    """
+    held: dict[str, deque[Lot]] = {}
+    closed: list[Closed] = []
+    for entry in record:
+        if isinstance(entry, Paid):
+            closed += (settled(lot, entry) for lot in held.pop(entry.ticker, ()))
+            continue
+        lots = held.setdefault(entry.ticker, deque())
+        while lots and lots[0].side != entry.side and entry.count_e2:
+            oldest = lots.popleft()
+            sold_e2 = min(oldest.count_e2, entry.count_e2)
+            left, sold, fee_e6 = _sell(oldest, sold_e2, entry, entry.count_e2, entry.fee_e6)
+            closed.append(sold)
+            if left is not None:
+                lots.appendleft(left)
+            entry = msgspec.structs.replace(entry, count_e2=entry.count_e2 - sold_e2, fee_e6=fee_e6)
+        opened, _ = after_purchase(None, entry)
+        if opened is not None:
+            lots.append(opened)
+    return View(tuple(lot for lots in held.values() for lot in lots), tuple(closed))
+
+
+def net_positions(record: Iterable[Recorded]) -> dict[str, int]:
+    """Return what the exchange says is held, by market: contracts of YES, negative those of NO; never 0."""
+    held: dict[str, int] = {}
+    for entry in record:
+        if isinstance(entry, Paid):
+            held.pop(entry.ticker, None)
+        else:
+            signed_e2 = entry.count_e2 if entry.side == "yes" else -entry.count_e2
+            held[entry.ticker] = held.get(entry.ticker, 0) + signed_e2
+    return {ticker: signed_e2 for ticker, signed_e2 in held.items() if signed_e2}
