@@ -94,7 +94,9 @@ def acts(live: Live, count: int) -> list[Callable[[], list[bytes]]]:
     return [rng.choice([publisher.commit] + [publisher.stream] * 9) for _ in range(count)]
 
 
-@pytest.mark.parametrize("options", [{}, {"topics": ("md.A.", "ref.")}, {"keeping": Slim()}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"topics": ("md.A.", "ref.")}, {"keeping": Slim()}], ids=["all", "filtered", "slim"]
+)
 def test_stepped_replica_is_exact(live: Live, own: Own, options: dict[str, Any]) -> None:
     owner = own(**options)
     live.do(*acts(live, 500))
