@@ -1,7 +1,7 @@
 """Order books of the markets where they are worth most, with what the sweep leaves of the budget.
 
-After each commit a plan is made: whole mutually exclusive events (their legs are compared with each other)
-and single markets, by value. The number of requests a cycle depends on the settings and the budget alone;
+After each commit a plan is made: whole events where a kind of opportunity compares their markets with each
+other, and single markets, by value. The number of requests a cycle depends on settings and budget alone;
 whoever watches a market moves it to the front and adds none.
 
 Source: Kalshi API reference, ``GET /markets/orderbooks``: up to 100 repeated `tickers`, not cached, 10 tokens
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log1p
 from typing import Final, NamedTuple
 
+import msgspec
 import structlog
 
 from bus.clock import Clock
@@ -23,8 +24,8 @@ from markets.errors import BadRecord
 from markets.json.books import decode_books, decode_candles
 from markets.json.faults import BadMember
 from markets.json.words import COST
+from markets.opportunities import Failure, worth_of_books_e4
 from markets.records import Book, Candles, Event, Market, Quote, Remove, Status
-from markets.units import PRICE_ONE_E4
 from publisher.kalshi.budget import Budget
 from publisher.kalshi.client import Client, ExchangeError, Stopped, StopSignal
 from publisher.live import Live
@@ -69,7 +70,7 @@ class Tradable(NamedTuple):
 
     market: Market
     quote: Quote
-    exclusive: bool
+    event: Event | None
     start_ms: int | None
 
 
@@ -87,14 +88,6 @@ def value_of(tradable: Tradable, now_ms: int) -> float:
     return worth + 6.0 / (1.0 + nearest_ms / HOUR_MS)
 
 
-def basket_edge_e4(quotes: Iterable[Quote]) -> int:
-    """Return by how much the YES bids of exclusive outcomes exceed $1 together, 0 if they do not.
-
-    Buying NO of each then costs less than the n - 1 dollars it pays, before fees.
-    """
-    return max(0, sum(quote.yes_bid_e4 for quote in quotes if quote.yes_bid_size_e2) - PRICE_ONE_E4)
-
-
 class Planner:
     """Chooses which books to fetch. Pure over explicit time; `watch` may be called from any thread.
 
@@ -103,12 +96,14 @@ class Planner:
 
     Attributes:
         watches: how often something not watched before was wished for.
+        failures: of kinds of opportunity that raised when the last plan asked them.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = threading.Lock()
         self.watches = 0
+        self.failures: list[Failure] = []
         self._watched: dict[str, int] = {}
         self._fetched_ms: dict[str, int] = {}
 
@@ -135,7 +130,8 @@ class Planner:
         with self._lock:
             self._watched = {t: until_ms for t, until_ms in self._watched.items() if until_ms > now_ms}
             watched = frozenset(self._watched)
-        units = _units(tradables, watched, now_ms)
+        self.failures = []
+        units = _units(tradables, watched, now_ms, self.failures)
         known = {ticker for unit in units for ticker in unit.tickers}
         self._fetched_ms = {t: at_ms for t, at_ms in self._fetched_ms.items() if t in known}
         bins = _Bins(self.limit, self.calls if calls is None else min(calls, self.calls))
@@ -161,33 +157,29 @@ class _Unit(NamedTuple):
     tickers: tuple[str, ...]
 
 
-def _units(tradables: Iterable[Tradable], watched: frozenset[str], now_ms: int) -> list[_Unit]:
-    """Group what must be seen together: exclusive events that fit into a request; else market by market."""
+def _units(
+    tradables: Iterable[Tradable], watched: frozenset[str], now_ms: int, failures: list[Failure]
+) -> list[_Unit]:
+    """Group what must be seen together, as far as it fits into a request; else market by market."""
     units: list[_Unit] = []
     events: dict[str, list[Tradable]] = {}
     for tradable in tradables:
-        if tradable.exclusive:
-            events.setdefault(tradable.market.event_ticker, []).append(tradable)
-        else:
-            units.append(_unit([tradable], watched, now_ms))
+        events.setdefault(tradable.market.event_ticker, []).append(tradable)
     for members in events.values():
-        if len(members) <= BOOKS_PER_REQUEST:
-            units.append(_unit(members, watched, now_ms))
+        event, together_e4 = members[0].event, None
+        if event is not None and 1 < len(members) <= BOOKS_PER_REQUEST:
+            together_e4 = worth_of_books_e4(event, [member.quote for member in members], failures)
+        if together_e4 is None:
+            units += [_unit((member.market.ticker,), value_of(member, now_ms), watched) for member in members]
         else:
-            units += [_unit([member], watched, now_ms) for member in members]
+            tickers = tuple(sorted(member.market.ticker for member in members))
+            value = max(value_of(member, now_ms) for member in members)
+            units.append(_unit(tickers, value + together_e4 / 25, watched))
     return units
 
 
-def _unit(members: Sequence[Tradable], watched: frozenset[str], now_ms: int) -> _Unit:
-    if len(members) == 1:
-        ticker, value = members[0].market.ticker, value_of(members[0], now_ms)
-        return _Unit(value + 1_000.0 if ticker in watched else value, (ticker,))
-    tickers = tuple(sorted(member.market.ticker for member in members))
-    value = max(value_of(member, now_ms) for member in members)
-    value += basket_edge_e4(member.quote for member in members) / 25
-    if not watched.isdisjoint(tickers):
-        value += 1_000.0
-    return _Unit(value, tickers)
+def _unit(tickers: tuple[str, ...], value: float, watched: frozenset[str]) -> _Unit:
+    return _Unit(value if watched.isdisjoint(tickers) else value + 1_000.0, tickers)
 
 
 class _Bins:
@@ -228,8 +220,7 @@ def tradables(state: State) -> list[Tradable]:
         market = markets.get(quote.ticker)
         if quote.status is Status.ACTIVE and market is not None:
             event = events.get(market.event_ticker)
-            exclusive = event is not None and event.mutually_exclusive
-            found.append(Tradable(market, quote, exclusive, starts.get(market.event_ticker)))
+            found.append(Tradable(market, quote, event, starts.get(market.event_ticker)))
     return found
 
 
@@ -273,6 +264,7 @@ class Enrichment:
         self._follow = follow
         self._billing = Billing()
         self._planned: list[list[str]] = []
+        self._failed: set[str] = set()
         self._planned_for: tuple[int, int] | None = None
         self._planned_ms = 0
         self._client = client
@@ -377,6 +369,10 @@ class Enrichment:
         if large and key == self._planned_for and 0 <= now_ms - self._planned_ms < REPLAN_MS:
             return self._planned
         self._planned = self.planner.plan(tradables(self._state), now_ms, calls)
+        for failure in self.planner.failures:
+            if failure.part not in self._failed:
+                self._failed.add(failure.part)
+                log.error("plan.failed", **msgspec.structs.asdict(failure))
         self._planned_for, self._planned_ms = key, now_ms
         return self._planned
 

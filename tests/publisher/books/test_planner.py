@@ -1,14 +1,19 @@
 """Which books are fetched: whole events, by value, a fair share to the rest; demand adds no request."""
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
 import msgspec
+import pytest
 from hypothesis import given
 
 from markets.json.read import decode_market
 from markets.json.words import COST
+from markets.opportunities import KINDS, worth_of_books_e4
+from markets.opportunities.kinds.no_basket import NoBasket
+from markets.records import Event, Quote
 from publisher.books.planner import (
     BILLING_EVERY_MS,
     BOOKS_PER_REQUEST,
@@ -18,7 +23,6 @@ from publisher.books.planner import (
     Billing,
     Planner,
     Tradable,
-    basket_edge_e4,
     rounds_of,
     value_of,
 )
@@ -26,6 +30,7 @@ from publisher.kalshi.budget import BASIC, Budget
 from tests.publisher.exchange import market
 
 NOW_MS = 1_790_000_000_000
+EXCLUSIVE = Event("E", "S", "t", "", "c", True, None, None, None, 0, b"{}")
 
 
 def tradable(
@@ -38,7 +43,7 @@ def tradable(
 ) -> Tradable:
     raw = msgspec.json.encode(market(ticker, event_ticker, **members))
     static, quote = decode_market(raw, series_ticker="S", as_of_ms=NOW_MS)
-    return Tradable(static, quote, exclusive, start_ms)
+    return Tradable(static, quote, EXCLUSIVE if exclusive else None, start_ms)
 
 
 def chosen(plan: list[list[str]]) -> list[str]:
@@ -54,13 +59,31 @@ def test_value_rises_with_tightness_liquidity_and_nearness() -> None:
     assert value_of(tradable("A", bid=30, ask=60, yes_bid_size_fp="0.00"), NOW_MS) < plain
 
 
-def test_basket_edge_counts_only_sides_that_exist() -> None:
+def test_what_bids_promise_counts_only_sides_that_exist() -> None:
     quotes = [tradable(t, bid=bid).quote for t, bid in (("A", 40), ("B", 35), ("C", 30))]
-
-    assert basket_edge_e4(quotes) == 500
-    assert basket_edge_e4(quotes[:2]) == 0
     gone = tradable("C", bid=30, yes_bid_size_fp="0.00").quote
-    assert basket_edge_e4([*quotes[:2], gone]) == 0
+
+    assert worth_of_books_e4(EXCLUSIVE, quotes, []) == 500
+    assert worth_of_books_e4(EXCLUSIVE, quotes[:2], []) == 0
+    assert worth_of_books_e4(EXCLUSIVE, [*quotes[:2], gone], []) == 0
+
+
+class Mute(NoBasket):
+    """Raises when it is asked what books are worth."""
+
+    def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
+        raise ArithmeticError("mute")
+
+
+def test_a_kind_that_raises_costs_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    legs = [tradable(f"E-{n}", exclusive=True) for n in range(3)]
+    planner = Planner(10)
+    before = planner.plan(legs, NOW_MS)
+    assert planner.failures == []
+    monkeypatch.setitem(KINDS, "no_basket", Mute())
+
+    assert planner.plan(legs, NOW_MS) == before  # another kind compares them, too
+    assert [(failure.part, failure.event_ticker) for failure in planner.failures] == [("no_basket", "E")]
 
 
 def test_exclusive_event_is_fetched_whole_in_one_request() -> None:
@@ -117,7 +140,7 @@ def test_plan_keeps_every_bound(rows: list[tuple[int, bool, int]], limit: int, c
             market=msgspec.structs.replace(
                 TEMPLATE.market, ticker=f"M{i}-{'x' * size}", event_ticker=f"E{e}"
             ),
-            exclusive=exclusive,
+            event=EXCLUSIVE if exclusive else None,
         )
         for i, (e, exclusive, size) in enumerate(rows)
     ]
