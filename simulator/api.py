@@ -14,6 +14,8 @@ from urllib.parse import unquote
 import structlog
 from msgspec import to_builtins
 
+from markets.json.words import BASE, FALSE_WORDS, TRUE_WORDS, unparsable
+
 from . import auth, cursors, faults
 from .auth import KeyPair
 from .exchange import Exchange
@@ -36,7 +38,6 @@ from .wire import (
 )
 from .ws import Hub
 
-BASE: Final = "/trade-api/v2"
 CACHED: Final = {**JSON, "cache-control": "public, max-age=15", "x-kalshi-cache-hits": "0"}
 """Headers of routes behind the 15 s cache (contract 8)."""
 
@@ -375,10 +376,7 @@ def integer(request: Request, name: str) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
-        raise invalid(
-            f"Invalid format for parameter {name}: error binding string parameter: "
-            f'strconv.ParseInt: parsing "{text[:50]}": invalid syntax'
-        )
+        raise invalid(unparsable(name, "ParseInt", text))
     return int(text)
 
 
@@ -387,14 +385,11 @@ def boolean(request: Request, name: str) -> bool:
     text = request.get(name)
     if text is None:
         return False
-    if text in ("1", "t", "T", "TRUE", "true", "True"):
+    if text in TRUE_WORDS:
         return True
-    if text in ("0", "f", "F", "FALSE", "false", "False"):
+    if text in FALSE_WORDS:
         return False
-    raise invalid(
-        f"Invalid format for parameter {name}: error binding string parameter: "
-        f'strconv.ParseBool: parsing "{text[:50]}": invalid syntax'
-    )
+    raise invalid(unparsable(name, "ParseBool", text))
 
 
 def required(request: Request, name: str) -> str:

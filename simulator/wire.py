@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from markets.json import words
+
 from .render import dumps
 
 JSON = {"content-type": "application/json"}
@@ -54,10 +56,7 @@ def ok(text: str, headers: Mapping[str, str] = JSON) -> Response:
 
 def error(status: int, code: str, message: str, details: str | None = None) -> Response:
     """Answer with the usual shape: ``{"error":{"code","message","details"}}``."""
-    body = {"code": code, "message": message}
-    if details is not None:
-        body["details"] = details
-    return Response(status, dumps({"error": body}).encode())
+    return Response(status, dumps(words.error_body(code, message, details)).encode())
 
 
 def unsigned() -> Response:
@@ -82,13 +81,9 @@ def bad_request(details: str) -> ApiError:
 
 def invalid(message: str) -> ApiError:
     """A parameter failed validation: ``{"msg": ...}``."""
-    return ApiError(Response(400, dumps({"msg": message}).encode()))
+    return ApiError(Response(400, dumps(words.invalid_body(message)).encode()))
 
 
 def out_of_range(operation: str, name: str, tag: str) -> ApiError:
-    """A parameter is beyond its bounds; the text is the Go validator's, as recorded."""
-    title = name[:1].upper() + name[1:]
-    return invalid(
-        f"Parameter validation failed for {operation}: Key: '{operation}Params.{title}' "
-        f"Error:Field validation for '{title}' failed on the '{tag}' tag"
-    )
+    """A parameter is beyond its bounds."""
+    return invalid(words.out_of_range(operation, name, tag))

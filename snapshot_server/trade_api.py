@@ -17,6 +17,19 @@ import msgspec
 
 from bus.protocol.state import State
 from markets.errors import BadRecord
+from markets.json.words import (
+    BASE,
+    EVENT_STATUS_WORDS,
+    FALSE_WORDS,
+    PERIODS_MINUTES,
+    STATUS_WORDS,
+    TIME_FAMILIES,
+    TRUE_WORDS,
+    error_body,
+    invalid_body,
+    out_of_range,
+    unparsable,
+)
 from markets.json.write import book_json
 from markets.records import (
     Book,
@@ -27,7 +40,6 @@ from markets.records import (
     Market,
     Milestone,
     Quote,
-    Status,
     Suspect,
 )
 from markets.units import PRICE_ONE_E4, format_time, parse_time_ms
@@ -35,7 +47,6 @@ from markets.units import PRICE_ONE_E4, format_time, parse_time_ms
 from .edition import SCAN_SLICE, Edition, Entry, Order, Pause
 
 ROOT: Final = "/trade-api"
-BASE: Final = ROOT + "/v2"
 
 SEQ: Final = "x-kalshi-bus-seq"
 TOP_ONLY: Final = "x-kalshi-bus-top-only"
@@ -43,27 +54,14 @@ SUSPECT: Final = "x-kalshi-bus-suspect"
 """Headers of ours: `epoch:seq`; which of the order books asked for, counted from 0, are only the top of the
 quote, and which the publisher holds suspect."""
 
-STATUS_WORDS: Final[dict[str, frozenset[Status]]] = {
-    "unopened": frozenset({Status("initialized")}),
-    "open": frozenset({Status("active")}),
-    "paused": frozenset({Status("inactive")}),
-    "closed": frozenset(map(Status, ("closed", "determined", "disputed", "amended"))),
-    "settled": frozenset({Status("finalized")}),
-}
-"""Kalshi's filter word -> the words of `status` that it selects."""
-
 SMALL: Final = 50
 """Lists that look at no more candidates are made at once; others where they hold up nobody."""
 
 _COMBOS: Final = "KXMVE"
 _MAX_BOOKS: Final = 100
 _MAX_PARAMETERS: Final = 200
-_PERIODS: Final = (1, 60, 1440)
 _JOIN: Final = 60
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
-_FAMILIES: Final = {"created": ("unopened", "open"), "close": ("closed", "open"), "settled": ("settled",)}
-_TRUE: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE: Final = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
 Bound = tuple[str, int | None, int | None]
 
@@ -372,7 +370,7 @@ class _Call(msgspec.Struct, frozen=True):
         if text is None:
             return None
         if not _INTEGER.fullmatch(text):
-            raise _invalid(_unparsable(name, "ParseInt", text))
+            raise _invalid(unparsable(name, "ParseInt", text))
         return int(text)
 
     def required(self, name: str) -> int:
@@ -383,9 +381,9 @@ class _Call(msgspec.Struct, frozen=True):
 
     def boolean(self, name: str) -> bool:
         text = self.get(name)
-        if text is not None and text not in _TRUE and text not in _FALSE:
-            raise _invalid(_unparsable(name, "ParseBool", text))
-        return text in _TRUE
+        if text is not None and text not in TRUE_WORDS and text not in FALSE_WORDS:
+            raise _invalid(unparsable(name, "ParseBool", text))
+        return text in TRUE_WORDS
 
     def limit(self, operation: str, lowest: int, highest: int, default: int) -> int:
         """Return the page size; beyond its bounds refused, never clamped."""
@@ -394,7 +392,7 @@ class _Call(msgspec.Struct, frozen=True):
     def bounded(self, operation: str, name: str, lowest: int, highest: int) -> int | None:
         value = self.integer(name)
         if value is not None and not lowest <= value <= highest:
-            raise _out_of_range(operation, name, "lte" if value > highest else "gte")
+            raise _invalid(out_of_range(operation, name, "lte" if value > highest else "gte"))
         return value
 
     def listed(self, name: str) -> tuple[str, ...] | None:
@@ -441,7 +439,7 @@ def _events(call: _Call) -> Answer:
     listing = Events(
         size=call.limit("GetEvents", 1, 200, 200),
         after=read_cursor(call.get("cursor")),
-        status=_status(call, ("unopened", "open", "closed", "settled")),
+        status=_status(call, EVENT_STATUS_WORDS),
         series=call.get("series_ticker"),
         tickers=call.listed("tickers"),
         nested=call.boolean("with_nested_markets"),
@@ -474,7 +472,7 @@ def _markets(call: _Call) -> Answer:
     if event is not None and "," in event:
         raise _bad_request("only one event_ticker is allowed")
     bounds: list[Bound] = []
-    for family in (*_FAMILIES, "updated"):
+    for family in (*TIME_FAMILIES, "updated"):
         low, high = call.integer(f"min_{family}_ts"), call.integer(f"max_{family}_ts")
         if low is not None or high is not None:
             bounds.append((family, low, high))
@@ -486,7 +484,7 @@ def _markets(call: _Call) -> Answer:
             raise _bad_request("min_updated_ts cannot be combined with other filters")
         if series and mve != "exclude":
             raise _bad_request("min_updated_ts with series_ticker requires mve_filter=exclude")
-    elif bound is not None and status and status not in _FAMILIES[bound[0]]:
+    elif bound is not None and status and status not in TIME_FAMILIES[bound[0]]:
         raise _bad_request(f"{bound[0]} timestamp filters are not compatible with status {status}")
     listing = Markets(
         size=size,
@@ -522,7 +520,7 @@ def _orderbooks(call: _Call) -> Answer:
     if not tickers:
         raise _invalid("Query argument tickers is required, but not found")
     if len(tickers) > _MAX_BOOKS or any(len(ticker) > 200 for ticker in tickers):
-        raise _out_of_range("GetMarketOrderbooks", "tickers", "max")
+        raise _invalid(out_of_range("GetMarketOrderbooks", "tickers", "max"))
     books = _books(call.edition, tickers)
     parts = [
         b'{"ticker":%b,"orderbook_fp":%b}' % (_encode(book.ticker), book_json(book)) for book, _ in books
@@ -536,8 +534,8 @@ def _candlesticks(call: _Call) -> Answer:
     if market is None or market.series_ticker != call.key:
         return _not_found("not found")
     start, end, period = (call.required(name) for name in ("start_ts", "end_ts", "period_interval"))
-    if period not in _PERIODS:
-        raise _out_of_range("GetMarketCandlesticks", "period_interval", "oneof")
+    if period not in PERIODS_MINUTES:
+        raise _invalid(out_of_range("GetMarketCandlesticks", "period_interval", "oneof"))
     candles: Candles | None = call.edition.state.candles.get(call.second)
     if candles is None or candles.period_s != period * 60:
         return _not_found(
@@ -663,8 +661,7 @@ class _Refusal(Exception):
 
 
 def _error(status: int, code: str, message: str, details: str | None = None) -> Answer:
-    body = {"code": code, "message": message} | ({} if details is None else {"details": details})
-    return Answer(status, _encode({"error": body}))
+    return Answer(status, _encode(error_body(code, message, details)))
 
 
 def _not_found(message: str) -> Answer:
@@ -678,23 +675,7 @@ def _bad_request(details: str) -> _Refusal:
 
 def _invalid(message: str) -> _Refusal:
     """A parameter failed validation."""
-    return _Refusal(Answer(400, _encode({"msg": message})))
-
-
-def _unparsable(name: str, parser: str, text: str) -> str:
-    return (
-        f"Invalid format for parameter {name}: error binding string parameter: "
-        f'strconv.{parser}: parsing "{text:.50}": invalid syntax'
-    )
-
-
-def _out_of_range(operation: str, name: str, tag: str) -> _Refusal:
-    """A parameter is beyond its bounds; the text is the Go validator's, as recorded."""
-    title = name[:1].upper() + name[1:]
-    return _invalid(
-        f"Parameter validation failed for {operation}: Key: '{operation}Params.{title}' "
-        f"Error:Field validation for '{title}' failed on the '{tag}' tag"
-    )
+    return _Refusal(Answer(400, _encode(invalid_body(message))))
 
 
 def _parameters(query: str) -> list[tuple[str, str]]:

@@ -3,21 +3,15 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from markets.errors import BadRecord
+from markets.json.words import EVENT_STATUS_WORDS, STATUS_WORDS, TIME_FAMILIES
 from markets.units import parse_time_ms
 from simulator import cursors
 from simulator.api import CACHED, Api, Call, Routes, boolean, integer, limit, newest_first, page, required
 from simulator.exchange import Exchange
 from simulator.model import (
-    ACTIVE,
-    CLOSED,
-    DETERMINED,
-    DISPUTED,
-    FINALIZED,
-    INACTIVE,
-    INITIALIZED,
     Event,
     Market,
 )
@@ -25,16 +19,6 @@ from simulator.render import book_json, dumps, event_json, market_json
 from simulator.wire import Request, Response, bad_request, invalid, not_found, ok, out_of_range
 
 routes = Routes()
-
-_CLOSED_WORDS: Final = frozenset({CLOSED, DETERMINED, DISPUTED, "amended"})
-STATUS_WORDS: Final = {
-    "unopened": frozenset({INITIALIZED}),
-    "open": frozenset({ACTIVE}),
-    "paused": frozenset({INACTIVE}),
-    "closed": _CLOSED_WORDS,
-    "settled": frozenset({FINALIZED}),
-}
-"""Filter word -> returned words (contract 6)."""
 
 # Exchange -------------------------------------------------------------------------------------------
 
@@ -118,7 +102,7 @@ def get_events(call: Call) -> Response:
         call.request.get("series_ticker"),
         call.request.get("tickers"),
     )
-    if status is not None and status not in ("unopened", "open", "closed", "settled"):
+    if status is not None and status not in EVENT_STATUS_WORDS:
         raise bad_request("invalid status filter")
     words = STATUS_WORDS[status] if status else frozenset[str]()
     listed = set(tickers.split(",")) if tickers else None
@@ -169,8 +153,6 @@ def get_event(call: Call) -> Response:
 
 # Markets --------------------------------------------------------------------------------------------
 
-_FAMILIES: Final = {"created": ("unopened", "open"), "close": ("closed", "open"), "settled": ("settled",)}
-
 
 @dataclass(frozen=True, slots=True)
 class _MarketFilter:
@@ -218,7 +200,7 @@ def _market_filter(request: Request) -> _MarketFilter:
     if event is not None and "," in event:
         raise bad_request("only one event_ticker is allowed")
     bounds = []
-    for family in (*_FAMILIES, "updated"):
+    for family in (*TIME_FAMILIES, "updated"):
         low, high = integer(request, f"min_{family}_ts"), integer(request, f"max_{family}_ts")
         if low is not None or high is not None:
             bounds.append((family, low, high))
@@ -229,7 +211,7 @@ def _market_filter(request: Request) -> _MarketFilter:
             raise bad_request("min_updated_ts cannot be combined with other filters")
         if series and mve != "exclude":
             raise bad_request("min_updated_ts with series_ticker requires mve_filter=exclude")
-    elif bounds and status and status not in _FAMILIES[bounds[0][0]]:
+    elif bounds and status and status not in TIME_FAMILIES[bounds[0][0]]:
         raise bad_request(f"{bounds[0][0]} timestamp filters are not compatible with status {status}")
     return _MarketFilter(
         STATUS_WORDS[status] if status else frozenset(),

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from markets.json.words import BASE, PERIODS_MINUTES
 from markets.units import format_time
 from simulator import cursors
 from simulator.api import (
-    BASE,
     CACHED,
     Call,
     Routes,
@@ -70,7 +70,7 @@ def get_trades(call: Call) -> Response:
 def _period(call: Call, operation: str) -> tuple[int, int, int, bool]:
     start, end = required_integer(call.request, "start_ts"), required_integer(call.request, "end_ts")
     period = required_integer(call.request, "period_interval")
-    if period not in (1, 60, 1440):
+    if period not in PERIODS_MINUTES:
         raise out_of_range(operation, "PeriodInterval", "oneof")
     if end < start:
         raise bad_request("end_ts must not be before start_ts")
