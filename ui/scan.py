@@ -4,7 +4,8 @@ What is scanned, `bus.scan.rescan` decides, as it does for the trader.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -13,10 +14,14 @@ import structlog
 from bus.protocol.state import State
 from bus.scan.membership import Membership
 from bus.scan.rescan import Batch, Rescan
-from markets.opportunities import Opportunity, ScanLimits, rank
+from markets.opportunities import Failure, Opportunity, ScanLimits, rank
 from markets.records import FairValue
 
+from .search import SEARCHED, named
+
 log = structlog.get_logger()
+
+FAILURES_SHOWN: Final = 3
 
 
 class Scan(msgspec.Struct, frozen=True):
@@ -28,7 +33,9 @@ class Scan(msgspec.Struct, frozen=True):
         version: grows when a page would look different (what only time moves, such as an annualised
             return, does not count).
         reasons: how many candidates each reason speaks against.
-        failed: events whose scan raised an error; it is in the log.
+        names: grows when a market or an event comes, goes or is renamed, for who keeps an index of them.
+        failed: how many events could not be scanned, at least not for every kind of opportunity.
+        failures: the first few of what raised an error over them; the rest is in the log.
     """
 
     state: State
@@ -38,6 +45,8 @@ class Scan(msgspec.Struct, frozen=True):
     tradable: int = 0
     reasons: Mapping[str, int] = {}
     failed: int = 0
+    failures: Sequence[Failure] = ()
+    names: int = 0
 
     @property
     def epoch(self) -> int:
@@ -98,11 +107,17 @@ class Scans:
         # One odd event, or a mistake in one kind, takes the page from nothing else; it is logged once.
         for failure in rescan.take_failures():
             log.error("scan.failed", **msgspec.structs.asdict(failure))
-        self.latest = self._collect(state, now_ms)
+        before = self.latest.state
+        renamed = batch.whole or any(
+            named(before, kind, key) != named(state, kind, key)
+            for kind, key in batch.records
+            if kind in SEARCHED
+        )
+        self.latest = self._collect(state, now_ms, self.latest.names + renamed)
         return self.latest
 
-    def _collect(self, state: State, now_ms: int) -> Scan:
-        before = self.latest
+    def _collect(self, state: State, now_ms: int, names: int) -> Scan:
+        before, failed = self.latest, self.rescan.failed
         opportunities = tuple(sorted((one for found in self._found.values() for one in found), key=rank))
         same = len(opportunities) == len(before.opportunities) and all(
             map(_looks_same, opportunities, before.opportunities)
@@ -114,7 +129,9 @@ class Scans:
             version=before.version + (not same),
             tradable=sum(one.tradable for one in opportunities),
             reasons=Counter(reason for one in opportunities for reason in one.reasons),
-            failed=len(self.rescan.failed),
+            failed=len(failed),
+            failures=list(chain.from_iterable(failed.values()))[:FAILURES_SHOWN],
+            names=names,
         )
 
 

@@ -18,6 +18,7 @@ LINES_MAX: Final = 20_000
 """Hits ranked and lines looked at for one query: a word like "will" is in nearly all of them."""
 
 WORDS_MAX: Final = 8
+SEARCHED: Final = ("event", "market")
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -71,6 +72,17 @@ class SearchIndex:
             position = self._text.find(rarest, self._starts[number] + len(line))
         ranked.sort()
         return [self._hits[number] for _, _, number in ranked[:limit]]
+
+
+def named(state: State, kind: str, key: str) -> tuple[str, ...] | None:
+    """Return all that the index takes of one record; None of what is unknown or not searched."""
+    if kind == "market":
+        market = state.markets.get(key)
+        return None if market is None else (market.event_ticker, market.title, market.yes_sub_title)
+    if kind == "event":
+        event = state.events.get(key)
+        return None if event is None else (event.title, event.sub_title, event.category)
+    return None
 
 
 def fold(text: str) -> str:

@@ -142,14 +142,14 @@ class Service:
     def search_index(self) -> SearchIndex:
         """The index of the catalogue, half a minute behind a change at most. The first call builds it."""
         with self._search_lock:
-            now_ms, scan, version = self.now_ms(), self.scan, self.scans.membership.version
+            now_ms, scan = self.now_ms(), self.scan
             if self._search is not None:
                 built_for, built_ms, index = self._search
-                if built_for == version or 0 <= now_ms - built_ms < SEARCH_REBUILD_MS:
+                if built_for == scan.names or 0 <= now_ms - built_ms < SEARCH_REBUILD_MS:
                     return index
             index = SearchIndex(scan.state)
             if scan.epoch:
-                self._search = (version, now_ms, index)
+                self._search = (scan.names, now_ms, index)
             return index
 
     # -- life

@@ -188,7 +188,8 @@ def _problems(
         paused = "closed" if not exchange.exchange_active else "not trading now"
         found.append(("exchange_closed", f"The exchange is {paused}."))
     if scan.failed:
-        found.append(("scan_failed", f"{scan.failed} events could not be scanned; the log says why."))
+        first = "; ".join(f"{one.part} of {one.event_ticker}: {one.error}" for one in scan.failures)
+        found.append(("scan_failed", f"{scan.failed} events could not be scanned; the log says why. {first}"))
     return [{"code": code, "text": text} for code, text in found]
 
 

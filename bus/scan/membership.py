@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from bus.process.settings import Settings
 from bus.protocol.state import State
+from bus.threads import Owner
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.records import Milestone
 from markets.timing import MatchTiming, match_timing
@@ -20,18 +21,18 @@ class Membership:
     Attributes:
         event_of: market ticker -> event ticker.
         markets_of: event ticker -> tickers of its markets, sorted: the same state, the same view.
-        version: grows whenever a market or an event comes, goes or is renamed.
     """
 
     def __init__(self) -> None:
         self.event_of: dict[str, str] = {}
         self.markets_of: dict[str, tuple[str, ...]] = {}
-        self.version = 0
         self._milestones_of: dict[str, tuple[str, ...]] = {}
         self._named_by: dict[str, tuple[str, ...]] = {}
+        self._owner = Owner("a membership")
 
     def rebuild(self, state: State) -> None:
         """Start over from a whole state."""
+        self._owner.check()
         members: dict[str, list[str]] = {}
         for ticker, market in state.markets.items():
             members.setdefault(market.event_ticker, []).append(ticker)
@@ -40,10 +41,10 @@ class Membership:
         self._milestones_of, self._named_by = {}, {}
         for id_ in state.milestones:
             self._place_milestone(state, id_)
-        self.version += 1
 
     def update(self, state: State, kind: str, key: str) -> Iterable[str]:
         """Take one changed record; return the events it belongs to, before and after."""
+        self._owner.check()
         if kind in ("quote", "book", "suspect", "fair_value"):
             event = self.event_of.get(key)
             return () if event is None else (event,)
@@ -52,7 +53,6 @@ class Membership:
         if kind == "milestone":
             return self._place_milestone(state, key)
         if kind == "event":
-            self.version += 1
             return (key,)
         if kind == "series":
             return [ticker for ticker, event in state.events.items() if event.series_ticker == key]
@@ -95,7 +95,6 @@ class Membership:
             if after is not None:
                 self.event_of[ticker] = after
                 self.markets_of[after] = tuple(sorted((*self.markets_of.get(after, ()), ticker)))
-        self.version += 1
         return {event for event in (before, after) if event is not None}
 
     def _place_milestone(self, state: State, id_: str) -> set[str]:
