@@ -13,7 +13,7 @@ from markets.records import Book, Event, Market, Quote
 from markets.units import format_price
 
 from .clock import SystemClock
-from .replica import Replica, Standing
+from .replica import Replica, ReplicaStatus
 from .sockets import make_context
 
 
@@ -33,7 +33,7 @@ class Connection:
                 f"{snapshots}: no snapshot within {timeout_s:g} s: is everything up? python -m bus doctor"
             )
 
-    def status(self) -> Standing:
+    def status(self) -> ReplicaStatus:
         """Return position, age and health of the copy."""
         return self.replica.status()
 

@@ -53,7 +53,7 @@ MAX_WAITING_BYTES: Final = 64 * 1_048_576
 Listener = Callable[[Sequence[Action]], None]
 
 
-class Standing(msgspec.Struct, frozen=True):
+class ReplicaStatus(msgspec.Struct, frozen=True):
     """Where a replica stands.
 
     Attributes:
@@ -75,6 +75,11 @@ class Standing(msgspec.Struct, frozen=True):
     degraded: tuple[str, ...]
     source: str
     stats: Stats
+
+    @property
+    def feed(self) -> str:
+        """How the feed is followed, in a word: "joining", "live", "repairing", or "lost"."""
+        return "lost" if self.lost else self.phase
 
 
 class _Sends(Protocol):
@@ -140,13 +145,13 @@ class Follower:
         """The last heartbeat heard."""
         return self._sync.heartbeat
 
-    def status(self) -> Standing:
+    def status(self) -> ReplicaStatus:
         """Return where this replica stands."""
         sync, state = self._sync, self._sync.state
         complete_ms = state.cycle.complete_ms if state.cycle else None
         # Stopped, or ended by a listener that raised: what is held only ages.
         lost = sync.lost or (self._thread.ident is not None and not self._thread.is_alive())
-        return Standing(
+        return ReplicaStatus(
             epoch=state.epoch,
             seq=state.seq,
             live=sync.phase is Phase.LIVE and not lost,

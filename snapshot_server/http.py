@@ -16,7 +16,7 @@ from . import metrics, openapi, trade_api
 from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
 from .edition import Edition, Pause, Query, candidates
 from .parameters import none_expected, pairs_of, parse_markets
-from .view import View, health
+from .view import View
 
 Headers = list[tuple[str, str]]
 
@@ -156,18 +156,18 @@ def _is_small(edition: Edition, query: Query) -> bool:
 def _health(request: Request, view: View, now_ms: int) -> Response:
     none_expected(pairs_of(request.query))
     status = 503 if view.edition is None else 200
-    return Response(status, _FRESH, _encode(health(view, now_ms)), "/health")
+    return Response(status, _FRESH, _encode(view.health(now_ms)), "/health")
 
 
 def _ready(request: Request, view: View, now_ms: int) -> Response:
     none_expected(pairs_of(request.query))
-    status = "starting" if view.edition is None else "stale" if view.stale(now_ms) else "ok"
+    status = view.health(now_ms).status
     return Response(200 if status == "ok" else 503, _FRESH, _encode({"status": status}), "/ready")
 
 
 def _metrics(request: Request, view: View, now_ms: int) -> Response:
     none_expected(pairs_of(request.query))
-    body = metrics.exposition(health(view, now_ms), view.standing.stats, view.requests)
+    body = metrics.exposition(view.health(now_ms), view.replica.stats, view.requests)
     headers = [("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"), *_SAFE]
     return _encoded(Response(200, headers, body, "/metrics"), request)
 

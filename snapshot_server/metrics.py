@@ -1,13 +1,14 @@
 """`/metrics`: the health of data, feed and server in Prometheus' text format."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bus.health import HealthAnswer
 from bus.protocol.join import Stats
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -37,9 +38,7 @@ _PREFIX: Final = "kalshi_bus_"
 
 
 class _Reading(Collector):
-    def __init__(
-        self, health: Mapping[str, Any], stats: Stats, requests: Mapping[tuple[str, int], int]
-    ) -> None:
+    def __init__(self, health: HealthAnswer, stats: Stats, requests: Mapping[tuple[str, int], int]) -> None:
         self._health = health
         self._stats = stats
         self._requests = requests
@@ -47,18 +46,19 @@ class _Reading(Collector):
     def collect(self) -> Iterable[Metric]:
         health = self._health
         for name, text in _GAUGES.items():
-            if health[name] is not None:
-                yield GaugeMetricFamily(_PREFIX + name, text, health[name])
+            value: float | None = getattr(health, name)
+            if value is not None:
+                yield GaugeMetricFamily(_PREFIX + name, text, value)
         yield GaugeMetricFamily(
-            _PREFIX + "stale", "1 while the data is too old or absent.", float(health["status"] != "ok")
+            _PREFIX + "stale", "1 while the data is too old or absent.", float(health.status != "ok")
         )
         yield GaugeMetricFamily(
             _PREFIX + "feed_live",
             "1 while the feed is followed without a gap.",
-            float(health["feed"] == "live"),
+            float(health.feed == "live"),
         )
         yield GaugeMetricFamily(
-            _PREFIX + "degraded_streams", "Streams that could not be repaired.", len(health["degraded"])
+            _PREFIX + "degraded_streams", "Streams that could not be repaired.", len(health.degraded)
         )
         stats = msgspec.structs.asdict(self._stats)
         for name, text in _COUNTERS.items():
@@ -75,13 +75,13 @@ class _Reading(Collector):
         restarts = CounterMetricFamily(
             _PREFIX + "process_restarts", "Times a process ended by itself.", labels=("process",)
         )
-        for name, process in (health["processes"] or {}).items():
-            up.add_metric((name,), float(process["state"] == "RUNNING"))
-            restarts.add_metric((name,), process["restarts"])
+        for name, process in (health.processes or {}).items():
+            up.add_metric((name,), float(process.state == "RUNNING"))
+            restarts.add_metric((name,), process.restarts)
         yield from (up, restarts)
 
 
-def exposition(health: Mapping[str, Any], stats: Stats, requests: Mapping[tuple[str, int], int]) -> bytes:
+def exposition(health: HealthAnswer, stats: Stats, requests: Mapping[tuple[str, int], int]) -> bytes:
     """Return the text of `/metrics`."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Reading(health, stats, dict(requests)))

@@ -13,7 +13,7 @@ from markets.timing import match_time_json
 
 from .edition import Edition, Pause, select
 from .parameters import MARKETS, MAX_LIMIT, make_cursor, parse_markets, texts_of
-from .view import View, health
+from .view import View
 
 _PACK_SLICE: Final = 50
 
@@ -37,7 +37,8 @@ class Questions:
         answers.add("match_times", self._match_times, "event_ticker")
 
     def _health(self, _question: Question, now_ms: int) -> dict[str, Any]:
-        return health(self._view(), now_ms)
+        answer: dict[str, Any] = msgspec.to_builtins(self._view().health(now_ms))
+        return answer
 
     def _market(self, question: Question, now_ms: int) -> dict[str, Any]:
         head, edition = self._start(now_ms)

@@ -60,8 +60,8 @@ def run(settings: Settings, stop: Stop) -> int:
     stale_after_ms = int(settings.stale_after_s * 1000)
 
     def view() -> View:
-        standing, heartbeat = replica.status(), replica.heartbeat
-        return View(editor.edition, standing, heartbeat, stale_after_ms, requests, monitor.processes)
+        status, heartbeat = replica.status(), replica.heartbeat
+        return View(editor.edition, status, heartbeat, stale_after_ms, requests, monitor.processes)
 
     def state() -> State | None:
         return replica.state if replica.state.epoch else None

@@ -1,8 +1,8 @@
 """The dashboard's memory: the latest scan and status, kept by a thread of its own, and who is told."""
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -109,34 +109,27 @@ class Service:
 
     def places(self) -> list[PlaceRow]:
         """Where each process stands in the feed."""
-        replica = self._replica
-        heartbeat, standing, scan = replica.heartbeat, replica.status(), self.scan
-        epoch = standing.epoch or None
+        ours, heartbeat, scan = self._replica.status(), self._replica.heartbeat, self.scan
+        epoch = ours.epoch or None
         seq = None if heartbeat is None else heartbeat.seq
-        silent = "no answer"
 
-        def row(name: str, state: str, found: Mapping[str, Any], *counts: int | None) -> PlaceRow:
-            at = found.get("seq")
-            same = at is not None and seq is not None and found.get("epoch") == epoch
-            behind = max(0, (seq or 0) - (at or 0)) if same else None
-            return PlaceRow(name, found.get("epoch"), at, behind, state, *counts)
+        def row(
+            name: str, state: str | None, at_epoch: int | None, at_seq: int | None, *counts: int | None
+        ) -> PlaceRow:
+            same = at_seq is not None and seq is not None and at_epoch == epoch
+            behind = max(0, (seq or 0) - (at_seq or 0)) if same else None
+            return PlaceRow(name, at_epoch, at_seq, behind, state or "no answer", *counts)
 
-        health = (self.monitor and self.monitor.snapshot_server) or {}
-        status = (self.desk.status if self.desk.answers else None) or {}
-        ours = {"epoch": epoch, "seq": scan.seq if epoch else None}
-        phase = "lost" if standing.lost else standing.phase
-        said, known = ("lost" if standing.lost else "heard"), (None if seq is None else 0)
+        said = self.monitor.snapshot_server if self.monitor is not None else None
+        trader = (self.desk.status if self.desk.answers else None) or {}
+        heard, known = ("lost" if ours.lost else "heard"), (None if seq is None else 0)
         return [
-            PlaceRow("publisher", epoch, seq, known, said),
-            row(
-                "snapshot_server",
-                health.get("feed", silent),
-                health,
-                health.get("gaps"),
-                health.get("resyncs"),
-            ),
-            row("trader", status.get("feed", silent), status),
-            row("ui", phase, ours, standing.stats.gaps, standing.stats.resyncs),
+            PlaceRow("publisher", epoch, seq, known, heard),
+            row("snapshot_server", None, None, None, None, None)
+            if said is None
+            else row("snapshot_server", said.feed, said.epoch, said.seq, said.gaps, said.resyncs),
+            row("trader", trader.get("feed"), trader.get("epoch"), trader.get("seq")),
+            row("ui", ours.feed, epoch, scan.seq if epoch else None, ours.stats.gaps, ours.stats.resyncs),
         ]
 
     def search_index(self) -> SearchIndex:
@@ -229,7 +222,7 @@ class Service:
     def _tell(self, batch: Batch | None, told: tuple[object, ...]) -> tuple[object, ...]:
         """Publish an event if something a page shows has changed; return what was told."""
         scan, status = self.scan, self.status()
-        standing = (status.signature(), [problem["code"] for problem in status.problems])
+        standing = (status.signature(), [problem.code for problem in status.problems])
         known, version, desk = told or (None, -1, -1)
         trader = self.desk.version
         everything = standing != known

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from bus.ask import ask
+from bus.health import HealthAnswer
 from bus.process.lifecycle import Stop
 from bus.process.locks import holder
 from bus.process.logs import redact
@@ -114,7 +115,7 @@ class Monitor:
         self._query = query
         self._state = state
         self._looked_ns: int | None = None
-        self.snapshot_server: Mapping[str, Any] | None = None
+        self.snapshot_server: HealthAnswer | None = None
         """Its last answer to `health`; None while it does not answer or nobody looks."""
         self.replay: Mapping[str, Any] | None = None
         """The replay's last account of itself; None while none plays."""
@@ -139,9 +140,16 @@ class Monitor:
         while not stop.wait(EVERY_S):
             looked_ns = self._looked_ns
             watched = looked_ns is not None and steady_ns() - looked_ns <= WATCHED_NS
-            self.snapshot_server = self._ask(self._query, {"op": "health", "id": 1}) if watched else None
+            self.snapshot_server = self._health() if watched else None
             status = {"op": "replay", "id": 1, "action": "status"}
             self.replay = self._ask(self._state, status) if replaying() else None
+
+    def _health(self) -> HealthAnswer | None:
+        answer = self._ask(self._query, {"op": "health", "id": 1})
+        try:
+            return None if answer is None else msgspec.convert(answer, HealthAnswer)
+        except msgspec.ValidationError:
+            return None
 
     def _ask(self, endpoint: str, question: dict[str, Any]) -> Mapping[str, Any] | None:
         try:

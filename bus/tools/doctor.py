@@ -16,6 +16,7 @@ import zmq
 
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
+from bus.health import HealthAnswer, publisher_problem
 from bus.process.locks import holder
 from bus.process.settings import Settings, variable_of
 from bus.process.supervised import Supervisor
@@ -167,10 +168,11 @@ def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterat
         yield Finding(
             False, "clock", f"the publisher's clock differs by {skew_ms} ms: set this machine's time"
         )
-    health = heartbeat.publisher
-    well = health.error is None and health.key != "refused"
-    why = f": {health.error}" if health.error else ""
-    yield Finding(well, "sweep", f"{health.sweep}, key {health.key}{why}")
+    account = heartbeat.publisher
+    problem = publisher_problem(account)
+    why = account.error or (problem and problem.text)
+    said = f"{account.sweep}, key {account.key}"
+    yield Finding(problem is None, "sweep", f"{said}: {why}" if why else said)
 
 
 def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> Finding:
@@ -181,20 +183,21 @@ def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> 
     return Finding(True, name, f"epoch {answer.get('epoch')}, seq {answer.get('seq')}")
 
 
-def _get(port: int, path: str) -> tuple[int, Any]:
+def _get(port: int, path: str) -> tuple[int, bytes]:
     connection = HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT_S)
     try:
         connection.request("GET", path)
         reply = connection.getresponse()
-        return reply.status, msgspec.json.decode(reply.read())
+        return reply.status, reply.read()
     finally:
         connection.close()
 
 
 def _http(port: int, path: str, what: str, setting: str) -> Finding:
     try:
-        status, _ = _get(port, path)
-    except (OSError, msgspec.DecodeError) as error:
+        status, body = _get(port, path)
+        msgspec.json.decode(body)
+    except (OSError, HTTPException, msgspec.DecodeError) as error:
         return Finding(
             False, what, f"http://127.0.0.1:{port}{path}: {error}: is it up? {setting} sets its port"
         )
@@ -204,18 +207,17 @@ def _http(port: int, path: str, what: str, setting: str) -> Finding:
 def _health(settings: Settings) -> Iterator[Finding]:
     url = f"http://127.0.0.1:{settings.snapshot_port}/health"
     try:
-        status, health = _get(settings.snapshot_port, "/health")
-    except (OSError, msgspec.DecodeError) as error:
+        status, body = _get(settings.snapshot_port, "/health")
+        health = msgspec.json.decode(body, type=HealthAnswer)
+    except (OSError, HTTPException, msgspec.DecodeError) as error:
         setting = variable_of("snapshot_port")
         yield Finding(False, "health", f"{url}: {error}: is the snapshot server up? {setting} sets its port")
         return
-    age = health.get("age_seconds")
-    said = f"{status} {health.get('status')}, {health.get('market_count')} markets, {age} s old"
-    yield Finding(health.get("status") == "ok", "health", said)
-    if health.get("degraded"):
-        yield Finding(
-            False, "digests", f"{len(health['degraded'])} streams differ from the publisher: report it"
-        )
-    if health.get("quarantined_count"):
-        count = health["quarantined_count"]
+    said = f"{status} {health.status}, {health.market_count} markets, {health.age_seconds} s old"
+    yield Finding(health.status == "ok", "health", said)
+    if health.degraded:
+        count = len(health.degraded)
+        yield Finding(False, "digests", f"{count} streams differ from the publisher: report it")
+    if health.quarantined_count:
+        count = health.quarantined_count
         yield Finding(None, "quarantine", f"{count} records kept out: see {settings.data_dir / 'quarantine'}")

@@ -17,7 +17,7 @@ from bus.process.supervised import Supervised
 from bus.protocol.join import Stats
 from bus.protocol.messages import CycleEnd, Heartbeat
 from bus.protocol.writer import Writer
-from bus.replica import Standing
+from bus.replica import ReplicaStatus
 from markets.json.write import market_json
 from markets.records import Book, Market, Remove, Status, Suspect
 from snapshot_server.body import wanted_encoding
@@ -38,7 +38,7 @@ def edition_of(writer: Writer, previous: Edition | None = None, now_ms: int = NO
     return next_edition(state.frozen(), state.digest(), previous, now_ms, lambda: None)
 
 
-def view_of(edition: Edition | None, **standing: Any) -> View:
+def view_of(edition: Edition | None, **status: Any) -> View:
     where = {
         "epoch": 1,
         "seq": 1,
@@ -51,7 +51,7 @@ def view_of(edition: Edition | None, **standing: Any) -> View:
         "stats": Stats(),
     }
     heartbeat = Heartbeat(since=0, seq=0, streams={}, now_ms=NOW_MS, publisher=HEALTH) if edition else None
-    return View(edition, Standing(**(where | standing)), heartbeat, 30_000)  # type: ignore[arg-type]
+    return View(edition, ReplicaStatus(**(where | status)), heartbeat, 30_000)  # type: ignore[arg-type]
 
 
 WRITER = a_writer(CATALOGUE, NOW_MS, NOW_MS)

@@ -40,9 +40,9 @@ class Feed:
     def now_ms(self) -> int:
         return self.clock.now_ms()
 
-    def status(self) -> replica.Standing:
+    def status(self) -> replica.ReplicaStatus:
         state = self.state
-        return replica.Standing(
+        return replica.ReplicaStatus(
             epoch=state.epoch,
             seq=state.seq,
             live=self.live and not self.lost,

@@ -11,7 +11,7 @@ from bus.process.settings import Settings
 from bus.protocol.join import Stats, Tell
 from bus.protocol.messages import market_topic
 from bus.protocol.state import Changed, State
-from bus.replica import Standing
+from bus.replica import ReplicaStatus
 from bus.scan.membership import scan_limits
 from markets.records import Level
 from tests.trader.stand import Stand
@@ -118,7 +118,7 @@ def test_a_new_epoch_is_scanned_whole() -> None:
 
 def shown(service: Service, replica: StillReplica, desk: Desk) -> Any:
     """A client of the pages, with a trader that has said this."""
-    standing = Standing(1, replica.state.seq, True, "live", False, None, (), "live", Stats())
+    standing = ReplicaStatus(1, replica.state.seq, True, "live", False, None, (), "live", Stats())
     replica.status = lambda: standing  # type: ignore[method-assign]
     service.trader = SimpleNamespace(desk=desk)  # type: ignore[assignment]
     return make_app(service, print).test_client()

@@ -1,5 +1,7 @@
 """The doctor finds what is wrong, says what to do, and is content with what is well."""
 
+import contextlib
+import socket
 import threading
 from pathlib import Path
 
@@ -8,10 +10,12 @@ import pytest
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role, private_dir
+from bus.process.settings import Settings
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.sockets import make_context
+from bus.tools import doctor
 from bus.tools.doctor import run
 from tests.support import free_ports
 
@@ -71,7 +75,7 @@ def test_a_publisher_that_is_up_is_heard(
     run_dir = private_dir(short_dir / "run")
     context, stop = make_context(), Stop()
     error = "401 INCORRECT_API_KEY_SIGNATURE" if key == "refused" else None
-    health = PublisherHealth(sweep="complete", key=key, error=error)
+    health = PublisherHealth(sweep="complete", key=key, exchange_reachable=True, error=error)
 
     def serve() -> None:
         feed, state = f"ipc://{run_dir}/feed.sock", f"ipc://{run_dir}/state.sock"
@@ -97,3 +101,33 @@ def test_a_publisher_that_is_up_is_heard(
     assert found["publisher"].startswith("ok")
     assert found["sweep"].startswith(word)
     assert found["query"].startswith("WRONG")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", b"HTTP/1.1 200 OK\r\n\r\n<html>"],
+)
+def test_something_else_on_a_port_is_a_problem_and_no_crash(
+    environ: dict[str, str], short_dir: Path, sent: bytes
+) -> None:
+    stopped = threading.Event()
+    with socket.create_server(("127.0.0.1", int(environ["KALSHI_BUS_SNAPSHOT_PORT"]))) as server:
+        server.settimeout(0.05)
+
+        def serve() -> None:
+            while not stopped.is_set():
+                with contextlib.suppress(TimeoutError):
+                    client, _ = server.accept()
+                    with client:
+                        client.recv(65_536)
+                        client.sendall(sent)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            (found,) = doctor._health(Settings.load(environ, short_dir))
+        finally:
+            stopped.set()
+            thread.join()
+    assert (found.ok, found.what) == (False, "health")
+    assert "KALSHI_BUS_SNAPSHOT_PORT" in found.said

@@ -1,0 +1,240 @@
+"""Health: one account of how a replica, its publisher and the exchange stand. Pure.
+
+`/health`, op `health`, `/ready`, `/metrics`, the dashboard's strip and the doctor say what is said here, each
+in its own shape.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from bus.process.supervised import Processes, Supervised
+from bus.protocol.messages import Heartbeat, PublisherHealth
+from bus.protocol.state import State
+from bus.replica import ReplicaStatus
+from markets.records import ExchangeStatus
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """Whether a part of the exchange is up, and trades."""
+
+    exchange_index: int
+    exchange_active: bool
+    trading_active: bool
+
+
+class ExchangeHealth(msgspec.Struct, frozen=True):
+    """The exchange's status. Times in Unix seconds."""
+
+    exchange_active: bool
+    trading_active: bool
+    estimated_resume_at: float | None
+    shards: tuple[Shard, ...]
+    as_of: float
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that is wrong: a word for programs, and a sentence."""
+
+    code: str
+    text: str
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How things stand at one moment.
+
+    Attributes:
+        epoch, seq: position of the state that is shown; 0 before the first snapshot.
+        complete_ms: end of the last complete sweep's fetch, None before one; `age_ms` counts from there.
+        stale: the age is beyond the limit, or unknown.
+        complete: whether the last sweep fetched all it wanted.
+        feed: "joining", "live", "repairing" or "lost" (nothing is heard).
+        source: "live" or "replay".
+        degraded: streams that could not be brought to agree with the publisher.
+        publisher: its own account in the last heartbeat, None before one.
+        exchange: None until the exchange has said whether it trades.
+        processes: what supervisord says, None if none answers.
+    """
+
+    epoch: int
+    seq: int
+    complete_ms: int | None
+    age_ms: int | None
+    stale_after_ms: int
+    stale: bool
+    complete: bool
+    cycle: int
+    quarantined: int
+    unjoined: int
+    feed: str
+    source: str
+    gaps: int
+    resyncs: int
+    degraded: tuple[str, ...]
+    publisher: PublisherHealth | None
+    exchange: ExchangeHealth | None
+    processes: Processes | None
+
+    @property
+    def word(self) -> str:
+        """All of it in a word: "starting" (no data yet), "stale" or "ok"."""
+        return "starting" if not self.epoch else "stale" if self.stale else "ok"
+
+    @property
+    def age_s(self) -> float | None:
+        return None if self.age_ms is None else self.age_ms / 1000
+
+    @property
+    def complete_s(self) -> float | None:
+        return None if self.complete_ms is None else self.complete_ms / 1000
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with feed, publisher, data and exchange, worst first."""
+        found: list[Problem] = []
+        if self.epoch and self.feed == "lost":
+            text = "Nothing is heard from the publisher. Shown is the last data it sent."
+            found.append(Problem("feed_lost", text))
+        elif self.publisher is not None and (problem := publisher_problem(self.publisher)) is not None:
+            found.append(problem)
+        if self.epoch and self.stale:
+            found.append(Problem("stale", "The data is old. Nothing in it counts as tradable."))
+        if self.degraded:
+            streams = ", ".join(self.degraded)
+            found.append(Problem("degraded", f"Could not be brought to agree with the publisher: {streams}"))
+        if self.exchange is not None and not self.exchange.trading_active:
+            paused = "closed" if not self.exchange.exchange_active else "not trading now"
+            found.append(Problem("exchange_closed", f"The exchange is {paused}."))
+        return found
+
+
+class HealthAnswer(msgspec.Struct, frozen=True):
+    """What `/health` and op `health` say (docs/http-api.md)."""
+
+    status: str
+    age_seconds: float | None
+    generated_at: float | None
+    stale_after_seconds: float
+    complete: bool
+    market_count: int
+    enriched_count: int
+    quarantined_count: int
+    unjoined_count: int
+    epoch: int
+    seq: int
+    digest: str
+    feed: str
+    source: str
+    gaps: int
+    resyncs: int
+    degraded: tuple[str, ...]
+    publisher: PublisherHealth | None
+    exchange: ExchangeHealth | None
+    processes: dict[str, Supervised] | None
+
+
+def health_of(
+    state: State | None,
+    replica: ReplicaStatus,
+    heartbeat: Heartbeat | None,
+    now_ms: int,
+    stale_after_ms: int,
+    processes: Processes | None = None,
+) -> Health:
+    """Return how things stand.
+
+    Args:
+        state: what readers are shown, which may be behind the replica; None before the first snapshot.
+        heartbeat: the last one heard.
+        now_ms: the present as the replica has it.
+        stale_after_ms: from an age above this on data is stale.
+        processes: what supervisord says.
+    """
+    cycle = state.cycle if state is not None else None
+    exchange = state.exchange.get("") if state is not None else None
+    complete_ms = cycle.complete_ms if cycle is not None else None
+    age_ms = age_of(complete_ms, now_ms)
+    return Health(
+        epoch=state.epoch if state is not None else 0,
+        seq=state.seq if state is not None else 0,
+        complete_ms=complete_ms,
+        age_ms=age_ms,
+        stale_after_ms=stale_after_ms,
+        stale=is_stale(age_ms, stale_after_ms),
+        complete=cycle is not None and cycle.complete,
+        cycle=cycle.cycle if cycle is not None else 0,
+        quarantined=cycle.quarantined if cycle is not None else 0,
+        unjoined=cycle.unjoined if cycle is not None else 0,
+        feed=replica.feed,
+        source=replica.source,
+        gaps=replica.stats.gaps,
+        resyncs=replica.stats.resyncs,
+        degraded=replica.degraded,
+        publisher=heartbeat.publisher if heartbeat is not None else None,
+        exchange=_exchange(exchange) if exchange is not None else None,
+        processes=processes,
+    )
+
+
+def age_of(complete_ms: int | None, now_ms: int) -> int | None:
+    """Return the age (ms) of data of which the last complete sweep ended then; never negative."""
+    return None if complete_ms is None else max(0, now_ms - complete_ms)
+
+
+def is_stale(age_ms: int | None, stale_after_ms: int) -> bool:
+    """Tell whether data is too old, or its age unknown."""
+    return age_ms is None or age_ms > stale_after_ms
+
+
+def answer_of(health: Health, markets: int, books: int, digest: int) -> HealthAnswer:
+    """Return health as it is answered, with how many markets and books are shown, and the state's digest."""
+    return HealthAnswer(
+        status=health.word,
+        age_seconds=health.age_s,
+        generated_at=health.complete_s,
+        stale_after_seconds=health.stale_after_ms / 1000,
+        complete=health.complete,
+        market_count=markets,
+        enriched_count=books,
+        quarantined_count=health.quarantined,
+        unjoined_count=health.unjoined,
+        epoch=health.epoch,
+        seq=health.seq,
+        digest=f"{digest:016x}",
+        feed=health.feed,
+        source=health.source,
+        gaps=health.gaps,
+        resyncs=health.resyncs,
+        degraded=health.degraded,
+        publisher=health.publisher,
+        exchange=health.exchange,
+        processes=None if health.processes is None else dict(health.processes),
+    )
+
+
+def publisher_problem(account: PublisherHealth) -> Problem | None:
+    """Return what is wrong by the publisher's own account, None if nothing is."""
+    detail = f" ({account.error})" if account.error else ""
+    if account.key == "refused":
+        return Problem("key_refused", f"The exchange refuses the API key: no new data comes in.{detail}")
+    if not account.exchange_reachable and account.sweep != "starting":
+        return Problem("exchange_unreachable", f"The publisher cannot reach the exchange.{detail}")
+    return Problem("publisher_error", f"The publisher's last sweep failed.{detail}") if detail else None
+
+
+def process_problems(processes: Mapping[str, Supervised] | None) -> list[Problem]:
+    """Return what supervisord says is wrong with processes."""
+    return [
+        Problem(f"process_{name}", f"The {name} process {process.trouble}.")
+        for name, process in (processes or {}).items()
+        if process.trouble is not None
+    ]
+
+
+def _exchange(status: ExchangeStatus) -> ExchangeHealth:
+    return ExchangeHealth(
+        exchange_active=status.exchange_active,
+        trading_active=status.trading_active,
+        estimated_resume_at=None if status.resume_ms is None else status.resume_ms / 1000,
+        shards=tuple(Shard(*shard) for shard in status.shards),
+        as_of=status.as_of_ms / 1000,
+    )
