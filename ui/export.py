@@ -2,17 +2,14 @@
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from bus.spreadsheet import guarded
 from markets.opportunities import REASONS, Opportunity, opportunity_json
 from markets.units import format_count, format_price, format_time
 
 from . import display
-
-_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _REST: Final = (
     "count_fp", "gross_edge_dollars", "fees_dollars", "net_edge_dollars", "ev_dollars", "worst_case_dollars",
@@ -82,7 +79,4 @@ def rows_to_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> st
 
 def cell(value: object) -> str:
     """Return a value as a CSV cell that a spreadsheet takes as text or number, never as a formula."""
-    text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+    return guarded("" if value is None else str(value).lower() if isinstance(value, bool) else str(value))

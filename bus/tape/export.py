@@ -10,16 +10,15 @@ import json
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Protocol
 
 from bus.protocol.messages import RECORD_TYPES
 from bus.protocol.state import decode_all
+from bus.spreadsheet import guarded
 from markets.errors import StartupError
 
 from .file import Keyframe, Recording
 from .player import messages
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class _Table(Protocol):
@@ -122,5 +121,4 @@ def _plain(value: Any) -> Any:
 
 def _cell(value: Any) -> Any:
     value = _plain(value)
-    # A spreadsheet would run a cell that begins like a formula; an exchange's text may.
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return guarded(value) if isinstance(value, str) else value

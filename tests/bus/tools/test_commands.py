@@ -115,13 +115,14 @@ def test_export_is_the_state_and_every_change_a_table_per_kind(
 
 def test_exported_text_is_no_formula(zmq_context: Context, live: Live, run: Run, short_dir: Path) -> None:
     path = short_dir / "day.mcap"
-    evil = Event("E", "A", '=HYPERLINK("http://evil")', "@x", "+1", True, None, None, None, 0, b"{}")
+    evil = Event("E", "A", '=HYPERLINK("http://evil")', "\n=1+1", "-1", True, None, None, None, 0, b"{}")
     live.do(lambda: live.publisher._streamed("ref.", "event", evil))
     record_a_day(zmq_context, live, path)
     assert run("export", str(path), str(short_dir), "--kind", "event").code == 0
     with (short_dir / "event.csv").open(newline="") as file:
         row = next(row for row in csv.DictReader(file) if row["event_ticker"] == "E")
-    assert (row["title"], row["sub_title"]) == ('\'=HYPERLINK("http://evil")', "'@x")
+    assert (row["title"], row["sub_title"]) == ('\'=HYPERLINK("http://evil")', "'\n=1+1")
+    assert row["category"] == "-1", "a number stays one"
 
 
 @pytest.mark.e2e
