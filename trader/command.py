@@ -85,7 +85,7 @@ def _reconcile(settings: Settings) -> int:
     reader = _reader(settings)
     try:
         sums, record, ledger = reader.sums(), reader.record(), reader.ledger()
-        ledger.check()
+        ledger.check_whole()
     except LedgerError as error:
         print(f"trader: the journal does not add up: {error}", file=sys.stderr)
         return EXIT_CRASHED

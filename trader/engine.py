@@ -405,9 +405,11 @@ class Engine:
             for strategy in self.strategies:
                 if strategy.name == intent.strategy:
                     strategy.on_fill(intent, booked, self.now_ms)
-        if view is not None and status != OPEN and not intent.attempt:
-            # Once at once; further tries wait until the event changes.
-            self._even_out(view)
+        if view is not None and status != OPEN:
+            self._settle(view)
+            if not intent.attempt:
+                # Once at once; further tries wait until the event changes.
+                self._even_out(view)
 
     def _end(self, intent: Intent, reason: str) -> str:
         """Free what an order still held; return what it has come to."""
@@ -454,15 +456,18 @@ class Engine:
                 self._marks[position.ticker] = bid[0] if bid else 0
 
     def _settle(self, view: EventView) -> None:
-        for one in view.markets:
-            value_e4 = settlement_e4(one.market)
-            if one.market.ticker in self.ledger.lots and value_e4 is not None and _paid(one):
-                settlement = self.ledger.settle(
-                    one.market.ticker, _result(one.market, value_e4), value_e4, self.now_ms
-                )
-                if settlement is not None:
-                    self._marks.pop(one.market.ticker, None)
-                    self._out.append(Settled(settlement))
+        """Book what was paid out for what is held, of each market once, when no order there can be filled."""
+        ledger = self.ledger
+        for seen in view.markets:
+            ticker, value_e4 = seen.market.ticker, settlement_e4(seen.market)
+            if ticker not in ledger.lots or value_e4 is None or not _paid(seen):
+                continue
+            if any(intent.ticker == ticker for intent in ledger.open.values()):
+                continue  # what it got may yet be heard: its end settles the market
+            settlement = ledger.settle(ticker, _result(seen.market, value_e4), value_e4, self.now_ms)
+            if settlement is not None:
+                self._marks.pop(ticker, None)
+                self._out.append(Settled(settlement))
 
     def _keep_ledger(self, *, money_moved: bool) -> None:
         day = self.now_ms // DAY_MS

@@ -14,7 +14,8 @@ Every micro-dollar has one way in and one way out, so at any time::
     lots of YES - lots of NO   = the net position                 (each market, in contracts)
     pairs x $1                 = clearing                         (each market)
 
-`check` holds all four after each step, `python -m trader reconcile` against the journal's rows.
+`check` holds all four after each step, of the markets that have changed; `check_whole` of all, now and then;
+`python -m trader reconcile` against the journal's rows.
 
 At stake is what can be lost: in a market the cost of its lots less what is in clearing for them, which is
 exactly what is gone if the net position comes to nothing. It is never below 0: a gain that pairs have locked
@@ -23,9 +24,9 @@ even if it would sell something.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -85,7 +86,12 @@ class Sums(NamedTuple):
         return self.cost_e6 - self.clearing_e6
 
 
-NOTHING = Sums(0, 0)
+NOTHING: Final = Sums(0, 0)
+
+
+def sums_of(lots: Collection[Lot]) -> Sums:
+    """Return the sums of a market's lots."""
+    return Sums(sum(lot.cost_e6 for lot in lots), clearing_e6(lots))
 
 
 class Stakes:
@@ -95,7 +101,7 @@ class Stakes:
         at_stake_e6: of the lots of all markets.
         markets: the sums of each market with lots.
         in_event: event -> ticker of a market or number of an order -> its stake.
-        counted: all sums as they were when they were last counted anew; None once anything has changed.
+        changed: markets whose lots have changed since they were last held against the sums.
     """
 
     def __init__(self) -> None:
@@ -103,21 +109,17 @@ class Stakes:
         self.orders_of: Counter[int] = Counter()
         self.markets: dict[str, Sums] = {}
         self.in_event: dict[str, dict[str | int, Stake]] = {}
-        self.counted: tuple[int, ...] | None = None
-
-    @property
-    def all(self) -> tuple[int, ...]:
-        """The sums over everything."""
-        return self.cost_e6, self.clearing_e6, self.at_stake_e6, self.reserved_e6
+        self.changed: set[str] = set()
 
     def put_lots(self, event_ticker: str, ticker: str, lots: Iterable[Lot]) -> None:
         """Count a market's lots, instead of those it had."""
+        self.changed.add(ticker)
         lots = tuple(lots)
         before = self.markets.pop(ticker, NOTHING)
         self._take(event_ticker, ticker)
         after = NOTHING
         if lots:
-            after = Sums(sum(lot.cost_e6 for lot in lots), clearing_e6(lots))
+            after = sums_of(lots)
             self.markets[ticker] = after
             trades = tuple(lot.trade for lot in lots)
             self._put(event_ticker, ticker, Stake(ticker, max(0, after.basis_e6), trades))
@@ -146,7 +148,6 @@ class Stakes:
         self.in_event.setdefault(event_ticker, {})[key] = stake
 
     def _take(self, event_ticker: str, key: str | int) -> Stake | None:
-        self.counted = None
         stakes = self.in_event.get(event_ticker, {})
         stake = stakes.pop(key, None)
         if stake is not None and not stakes:
@@ -458,7 +459,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         )
 
     def check(self) -> None:
-        """Hold the sums against each other, and where anything has changed against what they are of.
+        """Hold the sums against each other, and against what has changed since the last time.
 
         Raises:
             LedgerError: they differ, by so many micro-dollars.
@@ -471,35 +472,46 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             raise LedgerError(
                 f"cash and lots less clearing are {held_e6}, start and profit make them {earned_e6}"
             )
-        if self.stakes.counted != self.stakes.all:
-            self._recount()
+        stakes, reserved_e6 = self.stakes, sum(map(self._left_e6, self.open.values()))
+        if stakes.reserved_e6 != reserved_e6:
+            raise LedgerError(f"{stakes.reserved_e6} is reserved for orders that hold {reserved_e6}")
+        while stakes.changed:
+            self._check_market(stakes.changed.pop())
 
-    def _recount(self) -> None:
-        cost_e6 = cleared_e6 = at_stake_e6 = 0
-        if not self.positions.keys() <= self.lots.keys():
-            raise LedgerError(f"positions without lots: {sorted(self.positions.keys() - self.lots.keys())}")
-        for ticker, lots in self.lots.items():
-            sums = Sums(sum(lot.cost_e6 for lot in lots.values()), clearing_e6(lots.values()))
-            cost_e6 += sums.cost_e6
-            cleared_e6 += sums.clearing_e6
-            at_stake_e6 += max(0, sums.basis_e6)
-            signed_e2 = sum(lot.signed_e2 for lot in lots.values())
-            position = self.positions.get(ticker)
-            net_e2 = 0 if position is None else position.signed_e2
-            if signed_e2 != net_e2:
-                raise LedgerError(f"{ticker}: its lots are {signed_e2} contracts, the position is {net_e2}")
-        for trade, basket in self.baskets.items():
-            for leg in basket.legs:
-                if self._with_lot(leg, trade) is not leg:
-                    raise LedgerError(f"trade {trade}: its basket says {leg}, its lots say otherwise")
-        reserved_e6 = sum(self._left_e6(intent) for intent in self.open.values())
-        found = (cost_e6, cleared_e6, at_stake_e6, reserved_e6)
-        if self.stakes.all != found:
-            raise LedgerError(
-                f"cost, clearing and stake of the lots and reserve of the orders are {found},"
-                f" the sums kept say {self.stakes.all}"
-            )
-        self.stakes.counted = found
+    def _check_market(self, ticker: str) -> None:
+        lots, position = self.lots.get(ticker, {}), self.positions.get(ticker)
+        sums, kept = sums_of(lots.values()), self.stakes.markets.get(ticker, NOTHING)
+        if sums != kept:
+            raise LedgerError(f"{ticker}: its lots make {sums}, the sums kept are {kept}")
+        signed_e2 = sum(lot.signed_e2 for lot in lots.values())
+        net_e2 = 0 if position is None else position.signed_e2
+        if signed_e2 != net_e2:
+            raise LedgerError(f"{ticker}: its lots are {signed_e2} contracts, the position is {net_e2}")
+        for trade in lots:
+            self._check_basket(trade)
+
+    def _check_basket(self, trade: int) -> None:
+        basket = self.baskets.get(trade)
+        for leg in () if basket is None else basket.legs:
+            if self._with_lot(leg, trade) is not leg:
+                raise LedgerError(f"trade {trade}: its basket says {leg}, its lots say otherwise")
+
+    def check_whole(self) -> None:
+        """Hold everything against everything: every market, every basket, every sum. For now and then.
+
+        Raises:
+            LedgerError: they differ.
+        """
+        self.check()
+        for ticker in self.lots.keys() | self.positions.keys() | self.stakes.markets.keys():
+            self._check_market(ticker)
+        for trade in self.baskets:
+            self._check_basket(trade)
+        sums = self.stakes.markets.values()
+        found = tuple(map(sum, zip(*((*of, max(0, of.basis_e6)) for of in sums), strict=True))) or (0, 0, 0)
+        kept = (self.stakes.cost_e6, self.stakes.clearing_e6, self.stakes.at_stake_e6)
+        if found != kept:
+            raise LedgerError(f"cost, clearing and stake of all lots are {found}, the sums kept are {kept}")
 
 
 def _event(lots: dict[int, Lot]) -> str:

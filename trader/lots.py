@@ -207,8 +207,8 @@ def clearing_e6(lots: Iterable[Lot]) -> int:
     return min(yes_e2, no_e2) * PRICE_ONE_E4
 
 
-class View(msgspec.Struct, frozen=True):
-    """What is held and what was given up, oldest first."""
+class Lots(msgspec.Struct, frozen=True):
+    """One view of the record: what is held and what was given up, oldest first."""
 
     held: tuple[Lot, ...]
     closed: tuple[Closed, ...]
@@ -234,7 +234,7 @@ class View(msgspec.Struct, frozen=True):
         return sum(closed.gain_e6 for closed in self.closed)
 
 
-def trade_lots(record: Iterable[Recorded]) -> View:
+def trade_lots(record: Iterable[Recorded]) -> Lots:
     """Return the record by trades: one lot for all that a trade holds of a market."""
     held: dict[str, dict[int, Lot]] = {}
     closed: list[Closed] = []
@@ -248,10 +248,10 @@ def trade_lots(record: Iterable[Recorded]) -> View:
             closed.append(sold)
         if lot is not None:
             lots[entry.trade] = lot
-    return View(tuple(lot for lots in held.values() for lot in lots.values()), tuple(closed))
+    return Lots(tuple(lot for lots in held.values() for lot in lots.values()), tuple(closed))
 
 
-def tax_lots(record: Iterable[Recorded]) -> View:
+def tax_lots(record: Iterable[Recorded]) -> Lots:
     """Return the record by purchases: each fill is a lot, and what is given up is taken from the oldest.
 
     Whose trade it was plays no part here: the account is one taxpayer.
@@ -274,7 +274,7 @@ def tax_lots(record: Iterable[Recorded]) -> View:
         opened, _ = after_purchase(None, entry)
         if opened is not None:
             lots.append(opened)
-    return View(tuple(lot for lots in held.values() for lot in lots), tuple(closed))
+    return Lots(tuple(lot for lots in held.values() for lot in lots), tuple(closed))
 
 
 def net_positions(record: Iterable[Recorded]) -> dict[str, int]:

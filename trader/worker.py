@@ -343,12 +343,13 @@ class Worker:
             self._journal.claim(status.source)
 
     def _reconcile(self) -> None:
-        """Hold the ledger against the sums of the journal's rows.
+        """Hold all of the ledger against itself and against the sums of the journal's rows.
 
         Raises:
             LedgerError: they differ.
         """
         ledger, sums = self.engine.ledger, self._journal.sums()
+        ledger.check_whole()
         ours = {
             "start_e6": ledger.start_e6,
             "spent_e6": ledger.spent_e6,

@@ -1,7 +1,10 @@
 """Trade lots, net position and tax lots: three views of the same fills, exact whatever happens."""
 
+import contextlib
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,18 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from markets.orders import Fill, Intent, Position, Proposal, Wanted
+from markets.orders import Fill, Filled, Intent, Position, Proposal, Wanted
+from tests.trader.test_journal import opened
 from tests.trader.test_ledger import fill, intent
-from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, data, filled, live, settled, start
+from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, data, filled, live, over, settled, start, tick
+from trader.command import command
 from trader.engine import Engine
+from trader.inputs import AnyInput, Orders
+from trader.journal.reader import Reader
 from trader.ledger import Basket, BasketLeg, Ledger
 from trader.lots import Bought, Lot, Paid, Recorded, after_purchase, net_positions, tax_lots, trade_lots
-from trader.outputs import Place, Settled
+from trader.outputs import AnyOutput, Place, Settled
 from trader.rebalance import uneven
 from trader.risk import Facts, check
 
 START_E6 = 10**12
 ONE_E4 = 10_000
+EVENT = basket().event.event_ticker
+LEG = basket().markets[0].market.ticker
 
 Purchase = tuple[int, str, int, int]
 """Trade, side, price_e4, count_e2."""
@@ -346,7 +355,7 @@ class Account:
     def agrees(self) -> None:
         """All views say what the plain account says, and each other's sums."""
         ledger, plain, record = self.ledger, self.plain, self.record
-        ledger.check()
+        ledger.check_whole()
         by_trade, by_purchase, net = trade_lots(record), tax_lots(record), net_positions(record)
 
         assert ledger.cash_e6 == plain.cash_e6
@@ -421,25 +430,34 @@ def test_any_fills_and_any_settlement_add_up_in_all_three_views(
 TWO = msgspec.structs.replace(LIMITS, positions_per_event=2)
 
 
-def opposed() -> tuple[Engine, str]:
-    """An engine with a basket of NOs, and then a trade of its own in YES of one of its legs; which one."""
+def opposed(write: Callable[[AnyInput, list[AnyOutput]], None] = lambda _taken, _decided: None) -> Engine:
+    """An engine with a basket of NOs, and then a trade of its own in YES of the basket's first leg.
+
+    Args:
+        write: takes what an engine takes and decides.
+    """
     engine = Engine()
-    for one in (start(limits=TWO), live()):
-        engine.step(one)
-    for intent_ in [out.intent for out in engine.step(data(basket())) if isinstance(out, Place)]:
-        engine.step(filled(intent_))
-    view = engine.views[next(iter(engine.ledger.events()))]
-    ticker = view.markets[0].market.ticker
-    held_e2 = engine.ledger.positions[ticker].count_e2
-    wanted = Wanted(ticker, "yes", 4_200, held_e2)
-    assert engine.place_trade(Proposal("value", view.event.event_ticker, (wanted,), 1_000_000, 0.9), view)
+
+    def step(taken: AnyInput) -> list[Intent]:
+        decided = engine.step(taken)
+        write(taken, decided)
+        return [output.intent for output in decided if isinstance(output, Place)]
+
+    for taken in (start(limits=TWO), live()):
+        step(taken)
+    for order in step(data(basket())):
+        step(filled(order))
+    view = engine.views[EVENT]
+    wanted = Wanted(LEG, "yes", 4_200, engine.ledger.positions[LEG].count_e2)
+    assert engine.place_trade(Proposal("value", EVENT, (wanted,), 1_000_000, 0.9), view)
     (order,) = engine.ledger.open.values()
-    engine.step(filled(order))
-    return engine, ticker
+    write(tick(), [Place(order)])
+    step(filled(order))
+    return engine
 
 
 def test_a_basket_keeps_its_promise_when_another_trade_stands_against_one_of_its_legs() -> None:
-    engine, ticker = opposed()
+    engine, ticker = opposed(), LEG
     ledger = engine.ledger
 
     assert ticker not in ledger.positions
@@ -461,7 +479,7 @@ def test_a_basket_keeps_its_promise_when_another_trade_stands_against_one_of_its
 
 def test_an_uneven_basket_is_evened_out_of_its_own_lots_whatever_the_net_position_is() -> None:
     """Trade 1 lacks a leg and sells what the others have too much, though another trade holds YES of it."""
-    engine, ticker = opposed()
+    engine, ticker = opposed(), LEG
     ledger = engine.ledger
     facts = engine._facts()
     view = basket()
@@ -481,6 +499,56 @@ def test_an_uneven_basket_is_evened_out_of_its_own_lots_whatever_the_net_positio
     roomy: Facts = msgspec.structs.replace(facts, ledger=ledger)
     limits = msgspec.structs.replace(tight, positions_per_event=9)
     assert check(stranger.legs, stranger, view, roomy, limits, SCAN) == "market_limit"
+
+
+def test_a_journal_of_two_trades_against_each_other_recovers_and_reconciles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = opened(tmp_path, start_e6=1_000_000_000)
+    with contextlib.closing(journal):
+        engine = opposed(journal.write)
+    monkeypatch.setenv("KALSHI_BUS_DATA_DIR", str(journal.path.parent))
+
+    def look() -> str:
+        with contextlib.closing(Reader(journal.path)) as reader:
+            assert reader.ledger() == engine.ledger
+        assert command(["reconcile"]) == 0
+        return capsys.readouterr().out
+
+    printed = look()
+    assert "clearing: pairs of open lots                            100.000000" in printed
+    assert "reconciled to the micro-dollar" in printed
+
+    with contextlib.closing(opened(tmp_path, start_e6=1_000_000_000)) as journal:
+        over_ = data(settled(basket(), "HOM"), now_ms=NOW_MS + 1, seq=3)
+        journal.write(over_, engine.step(over_))
+    assert "clearing: pairs of open lots                              0.000000" in look()
+    with contextlib.closing(Reader(journal.path)) as reader:
+        rows = {row["ticker"]: (row["count_e2"], row["payout_e6"]) for row in reader.settlements(9, 9)}
+    assert rows[LEG] == (0, 0)
+
+
+def test_a_market_is_settled_once_even_if_a_part_of_an_order_there_is_heard_of_late() -> None:
+    engine = Engine()
+    for taken in (start(), live()):
+        engine.step(taken)
+    orders = [output.intent for output in engine.step(data(basket())) if isinstance(output, Place)]
+    first, *others = orders
+    for order in others:
+        engine.step(filled(order))
+    part = Fill(first.price_e4, 100, 0, 100, NOW_MS)
+    engine.step(Orders(NOW_MS, 0, (Filled(first.number, part),)))
+
+    outputs = engine.step(data(settled(basket(), "HOM"), now_ms=NOW_MS + 1, seq=2))
+    assert {output.settlement.ticker for output in outputs if isinstance(output, Settled)} == {
+        order.ticker for order in others
+    }
+    assert engine.ledger.held_e2(first.trade, first.ticker, "no") == 100
+
+    outputs = engine.step(over(first.number, part, reason="no_depth", now_ms=NOW_MS + 2))
+    (late,) = [output.settlement for output in outputs if isinstance(output, Settled)]
+    assert (late.ticker, late.count_e2) == (first.ticker, 200)
+    assert engine.ledger.events() == set()
 
 
 # -- ledgers written down before there were lots
@@ -520,7 +588,7 @@ def test_a_ledger_from_before_lots_that_one_trade_each_holds_is_read_as_if_it_ha
     decoded = msgspec.msgpack.decode(before_lots(ledger), type=Ledger)
 
     assert decoded == ledger
-    decoded.check()
+    decoded.check_whole()
 
 
 @pytest.mark.parametrize(
@@ -557,7 +625,7 @@ def test_a_ledger_from_before_lots_is_exact_in_total(
     ledger = read(positions, baskets, realised_e6=123)
 
     assert lots(ledger) == expected
-    ledger.check()
+    ledger.check_whole()
     assert ledger.basis_e6 == sum(one.cost_e6 for one in positions)
     ledger.settle("A", "yes", ONE_E4, NOW_MS)
     ledger.check()

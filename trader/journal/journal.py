@@ -142,7 +142,7 @@ class Journal:
         db = self._db
         try:
             ledger = replayed_ledger(db, int(self._meta["start_e6"]), schema.VERSION)
-            ledger.check()
+            ledger.check_whole()
         except (LedgerError, msgspec.MsgspecError) as error:
             raise StartupError(f"{self.path}: the ledger does not add up: {error}") from error
         day, _, day_start_e6 = self._meta.get("day", "0:0").partition(":")
