@@ -24,6 +24,7 @@ from markets.records import Candles, Milestone, Quote, Record, Remove, Series, S
 from snapshot_server import trade_api
 from snapshot_server.edition import Edition, next_edition
 from snapshot_server.http import Large, Request, Response, respond
+from snapshot_server.trade_api.listings import make_cursor, read_cursor
 from snapshot_server.view import View
 from tests.snapshot_server.test_http import CATALOGUE, HOST, NOW_MS, STARTING, VIEW, edition_of, view_of
 from tests.snapshot_server.venue import DATA, Venue, a_catalogue, a_cycle, a_writer, grouped
@@ -130,7 +131,7 @@ def test_pages_make_up_the_whole_and_the_last_has_no_cursor(limit: int) -> None:
 @settings(max_examples=30)
 @given(st.text(max_size=40))
 def test_an_unreadable_cursor_is_the_first_page(cursor: str) -> None:
-    if trade_api.read_cursor(cursor) is None:
+    if read_cursor(cursor) is None:
         assert tickers_of(cursor=cursor, limit=3) == NEWEST_FIRST[:3]
 
 
@@ -139,7 +140,7 @@ def test_an_unreadable_cursor_is_the_first_page(cursor: str) -> None:
     st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1),
 )
 def test_a_cursor_means_what_it_was_made_from(time_ms: int, key: str) -> None:
-    assert trade_api.read_cursor(trade_api.make_cursor((time_ms, key))) == (time_ms, key)
+    assert read_cursor(make_cursor((time_ms, key))) == (time_ms, key)
 
 
 def test_a_market_that_comes_while_one_pages_shifts_nothing() -> None:

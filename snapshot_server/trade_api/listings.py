@@ -1,0 +1,361 @@
+"""The lists of Kalshi's read API: what they may be asked for, and the bodies that an edition gives them."""
+
+import base64
+import binascii
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from bus.protocol.state import State
+from markets.errors import BadRecord
+from markets.json.words import STATUS_WORDS
+from markets.records import Event, Market, Milestone
+from markets.units import parse_time_ms
+from snapshot_server.edition import SCAN_SLICE, Edition, Entry, Order, Pause
+
+SMALL: Final = 50
+"""Lists that look at no more candidates are made at once; others where they hold up nobody."""
+
+_COMBOS: Final = "KXMVE"
+_JOIN: Final = 60
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+
+Bound = tuple[str, int | None, int | None]
+
+_encode: Final = msgspec.json.Encoder().encode
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_values: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """What a list is asked for, all of it: a key to the body that an edition gives."""
+
+    def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
+        """Yield the body without its last byte, in chunks, with `pause()` between them."""
+        raise NotImplementedError
+
+    def is_small(self, _edition: Edition) -> bool:
+        """Whether rendering takes no time to speak of."""
+        return False
+
+    def as_of_ms(self, edition: Edition) -> int | None:
+        """Return when what is listed was last known to be true: as the last sweep confirmed it."""
+        return confirmed_ms(edition)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer. `as_of_ms`: when its data was last known to be true; `route` names it in the metrics."""
+
+    status: int
+    body: bytes | Listing
+    route: str = "other"
+    as_of_ms: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def make_cursor(entry: Entry) -> str:
+    """Return the cursor that goes on after the element at (time, key)."""
+    return base64.urlsafe_b64encode(b"%d/%b" % (entry[0], entry[1].encode())).decode().rstrip("=")
+
+
+def read_cursor(cursor: str | None) -> Entry | None:
+    """Return what a cursor stands for; None, the first page, for one that is none of ours, as Kalshi does."""
+    try:
+        text = base64.urlsafe_b64decode((cursor or "") + "=" * (-len(cursor or "") % 4)).decode()
+    except (binascii.Error, ValueError):
+        return None
+    time, _, key = text.partition("/")
+    return (int(time), key) if _INTEGER.fullmatch(time) and key else None
+
+
+def confirmed_ms(edition: Edition) -> int | None:
+    """Return as of when the last sweep confirmed what it saw; None before one."""
+    cycle = edition.cycle
+    if cycle is None:
+        return None
+    return cycle.complete_ms if cycle.as_of_ms is None else cycle.as_of_ms
+
+
+def event_json(edition: Edition, event: Event, nested: bool) -> bytes:
+    """Return Kalshi's object of an event, with its markets in it if `nested`."""
+    if not nested:
+        return event.raw
+    tickers = edition.by_event.get(event.event_ticker, ())
+    return b'%b,"markets":[%b]}' % (event.raw[:-1], b",".join(map(edition.kalshi_market, tickers)))
+
+
+def series_json(raw: bytes, metadata: bool, volume: bool) -> bytes:
+    """Return Kalshi's object of a series, with or without the members that are sent on demand."""
+    dropped = {"product_metadata": metadata, "volume_fp": volume}
+    if not any(not wanted and name.encode() in raw for name, wanted in dropped.items()):
+        return raw
+    return _encode({name: value for name, value in _members.decode(raw).items() if dropped.get(name, True)})
+
+
+class MarketList(Listing, frozen=True):
+    """`GET /markets`. `bounds`: (family of times, from, to) in Unix seconds."""
+
+    size: int
+    after: Entry | None = None
+    status: str | None = None
+    event: str | None = None
+    series: str | None = None
+    tickers: tuple[str, ...] | None = None
+    bounds: Bound | None = None
+    combos: bool | None = None
+
+    def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
+        few = self._few(edition)
+        order = self._created(edition.created) if few is None else _sorted(edition.state.markets, few)
+        page, cursor = _page(_newest_first(order, self.after), self._filter(edition.state), self.size, pause)
+        yield b'{"cursor":%b,"markets":[' % _encode(cursor)
+        for start in range(0, len(page), _JOIN):
+            chunk = b",".join(map(edition.kalshi_market, page[start : start + _JOIN]))
+            yield b"," + chunk if start else chunk
+            pause()
+        yield b"]"
+
+    def is_small(self, edition: Edition) -> bool:
+        few = self._few(edition)
+        if few is not None:
+            return len(few) <= SMALL
+        return self.size <= SMALL and self == MarketList(self.size, self.after)
+
+    def as_of_ms(self, edition: Edition) -> int | None:
+        few = self._few(edition)
+        if few is None or not 0 < len(few) <= SMALL:
+            return confirmed_ms(edition)
+        return min(edition.state.quote_as_of_ms(ticker) or 0 for ticker in few)
+
+    def _few(self, edition: Edition) -> Sequence[str] | None:
+        """Return a part of the markets that holds all that match, if a filter names one."""
+        if self.tickers is not None:
+            return [ticker for ticker in dict.fromkeys(self.tickers) if ticker in edition.moving]
+        if self.event is not None:
+            return edition.by_event.get(self.event, ())
+        return edition.by_series.get(self.series, ()) if self.series is not None else None
+
+    def _created(self, order: Order) -> Order:
+        if self.bounds is None or self.bounds[0] != "created":
+            return order
+        _, low, high = self.bounds
+        first = 0 if low is None else bisect_left(order, (low * 1000, ""))
+        last = len(order) if high is None else bisect_left(order, ((high + 1) * 1000, ""))
+        return order[first:last]
+
+    def _filter(self, state: State) -> Callable[[str], bool]:
+        words = STATUS_WORDS[self.status] if self.status is not None else None
+        in_time = _within(state, *self.bounds) if self.bounds is not None else None
+
+        def keep(ticker: str) -> bool:
+            market: Market = state.markets[ticker]
+            return (
+                (words is None or state.quotes[ticker].status in words)
+                and (self.event is None or market.event_ticker == self.event)
+                and (self.series is None or market.series_ticker == self.series)
+                and (self.combos is None or market.event_ticker.startswith(_COMBOS) == self.combos)
+                and (in_time is None or in_time(market))
+            )
+
+        return keep
+
+
+class EventList(Listing, frozen=True):
+    """`GET /events`. Times in Unix seconds."""
+
+    size: int
+    after: Entry | None = None
+    status: str | None = None
+    series: str | None = None
+    tickers: tuple[str, ...] | None = None
+    nested: bool = False
+    milestones: bool = False
+    min_close: int | None = None
+    min_updated: int | None = None
+
+    def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
+        events, created_ms = edition.state.events, edition.event_created_ms
+        order = edition.events_created
+        if self.tickers is not None:
+            order = sorted((created_ms[t], t) for t in set(self.tickers) if t in created_ms)
+        page, cursor = _page(_newest_first(order, self.after), self._filter(edition), self.size, pause)
+        yield b'{"cursor":%b,"events":[' % _encode(cursor)
+        for index, ticker in enumerate(page):
+            event = event_json(edition, events[ticker], self.nested)
+            yield b"," + event if index else event
+            pause()
+        yield b"]"
+        if self.milestones:
+            milestones = {m.id: m.raw for ticker in page for m in edition.milestones_of.get(ticker, ())}
+            yield b',"milestones":[%b]' % b",".join(milestones.values())
+
+    def is_small(self, edition: Edition) -> bool:
+        if self.tickers is None:
+            return False
+        return sum(1 + len(edition.by_event.get(ticker, ())) for ticker in self.tickers) <= SMALL
+
+    def _filter(self, edition: Edition) -> Callable[[str], bool]:
+        events, markets, quotes = edition.state.events, edition.state.markets, edition.state.quotes
+        words = STATUS_WORDS[self.status] if self.status is not None else None
+
+        def keep(ticker: str) -> bool:
+            event: Event = events[ticker]
+            members = edition.by_event.get(ticker, ())
+            return (
+                not ticker.startswith(_COMBOS)
+                and (self.series is None or event.series_ticker == self.series)
+                and (words is None or any(quotes[market].status in words for market in members))
+                and (
+                    self.min_close is None
+                    or any(markets[market].close_ms >= self.min_close * 1000 for market in members)
+                )
+                and (
+                    self.min_updated is None
+                    or (_time_ms(event.raw, "last_updated_ts") or 0) > self.min_updated * 1000
+                )
+            )
+
+        return keep
+
+
+class SeriesList(Listing, frozen=True):
+    """`GET /series`: all that match, on one page, ascending."""
+
+    category: str | None = None
+    tags: frozenset[str] | None = None
+    metadata: bool = False
+    volume: bool = False
+    min_updated: int | None = None
+
+    def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
+        yield b'{"series":['
+        comma = b""
+        for index, (_, series) in enumerate(sorted(edition.state.series.items())):
+            if index % _JOIN == _JOIN - 1:
+                pause()
+            if self._matches(series.raw):
+                yield comma + series_json(series.raw, self.metadata, self.volume)
+                comma = b","
+        yield b"]"
+
+    def _matches(self, raw: bytes) -> bool:
+        if self.category is None and self.tags is None and self.min_updated is None:
+            return True
+        body = _values.decode(raw)
+        categories = (body.get("category"), *(body.get("categories") or ()))
+        return (
+            (self.category is None or self.category in categories)
+            and (self.tags is None or not self.tags.isdisjoint(body.get("tags") or ()))
+            and (
+                self.min_updated is None or (_time_ms(raw, "last_updated_ts") or 0) >= self.min_updated * 1000
+            )
+        )
+
+
+class MilestoneList(Listing, frozen=True):
+    """`GET /milestones`, ascending by start."""
+
+    size: int
+    after: Entry | None = None
+    start_ms: int | None = None
+    category: str | None = None
+    type: str | None = None
+    competition: str | None = None
+    source_id: str | None = None
+    related: str | None = None
+    min_updated: int | None = None
+
+    def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
+        milestones = edition.state.milestones
+        found: Iterable[Milestone] = milestones.values()
+        if self.related is not None:
+            found = edition.milestones_of.get(self.related, ())
+        order = sorted((milestone.start_ms, milestone.id) for milestone in found)
+        after = self.after
+        rest = (entry for entry in order if after is None or entry > after)
+        page, cursor = _page(rest, lambda key: self._matches(milestones[key]), self.size, pause)
+        yield b'{"cursor":%b,"milestones":[' % _encode(cursor)
+        yield b",".join([milestones[key].raw for key in page]) + b"]"
+
+    def _matches(self, milestone: Milestone) -> bool:
+        if self.start_ms is not None and milestone.start_ms < self.start_ms:
+            return False
+        if self.category not in (None, milestone.category) or self.type not in (None, milestone.type):
+            return False
+        if self.competition is None and self.source_id is None and self.min_updated is None:
+            return True
+        body = _values.decode(milestone.raw)
+        return (
+            (self.competition is None or (body.get("details") or {}).get("league") == self.competition)
+            and (self.source_id is None or body.get("source_id") == self.source_id)
+            and (
+                self.min_updated is None
+                or (_time_ms(milestone.raw, "last_updated_ts") or 0) > self.min_updated * 1000
+            )
+        )
+
+
+# --- inside --------------------------------------------------------------------------------------
+
+
+def _sorted(markets: dict[str, Market], tickers: Iterable[str]) -> Order:
+    return sorted((markets[ticker].created_ms, ticker) for ticker in tickers)
+
+
+def _newest_first(order: Order, after: Entry | None) -> Iterator[Entry]:
+    index = len(order) if after is None else bisect_left(order, after)
+    for at in range(index - 1, -1, -1):
+        yield order[at]
+
+
+def _page(
+    order: Iterable[Entry], keep: Callable[[str], bool], size: int, pause: Pause
+) -> tuple[list[str], str]:
+    """Return the keys of one page, and the cursor of the next: "" at the end of the list."""
+    keys: list[str] = []
+    last: Entry | None = None
+    for index, entry in enumerate(order):
+        if index % SCAN_SLICE == SCAN_SLICE - 1:
+            pause()
+        if keep(entry[1]):
+            if len(keys) == size:
+                return keys, make_cursor(last) if last is not None else ""
+            keys.append(entry[1])
+            last = entry
+    return keys, ""
+
+
+def _within(state: State, family: str, low: int | None, high: int | None) -> Callable[[Market], bool]:
+    """Return the test of a market's time. "Later than" excludes the bound for `updated`, for no other."""
+    low_ms = None if low is None else low * 1000 + (1 if family == "updated" else 0)
+    high_ms = None if high is None else high * 1000 + (0 if family == "updated" else 999)
+
+    time_of = _TIMES[family]
+
+    def in_time(market: Market) -> bool:
+        time_ms = time_of(state, market)
+        if time_ms is None:
+            return False
+        return (low_ms is None or time_ms >= low_ms) and (high_ms is None or time_ms <= high_ms)
+
+    return in_time
+
+
+_TIMES: Final[dict[str, Callable[[State, Market], int | None]]] = {
+    "created": lambda _state, market: market.created_ms,
+    "close": lambda _state, market: market.close_ms,
+    "settled": lambda state, market: _time_ms(state.raw(market), "settlement_ts"),
+    "updated": lambda state, market: _time_ms(state.raw(market), "updated_time"),
+}
+
+
+def _time_ms(raw: bytes, name: str) -> int | None:
+    """Return a time that only the bytes as sent hold; None if there is none that can be read."""
+    value = _members.decode(raw).get(name)
+    try:
+        return None if value is None else parse_time_ms(msgspec.json.decode(value), name)
+    except BadRecord:
+        return None

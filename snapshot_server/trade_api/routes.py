@@ -1,0 +1,395 @@
+"""The routes of Kalshi's read API: parameters, and which answer they get."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from markets.errors import BadRecord
+from markets.json.words import (
+    BASE,
+    EVENT_STATUS_WORDS,
+    FALSE_WORDS,
+    PERIODS_MINUTES,
+    STATUS_WORDS,
+    TIME_FAMILIES,
+    TRUE_WORDS,
+    out_of_range,
+    unparsable,
+)
+from markets.json.write import book_json
+from markets.records import Book, Candles, Event, ExchangeStatus, Level, Market, Milestone, Quote
+from markets.units import PRICE_ONE_E4, format_time, parse_time_ms
+from snapshot_server.edition import Edition
+
+from .listings import (
+    Answer,
+    Bound,
+    EventList,
+    Listing,
+    MarketList,
+    MilestoneList,
+    SeriesList,
+    confirmed_ms,
+    event_json,
+    read_cursor,
+    series_json,
+)
+from .refusals import Refused, bad_request, error, invalid, not_found
+
+TOP_ONLY: Final = "x-kalshi-bus-top-only"
+SUSPECT: Final = "x-kalshi-bus-suspect"
+"""Headers of ours: which of the order books asked for, counted from 0, are only the top of the quote, and
+which the publisher holds suspect."""
+
+_MAX_BOOKS: Final = 100
+_MAX_PARAMETERS: Final = 200
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+
+_encode: Final = msgspec.json.Encoder().encode
+_raws: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _CandleEnd(msgspec.Struct):
+    end_period_ts: int
+
+
+_candle_end: Final = msgspec.json.Decoder(_CandleEnd)
+
+
+def answer(method: str, path: str, query: str, edition: Edition | None) -> Answer:
+    """Return the answer to a request below ROOT. Never raises for what the request holds."""
+    matches = ((entry, entry[1].fullmatch(path, len(BASE))) for entry in _ROUTES if path.startswith(BASE))
+    entry, match = next((found for found in matches if found[1] is not None), (None, None))
+    if entry is None or match is None:
+        return not_found("not found: only Kalshi's public market data is served here, from memory")
+    template, _, handler = entry
+    route = BASE + template
+    if method not in ("GET", "HEAD"):
+        refusal = error(405, "method_not_allowed", "method not allowed")
+        return msgspec.structs.replace(refusal, route=route, headers=(("allow", "GET, HEAD"),))
+    if edition is None:
+        refusal = error(503, "service_unavailable", "starting: no data has arrived yet")
+        return msgspec.structs.replace(refusal, route=route, headers=(("retry-after", "1"),))
+    try:
+        made = handler(_Call(edition, _parameters(query), *match.groups()))
+    except Refused as refused:
+        made = refused.answer
+    if isinstance(made.body, Listing):
+        made = msgspec.structs.replace(made, as_of_ms=made.body.as_of_ms(edition))
+    elif made.status == 200 and made.as_of_ms is None:
+        made = msgspec.structs.replace(made, as_of_ms=confirmed_ms(edition))
+    return msgspec.structs.replace(made, route=route)
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """A call: its parameters, and the variable parts of its path."""
+
+    edition: Edition
+    parameters: list[tuple[str, str]]
+    key: str = ""
+    second: str = ""
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of a parameter; None if absent or empty."""
+        return next((text for known, text in self.parameters if known == name and text), None)
+
+    def integer(self, name: str) -> int | None:
+        text = self.get(name)
+        if text is None:
+            return None
+        if not _INTEGER.fullmatch(text):
+            raise invalid(unparsable(name, "ParseInt", text))
+        return int(text)
+
+    def required(self, name: str) -> int:
+        value = self.integer(name)
+        if value is None:
+            raise invalid(f"Query argument {name} is required, but not found")
+        return value
+
+    def boolean(self, name: str) -> bool:
+        text = self.get(name)
+        if text is not None and text not in TRUE_WORDS and text not in FALSE_WORDS:
+            raise invalid(unparsable(name, "ParseBool", text))
+        return text in TRUE_WORDS
+
+    def limit(self, operation: str, lowest: int, highest: int, default: int) -> int:
+        """Return the page size; beyond its bounds refused, never clamped."""
+        return self.bounded(operation, "limit", lowest, highest) or default
+
+    def bounded(self, operation: str, name: str, lowest: int, highest: int) -> int | None:
+        value = self.integer(name)
+        if value is not None and not lowest <= value <= highest:
+            raise invalid(out_of_range(operation, name, "lte" if value > highest else "gte"))
+        return value
+
+    def listed(self, name: str) -> tuple[str, ...] | None:
+        text = self.get(name)
+        return tuple(text.split(",")) if text is not None else None
+
+
+def _exchange_status(call: _Call) -> Answer:
+    status: ExchangeStatus | None = call.edition.state.exchange.get("")
+    if status is None:
+        return error(503, "service_unavailable", "the exchange's status is not known")
+    body = {
+        "exchange_active": status.exchange_active,
+        "trading_active": status.trading_active,
+        "exchange_estimated_resume_time": None if status.resume_ms is None else format_time(status.resume_ms),
+        "exchange_index_statuses": [
+            {"exchange_index": index, "exchange_active": exchange, "trading_active": trading}
+            for index, exchange, trading in status.shards
+        ],
+    }
+    return Answer(200, _encode(body), as_of_ms=status.as_of_ms)
+
+
+def _series_list(call: _Call) -> Answer:
+    tags = call.listed("tags")
+    listing = SeriesList(
+        category=call.get("category"),
+        tags=frozenset(tags) if tags is not None else None,
+        metadata=call.boolean("include_product_metadata"),
+        volume=call.boolean("include_volume"),
+        min_updated=call.integer("min_updated_ts"),
+    )
+    return Answer(200, listing)
+
+
+def _series(call: _Call) -> Answer:
+    series = call.edition.state.series.get(call.key)
+    if series is None:
+        return not_found("not found")
+    return Answer(200, b'{"series":%b}' % series_json(series.raw, True, call.boolean("include_volume")))
+
+
+def _events(call: _Call) -> Answer:
+    listing = EventList(
+        size=call.limit("GetEvents", 1, 200, 200),
+        after=read_cursor(call.get("cursor")),
+        status=_status(call, EVENT_STATUS_WORDS),
+        series=call.get("series_ticker"),
+        tickers=call.listed("tickers"),
+        nested=call.boolean("with_nested_markets"),
+        milestones=call.boolean("with_milestones"),
+        min_close=call.integer("min_close_ts"),
+        min_updated=call.integer("min_updated_ts"),
+    )
+    return Answer(200, listing)
+
+
+def _event(call: _Call) -> Answer:
+    nested = call.boolean("with_nested_markets")
+    edition = call.edition
+    event: Event | None = edition.state.events.get(call.key)
+    if event is None:
+        return not_found("not found")
+    tickers = edition.by_event.get(call.key, ())
+    as_of_ms = min((edition.state.quote_as_of_ms(ticker) or 0 for ticker in tickers), default=None)
+    markets = b"" if nested else b",".join(map(edition.kalshi_market, tickers))
+    body = b'{"event":%b,"markets":[%b]}' % (event_json(edition, event, nested), markets)
+    return Answer(200, body, as_of_ms=as_of_ms)
+
+
+def _markets(call: _Call) -> Answer:
+    size = call.limit("GetMarkets", 0, 1_000, 100)
+    status, mve = _status(call, tuple(STATUS_WORDS)), call.get("mve_filter")
+    if mve is not None and mve not in ("only", "exclude"):
+        raise bad_request("invalid mve_filter")
+    event, series, tickers = call.get("event_ticker"), call.get("series_ticker"), call.listed("tickers")
+    if event is not None and "," in event:
+        raise bad_request("only one event_ticker is allowed")
+    bounds: list[Bound] = []
+    for family in (*TIME_FAMILIES, "updated"):
+        low, high = call.integer(f"min_{family}_ts"), call.integer(f"max_{family}_ts")
+        if low is not None or high is not None:
+            bounds.append((family, low, high))
+    if len(bounds) > 1:
+        raise bad_request("only one of the created, close, settled and updated timestamp filters is allowed")
+    bound = bounds[0] if bounds else None
+    if bound is not None and bound[0] == "updated":
+        if status or event or tickers or mve == "only":
+            raise bad_request("min_updated_ts cannot be combined with other filters")
+        if series and mve != "exclude":
+            raise bad_request("min_updated_ts with series_ticker requires mve_filter=exclude")
+    elif bound is not None and status and status not in TIME_FAMILIES[bound[0]]:
+        raise bad_request(f"{bound[0]} timestamp filters are not compatible with status {status}")
+    listing = MarketList(
+        size=size,
+        after=read_cursor(call.get("cursor")),
+        status=status,
+        event=event,
+        series=series,
+        tickers=tickers,
+        bounds=bound,
+        combos=None if mve is None else mve == "only",
+    )
+    return Answer(200, listing)
+
+
+def _market(call: _Call) -> Answer:
+    if call.key not in call.edition.moving:
+        return not_found("not found")
+    body = b'{"market":%b}' % call.edition.kalshi_market(call.key)
+    return Answer(200, body, as_of_ms=call.edition.state.quote_as_of_ms(call.key))
+
+
+def _orderbook(call: _Call) -> Answer:
+    depth = call.bounded("GetMarketOrderbook", "depth", 0, 100) or 0
+    books = _books(call.edition, [call.key])
+    book, _ = books[0]
+    if depth:
+        book = msgspec.structs.replace(book, yes=book.yes[-depth:], no=book.no[-depth:])
+    return _of_books(call.edition, books, b'{"orderbook_fp":%b}' % book_json(book))
+
+
+def _orderbooks(call: _Call) -> Answer:
+    tickers = [text for name, text in call.parameters if name == "tickers"]
+    if not tickers:
+        raise invalid("Query argument tickers is required, but not found")
+    if len(tickers) > _MAX_BOOKS or any(len(ticker) > 200 for ticker in tickers):
+        raise invalid(out_of_range("GetMarketOrderbooks", "tickers", "max"))
+    books = _books(call.edition, tickers)
+    parts = [
+        b'{"ticker":%b,"orderbook_fp":%b}' % (_encode(book.ticker), book_json(book)) for book, _ in books
+    ]
+    return _of_books(call.edition, books, b'{"orderbooks":[%b]}' % b",".join(parts))
+
+
+def _candlesticks(call: _Call) -> Answer:
+    """Price history as far as it is held: of whom it is wished for, in one period."""
+    market: Market | None = call.edition.state.markets.get(call.second)
+    if market is None or market.series_ticker != call.key:
+        return not_found("not found")
+    start, end, period = (call.required(name) for name in ("start_ts", "end_ts", "period_interval"))
+    if period not in PERIODS_MINUTES:
+        raise invalid(out_of_range("GetMarketCandlesticks", "period_interval", "oneof"))
+    candles: Candles | None = call.edition.state.candles.get(call.second)
+    if candles is None or candles.period_s != period * 60:
+        return not_found(
+            "not found: no candlesticks of this market and period are held here; those of 60 minutes are "
+            "fetched for whom op watch asks, with what=candles"
+        )
+    found = [
+        raw for raw in _raws.decode(candles.raw) if start <= _candle_end.decode(raw).end_period_ts <= end
+    ]
+    body = b'{"ticker":%b,"candlesticks":[%b]}' % (_encode(call.second), b",".join(map(bytes, found)))
+    return Answer(200, body, as_of_ms=candles.as_of_ms)
+
+
+def _milestones(call: _Call) -> Answer:
+    if call.get("limit") is None:
+        raise invalid("Query argument limit is required, but not found")
+    size = call.limit("GetMilestones", 1, 500, 500)
+    earliest = call.get("minimum_start_date")
+    try:
+        start_ms = None if earliest is None else parse_time_ms(earliest)
+    except BadRecord:
+        raise invalid(
+            f"Invalid format for parameter minimum_start_date: error parsing '{earliest:.50}' as RFC3339 time"
+        ) from None
+    listing = MilestoneList(
+        size=size,
+        after=read_cursor(call.get("cursor")),
+        start_ms=start_ms,
+        category=call.get("category"),
+        type=call.get("type"),
+        competition=call.get("competition"),
+        source_id=call.get("source_id"),
+        related=call.get("related_event_ticker"),
+        min_updated=call.integer("min_updated_ts"),
+    )
+    return Answer(200, listing)
+
+
+def _milestone(call: _Call) -> Answer:
+    found: Milestone | None = call.edition.state.milestones.get(call.key)
+    return not_found("not found") if found is None else Answer(200, b'{"milestone":%b}' % found.raw)
+
+
+_Handler = Callable[[_Call], Answer]
+
+
+def _route(template: str, handler: _Handler) -> tuple[str, re.Pattern[str], _Handler]:
+    return template, re.compile(re.sub(r"\{\w+\}", "([^/]+)", template)), handler
+
+
+_ROUTES: Final = (
+    _route("/exchange/status", _exchange_status),
+    _route("/series", _series_list),
+    _route("/series/{series_ticker}", _series),
+    _route("/events", _events),
+    _route("/events/{event_ticker}", _event),
+    _route("/markets", _markets),
+    _route("/markets/orderbooks", _orderbooks),
+    _route("/markets/{ticker}", _market),
+    _route("/markets/{ticker}/orderbook", _orderbook),
+    _route("/series/{series_ticker}/markets/{ticker}/candlesticks", _candlesticks),
+    _route("/milestones", _milestones),
+    _route("/milestones/{milestone_id}", _milestone),
+)
+TEMPLATES: Final = tuple(BASE + template for template, _, _ in _ROUTES)
+
+
+# --- order books ---------------------------------------------------------------------------------
+
+
+def _books(edition: Edition, tickers: Sequence[str]) -> list[tuple[Book, bool]]:
+    """Return the books of markets, each with whether it is only the top that its quote tells."""
+    state, found = edition.state, []
+    for ticker in tickers:
+        if ticker not in edition.moving:
+            # Kalshi answers an empty book. Here it may be a market that only this replica does not hold.
+            raise Refused(not_found(f"not found: no market {ticker!r:.210} here"))
+        book: Book | None = state.books.get(ticker)
+        found.append((_top(state.quotes[ticker]), True) if book is None else (book, False))
+    return found
+
+
+def _top(quote: Quote) -> Book:
+    """Return what a quote says of the book: the best bid of each side, where there is one."""
+    return Book(
+        ticker=quote.ticker,
+        as_of_ms=quote.as_of_ms,
+        yes=_level(quote.yes_bid_e4, quote.yes_bid_size_e2),
+        no=_level(PRICE_ONE_E4 - quote.yes_ask_e4, quote.yes_ask_size_e2),
+    )
+
+
+def _level(price_e4: int, count_e2: int) -> tuple[Level, ...]:
+    return ((price_e4, count_e2),) if count_e2 > 0 and 0 < price_e4 < PRICE_ONE_E4 else ()
+
+
+def _of_books(edition: Edition, books: Sequence[tuple[Book, bool]], body: bytes) -> Answer:
+    state = edition.state
+    ages_ms = [(state.quote_as_of_ms(book.ticker) or 0) if top else book.as_of_ms for book, top in books]
+    flags = {
+        TOP_ONLY: [top for _, top in books],
+        SUSPECT: [book.ticker in state.suspects for book, _ in books],
+    }
+    headers = tuple(
+        (name, ",".join(str(index) for index, flag in enumerate(flagged) if flag))
+        for name, flagged in flags.items()
+        if any(flagged)
+    )
+    return Answer(200, body, as_of_ms=min(ages_ms), headers=headers)
+
+
+# --- inside --------------------------------------------------------------------------------------
+
+
+def _parameters(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        raise invalid(f"at most {_MAX_PARAMETERS} parameters") from None
+
+
+def _status(call: _Call, words: Sequence[str]) -> str | None:
+    status = call.get("status")
+    if status is not None and status not in words:
+        raise bad_request("invalid status filter")
+    return status
