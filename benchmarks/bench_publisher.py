@@ -26,9 +26,11 @@ from bus.sockets import MAX_QUESTION, bind, make, make_context
 from markets.json.frames import TickerUpdate
 from markets.json.pages import split_events
 from publisher import checkpoint
-from publisher.held import Catalogue, Reading, Universe
+from publisher.held import Held
 from publisher.live import Live
 from publisher.quarantine import Quarantine
+from publisher.reader import Reader
+from publisher.reading import Reading, Universe
 from tests.publisher.exchange import event, market
 
 MARKETS: Final = int(os.environ.get("BENCH_MARKETS", "130000"))
@@ -90,7 +92,8 @@ class _Publisher:
         self._feed = _Feed(directory)
         self.bytes_sent = 0
         self.writer = Writer(1)
-        self.catalogue = Catalogue(self.writer.state, Universe(), Quarantine(directory))
+        self.held = Held(self.writer.state)
+        self._reader = Reader(self.held, Universe(), Quarantine(directory))
 
     def take(self, page: bytes) -> None:
         """Take a page over: read, compare, decode, commit."""
@@ -99,9 +102,10 @@ class _Publisher:
         reading = Reading(now_ms)
         reading.reply(now_ms)
         for raw in split_events(page).events:
-            self.catalogue.read_event(raw, now_ms, reading)
-        diff = self.catalogue.diff(reading, now_ms)
-        frames = self.writer.commit(diff.changes, diff.cycle, 1, self.clock.now_ns())
+            self._reader.read_event(raw, now_ms, reading)
+        with self.writer.state.lock:
+            diff = self.held.diff(reading, now_ms)
+            frames = self.writer.commit(diff.changes, diff.cycle, 1, self.clock.now_ns())
         self.bytes_sent = sum(map(len, frames[:-1]))  # without the end of the commit
         for frame in frames:
             self._feed.send(frame)
@@ -205,7 +209,7 @@ def _update(publisher: _Publisher, moving: bool) -> float:
         moving: others each time, so that with many markets none is in the processor's cache.
     """
     clock, state = publisher.clock, publisher.writer.state
-    live = Live(publisher.catalogue, lambda _job: None, lambda _tickers: None, clock)
+    live = Live(publisher.held, lambda _job: None, lambda _tickers: None, clock)
     server = cast(FeedServer, _NoSocket(publisher.writer))
     of_series: dict[str, list[str]] = {}
     for ticker, topic in state.stream_of.items():
@@ -238,7 +242,7 @@ def _restart(folder: Path, state: State) -> None:
         assert isinstance(found.cycle, CycleEnd)
         writer = Writer(2)
         writer.load(found.changes)
-        Catalogue(writer.state, Universe(), Quarantine(folder))
+        Held(writer.state)
 
     seconds = _time(load, 1)
     count = len(state.markets)

@@ -1,42 +1,27 @@
-"""What a sweep found, against what is held: the changes of a commit, in a fixed order. No I/O.
+"""What is held of the exchange, and what a sweep changes in it: the changes of a commit, in a fixed order.
 
-Two steps. `read_*` runs in the sweep's thread while pages arrive: it hashes each market's bytes, and decodes
-only those that changed since they were last taken over. `diff` runs in the bus thread at commit time and
-compares with the state as it is then, so that whatever was streamed meanwhile counts. The two never run at
-the same time: the sweep waits for its commit.
+`Held.diff` runs in the bus thread at commit time and compares with the state as it is then, so that whatever
+was streamed meanwhile counts. Meanwhile nothing is read: the sweep waits for its commit. No I/O.
 """
 
 from collections.abc import Collection, Container, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import Raw
 
-from bus.protocol.digest import record_hash
-from bus.protocol.messages import MAX_MESSAGE_BYTES, TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
+from bus.protocol.messages import TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
 from bus.protocol.state import State
 from bus.protocol.writer import Change
+from bus.threads import Owner, assert_held
 from markets.book import top_of_quote
 from markets.errors import BadRecord
-from markets.json.pages import market_ticker, text_member
-from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
-from markets.records import (
-    UNJOINED_SERIES,
-    Event,
-    ExchangeStatus,
-    Market,
-    Milestone,
-    Quote,
-    Record,
-    Remove,
-    Series,
-    Status,
-)
+from markets.json.pages import text_member
+from markets.records import UNJOINED_SERIES, Market, Milestone, Quote, Record, Remove, Status
 from markets.units import parse_time_ms
 
-from .quarantine import Quarantine
+from .reading import Candidate, Reading, Seen
 
 KEEP_FINALIZED_MS: Final = 24 * 3_600_000
 """Settled markets stay this long, so that positions keep their row."""
@@ -44,106 +29,7 @@ KEEP_FINALIZED_MS: Final = 24 * 3_600_000
 ROTATION_MS: Final = 540_000
 """Everything is sent again within this time: the protocol promises 10 minutes."""
 
-MAX_RECORD_BYTES: Final = MAX_MESSAGE_BYTES - 10_000
 MAX_UNCONFIRMED_BYTES: Final = 200_000
-
-R = TypeVar("R", bound=Record)
-
-
-class Universe(NamedTuple):
-    """Which markets are wanted: each list narrows, an empty one does not."""
-
-    series: frozenset[str] = frozenset()
-    categories: frozenset[str] = frozenset()
-    tickers: frozenset[str] = frozenset()
-
-    def wants_event(self, event: Event, series: Series | None) -> bool:
-        """Tell whether markets of this event may be wanted."""
-        if self.series and event.series_ticker not in self.series:
-            return False
-        return not self.categories or bool(
-            self.categories & {event.category, series.category if series else event.category}
-        )
-
-    def wants_market(self, ticker: str) -> bool:
-        """Tell whether this market of a wanted event is wanted."""
-        return not self.tickers or ticker in self.tickers
-
-
-class Candidate(NamedTuple):
-    """A market whose bytes are not those last taken over."""
-
-    market: Market
-    quote: Quote
-    digest: int
-
-
-class Seen(NamedTuple):
-    """What an event's bytes were decoded to: its markets, and those long settled with their hashes."""
-
-    event_ticker: str
-    markets: tuple[str, ...]
-    settled: dict[str, int]
-
-
-class Reading:
-    """What one sweep has read so far.
-
-    Attributes:
-        as_of_ms: the age of the crawl's oldest reply, None before the first.
-        complete: whether every request so far succeeded.
-        confirmed: held markets whose bytes are unchanged.
-        candidates: the others.
-        loose: markets that came apart from the crawl, often from an older cache -> the age of that reply.
-        settled: long settled markets that are not kept, with the hash of their bytes.
-        unjoined: event ticker -> raw markets (and their age) whose event is not known yet.
-        unwanted: events outside the universe.
-        gone: held markets that the exchange does not know any more.
-        bad: (what, key) of refused records.
-        whole: decoded event of which nothing was refused -> the hash of its bytes, and of each market's.
-    """
-
-    def __init__(self, started_ms: int) -> None:
-        self.started_ms = started_ms
-        self.ended_ms = started_ms
-        self.as_of_ms: int | None = None
-        self.complete = True
-        self.exchange: ExchangeStatus | None = None
-        self.confirmed: set[str] = set()
-        self.candidates: dict[str, Candidate] = {}
-        self.loose: dict[str, int] = {}
-        self.settled: dict[str, int] = {}
-        self.unjoined: dict[str, list[tuple[bytes, int]]] = {}
-        self.unwanted: set[str] = set()
-        self.gone: set[str] = set()
-        self.bad: set[tuple[str, str]] = set()
-        self.events: dict[str, Event] = {}
-        self.series: dict[str, Series] = {}
-        self.milestones: dict[str, Milestone] = {}
-        self.whole: dict[str, tuple[int, dict[str, int]]] = {}
-
-    def reply(self, as_of_ms: int) -> None:
-        """Note the age of one reply of the crawl."""
-        self.as_of_ms = as_of_ms if self.as_of_ms is None else min(self.as_of_ms, as_of_ms)
-
-    def saw(self, ticker: str) -> bool:
-        """Tell whether this market was in a reply in good shape."""
-        return ticker in self.confirmed or ticker in self.candidates or ticker in self.settled
-
-    def unseen(self, tickers: AbstractSet[str]) -> set[str]:
-        """Return those of `tickers` that were in no reply in good shape."""
-        return set(tickers) - self.confirmed - self.candidates.keys() - self.settled.keys()
-
-    def confirm(self, tickers: Collection[str]) -> None:
-        """Note that these markets' bytes are those that are held."""
-        self.confirmed.update(tickers)
-        if not self.candidates.keys().isdisjoint(tickers):  # other bytes came before in this sweep
-            for ticker in tickers:
-                self.candidates.pop(ticker, None)
-
-    def older_than_crawl(self, ticker: str) -> bool:
-        """Tell whether a loose market is known as of an earlier time than the crawl's."""
-        return self.as_of_ms is not None and self.loose[ticker] < self.as_of_ms
 
 
 class Diff(NamedTuple):
@@ -153,8 +39,10 @@ class Diff(NamedTuple):
     cycle: CycleEnd
 
 
-class Catalogue:
-    """What is held of the exchange's catalogue, beside the state: hashes, relations, what is due.
+class Held:
+    """What is held of the exchange, beside the state: hashes, relations, what is due.
+
+    The bus thread changes it; the sweep's thread reads it between commits.
 
     Args:
         state: the publisher's; records in it (from a checkpoint) are taken as held.
@@ -162,181 +50,39 @@ class Catalogue:
     Attributes:
         older: how many quotes were refused because a newer one is held.
         disputed: markets whose refused quote showed other best prices than the held one; bus thread.
-        listed_series: what the last list of series had, as sent; the sweep's thread sets it.
+        taken: market -> the hash of its bytes that were last taken over.
     """
 
-    def __init__(self, state: State, universe: Universe, quarantine: Quarantine) -> None:
+    def __init__(self, state: State) -> None:
         self.state = state
-        self.universe = universe
         self.older = 0
         self.disputed: set[str] = set()
-        self.listed_series: Mapping[str, bytes] = {}
-        self._quarantine = quarantine
-        self._taken: dict[str, int] = {}
+        self.taken: dict[str, int] = {}
         self._seen: dict[int, Seen] = {}
         self._seen_of: dict[str, int] = {}
-        self._seeds: dict[str, int] = {}
         self._settled: dict[str, int] = {}
         self._expires_ms: dict[str, int] = {}
         self._active: set[str] = set()
         self._markets_of: dict[str, set[str]] = {}
         self._members_changed = True
-        self._rotation: dict[str, dict[str, None]] = {
-            kind: dict.fromkeys(state.records[kind]) for kind in ("series", "event", "milestone", "market")
-        }
-        self._rotated_ms: int | None = None
+        self._rotation = Rotation(state)
+        self._thread = Owner("what the publisher holds")
         for ticker, market in state.markets.items():
             self._hold(ticker, market, state.quotes.get(ticker))
 
-    # -- reading, in the sweep's thread
+    # -- what the sweep's thread reads
 
-    def read_event(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
-        """Read an event with its nested markets."""
-        digest = record_hash(raw)
-        seen = self._seen.get(digest)
-        if seen is not None:  # the very bytes that are held: nothing of them is decoded
-            reading.confirm(seen.markets)
-            reading.settled.update(seen.settled)
-            reading.events.pop(seen.event_ticker, None)
-            return
-        held = self.state.events
-        try:
-            event, markets = decode_event(raw, held)
-            _check_size(event.raw, "event")
-        except BadRecord as error:
-            # Its markets are held and age, and are looked up singly when they are missed.
-            self._refuse("event", _key_of(raw, "event_ticker"), error, raw, reading)
-            return
-        self._quarantine.good("event", event.event_ticker)
-        series = self._series(event.series_ticker, reading)
-        if not self.universe.wants_event(event, series):
-            reading.unwanted.add(event.event_ticker)
-            return
-        reading.events[event.event_ticker] = event
-        taken, seed = self._taken, self._seed(event.series_ticker)
-        known = {taken.get(ticker): ticker for ticker in self._markets_of.get(event.event_ticker, ())}
-        digests: dict[str, int] = {}
-        changed: list[tuple[Raw, int]] = []
-        for market in markets:
-            market_digest = record_hash(market, seed=seed)
-            ticker = known.get(market_digest)
-            if ticker is not None:
-                digests[ticker] = market_digest
-            else:
-                changed.append((market, market_digest))
-        reading.confirm(digests)
-        for market, market_digest in changed:
-            ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading)
-            digests[ticker] = market_digest
-        if "" in digests:
-            reading.whole.pop(event.event_ticker, None)
-        else:
-            reading.whole[event.event_ticker] = digest, digests
+    def seen(self, digest: int) -> Seen | None:
+        """Return what an event of these very bytes is held as; None if they are others."""
+        return self._seen.get(digest)
 
-    def _series(self, ticker: str, reading: Reading) -> Series | None:
-        """Return a series by which an event is judged; one that is listed and not held is read first."""
-        series = reading.series.get(ticker) or self.state.series.get(ticker)
-        raw = self.listed_series.get(ticker) if series is None else None
-        if raw is not None:
-            self.read_series(raw, reading)
-            series = reading.series.get(ticker)
-        return series
+    def settled(self, ticker: str) -> int | None:
+        """Return the hash of the bytes of a market that is settled too long to be held."""
+        return self._settled.get(ticker)
 
-    def read_market(
-        self, raw: Raw | bytes, series_ticker: str | None, as_of_ms: int, reading: Reading
-    ) -> None:
-        """Read a market that came without the crawl (`Reading.loose`).
-
-        Args:
-            series_ticker: None where the exchange does not know its event.
-        """
-        digest = record_hash(raw, seed=self._seed(series_ticker or UNJOINED_SERIES))
-        ticker = self._read_market(raw, digest, series_ticker, as_of_ms, reading)
-        if ticker:
-            reading.loose[ticker] = as_of_ms
-
-    def _read_market(
-        self, raw: Raw | bytes, digest: int, series_ticker: str | None, as_of_ms: int, reading: Reading
-    ) -> str:
-        """Read a market; return its ticker, "" if it is refused or not wanted.
-
-        The series is part of `digest`, though it is not in the bytes.
-        """
-        ticker = ""
-        try:
-            ticker = market_ticker(raw)
-            if self._taken.get(ticker) == digest:
-                reading.confirm((ticker,))
-                return ticker
-            if not self.universe.wants_market(ticker):
-                return ""
-            if self._settled.get(ticker) == digest:
-                reading.settled[ticker] = digest  # it must be seen again as settled
-                return ticker
-            _check_size(raw, "market")
-            market, quote = decode_market(
-                raw,
-                series_ticker=series_ticker,
-                as_of_ms=as_of_ms,
-                previous=self.state.markets.get(ticker),
-            )
-        except BadRecord as error:
-            self._refuse("market", ticker, error, raw, reading)
-            return ""
-        self._quarantine.good("market", ticker)
-        reading.candidates[ticker] = Candidate(market, quote, digest)
-        return ticker
-
-    def _seed(self, series_ticker: str) -> int:
-        seed = self._seeds.get(series_ticker)
-        if seed is None:
-            seed = self._seeds[series_ticker] = record_hash(series_ticker.encode())
-        return seed
-
-    def read_loose_market(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
-        """Read a market that came without its event; it waits in `reading.unjoined` if that is not known."""
-        try:
-            ticker, event_ticker = market_ticker(raw), text_member(raw, "event_ticker")
-        except BadRecord as error:
-            self._refuse("market", _key_of(raw, "ticker"), error, raw, reading)
-            return
-        if event_ticker in reading.unwanted:
-            return
-        event = reading.events.get(event_ticker) or self.state.events.get(event_ticker)
-        held = self.state.markets.get(ticker)
-        if event is not None:
-            if self.universe.wants_event(event, self._series(event.series_ticker, reading)):
-                self.read_market(raw, event.series_ticker, as_of_ms, reading)
-        elif held is not None and held.series_ticker is not None:
-            self.read_market(raw, held.series_ticker, as_of_ms, reading)
-        elif self.universe.wants_market(ticker):
-            reading.unjoined.setdefault(event_ticker, []).append((bytes(raw), as_of_ms))
-
-    def read_milestone(self, raw: Raw | bytes, reading: Reading) -> None:
-        """Read a milestone."""
-        try:
-            held = self.state.milestones.get(text_member(raw, "id"))
-            if held is not None and held.raw == bytes(raw):
-                reading.milestones.pop(held.id, None)
-                return
-            _check_size(raw, "milestone")
-            milestone = decode_milestone(raw)
-        except BadRecord as error:
-            self._refuse("milestone", _key_of(raw, "id"), error, raw, reading)
-            return
-        self._quarantine.good("milestone", milestone.id)
-        reading.milestones[milestone.id] = milestone
-
-    def read_series(self, raw: Raw | bytes, reading: Reading) -> None:
-        """Read a series."""
-        try:
-            _check_size(raw, "series")
-            series = decode_series(raw)
-        except BadRecord as error:
-            self._refuse("series", _key_of(raw, "ticker"), error, raw, reading)
-            return
-        self._quarantine.good("series", series.ticker)
-        reading.series[series.ticker] = series
+    def markets_of(self, event_ticker: str) -> Collection[str]:
+        """Return the held markets of an event."""
+        return self._markets_of.get(event_ticker, ())
 
     def open_events(self) -> dict[str, int]:
         """Return the held events that have a market not finalized, with how many markets of them are held."""
@@ -356,13 +102,6 @@ class Catalogue:
         missing = reading.unseen(state.markets.keys()) - self._expires_ms.keys() - reading.gone
         return sorted(missing, key=lambda ticker: (state.quote_as_of_ms(ticker) or 0, ticker))
 
-    def _refuse(self, what: str, key: str, error: BadRecord, raw: Raw | bytes, reading: Reading) -> None:
-        self._quarantine.put(what, key, error, bytes(raw))
-        reading.bad.add((what, key))
-        if what == "market":
-            reading.confirmed.discard(key)
-            reading.candidates.pop(key, None)
-
     # -- the commit, in the bus thread
 
     def diff(self, reading: Reading, now_ms: int) -> Diff:
@@ -370,7 +109,9 @@ class Catalogue:
 
         The caller holds the state's lock and applies them before the next call.
         """
+        self._thread.check()
         state = self.state
+        assert_held(state.lock)
         markets: dict[str, dict[str, list[Record]]] = {}
         removed: set[str] = set()
         for ticker in sorted(reading.candidates):
@@ -434,7 +175,7 @@ class Catalogue:
             held_quote = quote
         if held is not None and held.event_ticker != market.event_ticker:
             self._leave_event(ticker, held.event_ticker)
-        self._taken[ticker] = digest
+        self.taken[ticker] = digest
         # Its event's bytes of before say something else of it now; `_note_whole` notes those that do not.
         self._forget_event(market.event_ticker)
         self.disputed.discard(ticker)
@@ -442,7 +183,8 @@ class Catalogue:
 
     def streamed(self, ticker: str, status: Status) -> None:
         """Note that this market's quote is not the one last swept: equal bytes confirm it no more."""
-        if self._taken.pop(ticker, None) is not None:
+        self._thread.check()
+        if self.taken.pop(ticker, None) is not None:
             self._forget_event(self.state.markets[ticker].event_ticker)
         if status is Status.ACTIVE:
             self._active.add(ticker)
@@ -462,7 +204,7 @@ class Catalogue:
         for event_ticker, (digest, markets) in reading.whole.items():
             if event_ticker not in self._markets_of or event_ticker not in reading.events:
                 continue
-            held = [ticker for ticker, taken in markets.items() if self._taken.get(ticker) == taken]
+            held = [ticker for ticker, taken in markets.items() if self.taken.get(ticker) == taken]
             settled = {}
             if len(held) != len(markets):
                 settled = {t: d for t, d in markets.items() if reading.settled.get(t) == d}
@@ -487,7 +229,7 @@ class Catalogue:
             siblings = self._markets_of[market.event_ticker] = set()
             self._members_changed = True
         siblings.add(ticker)
-        self._rotation["market"].setdefault(ticker)
+        self._rotation.add("market", ticker)
         if quote is not None and quote.status is Status.ACTIVE:
             self._active.add(ticker)
         else:
@@ -501,11 +243,11 @@ class Catalogue:
         topic = self.state.stream_of[ticker]
         markets.setdefault(topic, {}).setdefault("remove", []).append(Remove("market", ticker))
         removed.add(ticker)
-        self._taken.pop(ticker, None)
+        self.taken.pop(ticker, None)
         self.disputed.discard(ticker)
         self._expires_ms.pop(ticker, None)
         self._active.discard(ticker)
-        self._rotation["market"].pop(ticker, None)
+        self._rotation.drop("market", ticker)
         self._leave_event(ticker, self.state.markets[ticker].event_ticker)
 
     def _leave_event(self, ticker: str, event_ticker: str) -> None:
@@ -539,15 +281,15 @@ class Catalogue:
             ),
         )
         for kind, read, wanted, unwanted in sources:
-            records, rotation = state.records[kind], self._rotation[kind]
+            records = state.records[kind]
             put = [read[key] for key in sorted(read) if key in wanted and records.get(key) != read[key]]
             if put:
                 puts.append((TOPIC_REF, kind, put))
             for key in sorted(read):
                 if key in wanted:
-                    rotation.setdefault(key)
+                    self._rotation.add(kind, key)
             for key in sorted(unwanted):
-                rotation.pop(key, None)
+                self._rotation.drop(kind, key)
                 gone.append(Remove(kind, key))
         return puts, [(TOPIC_REF, "remove", gone)] if gone else []
 
@@ -586,35 +328,50 @@ class Catalogue:
             unjoined=sum(map(len, reading.unjoined.values())),
         )
 
-    # -- rotation
-
     def rotate(self, now_ms: int) -> list[Change]:
-        """Return what is due to be sent again as it is, so that everything is within ROTATION_MS.
+        """Return what is due to be sent again as it is. Call after the commit, in the bus thread."""
+        self._thread.check()
+        return self._rotation.due(now_ms)
 
-        Call after the commit, in the bus thread.
-        """
-        state = self.state
+
+class Rotation:
+    """Whose turn it is to be sent again, so that everything is within ROTATION_MS."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._keys: dict[str, dict[str, None]] = {
+            kind: dict.fromkeys(state.records[kind]) for kind in ("series", "event", "milestone", "market")
+        }
+        self._rotated_ms: int | None = None
+
+    def add(self, kind: str, key: str) -> None:
+        """Let a record take turns, as the last if it is new."""
+        self._keys[kind].setdefault(key)
+
+    def drop(self, kind: str, key: str) -> None:
+        """Forget a record."""
+        self._keys[kind].pop(key, None)
+
+    def due(self, now_ms: int) -> list[Change]:
+        """Return the records whose turn has come since the last call, a market with its quote."""
+        state = self._state
         last_ms, self._rotated_ms = self._rotated_ms, now_ms
         if last_ms is None or last_ms > now_ms:
             return []
         passed_ms = min(now_ms - last_ms, ROTATION_MS)
         found: dict[tuple[str, str], list[Record]] = {}
-        for kind, rotation in self._rotation.items():
-            for key in list(islice(rotation, -(-len(rotation) * passed_ms // ROTATION_MS))):
-                del rotation[key]
+        for kind, keys in self._keys.items():
+            for key in list(islice(keys, -(-len(keys) * passed_ms // ROTATION_MS))):
+                del keys[key]
                 record = state.records[kind].get(key)
                 if record is None:
                     continue
-                rotation[key] = None
+                keys[key] = None
                 topic = state.stream_of[key] if kind == "market" else TOPIC_REF
                 found.setdefault((topic, kind), []).append(record)
                 if kind == "market":
                     found.setdefault((topic, "quote"), []).append(state.quotes[key])
-        return [(topic, kind, records) for (topic, kind), records in sorted(found.items(), key=_by_key)]
-
-
-def _by_key(item: tuple[tuple[str, str], list[Record]]) -> tuple[str, str]:
-    return item[0]
+        return [(topic, kind, found[topic, kind]) for topic, kind in sorted(found)]
 
 
 def _expires_ms(market: Market, quote: Quote) -> int:
@@ -624,17 +381,3 @@ def _expires_ms(market: Market, quote: Quote) -> int:
     except BadRecord:
         settled_ms = quote.as_of_ms
     return settled_ms + KEEP_FINALIZED_MS
-
-
-def _check_size(raw: Raw | bytes, what: str) -> None:
-    """Refuse what no message could carry."""
-    size = len(memoryview(raw))
-    if size > MAX_RECORD_BYTES:
-        raise BadRecord(what, f"{size} bytes", f"at most {MAX_RECORD_BYTES} bytes")
-
-
-def _key_of(raw: Raw | bytes, name: str) -> str:
-    try:
-        return text_member(raw, name)[:200]
-    except BadRecord:
-        return ""

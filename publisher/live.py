@@ -19,7 +19,7 @@ from markets.json.frames import StatusChange, TickerUpdate
 from markets.records import Book, BookDelta, Quote, Record, Suspect, Trade
 from markets.units import opposite
 
-from .held import Catalogue
+from .held import Held
 from .kalshi.stream_session import Fact
 
 log = structlog.get_logger()
@@ -56,7 +56,7 @@ class Live:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        held: Held,
         submit: Callable[[Job], None],
         verify: Callable[[Iterable[str]], None],
         clock: Clock,
@@ -65,7 +65,7 @@ class Live:
         self.older = 0
         self.healed = 0
         self.confirmed = 0
-        self._catalogue = catalogue
+        self._held = held
         self._submit = submit
         self._verify = verify
         self._clock = clock
@@ -118,7 +118,7 @@ class Live:
     @property
     def disputed(self) -> set[str]:
         """Markets whose quote an uncached book is to decide about."""
-        return self._catalogue.disputed.copy()
+        return self._held.disputed.copy()
 
     def keep(self, tickers: frozenset[str]) -> None:
         """Note that all other books are removed."""
@@ -142,7 +142,7 @@ class Live:
 
     def judge(self, server: FeedServer, book: Book, asked_ms: int, now_ns: int) -> None:
         """Let an uncached book decide about a quote that a sweep, older than the stream, contradicted."""
-        disputed = self._catalogue.disputed
+        disputed = self._held.disputed
         if book.ticker not in disputed or server.writer is None:
             return
         disputed.discard(book.ticker)
@@ -157,7 +157,7 @@ class Live:
         self.healed += 1
         bid, ask = top.yes_bid or (0, 0), top.yes_ask or (10_000, 0)
         tick = TickerUpdate(book.ticker, bid[0], ask[0], bid[1], ask[1], None, None, None, book.as_of_ms)
-        self._catalogue.streamed(book.ticker, quote.status)
+        self._held.streamed(book.ticker, quote.status)
         topic = state.stream_of[book.ticker]
         record = [_ticked(quote, tick)]
         server.send(server.writer.stream(topic, "quote", record, book.as_of_ms * 1_000_000, now_ns))
@@ -169,7 +169,7 @@ class Live:
 
         `quotes` and `whole` (books) are those made before it and not published yet.
         """
-        state = self._catalogue.state
+        state = self._held.state
         if isinstance(fact, BookDelta):
             if fact.ticker not in self.followed:
                 return None
@@ -198,7 +198,7 @@ class Live:
             return None
         new = _ticked(quote, fact) if isinstance(fact, TickerUpdate) else _with_status(quote, fact)
         quotes[fact.ticker] = new
-        self._catalogue.streamed(fact.ticker, new.status)
+        self._held.streamed(fact.ticker, new.status)
         return "quote", new
 
 

@@ -25,7 +25,7 @@ from publisher.books.candles import CandlePlanner
 from publisher.books.planner import Enrichment, Planner
 
 from . import checkpoint
-from .held import Catalogue, Reading, Universe
+from .held import Held
 from .kalshi.budget import BASIC, Budget
 from .kalshi.client import Client, ExchangeError, KeyRefused, Stopped
 from .kalshi.hosts import endpoints
@@ -33,6 +33,8 @@ from .kalshi.signing import KeySource
 from .kalshi.stream import Stream
 from .live import Live
 from .quarantine import Quarantine
+from .reader import Reader
+from .reading import Reading, Universe
 from .sweep import Sweep
 
 log = structlog.get_logger()
@@ -93,7 +95,7 @@ class Publisher:
             self.server.send(self._writer.commit((), found.cycle, found.cycle.ended_ms * 1_000_000, now_ns))
         self._budget = Budget(BASIC, rng, clock.monotonic_ns() / 1e9)
         quarantine = Quarantine(self._data_dir / "quarantine")
-        self._catalogue = Catalogue(self._writer.state, universe, quarantine)
+        self._held = Held(self._writer.state)
         self._client = Client(base_url, self._keys, self._budget, clock, Rng(rng.random()), stop)
         self._clients = [
             self._client,
@@ -103,7 +105,12 @@ class Publisher:
             ),
         ]
         self._sweep = Sweep(
-            self._client, self._catalogue, clock, self._clients[1:], lambda: self._budget.rate_per_s
+            self._client,
+            Reader(self._held, universe, quarantine),
+            self._held,
+            clock,
+            self._clients[1:],
+            lambda: self._budget.rate_per_s,
         )
         self._tier_due_ns = 0
         self._stream: Stream | None = None
@@ -111,7 +118,7 @@ class Publisher:
         if self._keys.configured and settings.stream == "yes":
             url = endpoints(settings).websocket
             self._stream = Stream(url, self._keys, clock, Rng(rng.random()), stop)
-            self._live = Live(self._catalogue, self.server.submit, self._stream.verify, clock)
+            self._live = Live(self._held, self.server.submit, self._stream.verify, clock)
         self._enrichment = Enrichment(
             self._planner,
             self._candles,
@@ -144,7 +151,7 @@ class Publisher:
 
     def _with_stream(self, account: PublisherHealth) -> PublisherHealth:
         stream, live = self._stream, self._live
-        older = self._catalogue.older
+        older = self._held.older
         if stream is None or live is None:
             return msgspec.structs.replace(account, stream_older=older)
         return msgspec.structs.replace(
@@ -257,7 +264,7 @@ class Publisher:
             confirmed=len(reading.confirmed),
             read=len(reading.candidates),
             refused=len(reading.bad),
-            older=self._catalogue.older,
+            older=self._held.older,
         )
         if self._opened:
             self._enrichment.begin(self._sweep.last_requests)
@@ -330,7 +337,8 @@ class Publisher:
         now_ms, source_ns = now_ns // 1_000_000, reading.ended_ms * 1_000_000
         if not self._opened:
             if reading.complete:
-                diff = self._catalogue.diff(reading, now_ms)
+                with state.lock:
+                    diff = self._held.diff(reading, now_ms)
                 writer.load(diff.changes)
                 server.open(writer)
                 server.send(writer.commit((), diff.cycle, source_ns, now_ns))
@@ -338,11 +346,11 @@ class Publisher:
             return
         if reading.as_of_ms is not None:
             with state.lock:
-                diff = self._catalogue.diff(reading, now_ms)
+                diff = self._held.diff(reading, now_ms)
                 server.send(writer.commit(diff.changes, diff.cycle, source_ns, now_ns))
         elif reading.exchange is not None:
             server.send(writer.stream("ex.", "exchange", [reading.exchange], source_ns, now_ns))
-        for topic, kind, records in self._catalogue.rotate(now_ms):
+        for topic, kind, records in self._held.rotate(now_ms):
             server.send(writer.stream(topic, kind, records, source_ns, now_ns))
 
 

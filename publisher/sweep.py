@@ -1,4 +1,4 @@
-"""One sweep: everything that is open at the exchange, read once. What it means is catalogue.py.
+"""One sweep: everything that is open at the exchange, read once. What it means is reader.py.
 
 A small catalogue is crawled: ``GET /events?status=open`` with nested markets and milestones. 200 events
 (about 1,800 markets) cost the same 10 tokens as 1,000 markets of ``GET /markets``, and bring along the join
@@ -30,18 +30,27 @@ from markets.json.pages import EventsPage, market_ticker, member, split_events, 
 from markets.json.read import decode_exchange_status
 
 from .fetchers import connections, fetch_all
-from .held import Catalogue, Reading
+from .held import Held
 from .kalshi.budget import BASIC
 from .kalshi.client import Client, ExchangeError, KeyRefused, NotFound, Reply
+from .queries import (
+    EVENTS_PER_PAGE,
+    EVENTS_PER_REQUEST,
+    MARKETS_PER_PAGE,
+    TICKERS_PER_REQUEST,
+    Query,
+    batches,
+    created_markets,
+    longest,
+    named_events,
+    named_markets,
+    open_events,
+    slices,
+)
+from .reader import Reader
+from .reading import Reading
 
 log = structlog.get_logger()
-
-EVENTS_PER_PAGE: Final = 200
-MARKETS_PER_PAGE: Final = 1_000
-TICKERS_PER_REQUEST: Final = 100
-EVENTS_PER_REQUEST: Final = 50
-URL_BUDGET: Final = 4_000
-"""Characters of tickers in one URL."""
 
 CREATED_SLACK_S: Final = 60
 """The closing query reaches this far before the sweep's start: the exchange's clock is not ours."""
@@ -60,23 +69,16 @@ RETRY_UNKNOWN_MS: Final = 600_000
 """A 404 is believed for this long."""
 
 
-Query = list[tuple[str, str | int]]
-
-
 SLICE_FROM_EVENTS: Final = 2_000
 """A catalogue of fewer held events is crawled: ten pages take little longer one after another."""
 
 CRAWL_PAGES_FIRST: Final = 3
 """A first crawl that is longer goes on in slices."""
 
-MARKETS_PER_SLICE: Final = 2_000
-SLICE_URL_BUDGET: Final = 6_000
 FAILED_SLICES: Final = 3
-"""So many failures are an outage and no accident: the sweep ends."""
+"""That many failures are an outage and no accident: the sweep ends."""
 
 DISCOVERY_PAGES: Final = 4
-FEWEST_PAGES: Final = 100
-"""A list of which little is held is given up after so many pages, or ten times those that are held fill."""
 
 
 class Sweep:
@@ -95,7 +97,8 @@ class Sweep:
     def __init__(
         self,
         client: Client,
-        catalogue: Catalogue,
+        reader: Reader,
+        held: Held,
         clock: Clock,
         helpers: Sequence[Client] = (),
         rate_per_s: Callable[[], float] = lambda: float(BASIC.refill_per_s),
@@ -110,8 +113,8 @@ class Sweep:
         self._discovery_cursor = ""
         self._discovery_pages = 0
         self._unwanted: set[str] = set()
-        self._catalogue = catalogue
-        self._listed_series: dict[str, bytes] = {}
+        self._reader = reader
+        self._held = held
         self._clock = clock
         self._series_due_ms = 0
         self._retry_ms: dict[tuple[str, str], int] = {}
@@ -171,17 +174,17 @@ class Sweep:
             try:
                 found[text_member(raw, "ticker")] = bytes(raw)
             except BadRecord:
-                self._catalogue.read_series(raw, reading)  # quarantines it
-        held = self._catalogue.state.series
+                self._reader.read_series(raw, reading)  # quarantines it
+        held = self._held.state.series
         for ticker, series in held.items():
             if found.get(ticker, series.raw) != series.raw:
-                self._catalogue.read_series(found[ticker], reading)
-        self._listed_series = self._catalogue.listed_series = found
+                self._reader.read_series(found[ticker], reading)
+        self._reader.listed_series = found
         self._unwanted.clear()
         self._series_due_ms = self._clock.now_ms() + SERIES_EVERY_MS
 
     def _open_markets(self, reading: Reading) -> None:
-        universe, events = self._catalogue.universe, self._catalogue.open_events()
+        universe, events = self._reader.universe, self._held.open_events()
         if universe.tickers:
             self._named(reading)
         elif universe.series or len(events) < (
@@ -195,21 +198,20 @@ class Sweep:
 
     def _named(self, reading: Reading) -> None:
         """Read the markets of a universe of tickers."""
-        for tickers in batches(sorted(self._catalogue.universe.tickers), TICKERS_PER_REQUEST):
-            params: Query = [("tickers", ",".join(tickers)), ("limit", MARKETS_PER_PAGE)]
-            longest = _longest(len(tickers), MARKETS_PER_PAGE)
-            for raws, reply in self._client.pages("/markets", params, read=_read_markets, longest=longest):
+        for tickers in batches(sorted(self._reader.universe.tickers), TICKERS_PER_REQUEST):
+            query = named_markets(tickers)
+            most = longest(len(tickers), MARKETS_PER_PAGE)
+            for raws, reply in self._client.pages("/markets", query, read=_read_markets, longest=most):
                 reading.reply(reply.as_of_ms)
                 for raw in raws:
-                    self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
+                    self._reader.read_loose_market(raw, reply.as_of_ms, reading)
 
     def _slices(self, events: Mapping[str, int], reading: Reading) -> None:
-        self._read_slices(map(_slice_query, slices(events)), reading)
+        self._read_slices(map(named_events, slices(events)), reading)
 
     def _listed(self, reading: Reading) -> Iterable[Query]:
         """Walk the bare list of open events, and yield the slices of those that were not read yet."""
-        params: Query = [("status", "open"), ("limit", EVENTS_PER_PAGE)]
-        for page, _reply in self._client.pages("/events", params, read=_read_events):
+        for page, _reply in self._client.pages("/events", open_events(), read=_read_events):
             listed: dict[str, int] = {}
             for raw in page.events:
                 try:
@@ -218,7 +220,7 @@ class Sweep:
                     continue  # discovery comes upon it again, with its markets
                 if ticker not in reading.events:
                     listed[ticker] = 0
-            yield from map(_slice_query, slices(listed))
+            yield from map(named_events, slices(listed))
 
     def _read_slices(self, queries: Iterable[Query], reading: Reading) -> None:
         requests = self.requests
@@ -242,12 +244,10 @@ class Sweep:
 
     def _discover(self, reading: Reading) -> None:
         """Go on with the crawl of the bare list, for events not held: created long ago, opened only now."""
-        state = self._catalogue.state
+        state = self._held.state
         for _ in range(DISCOVERY_PAGES):
-            params: Query = [("status", "open"), ("limit", EVENTS_PER_PAGE)]
-            if self._discovery_cursor:
-                params.append(("cursor", self._discovery_cursor))
-            (page, cursor), _reply = self._client.get("/events", params, read=_read_events)
+            query = open_events(cursor=self._discovery_cursor)
+            (page, cursor), _reply = self._client.get("/events", query, read=_read_events)
             for raw in page.events:
                 try:
                     ticker = text_member(raw, "event_ticker")
@@ -259,25 +259,18 @@ class Sweep:
             self._discovery_cursor = cursor
             self._discovery_pages += 1
             # A cursor that runs in a circle ends here too.
-            longest = 2 * len(state.events) // EVENTS_PER_PAGE + 10
-            if not cursor or self._discovery_pages > longest:
+            most = 2 * len(state.events) // EVENTS_PER_PAGE + 10
+            if not cursor or self._discovery_pages > most:
                 self._discovery_cursor, self._discovery_pages = "", 0
                 return
 
     def _crawl(self, reading: Reading, pages: int | None = None) -> bool:
         """Read the list of open events with their markets; return False if it goes on after `pages`."""
-        wanted = sorted(self._catalogue.universe.series)
+        wanted = sorted(self._reader.universe.series)
         for series in wanted or [""]:
-            params: Query = [
-                ("status", "open"),
-                ("with_nested_markets", "true"),
-                ("with_milestones", "true"),
-                ("limit", EVENTS_PER_PAGE),
-            ]
-            if series:
-                params.append(("series_ticker", series))
-            longest = _longest(len(self._catalogue.state.events), EVENTS_PER_PAGE)
-            walk = self._client.pages("/events", params, read=_read_events, longest=longest)
+            query = open_events(nested=True, series=series)
+            most = longest(len(self._held.state.events), EVENTS_PER_PAGE)
+            walk = self._client.pages("/events", query, read=_read_events, longest=most)
             for number, (page, reply) in enumerate(walk, 1):
                 reading.reply(reply.as_of_ms)
                 self._read_page(page, reply, reading)
@@ -287,40 +280,33 @@ class Sweep:
 
     def _read_page(self, page: EventsPage, reply: Reply, reading: Reading) -> None:
         for raw in page.events:
-            self._catalogue.read_event(raw, reply.as_of_ms, reading)
+            self._reader.read_event(raw, reply.as_of_ms, reading)
         for raw in page.milestones or ():
-            self._catalogue.read_milestone(raw, reading)
+            self._reader.read_milestone(raw, reading)
 
     def _created_meanwhile(self, reading: Reading) -> None:
         """Read what was created while the crawl ran: it stands before the pages that were already read."""
-        if self._catalogue.universe.tickers:
+        if self._reader.universe.tickers:
             return
-        for series in sorted(self._catalogue.universe.series) or [""]:
-            params: Query = [
-                ("status", "open"),
-                ("min_created_ts", reading.started_ms // 1000 - CREATED_SLACK_S),
-                ("mve_filter", "exclude"),
-                ("limit", MARKETS_PER_PAGE),
-            ]
-            if series:
-                params.append(("series_ticker", series))
-            longest = _longest(0, MARKETS_PER_PAGE)  # what was created in a minute or two
-            for raws, reply in self._client.pages("/markets", params, read=_read_markets, longest=longest):
+        for series in sorted(self._reader.universe.series) or [""]:
+            query = created_markets(reading.started_ms // 1000 - CREATED_SLACK_S, series)
+            most = longest(0, MARKETS_PER_PAGE)  # what was created in a minute or two
+            for raws, reply in self._client.pages("/markets", query, read=_read_markets, longest=most):
                 for raw in raws:
                     if not reading.saw(_ticker(raw)):
-                        self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
+                        self._reader.read_loose_market(raw, reply.as_of_ms, reading)
 
     def _missing(self, reading: Reading) -> None:
         """Refresh held markets that are not open any more, and look up those that a list does not show."""
-        missing = self._catalogue.missing(reading)
+        missing = self._held.missing(reading)
         for tickers in list(batches(missing, TICKERS_PER_REQUEST))[:REFRESHES_PER_SWEEP]:
-            params: Query = [("tickers", ",".join(tickers)), ("limit", MARKETS_PER_PAGE)]
+            query = named_markets(tickers)
             listed: set[str] = set()
-            longest = _longest(len(tickers), MARKETS_PER_PAGE)
-            for raws, reply in self._client.pages("/markets", params, read=_read_markets, longest=longest):
+            most = longest(len(tickers), MARKETS_PER_PAGE)
+            for raws, reply in self._client.pages("/markets", query, read=_read_markets, longest=most):
                 for raw in raws:
                     listed.add(_ticker(raw))
-                    self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
+                    self._reader.read_loose_market(raw, reply.as_of_ms, reading)
             absent = [ticker for ticker in tickers if ticker not in listed]
             sample = absent[:LOOKUPS_PER_LIST]
             gone = [ticker for ticker in sample if not self._market_exists(ticker, reading)]
@@ -333,7 +319,7 @@ class Sweep:
             )
         except NotFound:
             return False
-        self._catalogue.read_loose_market(raw, reply.as_of_ms, reading)
+        self._reader.read_loose_market(raw, reply.as_of_ms, reading)
         return True
 
     def _unjoined(self, reading: Reading) -> None:
@@ -343,14 +329,8 @@ class Sweep:
             return
         asked = [ticker for ticker in waiting if self._due("event", ticker)]
         for tickers in list(batches(asked, EVENTS_PER_REQUEST))[:REFRESHES_PER_SWEEP]:
-            params: Query = [
-                ("tickers", ",".join(tickers)),
-                ("with_nested_markets", "true"),
-                ("with_milestones", "true"),
-                ("limit", EVENTS_PER_PAGE),
-            ]
-            longest = _longest(len(tickers), EVENTS_PER_PAGE)
-            for page, reply in self._client.pages("/events", params, read=_read_events, longest=longest):
+            query, most = named_events(tickers), longest(len(tickers), EVENTS_PER_PAGE)
+            for page, reply in self._client.pages("/events", query, read=_read_events, longest=most):
                 self._read_page(page, reply, reading)
             for ticker in tickers:
                 known = ticker in reading.events or ticker in reading.unwanted
@@ -366,7 +346,7 @@ class Sweep:
                 continue  # not known yet, not known to be unknown: it waits
             series_ticker = event.series_ticker if event else None
             for raw, as_of_ms in reading.unjoined.pop(ticker):
-                self._catalogue.read_market(raw, series_ticker, as_of_ms, reading)
+                self._reader.read_market(raw, series_ticker, as_of_ms, reading)
 
     def _look_up_event(self, ticker: str, reading: Reading) -> None:
         try:
@@ -376,19 +356,20 @@ class Sweep:
         except NotFound:
             self._note_unknown("event", ticker)
             return
-        self._catalogue.read_event(raw, reply.as_of_ms, reading)
+        self._reader.read_event(raw, reply.as_of_ms, reading)
 
     def _series_needed(self, reading: Reading) -> None:
         """Read the series that events need and are not held; fetch those that the list did not have.
 
         Of held events too: what failed, or was one too many, is tried again though the event is unchanged.
         """
-        state = self._catalogue.state
+        state = self._held.state
         events = (*state.events.values(), *reading.events.values())
         unknown = {event.series_ticker for event in events} - state.series.keys() - reading.series.keys()
-        for ticker in sorted(unknown & self._listed_series.keys()):
-            self._catalogue.read_series(self._listed_series[ticker], reading)
-        unlisted = sorted(unknown - self._listed_series.keys())
+        listed = self._reader.listed_series
+        for ticker in sorted(unknown & listed.keys()):
+            self._reader.read_series(listed[ticker], reading)
+        unlisted = sorted(unknown - listed.keys())
         for ticker in [ticker for ticker in unlisted if self._due("series", ticker)][:SERIES_LOOKUPS]:
             try:
                 raw, _ = self._client.get(
@@ -397,8 +378,8 @@ class Sweep:
             except NotFound:
                 self._note_unknown("series", ticker)
                 continue
-            self._listed_series[ticker] = bytes(raw)
-            self._catalogue.read_series(raw, reading)
+            listed[ticker] = bytes(raw)
+            self._reader.read_series(raw, reading)
 
     def _due(self, what: str, key: str) -> bool:
         return self._clock.now_ms() >= self._retry_ms.get((what, key), 0)
@@ -410,55 +391,13 @@ class Sweep:
         log.warning("exchange.unknown", what=what, key=key)
 
 
-def _longest(held: int, per_page: int) -> int:
-    return FEWEST_PAGES + 10 * held // per_page
-
-
-def batches(tickers: Sequence[str], limit: int) -> Iterable[list[str]]:
-    """Cut tickers into lists of at most `limit` that fit into a URL."""
-    batch: list[str] = []
-    size = 0
-    for ticker in tickers:
-        if batch and (len(batch) >= limit or size + len(ticker) > URL_BUDGET):
-            yield batch
-            batch, size = [], 0
-        batch.append(ticker)
-        size += len(ticker) + 1
-    if batch:
-        yield batch
-
-
-def slices(events: Mapping[str, int]) -> Iterable[list[str]]:
-    """Cut events (ticker -> number of markets) into lists for one request each, in a fixed order."""
-    part: list[str] = []
-    size = markets = 0
-    for ticker, count in sorted(events.items()):
-        full = len(part) >= EVENTS_PER_PAGE or size + len(ticker) > SLICE_URL_BUDGET
-        if part and (full or markets + count > MARKETS_PER_SLICE):
-            yield part
-            part, size, markets = [], 0, 0
-        part.append(ticker)
-        size += len(ticker) + 1
-        markets += count
-    if part:
-        yield part
-
-
-def _slice_query(tickers: Sequence[str]) -> Query:
-    return [
-        ("tickers", ",".join(tickers)),
-        ("with_nested_markets", "true"),
-        ("with_milestones", "true"),
-        ("limit", EVENTS_PER_PAGE),
-    ]
-
-
 def _read_events(body: bytes) -> tuple[EventsPage, str]:
     page = split_events(body)
     return page, page.cursor or ""
 
 
-_read_markets: Callable[[bytes], tuple[list[Raw], str]] = lambda body: split_list(body, "markets")  # noqa: E731
+def _read_markets(body: bytes) -> tuple[list[Raw], str]:
+    return split_list(body, "markets")
 
 
 def _ticker(raw: Raw) -> str:

@@ -7,7 +7,8 @@ from markets.json.words import COST
 from publisher.books.planner import rounds_of
 from publisher.fetchers import connections
 from publisher.kalshi.budget import BASIC, PUBLISHER_SHARE, Budget
-from publisher.sweep import DISCOVERY_PAGES, slices
+from publisher.queries import slices
+from publisher.sweep import DISCOVERY_PAGES
 from simulator.limits import Limits
 
 DAY_S = 86_400.0

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bus.protocol.messages import decode
 from markets.records import Status
-from publisher.held import KEEP_FINALIZED_MS, ROTATION_MS, Universe
+from publisher.held import KEEP_FINALIZED_MS, ROTATION_MS
+from publisher.reading import Universe
 from tests.publisher.exchange import BROKEN, HTML, Answer, event, market, milestone, on, series
 from tests.publisher.world import World, all_markets, content
 
@@ -131,7 +132,7 @@ def test_market_that_moves_to_another_event_leaves_the_first(world: World) -> No
     world.run()
 
     assert joined(world, "E1-B") == ("md.S3.", "S3")
-    assert world.catalogue.open_events() == {"E1": 1, "E2": 1, "E3": 1}
+    assert world.held.open_events() == {"E1": 1, "E2": 1, "E3": 1}
 
     world.exchange.events["E1"]["markets"].clear()
     world.run()
@@ -145,7 +146,7 @@ def test_older_reply_never_overwrites_and_is_taken_when_it_is_newer(world: World
     nested(world, "E2-A")["yes_bid_size_fp"] = "7.00"
     world.run()
     assert world.kinds() == []
-    assert world.catalogue.older == 1
+    assert world.held.older == 1
 
     world.client.cache_age_ms = lambda _path: 0
     world.run()

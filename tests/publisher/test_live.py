@@ -35,7 +35,7 @@ class Streamed:
         self.world.exchange.list_event(event("E", "S", market("E-A", "E"), market("E-B", "E")))
         self.world.run()
         self.verified: list[str] = []
-        self.live = Live(self.world.catalogue, lambda _job: None, self.verified.extend, self.world.clock)
+        self.live = Live(self.world.held, lambda _job: None, self.verified.extend, self.world.clock)
         self.server = cast(FeedServer, Sink(self.world))
 
     @property
@@ -92,12 +92,12 @@ def test_sweep_older_than_the_stream_is_refused_and_a_newer_one_wins(streamed: S
     world.exchange.events["E"]["markets"][0]["yes_bid_dollars"] = "0.3900"
     world.run(5_000)
     assert streamed.state.quotes["E-A"].yes_bid_e4 == 4300
-    assert world.catalogue.older == 1
-    assert world.catalogue.disputed == {"E-A"}
+    assert world.held.older == 1
+    assert world.held.disputed == {"E-A"}
 
     world.run(12_000)
     assert streamed.state.quotes["E-A"].yes_bid_e4 == 3900
-    assert not world.catalogue.disputed
+    assert not world.held.disputed
 
 
 def test_sweep_with_the_bytes_of_before_does_not_confirm_a_streamed_quote(streamed: Streamed) -> None:
@@ -117,7 +117,7 @@ def test_uncached_book_decides_between_stream_and_older_sweep(
 ) -> None:
     streamed.world.clock.advance(1000)
     streamed.publish(streamed.tick(4300))
-    streamed.world.catalogue.disputed.add("E-A")
+    streamed.world.held.disputed.add("E-A")
     streamed.world.clock.advance(500)
     asked_ms = streamed.now_ms
     streamed.world.clock.advance(100)
@@ -127,7 +127,7 @@ def test_uncached_book_decides_between_stream_and_older_sweep(
 
     assert (streamed.live.healed, streamed.live.confirmed) == (healed, 1 - healed)
     assert streamed.state.quotes["E-A"].yes_bid_e4 == best_e4
-    assert not streamed.world.catalogue.disputed
+    assert not streamed.world.held.disputed
 
 
 def test_books_follow_deltas_and_doubt_stops_them(streamed: Streamed) -> None:

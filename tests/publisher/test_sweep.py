@@ -11,13 +11,15 @@ import pytest
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from markets.json.pages import Tier, split_list
+from publisher import queries as queries_module
 from publisher import sweep as sweep_module
 from publisher.fetchers import connections, fetch_all
-from publisher.held import Universe
 from publisher.kalshi.budget import Budget
 from publisher.kalshi.client import Client, ExchangeError, Reply, Stopped
 from publisher.kalshi.signing import KeySource
-from publisher.sweep import DISCOVERY_PAGES, EVENTS_PER_PAGE, MARKETS_PER_SLICE, SLICE_URL_BUDGET, slices
+from publisher.queries import EVENTS_PER_PAGE, MARKETS_PER_SLICE, SLICE_URL_BUDGET, slices
+from publisher.reading import Universe
+from publisher.sweep import DISCOVERY_PAGES
 from tests.publisher.exchange import BROKEN, Answer, FakeExchange, event, market, on
 from tests.publisher.world import World, all_markets, content
 
@@ -34,7 +36,7 @@ def a_world(directory: Path) -> World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(sweep_module, "SLICE_FROM_EVENTS", 2)
-    monkeypatch.setattr(sweep_module, "MARKETS_PER_SLICE", 3)
+    monkeypatch.setattr(queries_module, "MARKETS_PER_SLICE", 3)
     made = a_world(tmp_path)
     made.run()
     yield made
@@ -188,7 +190,7 @@ def test_settled_events_are_not_read_again(world: World) -> None:
 
     world.run()
 
-    assert len(world.catalogue.open_events()) == 2
+    assert len(world.held.open_events()) == 2
     assert world.client.paths.count("/events") == 2 + 1
 
 

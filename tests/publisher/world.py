@@ -1,4 +1,4 @@
-"""Exchange, sweep, catalogue, writer and a replica in one thread without sockets, on a manual clock."""
+"""Exchange, sweep, what is held, writer and a replica in one thread without sockets, on a manual clock."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,9 +11,11 @@ from bus.protocol.messages import CycleEnd, decode, decode_map
 from bus.protocol.state import State
 from bus.protocol.writer import Writer
 from markets.errors import BadRecord
-from publisher.held import Catalogue, Reading, Universe
+from publisher.held import Held
 from publisher.kalshi.client import Client, ExchangeError, NotFound, Params, Reply
 from publisher.quarantine import Quarantine
+from publisher.reader import Reader
+from publisher.reading import Reading, Universe
 from publisher.sweep import Sweep
 from tests.publisher.exchange import FakeExchange
 
@@ -72,8 +74,11 @@ class World:
     def restart(self, directory: Path, universe: Universe | None = None) -> None:
         """Begin with nothing known beside the state, as after a checkpoint."""
         quarantine = Quarantine(directory)
-        self.catalogue = Catalogue(self.state, universe or Universe(), quarantine)
-        self.sweep = Sweep(cast(Client, self.client), self.catalogue, self.clock, slice_from=self.slice_from)
+        self.held = Held(self.state)
+        reader = Reader(self.held, universe or Universe(), quarantine)
+        self.sweep = Sweep(
+            cast(Client, self.client), reader, self.held, self.clock, slice_from=self.slice_from
+        )
 
     def close(self) -> None:
         self.exchange.close()
@@ -84,8 +89,9 @@ class World:
         reading = Reading(self.clock.now_ms())
         error = self.sweep.run(reading)
         if reading.as_of_ms is not None:
-            diff = self.catalogue.diff(reading, self.clock.now_ms())
-            self.frames = self.writer.commit(diff.changes, diff.cycle, 1, self.clock.now_ns())
+            with self.state.lock:
+                diff = self.held.diff(reading, self.clock.now_ms())
+                self.frames = self.writer.commit(diff.changes, diff.cycle, 1, self.clock.now_ns())
             self.apply(self.frames)
         return reading, error
 
@@ -93,7 +99,7 @@ class World:
         """Send what is due again; return the frames."""
         frames = [
             frame
-            for topic, kind, records in self.catalogue.rotate(self.clock.now_ms())
+            for topic, kind, records in self.held.rotate(self.clock.now_ms())
             for frame in self.writer.stream(topic, kind, records, 1, self.clock.now_ns())
         ]
         self.apply(frames)

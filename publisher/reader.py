@@ -1,0 +1,212 @@
+"""Replies, read into a `Reading` while the pages arrive. No I/O; the sweep's thread.
+
+Each market's bytes are hashed, and decoded only if they are not those last taken over.
+"""
+
+from typing import Final
+
+from msgspec import Raw
+
+from bus.protocol.digest import record_hash
+from bus.protocol.messages import MAX_MESSAGE_BYTES
+from bus.threads import Owner
+from markets.errors import BadRecord
+from markets.json.pages import market_ticker, text_member
+from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
+from markets.records import UNJOINED_SERIES, Series
+
+from .held import Held
+from .quarantine import Quarantine
+from .reading import Candidate, Reading, Universe
+
+MAX_RECORD_BYTES: Final = MAX_MESSAGE_BYTES - 10_000
+
+
+class Reader:
+    """Reads what the exchange sent, in the light of what is held. One thread, while none commits.
+
+    Args:
+        held: is read only.
+        quarantine: takes the records that cannot be trusted.
+
+    Attributes:
+        listed_series: what the last list of series had, as sent.
+    """
+
+    def __init__(self, held: Held, universe: Universe, quarantine: Quarantine) -> None:
+        self.universe = universe
+        self.listed_series: dict[str, bytes] = {}
+        self._held = held
+        self._quarantine = quarantine
+        self._seeds: dict[str, int] = {}
+        self._thread = Owner("the reader of a sweep")
+
+    def read_event(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
+        """Read an event with its nested markets."""
+        self._thread.check()
+        digest = record_hash(raw)
+        seen = self._held.seen(digest)
+        if seen is not None:  # the very bytes that are held: nothing of them is decoded
+            reading.confirm(seen.markets)
+            reading.settled.update(seen.settled)
+            reading.events.pop(seen.event_ticker, None)
+            return
+        held = self._held.state.events
+        try:
+            event, markets = decode_event(raw, held)
+            _check_size(event.raw, "event")
+        except BadRecord as error:
+            # Its markets are held and age, and are looked up singly when they are missed.
+            self._refuse("event", _key_of(raw, "event_ticker"), error, raw, reading)
+            return
+        self._quarantine.good("event", event.event_ticker)
+        series = self._series(event.series_ticker, reading)
+        if not self.universe.wants_event(event, series):
+            reading.unwanted.add(event.event_ticker)
+            return
+        reading.events[event.event_ticker] = event
+        taken, seed = self._held.taken, self._seed(event.series_ticker)
+        known = {taken.get(ticker): ticker for ticker in self._held.markets_of(event.event_ticker)}
+        digests: dict[str, int] = {}
+        changed: list[tuple[Raw, int]] = []
+        for market in markets:
+            market_digest = record_hash(market, seed=seed)
+            ticker = known.get(market_digest)
+            if ticker is not None:
+                digests[ticker] = market_digest
+            else:
+                changed.append((market, market_digest))
+        reading.confirm(digests)
+        for market, market_digest in changed:
+            ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading)
+            digests[ticker] = market_digest
+        if "" in digests:
+            reading.whole.pop(event.event_ticker, None)
+        else:
+            reading.whole[event.event_ticker] = digest, digests
+
+    def _series(self, ticker: str, reading: Reading) -> Series | None:
+        """Return a series by which an event is judged; one that is listed and not held is read first."""
+        series = reading.series.get(ticker) or self._held.state.series.get(ticker)
+        raw = self.listed_series.get(ticker) if series is None else None
+        if raw is not None:
+            self.read_series(raw, reading)
+            series = reading.series.get(ticker)
+        return series
+
+    def read_market(
+        self, raw: Raw | bytes, series_ticker: str | None, as_of_ms: int, reading: Reading
+    ) -> None:
+        """Read a market that came without the crawl (`Reading.loose`).
+
+        Args:
+            series_ticker: None where the exchange does not know its event.
+        """
+        digest = record_hash(raw, seed=self._seed(series_ticker or UNJOINED_SERIES))
+        ticker = self._read_market(raw, digest, series_ticker, as_of_ms, reading)
+        if ticker:
+            reading.loose[ticker] = as_of_ms
+
+    def _read_market(
+        self, raw: Raw | bytes, digest: int, series_ticker: str | None, as_of_ms: int, reading: Reading
+    ) -> str:
+        """Read a market; return its ticker, "" if it is refused or not wanted.
+
+        The series is part of `digest`, though it is not in the bytes.
+        """
+        ticker = ""
+        try:
+            ticker = market_ticker(raw)
+            if self._held.taken.get(ticker) == digest:
+                reading.confirm((ticker,))
+                return ticker
+            if not self.universe.wants_market(ticker):
+                return ""
+            if self._held.settled(ticker) == digest:
+                reading.settled[ticker] = digest  # it must be seen again as settled
+                return ticker
+            _check_size(raw, "market")
+            market, quote = decode_market(
+                raw,
+                series_ticker=series_ticker,
+                as_of_ms=as_of_ms,
+                previous=self._held.state.markets.get(ticker),
+            )
+        except BadRecord as error:
+            self._refuse("market", ticker, error, raw, reading)
+            return ""
+        self._quarantine.good("market", ticker)
+        reading.candidates[ticker] = Candidate(market, quote, digest)
+        return ticker
+
+    def _seed(self, series_ticker: str) -> int:
+        seed = self._seeds.get(series_ticker)
+        if seed is None:
+            seed = self._seeds[series_ticker] = record_hash(series_ticker.encode())
+        return seed
+
+    def read_loose_market(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
+        """Read a market that came without its event; it waits in `reading.unjoined` if that is not known."""
+        try:
+            ticker, event_ticker = market_ticker(raw), text_member(raw, "event_ticker")
+        except BadRecord as error:
+            self._refuse("market", _key_of(raw, "ticker"), error, raw, reading)
+            return
+        if event_ticker in reading.unwanted:
+            return
+        event = reading.events.get(event_ticker) or self._held.state.events.get(event_ticker)
+        held = self._held.state.markets.get(ticker)
+        if event is not None:
+            if self.universe.wants_event(event, self._series(event.series_ticker, reading)):
+                self.read_market(raw, event.series_ticker, as_of_ms, reading)
+        elif held is not None and held.series_ticker is not None:
+            self.read_market(raw, held.series_ticker, as_of_ms, reading)
+        elif self.universe.wants_market(ticker):
+            reading.unjoined.setdefault(event_ticker, []).append((bytes(raw), as_of_ms))
+
+    def read_milestone(self, raw: Raw | bytes, reading: Reading) -> None:
+        """Read a milestone."""
+        try:
+            held = self._held.state.milestones.get(text_member(raw, "id"))
+            if held is not None and held.raw == bytes(raw):
+                reading.milestones.pop(held.id, None)
+                return
+            _check_size(raw, "milestone")
+            milestone = decode_milestone(raw)
+        except BadRecord as error:
+            self._refuse("milestone", _key_of(raw, "id"), error, raw, reading)
+            return
+        self._quarantine.good("milestone", milestone.id)
+        reading.milestones[milestone.id] = milestone
+
+    def read_series(self, raw: Raw | bytes, reading: Reading) -> None:
+        """Read a series."""
+        try:
+            _check_size(raw, "series")
+            series = decode_series(raw)
+        except BadRecord as error:
+            self._refuse("series", _key_of(raw, "ticker"), error, raw, reading)
+            return
+        self._quarantine.good("series", series.ticker)
+        reading.series[series.ticker] = series
+
+    def _refuse(self, what: str, key: str, error: BadRecord, raw: Raw | bytes, reading: Reading) -> None:
+        self._quarantine.put(what, key, error, bytes(raw))
+        reading.bad.add((what, key))
+        if what == "market":
+            reading.confirmed.discard(key)
+            reading.candidates.pop(key, None)
+
+
+def _check_size(raw: Raw | bytes, what: str) -> None:
+    """Refuse what no message could carry."""
+    size = len(memoryview(raw))
+    if size > MAX_RECORD_BYTES:
+        raise BadRecord(what, f"{size} bytes", f"at most {MAX_RECORD_BYTES} bytes")
+
+
+def _key_of(raw: Raw | bytes, name: str) -> str:
+    try:
+        return text_member(raw, name)[:200]
+    except BadRecord:
+        return ""
