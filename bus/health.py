@@ -15,7 +15,7 @@ from bus.replica import ReplicaStatus
 from markets.records import ExchangeStatus
 
 
-class Shard(msgspec.Struct, frozen=True):
+class ShardHealth(msgspec.Struct, frozen=True):
     """Whether a part of the exchange is up, and trades."""
 
     exchange_index: int
@@ -29,7 +29,7 @@ class ExchangeHealth(msgspec.Struct, frozen=True):
     exchange_active: bool
     trading_active: bool
     estimated_resume_at: float | None
-    shards: tuple[Shard, ...]
+    shards: tuple[ShardHealth, ...]
     as_of: float
 
 
@@ -235,6 +235,6 @@ def _exchange(status: ExchangeStatus) -> ExchangeHealth:
         exchange_active=status.exchange_active,
         trading_active=status.trading_active,
         estimated_resume_at=None if status.resume_ms is None else status.resume_ms / 1000,
-        shards=tuple(Shard(*shard) for shard in status.shards),
+        shards=tuple(ShardHealth(*shard) for shard in status.shards),
         as_of=status.as_of_ms / 1000,
     )

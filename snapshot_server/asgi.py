@@ -14,7 +14,7 @@ import structlog
 
 from .body import Prepared
 from .edition import Edition, Pause, Query
-from .http import BUSY, CRASHED, Large, Request, Response, respond
+from .http import BUSY, CRASHED, HttpRequest, HttpResponse, Large, respond
 from .trade_api import Listing
 from .view import View
 
@@ -131,7 +131,7 @@ class App:
             await send(given.start)
             await send(given.body)
             return
-        request = Request(
+        request = HttpRequest(
             scope["method"],
             scope["path"],
             scope["query_string"].decode("latin-1"),
@@ -206,7 +206,7 @@ class App:
             del self._kept[key]
 
 
-def _start(response: Response, length: int | None) -> Mapping[str, Any]:
+def _start(response: HttpResponse, length: int | None) -> Mapping[str, Any]:
     """Return the message that begins an answer. `length` None: its headers say all there is to say of it."""
     headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
     if length is not None and response.status != 304:
@@ -214,7 +214,7 @@ def _start(response: Response, length: int | None) -> Mapping[str, Any]:
     return {"type": "http.response.start", "status": response.status, "headers": headers}
 
 
-async def _send(response: Response, chunks: list[bytes], send: Send) -> None:
+async def _send(response: HttpResponse, chunks: list[bytes], send: Send) -> None:
     """Send an answer, chunk by chunk at the pace of the reader: a slow one must not fill our memory."""
     await send(_start(response, sum(map(len, chunks))))
     last = len(chunks) - 1

@@ -42,7 +42,7 @@ _FRESH: Final = [("cache-control", "no-store"), *_JSON]
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Request(msgspec.Struct, frozen=True):
+class HttpRequest(msgspec.Struct, frozen=True):
     """One request. Header names are lower case."""
 
     method: str
@@ -69,7 +69,7 @@ class Large(msgspec.Struct, frozen=True):
         return prepare(self.edition, self.query, self.encoding, pause)
 
 
-class Response(msgspec.Struct, frozen=True):
+class HttpResponse(msgspec.Struct, frozen=True):
     """One answer. `route` names it in the metrics."""
 
     status: int
@@ -84,10 +84,10 @@ class Response(msgspec.Struct, frozen=True):
         return b"".join(self.body.prepare(lambda: None).finish(self.body.end))
 
 
-Handler = Callable[[Request, View, int], Response]
+Handler = Callable[[HttpRequest, View, int], HttpResponse]
 
 
-def respond(request: Request, view: View, now_ms: int) -> Response:
+def respond(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     """Return the answer to a request. Never raises for what the request holds."""
     host = request.headers.get("host", "")
     if not _HOST.fullmatch(host):
@@ -116,7 +116,7 @@ def respond(request: Request, view: View, now_ms: int) -> Response:
 # --- routes --------------------------------------------------------------------------------------
 
 
-def _markets(request: Request, view: View, now_ms: int) -> Response:
+def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     query = _query_of(request.query)
     edition = view.edition
     if edition is None:
@@ -129,12 +129,12 @@ def _markets(request: Request, view: View, now_ms: int) -> Response:
     etag = f'W/"{edition.epoch:x}-{edition.seq:x}-{edition.changed_ms:x}-{int(stale)}"'
     headers = [("etag", etag), ("cache-control", "no-cache"), ("vary", "accept-encoding"), *_JSON]
     if _knows(request.headers.get("if-none-match"), etag):
-        return Response(304, headers[:3] + _SAFE, b"", "/markets")
+        return HttpResponse(304, headers[:3] + _SAFE, b"", "/markets")
     encoding = wanted_encoding(request.headers.get("accept-encoding"))
     if encoding != IDENTITY:
         headers.append(("content-encoding", encoding))
     large = Large(edition, query, encoding, ending(age_ms, stale))
-    response = Response(200, headers, large, "/markets")
+    response = HttpResponse(200, headers, large, "/markets")
     if _is_small(edition, query):
         return msgspec.structs.replace(response, body=response.content())
     return response
@@ -153,26 +153,26 @@ def _is_small(edition: Edition, query: Query) -> bool:
     return count <= SMALL
 
 
-def _health(request: Request, view: View, now_ms: int) -> Response:
+def _health(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
     status = 503 if view.edition is None else 200
-    return Response(status, _FRESH, _encode(view.health(now_ms)), "/health")
+    return HttpResponse(status, _FRESH, _encode(view.health(now_ms)), "/health")
 
 
-def _ready(request: Request, view: View, now_ms: int) -> Response:
+def _ready(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
     status = view.health(now_ms).status
-    return Response(200 if status == "ok" else 503, _FRESH, _encode({"status": status}), "/ready")
+    return HttpResponse(200 if status == "ok" else 503, _FRESH, _encode({"status": status}), "/ready")
 
 
-def _metrics(request: Request, view: View, now_ms: int) -> Response:
+def _metrics(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
     body = metrics.exposition(view.health(now_ms), view.replica.stats, view.requests)
     headers = [("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"), *_SAFE]
-    return _encoded(Response(200, headers, body, "/metrics"), request)
+    return _encoded(HttpResponse(200, headers, body, "/metrics"), request)
 
 
-def _trade_api(request: Request, view: View, now_ms: int) -> Response:
+def _trade_api(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     edition = view.edition
     answer = trade_api.answer(request.method, request.path, request.query, edition)
     headers = [*answer.headers, *_FRESH]
@@ -182,22 +182,22 @@ def _trade_api(request: Request, view: View, now_ms: int) -> Response:
         # Rounded up: nobody shall take the data for younger than it is.
         headers.append(("age", str(max(0, -((answer.as_of_ms - now_ms) // 1000)))))
     if isinstance(answer.body, bytes):
-        return _encoded(Response(answer.status, headers, answer.body, answer.route), request)
+        return _encoded(HttpResponse(answer.status, headers, answer.body, answer.route), request)
     assert edition is not None
     encoding = wanted_encoding(request.headers.get("accept-encoding"))
     headers.append(("vary", "accept-encoding"))
     if encoding != IDENTITY:
         headers.append(("content-encoding", encoding))
-    response = Response(answer.status, headers, Large(edition, answer.body, encoding, b"}"), answer.route)
+    response = HttpResponse(answer.status, headers, Large(edition, answer.body, encoding, b"}"), answer.route)
     if answer.body.is_small(edition):
         return msgspec.structs.replace(response, body=response.content())
     return response
 
 
-def _openapi(request: Request, _view: View, _now_ms: int) -> Response:
+def _openapi(request: HttpRequest, _view: View, _now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
     headers = [("cache-control", "no-cache"), *_JSON]
-    return _encoded(Response(200, headers, _encode(openapi.document()), "/openapi.json"), request)
+    return _encoded(HttpResponse(200, headers, _encode(openapi.document()), "/openapi.json"), request)
 
 
 _ROUTES: Final[dict[str, Handler]] = {
@@ -213,8 +213,8 @@ PATHS: Final = tuple(_ROUTES)
 # --- inside --------------------------------------------------------------------------------------
 
 
-def _error(status: int, code: str, message: str, route: str = "other") -> Response:
-    return Response(status, _FRESH, _encode({"error": {"code": code, "message": message}}), route)
+def _error(status: int, code: str, message: str, route: str = "other") -> HttpResponse:
+    return HttpResponse(status, _FRESH, _encode({"error": {"code": code, "message": message}}), route)
 
 
 def _knows(if_none_match: str | None, etag: str) -> bool:
@@ -224,13 +224,13 @@ def _knows(if_none_match: str | None, etag: str) -> bool:
     return "*" in known or etag.removeprefix("W/") in known
 
 
-def _encoded(response: Response, request: Request) -> Response:
+def _encoded(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     """Compress a body that is already there."""
     encoding = wanted_encoding(request.headers.get("accept-encoding"))
     body = response.content()
     if encoding == IDENTITY or len(body) < _COMPRESS_FROM:
         return response
-    return Response(
+    return HttpResponse(
         response.status,
         [*response.headers, ("content-encoding", encoding), ("vary", "accept-encoding")],
         b"".join(compress([body], encoding, lambda: None).finish(b"")),
@@ -238,7 +238,7 @@ def _encoded(response: Response, request: Request) -> Response:
     )
 
 
-def _for_head(response: Response) -> Response:
+def _for_head(response: HttpResponse) -> HttpResponse:
     """The same headers without the body. A large body is not made to say how long it would be."""
     length = [("content-length", str(len(response.body)))] if isinstance(response.body, bytes) else []
     return msgspec.structs.replace(response, headers=response.headers + length, body=b"")

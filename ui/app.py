@@ -28,7 +28,7 @@ from markets.opportunities import KINDS, REASONS
 from . import commands, display, export, system, views
 from . import desk_page as desk_views
 from .chart import history
-from .columns import CHOICES, COLUMNS, View, parse_view, without_view
+from .columns import CHOICES, COLUMNS, TableView, parse_view, without_view
 from .desk import Absent, TraderLink
 from .filters import Filters, parse
 from .hub import RETRY_AFTER_S
@@ -70,7 +70,7 @@ def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
         REASONS=REASONS,
         SOURCES=SOURCES,
         CHOICES=[column for column in COLUMNS if column.key in CHOICES],
-        USUAL=View(Filters()),
+        USUAL=TableView(Filters()),
         LOG_LEVELS=system.LEVELS,
         ROLES=system.ROLES,
         asset=assets.url,
@@ -290,7 +290,7 @@ class _Control:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._buckets = {op: commands.Bucket() for op in (*commands.BODIES, "replay")}
+        self._rates = {op: commands.CommandRate() for op in (*commands.BODIES, "replay")}
 
     def command(self, op: str) -> Response:
         parameters = commands.read_body(op, self._body(op))
@@ -333,7 +333,7 @@ class _Control:
         return request.get_data(cache=False)
 
     def _pay(self, op: str) -> None:
-        if not self._buckets[op].take(self._service.steady_ns()):
+        if not self._rates[op].take(self._service.steady_ns()):
             raise TooManyRequests("too many commands; try again in a moment")
 
 

@@ -14,7 +14,7 @@ PINS_MAX: Final = 20
 PIN_MAX: Final = 120
 
 
-class Column(msgspec.Struct, frozen=True):
+class TableColumn(msgspec.Struct, frozen=True):
     """A column: key, heading, what it means, which direction a first click sorts ("" ascending), style.
 
     Styles say where a column gives way while nobody chose the set: `wide` to all but wide screens, `mid` to
@@ -29,22 +29,24 @@ class Column(msgspec.Struct, frozen=True):
 
 
 COLUMNS: Final = (
-    Column("kind", "Kind", "What makes it an opportunity", "", "kind"),
-    Column("title", "Opportunity", "What to buy", "", "what"),
-    Column("net", "Net edge", "Profit per contract after fees, in cents"),
-    Column("gross", "Gross", "Profit per contract before fees, in cents", css="num wide"),
-    Column("fees", "Fees", "Taker fees of the whole size", css="num wide"),
-    Column("ev", "EV", "Expected profit of the whole size, after fees"),
-    Column("value", "Value", "Fair probability less price, in percentage points", css="num mid"),
-    Column("fair", "Fair", "Fair probability in per cent, give or take its uncertainty", css="num wide"),
-    Column("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
-    Column("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
-    Column("worst", "Worst case", "Profit in the worst outcome", css="num mid roomy"),
-    Column("annual", "Yearly", "Return on capital until the expected payout, per year", css="num mid roomy"),
-    Column("start", "Starts", "Start of the match", "", "num when mid"),
-    Column("close", "Closes", "End of trading", "", "num when mid"),
-    Column("volume", "Volume", "Contracts ever traded in the least traded leg", css="num wide"),
-    Column("age", "Age", "Age of the oldest price in it", "", "num age"),
+    TableColumn("kind", "Kind", "What makes it an opportunity", "", "kind"),
+    TableColumn("title", "Opportunity", "What to buy", "", "what"),
+    TableColumn("net", "Net edge", "Profit per contract after fees, in cents"),
+    TableColumn("gross", "Gross", "Profit per contract before fees, in cents", css="num wide"),
+    TableColumn("fees", "Fees", "Taker fees of the whole size", css="num wide"),
+    TableColumn("ev", "EV", "Expected profit of the whole size, after fees"),
+    TableColumn("value", "Value", "Fair probability less price, in percentage points", css="num mid"),
+    TableColumn("fair", "Fair", "Fair probability in per cent, give or take its uncertainty", css="num wide"),
+    TableColumn("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
+    TableColumn("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
+    TableColumn("worst", "Worst case", "Profit in the worst outcome", css="num mid roomy"),
+    TableColumn(
+        "annual", "Yearly", "Return on capital until the expected payout, per year", css="num mid roomy"
+    ),
+    TableColumn("start", "Starts", "Start of the match", "", "num when mid"),
+    TableColumn("close", "Closes", "End of trading", "", "num when mid"),
+    TableColumn("volume", "Volume", "Contracts ever traded in the least traded leg", css="num wide"),
+    TableColumn("age", "Age", "Age of the oldest price in it", "", "num age"),
 )
 
 assert {column.key for column in COLUMNS} == set(SORTS), "every column sorts"
@@ -52,7 +54,7 @@ assert {column.key for column in COLUMNS} == set(SORTS), "every column sorts"
 CHOICES: Final = tuple(column.key for column in COLUMNS if column.key != "title")
 
 
-class View(msgspec.Struct, frozen=True):
+class TableView(msgspec.Struct, frozen=True):
     """What the page shows. `chosen` columns, () for the usual ones; `pins` are keys of opportunities."""
 
     filters: Filters
@@ -60,7 +62,7 @@ class View(msgspec.Struct, frozen=True):
     pins: tuple[str, ...] = ()
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[TableColumn, ...]:
         """The columns in their order."""
         wanted = {"title", *self.chosen}
         return tuple(column for column in COLUMNS if not self.chosen or column.key in wanted)
@@ -79,7 +81,7 @@ class View(msgspec.Struct, frozen=True):
         return ",".join(pins[-PINS_MAX:]) or None
 
 
-def parse_view(pairs: Iterable[tuple[str, str]]) -> View:
+def parse_view(pairs: Iterable[tuple[str, str]]) -> TableView:
     """Return the view of a query string: `cols` and `pin` are lists with commas, `cols` may repeat.
 
     Raises:
@@ -94,7 +96,7 @@ def parse_view(pairs: Iterable[tuple[str, str]]) -> View:
     if len(pins) > PINS_MAX or any(len(key) > PIN_MAX for key in pins):
         raise BadRecord("pin", ",".join(pins), f"at most {PINS_MAX} keys of opportunities")
     filters = parse((name, text) for name, text in pairs if name not in ("cols", "pin"))
-    return View(filters, tuple(dict.fromkeys(chosen)), tuple(dict.fromkeys(pins)))
+    return TableView(filters, tuple(dict.fromkeys(chosen)), tuple(dict.fromkeys(pins)))
 
 
 def without_view(query: Mapping[str, str]) -> dict[str, str]:

@@ -92,7 +92,7 @@ def read_replay(body: bytes) -> dict[str, Any]:
     return {"action": read.action, wanted: "max" if wanted == "speed" and not value else value}
 
 
-class Bucket:
+class CommandRate:
     """A token bucket for one command. Each has its own: nothing else can use up the kill switch's."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
-from .hub import KEEP_ALIVE_S, LEAST_INTERVAL_S, RETRY_AFTER_S, SEND_TIMEOUT_S, Client, Hub
+from .hub import KEEP_ALIVE_S, LEAST_INTERVAL_S, RETRY_AFTER_S, SEND_TIMEOUT_S, OpenStream, UpdateHub
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -42,7 +42,7 @@ WSGI_THREADS: Final = 4
 class Front:
     """The ASGI application."""
 
-    def __init__(self, flask: Flask, hub: Hub, keep_alive_s: float = KEEP_ALIVE_S) -> None:
+    def __init__(self, flask: Flask, hub: UpdateHub, keep_alive_s: float = KEEP_ALIVE_S) -> None:
         self._flask: Any = WSGIMiddleware(flask, workers=WSGI_THREADS)  # type: ignore[arg-type]
         self._hub = hub
         self._keep_alive_s = keep_alive_s
@@ -85,41 +85,41 @@ class Front:
             message = f"{unknown[0][:50]}: expected one of the parameters ticker, event, page"
             await _refuse(send, 400, "bad_request", message)
             return
-        client = self._hub.join(query.get("ticker"), query.get("event"), query.get("page"))
-        if client is None:
+        stream = self._hub.join(query.get("ticker"), query.get("event"), query.get("page"))
+        if stream is None:
             retry = [(b"retry-after", str(RETRY_AFTER_S).encode())]
             await _refuse(send, 503, "too_many", "too many open event streams; close a tab or poll", retry)
             return
-        leaving = asyncio.ensure_future(_gone(receive, client))
+        leaving = asyncio.ensure_future(_gone(receive, stream))
         try:
-            await self._stream(client, send)
+            await self._send(stream, send)
         finally:
-            self._hub.leave(client)
+            self._hub.leave(stream)
             leaving.cancel()
 
-    async def _stream(self, client: Client, send: Send) -> None:
+    async def _send(self, stream: OpenStream, send: Send) -> None:
         head = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
-        first = client.take()
+        first = stream.take()
         body = b"retry: 2000\n\n" + (first.encode() if first else b"")
         # A client that does not read for so long has no page any more; whatever fails here, it is gone.
         with contextlib.suppress(OSError, RuntimeError, TimeoutError):
-            while not client.gone:
+            while not stream.gone:
                 chunk = {"type": "http.response.body", "body": body, "more_body": True}
                 await asyncio.wait_for(send(chunk), SEND_TIMEOUT_S)
                 await asyncio.sleep(LEAST_INTERVAL_S)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(client.ready.wait(), self._keep_alive_s)
-                event = client.take()
-                body = b": still here\n\n" if event is None else event.encode()
+                    await asyncio.wait_for(stream.ready.wait(), self._keep_alive_s)
+                update = stream.take()
+                body = b": still here\n\n" if update is None else update.encode()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Link:
     """The server's `receive` for as long as a request lasts.
 
-    Templates and tracebacks leave cycles that hold the request until the garbage collector comes. What they
-    they hold must not be the connection: the server waits for those when it stops (measured: 2 s).
+    Templates and tracebacks leave cycles that hold the request until the garbage collector comes. They must
+    not hold the connection: the server waits for those when it stops (measured: 2 s).
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -132,10 +132,10 @@ class _Link:
         self._receive = None
 
 
-async def _gone(receive: Receive, client: Client) -> None:
+async def _gone(receive: Receive, stream: OpenStream) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    client.end()
+    stream.end()
 
 
 def _with_headers(send: Send) -> Send:

@@ -1,7 +1,7 @@
 """Who is listening to server-sent events, and what each has not yet heard.
 
-An event only says that something changed; the page then fetches itself. So what waits for a slow client is
-never more than one event, whatever happens meanwhile. All but `publish` and `close` runs in the event loop.
+An update only says that something changed; the page then fetches itself. So what waits for a slow client is
+never more than one update, whatever happens meanwhile. All but `publish` and `close` runs in the event loop.
 """
 
 import asyncio
@@ -11,15 +11,15 @@ from typing import Final
 
 import msgspec
 
-MAX_CLIENTS: Final = 64
+MAX_STREAMS: Final = 64
 RETRY_AFTER_S: Final = 5
 KEEP_ALIVE_S: Final = 15.0
 LEAST_INTERVAL_S: Final = 0.25
 SEND_TIMEOUT_S: Final = 30.0
 
 
-class Event(msgspec.Struct, frozen=True):
-    """One event: where the data stands, what changed, and the status as JSON.
+class Update(msgspec.Struct, frozen=True):
+    """One server-sent event: where the data stands, what changed, and the status as JSON.
 
     `markets` and `events` are the tickers changed; `trader` means that its page looks different,
     `everything` that any page may.
@@ -37,38 +37,38 @@ class Event(msgspec.Struct, frozen=True):
         return f"id: {self.id}\nevent: update\ndata: {self.data}\n\n".encode()
 
 
-class Client:
+class OpenStream:
     """One open stream: `ticker`, `event` or `page` ("trader", "system") wakes it, else the overview."""
 
     def __init__(self, ticker: str | None, event: str | None, page: str | None = None) -> None:
         self.ready = asyncio.Event()
-        self.pending: Event | None = None
+        self.pending: Update | None = None
         self.gone = False
         self._ticker = ticker
         self._event = event
         self._page = page
 
-    def offer(self, event: Event) -> None:
-        """Keep `event` as the newest if it concerns this client."""
+    def offer(self, update: Update) -> None:
+        """Keep `update` as the newest if it concerns this stream."""
         if self._ticker is not None:
-            wanted = event.everything or self._ticker in event.markets
+            wanted = update.everything or self._ticker in update.markets
         elif self._event is not None:
-            wanted = event.everything or self._event in event.events
+            wanted = update.everything or self._event in update.events
         elif self._page == "trader":
-            wanted = event.everything or event.trader
+            wanted = update.everything or update.trader
         elif self._page == "system":
-            wanted = event.everything  # the rest it asks for at its own pace
+            wanted = update.everything  # the rest it asks for at its own pace
         else:
-            wanted = event.everything or event.overview
+            wanted = update.everything or update.overview
         if wanted:
-            self.pending = event
+            self.pending = update
             self.ready.set()
 
-    def take(self) -> Event | None:
+    def take(self) -> Update | None:
         """Return what waits, once."""
-        event, self.pending = self.pending, None
+        update, self.pending = self.pending, None
         self.ready.clear()
-        return event
+        return update
 
     def end(self) -> None:
         """Close the stream at its next turn."""
@@ -76,60 +76,60 @@ class Client:
         self.ready.set()
 
 
-class Hub:
+class UpdateHub:
     """All open streams."""
 
-    def __init__(self, max_clients: int = MAX_CLIENTS) -> None:
-        self._max = max_clients
-        self._clients: set[Client] = set()
+    def __init__(self, max_streams: int = MAX_STREAMS) -> None:
+        self._max = max_streams
+        self._streams: set[OpenStream] = set()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._latest: Event | None = None
+        self._latest: Update | None = None
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._clients)
+        return len(self._streams)
 
     def join(
         self, ticker: str | None = None, event: str | None = None, page: str | None = None
-    ) -> Client | None:
-        """Return a new client that is offered the latest event at once, or None when there are too many."""
+    ) -> OpenStream | None:
+        """Return a new stream that is offered the latest update at once, or None when there are too many."""
         with self._lock:
-            if self._closed or len(self._clients) >= self._max:
+            if self._closed or len(self._streams) >= self._max:
                 return None
             self._loop = asyncio.get_running_loop()
-            client = Client(ticker, event, page)
-            self._clients.add(client)
+            stream = OpenStream(ticker, event, page)
+            self._streams.add(stream)
             latest = self._latest
         if latest is not None:
-            client.offer(msgspec.structs.replace(latest, everything=True))
-        return client
+            stream.offer(msgspec.structs.replace(latest, everything=True))
+        return stream
 
-    def leave(self, client: Client) -> None:
-        """Forget a client."""
+    def leave(self, stream: OpenStream) -> None:
+        """Forget a stream that has ended."""
         with self._lock:
-            self._clients.discard(client)
+            self._streams.discard(stream)
 
-    def publish(self, event: Event) -> None:
-        """Offer an event to all. Any thread."""
+    def publish(self, update: Update) -> None:
+        """Offer an update to all. Any thread."""
         with self._lock:
-            self._latest = event
-        self._each(lambda client: client.offer(event))
+            self._latest = update
+        self._each(lambda stream: stream.offer(update))
 
     def close(self) -> None:
         """End all streams and take no more. Any thread."""
         with self._lock:
             self._closed = True
-        self._each(Client.end)
+        self._each(OpenStream.end)
 
-    def _each(self, do: Callable[[Client], None]) -> None:
+    def _each(self, do: Callable[[OpenStream], None]) -> None:
         with self._lock:
-            loop, clients = self._loop, tuple(self._clients)
-        if loop is None or not clients or loop.is_closed():
+            loop, streams = self._loop, tuple(self._streams)
+        if loop is None or not streams or loop.is_closed():
             return
 
         def deliver() -> None:
-            for client in clients:
-                do(client)
+            for stream in streams:
+                do(stream)
 
         loop.call_soon_threadsafe(deliver)

@@ -17,7 +17,7 @@ from bus.wishes import Wishes
 from .app import make_app
 from .desk import TraderLink
 from .front import Front
-from .hub import Hub
+from .hub import UpdateHub
 from .service import Service
 from .system import Monitor
 
@@ -30,7 +30,7 @@ WISH_TTL_S: Final = 60.0
 def run(settings: Settings, stop: Stop) -> int:
     """Serve the dashboard until `stop`; see bus.process.lifecycle.main."""
     check_port(settings.ui_port, PORT_SETTING)
-    clock, hub = SystemClock(), Hub()
+    clock, hub = SystemClock(), UpdateHub()
     service = Service(settings, hub, clock)
     context = make_context()
     replica = Replica(

@@ -17,7 +17,7 @@ from bus.scan.rescan import Batch
 from markets.records import FairValue
 
 from .desk import OLD_FACTOR, Desk, TraderLink
-from .hub import Event, Hub
+from .hub import Update, UpdateHub
 from .scan import Scan, Scans
 from .search import SearchIndex
 from .status import DashboardStatus, Follows, replay_of, status_of
@@ -45,7 +45,7 @@ _OF_MARKET: Final = frozenset({"market", "quote", "book", "suspect", "candles"})
 class Service:
     """What the pages are made from. Any thread may read it; what it gives out is replaced, never changed."""
 
-    def __init__(self, settings: Settings, hub: Hub, clock: Clock) -> None:
+    def __init__(self, settings: Settings, hub: UpdateHub, clock: Clock) -> None:
         self.settings = settings
         self.supervised = ProcessMonitor(settings.run_dir)
         self.inbox = Inbox()
@@ -236,6 +236,8 @@ class Service:
         if everything or overview or markets or trader != desk:
             data = _encode(status).decode()
             self._hub.publish(
-                Event(f"{scan.epoch}:{scan.seq}", data, everything, overview, markets, events, trader != desk)
+                Update(
+                    f"{scan.epoch}:{scan.seq}", data, everything, overview, markets, events, trader != desk
+                )
             )
         return (standing, scan.version, trader)

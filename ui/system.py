@@ -86,7 +86,7 @@ class PlaceRow(msgspec.Struct, frozen=True):
     resyncs: int | None = None
 
 
-class Line(msgspec.Struct, frozen=True):
+class LogLine(msgspec.Struct, frozen=True):
     """One line of a log."""
 
     time_ms: int | None
@@ -197,9 +197,9 @@ def _proc(pid: int | None, proc: Path = Path("/proc")) -> tuple[Any, ...]:
         return None, None, None, None
 
 
-def log_lines(folder: Path, wanted: LogFilter) -> list[Line]:
+def log_lines(folder: Path, wanted: LogFilter) -> list[LogLine]:
     """Return the newest lines of all logs in a folder that pass, the newest first."""
-    found: list[Line] = []
+    found: list[LogLine] = []
     for path in sorted(folder.glob("*.jsonl")):
         if not wanted.process or path.stem == wanted.process:
             found += _passing(path, wanted)
@@ -208,7 +208,7 @@ def log_lines(folder: Path, wanted: LogFilter) -> list[Line]:
     return found[:LINES]
 
 
-def _passing(path: Path, wanted: LogFilter) -> Iterable[Line]:
+def _passing(path: Path, wanted: LogFilter) -> Iterable[LogLine]:
     try:
         with path.open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
@@ -218,7 +218,7 @@ def _passing(path: Path, wanted: LogFilter) -> Iterable[Line]:
         return []
     texts = text.splitlines()[1 if start else 0 :]
     least, words = LEVELS.index(wanted.level), wanted.q.casefold().split()
-    found: list[Line] = []
+    found: list[LogLine] = []
     time_ms: int | None = None
     for text in texts:
         line = _line(text, path.stem, time_ms)
@@ -228,15 +228,17 @@ def _passing(path: Path, wanted: LogFilter) -> Iterable[Line]:
     return reversed(found[-LINES:])
 
 
-def _line(text: str, process: str, before_ms: int | None) -> Line:
+def _line(text: str, process: str, before_ms: int | None) -> LogLine:
     """Return a line; what is no JSON (a refusal, the interpreter's last words) counts as an error."""
     try:
         event = msgspec.json.decode(text, type=dict[str, Any])
         time_ms = round(datetime.fromisoformat(str(event["timestamp"])).timestamp() * 1000)
     except (msgspec.DecodeError, KeyError, ValueError):
-        return Line(before_ms, "error", process, redact(text)[:500], "")
+        return LogLine(before_ms, "error", process, redact(text)[:500], "")
     rest = " ".join(f"{key}={_short(value)}" for key, value in event.items() if key not in _HEAD)
-    return Line(time_ms, str(event.get("level", "info")), process, str(event.get("event", "")), rest[:1_000])
+    return LogLine(
+        time_ms, str(event.get("level", "info")), process, str(event.get("event", "")), rest[:1_000]
+    )
 
 
 def _short(value: Any) -> str:

@@ -50,7 +50,7 @@ class Rung(msgspec.Struct, frozen=True):
     share: int
 
 
-class Ladder(msgspec.Struct, frozen=True):
+class BookSide(msgspec.Struct, frozen=True):
     """One side of a book in YES prices, best first; `deeper` levels are not shown."""
 
     rungs: tuple[Rung, ...]
@@ -66,8 +66,8 @@ class MarketPage(msgspec.Struct, frozen=True):
     view: MarketView
     event: Event | None
     timing: MatchTiming
-    bids: Ladder
-    asks: Ladder
+    bids: BookSide
+    asks: BookSide
     book_is_quote: bool
     as_of_ms: int
     spread_e4: int | None
@@ -133,8 +133,8 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
         view=view,
         event=state.events.get(market.event_ticker),
         timing=NO_TIMING if event_view is None else event_view.timing,
-        bids=_ladder(bids, deepest),
-        asks=_ladder(asks, deepest),
+        bids=_book_side(bids, deepest),
+        asks=_book_side(asks, deepest),
         book_is_quote=book is None,
         as_of_ms=(view.book_as_of_ms if newer else None) or view.quote_as_of_ms,
         spread_e4=spread,
@@ -203,13 +203,13 @@ def _row(view: MarketView) -> MarketRow:
     return MarketRow(view, best.yes_bid, best.yes_ask, best.no_ask, change, as_of_ms)
 
 
-def _ladder(levels: Sequence[Level], deepest_e2: int) -> Ladder:
+def _book_side(levels: Sequence[Level], deepest_e2: int) -> BookSide:
     rungs = []
     total = 0
     for price_e4, count_e2 in levels[:LEVELS_SHOWN]:
         total += count_e2
         rungs.append(Rung(price_e4, count_e2, total, max(1, round(100 * total / deepest_e2))))
-    return Ladder(tuple(rungs), max(0, len(levels) - LEVELS_SHOWN))
+    return BookSide(tuple(rungs), max(0, len(levels) - LEVELS_SHOWN))
 
 
 def _rules(market: Market) -> tuple[str, ...]:

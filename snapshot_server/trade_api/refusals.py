@@ -12,7 +12,7 @@ from .listings import Answer
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Refused(KalshiBusError):
+class CallRefused(KalshiBusError):
     """A request that gets `answer` instead of what it asks for."""
 
     def __init__(self, answer: Answer) -> None:
@@ -30,11 +30,11 @@ def not_found(message: str) -> Answer:
     return error(404, "not_found", message)
 
 
-def bad_request(details: str) -> Refused:
+def bad_request(details: str) -> CallRefused:
     """Return the refusal of parameters that are well formed."""
-    return Refused(error(400, "bad_request", "bad request", details))
+    return CallRefused(error(400, "bad_request", "bad request", details))
 
 
-def invalid(message: str) -> Refused:
+def invalid(message: str) -> CallRefused:
     """Return the refusal of a parameter that failed validation."""
-    return Refused(Answer(400, _encode(invalid_body(message))))
+    return CallRefused(Answer(400, _encode(invalid_body(message))))

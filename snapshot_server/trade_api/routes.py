@@ -37,7 +37,7 @@ from .listings import (
     read_cursor,
     series_json,
 )
-from .refusals import Refused, bad_request, error, invalid, not_found
+from .refusals import CallRefused, bad_request, error, invalid, not_found
 
 TOP_ONLY: Final = "x-kalshi-bus-top-only"
 SUSPECT: Final = "x-kalshi-bus-suspect"
@@ -75,7 +75,7 @@ def answer(method: str, path: str, query: str, edition: Edition | None) -> Answe
         return msgspec.structs.replace(refusal, route=route, headers=(("retry-after", "1"),))
     try:
         made = handler(_Call(edition, _parameters(query), *match.groups()))
-    except Refused as refused:
+    except CallRefused as refused:
         made = refused.answer
     if isinstance(made.body, Listing):
         made = msgspec.structs.replace(made, as_of_ms=made.body.as_of_ms(edition))
@@ -343,7 +343,7 @@ def _books(edition: Edition, tickers: Sequence[str]) -> list[tuple[Book, bool]]:
     for ticker in tickers:
         if ticker not in edition.moving:
             # Kalshi answers an empty book. Here it may be a market that only this replica does not hold.
-            raise Refused(not_found(f"not found: no market {ticker!r:.210} here"))
+            raise CallRefused(not_found(f"not found: no market {ticker!r:.210} here"))
         book: Book | None = state.books.get(ticker)
         found.append((_top(state.quotes[ticker]), True) if book is None else (book, False))
     return found

@@ -22,7 +22,7 @@ from markets.json.write import market_json
 from markets.records import Book, Market, Remove, Status, Suspect
 from snapshot_server.body import wanted_encoding
 from snapshot_server.edition import Edition, next_edition
-from snapshot_server.http import PATHS, Large, Request, Response, respond
+from snapshot_server.http import PATHS, HttpRequest, HttpResponse, Large, respond
 from snapshot_server.openapi import document
 from snapshot_server.parameters import MARKETS, make_cursor
 from snapshot_server.view import View
@@ -68,16 +68,16 @@ SUPERVISED = msgspec.structs.replace(
 
 def get(
     path: str, query: str = "", view: View = VIEW, now_ms: int = NOW_MS + 1_250, **headers: str
-) -> Response:
+) -> HttpResponse:
     sent = HOST | {name.replace("_", "-"): value for name, value in headers.items()}
-    return respond(Request("GET", path, query, sent), view, now_ms)
+    return respond(HttpRequest("GET", path, query, sent), view, now_ms)
 
 
-def decoded(response: Response) -> Any:
+def decoded(response: HttpResponse) -> Any:
     return json.loads(response.content())
 
 
-def header(response: Response, name: str) -> str | None:
+def header(response: HttpResponse, name: str) -> str | None:
     found = [value for key, value in response.headers if key == name]
     assert len(found) < 2, f"{name} twice"
     return found[0] if found else None
@@ -331,7 +331,7 @@ def test_the_etag_changes_when_data_turns_stale() -> None:
 def test_head_has_the_headers_and_no_body() -> None:
     for path, query in (("/markets", ""), ("/markets", "limit=1"), ("/health", ""), ("/openapi.json", "")):
         full = get(path, query)
-        head = respond(Request("HEAD", path, query, HOST), VIEW, NOW_MS + 1_250)
+        head = respond(HttpRequest("HEAD", path, query, HOST), VIEW, NOW_MS + 1_250)
         assert head.status == full.status
         assert head.content() == b""
         assert {*full.headers} <= {*head.headers}
@@ -414,7 +414,7 @@ def test_unknown_paths_and_methods_are_refused_in_json() -> None:
     missing = get("/market")
     assert (missing.status, decoded(missing)["error"]["code"]) == (404, "not_found")
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "\x00"):
-        refused = respond(Request(method, "/markets", "", HOST), VIEW, NOW_MS)
+        refused = respond(HttpRequest(method, "/markets", "", HOST), VIEW, NOW_MS)
         assert (refused.status, decoded(refused)["error"]["code"]) == (405, "method_not_allowed")
         assert header(refused, "allow") == "GET, HEAD"
 
@@ -424,14 +424,14 @@ def test_unknown_paths_and_methods_are_refused_in_json() -> None:
     ["", "evil.example", "127.0.0.1.nip.io", "localhost.evil.example", "127.0.0.1@evil", "[::2]", "10.0.0.1"],
 )
 def test_a_foreign_host_is_refused(host: str) -> None:
-    response = respond(Request("GET", "/health", "", {"host": host}), VIEW, NOW_MS)
+    response = respond(HttpRequest("GET", "/health", "", {"host": host}), VIEW, NOW_MS)
     assert (response.status, decoded(response)["error"]["code"]) == (400, "bad_host")
-    assert respond(Request("GET", "/health"), VIEW, NOW_MS).status == 400
+    assert respond(HttpRequest("GET", "/health"), VIEW, NOW_MS).status == 400
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:5002", "127.0.0.1:80", "127.1.2.3", "[::1]:5002"])
 def test_names_of_this_machine_are_served(host: str) -> None:
-    assert respond(Request("GET", "/health", "", {"host": host}), VIEW, NOW_MS).status == 200
+    assert respond(HttpRequest("GET", "/health", "", {"host": host}), VIEW, NOW_MS).status == 200
 
 
 def test_every_answer_has_the_security_headers() -> None:

@@ -23,7 +23,7 @@ from markets.json.read import decode_milestone, decode_series
 from markets.records import Candles, Milestone, Quote, Record, Remove, Series, Status, Suspect
 from snapshot_server import trade_api
 from snapshot_server.edition import Edition, next_edition
-from snapshot_server.http import Large, Request, Response, respond
+from snapshot_server.http import HttpRequest, HttpResponse, Large, respond
 from snapshot_server.trade_api.listings import make_cursor, read_cursor
 from snapshot_server.view import View
 from tests.snapshot_server.test_http import CATALOGUE, HOST, NOW_MS, STARTING, VIEW, edition_of, view_of
@@ -39,9 +39,9 @@ NEWEST_FIRST = [
 
 def ask(
     path: str, view: View = VIEW, method: str = "GET", headers: dict[str, str] = HOST, **query: Any
-) -> Response:
+) -> HttpResponse:
     text = urlencode(query, doseq=True)
-    return respond(Request(method, BASE + path, text, headers), view, NOW_MS + 1_250)
+    return respond(HttpRequest(method, BASE + path, text, headers), view, NOW_MS + 1_250)
 
 
 def get(path: str, code: int = 200, /, view: View = VIEW, **query: Any) -> Any:
@@ -50,7 +50,7 @@ def get(path: str, code: int = 200, /, view: View = VIEW, **query: Any) -> Any:
     return json.loads(response.content())
 
 
-def header(response: Response, name: str) -> str | None:
+def header(response: HttpResponse, name: str) -> str | None:
     found = [value for key, value in response.headers if key == name]
     assert len(found) < 2, f"{name} twice"
     return found[0] if found else None
@@ -544,7 +544,7 @@ def test_before_the_first_snapshot_there_is_no_answer(template: str) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_all_else_is_not_found(path: str, method: str) -> None:
-    response = respond(Request(method, path, "", HOST), VIEW, NOW_MS)
+    response = respond(HttpRequest(method, path, "", HOST), VIEW, NOW_MS)
     assert response.status == 404
     assert json.loads(response.content())["error"]["code"] == "not_found"
 
@@ -585,7 +585,7 @@ def test_large_lists_are_made_where_they_hold_up_nobody_and_compressed() -> None
 
 @given(st.sampled_from(trade_api.TEMPLATES), st.text(st.characters(max_codepoint=0x2FF), max_size=80))
 def test_no_query_string_breaks_the_server(path: str, query: str) -> None:
-    response = respond(Request("GET", path, query, HOST), VIEW, NOW_MS)
+    response = respond(HttpRequest("GET", path, query, HOST), VIEW, NOW_MS)
     assert response.status in (200, 400, 404)
     json.loads(response.content())
 

@@ -4,7 +4,7 @@ import pytest
 
 from markets.errors import BadRecord
 from tests.ui.test_filters import opportunity
-from ui.columns import COLUMNS, PINS_MAX, View, parse_view, without_view
+from ui.columns import COLUMNS, PINS_MAX, TableView, parse_view, without_view
 from ui.filters import Filters
 
 KEYS = [column.key for column in COLUMNS]
@@ -15,7 +15,7 @@ def key_of(name: str) -> str:
 
 
 def test_nothing_chosen_are_all_columns_and_a_choice_keeps_their_order_and_the_title() -> None:
-    assert [column.key for column in View(Filters()).columns] == KEYS
+    assert [column.key for column in TableView(Filters()).columns] == KEYS
     view = parse_view([("cols", "age,net"), ("cols", "ev"), ("min_ev", "2")])
     assert [column.key for column in view.columns] == ["title", "net", "ev", "age"]
     assert view.filters.min_ev_e6 == 2_000_000
@@ -27,7 +27,7 @@ def test_pinned_rows_come_first_also_those_that_no_filter_passes() -> None:
 
     assert view.place([a, b], [a, b, c]) == [c, a, b]
     assert view.place([a, c], [a, c]) == [c, a]
-    assert View(Filters()).place([b, a], [a, b]) == [b, a]
+    assert TableView(Filters()).place([b, a], [a, b]) == [b, a]
 
 
 def test_a_pin_is_added_last_and_taken_away_again() -> None:
@@ -35,7 +35,7 @@ def test_a_pin_is_added_last_and_taken_away_again() -> None:
 
     assert view.toggled(key_of("b")) == f"{key_of('a')},{key_of('b')}"
     assert view.toggled(key_of("a")) is None
-    full = View(Filters(), pins=tuple(str(n) for n in range(PINS_MAX)))
+    full = TableView(Filters(), pins=tuple(str(n) for n in range(PINS_MAX)))
     assert (full.toggled("more") or "").split(",") == [*(str(n) for n in range(1, PINS_MAX)), "more"]
 
 

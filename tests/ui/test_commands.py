@@ -3,7 +3,7 @@
 import pytest
 
 from markets.errors import BadRecord
-from ui.commands import BURST, Bucket, foreign, read_body, read_replay
+from ui.commands import BURST, CommandRate, foreign, read_body, read_replay
 
 HOST = "127.0.0.1:5001"
 OURS = {"X-Kalshi-Bus": "command"}
@@ -64,9 +64,9 @@ def test_commands_to_a_replay_are_read_strictly() -> None:
             read_replay(body)
 
 
-def test_a_bucket_empties_and_fills_again() -> None:
-    bucket = Bucket()
+def test_commands_have_a_rate_that_runs_out_and_fills_again() -> None:
+    rate = CommandRate()
 
-    assert [bucket.take(1_000_000_000) for _ in range(BURST + 1)] == [True] * BURST + [False]
-    assert bucket.take(3_100_000_000)
-    assert not bucket.take(3_200_000_000)
+    assert [rate.take(1_000_000_000) for _ in range(BURST + 1)] == [True] * BURST + [False]
+    assert rate.take(3_100_000_000)
+    assert not rate.take(3_200_000_000)

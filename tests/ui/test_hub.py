@@ -2,17 +2,17 @@
 
 import asyncio
 
-from ui.hub import Event, Hub
+from ui.hub import Update, UpdateHub
 
 
-def happening(number: int, **changes: object) -> Event:
+def happening(number: int, **changes: object) -> Update:
     fields: dict[str, object] = {"everything": False, "overview": False}
-    return Event(f"1:{number}", "{}", **(fields | changes))  # type: ignore[arg-type]
+    return Update(f"1:{number}", "{}", **(fields | changes))  # type: ignore[arg-type]
 
 
 def test_a_slow_client_finds_the_latest_event_only() -> None:
     async def scene() -> None:
-        hub = Hub()
+        hub = UpdateHub()
         client = hub.join()
         assert client is not None
         for number in range(1_000):
@@ -29,13 +29,13 @@ def test_a_slow_client_finds_the_latest_event_only() -> None:
 
 def test_clients_are_woken_by_what_their_page_shows() -> None:
     async def scene() -> None:
-        hub = Hub()
+        hub = UpdateHub()
         overview, market, event = hub.join(), hub.join(ticker="A"), hub.join(event="E")
         assert overview is not None
         assert market is not None
         assert event is not None
 
-        async def woken(happened: Event) -> list[bool]:
+        async def woken(happened: Update) -> list[bool]:
             hub.publish(happened)
             await asyncio.sleep(0)
             return [client.take() is not None for client in (overview, market, event)]
@@ -54,7 +54,7 @@ def test_clients_are_woken_by_what_their_page_shows() -> None:
 
 def test_a_new_client_hears_the_latest_at_once_and_too_many_are_refused() -> None:
     async def scene() -> None:
-        hub = Hub(max_clients=1)
+        hub = UpdateHub(max_streams=1)
         hub.publish(happening(7))
         first = hub.join(ticker="A")
         assert first is not None
@@ -72,7 +72,7 @@ def test_a_new_client_hears_the_latest_at_once_and_too_many_are_refused() -> Non
 
 def test_closing_ends_every_client_and_admits_no_more() -> None:
     async def scene() -> None:
-        hub = Hub()
+        hub = UpdateHub()
         client = hub.join()
         assert client is not None
         hub.close()
@@ -84,6 +84,6 @@ def test_closing_ends_every_client_and_admits_no_more() -> None:
 
 
 def test_publishing_without_anybody_is_fine() -> None:
-    hub = Hub()
+    hub = UpdateHub()
     hub.publish(happening(1))
     hub.close()

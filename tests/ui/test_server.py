@@ -17,7 +17,7 @@ from bus.protocol.messages import PublisherHealth
 from tests.support import Process, Runner, eventually
 from tests.ui.stage import DULL, MATCH, NASTY, PAIR, Stage, quote
 from ui.front import HEADERS
-from ui.hub import MAX_CLIENTS
+from ui.hub import MAX_STREAMS
 
 pytestmark = pytest.mark.e2e
 
@@ -287,7 +287,7 @@ def test_events_tell_of_commits_and_of_streamed_changes(live: Stage, browser: Br
 
 
 def test_too_many_streams_are_refused_and_closed_ones_make_room(live: Stage, browser: Browser) -> None:
-    opened = [socket.create_connection(("127.0.0.1", browser.port), timeout=10) for _ in range(MAX_CLIENTS)]
+    opened = [socket.create_connection(("127.0.0.1", browser.port), timeout=10) for _ in range(MAX_STREAMS)]
     for connection in opened:
         connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.1 200"

@@ -20,7 +20,7 @@ from tests.ui.stage import MATCH, cycle_end, fill, quote, world
 from trader.status import snapshot
 from ui.app import make_app
 from ui.desk import Desk
-from ui.hub import Hub
+from ui.hub import UpdateHub
 from ui.service import Service
 
 
@@ -42,7 +42,7 @@ class StillReplica:
 
 def joined() -> tuple[Service, StillReplica]:
     clock = ManualClock()
-    service, replica = Service(Settings.load({}, Path("/tmp")), Hub(), clock), StillReplica(clock)
+    service, replica = Service(Settings.load({}, Path("/tmp")), UpdateHub(), clock), StillReplica(clock)
     fill(replica.state, world(clock.now_ms()))
     replica.state.end_cycle(cycle_end(clock.now_ms(), 1))
     service.follow(replica)
