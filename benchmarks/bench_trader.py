@@ -4,7 +4,7 @@ A streamed message makes an exclusive event of three markets tradable; what is m
 hearing of it to the three orders of the basket in the journal and on their way: view, scan, strategies,
 risk, journal. Once with the journal where an fsync costs nothing (tmpfs), once on the disk of this folder,
 where each decision waits for it. The reference is that fsync alone: 4 kB appended to a file of the same
-folder. The hop from the replica's thread is not in it, and waiting for a processor that others use is: on
+folder. The hop from the thread that hears is not in it, and waiting for a processor that others use is: on
 a busy machine p10 is nearer to what a quiet one gives.
 """
 
@@ -28,9 +28,11 @@ from markets.opportunities import EventView, MarketView
 from markets.records import Record
 from markets.timing import HOUR_MS
 from tests.support import ROOT
-from tests.trader.stand import Feed, Heard
+from tests.trader.stand import Feed, Told
 from tests.trader.world import basket, quiet
-from trader.inbox import Inbox
+from trader.figures import Latencies
+from trader.manual import ManualCommands
+from trader.run import on_disk
 from trader.worker import Worker
 
 EVENTS: Final = 500
@@ -76,19 +78,18 @@ def latencies_us(parent: Path) -> list[float]:
             "KALSHI_BUS_LIMIT_OPEN_ORDERS": "10000",
             "KALSHI_BUS_PAPER_LATENCY_MS": "60000",  # nothing is filled while this measures
         }
-        feed, inbox = Feed(clock), Inbox()
-        settings = Settings.load(environ, folder)
-        worker = Worker(settings, clock, random.Random(1), feed, inbox, Heard(), time.thread_time_ns)
+        feed, settings = Feed(clock), Settings.load(environ, folder)
+        worker = Worker(settings, on_disk(settings, clock, random.Random(1), feed, ManualCommands(), Told()))
         try:
             worker.begin()
-            load(feed, inbox)
+            load(feed)
             worker.turn()
-            return [measured_us(worker, feed, inbox, number) for number in range(1, EVENTS + 1)]
+            return [measured_us(worker, feed, number) for number in range(1, EVENTS + 1)]
         finally:
             worker.close()
 
 
-def load(feed: Feed, inbox: Inbox) -> None:
+def load(feed: Feed) -> None:
     """Publish all events as they are when nothing is to be gained."""
     now_ms = feed.now_ms()
     changes: list[tuple[str, str, list[Record]]] = []
@@ -103,7 +104,7 @@ def load(feed: Feed, inbox: Inbox) -> None:
         ]
     cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
     feed.writer.commit(changes, cycle, 0, 0)
-    inbox.listen([Tell("live", {})], 0)
+    feed.say(Tell("live", {}))
 
 
 def ends_soon(view: EventView, now_ms: int) -> EventView:
@@ -117,17 +118,16 @@ def ends_soon(view: EventView, now_ms: int) -> EventView:
     return msgspec.structs.replace(view, markets=tuple(map(dated, view.markets)))
 
 
-def measured_us(worker: Worker, feed: Feed, inbox: Inbox, number: int) -> float:
+def measured_us(worker: Worker, feed: Feed, number: int) -> float:
     """Make an event tradable; return what the worker says it took."""
     view: EventView = basket(number, as_of_ms=feed.now_ms())
     quotes = [one.quote for one in view.markets]
     feed.writer.stream(TOPIC, "quote", quotes, 0, 0)
-    worker.latencies_ns.clear()
-    changed = Changed(feed.state.seq, 0, [("quote", [quote.ticker for quote in quotes])])
-    inbox.listen([changed], time.monotonic_ns())
+    latencies = worker.announcer.latencies = Latencies()
+    feed.say(Changed(feed.state.seq, 0, [("quote", [quote.ticker for quote in quotes])]))
     worker.turn()
-    assert worker.latencies_ns, f"event {number} was not traded: {worker.engine.refusals}"
-    taken_us = worker.latencies_ns[-1] / 1e3
+    assert len(latencies), f"event {number} was not traded: {worker.engine.refusals}"
+    taken_us = latencies.last_ns / 1e3
     for order in sorted(worker.engine.ledger.open):  # a trader has few open ones, and each step adds them up
         worker.engine.ledger.end(order)
     return taken_us

@@ -19,7 +19,7 @@ from markets.orders import Intent
 from markets.records import FairValue, Record, Remove, TraderEvent
 from trader.journal.reader import Reader
 
-from .inbox import Inbox, Request
+from .manual import ManualCommand, ManualCommands
 from .status import Snapshot, fill_map, order_map, point_map, settlement_map
 
 COMMAND_WAIT_S: Final = 2.0
@@ -33,9 +33,11 @@ TOPIC_TRADER: Final = "trader."
 class Desk:
     """Questions and commands. `snapshot` is replaced by the engine's thread; the rest is the bus thread's."""
 
-    def __init__(self, inbox: Inbox, kill_switch: KillSwitch, reader: Callable[[], Reader]) -> None:
+    def __init__(
+        self, commands: ManualCommands, kill_switch: KillSwitch, reader: Callable[[], Reader]
+    ) -> None:
         self.snapshot: Snapshot | None = None
-        self._inbox = inbox
+        self._commands = commands
         self._kill_switch = kill_switch
         self._open = reader
         self._reader: Reader | None = None
@@ -112,9 +114,9 @@ class Desk:
         return self._command("resume", "")
 
     def _command(self, op: str, reason: str) -> dict[str, Any]:
-        request = Request(op, reason)
-        self._inbox.ask(request)
-        state = request.wait(COMMAND_WAIT_S)
+        command = ManualCommand(op, reason)
+        self._commands.put(command)
+        state = command.wait(COMMAND_WAIT_S)
         if state is None:
             raise Refusal(
                 "busy", f"{op}: the trader has not answered in {COMMAND_WAIT_S:g} s", retry_ms=1_000

@@ -79,8 +79,7 @@ class Engine:
         refusals: how often risk gave each reason.
         refused: the standing refusals: (strategy, event ticker) -> reason.
         not_evened: trade of an uneven basket -> why its follow-ups were refused when last tried.
-        scanned: what `candidates` says of events of the next data, where the caller has it already; a replay
-            has not, and must decide the same.
+        floor_ms: data seen before this is not acted on.
     """
 
     def __init__(self) -> None:
@@ -109,48 +108,53 @@ class Engine:
         self._degraded: tuple[str, ...] = ()
         self._trading = True
         self._idle_shards: tuple[int, ...] = ()
-        self._floor_ms = 0
+        self.floor_ms = 0
         self._sent_ms: deque[int] = deque()
         self._retry_at_ms: dict[str, int] = {}
         self.refused: dict[tuple[str, str], str] = {}
         self.not_evened: dict[int, tuple[str, ...]] = {}
-        self.scanned: Mapping[str, Sequence[Opportunity]] = {}
         self._marks: dict[str, int] = {}
         self._equity_ms: int | None = None
         self._equity_known = False
         self._out: list[AnyOutput] = []
 
-    def step(self, one: AnyInput) -> list[AnyOutput]:
+    def step(
+        self, taken: AnyInput, found: Mapping[str, Sequence[Opportunity]] | None = None
+    ) -> list[AnyOutput]:
         """Take one input; return what was decided, in order.
+
+        Args:
+            found: what `candidates` says of events of this data, where the caller has it already. It saves
+                saying it again; who decides a log again has none, and decides the same.
 
         Raises:
             LedgerError: the ledger does not add up, or an order's end contradicts it: stop trading.
         """
         self._out = []
-        self.now_ms = one.now_ms
-        match one:
+        self.now_ms = taken.now_ms
+        match taken:
             case Start():
-                self._start(one)
+                self._start(taken)
             case Data():
-                self._data(one)
+                self._data(taken, found or {})
             case Orders():
-                self._orders(one.events)
+                self._orders(taken.events)
             case Tick():
                 for strategy in self.strategies:
-                    strategy.on_timer(one.now_ms)
+                    strategy.on_timer(taken.now_ms)
             case Feed():
-                self.feed, self._degraded = one.word, one.degraded
+                self.feed, self._degraded = taken.word, taken.degraded
             case Exchange():
-                self._trading, self._idle_shards = one.trading, one.idle_shards
+                self._trading, self._idle_shards = taken.trading, taken.idle_shards
             case TimeGap():
-                self._floor_ms = one.now_ms
+                self.floor_ms = taken.now_ms
             case Values():
-                self.fair_values.update((value.ticker, value) for value in one.set)
-                for ticker in one.removed:
+                self.fair_values.update((value.ticker, value) for value in taken.set)
+                for ticker in taken.removed:
                     self.fair_values.pop(ticker, None)
             case Command():
-                self._command(one)
-        if not isinstance(one, Start):  # the broker has taken over nothing yet
+                self._command(taken)
+        if not isinstance(taken, Start):  # the broker has taken over nothing yet
             killed = self.killed is not None
             cancels = self.standing.to_cancel(self.now_ms, killed=killed)
             self._out += [Cancel(number, reason) for number, reason in cancels]
@@ -180,7 +184,7 @@ class Engine:
             seen_ms is None
             or self.now_ms - seen_ms > self.limits.stale_after_ms
             or seen_ms - self.now_ms > FUTURE_MS
-            or seen_ms < self._floor_ms
+            or seen_ms < self.floor_ms
         )
 
     def bid_e4(self, position: Position) -> int | None:
@@ -230,13 +234,13 @@ class Engine:
         for strategy in self.strategies:
             strategy.on_start(start.now_ms)
 
-    def _data(self, data: Data) -> None:
+    def _data(self, data: Data, found: Mapping[str, Sequence[Opportunity]]) -> None:
         self.epoch, self.seq, self.complete_ms = data.epoch, data.seq, data.complete_ms
         for view in data.views:
             self._mark(view)
             self._settle(view)
             self._even_out(view)
-            self.scan_and_trade(view)
+            self.scan_and_trade(view, found.get(view.event.event_ticker))
         held = self.ledger.events()
         for view in data.views:
             self.views[view.event.event_ticker] = view
@@ -245,12 +249,11 @@ class Engine:
         for trade in [trade for trade in self.not_evened if trade not in self.ledger.baskets]:
             del self.not_evened[trade]
 
-    def scan_and_trade(self, view: EventView) -> None:
+    def scan_and_trade(self, view: EventView, found: Sequence[Opportunity] | None) -> None:
         """Look for candidates in an event that has changed, and trade on what the strategies want of them."""
         self.decisions += 1
         if self.halts():
             return
-        found = self.scanned.get(view.event.event_ticker)
         if found is None:
             found = candidates(view, self.fair_values, self.now_ms, self.scan).opportunities
         update = Update(view, found, self.now_ms)
@@ -359,7 +362,7 @@ class Engine:
         return Facts(
             now_ms=self.now_ms,
             halts=self.halts(),
-            floor_ms=self._floor_ms,
+            floor_ms=self.floor_ms,
             ledger=self.ledger,
             sent_ms=self._sent_ms,
             lost_today_e6=self.day_start_e6 - self.profit_e6(),

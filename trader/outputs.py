@@ -1,5 +1,6 @@
 """What the engine decides, in order. The journal writes each down; then the worker carries it out."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -88,7 +89,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(tuple[AnyOutput, ...])
 
 
-def encode_outputs(outputs: list[AnyOutput]) -> bytes:
+def encode_outputs(outputs: Sequence[AnyOutput]) -> bytes:
     """Return one step's outputs as bytes; the same decisions are the same bytes."""
     return _encode(outputs) if outputs else b""
 

@@ -1,4 +1,4 @@
-"""The process: the replica's thread, the bus thread with our own sockets, the engine in the main one."""
+"""The process: a thread hears the feed, the bus thread has our own sockets, the engine is in the main one."""
 
 import threading
 import time
@@ -7,21 +7,28 @@ from contextlib import ExitStack
 
 from bus.clock import Clock, Rng, SystemClock
 from bus.process.lifecycle import Stop
-from bus.process.settings import Settings
+from bus.process.settings import Settings, money_e6
 from bus.protocol.memory import Slim
 from bus.protocol.messages import PublisherHealth
-from bus.replica import Replica
+from bus.replica import SteppedReplica
+from bus.scan.membership import scan_limits
 from bus.server import FeedServer
 from bus.sockets import make_context
+from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
 from markets.records import FairValue, TraderEvent
-from trader.journal.journal import Probe
+from trader.journal.journal import Journal, Recovered
 from trader.journal.reader import Reader
+from trader.journal.schema import journal_path
 
+from .announcer import Published
+from .brokers.paper import PaperBroker
 from .control import Desk, Events
-from .inbox import Inbox
+from .fair_values import ValuesFile
+from .manual import ManualCommands
+from .session import Probe
 from .status import snapshot
-from .worker import Worker
+from .worker import ACCOUNT, Follows, Surroundings, Worker, risk_limits
 
 SNAPSHOT_MS = 250
 
@@ -63,21 +70,14 @@ def run(
             " set KALSHI_BUS_MODE=paper"
         )
     ticking = clock or SystemClock()
-    inbox, voice = Inbox(), Voice()
+    voice = Voice()
     with ExitStack() as stack:
         context = make_context()
         stack.callback(context.term)
-        replica = Replica(
-            context,
-            settings.feed,
-            settings.query,
-            ticking,
-            rng(),
-            listener=lambda actions: inbox.listen(actions, ticking.monotonic_ns()),
-            keeping=Slim(),
-        )
+        replica = SteppedReplica(context, settings.feed, settings.query, ticking, rng(), keeping=Slim())
         stack.callback(replica.stop)
-        worker = Worker(settings, ticking, rng(), replica, inbox, voice, time.thread_time_ns, probe)
+        commands = ManualCommands(replica.rouse)
+        worker = Worker(settings, on_disk(settings, ticking, rng(), replica, commands, voice, probe))
         stack.callback(worker.close)
         server = FeedServer(
             context,
@@ -87,14 +87,54 @@ def run(
             lambda: PublisherHealth(started_ms=worker.started_ms, sweep="none"),
             names=("trader_events", "trader_control"),
         )
-        _run(stop, ticking, replica, worker, server, inbox, voice)
+        desk = Desk(commands, KillSwitch(settings.data_dir), lambda: Reader(worker.around.journal_path))
+        _run(stop, ticking, replica, worker, server, desk, voice)
     return 0
 
 
+def on_disk(
+    settings: Settings,
+    clock: Clock,
+    rng: Rng,
+    follows: Follows,
+    commands: ManualCommands,
+    published: Published,
+    probe: Probe = lambda _point: None,
+    cpu_ns: Callable[[], int] = time.thread_time_ns,
+) -> Surroundings:
+    """Return the surroundings of a worker whose journal and files are in the data directory."""
+    path = journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT)
+    owner = {"mode": settings.mode, "env": settings.env, "account": ACCOUNT}
+    start_e6, values_path = money_e6(settings.paper_cash), settings.fair_values_file
+    scan, leg_age_ms = scan_limits(settings), risk_limits(settings).leg_age_ms
+
+    def paper(recovered: Recovered) -> PaperBroker:
+        return PaperBroker(settings.paper_latency_ms, leg_age_ms, scan, recovered.taken)
+
+    return Surroundings(
+        clock=clock,
+        cpu_ns=cpu_ns,
+        follows=follows,
+        commands=commands,
+        published=published,
+        open_journal=lambda now_ms: Journal(path, owner, start_e6, rng, now_ms, probe),
+        journal_path=path,
+        kill_switch=KillSwitch(settings.data_dir),
+        values_file=None if values_path is None else ValuesFile(values_path),
+        make_broker=paper,
+        probe=probe,
+    )
+
+
 def _run(
-    stop: Stop, clock: Clock, replica: Replica, worker: Worker, server: FeedServer, inbox: Inbox, voice: Voice
+    stop: Stop,
+    clock: Clock,
+    replica: SteppedReplica,
+    worker: Worker,
+    server: FeedServer,
+    desk: Desk,
+    voice: Voice,
 ) -> None:
-    desk = Desk(inbox, worker.kill_switch, lambda: Reader(worker.path))
     desk.add_to(server.answers)
     voice.events = Events(server, clock)
     voice.events.open()
@@ -112,10 +152,14 @@ def _run(
     def after_turn() -> None:
         nonlocal made_ms
         now_ms = clock.monotonic_ns() // 1_000_000
-        if voice.news or now_ms - made_ms >= SNAPSHOT_MS:
+        # Not after each of the messages that wait: they would wait the longer for it.
+        if (voice.news and not replica.backlog) or now_ms - made_ms >= SNAPSHOT_MS:
             voice.news, made_ms = False, now_ms
             state = replica.state
-            desk.snapshot = snapshot(worker, replica.now_ms(), state.epoch, state.seq)
+            # People see the time of a recording go on between its messages; decisions do not.
+            recorded = replica.heartbeat is not None and replica.heartbeat.source != "live"
+            shown_ms = replica.published_ns // 1_000_000 if recorded else replica.now_ms()
+            desk.snapshot = snapshot(worker, shown_ms, state.epoch, state.seq)
 
     bus.start()
     try:

@@ -1,6 +1,5 @@
 """How the trader stands, as maps for the control socket: docs/trader.md fixes the shapes."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -36,9 +35,9 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
     profit_e6, value_e6 = engine.profit_e6(), engine.value_e6()
     unrealised_e6 = None if value_e6 is None else value_e6 - ledger.basis_e6
     stake_e6, lost_e6 = ledger.at_stake_e6(), engine.day_start_e6 - profit_e6
-    killed = worker.kill_switch.read()
-    latencies = sorted(worker.latencies_ns)
-    file = worker.values_file
+    killed = worker.around.kill_switch.read()
+    p50_ms, p99_ms = worker.announcer.latencies.percentiles_ms(50, 99)
+    file = worker.around.values_file
     complete_ms = engine.complete_ms
     failed = worker.failed
     status = {
@@ -124,14 +123,11 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
             for trade, basket in ledger.baskets.items()
             if not ledger.ordered(trade) and uneven(basket)
         ],
-        **worker.counts,
-        "decisions": worker.decisions,
-        "decisions_per_second": round(worker.decisions_per_second, 2),
-        "latency_ms": {
-            "p50": _percentile_ms(latencies, 50),
-            "p99": _percentile_ms(latencies, 99),
-            "count": len(latencies),
-        },
+        **worker.announcer.counts,
+        "decisions": worker.session.rescan.scanned,
+        "decisions_per_second": round(worker.session.scans.per_second, 2),
+        "backlog": worker.around.follows.backlog,
+        "latency_ms": {"p50": p50_ms, "p99": p99_ms, "count": len(worker.announcer.latencies)},
         "failed": len(failed),
         "failures": [
             {"event_ticker": failure.event_ticker, "part": failure.part, "error": failure.error}
@@ -145,7 +141,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
             for (strategy, event_ticker), reason in list(engine.refused.items())[-MAX_REFUSED_SHOWN:]
         ],
         "reconciled": worker.reconciled,
-        "journal": str(worker.path),
+        "journal": str(worker.around.journal_path),
         "killed": None if killed is None else {"at": killed.at_ms / 1000, "reason": killed.reason},
         "error": worker.halted,
     }
@@ -271,9 +267,3 @@ def _money(money_e6: int | None) -> str | None:
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 4) if whole else 0.0
-
-
-def _percentile_ms(sorted_ns: Sequence[int], percent: int) -> float | None:
-    if not sorted_ns:
-        return None
-    return round(sorted_ns[min(len(sorted_ns) - 1, len(sorted_ns) * percent // 100)] / 1e6, 3)

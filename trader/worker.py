@@ -1,107 +1,151 @@
-"""The engine's thread: gathers inputs, has them decided, journals them, then carries them out. In this order.
+"""The shell around a session: the engine's thread, journal, kill switch, clocks, and the file of fair values.
 
-It is the only one that touches engine, broker and journal. When the journal cannot be written, or the ledger
-does not add up, it trades no more, says so, and begins anew from the journal once that can be written again.
+What is decided, and when, is the session's (trader/session.py). Here the feed is followed, a message at a
+time, people's commands are taken, and the journal is kept; all of it is handed in, so that a simulation can
+hand in its own. When the journal cannot be written, or the ledger does not add up, the trader trades no more,
+says so, and begins anew from the journal once that can be written again.
 """
 
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 
 from bus import replica
-from bus.clock import Clock, Rng
+from bus.clock import Clock
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings, money_e6
+from bus.protocol.join import Action, Tell
 from bus.protocol.state import State
-from bus.scan.membership import market_view, scan_limits
-from bus.scan.rescan import Batch, Rescan
-from bus.trading.killswitch import KillSwitch
+from bus.scan.membership import scan_limits
+from bus.scan.rescan import Rescan
+from bus.threads import Owner
+from bus.trading.killswitch import Killed
 from markets.errors import StartupError
-from markets.opportunities import Failure, MarketView
-from markets.records import ExchangeStatus, FairValue
-from trader.journal.journal import Journal, JournalError, Probe, Recovered
-from trader.journal.schema import journal_path
+from markets.opportunities import Failure
+from markets.records import FairValue
+from trader.journal.journal import JournalError, Recovered
 
-from .brokers.base import Broker, OpenOrder
-from .brokers.paper import PaperBroker
+from .announcer import Announcer, Published
+from .brokers.base import Broker
 from .engine import Engine
-from .fair_values import ValuesFile
-from .inbox import Inbox
-from .inputs import AnyInput, Command, Data, Exchange, Feed, Orders, Present, Start, Tick, TimeGap, Values
+from .fair_values import Loaded
+from .inputs import Present, Start
 from .ledger import LedgerError
-from .outputs import OPEN, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused, Settled, Switch
+from .manual import ManualCommands
 from .risk import Limits
+from .session import Probe, Session, StepLog
+from .watchdog import Watchdog
 
 log = structlog.get_logger()
 
 TURN_S: Final = 0.25
-TICK_MS: Final = 1_000
 LOOK_MS: Final = 500
 COMMIT_MS: Final = 1_000
 RECONCILE_MS: Final = 30_000
 SESSION_MS: Final = 86_400_000
 """After so long a session is followed by another, so that the journal may drop the inputs of old ones."""
 
-GAP_MS: Final = 3_000
-"""Standing still for longer than this is a gap in time: nothing heard before it is acted on."""
-
 RETRY_MS: Final = 2_000
-RATE_MS: Final = 10_000
-LATENCIES_KEPT: Final = 1_000
-EVENTS_AT_ONCE: Final = 8
-"""So many events are read and scanned together; then what they offer is traded."""
+MANY_WAITING: Final = 10_000
+"""With more messages waiting than this the trader says that it is behind."""
 
 TRADER: Final = "trader"
 ACCOUNT: Final = "paper"
 
 
 class Follows(Protocol):
-    """What the trader needs of a bus.replica.Replica."""
+    """What the trader needs of a bus.replica.SteppedReplica."""
 
     @property
     def state(self) -> State: ...
+
+    @property
+    def heard_ns(self) -> int: ...
+
+    @property
+    def backlog(self) -> int: ...
 
     def now_ms(self) -> int: ...
 
     def status(self) -> replica.ReplicaStatus: ...
 
-
-class Published(Protocol):
-    """What the trader tells the world. Called in the engine's thread."""
-
-    def fair_values(self, set_: Sequence[FairValue], removed: Sequence[str]) -> None: ...
-
-    def event(self, what: str, *, state: str | None = None, number: int | None = None) -> None: ...
+    def step(self, timeout_s: float) -> Sequence[Action]: ...
 
 
-class Watchdog:
-    """Notices that this thread, or the whole machine, stood still.
+class KillFile(Protocol):
+    """What the trader needs of a bus.trading.killswitch.KillSwitch."""
 
-    Args:
-        cpu_ns: this thread's own use of the processor: being busy is not standing still.
+    def read(self) -> Killed | None: ...
+
+    def clear(self) -> None: ...
+
+
+class ValuesSource(Protocol):
+    """What the trader needs of a trader.fair_values.ValuesFile."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def loaded(self) -> Loaded: ...
+
+    @property
+    def loaded_ms(self) -> int | None: ...
+
+    def look(self, now_ms: int) -> bool: ...
+
+
+class JournalFile(StepLog, Protocol):
+    """What the trader needs of a trader.journal.journal.Journal."""
+
+    def recover(self) -> Recovered: ...
+
+    def counts(self) -> dict[str, int]: ...
+
+    def sums(self) -> dict[str, int]: ...
+
+    def claim(self, source: str) -> None: ...
+
+    def checkpoint(self) -> None: ...
+
+    def try_out(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """All through which a worker meets the world. `follows.step` and `Stop.wait` are where it waits.
+
+    Attributes:
+        cpu_ns: how long this thread has used the processor.
+        open_journal: opens the journal, for a session that begins at this wall time.
+        journal_path: where that is, for people to know.
+        make_broker: makes the broker of a session, from what the journal says.
+        probe: see trader.session.Probe.
     """
 
-    def __init__(self, clock: Clock, cpu_ns: Callable[[], int]) -> None:
-        self._clock = clock
-        self._cpu_ns = cpu_ns
-        self._last = self._read()
+    clock: Clock
+    cpu_ns: Callable[[], int]
+    follows: Follows
+    commands: ManualCommands
+    published: Published
+    open_journal: Callable[[int], JournalFile]
+    journal_path: Path
+    kill_switch: KillFile
+    values_file: ValuesSource | None
+    make_broker: Callable[[Recovered], Broker]
+    probe: Probe
 
-    def _read(self) -> tuple[int, int, int]:
-        clock = self._clock
-        return clock.monotonic_ns() // 1_000_000, clock.now_ms(), self._cpu_ns() // 1_000_000
 
-    def gap_ms(self) -> int:
-        """Return for how long it stood still since the last call, 0 if it did not.
+class Halt(msgspec.Struct, frozen=True):
+    """Why nothing is traded or journaled, whether that is for good, and when to try again if not."""
 
-        A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock has moved on.
-        """
-        last, self._last = self._last, self._read()
-        steady_ms, wall_ms, cpu_ms = (now - before for now, before in zip(self._last, last, strict=True))
-        idle_ms = max(steady_ms, wall_ms) - cpu_ms
-        return idle_ms if idle_ms > GAP_MS else 0
+    reason: str
+    for_good: bool
+    retry_ms: int
 
 
 def risk_limits(settings: Settings) -> Limits:
@@ -124,83 +168,57 @@ def risk_limits(settings: Settings) -> Limits:
 
 
 class Worker:
-    """Trades until told to stop. All but the inbox belongs to the thread that made it.
+    """Trades until told to stop. Opened and run by one thread.
 
     Attributes:
-        halted: why nothing is traded or journaled, None if all is well.
-        latencies_ns: from hearing of a change to the order in the journal, of the last orders.
+        session: another begins each day, after a halt, and when the feed is of another source.
         values: fair values of the file, by ticker.
-        counts: how many orders, fills and settlements the journal has.
+        announcer: counts what happened, and how long it took.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock,
-        rng: Rng,
-        follows: Follows,
-        inbox: Inbox,
-        published: Published,
-        cpu_ns: Callable[[], int],
-        probe: Probe = lambda _point: None,
-        make_broker: Callable[[Recovered], Broker] | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, around: Surroundings) -> None:
         self.settings = settings
-        self.inbox = inbox
         self.limits = risk_limits(settings)
-        self.kill_switch = KillSwitch(settings.data_dir)
-        self.path = journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT)
-        self.values_file = (
-            None if settings.fair_values_file is None else ValuesFile(settings.fair_values_file)
-        )
-        self.halted: str | None = None
-        self.started_ms = clock.now_ms()
-        self.latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
-        self.engine = Engine()
+        self.around = around
+        self.started_ms = around.clock.now_ms()
         self.values: dict[str, FairValue] = {}
-        self._clock = clock
-        self._rng = rng
-        self._follows = follows
-        self._published = published
-        self._probe = probe
-        self._make_broker = make_broker or self._paper
+        self.announcer = Announcer(around.published, around.clock, lambda: self.state)
+        self.session: Session
+        self._halt: Halt | None = None
         self._scan = scan_limits(settings)
-        self._rescandog = Watchdog(clock, cpu_ns)
-        self._halted_for_good = False
-        self._retry_ms = 0
-        self._journal = self._open_journal()
-        self._journal_open = True
-        self.counts: dict[str, int] = {}
-        self._rates: deque[tuple[int, int]] = deque()
+        self._watchdog = Watchdog(around.clock, around.cpu_ns)
+        self._owner = Owner("the trader's worker")
+        self._journal: JournalFile | None = around.open_journal(self.started_ms)
+        self._source = "live"
+        self._renew_ms = 0
+        self._look_ms = self._commit_ms = self._reconcile_ms = 0
 
     # -- a session: from the opening of the journal to its end
 
-    def _open_journal(self) -> Journal:
-        settings = self.settings
-        owner = {"mode": settings.mode, "env": settings.env, "account": ACCOUNT}
-        start_e6 = money_e6(settings.paper_cash)
-        return Journal(self.path, owner, start_e6, self._rng, self._clock.now_ms(), self._probe)
-
-    def _paper(self, recovered: Recovered) -> Broker:
-        latency_ms, leg_age_ms = self.settings.paper_latency_ms, self.limits.leg_age_ms
-        return PaperBroker(latency_ms, leg_age_ms, self._scan, recovered.taken)
-
     def begin(self) -> None:
-        """Take up where the journal ends."""
-        recovered, killed = self._journal.recover(), self.kill_switch.read()
-        self.engine = Engine()
-        self.counts = self._journal.counts()
-        self._rescan = Rescan(self._scan)
-        self._broker = self._make_broker(recovered)
-        self._state: State | None = None
-        self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
-        self._exchange: tuple[bool, tuple[int, ...]] = (True, ())
-        self._floor_ms = 0
-        self._next_tick_ms = self._next_look_ms = self._next_commit_ms = self._next_reconcile_ms = 0
-        self._renew_ms = self._steady_ms() + SESSION_MS
-        self._step(
+        """Take up where the journal ends.
+
+        A session has one time: the machine's, or while a recording is replayed the recording's.
+        """
+        self._owner.check()
+        around, journal = self.around, self._open()
+        recovered, killed = journal.recover(), around.kill_switch.read()
+        self.announcer.counts = journal.counts()
+        status = around.follows.status()
+        self._source = status.source if status.live else "live"
+        self.session = Session(
+            Engine(),
+            around.make_broker(recovered),
+            Rescan(self._scan),
+            journal,
+            self.announcer,
+            around.probe,
+        )
+        present = self._present()
+        self._renew_ms = present.steady_ms + SESSION_MS
+        self.session.begin(
             Start(
-                *self._present(),
+                *present,
                 journal_id=recovered.journal_id,
                 ledger=recovered.ledger,
                 limits=self.limits,
@@ -214,17 +232,10 @@ class Worker:
                 paused=recovered.paused,
                 trader=TRADER,
                 account=ACCOUNT,
-            )
+            ),
+            tuple(self.values.values()),
         )
         ledger = self.engine.ledger
-        open_orders = [
-            OpenOrder(ledger.open[number], ledger.filled(number)) for number in sorted(ledger.open)
-        ]
-        if events := self._broker.recover(open_orders):
-            self._step(Orders(*self._present(), events=tuple(events)))
-        if self.values:
-            self._step(Values(*self._present(), set=tuple(self.values.values()), removed=()))
-        self._journal.commit()
         log.info(
             "trader.ready",
             positions=len(ledger.positions),
@@ -246,109 +257,195 @@ class Worker:
                 except (JournalError, LedgerError) as error:
                     self.halt(error)
                 after_turn()
-                while self.halted is not None and not stop.wait(TURN_S):
+                while self._halt is not None and not stop.wait(TURN_S):
                     self.try_again()
                     after_turn()
-                self.inbox.wait(self._wait_s())
         finally:
             self.close()
 
     def halt(self, error: JournalError | LedgerError) -> None:
-        self.halted = str(error)
-        self._halted_for_good = isinstance(error, LedgerError)
-        self._retry_ms = self._steady_ms() + RETRY_MS
-        log.error("trader.halted", error=self.halted)
-        self._published.event("state", state="halted")
+        """Trade no more, and say so."""
+        self._halt = Halt(str(error), isinstance(error, LedgerError), self._steady_ms() + RETRY_MS)
+        log.error("trader.halted", error=self._halt.reason)
+        self.around.published.event("state", state="halted")
 
     def try_again(self) -> None:
         """While halted: begin anew from the journal as soon as it can be written."""
-        for request in self.inbox.requests():
-            request.answer("halted")
-        self.inbox.take()
-        if self._halted_for_good or self._steady_ms() < self._retry_ms:
+        halt = self._halt
+        assert halt is not None, "it is not halted"
+        for command in self.around.commands.take():
+            command.answer("halted")
+        follows = self.around.follows
+        for _ in range(follows.backlog + 1):  # the state goes on; a session that begins takes it whole
+            follows.step(0)
+        if halt.for_good or self._steady_ms() < halt.retry_ms:
             return
-        self._retry_ms = self._steady_ms() + RETRY_MS
         try:
-            if self._journal_open:
-                self._claim()
+            if self._journal is not None:
+                self._claim(self._journal)
                 self._journal.try_out()
             self._begin_anew()
         except (JournalError, StartupError) as error:
-            self.halted = str(error)
+            self._halt = Halt(str(error), for_good=False, retry_ms=self._steady_ms() + RETRY_MS)
             return
-        self.halted = None
+        self._halt = None
         log.info("trader.resumed_from_journal")
-        self._published.event("state", state="starting")
+        self.around.published.event("state", state="starting")
+
+    def _open(self) -> JournalFile:
+        if self._journal is None:
+            self._journal = self.around.open_journal(self.around.clock.now_ms())
+        return self._journal
 
     def _begin_anew(self) -> None:
         """Close the journal and take up where it ends, as a restart does."""
-        if self._journal_open:
-            self._journal_open = False
-            self._journal.close()
-        self._journal = self._open_journal()
-        self._journal_open = True
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close()
         self.begin()
 
-    def _wait_s(self) -> float:
-        due_ms = self._broker.next_ms
-        if due_ms is None:
-            return TURN_S
-        return min(TURN_S, max(0, due_ms - self._steady_ms()) / 1000)
+    def _claim(self, journal: JournalFile) -> None:
+        """Refuse the journal if its ledger is that of a live feed and this is a replay, or the reverse."""
+        status = self.around.follows.status()
+        if status.live:
+            journal.claim(status.source)
 
     # -- one turn
 
     def turn(self) -> None:
-        """Take everything that is there, once.
+        """Take the next message, or what time has brought.
 
         Raises:
             JournalError: the journal cannot be written, or is of another source; nothing of this step was
                 carried out.
             LedgerError: the ledger does not add up.
         """
-        self._claim()
-        if self._steady_ms() >= self._renew_ms and not self.engine.ledger.open:
-            self._begin_anew()
-        gap_ms = self._rescandog.gap_ms()
-        if gap_ms:
-            log.warning("time.gap", ms=gap_ms)
-            self._step(TimeGap(*self._present(), ms=gap_ms))
-            self._floor_ms = self.engine.now_ms
-        self._take_requests()
-        steady_ms = self._steady_ms()
-        if steady_ms >= self._next_look_ms:
-            self._next_look_ms = steady_ms + LOOK_MS
+        self._owner.check()
+        self._take_commands()
+        self._pass_time()
+        actions = self.around.follows.step(self._wait_s())
+        self._mind_the_gap()
+        self._hear(actions)
+        self._look_around()
+
+    def _wait_s(self) -> float:
+        if self._source != "live":
+            return TURN_S  # a recording's time passes with its messages
+        return min(TURN_S, max(0, self.session.next_ms - self._steady_ms()) / 1000)
+
+    def _pass_time(self) -> None:
+        self._mind_the_gap()
+        present, due_ms = self._present(), self.session.broker.next_ms
+        if due_ms is not None and due_ms <= present.steady_ms:
             self._look_at_kill_switch()
-            changed_values = self._look_at_values()
-        else:
-            changed_values = ()
-        self._take_feed()
-        self._take_data(changed_values)
-        self._arrivals()
-        if steady_ms >= self._next_tick_ms:
-            self._next_tick_ms = steady_ms + TICK_MS
-            self._step(Tick(*self._present()))
-            self._count_decisions(steady_ms)
-        if steady_ms >= self._next_reconcile_ms:
-            self._next_reconcile_ms = steady_ms + RECONCILE_MS
-            self._reconcile()
-            self._journal.checkpoint()
-        if steady_ms >= self._next_commit_ms:
-            self._next_commit_ms = steady_ms + COMMIT_MS
-            self._journal.commit()
+        self.session.pass_time(present)
 
-    def _claim(self) -> None:
-        """Refuse the journal if its ledger is that of a live feed and this is a replay, or the reverse."""
-        status = self._follows.status()
+    def _mind_the_gap(self) -> None:
+        gap_ms = self._watchdog.gap_ms()
+        if gap_ms and self._source == "live":  # in a recording nothing has happened meanwhile
+            log.warning("time.gap", ms=gap_ms)
+            self.session.time_gap(gap_ms, self._present())
+
+    def _hear(self, actions: Sequence[Action]) -> None:
+        """Take what a step of the replica did, and look at all that it concerns."""
+        follows = self.around.follows
+        if not actions or not self.session.live or any(isinstance(action, Tell) for action in actions):
+            self._take_feed()
+        if actions or follows.state is not self.session.state:
+            self.announcer.heard_ns = follows.heard_ns
+            self.session.hear(follows.state, actions, self._present())
+            self._look_through()
+            self.announcer.heard_ns = None
+
+    def _look_through(self) -> None:
+        session = self.session
+        while session.pending:
+            session.look(self._present())
+            if session.pending:
+                # Neither a kill waits for the last scan, nor an order that arrives meanwhile.
+                self._take_commands()
+                self._pass_time()
+        for failure in session.rescan.take_failures():
+            log.error("scan.failed", **msgspec.structs.asdict(failure))
+
+    def _take_feed(self) -> None:
+        status = self.around.follows.status()
         if status.live:
-            self._journal.claim(status.source)
+            self._open().claim(status.source)
+            if status.source != self._source:
+                self._begin_anew()
+            word = "live"
+        elif status.lost:
+            word = "lost"
+        else:
+            word = "gap" if status.epoch else "starting"
+        degraded = tuple(topic.removeprefix("md.").removesuffix(".") for topic in status.degraded)
+        self.session.feed(word, degraded, self._present())
 
-    def _reconcile(self) -> None:
+    def _take_commands(self) -> None:
+        for command in self.around.commands.take():
+            try:
+                if command.op == "resume":
+                    self.around.kill_switch.clear()
+                self._command(command.op, command.reason)
+            except OSError as error:
+                log.warning("kill_switch.stays", error=str(error))
+            command.answer(self.state)
+
+    def _command(self, op: str, reason: str) -> None:
+        log.warning("trader.command", op=op, reason=reason)
+        self.session.command(op, reason, self._present())
+
+    # -- now and then
+
+    def _look_around(self) -> None:
+        steady_ms, journal = self._steady_ms(), self._open()
+        if steady_ms >= self._look_ms:
+            self._look_ms = steady_ms + LOOK_MS
+            self._look_at_kill_switch()
+            self._take_feed()
+            self._look_at_values()
+            if self.around.follows.backlog > MANY_WAITING:
+                log.warning("feed.behind", waiting=self.around.follows.backlog)
+        if steady_ms >= self._reconcile_ms:
+            self._reconcile_ms = steady_ms + RECONCILE_MS
+            self._reconcile(journal)
+            journal.checkpoint()
+        if steady_ms >= self._commit_ms:
+            self._commit_ms = steady_ms + COMMIT_MS
+            journal.commit()
+        if self.session.present.steady_ms >= self._renew_ms and not self.engine.ledger.open:
+            self._begin_anew()
+
+    def _look_at_kill_switch(self) -> None:
+        killed = self.around.kill_switch.read()
+        if killed is not None and self.engine.killed is None:
+            self._command("kill", killed.reason)
+
+    def _look_at_values(self) -> None:
+        """Read the file of fair values if it has changed."""
+        file = self.around.values_file
+        if file is None or not file.look(self.around.clock.now_ms()):
+            return
+        for error in file.loaded.errors[:20]:
+            log.warning("fair_values.refused", error=error)
+        new = dict(file.loaded.values)
+        changed = tuple(value for ticker, value in new.items() if self.values.get(ticker) != value)
+        removed = tuple(sorted(set(self.values) - set(new)))
+        self.values = new
+        log.info("fair_values.loaded", values=len(new), changed=len(changed), removed=len(removed))
+        if changed or removed:
+            self.session.values(changed, removed, self._present())
+            self.around.published.fair_values(changed, removed)
+            self._look_through()
+
+    def _reconcile(self, journal: JournalFile) -> None:
         """Hold all of the ledger against itself and against the sums of the journal's rows.
 
         Raises:
             LedgerError: they differ.
         """
-        ledger, sums = self.engine.ledger, self._journal.sums()
+        ledger, sums = self.engine.ledger, journal.sums()
         ledger.check_whole()
         ours = {
             "start_e6": ledger.start_e6,
@@ -359,210 +456,53 @@ class Worker:
         if ours != sums:
             raise LedgerError(f"the ledger says {ours}, the journal's rows {sums}")
 
-    def _take_requests(self) -> None:
-        for request in self.inbox.requests():
-            try:
-                if request.op == "resume":
-                    self.kill_switch.clear()
-                self._command(request.op, request.reason)
-            except OSError as error:
-                log.warning("kill_switch.stays", error=str(error))
-            request.answer(self.state)
+    def close(self) -> None:
+        """Free the journal; again does nothing."""
+        journal, self._journal = self._journal, None
+        try:
+            if journal is not None:
+                journal.close()
+        except JournalError as error:
+            log.warning("journal.last_steps_lost", error=str(error))
 
-    def _look_at_kill_switch(self) -> None:
-        killed = self.kill_switch.read()
-        if killed is not None and self.engine.killed is None:
-            self._command("kill", killed.reason)
-
-    def _command(self, op: str, reason: str) -> None:
-        log.warning("trader.command", op=op, reason=reason)
-        self._step(Command(*self._present(), op=op, reason=reason))
-
-    def _look_at_values(self) -> tuple[tuple[str, str], ...]:
-        """Read the file of fair values if it has changed; return its changes as records of the feed."""
-        file = self.values_file
-        if file is None or not file.look(self._clock.now_ms()):
-            return ()
-        for error in file.loaded.errors[:20]:
-            log.warning("fair_values.refused", error=error)
-        new = dict(file.loaded.values)
-        changed = tuple(value for ticker, value in new.items() if self.values.get(ticker) != value)
-        removed = tuple(sorted(set(self.values) - set(new)))
-        self.values = new
-        log.info("fair_values.loaded", values=len(new), changed=len(changed), removed=len(removed))
-        if not changed and not removed:
-            return ()
-        self._step(Values(*self._present(), set=changed, removed=removed))
-        self._published.fair_values(changed, removed)
-        return tuple(("fair_value", ticker) for ticker in (*(value.ticker for value in changed), *removed))
-
-    def _take_feed(self) -> None:
-        status = self._follows.status()
-        if status.live:
-            word = "live"
-        elif status.lost:
-            word = "lost"
-        else:
-            word = "gap" if status.epoch else "starting"
-        degraded = tuple(topic.removeprefix("md.").removesuffix(".") for topic in status.degraded)
-        if (word, degraded) != self._feed:
-            self._feed = (word, degraded)
-            self._step(Feed(*self._present(), word=word, degraded=degraded))
-
-    def _take_data(self, changed_values: tuple[tuple[str, str], ...]) -> None:
-        batch, heard_ns = self.inbox.take()
-        state = self._follows.state
-        if state is not self._state:
-            self._state, batch = state, Batch(whole=True)
-        if changed_values:
-            batch = msgspec.structs.replace(batch, records=(*batch.records, *changed_values))
-        if not state.epoch or not (batch.whole or batch.commit or batch.records):
-            return
-        engine = self.engine
-        held = engine.ledger.events()
-        with state.lock:
-            status: ExchangeStatus | None = state.exchange.get("")
-            events = self._rescan.events(state, batch, engine.fair_values, held)
-            for ticker in list(self._broker.watched):
-                if (one := market_view(state, ticker)) is not None:
-                    self._broker.observe(one)
-        self._take_exchange(status)
-        # A few at a time: after a commit of hundreds the first trade does not wait for the last scan.
-        for first in range(0, len(events) or 1, EVENTS_AT_ONCE):
-            if first:
-                # Nor does a kill wait for it, or an order that arrives meanwhile.
-                self._take_requests()
-                self._arrivals()
-            self._look_at(state, events[first : first + EVENTS_AT_ONCE], held, heard_ns)
-        for failure in self._rescan.take_failures():
-            log.error("scan.failed", **msgspec.structs.asdict(failure))
-
-    def _look_at(
-        self, state: State, events: Sequence[str], held: Collection[str], heard_ns: int | None
-    ) -> None:
-        engine, (now_ms, steady_ms) = self.engine, self._present()
-        with state.lock:
-            # One position for all that is read here: an update takes the lock to change anything.
-            epoch, seq, cycle = state.epoch, state.seq, state.cycle
-            seen = self._rescan.views(state, events, now_ms)
-        relevant = self._rescan.relevant(seen, engine.fair_values, held, now_ms)
-        complete_ms = cycle.complete_ms if cycle else None
-        if relevant or complete_ms != engine.complete_ms or epoch != engine.epoch:
-            views = tuple(view for view, _ in relevant)
-            data = Data(now_ms, steady_ms, epoch=epoch, seq=seq, complete_ms=complete_ms, views=views)
-            engine.scanned = {view.event.event_ticker: found for view, found in relevant}
-            try:
-                self._step(data, heard_ns)
-            finally:
-                engine.scanned = {}
-
-    def _take_exchange(self, status: ExchangeStatus | None) -> None:
-        trading = status is None or (status.exchange_active and status.trading_active)
-        shards = () if status is None else status.shards
-        idle = tuple(sorted(index for index, active, trades in shards if not (active and trades)))
-        if (trading, idle) != self._exchange:
-            self._exchange = (trading, idle)
-            self._step(Exchange(*self._present(), trading=trading, idle_shards=idle))
-
-    def _arrivals(self) -> None:
-        present = self._present()
-        due_ms = self._broker.next_ms
-        if due_ms is None or due_ms > present.steady_ms:
-            return
-        if self.kill_switch.read() is not None:
-            self._look_at_kill_switch()
-        halts = [word for word in self.engine.halts() if word != "paused"]
-        state = self._follows.state
-
-        def live(ticker: str) -> MarketView | None:
-            return market_view(state, ticker)
-
-        with state.lock:
-            events = self._broker.due(present, live, halts[0] if halts else None, self._floor_ms)
-        if events:
-            self._probe("arrived")
-            # In one input: the legs of a basket are booked together or not at all.
-            self._step(Orders(*present, events=tuple(events)))
-
-    # -- one step
+    # -- time
 
     def _present(self) -> Present:
-        return Present(self._follows.now_ms(), self._steady_ms())
+        if self._source == "live":
+            return Present(self.around.clock.now_ms(), self._steady_ms())
+        now_ms = self.around.follows.now_ms()
+        return Present(now_ms, now_ms)
 
     def _steady_ms(self) -> int:
-        return self._clock.monotonic_ns() // 1_000_000
-
-    def _step(self, one: AnyInput, heard_ns: int | None = None) -> None:
-        """Have an input decided, write it down, make it last if it matters, then carry it out."""
-        decided = self.engine.step(one)
-        self._probe("decided")
-        self._journal.write(one, decided)
-        if any(not isinstance(output, Refused | Equity | Day) for output in decided):
-            self._journal.commit()
-        present = Present(one.now_ms, one.steady_ms)
-        for output in decided:
-            if isinstance(output, Cancel):
-                self._broker.cancel(output.number, present)
-            elif isinstance(output, Place):
-                self._broker.place(output.intent, present)
-                self._probe("placed")
-                if heard_ns is not None:
-                    self.latencies_ns.append(self._clock.monotonic_ns() - heard_ns)
-        for output in decided:
-            self._tell(output)
-
-    def _tell(self, output: AnyOutput) -> None:
-        """Count, log and publish what has happened; orders are on their way already."""
-        publish, counts = self._published.event, self.counts
-        if isinstance(output, Place):
-            intent = output.intent
-            counts["orders"] += 1
-            log.info(
-                "order.placed",
-                number=intent.number,
-                trade=intent.trade,
-                strategy=intent.strategy,
-                ticker=intent.ticker,
-                side=intent.side,
-                price_e4=intent.price_e4,
-                count_e2=intent.count_e2,
-                edge_e6=intent.edge_e6,
-            )
-            publish("order", number=intent.number)
-        elif isinstance(output, Booked):
-            counts["fills"] += len(output.fills)
-            log.info(
-                "order.filled" if output.status == OPEN else "order.ended",
-                number=output.number,
-                status=output.status,
-                reason=output.reason,
-                filled_e2=sum(fill.count_e2 for fill in output.fills),
-            )
-            publish("fill" if output.fills else "order", number=output.number)
-        elif isinstance(output, Settled):
-            one = output.settlement
-            counts["settlements"] += 1
-            log.info("position.settled", ticker=one.ticker, result=one.result, payout_e6=one.payout_e6)
-            publish("settlement")
-        elif isinstance(output, Switch):
-            publish("state", state=self.state)
-        elif isinstance(output, Equity):
-            publish("equity")
-        elif isinstance(output, Refused):
-            log.info(
-                "trade.refused",
-                strategy=output.strategy,
-                event_ticker=output.event_ticker,
-                reason=output.reason,
-            )
+        return self.around.clock.monotonic_ns() // 1_000_000
 
     # -- how things stand
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this session."""
+        return self.session.engine
+
+    @property
+    def failed(self) -> Mapping[str, tuple[Failure, ...]]:
+        """What could not be scanned when last tried, by event ticker."""
+        return self.session.rescan.failed
+
+    @property
+    def halted(self) -> str | None:
+        """Why nothing is traded or journaled, None if all is well."""
+        return None if self._halt is None else self._halt.reason
+
+    @property
+    def reconciled(self) -> bool:
+        """Whether the ledger adds up and agrees with the journal, as far as was looked."""
+        return self._halt is None or not self._halt.for_good
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why nothing is traded, worst first; empty if trading is allowed."""
         halts = self.engine.halts()
-        if self.halted is None:
+        if self._halt is None:
             return halts
         killed = ("killed",) if "killed" in halts else ()
         return (*killed, "halted", *(word for word in halts if word != "killed"))
@@ -571,39 +511,3 @@ class Worker:
     def state(self) -> str:
         """The worst of `reasons`, or "running"."""
         return next(iter(self.reasons), "running")
-
-    def _count_decisions(self, steady_ms: int) -> None:
-        rates = self._rates
-        rates.append((steady_ms, self._rescan.scanned))
-        while rates[0][0] < steady_ms - RATE_MS:
-            rates.popleft()
-
-    @property
-    def reconciled(self) -> bool:
-        """Whether the ledger add up and agree with the journal, as far as was looked."""
-        return not self._halted_for_good
-
-    def close(self) -> None:
-        """Free the journal; again does nothing."""
-        try:
-            self._journal.close()
-        except JournalError as error:
-            log.warning("journal.last_steps_lost", error=str(error))
-
-    @property
-    def failed(self) -> dict[str, tuple[Failure, ...]]:
-        """What could not be scanned when last tried, by event ticker."""
-        return self._rescan.failed
-
-    @property
-    def decisions(self) -> int:
-        """Events scanned since the session began."""
-        return self._rescan.scanned
-
-    @property
-    def decisions_per_second(self) -> float:
-        """Events scanned per second, over the last ten seconds."""
-        if len(self._rates) < 2:
-            return 0.0
-        (first_ms, first), (last_ms, last) = self._rates[0], self._rates[-1]
-        return (last - first) * 1000 / max(1, last_ms - first_ms)

@@ -1,32 +1,40 @@
 """A worker without sockets: a state that the test writes, a clock that it moves, a journal on disk."""
 
 import random
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bus import replica
 from bus.clock import Clock, ManualClock
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
-from bus.protocol.join import Stats, Tell
+from bus.protocol.join import Action, Stats, Tell
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import Changed, State
 from bus.protocol.writer import Writer
+from bus.trading.killswitch import KillSwitch
 from markets.opportunities import EventView
 from markets.records import FairValue
 from tests.trader.world import NOW_MS, SERIES
 from trader.brokers.base import Broker
-from trader.inbox import Inbox
-from trader.journal.journal import Probe
+from trader.journal.journal import Journal
+from trader.manual import ManualCommands
+from trader.run import on_disk
+from trader.session import Probe
 from trader.worker import Worker
 
 
 class Feed:
-    """Stands for a replica: its state is the writer's own."""
+    """Stands for a stepped replica: its state is the writer's own, and moves before it is stepped."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.heard_ns = clock.monotonic_ns()
+        self.heard: deque[tuple[Action, int]] = deque()
         self.writer = Writer(clock.now_ms())
         self.live = True
         self.lost = False
@@ -36,6 +44,21 @@ class Feed:
     @property
     def state(self) -> State:
         return self.writer.state
+
+    @property
+    def backlog(self) -> int:
+        return len(self.heard)
+
+    def say(self, action: Action) -> None:
+        """Let the next step but those waiting do this."""
+        self.heard.append((action, self.clock.monotonic_ns()))
+
+    def step(self, timeout_s: float) -> Sequence[Action]:
+        if not self.heard:
+            self.heard_ns = self.clock.monotonic_ns()
+            return ()
+        action, self.heard_ns = self.heard.popleft()
+        return (action,)
 
     def now_ms(self) -> int:
         return self.clock.now_ms()
@@ -55,7 +78,7 @@ class Feed:
         )
 
 
-class Heard:
+class Told:
     """Takes down what the worker publishes."""
 
     def __init__(self) -> None:
@@ -90,21 +113,36 @@ class Stand:
         }
         self.clock = ManualClock(now_ms)
         self.feed = Feed(self.clock)
-        self.heard = Heard()
-        self.inbox = Inbox()
+        self.heard = Told()
+        self.commands = ManualCommands()
         self.stop = Stop()
-        self.worker = Worker(
-            Settings.load(environ, folder),
+        settings = Settings.load(environ, folder)
+        around = on_disk(
+            settings,
             self.clock,
             random.Random(1),
             self.feed,
-            self.inbox,
+            self.commands,
             self.heard,
-            lambda: 0,
             probe,
-            None if broker is None else lambda _recovered: broker,
+            cpu_ns=lambda: 0,
         )
+        if broker is not None:
+            around = msgspec.structs.replace(around, make_broker=lambda _recovered: broker)
+        self.worker = Worker(settings, around)
         self.worker.begin()
+
+    @property
+    def journal(self) -> Journal:
+        journal = self.worker._journal
+        assert isinstance(journal, Journal)
+        return journal
+
+    @property
+    def kill_switch(self) -> KillSwitch:
+        switch = self.worker.around.kill_switch
+        assert isinstance(switch, KillSwitch)
+        return switch
 
     def commit(self, *views: EventView, now_ms: int | None = None) -> None:
         """Publish these events in one commit, and everything else as confirmed now."""
@@ -123,15 +161,17 @@ class Stand:
         state = self.feed.state
         groups = [(kind, [_key(kind, one) for one in ones]) for _, kind, ones in changes]
         assert state.cycle is not None
-        self.inbox.listen([Changed(state.seq, state.cycle.cycle, groups)], self.clock.monotonic_ns())
+        self.feed.say(Changed(state.seq, state.cycle.cycle, groups))
 
     def tell(self, event: str) -> None:
-        self.inbox.listen([Tell(event, {})], self.clock.monotonic_ns())
+        self.feed.say(Tell(event, {}))
 
     def turns(self, count: int = 1, ms: int = 100) -> None:
         for _ in range(count):
             self.clock.advance(ms)
             self.worker.turn()
+            while self.feed.backlog:
+                self.worker.turn()
 
     def close(self) -> None:
         self.worker.close()

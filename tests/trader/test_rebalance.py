@@ -244,7 +244,7 @@ def test_from_a_short_fill_to_even_legs_through_broker_and_journal(stand: Stand)
     ledger = stand.worker.engine.ledger
     assert {position.count_e2 for position in ledger.positions.values()} == {2_000}
     assert snapshot(stand.worker, stand.clock.now_ms(), 1, 1).status["uneven"] == []
-    reader = Reader(stand.worker.path)
+    reader = Reader(stand.worker.around.journal_path)
     try:
         assert reader.ledger().baskets == ledger.baskets
         (session,) = reader.sessions()

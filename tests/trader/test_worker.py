@@ -11,13 +11,14 @@ from markets.opportunities import EventView
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
 from trader.brokers.paper import PaperBroker
-from trader.inbox import Request
 from trader.journal.journal import JournalError
 from trader.journal.reader import Reader
 from trader.ledger import LedgerError
+from trader.manual import ManualCommand
 from trader.replay import replay
+from trader.session import EVENTS_AT_ONCE
 from trader.status import snapshot
-from trader.worker import EVENTS_AT_ONCE, SESSION_MS
+from trader.worker import SESSION_MS
 
 Make = Callable[..., Stand]
 
@@ -36,7 +37,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 def rows(stand: Stand) -> Reader:
-    return Reader(stand.worker.path)
+    return Reader(stand.worker.around.journal_path)
 
 
 def test_from_a_commit_to_fills_after_the_latency(make: Make) -> None:
@@ -54,7 +55,7 @@ def test_from_a_commit_to_fills_after_the_latency(make: Make) -> None:
     assert stand.heard.events.count("order") == 3
     assert stand.heard.events.count("fill") == 3
     assert stand.worker.state == "running"
-    assert len(stand.worker.latencies_ns) == 3
+    assert len(stand.worker.announcer.latencies) == 3
 
 
 def test_fills_are_those_of_the_book_at_arrival(make: Make) -> None:
@@ -125,7 +126,7 @@ def test_the_journal_replays_to_the_same_bytes(make: Make) -> None:
     stand.turns(12)
     stand.close()
 
-    reader = Reader(stand.worker.path)
+    reader = Reader(stand.worker.around.journal_path)
     (session,) = reader.sessions()
     result = replay(reader.inputs(session))
     reader.close()
@@ -137,10 +138,10 @@ def test_a_replay_notices_a_changed_decision(make: Make, tmp_path: Path) -> None
     stand.commit(basket())
     stand.turns(6)
     stand.close()
-    with sqlite3.connect(stand.worker.path) as db:
+    with sqlite3.connect(stand.worker.around.journal_path) as db:
         db.execute("UPDATE inputs SET output = x'90' WHERE length(output) > 200")
 
-    reader = Reader(stand.worker.path)
+    reader = Reader(stand.worker.around.journal_path)
     assert replay(reader.inputs(1)).differs_at is not None
     reader.close()
 
@@ -267,7 +268,7 @@ def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> Non
     stand = make()
     stand.commit(basket())
     stand.turns()
-    stand.worker.kill_switch.path.touch()
+    stand.kill_switch.path.touch()
     stand.turns(5)
     assert stand.worker.state == "killed"
     assert stand.worker.engine.ledger.positions == {}
@@ -280,15 +281,15 @@ def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> Non
     assert again.worker.state == "killed"
     assert again.worker.engine.ledger.open == {}
 
-    again.inbox.ask(request := Request("resume", ""))
+    again.commands.put(request := ManualCommand("resume", ""))
     again.turns()
     assert request.wait(0) == "running"
-    assert not again.worker.kill_switch.path.exists()
+    assert not again.worker.around.kill_switch.read()
 
 
 def test_a_pause_survives_a_restart(make: Make) -> None:
     stand = make()
-    stand.inbox.ask(Request("pause", "lunch"))
+    stand.commands.put(ManualCommand("pause", "lunch"))
     stand.turns()
     stand.close()
 
@@ -307,7 +308,9 @@ def test_fair_values_of_a_file_are_traded_on_and_published(make: Make, tmp_path:
     (position,) = stand.worker.engine.ledger.positions.values()
     assert (position.ticker, position.side) == (ticker, "yes")
     assert set(stand.heard.values) == {ticker}
-    assert len(stand.worker.values_file.loaded.errors) == 1 if stand.worker.values_file else False
+    values_file = stand.worker.around.values_file
+    assert values_file is not None
+    assert len(values_file.loaded.errors) == 1
 
     path.write_text("ticker,probability\n")
     stand.turns(10)
@@ -319,7 +322,7 @@ def test_fair_values_of_a_file_are_traded_on_and_published(make: Make, tmp_path:
 
 def fill_disk(stand: Stand) -> Callable[[], None]:
     """Leave the journal no page to grow: what a full disk does; return how to make room."""
-    db = stand.worker._journal._db
+    db = stand.journal._db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
     return lambda: db.execute("PRAGMA max_page_count = 1000000").close()
@@ -339,7 +342,7 @@ def test_on_a_full_disk_there_is_no_order_without_a_row(make: Make) -> None:
         trade_until_it_breaks(stand)
 
     journaled = {row["number"] for row in rows(stand).orders(1_000, 10**6)}
-    broker = stand.worker._broker
+    broker = stand.worker.session.broker
     assert isinstance(broker, PaperBroker)
     sent = {intent.number for _, intent in broker._pending}
     assert sent <= journaled
@@ -375,13 +378,13 @@ def test_a_locked_journal_halts(make: Make, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("trader.journal.schema.BUSY_S", 0.05)
     stand = make()
     stand.turns(20)
-    with sqlite3.connect(stand.worker.path, isolation_level=None) as other:
-        stand.worker._journal.commit()
+    with sqlite3.connect(stand.worker.around.journal_path, isolation_level=None) as other:
+        stand.journal.commit()
         other.execute("BEGIN IMMEDIATE")
         stand.commit(basket())
         with pytest.raises(JournalError, match="locked"):
             stand.turns(20)
-        assert stand.worker._broker.next_ms is None
+        assert stand.worker.session.broker.next_ms is None
         other.execute("ROLLBACK")
     other.close()
 
@@ -424,7 +427,7 @@ def test_a_session_of_a_day_is_followed_by_another_and_inputs_of_a_week_ago_are_
         stand.turns(2)
 
     sessions, inputs = (
-        [row[0] for row in stand.worker._journal._db.execute(f"SELECT DISTINCT session FROM {table}")]
+        [row[0] for row in stand.journal._db.execute(f"SELECT DISTINCT session FROM {table}")]
         for table in ("sessions", "inputs")
     )
     assert sessions == list(range(1, 11))
@@ -437,8 +440,8 @@ def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
     stand = make()
     stand.commit(basket())
     stand.turns(6)
-    with sqlite3.connect(stand.worker.path) as other:
-        stand.worker._journal.commit()
+    with sqlite3.connect(stand.worker.around.journal_path) as other:
+        stand.journal.commit()
         other.execute("UPDATE fills SET fee_e6 = fee_e6 + 1 WHERE id = 1")
     other.close()
 
@@ -452,12 +455,12 @@ def test_books_that_disagree_with_the_rows_halt_for_good(make: Make) -> None:
 
 
 def test_a_kill_and_arrivals_do_not_wait_for_the_last_scan_of_a_commit(make: Make) -> None:
-    asked: list[Request] = []
+    asked: list[ManualCommand] = []
 
     def at_the_first_order(point: str) -> None:
         if point == "placed" and not asked:
-            asked.append(Request("kill", "enough"))
-            stand.inbox.ask(asked[0])
+            asked.append(ManualCommand("kill", "enough"))
+            stand.commands.put(asked[0])
             stand.clock.advance(500)  # scanning the rest takes a while
 
     stand = make(probe=at_the_first_order, env={"KALSHI_BUS_LIMIT_OPEN_ORDERS": "1000"})
@@ -466,7 +469,7 @@ def test_a_kill_and_arrivals_do_not_wait_for_the_last_scan_of_a_commit(make: Mak
 
     engine = stand.worker.engine
     assert asked[0].wait(0) == "killed"
-    assert stand.worker.counts["orders"] <= 3 * EVENTS_AT_ONCE
+    assert stand.worker.announcer.counts["orders"] <= 3 * EVENTS_AT_ONCE
     assert 1 not in engine.ledger.open  # it arrived, and was refused, before the last events were scanned
     stand.turns(10)
     assert not engine.ledger.open

@@ -9,7 +9,7 @@ A step is numbered over all sessions: session x 2^32 + its number in it. Wall ti
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from trader.brokers.base import LevelKey
 from trader.inputs import AnyInput, Encoder
 from trader.ledger import Ledger, LedgerError
 from trader.outputs import OPEN, AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
+from trader.session import Probe
 
 from . import schema
 from .reader import replayed_ledger, row_sums
@@ -55,9 +56,6 @@ _TAKEN: Final = (
     "SELECT ticker, side, price_e4, sum(count_e2) FROM fills WHERE ticker NOT IN"
     " (SELECT ticker FROM settlements) GROUP BY ticker, side, price_e4"
 )
-
-Probe = Callable[[str], None]
-"""Called with the name of each point between two steps that matter to a crash; tests die there."""
 
 
 class JournalError(KalshiBusError):
@@ -162,7 +160,7 @@ class Journal:
 
     # -- writing
 
-    def write(self, one: AnyInput, outputs: list[AnyOutput]) -> None:
+    def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
         """Write one step down: input, outputs and the rows they mean. `commit` makes it last.
 
         Raises:
@@ -172,7 +170,7 @@ class Journal:
             if not self._dirty:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._dirty = True
-            body = self._pack(self._encoder.encode(one))
+            body = self._pack(self._encoder.encode(taken))
             self._number += 1
             self._db.execute(
                 "INSERT INTO inputs VALUES (?, ?, ?, ?)",

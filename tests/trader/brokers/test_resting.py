@@ -11,8 +11,8 @@ from markets.orders import Proposal
 from tests.trader.brokers.resting import RestingBroker, Venue
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket
-from trader.inbox import Request
 from trader.journal.reader import Reader
+from trader.manual import ManualCommand
 from trader.replay import replay
 from trader.strategies import NoBasket, Update
 
@@ -54,16 +54,16 @@ def make(tmp_path: Path, venue: Venue, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def wait(stand: Stand, ms: int) -> None:
-    """Let so much time pass, with a feed that says every ten seconds that nothing has changed."""
-    for _ in range(ms // 10_000):
-        stand.clock.advance(8_000)
+    """Let so much time pass, with a feed that says every five seconds that nothing has changed."""
+    for _ in range(ms // 5_000):
+        stand.clock.advance(2_500)
         stand.worker.turn()
         stand.commit(basket(as_of_ms=stand.clock.now_ms()))
-        stand.turns(2, ms=1_000)
+        stand.turns(1, ms=2_500)
 
 
 def orders(stand: Stand) -> dict[int, dict[str, Any]]:
-    reader = Reader(stand.worker.path)
+    reader = Reader(stand.worker.around.journal_path)
     try:
         return {row["number"]: row for row in reader.orders(100, 10**9)}
     finally:
@@ -73,8 +73,8 @@ def orders(stand: Stand) -> dict[int, dict[str, Any]]:
 def check(stand: Stand) -> None:
     """Hold ledger, rows and the log against each other."""
     stand.worker.engine.ledger.check()
-    stand.worker._journal.commit()
-    reader = Reader(stand.worker.path)
+    stand.journal.commit()
+    reader = Reader(stand.worker.around.journal_path)
     try:
         assert reader.ledger() == stand.worker.engine.ledger
         for session in reader.sessions():
@@ -119,7 +119,7 @@ def test_an_order_fills_in_parts_over_minutes_and_then_is_whole(make: Make, venu
 
 def test_a_kill_cancels_what_rests_once_and_a_fill_may_be_quicker(make: Make, venue: Venue) -> None:
     stand = resting(make)
-    stand.inbox.ask(Request("kill", "enough"))
+    stand.commands.put(ManualCommand("kill", "enough"))
     stand.turns(20)
     assert venue.asked_to_cancel == [1, 2, 3]
 
@@ -142,6 +142,7 @@ def test_an_order_that_outlives_its_expiry_is_cancelled(make: Make, venue: Venue
     assert venue.asked_to_cancel == []
 
     wait(stand, MINUTE_MS)
+    stand.turns(1, ms=1_000)
     assert venue.asked_to_cancel == [1, 2, 3]
 
 
@@ -195,6 +196,7 @@ def test_a_restart_takes_open_orders_over_and_hears_what_it_missed_once(make: Ma
     check(again)
 
     wait(again, 10 * MINUTE_MS)
+    again.turns(1, ms=1_000)
     assert venue.asked_to_cancel == [1, 3]
     for number in (1, 3):
         venue.end(number, "cancelled")
@@ -206,7 +208,7 @@ def test_a_restart_takes_open_orders_over_and_hears_what_it_missed_once(make: Ma
 def test_a_kill_that_holds_at_the_start_cancels_what_still_rests(make: Make, venue: Venue) -> None:
     stand = resting(make)
     stand.close()
-    stand.worker.kill_switch.set("while it was down")
+    stand.kill_switch.set("while it was down")
 
     again = make()
     again.turns(2)

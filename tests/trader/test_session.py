@@ -1,0 +1,285 @@
+"""The session: the same feed and times give the same log, in whatever portions it is called."""
+
+from collections.abc import Callable, Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bus.protocol.join import Action, Tell
+from bus.protocol.messages import CycleEnd
+from bus.protocol.state import Changed
+from bus.protocol.writer import Writer
+from bus.scan.rescan import Rescan
+from markets.opportunities import EventView, MarketView
+from markets.orders import AnyOrderEvent, Intent
+from markets.records import FairValue
+from tests.bus.scan.test_rescan import changes_of
+from tests.trader.world import NOW_MS, SCAN, basket, event_of, quiet, start
+from trader.brokers.base import Markets
+from trader.brokers.paper import PaperBroker
+from trader.engine import Engine
+from trader.inputs import AnyInput, Data, Encoder, Orders, Present, Tick
+from trader.outputs import AnyOutput, Booked, Place, encode_outputs
+from trader.session import EVENTS_AT_ONCE, SKIP_MS, Session
+
+LATENCY_MS = 250
+
+
+class Book:
+    """A log in memory."""
+
+    def __init__(self) -> None:
+        self.inputs: list[AnyInput] = []
+        self.outputs: list[AnyOutput] = []
+        self.bytes: list[bytes] = []
+        self.lasting = 0
+        self._encoder = Encoder(self._save)
+
+    def _save(self, kind: str, body: bytes) -> int:
+        self.bytes.append(body)
+        return len(self.bytes)
+
+    def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
+        self.inputs.append(taken)
+        self.outputs += outputs
+        self.bytes += (self._encoder.encode(taken), encode_outputs(outputs))
+
+    def commit(self) -> None:
+        self.lasting = len(self.inputs)
+
+
+class Careful(PaperBroker):
+    """Takes orders only of which the log has the input for good; counts what it is asked."""
+
+    def __init__(self, book: Book) -> None:
+        super().__init__(LATENCY_MS, 30_000, SCAN)
+        self._book = book
+        self.asked = 0
+
+    def place(self, intent: Intent, present: Present) -> None:
+        assert self._book.lasting == len(self._book.inputs)
+        super().place(intent, present)
+
+    def due(
+        self, present: Present, market: Markets, refuse: str | None, floor_ms: int
+    ) -> list[AnyOrderEvent]:
+        self.asked += 1
+        return super().due(present, market, refuse, floor_ms)
+
+
+class Deaf:
+    def decided(self, outputs: Sequence[AnyOutput]) -> None:
+        assert outputs
+
+
+class Run:
+    """A session and a publisher whose state it follows; times are those of the recording that this is."""
+
+    def __init__(self, strategy: str = "no_basket") -> None:
+        self.book = Book()
+        self.broker = Careful(self.book)
+        self.writer = Writer(1)
+        self.session = Session(Engine(), self.broker, Rescan(SCAN), self.book, Deaf())
+        self.session.begin(start(now_ms=NOW_MS, steady_ms=NOW_MS, strategies=(strategy,)))
+        self.session.feed("live", (), present(NOW_MS))
+
+    def commit(self, now_ms: int, *views: EventView) -> list[Action]:
+        changes = [change for view in views for change in changes_of(view)]
+        cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
+        self.writer.commit(changes, cycle, now_ms * 1_000_000, now_ms * 1_000_000)
+        groups = [
+            (kind, [one.event_ticker if kind == "event" else one.ticker for one in records])
+            for _, kind, records in changes
+        ]
+        return [Changed(self.writer.state.seq, 1, groups)]
+
+    def stream(self, now_ms: int, view: EventView) -> list[Action]:
+        quotes = [seen.quote for seen in view.markets]
+        topic = f"md.{view.event.series_ticker}."
+        self.writer.stream(topic, "quote", quotes, now_ms * 1_000_000, now_ms * 1_000_000)
+        return [Changed(self.writer.state.seq, 0, [("quote", [quote.ticker for quote in quotes])])]
+
+    def hear(self, now_ms: int, actions: Sequence[Action]) -> None:
+        self.session.hear(self.writer.state, actions, present(now_ms))
+        while self.session.pending:
+            self.session.look(present(now_ms))
+
+    def say(self, now_ms: int, *views: EventView) -> None:
+        self.hear(now_ms, self.commit(now_ms, *views))
+
+    def taken(self, kind: type[AnyInput]) -> list[int]:
+        """The times of all inputs of a kind."""
+        return [taken.now_ms for taken in self.book.inputs if isinstance(taken, kind)]
+
+
+def present(now_ms: int) -> Present:
+    return Present(now_ms, now_ms)
+
+
+def test_what_is_due_happens_at_its_own_time_and_against_the_markets_before_the_message() -> None:
+    run = Run()
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    assert sum(isinstance(output, Place) for output in run.book.outputs) == 3
+
+    # The next message comes after the orders have arrived, and takes away what they have bought.
+    run.say(NOW_MS + 2_700, quiet(as_of_ms=NOW_MS + 2_700))
+    assert run.taken(Orders) == [NOW_MS + 100 + LATENCY_MS]
+    assert run.taken(Tick) == [NOW_MS + 1_000, NOW_MS + 2_000]
+    booked = [output for output in run.book.outputs if isinstance(output, Booked)]
+    assert [output.status for output in booked] == ["filled"] * 3
+    assert {fill.time_ms for output in booked for fill in output.fills} == {NOW_MS + 100 + LATENCY_MS}
+    times = [(taken.now_ms, taken.steady_ms) for taken in run.book.inputs]
+    assert times == sorted(times)
+
+
+def test_an_order_that_arrives_with_a_message_meets_the_markets_before_it() -> None:
+    run = Run()
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    run.say(NOW_MS + 100 + LATENCY_MS, quiet(as_of_ms=NOW_MS + 200))
+
+    assert [output.status for output in run.book.outputs if isinstance(output, Booked)] == ["filled"] * 3
+
+
+def test_the_market_that_an_order_meets_is_the_last_one_said_before_it_arrives() -> None:
+    run = Run()
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    run.hear(NOW_MS + 200, run.stream(NOW_MS + 200, quiet(as_of_ms=NOW_MS + 200)))
+    run.session.pass_time(present(NOW_MS + 3_000))
+
+    assert [output.status for output in run.book.outputs if isinstance(output, Booked)] == ["cancelled"] * 3
+
+
+def test_a_broker_that_says_nothing_though_it_is_due_is_not_asked_for_ever() -> None:
+    class Silent(Careful):
+        @property
+        def next_ms(self) -> int | None:
+            return NOW_MS + 10
+
+        def due(self, *_asked: object) -> list[AnyOrderEvent]:
+            self.asked += 1
+            return []
+
+    run = Run()
+    run.session.broker = silent = Silent(run.book)
+    run.session.pass_time(present(NOW_MS + 2_500))
+    assert (silent.asked, run.taken(Tick)) == (1, [NOW_MS + 1_000, NOW_MS + 2_000])
+
+
+def test_a_kill_waits_for_nothing_that_is_due() -> None:
+    run = Run()
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    run.session.command("kill", "enough", present(NOW_MS + 5_000))
+    run.session.pass_time(present(NOW_MS + 5_000))
+
+    assert {output.reason for output in run.book.outputs if isinstance(output, Booked)} == {"killed"}
+    times = [taken.now_ms for taken in run.book.inputs]
+    assert times == sorted(times)
+
+
+def test_a_hole_of_days_is_not_ticked_through() -> None:
+    run = Run()
+    run.session.pass_time(present(NOW_MS + 90 * 86_400_000))
+
+    ticks = run.taken(Tick)
+    assert len(ticks) == SKIP_MS // 1_000 + 1
+    assert ticks[-1] == NOW_MS + 90 * 86_400_000
+
+
+def test_after_a_gap_in_time_no_tick_is_made_up_for() -> None:
+    run = Run()
+    run.session.time_gap(30_000, present(NOW_MS + 30_500))
+    run.session.pass_time(present(NOW_MS + 31_200))
+
+    assert run.taken(Tick) == [NOW_MS + 31_000]
+
+
+def test_a_large_commit_is_looked_at_a_few_events_at_a_time_and_each_of_them_once() -> None:
+    run = Run()
+    count = 2 * EVENTS_AT_ONCE + 3
+    now_ms = NOW_MS + 100
+    actions = run.commit(now_ms, *(basket(number, as_of_ms=now_ms) for number in range(1, count + 1)))
+    run.session.hear(run.writer.state, actions, present(now_ms))
+    looks = 0
+    while run.session.pending:
+        run.session.look(present(now_ms))
+        looks += 1
+
+    data = [taken for taken in run.book.inputs if isinstance(taken, Data)]
+    assert (looks, len(data)) == (3, 3)
+    seen = [view.event.event_ticker for taken in data for view in taken.views]
+    assert sorted(seen) == sorted(event_of(number).event_ticker for number in range(1, count + 1))
+
+
+def test_fair_values_are_traded_on_at_once() -> None:
+    run = Run("value")
+    run.say(NOW_MS + 100, quiet(as_of_ms=NOW_MS + 100))
+    ticker = f"{event_of().event_ticker}-HOM"
+    run.session.values([FairValue(ticker, 0.7, "file", NOW_MS, 0.0)], [], present(NOW_MS + 200))
+    while run.session.pending:
+        run.session.look(present(NOW_MS + 200))
+
+    assert [output.intent.ticker for output in run.book.outputs if isinstance(output, Place)] == [ticker]
+
+
+# -- any feed, called in any portions
+
+number = st.integers(1, 12)
+Message = tuple[str, int, int, int]
+messages: st.SearchStrategy[list[Message]] = st.lists(
+    st.tuples(
+        st.sampled_from(["basket", "basket", "quiet", "stream", "stream", "gap"]),
+        number,
+        st.sampled_from([0, 1, 100, 249, 250, 251, 900, 5_000]),
+        st.sampled_from([3_700, 4_000, 4_200]),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+def played(messages: Sequence[Message], wait: Callable[[Run, int, int], None]) -> list[bytes]:
+    """Play messages into a new session; `wait` is called before each with the times of the last and of it."""
+    run, now_ms = Run(), NOW_MS
+    for what, number, after_ms, bid_e4 in messages:
+        before_ms, now_ms = now_ms, now_ms + after_ms
+        wait(run, before_ms, now_ms)
+        view = (
+            quiet(number, as_of_ms=now_ms)
+            if what == "quiet"
+            else basket(number, as_of_ms=now_ms, bid_e4=bid_e4)
+        )
+        if what == "gap":
+            run.session.feed("gap", (), present(now_ms))
+            run.session.feed("live", (), present(now_ms))
+            run.hear(now_ms, [Tell("resynced", {})])
+        elif what == "stream" and view.event.event_ticker in run.writer.state.events:
+            run.hear(now_ms, run.stream(now_ms, view))
+        else:
+            run.say(now_ms, view)
+    run.session.pass_time(present(now_ms + 10_000))
+    return run.book.bytes
+
+
+@given(messages, st.lists(st.integers(1, 400), min_size=1, max_size=10))
+@settings(max_examples=60, deadline=None)
+def test_the_log_is_the_same_whoever_lets_time_pass_in_whatever_portions(
+    messages: list[Message], portions: list[int]
+) -> None:
+    def in_portions(run: Run, before_ms: int, now_ms: int) -> None:
+        at_ms = before_ms
+        while at_ms < now_ms:
+            for portion_ms in portions:
+                at_ms += portion_ms
+                run.session.pass_time(present(min(at_ms, now_ms)))
+
+    assert played(messages, in_portions) == played(messages, lambda _run, _before_ms, _now_ms: None)
+
+
+def test_nothing_that_a_market_view_says_is_asked_of_the_state_after_the_message() -> None:
+    run = Run()
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    before: dict[str, MarketView | None] = dict(run.session._markets)
+    actions = run.commit(NOW_MS + 200, quiet(as_of_ms=NOW_MS + 200))
+    assert run.session._markets == before
+    run.hear(NOW_MS + 200, actions)
+    assert run.session._markets != before

@@ -1,0 +1,104 @@
+"""Tells log and world what was decided and carried out, and counts it. Called in the engine's thread."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from bus.clock import Clock
+from markets.records import FairValue
+
+from .figures import Latencies
+from .outputs import OPEN, AnyOutput, Booked, Cancel, Equity, Place, Refused, Settled, Switch
+
+log = structlog.get_logger()
+
+
+class Published(Protocol):
+    """What the trader tells the world."""
+
+    def fair_values(self, set_: Sequence[FairValue], removed: Sequence[str]) -> None: ...
+
+    def event(self, what: str, *, state: str | None = None, number: int | None = None) -> None: ...
+
+
+class Announcer:
+    """Hears the outputs of each step; its orders are on their way already.
+
+    Args:
+        state: says how the trader stands.
+
+    Attributes:
+        counts: how many orders, fills and settlements the journal has.
+        latencies: from hearing of a change to the order in the journal and on its way, of the last orders.
+        heard_ns: when what is being decided on was heard, by the steady clock; None if it was not heard.
+    """
+
+    def __init__(self, published: Published, clock: Clock, state: Callable[[], str]) -> None:
+        self.counts: dict[str, int] = {}
+        self.latencies = Latencies()
+        self.heard_ns: int | None = None
+        self._published = published
+        self._clock = clock
+        self._state = state
+
+    def decided(self, outputs: Sequence[AnyOutput]) -> None:
+        """Count, log and publish what has happened."""
+        if self.heard_ns is not None:
+            now_ns = self._clock.monotonic_ns()
+            for output in outputs:
+                if isinstance(output, Place):
+                    self.latencies.note(now_ns - self.heard_ns)
+        for output in outputs:
+            self._tell(output)
+
+    def _tell(self, output: AnyOutput) -> None:
+        publish, counts = self._published.event, self.counts
+        if isinstance(output, Place):
+            intent = output.intent
+            counts["orders"] += 1
+            log.info(
+                "order.placed",
+                number=intent.number,
+                trade=intent.trade,
+                strategy=intent.strategy,
+                ticker=intent.ticker,
+                side=intent.side,
+                price_e4=intent.price_e4,
+                count_e2=intent.count_e2,
+                edge_e6=intent.edge_e6,
+            )
+            publish("order", number=intent.number)
+        elif isinstance(output, Cancel):
+            log.info("order.cancelling", number=output.number, reason=output.reason)
+        elif isinstance(output, Booked):
+            counts["fills"] += len(output.fills)
+            log.info(
+                "order.stands" if output.status == OPEN else "order.ended",
+                number=output.number,
+                status=output.status,
+                reason=output.reason,
+                filled_e2=sum(fill.count_e2 for fill in output.fills),
+            )
+            publish("fill" if output.fills else "order", number=output.number)
+        elif isinstance(output, Settled):
+            settlement = output.settlement
+            counts["settlements"] += 1
+            log.info(
+                "position.settled",
+                ticker=settlement.ticker,
+                result=settlement.result,
+                payout_e6=settlement.payout_e6,
+            )
+            publish("settlement")
+        elif isinstance(output, Switch):
+            publish("state", state=self._state())
+        elif isinstance(output, Equity):
+            publish("equity")
+        elif isinstance(output, Refused):
+            log.info(
+                "trade.refused",
+                strategy=output.strategy,
+                event_ticker=output.event_ticker,
+                reason=output.reason,
+            )

@@ -1,0 +1,288 @@
+"""The pure half of the trader: what is said becomes inputs, is decided, written down and carried out.
+
+Inputs are cut by what was said, a message or a commit, and by time, never by what happened to have arrived:
+the same feed and times give the same log, whoever calls and however late. The live worker calls it with the
+present of the machine; a replay with the times of the recording, which are its steady clock too.
+
+At a message of time t comes first what is due until t, each at a time of its own and against the markets as
+they were before the message; then the message. Before an order is sent the log has it, and keeps it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from bus.protocol.join import Action
+from bus.protocol.state import State
+from bus.scan.membership import market_view
+from bus.scan.rescan import Batch, Rescan, batch_of
+from markets.opportunities import MarketView, Opportunity
+from markets.orders import AnyOrderEvent, Intent
+from markets.records import ExchangeStatus, FairValue
+
+from .brokers.base import Broker, OpenOrder
+from .engine import Engine
+from .figures import Rate
+from .inputs import AnyInput, Command, Data, Exchange, Feed, Orders, Present, Start, Tick, TimeGap, Values
+from .outputs import OPEN, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
+
+TICK_MS: Final = 1_000
+SKIP_MS: Final = 3_600_000
+"""When time has moved on by more than this at once, the ticks before the last such stretch are left out."""
+
+EVENTS_AT_ONCE: Final = 8
+"""As many events are read and scanned together; then what they offer is traded."""
+
+Probe = Callable[[str], None]
+"""Called with the name of each point between two steps that matter to a crash; tests die there."""
+
+
+class StepLog(Protocol):
+    """Where inputs and outputs are written."""
+
+    def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
+        """Write one step down."""
+        ...
+
+    def commit(self) -> None:
+        """Make all that was written last."""
+        ...
+
+
+class StepListener(Protocol):
+    """Who is told of what was decided, once it has been carried out."""
+
+    def decided(self, outputs: Sequence[AnyOutput]) -> None:
+        """Take the outputs of one step, in order; never none."""
+        ...
+
+
+class Session:
+    """One life of an engine: from a start to the end of its log. One thread uses it.
+
+    Args:
+        engine, broker: new ones, used by nobody else.
+        rescan: says which events a change concerns, and scans them.
+
+    Attributes:
+        present: the time of the last input.
+        scans: how many events have been scanned a second.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        broker: Broker,
+        rescan: Rescan,
+        log: StepLog,
+        listener: StepListener,
+        probe: Probe = lambda _point: None,
+    ) -> None:
+        self.engine = engine
+        self.broker = broker
+        self.rescan = rescan
+        self.present = Present(0, 0)
+        self.scans = Rate()
+        self._log = log
+        self._listener = listener
+        self._probe = probe
+        self._state: State | None = None
+        self._markets: dict[str, MarketView | None] = {}
+        self._pending: deque[str] | None = None
+        self._held: set[str] = set()
+        self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
+        self._exchange: tuple[bool, tuple[int, ...]] = (True, ())
+        self._tick_ms = 0
+
+    def begin(self, start: Start, values: Sequence[FairValue] = ()) -> None:
+        """Take up where a journal ends; nothing else may be called before."""
+        present = Present(start.now_ms, start.steady_ms)
+        self._tick_ms = _next_tick_ms(present)
+        self._step(start)
+        ledger = self.engine.ledger
+        standing = [
+            OpenOrder(intent, ledger.filled(number)) for number, intent in sorted(ledger.open.items())
+        ]
+        self._markets = dict.fromkeys(order.intent.ticker for order in standing)
+        self._hear_broker(self.broker.recover(standing), present)
+        if values:
+            self._step(Values(*present, set=tuple(values), removed=()))
+        self._log.commit()
+
+    # -- time
+
+    @property
+    def next_ms(self) -> int:
+        """When something is due at the earliest, by the steady clock."""
+        due_ms = self.broker.next_ms
+        return self._tick_ms if due_ms is None else min(self._tick_ms, due_ms)
+
+    def pass_time(self, until: Present) -> None:
+        """Let happen what is due until then: ticks at whole seconds, and what the broker has to say."""
+        if until.steady_ms - self._tick_ms > SKIP_MS:
+            self._tick_ms += (until.steady_ms - self._tick_ms - SKIP_MS) // TICK_MS * TICK_MS
+        asked_ms = -1
+        while True:
+            due_ms = self.broker.next_ms
+            if due_ms is not None and asked_ms < due_ms <= min(self._tick_ms, until.steady_ms):
+                asked_ms = due_ms
+                self._ask_broker(self._at(due_ms, until))
+            elif self._tick_ms <= until.steady_ms:
+                at = self._at(self._tick_ms, until)
+                self._tick_ms += TICK_MS
+                self._step(Tick(*at))
+                self.scans.note(at.steady_ms, self.rescan.scanned)
+            else:
+                return
+
+    def time_gap(self, ms: int, present: Present) -> None:
+        """Note that nobody could act for so long: nothing seen before is acted on, no tick is made up for."""
+        self._step(TimeGap(*present, ms=ms))
+        self._tick_ms = max(self._tick_ms, _next_tick_ms(present))
+
+    def _at(self, due_ms: int, until: Present) -> Present:
+        """Return when something happens that is due at `due_ms`: never before the last input."""
+        steady_ms = max(due_ms, self.present.steady_ms)
+        return Present(until.now_ms - (until.steady_ms - steady_ms), steady_ms)
+
+    def _ask_broker(self, at: Present) -> None:
+        halts = [word for word in self.engine.halts() if word != "paused"]
+        refuse = halts[0] if halts else None
+        self._hear_broker(self.broker.due(at, self._markets.get, refuse, self.engine.floor_ms), at)
+
+    def _hear_broker(self, events: Sequence[AnyOrderEvent], present: Present) -> None:
+        if events:
+            self._probe("arrived")
+            # In one input: the legs of a basket are booked together or not at all.
+            self._step(Orders(*present, events=tuple(events)))
+
+    # -- people, and files of theirs
+
+    def command(self, op: str, reason: str, present: Present) -> None:
+        """Take a person's command. It goes before what is due: a kill waits for nothing."""
+        self._step(Command(*present, op=op, reason=reason))
+
+    def values(self, changed: Sequence[FairValue], removed: Sequence[str], present: Present) -> None:
+        """Take fair values that are published from now on. `look` at what they concern, as after `hear`."""
+        self.pass_time(present)
+        self._step(Values(*present, set=tuple(changed), removed=tuple(removed)))
+        tickers = (*(value.ticker for value in changed), *removed)
+        self._take(Batch(tuple(("fair_value", ticker) for ticker in tickers)), present)
+
+    # -- the feed
+
+    @property
+    def state(self) -> State | None:
+        """The state that was last heard of."""
+        return self._state
+
+    @property
+    def live(self) -> bool:
+        """Whether the feed is followed without a gap, as far as was said."""
+        return self._feed[0] == "live"
+
+    def feed(self, word: str, degraded: tuple[str, ...], present: Present) -> None:
+        """Take how the feed stands: live, starting, gap or lost, and the series in doubt."""
+        if (word, degraded) != self._feed:
+            self.pass_time(present)
+            self._feed = (word, degraded)
+            self._step(Feed(*present, word=word, degraded=degraded))
+
+    def hear(self, state: State, actions: Sequence[Action], present: Present) -> None:
+        """Take what one step of a replica did, and `look` until nothing is `pending`.
+
+        Args:
+            state: of the replica, as it is after that. It must stay so while something is pending.
+            actions: what the step told.
+        """
+        self.pass_time(present)
+        batch = batch_of(actions)
+        if state is not self._state:
+            self._state, batch = state, Batch(whole=True)
+        self._take(batch, present)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to look at."""
+        return self._pending is not None
+
+    def look(self, present: Present) -> None:
+        """Look at a few of the events that are pending: after a commit no trade waits for the last scan."""
+        state, pending, engine = self._state, self._pending, self.engine
+        assert state is not None, "nothing is pending before a state is there"
+        assert pending is not None, "nothing is pending"
+        self.pass_time(present)
+        events = [pending.popleft() for _ in range(min(len(pending), EVENTS_AT_ONCE))]
+        if not pending:
+            self._pending = None
+        cycle = state.cycle
+        seen = self.rescan.views(state, events, present.now_ms)
+        relevant = self.rescan.relevant(seen, engine.fair_values, self._held, present.now_ms)
+        complete_ms = cycle.complete_ms if cycle else None
+        if relevant or complete_ms != engine.complete_ms or state.epoch != engine.epoch:
+            views = tuple(view for view, _ in relevant)
+            found = {view.event.event_ticker: offered for view, offered in relevant}
+            self._step(
+                Data(*present, epoch=state.epoch, seq=state.seq, complete_ms=complete_ms, views=views), found
+            )
+
+    def _take(self, batch: Batch, present: Present) -> None:
+        assert self._pending is None, "look at what is pending first"
+        state = self._state
+        if state is None or not state.epoch or not (batch.whole or batch.commit or batch.records):
+            return
+        self._held = self.engine.ledger.events()
+        self._pending = deque(self.rescan.events(state, batch, self.engine.fair_values, self._held))
+        self._observe(state, batch)
+        status: ExchangeStatus | None = state.exchange.get("")
+        trading = status is None or (status.exchange_active and status.trading_active)
+        shards = () if status is None else status.shards
+        idle = tuple(sorted(index for index, active, trades in shards if not (active and trades)))
+        if (trading, idle) != self._exchange:
+            self._exchange = (trading, idle)
+            self._step(Exchange(*present, trading=trading, idle_shards=idle))
+
+    def _observe(self, state: State, batch: Batch) -> None:
+        """Keep the markets that orders may meet, and show the broker those it watches, as they now are."""
+        markets, watched = self._markets, self.broker.watched
+        if not markets and not watched:
+            return
+        changed = {key for _, key in batch.records}
+        for ticker in markets if batch.whole or batch.commit else markets.keys() & changed:
+            markets[ticker] = market_view(state, ticker)
+        for ticker in sorted(watched if batch.whole else watched & changed):
+            if (market := market_view(state, ticker)) is not None:
+                self.broker.observe(market)
+
+    # -- one step
+
+    def _step(self, taken: AnyInput, found: Mapping[str, Sequence[Opportunity]] | None = None) -> None:
+        """Have an input decided, write it down, make it last if it matters, then carry it out."""
+        outputs = self.engine.step(taken, found)
+        self._probe("decided")
+        self._log.write(taken, outputs)
+        if any(not isinstance(output, Refused | Equity | Day) for output in outputs):
+            self._log.commit()
+        self.present = Present(taken.now_ms, taken.steady_ms)
+        for output in outputs:
+            if isinstance(output, Cancel):
+                self.broker.cancel(output.number, self.present)
+        for output in outputs:
+            if isinstance(output, Place):
+                self._place(output.intent)
+        if any(isinstance(output, Booked) and output.status != OPEN for output in outputs):
+            tickers = {intent.ticker for intent in self.engine.ledger.open.values()}
+            self._markets = {ticker: self._markets.get(ticker) for ticker in tickers}
+        if outputs:
+            self._listener.decided(outputs)
+
+    def _place(self, intent: Intent) -> None:
+        assert self._state is not None, "orders are decided on a state"
+        self._markets[intent.ticker] = market_view(self._state, intent.ticker)
+        self.broker.place(intent, self.present)
+        self._probe("placed")
+
+
+def _next_tick_ms(present: Present) -> int:
+    """Return the first whole second after `present`, by the steady clock."""
+    return (present.steady_ms // TICK_MS + 1) * TICK_MS

@@ -1,0 +1,36 @@
+"""Notices that the engine's thread, or the whole machine, stood still."""
+
+from collections.abc import Callable
+from typing import Final
+
+from bus.clock import Clock
+
+GAP_MS: Final = 3_000
+"""Standing still for longer than this is a gap in time: nothing heard before it is acted on."""
+
+
+class Watchdog:
+    """Notices that this thread, or the whole machine, stood still.
+
+    Args:
+        cpu_ns: this thread's own use of the processor: being busy is not standing still.
+    """
+
+    def __init__(self, clock: Clock, cpu_ns: Callable[[], int]) -> None:
+        self._clock = clock
+        self._cpu_ns = cpu_ns
+        self._last = self._read()
+
+    def _read(self) -> tuple[int, int, int]:
+        clock = self._clock
+        return clock.monotonic_ns() // 1_000_000, clock.now_ms(), self._cpu_ns() // 1_000_000
+
+    def gap_ms(self) -> int:
+        """Return for how long it stood still since the last call, 0 if it did not.
+
+        A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock has moved on.
+        """
+        last, self._last = self._last, self._read()
+        steady_ms, wall_ms, cpu_ms = (now - before for now, before in zip(self._last, last, strict=True))
+        idle_ms = max(steady_ms, wall_ms) - cpu_ms
+        return idle_ms if idle_ms > GAP_MS else 0
