@@ -27,7 +27,8 @@ from bus.ask import ask
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from bus.protocol.answers import Answers
-from bus.protocol.join import Ask, FeedSync
+from bus.protocol.asks import Ask
+from bus.protocol.join import FeedSync
 from bus.protocol.messages import (
     RECORD_TYPES,
     Chunk,

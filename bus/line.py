@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import zmq
 
-from bus.protocol.join import Ask
+from bus.protocol.asks import Ask
 from bus.protocol.messages import encode_map
 
 from .sockets import MAX_ANSWER, MAX_FEED, make

@@ -20,7 +20,8 @@ import structlog
 import zmq
 import zstandard
 
-from bus.protocol.join import Action, Ask, FeedSync, Phase, Rebuild, Stats, Tap, Tell
+from bus.protocol.asks import Ask
+from bus.protocol.join import Action, FeedSync, Phase, Rebuild, Stats, Tap, Tell
 from bus.protocol.memory import Keeping, release_memory
 from bus.protocol.messages import (
     CONTROL_TOPICS,

@@ -10,8 +10,9 @@ import pytest
 import bus.replica
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
-from bus.protocol.join import SILENCE_MS, Action, Tell
+from bus.protocol.join import Action, Tell
 from bus.protocol.memory import Slim
+from bus.protocol.silence import SILENCE_MS
 from bus.protocol.state import Changed
 from bus.replica import SteppedReplica
 from tests.bus.live import Context, Live

@@ -13,7 +13,8 @@ import msgspec
 import zstandard
 
 from bus.protocol.answers import Answers
-from bus.protocol.join import Ask, FeedSync, Phase, Rebuild, Tell
+from bus.protocol.asks import Ask
+from bus.protocol.join import FeedSync, Phase, Rebuild, Tell
 from bus.protocol.memory import Keeping
 from bus.protocol.messages import (
     CycleEnd,

@@ -9,8 +9,10 @@ from hypothesis import Phase as HypothesisPhase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import bus.protocol.writer
+from bus.protocol.agreement import MAX_REPAIRS
 from bus.protocol.answers import Answers
-from bus.protocol.join import MAX_REPAIRS, REPAIR_EVERY_MS, WHOLES, Phase
+from bus.protocol.asks import REPAIR_EVERY_MS, WHOLES
+from bus.protocol.join import Phase
 from bus.protocol.memory import Packed, Slim
 from bus.protocol.messages import VERSION, Envelope, decode, encode, encode_record
 from markets.records import Suspect, TraderEvent

@@ -2,26 +2,17 @@
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import pytest
 
 import bus.protocol.writer
 from bus.protocol.answers import Answers
+from bus.protocol.asks import ASK_TIMEOUT_MAX_MS, BEHIND_RETRY_MS, REPAIR_EVERY_MS, WHOLES, WHOLES_WINDOW_MS
 from bus.protocol.digest import record_hash
-from bus.protocol.join import (
-    ASK_TIMEOUT_MAX_MS,
-    BEHIND_RETRY_MS,
-    REPAIR_EVERY_MS,
-    SILENCE_MS,
-    UNCONFIRMED_SHOW_MS,
-    WHOLES,
-    WHOLES_WINDOW_MS,
-    FeedSync,
-    Phase,
-)
-from bus.protocol.messages import VERSION, Envelope, Heartbeat, decode, encode, encode_record, matches
+from bus.protocol.join import UNCONFIRMED_SHOW_MS, FeedSync, Phase
+from bus.protocol.messages import VERSION, Envelope, decode, encode, encode_record, matches
+from bus.protocol.silence import SILENCE_MS
 from bus.protocol.state import State
 from markets.records import Remove
 from tests.bus.protocol.test_join import FILTER, TICKERS, Line, a_suspect
@@ -179,7 +170,7 @@ def test_answer_is_shown_unconfirmed_a_second_after_it_came() -> None:
     line = Line(joined=False)
     line.node.tick(1)
     answer = line.server.answer(line.node.questions.popleft(), 1)
-    line.node.sync._ask_deadline_ms = 10_000
+    line.node.sync._asks._deadline_ms = 10_000
     line.node.answers.append(answer)
     line.node.take_answer(5_000)
     line.node.tick(5_000 + UNCONFIRMED_SHOW_MS - 1)
@@ -194,14 +185,14 @@ def test_refusals_and_silence_do_not_use_up_the_whole_snapshots() -> None:
     for _ in range(WHOLES + 2):
         node.tick(line.now_ms)
         node.questions.clear()
-        line.now_ms = node.sync._ask_deadline_ms  # no answer comes
+        line.now_ms = node.sync._asks._deadline_ms  # no answer comes
     node.tick(line.now_ms)
     for _ in range(WHOLES + 2):
-        assert node.sync._ask is not None
-        node._do(node.sync.refused(node.sync._ask.id, 250, line.now_ms))
-        assert node.sync._ask_at_ms is not None
-        assert 250 <= node.sync._ask_at_ms - line.now_ms <= 8_000
-        line.now_ms = node.sync._ask_at_ms
+        assert node.sync._asks.open is not None
+        node._do(node.sync.refused(node.sync._asks.open.id, 250, line.now_ms))
+        assert node.sync._asks.due_ms is not None
+        assert 250 <= node.sync._asks.due_ms - line.now_ms <= 8_000
+        line.now_ms = node.sync._asks.due_ms
         node.tick(line.now_ms)
     assert node.asked == 2 * WHOLES + 5
     node.questions = type(node.questions)(list(node.questions)[-1:])
@@ -214,8 +205,8 @@ def test_refusal_says_when_to_ask_again() -> None:
         node = Line(joined=False).node
         node.tick(1)
         node._do(node.sync.refused(1, retry_ms, 1))
-        assert node.sync._ask_at_ms is not None
-        assert least <= node.sync._ask_at_ms - 1 < 2 * least
+        assert node.sync._asks.due_ms is not None
+        assert least <= node.sync._asks.due_ms - 1 < 2 * least
 
 
 def test_nobody_is_asked_again_and_again_when_no_answer_comes() -> None:
@@ -268,27 +259,27 @@ def test_question_says_which_epoch_it_is_asked_in() -> None:
 
 def test_repairs_that_get_no_answer_give_no_whole_snapshot_back() -> None:
     line = gapped()
-    wholes = list(line.node.sync._wholes_ms)
+    wholes = list(line.node.sync._asks._wholes_ms)
     assert wholes
     for _ in range(3):
-        line.now_ms = line.node.sync._ask_deadline_ms
+        line.now_ms = line.node.sync._asks._deadline_ms
         line.node.tick(line.now_ms)
-    assert line.node.sync._wholes_ms == wholes
+    assert line.node.sync._asks._wholes_ms == wholes
 
 
 def test_late_answer_to_an_earlier_question_is_ignored() -> None:
     line = gapped()
     late = line.server.answer(line.node.questions.popleft(), line.now_ms)
-    line.now_ms = line.node.sync._ask_deadline_ms
+    line.now_ms = line.node.sync._asks._deadline_ms
     line.node.tick(line.now_ms)
     assert len(line.node.questions) == 1
     line.node.answers.append(late)
     line.node.take_answer(line.now_ms)
     assert not is_live(line)
-    asked = line.node.sync._ask
+    asked = line.node.sync._asks.open
     assert asked is not None
     line.node._do(line.node.sync.refused(asked.id - 1, None, line.now_ms))
-    assert line.node.sync._ask is asked
+    assert line.node.sync._asks.open is asked
     line.answer()
     assert is_live(line)
     assert line.agrees()
@@ -360,7 +351,7 @@ def test_new_epoch_gives_up_the_question_to_the_old_one() -> None:
 
 def as_answer_to(line: Line, answer: list[bytes]) -> list[bytes]:
     """An answer of a server that is behind, to the question that is open."""
-    ask = line.node.sync._ask
+    ask = line.node.sync._asks.open
     assert ask is not None
     return [msgspec.msgpack.encode(msgspec.msgpack.decode(answer[0]) | {"id": ask.id}), *answer[1:]]
 
@@ -377,7 +368,7 @@ def test_server_that_is_behind_is_not_asked_all_the_time(behind_by: int) -> None
     asked = line.node.asked
     streamed(line)  # lost
     for _ in range(200):
-        if line.node.sync._ask is not None:
+        if line.node.sync._asks.open is not None:
             line.node.answers.append(as_answer_to(line, answers[1 - behind_by]))
             line.node.take_answer(line.now_ms)
         line.now_ms += 10
@@ -440,20 +431,21 @@ def test_nothing_of_an_epoch_is_carried_over_into_the_next() -> None:
     line.send(line.publisher.commit()[:1])
     line.send(line.publisher.heartbeat())
     take(line)
-    sync.degraded, sync._failures, sync._also = {"md.A."}, {"md.A.": 2}, ("md.A.",)
-    sync._parts, sync._older_since_ms = {0: sync.heartbeat}, 5  # type: ignore[dict-item]
-    sync._applied = sync._confirmed = sync._attempt = 9
+    sync._older_since_ms = sync._applied = sync._asks._attempt = 9
+    sync._asks.also = ("md.A.",)
+    before = vars(sync).copy()
     fresh = FeedSync(FILTER, random.Random(1), 0)
     for one in (sync, fresh):
         one._open(START_MS + 9)
 
-    def life(one: FeedSync) -> dict[str, Any]:
-        kept = {"state", "heartbeat", "published_ns", "stats", "last_error", "_rng", "_next_id"}
-        kept |= {name for name in vars(one) if name.endswith("_ms") and name != "_older_since_ms"}
-        kept |= {"_ask", "_lost"}
-        return {name: value for name, value in vars(one).items() if name not in kept}
-
-    assert life(sync) == life(fresh)
+    lasting = {"state", "heartbeat", "source", "published_ns", "stats", "last_error", "prefixes"}
+    lasting |= {"phase", "_keeping", "_asks", "_silence", "_candidate_ms"}
+    own = set(vars(sync)) - lasting
+    parts = {name for name in own if type(getattr(sync, name)).__module__.startswith("bus.protocol.")}
+    assert {name for name in own - parts if getattr(sync, name) != getattr(fresh, name)} == set()
+    assert {name for name in parts if getattr(sync, name) is before[name]} == set(), "made anew, not cleared"
+    asks: tuple[tuple[str, ...], int] = sync._asks.also, sync._asks._attempt
+    assert asks == ((), 0)
 
 
 @pytest.mark.parametrize("epoch", [START_MS - 5, START_MS + 5])
@@ -745,28 +737,6 @@ def test_record_that_cannot_be_read_behind_a_commit_is_a_hole_at_its_place() -> 
     assert line.agrees()
     stats = line.node.sync.stats
     assert (stats.undecodable, stats.digest_mismatches) == (1, 0)
-
-
-# -- heartbeats in parts
-
-
-def test_parts_make_a_heartbeat_only_with_those_of_the_same() -> None:
-    sync = FeedSync(FILTER, random.Random(1), 0)
-
-    def part(number: int, of: int, seq: int = 5, since: int = 1) -> Heartbeat | None:
-        position = (seq, number, 0, 0, 0)
-        return sync._assemble(Heartbeat(since, seq, {f"md.{number}.": position}, 0, part=number, parts=of))
-
-    assert part(0, 2) is None
-    assert part(1, 2, seq=6) is None, "of the next one"
-    assert part(0, 2) is None, "late, of the one before"
-    assert part(2, 3) is None
-    assert part(0, 2) is None, "the same position, in fewer parts"
-    whole = part(1, 2, since=3)
-    assert whole is not None
-    assert (whole.since, set(whole.streams), whole.parts) == (3, {"md.0.", "md.1."}, 1)
-    assert part(1, 2) is None, "the parts before are used up"
-    assert part(0, 2, since=2) is not None
 
 
 # -- digests

@@ -1,0 +1,132 @@
+"""Asks: when a replica asks for a snapshot, and when again. One question at a time.
+
+An answer that does not come, refuses, or is of no use is asked for again ever later, with jitter; repairs
+begin at least REPAIR_EVERY_MS apart; whole snapshots are bounded.
+"""
+
+import random
+from typing import Final
+
+import msgspec
+
+ASK_TIMEOUT_MS: Final = 2_000
+ASK_TIMEOUT_MAX_MS: Final = 16_000
+BEHIND_RETRY_MS: Final = 50
+RETRY_MAX_MS: Final = 4_000
+WHOLES: Final = 3
+WHOLES_WINDOW_MS: Final = 30_000
+REPAIR_EVERY_MS: Final = 100
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Send op `snapshot`. `since` None asks for all; else for streams with a later number, and `also`."""
+
+    id: int
+    epoch: int
+    since: int | None
+    also: tuple[str, ...]
+
+
+class Asks:
+    """The question that is open, or when the next one is due.
+
+    Args:
+        rng: jitter.
+        now_ms: any steady clock, the same one passed to the methods. The first question is due now.
+
+    Attributes:
+        open: the question whose answer is awaited.
+        due_ms: when to ask; None while there is nothing to ask.
+        also: topics that the next answer must bring even if their numbers have not changed.
+    """
+
+    def __init__(self, rng: random.Random, now_ms: int) -> None:
+        self.open: Ask | None = None
+        self.due_ms: int | None = now_ms
+        self.also: tuple[str, ...] = ()
+        self._rng = rng
+        self._deadline_ms = 0
+        self._attempt = 0
+        self._next_id = 1
+        self._wholes_ms: list[int] = []
+        self._repaired_ms = now_ms - REPAIR_EVERY_MS
+
+    def due(self, now_ms: int) -> bool:
+        """Tell whether to ask now."""
+        return self.open is None and self.due_ms is not None and now_ms >= self.due_ms
+
+    def ask(self, epoch: int, since: int | None, now_ms: int) -> Ask | None:
+        """Return the question to send; None if it must wait, since many whole snapshots were had lately."""
+        if since is None:
+            # A publisher that keeps restarting must not make every replica fetch the whole each time.
+            self._wholes_ms = [at for at in self._wholes_ms if at > now_ms - WHOLES_WINDOW_MS]
+            if len(self._wholes_ms) >= WHOLES:
+                self.due_ms = self._wholes_ms[0] + WHOLES_WINDOW_MS + self._rng.randrange(1_000)
+                return None
+            self._wholes_ms.append(now_ms)
+        timeout = min(ASK_TIMEOUT_MS * 2 ** min(self._attempt, 6), ASK_TIMEOUT_MAX_MS)
+        self.open = Ask(self._next_id, epoch, since, self.also)
+        self._next_id += 1
+        self._deadline_ms = now_ms + timeout + self._rng.randrange(timeout // 4)
+        self.due_ms = None
+        return self.open
+
+    def answered(self, id_: int) -> Ask | None:
+        """Return the question that an answer is to, no longer open; None if it is to an older one."""
+        ask = self.open
+        if ask is None or ask.id != id_:
+            return None
+        self.open = None
+        return ask
+
+    def refused(self, id_: int, retry_ms: int | None, now_ms: int) -> None:
+        """Note an error as the answer: ask again later, in `retry_ms` if the server says so."""
+        if self.open is not None and self.open.id == id_:
+            self._forget()
+            self.later(now_ms, retry_ms or BEHIND_RETRY_MS)
+
+    def expire(self, now_ms: int) -> None:
+        """Give up the open question if its time is over: another is due."""
+        if self.open is not None and now_ms >= self._deadline_ms:
+            self._forget()
+            self._attempt += 1
+            self.due_ms = now_ms
+
+    def later(self, now_ms: int, retry_ms: int = BEHIND_RETRY_MS) -> None:
+        """Ask again in a while, that grows with each attempt."""
+        wait: int = min(retry_ms * 2 ** min(self._attempt, 8), RETRY_MAX_MS)
+        self._attempt += 1
+        self.due_ms = now_ms + wait + self._rng.randrange(wait)
+
+    def later_if_idle(self, now_ms: int) -> None:
+        """Ask in a while, if nothing is asked nor about to be."""
+        if self.open is None and self.due_ms is None:
+            self.later(now_ms)
+
+    def repair(self, now_ms: int) -> None:
+        """Have a repair asked for, soon."""
+        # A line that keeps losing must not make its server answer all the time.
+        self.open = None
+        self.due_ms = self._repaired_ms = max(now_ms, self._repaired_ms + REPAIR_EVERY_MS)
+        self._attempt = 0
+
+    def hurry(self, now_ms: int) -> None:
+        """Give up the open question: another is due now."""
+        self.open = None
+        self.due_ms = now_ms
+
+    def rest(self) -> None:
+        """Have nothing to ask: the replica is live."""
+        self.due_ms = None
+        self._attempt = 0
+
+    def begin(self) -> None:
+        """Begin a new epoch: what was to be repaired is over, and the next question is a first one again."""
+        self.also = ()
+        self._attempt = 0
+
+    def _forget(self) -> None:
+        """Give up a question that brought nothing; a whole snapshot that did not come does not count."""
+        if self.open is not None and self.open.since is None:
+            self._wholes_ms.pop()
+        self.open = None

@@ -1,0 +1,75 @@
+"""Stage: a commit that waits for its end, then is applied as one swap."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from markets.errors import DecodeError
+
+from .messages import RECORD_TYPES, TOPIC_CYCLE, CycleEnd, Envelope, decode_map
+from .state import Changed, Group, State, decode_all
+
+_Staged = tuple[str, int, str, Sequence[Any], Sequence[msgspec.Raw]]
+"""(topic, seq, kind, records, their bytes) of one message; no records if the kind is unknown."""
+
+
+class Stage:
+    """The messages of the commit that is being heard, decoded, and its end once that was heard."""
+
+    def __init__(self) -> None:
+        self._messages: list[_Staged] = []
+        self._cycle = 0
+        self._end: tuple[int, CycleEnd] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the end of the commit was heard."""
+        return self._end is not None
+
+    def interrupted_by(self, envelope: Envelope) -> bool:
+        """Tell whether a message shows that the end of the commit was lost: nothing else comes before it."""
+        return bool(self._messages) and envelope.cycle != self._cycle
+
+    def add(self, topic: str, envelope: Envelope) -> None:
+        """Take a message of the commit.
+
+        Raises:
+            DecodeError: a record is malformed; nothing was taken.
+        """
+        kind = envelope.kind
+        records = decode_all(kind, envelope.records) if kind in RECORD_TYPES else ()
+        self._cycle = envelope.cycle
+        self._messages.append((topic, envelope.seq, kind, records, envelope.records))
+
+    def close(self, envelope: Envelope) -> None:
+        """Take the end of the commit.
+
+        Raises:
+            DecodeError: it is malformed.
+        """
+        if not envelope.records:
+            raise DecodeError("cycle: got no record, expected one map")
+        self._end = envelope.seq, decode_map(envelope.records[0], CycleEnd)
+
+    def swap_into(self, state: State) -> Changed:
+        """Apply the closed commit to `state` at once; the stage is empty after it."""
+        assert self._end is not None
+        seq, cycle = self._end
+        changed: list[Group] = []
+        with state.lock:
+            for topic, last, kind, records, raws in self._messages:
+                if kind in RECORD_TYPES:
+                    changed += state.put(topic, last, kind, records, raws)
+                else:
+                    state.stream(topic).last = last
+            state.stream(TOPIC_CYCLE).last = seq
+            state.end_cycle(cycle)
+            state.seq = seq
+        self.drop()
+        return Changed(seq, cycle.cycle, changed)
+
+    def drop(self) -> None:
+        """Forget what is staged: it is asked for anew."""
+        self._messages = []
+        self._end = None
