@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from bus.trading import reasons
 from markets.book import YES
 from markets.fees import fee_schedule
 from markets.opportunities import EventView, MarketView, Opportunity, ScanLimits, candidates
@@ -30,7 +31,6 @@ from markets.records import FairValue, Market, Status
 from markets.units import PRICE_ONE_E4, opposite
 
 from . import risk
-from .brokers.base import NO_DEPTH, RESTARTED
 from .inputs import (
     AnyInput,
     Command,
@@ -168,12 +168,12 @@ class Engine:
         return tuple(
             word
             for word, holds in (
-                ("killed", self.killed is not None),
-                ("paused", self.paused is not None),
-                ("starting", self.feed == "starting" or not self.epoch),
-                ("gap", self.feed in ("gap", "lost")),
-                ("stale", self._stale()),
-                ("closed", not self._trading),
+                (reasons.KILLED, self.killed is not None),
+                (reasons.PAUSED, self.paused is not None),
+                (reasons.STARTING, self.feed == "starting" or not self.epoch),
+                (reasons.GAP, self.feed in ("gap", "lost")),
+                (reasons.STALE, self._stale()),
+                (reasons.CLOSED, not self._trading),
             )
             if holds
         )
@@ -268,18 +268,18 @@ class Engine:
             basket = ledger.baskets.get(trade)
             if basket is None or ledger.ordered(trade):
                 continue
-            reasons: list[str] = []
+            because: list[str] = []
             for proposal in follow_ups(trade, basket, view, self.now_ms, self.scan, []):
                 reason = self._place(proposal, view)
                 if reason is None:
-                    reasons = []
+                    because = []
                     break
-                reasons.append(reason)
-            if not reasons:
+                because.append(reason)
+            if not because:
                 self.not_evened.pop(trade, None)
-            elif self.not_evened.get(trade) != tuple(reasons):
-                self.not_evened[trade] = tuple(reasons)
-                self._out += [Refused(basket.strategy, basket.event_ticker, reason) for reason in reasons]
+            elif self.not_evened.get(trade) != tuple(because):
+                self.not_evened[trade] = tuple(because)
+                self._out += [Refused(basket.strategy, basket.event_ticker, reason) for reason in because]
 
     def place_trade(self, proposal: Proposal, view: EventView) -> bool:
         """Place one trade, all its orders or none, if risk lets it pass; return whether it did."""
@@ -423,9 +423,9 @@ class Engine:
             return FILLED
         if got_e2:
             return PARTIAL
-        if reason != RESTARTED and not intent.attempt:
+        if reason != reasons.RESTARTED and not intent.attempt:
             self._rest(intent.event_ticker)
-        return CANCELLED if accepted or reason == NO_DEPTH else REJECTED
+        return CANCELLED if accepted or reason in reasons.UNFILLED else REJECTED
 
     def _rest(self, event_ticker: str) -> None:
         """Leave an event alone for a while."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from bus.trading import reasons
 from markets.book import NO, YES, depth, fills, on_grid
 from markets.fees import FeeSchedule, fee_schedule
 from markets.opportunities import EventView, MarketView, ScanLimits
@@ -148,37 +149,37 @@ def _reasons(
     event_ticker = proposal.event_ticker
     yield from _standing(proposal, facts, limits)
     if view.event.event_ticker != event_ticker:
-        yield "wrong_event"
+        yield reasons.WRONG_EVENT
     if view.event.series_ticker in facts.degraded:
-        yield "degraded"
+        yield reasons.DEGRADED
     fees = fee_schedule(view.event, view.series)
     if fees is None:
-        yield "fee_unknown"
+        yield reasons.FEE_UNKNOWN
         return
     timing = view.timing
     if not scan.in_play and (
         timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
     ):
-        yield "match_started"
+        yield reasons.MATCH_STARTED
     payout_ms = expected_payout_ms(view, facts.now_ms)
     if proposal.evens is None and (payout_ms is None or payout_ms - facts.now_ms > limits.payout_ms):
-        yield "payout_too_late"
+        yield reasons.PAYOUT_TOO_LATE
     if not legs or len(legs) != len(proposal.legs):
-        yield "no_room"
+        yield reasons.NO_ROOM
         return
     if proposal.evens is not None and not all(_evens(leg, proposal.evens, facts.ledger) for leg in legs):
-        yield "evens_nothing"
+        yield reasons.EVENS_NOTHING
     if proposal.evens is None and proposal.edge_e6 * sum(
         leg.count_e2 for leg in legs
     ) < limits.min_edge_e6 * sum(leg.count_e2 for leg in proposal.legs):
-        yield "min_edge"
+        yield reasons.MIN_EDGE
     markets = {one.market.ticker: one for one in view.markets}
     if len({leg.ticker for leg in legs}) != len(legs):
-        yield "same_market_twice"
+        yield reasons.SAME_MARKET_TWICE
     for leg in legs:
         one = markets.get(leg.ticker)
         if one is None:
-            yield "market_unknown"
+            yield reasons.MARKET_UNKNOWN
             return
         yield from _leg_reasons(leg, one, facts, limits, scan, rests=proposal.time_in_force == "gtc")
     yield from _money_reasons(legs, proposal, fees, facts, limits)
@@ -209,19 +210,20 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
     yield from facts.halts
     if proposal.evens is not None:
         if ledger.ordered(proposal.evens):
-            yield "retry_later"
+            yield reasons.RETRY_LATER
     elif facts.now_ms < facts.retry_at_ms.get(event_ticker, 0):
-        yield "retry_later"
+        yield reasons.RETRY_LATER
     elif len(ledger.trades_in(event_ticker)) >= limits.positions_per_event:
-        yield "one_position_per_event" if limits.positions_per_event == 1 else "positions_per_event"
+        alone = limits.positions_per_event == 1
+        yield reasons.ONE_POSITION_PER_EVENT if alone else reasons.POSITIONS_PER_EVENT
     if facts.lost_today_e6 >= limits.daily_loss_e6:
-        yield "daily_loss"
+        yield reasons.DAILY_LOSS
     if len(ledger.open) + len(proposal.legs) > limits.open_orders:
-        yield "open_orders"
+        yield reasons.OPEN_ORDERS
     if len(facts.sent_ms) + len(proposal.legs) > limits.orders_per_minute:
         recent = [sent_ms for sent_ms in facts.sent_ms if facts.now_ms - MINUTE_MS < sent_ms <= facts.now_ms]
         if len(recent) + len(proposal.legs) > limits.orders_per_minute:
-            yield "orders_per_minute"
+            yield reasons.ORDERS_PER_MINUTE
 
 
 def _leg_reasons(
@@ -229,35 +231,35 @@ def _leg_reasons(
 ) -> Iterator[str]:
     now_ms, market = facts.now_ms, one.market
     if leg.ticker in facts.ledger.settled:
-        yield "settled"
+        yield reasons.SETTLED
     if market.exchange_index in facts.idle_shards:
-        yield "exchange_closed"
+        yield reasons.EXCHANGE_CLOSED
     if one.quote.status is not Status.ACTIVE or not market.open_ms <= now_ms < market.close_ms:
-        yield "not_active"
+        yield reasons.NOT_ACTIVE
     if one.suspect:
-        yield "suspect"
+        yield reasons.SUSPECT
     if top(one).crossed:
-        yield "crossed_book"
+        yield reasons.CROSSED_BOOK
     asks: Ladder = ladder(one, leg.side, scan)
     if now_ms - asks.as_of_ms > limits.leg_age_ms:
-        yield "stale_leg"
+        yield reasons.STALE_LEG
     if asks.as_of_ms - now_ms > FUTURE_MS:
-        yield "price_from_the_future"
+        yield reasons.PRICE_FROM_THE_FUTURE
     if asks.as_of_ms < facts.floor_ms:
-        yield "seen_before_a_gap"
+        yield reasons.SEEN_BEFORE_A_GAP
     if leg.side not in ("yes", "no") or leg.count_e2 <= 0 or leg.count_e2 % COUNT_ONE_E2:
-        yield "bad_size"
+        yield reasons.BAD_SIZE
     if not 0 < leg.price_e4 < PRICE_ONE_E4 or not on_grid(leg.price_e4, market.price_ranges):
-        yield "off_grid"
+        yield reasons.OFF_GRID
     if not asks.levels:
         if not rests:
-            yield "no_depth"
+            yield reasons.NO_DEPTH
         return
     if leg.price_e4 > asks.levels[0][0] + limits.price_collar_e4:
-        yield "price_collar"
+        yield reasons.PRICE_COLLAR
     within = [level for level in asks.levels if level[0] <= leg.price_e4]
     if not rests and depth(fills(within, leg.count_e2)) < leg.count_e2:
-        yield "no_depth"
+        yield reasons.NO_DEPTH
 
 
 def _money_reasons(
@@ -268,16 +270,16 @@ def _money_reasons(
     for leg in legs:
         cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
         if cost_e6 > limits.order_e6:
-            yield "order_limit"
+            yield reasons.ORDER_LIMIT
         if _closes(leg, proposal.evens, ledger):
             closing_e6 += cost_e6
             continue
         total_e6 += cost_e6
         if ledger.at_stake_e6(event_ticker, ticker=leg.ticker) + cost_e6 > limits.market_e6:
-            yield "market_limit"
+            yield reasons.MARKET_LIMIT
     if total_e6 and ledger.at_stake_e6(event_ticker) + total_e6 > limits.event_e6:
-        yield "event_limit"
+        yield reasons.EVENT_LIMIT
     if total_e6 and ledger.at_stake_e6() + total_e6 > limits.total_e6:
-        yield "total_limit"
+        yield reasons.TOTAL_LIMIT
     if total_e6 + closing_e6 > ledger.free_e6:
-        yield "cash"
+        yield reasons.CASH

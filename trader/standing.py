@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bus.trading import reasons
 from markets.orders import Intent
 
 
@@ -49,4 +50,4 @@ class Standing:
             expired = intent.expires_ms is not None and now_ms >= intent.expires_ms
             if killed or expired:
                 self._cancelled.add(number)
-                yield number, "killed" if killed else "expired"
+                yield number, reasons.KILLED if killed else reasons.EXPIRED

@@ -65,7 +65,6 @@ def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
     assets, pages, api = _Assets(), _Pages(service, wish), _Api(service)
     app.jinja_env.filters.update(desk_views.FILTERS)
     app.jinja_env.globals.update(
-        WHY=desk_views.why,
         KINDS=KINDS,
         REASONS=REASONS,
         SOURCES=SOURCES,

@@ -22,6 +22,7 @@ from bus.ask import Asker, NoAnswer
 from bus.clock import Clock
 from bus.process.lifecycle import Stop
 from bus.process.locks import private_dir
+from bus.trading import reasons
 from markets.errors import KalshiBusError
 from markets.opportunities import Opportunity
 
@@ -159,17 +160,18 @@ class Marks(msgspec.Struct, frozen=True):
     full: Collection[str] = frozenset()
 
     def of(self, one: Opportunity) -> dict[str, Any]:
-        """Return `held` (contracts held of each of its legs that is) and `refused` (why, or None)."""
+        """Return `held` (contracts held of each of its legs that is), `refused`, and `why`: that in full."""
         legs = [(leg.ticker, leg.side) for leg in one.legs]
         held = [self.held[leg]["count_fp"] for leg in legs if leg in self.held]
         because = self.refused.get((one.kind, one.event_ticker))
         if because is None and not held and one.event_ticker in self.full:
-            because = "one_position_per_event"
-        if because is None and not held:
-            ends = (self.last.get(leg) for leg in legs)
-            lost = (row for row in ends if row is not None and row["status"] in ("rejected", "cancelled"))
-            because = next((str(row["reason"]) for row in lost if row["reason"]), None)
-        return {"held": held, "refused": because}
+            because = reasons.ONE_POSITION_PER_EVENT
+        if because is not None or held:
+            return {"held": held, "refused": because, "why": because and reasons.why_refused(because)}
+        ends = (self.last.get(leg) for leg in legs)
+        lost = (row for row in ends if row is not None and row["status"] in ("rejected", "cancelled"))
+        because = next((str(row["reason"]) for row in lost if row["reason"]), None)
+        return {"held": held, "refused": because, "why": because and reasons.why_ended(because)}
 
 
 class Absent(KalshiBusError):

@@ -1,4 +1,4 @@
-"""What the trader page and `/api/trader` show: tables in order, the curve, limits, reasons in words."""
+"""What the trader page and `/api/trader` show: tables in order, the curve, limits."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -7,46 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.trading.reasons import why_ended, why_refused
 from markets.errors import BadRecord
-from markets.opportunities import REASONS
 
 from .desk import Desk, Row
-
-_MORE_REASONS: Final = {
-    "complete": "filled completely",
-    "no_depth": "nothing was left at the price when it arrived",
-    "restarted": "the trader restarted before it was carried out",
-    "one_position_per_event": "the event is held already",
-    "positions_per_event": "the event has all the positions it may have",
-    "daily_loss": "the loss of the day has reached its limit",
-    "open_orders": "too many orders are open",
-    "orders_per_minute": "too many orders in a minute",
-    "order_limit": "above the limit of an order",
-    "market_limit": "above the limit of a market",
-    "event_limit": "above the limit of an event",
-    "total_limit": "above the limit of all together",
-    "cash": "not enough cash",
-    "no_room": "the limits leave no room for the smallest size",
-    "min_edge": "less profit than asked for",
-    "retry_later": "tried a moment ago",
-    "payout_too_late": "it pays out later than the limit allows",
-    "evens_nothing": "it asks for more than evens the basket out",
-    "expired": "it arrived too late",
-    "price_collar": "too far from the price that was seen",
-    "exchange_closed": "the exchange does not trade",
-    "seen_before_a_gap": "the prices were seen before a gap in the data",
-    "price_from_the_future": "the price claims to be of the future",
-    "degraded": "the data of this series is in doubt",
-    "settled": "the market has been settled",
-    "killed": "trading is killed",
-    "paused": "trading is paused",
-    "halted": "the journal cannot be written or does not add up",
-    "starting": "no data yet",
-    "gap": "the feed is being repaired or lost",
-    "stale": "the data is too old",
-    "closed": "the exchange does not trade",
-    "partial": "only a part was left at the price",
-}
 
 LIMITS: Final = (
     ("total", "All positions and orders", "total_dollars"),
@@ -162,12 +126,6 @@ class TraderPage(msgspec.Struct, frozen=True):
     fills_of: Mapping[int, Sequence[Row]]
     pnl: Mapping[str, Any]
     left_out: int
-
-
-def why(reason: object) -> str:
-    """Return a reason in words."""
-    name = str(reason or "")
-    return _MORE_REASONS.get(name) or REASONS.get(name) or name.replace("_", " ")
 
 
 def parse_sorts(arguments: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -303,6 +261,7 @@ def _ms(seconds: object) -> int | None:
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
-    "e2": _exact(2), "e4": _exact(4), "e6": _exact(6), "ms": _ms, "why": why,
+    "e2": _exact(2), "e4": _exact(4), "e6": _exact(6), "ms": _ms, "why": why_refused,
+    "ended": why_ended,
 }  # fmt: skip
 """From the trader's decimal strings and seconds to the integers that the other filters show."""

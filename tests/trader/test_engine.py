@@ -216,16 +216,25 @@ def test_fills_and_ends_are_booked_once_whatever_is_heard_again() -> None:
     first, second, third = placed(engine.step(data(basket())))
     half = Fill(first.price_e4, first.count_e2 // 2, 5_000, first.count_e2, NOW_MS)
 
-    (booked, equity) = engine.step(over(first.number, half, reason="no_depth"))
+    (booked, equity) = engine.step(over(first.number, half, reason="nothing_left"))
     assert isinstance(booked, Booked)
     assert isinstance(equity, Equity)
     assert booked.status == "partial"
     assert engine.step(filled(first)) == []
-    assert engine.step(unfilled(second))[0] == Booked(second.number, "cancelled", "no_depth", (), NOW_MS)
+    assert engine.step(unfilled(second))[0] == Booked(second.number, "cancelled", "nothing_left", (), NOW_MS)
     assert engine.step(unfilled(third, reason="killed"))[0] == Booked(
         third.number, "rejected", "killed", (), NOW_MS
     )
     assert [one.attempt for one in engine.ledger.open.values()] == [1, 1]  # only what completes the basket
+
+
+def test_an_order_that_found_nothing_is_cancelled_also_in_the_word_of_old_journals() -> None:
+    engine = running()
+    first, *_ = placed(engine.step(data(basket())))
+
+    assert engine.step(unfilled(first, reason="no_depth"))[0] == Booked(
+        first.number, "cancelled", "no_depth", (), NOW_MS
+    )
 
 
 def test_a_settled_market_is_paid_once() -> None:
@@ -421,7 +430,7 @@ def played(moves: list[Move]) -> tuple[list[AnyInput], list[bytes]]:
         elif move == "fill" and (one := take(values[0])):
             count_e2 = max(1, one.count_e2 * values[1] // 100)
             fill = Fill(one.price_e4, count_e2, 0 if values[1] else 10_000, count_e2, now_ms)
-            ended.append(over(one.number, fill, reason="no_depth", now_ms=now_ms))
+            ended.append(over(one.number, fill, reason="nothing_left", now_ms=now_ms))
             step(ended[-1])
         elif move == "fail" and (one := take(values[0])):
             ended.append(unfilled(one, now_ms))

@@ -545,7 +545,7 @@ def test_a_market_is_settled_once_even_if_a_part_of_an_order_there_is_heard_of_l
     }
     assert engine.ledger.held_e2(first.trade, first.ticker, "no") == 100
 
-    outputs = engine.step(over(first.number, part, reason="no_depth", now_ms=NOW_MS + 2))
+    outputs = engine.step(over(first.number, part, reason="nothing_left", now_ms=NOW_MS + 2))
     (late,) = [output.settlement for output in outputs if isinstance(output, Settled)]
     assert (late.ticker, late.count_e2) == (first.ticker, 200)
     assert engine.ledger.events() == set()

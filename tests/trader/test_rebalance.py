@@ -52,7 +52,7 @@ def ended(intent: Intent, count_e2: int, now_ms: int = NOW_MS) -> Orders:
     assert fees is not None
     fee_e6 = fill_fee(fees, intent.price_e4, count_e2, time_ms=now_ms).total_e6 if count_e2 else 0
     fills = (Fill(intent.price_e4, count_e2, fee_e6, count_e2, now_ms),) if count_e2 else ()
-    reason = "complete" if count_e2 == intent.count_e2 else "no_depth"
+    reason = "complete" if count_e2 == intent.count_e2 else "nothing_left"
     return over(intent.number, *fills, reason=reason, now_ms=now_ms)
 
 

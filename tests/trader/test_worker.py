@@ -67,7 +67,7 @@ def test_fills_are_those_of_the_book_at_arrival(make: Make) -> None:
 
     assert stand.worker.engine.ledger.positions == {}
     assert stand.worker.engine.ledger.open == {}
-    assert {row["reason"] for row in rows(stand).orders(10, 99)} == {"no_depth"}
+    assert {row["reason"] for row in rows(stand).orders(10, 99)} == {"nothing_left"}
 
 
 def test_a_restart_goes_on_with_the_same_books_and_buys_nothing_twice(make: Make) -> None:

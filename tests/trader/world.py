@@ -215,5 +215,5 @@ def filled(intent: Intent, now_ms: int = NOW_MS, fee_e6: int = 10_000) -> Orders
     return over(intent.number, fill, reason="complete", now_ms=now_ms)
 
 
-def unfilled(intent: Intent, now_ms: int = NOW_MS, reason: str = "no_depth") -> Orders:
+def unfilled(intent: Intent, now_ms: int = NOW_MS, reason: str = "nothing_left") -> Orders:
     return over(intent.number, reason=reason, now_ms=now_ms)

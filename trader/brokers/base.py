@@ -8,7 +8,7 @@ survive the process: the journal does, and `recover` begins from what that has.
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -16,13 +16,6 @@ from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Intent
 from trader.inputs import Present
 from trader.ledger import Progress
-
-COMPLETE: Final = "complete"
-NO_DEPTH: Final = "no_depth"
-RESTARTED: Final = "restarted"
-"""End of an order that was on its way when the process ended: it has not arrived."""
-
-CANCELLED: Final = "cancelled"
 
 LevelKey = tuple[str, str, int]
 """(ticker, side, price_e4) of a level of asks."""

@@ -9,6 +9,7 @@ away or shrinks.
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
+from bus.trading import reasons
 from markets.book import asks
 from markets.fees import OrderFees, fill_fee
 from markets.opportunities import MarketView, ScanLimits
@@ -18,7 +19,7 @@ from markets.records import Status
 from trader.inputs import Present
 from trader.risk import FUTURE_MS
 
-from .base import CANCELLED, COMPLETE, NO_DEPTH, RESTARTED, LevelKey, Markets, OpenOrder
+from .base import LevelKey, Markets, OpenOrder
 
 
 class PaperBroker:
@@ -67,7 +68,7 @@ class PaperBroker:
 
     def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent]:
         """Return that open orders have not arrived: the paper broker that they were sent to is gone."""
-        return [Ended(order.intent.number, RESTARTED) for order in standing]
+        return [Ended(order.intent.number, reasons.RESTARTED) for order in standing]
 
     def observe(self, market: MarketView) -> None:
         """Look at a market that has changed: forget what was taken of levels that are gone or shrank."""
@@ -98,7 +99,7 @@ class PaperBroker:
             view = market(intent.ticker)
             reason = refuse or self._refusal(intent, view, now_ms, floor_ms)
             if reason is not None or view is None:
-                events.append(Ended(intent.number, reason or "market_unknown"))
+                events.append(Ended(intent.number, reason or reasons.MARKET_UNKNOWN))
             else:
                 events += self._fill(intent, view, now_ms)
         return events
@@ -106,18 +107,18 @@ class PaperBroker:
     def _refusal(self, intent: Intent, view: MarketView | None, now_ms: int, floor_ms: int) -> str | None:
         if intent.number in self._cancelled:
             self._cancelled.discard(intent.number)
-            return CANCELLED
+            return reasons.CANCELLED
         if view is None:
-            return "market_unknown"
+            return reasons.MARKET_UNKNOWN
         if now_ms > intent.valid_until_ms:
-            return "expired"
+            return reasons.EXPIRED
         if view.quote.status is not Status.ACTIVE or not view.market.open_ms <= now_ms < view.market.close_ms:
-            return "not_active"
+            return reasons.NOT_ACTIVE
         if view.suspect or top(view).crossed:
-            return "suspect"
+            return reasons.SUSPECT
         seen_ms = ladder(view, intent.side, self._scan).as_of_ms
         if not floor_ms <= seen_ms or now_ms - seen_ms > self._leg_age_ms or seen_ms - now_ms > FUTURE_MS:
-            return "stale"
+            return reasons.STALE
         return None
 
     def _fill(self, intent: Intent, view: MarketView, now_ms: int) -> list[AnyOrderEvent]:
@@ -138,7 +139,7 @@ class PaperBroker:
             events.append(Filled(intent.number, fill))
             left_e2 -= count_e2
             self._take(intent.ticker, intent.side, price_e4, count_e2)
-        events.append(Ended(intent.number, NO_DEPTH if left_e2 else COMPLETE))
+        events.append(Ended(intent.number, reasons.NOTHING_LEFT if left_e2 else reasons.COMPLETE))
         return events
 
     def _take(self, ticker: str, side: str, price_e4: int, count_e2: int) -> None:

@@ -70,7 +70,7 @@ def test_it_takes_every_level_up_to_the_limit_and_no_further() -> None:
     outcome = carried_out(broker(), order(count_e2=1_000), book((4_800, 300), (5_000, 400), (5_100, 900)))
 
     assert [(fill.price_e4, fill.count_e2) for fill in outcome.fills] == [(4_800, 300), (5_000, 400)]
-    assert outcome.reason == "no_depth"
+    assert outcome.reason == "nothing_left"
 
 
 def test_fees_are_those_of_one_order() -> None:

@@ -1,0 +1,139 @@
+"""Why a trade was refused, why nothing is traded, why an order got no more: each word once, and its sentence.
+
+The words are in journals for ever: none is ever renamed or given another meaning. `NO_DEPTH` had two until
+`NOTHING_LEFT` was parted from it: as an order's end it says what that says. Where risk refuses what the
+scanner would not have offered, it says so in the scanner's word.
+"""
+
+from typing import Final
+
+from markets.opportunities import reasons as scanned
+
+KILLED: Final = "killed"
+HALTED: Final = "halted"
+PAUSED: Final = "paused"
+STARTING: Final = "starting"
+GAP: Final = "gap"
+STALE: Final = "stale"
+CLOSED: Final = "closed"
+
+HALTS: Final = {
+    KILLED: "trading is killed",
+    HALTED: "the journal cannot be written or does not add up",
+    PAUSED: "trading is paused",
+    STARTING: "there is no data yet",
+    GAP: "the feed is being repaired or lost",
+    STALE: "the data is too old, or the process stood still",
+    CLOSED: "the exchange is closed",
+}
+"""Why nothing is traded at all, worst first."""
+
+CROSSED_BOOK: Final = scanned.CROSSED_BOOK
+FEE_UNKNOWN: Final = scanned.FEE_UNKNOWN
+MATCH_STARTED: Final = scanned.MATCH_STARTED
+NO_DEPTH: Final = scanned.NO_DEPTH
+NOT_ACTIVE: Final = scanned.NOT_ACTIVE
+OFF_GRID: Final = scanned.OFF_GRID
+STALE_LEG: Final = scanned.STALE_LEG
+SUSPECT: Final = scanned.SUSPECT
+
+ONE_POSITION_PER_EVENT: Final = "one_position_per_event"
+POSITIONS_PER_EVENT: Final = "positions_per_event"
+RETRY_LATER: Final = "retry_later"
+DAILY_LOSS: Final = "daily_loss"
+OPEN_ORDERS: Final = "open_orders"
+ORDERS_PER_MINUTE: Final = "orders_per_minute"
+WRONG_EVENT: Final = "wrong_event"
+DEGRADED: Final = "degraded"
+PAYOUT_TOO_LATE: Final = "payout_too_late"
+NO_ROOM: Final = "no_room"
+EVENS_NOTHING: Final = "evens_nothing"
+MIN_EDGE: Final = "min_edge"
+SAME_MARKET_TWICE: Final = "same_market_twice"
+MARKET_UNKNOWN: Final = "market_unknown"
+SETTLED: Final = "settled"
+EXCHANGE_CLOSED: Final = "exchange_closed"
+PRICE_FROM_THE_FUTURE: Final = "price_from_the_future"
+SEEN_BEFORE_A_GAP: Final = "seen_before_a_gap"
+BAD_SIZE: Final = "bad_size"
+PRICE_COLLAR: Final = "price_collar"
+ORDER_LIMIT: Final = "order_limit"
+MARKET_LIMIT: Final = "market_limit"
+EVENT_LIMIT: Final = "event_limit"
+TOTAL_LIMIT: Final = "total_limit"
+CASH: Final = "cash"
+
+REFUSALS: Final = {
+    **HALTS,
+    ONE_POSITION_PER_EVENT: "the event is held already",
+    POSITIONS_PER_EVENT: "the event has all the positions it may have",
+    RETRY_LATER: "an order there got nothing a moment ago, or is still open",
+    DAILY_LOSS: "the loss of the day has reached its limit",
+    OPEN_ORDERS: "too many orders are open",
+    ORDERS_PER_MINUTE: "too many orders in a minute",
+    WRONG_EVENT: "the trade and what was seen are of different events",
+    DEGRADED: "the data of this series is in doubt",
+    FEE_UNKNOWN: "the fees of this event are not known",
+    MATCH_STARTED: "the match has started",
+    PAYOUT_TOO_LATE: "it pays out later than the limit allows, or nobody knows when",
+    NO_ROOM: "the limits leave no room for the smallest size",
+    EVENS_NOTHING: "it asks for more than evens the basket out",
+    MIN_EDGE: "the size that fits earns less than asked for",
+    SAME_MARKET_TWICE: "two legs are in the same market",
+    MARKET_UNKNOWN: "the market is not known",
+    SETTLED: "the market has been settled",
+    EXCHANGE_CLOSED: "the part of the exchange that the market is on does not trade",
+    NOT_ACTIVE: "the market does not trade now",
+    SUSPECT: "the data of the market is in doubt until a new book arrives",
+    CROSSED_BOOK: "the book is crossed: its data cannot be right",
+    STALE_LEG: "the price of a leg is too old",
+    PRICE_FROM_THE_FUTURE: "the price claims to be of the future",
+    SEEN_BEFORE_A_GAP: "the price was seen before a gap in time",
+    BAD_SIZE: "the side is neither yes nor no, or the size no number of whole contracts",
+    OFF_GRID: "the price cannot be ordered on the market's grid",
+    NO_DEPTH: "not enough is offered at the price",
+    PRICE_COLLAR: "too far from the price that was seen",
+    ORDER_LIMIT: "above the limit of an order",
+    MARKET_LIMIT: "above the limit of a market",
+    EVENT_LIMIT: "above the limit of an event",
+    TOTAL_LIMIT: "above the limit of all together",
+    CASH: "not enough cash",
+}
+"""Why a trade was refused before anything was sent."""
+
+COMPLETE: Final = "complete"
+NOTHING_LEFT: Final = "nothing_left"
+CANCELLED: Final = "cancelled"
+EXPIRED: Final = "expired"
+RESTARTED: Final = "restarted"
+
+ENDS: Final = {
+    COMPLETE: "filled completely",
+    NOTHING_LEFT: "nothing was left at the price when it arrived",
+    CANCELLED: "taken back",
+    EXPIRED: "its time was over",
+    RESTARTED: "the trader restarted before it arrived",
+    MARKET_UNKNOWN: REFUSALS[MARKET_UNKNOWN],
+    NOT_ACTIVE: REFUSALS[NOT_ACTIVE],
+    SUSPECT: REFUSALS[SUSPECT],
+    **HALTS,
+}
+"""Why an order got no more than it did."""
+
+UNFILLED: Final = frozenset({NOTHING_LEFT, NO_DEPTH})
+"""Ends of an order that arrived and found too little; the second in journals from before the first."""
+
+
+def why_refused(reason: str) -> str:
+    """Return why a trade was refused, or nothing is traded, as a sentence without its full stop."""
+    return REFUSALS.get(reason) or _plain(reason)
+
+
+def why_ended(reason: str) -> str:
+    """Return why an order got no more than it did, as a sentence without its full stop."""
+    return ENDS.get(NOTHING_LEFT if reason in UNFILLED else reason) or _plain(reason)
+
+
+def _plain(reason: str) -> str:
+    """A reason of a later version, or in the words of an exchange."""
+    return reason.replace("_", " ")
