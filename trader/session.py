@@ -16,6 +16,7 @@ from bus.protocol.join import Action
 from bus.protocol.state import State
 from bus.scan.membership import market_view
 from bus.scan.rescan import Batch, Rescan, batch_of
+from bus.trading import reasons
 from markets.opportunities import MarketView, Opportunity
 from markets.orders import AnyOrderEvent, Intent
 from markets.records import ExchangeStatus, FairValue
@@ -146,7 +147,7 @@ class Session:
         return Present(until.now_ms - (until.steady_ms - steady_ms), steady_ms)
 
     def _ask_broker(self, at: Present) -> None:
-        halts = [word for word in self.engine.halts() if word != "paused"]
+        halts = [word for word in self.engine.halts() if word != reasons.PAUSED]
         refuse = halts[0] if halts else None
         self._hear_broker(self.broker.due(at, self._markets.get, refuse, self.engine.floor_ms), at)
 

@@ -22,6 +22,7 @@ from bus.protocol.state import State
 from bus.scan.membership import scan_limits
 from bus.scan.rescan import Rescan
 from bus.threads import Owner
+from bus.trading import reasons
 from bus.trading.killswitch import Killed
 from markets.errors import StartupError
 from markets.opportunities import Failure
@@ -267,14 +268,14 @@ class Worker:
         """Trade no more, and say so."""
         self._halt = Halt(str(error), isinstance(error, LedgerError), self._steady_ms() + RETRY_MS)
         log.error("trader.halted", error=self._halt.reason)
-        self.around.published.event("state", state="halted")
+        self.around.published.event("state", state=reasons.HALTED)
 
     def try_again(self) -> None:
         """While halted: begin anew from the journal as soon as it can be written."""
         halt = self._halt
         assert halt is not None, "it is not halted"
         for command in self.around.commands.take():
-            command.answer("halted")
+            command.answer(reasons.HALTED)
         follows = self.around.follows
         for _ in range(follows.backlog + 1):  # the state goes on; a session that begins takes it whole
             follows.step(0)
@@ -290,7 +291,7 @@ class Worker:
             return
         self._halt = None
         log.info("trader.resumed_from_journal")
-        self.around.published.event("state", state="starting")
+        self.around.published.event("state", state=reasons.STARTING)
 
     def _open(self) -> JournalFile:
         if self._journal is None:
@@ -504,10 +505,10 @@ class Worker:
         halts = self.engine.halts()
         if self._halt is None:
             return halts
-        killed = ("killed",) if "killed" in halts else ()
-        return (*killed, "halted", *(word for word in halts if word != "killed"))
+        killed = (reasons.KILLED,) if reasons.KILLED in halts else ()
+        return (*killed, reasons.HALTED, *(word for word in halts if word != reasons.KILLED))
 
     @property
     def state(self) -> str:
-        """The worst of `reasons`, or "running"."""
-        return next(iter(self.reasons), "running")
+        """The worst of `reasons`, or RUNNING."""
+        return next(iter(self.reasons), reasons.RUNNING)

@@ -9,6 +9,9 @@ from typing import Final
 
 from markets.opportunities import reasons as scanned
 
+RUNNING: Final = "running"
+"""The state of a trader that trades; any other is one of `HALTS`."""
+
 KILLED: Final = "killed"
 HALTED: Final = "halted"
 PAUSED: Final = "paused"
