@@ -27,9 +27,9 @@ from markets.json.frames import TickerUpdate
 from markets.json.pages import split_events
 from publisher import checkpoint
 from publisher.held import Held
+from publisher.intake import Intake
 from publisher.live import Live
 from publisher.quarantine import Quarantine
-from publisher.reader import Reader
 from publisher.reading import Reading, Universe
 from tests.publisher.exchange import event, market
 
@@ -93,7 +93,7 @@ class _Publisher:
         self.bytes_sent = 0
         self.writer = Writer(1)
         self.held = Held(self.writer.state)
-        self._reader = Reader(self.held, Universe(), Quarantine(directory))
+        self._intake = Intake(self.held, Universe(), Quarantine(directory))
 
     def take(self, page: bytes) -> None:
         """Take a page over: read, compare, decode, commit."""
@@ -102,7 +102,7 @@ class _Publisher:
         reading = Reading(now_ms)
         reading.reply(now_ms)
         for raw in split_events(page).events:
-            self._reader.read_event(raw, now_ms, reading)
+            self._intake.read_event(raw, now_ms, reading)
         with self.writer.state.lock:
             diff = self.held.diff(reading, now_ms)
             frames = self.writer.commit(diff.changes, diff.cycle, 1, self.clock.now_ns())
@@ -209,7 +209,7 @@ def _update(publisher: _Publisher, moving: bool) -> float:
         moving: others each time, so that with many markets none is in the processor's cache.
     """
     clock, state = publisher.clock, publisher.writer.state
-    live = Live(publisher.held, lambda _job: None, lambda _tickers: None, clock)
+    live = Live(publisher.held, lambda _job: None, lambda _tickers: None, lambda _tickers: None, clock)
     server = cast(FeedServer, _NoSocket(publisher.writer))
     of_series: dict[str, list[str]] = {}
     for ticker, topic in state.stream_of.items():

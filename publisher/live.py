@@ -14,10 +14,11 @@ import structlog
 
 from bus.clock import Clock
 from bus.server import FeedServer, Job
+from bus.threads import Owner
 from markets.book import top_of_book, top_of_quote
 from markets.json.frames import StatusChange, TickerUpdate
 from markets.records import Book, BookDelta, Quote, Record, Suspect, Trade
-from markets.units import opposite
+from markets.units import PRICE_ONE_E4, opposite
 
 from .held import Held
 from .kalshi.stream_session import Fact
@@ -47,7 +48,7 @@ class Live:
 
     Args:
         submit: hands a job to the bus thread.
-        verify: asks the stream for these books again.
+        want: tells the stream which books to follow. verify: asks it for these books again.
 
     Attributes:
         followed: books that the stream keeps right. older: records refused, a newer one being held.
@@ -58,6 +59,7 @@ class Live:
         self,
         held: Held,
         submit: Callable[[Job], None],
+        want: Callable[[Iterable[str]], None],
         verify: Callable[[Iterable[str]], None],
         clock: Clock,
     ) -> None:
@@ -67,10 +69,12 @@ class Live:
         self.confirmed = 0
         self._held = held
         self._submit = submit
+        self._want = want
         self._verify = verify
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: list[Fact] = []
+        self._thread = Owner("what the stream says")
 
     def sink(self, facts: Sequence[Fact]) -> None:
         """Take facts, in order. Any one thread; what waits is published together."""
@@ -87,6 +91,7 @@ class Live:
 
     def publish(self, server: FeedServer, facts: Sequence[Fact], now_ns: int) -> None:
         """Publish facts, those of one stream together."""
+        self._thread.check()
         writer = server.writer
         if writer is None:
             return  # no epoch yet; the first commit's plan asks for books anew
@@ -120,9 +125,11 @@ class Live:
         """Markets whose quote an uncached book is to decide about."""
         return self._held.disputed.copy()
 
-    def keep(self, tickers: frozenset[str]) -> None:
-        """Note that all other books are removed."""
+    def follow(self, tickers: frozenset[str]) -> None:
+        """Follow these books; all others are removed."""
+        self._thread.check()
         self.followed &= tickers
+        self._want(sorted(tickers))
 
     def compare(self, server: FeedServer, book: Book, asked_ms: int) -> bool:
         """Compare a book read by REST with what is held; return whether the stream keeps it.
@@ -130,6 +137,7 @@ class Live:
         Args:
             asked_ms: when it was asked for: what changed later cannot be judged.
         """
+        self._thread.check()
         assert server.writer is not None, "books are planned from a state that is served"
         state = server.writer.state
         held: Book | None = state.books.get(book.ticker)
@@ -142,6 +150,7 @@ class Live:
 
     def judge(self, server: FeedServer, book: Book, asked_ms: int, now_ns: int) -> None:
         """Let an uncached book decide about a quote that a sweep, older than the stream, contradicted."""
+        self._thread.check()
         disputed = self._held.disputed
         if book.ticker not in disputed or server.writer is None:
             return
@@ -155,7 +164,7 @@ class Live:
             self.confirmed += 1
             return
         self.healed += 1
-        bid, ask = top.yes_bid or (0, 0), top.yes_ask or (10_000, 0)
+        bid, ask = top.yes_bid or (0, 0), top.yes_ask or (PRICE_ONE_E4, 0)
         tick = TickerUpdate(book.ticker, bid[0], ask[0], bid[1], ask[1], None, None, None, book.as_of_ms)
         self._held.streamed(book.ticker, quote.status)
         topic = state.stream_of[book.ticker]

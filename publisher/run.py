@@ -22,10 +22,12 @@ from bus.server import FeedServer, Job
 from bus.sockets import make_context
 from markets.json.pages import decode_tier
 from publisher.books.candles import CandlePlanner
-from publisher.books.planner import Enrichment, Planner
+from publisher.books.fetch import Enrichment
+from publisher.books.planner import Planner
 
 from . import checkpoint
 from .held import Held
+from .intake import Intake
 from .kalshi.budget import BASIC, Budget
 from .kalshi.client import Client, ExchangeError, KeyRefused, Stopped
 from .kalshi.hosts import endpoints
@@ -33,7 +35,6 @@ from .kalshi.signing import KeySource
 from .kalshi.stream import Stream
 from .live import Live
 from .quarantine import Quarantine
-from .reader import Reader
 from .reading import Reading, Universe
 from .sweep import Sweep
 
@@ -86,7 +87,7 @@ class Publisher:
         self._candles = CandlePlanner()
         self._context = make_context()
         self.server = FeedServer(
-            self._context, settings.feed, settings.state, clock, lambda: self.health, self._watch
+            self._context, settings.feed, settings.state, clock, lambda: self.health, self._wish
         )
         if found.cycle is not None:
             log.info("checkpoint.loaded", epoch=found.epoch, complete_ms=found.cycle.complete_ms)
@@ -106,7 +107,7 @@ class Publisher:
         ]
         self._sweep = Sweep(
             self._client,
-            Reader(self._held, universe, quarantine),
+            Intake(self._held, universe, quarantine),
             self._held,
             clock,
             self._clients[1:],
@@ -118,7 +119,7 @@ class Publisher:
         if self._keys.configured and settings.stream == "yes":
             url = endpoints(settings).websocket
             self._stream = Stream(url, self._keys, clock, Rng(rng.random()), stop)
-            self._live = Live(self._held, self.server.submit, self._stream.verify, clock)
+            self._live = Live(self._held, self.server.submit, self._stream.want, self._stream.verify, clock)
         self._enrichment = Enrichment(
             self._planner,
             self._candles,
@@ -131,7 +132,6 @@ class Publisher:
             stop,
             settings.poll_interval_s,
             self._live,
-            self._stream.want if self._stream else lambda _tickers: None,
         )
         self._saving: threading.Thread | None = None
         self._checkpointed_ns: int | None = None
@@ -146,8 +146,8 @@ class Publisher:
             return account
         return msgspec.structs.replace(account, error=trouble, exchange_reachable=self._client.reachable)
 
-    def _watch(self, tickers: list[str], ttl_s: float, now_ms: int, what: str) -> None:
-        (self._candles.wish if what == "candles" else self._planner.watch)(tickers, ttl_s, now_ms)
+    def _wish(self, tickers: list[str], ttl_s: float, now_ms: int, what: str) -> None:
+        (self._candles.wish if what == "candles" else self._planner.wish)(tickers, ttl_s, now_ms)
 
     def _with_stream(self, account: PublisherHealth) -> PublisherHealth:
         stream, live = self._stream, self._live

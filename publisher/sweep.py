@@ -1,4 +1,4 @@
-"""One sweep: everything that is open at the exchange, read once. What it means is reader.py.
+"""One sweep: everything that is open at the exchange, read once. What it means is intake.py.
 
 A small catalogue is crawled: ``GET /events?status=open`` with nested markets and milestones. 200 events
 (about 1,800 markets) cost the same 10 tokens as 1,000 markets of ``GET /markets``, and bring along the join
@@ -31,6 +31,7 @@ from markets.json.read import decode_exchange_status
 
 from .fetchers import connections, fetch_all
 from .held import Held
+from .intake import Intake
 from .kalshi.budget import BASIC
 from .kalshi.client import Client, ExchangeError, KeyRefused, NotFound, Reply
 from .queries import (
@@ -47,7 +48,6 @@ from .queries import (
     open_events,
     slices,
 )
-from .reader import Reader
 from .reading import Reading
 
 log = structlog.get_logger()
@@ -97,7 +97,7 @@ class Sweep:
     def __init__(
         self,
         client: Client,
-        reader: Reader,
+        intake: Intake,
         held: Held,
         clock: Clock,
         helpers: Sequence[Client] = (),
@@ -113,7 +113,7 @@ class Sweep:
         self._discovery_cursor = ""
         self._discovery_pages = 0
         self._unwanted: set[str] = set()
-        self._reader = reader
+        self._intake = intake
         self._held = held
         self._clock = clock
         self._series_due_ms = 0
@@ -174,17 +174,17 @@ class Sweep:
             try:
                 found[text_member(raw, "ticker")] = bytes(raw)
             except BadRecord:
-                self._reader.read_series(raw, reading)  # quarantines it
+                self._intake.read_series(raw, reading)  # quarantines it
         held = self._held.state.series
         for ticker, series in held.items():
             if found.get(ticker, series.raw) != series.raw:
-                self._reader.read_series(found[ticker], reading)
-        self._reader.listed_series = found
+                self._intake.read_series(found[ticker], reading)
+        self._intake.listed_series = found
         self._unwanted.clear()
         self._series_due_ms = self._clock.now_ms() + SERIES_EVERY_MS
 
     def _open_markets(self, reading: Reading) -> None:
-        universe, events = self._reader.universe, self._held.open_events()
+        universe, events = self._intake.universe, self._held.open_events()
         if universe.tickers:
             self._named(reading)
         elif universe.series or len(events) < (
@@ -198,13 +198,13 @@ class Sweep:
 
     def _named(self, reading: Reading) -> None:
         """Read the markets of a universe of tickers."""
-        for tickers in batches(sorted(self._reader.universe.tickers), TICKERS_PER_REQUEST):
+        for tickers in batches(sorted(self._intake.universe.tickers), TICKERS_PER_REQUEST):
             query = named_markets(tickers)
             most = longest(len(tickers), MARKETS_PER_PAGE)
             for raws, reply in self._client.pages("/markets", query, read=_read_markets, longest=most):
                 reading.reply(reply.as_of_ms)
                 for raw in raws:
-                    self._reader.read_loose_market(raw, reply.as_of_ms, reading)
+                    self._intake.read_loose_market(raw, reply.as_of_ms, reading)
 
     def _slices(self, events: Mapping[str, int], reading: Reading) -> None:
         self._read_slices(map(named_events, slices(events)), reading)
@@ -266,7 +266,7 @@ class Sweep:
 
     def _crawl(self, reading: Reading, pages: int | None = None) -> bool:
         """Read the list of open events with their markets; return False if it goes on after `pages`."""
-        wanted = sorted(self._reader.universe.series)
+        wanted = sorted(self._intake.universe.series)
         for series in wanted or [""]:
             query = open_events(nested=True, series=series)
             most = longest(len(self._held.state.events), EVENTS_PER_PAGE)
@@ -280,21 +280,21 @@ class Sweep:
 
     def _read_page(self, page: EventsPage, reply: Reply, reading: Reading) -> None:
         for raw in page.events:
-            self._reader.read_event(raw, reply.as_of_ms, reading)
+            self._intake.read_event(raw, reply.as_of_ms, reading)
         for raw in page.milestones or ():
-            self._reader.read_milestone(raw, reading)
+            self._intake.read_milestone(raw, reading)
 
     def _created_meanwhile(self, reading: Reading) -> None:
         """Read what was created while the crawl ran: it stands before the pages that were already read."""
-        if self._reader.universe.tickers:
+        if self._intake.universe.tickers:
             return
-        for series in sorted(self._reader.universe.series) or [""]:
+        for series in sorted(self._intake.universe.series) or [""]:
             query = created_markets(reading.started_ms // 1000 - CREATED_SLACK_S, series)
             most = longest(0, MARKETS_PER_PAGE)  # what was created in a minute or two
             for raws, reply in self._client.pages("/markets", query, read=_read_markets, longest=most):
                 for raw in raws:
                     if not reading.saw(_ticker(raw)):
-                        self._reader.read_loose_market(raw, reply.as_of_ms, reading)
+                        self._intake.read_loose_market(raw, reply.as_of_ms, reading)
 
     def _missing(self, reading: Reading) -> None:
         """Refresh held markets that are not open any more, and look up those that a list does not show."""
@@ -306,7 +306,7 @@ class Sweep:
             for raws, reply in self._client.pages("/markets", query, read=_read_markets, longest=most):
                 for raw in raws:
                     listed.add(_ticker(raw))
-                    self._reader.read_loose_market(raw, reply.as_of_ms, reading)
+                    self._intake.read_loose_market(raw, reply.as_of_ms, reading)
             absent = [ticker for ticker in tickers if ticker not in listed]
             sample = absent[:LOOKUPS_PER_LIST]
             gone = [ticker for ticker in sample if not self._market_exists(ticker, reading)]
@@ -319,7 +319,7 @@ class Sweep:
             )
         except NotFound:
             return False
-        self._reader.read_loose_market(raw, reply.as_of_ms, reading)
+        self._intake.read_loose_market(raw, reply.as_of_ms, reading)
         return True
 
     def _unjoined(self, reading: Reading) -> None:
@@ -346,7 +346,7 @@ class Sweep:
                 continue  # not known yet, not known to be unknown: it waits
             series_ticker = event.series_ticker if event else None
             for raw, as_of_ms in reading.unjoined.pop(ticker):
-                self._reader.read_market(raw, series_ticker, as_of_ms, reading)
+                self._intake.read_market(raw, series_ticker, as_of_ms, reading)
 
     def _look_up_event(self, ticker: str, reading: Reading) -> None:
         try:
@@ -356,7 +356,7 @@ class Sweep:
         except NotFound:
             self._note_unknown("event", ticker)
             return
-        self._reader.read_event(raw, reply.as_of_ms, reading)
+        self._intake.read_event(raw, reply.as_of_ms, reading)
 
     def _series_needed(self, reading: Reading) -> None:
         """Read the series that events need and are not held; fetch those that the list did not have.
@@ -366,9 +366,9 @@ class Sweep:
         state = self._held.state
         events = (*state.events.values(), *reading.events.values())
         unknown = {event.series_ticker for event in events} - state.series.keys() - reading.series.keys()
-        listed = self._reader.listed_series
+        listed = self._intake.listed_series
         for ticker in sorted(unknown & listed.keys()):
-            self._reader.read_series(listed[ticker], reading)
+            self._intake.read_series(listed[ticker], reading)
         unlisted = sorted(unknown - listed.keys())
         for ticker in [ticker for ticker in unlisted if self._due("series", ticker)][:SERIES_LOOKUPS]:
             try:
@@ -379,7 +379,7 @@ class Sweep:
                 self._note_unknown("series", ticker)
                 continue
             listed[ticker] = bytes(raw)
-            self._reader.read_series(raw, reading)
+            self._intake.read_series(raw, reading)
 
     def _due(self, what: str, key: str) -> bool:
         return self._clock.now_ms() >= self._retry_ms.get((what, key), 0)

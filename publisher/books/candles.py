@@ -6,9 +6,12 @@ Source: Kalshi API reference, ``GET /markets/candlesticks``: up to 100 comma-sep
 10,000 candlesticks in all, 10 tokens a call, periods of 1, 60 or 1440 minutes.
 """
 
-import threading
 from collections.abc import Container, Sequence
 from typing import Final
+
+from bus.threads import Owner
+
+from .wished import Wished
 
 CALLS_PER_CYCLE: Final = 1
 """The share: kept free of other requests whether it is used or not."""
@@ -16,34 +19,28 @@ CALLS_PER_CYCLE: Final = 1
 PERIOD_MINUTES: Final = 60
 SPAN_S: Final = 7 * 86_400
 MARKETS_MAX: Final = 50
-"""As many with a week of hours each make 8,450 candlesticks: one request."""
+"""That many with a week of hours each make 8,450 candlesticks: one request."""
 
 REFRESH_MS: Final = 60_000
 """How old price history may become while it is wished for."""
 
 
 class CandlePlanner:
-    """Chooses the markets of the next request, over explicit time. `wish` may be called from any thread."""
+    """Chooses the markets of the next request, over explicit time. One thread, but for `wish`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._wished: dict[str, int] = {}
+        self._wished = Wished(MARKETS_MAX)
         self._fetched_ms: dict[str, int] = {}
+        self._thread = Owner("the planner of price history")
 
     def wish(self, tickers: Sequence[str], ttl_s: float, now_ms: int) -> None:
-        """Wish for the price history of these markets for `ttl_s` seconds; the oldest wishes give way."""
-        with self._lock:
-            for ticker in tickers:
-                until_ms = now_ms + int(ttl_s * 1000)
-                self._wished[ticker] = max(until_ms, self._wished.pop(ticker, 0))
-            while len(self._wished) > MARKETS_MAX:
-                del self._wished[next(iter(self._wished))]
+        """Wish for the price history of these markets for `ttl_s` seconds. Any thread."""
+        self._wished.wish(tickers, ttl_s, now_ms)
 
     def wished(self, known: Container[str], now_ms: int) -> frozenset[str]:
         """Return the `known` markets whose price history is wished for now."""
-        with self._lock:
-            self._wished = {t: until_ms for t, until_ms in self._wished.items() if until_ms > now_ms}
-            wished = frozenset(ticker for ticker in self._wished if ticker in known)
+        self._thread.check()
+        wished = frozenset(ticker for ticker in self._wished.at(now_ms) if ticker in known)
         self._fetched_ms = {t: at_ms for t, at_ms in self._fetched_ms.items() if t in wished}
         return wished
 

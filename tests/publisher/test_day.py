@@ -4,7 +4,7 @@ import heapq
 from random import Random
 
 from markets.json.words import COST
-from publisher.books.planner import rounds_of
+from publisher.books.billing import rounds_of
 from publisher.fetchers import connections
 from publisher.kalshi.budget import BASIC, PUBLISHER_SHARE, Budget
 from publisher.queries import slices

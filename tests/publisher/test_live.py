@@ -35,7 +35,13 @@ class Streamed:
         self.world.exchange.list_event(event("E", "S", market("E-A", "E"), market("E-B", "E")))
         self.world.run()
         self.verified: list[str] = []
-        self.live = Live(self.world.held, lambda _job: None, self.verified.extend, self.world.clock)
+        self.live = Live(
+            self.world.held,
+            lambda _job: None,
+            lambda _tickers: None,
+            self.verified.extend,
+            self.world.clock,
+        )
         self.server = cast(FeedServer, Sink(self.world))
 
     @property

@@ -312,14 +312,14 @@ def test_simulator_key_is_waited_for(
     wait(replica, lambda: live(replica))
 
 
-def test_watched_market_is_fetched(
+def test_wish_reaches_the_planner_of_books(
     exchange: FakeExchange, start: Start, settings: Settings, zmq_context: zmq.Context[Any]
 ) -> None:
     running = start()
     answer = ask(zmq_context, settings.state, {"op": "watch", "id": 1, "tickers": ["E1-A"], "ttl_s": 5})
 
     assert answer["watched"] == 1
-    assert "E1-A" in running.publisher._planner._watched
+    assert running.publisher._planner.wished.at(0) == {"E1-A"}
 
 
 def test_price_history_comes_for_whom_it_is_wished_and_goes_with_the_wish(

@@ -12,9 +12,9 @@ from bus.protocol.state import State
 from bus.protocol.writer import Writer
 from markets.errors import BadRecord
 from publisher.held import Held
+from publisher.intake import Intake
 from publisher.kalshi.client import Client, ExchangeError, NotFound, Params, Reply
 from publisher.quarantine import Quarantine
-from publisher.reader import Reader
 from publisher.reading import Reading, Universe
 from publisher.sweep import Sweep
 from tests.publisher.exchange import FakeExchange
@@ -75,9 +75,9 @@ class World:
         """Begin with nothing known beside the state, as after a checkpoint."""
         quarantine = Quarantine(directory)
         self.held = Held(self.state)
-        reader = Reader(self.held, universe or Universe(), quarantine)
+        intake = Intake(self.held, universe or Universe(), quarantine)
         self.sweep = Sweep(
-            cast(Client, self.client), reader, self.held, self.clock, slice_from=self.slice_from
+            cast(Client, self.client), intake, self.held, self.clock, slice_from=self.slice_from
         )
 
     def close(self) -> None:

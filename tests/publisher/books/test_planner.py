@@ -1,7 +1,6 @@
 """Which books are fetched: whole events, by value, a fair share to the rest; demand adds no request."""
 
 from collections.abc import Sequence
-from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
@@ -10,23 +9,11 @@ import pytest
 from hypothesis import given
 
 from markets.json.read import decode_market
-from markets.json.words import COST
 from markets.opportunities import KINDS, worth_of_books_e4
 from markets.opportunities.kinds.no_basket import NoBasket
 from markets.records import Event, Quote
-from publisher.books.planner import (
-    BILLING_EVERY_MS,
-    BOOKS_PER_REQUEST,
-    HOUR_MS,
-    MAX_ROUNDS,
-    URL_BUDGET,
-    Billing,
-    Planner,
-    Tradable,
-    rounds_of,
-    value_of,
-)
-from publisher.kalshi.budget import BASIC, Budget
+from publisher.books.billing import BOOKS_PER_REQUEST
+from publisher.books.planner import HOUR_MS, URL_BUDGET, Planner, Tradable, value_of
 from tests.publisher.exchange import market
 
 NOW_MS = 1_790_000_000_000
@@ -96,20 +83,20 @@ def test_exclusive_event_is_fetched_whole_in_one_request() -> None:
     assert {f"E-{n}" for n in range(60)} <= set(batch)
 
 
-def test_watched_market_comes_with_its_event_until_it_is_forgotten() -> None:
+def test_wished_market_comes_with_its_event_until_it_is_forgotten() -> None:
     planner = Planner(10)
     legs = [tradable(f"E-{n}", exclusive=True, bid=1, ask=99) for n in range(3)]
     crowd = [tradable(f"X{n:03}", f"X{n}", volume_24h_fp="1000000.00") for n in range(200)]
-    planner.watch(["E-1"], 60, NOW_MS)
+    planner.wish(["E-1"], 60, NOW_MS)
 
     assert {"E-0", "E-1", "E-2"} <= set(chosen(planner.plan(crowd + legs, NOW_MS + 59_000)))
     assert not {"E-0", "E-1", "E-2"} & set(chosen(planner.plan(crowd + legs, NOW_MS + 61_000))[:9])
 
 
-def test_watching_adds_no_request() -> None:
+def test_wishing_adds_no_request() -> None:
     crowd = [tradable(f"X{n:03}", f"X{n}") for n in range(400)]
     quiet, busy = Planner(250), Planner(250)
-    busy.watch([f"X{n:03}" for n in range(400)], 3600, NOW_MS)
+    busy.wish([f"X{n:03}" for n in range(400)], 3600, NOW_MS)
 
     assert [len(batch) for batch in quiet.plan(crowd, NOW_MS)] == [len(b) for b in busy.plan(crowd, NOW_MS)]
 
@@ -155,42 +142,3 @@ def test_plan_keeps_every_bound(rows: list[tuple[int, bool, int]], limit: int, c
 
 
 TEMPLATE = tradable("A")
-
-
-def test_rounds_follow_what_the_sweep_leaves() -> None:
-    budget = Budget(BASIC, Random(1), 0.0)  # 161.5 tokens/s: 193 requests in 12 s
-
-    assert rounds_of(budget, 12, sweep_requests=5, calls=3) == (MAX_ROUNDS, 3)
-    assert rounds_of(budget, 12, sweep_requests=185, calls=3) == (2, 3)
-    assert rounds_of(budget, 12, sweep_requests=191, calls=3) == (1, 2)
-    assert rounds_of(budget, 12, sweep_requests=193, calls=3) == (0, 0)
-    assert rounds_of(budget, 12, sweep_requests=0, calls=0) == (0, 0)
-
-
-def test_refused_batches_are_believed_to_be_billed_per_ticker_and_asked_again_later() -> None:
-    billing = Billing()
-    assert billing.batch(480, NOW_MS) == (BOOKS_PER_REQUEST, COST)
-
-    billing.refused(100, NOW_MS)
-    # One refusal may be another's doing.
-    assert billing.batch(480, NOW_MS) == (BOOKS_PER_REQUEST, COST)
-    billing.refused(100, NOW_MS)
-
-    size, cost = billing.batch(480, NOW_MS)
-    assert billing.per_ticker
-    assert size * cost <= 480 / 4
-    billing.accepted(size)
-    assert billing.batch(480, NOW_MS) == (size, cost)
-
-    assert billing.batch(480, NOW_MS + BILLING_EVERY_MS) == (BOOKS_PER_REQUEST, COST)
-    billing.refused(100, NOW_MS + BILLING_EVERY_MS)  # one is enough now
-    assert billing.per_ticker
-
-
-def test_answered_batch_clears_earlier_refusals() -> None:
-    billing = Billing()
-    billing.refused(100, NOW_MS)
-    billing.accepted(100)
-    billing.refused(100, NOW_MS)
-
-    assert not billing.per_ticker

@@ -22,7 +22,7 @@ from .reading import Candidate, Reading, Universe
 MAX_RECORD_BYTES: Final = MAX_MESSAGE_BYTES - 10_000
 
 
-class Reader:
+class Intake:
     """Reads what the exchange sent, in the light of what is held. One thread, while none commits.
 
     Args:
@@ -39,7 +39,7 @@ class Reader:
         self._held = held
         self._quarantine = quarantine
         self._seeds: dict[str, int] = {}
-        self._thread = Owner("the reader of a sweep")
+        self._thread = Owner("what takes a sweep in")
 
     def read_event(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
         """Read an event with its nested markets."""

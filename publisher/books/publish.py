@@ -1,0 +1,89 @@
+"""Order books and price history read by REST, published. Bus thread: it alone may send.
+
+A book that the stream follows is only compared with it (`Live`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from bus.server import FeedServer
+from markets.records import Book, Candles, Market, Remove
+from publisher.live import Live
+
+BOOKS_PER_MESSAGE: Final = 64
+
+
+def publish_books(
+    server: FeedServer, live: Live | None, books: Sequence[Book], as_of_ms: int, asked_ms: int, now_ns: int
+) -> None:
+    """Publish books, those of one event in one message.
+
+    Args:
+        live: what the stream follows, if there is one.
+        as_of_ms: the age of the reply.
+        asked_ms: when it was asked for.
+    """
+    writer = server.writer
+    assert writer is not None, "books are planned from a state that is served"
+    if live is not None:
+        for book in books:
+            live.judge(server, book, asked_ms, now_ns)
+        books = [book for book in books if not live.compare(server, book, asked_ms)]
+    state = writer.state
+    events: dict[tuple[str, str], list[Book]] = {}
+    for book in books:
+        topic = state.stream_of.get(book.ticker)
+        market: Market | None = state.markets.get(book.ticker)
+        held: Book | None = state.books.get(book.ticker)
+        if topic is None or market is None:
+            continue  # removed meanwhile
+        if held is not None and book.as_of_ms < held.as_of_ms <= now_ns // 1_000_000:
+            continue
+        events.setdefault((topic, market.event_ticker), []).append(book)
+    for topic, message in _messages(events):
+        server.send(writer.stream(topic, "book", message, as_of_ms * 1_000_000, now_ns))
+
+
+def keep_books(server: FeedServer, live: Live | None, planned: frozenset[str], now_ns: int) -> None:
+    """Remove the books that are not kept fresh any more; let the stream follow the others."""
+    if live is not None:
+        live.follow(planned)
+    writer = server.writer
+    if writer is None:
+        return
+    state = writer.state
+    topics: dict[str, list[Remove]] = {}
+    for ticker in sorted(state.books.keys() - planned):
+        topics.setdefault(state.stream_of[ticker], []).append(Remove("book", ticker))
+    for topic, removals in topics.items():
+        server.send(writer.stream(topic, "remove", removals, now_ns, now_ns))
+
+
+def publish_candles(
+    server: FeedServer, found: Sequence[Candles], wished: frozenset[str], now_ns: int
+) -> None:
+    """Publish price history, and the removal of what nobody wishes for."""
+    writer = server.writer
+    if writer is None:
+        return
+    state = writer.state
+    for candles in found:
+        topic = state.stream_of.get(candles.ticker)
+        if topic is not None:
+            server.send(writer.stream(topic, "candles", [candles], candles.as_of_ms * 1_000_000, now_ns))
+    for ticker in sorted(state.candles.keys() - wished):
+        removal = [Remove("candles", ticker)]
+        server.send(writer.stream(state.stream_of[ticker], "remove", removal, now_ns, now_ns))
+
+
+def _messages(events: Mapping[tuple[str, str], list[Book]]) -> Iterable[tuple[str, list[Book]]]:
+    """Put events of one topic together while they fit into a message; never cut one that fits."""
+    topic, message = "", list[Book]()
+    for (next_topic, _), books in sorted(events.items(), key=lambda item: item[0]):
+        if message and (next_topic != topic or len(message) + len(books) > BOOKS_PER_MESSAGE):
+            yield topic, message
+            message = []
+        topic = next_topic
+        message = message + books
+    if message:
+        yield topic, message
