@@ -8,16 +8,17 @@ Long work is cut into slices with `pause()` between them: the interpreter is sha
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import State
+from bus.scan.membership import Move, events_of, moves_of, regroup
 from markets.json.write import book_json, quote_members
-from markets.records import Book, Milestone, Quote, Status, Suspect
+from markets.records import Book, Market, Quote, Status, Suspect
 from markets.timing import MatchTiming, match_time_json, match_timing
 
 SLICE: Final = 50
@@ -52,12 +53,13 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         moving: by ticker, the part of the market's JSON object that moves: quote and book, without `as_of`.
         confirmed: the end of most markets' objects: `as_of` as the last sweep confirmed it.
         ends: the end of the other markets' objects, by ticker.
-        by_event, by_series: tickers of an event, of a series.
+        by_event, by_series: tickers of an event, of a series, ascending.
         created: (created_ms, ticker) of every market shown, ascending.
         event_created_ms: by event ticker, when its first market was created; 0 of one without markets here.
         events_created: (that, event ticker), ascending.
         timings: match timing by event ticker.
         match_times: the same as JSON members, ``"EVENT":{...}``.
+        milestones_of: ids of the milestones of an event, ascending.
         enriched: how many markets shown have a book.
         timed_ms: when `in_play` was last computed; `changed_ms`: when the content last changed.
     """
@@ -68,14 +70,14 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
     moving: dict[str, bytes]
     confirmed: bytes
     ends: dict[str, bytes]
-    by_event: dict[str, list[str]]
-    by_series: dict[str, list[str]]
+    by_event: dict[str, tuple[str, ...]]
+    by_series: dict[str, tuple[str, ...]]
     created: Order
     event_created_ms: dict[str, int]
     events_created: Order
     timings: dict[str, MatchTiming]
     match_times: dict[str, bytes]
-    milestones_of: dict[str, list[Milestone]]
+    milestones_of: dict[str, tuple[str, ...]]
     enriched: int
     timed_ms: int
     changed_ms: int
@@ -174,20 +176,25 @@ def next_edition(state: State, digest: int, previous: Edition | None, now_ms: in
         pause()
         tickers = _merged(old.tickers, moving)
         pause()
-        by_event = _grouped(tickers, lambda ticker: state.markets[ticker].event_ticker, pause)
-        by_series = _grouped(tickers, lambda ticker: state.markets[ticker].series_ticker, pause)
+        by_event, by_series = old.by_event.copy(), old.by_series.copy()
+        moves = _moves(old, state, (*moved, *removed), moving, lambda market: market.event_ticker)
+        regroup(by_event, moves, pause)
+        moves = _moves(old, state, (*moved, *removed), moving, lambda market: market.series_ticker)
+        regroup(by_series, moves, pause)
         touched.update(state.markets[ticker].event_ticker for ticker in moved)
         touched.update(known[ticker].event_ticker for ticker in before)
 
     milestones_of = old.milestones_of
-    if not _same(state.milestones, old.state.milestones):
-        milestones_of = _milestones_of(state.milestones.values())
-        touched.update(old.milestones_of, milestones_of)
-    if not _same(state.events, old.state.events):
-        touched.update(
-            ticker for ticker, event in state.events.items() if event is not old.state.events.get(ticker)
-        )
-        touched.update(old.state.events.keys() - state.events.keys())
+    changed = _changed(state.milestones, old.state.milestones)
+    if changed:
+        named = [
+            (id_, events_of(old.state.milestones.get(id_)), events_of(state.milestones.get(id_)))
+            for id_ in changed
+        ]
+        milestones_of = milestones_of.copy()
+        regroup(milestones_of, (move for entry in named for move in moves_of(*entry)), pause)
+        touched.update(event for _, *both in named for events in both for event in events)
+    touched.update(_changed(state.events, old.state.events))
     event_created_ms, events_created = _events_created(state, old, touched, by_event, pause)
     timed_ms = old.timed_ms
     if now_ms - timed_ms >= TIMING_MS or now_ms < timed_ms:
@@ -233,15 +240,16 @@ def select(edition: Edition, query: Query) -> Page:
     return Page(page, total, enriched, page[-1] if page and end < total else None)
 
 
-def candidates(edition: Edition, query: Query) -> list[str]:
+def candidates(edition: Edition, query: Query) -> Sequence[str]:
     """Return the tickers of the markets that match all of a query but its status, ascending."""
     markets = edition.state.markets
+    tickers: Sequence[str]
     if query.tickers is not None:
         tickers = sorted({ticker for ticker in query.tickers if ticker in edition.moving})
     elif query.event_ticker is not None:
-        tickers = edition.by_event.get(query.event_ticker, [])
+        tickers = edition.by_event.get(query.event_ticker, ())
     elif query.series_ticker is not None:
-        return edition.by_series.get(query.series_ticker, [])
+        return edition.by_series.get(query.series_ticker, ())
     else:
         return edition.tickers
     if query.event_ticker is not None and query.tickers is not None:
@@ -317,15 +325,18 @@ def _merged(tickers: list[str], shown: Collection[str]) -> list[str]:
     return merged
 
 
-def _grouped(tickers: Iterable[str], key: Callable[[str], str | None], pause: Pause) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for index, ticker in enumerate(tickers):
-        if index % SCAN_SLICE == SCAN_SLICE - 1:
-            pause()
-        group = key(ticker)
-        if group is not None:
-            groups.setdefault(group, []).append(ticker)
-    return groups
+def _moves(
+    old: Edition,
+    state: State,
+    tickers: Iterable[str],
+    shown: Collection[str],
+    group: Callable[[Market], str | None],
+) -> Iterator[Move]:
+    """Yield from which group to which these markets move; those not shown, before or now, are in none."""
+    before, after = old.state.markets, state.markets
+    for ticker in tickers:
+        was = group(before[ticker]) if ticker in old.moving else None
+        yield ticker, was, group(after[ticker]) if ticker in shown else None
 
 
 def _reordered(order: Order, before: Mapping[str, int], after: Mapping[str, int]) -> Order:
@@ -347,7 +358,7 @@ def _reordered(order: Order, before: Mapping[str, int], after: Mapping[str, int]
 
 
 def _events_created(
-    state: State, old: Edition, touched: Iterable[str], by_event: dict[str, list[str]], pause: Pause
+    state: State, old: Edition, touched: Iterable[str], by_event: dict[str, tuple[str, ...]], pause: Pause
 ) -> tuple[dict[str, int], Order]:
     """Return when events were created, `touched` ones looked up again; the old objects if none differs."""
     before: dict[str, int] = {}
@@ -366,24 +377,18 @@ def _events_created(
     return times | after, _reordered(old.events_created, before, after)
 
 
-def _same(new: dict[str, Any], old: dict[str, Any]) -> bool:
-    return len(new) == len(old) and all(record is old.get(key) for key, record in new.items())
-
-
-def _milestones_of(milestones: Iterable[Milestone]) -> dict[str, list[Milestone]]:
-    of_event: dict[str, list[Milestone]] = {}
-    for milestone in milestones:
-        for ticker in {*milestone.primary_event_tickers, *milestone.related_event_tickers}:
-            of_event.setdefault(ticker, []).append(milestone)
-    return of_event
+def _changed(new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
+    """Return the keys of records that are others than before, or gone."""
+    changed = [key for key, record in new.items() if record is not old.get(key)]
+    return changed if len(new) - len(changed) == len(old) else changed + [k for k in old if k not in new]
 
 
 def _retimed(
     state: State,
     old: Edition,
     touched: set[str],
-    by_event: dict[str, list[str]],
-    milestones_of: dict[str, list[Milestone]],
+    by_event: dict[str, tuple[str, ...]],
+    milestones_of: dict[str, tuple[str, ...]],
     now_ms: int,
     pause: Pause,
 ) -> tuple[dict[str, MatchTiming], dict[str, bytes]]:
@@ -396,7 +401,8 @@ def _retimed(
         timing = None
         if event is not None and ticker in by_event:
             markets = [state.markets[market] for market in by_event[ticker]]
-            timing = match_timing(event, markets, milestones_of.get(ticker, ()), now_ms=now_ms)
+            milestones = [state.milestones[id_] for id_ in milestones_of.get(ticker, ())]
+            timing = match_timing(event, markets, milestones, now_ms=now_ms)
         if timing != old.timings.get(ticker):
             changes[ticker] = timing
     if not changes:

@@ -1,11 +1,13 @@
 """Which markets and milestones belong to which event, and an event as the scanner wants to see it.
 
-Dashboard and trader both make their views here: the same state and time give the same view.
+Dashboard and trader both make their views here: the same state and time give the same view. The snapshot
+server groups what it shows by the same functions.
 
 One thread changes a Membership; any thread may read it, since its values are replaced and never changed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
 
 from bus.process.settings import Settings
 from bus.protocol.state import State
@@ -13,6 +15,12 @@ from bus.threads import Owner
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.records import Milestone
 from markets.timing import MatchTiming, match_timing
+
+SLICE: Final = 500
+"""Groups between two pauses: less than a millisecond."""
+
+Move = tuple[str, str | None, str | None]
+"""A member, the group it leaves and the one it enters; None for none."""
 
 
 class Membership:
@@ -33,14 +41,14 @@ class Membership:
     def rebuild(self, state: State) -> None:
         """Start over from a whole state."""
         self._owner.check()
-        members: dict[str, list[str]] = {}
-        for ticker, market in state.markets.items():
-            members.setdefault(market.event_ticker, []).append(ticker)
-        self.event_of = {ticker: market.event_ticker for ticker, market in state.markets.items()}
-        self.markets_of = {event: tuple(sorted(tickers)) for event, tickers in members.items()}
-        self._milestones_of, self._named_by = {}, {}
-        for id_ in state.milestones:
-            self._place_milestone(state, id_)
+        event_of = {ticker: market.event_ticker for ticker, market in state.markets.items()}
+        markets_of: dict[str, tuple[str, ...]] = {}
+        regroup(markets_of, ((ticker, None, event) for ticker, event in event_of.items()))
+        named_by = {id_: events_of(milestone) for id_, milestone in state.milestones.items()}
+        milestones_of: dict[str, tuple[str, ...]] = {}
+        regroup(milestones_of, ((id_, None, event) for id_, named in named_by.items() for event in named))
+        self.event_of, self.markets_of = event_of, markets_of
+        self._named_by, self._milestones_of = named_by, milestones_of
 
     def update(self, state: State, kind: str, key: str) -> Iterable[str]:
         """Take one changed record; return the events it belongs to, before and after."""
@@ -87,29 +95,67 @@ class Membership:
     def _place_market(self, state: State, ticker: str) -> set[str]:
         market = state.markets.get(ticker)
         before, after = self.event_of.get(ticker), None if market is None else market.event_ticker
-        if before != after:
-            if before is not None:
-                del self.event_of[ticker]
-                rest = tuple(other for other in self.markets_of[before] if other != ticker)
-                _set_or_drop(self.markets_of, before, rest)
-            if after is not None:
-                self.event_of[ticker] = after
-                self.markets_of[after] = tuple(sorted((*self.markets_of.get(after, ()), ticker)))
+        if after is not None:
+            self.event_of[ticker] = after
+        else:
+            self.event_of.pop(ticker, None)
+        regroup(self.markets_of, [(ticker, before, after)])
         return {event for event in (before, after) if event is not None}
 
     def _place_milestone(self, state: State, id_: str) -> set[str]:
         milestone = state.milestones.get(id_)
-        before = self._named_by.pop(id_, ())
-        after: tuple[str, ...] = ()
-        if milestone is not None:
-            after = (*milestone.primary_event_tickers, *milestone.related_event_tickers)
+        before, after = self._named_by.pop(id_, ()), events_of(milestone)
+        if after:
             self._named_by[id_] = after
-        for event in set(before) - set(after):
-            rest = tuple(other for other in self._milestones_of[event] if other != id_)
-            _set_or_drop(self._milestones_of, event, rest)
-        for event in set(after) - set(before):
-            self._milestones_of[event] = tuple(sorted((*self._milestones_of.get(event, ()), id_)))
+        regroup(self._milestones_of, moves_of(id_, before, after))
         return {*before, *after}
+
+
+def events_of(milestone: Milestone | None) -> tuple[str, ...]:
+    """Return the tickers of the events that a milestone belongs to; of None none."""
+    if milestone is None:
+        return ()
+    return tuple({*milestone.primary_event_tickers, *milestone.related_event_tickers})
+
+
+def moves_of(member: str, before: Collection[str], after: Collection[str]) -> list[Move]:
+    """Return the moves of what belonged to the groups `before` and belongs to `after` now."""
+    left: list[Move] = [(member, group, None) for group in before if group not in after]
+    return left + [(member, None, group) for group in after if group not in before]
+
+
+def regroup(
+    groups: dict[str, tuple[str, ...]], moves: Iterable[Move], pause: Callable[[], None] = lambda: None
+) -> set[str]:
+    """Let members move from group to group, in place; return the groups that differ.
+
+    Groups have one member or more, ascending: the same members, the same group, whatever came first. A whole
+    group is replaced, so who holds one may read it in any thread.
+
+    Args:
+        pause: called between slices of work.
+    """
+    gone: dict[str, set[str]] = {}
+    come: dict[str, list[str]] = {}
+    for member, before, after in moves:
+        if before == after:
+            continue
+        if before is not None:
+            gone.setdefault(before, set()).add(member)
+        if after is not None:
+            come.setdefault(after, []).append(member)
+    touched = gone.keys() | come.keys()
+    for index, group in enumerate(touched):
+        if index % SLICE == SLICE - 1:
+            pause()
+        left = gone.get(group, ())
+        members = [member for member in groups.get(group, ()) if member not in left]
+        members += come.get(group, ())
+        if members:
+            groups[group] = tuple(sorted(members))
+        else:
+            groups.pop(group, None)
+    return touched
 
 
 def scan_limits(settings: Settings) -> ScanLimits:
@@ -134,10 +180,3 @@ def market_view(state: State, ticker: str) -> MarketView | None:
         book_as_of_ms=None if book is None else book.as_of_ms,
         suspect=ticker in state.suspects,
     )
-
-
-def _set_or_drop(mapping: dict[str, tuple[str, ...]], key: str, value: tuple[str, ...]) -> None:
-    if value:
-        mapping[key] = value
-    else:
-        del mapping[key]

@@ -189,8 +189,9 @@ class EventList(Listing, frozen=True):
             pause()
         yield b"]"
         if self.milestones:
-            milestones = {m.id: m.raw for ticker in page for m in edition.milestones_of.get(ticker, ())}
-            yield b',"milestones":[%b]' % b",".join(milestones.values())
+            held = edition.state.milestones
+            ids = dict.fromkeys(id_ for ticker in page for id_ in edition.milestones_of.get(ticker, ()))
+            yield b',"milestones":[%b]' % b",".join(held[id_].raw for id_ in ids)
 
     def is_small(self, edition: Edition) -> bool:
         if self.tickers is None:
@@ -272,7 +273,7 @@ class MilestoneList(Listing, frozen=True):
         milestones = edition.state.milestones
         found: Iterable[Milestone] = milestones.values()
         if self.related is not None:
-            found = edition.milestones_of.get(self.related, ())
+            found = [milestones[id_] for id_ in edition.milestones_of.get(self.related, ())]
         order = sorted((milestone.start_ms, milestone.id) for milestone in found)
         after = self.after
         rest = (entry for entry in order if after is None or entry > after)
