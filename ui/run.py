@@ -18,8 +18,8 @@ from .app import make_app
 from .desk import TraderLink
 from .front import Front
 from .hub import UpdateHub
+from .monitor import Monitor
 from .service import Service
-from .system import Monitor
 
 PORT_SETTING: Final = "KALSHI_BUS_UI_PORT"
 

@@ -6,18 +6,24 @@ markets in a few milliseconds, where a loop over lines takes fifty times as long
 
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
 import msgspec
 
 from bus.protocol.state import State
+from markets.errors import BadRecord
 
 HITS_MAX: Final = 2_000
 LINES_MAX: Final = 20_000
 """Hits ranked and lines looked at for one query: a word like "will" is in nearly all of them."""
 
 WORDS_MAX: Final = 8
+TEXT_MAX: Final = 200
+
+LIMIT_MAX: Final = 100
+"""Results of one answer."""
 SEARCHED: Final = ("event", "market")
 
 
@@ -83,6 +89,28 @@ def named(state: State, kind: str, key: str) -> tuple[str, ...] | None:
         event = state.events.get(key)
         return None if event is None else (event.title, event.sub_title, event.category)
     return None
+
+
+def parse_search(pairs: Iterable[tuple[str, str]], limit_default: int) -> tuple[str, int]:
+    """Return the text and the limit of a query string.
+
+    Raises:
+        BadRecord: unknown parameter or wrong value.
+    """
+    known = ("q", "limit")
+    found: dict[str, str] = {}
+    for name, text in pairs:
+        if name not in known:
+            raise BadRecord(name, text, f"one of the parameters {', '.join(known)}")
+        found.setdefault(name, text)
+    # Without what nobody sees: a mark that turns the direction of writing would turn the page's title too.
+    text = "".join(filter(str.isprintable, found.get("q", ""))).strip()
+    if len(text) > TEXT_MAX:
+        raise BadRecord("q", text, f"at most {TEXT_MAX} characters")
+    limit = found.get("limit", "") or str(limit_default)
+    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:9]) <= LIMIT_MAX:
+        raise BadRecord("limit", limit, f"a whole number from 1 to {LIMIT_MAX}")
+    return text, int(limit)
 
 
 def fold(text: str) -> str:

@@ -16,12 +16,14 @@ from bus.scan.membership import scan_limits
 from bus.scan.rescan import Batch
 from markets.records import FairValue
 
-from .desk import OLD_FACTOR, Desk, TraderLink
+from .arrivals import Arrivals
+from .desk import OLD_FACTOR, Absent, Desk, TraderLink
 from .hub import Update, UpdateHub
+from .monitor import Monitor
 from .scan import Scan, Scans
 from .search import SearchIndex
 from .status import DashboardStatus, Follows, replay_of, status_of
-from .system import Arrivals, Monitor, PlaceRow
+from .system import SystemView, place_rows, process_rows
 
 TICK_S: Final = 0.25
 TICK_NS: Final = 250_000_000
@@ -107,30 +109,36 @@ class Service:
         """What the trader last said."""
         return Desk() if self.trader is None else self.trader.desk
 
-    def places(self) -> list[PlaceRow]:
-        """Where each process stands in the feed."""
-        ours, heartbeat, scan = self._replica.status(), self._replica.heartbeat, self.scan
-        epoch = ours.epoch or None
-        seq = None if heartbeat is None else heartbeat.seq
+    def link(self) -> TraderLink:
+        """Return the link to the trader.
 
-        def row(
-            name: str, state: str | None, at_epoch: int | None, at_seq: int | None, *counts: int | None
-        ) -> PlaceRow:
-            same = at_seq is not None and seq is not None and at_epoch == epoch
-            behind = max(0, (seq or 0) - (at_seq or 0)) if same else None
-            return PlaceRow(name, at_epoch, at_seq, behind, state or "no answer", *counts)
+        Raises:
+            Absent: there is none.
+        """
+        if self.trader is None:
+            raise Absent("this dashboard follows no trader")
+        return self.trader
 
-        said = self.monitor.snapshot_server if self.monitor is not None else None
-        trader = (self.desk.status if self.desk.answers else None) or {}
-        heard, known = ("lost" if ours.lost else "heard"), (None if seq is None else 0)
-        return [
-            PlaceRow("publisher", epoch, seq, known, heard),
-            row("snapshot_server", None, None, None, None, None)
-            if said is None
-            else row("snapshot_server", said.feed, said.epoch, said.seq, said.gaps, said.resyncs),
-            row("trader", trader.get("feed"), trader.get("epoch"), trader.get("seq")),
-            row("ui", ours.feed, epoch, scan.seq if epoch else None, ours.stats.gaps, ours.stats.resyncs),
-        ]
+    def system(self) -> SystemView:
+        """What the system page shows; it is looked at now."""
+        if self.monitor is not None:
+            self.monitor.look(self.steady_ns())
+        heartbeat, desk = self._replica.heartbeat, self.desk
+        processes = self.supervised.processes
+        return SystemView(
+            supervised=processes is not None,
+            processes=process_rows(self.settings.run_dir, processes),
+            places=place_rows(
+                self._replica.status(),
+                None if heartbeat is None else heartbeat.seq,
+                self.scan.seq,
+                None if self.monitor is None else self.monitor.snapshot_server,
+                (desk.status if desk.answers else None) or {},
+            ),
+            message_age=self.arrivals.ages(self.now_ns()),
+            decision_latency_ms=(desk.status or {}).get("latency_ms"),
+            feed=self.feed_counts(),
+        )
 
     def search_index(self) -> SearchIndex:
         """The index of the catalogue, half a minute behind a change at most. The first call builds it."""

@@ -1,62 +1,20 @@
-"""What the system page shows: processes, where each stands in the feed, how old messages arrive, the logs."""
+"""What the system page shows of processes: how each stands, and where in the feed."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from bus.ask import ask
 from bus.health import HealthAnswer
-from bus.process.lifecycle import Stop
 from bus.process.locks import holder
-from bus.process.logs import redact
 from bus.process.supervised import Processes
-from markets.errors import BadRecord, KalshiBusError
+from bus.replica import ReplicaStatus
+
+from .arrivals import Ages
 
 ROLES: Final = ("simulator", "publisher", "snapshot_server", "trader", "ui")
-LEVELS: Final = ("debug", "info", "warning", "error")
-LINES: Final = 200
-TAIL_BYTES: Final = 262_144
-"""Read of the end of each log: about a thousand lines."""
-
-TEXT_MAX: Final = 100
-WINDOW_NS: Final = 60_000_000_000
-SAMPLES: Final = 20_000
-EVERY_S: Final = 1.0
-WATCHED_NS: Final = 15_000_000_000
-_TIMEOUT_MS: Final = 1_000
-_HEAD: Final = frozenset({"timestamp", "level", "process", "event", "logger"})
-
-
-class Ages(msgspec.Struct, frozen=True):
-    """How old the last minute's messages were when they arrived here, in milliseconds; None without any."""
-
-    count: int
-    p50_ms: float | None
-    p99_ms: float | None
-
-
-class Arrivals:
-    """Takes the age of what arrives, from one thread; tells the percentiles of a minute to any."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES)
-
-    def add(self, now_ns: int, published_ns: int) -> None:
-        """Note that something sent at `published_ns` has arrived."""
-        self._samples.append((now_ns, now_ns - published_ns))
-
-    def ages(self, now_ns: int) -> Ages:
-        """Return the ages of the last minute."""
-        last = sorted(age for at, age in list(self._samples) if now_ns - at <= WINDOW_NS)
-        if not last:
-            return Ages(0, None, None)
-        p50, p99 = (last[min(len(last) - 1, len(last) * percent // 100)] / 1e6 for percent in (50, 99))
-        return Ages(len(last), round(p50, 2), round(p99, 2))
 
 
 class ProcessRow(msgspec.Struct, frozen=True):
@@ -86,77 +44,15 @@ class PlaceRow(msgspec.Struct, frozen=True):
     resyncs: int | None = None
 
 
-class LogLine(msgspec.Struct, frozen=True):
-    """One line of a log."""
+class SystemView(msgspec.Struct, frozen=True):
+    """The system page but for its logs. `feed`: what this process's replica has counted."""
 
-    time_ms: int | None
-    level: str
-    process: str
-    event: str
-    detail: str
-
-
-class LogFilter(msgspec.Struct, frozen=True):
-    """What of the logs is wanted: least level, one process, words."""
-
-    level: str = "info"
-    process: str = ""
-    q: str = ""
-
-
-class Monitor:
-    """Asks the snapshot server how it stands, while somebody looks, and a replay, while one plays.
-
-    `run` in a thread of its own; everything else from any.
-    """
-
-    def __init__(self, context: Any, query: str, state: str) -> None:
-        self._context = context
-        self._query = query
-        self._state = state
-        self._looked_ns: int | None = None
-        self.snapshot_server: HealthAnswer | None = None
-        """Its last answer to `health`; None while it does not answer or nobody looks."""
-        self.replay: Mapping[str, Any] | None = None
-        """The replay's last account of itself; None while none plays."""
-
-    def look(self, now_ns: int) -> None:
-        """Note that somebody looks now."""
-        self._looked_ns = now_ns
-
-    def command_replay(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Tell the replay what to do; return its account of itself, or its refusal.
-
-        Raises:
-            NoAnswer: nothing answers.
-        """
-        answer = ask(self._context, self._state, {"op": "replay", "id": 1, **parameters}, _TIMEOUT_MS)
-        if answer.get("ok"):
-            self.replay = answer
-        return answer
-
-    def run(self, stop: Stop, steady_ns: Callable[[], int], replaying: Callable[[], bool]) -> None:
-        """Ask until `stop`."""
-        while not stop.wait(EVERY_S):
-            looked_ns = self._looked_ns
-            watched = looked_ns is not None and steady_ns() - looked_ns <= WATCHED_NS
-            self.snapshot_server = self._health() if watched else None
-            status = {"op": "replay", "id": 1, "action": "status"}
-            self.replay = self._ask(self._state, status) if replaying() else None
-
-    def _health(self) -> HealthAnswer | None:
-        answer = self._ask(self._query, {"op": "health", "id": 1})
-        try:
-            return None if answer is None else msgspec.convert(answer, HealthAnswer)
-        except msgspec.ValidationError:
-            return None
-
-    def _ask(self, endpoint: str, question: dict[str, Any]) -> Mapping[str, Any] | None:
-        try:
-            answer = ask(self._context, endpoint, question, _TIMEOUT_MS)
-        except KalshiBusError:
-            return None
-        return answer if answer.get("ok") else None
+    supervised: bool
+    processes: Sequence[ProcessRow]
+    places: Sequence[PlaceRow]
+    message_age: Ages
+    decision_latency_ms: Any
+    feed: Mapping[str, int]
 
 
 def process_rows(run_dir: Path, supervised: Processes | None) -> list[ProcessRow]:
@@ -197,77 +93,42 @@ def _proc(pid: int | None, proc: Path = Path("/proc")) -> tuple[Any, ...]:
         return None, None, None, None
 
 
-def log_lines(folder: Path, wanted: LogFilter) -> list[LogLine]:
-    """Return the newest lines of all logs in a folder that pass, the newest first."""
-    found: list[LogLine] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        if not wanted.process or path.stem == wanted.process:
-            found += _passing(path, wanted)
-    # Stable: within a log the order is its own, a line without a time stands at the one before it.
-    found.sort(key=lambda line: line.time_ms or 0, reverse=True)
-    return found[:LINES]
+def place_rows(
+    ours: ReplicaStatus,
+    published_seq: int | None,
+    shown_seq: int,
+    snapshot_server: HealthAnswer | None,
+    trader: Mapping[str, Any],
+) -> list[PlaceRow]:
+    """Return where each process stands in the feed.
 
-
-def _passing(path: Path, wanted: LogFilter) -> Iterable[LogLine]:
-    try:
-        with path.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
-            file.seek(start)
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    texts = text.splitlines()[1 if start else 0 :]
-    least, words = LEVELS.index(wanted.level), wanted.q.casefold().split()
-    found: list[LogLine] = []
-    time_ms: int | None = None
-    for text in texts:
-        line = _line(text, path.stem, time_ms)
-        time_ms = line.time_ms
-        if _rank(line.level) >= least and all(word in text.casefold() for word in words):
-            found.append(line)
-    return reversed(found[-LINES:])
-
-
-def _line(text: str, process: str, before_ms: int | None) -> LogLine:
-    """Return a line; what is no JSON (a refusal, the interpreter's last words) counts as an error."""
-    try:
-        event = msgspec.json.decode(text, type=dict[str, Any])
-        time_ms = round(datetime.fromisoformat(str(event["timestamp"])).timestamp() * 1000)
-    except (msgspec.DecodeError, KeyError, ValueError):
-        return LogLine(before_ms, "error", process, redact(text)[:500], "")
-    rest = " ".join(f"{key}={_short(value)}" for key, value in event.items() if key not in _HEAD)
-    return LogLine(
-        time_ms, str(event.get("level", "info")), process, str(event.get("event", "")), rest[:1_000]
-    )
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict) and "exc_type" in value[0]:
-        return f"{value[0].get('exc_type')}: {value[0].get('exc_value')}"
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _rank(level: str) -> int:
-    return LEVELS.index(level) if level in LEVELS else len(LEVELS)
-
-
-def parse_log_filter(pairs: Sequence[tuple[str, str]]) -> LogFilter:
-    """Return the filter of a query string.
-
-    Raises:
-        BadRecord: unknown parameter or wrong value.
+    Args:
+        ours: where this process's replica stands; `shown_seq`: what its pages show.
+        published_seq: of the publisher's last heartbeat.
+        snapshot_server: its last answer, None without one.
+        trader: its last status, empty without one.
     """
-    fields: dict[str, str] = {}
-    for name, text in pairs:
-        if name not in ("level", "process", "q"):
-            raise BadRecord(name, text, "one of the parameters level, process, q")
-        if not text:
-            continue
-        if name == "level" and text not in LEVELS:
-            raise BadRecord(name, text, f"one of {', '.join(LEVELS)}")
-        if name == "process" and text not in ROLES:
-            raise BadRecord(name, text, f"one of {', '.join(ROLES)}")
-        if name == "q" and len(text) > TEXT_MAX:
-            raise BadRecord(name, text, f"at most {TEXT_MAX} characters")
-        fields[name] = text
-    return LogFilter(**fields)
+    epoch = ours.epoch or None
+
+    def row(
+        name: str, state: str | None, at_epoch: int | None, at_seq: int | None, *counts: int | None
+    ) -> PlaceRow:
+        same = at_seq is not None and published_seq is not None and at_epoch == epoch
+        behind = max(0, (published_seq or 0) - (at_seq or 0)) if same else None
+        return PlaceRow(name, at_epoch, at_seq, behind, state or "no answer", *counts)
+
+    said = snapshot_server
+    return [
+        PlaceRow(
+            "publisher",
+            epoch,
+            published_seq,
+            None if published_seq is None else 0,
+            "lost" if ours.lost else "heard",
+        ),
+        row("snapshot_server", None, None, None)
+        if said is None
+        else row("snapshot_server", said.feed, said.epoch, said.seq, said.gaps, said.resyncs),
+        row("trader", trader.get("feed"), trader.get("epoch"), trader.get("seq")),
+        row("ui", ours.feed, epoch, shown_seq if epoch else None, ours.stats.gaps, ours.stats.resyncs),
+    ]

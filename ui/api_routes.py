@@ -1,0 +1,77 @@
+"""The routes below /api: the same as the pages, as JSON."""
+
+from typing import Final
+
+import msgspec
+from flask import Response, request, url_for
+
+from . import desk_page as desk_views
+from . import export, views
+from .filters import parse
+from .replies import json_reply, unknown
+from .search import Hit, parse_search
+from .service import Service
+
+SEARCH_LIMIT: Final = 20
+"""Results without a `limit`."""
+
+
+class ApiRoutes:
+    """What programs read: the same as the pages, as JSON."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def opportunities(self) -> Response:
+        """The opportunities that pass a filter."""
+        filters = parse(request.args.items(multi=True))
+        scan, status = self._service.scan, self._service.status()
+        now_ms = round(status.now * 1000)
+        wanted = filters.select(scan.opportunities, now_ms)
+        marks = self._service.desk.marks()
+        return json_reply(
+            {
+                "opportunities": [export.to_json(one, now_ms) | {"trader": marks.of(one)} for one in wanted],
+                "total_analyzed": len(scan.state.markets),
+                "total_tradable": scan.tradable,
+                "as_of": status.as_of,
+                "age_seconds": status.age_seconds,
+                "stale": status.stale,
+                "epoch": scan.epoch,
+                "seq": scan.seq,
+            }
+        )
+
+    def status(self) -> Response:
+        """How things stand."""
+        return json_reply(self._service.status())
+
+    def trader(self) -> Response:
+        """What the trader last said."""
+        status, desk = self._service.status(), self._service.desk
+        return json_reply({"now": status.now, "summary": status.trader, **desk_views.desk_json(desk)})
+
+    def system(self) -> Response:
+        """What the system page shows."""
+        return json_reply(self._service.system())
+
+    def search(self) -> Response:
+        """Markets and events by words."""
+        text, limit = parse_search(request.args.items(multi=True), SEARCH_LIMIT)
+        hits = self._service.search_index().find(text, limit)
+        return json_reply({"query": text, "results": [_hit(hit) for hit in hits]})
+
+    def market(self, ticker: str) -> Response:
+        """A market as Kalshi has it."""
+        found = views.market_object(self._service.scan, ticker)
+        if found is None:
+            raise unknown("market", ticker)
+        return Response(found, mimetype="application/json")
+
+
+def _hit(hit: Hit) -> dict[str, str]:
+    if hit.kind == "event":
+        url = url_for("event", event_ticker=hit.ticker)
+    else:
+        url = url_for("market", ticker=hit.ticker)
+    return {**msgspec.structs.asdict(hit), "url": url}

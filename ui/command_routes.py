@@ -1,0 +1,71 @@
+"""The POST routes: commands to the trader and to a replay."""
+
+import structlog
+from flask import Response, request
+from werkzeug.exceptions import (
+    Conflict,
+    Forbidden,
+    RequestEntityTooLarge,
+    TooManyRequests,
+    UnsupportedMediaType,
+)
+
+from . import commands
+from .replies import json_reply
+from .service import Service
+
+log = structlog.get_logger()
+
+
+class CommandRoutes:
+    """Commands to the trader. Everything that could come from another page is refused before it is read."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._rates = {op: commands.CommandRate() for op in (*commands.BODIES, "replay")}
+
+    def command(self, op: str) -> Response:
+        """Carry out a command to the trader."""
+        parameters = commands.read_body(op, self._body(op))
+        self._pay(op)
+        link = self._service.link()
+        answer = link.kill(parameters["reason"]) if op == "kill" else link.ask(op, **parameters)
+        log.info("command.sent", op=op, ok=answer.get("ok"), state=answer.get("state"))
+        if not answer.get("ok"):
+            return json_reply({"error": answer["error"]}, 409)
+        counts = self._service.desk.status or {}
+        return json_reply(
+            {
+                "state": answer["state"],
+                "answered": answer.get("answered", True),
+                "positions": counts.get("positions"),
+                "open_orders": counts.get("open_orders"),
+            }
+        )
+
+    def replay(self) -> Response:
+        """Carry out a command to the replay."""
+        parameters = commands.read_replay(self._body("replay"))
+        self._pay("replay")
+        monitor = self._service.monitor
+        if monitor is None or not self._service.replaying():
+            raise Conflict("no recording is played back")
+        answer = monitor.command_replay(parameters)
+        return json_reply(answer, 200 if answer.get("ok") else 409)
+
+    def _body(self, op: str) -> bytes:
+        """Return the body of a request that may command; everything else is refused."""
+        because = commands.foreign(dict(request.headers), request.host)
+        if because is not None:
+            log.warning("command.refused", op=op, because=because)
+            raise Forbidden(because)
+        if request.mimetype != "application/json":
+            raise UnsupportedMediaType("Content-Type: expected application/json")
+        if (request.content_length or 0) > commands.BODY_MAX:
+            raise RequestEntityTooLarge(f"expected at most {commands.BODY_MAX} bytes")
+        request.max_content_length = commands.BODY_MAX  # also of a body that does not say its length
+        return request.get_data(cache=False)
+
+    def _pay(self, op: str) -> None:
+        if not self._rates[op].take(self._service.steady_ns()):
+            raise TooManyRequests("too many commands; try again in a moment")

@@ -1,0 +1,167 @@
+"""The routes that browsers show: pages, CSV, and what is said when something is wrong."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from flask import Response, render_template, request
+from werkzeug.exceptions import HTTPException, NotFound
+
+from bus.ask import NoAnswer
+from bus.protocol.state import State
+from markets.errors import BadRecord
+
+from . import desk_page as desk_views
+from . import export, views
+from .chart import history
+from .columns import parse_view, without_view
+from .desk import Absent
+from .filters import parse
+from .hub import RETRY_AFTER_S
+from .log_view import log_lines, parse_log_filter
+from .replies import json_reply, unknown
+from .search import LIMIT_MAX, parse_search
+from .service import Service
+
+
+class PageRoutes:
+    """What browsers show."""
+
+    def __init__(self, service: Service, wish: Callable[[str], None]) -> None:
+        self._service = service
+        self._wish = wish
+        self._glance = (State(), views.Highlights())
+
+    def overview(self) -> Response:
+        """The opportunities."""
+        view = parse_view(request.args.items(multi=True))
+        filters, scan = view.filters, self._service.scan
+        everything = msgspec.structs.replace(filters, limit=None)
+        matching = everything.select(scan.opportunities, self._service.now_ms())
+        query = {
+            name: text
+            for name in request.args
+            if (text := ",".join(filter(None, request.args.getlist(name))))
+        }
+        known = {opportunity.key for opportunity in scan.opportunities}
+        return self._page(
+            "overview.html",
+            scan=scan,
+            view=view,
+            filters=filters,
+            rows=view.place(matching[: filters.limit], scan.opportunities),
+            lost=[key for key in view.pins if key not in known],
+            matching=len(matching),
+            highlights=self._highlights(),
+            query=query,
+            file_query=without_view(query),
+        )
+
+    def _highlights(self) -> views.Highlights:
+        state = self._service.scan.state
+        known, found = self._glance
+        if known is not state:
+            found = views.highlights(state, self._service.now_ms())
+            self._glance = (state, found)
+        return found
+
+    def market(self, ticker: str) -> Response:
+        """A market; what is kept of it only while it is looked at is wished for."""
+        found = views.market_page(self._service.scans, self._service.scan, ticker, self._service.now_ms())
+        if found is None:
+            raise unknown("market", ticker)
+        self._wish(ticker)
+        own = desk_views.own(self._service.desk, ticker)
+        candles = self._service.scan.state.candles.get(ticker)
+        bought_ms = [round(fill["time"] * 1000) for fills in own.fills_of.values() for fill in fills]
+        drawn = None if candles is None else history(candles, bought_ms)
+        return self._page("market.html", page=found, own=own, drawn=drawn, listen=f"ticker={ticker}")
+
+    def event(self, event_ticker: str) -> Response:
+        """An event with its markets."""
+        service = self._service
+        found = views.event_page(service.scans, service.scan, event_ticker, service.now_ms())
+        if found is None:
+            raise unknown("event", event_ticker)
+        return self._page("event.html", page=found, listen=f"event={event_ticker}")
+
+    def search(self) -> Response:
+        """Markets and events by words."""
+        text, limit = parse_search(request.args.items(multi=True), LIMIT_MAX)
+        hits = self._service.search_index().find(text, limit)
+        return self._page("search.html", q=text, hits=hits, still=True)
+
+    def opportunities_csv(self) -> Response:
+        """The opportunities that pass, as CSV."""
+        filters = parse(request.args.items(multi=True), limit_default=None)
+        wanted = filters.select(self._service.scan.opportunities, self._service.now_ms())
+        headers = {"Content-Disposition": "attachment; filename=opportunities.csv"}
+        return Response(export.to_csv(wanted), mimetype="text/csv", headers=headers)
+
+    def trader(self) -> Response:
+        """What the trader has, did and does."""
+        sorts = desk_views.parse_sorts(request.args.items(multi=True))
+        desk = self._service.desk
+        page = desk_views.trader_page(
+            desk, sorts, self._service.now_ns() // 1_000_000, self._service.oldest_ms
+        )
+        return self._page("trader.html", desk=desk, page=page, listen="page=trader")
+
+    def system(self) -> Response:
+        """Processes, places in the feed, logs."""
+        wanted = parse_log_filter(list(request.args.items(multi=True)))
+        service = self._service
+        return self._page(
+            "system.html",
+            wanted=wanted,
+            lines=log_lines(service.settings.run_dir / "logs", wanted),
+            listen="page=system",
+            poll_ms=2_000,
+            **msgspec.structs.asdict(service.system()),
+        )
+
+    def trader_csv(self, name: str) -> Response:
+        """A table of the trader as CSV."""
+        if name not in desk_views.FIELDS:
+            raise NotFound("No such file.")
+        headers = {"Content-Disposition": f"attachment; filename={name}.csv"}
+        text = export.rows_to_csv(desk_views.FIELDS[name], self._service.link().rows(name))
+        return Response(text, mimetype="text/csv", headers=headers)
+
+    def absent(self, error: Absent) -> Response:
+        """There is no trader to ask."""
+        return self._problem(503, "trader_absent", str(error))
+
+    def silent(self, error: NoAnswer) -> Response:
+        """Whoever was asked does not answer."""
+        return self._problem(503, "no_answer", str(error))
+
+    def bad_parameter(self, error: BadRecord) -> Response:
+        """A parameter is wrong; it is named."""
+        return self._problem(400, "bad_request", str(error), error.field)
+
+    def http_error(self, error: HTTPException) -> Response:
+        """Everything else that is refused, or broken."""
+        code = error.code or 500
+        response = self._problem(code, error.name.lower().replace(" ", "_"), error.description or error.name)
+        if allowed := error.get_response().headers.get("Allow"):
+            response.headers["Allow"] = allowed
+        return response
+
+    def _problem(self, code: int, name: str, message: str, parameter: str | None = None) -> Response:
+        if not request.path.startswith("/api/") and not request.path.endswith(".csv"):
+            return self._page("error.html", code, code=code, message=message, still=True)
+        error = {"code": name, "message": message}
+        if parameter is not None:
+            error["parameter"] = parameter
+        response = json_reply({"error": error}, code)
+        if code in (429, 503):
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return response
+
+    def _page(self, template: str, status_code: int = 200, **context: Any) -> Response:
+        status = self._service.status()
+        desk = self._service.desk
+        shared = {"status": status, "now_ms": round(status.now * 1000), "desk": desk, "marks": desk.marks()}
+        context = shared | {"names": views.Names(self._service.scan.state)} | context
+        return Response(render_template(template, **context), status_code)

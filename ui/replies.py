@@ -1,0 +1,15 @@
+"""Answers that several kinds of route give."""
+
+import msgspec
+from flask import Response
+from werkzeug.exceptions import NotFound
+
+
+def json_reply(value: object, status_code: int = 200) -> Response:
+    """Return `value` as JSON."""
+    return Response(msgspec.json.encode(value), status_code, mimetype="application/json")
+
+
+def unknown(what: str, ticker: str) -> NotFound:
+    """Return the error of a market or an event that is not in the state shown."""
+    return NotFound(f"No {what} {ticker[:200]} in the data this page has.")
