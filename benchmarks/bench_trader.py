@@ -126,7 +126,7 @@ def measured_us(worker: Worker, feed: Feed, number: int) -> float:
     latencies = worker.announcer.latencies = Latencies()
     feed.say(Changed(feed.state.seq, 0, [("quote", [quote.ticker for quote in quotes])]))
     worker.turn()
-    assert len(latencies), f"event {number} was not traded: {worker.engine.refusals}"
+    assert len(latencies), f"event {number} was not traded: {worker.engine.refusals.counts}"
     taken_us = latencies.last_ns / 1e3
     for order in sorted(worker.engine.ledger.open):  # a trader has few open ones, and each step adds them up
         worker.engine.ledger.end(order)

@@ -20,8 +20,8 @@ from markets.records import Status
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 
 from .ledger import Ledger
+from .pace import MINUTE_MS
 
-MINUTE_MS: Final = 60_000
 FUTURE_MS: Final = 5_000
 """How far ahead of our clock a price may claim to be: more means that a clock is wrong."""
 

@@ -149,7 +149,7 @@ class Session:
     def _ask_broker(self, at: Present) -> None:
         halts = [word for word in self.engine.halts() if word != reasons.PAUSED]
         refuse = halts[0] if halts else None
-        self._hear_broker(self.broker.due(at, self._markets.get, refuse, self.engine.floor_ms), at)
+        self._hear_broker(self.broker.due(at, self._markets.get, refuse, self.engine.conditions.floor_ms), at)
 
     def _hear_broker(self, events: Sequence[AnyOrderEvent], present: Present) -> None:
         if events:
@@ -220,7 +220,7 @@ class Session:
         seen = self.rescan.views(state, events, present.now_ms)
         relevant = self.rescan.relevant(seen, engine.fair_values, self._held, present.now_ms)
         complete_ms = cycle.complete_ms if cycle else None
-        if relevant or complete_ms != engine.complete_ms or state.epoch != engine.epoch:
+        if relevant or complete_ms != engine.conditions.complete_ms or state.epoch != engine.conditions.epoch:
             views = tuple(view for view, _ in relevant)
             found = {view.event.event_ticker: offered for view, offered in relevant}
             self._step(

@@ -32,13 +32,13 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
     """
     engine, ledger, limits = worker.engine, worker.engine.ledger, worker.limits
     positions = [position_map(engine, position, now_ms) for position in _by_cost(engine)]
-    profit_e6, value_e6 = engine.profit_e6(), engine.value_e6()
+    profit_e6, value_e6 = engine.worth.profit_e6(), engine.worth.value_e6()
     unrealised_e6 = None if value_e6 is None else value_e6 - ledger.basis_e6
-    stake_e6, lost_e6 = ledger.at_stake_e6(), engine.day_start_e6 - profit_e6
+    stake_e6, lost_e6 = ledger.at_stake_e6(), engine.worth.lost_today_e6()
     killed = worker.around.kill_switch.read()
     p50_ms, p99_ms = worker.announcer.latencies.percentiles_ms(50, 99)
     file = worker.around.values_file
-    complete_ms = engine.complete_ms
+    complete_ms = engine.conditions.complete_ms
     failed = worker.failed
     status = {
         "state": worker.state,
@@ -52,7 +52,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
         "epoch": epoch,
         "seq": seq,
         "data_age_seconds": None if complete_ms is None else max(0, now_ms - complete_ms) / 1000,
-        "feed": engine.feed,
+        "feed": engine.conditions.feed,
         "strategies": sorted(worker.settings.strategies),
         "fair_values": {
             "consensus": None,
@@ -99,7 +99,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
             "total": _share(stake_e6, limits.total_e6),
             "daily_loss": _share(max(0, lost_e6), limits.daily_loss_e6),
             "open_orders": _share(len(ledger.open), limits.open_orders),
-            "orders_per_minute": _share(engine.sent_last_minute(), limits.orders_per_minute),
+            "orders_per_minute": _share(engine.pace.last_minute(engine.now_ms), limits.orders_per_minute),
         },
         "positions": len(positions),
         "open_orders": len(ledger.open),
@@ -109,7 +109,7 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
                 "strategy": basket.strategy,
                 "event_ticker": basket.event_ticker,
                 "tries": basket.tries,
-                "refused": list(engine.not_evened.get(trade, ())),
+                "refused": list(engine.refusals.not_evened.get(trade, ())),
                 "legs": [
                     {
                         "ticker": leg.ticker,
@@ -135,10 +135,10 @@ def snapshot(worker: Worker, now_ms: int, epoch: int, seq: int) -> Snapshot:
                 :MAX_FAILURES_SHOWN
             ]
         ],
-        "refusals": dict(engine.refusals),
+        "refusals": dict(engine.refusals.counts),
         "refused": [
             {"strategy": strategy, "event_ticker": event_ticker, "reason": reason}
-            for (strategy, event_ticker), reason in list(engine.refused.items())[-MAX_REFUSED_SHOWN:]
+            for (strategy, event_ticker), reason in list(engine.refusals.stand.items())[-MAX_REFUSED_SHOWN:]
         ],
         "reconciled": worker.reconciled,
         "journal": str(worker.around.journal_path),
@@ -152,7 +152,7 @@ def position_map(engine: Engine, position: Position, now_ms: int) -> dict[str, A
     """Return one position; `bid` and `value` are in prices of the side held."""
     view: EventView | None = engine.views.get(position.event_ticker)
     one = next((m for m in view.markets if m.market.ticker == position.ticker), None) if view else None
-    bid_e4 = engine.bid_e4(position)
+    bid_e4 = engine.worth.bid_e4(position)
     value_e6 = None if bid_e4 is None else bid_e4 * position.count_e2
     as_of_ms = None if one is None else max(one.quote_as_of_ms, one.book_as_of_ms or 0)
     start_ms = view.timing.start_ms if view else None

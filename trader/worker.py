@@ -420,7 +420,7 @@ class Worker:
 
     def _look_at_kill_switch(self) -> None:
         killed = self.around.kill_switch.read()
-        if killed is not None and self.engine.killed is None:
+        if killed is not None and self.engine.conditions.killed is None:
             self._command("kill", killed.reason)
 
     def _look_at_values(self) -> None:

@@ -72,7 +72,7 @@ def test_a_basket_is_bought_whole_inside_the_limits() -> None:
     assert len({one.count_e2 for one in intents}) == 1
     assert all(one.reserve_e6 <= LIMITS.order_e6 for one in intents)
     assert intents[0].count_e2 % 100 == 0
-    assert (intents[0].epoch, intents[0].seq) == (engine.epoch, engine.seq)
+    assert (intents[0].epoch, intents[0].seq) == (engine.conditions.epoch, engine.conditions.seq)
     assert sum(one.reserve_e6 for one in intents) <= LIMITS.event_e6
 
 
@@ -143,7 +143,7 @@ def test_after_standing_still_only_what_was_seen_since_counts() -> None:
     engine.step(TimeGap(later, 0, ms=10_000))
 
     assert placed(engine.step(data(basket(as_of_ms=later - 1), now_ms=later, complete_ms=later))) == []
-    assert engine.refusals["seen_before_a_gap"] == 1
+    assert engine.refusals.counts["seen_before_a_gap"] == 1
     assert placed(engine.step(data(basket(as_of_ms=later), now_ms=later, complete_ms=later)))
 
 
@@ -151,7 +151,7 @@ def test_prices_from_the_future_are_not_traded_on() -> None:
     engine = running()
 
     assert placed(engine.step(data(basket(as_of_ms=NOW_MS + 5_001), complete_ms=NOW_MS))) == []
-    assert engine.refusals["price_from_the_future"] == 1
+    assert engine.refusals.counts["price_from_the_future"] == 1
     # The wall clock was set back by an hour: the sweep itself ended in the future.
     assert placed(engine.step(data(basket(), complete_ms=NOW_MS + 3_600_000))) == []
     assert engine.halts() == ("stale",)
@@ -262,7 +262,7 @@ def test_money_moves_when_a_market_is_finalized_not_when_it_is_determined() -> N
         isinstance(o, Settled) for o in engine.step(data(settled(basket(), "HOM", Status.DETERMINED)))
     )
     # The mark is the result, though: what is held is worth what it will pay.
-    assert engine.value_e6() == sum(
+    assert engine.worth.value_e6() == sum(
         one.count_e2 * (0 if one.ticker.endswith("HOM") else 10_000)
         for one in engine.ledger.positions.values()
     )
@@ -282,14 +282,14 @@ def test_a_closed_market_keeps_its_last_mark_and_an_unknown_bid_is_not_zero() ->
     engine = running()
     bought(engine)
     engine.step(data(basket(), seq=2))
-    marked = engine.value_e6()
+    marked = engine.worth.value_e6()
     assert marked == sum(one.count_e2 * 5_800 for one in engine.ledger.positions.values())
 
     engine.step(data(settled(basket(), "", Status.CLOSED), seq=3))
-    assert engine.value_e6() != 0
+    assert engine.worth.value_e6() != 0
 
     recovered = running(ledger=engine.ledger)
-    assert recovered.value_e6() is None
+    assert recovered.worth.value_e6() is None
 
 
 def test_the_daily_loss_ends_the_day() -> None:
@@ -302,7 +302,7 @@ def test_the_daily_loss_ends_the_day() -> None:
 
     tomorrow = (NOW_MS // 86_400_000 + 1) * 86_400_000
     outputs = engine.step(tick(tomorrow))
-    assert [output.start_e6 for output in outputs if isinstance(output, Day)] == [engine.profit_e6()]
+    assert [output.start_e6 for output in outputs if isinstance(output, Day)] == [engine.worth.profit_e6()]
 
 
 class Recorder:
@@ -411,7 +411,7 @@ def played(moves: list[Move]) -> tuple[list[AnyInput], list[bytes]]:
         assert all(one.reserve_e6 <= TIGHT.order_e6 for one in ledger.open.values())
         assert len(ledger.open) <= TIGHT.open_orders
         assert len(ledger.open) == len(open_)
-        assert engine.sent_last_minute() <= TIGHT.orders_per_minute
+        assert engine.pace.last_minute(engine.now_ms) <= TIGHT.orders_per_minute
         assert ledger.free_e6 >= 0
 
     def take(index: int) -> Intent | None:

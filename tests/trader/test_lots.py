@@ -463,8 +463,8 @@ def test_a_basket_keeps_its_promise_when_another_trade_stands_against_one_of_its
     assert ticker not in ledger.positions
     assert not any(uneven(held) for held in ledger.baskets.values())
     assert ledger.clearing_e6 == ledger.lots[ticker][1].count_e2 * ONE_E4
-    profit_e6 = engine.profit_e6()
-    value_e6 = engine.value_e6()
+    profit_e6 = engine.worth.profit_e6()
+    value_e6 = engine.worth.value_e6()
     assert value_e6 is not None
     assert profit_e6 == ledger.cash_e6 + value_e6 - ledger.start_e6
 

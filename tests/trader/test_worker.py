@@ -82,7 +82,7 @@ def test_a_restart_goes_on_with_the_same_books_and_buys_nothing_twice(make: Make
     again.turns(10)
 
     assert again.worker.engine.ledger == before
-    assert again.worker.engine.refusals["one_position_per_event"] > 0
+    assert again.worker.engine.refusals.counts["one_position_per_event"] > 0
     assert len(rows(again).orders(10, 99)) == 3
 
 
@@ -294,7 +294,7 @@ def test_a_pause_survives_a_restart(make: Make) -> None:
     stand.close()
 
     again = make()
-    assert again.worker.engine.paused == "lunch"
+    assert again.worker.engine.conditions.paused == "lunch"
 
 
 def test_fair_values_of_a_file_are_traded_on_and_published(make: Make, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Whether anything may be traded at all: what people, the feed, the exchange and time say to that. Pure."""
+
+from bus.trading import reasons
+
+from .risk import FUTURE_MS
+
+
+class Conditions:
+    """What must be right before anything is traded.
+
+    Attributes:
+        killed, paused: why people do not want it, None if they do.
+        feed: live, starting, gap or lost. degraded: series in doubt.
+        trading: whether the exchange does. idle_shards: those of its shards that do not.
+        epoch, seq: position of the last data; 0 before there is any.
+        complete_ms: when the last complete sweep ended, None before one.
+        floor_ms: data seen before this is not acted on.
+    """
+
+    def __init__(self) -> None:
+        self.killed: str | None = None
+        self.paused: str | None = None
+        self.feed = "starting"
+        self.degraded: tuple[str, ...] = ()
+        self.trading = True
+        self.idle_shards: tuple[int, ...] = ()
+        self.epoch = 0
+        self.seq = 0
+        self.complete_ms: int | None = None
+        self.floor_ms = 0
+
+    def command(self, op: str, reason: str) -> None:
+        """Do what a person says: kill, pause or resume."""
+        if op == "kill":
+            self.killed = reason
+        elif op == "pause":
+            self.paused = reason
+        else:
+            self.killed = self.paused = None
+
+    def halts(self, now_ms: int, stale_after_ms: int) -> tuple[str, ...]:
+        """Return why nothing may be traded now, worst first; empty if trading is allowed."""
+        return tuple(
+            word
+            for word, holds in (
+                (reasons.KILLED, self.killed is not None),
+                (reasons.PAUSED, self.paused is not None),
+                (reasons.STARTING, self.feed == "starting" or not self.epoch),
+                (reasons.GAP, self.feed in ("gap", "lost")),
+                (reasons.STALE, self._stale(now_ms, stale_after_ms)),
+                (reasons.CLOSED, not self.trading),
+            )
+            if holds
+        )
+
+    def _stale(self, now_ms: int, stale_after_ms: int) -> bool:
+        seen_ms = self.complete_ms
+        return (
+            seen_ms is None
+            or now_ms - seen_ms > stale_after_ms
+            or seen_ms - now_ms > FUTURE_MS
+            or seen_ms < self.floor_ms
+        )
