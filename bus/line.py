@@ -15,6 +15,7 @@ from .wake import Wake
 
 POLL_MS: Final = 50
 DRAIN: Final = 1_000
+DRAIN_BYTES: Final = 4 * 1_048_576
 
 
 class Line:
@@ -37,12 +38,14 @@ class Line:
         self._subscriber = self._subscribe()
 
     def heard(self) -> list[bytes]:
-        """Return the feed messages that are there, at most DRAIN."""
+        """Return the feed messages that are there, at most DRAIN and not many more than DRAIN_BYTES."""
         self._owner.check()
         frames: list[bytes] = []
+        size = 0
         with contextlib.suppress(zmq.Again):
-            while len(frames) < DRAIN:
+            while len(frames) < DRAIN and size < DRAIN_BYTES:
                 frames.append(self._subscriber.recv(zmq.NOBLOCK))
+                size += len(frames[-1])
         return frames
 
     def hear(self) -> list[bytes]:

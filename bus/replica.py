@@ -21,7 +21,7 @@ import zmq
 import zstandard
 
 from bus.protocol.asks import Ask
-from bus.protocol.join import Action, FeedSync, Phase, Rebuild, Stats, Tap, Tell
+from bus.protocol.join import Action, FeedSync, Phase, Rebuild, ReplicaStatus, Tap, Tell
 from bus.protocol.memory import Keeping, release_memory
 from bus.protocol.messages import (
     CONTROL_TOPICS,
@@ -41,6 +41,8 @@ from .line import POLL_MS, Line
 from .threads import Owner
 from .wake import Wake
 
+__all__ = ("Follower", "Listener", "Replica", "ReplicaStatus", "SteppedReplica")
+
 log = structlog.get_logger()
 
 MAX_CHUNK: Final = 16 * 1_048_576
@@ -52,35 +54,6 @@ MAX_WAITING_BYTES: Final = 64 * 1_048_576
 """So much may wait for the owner of a stepped replica."""
 
 Listener = Callable[[Sequence[Action]], None]
-
-
-class ReplicaStatus(msgspec.Struct, frozen=True):
-    """Where a replica stands.
-
-    Attributes:
-        epoch, seq: position of what readers see; 0, 0 before the first snapshot.
-        live: whether it follows the feed without a gap.
-        phase: joining, live or repairing.
-        lost: whether the feed has been silent for seconds, or is not listened to any more.
-        age_ms: now less the end of the last complete sweep's fetch; None before one.
-        degraded: streams whose content could not be brought to agree with the publisher's.
-        source: "live" or "replay".
-    """
-
-    epoch: int
-    seq: int
-    live: bool
-    phase: str
-    lost: bool
-    age_ms: int | None
-    degraded: tuple[str, ...]
-    source: str
-    stats: Stats
-
-    @property
-    def feed(self) -> str:
-        """How the feed is followed, in a word: "joining", "live", "repairing", or "lost"."""
-        return "lost" if self.lost else self.phase
 
 
 class _Sends(Protocol):
@@ -148,21 +121,9 @@ class Follower:
 
     def status(self) -> ReplicaStatus:
         """Return where this replica stands."""
-        sync, state = self._sync, self._sync.state
-        complete_ms = state.cycle.complete_ms if state.cycle else None
-        # Stopped, or ended by a listener that raised: what is held only ages.
-        lost = sync.lost or (self._thread.ident is not None and not self._thread.is_alive())
-        return ReplicaStatus(
-            epoch=state.epoch,
-            seq=state.seq,
-            live=sync.phase is Phase.LIVE and not lost,
-            phase=sync.phase.value,
-            lost=lost,
-            age_ms=None if complete_ms is None else max(0, self.now_ms() - complete_ms),
-            degraded=tuple(sorted(sync.degraded)),
-            source=sync.source,
-            stats=msgspec.structs.replace(sync.stats),
-        )
+        # Stopped, or ended by a listener that raised.
+        ended = self._thread.ident is not None and not self._thread.is_alive()
+        return self._sync.status(self.now_ms(), ended=ended)
 
     # -- life
 

@@ -17,7 +17,7 @@ import zstandard
 from bus.protocol.state import State
 from bus.protocol.writer import Writer
 from bus.tape.file import Keyframe, Recording
-from bus.tape.player import messages
+from bus.tape.tape import messages
 from bus.testing import replay_of
 from markets.orders import Intent
 from publisher import checkpoint
@@ -254,7 +254,7 @@ def recording_holds(folder: Path) -> Held:
         replayed.resume()
         replayed.wait_end()
         player, state = replayed.player, replica.state
-        replay_ = [player.mismatches, player.holes, player.checked]
+        replay_ = [player.tally.mismatches, player.tally.holes, player.tally.checked]
         end = {
             "seq": state.seq,
             "digest": f"{state.digest():016x}",

@@ -106,6 +106,35 @@ class Stats(msgspec.Struct):
     digests_compared: int = 0
 
 
+class ReplicaStatus(msgspec.Struct, frozen=True):
+    """Where a replica stands.
+
+    Attributes:
+        epoch, seq: position of what readers see; 0, 0 before the first snapshot.
+        live: whether it follows the feed without a gap.
+        phase: joining, live or repairing.
+        lost: whether the feed has been silent for seconds, or is not listened to any more.
+        age_ms: now less the end of the last complete sweep's fetch; None before one.
+        degraded: streams whose content could not be brought to agree with the publisher's.
+        source: "live" or "replay".
+    """
+
+    epoch: int
+    seq: int
+    live: bool
+    phase: str
+    lost: bool
+    age_ms: int | None
+    degraded: tuple[str, ...]
+    source: str
+    stats: Stats
+
+    @property
+    def feed(self) -> str:
+        """How the feed is followed, in a word: "joining", "live", "repairing", or "lost"."""
+        return "lost" if self.lost else self.phase
+
+
 class FeedSync:
     """The join and repair of one replica.
 
@@ -334,6 +363,22 @@ class FeedSync:
     def degraded(self) -> set[str]:
         """Streams whose digest still differed after MAX_REPAIRS repairs in a row."""
         return self._agreement.degraded
+
+    def status(self, now_ms: int, *, ended: bool = False) -> ReplicaStatus:
+        """Return where the replica stands at `now_ms` (ms since 1970); `ended`: it is fed no more."""
+        state, lost = self.state, self.lost or ended
+        complete_ms = state.cycle.complete_ms if state.cycle else None
+        return ReplicaStatus(
+            epoch=state.epoch,
+            seq=state.seq,
+            live=self.phase is Phase.LIVE and not lost,
+            phase=self.phase.value,
+            lost=lost,
+            age_ms=None if complete_ms is None else max(0, now_ms - complete_ms),
+            degraded=tuple(sorted(self.degraded)),
+            source=self.source,
+            stats=msgspec.structs.replace(self.stats),
+        )
 
     # -- epochs
 

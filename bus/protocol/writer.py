@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.threads import assert_held
+from markets.errors import DecodeError
 from markets.records import Record
 
 from .messages import (
@@ -38,6 +40,9 @@ _STREAMS_PER_PART: Final = 2_500
 
 Change = tuple[str, str, Sequence[Record]]
 """(topic, kind, records) of one stream."""
+
+Relayed = tuple[str, Envelope | Quotes, Sequence[Any]]
+"""(topic, message, its records as `records_of` gives them)."""
 
 
 class Writer:
@@ -92,17 +97,14 @@ class Writer:
             state.end_cycle(cycle)
         return frames
 
-    def relay(self, messages: Sequence[tuple[str, Envelope | Quotes]]) -> None:
-        """Take over messages of a recording as the next ones, all or none; the caller holds the state's lock.
+    def relay(self, messages: Iterable[Relayed]) -> None:
+        """Take over messages of a recording as the next ones; the caller holds the state's lock.
 
         Quotes only where the state need not keep bytes.
-
-        Raises:
-            DecodeError: a record is malformed; nothing was taken over.
         """
         state = self.state
-        decoded = [_records_of(envelope) for _, envelope in messages]
-        for (topic, envelope), records in zip(messages, decoded, strict=True):
+        assert_held(state.lock)
+        for topic, envelope, records in messages:
             stream = state.stream(topic)
             if isinstance(envelope, Quotes):
                 state.put_quotes(stream, envelope.seq, records, [])
@@ -203,10 +205,16 @@ class Writer:
         return frame
 
 
-def _records_of(envelope: Envelope | Quotes) -> Sequence[Any]:
-    """Return a message's records decoded: of the end of a commit its map, of an unknown kind none."""
+def records_of(envelope: Envelope | Quotes) -> Sequence[Any]:
+    """Return a message's records decoded: of the end of a commit its map, of an unknown kind none.
+
+    Raises:
+        DecodeError: one is malformed.
+    """
     if isinstance(envelope, Quotes):
         return envelope.records
     if envelope.kind == "cycle":
-        return [decode_map(raw, CycleEnd) for raw in envelope.records[:1]]
+        if not envelope.records:
+            raise DecodeError("cycle: got no record, expected one map")
+        return [decode_map(envelope.records[0], CycleEnd)]
     return decode_all(envelope.kind, envelope.records) if envelope.kind in RECORD_TYPES else ()

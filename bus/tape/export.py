@@ -18,7 +18,7 @@ from bus.spreadsheet import guarded
 from markets.errors import StartupError
 
 from .file import Keyframe, Recording
-from .player import messages
+from .tape import messages
 
 
 class _Table(Protocol):

@@ -184,7 +184,11 @@ class Recording:
                         yield Frame(message.publish_time, message.data)
                         continue
                     if message.channel_id == KEYFRAME:
-                        head, chunks = decode_map(message.data, SnapshotHead), []
+                        try:
+                            head, chunks = decode_map(message.data, SnapshotHead), []
+                        except DecodeError as error:
+                            self._stopped(file.tell(), error)
+                            return
                     elif message.channel_id == CHUNK:
                         chunks.append(message.data)
                     if head is not None and len(chunks) == head.chunks:

@@ -2,37 +2,27 @@
 
 The messages are those that were recorded, numbers, chains, records and times included; only the epoch is new,
 since it is a new life of the state, and the heartbeats are made afresh (`source: replay`). Consumers take as
-now the time of the last message. A reading thread keeps the pace; the bus thread applies and sends, a
-commit as one.
+now the time of the last message. What is played is read by bus/tape/tape.py; here are pace, control and
+sockets. A reading thread keeps the pace; the bus thread applies and sends, a commit as one.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 import structlog
 import zmq
 
 from bus.clock import Clock
 from bus.process.lifecycle import Stop
 from bus.protocol.answers import Question, Refusal
-from bus.protocol.messages import (
-    VERSION,
-    Envelope,
-    Heartbeat,
-    PublisherHealth,
-    Quotes,
-    decode,
-    decode_at_once,
-    decode_map,
-    encode,
-)
+from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
-from markets.errors import DecodeError
+from bus.threads import Owner
 
-from .file import Frame, Keyframe, Recording
+from .file import Recording
+from .tape import Opening, Reading, Run, Tally, renumbered
 
 log = structlog.get_logger()
 
@@ -41,12 +31,8 @@ MAX_SPEED: Final = 0.0
 
 BATCH: Final = 128
 EARLY_NS: Final = 2_000_000
-_EPOCH_AT: Final = 3
-"""Where the epoch's eight bytes begin in a frame, after the topic and its zero: array, version, uint64
-mark."""
-
-
-_Entry = tuple[str, Envelope | Quotes, bytes]
+SETTLE_S: Final = 1.0
+"""So long a state that does not go on from the one before stands still, for consumers to fetch it."""
 
 
 class VirtualClock:
@@ -70,6 +56,38 @@ class VirtualClock:
         self._ns = now_ns
 
 
+class Pace:
+    """When what was recorded is due. The player's condition guards it.
+
+    Attributes:
+        speed: 1.0 is the recorded pace, MAX_SPEED no waiting.
+    """
+
+    def __init__(self, clock: Clock, speed: float, *, paused: bool) -> None:
+        self.clock = VirtualClock(clock)
+        self.speed = speed
+        self.paused = paused
+        self._anchor: tuple[int, int] | None = None
+
+    def restart(self) -> None:
+        """Count from here and now on."""
+        self._anchor = None
+
+    def left_s(self, time_ns: int) -> float | None:
+        """Move the clock on to now, at most to `time_ns`; return how long until then, None while paused."""
+        if self.paused:
+            return None
+        if self.speed == MAX_SPEED:
+            return 0.0
+        clock, wall_ns = self.clock, self.clock.monotonic_ns()
+        if self._anchor is None:
+            self._anchor = (wall_ns, clock.now_ns())
+        wall0, virtual0 = self._anchor
+        now_ns = virtual0 + int((wall_ns - wall0) * self.speed)
+        clock.set(max(clock.now_ns(), min(now_ns, time_ns)))
+        return max(0.0, (time_ns - now_ns) / self.speed / 1e9)
+
+
 class Player:
     """Plays a recording into a FeedServer.
 
@@ -78,9 +96,8 @@ class Player:
         from_ms, to_ms: what part of the recording; None: all of it.
 
     Attributes:
-        epoch: the epoch that the next state gets, larger than any before.
-        mismatches: recorded digests that this replay did not reproduce; 0 in a good recording.
-        holes: places where frames are missing in the recording, or cannot be read.
+        epoch: the epoch of the last state shown, larger than any before.
+        tally: what has been played, and how well it agrees with what was recorded.
     """
 
     def __init__(
@@ -94,31 +111,23 @@ class Player:
         paused: bool = False,
     ) -> None:
         self.recording = recording
-        self.clock = VirtualClock(clock)
+        self.pace = Pace(clock, speed, paused=paused)
         self.epoch = epoch
-        self.mismatches = 0
-        self.checked = 0
-        self.holes = 0
-        self.messages = 0
-        self.records = 0
+        self.tally = Tally()
         self.ended = False
-        self.keyframes = recording.keyframes()
-        self.begin_ns = self.keyframes[0][0] if self.keyframes else 0
-        self._health = PublisherHealth(sweep="replay")
+        self._keyframes = recording.keyframes()
+        self._begin_ns = self._keyframes[0][0] if self._keyframes else 0
         self._to_ns = None if to_ms is None else to_ms * 1_000_000
         self._changed = threading.Condition()
-        self._speed = speed
-        self._paused = paused
-        self._seek_ns: int | None = self.begin_ns if from_ms is None else from_ms * 1_000_000
-        self._anchor: tuple[int, int] | None = None
+        self._seek_ns: int | None = 0 if from_ms is None else from_ms * 1_000_000
         self._stopping = False
         self._writer: Writer | None = None
         self._recorded_epoch = 0
-        self._state_recorded_epoch = 0
+        self._owner = Owner("the reading of a replay")
 
     def health(self) -> PublisherHealth:
         """Return the publisher's account of itself as it was at this point of the recording."""
-        return self._health
+        return self.tally.health
 
     # -- control, any thread
 
@@ -126,12 +135,10 @@ class Player:
         """Answer op `replay`: pause, resume, seek, speed, status."""
         action = question.get("action", "status")
         with self._changed:
-            if action == "pause":
-                self._paused = True
-            elif action == "resume":
-                self._paused = False
+            if action in ("pause", "resume"):
+                self.pace.paused = action == "pause"
             elif action == "speed":
-                self._speed = _speed(question.get("speed"))
+                self.pace.speed = _speed(question.get("speed"))
             elif action == "seek":
                 to_ms = question.get("to_ms")
                 if isinstance(to_ms, bool) or not isinstance(to_ms, int):
@@ -142,23 +149,24 @@ class Player:
                 raise Refusal(
                     "bad_request", f"action: got {action!r:.50}, expected pause, resume, seek, speed, status"
                 )
-            self._anchor = None
+            self.pace.restart()
             self._changed.notify_all()
             return self.status()
 
     def status(self) -> dict[str, Any]:
         """Return where the replay stands; times in ms since 1970."""
+        pace, tally = self.pace, self.tally
         return {
-            "position_ms": self.clock.now_ms(),
-            "begin_ms": self.begin_ns // 1_000_000,
+            "position_ms": pace.clock.now_ms(),
+            "begin_ms": self._begin_ns // 1_000_000,
             "end_ms": self.recording.end_ns // 1_000_000,
-            "speed": self._speed or "max",
-            "paused": self._paused,
+            "speed": pace.speed or "max",
+            "paused": pace.paused,
             "ended": self.ended,
-            "messages": self.messages,
-            "holes": self.holes,
-            "digests_checked": self.checked,
-            "digest_mismatches": self.mismatches,
+            "messages": tally.messages,
+            "holes": tally.holes,
+            "digests_checked": tally.checked,
+            "digest_mismatches": tally.mismatches,
             "problem": self.recording.problem,
         }
 
@@ -183,6 +191,7 @@ class Player:
 
     def run(self, server: FeedServer) -> None:
         """Play until `stop`; at the end of the recording wait for a seek."""
+        self._owner.take()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._seek_ns is not None)
@@ -190,159 +199,75 @@ class Player:
                     return
                 target_ns, self._seek_ns = self._seek_ns, None
             assert target_ns is not None
-            self._play(server, target_ns)
+            if self._play(server, target_ns):
+                log.info("replay.ended", **self.status())
 
-    def _play(self, server: FeedServer, target_ns: int) -> None:
-        """Play from `target_ns` to the end, or until there is something else to do."""
-        offset = max((place for time_ns, place in self.keyframes if time_ns <= target_ns), default=0)
-        writer: Writer | None = None
-        opened = False
-        expected = 0
-        time_ns = 0
-        run: list[_Entry] = []  # a commit of which the end has not come yet
-        batch: list[_Entry] = []  # what is due now
-        for item in self.recording.play(offset):
-            if self._to_ns is not None and item.time_ns > self._to_ns:
-                break
-            if isinstance(item, Keyframe):
-                expected, batch = self._submit(server, batch, expected), []
-                if writer is not None and self._is_played(item, expected):
-                    continue
-                run = []
-                writer, expected = self._load(item), item.head.as_of + 1
-                time_ns = max(time_ns, item.time_ns)
-                if opened:
-                    self._open(server, writer)
-                continue
-            topic, envelope = _decoded(item)
-            if writer is None or envelope is None or envelope.epoch != self._recorded_epoch:
-                continue
-            if envelope.kind == "heartbeat":
-                if envelope.seq < expected - 1:
-                    continue  # of before a keyframe, written again behind it
-            else:
-                if envelope.seq != expected:
-                    if envelope.seq > expected >= 0:  # the next keyframe ends the hole
-                        self.holes += 1
-                        expected, run = -1, []
-                    continue
-                expected += 1
-            if not opened and item.time_ns >= target_ns and not run:
+    def _play(self, server: FeedServer, target_ns: int) -> bool:
+        """Play from `target_ns` on; return whether to the end, False if there is something else to do."""
+        batch: list[Run] = []  # what is due now
+        opened, before_ns = False, 0
+        for part in Reading(self.recording, self._keyframes, self.tally, target_ns, self._to_ns):
+            if isinstance(part, Opening):
+                self._submit(server, batch)
+                batch, before_ns = [], part.at_ns
+                if opened and not self._wait(part.at_ns):
+                    return False
+                self._open(server, part)
+                if opened and not self._settle():
+                    return False
                 opened = True
-                self.clock.set(time_ns)
-                self._open(server, writer)
-            if opened and not run and self._is_later(item.time_ns, time_ns, len(batch)):
-                expected, batch = self._submit(server, batch, expected), []
-                if not self._wait(item.time_ns):
-                    return
-                if expected < 0 and envelope.kind != "heartbeat":
-                    continue
-            time_ns = item.time_ns
-            run.append((topic, envelope, item.data))
-            if envelope.cycle and envelope.kind != "cycle":
-                continue
-            if opened:
-                batch += run
-            else:
-                expected = expected if self._take(writer, run) == len(run) else -1
-            run = []
-        if writer is not None and not opened:
-            self.clock.set(time_ns)
-            self._open(server, writer)
-        self._submit(server, batch, expected)
+            if isinstance(part, Run):
+                if self._is_later(part.time_ns, before_ns, batch):
+                    self._submit(server, batch)
+                    batch = []
+                    if not self._wait(part.time_ns):
+                        return False
+                batch.append(part)
+                before_ns = part.end_ns
+        self._submit(server, batch)
         with self._changed:
             self.ended = True
             self._changed.notify_all()
-        log.info("replay.ended", **self.status())
+        return True
 
-    def _is_played(self, keyframe: Keyframe, expected: int) -> bool:
-        """Whether the play is past this keyframe anyway; count the hole that it closes if not."""
-        if keyframe.head.epoch != self._recorded_epoch or expected < 0:
-            return False
-        if keyframe.head.as_of < expected:
+    def _is_later(self, time_ns: int, before_ns: int, batch: list[Run]) -> bool:
+        if not batch or len(batch) >= BATCH:
             return True
-        self.holes += 1
-        return False
+        return self.pace.speed != MAX_SPEED and time_ns > before_ns + EARLY_NS
 
-    def _is_later(self, time_ns: int, before_ns: int, waiting: int) -> bool:
-        return (
-            not waiting or waiting >= BATCH or (self._speed != MAX_SPEED and time_ns > before_ns + EARLY_NS)
-        )
-
-    def _take(self, writer: Writer, batch: list[_Entry]) -> int:
-        """Apply messages; return how many: all, or those before one (or its commit) that cannot be read."""
-        keep_bytes, taken = writer.state.keep_bytes, 0
-        run: list[tuple[str, Envelope | Quotes]] = []
-        for count, (topic, message, data) in enumerate(batch, 1):
-            if isinstance(message, Envelope) and message.kind == "heartbeat":
-                self._heartbeat(writer, message)
-            else:
-                run.append((topic, decode(data)[1] if keep_bytes else message))
-                if message.cycle and message.kind != "cycle":
-                    continue
-                try:
-                    writer.relay(run)
-                except DecodeError as error:
-                    self.holes += 1
-                    log.warning("replay.undecodable", seq=message.seq, error=str(error))
-                    return taken
-                self.records += sum([len(message.records) for _, message in run])
-                run = []
-            taken = count
-        return taken
-
-    def _load(self, keyframe: Keyframe) -> Writer:
-        """Return a writer that stands where the keyframe does; `_open` gives it its epoch."""
-        head = keyframe.head
-        writer = Writer(self.epoch, "replay")
-        writer.state.expect_fields(head.fields)
-        for topic, last in head.streams.items():
-            writer.state.stream(topic).last = last
-        for chunk in keyframe.decoded():
-            writer.state.put_chunk(chunk)
-        writer.state.seq = head.as_of
-        writer.state.set_cycle(head.cycle, head.ages)
-        self._recorded_epoch = head.epoch
-        return writer
-
-    def _open(self, server: FeedServer, writer: Writer) -> None:
+    def _open(self, server: FeedServer, opening: Opening) -> None:
         """Make this the state that is played: a new epoch, unless it goes on from the one before."""
-        before = self._writer
+        self._owner.check()
+        before, writer = self._writer, opening.writer
         if (
             before is None
-            or self._recorded_epoch != self._state_recorded_epoch
+            or opening.recorded_epoch != self._recorded_epoch
             or writer.state.seq < before.state.seq
         ):
             self.epoch += 1
         writer.state.epoch = self.epoch
-        self._writer = writer
-        self._state_recorded_epoch = self._recorded_epoch
+        self._writer, self._recorded_epoch = writer, opening.recorded_epoch
+        self.pace.clock.set(opening.at_ns)
         self._run_there(server, lambda bus: bus.open(writer))
 
-    def _submit(self, server: FeedServer, batch: list[_Entry], expected: int) -> int:
-        """Have the bus thread apply and send these, and wait until it has.
-
-        Return the number `expected` next, -1 if one could not be read: then only a keyframe goes on.
-        """
-        writer, taken = self._writer, 0
+    def _submit(self, server: FeedServer, batch: list[Run]) -> None:
+        """Have the bus thread apply and send these, and wait until it has."""
+        self._owner.check()
+        writer = self._writer
         if not batch or writer is None:
-            return expected
+            return
 
         def send(bus: FeedServer) -> None:
-            nonlocal taken
+            epoch, seq = writer.state.epoch, writer.state.seq
             with writer.state.lock:
-                taken = self._take(writer, batch)
-                self.clock.set(batch[-1][1].published_ns)
-            frames = [
-                renumbered(data, writer.state.epoch)
-                for _, message, data in batch[:taken]
-                if message.kind != "heartbeat"
-            ]
-            self.messages += len(frames)
-            bus.send(frames)
+                for run in batch:
+                    for topic in self.tally.take(writer, run):
+                        log.error("replay.digest_differs", topic=topic, seq=writer.state.seq)
+                self.pace.clock.set(batch[-1].end_ns)
+            bus.send(renumbered(data, epoch) for run in batch if run.messages for data in run.frames)
+            self.tally.messages += writer.state.seq - seq
 
         self._run_there(server, send)
-        return expected if taken == len(batch) else -1
 
     def _run_there(self, server: FeedServer, job: Callable[[FeedServer], None]) -> None:
         done = threading.Event()
@@ -356,57 +281,24 @@ class Player:
             if self._stopping:
                 return
 
-    def _heartbeat(self, writer: Writer, envelope: Envelope) -> None:
-        """Take over the publisher's account of itself, and compare its digests with ours."""
-        try:
-            heartbeat = decode_map(envelope.records[0], Heartbeat)
-        except (DecodeError, IndexError):
-            return
-        self._health = heartbeat.publisher
-        if heartbeat.seq != writer.state.seq:
-            return
-        for topic, position in heartbeat.streams.items():
-            self.checked += 1
-            if topic not in writer.state.streams or writer.state.position(topic) != position:
-                self.mismatches += 1
-                log.error("replay.digest_differs", topic=topic, seq=heartbeat.seq)
-
     def _wait(self, time_ns: int) -> bool:
         """Wait until `time_ns` of the recording is due; return False if there is something else to do."""
         with self._changed:
             while not self._stopping and self._seek_ns is None:
-                if not self._paused:
-                    if self._speed == MAX_SPEED:
-                        return True
-                    wall_ns = self.clock.monotonic_ns()
-                    if self._anchor is None:
-                        self._anchor = (wall_ns, max(self.clock.now_ns(), 0))
-                    wall0, virtual0 = self._anchor
-                    now_ns = virtual0 + int((wall_ns - wall0) * self._speed)
-                    left_s = (time_ns - now_ns) / self._speed / 1e9
-                    self.clock.set(max(self.clock.now_ns(), min(now_ns, time_ns)))
-                    if left_s <= 0:
-                        return True
-                    self._changed.wait(min(left_s, 0.1))
-                else:
-                    self._changed.wait()
+                left_s = self.pace.left_s(time_ns)
+                if left_s == 0:
+                    return True
+                self._changed.wait(None if left_s is None else min(left_s, 0.1))
             return False
 
-
-def renumbered(data: bytes, epoch: int) -> bytes:
-    """Return a recorded frame with another epoch."""
-    at = data.index(b"\x00") + 1 + _EPOCH_AT
-    if data[at - 3 : at] == b"\x99\x01\xcf":
-        return b"".join((data[:at], epoch.to_bytes(8, "big"), data[at + 8 :]))
-    topic, envelope = decode(data)
-    return encode(topic, msgspec.structs.replace(envelope, version=VERSION, epoch=epoch))
-
-
-def _decoded(frame: Frame) -> tuple[str, Envelope | Quotes | None]:
-    try:
-        return decode_at_once(frame.data)
-    except DecodeError:
-        return "", None
+    def _settle(self) -> bool:
+        """Let time stand still for a while; return False if there is something else to do."""
+        with self._changed:
+            interrupted = self._changed.wait_for(
+                lambda: self._stopping or self._seek_ns is not None, SETTLE_S
+            )
+            self.pace.restart()
+            return not interrupted
 
 
 def _speed(value: object) -> float:
@@ -423,7 +315,7 @@ def serve(context: zmq.Context[Any], feed: str, state: str, player: Player, stop
     Raises:
         StartupError: an endpoint is taken.
     """
-    server = FeedServer(context, feed, state, player.clock, player.health, lossless=True)
+    server = FeedServer(context, feed, state, player.pace.clock, player.health, lossless=True)
     server.answers.add("replay", player.control, "action", "to_ms", "speed")
     thread = threading.Thread(target=player.run, args=(server,), name="player")
     thread.start()
@@ -432,18 +324,3 @@ def serve(context: zmq.Context[Any], feed: str, state: str, player: Player, stop
     finally:
         player.stop()
         thread.join()
-
-
-def messages(recording: Recording) -> Iterator[tuple[str, Envelope]]:
-    """Yield (topic, envelope) of every message in the recording, once, in order."""
-    seen = (0, 0)
-    for item in recording.play():
-        if not isinstance(item, Frame):
-            continue
-        try:
-            topic, envelope = decode(item.data)
-        except DecodeError:
-            continue
-        if envelope.kind != "heartbeat" and (envelope.epoch, envelope.seq) > seen:
-            seen = (envelope.epoch, envelope.seq)
-            yield topic, envelope

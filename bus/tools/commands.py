@@ -32,8 +32,9 @@ from bus.sockets import MAX_FEED, make, make_context
 from bus.tape.export import export_records
 from bus.tape.file import Keyframe, Recording, RecordingError
 from bus.tape.kalshi_frames import convert
-from bus.tape.player import MAX_SPEED, Player, messages, serve
+from bus.tape.player import MAX_SPEED, Player, serve
 from bus.tape.recorder import Recorder
+from bus.tape.tape import messages
 from markets.errors import DecodeError, StartupError
 
 log = structlog.get_logger()

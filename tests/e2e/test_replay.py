@@ -9,7 +9,7 @@ import pytest
 
 from bus.protocol.messages import Envelope
 from bus.tape.file import Keyframe, Recording
-from bus.tape.player import messages
+from bus.tape.tape import messages
 from tests.e2e.conftest import START_S, Stack, get
 from tests.support import eventually
 

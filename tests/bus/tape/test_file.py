@@ -19,8 +19,9 @@ from bus.protocol.messages import Envelope, PublisherHealth, decode, encode, enc
 from bus.replica import Replica
 from bus.server import FeedServer
 from bus.tape.file import Frame, Keyframe, Recording, RecordingError, RecordingWriter
-from bus.tape.player import MAX_SPEED, Player, messages, renumbered, serve
+from bus.tape.player import MAX_SPEED, Player, serve
 from bus.tape.recorder import Recorder
+from bus.tape.tape import messages, renumbered
 from bus.testing import replay_of
 from markets.errors import StartupError
 from tests.bus.world import START_MS, Publisher
@@ -181,14 +182,14 @@ def test_replay_gives_the_recorded_messages_and_the_same_state(
             assert replica.state.records == truth.records
             assert replica.status().source == "replay"
             assert replica.status().stats.gaps == 0
-            eventually(lambda: replica.now_ms() >= player.clock.now_ms())
+            eventually(lambda: replica.now_ms() >= player.pace.clock.now_ms())
             assert replica.now_ms() < START_MS + 1_000_000, "now is the recording's"
         stop.set()
         thread.join()
         stop.close()
-        assert player.checked
-        assert player.mismatches == 0
-        assert player.holes == 0
+        assert player.tally.checked
+        assert player.tally.mismatches == 0
+        assert player.tally.holes == 0
     assert heard(again) == heard(path)
 
 
@@ -269,14 +270,14 @@ def test_message_that_cannot_be_read_is_a_hole_up_to_the_next_keyframe(
         replica = replayed.replica()
         replayed.resume()
         replayed.wait_end()
-        assert (replayed.player.holes, replayed.player.mismatches) == (1, 0)
-        assert replayed.player.checked
+        assert (replayed.player.tally.holes, replayed.player.tally.mismatches) == (1, 0)
+        assert replayed.player.tally.checked
         assert replica.state.seq == publisher.writer.state.seq
         assert replica.state.digest() == publisher.writer.state.digest()
     with replay_of(path) as replayed:
         replayed.resume()
         assert replayed.player.wait_end(60)
-        assert replayed.player.messages < publisher.writer.state.seq, "what follows it is left out"
+        assert replayed.player.tally.messages < publisher.writer.state.seq, "what follows it is left out"
 
 
 def test_part_of_a_recording_at_the_recorded_pace(

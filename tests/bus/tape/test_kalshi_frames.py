@@ -11,7 +11,7 @@ import pytest
 from bus.protocol.state import State
 from bus.tape.file import Recording
 from bus.tape.kalshi_frames import convert
-from bus.tape.player import messages
+from bus.tape.tape import messages
 from bus.testing import replay_of
 from markets.units import parse_count_e2, parse_price_e4
 from tests.support import ROOT, Runner

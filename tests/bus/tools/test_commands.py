@@ -14,7 +14,7 @@ import zmq
 from bus.__main__ import _main
 from bus.protocol.messages import decode, schema
 from bus.tape.file import Recording
-from bus.tape.player import messages
+from bus.tape.tape import messages
 from bus.tools.commands import lines
 from markets.records import Event
 from tests.bus.protocol.test_messages import the_messages
