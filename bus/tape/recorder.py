@@ -23,6 +23,7 @@ from bus.protocol.answers import Answers
 from bus.protocol.join import Action, Tell
 from bus.protocol.messages import Header, Quotes, decode_map, encode_map
 from bus.replica import Replica
+from bus.threads import Owner
 from markets.errors import StartupError
 
 from .file import CHUNK_MS, RecordingWriter
@@ -62,6 +63,8 @@ class Recorder:
         self._clock = clock
         self._replica = Replica(context, feed, snapshots, clock, rng, listener=self._listen, tap=self._hear)
         self._answers = Answers(lambda: self._replica.state)
+        self._hearing = Owner("what a recorder hears")
+        self._writing = Owner("what a recorder writes")
         self._ready = threading.Condition()
         self._queue: deque[_Heard] = deque()
         self._queued_bytes = 0
@@ -77,6 +80,7 @@ class Recorder:
     # -- the replica's thread
 
     def _hear(self, frame: bytes, header: Header | Quotes) -> None:
+        self._hearing.check()
         with self._ready:
             if self._queued_bytes > MAX_QUEUED_BYTES:
                 self.dropped += 1
@@ -87,6 +91,7 @@ class Recorder:
             self._queued_bytes += len(frame)
 
     def _listen(self, actions: Sequence[Action]) -> None:
+        self._hearing.check()
         if any(isinstance(action, Tell) and action.event in ("live", "resynced") for action in actions):
             with self._ready:
                 self._hole = True
@@ -100,6 +105,7 @@ class Recorder:
         Raises:
             OSError: the disk is full or broken; what was written before stays readable.
         """
+        self._writing.take()
         self._replica.start()
         try:
             with self._file:
@@ -119,6 +125,7 @@ class Recorder:
 
     def _take(self, writer: RecordingWriter, keyframe: tuple[int, int] | None = None) -> None:
         """Write what is queued; keep what no keyframe at this position, or no state now, has."""
+        self._writing.check()
         while True:
             with self._ready:
                 batch = [self._queue.popleft() for _ in range(min(1_000, len(self._queue)))]
