@@ -27,7 +27,7 @@ from bus.wishes import Wishes
 
 from .asgi import App
 from .editor import Editor, pause
-from .queries import Questions
+from .ops import SnapshotOps
 from .view import View
 
 SWITCH_S: Final = 0.0001
@@ -70,7 +70,7 @@ def run(settings: Settings, stop: Stop) -> int:
         wishes.wish(tickers, ttl_s, what)
 
     answers = Answers(state, lambda: replica.status().source, on_wish)
-    Questions(view, pause).add_to(answers)
+    SnapshotOps(view, pause).add_to(answers)
 
     def moment() -> tuple[object, int]:
         return editor.edition, clock.monotonic_ns() // 1_000_000

@@ -6,7 +6,7 @@ import msgspec
 from flask import Response, request, url_for
 
 from . import desk_page as desk_views
-from . import export, views
+from . import for_programs, views
 from .filters import parse
 from .replies import json_reply, unknown
 from .search import Hit, parse_search
@@ -31,7 +31,9 @@ class ApiRoutes:
         marks = self._service.desk.marks()
         return json_reply(
             {
-                "opportunities": [export.to_json(one, now_ms) | {"trader": marks.of(one)} for one in wanted],
+                "opportunities": [
+                    for_programs.to_json(one, now_ms) | {"trader": marks.of(one)} for one in wanted
+                ],
                 "total_analyzed": len(scan.state.markets),
                 "total_tradable": scan.tradable,
                 "as_of": status.as_of,

@@ -11,7 +11,7 @@ from bus.ask import NoAnswer
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
 
-from . import commands, display
+from . import command_rules, display
 from . import desk_page as desk_views
 from .api_routes import ApiRoutes
 from .assets import Assets
@@ -79,7 +79,7 @@ def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
         name = "api_" + view.__name__ if rule.startswith("/api/") else view.__name__
         app.add_url_rule(rule, name, view, methods=["GET"])
     control = CommandRoutes(service)
-    for op in commands.BODIES:
+    for op in command_rules.BODIES:
         app.add_url_rule(f"/api/trader/{op}", f"command_{op}", partial(control.command, op), methods=["POST"])
     app.add_url_rule("/api/replay", "command_replay", control.replay, methods=["POST"])
     app.register_error_handler(NoAnswer, pages.silent)

@@ -10,7 +10,7 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from . import commands
+from . import command_rules
 from .replies import json_reply
 from .service import Service
 
@@ -22,11 +22,11 @@ class CommandRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._rates = {op: commands.CommandRate() for op in (*commands.BODIES, "replay")}
+        self._rates = {op: command_rules.CommandRate() for op in (*command_rules.BODIES, "replay")}
 
     def command(self, op: str) -> Response:
         """Carry out a command to the trader."""
-        parameters = commands.read_body(op, self._body(op))
+        parameters = command_rules.read_body(op, self._body(op))
         self._pay(op)
         link = self._service.link()
         answer = link.kill(parameters["reason"]) if op == "kill" else link.ask(op, **parameters)
@@ -45,7 +45,7 @@ class CommandRoutes:
 
     def replay(self) -> Response:
         """Carry out a command to the replay."""
-        parameters = commands.read_replay(self._body("replay"))
+        parameters = command_rules.read_replay(self._body("replay"))
         self._pay("replay")
         monitor = self._service.monitor
         if monitor is None or not self._service.replaying():
@@ -55,15 +55,15 @@ class CommandRoutes:
 
     def _body(self, op: str) -> bytes:
         """Return the body of a request that may command; everything else is refused."""
-        because = commands.foreign(dict(request.headers), request.host)
+        because = command_rules.foreign(dict(request.headers), request.host)
         if because is not None:
             log.warning("command.refused", op=op, because=because)
             raise Forbidden(because)
         if request.mimetype != "application/json":
             raise UnsupportedMediaType("Content-Type: expected application/json")
-        if (request.content_length or 0) > commands.BODY_MAX:
-            raise RequestEntityTooLarge(f"expected at most {commands.BODY_MAX} bytes")
-        request.max_content_length = commands.BODY_MAX  # also of a body that does not say its length
+        if (request.content_length or 0) > command_rules.BODY_MAX:
+            raise RequestEntityTooLarge(f"expected at most {command_rules.BODY_MAX} bytes")
+        request.max_content_length = command_rules.BODY_MAX  # also of a body that does not say its length
         return request.get_data(cache=False)
 
     def _pay(self, op: str) -> None:

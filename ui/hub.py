@@ -18,7 +18,7 @@ LEAST_INTERVAL_S: Final = 0.25
 SEND_TIMEOUT_S: Final = 30.0
 
 
-class Update(msgspec.Struct, frozen=True):
+class PageUpdate(msgspec.Struct, frozen=True):
     """One server-sent event: where the data stands, what changed, and the status as JSON.
 
     `markets` and `events` are the tickers changed; `trader` means that its page looks different,
@@ -42,13 +42,13 @@ class OpenStream:
 
     def __init__(self, ticker: str | None, event: str | None, page: str | None = None) -> None:
         self.ready = asyncio.Event()
-        self.pending: Update | None = None
+        self.pending: PageUpdate | None = None
         self.gone = False
         self._ticker = ticker
         self._event = event
         self._page = page
 
-    def offer(self, update: Update) -> None:
+    def offer(self, update: PageUpdate) -> None:
         """Keep `update` as the newest if it concerns this stream."""
         if self._ticker is not None:
             wanted = update.everything or self._ticker in update.markets
@@ -64,7 +64,7 @@ class OpenStream:
             self.pending = update
             self.ready.set()
 
-    def take(self) -> Update | None:
+    def take(self) -> PageUpdate | None:
         """Return what waits, once."""
         update, self.pending = self.pending, None
         self.ready.clear()
@@ -84,7 +84,7 @@ class UpdateHub:
         self._streams: set[OpenStream] = set()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._latest: Update | None = None
+        self._latest: PageUpdate | None = None
         self._closed = False
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class UpdateHub:
         with self._lock:
             self._streams.discard(stream)
 
-    def publish(self, update: Update) -> None:
+    def publish(self, update: PageUpdate) -> None:
         """Offer an update to all. Any thread."""
         with self._lock:
             self._latest = update

@@ -12,7 +12,7 @@ from bus.protocol.state import State
 from markets.errors import BadRecord
 
 from . import desk_page as desk_views
-from . import export, views
+from . import for_programs, views
 from .chart import history
 from .columns import parse_view, without_view
 from .desk import Absent
@@ -96,7 +96,7 @@ class PageRoutes:
         filters = parse(request.args.items(multi=True), limit_default=None)
         wanted = filters.select(self._service.scan.opportunities, self._service.now_ms())
         headers = {"Content-Disposition": "attachment; filename=opportunities.csv"}
-        return Response(export.to_csv(wanted), mimetype="text/csv", headers=headers)
+        return Response(for_programs.to_csv(wanted), mimetype="text/csv", headers=headers)
 
     def trader(self) -> Response:
         """What the trader has, did and does."""
@@ -125,7 +125,7 @@ class PageRoutes:
         if name not in desk_views.FIELDS:
             raise NotFound("No such file.")
         headers = {"Content-Disposition": f"attachment; filename={name}.csv"}
-        text = export.rows_to_csv(desk_views.FIELDS[name], self._service.link().rows(name))
+        text = for_programs.rows_to_csv(desk_views.FIELDS[name], self._service.link().rows(name))
         return Response(text, mimetype="text/csv", headers=headers)
 
     def absent(self, error: Absent) -> Response:

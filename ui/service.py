@@ -17,12 +17,12 @@ from bus.scan.rescan import Batch
 from markets.records import FairValue
 
 from .arrivals import Arrivals
+from .dashboard_status import DashboardStatus, ShownReplica, replay_of, status_of
 from .desk import OLD_FACTOR, Absent, Desk, TraderLink
-from .hub import Update, UpdateHub
+from .hub import PageUpdate, UpdateHub
 from .monitor import Monitor
 from .scan import Scan, Scans
 from .search import SearchIndex
-from .status import DashboardStatus, Follows, replay_of, status_of
 from .system import SystemView, place_rows, process_rows
 
 TICK_S: Final = 0.25
@@ -57,8 +57,8 @@ class Service:
         self.trader: TraderLink | None = None
         self.arrivals = Arrivals()
         self.monitor: Monitor | None = None
-        self._follows: Follows | None = None
-        self._values: Follows | None = None
+        self._shown: ShownReplica | None = None
+        self._values: ShownReplica | None = None
         self._values_at = (0, 0)
         self._search: tuple[int, int, SearchIndex] | None = None
         self._search_lock = threading.Lock()
@@ -155,9 +155,9 @@ class Service:
 
     # -- life
 
-    def follow(self, replica: Follows) -> None:
+    def follow(self, replica: ShownReplica) -> None:
         """Take the replica to read from; its listener is `listen`."""
-        self._follows = replica
+        self._shown = replica
 
     def listen(self, actions: Sequence[Action]) -> None:
         """Take what the replica did. The replica's thread calls this."""
@@ -166,14 +166,14 @@ class Service:
         if heartbeat is not None and heartbeat.source == "live":  # a replay's times are of another day
             self.arrivals.add(self._clock.now_ns(), self._replica.published_ns)
 
-    def follow_trader(self, link: TraderLink, values: Follows) -> None:
+    def follow_trader(self, link: TraderLink, values: ShownReplica) -> None:
         """Take the link to the trader, and the replica of its fair values."""
         self.trader, self._values = link, values
 
     @property
-    def _replica(self) -> Follows:
-        assert self._follows is not None, "follow() comes first"
-        return self._follows
+    def _replica(self) -> ShownReplica:
+        assert self._shown is not None, "follow() comes first"
+        return self._shown
 
     def run(self, stop: Stop) -> None:
         """Scan and tell until `stop`. The scanner's thread runs this."""
@@ -244,7 +244,7 @@ class Service:
         if everything or overview or markets or trader != desk:
             data = _encode(status).decode()
             self._hub.publish(
-                Update(
+                PageUpdate(
                     f"{scan.epoch}:{scan.seq}", data, everything, overview, markets, events, trader != desk
                 )
             )

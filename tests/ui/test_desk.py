@@ -13,7 +13,7 @@ from tests.ui.stage import MATCH, Stage
 from tests.ui.test_server import Browser
 from ui.desk import Desk
 from ui.desk_page import curve_columns, parse_sorts, trader_page
-from ui.export import rows_to_csv
+from ui.for_programs import rows_to_csv
 
 pytestmark = pytest.mark.e2e
 

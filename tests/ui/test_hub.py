@@ -2,12 +2,12 @@
 
 import asyncio
 
-from ui.hub import Update, UpdateHub
+from ui.hub import PageUpdate, UpdateHub
 
 
-def happening(number: int, **changes: object) -> Update:
+def happening(number: int, **changes: object) -> PageUpdate:
     fields: dict[str, object] = {"everything": False, "overview": False}
-    return Update(f"1:{number}", "{}", **(fields | changes))  # type: ignore[arg-type]
+    return PageUpdate(f"1:{number}", "{}", **(fields | changes))  # type: ignore[arg-type]
 
 
 def test_a_slow_client_finds_the_latest_event_only() -> None:
@@ -35,7 +35,7 @@ def test_clients_are_woken_by_what_their_page_shows() -> None:
         assert market is not None
         assert event is not None
 
-        async def woken(happened: Update) -> list[bool]:
+        async def woken(happened: PageUpdate) -> list[bool]:
             hub.publish(happened)
             await asyncio.sleep(0)
             return [client.take() is not None for client in (overview, market, event)]

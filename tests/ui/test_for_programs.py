@@ -8,7 +8,7 @@ import pytest
 from markets.opportunities import KINDS
 from tests.ui.stage import NASTY
 from tests.ui.test_filters import NOW_MS, opportunity
-from ui.export import COLUMNS, cell, to_csv, to_json
+from ui.for_programs import COLUMNS, cell, to_csv, to_json
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "-", NASTY])

@@ -3,7 +3,7 @@
 import pytest
 
 from markets.errors import BadRecord
-from ui.commands import BURST, CommandRate, foreign, read_body, read_replay
+from ui.command_rules import BURST, CommandRate, foreign, read_body, read_replay
 
 HOST = "127.0.0.1:5001"
 OURS = {"X-Kalshi-Bus": "command"}

@@ -20,7 +20,7 @@ _PACK_SLICE: Final = 50
 _decode: Final = msgspec.json.Decoder().decode
 
 
-class Questions:
+class SnapshotOps:
     """Answers from a view. `pause` lets other threads have the interpreter."""
 
     def __init__(self, view: Callable[[], View], pause: Pause) -> None:

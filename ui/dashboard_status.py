@@ -15,7 +15,7 @@ from bus.replica import ReplicaStatus
 from .scan import Scan
 
 
-class Follows(Protocol):
+class ShownReplica(Protocol):
     """What the dashboard needs of a bus.replica.Replica."""
 
     @property
@@ -82,7 +82,7 @@ class DashboardStatus(msgspec.Struct, frozen=True):
 
 
 def status_of(
-    follows: Follows,
+    replica: ShownReplica,
     scan: Scan,
     settings: Settings,
     processes: Processes | None = None,
@@ -94,9 +94,9 @@ def status_of(
         processes: what supervisord says, if there is one.
         trader: ui.trader.Desk.summary.
     """
-    state, now_ms = scan.state, follows.now_ms()
+    state, now_ms = scan.state, replica.now_ms()
     stale_after_ms = int(settings.stale_after_s * 1000)
-    health = health_of(state, follows.status(), follows.heartbeat, now_ms, stale_after_ms, processes)
+    health = health_of(state, replica.status(), replica.heartbeat, now_ms, stale_after_ms, processes)
     problems = health.problems()
     if scan.failed:
         first = "; ".join(
