@@ -5,10 +5,12 @@ session has input and outputs written to the journal first.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
+from bus.scan.failures import Failures
 from bus.trading import reasons
 from markets.fees import fee_schedule
-from markets.opportunities import EventView, MarketView, Opportunity, ScanLimits, candidates
+from markets.opportunities import EventView, Failure, MarketView, Opportunity, ScanLimits, candidates
 from markets.orders import (
     Accepted,
     AnyOrderEvent,
@@ -51,6 +53,10 @@ from .standing import Standing
 from .strategies import ALL, Strategy, Update
 from .worth import Worth, settlement_e4
 
+RISK: Final = "risk"
+EVENING_OUT: Final = "evening_out"
+"""Parts, beside kinds of opportunity, that may fail over an event."""
+
 
 class Engine:
     """Decides. One thread uses it; what it decides, and how it stands, anybody may read in that thread.
@@ -59,6 +65,7 @@ class Engine:
         ledger: cash, positions, open orders.
         views: events in which something is held or ordered, as last seen.
         decisions: events looked at since the start.
+        failures: what raised an error over an event when it was last judged, and cost that event alone.
     """
 
     def __init__(self) -> None:
@@ -76,6 +83,8 @@ class Engine:
         self.views: dict[str, EventView] = {}
         self.decisions = 0
         self.now_ms = 0
+        self.failures = Failures()
+        self._failing: list[Failure] = []
         self._out: list[AnyOutput] = []
 
     def step(
@@ -153,6 +162,7 @@ class Engine:
             self._settle(view)
             self._even_out(view)
             self.scan_and_trade(view, found.get(view.event.event_ticker))
+            self._note_failures(view)
         held = self.ledger.events()
         for view in data.views:
             self.views[view.event.event_ticker] = view
@@ -180,7 +190,13 @@ class Engine:
             if basket is None or ledger.ordered(trade):
                 continue
             because: list[str] = []
-            for proposal in follow_ups(trade, basket, view, self.now_ms, self.scan, []):
+            proposals: Sequence[Proposal] = ()
+            try:
+                proposals = follow_ups(trade, basket, view, self.now_ms, self.scan, self._failing)
+            except Exception as error:  # noqa: BLE001, it is noted
+                self._failing.append(Failure.of(view.event.event_ticker, EVENING_OUT, error))
+                because.append(reasons.ERROR)
+            for proposal in proposals:
                 reason = self._place(proposal, view)
                 if reason is None:
                     because = []
@@ -199,15 +215,12 @@ class Engine:
 
     def _place(self, proposal: Proposal, view: EventView) -> str | None:
         """Place one trade if risk lets it pass; return why not."""
-        facts = self._facts()
         legs: tuple[Wanted, ...] = ()
-        reason = risk.early(proposal, facts, self.limits)
-        if reason is None:
-            if proposal.evens is None:
-                legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms)
-            else:
-                legs = proposal.legs  # half of it would leave the basket uneven
-            reason = risk.check(legs, proposal, view, facts, self.limits, self.scan)
+        try:
+            legs, reason = self._judge(proposal, view)
+        except Exception as error:  # noqa: BLE001, it is noted
+            self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
+            reason = reasons.ERROR
         if reason is not None:
             self.refusals.counts[reason] += 1
             return reason
@@ -258,6 +271,23 @@ class Engine:
             self._out.append(Place(intent))
         self.pace.sent(len(legs), self.now_ms)
         return None
+
+    def _judge(self, proposal: Proposal, view: EventView) -> tuple[tuple[Wanted, ...], str | None]:
+        """Return the legs of a trade, cut to size, and why it must not be placed."""
+        facts = self._facts()
+        reason = risk.early(proposal, facts, self.limits)
+        if reason is not None:
+            return (), reason
+        if proposal.evens is None:
+            legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms)
+        else:
+            legs = proposal.legs  # half of it would leave the basket uneven
+        return legs, risk.check(legs, proposal, view, facts, self.limits, self.scan)
+
+    def _note_failures(self, view: EventView) -> None:
+        """Take down what failed over an event, after all about it has been tried."""
+        self.failures.note(view.event.event_ticker, self._failing)
+        self._failing = []
 
     def _facts(self) -> Facts:
         return Facts(
@@ -316,6 +346,7 @@ class Engine:
             if not intent.attempt:
                 # Once at once; further tries wait until the event changes.
                 self._even_out(view)
+                self._note_failures(view)
 
     def _end(self, intent: Intent, reason: str) -> str:
         """Free what an order still held; return what it has come to."""

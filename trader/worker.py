@@ -366,7 +366,7 @@ class Worker:
                 # Neither a kill waits for the last scan, nor an order that arrives meanwhile.
                 self._take_commands()
                 self._pass_time()
-        for failure in session.rescan.take_failures():
+        for failure in (*session.rescan.take_failures(), *session.engine.failures.take()):
             log.error("scan.failed", **msgspec.structs.asdict(failure))
 
     def _take_feed(self) -> None:
@@ -486,8 +486,9 @@ class Worker:
 
     @property
     def failed(self) -> Mapping[str, tuple[Failure, ...]]:
-        """What could not be scanned when last tried, by event ticker."""
-        return self.session.rescan.failed
+        """What could not be scanned or judged when last tried, by event ticker."""
+        scanned, judged = self.session.rescan.failed, self.engine.failures.standing
+        return {key: scanned.get(key, ()) + judged.get(key, ()) for key in scanned.keys() | judged.keys()}
 
     @property
     def halted(self) -> str | None:

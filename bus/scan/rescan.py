@@ -29,13 +29,11 @@ from markets.opportunities import (
 )
 from markets.records import Event, FairValue
 
+from .failures import Failures
 from .membership import Membership
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
 """What a replica tells when its state has moved by other ways than Changed."""
-
-NEWS_MAX: Final = 20
-"""So many failures are kept for `take_failures`: a kind that raises everywhere must not flood the log."""
 
 VIEW: Final = "view"
 WANTS: Final = "wants"
@@ -82,9 +80,7 @@ class Rescan:
         self._limits = limits
         self._wants = wants
         self._hot: set[str] = set()
-        self._unasked: dict[str, tuple[Failure, ...]] = {}
-        self._unscanned: dict[str, tuple[Failure, ...]] = {}
-        self._news: list[Failure] = []
+        self._unasked, self._unscanned = Failures(), Failures()
         self._owner = Owner("the rescan")
 
     def events(
@@ -117,7 +113,7 @@ class Rescan:
             touched.update(membership.update(state, kind, key))
         ordered = sorted(touched)
         if aged or batch.commit or batch.whole:
-            hot = self._hot.union(self._unasked, self._unscanned) - touched
+            hot = self._hot.union(self._unasked.standing, self._unscanned.standing) - touched
             ordered += sorted(hot)
             touched |= hot
         if batch.commit or batch.whole:
@@ -132,7 +128,7 @@ class Rescan:
                 matters
                 or event_ticker in held
                 or event_ticker in self._hot
-                or event_ticker in self._unscanned
+                or event_ticker in self._unscanned.standing
             ):
                 looked_at.append((not promising, event_ticker))
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
@@ -149,7 +145,7 @@ class Rescan:
                 failures.append(Failure.of(event_ticker, VIEW, error))
             if view is None:
                 self._hot.discard(event_ticker)
-                self._note(self._unscanned, event_ticker, failures)
+                self._unscanned.note(event_ticker, failures)
             else:
                 found.append(view)
         return found
@@ -166,7 +162,7 @@ class Rescan:
             self._hot.add(event_ticker)
         else:
             self._hot.discard(event_ticker)
-        self._note(self._unscanned, event_ticker, found.failures)
+        self._unscanned.note(event_ticker, found.failures)
         return found.opportunities
 
     def relevant(
@@ -188,15 +184,14 @@ class Rescan:
         return tuple(entry[2] for entry in sorted(found, key=lambda entry: entry[:2]))
 
     def take_failures(self) -> list[Failure]:
-        """Return what has begun to fail since the last call, for a log: each once, NEWS_MAX at most."""
-        news, self._news = self._news, []
-        return news
+        """Return what has begun to fail since the last call, for a log: each once, a few at a time."""
+        return self._unasked.take() + self._unscanned.take()
 
     @property
     def failed(self) -> dict[str, tuple[Failure, ...]]:
         """What could not be worked out when last tried, by event ticker; without tracebacks."""
-        events = self._unasked.keys() | self._unscanned.keys()
-        return {key: self._unasked.get(key, ()) + self._unscanned.get(key, ()) for key in events}
+        asked, scanned = self._unasked.standing, self._unscanned.standing
+        return {key: asked.get(key, ()) + scanned.get(key, ()) for key in asked.keys() | scanned.keys()}
 
     def _ask(
         self, state: State, event_ticker: str, fair_values: Mapping[str, FairValue]
@@ -211,7 +206,7 @@ class Rescan:
             matters = may_matter(event, failures, valued=valued) or self._wanted(event, failures)
             quotes = [quote for ticker in tickers if (quote := state.quotes.get(ticker)) is not None]
             promising = (worth_of_books_e4(event, quotes, failures) or 0) > 0
-        self._note(self._unasked, event_ticker, failures)
+        self._unasked.note(event_ticker, failures)
         return matters, promising
 
     def _wanted(self, event: Event, failures: list[Failure]) -> bool:
@@ -222,15 +217,3 @@ class Rescan:
         except Exception as error:  # noqa: BLE001, it is returned
             failures.append(Failure.of(event.event_ticker, WANTS, error))
             return False
-
-    def _note(
-        self, standing: dict[str, tuple[Failure, ...]], event_ticker: str, failures: Sequence[Failure]
-    ) -> None:
-        """Let these failures of an event stand instead of those before; what is new among them is news."""
-        if not failures:
-            standing.pop(event_ticker, None)
-            return
-        known = {failure.part for failure in standing.get(event_ticker, ())}
-        news = [failure for failure in failures if failure.part not in known]
-        self._news += news[: max(0, NEWS_MAX - len(self._news))]
-        standing[event_ticker] = tuple(msgspec.structs.replace(failure, trace="") for failure in failures)

@@ -65,6 +65,7 @@ MARKET_LIMIT: Final = "market_limit"
 EVENT_LIMIT: Final = "event_limit"
 TOTAL_LIMIT: Final = "total_limit"
 CASH: Final = "cash"
+ERROR: Final = "error"
 
 REFUSALS: Final = {
     **HALTS,
@@ -101,6 +102,7 @@ REFUSALS: Final = {
     EVENT_LIMIT: "above the limit of an event",
     TOTAL_LIMIT: "above the limit of all together",
     CASH: "not enough cash",
+    ERROR: "an error kept it from being judged; the log has it",
 }
 """Why a trade was refused before anything was sent."""
 

@@ -1,6 +1,6 @@
 """Baskets whose legs got unequally much: completed or sold, whichever is better, else said to be uneven."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from markets.fees import fee_schedule, fill_fee
-from markets.opportunities import EventView
-from markets.opportunities.kinds.no_basket import guaranteed_payout_e6
+from markets.opportunities import KINDS, EventView
+from markets.opportunities.kinds.no_basket import NoBasket, guaranteed_payout_e6
 from markets.orders import Fill, Intent, Proposal, Wanted
+from markets.records import Event
 from tests.trader.stand import Stand
 from tests.trader.world import (
     LIMITS,
@@ -298,3 +299,48 @@ def test_a_follow_up_that_is_refused_is_told_once_and_not_as_the_opportunitys_re
     engine.limits = LIMITS
     assert placed(engine.step(data(basket(size_e2=5_000), seq=5)))
     assert engine.refusals.not_evened == {}
+
+
+def without_grid(view: EventView) -> EventView:
+    """The same event with markets whose prices cannot be compared with their grid: a step of nothing."""
+    markets = [
+        msgspec.structs.replace(
+            seen, market=msgspec.structs.replace(seen.market, price_ranges=((0, 10_000, 0),))
+        )
+        for seen in view.markets
+    ]
+    return msgspec.structs.replace(view, markets=tuple(markets))
+
+
+def test_what_cannot_be_judged_is_refused_named_and_costs_no_other_event() -> None:
+    engine, follow = bought(50, 30, 50)
+    engine.step(ended(follow[0], 0))
+
+    outputs = engine.step(data(without_grid(basket(size_e2=5_000)), basket(2, size_e2=100), seq=2))
+
+    assert {intent.event_ticker for intent in placed(outputs)} == {event_of(2).event_ticker}
+    assert engine.refusals.not_evened == {1: ("error", "error")}
+    assert [(key, one.part) for key, (one, *_) in engine.failures.standing.items()] == [
+        (EVENT.event_ticker, "risk")
+    ]
+    assert "ZeroDivisionError" in engine.failures.take()[0].trace
+    assert placed(engine.step(data(basket(size_e2=5_000), seq=3)))
+    assert (engine.failures.standing, engine.failures.take()) == ({}, [])
+
+
+class Mute(NoBasket):
+    """Raises when it is asked what legs pay."""
+
+    def least_payout_e6(self, event: Event, legs: Sequence[tuple[str, str, int]]) -> int | None:
+        raise ArithmeticError("mute")
+
+
+def test_a_kind_that_cannot_say_what_legs_pay_leaves_them_uneven_and_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, follow = bought(50, 30, 50)
+    engine.step(ended(follow[0], 0))
+    monkeypatch.setitem(KINDS, "no_basket", Mute())
+
+    assert not placed(engine.step(data(basket(size_e2=5_000), seq=2)))
+    assert {one.part for one in engine.failures.standing[EVENT.event_ticker]} == {"no_basket"}

@@ -13,8 +13,9 @@ from bus.protocol.join import Tell
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import Changed, State
 from bus.protocol.writer import Writer
+from bus.scan.failures import NEWS_MAX
 from bus.scan.membership import Membership
-from bus.scan.rescan import NEWS_MAX, Batch, Rescan, batch_of
+from bus.scan.rescan import Batch, Rescan, batch_of
 from markets.opportunities import KINDS, EventView, Opportunity, candidates, rank
 from markets.opportunities.kinds.no_basket import NoBasket
 from markets.records import Book, Event, FairValue
