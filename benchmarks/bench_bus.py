@@ -226,7 +226,7 @@ def _our_latency(folder: Path, number: int) -> tuple[float, float]:
                 # The stamp is in the record: nanoseconds do not fit a quote, so two of its counts hold it.
                 for _, ticker in action.records:
                     quote = replica.state.quotes[ticker]
-                    taken.append(now - (quote.volume_e2 * 10**9 + quote.volume_24h_e2))
+                    taken.append(now - ((quote.volume_e2 or 0) * 10**9 + (quote.volume_24h_e2 or 0)))
         if len(taken) >= LATENCY_MESSAGES - 50:
             done.set()
 

@@ -10,7 +10,7 @@ import msgspec
 
 from bus.process.supervised import Processes, Supervised
 from bus.protocol.messages import Heartbeat, PublisherHealth
-from bus.protocol.state import State
+from bus.protocol.state import Records
 from bus.replica import ReplicaStatus
 from markets.records import ExchangeStatus
 
@@ -133,7 +133,7 @@ class HealthAnswer(msgspec.Struct, frozen=True):
 
 
 def health_of(
-    state: State | None,
+    state: Records | None,
     replica: ReplicaStatus,
     heartbeat: Heartbeat | None,
     now_ms: int,

@@ -39,11 +39,11 @@ class Connection:
 
     def market(self, ticker: str) -> Market:
         """Return a market's static part. Raises KeyError if there is none."""
-        return self.replica.state.markets[ticker]  # type: ignore[no-any-return]
+        return self.replica.state.markets[ticker]
 
     def quote(self, ticker: str) -> Quote:
         """Return a market's quote. Raises KeyError if there is none."""
-        return self.replica.state.quotes[ticker]  # type: ignore[no-any-return]
+        return self.replica.state.quotes[ticker]
 
     def book(self, ticker: str) -> Book | None:
         """Return a market's order book, None if it is not among those that are kept."""
@@ -51,7 +51,7 @@ class Connection:
 
     def event(self, event_ticker: str) -> Event:
         """Return an event. Raises KeyError if there is none."""
-        return self.replica.state.events[event_ticker]  # type: ignore[no-any-return]
+        return self.replica.state.events[event_ticker]
 
     def quotes(self) -> dict[str, Quote]:
         """Return all quotes as of one position."""

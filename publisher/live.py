@@ -140,7 +140,7 @@ class Live:
         self._thread.check()
         assert server.writer is not None, "books are planned from a state that is served"
         state = server.writer.state
-        held: Book | None = state.books.get(book.ticker)
+        held = state.books.get(book.ticker)
         if book.ticker not in self.followed or held is None:
             self.followed.discard(book.ticker)
             return False
@@ -156,7 +156,7 @@ class Live:
             return
         disputed.discard(book.ticker)
         state = server.writer.state
-        quote: Quote | None = state.quotes.get(book.ticker)
+        quote = state.quotes.get(book.ticker)
         if quote is None or quote.as_of_ms > asked_ms:
             return
         top = top_of_book(book)

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from bus.protocol.messages import CycleEnd
-from bus.protocol.state import State
+from bus.protocol.state import Records
 from bus.scan.membership import Move, events_of, moves_of, regroup
 from markets.json.write import book_json, quote_members
 from markets.records import Book, Market, Quote, Status, Suspect
@@ -64,7 +64,7 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         timed_ms: when `in_play` was last computed; `changed_ms`: when the content last changed.
     """
 
-    state: State
+    state: Records
     digest: int
     tickers: list[str]
     moving: dict[str, bytes]
@@ -141,7 +141,7 @@ class Page(msgspec.Struct, frozen=True):
     last: str | None
 
 
-def next_edition(state: State, digest: int, previous: Edition | None, now_ms: int, pause: Pause) -> Edition:
+def next_edition(state: Records, digest: int, previous: Edition | None, now_ms: int, pause: Pause) -> Edition:
     """Return the edition of a frozen state, made from the one before it.
 
     Args:
@@ -262,7 +262,9 @@ def candidates(edition: Edition, query: Query) -> Sequence[str]:
 # --- inside --------------------------------------------------------------------------------------
 
 
-def _compare(state: State, old: Edition, pause: Pause) -> tuple[list[str], list[str], dict[str, bytes], int]:
+def _compare(
+    state: Records, old: Edition, pause: Pause
+) -> tuple[list[str], list[str], dict[str, bytes], int]:
     """Return tickers to render again, those with a new static part, objects' own ends, how many are shown."""
     quotes, books = state.quotes, state.books
     old_markets, old_quotes, old_books = old.state.markets, old.state.quotes, old.state.books
@@ -290,7 +292,7 @@ def _compare(state: State, old: Edition, pause: Pause) -> tuple[list[str], list[
     return dirty, moved, ends, shown
 
 
-def _doubted(state: State, old: Edition) -> list[str]:
+def _doubted(state: Records, old: Edition) -> list[str]:
     """Return markets shown whose book has come into doubt or out of it."""
     now, before = state.suspects, old.state.suspects
     changed = [ticker for ticker in now.keys() | before.keys() if now.get(ticker) is not before.get(ticker)]
@@ -327,7 +329,7 @@ def _merged(tickers: list[str], shown: Collection[str]) -> list[str]:
 
 def _moves(
     old: Edition,
-    state: State,
+    state: Records,
     tickers: Iterable[str],
     shown: Collection[str],
     group: Callable[[Market], str | None],
@@ -358,7 +360,7 @@ def _reordered(order: Order, before: Mapping[str, int], after: Mapping[str, int]
 
 
 def _events_created(
-    state: State, old: Edition, touched: Iterable[str], by_event: dict[str, tuple[str, ...]], pause: Pause
+    state: Records, old: Edition, touched: Iterable[str], by_event: dict[str, tuple[str, ...]], pause: Pause
 ) -> tuple[dict[str, int], Order]:
     """Return when events were created, `touched` ones looked up again; the old objects if none differs."""
     before: dict[str, int] = {}
@@ -384,7 +386,7 @@ def _changed(new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
 
 
 def _retimed(
-    state: State,
+    state: Records,
     old: Edition,
     touched: set[str],
     by_event: dict[str, tuple[str, ...]],
@@ -418,7 +420,7 @@ def _retimed(
 
 
 _EMPTY: Final = Edition(
-    state=State(),
+    state=Records(),
     digest=0,
     tickers=[],
     moving={},

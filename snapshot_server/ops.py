@@ -8,7 +8,6 @@ import msgspec
 
 from bus.protocol.answers import Answers, Frames, Question, Refusal
 from markets.errors import BadRecord
-from markets.records import Book, Candles, Suspect
 from markets.timing import match_time_json
 
 from .edition import Edition, Pause, select
@@ -47,8 +46,8 @@ class SnapshotOps:
     def _book(self, question: Question, now_ms: int) -> dict[str, Any]:
         head, edition = self._start(now_ms)
         ticker = _known_ticker(question, edition)
-        book: Book | None = edition.state.books.get(ticker)
-        suspect: Suspect | None = edition.state.suspects.get(ticker)
+        book = edition.state.books.get(ticker)
+        suspect = edition.state.suspects.get(ticker)
         if book is None:
             raise Refusal("not_found", f"ticker: {ticker} has no book now; op watch asks for one")
         return head | {
@@ -62,7 +61,7 @@ class SnapshotOps:
     def _candles(self, question: Question, now_ms: int) -> dict[str, Any]:
         head, edition = self._start(now_ms)
         ticker = _known_ticker(question, edition)
-        candles: Candles | None = edition.state.candles.get(ticker)
+        candles = edition.state.candles.get(ticker)
         if candles is None:
             message = f"ticker: {ticker} has no price history now; op watch with what=candles asks for it"
             raise Refusal("not_found", message)

@@ -19,7 +19,7 @@ from bus.scan.rescan import Batch, Rescan, batch_of
 from bus.trading import reasons
 from markets.opportunities import MarketView, Opportunity
 from markets.orders import AnyOrderEvent, Intent
-from markets.records import ExchangeStatus, FairValue
+from markets.records import FairValue
 
 from .brokers.base import Broker, OpenOrder
 from .engine import Engine
@@ -235,7 +235,7 @@ class Session:
         self._held = self.engine.ledger.events()
         self._pending = deque(self.rescan.events(state, batch, self.engine.fair_values, self._held))
         self._observe(state, batch)
-        status: ExchangeStatus | None = state.exchange.get("")
+        status = state.exchange.get("")
         trading = status is None or (status.exchange_active and status.trading_active)
         shards = () if status is None else status.shards
         idle = tuple(sorted(index for index, active, trades in shards if not (active and trades)))

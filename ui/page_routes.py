@@ -8,7 +8,7 @@ from flask import Response, render_template, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
-from bus.protocol.state import State
+from bus.protocol.state import Records
 from markets.errors import BadRecord
 
 from . import desk_page as desk_views
@@ -30,7 +30,7 @@ class PageRoutes:
     def __init__(self, service: Service, wish: Callable[[str], None]) -> None:
         self._service = service
         self._wish = wish
-        self._glance = (State(), views.Highlights())
+        self._glance = (Records(), views.Highlights())
 
     def overview(self) -> Response:
         """The opportunities."""

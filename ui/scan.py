@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from bus.protocol.state import State
+from bus.protocol.state import Records
 from bus.scan.membership import Membership
 from bus.scan.rescan import Batch, Rescan
 from markets.opportunities import Failure, Opportunity, ScanLimits, rank
@@ -38,7 +38,7 @@ class Scan(msgspec.Struct, frozen=True):
         failures: the first few of what raised an error over them; the rest is in the log.
     """
 
-    state: State
+    state: Records
     now_ms: int
     opportunities: tuple[Opportunity, ...] = ()
     version: int = 0
@@ -62,7 +62,7 @@ class Scan(msgspec.Struct, frozen=True):
         return self.state.cycle.complete_ms if self.state.cycle else None
 
 
-NOTHING: Final = Scan(State(), 0)
+NOTHING: Final = Scan(Records(), 0)
 """Before the first snapshot."""
 
 
@@ -90,7 +90,7 @@ class Scans:
             if before.get(ticker) != published.get(ticker)
         )
 
-    def advance(self, state: State, batch: Batch, now_ms: int) -> Scan:
+    def advance(self, state: Records, batch: Batch, now_ms: int) -> Scan:
         """Return the scan of a state that stands still, `batch` later than the last one."""
         values = (("fair_value", ticker) for ticker in sorted(self._revalued))
         batch = msgspec.structs.replace(batch, records=(*batch.records, *values))
@@ -116,7 +116,7 @@ class Scans:
         self.latest = self._collect(state, now_ms, self.latest.names + renamed)
         return self.latest
 
-    def _collect(self, state: State, now_ms: int, names: int) -> Scan:
+    def _collect(self, state: Records, now_ms: int, names: int) -> Scan:
         before, failed = self.latest, self.rescan.failed
         opportunities = tuple(sorted((one for found in self._found.values() for one in found), key=rank))
         same = len(opportunities) == len(before.opportunities) and all(

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from bus.protocol.state import State
+from bus.protocol.state import Records
 from markets.errors import BadRecord
 
 HITS_MAX: Final = 2_000
@@ -40,17 +40,17 @@ class Hit(msgspec.Struct, frozen=True):
 class SearchIndex:
     """All markets and events of one state, folded for search."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Records) -> None:
         hits: list[Hit] = []
         lines: list[str] = []
         for ticker, event in state.events.items():
             hits.append(Hit("event", ticker, event.title, event.sub_title, ticker))
             lines.append(f"{ticker} {event.title} {event.sub_title} {event.category}")
         for ticker, market in state.markets.items():
-            event = state.events.get(market.event_ticker)
-            title = (market.title or (event.title if event else "")).replace("**", "")
+            of = state.events.get(market.event_ticker)
+            title = (market.title or (of.title if of is not None else "")).replace("**", "")
             hits.append(Hit("market", ticker, title, market.yes_sub_title, market.event_ticker))
-            lines.append(f"{ticker} {title} {market.yes_sub_title} {event.title if event else ''}")
+            lines.append(f"{ticker} {title} {market.yes_sub_title} {of.title if of is not None else ''}")
         folded = [fold(line).replace("\n", " ") for line in lines]
         self._hits = hits
         self._lines = folded
@@ -80,7 +80,7 @@ class SearchIndex:
         return [self._hits[number] for _, _, number in ranked[:limit]]
 
 
-def named(state: State, kind: str, key: str) -> tuple[str, ...] | None:
+def named(state: Records, kind: str, key: str) -> tuple[str, ...] | None:
     """Return all that the index takes of one record; None of what is unknown or not searched."""
     if kind == "market":
         market = state.markets.get(key)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.protocol.state import State
+from bus.protocol.state import Records
 from bus.scan.membership import market_view
 from markets.book import depth, yes_scale
 from markets.json.write import market_json
@@ -27,7 +27,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 class Names:
     """What markets and events are called, by ticker; the ticker itself where the catalogue knows none."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Records) -> None:
         self._state = state
 
     def event(self, event_ticker: str) -> str:
@@ -174,7 +174,7 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
     )
 
 
-def highlights(state: State, now_ms: int) -> Highlights:
+def highlights(state: Records, now_ms: int) -> Highlights:
     """Return what a state shows at a glance: one pass over all quotes and milestones."""
     best: dict[str, tuple[int, str]] = {}
     for ticker, quote in state.quotes.items():

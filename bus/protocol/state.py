@@ -2,7 +2,8 @@
 
 One class for both sides, so that the two ends compute the same thing the same way. Not thread-safe by
 itself: the one thread that applies holds `lock` while it changes anything, and a reader that needs more
-than one record holds it while it reads.
+than one record holds it while it reads. `Records` is what readers see of it, and all of a copy that stands
+still.
 """
 
 import threading
@@ -14,7 +15,22 @@ from typing import Any, Final
 import msgspec
 
 from markets.errors import DecodeError
-from markets.records import Book, BookDelta, Level, Market, Quote, Record, Remove
+from markets.records import (
+    Book,
+    BookDelta,
+    Candles,
+    Event,
+    ExchangeStatus,
+    FairValue,
+    Level,
+    Market,
+    Milestone,
+    Quote,
+    Record,
+    Remove,
+    Series,
+    Suspect,
+)
 
 from .digest import (
     BOOK,
@@ -63,6 +79,9 @@ STATE_KINDS: Final = (*LANE, "candles")
 
 _OF_MARKET: Final = ("market", "quote", "book", "suspect", "candles")
 
+_SENT_AGAIN: Final = frozenset(("market", "series", "event", "milestone", "fair_value"))
+"""Kinds whose records are sent again as they were, in rotation or after a restart. Others bear their time."""
+
 
 class Stream:
     """One stream's position and content: `digests` by lane, `keys` of its records by kind, with their hashes.
@@ -105,44 +124,48 @@ class Changed(msgspec.Struct, frozen=True, gc=False):
         return ((kind, key) for kind, keys in self.groups for key in keys)
 
 
-class State:
-    """Everything a replica knows at (`epoch`, `seq`).
+class Records:
+    """What is known at (`epoch`, `seq`), for readers: all records by kind, and how old they are.
 
     `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
     `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
     `fair_values` the trader's by ticker (on its own feed only), `candles` price history by ticker, where
-    wished for. `ages` has the times (ms) that the quotes had which the last commit did not confirm. `keeping`
-    says how records of the static lane are kept; by default as they came.
+    wished for; `records` has them all by kind. `ages` has the times (ms) that the quotes had which the last
+    commit did not confirm. `keeping` says how records of the static lane are kept; by default as they came.
     """
 
     def __init__(self, epoch: int = 0, keeping: Keeping | None = None) -> None:
-        self.lock = threading.RLock()
         self.epoch = epoch
-        self.keeping = keeping
         self.seq = 0
+        self.keeping = keeping
         self.cycle: CycleEnd | None = None
-        self.streams: dict[str, Stream] = {}
-        self.records: dict[str, dict[str, Any]] = {kind: {} for kind in STATE_KINDS}
-        self.stream_of: dict[str, str] = {}
-        self.keep_bytes = False
-        self._foreign: dict[tuple[str, str], bytes] = {}
         self.ages: dict[str, int] = {}
-        self.markets = self.records["market"]
-        self.quotes = self.records["quote"]
-        self.books = self.records["book"]
-        self.suspects = self.records["suspect"]
-        self.series = self.records["series"]
-        self.events = self.records["event"]
-        self.milestones = self.records["milestone"]
-        self.exchange = self.records["exchange"]
-        self.fair_values = self.records["fair_value"]
-        self.candles = self.records["candles"]
-
-    # -- reading
+        self.markets: dict[str, Market] = {}
+        self.quotes: dict[str, Quote] = {}
+        self.books: dict[str, Book] = {}
+        self.suspects: dict[str, Suspect] = {}
+        self.series: dict[str, Series] = {}
+        self.events: dict[str, Event] = {}
+        self.milestones: dict[str, Milestone] = {}
+        self.exchange: dict[str, ExchangeStatus] = {}
+        self.fair_values: dict[str, FairValue] = {}
+        self.candles: dict[str, Candles] = {}
+        self.records: dict[str, dict[str, Any]] = {
+            "market": self.markets,
+            "quote": self.quotes,
+            "book": self.books,
+            "suspect": self.suspects,
+            "series": self.series,
+            "event": self.events,
+            "milestone": self.milestones,
+            "exchange": self.exchange,
+            "fair_value": self.fair_values,
+            "candles": self.candles,
+        }
 
     def quote_as_of_ms(self, ticker: str) -> int | None:
         """Return when this market's quote was last known to be true, or None without a quote."""
-        quote: Quote | None = self.quotes.get(ticker)
+        quote = self.quotes.get(ticker)
         if quote is None:
             return None
         confirmed = self.ages.get(ticker)
@@ -153,6 +176,18 @@ class State:
     def raw(self, market: Market) -> bytes:
         """Return the JSON of a market held here, as it came."""
         return market.raw if self.keeping is None else self.keeping.raw(market)
+
+
+class State(Records):
+    """Everything a replica, or the publisher, holds: the records, and the numbered streams they came in."""
+
+    def __init__(self, epoch: int = 0, keeping: Keeping | None = None) -> None:
+        super().__init__(epoch, keeping)
+        self.lock = threading.RLock()
+        self.streams: dict[str, Stream] = {}
+        self.stream_of: dict[str, str] = {}
+        self.keep_bytes = False
+        self._foreign: dict[tuple[str, str], bytes] = {}
 
     def digest(self) -> int:
         """Return the digest of the whole: the sum over streams and lanes."""
@@ -170,12 +205,12 @@ class State:
             static, quote, book, reference = stream.digests
             return stream.last, static, quote, book, reference
 
-    def frozen(self) -> "State":
+    def frozen(self) -> Records:
         """Return a copy of records and position that stands still, for readers; the caller holds `lock`.
 
-        Cheap: records never change, so only the dicts are copied. It has no streams, so no digest.
+        Cheap: records never change, so only the dicts are copied.
         """
-        copy = State(self.epoch, self.keeping)
+        copy = Records(self.epoch, self.keeping)
         copy.seq, copy.cycle = self.seq, self.cycle
         for kind, records in self.records.items():
             copy.records[kind].update(records)
@@ -214,7 +249,8 @@ class State:
     ) -> list[Group]:
         """Apply decoded records; the caller holds `lock`. Return what it changed.
 
-        `raws` are their bytes as they came, needed only with `keep_bytes` or `keeping`.
+        A record that is sent again as it is held changes nothing. `raws` are their bytes as they came, needed
+        only with `keep_bytes` or `keeping`.
         """
         stream = self.streams.get(topic) or self.stream(topic)
         stream.last = seq
@@ -231,15 +267,20 @@ class State:
                 else:
                     self._replace(stream, kind, (record.ticker,), (record,))
         elif kind == "remove":
-            for record in records:
-                self._remove(stream, record)
-            return [(record.what, (record.key,)) for record in records]
+            return [(record.what, (record.key,)) for record in records if self._remove(stream, record)]
         elif kind not in STATE_KINDS:
             return [(kind, list(map(_KEY_OF[kind], records)))]
         keeping = self.keeping
         if keeping is not None and kind == "quote":
             keeping.share_quotes(records, self.markets)
         keys = list(map(_KEY_OF[kind], records))
+        if kind in _SENT_AGAIN and not self.keep_bytes:
+            news = self._news(stream, kind, keys, records, raws)
+            if not news:
+                return []
+            if len(news) < len(keys):
+                keys, records = [keys[place] for place in news], [records[place] for place in news]
+                raws = raws and [raws[place] for place in news]
         if keeping is not None and kind in keeping.kinds:
             assert raws is not None
             keeping.keep(kind, records, raws)
@@ -251,6 +292,25 @@ class State:
             for key, raw in zip(keys, raws, strict=True):
                 self._foreign[kind, key] = bytes(raw)
         return [(kind, keys)]
+
+    def _news(
+        self,
+        stream: Stream,
+        kind: str,
+        keys: Sequence[str],
+        records: Sequence[Any],
+        raws: Sequence[msgspec.Raw | bytes] | None,
+    ) -> Sequence[int]:
+        """Return which of these records, by their place, are not held in this stream as they are."""
+        own = stream.keys.get(kind)
+        if not own or len(set(keys)) < len(keys):
+            return range(len(keys))
+        if self.keeping is not None and kind in self.keeping.kinds and raws is not None:
+            # What is kept may say less than what came: their bytes tell.
+            hashes = map(record_hash, raws)
+            return [place for place, hash_ in enumerate(hashes) if own.get(keys[place]) != hash_]
+        held = self.records[kind]
+        return [place for place, key in enumerate(keys) if key not in own or held[key] != records[place]]
 
     def put_quotes(self, stream: Stream, seq: int, quotes: Sequence[Quote], tickers: list[str]) -> None:
         """Do what `put` does for kind `quote` without `keep_bytes`, at less cost; add to `tickers`.
@@ -336,10 +396,11 @@ class State:
         hashes[ticker] = new
         self.books[ticker] = book
 
-    def _drop(self, stream: Stream, kind: str, key: str) -> None:
+    def _drop(self, stream: Stream, kind: str, key: str) -> bool:
+        """Take a record out; return whether it was there."""
         keys = stream.keys.get(kind)
         if keys is None or key not in keys:
-            return
+            return False
         counted = keys.pop(key)
         if kind in stream.fresh:
             stream.fresh[kind].discard(key)
@@ -348,21 +409,22 @@ class State:
         if lane is not None:
             stream.digests[lane] = (stream.digests[lane] - counted) & MASK
         self._foreign.pop((kind, key), None)
+        return True
 
-    def _remove(self, stream: Stream, record: Remove) -> None:
+    def _remove(self, stream: Stream, record: Remove) -> bool:
+        """Take out a record and all that hangs on it; return whether it was there."""
         if record.what != "market":
-            if record.what in STATE_KINDS:
-                self._drop(stream, record.what, record.key)
-            return
+            return record.what in STATE_KINDS and self._drop(stream, record.what, record.key)
         if self.stream_of.get(record.key) != stream.topic:
-            return
+            return False
         for kind in _OF_MARKET:
             self._drop(stream, kind, record.key)
         del self.stream_of[record.key]
         self.ages.pop(record.key, None)
+        return True
 
     def _delta(self, stream: Stream, delta: BookDelta) -> bool:
-        book: Book | None = self.books.get(delta.ticker)
+        book = self.books.get(delta.ticker)
         if book is None or delta.ticker not in stream.keys.get("book", ()):
             return False
         side = 0 if delta.side == "yes" else 1

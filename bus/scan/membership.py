@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from bus.process.settings import Settings
-from bus.protocol.state import State
+from bus.protocol.state import Records
 from bus.threads import Owner
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.records import Milestone
@@ -38,7 +38,7 @@ class Membership:
         self._named_by: dict[str, tuple[str, ...]] = {}
         self._owner = Owner("a membership")
 
-    def rebuild(self, state: State) -> None:
+    def rebuild(self, state: Records) -> None:
         """Start over from a whole state."""
         self._owner.check()
         event_of = {ticker: market.event_ticker for ticker, market in state.markets.items()}
@@ -50,7 +50,7 @@ class Membership:
         self.event_of, self.markets_of = event_of, markets_of
         self._named_by, self._milestones_of = named_by, milestones_of
 
-    def update(self, state: State, kind: str, key: str) -> Iterable[str]:
+    def update(self, state: Records, kind: str, key: str) -> Iterable[str]:
         """Take one changed record; return the events it belongs to, before and after."""
         self._owner.check()
         if kind in ("quote", "book", "suspect", "fair_value"):
@@ -66,7 +66,7 @@ class Membership:
             return [ticker for ticker, event in state.events.items() if event.series_ticker == key]
         return ()
 
-    def view(self, state: State, event_ticker: str, now_ms: int) -> EventView | None:
+    def view(self, state: Records, event_ticker: str, now_ms: int) -> EventView | None:
         """Return an event with all its known markets, or None if the event or its markets are unknown."""
         event = state.events.get(event_ticker)
         if event is None:
@@ -83,16 +83,16 @@ class Membership:
         )
         return EventView(event, state.series.get(event.series_ticker), markets, timing)
 
-    def timing(self, state: State, event_ticker: str, now_ms: int) -> MatchTiming | None:
+    def timing(self, state: Records, event_ticker: str, now_ms: int) -> MatchTiming | None:
         """Return the times of an event, or None where `view` gives none."""
         view = self.view(state, event_ticker, now_ms)
         return None if view is None else view.timing
 
-    def _milestones(self, state: State, event_ticker: str) -> list[Milestone]:
+    def _milestones(self, state: Records, event_ticker: str) -> list[Milestone]:
         ids = self._milestones_of.get(event_ticker, ())
         return [state.milestones[id_] for id_ in ids if id_ in state.milestones]
 
-    def _place_market(self, state: State, ticker: str) -> set[str]:
+    def _place_market(self, state: Records, ticker: str) -> set[str]:
         market = state.markets.get(ticker)
         before, after = self.event_of.get(ticker), None if market is None else market.event_ticker
         if after is not None:
@@ -102,7 +102,7 @@ class Membership:
         regroup(self.markets_of, [(ticker, before, after)])
         return {event for event in (before, after) if event is not None}
 
-    def _place_milestone(self, state: State, id_: str) -> set[str]:
+    def _place_milestone(self, state: Records, id_: str) -> set[str]:
         milestone = state.milestones.get(id_)
         before, after = self._named_by.pop(id_, ()), events_of(milestone)
         if after:
@@ -165,7 +165,7 @@ def scan_limits(settings: Settings) -> ScanLimits:
     )
 
 
-def market_view(state: State, ticker: str) -> MarketView | None:
+def market_view(state: Records, ticker: str) -> MarketView | None:
     """Return one market as the scanner sees it, or None before both of its parts are known."""
     market, quote = state.markets.get(ticker), state.quotes.get(ticker)
     as_of_ms = state.quote_as_of_ms(ticker)

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from bus.protocol.join import Action, Tell
-from bus.protocol.state import Changed, State
+from bus.protocol.state import Changed, Records
 from bus.threads import Owner
 from markets.opportunities import (
     EventView,
@@ -85,7 +85,7 @@ class Rescan:
 
     def events(
         self,
-        state: State,
+        state: Records,
         batch: Batch,
         fair_values: Mapping[str, FairValue],
         held: Collection[str] = (),
@@ -133,7 +133,7 @@ class Rescan:
                 looked_at.append((not promising, event_ticker))
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
 
-    def views(self, state: State, events: Iterable[str], now_ms: int) -> list[EventView]:
+    def views(self, state: Records, events: Iterable[str], now_ms: int) -> list[EventView]:
         """Return these events as they are now, if they are known. For the lock see `events`."""
         found = []
         for event_ticker in events:
@@ -194,7 +194,7 @@ class Rescan:
         return {key: asked.get(key, ()) + scanned.get(key, ()) for key in asked.keys() | scanned.keys()}
 
     def _ask(
-        self, state: State, event_ticker: str, fair_values: Mapping[str, FairValue]
+        self, state: Records, event_ticker: str, fair_values: Mapping[str, FairValue]
     ) -> tuple[bool, bool]:
         """Return whether anything may come of scanning an event, and whether its quotes promise it."""
         event = state.events.get(event_ticker)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from bus.server import FeedServer
-from markets.records import Book, Candles, Market, Remove
+from markets.records import Book, Candles, Remove
 from publisher.live import Live
 
 BOOKS_PER_MESSAGE: Final = 64
@@ -33,8 +33,8 @@ def publish_books(
     events: dict[tuple[str, str], list[Book]] = {}
     for book in books:
         topic = state.stream_of.get(book.ticker)
-        market: Market | None = state.markets.get(book.ticker)
-        held: Book | None = state.books.get(book.ticker)
+        market = state.markets.get(book.ticker)
+        held = state.books.get(book.ticker)
         if topic is None or market is None:
             continue  # removed meanwhile
         if held is not None and book.as_of_ms < held.as_of_ms <= now_ns // 1_000_000:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.protocol.state import State
+from bus.protocol.state import Records
 from markets.errors import BadRecord
 from markets.json.words import STATUS_WORDS
 from markets.records import Event, Market, Milestone
@@ -146,7 +146,7 @@ class MarketList(Listing, frozen=True):
         last = len(order) if high is None else bisect_left(order, ((high + 1) * 1000, ""))
         return order[first:last]
 
-    def _filter(self, state: State) -> Callable[[str], bool]:
+    def _filter(self, state: Records) -> Callable[[str], bool]:
         words = STATUS_WORDS[self.status] if self.status is not None else None
         in_time = _within(state, *self.bounds) if self.bounds is not None else None
 
@@ -329,7 +329,7 @@ def _page(
     return keys, ""
 
 
-def _within(state: State, family: str, low: int | None, high: int | None) -> Callable[[Market], bool]:
+def _within(state: Records, family: str, low: int | None, high: int | None) -> Callable[[Market], bool]:
     """Return the test of a market's time. "Later than" excludes the bound for `updated`, for no other."""
     low_ms = None if low is None else low * 1000 + (1 if family == "updated" else 0)
     high_ms = None if high is None else high * 1000 + (0 if family == "updated" else 999)
@@ -345,7 +345,7 @@ def _within(state: State, family: str, low: int | None, high: int | None) -> Cal
     return in_time
 
 
-_TIMES: Final[dict[str, Callable[[State, Market], int | None]]] = {
+_TIMES: Final[dict[str, Callable[[Records, Market], int | None]]] = {
     "created": lambda _state, market: market.created_ms,
     "close": lambda _state, market: market.close_ms,
     "settled": lambda state, market: _time_ms(state.raw(market), "settlement_ts"),

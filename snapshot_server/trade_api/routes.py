@@ -20,7 +20,7 @@ from markets.json.words import (
     unparsable,
 )
 from markets.json.write import book_json
-from markets.records import Book, Candles, Event, ExchangeStatus, Level, Market, Milestone, Quote
+from markets.records import Book, Level, Quote
 from markets.units import PRICE_ONE_E4, format_time, parse_time_ms
 from snapshot_server.edition import Edition
 
@@ -132,7 +132,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 def _exchange_status(call: _Call) -> Answer:
-    status: ExchangeStatus | None = call.edition.state.exchange.get("")
+    status = call.edition.state.exchange.get("")
     if status is None:
         return error(503, "service_unavailable", "the exchange's status is not known")
     body = {
@@ -184,7 +184,7 @@ def _events(call: _Call) -> Answer:
 def _event(call: _Call) -> Answer:
     nested = call.boolean("with_nested_markets")
     edition = call.edition
-    event: Event | None = edition.state.events.get(call.key)
+    event = edition.state.events.get(call.key)
     if event is None:
         return not_found("not found")
     tickers = edition.by_event.get(call.key, ())
@@ -261,13 +261,13 @@ def _orderbooks(call: _Call) -> Answer:
 
 def _candlesticks(call: _Call) -> Answer:
     """Price history as far as it is held: of whom it is wished for, in one period."""
-    market: Market | None = call.edition.state.markets.get(call.second)
+    market = call.edition.state.markets.get(call.second)
     if market is None or market.series_ticker != call.key:
         return not_found("not found")
     start, end, period = (call.required(name) for name in ("start_ts", "end_ts", "period_interval"))
     if period not in PERIODS_MINUTES:
         raise invalid(out_of_range("GetMarketCandlesticks", "period_interval", "oneof"))
-    candles: Candles | None = call.edition.state.candles.get(call.second)
+    candles = call.edition.state.candles.get(call.second)
     if candles is None or candles.period_s != period * 60:
         return not_found(
             "not found: no candlesticks of this market and period are held here; those of 60 minutes are "
@@ -306,7 +306,7 @@ def _milestones(call: _Call) -> Answer:
 
 
 def _milestone(call: _Call) -> Answer:
-    found: Milestone | None = call.edition.state.milestones.get(call.key)
+    found = call.edition.state.milestones.get(call.key)
     return not_found("not found") if found is None else Answer(200, b'{"milestone":%b}' % found.raw)
 
 
@@ -344,7 +344,7 @@ def _books(edition: Edition, tickers: Sequence[str]) -> list[tuple[Book, bool]]:
         if ticker not in edition.moving:
             # Kalshi answers an empty book. Here it may be a market that only this replica does not hold.
             raise CallRefused(not_found(f"not found: no market {ticker!r:.210} here"))
-        book: Book | None = state.books.get(ticker)
+        book = state.books.get(ticker)
         found.append((_top(state.quotes[ticker]), True) if book is None else (book, False))
     return found
 
