@@ -42,3 +42,15 @@ def assert_held(lock: "threading.RLock") -> None:
     """Assert that the calling thread holds a `threading.RLock`."""
     # What threading.Condition asks of its lock, too.
     assert lock._is_owned(), "the caller must hold this lock"  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+class MainThread:
+    """The main thread of the process: signals and the HTTP server live in it."""
+
+    def check(self) -> None:
+        """Assert that the calling thread is the main thread."""
+        current = threading.current_thread()
+        assert current is threading.main_thread(), f"main thread only, not {current.name!r}"
+
+
+main_thread: Final = MainThread()

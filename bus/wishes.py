@@ -15,6 +15,7 @@ from bus.protocol.answers import MAX_WISHED
 from markets.errors import KalshiBusError
 
 from .ask import Asker, NoAnswer
+from .threads import Owner
 
 log = structlog.get_logger()
 
@@ -40,6 +41,7 @@ class Wishes:
         self._lock = threading.Lock()
         self._waiting: dict[tuple[str, str], float] = {}
         self._wake = threading.Event()
+        self._owner = Owner("the passing on of wishes")
 
     def wish(self, tickers: Sequence[str], ttl_s: float, what: str) -> None:
         """Wish for `what` (one of bus.protocol.answers.WISHES) of these markets for `ttl_s` seconds."""
@@ -63,6 +65,7 @@ class Wishes:
 
         What cannot be passed on is forgotten: who still wishes for it asks again.
         """
+        self._owner.check()
         asker = Asker(self._context, self._endpoint)
         try:
             while not stop.is_set():

@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from bus.threads import Owner
+
 from .body import Prepared
 from .edition import Edition, Pause, Query
 from .http import BUSY, CRASHED, HttpRequest, HttpResponse, Large, respond
@@ -27,17 +29,19 @@ SLOW_S: Final = 0.02
 """A body that took longer to prepare serves a while longer, and until its successor is there."""
 
 SHARE: Final = 10
-"""How long, in multiples of what it took to prepare ..."""
+"""How long it serves on, in multiples of the time that it took to prepare."""
 
 MAX_REUSE_S: Final = 2.0
-"""... and in seconds at most."""
+"""The longest that it serves on."""
 
 MAX_MAKING: Final = 32
-"""So many bodies are under way at most; who asks for yet another gets 503."""
+"""The most bodies under way; whoever asks for yet another gets 503."""
 
 KEPT_S: Final = 10.0
+"""How long a prepared body is kept."""
+
 KEPT_BYTES: Final = 256 * 1_048_576
-"""Prepared bodies are forgotten after a time and beyond a total size."""
+"""The most that prepared bodies may take; the oldest give way."""
 
 _NEEDED: Final = frozenset((b"host", b"accept-encoding", b"if-none-match"))
 
@@ -103,12 +107,14 @@ class App:
         self._preparers = ThreadPoolExecutor(2, "prepare")
         self._kept: dict[Key, Kept] = {}
         self._making: dict[Key, asyncio.Task[Kept]] = {}
+        self._owner = Owner("the HTTP application")
 
     def close(self) -> None:
         """Stop preparing."""
         self._preparers.shutdown(wait=True, cancel_futures=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._owner.check()
         try:
             await self._answer(scope, send)
         except Exception:

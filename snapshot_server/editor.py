@@ -13,6 +13,7 @@ from bus.process.lifecycle import Stop
 from bus.protocol.join import Action
 from bus.protocol.memory import release_memory
 from bus.replica import Replica
+from bus.threads import Owner
 
 from .edition import TIMING_MS, Edition, next_edition
 
@@ -42,6 +43,7 @@ class Editor:
         self.edition: Edition | None = None
         self._clock = clock
         self._moved = threading.Event()
+        self._owner = Owner("the making of editions")
 
     def changed(self, _actions: Sequence[Action]) -> None:
         """Note that the replica has moved. Any thread."""
@@ -62,7 +64,8 @@ class Editor:
             stop.wait(min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, SHARE * took_s)))
 
     def update(self, replica: Replica) -> None:
-        """Make the edition of the replica's state as it is now; nothing if there is none yet."""
+        """Make the edition of the replica's state as it is now, if there is one. One thread only."""
+        self._owner.check()
         state = replica.state
         if not state.epoch:
             return

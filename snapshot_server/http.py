@@ -21,7 +21,7 @@ from .view import View
 Headers = list[tuple[str, str]]
 
 SMALL: Final = 50
-"""Answers with at most so many markets are made at once; larger ones where they hold up nobody."""
+"""Answers with no more markets are made at once; larger ones where they hold up nobody."""
 
 _COMPRESS_FROM: Final = 1_000
 """Bytes below which a body leaves as it is."""
@@ -125,7 +125,7 @@ def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
         return msgspec.structs.replace(refusal, headers=[("retry-after", "1"), *refusal.headers])
     stale = view.stale(now_ms)
     age_ms = view.age_ms(now_ms)
-    # Weak: the age moves on within one edition. Stale or not is part of it: nobody shall keep the wrong word.
+    # Weak: the age moves on within one edition. Stale or not is part of it: no cache may keep the wrong word.
     etag = f'W/"{edition.epoch:x}-{edition.seq:x}-{edition.changed_ms:x}-{int(stale)}"'
     headers = [("etag", etag), ("cache-control", "no-cache"), ("vary", "accept-encoding"), *_JSON]
     if _knows(request.headers.get("if-none-match"), etag):
@@ -179,7 +179,7 @@ def _trade_api(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     if edition is not None:
         headers.append((trade_api.SEQ, f"{edition.epoch}:{edition.seq}"))
     if answer.as_of_ms is not None:
-        # Rounded up: nobody shall take the data for younger than it is.
+        # Rounded up, so that the data never seems younger than it is.
         headers.append(("age", str(max(0, -((answer.as_of_ms - now_ms) // 1000)))))
     if isinstance(answer.body, bytes):
         return _encoded(HttpResponse(answer.status, headers, answer.body, answer.route), request)

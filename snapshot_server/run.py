@@ -23,6 +23,7 @@ from bus.protocol.state import State
 from bus.replica import Replica
 from bus.server import QueryServer
 from bus.sockets import make_context
+from bus.threads import main_thread
 from bus.wishes import Wishes
 
 from .asgi import App
@@ -41,6 +42,7 @@ def run(settings: Settings, stop: Stop) -> int:
     Raises:
         StartupError: the HTTP port or the query endpoint is taken.
     """
+    main_thread.check()
     sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
     context = make_context()

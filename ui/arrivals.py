@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from bus.threads import Owner
+
 WINDOW_NS: Final = 60_000_000_000
 SAMPLES: Final = 20_000
 
@@ -22,9 +24,11 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES)
+        self._owner = Owner("the ages of arrivals")
 
     def add(self, now_ns: int, published_ns: int) -> None:
         """Note that something sent at `published_ns` has arrived."""
+        self._owner.check()
         self._samples.append((now_ns, now_ns - published_ns))
 
     def ages(self, now_ns: int) -> Ages:

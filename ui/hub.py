@@ -1,7 +1,7 @@
 """Who is listening to server-sent events, and what each has not yet heard.
 
 An update only says that something changed; the page then fetches itself. So what waits for a slow client is
-never more than one update, whatever happens meanwhile. All but `publish` and `close` runs in the event loop.
+never more than one update, whatever happens meanwhile.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+
+from bus.threads import Owner
 
 MAX_STREAMS: Final = 64
 RETRY_AFTER_S: Final = 5
@@ -77,7 +79,7 @@ class OpenStream:
 
 
 class UpdateHub:
-    """All open streams."""
+    """All open streams. Any thread may `publish` and `close`; all else belongs to the event loop's thread."""
 
     def __init__(self, max_streams: int = MAX_STREAMS) -> None:
         self._max = max_streams
@@ -86,6 +88,7 @@ class UpdateHub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._latest: PageUpdate | None = None
         self._closed = False
+        self._owner = Owner("the open streams")
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -94,6 +97,7 @@ class UpdateHub:
         self, ticker: str | None = None, event: str | None = None, page: str | None = None
     ) -> OpenStream | None:
         """Return a new stream that is offered the latest update at once, or None when there are too many."""
+        self._owner.check()
         with self._lock:
             if self._closed or len(self._streams) >= self._max:
                 return None
@@ -107,6 +111,7 @@ class UpdateHub:
 
     def leave(self, stream: OpenStream) -> None:
         """Forget a stream that has ended."""
+        self._owner.check()
         with self._lock:
             self._streams.discard(stream)
 
@@ -129,6 +134,7 @@ class UpdateHub:
             return
 
         def deliver() -> None:
+            self._owner.check()
             for stream in streams:
                 do(stream)
 

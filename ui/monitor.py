@@ -8,6 +8,7 @@ import msgspec
 from bus.ask import ask
 from bus.health import HealthAnswer
 from bus.process.lifecycle import Stop
+from bus.threads import Owner
 from markets.errors import KalshiBusError
 
 EVERY_S: Final = 1.0
@@ -28,6 +29,7 @@ class Monitor:
         self._query = query
         self._state = state
         self._looked_ns: int | None = None
+        self._owner = Owner("the monitor")
         self.snapshot_server: HealthAnswer | None = None
         """Its last answer to `health`; None while it does not answer or nobody looks."""
         self.replay: Mapping[str, Any] | None = None
@@ -50,6 +52,7 @@ class Monitor:
 
     def run(self, stop: Stop, steady_ns: Callable[[], int], replaying: Callable[[], bool]) -> None:
         """Ask until `stop`."""
+        self._owner.check()
         while not stop.wait(EVERY_S):
             looked_ns = self._looked_ns
             watched = looked_ns is not None and steady_ns() - looked_ns <= WATCHED_NS

@@ -1,6 +1,13 @@
-"""The dashboard process: replica, scanner thread, HTTP server."""
+"""The dashboard process: one replica, and the pages made from it.
+
+Threads: two `replica` follow the feed, and the trader's fair values and events; `scanner` looks for
+opportunities; `trader` asks the trader; `wishes` passes on which markets are looked at; `monitor` asks the
+snapshot server, and a replay, how they stand; `supervised` asks supervisord how the processes stand; the main
+thread serves HTTP. None of them ever waits for Kalshi.
+"""
 
 import threading
+from contextlib import ExitStack
 from typing import Final
 
 from bus.clock import Rng, SystemClock
@@ -52,25 +59,28 @@ def run(settings: Settings, stop: Stop) -> int:
         threading.Thread(
             target=monitor.run, args=(stop, clock.monotonic_ns, service.replaying), name="monitor"
         ),
-        service.supervised.thread(stop),
     ]
 
     def wish(ticker: str) -> None:
         for what in WISHES:
             wishes.wish([ticker], WISH_TTL_S, what)
 
-    replica.start()
-    values.start()
-    for thread in threads:
-        thread.start()
-    try:
-        serve(Front(make_app(service, wish), hub), settings.ui_port, PORT_SETTING, stop)
-    finally:
+    def end() -> None:
         stop.set()
         wishes.wake()
         for thread in threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         replica.stop()
         values.stop()
-        context.term()
+
+    with ExitStack() as stack:
+        stack.callback(context.term)
+        stack.callback(end)
+        replica.start()
+        values.start()
+        for thread in threads:
+            thread.start()
+        service.supervised.thread(stop).start()
+        serve(Front(make_app(service, wish), hub), settings.ui_port, PORT_SETTING, stop)
     return 0

@@ -14,6 +14,7 @@ from bus.process.supervised import ProcessMonitor
 from bus.protocol.join import Action
 from bus.scan.membership import scan_limits
 from bus.scan.rescan import Batch
+from bus.threads import Owner
 from markets.records import FairValue
 
 from .arrivals import Arrivals
@@ -62,6 +63,8 @@ class Service:
         self._values_at = (0, 0)
         self._search: tuple[int, int, SearchIndex] | None = None
         self._search_lock = threading.Lock()
+        self._listens_owner = Owner("what the dashboard hears of its replica")
+        self._scans_owner = Owner("the dashboard's scanner")
 
     # -- for readers, any thread
 
@@ -161,6 +164,7 @@ class Service:
 
     def listen(self, actions: Sequence[Action]) -> None:
         """Take what the replica did. The replica's thread calls this."""
+        self._listens_owner.check()
         self.inbox.listen(actions)
         heartbeat = self._replica.heartbeat
         if heartbeat is not None and heartbeat.source == "live":  # a replay's times are of another day
@@ -177,6 +181,7 @@ class Service:
 
     def run(self, stop: Stop) -> None:
         """Scan and tell until `stop`. The scanner's thread runs this."""
+        self._scans_owner.check()
         told: tuple[object, ...] = ()
         next_ns = 0
         while not stop.is_set():

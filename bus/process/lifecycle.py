@@ -21,6 +21,7 @@ from typing import Final
 
 import structlog
 
+from bus.threads import main_thread
 from markets.errors import SettingsError, StartupError
 
 from . import logs
@@ -81,6 +82,7 @@ class Stop:
                 os._exit(128 + number)
             self.set()
 
+        main_thread.check()
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = [signal.signal(number, handle) for number in numbers]
         # A handler alone does not wake a thread blocked in zmq's poll (measured: still blocked after 4 s):

@@ -18,6 +18,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from bus.threads import Owner
+
 from .lifecycle import Stop
 from .logs import redact
 
@@ -62,13 +64,14 @@ Processes = Mapping[str, Supervised]
 
 
 class Supervisor:
-    """Asks the supervisord of one run directory. Not for several threads at once."""
+    """Asks the supervisord of one run directory. It belongs to one thread."""
 
     def __init__(self, run_dir: Path) -> None:
         self.control = run_dir / "supervisor.sock"
         self._conf = run_dir / "supervisorctl.conf"
         self._logs = run_dir / "logs"
         self._history = _History(run_dir / "logs" / "supervisord.log")
+        self._owner = Owner("the questions to supervisord")
 
     def ask(self) -> Processes | None:
         """Return how its processes stand, None if the processes here were not started by a supervisord.
@@ -80,6 +83,7 @@ class Supervisor:
             http.client.HTTPException: it answers something else.
             xmlrpc.client.Error: it refuses.
         """
+        self._owner.check()
         token = _token(self._conf)
         if token is None or not self.control.exists():
             return None

@@ -18,6 +18,8 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from bus.threads import main_thread
+
 from .lifecycle import Deadline, Stop
 from .locks import check_port
 
@@ -44,6 +46,7 @@ def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop) -> None:
     Raises:
         StartupError: the port is in use.
     """
+    main_thread.check()
     check_port(port, setting, HOST)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, port, stop))

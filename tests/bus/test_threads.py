@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bus.threads import Owner, assert_held
+from bus.threads import Owner, assert_held, main_thread
 
 
 def elsewhere(job: Callable[[], None]) -> BaseException | None:
@@ -46,3 +46,8 @@ def test_a_lock_knows_who_holds_it() -> None:
             assert_held(lock)
         assert_held(lock)
         assert elsewhere(lambda: assert_held(lock)) is not None
+
+
+def test_the_main_thread_is_told_from_others() -> None:
+    main_thread.check()
+    assert "main thread only" in str(elsewhere(main_thread.check))
