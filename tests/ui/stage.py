@@ -12,6 +12,8 @@ from bus.protocol.messages import CycleEnd, PublisherHealth, market_topic
 from bus.protocol.state import Changed, State
 from bus.protocol.writer import Change, Writer
 from bus.server import FeedServer, QueryServer
+from bus.sockets import check_endpoint
+from markets.errors import StartupError
 from markets.records import (
     Book,
     Event,
@@ -24,6 +26,7 @@ from markets.records import (
     Series,
     Status,
 )
+from tests.support import eventually
 
 HOUR_MS = 3_600_000
 GAME = b'{"product_metadata":{"competition":"MLS","competition_scope":"Game"}}'
@@ -247,6 +250,16 @@ class Stage:
         thread.join(5)
         assert not thread.is_alive()
         stop.close()
+        for name in {"feed": ("feed", "state"), "query": ("query",)}[part]:
+            eventually(lambda name=name: self._is_free(name))  # type: ignore[misc]
+
+    def _is_free(self, name: str) -> bool:
+        # ZeroMQ closes in a thread of its own, some time after it was told to.
+        try:
+            check_endpoint(name, f"ipc://{self._run_dir}/{name}.sock")
+        except StartupError:
+            return False
+        return True
 
     def close(self) -> None:
         for part in list(self._parts):
