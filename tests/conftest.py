@@ -27,8 +27,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("chromium is not installed (apt-get install chromium)")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the tests that need the machine alone to the end: others are in nobody's way then."""
+    """Mark what starts processes, and move what needs the machine alone to the end."""
+    for item in items:
+        if "runner" in getattr(item, "fixturenames", ()):
+            item.add_marker("e2e")
     items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 

@@ -91,6 +91,7 @@ def test_two_runs_of_one_account_are_refused(path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_holds_for_a_seed_and_says_how_much(name: str) -> None:
     assert TARGETS[name].check(1) > 0

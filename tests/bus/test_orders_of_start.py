@@ -20,6 +20,8 @@ from tests.bus.tape.test_file import Live
 from tests.bus.world import START_MS, Publisher
 from tests.support import eventually
 
+pytestmark = pytest.mark.slow
+
 Context = zmq.Context[Any]
 PARTS = ("publisher", "snapshot_server", "trader", "ui")
 TICKERS = ("A-1-X", "A-1-Y", "B-1-X", "C-1-X")

@@ -28,6 +28,8 @@ from tests.bus.proxy import FaultProxy
 from tests.bus.world import START_MS
 from tests.support import eventually
 
+pytestmark = pytest.mark.slow
+
 FILTER = ("md.A.", "ref.", "ex.")
 
 

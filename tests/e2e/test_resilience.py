@@ -57,6 +57,7 @@ def test_publisher_that_stands_still_is_seen_and_not_traded_on(stack: Stack) -> 
     stack.wait_digests_agree()
 
 
+@pytest.mark.alone
 def test_rolling_restart_under_load_stops_in_time_and_loses_and_doubles_nothing(stack: Stack) -> None:
     stack.start(*ALL)
     stack.wait_working()
@@ -80,6 +81,7 @@ def test_rolling_restart_under_load_stops_in_time_and_loses_and_doubles_nothing(
         assert stack.processes[name].stop(5) == 0, name
 
 
+@pytest.mark.alone
 def test_every_process_stops_in_time_while_it_waits_for_the_others(stack: Stack) -> None:
     stack.start("publisher", "snapshot_server", "ui", "trader")
     for process in stack.processes.values():

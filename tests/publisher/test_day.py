@@ -3,6 +3,8 @@
 import heapq
 from random import Random
 
+import pytest
+
 from markets.json.words import COST
 from publisher.books.billing import rounds_of
 from publisher.fetchers import connections
@@ -84,5 +86,6 @@ def live_a_day(seed: int, seconds: float = DAY_S) -> int:
     return day.requests
 
 
+@pytest.mark.slow
 def test_day_of_sweeps_stays_within_interval_and_budget() -> None:
     live_a_day(1)

@@ -25,6 +25,8 @@ from tests.publisher.exchange import BROKEN, HTML, Answer, FakeExchange, candle,
 from tests.publisher.world import all_markets
 from tests.support import Runner, eventually
 
+pytestmark = pytest.mark.slow
+
 INTERVAL_S = "0.5"
 
 

@@ -48,6 +48,7 @@ def test_damaged_note_begins_anew(options: Options, content: str) -> None:
     assert start_ms(options, NOW_MS + 1) == NOW_MS
 
 
+@pytest.mark.slow
 def test_made_up_in_one_step_it_has_the_same_markets_and_results() -> None:
     recorded = templates.load()
     lived, resumed = (Exchange(recorded, 200, 4, NOW_MS) for _ in range(2))

@@ -79,6 +79,7 @@ def venue() -> Iterator[Venue]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.alone
 def test_it_serves_until_sigterm_and_leaves_within_two_seconds(own_venue: Venue) -> None:
     assert own_venue.get("/exchange/status")["trading_active"]
     assert own_venue.key_path.stat().st_mode & 0o777 == 0o600

@@ -33,6 +33,8 @@ from tests.snapshot_server.venue import (
 )
 from tests.support import Process, Runner, eventually, free_ports
 
+pytestmark = pytest.mark.slow
+
 COUNT = 300
 Context = zmq.Context[Any]
 
@@ -223,6 +225,7 @@ def test_no_answer_mixes_two_commits_while_they_come_and_go(served: Served) -> N
     assert (health["gaps"], health["degraded"]) == (0, [])
 
 
+@pytest.mark.alone
 def test_it_stops_in_time_though_readers_have_not_taken_their_answers(stack: Stack) -> None:
     with stack.venue() as venue, ExitStack() as readers:
         now_ms = venue.clock.now_ms()

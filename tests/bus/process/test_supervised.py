@@ -13,6 +13,8 @@ from bus.process.lifecycle import Stop
 from bus.process.supervised import Processes, ProcessMonitor, Supervisor, last_words
 from tests.support import ROOT, Process, Runner, eventually
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 [supervisord]
 nodaemon=true

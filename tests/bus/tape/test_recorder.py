@@ -22,6 +22,8 @@ from bus.testing import replay_of
 from tests.bus.tape.test_file import Live, following, live, recording
 from tests.support import Process, Runner, eventually
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["live"]  # a fixture
 
 Context = zmq.Context[Any]
@@ -88,6 +90,7 @@ def assert_plays_to(path: Path, live: Live) -> int:
         return state.seq
 
 
+@pytest.mark.alone
 def test_killed_recorder_loses_at_most_a_second_and_the_file_plays(
     live: Live, runner: Runner, short_dir: Path
 ) -> None:

@@ -19,6 +19,8 @@ from bus.tools import doctor
 from bus.tools.doctor import run
 from tests.support import free_ports
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(name="environ")
 def _environ(short_dir: Path) -> dict[str, str]:

@@ -28,6 +28,8 @@ from publisher.kalshi.stream import Stream
 from publisher.kalshi.stream_session import ALL_MARKETS, Fact
 from tests.support import eventually
 
+pytestmark = pytest.mark.slow
+
 
 class WebSocketExchange:
     """Answers subscriptions with one small book per market, or not, as its attributes say."""
