@@ -1,8 +1,7 @@
 """The control socket's answers and the events socket's messages: docs/trader.md.
 
 `Desk` stands between two threads: the engine's hands it snapshots and events, the bus thread answers from
-them and
-reads history out of the journal with a connection of its own.
+them and reads history out of the journal with a connection of its own.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ import msgspec
 
 from .engine import Engine
 from .inputs import AnyInput
-from .outputs import agree
+from .outputs import Place, agree
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -21,10 +21,10 @@ def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Replayed:
     """Decide every input of a session again and compare, stopping at the first difference."""
     engine = Engine()
     count = orders = 0
-    for number, one, output in steps:
+    for number, taken, written in steps:
         count += 1
-        outputs = engine.step(one)
-        orders += sum(type(decided).__name__ == "Place" for decided in outputs)
-        if not agree(outputs, output):
+        outputs = engine.step(taken)
+        orders += sum(isinstance(output, Place) for output in outputs)
+        if not agree(outputs, written):
             return Replayed(count, orders, number)
     return Replayed(count, orders, None)

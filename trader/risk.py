@@ -173,24 +173,24 @@ def _reasons(
         leg.count_e2 for leg in legs
     ) < limits.min_edge_e6 * sum(leg.count_e2 for leg in proposal.legs):
         yield reasons.MIN_EDGE
-    markets = {one.market.ticker: one for one in view.markets}
+    markets = {seen.market.ticker: seen for seen in view.markets}
     if len({leg.ticker for leg in legs}) != len(legs):
         yield reasons.SAME_MARKET_TWICE
     for leg in legs:
-        one = markets.get(leg.ticker)
-        if one is None:
+        seen = markets.get(leg.ticker)
+        if seen is None:
             yield reasons.MARKET_UNKNOWN
             return
-        yield from _leg_reasons(leg, one, facts, limits, scan, rests=proposal.time_in_force == "gtc")
+        yield from _leg_reasons(leg, seen, facts, limits, scan, rests=proposal.time_in_force == "gtc")
     yield from _money_reasons(legs, proposal, fees, facts, limits)
 
 
 def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     """Whether a leg of a follow-up buys no more than its basket lacks, or sells no more than it has."""
     basket = ledger.baskets.get(trade)
-    for one in basket.legs if basket is not None else ():
-        if one.ticker == leg.ticker:
-            return leg.count_e2 <= (one.planned_e2 - one.got_e2 if leg.side == one.side else one.got_e2)
+    for held in basket.legs if basket is not None else ():
+        if held.ticker == leg.ticker:
+            return leg.count_e2 <= (held.planned_e2 - held.got_e2 if leg.side == held.side else held.got_e2)
     return False
 
 
@@ -227,20 +227,20 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
 
 
 def _leg_reasons(
-    leg: Wanted, one: MarketView, facts: Facts, limits: Limits, scan: ScanLimits, *, rests: bool
+    leg: Wanted, seen: MarketView, facts: Facts, limits: Limits, scan: ScanLimits, *, rests: bool
 ) -> Iterator[str]:
-    now_ms, market = facts.now_ms, one.market
+    now_ms, market = facts.now_ms, seen.market
     if leg.ticker in facts.ledger.settled:
         yield reasons.SETTLED
     if market.exchange_index in facts.idle_shards:
         yield reasons.EXCHANGE_CLOSED
-    if one.quote.status is not Status.ACTIVE or not market.open_ms <= now_ms < market.close_ms:
+    if seen.quote.status is not Status.ACTIVE or not market.open_ms <= now_ms < market.close_ms:
         yield reasons.NOT_ACTIVE
-    if one.suspect:
+    if seen.suspect:
         yield reasons.SUSPECT
-    if top(one).crossed:
+    if top(seen).crossed:
         yield reasons.CROSSED_BOOK
-    asks: Ladder = ladder(one, leg.side, scan)
+    asks: Ladder = ladder(seen, leg.side, scan)
     if now_ms - asks.as_of_ms > limits.leg_age_ms:
         yield reasons.STALE_LEG
     if asks.as_of_ms - now_ms > FUTURE_MS:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from bus.protocol.join import Action
+from bus.protocol.join import Action, ReplicaStatus
 from bus.protocol.state import State
 from bus.scan.membership import market_view
 from bus.scan.rescan import Batch, Rescan, batch_of
@@ -182,8 +182,15 @@ class Session:
         """Whether the feed is followed without a gap, as far as was said."""
         return self._feed[0] == "live"
 
-    def feed(self, word: str, degraded: tuple[str, ...], present: Present) -> None:
-        """Take how the feed stands: live, starting, gap or lost, and the series in doubt."""
+    def feed(self, status: ReplicaStatus, present: Present) -> None:
+        """Take how the feed stands."""
+        if status.live:
+            word = "live"
+        elif status.lost:
+            word = "lost"
+        else:
+            word = "gap" if status.epoch else "starting"
+        degraded = tuple(topic.removeprefix("md.").removesuffix(".") for topic in status.degraded)
         if (word, degraded) != self._feed:
             self.pass_time(present)
             self._feed = (word, degraded)

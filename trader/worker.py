@@ -13,11 +13,10 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from bus import replica
 from bus.clock import Clock
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings, money_e6
-from bus.protocol.join import Action, Tell
+from bus.protocol.join import Action, ReplicaStatus, Tell
 from bus.protocol.state import State
 from bus.scan.membership import scan_limits
 from bus.scan.rescan import Rescan
@@ -71,7 +70,7 @@ class Follows(Protocol):
 
     def now_ms(self) -> int: ...
 
-    def status(self) -> replica.ReplicaStatus: ...
+    def status(self) -> ReplicaStatus: ...
 
     def step(self, timeout_s: float) -> Sequence[Action]: ...
 
@@ -375,13 +374,7 @@ class Worker:
             self._open().claim(status.source)
             if status.source != self._source:
                 self._begin_anew()
-            word = "live"
-        elif status.lost:
-            word = "lost"
-        else:
-            word = "gap" if status.epoch else "starting"
-        degraded = tuple(topic.removeprefix("md.").removesuffix(".") for topic in status.degraded)
-        self.session.feed(word, degraded, self._present())
+        self.session.feed(status, self._present())
 
     def _take_commands(self) -> None:
         for command in self.around.commands.take():

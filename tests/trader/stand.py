@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 
-from bus import replica
 from bus.clock import Clock, ManualClock
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
-from bus.protocol.join import Action, Stats, Tell
+from bus.protocol.join import Action, ReplicaStatus, Stats, Tell
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import Changed, State
 from bus.protocol.writer import Writer
@@ -63,9 +62,9 @@ class Feed:
     def now_ms(self) -> int:
         return self.clock.now_ms()
 
-    def status(self) -> replica.ReplicaStatus:
+    def status(self) -> ReplicaStatus:
         state = self.state
-        return replica.ReplicaStatus(
+        return ReplicaStatus(
             epoch=state.epoch,
             seq=state.seq,
             live=self.live and not self.lost,

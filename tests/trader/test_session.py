@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.protocol.join import Action, Tell
+from bus.protocol.join import Action, ReplicaStatus, Stats, Tell
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import Changed
 from bus.protocol.writer import Writer
@@ -81,7 +81,7 @@ class Run:
         self.writer = Writer(1)
         self.session = Session(Engine(), self.broker, Rescan(SCAN), self.book, Deaf())
         self.session.begin(start(now_ms=NOW_MS, steady_ms=NOW_MS, strategies=(strategy,)))
-        self.session.feed("live", (), present(NOW_MS))
+        self.session.feed(standing(live=True), present(NOW_MS))
 
     def commit(self, now_ms: int, *views: EventView) -> list[Action]:
         changes = [change for view in views for change in changes_of(view)]
@@ -114,6 +114,12 @@ class Run:
 
 def present(now_ms: int) -> Present:
     return Present(now_ms, now_ms)
+
+
+def standing(*, live: bool) -> ReplicaStatus:
+    """How a replica of the replay stands that has a state."""
+    phase = "live" if live else "repairing"
+    return ReplicaStatus(1, 1, live, phase, False, None, (), "replay", Stats())
 
 
 def test_what_is_due_happens_at_its_own_time_and_against_the_markets_before_the_message() -> None:
@@ -249,8 +255,8 @@ def played(messages: Sequence[Message], wait: Callable[[Run, int, int], None]) -
             else basket(number, as_of_ms=now_ms, bid_e4=bid_e4)
         )
         if what == "gap":
-            run.session.feed("gap", (), present(now_ms))
-            run.session.feed("live", (), present(now_ms))
+            run.session.feed(standing(live=False), present(now_ms))
+            run.session.feed(standing(live=True), present(now_ms))
             run.hear(now_ms, [Tell("resynced", {})])
         elif what == "stream" and view.event.event_ticker in run.writer.state.events:
             run.hear(now_ms, run.stream(now_ms, view))

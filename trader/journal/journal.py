@@ -287,11 +287,13 @@ class Journal:
     def _row(self, output: AnyOutput) -> None:
         db = self._db
         if isinstance(output, Place):
-            one = output.intent
-            names = (one.strategy, one.ticker, one.event_ticker, one.side)
-            numbers = (one.price_e4, one.count_e2, one.created_ms)
-            body = msgspec.msgpack.encode(one)
-            db.execute(_INSERT_ORDER, (one.number, one.client_order_id, one.trade, *names, *numbers, body))
+            intent = output.intent
+            names = (intent.strategy, intent.ticker, intent.event_ticker, intent.side)
+            numbers = (intent.price_e4, intent.count_e2, intent.created_ms)
+            body = msgspec.msgpack.encode(intent)
+            db.execute(
+                _INSERT_ORDER, (intent.number, intent.client_order_id, intent.trade, *names, *numbers, body)
+            )
         elif isinstance(output, Booked):
             ended = (None, None) if output.status == OPEN else (output.time_ms, self._step)
             row = (output.status, output.reason or None, *ended, output.number)
