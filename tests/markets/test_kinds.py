@@ -172,16 +172,17 @@ def test_whatever_a_kind_is_asked_its_error_is_returned(monkeypatch: pytest.Monk
     ]
 
 
-def test_without_exclusivity_nothing_is_promised() -> None:
+@pytest.mark.parametrize("kind", [KINDS["no_basket"], KINDS["value"]], ids=["no_basket", "value"])
+def test_without_exclusivity_outcomes_promise_nothing_to_a_basket_or_a_value(kind: Kind) -> None:
     view = event(row("VAN", (6_000, 500), None), row("HOU", (4_500, 500), None), exclusive=False)
 
-    assert worth_of_books_e4(view.event, [seen.quote for seen in view.markets], []) is None
-    assert least_payout_e6(view.event, [("A", "no", 300), ("B", "no", 200)], []) is None
-    assert not may_matter(view.event, [], valued=False)
-    assert may_matter(view.event, [], valued=True)
+    assert kind.worth_of_books_e4(view.event, [seen.quote for seen in view.markets]) is None
+    assert kind.least_payout_e6(view.event, [("A", "no", 300), ("B", "no", 200)]) is None
+    assert not kind.may_matter(view.event, valued=False)
+    assert kind.may_matter(view.event, valued=True) == (kind.name == "value")
 
 
 def test_yes_legs_promise_nothing() -> None:
     view = event(row("VAN", (6_000, 500), None), row("HOU", (4_500, 500), None))
 
-    assert least_payout_e6(view.event, [("A", "no", 300), ("B", "yes", 200)], []) is None
+    assert KINDS["no_basket"].least_payout_e6(view.event, [("A", "no", 300), ("B", "yes", 200)]) is None

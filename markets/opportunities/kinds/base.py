@@ -1,12 +1,14 @@
 """What a kind of opportunity is: all that the rest of the project asks of one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from markets.opportunities.types import EventView, Leg, Opportunity, ScanLimits
+from markets.opportunities import reasons as why
+from markets.opportunities.legs import annualised, least_volume_e2, legs_reasons, total_fees_e6
+from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
 from markets.records import Event, FairValue, Quote
 
 Tone = Literal["plain", "yes", "no", "fair"]
@@ -101,3 +103,59 @@ class Kind(ABC):
             return f"{self.name}:{legs[0].ticker}:{legs[0].side}"
         parts = (f"{leg.ticker.removeprefix(event_ticker).lstrip('-')}:{leg.side}" for leg in legs)
         return f"{self.name}:{event_ticker}:{'~'.join(parts)}"
+
+    def offer(
+        self,
+        view: EventView,
+        bought: Sequence[tuple[MarketView, Leg]],
+        gross_e6: int,
+        now_ms: int,
+        limits: ScanLimits,
+        *,
+        doubts: Iterable[str] = (),
+        sound: bool = False,
+    ) -> Opportunity:
+        """Return the candidate of these purchases, with all that speaks against it.
+
+        Its worst case is what it earns after fees, as if that were sure. Where it is not, or there is more to
+        say of it, replace what differs (`msgspec.structs.replace`).
+
+        Args:
+            bought: each market with what is bought there.
+            gross_e6: expected or sure payout of all legs together less their cost, before fees.
+            doubts: reasons of this kind's own.
+            sound: whether the markets are known to have no `legs.market_reasons`.
+        """
+        legs = tuple(leg for _, leg in bought)
+        fees_e6 = total_fees_e6(legs)
+        net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
+        capital_e6 = None if fees_e6 is None else sum(leg.cost_e6 for leg in legs) + fees_e6
+        reasons = [*legs_reasons(view, bought, now_ms, limits, sound=sound), *doubts]
+        if net_e6 is None:
+            reasons.append(why.FEE_UNKNOWN)
+        elif net_e6 <= 0:
+            reasons.append(why.FEES_EXCEED_EDGE)
+        return Opportunity(
+            kind=self.name,
+            key=self.key(view.event.event_ticker, legs),
+            event_ticker=view.event.event_ticker,
+            series_ticker=view.event.series_ticker,
+            title=view.event.title,
+            legs=legs,
+            count_e2=max(leg.count_e2 for leg in legs),
+            gross_edge_e6=gross_e6,
+            fees_e6=fees_e6,
+            net_edge_e6=net_e6,
+            ev_e6=net_e6,
+            worst_case_e6=net_e6,
+            capital_e6=capital_e6,
+            annualised_return=annualised(view, net_e6, capital_e6, now_ms),
+            probability=None,
+            value=None,
+            start_ms=view.timing.start_ms,
+            close_ms=min(seen.market.close_ms for seen, _ in bought),
+            as_of_ms=min(leg.as_of_ms for leg in legs),
+            volume_e2=least_volume_e2(seen for seen, _ in bought),
+            exhaustive_because=None,
+            reasons=why.ordered(reasons),
+        )

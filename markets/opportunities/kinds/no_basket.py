@@ -19,18 +19,7 @@ import msgspec
 from markets.book import NO, fills
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
 from markets.json.read import mentions_fair_price
-from markets.opportunities import reasons as why
-from markets.opportunities.legs import (
-    Ladder,
-    annualised,
-    ladder,
-    least_volume_e2,
-    leg,
-    legs_reasons,
-    market_reasons,
-    top,
-    total_fees_e6,
-)
+from markets.opportunities.legs import Ladder, ladder, leg, market_reasons, top
 from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
 from markets.records import Event, FairValue, Level, Quote, Status
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
@@ -110,48 +99,19 @@ class NoBasket(Kind):
             for seen, asks, count_e2 in zip(pool.markets, pool.ladders, counts, strict=True)
             if count_e2 > 0
         ]
-        legs = tuple(bought for _, bought in chosen)
-        if len(legs) < 2:
+        if len(chosen) < 2:
             return None
-        cost_e6 = sum(bought.cost_e6 for bought in legs)
-        gross_e6 = guaranteed_payout_e6([bought.count_e2 for bought in legs]) - cost_e6
+        cost_e6 = sum(bought.cost_e6 for _, bought in chosen)
+        gross_e6 = guaranteed_payout_e6([bought.count_e2 for _, bought in chosen]) - cost_e6
         if gross_e6 <= 0:
             return None
-        fees_e6 = total_fees_e6(legs)
-        net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
-        capital_e6 = None if fees_e6 is None else cost_e6 + fees_e6
-        voidable = [seen for seen, _ in chosen if mentions_fair_price(seen.market)]
-        worst_e6 = net_e6
-        if capital_e6 is not None and net_e6 is not None and voidable:
-            worst_e6 = min(net_e6, _void_payout_e6(chosen) - capital_e6)
-        edge = why.FEE_UNKNOWN if net_e6 is None else why.FEES_EXCEED_EDGE if net_e6 <= 0 else None
-        return Opportunity(
-            kind=self.name,
-            key=self.key(view.event.event_ticker, legs),
-            event_ticker=view.event.event_ticker,
-            series_ticker=view.event.series_ticker,
-            title=view.event.title,
-            legs=legs,
-            count_e2=max(bought.count_e2 for bought in legs),
-            gross_edge_e6=gross_e6,
-            fees_e6=fees_e6,
-            net_edge_e6=net_e6,
-            ev_e6=net_e6,
-            worst_case_e6=worst_e6,
-            capital_e6=capital_e6,
-            annualised_return=annualised(view, net_e6, capital_e6, now_ms),
-            probability=None,
-            value=None,
-            start_ms=view.timing.start_ms,
-            close_ms=min(seen.market.close_ms for seen, _ in chosen),
-            as_of_ms=min(bought.as_of_ms for bought in legs),
-            volume_e2=least_volume_e2(seen for seen, _ in chosen),
-            exhaustive_because=None,
-            reasons=why.ordered(
-                (*legs_reasons(view, chosen, now_ms, limits, sound=sound), *([edge] if edge else ()))
-            ),
-            notes=(NOTE_VOID,) if voidable else (),
-        )
+        basket = self.offer(view, chosen, gross_e6, now_ms, limits, sound=sound)
+        if not any(mentions_fair_price(seen.market) for seen, _ in chosen):
+            return basket
+        worst_e6 = basket.net_edge_e6
+        if basket.capital_e6 is not None and worst_e6 is not None:
+            worst_e6 = min(worst_e6, _void_payout_e6(chosen) - basket.capital_e6)
+        return msgspec.structs.replace(basket, worst_case_e6=worst_e6, notes=(NOTE_VOID,))
 
 
 def _pooled(seen: MarketView) -> bool:

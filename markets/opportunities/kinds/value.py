@@ -7,12 +7,14 @@ covers a scalar settlement at 0 and is not improved by a voided match, which pay
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from markets.book import NO, YES
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
 from markets.opportunities import reasons as why
 from markets.opportunities.consensus import verdict
 from markets.opportunities.exhaustive import Verdict
-from markets.opportunities.legs import annualised, ladder, least_volume_e2, leg, legs_reasons, top
+from markets.opportunities.legs import ladder, leg, top
 from markets.opportunities.types import (
     CONSENSUS,
     EventView,
@@ -79,40 +81,20 @@ class Value(Kind):
         levels = _worthwhile(asks.levels, fair_e6 - margin_e6, fees, now_ms) or asks.levels[:1]
         bought = leg(seen, side, levels, asks.as_of_ms, fees, now_ms)
         gross_e6 = fair_e6 * bought.count_e2 // 100 - bought.cost_e6
-        net_e6 = None if bought.fee_e6 is None else gross_e6 - bought.fee_e6
-        capital_e6 = None if bought.fee_e6 is None else bought.cost_e6 + bought.fee_e6
+        doubts = list(_fair_value_reasons(fair, bought, now_ms, limits))
         margin_total_e6 = margin_e6 * bought.count_e2 // 100
-        return Opportunity(
-            kind=self.name,
-            key=self.key(view.event.event_ticker, (bought,)),
-            event_ticker=view.event.event_ticker,
-            series_ticker=view.event.series_ticker,
-            title=view.event.title,
-            legs=(bought,),
-            count_e2=bought.count_e2,
-            gross_edge_e6=gross_e6,
-            fees_e6=bought.fee_e6,
-            net_edge_e6=net_e6,
-            ev_e6=net_e6,
-            worst_case_e6=None if capital_e6 is None else -capital_e6,
-            capital_e6=capital_e6,
-            annualised_return=annualised(view, net_e6, capital_e6, now_ms),
+        if margin_total_e6 > 0 and gross_e6 - (bought.fee_e6 or 0) <= margin_total_e6:
+            doubts.append(why.EDGE_WITHIN_SPREAD)
+        offer = self.offer(view, [(seen, bought)], gross_e6, now_ms, limits, doubts=doubts)
+        because = None
+        if fair.source == CONSENSUS and known is not None and known.known:
+            because = known.because
+        return msgspec.structs.replace(
+            offer,
+            worst_case_e6=None if offer.capital_e6 is None else -offer.capital_e6,
             probability=fair_e6 / MONEY_ONE_E6,
             value=(fair_e6 - bought.price_e4 * 100) / MONEY_ONE_E6,
-            start_ms=view.timing.start_ms,
-            close_ms=seen.market.close_ms,
-            as_of_ms=bought.as_of_ms,
-            volume_e2=least_volume_e2([seen]),
-            exhaustive_because=known.because
-            if fair.source == CONSENSUS and known is not None and known.known
-            else None,
-            reasons=why.ordered(
-                (
-                    *legs_reasons(view, [(seen, bought)], now_ms, limits),
-                    *_edge_reasons(gross_e6, net_e6, margin_total_e6),
-                    *_fair_value_reasons(fair, bought, now_ms, limits),
-                )
-            ),
+            exhaustive_because=because,
             notes=(f"fair value: {fair.source}, give or take {fair.margin:.4f}",),
             margin=fair.margin,
         )
@@ -134,15 +116,6 @@ def _worthwhile(
             break
         count += 1
     return levels[:count]
-
-
-def _edge_reasons(gross_e6: int, net_e6: int | None, margin_total_e6: int) -> Iterator[str]:
-    if net_e6 is None:
-        yield why.FEE_UNKNOWN
-    elif net_e6 <= 0:
-        yield why.FEES_EXCEED_EDGE
-    if margin_total_e6 > 0 and (gross_e6 if net_e6 is None else net_e6) <= margin_total_e6:
-        yield why.EDGE_WITHIN_SPREAD
 
 
 def _fair_value_reasons(fair: FairValue, bought: Leg, now_ms: int, limits: ScanLimits) -> Iterator[str]:

@@ -186,6 +186,14 @@ def loose(number: int) -> EventView:
     return msgspec.structs.replace(quiet(number), event=event_of(number, mutually_exclusive=False))
 
 
+@pytest.fixture
+def only_baskets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(KINDS):
+        if name != "no_basket":
+            monkeypatch.delitem(KINDS, name)
+
+
+@pytest.mark.usefixtures("only_baskets")
 def test_an_event_that_somebody_wants_is_passed_on_at_each_change() -> None:
     wanted = event_of(2).event_ticker
     writer, rescan = Writer(1), Rescan(SCAN, lambda event: event.event_ticker == wanted)
@@ -296,6 +304,7 @@ def test_a_kind_that_raises_everywhere_is_counted_everywhere_and_told_a_few_time
     assert rescan.take_failures() == []
 
 
+@pytest.mark.usefixtures("only_baskets")
 def test_who_wants_an_event_may_raise_and_an_event_gone_fails_no_more() -> None:
     def wants(event: Event) -> bool:
         raise LookupError(event.event_ticker)
