@@ -1,6 +1,8 @@
 """What holds of every kind of opportunity, and what one that raises costs."""
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,9 +23,11 @@ from markets.opportunities import (
 )
 from markets.records import Event, FairValue, Quote
 from tests.markets.test_opportunities import NOW_MS, PLAIN, event, row
+from tests.support import ROOT
 from ui.columns import PIN_MAX
 
 LIMITS = ScanLimits()
+EXTENDING = ROOT / "docs" / "extending.md"
 NAMES = ("VAN", "HOU", "Tie")
 ANY_KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -186,3 +190,28 @@ def test_yes_legs_promise_nothing() -> None:
     view = event(row("VAN", (6_000, 500), None), row("HOU", (4_500, 500), None))
 
     assert KINDS["no_basket"].least_payout_e6(view.event, [("A", "no", 300), ("B", "yes", 200)]) is None
+
+
+def test_the_kind_of_the_documentation_finds_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```python\n(.*?class Thresholds.*?)```", EXTENDING.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    kind: Kind = names["Thresholds"]()
+    monkeypatch.setitem(KINDS, kind.name, kind)
+    view = event(
+        *(
+            row(f"T{strike}", (bid, 500), (ask, 500), strike_type="greater", floor_strike=float(strike))
+            for strike, bid, ask in ((70, 3_500, 3_600), (50, 3_000, 3_100), (60, 4_000, 4_200))
+        ),
+        exclusive=False,
+    )
+
+    found = candidates(view, {}, NOW_MS, LIMITS)
+
+    assert found.failures == []
+    assert {one.key: one.gross_edge_e6 for one in found.opportunities} == {
+        "thresholds:KXMLSGAME-26AUG19VANHOU:T50:yes~T60:no": 5 * 90_000,
+        "thresholds:KXMLSGAME-26AUG19VANHOU:T50:yes~T70:no": 5 * 40_000,
+    }
+    assert kind.headline(found.opportunities[0].legs).of == "YES T50, NO T60"
+    assert may_matter(view.event, [], valued=False)
