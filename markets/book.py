@@ -41,11 +41,6 @@ class Top(msgspec.Struct, frozen=True, gc=False):
         """Both sides exist and the bid is at or above the ask: the data cannot be right."""
         return self.yes_bid is not None and self.yes_ask is not None and self.yes_bid[0] >= self.yes_ask[0]
 
-    @property
-    def two_sided(self) -> bool:
-        """Both sides exist."""
-        return self.yes_bid is not None and self.yes_ask is not None
-
     def bid(self, side: str) -> Level | None:
         """Best bid of "yes" or "no"."""
         return self.yes_bid if side == YES else self.no_bid
@@ -53,19 +48,6 @@ class Top(msgspec.Struct, frozen=True, gc=False):
     def ask(self, side: str) -> Level | None:
         """Best ask of "yes" or "no"."""
         return self.yes_ask if side == YES else self.no_ask
-
-
-class Taken(msgspec.Struct, frozen=True, gc=False):
-    """What taking from a ladder would give.
-
-    `cost_e6` is exact. `worst_price_e4` is the price of the last level touched (None: nothing was) and
-    `levels` how many were. `count_e2` is less than asked for where the ladder is too short.
-    """
-
-    count_e2: int
-    cost_e6: int
-    worst_price_e4: int | None
-    levels: int
 
 
 def top_of_quote(quote: Quote) -> Top:
@@ -114,17 +96,6 @@ def fills(levels: Iterable[Level], count_e2: int) -> tuple[Level, ...]:
         head.append((price_e4, min(left, size_e2)))
         left -= size_e2
     return tuple(head)
-
-
-def take(levels: Iterable[Level], count_e2: int) -> Taken:
-    """Walk a ladder, best level first, for at most `count_e2`; say what it costs and how far it goes."""
-    taken = fills(levels, count_e2)
-    return Taken(
-        count_e2=depth(taken),
-        cost_e6=cost_e6(taken),
-        worst_price_e4=taken[-1][0] if taken else None,
-        levels=len(taken),
-    )
 
 
 def cost_e6(levels: Iterable[Level]) -> int:

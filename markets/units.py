@@ -97,15 +97,6 @@ def parse_signed_count_e2(text: object, field: str = "count") -> int:
     return count_e2
 
 
-def parse_money_e6(text: object, field: str = "money") -> int:
-    """Return a dollar string as int of $0.000001.
-
-    Raises:
-        BadRecord: not a decimal string with at most 6 decimals.
-    """
-    return parse_decimal(text, 6, field)
-
-
 def parse_time_ms(text: object, field: str = "time") -> int:
     """Return an RFC 3339 time as milliseconds since the epoch (finer digits cut).
 

@@ -36,7 +36,6 @@ class Budget:
     Attributes:
         rate_per_s, capacity: of this bucket, after share and margin.
         refusals: how many 429 there were.
-        spent: tokens taken in all.
     """
 
     def __init__(self, tier: Tier, rng: Random, now_s: float, share: float = PUBLISHER_SHARE) -> None:
@@ -44,7 +43,6 @@ class Budget:
         self.rate_per_s = tier.refill_per_s * self._share
         self.capacity = tier.capacity * self._share
         self.refusals = 0
-        self.spent = 0
         self._rng = rng
         self._lock = threading.Lock()
         self._tokens = 0.0
@@ -71,7 +69,6 @@ class Budget:
             if missing > 1e-9:
                 return missing / self.rate_per_s
             self._tokens -= cost
-            self.spent += cost
             return 0.0
 
     def refused(self, now_s: float, at_least_s: float = 0) -> None:

@@ -14,7 +14,6 @@ from markets.book import (
     fills,
     is_complementary,
     on_grid,
-    take,
     top_of_book,
     top_of_quote,
     yes_scale,
@@ -52,9 +51,7 @@ def test_top_is_the_best_of_each_ladder(book: Book) -> None:
     for side in (YES, NO):
         assert top.bid(side) == (bids(book, side)[0] if bids(book, side) else None)
         assert top.ask(side) == (asks(book, side)[0] if asks(book, side) else None)
-    if top.two_sided:
-        assert top.yes_bid is not None
-        assert top.no_bid is not None
+    if top.yes_bid is not None and top.no_bid is not None:
         assert top.crossed == (top.yes_bid[0] + top.no_bid[0] >= 10_000)
     else:
         assert not top.crossed
@@ -70,7 +67,7 @@ def test_top_of_a_quote_is_that_of_its_book() -> None:
 @pytest.mark.parametrize("sentinel", [0, 10_000])
 def test_a_side_without_size_does_not_exist_whatever_its_price(sentinel: int) -> None:
     top = top_of_quote(quote((5_300, 100), (sentinel, 0)))
-    assert (top.yes_ask, top.no_bid, top.two_sided, top.crossed) == (None, None, False, False)
+    assert (top.yes_ask, top.no_bid, top.crossed) == (None, None, False)
     assert top_of_quote(quote((sentinel, 0), (5_300, 100))).yes_bid is None
 
 
@@ -83,12 +80,8 @@ def test_prices_of_both_outcomes_must_agree_where_a_side_exists() -> None:
 
 @given(ladders, st.integers(0, 10**7))
 def test_taking_is_exact_and_never_more_than_is_there(ladder: list[Level], count_e2: int) -> None:
-    taken = take(ladder, count_e2)
-    assert taken.count_e2 == min(count_e2, depth(ladder))
     head = fills(ladder, count_e2)
-    assert (taken.cost_e6, taken.levels) == (cost_e6(head), len(head))
-    assert taken.worst_price_e4 == (head[-1][0] if head else None)
-    # one contract hundredth at a time, the slow way
+    assert depth(head) == min(count_e2, depth(ladder))
     assert [price for price, _ in head] == [price for price, _ in ladder[: len(head)]]
     assert all(count == ladder[i][1] for i, (_, count) in enumerate(head[:-1]))
 
@@ -101,8 +94,8 @@ def test_taking_twice_costs_as_much_as_taking_once(ladder: list[Level], first: i
         for i, (price, count) in enumerate(ladder)
         if i >= len(taken) or count > taken[i][1]
     ]
-    assert take(ladder, first).cost_e6 + take(rest, second).cost_e6 == (
-        take(ladder, min(first, depth(ladder)) + second).cost_e6
+    assert cost_e6(taken) + cost_e6(fills(rest, second)) == (
+        cost_e6(fills(ladder, min(first, depth(ladder)) + second))
     )
 
 

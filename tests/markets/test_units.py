@@ -17,7 +17,6 @@ from markets.units import (
     opposite,
     parse_count_e2,
     parse_decimal,
-    parse_money_e6,
     parse_price_e4,
     parse_signed_count_e2,
     parse_time_ms,
@@ -44,9 +43,8 @@ def test_count_round_trip(count_e2: int) -> None:
 
 
 @given(st.integers(-(10**18), 10**18))
-def test_money_round_trip(money_e6: int) -> None:
+def test_money_is_written_exactly(money_e6: int) -> None:
     text = format_money(money_e6)
-    assert parse_money_e6(text) == money_e6
     assert Decimal(text) * 1_000_000 == money_e6
 
 
