@@ -8,6 +8,7 @@ whole or not there; what is broken, newer or another exchange's is ignored with 
 import io
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -17,6 +18,7 @@ import structlog
 import xxhash
 import zstandard
 
+from bus.clock import Clock
 from bus.protocol.messages import (
     TOPIC_CYCLE,
     CycleEnd,
@@ -28,6 +30,7 @@ from bus.protocol.messages import (
 )
 from bus.protocol.state import STATE_KINDS, State
 from bus.protocol.writer import Change
+from bus.threads import Owner
 from markets.errors import DecodeError
 from markets.records import Quote, Record
 
@@ -35,10 +38,12 @@ log = structlog.get_logger()
 
 VERSION: Final = 1
 NAME: Final = "checkpoint"
+SAVE_EVERY_NS: Final = 30_000_000_000
+SAVE_SHARE: Final = 40
+"""Pause between checkpoints, in times of what one takes: with 130,000 markets that is seconds."""
+
 _MAX_OBJECT_BYTES: Final = 64 * 1_048_576
 _LENGTH: Final = struct.Struct("<I")
-
-
 _DIGEST_BYTES: Final = 8
 
 
@@ -154,6 +159,46 @@ def load(directory: Path, source: str) -> Checkpoint:
         return _ignored(path, str(error) or type(error).__name__, epoch)
     cycle = msgspec.structs.replace(head.cycle, unconfirmed=tuple(head.ages))
     return Checkpoint(epoch, cycle, changes)
+
+
+class Saver:
+    """Saves the state now and then, while others work: with many markets it takes seconds.
+
+    Args:
+        source: what the checkpoint must be of to be used again: exchange and universe.
+    """
+
+    def __init__(self, directory: Path, state: State, source: str, clock: Clock) -> None:
+        self._directory = directory
+        self._state = state
+        self._source = source
+        self._clock = clock
+        self._saving: threading.Thread | None = None
+        self._saved_ns: int | None = None
+        self._pause_ns = SAVE_EVERY_NS
+        self._thread = Owner("the saving of checkpoints")
+
+    def begin(self) -> None:
+        """Save, if it is time to and the last is done. One thread calls this, and waits for nothing."""
+        self._thread.check()
+        if self._saving is None or not self._saving.is_alive():
+            # A daemon, like the publisher's others: the file is replaced by rename.
+            self._saving = threading.Thread(target=self._save, name="checkpoint", daemon=True)
+            self._saving.start()
+
+    def _save(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if self._saved_ns is not None and now_ns - self._saved_ns < self._pause_ns:
+            return
+        self._saved_ns = now_ns
+        try:
+            size = save(self._directory, self._state, self._source, self._clock.now_ms())
+        except OSError as error:
+            log.warning("checkpoint.failed", error=str(error))
+            return
+        taken_ns = self._clock.monotonic_ns() - now_ns
+        self._pause_ns = max(SAVE_EVERY_NS, SAVE_SHARE * taken_ns)
+        log.info("checkpoint.saved", bytes=size, ms=taken_ns // 1_000_000)
 
 
 def _put(out: Any, body: bytes) -> None:

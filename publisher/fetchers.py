@@ -29,7 +29,7 @@ def fetch_all(
     """Yield the answer, or the failure, of every query, in the order in which they come.
 
     Args:
-        clients: used by one thread each until the iterator ends, and by nobody else.
+        clients: used until the iterator ends, and by nobody else.
         queries: taken one by one as connections become free, in any of their threads. They may come from
             requests themselves; a failure of those ends them.
 

@@ -70,7 +70,7 @@ class Held:
         for ticker, market in state.markets.items():
             self._hold(ticker, market, state.quotes.get(ticker))
 
-    # -- what the sweep's thread reads
+    # -- what a reply is judged by
 
     def seen(self, digest: int) -> Seen | None:
         """Return what an event of these very bytes is held as; None if they are others."""

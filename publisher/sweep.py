@@ -25,6 +25,7 @@ import structlog
 from msgspec import Raw
 
 from bus.clock import Clock
+from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.pages import EventsPage, market_ticker, member, split_events, split_list, text_member
 from markets.json.read import decode_exchange_status
@@ -34,7 +35,8 @@ from .held import Held
 from .intake import Intake
 from .kalshi.budget import BASIC
 from .kalshi.client import Client, ExchangeError, KeyRefused, NotFound, Reply
-from .queries import (
+from .reading import Reading
+from .urls import (
     EVENTS_PER_PAGE,
     EVENTS_PER_REQUEST,
     MARKETS_PER_PAGE,
@@ -48,7 +50,6 @@ from .queries import (
     open_events,
     slices,
 )
-from .reading import Reading
 
 log = structlog.get_logger()
 
@@ -85,7 +86,7 @@ class Sweep:
     """Sweeps of one exchange into readings. One thread.
 
     Args:
-        client: of this thread alone.
+        client: nobody else's.
         helpers: more clients, for slices fetched at the same time.
         rate_per_s: tokens a second there are to spend.
         slice_from: events held from which on they are read in slices; SLICE_FROM_EVENTS if None.
@@ -118,6 +119,7 @@ class Sweep:
         self._clock = clock
         self._series_due_ms = 0
         self._retry_ms: dict[tuple[str, str], int] = {}
+        self._thread = Owner("the sweep")
 
     def run(self, reading: Reading) -> ExchangeError | None:
         """Read all there is into `reading`; return what ended it early, or None.
@@ -127,6 +129,7 @@ class Sweep:
         Raises:
             Stopped: the process is to stop.
         """
+        self._thread.check()
         before = self.requests
         error = None
         try:

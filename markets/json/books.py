@@ -7,7 +7,7 @@ from markets.errors import BadRecord
 from markets.records import Book, Level
 from markets.units import PRICE_ONE_E4, parse_count_e2, parse_price_e4
 
-from .faults import BadMember, checked_ticker, checked_utf8, decode
+from .decoding import BadMember, checked_ticker, checked_utf8, decode
 from .pages import split_list, ticker_or_none
 
 

@@ -17,7 +17,7 @@ from markets.errors import BadRecord
 from markets.records import Level, Status, Trade
 from markets.units import PRICE_ONE_E4, opposite, parse_count_e2, parse_price_e4, parse_signed_count_e2
 
-from .faults import JSON_FAULTS, decode, refuse
+from .decoding import JSON_FAULTS, decode, refuse
 
 BOOKS: Final = "orderbook_delta"
 TICKER: Final = "ticker"
@@ -47,7 +47,7 @@ Pairs = list[tuple[str, str]]
 Levels = tuple[Level, ...]
 
 
-class Frame(msgspec.Struct):
+class StreamFrame(msgspec.Struct):
     """A frame, its message not decoded; `seq` numbers those of the subscription `sid`."""
 
     type: str
@@ -64,14 +64,14 @@ class Subscribed(msgspec.Struct):
     sid: int
 
 
-class Failure(msgspec.Struct):
+class StreamError(msgspec.Struct):
     """An error, of a command or of a subscription."""
 
     code: int
     msg: str = ""
 
 
-class Snapshot(msgspec.Struct):
+class BookSnapshot(msgspec.Struct):
     """A book, whole; its levels as sent."""
 
     market_ticker: str
@@ -87,7 +87,7 @@ class Snapshot(msgspec.Struct):
         return _side(self.yes_dollars_fp, False), _side(self.no_dollars_fp, yes_price)
 
 
-class Delta(msgspec.Struct):
+class BookChange(msgspec.Struct):
     """A change of one level; its price and size as sent."""
 
     market_ticker: str
@@ -97,7 +97,9 @@ class Delta(msgspec.Struct):
     ts_ms: int | None = None
 
     def change(self, *, yes_price: bool) -> tuple[int, int]:
-        """Return price_e4 of the level, and by how much its count_e2 changes. `yes_price`: as in `Snapshot`.
+        """Return price_e4 of the level, and by how much its count_e2 changes.
+
+        `yes_price`: as in `BookSnapshot`.
 
         Raises:
             BadRecord: they are no price and no count.
@@ -162,11 +164,11 @@ class _NamedWire(msgspec.Struct):
     market_ticker: str
 
 
-_frame = msgspec.json.Decoder(Frame)
+_frame = msgspec.json.Decoder(StreamFrame)
 _subscribed = msgspec.json.Decoder(Subscribed)
-_failure = msgspec.json.Decoder(Failure)
-_snapshot = msgspec.json.Decoder(Snapshot)
-_delta = msgspec.json.Decoder(Delta)
+_error = msgspec.json.Decoder(StreamError)
+_snapshot = msgspec.json.Decoder(BookSnapshot)
+_delta = msgspec.json.Decoder(BookChange)
 _ticker = msgspec.json.Decoder(_TickerWire)
 _trade = msgspec.json.Decoder(_TradeWire)
 _lifecycle = msgspec.json.Decoder(_LifecycleWire)
@@ -178,7 +180,7 @@ _encode: Final = msgspec.json.Encoder().encode
 #     by the thousand a second call their decoder themselves.
 
 
-def decode_frame(text: str | bytes) -> Frame:
+def decode_frame(text: str | bytes) -> StreamFrame:
     """Decode one frame as received, but for its message."""
     try:
         return _frame.decode(text)
@@ -186,22 +188,22 @@ def decode_frame(text: str | bytes) -> Frame:
         refuse(error, text.encode() if isinstance(text, str) else text, "frame")
 
 
-def decode_subscribed(frame: Frame) -> Subscribed:
+def decode_subscribed(frame: StreamFrame) -> Subscribed:
     """Decode the message of a "subscribed"."""
     return decode(_subscribed, frame.msg, frame.type)
 
 
-def decode_failure(frame: Frame) -> Failure:
+def decode_error(frame: StreamFrame) -> StreamError:
     """Decode the message of an "error"."""
-    return decode(_failure, frame.msg, frame.type)
+    return decode(_error, frame.msg, frame.type)
 
 
-def decode_snapshot(frame: Frame) -> Snapshot:
+def decode_snapshot(frame: StreamFrame) -> BookSnapshot:
     """Decode the message of an "orderbook_snapshot"."""
     return decode(_snapshot, frame.msg, frame.type)
 
 
-def decode_delta(frame: Frame) -> Delta:
+def decode_delta(frame: StreamFrame) -> BookChange:
     """Decode the message of an "orderbook_delta"."""
     try:
         return _delta.decode(frame.msg)
@@ -209,7 +211,7 @@ def decode_delta(frame: Frame) -> Delta:
         refuse(error, frame.msg, frame.type)
 
 
-def decode_ticker(frame: Frame, heard_ms: int) -> TickerUpdate:
+def decode_ticker(frame: StreamFrame, heard_ms: int) -> TickerUpdate:
     """Decode the message of a "ticker"."""
     try:
         wire = _ticker.decode(frame.msg)
@@ -229,7 +231,7 @@ def decode_ticker(frame: Frame, heard_ms: int) -> TickerUpdate:
     )
 
 
-def decode_trade(frame: Frame, heard_ms: int) -> Trade:
+def decode_trade(frame: StreamFrame, heard_ms: int) -> Trade:
     """Decode the message of a "trade"."""
     try:
         wire = _trade.decode(frame.msg)
@@ -245,7 +247,7 @@ def decode_trade(frame: Frame, heard_ms: int) -> Trade:
     )
 
 
-def decode_lifecycle(frame: Frame, heard_ms: int) -> StatusChange | None:
+def decode_lifecycle(frame: StreamFrame, heard_ms: int) -> StatusChange | None:
     """Decode the message of a "market_lifecycle_v2"; None if it changes no status."""
     wire = decode(_lifecycle, frame.msg, frame.type)
     status = _STATUS_AFTER.get(wire.event_type)
@@ -256,7 +258,7 @@ def decode_lifecycle(frame: Frame, heard_ms: int) -> StatusChange | None:
     return StatusChange(wire.market_ticker, status, believed_ms(frame.sending_ts_ms, heard_ms))
 
 
-def ticker_of(frame: Frame) -> str:
+def ticker_of(frame: StreamFrame) -> str:
     """Return the ticker that a message is about, whatever else is wrong with it."""
     return decode(_named, frame.msg, frame.type).market_ticker
 

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from markets.errors import BadRecord
 
-from .faults import checked_ticker, decode
+from .decoding import checked_ticker, decode
 from .words import COST
 
 

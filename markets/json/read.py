@@ -14,7 +14,7 @@ from markets.errors import BadRecord
 from markets.records import Event, ExchangeStatus, Market, Milestone, Quote, Series, Status
 from markets.units import PRICE_OF_TEXT, parse_count_e2, parse_price_e4
 
-from .faults import JSON_FAULTS, checked_ticker, checked_utf8, decode
+from .decoding import JSON_FAULTS, checked_ticker, checked_utf8, decode
 
 QUOTE_MEMBERS: Final = (
     "status",

@@ -17,7 +17,7 @@ from bus.server import Job
 from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.books import decode_books, decode_candles
-from markets.json.faults import BadMember
+from markets.json.decoding import BadMember
 from markets.records import Book, Candles
 from publisher.kalshi.budget import Budget
 from publisher.kalshi.client import Client, ExchangeError, Stopped, StopSignal
@@ -42,7 +42,7 @@ class Enrichment:
     """Fetches the planned books after each commit and has them published. One thread runs it.
 
     Args:
-        client: of this thread alone.
+        client: nobody else's.
         submit: hands a job to the bus thread.
         live: what the stream follows; None without one.
     """

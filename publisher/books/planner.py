@@ -183,7 +183,7 @@ class _Bins:
 
 
 def tradables(state: State) -> list[Tradable]:
-    """Return the active markets of a state, as the planner takes them. Any thread but the bus thread."""
+    """Return the active markets of a state, as the planner takes them; the lock is held to copy only."""
     with state.lock:
         quotes = list(state.quotes.values())
         markets: Mapping[str, Market] = dict(state.markets)

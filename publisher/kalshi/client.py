@@ -1,12 +1,13 @@
 """GETs of Kalshi's REST API: signed, inside the budget, bounded in time and size, retried where it helps.
 
-One Client per thread (it owns a connection); budget and key source are shared.
+A Client owns a connection and makes one request at a time; budget and key source are shared.
 
 Source: Kalshi API reference, pagination, caching and errors (spec 3.34.0): a cursor is passed back unchanged
 until it comes back empty; a bad cursor silently gives the first page again; market and series replies may
 come from a cache of 15 s; errors come in four shapes.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from random import Random
@@ -95,7 +96,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """GETs of one thread.
+    """GETs, one at a time.
 
     Args:
         base_url: with its path, such as ``https://host/trade-api/v2``.
@@ -125,6 +126,7 @@ class Client:
         self._clock = clock
         self._rng = rng
         self._stop = stop
+        self._turn = threading.Lock()
         self._session = requests.Session()
         # Neither a proxy nor credentials from ~/.netrc for our own machine, and no credentials anywhere.
         self._session.trust_env = urlsplit(base_url).scheme == "https"
@@ -223,6 +225,13 @@ class Client:
     def _once(self, path: str, params: Params, reserve: float, cost: int, timeout_s: float) -> Reply:
         key = self._key()
         self._acquire(cost, reserve)
+        assert self._turn.acquire(blocking=False), "a client makes one request at a time"
+        try:
+            return self._send(path, params, key, timeout_s)
+        finally:
+            self._turn.release()
+
+    def _send(self, path: str, params: Params, key: ApiKey | None, timeout_s: float) -> Reply:
         url = self._base_url + path + ("?" + urlencode(params, safe=",") if params else "")
         headers = key.headers("GET", self._path + path, self._clock.now_ms()) if key else None
         self.requests += 1

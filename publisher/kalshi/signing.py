@@ -21,9 +21,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from bus.process.lifecycle import Stop
 from bus.process.locks import open_private_file
 from bus.process.settings import Settings, variable_of
 from markets.errors import StartupError
+
+KEY_WAIT_S: Final = 0.25
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
@@ -129,6 +132,13 @@ class KeySource:
     def missing(self) -> bool:
         """Tell whether a file of the configured key does not exist (or is still empty)."""
         return self.configured and any(stamp is None or not stamp[3] for stamp in self._look())
+
+    def wait(self, stop: Stop) -> bool:
+        """Wait until the files of the configured key are there; return False if the stop comes first."""
+        while self.missing():
+            if stop.wait(KEY_WAIT_S):
+                return False
+        return True
 
     def current(self) -> ApiKey | None:
         """Return the key as it is on disk now, or None if none is configured.

@@ -35,7 +35,7 @@ PROVEN_MS: Final = 30_000
 """A connection that lived this long makes the next pause a short one again."""
 
 
-class Stream:
+class KalshiStream:
     """The live stream of one exchange.
 
     Args:

@@ -10,17 +10,18 @@ Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded se
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.frames import (
     LIFECYCLE,
     TICKER,
     TRADES,
-    Frame,
     StatusChange,
+    StreamFrame,
     TickerUpdate,
     believed_ms,
     decode_delta,
-    decode_failure,
+    decode_error,
     decode_frame,
     decode_lifecycle,
     decode_snapshot,
@@ -87,7 +88,8 @@ class StreamSession:
         self._suspect: set[str] = set()
         self._dropped: list[str] = []
         self._given_up: set[str] = set()
-        self._read: dict[str, Callable[[Frame, int], None]] = {
+        self._thread = Owner("the session of a stream")
+        self._read: dict[str, Callable[[StreamFrame, int], None]] = {
             "orderbook_delta": self._on_delta,
             "ticker": self._on_ticker,
             "trade": self._on_trade,
@@ -125,6 +127,7 @@ class StreamSession:
 
     def want(self, tickers: Iterable[str], now_ms: int) -> None:
         """Set which books to follow."""
+        self._thread.check()
         self._wanted = dict.fromkeys(tickers)
         self._given_up.intersection_update(self._wanted)
         self._follow(now_ms)
@@ -194,6 +197,7 @@ class StreamSession:
 
     def facts(self) -> list[Fact]:
         """Return what was learnt, in order, once."""
+        self._thread.check()
         facts, self._facts = self._facts, []
         return facts
 
@@ -204,7 +208,7 @@ class StreamSession:
 
     # -- frames
 
-    def _on_subscribed(self, frame: Frame, now_ms: int) -> None:
+    def _on_subscribed(self, frame: StreamFrame, now_ms: int) -> None:
         try:
             message = decode_subscribed(frame)
         except BadRecord:
@@ -213,7 +217,7 @@ class StreamSession:
         if self._subscriptions.opened(message, now_ms):
             self._follow(now_ms)
 
-    def _on_snapshot(self, frame: Frame, now_ms: int) -> None:
+    def _on_snapshot(self, frame: StreamFrame, now_ms: int) -> None:
         message = decode_snapshot(frame)
         ticker = message.market_ticker
         if ticker not in self._sent:
@@ -235,7 +239,7 @@ class StreamSession:
         self.counters.confirmed += same and checked
         self._facts.append(_unchanged(ticker, ladder) if same and not checked else book)
 
-    def _on_delta(self, frame: Frame, now_ms: int) -> None:
+    def _on_delta(self, frame: StreamFrame, now_ms: int) -> None:
         message = decode_delta(frame)
         ladder = self._live.get(message.market_ticker)
         if ladder is None:
@@ -254,19 +258,19 @@ class StreamSession:
             BookDelta(message.market_ticker, ladder.as_of_ms, message.side, price_e4, count_e2)
         )
 
-    def _on_ticker(self, frame: Frame, now_ms: int) -> None:
+    def _on_ticker(self, frame: StreamFrame, now_ms: int) -> None:
         self._facts.append(decode_ticker(frame, now_ms))
 
-    def _on_trade(self, frame: Frame, now_ms: int) -> None:
+    def _on_trade(self, frame: StreamFrame, now_ms: int) -> None:
         self._facts.append(decode_trade(frame, now_ms))
 
-    def _on_lifecycle(self, frame: Frame, now_ms: int) -> None:
+    def _on_lifecycle(self, frame: StreamFrame, now_ms: int) -> None:
         change = decode_lifecycle(frame, now_ms)
         if change is not None:
             self._facts.append(change)
 
-    def _on_error(self, frame: Frame, now_ms: int) -> None:
-        failure = decode_failure(frame)
+    def _on_error(self, frame: StreamFrame, now_ms: int) -> None:
+        failure = decode_error(frame)
         if self._subscriptions.failed(frame.sid, failure):
             self._doubt(list(self._live), f"error {failure.code}", now_ms)
             self._asked_ms.clear()
@@ -274,7 +278,7 @@ class StreamSession:
             self._dropped.clear()
             self._follow(now_ms)
 
-    def _unreadable(self, frame: Frame, now_ms: int) -> None:
+    def _unreadable(self, frame: StreamFrame, now_ms: int) -> None:
         """A frame that cannot be trusted makes its book suspect; a second bad snapshot ends following it."""
         if frame.type not in ("orderbook_delta", "orderbook_snapshot"):
             return

@@ -9,9 +9,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from bus.threads import Owner
 from markets.errors import KalshiBusError
 from markets.json import frames
-from markets.json.frames import BOOKS, Failure, Frame, Subscribed, believed_ms
+from markets.json.frames import BOOKS, StreamError, StreamFrame, Subscribed, believed_ms
 
 TICKERS_PER_COMMAND: Final = 500
 PROBE_AFTER_MS: Final = 4_000
@@ -31,7 +32,7 @@ ENDING: Final = frozenset(
 """Errors after which a subscription, or the connection where the error names none, is of no use any more."""
 
 
-Order = Literal["next", "after_gap", "drop"]
+Verdict = Literal["next", "after_gap", "drop"]
 
 
 class Broken(KalshiBusError):
@@ -74,6 +75,7 @@ class Subscriptions:
         self._subscribing_books_ms: int | None = None
         self._heard_ms = 0
         self._probed_ms: int | None = None
+        self._thread = Owner("the subscriptions of a stream")
 
     @property
     def books_open(self) -> bool:
@@ -92,6 +94,7 @@ class Subscriptions:
 
     def commands(self) -> list[bytes]:
         """Return what is to be sent, once."""
+        self._thread.check()
         commands, self._commands = self._commands, []
         return commands
 
@@ -114,14 +117,14 @@ class Subscriptions:
         self._books_sid = message.sid
         return True
 
-    def follows(self, frame: Frame, now_ms: int) -> Order:
+    def follows(self, frame: StreamFrame, now_ms: int) -> Verdict:
         """Take note of a frame's number; say how it follows those before it, or that it is to be dropped."""
         if frame.sid is None:
             return "next"
         sub = self._subs.get(frame.sid)
         if sub is None:
             return "drop"
-        order: Order = "next"
+        order: Verdict = "next"
         if frame.seq is not None:
             if frame.seq <= sub.last:
                 self._counters.duplicates += 1
@@ -134,7 +137,7 @@ class Subscriptions:
         sub.as_of_ms = believed_ms(frame.sending_ts_ms, now_ms)
         return order
 
-    def failed(self, sid: int | None, failure: Failure) -> bool:
+    def failed(self, sid: int | None, failure: StreamError) -> bool:
         """Take an error; return whether it ended the subscription of books. Others are subscribed again.
 
         Raises:

@@ -9,8 +9,8 @@ from markets.json.words import COST
 from publisher.books.billing import rounds_of
 from publisher.fetchers import connections
 from publisher.kalshi.budget import BASIC, PUBLISHER_SHARE, Budget
-from publisher.queries import slices
 from publisher.sweep import DISCOVERY_PAGES
+from publisher.urls import slices
 from simulator.limits import Limits
 
 DAY_S = 86_400.0

@@ -11,15 +11,15 @@ import pytest
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from markets.json.pages import Tier, split_list
-from publisher import queries as queries_module
 from publisher import sweep as sweep_module
+from publisher import urls as urls_module
 from publisher.fetchers import connections, fetch_all
 from publisher.kalshi.budget import Budget
 from publisher.kalshi.client import Client, ExchangeError, Reply, Stopped
 from publisher.kalshi.signing import KeySource
-from publisher.queries import EVENTS_PER_PAGE, MARKETS_PER_SLICE, SLICE_URL_BUDGET, slices
 from publisher.reading import Universe
 from publisher.sweep import DISCOVERY_PAGES
+from publisher.urls import EVENTS_PER_PAGE, MARKETS_PER_SLICE, SLICE_URL_BUDGET, slices
 from tests.publisher.exchange import BROKEN, Answer, FakeExchange, event, market, on
 from tests.publisher.world import World, all_markets, content
 
@@ -36,7 +36,7 @@ def a_world(directory: Path) -> World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(sweep_module, "SLICE_FROM_EVENTS", 2)
-    monkeypatch.setattr(queries_module, "MARKETS_PER_SLICE", 3)
+    monkeypatch.setattr(urls_module, "MARKETS_PER_SLICE", 3)
     made = a_world(tmp_path)
     made.run()
     yield made

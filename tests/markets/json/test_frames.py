@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from markets.errors import BadRecord
 from markets.json import frames
-from markets.json.frames import Frame, decode_frame
+from markets.json.frames import StreamFrame, decode_frame
 from markets.records import Status
 
 HEARD_MS = 1_790_000_000_000
 
 
-def frame(type_: str, **message: Any) -> Frame:
+def frame(type_: str, **message: Any) -> StreamFrame:
     return decode_frame(json.dumps({"type": type_, "sid": 1, "seq": 1, "msg": message}))
 
 
@@ -85,13 +85,13 @@ def test_a_market_changes_its_status_as_announced(message: dict[str, Any], statu
 def test_any_bytes_are_a_frame_or_are_refused(damage: bytes, type_: str) -> None:
     for read in (
         lambda: decode_frame(damage),
-        lambda: frames.decode_snapshot(Frame(type_, msg=msgspec.Raw(damage))),
-        lambda: frames.decode_delta(Frame(type_, msg=msgspec.Raw(damage))),
-        lambda: frames.decode_ticker(Frame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
-        lambda: frames.decode_trade(Frame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
-        lambda: frames.decode_lifecycle(Frame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
-        lambda: frames.decode_failure(Frame(type_, msg=msgspec.Raw(damage))),
-        lambda: frames.ticker_of(Frame(type_, msg=msgspec.Raw(damage))),
+        lambda: frames.decode_snapshot(StreamFrame(type_, msg=msgspec.Raw(damage))),
+        lambda: frames.decode_delta(StreamFrame(type_, msg=msgspec.Raw(damage))),
+        lambda: frames.decode_ticker(StreamFrame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
+        lambda: frames.decode_trade(StreamFrame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
+        lambda: frames.decode_lifecycle(StreamFrame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
+        lambda: frames.decode_error(StreamFrame(type_, msg=msgspec.Raw(damage))),
+        lambda: frames.ticker_of(StreamFrame(type_, msg=msgspec.Raw(damage))),
     ):
         with pytest.raises(BadRecord):
             read()

@@ -24,7 +24,7 @@ from publisher.kalshi import stream as stream_module
 from publisher.kalshi import subscriptions
 from publisher.kalshi.budget import BACKOFF_FIRST_S, BACKOFF_MAX_S, backoff_s
 from publisher.kalshi.signing import KeySource
-from publisher.kalshi.stream import Stream
+from publisher.kalshi.stream import KalshiStream
 from publisher.kalshi.stream_session import ALL_MARKETS, Fact
 from tests.support import eventually
 
@@ -92,7 +92,7 @@ class Listening:
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         self.stop = Stop()
         self.facts: list[Fact] = []
-        self.stream = Stream(url, KeySource(path, "id", None), SystemClock(), Random(1), self.stop)
+        self.stream = KalshiStream(url, KeySource(path, "id", None), SystemClock(), Random(1), self.stop)
         self._thread = threading.Thread(target=self.stream.run, args=(self._sink,))
         self._thread.start()
 
