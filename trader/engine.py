@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bus.scan.failures import Failures
+from bus.threads import Owner
 from bus.trading import reasons
 from markets.fees import fee_schedule
 from markets.opportunities import EventView, Failure, MarketView, Opportunity, ScanLimits, candidates
@@ -45,12 +46,12 @@ from .outputs import (
     Settled,
     Switch,
 )
-from .pace import Pace
 from .rebalance import follow_ups
-from .refusals import Refusals
+from .refused import Refusals
 from .risk import Facts, Limits
 from .standing import Standing
 from .strategies import ALL, Strategy, Update
+from .throttle import Throttle
 from .worth import Worth, settlement_e4
 
 RISK: Final = "risk"
@@ -59,7 +60,7 @@ EVENING_OUT: Final = "evening_out"
 
 
 class Engine:
-    """Decides. One thread uses it; what it decides, and how it stands, anybody may read in that thread.
+    """Decides. One thread uses it, readers included.
 
     Attributes:
         ledger: cash, positions, open orders.
@@ -74,7 +75,7 @@ class Engine:
         self.scan = ScanLimits()
         self.conditions = Conditions()
         self.numbering = Numbering()
-        self.pace = Pace()
+        self.throttle = Throttle()
         self.refusals = Refusals()
         self.standing = Standing()
         self.worth = Worth(self.ledger)
@@ -86,6 +87,7 @@ class Engine:
         self.failures = Failures()
         self._failing: list[Failure] = []
         self._out: list[AnyOutput] = []
+        self._owner = Owner("the engine")
 
     def step(
         self, taken: AnyInput, found: Mapping[str, Sequence[Opportunity]] | None = None
@@ -99,6 +101,7 @@ class Engine:
         Raises:
             LedgerError: the ledger does not add up, or an order's end contradicts it: stop trading.
         """
+        self._owner.check()
         self._out = []
         self.now_ms = taken.now_ms
         match taken:
@@ -269,7 +272,7 @@ class Engine:
             self.ledger.place(intent)
             self.standing.add(intent)
             self._out.append(Place(intent))
-        self.pace.sent(len(legs), self.now_ms)
+        self.throttle.sent(len(legs), self.now_ms)
         return None
 
     def _judge(self, proposal: Proposal, view: EventView) -> tuple[tuple[Wanted, ...], str | None]:
@@ -295,11 +298,11 @@ class Engine:
             halts=self.halts(),
             floor_ms=self.conditions.floor_ms,
             ledger=self.ledger,
-            sent_ms=self.pace.sent_ms,
+            sent_ms=self.throttle.sent_ms,
             lost_today_e6=self.worth.lost_today_e6(),
             idle_shards=self.conditions.idle_shards,
             degraded=self.conditions.degraded,
-            retry_at_ms=self.pace.retry_at_ms,
+            retry_at_ms=self.throttle.retry_at_ms,
         )
 
     def _orders(self, events: Sequence[AnyOrderEvent]) -> None:
@@ -358,7 +361,7 @@ class Engine:
         if got_e2:
             return PARTIAL
         if reason != reasons.RESTARTED and not intent.attempt:
-            self.pace.rest(intent.event_ticker, self.now_ms, self.now_ms + self.limits.retry_after_ms)
+            self.throttle.rest(intent.event_ticker, self.now_ms, self.now_ms + self.limits.retry_after_ms)
         return CANCELLED if accepted or reason in reasons.UNFILLED else REJECTED
 
     def _settle(self, view: EventView) -> None:

@@ -9,7 +9,7 @@ from .inputs import AnyInput
 from .outputs import Place, agree
 
 
-class Replayed(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True):
     """What came of a replay: how many steps, and the number of the first that was decided otherwise."""
 
     steps: int
@@ -17,7 +17,7 @@ class Replayed(msgspec.Struct, frozen=True):
     differs_at: int | None
 
 
-def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Replayed:
+def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Verdict:
     """Decide every input of a session again and compare, stopping at the first difference."""
     engine = Engine()
     count = orders = 0
@@ -26,5 +26,5 @@ def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Replayed:
         outputs = engine.step(taken)
         orders += sum(isinstance(output, Place) for output in outputs)
         if not agree(outputs, written):
-            return Replayed(count, orders, number)
-    return Replayed(count, orders, None)
+            return Verdict(count, orders, number)
+    return Verdict(count, orders, None)

@@ -20,7 +20,7 @@ from markets.records import Status
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 
 from .ledger import Ledger
-from .pace import MINUTE_MS
+from .throttle import MINUTE_MS
 
 FUTURE_MS: Final = 5_000
 """How far ahead of our clock a price may claim to be: more means that a clock is wrong."""

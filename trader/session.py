@@ -16,6 +16,7 @@ from bus.protocol.join import Action, ReplicaStatus
 from bus.protocol.state import State
 from bus.scan.membership import market_view
 from bus.scan.rescan import Batch, Rescan, batch_of
+from bus.threads import Owner
 from bus.trading import reasons
 from markets.opportunities import MarketView, Opportunity
 from markets.orders import AnyOrderEvent, Intent
@@ -84,6 +85,7 @@ class Session:
         self.rescan = rescan
         self.present = Present(0, 0)
         self.scans = Rate()
+        self._owner = Owner("a session")
         self._log = log
         self._listener = listener
         self._probe = probe
@@ -266,6 +268,7 @@ class Session:
 
     def _step(self, taken: AnyInput, found: Mapping[str, Sequence[Opportunity]] | None = None) -> None:
         """Have an input decided, write it down, make it last if it matters, then carry it out."""
+        self._owner.check()
         outputs = self.engine.step(taken, found)
         self._probe("decided")
         self._log.write(taken, outputs)

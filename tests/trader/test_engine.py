@@ -411,7 +411,7 @@ def played(moves: list[Move]) -> tuple[list[AnyInput], list[bytes]]:
         assert all(one.reserve_e6 <= TIGHT.order_e6 for one in ledger.open.values())
         assert len(ledger.open) <= TIGHT.open_orders
         assert len(ledger.open) == len(open_)
-        assert engine.pace.last_minute(engine.now_ms) <= TIGHT.orders_per_minute
+        assert engine.throttle.last_minute(engine.now_ms) <= TIGHT.orders_per_minute
         assert ledger.free_e6 >= 0
 
     def take(index: int) -> Intent | None:

@@ -32,7 +32,7 @@ class OpenOrder(msgspec.Struct, frozen=True):
 
 
 class Broker(Protocol):
-    """Carries orders out. One thread uses it. Times are those of the session: a recording's in a replay."""
+    """Carries orders out, for one session and at its times: in a replay those of the recording."""
 
     @property
     def next_ms(self) -> int | None:

@@ -18,6 +18,7 @@ import zstandard
 
 from bus.clock import Rng
 from bus.process.locks import hold_role, private_dir
+from bus.threads import Owner
 from markets.errors import KalshiBusError, StartupError
 from trader.brokers.base import LevelKey
 from trader.inputs import AnyInput, Encoder
@@ -103,6 +104,7 @@ class Journal:
         self._statics = 0
         self._compress = zstandard.ZstdCompressor(level=1)
         self._encoder = Encoder(self._save_static)
+        self._owner = Owner("the trader's journal")
         private_dir(path.parent)
         with contextlib.ExitStack() as stack:
             stack.enter_context(hold_role(path.parent, path.name))
@@ -260,6 +262,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
+        self._owner.check()
         try:
             yield
         except sqlite3.Error as error:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import zstandard
 
+from bus.threads import Owner
 from markets.errors import DecodeError, StartupError
 from markets.orders import Fill, Intent, Settlement
 from trader.inputs import AnyInput, Decoder
@@ -109,12 +110,20 @@ class Reader:
         if not path.exists():
             raise StartupError(f"{path}: no such journal: has the trader run with these settings?")
         self._path = path
-        self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=schema.BUSY_S)
-        self._db.row_factory = sqlite3.Row
+        self._owner = Owner("a journal's reader")
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=schema.BUSY_S
+        )
+        self._connection.row_factory = sqlite3.Row
 
     def close(self) -> None:
         """Free the file."""
         self._db.close()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        self._owner.check()
+        return self._connection
 
     def meta(self) -> dict[str, str]:
         """Return what the journal says of itself."""

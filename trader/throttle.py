@@ -6,7 +6,7 @@ from typing import Final
 MINUTE_MS: Final = 60_000
 
 
-class Pace:
+class Throttle:
     """Remembers the orders of the last minute, and events where one got nothing.
 
     Attributes:
