@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+import tests.conftest  # noqa: F401 -- Hypothesis's settings
 from tests.soak.driver import Account, AlreadyRunning, Run, hold, one, soak
 from tests.soak.targets import TARGETS
 from tests.support import ROOT
@@ -59,7 +60,7 @@ def listed() -> None:
         account = Account.load(FOLDER / f"{name}.json")
         total = account.total()
         done = f"{total.checked:,} {target.unit} so far, {len(account.failed)} seeds failed"
-        say(f"{name:8} {target.about}: {done}")
+        say(f"{name:10} {target.about}: {done}")
 
 
 def revision() -> str:

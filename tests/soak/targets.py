@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -12,8 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from tests.bus.protocol.test_join import SyncMachine
 from tests.publisher.test_day import live_a_day
+from tests.publisher.test_held import AnyDay, SlicedDay
 from tests.soak.driver import Target
 from tests.trader.test_crash import POINTS, die_and_go_on
+from tests.trader.test_lots import test_any_fills_and_any_settlement_add_up_in_all_three_views
+from tests.trader.test_rebalance import (
+    test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse,
+)
 
 EXAMPLES: Final = 25
 
@@ -32,6 +38,33 @@ def machine(kind: type[RuleBasedStateMachine], steps: int) -> Callable[[int], in
         factory: Any = hypothesis.seed(seed)(made)
         run_state_machine_as_test(factory, settings=settings(seeded(), stateful_step_count=steps))
         return played
+
+    return check
+
+
+def examples(test: Callable[[], None]) -> Callable[[int], int]:
+    """Return a check that gives a test with `@given` the examples of a seed, as many as the test has."""
+    given: Any = test
+
+    def check(seed: int) -> int:
+        tried = 0
+        inner, before = given.hypothesis.inner_test, vars(given).copy()
+
+        @wraps(inner)
+        def counted(*args: Any, **kwargs: Any) -> None:
+            nonlocal tried
+            tried += 1
+            inner(*args, **kwargs)
+
+        given.hypothesis.inner_test = counted
+        try:
+            hypothesis.seed(seed)(given)()
+        finally:
+            # The test's own run is not to have this seed.
+            given.hypothesis.inner_test = inner
+            vars(given).clear()
+            vars(given).update(before)
+        return tried
 
     return check
 
@@ -66,6 +99,20 @@ TARGETS: Final[dict[str, Target]] = {
     "day": Target(
         "a day of sweeps and books at 130,000 markets is in time and never refused", "requests", live_a_day
     ),
+    "held": Target(
+        "whatever the exchange does, a complete sweep is the truth", "histories", machine(AnyDay, 40)
+    ),
+    "lots": Target(
+        "any fills and any settlement add up in all three views",
+        "examples",
+        examples(test_any_fills_and_any_settlement_add_up_in_all_three_views),
+    ),
+    "rebalance": Target(
+        "legs end even or the remainder is known, and no follow-up makes it worse",
+        "examples",
+        examples(test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse),
+    ),
+    "slices": Target("the same as held, with events read in slices", "histories", machine(SlicedDay, 40)),
     "sync": Target(
         "join and repair over wires that lose, double and swap", "histories", machine(SyncMachine, 50)
     ),
