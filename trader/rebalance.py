@@ -74,7 +74,7 @@ def follow_ups(
             (leg.ticker, leg.side, leg.got_e2 + change_e2)
             for leg, change_e2 in zip(basket.legs, changes_e2, strict=True)
         ]
-        return least_payout_e6(view.event, legs, failures)
+        return least_payout_e6(view, legs, failures)
 
     now_e6 = least_e6([0] * len(basket.legs))
     if now_e6 is None:

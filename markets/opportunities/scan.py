@@ -99,10 +99,10 @@ def worth_of_books_e4(event: Event, quotes: Sequence[Quote], failures: list[Fail
 
 
 def least_payout_e6(
-    event: Event, legs: Sequence[tuple[str, str, int]], failures: list[Failure]
+    view: EventView, legs: Sequence[tuple[str, str, int]], failures: list[Failure]
 ) -> int | None:
     """Return the most that a kind promises of these legs; see `Kind.least_payout_e6`."""
-    return _most(_each(event, failures, lambda kind: kind.least_payout_e6(event, legs)))
+    return _most(_each(view.event, failures, lambda kind: kind.least_payout_e6(view, legs)))
 
 
 def rank(opportunity: Opportunity) -> tuple[bool, int, str]:

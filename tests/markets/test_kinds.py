@@ -64,7 +64,7 @@ class Broken(Ladder):
     def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
         raise RecursionError("worth")
 
-    def least_payout_e6(self, event: Event, legs: Sequence[tuple[str, str, int]]) -> int | None:
+    def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:
         raise ValueError("payout")
 
 
@@ -168,7 +168,7 @@ def test_whatever_a_kind_is_asked_its_error_is_returned(monkeypatch: pytest.Monk
 
     assert may_matter(view.event, failures, valued=False)
     assert worth_of_books_e4(view.event, quotes, failures) == 500
-    assert least_payout_e6(view.event, legs, failures) == 2_000_000
+    assert least_payout_e6(view, legs, failures) == 2_000_000
     assert [failure.error.split(":")[0] for failure in failures] == [
         "KeyError",
         "RecursionError",
@@ -181,7 +181,7 @@ def test_without_exclusivity_outcomes_promise_nothing_to_a_basket_or_a_value(kin
     view = event(row("VAN", (6_000, 500), None), row("HOU", (4_500, 500), None), exclusive=False)
 
     assert kind.worth_of_books_e4(view.event, [seen.quote for seen in view.markets]) is None
-    assert kind.least_payout_e6(view.event, [("A", "no", 300), ("B", "no", 200)]) is None
+    assert kind.least_payout_e6(view, [("A", "no", 300), ("B", "no", 200)]) is None
     assert not kind.may_matter(view.event, valued=False)
     assert kind.may_matter(view.event, valued=True) == (kind.name == "value")
 
@@ -189,7 +189,7 @@ def test_without_exclusivity_outcomes_promise_nothing_to_a_basket_or_a_value(kin
 def test_yes_legs_promise_nothing() -> None:
     view = event(row("VAN", (6_000, 500), None), row("HOU", (4_500, 500), None))
 
-    assert KINDS["no_basket"].least_payout_e6(view.event, [("A", "no", 300), ("B", "yes", 200)]) is None
+    assert KINDS["no_basket"].least_payout_e6(view, [("A", "no", 300), ("B", "yes", 200)]) is None
 
 
 def test_the_kind_of_the_documentation_finds_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,9 +209,10 @@ def test_the_kind_of_the_documentation_finds_what_it_says(monkeypatch: pytest.Mo
     found = candidates(view, {}, NOW_MS, LIMITS)
 
     assert found.failures == []
-    assert {one.key: one.gross_edge_e6 for one in found.opportunities} == {
+    ours = [one for one in found.opportunities if one.kind == kind.name]
+    assert {one.key: one.gross_edge_e6 for one in ours} == {
         "thresholds:KXMLSGAME-26AUG19VANHOU:T50:yes~T60:no": 5 * 90_000,
         "thresholds:KXMLSGAME-26AUG19VANHOU:T50:yes~T70:no": 5 * 40_000,
     }
-    assert kind.headline(found.opportunities[0].legs).of == "YES T50, NO T60"
+    assert kind.headline(ours[0].legs).of == "YES T50, NO T60"
     assert may_matter(view.event, [], valued=False)

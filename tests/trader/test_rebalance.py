@@ -13,7 +13,6 @@ from markets.fees import fee_schedule, fill_fee
 from markets.opportunities import KINDS, EventView
 from markets.opportunities.kinds.no_basket import NoBasket, guaranteed_payout_e6
 from markets.orders import Fill, Intent, Proposal, Wanted
-from markets.records import Event
 from tests.trader.stand import Stand
 from tests.trader.world import (
     LIMITS,
@@ -331,7 +330,7 @@ def test_what_cannot_be_judged_is_refused_named_and_costs_no_other_event() -> No
 class Mute(NoBasket):
     """Raises when it is asked what legs pay."""
 
-    def least_payout_e6(self, event: Event, legs: Sequence[tuple[str, str, int]]) -> int | None:
+    def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:
         raise ArithmeticError("mute")
 
 

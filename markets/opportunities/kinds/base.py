@@ -74,13 +74,14 @@ class Kind(ABC):
         del event, quotes
         return None
 
-    def least_payout_e6(self, event: Event, legs: Sequence[tuple[str, str, int]]) -> int | None:
+    def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:
         """Return what these legs, each (ticker, side, count_e2), pay together at least, whatever happens.
 
-        The trader evens out a trade whose legs got unequally much by this. None: this kind promises nothing
-        of such legs, so they are left as they are.
+        The trader evens out a trade whose legs got unequally much by this, whichever strategy bought them: it
+        must be true of any legs. All their markets are in `view`. None: this kind promises nothing of such
+        legs, so they are left as they are.
         """
-        del event, legs
+        del view, legs
         return None
 
     def headline(self, legs: Sequence[Leg]) -> Headline:

@@ -73,9 +73,9 @@ class NoBasket(Kind):
         bids_e4 = sum(quote.yes_bid_e4 for quote in quotes if quote.yes_bid_size_e2)
         return max(0, bids_e4 - PRICE_ONE_E4)
 
-    def least_payout_e6(self, event: Event, legs: Sequence[tuple[str, str, int]]) -> int | None:
+    def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:
         """Return what NO legs pay when the largest of them is the one that resolves YES."""
-        if not event.mutually_exclusive or any(side != NO for _, side, _ in legs):
+        if not view.event.mutually_exclusive or any(side != NO for _, side, _ in legs):
             return None
         return guaranteed_payout_e6([count_e2 for _, _, count_e2 in legs])
 
