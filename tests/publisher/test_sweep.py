@@ -1,26 +1,15 @@
-"""A large catalogue in slices on several connections; what is asked for a narrow universe."""
+"""Many markets read in slices; what is asked for a narrow universe."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
-from typing import cast
 
 import pytest
 
-from bus.clock import SystemClock
-from bus.process.lifecycle import Stop
-from markets.json.pages import Tier, split_list
 from publisher import sweep as sweep_module
 from publisher import urls as urls_module
-from publisher.fetchers import connections, fetch_all
-from publisher.kalshi.budget import Budget
-from publisher.kalshi.client import Client, ExchangeError, Reply, Stopped
-from publisher.kalshi.signing import KeySource
 from publisher.reading import Universe
 from publisher.sweep import DISCOVERY_PAGES
-from publisher.urls import EVENTS_PER_PAGE, MARKETS_PER_SLICE, SLICE_URL_BUDGET, slices
-from tests.publisher.exchange import BROKEN, Answer, FakeExchange, event, market, on
+from tests.publisher.exchange import BROKEN, Answer, event, market, on
 from tests.publisher.world import World, all_markets, content
 
 
@@ -42,19 +31,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     yield made
     assert content(made.replica) == content(made.state)
     made.close()
-
-
-def test_slices_hold_every_event_once_within_the_bounds_of_a_request() -> None:
-    random = Random(1)
-    events = {f"KX{'E' * random.randrange(5, 40)}-{n}": random.randrange(1, 400) for n in range(3_000)}
-
-    found = list(slices(events))
-
-    assert sorted(ticker for part in found for ticker in part) == sorted(events)
-    for part in found:
-        assert len(part) <= EVENTS_PER_PAGE
-        assert sum(map(len, part)) <= SLICE_URL_BUDGET
-        assert len(part) == 1 or sum(events[ticker] for ticker in part) <= MARKETS_PER_SLICE
 
 
 def test_held_events_are_read_in_slices_and_changes_arrive(world: World) -> None:
@@ -209,56 +185,3 @@ def test_universe_of_tickers_asks_for_those_alone(tmp_path: Path) -> None:
     assert world.client.paths == ["/exchange/status", "/markets"]
     assert world.age_ms("E1-B") == 0
     world.close()
-
-
-# -- several connections
-
-
-def test_connections_grow_with_rate_and_page_time() -> None:
-    assert connections(161, 0.0, 8) == 2
-    assert connections(161, 0.2, 8) == 5
-    assert connections(161, 3.0, 8) == 8
-    assert connections(12_000, 0.2, 8) == 8
-    assert connections(161, 0.2, 1) == 1
-
-
-def rich_clients(url: str, count: int, stop: Stop) -> list[Client]:
-    budget = Budget(Tier(1e6, 1e6), Random(1), -10.0)
-    keys = KeySource(None, None, None)
-    return [Client(url, keys, budget, SystemClock(), Random(n), stop) for n in range(count)]
-
-
-def test_all_answers_come_and_several_requests_run_at_once() -> None:
-    stop, together = Stop(), threading.Barrier(3)
-
-    def meet(path: str) -> None:
-        together.wait(10)  # breaks the test unless three are there
-
-    with FakeExchange() as exchange:
-        for name in "ABCDEF":
-            exchange.loose[name] = market(name, "E")
-        exchange.faults.append(meet)
-        clients = rich_clients(exchange.url, 3, stop)
-        queries = [[("tickers", name)] for name in "ABCDEF"]
-        found = list(fetch_all(clients, "/markets", queries, lambda body: split_list(body, "markets")[0]))
-        for client in clients:
-            client.close()
-    stop.close()
-
-    answers = [cast("tuple[list[bytes], Reply]", result)[0] for result in found]
-    assert sorted(bytes(raws[0])[11:12] for raws in answers) == [b"A", b"B", b"C", b"D", b"E", b"F"]
-
-
-def test_failures_come_among_the_answers_and_stop_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop = Stop()
-    with FakeExchange() as exchange:
-        clients = rich_clients(exchange.url, 3, stop)
-        exchange.faults.append(on("/markets", Answer(400, b"{}")))
-        found = list(fetch_all(clients, "/markets", [[("tickers", "A")]] * 4, lambda body: body))
-        assert [cast(ExchangeError, result).outcome for result in found] == ["refused"] * 4
-        stop.set()
-        with pytest.raises(Stopped):
-            list(fetch_all(clients, "/markets", [[("tickers", "A")]] * 4, lambda body: body))
-        for client in clients:
-            client.close()
-    stop.close()

@@ -1,0 +1,67 @@
+"""Subscriptions of one connection: numbers of frames, commands, errors."""
+
+import json
+
+import pytest
+
+from markets.json.frames import (
+    AUTHENTICATION_REQUIRED,
+    BOOKS,
+    TRADES,
+    UNKNOWN_SUBSCRIPTION,
+    StreamError,
+    StreamFrame,
+    Subscribed,
+)
+from publisher.kalshi.subscriptions import TICKERS_PER_COMMAND, Broken, Counters, Subscriptions
+
+NOW_MS = 1_790_000_000_000
+
+
+def opened(channel: str = BOOKS, sid: int = 1) -> tuple[Subscriptions, Counters]:
+    counters = Counters()
+    subscriptions = Subscriptions(counters, yes_price=True)
+    subscriptions.opened(Subscribed(channel, sid), NOW_MS)
+    return subscriptions, counters
+
+
+def numbered(seq: int, sid: int = 1) -> StreamFrame:
+    return StreamFrame("orderbook_delta", sid, seq)
+
+
+def test_numbers_tell_what_is_next_missing_and_old() -> None:
+    subscriptions, counters = opened()
+    verdicts = [subscriptions.follows(numbered(seq), NOW_MS) for seq in (1, 2, 2, 5, 3, 6)]
+    assert verdicts == ["next", "next", "drop", "after_gap", "drop", "next"]
+    assert (counters.gaps, counters.duplicates) == (1, 2)
+    assert subscriptions.follows(numbered(1, sid=9), NOW_MS) == "drop"
+    assert subscriptions.follows(StreamFrame("ticker"), NOW_MS) == "next"
+
+
+@pytest.mark.parametrize("code", [UNKNOWN_SUBSCRIPTION, AUTHENTICATION_REQUIRED])
+def test_an_error_that_names_no_subscription_ends_the_connection(code: int) -> None:
+    subscriptions, _ = opened()
+    with pytest.raises(Broken, match=str(code)):
+        subscriptions.failed(None, StreamError(code, "no"))
+
+
+def test_a_channel_that_ended_is_subscribed_again_and_books_are_told_of() -> None:
+    subscriptions, counters = opened(TRADES, 2)
+    subscriptions.opened(Subscribed(BOOKS, 1), NOW_MS)
+    assert not subscriptions.failed(2, StreamError(10))
+    assert json.loads(subscriptions.commands()[0])["params"] == {"channels": ["trade"]}
+    assert not subscriptions.failed(1, StreamError(5))  # of a command: nothing has ended
+    assert subscriptions.is_books(1)
+    assert subscriptions.failed(1, StreamError(25))
+    assert not subscriptions.books_open
+    assert counters.errors == 3
+
+
+def test_many_tickers_go_in_several_commands_with_rising_numbers() -> None:
+    subscriptions, _ = opened()
+    tickers = [f"T{n}" for n in range(2 * TICKERS_PER_COMMAND + 1)]
+    subscriptions.update_books("add_markets", tickers)
+    sent = [json.loads(command) for command in subscriptions.commands()]
+    assert [command["id"] for command in sent] == [1, 2, 3]
+    assert [ticker for command in sent for ticker in command["params"]["market_tickers"]] == tickers
+    assert subscriptions.commands() == []
