@@ -26,7 +26,7 @@ from bus.protocol.messages import CycleEnd
 from bus.protocol.state import Changed
 from markets.opportunities import EventView, MarketView
 from markets.records import Record
-from markets.timing import HOUR_MS
+from markets.units import HOUR_MS
 from tests.support import ROOT
 from tests.trader.stand import Feed, Told
 from tests.trader.world import basket, quiet

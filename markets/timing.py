@@ -25,14 +25,12 @@ import msgspec
 from markets.json.read import competition_of
 
 from .records import Event, Market, Milestone
-from .units import format_time
+from .units import DAY_MS, HOUR_MS, format_time
 
 MILESTONE: Final = "milestone"
 OCCURRENCE: Final = "occurrence"
 UNKNOWN: Final = "unknown"
 
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
 
 DEFAULT_OFFSET_MS: Final = 3 * HOUR_MS
 """`occurrence_datetime` less scheduled start, on the markets of a match (MLB, WNBA, NFL, soccer...)."""

@@ -24,6 +24,11 @@ COUNT_ONE_E2: Final = 100
 MONEY_ONE_E6: Final = 1_000_000
 """One dollar."""
 
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+YEAR_MS: Final = 365 * DAY_MS
+
 MAX_COUNT_E2: Final = 10**15
 """Ten trillion contracts: above this a count is noise, not size."""
 

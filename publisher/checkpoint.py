@@ -201,12 +201,12 @@ class Saver:
         log.info("checkpoint.saved", bytes=size, ms=taken_ns // 1_000_000)
 
 
-def _put(out: Any, body: bytes) -> None:
+def _put(out: zstandard.ZstdCompressionWriter, body: bytes) -> None:
     out.write(_LENGTH.pack(len(body)))
     out.write(body)
 
 
-def _take(reader: Any) -> bytes:
+def _take(reader: zstandard.ZstdDecompressionReader) -> bytes:
     """Return the next object, b"" at the mark of the end."""
     (size,) = _LENGTH.unpack(_exactly(reader, _LENGTH.size))
     if size > _MAX_OBJECT_BYTES:
@@ -214,7 +214,7 @@ def _take(reader: Any) -> bytes:
     return _exactly(reader, size)
 
 
-def _exactly(reader: Any, size: int) -> bytes:
+def _exactly(reader: zstandard.ZstdDecompressionReader, size: int) -> bytes:
     parts = []
     while size:
         part = reader.read(size)
@@ -232,7 +232,7 @@ def _head(body: bytes) -> Head:
     return decode_map(body, Head)
 
 
-def _changes(reader: Any, ages: dict[str, int]) -> Iterator[Change]:
+def _changes(reader: zstandard.ZstdDecompressionReader, ages: dict[str, int]) -> Iterator[Change]:
     while body := _take(reader):
         chunk = decode_chunk(body)
         for kind, raws in chunk.content:

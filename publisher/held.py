@@ -19,11 +19,11 @@ from markets.book import top_of_quote
 from markets.errors import BadRecord
 from markets.json.pages import text_member
 from markets.records import UNJOINED_SERIES, Market, Milestone, Quote, Record, Remove, Status
-from markets.units import parse_time_ms
+from markets.units import DAY_MS, parse_time_ms
 
 from .reading import Candidate, Reading, Seen
 
-KEEP_FINALIZED_MS: Final = 24 * 3_600_000
+KEEP_FINALIZED_MS: Final = DAY_MS
 """Settled markets stay this long, so that positions keep their row."""
 
 ROTATION_MS: Final = 540_000

@@ -7,8 +7,8 @@ for it; all that is returned here is on the scale of its own side.
 Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -315,8 +315,8 @@ def list_subscriptions(number: int) -> bytes:
     return _command(number, "list_subscriptions", None)
 
 
-def _command(number: int, name: str, params: dict[str, Any] | None) -> bytes:
-    command: dict[str, Any] = {"id": number, "cmd": name}
+def _command(number: int, name: str, params: Mapping[str, object] | None) -> bytes:
+    command: dict[str, object] = {"id": number, "cmd": name}
     if params is not None:
         command["params"] = params
     return _encode(command)

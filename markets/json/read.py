@@ -335,7 +335,7 @@ def mentions_fair_price(market: Market) -> bool:
 
 def slim_market_raw(market: Market) -> bytes:
     """Return as much of a market's JSON as the functions above read of it: they say the same of it."""
-    members: dict[str, Any] = {}
+    members: dict[str, object] = {}
     keys = custom_strike_keys(market)
     if keys:
         members["custom_strike"] = dict.fromkeys(sorted(keys))

@@ -3,7 +3,7 @@
 Source: Kalshi API reference, spec 3.34.0 (October 2026), and recorded replies.
 """
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from markets.records import Status
 
@@ -36,13 +36,13 @@ FALSE_WORDS: Final = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 """What Go's ParseBool takes."""
 
 
-def error_body(code: str, message: str, details: str | None = None) -> dict[str, Any]:
+def error_body(code: str, message: str, details: str | None = None) -> dict[str, dict[str, str]]:
     """Return the usual body of an error."""
     body = {"code": code, "message": message} | ({} if details is None else {"details": details})
     return {"error": body}
 
 
-def invalid_body(message: str) -> dict[str, Any]:
+def invalid_body(message: str) -> dict[str, str]:
     """Return the body of a 400 for a parameter that failed validation."""
     return {"msg": message}
 

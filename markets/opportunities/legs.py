@@ -18,11 +18,10 @@ from markets.book import (
 from markets.fees import FeeSchedule, taker_fees_e6
 from markets.records import Level, Market, Status
 from markets.timing import MatchTiming
+from markets.units import YEAR_MS
 
 from . import reasons as why
 from .types import EventView, Leg, MarketView, ScanLimits
-
-YEAR_MS = 365 * 24 * 3_600_000
 
 
 class Ladder(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 from typing import Final
 
 from bus.threads import Owner
+from markets.units import MINUTE_MS
 
 from .wished import Wished
 
@@ -21,7 +22,7 @@ SPAN_S: Final = 7 * 86_400
 MARKETS_MAX: Final = 50
 """That many with a week of hours each make 8,450 candlesticks: one request."""
 
-REFRESH_MS: Final = 60_000
+REFRESH_MS: Final = MINUTE_MS
 """How old price history may become while it is wished for."""
 
 

@@ -15,6 +15,7 @@ from bus.protocol.state import State
 from bus.threads import Owner
 from markets.opportunities import Failure, worth_of_books_e4
 from markets.records import Event, Market, Quote, Status
+from markets.units import HOUR_MS
 
 from .billing import BOOKS_PER_REQUEST
 from .wished import Wished
@@ -30,7 +31,6 @@ REPLAN_FROM_MARKETS: Final = 20_000
 
 REPLAN_MS: Final = 45_000
 MAX_WISHED: Final = 10_000
-HOUR_MS: Final = 3_600_000
 
 
 class Tradable(NamedTuple):

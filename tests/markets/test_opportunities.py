@@ -24,7 +24,8 @@ from markets.opportunities import (
 )
 from markets.opportunities.kinds.no_basket import NOTE_VOID
 from markets.records import Book, Event, FairValue, Level, Market, Quote, Series, Status
-from markets.timing import HOUR_MS, MatchTiming
+from markets.timing import MatchTiming
+from markets.units import HOUR_MS
 
 NOW_MS = 1_800_000_000_000
 CLOSE_MS = NOW_MS + 48 * HOUR_MS

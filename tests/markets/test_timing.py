@@ -9,8 +9,8 @@ import pytest
 
 from markets.json.read import decode_milestone
 from markets.records import Event, Market, Milestone
-from markets.timing import DAY_MS, HOUR_MS, MatchTiming, match_time_json, match_timing
-from markets.units import parse_time_ms
+from markets.timing import MatchTiming, match_time_json, match_timing
+from markets.units import DAY_MS, HOUR_MS, parse_time_ms
 
 DATA = Path(__file__).parents[1] / "data/kalshi"
 PROBE = json.loads((DATA / "occurrence_probe.json").read_text())

@@ -11,7 +11,7 @@ from markets.fees import fee_schedule
 from markets.opportunities import EventView
 from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
-from markets.timing import HOUR_MS
+from markets.units import HOUR_MS
 from tests.trader.test_ledger import intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, START_MS, basket, event_of, leg, view_of
 from trader.ledger import Ledger

@@ -7,7 +7,8 @@ import msgspec
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.orders import Ended, Fill, Filled, Intent
 from markets.records import Book, Event, Level, Market, Quote, Series, Status
-from markets.timing import HOUR_MS, MatchTiming
+from markets.timing import MatchTiming
+from markets.units import HOUR_MS
 from trader.inputs import Data, Feed, Orders, Start, Tick
 from trader.ledger import Ledger
 from trader.risk import Limits

@@ -12,8 +12,9 @@ from markets.json.read import decode_market
 from markets.opportunities import KINDS, worth_of_books_e4
 from markets.opportunities.kinds.no_basket import NoBasket
 from markets.records import Event, Quote
+from markets.units import HOUR_MS
 from publisher.books.billing import BOOKS_PER_REQUEST
-from publisher.books.planner import HOUR_MS, URL_BUDGET, Planner, Tradable, value_of
+from publisher.books.planner import URL_BUDGET, Planner, Tradable, value_of
 from tests.publisher.exchange import market
 
 NOW_MS = 1_790_000_000_000
