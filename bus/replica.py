@@ -89,6 +89,7 @@ class Follower:
         self.prefixes = wanted if "" in wanted else (*wanted, *CONTROL_TOPICS)
         self._make_line = partial(Line, context, feed, snapshots, self.prefixes)
         self._clock = clock
+        self._owner = Owner("the state of a replica")
         self._sync = FeedSync(self.prefixes, rng, self._steady_ms(), keeping)
         self._undecodable = 0
         self._decompress = zstandard.ZstdDecompressor()
@@ -153,6 +154,7 @@ class Follower:
 
         Not each of it: a newer publisher must not fill the log.
         """
+        self._owner.check()
         count = self._sync.stats.undecodable
         if count // 1_000 != self._undecodable // 1_000 or (count and not self._undecodable):
             log.warning("feed.undecodable", error=self._sync.last_error, count=count)
@@ -161,6 +163,7 @@ class Follower:
 
     def _take_answer(self, frames: list[bytes], now_ms: int) -> list[Action]:
         """Take the frames of an answer, which are let go of as soon as they are used."""
+        self._owner.check()
         try:
             if len(frames) < 2 or frames[0]:
                 raise DecodeError("answer: got no delimiter, expected an empty frame and a map")
@@ -248,6 +251,7 @@ class Replica(Follower):
             return self._changed.wait_for(lambda: predicate(self), timeout_s)
 
     def _run(self) -> None:
+        self._owner.check()
         tick_ms = 0
         with contextlib.closing(self._make_line()) as line:
             while not self._stopping.is_set():
@@ -423,7 +427,6 @@ class SteppedReplica(Follower):
         keeping: Keeping | None = None,
     ) -> None:
         super().__init__(context, feed, snapshots, clock, rng, topics, keeping, "line")
-        self._owner = Owner("a stepped replica")
         self.heard_ns = clock.monotonic_ns()
         self._waiting = _Waiting(self.heard_ns)
         self._said_ns = 0
@@ -488,7 +491,7 @@ class SteppedReplica(Follower):
     def _replay_ns(self) -> int:
         return self._said_ns
 
-    # -- the line's thread
+    # -- hearing, whose sockets know their thread
 
     def _run(self) -> None:
         waiting = self._waiting

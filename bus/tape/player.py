@@ -19,10 +19,10 @@ from bus.protocol.answers import Question, Refusal
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
-from bus.threads import Owner
+from bus.threads import Owner, assert_held
 
 from .file import Recording
-from .tape import Opening, Reading, Run, Tally, renumbered
+from .tape import Opening, Run, Tally, TapeReader, renumbered
 
 log = structlog.get_logger()
 
@@ -56,25 +56,29 @@ class VirtualClock:
         self._ns = now_ns
 
 
-class Pace:
-    """When what was recorded is due. The player's condition guards it.
+class Tempo:
+    """When what was recorded is due.
 
     Attributes:
+        lock: whoever changes the pace or waits for something to be due holds it.
         speed: 1.0 is the recorded pace, MAX_SPEED no waiting.
     """
 
     def __init__(self, clock: Clock, speed: float, *, paused: bool) -> None:
         self.clock = VirtualClock(clock)
+        self.lock = threading.RLock()
         self.speed = speed
         self.paused = paused
         self._anchor: tuple[int, int] | None = None
 
     def restart(self) -> None:
         """Count from here and now on."""
+        assert_held(self.lock)
         self._anchor = None
 
     def left_s(self, time_ns: int) -> float | None:
         """Move the clock on to now, at most to `time_ns`; return how long until then, None while paused."""
+        assert_held(self.lock)
         if self.paused:
             return None
         if self.speed == MAX_SPEED:
@@ -111,14 +115,14 @@ class Player:
         paused: bool = False,
     ) -> None:
         self.recording = recording
-        self.pace = Pace(clock, speed, paused=paused)
+        self.tempo = Tempo(clock, speed, paused=paused)
         self.epoch = epoch
         self.tally = Tally()
         self.ended = False
         self._keyframes = recording.keyframes()
         self._begin_ns = self._keyframes[0][0] if self._keyframes else 0
         self._to_ns = None if to_ms is None else to_ms * 1_000_000
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(self.tempo.lock)
         self._seek_ns: int | None = 0 if from_ms is None else from_ms * 1_000_000
         self._stopping = False
         self._writer: Writer | None = None
@@ -136,9 +140,9 @@ class Player:
         action = question.get("action", "status")
         with self._changed:
             if action in ("pause", "resume"):
-                self.pace.paused = action == "pause"
+                self.tempo.paused = action == "pause"
             elif action == "speed":
-                self.pace.speed = _speed(question.get("speed"))
+                self.tempo.speed = _speed(question.get("speed"))
             elif action == "seek":
                 to_ms = question.get("to_ms")
                 if isinstance(to_ms, bool) or not isinstance(to_ms, int):
@@ -149,19 +153,19 @@ class Player:
                 raise Refusal(
                     "bad_request", f"action: got {action!r:.50}, expected pause, resume, seek, speed, status"
                 )
-            self.pace.restart()
+            self.tempo.restart()
             self._changed.notify_all()
             return self.status()
 
     def status(self) -> dict[str, Any]:
         """Return where the replay stands; times in ms since 1970."""
-        pace, tally = self.pace, self.tally
+        tempo, tally = self.tempo, self.tally
         return {
-            "position_ms": pace.clock.now_ms(),
+            "position_ms": tempo.clock.now_ms(),
             "begin_ms": self._begin_ns // 1_000_000,
             "end_ms": self.recording.end_ns // 1_000_000,
-            "speed": pace.speed or "max",
-            "paused": pace.paused,
+            "speed": tempo.speed or "max",
+            "paused": tempo.paused,
             "ended": self.ended,
             "messages": tally.messages,
             "holes": tally.holes,
@@ -206,7 +210,7 @@ class Player:
         """Play from `target_ns` on; return whether to the end, False if there is something else to do."""
         batch: list[Run] = []  # what is due now
         opened, before_ns = False, 0
-        for part in Reading(self.recording, self._keyframes, self.tally, target_ns, self._to_ns):
+        for part in TapeReader(self.recording, self._keyframes, self.tally, target_ns, self._to_ns):
             if isinstance(part, Opening):
                 self._submit(server, batch)
                 batch, before_ns = [], part.at_ns
@@ -233,7 +237,7 @@ class Player:
     def _is_later(self, time_ns: int, before_ns: int, batch: list[Run]) -> bool:
         if not batch or len(batch) >= BATCH:
             return True
-        return self.pace.speed != MAX_SPEED and time_ns > before_ns + EARLY_NS
+        return self.tempo.speed != MAX_SPEED and time_ns > before_ns + EARLY_NS
 
     def _open(self, server: FeedServer, opening: Opening) -> None:
         """Make this the state that is played: a new epoch, unless it goes on from the one before."""
@@ -247,7 +251,7 @@ class Player:
             self.epoch += 1
         writer.state.epoch = self.epoch
         self._writer, self._recorded_epoch = writer, opening.recorded_epoch
-        self.pace.clock.set(opening.at_ns)
+        self.tempo.clock.set(opening.at_ns)
         self._run_there(server, lambda bus: bus.open(writer))
 
     def _submit(self, server: FeedServer, batch: list[Run]) -> None:
@@ -263,7 +267,7 @@ class Player:
                 for run in batch:
                     for topic in self.tally.take(writer, run):
                         log.error("replay.digest_differs", topic=topic, seq=writer.state.seq)
-                self.pace.clock.set(batch[-1].end_ns)
+                self.tempo.clock.set(batch[-1].end_ns)
             bus.send(renumbered(data, epoch) for run in batch if run.messages for data in run.frames)
             self.tally.messages += writer.state.seq - seq
 
@@ -285,7 +289,7 @@ class Player:
         """Wait until `time_ns` of the recording is due; return False if there is something else to do."""
         with self._changed:
             while not self._stopping and self._seek_ns is None:
-                left_s = self.pace.left_s(time_ns)
+                left_s = self.tempo.left_s(time_ns)
                 if left_s == 0:
                     return True
                 self._changed.wait(None if left_s is None else min(left_s, 0.1))
@@ -297,7 +301,7 @@ class Player:
             interrupted = self._changed.wait_for(
                 lambda: self._stopping or self._seek_ns is not None, SETTLE_S
             )
-            self.pace.restart()
+            self.tempo.restart()
             return not interrupted
 
 
@@ -315,7 +319,7 @@ def serve(context: zmq.Context[Any], feed: str, state: str, player: Player, stop
     Raises:
         StartupError: an endpoint is taken.
     """
-    server = FeedServer(context, feed, state, player.pace.clock, player.health, lossless=True)
+    server = FeedServer(context, feed, state, player.tempo.clock, player.health, lossless=True)
     server.answers.add("replay", player.control, "action", "to_ms", "speed")
     thread = threading.Thread(target=player.run, args=(server,), name="player")
     thread.start()

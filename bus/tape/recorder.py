@@ -63,8 +63,8 @@ class Recorder:
         self._clock = clock
         self._replica = Replica(context, feed, snapshots, clock, rng, listener=self._listen, tap=self._hear)
         self._answers = Answers(lambda: self._replica.state)
-        self._hearing = Owner("what a recorder hears")
-        self._writing = Owner("what a recorder writes")
+        self._replica_thread = Owner("what a recorder hears")
+        self._writer_thread = Owner("what a recorder writes")
         self._ready = threading.Condition()
         self._queue: deque[_Heard] = deque()
         self._queued_bytes = 0
@@ -80,7 +80,7 @@ class Recorder:
     # -- the replica's thread
 
     def _hear(self, frame: bytes, header: Header | Quotes) -> None:
-        self._hearing.check()
+        self._replica_thread.check()
         with self._ready:
             if self._queued_bytes > MAX_QUEUED_BYTES:
                 self.dropped += 1
@@ -91,13 +91,13 @@ class Recorder:
             self._queued_bytes += len(frame)
 
     def _listen(self, actions: Sequence[Action]) -> None:
-        self._hearing.check()
+        self._replica_thread.check()
         if any(isinstance(action, Tell) and action.event in ("live", "resynced") for action in actions):
             with self._ready:
                 self._hole = True
                 self._ready.notify()
 
-    # -- the writer's
+    # -- the writer's thread
 
     def run(self, stop: Stop) -> None:
         """Record until `stop`; ends with an index. Call once.
@@ -105,7 +105,7 @@ class Recorder:
         Raises:
             OSError: the disk is full or broken; what was written before stays readable.
         """
-        self._writing.take()
+        self._writer_thread.take()
         self._replica.start()
         try:
             with self._file:
@@ -125,7 +125,7 @@ class Recorder:
 
     def _take(self, writer: RecordingWriter, keyframe: tuple[int, int] | None = None) -> None:
         """Write what is queued; keep what no keyframe at this position, or no state now, has."""
-        self._writing.check()
+        self._writer_thread.check()
         while True:
             with self._ready:
                 batch = [self._queue.popleft() for _ in range(min(1_000, len(self._queue)))]

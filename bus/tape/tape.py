@@ -1,6 +1,6 @@
 """Tape: a recording as states, changes and times, read in-process: no thread, no socket, no clock.
 
-`Reading` turns the file into what was said, whole and in order: states to begin from, and behind each the
+`TapeReader` turns the file into what was said, whole and in order: states to begin from, and behind each the
 messages and commits that follow it without a hole. Two things play that: `Tape`, for who wants the recording
 itself, and bus/tape/player.py, for who wants it through sockets and at a pace. Both tell the same, message by
 message: docs/recording.md.
@@ -29,6 +29,7 @@ from bus.protocol.messages import (
 )
 from bus.protocol.state import State
 from bus.protocol.writer import Relayed, Writer, records_of
+from bus.threads import assert_held
 from markets.errors import DecodeError
 
 from .file import Frame, Keyframe, Recording
@@ -89,6 +90,7 @@ class Tally:
 
     def take(self, writer: Writer, run: Run) -> list[str]:
         """Apply a run to the state, whose lock the caller holds; return topics whose digests differ."""
+        assert_held(writer.state.lock)
         if run.heartbeat is not None:
             return self.compare(writer.state, run.heartbeat)
         writer.relay(run.messages)
@@ -110,7 +112,7 @@ class Tally:
         return differing
 
 
-class Reading:
+class TapeReader:
     """What a recording says from `from_ns` to `to_ns` (None: to its end), each thing once and in order.
 
     Yields an Opening, then the Runs that follow it without a hole; another Opening wherever what follows does
@@ -281,7 +283,7 @@ class Tape:
         self.tally = Tally()
         self.now_ns = 0
         places = recording.keyframes()
-        self._reading = Reading(recording, places, self.tally, _ns(from_ms) or 0, _ns(to_ms))
+        self._reading = TapeReader(recording, places, self.tally, _ns(from_ms) or 0, _ns(to_ms))
         self._sync = FeedSync(("",), Rng(0), 0, keeping)
         self._epoch = epoch
         self._recorded_epoch = 0

@@ -211,7 +211,7 @@ def test_publisher_restart_is_followed(zmq_context: Context, live: Live, own: Ow
 def test_only_one_thread_steps(live: Live, own: Own) -> None:
     owner = own()
     raised = elsewhere(owner.step)
-    assert "stepped replica belongs to thread" in str(raised)
+    assert "the state of a replica belongs to thread" in str(raised)
 
 
 def test_replica_without_a_publisher_waits_and_stops(zmq_context: Context) -> None:

@@ -182,7 +182,7 @@ def test_replay_gives_the_recorded_messages_and_the_same_state(
             assert replica.state.records == truth.records
             assert replica.status().source == "replay"
             assert replica.status().stats.gaps == 0
-            eventually(lambda: replica.now_ms() >= player.pace.clock.now_ms())
+            eventually(lambda: replica.now_ms() >= player.tempo.clock.now_ms())
             assert replica.now_ms() < START_MS + 1_000_000, "now is the recording's"
         stop.set()
         thread.join()

@@ -139,7 +139,7 @@ def of_player(zmq_context: zmq.Context[Any], short_dir: Path) -> OfPlayer:
         end_ns = SystemClock().monotonic_ns() + 40e9
         while not (player.ended and (replica.state.epoch, replica.state.seq) == player.position):
             assert SystemClock().monotonic_ns() < end_ns, (player.status(), replica.status())
-            if player.pace.paused and replica.status().live:
+            if player.tempo.paused and replica.status().live:
                 player.control({"action": "resume"}, 0)
             if slow and replica.status().live and not player.ended:
                 eventually(lambda: replica.backlog >= 10 or player.ended)
