@@ -13,8 +13,9 @@ from bus.process.lifecycle import Stop
 from bus.protocol.messages import PublisherHealth
 from bus.replica import Follower
 from bus.server import FeedServer
+from markets.errors import StartupError
 from tests.bus.world import START_MS, Publisher
-from tests.support import free_ports
+from tests.support import TIMEOUT_S, eventually, free_ports
 
 TICKERS: Final = ("A-1-X", "A-1-Y", "B-1-X", "C-1-X")
 Context = zmq.Context[Any]
@@ -33,15 +34,24 @@ class Live:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live")
         self._thread.start()
-        assert self._started.wait(5)
+        assert self._started.wait(TIMEOUT_S)
 
     def _run(self) -> None:
-        feed, state = (f"tcp://127.0.0.1:{port}" for port in self._ports)
-        self.server = FeedServer(self._context, feed, state, SystemClock(), PublisherHealth)
+        # ZeroMQ frees the ports of a closed publisher when it comes to it.
+        server = eventually(self._bound)
+        assert server is not None
+        self.server = server
         self.feed, self.state = self.server.feed_address, self.server.state_address
         self.server.open(self.publisher.writer)
         self._started.set()
         self.server.serve(self._stop)
+
+    def _bound(self) -> FeedServer | None:
+        feed, state = (f"tcp://127.0.0.1:{port}" for port in self._ports)
+        try:
+            return FeedServer(self._context, feed, state, SystemClock(), PublisherHealth)
+        except StartupError:
+            return None
 
     def do(self, *acts: Callable[[], list[bytes]]) -> None:
         """Run these in the bus thread and send what they return; wait until it is done."""
