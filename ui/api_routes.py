@@ -32,7 +32,8 @@ class ApiRoutes:
         return json_reply(
             {
                 "opportunities": [
-                    for_programs.to_json(one, now_ms) | {"trader": marks.of(one)} for one in wanted
+                    for_programs.to_json(opportunity, now_ms) | {"trader": marks.of(opportunity)}
+                    for opportunity in wanted
                 ],
                 "total_analyzed": len(scan.state.markets),
                 "total_tradable": scan.tradable,

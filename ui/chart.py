@@ -51,7 +51,7 @@ class History(msgspec.Struct, frozen=True):
 
 def history(candles: Candles, fills_ms: Iterable[int]) -> History | None:
     """Return the picture of candlesticks; None if fewer than two have a bid and an ask."""
-    points = [point for one in _decode(candles.raw) if (point := _point(one)) is not None]
+    points = [point for candle in _decode(candles.raw) if (point := _point(candle)) is not None]
     if len(points) < 2:
         return None
     begin_s, end_s = points[0][0], points[-1][0]

@@ -71,13 +71,13 @@ class TableView(msgspec.Struct, frozen=True):
         """Return `rows` with the pinned ones first, whether or not they are among the rows."""
         if not self.pins:
             return list(rows)
-        pinned = {one.key: one for one in all_ if one.key in self.pins}
+        pinned = {opportunity.key: opportunity for opportunity in all_ if opportunity.key in self.pins}
         first = [pinned[key] for key in self.pins if key in pinned]
-        return first + [one for one in rows if one.key not in pinned]
+        return first + [opportunity for opportunity in rows if opportunity.key not in pinned]
 
     def toggled(self, key: str) -> str | None:
         """Return the pins with `key` pinned or not any more, as in the address; None for none."""
-        pins = [one for one in self.pins if one != key] if key in self.pins else [*self.pins, key]
+        pins = [pin for pin in self.pins if pin != key] if key in self.pins else [*self.pins, key]
         return ",".join(pins[-PINS_MAX:]) or None
 
 

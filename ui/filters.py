@@ -73,24 +73,24 @@ class Filters(msgspec.Struct, frozen=True):
 
     def select(self, opportunities: Sequence[Opportunity], now_ms: int) -> list[Opportunity]:
         """Return what passes, in order, cut at `limit`. `opportunities` come best first."""
-        found = [one for one in opportunities if self._passes(one, now_ms)]
+        found = [opportunity for opportunity in opportunities if self._passes(opportunity, now_ms)]
         name = self.sort.removeprefix("-")
         if name:
             key = SORTS[name]
-            known = [one for one in found if key(one) is not None]
+            known = [opportunity for opportunity in found if key(opportunity) is not None]
             known.sort(key=key, reverse=self.sort.startswith("-"))
-            found = known + [one for one in found if key(one) is None]
+            found = known + [opportunity for opportunity in found if key(opportunity) is None]
         return found[: self.limit]
 
-    def _passes(self, one: Opportunity, now_ms: int) -> bool:
+    def _passes(self, opportunity: Opportunity, now_ms: int) -> bool:
         return (
-            (self.why_not or one.tradable)
-            and (not self.kind or one.kind == self.kind)
-            and _reaches(one.value, self.min_value)
-            and _reaches(one.ev_e6, self.min_ev_e6)
-            and _reaches(one.volume_e2, self.min_volume_e2)
-            and (self.max_ms is None or _soon(one, now_ms, self.max_ms))
-            and (not self.q or _mentions(one, self.q.casefold().split()))
+            (self.why_not or opportunity.tradable)
+            and (not self.kind or opportunity.kind == self.kind)
+            and _reaches(opportunity.value, self.min_value)
+            and _reaches(opportunity.ev_e6, self.min_ev_e6)
+            and _reaches(opportunity.volume_e2, self.min_volume_e2)
+            and (self.max_ms is None or _soon(opportunity, now_ms, self.max_ms))
+            and (not self.q or _mentions(opportunity, self.q.casefold().split()))
         )
 
 
@@ -187,12 +187,18 @@ def _reaches(value: float | None, bound: float | None) -> bool:
     return bound is None or (value is not None and value >= bound)
 
 
-def _soon(one: Opportunity, now_ms: int, max_ms: int) -> bool:
-    until_ms = one.start_ms if one.start_ms is not None and one.start_ms > now_ms else one.close_ms
+def _soon(opportunity: Opportunity, now_ms: int, max_ms: int) -> bool:
+    until_ms = (
+        opportunity.start_ms
+        if opportunity.start_ms is not None and opportunity.start_ms > now_ms
+        else opportunity.close_ms
+    )
     return until_ms is not None and until_ms - now_ms <= max_ms
 
 
-def _mentions(one: Opportunity, words: Sequence[str]) -> bool:
-    legs = (text for leg in one.legs for text in (leg.ticker, leg.label))
-    text = " ".join((one.title, one.event_ticker, one.series_ticker, one.kind, *legs)).casefold()
+def _mentions(opportunity: Opportunity, words: Sequence[str]) -> bool:
+    legs = (text for leg in opportunity.legs for text in (leg.ticker, leg.label))
+    text = " ".join(
+        (opportunity.title, opportunity.event_ticker, opportunity.series_ticker, opportunity.kind, *legs)
+    ).casefold()
     return all(word in text for word in words)

@@ -22,29 +22,31 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-def to_json(one: Opportunity, now_ms: int) -> dict[str, Any]:
+def to_json(opportunity: Opportunity, now_ms: int) -> dict[str, Any]:
     """Return an opportunity as the API gives it: exact strings and, under `display`, as people read them."""
-    return opportunity_json(one) | {
-        "age_seconds": max(0, now_ms - one.as_of_ms) / 1000,
-        "reasons_text": [REASONS[reason] for reason in one.reasons],
-        "url": f"/e/{one.event_ticker}" if len(one.legs) > 1 else f"/m/{one.legs[0].ticker}",
+    return opportunity_json(opportunity) | {
+        "age_seconds": max(0, now_ms - opportunity.as_of_ms) / 1000,
+        "reasons_text": [REASONS[reason] for reason in opportunity.reasons],
+        "url": f"/e/{opportunity.event_ticker}"
+        if len(opportunity.legs) > 1
+        else f"/m/{opportunity.legs[0].ticker}",
         "display": {
-            "net_edge_per_contract": display.cents(one.net_edge_e6, one.count_e2),
-            "net_edge": display.money(one.net_edge_e6, sign=True),
-            "gross_edge": display.money(one.gross_edge_e6, sign=True),
-            "ev": display.money(one.ev_e6, sign=True),
-            "fees": display.money(one.fees_e6),
-            "capital": display.money(one.capital_e6),
-            "worst_case": display.money(one.worst_case_e6, sign=True),
-            "size": display.count(one.count_e2),
-            "value_points": display.points(one.value, sign=True),
-            "annualised_return": display.rate(one.annualised_return),
-            "starts": display.countdown(one.start_ms, now_ms),
-            "closes": display.countdown(one.close_ms, now_ms),
+            "net_edge_per_contract": display.cents(opportunity.net_edge_e6, opportunity.count_e2),
+            "net_edge": display.money(opportunity.net_edge_e6, sign=True),
+            "gross_edge": display.money(opportunity.gross_edge_e6, sign=True),
+            "ev": display.money(opportunity.ev_e6, sign=True),
+            "fees": display.money(opportunity.fees_e6),
+            "capital": display.money(opportunity.capital_e6),
+            "worst_case": display.money(opportunity.worst_case_e6, sign=True),
+            "size": display.count(opportunity.count_e2),
+            "value_points": display.points(opportunity.value, sign=True),
+            "annualised_return": display.rate(opportunity.annualised_return),
+            "starts": display.countdown(opportunity.start_ms, now_ms),
+            "closes": display.countdown(opportunity.close_ms, now_ms),
             "legs": [
                 f"Buy {leg.side.upper()} {leg.label}: "
                 f"{display.count(leg.count_e2)} at {display.price(leg.price_e4)}"
-                for leg in one.legs
+                for leg in opportunity.legs
             ],
         },
     }
@@ -55,14 +57,14 @@ def to_csv(opportunities: Sequence[Opportunity]) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
-    for one in opportunities:
-        sent = opportunity_json(one)
+    for opportunity in opportunities:
+        sent = opportunity_json(opportunity)
         legs = "; ".join(
             f"buy {leg.side} {leg.ticker} {format_count(leg.count_e2)} @ {format_price(leg.price_e4)}"
-            for leg in one.legs
+            for leg in opportunity.legs
         )
-        row = {**sent, "legs": legs, "as_of": format_time(one.as_of_ms)}
-        row |= {"reasons": " ".join(one.reasons), "notes": "; ".join(one.notes)}
+        row = {**sent, "legs": legs, "as_of": format_time(opportunity.as_of_ms)}
+        row |= {"reasons": " ".join(opportunity.reasons), "notes": "; ".join(opportunity.notes)}
         writer.writerow([cell(row[column]) for column in COLUMNS])
     return out.getvalue()
 

@@ -142,7 +142,9 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
         rules=_rules(market),
         raw=msgspec.json.format(raw, indent=2).decode(),
         opportunities=tuple(
-            one for one in scan.opportunities if any(leg.ticker == ticker for leg in one.legs)
+            opportunity
+            for opportunity in scan.opportunities
+            if any(leg.ticker == ticker for leg in opportunity.legs)
         ),
         siblings=0 if event_view is None else len(event_view.markets) - 1,
     )
@@ -161,8 +163,8 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
     view = scans.membership.view(scan.state, event_ticker, now_ms)
     if view is None:
         return None
-    rows = sorted((_row(one) for one in view.markets), key=_likeliest)
-    verdict = exhaustiveness(view.event, [one.market for one in view.markets])
+    rows = sorted((_row(member) for member in view.markets), key=_likeliest)
+    verdict = exhaustiveness(view.event, [member.market for member in view.markets])
     return EventPage(
         view=view,
         rows=tuple(rows),
@@ -170,7 +172,9 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
         bid_sum_e4=_sum([row.yes_bid for row in rows]),
         verdict=verdict.because,
         exhaustive=verdict.known,
-        opportunities=tuple(one for one in scan.opportunities if one.event_ticker == event_ticker),
+        opportunities=tuple(
+            opportunity for opportunity in scan.opportunities if opportunity.event_ticker == event_ticker
+        ),
     )
 
 
@@ -185,12 +189,16 @@ def highlights(state: Records, now_ms: int) -> Highlights:
     busiest = heapq.nlargest(BUSIEST_SHOWN, best.values())
     rows = [_row(view) for _, ticker in busiest if (view := market_view(state, ticker)) is not None]
     events: dict[str, Milestone] = {}
-    for one in sorted(state.milestones.values(), key=lambda milestone: (milestone.start_ms, milestone.id)):
-        if now_ms <= one.start_ms and len(events) < STARTING_SHOWN:
-            named = next((ticker for ticker in one.primary_event_tickers if ticker in state.events), None)
+    for milestone in sorted(
+        state.milestones.values(), key=lambda milestone: (milestone.start_ms, milestone.id)
+    ):
+        if now_ms <= milestone.start_ms and len(events) < STARTING_SHOWN:
+            named = next(
+                (ticker for ticker in milestone.primary_event_tickers if ticker in state.events), None
+            )
             if named is not None:
-                events.setdefault(named, one)
-    starting = tuple((state.events[ticker], one.start_ms) for ticker, one in events.items())
+                events.setdefault(named, milestone)
+    starting = tuple((state.events[ticker], milestone.start_ms) for ticker, milestone in events.items())
     return Highlights(tuple(rows), starting)
 
 
