@@ -122,8 +122,9 @@ class Rescan:
             ordered += sorted(booked)
             ordered += sorted(set(held) - touched - booked)
         looked_at: list[tuple[bool, str]] = []
+        several = len(ordered) > 1  # of one event nobody asks whether it comes first
         for event_ticker in ordered:
-            matters, promising = self._ask(state, event_ticker, fair_values)
+            matters, promising = self._ask(state, event_ticker, fair_values, several=several)
             if (
                 matters
                 or event_ticker in held
@@ -194,7 +195,7 @@ class Rescan:
         return {key: asked.get(key, ()) + scanned.get(key, ()) for key in asked.keys() | scanned.keys()}
 
     def _ask(
-        self, state: Records, event_ticker: str, fair_values: Mapping[str, FairValue]
+        self, state: Records, event_ticker: str, fair_values: Mapping[str, FairValue], *, several: bool
     ) -> tuple[bool, bool]:
         """Return whether anything may come of scanning an event, and whether its quotes promise it."""
         event = state.events.get(event_ticker)
@@ -204,8 +205,9 @@ class Rescan:
             tickers = self.membership.markets_of.get(event_ticker, ())
             valued = bool(fair_values) and any(ticker in fair_values for ticker in tickers)
             matters = may_matter(event, failures, valued=valued) or self._wanted(event, failures)
-            quotes = [quote for ticker in tickers if (quote := state.quotes.get(ticker)) is not None]
-            promising = (worth_of_books_e4(event, quotes, failures) or 0) > 0
+            if several:
+                quotes = [quote for ticker in tickers if (quote := state.quotes.get(ticker)) is not None]
+                promising = (worth_of_books_e4(event, quotes, failures) or 0) > 0
         self._unasked.note(event_ticker, failures)
         return matters, promising
 

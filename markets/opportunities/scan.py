@@ -4,9 +4,8 @@ A kind that raises costs itself that one event: what the other kinds say stands,
 """
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,8 +14,6 @@ from markets.records import Event, FairValue, Quote
 from .consensus import consensus_values
 from .kinds import KINDS, Kind
 from .types import EventView, Opportunity, ScanLimits
-
-T = TypeVar("T")
 
 CONSENSUS_PART: Final = "consensus"
 """`Failure.part` where the fair values that the legs give each other could not be worked out."""
@@ -78,10 +75,16 @@ def scan_event(
 ) -> Found:
     """Return the candidates that every kind finds with just these fair values, by ticker."""
     failures: list[Failure] = []
-    found = _each(
-        view.event, failures, lambda kind: sorted(kind.find(view, fair_values, now_ms, limits), key=rank)
-    )
-    return Found(sorted(chain.from_iterable(found), key=rank), failures)
+    found: list[Opportunity] = []
+    for kind in KINDS.values():
+        try:
+            some = kind.find(view, fair_values, now_ms, limits)
+            if some:
+                found += sorted(some, key=rank)
+        except Exception as error:  # noqa: BLE001, it is returned
+            failures.append(Failure.of(view.event.event_ticker, kind.name, error))
+    found.sort(key=rank)
+    return Found(found, failures)
 
 
 def may_matter(event: Event, failures: list[Failure], *, valued: bool) -> bool:
@@ -90,19 +93,25 @@ def may_matter(event: Event, failures: list[Failure], *, valued: bool) -> bool:
     Args:
         valued: whether a fair value of one of its markets is published.
     """
-    return any(_each(event, failures, lambda kind: kind.may_matter(event, valued=valued)))
+    for kind in KINDS.values():
+        try:
+            if kind.may_matter(event, valued=valued):
+                return True
+        except Exception as error:  # noqa: BLE001, it is returned
+            failures.append(Failure.of(event.event_ticker, kind.name, error))
+    return False
 
 
 def worth_of_books_e4(event: Event, quotes: Sequence[Quote], failures: list[Failure]) -> int | None:
     """Return the most that an event's quotes promise to a kind; see `Kind.worth_of_books_e4`."""
-    return _most(_each(event, failures, lambda kind: kind.worth_of_books_e4(event, quotes)))
+    return _most(event, failures, lambda kind: kind.worth_of_books_e4(event, quotes))
 
 
 def least_payout_e6(
     view: EventView, legs: Sequence[tuple[str, str, int]], failures: list[Failure]
 ) -> int | None:
     """Return the most that a kind promises of these legs; see `Kind.least_payout_e6`."""
-    return _most(_each(view.event, failures, lambda kind: kind.least_payout_e6(view, legs)))
+    return _most(view.event, failures, lambda kind: kind.least_payout_e6(view, legs))
 
 
 def rank(opportunity: Opportunity) -> tuple[bool, int, str]:
@@ -110,16 +119,14 @@ def rank(opportunity: Opportunity) -> tuple[bool, int, str]:
     return not opportunity.tradable, -(opportunity.net_edge_e6 or 0), opportunity.key
 
 
-def _each(event: Event, failures: list[Failure], ask: Callable[[Kind], T]) -> list[T]:
-    """Return what each kind answers, without those that raise."""
-    answers = []
+def _most(event: Event, failures: list[Failure], ask: Callable[[Kind], int | None]) -> int | None:
+    """Return the most that a kind answers, None if all that answer say so."""
+    most: int | None = None
     for kind in KINDS.values():
         try:
-            answers.append(ask(kind))
+            answer = ask(kind)
+            if answer is not None and (most is None or answer > most):
+                most = answer
         except Exception as error:  # noqa: BLE001, it is returned
             failures.append(Failure.of(event.event_ticker, kind.name, error))
-    return answers
-
-
-def _most(answers: Iterable[int | None]) -> int | None:
-    return max((answer for answer in answers if answer is not None), default=None)
+    return most

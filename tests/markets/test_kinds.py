@@ -161,12 +161,13 @@ def test_an_event_whose_consensus_cannot_be_worked_out_keeps_what_needs_none() -
 
 def test_whatever_a_kind_is_asked_its_error_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     view = event(row("VAN", (6_000, 500), (6_100, 500)), row("HOU", (4_500, 500), (4_600, 500)))
+    loose = event(*view.markets, exclusive=False)
     quotes = [seen.quote for seen in view.markets]
     legs = [("A", "no", 300), ("B", "no", 200)]
     monkeypatch.setitem(KINDS, "broken", Broken())
     failures: list[Failure] = []
 
-    assert may_matter(view.event, failures, valued=False)
+    assert not may_matter(loose.event, failures, valued=False)
     assert worth_of_books_e4(view.event, quotes, failures) == 500
     assert least_payout_e6(view, legs, failures) == 2_000_000
     assert [failure.error.split(":")[0] for failure in failures] == [

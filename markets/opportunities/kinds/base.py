@@ -127,10 +127,10 @@ class Kind(ABC):
             doubts: reasons of this kind's own.
             sound: whether the markets are known to have no `legs.market_reasons`.
         """
-        legs = tuple(leg for _, leg in bought)
+        legs = tuple([leg for _, leg in bought])
         fees_e6 = total_fees_e6(legs)
         net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
-        capital_e6 = None if fees_e6 is None else sum(leg.cost_e6 for leg in legs) + fees_e6
+        capital_e6 = None if fees_e6 is None else sum([leg.cost_e6 for leg in legs]) + fees_e6
         reasons = [*legs_reasons(view, bought, now_ms, limits, sound=sound), *doubts]
         if net_e6 is None:
             reasons.append(why.FEE_UNKNOWN)
@@ -143,7 +143,7 @@ class Kind(ABC):
             series_ticker=view.event.series_ticker,
             title=view.event.title,
             legs=legs,
-            count_e2=max(leg.count_e2 for leg in legs),
+            count_e2=max([leg.count_e2 for leg in legs]),
             gross_edge_e6=gross_e6,
             fees_e6=fees_e6,
             net_edge_e6=net_e6,
@@ -154,9 +154,9 @@ class Kind(ABC):
             probability=None,
             value=None,
             start_ms=view.timing.start_ms,
-            close_ms=min(seen.market.close_ms for seen, _ in bought),
-            as_of_ms=min(leg.as_of_ms for leg in legs),
-            volume_e2=least_volume_e2(seen for seen, _ in bought),
+            close_ms=min([seen.market.close_ms for seen, _ in bought]),
+            as_of_ms=min([leg.as_of_ms for leg in legs]),
+            volume_e2=least_volume_e2([seen for seen, _ in bought]),
             exhaustive_because=None,
             reasons=why.ordered(reasons),
         )
