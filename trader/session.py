@@ -19,7 +19,7 @@ from bus.scan.rescan import Batch, Rescan, batch_of
 from bus.threads import Owner
 from bus.trading import reasons
 from markets.opportunities import MarketView, Opportunity
-from markets.orders import AnyOrderEvent, Intent
+from markets.orders import AnyOrderEvent
 from markets.records import FairValue
 
 from .brokers.base import Broker, OpenOrder
@@ -278,20 +278,18 @@ class Session:
         for output in outputs:
             if isinstance(output, Cancel):
                 self.broker.cancel(output.number, self.present)
-        for output in outputs:
-            if isinstance(output, Place):
-                self._place(output.intent)
+        placed = [output.intent for output in outputs if isinstance(output, Place)]
+        for intent in placed:
+            self.broker.place(intent, self.present)
+            self._probe("placed")
+        if outputs:
+            self._listener.decided(outputs)
         if any(isinstance(output, Booked) and output.status != OPEN for output in outputs):
             tickers = {intent.ticker for intent in self.engine.ledger.open.values()}
             self._markets = {ticker: self._markets.get(ticker) for ticker in tickers}
-        if outputs:
-            self._listener.decided(outputs)
-
-    def _place(self, intent: Intent) -> None:
-        assert self._state is not None, "orders are decided on a state"
-        self._markets[intent.ticker] = market_view(self._state, intent.ticker)
-        self.broker.place(intent, self.present)
-        self._probe("placed")
+        for intent in placed:
+            assert self._state is not None, "orders are decided on a state"
+            self._markets[intent.ticker] = market_view(self._state, intent.ticker)
 
 
 def _next_tick_ms(present: Present) -> int:
