@@ -8,7 +8,16 @@ from .consensus import consensus_values
 from .exhaustive import Verdict, exhaustiveness
 from .kinds import KINDS, Headline, Kind
 from .reasons import REASONS
-from .scan import Failure, Found, candidates, least_payout_e6, may_matter, rank, scan_event, worth_of_books_e4
+from .scanner import (
+    Failure,
+    Found,
+    candidates,
+    least_payout_e6,
+    may_matter,
+    rank,
+    scan_event,
+    worth_of_books_e4,
+)
 from .types import CONSENSUS, EventView, Leg, MarketView, Opportunity, ScanLimits, opportunity_json
 
 __all__ = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from markets.fees import fee_schedule, fill_fee
 from markets.opportunities import KINDS, EventView
-from markets.opportunities.kinds.no_basket import NoBasket, guaranteed_payout_e6
+from markets.opportunities.kinds.no_basket import NoBasketKind, guaranteed_payout_e6
 from markets.orders import Fill, Intent, Proposal, Wanted
 from tests.trader.stand import Stand
 from tests.trader.world import (
@@ -327,7 +327,7 @@ def test_what_cannot_be_judged_is_refused_named_and_costs_no_other_event() -> No
     assert (engine.failures.standing, engine.failures.take()) == ({}, [])
 
 
-class Mute(NoBasket):
+class Mute(NoBasketKind):
     """Raises when it is asked what legs pay."""
 
     def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from markets.opportunities.kinds.no_basket import NoBasket as Kind
+from markets.opportunities.kinds.no_basket import NoBasketKind
 from markets.orders import Proposal
 
 from .base import Quiet, Update, proposal
@@ -15,5 +15,7 @@ class NoBasket(Quiet):
 
     def on_update(self, update: Update) -> Sequence[Proposal]:
         return [
-            proposal(self.name, one) for one in update.opportunities if one.kind == Kind.name and one.tradable
+            proposal(self.name, one)
+            for one in update.opportunities
+            if one.kind == NoBasketKind.name and one.tradable
         ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from markets.opportunities.kinds.value import Value as Kind
+from markets.opportunities.kinds.value import ValueKind
 from markets.orders import Proposal
 
 from .base import Quiet, Update, proposal
@@ -15,6 +15,6 @@ class Value(Quiet):
 
     def on_update(self, update: Update) -> Sequence[Proposal]:
         for one in update.opportunities:
-            if one.kind == Kind.name and one.tradable:
+            if one.kind == ValueKind.name and one.tradable:
                 return [proposal(self.name, one)]
         return []

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from .base import Headline, Kind
-from .no_basket import NoBasket
-from .value import Value
+from .kind import Headline, Kind
+from .no_basket import NoBasketKind
+from .value import ValueKind
 
 KINDS: Final[Mapping[str, Kind]] = {
-    NoBasket.name: NoBasket(),
-    Value.name: Value(),
+    NoBasketKind.name: NoBasketKind(),
+    ValueKind.name: ValueKind(),
 }
 """Every kind by its name. A new one is a module with a `Kind`, and a line here (docs/extending.md)."""
 

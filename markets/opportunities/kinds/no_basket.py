@@ -24,7 +24,7 @@ from markets.opportunities.types import EventView, Leg, MarketView, Opportunity,
 from markets.records import Event, FairValue, Level, Quote, Status
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
 
-from .base import Kind
+from .kind import Kind
 
 NOTE_VOID = "the rules allow a settlement at a fair price; the worst case then assumes today's bids"
 
@@ -36,7 +36,7 @@ class _Pool(msgspec.Struct, frozen=True):
     ladders: list[Ladder]
 
 
-class NoBasket(Kind):
+class NoBasketKind(Kind):
     """NO on several markets of an event of which at most one resolves YES."""
 
     name = "no_basket"

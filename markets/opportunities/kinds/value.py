@@ -26,10 +26,10 @@ from markets.opportunities.types import (
 from markets.records import Event, FairValue, Level, Quote
 from markets.units import MONEY_ONE_E6
 
-from .base import Kind
+from .kind import Kind
 
 
-class Value(Kind):
+class ValueKind(Kind):
     """One outcome, YES or NO, that costs less than it is believed to be worth."""
 
     name = "value"

@@ -17,7 +17,7 @@ from bus.scan.failures import NEWS_MAX
 from bus.scan.membership import Membership
 from bus.scan.rescan import Batch, Rescan, batch_of
 from markets.opportunities import KINDS, EventView, Opportunity, candidates, rank
-from markets.opportunities.kinds.no_basket import NoBasket
+from markets.opportunities.kinds.no_basket import NoBasketKind
 from markets.records import Book, Event, FairValue
 from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet
 from ui.scan import Scans
@@ -214,7 +214,7 @@ def test_an_event_that_somebody_wants_is_passed_on_at_each_change() -> None:
 # --- errors --------------------------------------------------------------------------------------
 
 
-class Odd(NoBasket):
+class Odd(NoBasketKind):
     """Cannot stand one event."""
 
     def find(self, view: EventView, *rest: Any) -> list[Opportunity]:
@@ -281,7 +281,7 @@ def test_a_failure_is_news_once_and_stands_until_it_is_gone(monkeypatch: pytest.
     assert rescan.failed == {}
 
 
-class Mute(NoBasket):
+class Mute(NoBasketKind):
     """Raises when it is asked which events may matter."""
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:

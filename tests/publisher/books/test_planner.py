@@ -10,7 +10,7 @@ from hypothesis import given
 
 from markets.json.read import decode_market
 from markets.opportunities import KINDS, worth_of_books_e4
-from markets.opportunities.kinds.no_basket import NoBasket
+from markets.opportunities.kinds.no_basket import NoBasketKind
 from markets.records import Event, Quote
 from markets.units import HOUR_MS
 from publisher.books.billing import BOOKS_PER_REQUEST
@@ -56,7 +56,7 @@ def test_what_bids_promise_counts_only_sides_that_exist() -> None:
     assert worth_of_books_e4(EXCLUSIVE, [*quotes[:2], gone], []) == 0
 
 
-class Mute(NoBasket):
+class Mute(NoBasketKind):
     """Raises when it is asked what books are worth."""
 
     def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:

@@ -30,7 +30,7 @@ class Kind(ABC):
     """One way to earn money. Pure: what it answers depends on nothing but what it is asked.
 
     `find` is the only method that must be written; the other answers suit a kind of single legs.
-    A method that raises costs this kind that one event, nothing else (`scan.Failure`).
+    A method that raises costs this kind that one event, nothing else (`scanner.Failure`).
 
     Attributes:
         name: as it stands in keys, filters, JSON and files, for ever.
