@@ -4,6 +4,7 @@ Trader, order gateway and dashboard all speak of orders in these types. They are
 ever: members are only ever added, at the end and with a default, so that old bytes read as before.
 """
 
+from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -14,6 +15,26 @@ from .units import opposite
 
 TimeInForce = Literal["ioc", "fok", "gtc"]
 """How long an order stands: immediate or cancel, fill or kill, good till cancelled or its `expires_ms`."""
+
+
+class OrderState(StrEnum):
+    """What an order is by now. All but the first are ends: nothing more of it can be filled.
+
+    An open order may be filled in part already. `PARTIAL` got some and then ended, `CANCELLED` arrived and
+    got nothing, `REJECTED` never arrived or was turned away.
+    """
+
+    OPEN = "open"
+    FILLED = "filled"
+    PARTIAL = "partial"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self is not OrderState.OPEN
+
 
 ROUNDING_ROOM_E6: Final = 10_000
 """Held above the bound of an order's fees for the roundings of its single fills."""

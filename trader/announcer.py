@@ -9,7 +9,7 @@ from bus.clock import Clock
 from markets.records import FairValue
 
 from .figures import Latencies
-from .outputs import OPEN, AnyOutput, Booked, Cancel, Equity, Place, Refused, Settled, Switch
+from .outputs import AnyOutput, Booked, Cancel, Equity, Place, Refused, Settled, Switch
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class Announcer:
         elif isinstance(output, Booked):
             counts["fills"] += len(output.fills)
             log.info(
-                "order.stands" if output.status == OPEN else "order.ended",
+                "order.ended" if output.status.ended else "order.stands",
                 number=output.number,
                 status=output.status,
                 reason=output.reason,

@@ -19,6 +19,7 @@ from markets.orders import (
     Fill,
     Filled,
     Intent,
+    OrderState,
     Proposal,
     Unknown,
     Wanted,
@@ -33,11 +34,6 @@ from .inputs import AnyInput, Command, Data, Exchange, Feed, Orders, Start, Tick
 from .ledger import Ledger
 from .numbering import Numbering
 from .outputs import (
-    CANCELLED,
-    FILLED,
-    OPEN,
-    PARTIAL,
-    REJECTED,
     AnyOutput,
     Booked,
     Cancel,
@@ -318,9 +314,9 @@ class Engine:
         """Book what happened to an open order, and look at what follows from it."""
         number, standing = intent.number, self.standing
         fills: list[Fill] = []
-        status, reason = OPEN, ""
+        status, reason = OrderState.OPEN, ""
         for event in events:
-            if status != OPEN:
+            if status.ended:
                 break  # nothing follows an end
             match event:
                 case Accepted():
@@ -333,36 +329,37 @@ class Engine:
                     standing.lose(number, event.reason)
                 case Ended():
                     status, reason = self._end(intent, event.reason), event.reason
-        if status == OPEN:
+        if not status.ended:
             reason = standing.unknown.get(number, "")
         booked = tuple(fills)
         self._out.append(Booked(number, status, reason, booked, self.now_ms))
         view = self.views.get(intent.event_ticker)
         if view is not None:
             self.worth.mark(view)
-        if booked or status != OPEN:
+        if booked or status.ended:
             for strategy in self.strategies:
                 if strategy.name == intent.strategy:
                     strategy.on_fill(intent, booked, self.now_ms)
-        if view is not None and status != OPEN:
+        if view is not None and status.ended:
             self._settle(view)
             if not intent.attempt:
                 # Once at once; further tries wait until the event changes.
                 self._even_out(view)
                 self._note_failures(view)
 
-    def _end(self, intent: Intent, reason: str) -> str:
+    def _end(self, intent: Intent, reason: str) -> OrderState:
         """Free what an order still held; return what it has come to."""
         got_e2 = self.ledger.filled(intent.number).count_e2
         self.ledger.end(intent.number)
         accepted = self.standing.end(intent.number)
         if got_e2 == intent.count_e2:
-            return FILLED
+            return OrderState.FILLED
         if got_e2:
-            return PARTIAL
+            return OrderState.PARTIAL
         if reason != reasons.RESTARTED and not intent.attempt:
             self.throttle.rest(intent.event_ticker, self.now_ms, self.now_ms + self.limits.retry_after_ms)
-        return CANCELLED if accepted or reason in reasons.UNFILLED else REJECTED
+        arrived = accepted or reason in reasons.UNFILLED
+        return OrderState.CANCELLED if arrived else OrderState.REJECTED
 
     def _settle(self, view: EventView) -> None:
         """Book what was paid out for what is held, of each market once, when no order there can be filled."""

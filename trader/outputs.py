@@ -1,17 +1,10 @@
 """What the engine decides, in order. The journal writes each down; then the worker carries it out."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 
-from markets.orders import Fill, Intent, Settlement
-
-OPEN: Final = "open"
-FILLED: Final = "filled"
-PARTIAL: Final = "partial"
-CANCELLED: Final = "cancelled"
-REJECTED: Final = "rejected"
+from markets.orders import Fill, Intent, OrderState, Settlement
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -39,7 +32,7 @@ class Booked(Output, frozen=True):
     """
 
     number: int
-    status: str
+    status: OrderState
     reason: str
     fills: tuple[Fill, ...]
     time_ms: int

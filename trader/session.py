@@ -26,7 +26,7 @@ from .brokers.base import Broker, OpenOrder
 from .engine import Engine
 from .figures import Rate
 from .inputs import AnyInput, Command, Data, Exchange, Feed, Orders, Present, Start, Tick, TimeGap, Values
-from .outputs import OPEN, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
+from .outputs import AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
 
 TICK_MS: Final = 1_000
 SKIP_MS: Final = 3_600_000
@@ -284,7 +284,7 @@ class Session:
             self._probe("placed")
         if outputs:
             self._listener.decided(outputs)
-        if any(isinstance(output, Booked) and output.status != OPEN for output in outputs):
+        if any(isinstance(output, Booked) and output.status.ended for output in outputs):
             tickers = {intent.ticker for intent in self.engine.ledger.open.values()}
             self._markets = {ticker: self._markets.get(ticker) for ticker in tickers}
         for intent in placed:

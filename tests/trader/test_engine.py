@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markets.orders import Fill, Intent, Proposal
+from markets.orders import Fill, Intent, OrderState, Proposal
 from markets.records import FairValue, Status
 from tests.trader.world import (
     JOURNAL_ID,
@@ -221,9 +221,11 @@ def test_fills_and_ends_are_booked_once_whatever_is_heard_again() -> None:
     assert isinstance(equity, Equity)
     assert booked.status == "partial"
     assert engine.step(filled(first)) == []
-    assert engine.step(unfilled(second))[0] == Booked(second.number, "cancelled", "nothing_left", (), NOW_MS)
+    assert engine.step(unfilled(second))[0] == Booked(
+        second.number, OrderState.CANCELLED, "nothing_left", (), NOW_MS
+    )
     assert engine.step(unfilled(third, reason="killed"))[0] == Booked(
-        third.number, "rejected", "killed", (), NOW_MS
+        third.number, OrderState.REJECTED, "killed", (), NOW_MS
     )
     assert [one.attempt for one in engine.ledger.open.values()] == [1, 1]  # only what completes the basket
 
@@ -233,7 +235,7 @@ def test_an_order_that_found_nothing_is_cancelled_also_in_the_word_of_old_journa
     first, *_ = placed(engine.step(data(basket())))
 
     assert engine.step(unfilled(first, reason="no_depth"))[0] == Booked(
-        first.number, "cancelled", "no_depth", (), NOW_MS
+        first.number, OrderState.CANCELLED, "no_depth", (), NOW_MS
     )
 
 

@@ -23,7 +23,7 @@ from markets.errors import KalshiBusError, StartupError
 from trader.brokers.base import LevelKey
 from trader.inputs import AnyInput, Encoder
 from trader.ledger import Ledger, LedgerError
-from trader.outputs import OPEN, AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
+from trader.outputs import AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
 from trader.session import Probe
 
 from . import schema
@@ -298,7 +298,7 @@ class Journal:
                 _INSERT_ORDER, (intent.number, intent.client_order_id, intent.trade, *names, *numbers, body)
             )
         elif isinstance(output, Booked):
-            ended = (None, None) if output.status == OPEN else (output.time_ms, self._step)
+            ended = (output.time_ms, self._step) if output.status.ended else (None, None)
             row = (output.status, output.reason or None, *ended, output.number)
             if db.execute(_SAY_OF_ORDER, row).rowcount != 1:
                 raise sqlite3.IntegrityError(f"order {output.number} is not open")
