@@ -9,6 +9,7 @@ import msgspec
 
 from bus.trading.reasons import why_ended, why_refused
 from markets.errors import BadRecord
+from markets.orders import OrderState
 
 from .desk import Desk, Row
 
@@ -194,7 +195,7 @@ def own(desk: Desk, ticker: str) -> Own:
     )
     levels: dict[int, str] = {}
     for row, word in (*((one, "bought") for one in fills), *((one, "bids") for one in orders)):
-        if word == "bids" and row["status"] not in ("open", "partial", "unknown"):
+        if word == "bids" and row["status"] != OrderState.OPEN:
             continue
         price_e4 = int(Decimal(row["price_dollars"]).scaleb(4))
         levels[price_e4 if row["side"] == "yes" else 10_000 - price_e4] = f"{word} {row['side'].upper()} here"
