@@ -6,13 +6,24 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from bus.ask import NoAnswer, ask
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
 from bus.process.settings import Settings
+from bus.protocol.answers import Refusal
 from bus.sockets import make_context
-from bus.trading.killswitch import WORD, KillSwitch
+from bus.trading.killswitch import BY_HAND, WORD, KillSwitch
+from bus.trading.shapes import (
+    AnyCommand,
+    CommandAnswer,
+    KillCommand,
+    PauseCommand,
+    ResumeCommand,
+    TraderStatus,
+    told,
+)
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 from markets.units import format_money
 from trader.journal.reader import Reader
@@ -48,32 +59,39 @@ def command(arguments: Sequence[str]) -> int:
 
 
 def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
-    question: dict[str, Any] = {"op": parsed.command, "id": 1}
-    if parsed.command in ("pause", "kill") and parsed.reason:
-        question["reason"] = " ".join(parsed.reason)
-    if parsed.command == "resume":
-        question["word"] = parsed.word
-    if parsed.command == "kill":
+    killing = parsed.command == "kill"
+    reason = " ".join(getattr(parsed, "reason", ())) or BY_HAND
+    if killing:
         # The file is what kills; it holds whether or not the trader runs.
-        try:
-            KillSwitch(settings.data_dir).set(question.get("reason", "by hand"))
-        except OSError as error:
-            print(f"trader: the kill switch cannot be set: {error}", file=sys.stderr)
+        outcome = KillSwitch(settings.data_dir).set(reason)
+        if outcome.trouble is not None:
+            print(f"trader: {outcome.trouble}", file=sys.stderr)
+    commands: dict[str, AnyCommand] = {
+        "pause": PauseCommand(reason=reason),
+        "kill": KillCommand(reason=reason),
+        "resume": ResumeCommand(word=getattr(parsed, "word", "")),
+    }
+    asked = commands.get(parsed.command)
+    question = {"op": parsed.command} if asked is None else msgspec.to_builtins(asked)
     context = make_context()
     try:
-        answer = ask(context, settings.trader_control, question, TIMEOUT_MS)
+        answer = ask(context, settings.trader_control, {**question, "id": 1}, TIMEOUT_MS)
+        if asked is None:
+            told(answer, TraderStatus)
+            print(json.dumps(answer, indent=2))
+        else:
+            print(told(answer, CommandAnswer).state)
+    except Refusal as refusal:
+        print(f"trader: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
     except KalshiBusError as error:
         print(f"trader: {error}", file=sys.stderr)
-        if isinstance(error, NoAnswer) and parsed.command == "kill":
+        if isinstance(error, NoAnswer) and killing:
             print("trader: no trader runs here; the kill switch holds for the next one")
             return 0 if KillSwitch(settings.data_dir).read() else EXIT_CRASHED
         return EXIT_CRASHED
     finally:
         context.term()
-    if not answer.get("ok"):
-        print(f"trader: {answer['error']['message']}", file=sys.stderr)
-        return EXIT_REFUSED
-    print(json.dumps(answer, indent=2) if parsed.command == "status" else answer["state"])
     return 0
 
 

@@ -1,6 +1,6 @@
 """The control socket's answers and the events socket's messages: docs/trader.md.
 
-`Desk` stands between two threads: the engine's hands it snapshots and events, the bus thread answers from
+`Control` stands between two threads: the engine's hands it reports and events, the bus thread answers from
 them and reads history out of the journal with a connection of its own.
 """
 
@@ -8,18 +8,31 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from bus.clock import Clock
 from bus.protocol.answers import Answers, Question, Refusal
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
-from bus.trading.killswitch import WORD, KillSwitch
-from markets.orders import Intent
+from bus.threads import Owner
+from bus.trading import reasons
+from bus.trading.killswitch import BY_HAND, WORD, KillSwitch
+from bus.trading.shapes import (
+    CommandAnswer,
+    EquityAnswer,
+    FillsAnswer,
+    OrdersAnswer,
+    PositionsAnswer,
+    SettlementsAnswer,
+    Shape,
+)
 from markets.records import FairValue, Record, Remove, TraderEvent
 from trader.journal.reader import Reader
 
 from .manual import ManualCommand, ManualCommands
-from .status import Snapshot, fill_map, order_map, point_map, settlement_map
+from .report import Report, equity_point, fill_row, order_row, settlement_row
+
+log = structlog.get_logger()
 
 COMMAND_WAIT_S: Final = 2.0
 MAX_ROWS: Final = 1_000
@@ -29,40 +42,50 @@ TOPIC_VALUES: Final = "fv."
 TOPIC_TRADER: Final = "trader."
 
 
-class Desk:
-    """Questions and commands. `snapshot` is replaced by the engine's thread; the rest is the bus thread's."""
+class Control:
+    """Questions and commands. `report` is replaced by the engine's thread; the rest is the bus thread's."""
 
     def __init__(
         self, commands: ManualCommands, kill_switch: KillSwitch, reader: Callable[[], Reader]
     ) -> None:
-        self.snapshot: Snapshot | None = None
+        self.report: Report | None = None
         self._commands = commands
         self._kill_switch = kill_switch
         self._open = reader
         self._reader: Reader | None = None
+        self._owner = Owner("the trader's control socket")
 
     def add_to(self, answers: Answers) -> None:
         """Let `answers` take the trader's questions."""
-        answers.add("status", lambda _question, _now_ms: self._ready().status)
-        answers.add("positions", lambda _question, _now_ms: {"positions": self._ready().positions})
-        answers.add("orders", self._orders, "limit", "before")
-        answers.add("fills", self._fills, "limit", "before")
-        answers.add("settlements", self._settlements, "limit", "before")
-        answers.add("equity", self._equity, "since", "limit")
-        answers.add("pause", self._pause, "reason")
-        answers.add("resume", self._resume, "word")
-        answers.add("kill", self._kill, "reason")
+
+        def add(op: str, answer: Callable[[Question], Shape], *parameters: str) -> None:
+            def handle(question: Question, _now_ms: int) -> dict[str, Any]:
+                self._owner.check()
+                return msgspec.structs.asdict(answer(question))
+
+            answers.add(op, handle, *parameters)
+
+        add("status", lambda _question: self._ready().status)
+        add("positions", lambda _question: PositionsAnswer(positions=self._ready().positions))
+        add("orders", self._orders, "limit", "before")
+        add("fills", self._fills, "limit", "before")
+        add("settlements", self._settlements, "limit", "before")
+        add("equity", self._equity, "since", "limit")
+        add("pause", self._pause, "reason")
+        add("resume", self._resume, "word")
+        add("kill", self._kill, "reason")
 
     def close(self) -> None:
         """Close the reading connection. Bus thread only."""
+        self._owner.check()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
 
-    def _ready(self) -> Snapshot:
-        if self.snapshot is None:
+    def _ready(self) -> Report:
+        if self.report is None:
             raise Refusal("not_ready", "the trader is starting", retry_ms=250)
-        return self.snapshot
+        return self.report
 
     def _journal(self) -> Reader:
         self._ready()
@@ -72,47 +95,46 @@ class Desk:
 
     # -- history
 
-    def _orders(self, question: Question, _now_ms: int) -> dict[str, Any]:
-        rows = self._journal().orders(*_page(question))
-        decode = msgspec.msgpack.Decoder(Intent).decode
-        return {"orders": [order_map(row, msgspec.structs.asdict(decode(row["intent"]))) for row in rows]}
+    def _orders(self, question: Question) -> OrdersAnswer:
+        return OrdersAnswer(orders=tuple(map(order_row, self._journal().orders(*_page(question)))))
 
-    def _fills(self, question: Question, _now_ms: int) -> dict[str, Any]:
-        return {"fills": [fill_map(row) for row in self._journal().fills(*_page(question))]}
+    def _fills(self, question: Question) -> FillsAnswer:
+        return FillsAnswer(fills=tuple(map(fill_row, self._journal().fills(*_page(question)))))
 
-    def _settlements(self, question: Question, _now_ms: int) -> dict[str, Any]:
+    def _settlements(self, question: Question) -> SettlementsAnswer:
         rows = self._journal().settlements(*_page(question))
-        return {"settlements": [settlement_map(row) for row in rows]}
+        return SettlementsAnswer(settlements=tuple(map(settlement_row, rows)))
 
-    def _equity(self, question: Question, _now_ms: int) -> dict[str, Any]:
+    def _equity(self, question: Question) -> EquityAnswer:
         since = question.get("since", 0)
         if isinstance(since, bool) or not isinstance(since, (int, float)) or not 0 <= since < 1e11:
             raise Refusal("bad_request", f"since: got {since!r:.50}, expected Unix seconds")
         limit = _integer(question, "limit", 1_000, MAX_POINTS)
-        return {"points": [point_map(row) for row in self._journal().equity(int(since * 1000), limit)]}
+        return EquityAnswer(points=tuple(map(equity_point, self._journal().equity(int(since * 1000), limit))))
 
     # -- commands
 
-    def _pause(self, question: Question, _now_ms: int) -> dict[str, Any]:
+    def _pause(self, question: Question) -> CommandAnswer:
         return self._command("pause", _reason(question))
 
-    def _kill(self, question: Question, _now_ms: int) -> dict[str, Any]:
+    def _kill(self, question: Question) -> CommandAnswer:
         # The file first: whatever happens to the engine, nothing is traded from here on.
         reason = _reason(question)
-        try:
-            self._kill_switch.set(reason)
-        except OSError as error:
-            self._command("kill", reason)
-            raise Refusal("internal", f"killed, but not beyond a restart: {error}") from None
-        return self._command("kill", reason)
+        outcome = self._kill_switch.set(reason)
+        if outcome.trouble is not None:
+            log.warning("kill_switch.trouble", holds=outcome.holds, error=outcome.trouble)
+        answer = self._command("kill", reason)
+        if not outcome.holds:
+            raise Refusal("internal", f"killed, but not beyond a restart: {outcome.trouble}")
+        return msgspec.structs.replace(answer, warning=outcome.trouble)
 
-    def _resume(self, question: Question, _now_ms: int) -> dict[str, Any]:
-        killed = self._kill_switch.read() is not None or "killed" in self._ready().status["reasons"]
+    def _resume(self, question: Question) -> CommandAnswer:
+        killed = self._kill_switch.read() is not None or reasons.KILLED in self._ready().status.reasons
         if killed and question.get("word") != WORD:
             raise Refusal("bad_request", f"word: trading was killed; resume with the word {WORD}")
         return self._command("resume", "")
 
-    def _command(self, op: str, reason: str) -> dict[str, Any]:
+    def _command(self, op: str, reason: str) -> CommandAnswer:
         command = ManualCommand(op, reason)
         self._commands.put(command)
         state = command.wait(COMMAND_WAIT_S)
@@ -120,7 +142,7 @@ class Desk:
             raise Refusal(
                 "busy", f"{op}: the trader has not answered in {COMMAND_WAIT_S:g} s", retry_ms=1_000
             )
-        return {"state": state}
+        return CommandAnswer(state=state)
 
 
 def _page(question: Question) -> tuple[int, int]:
@@ -137,7 +159,7 @@ def _integer(question: Question, name: str, default: int, most: int) -> int:
 
 
 def _reason(question: Question) -> str:
-    reason = question.get("reason") or "by hand"
+    reason = question.get("reason") or BY_HAND
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         raise Refusal("bad_request", f"reason: expected text of at most {MAX_REASON} characters")
     return reason

@@ -23,14 +23,14 @@ from trader.journal.schema import journal_path
 
 from .announcer import Published
 from .brokers.paper import PaperBroker
-from .control import Desk, Events
+from .control import Control, Events
 from .fair_values import ValuesFile
 from .manual import ManualCommands
+from .report import report
 from .session import Probe
-from .status import snapshot
 from .worker import ACCOUNT, Follows, Surroundings, Worker, risk_limits
 
-SNAPSHOT_MS = 250
+REPORT_MS = 250
 
 
 class Voice:
@@ -87,8 +87,8 @@ def run(
             lambda: PublisherHealth(started_ms=worker.started_ms, sweep="none"),
             names=("trader_events", "trader_control"),
         )
-        desk = Desk(commands, KillSwitch(settings.data_dir), lambda: Reader(worker.around.journal_path))
-        _run(stop, ticking, replica, worker, server, desk, voice)
+        control = Control(commands, KillSwitch(settings.data_dir), lambda: Reader(worker.around.journal_path))
+        _run(stop, ticking, replica, worker, server, control, voice)
     return 0
 
 
@@ -132,10 +132,10 @@ def _run(
     replica: SteppedReplica,
     worker: Worker,
     server: FeedServer,
-    desk: Desk,
+    control: Control,
     voice: Voice,
 ) -> None:
-    desk.add_to(server.answers)
+    control.add_to(server.answers)
     voice.events = Events(server, clock)
     voice.events.open()
 
@@ -144,7 +144,7 @@ def _run(
         try:
             server.serve(stop)
         finally:
-            desk.close()
+            control.close()
 
     bus = threading.Thread(target=serve, name="bus")
     made_ms = 0
@@ -153,13 +153,13 @@ def _run(
         nonlocal made_ms
         now_ms = clock.monotonic_ns() // 1_000_000
         # Not after each of the messages that wait: they would wait the longer for it.
-        if (voice.news and not replica.backlog) or now_ms - made_ms >= SNAPSHOT_MS:
+        if (voice.news and not replica.backlog) or now_ms - made_ms >= REPORT_MS:
             voice.news, made_ms = False, now_ms
             state = replica.state
             # People see the time of a recording go on between its messages; decisions do not.
             recorded = replica.heartbeat is not None and replica.heartbeat.source != "live"
             shown_ms = replica.published_ns // 1_000_000 if recorded else replica.now_ms()
-            desk.snapshot = snapshot(worker, shown_ms, state.epoch, state.seq)
+            control.report = report(worker, shown_ms, state.epoch, state.seq)
 
     bus.start()
     try:

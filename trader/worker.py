@@ -174,6 +174,7 @@ class Worker:
         session: another begins each day, after a halt, and when the feed is of another source.
         values: fair values of the file, by ticker.
         announcer: counts what happened, and how long it took.
+        owner: the thread that all of this belongs to.
     """
 
     def __init__(self, settings: Settings, around: Surroundings) -> None:
@@ -187,7 +188,7 @@ class Worker:
         self._halt: Halt | None = None
         self._scan = scan_limits(settings)
         self._watchdog = Watchdog(around.clock, around.cpu_ns)
-        self._owner = Owner("the trader's worker")
+        self.owner = Owner("the trader's worker")
         self._journal: JournalFile | None = around.open_journal(self.started_ms)
         self._source = "live"
         self._renew_ms = 0
@@ -200,7 +201,7 @@ class Worker:
 
         A session has one time: the machine's, or while a recording is replayed the recording's.
         """
-        self._owner.check()
+        self.owner.check()
         around, journal = self.around, self._open()
         recovered, killed = journal.recover(), around.kill_switch.read()
         self.announcer.counts = journal.counts()
@@ -320,7 +321,7 @@ class Worker:
                 carried out.
             LedgerError: the ledger does not add up.
         """
-        self._owner.check()
+        self.owner.check()
         self._take_commands()
         self._pass_time()
         actions = self.around.follows.step(self._wait_s())

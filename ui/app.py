@@ -8,6 +8,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from bus.ask import NoAnswer
+from bus.trading.killswitch import WORD
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
 
@@ -48,6 +49,7 @@ def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
     assets, pages, api = Assets(), PageRoutes(service, wish), ApiRoutes(service)
     app.jinja_env.filters.update(desk_views.FILTERS)
     app.jinja_env.globals.update(
+        KILL_WORD=WORD,
         KINDS=KINDS,
         REASONS=REASONS,
         SOURCES=SOURCES,

@@ -1,5 +1,6 @@
 """The POST routes: commands to the trader and to a replay."""
 
+import msgspec
 import structlog
 from flask import Response, request
 from werkzeug.exceptions import (
@@ -9,6 +10,9 @@ from werkzeug.exceptions import (
     TooManyRequests,
     UnsupportedMediaType,
 )
+
+from bus.protocol.answers import Refusal
+from bus.trading.shapes import KillCommand
 
 from . import command_rules
 from .replies import json_reply
@@ -26,20 +30,21 @@ class CommandRoutes:
 
     def command(self, op: str) -> Response:
         """Carry out a command to the trader."""
-        parameters = command_rules.read_body(op, self._body(op))
+        command = command_rules.read_body(op, self._body(op))
         self._pay(op)
         link = self._service.link()
-        answer = link.kill(parameters["reason"]) if op == "kill" else link.ask(op, **parameters)
-        log.info("command.sent", op=op, ok=answer.get("ok"), state=answer.get("state"))
-        if not answer.get("ok"):
-            return json_reply({"error": answer["error"]}, 409)
-        counts = self._service.desk.status or {}
+        try:
+            result = link.kill(command.reason) if isinstance(command, KillCommand) else link.command(command)
+        except Refusal as refusal:
+            log.info("command.sent", op=op, ok=False, error=str(refusal))
+            return json_reply({"error": {"code": refusal.code, "message": str(refusal)}}, 409)
+        log.info("command.sent", op=op, ok=True, state=result.state)
+        status = self._service.desk.status
         return json_reply(
             {
-                "state": answer["state"],
-                "answered": answer.get("answered", True),
-                "positions": counts.get("positions"),
-                "open_orders": counts.get("open_orders"),
+                **msgspec.structs.asdict(result),
+                "positions": None if status is None else status.positions,
+                "open_orders": None if status is None else status.open_orders,
             }
         )
 

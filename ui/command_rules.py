@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from bus.trading.killswitch import BY_HAND
+from bus.trading.shapes import AnyCommand, KillCommand, PauseCommand, ResumeCommand
 from markets.errors import BadRecord
 
 HEADER: Final = "X-Kalshi-Bus"
@@ -17,14 +19,16 @@ REASON_MAX: Final = 200
 BURST: Final = 5
 PER_SECOND: Final = 0.5
 
+BY_HAND_HERE: Final = f"{BY_HAND} on the dashboard"
 
-class Kill(msgspec.Struct, forbid_unknown_fields=True):
+
+class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of kill and pause."""
 
     reason: str = ""
 
 
-class Resume(msgspec.Struct, forbid_unknown_fields=True):
+class WordBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of resume. `word` is needed after a kill."""
 
     word: str = ""
@@ -38,7 +42,11 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True):
     to_ms: Annotated[int, msgspec.Meta(ge=0, le=10**14)] | None = None
 
 
-BODIES: Final[dict[str, type[Kill] | type[Resume]]] = {"kill": Kill, "pause": Kill, "resume": Resume}
+BODIES: Final[dict[str, type[ReasonBody] | type[WordBody]]] = {
+    "kill": ReasonBody,
+    "pause": ReasonBody,
+    "resume": WordBody,
+}
 """Of the commands to the trader."""
 
 
@@ -54,8 +62,8 @@ def foreign(headers: Mapping[str, str], host: str) -> str | None:
     return None
 
 
-def read_body(op: str, body: bytes) -> dict[str, Any]:
-    """Return the parameters of a command.
+def read_body(op: str, body: bytes) -> AnyCommand:
+    """Return the command to the trader that the page sends.
 
     Raises:
         BadRecord: the body is not what the command takes.
@@ -64,13 +72,14 @@ def read_body(op: str, body: bytes) -> dict[str, Any]:
         read = msgspec.json.decode(body or b"{}", type=BODIES[op])
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for {op} ({error})") from None
-    if isinstance(read, Kill):
+    if isinstance(read, ReasonBody):
         if len(read.reason) > REASON_MAX:
             raise BadRecord("reason", read.reason[:50], f"at most {REASON_MAX} characters")
-        return {"reason": read.reason.strip() or "by hand on the dashboard"}
+        reason = read.reason.strip() or BY_HAND_HERE
+        return KillCommand(reason=reason) if op == "kill" else PauseCommand(reason=reason)
     if len(read.word) > REASON_MAX:
         raise BadRecord("word", read.word[:50], "the word")
-    return {"word": read.word}
+    return ResumeCommand(word=read.word)
 
 
 def read_replay(body: bytes) -> dict[str, Any]:

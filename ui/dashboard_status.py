@@ -12,6 +12,7 @@ from bus.protocol.messages import Heartbeat, PublisherHealth
 from bus.protocol.state import State
 from bus.replica import ReplicaStatus
 
+from .desk import TraderSummary
 from .scan import Scan
 
 
@@ -41,7 +42,7 @@ class DashboardStatus(msgspec.Struct, frozen=True):
         as_of: end of the last complete sweep's fetch, Unix seconds; `age_seconds` counts from there.
         exchange: None until the exchange has said whether it trades.
         publisher: its own account in the last heartbeat, None before one.
-        trader: how the trader stands (ui.trader.Desk.summary).
+        trader: how the trader stands (ui.desk.Desk.summary).
         replay: where a replay stands and what it may be told, None while none plays.
         problems: what is wrong now, worst first, each with a `code` and a sentence.
     """
@@ -69,12 +70,12 @@ class DashboardStatus(msgspec.Struct, frozen=True):
     exchange: ExchangeHealth | None
     publisher: PublisherHealth | None
     problems: tuple[Problem, ...]
-    trader: dict[str, Any] | None = None
+    trader: TraderSummary | None = None
     replay: dict[str, Any] | None = None
 
     def signature(self) -> tuple[Any, ...]:
         """Everything but the passing of time: when it changes, pages look different."""
-        trader = self.trader and {**self.trader, "as_of": None, "pnl_today_dollars": None}
+        trader = self.trader and msgspec.structs.replace(self.trader, as_of=None, pnl_today_dollars=None)
         replay = self.replay and {**self.replay, "position_ms": 0}
         still: dict[str, Any] = {"now": 0.0, "age_seconds": None, "epoch": 0, "seq": 0, "problems": ()}
         still |= {"trader": trader, "replay": replay}
@@ -86,13 +87,13 @@ def status_of(
     scan: Scan,
     settings: Settings,
     processes: Processes | None = None,
-    trader: dict[str, Any] | None = None,
+    trader: TraderSummary | None = None,
 ) -> DashboardStatus:
     """Return the status that belongs to a scan.
 
     Args:
         processes: what supervisord says, if there is one.
-        trader: ui.trader.Desk.summary.
+        trader: ui.desk.Desk.summary.
     """
     state, now_ms = scan.state, replica.now_ms()
     stale_after_ms = int(settings.stale_after_s * 1000)

@@ -1,11 +1,10 @@
 """The dashboard's link to the trader: its account of itself, kept fresh by one thread, and commands to it.
 
-What it says is kept as it came (docs/trader.md): exact decimal strings. The kill switch is set twice, as the
-command line does it: the file first, which holds whatever happens to the trader, then the command.
+What it says is kept in the shapes it comes in (bus/trading/shapes.py): exact decimal strings. The kill switch
+is set twice, as the command line does it: the file first, which holds whatever happens to the trader, then
+the command.
 """
 
-import json
-import os
 import queue
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -13,18 +12,42 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 import structlog
 
-from bus.ask import Asker, NoAnswer
+from bus.ask import NoAnswer
 from bus.clock import Clock
 from bus.process.lifecycle import Stop
-from bus.process.locks import private_dir
+from bus.protocol.answers import Refusal
+from bus.protocol.join import Action
+from bus.protocol.state import Changed
+from bus.threads import Owner
 from bus.trading import reasons
-from markets.errors import KalshiBusError
+from bus.trading.killswitch import KillSwitch
+from bus.trading.shapes import (
+    AnyCommand,
+    CommandAnswer,
+    EquityAnswer,
+    EquityPoint,
+    FillRow,
+    FillsAnswer,
+    KillCommand,
+    KilledStatus,
+    LatencyStatus,
+    OrderRow,
+    OrdersAnswer,
+    PositionRow,
+    PositionsAnswer,
+    SettlementRow,
+    SettlementsAnswer,
+    TraderStatus,
+    told,
+)
+from markets.errors import DecodeError, KalshiBusError
 from markets.opportunities import Opportunity
+from markets.orders import OrderState
 
 log = structlog.get_logger()
 
@@ -43,47 +66,82 @@ ROWS: Final = 200
 ROWS_PER_QUESTION: Final = 1_000
 CSV_ROWS_MAX: Final = 100_000
 POINTS: Final = 2_000
-LISTS: Final = ("orders", "fills", "settlements")
-KILL_FILE: Final = "KILLED"
-WORD: Final = "UNLOCK"
 
 OLD_FACTOR: Final = 3
 """Prices older than this many times what is called stale count no more in profit and loss."""
 
-Row = Mapping[str, Any]
+NOT_RUNNING: Final = "not running"
+NOT_ANSWERING: Final = "not answering"
 
 SIGNS: Final = {
-    "running": "good",
-    "not running": "idle",
-    "halted": "bad",
-    "killed": "bad",
-    "not answering": "bad",
+    reasons.RUNNING: "good",
+    NOT_RUNNING: "idle",
+    reasons.HALTED: "bad",
+    reasons.KILLED: "bad",
+    NOT_ANSWERING: "bad",
 }
 """How bad a state is; those not named are fair."""
+
+Row = PositionRow | OrderRow | FillRow | SettlementRow
+T = TypeVar("T")
+
+
+class Profit(msgspec.Struct, frozen=True):
+    """Profit and equity as they are shown, in dollars; None is not known."""
+
+    realised_dollars: str | None = None
+    unrealised_dollars: str | None = None
+    fees_dollars: str | None = None
+    total_dollars: str | None = None
+    today_dollars: str | None = None
+    equity_dollars: str | None = None
+
+
+class TraderSummary(msgspec.Struct, frozen=True):
+    """What every page shows of the trader.
+
+    Attributes:
+        state: its own, or "not running", "not answering". sign: how bad that is.
+        as_of: when it last answered, Unix seconds. left_out: positions that do not count in `pnl_today`.
+        error: why it is halted, or what is wrong with its answers.
+    """
+
+    state: str
+    sign: str
+    answers: bool
+    as_of: float | None
+    reasons: tuple[str, ...]
+    pnl_today_dollars: str | None
+    left_out: int
+    killed: KilledStatus | None
+    error: str | None
 
 
 class Desk(msgspec.Struct, frozen=True):
     """What the trader last said.
 
     Attributes:
-        answers: whether it answered the last question.
-        heard_ms: when it last did, None if never; `status` is of then.
+        answers: whether it answered the last question, and as it should.
+        problem: what was wrong with its last answer, None if nothing was or there was none.
+        heard_ms: when it last did, None if never; all that follows is of then.
+        status: None before it has said anything, and while it starts.
         killed: why trading is killed and since when, from the trader or, without one, from the kill file.
         version: grows whenever something but an age differs.
     """
 
     answers: bool = False
+    problem: str | None = None
     heard_ms: int | None = None
-    status: Row | None = None
-    positions: Sequence[Row] = ()
-    orders: Sequence[Row] = ()
-    fills: Sequence[Row] = ()
-    settlements: Sequence[Row] = ()
-    points: Sequence[Row] = ()
-    killed: Row | None = None
+    status: TraderStatus | None = None
+    positions: Sequence[PositionRow] = ()
+    orders: Sequence[OrderRow] = ()
+    fills: Sequence[FillRow] = ()
+    settlements: Sequence[SettlementRow] = ()
+    points: Sequence[EquityPoint] = ()
+    killed: KilledStatus | None = None
     version: int = 0
 
-    def pnl(self, now_ms: int, oldest_ms: int) -> tuple[dict[str, Any], int]:
+    def pnl(self, now_ms: int, oldest_ms: int) -> tuple[Profit, int]:
         """Return profit and equity without positions of unknown or old prices, and how many those are.
 
         They stand at their cost: what they would fetch now, nobody knows. A market that does not trade any
@@ -92,60 +150,81 @@ class Desk(msgspec.Struct, frozen=True):
         Args:
             oldest_ms: greatest age of a price that counts.
         """
-        told = {
-            **(self.status or {}).get("pnl", {}),
-            "equity_dollars": (self.status or {}).get("equity_dollars"),
-        }
         old = [
             row
             for row in self.positions
-            if row.get("stale") and (row["as_of"] is None or now_ms - row["as_of"] * 1000 > oldest_ms)
+            if row.stale and (row.as_of is None or now_ms - row.as_of * 1000 > oldest_ms)
         ]
-        out = sum((Decimal(row["unrealised_dollars"] or 0) for row in old), Decimal(0))
-        if out:
-            for name in ("today_dollars", "total_dollars", "unrealised_dollars", "equity_dollars"):
-                if told.get(name) is not None:
-                    told[name] = f"{Decimal(told[name]) - out:.6f}"
-        return told, len(old)
+        if self.status is None:
+            return Profit(), len(old)
+        out = sum((Decimal(row.unrealised_dollars or 0) for row in old), Decimal(0))
 
-    def summary(self, now_ms: int, oldest_ms: int) -> dict[str, Any]:
+        def without(dollars: str | None) -> str | None:
+            return f"{Decimal(dollars) - out:.6f}" if dollars is not None and out else dollars
+
+        pnl = self.status.pnl
+        return Profit(
+            realised_dollars=pnl.realised_dollars,
+            unrealised_dollars=without(pnl.unrealised_dollars),
+            fees_dollars=pnl.fees_dollars,
+            total_dollars=without(pnl.total_dollars),
+            today_dollars=without(pnl.today_dollars),
+            equity_dollars=without(self.status.equity_dollars),
+        ), len(old)
+
+    def summary(self, now_ms: int, oldest_ms: int) -> TraderSummary:
         """Return what every page shows of the trader; see `pnl`."""
-        status = self.status or {}
-        pnl, left_out = self.pnl(now_ms, oldest_ms)
-        away_ms = None if self.heard_ms is None else max(0, now_ms - self.heard_ms)
+        status = self.status if self.answers else None
+        profit, left_out = self.pnl(now_ms, oldest_ms)
+        state = self._state(now_ms)
+        return TraderSummary(
+            state=state,
+            sign=SIGNS.get(state, "fair"),
+            answers=self.answers,
+            as_of=None if self.heard_ms is None else self.heard_ms / 1000,
+            reasons=status.reasons if status is not None else (),
+            pnl_today_dollars=profit.today_dollars,
+            left_out=left_out,
+            killed=self.killed,
+            error=status.error if status is not None else self.problem,
+        )
+
+    def _state(self, now_ms: int) -> str:
+        if self.killed is not None:
+            return reasons.KILLED
         if self.answers:
-            state = "killed" if self.killed else str(status.get("state", "starting"))
-        elif self.killed:
-            state = "killed"
-        else:
-            state = "not running" if away_ms is None or away_ms > AWAY_MS else "not answering"
-        return {
-            "state": state,
-            "sign": SIGNS.get(state, "fair"),
-            "answers": self.answers,
-            "as_of": None if self.heard_ms is None else self.heard_ms / 1000,
-            "reasons": list(status.get("reasons", ())) if self.answers else [],
-            "pnl_today_dollars": pnl.get("today_dollars"),
-            "left_out": left_out,
-            "killed": self.killed,
-            "error": status.get("error") if self.answers else None,
-        }
+            return reasons.STARTING if self.status is None else self.status.state
+        if self.problem is not None:
+            return NOT_ANSWERING
+        away_ms = AWAY_MS + 1 if self.heard_ms is None else max(0, now_ms - self.heard_ms)
+        return NOT_RUNNING if away_ms > AWAY_MS else NOT_ANSWERING
 
     def marks(self) -> "Marks":
         """Return what the trader did about events and markets."""
-        held = {(row["ticker"], row["side"]): row for row in self.positions}
-        refused = {
-            (str(row["strategy"]), str(row["event_ticker"])): str(row["reason"])
-            for row in (self.status or {}).get("refused", ())
-        }
-        missed: dict[tuple[str, str], Row] = {}
-        for row in self.orders:  # the newest first
-            missed.setdefault((row["ticker"], row["side"]), row)
-        limits = (self.status or {}).get("limits", {})
-        full = (
-            {row["event_ticker"] for row in self.positions} if limits.get("positions_per_event") == 1 else ()
+        status = self.status
+        missed: dict[tuple[str, str], OrderRow] = {}
+        for order in self.orders:  # the newest first
+            missed.setdefault((order.ticker, order.side), order)
+        alone = status is not None and status.limits.positions_per_event == 1
+        return Marks(
+            {(row.ticker, row.side): row for row in self.positions},
+            {(trade.strategy, trade.event_ticker): trade.reason for trade in status.refused}
+            if status is not None
+            else {},
+            missed,
+            frozenset(row.event_ticker for row in self.positions) if alone else frozenset(),
         )
-        return Marks(held, refused, missed, frozenset(full))
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What the trader made of an opportunity: contracts held of each of its legs that is, or why none are.
+
+    `why` is `refused` in words.
+    """
+
+    held: tuple[str, ...] = ()
+    refused: str | None = None
+    why: str | None = None
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -154,90 +233,113 @@ class Marks(msgspec.Struct, frozen=True):
     `full` are the events that may have no other position than the one they have.
     """
 
-    held: Mapping[tuple[str, str], Row]
+    held: Mapping[tuple[str, str], PositionRow]
     refused: Mapping[tuple[str, str], str]
-    last: Mapping[tuple[str, str], Row]
+    last: Mapping[tuple[str, str], OrderRow]
     full: Collection[str] = frozenset()
 
-    def of(self, one: Opportunity) -> dict[str, Any]:
-        """Return `held` (contracts held of each of its legs that is), `refused`, and `why`: that in full."""
-        legs = [(leg.ticker, leg.side) for leg in one.legs]
-        held = [self.held[leg]["count_fp"] for leg in legs if leg in self.held]
-        because = self.refused.get((one.kind, one.event_ticker))
-        if because is None and not held and one.event_ticker in self.full:
+    def of(self, opportunity: Opportunity) -> Mark:
+        """Return what the trader made of an opportunity."""
+        legs = [(leg.ticker, leg.side) for leg in opportunity.legs]
+        held = tuple(self.held[leg].count_fp for leg in legs if leg in self.held)
+        because = self.refused.get((opportunity.kind, opportunity.event_ticker))
+        if because is None and not held and opportunity.event_ticker in self.full:
             because = reasons.ONE_POSITION_PER_EVENT
-        if because is not None or held:
-            return {"held": held, "refused": because, "why": because and reasons.why_refused(because)}
-        ends = (self.last.get(leg) for leg in legs)
-        lost = (row for row in ends if row is not None and row["status"] in ("rejected", "cancelled"))
-        because = next((str(row["reason"]) for row in lost if row["reason"]), None)
-        return {"held": held, "refused": because, "why": because and reasons.why_ended(because)}
+        if because is not None:
+            return Mark(held, because, reasons.why_refused(because))
+        if held:
+            return Mark(held)
+        for order in map(self.last.get, legs):
+            if order is not None and order.reason and order.status in _GOT_NOTHING:
+                return Mark((), order.reason, reasons.why_ended(order.reason))
+        return Mark()
+
+
+_GOT_NOTHING: Final = (OrderState.CANCELLED, OrderState.REJECTED)
 
 
 class Absent(KalshiBusError):
-    """The trader did not answer."""
+    """The trader did not answer, or not as it should."""
+
+
+class CommandResult(msgspec.Struct, frozen=True):
+    """What came of a command: `answered` is whether there is a trader that took it."""
+
+    state: str
+    answered: bool = True
+    warning: str | None = None
+
+
+_LISTS: Final[Mapping[str, type[OrdersAnswer] | type[FillsAnswer] | type[SettlementsAnswer]]] = {
+    "orders": OrdersAnswer,
+    "fills": FillsAnswer,
+    "settlements": SettlementsAnswer,
+}
+
+
+class Asks(Protocol):
+    """What the link needs of a bus.ask.Asker."""
+
+    def ask(self, question: dict[str, Any], timeout_ms: int) -> dict[str, Any]: ...
+
+    def close(self) -> None: ...
 
 
 class TraderLink:
     """`run` in a thread of its own, which alone uses the socket; everything else from any thread."""
 
-    def __init__(self, context: Any, endpoint: str, data_dir: Path, clock: Clock) -> None:
+    def __init__(self, asker: Asks, data_dir: Path, clock: Clock) -> None:
         self.desk = Desk()
-        self._asker = Asker(context, endpoint)
-        self._file = data_dir / KILL_FILE
+        self._asker = asker
+        self._kill_switch = KillSwitch(data_dir)
         self._clock = clock
         self._jobs: queue.SimpleQueue[tuple[dict[str, Any], Future[dict[str, Any]]] | None] = (
             queue.SimpleQueue()
         )
         self._nudged = threading.Event()
-        self._counts: tuple[Any, ...] = ()
+        self._moved = threading.Event()
+        self._counts: tuple[float | int, ...] = ()
         self._equity_ns = 0
         self._signature = b""
+        self._owner = Owner("the dashboard's link to the trader")
 
     # -- any thread
 
-    def nudge(self, *_: Any) -> None:
-        """Ask soon how the trader stands: something has happened there."""
+    def nudge(self, actions: Sequence[Action]) -> None:
+        """Ask soon how the trader stands: this has happened on its feed."""
+        if not all(isinstance(action, Changed) and _only_values(action) for action in actions):
+            self._moved.set()
         if not self._nudged.is_set():
             self._nudged.set()
             self._jobs.put(None)
 
-    def ask(self, op: str, **parameters: Any) -> dict[str, Any]:
-        """Ask the trader anything; return its answer, which may be an error.
+    def command(self, command: AnyCommand) -> CommandResult:
+        """Have the trader carry out a command.
 
         Raises:
             Absent: it does not answer.
+            Refusal: it will not.
         """
-        future: Future[dict[str, Any]] = Future()
-        self._jobs.put(({"op": op, **parameters}, future))
-        try:
-            return future.result(COMMAND_WAIT_S)
-        except NotInTime:
-            future.cancel()  # not sent yet: then it never is
-            raise Absent(f"the trader has not answered {op!r} in {COMMAND_WAIT_S:g} s") from None
+        answer = self._ask(msgspec.to_builtins(command), CommandAnswer)
+        return CommandResult(answer.state, warning=answer.warning)
 
-    def kill(self, reason: str) -> dict[str, Any]:
-        """Kill: the file first, then the command. Return `ok` and `state`, or `error`."""
-        held, why = True, ""
+    def kill(self, reason: str) -> CommandResult:
+        """Kill: the file first, then the command.
+
+        Raises:
+            Absent: there is no trader, and no file that would hold for the next.
+            Refusal: it is killed, but not beyond a restart.
+        """
+        outcome = self._kill_switch.set(reason)
+        if outcome.trouble is not None:
+            log.warning("kill_switch.trouble", holds=outcome.holds, error=outcome.trouble)
         try:
-            private_dir(self._file.parent)
-            fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                os.truncate(fd, 0)
-                os.write(fd, json.dumps({"reason": reason}).encode())
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        except (OSError, KalshiBusError) as error:
-            held, why = self._file.exists(), str(error)
-            log.warning("kill.file", error=why)
-        try:
-            answer = self.ask("kill", reason=reason)
-        except Absent:
-            if held:
-                return {"ok": True, "state": "killed", "answered": False}
-            raise Absent(f"the trader does not answer, and {self._file} cannot be written: {why}") from None
-        return {**answer, "answered": True}
+            result = self.command(KillCommand(reason=reason))
+        except Absent as error:
+            if outcome.holds:
+                return CommandResult(reasons.KILLED, answered=False, warning=outcome.trouble)
+            raise Absent(f"{error}; and {outcome.trouble}") from None
+        return msgspec.structs.replace(result, warning=outcome.trouble or result.warning)
 
     def rows(self, name: str) -> list[Row]:
         """Return a whole list for a file: newest first, up to CSV_ROWS_MAX.
@@ -245,37 +347,44 @@ class TraderLink:
         Raises:
             Absent: the trader does not answer.
         """
-        if name == "positions":
-            return list(self._told(self.ask(name), name))
-        found: list[Row] = []
-        key = "number" if name == "orders" else "id"
-        before: dict[str, Any] = {}
-        while len(found) < CSV_ROWS_MAX:
-            page = self._told(self.ask(name, limit=ROWS_PER_QUESTION, **before), name)
-            found += page
-            if len(page) < ROWS_PER_QUESTION:
-                break
-            before = {"before": page[-1][key]}
-        return found
+        try:
+            if name == "positions":
+                return list(self._ask({"op": name}, PositionsAnswer).positions)
+            found: list[Row] = []
+            question: dict[str, Any] = {"op": name, "limit": ROWS_PER_QUESTION}
+            while len(found) < CSV_ROWS_MAX:
+                page = getattr(self._ask(question, _LISTS[name]), name)
+                found += page
+                if len(page) < ROWS_PER_QUESTION:
+                    break
+                question["before"] = page[-1].number if name == "orders" else page[-1].id
+            return found
+        except Refusal as refusal:
+            raise Absent(str(refusal)) from None
 
-    @staticmethod
-    def _told(answer: dict[str, Any], name: str) -> list[Row]:
-        if not answer.get("ok"):
-            raise Absent(str(answer.get("error", {}).get("message", "the trader refuses")))
-        rows: list[Row] = answer[name]
-        return rows
+    def _ask(self, question: dict[str, Any], type_: type[T]) -> T:
+        future: Future[dict[str, Any]] = Future()
+        self._jobs.put((question, future))
+        try:
+            return told(future.result(COMMAND_WAIT_S), type_)
+        except NotInTime:
+            future.cancel()  # not sent yet: then it never is
+            raise Absent(f"the trader has not answered {question['op']!r} in {COMMAND_WAIT_S:g} s") from None
+        except DecodeError as error:
+            raise Absent(f"the trader does not answer as it should: {error}") from None
 
     # -- its own thread
 
     def run(self, stop: Stop) -> None:
         """Ask and pass on until `stop`."""
+        self._owner.check()
         due_ns = 0
         try:
             while not stop.is_set():
                 left_s = (due_ns - self._clock.monotonic_ns()) / 1e9
                 if left_s <= 0:
                     self._nudged.clear()
-                    self._refresh()
+                    self.refresh()
                     due_ns = self._clock.monotonic_ns() + round(EVERY_S * 1e9)
                     continue
                 try:
@@ -295,74 +404,96 @@ class TraderLink:
             return
         try:
             future.set_result(self._asker.ask(question, COMMAND_MS))
+        except DecodeError as error:
+            future.set_exception(error)
         except KalshiBusError as error:
             future.set_exception(Absent(str(error)))
 
-    def _refresh(self) -> None:
-        now_ms, desk = self._clock.now_ms(), self.desk
-        fresh: dict[str, Any] = {"answers": False}
+    def refresh(self) -> None:
+        """Ask how the trader stands, and replace `desk`."""
+        self._owner.check()
+        desk = self.desk
         try:
-            status = self._take("status")
-            if status is not None:
-                fresh = {"answers": True, "heard_ms": now_ms, "status": status, **self._lists(status)}
-            else:
-                fresh = {"answers": True, "heard_ms": now_ms, "status": {"state": "starting"}}
+            made = self._read(desk)
         except NoAnswer:
-            self._counts = ()
+            made = msgspec.structs.replace(desk, answers=False, problem=None)
         except KalshiBusError as error:
-            log.warning("trader.answer", error=str(error))
-        killed = (fresh.get("status") or {}).get("killed") if fresh["answers"] else self._kill_file()
-        if fresh["answers"] and killed is None and self._file.exists():
-            killed = self._kill_file()  # set a moment ago: the trader is about to see it
-        made = msgspec.structs.replace(desk, **fresh, killed=killed)
+            problem = str(error)
+            if problem != desk.problem:
+                log.warning("trader.answer", error=problem)
+            made = msgspec.structs.replace(desk, answers=False, problem=problem)
+        if not made.answers:
+            self._counts = ()
+        # One set a moment ago the trader is about to see.
+        killed = made.status.killed if made.answers and made.status is not None else None
+        killed = killed or KilledStatus.of(self._kill_switch.read())
+        made = msgspec.structs.replace(made, killed=killed)
         signature = _signature(made)
         self.desk = msgspec.structs.replace(made, version=desk.version + (signature != self._signature))
         self._signature = signature
 
-    def _lists(self, status: Row) -> dict[str, Any]:
-        lists = {"positions": (self._take("positions") or {}).get("positions", [])}
-        counts = (status.get("started"), *(status.get(name) for name in (*LISTS, "open_orders", "positions")))
-        if counts != self._counts:
-            for name in LISTS:
-                lists[name] = (self._take(name, limit=ROWS) or {}).get(name, [])
+    def _read(self, desk: Desk) -> Desk:
+        """Return the desk as the trader now says it is.
+
+        Raises:
+            NoAnswer: there is none.
+            DecodeError: it is not as it should be.
+            Refusal: the trader could not answer.
+        """
+        now_ms = self._clock.now_ms()
+        try:
+            status = self._take("status", TraderStatus)
+        except Refusal as refusal:
+            if refusal.code != "not_ready":
+                raise
+            return msgspec.structs.replace(desk, answers=True, problem=None, heard_ms=now_ms, status=None)
+        moved = self._moved.is_set()
+        self._moved.clear()
+        positions = self._take("positions", PositionsAnswer).positions
+        made = msgspec.structs.replace(
+            desk, answers=True, problem=None, heard_ms=now_ms, status=status, positions=positions
+        )
+        counts = (
+            status.started, status.orders, status.fills, status.settlements, status.open_orders,
+            status.positions,
+        )  # fmt: skip
+        moved = moved or counts != self._counts
+        if moved:
+            made = msgspec.structs.replace(
+                made,
+                orders=self._take("orders", OrdersAnswer, limit=ROWS).orders,
+                fills=self._take("fills", FillsAnswer, limit=ROWS).fills,
+                settlements=self._take("settlements", SettlementsAnswer, limit=ROWS).settlements,
+            )
         now_ns = self._clock.monotonic_ns()
-        if counts != self._counts or now_ns - self._equity_ns >= EQUITY_EVERY_NS:
-            lists["points"] = (self._take("equity", limit=POINTS) or {}).get("points", [])
+        if moved or now_ns - self._equity_ns >= EQUITY_EVERY_NS:
+            points = self._take("equity", EquityAnswer, limit=POINTS).points
+            made = msgspec.structs.replace(made, points=points)
             self._equity_ns = now_ns
         self._counts = counts
-        return lists
+        return made
 
-    def _take(self, op: str, **parameters: Any) -> dict[str, Any] | None:
-        answer = self._asker.ask({"op": op, **parameters}, STATUS_MS)
-        return answer if answer.get("ok") else None
-
-    def _kill_file(self) -> Row | None:
-        try:
-            at, text = self._file.stat().st_mtime, self._file.read_text(errors="replace")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            return {"at": None, "reason": str(error.strerror)}
-        try:
-            reason = str(json.loads(text)["reason"])
-        except (ValueError, KeyError, TypeError):
-            reason = text.strip()
-        return {"at": at, "reason": reason[:500] or "the kill file is there"}
+    def _take(self, op: str, type_: type[T], **parameters: int) -> T:
+        return told(self._asker.ask({"op": op, **parameters}, STATUS_MS), type_)
 
 
-_PASSING: Final = (
-    "now",
-    "uptime_seconds",
-    "data_age_seconds",
-    "seq",
-    "decisions",
-    "decisions_per_second",
-    "latency_ms",
-)
+def _only_values(changed: Changed) -> bool:
+    """Whether nothing but fair values has changed: they are in no list of orders."""
+    return all(kind != "trader" for kind, _ in changed.records)
 
 
 def _signature(desk: Desk) -> bytes:
-    status = {name: value for name, value in (desk.status or {}).items() if name not in _PASSING}
-    positions = [{**row, "as_of": None} for row in desk.positions]
-    shown = (desk.answers, status, positions, desk.orders, desk.fills, desk.settlements, len(desk.points))
-    return msgspec.msgpack.encode((*shown, desk.killed))
+    status = desk.status and msgspec.structs.replace(
+        desk.status,
+        now=0.0,
+        uptime_seconds=0.0,
+        data_age_seconds=None,
+        seq=0,
+        decisions=0,
+        decisions_per_second=0.0,
+        backlog=0,
+        latency_ms=LatencyStatus(p50=None, p99=None, count=0),
+    )
+    positions = [msgspec.structs.replace(row, as_of=None) for row in desk.positions]
+    shown = (desk.answers, desk.problem, status, positions, desk.orders, desk.fills, desk.settlements)
+    return msgspec.msgpack.encode((*shown, len(desk.points), desk.killed))

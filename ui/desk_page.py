@@ -3,25 +3,19 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from bus.trading.reasons import why_ended, why_refused
+from bus.trading.shapes import EquityPoint, FillRow, OrderRow, PositionRow, SettlementRow, TraderStatus
 from markets.errors import BadRecord
-from markets.orders import OrderState
+from markets.units import opposite
 
-from .desk import Desk, Row
-
-LIMITS: Final = (
-    ("total", "All positions and orders", "total_dollars"),
-    ("daily_loss", "Loss of the day", "daily_loss_dollars"),
-    ("open_orders", "Open orders", "open_orders"),
-    ("orders_per_minute", "Orders in a minute", "orders_per_minute"),
-)
+from .desk import Desk, Profit, Row
 
 
-class Column(msgspec.Struct, frozen=True):
+class DeskColumn(msgspec.Struct, frozen=True):
     """A sortable column: the row's member, heading, what it means, first direction, style."""
 
     key: str
@@ -31,101 +25,115 @@ class Column(msgspec.Struct, frozen=True):
     css: str = "num"
 
 
-TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
+TABLES: Final[Mapping[str, tuple[DeskColumn, ...]]] = {
     "positions": (
-        Column("title", "Market", "What is held", "", "what"),
-        Column("side", "Side", "YES or NO", "", ""),
-        Column("count_fp", "Contracts"),
-        Column("average_price_dollars", "Average", "Average price paid, without fees"),
-        Column("bid_dollars", "Bid", "Best price it can be sold at now"),
-        Column("value_dollars", "Value", "Contracts at the bid"),
-        Column("unrealised_dollars", "Unrealised", "Value less cost"),
-        Column("cost_dollars", "Cost", "What was paid, without fees; and its share of the market's limit"),
-        Column("fees_dollars", "Fees", "", "-", "num mid"),
-        Column("start_time", "Starts", "Start of the match", "", "num mid"),
-        Column("close_time", "Closes", "End of trading", "", "num wide"),
-        Column("opened", "Held for", "Since the first fill", "-", "num mid"),
-        Column("as_of", "Age", "Age of the price", "-", "num"),
+        DeskColumn("title", "Market", "What is held", "", "what"),
+        DeskColumn("side", "Side", "YES or NO", "", ""),
+        DeskColumn("count_fp", "Contracts"),
+        DeskColumn("average_price_dollars", "Average", "Average price paid, without fees"),
+        DeskColumn("bid_dollars", "Bid", "Best price it can be sold at now"),
+        DeskColumn("value_dollars", "Value", "Contracts at the bid"),
+        DeskColumn("unrealised_dollars", "Unrealised", "Value less cost"),
+        DeskColumn(
+            "cost_dollars", "Cost", "What was paid, without fees; and its share of the market's limit"
+        ),
+        DeskColumn("fees_dollars", "Fees", "", "-", "num mid"),
+        DeskColumn("start_time", "Starts", "Start of the match", "", "num mid"),
+        DeskColumn("close_time", "Closes", "End of trading", "", "num wide"),
+        DeskColumn("opened", "Held for", "Since the first fill", "-", "num mid"),
+        DeskColumn("as_of", "Age", "Age of the price", "-", "num"),
     ),
     "orders": (
-        Column("number", "No.", "Number of the order in the journal"),
-        Column("created", "Time"),
-        Column("ticker", "Market", "", "", "what"),
-        Column("side", "Side", "", "", ""),
-        Column("count_fp", "Contracts"),
-        Column("filled_fp", "Filled"),
-        Column("price_dollars", "Limit", "Highest price it may pay"),
-        Column("cost_dollars", "Cost", "Paid, without fees", "-", "num mid"),
-        Column("status", "State", "", "", ""),
-        Column("reason", "Why", "Why it got no more, or the timeline", "", ""),
+        DeskColumn("number", "No.", "Number of the order in the journal"),
+        DeskColumn("created", "Time"),
+        DeskColumn("ticker", "Market", "", "", "what"),
+        DeskColumn("side", "Side", "", "", ""),
+        DeskColumn("count_fp", "Contracts"),
+        DeskColumn("filled_fp", "Filled"),
+        DeskColumn("price_dollars", "Limit", "Highest price it may pay"),
+        DeskColumn("cost_dollars", "Cost", "Paid, without fees", "-", "num mid"),
+        DeskColumn("status", "State", "", "", ""),
+        DeskColumn("reason", "Why", "Why it got no more, or the timeline", "", ""),
     ),
     "fills": (
-        Column("id", "No."),
-        Column("time", "Time"),
-        Column("ticker", "Market", "", "", "what"),
-        Column("side", "Side", "", "", ""),
-        Column("count_fp", "Contracts"),
-        Column("price_dollars", "Price"),
-        Column("cost_dollars", "Cost"),
-        Column("fee_dollars", "Fee", "", "-", "num mid"),
-        Column("order", "Order", "Number of the order", "-", "num mid"),
+        DeskColumn("id", "No."),
+        DeskColumn("time", "Time"),
+        DeskColumn("ticker", "Market", "", "", "what"),
+        DeskColumn("side", "Side", "", "", ""),
+        DeskColumn("count_fp", "Contracts"),
+        DeskColumn("price_dollars", "Price"),
+        DeskColumn("cost_dollars", "Cost"),
+        DeskColumn("fee_dollars", "Fee", "", "-", "num mid"),
+        DeskColumn("order", "Order", "Number of the order", "-", "num mid"),
     ),
     "settlements": (
-        Column("time", "Time"),
-        Column("ticker", "Market", "", "", "what"),
-        Column("side", "Side", "", "", ""),
-        Column("count_fp", "Contracts"),
-        Column("result", "Result", "", "", ""),
-        Column("cost_dollars", "Cost", "", "-", "num mid"),
-        Column("payout_dollars", "Payout", "", "-", "num mid"),
-        Column("profit_dollars", "Realised", "Payout less cost, before fees"),
+        DeskColumn("time", "Time"),
+        DeskColumn("ticker", "Market", "", "", "what"),
+        DeskColumn("side", "Side", "", "", ""),
+        DeskColumn("count_fp", "Contracts"),
+        DeskColumn("result", "Result", "", "", ""),
+        DeskColumn("cost_dollars", "Cost", "", "-", "num mid"),
+        DeskColumn("payout_dollars", "Payout", "", "-", "num mid"),
+        DeskColumn("profit_dollars", "Realised", "Payout less cost, before fees"),
     ),
 }
 
+NOT_IN_FILES: Final = frozenset({"basis"})
+"""Members that are lists: no cell holds one."""
+
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "positions": (
-        "ticker", "event_ticker", "series_ticker", "title", "label", "side", "count_fp", "cost_dollars",
-        "average_price_dollars", "fees_dollars", "bid_dollars", "value_dollars", "unrealised_dollars",
-        "as_of", "stale", "strategy", "opened", "status", "close_time", "start_time",
-    ),
-    "orders": (
-        "number", "client_order_id", "trade", "strategy", "ticker", "event_ticker", "label", "side",
-        "price_dollars", "count_fp", "filled_fp", "cost_dollars", "fees_dollars", "status", "reason",
-        "created", "ended", "latency_ms", "edge_dollars", "probability", "attempt",
-    ),
-    "fills": (
-        "id", "order", "ticker", "event_ticker", "side", "price_dollars", "count_fp", "cost_dollars",
-        "fee_dollars", "time",
-    ),
-    "settlements": (
-        "id", "ticker", "event_ticker", "side", "count_fp", "result", "value_dollars", "cost_dollars",
-        "payout_dollars", "profit_dollars", "time",
-    ),
-}  # fmt: skip
-"""Columns of the CSV files: docs/trader.md's members in its order."""
+    name: tuple(field for field in row.__struct_fields__ if field not in NOT_IN_FILES)
+    for name, row in (
+        ("positions", PositionRow),
+        ("orders", OrderRow),
+        ("fills", FillRow),
+        ("settlements", SettlementRow),
+    )
+}
+"""Columns of the CSV files."""
 
 
 class Table(msgspec.Struct, frozen=True):
     """A table in its order. `sort` is "" for the trader's own."""
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[DeskColumn, ...]
     rows: Sequence[Row]
     sort: str
 
 
+class LimitRow(NamedTuple):
+    """A limit: what it bounds, the share in use, and the limit itself, as text where it is money."""
+
+    name: str
+    share: float
+    limit: str | int
+
+
+class CurveInWords(msgspec.Struct, frozen=True):
+    """The equity curve for those who do not see it, in dollars; `drawdown` is the largest, 0 or below."""
+
+    first: float
+    last: float
+    low: float
+    high: float
+    drawdown: float
+    since_ms: int
+    points: int
+
+
 class TraderPage(msgspec.Struct, frozen=True):
-    """The tables, the limits as (name, share in use, limit), refusals by number, and the curve in words.
+    """The tables, the limits, refusals by number, and the curve in words.
 
     `fills_of` are the fills of an order by its number, the oldest first; `pnl` and `left_out` are Desk.pnl's.
     """
 
     tables: Mapping[str, Table]
-    limits: Sequence[tuple[str, float, Any]]
+    limits: Sequence[LimitRow]
     refusals: Sequence[tuple[str, int]]
-    curve: Mapping[str, Any] | None
-    fills_of: Mapping[int, Sequence[Row]]
-    pnl: Mapping[str, Any]
+    curve: CurveInWords | None
+    fills_of: Mapping[int, Sequence[FillRow]]
+    pnl: Profit
     left_out: int
 
 
@@ -149,18 +157,15 @@ def parse_sorts(arguments: Iterable[tuple[str, str]]) -> dict[str, str]:
 def trader_page(desk: Desk, sorts: Mapping[str, str], now_ms: int, oldest_ms: int) -> TraderPage:
     """Return what the page shows; for `oldest_ms` see Desk.pnl."""
     pnl, left_out = desk.pnl(now_ms, oldest_ms)
-    status = desk.status or {}
-    limits, use = status.get("limits", {}), status.get("use", {})
-    refusals = sorted(status.get("refusals", {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    status = desk.status
+    refusals = {} if status is None else status.refusals
     return TraderPage(
         tables={
-            name: Table(name, columns, _sorted(getattr(desk, name), sorts.get(name, "")), sorts.get(name, ""))
+            name: Table(name, columns, _sorted(_rows(desk, name), sorts.get(name, "")), sorts.get(name, ""))
             for name, columns in TABLES.items()
         },
-        limits=[
-            (text, float(use[key]), limits[of]) for key, text, of in LIMITS if key in use and of in limits
-        ],
-        refusals=refusals,
+        limits=() if status is None else _limits(status),
+        refusals=sorted(refusals.items(), key=lambda pair: (-pair[1], pair[0])),
         curve=_curve(desk.points),
         fills_of=fills_of(desk.fills),
         pnl=pnl,
@@ -168,12 +173,36 @@ def trader_page(desk: Desk, sorts: Mapping[str, str], now_ms: int, oldest_ms: in
     )
 
 
-def fills_of(fills: Sequence[Row]) -> dict[int, list[Row]]:
+def _limits(status: TraderStatus) -> Sequence[LimitRow]:
+    use, limits = status.use, status.limits
+    return (
+        LimitRow("All positions and orders", use.total, limits.total_dollars),
+        LimitRow("Loss of the day", use.daily_loss, limits.daily_loss_dollars),
+        LimitRow("Open orders", use.open_orders, limits.open_orders),
+        LimitRow("Orders in a minute", use.orders_per_minute, limits.orders_per_minute),
+    )
+
+
+def _rows(desk: Desk, name: str) -> Sequence[Row]:
+    rows: Sequence[Row] = getattr(desk, name)
+    return rows
+
+
+def fills_of(fills: Sequence[FillRow]) -> dict[int, list[FillRow]]:
     """Return fills, which come newest first, by the number of their order, the oldest first."""
-    found: dict[int, list[Row]] = {}
+    found: dict[int, list[FillRow]] = {}
     for fill in reversed(fills):
-        found.setdefault(fill["order"], []).append(fill)
+        found.setdefault(fill.order, []).append(fill)
     return found
+
+
+def fate(order: OrderRow) -> str:
+    """Return how an order stands, in words: why it got no more, or that it is still open."""
+    if order.status.ended:
+        return why_ended(order.reason or "")
+    if order.reason:
+        return f"nobody knows its fate: {why_ended(order.reason)}"
+    return "under way"
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -182,68 +211,72 @@ class Own(msgspec.Struct, frozen=True):
     `levels` are prices on the YES scale (0.0001 dollar) at which it bought or bids, for the order book.
     """
 
-    positions: Sequence[Row]
-    orders: Sequence[Row]
-    fills_of: Mapping[int, Sequence[Row]]
+    positions: Sequence[PositionRow]
+    orders: Sequence[OrderRow]
+    fills_of: Mapping[int, Sequence[FillRow]]
     levels: Mapping[int, str]
 
 
 def own(desk: Desk, ticker: str) -> Own:
     """Return the trader's positions and orders of a market."""
-    positions, orders, fills = (
-        [row for row in rows if row["ticker"] == ticker] for rows in (desk.positions, desk.orders, desk.fills)
-    )
-    levels: dict[int, str] = {}
-    for row, word in (*((one, "bought") for one in fills), *((one, "bids") for one in orders)):
-        if word == "bids" and row["status"] != OrderState.OPEN:
-            continue
-        price_e4 = int(Decimal(row["price_dollars"]).scaleb(4))
-        levels[price_e4 if row["side"] == "yes" else 10_000 - price_e4] = f"{word} {row['side'].upper()} here"
+    orders = [order for order in desk.orders if order.ticker == ticker]
+    fills = [fill for fill in desk.fills if fill.ticker == ticker]
+    levels = {_yes_e4(fill): f"bought {fill.side.upper()} here" for fill in fills}
+    levels |= {
+        _yes_e4(order): f"bids {order.side.upper()} here" for order in orders if not order.status.ended
+    }
+    positions = [row for row in desk.positions if row.ticker == ticker]
     return Own(positions, orders, fills_of(fills), levels)
 
 
-def desk_json(desk: Desk) -> dict[str, Any]:
+def _yes_e4(row: OrderRow | FillRow) -> int:
+    price_e4 = int(Decimal(row.price_dollars).scaleb(4))
+    return price_e4 if row.side == "yes" else opposite(price_e4)
+
+
+def desk_json(desk: Desk) -> dict[str, object]:
     """Return all the trader said, as `/api/trader` gives it."""
     return {
         "status": desk.status,
-        **{name: list(getattr(desk, name)) for name in TABLES},
+        **{name: _rows(desk, name) for name in TABLES},
         "curve": curve_columns(desk.points),
     }
 
 
-def curve_columns(points: Sequence[Row]) -> dict[str, list[float | None]]:
+def curve_columns(points: Sequence[EquityPoint]) -> dict[str, list[float | None]]:
     """Return the equity curve as columns for a chart: floats, for display only; null while unknown."""
-    equity = [None if one["equity_dollars"] is None else float(one["equity_dollars"]) for one in points]
-    peaks = accumulate((float("-inf") if one is None else one for one in equity), max)
+    equity = [None if point.equity_dollars is None else float(point.equity_dollars) for point in points]
+    peaks = accumulate((float("-inf") if dollars is None else dollars for dollars in equity), max)
     drawdown = [
-        None if one is None else round(one - peak, 6) for one, peak in zip(equity, peaks, strict=True)
+        None if dollars is None else round(dollars - peak, 6)
+        for dollars, peak in zip(equity, peaks, strict=True)
     ]
-    return {
-        "time": [float(one["time"]) for one in points],
-        "equity": list(equity),
-        "drawdown": list(drawdown),
-    }
+    return {"time": [point.time for point in points], "equity": equity, "drawdown": drawdown}
 
 
-def _curve(points: Sequence[Row]) -> dict[str, Any] | None:
+def _curve(points: Sequence[EquityPoint]) -> CurveInWords | None:
     columns = curve_columns(points)
-    known = [one for one in columns["equity"] if one is not None]
+    known = [dollars for dollars in columns["equity"] if dollars is not None]
     if len(known) < 2:
         return None
-    return {
-        "first": known[0], "last": known[-1], "low": min(known), "high": max(known),
-        "drawdown": min(one for one in columns["drawdown"] if one is not None),
-        "since_ms": round(float(points[0]["time"]) * 1000), "points": len(known),
-    }  # fmt: skip
+    return CurveInWords(
+        first=known[0],
+        last=known[-1],
+        low=min(known),
+        high=max(known),
+        drawdown=min(dollars for dollars in columns["drawdown"] if dollars is not None),
+        since_ms=round(points[0].time * 1000),
+        points=len(known),
+    )
 
 
 def _sorted(rows: Sequence[Row], sort: str) -> Sequence[Row]:
     if not sort:
         return rows
     key, down = sort.removeprefix("-"), sort.startswith("-")
-    known = [row for row in rows if row.get(key) is not None]
-    unknown = [row for row in rows if row.get(key) is None]  # last, whatever the direction
-    return sorted(known, key=lambda row: _order(key, row[key]), reverse=down) + unknown
+    known = [row for row in rows if getattr(row, key) is not None]
+    unknown = [row for row in rows if getattr(row, key) is None]  # last, whatever the direction
+    return sorted(known, key=lambda row: _order(key, getattr(row, key)), reverse=down) + unknown
 
 
 def _order(key: str, value: Any) -> Any:
@@ -263,6 +296,6 @@ def _ms(seconds: object) -> int | None:
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "e2": _exact(2), "e4": _exact(4), "e6": _exact(6), "ms": _ms, "why": why_refused,
-    "ended": why_ended,
+    "fate": fate,
 }  # fmt: skip
 """From the trader's decimal strings and seconds to the integers that the other filters show."""

@@ -2,8 +2,10 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
+
+import msgspec
 
 from bus.spreadsheet import guarded
 from markets.opportunities import REASONS, Opportunity, opportunity_json
@@ -69,13 +71,13 @@ def to_csv(opportunities: Sequence[Opportunity]) -> str:
     return out.getvalue()
 
 
-def rows_to_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+def rows_to_csv(columns: Sequence[str], rows: Sequence[msgspec.Struct]) -> str:
     """Return rows of the trader's as CSV with a header line. No cell starts a formula."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([cell(row.get(column)) for column in columns])
+        writer.writerow([cell(getattr(row, column)) for column in columns])
     return out.getvalue()
 
 

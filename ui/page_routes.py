@@ -73,7 +73,7 @@ class PageRoutes:
         self._wish(ticker)
         own = desk_views.own(self._service.desk, ticker)
         candles = self._service.scan.state.candles.get(ticker)
-        bought_ms = [round(fill["time"] * 1000) for fills in own.fills_of.values() for fill in fills]
+        bought_ms = [round(fill.time * 1000) for fills in own.fills_of.values() for fill in fills]
         drawn = None if candles is None else history(candles, bought_ms)
         return self._page("market.html", page=found, own=own, drawn=drawn, listen=f"ticker={ticker}")
 

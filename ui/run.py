@@ -10,6 +10,7 @@ import threading
 from contextlib import ExitStack
 from typing import Final
 
+from bus.ask import Asker
 from bus.clock import Rng, SystemClock
 from bus.process.lifecycle import Stop
 from bus.process.locks import check_port
@@ -46,7 +47,7 @@ def run(settings: Settings, stop: Stop) -> int:
     service.follow(replica)
     wishes = Wishes(context, settings.query)
     monitor = service.monitor = Monitor(context, settings.query, settings.state)
-    link = TraderLink(context, settings.trader_control, settings.data_dir, clock)
+    link = TraderLink(Asker(context, settings.trader_control), settings.data_dir, clock)
     values = Replica(
         context, settings.trader_events, settings.trader_control, clock, Rng(),
         topics=("fv.", "trader."), listener=link.nudge,

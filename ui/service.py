@@ -136,10 +136,10 @@ class Service:
                 None if heartbeat is None else heartbeat.seq,
                 self.scan.seq,
                 None if self.monitor is None else self.monitor.snapshot_server,
-                (desk.status if desk.answers else None) or {},
+                desk.status if desk.answers else None,
             ),
             message_age=self.arrivals.ages(self.now_ns()),
-            decision_latency_ms=(desk.status or {}).get("latency_ms"),
+            decision_latency_ms=None if desk.status is None else desk.status.latency_ms,
             feed=self.feed_counts(),
         )
 

@@ -11,6 +11,7 @@ from bus.health import HealthAnswer
 from bus.process.locks import holder
 from bus.process.supervised import Processes
 from bus.replica import ReplicaStatus
+from bus.trading.shapes import LatencyStatus, TraderStatus
 
 from .arrivals import Ages
 
@@ -51,7 +52,7 @@ class SystemView(msgspec.Struct, frozen=True):
     processes: Sequence[ProcessRow]
     places: Sequence[PlaceRow]
     message_age: Ages
-    decision_latency_ms: Any
+    decision_latency_ms: LatencyStatus | None
     feed: Mapping[str, int]
 
 
@@ -98,7 +99,7 @@ def place_rows(
     published_seq: int | None,
     shown_seq: int,
     snapshot_server: HealthAnswer | None,
-    trader: Mapping[str, Any],
+    trader: TraderStatus | None,
 ) -> list[PlaceRow]:
     """Return where each process stands in the feed.
 
@@ -106,7 +107,7 @@ def place_rows(
         ours: where this process's replica stands; `shown_seq`: what its pages show.
         published_seq: of the publisher's last heartbeat.
         snapshot_server: its last answer, None without one.
-        trader: its last status, empty without one.
+        trader: its last status, None without one.
     """
     epoch = ours.epoch or None
 
@@ -129,6 +130,8 @@ def place_rows(
         row("snapshot_server", None, None, None)
         if said is None
         else row("snapshot_server", said.feed, said.epoch, said.seq, said.gaps, said.resyncs),
-        row("trader", trader.get("feed"), trader.get("epoch"), trader.get("seq")),
+        row("trader", None, None, None)
+        if trader is None
+        else row("trader", trader.feed, trader.epoch, trader.seq),
         row("ui", ours.feed, epoch, shown_seq if epoch else None, ours.stats.gaps, ours.stats.resyncs),
     ]

@@ -3,7 +3,6 @@
 It may be made by hand (``touch``); its text, if any, is the reason.
 """
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -12,17 +11,35 @@ from typing import Final
 import msgspec
 
 from bus.process.locks import private_dir
+from markets.errors import StartupError
 
 NAME: Final = "KILLED"
 WORD: Final = "UNLOCK"
 """What must be typed to trade again after a kill."""
 
+BY_HAND: Final = "by hand"
+"""The reason of a kill for which none is given."""
+
+MAX_REASON: Final = 500
+
 
 class Killed(msgspec.Struct, frozen=True):
-    """When trading was killed, and why."""
+    """When trading was killed, None if that cannot be read, and why."""
 
-    at_ms: int
+    at_ms: int | None
     reason: str
+
+
+class KillOutcome(msgspec.Struct, frozen=True):
+    """What came of setting the switch.
+
+    Attributes:
+        holds: whether it is set now, for whoever trades here and through restarts.
+        trouble: what went wrong all the same, None if nothing did.
+    """
+
+    holds: bool
+    trouble: str | None
 
 
 class KillSwitch:
@@ -39,30 +56,41 @@ class KillSwitch:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Killed(0, f"{self.path}: {error.strerror}")
+            return Killed(None, f"{self.path}: {error.strerror}")
         try:
             reason = json.loads(text)["reason"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             reason = text.strip()
-        return Killed(at_ms, str(reason)[:500] or "the kill file is there")
+        return Killed(at_ms, str(reason)[:MAX_REASON] or "the kill file is there")
 
-    def set(self, reason: str) -> None:
-        """Kill: when this returns, the switch holds and survives a power cut.
+    def set(self, reason: str) -> KillOutcome:
+        """Kill: if it holds when this returns, it survives a power cut.
 
-        Raises:
-            OSError: the file cannot be made.
-            StartupError: its directory cannot be made.
+        That the file is there is what kills: a full disk may only cost the reason.
         """
+        try:
+            self._write(reason)
+        except OSError as error:
+            trouble = f"{self.path}: {error.strerror or error}"
+        except StartupError as error:
+            trouble = str(error)
+        else:
+            return KillOutcome(holds=True, trouble=None)
+        if self.read() is None:
+            return KillOutcome(holds=False, trouble=f"the kill switch cannot be set: {trouble}")
+        return KillOutcome(holds=True, trouble=f"its reason may be lost: {trouble}")
+
+    def _write(self, reason: str) -> None:
         private_dir(self.path.parent)
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            # That the file is there is what kills; a full disk may only cost the reason.
-            with contextlib.suppress(OSError):
-                os.truncate(fd, 0)
-                os.write(fd, json.dumps({"reason": reason}).encode())
-            os.fsync(fd)
+            os.truncate(fd, 0)
+            os.write(fd, json.dumps({"reason": reason}).encode())
         finally:
-            os.close(fd)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
     def clear(self) -> None:
         """Allow trading again.

@@ -1,8 +1,22 @@
 """docs/trader.md says what the code says."""
 
+import json
+import re
+
+import msgspec
+
 from bus.process.settings import STRATEGIES
 from bus.trading import reasons
 from bus.trading.killswitch import WORD
+from bus.trading.shapes import (
+    EquityPoint,
+    FillRow,
+    OrderRow,
+    PositionRow,
+    SettlementRow,
+    TraderStatus,
+    told,
+)
 from tests.support import ROOT
 from trader.strategies import ALL
 
@@ -18,6 +32,29 @@ def table(heading: str) -> dict[str, str]:
 def test_every_reason_is_explained_as_it_is_on_the_page() -> None:
     assert table("a trade is refused") == reasons.REFUSALS
     assert table("an order ends") == reasons.ENDS
+
+
+def test_the_status_that_is_shown_is_one() -> None:
+    text = DOCS[DOCS.index("### `status`") :].split("```json\n")[1].split("```")[0]
+
+    shown = json.loads(text)
+
+    status = told({"ok": True, **shown}, TraderStatus)
+    assert json.loads(msgspec.json.encode(status)) == shown  # no member is missing or unknown, at any depth
+
+
+def test_every_member_of_a_row_is_listed() -> None:
+    rows = {
+        "position": PositionRow,
+        "order": OrderRow,
+        "fill": FillRow,
+        "settlement": SettlementRow,
+        "point": EquityPoint,
+    }
+
+    assert {name: tuple(re.findall(r"`(\w+)`", members)) for name, members in table("row").items()} == {
+        name: row.__struct_fields__ for name, row in rows.items()
+    }
 
 
 def test_settings_name_every_strategy_and_the_docs_the_word() -> None:

@@ -35,8 +35,8 @@ from trader.ledger import Basket, Ledger
 from trader.outputs import Place, Refused
 from trader.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven
 from trader.replay import replay
+from trader.report import report
 from trader.risk import check
-from trader.status import snapshot
 
 EVENT = event_of()
 NAMES = ("HOM", "AWY", "TIE")
@@ -243,7 +243,7 @@ def test_from_a_short_fill_to_even_legs_through_broker_and_journal(stand: Stand)
     stand.turns(4)
     ledger = stand.worker.engine.ledger
     assert {position.count_e2 for position in ledger.positions.values()} == {2_000}
-    assert snapshot(stand.worker, stand.clock.now_ms(), 1, 1).status["uneven"] == []
+    assert report(stand.worker, stand.clock.now_ms(), 1, 1).status.uneven == ()
     reader = Reader(stand.worker.around.journal_path)
     try:
         assert reader.ledger().baskets == ledger.baskets
@@ -262,10 +262,10 @@ def test_a_remainder_is_in_the_status(stand: Stand) -> None:
     stand.commit(view_of(EVENT, *(leg(EVENT, name, bid, None) for name, bid in bids.items())))
     stand.turns(4)
 
-    (left,) = snapshot(stand.worker, stand.clock.now_ms(), 1, 1).status["uneven"]
+    (left,) = report(stand.worker, stand.clock.now_ms(), 1, 1).status.uneven
 
-    assert (left["trade"], left["event_ticker"]) == (1, EVENT.event_ticker)
-    assert {one["ticker"]: one["got_fp"] for one in left["legs"]} == {
+    assert (left.trade, left.event_ticker) == (1, EVENT.event_ticker)
+    assert {found.ticker: found.got_fp for found in left.legs} == {
         TICKERS[0]: "50.00", TICKERS[1]: "50.00", TICKERS[2]: "0.00"
     }  # fmt: skip
 

@@ -16,8 +16,8 @@ from trader.journal.reader import Reader
 from trader.ledger import LedgerError
 from trader.manual import ManualCommand
 from trader.replay import replay
+from trader.report import report
 from trader.session import EVENTS_AT_ONCE
-from trader.status import snapshot
 from trader.worker import SESSION_MS
 
 Make = Callable[..., Stand]
@@ -251,10 +251,10 @@ def test_an_odd_event_costs_nothing_but_itself_held_or_not(make: Make) -> None:
 
     held = {position.event_ticker for position in stand.worker.engine.ledger.positions.values()}
     assert held == {event_of(1).event_ticker, event_of(3).event_ticker}
-    status = snapshot(stand.worker, stand.clock.now_ms(), 1, 1).status
-    assert (status["state"], status["failed"]) == ("running", 2)
-    assert {row["event_ticker"] for row in status["failures"]} == {view.event.event_ticker for view in odd}
-    assert {row["error"].split(":")[0] for row in status["failures"]} == {"ZeroDivisionError"}
+    status = report(stand.worker, stand.clock.now_ms(), 1, 1).status
+    assert (status.state, status.failed) == ("running", 2)
+    assert {failure.event_ticker for failure in status.failures} == {view.event.event_ticker for view in odd}
+    assert {failure.error.split(":")[0] for failure in status.failures} == {"ZeroDivisionError"}
 
     stand.close()
     again = make()  # a restart meets the same events

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bus.trading.shapes import KillCommand, PauseCommand, ResumeCommand
 from markets.errors import BadRecord
 from ui.command_rules import BURST, CommandRate, foreign, read_body, read_replay
 
@@ -31,9 +32,9 @@ def test_other_pages_may_not(headers: dict[str, str]) -> None:
 
 
 def test_bodies_are_read_strictly() -> None:
-    assert read_body("kill", b"") == {"reason": "by hand on the dashboard"}
-    assert read_body("pause", b'{"reason": " lunch "}') == {"reason": "lunch"}
-    assert read_body("resume", b'{"word": "UNLOCK"}') == {"word": "UNLOCK"}
+    assert read_body("kill", b"") == KillCommand(reason="by hand on the dashboard")
+    assert read_body("pause", b'{"reason": " lunch "}') == PauseCommand(reason="lunch")
+    assert read_body("resume", b'{"word": "UNLOCK"}') == ResumeCommand(word="UNLOCK")
     for op, body in (
         ("kill", b"["),
         ("kill", b"[" * 1_000),

@@ -13,6 +13,7 @@ from bus.replica import ReplicaStatus
 from markets.records import ExchangeStatus
 from tests.ui.stage import cycle_end
 from ui.dashboard_status import DashboardStatus, replay_of, status_of
+from ui.desk import Desk
 from ui.scan import NOTHING, Scan
 
 NOW_MS = 1_790_000_031_250
@@ -52,7 +53,7 @@ def codes(status: DashboardStatus) -> list[str]:
 
 def test_the_status_is_byte_for_byte_what_it_was() -> None:
     processes = {"trader": Supervised("BACKOFF", None, None, 1, 7, "does not stay up")}
-    status = status_of(Shown(), a_scan(), SETTINGS, processes, {"state": "running"})
+    status = status_of(Shown(), a_scan(), SETTINGS, processes, Desk().summary(NOW_MS, 0))
     assert msgspec.json.encode(status) == (
         b'{"mode":"paper","env":"sim","source":"live","feed":"live","now":1790000031.25,'
         b'"as_of":1790000000.0,"age_seconds":31.25,"stale":true,"stale_after_seconds":30.0,"epoch":7,'
@@ -66,7 +67,9 @@ def test_the_status_is_byte_for_byte_what_it_was() -> None:
         b'"text":"The publisher\'s last sweep failed. (503)"},{"code":"stale",'
         b'"text":"The data is old. Nothing in it counts as tradable."},{"code":"exchange_closed",'
         b'"text":"The exchange is not trading now."},{"code":"process_trader",'
-        b'"text":"The trader process does not stay up."}],"trader":{"state":"running"},"replay":null}'
+        b'"text":"The trader process does not stay up."}],"trader":{"state":"not running",'
+        b'"sign":"idle","answers":false,"as_of":null,"reasons":[],"pnl_today_dollars":null,"left_out":0,'
+        b'"killed":null,"error":null},"replay":null}'
     )
 
 

@@ -11,9 +11,6 @@ import pytest
 from tests.support import Process, Runner, eventually
 from tests.ui.stage import MATCH, Stage
 from tests.ui.test_server import Browser
-from ui.desk import Desk
-from ui.desk_page import curve_columns, parse_sorts, trader_page
-from ui.for_programs import rows_to_csv
 
 pytestmark = pytest.mark.e2e
 
@@ -156,53 +153,3 @@ def test_a_trader_that_is_killed_outright_is_noticed_and_found_again(
     assert "Shown is what it last said" in browser.get("/trader")[2]
     runner.start("trader").wait_event("trader.ready")
     eventually(lambda: state(browser) == "running", what="it is found again")
-
-
-def test_cells_never_start_a_formula() -> None:
-    text = rows_to_csv(("title", "cost_dollars"), [{"title": "=cmd|x", "cost_dollars": "-1.500000"}, {}])
-
-    assert list(csv.reader(io.StringIO(text))) == [
-        ["title", "cost_dollars"],
-        ["'=cmd|x", "-1.500000"],
-        ["", ""],
-    ]
-
-
-def test_the_curve_has_gaps_where_a_bid_was_unknown_and_drawdown_from_the_peak() -> None:
-    equity = ["10.000000", "12.000000", None, "9.000000"]
-    points = [{"time": float(i), "equity_dollars": one} for i, one in enumerate(equity)]
-
-    assert curve_columns(points)["drawdown"] == [0.0, 0.0, None, -3.0]
-    assert curve_columns([])["equity"] == []
-
-
-def test_what_is_unknown_sorts_last_in_both_directions() -> None:
-    rows = [{"value_dollars": one} for one in ("9.000000", None, "10.000000")]
-    desk = Desk(positions=rows)
-
-    for sort, expected in (("-", ["10.000000", "9.000000", None]), ("", ["9.000000", "10.000000", None])):
-        page = trader_page(desk, parse_sorts([("positions", f"{sort}value_dollars")]), 0, 0)
-        assert [row["value_dollars"] for row in page.tables["positions"].rows] == expected
-
-
-def test_positions_of_old_prices_stand_at_their_cost_in_profit_and_loss() -> None:
-    def row(unrealised: str | None, as_of: float | None, *, stale: bool) -> dict[str, Any]:
-        return {"unrealised_dollars": unrealised, "as_of": as_of, "stale": stale}
-
-    told = {"today_dollars": "5.000000", "unrealised_dollars": "7.500000", "fees_dollars": "2.000000"}
-    rows = [
-        row("1.000000", 100.0, stale=False),
-        row("2.500000", 9.0, stale=True),  # 91 s old
-        row("-1.000001", 11.0, stale=True),  # old, but not as old
-        row("4.000000", 1.0, stale=False),  # does not trade any more
-        row(None, None, stale=True),
-    ]
-    desk = Desk(status={"pnl": told, "equity_dollars": "100.000000"}, positions=rows)
-
-    assert desk.pnl(100_000, 90_000) == (
-        told | {"today_dollars": "2.500000", "unrealised_dollars": "5.000000", "equity_dollars": "97.500000"},
-        2,
-    )
-    assert desk.pnl(90_000, 90_000)[1] == 1
-    assert desk.summary(100_000, 90_000)["left_out"] == 2
-    assert Desk().pnl(0, 0) == ({"equity_dollars": None}, 0)

@@ -1,41 +1,100 @@
 """What the pages make of what the trader said."""
 
-from typing import Any
-
 import pytest
 
-from ui.desk import Desk
-from ui.desk_page import own
-
-MARKET = "KXMLSGAME-26AUG19VANHOU-VAN"
-
-
-def order(status: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "number": 7,
-        "ticker": MARKET,
-        "side": "yes",
-        "price_dollars": "0.4100",
-        "status": status,
-    } | changes
+from bus.trading.shapes import FillRow, OrderRow, PositionRow, SettlementRow
+from markets.orders import OrderState
+from tests.bus.trading.samples import MARKET, a_fill, a_point, a_position, a_status, an_order
+from ui.desk import Desk, Profit
+from ui.desk_page import FIELDS, TABLES, curve_columns, fate, own, parse_sorts, trader_page
 
 
-def fill(**changes: Any) -> dict[str, Any]:
-    return {"order": 7, "ticker": MARKET, "side": "yes", "price_dollars": "0.4100"} | changes
-
-
-@pytest.mark.parametrize("ended", ["filled", "partial", "cancelled", "rejected"])
-def test_only_an_open_order_bids_on_the_ladder(ended: str) -> None:
-    assert own(Desk(orders=[order("open")]), MARKET).levels == {4_100: "bids YES here"}
-    assert own(Desk(orders=[order("open", side="no")]), MARKET).levels == {5_900: "bids NO here"}
-    assert own(Desk(orders=[order(ended)]), MARKET).levels == {}
+@pytest.mark.parametrize("ended", [state for state in OrderState if state.ended])
+def test_only_an_open_order_bids_on_the_ladder(ended: OrderState) -> None:
+    assert own(Desk(orders=[an_order()]), MARKET).levels == {4_100: "bids YES here"}
+    assert own(Desk(orders=[an_order(side="no")]), MARKET).levels == {5_900: "bids NO here"}
+    assert own(Desk(orders=[an_order(status=ended)]), MARKET).levels == {}
 
 
 def test_an_order_that_ended_with_a_part_marks_where_it_bought() -> None:
-    assert own(Desk(orders=[order("partial")], fills=[fill()]), MARKET).levels == {4_100: "bought YES here"}
+    desk = Desk(orders=[an_order(status=OrderState.PARTIAL)], fills=[a_fill()])
+
+    assert own(desk, MARKET).levels == {4_100: "bought YES here"}
 
 
 def test_an_open_order_that_has_a_part_marks_what_it_still_bids() -> None:
-    desk = Desk(orders=[order("open")], fills=[fill(price_dollars="0.4000")])
+    desk = Desk(orders=[an_order(filled_fp="3.00")], fills=[a_fill(price_dollars="0.4000")])
 
     assert own(desk, MARKET).levels == {4_000: "bought YES here", 4_100: "bids YES here"}
+
+
+def test_the_curve_has_gaps_where_a_bid_was_unknown_and_drawdown_from_the_peak() -> None:
+    equity = ["10.000000", "12.000000", None, "9.000000"]
+    points = [a_point(time=float(i), equity_dollars=dollars) for i, dollars in enumerate(equity)]
+
+    assert curve_columns(points)["drawdown"] == [0.0, 0.0, None, -3.0]
+    assert curve_columns([])["equity"] == []
+
+
+def test_what_is_unknown_sorts_last_in_both_directions() -> None:
+    desk = Desk(positions=[a_position(value_dollars=value) for value in ("9.000000", None, "10.000000")])
+
+    for sort, expected in (("-", ["10.000000", "9.000000", None]), ("", ["9.000000", "10.000000", None])):
+        page = trader_page(desk, parse_sorts([("positions", f"{sort}value_dollars")]), 0, 0)
+        rows = page.tables["positions"].rows
+        assert [row.value_dollars for row in rows if isinstance(row, PositionRow)] == expected
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_column_of_a_table_is_a_member_of_its_rows(name: str) -> None:
+    assert {column.key for column in TABLES[name]} <= set(FIELDS[name])
+
+
+def test_files_have_all_members_of_a_row_but_lists() -> None:
+    rows = {"positions": PositionRow, "orders": OrderRow, "fills": FillRow, "settlements": SettlementRow}
+
+    left_out = {name: set(row.__struct_fields__) - set(FIELDS[name]) for name, row in rows.items()}
+    assert left_out == {"positions": set(), "orders": {"basis"}, "fills": set(), "settlements": set()}
+
+
+def test_positions_of_old_prices_stand_at_their_cost_in_profit_and_loss() -> None:
+    def row(unrealised: str | None, as_of: float | None, *, stale: bool) -> PositionRow:
+        return a_position(unrealised_dollars=unrealised, as_of=as_of, stale=stale)
+
+    status = a_status()
+    desk = Desk(
+        status=status,
+        positions=[
+            row("1.000000", 100.0, stale=False),
+            row("2.500000", 9.0, stale=True),  # 91 s old
+            row("-1.000001", 11.0, stale=True),  # old, but not as old
+            row("4.000000", 1.0, stale=False),  # does not trade any more
+            row(None, None, stale=True),
+        ],
+    )
+
+    assert desk.pnl(100_000, 90_000) == (
+        Profit(
+            realised_dollars="1.250000",
+            unrealised_dollars="-2.620000",
+            fees_dollars="0.413900",
+            total_dollars="-1.783900",
+            today_dollars="-1.783900",
+            equity_dollars="9998.216100",
+        ),
+        2,
+    )
+    assert desk.pnl(90_000, 90_000)[1] == 1
+    assert desk.summary(100_000, 90_000).left_out == 2
+    assert Desk().pnl(0, 0) == (Profit(), 0)
+
+
+def test_the_fate_of_an_order_is_why_it_ended_or_that_it_is_open() -> None:
+    assert fate(an_order()) == "under way"
+    assert fate(an_order(reason="timeout")) == "nobody knows its fate: timeout"
+    assert fate(an_order(status=OrderState.FILLED, reason="complete")) == "filled completely"
+    for word in ("no_depth", "nothing_left"):
+        assert (
+            fate(an_order(status=OrderState.CANCELLED, reason=word))
+            == "nothing was left at the price when it arrived"
+        )

@@ -6,9 +6,10 @@ import io
 import pytest
 
 from markets.opportunities import KINDS
+from tests.bus.trading.samples import a_position
 from tests.ui.stage import NASTY
 from tests.ui.test_filters import NOW_MS, opportunity
-from ui.for_programs import COLUMNS, cell, to_csv, to_json
+from ui.for_programs import COLUMNS, cell, rows_to_csv, to_csv, to_json
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "-", NASTY])
@@ -36,6 +37,16 @@ def test_csv_reads_back_with_exact_amounts() -> None:
     assert row["reasons"] == "no_depth stale_leg"
     assert row["legs"] == "buy yes E-a-A 100.00 @ 0.4000"
     assert len(rows) == 2
+
+
+def test_rows_of_the_trader_are_written_like_them() -> None:
+    rows = [a_position(title=NASTY, unrealised_dollars="-1.500000"), a_position(title=None, stale=True)]
+
+    assert list(csv.reader(io.StringIO(rows_to_csv(("title", "unrealised_dollars", "stale"), rows)))) == [
+        ["title", "unrealised_dollars", "stale"],
+        ["'" + NASTY, "-1.500000", "false"],
+        ["", "-0.120000", "true"],
+    ]
 
 
 def test_an_element_carries_exact_amounts_and_how_people_read_them() -> None:

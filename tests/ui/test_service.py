@@ -17,7 +17,7 @@ from markets.records import Level
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, view_of
 from tests.ui.stage import MATCH, cycle_end, fill, quote, world
-from trader.status import snapshot
+from trader.report import report
 from ui.app import make_app
 from ui.desk import Desk
 from ui.hub import UpdateHub
@@ -126,9 +126,7 @@ def shown(service: Service, replica: StillReplica, desk: Desk) -> Any:
 
 def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:
     service, replica = joined()
-    client = shown(
-        service, replica, Desk(answers=True, heard_ms=replica.now_ms(), status={"state": "starting"})
-    )
+    client = shown(service, replica, Desk(answers=True, heard_ms=replica.now_ms()))
 
     for path in ("/trader", "/", f"/m/{MATCH}-HOU", "/api/trader", "/system", "/api/system"):
         assert client.get(path).status_code == 200, path
@@ -151,15 +149,15 @@ def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
         stand.worker.engine.limits = msgspec.structs.replace(stand.worker.engine.limits, order_e6=1)
         commit((4_100, 9_000))
         stand.turns()
-        told = snapshot(stand.worker, stand.clock.now_ms(), 1, 1)
+        told = report(stand.worker, stand.clock.now_ms(), 1, 1)
     finally:
         stand.close()
-    (uneven,) = told.status["uneven"]
+    (uneven,) = told.status.uneven
     desk = Desk(answers=True, heard_ms=replica.now_ms(), status=told.status, positions=told.positions)
     page = shown(service, replica, desk).get("/trader").text
 
-    assert uneven["refused"]
-    assert f"is uneven after {uneven['tries']} " in page
+    assert uneven.refused
+    assert f"is uneven after {uneven.tries} " in page
     assert "Not evened out now: above the limit of an order." in page
     assert "paid out within 24 h" in page
     assert "profit expected ≥ $0.05" in page

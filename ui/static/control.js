@@ -79,7 +79,7 @@ export function startControl(live) {
   function ready() {
     if (left <= 0) clearInterval(think);
     go.textContent = left > 0 ? `Release in ${left} s` : "Release";
-    go.disabled = left > 0 || word.value !== "UNLOCK";
+    go.disabled = left > 0 || word.value !== word.dataset.word;
   }
 
   word.addEventListener("input", ready);
@@ -108,7 +108,7 @@ export function startControl(live) {
       });
       const told = await answer.json();
       if (answer.ok) say(words(op, told), op === "kill" ? "error" : "good");
-      else say(`Not done: ${told.error.message}`, "error");
+      else say(op === "kill" ? told.error.message : `Not done: ${told.error.message}`, "error");
     } catch (error) {
       say(`Not known whether it was done: the dashboard did not answer (${error.name}).${op === "kill" ? " Run: python -m trader kill" : ""}`, "error");
     }
@@ -118,9 +118,10 @@ export function startControl(live) {
 
   function words(op, told) {
     if (op !== "kill") return `The trader is ${told.state}.`;
-    if (!told.answered) return "Killed. No trader answers; the switch holds for the next one.";
+    const but = told.warning ? ` But ${told.warning}.` : "";
+    if (!told.answered) return `Killed. No trader answers; the switch holds for the next one.${but}`;
     const some = (number, name) => `${number ?? "an unknown number of"} ${name}${number === 1 ? "" : "s"}`;
-    return `Killed: nothing more is bought. ${some(told.open_orders, "order")} open, ${some(told.positions, "position")} kept until settled.`;
+    return `Killed: nothing more is bought. ${some(told.open_orders, "order")} open, ${some(told.positions, "position")} kept until settled.${but}`;
   }
 
   function say(text, tone) {

@@ -1,0 +1,383 @@
+"""What the trader answers on its control socket, and the commands it takes: docs/trader.md in types.
+
+The trader makes these, and whoever asks it reads them with `told`. Money is text of dollars with six
+decimals, a price with four, a count with two; times are Unix seconds; None is unknown. Members are only ever
+added: one that is not known is passed over, and one added later has a default, so that an older trader is
+understood.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from bus.protocol.answers import Refusal
+from bus.protocol.messages import DECODE_FAULTS
+from markets.errors import DecodeError
+from markets.orders import OrderState
+
+from .killswitch import BY_HAND, Killed
+
+MoneyText = Annotated[str, msgspec.Meta(pattern=r"^-?\d{1,15}\.\d{6}$")]
+PriceText = Annotated[str, msgspec.Meta(pattern=r"^\d\.\d{4}$")]
+CountText = Annotated[str, msgspec.Meta(pattern=r"^\d{1,15}\.\d{2}$")]
+UnixTime = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
+Side = Literal["yes", "no"]
+
+T = TypeVar("T")
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all of these."""
+
+
+# -- status
+
+
+class FairValuesFileStatus(Shape, frozen=True, kw_only=True):
+    """The file of one's own fair values; `errors` are the first of its refused lines."""
+
+    path: str
+    values: int
+    loaded: UnixTime | None
+    errors: tuple[str, ...]
+
+
+class FairValuesStatus(Shape, frozen=True, kw_only=True):
+    """Where fair values come from; the consensus has nothing to say of itself."""
+
+    consensus: None = None
+    file: FairValuesFileStatus | None
+
+
+class ProfitStatus(Shape, frozen=True, kw_only=True):
+    """Profit and loss; None while the bid of a position is not known. `today` counts from 00:00 UTC."""
+
+    realised_dollars: MoneyText
+    unrealised_dollars: MoneyText | None
+    fees_dollars: MoneyText
+    total_dollars: MoneyText | None
+    today_dollars: MoneyText | None
+
+
+class ExposureStatus(Shape, frozen=True, kw_only=True):
+    """What can be lost by what is held, and what open orders can still cost."""
+
+    positions_dollars: MoneyText
+    orders_dollars: MoneyText
+    total_dollars: MoneyText
+
+
+class LimitsStatus(Shape, frozen=True, kw_only=True):
+    """The limits that hold."""
+
+    order_dollars: MoneyText
+    market_dollars: MoneyText
+    event_dollars: MoneyText
+    total_dollars: MoneyText
+    daily_loss_dollars: MoneyText
+    min_edge_dollars: MoneyText
+    open_orders: int
+    orders_per_minute: int
+    price_collar_dollars: PriceText
+    leg_age_seconds: float
+    positions_per_event: int
+    payout_hours: float
+    in_play: bool
+
+
+class LimitsUse(Shape, frozen=True, kw_only=True):
+    """The share of limits that is in use, 0..1 and above."""
+
+    total: float
+    daily_loss: float
+    open_orders: float
+    orders_per_minute: float
+
+
+class UnevenLeg(Shape, frozen=True, kw_only=True):
+    """What a basket wants of a leg, and what it has."""
+
+    ticker: str
+    side: Side
+    planned_fp: CountText
+    got_fp: CountText
+
+
+class UnevenBasket(Shape, frozen=True, kw_only=True):
+    """A basket whose legs are not even and not about to be; `refused`: why not evened out when last tried."""
+
+    trade: int
+    strategy: str
+    event_ticker: str
+    tries: int
+    refused: tuple[str, ...]
+    legs: tuple[UnevenLeg, ...]
+
+
+class LatencyStatus(Shape, frozen=True, kw_only=True):
+    """From hearing of a change to the order on its way, in milliseconds, of the last `count` orders."""
+
+    p50: float | None
+    p99: float | None
+    count: int
+
+
+class ScanFailure(Shape, frozen=True, kw_only=True):
+    """A part of the scan that raised an error over an event."""
+
+    event_ticker: str
+    part: str
+    error: str
+
+
+class RefusedTrade(Shape, frozen=True, kw_only=True):
+    """A trade that a strategy wants and risk refuses, for a reason of bus.trading.reasons."""
+
+    strategy: str
+    event_ticker: str
+    reason: str
+
+
+class KilledStatus(Shape, frozen=True, kw_only=True):
+    """Since when trading is killed, and why."""
+
+    at: UnixTime | None
+    reason: str
+
+    @classmethod
+    def of(cls, killed: Killed | None) -> "KilledStatus | None":
+        """Return what the kill switch says in this shape."""
+        if killed is None:
+            return None
+        return cls(at=None if killed.at_ms is None else killed.at_ms / 1000, reason=killed.reason)
+
+
+class TraderStatus(Shape, frozen=True, kw_only=True):
+    """How the trader stands: docs/trader.md, `status`."""
+
+    state: str
+    reasons: tuple[str, ...]
+    mode: str
+    env: str
+    account: str
+    now: UnixTime
+    started: UnixTime
+    uptime_seconds: float
+    epoch: int
+    seq: int
+    data_age_seconds: float | None
+    feed: str
+    strategies: tuple[str, ...]
+    fair_values: FairValuesStatus
+    pnl: ProfitStatus
+    cash_dollars: MoneyText
+    starting_cash_dollars: MoneyText
+    equity_dollars: MoneyText | None
+    exposure: ExposureStatus
+    limits: LimitsStatus
+    use: LimitsUse
+    positions: int
+    open_orders: int
+    uneven: tuple[UnevenBasket, ...]
+    orders: int
+    fills: int
+    settlements: int
+    decisions: int
+    decisions_per_second: float
+    backlog: int
+    latency_ms: LatencyStatus
+    failed: int
+    failures: tuple[ScanFailure, ...]
+    refusals: dict[str, int]
+    refused: tuple[RefusedTrade, ...]
+    reconciled: bool
+    journal: str
+    killed: KilledStatus | None
+    error: str | None
+
+
+# -- rows
+
+
+class PositionRow(Shape, frozen=True, kw_only=True):
+    """The net position in a market; `bid` and `value` are of the side held."""
+
+    ticker: str
+    event_ticker: str
+    series_ticker: str
+    title: str | None
+    label: str
+    side: Side
+    count_fp: CountText
+    cost_dollars: MoneyText
+    average_price_dollars: PriceText
+    fees_dollars: MoneyText
+    bid_dollars: PriceText | None
+    value_dollars: MoneyText | None
+    unrealised_dollars: MoneyText | None
+    as_of: UnixTime | None
+    stale: bool
+    strategy: str
+    opened: UnixTime
+    status: str | None
+    close_time: UnixTime | None
+    start_time: UnixTime | None
+
+
+class OrderRow(Shape, frozen=True, kw_only=True):
+    """An order; `price` is its limit, `reason` why it ended, of an open one why nobody knows its fate."""
+
+    number: int
+    client_order_id: str
+    trade: int
+    strategy: str
+    ticker: str
+    event_ticker: str
+    label: str
+    side: Side
+    price_dollars: PriceText
+    count_fp: CountText
+    filled_fp: CountText
+    cost_dollars: MoneyText
+    fees_dollars: MoneyText
+    status: OrderState
+    reason: str | None
+    created: UnixTime
+    ended: UnixTime | None
+    latency_ms: int | None
+    basis: tuple[int, int]
+    edge_dollars: MoneyText
+    probability: float | None
+    attempt: int
+
+
+class FillRow(Shape, frozen=True, kw_only=True):
+    """A level that an order took."""
+
+    id: int
+    order: int
+    ticker: str
+    event_ticker: str
+    side: Side
+    price_dollars: PriceText
+    count_fp: CountText
+    cost_dollars: MoneyText
+    fee_dollars: MoneyText
+    time: UnixTime
+
+
+class SettlementRow(Shape, frozen=True, kw_only=True):
+    """A market that was held and is settled; `value` is that of YES, `profit` before fees."""
+
+    id: int
+    ticker: str
+    event_ticker: str
+    side: Side
+    count_fp: CountText
+    result: Literal["yes", "no", "scalar", "void"]
+    value_dollars: PriceText
+    cost_dollars: MoneyText
+    payout_dollars: MoneyText
+    profit_dollars: MoneyText
+    time: UnixTime
+
+
+class EquityPoint(Shape, frozen=True, kw_only=True):
+    """A point of the equity curve."""
+
+    time: UnixTime
+    cash_dollars: MoneyText
+    positions_dollars: MoneyText | None
+    equity_dollars: MoneyText | None
+    realised_dollars: MoneyText
+    fees_dollars: MoneyText
+
+
+# -- answers
+
+
+class PositionsAnswer(Shape, frozen=True, kw_only=True):
+    """To `positions`: the open ones, largest cost first."""
+
+    positions: tuple[PositionRow, ...]
+
+
+class OrdersAnswer(Shape, frozen=True, kw_only=True):
+    """To `orders`: the newest first."""
+
+    orders: tuple[OrderRow, ...]
+
+
+class FillsAnswer(Shape, frozen=True, kw_only=True):
+    """To `fills`: the newest first."""
+
+    fills: tuple[FillRow, ...]
+
+
+class SettlementsAnswer(Shape, frozen=True, kw_only=True):
+    """To `settlements`: the newest first."""
+
+    settlements: tuple[SettlementRow, ...]
+
+
+class EquityAnswer(Shape, frozen=True, kw_only=True):
+    """To `equity`: the oldest first."""
+
+    points: tuple[EquityPoint, ...]
+
+
+class CommandAnswer(Shape, frozen=True, kw_only=True):
+    """To a command: the state afterwards, and what went wrong all the same, if anything did."""
+
+    state: str
+    warning: str | None = None
+
+
+# -- commands
+
+
+class PauseCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="pause"):
+    """Trade no more until `resume`, restarts included."""
+
+    reason: str = BY_HAND
+
+
+class ResumeCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="resume"):
+    """Trade again; after a kill `word` must be bus.trading.killswitch.WORD."""
+
+    word: str = ""
+
+
+class KillCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="kill"):
+    """Trade no more. Whoever asks sets the kill switch himself before."""
+
+    reason: str = BY_HAND
+
+
+AnyCommand = PauseCommand | ResumeCommand | KillCommand
+
+
+def told(answer: Mapping[str, object], type_: type[T]) -> T:
+    """Return what the trader has answered.
+
+    Raises:
+        Refusal: it answered that it cannot, or will not.
+        DecodeError: it does not answer as it should; the message names the member.
+    """
+    ok = answer.get("ok")
+    try:
+        if ok is False:
+            error = msgspec.convert(answer.get("error"), _Error)
+            raise Refusal(error.code, error.message, error.retry_ms)
+        if ok is not True:
+            raise DecodeError(f"{type_.__name__}: got ok {ok!r:.50}, expected true or false")
+        return msgspec.convert(answer, type_)
+    except DECODE_FAULTS as error:
+        raise DecodeError(f"{type_.__name__}: {error}") from None
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+    retry_ms: int | None = None

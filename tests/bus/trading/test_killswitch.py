@@ -1,0 +1,96 @@
+"""The kill switch holds whatever the disk does, and says what it lost."""
+
+import contextlib
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bus.trading.killswitch import Killed, KillOutcome, KillSwitch
+
+
+@pytest.fixture
+def switch(tmp_path: Path) -> KillSwitch:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    return KillSwitch(folder)
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No file grows, as on a full disk; new ones can still be made."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_it_holds_with_its_reason_until_it_is_cleared(switch: KillSwitch) -> None:
+    assert switch.read() is None
+    assert switch.set("enough") == KillOutcome(holds=True, trouble=None)
+
+    killed = switch.read()
+    assert killed is not None
+    assert killed.reason == "enough"
+    assert killed.at_ms == int(switch.path.stat().st_mtime * 1000)
+    switch.clear()
+    switch.clear()
+    assert switch.read() is None
+
+
+def test_a_full_disk_costs_the_reason_but_not_the_kill(switch: KillSwitch) -> None:
+    with full_disk():
+        outcome = switch.set("enough")
+
+    assert outcome.holds
+    assert outcome.trouble is not None
+    assert "its reason may be lost" in outcome.trouble
+    killed = switch.read()
+    assert killed is not None
+    assert killed.reason == "the kill file is there"
+
+
+def test_one_that_cannot_be_set_does_not_hold_and_says_so(switch: KillSwitch) -> None:
+    switch.path.parent.chmod(0o755)  # others may enter: nothing of ours is written there
+
+    outcome = switch.set("enough")
+
+    assert not outcome.holds
+    assert outcome.trouble is not None
+    assert "cannot be set" in outcome.trouble
+    assert "chmod 700" in outcome.trouble
+
+
+def test_what_cannot_be_read_counts_as_killed(switch: KillSwitch) -> None:
+    switch.path.mkdir()
+
+    killed = switch.read()
+
+    assert killed == Killed(None, f"{switch.path}: Is a directory")
+    assert switch.set("enough").holds
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "the kill file is there"),
+        (b"lunch\n", "lunch"),
+        (b'{"reason": 7}', "7"),
+        (b'{"why": "x"}', '{"why": "x"}'),
+        (b"[1]", "[1]"),
+        (b"\xff", "\ufffd"),
+        (b"[" * 100_000, "[" * 500),
+        (json.dumps({"reason": "x" * 501}).encode(), "x" * 500),
+    ],
+)
+def test_whatever_is_in_the_file_is_the_reason(switch: KillSwitch, text: bytes, reason: str) -> None:
+    switch.path.write_bytes(text)
+
+    killed = switch.read()
+
+    assert killed is not None
+    assert killed.reason == reason

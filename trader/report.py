@@ -1,0 +1,317 @@
+"""How the trader stands, in the shapes in which it answers (bus/trading/shapes.py, docs/trader.md)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from bus.trading.shapes import (
+    EquityPoint,
+    ExposureStatus,
+    FairValuesFileStatus,
+    FairValuesStatus,
+    FillRow,
+    KilledStatus,
+    LatencyStatus,
+    LimitsStatus,
+    LimitsUse,
+    OrderRow,
+    PositionRow,
+    ProfitStatus,
+    RefusedTrade,
+    ScanFailure,
+    SettlementRow,
+    Side,
+    TraderStatus,
+    UnevenBasket,
+    UnevenLeg,
+)
+from markets.book import NO, YES
+from markets.opportunities import EventView
+from markets.orders import Intent, OrderState, Position
+from markets.records import Status
+from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
+
+from .engine import Engine
+from .rebalance import uneven
+from .worker import ACCOUNT, Worker
+
+MAX_REFUSED_SHOWN: Final = 200
+MAX_FAILURES_SHOWN: Final = 20
+MAX_ERRORS_SHOWN: Final = 20
+HOUR_MS: Final = 3_600_000
+
+_decode_intent: Final = msgspec.msgpack.Decoder(Intent).decode
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Status and positions of one moment."""
+
+    status: TraderStatus
+    positions: tuple[PositionRow, ...]
+
+
+def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
+    """Return how things stand; the engine's thread calls this.
+
+    Args:
+        epoch, seq: where the replica stands.
+    """
+    worker.owner.check()
+    engine, ledger, limits = worker.engine, worker.engine.ledger, worker.limits
+    announcer = worker.announcer
+    positions = tuple(position_row(engine, position, now_ms) for position in _by_cost(engine))
+    profit_e6, value_e6 = engine.worth.profit_e6(), engine.worth.value_e6()
+    stake_e6, lost_e6 = ledger.at_stake_e6(), engine.worth.lost_today_e6()
+    known, complete_ms = value_e6 is not None, engine.conditions.complete_ms
+    p50_ms, p99_ms = announcer.latencies.percentiles_ms(50, 99)
+    failures = [failure for failures in worker.failed.values() for failure in failures]
+    status = TraderStatus(
+        state=worker.state,
+        reasons=worker.reasons,
+        mode=worker.settings.mode,
+        env=worker.settings.env,
+        account=ACCOUNT,
+        now=now_ms / 1000,
+        started=worker.started_ms / 1000,
+        uptime_seconds=max(0, now_ms - worker.started_ms) / 1000,
+        epoch=epoch,
+        seq=seq,
+        data_age_seconds=None if complete_ms is None else max(0, now_ms - complete_ms) / 1000,
+        feed=engine.conditions.feed,
+        strategies=tuple(sorted(worker.settings.strategies)),
+        fair_values=_fair_values(worker),
+        pnl=ProfitStatus(
+            realised_dollars=format_money(ledger.realised_e6),
+            unrealised_dollars=_money(None if value_e6 is None else value_e6 - ledger.basis_e6),
+            fees_dollars=format_money(ledger.fees_e6),
+            total_dollars=_money(profit_e6 if known else None),
+            today_dollars=_money(-lost_e6 if known else None),
+        ),
+        cash_dollars=format_money(ledger.cash_e6),
+        starting_cash_dollars=format_money(ledger.start_e6),
+        equity_dollars=_money(None if value_e6 is None else ledger.cash_e6 + value_e6),
+        exposure=ExposureStatus(
+            positions_dollars=format_money(stake_e6 - ledger.reserved_e6),
+            orders_dollars=format_money(ledger.reserved_e6),
+            total_dollars=format_money(stake_e6),
+        ),
+        limits=_limits(worker),
+        use=LimitsUse(
+            total=_share(stake_e6, limits.total_e6),
+            daily_loss=_share(max(0, lost_e6), limits.daily_loss_e6),
+            open_orders=_share(len(ledger.open), limits.open_orders),
+            orders_per_minute=_share(engine.throttle.last_minute(engine.now_ms), limits.orders_per_minute),
+        ),
+        positions=len(positions),
+        open_orders=len(ledger.open),
+        uneven=tuple(_uneven(engine)),
+        orders=announcer.counts["orders"],
+        fills=announcer.counts["fills"],
+        settlements=announcer.counts["settlements"],
+        decisions=worker.session.rescan.scanned,
+        decisions_per_second=round(worker.session.scans.per_second, 2),
+        backlog=worker.around.follows.backlog,
+        latency_ms=LatencyStatus(p50=p50_ms, p99=p99_ms, count=len(announcer.latencies)),
+        failed=len(worker.failed),
+        failures=tuple(
+            ScanFailure(event_ticker=failure.event_ticker, part=failure.part, error=failure.error)
+            for failure in failures[:MAX_FAILURES_SHOWN]
+        ),
+        refusals=dict(engine.refusals.counts),
+        refused=tuple(
+            RefusedTrade(strategy=strategy, event_ticker=event_ticker, reason=reason)
+            for (strategy, event_ticker), reason in list(engine.refusals.stand.items())[-MAX_REFUSED_SHOWN:]
+        ),
+        reconciled=worker.reconciled,
+        journal=str(worker.around.journal_path),
+        killed=KilledStatus.of(worker.around.kill_switch.read()),
+        error=worker.halted,
+    )
+    return Report(status, positions)
+
+
+def _fair_values(worker: Worker) -> FairValuesStatus:
+    file = worker.around.values_file
+    if file is None:
+        return FairValuesStatus(file=None)
+    return FairValuesStatus(
+        file=FairValuesFileStatus(
+            path=str(file.path),
+            values=len(worker.values),
+            loaded=_seconds(file.loaded_ms),
+            errors=tuple(file.loaded.errors[:MAX_ERRORS_SHOWN]),
+        )
+    )
+
+
+def _limits(worker: Worker) -> LimitsStatus:
+    limits = worker.limits
+    return LimitsStatus(
+        order_dollars=format_money(limits.order_e6),
+        market_dollars=format_money(limits.market_e6),
+        event_dollars=format_money(limits.event_e6),
+        total_dollars=format_money(limits.total_e6),
+        daily_loss_dollars=format_money(limits.daily_loss_e6),
+        min_edge_dollars=format_money(limits.min_edge_e6),
+        open_orders=limits.open_orders,
+        orders_per_minute=limits.orders_per_minute,
+        price_collar_dollars=format_price(min(limits.price_collar_e4, PRICE_ONE_E4)),
+        leg_age_seconds=limits.leg_age_ms / 1000,
+        positions_per_event=limits.positions_per_event,
+        payout_hours=limits.payout_ms / HOUR_MS,
+        in_play=worker.engine.scan.in_play,
+    )
+
+
+def _uneven(engine: Engine) -> Iterator[UnevenBasket]:
+    for trade, basket in engine.ledger.baskets.items():
+        if engine.ledger.ordered(trade) or not uneven(basket):
+            continue
+        yield UnevenBasket(
+            trade=trade,
+            strategy=basket.strategy,
+            event_ticker=basket.event_ticker,
+            tries=basket.tries,
+            refused=engine.refusals.not_evened.get(trade, ()),
+            legs=tuple(
+                UnevenLeg(
+                    ticker=leg.ticker,
+                    side=_side(leg.side),
+                    planned_fp=format_count(leg.planned_e2),
+                    got_fp=format_count(leg.got_e2),
+                )
+                for leg in basket.legs
+            ),
+        )
+
+
+def position_row(engine: Engine, position: Position, now_ms: int) -> PositionRow:
+    """Return one position; `bid` and `value` are in prices of the side held."""
+    view: EventView | None = engine.views.get(position.event_ticker)
+    markets = view.markets if view is not None else ()
+    seen = next((market for market in markets if market.market.ticker == position.ticker), None)
+    bid_e4 = engine.worth.bid_e4(position)
+    value_e6 = None if bid_e4 is None else bid_e4 * position.count_e2
+    as_of_ms = None if seen is None else max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
+    return PositionRow(
+        ticker=position.ticker,
+        event_ticker=position.event_ticker,
+        series_ticker=position.series_ticker,
+        title=view.event.title if view else None,
+        label=position.label,
+        side=_side(position.side),
+        count_fp=format_count(position.count_e2),
+        cost_dollars=format_money(position.cost_e6),
+        average_price_dollars=format_price(round(position.cost_e6 / position.count_e2)),
+        fees_dollars=format_money(position.fees_e6),
+        bid_dollars=None if bid_e4 is None else format_price(bid_e4),
+        value_dollars=_money(value_e6),
+        unrealised_dollars=_money(None if value_e6 is None else value_e6 - position.cost_e6),
+        as_of=_seconds(as_of_ms),
+        # What does not trade any more cannot grow stale.
+        stale=seen is None
+        or as_of_ms is None
+        or (seen.quote.status is Status.ACTIVE and now_ms - as_of_ms > engine.limits.leg_age_ms),
+        strategy=position.strategy,
+        opened=position.opened_ms / 1000,
+        status=None if seen is None else str(seen.quote.status),
+        close_time=None if seen is None else seen.market.close_ms / 1000,
+        start_time=_seconds(view.timing.start_ms if view else None),
+    )
+
+
+def order_row(row: Mapping[str, Any]) -> OrderRow:
+    """Return one order from its row in the journal."""
+    intent, created_ms, ended_ms = _decode_intent(row["intent"]), row["created_ms"], row["ended_ms"]
+    return OrderRow(
+        number=row["number"],
+        client_order_id=row["client_order_id"],
+        trade=row["trade"],
+        strategy=row["strategy"],
+        ticker=row["ticker"],
+        event_ticker=row["event_ticker"],
+        label=intent.label,
+        side=_side(row["side"]),
+        price_dollars=format_price(row["price_e4"]),
+        count_fp=format_count(row["count_e2"]),
+        filled_fp=format_count(row["filled_e2"] or 0),
+        cost_dollars=format_money(row["cost_e6"] or 0),
+        fees_dollars=format_money(row["fees_e6"] or 0),
+        status=OrderState(row["status"]),
+        reason=row["reason"],
+        created=created_ms / 1000,
+        ended=_seconds(ended_ms),
+        latency_ms=None if ended_ms is None else ended_ms - created_ms,
+        basis=(intent.epoch, intent.seq),
+        edge_dollars=format_money(intent.edge_e6),
+        probability=intent.probability,
+        attempt=intent.attempt,
+    )
+
+
+def fill_row(row: Mapping[str, Any]) -> FillRow:
+    """Return one fill from its row in the journal."""
+    return FillRow(
+        id=row["id"],
+        order=row["number"],
+        ticker=row["ticker"],
+        event_ticker=row["event_ticker"],
+        side=_side(row["side"]),
+        price_dollars=format_price(row["price_e4"]),
+        count_fp=format_count(row["count_e2"]),
+        cost_dollars=format_money(row["cost_e6"]),
+        fee_dollars=format_money(row["fee_e6"]),
+        time=row["time_ms"] / 1000,
+    )
+
+
+def settlement_row(row: Mapping[str, Any]) -> SettlementRow:
+    """Return one settlement from its row in the journal."""
+    return SettlementRow(
+        id=row["id"],
+        ticker=row["ticker"],
+        event_ticker=row["event_ticker"],
+        side=_side(row["side"]),
+        count_fp=format_count(row["count_e2"]),
+        result=row["result"],
+        value_dollars=format_price(row["value_e4"]),
+        cost_dollars=format_money(row["cost_e6"]),
+        payout_dollars=format_money(row["payout_e6"]),
+        profit_dollars=format_money(row["payout_e6"] - row["cost_e6"]),
+        time=row["time_ms"] / 1000,
+    )
+
+
+def equity_point(row: Mapping[str, Any]) -> EquityPoint:
+    """Return one point of the equity curve from its row in the journal."""
+    cash_e6, positions_e6 = row["cash_e6"], row["positions_e6"]
+    return EquityPoint(
+        time=row["time_ms"] / 1000,
+        cash_dollars=format_money(cash_e6),
+        positions_dollars=_money(positions_e6),
+        equity_dollars=_money(None if positions_e6 is None else cash_e6 + positions_e6),
+        realised_dollars=format_money(row["realised_e6"]),
+        fees_dollars=format_money(row["fees_e6"]),
+    )
+
+
+def _by_cost(engine: Engine) -> Sequence[Position]:
+    positions = engine.ledger.positions.values()
+    return sorted(positions, key=lambda position: (-position.cost_e6, position.ticker))
+
+
+def _side(side: str) -> Side:
+    return YES if side == YES else NO
+
+
+def _money(money_e6: int | None) -> str | None:
+    return None if money_e6 is None else format_money(money_e6)
+
+
+def _seconds(time_ms: int | None) -> float | None:
+    return None if time_ms is None else time_ms / 1000
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0
