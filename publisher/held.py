@@ -183,7 +183,6 @@ class Held:
 
     def streamed(self, ticker: str, status: Status) -> None:
         """Note that this market's quote is not the one last swept: equal bytes confirm it no more."""
-        self._thread.check()
         if self.taken.pop(ticker, None) is not None:
             self._forget_event(self.state.markets[ticker].event_ticker)
         if status is Status.ACTIVE:
