@@ -275,7 +275,8 @@ def test_pykalshi_reads_market_data_unchanged(venue: Venue) -> None:
         markets = client.get_markets(status=MarketStatus.OPEN, limit=200, fetch_all=True)
         assert len(markets) > 200
         assert len({m.ticker for m in markets}) == len(markets)
-        market = next(m for m in markets if m.yes_bid_dollars > "0.1000" and m.yes_ask_dollars < "0.9000")
+        quoted = (m for m in markets if m.yes_bid_dollars > "0.1000" and m.yes_ask_dollars < "0.9000")
+        market = min(quoted, key=lambda m: m.open_time or "~")  # not opened this minute: it has candles
         same = client.get_market(market.ticker)
         assert same.event_ticker == market.event_ticker
         book = same.get_orderbook()
