@@ -9,6 +9,7 @@ from bus.clock import Clock
 from markets.records import FairValue
 
 from .figures import Latencies
+from .inputs import AnyInput, Data
 from .outputs import AnyOutput, Booked, Cancel, Equity, Place, Refused, Settled, Switch
 
 log = structlog.get_logger()
@@ -31,7 +32,7 @@ class Announcer:
     Attributes:
         counts: how many orders, fills and settlements the journal has.
         latencies: from hearing of a change to the order in the journal and on its way, of the last orders.
-        heard_ns: when what is being decided on was heard, by the steady clock; None if it was not heard.
+        heard_ns: when the data that is being decided on was heard, by the steady clock; None if it was not.
     """
 
     def __init__(self, published: Published, clock: Clock, state: Callable[[], str]) -> None:
@@ -42,9 +43,9 @@ class Announcer:
         self._clock = clock
         self._state = state
 
-    def decided(self, outputs: Sequence[AnyOutput]) -> None:
+    def decided(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
         """Count, log and publish what has happened."""
-        if self.heard_ns is not None:
+        if self.heard_ns is not None and isinstance(taken, Data):
             now_ns = self._clock.monotonic_ns()
             for output in outputs:
                 if isinstance(output, Place):

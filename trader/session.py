@@ -54,8 +54,8 @@ class StepLog(Protocol):
 class StepListener(Protocol):
     """Who is told of what was decided, once it has been carried out."""
 
-    def decided(self, outputs: Sequence[AnyOutput]) -> None:
-        """Take the outputs of one step, in order; never none."""
+    def decided(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
+        """Take an input and what was decided on it, in order; never nothing."""
         ...
 
 
@@ -283,7 +283,7 @@ class Session:
             self.broker.place(intent, self.present)
             self._probe("placed")
         if outputs:
-            self._listener.decided(outputs)
+            self._listener.decided(taken, outputs)
         if any(isinstance(output, Booked) and output.status.ended for output in outputs):
             tickers = {intent.ticker for intent in self.engine.ledger.open.values()}
             self._markets = {ticker: self._markets.get(ticker) for ticker in tickers}

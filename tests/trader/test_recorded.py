@@ -65,7 +65,7 @@ class Log:
     def commit(self) -> None:
         pass
 
-    def decided(self, outputs: Sequence[AnyOutput]) -> None:
+    def decided(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
         pass
 
 

@@ -68,7 +68,7 @@ class Careful(PaperBroker):
 
 
 class Deaf:
-    def decided(self, outputs: Sequence[AnyOutput]) -> None:
+    def decided(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
         assert outputs
 
 
