@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets.orders import Fill, Filled, Intent, Position, Proposal, Wanted
-from tests.trader.test_journal import opened
+from tests.trader.journal.files import opened
 from tests.trader.test_ledger import fill, intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, data, filled, live, over, settled, start, tick
 from trader.command import command
