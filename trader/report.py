@@ -105,6 +105,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         ),
         positions=len(positions),
         open_orders=len(ledger.open),
+        unknown_orders=len(engine.standing.unknown),
         uneven=tuple(_uneven(engine)),
         orders=announcer.counts["orders"],
         fills=announcer.counts["fills"],

@@ -195,6 +195,7 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
     journal: str
     killed: KilledStatus | None
     error: str | None
+    unknown_orders: int = 0
 
 
 # -- rows

@@ -14,6 +14,7 @@ from tests.trader.world import NOW_MS, basket
 from trader.journal.reader import Reader
 from trader.manual import ManualCommand
 from trader.replay import replay
+from trader.report import report
 from trader.strategies import NoBasket, Update
 
 MINUTE_MS = 60_000
@@ -155,6 +156,8 @@ def test_an_unknown_order_holds_its_money_and_says_why_until_it_is_found(make: M
 
     assert (ledger.reserved_e6, len(ledger.open)) == (held_e6, 3)
     assert stand.worker.engine.standing.unknown == {1: "no_answer"}
+    status = report(stand.worker, stand.clock.now_ms(), 1, 1).status
+    assert (status.open_orders, status.unknown_orders) == (3, 1)
     row = orders(stand)[1]
     assert (row["status"], row["reason"]) == ("open", "no_answer")
 
