@@ -24,6 +24,6 @@ def universe(count: int, now_ms: int) -> Catalogue:
             found.markets.append(market)
             found.quotes.append(quote)
     found.milestones += (
-        decode_milestone(json.dumps(one.body).encode()) for one in exchange.milestones.values()
+        decode_milestone(json.dumps(one.body).encode()) for one in exchange.listings.milestones.values()
     )
     return found

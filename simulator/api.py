@@ -287,7 +287,7 @@ class Api:
         """
         exchange, wanted = self.exchange, document.settings or Switches()
         unknown = [t for t in wanted.paused_markets or () if t not in exchange.markets]
-        unknown += [str(i) for i in wanted.shards or () if i not in exchange.shards]
+        unknown += [str(i) for i in wanted.shards or () if i not in exchange.halts.shards]
         unknown += [event for event in wanted.stages or () if event not in exchange.events]
         if unknown:
             raise faults.BadFaults(f"settings: unknown market, event or shard {unknown[0]!r}")
@@ -303,12 +303,12 @@ class Api:
                 setattr(exchange.activity, name, value)
         for name in ("trading_active", "exchange_active"):
             if (value := getattr(wanted, name)) is not None:
-                setattr(exchange, name, value)
+                setattr(exchange.halts, name, value)
         if wanted.cache_s is not None:
             self.cache_ms = round(wanted.cache_s * 1000)
             self._cache.clear()
         for index, trades in (wanted.shards or {}).items():
-            exchange.shards[index].trading_active = trades
+            exchange.halts.shards[index].trading_active = trades
         if self.hub is not None:
             self.hub.max_markets = wanted.ws_markets or self.hub.max_markets
             self.hub.max_commands = wanted.ws_commands or self.hub.max_commands
@@ -336,7 +336,7 @@ class Api:
                     "tickers": m.tickers,
                     "from_ms": m.from_ms,
                     "until_ms": m.until_ms,
-                    "active": exchange.stands(m, exchange.now_ms),
+                    "active": exchange.planter.stands(m, exchange.now_ms),
                     "edge_dollars": f"{m.edge_e4 / 1e4:.4f}",
                     "fair": m.fair,
                 }

@@ -7,30 +7,16 @@ smooth function of its ticker: the same at every look, never stored.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import sin
 from typing import Any, Final
 from zlib import crc32
 
 from markets.units import format_count, format_price
 
-from .model import Market
+from .model import Bar, Market
 
 BARS_IN_ALL: Final = 400_000
 _MINUTE_MS: Final = 60_000
-
-
-@dataclass(slots=True)
-class Bar:
-    """One minute: open, high, low, close of bid, ask and trades (None without trades), e4; counts e2."""
-
-    minute: int
-    bid: list[int]
-    ask: list[int]
-    price: list[int] | None
-    volume_e2: int
-    notional: int
-    open_interest_e2: int
 
 
 def bars_per_market(markets: int) -> int:

@@ -4,14 +4,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from .book import Book
 from .grid import Grid
 from .templates import EventTemplate, MarketTemplate, Role
-
-if TYPE_CHECKING:
-    from .history import Bar
 
 INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
@@ -41,6 +38,19 @@ class Series:
     category: str
     body: dict[str, Any]
     events: list["Event"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Bar:
+    """One minute: open, high, low, close of bid, ask and trades (None without trades), e4; counts e2."""
+
+    minute: int
+    bid: list[int]
+    ask: list[int]
+    price: list[int] | None
+    volume_e2: int
+    notional: int
+    open_interest_e2: int
 
 
 @dataclass(slots=True, eq=False, repr=False)

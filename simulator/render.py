@@ -7,7 +7,7 @@ from typing import Any, Final
 from markets.units import PRICE_ONE_E4, format_count, format_price, format_time
 
 from .book import Book
-from .exchange import Trade
+from .happenings import Trade
 from .model import Event, Market
 
 _RANGES: Final[dict[int, str]] = {}

@@ -16,7 +16,8 @@ from uuid import NAMESPACE_URL, uuid5
 from markets.units import format_count, format_price, format_time, opposite
 
 from .book import Book, Change
-from .exchange import Exchange, Trade
+from .exchange import Exchange
+from .happenings import Trade
 from .model import Event, Market
 from .render import dumps, event_json, levels_json, market_json, quote_values
 

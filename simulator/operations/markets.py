@@ -31,11 +31,11 @@ def get_exchange_status(call: Call) -> Response:
         {
             "exchange_index": index,
             "description": names[index],
-            "exchange_active": shard.exchange_active and exchange.exchange_active,
-            "trading_active": shard.trading_active and exchange.trading_active,
-            "intra_exchange_transfers_active": shard.exchange_active and exchange.exchange_active,
+            "exchange_active": shard.exchange_active and exchange.halts.exchange_active,
+            "trading_active": shard.trading_active and exchange.halts.trading_active,
+            "intra_exchange_transfers_active": shard.exchange_active and exchange.halts.exchange_active,
         }
-        for index, shard in exchange.shards.items()
+        for index, shard in exchange.halts.shards.items()
     ]
     first = shards[0]
     body = {
@@ -124,7 +124,7 @@ def get_events(call: Call) -> Response:
         few = sorted((exchange.events[t].created_ms, t) for t in names if t in exchange.events)
         order = newest_first(few, call.request.get("cursor"))
     else:
-        order = newest_first(exchange.event_order, call.request.get("cursor"))
+        order = newest_first(exchange.listings.event_order, call.request.get("cursor"))
     keys, cursor = page(order, keep, size)
     events = [exchange.events[key] for key in keys]
     body = [event_json(event, event.markets if nested else None) for event in events]
@@ -240,7 +240,7 @@ def get_markets(call: Call) -> Response:
     if few is not None:
         order = newest_first(sorted((m.event.created_ms, m.ticker) for m in few), cursor)
     else:
-        order = newest_first(_created_between(exchange.market_order, chosen.bounds), cursor)
+        order = newest_first(_created_between(exchange.listings.market_order, chosen.bounds), cursor)
     keys, following = page(order, lambda key: chosen(markets[key]), size)
     body = ",".join([market_json(markets[key]) for key in keys])
     return ok(f'{{"cursor":"{following}","markets":[{body}]}}', CACHED)
@@ -311,7 +311,7 @@ def get_milestones(call: Call) -> Response:
     since = integer(call.request, "min_updated_ts")
     equal = {name: call.request.get(name) for name in ("category", "type", "source_id")}
     competition, related = call.request.get("competition"), call.request.get("related_event_ticker")
-    milestones = call.api.exchange.milestones
+    milestones = call.api.exchange.listings.milestones
 
     def keep(key: str) -> bool:
         milestone = milestones[key]
@@ -324,7 +324,7 @@ def get_milestones(call: Call) -> Response:
             and (since is None or parse_time_ms(body["last_updated_ts"]) > since * 1000)
         )
 
-    order = call.api.exchange.milestone_order
+    order = call.api.exchange.listings.milestone_order
     cursor = call.request.get("cursor")
     position = cursors.decode(cursor) if cursor else None
     index = 0 if position is None else bisect_right(order, position)
@@ -334,7 +334,7 @@ def get_milestones(call: Call) -> Response:
 
 @routes.get("/milestones/{milestone_id}")
 def get_milestone(call: Call) -> Response:
-    found = call.api.exchange.milestones.get(call.args["milestone_id"])
+    found = call.api.exchange.listings.milestones.get(call.args["milestone_id"])
     if found is None:
         raise not_found()
     return ok(dumps({"milestone": found.body}))

@@ -18,7 +18,7 @@ from simulator.api import (
     required_integer,
 )
 from simulator.dates import DAY_MS
-from simulator.exchange import Trade
+from simulator.happenings import Trade
 from simulator.history import candles
 from simulator.latent import Match, Window
 from simulator.limits import COSTS, DEFAULT_COST, TIERS
@@ -130,7 +130,7 @@ def get_event_candlesticks(call: Call) -> Response:
 
 
 def _live(call: Call, milestone: Milestone) -> dict[str, Any]:
-    group = call.api.exchange.groups_by_milestone[milestone.id]
+    group = call.api.exchange.listings.groups_by_milestone[milestone.id]
     latent = group.latent
     assert isinstance(latent, Match)
     details: dict[str, Any] = {
@@ -148,7 +148,7 @@ def _live(call: Call, milestone: Milestone) -> dict[str, Any]:
 
 
 def _milestone(call: Call) -> Milestone:
-    found = call.api.exchange.milestones.get(call.args["milestone_id"])
+    found = call.api.exchange.listings.milestones.get(call.args["milestone_id"])
     if found is None or ("type" in call.args and found.body["type"] != call.args["type"]):
         raise not_found()
     return found
@@ -174,7 +174,7 @@ def get_live_datas(call: Call) -> Response:
         raise invalid("Query argument milestone_ids is required, but not found")
     if len(ids) > 100:
         raise out_of_range("GetLiveDatas", "MilestoneIds", "max")
-    known = call.api.exchange.milestones
+    known = call.api.exchange.listings.milestones
     return ok(dumps({"live_datas": [_live(call, known[i]) for i in ids if i in known]}))
 
 
@@ -312,7 +312,7 @@ def get_multivariate_events(call: Call) -> Response:
         event = exchange.events[ticker]
         return event.combo and series in (None, event.series.ticker) and collection in (None, COLLECTION)
 
-    keys, cursor = page(newest_first(exchange.event_order, request.get("cursor")), keep, size)
+    keys, cursor = page(newest_first(exchange.listings.event_order, request.get("cursor")), keep, size)
     events = [exchange.events[key] for key in keys]
     body = ",".join(event_json(event, event.markets if nested else None) for event in events)
     return ok(f'{{"cursor":"{cursor}","events":[{body}]}}')

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from simulator import auth, templates
 from simulator.api import Api
 from simulator.auth import KeyPair, load_or_create
-from simulator.exchange import Activity, Exchange
+from simulator.exchange import Exchange
 from simulator.limits import Limits
 from simulator.operations import ROUTES
+from simulator.quoting import Activity
 from simulator.templates import Recorded
 from tests.simulator.venue import START_MS, Client
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from markets.units import parse_time_ms
-from simulator.exchange import Trade
+from simulator.happenings import Trade
 from simulator.latent import Underlying, Window
+from simulator.mispricing import fee_multiplier
 from simulator.model import ACTIVE, Event, Market
 from simulator.templates import Role
 from tests.simulator.venue import START_MS, Client
@@ -96,7 +97,7 @@ def test_probabilities_of_an_exclusive_event_sum_to_one_at_most_and_ladders_fall
 
 
 def fees(client: Client, market: Market, price_e4: int) -> float:
-    rate = 0.07 * client.api.exchange.fee_multiplier(market.event)
+    rate = 0.07 * fee_multiplier(market.event)
     return rate * price_e4 / 1e4 * (1 - price_e4 / 1e4)
 
 
@@ -214,7 +215,11 @@ def test_times_of_a_match_follow_its_start(client: Client) -> None:
 def test_quoters_pull_before_the_start_and_come_back(make_client: Make) -> None:
     client = make_client(markets=1500)
     group = min(
-        (g for g in client.api.exchange.groups if g.kind == "match" and g.start_ms > START_MS + 5_000),
+        (
+            g
+            for g in client.api.exchange.listings.groups
+            if g.kind == "match" and g.start_ms > START_MS + 5_000
+        ),
         key=lambda g: g.start_ms,
     )
 
@@ -294,7 +299,7 @@ def test_trades_move_volume_and_last_price(make_client: Make) -> None:
 
 @pytest.mark.parametrize("kind", ["range", "ladder", "updown", "options", "match"])
 def test_every_kind_of_event_is_there(client: Client, kind: str) -> None:
-    assert any(g.kind == kind for g in client.api.exchange.groups)
+    assert any(g.kind == kind for g in client.api.exchange.listings.groups)
 
 
 def test_a_window_takes_its_strike_at_the_opening(make_client: Make) -> None:

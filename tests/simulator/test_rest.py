@@ -401,7 +401,7 @@ def test_an_error_of_our_own_is_kalshis_500_logged_once_and_over(client: Client)
         def broken_life(_subject: object, _time_ms: int) -> None:
             raise ValueError("broken life")
 
-        client.api.exchange.at(client.now_ms + 1_000, broken_life, None)
+        client.api.exchange.agenda.at(client.now_ms + 1_000, broken_life, None)
         client.now_ms += 2_000
         assert client.get("/exchange/status", 500) == expected
         assert client.get("/exchange/status")["exchange_active"]

@@ -1,0 +1,44 @@
+"""What is to happen when: the exchange's time, which runs everything that is due in its order."""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+
+class Agenda:
+    """Time and what is planned in it.
+
+    Attributes:
+        start_ms: the exchange's beginning.
+        now_ms: the present; it never goes back.
+    """
+
+    def __init__(self, start_ms: int) -> None:
+        self.start_ms = self.now_ms = start_ms
+        self._heap: list[tuple[int, int, Callable[[Any, int], None], Any]] = []
+        self._number = 0
+
+    def number(self) -> int:
+        """Return the next number: what happens at one time happens in their order."""
+        self._number += 1
+        return self._number
+
+    def at(self, time_ms: int, action: Callable[[Any, int], None], subject: Any) -> None:
+        """Plan `action(subject, time_ms)`."""
+        heappush(self._heap, (time_ms, self.number(), action, subject))
+
+    def next_ms(self) -> int | None:
+        """Return when something happens next."""
+        return self._heap[0][0] if self._heap else None
+
+    def advance(self, now_ms: int) -> None:
+        """Run everything that is due up to `now_ms`."""
+        heap = self._heap
+        while heap and heap[0][0] <= now_ms:
+            time_ms, _, action, subject = heappop(heap)
+            action(subject, max(time_ms, self.now_ms if time_ms > self.start_ms else time_ms))
+        self.now_ms = max(self.now_ms, now_ms)
+
+    def move_to(self, time_ms: int) -> None:
+        """Let it be `time_ms` at least, while something of then is done."""
+        self.now_ms = max(self.now_ms, time_ms)

@@ -1,0 +1,259 @@
+"""The crowd that quotes and trades: prices follow the truth behind them, takers hit and lift."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+from uuid import UUID
+
+from markets.units import PRICE_ONE_E4, format_time
+
+from .agenda import Agenda
+from .happenings import Herald, Trade
+from .history import note_quote, note_trade
+from .latent import Combo
+from .listings import Listings
+from .model import ACTIVE, INITIALIZED, Event, Group, Market
+
+PLANTED_SIZE_E2: Final = 5_000
+"""Size of a planted quote at least: worth a client's while."""
+
+_TRADES_KEPT: Final = 50_000
+_BURST_EVERY_S: Final = 60.0
+"""Mean time between moments in which one market goes wild: up to thousands of frames within a second."""
+
+
+@dataclass(slots=True)
+class Shard:
+    """Whether a shard of the exchange works."""
+
+    exchange_active: bool = True
+    trading_active: bool = True
+
+
+@dataclass(slots=True)
+class Halts:
+    """Whether the exchange and its shards work, and trade."""
+
+    exchange_active: bool = True
+    trading_active: bool = True
+    shards: dict[int, Shard] = field(default_factory=lambda: {index: Shard() for index in range(4)})
+
+
+@dataclass(slots=True)
+class Activity:
+    """How busy the exchange is. `pace` scales all rates; 0 freezes prices (the life cycle goes on)."""
+
+    pace: float = 1.0
+    trade_share: float = 0.35
+    mispricings: bool = True
+    bursts: bool = True
+
+
+class Crowd:
+    """Moves the truth of every group, and keeps quotes and trades around it.
+
+    Args:
+        close: closes an event whose truth has decided it (a combo).
+        bars: how many bars of history each market keeps.
+
+    Attributes:
+        remembers: whether quotes go into the price history; not while the universe is built.
+        quote_changes: how many times a quote has changed.
+        trades: the latest public trades.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        rng: Random,
+        activity: Activity,
+        halts: Halts,
+        listings: Listings,
+        herald: Herald,
+        close: Callable[[Event, int], None],
+        bars: int,
+    ) -> None:
+        self.remembers = False
+        self.quote_changes = 0
+        self.trades: deque[Trade] = deque(maxlen=_TRADES_KEPT)
+        self._agenda = agenda
+        self._rng = rng
+        self._activity = activity
+        self._halts = halts
+        self._listings = listings
+        self._herald = herald
+        self._close = close
+        self._bars = bars
+
+    def _wait_ms(self, group: Group) -> int:
+        mean = 1.5 if group.in_play else group.interval_s
+        return 1 + int(1000 * self._rng.expovariate(1 / mean) / max(self._activity.pace, 1e-6))
+
+    def advance_latent(self, group: Group, time_ms: int) -> bool:
+        dt_s = max(0.0, (time_ms - group.updated_ms) / 1000)
+        group.updated_ms = time_ms
+        return group.latent.advance(dt_s, self._rng)
+
+    def plan_tick(self, group: Group, time_ms: int) -> None:
+        """Plan the next move of a group; one planned before is void."""
+        group.tick += 1
+        self._agenda.at(time_ms + self._wait_ms(group), self._tick, (group, group.tick))
+
+    def _tick(self, planned: tuple[Group, int], time_ms: int) -> None:
+        """Let a group's truth move and its quotes follow."""
+        group, tick = planned
+        if tick != group.tick:
+            return
+        live = [event for event in group.events if event.status == ACTIVE]
+        if not live and all(event.status not in (INITIALIZED, ACTIVE) for event in group.events):
+            return
+        self.plan_tick(group, time_ms)
+        if not live or not self._halts.trading_active:
+            return
+        self.advance_latent(group, time_ms)
+        if isinstance(group.latent, Combo) and group.latent.decided():
+            live[0].close_ms = time_ms
+            live[0].values["close"] = format_time(time_ms)
+            self._close(live[0], time_ms)
+            return
+        if group.pulled:
+            return
+        for event in live:
+            if self._halts.shards[event.shard].trading_active:
+                self.reprice(event, time_ms)
+        rng = self._rng
+        event = live[rng.randrange(len(live))]
+        market = event.markets[rng.randrange(len(event.markets))]
+        if market.paused or market.fair_shift_e4 or not self._halts.shards[event.shard].trading_active:
+            return
+        if rng.random() < self._activity.trade_share and market.bid_e2 and market.ask_e2:
+            self._trade(market, time_ms)
+        else:
+            self.requote(market, time_ms)
+        if rng.random() < 0.5:
+            self._flicker(market, time_ms)
+
+    def _flicker(self, market: Market, time_ms: int) -> None:
+        """Change a level behind the best, if anybody ever looked at the book."""
+        if market.book is not None:
+            changes = market.book.flicker(market.grid, market.size_e2)
+            self._herald.deepened(market, changes, time_ms)
+
+    def burst(self, _subject: None, time_ms: int) -> None:
+        """Let one lively market go wild for about a second."""
+        rng = self._rng
+        self._agenda.at(time_ms + 1_000 + int(1000 * rng.expovariate(1 / _BURST_EVERY_S)), self.burst, None)
+        if not self._activity.bursts or not self._activity.pace:
+            return
+        for _ in range(100):
+            group = self._listings.groups[rng.randrange(len(self._listings.groups))]
+            live = [m for m in group.events[0].markets if m.status == ACTIVE and m.bid_e2 and m.ask_e2]
+            if live and (group.in_play or group.kind == "updown"):
+                market = live[rng.randrange(len(live))]
+                at_ms, until_ms = float(time_ms), time_ms + 300 + rng.randrange(1_200)
+                while at_ms < until_ms:
+                    at_ms += rng.expovariate(1 / 0.6)
+                    self._agenda.at(int(at_ms), self._flurry, market)
+                return
+
+    def _flurry(self, market: Market, time_ms: int) -> None:
+        if market.status == ACTIVE and not market.event.group.pulled and self._halts.trading_active:
+            self.requote(market, time_ms)
+            self._flicker(market, time_ms)
+
+    def reprice(self, event: Event, time_ms: int) -> None:
+        """Bring every quote that would give money away, or stands too far off, back around the truth."""
+        probability = event.group.latent.probability
+        for market in event.markets:
+            market.p = p = probability(market.role)
+            if market.fair_shift_e4:
+                continue  # what was planted stands still until it is over
+            fair = p * PRICE_ONE_E4
+            if (
+                (market.bid_e2 and market.bid_e4 > fair)
+                or (market.ask_e2 and market.ask_e4 < fair)
+                or (
+                    market.bid_e2
+                    and fair - market.bid_e4 > 2 * market.half_e4 + 250
+                    and self._rng.random() < 0.5
+                )
+            ):
+                self.requote(market, time_ms)
+
+    def quote_all(self, event: Event, time_ms: int) -> None:
+        probability = event.group.latent.probability
+        for market in event.markets:
+            market.p = probability(market.role)
+            self.requote(market, time_ms)
+
+    def _size(self, market: Market) -> int:
+        size = int(market.size_e2 * self._rng.lognormvariate(-0.7, 0.8))
+        size = size if self._rng.random() < 0.25 else size // 100 * 100
+        return max(PLANTED_SIZE_E2 if market.fair_shift_e4 else 100, size)
+
+    def requote(self, market: Market, time_ms: int) -> None:
+        """Quote a market anew: bid <= truth <= ask on its grid, its usual spread, fresh sizes."""
+        if market.paused:
+            return
+        grid = market.grid
+        fair = market.p * PRICE_ONE_E4 + market.fair_shift_e4
+        half = 0.0 if market.fair_shift_e4 else market.half_e4 * (0.7 + 0.6 * self._rng.random())
+        bid, ask = grid.at_or_below(fair - half), grid.at_or_above(fair + half)
+        if bid is not None and bid == ask:
+            ask = grid.above(bid)
+        old_bid, old_ask = (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
+        new_bid, new_ask = (0, 0), (PRICE_ONE_E4, 0)
+        if bid is not None:
+            keep = not market.fair_shift_e4 and bid == old_bid[0] and old_bid[1] and self._rng.random() < 0.5
+            new_bid = old_bid if keep else (bid, self._size(market))
+        if ask is not None:
+            keep = not market.fair_shift_e4 and ask == old_ask[0] and old_ask[1] and self._rng.random() < 0.5
+            new_ask = old_ask if keep else (ask, self._size(market))
+        self.set_quote(market, new_bid, new_ask, time_ms)
+
+    def set_quote(self, market: Market, bid: tuple[int, int], ask: tuple[int, int], time_ms: int) -> None:
+        """Set best bid and ask (price_e4, count_e2); a count of 0 empties the side. Tells the listeners."""
+        if (market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2) == (*bid, *ask):
+            return
+        (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2) = bid, ask
+        self.quote_changes += 1
+        if self.remembers:
+            note_quote(market, time_ms, self._bars)
+        changes = market.book.follow(market.grid, bid, ask, market.size_e2) if market.book is not None else []
+        self._herald.quoted(market, changes, time_ms)
+
+    def _trade(self, market: Market, time_ms: int) -> None:
+        """Let a taker hit the best bid or lift the best ask."""
+        rng = self._rng
+        buys_yes = rng.random() < 0.5
+        price, size = (market.ask_e4, market.ask_e2) if buys_yes else (market.bid_e4, market.bid_e2)
+        count = min(size, max(1, int(rng.expovariate(1 / max(market.size_e2 / 20, 1500)))))
+        if rng.random() < 0.8:
+            count = min(size, max(100, count // 100 * 100))
+        self.print_trade(market, price, count, "yes" if buys_yes else "no", time_ms)
+        left = size - count
+        grid = market.grid
+        bid, ask = (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
+        if buys_yes:
+            worse = grid.above(price)
+            ask = (price, left) if left else (worse, self._size(market)) if worse else (PRICE_ONE_E4, 0)
+        else:
+            worse = grid.below(price)
+            bid = (price, left) if left else (worse, self._size(market)) if worse else (0, 0)
+        self.set_quote(market, bid, ask, time_ms)
+
+    def print_trade(self, market: Market, price_e4: int, count_e2: int, taker: str, time_ms: int) -> None:
+        """Record a trade: last price, volume, open interest, the tape."""
+        market.last_e4, market.last_size_e2 = price_e4, count_e2
+        market.volume_e2 += count_e2
+        market.volume_24h_e2 += count_e2
+        opened = self._rng.random() < 0.6
+        market.open_interest_e2 = max(market.open_interest_e2 + (count_e2 if opened else -count_e2), 0)
+        note_trade(market, price_e4, count_e2, time_ms, self._bars)
+        number = self._agenda.number()
+        trade_id = str(UUID(int=self._rng.getrandbits(128)))
+        trade = Trade(trade_id, market, price_e4, count_e2, taker, time_ms, number)
+        self.trades.append(trade)
+        self._herald.traded(trade)
