@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from trader.journal.journal import Journal
 from trader.manual import ManualCommands
 from trader.run import on_disk
 from trader.session import Probe
-from trader.worker import Worker
+from trader.worker import Surroundings, Worker
 
 
 class Feed:
@@ -103,6 +103,7 @@ class Stand:
         now_ms: int = NOW_MS,
         env: Mapping[str, str] | None = None,
         broker: Broker | None = None,
+        around: Callable[[Surroundings], Surroundings] = lambda real: real,
     ) -> None:
         environ = {
             "KALSHI_BUS_DATA_DIR": str(folder / "data"),
@@ -116,7 +117,7 @@ class Stand:
         self.commands = ManualCommands()
         self.stop = Stop()
         settings = Settings.load(environ, folder)
-        around = on_disk(
+        real = on_disk(
             settings,
             self.clock,
             random.Random(1),
@@ -127,8 +128,8 @@ class Stand:
             cpu_ns=lambda: 0,
         )
         if broker is not None:
-            around = msgspec.structs.replace(around, make_broker=lambda _recovered: broker)
-        self.worker = Worker(settings, around)
+            real = msgspec.structs.replace(real, make_broker=lambda _recovered: broker)
+        self.worker = Worker(settings, around(real))
         self.worker.begin()
 
     @property

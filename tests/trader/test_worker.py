@@ -1,20 +1,24 @@
 """The worker: from a commit to a fill, through restarts, gaps, kills and a journal that cannot be written."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from bus.trading.killswitch import Killed
 from markets.opportunities import EventView
+from markets.orders import Filled
 from tests.trader.stand import Stand
-from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
+from tests.trader.world import JOURNAL_ID, NOW_MS, basket, event_of, quiet, settled
 from trader.brokers.paper import PaperBroker
-from trader.journal.journal import JournalError
+from trader.inputs import AnyInput, Orders
+from trader.journal.journal import JournalError, Recovered
 from trader.journal.reader import Reader
-from trader.ledger import LedgerError
+from trader.ledger import Ledger, LedgerError
 from trader.manual import ManualCommand
+from trader.outputs import AnyOutput, encode_outputs
 from trader.replay import replay
 from trader.report import report
 from trader.session import EVENTS_AT_ONCE
@@ -476,3 +480,74 @@ def test_a_kill_and_arrivals_do_not_wait_for_the_last_scan_of_a_commit(make: Mak
     assert not engine.ledger.positions
     (session,) = rows(stand).sessions()
     assert replay(rows(stand).inputs(session)).differs_at is None
+
+
+class MemoryJournal:
+    """A journal that a simulation might have: nothing of it is on a disk."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[AnyInput, bytes]] = []
+        self.closed = False
+
+    def recover(self) -> Recovered:
+        return Recovered(JOURNAL_ID, Ledger.new(1_000_000_000), 1, 1, 0, 0, None, ())
+
+    def counts(self) -> dict[str, int]:
+        return {"orders": 0, "fills": 0, "settlements": 0}
+
+    def sums(self) -> dict[str, int]:
+        ledger = Ledger.new(1_000_000_000)
+        for taken, _ in self.steps:
+            for event in taken.events if isinstance(taken, Orders) else ():
+                if isinstance(event, Filled):
+                    ledger.spent_e6 += event.fill.cost_e6
+                    ledger.fees_e6 += event.fill.fee_e6
+        names = ("start_e6", "spent_e6", "fees_e6", "payouts_e6")
+        return {name: getattr(ledger, name) for name in names}
+
+    def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
+        self.steps.append((taken, encode_outputs(outputs)))
+
+    def commit(self) -> None:
+        pass
+
+    def claim(self, source: str) -> None:
+        pass
+
+    def checkpoint(self) -> None:
+        pass
+
+    def try_out(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class MemoryKillFile:
+    def read(self) -> Killed | None:
+        return None
+
+    def clear(self) -> None:
+        pass
+
+
+def test_a_worker_needs_nothing_but_what_it_is_handed(make: Make, tmp_path: Path) -> None:
+    journal = MemoryJournal()
+    stand = make(
+        around=lambda real: msgspec.structs.replace(
+            real,
+            open_journal=lambda _now_ms: journal,
+            journal_path=tmp_path / "nowhere",
+            kill_switch=MemoryKillFile(),
+        )
+    )
+    stand.commit(basket())
+    stand.turns(400)
+
+    assert len(stand.worker.engine.ledger.positions) == 3
+    assert stand.worker.reconciled
+    assert replay((number, *step) for number, step in enumerate(journal.steps)).differs_at is None
+    assert not list(tmp_path.iterdir())
+    stand.worker.close()
+    assert journal.closed
