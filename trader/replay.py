@@ -9,7 +9,7 @@ from .inputs import AnyInput
 from .outputs import Place, agree
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verified(msgspec.Struct, frozen=True):
     """What came of a replay: how many steps, and the number of the first that was decided otherwise."""
 
     steps: int
@@ -17,7 +17,7 @@ class Verdict(msgspec.Struct, frozen=True):
     differs_at: int | None
 
 
-def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Verdict:
+def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Verified:
     """Decide every input of a session again and compare, stopping at the first difference."""
     engine = Engine()
     count = orders = 0
@@ -26,5 +26,5 @@ def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Verdict:
         outputs = engine.step(taken)
         orders += sum(isinstance(output, Place) for output in outputs)
         if not agree(outputs, written):
-            return Verdict(count, orders, number)
-    return Verdict(count, orders, None)
+            return Verified(count, orders, number)
+    return Verified(count, orders, None)

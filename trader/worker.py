@@ -250,6 +250,7 @@ class Worker:
         Raises:
             StartupError: the journal's rows contradict each other, or it cannot be opened again.
         """
+        self.owner.check()
         try:
             self.begin()
             while not stop.is_set():
