@@ -79,7 +79,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         seq=seq,
         data_age_seconds=None if complete_ms is None else max(0, now_ms - complete_ms) / 1000,
         feed=engine.conditions.feed,
-        strategies=tuple(sorted(worker.settings.strategies)),
+        strategies=worker.settings.strategies,
         fair_values=_fair_values(worker),
         pnl=ProfitStatus(
             realised_dollars=format_money(ledger.realised_e6),
