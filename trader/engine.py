@@ -176,6 +176,7 @@ class Engine:
             return
         if found is None:
             found = candidates(view, self.fair_values, self.now_ms, self.scan).opportunities
+        self.refusals.look_at(view.event.event_ticker)
         update = Update(view, found, self.now_ms)
         for strategy in self.strategies:
             for proposal in strategy.on_update(update):
@@ -207,7 +208,7 @@ class Engine:
     def place_trade(self, proposal: Proposal, view: EventView) -> bool:
         """Place one trade, all its orders or none, if risk lets it pass; return whether it did."""
         reason = self._place(proposal, view)
-        news = self.refusals.note(proposal.strategy, proposal.event_ticker, reason)
+        news = self.refusals.note(proposal, reason)
         if news and reason is not None:
             self._out.append(Refused(proposal.strategy, proposal.event_ticker, reason))
         return reason is None

@@ -4,7 +4,18 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from typing import Final
 
+import msgspec
+
+from markets.orders import Proposal
+
 MAX_KEPT: Final = 10_000
+
+
+class StandingRefusal(msgspec.Struct, frozen=True):
+    """A trade that a strategy wanted when its event was last looked at, and why risk refused it."""
+
+    proposal: Proposal
+    reason: str
 
 
 class Refusals:
@@ -12,26 +23,35 @@ class Refusals:
 
     Attributes:
         counts: how often risk gave each reason.
-        stand: (strategy, event ticker) -> reason of the last refusal there, until something passes.
+        told: (strategy, event ticker) -> reason that was last told of there, until something passes.
+        stand: event ticker -> what was refused when it was last looked at; the latest event last.
         not_evened: trade of an uneven basket -> why its follow-ups were refused when last tried.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.stand: dict[tuple[str, str], str] = {}
+        self.told: dict[tuple[str, str], str] = {}
+        self.stand: dict[str, list[StandingRefusal]] = {}
         self.not_evened: dict[int, tuple[str, ...]] = {}
 
-    def note(self, strategy: str, event_ticker: str, reason: str | None) -> bool:
+    def look_at(self, event_ticker: str) -> None:
+        """Forget what was refused in an event: it is looked at again."""
+        self.stand.pop(event_ticker, None)
+
+    def note(self, proposal: Proposal, reason: str | None) -> bool:
         """Note why a strategy's trade was refused, None if it passed; return whether that is news to tell."""
-        key = (strategy, event_ticker)
+        key = (proposal.strategy, proposal.event_ticker)
         if reason is None:
-            self.stand.pop(key, None)
+            self.told.pop(key, None)
             return False
-        if self.stand.get(key) == reason:
-            return False
-        if len(self.stand) >= MAX_KEPT:
+        if proposal.event_ticker not in self.stand and len(self.stand) >= MAX_KEPT:
             self.stand.clear()
-        self.stand[key] = reason
+        self.stand.setdefault(proposal.event_ticker, []).append(StandingRefusal(proposal, reason))
+        if self.told.get(key) == reason:
+            return False
+        if len(self.told) >= MAX_KEPT:
+            self.told.clear()
+        self.told[key] = reason
         return True
 
     def note_follow_ups(self, trade: int, reasons: Sequence[str]) -> bool:

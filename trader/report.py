@@ -18,6 +18,7 @@ from bus.trading.shapes import (
     OrderRow,
     PositionRow,
     ProfitStatus,
+    RefusedLeg,
     RefusedTrade,
     ScanFailure,
     SettlementRow,
@@ -120,10 +121,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
             for failure in failures[:MAX_FAILURES_SHOWN]
         ),
         refusals=dict(engine.refusals.counts),
-        refused=tuple(
-            RefusedTrade(strategy=strategy, event_ticker=event_ticker, reason=reason)
-            for (strategy, event_ticker), reason in list(engine.refusals.stand.items())[-MAX_REFUSED_SHOWN:]
-        ),
+        refused=tuple(_refused(engine)),
         reconciled=worker.reconciled,
         journal=str(worker.around.journal_path),
         killed=KilledStatus.of(worker.around.kill_switch.read()),
@@ -163,6 +161,19 @@ def _limits(worker: Worker) -> LimitsStatus:
         payout_hours=limits.payout_ms / HOUR_MS,
         in_play=worker.engine.scan.in_play,
     )
+
+
+def _refused(engine: Engine) -> Iterator[RefusedTrade]:
+    """The latest trades that stand refused, those of the event last looked at last."""
+    stand = [refusal for refusals in engine.refusals.stand.values() for refusal in refusals]
+    for refusal in stand[-MAX_REFUSED_SHOWN:]:
+        proposal = refusal.proposal
+        yield RefusedTrade(
+            strategy=proposal.strategy,
+            event_ticker=proposal.event_ticker,
+            reason=refusal.reason,
+            legs=tuple(RefusedLeg(ticker=leg.ticker, side=_side(leg.side)) for leg in proposal.legs),
+        )
 
 
 def _uneven(engine: Engine) -> Iterator[UnevenBasket]:

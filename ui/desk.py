@@ -40,13 +40,14 @@ from bus.trading.shapes import (
     OrdersAnswer,
     PositionRow,
     PositionsAnswer,
+    RefusedLeg,
     SettlementRow,
     SettlementsAnswer,
     TraderStatus,
     told,
 )
 from markets.errors import DecodeError, KalshiBusError
-from markets.opportunities import Opportunity
+from markets.opportunities import Leg, Opportunity
 from markets.orders import OrderState
 
 log = structlog.get_logger()
@@ -208,9 +209,7 @@ class Desk(msgspec.Struct, frozen=True):
         alone = status is not None and status.limits.positions_per_event == 1
         return Marks(
             {(row.ticker, row.side): row for row in self.positions},
-            {(trade.strategy, trade.event_ticker): trade.reason for trade in status.refused}
-            if status is not None
-            else {},
+            {_legs(trade.legs): trade.reason for trade in (status.refused if status is not None else ())},
             missed,
             frozenset(row.event_ticker for row in self.positions) if alone else frozenset(),
         )
@@ -227,14 +226,19 @@ class Mark(msgspec.Struct, frozen=True):
     why: str | None = None
 
 
-class Marks(msgspec.Struct, frozen=True):
-    """What the trader holds by (ticker, side), what it refused by (strategy, event), its last orders.
+Legs = frozenset[tuple[str, str]]
+"""(ticker, side) of each leg of a trade."""
 
-    `full` are the events that may have no other position than the one they have.
+
+class Marks(msgspec.Struct, frozen=True):
+    """What the trader holds by (ticker, side), what it refused by what was to be bought, its last orders.
+
+    Who wanted it does not matter: a strategy may have any name. `full` are the events that may have no other
+    position than the one they have.
     """
 
     held: Mapping[tuple[str, str], PositionRow]
-    refused: Mapping[tuple[str, str], str]
+    refused: Mapping[Legs, str]
     last: Mapping[tuple[str, str], OrderRow]
     full: Collection[str] = frozenset()
 
@@ -242,7 +246,7 @@ class Marks(msgspec.Struct, frozen=True):
         """Return what the trader made of an opportunity."""
         legs = [(leg.ticker, leg.side) for leg in opportunity.legs]
         held = tuple(self.held[leg].count_fp for leg in legs if leg in self.held)
-        because = self.refused.get((opportunity.kind, opportunity.event_ticker))
+        because = self.refused.get(_legs(opportunity.legs))
         if because is None and not held and opportunity.event_ticker in self.full:
             because = reasons.ONE_POSITION_PER_EVENT
         if because is not None:
@@ -256,6 +260,10 @@ class Marks(msgspec.Struct, frozen=True):
 
 
 _GOT_NOTHING: Final = (OrderState.CANCELLED, OrderState.REJECTED)
+
+
+def _legs(legs: Sequence[Leg | RefusedLeg]) -> Legs:
+    return frozenset((leg.ticker, leg.side) for leg in legs)
 
 
 class Absent(KalshiBusError):

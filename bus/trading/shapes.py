@@ -131,12 +131,20 @@ class ScanFailure(Shape, frozen=True, kw_only=True):
     error: str
 
 
+class RefusedLeg(Shape, frozen=True, kw_only=True):
+    """What a refused trade wanted to buy."""
+
+    ticker: str
+    side: Side
+
+
 class RefusedTrade(Shape, frozen=True, kw_only=True):
     """A trade that a strategy wants and risk refuses, for a reason of bus.trading.reasons."""
 
     strategy: str
     event_ticker: str
     reason: str
+    legs: tuple[RefusedLeg, ...] = ()
 
 
 class KilledStatus(Shape, frozen=True, kw_only=True):

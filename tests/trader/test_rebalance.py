@@ -294,7 +294,7 @@ def test_a_follow_up_that_is_refused_is_told_once_and_not_as_the_opportunitys_re
 
     assert told == [["order_limit", "order_limit", "one_position_per_event"], [], []]
     assert engine.refusals.not_evened == {1: ("order_limit", "order_limit")}
-    assert engine.refusals.stand == {("no_basket", EVENT.event_ticker): "one_position_per_event"}
+    assert engine.refusals.told == {("no_basket", EVENT.event_ticker): "one_position_per_event"}
     engine.limits = LIMITS
     assert placed(engine.step(data(basket(size_e2=5_000), seq=5)))
     assert engine.refusals.not_evened == {}

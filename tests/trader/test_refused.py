@@ -3,29 +3,53 @@
 import pytest
 
 import trader.refused
-from trader.refused import Refusals
+from markets.orders import Proposal, Wanted
+from trader.refused import Refusals, StandingRefusal
+
+
+def wanted(strategy: str, event_ticker: str = "E", ticker: str = "E-A") -> Proposal:
+    return Proposal(strategy, event_ticker, (Wanted(ticker, "yes", 4_000, 100),), 10_000, 0.5)
 
 
 def test_a_refusal_is_news_once_until_another_reason_or_a_trade() -> None:
     refusals = Refusals()
 
-    assert refusals.note("value", "E", "cash")
-    assert not refusals.note("value", "E", "cash")
-    assert refusals.note("no_basket", "E", "cash")
-    assert refusals.note("value", "E", "no_room")
-    assert not refusals.note("value", "E", None)
-    assert refusals.stand == {("no_basket", "E"): "cash"}
-    assert refusals.note("value", "E", "no_room")
+    assert refusals.note(wanted("value"), "cash")
+    assert not refusals.note(wanted("value"), "cash")
+    assert refusals.note(wanted("no_basket"), "cash")
+    assert refusals.note(wanted("value"), "no_room")
+    assert not refusals.note(wanted("value"), None)
+    assert refusals.told == {("no_basket", "E"): "cash"}
+    assert refusals.note(wanted("value"), "no_room")
+
+
+def test_what_stands_is_what_was_refused_at_the_last_look() -> None:
+    refusals = Refusals()
+    for trade, reason in ((wanted("value"), "cash"), (wanted("value", ticker="E-B"), "no_room")):
+        refusals.note(trade, reason)
+    refusals.note(wanted("value", "F"), "cash")
+    assert [[stands.reason for stands in event] for event in refusals.stand.values()] == [
+        ["cash", "no_room"], ["cash"]
+    ]  # fmt: skip
+
+    refusals.look_at("E")
+    refusals.note(wanted("value"), None)
+    refusals.note(wanted("mine", ticker="E-B"), "no_room")
+
+    assert list(refusals.stand) == ["F", "E"]
+    assert refusals.stand["E"] == [StandingRefusal(wanted("mine", ticker="E-B"), "no_room")]
 
 
 def test_so_many_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trader.refused, "MAX_KEPT", 3)
     refusals = Refusals()
     for number in range(10):
-        refusals.note("value", f"E{number}", "cash")
+        refusals.note(wanted("value", f"E{number}"), "cash")
 
+    assert len(refusals.told) <= 3
+    assert ("value", "E9") in refusals.told
     assert len(refusals.stand) <= 3
-    assert ("value", "E9") in refusals.stand
+    assert "E9" in refusals.stand
 
 
 def test_baskets_that_are_gone_are_forgotten() -> None:
