@@ -92,6 +92,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         cash_dollars=format_money(ledger.cash_e6),
         starting_cash_dollars=format_money(ledger.start_e6),
         equity_dollars=_money(None if value_e6 is None else ledger.cash_e6 + value_e6),
+        clearing_dollars=format_money(ledger.clearing_e6),
         exposure=ExposureStatus(
             positions_dollars=format_money(stake_e6 - ledger.reserved_e6),
             orders_dollars=format_money(ledger.reserved_e6),
@@ -230,6 +231,7 @@ def position_row(engine: Engine, position: Position, now_ms: int) -> PositionRow
         status=None if seen is None else str(seen.quote.status),
         close_time=None if seen is None else seen.market.close_ms / 1000,
         start_time=_seconds(view.timing.start_ms if view else None),
+        trades=position.trades,
     )
 
 

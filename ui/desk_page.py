@@ -78,7 +78,7 @@ TABLES: Final[Mapping[str, tuple[DeskColumn, ...]]] = {
     ),
 }
 
-NOT_IN_FILES: Final = frozenset({"basis"})
+NOT_IN_FILES: Final = frozenset({"basis", "trades"})
 """Members that are lists: no cell holds one."""
 
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -162,7 +162,11 @@ class KilledStatus(Shape, frozen=True, kw_only=True):
 
 
 class TraderStatus(Shape, frozen=True, kw_only=True):
-    """How the trader stands: docs/trader.md, `status`."""
+    """How the trader stands: docs/trader.md, `status`.
+
+    A member more is: one here, with a default; its value in trader/report.py; its line in the document's
+    example, which a test holds against this; and, if people are to see it, its place on the page.
+    """
 
     state: str
     reasons: tuple[str, ...]
@@ -182,6 +186,7 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
     cash_dollars: MoneyText
     starting_cash_dollars: MoneyText
     equity_dollars: MoneyText | None
+    clearing_dollars: MoneyText | None = None
     exposure: ExposureStatus
     limits: LimitsStatus
     use: LimitsUse
@@ -210,7 +215,7 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
 
 
 class PositionRow(Shape, frozen=True, kw_only=True):
-    """The net position in a market; `bid` and `value` are of the side held."""
+    """The net position in a market, and the trades that built it; `bid`, `value` are of the side held."""
 
     ticker: str
     event_ticker: str
@@ -232,6 +237,7 @@ class PositionRow(Shape, frozen=True, kw_only=True):
     status: str | None
     close_time: UnixTime | None
     start_time: UnixTime | None
+    trades: tuple[int, ...] = ()
 
 
 class OrderRow(Shape, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ def a_status(**changes: Any) -> TraderStatus:
         "cash_dollars": "9876.543210",
         "starting_cash_dollars": "10000.000000",
         "equity_dollars": "10000.716100",
+        "clearing_dollars": "0.000000",
         "exposure": ExposureStatus(
             positions_dollars="120.000000", orders_dollars="3.100000", total_dollars="123.100000"
         ),
@@ -111,6 +112,7 @@ def a_position(**changes: Any) -> PositionRow:
         "status": "active",
         "close_time": 1_790_100_000.0,
         "start_time": None,
+        "trades": (3,),
     }
     return PositionRow(**(fields | changes))
 
