@@ -1,6 +1,8 @@
 """The dashboard's link to the trader: whatever that answers, the pages have something true to show."""
 
 import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +12,27 @@ from structlog.testing import capture_logs
 
 from bus.ask import NoAnswer
 from bus.clock import ManualClock
+from bus.process.lifecycle import Stop
+from bus.protocol.answers import Refusal
 from bus.protocol.join import Action, Tell
 from bus.protocol.state import Changed
 from bus.trading.killswitch import KillSwitch
 from bus.trading.shapes import (
+    CommandAnswer,
     EquityAnswer,
     FillsAnswer,
+    OrderRow,
     OrdersAnswer,
+    PauseCommand,
     PositionsAnswer,
     SettlementsAnswer,
     Shape,
     TraderStatus,
 )
 from markets.errors import DecodeError
+from tests.bus.trading.disk import full_disk
 from tests.bus.trading.samples import a_fill, a_point, a_position, a_status, an_order
-from ui.desk import AWAY_MS, TraderLink
+from ui.desk import AWAY_MS, ROWS_PER_QUESTION, Absent, CommandResult, TraderLink
 
 NOT_READY = {"ok": False, "error": {"code": "not_ready", "message": "the trader is starting"}}
 
@@ -35,6 +43,8 @@ class Trader:
     def __init__(self, status: TraderStatus) -> None:
         self.answers: dict[str, Any] = {}
         self.asked: list[str] = []
+        self.pages: dict[str, list[Shape]] = {}
+        self.befores: list[int | None] = []
         self.say("status", status)
         self.say("positions", PositionsAnswer(positions=(a_position(),)))
         self.say("orders", OrdersAnswer(orders=(an_order(),)))
@@ -46,8 +56,12 @@ class Trader:
         self.answers[op] = {"ok": True, "id": 1, **msgspec.to_builtins(said)}
 
     def ask(self, question: dict[str, Any], timeout_ms: int) -> dict[str, Any]:
-        self.asked.append(question["op"])
-        answer = self.answers[question["op"]]
+        op = question["op"]
+        self.asked.append(op)
+        if question.get("limit") == ROWS_PER_QUESTION and self.pages.get(op):
+            self.befores.append(question.get("before"))
+            self.say(op, self.pages[op].pop(0))
+        answer = self.answers[op]
         if isinstance(answer, Exception):
             raise answer
         found: dict[str, Any] = answer
@@ -196,3 +210,71 @@ def test_passing_figures_make_no_new_version(link: TraderLink, trader: Trader) -
     trader.say("status", a_status(cash_dollars="1.000000"))
     link.refresh()
     assert link.desk.version == version + 1
+
+
+@pytest.fixture
+def running(link: TraderLink) -> Iterator[TraderLink]:
+    stop = Stop()
+    thread = threading.Thread(target=link.run, args=(stop,))
+    thread.start()
+    yield link
+    stop.set()
+    thread.join()
+    stop.close()
+
+
+def test_a_kill_is_a_file_first_then_a_command(running: TraderLink, trader: Trader, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    trader.say("kill", CommandAnswer(state="killed"))
+
+    assert running.kill("enough") == CommandResult("killed")
+    killed = KillSwitch(tmp_path).read()
+    assert killed is not None
+    assert killed.reason == "enough"
+
+
+def test_a_kill_on_a_full_disk_holds_and_says_what_it_may_have_lost(
+    running: TraderLink, trader: Trader, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o700)
+    for answer, answered in (({"ok": True, "state": "killed"}, True), (NoAnswer("nobody is there"), False)):
+        trader.answers["kill"] = answer
+        with capture_logs(), full_disk():
+            result = running.kill("enough")
+
+        assert (result.state, result.answered) == ("killed", answered)
+        assert "its reason may be lost" in (result.warning or "")
+
+
+def test_a_kill_with_neither_file_nor_trader_is_none(
+    running: TraderLink, trader: Trader, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    trader.answers["kill"] = NoAnswer("nobody is there")
+
+    with pytest.raises(Absent, match="nobody is there; and the kill switch cannot be set"):
+        running.kill("enough")
+
+    error = {"code": "internal", "message": "killed, but not beyond a restart"}
+    trader.answers["kill"] = {"ok": False, "error": error}
+    with pytest.raises(Refusal, match="not beyond a restart"):
+        running.kill("enough")
+
+
+def test_a_command_or_a_file_that_is_answered_wrongly_is_absent(running: TraderLink, trader: Trader) -> None:
+    trader.answers |= {"pause": {"ok": True}, "orders": {"ok": True, "orders": "all"}}
+
+    with pytest.raises(Absent, match=r"does not answer as it should: CommandAnswer: .*state"):
+        running.command(PauseCommand())
+    with pytest.raises(Absent, match=r"does not answer as it should: OrdersAnswer: .*orders"):
+        running.rows("orders")
+
+
+def test_a_file_has_all_pages(running: TraderLink, trader: Trader) -> None:
+    pages = [tuple(an_order(number=number) for number in range(2_000, 1_000, -1)), (an_order(number=7),)]
+    trader.pages = {"orders": [OrdersAnswer(orders=page) for page in pages]}
+
+    assert [row.number for row in running.rows("orders") if isinstance(row, OrderRow)] == [
+        *range(2_000, 1_000, -1), 7
+    ]  # fmt: skip
+    assert trader.befores == [None, 1_001]

@@ -1,14 +1,12 @@
 """The kill switch holds whatever the disk does, and says what it lost."""
 
-import contextlib
 import json
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bus.trading.killswitch import Killed, KillOutcome, KillSwitch
+from tests.bus.trading.disk import full_disk
 
 
 @pytest.fixture
@@ -16,17 +14,6 @@ def switch(tmp_path: Path) -> KillSwitch:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     return KillSwitch(folder)
-
-
-@contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    """No file grows, as on a full disk; new ones can still be made."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_it_holds_with_its_reason_until_it_is_cleared(switch: KillSwitch) -> None:

@@ -1,0 +1,135 @@
+"""Pages of a trader that has something of everything to say; a misnamed member is an error."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from jinja2 import Undefined
+
+from bus.trading.killswitch import WORD
+from bus.trading.shapes import KilledStatus, RefusedLeg, RefusedTrade, ScanFailure, UnevenBasket, UnevenLeg
+from markets.orders import OrderState
+from tests.bus.trading.samples import (
+    EVENT,
+    MARKET,
+    a_fill,
+    a_point,
+    a_position,
+    a_settlement,
+    a_status,
+    an_order,
+)
+from tests.ui.test_service import joined, shown
+from ui.desk import Desk
+
+STATUS = a_status(
+    positions=1,
+    orders=6,
+    fills=2,
+    settlements=1,
+    clearing_dollars="4.000000",
+    failed=1,
+    failures=(ScanFailure(event_ticker=EVENT, part="view", error="ValueError: <no>"),),
+    refusals={"cash": 2, "no_depth": 1},
+    refused=(
+        RefusedTrade(
+            strategy="mine",
+            event_ticker=EVENT,
+            reason="cash",
+            legs=tuple(RefusedLeg(ticker=f"{EVENT}-{name}", side="no") for name in ("VAN", "HOU", "TIE")),
+        ),
+    ),
+    uneven=(
+        UnevenBasket(
+            trade=3,
+            strategy="no_basket",
+            event_ticker=EVENT,
+            tries=1,
+            refused=("order_limit", "no_depth"),
+            legs=(UnevenLeg(ticker=MARKET, side="no", planned_fp="5.00", got_fp="0.00"),),
+        ),
+    ),
+)
+ENDS = {
+    OrderState.FILLED: "complete",
+    OrderState.PARTIAL: "nothing_left",
+    OrderState.CANCELLED: "no_depth",
+    OrderState.REJECTED: "restarted",
+}
+ORDERS = [
+    an_order(number=9),
+    an_order(number=8, reason="timeout", filled_fp="3.00", price_dollars="0.4200", attempt=1),
+    *(
+        an_order(number=number, status=state, reason=ENDS[state], ended=1_790_000_000.0, latency_ms=90)
+        for number, state in enumerate(ENDS, 4)
+    ),
+]
+FULL = Desk(
+    answers=True,
+    heard_ms=1_790_000_000_000,
+    status=STATUS,
+    positions=[a_position(trades=(3, 5)), a_position(title=None, bid_dollars=None, as_of=None)],
+    orders=ORDERS,
+    fills=[a_fill(id=2, order=8), a_fill()],
+    settlements=[a_settlement()],
+    points=[a_point(), a_point(equity_dollars=None), a_point(equity_dollars="9000.000000")],
+)
+
+
+class NoSuchMember(Undefined):
+    """Refuses members that a record does not have; names that a page is not given stay empty."""
+
+    def __init__(
+        self, hint: str | None = None, obj: object = None, name: str | None = None, **rest: Any
+    ) -> None:
+        assert not isinstance(obj, msgspec.Struct), f"{type(obj).__name__} has no {name}"
+        super().__init__(hint, obj, name, **rest)
+
+
+def pages(desk: Desk) -> dict[str, str]:
+    service, replica = joined()
+    client: Any = shown(service, replica, desk)
+    client.application.jinja_env.undefined = NoSuchMember
+    found = {}
+    for path in ("/trader", "/trader?orders=-status&positions=title", f"/m/{MARKET}", f"/e/{EVENT}", "/"):
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        found[path] = answer.text
+    return found
+
+
+def test_every_page_says_what_the_trader_says() -> None:
+    found = pages(FULL)
+    trader, market = found["/trader"], found[f"/m/{MARKET}"]
+
+    assert "ValueError: &lt;no&gt;" in trader
+    assert "Not evened out now: above the limit of an order, or not enough is offered at the price." in trader
+    assert "In pairs" in trader
+    assert "trades 3, 5" in trader
+    assert "Strategies: value, no_basket." in trader
+    assert trader.count("nobody knows its fate: timeout") == 2  # in its row, and in its life
+    assert (
+        trader.count("nothing was left at the price when it arrived") == 4
+    )  # of the old word, and of the new
+    assert market.count("nobody knows its fate: timeout; what it may still cost is held for it") == 1
+    assert 'title="not enough cash"' in found["/"]
+
+
+@pytest.mark.parametrize(
+    ("desk", "words"),
+    [
+        (Desk(), "The trader is not running"),
+        (Desk(answers=True), "The trader is starting"),
+        (Desk(problem="OrdersAnswer: no"), "The trader does not answer as it should"),
+        (Desk(killed=KilledStatus(at=None, reason="x")), f"python -m trader resume {WORD}"),
+        (Desk(status=STATUS), "The trader does not answer. Shown is what it last said. Start it"),
+        (Desk(status=STATUS, problem="OrdersAnswer: no"), "does not answer as it should. Shown is what it"),
+        (Desk(status=STATUS, problem="OrdersAnswer: no"), "OrdersAnswer: no"),
+    ],
+)
+def test_a_trader_that_says_nothing_or_nonsense_has_a_page_that_says_so(desk: Desk, words: str) -> None:
+    assert words in pages(desk)["/trader"]
+
+
+def test_the_page_has_the_word_from_the_server() -> None:
+    assert f'data-word="{WORD}"' in pages(Desk())["/trader"]
