@@ -285,7 +285,7 @@ _LISTS: Final[Mapping[str, type[OrdersAnswer] | type[FillsAnswer] | type[Settlem
 }
 
 
-class Asks(Protocol):
+class TraderSocket(Protocol):
     """What the link needs of a bus.ask.Asker."""
 
     def ask(self, question: dict[str, Any], timeout_ms: int) -> dict[str, Any]: ...
@@ -296,7 +296,7 @@ class Asks(Protocol):
 class TraderLink:
     """`run` in a thread of its own, which alone uses the socket; everything else from any thread."""
 
-    def __init__(self, asker: Asks, data_dir: Path, clock: Clock) -> None:
+    def __init__(self, asker: TraderSocket, data_dir: Path, clock: Clock) -> None:
         self.desk = Desk()
         self._asker = asker
         self._kill_switch = KillSwitch(data_dir)
