@@ -5,7 +5,7 @@ import re
 
 import msgspec
 
-from bus.process.settings import STRATEGIES
+from bus.process.settings_table import STRATEGIES
 from bus.trading import reasons
 from bus.trading.killswitch import WORD
 from bus.trading.shapes import (

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bus.process.settings import LIVE_CONFIRMATION, Settings, settings_table, variable_of
+from bus.process.settings import Settings, settings_table, variable_of
+from bus.process.settings_table import LIVE_CONFIRMATION
 from markets.errors import SettingsError
 
 HERE = Path("/somewhere")

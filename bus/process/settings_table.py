@@ -1,0 +1,278 @@
+"""The table of settings: every row with its type, default, what is accepted and what it means, by process.
+
+`Settings` (settings.py) is all of them. A row is checked here by itself, the rules between rows there.
+"""
+
+import ipaddress
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+Mode = Literal["sim", "paper", "live"]
+Env = Literal["sim", "demo", "prod"]
+
+STRATEGIES: Final = ("no_basket", "value")
+"""Names that `strategies` may hold: those of trader/strategies/."""
+
+LIVE_CONFIRMATION: Final = "I accept real orders"
+"""What `live_confirmation` must say before mode live starts."""
+
+IPC_PATH_MAX_BYTES: Final = 107
+"""Longest path of a Unix socket on Linux (sun_path holds 108 bytes with the closing zero)."""
+
+RUN_DIR_MAX_BYTES: Final = IPC_PATH_MAX_BYTES - len("/supervisor.sock.4194304")
+"""Longest run directory: supervisord binds a temporary name with its pid before it renames the socket."""
+
+
+def _no_bool(value: object) -> object:
+    # pydantic takes True for 1; a yes or no is said in words, so a TOML `true` is always a mistake.
+    if isinstance(value, bool):
+        raise ValueError("a boolean")
+    return value
+
+
+def _names(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _fits(path: str, limit: int) -> None:
+    # Found here and not at bind, where ZeroMQ says no more than "File name too long".
+    if (size := len(path.encode())) > limit:
+        raise ValueError(f"a path of {size} bytes, Unix sockets allow {limit}")
+
+
+def _run_dir(path: Path) -> Path:
+    _fits(str(path), RUN_DIR_MAX_BYTES)
+    return path
+
+
+def tcp_port(endpoint: str) -> int | None:
+    """Return the port of a well-formed loopback ``tcp://`` endpoint, else None."""
+    parts = urlsplit(endpoint)  # .port raises ValueError beyond 65535: pydantic reports it
+    # An IPv4 address, no name: ZeroMQ cannot bind to names, and takes IPv6 only when told to.
+    host = parts.hostname or ""
+    loopback = host.startswith("127.") and is_loopback(host)
+    return (parts.port or None) if loopback and endpoint == f"tcp://{host}:{parts.port}" else None
+
+
+def _endpoint(endpoint: str) -> str:
+    if endpoint.startswith("ipc:///"):
+        _fits(endpoint.removeprefix("ipc://"), IPC_PATH_MAX_BYTES)
+        return endpoint
+    if tcp_port(endpoint) is None:
+        raise ValueError("neither of them")
+    return endpoint
+
+
+def _url(schemes: tuple[str, str]) -> AfterValidator:
+    plain, encrypted = schemes
+
+    def check(url: str) -> str:
+        parts = urlsplit(url)
+        loopback = is_loopback(parts.hostname or "") and parts.scheme == plain
+        if not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("not a plain URL")
+        if parts.scheme != encrypted and not loopback:
+            raise ValueError("not encrypted")
+        parts.port  # noqa: B018 - raises ValueError when out of range
+        return url.rstrip("/")
+
+    return AfterValidator(check)
+
+
+def _setting(default: object, expected: str, meaning: str, **kwargs: Any) -> Any:
+    """Declare one row of the table. `default` in angle brackets is derived in `Settings.load`."""
+    derived = isinstance(default, str) and default.startswith("<")
+    extra = {"expected": expected, "default": default.strip("<>") if derived else default}  # type: ignore[attr-defined]
+    field = {"description": meaning, "json_schema_extra": extra, **kwargs}
+    return Field(**field) if derived else Field(default, **field)
+
+
+def _dollars(default: str, meaning: str) -> Any:
+    expected = "dollars, 0..1000000000, at most 6 decimals"
+    extra = {"expected": expected, "default": default}
+    return Field(
+        Decimal(default),
+        description=meaning,
+        json_schema_extra=extra,  # type: ignore[arg-type]
+        ge=0,
+        le=10**9,
+        decimal_places=6,
+    )
+
+
+def _port(default: int, meaning: str) -> Any:
+    return _setting(default, "a port, 1..65535, not used twice", meaning, ge=1, le=65535)
+
+
+_IPC: Final = "`ipc:///absolute/path` (at most 107 bytes) or `tcp://127.0.0.1:port`"
+_NAMES: Final = "names with commas between them (TOML: a list)"
+
+ENDPOINTS: Final = ("feed", "state", "query", "orders", "trader_control", "trader_events")
+
+_Int = Annotated[int, BeforeValidator(_no_bool)]
+_Float = Annotated[float, BeforeValidator(_no_bool)]
+_Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+_Endpoint = Annotated[str, AfterValidator(_endpoint)]
+_Dollars = Annotated[Decimal, BeforeValidator(_no_bool)]
+"""Exact dollars, at most six decimals: `money_e6` turns them into micro-dollars."""
+
+
+class Rows(BaseModel):
+    """Base of all rows: frozen, and what is not in the table is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CommonRows(Rows):
+    """What every process knows: which exchange, what happens to orders, where everything lies."""
+
+    mode: Mode = _setting(
+        "paper",
+        "`sim`, `paper` or `live`",
+        "What happens to orders: `sim` sends them to the simulator, `paper` fills them here, `live` sends "
+        "them to Kalshi. `sim` needs env `sim`; `live` needs env `demo` or `prod`, a key and a confirmation.",
+    )
+    env: Env = _setting(
+        "sim", "`sim`, `demo` or `prod`", "Which exchange: our simulator, Kalshi's demo, Kalshi."
+    )
+    live_confirmation: str = _setting(
+        "", f"`{LIVE_CONFIRMATION}`, or nothing", "Must be typed out before mode `live` starts."
+    )
+    api_url: Annotated[str, _url(("http", "https"))] | None = _setting(
+        None,
+        "an `https://` URL; `http://` on loopback",
+        "REST base of the exchange. Default: the one of env.",
+    )
+    ws_url: Annotated[str, _url(("ws", "wss"))] | None = _setting(
+        None, "a `wss://` URL; `ws://` on loopback", "WebSocket of the exchange. Default: the one of env."
+    )
+    api_key_id: str | None = _setting(
+        None,
+        "the id Kalshi shows beside the key",
+        "Key to sign with. Default on env `sim`: the simulator's.",
+        repr=False,
+    )
+    private_key_path: Path | None = _setting(
+        None,
+        "a file of mode 0600",
+        "PEM file of the key. Default on env `sim`: `sim_private_key.pem` in the run dir.",
+    )
+    run_dir: Annotated[Path, AfterValidator(_run_dir)] = _setting(
+        "<.run>",
+        "a directory of mode 0700, at most 83 bytes long",
+        "Sockets, locks, logs, the simulator's keys.",
+    )
+    data_dir: Path = _setting(
+        "<.data>", "a directory of mode 0700", "What must survive: checkpoint, journal, recordings."
+    )
+    feed: _Endpoint = _setting("<ipc://RUN_DIR/feed.sock>", _IPC, "Publisher's feed (PUB).")
+    state: _Endpoint = _setting("<ipc://RUN_DIR/state.sock>", _IPC, "Publisher's state for joining (ROUTER).")
+    query: _Endpoint = _setting("<ipc://RUN_DIR/query.sock>", _IPC, "Snapshot server's answers (ROUTER).")
+    orders: _Endpoint = _setting("<ipc://RUN_DIR/orders.sock>", _IPC, "Order gateway (ROUTER).")
+    trader_control: _Endpoint = _setting(
+        "<ipc://RUN_DIR/trader_control.sock>", _IPC, "Trader's status and commands (ROUTER)."
+    )
+    trader_events: _Endpoint = _setting(
+        "<ipc://RUN_DIR/trader_events.sock>", _IPC, "Trader's fair values and events (PUB)."
+    )
+    stale_after_s: _Float = _setting(
+        30.0, "seconds, above poll_interval_s", "Data older than this is called stale.", gt=0, le=86_400
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "`debug`, `info`, `warning` or `error`", "Least level that is logged."
+    )
+
+
+class PublisherRows(Rows):
+    """The publisher's: what it asks of the exchange, and how often."""
+
+    poll_interval_s: _Float = _setting(
+        12.0, "seconds, 0.1..3600", "From the start of one sweep to the start of the next.", ge=0.1, le=3600
+    )
+    series: _Names = _setting((), _NAMES, "Only these series. Default: all.")
+    categories: _Names = _setting((), _NAMES, "Only series of these categories. Default: all.")
+    tickers: _Names = _setting((), _NAMES, "Only these markets. Default: all.")
+    enriched_books_max: _Int = _setting(
+        300, "0..10000", "At most this many order books are kept beside the sweep.", ge=0, le=10_000
+    )
+    stream: Literal["yes", "no"] = _setting(
+        "yes", "`yes` or `no`", "Whether to listen to the exchange's WebSocket; it needs a key."
+    )
+
+
+class TraderRows(Rows):
+    """The trader's: what it trades on, and within which limits."""
+
+    strategies: _Names = _setting(
+        ("no_basket", "value"),
+        "of `no_basket`, `value`, with commas between them (TOML: a list)",
+        "What the trader trades on; of an event the first named has the first choice.",
+    )
+    fair_values_file: Path | None = _setting(
+        None,
+        "a `.csv` or `.json` file",
+        "Fair values of your own, read again whenever it changes: docs/trader.md.",
+    )
+    paper_cash: _Dollars = _dollars("10000", "Play money at the start of a journal in mode `paper`.")
+    paper_latency_ms: _Int = _setting(
+        250, "0..60000", "From the decision to the arrival of a paper order, ms.", ge=0, le=60_000
+    )
+    limit_order: _Dollars = _dollars("100", "Most that one order may cost, fees included.")
+    limit_market: _Dollars = _dollars("200", "Most that may be at stake in one market.")
+    limit_event: _Dollars = _dollars("300", "Most that may be at stake in one event.")
+    limit_total: _Dollars = _dollars("5000", "Most that may be at stake in all.")
+    limit_daily_loss: _Dollars = _dollars(
+        "250", "Loss since 00:00 UTC, open positions at their bid included, that ends the day's trading."
+    )
+    limit_open_orders: _Int = _setting(40, "1..10000", "Most orders open at once.", ge=1, le=10_000)
+    limit_orders_per_minute: _Int = _setting(
+        120, "1..100000", "Most orders sent within a minute.", ge=1, le=100_000
+    )
+    limit_positions_per_event: _Int = _setting(
+        1, "1..1000", "Trades that may be open in one event; a basket is one.", ge=1, le=1_000
+    )
+    limit_price_collar: _Dollars = _dollars(
+        "0.10", "How far beyond the best price seen an order's limit may lie, dollars per contract."
+    )
+    limit_leg_age_s: _Float = _setting(
+        30.0, "seconds, above 0", "Prices older than this are not traded on.", gt=0, le=3600
+    )
+    limit_payout_hours: _Float = _setting(
+        24.0,
+        "hours, above 0",
+        "Nothing is bought that is expected to pay out later than this.",
+        gt=0,
+        le=100_000,
+    )
+    min_edge: _Dollars = _dollars("0.05", "Least expected profit of a trade after fees.")
+    trade_in_play: Literal["no", "yes"] = _setting(
+        "no", "`no` or `yes`", "Whether to trade after the start of a match."
+    )
+
+
+class HttpRows(Rows):
+    """The servers' on this machine."""
+
+    snapshot_port: _Int = _port(5002, "Snapshot server's HTTP port on 127.0.0.1.")
+    ui_port: _Int = _port(5001, "Dashboard's HTTP port on 127.0.0.1.")
+
+
+class SimulatorRows(Rows):
+    """The simulator's: its command line has them from bus.process.supervise."""
+
+    sim_port: _Int = _port(5003, "Simulator's HTTP port on 127.0.0.1.")
+    sim_markets: _Int = _setting(1500, "1..500000", "How many markets the simulator lists.", ge=1, le=500_000)
+    sim_seed: _Int = _setting(1, "0 or more", "Seed of the simulator: the same seed, the same day.", ge=0)
