@@ -274,5 +274,7 @@ class SimulatorRows(Rows):
     """The simulator's: its command line has them from bus.process.supervise."""
 
     sim_port: _Int = _port(5003, "Simulator's HTTP port on 127.0.0.1.")
-    sim_markets: _Int = _setting(1500, "1..500000", "How many markets the simulator lists.", ge=1, le=500_000)
+    sim_markets: _Int = _setting(
+        1500, "1..1000000", "How many markets the simulator lists.", ge=1, le=1_000_000
+    )
     sim_seed: _Int = _setting(1, "0 or more", "Seed of the simulator: the same seed, the same day.", ge=0)

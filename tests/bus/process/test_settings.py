@@ -8,6 +8,7 @@ import pytest
 from bus.process.settings import Settings, settings_table, variable_of
 from bus.process.settings_table import LIVE_CONFIRMATION
 from markets.errors import SettingsError
+from simulator import options
 
 HERE = Path("/somewhere")
 ROOT = Path(__file__).resolve().parents[3]
@@ -93,7 +94,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
             "expected more than 40, poll_interval_s (kalshi-bus.toml)"
         ),
         "KALSHI_BUS_UI_PORT (environment): got '70000', expected a port, 1..65535, not used twice",
-        "sim_markets (kalshi-bus.toml): got True, expected 1..500000 (a boolean)",
+        "sim_markets (kalshi-bus.toml): got True, expected 1..1000000 (a boolean)",
         "sim_seed (kalshi-bus.toml): got -1, expected 0 or more",
         "snapshot_prot (kalshi-bus.toml): unknown key, did you mean snapshot_port?",
     ]
@@ -186,3 +187,14 @@ def test_every_setting_has_a_row_and_an_own_variable() -> None:
 
     assert len(set(variables)) == len(variables)
     assert all(f"| `{variable}` |" in settings_table() for variable in variables)
+
+
+@pytest.mark.parametrize("markets", ["0", "1", "500001", "1000000", "1000001", "many"])
+def test_the_simulator_takes_the_numbers_of_markets_that_its_setting_takes(markets: str) -> None:
+    try:
+        taken = Settings.load({"KALSHI_BUS_SIM_MARKETS": markets}, HERE).sim_markets
+    except SettingsError:
+        with pytest.raises(SystemExit):
+            options.parse(["--markets", markets])
+    else:
+        assert options.parse(["--markets", str(taken)]).markets == taken
