@@ -4,9 +4,9 @@ import json
 from typing import Final
 
 from markets.json.read import decode_event, decode_market, decode_milestone
-from simulator.exchange import Exchange
-from simulator.render import event_json, market_json
-from simulator.templates import load
+from simulator.floor.exchange import Exchange
+from simulator.front.render import event_json, market_json
+from simulator.universe.templates import load
 from tests.snapshot_server.venue import Catalogue
 
 SEED: Final = 1

@@ -5,11 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .limits import TIERS
+from simulator.front.limits import TIERS
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SimulatorOptions:
     """Settings of one simulator. `tier` "none" switches the rate limits off."""
 
     port: int
@@ -35,7 +35,7 @@ def _count(text: str) -> int:
     return value
 
 
-def parse(arguments: list[str] | None = None) -> Options:
+def parse(arguments: list[str] | None = None) -> SimulatorOptions:
     """Read the command line; exits with status 2 and one clear line if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m simulator",
@@ -56,4 +56,6 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--keys", type=Path, help="directory of the key pair (default: the run directory)")
     known = parser.parse_args(arguments)
     keys = known.keys or Path(os.environ.get("KALSHI_BUS_RUN_DIR") or ".run")
-    return Options(known.port, known.markets, known.seed, known.catalogue, known.faults, known.tier, keys)
+    return SimulatorOptions(
+        known.port, known.markets, known.seed, known.catalogue, known.faults, known.tier, keys
+    )

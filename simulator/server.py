@@ -12,17 +12,18 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from markets.errors import StartupError
+from simulator.floor.exchange import Exchange
+from simulator.front.api import Api
+from simulator.front.auth import load_or_create
+from simulator.front.limits import RequestLimits
+from simulator.front.operations import ROUTES
+from simulator.front.wire import Request, internal_error
+from simulator.front.ws import Hub, WsConnection
+from simulator.universe.origin import start_ms
 
-from . import faults, templates
-from .api import Api
-from .auth import load_or_create
-from .exchange import Exchange
-from .limits import Limits
-from .operations import ROUTES
-from .options import Options
-from .origin import start_ms
-from .wire import Request, internal_error
-from .ws import Hub, Session
+from .front import faults
+from .options import SimulatorOptions
+from .universe import templates
 
 HOST = "127.0.0.1"
 SOCKET_PATH = "/trade-api/ws/v2"
@@ -50,7 +51,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def build(options: Options) -> Api:
+def build(options: SimulatorOptions) -> Api:
     """Make the exchange and its API.
 
     Raises:
@@ -60,7 +61,7 @@ def build(options: Options) -> Api:
     began_ms = start_ms(options, now_ms())
     exchange = Exchange(templates.load(options.catalogue), options.markets, options.seed, began_ms)
     exchange.advance(now_ms())
-    api = Api(exchange, ROUTES, keys, None if options.tier == "none" else Limits(options.tier))
+    api = Api(exchange, ROUTES, keys, None if options.tier == "none" else RequestLimits(options.tier))
     hub = api.hub = Hub(exchange)
     hub.mangle = lambda session, kind, text: api.faults.frames(session, kind, text, exchange.now_ms)
     if options.faults is not None:
@@ -170,7 +171,7 @@ async def _converse(
     return socket
 
 
-async def _send(socket: web.WebSocketResponse, session: Session, awake: asyncio.Event) -> None:
+async def _send(socket: web.WebSocketResponse, session: WsConnection, awake: asyncio.Event) -> None:
     while not socket.closed:
         while session.outgoing:
             await socket.send_str(session.outgoing.popleft())
@@ -182,7 +183,7 @@ async def _send(socket: web.WebSocketResponse, session: Session, awake: asyncio.
         await awake.wait()
 
 
-async def _ping(socket: web.WebSocketResponse, session: Session) -> None:
+async def _ping(socket: web.WebSocketResponse, session: WsConnection) -> None:
     while not socket.closed:
         await asyncio.sleep(PING_S)
         if not session.stalled:
@@ -201,7 +202,7 @@ async def _tick(api: Api) -> None:
         await asyncio.sleep(TICK_S if due is None else min(max((due - now) / 1000, 0.002), TICK_S))
 
 
-async def run(options: Options) -> None:
+async def run(options: SimulatorOptions) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:

@@ -11,7 +11,7 @@ from publisher.fetchers import connections
 from publisher.kalshi.budget import BASIC, PUBLISHER_SHARE, Budget
 from publisher.sweep import DISCOVERY_PAGES
 from publisher.urls import slices
-from simulator.limits import Limits
+from simulator.front.limits import RequestLimits
 
 DAY_S = 86_400.0
 INTERVAL_S = 12.0
@@ -26,7 +26,7 @@ class Day:
         self.random = Random(seed)
         self.budget = Budget(BASIC, Random(seed), 0.0)
         self.gateway = Budget(BASIC, Random(seed), 0.0, share=1 - PUBLISHER_SHARE)
-        self.exchange = Limits("basic")
+        self.exchange = RequestLimits("basic")
         self.gateway_s = 0.0
         self.refused = 0
         self.requests = 0

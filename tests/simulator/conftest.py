@@ -9,14 +9,15 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from simulator import auth, templates
-from simulator.api import Api
-from simulator.auth import KeyPair, load_or_create
-from simulator.exchange import Exchange
-from simulator.limits import Limits
-from simulator.operations import ROUTES
-from simulator.quoting import Activity
-from simulator.templates import Recorded
+from simulator.floor.crowd import Activity
+from simulator.floor.exchange import Exchange
+from simulator.front import auth
+from simulator.front.api import Api
+from simulator.front.auth import KeyPair, load_or_create
+from simulator.front.limits import RequestLimits
+from simulator.front.operations import ROUTES
+from simulator.universe import templates
+from simulator.universe.templates import Recorded
 from tests.simulator.venue import START_MS, Client
 
 
@@ -39,7 +40,7 @@ def keys(key_directory: Path) -> KeyPair:
 def make_client(recorded: Recorded, keys: KeyPair) -> Callable[..., Client]:
     def make(markets: int = 300, seed: int = 7, tier: str = "none", **activity: Any) -> Client:
         exchange = Exchange(recorded, markets, seed, START_MS, Activity(**activity))
-        return Client(Api(exchange, ROUTES, keys, None if tier == "none" else Limits(tier)))
+        return Client(Api(exchange, ROUTES, keys, None if tier == "none" else RequestLimits(tier)))
 
     return make
 

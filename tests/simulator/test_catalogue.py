@@ -13,12 +13,12 @@ import pytest
 
 from markets.errors import StartupError
 from markets.units import parse_time_ms
-from simulator import dates, templates
-from simulator.catalogue import Catalogue
-from simulator.exchange import Exchange
-from simulator.grid import GRIDS
-from simulator.render import event_json
-from simulator.templates import BUNDLED, Recorded
+from simulator.floor.exchange import Exchange
+from simulator.floor.grid import GRIDS
+from simulator.front.render import event_json
+from simulator.universe import dates, templates
+from simulator.universe.catalogue import Catalogue
+from simulator.universe.templates import BUNDLED, Recorded
 from tests.simulator.venue import START_MS, Client
 
 Make = Callable[..., Client]

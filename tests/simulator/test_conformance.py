@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.operations import ROUTES
-from simulator.ws import Hub
+from simulator.front.operations import ROUTES
+from simulator.front.ws import Hub
 from tests.simulator.schemas import FRAMES, answer_errors, fill, frame_errors, operations
 from tests.simulator.venue import START_MS, Client
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from markets.units import parse_time_ms
-from simulator.happenings import Trade
-from simulator.latent import Underlying, Window
-from simulator.mispricing import fee_multiplier
-from simulator.model import ACTIVE, Event, Market
-from simulator.templates import Role
+from simulator.floor.happenings import Trade
+from simulator.floor.latent import Underlying, Window
+from simulator.floor.mispricing import fee_multiplier
+from simulator.floor.model import ACTIVE, Event, Market
+from simulator.universe.templates import Role
 from tests.simulator.venue import START_MS, Client
 
 Make = Callable[..., Client]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from markets.errors import StartupError
-from simulator import faults
-from simulator.wire import Request, Response
-from simulator.ws import Hub
+from simulator.front import faults
+from simulator.front.wire import Request, Response
+from simulator.front.ws import Hub
 from tests.simulator.venue import Client
 
 Make = Callable[..., Client]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from markets.units import parse_time_ms
-from simulator import auth
+from simulator.front import auth
 from tests.simulator.schemas import answer_errors, load
 from tests.simulator.venue import START_MS, Client
 

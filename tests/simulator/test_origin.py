@@ -6,35 +6,35 @@ from typing import Any
 
 import pytest
 
-from simulator import templates
-from simulator.exchange import Exchange
-from simulator.options import Options, parse
-from simulator.origin import CATCH_UP, FILE, start_ms
+from simulator.floor.exchange import Exchange
+from simulator.options import SimulatorOptions, parse
+from simulator.universe import templates
+from simulator.universe.origin import CATCH_UP, FILE, start_ms
 
 NOW_MS = 1_795_000_000_000
 HOUR_MS = 3_600_000
 
 
 @pytest.fixture(name="options")
-def _options(tmp_path: Path) -> Options:
+def _options(tmp_path: Path) -> SimulatorOptions:
     return parse(["--keys", str(tmp_path), "--markets", "200", "--seed", "4"])
 
 
-def test_same_options_soon_after_continue_the_same_exchange(options: Options) -> None:
+def test_same_options_soon_after_continue_the_same_exchange(options: SimulatorOptions) -> None:
     assert start_ms(options, NOW_MS) == NOW_MS
     assert start_ms(options, NOW_MS + HOUR_MS) == NOW_MS
     assert start_ms(options, NOW_MS + 2 * HOUR_MS) == NOW_MS
 
 
 @pytest.mark.parametrize("change", [{"seed": 5}, {"markets": 300}])
-def test_other_options_begin_another_exchange(options: Options, change: dict[str, Any]) -> None:
+def test_other_options_begin_another_exchange(options: SimulatorOptions, change: dict[str, Any]) -> None:
     start_ms(options, NOW_MS)
     other = dataclasses.replace(options, **change)
     assert start_ms(other, NOW_MS + 1) == NOW_MS + 1
     assert start_ms(options, NOW_MS + 2) == NOW_MS + 2
 
 
-def test_too_long_ago_or_in_the_future_begins_anew(options: Options) -> None:
+def test_too_long_ago_or_in_the_future_begins_anew(options: SimulatorOptions) -> None:
     start_ms(options, NOW_MS)
     later_ms = NOW_MS + CATCH_UP // options.markets + 1
     assert start_ms(options, later_ms) == later_ms
@@ -42,7 +42,7 @@ def test_too_long_ago_or_in_the_future_begins_anew(options: Options) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", '{"start_ms": "x"}', "\x00\xff"])
-def test_damaged_note_begins_anew(options: Options, content: str) -> None:
+def test_damaged_note_begins_anew(options: SimulatorOptions, content: str) -> None:
     (options.keys / FILE).write_text(content)
     assert start_ms(options, NOW_MS) == NOW_MS
     assert start_ms(options, NOW_MS + 1) == NOW_MS

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from markets.errors import StartupError
-from simulator import auth, cursors
-from simulator.api import Route
-from simulator.auth import KeyPair
-from simulator.limits import Bucket
-from simulator.wire import Response
+from simulator.front import auth, cursors
+from simulator.front.api import Route
+from simulator.front.auth import KeyPair
+from simulator.front.limits import Bucket
+from simulator.front.wire import Response
 from tests.simulator.venue import START_MS, Client
 
 Make = Callable[..., Client]

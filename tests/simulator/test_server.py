@@ -24,7 +24,8 @@ from pykalshi.exceptions import AuthenticationError, ResourceNotFoundError
 from pykalshi.feed import OrderbookSnapshotMessage
 from pykalshi.orderbook import OrderbookManager
 
-from simulator import auth, options
+from simulator import options
+from simulator.front import auth
 from tests.support import Process, Runner, eventually
 
 pytestmark = pytest.mark.e2e

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from simulator.model import Market
-from simulator.ws import BUFFER_FRAMES, Hub, Session
+from simulator.floor.model import Market
+from simulator.front.ws import BUFFER_FRAMES, Hub, WsConnection
 from tests.simulator.schemas import load
 from tests.simulator.venue import START_MS, Client
 
@@ -21,7 +21,7 @@ class Wire:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.hub = Hub(client.api.exchange)
-        self.session: Session = self.hub.connect()
+        self.session: WsConnection = self.hub.connect()
         self.number = 0
 
     def send(self, cmd: str, **params: Any) -> list[Frame]:

@@ -4,8 +4,8 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from simulator.api import Api
-from simulator.wire import Request, Response
+from simulator.front.api import Api
+from simulator.front.wire import Request, Response
 
 START_MS = 1_792_432_800_000
 """2026-10-19T18:00:00Z, a Monday afternoon."""

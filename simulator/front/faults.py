@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from markets.errors import StartupError
+from simulator.floor.model import Stage
 
-from .model import Stage
 from .render import dumps
 from .wire import JSON, Response
 

@@ -9,14 +9,14 @@ import os
 from pathlib import Path
 from typing import Final
 
-from .options import Options
+from simulator.options import SimulatorOptions
 
 FILE: Final = "sim_origin.json"
 CATCH_UP: Final = 3 * 3_600_000 * 1_500
 """Milliseconds x markets that may be made up: about 6 s of work. Beyond that a new exchange begins."""
 
 
-def start_ms(options: Options, now_ms: int) -> int:
+def start_ms(options: SimulatorOptions, now_ms: int) -> int:
     """Return when this exchange began: earlier if it was here before with the same options, else `now_ms`.
 
     Notes it beside the keys for the next start.

@@ -1,8 +1,8 @@
 """Kalshi's WebSocket, public channels, sans-I/O: commands in, frames out, no socket and no clock.
 
-A `Hub` hears the exchange and knows who subscribed to what; a `Session` is one connection. The shell reads
-`Session.outgoing` and sends it. Behaviour: contract section 15 (AsyncAPI of August 2026, changelog to
-October 2026, recorded streams).
+A `Hub` hears the exchange and knows who subscribed to what; a `WsConnection` is one of its connections. The
+shell reads `WsConnection.outgoing` and sends it. Behaviour: contract section 15 (AsyncAPI of August 2026,
+changelog to October 2026, recorded streams).
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from markets.units import format_count, format_price, format_time, opposite
+from simulator.floor.depth import Book, Change
+from simulator.floor.exchange import Exchange
+from simulator.floor.happenings import Trade
+from simulator.floor.model import Event, Market
 
-from .book import Book, Change
-from .exchange import Exchange
-from .happenings import Trade
-from .model import Event, Market
 from .render import dumps, event_json, levels_json, market_json, quote_values
 
 BOOKS, TICKER, TRADES, LIFECYCLE = "orderbook_delta", "ticker", "trade", "market_lifecycle_v2"
@@ -122,20 +122,20 @@ class Hub:
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
-        self.sessions: list[Session] = []
+        self.sessions: list[WsConnection] = []
         self.frames = 0
         self.max_markets = MARKETS_PER_SESSION
         self.max_commands = COMMANDS_PER_SECOND
-        self.mangle: Callable[[Session, str, str], Iterable[str]] | None = None
+        self.mangle: Callable[[WsConnection, str, str], Iterable[str]] | None = None
         exchange.listeners.append(self)
 
-    def connect(self) -> "Session":
+    def connect(self) -> "WsConnection":
         """Open a connection."""
-        session = Session(self)
+        session = WsConnection(self)
         self.sessions.append(session)
         return session
 
-    def disconnect(self, session: "Session") -> None:
+    def disconnect(self, session: "WsConnection") -> None:
         """Forget a connection."""
         if session in self.sessions:
             self.sessions.remove(session)
@@ -257,7 +257,7 @@ class _Command:
         return value
 
 
-class Session:
+class WsConnection:
     """One connection.
 
     Attributes:

@@ -55,7 +55,7 @@ class Bucket:
         return True
 
 
-class Limits:
+class RequestLimits:
     """Buckets of every caller: the account's, and one pair per address for callers without a key."""
 
     def __init__(self, tier: str) -> None:

@@ -29,7 +29,7 @@ KEY_ID_FILE: Final = "sim_key_id"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SignatureRefused:
     """Why a request is not authenticated: the code and details of its 401."""
 
     code: str
@@ -50,16 +50,18 @@ def present(headers: Mapping[str, str]) -> bool:
     return any(name in headers for name in (KEY, TIMESTAMP, SIGNATURE))
 
 
-def check(keys: KeyPair, method: str, path: str, headers: Mapping[str, str], now_ms: int) -> Refusal | None:
+def check(
+    keys: KeyPair, method: str, path: str, headers: Mapping[str, str], now_ms: int
+) -> SignatureRefused | None:
     """Verify a request's signature over timestamp + METHOD + path without query; None if it holds."""
     signature = headers.get(SIGNATURE)
     if not signature:
-        return Refusal("signature_is_missing_from_headers", "signature is missing from headers")
+        return SignatureRefused("signature_is_missing_from_headers", "signature is missing from headers")
     timestamp = headers.get(TIMESTAMP, "")
     if not (timestamp.isascii() and timestamp.isdigit()) or abs(int(timestamp[:20]) - now_ms) > WINDOW_MS:
-        return Refusal("header_timestamp_expired", "header timestamp expired")
+        return SignatureRefused("header_timestamp_expired", "header timestamp expired")
     if headers.get(KEY) != keys.key_id:
-        return Refusal("authentication_error", "authentication_error", "NOT_FOUND")
+        return SignatureRefused("authentication_error", "authentication_error", "NOT_FOUND")
     text = f"{timestamp}{method.upper()}{path}".encode()
     try:
         raw = base64.b64decode(signature, validate=True)
@@ -69,7 +71,7 @@ def check(keys: KeyPair, method: str, path: str, headers: Mapping[str, str], now
             pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.AUTO)
             keys.public_key.verify(raw, text, pss, hashes.SHA256())
     except (InvalidSignature, ValueError):
-        return Refusal("authentication_error", "authentication_error", "INCORRECT_API_KEY_SIGNATURE")
+        return SignatureRefused("authentication_error", "authentication_error", "INCORRECT_API_KEY_SIGNATURE")
     return None
 
 

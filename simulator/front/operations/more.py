@@ -4,8 +4,12 @@ from typing import Any
 
 from markets.json.words import BASE, PERIODS_MINUTES
 from markets.units import format_time
-from simulator import cursors
-from simulator.api import (
+from simulator.floor.bars import candles
+from simulator.floor.happenings import Trade
+from simulator.floor.latent import Match, Window
+from simulator.floor.model import Event, Market, Milestone
+from simulator.front import cursors
+from simulator.front.api import (
     CACHED,
     Call,
     Routes,
@@ -17,14 +21,10 @@ from simulator.api import (
     required,
     required_integer,
 )
-from simulator.dates import DAY_MS
-from simulator.happenings import Trade
-from simulator.history import candles
-from simulator.latent import Match, Window
-from simulator.limits import COSTS, DEFAULT_COST, TIERS
-from simulator.model import Event, Market, Milestone
-from simulator.render import dumps, event_json, trade_json
-from simulator.wire import Response, bad_request, invalid, not_found, ok, out_of_range
+from simulator.front.limits import COSTS, DEFAULT_COST, TIERS
+from simulator.front.render import dumps, event_json, trade_json
+from simulator.front.wire import Response, bad_request, invalid, not_found, ok, out_of_range
+from simulator.universe.dates import DAY_MS
 
 routes = Routes()
 

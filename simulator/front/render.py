@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from markets.units import PRICE_ONE_E4, format_count, format_price, format_time
-
-from .book import Book
-from .happenings import Trade
-from .model import Event, Market
+from simulator.floor.depth import Book
+from simulator.floor.happenings import Trade
+from simulator.floor.model import Event, Market
 
 _RANGES: Final[dict[int, str]] = {}
 

@@ -10,10 +10,10 @@ from uuid import UUID
 from markets.units import PRICE_ONE_E4, format_time
 
 from .agenda import Agenda
+from .bars import note_quote, note_trade
 from .happenings import Herald, Trade
-from .history import note_quote, note_trade
 from .latent import Combo
-from .listings import Listings
+from .listed import Listings
 from .model import ACTIVE, INITIALIZED, Event, Group, Market
 
 PLANTED_SIZE_E2: Final = 5_000

@@ -10,8 +10,9 @@ from math import erf, exp, prod, sqrt
 from random import Random
 from typing import Final
 
+from simulator.universe.templates import Role
+
 from .model import Market
-from .templates import Role
 
 _FLOOR: Final = 0.0004
 

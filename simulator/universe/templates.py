@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from markets.errors import StartupError
 from markets.units import parse_count_e2, parse_price_e4, parse_time_ms
+from simulator.floor.grid import Grid, grid_of
 
 from .dates import HOUR_MS
-from .grid import Grid, grid_of
 from .questions import Question
 
 BUNDLED: Final = Path(__file__).parent / "data" / "catalogue.json.gz"

@@ -16,12 +16,12 @@ from uuid import NAMESPACE_URL, uuid5
 from zlib import crc32
 
 from markets.units import format_time
+from simulator.floor.grid import GRIDS
+from simulator.floor.latent import SPORTS, Asset, Combo, Match, Options, Underlying, Window
+from simulator.floor.model import Event, Group, Market, Milestone, Series
 
 from . import dates
 from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
-from .grid import GRIDS
-from .latent import SPORTS, Asset, Combo, Match, Options, Underlying, Window
-from .model import Event, Group, Market, Milestone, Series
 from .questions import CHOICES, LADDERS, Question, Subject, all_asked, fill, series_names
 from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrases, question_template
 from .vocabulary import CITIES, EDITIONS, FIFTEEN_MINUTES, LEAGUES, League, Side

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from simulator.api import Route
+from simulator.front.api import Route
 
 from . import markets, more
 

@@ -7,12 +7,12 @@ from random import Random
 from typing import Final
 
 from markets.units import PRICE_ONE_E4
+from simulator.universe.dates import HOUR_MS, SECOND_MS
 
 from .agenda import Agenda
-from .dates import HOUR_MS, SECOND_MS
-from .listings import Listings
+from .crowd import Activity, Crowd, Halts
+from .listed import Listings
 from .model import ACTIVE, Event, Market
-from .quoting import Activity, Crowd, Halts
 
 PULL_BEFORE_START_MS: Final = 3 * SECOND_MS
 """Quoters pull so long before a match starts."""

@@ -12,19 +12,19 @@ from collections import deque
 from random import Random
 
 from markets.units import PRICE_ONE_E4
+from simulator.universe.catalogue import Catalogue
+from simulator.universe.dates import MINUTE_MS, SECOND_MS
+from simulator.universe.templates import Recorded
 
 from .agenda import Agenda
-from .book import Book
-from .catalogue import Catalogue
-from .dates import MINUTE_MS, SECOND_MS
+from .bars import bars_per_market
+from .crowd import Activity, Crowd, Halts
+from .depth import Book
 from .happenings import Herald, Listener, Trade
-from .history import bars_per_market
-from .lifecycle import FeeChange, Lifecycle
-from .listings import Listings
+from .listed import Listings
+from .lives import FeeChange, Lifecycle
 from .mispricing import Mispricing, Planter
 from .model import ACTIVE, Event, Market, Series, Stage
-from .quoting import Activity, Crowd, Halts
-from .templates import Recorded
 
 
 class Exchange:

@@ -8,15 +8,23 @@ from typing import Any
 from markets.errors import BadRecord
 from markets.json.words import EVENT_STATUS_WORDS, STATUS_WORDS, TIME_FAMILIES
 from markets.units import parse_time_ms
-from simulator import cursors
-from simulator.api import CACHED, Api, Call, Routes, boolean, integer, limit, newest_first, page, required
-from simulator.exchange import Exchange
-from simulator.model import (
-    Event,
-    Market,
+from simulator.floor.exchange import Exchange
+from simulator.floor.model import Event, Market
+from simulator.front import cursors
+from simulator.front.api import (
+    CACHED,
+    Api,
+    Call,
+    Routes,
+    boolean,
+    integer,
+    limit,
+    newest_first,
+    page,
+    required,
 )
-from simulator.render import book_json, dumps, event_json, market_json
-from simulator.wire import Request, Response, bad_request, invalid, not_found, ok, out_of_range
+from simulator.front.render import book_json, dumps, event_json, market_json
+from simulator.front.wire import Request, Response, bad_request, invalid, not_found, ok, out_of_range
 
 routes = Routes()
 

@@ -5,14 +5,15 @@ from random import Random
 from typing import Any, Final
 
 from markets.units import PRICE_ONE_E4, format_price, format_time
+from simulator.universe.catalogue import Catalogue, stamp
+from simulator.universe.dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 from .agenda import Agenda
-from .catalogue import Catalogue, stamp
-from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from .crowd import Crowd
 from .grid import GRIDS
 from .happenings import Herald
 from .latent import Match, Window
-from .listings import Listings
+from .listed import Listings
 from .mispricing import PULL_BEFORE_START_MS
 from .model import (
     ACTIVE,
@@ -25,7 +26,6 @@ from .model import (
     Group,
     Stage,
 )
-from .quoting import Crowd
 
 _DISPUTED_SHARE: Final = 0.03
 _REFINE_EVERY_S: Final = 600.0

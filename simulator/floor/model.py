@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, Protocol
 
-from .book import Book
+from simulator.universe.templates import EventTemplate, MarketTemplate, Role
+
+from .depth import Book
 from .grid import Grid
-from .templates import EventTemplate, MarketTemplate, Role
 
 INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"

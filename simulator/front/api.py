@@ -15,13 +15,13 @@ import structlog
 from msgspec import to_builtins
 
 from markets.json.words import BASE, FALSE_WORDS, TRUE_WORDS, unparsable
+from simulator.floor.exchange import Exchange
+from simulator.floor.model import Event, Market
 
 from . import auth, cursors, faults
 from .auth import KeyPair
-from .exchange import Exchange
 from .faults import Document, Faults, Switches
-from .limits import COSTS, DEFAULT_COST, Limits
-from .model import Event, Market
+from .limits import COSTS, DEFAULT_COST, RequestLimits
 from .render import dumps
 from .wire import (
     JSON,
@@ -109,7 +109,7 @@ class Api:
         exchange: Exchange,
         routes: Sequence[Route],
         keys: KeyPair | None = None,
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
         self.exchange = exchange
         self.routes = tuple(routes)
@@ -226,7 +226,7 @@ class Api:
         refusal = (
             auth.check(self.keys, request.method, request.path, request.headers, now_ms + self.clock_skew_ms)
             if self.keys is not None
-            else auth.Refusal("authentication_error", "authentication_error", "NOT_FOUND")
+            else auth.SignatureRefused("authentication_error", "authentication_error", "NOT_FOUND")
         )
         if refusal is not None:
             raise ApiError(error(401, refusal.code, refusal.message, refusal.details))

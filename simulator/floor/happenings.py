@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .book import Change
+from .depth import Change
 from .model import Event, Market
 
 

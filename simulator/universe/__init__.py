@@ -1,0 +1,1 @@
+"""What the exchange lists: recorded payloads turned into templates, and clones of them."""
