@@ -70,7 +70,7 @@ def rows_of(path: Path) -> Held:
         for session in reader.sessions():
             again = replay(reader.inputs(session))
             sessions[str(session)] = [again.steps, again.orders, again.differs_at]
-            inputs.update(type(entry).__name__ for _, entry, _ in reader.inputs(session))
+            inputs.update(str(entry.__struct_config__.tag) for _, entry, _ in reader.inputs(session))
         meta, orders, equity = reader.meta(), reader.orders(ALL, ALL), reader.equity(0, ALL)
         intents = [msgspec.msgpack.decode(row["intent"], type=Intent) for row in orders]
         settlements = reader.settlements(ALL, ALL)

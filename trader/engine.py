@@ -30,7 +30,7 @@ from markets.units import PRICE_ONE_E4
 
 from . import risk
 from .conditions import Conditions
-from .inputs import AnyInput, Command, Data, Exchange, Feed, Orders, Start, Tick, TimeGap, Values
+from .inputs import AnyInput, Command, Data, Feed, Orders, Start, Tick, TimeGap, TradingStatus, Values
 from .ledger import Ledger
 from .numbering import Numbering
 from .outputs import (
@@ -112,7 +112,7 @@ class Engine:
                     strategy.on_timer(taken.now_ms)
             case Feed():
                 self.conditions.feed, self.conditions.degraded = taken.word, taken.degraded
-            case Exchange():
+            case TradingStatus():
                 self.conditions.trading = taken.trading
                 self.conditions.idle_shards = taken.idle_shards
             case TimeGap():

@@ -87,7 +87,7 @@ class Feed(Input, frozen=True):
     degraded: tuple[str, ...]
 
 
-class Exchange(Input, frozen=True):
+class TradingStatus(Input, frozen=True, tag="Exchange"):
     """Whether the exchange trades, and which of its shards do not."""
 
     trading: bool
@@ -120,9 +120,9 @@ class Command(Input, frozen=True):
     reason: str
 
 
-AnyInput = Start | Tick | Data | Feed | Exchange | TimeGap | Values | Orders | Command
+AnyInput = Start | Tick | Data | Feed | TradingStatus | TimeGap | Values | Orders | Command
 
-_Plain = Start | Tick | Feed | Exchange | TimeGap | Values | Orders | Command
+_Plain = Start | Tick | Feed | TradingStatus | TimeGap | Values | Orders | Command
 
 
 class _EndedRow(Input, frozen=True, tag="Ended"):

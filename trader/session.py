@@ -25,7 +25,19 @@ from markets.records import FairValue
 from .brokers.base import Broker, OpenOrder
 from .engine import Engine
 from .figures import Rate
-from .inputs import AnyInput, Command, Data, Exchange, Feed, Orders, Present, Start, Tick, TimeGap, Values
+from .inputs import (
+    AnyInput,
+    Command,
+    Data,
+    Feed,
+    Orders,
+    Present,
+    Start,
+    Tick,
+    TimeGap,
+    TradingStatus,
+    Values,
+)
 from .outputs import AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
 
 TICK_MS: Final = 1_000
@@ -250,7 +262,7 @@ class Session:
         idle = tuple(sorted(index for index, active, trades in shards if not (active and trades)))
         if (trading, idle) != self._exchange:
             self._exchange = (trading, idle)
-            self._step(Exchange(*present, trading=trading, idle_shards=idle))
+            self._step(TradingStatus(*present, trading=trading, idle_shards=idle))
 
     def _observe(self, state: State, batch: Batch) -> None:
         """Keep the markets that orders may meet, and show the broker those it watches, as they now are."""

@@ -31,7 +31,7 @@ from tests.trader.world import (
     view_of,
 )
 from trader.engine import Engine
-from trader.inputs import AnyInput, Command, Exchange, Feed, TimeGap, Values
+from trader.inputs import AnyInput, Command, Feed, TimeGap, TradingStatus, Values
 from trader.ledger import Ledger, LedgerError
 from trader.outputs import (
     AnyOutput,
@@ -114,7 +114,7 @@ def test_an_order_that_got_nothing_leaves_the_event_alone_for_a_while() -> None:
         ([Feed(NOW_MS, 0, word="gap", degraded=())], "gap"),
         ([Feed(NOW_MS, 0, word="lost", degraded=())], "gap"),
         ([Feed(NOW_MS, 0, word="starting", degraded=())], "starting"),
-        ([Exchange(NOW_MS, 0, trading=False, idle_shards=())], "closed"),
+        ([TradingStatus(NOW_MS, 0, trading=False, idle_shards=())], "closed"),
         ([TimeGap(NOW_MS + 1, 0, ms=30_000)], "stale"),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_series_in_doubt_and_an_idle_shard_are_not_traded() -> None:
     engine.step(Feed(NOW_MS, 0, word="live", degraded=("KXMLSGAME",)))
     assert refused(engine.step(data(basket()))) == ["degraded"]
     engine.step(live())
-    engine.step(Exchange(NOW_MS, 0, trading=True, idle_shards=(0,)))
+    engine.step(TradingStatus(NOW_MS, 0, trading=True, idle_shards=(0,)))
     assert refused(engine.step(data(basket(), seq=2))) == ["exchange_closed"]
 
 

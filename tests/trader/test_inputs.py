@@ -11,7 +11,7 @@ from markets.errors import DecodeError
 from markets.orders import Accepted, Ended, Fill, Filled, Unknown
 from markets.records import FairValue
 from tests.trader.world import NOW_MS, basket, data, leg, live, quiet, settled, start, tick, view_of
-from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Exchange, Orders, TimeGap, Values
+from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Orders, TimeGap, TradingStatus, Values
 from trader.ledger import Ledger
 
 BOOKED = view_of(
@@ -24,7 +24,7 @@ EXAMPLES: list[AnyInput] = [
     data(),
     data(basket(), quiet(2), settled(basket(3), "HOM"), BOOKED),
     data(msgspec.structs.replace(basket(), series=None)),
-    Exchange(NOW_MS, 1, trading=False, idle_shards=(1, 2)),
+    TradingStatus(NOW_MS, 1, trading=False, idle_shards=(1, 2)),
     TimeGap(NOW_MS, 1, ms=5),
     Values(NOW_MS, 1, set=(FairValue("A", 0.25, "file", NOW_MS, 0.01),), removed=("B",)),
     Orders(
