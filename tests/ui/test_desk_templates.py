@@ -28,6 +28,7 @@ STATUS = a_status(
     fills=2,
     settlements=1,
     clearing_dollars="4.000000",
+    unknown_orders=1,
     failed=1,
     failures=(ScanFailure(event_ticker=EVENT, part="view", error="ValueError: <no>"),),
     refusals={"cash": 2, "no_depth": 1},
@@ -105,6 +106,7 @@ def test_every_page_says_what_the_trader_says() -> None:
     assert "ValueError: &lt;no&gt;" in trader
     assert "Not evened out now: above the limit of an order, or not enough is offered at the price." in trader
     assert "In pairs" in trader
+    assert "1 open order: nobody can say what became of it." in trader
     assert "trades 3, 5" in trader
     assert "Strategies: value, no_basket." in trader
     assert trader.count("nobody knows its fate: timeout") == 2  # in its row, and in its life
