@@ -11,19 +11,20 @@ from bus.ask import NoAnswer
 from bus.trading.killswitch import WORD
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
+from ui.pages.columns import CHOICES, COLUMNS, TableView
+from ui.pages.filters import Filters
+from ui.pages.log_view import LEVELS
+from ui.pages.system import ROLES
+from ui.routes.api_routes import ApiRoutes
+from ui.routes.assets import Assets
+from ui.routes.command_routes import CommandRoutes
+from ui.routes.page_routes import PageRoutes
 
-from . import command_rules, display
-from . import desk_page as desk_views
-from .api_routes import ApiRoutes
-from .assets import Assets
-from .columns import CHOICES, COLUMNS, TableView
-from .command_routes import CommandRoutes
 from .desk import Absent
-from .filters import Filters
-from .log_view import LEVELS
-from .page_routes import PageRoutes
+from .pages import desk_page as desk_views
+from .pages import display
+from .routes import command_rules
 from .service import Service
-from .system import ROLES
 
 SOURCES: Final = {
     "milestone": "from the match schedule",

@@ -16,8 +16,7 @@ from bus.scan.membership import Membership
 from bus.scan.rescan import Batch, Rescan
 from markets.opportunities import Failure, Opportunity, ScanLimits, rank
 from markets.records import FairValue
-
-from .search import SEARCHED, named
+from ui.pages.search import SEARCHED, named
 
 log = structlog.get_logger()
 

@@ -16,15 +16,15 @@ from bus.scan.membership import scan_limits
 from bus.scan.rescan import Batch
 from bus.threads import Owner
 from markets.records import FairValue
+from ui.pages.dashboard_status import DashboardStatus, ShownReplica, replay_of, status_of
+from ui.pages.search import SearchIndex
+from ui.pages.system import SystemView, place_rows, process_rows
 
 from .arrivals import Arrivals
-from .dashboard_status import DashboardStatus, ShownReplica, replay_of, status_of
 from .desk import OLD_FACTOR, Absent, Desk, TraderLink
 from .hub import PageUpdate, UpdateHub
 from .monitor import Monitor
 from .scan import Scan, Scans
-from .search import SearchIndex
-from .system import SystemView, place_rows, process_rows
 
 TICK_S: Final = 0.25
 TICK_NS: Final = 250_000_000

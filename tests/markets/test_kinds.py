@@ -24,7 +24,7 @@ from markets.opportunities import (
 from markets.records import Event, FairValue, Quote
 from tests.markets.test_opportunities import NOW_MS, PLAIN, event, row
 from tests.support import ROOT
-from ui.columns import PIN_MAX
+from ui.pages.columns import PIN_MAX
 
 LIMITS = ScanLimits()
 EXTENDING = ROOT / "docs" / "extending.md"

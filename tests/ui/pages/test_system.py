@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bus.process.locks import hold_role
 from bus.process.supervised import Supervised
-from ui.system import process_rows
+from ui.pages.system import process_rows
 
 
 def test_a_process_started_by_hand_is_seen_by_its_place(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from bus.trading.shapes import KillCommand, PauseCommand, ResumeCommand
 from markets.errors import BadRecord
-from ui.command_rules import BURST, CommandRate, foreign, read_body, read_replay
+from ui.routes.command_rules import BURST, CommandRate, foreign, read_body, read_replay
 
 HOST = "127.0.0.1:5001"
 OURS = {"X-Kalshi-Bus": "command"}

@@ -7,7 +7,7 @@ import pytest
 
 from markets.errors import BadRecord
 from markets.opportunities import Leg, Opportunity
-from ui.filters import LIMIT_DEFAULT, LIMIT_MAX, PARAMETERS, SORTS, Filters, parse
+from ui.pages.filters import LIMIT_DEFAULT, LIMIT_MAX, PARAMETERS, SORTS, Filters, parse
 
 NOW_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000

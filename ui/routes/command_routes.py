@@ -13,10 +13,10 @@ from werkzeug.exceptions import (
 
 from bus.protocol.answers import Refusal
 from bus.trading.shapes import KillCommand
+from ui.service import Service
 
 from . import command_rules
 from .replies import json_reply
-from .service import Service
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ import pytest
 
 from markets.opportunities import KINDS
 from tests.bus.trading.samples import a_position
+from tests.ui.pages.test_filters import NOW_MS, opportunity
 from tests.ui.stage import NASTY
-from tests.ui.test_filters import NOW_MS, opportunity
-from ui.for_programs import COLUMNS, cell, rows_to_csv, to_csv, to_json
+from ui.pages.for_programs import COLUMNS, cell, rows_to_csv, to_csv, to_json
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "-", NASTY])

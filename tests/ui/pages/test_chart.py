@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from markets.records import Candles
-from ui.chart import HEIGHT, LEAST_E4, WIDTH, history
+from ui.pages.chart import HEIGHT, LEAST_E4, WIDTH, history
 
 
 def candles(*points: tuple[int, str | None, str | None]) -> Candles:

@@ -14,8 +14,7 @@ from markets.opportunities import EventView, MarketView, Opportunity, exhaustive
 from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Milestone, Status
 from markets.timing import NO_TIMING, MatchTiming
-
-from .scan import Scan, Scans
+from ui.scan import Scan, Scans
 
 LEVELS_SHOWN: Final = 25
 BUSIEST_SHOWN: Final = 12

@@ -6,7 +6,7 @@ from bus.trading.shapes import FillRow, OrderRow, PositionRow, SettlementRow
 from markets.orders import OrderState
 from tests.bus.trading.samples import MARKET, a_fill, a_point, a_position, a_status, an_order
 from ui.desk import Desk, Profit
-from ui.desk_page import FIELDS, TABLES, curve_columns, fate, own, parse_sorts, trader_page
+from ui.pages.desk_page import FIELDS, TABLES, curve_columns, fate, own, parse_sorts, trader_page
 
 
 @pytest.mark.parametrize("ended", [state for state in OrderState if state.ended])

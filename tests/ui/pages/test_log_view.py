@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from markets.errors import BadRecord
-from ui.log_view import LINES, LogFilter, log_lines, parse_log_filter
+from ui.pages.log_view import LINES, LogFilter, log_lines, parse_log_filter
 
 DAY = "2026-11-25T16:00:"
 

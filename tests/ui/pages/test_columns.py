@@ -3,9 +3,9 @@
 import pytest
 
 from markets.errors import BadRecord
-from tests.ui.test_filters import opportunity
-from ui.columns import COLUMNS, PINS_MAX, TableView, parse_view, without_view
-from ui.filters import Filters
+from tests.ui.pages.test_filters import opportunity
+from ui.pages.columns import COLUMNS, PINS_MAX, TableView, parse_view, without_view
+from ui.pages.filters import Filters
 
 KEYS = [column.key for column in COLUMNS]
 

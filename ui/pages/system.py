@@ -12,8 +12,7 @@ from bus.process.locks import holder
 from bus.process.supervised import Processes
 from bus.replica import ReplicaStatus
 from bus.trading.shapes import LatencyStatus, TraderStatus
-
-from .arrivals import Ages
+from ui.arrivals import Ages
 
 ROLES: Final = ("simulator", "publisher", "snapshot_server", "trader", "ui")
 

@@ -5,12 +5,13 @@ from typing import Final
 import msgspec
 from flask import Response, request, url_for
 
-from . import desk_page as desk_views
-from . import for_programs, views
-from .filters import parse
+from ui.pages import desk_page as desk_views
+from ui.pages import for_programs, views
+from ui.pages.filters import parse
+from ui.pages.search import Hit, parse_search
+from ui.service import Service
+
 from .replies import json_reply, unknown
-from .search import Hit, parse_search
-from .service import Service
 
 SEARCH_LIMIT: Final = 20
 """Results without a `limit`."""

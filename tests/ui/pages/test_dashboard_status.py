@@ -12,8 +12,8 @@ from bus.protocol.state import State
 from bus.replica import ReplicaStatus
 from markets.records import ExchangeStatus
 from tests.ui.stage import cycle_end
-from ui.dashboard_status import DashboardStatus, replay_of, status_of
 from ui.desk import Desk
+from ui.pages.dashboard_status import DashboardStatus, replay_of, status_of
 from ui.scan import NOTHING, Scan
 
 NOW_MS = 1_790_000_031_250

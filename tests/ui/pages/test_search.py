@@ -2,7 +2,7 @@
 
 from bus.protocol.state import State
 from tests.ui.stage import DULL, MATCH, PAIR, fill, world
-from ui.search import SearchIndex
+from ui.pages.search import SearchIndex
 
 
 def index() -> SearchIndex:

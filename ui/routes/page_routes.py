@@ -10,18 +10,18 @@ from werkzeug.exceptions import HTTPException, NotFound
 from bus.ask import NoAnswer
 from bus.protocol.state import Records
 from markets.errors import BadRecord
+from ui.desk import Absent
+from ui.hub import RETRY_AFTER_S
+from ui.pages import desk_page as desk_views
+from ui.pages import for_programs, views
+from ui.pages.chart import history
+from ui.pages.columns import parse_view, without_view
+from ui.pages.filters import parse
+from ui.pages.log_view import log_lines, parse_log_filter
+from ui.pages.search import LIMIT_MAX, parse_search
+from ui.service import Service
 
-from . import desk_page as desk_views
-from . import for_programs, views
-from .chart import history
-from .columns import parse_view, without_view
-from .desk import Absent
-from .filters import parse
-from .hub import RETRY_AFTER_S
-from .log_view import log_lines, parse_log_filter
 from .replies import json_reply, unknown
-from .search import LIMIT_MAX, parse_search
-from .service import Service
 
 
 class PageRoutes:

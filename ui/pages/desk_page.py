@@ -11,8 +11,7 @@ from bus.trading.reasons import why_ended, why_refused
 from bus.trading.shapes import EquityPoint, FillRow, OrderRow, PositionRow, SettlementRow, TraderStatus
 from markets.errors import BadRecord
 from markets.units import opposite
-
-from .desk import Desk, Profit, Row
+from ui.desk import Desk, Profit, Row
 
 
 class DeskColumn(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui import display
+from ui.pages import display
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What the pages show, worked out so that templates only write it down. Pure."""

@@ -1,0 +1,1 @@
+"""The routes, and what answers and commands have in common."""
