@@ -246,8 +246,12 @@ class Sweep:
             raise errors[0]
 
     def _discover(self, reading: Reading) -> None:
-        """Go on with the crawl of the bare list, for events not held: created long ago, opened only now."""
-        state = self._held.state
+        """Go on with the crawl of the bare list, for events that no slice reads.
+
+        Such are those not held, created long ago and opened only now, and those whose held markets are all
+        finalized: another of their markets was refused when it came, or opened only now.
+        """
+        sliced, most = self._held.open_events(), 2 * len(self._held.state.events) // EVENTS_PER_PAGE + 10
         for _ in range(DISCOVERY_PAGES):
             query = open_events(cursor=self._discovery_cursor)
             (page, cursor), _reply = self._client.get("/events", query, read=_read_events)
@@ -256,13 +260,11 @@ class Sweep:
                     ticker = text_member(raw, "event_ticker")
                 except BadRecord:
                     continue  # with its markets it will be quarantined
-                known = ticker in state.events or ticker in reading.events or ticker in self._unwanted
-                if not known:
+                if not (ticker in sliced or ticker in reading.events or ticker in self._unwanted):
                     reading.unjoined.setdefault(ticker, [])
             self._discovery_cursor = cursor
             self._discovery_pages += 1
             # A cursor that runs in a circle ends here too.
-            most = 2 * len(state.events) // EVENTS_PER_PAGE + 10
             if not cursor or self._discovery_pages > most:
                 self._discovery_cursor, self._discovery_pages = "", 0
                 return
@@ -327,7 +329,7 @@ class Sweep:
 
     def _unjoined(self, reading: Reading) -> None:
         """Fetch the events that markets wait for. A market whose event is 404 is read without one."""
-        waiting = sorted(reading.unjoined)
+        waiting, held = sorted(reading.unjoined), self._held.state.events
         if not waiting:
             return
         asked = [ticker for ticker in waiting if self._due("event", ticker)]
@@ -336,7 +338,7 @@ class Sweep:
             for page, reply in self._client.pages("/events", query, read=_read_events, longest=most):
                 self._read_page(page, reply, reading)
             for ticker in tickers:
-                known = ticker in reading.events or ticker in reading.unwanted
+                known = ticker in reading.events or ticker in reading.unwanted or ticker in held
                 if not known and ("event", ticker) not in reading.bad:
                     self._look_up_event(ticker, reading)
         for ticker in waiting:
@@ -344,7 +346,7 @@ class Sweep:
                 self._unwanted.add(ticker)
                 del reading.unjoined[ticker]
                 continue
-            event = reading.events.get(ticker)
+            event = reading.events.get(ticker) or held.get(ticker)
             if event is None and self._due("event", ticker):
                 continue  # not known yet, not known to be unknown: it waits
             series_ticker = event.series_ticker if event else None

@@ -132,6 +132,7 @@ class FakeExchange:
 
     Attributes:
         events, loose, series, milestones, books, candles: what it lists; change them at will.
+        still_listed: events that its list of open ones shows though no market of them is.
         faults: asked in order about each request's path; the first answer counts.
         next_faults: answers to give instead, one per request; None lets it pass.
         calls: requests by route. paths: every path with its query, in order.
@@ -145,6 +146,7 @@ class FakeExchange:
         self.milestones: list[dict[str, Any]] = []
         self.books: dict[str, dict[str, Any]] = {}
         self.candles: dict[str, list[dict[str, Any]]] = {}
+        self.still_listed: set[str] = set()
         self.page_size = 200
         self.faults: list[Fault] = []
         self.next_faults: deque[Answer | None] = deque()
@@ -281,7 +283,11 @@ class FakeExchange:
             if "with_nested_markets" not in query:
                 found = [self._bare(e) for e in found]
             return reply({"events": [e for e in found if e], "milestones": self.milestones, "cursor": ""})
-        listed = [e for e in list(self.events.values()) if any(m["status"] == "active" for m in e["markets"])]
+        listed = [
+            listed
+            for ticker, listed in list(self.events.items())
+            if ticker in self.still_listed or any(m["status"] == "active" for m in listed["markets"])
+        ]
         if "series_ticker" in query:
             listed = [e for e in listed if e["series_ticker"] == query["series_ticker"][0]]
         start = int(query.get("cursor", ["0"])[0])

@@ -170,6 +170,43 @@ def test_settled_events_are_not_read_again(world: World) -> None:
     assert world.client.paths.count("/events") == 2 + 1
 
 
+def test_market_that_was_refused_comes_when_it_heals_though_the_others_of_its_event_are_settled(
+    world: World,
+) -> None:
+    refused = market("NEW-B", "NEW") | {"yes_bid_dollars": "nonsense"}
+    world.exchange.list_event(event("NEW", "S", market("NEW-A", "NEW"), refused))
+    world.run()
+    world.exchange.events["NEW"]["markets"][0] |= {
+        "status": "finalized",
+        "settlement_ts": "2026-09-21T10:00:00Z",
+    }
+    world.run()
+    assert "NEW-B" not in world.state.markets
+    assert "NEW" not in world.held.open_events()
+
+    refused["yes_bid_dollars"] = "0.4100"
+    world.run()
+
+    assert world.replica.quotes["NEW-B"].yes_bid_e4 == 4100
+    assert "NEW" in world.held.open_events()
+    assert "/events/NEW" not in world.client.paths
+
+
+def test_settled_event_that_an_old_list_still_shows_costs_one_request_for_all_such(world: World) -> None:
+    for name in ("E0", "E1"):
+        for listed in world.exchange.events[name]["markets"]:
+            listed |= {"status": "finalized", "settlement_ts": "2026-09-21T10:00:00Z"}
+    world.run()
+    world.exchange.still_listed |= {"E0", "E1"}
+    world.client.paths.clear()
+
+    for _ in range(3):
+        world.run()
+
+    assert world.client.paths.count("/events") == 3 * (4 + 1 + 1)  # slices, bare list, those two
+    assert not [path for path in world.client.paths if path.startswith("/events/")]
+
+
 def test_universe_of_tickers_asks_for_those_alone(tmp_path: Path) -> None:
     world = World(tmp_path, Universe(tickers=frozenset({"E1-B"})))
     for name in ("E0", "E1"):
