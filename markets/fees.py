@@ -147,9 +147,10 @@ def order_fee_bound_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms
 
     Where the roundings of the levels themselves sum to more (tiny fractional fills), that sum.
     """
-    fills = list(fills)
-    model = sum(_model_fee_e18(schedule, price, count, maker=False) for price, count in fills)
-    return max(_ceil_to(model, _CENT_E6), taker_fees_e6(schedule, fills, time_ms=time_ms))
+    fills, model_e18 = tuple(fills), 0
+    for price_e4, count_e2 in fills:
+        model_e18 += _model_fee_e18(schedule, price_e4, count_e2, maker=False)
+    return max(_ceil_to(model_e18, _CENT_E6), taker_fees_e6(schedule, fills, time_ms=time_ms))
 
 
 def _model_fee_e18(schedule: FeeSchedule, price_e4: int, count_e2: int, maker: bool) -> int:
