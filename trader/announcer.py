@@ -10,7 +10,7 @@ from markets.records import FairValue
 
 from .figures import Latencies
 from .inputs import AnyInput, Data
-from .outputs import AnyOutput, Booked, Cancel, Equity, Place, Refused, Settled, Switch
+from .outputs import AnyOutput, Booked, Cancel, Dropped, Equity, Place, Refused, Settled, Switch
 
 log = structlog.get_logger()
 
@@ -39,7 +39,6 @@ class Announcer:
         self.counts: dict[str, int] = {}
         self.latencies = Latencies()
         self.heard_ns: int | None = None
-        self._log = log.bind()  # else the configuration is gone through again with each line
         self._published = published
         self._clock = clock
         self._state = state
@@ -55,7 +54,7 @@ class Announcer:
             self._tell(output)
 
     def _tell(self, output: AnyOutput) -> None:
-        publish, counts, log = self._published.event, self.counts, self._log
+        publish, counts = self._published.event, self.counts
         if isinstance(output, Place):
             intent = output.intent
             counts["orders"] += 1
@@ -93,7 +92,7 @@ class Announcer:
                 payout_e6=settlement.payout_e6,
             )
             publish("settlement")
-        elif isinstance(output, Switch):
+        elif isinstance(output, Switch | Dropped):
             publish("state", state=self._state())
         elif isinstance(output, Equity):
             publish("equity")

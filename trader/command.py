@@ -1,4 +1,7 @@
-"""The command line: status, pause, resume and kill of a running trader; reconcile and verify of a journal."""
+"""The command line: status, pause, resume and kill of a running trader; reconcile and verify of a journal.
+
+And what concerns the strategies: check those of the settings, allow one that was ended.
+"""
 
 import argparse
 import json
@@ -10,10 +13,12 @@ from pathlib import Path
 import msgspec
 
 from bus.ask import NoAnswer, ask
+from bus.clock import SystemClock
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
-from bus.process.settings import Settings
+from bus.process.settings import Settings, variable_of
 from bus.protocol.answers import Refusal
 from bus.sockets import make_context
+from bus.trading.ended import EndedStrategies
 from bus.trading.killswitch import BY_HAND, WORD, KillSwitch
 from bus.trading.shapes import (
     AnyCommand,
@@ -29,9 +34,13 @@ from markets.units import format_money
 from trader.journal.reader import Reader
 from trader.journal.schema import build_id, journal_path
 
+from .extensions.load import Loaded, build_of
 from .ledger import LedgerError
+from .lineup import line_up, load_strategy
 from .lots import net_positions, tax_lots, trade_lots
+from .minder import Minder, Running, Watch
 from .replay import replay
+from .strategies import Strategy
 from .worker import ACCOUNT
 
 TIMEOUT_MS = 3_000
@@ -46,13 +55,23 @@ def command(arguments: Sequence[str]) -> int:
         commands.add_parser(name, help=text).add_argument("reason", nargs="*")
     resume = commands.add_parser("resume", help=f"trade again; after a kill: resume {WORD}")
     resume.add_argument("word", nargs="?", default="")
+    allow = commands.add_parser("allow", help="let a strategy be loaded again that was ended")
+    allow.add_argument("name")
+    commands.add_parser("check", help="load the strategies of the settings, and say what is wrong")
     commands.add_parser("reconcile", help="check the journal's money to the micro-dollar")
     commands.add_parser("verify", help="decide every input in the journal again and compare")
     parsed = parser.parse_args(arguments)
     try:
         settings = Settings.load(os.environ, Path.cwd())
-        if parsed.command in ("reconcile", "verify"):
-            return (_reconcile if parsed.command == "reconcile" else _verify)(settings)
+        match parsed.command:
+            case "reconcile":
+                return _reconcile(settings)
+            case "verify":
+                return _verify(settings)
+            case "check":
+                return _check(settings)
+            case "allow":
+                return _allow(settings, parsed.name)
         return _ask(settings, parsed)
     except (SettingsError, StartupError) as error:
         return refuse("trader", error)
@@ -148,23 +167,74 @@ def _reconcile(settings: Settings) -> int:
     return 0 if adds_up else EXIT_CRASHED
 
 
+def _check(settings: Settings) -> int:
+    """Load and try the strategies as a start does."""
+    clock, held = SystemClock(), EndedStrategies(settings.data_dir)
+    minder = Minder(clock)
+
+    def end(running: Running) -> None:
+        problem = f"{running.strategy}: {running.call} does not return"
+        print(f"trader: {variable_of('strategies')}: {problem}", file=sys.stderr, flush=True)
+        os._exit(EXIT_REFUSED)
+
+    watch = Watch(minder, end)
+    watch.thread.start()
+    try:
+        lineup = line_up(settings.strategies, Path.cwd(), held, minder, clock.now_ms())
+    finally:
+        watch.stop()
+    for text, maker in lineup.makers.items():
+        print(f"strategy {maker.name}: {text}")
+    for ended in lineup.left_out:
+        remedy = f"python -m trader allow {ended.strategy}"
+        print(f"strategy {ended.strategy}: not loaded: {ended.reason}: {remedy}")
+    return 0
+
+
+def _allow(settings: Settings, name: str) -> int:
+    held = EndedStrategies(settings.data_dir)
+    try:
+        allowed = held.allow(name)
+    except OSError as error:
+        print(f"trader: {held.path}: {error.strerror}", file=sys.stderr)
+        return EXIT_CRASHED
+    if not allowed:
+        names = ", ".join(ended.strategy for ended in held.read()) or "none is"
+        print(f"trader: {name}: not ended, expected one that is: {names}", file=sys.stderr)
+        return EXIT_REFUSED
+    for ended in allowed:
+        print(f"{ended.label} is loaded again when the trader starts the next time")
+    return 0
+
+
 def _verify(settings: Settings) -> int:
     reader = _reader(settings)
     same = True
     try:
         for session, build in reader.sessions().items():
+            loaded: list[Loaded[Strategy]] = []
+
+            def load(text: str, into: list[Loaded[Strategy]] = loaded) -> Loaded[Strategy]:
+                into.append(load_strategy(text))
+                return into[-1]
+
             try:
-                result = replay(reader.inputs(session))
+                result = replay(reader.inputs(session), load)
+            except StartupError as error:
+                print(f"session {session}: CANNOT BE DECIDED AGAIN ({error})")
+                same = False
+                continue
             except (DecodeError, LedgerError) as error:
                 identical, verdict = False, f"CANNOT BE DECIDED AGAIN ({error})"
             else:
                 identical = result.differs_at is None
                 verdict = f"{result.steps} inputs, {result.orders} orders, "
                 verdict += "identical" if identical else f"DIFFERS at input {result.differs_at}"
-            if build != build_id():
-                verdict += f", decided by another build ({build}, this is {build_id()})"
+            ours = build_of(build_id(), loaded)
+            if build != ours:
+                verdict += f", decided by another build ({build}, this is {ours})"
             print(f"session {session}: {verdict}")
-            same &= identical or build != build_id()
+            same &= identical or build != ours
     finally:
         reader.close()
     return 0 if same else EXIT_CRASHED

@@ -30,7 +30,19 @@ from markets.units import PRICE_ONE_E4
 
 from . import risk
 from .conditions import Conditions
-from .inputs import AnyInput, Command, Data, Feed, Orders, Start, Tick, TimeGap, TradingStatus, Values
+from .inputs import (
+    AnyInput,
+    Command,
+    Data,
+    Feed,
+    Orders,
+    Start,
+    StrategyFault,
+    Tick,
+    TimeGap,
+    TradingStatus,
+    Values,
+)
 from .ledger import Ledger
 from .numbering import Numbering
 from .outputs import (
@@ -45,8 +57,9 @@ from .outputs import (
 from .rebalance import follow_ups
 from .refused import Refusals
 from .risk import Facts, Limits
+from .roster import BuiltIn, Calls, DroppedStrategy, Roster
 from .standing import Standing
-from .strategies import ALL, Strategy, Update
+from .strategies import LoadStrategy, Update
 from .throttle import Throttle
 from .worth import Worth, settlement_e4
 
@@ -54,20 +67,23 @@ RISK: Final = "risk"
 EVENING_OUT: Final = "evening_out"
 """Parts, beside kinds of opportunity, that may fail over an event."""
 
-_MONEY_MOVES: Final = (Booked, Settled)
-
 
 class Engine:
     """Decides. One thread uses it, readers included.
+
+    Args:
+        load: finds the strategies that a start names; without it those of the project itself.
+        calls: hears of every call of a strategy.
 
     Attributes:
         ledger: cash, positions, open orders.
         views: events in which something is held or ordered, as last seen.
         decisions: events looked at since the start.
+        roster: the strategies.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, load: LoadStrategy = BuiltIn, calls: Calls | None = None) -> None:
         self.ledger = Ledger.new(0)
         self.limits: Limits
         self.scan = ScanLimits()
@@ -77,7 +93,7 @@ class Engine:
         self.refusals = Refusals()
         self.standing = Standing()
         self.worth = Worth(self.ledger)
-        self.strategies: list[Strategy] = []
+        self.roster = Roster(load, calls)
         self.fair_values: dict[str, FairValue] = {}
         self.views: dict[str, EventView] = {}
         self.decisions = 0
@@ -110,8 +126,7 @@ class Engine:
             case Orders():
                 self._orders(taken.events)
             case Tick():
-                for strategy in self.strategies:
-                    strategy.on_timer(taken.now_ms)
+                self.roster.timer(taken.now_ms)
             case Feed():
                 self.conditions.feed, self.conditions.degraded = taken.word, taken.degraded
             case TradingStatus():
@@ -126,11 +141,14 @@ class Engine:
             case Command():
                 self.conditions.command(taken.op, taken.reason)
                 self._out.append(Switch(self.conditions.killed, self.conditions.paused))
+            case StrategyFault():
+                self.roster.drop(DroppedStrategy(taken.strategy, taken.call, taken.error, ""))
+        self._out += self.roster.take_outputs()
         if not isinstance(taken, Start):  # the broker has taken over nothing yet
             killed = self.conditions.killed is not None
             cancels = self.standing.to_cancel(self.now_ms, killed=killed)
             self._out += [Cancel(number, reason) for number, reason in cancels]
-        money_moved = any(isinstance(output, _MONEY_MOVES) for output in self._out)
+        money_moved = any(isinstance(output, Booked | Settled) for output in self._out)
         self._out += self.worth.points(self.now_ms, money_moved=money_moved)
         self.ledger.check()
         return self._out
@@ -151,9 +169,7 @@ class Engine:
         self.worth = Worth(self.ledger, start.day, start.day_start_e6)
         for intent in self.ledger.open.values():
             self.standing.add(intent)
-        self.strategies = [ALL[name]() for name in start.strategies]
-        for strategy in self.strategies:
-            strategy.on_start(start.now_ms)
+        self.roster.start(start.strategies, start.now_ms)
 
     def _data(self, data: Data, found: Mapping[str, Sequence[Opportunity]]) -> None:
         conditions = self.conditions
@@ -179,10 +195,8 @@ class Engine:
         if found is None:
             found = candidates(view, self.fair_values, self.now_ms, self.scan).opportunities
         self.refusals.look_at(view.event.event_ticker)
-        update = Update(view, found, self.now_ms)
-        for strategy in self.strategies:
-            for proposal in strategy.on_update(update):
-                self.place_trade(proposal, view)
+        for proposal in self.roster.update(Update(view, tuple(found), self.now_ms)):
+            self.place_trade(proposal, view)
 
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
@@ -340,9 +354,7 @@ class Engine:
         if view is not None:
             self.worth.mark(view)
         if booked or status.ended:
-            for strategy in self.strategies:
-                if strategy.name == intent.strategy:
-                    strategy.on_fill(intent, booked, self.now_ms)
+            self.roster.fill(intent, booked, self.now_ms)
         if view is not None and status.ended:
             self._settle(view)
             if not intent.attempt:
@@ -368,11 +380,8 @@ class Engine:
         """Book what was paid out for what is held, of each market once, when no order there can be filled."""
         ledger = self.ledger
         for seen in view.markets:
-            ticker = seen.market.ticker
-            if ticker not in ledger.lots or not _paid(seen):
-                continue
-            value_e4 = settlement_e4(seen.market)
-            if value_e4 is None:
+            ticker, value_e4 = seen.market.ticker, settlement_e4(seen.market)
+            if ticker not in ledger.lots or value_e4 is None or not _paid(seen):
                 continue
             if any(intent.ticker == ticker for intent in ledger.open.values()):
                 continue  # what it got may yet be heard: its end settles the market

@@ -41,6 +41,7 @@ class Start(Input, frozen=True):
     Attributes:
         journal_id: random id made with the journal; order ids derive from it.
         day: days since 1970 of the last `Day`, and the profit with which it began.
+        strategies: what the settings say of each, parameters included, to make the same again.
         killed, paused: why not to trade, None if nothing forbids it.
         trader, account: who trades, and on which account; empty in journals from before them.
     """
@@ -120,9 +121,17 @@ class Command(Input, frozen=True):
     reason: str
 
 
-AnyInput = Start | Tick | Data | Feed | TradingStatus | TimeGap | Values | Orders | Command
+class StrategyFault(Input, frozen=True):
+    """A strategy raised an error where no input was decided: when it was asked which events it wants."""
 
-_Plain = Start | Tick | Feed | TradingStatus | TimeGap | Values | Orders | Command
+    strategy: str
+    call: str
+    error: str
+
+
+AnyInput = Start | Tick | Data | Feed | TradingStatus | TimeGap | Values | Orders | Command | StrategyFault
+
+_Plain = Start | Tick | Feed | TradingStatus | TimeGap | Values | Orders | Command | StrategyFault
 
 
 class _EndedRow(Input, frozen=True, tag="Ended"):

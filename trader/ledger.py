@@ -66,9 +66,6 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     paid_e6: int = 0
 
 
-NO_PROGRESS: Final = Progress()
-
-
 class Stake(NamedTuple):
     """What the lots of a market or an open order put at stake, and whose they are."""
 
@@ -266,10 +263,11 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         if event_ticker is None:
             assert ticker is None, "a market is looked up in its event"
             return self.stakes.at_stake_e6 + self.stakes.reserved_e6
-        stakes = self.stakes.in_event.get(event_ticker)
-        if stakes is None:  # of most events that anything is wanted of
-            return 0
-        return sum([stake.stake_e6 for stake in stakes.values() if ticker is None or stake.ticker == ticker])
+        return sum(
+            stake.stake_e6
+            for stake in self.stakes.in_event.get(event_ticker, {}).values()
+            if ticker is None or stake.ticker == ticker
+        )
 
     def trades_in(self, event_ticker: str) -> set[int]:
         """Return the trades that are open in an event: held, or ordered and not ended."""
@@ -288,7 +286,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     def filled(self, number: int) -> Progress:
         """Return what an open order has got so far."""
-        return self.progress.get(number, NO_PROGRESS)
+        return self.progress.get(number, Progress())
 
     def _left_e6(self, intent: Intent) -> int:
         return intent.reserve_e6 - self.filled(intent.number).paid_e6

@@ -52,6 +52,14 @@ class Refused(Output, frozen=True):
     reason: str
 
 
+class Dropped(Output, frozen=True):
+    """A strategy is not called any more in this session: this call of it raised that type of error."""
+
+    strategy: str
+    call: str
+    error: str
+
+
 class Day(Output, frozen=True):
     """A day (days since 1970, UTC) begins with this total profit."""
 
@@ -76,7 +84,7 @@ class Equity(Output, frozen=True):
     fees_e6: int
 
 
-AnyOutput = Place | Cancel | Booked | Settled | Refused | Day | Switch | Equity
+AnyOutput = Place | Cancel | Booked | Settled | Refused | Dropped | Day | Switch | Equity
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(tuple[AnyOutput, ...])

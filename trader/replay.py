@@ -7,6 +7,8 @@ import msgspec
 from .engine import Engine
 from .inputs import AnyInput
 from .outputs import Place, agree
+from .roster import BuiltIn
+from .strategies import LoadStrategy
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -17,9 +19,16 @@ class Verified(msgspec.Struct, frozen=True):
     differs_at: int | None
 
 
-def replay(steps: Iterable[tuple[int, AnyInput, bytes]]) -> Verified:
-    """Decide every input of a session again and compare, stopping at the first difference."""
-    engine = Engine()
+def replay(steps: Iterable[tuple[int, AnyInput, bytes]], load: LoadStrategy = BuiltIn) -> Verified:
+    """Decide every input of a session again and compare, stopping at the first difference.
+
+    Args:
+        load: finds the strategies of its start; without it those of the project itself.
+
+    Raises:
+        StartupError: one of them is not there any more.
+    """
+    engine = Engine(load)
     count = orders = 0
     for number, taken, written in steps:
         count += 1

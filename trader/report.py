@@ -23,6 +23,7 @@ from bus.trading.shapes import (
     ScanFailure,
     SettlementRow,
     Side,
+    StrategyStatus,
     TraderStatus,
     UnevenBasket,
     UnevenLeg,
@@ -80,7 +81,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         seq=seq,
         data_age_seconds=None if complete_ms is None else max(0, now_ms - complete_ms) / 1000,
         feed=engine.conditions.feed,
-        strategies=worker.settings.strategies,
+        strategies=tuple(maker.name for maker in worker.around.lineup.makers.values()),
         fair_values=_fair_values(worker),
         pnl=ProfitStatus(
             realised_dollars=format_money(ledger.realised_e6),
@@ -127,6 +128,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         journal=str(worker.around.journal_path),
         killed=KilledStatus.of(worker.around.kill_switch.read()),
         error=worker.halted,
+        strategy_states=tuple(_strategies(worker)),
     )
     return Report(status, positions)
 
@@ -143,6 +145,31 @@ def _fair_values(worker: Worker) -> FairValuesStatus:
             errors=tuple(file.loaded.errors[:MAX_ERRORS_SHOWN]),
         )
     )
+
+
+def _strategies(worker: Worker) -> Iterator[StrategyStatus]:
+    lineup, dropped, slow = worker.around.lineup, worker.engine.roster.dropped, worker.around.minder.slow
+    for text, maker in lineup.makers.items():
+        failed, slowly = dropped.get(maker.name), slow.get(maker.name)
+        yield StrategyStatus(
+            name=maker.name,
+            text=text,
+            state="trades" if failed is None else "dropped",
+            call=None if failed is None else failed.call,
+            error=None if failed is None else failed.error,
+            slow_calls=0 if slowly is None else slowly.count,
+            slowest_ms=None if slowly is None else slowly.longest_ms,
+        )
+    for ended in lineup.left_out:
+        yield StrategyStatus(
+            name=ended.strategy,
+            text=ended.label,
+            state="ended",
+            call=ended.call,
+            error=ended.reason,
+            slow_calls=0,
+            slowest_ms=None,
+        )
 
 
 def _limits(worker: Worker) -> LimitsStatus:

@@ -1,12 +1,17 @@
 """The process: a thread hears the feed, the bus thread has our own sockets, the engine is in the main one."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import structlog
 
 from bus.clock import Clock, Rng, SystemClock
-from bus.process.lifecycle import Stop
+from bus.process.lifecycle import EXIT_STRATEGY, Stop
 from bus.process.settings import Settings, money_e6
 from bus.protocol.memory import Slim
 from bus.protocol.messages import PublisherHealth
@@ -14,21 +19,26 @@ from bus.replica import SteppedReplica
 from bus.scan.membership import scan_limits
 from bus.server import FeedServer
 from bus.sockets import make_context
+from bus.trading.ended import EndedStrategies
 from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
 from markets.records import FairValue, TraderEvent
 from trader.journal.journal import Journal, Recovered
 from trader.journal.reader import Reader
-from trader.journal.schema import journal_path
+from trader.journal.schema import build_id, journal_path
 
 from .announcer import Published
 from .brokers.paper import PaperBroker
 from .control import Control, Events
 from .fair_values import ValuesFile
+from .lineup import line_up
 from .manual import ManualCommands
+from .minder import Minder, Watch, ender
 from .report import report
 from .session import Probe
 from .worker import ACCOUNT, Follows, Surroundings, Worker, risk_limits
+
+log = structlog.get_logger()
 
 REPORT_MS = 250
 
@@ -52,17 +62,26 @@ class Voice:
             self.events.event(TraderEvent(what, state, number))
 
 
+def live(settings: Settings, stop: Stop) -> int:
+    """Trade until `stop`, as a process that may be ended; see `run`."""
+    return run(settings, stop, end=lambda: os._exit(EXIT_STRATEGY))
+
+
 def run(
     settings: Settings,
     stop: Stop,
     clock: Clock | None = None,
     rng: Callable[[], Rng] = Rng,
     probe: Probe = lambda _point: None,
+    end: Callable[[], None] | None = None,
 ) -> int:
     """Trade until `stop`; return the exit code. See bus.process.lifecycle.main.
 
+    Args:
+        end: ends the process at once, because a strategy does not return; without it nobody looks.
+
     Raises:
-        StartupError: the mode needs an order gateway; the journal or a socket cannot be used.
+        StartupError: the mode needs an order gateway; a strategy, the journal or a socket cannot be used.
     """
     if settings.mode != "paper":
         raise StartupError(
@@ -71,13 +90,21 @@ def run(
         )
     ticking = clock or SystemClock()
     voice = Voice()
+    minder = Minder(ticking)
     with ExitStack() as stack:
+        if end is not None:
+            watch = Watch(
+                minder, ender(minder, EndedStrategies(settings.data_dir), ticking, end), last_line=True
+            )
+            watch.thread.start()
+            stack.callback(watch.stop)
         context = make_context()
         stack.callback(context.term)
         replica = SteppedReplica(context, settings.feed, settings.query, ticking, rng(), keeping=Slim())
         stack.callback(replica.stop)
         commands = ManualCommands(replica.rouse)
-        worker = Worker(settings, on_disk(settings, ticking, rng(), replica, commands, voice, probe))
+        around = on_disk(settings, ticking, rng(), replica, commands, voice, probe, minder=minder)
+        worker = Worker(settings, around)
         stack.callback(worker.close)
         server = FeedServer(
             context,
@@ -101,8 +128,19 @@ def on_disk(
     published: Published,
     probe: Probe = lambda _point: None,
     cpu_ns: Callable[[], int] = time.thread_time_ns,
+    minder: Minder | None = None,
 ) -> Surroundings:
-    """Return the surroundings of a worker whose journal and files are in the data directory."""
+    """Return the surroundings of a worker whose journal and files are in the data directory.
+
+    Raises:
+        StartupError: a strategy cannot be loaded.
+    """
+    minder = Minder(clock) if minder is None else minder
+    ended = EndedStrategies(settings.data_dir)
+    lineup = line_up(settings.strategies, Path.cwd(), ended, minder, clock.now_ms())
+    for left_out in lineup.left_out:
+        log.warning("strategy.left_out", reason=left_out.reason, **msgspec.structs.asdict(left_out))
+    build = lineup.build(build_id())
     path = journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT)
     owner = {"mode": settings.mode, "env": settings.env, "account": ACCOUNT}
     start_e6, values_path = money_e6(settings.paper_cash), settings.fair_values_file
@@ -117,10 +155,12 @@ def on_disk(
         follows=follows,
         commands=commands,
         published=published,
-        open_journal=lambda now_ms: Journal(path, owner, start_e6, rng, now_ms, probe),
+        open_journal=lambda now_ms: Journal(path, owner, start_e6, rng, now_ms, probe, build),
         journal_path=path,
         kill_switch=KillSwitch(settings.data_dir),
         values_file=None if values_path is None else ValuesFile(values_path),
+        lineup=lineup,
+        minder=minder,
         make_broker=paper,
         probe=probe,
     )

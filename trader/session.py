@@ -33,6 +33,7 @@ from .inputs import (
     Orders,
     Present,
     Start,
+    StrategyFault,
     Tick,
     TimeGap,
     TradingStatus,
@@ -46,9 +47,6 @@ SKIP_MS: Final = 3_600_000
 
 EVENTS_AT_ONCE: Final = 8
 """As many events are read and scanned together; then what they offer is traded."""
-
-_MAY_BE_LOST: Final = (Refused, Equity, Day)
-"""Outputs that nothing hangs on: without others, a step is made last with the next that has some."""
 
 Probe = Callable[[str], None]
 """Called with the name of each point between two steps that matter to a crash; tests die there."""
@@ -117,6 +115,8 @@ class Session:
         present = Present(start.now_ms, start.steady_ms)
         self._tick_ms = _next_tick_ms(present)
         self._step(start)
+        if self.engine.roster.wanting:
+            self.rescan.wants = self.engine.roster.wants
         ledger = self.engine.ledger
         standing = [
             OpenOrder(intent, ledger.filled(number)) for number, intent in sorted(ledger.open.items())
@@ -243,6 +243,7 @@ class Session:
         cycle = state.cycle
         seen = self.rescan.views(state, events, present.now_ms)
         relevant = self.rescan.relevant(seen, engine.fair_values, self._held, present.now_ms)
+        self._drop_faulty(present)
         complete_ms = cycle.complete_ms if cycle else None
         if relevant or complete_ms != engine.conditions.complete_ms or state.epoch != engine.conditions.epoch:
             views = tuple(view for view, _ in relevant)
@@ -258,6 +259,7 @@ class Session:
             return
         self._held = self.engine.ledger.events()
         self._pending = deque(self.rescan.events(state, batch, self.engine.fair_values, self._held))
+        self._drop_faulty(present)
         self._observe(state, batch)
         status = state.exchange.get("")
         trading = status is None or (status.exchange_active and status.trading_active)
@@ -266,6 +268,11 @@ class Session:
         if (trading, idle) != self._exchange:
             self._exchange = (trading, idle)
             self._step(TradingStatus(*present, trading=trading, idle_shards=idle))
+
+    def _drop_faulty(self, present: Present) -> None:
+        """Have those strategies dropped that could not say which events they want."""
+        for fault in self.engine.roster.take_faults():
+            self._step(StrategyFault(*present, strategy=fault.strategy, call=fault.call, error=fault.error))
 
     def _observe(self, state: State, batch: Batch) -> None:
         """Keep the markets that orders may meet, and show the broker those it watches, as they now are."""
@@ -287,7 +294,7 @@ class Session:
         outputs = self.engine.step(taken, found)
         self._probe("decided")
         self._log.write(taken, outputs)
-        if not all(isinstance(output, _MAY_BE_LOST) for output in outputs):
+        if any(not isinstance(output, Refused | Equity | Day) for output in outputs):
             self._log.commit()
         self.present = Present(taken.now_ms, taken.steady_ms)
         for output in outputs:

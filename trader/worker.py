@@ -34,7 +34,9 @@ from .engine import Engine
 from .fair_values import Loaded
 from .inputs import Present, Start
 from .ledger import LedgerError
+from .lineup import Lineup
 from .manual import ManualCommands
+from .minder import Minder
 from .risk import Limits
 from .session import Probe, Session, StepLog
 from .watchdog import Watchdog
@@ -123,6 +125,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         cpu_ns: how long this thread has used the processor.
         open_journal: opens the journal, for a session that begins at this wall time.
         journal_path: where that is, for people to know.
+        lineup: the strategies. minder: hears of their calls.
         make_broker: makes the broker of a session, from what the journal says.
         probe: see trader.session.Probe.
     """
@@ -136,6 +139,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     journal_path: Path
     kill_switch: KillFile
     values_file: ValuesSource | None
+    lineup: Lineup
+    minder: Minder
     make_broker: Callable[[Recovered], Broker]
     probe: Probe
 
@@ -208,7 +213,7 @@ class Worker:
         status = around.follows.status()
         self._source = status.source if status.live else "live"
         self.session = Session(
-            Engine(),
+            Engine(around.lineup.load, around.minder),
             around.make_broker(recovered),
             Rescan(self._scan),
             journal,
@@ -224,7 +229,7 @@ class Worker:
                 ledger=recovered.ledger,
                 limits=self.limits,
                 scan=self._scan,
-                strategies=self.settings.strategies,
+                strategies=tuple(around.lineup.makers),
                 next_order=recovered.next_order,
                 next_trade=recovered.next_trade,
                 day=recovered.day,
@@ -370,6 +375,10 @@ class Worker:
         for failure in (*session.rescan.take_failures(), *session.engine.failures.take()):
             log.error("scan.failed", **msgspec.structs.asdict(failure))
 
+    def _tell_of_dropped(self) -> None:
+        for dropped in self.engine.roster.take_news():
+            log.error("strategy.dropped", **msgspec.structs.asdict(dropped))
+
     def _take_feed(self) -> None:
         status = self.around.follows.status()
         if status.live:
@@ -396,6 +405,7 @@ class Worker:
 
     def _look_around(self) -> None:
         steady_ms, journal = self._steady_ms(), self._open()
+        self._tell_of_dropped()
         if steady_ms >= self._look_ms:
             self._look_ms = steady_ms + LOOK_MS
             self._look_at_kill_switch()

@@ -4,7 +4,7 @@ A ``__main__.py`` is ``sys.exit(main("publisher", run))``; everything else is in
 which returns within 5 s of `stop`. Start and recovery are the same path: an unexpected exception is logged
 once and ends the process; supervisord starts it again.
 
-Exit codes: 0 told to stop, 1 crashed, 2 refused to start.
+Exit codes: 0 told to stop, 1 crashed, 2 refused to start, 3 ended because a strategy did not return.
 """
 
 import os
@@ -30,6 +30,7 @@ from .settings import Settings
 
 EXIT_CRASHED: Final = 1
 EXIT_REFUSED: Final = 2
+EXIT_STRATEGY: Final = 3
 
 log = structlog.get_logger()
 

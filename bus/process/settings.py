@@ -22,7 +22,6 @@ from .logs import redact
 from .settings_table import (
     ENDPOINTS,
     LIVE_CONFIRMATION,
-    STRATEGIES,
     CommonRows,
     HttpRows,
     PublisherRows,
@@ -203,12 +202,6 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
             yield (
                 {small, large},
                 f"{name(small)}: got {getattr(s, small)}, expected at most {name(large)} {getattr(s, large)}",
-            )
-    for strategy in s.strategies:
-        if strategy not in STRATEGIES:
-            yield (
-                {"strategies"},
-                f"{name('strategies')}: got {strategy!r}, expected any of {', '.join(STRATEGIES)}",
             )
     yield from _clashes(s, name)
 

@@ -14,9 +14,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 Mode = Literal["sim", "paper", "live"]
 Env = Literal["sim", "demo", "prod"]
 
-STRATEGIES: Final = ("no_basket", "value")
-"""Names that `strategies` may hold: those of trader/strategies/."""
-
 LIVE_CONFIRMATION: Final = "I accept real orders"
 """What `live_confirmation` must say before mode live starts."""
 
@@ -38,6 +35,27 @@ def _names(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+def _calls(value: object) -> object:
+    """Split at the commas that stand in no brackets: arguments have commas, and text, of their own."""
+    if not isinstance(value, str):
+        return value
+    parts, depth, quote, begin = [], 0, "", 0
+    for index, char in enumerate(value):
+        if quote:
+            quote = "" if char == quote and value[index - 1] != "\\" else quote
+        elif depth and char in "\"'":
+            quote = char
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth = max(0, depth - 1)
+        elif char == "," and not depth:
+            parts.append(value[begin:index])
+            begin = index + 1
+    parts.append(value[begin:])
+    return [part.strip() for part in parts if part.strip()]
 
 
 def is_loopback(host: str) -> bool:
@@ -119,12 +137,15 @@ def _port(default: int, meaning: str) -> Any:
 
 _IPC: Final = "`ipc:///absolute/path` (at most 107 bytes) or `tcp://127.0.0.1:port`"
 _NAMES: Final = "names with commas between them (TOML: a list)"
+_CALLS: Final = "names or `/path/mine.py:Class`, each maybe with `(key=value)`, commas between (TOML: a list)"
 
 ENDPOINTS: Final = ("feed", "state", "query", "orders", "trader_control", "trader_events")
 
 _Int = Annotated[int, BeforeValidator(_no_bool)]
 _Float = Annotated[float, BeforeValidator(_no_bool)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+_Calls = Annotated[tuple[str, ...], BeforeValidator(_calls)]
+"""What they say is read where they are loaded, not here."""
 _Endpoint = Annotated[str, AfterValidator(_endpoint)]
 _Dollars = Annotated[Decimal, BeforeValidator(_no_bool)]
 """Exact dollars, at most six decimals: `money_e6` turns them into micro-dollars."""
@@ -216,10 +237,10 @@ class PublisherRows(Rows):
 class TraderRows(Rows):
     """The trader's: what it trades on, and within which limits."""
 
-    strategies: _Names = _setting(
+    strategies: _Calls = _setting(
         ("no_basket", "value"),
-        "of `no_basket`, `value`, with commas between them (TOML: a list)",
-        "What the trader trades on; of an event the first named has the first choice.",
+        _CALLS,
+        "Strategies to trade on; of an event the first named has the first choice: docs/extending.md.",
     )
     fair_values_file: Path | None = _setting(
         None,

@@ -7,7 +7,9 @@ handed over as SUPERVISE_* variables.
 import os
 import secrets
 import socket
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,7 @@ from .lifecycle import refuse
 from .locks import check_port, open_private_file, private_dir
 from .settings import Settings, variable_of
 
+CHECK_S: Final = 60
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The project's directory, where supervisord.conf is and the processes run."""
 
@@ -66,6 +69,33 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     }
 
 
+def check_trader(environ: Mapping[str, str], cwd: Path) -> None:
+    """Have the trader load what it would trade on: only it knows how.
+
+    Args:
+        environ, cwd: where it would start.
+
+    Raises:
+        StartupError: it would refuse to start.
+    """
+    command = [sys.executable, "-m", "trader", "check"]
+    places = [str(ROOT), *filter(None, [environ.get("PYTHONPATH")])]
+    try:
+        checked = subprocess.run(
+            command,
+            env={**environ, "PYTHONPATH": os.pathsep.join(places)},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=CHECK_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise StartupError(f"{' '.join(command[1:])}: no answer in {CHECK_S} s") from None
+    if checked.returncode:
+        raise StartupError(checked.stderr.strip().removeprefix("trader: ")[-2_000:])
+
+
 def _announce(settings: Settings, logs: str) -> None:
     print(f"kalshi-bus: mode {settings.mode}, env {settings.env}. Ctrl-C stops everything.")
     print(f"  dashboard  http://127.0.0.1:{settings.ui_port}/")
@@ -83,6 +113,7 @@ def main() -> None:
     try:
         settings = Settings.load(os.environ, ROOT)
         variables = prepare(settings, secrets.token_hex(16))
+        check_trader(os.environ, ROOT)
     except (SettingsError, StartupError) as error:
         sys.exit(refuse("kalshi-bus", error))
     _announce(settings, variables["SUPERVISE_LOGS"])

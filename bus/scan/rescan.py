@@ -54,9 +54,7 @@ def batch_of(actions: Iterable[Action]) -> Batch:
     commit = whole = False
     for action in actions:
         if isinstance(action, Changed):
-            for kind, keys in action.groups:
-                for key in keys:
-                    records[kind, key] = None
+            records.update(dict.fromkeys(action.records))
             commit = commit or action.cycle != 0
         elif isinstance(action, Tell) and action.event in MOVED:
             whole = True
@@ -68,10 +66,11 @@ class Rescan:
 
     Args:
         limits: bounds of what is tradable.
-        wants: whether an event is looked at, and is relevant, though no kind of opportunity sees anything in
-            it and nothing of it is held.
+        wants: see there.
 
     Attributes:
+        wants: whether an event is looked at, and is relevant, though no kind of opportunity sees anything in
+            it and nothing of it is held; None: none is.
         membership: which market belongs to which event.
         scanned: how many scans there were.
     """
@@ -80,7 +79,7 @@ class Rescan:
         self.membership = Membership()
         self.scanned = 0
         self._limits = limits
-        self._wants = wants
+        self.wants = wants
         self._hot: set[str] = set()
         self._unasked, self._unscanned = Failures(), Failures()
         self._owner = Owner("the rescan")
@@ -214,10 +213,10 @@ class Rescan:
         return matters, promising
 
     def _wanted(self, event: Event, failures: list[Failure]) -> bool:
-        if self._wants is None:
+        if self.wants is None:
             return False
         try:
-            return self._wants(event)
+            return self.wants(event)
         except Exception as error:  # noqa: BLE001, it is returned
             failures.append(Failure.of(event.event_ticker, WANTS, error))
             return False

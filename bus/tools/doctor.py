@@ -6,7 +6,7 @@ It changes nothing and needs no process to be up. Each finding is one line; a pr
 import os
 import stat
 import xmlrpc.client
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,10 +19,12 @@ from bus.clock import Clock, SystemClock
 from bus.health import HealthAnswer, publisher_problem
 from bus.process.locks import holder
 from bus.process.settings import Settings, variable_of
+from bus.process.supervise import check_trader
 from bus.process.supervised import Supervisor
 from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_map
 from bus.sockets import MAX_FEED, make, make_context
-from markets.errors import DecodeError, KalshiBusError, SettingsError
+from bus.trading.ended import EndedStrategies
+from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 
 HEARTBEAT_WAIT_MS: Final = 2_000
 HTTP_TIMEOUT_S: Final = 3.0
@@ -47,7 +49,7 @@ def run(environ: dict[str, str], cwd: Path, say: Callable[[str], None] = print) 
             say(f"WRONG  settings: {problem}")
         return 1
     problems, runs = 0, False
-    for finding in examine(settings, SystemClock()):
+    for finding in examine(settings, SystemClock(), environ, cwd):
         problems += finding.ok is False
         runs |= finding.what in ROLES and finding.ok is True
         word = {True: "ok   ", False: "WRONG", None: "-    "}[finding.ok]
@@ -58,13 +60,14 @@ def run(environ: dict[str, str], cwd: Path, say: Callable[[str], None] = print) 
     return 1 if problems else 0
 
 
-def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
+def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
     """Yield findings, from the ground up: directories, processes, sockets, answers, age."""
     yield Finding(True, "settings", f"mode {settings.mode}, env {settings.env}, run dir {settings.run_dir}")
     yield from _directories(settings)
     yield from _key(settings)
     yield from _supervised(settings)
     yield from (_role(settings, role) for role in ROLES)
+    yield from _strategies(settings, environ, cwd)
     context = make_context()
     try:
         yield from _feed(settings, context, clock)
@@ -143,6 +146,19 @@ def _supervised(settings: Settings) -> Iterator[Finding]:
 def _role(settings: Settings, role: str) -> Finding:
     pid = holder(settings.run_dir, role)
     return Finding(True, role, f"running, pid {pid}") if pid else Finding(None, role, "not running")
+
+
+def _strategies(settings: Settings, environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
+    """Whether the trader can load what it would trade on, and what it leaves out."""
+    try:
+        check_trader(environ, cwd)
+        for ended in EndedStrategies(settings.data_dir).read():
+            said = f"{ended.strategy} is not loaded: {ended.reason}"
+            yield Finding(False, "strategies", f"{said}: python -m trader allow {ended.strategy}")
+    except StartupError as error:
+        yield Finding(False, "strategies", str(error))
+    else:
+        yield Finding(True, "strategies", ", ".join(settings.strategies))
 
 
 def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterator[Finding]:

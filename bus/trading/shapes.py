@@ -115,6 +115,25 @@ class UnevenBasket(Shape, frozen=True, kw_only=True):
     legs: tuple[UnevenLeg, ...]
 
 
+class StrategyStatus(Shape, frozen=True, kw_only=True):
+    """How a strategy stands.
+
+    Attributes:
+        text: what the settings say of it.
+        state: "trades"; "dropped" for the rest of the session, a day at most, since `call` raised `error`; or
+            "ended" with the process, since `call` did not return: not loaded until it is allowed.
+        slow_calls, slowest_ms: its calls that needed more than 50 ms since the start, and the longest.
+    """
+
+    name: str
+    text: str
+    state: Literal["trades", "dropped", "ended"]
+    call: str | None
+    error: str | None
+    slow_calls: int
+    slowest_ms: int | None
+
+
 class LatencyStatus(Shape, frozen=True, kw_only=True):
     """From hearing of a change to the order on its way, in milliseconds, of the last `count` orders."""
 
@@ -209,6 +228,7 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
     killed: KilledStatus | None
     error: str | None
     unknown_orders: int = 0
+    strategy_states: tuple[StrategyStatus, ...] = ()
 
 
 # -- rows

@@ -45,11 +45,25 @@ from trader.outputs import (
     decode_outputs,
     encode_outputs,
 )
-from trader.strategies import NoBasket, Update
+from trader.roster import BuiltIn
+from trader.strategies import LoadStrategy, NoBasket, Strategy, Update
 
 
-def running(**changes: Any) -> Engine:
-    engine = Engine()
+class Maker(msgspec.Struct, frozen=True):
+    """Makes what is there already."""
+
+    strategy: Strategy
+
+    @property
+    def name(self) -> str:
+        return self.strategy.name
+
+    def make(self) -> Strategy:
+        return self.strategy
+
+
+def running(load: LoadStrategy = BuiltIn, **changes: Any) -> Engine:
+    engine = Engine(load)
     engine.step(start(**changes))
     engine.step(live())
     return engine
@@ -88,7 +102,7 @@ def test_an_event_is_traded_once() -> None:
     intents = placed(engine.step(data(basket())))
 
     assert refused(engine.step(data(basket(), seq=2))) == ["one_position_per_event"] * len(
-        engine.strategies[:1]
+        list(engine.roster.active)[:1]
     )
     for one in intents:
         engine.step(filled(one))
@@ -330,10 +344,9 @@ class Recorder:
         self.told.append("timer")
 
 
-def test_a_strategy_hears_of_its_start_updates_fills_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strategy_hears_of_its_start_updates_fills_and_time() -> None:
     recorder = Recorder()
-    monkeypatch.setattr("trader.engine.ALL", {"recorder": lambda: recorder})
-    engine = running(strategies=("recorder",))
+    engine = running(lambda _text: Maker(recorder), strategies=("recorder",))
 
     first, second, third = placed(engine.step(data(basket())))
     engine.step(tick())

@@ -83,3 +83,73 @@ def test_a_mode_that_needs_a_gateway_refuses_to_start(runner: Runner, mode: str,
 
     assert process.wait() == 2
     assert "order gateway" in process.output()
+
+
+HANGS = """
+import time
+from trader.strategies import Quiet
+
+
+class Hangs(Quiet):
+    name = "hangs"
+    ticks = 0
+
+    def on_timer(self, now_ms):
+        self.ticks += 1
+        if self.ticks == 2:
+            time.sleep(600)
+
+
+class Raises(Quiet):
+    name = "raises"
+
+    def on_timer(self, now_ms):
+        raise ValueError("no more time")
+"""
+
+
+def test_a_strategy_that_does_not_return_is_ended_and_not_loaded_until_it_is_allowed(runner: Runner) -> None:
+    path = runner.folder / "mine.py"
+    path.write_text(HANGS)
+    env = {"KALSHI_BUS_STRATEGIES": f"no_basket,{path}:Hangs,{path}:Raises"}
+    runner.env |= env
+    trader = runner.start("trader")
+    assert trader.wait(20) == 3
+    (ended,) = trader.events("strategy.ended")
+    assert (ended["strategy"], ended["call"], ended["label"]) == ("hangs", "on_timer", f"{path}:Hangs")
+    assert "time.sleep(600)" in ended["stack"]
+    (dropped,) = trader.events("strategy.dropped")
+    assert (dropped["strategy"], dropped["call"]) == ("raises", "on_timer")
+    assert "no more time" in dropped["trace"]
+
+    again = runner.start("trader")
+    assert again.wait_event("strategy.left_out")["strategy"] == "hangs"
+    states = eventually(lambda: json.loads(command(runner, "status").stdout or "{}").get("strategy_states"))
+    assert {state["name"]: state["state"] for state in states}["hangs"] == "ended"
+    assert "hangs: not loaded" in command(runner, "check").stdout
+    assert command(runner, "allow", "nobody").returncode == 2
+    assert "when the trader starts the next time" in command(runner, "allow", "hangs").stdout
+    again.wait_event("strategy.dropped")
+    assert again.stop(5) == 0
+    assert "strategy hangs:" in command(runner, "check").stdout
+    verified = command(runner, "verify")
+    assert verified.returncode == 0
+    assert (verified.stdout.count("identical"), verified.stdout.count("another build")) == (2, 0)
+
+    path.write_text(HANGS + "# edited\n")
+    assert command(runner, "verify").stdout.count("decided by another build") == 2
+    path.unlink()
+    verified = command(runner, "verify")
+    assert verified.returncode == 1
+    assert f"CANNOT BE DECIDED AGAIN (KALSHI_BUS_STRATEGIES: {path}: cannot be read" in verified.stdout
+
+
+def test_a_strategy_that_cannot_be_loaded_refuses_the_start(runner: Runner) -> None:
+    path = runner.folder / "mine.py"
+    path.write_text("x = 1\nclass Mine(:\n")
+
+    trader = runner.start("trader", env={"KALSHI_BUS_STRATEGIES": f"{path}:Mine,value"})
+
+    assert trader.wait() == 2
+    (line,) = trader.output().strip().splitlines()[-1:]
+    assert line.startswith(f"trader: KALSHI_BUS_STRATEGIES: {path}:2: invalid syntax: 'class Mine(:'")

@@ -60,7 +60,7 @@ def test_strategies_stand_in_the_order_in_which_they_come_first(stand: Stand) ->
 
 def test_a_refused_trade_says_what_it_wanted_whatever_its_strategy_is_called(stand: Stand) -> None:
     engine = stand.worker.engine
-    engine.strategies = [Mine()]
+    engine.roster.active = {Mine.name: Mine()}
     engine.limits = msgspec.structs.replace(engine.limits, order_e6=1)
     view: EventView = basket()
     stand.commit(view)

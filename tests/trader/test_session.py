@@ -1,7 +1,9 @@
 """The session: the same feed and times give the same log, in whatever portions it is called."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,16 +13,17 @@ from bus.protocol.state import Changed
 from bus.protocol.writer import Writer
 from bus.scan.rescan import Rescan
 from markets.opportunities import EventView, MarketView
-from markets.orders import AnyOrderEvent, Intent
-from markets.records import FairValue
+from markets.orders import AnyOrderEvent, Intent, Proposal
+from markets.records import Event, FairValue
 from tests.bus.scan.test_rescan import changes_of
 from tests.trader.world import NOW_MS, SCAN, basket, event_of, quiet, start
 from trader.brokers.base import Markets
 from trader.brokers.paper import PaperBroker
 from trader.engine import Engine
-from trader.inputs import AnyInput, Data, Encoder, Orders, Present, Tick
-from trader.outputs import AnyOutput, Booked, Place, encode_outputs
+from trader.inputs import AnyInput, Data, Encoder, Orders, Present, StrategyFault, Tick
+from trader.outputs import AnyOutput, Booked, Dropped, Place, encode_outputs
 from trader.session import EVENTS_AT_ONCE, SKIP_MS, Session
+from trader.strategies import BUILT_IN, Quiet, Update
 
 LATENCY_MS = 250
 
@@ -289,3 +292,44 @@ def test_nothing_that_a_market_view_says_is_asked_of_the_state_after_the_message
     assert run.session._markets == before
     run.hear(NOW_MS + 200, actions)
     assert run.session._markets != before
+
+
+# -- events that a strategy asks for
+
+
+class Asking(Quiet):
+    """Asks for every event of an even number; fails when asked for number 5."""
+
+    name = "asking"
+    told: ClassVar[list[str]] = []
+
+    def wants(self, event: Event) -> bool:
+        if event.title == "Match 5":
+            raise LookupError(event.title)
+        return int(event.title.split()[1]) % 2 == 0
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        self.told.append(update.view.event.title)
+        return ()
+
+
+def test_a_strategy_hears_of_every_event_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILT_IN, "asking", Asking)
+    monkeypatch.setattr(Asking, "told", [])
+    run = Run("asking")
+    run.say(NOW_MS + 100, *(quiet(number, as_of_ms=NOW_MS + 100) for number in (1, 2, 3, 4)))
+    assert Asking.told == ["Match 2", "Match 4"]
+    run.hear(NOW_MS + 200, run.stream(NOW_MS + 200, quiet(2, as_of_ms=NOW_MS + 200)))
+    assert Asking.told == ["Match 2", "Match 4", "Match 2"]
+    seen = [view.event.title for taken in run.book.inputs if isinstance(taken, Data) for view in taken.views]
+    assert seen == Asking.told  # nothing else enters the log
+
+    run.say(NOW_MS + 300, *(quiet(number, as_of_ms=NOW_MS + 300) for number in (5, 6)))
+
+    assert run.taken(StrategyFault) == [NOW_MS + 300]
+    assert [output for output in run.book.outputs if isinstance(output, Dropped)] == [
+        Dropped("asking", "wants", "LookupError")
+    ]
+    run.say(NOW_MS + 400, quiet(2, as_of_ms=NOW_MS + 400))
+    assert "Match 6" not in Asking.told
+    assert len(Asking.told) == 3

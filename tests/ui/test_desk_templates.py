@@ -7,7 +7,15 @@ import pytest
 from jinja2 import Undefined
 
 from bus.trading.killswitch import WORD
-from bus.trading.shapes import KilledStatus, RefusedLeg, RefusedTrade, ScanFailure, UnevenBasket, UnevenLeg
+from bus.trading.shapes import (
+    KilledStatus,
+    RefusedLeg,
+    RefusedTrade,
+    ScanFailure,
+    StrategyStatus,
+    UnevenBasket,
+    UnevenLeg,
+)
 from markets.orders import OrderState
 from tests.bus.trading.samples import (
     EVENT,
@@ -21,6 +29,19 @@ from tests.bus.trading.samples import (
 )
 from tests.ui.test_service import joined, shown
 from ui.desk import Desk
+
+
+def a_strategy(name: str, **changes: Any) -> StrategyStatus:
+    fields: dict[str, Any] = {
+        "text": name,
+        "state": "trades",
+        "call": None,
+        "error": None,
+        "slow_calls": 0,
+        "slowest_ms": None,
+    }
+    return StrategyStatus(name=name, **(fields | changes))
+
 
 STATUS = a_status(
     positions=1,
@@ -39,6 +60,12 @@ STATUS = a_status(
             reason="cash",
             legs=tuple(RefusedLeg(ticker=f"{EVENT}-{name}", side="no") for name in ("VAN", "HOU", "TIE")),
         ),
+    ),
+    strategy_states=(
+        a_strategy("value"),
+        a_strategy("crawls", slow_calls=2, slowest_ms=70),
+        a_strategy("raises", state="dropped", call="on_update", error="ValueError: <odd>"),
+        a_strategy("hangs", state="ended", call="on_timer", error="on_timer did not return"),
     ),
     uneven=(
         UnevenBasket(
@@ -105,6 +132,12 @@ def test_every_page_says_what_the_trader_says() -> None:
 
     assert "ValueError: &lt;no&gt;" in trader
     assert "Not evened out now: above the limit of an order, or not enough is offered at the price." in trader
+    assert "<code>raises</code> is dropped for the rest of this session" in trader
+    assert "on_update failed (ValueError: &lt;odd&gt;)" in trader
+    assert "<code>hangs</code> is not loaded: on_timer did not return." in trader
+    assert "python -m trader allow hangs" in trader
+    assert "<code>crawls</code> needed more than 50 ms 2 times, at most 70 ms." in trader
+    assert 'data-strategy="value"' not in trader
     assert "In pairs" in trader
     assert "1 open order: nobody can say what became of it." in trader
     assert "trades 3, 5" in trader

@@ -83,6 +83,7 @@ class Journal:
         owner: mode, env and account, which must be those of the file.
         start_e6: cash of a new journal.
         rng: makes the id of a new journal.
+        build: names the code that decides; without it that of the project itself.
 
     Raises:
         StartupError: the file is damaged, belongs elsewhere, is of another version, or has another writer.
@@ -96,6 +97,7 @@ class Journal:
         rng: Rng,
         now_ms: int,
         probe: Probe = lambda _point: None,
+        build: str = "",
     ) -> None:
         self.path = path
         self._probe = probe
@@ -116,18 +118,18 @@ class Journal:
                 self._db = sqlite3.connect(path, timeout=schema.BUSY_S, isolation_level=None)
                 stack.callback(self._db.close)
                 self._meta = schema.prepared(self._db, path, owner)
-                self._session = self._begin(now_ms)
+                self._session = self._begin(now_ms, build or schema.build_id())
             except sqlite3.Error as error:
                 raise StartupError(f"{path}: cannot be used as the trader's journal: {error}") from error
             self._stack = stack.pop_all()
 
-    def _begin(self, now_ms: int) -> int:
+    def _begin(self, now_ms: int, build: str) -> int:
         old_ms = (now_ms - KEEP_INPUTS_MS,)
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(_DROP.format("inputs"), old_ms)
         self._db.execute(_DROP.format("statics"), old_ms)
         session = self._db.execute(
-            "INSERT INTO sessions (started_ms, build) VALUES (?, ?)", (now_ms, schema.build_id())
+            "INSERT INTO sessions (started_ms, build) VALUES (?, ?)", (now_ms, build)
         ).lastrowid
         self._db.execute("COMMIT")
         assert session is not None

@@ -1,17 +1,30 @@
 """Strategies: what to buy. Pure over what they are told; limits and doubts are the engine's business.
 
-A new one is a module with a class like `value.Value` and a line in `ALL`. It may keep state of its own,
-made of nothing but what it was told: the same calls give the same proposals.
+A new one is a module with a class like `value.Value` and a line in `BUILT_IN`; or a file of one's own that
+nothing here knows: docs/extending.md.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from .base import Strategy, Update
+from .base import LoadStrategy, Quiet, Strategy, StrategyMaker, Update, proposal
 from .no_basket import NoBasket
 from .value import Value
 
-ALL: Final[Mapping[str, Callable[[], Strategy]]] = {Value.name: Value, NoBasket.name: NoBasket}
-"""Every strategy by its name, as the setting `strategies` lists them."""
+BUILT_IN: Final[Mapping[str, type[Quiet]]] = {
+    NoBasket.name: NoBasket,
+    Value.name: Value,
+}
+"""The project's own strategies, by their names."""
 
-__all__ = ["ALL", "NoBasket", "Strategy", "Update", "Value"]
+__all__ = [
+    "BUILT_IN",
+    "LoadStrategy",
+    "NoBasket",
+    "Quiet",
+    "Strategy",
+    "StrategyMaker",
+    "Update",
+    "Value",
+    "proposal",
+]

@@ -1,12 +1,13 @@
 """The interface between engine and strategy."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol
 
 import msgspec
 
 from markets.opportunities import EventView, Opportunity
 from markets.orders import Fill, Intent, Proposal, Wanted
+from trader.extensions.parameters import Parameters
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -18,7 +19,14 @@ class Update(msgspec.Struct, frozen=True):
 
 
 class Strategy(Protocol):
-    """What the engine calls, in one thread and in the order of its inputs."""
+    """What the engine calls, in one thread and in the order of its inputs.
+
+    It is pure: it keeps no state but what it made of what it was told, reads no clock, file or socket, and
+    draws no random number. The same calls give the same proposals, so that a journal can be decided again.
+
+    Attributes:
+        name: in orders, journal and pages. It never changes.
+    """
 
     name: str
 
@@ -31,7 +39,7 @@ class Strategy(Protocol):
         ...
 
     def on_fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
-        """Hear how an order of this strategy has ended; without fills it got nothing."""
+        """Hear how an order of this strategy stands now that it got something or has ended."""
         ...
 
     def on_timer(self, now_ms: int) -> None:
@@ -39,11 +47,43 @@ class Strategy(Protocol):
         ...
 
 
+class StrategyMaker(Protocol):
+    """Makes a strategy, as often as a session begins."""
+
+    @property
+    def name(self) -> str:
+        """The strategy's."""
+        ...
+
+    def make(self) -> Strategy:
+        """Return a new one. What it raises is the strategy's mistake."""
+        ...
+
+
+LoadStrategy = Callable[[str], StrategyMaker]
+"""Finds the strategy that a text of the setting names. Raises StartupError if there is none."""
+
+
 class Quiet:
-    """A strategy that keeps no state: only `on_update` says anything."""
+    """Base of strategies: keeps its parameters and says nothing.
+
+    Override `on_update`, the others where needed, and `Params` if there are any. `wants` says which events a
+    strategy hears of whatever the kinds of opportunity see there; without it, of those in which one of them
+    sees something tradable, or something is held.
+    """
+
+    name: str
+    Params: ClassVar[type[Parameters]] = Parameters
+    wants: ClassVar[Callable[..., bool] | None] = None
+
+    def __init__(self, params: Parameters | None = None) -> None:
+        self.params = self.Params() if params is None else params
 
     def on_start(self, now_ms: int) -> None:
         pass
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        return ()
 
     def on_fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
         pass

@@ -15,7 +15,7 @@ class NoBasket(Quiet):
 
     def on_update(self, update: Update) -> Sequence[Proposal]:
         return [
-            proposal(self.name, one)
-            for one in update.opportunities
-            if one.kind == NoBasketKind.name and one.tradable
+            proposal(self.name, found)
+            for found in update.opportunities
+            if found.kind == NoBasketKind.name and found.tradable
         ]

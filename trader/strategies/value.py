@@ -14,7 +14,7 @@ class Value(Quiet):
     name = "value"
 
     def on_update(self, update: Update) -> Sequence[Proposal]:
-        for one in update.opportunities:
-            if one.kind == ValueKind.name and one.tradable:
-                return [proposal(self.name, one)]
+        for found in update.opportunities:
+            if found.kind == ValueKind.name and found.tradable:
+                return [proposal(self.name, found)]
         return []

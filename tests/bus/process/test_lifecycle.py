@@ -15,7 +15,7 @@ from bus.clock import ManualClock
 from bus.process.lifecycle import Deadline, Stop
 from bus.process.locks import check_port, hold_role, private_dir
 from bus.process.settings import Settings
-from bus.process.supervise import prepare
+from bus.process.supervise import check_trader, prepare
 from markets.errors import StartupError
 from tests.support import Process, Runner, eventually
 
@@ -346,3 +346,10 @@ def test_supervisord_conf_never_opens_a_port_and_never_gives_up() -> None:
         ):
             assert line in text
     assert len({text.split("stdout_logfile=")[1].split("\n")[0] for text in programs}) == len(programs)
+
+
+def test_what_the_trader_would_refuse_refuses_everything_at_once(tmp_path: Path) -> None:
+    check_trader({}, tmp_path)
+
+    with pytest.raises(StartupError, match=r"^KALSHI_BUS_STRATEGIES: got 'no_baskt', .*no_basket"):
+        check_trader({"KALSHI_BUS_STRATEGIES": "value,no_baskt"}, tmp_path)

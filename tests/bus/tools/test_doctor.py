@@ -17,6 +17,7 @@ from bus.server import FeedServer
 from bus.sockets import make_context
 from bus.tools import doctor
 from bus.tools.doctor import run
+from bus.trading.ended import EndedStrategies, EndedStrategy
 from tests.support import free_ports
 
 pytestmark = pytest.mark.slow
@@ -68,6 +69,22 @@ def test_open_directories_and_keys_are_problems(environ: dict[str, str], short_d
     _, found = examined(environ, short_dir)
     assert f"chmod 700 {run_dir}" in found["run_dir"]
     assert f"chmod 600 {key}" in found["key"]
+
+
+def test_strategies_that_cannot_be_loaded_and_those_left_out_are_problems(
+    environ: dict[str, str], short_dir: Path
+) -> None:
+    _, found = examined({**environ, "KALSHI_BUS_STRATEGIES": "no_baskt"}, short_dir)
+    assert found["strategies"].startswith("WRONG  strategies: KALSHI_BUS_STRATEGIES: got 'no_baskt'")
+    _, found = examined(environ, short_dir)
+    assert found["strategies"] == "ok     strategies: no_basket, value"
+    EndedStrategies(short_dir / "data").add(EndedStrategy("value", "value", "on_update", 7))
+
+    lines: list[str] = []
+    run(environ, short_dir, lines.append)
+
+    said = "WRONG  strategies: value is not loaded: on_update did not return: python -m trader allow value"
+    assert said in lines
 
 
 @pytest.mark.parametrize(("key", "word"), [("ok", "ok"), ("refused", "WRONG")])

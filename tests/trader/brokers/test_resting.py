@@ -15,7 +15,7 @@ from trader.journal.reader import Reader
 from trader.manual import ManualCommand
 from trader.replay import replay
 from trader.report import report
-from trader.strategies import NoBasket, Update
+from trader.strategies import BUILT_IN, NoBasket, Update
 
 MINUTE_MS = 60_000
 
@@ -41,7 +41,7 @@ def venue() -> Venue:
 
 @pytest.fixture
 def make(tmp_path: Path, venue: Venue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    monkeypatch.setattr("trader.engine.ALL", {"no_basket": Patient})
+    monkeypatch.setitem(BUILT_IN, "no_basket", Patient)
     made: list[Stand] = []
 
     def stand() -> Stand:

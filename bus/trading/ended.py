@@ -1,0 +1,119 @@
+"""Strategies that were ended with the trader because they did not return: a file in the data directory.
+
+What is in it is not loaded again, restarts or not, until its owner says so: ``python -m trader allow NAME``.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bus.process.locks import private_dir
+from markets.errors import StartupError
+
+NAME: Final = "STRATEGIES_ENDED"
+MAX_BYTES: Final = 1_048_576
+
+
+class EndedStrategy(msgspec.Struct, frozen=True):
+    """One of them.
+
+    Attributes:
+        label: what names it in the settings, without arguments.
+        strategy: what it calls itself, or the label if it did not come that far.
+        call: what did not return.
+        at_ms: when it was ended.
+    """
+
+    label: str
+    strategy: str
+    call: str
+    at_ms: int
+
+    @property
+    def reason(self) -> str:
+        """Why it was ended, in words."""
+        return f"{self.call} did not return"
+
+    def is_called(self, name: str) -> bool:
+        """Whether a person who says `name` means it."""
+        return name in (self.strategy, self.label, self.label.rpartition(":")[2])
+
+
+class EndedStrategies:
+    """The file of one data directory. The trader adds to it; people take from it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir / NAME
+
+    def read(self) -> tuple[EndedStrategy, ...]:
+        """Return those that are not to be loaded.
+
+        Raises:
+            StartupError: the file cannot be read as such: nobody knows which.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise self._unreadable(error.strerror or str(error)) from None
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise self._unreadable("not a regular file")
+            try:
+                body = file.read(MAX_BYTES + 1)
+                if len(body) > MAX_BYTES:
+                    raise self._unreadable(f"more than {MAX_BYTES} bytes")
+                return msgspec.json.decode(body, type=tuple[EndedStrategy, ...])
+            except OSError as error:
+                raise self._unreadable(error.strerror or str(error)) from None
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                raise self._unreadable(str(error)) from None
+
+    def add(self, ended: EndedStrategy) -> None:
+        """Take one in; when this returns, it survives a power cut.
+
+        Raises:
+            OSError: it could not be written.
+            StartupError: the directory, or what the file holds, cannot be used.
+        """
+        self._write([*(other for other in self.read() if other.label != ended.label), ended])
+
+    def allow(self, name: str) -> list[EndedStrategy]:
+        """Let those of this name be loaded again; return them.
+
+        Raises:
+            OSError: the file could not be written.
+            StartupError: the directory, or what the file holds, cannot be used.
+        """
+        held = self.read()
+        allowed = [ended for ended in held if ended.is_called(name)]
+        if allowed:
+            self._write([ended for ended in held if ended not in allowed])
+        return allowed
+
+    def _write(self, held: Sequence[EndedStrategy]) -> None:
+        folder = private_dir(self.path.parent)
+        draft = folder / f"{NAME}.new"
+        draft.unlink(missing_ok=True)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(msgspec.json.encode(held))
+            file.flush()
+            os.fsync(fd)
+        draft.replace(self.path)  # whole or not at all
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _unreadable(self, reason: str) -> StartupError:
+        return StartupError(
+            f"{self.path}: {reason}: it says which strategies must not be loaded: restore it, or remove it to"
+            " let all be loaded"
+        )

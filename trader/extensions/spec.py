@@ -1,0 +1,88 @@
+"""What a setting says of a strategy or source: ``name``, ``name(key=1)``, ``/path/x.py:Name(key=1)``. Pure.
+
+Arguments are literals of Python (numbers, text, None, True, lists, tuples, dicts); nothing is executed.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+MAX_LENGTH: Final = 10_000
+_FORM: Final = re.compile(
+    r"(?:(?P<path>.*\.py):)?(?P<name>[A-Za-z_][\w.-]*)\s*(?P<arguments>\(.*\))?", re.DOTALL
+)
+EXPECTED: Final = "a name or /path/file.py:Class, with arguments like (window_s=60) if it takes any"
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """One of them.
+
+    Attributes:
+        name: of what is built in or installed, else of the class in the file.
+        path: the file, absolute; None of what is built in or installed.
+        arguments: by name.
+    """
+
+    name: str
+    path: Path | None
+    arguments: Mapping[str, object]
+
+    @property
+    def label(self) -> str:
+        """What names it whatever its arguments are."""
+        return self.name if self.path is None else f"{self.path}:{self.name}"
+
+    @property
+    def text(self) -> str:
+        """What says all of it, wherever it is read: `parse` gives the same again."""
+        if not self.arguments:
+            return self.label
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
+        return f"{self.label}({arguments})"
+
+
+def parse(text: str, folder: Path) -> Spec:
+    """Return what a text says.
+
+    Args:
+        folder: where a relative path begins.
+
+    Raises:
+        ValueError: it says nothing of the kind; with what was expected.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"got {len(text)} characters, expected at most {MAX_LENGTH}")
+    found = _FORM.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"got {text[:200]!r}, expected {EXPECTED}")
+    try:
+        path = None if found["path"] is None else folder / Path(found["path"]).expanduser()
+    except RuntimeError as error:  # ~somebody, who is not known here
+        raise ValueError(f"got {text[:200]!r}, expected {EXPECTED} ({error})") from None
+    arguments = {} if found["arguments"] is None else _arguments(found["arguments"])
+    return Spec(found["name"], path, arguments)
+
+
+def _arguments(text: str) -> dict[str, object]:
+    expected = "expected arguments like (window_s=60, names=['A', 'B']): names and plain values"
+    try:
+        call = ast.parse(f"_{text}", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ValueError(f"got {text[:200]!r}, {expected} ({reason})") from None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        raise ValueError(f"got {text[:200]!r}, {expected}")
+    arguments: dict[str, object] = {}
+    for keyword in call.keywords:
+        if keyword.arg is None or keyword.arg in arguments:
+            raise ValueError(f"got {text[:200]!r}, {expected}, each name once")
+        try:
+            arguments[keyword.arg] = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            got = (ast.get_source_segment(f"_{text}", keyword.value) or "")[:200]
+            raise ValueError(f"{keyword.arg}: got {got!r}, expected a plain value: {expected}") from None
+    return arguments

@@ -1,0 +1,164 @@
+"""Minds the strategies: counts calls that are slow, and ends the process when one does not return.
+
+The engine's thread says which call it is in; a thread of its own looks ten times a second whether that is
+still the same. It counts its own looks, not time: a machine that was suspended, or a process that was
+stopped, is no strategy's fault. Python cannot end a call in another thread, so it ends the process; before,
+it writes down who it was, so that the next start does not load it.
+
+What runs outside of Python and keeps the interpreter's lock for ever (a C extension's endless loop) keeps
+this thread waiting too. Then faulthandler's timer, which needs no lock, ends the process after LOCKED_S; it
+can say where it was, in the log, but not remember who.
+"""
+
+import faulthandler
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from bus.clock import Clock
+from bus.trading.ended import EndedStrategies, EndedStrategy
+from markets.errors import StartupError
+
+log = structlog.get_logger()
+
+SLOW_MS: Final = 50
+LIMIT_MS: Final = 2_000
+IMPORT_LIMIT_MS: Final = 30_000
+"""Large libraries take their time."""
+
+LOOK_MS: Final = 100
+LOCKED_S: Final = 30
+
+
+class SlowCalls(msgspec.Struct):
+    """Calls of a strategy that needed more than SLOW_MS: how many, and the longest."""
+
+    count: int = 0
+    longest_ms: int = 0
+
+
+class Running(NamedTuple):
+    """A call that is going on: its number, whose it is, and how long it may take."""
+
+    number: int
+    strategy: str
+    call: str
+    limit_ms: int
+
+
+class Minder:
+    """Hears of calls in the engine's thread. `running` may be read by any.
+
+    Attributes:
+        labels: what names a strategy in the settings, by its own name.
+        slow: by strategy.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.running: Running | None = None
+        self.thread_id = threading.get_ident()
+        self.labels: dict[str, str] = {}
+        self.slow: dict[str, SlowCalls] = {}
+        self._clock = clock
+        self._number = 0
+        self._began_ns = 0
+
+    def begins(self, strategy: str, call: str, limit_ms: int = LIMIT_MS) -> None:
+        """Note that a call begins."""
+        self._number += 1
+        self._began_ns = self._clock.monotonic_ns()
+        self.running = Running(self._number, strategy, call, limit_ms)
+
+    def ends(self) -> None:
+        """Note that it has ended."""
+        running, self.running = self.running, None
+        took_ms = (self._clock.monotonic_ns() - self._began_ns) // 1_000_000
+        if running is not None and took_ms > SLOW_MS and running.limit_ms == LIMIT_MS:
+            slow = self.slow.setdefault(running.strategy, SlowCalls())
+            slow.count += 1
+            slow.longest_ms = max(slow.longest_ms, took_ms)
+
+
+class Watch:
+    """Looks whether a call goes on for ever. Its thread is `thread`; `stop` ends that.
+
+    Args:
+        end: called with the call that did not return, in the thread of this; it ends the process.
+        last_line: whether to have faulthandler end the process when this thread does not get to run.
+    """
+
+    def __init__(self, minder: Minder, end: Callable[[Running], None], *, last_line: bool = False) -> None:
+        self._minder = minder
+        self._end = end
+        self._last_line = last_line
+        self._seen = 0
+        self._looks = 0
+        self._stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="minder", daemon=True)
+
+    def look(self) -> None:
+        """Look once; every LOOK_MS."""
+        running = self._minder.running
+        number = 0 if running is None else running.number
+        if number != self._seen:
+            self._seen, self._looks = number, 0
+        if running is not None:
+            self._looks += 1
+            if self._looks * LOOK_MS > running.limit_ms:
+                self._looks = 0
+                self._end(running)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self.thread.ident is not None:
+            self.thread.join()
+
+    def _run(self) -> None:
+        looks = 0
+        while not self._stopping.wait(LOOK_MS / 1000):
+            if self._last_line and looks % 10 == 0:
+                faulthandler.dump_traceback_later(LOCKED_S, exit=True, file=sys.stderr)
+            looks += 1
+            self.look()
+        if self._last_line:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def ender(
+    minder: Minder, ended: EndedStrategies, clock: Clock, exit_: Callable[[], None]
+) -> Callable[[Running], None]:
+    """Return what ends the process over a call: it is remembered, then logged with the engine's stack.
+
+    Args:
+        exit_: ends the process at once.
+    """
+
+    def end(running: Running) -> None:
+        label = minder.labels.get(running.strategy, running.strategy)
+        trouble = None
+        try:
+            ended.add(EndedStrategy(label, running.strategy, running.call, clock.now_ms()))
+        except (OSError, StartupError) as error:
+            trouble = f"it will be loaded again, since that cannot be written down: {error}"
+        frame = sys._current_frames().get(minder.thread_id)  # noqa: SLF001, there is no other way
+        log.critical(
+            "strategy.ended",
+            strategy=running.strategy,
+            call=running.call,
+            label=label,
+            limit_ms=running.limit_ms,
+            error=f"{running.strategy}: {running.call} did not return within {running.limit_ms / 1000:g} s",
+            remedy=f"python -m trader allow {running.strategy}",
+            trouble=trouble,
+            stack="".join(traceback.format_stack(frame)) if frame is not None else None,
+        )
+        sys.stdout.flush()
+        exit_()
+
+    return end

@@ -1,0 +1,242 @@
+"""The strategies of a session: calls them, and drops by name what raises an error or returns nonsense. Pure.
+
+What is dropped is not called again in this session; whatever it held is settled and evened out as before, and
+everybody else trades on. That it was dropped is an output of the engine, so that a log decides it again.
+"""
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from markets.orders import Fill, Intent, Proposal, Wanted
+from markets.records import Event
+
+from .outputs import Dropped
+from .strategies import BUILT_IN, LoadStrategy, Strategy, StrategyMaker, Update
+
+MAX_PROPOSALS: Final = 1_000
+MAX_NUMBER: Final = 2**53
+"""No money, count or time of a proposal is larger."""
+
+T = TypeVar("T")
+
+
+class Calls(Protocol):
+    """Who hears of every call of a strategy: a shell, which has a clock."""
+
+    def begins(self, strategy: str, call: str) -> None:
+        """Note that a call begins."""
+        ...
+
+    def ends(self) -> None:
+        """Note that it has ended."""
+        ...
+
+
+class Unheard:
+    """Nobody hears of the calls."""
+
+    def begins(self, strategy: str, call: str) -> None:
+        pass
+
+    def ends(self) -> None:
+        pass
+
+
+class Nonsense(ValueError):
+    """What a strategy returned is none of what it may return."""
+
+
+class DroppedStrategy(msgspec.Struct, frozen=True):
+    """A strategy that is not called any more: which call of it failed, the error in a line, its traceback."""
+
+    strategy: str
+    call: str
+    error: str
+    trace: str
+
+
+class BuiltIn(msgspec.Struct, frozen=True):
+    """Makes a strategy of the project's own, without parameters."""
+
+    name: str
+
+    def make(self) -> Strategy:
+        return BUILT_IN[self.name]()
+
+
+class Roster:
+    """The strategies of a session, in the order in which they choose.
+
+    Attributes:
+        active: those that are called, by name.
+        dropped: those that are not any more, by name.
+    """
+
+    def __init__(self, load: LoadStrategy = BuiltIn, calls: Calls | None = None) -> None:
+        self.active: dict[str, Strategy] = {}
+        self.dropped: dict[str, DroppedStrategy] = {}
+        self._load = load
+        self._calls = Unheard() if calls is None else calls
+        self._wanting: dict[str, Callable[[Event], bool]] = {}
+        self._faults: list[DroppedStrategy] = []
+        self._news: list[DroppedStrategy] = []
+        self._out: list[Dropped] = []
+
+    def start(self, texts: Sequence[str], now_ms: int) -> None:
+        """Make all strategies and start them.
+
+        Raises:
+            StartupError: there is none that a text names.
+        """
+        for text in texts:
+            self._start(self._load(text), now_ms)
+
+    def _start(self, maker: StrategyMaker, now_ms: int) -> None:
+        made = self._called(maker.name, "its constructor", maker.make)
+        if made is None:
+            return
+        self.active[maker.name] = made
+        self._called(maker.name, "on_start", partial(made.on_start, now_ms))
+        wants: Callable[[Event], bool] | None = getattr(made, "wants", None)
+        if wants is not None and maker.name not in self.dropped:
+            self._wanting[maker.name] = wants
+
+    def update(self, update: Update) -> Iterator[Proposal]:
+        """Tell all that an event has changed; yield what each wants before the next is told."""
+        for name, strategy in tuple(self.active.items()):
+            yield from self._called(name, "on_update", partial(_asked, name, strategy, update)) or ()
+
+    def fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
+        """Tell whoever placed an order how it stands."""
+        if (strategy := self.active.get(intent.strategy)) is not None:
+            self._called(intent.strategy, "on_fill", partial(strategy.on_fill, intent, fills, now_ms))
+
+    def timer(self, now_ms: int) -> None:
+        """Tell all that time passes."""
+        for name, strategy in tuple(self.active.items()):
+            self._called(name, "on_timer", partial(strategy.on_timer, now_ms))
+
+    @property
+    def wanting(self) -> bool:
+        """Whether any of them asks for events."""
+        return bool(self._wanting)
+
+    def wants(self, event: Event) -> bool:
+        """Return whether any of them asks for this event.
+
+        This is asked outside of the log: who fails is not asked again, and dropped by an input of its own.
+        """
+        wanted = False
+        for name, wants in tuple(self._wanting.items()):
+            self._calls.begins(name, "wants")
+            try:
+                wanted = bool(wants(event)) or wanted
+            except BaseException as error:  # noqa: BLE001, it is noted
+                _pass_on(error)
+                del self._wanting[name]
+                fault = _dropped(name, "wants", error)
+                self._faults.append(fault)
+                self._news.append(fault)
+            finally:
+                self._calls.ends()
+        return wanted
+
+    def take_faults(self) -> list[DroppedStrategy]:
+        """Return who has failed outside of the log since the last call: an input is due for each."""
+        faults, self._faults = self._faults, []
+        return faults
+
+    def drop(self, dropped: DroppedStrategy) -> None:
+        """Call a strategy no more."""
+        self.active.pop(dropped.strategy, None)
+        self._wanting.pop(dropped.strategy, None)
+        if dropped.strategy not in self.dropped:
+            self.dropped[dropped.strategy] = msgspec.structs.replace(dropped, trace="")
+            if dropped.trace:  # else it was news when it failed
+                self._news.append(dropped)
+            self._out.append(Dropped(dropped.strategy, dropped.call, dropped.error.partition(":")[0]))
+
+    def take_outputs(self) -> list[Dropped]:
+        """Return who was dropped since the last call, with nothing that another time might differ."""
+        out, self._out = self._out, []
+        return out
+
+    def take_news(self) -> list[DroppedStrategy]:
+        """Return who was dropped since the last call, for a log."""
+        news, self._news = self._news, []
+        return news
+
+    def _called(self, name: str, call: str, do: Callable[[], T]) -> T | None:
+        self._calls.begins(name, call)
+        try:
+            return do()
+        except BaseException as error:  # noqa: BLE001, it is noted: sys.exit() too is a strategy's mistake
+            _pass_on(error)
+            self.drop(_dropped(name, call, error))
+            return None
+        finally:
+            self._calls.ends()
+
+
+def _asked(name: str, strategy: Strategy, update: Update) -> Sequence[Proposal]:
+    proposals = strategy.on_update(update)
+    check_proposals(proposals, name, update.view.event.event_ticker)
+    return proposals
+
+
+def check_proposals(proposals: object, strategy: str, event_ticker: str) -> None:
+    """Check what a strategy returned: what is well-formed but unwise, risk refuses.
+
+    Types are exact: what is like an int, or like text, may not be written down as one.
+
+    Raises:
+        Nonsense: it is none of what it may return.
+    """
+    if type(proposals) not in (list, tuple):
+        raise Nonsense(f"got {type(proposals).__name__}, expected a list of proposals")
+    assert isinstance(proposals, list | tuple)
+    if len(proposals) > MAX_PROPOSALS:
+        raise Nonsense(f"got {len(proposals)} proposals, expected at most {MAX_PROPOSALS}")
+    for proposal in proposals:
+        if type(proposal) is not Proposal:
+            raise Nonsense(f"got {type(proposal).__name__}, expected a Proposal")
+        _expect("strategy", proposal.strategy == strategy, "its own name")
+        _expect("event_ticker", proposal.event_ticker == event_ticker, "the event that was told of")
+        _expect("legs", type(proposal.legs) is tuple, "a tuple")
+        for leg in proposal.legs:
+            _expect("leg", type(leg) is Wanted, "a Wanted")
+            _expect("ticker", type(leg.ticker) is str, "text")
+            _expect("side", leg.side in ("yes", "no") and type(leg.side) is str, "yes or no")
+            _expect("price_e4", _is_number(leg.price_e4), "an int")
+            _expect("count_e2", _is_number(leg.count_e2), "an int")
+        _expect("edge_e6", _is_number(proposal.edge_e6), "an int")
+        known = proposal.probability
+        likely = known is None or (type(known) in (int, float) and 0 <= known <= 1)
+        _expect("probability", likely, "0 to 1 or None")
+        _expect("evens", proposal.evens is None, "None: the engine evens out")
+        _expect("time_in_force", proposal.time_in_force in ("ioc", "fok", "gtc"), "ioc, fok or gtc")
+        expires_ms = proposal.expires_ms
+        _expect("expires_ms", expires_ms is None or _is_number(expires_ms), "an int or None")
+
+
+def _expect(member: str, holds: bool, expected: str) -> None:
+    if not holds:
+        raise Nonsense(f"{member} of a proposal: expected {expected}")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and -MAX_NUMBER <= value <= MAX_NUMBER
+
+
+def _pass_on(error: BaseException) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        raise error  # a person ends the process
+
+
+def _dropped(strategy: str, call: str, error: BaseException) -> DroppedStrategy:
+    line = traceback.format_exception_only(error)[-1].strip()
+    return DroppedStrategy(strategy, call, line[:200], "".join(traceback.format_exception(error)))
