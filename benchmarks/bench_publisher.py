@@ -198,7 +198,8 @@ def _updates_and_restart(folder: Path) -> None:
     state = publisher.writer.state
     # Reading page by page leaves only the last page confirmed; a sweep confirms all.
     assert state.cycle is not None
-    state.set_cycle(msgspec.structs.replace(state.cycle, complete=True, unconfirmed=()), {})
+    with state.lock:
+        state.set_cycle(msgspec.structs.replace(state.cycle, complete=True, unconfirmed=()), {})
     _restart(folder, state)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bus.protocol.join import Action, Tell
 from bus.protocol.state import Changed
 from bus.scan.rescan import MOVED, Batch, batch_of
+from bus.threads import Owner
 
 
 class Inbox:
@@ -17,12 +18,14 @@ class Inbox:
         self._pending: list[Changed] = []
         self._whole = False
         self._heard = (0, 0)
+        self._owner = Owner("what an inbox hears")
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def listen(self, actions: Sequence[Action]) -> None:
         """Take what the replica did. The replica's thread calls this."""
+        self._owner.check()
         with self._condition:
             for action in actions:
                 if isinstance(action, Changed):

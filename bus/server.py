@@ -20,6 +20,7 @@ from bus.protocol.writer import Writer
 
 from .clock import Clock
 from .sockets import MAX_QUESTION, bind, make
+from .threads import Owner
 from .wake import Wake
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ Job = Callable[["FeedServer"], None]
 
 
 class FeedServer:
-    """PUB feed and ROUTER state of one publisher (or of a replay).
+    """PUB feed and ROUTER state of one publisher (or of a replay). The thread that serves owns all of it.
 
     Args:
         health: the publisher's account of itself for the next heartbeat.
@@ -58,6 +59,7 @@ class FeedServer:
         lossless: bool = False,
     ) -> None:
         self.writer: Writer | None = None
+        self._owner = Owner("a feed's sockets and state")
         self._clock = clock
         self._health = health
         self._beaten_cycle = 0
@@ -84,13 +86,16 @@ class FeedServer:
         self._wake.set()
 
     def open(self, writer: Writer) -> None:
-        """Open an epoch. Bus thread only."""
+        """Open an epoch. Bus thread only, or before it serves."""
+        self._owner.check()
+        writer.take()
         self.writer = writer
         self._beaten_cycle = -1
         log.info("epoch.opened", epoch=writer.state.epoch, markets=len(writer.state.markets))
 
     def send(self, frames: Iterable[bytes]) -> None:
         """Publish frames in order. Bus thread only."""
+        self._owner.check()
         for frame in frames:
             try:
                 self._pub.send(frame, 0, len(frame) < COPY_BELOW)
@@ -100,7 +105,10 @@ class FeedServer:
                 self._pub.send(frame, 0, len(frame) < COPY_BELOW)
 
     def serve(self, stop: Stop) -> None:
-        """Run until `stop`; must be called in the thread that made this object, which owns the sockets."""
+        """Run until `stop`. Sockets and state move to the calling thread, the bus thread from here on."""
+        self._owner.take()
+        if self.writer is not None:
+            self.writer.take()
         poller = zmq.Poller()
         for readable in (self._pub, self._router, self._wake.fileno(), stop.fileno()):
             poller.register(readable, zmq.POLLIN)
@@ -123,6 +131,7 @@ class FeedServer:
 
     def beat(self) -> None:
         """Send a heartbeat, once an epoch is open. Bus thread only."""
+        self._owner.check()
         if self.writer is not None:
             self._beaten_cycle = self._cycle()
             steady_ms = self._clock.monotonic_ns() // 1_000_000
@@ -191,7 +200,7 @@ def serve_questions(router: zmq.Socket[bytes], answers: Answers, now_ms: int, li
 
 
 class QueryServer:
-    """A ROUTER that answers questions in its own thread: the snapshot server's `query`.
+    """A ROUTER that only answers questions: the snapshot server's `query`.
 
     Args:
         now_ms: the present as answers mean it, a replica's: in a replay it is not the wall clock.

@@ -11,7 +11,7 @@ _NOBODY: Final = 0
 
 
 class Owner:
-    """The one thread that may use something: the first that does, or the one that last called `take`.
+    """Which thread may use something: the first that does, or the one that last called `take`.
 
     Args:
         what: names it in the error, for example "the trader's journal".

@@ -2,14 +2,17 @@
 
 import socket
 
+from .threads import Owner
+
 
 class Wake:
     """Register `fileno()` for reading; `set` from any thread makes it readable, `clear` after waking.
 
-    Call `close` from the waiting thread when it has ended.
+    `clear` is for the waiting thread only. Call `close` when that has ended, or in it.
     """
 
     def __init__(self) -> None:
+        self._owner = Owner("what wakes a thread")
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -27,6 +30,7 @@ class Wake:
 
     def clear(self) -> None:
         """Take the wake-ups that are pending."""
+        self._owner.check()
         try:
             while self._reader.recv(4096):
                 pass

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 import zstandard
 
+from bus.threads import Owner
 from markets.errors import KalshiBusError
 
 from .memory import compressed
@@ -56,7 +57,7 @@ Handler = Callable[[Question, int], "dict[str, Any] | Frames"]
 
 
 class Answers:
-    """Dispatch of questions.
+    """Dispatch of questions. One thread answers.
 
     Args:
         state: gives the state to answer from, or None while there is none.
@@ -76,6 +77,7 @@ class Answers:
         self._chunks: dict[str, tuple[Position, list[bytes]]] = {}
         self._chunks_epoch = 0
         self._compress = zstandard.ZstdCompressor(level=1)
+        self._owner = Owner("the answers of a server")
         self.errors = 0
         self._handlers: dict[str, tuple[Handler, frozenset[str]]] = {}
         self.add("ping", self._ping)
@@ -91,6 +93,7 @@ class Answers:
 
     def answer(self, question: bytes, now_ms: int) -> list[bytes]:
         """Return the frames that answer a question, whatever its bytes."""
+        self._owner.check()
         id_: Any = None
         try:
             decoded = self._decode(question)

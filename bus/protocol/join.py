@@ -562,12 +562,13 @@ class FeedSync:
         base = State(head.epoch, self._keeping)
         before = Before(self.state) if self.state.epoch else None
         base.expect_fields(head.fields)
-        for topic, last in head.streams.items():
-            base.stream(topic).last = last
-        for chunk in chunks:
-            base.put_chunk(chunk, before)
-        base.seq = head.as_of
-        base.set_cycle(head.cycle, head.ages)
+        with base.lock:
+            for topic, last in head.streams.items():
+                base.stream(topic).last = last
+            for chunk in chunks:
+                base.put_chunk(chunk, before)
+            base.seq = head.as_of
+            base.set_cycle(head.cycle, head.ages)
         self._base = base
         self._streams = {}
         self._last_stream = None

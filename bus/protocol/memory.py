@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import zstandard
 
+from bus.threads import Owner
 from markets.json.read import slim_event_raw, slim_market_raw
 from markets.records import Market, Quote
 from markets.units import PRICE_ONE_E4
@@ -53,7 +54,7 @@ _set = msgspec.structs.force_setattr
 
 
 class Keeping:
-    """How records of `kinds` are kept. One thread keeps; any thread reads.
+    """How records of `kinds` are kept. One thread keeps them; whichever reads what is kept.
 
     As it is: whole, what they have in common once.
     """
@@ -61,10 +62,12 @@ class Keeping:
     kinds: frozenset[str] = frozenset(("market",))
 
     def __init__(self) -> None:
+        self._owner = Owner("how a replica keeps its records")
         self._ranges: dict[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...]] = {}
 
     def keep(self, kind: str, records: Sequence[Any], _raws: Sequence[msgspec.Raw | bytes]) -> None:
         """Change freshly decoded records, which nobody else has yet, into the form they are kept in."""
+        self._owner.check()
         if kind == "market":
             seen: dict[Any, Any] = {}
             for market in records:

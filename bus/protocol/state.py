@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.threads import assert_held
 from markets.errors import DecodeError
 from markets.records import (
     Book,
@@ -206,15 +207,16 @@ class State(Records):
             return stream.last, static, quote, book, reference
 
     def frozen(self) -> Records:
-        """Return a copy of records and position that stands still, for readers; the caller holds `lock`.
+        """Return a copy of records and position that stands still, for readers.
 
         Cheap: records never change, so only the dicts are copied.
         """
         copy = Records(self.epoch, self.keeping)
-        copy.seq, copy.cycle = self.seq, self.cycle
-        for kind, records in self.records.items():
-            copy.records[kind].update(records)
-        copy.ages = self.ages.copy()
+        with self.lock:
+            copy.seq, copy.cycle = self.seq, self.cycle
+            for kind, records in self.records.items():
+                copy.records[kind].update(records)
+            copy.ages = self.ages.copy()
         return copy
 
     # -- changing
@@ -234,6 +236,7 @@ class State(Records):
         Raises:
             DecodeError: a record is malformed; nothing of this message was applied.
         """
+        assert_held(self.lock)
         if kind not in RECORD_TYPES:
             self.stream(topic).last = seq
             return []
@@ -252,6 +255,7 @@ class State(Records):
         A record that is sent again as it is held changes nothing. `raws` are their bytes as they came, needed
         only with `keep_bytes` or `keeping`.
         """
+        assert_held(self.lock)
         stream = self.streams.get(topic) or self.stream(topic)
         stream.last = seq
         if kind == "book":
@@ -315,7 +319,7 @@ class State(Records):
     def put_quotes(self, stream: Stream, seq: int, quotes: Sequence[Quote], tickers: list[str]) -> None:
         """Do what `put` does for kind `quote` without `keep_bytes`, at less cost; add to `tickers`.
 
-        The caller holds `lock`.
+        It trusts that `lock` is held: a batch of messages asserts or takes it once.
         """
         stream.last = seq
         if len(quotes) == 1:
@@ -347,6 +351,7 @@ class State(Records):
 
     def settle(self, stream: Stream, limit: int | None = None) -> None:
         """Bring a stream's digests up to its records, `limit` of each kind; the caller holds `lock`."""
+        assert_held(self.lock)
         for kind, fresh in stream.fresh.items():
             if kind not in LANE or not fresh:
                 continue
@@ -447,6 +452,7 @@ class State(Records):
 
     def end_cycle(self, cycle: CycleEnd) -> None:
         """Take over a commit's end: position of the data in time; the caller holds `lock`."""
+        assert_held(self.lock)
         kept: dict[str, int] = {}
         for ticker in cycle.unconfirmed:
             as_of_ms = self.quote_as_of_ms(ticker)
@@ -456,6 +462,7 @@ class State(Records):
 
     def set_cycle(self, cycle: CycleEnd | None, ages: dict[str, int]) -> None:
         """Take over a last commit's end and the `ages` it left, from a snapshot; the caller holds `lock`."""
+        assert_held(self.lock)
         self.cycle = cycle
         self.ages = dict(ages)
 
@@ -486,6 +493,7 @@ class State(Records):
 
     def clear_stream(self, topic: str) -> None:
         """Forget a stream's records, before a snapshot of it is put in; the caller holds `lock`."""
+        assert_held(self.lock)
         stream = self.streams.get(topic)
         if stream is None:
             return
@@ -504,6 +512,7 @@ class State(Records):
         Raises:
             DecodeError: a record is malformed.
         """
+        assert_held(self.lock)
         self.stream(chunk.topic).last = chunk.last
         for kind, raws in chunk.content:
             if before is not None and not self.keep_bytes:

@@ -1,6 +1,6 @@
 """Writer: the publisher's end of the protocol, sans-I/O. It owns the state, numbers messages, makes frames.
 
-One thread uses it. Every change goes through `stream` or `commit`, which apply it to `state` exactly as a
+One thread publishes. Every change goes through `stream` or `commit`, which apply it to `state` exactly as a
 replica will and return the frames to send, in order.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.threads import assert_held
+from bus.threads import Owner, assert_held
 from markets.errors import DecodeError
 from markets.records import Record
 
@@ -58,18 +58,25 @@ class Writer:
     def __init__(self, epoch: int, source: str = "live") -> None:
         self.state = State(epoch)
         self.source = source
+        self._owner = Owner("the writer of an epoch")
         self._heartbeats: deque[tuple[int, int]] = deque()
         self._recent: dict[str, None] = {}
 
+    def take(self) -> None:
+        """Hand over to the calling thread, the one to publish from here on."""
+        self._owner.take()
+
     def load(self, changes: Iterable[Change]) -> None:
         """Put in what the epoch opens with; nothing is sent, subscribers get it as a snapshot."""
-        for topic, kind, records in changes:
-            self.state.put(topic, 0, kind, records)
+        with self.state.lock:
+            for topic, kind, records in changes:
+                self.state.put(topic, 0, kind, records)
 
     def stream(
         self, topic: str, kind: str, records: Sequence[Record], source_ns: int, now_ns: int
     ) -> list[bytes]:
         """Publish records that apply at once; return the frames."""
+        self._owner.check()
         with self.state.lock:
             return self._messages(topic, kind, records, 0, source_ns, now_ns)
 
@@ -78,6 +85,7 @@ class Writer:
 
         `cycle.cycle`, `first`, `last` and `count` are filled in here.
         """
+        self._owner.check()
         state = self.state
         frames: list[bytes] = []
         with state.lock:
@@ -123,6 +131,7 @@ class Writer:
         `now_ns` is what consumers take as now in a replay; `steady_ms`, a clock that does not jump, measures
         the window.
         """
+        self._owner.check()
         state, now_ms = self.state, now_ns // 1_000_000
         steady_ms = now_ms if steady_ms is None else steady_ms
         window = self._heartbeats

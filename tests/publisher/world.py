@@ -111,11 +111,12 @@ class World:
             topic, envelope = decode(frame)
             assert envelope.seq == self.replica.seq + 1
             self.replica.seq = envelope.seq
-            if envelope.kind == "cycle":
-                self.replica.stream(topic).last = envelope.seq
-                self.replica.end_cycle(decode_map(envelope.records[0], CycleEnd))
-            else:
-                self.replica.apply(topic, envelope.seq, envelope.kind, envelope.records)
+            with self.replica.lock:
+                if envelope.kind == "cycle":
+                    self.replica.stream(topic).last = envelope.seq
+                    self.replica.end_cycle(decode_map(envelope.records[0], CycleEnd))
+                else:
+                    self.replica.apply(topic, envelope.seq, envelope.kind, envelope.records)
 
     def kinds(self) -> list[tuple[str, str, int]]:
         """(topic, kind, records) of the last commit without its exchange status and end."""

@@ -803,7 +803,8 @@ def test_stream_that_is_missing_altogether_is_fetched() -> None:
     line.send(streamed(line))
     take(line)
     state = line.node.state
-    state.clear_stream("md.A.")
+    with state.lock:
+        state.clear_stream("md.A.")
     del state.streams["md.A."]
     line.now_ms += REPAIR_EVERY_MS
     line.settle()

@@ -16,7 +16,7 @@ from bus.protocol.state import Before, State
 from bus.scan.membership import Membership
 from markets.json.read import competition_of, custom_strike_keys, mentions_fair_price
 from markets.opportunities import ScanLimits, candidates
-from markets.records import Market, Quote, Remove
+from markets.records import Market, Quote, Record, Remove
 from tests.bus.world import a_market, a_quote
 from tests.snapshot_server.venue import a_catalogue, a_writer
 
@@ -33,11 +33,27 @@ def chunks_of(state: State) -> list[Chunk]:
 def kept(keeping: Keeping | None) -> State:
     """The state of a replica that has joined."""
     state = State(NOW_MS, keeping)
-    for chunk in chunks_of(TRUTH):
-        state.put_chunk(chunk)
-    state.set_cycle(TRUTH.cycle, {})
+    put_chunks(state, chunks_of(TRUTH))
+    with state.lock:
+        state.set_cycle(TRUTH.cycle, {})
     state.seq = TRUTH.seq
     return state
+
+
+def put_chunks(state: State, chunks: list[Chunk], before: Before | None = None) -> None:
+    with state.lock:
+        for chunk in chunks:
+            state.put_chunk(chunk, before)
+
+
+def apply(state: State, topic: str, seq: int, kind: str, *records: Record) -> None:
+    with state.lock:
+        state.apply(topic, seq, kind, list(map(encode_record, records)))
+
+
+def put_quotes(state: State, topic: str, seq: int, *quotes: Quote) -> None:
+    with state.lock:
+        state.put_quotes(state.streams[topic], seq, quotes, [])
 
 
 def records_of(chunks: list[Chunk]) -> list[tuple[str, str, list[bytes]]]:
@@ -69,14 +85,13 @@ def test_digests_do_not_depend_on_how_records_are_kept(way: str) -> None:
     topic = state.stream_of[ticker]
     for truth in (State(NOW_MS), state):
         if truth is not state:
-            for chunk in chunks_of(TRUTH):
-                truth.put_chunk(chunk)
+            put_chunks(truth, chunks_of(TRUTH))
         changed = msgspec.structs.replace(CATALOGUE.markets[3], title="Another")
         quote = msgspec.structs.replace(CATALOGUE.quotes[3], yes_bid_e4=1_200, volume_e2=77)
         gone = Remove("market", next(key for key in truth.streams[topic].keys["market"] if key != ticker))
         for kind, record in (("market", changed), ("quote", quote), ("remove", gone)):
-            truth.apply(topic, 1, kind, [encode_record(record)])
-        truth.put_quotes(truth.streams[topic], 2, [msgspec.structs.replace(quote, yes_ask_e4=9_000)], [])
+            apply(truth, topic, 1, kind, record)
+        put_quotes(truth, topic, 2, msgspec.structs.replace(quote, yes_ask_e4=9_000))
         if truth is not state:
             expected = truth.digest()
     assert state.digest() == expected
@@ -115,16 +130,14 @@ def test_what_a_new_epoch_says_again_is_taken_from_the_state_before(way: str) ->
     market, quote = CATALOGUE.markets[3], CATALOGUE.quotes[4]
     topic = TRUTH.stream_of[market.ticker]
     truth = State(NOW_MS + 1)
-    for chunk in chunks_of(TRUTH):
-        truth.put_chunk(chunk)
+    put_chunks(truth, chunks_of(TRUTH))
     market = msgspec.structs.replace(market, title="Another", raw=market.raw.replace(b"{", b'{"x":1,', 1))
     quote = msgspec.structs.replace(quote, volume_e2=77)
-    truth.put(topic, 0, "market", [market])
-    truth.put(truth.stream_of[quote.ticker], 0, "quote", [quote])
+    apply(truth, topic, 0, "market", market)
+    apply(truth, truth.stream_of[quote.ticker], 0, "quote", quote)
 
     new, before = State(NOW_MS + 1, keeping), Before(old)
-    for chunk in chunks_of(truth):
-        new.put_chunk(chunk, before)
+    put_chunks(new, chunks_of(truth), before)
 
     assert new.digest() == truth.digest()
     assert old.digest() == TRUTH.digest()
@@ -198,7 +211,7 @@ def test_a_slim_replica_cannot_pass_on_what_it_has_not_got() -> None:
 def test_markets_of_an_event_hold_their_common_values_once() -> None:
     state = State(1, Keeping())
     markets = [a_market(f"A-1-{name}", "A") for name in "XY"]
-    state.apply("md.A.", 1, "market", list(map(encode_record, markets)))
+    apply(state, "md.A.", 1, "market", *markets)
     one, other = (state.markets[market.ticker] for market in markets)
     for name in Market.__struct_fields__:
         if name not in ("ticker", "title", "yes_sub_title", "raw"):
@@ -208,18 +221,13 @@ def test_markets_of_an_event_hold_their_common_values_once() -> None:
 
 def test_a_quote_shares_its_ticker_and_prices_once_it_is_settled() -> None:
     state = State(1, Keeping())
-    state.apply("md.A.", 1, "market", [encode_record(a_market("A-1-X", "A"))])
-    for number, how in ((2, state.apply), (3, None)):
+    apply(state, "md.A.", 1, "market", a_market("A-1-X", "A"))
+    for number in (2, 3):
         quote = a_quote("A-1-X", yes_bid_e4=4_000 + number)
-        if how is not None:
-            how("md.A.", number, "quote", [encode_record(quote)])
+        if number == 2:
+            apply(state, "md.A.", number, "quote", quote)
         else:
-            state.put_quotes(
-                state.streams["md.A."],
-                number,
-                [msgspec.msgpack.decode(encode_record(quote), type=Quote)],
-                [],
-            )
+            put_quotes(state, "md.A.", number, msgspec.msgpack.decode(encode_record(quote), type=Quote))
         state.digest()
         held = state.quotes["A-1-X"]
         assert held == quote
@@ -232,10 +240,10 @@ def test_what_the_state_before_has_is_never_known_by_the_hash_of_what_it_had(
 ) -> None:
     """A reader may be hashing its quotes in another thread: a hash of before is not the new quote's."""
     old = State(1)
-    old.apply("md.A.", 1, "quote", [encode_record(a_quote("A-1-X", yes_bid_e4=1_000))])
+    apply(old, "md.A.", 1, "quote", a_quote("A-1-X", yes_bid_e4=1_000))
     old.digest()
     now = a_quote("A-1-X", yes_bid_e4=2_000)
-    old.apply("md.A.", 2, "quote", [encode_record(now)])
+    apply(old, "md.A.", 2, "quote", now)
     hashing, go_on = threading.Event(), threading.Event()
 
     def slowly(raw: bytes) -> int:
