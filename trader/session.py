@@ -297,13 +297,15 @@ class Session:
         if any(not isinstance(output, Refused | Equity | Day) for output in outputs):
             self._log.commit()
         self.present = Present(taken.now_ms, taken.steady_ms)
+        # In their order: what is to be cancelled at once has been placed before.
+        placed = []
         for output in outputs:
-            if isinstance(output, Cancel):
+            if isinstance(output, Place):
+                self.broker.place(output.intent, self.present)
+                placed.append(output.intent)
+                self._probe("placed")
+            elif isinstance(output, Cancel):
                 self.broker.cancel(output.number, self.present)
-        placed = [output.intent for output in outputs if isinstance(output, Place)]
-        for intent in placed:
-            self.broker.place(intent, self.present)
-            self._probe("placed")
         if outputs:
             self._listener.decided(taken, outputs)
         if any(isinstance(output, Booked) and output.status.ended for output in outputs):

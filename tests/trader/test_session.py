@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from trader.engine import Engine
 from trader.inputs import AnyInput, Data, Encoder, Orders, Present, StrategyFault, Tick
 from trader.outputs import AnyOutput, Booked, Dropped, Place, encode_outputs
 from trader.session import EVENTS_AT_ONCE, SKIP_MS, Session
-from trader.strategies import BUILT_IN, Quiet, Update
+from trader.strategies import BUILT_IN, NoBasket, Quiet, Update
 
 LATENCY_MS = 250
 
@@ -333,3 +334,25 @@ def test_a_strategy_hears_of_every_event_it_asks_for(monkeypatch: pytest.MonkeyP
     run.say(NOW_MS + 400, quiet(2, as_of_ms=NOW_MS + 400))
     assert "Match 6" not in Asking.told
     assert len(Asking.told) == 3
+
+
+class Overdue(NoBasket):
+    """Wants orders that are to rest until a moment that is over."""
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        return [
+            msgspec.structs.replace(wanted, time_in_force="gtc", expires_ms=update.now_ms)
+            for wanted in super().on_update(update)
+        ]
+
+
+def test_an_order_that_is_to_end_at_once_is_cancelled_after_it_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "no_basket", Overdue)
+    run = Run()
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    run.session.pass_time(present(NOW_MS + 1_000))
+
+    ends = {output.reason for output in run.book.outputs if isinstance(output, Booked)}
+    assert ends == {"cancelled"}
