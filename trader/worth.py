@@ -30,7 +30,7 @@ class Worth:
         self.day_start_e6 = day_start_e6
         self._ledger = ledger
         self._day = day
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, tuple[str, int]] = {}
         self._equity_ms: int | None = None
         self._equity_known = False
 
@@ -42,11 +42,12 @@ class Worth:
                 continue
             settled_e4 = settlement_e4(seen.market)
             if settled_e4 is not None:
-                self._marks[position.ticker] = settled_e4 if position.side == YES else opposite(settled_e4)
+                value_e4 = settled_e4 if position.side == YES else opposite(settled_e4)
+                self._marks[position.ticker] = position.side, value_e4
             elif seen.quote.status is Status.ACTIVE:
                 # Of a market that is closed or paused the last bid stands: no bid says nothing there.
                 bid = top(seen).bid(position.side)
-                self._marks[position.ticker] = bid[0] if bid else 0
+                self._marks[position.ticker] = position.side, bid[0] if bid else 0
 
     def forget(self, ticker: str) -> None:
         """Forget the bid of what has been paid out."""
@@ -54,7 +55,8 @@ class Worth:
 
     def bid_e4(self, position: Position) -> int | None:
         """Return the best bid of what is held, 0 if nobody bids, None while that is not known."""
-        return self._marks.get(position.ticker)
+        side, bid_e4 = self._marks.get(position.ticker, ("", 0))
+        return bid_e4 if side == position.side else None  # of the other side nothing follows from it
 
     def value_e6(self) -> int | None:
         """Return what all positions are worth at their bids, None while one is not known."""
