@@ -139,14 +139,19 @@ class Journal:
         """Return the ledger as the rows make it.
 
         Raises:
-            StartupError: the rows contradict each other.
+            StartupError: the rows contradict each other, make no sense, or cannot be read.
         """
-        db = self._db
         try:
-            ledger = replayed_ledger(db, int(self._meta["start_e6"]), schema.VERSION)
-            ledger.check_whole()
-        except (LedgerError, msgspec.MsgspecError) as error:
+            return self._recovered()
+        except sqlite3.Error as error:
+            raise StartupError(f"{self.path}: cannot be read: {error}") from error
+        except (LedgerError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             raise StartupError(f"{self.path}: the ledger does not add up: {error}") from error
+
+    def _recovered(self) -> Recovered:
+        db = self._db
+        ledger = replayed_ledger(db, int(self._meta["start_e6"]), schema.VERSION)
+        ledger.check_whole()
         day, _, day_start_e6 = self._meta.get("day", "0:0").partition(":")
         next_order, next_trade = db.execute(
             "SELECT coalesce(max(number), 0) + 1, coalesce(max(trade), 0) + 1 FROM orders"
@@ -267,7 +272,7 @@ class Journal:
         self._owner.check()
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:  # the latter: a number too large for a column
             self._dirty = False
             with contextlib.suppress(sqlite3.Error):
                 if self._db.in_transaction:

@@ -1,14 +1,18 @@
 """The journal's writer: what is committed lasts, and there is one of it."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from markets.errors import StartupError
+from markets.orders import Fill, OrderState
 from tests.trader.journal.files import opened
+from tests.trader.test_ledger import intent
 from tests.trader.world import NOW_MS, start, tick
 from trader.journal.journal import KEEP_INPUTS_MS, JournalError
 from trader.journal.reader import Reader
+from trader.outputs import Booked, Day, Equity, Place
 
 
 def test_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
@@ -69,3 +73,47 @@ def test_a_write_after_the_end_is_an_error_of_the_journal(tmp_path: Path) -> Non
 
     with pytest.raises(JournalError):
         journal.write(tick(), [])
+
+
+def test_a_number_that_no_column_holds_is_an_error_of_the_journal_and_leaves_it_as_it_was(
+    tmp_path: Path,
+) -> None:
+    journal = opened(tmp_path)
+    journal.write(start(), [])
+    journal.commit()
+    with pytest.raises(JournalError, match="too large"):
+        journal.write(tick(), [Equity(2**63, 0, None, 0, 0)])
+    journal.commit()
+    journal.close()
+
+    reader = Reader(journal.path)
+    assert len(list(reader.inputs(1))) == 1
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "UPDATE meta SET value = 'much' WHERE key = 'start_e6'",
+        "UPDATE meta SET value = 'today' WHERE key = 'day'",
+        "UPDATE orders SET intent = x'c1'",
+        "UPDATE fills SET price_e4 = 'cheap'",
+        "UPDATE fills SET count_e2 = -1",
+        "DROP TABLE settlements",
+    ],
+)
+def test_rows_of_nonsense_refuse_the_start_and_name_the_file(tmp_path: Path, nonsense: str) -> None:
+    journal = opened(tmp_path)
+    order = intent(1)
+    fill = Fill(order.price_e4, 100, 0, 100, NOW_MS)
+    journal.write(start(), [Day(1, 0), Place(order)])
+    journal.write(tick(), [Booked(order.number, OrderState.PARTIAL, "nothing_left", (fill,), NOW_MS)])
+    journal.close()
+    with sqlite3.connect(journal.path) as db:
+        db.execute(nonsense)
+    db.close()
+
+    again = opened(tmp_path)
+    with pytest.raises(StartupError, match=str(journal.path)):
+        again.recover()
+    again.close()
