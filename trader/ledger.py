@@ -269,6 +269,18 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             if ticker is None or stake.ticker == ticker
         )
 
+    def rise_by_sale_e6(self, trade: int, ticker: str, count_e2: int) -> int:
+        """Return by how much more is at stake in a market once a trade has sold so much of its own lot there.
+
+        Below 0 where less is. Above 0 only where another trade stands against that lot: a pair becomes open.
+        """
+        lots = dict(self.lots[ticker])
+        lot = lots.pop(trade)
+        if count_e2 < lot.count_e2:
+            cost_e6 = lot.cost_e6 - lot.cost_e6 * count_e2 // lot.count_e2
+            lots[trade] = msgspec.structs.replace(lot, count_e2=lot.count_e2 - count_e2, cost_e6=cost_e6)
+        return max(0, sums_of(lots.values()).basis_e6) - max(0, self.basis_of_e6(ticker))
+
     def trades_in(self, event_ticker: str) -> set[int]:
         """Return the trades that are open in an event: held, or ordered and not ended."""
         trades: set[int] = set()

@@ -194,14 +194,11 @@ def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     return False
 
 
-def _closes(leg: Wanted, trade: int | None, ledger: Ledger) -> bool:
+def _closes(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     """Whether buying this only gives up what this trade holds of the other outcome.
 
-    Nothing more is at stake then, unless another trade stands against the lot that is sold; and that trade
-    was let in when its lot counted in full.
+    Nothing more is at stake then, unless another trade stands against the lot that is sold.
     """
-    if trade is None:
-        return False
     return ledger.held_e2(trade, leg.ticker, NO if leg.side == YES else YES) >= leg.count_e2
 
 
@@ -266,16 +263,17 @@ def _money_reasons(
     legs: Sequence[Wanted], proposal: Proposal, fees: FeeSchedule, facts: Facts, limits: Limits
 ) -> Iterator[str]:
     ledger, event_ticker = facts.ledger, proposal.event_ticker
-    total_e6 = closing_e6 = 0
+    total_e6 = closing_e6 = 0  # what may be at stake besides, and what is only paid
     for leg in legs:
         cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
         if cost_e6 > limits.order_e6:
             yield reasons.ORDER_LIMIT
-        if _closes(leg, proposal.evens, ledger):
-            closing_e6 += cost_e6
-            continue
-        total_e6 += cost_e6
-        if ledger.at_stake_e6(event_ticker, ticker=leg.ticker) + cost_e6 > limits.market_e6:
+        stake_e6 = cost_e6
+        if proposal.evens is not None and _closes(leg, proposal.evens, ledger):
+            stake_e6 = max(0, ledger.rise_by_sale_e6(proposal.evens, leg.ticker, leg.count_e2))
+            closing_e6 += cost_e6 - stake_e6
+        total_e6 += stake_e6
+        if stake_e6 and ledger.at_stake_e6(event_ticker, ticker=leg.ticker) + stake_e6 > limits.market_e6:
             yield reasons.MARKET_LIMIT
     if total_e6 and ledger.at_stake_e6(event_ticker) + total_e6 > limits.event_e6:
         yield reasons.EVENT_LIMIT

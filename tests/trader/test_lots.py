@@ -491,7 +491,7 @@ def test_an_uneven_basket_is_evened_out_of_its_own_lots_whatever_the_net_positio
     sale = Proposal("no_basket", held.event_ticker, (Wanted(ticker, "yes", 4_200, own_e2),), 1, None, 1)
 
     tight = msgspec.structs.replace(TWO, market_e6=1, event_e6=1, total_e6=1)
-    assert check(sale.legs, sale, view, facts, tight, SCAN) is None
+    assert check(sale.legs, sale, view, facts, TWO, SCAN) is None
     too_much = msgspec.structs.replace(sale, legs=(Wanted(ticker, "yes", 4_200, own_e2 + 100),))
     assert check(too_much.legs, too_much, view, facts, TWO, SCAN) == "evens_nothing"
     # A trade of another one's name sells nothing: what it buys is a lot of its own, and counts.
@@ -499,6 +499,56 @@ def test_an_uneven_basket_is_evened_out_of_its_own_lots_whatever_the_net_positio
     roomy: Facts = msgspec.structs.replace(facts, ledger=ledger)
     limits = msgspec.structs.replace(tight, positions_per_event=9)
     assert check(stranger.legs, stranger, view, roomy, limits, SCAN) == "market_limit"
+
+
+def test_a_sale_passes_the_limits_on_stakes_but_what_it_leaves_another_trade_alone_with_counts() -> None:
+    engine = opposed()
+    ledger, view, other = engine.ledger, basket(), basket().markets[1].market.ticker
+    own_e2 = ledger.held_e2(1, LEG, "no")
+    held = ledger.baskets[1]
+    ledger.baskets[1] = msgspec.structs.replace(
+        held, legs=tuple(msgspec.structs.replace(leg, planned_e2=2 * own_e2) for leg in held.legs)
+    )
+
+    def verdict(ticker: str, **limits: int) -> str | None:
+        sale = Proposal("no_basket", EVENT, (Wanted(ticker, "yes", 4_200, own_e2),), 1, None, 1)
+        tight = msgspec.structs.replace(TWO, **limits)
+        return check(sale.legs, sale, view, engine._facts(), tight, SCAN)
+
+    assert ledger.lots[other].keys() == {1}
+    assert verdict(other, market_e6=1, event_e6=1, total_e6=1) is None
+    # A NO at 60 cents and a YES at 42 are a pair: 2 cents are at stake, and 42 without the NO.
+    assert ledger.lots[LEG].keys() == {1, 2}
+    in_market_e6, in_event_e6 = ledger.at_stake_e6(EVENT, ticker=LEG), ledger.at_stake_e6(EVENT)
+    rise_e6 = 4_000 * own_e2
+    assert (in_market_e6, ledger.rise_by_sale_e6(1, LEG, own_e2)) == (200 * own_e2, rise_e6)
+    for name, at_stake_e6, reason in (
+        ("market_e6", in_market_e6, "market_limit"),
+        ("event_e6", in_event_e6, "event_limit"),
+        ("total_e6", ledger.at_stake_e6(), "total_limit"),
+    ):
+        assert verdict(LEG, **{name: at_stake_e6 + rise_e6}) is None
+        assert verdict(LEG, **{name: at_stake_e6 + rise_e6 - 1}) == reason
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3), sides, st.integers(1, 9_999), counts), max_size=8),
+    st.integers(1, 9_999),
+    st.integers(1, 100),
+)
+def test_a_sale_of_ones_own_lot_raises_the_stake_by_just_what_was_said(
+    purchases: list[Purchase], price_e4: int, percent: int
+) -> None:
+    ledger = Ledger.new(START_E6)
+    for purchase in purchases:
+        buy(ledger, *purchase)
+    for trade, lot in sorted(ledger.lots.get("A", {}).items()):
+        sold_e2 = max(1, lot.count_e2 * percent // 100)
+        before_e6, said_e6 = ledger.at_stake_e6(), ledger.rise_by_sale_e6(trade, "A", sold_e2)
+        if len(ledger.lots["A"]) == 1:
+            assert said_e6 <= 0
+        buy(ledger, trade, "no" if lot.side == "yes" else "yes", price_e4, sold_e2)
+        assert ledger.at_stake_e6() - before_e6 == said_e6
 
 
 def test_a_journal_of_two_trades_against_each_other_recovers_and_reconciles(
