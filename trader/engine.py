@@ -67,6 +67,8 @@ RISK: Final = "risk"
 EVENING_OUT: Final = "evening_out"
 """Parts, beside kinds of opportunity, that may fail over an event."""
 
+STRAYS_MAX: Final = 100
+"""So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
 class Engine:
     """Decides. One thread uses it, readers included.
@@ -81,6 +83,8 @@ class Engine:
         decisions: events looked at since the start.
         roster: the strategies.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
+        strays: what was told of orders that have ended or never were, since `take_strays`. Nothing of it is
+            booked: most was heard and booked before, but a fill that was not is money that nobody counts.
     """
 
     def __init__(self, load: LoadStrategy = BuiltIn, calls: Calls | None = None) -> None:
@@ -99,6 +103,7 @@ class Engine:
         self.decisions = 0
         self.now_ms = 0
         self.failures = Failures()
+        self.strays: list[AnyOrderEvent] = []
         self._failing: list[Failure] = []
         self._out: list[AnyOutput] = []
         self._owner = Owner("the engine")
@@ -140,6 +145,8 @@ class Engine:
                     self.fair_values.pop(ticker, None)
             case Command():
                 self.conditions.command(taken.op, taken.reason)
+                if taken.op == "kill":
+                    self.standing.ask_again()  # who kills again does so because something still rests
                 self._out.append(Switch(self.conditions.killed, self.conditions.paused))
             case StrategyFault():
                 self.roster.drop(DroppedStrategy(taken.strategy, taken.call, taken.error, ""))
@@ -324,17 +331,28 @@ class Engine:
             of_order.setdefault(event.number, []).append(event)
         for number, told in of_order.items():
             intent = self.ledger.open.get(number)
-            if intent is not None:  # else it has ended, and this was heard before: booked once
+            if intent is None:
+                self._stray(told)
+            else:
                 self._book(intent, told)
+
+    def _stray(self, events: Sequence[AnyOrderEvent]) -> None:
+        self.strays += events[: max(0, STRAYS_MAX - len(self.strays))]
+
+    def take_strays(self) -> list[AnyOrderEvent]:
+        """Return what was told since the last call of orders that are not open, STRAYS_MAX at most."""
+        strays, self.strays = self.strays, []
+        return strays
 
     def _book(self, intent: Intent, events: Sequence[AnyOrderEvent]) -> None:
         """Book what happened to an open order, and look at what follows from it."""
         number, standing = intent.number, self.standing
         fills: list[Fill] = []
         status, reason = OrderState.OPEN, ""
-        for event in events:
+        for at, event in enumerate(events):
             if status.ended:
-                break  # nothing follows an end
+                self._stray(events[at:])
+                break
             match event:
                 case Accepted():
                     standing.accept(number)

@@ -42,8 +42,12 @@ class Standing:
         self._cancelled.discard(number)
         return accepted
 
+    def ask_again(self) -> None:
+        """Let `to_cancel` name again what it has named before."""
+        self._cancelled.clear()
+
     def to_cancel(self, now_ms: int, *, killed: bool) -> Iterator[tuple[int, str]]:
-        """Yield each order that must rest no longer, and why: once, whatever the broker makes of it."""
+        """Yield each order that must rest no longer, and why: once, until `ask_again`."""
         for number, intent in self._resting.items():
             if number in self._cancelled:
                 continue

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markets.orders import Fill, Intent, OrderState, Proposal
+from markets.orders import Accepted, Ended, Fill, Filled, Intent, OrderState, Proposal
 from markets.records import FairValue, Status
 from tests.trader.world import (
     JOURNAL_ID,
@@ -30,8 +30,8 @@ from tests.trader.world import (
     unfilled,
     view_of,
 )
-from trader.engine import Engine
-from trader.inputs import AnyInput, Command, Feed, TimeGap, TradingStatus, Values
+from trader.engine import STRAYS_MAX, Engine
+from trader.inputs import AnyInput, Command, Feed, Orders, TimeGap, TradingStatus, Values
 from trader.ledger import Ledger, LedgerError
 from trader.outputs import (
     AnyOutput,
@@ -251,6 +251,24 @@ def test_an_order_that_found_nothing_is_cancelled_also_in_the_word_of_old_journa
     assert engine.step(unfilled(first, reason="no_depth"))[0] == Booked(
         first.number, OrderState.CANCELLED, "no_depth", (), NOW_MS
     )
+
+
+def test_what_is_told_of_an_order_that_is_not_open_is_booked_nowhere_and_not_lost() -> None:
+    engine = running()
+    first, *_ = placed(engine.step(data(basket())))
+    part = Filled(first.number, Fill(first.price_e4, 100, 0, 100, NOW_MS))
+    engine.step(Orders(NOW_MS, 0, (Ended(first.number, "nothing_left"), part)))
+    cash_e6 = engine.ledger.cash_e6
+    nobody = Accepted(999, "V999")
+
+    assert engine.step(Orders(NOW_MS, 0, (part, nobody))) == []
+
+    assert engine.take_strays() == [part, part, nobody]
+    assert engine.take_strays() == []
+    assert engine.ledger.cash_e6 == cash_e6
+    for _ in range(STRAYS_MAX):
+        engine.step(Orders(NOW_MS, 0, (part, nobody)))
+    assert len(engine.take_strays()) == STRAYS_MAX
 
 
 def test_a_settled_market_is_paid_once() -> None:

@@ -54,3 +54,13 @@ def test_an_end_says_whether_the_exchange_ever_had_it(accepted: bool) -> None:
 
     assert orders.end(1) is accepted
     assert orders.end(1) is False
+
+
+def test_who_asks_again_cancels_again_what_still_rests() -> None:
+    orders = standing(resting(1), resting(2))
+    assert len(list(orders.to_cancel(NOW_MS, killed=True))) == 2
+    orders.end(1)
+
+    orders.ask_again()
+
+    assert list(orders.to_cancel(NOW_MS, killed=True)) == [(2, "killed")]

@@ -2,7 +2,8 @@
 
 A broker neither waits nor calls back: it says what has become of orders when it is asked what is due. An
 order may fill in parts over minutes, rest, be cancelled, or end in the unknown and be found later; whatever
-it does, each fill is told exactly once and each order ends at most once. A broker keeps nothing that must
+it does, each fill is told exactly once and each order ends at most once: what is told of an order that is not
+open is booked nowhere, and goes to the log as an error. A broker keeps nothing that must
 survive the process: the journal does, and `recover` begins from what that has.
 """
 
@@ -72,6 +73,6 @@ class Broker(Protocol):
         """Take over the open orders of the process before; return what is known of them at once.
 
         Where that is nothing, say nothing: they stay open, and `due` says more. What the journal has not
-        booked yet is told as if it had just happened.
+        booked yet is told as if it had just happened; of what nobody knows, that is told again.
         """
         ...
