@@ -70,6 +70,7 @@ EVENING_OUT: Final = "evening_out"
 STRAYS_MAX: Final = 100
 """So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
+
 class Engine:
     """Decides. One thread uses it, readers included.
 

@@ -39,7 +39,7 @@ from .manual import ManualCommands
 from .minder import Minder
 from .risk import Limits
 from .session import Probe, Session, StepLog
-from .watchdog import Watchdog
+from .watchdog import GAP_MS, Watchdog
 
 log = structlog.get_logger()
 
@@ -191,6 +191,7 @@ class Worker:
         self.announcer = Announcer(around.published, around.clock, lambda: self.state)
         self.session: Session
         self._halt: Halt | None = None
+        self._pause: str | None = None
         self._scan = scan_limits(settings)
         self._watchdog = Watchdog(around.clock, around.cpu_ns)
         self.owner = Owner("the trader's worker")
@@ -253,7 +254,8 @@ class Worker:
         """Trade until `stop`; `after_turn` is called in this thread after each turn.
 
         Raises:
-            StartupError: the journal's rows contradict each other, or it cannot be opened again.
+            StartupError: the journal's rows contradict each other.
+            JournalError: it cannot be written from the beginning.
         """
         self.owner.check()
         try:
@@ -261,7 +263,7 @@ class Worker:
             while not stop.is_set():
                 try:
                     self.turn()
-                except (JournalError, LedgerError) as error:
+                except (JournalError, LedgerError, StartupError) as error:
                     self.halt(error)
                 after_turn()
                 while self._halt is not None and not stop.wait(TURN_S):
@@ -270,8 +272,8 @@ class Worker:
         finally:
             self.close()
 
-    def halt(self, error: JournalError | LedgerError) -> None:
-        """Trade no more, and say so."""
+    def halt(self, error: JournalError | LedgerError | StartupError) -> None:
+        """Trade no more, and say so: for good if the ledger does not add up."""
         self._halt = Halt(str(error), isinstance(error, LedgerError), self._steady_ms() + RETRY_MS)
         log.error("trader.halted", error=self._halt.reason)
         self.around.published.event("state", state=reasons.HALTED)
@@ -281,6 +283,9 @@ class Worker:
         halt = self._halt
         assert halt is not None, "it is not halted"
         for command in self.around.commands.take():
+            # A kill is a file; a pause cannot be written down now, and must not be forgotten.
+            if command.op in ("pause", "resume"):
+                self._pause = command.reason if command.op == "pause" else None
             command.answer(reasons.HALTED)
         follows = self.around.follows
         for _ in range(follows.backlog + 1):  # the state goes on; a session that begins takes it whole
@@ -292,6 +297,9 @@ class Worker:
                 self._claim(self._journal)
                 self._journal.try_out()
             self._begin_anew()
+            if self._pause is not None:
+                self._command("pause", self._pause)
+                self._pause = None
         except (JournalError, StartupError) as error:
             self._halt = Halt(str(error), for_good=False, retry_ms=self._steady_ms() + RETRY_MS)
             return
@@ -326,14 +334,17 @@ class Worker:
             JournalError: the journal cannot be written, or is of another source; nothing of this step was
                 carried out.
             LedgerError: the ledger does not add up.
+            StartupError: the journal cannot be opened for the session that follows.
         """
         self.owner.check()
         self._take_commands()
         self._pass_time()
         actions = self.around.follows.step(self._wait_s())
-        self._mind_the_gap()
+        self._pass_time()
         self._hear(actions)
         self._look_around()
+        for stray in self.engine.take_strays():
+            log.error("order.stray", event=type(stray).__name__, **msgspec.structs.asdict(stray))
 
     def _wait_s(self) -> float:
         if self._source != "live":
@@ -383,9 +394,15 @@ class Worker:
         status = self.around.follows.status()
         if status.live:
             self._open().claim(status.source)
-            if status.source != self._source:
-                self._begin_anew()
+        if (status.live and status.source != self._source) or self._rewound():
+            self._begin_anew()
         self.session.feed(status, self._present())
+
+    def _rewound(self) -> bool:
+        """Whether a recording is played from an earlier point: no session's time goes back."""
+        if self._source == "live":
+            return False
+        return self._present().steady_ms < self.session.present.steady_ms - GAP_MS
 
     def _take_commands(self) -> None:
         for command in self.around.commands.take():
@@ -404,7 +421,7 @@ class Worker:
     # -- now and then
 
     def _look_around(self) -> None:
-        steady_ms, journal = self._steady_ms(), self._open()
+        steady_ms = self._steady_ms()
         self._tell_of_dropped()
         if steady_ms >= self._look_ms:
             self._look_ms = steady_ms + LOOK_MS
@@ -413,6 +430,7 @@ class Worker:
             self._look_at_values()
             if self.around.follows.backlog > MANY_WAITING:
                 log.warning("feed.behind", waiting=self.around.follows.backlog)
+        journal = self._open()  # by now it may be another
         if steady_ms >= self._reconcile_ms:
             self._reconcile_ms = steady_ms + RECONCILE_MS
             self._reconcile(journal)

@@ -28,7 +28,11 @@ from trader.worker import Surroundings, Worker
 
 
 class Feed:
-    """Stands for a stepped replica: its state is the writer's own, and moves before it is stepped."""
+    """Stands for a stepped replica: its state is the writer's own, and moves before it is stepped.
+
+    Attributes:
+        meanwhile: called in each step, as what happens while it waits.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -39,6 +43,7 @@ class Feed:
         self.lost = False
         self.degraded: tuple[str, ...] = ()
         self.source = "live"
+        self.meanwhile: Callable[[], object] = lambda: None
 
     @property
     def state(self) -> State:
@@ -53,6 +58,7 @@ class Feed:
         self.heard.append((action, self.clock.monotonic_ns()))
 
     def step(self, timeout_s: float) -> Sequence[Action]:
+        self.meanwhile()
         if not self.heard:
             self.heard_ns = self.clock.monotonic_ns()
             return ()

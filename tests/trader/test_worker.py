@@ -2,18 +2,21 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from bus.process.lifecycle import Stop
 from bus.trading.killswitch import Killed
+from markets.errors import StartupError
 from markets.opportunities import EventView
 from markets.orders import Filled
 from tests.trader.stand import Stand
 from tests.trader.world import JOURNAL_ID, NOW_MS, basket, event_of, quiet, settled
 from trader.brokers.paper import PaperBroker
-from trader.inputs import AnyInput, Orders
+from trader.inputs import AnyInput, Orders, Present
 from trader.journal.journal import JournalError, Recovered
 from trader.journal.reader import Reader
 from trader.ledger import Ledger, LedgerError
@@ -22,7 +25,7 @@ from trader.outputs import AnyOutput, encode_outputs
 from trader.replay import replay
 from trader.report import report
 from trader.session import EVENTS_AT_ONCE
-from trader.worker import SESSION_MS
+from trader.worker import SESSION_MS, JournalFile, Surroundings
 
 Make = Callable[..., Stand]
 
@@ -291,6 +294,20 @@ def test_the_kill_file_stops_orders_on_their_way_and_survives(make: Make) -> Non
     assert not again.worker.around.kill_switch.read()
 
 
+def test_the_kill_file_is_read_before_each_arrival_also_when_a_message_comes_with_it(make: Make) -> None:
+    stand = make()
+    stand.commit(basket())
+    stand.turns()
+    # Until the next message comes the orders have arrived, and are due.
+    stand.feed.meanwhile = lambda: stand.clock.advance(300)
+    stand.kill_switch.path.touch()
+    stand.commit(quiet(2, as_of_ms=stand.clock.now_ms()))
+    stand.worker.turn()
+
+    assert stand.worker.engine.ledger.open == {}
+    assert {row["reason"] for row in rows(stand).orders(10, 99)} == {"killed"}
+
+
 def test_a_pause_survives_a_restart(make: Make) -> None:
     stand = make()
     stand.commands.put(ManualCommand("pause", "lunch"))
@@ -378,6 +395,61 @@ def test_a_halted_trader_says_so_and_begins_anew_when_there_is_room(make: Make) 
     assert rows(stand).ledger() == worker.engine.ledger
 
 
+def test_what_a_person_wants_while_it_is_halted_is_not_forgotten(make: Make) -> None:
+    stand = make()
+    worker = stand.worker
+    for ops, paused in ((["pause"], "lunch"), (["resume", "pause", "resume"], None)):
+        worker.halt(JournalError("no room"))
+        commands = [ManualCommand(op, "lunch") for op in ops]
+        for command in commands:
+            stand.commands.put(command)
+        worker.try_again()
+        assert {command.wait(0) for command in commands} == {"halted"}
+        stand.clock.advance(5_000)
+        worker.try_again()
+        assert (worker.halted, worker.engine.conditions.paused) == (None, paused)
+        worker.session.command("resume", "", Present(stand.clock.now_ms(), 0))
+
+
+class Prompt(Stop):
+    """Waits for nothing: the test's clock is not the machine's."""
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        return self.is_set()
+
+
+def test_a_journal_that_cannot_be_opened_for_the_next_session_halts_until_it_can(make: Make) -> None:
+    def on_a_disk_that_may_be_full(real: Surroundings) -> Surroundings:
+        def open_(now_ms: int) -> JournalFile:
+            if full:
+                raise StartupError("no room")
+            return real.open_journal(now_ms)
+
+        return msgspec.structs.replace(real, open_journal=open_)
+
+    full = False
+    stand = make(around=on_a_disk_that_may_be_full)
+    worker = stand.worker
+    seen: list[str | None] = []
+
+    def after_turn() -> None:
+        nonlocal full
+        seen.append(worker.halted)
+        stand.clock.advance(SESSION_MS if len(seen) == 1 else 5_000)
+        full = len(seen) < 4
+        if len(seen) > 20 or (len(seen) > 5 and worker.halted is None):
+            stop.set()
+
+    worker.close()
+    with closing(Prompt()) as stop:
+        worker.run(stop, after_turn)
+
+    assert seen[0] is None
+    assert "no room" in seen
+    assert seen[-1] is None
+    assert len(seen) <= 20
+
+
 def test_a_locked_journal_halts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trader.journal.schema.BUSY_S", 0.05)
     stand = make()
@@ -416,6 +488,46 @@ def test_a_replay_leaves_the_books_of_a_live_feed_alone_until_that_is_back(make:
     worker.try_again()
     assert worker.halted is None
     assert worker.engine.ledger == ledger
+
+
+def test_a_recording_played_from_an_earlier_point_begins_a_session_whose_time_does_not_go_back(
+    make: Make,
+) -> None:
+    stand = make(env={"KALSHI_BUS_PAPER_LATENCY_MS": "250"})
+    stand.feed.source = "replay"
+    stand.turns(2)
+    stand.commit(basket())
+    stand.turns(1)
+    assert len(stand.worker.engine.ledger.open) == 3
+
+    stand.clock.set_wall(NOW_MS - 3_600_000)
+    stand.tell("epoch")
+    stand.turns(1)
+    assert {row["reason"] for row in rows(stand).orders(10, 99)} == {"restarted"}
+    stand.commit(basket(2, as_of_ms=stand.clock.now_ms()))
+    stand.turns(6)
+
+    assert {one.event_ticker for one in stand.worker.engine.ledger.positions.values()} == {
+        event_of(2).event_ticker
+    }
+    for session in rows(stand).sessions():
+        times = [taken.steady_ms for _, taken, _ in rows(stand).inputs(session)]
+        assert times == sorted(times)
+
+
+def test_looking_around_writes_into_the_journal_of_the_session_that_has_just_begun(make: Make) -> None:
+    stand = make()
+    stand.turns(31, ms=1_000)
+    stand.clock.advance(40_000)
+    stand.feed.source = "replay"
+    with sqlite3.connect(stand.worker.around.journal_path) as db:
+        db.execute("DELETE FROM meta WHERE key = 'source'")
+    db.close()
+    stand.journal._meta.pop("source")
+
+    stand.worker._look_around()
+
+    assert len(rows(stand).sessions()) == 2
 
 
 def test_a_session_of_a_day_is_followed_by_another_and_inputs_of_a_week_ago_are_dropped(make: Make) -> None:
