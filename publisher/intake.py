@@ -41,13 +41,15 @@ class Intake:
         self._seeds: dict[str, int] = {}
         self._thread = Owner("what takes a sweep in")
 
-    def read_event(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
-        """Read an event with its nested markets."""
+    def read_event(self, raw: Raw | bytes, as_of_ms: int, reading: Reading, *, loose: bool = False) -> None:
+        """Read an event with its nested markets; `loose`: it came without the crawl (`Reading.loose`)."""
         self._thread.check()
         digest = record_hash(raw)
         seen = self._held.seen(digest)
         if seen is not None:  # the very bytes that are held: nothing of them is decoded
             reading.confirm(seen.markets)
+            if loose:
+                reading.loose.update(dict.fromkeys(seen.markets, as_of_ms))
             reading.settled.update(seen.settled)
             reading.events.pop(seen.event_ticker, None)
             return
@@ -80,6 +82,8 @@ class Intake:
         for market, market_digest in changed:
             ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading)
             digests[ticker] = market_digest
+        if loose:
+            reading.loose.update(dict.fromkeys(digests.keys() - {""}, as_of_ms))
         if "" in digests:
             reading.whole.pop(event.event_ticker, None)
         else:

@@ -283,9 +283,9 @@ class Sweep:
                     return False
         return True
 
-    def _read_page(self, page: EventsPage, reply: Reply, reading: Reading) -> None:
+    def _read_page(self, page: EventsPage, reply: Reply, reading: Reading, *, loose: bool = False) -> None:
         for raw in page.events:
-            self._intake.read_event(raw, reply.as_of_ms, reading)
+            self._intake.read_event(raw, reply.as_of_ms, reading, loose=loose)
         for raw in page.milestones or ():
             self._intake.read_milestone(raw, reading)
 
@@ -336,7 +336,7 @@ class Sweep:
         for tickers in list(batches(asked, EVENTS_PER_REQUEST))[:REFRESHES_PER_SWEEP]:
             query, most = named_events(tickers), longest(len(tickers), EVENTS_PER_PAGE)
             for page, reply in self._client.pages("/events", query, read=_read_events, longest=most):
-                self._read_page(page, reply, reading)
+                self._read_page(page, reply, reading, loose=True)
             for ticker in tickers:
                 known = ticker in reading.events or ticker in reading.unwanted or ticker in held
                 if not known and ("event", ticker) not in reading.bad:
@@ -361,7 +361,7 @@ class Sweep:
         except NotFound:
             self._note_unknown("event", ticker)
             return
-        self._intake.read_event(raw, reply.as_of_ms, reading)
+        self._intake.read_event(raw, reply.as_of_ms, reading, loose=True)
 
     def _series_needed(self, reading: Reading) -> None:
         """Read the series that events need and are not held; fetch those that the list did not have.

@@ -82,6 +82,17 @@ def test_event_not_held_is_discovered_with_its_markets(world: World) -> None:
     assert world.replica.events["NEW"].series_ticker == "S2"
 
 
+def test_discovered_event_that_came_from_an_older_cache_keeps_that_age(world: World) -> None:
+    world.exchange.list_event(event("NEW", "S2", market("NEW-A", "NEW")))
+    replies = iter([0] * 7)  # the slices and the bare list; then the new event
+    world.client.cache_age_ms = lambda path: next(replies, 5_000) if path == "/events" else 0
+
+    world.run()
+
+    assert world.age_ms("E5-A") == 0
+    assert world.age_ms("NEW-A") == 5_000
+
+
 def test_discovery_goes_on_where_it_stopped_and_begins_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
