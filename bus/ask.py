@@ -80,9 +80,13 @@ class Asker:
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
             self._socket.connect(self._endpoint)
         socket = self._socket
-        if not socket.poll(min(CONNECT_MS, timeout_ms), zmq.POLLOUT):
-            raise NoAnswer(f"{self._endpoint}: nobody is there")
-        socket.send_multipart((b"", encode_map(question)), zmq.NOBLOCK)
+        try:
+            # Whoever was there may be gone a moment later: then the poll says so, or the send.
+            if not socket.poll(min(CONNECT_MS, timeout_ms), zmq.POLLOUT):
+                raise zmq.Again
+            socket.send_multipart((b"", encode_map(question)), zmq.NOBLOCK)
+        except zmq.Again:
+            raise NoAnswer(f"{self._endpoint}: nobody is there") from None
         answer = _answer(socket, self._endpoint, question, timeout_ms)
         if answer.get("id") != question["id"]:
             raise NoAnswer(f"{self._endpoint}: answered another question than {question.get('op')!r}")

@@ -378,6 +378,8 @@ class _Waiting:
     def drop(self) -> None:
         """Forget the messages that wait but for the last, which shows that something is missing."""
         with self._ready:
+            if not self.full:
+                return  # the owner has just taken some
             newest = self._frames.pop()
             self.dropped += len(self._frames)
             self._frames.clear()

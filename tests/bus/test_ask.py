@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
+import bus.ask
 from bus.ask import Asker, NoAnswer
 from bus.process.lifecycle import Stop
 from bus.protocol.answers import Answers, Question
@@ -39,3 +41,36 @@ def test_it_asks_again_over_one_socket_and_never_reaches_a_server_that_comes_lat
         stop.close()
         asker.close()
     assert heard == ["count"] * 3
+
+
+class Left:
+    """A socket whose peer goes between the poll and the send."""
+
+    closed = False
+
+    def setsockopt(self, option: int, value: int) -> None:
+        pass
+
+    def connect(self, endpoint: str) -> None:
+        pass
+
+    def poll(self, timeout_ms: int, flags: int) -> int:
+        return flags
+
+    def send_multipart(self, frames: object, flags: int) -> None:
+        raise zmq.Again
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_server_that_goes_just_before_it_is_asked_is_one_that_is_not_there(
+    zmq_context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = Left()
+    monkeypatch.setattr(bus.ask, "make", lambda *_arguments: socket)
+    asker = Asker(zmq_context, "ipc://nowhere")
+
+    with pytest.raises(NoAnswer, match="nobody is there"):
+        asker.ask({"op": "watch"}, 50)
+    assert socket.closed

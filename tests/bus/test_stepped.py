@@ -242,3 +242,13 @@ def test_a_waiting_step_can_be_ended(zmq_context: Context) -> None:
         assert SystemClock().monotonic_ns() - started_ns < 30e9
         thread.join()
     replica.stop()
+
+
+def test_what_its_owner_has_just_taken_is_not_dropped() -> None:
+    waiting = bus.replica._Waiting(0)
+
+    waiting.drop()  # the line found it full a moment ago
+
+    assert waiting.dropped == 0
+    assert waiting.take(0)[0] is None
+    waiting.wake_line.close()
