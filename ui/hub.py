@@ -5,6 +5,7 @@ never more than one update, whatever happens meanwhile.
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -138,4 +139,5 @@ class UpdateHub:
             for stream in streams:
                 do(stream)
 
-        loop.call_soon_threadsafe(deliver)
+        with contextlib.suppress(RuntimeError):  # it has closed just now, with all its streams
+            loop.call_soon_threadsafe(deliver)

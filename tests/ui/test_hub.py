@@ -83,6 +83,31 @@ def test_closing_ends_every_client_and_admits_no_more() -> None:
     asyncio.run(scene())
 
 
+def test_publishing_while_the_event_loop_closes_is_fine() -> None:
+    class Closing(asyncio.SelectorEventLoop):
+        """Closes between a look at it and its use."""
+
+        looked_at = 0
+
+        def is_closed(self) -> bool:
+            self.looked_at += 1
+            return self.looked_at > 1 and super().is_closed()
+
+    async def scene() -> UpdateHub:
+        hub = UpdateHub()
+        assert hub.join() is not None
+        return hub
+
+    loop = Closing()
+    hub = loop.run_until_complete(scene())
+    loop.close()
+    loop.looked_at = 0
+
+    hub.publish(happening(1, overview=True))
+
+    assert loop.looked_at == 1
+
+
 def test_publishing_without_anybody_is_fine() -> None:
     hub = UpdateHub()
     hub.publish(happening(1))
