@@ -105,9 +105,14 @@ def noted(steps: Iterable[tuple[Sequence[Action], int, State]]) -> list[Said]:
     return said
 
 
+def noted_of(tape: Tape) -> list[Said]:
+    """The same of a tape."""
+    return noted((moment.actions, moment.now_ns // 1_000_000, tape.state) for moment in tape)
+
+
 def of_tape(path: Path, keeping: Keeping | None = None, **part: Any) -> list[Said]:
     tape = Tape(Recording(path), EPOCH, keeping=keeping, **part)
-    said = noted((moment.actions, moment.now_ns // 1_000_000, tape.state) for moment in tape)
+    said = noted_of(tape)
     assert tape.tally.checked
     assert tape.tally.mismatches == 0
     return said
@@ -189,6 +194,48 @@ def test_owner_that_is_slower_than_the_replay_misses_nothing(
     monkeypatch.setattr(bus.line, "DRAIN", 10)
     monkeypatch.setattr(bus.replica, "MAX_WAITING_BYTES", 500)
     assert of_player(day, MAX_SPEED, slow=True) == of_tape(day)
+
+
+def test_the_same_of_a_state_behind_which_nothing_comes(
+    day: Path, short_dir: Path, of_player: OfPlayer
+) -> None:
+    path, publisher = short_dir / "state.mcap", a_publisher()
+    with path.open("wb") as file:
+        writer = RecordingWriter(file)
+        head, *chunks = Answers(lambda: publisher.writer.state).answer(SNAPSHOT, 0)
+        writer.keyframe([head, *chunks], publisher.now_ms * 1_000_000)
+        writer.finish()
+    beyond = START_MS + 1_000_000
+    for told, played in (
+        (noted_of(Tape(Recording(path), EPOCH)), of_player(path, MAX_SPEED)),
+        (noted_of(Tape(Recording(day), EPOCH, beyond)), of_player(day, MAX_SPEED, from_ms=beyond)),
+    ):
+        assert [action.event for actions, *_ in told for action in actions] == ["live"]  # type: ignore[union-attr]
+        assert played == told
+
+
+def test_the_same_of_what_can_be_read_of_a_damaged_recording(
+    day: Path, short_dir: Path, of_player: OfPlayer
+) -> None:
+    whole, path, lengths = day.read_bytes(), short_dir / "damaged.mcap", set()
+    for share in (0.4, 0.6, 0.8):
+        data = bytearray(whole)
+        data[int(share * len(data))] ^= 1
+        path.write_bytes(data)
+        told = noted_of(Tape(Recording(path), EPOCH))
+        lengths.add(len(told))
+        assert of_player(path, MAX_SPEED) == told
+    assert min(lengths) < max(lengths)
+
+
+def test_a_tape_of_nothing_tells_nothing(day: Path, short_dir: Path) -> None:
+    empty = short_dir / "empty.mcap"
+    with empty.open("wb") as file:
+        RecordingWriter(file).finish()
+
+    for tape in (Tape(Recording(empty), EPOCH), Tape(Recording(day), EPOCH, to_ms=START_MS - 1)):
+        assert list(tape) == []
+        assert (tape.state.epoch, tape.now_ns, tape.status().live) == (0, 0, False)
 
 
 @pytest.mark.parametrize("spoiled", ["lost", "unreadable", "end of a commit"])
