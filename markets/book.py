@@ -100,12 +100,12 @@ def fills(levels: Iterable[Level], count_e2: int) -> tuple[Level, ...]:
 
 def cost_e6(levels: Iterable[Level]) -> int:
     """Return what all of a ladder costs, exactly."""
-    return sum(price_e4 * count_e2 for price_e4, count_e2 in levels)
+    return sum([price_e4 * count_e2 for price_e4, count_e2 in levels])
 
 
 def depth(levels: Iterable[Level]) -> int:
     """Return the total count_e2 of a ladder."""
-    return sum(count for _, count in levels)
+    return sum([count_e2 for _, count_e2 in levels])
 
 
 def is_complementary(quote: Quote) -> bool:

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from .records import Event, Level, Series
-from .units import opposite
+from .units import PRICE_ONE_E4
 
 TAKER_RATE_E4: Final = 700
 """The taker's rate, 0.07, of every known fee type."""
@@ -136,7 +136,10 @@ def fill_fee(
 
 def taker_fees_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms: int) -> int:
     """Return the fees of taking `fills`, (price_e4, count_e2) each, every level as one fill."""
-    return sum(fill_fee(schedule, price, count, time_ms=time_ms).total_e6 for price, count in fills)
+    total_e6 = 0
+    for price_e4, count_e2 in fills:
+        total_e6 += fill_fee(schedule, price_e4, count_e2, time_ms=time_ms).total_e6
+    return total_e6
 
 
 def order_fee_bound_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms: int) -> int:
@@ -144,14 +147,15 @@ def order_fee_bound_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms
 
     Where the roundings of the levels themselves sum to more (tiny fractional fills), that sum.
     """
-    fills = list(fills)
-    model = sum(_model_fee_e18(schedule, price, count, maker=False) for price, count in fills)
-    return max(_ceil_to(model, _CENT_E6), taker_fees_e6(schedule, fills, time_ms=time_ms))
+    fills, model_e18 = tuple(fills), 0
+    for price_e4, count_e2 in fills:
+        model_e18 += _model_fee_e18(schedule, price_e4, count_e2, maker=False)
+    return max(_ceil_to(model_e18, _CENT_E6), taker_fees_e6(schedule, fills, time_ms=time_ms))
 
 
 def _model_fee_e18(schedule: FeeSchedule, price_e4: int, count_e2: int, maker: bool) -> int:
     rate_e4 = MAKER_RATE_E4[schedule.fee_type] if maker else TAKER_RATE_E4
-    return rate_e4 * schedule.multiplier_e4 * count_e2 * price_e4 * opposite(price_e4)
+    return rate_e4 * schedule.multiplier_e4 * count_e2 * price_e4 * (PRICE_ONE_E4 - price_e4)
 
 
 def _ceil_to(model_fee_e18: int, step_e6: int) -> int:

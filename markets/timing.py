@@ -82,9 +82,9 @@ def match_timing(
         milestones: any milestones; those that do not name the event are ignored.
         now_ms: the present.
     """
-    close_ms = min((market.close_ms for market in markets), default=None)
-    expected_ms = _earliest(market.expected_expiration_ms for market in markets)
-    occurrence_ms = _earliest(market.occurrence_ms for market in markets)
+    close_ms = min([market.close_ms for market in markets], default=None)
+    expected_ms = _earliest([market.expected_expiration_ms for market in markets])
+    occurrence_ms = _earliest([market.occurrence_ms for market in markets])
     milestone = _milestone_of(event.event_ticker, milestones)
     start_ms, source = (
         _start_from_occurrence(event, occurrence_ms) if milestone is None else (milestone.start_ms, MILESTONE)
@@ -163,7 +163,7 @@ def _in_play(status: str | None, start_ms: int | None, end_ms: int | None, now_m
 
 
 def _earliest(times_ms: Iterable[int | None]) -> int | None:
-    return min((time_ms for time_ms in times_ms if time_ms is not None), default=None)
+    return min([time_ms for time_ms in times_ms if time_ms is not None], default=None)
 
 
 def _text(time_ms: int | None) -> str | None:

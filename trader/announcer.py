@@ -39,6 +39,7 @@ class Announcer:
         self.counts: dict[str, int] = {}
         self.latencies = Latencies()
         self.heard_ns: int | None = None
+        self._log = log.bind()  # else the configuration is gone through again with each line
         self._published = published
         self._clock = clock
         self._state = state
@@ -54,7 +55,7 @@ class Announcer:
             self._tell(output)
 
     def _tell(self, output: AnyOutput) -> None:
-        publish, counts = self._published.event, self.counts
+        publish, counts, log = self._published.event, self.counts, self._log
         if isinstance(output, Place):
             intent = output.intent
             counts["orders"] += 1

@@ -40,18 +40,20 @@ class Conditions:
 
     def halts(self, now_ms: int, stale_after_ms: int) -> tuple[str, ...]:
         """Return why nothing may be traded now, worst first; empty if trading is allowed."""
-        return tuple(
-            word
-            for word, holds in (
-                (reasons.KILLED, self.killed is not None),
-                (reasons.PAUSED, self.paused is not None),
-                (reasons.STARTING, self.feed == "starting" or not self.epoch),
-                (reasons.GAP, self.feed in ("gap", "lost")),
-                (reasons.STALE, self._stale(now_ms, stale_after_ms)),
-                (reasons.CLOSED, not self.trading),
-            )
-            if holds
-        )
+        halts = []
+        if self.killed is not None:
+            halts.append(reasons.KILLED)
+        if self.paused is not None:
+            halts.append(reasons.PAUSED)
+        if self.feed == "starting" or not self.epoch:
+            halts.append(reasons.STARTING)
+        if self.feed in ("gap", "lost"):
+            halts.append(reasons.GAP)
+        if self._stale(now_ms, stale_after_ms):
+            halts.append(reasons.STALE)
+        if not self.trading:
+            halts.append(reasons.CLOSED)
+        return tuple(halts)
 
     def _stale(self, now_ms: int, stale_after_ms: int) -> bool:
         seen_ms = self.complete_ms

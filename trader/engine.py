@@ -70,6 +70,8 @@ EVENING_OUT: Final = "evening_out"
 STRAYS_MAX: Final = 100
 """So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
+_MONEY_MOVES: Final = (Booked, Settled)
+
 
 class Engine:
     """Decides. One thread uses it, readers included.
@@ -156,7 +158,7 @@ class Engine:
             killed = self.conditions.killed is not None
             cancels = self.standing.to_cancel(self.now_ms, killed=killed)
             self._out += [Cancel(number, reason) for number, reason in cancels]
-        money_moved = any(isinstance(output, Booked | Settled) for output in self._out)
+        money_moved = any(isinstance(output, _MONEY_MOVES) for output in self._out)
         self._out += self.worth.points(self.now_ms, money_moved=money_moved)
         self.ledger.check()
         return self._out
@@ -399,8 +401,11 @@ class Engine:
         """Book what was paid out for what is held, of each market once, when no order there can be filled."""
         ledger = self.ledger
         for seen in view.markets:
-            ticker, value_e4 = seen.market.ticker, settlement_e4(seen.market)
-            if ticker not in ledger.lots or value_e4 is None or not _paid(seen):
+            ticker = seen.market.ticker
+            if ticker not in ledger.lots or not _paid(seen):
+                continue
+            value_e4 = settlement_e4(seen.market)
+            if value_e4 is None:
                 continue
             if any(intent.ticker == ticker for intent in ledger.open.values()):
                 continue  # what it got may yet be heard: its end settles the market

@@ -66,6 +66,9 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     paid_e6: int = 0
 
 
+NO_PROGRESS: Final = Progress()
+
+
 class Stake(NamedTuple):
     """What the lots of a market or an open order put at stake, and whose they are."""
 
@@ -263,11 +266,10 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         if event_ticker is None:
             assert ticker is None, "a market is looked up in its event"
             return self.stakes.at_stake_e6 + self.stakes.reserved_e6
-        return sum(
-            stake.stake_e6
-            for stake in self.stakes.in_event.get(event_ticker, {}).values()
-            if ticker is None or stake.ticker == ticker
-        )
+        stakes = self.stakes.in_event.get(event_ticker)
+        if stakes is None:  # of most events that anything is wanted of
+            return 0
+        return sum([stake.stake_e6 for stake in stakes.values() if ticker is None or stake.ticker == ticker])
 
     def rise_by_sale_e6(self, trade: int, ticker: str, count_e2: int) -> int:
         """Return by how much more is at stake in a market once a trade has sold so much of its own lot there.
@@ -298,7 +300,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
     def filled(self, number: int) -> Progress:
         """Return what an open order has got so far."""
-        return self.progress.get(number, Progress())
+        return self.progress.get(number, NO_PROGRESS)
 
     def _left_e6(self, intent: Intent) -> int:
         return intent.reserve_e6 - self.filled(intent.number).paid_e6

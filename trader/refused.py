@@ -66,4 +66,5 @@ class Refusals:
 
     def keep_follow_ups(self, trades: Container[int]) -> None:
         """Forget baskets that are none of these."""
-        self.not_evened = {trade: reasons for trade, reasons in self.not_evened.items() if trade in trades}
+        if self.not_evened:
+            self.not_evened = {trade: why for trade, why in self.not_evened.items() if trade in trades}

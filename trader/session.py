@@ -48,6 +48,9 @@ SKIP_MS: Final = 3_600_000
 EVENTS_AT_ONCE: Final = 8
 """As many events are read and scanned together; then what they offer is traded."""
 
+_MAY_BE_LOST: Final = (Refused, Equity, Day)
+"""Outputs that nothing hangs on: without others, a step is made last with the next that has some."""
+
 Probe = Callable[[str], None]
 """Called with the name of each point between two steps that matter to a crash; tests die there."""
 
@@ -294,7 +297,7 @@ class Session:
         outputs = self.engine.step(taken, found)
         self._probe("decided")
         self._log.write(taken, outputs)
-        if any(not isinstance(output, Refused | Equity | Day) for output in outputs):
+        if not all(isinstance(output, _MAY_BE_LOST) for output in outputs):
             self._log.commit()
         self.present = Present(taken.now_ms, taken.steady_ms)
         # In their order: what is to be cancelled at once has been placed before.

@@ -30,7 +30,7 @@ class Watchdog:
 
         A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock has moved on.
         """
-        last, self._last = self._last, self._read()
-        steady_ms, wall_ms, cpu_ms = (now - before for now, before in zip(self._last, last, strict=True))
-        idle_ms = max(steady_ms, wall_ms) - cpu_ms
+        steady_ms, wall_ms, cpu_ms = self._last
+        now_steady_ms, now_wall_ms, now_cpu_ms = self._last = self._read()
+        idle_ms = max(now_steady_ms - steady_ms, now_wall_ms - wall_ms) - (now_cpu_ms - cpu_ms)
         return idle_ms if idle_ms > GAP_MS else 0

@@ -54,7 +54,9 @@ def batch_of(actions: Iterable[Action]) -> Batch:
     commit = whole = False
     for action in actions:
         if isinstance(action, Changed):
-            records.update(dict.fromkeys(action.records))
+            for kind, keys in action.groups:
+                for key in keys:
+                    records[kind, key] = None
             commit = commit or action.cycle != 0
         elif isinstance(action, Tell) and action.event in MOVED:
             whole = True

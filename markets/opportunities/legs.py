@@ -40,10 +40,8 @@ def top(view: MarketView) -> Top:
 
 def is_off_grid(market: Market, best: Top) -> bool:
     """Whether a best price cannot be ordered on the market's grid: nobody can have bid or asked it."""
-    return any(
-        level is not None and not on_grid(level[0], market.price_ranges)
-        for level in (best.yes_bid, best.yes_ask)
-    )
+    bid, ask, grid = best.yes_bid, best.yes_ask, market.price_ranges
+    return (bid is not None and not on_grid(bid[0], grid)) or (ask is not None and not on_grid(ask[0], grid))
 
 
 def ladder(view: MarketView, side: str, limits: ScanLimits) -> Ladder:
@@ -115,22 +113,25 @@ def legs_reasons(
     limits: ScanLimits,
     *,
     sound: bool = False,
-) -> Iterator[str]:
-    """Yield what speaks against buying these legs together now, edge and fees aside.
+) -> list[str]:
+    """Return what speaks against buying these legs together now, edge and fees aside.
 
     `sound`: the markets are known to have no `market_reasons`.
     """
+    reasons = list(
+        _timing_reasons(view.timing, min([seen.market.close_ms for seen, _ in legs]), now_ms, limits)
+    )
     for seen, bought in legs:
         if not sound:
-            yield from market_reasons(seen, bought.as_of_ms, now_ms, limits)
+            reasons += market_reasons(seen, bought.as_of_ms, now_ms, limits)
         if not on_grid(bought.price_e4, seen.market.price_ranges):
-            yield why.OFF_GRID
+            reasons.append(why.OFF_GRID)
+        if bought.count_e2 < limits.min_count_e2:
+            reasons.append(why.NO_DEPTH)
     seen_ms = [bought.as_of_ms for _, bought in legs]
     if max(seen_ms) - min(seen_ms) > limits.max_leg_spread_ms:
-        yield why.LEGS_NOT_SIMULTANEOUS
-    if min(bought.count_e2 for _, bought in legs) < limits.min_count_e2:
-        yield why.NO_DEPTH
-    yield from _timing_reasons(view.timing, min(seen.market.close_ms for seen, _ in legs), now_ms, limits)
+        reasons.append(why.LEGS_NOT_SIMULTANEOUS)
+    return reasons
 
 
 def annualised(view: EventView, profit_e6: int | None, capital_e6: int | None, now_ms: int) -> float | None:
@@ -147,13 +148,19 @@ def expected_payout_ms(view: EventView, now_ms: int) -> int | None:
     ends_ms = expected_ms if expected_ms and expected_ms > now_ms else view.timing.close_ms
     if ends_ms is None or ends_ms <= now_ms:
         return None
-    return ends_ms + max((seen.market.settlement_timer_s for seen in view.markets), default=0) * 1000
+    return ends_ms + max([seen.market.settlement_timer_s for seen in view.markets], default=0) * 1000
 
 
 def least_volume_e2(views: Iterable[MarketView]) -> int | None:
     """Return the volume of the least traded market; None where one is unknown."""
-    volumes = [view.quote.volume_e2 for view in views]
-    return None if None in volumes else min((v for v in volumes if v is not None), default=None)
+    least_e2 = None
+    for view in views:
+        volume_e2 = view.quote.volume_e2
+        if volume_e2 is None:
+            return None
+        if least_e2 is None or volume_e2 < least_e2:
+            least_e2 = volume_e2
+    return least_e2
 
 
 def _timing_reasons(timing: MatchTiming, close_ms: int, now_ms: int, limits: ScanLimits) -> Iterator[str]:

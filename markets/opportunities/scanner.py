@@ -5,6 +5,7 @@ A kind that raises costs itself that one event: what the other kinds say stands,
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -14,6 +15,8 @@ from markets.records import Event, FairValue, Quote
 from .consensus import consensus_values
 from .kinds import KINDS, Kind
 from .types import EventView, Opportunity, ScanLimits
+
+Rank = tuple[bool, int, str]
 
 CONSENSUS_PART: Final = "consensus"
 """`Failure.part` where the fair values that the legs give each other could not be worked out."""
@@ -75,16 +78,15 @@ def scan_event(
 ) -> Found:
     """Return the candidates that every kind finds with just these fair values, by ticker."""
     failures: list[Failure] = []
-    found: list[Opportunity] = []
+    found: list[tuple[Rank, Opportunity]] = []
     for kind in KINDS.values():
         try:
-            some = kind.find(view, fair_values, now_ms, limits)
-            if some:
-                found += sorted(some, key=rank)
+            # A list, and ranked here: what cannot be ranked fails within its kind.
+            found += [(rank(offered), offered) for offered in kind.find(view, fair_values, now_ms, limits)]
         except Exception as error:  # noqa: BLE001, it is returned
             failures.append(Failure.of(view.event.event_ticker, kind.name, error))
-    found.sort(key=rank)
-    return Found(found, failures)
+    found.sort(key=itemgetter(0))
+    return Found([offered for _, offered in found], failures)
 
 
 def may_matter(event: Event, failures: list[Failure], *, valued: bool) -> bool:
@@ -114,7 +116,7 @@ def least_payout_e6(
     return _most(view.event, failures, lambda kind: kind.least_payout_e6(view, legs))
 
 
-def rank(opportunity: Opportunity) -> tuple[bool, int, str]:
+def rank(opportunity: Opportunity) -> Rank:
     """Order candidates: tradable before not, then by net edge, then by key so that the order is total."""
     return not opportunity.tradable, -(opportunity.net_edge_e6 or 0), opportunity.key
 

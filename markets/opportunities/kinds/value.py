@@ -47,14 +47,15 @@ class ValueKind(Kind):
             fair = fair_values.get(seen.market.ticker)
             if fair is None:
                 continue
-            for side in (YES, NO):
-                best = top(seen).ask(side)
-                fair_e6 = _fair_e6(fair, side)
+            best_of = top(seen)
+            yes_e6 = round(fair.probability * MONEY_ONE_E6)
+            for side, fair_e6 in ((YES, yes_e6), (NO, MONEY_ONE_E6 - yes_e6)):
+                best = best_of.ask(side)
                 if best is None or best[0] * 100 >= fair_e6:
                     continue
                 if known is None and fair.source == CONSENSUS:
                     known = verdict(view)
-                found.append(self._candidate(view, seen, side, fair, fees, known, now_ms, limits))
+                found.append(self._candidate(view, seen, side, fair, fair_e6, fees, known, now_ms, limits))
         return found
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
@@ -71,12 +72,13 @@ class ValueKind(Kind):
         seen: MarketView,
         side: str,
         fair: FairValue,
+        fair_e6: int,
         fees: FeeSchedule | None,
         known: Verdict | None,
         now_ms: int,
         limits: ScanLimits,
     ) -> Opportunity:
-        fair_e6, margin_e6 = _fair_e6(fair, side), round(fair.margin * MONEY_ONE_E6)
+        margin_e6 = round(fair.margin * MONEY_ONE_E6)
         asks = ladder(seen, side, limits)
         levels = _worthwhile(asks.levels, fair_e6 - margin_e6, fees, now_ms) or asks.levels[:1]
         bought = leg(seen, side, levels, asks.as_of_ms, fees, now_ms)
@@ -98,11 +100,6 @@ class ValueKind(Kind):
             notes=(f"fair value: {fair.source}, give or take {fair.margin:.4f}",),
             margin=fair.margin,
         )
-
-
-def _fair_e6(fair: FairValue, side: str) -> int:
-    yes_e6 = round(fair.probability * MONEY_ONE_E6)
-    return yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6
 
 
 def _worthwhile(
