@@ -20,9 +20,10 @@ import structlog
 import zmq
 import zstandard
 
+from bus.process.lifecycle import release_memory
 from bus.protocol.asks import Ask
 from bus.protocol.join import Action, FeedSync, Phase, Rebuild, ReplicaStatus, Tap, Tell
-from bus.protocol.memory import Keeping, release_memory
+from bus.protocol.memory import Keeping
 from bus.protocol.messages import (
     CONTROL_TOPICS,
     Chunk,

@@ -16,10 +16,9 @@ from typing import Final
 import structlog
 
 from bus.clock import Clock, Rng, SystemClock
-from bus.process.lifecycle import Deadline, Stop
+from bus.process.lifecycle import Deadline, Stop, release_memory
 from bus.process.locks import private_dir
 from bus.process.settings import Settings
-from bus.protocol.memory import release_memory
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
 from bus.server import FeedServer

@@ -9,9 +9,8 @@ from typing import Final
 import structlog
 
 from bus.clock import Clock
-from bus.process.lifecycle import Stop
+from bus.process.lifecycle import Stop, release_memory
 from bus.protocol.join import Action
-from bus.protocol.memory import release_memory
 from bus.replica import Replica
 from bus.threads import Owner
 

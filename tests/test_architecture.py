@@ -126,3 +126,14 @@ def test_the_lock_holds_every_dependency_in_its_range_and_names_no_registry() ->
     assert lock.count("--hash=sha256:") >= len(pinned)
     assert "://" not in lock
     assert "index" not in lock.split()
+
+
+def test_the_glossary_has_each_word_once_and_names_files_that_are_there() -> None:
+    text = (ROOT / "docs/glossary.md").read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    words = [row[0].removeprefix("| ") for row in rows if row[0] != "| word"]
+    owners = {name for row in rows for name in re.findall(r"`([\w/]+(?:/|\.py))`", row[-1])}
+
+    assert len(words) == len(set(words)) > 30
+    assert all(len(row) == 3 and re.search("`.+`", row[-1]) for row in rows if row[0] != "| word")
+    assert {name for name in owners if not (ROOT / name).exists()} == set()

@@ -7,7 +7,6 @@ both, what markets of one event have in common is kept once.
 Digests do not suffer: a record kept otherwise than it came is hashed from its bytes as it arrives.
 """
 
-import ctypes
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,10 +39,10 @@ _OF_MANY: Final = ("series_ticker", "market_type", "strike_type", "result")
 """Fields with few values in all."""
 
 SAMPLE_BYTES: Final = 100_000
-"""So much JSON, of as many series, is what others are packed against."""
+"""Size of the sample, JSON of as many series as fit, that all others are packed against."""
 
 MAX_WAITING: Final = 5_000
-"""So many markets wait for that many series at most."""
+"""Most markets that wait, unpacked, for the sample to be full."""
 
 _LEVEL: Final = 3
 _PRICES: Final = tuple(range(PRICE_ONE_E4 + 1))
@@ -54,9 +53,9 @@ _set = msgspec.structs.force_setattr
 
 
 class Keeping:
-    """How records of `kinds` are kept. One thread keeps them; whichever reads what is kept.
+    """How records of `kinds` are kept. One thread keeps records; any thread reads what is kept.
 
-    As it is: whole, what they have in common once.
+    This class keeps them whole, but what they have in common only once.
     """
 
     kinds: frozenset[str] = frozenset(("market",))
@@ -119,7 +118,7 @@ class Keeping:
 
 
 class Packed(Keeping):
-    """For who passes all on: a market's bytes compressed, against those of the first markets of many series.
+    """Keeps all there is, to be passed on: a market's bytes compressed, against those of the first markets.
 
     What only its JSON needs to say, title and `yes_sub_title`, is "" in the record.
     """
@@ -190,7 +189,7 @@ class Packed(Keeping):
 
 
 class Slim(Keeping):
-    """For who only decides: of the JSON no more than the domain reads. Such a replica cannot pass it on.
+    """Keeps of the JSON no more than the domain reads: enough to decide, too little to pass on.
 
     A market's title, which says no more than its event's and its `yes_sub_title`, is "".
     """
@@ -227,10 +226,3 @@ def compressed(compressor: zstandard.ZstdCompressor, bodies: Sequence[msgspec.Ra
         return []
     frames = compressor.multi_compress_to_buffer(list(bodies))
     return [frames[index].tobytes() for index in range(len(frames))]
-
-
-def release_memory() -> None:
-    """Give what was freed back to the system; the C library keeps it otherwise."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-    if trim is not None:
-        trim(0)
