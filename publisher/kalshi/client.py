@@ -225,7 +225,8 @@ class Client:
     def _once(self, path: str, params: Params, reserve: float, cost: int, timeout_s: float) -> Reply:
         key = self._key()
         self._acquire(cost, reserve)
-        assert self._turn.acquire(blocking=False), "a client makes one request at a time"
+        if not self._turn.acquire(blocking=False):
+            raise AssertionError("a client makes one request at a time")
         try:
             return self._send(path, params, key, timeout_s)
         finally:

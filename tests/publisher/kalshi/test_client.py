@@ -344,3 +344,18 @@ def test_requests_never_outrun_the_budget(client: Client, clock: ManualClock, bu
 
     passed_s = clock.monotonic_ns() / 1e9 - start_s
     assert budget.capacity + budget.rate_per_s * passed_s >= 120 * COST
+
+
+def test_a_second_request_at_once_is_our_mistake_and_said_so(client: Client, exchange: FakeExchange) -> None:
+    mistakes: list[str] = []
+
+    def meanwhile(_path: str) -> None:
+        with pytest.raises(AssertionError) as caught:  # in the exchange's thread
+            client.get("/series", read=bytes)
+        mistakes.append(str(caught.value))
+
+    exchange.faults.append(meanwhile)
+    for _ in range(2):
+        client.get("/events", read=bytes)
+
+    assert mistakes == ["a client makes one request at a time"] * 2
