@@ -44,11 +44,14 @@ class Wishes:
         self._owner = Owner("the passing on of wishes")
 
     def wish(self, tickers: Sequence[str], ttl_s: float, what: str) -> None:
-        """Wish for `what` (one of bus.protocol.answers.WISHES) of these markets for `ttl_s` seconds."""
+        """Wish for `what` (one of bus.protocol.answers.WISHES) of these markets for `ttl_s` seconds.
+
+        Of several wishes that wait for one market the longest counts, as it would at the publisher.
+        """
         with self._lock:
             for ticker in tickers:
-                self._waiting.pop((what, ticker), None)  # so that the last wish is the last in order, too
-                self._waiting[what, ticker] = ttl_s
+                # Taken out first, so that the last wish is the last in order, too.
+                self._waiting[what, ticker] = max(ttl_s, self._waiting.pop((what, ticker), 0.0))
             lost = max(0, len(self._waiting) - MAX_WAITING)
             for _ in range(lost):
                 self._waiting.popitem()

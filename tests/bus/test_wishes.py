@@ -57,22 +57,24 @@ def endpoint(tmp_path: Path) -> str:
     return f"ipc://{tmp_path}/w.sock"
 
 
-def test_what_waits_goes_together_and_the_last_wish_for_a_market_counts(
+def test_what_waits_goes_together_and_the_longest_wish_for_a_market_counts(
     zmq_context: Any, endpoint: str
 ) -> None:
     wishes = Wishes(zmq_context, endpoint)
     wishes.wish(["A", "B"], 60, "book")
     wishes.wish(["A"], 60, "candles")
     wishes.wish(["B"], 5, "book")
+    wishes.wish(["B"], 90, "book")
+    wishes.wish(["A"], 5, "book")
     wishes.wish(["C"], 60, "book")
     with a_server(zmq_context, endpoint) as heard, passing_on(wishes):
         eventually(lambda: len(heard) == 3)
         wishes.wish(["A"], 60, "book")
         eventually(lambda: len(heard) == 4)
     assert heard == [
-        (["A", "C"], 60.0, "book"),
         (["A"], 60.0, "candles"),
-        (["B"], 5.0, "book"),
+        (["B"], 90.0, "book"),
+        (["A", "C"], 60.0, "book"),
         (["A"], 60.0, "book"),
     ]
 
