@@ -234,8 +234,9 @@ def test_a_checkpoint_opens_to_the_same_records(folder: Path) -> None:
 
 def state_at(keyframe: Keyframe) -> State:
     state = State(keyframe.head.epoch)
-    for chunk in keyframe.decoded():
-        state.put_chunk(chunk)
+    with state.lock:
+        for chunk in keyframe.decoded():
+            state.put_chunk(chunk)
     return state
 
 

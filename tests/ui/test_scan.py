@@ -35,7 +35,8 @@ TICKERS = (f"{MATCH}-VAN", f"{MATCH}-HOU", f"{MATCH}-TIE", f"{PAIR}-NOP", f"{PAI
 def start(limits: ScanLimits = LIMITS) -> tuple[State, Scans]:
     state = State(1)
     fill(state, world(NOW_MS, fillers=2))
-    state.end_cycle(cycle_end(NOW_MS, 1))
+    with state.lock:
+        state.end_cycle(cycle_end(NOW_MS, 1))
     scans = Scans(limits)
     scans.advance(state.frozen(), Batch(whole=True), NOW_MS)
     return state, scans
@@ -118,7 +119,8 @@ def test_any_history_gives_the_list_of_a_scan_of_everything(
         records = fill(state, some)
         if commit:
             unconfirmed = (TICKERS[0],)
-            state.end_cycle(cycle_end(now_ms, 2, unconfirmed=unconfirmed))
+            with state.lock:
+                state.end_cycle(cycle_end(now_ms, 2, unconfirmed=unconfirmed))
         scan = scans.advance(state.frozen(), Batch(tuple(records), commit), now_ms)
 
         fresh = whole(state, now_ms)
@@ -133,7 +135,8 @@ def test_a_commit_without_a_change_can_make_the_quote_the_newer_and_so_a_candida
     scan = scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS + 1)
     assert "no_basket" not in by_kind(scan)
 
-    state.end_cycle(cycle_end(NOW_MS + 2, 2))
+    with state.lock:
+        state.end_cycle(cycle_end(NOW_MS + 2, 2))
     scan = scans.advance(state.frozen(), Batch(commit=True), NOW_MS + 2)
 
     assert by_kind(scan)["no_basket"] == 1

@@ -44,7 +44,8 @@ def joined() -> tuple[Service, StillReplica]:
     clock = ManualClock()
     service, replica = Service(Settings.load({}, Path("/tmp")), UpdateHub(), clock), StillReplica(clock)
     fill(replica.state, world(clock.now_ms()))
-    replica.state.end_cycle(cycle_end(clock.now_ms(), 1))
+    with replica.state.lock:
+        replica.state.end_cycle(cycle_end(clock.now_ms(), 1))
     service.follow(replica)
     service.inbox.listen([Tell("live", {"epoch": 1, "seq": replica.state.seq})])
     service._pass(True)
