@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ from trader.journal.reader import Reader
 from trader.journal.schema import build_id, journal_path
 
 from .extensions.load import Loaded, build_of
+from .fair_values.hosted import hosted, names_taken, start_sources
 from .ledger import LedgerError
 from .lineup import line_up, load_strategy
 from .lots import net_positions, tax_lots, trade_lots
@@ -57,7 +59,7 @@ def command(arguments: Sequence[str]) -> int:
     resume.add_argument("word", nargs="?", default="")
     allow = commands.add_parser("allow", help="let a strategy be loaded again that was ended")
     allow.add_argument("name")
-    commands.add_parser("check", help="load the strategies of the settings, and say what is wrong")
+    commands.add_parser("check", help="load strategies and sources of the settings, say what is wrong")
     commands.add_parser("reconcile", help="check the journal's money to the micro-dollar")
     commands.add_parser("verify", help="decide every input in the journal again and compare")
     parsed = parser.parse_args(arguments)
@@ -183,6 +185,16 @@ def _check(settings: Settings) -> int:
         lineup = line_up(settings.strategies, Path.cwd(), held, minder, clock.now_ms())
     finally:
         watch.stop()
+    with ExitStack() as stack:
+        folder = Path.cwd()
+        sources = start_sources(
+            settings.fair_values,
+            lambda text: hosted(text, settings, clock, folder),
+            names_taken(settings),
+            stack,
+        )
+        for source in sources:
+            print(f"source {source.state.name}: {source.text}")
     for text, maker in lineup.makers.items():
         print(f"strategy {maker.name}: {text}")
     for ended in lineup.left_out:

@@ -9,6 +9,7 @@ from bus.trading.shapes import (
     EquityPoint,
     ExposureStatus,
     FairValuesFileStatus,
+    FairValuesSourceStatus,
     FairValuesStatus,
     FillRow,
     KilledStatus,
@@ -36,7 +37,7 @@ from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
 
 from .engine import Engine
 from .rebalance import uneven
-from .worker import ACCOUNT, Worker
+from .worker import ACCOUNT, ValuesProvider, Worker
 
 MAX_REFUSED_SHOWN: Final = 200
 MAX_FAILURES_SHOWN: Final = 20
@@ -135,15 +136,30 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
 
 def _fair_values(worker: Worker) -> FairValuesStatus:
     file = worker.around.values_file
-    if file is None:
-        return FairValuesStatus(file=None)
     return FairValuesStatus(
-        file=FairValuesFileStatus(
+        file=None
+        if file is None
+        else FairValuesFileStatus(
             path=str(file.path),
-            values=len(worker.values),
+            values=len(file.loaded.values),
             loaded=_seconds(file.loaded_ms),
             errors=tuple(file.loaded.errors[:MAX_ERRORS_SHOWN]),
-        )
+        ),
+        sources=tuple(map(_source, worker.around.sources)),
+    )
+
+
+def _source(source: ValuesProvider) -> FairValuesSourceStatus:
+    state = source.state
+    return FairValuesSourceStatus(
+        name=state.name,
+        text=source.text,
+        state=state.word,
+        values=len(state.values),
+        answered=_seconds(state.answered_ms),
+        failures=state.failures,
+        restarts=state.restarts,
+        errors=state.errors[:MAX_ERRORS_SHOWN],
     )
 
 

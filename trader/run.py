@@ -31,12 +31,13 @@ from .announcer import Published
 from .brokers.paper import PaperBroker
 from .control import Control, Events
 from .fair_values import ValuesFile
+from .fair_values.hosted import hosted, names_taken, start_sources
 from .lineup import line_up
 from .manual import ManualCommands
 from .minder import Minder, Watch, ender
 from .report import report
 from .session import Probe
-from .worker import ACCOUNT, Follows, Surroundings, Worker, risk_limits
+from .worker import ACCOUNT, Follows, Surroundings, ValuesProvider, Worker, risk_limits
 
 log = structlog.get_logger()
 
@@ -103,7 +104,15 @@ def run(
         replica = SteppedReplica(context, settings.feed, settings.query, ticking, rng(), keeping=Slim())
         stack.callback(replica.stop)
         commands = ManualCommands(replica.rouse)
-        around = on_disk(settings, ticking, rng(), replica, commands, voice, probe, minder=minder)
+        sources = start_sources(
+            settings.fair_values,
+            lambda text: hosted(text, settings, ticking, Path.cwd()),
+            names_taken(settings),
+            stack,
+        )
+        around = on_disk(
+            settings, ticking, rng(), replica, commands, voice, probe, minder=minder, sources=sources
+        )
         worker = Worker(settings, around)
         stack.callback(worker.close)
         server = FeedServer(
@@ -129,6 +138,7 @@ def on_disk(
     probe: Probe = lambda _point: None,
     cpu_ns: Callable[[], int] = time.thread_time_ns,
     minder: Minder | None = None,
+    sources: Sequence[ValuesProvider] = (),
 ) -> Surroundings:
     """Return the surroundings of a worker whose journal and files are in the data directory.
 
@@ -159,6 +169,7 @@ def on_disk(
         journal_path=path,
         kill_switch=KillSwitch(settings.data_dir),
         values_file=None if values_path is None else ValuesFile(values_path),
+        sources=sources,
         lineup=lineup,
         minder=minder,
         make_broker=paper,

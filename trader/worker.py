@@ -32,6 +32,8 @@ from .announcer import Announcer, Published
 from .brokers.base import Broker
 from .engine import Engine
 from .fair_values import Loaded
+from .fair_values.hosted import SourceState
+from .fair_values.merge import difference, merged
 from .inputs import Present, Start
 from .ledger import LedgerError
 from .lineup import Lineup
@@ -100,6 +102,16 @@ class ValuesSource(Protocol):
     def look(self, now_ms: int) -> bool: ...
 
 
+class ValuesProvider(Protocol):
+    """What the trader needs of a trader.fair_values.hosted.HostedSource."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def state(self) -> SourceState: ...
+
+
 class JournalFile(StepLog, Protocol):
     """What the trader needs of a trader.journal.journal.Journal."""
 
@@ -125,6 +137,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         cpu_ns: how long this thread has used the processor.
         open_journal: opens the journal, for a session that begins at this wall time.
         journal_path: where that is, for people to know.
+        sources: other sources of fair values, the first of which comes first.
         lineup: the strategies. minder: hears of their calls.
         make_broker: makes the broker of a session, from what the journal says.
         probe: see trader.session.Probe.
@@ -139,6 +152,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     journal_path: Path
     kill_switch: KillFile
     values_file: ValuesSource | None
+    sources: Sequence[ValuesProvider]
     lineup: Lineup
     minder: Minder
     make_broker: Callable[[Recovered], Broker]
@@ -177,7 +191,7 @@ class Worker:
 
     Attributes:
         session: another begins each day, after a halt, and when the feed is of another source.
-        values: fair values of the file, by ticker.
+        values: fair values of the file and the sources, by ticker.
         announcer: counts what happened, and how long it took.
         owner: the thread that all of this belongs to.
     """
@@ -197,6 +211,7 @@ class Worker:
         self.owner = Owner("the trader's worker")
         self._journal: JournalFile | None = around.open_journal(self.started_ms)
         self._source = "live"
+        self._given: list[Mapping[str, FairValue]] = [{} for _ in around.sources]
         self._renew_ms = 0
         self._look_ms = self._commit_ms = self._reconcile_ms = 0
 
@@ -447,17 +462,22 @@ class Worker:
             self._command("kill", killed.reason)
 
     def _look_at_values(self) -> None:
-        """Read the file of fair values if it has changed."""
-        file = self.around.values_file
-        if file is None or not file.look(self.around.clock.now_ms()):
+        """Take the fair values of the file if it has changed, and of the sources that say something new."""
+        file, given = self.around.values_file, [source.state.values for source in self.around.sources]
+        read = file is not None and file.look(self.around.clock.now_ms())
+        said = any(now is not before for now, before in zip(given, self._given, strict=True))
+        if not read and not said:
             return
-        for error in file.loaded.errors[:20]:
-            log.warning("fair_values.refused", error=error)
-        new = dict(file.loaded.values)
-        changed = tuple(value for ticker, value in new.items() if self.values.get(ticker) != value)
-        removed = tuple(sorted(set(self.values) - set(new)))
+        self._given = given
+        if file is not None:
+            given = [file.loaded.values, *given]
+        new = merged(given)
+        changed, removed = difference(self.values, new)
         self.values = new
-        log.info("fair_values.loaded", values=len(new), changed=len(changed), removed=len(removed))
+        if read and file is not None:
+            for error in file.loaded.errors[:20]:
+                log.warning("fair_values.refused", error=error)
+            log.info("fair_values.loaded", values=len(new), changed=len(changed), removed=len(removed))
         if changed or removed:
             self.session.values(changed, removed, self._present())
             self.around.published.fair_values(changed, removed)

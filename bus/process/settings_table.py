@@ -247,6 +247,12 @@ class TraderRows(Rows):
         "a `.csv` or `.json` file",
         "Fair values of your own, read again whenever it changes: docs/trader.md.",
     )
+    fair_values: _Calls = _setting(
+        (),
+        _CALLS,
+        "Sources of fair values, each in a process of its own; of a market the first named holds, before all "
+        "the file: docs/extending.md.",
+    )
     paper_cash: _Dollars = _dollars("10000", "Play money at the start of a journal in mode `paper`.")
     paper_latency_ms: _Int = _setting(
         250, "0..60000", "From the decision to the arrival of a paper order, ms.", ge=0, le=60_000

@@ -43,11 +43,33 @@ class FairValuesFileStatus(Shape, frozen=True, kw_only=True):
     errors: tuple[str, ...]
 
 
+class FairValuesSourceStatus(Shape, frozen=True, kw_only=True):
+    """A source of fair values that runs in a process of its own.
+
+    Attributes:
+        text: what the settings say of it.
+        state: "starting"; "waiting" for live data; "answers"; "fails": it raised an error when last asked;
+            "restarting": its process ended, or was ended.
+        values: how many of its values hold. answered: when it last gave an answer.
+        failures, restarts: since the trader started. errors: what was wrong last.
+    """
+
+    name: str
+    text: str
+    state: Literal["starting", "waiting", "answers", "fails", "restarting"]
+    values: int
+    answered: UnixTime | None
+    failures: int
+    restarts: int
+    errors: tuple[str, ...]
+
+
 class FairValuesStatus(Shape, frozen=True, kw_only=True):
     """Where fair values come from; the consensus has nothing to say of itself."""
 
     consensus: None = None
     file: FairValuesFileStatus | None
+    sources: tuple[FairValuesSourceStatus, ...] = ()
 
 
 class ProfitStatus(Shape, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from markets.records import ExchangeStatus, FairValue
 from tests.bus.scan.test_rescan import changes_of
 from tests.support import eventually
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
+from trader.inputs import Values
 from trader.journal.reader import Reader
 from trader.replay import replay
 from trader.run import run
@@ -270,6 +271,119 @@ def test_fair_values_reach_a_replica_of_the_traders_own_feed(
         assert heard
     finally:
         replica.stop()
+
+
+MINE = """
+import os
+from pathlib import Path
+from trader.extensions.parameters import Parameters
+from trader.fair_values import Estimator
+
+
+class Mine(Estimator):
+    name = "mine"
+    every_s = 0.1
+
+    class Params(Parameters, frozen=True, kw_only=True):
+        share: float
+        dies: str
+
+    def values(self, bus):
+        print("this goes to the log")
+        if (told := Path(self.params.dies)).exists():
+            told.unlink()
+            os._exit(5)
+        return {ticker: self.params.share for ticker in bus.quotes()}
+"""
+
+
+def test_a_source_of_ones_own_runs_in_a_process_of_its_own_and_what_it_believes_is_published(
+    publisher: Publisher,
+    start: Callable[..., Trader],
+    short_dir: Path,
+    question: Question,
+    zmq_context: Context,
+) -> None:
+    path, dies, own = short_dir / "mine.py", short_dir / "dies", short_dir / "own.csv"
+    path.write_text(MINE)
+    ticker = f"{event_of(2).event_ticker}-HOM"
+    own.write_text(f"ticker,probability\n{ticker},0.25\n")
+    trader = start(
+        KALSHI_BUS_FAIR_VALUES=f"{path}:Mine(share=0.75, dies={str(dies)!r})",
+        KALSHI_BUS_FAIR_VALUES_FILE=str(own),
+    )
+    publisher.commit(quiet(2, as_of_ms=publisher.clock.now_ms()))
+
+    def source() -> dict[str, Any]:
+        (status,) = question("status")["fair_values"]["sources"]
+        return dict(status)
+
+    eventually(lambda: question("status").get("ok"), 20)
+    eventually(lambda: source()["values"] == 3, 20)
+    assert (source()["name"], source()["state"], source()["failures"]) == ("mine", "answers", 0)
+    # Of a market that both know of, the file holds.
+    replica = Replica(
+        zmq_context,
+        trader.settings.trader_events,
+        trader.settings.trader_control,
+        SystemClock(),
+        random.Random(1),
+    )
+    replica.start()
+    try:
+        assert replica.wait(lambda replica: len(replica.state.fair_values) == 3, 10)
+        held = dict(replica.state.fair_values)
+    finally:
+        replica.stop()
+    assert {one.source: one.probability for one in held.values()} == {"mine": 0.75, "file": 0.25}
+    assert held[ticker].source == "file"
+
+    dies.touch()
+    eventually(lambda: source()["restarts"] == 1 and source()["state"] == "answers", 30)
+    assert source()["values"] == 3
+    trader.close()
+    reader = Reader(trader.settings.data_dir / "trader-paper-sim-paper.sqlite")
+    inputs = [taken for _, taken, _ in reader.inputs(1) if isinstance(taken, Values)]
+    assert {value.source for taken in inputs for value in taken.set} == {"mine", "file"}
+    assert replay(reader.inputs(1)).differs_at is None
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nobody", "got 'nobody', expected any of file"),
+        ("file", "Object missing required field `path`"),
+        ("file(path='x.txt')", "expected a .csv or .json file"),
+        ("{}/mine.py:Mine(share='x', dies='')", "Expected `float`, got `str` - at `$.share`"),
+        ("{}/none.py:Mine", "none.py: cannot be read"),
+        ("{}/raises.py:Mine", "raises.py:2: cannot be imported: ZeroDivisionError"),
+        ("{}/consensus.py:Mine(share=0.5, dies='')", "two sources named 'consensus'"),
+    ],
+)
+def test_a_source_that_cannot_be_loaded_refuses_the_start(short_dir: Path, text: str, says: str) -> None:
+    for name, source in (
+        ("mine.py", MINE),
+        ("raises.py", "\n1 / 0\n"),
+        ("consensus.py", MINE.replace('"mine"', '"consensus"')),
+    ):
+        (short_dir / name).write_text(source)
+    settings = Settings.load(
+        {
+            "KALSHI_BUS_RUN_DIR": str(short_dir),
+            "KALSHI_BUS_DATA_DIR": str(short_dir / "data"),
+            "KALSHI_BUS_FAIR_VALUES": text.format(short_dir),
+        },
+        short_dir,
+    )
+    stop = Stop()
+
+    with pytest.raises(StartupError) as caught:
+        run(settings, stop)
+
+    stop.close()
+    assert str(caught.value).startswith("KALSHI_BUS_FAIR_VALUES: ")
+    assert says in str(caught.value)
 
 
 def test_it_stops_while_it_waits_for_a_feed(

@@ -8,6 +8,8 @@ from jinja2 import Undefined
 
 from bus.trading.killswitch import WORD
 from bus.trading.shapes import (
+    FairValuesSourceStatus,
+    FairValuesStatus,
     KilledStatus,
     RefusedLeg,
     RefusedTrade,
@@ -43,6 +45,19 @@ def a_strategy(name: str, **changes: Any) -> StrategyStatus:
     return StrategyStatus(name=name, **(fields | changes))
 
 
+def a_source(name: str, **changes: Any) -> FairValuesSourceStatus:
+    fields: dict[str, Any] = {
+        "text": name,
+        "state": "answers",
+        "values": 0,
+        "answered": 1_790_000_000.0,
+        "failures": 0,
+        "restarts": 0,
+        "errors": (),
+    }
+    return FairValuesSourceStatus(name=name, **(fields | changes))
+
+
 STATUS = a_status(
     positions=1,
     orders=6,
@@ -66,6 +81,13 @@ STATUS = a_status(
         a_strategy("crawls", slow_calls=2, slowest_ms=70),
         a_strategy("raises", state="dropped", call="on_update", error="ValueError: <odd>"),
         a_strategy("hangs", state="ended", call="on_timer", error="on_timer did not return"),
+    ),
+    fair_values=FairValuesStatus(
+        file=None,
+        sources=(
+            a_source("polls", values=7),
+            a_source("news", state="fails", errors=("ValueError: <odd>",), failures=2, values=1),
+        ),
     ),
     uneven=(
         UnevenBasket(
@@ -132,6 +154,8 @@ def test_every_page_says_what_the_trader_says() -> None:
 
     assert "ValueError: &lt;no&gt;" in trader
     assert "Not evened out now: above the limit of an order, or not enough is offered at the price." in trader
+    assert "Fair values: polls answers (7 values), news fails (1 value)." in trader
+    assert "<code>news</code> raised an error: ValueError: &lt;odd&gt;. 2 failures so far; 1 of its" in trader
     assert "<code>raises</code> is dropped for the rest of this session" in trader
     assert "on_update failed (ValueError: &lt;odd&gt;)" in trader
     assert "<code>hangs</code> is not loaded: on_timer did not return." in trader

@@ -1,9 +1,19 @@
 """Sources of fair values: what a market's YES is worth, by somebody's account.
 
 ``consensus`` is what an event's own legs leave over (markets.opportunities.consensus): it needs no source
-here, since everybody computes it from the same prices. ``file`` reads one's own numbers.
+here, since everybody computes it from the same prices. A file of one's own is read in the trader; every other
+source runs in a process of its own: docs/extending.md.
 """
 
-from .file import Loaded, ValuesFile, parse
+from collections.abc import Mapping
+from typing import Final
 
-__all__ = ["Loaded", "ValuesFile", "parse"]
+from .base import Estimate, Estimator, Source
+from .file import FileSource, Loaded, ValuesFile, parse
+
+BUILT_IN: Final[Mapping[str, type[Estimator]]] = {
+    FileSource.name: FileSource,
+}
+"""The project's own sources, by their names."""
+
+__all__ = ["BUILT_IN", "Estimate", "Estimator", "FileSource", "Loaded", "Source", "ValuesFile", "parse"]

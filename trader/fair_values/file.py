@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import structlog
 
+from bus.notebook import Connection
 from markets.errors import BadRecord
 from markets.records import FairValue
 from markets.units import parse_time_ms
+from trader.extensions.parameters import Parameters
+
+from .base import Estimate, Estimator
+
+log = structlog.get_logger()
 
 SOURCE: Final = "file"
 MAX_BYTES: Final = 64 * 1_048_576
@@ -133,3 +140,36 @@ class ValuesFile:
             return False
         self.loaded_ms = now_ms
         return True
+
+
+class FileSource(Estimator):
+    """The same file in a process of its own: where one file is not enough, or a large one takes its time."""
+
+    name = SOURCE
+
+    class Params(Parameters, frozen=True, kw_only=True):
+        path: str
+
+        def __post_init__(self) -> None:
+            if not self.path.endswith((".csv", ".json")):
+                raise ValueError(f"path: got {self.path!r}, expected a .csv or .json file")
+
+    params: Params
+
+    def __init__(self, params: Params) -> None:
+        super().__init__(params)
+        self._file = ValuesFile(Path(params.path).expanduser())
+        self._said: tuple[str, ...] = ()
+
+    def values(self, bus: Connection) -> Mapping[str, Estimate]:
+        now_ms = bus.replica.now_ms()
+        self._file.look(now_ms)
+        loaded = self._file.loaded
+        if loaded.errors != self._said:
+            self._said = loaded.errors
+            for error in loaded.errors[:20]:
+                log.warning("fair_values.refused", error=error)
+        return {
+            ticker: Estimate(value.probability, value.margin, min(value.as_of_ms, now_ms))
+            for ticker, value in loaded.values.items()
+        }
