@@ -590,7 +590,8 @@ class FeedSync:
                 for kind, records, raws in content:
                     base.put(chunk.topic, chunk.last, kind, records, raws)
             base.set_cycle(head.cycle, head.ages)
-            base.seq = head.as_of
+            # Of what a filtered replica follows nothing has changed since, if its position is a later one.
+            base.seq = max(base.seq, head.as_of)
         return True
 
     # -- asking

@@ -16,7 +16,7 @@ from bus.protocol.silence import SILENCE_MS
 from bus.protocol.state import State
 from markets.records import Remove
 from tests.bus.protocol.test_join import FILTER, TICKERS, Line, a_suspect
-from tests.bus.world import START_MS, Publisher, a_quote
+from tests.bus.world import START_MS, Node, Publisher, a_quote
 
 BOTH = pytest.mark.parametrize("prefixes", [("",), FILTER], ids=["all", "filtered"])
 
@@ -623,6 +623,32 @@ def test_filtered_replica_shows_a_commit_and_what_follows_it_once_it_is_confirme
     take(line)
     assert line.node.state.seq == line.publisher.writer.state.seq
     assert line.node.asked == 1
+    assert line.agrees()
+
+
+def test_filtered_replica_does_not_go_back_with_a_server_that_is_behind_it() -> None:
+    line = Line(FILTER)
+    behind = Node(("",), 2)
+    behind.tick(line.now_ms)
+    behind.answers.append(line.server.answer(behind.questions.popleft(), line.now_ms))
+    behind.hear(line.publisher.heartbeat())
+    behind.take_answer(line.now_ms)
+    behind.take_feed(line.now_ms, len(behind.feed))
+    assert behind.live
+    for _ in range(3):  # of another series
+        line.publisher.writer.stream("md.B.", "quote", [a_quote("B-1-X")], 1, 1)
+    line.settle()
+    assert line.node.state.seq == 3
+
+    line.publisher.writer.stream("md.A.", "quote", [a_quote("A-1-X", 5_000)], 1, 1)  # is lost
+    up_to_date, line.server = line.server, behind.server
+    line.settle()
+    assert line.node.sync.phase is Phase.REPAIRING
+    assert line.node.state.seq == 3
+
+    line.server = up_to_date
+    line.settle(10)
+    assert line.node.live
     assert line.agrees()
 
 
