@@ -1,4 +1,4 @@
-# ruff: noqa: T201, INP001
+# ruff: noqa: T201
 """Look at the live catalogue from a script or a notebook: ``python examples/explore.py [SERIES ...]``.
 
 Needs a running stack (make run). Nothing here calls Kalshi: it reads an exact copy of what the publisher

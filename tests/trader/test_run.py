@@ -22,7 +22,7 @@ from markets.errors import StartupError
 from markets.opportunities import EventView
 from markets.records import ExchangeStatus, FairValue
 from tests.bus.scan.test_rescan import changes_of
-from tests.support import eventually
+from tests.support import ROOT, eventually
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
 from trader.inputs import Values
 from trader.journal.reader import Reader
@@ -384,6 +384,52 @@ def test_a_source_that_cannot_be_loaded_refuses_the_start(short_dir: Path, text:
     stop.close()
     assert str(caught.value).startswith("KALSHI_BUS_FAIR_VALUES: ")
     assert says in str(caught.value)
+
+
+def test_the_example_of_a_strategy_trades(
+    publisher: Publisher, start: Callable[..., Trader], short_dir: Path, question: Question
+) -> None:
+    own = short_dir / "own.csv"
+    narrow, wide = (f"{event_of(number).event_ticker}-HOM" for number in (1, 2))
+    as_of = "2027-01-15T08:00:00Z"  # of world.NOW_MS
+    own.write_text(f"ticker,probability,as_of\n{narrow},0.9,{as_of}\n{wide},0.9,{as_of}\n")
+    example = ROOT / "examples" / "strategy.py"
+    start(
+        KALSHI_BUS_STRATEGIES=f"no_basket, {example}:NarrowValue(max_spread_e4=300)",
+        KALSHI_BUS_FAIR_VALUES_FILE=str(own),
+    )
+    eventually(lambda: question("status").get("fair_values", {}).get("file", {}).get("values") == 2)
+
+    # Asks are 0.06 above the bids in a quiet event, 0.02 in one of low bids.
+    now_ms = publisher.clock.now_ms()
+    publisher.commit(quiet(2, as_of_ms=now_ms), basket(1, as_of_ms=now_ms, bid_e4=3_000))
+
+    eventually(lambda: question("status")["fills"])
+    orders = question("orders")["orders"]
+    assert {(order["ticker"], order["strategy"]) for order in orders} == {(narrow, "narrow_value")}
+
+
+def test_the_example_of_a_source_believes_in_averages(
+    publisher: Publisher, start: Callable[..., Trader], question: Question, zmq_context: Context
+) -> None:
+    trader = start(KALSHI_BUS_FAIR_VALUES=f"{ROOT / 'examples' / 'source.py'}:Average(margin=0.05)")
+    publisher.commit(quiet(1, as_of_ms=publisher.clock.now_ms()))
+    eventually(lambda: question("status").get("ok"), 20)
+
+    replica = Replica(
+        zmq_context,
+        trader.settings.trader_events,
+        trader.settings.trader_control,
+        SystemClock(),
+        random.Random(1),
+    )
+    replica.start()
+    try:
+        assert replica.wait(lambda replica: len(replica.state.fair_values) == 3, 20)
+        held = set(replica.state.fair_values.values())
+    finally:
+        replica.stop()
+    assert {(value.probability, value.source, value.margin) for value in held} == {(0.33, "average", 0.05)}
 
 
 def test_it_stops_while_it_waits_for_a_feed(
