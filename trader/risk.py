@@ -22,6 +22,9 @@ from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 from .ledger import Ledger
 from .throttle import MINUTE_MS
 
+LARGEST: Final = 2**53
+"""No money, price, count or time is larger: every JSON reader holds integers up to here."""
+
 FUTURE_MS: Final = 5_000
 """How far ahead of our clock a price may claim to be: more means that a clock is wrong."""
 
@@ -202,9 +205,21 @@ def _closes(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     return ledger.held_e2(trade, leg.ticker, NO if leg.side == YES else YES) >= leg.count_e2
 
 
+def _unreal(proposal: Proposal) -> bool:
+    """Whether a number is larger than a journal and every JSON reader can hold; one odd quote makes such."""
+    if abs(proposal.edge_e6) > LARGEST or abs(proposal.expires_ms or 0) > LARGEST:
+        return True
+    # Of a count also what it may cost must fit.
+    return any(
+        abs(leg.price_e4) > LARGEST or abs(leg.count_e2) * PRICE_ONE_E4 > LARGEST for leg in proposal.legs
+    )
+
+
 def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
     ledger, event_ticker = facts.ledger, proposal.event_ticker
     yield from facts.halts
+    if _unreal(proposal):
+        yield reasons.UNREAL
     if proposal.evens is not None:
         if ledger.ordered(proposal.evens):
             yield reasons.RETRY_LATER

@@ -18,8 +18,8 @@ from .outputs import Dropped
 from .strategies import BUILT_IN, LoadStrategy, Strategy, StrategyMaker, Update
 
 MAX_PROPOSALS: Final = 1_000
-MAX_NUMBER: Final = 2**53
-"""No money, count or time of a proposal is larger."""
+MAX_NUMBER: Final = 10**30
+"""Beyond this a number is a strategy's mistake; what is merely unreal, as of an odd quote, risk refuses."""
 
 T = TypeVar("T")
 

@@ -59,6 +59,7 @@ EXCHANGE_CLOSED: Final = "exchange_closed"
 PRICE_FROM_THE_FUTURE: Final = "price_from_the_future"
 SEEN_BEFORE_A_GAP: Final = "seen_before_a_gap"
 BAD_SIZE: Final = "bad_size"
+UNREAL: Final = "unreal"
 PRICE_COLLAR: Final = "price_collar"
 ORDER_LIMIT: Final = "order_limit"
 MARKET_LIMIT: Final = "market_limit"
@@ -93,6 +94,7 @@ REFUSALS: Final = {
     STALE_LEG: "the price of a leg is too old",
     PRICE_FROM_THE_FUTURE: "the price claims to be of the future",
     SEEN_BEFORE_A_GAP: "the price was seen before a gap in time",
+    UNREAL: "a price, size or amount is beyond anything real: the data cannot be right",
     BAD_SIZE: "the side is neither yes nor no, or the size no number of whole contracts",
     OFF_GRID: "the price cannot be ordered on the market's grid",
     NO_DEPTH: "not enough is offered at the price",

@@ -13,7 +13,7 @@ from tests.trader.test_engine import placed
 from tests.trader.world import NOW_MS, basket, data, event_of, filled, live, settled, start, tick
 from trader.engine import Engine
 from trader.inputs import AnyInput
-from trader.outputs import AnyOutput, Dropped, Place, Settled, encode_outputs
+from trader.outputs import AnyOutput, Dropped, Place, Refused, Settled, encode_outputs
 from trader.roster import BuiltIn, Roster
 from trader.strategies import NoBasket, Quiet, StrategyMaker, Update, proposal
 
@@ -183,7 +183,7 @@ class Likewise(int):
         [a_proposal(edge_e6=float("nan"))],
         [a_proposal(edge_e6=1.5)],
         [a_proposal(edge_e6=True)],
-        [a_proposal(edge_e6=2**70)],
+        [a_proposal(edge_e6=2**120)],
         [a_proposal(probability=float("nan"))],
         [a_proposal(probability=1.5)],
         [a_proposal(probability="0.5")],
@@ -198,7 +198,7 @@ class Likewise(int):
         [a_leg(price_e4=float("inf"))],
         [a_leg(price_e4=Likewise(6_000))],
         [a_leg(count_e2=None)],
-        [a_leg(count_e2=-(2**80))],
+        [a_leg(count_e2=-(2**120))],
     ],
 )
 def test_what_returns_nonsense_is_dropped(returned: object) -> None:
@@ -208,6 +208,41 @@ def test_what_returns_nonsense_is_dropped(returned: object) -> None:
     assert (dropped.call, dropped.error) == ("on_update", "trader.roster.Nonsense")
     assert "expected" in engine.roster.dropped["odd"].error
     assert {output.intent.strategy for output in flat(outputs, Place)} == {"no_basket"}
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        a_proposal(edge_e6=2**70),
+        a_proposal(expires_ms=2**54, time_in_force="gtc"),
+        a_leg(price_e4=2**63),
+        a_leg(count_e2=2**63),
+        a_leg(count_e2=-(2**53)),
+        a_leg(count_e2=2**53 // 10_000 + 1),
+    ],
+)
+def test_a_number_beyond_anything_real_costs_that_trade_alone(returned: Proposal) -> None:
+    engine = Engine(odd_at("on_update", lambda: [returned]))
+    engine.step(start(strategies=("odd", "no_basket")))
+    engine.step(live())
+    outputs = engine.step(data(basket(1)))
+
+    assert not engine.roster.dropped
+    assert Refused("odd", event_of(1).event_ticker, "unreal") in outputs
+    assert {output.intent.strategy for output in outputs if isinstance(output, Place)} == {"no_basket"}
+
+
+def test_one_odd_quote_costs_no_built_in_strategy_more_than_its_event() -> None:
+    """A size as no exchange has it, in a basket that would pay: the baskets beside it are traded."""
+    engine = Engine()
+    engine.step(start(strategies=("no_basket", "value")))
+    engine.step(live())
+    outputs = engine.step(data(basket(1, size_e2=2**62), basket(2)))
+
+    assert not engine.roster.dropped
+    assert {out.intent.event_ticker for out in outputs if isinstance(out, Place)} == {
+        event_of(2).event_ticker
+    }
 
 
 def test_what_is_only_unwise_risk_refuses() -> None:
