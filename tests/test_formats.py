@@ -23,9 +23,9 @@ from markets.orders import Intent
 from publisher import checkpoint
 from tests.trader.stand import Stand
 from trader.command import command
+from trader.engine.replay import replay
 from trader.journal.journal import Journal
 from trader.journal.reader import Reader
-from trader.replay import replay
 
 FORMATS = Path(__file__).parent / "data" / "formats"
 NAME = "trader-paper-sim-paper.sqlite"

@@ -7,10 +7,10 @@ import structlog
 
 from bus.clock import Clock
 from markets.records import FairValue
+from trader.engine.inputs import AnyInput, Data
+from trader.engine.outputs import AnyOutput, Booked, Cancel, Dropped, Equity, Place, Refused, Settled, Switch
 
 from .figures import Latencies
-from .inputs import AnyInput, Data
-from .outputs import AnyOutput, Booked, Cancel, Dropped, Equity, Place, Refused, Settled, Switch
 
 log = structlog.get_logger()
 

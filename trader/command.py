@@ -32,16 +32,16 @@ from bus.trading.shapes import (
 )
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 from markets.units import format_money
+from trader.engine.replay import replay
 from trader.journal.reader import Reader
 from trader.journal.schema import build_id, journal_path
+from trader.ledger.ledger import LedgerError
+from trader.ledger.lots import net_positions, tax_lots, trade_lots
 
 from .extensions.load import Loaded, build_of
 from .fair_values.hosted import hosted, names_taken, start_sources
-from .ledger import LedgerError
 from .lineup import line_up, load_strategy
-from .lots import net_positions, tax_lots, trade_lots
 from .minder import Minder, Running, Watch
-from .replay import replay
 from .strategies import Strategy
 from .worker import ACCOUNT
 

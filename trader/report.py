@@ -34,9 +34,9 @@ from markets.opportunities import EventView
 from markets.orders import Intent, OrderState, Position
 from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
+from trader.engine.engine import Engine
+from trader.engine.rebalance import uneven
 
-from .engine import Engine
-from .rebalance import uneven
 from .worker import ACCOUNT, ValuesProvider, Worker
 
 MAX_REFUSED_SHOWN: Final = 200

@@ -21,11 +21,8 @@ from bus.trading import reasons
 from markets.opportunities import MarketView, Opportunity
 from markets.orders import AnyOrderEvent
 from markets.records import FairValue
-
-from .brokers.base import Broker, OpenOrder
-from .engine import Engine
-from .figures import Rate
-from .inputs import (
+from trader.engine.engine import Engine
+from trader.engine.inputs import (
     AnyInput,
     Command,
     Data,
@@ -39,7 +36,10 @@ from .inputs import (
     TradingStatus,
     Values,
 )
-from .outputs import AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
+from trader.engine.outputs import AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
+
+from .brokers.base import Broker, OpenOrder
+from .figures import Rate
 
 TICK_MS: Final = 1_000
 SKIP_MS: Final = 3_600_000

@@ -26,20 +26,20 @@ from bus.trading.killswitch import Killed
 from markets.errors import StartupError
 from markets.opportunities import Failure
 from markets.records import FairValue
+from trader.engine.engine import Engine
+from trader.engine.inputs import Present, Start
+from trader.engine.risk import Limits
 from trader.journal.journal import JournalError, Recovered
+from trader.ledger.ledger import LedgerError
 
 from .announcer import Announcer, Published
 from .brokers.base import Broker
-from .engine import Engine
 from .fair_values import Loaded
 from .fair_values.hosted import SourceState
 from .fair_values.merge import difference, merged
-from .inputs import Present, Start
-from .ledger import LedgerError
 from .lineup import Lineup
 from .manual import ManualCommands
 from .minder import Minder
-from .risk import Limits
 from .session import Probe, Session, StepLog
 from .watchdog import GAP_MS, Watchdog
 

@@ -15,11 +15,11 @@ from tests.bus.protocol.test_join import SyncMachine
 from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
 from tests.soak.driver import Target
-from tests.trader.test_crash import POINTS, die_and_go_on
-from tests.trader.test_lots import test_any_fills_and_any_settlement_add_up_in_all_three_views
-from tests.trader.test_rebalance import (
+from tests.trader.engine.test_rebalance import (
     test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse,
 )
+from tests.trader.ledger.test_lots import test_any_fills_and_any_settlement_add_up_in_all_three_views
+from tests.trader.test_crash import POINTS, die_and_go_on
 
 EXAMPLES: Final = 25
 

@@ -12,9 +12,9 @@ import pytest
 
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, settled
+from trader.engine.replay import replay
 from trader.journal.journal import JournalError
 from trader.journal.reader import Reader
-from trader.replay import replay
 
 POINTS = [
     *(("decided", nth) for nth in (1, 2, 3, 4, 5, 9, 14)),

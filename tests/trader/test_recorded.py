@@ -29,11 +29,11 @@ from markets.records import FairValue
 from tests.support import ROOT, eventually
 from tests.trader.stand import Told
 from trader.brokers.paper import PaperBroker
-from trader.engine import Engine
-from trader.inputs import AnyInput, Encoder, Present, Start
+from trader.engine.engine import Engine
+from trader.engine.inputs import AnyInput, Encoder, Present, Start
+from trader.engine.outputs import AnyOutput, Booked, Place, decode_outputs, encode_outputs
 from trader.journal.reader import Reader
 from trader.manual import ManualCommands
-from trader.outputs import AnyOutput, Booked, Place, decode_outputs, encode_outputs
 from trader.run import on_disk
 from trader.session import Session
 from trader.worker import Worker, risk_limits

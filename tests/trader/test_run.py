@@ -24,9 +24,9 @@ from markets.records import ExchangeStatus, FairValue
 from tests.bus.scan.test_rescan import changes_of
 from tests.support import ROOT, eventually
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
-from trader.inputs import Values
+from trader.engine.inputs import Values
+from trader.engine.replay import replay
 from trader.journal.reader import Reader
-from trader.replay import replay
 from trader.run import run
 
 Context = zmq.Context[zmq.Socket[bytes]]

@@ -20,9 +20,9 @@ from tests.bus.scan.test_rescan import changes_of
 from tests.trader.world import NOW_MS, SCAN, basket, event_of, quiet, start
 from trader.brokers.base import Markets
 from trader.brokers.paper import PaperBroker
-from trader.engine import Engine
-from trader.inputs import AnyInput, Data, Encoder, Orders, Present, StrategyFault, Tick
-from trader.outputs import AnyOutput, Booked, Dropped, Place, encode_outputs
+from trader.engine.engine import Engine
+from trader.engine.inputs import AnyInput, Data, Encoder, Orders, Present, StrategyFault, Tick
+from trader.engine.outputs import AnyOutput, Booked, Dropped, Place, encode_outputs
 from trader.session import EVENTS_AT_ONCE, SKIP_MS, Session
 from trader.strategies import BUILT_IN, NoBasket, Quiet, Update
 

@@ -16,13 +16,13 @@ from markets.orders import Filled
 from tests.trader.stand import Stand
 from tests.trader.world import JOURNAL_ID, NOW_MS, basket, event_of, quiet, settled
 from trader.brokers.paper import PaperBroker
-from trader.inputs import AnyInput, Orders, Present
+from trader.engine.inputs import AnyInput, Orders, Present
+from trader.engine.outputs import AnyOutput, encode_outputs
+from trader.engine.replay import replay
 from trader.journal.journal import JournalError, Recovered
 from trader.journal.reader import Reader
-from trader.ledger import Ledger, LedgerError
+from trader.ledger.ledger import Ledger, LedgerError
 from trader.manual import ManualCommand
-from trader.outputs import AnyOutput, encode_outputs
-from trader.replay import replay
 from trader.report import report
 from trader.session import EVENTS_AT_ONCE
 from trader.worker import SESSION_MS, JournalFile, Surroundings

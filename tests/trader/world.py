@@ -9,9 +9,9 @@ from markets.orders import Ended, Fill, Filled, Intent
 from markets.records import Book, Event, Level, Market, Quote, Series, Status
 from markets.timing import MatchTiming
 from markets.units import HOUR_MS
-from trader.inputs import Data, Feed, Orders, Start, Tick
-from trader.ledger import Ledger
-from trader.risk import Limits
+from trader.engine.inputs import Data, Feed, Orders, Start, Tick
+from trader.engine.risk import Limits
+from trader.ledger.ledger import Ledger
 
 NOW_MS = 1_800_000_000_000
 CLOSE_MS = NOW_MS + 20 * HOUR_MS

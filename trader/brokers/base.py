@@ -15,8 +15,8 @@ import msgspec
 
 from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Intent
-from trader.inputs import Present
-from trader.ledger import Progress
+from trader.engine.inputs import Present
+from trader.ledger.ledger import Progress
 
 LevelKey = tuple[str, str, int]
 """(ticker, side, price_e4) of a level of asks."""

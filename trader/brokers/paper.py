@@ -16,8 +16,8 @@ from markets.opportunities import MarketView, ScanLimits
 from markets.opportunities.legs import Ladder, ladder, top
 from markets.orders import AnyOrderEvent, Ended, Fill, Filled, Intent
 from markets.records import Status
-from trader.inputs import Present
-from trader.risk import FUTURE_MS
+from trader.engine.inputs import Present
+from trader.engine.risk import FUTURE_MS
 
 from .base import LevelKey, Markets, OpenOrder
 

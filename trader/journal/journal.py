@@ -21,9 +21,9 @@ from bus.process.locks import hold_role, private_dir
 from bus.threads import Owner
 from markets.errors import KalshiBusError, StartupError
 from trader.brokers.base import LevelKey
-from trader.inputs import AnyInput, Encoder
-from trader.ledger import Ledger, LedgerError
-from trader.outputs import AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
+from trader.engine.inputs import AnyInput, Encoder
+from trader.engine.outputs import AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
+from trader.ledger.ledger import Ledger, LedgerError
 from trader.session import Probe
 
 from . import schema

@@ -11,9 +11,9 @@ import zstandard
 from bus.threads import Owner
 from markets.errors import DecodeError, StartupError
 from markets.orders import Fill, Intent, Settlement
-from trader.inputs import AnyInput, Decoder
-from trader.ledger import Ledger, LedgerError
-from trader.lots import Paid, Recorded, bought
+from trader.engine.inputs import AnyInput, Decoder
+from trader.ledger.ledger import Ledger, LedgerError
+from trader.ledger.lots import Paid, Recorded, bought
 
 from . import schema
 

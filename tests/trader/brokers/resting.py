@@ -12,7 +12,7 @@ import msgspec
 from markets.opportunities import MarketView
 from markets.orders import Accepted, AnyOrderEvent, Ended, Fill, Filled, Intent, Unknown
 from trader.brokers.base import Markets, OpenOrder
-from trader.inputs import Present
+from trader.engine.inputs import Present
 
 
 class Order(msgspec.Struct):

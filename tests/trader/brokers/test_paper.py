@@ -11,12 +11,12 @@ from markets.fees import OrderFees, fill_fee
 from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Ended, Fill, Filled, Intent
 from markets.records import Status
-from tests.trader.test_ledger import FEES, intent
+from tests.trader.ledger.test_ledger import FEES, intent
 from tests.trader.world import CLOSE_MS, NOW_MS, SCAN, event_of, leg
 from trader.brokers.base import OpenOrder
 from trader.brokers.paper import PaperBroker
-from trader.inputs import Present
-from trader.ledger import Progress
+from trader.engine.inputs import Present
+from trader.ledger.ledger import Progress
 
 EVENT = event_of()
 TICKER = f"{EVENT.event_ticker}-HOM"

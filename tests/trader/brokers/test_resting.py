@@ -11,9 +11,9 @@ from markets.orders import Proposal
 from tests.trader.brokers.resting import RestingBroker, Venue
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket
+from trader.engine.replay import replay
 from trader.journal.reader import Reader
 from trader.manual import ManualCommand
-from trader.replay import replay
 from trader.report import report
 from trader.strategies import BUILT_IN, NoBasket, Update
 

@@ -8,11 +8,11 @@ import pytest
 from markets.errors import StartupError
 from markets.orders import Fill, OrderState
 from tests.trader.journal.files import opened
-from tests.trader.test_ledger import intent
+from tests.trader.ledger.test_ledger import intent
 from tests.trader.world import NOW_MS, start, tick
+from trader.engine.outputs import Booked, Day, Equity, Place
 from trader.journal.journal import KEEP_INPUTS_MS, JournalError
 from trader.journal.reader import Reader
-from trader.outputs import Booked, Day, Equity, Place
 
 
 def test_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:

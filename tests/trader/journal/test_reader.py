@@ -10,7 +10,7 @@ from markets.errors import StartupError
 from tests.trader.journal.files import opened
 from tests.trader.world import start, tick
 from trader.command import command
-from trader.engine import Engine
+from trader.engine.engine import Engine
 from trader.journal.reader import Reader
 from trader.journal.schema import build_id
 

@@ -12,7 +12,7 @@ from tests.trader.journal.files import OWNER, opened
 from tests.trader.world import start, tick
 from trader.journal.reader import Reader
 from trader.journal.schema import VERSION, journal_path
-from trader.ledger import Ledger
+from trader.ledger.ledger import Ledger
 
 
 def test_a_new_journal_has_an_id_of_its_own_and_keeps_it(tmp_path: Path) -> None:

@@ -14,17 +14,26 @@ from hypothesis import strategies as st
 
 from markets.orders import Fill, Filled, Intent, Position, Proposal, Wanted
 from tests.trader.journal.files import opened
-from tests.trader.test_ledger import fill, intent
+from tests.trader.ledger.test_ledger import fill, intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, data, filled, live, over, settled, start, tick
 from trader.command import command
-from trader.engine import Engine
-from trader.inputs import AnyInput, Orders
+from trader.engine.engine import Engine
+from trader.engine.inputs import AnyInput, Orders
+from trader.engine.outputs import AnyOutput, Place, Settled
+from trader.engine.rebalance import uneven
+from trader.engine.risk import Facts, check
 from trader.journal.reader import Reader
-from trader.ledger import Basket, BasketLeg, Ledger
-from trader.lots import Bought, Lot, Paid, Recorded, after_purchase, net_positions, tax_lots, trade_lots
-from trader.outputs import AnyOutput, Place, Settled
-from trader.rebalance import uneven
-from trader.risk import Facts, check
+from trader.ledger.ledger import Basket, BasketLeg, Ledger
+from trader.ledger.lots import (
+    Bought,
+    Lot,
+    Paid,
+    Recorded,
+    after_purchase,
+    net_positions,
+    tax_lots,
+    trade_lots,
+)
 
 START_E6 = 10**12
 ONE_E4 = 10_000

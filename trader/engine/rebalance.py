@@ -19,8 +19,7 @@ from markets.opportunities import EventView, Failure, MarketView, ScanLimits, le
 from markets.opportunities.legs import ladder
 from markets.orders import Proposal, Wanted
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
-
-from .ledger import Basket
+from trader.ledger.ledger import Basket
 
 TRIES: Final = 4
 SELL_FROM_TRY: Final = 3

@@ -2,9 +2,9 @@
 
 import pytest
 
-import trader.refused
+import trader.engine.refused
 from markets.orders import Proposal, Wanted
-from trader.refused import Refusals, StandingRefusal
+from trader.engine.refused import Refusals, StandingRefusal
 
 
 def wanted(strategy: str, event_ticker: str = "E", ticker: str = "E-A") -> Proposal:
@@ -41,7 +41,7 @@ def test_what_stands_is_what_was_refused_at_the_last_look() -> None:
 
 
 def test_so_many_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trader.refused, "MAX_KEPT", 3)
+    monkeypatch.setattr(trader.engine.refused, "MAX_KEPT", 3)
     refusals = Refusals()
     for number in range(10):
         refusals.note(wanted("value", f"E{number}"), "cash")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trader.world import JOURNAL_ID
-from trader.numbering import Numbering
+from trader.engine.numbering import Numbering
 
 
 def test_orders_and_trades_are_counted_apart_from_where_the_journal_ends() -> None:

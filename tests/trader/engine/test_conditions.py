@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.trader.world import NOW_MS
-from trader.conditions import Conditions
+from trader.engine.conditions import Conditions
 
 STALE_MS = 30_000
 

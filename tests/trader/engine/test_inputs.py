@@ -11,8 +11,18 @@ from markets.errors import DecodeError
 from markets.orders import Accepted, Ended, Fill, Filled, Unknown
 from markets.records import FairValue
 from tests.trader.world import NOW_MS, basket, data, leg, live, quiet, settled, start, tick, view_of
-from trader.inputs import AnyInput, Command, Data, Decoder, Encoder, Orders, TimeGap, TradingStatus, Values
-from trader.ledger import Ledger
+from trader.engine.inputs import (
+    AnyInput,
+    Command,
+    Data,
+    Decoder,
+    Encoder,
+    Orders,
+    TimeGap,
+    TradingStatus,
+    Values,
+)
+from trader.ledger.ledger import Ledger
 
 BOOKED = view_of(
     basket().event, leg(basket().event, "HOM", book=([(100, 5)], [(200, 7), (300, 9)]), suspect=True)

@@ -16,8 +16,8 @@ from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.orders import AnyOrderEvent, Ended, Fill, Filled
 from markets.records import Book, Event, FairValue, Market, Quote, Record, Series
 from markets.timing import MatchTiming
+from trader.ledger.ledger import Ledger
 
-from .ledger import Ledger
 from .risk import Limits
 
 

@@ -1,7 +1,7 @@
 """Orders of the last minute, and events that are left alone."""
 
 from tests.trader.world import NOW_MS
-from trader.throttle import MINUTE_MS, Throttle
+from trader.engine.throttle import MINUTE_MS, Throttle
 
 
 def test_a_minute_after_it_was_sent_an_order_counts_no_more() -> None:

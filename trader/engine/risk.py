@@ -18,8 +18,8 @@ from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
 from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
+from trader.ledger.ledger import Ledger
 
-from .ledger import Ledger
 from .throttle import MINUTE_MS
 
 LARGEST: Final = 2**53

@@ -4,10 +4,10 @@ import msgspec
 
 from markets.orders import Fill
 from markets.records import Status
-from tests.trader.test_ledger import intent
+from tests.trader.ledger.test_ledger import intent
 from tests.trader.world import NOW_MS, event_of, leg, view_of
-from trader.ledger import Ledger
-from trader.worth import Worth
+from trader.engine.worth import Worth
+from trader.ledger.ledger import Ledger
 
 
 def test_a_bid_for_one_side_says_nothing_of_the_other() -> None:

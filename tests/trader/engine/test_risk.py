@@ -12,10 +12,10 @@ from markets.opportunities import EventView
 from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.units import HOUR_MS
-from tests.trader.test_ledger import intent
+from tests.trader.ledger.test_ledger import intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, SERIES, START_MS, basket, event_of, leg, view_of
-from trader.ledger import Ledger
-from trader.risk import Facts, check, fit
+from trader.engine.risk import Facts, check, fit
+from trader.ledger.ledger import Ledger
 
 EVENT = event_of()
 TICKER = f"{EVENT.event_ticker}-HOM"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markets.fees import FeeSchedule
 from markets.orders import Fill, Intent, reserve_e6
 from tests.trader.world import NOW_MS
-from trader.ledger import Basket, BasketLeg, Ledger, LedgerError
+from trader.ledger.ledger import Basket, BasketLeg, Ledger, LedgerError
 
 FEES = FeeSchedule("quadratic", 10_000)
 

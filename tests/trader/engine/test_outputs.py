@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from tests.trader.world import basket, data, filled, live, start
-from trader.engine import Engine
-from trader.outputs import AnyOutput, Booked, Place, agree, encode_outputs
+from trader.engine.engine import Engine
+from trader.engine.outputs import AnyOutput, Booked, Place, agree, encode_outputs
 
 MEMBERS_OF_V1 = 21
 """So many members had the order of a `Place` in the first journals: up to `attempt`."""

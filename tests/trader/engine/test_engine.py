@@ -30,10 +30,9 @@ from tests.trader.world import (
     unfilled,
     view_of,
 )
-from trader.engine import STRAYS_MAX, Engine
-from trader.inputs import AnyInput, Command, Feed, Orders, TimeGap, TradingStatus, Values
-from trader.ledger import Ledger, LedgerError
-from trader.outputs import (
+from trader.engine.engine import STRAYS_MAX, Engine
+from trader.engine.inputs import AnyInput, Command, Feed, Orders, TimeGap, TradingStatus, Values
+from trader.engine.outputs import (
     AnyOutput,
     Booked,
     Day,
@@ -45,7 +44,8 @@ from trader.outputs import (
     decode_outputs,
     encode_outputs,
 )
-from trader.roster import BuiltIn
+from trader.engine.roster import BuiltIn
+from trader.ledger.ledger import Ledger, LedgerError
 from trader.strategies import LoadStrategy, NoBasket, Strategy, Update
 
 

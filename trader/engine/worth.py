@@ -8,8 +8,8 @@ from markets.opportunities.legs import top
 from markets.orders import Position
 from markets.records import Market, Status
 from markets.units import PRICE_ONE_E4, opposite
+from trader.ledger.ledger import Ledger
 
-from .ledger import Ledger
 from .outputs import Day, Equity
 
 DAY_MS: Final = 86_400_000

@@ -28,15 +28,15 @@ from tests.trader.world import (
     start,
     view_of,
 )
-from trader.engine import Engine
-from trader.inputs import Orders
+from trader.engine.engine import Engine
+from trader.engine.inputs import Orders
+from trader.engine.outputs import Place, Refused
+from trader.engine.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven
+from trader.engine.replay import replay
+from trader.engine.risk import check
 from trader.journal.reader import Reader
-from trader.ledger import Basket, Ledger
-from trader.outputs import Place, Refused
-from trader.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven
-from trader.replay import replay
+from trader.ledger.ledger import Basket, Ledger
 from trader.report import report
-from trader.risk import check
 
 EVENT = event_of()
 NAMES = ("HOM", "AWY", "TIE")

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from markets.orders import Intent
-from tests.trader.test_ledger import intent
+from tests.trader.ledger.test_ledger import intent
 from tests.trader.world import NOW_MS
-from trader.standing import Standing
+from trader.engine.standing import Standing
 
 
 def resting(number: int, expires_ms: int | None = None) -> Intent:

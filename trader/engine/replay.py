@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 import msgspec
 
+from trader.strategies import LoadStrategy
+
 from .engine import Engine
 from .inputs import AnyInput
 from .outputs import Place, agree
 from .roster import BuiltIn
-from .strategies import LoadStrategy
 
 
 class Verified(msgspec.Struct, frozen=True):

@@ -13,9 +13,9 @@ import msgspec
 
 from markets.orders import Fill, Intent, Proposal, Wanted
 from markets.records import Event
+from trader.strategies import BUILT_IN, LoadStrategy, Strategy, StrategyMaker, Update
 
 from .outputs import Dropped
-from .strategies import BUILT_IN, LoadStrategy, Strategy, StrategyMaker, Update
 
 MAX_PROPOSALS: Final = 1_000
 MAX_NUMBER: Final = 10**30

@@ -9,12 +9,12 @@ import pytest
 
 from markets.orders import Fill, Intent, Proposal, Wanted
 from markets.records import Event
-from tests.trader.test_engine import placed
+from tests.trader.engine.test_engine import placed
 from tests.trader.world import NOW_MS, basket, data, event_of, filled, live, settled, start, tick
-from trader.engine import Engine
-from trader.inputs import AnyInput
-from trader.outputs import AnyOutput, Dropped, Place, Refused, Settled, encode_outputs
-from trader.roster import BuiltIn, Roster
+from trader.engine.engine import Engine
+from trader.engine.inputs import AnyInput
+from trader.engine.outputs import AnyOutput, Dropped, Place, Refused, Settled, encode_outputs
+from trader.engine.roster import BuiltIn, Roster
 from trader.strategies import NoBasket, Quiet, StrategyMaker, Update, proposal
 
 
@@ -205,7 +205,7 @@ def test_what_returns_nonsense_is_dropped(returned: object) -> None:
     engine, _, outputs = play(odd_at("on_update", lambda: returned))
 
     (dropped,) = flat(outputs, Dropped)
-    assert (dropped.call, dropped.error) == ("on_update", "trader.roster.Nonsense")
+    assert (dropped.call, dropped.error) == ("on_update", "trader.engine.roster.Nonsense")
     assert "expected" in engine.roster.dropped["odd"].error
     assert {output.intent.strategy for output in flat(outputs, Place)} == {"no_basket"}
 

@@ -27,6 +27,8 @@ from markets.orders import (
 )
 from markets.records import FairValue, Market, Status
 from markets.units import PRICE_ONE_E4
+from trader.ledger.ledger import Ledger
+from trader.strategies import LoadStrategy, Update
 
 from . import risk
 from .conditions import Conditions
@@ -43,7 +45,6 @@ from .inputs import (
     TradingStatus,
     Values,
 )
-from .ledger import Ledger
 from .numbering import Numbering
 from .outputs import (
     AnyOutput,
@@ -59,7 +60,6 @@ from .refused import Refusals
 from .risk import Facts, Limits
 from .roster import BuiltIn, Calls, DroppedStrategy, Roster
 from .standing import Standing
-from .strategies import LoadStrategy, Update
 from .throttle import Throttle
 from .worth import Worth, settlement_e4
 

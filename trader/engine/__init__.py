@@ -1,0 +1,1 @@
+"""What decides: one log of inputs in, decisions out. Pure."""

@@ -1,0 +1,1 @@
+"""What is owned: cash, lots, the net position and open orders. Pure."""
