@@ -107,6 +107,7 @@ class FeedServer:
     def serve(self, stop: Stop) -> None:
         """Run until `stop`. Sockets and state move to the calling thread, the bus thread from here on."""
         self._owner.take()
+        self.answers.take()
         if self.writer is not None:
             self.writer.take()
         poller = zmq.Poller()
@@ -221,6 +222,7 @@ class QueryServer:
 
     def serve(self, stop: Stop) -> None:
         """Run until `stop`. The socket moves to the calling thread, the only one to use it from here on."""
+        self._answers.take()
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
         poller.register(stop.fileno(), zmq.POLLIN)

@@ -87,6 +87,10 @@ class Answers:
         if on_wish is not None:
             self.add("watch", self._wish, "tickers", "ttl_s", "what")
 
+    def take(self) -> None:
+        """Hand over to the calling thread, the one to answer from here on."""
+        self._owner.take()
+
     def add(self, op: str, handler: Handler, *parameters: str) -> None:
         """Answer `op` with `handler`; any parameter not named is refused."""
         self._handlers[op] = (handler, frozenset(parameters) | {"op", "id"})
