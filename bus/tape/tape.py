@@ -225,11 +225,14 @@ class TapeReader:
             self._lose()  # nothing is published between a commit and its end: the end is missing
             return None
         try:
-            run.append((frame.time_ns, frame.data, (topic, message, records_of(message))))
+            told = (topic, message, records_of(message))
         except DecodeError:
             self._lose()
             return None
-        if message.cycle and message.kind != "cycle":
+        if not message.cycle:  # it is whole by itself
+            return Run(frame.time_ns, frame.time_ns, (frame.data,), (told,), None)
+        run.append((frame.time_ns, frame.data, told))
+        if message.kind != "cycle":
             return None
         self._run = []
         return Run(run[0][0], frame.time_ns, [data for _, data, _ in run], [told for *_, told in run], None)
