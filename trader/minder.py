@@ -5,12 +5,10 @@ still the same. It counts its own looks, not time: a machine that was suspended,
 stopped, is no strategy's fault. Python cannot end a call in another thread, so it ends the process; before,
 it writes down who it was, so that the next start does not load it.
 
-What runs outside of Python and keeps the interpreter's lock for ever (a C extension's endless loop) keeps
-this thread waiting too. Then faulthandler's timer, which needs no lock, ends the process after LOCKED_S; it
-can say where it was, in the log, but not remember who.
+What keeps the interpreter's lock for ever keeps this thread waiting too: then trader/last_line.py ends the
+process, and the next start remembers and says what this one could not.
 """
 
-import faulthandler
 import sys
 import threading
 import traceback
@@ -24,6 +22,8 @@ from bus.clock import Clock
 from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import StartupError
 
+from .last_line import LOCKED_S, LastLine, Stuck
+
 log = structlog.get_logger()
 
 SLOW_MS: Final = 50
@@ -32,7 +32,7 @@ IMPORT_LIMIT_MS: Final = 30_000
 """Large libraries take their time."""
 
 LOOK_MS: Final = 100
-LOCKED_S: Final = 30
+HOLD_LOOKS: Final = 10
 
 
 class SlowCalls(msgspec.Struct):
@@ -57,6 +57,7 @@ class Minder:
     Attributes:
         labels: what names a strategy in the settings, by its own name.
         slow: by strategy.
+        last_line: hears of the calls, too.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -64,6 +65,7 @@ class Minder:
         self.thread_id = threading.get_ident()
         self.labels: dict[str, str] = {}
         self.slow: dict[str, SlowCalls] = {}
+        self.last_line: LastLine | None = None
         self._clock = clock
         self._number = 0
         self._began_ns = 0
@@ -72,11 +74,15 @@ class Minder:
         """Note that a call begins."""
         self._number += 1
         self._began_ns = self._clock.monotonic_ns()
+        if self.last_line is not None:
+            self.last_line.begins(self.labels.get(strategy, strategy), strategy, call)
         self.running = Running(self._number, strategy, call, limit_ms)
 
     def ends(self) -> None:
         """Note that it has ended."""
         running, self.running = self.running, None
+        if self.last_line is not None:
+            self.last_line.ends()
         took_ms = (self._clock.monotonic_ns() - self._began_ns) // 1_000_000
         if running is not None and took_ms > SLOW_MS and running.limit_ms == LIMIT_MS:
             slow = self.slow.setdefault(running.strategy, SlowCalls())
@@ -89,13 +95,11 @@ class Watch:
 
     Args:
         end: called with the call that did not return, in the thread of this; it ends the process.
-        last_line: whether to have faulthandler end the process when this thread does not get to run.
     """
 
-    def __init__(self, minder: Minder, end: Callable[[Running], None], *, last_line: bool = False) -> None:
+    def __init__(self, minder: Minder, end: Callable[[Running], None]) -> None:
         self._minder = minder
         self._end = end
-        self._last_line = last_line
         self._seen = 0
         self._looks = 0
         self._stopping = threading.Event()
@@ -122,12 +126,30 @@ class Watch:
     def _run(self) -> None:
         looks = 0
         while not self._stopping.wait(LOOK_MS / 1000):
-            if self._last_line and looks % 10 == 0:
-                faulthandler.dump_traceback_later(LOCKED_S, exit=True, file=sys.stderr)
+            if self._minder.last_line is not None and looks % HOLD_LOOKS == 0:
+                self._minder.last_line.hold()
             looks += 1
             self.look()
-        if self._last_line:
-            faulthandler.cancel_dump_traceback_later()
+
+
+def remember(stuck: Stuck, ended: EndedStrategies) -> None:
+    """Remember and log how the process before was ended by the last line."""
+    call, trouble = stuck.call, None
+    if call is not None:
+        try:
+            ended.add(call)
+        except (OSError, StartupError) as error:
+            trouble = f"it is loaded again, since that cannot be written down: {error}"
+    log.critical(
+        "strategy.ended" if call is not None else "interpreter.stuck",
+        strategy=None if call is None else call.strategy,
+        call=None if call is None else call.call,
+        label=None if call is None else call.label,
+        error=f"the interpreter was held for {LOCKED_S} s, and the process ended",
+        remedy=None if call is None else f"python -m trader allow {call.strategy}",
+        trouble=trouble,
+        stack=stuck.stacks,
+    )
 
 
 def ender(

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -32,9 +32,10 @@ from .brokers.paper import PaperBroker
 from .control import Control, Events
 from .fair_values import ValuesFile
 from .fair_values.hosted import hosted, names_taken, start_sources
+from .last_line import LastLine
 from .lineup import line_up
 from .manual import ManualCommands
-from .minder import Minder, Watch, ender
+from .minder import Minder, Watch, ender, remember
 from .report import report
 from .session import Probe
 from .worker import ACCOUNT, Follows, Surroundings, ValuesProvider, Worker, risk_limits
@@ -94,9 +95,11 @@ def run(
     minder = Minder(ticking)
     with ExitStack() as stack:
         if end is not None:
-            watch = Watch(
-                minder, ender(minder, EndedStrategies(settings.data_dir), ticking, end), last_line=True
-            )
+            ended = EndedStrategies(settings.data_dir)
+            minder.last_line = stack.enter_context(closing(_last_line(settings)))
+            if (stuck := minder.last_line.take(ticking.now_ms())) is not None:
+                remember(stuck, ended)
+            watch = Watch(minder, ender(minder, ended, ticking, end))
             watch.thread.start()
             stack.callback(watch.stop)
         context = make_context()
@@ -126,6 +129,13 @@ def run(
         control = Control(commands, KillSwitch(settings.data_dir), lambda: Reader(worker.around.journal_path))
         _run(stop, ticking, replica, worker, server, control, voice)
     return 0
+
+
+def _last_line(settings: Settings) -> LastLine:
+    try:
+        return LastLine(settings.data_dir)
+    except OSError as error:
+        raise StartupError(f"{settings.data_dir}: cannot be used: {error}") from error
 
 
 def on_disk(

@@ -144,6 +144,38 @@ def test_a_strategy_that_does_not_return_is_ended_and_not_loaded_until_it_is_all
     assert f"CANNOT BE DECIDED AGAIN (KALSHI_BUS_STRATEGIES: {path}: cannot be read" in verified.stdout
 
 
+LOCKS = """
+from trader.strategies import Quiet
+
+
+class Locks(Quiet):
+    name = "locks"
+
+    def on_timer(self, now_ms):
+        sum(range(10**12))
+"""
+
+
+def test_a_strategy_that_keeps_the_interpreter_for_itself_is_ended_too(runner: Runner) -> None:
+    path = runner.folder / "mine.py"
+    path.write_text(LOCKS)
+    runner.env |= {"KALSHI_BUS_STRATEGIES": f"{path}:Locks"}
+    trader = runner.start("trader")
+    assert trader.wait(30) == 1
+    assert trader.events("strategy.ended") == []  # nothing of Python ran any more
+
+    again = runner.start("trader")
+    ended = again.wait_event("strategy.ended")
+    assert (ended["strategy"], ended["call"], ended["label"]) == ("locks", "on_timer", f"{path}:Locks")
+    assert "mine.py" in ended["stack"]
+    again.wait_event("trader.ready")
+    assert again.stop(5) == 0
+    last = runner.start("trader")
+    last.wait_event("trader.ready")
+    assert last.events("strategy.ended") == []  # told once
+    assert [event["strategy"] for event in last.events("strategy.left_out")] == ["locks"]
+
+
 def test_a_strategy_that_cannot_be_loaded_refuses_the_start(runner: Runner) -> None:
     path = runner.folder / "mine.py"
     path.write_text("x = 1\nclass Mine(:\n")
