@@ -6,8 +6,7 @@ It believes that a market is worth the average of its last mid prices. docs/exte
 from collections import deque
 
 from bus.notebook import Connection
-from trader.extensions.parameters import Parameters
-from trader.fair_values import Estimate, Estimator
+from trader.fair_values import Estimate, Estimator, Parameters
 
 
 class Average(Estimator):

@@ -7,8 +7,7 @@ ask are close together. docs/extending.md says what a strategy is told, and what
 from collections.abc import Sequence
 
 from markets.orders import Proposal
-from trader.extensions.parameters import Parameters
-from trader.strategies import Quiet, Update, proposal
+from trader.strategies import Parameters, Quiet, Update, proposal
 
 
 class NarrowValue(Quiet):

@@ -38,7 +38,7 @@ from trader.journal.schema import build_id, journal_path
 from trader.ledger.ledger import LedgerError
 from trader.ledger.lots import net_positions, tax_lots, trade_lots
 
-from .extensions.load import Loaded, build_of
+from .extensions.load import Extension, build_of
 from .fair_values.hosted import hosted, names_taken, start_sources
 from .lineup import line_up, load_strategy
 from .minder import Minder, Running, Watch
@@ -224,9 +224,9 @@ def _verify(settings: Settings) -> int:
     same = True
     try:
         for session, build in reader.sessions().items():
-            loaded: list[Loaded[Strategy]] = []
+            loaded: list[Extension[Strategy]] = []
 
-            def load(text: str, into: list[Loaded[Strategy]] = loaded) -> Loaded[Strategy]:
+            def load(text: str, into: list[Extension[Strategy]] = loaded) -> Extension[Strategy]:
                 into.append(load_strategy(text))
                 return into[-1]
 

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from bus.process.locks import private_dir
+from bus.threads import Owner
 from bus.trading.ended import EndedStrategy
 
 LOCKED_S: Final = 10
@@ -53,6 +54,7 @@ class LastLine:
             self._calling = mmap.mmap(calling, SIZE)
         finally:
             os.close(calling)
+        self._owner = Owner("the timer of the last line")
         self._texts: dict[tuple[str, str], bytes] = {}
 
     def take(self, now_ms: int) -> Stuck | None:
@@ -83,6 +85,7 @@ class LastLine:
 
     def hold(self) -> None:
         """Let the process live for another LOCKED_S; again and again, from one thread."""
+        self._owner.check()
         faulthandler.dump_traceback_later(LOCKED_S, exit=True, file=self._stacks)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from bus.process.settings import variable_of
 from bus.trading.ended import EndedStrategies, EndedStrategy
 
-from .extensions.load import Family, Loaded, Loader, build_of, pass_on
+from .extensions.load import Extension, Family, Loader, build_of, pass_on
 from .extensions.spec import Spec
 from .minder import IMPORT_LIMIT_MS, Minder
 from .strategies import BUILT_IN, Strategy, StrategyMaker
@@ -31,7 +31,7 @@ class Lineup(msgspec.Struct, frozen=True):
         left_out: those that were ended, and nobody has allowed since.
     """
 
-    makers: Mapping[str, Loaded[Strategy]]
+    makers: Mapping[str, Extension[Strategy]]
     left_out: tuple[EndedStrategy, ...] = ()
 
     def load(self, text: str) -> StrategyMaker:
@@ -63,7 +63,7 @@ def line_up(
     return Lineup({each.spec.text: each for each in loaded}, left_out)
 
 
-def load_strategy(text: str) -> Loaded[Strategy]:
+def load_strategy(text: str) -> Extension[Strategy]:
     """Return what makes the strategy that a journal names.
 
     Raises:
@@ -73,7 +73,7 @@ def load_strategy(text: str) -> Loaded[Strategy]:
     return loader.load(loader.specs([text])[0])
 
 
-def _load(loader: Loader, spec: Spec, minder: Minder) -> Loaded[Strategy]:
+def _load(loader: Loader, spec: Spec, minder: Minder) -> Extension[Strategy]:
     minder.begins(spec.label, "its import", IMPORT_LIMIT_MS)
     try:
         return loader.load(spec)
@@ -81,7 +81,7 @@ def _load(loader: Loader, spec: Spec, minder: Minder) -> Loaded[Strategy]:
         minder.ends()
 
 
-def _try(loader: Loader, loaded: Loaded[Strategy], minder: Minder, now_ms: int) -> None:
+def _try(loader: Loader, loaded: Extension[Strategy], minder: Minder, now_ms: int) -> None:
     """Make one, start it and forget it: what fails at once refuses the start rather than itself."""
     call = "its constructor"
     minder.begins(loaded.name, call)

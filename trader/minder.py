@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from bus.clock import Clock
+from bus.threads import Owner
 from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import StartupError
 
@@ -67,11 +68,13 @@ class Minder:
         self.slow: dict[str, SlowCalls] = {}
         self.last_line: LastLine | None = None
         self._clock = clock
+        self._owner = Owner("the minder of strategies")
         self._number = 0
         self._began_ns = 0
 
     def begins(self, strategy: str, call: str, limit_ms: int = LIMIT_MS) -> None:
         """Note that a call begins."""
+        self._owner.check()
         self._number += 1
         self._began_ns = self._clock.monotonic_ns()
         if self.last_line is not None:
@@ -80,6 +83,7 @@ class Minder:
 
     def ends(self) -> None:
         """Note that it has ended."""
+        self._owner.check()
         running, self.running = self.running, None
         if self.last_line is not None:
             self.last_line.ends()
@@ -100,6 +104,7 @@ class Watch:
     def __init__(self, minder: Minder, end: Callable[[Running], None]) -> None:
         self._minder = minder
         self._end = end
+        self._owner = Owner("the watch over strategies")
         self._seen = 0
         self._looks = 0
         self._stopping = threading.Event()
@@ -107,6 +112,7 @@ class Watch:
 
     def look(self) -> None:
         """Look once; every LOOK_MS."""
+        self._owner.check()
         running = self._minder.running
         number = 0 if running is None else running.number
         if number != self._seen:

@@ -14,7 +14,7 @@ from markets.orders import Proposal
 from tests.trader.stand import Stand
 from tests.trader.world import basket
 from trader.report import Report, report
-from trader.strategies.base import Quiet, Update, proposal
+from trader.strategies.strategy import Quiet, Update, proposal
 
 
 def said(stand: Stand) -> Report:

@@ -276,7 +276,7 @@ def test_fair_values_reach_a_replica_of_the_traders_own_feed(
 MINE = """
 import os
 from pathlib import Path
-from trader.extensions.parameters import Parameters
+from trader.extensions.params import Parameters
 from trader.fair_values import Estimator
 
 

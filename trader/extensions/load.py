@@ -22,7 +22,7 @@ import xxhash
 
 from markets.errors import StartupError
 
-from .parameters import Parameters
+from .params import Parameters
 from .spec import Spec, parse
 
 MAX_SOURCE_BYTES: Final = 4 * 1_048_576
@@ -48,7 +48,7 @@ class Family(msgspec.Struct, frozen=True):
     built_in: Mapping[str, type]
 
 
-class Loaded(msgspec.Struct, Generic[T], frozen=True):
+class Extension(msgspec.Struct, Generic[T], frozen=True):
     """A class with its parameters: makes new ones.
 
     Attributes:
@@ -94,7 +94,7 @@ class Loader:
                 self._refuse(str(error))
         return specs
 
-    def load(self, spec: Spec) -> Loaded[Any]:
+    def load(self, spec: Spec) -> Extension[Any]:
         """Return the class that a spec names, with its parameters.
 
         Raises:
@@ -102,9 +102,9 @@ class Loader:
         """
         class_, build = self._installed(spec) if spec.path is None else self._in_file(spec, spec.path)
         self._check(spec, class_)
-        return Loaded(spec, class_.name, class_, self._params(spec, class_), build)
+        return Extension(spec, class_.name, class_, self._params(spec, class_), build)
 
-    def refuse_twins(self, loaded: Sequence[Loaded[Any]]) -> None:
+    def refuse_twins(self, loaded: Sequence[Extension[Any]]) -> None:
         """Refuse two of one name: nobody could tell theirs apart.
 
         Raises:
@@ -230,7 +230,7 @@ class Loader:
         ):
             self._refuse(
                 f"{_line_of(spec, class_)}: Params: got {params!r:.100}, expected a frozen msgspec.Struct"
-                " (trader.extensions.parameters.Parameters)"
+                " (trader.extensions.params.Parameters)"
             )
 
     def _params(self, spec: Spec, class_: Any) -> Parameters:
@@ -253,7 +253,7 @@ class Loader:
         raise StartupError(f"{self.family.setting}: {problem}") from None
 
 
-def build_of(build: str, loaded: Iterable[Loaded[Any]]) -> str:
+def build_of(build: str, loaded: Iterable[Extension[Any]]) -> str:
     """Return what names the code that decides: `build`, and the sources that are not the project's own."""
     outside = [f"{each.name}={each.build}" for each in loaded if each.build]
     return "+".join((build, *outside))

@@ -8,12 +8,24 @@ source runs in a process of its own: docs/extending.md.
 from collections.abc import Mapping
 from typing import Final
 
-from .base import Estimate, Estimator, Source
-from .file import FileSource, Loaded, ValuesFile, parse
+from trader.extensions.params import Parameters
+
+from .source import Estimate, Estimator, Source
+from .values_file import FileSource, Loaded, ValuesFile, parse
 
 BUILT_IN: Final[Mapping[str, type[Estimator]]] = {
     FileSource.name: FileSource,
 }
 """The project's own sources, by their names."""
 
-__all__ = ["BUILT_IN", "Estimate", "Estimator", "FileSource", "Loaded", "Source", "ValuesFile", "parse"]
+__all__ = [
+    "BUILT_IN",
+    "Estimate",
+    "Estimator",
+    "FileSource",
+    "Loaded",
+    "Parameters",
+    "Source",
+    "ValuesFile",
+    "parse",
+]

@@ -22,9 +22,8 @@ from markets.errors import StartupError
 from trader.extensions.load import Family, Loader, in_words, pass_on
 
 from . import BUILT_IN
-from .answers import answer_of
-from .base import Source
-from .wire import (
+from .checked import answer_of
+from .pipe import (
     MAX_TEXT,
     AnySourceMessage,
     SourceFailed,
@@ -33,6 +32,7 @@ from .wire import (
     SourceWaits,
     frame,
 )
+from .source import Source
 
 log = structlog.get_logger()
 

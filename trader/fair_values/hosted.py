@@ -20,19 +20,20 @@ import structlog
 
 from bus.clock import Clock
 from bus.process.settings import Settings, variable_of
+from bus.threads import Owner
 from markets.errors import DecodeError, StartupError
 from markets.records import FairValue
 
-from .file import SOURCE
-from .wire import (
+from .pipe import (
     AnySourceMessage,
-    Frames,
+    PipeMessages,
     SourceAnswer,
     SourceFailed,
     SourceHello,
     SourceRefused,
     SourceWaits,
 )
+from .values_file import SOURCE
 
 log = structlog.get_logger()
 
@@ -109,6 +110,7 @@ class HostedSource:
         self._command = command
         self._clock = clock
         self._patience = patience
+        self._owner = Owner("a source's process")
         self._every_s = 1.0
         self._answered_ns: int | None = None
         self._said: set[str] = set()
@@ -199,7 +201,7 @@ class HostedSource:
             os.close(reading)
 
     def _listen(self, reading: int, process: "subprocess.Popen[bytes]") -> str:
-        frames, poll = Frames(), select.poll()
+        frames, poll = PipeMessages(), select.poll()
         poll.register(reading, select.POLLIN)
         heard_ns, patience_s = self._clock.monotonic_ns(), self._patience.start_s
         while not self._stopping.is_set():
@@ -282,6 +284,7 @@ class HostedSource:
                 self._state(values={})
 
     def _state(self, **changes: object) -> None:
+        self._owner.check()
         self.state = msgspec.structs.replace(self.state, **changes)
 
     def _tell(self, event: str, error: str, **more: object) -> None:

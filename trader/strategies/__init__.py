@@ -7,8 +7,10 @@ nothing here knows: docs/extending.md.
 from collections.abc import Mapping
 from typing import Final
 
-from .base import LoadStrategy, Quiet, Strategy, StrategyMaker, Update, proposal
+from trader.extensions.params import Parameters
+
 from .no_basket import NoBasket
+from .strategy import LoadStrategy, Quiet, Strategy, StrategyMaker, Update, proposal
 from .value import Value
 
 BUILT_IN: Final[Mapping[str, type[Quiet]]] = {
@@ -21,6 +23,7 @@ __all__ = [
     "BUILT_IN",
     "LoadStrategy",
     "NoBasket",
+    "Parameters",
     "Quiet",
     "Strategy",
     "StrategyMaker",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markets.opportunities.kinds.no_basket import NoBasketKind
 from markets.orders import Proposal
 
-from .base import Quiet, Update, proposal
+from .strategy import Quiet, Update, proposal
 
 
 class NoBasket(Quiet):

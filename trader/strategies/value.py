@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markets.opportunities.kinds.value import ValueKind
 from markets.orders import Proposal
 
-from .base import Quiet, Update, proposal
+from .strategy import Quiet, Update, proposal
 
 
 class Value(Quiet):

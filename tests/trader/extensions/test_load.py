@@ -14,7 +14,7 @@ from trader.lineup import Lineup, line_up, load_strategy
 from trader.minder import Minder
 
 MINE = """
-from trader.extensions.parameters import Parameters
+from trader.extensions.params import Parameters
 from trader.strategies import Quiet
 
 

@@ -17,7 +17,7 @@ from trader.fair_values.hosted import HostedSource, Patience, SourceState, refus
 PATIENCE = Patience(start_s=20.0, deadline_s=2.0, keep_s=0.4, stable_s=60.0, backoff_s=(0.05, 0.1))
 BEGIN = """
 import os, sys, time
-from trader.fair_values.wire import *
+from trader.fair_values.pipe import *
 out = os.fdopen(int(sys.argv[1]), "wb", buffering=0)
 life = int(open(sys.argv[2]).read() or 0) if os.path.exists(sys.argv[2]) else 0
 open(sys.argv[2], "w").write(str(life + 1))

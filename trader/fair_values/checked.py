@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Final
 
-from .base import Estimate
-from .wire import MAX_VALUES, SourceAnswer
+from .pipe import MAX_VALUES, SourceAnswer
+from .source import Estimate
 
 MAX_TICKER: Final = 200
 MAX_ERRORS: Final = 20

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets.errors import DecodeError
-from trader.fair_values.wire import (
+from trader.fair_values.pipe import (
     MAX_FRAME,
     AnySourceMessage,
-    Frames,
+    PipeMessages,
     SourceAnswer,
     SourceFailed,
     SourceHello,
@@ -28,7 +28,7 @@ MESSAGES: list[AnySourceMessage] = [
 
 @given(st.lists(st.integers(1, 40), min_size=1))
 def test_messages_come_out_whole_however_they_are_cut(cuts: list[int]) -> None:
-    stream, frames, heard = b"".join(map(frame, MESSAGES)), Frames(), list[AnySourceMessage]()
+    stream, frames, heard = b"".join(map(frame, MESSAGES)), PipeMessages(), list[AnySourceMessage]()
     while stream:
         for cut in cuts:
             heard += frames.feed(stream[:cut])
@@ -51,13 +51,13 @@ def test_messages_come_out_whole_however_they_are_cut(cuts: list[int]) -> None:
 )
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(DecodeError, match="source's message"):
-        list(Frames().feed(data))
+        list(PipeMessages().feed(data))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_messages_or_refused(data: bytes) -> None:
     try:
-        heard = list(Frames().feed(data))
+        heard = list(PipeMessages().feed(data))
     except DecodeError:
         return
     assert all(frame(message) for message in heard)

@@ -7,7 +7,7 @@ import msgspec
 
 from markets.opportunities import EventView, Opportunity
 from markets.orders import Fill, Intent, Proposal, Wanted
-from trader.extensions.parameters import Parameters
+from trader.extensions.params import Parameters
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -19,7 +19,7 @@ class Update(msgspec.Struct, frozen=True):
 
 
 class Strategy(Protocol):
-    """What the engine calls, in one thread and in the order of its inputs.
+    """What the engine calls, in the order of its inputs.
 
     It is pure: it keeps no state but what it made of what it was told, reads no clock, file or socket, and
     draws no random number. The same calls give the same proposals, so that a journal can be decided again.

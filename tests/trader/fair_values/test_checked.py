@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trader.fair_values import Estimate
-from trader.fair_values.answers import answer_of
+from trader.fair_values.checked import answer_of
 
 NOW_MS = 1_800_000_000_000
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 import msgspec
 
 from bus.notebook import Connection
-from trader.extensions.parameters import Parameters
+from trader.extensions.params import Parameters
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Source(Protocol):
-    """What is asked for its values, in the one thread of its process.
+    """What is asked for its values.
 
     Attributes:
         name: in fair values, status and pages. It never changes.

@@ -20,9 +20,9 @@ from bus.notebook import Connection
 from markets.errors import BadRecord
 from markets.records import FairValue
 from markets.units import parse_time_ms
-from trader.extensions.parameters import Parameters
+from trader.extensions.params import Parameters
 
-from .base import Estimate, Estimator
+from .source import Estimate, Estimator
 
 log = structlog.get_logger()
 

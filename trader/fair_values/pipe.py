@@ -70,7 +70,7 @@ def frame(message: AnySourceMessage) -> bytes:
     return len(body).to_bytes(_LENGTH) + body
 
 
-class Frames:
+class PipeMessages:
     """Cuts what comes through the pipe into messages."""
 
     def __init__(self) -> None:
