@@ -1,9 +1,11 @@
 """The trader as a person runs it: ``python -m trader`` and its commands, through SIGKILL and SIGTERM."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +176,45 @@ def test_a_strategy_that_keeps_the_interpreter_for_itself_is_ended_too(runner: R
     last.wait_event("trader.ready")
     assert last.events("strategy.ended") == []  # told once
     assert [event["strategy"] for event in last.events("strategy.left_out")] == ["locks"]
+
+
+SOURCE = """
+import os
+from pathlib import Path
+from trader.fair_values import Estimator
+
+
+class Mine(Estimator):
+    name = "mine"
+
+    def __init__(self, params):
+        super().__init__(params)
+        Path("source.pid").write_text(str(os.getpid()))
+
+    def values(self, bus):
+        return {}
+"""
+
+
+def test_a_source_dies_with_a_killed_trader(runner: Runner) -> None:
+    path = runner.folder / "mine.py"
+    path.write_text(SOURCE)
+    trader = runner.start("trader", env={"KALSHI_BUS_FAIR_VALUES": f"{path}:Mine"})
+    trader.wait_event("trader.ready", 20)
+    pid = int((runner.folder / "source.pid").read_text())
+    os.kill(pid, 0)
+
+    trader.kill()
+
+    eventually(lambda: not running(pid))
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there, and more than the remains of one."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_strategy_that_cannot_be_loaded_refuses_the_start(runner: Runner) -> None:

@@ -12,7 +12,9 @@ from bus.trading.ended import EndedStrategies, EndedStrategy
 from markets.errors import StartupError
 from trader.lineup import Lineup, line_up, load_strategy
 from trader.minder import Minder
+from trader.strategies import BUILT_IN
 
+BUILT_INS = ", ".join(sorted(BUILT_IN))
 MINE = """
 from trader.extensions.params import Parameters
 from trader.strategies import Quiet
@@ -93,7 +95,7 @@ def test_it_may_import_its_neighbours_but_hides_nothing(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("no_baskt", "expected any of no_basket, value, or /path/file.py:Class, did you mean no_basket?"),
+        ("no_baskt", f"expected any of {BUILT_INS}, or /path/file.py:Class, did you mean no_basket?"),
         ("value(min_edge_e6=1)", "value: unknown parameter 'min_edge_e6': it takes none"),
         ("none.py:Mine", "none.py: cannot be read: No such file or directory"),
         (".hidden.py:Mine", ".hidden.py: not a file"),
@@ -180,7 +182,9 @@ def test_an_installed_strategy_is_found_by_its_name(tmp_path: Path, package: Pat
 
     assert list(lineup.makers) == ["spread(max_spread_e4=9)"]
     assert lineup.build("abc").startswith("abc+mine=")
-    assert "expected any of broken, no_basket, spread, value" in refusal(tmp_path, "spreed")
+    assert f"expected any of {', '.join(sorted([*BUILT_IN, 'broken', 'spread']))}," in refusal(
+        tmp_path, "spreed"
+    )
     assert "entry point broken = ours_of_a_test:Nobody: cannot be imported" in refusal(tmp_path, "broken")
 
 
