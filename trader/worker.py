@@ -30,7 +30,7 @@ from trader.engine.engine import Engine
 from trader.engine.inputs import Present, Start
 from trader.engine.risk import Limits
 from trader.journal.journal import JournalError, Recovered
-from trader.ledger.ledger import LedgerError
+from trader.ledger.ledger import Ledger, LedgerError
 
 from .announcer import Announcer, Published
 from .brokers.base import Broker
@@ -186,6 +186,34 @@ def risk_limits(settings: Settings) -> Limits:
     )
 
 
+def claim(journal: JournalFile, status: ReplicaStatus) -> None:
+    """Refuse a journal whose ledger is that of a live feed while this one is a replay, or the reverse.
+
+    Raises:
+        JournalError: it is.
+    """
+    if status.live:
+        journal.claim(status.source)
+
+
+def reconcile(ledger: Ledger, journal: JournalFile) -> None:
+    """Hold all of the ledger against itself and against the sums of the journal's rows.
+
+    Raises:
+        LedgerError: they differ.
+    """
+    sums = journal.sums()
+    ledger.check_whole()
+    ours = {
+        "start_e6": ledger.start_e6,
+        "spent_e6": ledger.spent_e6,
+        "fees_e6": ledger.fees_e6,
+        "payouts_e6": ledger.payouts_e6,
+    }
+    if ours != sums:
+        raise LedgerError(f"the ledger says {ours}, the journal's rows {sums}")
+
+
 class Worker:
     """Trades until told to stop. Opened and run by one thread.
 
@@ -309,7 +337,7 @@ class Worker:
             return
         try:
             if self._journal is not None:
-                self._claim(self._journal)
+                claim(self._journal, self.around.follows.status())
                 self._journal.try_out()
             self._begin_anew()
             if self._pause is not None:
@@ -333,12 +361,6 @@ class Worker:
         if journal is not None:
             journal.close()
         self.begin()
-
-    def _claim(self, journal: JournalFile) -> None:
-        """Refuse the journal if its ledger is that of a live feed and this is a replay, or the reverse."""
-        status = self.around.follows.status()
-        if status.live:
-            journal.claim(status.source)
 
     # -- one turn
 
@@ -448,7 +470,7 @@ class Worker:
         journal = self._open()  # by now it may be another
         if steady_ms >= self._reconcile_ms:
             self._reconcile_ms = steady_ms + RECONCILE_MS
-            self._reconcile(journal)
+            reconcile(self.engine.ledger, journal)
             journal.checkpoint()
         if steady_ms >= self._commit_ms:
             self._commit_ms = steady_ms + COMMIT_MS
@@ -482,23 +504,6 @@ class Worker:
             self.session.values(changed, removed, self._present())
             self.around.published.fair_values(changed, removed)
             self._look_through()
-
-    def _reconcile(self, journal: JournalFile) -> None:
-        """Hold all of the ledger against itself and against the sums of the journal's rows.
-
-        Raises:
-            LedgerError: they differ.
-        """
-        ledger, sums = self.engine.ledger, journal.sums()
-        ledger.check_whole()
-        ours = {
-            "start_e6": ledger.start_e6,
-            "spent_e6": ledger.spent_e6,
-            "fees_e6": ledger.fees_e6,
-            "payouts_e6": ledger.payouts_e6,
-        }
-        if ours != sums:
-            raise LedgerError(f"the ledger says {ours}, the journal's rows {sums}")
 
     def close(self) -> None:
         """Free the journal; again does nothing."""
