@@ -43,4 +43,5 @@ class ManualCommands:
 
     def take(self) -> list[ManualCommand]:
         """Return the commands that wait, oldest first."""
-        return [self._waiting.popleft() for _ in range(len(self._waiting))]
+        waiting = self._waiting
+        return [waiting.popleft() for _ in range(len(waiting))] if waiting else []

@@ -377,8 +377,7 @@ class Worker:
         self._take_commands()
         self._pass_time()
         actions = self.around.follows.step(self._wait_s())
-        self._pass_time()
-        self._hear(actions)
+        self._hear(actions, self._pass_time())
         self._look_around()
         for stray in self.engine.take_strays():
             log.error("order.stray", event=type(stray).__name__, **msgspec.structs.asdict(stray))
@@ -388,12 +387,14 @@ class Worker:
             return TURN_S  # a recording's time passes with its messages
         return min(TURN_S, max(0, self.session.next_ms - self._steady_ms()) / 1000)
 
-    def _pass_time(self) -> None:
+    def _pass_time(self) -> Present:
+        """Let happen what is due by now; return when that is."""
         self._mind_the_gap()
         present, due_ms = self._present(), self.session.broker.next_ms
         if due_ms is not None and due_ms <= present.steady_ms:
             self._look_at_kill_switch()
         self.session.pass_time(present)
+        return present
 
     def _mind_the_gap(self) -> None:
         gap_ms = self._watchdog.gap_ms()
@@ -401,25 +402,26 @@ class Worker:
             log.warning("time.gap", ms=gap_ms)
             self.session.time_gap(gap_ms, self._present())
 
-    def _hear(self, actions: Sequence[Action]) -> None:
+    def _hear(self, actions: Sequence[Action], present: Present) -> None:
         """Take what a step of the replica did, and look at all that it concerns."""
         follows = self.around.follows
         if not actions or not self.session.live or any(isinstance(action, Tell) for action in actions):
             self._take_feed()
+            present = self._present()  # of another session it may be another time
         if actions or follows.state is not self.session.state:
             self.announcer.heard_ns = follows.heard_ns
-            self.session.hear(follows.state, actions, self._present())
-            self._look_through()
+            self.session.hear(follows.state, actions, present)
+            self._look_through(present)
             self.announcer.heard_ns = None
 
-    def _look_through(self) -> None:
+    def _look_through(self, present: Present) -> None:
         session = self.session
         while session.pending:
-            session.look(self._present())
+            session.look(present)
             if session.pending:
                 # Neither a kill waits for the last scan, nor an order that arrives meanwhile.
                 self._take_commands()
-                self._pass_time()
+                present = self._pass_time()
         for failure in (*session.rescan.take_failures(), *session.engine.failures.take()):
             log.error("scan.failed", **msgspec.structs.asdict(failure))
 
@@ -501,9 +503,10 @@ class Worker:
                 log.warning("fair_values.refused", error=error)
             log.info("fair_values.loaded", values=len(new), changed=len(changed), removed=len(removed))
         if changed or removed:
-            self.session.values(changed, removed, self._present())
+            present = self._present()
+            self.session.values(changed, removed, present)
             self.around.published.fair_values(changed, removed)
-            self._look_through()
+            self._look_through(present)
 
     def close(self) -> None:
         """Free the journal; again does nothing."""

@@ -72,9 +72,11 @@ class Membership:
         if event is None:
             return None
         markets = tuple(
-            view
-            for ticker in self.markets_of.get(event_ticker, ())
-            if (view := market_view(state, ticker)) is not None
+            [
+                view
+                for ticker in self.markets_of.get(event_ticker, ())
+                if (view := market_view(state, ticker)) is not None
+            ]
         )
         if not markets:
             return None

@@ -28,26 +28,27 @@ def consensus_values(view: EventView) -> dict[str, FairValue]:
     A leg that is suspect, crossed, off its grid, not trading or contradicts itself says nothing, so nobody
     gets a value.
     """
-    if not view.event.mutually_exclusive or any(
-        seen.quote.status is not Status.ACTIVE or seen.suspect or not is_complementary(seen.quote)
-        for seen in view.markets
-    ):
+    if not view.event.mutually_exclusive:
         return {}
-    tops = [top(seen) for seen in view.markets]
-    if any(
-        best.crossed or is_off_grid(seen.market, best) for seen, best in zip(view.markets, tops, strict=True)
-    ):
-        return {}
+    lows, highs, seen_ms = [], [], []
+    for seen in view.markets:
+        if seen.quote.status is not Status.ACTIVE or seen.suspect or not is_complementary(seen.quote):
+            return {}
+        best = top(seen)
+        if best.crossed or is_off_grid(seen.market, best):
+            return {}
+        lows.append(best.yes_bid[0] if best.yes_bid else 0)
+        highs.append(best.yes_ask[0] if best.yes_ask else PRICE_ONE_E4)
+        seen_ms.append(_seen_ms(seen.quote_as_of_ms, seen.book_as_of_ms))
     if not verdict(view).known:
         return {}
-    lows = [best.yes_bid[0] if best.yes_bid else 0 for best in tops]
-    highs = [best.yes_ask[0] if best.yes_ask else PRICE_ONE_E4 for best in tops]
-    seen_ms = [_seen_ms(seen.quote_as_of_ms, seen.book_as_of_ms) for seen in view.markets]
+    low_e4, high_e4 = sum(lows), sum(highs)
     values = {}
     for i, seen in enumerate(view.markets):
+        others_low_e4, others_high_e4 = low_e4 - lows[i], high_e4 - highs[i]
         # Twice the value, to stay in integers: a mid is half of bid plus ask.
-        twice_e4 = 2 * PRICE_ONE_E4 - (sum(lows) - lows[i]) - (sum(highs) - highs[i])
-        margin_e4 = (sum(highs) - highs[i]) - (sum(lows) - lows[i])
+        twice_e4 = 2 * PRICE_ONE_E4 - others_low_e4 - others_high_e4
+        margin_e4 = others_high_e4 - others_low_e4
         if 0 <= twice_e4 <= 2 * PRICE_ONE_E4 and margin_e4 <= 2 * PRICE_ONE_E4:
             values[seen.market.ticker] = FairValue(
                 ticker=seen.market.ticker,

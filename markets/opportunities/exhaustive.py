@@ -28,6 +28,7 @@ _GAME_SCOPES: Final = frozenset({"game", "match"})
 
 _LOWER: Final = {"less": False, "less_or_equal": True}
 _UPPER: Final = {"greater": False, "greater_or_equal": True}
+_ON_A_LINE: Final = frozenset({*_LOWER, *_UPPER, "between"})
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -52,12 +53,12 @@ def exhaustiveness(event: Event, markets: Sequence[Market]) -> Verdict:
         return Verdict(False, "the event is not mutually exclusive")
     if len(markets) < 2:
         return Verdict(False, "fewer than two markets")
-    if any(market.market_type != "binary" for market in markets):
+    if {market.market_type for market in markets} != {"binary"}:
         return Verdict(False, "a market settles at a value")
-    if all(market.strike_type in _LOWER or market.strike_type in _UPPER or market.strike_type == "between"
-           for market in markets):  # fmt: skip
+    strike_types = {market.strike_type for market in markets}
+    if strike_types <= _ON_A_LINE:
         return _tiling(markets)
-    if event.category == "Sports" and all(market.strike_type == "structured" for market in markets):
+    if event.category == "Sports" and strike_types == {"structured"}:
         return _match(event, markets)
     return Verdict(False, "the list of outcomes may be incomplete")
 
@@ -103,7 +104,7 @@ def _match(event: Event, markets: Sequence[Market]) -> Verdict:
     competition = competition_of(event)
     if competition.competition_scope.lower() not in _GAME_SCOPES:
         return Verdict(False, "the event is not marked as the result of one match")
-    ties = sum(market.yes_sub_title.strip().lower() in _TIE_LABELS for market in markets)
+    ties = sum([market.yes_sub_title.strip().lower() in _TIE_LABELS for market in markets])
     sides = len(markets) - ties
     if sides != 2 or ties > 1:
         return Verdict(False, "not the two sides of one match")
