@@ -8,6 +8,9 @@ from bus.clock import Clock
 GAP_MS: Final = 3_000
 """Standing still for longer than this is a gap in time: nothing heard before it is acted on."""
 
+LOOK_MS: Final = 50
+"""So often at most the processor's time is looked up: that asks the kernel, and each message would."""
+
 
 class Watchdog:
     """Notices that this thread, or the whole machine, stood still.
@@ -26,11 +29,13 @@ class Watchdog:
         return clock.monotonic_ns() // 1_000_000, clock.now_ms(), self._cpu_ns() // 1_000_000
 
     def gap_ms(self) -> int:
-        """Return for how long it stood still since the last call, 0 if it did not.
+        """Return for how long it stood still since the last call, to LOOK_MS, 0 if it did not.
 
         A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock has moved on.
         """
-        steady_ms, wall_ms, cpu_ms = self._last
+        clock, (steady_ms, wall_ms, cpu_ms) = self._clock, self._last
+        if clock.monotonic_ns() // 1_000_000 - steady_ms < LOOK_MS and clock.now_ms() - wall_ms < LOOK_MS:
+            return 0
         now_steady_ms, now_wall_ms, now_cpu_ms = self._last = self._read()
         idle_ms = max(now_steady_ms - steady_ms, now_wall_ms - wall_ms) - (now_cpu_ms - cpu_ms)
         return idle_ms if idle_ms > GAP_MS else 0
