@@ -18,6 +18,7 @@ Source: recorded probe of 8 August 2026 (15 pairs of series), contract notes of 
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -141,6 +142,7 @@ def _start_from_occurrence(event: Event, occurrence_ms: int | None) -> tuple[int
     return start_ms, OCCURRENCE
 
 
+@lru_cache(maxsize=1024)  # the same events change again and again
 def _ticker_date_ms(event_ticker: str) -> int | None:
     match = _DATED.search(event_ticker)
     if match is None or match[2] not in _MONTHS:

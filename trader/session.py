@@ -20,7 +20,7 @@ from bus.threads import Owner
 from bus.trading import reasons
 from markets.opportunities import MarketView, Opportunity
 from markets.orders import AnyOrderEvent
-from markets.records import FairValue
+from markets.records import ExchangeStatus, FairValue
 from trader.engine.engine import Engine
 from trader.engine.inputs import (
     AnyInput,
@@ -110,6 +110,7 @@ class Session:
         self._pending: deque[str] | None = None
         self._held: set[str] = set()
         self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
+        self._status: ExchangeStatus | None = None
         self._exchange: tuple[bool, tuple[int, ...]] = (True, ())
         self._tick_ms = 0
 
@@ -265,6 +266,9 @@ class Session:
         self._drop_faulty(present)
         self._observe(state, batch)
         status = state.exchange.get("")
+        if status is self._status:
+            return
+        self._status = status
         trading = status is None or (status.exchange_active and status.trading_active)
         shards = () if status is None else status.shards
         idle = tuple(sorted(index for index, active, trades in shards if not (active and trades)))
@@ -282,11 +286,12 @@ class Session:
         markets, watched = self._markets, self.broker.watched
         if not markets and not watched:
             return
-        changed = {key for _, key in batch.records}
-        for ticker in markets if batch.whole or batch.commit else markets.keys() & changed:
-            markets[ticker] = market_view(state, ticker)
-        for ticker in sorted(watched if batch.whole else watched & changed):
-            if (market := market_view(state, ticker)) is not None:
+        changed = dict.fromkeys([key for _, key in batch.records])
+        for ticker in markets if batch.whole or batch.commit else changed:
+            if ticker in markets:
+                markets[ticker] = market_view(state, ticker)
+        for ticker in sorted(watched) if batch.whole else changed:
+            if ticker in watched and (market := market_view(state, ticker)) is not None:
                 self.broker.observe(market)
 
     # -- one step
