@@ -8,15 +8,10 @@ import pytest
 from bus.trading import reasons
 from tests.support import ROOT
 
-SPEAKERS = (
-    "risk.py",
-    "engine.py",
-    "standing.py",
-    "brokers/base.py",
-    "brokers/paper.py",
-    "session.py",
-    "worker.py",
-    "announcer.py",
+TRADER = ROOT / "trader"
+SPEAKERS = sorted(
+    {*(TRADER / "engine").glob("*.py"), *(TRADER / "brokers").glob("*.py")}
+    | {TRADER / name for name in ("session.py", "worker.py", "announcer.py")}
 )
 
 SAME_WORD = {reasons.STARTING, reasons.GAP}
@@ -28,11 +23,11 @@ def literals(path: Path) -> set[str]:
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
-@pytest.mark.parametrize("module", SPEAKERS)
-def test_a_reason_is_spelled_in_one_place(module: str) -> None:
+@pytest.mark.parametrize("module", SPEAKERS, ids=lambda path: path.stem)
+def test_a_reason_is_spelled_in_one_place(module: Path) -> None:
     known = reasons.REFUSALS.keys() | reasons.ENDS.keys()
 
-    assert (literals(ROOT / "trader" / module) & known) - SAME_WORD == set()
+    assert (literals(module) & known) - SAME_WORD == set()
 
 
 def test_every_constant_has_a_sentence() -> None:
