@@ -433,6 +433,7 @@ class SteppedReplica(Follower):
         self.heard_ns = clock.monotonic_ns()
         self._waiting = _Waiting(self.heard_ns)
         self._said_ns = 0
+        self._tick_ms = 0
 
     # -- the owner's
 
@@ -461,7 +462,10 @@ class SteppedReplica(Follower):
             actions = self._sync.refused(taken.id, RETRY_UNCONNECTED_MS, now_ms)
         else:
             actions = self._take_answer(taken, now_ms)
-        actions += self._pass_time(now_ms)
+        # Nothing is due of a sync that is live, but now and then to look whether the feed is silent.
+        if self._sync.phase is not Phase.LIVE or self._sync.asking or now_ms >= self._tick_ms:
+            self._tick_ms = now_ms + POLL_MS
+            actions += self._pass_time(now_ms)
         return self._perform(waiting, actions, now_ms)
 
     def rouse(self) -> None:
@@ -480,6 +484,11 @@ class SteppedReplica(Follower):
 
     def _hear(self, frame: bytes, now_ms: int) -> list[Action]:
         sync = self._sync
+        if sync.source == "live":
+            actions = sync.hear((frame,), now_ms)
+            if sync.source != "live":  # a heartbeat said so: nothing of the replay is whole yet
+                self._said_ns = sync.published_ns
+            return actions
         whole = sync.phase is Phase.LIVE
         noted: list[Header | Quotes] = []
         actions = sync.hear((frame,), now_ms, lambda _frame, header: noted.append(header))
