@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trader.extensions.spec import Spec, parse
 
-FOLDER = Path("/work")
+FOLDER = Path("/home/me")
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ FOLDER = Path("/work")
         (" value() ", Spec("value", None, {})),
         ("my-own.one", Spec("my-own.one", None, {})),
         ("/a/mine.py:Mine", Spec("Mine", Path("/a/mine.py"), {})),
-        ("mine.py:Mine(a=1)", Spec("Mine", Path("/work/mine.py"), {"a": 1})),
+        ("mine.py:Mine(a=1)", Spec("Mine", Path("/home/me/mine.py"), {"a": 1})),
         ("/a (b)/m.py:M(x=-1.5, y='a,)b', z=[(1, None)])", Spec("M", Path("/a (b)/m.py"), {
             "x": -1.5, "y": "a,)b", "z": [(1, None)],
         })),
