@@ -12,6 +12,9 @@ the markets of a match was measured at the scheduled start plus 3 hours. So, in 
 What is a sports match: category Sports, a ticker that carries a date (``KXMLSGAME-26AUG19PORSD``; a season's
 ``KXNBA-27`` does not), a scope that is not a season's, and a resulting start near that date.
 
+How long a match lasts nobody knows before: none of these times is its end. It is in play from its start on
+while a market of the event trades and nobody says that it is over.
+
 Source: recorded probe of 8 August 2026 (15 pairs of series), contract notes of October 2026.
 """
 
@@ -25,7 +28,7 @@ import msgspec
 
 from markets.json.read import competition_of
 
-from .records import Event, Market, Milestone
+from .records import Event, Market, Milestone, Status
 from .units import DAY_MS, HOUR_MS, format_time
 
 MILESTONE: Final = "milestone"
@@ -40,13 +43,24 @@ SERIES_OFFSET_MS: Final = {"KXMLBF5": 5 * HOUR_MS, "KXKLEAGUE1H": 3 * HOUR_MS + 
 """Series measured to deviate from `DEFAULT_OFFSET_MS`."""
 
 IN_PLAY_STATUSES: Final = frozenset({"inprogress", "halftime"})
-OVER_STATUSES: Final = frozenset({"closed", "complete", "cancelled", "postponed"})
-"""Words of a milestone's status that settle the question.
+OVER_STATUSES: Final = frozenset(
+    {"closed", "complete", "ended", "finished", "cancelled", "canceled", "postponed", "abandoned"}
+)
+"""Words of a milestone's status that settle the question, in small letters.
 
-Others ("created", "scheduled") leave it to the clock: milestones are fetched rarely and the match may have
-begun meanwhile. Recorded at Kalshi: "created", "inprogress"; the rest of Sportradar's vocabulary is assumed.
+Others ("created", "scheduled") leave it to clock and markets: milestones are fetched rarely and the match may
+have begun meanwhile. Recorded at Kalshi: "created", "inprogress"; the rest of Sportradar's vocabulary is
+assumed.
 """
 
+TRADING_STATUSES: Final = frozenset({Status.ACTIVE, Status.INACTIVE, Status.UNKNOWN})
+"""A market of a match that is played has one of these: the exchange pauses markets in it, and of a word that
+we do not know nothing follows."""
+
+UNSET_BEFORE_MS: Final = 946_684_800_000
+"""A time before the year 2000 is none: what is not set is sent as year 1 or 1970."""
+
+_FINALIZED: Final = frozenset({Status.FINALIZED})
 _SEASON_SCOPES: Final = frozenset({"future", "futures", "awards"})
 _DATED: Final = re.compile(r"-([0-9]{2})([A-Z]{3})([0-9]{2})", re.ASCII)
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -70,37 +84,55 @@ NO_TIMING: Final = MatchTiming(None, UNKNOWN, None, None, None)
 
 
 def match_timing(
-    event: Event, markets: Sequence[Market], milestones: Iterable[Milestone], *, now_ms: int
+    event: Event,
+    markets: Sequence[Market],
+    milestones: Iterable[Milestone],
+    *,
+    now_ms: int,
+    statuses: Iterable[Status] = (),
 ) -> MatchTiming:
     """Return the times of an event's match.
 
-    `in_play` is what the milestone's status says (see `IN_PLAY_STATUSES`), else whether now lies between the
-    start and the end: the milestone's end, else the expected expiration or the occurrence, else start + 3 h.
+    `in_play` of a match is False once all markets are finalized; else what the milestone's status says (see
+    `IN_PLAY_STATUSES`); else whether the start is past and a market still trades.
 
     Args:
         event: the event.
         markets: its markets.
         milestones: any milestones; those that do not name the event are ignored.
         now_ms: the present.
+        statuses: of its markets, as far as they are known; of no market at all it is taken that one trades.
     """
-    close_ms = min([market.close_ms for market in markets], default=None)
+    close_ms = _earliest([market.close_ms for market in markets])
     expected_ms = _earliest([market.expected_expiration_ms for market in markets])
     occurrence_ms = _earliest([market.occurrence_ms for market in markets])
-    milestone = _milestone_of(event.event_ticker, milestones)
-    start_ms, source = (
-        _start_from_occurrence(event, occurrence_ms) if milestone is None else (milestone.start_ms, MILESTONE)
-    )
-    end_ms = None if milestone is None else milestone.end_ms
-    if start_ms is not None and end_ms is None:
-        later = [time_ms for time_ms in (expected_ms, occurrence_ms) if time_ms and time_ms > start_ms]
-        end_ms = max(later, default=start_ms + DEFAULT_OFFSET_MS)
+    milestone = milestone_of(event.event_ticker, milestones)
+    start_ms, source = None if milestone is None else believed(milestone.start_ms), MILESTONE
+    if start_ms is None:
+        start_ms, source = _start_from_occurrence(event, occurrence_ms)
     return MatchTiming(
         start_ms=start_ms,
         source=source,
         close_ms=close_ms,
         expected_expiration_ms=expected_ms,
-        in_play=_in_play(milestone.status if milestone else None, start_ms, end_ms, now_ms),
+        in_play=_in_play(milestone, start_ms, frozenset(statuses), now_ms),
     )
+
+
+def is_over(milestone: Milestone, now_ms: int | None = None) -> bool:
+    """Tell whether a milestone says that it is over, or that it does not happen when it says.
+
+    Its end says so where there is no status and that is past at `now_ms`; beside a status it is a plan.
+    """
+    if milestone.status is not None:
+        return milestone.status.lower() in OVER_STATUSES
+    end_ms = believed(milestone.end_ms)
+    return now_ms is not None and end_ms is not None and end_ms <= now_ms
+
+
+def believed(time_ms: int | None) -> int | None:
+    """Return a time of the exchange, None for what it sends where none is set."""
+    return None if time_ms is None or time_ms < UNSET_BEFORE_MS else time_ms
 
 
 def match_time_json(timing: MatchTiming) -> dict[str, Any]:
@@ -119,14 +151,25 @@ def occurrence_offset_ms(series_ticker: str) -> int:
     return SERIES_OFFSET_MS.get(series_ticker, DEFAULT_OFFSET_MS)
 
 
-def _milestone_of(event_ticker: str, milestones: Iterable[Milestone]) -> Milestone | None:
-    """The milestone with the event as primary, else related; of several the earliest: safer to stop early."""
+def milestone_of(event_ticker: str, milestones: Iterable[Milestone]) -> Milestone | None:
+    """Return the milestone that an event hangs on, None without one.
+
+    Of several that is one that is not over, postponed or cancelled, then one that has a start, then the one
+    with the event as primary, then the earliest: safer to stop early.
+    """
     named = [
-        (event_ticker not in milestone.primary_event_tickers, milestone.start_ms, milestone.id, milestone)
+        (
+            is_over(milestone),
+            believed(milestone.start_ms) is None,
+            event_ticker not in milestone.primary_event_tickers,
+            milestone.start_ms,
+            milestone.id,
+            milestone,
+        )
         for milestone in milestones
         if event_ticker in milestone.primary_event_tickers or event_ticker in milestone.related_event_tickers
     ]
-    return min(named, key=lambda entry: entry[:3])[3] if named else None
+    return min(named, key=lambda entry: entry[:5])[5] if named else None
 
 
 def _start_from_occurrence(event: Event, occurrence_ms: int | None) -> tuple[int | None, str]:
@@ -154,18 +197,23 @@ def _ticker_date_ms(event_ticker: str) -> int | None:
     return int(date.timestamp()) * 1000
 
 
-def _in_play(status: str | None, start_ms: int | None, end_ms: int | None, now_ms: int) -> bool | None:
-    if status in IN_PLAY_STATUSES:
-        return True
-    if status in OVER_STATUSES:
-        return False
-    if start_ms is None or end_ms is None:
+def _in_play(
+    milestone: Milestone | None, start_ms: int | None, statuses: frozenset[Status], now_ms: int
+) -> bool | None:
+    if statuses == _FINALIZED:
+        return None if milestone is None and start_ms is None else False
+    if milestone is not None:
+        if (milestone.status or "").lower() in IN_PLAY_STATUSES:
+            return True
+        if is_over(milestone, now_ms):
+            return False
+    if start_ms is None:
         return None
-    return start_ms <= now_ms < end_ms
+    return start_ms <= now_ms and (not statuses or not TRADING_STATUSES.isdisjoint(statuses))
 
 
 def _earliest(times_ms: Iterable[int | None]) -> int | None:
-    return min([time_ms for time_ms in times_ms if time_ms is not None], default=None)
+    return min([time_ms for time_ms in map(believed, times_ms) if time_ms is not None], default=None)
 
 
 def _text(time_ms: int | None) -> str | None:

@@ -155,9 +155,13 @@ def next_edition(state: Records, digest: int, previous: Edition | None, now_ms: 
     dirty, moved, ends, shown = _compare(state, old, pause)
     dirty += _doubted(state, old)
     moving = old.moving.copy()
+    touched: set[str] = set()
     for index, ticker in enumerate(dirty):
         if index % SLICE == SLICE - 1:
             pause()
+        before_quote = old.state.quotes.get(ticker)
+        if before_quote is not None and before_quote.status is not state.quotes[ticker].status:
+            touched.add(state.markets[ticker].event_ticker)
         moving[ticker] = _moving(state.quotes[ticker], state.books.get(ticker), state.suspects.get(ticker))
     removed: list[str] = []
     if len(moving) != shown:
@@ -168,7 +172,6 @@ def next_edition(state: Records, digest: int, previous: Edition | None, now_ms: 
 
     tickers, by_event, by_series = old.tickers, old.by_event, old.by_series
     created = old.created
-    touched: set[str] = set()
     if moved or removed:
         known = old.state.markets
         before = {t: known[t].created_ms for t in (*moved, *removed) if t in old.moving}
@@ -404,7 +407,8 @@ def _retimed(
         if event is not None and ticker in by_event:
             markets = [state.markets[market] for market in by_event[ticker]]
             milestones = [state.milestones[id_] for id_ in milestones_of.get(ticker, ())]
-            timing = match_timing(event, markets, milestones, now_ms=now_ms)
+            statuses = [state.quotes[market].status for market in by_event[ticker]]
+            timing = match_timing(event, markets, milestones, now_ms=now_ms, statuses=statuses)
         if timing != old.timings.get(ticker):
             changes[ticker] = timing
     if not changes:

@@ -81,7 +81,11 @@ class Membership:
         if not markets:
             return None
         timing = match_timing(
-            event, [view.market for view in markets], self._milestones(state, event_ticker), now_ms=now_ms
+            event,
+            [view.market for view in markets],
+            self._milestones(state, event_ticker),
+            now_ms=now_ms,
+            statuses=[view.quote.status for view in markets],
         )
         return EventView(event, state.series.get(event.series_ticker), markets, timing)
 

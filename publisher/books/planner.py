@@ -15,6 +15,7 @@ from bus.protocol.state import State
 from bus.threads import Owner
 from markets.opportunities import Failure, worth_of_books_e4
 from markets.records import Event, Market, Quote, Status
+from markets.timing import is_over
 from markets.units import HOUR_MS
 
 from .billing import BOOKS_PER_REQUEST
@@ -189,7 +190,8 @@ def tradables(state: State) -> list[Tradable]:
         markets: Mapping[str, Market] = dict(state.markets)
         events: Mapping[str, Event] = dict(state.events)
         milestones = list(state.milestones.values())
-    starts = {ticker: m.start_ms for m in milestones for ticker in m.primary_event_tickers}
+    # What is over, postponed or cancelled starts no more.
+    starts = {t: m.start_ms for m in milestones if not is_over(m) for t in m.primary_event_tickers}
     found = []
     for quote in quotes:
         market = markets.get(quote.ticker)

@@ -5,10 +5,11 @@ import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from markets.json.read import decode_milestone
-from markets.records import Event, Market, Milestone
+from markets.records import Event, Market, Milestone, Status
 from markets.timing import MatchTiming, match_time_json, match_timing
 from markets.units import DAY_MS, HOUR_MS, parse_time_ms
 
@@ -103,7 +104,8 @@ def test_start_of_every_probed_game_fits_its_leagues_close_and_play_begins_with_
     played = {hour: at(start_ms + hour * HOUR_MS - 1).in_play for hour in (0, 1, 3)}
     assert played == {0: False, 1: True, 3: True}
     assert at(PROBE["captured_ms"]).in_play is False  # all of them were still to come
-    assert at(max(times[0], times[2])).in_play is False
+    # It lasts as long as it lasts: the time at which it was expected to be over is not its end.
+    assert at(max(times[0], times[2])).in_play is True
 
 
 def test_milestone_comes_before_occurrence_and_primary_before_related() -> None:
@@ -156,14 +158,92 @@ def test_start_is_unknown_rather_than_the_close_time(what: Event, occurrence_ms:
         ("inprogress", 600, True),
         ("closed", 60, False),
         ("postponed", 60, False),
-        ("unheard-of", 181, False),
+        ("Postponed", 60, False),
+        ("unheard-of", 181, True),
+        (None, 600, True),
     ],
 )
-def test_in_play_by_status_else_by_clock(status: str | None, minutes_after_start: int, in_play: bool) -> None:
+def test_in_play_by_status_else_from_the_start_on(
+    status: str | None, minutes_after_start: int, in_play: bool
+) -> None:
     milestones = [milestone(START_MS, primary=(event().event_ticker,), status=status)]
     now_ms = START_MS + minutes_after_start * 60_000
     markets = [market(START_MS + 3 * HOUR_MS)]
     assert match_timing(event(), markets, milestones, now_ms=now_ms).in_play is in_play
+
+
+A, P, C, D, F = Status.ACTIVE, Status.INACTIVE, Status.CLOSED, Status.DETERMINED, Status.FINALIZED
+
+
+@pytest.mark.parametrize("word", [None, "created", "inprogress", "closed"])
+@pytest.mark.parametrize(
+    ("statuses", "trades"),
+    [([A, A], True), ([A, D], True), ([P], True), ([Status.UNKNOWN], True), ([], True), ([C, D], False),
+     ([D, F], False)],
+)  # fmt: skip
+def test_in_play_after_the_start_while_a_market_trades_and_nobody_says_that_it_is_over(
+    word: str | None, statuses: list[Status], trades: bool
+) -> None:
+    milestones = [] if word is None else [milestone(START_MS, primary=(event().event_ticker,), status=word)]
+    markets = [market(START_MS + 3 * HOUR_MS) for _ in statuses or [A]]
+    said = {"inprogress": True, "closed": False}
+    for hours in (1, 4, 40):
+        timing = match_timing(
+            event(), markets, milestones, now_ms=START_MS + hours * HOUR_MS, statuses=statuses
+        )
+        assert timing.in_play is said.get(word or "", trades)
+    assert match_timing(event(), markets, milestones, now_ms=START_MS - 1, statuses=statuses).in_play is (
+        word == "inprogress"
+    )
+
+
+@pytest.mark.parametrize("word", [None, "created", "inprogress", "closed"])
+def test_no_match_is_in_play_once_all_its_markets_are_finalized(word: str | None) -> None:
+    milestones = [milestone(START_MS, primary=(event().event_ticker,), status=word)]
+    for hours in (-1, 1, 4):
+        now_ms = START_MS + hours * HOUR_MS
+        assert match_timing(event(), [market()], milestones, now_ms=now_ms, statuses=[F, F]).in_play is False
+    weather = event("KXHIGHNY-26JUL19", category="Climate and Weather")
+    assert match_timing(weather, [market()], [], now_ms=START_MS, statuses=[F]).in_play is None
+
+
+def test_the_end_of_a_milestone_is_believed_where_it_has_no_status_and_is_a_plan_beside_one() -> None:
+    ticker = event().event_ticker
+    for status, in_play in ((None, False), ("created", True), ("inprogress", True)):
+        ended = msgspec.structs.replace(
+            milestone(START_MS, primary=(ticker,), status=status), end_ms=START_MS + HOUR_MS
+        )
+        assert match_timing(event(), [], [ended], now_ms=START_MS + 2 * HOUR_MS).in_play is in_play
+        assert match_timing(event(), [], [ended], now_ms=START_MS + HOUR_MS - 1).in_play is True
+
+
+@pytest.mark.parametrize("word", ["postponed", "cancelled", "closed", "abandoned"])
+def test_a_milestone_that_does_not_happen_comes_after_one_that_does(word: str) -> None:
+    ticker = event().event_ticker
+    off = milestone(START_MS, primary=(ticker,), status=word, id_="off")
+    on = milestone(START_MS + DAY_MS, related=(ticker,), status="created", id_="on")
+    for order in ([off, on], [on, off]):
+        timing = match_timing(event(), [market()], order, now_ms=START_MS + HOUR_MS)
+        assert (timing.start_ms, timing.in_play) == (START_MS + DAY_MS, False)
+    assert match_timing(event(), [market()], [off], now_ms=START_MS + HOUR_MS).start_ms == START_MS
+
+
+YEAR_1_MS = parse_time_ms("0001-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("unset_ms", [YEAR_1_MS, 0, 1, -1])
+def test_times_that_are_not_set_are_not_believed(unset_ms: int) -> None:
+    ticker = event().event_ticker
+    unset = milestone(unset_ms, primary=(ticker,), id_="a")
+    later = milestone(START_MS + HOUR_MS, related=(ticker,), id_="b")
+    markets = [market(START_MS + 3 * HOUR_MS, unset_ms, unset_ms), market(unset_ms)]
+    timing = match_timing(event(), markets, [unset], now_ms=START_MS - 1)
+    assert timing == MatchTiming(START_MS, "occurrence", START_MS + 54 * HOUR_MS, None, False)
+    assert match_timing(event(), markets, [unset, later], now_ms=0).start_ms == START_MS + HOUR_MS
+    nothing = match_timing(event(), [market(unset_ms, unset_ms, unset_ms)], [unset], now_ms=START_MS)
+    assert nothing == MatchTiming(None, "unknown", None, None, None)
+    ended = msgspec.structs.replace(later, end_ms=unset_ms)
+    assert match_timing(event(), markets, [ended], now_ms=START_MS + 2 * HOUR_MS).in_play is True
 
 
 def test_recorded_milestones_give_start_and_status() -> None:

@@ -554,10 +554,10 @@ def test_an_event_that_a_market_has_left_is_looked_at_again() -> None:
     writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
     left, other = (event.event_ticker for event in CATALOGUE.events[:2])
     moving: Market = writer.state.markets[edition_of(writer).by_event[left][0]]
-    early = msgspec.structs.replace(moving, created_ms=1, close_ms=2)
+    early = msgspec.structs.replace(moving, created_ms=1, close_ms=NOW_MS)
     writer.stream(f"md.{moving.series_ticker}.", "market", [early], 0, 0)
     first = edition_of(writer)
-    assert (first.event_created_ms[left], first.timings[left].close_ms) == (1, 2)
+    assert (first.event_created_ms[left], first.timings[left].close_ms) == (1, NOW_MS)
     gone = msgspec.structs.replace(early, event_ticker=other)
     writer.stream(f"md.{moving.series_ticker}.", "market", [gone], 0, 0)
 
@@ -566,6 +566,24 @@ def test_an_event_that_a_market_has_left_is_looked_at_again() -> None:
     assert then.match_times == afresh.match_times
     assert then.event_created_ms == afresh.event_created_ms
     assert then.events_created == afresh.events_created
+
+
+def test_a_match_is_in_play_no_more_in_the_edition_that_has_its_last_market_finalized() -> None:
+    writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+    first = edition_of(writer)
+    event = next(
+        ticker
+        for ticker, timing in sorted(first.timings.items())
+        if timing.in_play and all(writer.state.quotes[t].status is Status.ACTIVE for t in first.by_event[ticker])
+    )
+    for status, in_play in ((Status.INACTIVE, True), (Status.CLOSED, False), (Status.FINALIZED, False)):
+        for ticker in first.by_event[event]:
+            quote = msgspec.structs.replace(writer.state.quotes[ticker], status=status)
+            writer.stream(writer.state.stream_of[ticker], "quote", [quote], 0, 0)
+        then = edition_of(writer, first)
+        assert then.timings[event].in_play is in_play
+        assert then.match_times == edition_of(writer).match_times
+        first = then
 
 
 def test_an_edition_of_another_epoch_shows_nothing_of_the_old() -> None:

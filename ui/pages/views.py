@@ -13,7 +13,7 @@ from markets.json.write import market_json
 from markets.opportunities import EventView, MarketView, Opportunity, exhaustiveness
 from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Milestone, Status
-from markets.timing import NO_TIMING, MatchTiming
+from markets.timing import NO_TIMING, MatchTiming, is_over
 from ui.scan import Scan, Scans
 
 LEVELS_SHOWN: Final = 25
@@ -191,7 +191,7 @@ def highlights(state: Records, now_ms: int) -> Highlights:
     for milestone in sorted(
         state.milestones.values(), key=lambda milestone: (milestone.start_ms, milestone.id)
     ):
-        if now_ms <= milestone.start_ms and len(events) < STARTING_SHOWN:
+        if now_ms <= milestone.start_ms and not is_over(milestone) and len(events) < STARTING_SHOWN:
             named = next(
                 (ticker for ticker in milestone.primary_event_tickers if ticker in state.events), None
             )
