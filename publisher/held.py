@@ -14,11 +14,13 @@ import msgspec
 from bus.protocol.messages import TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
 from bus.protocol.state import State
 from bus.protocol.writer import Change
+from bus.scan.membership import events_of
 from bus.threads import Owner, assert_held
 from markets.book import top_of_quote
 from markets.errors import BadRecord
 from markets.json.pages import text_member
 from markets.records import UNJOINED_SERIES, Market, Milestone, Quote, Record, Remove, Status
+from markets.timing import is_over
 from markets.units import DAY_MS, parse_time_ms
 
 from .reading import Candidate, Reading, Seen
@@ -31,12 +33,27 @@ ROTATION_MS: Final = 540_000
 
 MAX_UNCONFIRMED_BYTES: Final = 200_000
 
+JUST_CLOSED_MS: Final = 3_600_000
+"""A market that closed this shortly ago is waited for: its result comes soon."""
+
+_TRADING: Final = frozenset({Status.INITIALIZED, Status.ACTIVE, Status.INACTIVE})
+
 
 class Diff(NamedTuple):
     """Changes of a commit and its end (numbered by the writer)."""
 
     changes: list[Change]
     cycle: CycleEnd
+
+
+class Missing(NamedTuple):
+    """Held markets that a whole crawl did not show, each part longest unconfirmed first.
+
+    `first` are those that somebody waits for: held by somebody, just closed, or on no list of late.
+    """
+
+    first: list[str]
+    rest: list[str]
 
 
 class Held:
@@ -93,14 +110,41 @@ class Held:
             if ticker in events and not markets <= expires.keys()
         }
 
-    def missing(self, reading: Reading) -> list[str]:
-        """Return the held markets that a whole crawl did not show, longest unconfirmed first.
+    def missing(self, reading: Reading, now_ms: int) -> Missing:
+        """Return the held markets that a whole crawl did not show.
 
         Finalized ones change no more and are not asked for.
         """
-        state = self.state
+        state, first, rest = self.state, list[str](), list[str]()
         missing = reading.unseen(state.markets.keys()) - self._expires_ms.keys() - reading.gone
-        return sorted(missing, key=lambda ticker: (state.quote_as_of_ms(ticker) or 0, ticker))
+        for ticker in sorted(missing, key=lambda ticker: (state.quote_as_of_ms(ticker) or 0, ticker)):
+            quote = state.quotes.get(ticker)
+            waited_for = (
+                ticker in reading.kept
+                or quote is None
+                or quote.status in _TRADING
+                or 0 <= now_ms - state.markets[ticker].close_ms < JUST_CLOSED_MS
+            )
+            (first if waited_for else rest).append(ticker)
+        # What is held by somebody comes before all else.
+        first.sort(key=lambda ticker: ticker not in reading.kept)
+        return Missing(first, rest)
+
+    def unheard_milestones(self, reading: Reading, now_ms: int, *, listed: bool) -> list[str]:
+        """Return an event of each held milestone that came with no list, and does not say that it is over.
+
+        Args:
+            listed: whether lists bring milestones at all; then only those that have begun are looked for.
+        """
+        found: dict[str, None] = {}
+        for milestone in self.state.milestones.values():
+            if is_over(milestone, now_ms) or (listed and milestone.start_ms > now_ms):
+                continue
+            events = [ticker for ticker in events_of(milestone) if ticker in self._markets_of]
+            shown = listed and any(reading.saw(t) for event in events for t in self._markets_of[event])
+            if events and not shown:
+                found[min(events)] = None
+        return list(found)
 
     # -- the commit, in the bus thread
 
@@ -118,6 +162,7 @@ class Held:
             self._take(ticker, reading.candidates[ticker], now_ms, markets, removed, reading)
         self._refresh(reading, markets)
         expired = {ticker for ticker, at_ms in self._expires_ms.items() if at_ms <= now_ms}
+        expired -= reading.kept
         for ticker in sorted((expired | reading.gone) - removed):
             if ticker in state.markets:
                 self._drop(ticker, markets, removed)
@@ -150,7 +195,8 @@ class Held:
         state = self.state
         market, quote, digest = candidate
         held, held_quote = state.markets.get(ticker), state.quotes.get(ticker)
-        if quote.status is Status.FINALIZED and _expires_ms(market, quote) <= now_ms:
+        expired = quote.status is Status.FINALIZED and _expires_ms(market, quote) <= now_ms
+        if expired and ticker not in reading.kept:
             reading.settled[ticker] = digest
             if held is not None:
                 self._drop(ticker, markets, removed)

@@ -65,7 +65,9 @@ class Intake:
         series = self._series(event.series_ticker, reading)
         if not self.universe.wants_event(event, series):
             reading.unwanted.add(event.event_ticker)
-            return
+            if event.event_ticker not in reading.kept_events:
+                return
+            markets = []  # only those that somebody holds are wanted of it, and those are read by name
         reading.events[event.event_ticker] = event
         taken, seed = self._held.taken, self._seed(event.series_ticker)
         known = {taken.get(ticker): ticker for ticker in self._held.markets_of(event.event_ticker)}
@@ -124,9 +126,9 @@ class Intake:
             if self._held.taken.get(ticker) == digest:
                 reading.confirm((ticker,))
                 return ticker
-            if not self.universe.wants_market(ticker):
+            if not (self.universe.wants_market(ticker) or ticker in reading.kept):
                 return ""
-            if self._held.settled(ticker) == digest:
+            if self._held.settled(ticker) == digest and ticker not in reading.kept:
                 reading.settled[ticker] = digest  # it must be seen again as settled
                 return ticker
             _check_size(raw, "market")
@@ -156,16 +158,19 @@ class Intake:
         except BadRecord as error:
             self._refuse("market", _key_of(raw, "ticker"), error, raw, reading)
             return
-        if event_ticker in reading.unwanted:
+        kept = ticker in reading.kept
+        if kept:
+            reading.kept_events.add(event_ticker)
+        elif event_ticker in reading.unwanted:
             return
         event = reading.events.get(event_ticker) or self._held.state.events.get(event_ticker)
         held = self._held.state.markets.get(ticker)
         if event is not None:
-            if self.universe.wants_event(event, self._series(event.series_ticker, reading)):
+            if kept or self.universe.wants_event(event, self._series(event.series_ticker, reading)):
                 self.read_market(raw, event.series_ticker, as_of_ms, reading)
         elif held is not None and held.series_ticker is not None:
             self.read_market(raw, held.series_ticker, as_of_ms, reading)
-        elif self.universe.wants_market(ticker):
+        elif kept or self.universe.wants_market(ticker):
             reading.unjoined.setdefault(event_ticker, []).append((bytes(raw), as_of_ms))
 
     def read_milestone(self, raw: Raw | bytes, reading: Reading) -> None:

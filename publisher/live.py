@@ -3,6 +3,10 @@
 A book that is followed here is the stream's alone: books read by REST are compared with it, and where they
 differ the stream's own, uncached snapshot decides. A streamed quote gives way to a newer sweep; an older one
 is refused, and where the two disagree on the best prices the uncached book decides.
+
+A result is announced with the status "determined", half a minute before any list shows it: both are published
+at once, the result first, and the next sweep confirms them. A status that says that there is a result waits
+for the sweep where the result itself was not heard.
 """
 
 import threading
@@ -17,7 +21,8 @@ from bus.server import FeedServer, Job
 from bus.threads import Owner
 from markets.book import top_of_book, top_of_quote
 from markets.json.frames import StatusChange, TickerUpdate
-from markets.records import Book, BookDelta, Quote, Record, Suspect, Trade
+from markets.json.results import decided
+from markets.records import Book, BookDelta, Market, Quote, Record, Status, Suspect, Trade
 from markets.units import PRICE_ONE_E4, opposite
 
 from .held import Held
@@ -27,6 +32,11 @@ log = structlog.get_logger()
 
 SETTLE_MS: Final = 1_000
 """A difference to a book that changed this shortly before the request is the time between the two."""
+
+_DECIDED: Final = frozenset({Status.DETERMINED, Status.FINALIZED})
+"""What is announced of a market that has its result."""
+
+_UNDECIDED: Final = frozenset({Status.INITIALIZED, Status.ACTIVE, Status.INACTIVE, Status.CLOSED})
 
 _TICKED: Final = frozenset(
     {
@@ -99,6 +109,7 @@ class Live:
         # Per topic, in order; a run of one kind goes into one message.
         runs: dict[str, list[tuple[str, list[Record]]]] = {}
         quotes: dict[str, Quote] = {}
+        markets: dict[str, Market] = {}
         whole: set[str] = set()
         for index, fact in enumerate(facts):
             if isinstance(fact, TickerUpdate) and last_tick[fact.ticker] != index:
@@ -107,17 +118,19 @@ class Live:
             if topic is None:
                 self.followed.discard(fact.ticker)
                 continue  # the sweep has not brought this market yet, or it is out of the universe
-            made = self._record(fact, quotes, whole, now_ns // 1_000_000)
-            if made is None:
-                continue
-            kind, record = made
+            if isinstance(fact, StatusChange):
+                made_of = self._status(fact, quotes, markets, now_ns // 1_000_000)
+            else:
+                made = self._record(fact, quotes, whole, now_ns // 1_000_000)
+                made_of = () if made is None else (made,)
             of_topic = runs.setdefault(topic, [])
-            if not of_topic or of_topic[-1][0] != kind:
-                of_topic.append((kind, []))
-            of_topic[-1][1].append(record)
+            for kind, record in made_of:
+                if not of_topic or of_topic[-1][0] != kind:
+                    of_topic.append((kind, []))
+                of_topic[-1][1].append(record)
         for topic, batches in runs.items():
             for kind, records in batches:
-                source_ns = max(_time_of(record) for record in records) * 1_000_000
+                source_ns = max(_time_of(record) for record in records) * 1_000_000 or now_ns
                 server.send(writer.stream(topic, kind, records, source_ns, now_ns))
 
     @property
@@ -172,7 +185,11 @@ class Live:
         server.send(server.writer.stream(topic, "quote", record, book.as_of_ms * 1_000_000, now_ns))
 
     def _record(
-        self, fact: Fact, quotes: dict[str, Quote], whole: set[str], now_ms: int
+        self,
+        fact: Book | BookDelta | Suspect | Trade | TickerUpdate,
+        quotes: dict[str, Quote],
+        whole: set[str],
+        now_ms: int,
     ) -> tuple[str, Record] | None:
         """Return the kind and the record that a fact about a known market makes, if any.
 
@@ -198,17 +215,51 @@ class Live:
         if isinstance(fact, Trade):
             return "trade", fact
         quote = quotes.get(fact.ticker) or state.quotes.get(fact.ticker)
-        if quote is None:
+        if quote is None or self._is_older(fact, quote, now_ms):
             return None
-        known_ms = max(quote.as_of_ms, state.quote_as_of_ms(fact.ticker) or 0)
+        return "quote", self._quoted(_ticked(quote, fact), quotes)
+
+    def _status(
+        self, change: StatusChange, quotes: dict[str, Quote], markets: dict[str, Market], now_ms: int
+    ) -> tuple[tuple[str, Record], ...]:
+        """Return what an announced status makes: the quote, before it the market where it has a result now.
+
+        `quotes` and `markets` are those made before it and not published yet.
+        """
+        state, ticker = self._held.state, change.ticker
+        quote, market = quotes.get(ticker) or state.quotes.get(ticker), markets.get(ticker)
+        market = market or state.markets.get(ticker)
+        if quote is None or market is None:
+            return ()
+        ends = change.status in _DECIDED
+        if ends and not change.result and not market.result:
+            log.info("result.unheard", ticker=ticker, status=change.status)  # the sweep brings both
+            return ()
+        # A reply that was on its way meanwhile is younger by our clock, and knew nothing of the result.
+        if not (ends and quote.status in _UNDECIDED) and self._is_older(change, quote, now_ms):
+            return ()
+        made: list[tuple[str, Record]] = []
+        said = change.result, change.settlement_value_e4
+        if change.result and said != (market.result, market.settlement_value_e4):
+            markets[ticker] = decided(market, *said)
+            made.append(("market", markets[ticker]))
+        as_of_ms = max(quote.as_of_ms, change.as_of_ms) if quote.as_of_ms <= now_ms else change.as_of_ms
+        new = msgspec.structs.replace(quote, status=change.status, as_of_ms=as_of_ms)
+        made.append(("quote", self._quoted(new, quotes)))
+        return tuple(made)
+
+    def _is_older(self, fact: TickerUpdate | StatusChange, quote: Quote, now_ms: int) -> bool:
+        known_ms = max(quote.as_of_ms, self._held.state.quote_as_of_ms(fact.ticker) or 0)
         # A held time in the future is a clock that was set back, not a newer quote.
         if fact.as_of_ms < known_ms <= now_ms:
             self.older += 1
-            return None
-        new = _ticked(quote, fact) if isinstance(fact, TickerUpdate) else _with_status(quote, fact)
-        quotes[fact.ticker] = new
-        self._held.streamed(fact.ticker, new.status)
-        return "quote", new
+            return True
+        return False
+
+    def _quoted(self, quote: Quote, quotes: dict[str, Quote]) -> Quote:
+        quotes[quote.ticker] = quote
+        self._held.streamed(quote.ticker, quote.status)
+        return quote
 
 
 def _ticked(quote: Quote, tick: TickerUpdate) -> Quote:
@@ -229,10 +280,6 @@ def _ticked(quote: Quote, tick: TickerUpdate) -> Quote:
         as_of_ms=tick.as_of_ms,
         as_sent=as_sent,
     )
-
-
-def _with_status(quote: Quote, change: StatusChange) -> Quote:
-    return msgspec.structs.replace(quote, status=change.status, as_of_ms=change.as_of_ms)
 
 
 def _time_of(record: Record) -> int:

@@ -57,6 +57,8 @@ class Reading:
         unwanted: events outside the universe.
         gone: held markets that the exchange does not know any more.
         bad: (what, key) of refused records.
+        kept: markets that somebody holds: read by name where no list shows them, and not dropped, whatever
+            the universe and however long they are settled. kept_events: events of such that were read.
         whole: decoded event of which nothing was refused -> the hash of its bytes, and of each market's.
     """
 
@@ -77,6 +79,8 @@ class Reading:
         self.events: dict[str, Event] = {}
         self.series: dict[str, Series] = {}
         self.milestones: dict[str, Milestone] = {}
+        self.kept: frozenset[str] = frozenset()
+        self.kept_events: set[str] = set()
         self.whole: dict[str, tuple[int, dict[str, int]]] = {}
 
     def reply(self, as_of_ms: int) -> None:

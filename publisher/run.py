@@ -26,7 +26,8 @@ from bus.sockets import make_context
 from bus.threads import Owner
 from publisher.books.candles import CandlePlanner
 from publisher.books.fetch import Enrichment
-from publisher.books.planner import Planner
+from publisher.books.planner import MAX_WISHED, Planner
+from publisher.books.wished import Wished
 
 from . import checkpoint
 from .account import Account
@@ -63,6 +64,7 @@ class Publisher:
 
     def __init__(self, settings: Settings, stop: Stop, clock: Clock, rng: Rng) -> None:
         self._stop = stop
+        self._clock = clock
         self._thread = Owner("the publisher's sockets")
         self._thread.take()
         self._keys = KeySource.of(settings)
@@ -79,6 +81,7 @@ class Publisher:
         self._writer.load(found.changes)
         self._planner = Planner(settings.enriched_books_max)
         self._candles = CandlePlanner()
+        self._kept = Wished(MAX_WISHED)
         self._context = make_context()
         self.server = FeedServer(
             self._context, settings.feed, settings.state, clock, lambda: self.health, self._wish
@@ -102,6 +105,7 @@ class Publisher:
             clock,
             sweeping[1:],
             lambda: budget.rate_per_s,
+            kept=lambda: self._kept.at(clock.monotonic_ns() // 1_000_000),
         )
         self._stream: KalshiStream | None = None
         self._live: Live | None = None
@@ -176,8 +180,11 @@ class Publisher:
             self._context.term()
 
     def _wish(self, tickers: list[str], ttl_s: float, now_ms: int, what: str) -> None:
-        planner = self._candles if what == "candles" else self._planner
-        planner.wish(tickers, ttl_s, now_ms)
+        if what == "market":
+            self._kept.wish(tickers, ttl_s, self._clock.monotonic_ns() // 1_000_000)
+        else:
+            planner = self._candles if what == "candles" else self._planner
+            planner.wish(tickers, ttl_s, now_ms)
 
     def _listen(self) -> None:
         assert self._stream is not None

@@ -45,6 +45,7 @@ from .urls import (
     batches,
     created_markets,
     longest,
+    milestones_of,
     named_events,
     named_markets,
     open_events,
@@ -59,6 +60,16 @@ CREATED_SLACK_S: Final = 60
 REFRESHES_PER_SWEEP: Final = 10
 """Requests for closed markets and, as many again, for events not known."""
 
+REFRESHES_URGENT: Final = 8
+"""So many of them at most are for what is waited for (`Missing.first`): the others come round, too."""
+
+MILESTONES_PER_SWEEP: Final = 2
+"""Requests for milestones of events that no list shows any more."""
+
+MILESTONE_EVERY_MS: Final = 60_000
+MILESTONE_EVERY_MOST_MS: Final = 3_600_000
+"""How long after a look a milestone is looked at again: at first, and at last; each time twice as long."""
+
 LOOKUPS_PER_LIST: Final = 3
 """Single requests for what a list of named markets did not show, to see whether that list can be believed."""
 
@@ -68,7 +79,6 @@ SERIES_LOOKUPS: Final = 10
 SERIES_EVERY_MS: Final = 600_000
 RETRY_UNKNOWN_MS: Final = 600_000
 """A 404 is believed for this long."""
-
 
 SLICE_FROM_EVENTS: Final = 2_000
 """A catalogue of fewer held events is crawled: ten pages take little longer one after another."""
@@ -90,6 +100,7 @@ class Sweep:
         helpers: more clients, for slices fetched at the same time.
         rate_per_s: tokens a second there are to spend.
         slice_from: events held from which on they are read in slices; SLICE_FROM_EVENTS if None.
+        kept: markets that somebody holds (`Reading.kept`).
 
     Attributes:
         last_requests: how many requests the last sweep took. last_connections: how many it used at once.
@@ -104,6 +115,7 @@ class Sweep:
         helpers: Sequence[Client] = (),
         rate_per_s: Callable[[], float] = lambda: float(BASIC.refill_per_s),
         slice_from: int | None = None,
+        kept: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self.last_requests = 0
         self.last_connections = 1
@@ -117,8 +129,11 @@ class Sweep:
         self._intake = intake
         self._held = held
         self._clock = clock
+        self._kept = kept
+        # By the steady clock: a wall clock that was set back would put all of it off.
         self._series_due_ms = 0
         self._retry_ms: dict[tuple[str, str], int] = {}
+        self._milestone_turns: dict[str, tuple[int, int]] = {}
         self._thread = Owner("the sweep")
 
     def run(self, reading: Reading) -> ExchangeError | None:
@@ -132,11 +147,13 @@ class Sweep:
         self._thread.check()
         before = self.requests
         error = None
+        reading.kept = self._kept()
         try:
             self._exchange_status(reading)
             self._all_series(reading)
             self._open_markets(reading)
             self._created_meanwhile(reading)
+            self._milestones(reading)
             self._missing(reading)
             self._unjoined(reading)
             self._series_needed(reading)
@@ -169,7 +186,7 @@ class Sweep:
                 raise error from None
 
     def _all_series(self, reading: Reading) -> None:
-        if self._clock.now_ms() < self._series_due_ms:
+        if self._steady_ms() < self._series_due_ms:
             return
         raws, _ = self._client.get("/series", read=lambda body: split_list(body, "series")[0])
         found: dict[str, bytes] = {}
@@ -184,7 +201,7 @@ class Sweep:
                 self._intake.read_series(found[ticker], reading)
         self._intake.listed_series = found
         self._unwanted.clear()
-        self._series_due_ms = self._clock.now_ms() + SERIES_EVERY_MS
+        self._series_due_ms = self._steady_ms() + SERIES_EVERY_MS
 
     def _open_markets(self, reading: Reading) -> None:
         universe, events = self._intake.universe, self._held.open_events()
@@ -301,14 +318,53 @@ class Sweep:
                     if not reading.saw(_ticker(raw)):
                         self._intake.read_loose_market(raw, reply.as_of_ms, reading)
 
+    def _milestones(self, reading: Reading) -> None:
+        """Read again the milestones of held events that no list shows: a match that is over is closed, too.
+
+        Until one says that it is over, ever more rarely; what fails here costs nothing but this.
+        """
+        if not self._held.state.milestones:
+            return
+        now_ms, steady_ms, turns = self._clock.now_ms(), self._steady_ms(), self._milestone_turns
+        listed = not self._intake.universe.tickers  # lists of named markets bring none
+        waiting = self._held.unheard_milestones(reading, now_ms, listed=listed)
+        self._milestone_turns = turns = {event: turns[event] for event in waiting if event in turns}
+        due = [event for event in waiting if steady_ms >= turns.get(event, (0, 0))[0]]
+        due.sort(key=lambda event: turns.get(event, (0, 0))[0])
+        for tickers in list(batches(due, EVENTS_PER_REQUEST))[:MILESTONES_PER_SWEEP]:
+            query = milestones_of(tickers)
+            try:
+                page, _ = self._client.get("/events", query, read=split_events)
+            except KeyRefused:
+                raise
+            except ExchangeError as error:
+                log.warning("milestones.unread", events=len(tickers), error=str(error))
+                return
+            for raw in page.milestones or ():
+                self._intake.read_milestone(raw, reading)
+            for ticker in tickers:
+                wait_ms = turns.get(ticker, (0, MILESTONE_EVERY_MS))[1]
+                turns[ticker] = steady_ms + wait_ms, min(2 * wait_ms, MILESTONE_EVERY_MOST_MS)
+
     def _missing(self, reading: Reading) -> None:
-        """Refresh held markets that are not open any more, and look up those that a list does not show."""
-        missing = self._held.missing(reading)
-        for tickers in list(batches(missing, TICKERS_PER_REQUEST))[:REFRESHES_PER_SWEEP]:
+        """Refresh held markets that are not open any more, and look up those that a list does not show.
+
+        And those that are not held and somebody asks to be kept: by name, whatever the universe.
+        """
+        missing = self._held.missing(reading, self._clock.now_ms())
+        unknown = sorted(reading.kept - self._held.state.markets.keys())
+        sought = [ticker for ticker in unknown if not reading.saw(ticker) and self._due("market", ticker)]
+        most = REFRESHES_URGENT * TICKERS_PER_REQUEST
+        asked = [*missing.first[:most], *missing.rest, *missing.first[most:]]
+        # Apart: that one of those is not there says nothing of the list.
+        named = [*batches(sought, TICKERS_PER_REQUEST), *batches(asked, TICKERS_PER_REQUEST)]
+        for tickers in named[:REFRESHES_PER_SWEEP]:
             query = named_markets(tickers)
             listed: set[str] = set()
-            most = longest(len(tickers), MARKETS_PER_PAGE)
-            for raws, reply in self._client.pages("/markets", query, read=_read_markets, longest=most):
+            longest_list = longest(len(tickers), MARKETS_PER_PAGE)
+            for raws, reply in self._client.pages(
+                "/markets", query, read=_read_markets, longest=longest_list
+            ):
                 for raw in raws:
                     listed.add(_ticker(raw))
                     self._intake.read_loose_market(raw, reply.as_of_ms, reading)
@@ -316,6 +372,21 @@ class Sweep:
             sample = absent[:LOOKUPS_PER_LIST]
             gone = [ticker for ticker in sample if not self._market_exists(ticker, reading)]
             reading.gone.update(absent if gone == sample else gone)
+        for ticker in reading.gone & reading.kept:
+            if not self._archived(ticker, reading) and ticker in sought:
+                self._note_unknown("market", ticker)
+
+    def _archived(self, ticker: str, reading: Reading) -> bool:
+        """Read a market that somebody holds where the exchange moves what was settled months ago."""
+        try:
+            raw, reply = self._client.get(
+                f"/historical/markets/{quote(ticker, safe='')}", read=lambda body: member(body, "market")
+            )
+        except NotFound:
+            return False
+        reading.gone.discard(ticker)
+        self._intake.read_loose_market(raw, reply.as_of_ms, reading)
+        return True
 
     def _market_exists(self, ticker: str, reading: Reading) -> bool:
         try:
@@ -342,7 +413,7 @@ class Sweep:
                 if not known and ("event", ticker) not in reading.bad:
                     self._look_up_event(ticker, reading)
         for ticker in waiting:
-            if ticker in reading.unwanted:
+            if ticker in reading.unwanted and ticker not in reading.kept_events:
                 self._unwanted.add(ticker)
                 del reading.unjoined[ticker]
                 continue
@@ -387,13 +458,16 @@ class Sweep:
             self._intake.read_series(raw, reading)
 
     def _due(self, what: str, key: str) -> bool:
-        return self._clock.now_ms() >= self._retry_ms.get((what, key), 0)
+        return self._steady_ms() >= self._retry_ms.get((what, key), 0)
 
     def _note_unknown(self, what: str, key: str) -> None:
-        now_ms = self._clock.now_ms()
-        self._retry_ms = {key: at_ms for key, at_ms in self._retry_ms.items() if at_ms > now_ms}
-        self._retry_ms[what, key] = now_ms + RETRY_UNKNOWN_MS
+        steady_ms = self._steady_ms()
+        self._retry_ms = {key: at_ms for key, at_ms in self._retry_ms.items() if at_ms > steady_ms}
+        self._retry_ms[what, key] = steady_ms + RETRY_UNKNOWN_MS
         log.warning("exchange.unknown", what=what, key=key)
+
+    def _steady_ms(self) -> int:
+        return self._clock.monotonic_ns() // 1_000_000
 
 
 def _read_events(body: bytes) -> tuple[EventsPage, str]:

@@ -36,6 +36,11 @@ def named_events(tickers: Sequence[str]) -> Query:
     return [("tickers", ",".join(tickers)), *_NESTED, ("limit", EVENTS_PER_PAGE)]
 
 
+def milestones_of(tickers: Sequence[str]) -> Query:
+    """Ask for the milestones of these events."""
+    return [("tickers", ",".join(tickers)), ("with_milestones", "true"), ("limit", EVENTS_PER_PAGE)]
+
+
 def named_markets(tickers: Sequence[str]) -> Query:
     """Ask for these markets."""
     return [("tickers", ",".join(tickers)), ("limit", MARKETS_PER_PAGE)]

@@ -16,7 +16,6 @@ from bus.process.lifecycle import Stop
 from bus.process.locks import check_port
 from bus.process.settings import Settings
 from bus.process.web import serve
-from bus.protocol.answers import WISHES
 from bus.protocol.memory import Keeping
 from bus.replica import Replica
 from bus.sockets import make_context
@@ -63,7 +62,7 @@ def run(settings: Settings, stop: Stop) -> int:
     ]
 
     def wish(ticker: str) -> None:
-        for what in WISHES:
+        for what in ("book", "candles"):
             wishes.wish([ticker], WISH_TTL_S, what)
 
     def end() -> None:

@@ -33,7 +33,7 @@ MAX_WISHED: Final = 1_000
 STREAMS_AT_ONCE: Final = 50
 """Encoded under one lock: a few milliseconds where each has 26 markets."""
 
-WISHES: Final = ("book", "candles")
+WISHES: Final = ("book", "candles", "market")
 """What op `watch` may wish for."""
 
 OnWish = Callable[[list[str], float, int, str], None]

@@ -125,11 +125,13 @@ class TickerUpdate(NamedTuple):
 
 
 class StatusChange(NamedTuple):
-    """A market's new status, announced."""
+    """A market's new status, announced; with what was determined, as far as that was sent and is readable."""
 
     ticker: str
     status: Status
     as_of_ms: int
+    result: str = ""
+    settlement_value_e4: int | None = None
 
 
 class _TickerWire(msgspec.Struct):
@@ -158,6 +160,8 @@ class _LifecycleWire(msgspec.Struct):
     event_type: str
     market_ticker: str
     is_deactivated: bool | None = None
+    result: Raw = Raw(b"null")
+    settlement_value: Raw = Raw(b"null")
 
 
 class _NamedWire(msgspec.Struct):
@@ -173,6 +177,7 @@ _ticker = msgspec.json.Decoder(_TickerWire)
 _trade = msgspec.json.Decoder(_TradeWire)
 _lifecycle = msgspec.json.Decoder(_LifecycleWire)
 _named = msgspec.json.Decoder(_NamedWire)
+_string = msgspec.json.Decoder(str)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -248,14 +253,22 @@ def decode_trade(frame: StreamFrame, heard_ms: int) -> Trade:
 
 
 def decode_lifecycle(frame: StreamFrame, heard_ms: int) -> StatusChange | None:
-    """Decode the message of a "market_lifecycle_v2"; None if it changes no status."""
+    """Decode the message of a "market_lifecycle_v2"; None if it changes no status.
+
+    A result or value that cannot be read is not known: the status is, all the same.
+    """
     wire = decode(_lifecycle, frame.msg, frame.type)
     status = _STATUS_AFTER.get(wire.event_type)
     if wire.event_type == "deactivated":
         status = _DEACTIVATED[wire.is_deactivated]
     if status is None:
         return None
-    return StatusChange(wire.market_ticker, status, believed_ms(frame.sending_ts_ms, heard_ms))
+    as_of_ms, result = believed_ms(frame.sending_ts_ms, heard_ms), _text(wire.result)
+    try:
+        value_e4 = parse_price_e4(_text(wire.settlement_value), "settlement_value")
+    except BadRecord:
+        value_e4 = None
+    return StatusChange(wire.market_ticker, status, as_of_ms, result, value_e4 if result else None)
 
 
 def ticker_of(frame: StreamFrame) -> str:
@@ -266,6 +279,13 @@ def ticker_of(frame: StreamFrame) -> str:
 def believed_ms(sent_ms: int | None, heard_ms: int) -> int:
     """Return the exchange's time of a frame where it can be believed, else that of its arrival."""
     return sent_ms if sent_ms is not None and heard_ms - SKEW_MS <= sent_ms <= heard_ms else heard_ms
+
+
+def _text(raw: Raw) -> str:
+    try:
+        return _string.decode(raw)
+    except JSON_FAULTS:
+        return ""
 
 
 def _side(pairs: Pairs | None, mirrored: bool) -> Levels:

@@ -1,4 +1,6 @@
-"""What order books cost, and how many the budget has room for beside the sweep. Pure over explicit time.
+"""What order books cost, and how many the budget has room for beside the sweep. Pure.
+
+Times are those of a steady clock.
 
 Source: Kalshi API reference, ``GET /markets/orderbooks``: 10 tokens a call as far as is known.
 """

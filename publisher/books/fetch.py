@@ -102,7 +102,7 @@ class Enrichment:
 
     def _cycle(self, sweep_requests: int) -> None:
         now_ms = self._clock.now_ms()
-        size = self._billing.batch(self._budget.capacity, now_ms)
+        size = self._billing.batch(self._budget.capacity, self._steady_ms())
         reserve = reserve_of(self._budget, sweep_requests)
         self._candles.fetch_wished(reserve)
         others = sweep_requests + CALLS_PER_CYCLE
@@ -128,6 +128,9 @@ class Enrichment:
                     if not self._fetch(batch[start : start + size], reserve):
                         return
 
+    def _steady_ms(self) -> int:
+        return self._clock.monotonic_ns() // 1_000_000
+
     def _report_failures(self) -> None:
         for failure in self._planner.failures:
             if failure.part not in self._failed:
@@ -150,7 +153,7 @@ class Enrichment:
         except ExchangeError as error:
             if error.outcome != "rate_limited":
                 raise
-            self._billing.refused(len(batch), self._clock.now_ms())
+            self._billing.refused(len(batch), self._steady_ms())
             return False
         self._billing.accepted(len(batch))
         self._planner.fetched(batch, self._clock.now_ms())

@@ -2,6 +2,11 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Final
+
+AHEAD_MS: Final = 5_000
+"""A wish that begins later than this after the present is from before the clock was set back: it is over,
+since it would last for as long as that. Who still wishes wishes again."""
 
 
 class Wished:
@@ -18,20 +23,27 @@ class Wished:
         self.fresh = 0
         self._most = most
         self._lock = threading.Lock()
-        self._until_ms: dict[str, int] = {}
+        self._spans_ms: dict[str, tuple[int, int]] = {}
 
     def wish(self, tickers: Sequence[str], ttl_s: float, now_ms: int) -> None:
         """Wish for these for `ttl_s` seconds."""
         until_ms = now_ms + int(ttl_s * 1000)
         with self._lock:
-            self.fresh += any(ticker not in self._until_ms for ticker in tickers)
+            self.fresh += any(ticker not in self._spans_ms for ticker in tickers)
             for ticker in tickers:
-                self._until_ms[ticker] = max(until_ms, self._until_ms.pop(ticker, 0))
-            while len(self._until_ms) > self._most:
-                del self._until_ms[next(iter(self._until_ms))]
+                began_ms, before_ms = self._spans_ms.pop(ticker, (now_ms, 0))
+                if began_ms > now_ms + AHEAD_MS:
+                    before_ms = 0
+                self._spans_ms[ticker] = now_ms, max(until_ms, before_ms)
+            while len(self._spans_ms) > self._most:
+                del self._spans_ms[next(iter(self._spans_ms))]
 
     def at(self, now_ms: int) -> frozenset[str]:
         """Return what is wished for now, and forget what was before."""
         with self._lock:
-            self._until_ms = {t: until_ms for t, until_ms in self._until_ms.items() if until_ms > now_ms}
-            return frozenset(self._until_ms)
+            self._spans_ms = {
+                ticker: (began_ms, until_ms)
+                for ticker, (began_ms, until_ms) in self._spans_ms.items()
+                if began_ms - AHEAD_MS <= now_ms < until_ms
+            }
+            return frozenset(self._spans_ms)

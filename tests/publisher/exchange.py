@@ -99,7 +99,7 @@ def series(ticker: str, **members: Any) -> dict[str, Any]:
     } | members
 
 
-def milestone(id_: str, *events: str) -> dict[str, Any]:
+def milestone(id_: str, *events: str, **members: Any) -> dict[str, Any]:
     """A milestone as Kalshi sends it."""
     return {
         "id": id_,
@@ -110,7 +110,7 @@ def milestone(id_: str, *events: str) -> dict[str, Any]:
         "primary_event_tickers": list(events),
         "related_event_tickers": list(events),
         "details": {"status": "created"},
-    }
+    } | members
 
 
 def candle(end_s: int, close: str = "0.4200") -> dict[str, Any]:
@@ -132,6 +132,7 @@ class FakeExchange:
 
     Attributes:
         events, loose, series, milestones, books, candles: what it lists; change them at will.
+        archive: markets that only its history has.
         still_listed: events that its list of open ones shows though no market of them is.
         faults: asked in order about each request's path; the first answer counts.
         next_faults: answers to give instead, one per request; None lets it pass.
@@ -147,6 +148,7 @@ class FakeExchange:
         self.books: dict[str, dict[str, Any]] = {}
         self.candles: dict[str, list[dict[str, Any]]] = {}
         self.still_listed: set[str] = set()
+        self.archive: dict[str, dict[str, Any]] = {}
         self.page_size = 200
         self.faults: list[Fault] = []
         self.next_faults: deque[Answer | None] = deque()
@@ -243,6 +245,8 @@ class FakeExchange:
         self.calls[f"{route}/{key}" if key in ("status", "orderbooks", "candlesticks") else route] += 1
         if path == "/exchange/status":
             return reply({"exchange_active": True, "trading_active": True})
+        if route == "historical":
+            return one("market", self.archive.get(key.removeprefix("markets/")))
         if route == "series":
             if key:
                 return one("series", self.series.get(key))
@@ -279,10 +283,10 @@ class FakeExchange:
 
     def _events(self, query: dict[str, list[str]]) -> Answer:
         if "tickers" in query:
-            found = [self.events.get(t) for t in query["tickers"][0].split(",")]
+            found = [e for t in query["tickers"][0].split(",") if (e := self.events.get(t))]
             if "with_nested_markets" not in query:
-                found = [self._bare(e) for e in found]
-            return reply({"events": [e for e in found if e], "milestones": self.milestones, "cursor": ""})
+                found = [bare for e in found if (bare := self._bare(e))]
+            return reply({"events": found, "milestones": self._named(found, query), "cursor": ""})
         listed = [
             listed
             for ticker, listed in list(self.events.items())
@@ -293,8 +297,12 @@ class FakeExchange:
         start = int(query.get("cursor", ["0"])[0])
         end = start + self.page_size
         cursor = self.cursor_after(end) if end < len(listed) else ""
-        page = {"events": listed[start:end], "milestones": self.milestones, "cursor": cursor}
-        return reply(page)
+        shown = listed[start:end]
+        return reply({"events": shown, "milestones": self._named(shown, query), "cursor": cursor})
+
+    def _named(self, shown: list[dict[str, Any]], query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        tickers = {e["event_ticker"] for e in shown} if "with_milestones" in query else set()
+        return [m for m in self.milestones if tickers.intersection(m["related_event_tickers"])]
 
 
 def reply(body: dict[str, Any]) -> Answer:

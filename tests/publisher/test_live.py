@@ -1,5 +1,6 @@
 """The stream's facts, published: what a replica has, against sweeps and books that say otherwise."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
@@ -10,6 +11,7 @@ from bus.protocol.state import State
 from bus.server import FeedServer
 from markets.json.frames import StatusChange, TickerUpdate
 from markets.records import Book, BookDelta, Level, Status, Suspect
+from markets.units import format_price
 from publisher.kalshi.stream_session import Fact
 from publisher.live import SETTLE_MS, Live
 from tests.publisher.exchange import event, market
@@ -193,3 +195,81 @@ def test_announced_status_shows_at_once(streamed: Streamed) -> None:
     streamed.publish(StatusChange("E-A", Status.INACTIVE, streamed.now_ms))
 
     assert streamed.state.quotes["E-A"].status is Status.INACTIVE
+
+
+def told(streamed: Streamed) -> list[tuple[Status, str, int | None]]:
+    """What a replica that stops after any message shows of E-A, one entry a change."""
+    shown: list[tuple[Status, str, int | None]] = []
+    apply = streamed.world.apply
+
+    def one_by_one(frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            apply([frame])
+            market = streamed.state.markets["E-A"]
+            shown.append((streamed.state.quotes["E-A"].status, market.result, market.settlement_value_e4))
+
+    streamed.world.apply = one_by_one  # type: ignore[method-assign]
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("result", "value_e4"), [("yes", 10_000), ("no", 0), ("scalar", 3_700), ("no", None)]
+)
+def test_a_result_is_on_the_bus_at_once_and_before_the_status_that_says_so(
+    streamed: Streamed, result: str, value_e4: int | None
+) -> None:
+    world, shown = streamed.world, told(streamed)
+    world.clock.advance(1_000)
+    determined = StatusChange("E-A", Status.DETERMINED, streamed.now_ms, result, value_e4)
+    settled = StatusChange("E-A", Status.FINALIZED, streamed.now_ms)
+    streamed.publish(determined, settled)
+
+    assert [entry for entry in shown if entry[0] in (Status.DETERMINED, Status.FINALIZED)]
+    assert {entry[1:] for entry in shown if entry[0] is not Status.ACTIVE} == {(result, value_e4)}
+    assert streamed.state.quotes["E-A"].status is Status.FINALIZED
+    sent = json.loads(streamed.state.markets["E-A"].raw)
+    assert (sent["result"], sent.get("settlement_value_dollars")) == (
+        result,
+        None if value_e4 is None else format_price(value_e4),
+    )
+    # The list shows it later, an older copy of it takes nothing back, and then confirms it.
+    world.client.cache_age_ms = lambda path: 15_000 if path.startswith("/markets") else 0
+    for listed in world.exchange.events["E"]["markets"]:
+        listed["status"] = "closed"
+    world.run(5_000)
+    assert streamed.state.markets["E-A"].result == result
+    world.exchange.events["E"]["markets"][0] |= {"status": "finalized", "result": result}
+    world.run(30_000)
+    assert (streamed.state.quotes["E-A"].status, streamed.state.markets["E-A"].result) == (
+        Status.FINALIZED,
+        result,
+    )
+
+
+def test_a_second_determination_replaces_the_result(streamed: Streamed) -> None:
+    for result, value_e4 in (("yes", 10_000), ("scalar", 5_000)):
+        streamed.world.clock.advance(1_000)
+        streamed.publish(StatusChange("E-A", Status.DETERMINED, streamed.now_ms, result, value_e4))
+        held = streamed.state.markets["E-A"]
+        assert (held.result, held.settlement_value_e4) == (result, value_e4)
+
+
+@pytest.mark.parametrize("status", [Status.DETERMINED, Status.FINALIZED])
+def test_a_status_that_speaks_of_a_result_waits_where_nobody_said_which(
+    streamed: Streamed, status: Status
+) -> None:
+    shown = told(streamed)
+    streamed.publish(StatusChange("E-A", status, streamed.now_ms))
+    assert not shown
+    streamed.world.exchange.events["E"]["markets"][0] |= {"status": status.value, "result": "no"}
+    streamed.world.run()
+    quote = streamed.state.quotes["E-A"]
+    assert (quote.status, streamed.state.markets["E-A"].result) == (status, "no")
+
+
+def test_a_result_counts_though_a_reply_that_knew_nothing_of_it_came_between(streamed: Streamed) -> None:
+    streamed.world.run()
+    late = streamed.now_ms - 5_000
+    streamed.publish(StatusChange("E-A", Status.DETERMINED, late, "yes", 10_000))
+    assert streamed.state.quotes["E-A"].status is Status.DETERMINED
+    assert streamed.state.markets["E-A"].result == "yes"

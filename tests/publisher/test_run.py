@@ -321,7 +321,7 @@ def test_wish_reaches_the_planner_of_books(
     answer = ask(zmq_context, settings.state, {"op": "watch", "id": 1, "tickers": ["E1-A"], "ttl_s": 5})
 
     assert answer["watched"] == 1
-    assert running.publisher._planner.wished.at(0) == {"E1-A"}
+    assert running.publisher._planner.wished.at(SystemClock().now_ms()) == {"E1-A"}
 
 
 def test_price_history_comes_for_whom_it_is_wished_and_goes_with_the_wish(

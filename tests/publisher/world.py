@@ -62,6 +62,7 @@ class World:
         self, directory: Path, universe: Universe | None = None, slice_from: int | None = None
     ) -> None:
         self.slice_from = slice_from
+        self.kept: frozenset[str] = frozenset()
         self.clock = ManualClock()
         self.exchange = FakeExchange()
         self.client = DirectClient(self.exchange, self.clock)
@@ -77,7 +78,12 @@ class World:
         self.held = Held(self.state)
         intake = Intake(self.held, universe or Universe(), quarantine)
         self.sweep = Sweep(
-            cast(Client, self.client), intake, self.held, self.clock, slice_from=self.slice_from
+            cast(Client, self.client),
+            intake,
+            self.held,
+            self.clock,
+            slice_from=self.slice_from,
+            kept=lambda: self.kept,
         )
 
     def close(self) -> None:

@@ -574,7 +574,8 @@ def test_a_match_is_in_play_no_more_in_the_edition_that_has_its_last_market_fina
     event = next(
         ticker
         for ticker, timing in sorted(first.timings.items())
-        if timing.in_play and all(writer.state.quotes[t].status is Status.ACTIVE for t in first.by_event[ticker])
+        if timing.in_play
+        and all(writer.state.quotes[t].status is Status.ACTIVE for t in first.by_event[ticker])
     )
     for status, in_play in ((Status.INACTIVE, True), (Status.CLOSED, False), (Status.FINALIZED, False)):
         for ticker in first.by_event[event]:

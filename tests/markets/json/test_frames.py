@@ -81,6 +81,33 @@ def test_a_market_changes_its_status_as_announced(message: dict[str, Any], statu
     assert (change.status if change else None) is status
 
 
+@pytest.mark.parametrize(
+    ("members", "result", "value_e4"),
+    [
+        ({"result": "yes", "settlement_value": "1.0000"}, "yes", 10_000),
+        ({"result": "scalar", "settlement_value": "0.37"}, "scalar", 3_700),
+        ({"result": "no", "settlement_value": None}, "no", None),
+        ({"result": "no", "settlement_value": 7}, "no", None),
+        ({"result": "no", "settlement_value": "-1"}, "no", None),
+        ({"result": None, "settlement_value": "1.0000"}, "", None),
+        ({"result": ["yes"]}, "", None),
+        ({}, "", None),
+    ],
+)
+def test_a_result_comes_with_the_status_as_far_as_it_can_be_read(
+    members: dict[str, Any], result: str, value_e4: int | None
+) -> None:
+    message = {"event_type": "determined", "market_ticker": "T"} | members
+    change = frames.decode_lifecycle(frame("market_lifecycle_v2", **message), HEARD_MS)
+    assert change == frames.StatusChange("T", Status.DETERMINED, HEARD_MS, result, value_e4)
+
+
+def test_a_result_that_is_not_utf_8_costs_itself() -> None:
+    raw = msgspec.Raw(b'{"event_type":"settled","market_ticker":"T","result":"\xff"}')
+    change = frames.decode_lifecycle(StreamFrame("market_lifecycle_v2", msg=raw), HEARD_MS)
+    assert change == frames.StatusChange("T", Status.FINALIZED, HEARD_MS)
+
+
 @given(st.binary(max_size=100), st.sampled_from(["orderbook_delta", "ticker", "trade"]))
 def test_any_bytes_are_a_frame_or_are_refused(damage: bytes, type_: str) -> None:
     for read in (

@@ -13,6 +13,14 @@ def test_a_wish_ends_at_the_latest_time_that_was_wished_for() -> None:
     assert wished.at(NOW_MS + 60_000) == frozenset()
 
 
+def test_a_wish_from_before_the_clock_was_set_back_ends_with_that_and_not_in_a_year() -> None:
+    wished = Wished(10)
+    wished.wish(["A", "B"], 60, NOW_MS + 31_536_000_000)
+    wished.wish(["B"], 60, NOW_MS)
+    assert wished.at(NOW_MS) == {"B"}
+    assert wished.at(NOW_MS + 60_000) == frozenset()
+
+
 def test_the_oldest_wishes_give_way_to_the_newest() -> None:
     wished = Wished(2)
     wished.wish(["A", "B"], 60, NOW_MS)
