@@ -59,6 +59,7 @@ class FeedServer:
         lossless: bool = False,
     ) -> None:
         self.writer: Writer | None = None
+        self._announced: Writer | None = None
         self._owner = Owner("a feed's sockets and state")
         self._clock = clock
         self._health = health
@@ -85,6 +86,11 @@ class FeedServer:
         self._jobs.put(job)
         self._wake.set()
 
+    def announce(self, writer: Writer) -> None:
+        """Have heartbeats tell, from now on, of an epoch that is to be opened. Bus thread only, or before."""
+        self._owner.check()
+        self._announced = writer
+
     def open(self, writer: Writer) -> None:
         """Open an epoch. Bus thread only, or before it serves."""
         self._owner.check()
@@ -108,8 +114,9 @@ class FeedServer:
         """Run until `stop`. Sockets and state move to the calling thread, the bus thread from here on."""
         self._owner.take()
         self.answers.take()
-        if self.writer is not None:
-            self.writer.take()
+        for writer in (self.writer, self._announced):
+            if writer is not None:
+                writer.take()
         poller = zmq.Poller()
         for readable in (self._pub, self._router, self._wake.fileno(), stop.fileno()):
             poller.register(readable, zmq.POLLIN)
@@ -131,12 +138,13 @@ class FeedServer:
             self._close()
 
     def beat(self) -> None:
-        """Send a heartbeat, once an epoch is open. Bus thread only."""
+        """Send a heartbeat, once an epoch is announced or open. Bus thread only."""
         self._owner.check()
-        if self.writer is not None:
+        writer = self.writer or self._announced
+        if writer is not None:
             self._beaten_cycle = self._cycle()
             steady_ms = self._clock.monotonic_ns() // 1_000_000
-            self.send(self.writer.heartbeat(self._health(), self._clock.now_ns(), steady_ms))
+            self.send(writer.heartbeat(self._health(), self._clock.now_ns(), steady_ms))
 
     def _cycle(self) -> int:
         writer = self.writer

@@ -28,6 +28,11 @@ class Coverage:
         self.covered_from: int | None = None
         self.heard = 0
 
+    @property
+    def only_announced(self) -> bool:
+        """Whether all that was heard are heartbeats of an epoch that was not open yet."""
+        return self.covered_from is not None and not self.heard
+
     def joins(self, seq: int) -> bool:
         """Tell whether nothing is missing between a state that stands at `seq` and what was heard."""
         return self.covered_from is not None and self.covered_from <= seq + 1

@@ -270,6 +270,11 @@ class FeedSync:
         if envelope.epoch != self.epoch and not self._follow(envelope.epoch, now_ms, actions):
             return actions
         self.published_ns = envelope.published_ns
+        if envelope.seq and self._base is None and self._coverage.only_announced:
+            # It is open: whoever was told `not_ready` until now need not wait any longer.
+            self._asks.begin()
+            if not self.asking:
+                self._asks.hurry(now_ms)
         if self._silence.hear(now_ms):
             actions.append(Tell("found", {"epoch": self.epoch}))
         if envelope.kind == "heartbeat":

@@ -141,7 +141,17 @@ class PublisherHealth(msgspec.Struct, frozen=True):
     """The publisher's own account of itself, in every heartbeat.
 
     Attributes:
-        stream: "off", "connecting", "live", "down" or "key_refused".
+        sweep: "starting", "waiting_for_key", "complete", "partial", "failed", "key_refused".
+        key: "none", "ok" or "refused".
+        error: what went wrong last, None if nothing. cause: the same in a word. remedy: what to do about it.
+        pages, markets_read: how far the first reading has come; 0 once an epoch is open.
+        warnings: what is wrong and stops nothing, a sentence each.
+        stream: "off", "connecting", "live", "down", "key_refused" or "refused" (the upgrade, for another
+            reason than the key).
+        stream_error: why it is not live, None while nothing is known against it.
+        stream_refused: code of an error that answered a command or ended a subscription -> how often.
+        stream_refusal: the last of these in words.
+        stream_books_max: most books that one subscription may have, None while no limit was met.
         stream_books, stream_unsure: books followed and known to be right; followed and not known so.
         stream_gaps, stream_reconnects: how often frames were missing, and connections made again.
         stream_healed, stream_confirmed: differences to the uncached book that were real, and were not.
@@ -162,6 +172,15 @@ class PublisherHealth(msgspec.Struct, frozen=True):
     stream_healed: int = 0
     stream_confirmed: int = 0
     stream_older: int = 0
+    cause: str | None = None
+    remedy: str | None = None
+    pages: int = 0
+    markets_read: int = 0
+    warnings: tuple[str, ...] = ()
+    stream_error: str | None = None
+    stream_refused: dict[str, int] = {}
+    stream_refusal: str | None = None
+    stream_books_max: int | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
