@@ -10,7 +10,7 @@ import socket
 import threading
 import xmlrpc.client
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -29,13 +29,17 @@ TIMEOUT_S: Final = 1.0
 EVERY_S: Final = 1.0
 UNSTABLE_S: Final = 60.0
 UNSTABLE_RESTARTS: Final = 3
-WORDS_READ: Final = 16_384
+WORDS_READ: Final = 262_144
 WORDS_MAX: Final = 300
 
 _STARTED: Final = "supervisord started with pid "
 _SPAWNED: Final = re.compile(r"spawned: '([^']+)' with pid ")
 _RUNNING: Final = re.compile(r"success: (\S+) entered RUNNING state")
-_EXITED: Final = re.compile(r"exited: (\S+) \(")
+_EXITED: Final = re.compile(r"exited: (\S+) \((.*)\)")
+_TOO_QUICKLY: Final = "Exited too quickly"
+"""How supervisord says of a process that ended at once that it does not know why."""
+
+_CRASHED: Final = frozenset({"process.crashed", "thread.crashed"})
 
 
 class Supervised(msgspec.Struct, frozen=True):
@@ -95,17 +99,25 @@ class Supervisor:
         name, state, alive = info["name"], info["statename"], info["pid"] > 0
         restarts, tries = self._history.restarts[name], self._history.tries[name]
         uptime_s = float(max(0, info["now"] - info["start"])) if alive else None
-        detail = info["spawnerr"] or last_words(self._logs / f"{name}.jsonl") or info["description"]
         trouble = None
         if state == "BACKOFF" or (state == "STARTING" and tries > 1):
-            trouble = f"does not stay up, {tries} tries so far: {detail or 'starting again'}"
+            trouble = f"does not stay up, {tries} tries so far: {self._why(info) or 'starting again'}"
         elif alive and restarts >= UNSTABLE_RESTARTS and (uptime_s or 0) < UNSTABLE_S:
             trouble = f"ended {restarts} times by itself, the last time {uptime_s:.0f} s ago"
+            if why := self._why(info):
+                trouble += f": {why}"
         elif state == "STOPPED" and info["start"]:  # 0: never meant to run, as the simulator off env sim
             trouble = "was stopped by hand"
         elif state not in {"RUNNING", "STARTING", "STOPPED"}:
-            trouble = f"is {state.lower()}: {detail}"
+            trouble = f"is {state.lower()}: {self._why(info) or info['description']}"
         return Supervised(state, info["pid"] or None, uptime_s, restarts, tries, trouble)
+
+    def _why(self, info: Mapping[str, Any]) -> str:
+        """Return what ended a process: what supervisord met, else its own last words, else its exit."""
+        name, refused = info["name"], info["spawnerr"]
+        if refused and not refused.startswith(_TOO_QUICKLY):
+            return str(refused)
+        return last_words(self._logs / f"{name}.jsonl") or self._history.exits.get(name, "")
 
 
 class ProcessMonitor:
@@ -151,6 +163,7 @@ class _History:
         self._rest = ""
         self.restarts: Counter[str] = Counter()
         self.tries: Counter[str] = Counter()
+        self.exits: dict[str, str] = {}
 
     def read(self) -> None:
         try:
@@ -182,12 +195,15 @@ class _History:
         if _STARTED in line:
             self.restarts.clear()
             self.tries.clear()
+            self.exits.clear()
         elif found := _SPAWNED.search(line):
             self.tries[found[1]] += 1
         elif found := _RUNNING.search(line):
             self.tries[found[1]] = 0
-        elif (found := _EXITED.search(line)) and not self.tries[found[1]]:
-            self.restarts[found[1]] += 1
+        elif found := _EXITED.search(line):
+            self.exits[found[1]] = found[2].removesuffix("; not expected")
+            if not self.tries[found[1]]:
+                self.restarts[found[1]] += 1
 
 
 class _UnixConnection(HTTPConnection):
@@ -218,26 +234,52 @@ def _call(path: Path, token: str, method: str) -> Any:
 
 
 def last_words(log: Path) -> str:
-    """Return why a process ended, if the last line of its log says so: a refusal or an error; else ""."""
+    """Return why a process ended, as far as its log says: a refusal, an error or a crash; else "".
+
+    Where it has been started again since, what ended the life before.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - WORDS_READ))
             lines = file.read().decode("utf-8", "replace").strip().splitlines()
     except OSError:
         return ""
-    last = lines[-1] if lines else ""
-    if not last.startswith("{"):
-        return redact(last)[:WORDS_MAX]
-    try:
-        event = msgspec.json.decode(last, type=dict[str, Any])
-    except msgspec.DecodeError:
+    life: list[str] = []
+    for line in reversed(lines):
+        life.append(line)
+        if _event(line).get("event") == "process.started":
+            break
+    return _words(life) or _words(lines[-len(life) - 1 :: -1] if len(life) < len(lines) else [])
+
+
+def _words(lines: Sequence[str]) -> str:
+    """Return why a life ended whose lines these are, the last one first."""
+    if not lines:
         return ""
+    last, event = lines[0], _event(lines[0])
+    if not last.startswith("{"):
+        # What the interpreter says of its own end comes before a page of places.
+        fatal = (line for line in lines[:200] if line.startswith("Fatal Python error"))
+        return redact(next(fatal, last))[:WORDS_MAX]
+    if event.get("event") == "process.stopped" and event.get("code"):
+        crashes = (found for line in lines if (found := _event(line)).get("event") in _CRASHED)
+        event = next(crashes, event)
     if event.get("level") not in ("error", "critical"):
         return ""
     error = event.get("exception") or event.get("error") or ""
     if isinstance(error, list) and error and isinstance(error[0], dict):  # structlog's traceback as data
         error = f"{error[0].get('exc_type')}: {error[0].get('exc_value')}"
-    return f"{event.get('event')} {error}".strip()[:WORDS_MAX]
+    return redact(f"{event.get('event')} {error}".strip())[:WORDS_MAX]
+
+
+def _event(line: str) -> dict[str, Any]:
+    """Return a line of a log as an event; nothing of one that is none."""
+    if not line.startswith("{"):
+        return {}
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return {}
 
 
 def _token(path: Path) -> str | None:

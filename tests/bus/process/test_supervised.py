@@ -38,9 +38,31 @@ startretries=1000000
 command={python} -c "raise SystemExit(3)"
 startsecs=3
 startretries=0
+[program:crashing]
+command={python} -c "exec(open('{run}/crashing.py').read())"
+directory={root}
+startsecs=3
+startretries=1000000
+redirect_stderr=true
+stdout_logfile={run}/logs/crashing.jsonl
+[program:killed]
+command={python} -c "import os; os.kill(os.getpid(), 9)"
+startsecs=3
+startretries=1000000
 [program:idle]
 command={python} -c "import time; time.sleep(600)"
 autostart=false
+"""
+
+CRASHING = """
+import structlog
+from bus.process import logs
+logs.configure("crashing")
+try:
+    open("/")
+except OSError:
+    structlog.get_logger().exception("process.crashed")
+raise SystemExit(1)
 """
 
 
@@ -49,6 +71,7 @@ def _supervisord(runner: Runner) -> Process:
     run = runner.run_dir
     (run / "logs").mkdir(mode=0o700, parents=True)
     (run / "supervisorctl.conf").write_text("[supervisorctl]\nusername=kalshi-bus\npassword=secret\n")
+    (run / "crashing.py").write_text(CRASHING)
     config = run / "supervisord.conf"
     config.write_text(CONFIG.format(run=run, python=sys.executable, root=ROOT))
     user = ["-u", "root"] if config.stat().st_uid == 0 else []
@@ -80,6 +103,8 @@ def test_states_tries_and_restarts_are_told(supervisord: Process, runner: Runner
             and all_["looping"].state == "BACKOFF"
             and all_["hopeless"].state == "FATAL"
             and all_["good"].state == "RUNNING"
+            and all_["crashing"].tries >= 2
+            and all_["killed"].tries >= 2
         ),
     )
     good, looping, hopeless, idle = (found[name] for name in ("good", "looping", "hopeless", "idle"))
@@ -92,6 +117,9 @@ def test_states_tries_and_restarts_are_told(supervisord: Process, runner: Runner
     assert looping.pid is None
     assert looping.uptime_seconds is None
     assert "fatal" in (hopeless.trouble or "")
+    assert (looping.trouble or "").endswith("tries so far: exit status 3")
+    assert (found["crashing"].trouble or "").endswith("IsADirectoryError: [Errno 21] Is a directory: '/'")
+    assert (found["killed"].trouble or "").endswith("terminated by SIGKILL")
     assert (idle.state, idle.trouble) == ("STOPPED", None)
 
     # A process that ends at once is started again after 1 s, 2 s, 3 s, ...: no loop at full speed.
@@ -153,6 +181,11 @@ def test_counts_survive_the_rotation_of_the_log(supervisord: Process, runner: Ru
     assert history.restarts["good"] == before + 2
 
 
+STARTED = '{"level":"info","event":"process.started"}\n{"event":"a"}\n'
+CRASH = '{"level":"error","event":"thread.crashed","exception":[{"exc_type":"OSError","exc_value":"full"}]}\n'
+TRACEBACK = 'Traceback (most recent call last):\n  File "x", line 1\nModuleNotFoundError: No module named y\n'
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [
@@ -162,7 +195,14 @@ def test_counts_survive_the_rotation_of_the_log(supervisord: Process, runner: Ru
             "process.crashed OSError: no",
         ),
         ('{"level":"error","event":"odd","error":"why"}\n{"level":"info","event":"process.stopped"}\n', ""),
+        (CRASH + '{"level":"info","event":"process.stopped","code":1}\n', "thread.crashed OSError: full"),
+        # Started again since: what ended the life before.
+        (CRASH + STARTED, "thread.crashed OSError: full"),
+        (CRASH + '{"level":"info","event":"process.stopped","code":0}\n', ""),
+        (TRACEBACK, "ModuleNotFoundError: No module named y"),
+        ('{"event":"a"}\nFatal Python error: Abort\n\n  File "x", line 1\n', "Fatal Python error: Abort"),
         ('{"level":"error","event":', ""),
+        ("{" + "[" * 100_000, ""),
         ("", ""),
     ],
 )  # fmt: skip
