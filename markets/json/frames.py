@@ -28,8 +28,11 @@ LIFECYCLE: Final = "market_lifecycle_v2"
 UNKNOWN_SUBSCRIPTION: Final = 7
 AUTHENTICATION_REQUIRED: Final = 9
 CHANNEL_ERROR: Final = 10
+COMMAND_TIMEOUT: Final = 18
 BUFFER_OVERFLOW: Final = 25
-"""Codes of errors. The last two end a subscription."""
+MARKET_LIMIT: Final = 26
+TOO_MANY_COMMANDS: Final = 27
+"""Codes of errors. CHANNEL_ERROR and BUFFER_OVERFLOW end a subscription."""
 
 SKEW_MS: Final = 60_000
 """A time of the exchange is believed if it is this recent, and not ahead of ours."""
@@ -48,13 +51,17 @@ Levels = tuple[Level, ...]
 
 
 class StreamFrame(msgspec.Struct):
-    """A frame, its message not decoded; `seq` numbers those of the subscription `sid`."""
+    """A frame, its message not decoded; `seq` numbers those of the subscription `sid`.
+
+    `id` is of the command that it answers, None where it answers none.
+    """
 
     type: str
     sid: int | None = None
     seq: int | None = None
     msg: Raw = Raw(b"null")
     sending_ts_ms: int | None = None
+    id: int | None = None
 
 
 class Subscribed(msgspec.Struct):
@@ -65,9 +72,9 @@ class Subscribed(msgspec.Struct):
 
 
 class StreamError(msgspec.Struct):
-    """An error, of a command or of a subscription."""
+    """An error, of a command or of a subscription; `code` 0 where it says none."""
 
-    code: int
+    code: int = 0
     msg: str = ""
 
 

@@ -12,17 +12,20 @@ from urllib.parse import urlsplit
 
 import structlog
 from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.http11 import Response
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
 from bus.clock import Clock
+from bus.process.logs import REDACTED
 from markets.errors import StartupError
 
+from . import faults
 from .budget import backoff_s
 from .client import StopSignal
 from .signing import KeySource
 from .stream_session import Fact, StreamSession
-from .subscriptions import Broken, Counters
+from .subscriptions import CODES_MAX, Broken, Counters
 
 log = structlog.get_logger()
 
@@ -31,6 +34,7 @@ OPEN_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 1.0
 POLL_S: Final = 0.25
 FRAMES_AT_ONCE: Final = 500
+SAY_EVERY_S: Final = 10
 PROVEN_MS: Final = 30_000
 """A connection that lived this long makes the next pause a short one again."""
 
@@ -44,6 +48,7 @@ class KalshiStream:
 
     Attributes:
         counters: of all connections so far. state: as in PublisherHealth. reconnects: after the first.
+        error: why there is no connection, in words, once it is not merely one that broke; else None.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class KalshiStream:
     ) -> None:
         self.counters = Counters()
         self.state = "connecting"
+        self.error: str | None = None
         self.reconnects = 0
         self.books = 0
         self.unsure = 0
@@ -64,11 +70,13 @@ class KalshiStream:
         self._clock = clock
         self._rng = rng
         self._stop = stop
+        self._key_id = ""
         self._sink: Callable[[Sequence[Fact]], None] = lambda _facts: None
         self._lock = threading.Lock()
         self._wanted: tuple[str, ...] = ()
         self._wishes_changed = False
         self._verify: set[str] = set()
+        self._said_ns: dict[int, int] = {}
 
     def want(self, tickers: Iterable[str]) -> None:
         """Set which books to follow. Any thread."""
@@ -91,17 +99,17 @@ class KalshiStream:
                 self._connection()
                 return
             except InvalidStatus as error:
-                status = error.response.status_code
-                self.state = "key_refused" if status == 401 else "down"
-                if status == 401:
+                response = error.response
+                self.state, reason = _refused(response, self._key_id)
+                if response.status_code == 401:
                     self._keys.refused()
-                reason = f"upgrade refused with {status}"
             except StartupError as error:
                 self.state, reason = "key_refused", str(error)
             except (OSError, WebSocketException, Broken) as error:
                 self.state, reason = "down", f"{type(error).__name__}: {error}"
             if self._clock.monotonic_ns() - began_ns > PROVEN_MS * 1_000_000:
                 failures = 0
+            self.error = reason if failures or self.state != "down" else None
             self.reconnects += 1
             pause_s = backoff_s(failures, self._rng)
             failures += 1
@@ -113,6 +121,7 @@ class KalshiStream:
         session = StreamSession(self.counters)
         key = self._keys.current()
         assert key is not None, "without a key there is no stream"
+        self._key_id = key.key_id
         headers = key.headers("GET", urlsplit(self._url).path, self._clock.now_ms())
         # No proxy for our own machine.
         proxy: Literal[True] | None = True if self._url.startswith("wss:") else None
@@ -138,9 +147,10 @@ class KalshiStream:
             finally:
                 self.books = self.unsure = 0
                 self._hand_over(session)
+                self._say_refusals(session)
 
     def _serve(self, connection: Connection, session: StreamSession) -> None:
-        ticked_ns = 0
+        ticked_ns, heard = 0, session.counters.frames
         while not self._stop.is_set():
             self._take_wishes(session)
             for command in session.commands():
@@ -151,7 +161,10 @@ class KalshiStream:
                 ticked_ns = now_ns
                 session.tick(self._clock.now_ms())
             self._hand_over(session)
+            self._say_refusals(session)
             self.books, self.unsure = len(session.live), session.unsure
+            if self.error is not None and session.counters.frames > heard:
+                self.error = None  # it is of use
 
     def _receive(self, connection: Connection, session: StreamSession) -> None:
         """Take the frames that are there, and wait for one if there is none."""
@@ -163,6 +176,18 @@ class KalshiStream:
                 return
             session.receive(text, self._clock.now_ms())
             wait_s = 0
+
+    def _say_refusals(self, session: StreamSession) -> None:
+        """Log errors, each code at most every SAY_EVERY_S: all of them are counted."""
+        now_ns = self._clock.monotonic_ns()
+        for refusal in session.refusals():
+            said_ns = self._said_ns.get(refusal.code)
+            if said_ns is not None and now_ns - said_ns < SAY_EVERY_S * 1e9:
+                continue
+            if len(self._said_ns) > CODES_MAX:
+                self._said_ns.clear()
+            self._said_ns[refusal.code] = now_ns
+            log.warning("stream.refused", code=refusal.code, text=refusal.text, what=str(refusal))
 
     def _take_wishes(self, session: StreamSession) -> None:
         with self._lock:
@@ -179,3 +204,15 @@ class KalshiStream:
         facts = session.facts()
         if facts:
             self._sink(facts)
+
+
+def _refused(response: Response, key_id: str) -> tuple[str, str]:
+    """Return the state and the reason of an upgrade that was answered with another status than 101."""
+    status, body = response.status_code, bytes(response.body or b"")
+    told = faults.said(body)
+    told = told.replace(key_id, REDACTED) if key_id else told
+    location = response.headers.get("Location") if 300 <= status < 400 else None
+    if location is not None:
+        told = f"moved to {faults.moved_to(location)}"
+    reason = f"upgrade refused with {status} {told}".rstrip()
+    return "key_refused" if status == 401 else "refused" if status < 500 else "down", reason

@@ -4,19 +4,27 @@ A number left out (subscriptions.py) makes every book of that subscription suspe
 came again. The subscription's own answers prove that nothing was lost: a quiet book is asked for again, and
 its answer says that all others are still as they were.
 
+A refusal costs what was refused: too many markets in one subscription (error 26) halves how many are asked
+for, and that is remembered; markets that the exchange does not take are found by halves, and left to REST.
+
 Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.frames import (
+    BOOKS,
     LIFECYCLE,
+    MARKET_LIMIT,
     TICKER,
     TRADES,
     StatusChange,
+    StreamError,
     StreamFrame,
     TickerUpdate,
     believed_ms,
@@ -33,13 +41,16 @@ from markets.json.frames import (
 from markets.records import Book, BookDelta, Suspect, Trade
 from markets.units import MAX_COUNT_E2, PRICE_ONE_E4
 
-from .subscriptions import Counters, Subscriptions
+from .subscriptions import BUSY, Command, Counters, Refusal, Subscriptions
 
 ALL_MARKETS: Final = (TICKER, TRADES, LIFECYCLE)
 """Channels that are subscribed for all markets."""
 
 MAX_LEVELS: Final = 10_000
 ASK_AGAIN_MS: Final = 3_000
+REFUSED_IN_ROW: Final = 12
+"""So many refusals with nothing taken in between: it is not about single markets."""
+
 REFRESH_MS: Final = 5_000
 """A book that did not change is said to be still true this often."""
 
@@ -88,6 +99,9 @@ class StreamSession:
         self._suspect: set[str] = set()
         self._dropped: list[str] = []
         self._given_up: set[str] = set()
+        self._parts: deque[tuple[str, ...]] = deque()
+        self._refused_in_row = 0
+        self._refusals: list[Refusal] = []
         self._thread = Owner("the session of a stream")
         self._read: dict[str, Callable[[StreamFrame, int], None]] = {
             "orderbook_delta": self._on_delta,
@@ -155,8 +169,11 @@ class StreamSession:
             self._on_subscribed(frame, now_ms)
             return
         order = self._subscriptions.follows(frame, now_ms)
-        if order == "drop":
+        if order == "drop" and (frame.type != "error" or self._subscriptions.knows(frame.sid)):
             return
+        if frame.id is not None and frame.type != "error" and self._subscriptions.answered(frame.id):
+            self._refused_in_row = 0
+            self._subscriptions.went_well(now_ms)
         if order == "after_gap" and self._subscriptions.is_books(frame.sid):
             lost = list(self._live)
             self._doubt(lost, "gap", now_ms)
@@ -178,9 +195,11 @@ class StreamSession:
         """
         subscriptions = self._subscriptions
         subscriptions.check_life(now_ms, next(iter(self._live or self._asked_ms), None))
-        late = [ticker for ticker, at_ms in self._asked_ms.items() if now_ms - at_ms > ASK_AGAIN_MS]
-        if late and subscriptions.books_open:
-            self._ask(late, now_ms)
+        if not subscriptions.held(now_ms):
+            late = [ticker for ticker, at_ms in self._asked_ms.items() if now_ms - at_ms > ASK_AGAIN_MS]
+            if late and subscriptions.books_open:
+                self._ask(late, now_ms)
+            subscriptions.renew(now_ms)
         self._follow(now_ms)
         as_of_ms = subscriptions.books_as_of_ms
         if as_of_ms is None:
@@ -201,6 +220,11 @@ class StreamSession:
         facts, self._facts = self._facts, []
         return facts
 
+    def refusals(self) -> list[Refusal]:
+        """Return which errors came, in order, once."""
+        refusals, self._refusals = self._refusals, []
+        return refusals
+
     def closed(self, reason: str, now_ms: int) -> None:
         """The connection is gone: nothing that was followed is known any more."""
         self._doubt(list(self._live), reason, now_ms)
@@ -214,6 +238,7 @@ class StreamSession:
         except BadRecord:
             self.counters.bad += 1
             return
+        self._refused_in_row = 0
         if self._subscriptions.opened(message, now_ms):
             self._follow(now_ms)
 
@@ -270,13 +295,61 @@ class StreamSession:
             self._facts.append(change)
 
     def _on_error(self, frame: StreamFrame, now_ms: int) -> None:
-        failure = decode_error(frame)
-        if self._subscriptions.failed(frame.sid, failure):
+        try:
+            failure = decode_error(frame)
+        except BadRecord:
+            self.counters.bad += 1
+            failure = StreamError()  # whatever it says, it is a no
+        refusal = self._subscriptions.failed(frame, failure, now_ms)
+        self._refusals.append(refusal)
+        command = refusal.command
+        if refusal.ended == BOOKS:
             self._doubt(list(self._live), f"error {failure.code}", now_ms)
             self._asked_ms.clear()
             self._sent.clear()
             self._dropped.clear()
             self._follow(now_ms)
+        elif refusal.ended is None and command is not None and command.tickers:
+            self._on_books_refused(command, failure.code, now_ms)
+
+    def _on_books_refused(self, command: Command, code: int, now_ms: int) -> None:
+        """Ask for fewer books, for a part of them, or for them later; or leave them to REST."""
+        asked = [ticker for ticker in command.tickers if ticker in self._sent]
+        if command.action == "delete_markets" or (command.action == "get_snapshot" and code in BUSY):
+            return  # nothing depends on the first, and the second is asked for again
+        self._refused_in_row += 1
+        if command.action == "get_snapshot":
+            if len(asked) > 1 and self._refused_in_row <= REFUSED_IN_ROW:
+                for part in _halves(asked):
+                    self._ask(part, now_ms)
+            else:
+                self._give_up(asked, f"error {code}", now_ms)
+            return
+        for ticker in asked:
+            del self._sent[ticker]
+            self._asked_ms.pop(ticker, None)
+        if code == MARKET_LIMIT:
+            fewer = max(1, len(self._sent) + len(command.tickers) // 2)
+            self.counters.books_max = min(self.counters.books_max or fewer, fewer)
+            if not self._sent and len(command.tickers) == 1:
+                self._subscriptions.pause_books(now_ms)
+        elif code not in BUSY and self._refused_in_row > REFUSED_IN_ROW:
+            self._subscriptions.pause_books(now_ms)
+            self._parts.clear()
+        elif code not in BUSY and len(asked) == 1:
+            self._given_up.update(asked)
+        elif code not in BUSY:
+            self._parts += _halves(asked)
+        self._follow(now_ms)
+
+    def _give_up(self, tickers: Sequence[str], reason: str, now_ms: int) -> None:
+        """Follow these books no more: they are left to REST."""
+        self._doubt(tickers, reason, now_ms)
+        for ticker in tickers:
+            self._asked_ms.pop(ticker, None)
+            self._sent.pop(ticker, None)
+        self._given_up.update(tickers)
+        self._subscriptions.update_books("delete_markets", tickers)
 
     def _unreadable(self, frame: StreamFrame, now_ms: int) -> None:
         """A frame that cannot be trusted makes its book suspect; a second bad snapshot ends following it."""
@@ -294,9 +367,7 @@ class StreamSession:
             return
         self._doubt([ticker], "unreadable frame", now_ms)
         if frame.type == "orderbook_snapshot" and ticker in self._given_up:
-            self._asked_ms.pop(ticker, None)
-            self._sent.pop(ticker, None)
-            self._subscriptions.update_books("delete_markets", [ticker])
+            self._give_up([ticker], "unreadable frame", now_ms)
             return
         if frame.type == "orderbook_snapshot":
             self._given_up.add(ticker)
@@ -320,23 +391,50 @@ class StreamSession:
 
     def _follow(self, now_ms: int) -> None:
         """Bring the subscription to what is wanted."""
-        for ticker in [ticker for ticker in self._sent if ticker not in self._wanted]:
+        wanted = dict.fromkeys(
+            islice((t for t in self._wanted if t not in self._given_up), self.counters.books_max)
+        )
+        for ticker in [ticker for ticker in self._sent if ticker not in wanted]:
             del self._sent[ticker]
             self._live.pop(ticker, None)
             self._checked.discard(ticker)
             self._asked_ms.pop(ticker, None)
             self._suspect.discard(ticker)
             self._dropped.append(ticker)
-        new = [t for t in self._wanted if t not in self._sent and t not in self._given_up]
         subscriptions = self._subscriptions
-        if not subscriptions.books_open:
-            new = subscriptions.subscribe_books(new, now_ms)
-        else:
+        if subscriptions.held(now_ms):
+            return
+        if subscriptions.books_open and self._dropped:
             dropped, self._dropped = self._dropped, []
             subscriptions.update_books("delete_markets", dropped)
-            subscriptions.update_books("add_markets", new)
-        self._sent.update(dict.fromkeys(new))
-        self._asked_ms.update(dict.fromkeys(new, now_ms))
+        if not subscriptions.books_due(now_ms):
+            return
+        if self.counters.books_max is not None and subscriptions.deleting(now_ms):
+            return  # commands may be carried out in another order: what goes must be gone before more comes
+        for part in self._to_follow(wanted):
+            new = part
+            if subscriptions.books_open:
+                subscriptions.update_books("add_markets", part)
+            else:
+                new = subscriptions.subscribe_books(part, now_ms)
+            self._sent.update(dict.fromkeys(new))
+            self._asked_ms.update(dict.fromkeys(new, now_ms))
+
+    def _to_follow(self, wanted: Collection[str]) -> list[list[str]]:
+        """Return what is to be followed and is not, each part to be asked for apart from the others."""
+        if not self._subscriptions.books_open and self._parts:
+            first = self._parts.popleft()  # the others when it is answered
+            return [[ticker for ticker in first if ticker in wanted and ticker not in self._sent]]
+        parts = [[t for t in part if t in wanted and t not in self._sent] for part in self._parts]
+        apart = {ticker for part in parts for ticker in part}
+        self._parts.clear()
+        rest = [t for t in wanted if t not in self._sent and t not in apart]
+        return [part for part in (*parts, rest) if part]
+
+
+def _halves(tickers: Sequence[str]) -> list[tuple[str, ...]]:
+    half = (len(tickers) + 1) // 2
+    return [tuple(tickers[:half]), tuple(tickers[half:])]
 
 
 def _unchanged(ticker: str, ladder: _Ladder) -> BookDelta:

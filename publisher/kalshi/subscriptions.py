@@ -2,10 +2,14 @@
 
 Every frame of a sequenced subscription, acknowledgements too, takes the next number of its `sid`: a number
 left out is a frame lost, one that was there before is dropped. What the frames mean is stream_session.py.
+
+An error answers the command of its `id`, or ends the subscription of its `sid`: that part alone is asked for
+again, ever later, and the rest of the connection goes on. Only one that belongs to neither ends the
+connection.
 """
 
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -14,12 +18,27 @@ from markets.errors import KalshiBusError
 from markets.json import frames
 from markets.json.frames import BOOKS, StreamError, StreamFrame, Subscribed, believed_ms
 
+from .faults import printable
+
 TICKERS_PER_COMMAND: Final = 500
 PROBE_AFTER_MS: Final = 4_000
 """A subscription that is silent this long is asked whether it lives."""
 
 STALLED_AFTER_MS: Final = 6_000
 """No frame for this long after that question: the connection is dead, however open it looks."""
+
+AGAIN_FIRST_MS: Final = 1_000
+AGAIN_MAX_MS: Final = 300_000
+"""Between these, doubling, is the pause before a part that was refused is asked for again."""
+
+HELD_MAX_MS: Final = 30_000
+"""For so long at most is nothing sent where the exchange says that it is too much."""
+
+PROVEN_MS: Final = 30_000
+"""A subscription that lived this long and ended did not fail."""
+
+UNANSWERED_MAX: Final = 1_000
+CODES_MAX: Final = 50
 
 ENDING: Final = frozenset(
     {
@@ -31,8 +50,14 @@ ENDING: Final = frozenset(
 )
 """Errors after which a subscription, or the connection where the error names none, is of no use any more."""
 
+BUSY: Final = frozenset({frames.COMMAND_TIMEOUT, frames.TOO_MANY_COMMANDS})
+"""Errors that say: not now."""
+
+_ADDING: Final = frozenset({"subscribe", "add_markets"})
+_OF_BOOKS: Final = frozenset({"add_markets", "delete_markets", "get_snapshot"})
 
 Verdict = Literal["next", "after_gap", "drop"]
+Action = Literal["subscribe", "add_markets", "delete_markets", "get_snapshot", "list_subscriptions"]
 
 
 class Broken(KalshiBusError):
@@ -40,7 +65,12 @@ class Broken(KalshiBusError):
 
 
 class Counters(msgspec.Struct):
-    """What happened on all connections so far."""
+    """What happened on all connections so far.
+
+    Attributes:
+        refused: code of an error, as text -> how often. refusal: the last one in words.
+        books_max: most books that one subscription may have; None while no limit was met.
+    """
 
     frames: int = 0
     gaps: int = 0
@@ -49,17 +79,96 @@ class Counters(msgspec.Struct):
     errors: int = 0
     healed: int = 0
     confirmed: int = 0
+    refused: dict[str, int] = {}
+    refusal: str | None = None
+    books_max: int | None = None
+
+    def refuse(self, code: int, words: str) -> None:
+        """Count an error; whatever numbers come, there is an end to how many are told apart."""
+        key = str(code) if 0 <= code < 1_000_000 else "other"
+        if key not in self.refused and len(self.refused) >= CODES_MAX:
+            key = "other"
+        self.errors += 1
+        # Another dict each time: the bus thread reads it.
+        self.refused = {**self.refused, key: self.refused.get(key, 0) + 1}
+        self.refusal = words
+
+
+class Command(NamedTuple):
+    """A command that awaits its answer."""
+
+    action: Action
+    channel: str
+    tickers: tuple[str, ...]
+    sent_ms: int
+
+
+class Refusal(NamedTuple):
+    """An error, and what it took.
+
+    Attributes:
+        command: that it answers, None if none is known.
+        ended: the channel whose subscription it ended, None if none.
+    """
+
+    code: int
+    text: str
+    command: Command | None
+    ended: str | None
+
+    def __str__(self) -> str:
+        what = "no command of ours"
+        if self.ended is not None:
+            what = f"the subscription of {self.ended}"
+        if self.command is not None:
+            count = len(self.command.tickers)
+            what = f"{self.command.action} {self.command.channel}".strip()
+            what += f" for {count} market{'s' if count != 1 else ''}" if count else ""
+        return f"error {self.code}, {self.text or 'without words'} ({what})"
 
 
 class _Subscription:
-    __slots__ = ("as_of_ms", "channel", "last", "last_ms", "probed_ms")
+    __slots__ = ("as_of_ms", "channel", "last", "last_ms", "opened_ms", "probed_ms")
 
     def __init__(self, channel: str, now_ms: int) -> None:
         self.channel = channel
         self.last = 0
         self.last_ms = now_ms
         self.as_of_ms = now_ms
+        self.opened_ms = now_ms
         self.probed_ms: int | None = None
+
+
+class Pauses:
+    """When a thing that fails again and again may be tried next: ever later. Times are ms."""
+
+    def __init__(self, longest_ms: int = AGAIN_MAX_MS) -> None:
+        self._longest_ms = longest_ms
+        self._failures = 0
+        self._due_ms = 0
+
+    def due(self, now_ms: int) -> bool:
+        """Tell whether it may be tried now; a clock that was set back makes nobody wait for long."""
+        return not self._due_ms - self._longest_ms <= now_ms < self._due_ms
+
+    def refused(self, now_ms: int) -> None:
+        """Note that it was refused."""
+        self._due_ms = now_ms + min(self._longest_ms, AGAIN_FIRST_MS << min(self._failures, 20))
+        self._failures += 1
+
+    def ended(self, now_ms: int, lived_ms: int) -> None:
+        """Note that it ended: the first time, and where it had lived for long, it is tried again at once."""
+        if lived_ms >= PROVEN_MS:
+            self._failures = 0
+        if self._failures:
+            self._failures -= 1
+            self.refused(now_ms)
+        self._failures += 1
+
+    def went_well(self, now_ms: int) -> None:
+        """Note a success; a pause that runs is kept."""
+        if self.due(now_ms):
+            self._failures = 0
 
 
 class Subscriptions:
@@ -69,12 +178,16 @@ class Subscriptions:
         self._counters = counters
         self._yes_price = yes_price
         self._commands: list[bytes] = []
+        self._unanswered: dict[int, Command] = {}
         self._number = 0
         self._subs: dict[int, _Subscription] = {}
         self._books_sid: int | None = None
         self._subscribing_books_ms: int | None = None
-        self._heard_ms = 0
+        self._heard_ms = self._now_ms = 0
         self._probed_ms: int | None = None
+        self._wanted: dict[str, Pauses] = {}
+        self._books_pauses = Pauses()
+        self._holding = Pauses(HELD_MAX_MS)
         self._thread = Owner("the subscriptions of a stream")
 
     @property
@@ -92,20 +205,50 @@ class Subscriptions:
         """Tell whether `sid` is the subscription of books."""
         return sid is not None and sid == self._books_sid
 
+    def held(self, now_ms: int) -> bool:
+        """Tell whether nothing is to be sent now: the exchange said that it was too much."""
+        return not self._holding.due(now_ms)
+
     def commands(self) -> list[bytes]:
-        """Return what is to be sent, once."""
+        """Return what is to be sent, once; nothing while commands are held."""
         self._thread.check()
+        if self.held(self._now_ms):
+            return []
         commands, self._commands = self._commands, []
         return commands
+
+    def deleting(self, now_ms: int) -> bool:
+        """Tell whether markets are being taken out of the subscription of books."""
+        return any(
+            command.action == "delete_markets" and now_ms - command.sent_ms < STALLED_AFTER_MS
+            for command in self._unanswered.values()
+        )
 
     # -- what is heard
 
     def heard(self, now_ms: int) -> None:
         """Note that the connection lives: it was opened, or a frame came."""
-        self._heard_ms, self._probed_ms = now_ms, None
+        self._heard_ms = self._now_ms = now_ms
+        self._probed_ms = None
+
+    def answered(self, number: int | None) -> Command | None:
+        """Return the command that a frame answers, once."""
+        return None if number is None else self._unanswered.pop(number, None)
+
+    def went_well(self, now_ms: int) -> None:
+        """Note that a command was carried out."""
+        self._holding.went_well(now_ms)
+
+    def knows(self, sid: int | None) -> bool:
+        """Tell whether there is a subscription of this number."""
+        return sid in self._subs
 
     def opened(self, message: Subscribed, now_ms: int) -> bool:
         """Note that a subscription was acknowledged; return whether books are subscribed by it."""
+        self.went_well(now_ms)
+        for number, command in list(self._unanswered.items()):
+            if command.action == "subscribe" and command.channel == message.channel:
+                del self._unanswered[number]  # also where its answer does not bear its number
         if message.channel == BOOKS:
             self._subscribing_books_ms = None
         if message.sid in self._subs:
@@ -137,23 +280,69 @@ class Subscriptions:
         sub.as_of_ms = believed_ms(frame.sending_ts_ms, now_ms)
         return order
 
-    def failed(self, sid: int | None, failure: StreamError) -> bool:
-        """Take an error; return whether it ended the subscription of books. Others are subscribed again.
+    def failed(self, frame: StreamFrame, failure: StreamError, now_ms: int) -> Refusal:
+        """Take an error: note what it ends or refuses, and when that may be asked for again.
+
+        What becomes of books is up to the caller.
 
         Raises:
-            Broken: it ended the connection's use.
+            Broken: it belongs to no command and no subscription, and is one that ends something.
         """
-        self._counters.errors += 1
-        if failure.code not in ENDING:
+        command = self.answered(frame.id)
+        if command is None and failure.code == frames.MARKET_LIMIT:
+            command = self._adding()  # nothing else can be meant
+        ended = self._end(frame.sid, command, failure.code, now_ms)
+        refusal = Refusal(failure.code, printable(failure.msg), command, ended)
+        self._counters.refuse(failure.code, str(refusal))
+        if failure.code in BUSY:
+            self._holding.refused(now_ms)
+        broken = ended is None and self._is_broken(command, failure.code, now_ms)
+        if broken and frame.sid is None:  # else of a subscription that is over already
+            raise Broken(str(refusal))
+        return refusal
+
+    def _is_broken(self, command: Command | None, code: int, now_ms: int) -> bool:
+        """Note that a command was refused; return whether the connection is of no use any more."""
+        if command is None:
+            return code in ENDING
+        if command.action == "get_snapshot" and self._books is not None:
+            self._books.probed_ms = None  # no sign of life, but none of death either: another market is asked
+        if command.action != "subscribe":
             return False
+        if command.channel == BOOKS:
+            self._subscribing_books_ms = None
+        else:
+            self._wanted[command.channel].refused(now_ms)
+        # Whom the exchange does not know at all it may know on a new connection.
+        return code == frames.AUTHENTICATION_REQUIRED and not self._subs and not self._subscribing()
+
+    def _adding(self) -> Command | None:
+        """Return the oldest command that asks for more books and is not answered, as answered."""
+        for number, command in self._unanswered.items():
+            if command.channel == BOOKS and command.action in _ADDING:
+                return self._unanswered.pop(number)
+        return None
+
+    def _subscribing(self) -> set[str]:
+        return {command.channel for command in self._unanswered.values() if command.action == "subscribe"}
+
+    def _end(self, sid: int | None, command: Command | None, code: int, now_ms: int) -> str | None:
+        """Forget the subscription that an error ends; return its channel, None if it ends none."""
+        if code not in ENDING:
+            return None
+        if sid is None and command is not None and command.action in _OF_BOOKS:
+            sid = self._books_sid if code != frames.AUTHENTICATION_REQUIRED else None
         sub = self._subs.pop(sid, None) if sid is not None else None
         if sub is None:
-            raise Broken(f"error {failure.code}: {failure.msg}")
+            return None
+        lived_ms = now_ms - sub.opened_ms
         if sub.channel == BOOKS:
             self._books_sid = None
-            return True
-        self.subscribe(sub.channel)
-        return False
+            self._books_pauses.ended(now_ms, lived_ms)
+        elif sub.channel in self._wanted:
+            self._wanted[sub.channel].ended(now_ms, lived_ms)
+            self.renew(now_ms)
+        return sub.channel
 
     def check_life(self, now_ms: int, followed: str | None) -> None:
         """Ask a silent subscription of books, and a silent connection, for a sign of life.
@@ -164,6 +353,9 @@ class Subscriptions:
         Raises:
             Broken: there was none.
         """
+        self._now_ms = now_ms
+        if self.held(now_ms):
+            return
         sub = self._books
         if sub is not None and now_ms - sub.last_ms > PROBE_AFTER_MS and followed is not None:
             if sub.probed_ms is None:
@@ -177,15 +369,31 @@ class Subscriptions:
         if now_ms - self._heard_ms > PROBE_AFTER_MS:
             if self._probed_ms is None:
                 self._probed_ms = now_ms
-                self._commands.append(frames.list_subscriptions(self._next()))
+                self._commands.append(frames.list_subscriptions(self._next("list_subscriptions", "")))
             elif now_ms - self._probed_ms > STALLED_AFTER_MS:
                 raise Broken("the connection is silent")
 
     # -- what is sent
 
     def subscribe(self, channel: str) -> None:
-        """Subscribe to a channel for all markets."""
-        self._commands.append(frames.subscribe(self._next(), channel))
+        """Subscribe to a channel for all markets, and again whenever that ends."""
+        self._wanted.setdefault(channel, Pauses())
+        self._commands.append(frames.subscribe(self._next("subscribe", channel), channel))
+
+    def renew(self, now_ms: int) -> None:
+        """Subscribe again to channels that have ended or were refused, where it is time to."""
+        there = {sub.channel for sub in self._subs.values()} | self._subscribing()
+        for channel, pauses in self._wanted.items():
+            if channel not in there and pauses.due(now_ms):
+                self.subscribe(channel)
+
+    def books_due(self, now_ms: int) -> bool:
+        """Tell whether books may be subscribed now."""
+        return self._books_pauses.due(now_ms)
+
+    def pause_books(self, now_ms: int) -> None:
+        """Have books not subscribed for a while: whatever was asked for was refused."""
+        self._books_pauses.refused(now_ms)
 
     def subscribe_books(self, tickers: Sequence[str], now_ms: int) -> list[str]:
         """Subscribe to books, unless that is under way; return those of `tickers` that were asked for."""
@@ -193,7 +401,8 @@ class Subscriptions:
             return []
         first = list(tickers[:TICKERS_PER_COMMAND])
         self._subscribing_books_ms = now_ms
-        self._commands.append(frames.subscribe_books(self._next(), first, yes_price=self._yes_price))
+        number = self._next("subscribe", BOOKS, first)
+        self._commands.append(frames.subscribe_books(number, first, yes_price=self._yes_price))
         return first
 
     def update_books(
@@ -204,12 +413,17 @@ class Subscriptions:
             return  # subscribing brings them; only a frame without a number could ask for more before
         for start in range(0, len(tickers), TICKERS_PER_COMMAND):
             part = tickers[start : start + TICKERS_PER_COMMAND]
-            self._commands.append(frames.update_subscription(self._next(), self._books_sid, action, part))
+            number = self._next(action, BOOKS, part)
+            self._commands.append(frames.update_subscription(number, self._books_sid, action, part))
 
     @property
     def _books(self) -> _Subscription | None:
         return self._subs.get(self._books_sid) if self._books_sid is not None else None
 
-    def _next(self) -> int:
+    def _next(self, action: Action, channel: str, tickers: Iterable[str] = ()) -> int:
         self._number += 1
+        self._unanswered[self._number] = Command(action, channel, tuple(tickers), self._now_ms)
+        if len(self._unanswered) > UNANSWERED_MAX:
+            # What is not answered at all is found out by other means.
+            del self._unanswered[next(iter(self._unanswered))]
         return self._number

@@ -42,19 +42,26 @@ def test_numbers_tell_what_is_next_missing_and_old() -> None:
 def test_an_error_that_names_no_subscription_ends_the_connection(code: int) -> None:
     subscriptions, _ = opened()
     with pytest.raises(Broken, match=str(code)):
-        subscriptions.failed(None, StreamError(code, "no"))
+        subscriptions.failed(StreamFrame("error"), StreamError(code, "no"), NOW_MS)
 
 
 def test_a_channel_that_ended_is_subscribed_again_and_books_are_told_of() -> None:
-    subscriptions, counters = opened(TRADES, 2)
-    subscriptions.opened(Subscribed(BOOKS, 1), NOW_MS)
-    assert not subscriptions.failed(2, StreamError(10))
+    subscriptions, counters = opened(BOOKS, 1)
+    subscriptions.subscribe(TRADES)
+    subscriptions.opened(Subscribed(TRADES, 2), NOW_MS)
+    subscriptions.commands()
+
+    def ended(sid: int, code: int) -> str | None:
+        return subscriptions.failed(StreamFrame("error", sid), StreamError(code), NOW_MS).ended
+
+    assert ended(2, 10) == TRADES
     assert json.loads(subscriptions.commands()[0])["params"] == {"channels": ["trade"]}
-    assert not subscriptions.failed(1, StreamError(5))  # of a command: nothing has ended
+    assert ended(1, 5) is None  # of a command: nothing has ended
     assert subscriptions.is_books(1)
-    assert subscriptions.failed(1, StreamError(25))
+    assert ended(1, 25) == BOOKS
     assert not subscriptions.books_open
     assert counters.errors == 3
+    assert counters.refused == {"10": 1, "5": 1, "25": 1}
 
 
 def test_many_tickers_go_in_several_commands_with_rising_numbers() -> None:

@@ -1,0 +1,206 @@
+"""What an answer that is of no use means, and what to do about it: a sentence each. Pure.
+
+Nothing that is said here repeats a key, an id, a signature, or the user and password of a URL.
+
+Source: Kalshi API reference, API keys and errors (spec 3.34.0), and the 401 bodies recorded at the demo
+exchange: details NOT_FOUND (of another environment, or deleted) and INCORRECT_API_KEY_SIGNATURE, code
+header_timestamp_expired (more than some seconds off).
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from html import unescape
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bus.process.settings import variable_of
+
+SKEWED_S: Final = 5.0
+"""From here on a clock is wrong: Kalshi was seen to take 5 s and to refuse 30."""
+
+LIKELY_SKEWED_S: Final = 3.0
+"""Enough to be named where a signature was refused."""
+
+SAID_MAX: Final = 200
+
+_TITLE: Final = re.compile(rb"<title[^>]*>\s*(.{1,500}?)\s*</title", re.IGNORECASE | re.DOTALL)
+_HTML: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml|<!--)", re.IGNORECASE)
+
+_LEADS: Final = {
+    "key_refused": "{host} refuses the API key",
+    "clock_off": "{host} refuses the API key, since this machine's clock is wrong",
+    "key_unusable": "the API key cannot be used",
+    "blocked": "something in front of {host} refuses this machine",
+    "moved": "{host} is not the exchange any more, or never was",
+    "unresolved": "the name {host} cannot be resolved",
+    "unreachable": "{host} cannot be reached",
+    "tls": "{host} has no valid certificate",
+    "timeout": "{host} does not answer",
+    "bad_reply": "{host} answers with something that is not the exchange's",
+    "not_found": "{host} does not know what the exchange has",
+    "server_error": "{host} has a fault of its own",
+    "rate_limited": "{host} refuses for now, since the account's requests are used up",
+    "cursor_loop": "{host} has a list without an end",
+    "refused": "{host} refuses the request",
+}
+"""Outcome of a request -> what that means."""
+
+
+class Place(NamedTuple):
+    """Where the exchange was looked for: the name of the setting env, and the host of the REST base."""
+
+    env: str
+    host: str
+
+    @classmethod
+    def of(cls, env: str, url: str) -> "Place":
+        """Return the place of a base URL; what could be a secret in it is left out."""
+        return cls(env, host_of(url))
+
+
+def lead(outcome: str, place: Place) -> str:
+    """Return what an outcome means, without a full stop."""
+    return _LEADS.get(outcome, "the exchange gave no usable answer").format(host=place.host)
+
+
+def remedy(outcome: str, message: str, place: Place) -> str:
+    """Return what to do about a request that failed.
+
+    Args:
+        outcome, message: of the ExchangeError.
+    """
+    api_url, key_id, key_path = (variable_of(key) for key in ("api_url", "api_key_id", "private_key_path"))
+    simulated = place.env == "sim"
+    if outcome == "key_refused" and simulated:
+        return "Restart the simulator and the publisher together: the key in the run dir is another one's."
+    if outcome == "key_refused" and "INCORRECT_API_KEY_SIGNATURE" in message:
+        return f"Let {key_path} name the private key that was made together with {key_id}."
+    if outcome == "key_refused":
+        other = "demo" if place.env == "prod" else "prod"
+        return (
+            f"Check {key_id} and {key_path}, and that the key was made at Kalshi's {place.env}: "
+            f"a key of {other} is unknown there (then set {variable_of('env')}={other})."
+        )
+    if outcome in ("unresolved", "unreachable", "timeout"):
+        if simulated:
+            return f"Start the simulator (make run does), or correct {api_url}."
+        what = "network, DNS" if outcome == "unresolved" else "network, firewall"
+        return f"Check this machine's {what} and VPN, and {api_url} if it is set; it is tried again."
+    return _REMEDIES.get(outcome, "Nothing needs to be done now: it is tried again.").format(
+        api_url=api_url, key_id=key_id, key_path=key_path
+    )
+
+
+_REMEDIES: Final = {
+    "clock_off": "Set this machine's clock, for instance with: sudo timedatectl set-ntp true",
+    "key_unusable": "Put a usable key in its place; it is read again when the file changes.",
+    "blocked": "Try another network, without VPN or proxy: Kalshi is not open to every address and country.",
+    "moved": "Set {api_url} to the address it has moved to if you trust it, or unset it for Kalshi's own.",
+    "tls": "Look who answers there: a proxy or portal in between, or a clock that is wrong; then {api_url}.",
+    "bad_reply": "Open the address in a browser: a network's sign-in page answers so; then check {api_url}.",
+    "not_found": "Check {api_url}: it ends in /trade-api/v2 at Kalshi. Unset it for Kalshi's own.",
+    "server_error": "Wait: it is tried again. Kalshi pauses on Thursdays from 3 to 5 a.m. New York time.",
+    "rate_limited": "Wait, or stop other programs that use this key or this address: it is tried again.",
+    "refused": "Look the status up at Kalshi's; a key that may not read is made anew with the scope read.",
+}
+
+
+def host_of(url: str) -> str:
+    """Return host and port of a URL, and nothing of what else may be in it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "the address that is set"
+    host = f"[{host}]" if ":" in host else host
+    return printable(f"{host}:{port}" if port else host) or "the address that is set"
+
+
+def moved_to(location: str) -> str:
+    """Return where a redirect points to, without user, password, query or fragment."""
+    try:
+        parts = urlsplit(location)
+        host = parts.hostname
+    except ValueError:
+        return "a place that cannot be read"
+    if host is None:
+        return printable(parts.path) or "nowhere"
+    return printable(f"{parts.scheme or 'https'}://{host_of(location)}{parts.path}")
+
+
+def said(body: bytes) -> str:
+    """Return the exchange's own words for an error, whichever of its shapes they come in."""
+    if not body.strip():
+        return ""
+    if _HTML.match(body):
+        title = _TITLE.search(body[:20_000])
+        text = printable(unescape(title[1].decode("utf-8", "replace"))) if title else ""
+        return f'with a web page, "{text}"' if text else "with a web page"
+    try:
+        told = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return f"(not JSON: {body[:60]!r})"
+    for name in ("error", "msg"):
+        if isinstance(told, dict) and name in told:
+            told = told[name]
+    if isinstance(told, dict):
+        told = " ".join(str(told[name]) for name in ("code", "message", "details") if told.get(name))
+    return printable(str(told))
+
+
+def is_page(body: bytes) -> bool:
+    """Tell whether this is a web page."""
+    return _HTML.match(body) is not None
+
+
+def printable(text: str) -> str:
+    """Return at most SAID_MAX characters of a text on one line, whatever is in it."""
+    shown = "".join(character if character.isprintable() else " " for character in text[: 2 * SAID_MAX])
+    return " ".join(shown.split())[:SAID_MAX]
+
+
+def clock_offset_s(headers: Mapping[str, str], sent_ms: int, received_ms: int) -> float | None:
+    """Return by how much our clock is ahead of the exchange's (below 0: behind), as far as that is certain.
+
+    Its own time is that of the header Date, in whole seconds, and the Age of an answer from a cache; the time
+    that the answer took is nobody's fault. None where it says none.
+    """
+    try:
+        date = parsedate_to_datetime(headers.get("Date", ""))
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        age = headers.get("Age", "")
+        theirs_s = date.timestamp() + (int(age[:6]) if age.isascii() and age.isdigit() else 0)
+    except (ValueError, TypeError, OverflowError, IndexError, OSError):
+        return None
+    if sent_ms / 1000 > theirs_s + 1:
+        return sent_ms / 1000 - theirs_s - 1
+    return min(0.0, received_ms / 1000 - theirs_s)
+
+
+def clock_words(offset_s: float) -> str:
+    """Say by how much this machine's clock is wrong."""
+    return f"this machine's clock differs by {offset_s:+.0f} s: set it"
+
+
+def connection_outcome(error: BaseException) -> str:
+    """Tell in a word why there is no connection: a library wraps the cause four times."""
+    found: set[type[BaseException]] = set()
+    waiting: list[object] = [error]
+    while waiting and len(found) < 20:
+        cause = waiting.pop()
+        if not isinstance(cause, BaseException) or type(cause) in found:
+            continue
+        found.add(type(cause))
+        waiting += [getattr(cause, "reason", None), cause.__cause__, cause.__context__, *cause.args]
+    if any(issubclass(kind, ssl.SSLError) for kind in found):
+        return "tls"
+    if any(issubclass(kind, socket.gaierror) for kind in found):
+        return "unresolved"
+    return "unreachable"
