@@ -34,10 +34,16 @@ class ExchangeHealth(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something that is wrong: a word for programs, and a sentence."""
+    """Something that is wrong: a word for programs, a sentence, and what to do about it ("": nothing)."""
 
     code: str
     text: str
+    remedy: str = ""
+
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        return f"{self.text} {self.remedy}".strip()
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -104,6 +110,8 @@ class Health(msgspec.Struct, frozen=True):
         if self.exchange is not None and not self.exchange.trading_active:
             paused = "closed" if not self.exchange.exchange_active else "not trading now"
             found.append(Problem("exchange_closed", f"The exchange is {paused}."))
+        if self.publisher is not None and not (self.epoch and self.feed == "lost"):
+            found += publisher_warnings(self.publisher)
         return found
 
 
@@ -213,12 +221,42 @@ def answer_of(health: Health, markets: int, books: int, digest: int) -> HealthAn
 
 def publisher_problem(account: PublisherHealth) -> Problem | None:
     """Return what is wrong by the publisher's own account, None if nothing is."""
-    detail = f" ({account.error})" if account.error else ""
+    detail, remedy = f" ({account.error})" if account.error else "", account.remedy or ""
+    if account.cause is not None:
+        detail = f" {_sentence(account.error or account.cause)}"
     if account.key == "refused":
-        return Problem("key_refused", f"The exchange refuses the API key: no new data comes in.{detail}")
-    if not account.exchange_reachable and account.sweep != "starting":
-        return Problem("exchange_unreachable", f"The publisher cannot reach the exchange.{detail}")
-    return Problem("publisher_error", f"The publisher's last sweep failed.{detail}") if detail else None
+        if account.sweep == "complete":
+            lost = "the live stream is off, prices are polled."
+        else:
+            lost = "no new data comes in."
+        return Problem("key_refused", f"The exchange refuses the API key: {lost}{detail}", remedy)
+    if not account.exchange_reachable and (account.sweep != "starting" or account.error):
+        if account.cause == "waiting_for_key":
+            return Problem("waiting_for_key", f"The publisher waits.{detail}", remedy)
+        return Problem("exchange_unreachable", f"The publisher cannot reach the exchange.{detail}", remedy)
+    if account.cause is not None and account.sweep == "complete":
+        return Problem("publisher_error", f"A request of the publisher fails.{detail}", remedy)
+    text = f"The publisher's last sweep failed.{detail}"
+    return Problem("publisher_error", text, remedy) if detail else None
+
+
+def publisher_warnings(account: PublisherHealth) -> list[Problem]:
+    """Return what the publisher says is wrong and stops nothing."""
+    found = [Problem("warning", text) for text in account.warnings]
+    if account.stream in ("down", "refused") and account.stream_error is not None:
+        text = f"The live stream is not connected, prices are polled. {_sentence(account.stream_error)}"
+        found.append(Problem("stream_down", text))
+    return found
+
+
+def progress(account: PublisherHealth) -> str:
+    """Say how far the first reading has come."""
+    pages = f"{account.pages:,} page{'' if account.pages == 1 else 's'}"
+    return f"reading the exchange for the first time: {pages}, {account.markets_read:,} markets so far"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def process_problems(processes: Mapping[str, Supervised] | None) -> list[Problem]:

@@ -47,7 +47,7 @@ class Reading:
     """What one sweep has read so far.
 
     Attributes:
-        as_of_ms: the age of the crawl's oldest reply, None before the first.
+        as_of_ms: the age of the crawl's oldest reply, None before the first. pages: how many there were.
         complete: whether every request so far succeeded.
         confirmed: held markets whose bytes are unchanged.
         candidates: the others.
@@ -66,6 +66,7 @@ class Reading:
         self.started_ms = started_ms
         self.ended_ms = started_ms
         self.as_of_ms: int | None = None
+        self.pages = 0
         self.complete = True
         self.exchange: ExchangeStatus | None = None
         self.confirmed: set[str] = set()
@@ -85,6 +86,7 @@ class Reading:
 
     def reply(self, as_of_ms: int) -> None:
         """Note the age of one reply of the crawl."""
+        self.pages += 1
         self.as_of_ms = as_of_ms if self.as_of_ms is None else min(self.as_of_ms, as_of_ms)
 
     def saw(self, ticker: str) -> bool:

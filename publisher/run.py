@@ -36,6 +36,7 @@ from .held import Held
 from .intake import Intake
 from .kalshi.budget import BASIC, Budget
 from .kalshi.client import Client
+from .kalshi.faults import Place
 from .kalshi.hosts import endpoints
 from .kalshi.signing import KeySource
 from .kalshi.stream import KalshiStream
@@ -86,6 +87,7 @@ class Publisher:
         self.server = FeedServer(
             self._context, settings.feed, settings.state, clock, lambda: self.health, self._wish
         )
+        self.server.announce(self._writer)
         held = Held(self._writer.state)
         self._commits = Commits(self.server, self._writer, held, clock)
         if found.cycle is not None:
@@ -118,6 +120,7 @@ class Publisher:
             held,
             self._stream,
             self._live,
+            Place.of(settings.env, hosts.rest),
             started_ms=started_ms,
             poll_interval_s=settings.poll_interval_s,
         )

@@ -99,11 +99,17 @@ class Schedule:
         log.info("FETCHING FROM KALSHI")
         bytes_before = sum(client.bytes_received for client in self._clients)
         reading = Reading(self._clock.now_ms())
+        self._account.begins(reading, first=not self._commits.opened)
         self._tier.ask()
+        self._account.private(self._tier.refusal)
         error = self._sweep.run(reading)
         self._account.swept(error, partly=reading.as_of_ms is not None and self._commits.opened)
         handed_ns = self._clock.monotonic_ns()
         self._commits.take(reading, self._stop)
+        if self._commits.opened:
+            self._account.begins(reading, first=False)
+        if reading.complete:
+            self._account.matched(self._sweep.unmatched())
         health = self._account.health
         log.info(
             "sweep.done",

@@ -17,7 +17,7 @@ so that about 285,000 markets would fit.
 Source: Kalshi API reference, notes of 6 October 2026: 56 pages for the whole catalogue.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -36,6 +36,7 @@ from .intake import Intake
 from .kalshi.budget import BASIC
 from .kalshi.client import Client, ExchangeError, KeyRefused, NotFound, Reply
 from .reading import Reading
+from .unmatched import unmatched
 from .urls import (
     EVENTS_PER_PAGE,
     EVENTS_PER_REQUEST,
@@ -49,10 +50,14 @@ from .urls import (
     named_events,
     named_markets,
     open_events,
+    open_markets,
     slices,
 )
 
 log = structlog.get_logger()
+
+GUESSES: Final = 5
+"""So many series are looked through for the markets that a setting may have meant."""
 
 CREATED_SLACK_S: Final = 60
 """The closing query reaches this far before the sweep's start: the exchange's clock is not ours."""
@@ -134,6 +139,7 @@ class Sweep:
         self._series_due_ms = 0
         self._retry_ms: dict[tuple[str, str], int] = {}
         self._milestone_turns: dict[str, tuple[int, int]] = {}
+        self._guesses: dict[str, Collection[str]] = {}
         self._thread = Owner("the sweep")
 
     def run(self, reading: Reading) -> ExchangeError | None:
@@ -163,6 +169,23 @@ class Sweep:
         reading.ended_ms = self._clock.now_ms()
         self.last_requests = self.requests - before
         return error
+
+    def unmatched(self) -> list[str]:
+        """Return which settings match nothing, a sentence each (unmatched.py); after a complete sweep."""
+        self._thread.check()
+        intake = self._intake
+        return unmatched(intake.universe, self._held.state, intake.listed_series, self._open_tickers)
+
+    def _open_tickers(self, series: str) -> Collection[str]:
+        """Return the open markets of a series that a setting may have meant; asked for once."""
+        if series not in self._guesses and len(self._guesses) < GUESSES:
+            try:
+                query = open_markets(series)
+                (raws, _), _ = self._client.get("/markets", query, read=_read_markets, attempts=1)
+            except ExchangeError:
+                return ()
+            self._guesses[series] = frozenset(map(_ticker, raws)) - {""}
+        return self._guesses.get(series, ())
 
     @property
     def requests(self) -> int:

@@ -46,6 +46,11 @@ def named_markets(tickers: Sequence[str]) -> Query:
     return [("tickers", ",".join(tickers)), ("limit", MARKETS_PER_PAGE)]
 
 
+def open_markets(series: str) -> Query:
+    """Ask for the open markets of a series."""
+    return [("series_ticker", series), ("status", "open"), ("limit", MARKETS_PER_PAGE)]
+
+
 def created_markets(since_s: int, series: str = "") -> Query:
     """Ask for the open markets created since then, of one series if named; no combinations."""
     query: Query = [

@@ -8,6 +8,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from bus.ask import NoAnswer
+from bus.health import progress
 from bus.trading.killswitch import WORD
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
@@ -59,6 +60,7 @@ def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
         LOG_LEVELS=LEVELS,
         ROLES=ROLES,
         asset=assets.url,
+        progress=progress,
     )
     rules: dict[str, Callable[..., Response]] = {
         "/": pages.overview,

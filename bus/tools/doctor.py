@@ -16,7 +16,7 @@ import zmq
 
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
-from bus.health import HealthAnswer, publisher_problem
+from bus.health import HealthAnswer, progress, publisher_problem, publisher_warnings
 from bus.process.locks import holder
 from bus.process.settings import Settings, variable_of
 from bus.process.supervise import check_trader
@@ -168,8 +168,7 @@ def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterat
         socket.connect(settings.feed)
         if not socket.poll(HEARTBEAT_WAIT_MS):
             silence = f"no heartbeat on {settings.feed} in {HEARTBEAT_WAIT_MS / 1000:g} s"
-            hint = "is the publisher up? It opens an epoch after its first complete sweep"
-            yield Finding(False, "feed", f"{silence}: {hint}")
+            yield Finding(False, "feed", f"{silence}: is the publisher up?")
             return
         _, envelope = decode(socket.recv())
         heartbeat = decode_map(envelope.records[0], Heartbeat)
@@ -178,7 +177,9 @@ def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterat
         return
     finally:
         socket.close()
-    yield Finding(True, "feed", f"epoch {envelope.epoch}, seq {heartbeat.seq}, {heartbeat.source}")
+    opened = heartbeat.seq > 0 or heartbeat.source != "live"
+    where = f"epoch {envelope.epoch}, seq {heartbeat.seq}" if opened else "no epoch is open yet"
+    yield Finding(True, "feed", f"{where}, {heartbeat.source}")
     skew_ms = abs(clock.now_ms() - envelope.published_ns // 1_000_000)
     if heartbeat.source == "live" and skew_ms > CLOCK_SKEW_MS:
         yield Finding(
@@ -186,9 +187,17 @@ def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterat
         )
     account = heartbeat.publisher
     problem = publisher_problem(account)
-    why = account.error or (problem and problem.text)
     said = f"{account.sweep}, key {account.key}"
-    yield Finding(problem is None, "sweep", f"{said}: {why}" if why else said)
+    if problem is not None:
+        yield Finding(False, "sweep", f"{said}: {problem.words}")
+    else:
+        yield Finding(True, "sweep", said if opened else f"{said}, {progress(account)}")
+    yield from (Finding(False, "warning", warning.words) for warning in publisher_warnings(account))
+    if account.stream_refusal is not None:
+        counts = ", ".join(f"{count} times {code}" for code, count in account.stream_refused.items())
+        limit = f"; at most {account.stream_books_max} books are followed" if account.stream_books_max else ""
+        said = f"errors on the WebSocket: {counts}{limit}; the last: {account.stream_refusal}"
+        yield Finding(None, "stream", said)
 
 
 def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> Finding:

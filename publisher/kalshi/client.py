@@ -9,7 +9,6 @@ come from a cache of 15 s; errors come in four shapes.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from random import Random
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -19,9 +18,11 @@ import requests
 import structlog
 
 from bus.clock import Clock
+from bus.process.logs import REDACTED
 from markets.errors import BadRecord, KalshiBusError, StartupError
 from markets.json.words import COST
 
+from . import faults
 from .budget import Budget, backoff_s
 from .signing import ApiKey, KeySource
 
@@ -43,8 +44,14 @@ MAX_PAGES: Final = 2_000
 CACHE_MAX_AGE_S: Final = 15
 """How old a cached reply can be that does not say its age."""
 
-_ANSWERS: Final = frozenset({"rate_limited", "key_refused", "refused"})
+_ANSWERS: Final = frozenset({"rate_limited", "key_refused", "clock_off", "refused"})
 """Failures in which it is the exchange's API that speaks."""
+
+_FINAL: Final = frozenset({"refused", "blocked", "moved"})
+"""Failures that the same request meets again at once."""
+
+UNANSWERED_S: Final = 5.0
+"""A request that is without an answer for so long is said to be."""
 
 Params = Sequence[tuple[str, str | int]]
 
@@ -53,8 +60,10 @@ class ExchangeError(KalshiBusError):
     """A request got no usable answer, after all the retries it is worth.
 
     Attributes:
-        outcome: one word for health and logs: "unreachable", "timeout", "rate_limited", "server_error",
-            "bad_reply", "key_refused", "key_unusable", "not_found", "refused", "cursor_loop".
+        outcome: one word for health and logs: "unresolved", "unreachable", "tls", "timeout",
+            "rate_limited", "server_error", "bad_reply", "key_refused", "clock_off",
+            "key_unusable", "not_found", "blocked" (a web page instead of an answer), "moved", "refused",
+            "cursor_loop".
         body: what the exchange said, empty if nothing.
     """
 
@@ -107,7 +116,10 @@ class Client:
         busy_ns: time from sending requests to having their answers.
         reachable: whether the last request that ended got an answer of the API.
         no_retry_after_ns: monotonic time after which nothing is tried again: what failed has failed.
-        trouble: what went wrong in the last attempt; None when it went well. Any thread may read both.
+        trouble: what went wrong in the last attempt; None when it went well.
+        clock_offset_s: by how much our clock is ahead of the exchange's, as of the last answer; None before.
+
+    Any thread may read the last three, and `unanswered`.
     """
 
     def __init__(
@@ -117,7 +129,9 @@ class Client:
         self.bytes_received = 0
         self.busy_ns = 0
         self.reachable = False
-        self.trouble: str | None = None
+        self.trouble: ExchangeError | None = None
+        self.clock_offset_s: float | None = None
+        self._asking: tuple[str, int] | None = None
         self.no_retry_after_ns: int | None = None
         self._base_url = base_url
         self._path = urlsplit(base_url).path
@@ -183,13 +197,13 @@ class Client:
                 self.reachable, self.trouble = True, None
                 raise
             except ExchangeError as error:
-                self.trouble = str(error)
+                self.trouble = error
                 if error.outcome != "key_unusable":
                     self.reachable = error.outcome in _ANSWERS
                 pause_s = backoff_s(attempt, self._rng, RETRY_FIRST_S)
                 again_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
                 last = attempt == attempts - 1 or again_ns > end_ns
-                if last or isinstance(error, KeyRefused) or error.outcome == "refused":
+                if last or isinstance(error, KeyRefused) or error.outcome in _FINAL:
                     raise
                 log.info(
                     "exchange.retry", path=path, attempt=attempt + 1, outcome=error.outcome, error=str(error)
@@ -236,8 +250,9 @@ class Client:
         url = self._base_url + path + ("?" + urlencode(params, safe=",") if params else "")
         headers = key.headers("GET", self._path + path, self._clock.now_ms()) if key else None
         self.requests += 1
-        sent_ns = self._clock.monotonic_ns()
+        sent_ns, sent_ms = self._clock.monotonic_ns(), self._clock.now_ms()
         where = f"GET {path}"
+        self._asking = where, sent_ns
         try:
             with self._session.get(
                 url,
@@ -247,15 +262,20 @@ class Client:
                 allow_redirects=False,  # a signature is for this host and path alone
             ) as response:
                 received_ms = self._clock.now_ms()
+                self._asking = None
                 body = self._body(response, where)
                 self.busy_ns += self._clock.monotonic_ns() - sent_ns
         except requests.Timeout:
             raise ExchangeError("timeout", f"{where}: no answer in time") from None
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise ExchangeError("unreachable", f"{where}: {_reason(error)}") from None
+            outcome = faults.connection_outcome(error)
+            raise ExchangeError(outcome, f"{where}: {_reason(error)}") from None
         except requests.RequestException as error:
             raise ExchangeError("bad_reply", f"{where}: {type(error).__name__}") from None
-        self._judge(where, response, body, received_ms)
+        finally:
+            self._asking = None
+        self.clock_offset_s = faults.clock_offset_s(response.headers, sent_ms, received_ms)
+        self._judge(where, response, body, key)
         return Reply(body, received_ms - 1000 * cache_age_s(response.headers))
 
     def _read(self, path: str, read: Callable[[bytes], T], body: bytes) -> T:
@@ -293,7 +313,15 @@ class Client:
         self.bytes_received += size
         return b"".join(parts)
 
-    def _judge(self, where: str, response: requests.Response, body: bytes, received_ms: int) -> None:
+    def unanswered(self) -> ExchangeError | None:
+        """Return what to say of a request that is long without an answer, as where a name is looked up."""
+        asking = self._asking
+        waited_s = 0.0 if asking is None else (self._clock.monotonic_ns() - asking[1]) / 1e9
+        if asking is None or waited_s < UNANSWERED_S:
+            return None
+        return ExchangeError("timeout", f"{asking[0]}: no answer for {waited_s:.0f} s")
+
+    def _judge(self, where: str, response: requests.Response, body: bytes, key: ApiKey | None) -> None:
         """Raise for anything but a 200; keep budget and key source informed."""
         status = response.status_code
         if status == 429:
@@ -304,15 +332,25 @@ class Client:
         self._budget.accepted()
         if status == 200:
             return
-        said = f"{where}: {status} {_said(body)}".rstrip()
+        told = faults.said(body)
+        if key is not None:
+            told = told.replace(key.key_id, REDACTED)  # an exchange may repeat what it was sent
+        said = f"{where}: {status} {told}".rstrip()
+        if 300 <= status < 400 and "Location" in response.headers:
+            moved = faults.moved_to(response.headers["Location"])
+            raise ExchangeError("moved", f"{where}: {status}, moved to {moved}", body)
         if status >= 500:
             raise ExchangeError("server_error", said, body)
         if status == 401:
             self._keys.refused()
-            raise KeyRefused("key_refused", said + _clock_offset(response.headers, received_ms), body)
+            offset_s = self.clock_offset_s or 0.0
+            skewed = abs(offset_s) >= faults.LIKELY_SKEWED_S
+            said += f" ({faults.clock_words(offset_s)})" if skewed else ""
+            off = skewed or "header_timestamp_expired" in said
+            raise KeyRefused("clock_off" if off else "key_refused", said, body)
         if status == 404:
             raise NotFound("not_found", said, body)
-        raise ExchangeError("refused", said, body)
+        raise ExchangeError("blocked" if faults.is_page(body) else "refused", said, body)
 
 
 def cache_age_s(headers: Mapping[str, str]) -> int:
@@ -336,26 +374,3 @@ def _reason(error: requests.RequestException) -> str:
         cause = inner
     text = str(cause)
     return text[text.find("[Errno") :] if "[Errno" in text else f"{type(cause).__name__}: {text}"[:200]
-
-
-def _said(body: bytes) -> str:
-    """Return the exchange's own words for an error, whichever of its shapes they come in."""
-    try:
-        said = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return f"(not JSON: {body[:60]!r})" if body else ""
-    for name in ("error", "msg"):
-        if isinstance(said, dict) and name in said:
-            said = said[name]
-    if isinstance(said, dict):
-        said = " ".join(str(said[name]) for name in ("code", "message", "details") if said.get(name))
-    return str(said)[:200]
-
-
-def _clock_offset(headers: Mapping[str, str], received_ms: int) -> str:
-    """Say by how much our clock differs from the exchange's, if enough to have a signature refused."""
-    try:
-        offset_s = received_ms / 1000 - parsedate_to_datetime(headers.get("Date", "")).timestamp()
-    except ValueError:
-        return ""
-    return f" (this machine's clock differs by {offset_s:+.0f} s: set it)" if abs(offset_s) >= 3 else ""

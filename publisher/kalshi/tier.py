@@ -8,7 +8,7 @@ from bus.clock import Clock
 from markets.json.pages import decode_tier
 
 from .budget import Budget
-from .client import Client, ExchangeError
+from .client import Client, ExchangeError, KeyRefused
 from .signing import KeySource
 
 log = structlog.get_logger()
@@ -18,7 +18,11 @@ TIER_AGAIN_NS: Final = 60_000_000_000
 
 
 class TierSource:
-    """Keeps a budget to the account's tier. The thread of `client`."""
+    """Keeps a budget to the account's tier. The thread of `client`.
+
+    Attributes:
+        refusal: that of the key, where the exchange refused it when last asked.
+    """
 
     def __init__(self, client: Client, keys: KeySource, budget: Budget, clock: Clock) -> None:
         self._client = client
@@ -26,6 +30,7 @@ class TierSource:
         self._budget = budget
         self._clock = clock
         self._due_ns = 0
+        self.refusal: KeyRefused | None = None
 
     def ask(self) -> None:
         """Ask, if it is time to."""
@@ -36,8 +41,12 @@ class TierSource:
             tier, _ = self._client.get("/account/limits", read=decode_tier, attempts=1)
         except ExchangeError as error:
             log.info("tier.unknown", outcome=error.outcome, error=str(error))
-            self._due_ns = now_ns + TIER_AGAIN_NS
+            if isinstance(error, KeyRefused):
+                self.refusal = error  # and asked again with the next sweep: the key may be another one then
+            else:
+                self._due_ns = now_ns + TIER_AGAIN_NS
             return
+        self.refusal = None
         self._budget.resize(tier, self._clock.monotonic_ns() / 1e9)
         self._due_ns = now_ns + TIER_EVERY_NS
         log.info("tier.known", refill_per_s=tier.refill_per_s, capacity=tier.capacity)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.health import HealthAnswer, answer_of, health_of, process_problems, publisher_problem
+from bus.health import HealthAnswer, answer_of, health_of, process_problems, progress, publisher_problem
 from bus.process.supervised import Supervised
 from bus.protocol.join import Stats
 from bus.protocol.messages import CycleEnd, Heartbeat, PublisherHealth
@@ -48,7 +48,9 @@ def test_the_answer_of_health_is_byte_for_byte_what_it_was() -> None:
         b'"resyncs":2,"degraded":["md.KXNBA."],"publisher":{"started_ms":1789999000000,'
         b'"poll_interval_ms":12000,"sweep":"complete","key":"ok","exchange_reachable":true,"error":null,'
         b'"stream":"off","stream_books":0,"stream_unsure":0,"stream_gaps":0,"stream_reconnects":0,'
-        b'"stream_healed":0,"stream_confirmed":0,"stream_older":0},"exchange":{"exchange_active":true,'
+        b'"stream_healed":0,"stream_confirmed":0,"stream_older":0,"cause":null,"remedy":null,"pages":0,'
+        b'"markets_read":0,"warnings":[],"stream_error":null,"stream_refused":{},"stream_refusal":null,'
+        b'"stream_books_max":null},"exchange":{"exchange_active":true,'
         b'"trading_active":false,"estimated_resume_at":1790000005.5,"shards":[{"exchange_index":0,'
         b'"exchange_active":true,"trading_active":false},{"exchange_index":1,"exchange_active":false,'
         b'"trading_active":false}],"as_of":1790000001.25},"processes":{"trader":{"state":"BACKOFF",'
@@ -116,7 +118,7 @@ def test_what_is_wrong_is_said_the_worst_first() -> None:
         (WELL, None),
         (PublisherHealth(), None),
         (
-            msgspec.structs.replace(WELL, key="refused", error="401"),
+            msgspec.structs.replace(WELL, sweep="failed", key="refused", error="401"),
             "The exchange refuses the API key: no new data comes in. (401)",
         ),
         (
@@ -124,11 +126,55 @@ def test_what_is_wrong_is_said_the_worst_first() -> None:
             "The publisher cannot reach the exchange.",
         ),
         (msgspec.structs.replace(WELL, error="503"), "The publisher's last sweep failed. (503)"),
+        (
+            PublisherHealth(error="the name x cannot be resolved (GET /a)", cause="unresolved"),
+            "The publisher cannot reach the exchange. The name x cannot be resolved (GET /a).",
+        ),
+        (
+            msgspec.structs.replace(WELL, key="refused", error="no", cause="key_refused"),
+            "The exchange refuses the API key: the live stream is off, prices are polled. No.",
+        ),
+        (
+            msgspec.structs.replace(WELL, error="x does not answer", cause="timeout"),
+            "A request of the publisher fails. X does not answer.",
+        ),
+        (
+            PublisherHealth(sweep="waiting_for_key", error="k: waiting", cause="waiting_for_key"),
+            "The publisher waits. K: waiting.",
+        ),
     ],
 )
 def test_a_publishers_account_is_put_in_words(account: PublisherHealth, text: str | None) -> None:
     problem = publisher_problem(account)
     assert (problem and problem.text) == text
+
+
+def test_before_the_first_snapshot_the_publishers_account_says_what_is_wrong_and_what_to_do() -> None:
+    joining = ReplicaStatus(0, 0, False, "joining", False, None, (), "live", Stats())
+    account = PublisherHealth(
+        key="refused",
+        error="x refuses the API key (401)",
+        cause="key_refused",
+        remedy="Check it.",
+        warnings=("The clock is off.",),
+        stream="refused",
+        stream_error="upgrade refused with 403",
+    )
+    health = health_of(None, joining, heard(account), NOW_MS, 30_000)
+    assert [(problem.code, problem.words) for problem in health.problems()] == [
+        (
+            "key_refused",
+            "The exchange refuses the API key: no new data comes in. X refuses the API key (401). Check it.",
+        ),
+        ("warning", "The clock is off."),
+        (
+            "stream_down",
+            "The live stream is not connected, prices are polled. Upgrade refused with 403.",
+        ),
+    ]
+    assert health.word == "starting"
+    going = PublisherHealth(pages=1, markets_read=1_800)
+    assert progress(going) == "reading the exchange for the first time: 1 page, 1,800 markets so far"
 
 
 def test_a_process_in_trouble_is_a_problem() -> None:
