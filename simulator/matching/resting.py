@@ -1,0 +1,151 @@
+"""What a party's resting orders may cost it: the value that admission sets against its balance.
+
+Orders of one side of one market are filled in the order of their prices, so the best of them close what is
+held on the other side, and the rest opens. Each order is valued at what one fill of it could take in cash at
+most: price times what it opens, fee and rounding, less collateral that would be returned, plus collateral
+that would be taken back. The exchange fills an order once at a time and asks again (`Ledger.unpayable`); so
+no cash ever falls below zero.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final
+
+from .fees import trade_fee_e6, worst_cost_e6
+from .orders import BID, Instrument, Order, Side
+from .returns import Returned
+
+_ONE_E4: Final = 10_000
+_rank = attrgetter("rank")
+
+
+@dataclass(slots=True, eq=False)
+class Resting:
+    """An order as its party's books know it; `opening_e6` is its worst cost if all of it opens.
+
+    Attributes:
+        rank: place among the orders of its side, the best price first.
+    """
+
+    order: Order
+    price_e4: int
+    count_e2: int
+    is_taker: bool
+    opening_e6: int
+    rank: tuple[int, int]
+
+
+def resting(order: Order, count_e2: int, is_taker: bool, grid_e6: int) -> Resting:
+    """Return how an order with `count_e2` left to fill stands in the books."""
+    price_e4 = order.price_e4
+    return Resting(
+        order=order,
+        price_e4=price_e4,
+        count_e2=count_e2,
+        is_taker=is_taker,
+        opening_e6=worst_cost_e6(order.instrument, order.side, price_e4, count_e2, is_taker, grid_e6),
+        rank=(-price_e4 if order.side == BID else price_e4, order.number),
+    )
+
+
+@dataclass(slots=True, eq=False)
+class SideOfMarket:
+    """A party's resting orders of one side of one market, the best price first."""
+
+    side: Side
+    orders: list[Resting] = field(default_factory=list)
+    opening_e6: int = 0
+    value_e6: int = 0
+
+    def put(self, entry: Resting) -> None:
+        """Take an order."""
+        insort(self.orders, entry, key=_rank)
+        self.opening_e6 += entry.opening_e6
+
+    def take(self, entry: Resting) -> None:
+        """Let an order go that was put."""
+        index = bisect_left(self.orders, entry.rank, key=_rank)
+        assert self.orders[index] is entry
+        del self.orders[index]
+        self.opening_e6 -= entry.opening_e6
+
+
+@dataclass(slots=True, eq=False)
+class MarketOrders:
+    """A party's resting orders in one market."""
+
+    instrument: Instrument
+    bids: SideOfMarket = field(default_factory=lambda: SideOfMarket("bid"))
+    asks: SideOfMarket = field(default_factory=lambda: SideOfMarket("ask"))
+
+    def of(self, side: Side) -> SideOfMarket:
+        """Return one side."""
+        return self.bids if side == BID else self.asks
+
+
+def closing_e2(side: Side, position_e2: int) -> int:
+    """Return how many contracts of a side would only close the position."""
+    return max(0, -position_e2 if side == BID else position_e2)
+
+
+def value_e6(side: Side, orders: Iterable[Resting], position_e2: int, grid_e6: int) -> int:
+    """Return what the orders of one side may cost beside a position, without collateral return."""
+    closing, total_e6 = closing_e2(side, position_e2), 0
+    for entry in orders:
+        if not closing:
+            total_e6 += entry.opening_e6
+        elif entry.count_e2 <= closing:
+            closing -= entry.count_e2
+        else:
+            total_e6 += worst_cost_e6(
+                entry.order.instrument,
+                side,
+                entry.price_e4,
+                entry.count_e2 - closing,
+                entry.is_taker,
+                grid_e6,
+            )
+            closing = 0
+    return total_e6
+
+
+def value_with_return_e6(
+    side: Side,
+    orders: Sequence[Resting],
+    position_e2: int,
+    returned: Returned,
+    ticker: str,
+    grid_e6: int,
+) -> int:
+    """Return what the orders of one side may cost beside a position, where collateral is returned.
+
+    An ask that opens NO has what would be returned for it deducted. A bid that closes NO has to pay back, and
+    the proceeds may not cover that.
+    """
+    others, closing, total_e6 = returned.others(ticker), closing_e2(side, position_e2), 0
+    no_e2 = max(0, -position_e2)
+    # Values of settled markets in hundredths of a cent make returns that are no multiple of the grid.
+    slack_e6 = grid_e6 if returned.settled_e4 else 0
+    for entry in orders:
+        instrument, price_e4 = entry.order.instrument, entry.price_e4
+        closed_e2 = min(entry.count_e2, closing)
+        opened_e2 = entry.count_e2 - closed_e2
+        closing -= closed_e2
+        cost_e6 = slack_e6
+        if opened_e2:
+            cost_e6 += worst_cost_e6(instrument, side, price_e4, opened_e2, entry.is_taker, grid_e6)
+        if side != BID and opened_e2:
+            before_e6 = returned.returned_if_e6(others, no_e2)
+            no_e2 += opened_e2
+            cost_e6 -= returned.returned_if_e6(others, no_e2) - before_e6
+        elif side == BID and closed_e2:
+            before_e6 = returned.returned_if_e6(others, no_e2)
+            no_e2 -= closed_e2
+            back_e6 = before_e6 - returned.returned_if_e6(others, no_e2)
+            proceeds_e6 = (_ONE_E4 - price_e4) * closed_e2
+            proceeds_e6 -= trade_fee_e6(instrument, price_e4, closed_e2, entry.is_taker)
+            cost_e6 += max(0, back_e6 - proceeds_e6 // grid_e6 * grid_e6)
+        total_e6 += max(0, cost_e6)
+    return total_e6
