@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ class SimulatorOptions:
     faults: Path | None
     tier: str
     keys: Path
+    accounts: int = 1
+    cash_e6: int = 10_000_000_000
 
 
 def _port(text: str) -> int:
@@ -33,6 +36,20 @@ def _count(text: str) -> int:
     if not 1 <= value <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text}: expected a number of markets from 1 to 1000000")
     return value
+
+
+def _accounts(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of accounts from 1 to 100")
+    return value
+
+
+def _cash(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,2})?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text}: expected dollars, such as 10000 or 250.50")
+    whole, _, cents = text.partition(".")
+    return int(whole) * 1_000_000 + int(cents.ljust(2, "0")) * 10_000
 
 
 def parse(arguments: list[str] | None = None) -> SimulatorOptions:
@@ -54,8 +71,22 @@ def parse(arguments: list[str] | None = None) -> SimulatorOptions:
         "--tier", choices=[*TIERS, "none"], default="basic", help="rate limits (default basic)"
     )
     parser.add_argument("--keys", type=Path, help="directory of the key pair (default: the run directory)")
+    parser.add_argument(
+        "--accounts", type=_accounts, default=1, help="accounts, each with a key pair of its own (default 1)"
+    )
+    parser.add_argument(
+        "--cash", type=_cash, default=10_000_000_000, help="dollars of an account on every shard (10000)"
+    )
     known = parser.parse_args(arguments)
     keys = known.keys or Path(os.environ.get("KALSHI_BUS_RUN_DIR") or ".run")
     return SimulatorOptions(
-        known.port, known.markets, known.seed, known.catalogue, known.faults, known.tier, keys
+        known.port,
+        known.markets,
+        known.seed,
+        known.catalogue,
+        known.faults,
+        known.tier,
+        keys,
+        known.accounts,
+        known.cash,
     )

@@ -57,9 +57,15 @@ def build(options: SimulatorOptions) -> Api:
     Raises:
         StartupError: catalogue, fault file or keys cannot be used.
     """
-    keys = load_or_create(options.keys)
+    keys = load_or_create(options.keys, options.accounts)
     began_ms = start_ms(options, now_ms())
-    exchange = Exchange(templates.load(options.catalogue), options.markets, options.seed, began_ms)
+    exchange = Exchange(
+        templates.load(options.catalogue),
+        options.markets,
+        options.seed,
+        began_ms,
+        cash_e6=options.cash_e6,
+    )
     exchange.advance(now_ms())
     api = Api(exchange, ROUTES, keys, None if options.tier == "none" else RequestLimits(options.tier))
     hub = api.hub = Hub(exchange)

@@ -1,54 +1,27 @@
 """The crowd that quotes and trades: prices follow the truth behind them, takers hit and lift."""
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 from uuid import UUID
 
 from markets.units import PRICE_ONE_E4, format_time
+from simulator.matching.engine import Matching
+from simulator.matching.orders import ASK, BID
 
 from .agenda import Agenda
-from .bars import note_quote, note_trade
-from .happenings import Herald, Trade
+from .halts import Activity, Halts
+from .happenings import Herald
 from .latent import Combo
 from .listed import Listings
 from .model import ACTIVE, INITIALIZED, Event, Group, Market
+from .screen import Level, Screen
 
 PLANTED_SIZE_E2: Final = 5_000
 """Size of a planted quote at least: worth a client's while."""
 
-_TRADES_KEPT: Final = 50_000
 _BURST_EVERY_S: Final = 60.0
 """Mean time between moments in which one market goes wild: up to thousands of frames within a second."""
-
-
-@dataclass(slots=True)
-class Shard:
-    """Whether a shard of the exchange works."""
-
-    exchange_active: bool = True
-    trading_active: bool = True
-
-
-@dataclass(slots=True)
-class Halts:
-    """Whether the exchange and its shards work, and trade."""
-
-    exchange_active: bool = True
-    trading_active: bool = True
-    shards: dict[int, Shard] = field(default_factory=lambda: {index: Shard() for index in range(4)})
-
-
-@dataclass(slots=True)
-class Activity:
-    """How busy the exchange is. `pace` scales all rates; 0 freezes prices (the life cycle goes on)."""
-
-    pace: float = 1.0
-    trade_share: float = 0.35
-    mispricings: bool = True
-    bursts: bool = True
 
 
 class Crowd:
@@ -56,12 +29,7 @@ class Crowd:
 
     Args:
         close: closes an event whose truth has decided it (a combo).
-        bars: how many bars of history each market keeps.
-
-    Attributes:
-        remembers: whether quotes go into the price history; not while the universe is built.
-        quote_changes: how many times a quote has changed.
-        trades: the latest public trades.
+        matching: trades with the orders of users.
     """
 
     def __init__(
@@ -72,20 +40,19 @@ class Crowd:
         halts: Halts,
         listings: Listings,
         herald: Herald,
+        screen: Screen,
+        matching: Matching,
         close: Callable[[Event, int], None],
-        bars: int,
     ) -> None:
-        self.remembers = False
-        self.quote_changes = 0
-        self.trades: deque[Trade] = deque(maxlen=_TRADES_KEPT)
         self._agenda = agenda
         self._rng = rng
         self._activity = activity
         self._halts = halts
         self._listings = listings
         self._herald = herald
+        self._screen = screen
+        self._matching = matching
         self._close = close
-        self._bars = bars
 
     def _wait_ms(self, group: Group) -> int:
         mean = 1.5 if group.in_play else group.interval_s
@@ -137,8 +104,8 @@ class Crowd:
 
     def _flicker(self, market: Market, time_ms: int) -> None:
         """Change a level behind the best, if anybody ever looked at the book."""
-        if market.book is not None:
-            changes = market.book.flicker(market.grid, market.size_e2)
+        if market.depth is not None:
+            changes = market.depth.flicker(market.grid, market.size_e2)
             self._herald.deepened(market, changes, time_ms)
 
     def burst(self, _subject: None, time_ms: int) -> None:
@@ -171,14 +138,11 @@ class Crowd:
             if market.fair_shift_e4:
                 continue  # what was planted stands still until it is over
             fair = p * PRICE_ONE_E4
+            (bid_e4, bid_e2), (ask_e4, ask_e2) = self.quote(market)
             if (
-                (market.bid_e2 and market.bid_e4 > fair)
-                or (market.ask_e2 and market.ask_e4 < fair)
-                or (
-                    market.bid_e2
-                    and fair - market.bid_e4 > 2 * market.half_e4 + 250
-                    and self._rng.random() < 0.5
-                )
+                (bid_e2 and bid_e4 > fair)
+                or (ask_e2 and ask_e4 < fair)
+                or (bid_e2 and fair - bid_e4 > 2 * market.half_e4 + 250 and self._rng.random() < 0.5)
             ):
                 self.requote(market, time_ms)
 
@@ -203,7 +167,7 @@ class Crowd:
         bid, ask = grid.at_or_below(fair - half), grid.at_or_above(fair + half)
         if bid is not None and bid == ask:
             ask = grid.above(bid)
-        old_bid, old_ask = (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
+        old_bid, old_ask = self.quote(market)
         new_bid, new_ask = (0, 0), (PRICE_ONE_E4, 0)
         if bid is not None:
             keep = not market.fair_shift_e4 and bid == old_bid[0] and old_bid[1] and self._rng.random() < 0.5
@@ -213,16 +177,22 @@ class Crowd:
             new_ask = old_ask if keep else (ask, self._size(market))
         self.set_quote(market, new_bid, new_ask, time_ms)
 
-    def set_quote(self, market: Market, bid: tuple[int, int], ask: tuple[int, int], time_ms: int) -> None:
-        """Set best bid and ask (price_e4, count_e2); a count of 0 empties the side. Tells the listeners."""
-        if (market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2) == (*bid, *ask):
+    def quote(self, market: Market) -> tuple[Level, Level]:
+        """Return the crowd's own best YES bid and ask: what is shown, less the orders of users."""
+        if market.depth is None or not market.depth.book.has_orders:
+            return (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
+        return market.depth.quote()
+
+    def set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
+        """Set the crowd's best bid and ask; a count of 0 empties the side. Whom it crosses it trades with."""
+        depth = market.depth
+        if self.quote(market) == (bid, ask):
             return
-        (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2) = bid, ask
-        self.quote_changes += 1
-        if self.remembers:
-            note_quote(market, time_ms, self._bars)
-        changes = market.book.follow(market.grid, bid, ask, market.size_e2) if market.book is not None else []
-        self._herald.quoted(market, changes, time_ms)
+        if depth is None:
+            self._screen.show(market, bid, ask, [], time_ms)
+            return
+        changes = depth.follow(market.grid, bid, ask, market.size_e2)
+        self._matching.follow(market, changes, time_ms)
 
     def _trade(self, market: Market, time_ms: int) -> None:
         """Let a taker hit the best bid or lift the best ask."""
@@ -232,7 +202,11 @@ class Crowd:
         count = min(size, max(1, int(rng.expovariate(1 / max(market.size_e2 / 20, 1500)))))
         if rng.random() < 0.8:
             count = min(size, max(100, count // 100 * 100))
-        self.print_trade(market, price, count, "yes" if buys_yes else "no", time_ms)
+        if market.depth is not None and market.depth.book.has_orders:
+            self._matching.take(market, BID if buys_yes else ASK, price, count, time_ms)
+            return
+        trade_id, opened = str(UUID(int=rng.getrandbits(128))), rng.random() < 0.6
+        self._screen.print_trade(market, trade_id, price, count, "yes" if buys_yes else "no", opened, time_ms)
         left = size - count
         grid = market.grid
         bid, ask = (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
@@ -243,17 +217,3 @@ class Crowd:
             worse = grid.below(price)
             bid = (price, left) if left else (worse, self._size(market)) if worse else (0, 0)
         self.set_quote(market, bid, ask, time_ms)
-
-    def print_trade(self, market: Market, price_e4: int, count_e2: int, taker: str, time_ms: int) -> None:
-        """Record a trade: last price, volume, open interest, the tape."""
-        market.last_e4, market.last_size_e2 = price_e4, count_e2
-        market.volume_e2 += count_e2
-        market.volume_24h_e2 += count_e2
-        opened = self._rng.random() < 0.6
-        market.open_interest_e2 = max(market.open_interest_e2 + (count_e2 if opened else -count_e2), 0)
-        note_trade(market, price_e4, count_e2, time_ms, self._bars)
-        number = self._agenda.number()
-        trade_id = str(UUID(int=self._rng.getrandbits(128)))
-        trade = Trade(trade_id, market, price_e4, count_e2, taker, time_ms, number)
-        self.trades.append(trade)
-        self._herald.traded(trade)

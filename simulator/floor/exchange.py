@@ -4,27 +4,38 @@ Pure: `Exchange.advance(now_ms)` runs everything due until then, in the order of
 start and the same catalogue two exchanges go through the same states at the same times, whatever is asked
 of them meanwhile.
 
-Its parts: the agenda (time), the listings (what there is), the herald (who hears of it), the lifecycle, the
-crowd (quotes and trades) and the planter of mispricings. They share one source of randomness.
+Its parts: the agenda (time), the listings (what there is), the herald (who hears of it), the screen (what is
+shown), the lifecycle, the crowd (quotes and trades), the planter of mispricings, and the matching engine with
+its ledger. All but the engine share one source of randomness.
 """
 
 from collections import deque
 from random import Random
+from typing import Final
 
 from markets.units import PRICE_ONE_E4
+from simulator.matching.book import OrderBook
+from simulator.matching.engine import Matching
+from simulator.matching.ledger import Ledger
+from simulator.matching.orders import OrderSwitches, Reason
 from simulator.universe.catalogue import Catalogue
 from simulator.universe.dates import MINUTE_MS, SECOND_MS
 from simulator.universe.templates import Recorded
 
 from .agenda import Agenda
 from .bars import bars_per_market
-from .crowd import Activity, Crowd, Halts
-from .depth import Book
+from .crowd import Crowd
+from .halts import Activity, Halts
 from .happenings import Herald, Listener, Trade
 from .listed import Listings
 from .lives import FeeChange, Lifecycle
 from .mispricing import Mispricing, Planter
 from .model import ACTIVE, Event, Market, Series, Stage
+from .screen import Screen
+from .venue import FloorVenue
+
+CASH_E6: Final = 10_000_000_000
+"""An account begins with $10,000 on every shard."""
 
 
 class Exchange:
@@ -35,13 +46,21 @@ class Exchange:
         markets: how many markets to begin with, about.
         seed: of everything random.
         start_ms: time of the beginning.
+        cash_e6: what each account begins with on every shard.
     """
 
     def __init__(
-        self, recorded: Recorded, markets: int, seed: int, start_ms: int, activity: Activity | None = None
+        self,
+        recorded: Recorded,
+        markets: int,
+        seed: int,
+        start_ms: int,
+        activity: Activity | None = None,
+        cash_e6: int = CASH_E6,
     ) -> None:
         self.recorded = recorded
         self.seed = seed
+        self._cash_e6 = cash_e6
         self.activity = activity or Activity()
         self.halts = Halts()
         self.rng = Random(seed)
@@ -49,7 +68,14 @@ class Exchange:
         self.catalogue = Catalogue(recorded, self.rng)
         self.listings = Listings()
         self.herald = Herald()
-        self.lifecycle = Lifecycle(self.agenda, self.rng, self.catalogue, self.listings, self.herald)
+        self.screen = Screen(self.agenda, self.herald, bars_per_market(markets))
+        self.switches = OrderSwitches()
+        self.ledger = Ledger(self.switches, sorted(self.halts.shards))
+        self.venue = FloorVenue(self.agenda, self.halts, self.screen, self.switches, seed)
+        self.matching = Matching(self.venue, self.ledger, self.switches, Random(f"{seed}:orders"))
+        self.lifecycle = Lifecycle(
+            self.agenda, self.rng, self.catalogue, self.listings, self.herald, self.matching
+        )
         self.crowd = Crowd(
             self.agenda,
             self.rng,
@@ -57,8 +83,9 @@ class Exchange:
             self.halts,
             self.listings,
             self.herald,
+            self.screen,
+            self.matching,
             self.lifecycle.close,
-            bars_per_market(markets),
         )
         self.lifecycle.follow(self.crowd)
         self.planter = Planter(self.agenda, self.rng, self.activity, self.halts, self.listings, self.crowd)
@@ -70,7 +97,7 @@ class Exchange:
         self.agenda.at(start_ms + 2 * MINUTE_MS, self.lifecycle.refine, None)
         self.lifecycle.schedule_fees()
         self.advance(start_ms)
-        self.crowd.remembers = True
+        self.screen.remembers = True
 
     # -- looking
 
@@ -102,12 +129,12 @@ class Exchange:
     @property
     def trades(self) -> deque[Trade]:
         """The latest public trades, oldest first."""
-        return self.crowd.trades
+        return self.screen.trades
 
     @property
     def quote_changes(self) -> int:
         """How many times a quote has changed."""
-        return self.crowd.quote_changes
+        return self.screen.quote_changes
 
     @property
     def fee_changes(self) -> list[FeeChange]:
@@ -124,17 +151,9 @@ class Exchange:
         """Who hears what happens."""
         return self.herald.listeners
 
-    def book(self, market: Market) -> Book:
+    def book(self, market: Market) -> OrderBook:
         """Return a market's order book, made on the first look."""
-        if market.book is None:
-            market.book = Book(f"{self.seed}:{market.ticker}")
-            market.book.follow(
-                market.grid,
-                (market.bid_e4, market.bid_e2),
-                (market.ask_e4, market.ask_e2),
-                market.size_e2,
-            )
-        return market.book
+        return self.venue.book(market)
 
     # -- time
 
@@ -145,6 +164,14 @@ class Exchange:
     def next_ms(self) -> int | None:
         """Return when something happens next."""
         return self.agenda.next_ms()
+
+    # -- accounts
+
+    def open_account(self, account: int) -> None:
+        """Open an account, unless it is open already."""
+        if account not in self.matching.orders:
+            self.ledger.open(account, self._cash_e6)
+            self.matching.open(account)
 
     # -- interventions, for faults and tests
 
@@ -186,5 +213,6 @@ class Exchange:
         else:
             self.herald.announced("activated", market, {}, self.now_ms)
         if not paused:
+            self.matching.withdraw_all(market, Reason.HALT_CANCEL, self.now_ms)
             self.crowd.set_quote(market, (0, 0), (PRICE_ONE_E4, 0), self.now_ms)
             self.crowd.requote(market, self.now_ms)

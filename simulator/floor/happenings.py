@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .depth import Change
+from simulator.matching.book import Change
+
 from .model import Event, Market
 
 

@@ -5,6 +5,8 @@ from random import Random
 from typing import Any, Final
 
 from markets.units import PRICE_ONE_E4, format_price, format_time
+from simulator.matching.engine import Matching
+from simulator.matching.orders import Reason
 from simulator.universe.catalogue import Catalogue, stamp
 from simulator.universe.dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
@@ -29,6 +31,8 @@ from .model import (
 
 _DISPUTED_SHARE: Final = 0.03
 _REFINE_EVERY_S: Final = 600.0
+_ORDERS_END_MS: Final = 250
+"""Resting orders are cancelled shortly after the close, before the books are shown empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Lifecycle:
         catalogue: Catalogue,
         listings: Listings,
         herald: Herald,
+        matching: Matching,
     ) -> None:
         self.fee_changes: list[FeeChange] = []
         self._agenda = agenda
@@ -81,6 +86,7 @@ class Lifecycle:
         self._catalogue = catalogue
         self._listings = listings
         self._herald = herald
+        self._matching = matching
         self._crowd: Crowd
 
     def follow(self, crowd: Crowd) -> None:
@@ -219,12 +225,18 @@ class Lifecycle:
         event.status = CLOSED
         for market in event.markets:
             self._crowd.set_quote(market, (0, 0), (PRICE_ONE_E4, 0), time_ms)
+        self._agenda.at(time_ms + _ORDERS_END_MS, self._end_orders, event)
         for after_ms in (300, 1_900):  # as recorded: two empty snapshots of every book
             self._agenda.at(time_ms + after_ms, self._herald.emptied, event)
         delay = {"updown": 2_000 + self._rng.randrange(8_000), "range": 9 * HOUR_MS, "combo": 1_000}.get(
             event.group.kind, 10_000 + self._rng.randrange(50_000)
         )
         self._agenda.at(time_ms + delay, self.determine, event)
+
+    def _end_orders(self, event: Event, time_ms: int) -> None:
+        for market in event.markets:
+            if market.depth is not None:
+                self._matching.withdraw_all(market, Reason.CLOSE_CANCEL, time_ms)
 
     def determine(self, event: Event, time_ms: int) -> None:
         if event.status != CLOSED:
@@ -275,6 +287,9 @@ class Lifecycle:
         event.settled_ms = time_ms
         touched(event, time_ms)
         self._herald.of_each_market(event, time_ms, "settled", settled_ts=time_ms // 1000)
+        for market in event.markets:
+            assert market.value_e4 is not None
+            self._matching.settle(market, market.value_e4, time_ms)
         self._agenda.at(time_ms + DAY_MS, self._archive, event)
         group = event.group
         if all(e.status == FINALIZED for e in group.events):

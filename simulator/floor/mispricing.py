@@ -10,7 +10,8 @@ from markets.units import PRICE_ONE_E4
 from simulator.universe.dates import HOUR_MS, SECOND_MS
 
 from .agenda import Agenda
-from .crowd import Activity, Crowd, Halts
+from .crowd import Crowd
+from .halts import Activity, Halts
 from .listed import Listings
 from .model import ACTIVE, Event, Market
 

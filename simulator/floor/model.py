@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from simulator.universe.templates import EventTemplate, MarketTemplate, Role
 
-from .depth import Book
+from .depth import Depth
 from .grid import Grid
 
 INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
@@ -59,7 +59,8 @@ class Market:
     """One market. Sizes of 0 mean that the side is empty; prices are then what the sentinel says.
 
     `ask_e4`/`ask_e2` are the YES ask: the best NO bid at 1 - `ask_e4` of the same size. `fair_shift_e4` is
-    not 0 while a mispricing is planted. `book` exists once someone asked for depth.
+    not 0 while a mispricing is planted. `depth` exists once somebody looked at the book or placed an order.
+    It is an `Instrument` of the matching engine.
     """
 
     ticker: str
@@ -87,13 +88,40 @@ class Market:
     result: str = ""
     value_e4: int | None = None
     last_size_e2: int = 0
-    book: Book | None = None
+    depth: Depth | None = None
     bars: "deque[Bar] | None" = None
 
     @property
     def status(self) -> str:
         """Status word as the exchange returns it."""
         return INACTIVE if self.paused and self.event.status == ACTIVE else self.event.status
+
+    @property
+    def event_ticker(self) -> str:
+        """Ticker of its event."""
+        return self.event.ticker
+
+    @property
+    def exchange_index(self) -> int:
+        """Shard that it trades on."""
+        return self.event.shard
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether at most one market of its event resolves YES."""
+        return self.event.template.exclusive
+
+    @property
+    def fee_type(self) -> str:
+        """Effective fee type: the event's override, else the series'."""
+        override = self.event.fee_override
+        return str(self.event.series.body["fee_type"] if override is None else override[0])
+
+    @property
+    def fee_multiplier_e4(self) -> int:
+        """Effective fee multiplier in 1/10,000."""
+        override = self.event.fee_override
+        return round(10_000 * (self.event.series.body["fee_multiplier"] if override is None else override[1]))
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -6,7 +6,7 @@ Here: routing, signatures, limits, cache, faults, counters and parameters. The o
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote
@@ -50,11 +50,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Call:
-    """One call of an operation: `args` are the parameters of its path."""
+    """One call of an operation: `args` are the parameters of its path, `account` is who calls, 0 nobody."""
 
     api: "Api"
     request: Request
     args: dict[str, str]
+    account: int
 
 
 Handler = Callable[[Call], Response]
@@ -76,10 +77,24 @@ class Routes(list[Route]):
 
     def get(self, template: str, private: bool = False) -> Callable[[Handler], Handler]:
         """Register a handler for GET of a path below /trade-api/v2, with ``{name}`` segments."""
+        return self._register("GET", template, private)
 
+    def post(self, template: str, private: bool = False) -> Callable[[Handler], Handler]:
+        """Register a handler for POST."""
+        return self._register("POST", template, private)
+
+    def put(self, template: str, private: bool = False) -> Callable[[Handler], Handler]:
+        """Register a handler for PUT."""
+        return self._register("PUT", template, private)
+
+    def delete(self, template: str, private: bool = False) -> Callable[[Handler], Handler]:
+        """Register a handler for DELETE."""
+        return self._register("DELETE", template, private)
+
+    def _register(self, method: str, template: str, private: bool) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
             pattern = re.compile("^" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template) + "$")
-            self.append(Route("GET", template, pattern, handler, private))
+            self.append(Route(method, template, pattern, handler, private))
             return handler
 
         return register
@@ -100,7 +115,7 @@ class Api:
     Args:
         exchange: what is served.
         routes: the operations, the first that matches a path wins.
-        keys: the user's key pair; None refuses every signed request.
+        keys: key id -> key pair of an account; without any every signed request is refused.
         limits: token buckets; None never answers 429.
     """
 
@@ -108,12 +123,12 @@ class Api:
         self,
         exchange: Exchange,
         routes: Sequence[Route],
-        keys: KeyPair | None = None,
+        keys: Mapping[str, KeyPair] | None = None,
         limits: RequestLimits | None = None,
     ) -> None:
         self.exchange = exchange
         self.routes = tuple(routes)
-        self.keys = keys
+        self.keys = dict(keys or {})
         self.limits = limits
         self.by_route: Counter[str] = Counter()
         self.responses_429 = 0
@@ -124,6 +139,8 @@ class Api:
         self.clock_skew_ms = 0
         self.gzip = True
         self.faults = Faults()
+        for pair in self.keys.values():
+            exchange.open_account(pair.account)
         self._reported: set[tuple[str, str, int]] = set()
         self._cache: dict[tuple[str, tuple[tuple[str, str], ...]], _Kept] = {}
 
@@ -175,19 +192,21 @@ class Api:
         known: bool,
         now_ms: int,
     ) -> Response:
-        caller = self.authenticate(request, now_ms)
+        pair = self.authenticate(request, now_ms)
+        caller = pair.key_id if pair is not None else None
+        account = pair.account if pair is not None else 0
         if (chosen[0].private if chosen else path.startswith(_PRIVATE)) and caller is None:
             raise ApiError(unsigned())
         self._charge(request, path, caller, now_ms)
         if chosen is None:
             raise ApiError(error(405, "method_not_allowed", "method not allowed")) if known else not_found()
         entry, found = chosen
-        if not self.cache_ms:
-            return self._call(entry, request, found)
+        if not self.cache_ms or entry.private:
+            return self._call(entry, request, found, account)
         key = (request.path, request.query)
         kept = self._cache.get(key)
         if kept is None or now_ms - kept.at_ms >= self.cache_ms:
-            response = self._call(entry, request, found)
+            response = self._call(entry, request, found, account)
             if response.headers is not CACHED:
                 return response
             kept = self._cache[key] = _Kept(response, now_ms)
@@ -198,8 +217,9 @@ class Api:
         age = str((now_ms - kept.at_ms) // 1000)
         return replace(kept.response, headers={**CACHED, "age": age, "x-kalshi-cache-hits": str(kept.hits)})
 
-    def _call(self, entry: Route, request: Request, found: re.Match[str]) -> Response:
-        return entry.handler(Call(self, request, {name: unquote(v) for name, v in found.groupdict().items()}))
+    def _call(self, entry: Route, request: Request, found: re.Match[str], account: int) -> Response:
+        args = {name: unquote(value) for name, value in found.groupdict().items()}
+        return entry.handler(Call(self, request, args, account))
 
     def upgrade(self, request: Request, now_ms: int) -> Response | None:
         """Return the refusal of a WebSocket upgrade, None if it may go on; auth is always needed."""
@@ -215,22 +235,20 @@ class Api:
             return internal_error()
         return None
 
-    def authenticate(self, request: Request, now_ms: int) -> str | None:
-        """Return the key id of a signed request, None of an unsigned one.
+    def authenticate(self, request: Request, now_ms: int) -> KeyPair | None:
+        """Return the key pair of a signed request, None of an unsigned one.
 
         Raises:
             ApiError: 401, the signature does not hold.
         """
         if not auth.present(request.headers):
             return None
-        refusal = (
-            auth.check(self.keys, request.method, request.path, request.headers, now_ms + self.clock_skew_ms)
-            if self.keys is not None
-            else auth.SignatureRefused("authentication_error", "authentication_error", "NOT_FOUND")
+        refusal = auth.check(
+            self.keys, request.method, request.path, request.headers, now_ms + self.clock_skew_ms
         )
         if refusal is not None:
             raise ApiError(error(401, refusal.code, refusal.message, refusal.details))
-        return request.headers[auth.KEY]
+        return self.keys[request.headers[auth.KEY]]
 
     def _charge(self, request: Request, path: str, caller: str | None, now_ms: int) -> None:
         if self.limits is None or path == "/account/endpoint_costs":

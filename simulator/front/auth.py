@@ -39,10 +39,11 @@ class SignatureRefused:
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """The key pair of the simulator's user, as loaded at the start."""
+    """The key pair of one of the simulator's accounts, which count from 1, as loaded at the start."""
 
     key_id: str
     public_key: RSAPublicKey | Ed25519PublicKey
+    account: int = 1
 
 
 def present(headers: Mapping[str, str]) -> bool:
@@ -51,7 +52,7 @@ def present(headers: Mapping[str, str]) -> bool:
 
 
 def check(
-    keys: KeyPair, method: str, path: str, headers: Mapping[str, str], now_ms: int
+    keys: Mapping[str, KeyPair], method: str, path: str, headers: Mapping[str, str], now_ms: int
 ) -> SignatureRefused | None:
     """Verify a request's signature over timestamp + METHOD + path without query; None if it holds."""
     signature = headers.get(SIGNATURE)
@@ -60,28 +61,38 @@ def check(
     timestamp = headers.get(TIMESTAMP, "")
     if not (timestamp.isascii() and timestamp.isdigit()) or abs(int(timestamp[:20]) - now_ms) > WINDOW_MS:
         return SignatureRefused("header_timestamp_expired", "header timestamp expired")
-    if headers.get(KEY) != keys.key_id:
+    pair = keys.get(headers.get(KEY, ""))
+    if pair is None:
         return SignatureRefused("authentication_error", "authentication_error", "NOT_FOUND")
     text = f"{timestamp}{method.upper()}{path}".encode()
     try:
         raw = base64.b64decode(signature, validate=True)
-        if isinstance(keys.public_key, Ed25519PublicKey):
-            keys.public_key.verify(raw, text)
+        if isinstance(pair.public_key, Ed25519PublicKey):
+            pair.public_key.verify(raw, text)
         else:
             pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.AUTO)
-            keys.public_key.verify(raw, text, pss, hashes.SHA256())
+            pair.public_key.verify(raw, text, pss, hashes.SHA256())
     except (InvalidSignature, ValueError):
         return SignatureRefused("authentication_error", "authentication_error", "INCORRECT_API_KEY_SIGNATURE")
     return None
 
 
-def load_or_create(directory: Path) -> KeyPair:
-    """Return the key pair in `directory`; what is missing is made, readable by the owner alone.
+def load_or_create(directory: Path, accounts: int = 1) -> dict[str, KeyPair]:
+    """Return the key pairs in `directory` by key id; what is missing is made, readable by the owner alone.
+
+    The first account's files are `sim_private_key.pem` and `sim_key_id`; of the second they end in `_2`.
 
     Raises:
         StartupError: the files cannot be read or written, or hold no usable key.
     """
-    key_path, id_path = directory / PRIVATE_KEY_FILE, directory / KEY_ID_FILE
+    pairs = [_pair(directory, account) for account in range(1, accounts + 1)]
+    return {pair.key_id: pair for pair in pairs}
+
+
+def _pair(directory: Path, account: int) -> KeyPair:
+    suffix = "" if account == 1 else f"_{account}"
+    key_path = directory / PRIVATE_KEY_FILE.replace(".", f"{suffix}.")
+    id_path = directory / f"{KEY_ID_FILE}{suffix}"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         pem = _read(key_path)
@@ -105,11 +116,11 @@ def load_or_create(directory: Path) -> KeyPair:
         ) from error
     except (ValueError, TypeError) as error:
         raise StartupError(
-            f"{directory}: {KEY_ID_FILE} or {PRIVATE_KEY_FILE} is unreadable ({error}); delete both"
+            f"{directory}: {id_path.name} or {key_path.name} is unreadable ({error}); delete both"
         ) from error
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise StartupError(f"{key_path}: expected an RSA or Ed25519 private key")
-    return KeyPair(key_id, key.public_key())
+    return KeyPair(key_id, key.public_key(), account)
 
 
 def _read(path: Path) -> bytes | None:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from markets.units import PRICE_ONE_E4, format_count, format_price, format_time
-from simulator.floor.depth import Book
 from simulator.floor.happenings import Trade
 from simulator.floor.model import Event, Market
+from simulator.matching.book import OrderBook
 
 _RANGES: Final[dict[int, str]] = {}
 
@@ -96,11 +96,12 @@ def levels_json(levels: dict[int, int], depth: int = 0, price: Callable[[int], i
     return "[" + ",".join(f'["{format_price(p)}","{format_count(c)}"]' for p, c in pairs) + "]"
 
 
-def book_json(book: Book | None, depth: int = 0) -> str:
+def book_json(book: OrderBook | None, depth: int = 0) -> str:
     """Return the value of ``orderbook_fp``; both keys are present, also when empty (contract 7.5)."""
     if book is None:
         return '{"no_dollars":[],"yes_dollars":[]}'
-    return f'{{"no_dollars":{levels_json(book.no, depth)},"yes_dollars":{levels_json(book.yes, depth)}}}'
+    no, yes = levels_json(book.no.levels(), depth), levels_json(book.yes.levels(), depth)
+    return f'{{"no_dollars":{no},"yes_dollars":{yes}}}'
 
 
 def trade_json(trade: Trade) -> str:

@@ -1,5 +1,6 @@
 """Requests and responses of the pure core, and every shape of error body that Kalshi sends (contract 8)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -39,6 +40,12 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=lambda: JSON)
     delay_ms: int = 0
     cut: bool = False
+
+
+def error_body(response: Response) -> dict[str, str]:
+    """Return code, message and details of a refusal, whatever shape it has."""
+    found = json.loads(response.body)
+    return dict(found.get("error", found))
 
 
 class ApiError(Exception):

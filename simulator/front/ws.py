@@ -14,10 +14,10 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from markets.units import format_count, format_price, format_time, opposite
-from simulator.floor.depth import Book, Change
 from simulator.floor.exchange import Exchange
 from simulator.floor.happenings import Trade
 from simulator.floor.model import Event, Market
+from simulator.matching.book import Change, OrderBook
 
 from .render import dumps, event_json, levels_json, market_json, quote_values
 
@@ -151,7 +151,7 @@ class Hub:
         """Send book differences."""
         for session in self.sessions:
             for sub in session.subscribed(BOOKS, market.ticker):
-                for side, price_e4, delta_e2 in changes:
+                for side, price_e4, delta_e2, _ in changes:
                     session.delta(sub, market, side, price_e4, delta_e2, time_ms)
 
     def emptied(self, market: Market, time_ms: int) -> None:
@@ -451,13 +451,16 @@ class WsConnection:
     def snapshot(self, sub: Subscription, ticker: str, now_ms: int, command: int | None = None) -> None:
         """Queue the whole book of a market; of one that does not exist an empty one without id."""
         market = self.hub.exchange.markets.get(ticker)
-        book = self.hub.exchange.book(market) if market is not None else Book("")
+        book = self.hub.exchange.book(market) if market is not None else OrderBook()
         message: dict[str, Any] = {
             "market_ticker": ticker,
             "market_id": market_id(market) if market is not None else "",
         }
         scale = opposite if sub.use_yes_price else None
-        for key, levels, price in (("yes_dollars_fp", book.yes, None), ("no_dollars_fp", book.no, scale)):
+        for key, levels, price in (
+            ("yes_dollars_fp", book.yes.levels(), None),
+            ("no_dollars_fp", book.no.levels(), scale),
+        ):
             if levels:
                 message[key] = json.loads(levels_json(levels, price=price))
         self.data(sub, "orderbook_snapshot", message, now_ms, command)

@@ -29,12 +29,14 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an order changed last: `last_update_reason` of channel `user_orders`; "" while it only rests."""
+    """Why an order changed last: `last_update_reason` of channel `user_orders`; "" while it only rests.
+
+    Kalshi lists no reason for a cancel by its owner or by its group; a cancel is a decrease to nothing here.
+    """
 
     NONE = ""
     DECREASE = "Decrease"
     AMEND = "Amend"
-    CANCEL = "Cancel"
     MARGIN_CANCEL = "MarginCancel"
     SELF_TRADE_CANCEL = "SelfTradeCancel"
     EXPIRY_CANCEL = "ExpiryCancel"
@@ -226,3 +228,58 @@ class OrderSwitches:
     """Self-trade prevention `maker`: the resting order's cancel is told before the taker's fills."""
     member: Literal["direct", "intermediary"] = "direct"
     """Balances move in hundredths of a cent (direct members) or whole cents."""
+    cancel_all_catches_later: bool = False
+    """Orders of the minute after a cancel of all are accepted and cancelled at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """An order as it is asked for, its members read and in their bounds. `client_order_id` is "" for none."""
+
+    party: Party
+    instrument: Instrument
+    side: Side
+    price_e4: int
+    count_e2: int
+    time_in_force: TimeInForce
+    self_trade: SelfTradePrevention
+    client_order_id: str = ""
+    expires_ms: int | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    cancel_on_pause: bool = False
+    group_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A change of a resting order. `count_e2` is what was filled and what shall rest together.
+
+    Attributes:
+        client_order_id: the one it has, None to leave unsaid.
+        new_client_order_id: the one it shall have, None to keep.
+        expires_ms: when it shall end, 0 for never, None to keep.
+    """
+
+    ticker: str
+    side: Side
+    price_e4: int
+    count_e2: int
+    client_order_id: str | None = None
+    new_client_order_id: str | None = None
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one request did: fills of this request, and what rests after it.
+
+    `cost_e6` is price times count in YES prices, `fees_e6` the net fees, both of the fills alone.
+    """
+
+    order: Order
+    filled_e2: int
+    remaining_e2: int
+    cost_e6: int
+    fees_e6: int
+    time_ms: int

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from simulator.floor.crowd import Activity
 from simulator.floor.exchange import Exchange
+from simulator.floor.halts import Activity
 from simulator.front import auth
 from simulator.front.api import Api
 from simulator.front.auth import KeyPair, load_or_create
@@ -32,12 +32,12 @@ def key_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def keys(key_directory: Path) -> KeyPair:
+def keys(key_directory: Path) -> dict[str, KeyPair]:
     return load_or_create(key_directory)
 
 
 @pytest.fixture(scope="session")
-def make_client(recorded: Recorded, keys: KeyPair) -> Callable[..., Client]:
+def make_client(recorded: Recorded, keys: dict[str, KeyPair]) -> Callable[..., Client]:
     def make(markets: int = 300, seed: int = 7, tier: str = "none", **activity: Any) -> Client:
         exchange = Exchange(recorded, markets, seed, START_MS, Activity(**activity))
         return Client(Api(exchange, ROUTES, keys, None if tier == "none" else RequestLimits(tier)))
@@ -51,7 +51,7 @@ def client(make_client: Callable[..., Client]) -> Client:
 
 
 @pytest.fixture(scope="session")
-def signed(key_directory: Path, keys: KeyPair) -> Callable[..., dict[str, str]]:
+def signed(key_directory: Path, keys: dict[str, KeyPair]) -> Callable[..., dict[str, str]]:
     """A signer with the user's own private key: (method, path, timestamp) -> headers."""
     pem = (key_directory / auth.PRIVATE_KEY_FILE).read_bytes()
     key = serialization.load_pem_private_key(pem, None)
@@ -61,7 +61,7 @@ def signed(key_directory: Path, keys: KeyPair) -> Callable[..., dict[str, str]]:
         pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
         signature = key.sign(f"{timestamp}{method}{path}".encode(), pss, hashes.SHA256())
         return {
-            auth.KEY: keys.key_id,
+            auth.KEY: next(iter(keys)),
             auth.TIMESTAMP: str(timestamp),
             auth.SIGNATURE: base64.b64encode(signature).decode(),
         }

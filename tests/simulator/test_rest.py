@@ -242,14 +242,14 @@ STATUS = "/trade-api/v2/exchange/status"
 def test_a_good_rsa_signature_passes(
     client: Client, rsa_key: rsa.RSAPrivateKey, salt: int, skew_ms: int
 ) -> None:
-    client.api.keys = KeyPair("id", rsa_key.public_key())
+    client.api.keys = {"id": KeyPair("id", rsa_key.public_key())}
     good = headers(rsa_key, f"GET{STATUS}", START_MS + skew_ms, salt=salt)
     assert client.send(STATUS + "?query=unsigned", headers=good).status == 200
 
 
 def test_a_good_ed25519_signature_passes(client: Client) -> None:
     key = Ed25519PrivateKey.generate()
-    client.api.keys = KeyPair("id", key.public_key())
+    client.api.keys = {"id": KeyPair("id", key.public_key())}
     assert client.send(STATUS, headers=headers(key, f"GET{STATUS}", START_MS)).status == 200
     wrong = headers(Ed25519PrivateKey.generate(), f"GET{STATUS}", START_MS)
     assert client.send(STATUS, headers=wrong).status == 401
@@ -298,7 +298,7 @@ def test_a_good_ed25519_signature_passes(client: Client) -> None:
 def test_bad_authentication_is_refused_with_the_recorded_bodies(
     client: Client, rsa_key: rsa.RSAPrivateKey, change: str, error: dict[str, str]
 ) -> None:
-    client.api.keys = KeyPair("id", rsa_key.public_key())
+    client.api.keys = {"id": KeyPair("id", rsa_key.public_key())}
     good = headers(rsa_key, f"GET{STATUS}", START_MS)
     match change:
         case "wrong_text":
@@ -328,10 +328,17 @@ def test_private_routes_want_a_signature(client: Client) -> None:
 def test_keys_are_made_once_and_kept_private(tmp_path: Path) -> None:
     first = auth.load_or_create(tmp_path / "run")
     again = auth.load_or_create(tmp_path / "run")
-    assert first.key_id == again.key_id == (tmp_path / "run" / auth.KEY_ID_FILE).read_text().strip()
+    assert list(first) == list(again) == [(tmp_path / "run" / auth.KEY_ID_FILE).read_text().strip()]
     pem = tmp_path / "run" / auth.PRIVATE_KEY_FILE
     assert pem.stat().st_mode & 0o777 == 0o600
     assert isinstance(serialization.load_pem_private_key(pem.read_bytes(), None), rsa.RSAPrivateKey)
+
+
+def test_each_account_has_a_key_pair_of_its_own(tmp_path: Path) -> None:
+    pairs = auth.load_or_create(tmp_path, 2)
+    ids = [(tmp_path / name).read_text().strip() for name in ("sim_key_id", "sim_key_id_2")]
+    assert [(pair.key_id, pair.account) for pair in pairs.values()] == [(ids[0], 1), (ids[1], 2)]
+    assert (tmp_path / "sim_private_key_2.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_key_that_is_a_link_or_no_key_is_refused(tmp_path: Path) -> None:

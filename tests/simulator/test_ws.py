@@ -8,6 +8,7 @@ import pytest
 
 from simulator.floor.model import Market
 from simulator.front.ws import BUFFER_FRAMES, Hub, WsConnection
+from simulator.matching.book import Change
 from tests.simulator.schemas import load
 from tests.simulator.venue import START_MS, Client
 
@@ -348,7 +349,7 @@ def test_a_slow_reader_loses_its_subscription_with_error_25(wire: Wire) -> None:
     wire.send("subscribe", channels=["orderbook_delta"], market_tickers=[a])
     market = wire.client.api.exchange.markets[a]
     for number in range(BUFFER_FRAMES + 50):
-        wire.hub.quoted(market, [("yes", 100, 100 if number % 2 else -100)], START_MS)
+        wire.hub.quoted(market, [Change("yes", 100, 100 if number % 2 else -100)], START_MS)
     frames = wire.take()
     assert len(frames) <= BUFFER_FRAMES + 2
     assert frames[-1]["msg"]["code"] == 25
@@ -419,9 +420,9 @@ def test_the_recorded_stream_served_again_rebuilds_the_recorded_end(wire: Wire) 
         message = frame["msg"]
         if frame["type"] == "orderbook_snapshot":
             book = wire.client.api.exchange.book(mine[names[message["market_ticker"]]])
-            for side, levels in (("yes", book.yes), ("no", book.no)):
-                levels.clear()
-                levels.update(
+            for side, half in (("yes", book.yes), ("no", book.no)):
+                half.crowd.clear()
+                half.crowd.update(
                     {round(float(p) * 1e4): round(float(c) * 100) for p, c in message[f"{side}_dollars_fp"]}
                 )
             apply(
@@ -434,7 +435,7 @@ def test_the_recorded_stream_served_again_rebuilds_the_recorded_end(wire: Wire) 
             )
         elif frame["type"] == "orderbook_delta":
             market = mine[names[message["market_ticker"]]]
-            change = (
+            change = Change(
                 message["side"],
                 round(float(message["price_dollars"]) * 1e4),
                 round(float(message["delta_fp"]) * 100),

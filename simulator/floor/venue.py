@@ -1,0 +1,88 @@
+"""The floor as the matching engine sees it: where books are, whether a market takes orders, who is told."""
+
+from collections.abc import Callable
+
+from simulator.matching import refusals
+from simulator.matching.book import Change, OrderBook
+from simulator.matching.orders import BID, Instrument, Order, OrderSwitches, Refusal, Side
+
+from .agenda import Agenda
+from .depth import Depth
+from .halts import Halts
+from .model import ACTIVE, Market
+from .screen import Screen
+
+
+class FloorVenue:
+    """Books, hours and the screen of one exchange. Its instruments are its markets.
+
+    Args:
+        seed: of the depth of books.
+    """
+
+    def __init__(
+        self, agenda: Agenda, halts: Halts, screen: Screen, switches: OrderSwitches, seed: int
+    ) -> None:
+        self._agenda = agenda
+        self._halts = halts
+        self._screen = screen
+        self._switches = switches
+        self._seed = seed
+
+    def depth(self, market: Market) -> Depth:
+        """Return the crowd's side of a market's book, made on the first look."""
+        if market.depth is None:
+            market.depth = Depth(f"{self._seed}:{market.ticker}")
+            market.depth.follow(
+                market.grid, (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2), market.size_e2
+            )
+        return market.depth
+
+    def book(self, instrument: Instrument) -> OrderBook:
+        """See Venue."""
+        return self.depth(_market(instrument)).book
+
+    def closed_to(self, instrument: Instrument, opening: bool) -> Refusal | None:
+        """See Venue. A pause of trading takes cancels, a pause of the exchange nothing."""
+        market, halts = _market(instrument), self._halts
+        shard = halts.shards[market.exchange_index]
+        if not (halts.exchange_active and shard.exchange_active):
+            return refusals.EXCHANGE_PAUSED
+        if market.event.status != ACTIVE:
+            code = self._switches.code_after_close
+            return Refusal(400, code, code.replace("_", " "))
+        if opening and not (halts.trading_active and shard.trading_active and not market.paused):
+            return refusals.TRADING_PAUSED
+        return None
+
+    def on_grid(self, instrument: Instrument, price_e4: int) -> bool:
+        """See Venue."""
+        return _market(instrument).grid.at_or_below(price_e4) == price_e4
+
+    def traded(
+        self,
+        instrument: Instrument,
+        trade_id: str,
+        price_e4: int,
+        count_e2: int,
+        taker: Side,
+        time_ms: int,
+    ) -> None:
+        """See Venue."""
+        opened = trade_id[-1] < "a"  # a fair share of trades opens contracts; ids are random
+        bought = "yes" if taker == BID else "no"
+        self._screen.print_trade(_market(instrument), trade_id, price_e4, count_e2, bought, opened, time_ms)
+
+    def changed(self, instrument: Instrument, changes: list[Change], time_ms: int) -> None:
+        """See Venue."""
+        market = _market(instrument)
+        self._screen.show(market, *self.book(market).quote(), changes, time_ms)
+
+    def at(self, time_ms: int, action: Callable[[Order, int], None], order: Order) -> None:
+        """See Venue."""
+        self._agenda.at(time_ms, action, order)
+
+
+def _market(instrument: Instrument) -> Market:
+    assert isinstance(instrument, Market)
+    return instrument

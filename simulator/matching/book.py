@@ -1,0 +1,179 @@
+"""The order book of one market: the crowd's contracts and the users' orders at each price, by price and time.
+
+Both sides are bids: of YES, and of NO at one dollar less an ask's price. In these own prices the best of a
+side is its highest, and two orders meet when their prices add up to a dollar or more.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from markets.units import PRICE_ONE_E4
+
+from .orders import ASK, BID, Order, Side
+
+YES: Final = "yes"
+NO: Final = "no"
+
+
+class Change(NamedTuple):
+    """One difference of a book: `delta_e2` at `price_e4`, in that side's own prices.
+
+    `order` is the user's order that made it when it was placed, changed or cancelled; None else.
+    """
+
+    side: str
+    price_e4: int
+    delta_e2: int
+    order: Order | None = None
+
+
+def side_of(side: Side) -> str:
+    """Return the side of the book that an order of `side` rests on."""
+    return YES if side == BID else NO
+
+
+def own_price(side: Side, price_e4: int) -> int:
+    """Return a YES price in the prices of the side that an order of `side` rests on, and the other way."""
+    return price_e4 if side == BID else PRICE_ONE_E4 - price_e4
+
+
+def opposite(side: Side) -> Side:
+    """Return the side that an order of `side` meets."""
+    return ASK if side == BID else BID
+
+
+class Half:
+    """One side.
+
+    Attributes:
+        crowd: price_e4 -> the crowd's contracts there, count_e2; never 0.
+        orders: price_e4 -> the users' orders there, the earliest first; never empty.
+
+    Of the crowd's contracts at a price, `Order.ahead_e2` came before an order. Within a price the crowd's are
+    before, between and behind the orders, so `ahead_e2` never falls along the queue.
+    """
+
+    __slots__ = ("crowd", "orders")
+
+    def __init__(self) -> None:
+        self.crowd: dict[int, int] = {}
+        self.orders: dict[int, list[Order]] = {}
+
+    def count_at(self, price_e4: int) -> int:
+        """Return all contracts at a price."""
+        orders = self.orders.get(price_e4)
+        own = sum(order.remaining_e2 for order in orders) if orders else 0
+        return self.crowd.get(price_e4, 0) + own
+
+    def best(self) -> int | None:
+        """Return the best price, None if the side is empty."""
+        best = max(self.crowd, default=-1)
+        if self.orders:
+            best = max(best, *self.orders)
+        return best if best >= 0 else None
+
+    def levels(self) -> dict[int, int]:
+        """Return price_e4 -> all contracts there, unordered. Not to be changed."""
+        if not self.orders:
+            return self.crowd
+        return {price: self.count_at(price) for price in {*self.crowd, *self.orders}}
+
+    def set_crowd(self, price_e4: int, count_e2: int) -> int:
+        """Let the crowd have so much at a price, and return the difference.
+
+        What is added is behind all orders. What goes may have been anywhere: orders gain in proportion.
+        """
+        before = self.crowd.get(price_e4, 0)
+        if count_e2:
+            self.crowd[price_e4] = count_e2
+        else:
+            self.crowd.pop(price_e4, None)
+        if count_e2 < before:
+            for order in self.orders.get(price_e4, ()):
+                order.ahead_e2 = order.ahead_e2 * count_e2 // before
+        return count_e2 - before
+
+    def take_crowd(self, price_e4: int, count_e2: int) -> None:
+        """Take the crowd's first contracts at a price, those before every order."""
+        left = self.crowd[price_e4] - count_e2
+        if left:
+            self.crowd[price_e4] = left
+        else:
+            del self.crowd[price_e4]
+        for order in self.orders.get(price_e4, ()):
+            order.ahead_e2 -= count_e2
+
+    def join(self, price_e4: int, order: Order) -> None:
+        """Put an order at the end of the queue of a price."""
+        order.ahead_e2 = self.crowd.get(price_e4, 0)
+        self.orders.setdefault(price_e4, []).append(order)
+
+    def leave(self, price_e4: int, order: Order) -> None:
+        """Take an order out."""
+        queue = self.orders[price_e4]
+        queue.remove(order)
+        if not queue:
+            del self.orders[price_e4]
+
+
+class OrderBook:
+    """Both sides of a market's book."""
+
+    __slots__ = ("no", "yes")
+
+    def __init__(self) -> None:
+        self.yes = Half()
+        self.no = Half()
+
+    @property
+    def has_orders(self) -> bool:
+        """Whether an order of a user rests here."""
+        return bool(self.yes.orders or self.no.orders)
+
+    def half(self, side: Side) -> Half:
+        """Return the side that an order of `side` rests on."""
+        return self.yes if side == BID else self.no
+
+    def quote(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return best YES bid and YES ask, each (price_e4, count_e2); (0, 0) and (10000, 0) if empty."""
+        bid, no_bid = self.yes.best(), self.no.best()
+        return (
+            (0, 0) if bid is None else (bid, self.yes.count_at(bid)),
+            (PRICE_ONE_E4, 0) if no_bid is None else (PRICE_ONE_E4 - no_bid, self.no.count_at(no_bid)),
+        )
+
+    def resting(self) -> Iterator[Order]:
+        """Yield the orders that rest here, in no particular order."""
+        for half in (self.yes, self.no):
+            for queue in half.orders.values():
+                yield from queue
+
+    def before(self, order: Order) -> int:
+        """Return how many contracts must be matched before a resting order: queue position, count_e2.
+
+        All at better prices, and at its own the crowd's and the orders' that were there earlier.
+        """
+        half = self.half(order.side)
+        price = own_price(order.side, order.price_e4)
+        prices = {p for p in (*half.crowd, *half.orders) if p > price}
+        ahead = sum(half.count_at(p) for p in prices) + order.ahead_e2
+        for other in half.orders[price]:
+            if other is order:
+                break
+            ahead += other.remaining_e2
+        return ahead
+
+
+def combined(changes: list[Change]) -> list[Change]:
+    """Return changes with one entry a price, those that cancel out left away, in the order of their first."""
+    if len(changes) < 2:
+        return changes
+    sums: dict[tuple[str, int], Change] = {}
+    for change in changes:
+        key = (change.side, change.price_e4)
+        before = sums.get(key)
+        if before is None:
+            sums[key] = change
+        else:
+            sums[key] = Change(*key, before.delta_e2 + change.delta_e2, before.order or change.order)
+    return [change for change in sums.values() if change.delta_e2]
