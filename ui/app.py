@@ -45,7 +45,6 @@ def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
         wish: wishes for the book and the price history of a market that is looked at.
     """
     app = Flask(__name__, static_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=65_536, MAX_FORM_PARTS=20)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
     assets, pages, api = Assets(), PageRoutes(service, wish), ApiRoutes(service)

@@ -5,6 +5,7 @@ is set twice, as the command line does it: the file first, which holds whatever 
 the command.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -304,7 +305,11 @@ class TraderLink:
         self._asker = asker
         self._kill_switch = KillSwitch(data_dir)
         self._clock = clock
-        self._jobs: queue.SimpleQueue[tuple[Said, Future[Said]] | None] = queue.SimpleQueue()
+        # A kill before all others, these in the order they came; a nudge carries nothing.
+        self._jobs: queue.PriorityQueue[tuple[bool, int, tuple[Said, Future[Said]] | None]] = (
+            queue.PriorityQueue()
+        )
+        self._numbers = itertools.count()
         self._nudged = threading.Event()
         self._moved = threading.Event()
         self._counts: tuple[float | int, ...] = ()
@@ -320,7 +325,7 @@ class TraderLink:
             self._moved.set()
         if not self._nudged.is_set():
             self._nudged.set()
-            self._jobs.put(None)
+            self._jobs.put((True, next(self._numbers), None))
 
     def command(self, command: AnyCommand) -> CommandResult:
         """Have the trader carry out a command.
@@ -373,7 +378,7 @@ class TraderLink:
 
     def _ask(self, question: Said, type_: type[T]) -> T:
         future: Future[Said] = Future()
-        self._jobs.put((question, future))
+        self._jobs.put((question["op"] != "kill", next(self._numbers), (question, future)))
         try:
             return told(future.result(COMMAND_WAIT_S), type_)
         except NotInTime:
@@ -397,7 +402,7 @@ class TraderLink:
                     due_ns = self._clock.monotonic_ns() + round(EVERY_S * 1e9)
                     continue
                 try:
-                    job = self._jobs.get(timeout=min(left_s, LEAST_S))
+                    _, _, job = self._jobs.get(timeout=min(left_s, LEAST_S))
                 except queue.Empty:
                     continue
                 if job is None:

@@ -1,19 +1,26 @@
 """The front door: what every request must pass and every answer carries, and the server-sent events.
 
-Events are native ASGI, since an open stream must not hold a thread; everything else goes to Flask.
+Events are native ASGI, since an open stream must not hold a thread. Everything else is Flask's, which is
+handed a whole request and hands back a whole answer: who is slow to send or to read holds no thread.
 """
 
 import asyncio
 import contextlib
 import json
+import sys
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from a2wsgi import WSGIMiddleware
 from flask import Flask
+from werkzeug.wrappers import Response
+
+from bus.process.http_headers import joined, names_this_machine
 
 from .hub import KEEP_ALIVE_S, LEAST_INTERVAL_S, RETRY_AFTER_S, SEND_TIMEOUT_S, OpenStream, UpdateHub
+from .routes.command_rules import BODY_MAX
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -21,8 +28,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 EVENTS_PATH: Final = "/events"
-HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
-"""Names of loopback. Any other Host is a DNS name that somebody pointed here."""
+KILL_PATH: Final = "/api/trader/kill"
 
 HEADERS: Final[dict[bytes, bytes]] = {
     # form-action 'self': filters and search are plain forms, so that the pages work without scripts.
@@ -36,14 +42,48 @@ HEADERS: Final[dict[bytes, bytes]] = {
 }
 """On every answer that does not say otherwise."""
 
-WSGI_THREADS: Final = 4
+BODY_S: Final = 2.0
+"""How long a body may take to arrive, however it trickles."""
+
+PAGE_THREADS: Final = 4
+PAGES_WAITING: Final = 32
+"""Requests that wait for one of them; whoever comes then gets 503."""
+
+COMMAND_THREADS: Final = 2
+COMMANDS_WAITING: Final = 16
+"""The same of commands, and of kill alone: it waits for no page and for no other command."""
+
+
+class Workers:
+    """Threads in which Flask answers, and how many requests may wait for them."""
+
+    def __init__(self, flask: Flask, name: str, threads: int, waiting: int) -> None:
+        self._flask = flask
+        self._pool = ThreadPoolExecutor(threads, name)
+        self._room = threads + waiting
+
+    async def answer(self, environ: dict[str, Any]) -> Response | None:
+        """Return Flask's answer, whole; None at once if too many wait already."""
+        if not self._room:
+            return None
+        self._room -= 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._call, environ)
+        finally:
+            self._room += 1
+
+    def _call(self, environ: dict[str, Any]) -> Response:
+        return Response.from_app(self._flask, environ, buffered=True)
 
 
 class Front:
     """The ASGI application."""
 
     def __init__(self, flask: Flask, hub: UpdateHub, keep_alive_s: float = KEEP_ALIVE_S) -> None:
-        self._flask: Any = WSGIMiddleware(flask, workers=WSGI_THREADS)  # type: ignore[arg-type]
+        self._pages = Workers(flask, "page", PAGE_THREADS, PAGES_WAITING)
+        self._commands = Workers(flask, "command", COMMAND_THREADS, COMMANDS_WAITING)
+        self._kill = Workers(flask, "kill", COMMAND_THREADS, COMMANDS_WAITING)
         self._hub = hub
         self._keep_alive_s = keep_alive_s
 
@@ -55,12 +95,12 @@ class Front:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
-        headers = _last_of_each(scope["headers"])
+        headers = joined(scope["headers"])
         send = _with_headers(send)
-        if _host(headers.get(b"host", b"")) not in HOSTS:
-            message = "Host: expected a name of this machine, such as 127.0.0.1 or localhost"
+        if not names_this_machine(headers.get("host", ""), scope["http_version"]):
+            message = "Host: expected one name of this machine, such as 127.0.0.1 or localhost"
             await _refuse(send, 400, "bad_host", message)
-        elif headers.get(b"sec-fetch-site") == b"cross-site" and (
+        elif headers.get("sec-fetch-site") == "cross-site" and (
             path == EVENTS_PATH or path.startswith("/api/")
         ):
             await _refuse(send, 403, "cross_site", "this API answers its own pages and local programs only")
@@ -69,11 +109,24 @@ class Front:
         elif path == EVENTS_PATH:
             await self._events(scope, receive, send)
         else:
-            link = _Link(receive)
+            await self._flask(scope, headers, receive, send)
+
+    async def _flask(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        body, workers = b"", self._pages
+        if scope["method"] == "POST":
+            workers = self._kill if scope["path"] == KILL_PATH else self._commands
             try:
-                await self._flask(scope, link, send)
-            finally:
-                link.cut()
+                body = await _body(headers, receive)
+            except _BadBody as bad:
+                await _refuse(send, bad.status, bad.code, str(bad))
+                return
+        answer = await workers.answer(_environ(scope, headers, body))
+        if answer is None:
+            await _refuse(send, 503, "busy", "too many requests wait already; ask again in a second", _SOON)
+            return
+        start = [(name.lower().encode(), text.encode("latin-1")) for name, text in answer.headers]
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": start})
+        await send({"type": "http.response.body", "body": answer.get_data()})
 
     async def _events(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
@@ -115,23 +168,6 @@ class Front:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class _Link:
-    """The server's `receive` for as long as a request lasts.
-
-    Templates and tracebacks leave cycles that hold the request until the garbage collector comes. They must
-    not hold the connection: the server waits for those when it stops (measured: 2 s).
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive: Receive | None = receive
-
-    async def __call__(self) -> dict[str, Any]:
-        return {"type": "http.disconnect"} if self._receive is None else await self._receive()
-
-    def cut(self) -> None:
-        self._receive = None
-
-
 async def _gone(receive: Receive, stream: OpenStream) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -157,13 +193,73 @@ async def _refuse(send: Send, status: int, code: str, message: str, headers: Ite
     await send({"type": "http.response.body", "body": body})
 
 
-def _last_of_each(headers: Iterable[Header]) -> dict[bytes, bytes]:
-    return {bytes(name).lower(): bytes(value) for name, value in headers}
+_SOON: Final = [(b"retry-after", b"1")]
 
 
-def _host(header: bytes) -> str:
-    """The host of a Host header, without its port."""
-    name = header.decode("latin-1").lower()
-    if name.startswith("["):
-        return name[: name.find("]") + 1]
-    return name.rpartition(":")[0] if ":" in name else name
+class _BadBody(Exception):
+    """A body that is not taken: the status, the code and the words of the refusal."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
+
+
+def _too_large() -> _BadBody:
+    return _BadBody(413, "request_entity_too_large", f"body: expected at most {BODY_MAX} bytes")
+
+
+async def _body(headers: dict[str, str], receive: Receive) -> bytes:
+    """Return the body of a request, read before any thread is taken for it.
+
+    Raises:
+        _BadBody: it is too large, too slow, or broken off.
+    """
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or len(length) > 9 or int(length) > BODY_MAX:
+        raise _too_large()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise _BadBody(400, "bad_request", "body: ended before it was whole")
+                body += message.get("body", b"")
+                if len(body) > BODY_MAX:
+                    raise _BadBody(
+                        413, "request_entity_too_large", f"body: expected at most {BODY_MAX} bytes"
+                    )
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        raise _BadBody(408, "request_timeout", f"body: expected whole within {BODY_S:g} s") from None
+
+
+def _environ(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    """Return a request as WSGI (PEP 3333) puts it."""
+    host, port = scope["server"]
+    environ = {
+        f"HTTP_{name}".upper().replace("-", "_"): text
+        for name, text in headers.items()
+        # With an underscore it would read as another's hyphen.
+        if "_" not in name and name not in ("content-length", "content-type", "transfer-encoding")
+    }
+    return environ | {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("ascii"),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "CONTENT_TYPE": headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }

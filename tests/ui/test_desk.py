@@ -4,10 +4,15 @@ import csv
 import http.client
 import io
 import json
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from tests.crowd import Crowd, slowest_s
 from tests.support import Process, Runner, eventually
 from tests.ui.stage import MATCH, Stage
 from tests.ui.test_server import Browser
@@ -15,6 +20,18 @@ from tests.ui.test_server import Browser
 pytestmark = pytest.mark.e2e
 
 OURS = {"Content-Type": "application/json", "X-Kalshi-Bus": "command"}
+
+COMMAND = (
+    b"POST /api/trader/%b HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nX-Kalshi-Bus: command\r\n"
+)
+SLOW_BODIES = {
+    "declared": (b"Content-Length: 500\r\n\r\n{", b""),
+    "one byte a second": (b"Content-Length: 500\r\n\r\n{", b" "),
+    "chunked": (b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b""),
+    "one chunk a second": (b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n \r\n"),
+    "waiting to be asked": (b"Expect: 100-continue\r\nContent-Length: 500\r\n\r\n", b""),
+}
 
 
 def post(port: int, op: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], Any]:
@@ -136,6 +153,7 @@ def test_nothing_but_our_page_and_local_programs_commands(
         (413, "x" * 2_000, {}),
         (400, "[" * 1_000, {}),
         (400, {"nonsense": 1}, {}),
+        (400, b'{"reason": "\xff"}', {}),
     ):
         assert post(port, "kill", body, **headers)[0] == expected, headers
     assert not kill_file.exists()
@@ -153,3 +171,71 @@ def test_a_trader_that_is_killed_outright_is_noticed_and_found_again(
     assert "Shown is what it last said" in browser.get("/trader")[2]
     runner.start("trader").wait_event("trader.ready")
     eventually(lambda: state(browser) == "running", what="it is found again")
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("count", [4, 50, 500])
+def test_bodies_that_do_not_come_hold_up_nothing(
+    trading: Process, runner: Runner, browser: Browser, count: int
+) -> None:
+    port = runner.ui_port
+    with ExitStack() as crowds:
+        for shape, drip in SLOW_BODIES.values():
+            for op in (b"kill", b"pause"):
+                crowd = Crowd(port, count // 8 + 1, COMMAND % op + shape, drip)
+                crowds.enter_context(crowd)
+        assert slowest_s(lambda: browser.get("/"), 10) < 1
+        assert slowest_s(lambda: browser.get("/api/status"), 10) < 0.25
+        assert slowest_s(lambda: post(port, "pause"), 1) < 1
+        assert slowest_s(lambda: post(port, "kill"), 1) < 1
+        eventually(lambda: state(browser) == "killed", 2)
+
+
+def test_a_body_that_does_not_come_is_refused_by_its_deadline(ui: Process, runner: Runner) -> None:
+    with ExitStack() as clients:
+        waiting = []
+        for shape, _ in SLOW_BODIES.values():
+            client = socket.create_connection(("127.0.0.1", runner.ui_port), timeout=5)
+            waiting.append(clients.enter_context(client))
+            client.sendall(COMMAND % b"kill" + shape)
+        for client in waiting:
+            answer = b"".join(iter(lambda client=client: client.recv(4_096), b""))  # type: ignore[misc]
+            assert b"HTTP/1.1 408 " in answer, answer[:100]
+            assert b"request_timeout" in answer
+    assert not (runner.folder / "data" / "KILLED").exists()
+
+
+@pytest.mark.alone
+def test_kill_waits_for_no_other_command_and_for_no_page(
+    trading: Process, runner: Runner, browser: Browser
+) -> None:
+    port = runner.ui_port
+    pause = COMMAND % b"pause" + b"Content-Length: 2\r\n\r\n{}"
+    csv_file = b"GET /trader/orders.csv HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    trading.signal(signal.SIGSTOP)  # whoever asks it anything waits for seconds
+    with Crowd(port, 30, pause), Crowd(port, 30, csv_file), ThreadPoolExecutor(1) as user:
+        killed = user.submit(post, port, "kill", {"reason": "now"})
+        eventually((runner.folder / "data" / "KILLED").exists, 1, "the kill switch is set")
+        trading.signal(signal.SIGCONT)
+        assert killed.result()[2]["state"] == "killed"
+    eventually(lambda: state(browser) == "killed")
+
+
+@pytest.mark.alone
+def test_pages_that_nobody_reads_hold_up_nothing(ui: Process, runner: Runner, browser: Browser) -> None:
+    asked = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20
+    with Crowd(runner.ui_port, 60, asked, reads=False):
+        eventually(browser.answers)
+        assert slowest_s(lambda: browser.get("/api/status"), 20) < 1
+
+
+def test_more_than_it_can_answer_gets_503_at_once_and_nothing_dies(
+    ui: Process, runner: Runner, browser: Browser
+) -> None:
+    with ThreadPoolExecutor(80) as clients:
+        answers = list(clients.map(lambda _: browser.get("/"), range(400)))
+    refused = [headers for status, headers, _ in answers if status == 503]
+    assert {status for status, _, _ in answers} <= {200, 503}
+    assert all(headers["retry-after"] == "1" for headers in refused)
+    assert len(refused) < 400
+    assert browser.get("/")[0] == 200

@@ -231,12 +231,22 @@ def test_answers_carry_the_headers_and_other_hosts_are_refused(live: Stage, brow
         "127.0.0.1.nip.io:5001",
         "",
         "localhost.evil.example",
+        "127.0.0.1:80.evil.example",
+        "[::1].evil.example",
         "[::2]",
     ):
         assert browser.get("/", Host=host)[0] == 400, host
         assert browser.get("/events", Host=host)[0] == 400, host
     for host in ("localhost", "LOCALHOST:80", "127.0.0.1:9", "[::1]:5001"):
         assert browser.get("/api/status", Host=host)[0] == 200, host
+    for lines, answered in (
+        (b"HTTP/1.0", True),
+        (b"HTTP/1.1", False),
+        (b"HTTP/1.1" + b"\r\nhost: localhost" * 2, False),
+    ):
+        with socket.create_connection(("127.0.0.1", browser.port), timeout=10) as client:
+            client.sendall(b"GET /api/status " + lines + b"\r\n\r\n")
+            assert (b" 200 " in client.recv(20)) is answered, lines
     for path in ("/api/opportunities", "/events"):
         assert browser.get(path, Sec_Fetch_Site="cross-site")[0] == 403
     assert browser.get("/", Sec_Fetch_Site="cross-site")[0] == 200

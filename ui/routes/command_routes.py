@@ -3,13 +3,7 @@
 import msgspec
 import structlog
 from flask import Response, request
-from werkzeug.exceptions import (
-    Conflict,
-    Forbidden,
-    RequestEntityTooLarge,
-    TooManyRequests,
-    UnsupportedMediaType,
-)
+from werkzeug.exceptions import Conflict, Forbidden, TooManyRequests, UnsupportedMediaType
 
 from bus.protocol.answers import Refusal
 from bus.trading.shapes import KillCommand
@@ -22,7 +16,7 @@ log = structlog.get_logger()
 
 
 class CommandRoutes:
-    """Commands to the trader. Everything that could come from another page is refused before it is read."""
+    """Commands to the trader. Everything that could come from another page is refused unread."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -66,9 +60,6 @@ class CommandRoutes:
             raise Forbidden(because)
         if request.mimetype != "application/json":
             raise UnsupportedMediaType("Content-Type: expected application/json")
-        if (request.content_length or 0) > command_rules.BODY_MAX:
-            raise RequestEntityTooLarge(f"expected at most {command_rules.BODY_MAX} bytes")
-        request.max_content_length = command_rules.BODY_MAX  # also of a body that does not say its length
         return request.get_data(cache=False)
 
     def _pay(self, op: str) -> None:

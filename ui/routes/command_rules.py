@@ -15,6 +15,9 @@ VALUE: Final = "command"
 """A header that no form can send: another page's script would have to ask first, and is never allowed."""
 
 BODY_MAX: Final = 1_024
+_NOT_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What reading a body raises. A byte inside a string that is not UTF-8 is no DecodeError."""
+
 REASON_MAX: Final = 200
 BURST: Final = 5
 PER_SECOND: Final = 0.5
@@ -70,7 +73,7 @@ def read_body(op: str, body: bytes) -> AnyCommand:
     """
     try:
         read = msgspec.json.decode(body or b"{}", type=BODIES[op])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NOT_JSON as error:
         raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for {op} ({error})") from None
     if isinstance(read, ReasonBody):
         if len(read.reason) > REASON_MAX:
@@ -90,7 +93,7 @@ def read_replay(body: bytes) -> dict[str, Any]:
     """
     try:
         read = msgspec.json.decode(body, type=Replay)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NOT_JSON as error:
         raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for replay ({error})") from None
     wanted = {"speed": "speed", "seek": "to_ms"}.get(read.action)
     if wanted is None:

@@ -43,6 +43,11 @@ def test_bodies_are_read_strictly() -> None:
         ("resume", b'{"reason": ""}'),
         ("kill", b'{"reason": "%b"}' % (b"x" * 201)),
         ("kill", b"\xff"),
+        ("kill", b'{"reason": "\xff"}'),
+        ("kill", b'{"reason": "\xed\xa0\x80"}'),
+        ("kill", b'{"reason": "\\ud800"}'),
+        ("kill", b'{"\xff": ""}'),
+        ("resume", b'{"word": "UNLOCK\xff"}'),
     ):
         with pytest.raises(BadRecord):
             read_body(op, body)
@@ -60,6 +65,8 @@ def test_commands_to_a_replay_are_read_strictly() -> None:
         b'{"action": "speed", "speed": -1}',
         b'{"action": "seek", "to_ms": 1.5}',
         b'{"action": "seek", "speed": 1}',
+        b'{"action": "pause\xff"}',
+        b'{"action": "pause", "\xff": 1}',
     ):
         with pytest.raises(BadRecord):
             read_replay(body)
