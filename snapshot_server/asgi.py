@@ -4,14 +4,17 @@ ASGI and not granian's own RSGI: there a streamed body is queued without bounds,
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 import structlog
 
+from bus.process.http_headers import joined
 from bus.threads import Owner
 
 from .body import Prepared
@@ -25,6 +28,12 @@ log = structlog.get_logger()
 PATIENCE_S: Final = 30
 """How long a reader may take for one chunk."""
 
+MAX_SENDING: Final = 32
+"""The most large answers under way; whoever asks for yet another gets 503, or the place of one who stalls."""
+
+STALLS_S: Final = 1.0
+"""Who has not taken a chunk for so long gives way to others."""
+
 SLOW_S: Final = 0.02
 """A body that took longer to prepare serves a while longer, and until its successor is there."""
 
@@ -34,8 +43,8 @@ SHARE: Final = 10
 MAX_REUSE_S: Final = 2.0
 """The longest that it serves on."""
 
-MAX_MAKING: Final = 32
-"""The most bodies under way; whoever asks for yet another gets 503."""
+MAX_MAKING: Final = 24
+"""The most bodies made at a time; whoever asks for yet another gets 503."""
 
 KEPT_S: Final = 10.0
 """How long a prepared body is kept."""
@@ -48,7 +57,7 @@ _NEEDED: Final = frozenset((b"host", b"accept-encoding", b"if-none-match"))
 BODY: Final = "http.response.body"
 
 Key = tuple[Query | Listing, str]
-Asked = tuple[str, str, bytes, tuple[tuple[bytes, bytes], ...]]
+Asked = tuple[str, str, bytes, tuple[tuple[bytes, bytes], ...], str]
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -107,6 +116,7 @@ class App:
         self._preparers = ThreadPoolExecutor(2, "prepare")
         self._kept: dict[Key, Kept] = {}
         self._making: dict[Key, asyncio.Task[Kept]] = {}
+        self._sending: dict[asyncio.Timeout, float] = {}  # since when each waits for its reader
         self._owner = Owner("the HTTP application")
 
     def close(self) -> None:
@@ -121,7 +131,7 @@ class App:
             # One request must not end the service for the others.
             log.exception("request.crashed", path=scope["path"][:200], query=scope["query_string"][:200])
             self._requests["other", 500] += 1
-            await _send(CRASHED, [CRASHED.content()], send)
+            await _send(CRASHED, CRASHED.content(), send)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         now_ms = self._now_ms()
@@ -130,7 +140,7 @@ class App:
             self._given.clear()
             self._at = at
         headers = tuple([header for header in scope["headers"] if header[0] in _NEEDED])
-        asked = scope["method"], scope["path"], scope["query_string"], headers
+        asked = scope["method"], scope["path"], scope["query_string"], headers, scope["http_version"]
         given = self._given.get(asked)
         if given is not None:
             self._requests[given.counted] += 1
@@ -141,33 +151,79 @@ class App:
             scope["method"],
             scope["path"],
             scope["query_string"].decode("latin-1"),
-            {name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
+            joined(headers),
+            scope["http_version"],
         )
         view = self._view()
         response = respond(request, view, now_ms)
         body = response.body
-        kept: Kept | None = None
         if isinstance(body, Large):
-            kept = await self._prepare(body)
+            await self._answer_large(request, response.route, body, view, send)
+            return
+        self._requests[response.route, response.status] += 1
+        start = _start(response, None if request.method == "HEAD" else len(body))
+        given = Given(start, {"type": BODY, "body": body}, (response.route, response.status))
+        self._given[asked] = given
+        await send(given.start)
+        await send(given.body)
+
+    async def _answer_large(
+        self, request: HttpRequest, route: str, large: Large, view: View, send: Send
+    ) -> None:
+        """Answer with a body that takes long to make or to send, while there is room for one more."""
+        kept = None
+        with suppress(TimeoutError):  # a reader that stalled is as good as gone: its answer is cut off
+            if self._makes_room():
+                async with asyncio.timeout(None) as patience:
+                    self._sending[patience] = math.inf
+                    try:
+                        kept = await self._prepare(large)
+                        if kept is not None:
+                            await self._send_kept(request, kept, large, view, patience, send)
+                    finally:
+                        del self._sending[patience]
             if kept is None:
-                self._requests[response.route, BUSY.status] += 1
-                await _send(BUSY, [BUSY.content()], send)
-                return
-            if kept.edition is not body.edition:
-                # What comes is of an earlier edition: its age and its ETag must be, too.
-                view = msgspec.structs.replace(view, edition=kept.edition)
-            response = respond(request, view, self._now_ms())
-            body = response.body
+                self._requests[route, BUSY.status] += 1
+                await _send(BUSY, BUSY.content(), send)
+
+    async def _send_kept(
+        self,
+        request: HttpRequest,
+        kept: Kept,
+        large: Large,
+        view: View,
+        patience: asyncio.Timeout,
+        send: Send,
+    ) -> None:
+        """Send a prepared answer chunk by chunk, at its reader's pace: a slow one must not fill memory."""
+        if kept.edition is not large.edition:
+            # What comes is of an earlier edition: its age and its ETag must be, too.
+            view = msgspec.structs.replace(view, edition=kept.edition)
+        response = respond(request, view, self._now_ms())
+        body = response.body
         self._requests[response.route, response.status] += 1
         if isinstance(body, bytes):
-            start = _start(response, None if request.method == "HEAD" else len(body))
-            given = Given(start, {"type": BODY, "body": body}, (response.route, response.status))
-            if kept is None:
-                self._given[asked] = given
-            await send(given.start)
-            await send(given.body)
-        elif kept is not None:
-            await _send(response, kept.body.finish(body.end), send)
+            await _send(response, body, send)
+            return
+        chunks = kept.body.finish(body.end)
+        await send(_start(response, sum(map(len, chunks))))
+        loop, last = asyncio.get_running_loop(), len(chunks) - 1
+        for index, chunk in enumerate(chunks):
+            self._sending[patience] = now_s = loop.time()
+            patience.reschedule(now_s + PATIENCE_S)
+            await send({"type": BODY, "body": chunk, "more_body": index < last})
+
+    def _makes_room(self) -> bool:
+        """Tell whether one more large answer may begin, if need be instead of the one that stalls longest."""
+        if len(self._sending) < MAX_SENDING:
+            return True
+        longest = min(self._sending, key=self._sending.__getitem__)
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._sending[longest] < STALLS_S:
+            return False
+        self._sending[longest] = math.inf  # it ends in its own turn
+        longest.reschedule(now_s)
+        return True
 
     async def _prepare(self, large: Large) -> Kept | None:
         """Return a body: the kept one, or an earlier one while a slow successor is made, or a new one.
@@ -220,13 +276,6 @@ def _start(response: HttpResponse, length: int | None) -> Mapping[str, Any]:
     return {"type": "http.response.start", "status": response.status, "headers": headers}
 
 
-async def _send(response: HttpResponse, chunks: list[bytes], send: Send) -> None:
-    """Send an answer, chunk by chunk at the pace of the reader: a slow one must not fill our memory."""
-    await send(_start(response, sum(map(len, chunks))))
-    last = len(chunks) - 1
-    try:
-        for index, chunk in enumerate(chunks):
-            async with asyncio.timeout(PATIENCE_S):
-                await send({"type": BODY, "body": chunk, "more_body": index < last})
-    except TimeoutError:
-        return  # as good as gone: an answer that ends too early is cut off
+async def _send(response: HttpResponse, body: bytes, send: Send) -> None:
+    await send(_start(response, len(body)))
+    await send({"type": BODY, "body": body})

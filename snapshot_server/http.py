@@ -3,13 +3,13 @@
 docs/http-api.md is the description for users.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
 import msgspec
 
+from bus.process.http_headers import names_this_machine
 from markets.errors import BadRecord
 
 from . import metrics, openapi, trade_api
@@ -26,10 +26,6 @@ SMALL: Final = 50
 _COMPRESS_FROM: Final = 1_000
 """Bytes below which a body leaves as it is."""
 
-_HOST: Final = re.compile(
-    r"(localhost|127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[::1\])(:[0-9]{1,5})?", re.ASCII
-)
-
 _SAFE: Final[Headers] = [
     ("x-content-type-options", "nosniff"),
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -43,12 +39,13 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """One request. Header names are lower case."""
+    """One request. Header names are lower case; one that was given twice has both values (`joined`)."""
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = {}
+    version: str = "1.1"
 
 
 class Large(msgspec.Struct, frozen=True):
@@ -90,7 +87,7 @@ Handler = Callable[[HttpRequest, View, int], HttpResponse]
 def respond(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     """Return the answer to a request. Never raises for what the request holds."""
     host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
+    if not names_this_machine(host, request.version):
         # A page of another site whose name was rebound to this machine must not read us.
         return _error(400, "bad_host", f"Host: got {host!r:.100}, expected localhost or 127.0.0.1")
     if request.path == trade_api.ROOT or request.path.startswith(trade_api.ROOT + "/"):

@@ -87,11 +87,11 @@ class Crowd:
                         client.send(self._drip)
 
 
-def slowest_s(do: Callable[[], object], times: int) -> float:
-    """Do something again and again; return how long the longest took."""
-    longest = 0.0
+def waits_s(do: Callable[[], object], times: int) -> list[float]:
+    """Do something again and again; return how long it took each time."""
+    found = []
     for _ in range(times):
         started_s = time.monotonic()
         do()
-        longest = max(longest, time.monotonic() - started_s)
-    return longest
+        found.append(time.monotonic() - started_s)
+    return found

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import structlog
 import uvloop
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from bus.threads import main_thread
 
+from .connections import Doorkeeper, places
 from .lifecycle import Deadline, Stop
 from .locks import check_port
 
@@ -33,8 +34,8 @@ MAX_HEADER_BYTES: Final = 65_536
 DRAIN_S: Final = 1.5
 """How long clients may take for the rest of their answers once we stop."""
 
-MAX_CONNECTIONS: Final = 4_096
-"""Open connections, idle ones too. At granian's default of 128 so many idle clients shut out all others."""
+HEADERS_MS: Final = 10_000
+"""How long a request may take to be said, from the first moment of its connection or the last answer on."""
 
 
 def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop) -> None:
@@ -67,18 +68,22 @@ def _native_threads() -> int:
 
 
 async def _serve(app: Callable[..., Any], port: int, stop: Stop) -> None:
+    limit = places()
+    doorkeeper = Doorkeeper(app, port, limit)
     server = Server(
-        app,
+        doorkeeper,
         address=HOST,
         port=port,
         interface=Interfaces.ASGINL,
         websockets=False,
+        http=HTTPModes.http1,  # told to find out which HTTP it is, granian waits for the first byte for ever
         backlog=1_024,
-        backpressure=MAX_CONNECTIONS,
+        backpressure=limit,
         log_enabled=False,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=MAX_HEADER_BYTES),
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_MS, max_buffer_size=MAX_HEADER_BYTES),
     )
     serving = asyncio.ensure_future(server.serve())
+    keeping = asyncio.ensure_future(doorkeeper.run())
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.add_reader(stop.fileno(), stopped.set)
@@ -86,6 +91,7 @@ async def _serve(app: Callable[..., Any], port: int, stop: Stop) -> None:
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(stop.fileno())
     waiting.cancel()
+    keeping.cancel()
     server.stop()
     # Granian waits for its clients to take what is on the way to them; we do not wait for ever.
     await asyncio.wait({serving}, timeout=DRAIN_S)

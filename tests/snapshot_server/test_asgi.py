@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import math
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -74,6 +75,7 @@ class Server:
             "method": method,
             "path": path,
             "query_string": query.encode(),
+            "http_version": "1.1",
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
         }
         await self.app(scope, no_body, reader.send)
@@ -212,6 +214,7 @@ def test_the_same_request_in_the_same_moment_is_answered_from_memory() -> None:
         reader = Reader()
         sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": sent}
+        scope["http_version"] = "1.1"
         await app(scope, no_body, reader.send)
         return reader
 
@@ -279,6 +282,37 @@ def test_too_many_different_large_answers_are_refused_and_small_ones_are_not(ser
         release.set()
         assert {(await task).status for task in (*slow, same)} == {200}
         assert (await server.get("/markets", "limit=99")).status == 200
+
+    run(main())
+
+
+def test_a_reader_that_stalls_gives_way_when_all_places_are_taken(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        stalled = [
+            asyncio.create_task(server.get("/markets", reader=Reader(patience=1)))
+            for _ in range(asgi.MAX_SENDING)
+        ]
+
+        def all_wait() -> bool:
+            since_s = server.app._sending.values()
+            return len(since_s) == asgi.MAX_SENDING and math.inf not in since_s
+
+        await asyncio.to_thread(eventually, all_wait)
+        refused = await server.get("/markets")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert (await server.get("/health")).status == 200
+        monkeypatch.setattr(asgi, "STALLS_S", 0)
+        for _ in range(3):
+            assert (await server.get("/markets")).status == 200
+
+        def given_way() -> bool:
+            return [task.done() for task in stalled].count(True) == 3
+
+        await asyncio.to_thread(eventually, given_way)
+        for task in stalled:
+            task.cancel()
 
     run(main())
 

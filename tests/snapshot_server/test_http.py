@@ -429,9 +429,15 @@ def test_a_foreign_host_is_refused(host: str) -> None:
     assert respond(HttpRequest("GET", "/health"), VIEW, NOW_MS).status == 400
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:5002", "127.0.0.1:80", "127.1.2.3", "[::1]:5002"])
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:5002", "127.0.0.1:80", "127.1.2.3", "[::1]:5002"])
 def test_names_of_this_machine_are_served(host: str) -> None:
     assert respond(HttpRequest("GET", "/health", "", {"host": host}), VIEW, NOW_MS).status == 200
+
+
+def test_http_1_0_may_do_without_a_host() -> None:
+    for headers in ({"host": ""}, {}):
+        assert respond(HttpRequest("GET", "/health", "", headers, "1.0"), VIEW, NOW_MS).status == 200
+        assert respond(HttpRequest("GET", "/health", "", headers, "1.1"), VIEW, NOW_MS).status == 400
 
 
 def test_every_answer_has_the_security_headers() -> None:

@@ -5,11 +5,12 @@ import json
 import random
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from bus.protocol.messages import CycleEnd, decode_map, encode_map
 from bus.protocol.writer import Change, Writer
 from bus.replica import Replica
 from markets.records import Candles
+from tests.crowd import Crowd, waits_s
 from tests.snapshot_server.venue import (
     Catalogue,
     Venue,
@@ -31,7 +33,7 @@ from tests.snapshot_server.venue import (
     grouped,
     requoted,
 )
-from tests.support import Process, Runner, eventually, free_ports
+from tests.support import ROOT, Process, Runner, eventually, free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -309,6 +311,87 @@ def test_garbage_gets_an_error_or_a_closed_connection(live: Stack, sent: bytes) 
             answer = b""
         assert not answer.startswith(b"HTTP/1.1 2"), answer[:200]
     assert live.health()["status"] == "ok"
+
+
+# --- under attack --------------------------------------------------------------------------------
+
+ASK = b"GET %b HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+@contextmanager
+def serving(stack: Stack, markets: int, descriptors: int | None = None) -> Iterator[Process]:
+    """A server of many markets, with a hard limit of descriptors if given; it must outlive what is done."""
+    with stack.venue() as venue:
+        now_ms = venue.clock.now_ms()
+        venue.open(a_writer(a_catalogue(markets, now_ms), now_ms, now_ms))
+        limit = "" if descriptors is None else f"ulimit -n {descriptors}; "
+        process = stack.runner.start_command(["sh", "-c", f"{limit}exec {sys.executable} -m snapshot_server"])
+        stack.wait("ok")
+        yield process
+        assert process.popen.poll() is None, process.output()[-2000:]
+        assert process.stop() == 0
+        assert not process.events("request.crashed")
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("said", [b"", b"GET /health HTTP/1.1\r\nhost: local"])
+def test_connections_that_say_nothing_make_room_and_descriptors_never_run_out(
+    stack: Stack, said: bytes
+) -> None:
+    with serving(stack, 300, descriptors=1_024) as process:
+        with Crowd(stack.runner.snapshot_port, 1_100, said):
+            assert max(waits_s(stack.health, 5)) < 3
+            assert stack.health()["status"] == "ok"
+            assert stack.ask("ping")["ok"]
+        assert process.events("http.crowded")[0]["places"] == 768
+
+
+def test_a_connection_that_says_nothing_is_closed_in_time(live: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", live.runner.snapshot_port), timeout=15) as client:
+        assert client.recv(1) == b""
+
+
+@pytest.mark.alone
+def test_readers_that_do_not_read_hold_up_nothing_and_memory_is_bounded(stack: Stack) -> None:
+    port = stack.runner.snapshot_port
+    with serving(stack, 4_000) as process:
+        stack.get("/markets")
+        before_mb = memory_mb(process)
+        with Crowd(port, 200, ASK % b"/markets", reads=False):
+            assert_soon(waits_s(stack.health, 100))
+            eventually(lambda: stack.get("/markets")[0] == 200, 3, "one that stalls gives way")
+            assert memory_mb(process) < before_mb + 200
+        with Crowd(port, 200, ASK % b"/markets?limit=50" * 50, reads=False):
+            assert_soon(waits_s(stack.health, 50))
+            assert memory_mb(process) < before_mb + 200
+
+
+def assert_soon(health_s: list[float]) -> None:
+    """The machine may have something else to do for a moment."""
+    assert sorted(health_s)[int(len(health_s) * 0.95)] < 0.25
+    assert max(health_s) < 1
+
+
+def memory_mb(process: Process) -> float:
+    pages = Path(f"/proc/{process.pid}/statm").read_text().split()[1]
+    return int(pages) * 4_096 / 1e6
+
+
+@pytest.mark.alone
+def test_what_is_beyond_capacity_gets_503_and_the_rest_is_answered_soon(stack: Stack) -> None:
+    port = stack.runner.snapshot_port
+    with serving(stack, 1_000):
+        command = [sys.executable, "-m", "tests.offered", str(port), "/markets", "2000", "3"]
+        load = stack.runner.start_command(command, {"PYTHONPATH": str(ROOT)})
+        health_s: list[float] = []
+        while load.popen.poll() is None:
+            health_s += waits_s(stack.health, 1)
+        found = json.loads(load.output())
+        assert_soon(health_s)
+        assert found["200"] + found["503"] == found["offered"]
+        assert found["200"] > 100
+        assert found["503"] == found["retry-after"]
+        assert found["longest_200_s"] < 5
 
 
 # --- REQ/REP -------------------------------------------------------------------------------------

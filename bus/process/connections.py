@@ -1,0 +1,137 @@
+"""How many connections an HTTP server takes, and which give way when places get scarce.
+
+Granian closes a connection whose request has not come whole within its time. What it does not do: make room
+earlier when hardly any is left, or leave a client that takes no more of an answer that has been given whole.
+"""
+
+import asyncio
+import os
+import resource
+import socket
+import struct
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+log = structlog.get_logger()
+
+MAX_CONNECTIONS: Final = 4_096
+"""Open connections, idle ones too. At granian's default of 128 so many idle clients shut out all others."""
+
+RESERVED: Final = 256
+"""Descriptors kept for all else: libzmq ends the process when it cannot have one more."""
+
+LOOK_S: Final = 0.25
+"""Between two looks at how many there are."""
+
+SCARCE: Final = 0.75
+"""From this part of the places on they are scarce."""
+
+IDLE_S: Final = 30.0
+"""How long a connection without a request under way may send and take nothing. Granian closes those that are
+to say something sooner; what is left are readers that do not read."""
+
+IDLE_SCARCE_S: Final = 2.0
+"""The same while places are scarce. Its request may be on its way through a server that has much to do."""
+
+SILENT_SCARCE_S: Final = 0.5
+"""How long one may take for its first byte while places are scarce."""
+
+_LOOK_THROUGH_S: Final = 5.0
+_SLICE: Final = 100
+_FOLDER: Final = Path("/proc/self/fd")
+_TCP_INFO: Final = struct.Struct("=44xI4xI72xQ")
+"""Of the kernel's `tcp_info`: ms since data was last sent, and received (of a new one, since it was made);
+and how many bytes were received."""
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[
+    [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
+
+
+def places() -> int:
+    """Return how many connections the descriptors suffice for; raise the limit to what is allowed before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + RESERVED
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+        wanted = soft
+    return max(wanted - RESERVED, wanted // 4)
+
+
+class Doorkeeper:
+    """An ASGI application around another that knows which connections have a request under way.
+
+    Args:
+        port: of the server; connections are told by it.
+    """
+
+    def __init__(self, app: AsgiApp, port: int, places: int) -> None:
+        self._app = app
+        self._port = port
+        self._places = places
+        self._busy: set[tuple[str, str]] = set()
+        self._scarce = False
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        client = scope["client"]
+        self._busy.add(client)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._busy.discard(client)
+
+    async def run(self) -> None:
+        """Close who takes a place for nothing, for ever. In the event loop of the application."""
+        if not _FOLDER.is_dir() or not hasattr(socket, "TCP_INFO"):
+            return
+        loop = asyncio.get_running_loop()
+        looked_s = loop.time()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with os.scandir(_FOLDER) as entries:
+                descriptors = [int(entry.name) for entry in entries]
+            scarce = len(descriptors) >= self._places * SCARCE
+            if scarce and not self._scarce:
+                log.warning(
+                    "http.crowded", port=self._port, descriptors=len(descriptors), places=self._places
+                )
+            self._scarce = scarce
+            if scarce or loop.time() - looked_s >= _LOOK_THROUGH_S:
+                looked_s = loop.time()
+                for index, descriptor in enumerate(descriptors):
+                    if index % _SLICE == _SLICE - 1:
+                        await asyncio.sleep(0)
+                    with suppress(OSError):  # it has just been closed, or is no socket
+                        self._look_at(descriptor)
+
+    def _look_at(self, descriptor: int) -> None:
+        # A descriptor of our own: whatever becomes of the number meanwhile, it stands for what is looked at.
+        ours = os.dup(descriptor)
+        try:
+            connection = socket.socket(fileno=ours)
+        except OSError:
+            os.close(ours)
+            raise
+        with connection:
+            if connection.family != socket.AF_INET or connection.getsockname()[1] != self._port:
+                return
+            host, port = connection.getpeername()
+            if (host, str(port)) in self._busy:
+                return
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            sent_ms, received_ms, received = _TCP_INFO.unpack(info)
+            limit_s = IDLE_S
+            if self._scarce:
+                limit_s = IDLE_SCARCE_S if received else SILENT_SCARCE_S
+            if min(sent_ms, received_ms) >= 1000 * limit_s:
+                connection.shutdown(socket.SHUT_RDWR)
