@@ -346,11 +346,6 @@ def test_connections_that_say_nothing_make_room_and_descriptors_never_run_out(
         assert process.events("http.crowded")[0]["places"] == 768
 
 
-def test_a_connection_that_says_nothing_is_closed_in_time(live: Stack) -> None:
-    with socket.create_connection(("127.0.0.1", live.runner.snapshot_port), timeout=15) as client:
-        assert client.recv(1) == b""
-
-
 @pytest.mark.alone
 def test_readers_that_do_not_read_hold_up_nothing_and_memory_is_bounded(stack: Stack) -> None:
     port = stack.runner.snapshot_port
