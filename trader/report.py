@@ -105,7 +105,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
             total=_share(stake_e6, limits.total_e6),
             daily_loss=_share(max(0, lost_e6), limits.daily_loss_e6),
             open_orders=_share(len(ledger.open), limits.open_orders),
-            orders_per_minute=_share(engine.throttle.last_minute(engine.now_ms), limits.orders_per_minute),
+            orders_per_minute=_share(engine.throttle.last_minute(engine.paced_ms), limits.orders_per_minute),
         ),
         positions=len(positions),
         open_orders=len(ledger.open),

@@ -158,7 +158,10 @@ class Session:
                 return
 
     def time_gap(self, ms: int, present: Present) -> None:
-        """Note that nobody could act for so long: nothing seen before is acted on, no tick is made up for."""
+        """Note that nobody could act for so long: nothing seen before is acted on, no tick is made up for.
+
+        Below 0 the wall clock was set back by so much: what was seen before is not of a time that was.
+        """
         self._step(TimeGap(*present, ms=ms))
         self._tick_ms = max(self._tick_ms, _next_tick_ms(present))
 

@@ -1,4 +1,4 @@
-"""Notices that the engine's thread, or the whole machine, stood still."""
+"""Notices that the engine's thread, or the whole machine, stood still, and that the wall clock was set."""
 
 from collections.abc import Callable
 from typing import Final
@@ -8,12 +8,15 @@ from bus.clock import Clock
 GAP_MS: Final = 3_000
 """Standing still for longer than this is a gap in time: nothing heard before it is acted on."""
 
+SET_BACK_MS: Final = 1_000
+"""A wall clock that falls behind the steady one by more than this at once was set back."""
+
 LOOK_MS: Final = 50
 """So often at most the processor's time is looked up: that asks the kernel, and each message would."""
 
 
 class Watchdog:
-    """Notices that this thread, or the whole machine, stood still.
+    """Notices that this thread, or the whole machine, stood still, or that the wall clock was set.
 
     Args:
         cpu_ns: this thread's own use of the processor: being busy is not standing still.
@@ -31,11 +34,18 @@ class Watchdog:
     def gap_ms(self) -> int:
         """Return for how long it stood still since the last call, to LOOK_MS, 0 if it did not.
 
-        A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock has moved on.
+        A suspended machine stops the steady clock too (CLOCK_MONOTONIC): only the wall clock has moved on, as
+        if it had been set ahead. Below 0 it was set back, by so much.
         """
         clock, (steady_ms, wall_ms, cpu_ms) = self._clock, self._last
-        if clock.monotonic_ns() // 1_000_000 - steady_ms < LOOK_MS and clock.now_ms() - wall_ms < LOOK_MS:
+        if (
+            clock.monotonic_ns() // 1_000_000 - steady_ms < LOOK_MS
+            and -SET_BACK_MS <= clock.now_ms() - wall_ms < LOOK_MS
+        ):
             return 0
         now_steady_ms, now_wall_ms, now_cpu_ms = self._last = self._read()
-        idle_ms = max(now_steady_ms - steady_ms, now_wall_ms - wall_ms) - (now_cpu_ms - cpu_ms)
+        steady_ms, wall_ms = now_steady_ms - steady_ms, now_wall_ms - wall_ms
+        if wall_ms - steady_ms < -SET_BACK_MS:
+            return wall_ms - steady_ms
+        idle_ms = max(steady_ms, wall_ms) - (now_cpu_ms - cpu_ms)
         return idle_ms if idle_ms > GAP_MS else 0

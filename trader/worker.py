@@ -282,6 +282,7 @@ class Worker:
                 paused=recovered.paused,
                 trader=TRADER,
                 account=ACCOUNT,
+                by_steady=True,
             ),
             tuple(self.values.values()),
         )

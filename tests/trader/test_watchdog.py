@@ -14,9 +14,22 @@ from trader.watchdog import GAP_MS, Watchdog
         (0, 3_600_000, 0, 3_600_000),
         (60_000, 60_000, 59_000, 0),
         (60_000, 60_000, 30_000, 30_000),
-        (100, -3_600_000, 0, 0),
+        (100, -3_600_000, 0, -3_600_100),
+        (0, -1_001, 0, -1_001),
+        (60_000, -60_000, 59_000, -120_000),
+        (100, -900, 0, 0),
     ],
-    ids=["short", "stopped", "suspended", "busy", "half busy", "wall clock set back"],
+    ids=[
+        "short",
+        "stopped",
+        "suspended",
+        "busy",
+        "half busy",
+        "set back",
+        "set back at once",
+        "busy and set back",
+        "set back a little",
+    ],
 )
 def test_idle_time_is_what_no_work_explains(steady_ms: int, wall_ms: int, cpu_ms: int, gap_ms: int) -> None:
     clock, used_ns = ManualClock(), 0

@@ -185,6 +185,7 @@ def start(ledger: Ledger | None = None, limits: Limits = LIMITS, **changes: Any)
         "day_start_e6": 0,
         "killed": None,
         "paused": None,
+        "by_steady": True,
     }
     return Start(**{**fields, **changes})
 

@@ -84,6 +84,7 @@ class Engine:
         ledger: cash, positions, open orders.
         views: events in which something is held or ordered, as last seen.
         decisions: events looked at since the start.
+        now_ms: the time of the last input. paced_ms: the same by the clock that tells rates and days.
         roster: the strategies.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
         strays: what was told of orders that have ended or never were, since `take_strays`. Nothing of it is
@@ -105,9 +106,11 @@ class Engine:
         self.views: dict[str, EventView] = {}
         self.decisions = 0
         self.now_ms = 0
+        self.paced_ms = 0
         self.failures = Failures()
         self.strays: list[AnyOrderEvent] = []
         self._failing: list[Failure] = []
+        self._by_steady = True
         self._out: list[AnyOutput] = []
         self._owner = Owner("the engine")
 
@@ -126,6 +129,12 @@ class Engine:
         self._owner.check()
         self._out = []
         self.now_ms = taken.now_ms
+        if isinstance(taken, Start):
+            self._by_steady = taken.by_steady
+        self.paced_ms = taken.steady_ms if self._by_steady else taken.now_ms
+        if self._by_steady:
+            # No data is seen later than now: a clock that was set back after a gap sets the floor anew.
+            self.conditions.floor_ms = min(self.conditions.floor_ms, taken.now_ms + risk.FUTURE_MS)
         match taken:
             case Start():
                 self._start(taken)
@@ -159,7 +168,7 @@ class Engine:
             cancels = self.standing.to_cancel(self.now_ms, killed=killed)
             self._out += [Cancel(number, reason) for number, reason in cancels]
         money_moved = any(isinstance(output, _MONEY_MOVES) for output in self._out)
-        self._out += self.worth.points(self.now_ms, money_moved=money_moved)
+        self._out += self.worth.points(self.now_ms, self.paced_ms, money_moved=money_moved)
         self.ledger.check()
         return self._out
 
@@ -176,7 +185,8 @@ class Engine:
         self.numbering = Numbering(
             start.journal_id, start.next_order, start.next_trade, start.trader, start.account
         )
-        self.worth = Worth(self.ledger, start.day, start.day_start_e6)
+        offset_ms = start.now_ms - start.steady_ms if start.by_steady else None
+        self.worth = Worth(self.ledger, start.day, start.day_start_e6, offset_ms)
         for intent in self.ledger.open.values():
             self.standing.add(intent)
         self.roster.start(start.strategies, start.now_ms)
@@ -295,7 +305,7 @@ class Engine:
             self.ledger.place(intent)
             self.standing.add(intent)
             self._out.append(Place(intent))
-        self.throttle.sent(len(legs), self.now_ms)
+        self.throttle.sent(len(legs), self.paced_ms)
         return None
 
     def _judge(self, proposal: Proposal, view: EventView) -> tuple[tuple[Wanted, ...], str | None]:
@@ -318,6 +328,7 @@ class Engine:
     def _facts(self) -> Facts:
         return Facts(
             now_ms=self.now_ms,
+            paced_ms=self.paced_ms,
             halts=self.halts(),
             floor_ms=self.conditions.floor_ms,
             ledger=self.ledger,
@@ -393,7 +404,8 @@ class Engine:
         if got_e2:
             return OrderState.PARTIAL
         if reason != reasons.RESTARTED and not intent.attempt:
-            self.throttle.rest(intent.event_ticker, self.now_ms, self.now_ms + self.limits.retry_after_ms)
+            until_ms = self.paced_ms + self.limits.retry_after_ms
+            self.throttle.rest(intent.event_ticker, self.paced_ms, until_ms)
         arrived = accepted or reason in reasons.UNFILLED
         return OrderState.CANCELLED if arrived else OrderState.REJECTED
 

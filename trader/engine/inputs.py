@@ -44,6 +44,7 @@ class Start(Input, frozen=True):
         strategies: what the settings say of each, parameters included, to make the same again.
         killed, paused: why not to trade, None if nothing forbids it.
         trader, account: who trades, and on which account; empty in journals from before them.
+        by_steady: whether rates and days are told by the steady clock; not in journals from before that.
     """
 
     journal_id: str
@@ -59,6 +60,7 @@ class Start(Input, frozen=True):
     paused: str | None
     trader: str = ""
     account: str = ""
+    by_steady: bool = False
 
 
 class Tick(Input, frozen=True):
@@ -96,7 +98,10 @@ class TradingStatus(Input, frozen=True, tag="Exchange"):
 
 
 class TimeGap(Input, frozen=True):
-    """The process stood still for `ms`: nothing seen before is acted on."""
+    """The process stood still for `ms`, or the wall clock was set: nothing seen before is acted on.
+
+    `ms` is below 0 where it was set back, by so much.
+    """
 
     ms: int
 

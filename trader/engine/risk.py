@@ -59,12 +59,14 @@ class Facts(msgspec.Struct, frozen=True):
     Attributes:
         halts: why nothing may be traded at all, worst first; empty if trading is allowed.
         floor_ms: data seen before this is not acted on.
+        paced_ms: the same moment by the clock that tells rates; `sent_ms` and `retry_at_ms` are of it.
         sent_ms: when each order of the last minute was sent.
         lost_today_e6: loss since the day's beginning; negative is a profit.
         idle_shards: shards of the exchange that do not trade. degraded: series in doubt.
     """
 
     now_ms: int
+    paced_ms: int
     halts: tuple[str, ...]
     floor_ms: int
     ledger: Ledger
@@ -223,7 +225,7 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
     if proposal.evens is not None:
         if ledger.ordered(proposal.evens):
             yield reasons.RETRY_LATER
-    elif facts.now_ms < facts.retry_at_ms.get(event_ticker, 0):
+    elif facts.paced_ms < facts.retry_at_ms.get(event_ticker, facts.paced_ms):
         yield reasons.RETRY_LATER
     elif len(ledger.trades_in(event_ticker)) >= limits.positions_per_event:
         alone = limits.positions_per_event == 1
@@ -233,8 +235,8 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
     if len(ledger.open) + len(proposal.legs) > limits.open_orders:
         yield reasons.OPEN_ORDERS
     if len(facts.sent_ms) + len(proposal.legs) > limits.orders_per_minute:
-        recent = [sent_ms for sent_ms in facts.sent_ms if facts.now_ms - MINUTE_MS < sent_ms <= facts.now_ms]
-        if len(recent) + len(proposal.legs) > limits.orders_per_minute:
+        recent = sum(sent_ms > facts.paced_ms - MINUTE_MS for sent_ms in facts.sent_ms)
+        if recent + len(proposal.legs) > limits.orders_per_minute:
             yield reasons.ORDERS_PER_MINUTE
 
 

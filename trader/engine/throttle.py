@@ -1,4 +1,7 @@
-"""How often orders are sent, and which events are left alone for a while. Pure."""
+"""How often orders are sent, and which events are left alone for a while. Pure.
+
+Times are those of the steady clock: a wall clock that is set neither forgets orders nor lets an event rest.
+"""
 
 from collections import deque
 from typing import Final
@@ -18,17 +21,17 @@ class Throttle:
         self.sent_ms: deque[int] = deque()
         self.retry_at_ms: dict[str, int] = {}
 
-    def sent(self, orders: int, now_ms: int) -> None:
+    def sent(self, orders: int, steady_ms: int) -> None:
         """Note that so many orders are sent now."""
-        self.sent_ms.extend([now_ms] * orders)
-        while self.sent_ms and self.sent_ms[0] <= now_ms - MINUTE_MS:
+        self.sent_ms.extend([steady_ms] * orders)
+        while self.sent_ms and self.sent_ms[0] <= steady_ms - MINUTE_MS:
             self.sent_ms.popleft()
 
-    def last_minute(self, now_ms: int) -> int:
+    def last_minute(self, steady_ms: int) -> int:
         """Return how many orders were sent within the last minute."""
-        return sum(now_ms - MINUTE_MS < sent_ms <= now_ms for sent_ms in self.sent_ms)
+        return sum(sent_ms > steady_ms - MINUTE_MS for sent_ms in self.sent_ms)
 
-    def rest(self, event_ticker: str, now_ms: int, until_ms: int) -> None:
+    def rest(self, event_ticker: str, steady_ms: int, until_ms: int) -> None:
         """Leave an event alone until then."""
-        self.retry_at_ms = {ticker: at_ms for ticker, at_ms in self.retry_at_ms.items() if at_ms > now_ms}
+        self.retry_at_ms = {ticker: at_ms for ticker, at_ms in self.retry_at_ms.items() if at_ms > steady_ms}
         self.retry_at_ms[event_ticker] = until_ms

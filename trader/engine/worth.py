@@ -19,17 +19,25 @@ EQUITY_EVERY_MS: Final = 60_000
 class Worth:
     """Values a ledger at the bids that were last seen.
 
+    The day is told by the steady clock from where the wall clock stood as the session began: neither does a
+    clock that is set begin a day, and with it room for another day's loss, nor does it hold one up for years.
+
     Args:
         day: days since 1970 of the last `Day`.
+        offset_ms: of the wall clock to the steady one, as the session began; None in a session of old, whose
+            days are those of the wall clock.
 
     Attributes:
         day_start_e6: the profit with which that day began.
     """
 
-    def __init__(self, ledger: Ledger, day: int = 0, day_start_e6: int = 0) -> None:
+    def __init__(
+        self, ledger: Ledger, day: int = 0, day_start_e6: int = 0, offset_ms: int | None = None
+    ) -> None:
         self.day_start_e6 = day_start_e6
         self._ledger = ledger
         self._day = day
+        self._offset_ms = offset_ms
         self._marks: dict[str, tuple[str, int]] = {}
         self._equity_ms: int | None = None
         self._equity_known = False
@@ -84,12 +92,17 @@ class Worth:
         """Return the loss since the day's beginning; negative is a profit."""
         return self.day_start_e6 - self.profit_e6()
 
-    def points(self, now_ms: int, *, money_moved: bool) -> list[Day | Equity]:
-        """Return the day that begins now, if one does, and a point of the equity curve, if one is due."""
+    def points(self, now_ms: int, paced_ms: int, *, money_moved: bool) -> list[Day | Equity]:
+        """Return the day that begins now, if one does, and a point of the equity curve, if one is due.
+
+        A day before the last one is of a clock that was ahead: it goes on with the loss there is.
+        """
         points: list[Day | Equity] = []
-        day = now_ms // DAY_MS
-        if day > self._day:
-            self._day, self.day_start_e6 = day, self.profit_e6()
+        day = (paced_ms + (self._offset_ms or 0)) // DAY_MS
+        if day > self._day or (day < self._day and self._offset_ms is not None):
+            if day > self._day:
+                self.day_start_e6 = self.profit_e6()
+            self._day = day
             points.append(Day(day, self.day_start_e6))
         due = self._equity_ms is None or not 0 <= now_ms - self._equity_ms < EQUITY_EVERY_MS
         # After a restart no bid is known at first: the curve goes on as soon as all are.

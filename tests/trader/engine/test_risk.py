@@ -35,6 +35,7 @@ def wants(price_e4: int = 4_200, count_e2: int = 1_000, edge_e6: int = 1_000_000
 def facts(**changes: Any) -> Facts:
     fields: dict[str, Any] = {
         "now_ms": NOW_MS,
+        "paced_ms": NOW_MS,
         "halts": (),
         "floor_ms": 0,
         "ledger": Ledger.new(1_000_000_000),

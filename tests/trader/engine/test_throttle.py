@@ -15,13 +15,6 @@ def test_a_minute_after_it_was_sent_an_order_counts_no_more() -> None:
     assert list(throttle.sent_ms) == [NOW_MS + 30_000, NOW_MS + MINUTE_MS]
 
 
-def test_after_the_clock_was_set_back_orders_of_the_future_do_not_count() -> None:
-    throttle = Throttle()
-    throttle.sent(2, NOW_MS)
-
-    assert throttle.last_minute(NOW_MS - 1) == 0
-
-
 def test_events_that_have_rested_are_forgotten() -> None:
     throttle = Throttle()
     throttle.rest("A", NOW_MS, NOW_MS + 10)
