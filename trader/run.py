@@ -21,6 +21,7 @@ from bus.server import FeedServer
 from bus.sockets import make_context
 from bus.trading.ended import EndedStrategies
 from bus.trading.killswitch import KillSwitch
+from bus.wishes import Wishes
 from markets.errors import StartupError
 from markets.records import FairValue, TraderEvent
 from trader.journal.journal import Journal, Recovered
@@ -113,11 +114,31 @@ def run(
             names_taken(settings),
             stack,
         )
+        # Of the publisher itself: what is held must not depend on a third process.
+        wishes = Wishes(context, settings.state)
         around = on_disk(
-            settings, ticking, rng(), replica, commands, voice, probe, minder=minder, sources=sources
+            settings,
+            ticking,
+            rng(),
+            replica,
+            commands,
+            voice,
+            probe,
+            minder=minder,
+            sources=sources,
+            wish=wishes.wish,
         )
         worker = Worker(settings, around)
         stack.callback(worker.close)
+        passing_on = threading.Thread(target=wishes.run, args=(stop,), name="wishes")
+
+        def end_wishes() -> None:
+            stop.set()
+            wishes.wake()
+            passing_on.join()
+
+        passing_on.start()
+        stack.callback(end_wishes)
         server = FeedServer(
             context,
             settings.trader_events,
@@ -149,6 +170,7 @@ def on_disk(
     cpu_ns: Callable[[], int] = time.thread_time_ns,
     minder: Minder | None = None,
     sources: Sequence[ValuesProvider] = (),
+    wish: Callable[[Sequence[str], float, str], None] = lambda _tickers, _ttl_s, _what: None,
 ) -> Surroundings:
     """Return the surroundings of a worker whose journal and files are in the data directory.
 
@@ -183,6 +205,7 @@ def on_disk(
         lineup=lineup,
         minder=minder,
         make_broker=paper,
+        wish=wish,
         probe=probe,
     )
 

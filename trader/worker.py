@@ -56,6 +56,10 @@ RETRY_MS: Final = 2_000
 MANY_WAITING: Final = 10_000
 """With more messages waiting than this the trader says that it is behind."""
 
+WISH_TTL_S: Final = 60.0
+WISH_EVERY_MS: Final = 20_000
+"""So often a wish is renewed; what is newly held is wished for at the next look around."""
+
 TRADER: Final = "trader"
 ACCOUNT: Final = "paper"
 
@@ -140,6 +144,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         sources: other sources of fair values, the first of which comes first.
         lineup: the strategies. minder: hears of their calls.
         make_broker: makes the broker of a session, from what the journal says.
+        wish: wishes for something of markets (op `watch`) for so many seconds; it does not wait.
         probe: see trader.session.Probe.
     """
 
@@ -156,6 +161,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     lineup: Lineup
     minder: Minder
     make_broker: Callable[[Recovered], Broker]
+    wish: Callable[[Sequence[str], float, str], None]
     probe: Probe
 
 
@@ -241,7 +247,8 @@ class Worker:
         self._source = "live"
         self._given: list[Mapping[str, FairValue]] = [{} for _ in around.sources]
         self._renew_ms = 0
-        self._look_ms = self._commit_ms = self._reconcile_ms = 0
+        self._look_ms = self._commit_ms = self._reconcile_ms = self._wish_ms = 0
+        self._wished: frozenset[str] = frozenset()
 
     # -- a session: from the opening of the journal to its end
 
@@ -468,6 +475,7 @@ class Worker:
             self._look_at_kill_switch()
             self._take_feed()
             self._look_at_values()
+            self._wish()
             if self.around.follows.backlog > MANY_WAITING:
                 log.warning("feed.behind", waiting=self.around.follows.backlog)
         journal = self._open()  # by now it may be another
@@ -480,6 +488,16 @@ class Worker:
             journal.commit()
         if self.session.present.steady_ms >= self._renew_ms and not self.engine.ledger.open:
             self._begin_anew()
+
+    def _wish(self) -> None:
+        """Wish for what is held or ordered: its books are followed, and it is read until it is settled."""
+        ledger, steady_ms = self.engine.ledger, self._steady_ms()
+        held = frozenset(ledger.lots).union(intent.ticker for intent in ledger.open.values())
+        if self._source != "live" or not held or (held <= self._wished and steady_ms < self._wish_ms):
+            return
+        self._wished, self._wish_ms = held, steady_ms + WISH_EVERY_MS
+        for what in ("book", "market"):
+            self.around.wish(sorted(held), WISH_TTL_S, what)
 
     def _look_at_kill_switch(self) -> None:
         killed = self.around.kill_switch.read()

@@ -22,12 +22,14 @@ from markets.errors import StartupError
 from markets.opportunities import EventView
 from markets.records import ExchangeStatus, FairValue
 from tests.bus.scan.test_rescan import changes_of
+from tests.bus.test_wishes import a_server
 from tests.support import ROOT, eventually
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
 from trader.engine.inputs import Values
 from trader.engine.replay import replay
 from trader.journal.reader import Reader
 from trader.run import run
+from trader.worker import WISH_TTL_S
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -196,6 +198,22 @@ def test_it_trades_on_what_the_feed_says_and_answers_for_it(
     assert replay(reader.inputs(1)).differs_at is None
     reader.ledger().check()
     reader.close()
+
+
+def test_what_it_holds_is_wished_for_at_the_publisher(
+    zmq_context: Context,
+    publisher: Publisher,
+    start: Callable[..., Trader],
+    question: Question,
+    short_dir: Path,
+) -> None:
+    with a_server(zmq_context, f"ipc://{short_dir}/state.sock") as heard:
+        start()
+        publisher.commit(now_basket(publisher))
+        eventually(lambda: question("status").get("fills"))
+        held = sorted(one["ticker"] for one in question("positions")["positions"])
+        eventually(lambda: len(heard) >= 2)
+    assert heard[:2] == [(held, WISH_TTL_S, "book"), (held, WISH_TTL_S, "market")]
 
 
 def test_pause_resume_and_kill_from_the_socket(

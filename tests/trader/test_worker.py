@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from bus.clock import ManualClock
 from bus.process.lifecycle import Stop
 from bus.trading.killswitch import Killed
 from markets.errors import StartupError
@@ -25,7 +27,7 @@ from trader.ledger.ledger import Ledger, LedgerError
 from trader.manual import ManualCommand
 from trader.report import report
 from trader.session import EVENTS_AT_ONCE
-from trader.worker import SESSION_MS, JournalFile, Surroundings
+from trader.worker import SESSION_MS, WISH_TTL_S, JournalFile, Surroundings
 
 Make = Callable[..., Stand]
 
@@ -236,6 +238,39 @@ def test_an_order_on_its_way_when_the_wall_clock_jumps_is_not_filled_and_trading
     stand.commit(basket(2, as_of_ms=stand.clock.now_ms()))
     stand.turns(5)
     assert len(stand.worker.engine.ledger.positions) == 3
+
+
+def test_what_is_held_or_ordered_is_wished_for_until_it_is_settled(make: Make) -> None:
+    wished: list[tuple[int, str, frozenset[str]]] = []
+    stand = make(
+        around=lambda real: msgspec.structs.replace(
+            real,
+            wish=lambda tickers, ttl_s, what: wished.append(
+                (stand_clock().monotonic_ns() // 1_000_000_000, what, frozenset(tickers))
+            ),
+        )
+    )
+
+    def stand_clock() -> ManualClock:
+        return stand.clock
+
+    stand.turns(20)
+    assert wished == []
+    stand.commit(basket())
+    stand.turns(600)
+    held = frozenset(stand.worker.engine.ledger.positions)
+    assert len(held) == 3
+    assert {(what, tickers) for _, what, tickers in wished} == {("book", held), ("market", held)}
+    seconds = sorted({at_s for at_s, _, _ in wished})
+    assert seconds[0] <= 3
+    assert 2 <= len(seconds) <= 4  # a minute
+    assert max(after - before for before, after in pairwise(seconds)) * 2 < WISH_TTL_S
+
+    stand.commit(settled(basket(as_of_ms=stand.clock.now_ms()), "HOM"))
+    stand.turns(1)
+    wished.clear()
+    stand.turns(600)
+    assert wished == []
 
 
 def without_grid(view: EventView) -> EventView:
