@@ -50,7 +50,7 @@ def offered(stand: Stand, number: int) -> EventView:
     return msgspec.structs.replace(view, markets=markets)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(steps=steps)
 @example(steps=[(3_600_000, True, 1), (-3_600_000, False, 1)])
 @example(steps=[(3_600_000, False, 1), (-3_600_000, True, 1)])
