@@ -19,7 +19,7 @@ from simulator.matching.engine import Matching
 from simulator.matching.ledger import Ledger
 from simulator.matching.orders import OrderSwitches, Reason
 from simulator.universe.catalogue import Catalogue
-from simulator.universe.dates import MINUTE_MS, SECOND_MS
+from simulator.universe.dates import DAY_MS, MINUTE_MS, SECOND_MS
 from simulator.universe.templates import Recorded
 
 from .agenda import Agenda
@@ -95,6 +95,7 @@ class Exchange:
         self.agenda.at(start_ms + SECOND_MS, self.planter.plant, None)
         self.agenda.at(start_ms + 20 * SECOND_MS, self.crowd.burst, None)
         self.agenda.at(start_ms + 2 * MINUTE_MS, self.lifecycle.refine, None)
+        self.agenda.at(start_ms + DAY_MS, self._tidy, None)
         self.lifecycle.schedule_fees()
         self.advance(start_ms)
         self.screen.remembers = True
@@ -165,7 +166,20 @@ class Exchange:
         """Return when something happens next."""
         return self.agenda.next_ms()
 
+    def mark_e4(self, ticker: str) -> int:
+        """Return what a YES contract counts for: its value once known, else its best bid, else 0."""
+        market = self.listings.markets.get(ticker)
+        if market is None:
+            return 0
+        return market.value_e4 if market.value_e4 is not None else market.bid_e4
+
     # -- accounts
+
+    def _tidy(self, _subject: None, time_ms: int) -> None:
+        """Let what is old go out of the live lists, once a day."""
+        self.agenda.at(time_ms + DAY_MS, self._tidy, None)
+        self.matching.forget(time_ms)
+        self.ledger.age(time_ms)
 
     def open_account(self, account: int) -> None:
         """Open an account, unless it is open already."""

@@ -127,6 +127,10 @@ class Lifecycle:
             self._agenda.at(change.time_ms, self._change_fees, change)
 
     def _change_fees(self, change: FeeChange, time_ms: int) -> None:
+        self._set_fees(change, time_ms)
+        self._matching.reprice(time_ms)
+
+    def _set_fees(self, change: FeeChange, time_ms: int) -> None:
         if change.event is None:
             body = self._catalogue.series[change.series].body
             body["fee_type"], body["fee_multiplier"] = change.fee_type, change.multiplier

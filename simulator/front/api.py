@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote
+from uuid import UUID
 
 import structlog
 from msgspec import to_builtins
@@ -22,6 +23,7 @@ from . import auth, cursors, faults
 from .auth import KeyPair
 from .faults import Document, Faults, Switches
 from .limits import COSTS, DEFAULT_COST, RequestLimits
+from .reads import Reads
 from .render import dumps
 from .wire import (
     JSON,
@@ -117,6 +119,11 @@ class Api:
         routes: the operations, the first that matches a path wins.
         keys: key id -> key pair of an account; without any every signed request is refused.
         limits: token buckets; None never answers 429.
+        exchange_id: of this exchange; another one has other accounts.
+
+    Attributes:
+        reads: what accounts read of themselves, and how late.
+        region_expiration_ts: until when accounts have said where they are (Unix seconds); None for never.
     """
 
     def __init__(
@@ -125,8 +132,13 @@ class Api:
         routes: Sequence[Route],
         keys: Mapping[str, KeyPair] | None = None,
         limits: RequestLimits | None = None,
+        exchange_id: str = str(UUID(int=0)),
     ) -> None:
         self.exchange = exchange
+        self.exchange_id = exchange_id
+        self.region_expiration_ts: int | None = None
+        self.reads = Reads(exchange, exchange.seed)
+        exchange.matching.listeners.append(self.reads)
         self.routes = tuple(routes)
         self.keys = dict(keys or {})
         self.limits = limits

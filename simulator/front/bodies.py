@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final
 
+from markets.errors import BadRecord
 from markets.units import parse_count_e2, parse_price_e4
 
 from .render import dumps
@@ -95,7 +96,7 @@ class Body:
         text = self.required(name)
         try:
             return parse_price_e4(text, name)
-        except ValueError:
+        except BadRecord:
             raise ApiError(error(400, "invalid_price", "invalid price")) from None
 
     def count_e2(self, name: str) -> int:
@@ -103,7 +104,7 @@ class Body:
         text = self.required(name)
         try:
             return parse_count_e2(text, name)
-        except ValueError:
+        except BadRecord:
             raise ApiError(error(400, "invalid_order_size", "invalid order size")) from None
 
     def echo(self, name: str) -> dict[str, str]:

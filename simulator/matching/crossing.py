@@ -118,10 +118,10 @@ class Crossing:
         count_e2: int,
         work: Work,
         now_ms: int,
-    ) -> bool:
+    ) -> Reason | None:
         """Take from the other side, best price and earliest first. `order` is None for the crowd.
 
-        Returns whether it stopped at an order of the same account.
+        Returns why it stopped early, None if it did not: at an order of the same account, or out of cash.
         """
         other = opposite(side)
         half = self._venue.book(instrument).half(other)
@@ -138,18 +138,22 @@ class Crossing:
                 continue
             if first is None or first.ahead_e2:
                 size = min(count_e2, half.crowd[price] if first is None else first.ahead_e2)
-                half.take_crowd(price, size)
             else:
                 if order is not None and first.party[0] == order.party[0]:
                     if order.self_trade == "taker_at_cross":
-                        return True
+                        return Reason.SELF_TRADE_CANCEL
                     self.end(first, Reason.SELF_TRADE_CANCEL, work, now_ms)
                     continue
                 size, maker = min(count_e2, first.remaining_e2), first
+            price_e4 = own_price(other, price)
+            if order is not None and not self._ledger.pays(order, price_e4, size):
+                return Reason.MARGIN_CANCEL
+            if maker is None:
+                half.take_crowd(price, size)
             work.changes.append(Change(side_of(other), price, -size))
-            self._trade(instrument, order, maker, side, own_price(other, price), size, work, now_ms)
+            self._trade(instrument, order, maker, side, price_e4, size, work, now_ms)
             count_e2 -= size
-        return False
+        return None
 
     def meet(self, book: OrderBook, instrument: Instrument, side: Side, work: Work, now_ms: int) -> None:
         """Let the crowd's contracts on `side` take the users' orders that they cross."""

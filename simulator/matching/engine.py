@@ -80,6 +80,10 @@ class Matching:
         """Who hears what happens to accounts."""
         return self._telling.listeners
 
+    def new_id(self) -> str:
+        """Return an id that was not there before."""
+        return self._crossing.uuid()
+
     def open(self, account: int) -> None:
         """Let an account place orders."""
         self.orders.setdefault(account, {})
@@ -153,10 +157,7 @@ class Matching:
         moved = wish.price_e4 != order.price_e4 or rest_e2 > order.remaining_e2
         if moved:
             changed = replace(order, price_e4=wish.price_e4, remaining_e2=rest_e2)
-            self.ledger.drop(order)
-            payable = self.ledger.admit(changed)
-            self.ledger.add(order)
-            if not payable:
+            if not self.ledger.admit(changed):
                 return refusals.INSUFFICIENT
             available_e2, own = self._crossing.available(changed)
             if own:
@@ -317,6 +318,13 @@ class Matching:
         """Cancel what a party can no longer pay, after its cash went elsewhere."""
         self._pay(party, exchange_index, now_ms)
 
+    def reprice(self, now_ms: int) -> None:
+        """Value what rests anew, after fees or switches changed, and cancel what cannot be paid any more."""
+        self.ledger.repriced()
+        parties = {(order.party, order.instrument.exchange_index) for order in self._crossing.live.values()}
+        for party, exchange_index in sorted(parties):
+            self._pay(party, exchange_index, now_ms)
+
     def forget(self, now_ms: int) -> None:
         """Move orders that ended two weeks ago to the archive, and let old client ids go."""
         for account, orders in self.orders.items():
@@ -447,9 +455,7 @@ class Matching:
             group = self.groups.get(order.group_id) if order.group_id is not None else None
             if group is not None:
                 del group.orders[order.order_id]
-            self.ledger.drop(order)
             order.order_id = self._crossing.uuid()
-            self.ledger.add(order)
             self.orders[account][order.order_id] = self._crossing.live[order.order_id] = order
             if group is not None:
                 group.orders[order.order_id] = order
@@ -474,16 +480,14 @@ class Matching:
     # -- matching
 
     def _match(self, order: Order, work: Work, now_ms: int) -> bool:
-        """Match an order; return whether it must not rest, having met one of its own or ended its group."""
+        """Match an order; return whether its rest must not stand."""
         stopped = self._crossing.cross(
             order, order.instrument, order.side, order.price_e4, order.remaining_e2, work, now_ms
         )
-        if work.filled_e2:
-            order.reason = Reason.TRADE
-        if stopped:
-            order.reason = Reason.SELF_TRADE_CANCEL
+        if stopped is not None:
+            order.reason = stopped
         group = self.groups.get(order.group_id) if order.group_id is not None else None
-        return stopped or (group is not None and group.triggered)
+        return stopped is not None or (group is not None and group.triggered)
 
     # -- telling
 
@@ -502,10 +506,11 @@ class Matching:
             self._pay(party, instrument.exchange_index, now_ms)
         if not work.parties or not self.groups:
             return
-        for group in {o.group_id for *_, fills in work.trades for o in (f.order for f in fills)}:
-            found = self.groups.get(group) if group is not None else None
-            if found is not None and found.triggered:
-                self.trigger_group(found, now_ms)
+        filled = [fill.order.group_id for *_, fills in work.trades for fill in fills]
+        for group_id in dict.fromkeys(filled):
+            group = self.groups.get(group_id) if group_id is not None else None
+            if group is not None and group.triggered:
+                self.trigger_group(group, now_ms)
 
     def _pay(self, party: Party, exchange_index: int, now_ms: int) -> None:
         unpayable = self.ledger.unpayable(party, exchange_index)

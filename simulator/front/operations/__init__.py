@@ -4,7 +4,7 @@ from typing import Final
 
 from simulator.front.api import Route
 
-from . import markets, more, orders
+from . import markets, more, orders, portfolio
 
-ROUTES: Final[tuple[Route, ...]] = (*more.routes, *markets.routes, *orders.routes)
+ROUTES: Final[tuple[Route, ...]] = (*more.routes, *markets.routes, *orders.routes, *portfolio.routes)
 """Every operation; fixed paths come before those with a ticker in the same place."""

@@ -199,11 +199,6 @@ def get_exchange_schedule(call: Call) -> Response:
     return ok(dumps({"schedule": call.api.exchange.recorded.schedule}))
 
 
-@routes.get("/exchange/user_data_timestamp")
-def get_user_data_timestamp(call: Call) -> Response:
-    return ok(dumps({"as_of_time": format_time(call.api.exchange.now_ms)}))
-
-
 @routes.get("/account/limits", private=True)
 def get_account_api_limits(call: Call) -> Response:
     tier = call.api.limits.tier if call.api.limits is not None else "prestige"
@@ -259,7 +254,7 @@ def get_event_fee_changes(call: Call) -> Response:
 
 @routes.get("/historical/cutoff")
 def get_historical_cutoff(call: Call) -> Response:
-    now = call.api.exchange.start_ms
+    now = call.api.exchange.now_ms
     quarter, fortnight = format_time(now - 90 * DAY_MS), format_time(now - 14 * DAY_MS)
     body = {
         "market_positions_last_updated_ts": quarter,

@@ -1,0 +1,121 @@
+"""What an account reads of itself: the truth, some hundred milliseconds late.
+
+The portfolio's reads lag the matching engine (an order that was cancelled was still shown resting 360 ms
+later). The changes of the last minute are kept, and a read takes those back that its moment has not seen.
+That moment never goes back, and is what `GET /exchange/user_data_timestamp` tells.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from simulator.floor.exchange import Exchange
+from simulator.matching.orders import Fill, Instrument, Order, Party
+from simulator.matching.positions import Position
+
+KEPT_MS: Final = 60_000
+"""No read is later than this, whatever is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """At `time_ms` an order or position changed; `before` is what it was, None if it was not there."""
+
+    time_ms: int
+    account: int
+    key: str | tuple[Party, str]
+    before: Order | Position | None
+
+
+class Reads:
+    """Listens to the engine, and answers as of a moment a little ago.
+
+    Args:
+        seed: of how late reads are.
+
+    Attributes:
+        stale_until_ms: account -> until when its reads stand still (a fault).
+    """
+
+    def __init__(self, exchange: Exchange, seed: int) -> None:
+        self.stale_until_ms: dict[int, int] = {}
+        self._exchange = exchange
+        self._rng = Random(f"{seed}:reads")
+        self._changes: deque[_Change] = deque()
+        self._resting: dict[str, Order] = {}
+        self._positions: dict[tuple[Party, str], Position] = {}
+        self._as_of_ms: dict[int, int] = {}
+
+    # -- listening
+
+    def order_changed(self, order: Order, time_ms: int) -> None:
+        """See PrivateListener."""
+        self._note(time_ms, order.party[0], order.order_id, self._resting.pop(order.order_id, None))
+        if order.live:
+            self._resting[order.order_id] = copy(order)
+
+    def filled(self, fill: Fill) -> None:
+        """See PrivateListener. Fills never change: they are read by their time."""
+
+    def position_changed(self, party: Party, instrument: Instrument, time_ms: int) -> None:
+        """See PrivateListener."""
+        key = (party, instrument.ticker)
+        self._note(time_ms, party[0], key, self._positions.pop(key, None))
+        position = self._exchange.ledger.position(party, instrument.ticker)
+        if position is not None:
+            self._positions[key] = copy(position)
+
+    def group_changed(self, party: Party, group_id: str, what: str, time_ms: int) -> None:
+        """See PrivateListener."""
+
+    def _note(
+        self, time_ms: int, account: int, key: str | tuple[Party, str], before: Order | Position | None
+    ) -> None:
+        self._changes.append(_Change(time_ms, account, key, before))
+        while self._changes[0].time_ms < time_ms - KEPT_MS:
+            self._changes.popleft()
+
+    # -- reading
+
+    def moment(self, account: int, now_ms: int) -> int:
+        """Return as of when an account reads now."""
+        before_ms = self._as_of_ms.get(account, 0)
+        if now_ms < self.stale_until_ms.get(account, 0):
+            late_ms = now_ms - before_ms
+        else:
+            late_ms = self._rng.randint(0, self._exchange.switches.read_lag_ms)
+        moment = max(before_ms, now_ms - min(late_ms, KEPT_MS))
+        self._as_of_ms[account] = moment
+        return moment
+
+    def orders(self, account: int, orders: Iterable[Order], as_of_ms: int) -> Iterator[Order]:
+        """Yield orders of an account as they were; those that were not there yet are left out."""
+        seen = self._before(account, as_of_ms)
+        for order in orders:
+            if order.order_id in seen:
+                before = seen[order.order_id]
+                if isinstance(before, Order):
+                    yield before
+            elif order.created_ms <= as_of_ms:
+                yield order
+
+    def positions(self, party: Party, positions: Iterable[Position], as_of_ms: int) -> Iterator[Position]:
+        """Yield positions of a party as they were; those that were not there yet are left out."""
+        seen = self._before(party[0], as_of_ms)
+        for position in positions:
+            key = (party, position.instrument.ticker)
+            before = seen.get(key, position)
+            if isinstance(before, Position):
+                yield before
+
+    def _before(self, account: int, as_of_ms: int) -> dict[object, Order | Position | None]:
+        found: dict[object, Order | Position | None] = {}
+        for change in reversed(self._changes):
+            if change.time_ms <= as_of_ms:
+                break
+            if change.account == account:
+                found[change.key] = change.before
+        return found

@@ -1,0 +1,258 @@
+"""Orders and accounts over the API: what a client sends, and what it is answered."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from simulator.floor.model import ACTIVE, Market
+from simulator.front.api import Api
+from simulator.front.wire import Request
+
+from .venue import Client
+
+ORDERS = "/portfolio/events/orders"
+
+
+class Trader:
+    """An account's client of the pure core: signs, sends, and checks answers against the specification."""
+
+    def __init__(self, client: Client, signed: Callable[..., dict[str, str]]) -> None:
+        self.client = client
+        self.signed = signed
+        self.api: Api = client.api
+        self.api.exchange.switches.read_lag_ms = 0
+        self.number = 0
+
+    def call(self, method: str, path: str, body: Any = None, expected: int = 200, **query: Any) -> Any:
+        full = "/trade-api/v2" + path
+        headers = self.signed(method, full, self.client.now_ms)
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = Request(
+            method, full, tuple((k, str(v)) for k, v in query.items()), headers, raw, "127.0.0.1"
+        )
+        response = self.api.handle(request, self.client.now_ms)
+        assert response.status == expected, response.body[:400]
+        return json.loads(response.body) if response.body else None
+
+    def order(
+        self, market: Market, side: str = "bid", price: str = "0.0100", **members: Any
+    ) -> dict[str, Any]:
+        self.number += 1
+        return {
+            "ticker": market.ticker,
+            "client_order_id": f"c{self.number}",
+            "side": side,
+            "count": "10.00",
+            "price": price,
+            "time_in_force": "good_till_canceled",
+            "self_trade_prevention_type": "taker_at_cross",
+            **members,
+        }
+
+    def place(self, market: Market, status: int = 201, **members: Any) -> Any:
+        return self.call("POST", ORDERS, self.order(market, **members), status)
+
+
+@pytest.fixture
+def trader(client: Client, signed: Callable[..., dict[str, str]]) -> Trader:
+    return Trader(client, signed)
+
+
+def a_market(trader: Trader, shard: int | None = None) -> Market:
+    """Return a cent market that is quoted on both sides and stays so for a while."""
+    for market in trader.api.exchange.markets.values():
+        if (
+            market.status == ACTIVE
+            and market.bid_e2
+            and market.ask_e2
+            and 1_000 < market.bid_e4 < market.ask_e4 < 9_000
+            and market.grid.name == "linear_cent"
+            and shard in (None, market.exchange_index)
+        ):
+            return market
+    raise AssertionError("no market is quoted")
+
+
+def text(price_e4: int) -> str:
+    return f"{price_e4 / 1e4:.4f}"
+
+
+def test_an_order_rests_is_read_and_is_cancelled(trader: Trader) -> None:
+    market = a_market(trader)
+    placed = trader.place(market)
+    assert (placed["fill_count"], placed["remaining_count"]) == ("0.00", "10.00")
+    read = trader.call("GET", f"/portfolio/orders/{placed['order_id']}")["order"]
+    assert (read["status"], read["yes_price_dollars"]) == ("resting", "0.0100")
+    assert trader.call("GET", "/portfolio/orders", status="resting")["orders"] == [read]
+    index = market.exchange_index
+    gone = trader.call("DELETE", f"{ORDERS}/{placed['order_id']}", exchange_index=index)
+    assert gone["reduced_by"] == "10.00"
+    trader.call("DELETE", f"{ORDERS}/{placed['order_id']}", expected=404, exchange_index=index)
+
+
+def test_a_fill_is_in_fills_positions_and_balance_to_the_micro_dollar(trader: Trader) -> None:
+    market = a_market(trader)
+    before = trader.call("GET", "/portfolio/balance")
+    ask = market.ask_e4
+    placed = trader.place(market, price="0.9900", time_in_force="immediate_or_cancel", count="1.00")
+    assert (placed["fill_count"], placed["average_fill_price"]) == ("1.00", text(ask))
+    fill = trader.call("GET", "/portfolio/fills")["fills"][0]
+    assert (fill["order_id"], fill["yes_price_dollars"]) == (placed["order_id"], text(ask))
+    position = trader.call("GET", "/portfolio/positions")["market_positions"][0]
+    assert position["position_fp"] == "1.00"
+    after = trader.call("GET", "/portfolio/balance")
+    paid = float(before["balance_dollars"]) - float(after["balance_dollars"])
+    assert paid == pytest.approx(ask / 1e4 + float(fill["fee_cost"]), abs=1e-9)
+    trader.api.exchange.ledger.check()
+
+
+def test_a_cancel_that_names_no_shard_looks_on_shard_zero(trader: Trader) -> None:
+    market = a_market(trader, shard=3)
+    placed = trader.place(market)
+    path = f"{ORDERS}/{placed['order_id']}"
+    assert trader.call("DELETE", path, expected=404)["error"]["code"] == "not_found"
+    trader.call("POST", f"{path}/decrease", {"reduce_by": "1.00"}, 404)
+    batch = {"orders": [{"order_id": placed["order_id"]}]}
+    items = trader.call("DELETE", f"{ORDERS}/batched", batch)["orders"]
+    assert items[0]["error"]["code"] == "not_found"
+    assert trader.call("POST", f"{path}/decrease", {"reduce_by": "1.00", "market_ticker": market.ticker})
+    assert trader.call("DELETE", path, market_ticker=market.ticker)["reduced_by"] == "9.00"
+
+
+def test_every_item_of_a_batch_is_answered_in_its_place(trader: Trader) -> None:
+    market = a_market(trader)
+    good, bad = trader.order(market), trader.order(market, price="0.0150")
+    answers = trader.call("POST", f"{ORDERS}/batched", {"orders": [good, bad, good]}, 201)["orders"]
+    assert answers[0]["remaining_count"] == "10.00"
+    assert answers[1] == {
+        "client_order_id": bad["client_order_id"],
+        "error": {"code": "invalid_price", "message": "invalid price"},
+    }
+    assert answers[2]["error"]["code"] == "order_already_exists"
+
+
+def test_cancel_all_answers_without_a_body(trader: Trader) -> None:
+    market = a_market(trader)
+    trader.place(market)
+    assert trader.call("DELETE", ORDERS, expected=204) is None
+    assert trader.call("GET", "/portfolio/orders", status="resting")["orders"] == []
+
+
+@pytest.mark.parametrize(
+    ("members", "status", "code"),
+    [
+        ({"count": 10}, 400, "bad_request"),
+        ({"price": 0.01}, 400, "bad_request"),
+        ({"price": "0.0150"}, 400, "invalid_price"),
+        ({"price": "0.00001"}, 400, "invalid_price"),
+        ({"price": "1.5"}, 400, "invalid_price"),
+        ({"price": "-0.01"}, 400, "invalid_price"),
+        ({"count": "0.001"}, 400, "invalid_order_size"),
+        ({"count": "-1"}, 400, "invalid_order_size"),
+        ({"count": "0.00"}, 400, "invalid_order_size"),
+        ({"count": "1e3"}, 400, "invalid_order_size"),
+        ({"side": "yes"}, 400, "invalid_parameters"),
+        ({"ticker": "NOSUCH"}, 404, "market_not_found"),
+        ({"ticker": None}, 400, "invalid_parameters"),
+        ({"client_order_id": "a.b"}, 400, "invalid_parameters"),
+        ({"client_order_id": "x" * 65}, 400, "invalid_parameters"),
+        ({"exchange_index": 7}, 404, "market_not_found"),
+        ({"subaccount": 5}, 400, "invalid_parameters"),
+        ({"subaccount": "0"}, 400, "bad_request"),
+        ({"post_only": "yes"}, 400, "bad_request"),
+        ({"expiration_time": 1}, 400, "invalid_order"),
+        ({"count": "99999999.00"}, 400, "insufficient_balance"),
+        ({"order_group_id": "none"}, 400, "invalid_order"),
+    ],
+)
+def test_bad_orders_are_refused_in_words_and_change_nothing(
+    trader: Trader, members: dict[str, Any], status: int, code: str
+) -> None:
+    market = a_market(trader)
+    before = trader.api.exchange.ledger.books()
+    refusal = trader.place(market, status, **members)
+    assert refusal.get("error", refusal)["code"] == code
+    assert trader.api.exchange.ledger.books() == before
+    assert trader.call("GET", "/portfolio/orders")["orders"] == []
+
+
+@pytest.mark.parametrize("raw", [b"", b"null", b"[]", b"{", b"\xff", b'"x"', b"[" * 5_000, b'{"orders":{}}'])
+def test_bodies_that_are_no_order_are_refused(trader: Trader, raw: bytes) -> None:
+    trader.call("POST", ORDERS, raw, 400)
+    trader.call("POST", f"{ORDERS}/batched", raw, 400)
+
+
+def test_of_another_account_nothing_is_seen_or_touched(trader: Trader) -> None:
+    market = a_market(trader)
+    exchange = trader.api.exchange
+    exchange.open_account(2)
+    placed = trader.place(market)
+    assert exchange.matching.find(2, placed["order_id"]) is None
+    assert list(exchange.ledger.fills(2).newest()) == []
+
+
+def test_reads_lag_and_never_go_back(trader: Trader) -> None:
+    exchange = trader.api.exchange
+    exchange.switches.read_lag_ms = 400
+    market = a_market(trader)
+    placed = trader.place(market)
+    seen: list[int] = []
+    for _ in range(60):
+        trader.client.advance(0.01)
+        orders = trader.call("GET", "/portfolio/orders")["orders"]
+        seen.append(len(orders))
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0, 1)
+    trader.call("DELETE", f"{ORDERS}/{placed['order_id']}", exchange_index=market.exchange_index)
+    assert trader.call("GET", f"/portfolio/orders/{placed['order_id']}")["order"]["status"] == "resting"
+    trader.client.advance(0.5)
+    assert trader.call("GET", f"/portfolio/orders/{placed['order_id']}")["order"]["status"] == "canceled"
+
+
+def test_a_market_that_closes_cancels_and_settles_what_was_held(trader: Trader) -> None:
+    market = a_market(trader)
+    exchange = trader.api.exchange
+    trader.place(market)
+    trader.place(market, price="0.9900", time_in_force="immediate_or_cancel", count="2.00")
+    exchange.bring(market.event, "closed")
+    trader.client.advance(1)
+    states = {order["status"] for order in trader.call("GET", "/portfolio/orders")["orders"]}
+    assert "resting" not in states
+    exchange.bring(market.event, "settled")
+    settlement = trader.call("GET", "/portfolio/settlements")["settlements"][0]
+    assert settlement["revenue"] == (200 if settlement["market_result"] == "yes" else 0)
+    assert trader.call("GET", "/portfolio/positions")["market_positions"] == []
+    exchange.ledger.check()
+
+
+def test_cash_moves_between_shards_once_for_one_transfer_id(trader: Trader) -> None:
+    body = {
+        "source": "event_contract",
+        "destination": "event_contract",
+        "amount": 10_000,
+        "source_exchange_shard": 0,
+        "destination_exchange_shard": 3,
+        "client_transfer_id": "11111111-1111-4111-8111-111111111111",
+    }
+    first = trader.call("POST", "/portfolio/intra_exchange_instance_transfer", body)
+    assert trader.call("POST", "/portfolio/intra_exchange_instance_transfer", body) == first
+    rows = trader.call("GET", "/portfolio/balance")["balance_breakdown"]
+    assert [row["balance"] for row in rows] == ["9999.000000", "10000.000000", "10000.000000", "10001.000000"]
+
+
+def test_an_order_group_ends_its_orders(trader: Trader) -> None:
+    market = a_market(trader)
+    shard = market.exchange_index
+    group = trader.call(
+        "POST", "/portfolio/order_groups/create", {"contracts_limit": 5, "exchange_index": shard}, 201
+    )["order_group_id"]
+    placed = trader.place(market, order_group_id=group)
+    assert trader.call("GET", f"/portfolio/order_groups/{group}")["orders"] == [placed["order_id"]]
+    trader.call("PUT", f"/portfolio/order_groups/{group}/trigger", {}, 200, exchange_index=shard)
+    assert trader.place(market, 400, order_group_id=group)["error"]["details"] == "order group triggered"
+    trader.call("PUT", f"/portfolio/order_groups/{group}/reset", {}, 200, exchange_index=shard)
+    trader.place(market, order_group_id=group)
+    trader.call("DELETE", f"/portfolio/order_groups/{group}", exchange_index=shard)
+    assert trader.call("GET", "/portfolio/orders", status="resting")["orders"] == []
