@@ -26,13 +26,14 @@ from bus.protocol.join import Action, FeedSync, Phase, Rebuild, ReplicaStatus, T
 from bus.protocol.memory import Keeping
 from bus.protocol.messages import (
     CONTROL_TOPICS,
-    Chunk,
     Header,
     Heartbeat,
     Quotes,
+    Refused,
     SnapshotHead,
-    decode_chunk,
-    decode_map,
+    convert_map,
+    unpack_chunk,
+    unpack_map,
 )
 from bus.protocol.state import State
 from markets.errors import DecodeError
@@ -46,7 +47,6 @@ __all__ = ("Follower", "Listener", "Replica", "ReplicaStatus", "SteppedReplica")
 
 log = structlog.get_logger()
 
-MAX_CHUNK: Final = 16 * 1_048_576
 RETRY_UNCONNECTED_MS: Final = 100
 MANY_CHUNKS: Final = 100
 """From so many on a snapshot leaves memory behind that is worth giving back."""
@@ -93,7 +93,7 @@ class Follower:
         self._owner = Owner("the state of a replica")
         self._sync = FeedSync(self.prefixes, rng, self._steady_ms(), keeping)
         self._undecodable = 0
-        self._decompress = zstandard.ZstdDecompressor()
+        self._unpacker = zstandard.ZstdDecompressor()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name)
 
@@ -168,12 +168,12 @@ class Follower:
         try:
             if len(frames) < 2 or frames[0]:
                 raise DecodeError("answer: got no delimiter, expected an empty frame and a map")
-            answer = decode_map(frames[1], dict[str, Any])
-            if not answer.get("ok"):
-                retry_ms = decode_error(answer).get("retry_ms")
-                return self._sync.refused(answer.get("id", 0), retry_ms, now_ms)
-            head = msgspec.convert(answer, SnapshotHead)
-        except (DecodeError, msgspec.ValidationError) as error:
+            answer = unpack_map(frames[1])
+            if answer.get("ok") is not True:
+                refused = convert_map(answer, Refused)
+                return self._sync.refused(refused.id or 0, refused.error.retry_ms, now_ms)
+            id_, head = convert_map(answer.get("id"), int), convert_map(answer, SnapshotHead)
+        except DecodeError as error:
             self._sync.undecodable(error)
             log.warning("snapshot.undecodable", error=str(error))
             return []
@@ -181,9 +181,9 @@ class Follower:
             return []
         undecodable = self._sync.stats.undecodable
         # Decoded one by one as they are put in: all at once would take as much again as the state.
-        chunks = map(self._chunk, islice(frames, 2, None))
+        chunks = (unpack_chunk(frame, self._unpacker) for frame in islice(frames, 2, None))
         with _uncollected() if head.chunks > MANY_CHUNKS else contextlib.nullcontext():
-            actions = self._sync.snapshot(answer.get("id", 0), head, chunks, now_ms)
+            actions = self._sync.snapshot(id_, head, chunks, now_ms)
         if self._sync.stats.undecodable != undecodable:
             log.warning("snapshot.undecodable", error=self._sync.last_error)
         del chunks
@@ -191,13 +191,6 @@ class Follower:
         if head.chunks > MANY_CHUNKS:
             release_memory()
         return actions
-
-    def _chunk(self, frame: bytes) -> Chunk:
-        try:
-            body = self._decompress.decompress(frame, max_output_size=MAX_CHUNK)
-        except zstandard.ZstdError as error:
-            raise DecodeError(f"snapshot chunk: {error}") from None
-        return decode_chunk(body)
 
     def _perform(self, line: _Sends, actions: Sequence[Action], now_ms: int) -> list[Action]:
         """Do what the sync asks for; return what it tells."""
@@ -551,9 +544,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def decode_error(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the error map of a refusal, empty if it has none."""
-    error = answer.get("error")
-    return error if isinstance(error, dict) else {}

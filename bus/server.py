@@ -5,6 +5,7 @@ it runs there, between two messages, so that whatever it publishes is contiguous
 never half a commit.
 """
 
+import contextlib
 import queue
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -27,6 +28,24 @@ log = structlog.get_logger()
 
 HEARTBEAT_MS: Final = 250
 WELCOME_DELAY_MS: Final = 10
+WELCOME_EVERY_MS: Final = 100
+"""Heartbeats for newcomers are at least so far apart, however many come."""
+
+SUBSCRIPTIONS_WAITING: Final = 10
+"""Most subscriptions of one peer that wait between libzmq's thread and ours; the rest wait at the peer.
+
+libzmq takes over all that wait in one go, in whatever call it is in: with many more a peer that sends them as
+fast as they are taken keeps it there, and nothing is published.
+"""
+
+SUBSCRIBED_MS: Final = 20
+"""Longest time to take subscriptions at once: a peer that sends them without end takes turns with all else.
+
+Long enough for most of them: those that are not taken wait in memory, and libzmq has no bound for that.
+"""
+
+_LOOK_EVERY: Final = 100
+
 SLOW_MS: Final = 5_000
 COPY_BELOW: Final = 65_536
 """Frames from this size on are handed to ZeroMQ without a copy (measured: pays from about 100 kB)."""
@@ -64,11 +83,13 @@ class FeedServer:
         self._clock = clock
         self._health = health
         self._beaten_cycle = 0
+        self._beaten_ms = 0
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._wake = Wake()
         self.answers = Answers(self._current, self._source, on_wish)
         self._pub = make(context, zmq.XPUB, MAX_QUESTION)
         self._pub.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self._pub.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_WAITING)
         if lossless:
             self._pub.setsockopt(zmq.XPUB_NODROP, 1)
             self._pub.setsockopt(zmq.SNDTIMEO, SLOW_MS)
@@ -129,7 +150,8 @@ class FeedServer:
                     next_ms = now_ms + HEARTBEAT_MS
                 ready = dict(poller.poll(max(0, next_ms - now_ms)))
                 if self._pub in ready and self._subscribed():
-                    next_ms = min(next_ms, self._clock.monotonic_ns() // 1_000_000 + WELCOME_DELAY_MS)
+                    soon_ms = self._clock.monotonic_ns() // 1_000_000 + WELCOME_DELAY_MS
+                    next_ms = min(next_ms, max(soon_ms, self._beaten_ms + WELCOME_EVERY_MS))
                 if self._router in ready:
                     serve_questions(self._router, self.answers, self._clock.now_ms())
                 if self._wake.fileno() in ready and self._work(next_ms):
@@ -143,7 +165,7 @@ class FeedServer:
         writer = self.writer or self._announced
         if writer is not None:
             self._beaten_cycle = self._cycle()
-            steady_ms = self._clock.monotonic_ns() // 1_000_000
+            self._beaten_ms = steady_ms = self._clock.monotonic_ns() // 1_000_000
             self.send(writer.heartbeat(self._health(), self._clock.now_ns(), steady_ms))
 
     def _cycle(self) -> int:
@@ -165,12 +187,14 @@ class FeedServer:
         return self._cycle() != self._beaten_cycle
 
     def _subscribed(self) -> bool:
+        """Take note of subscriptions; return whether there is a new one."""
         new = False
-        while True:
-            try:
-                new |= self._pub.recv(zmq.NOBLOCK).startswith(b"\x01")
-            except zmq.Again:
-                return new
+        until_ns = self._clock.monotonic_ns() + SUBSCRIBED_MS * 1_000_000
+        with contextlib.suppress(zmq.Again):
+            while self._clock.monotonic_ns() < until_ns:
+                for _ in range(_LOOK_EVERY):
+                    new |= self._pub.recv(zmq.NOBLOCK)[:1] == b"\x01"
+        return new
 
     def _source(self) -> str:
         return self.writer.source if self.writer is not None else "live"

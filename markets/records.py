@@ -6,11 +6,21 @@ here). Fields are only ever appended. ``None`` means "not sent"; it is never 0 o
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
-Level = tuple[int, int]
+from .units import MAX_COUNT_E2, MAX_TIME_MS, MIN_TIME_MS, PRICE_ONE_E4
+
+# What each number may be at all. Decoders refuse what lies outside, and nothing else looks: whoever has a
+# record may index with its prices, hash its levels and render its times.
+PriceE4 = Annotated[int, Meta(ge=0, le=PRICE_ONE_E4)]
+CountE2 = Annotated[int, Meta(ge=0, le=MAX_COUNT_E2)]
+SignedCountE2 = Annotated[int, Meta(ge=-MAX_COUNT_E2, le=MAX_COUNT_E2)]
+TimeMs = Annotated[int, Meta(ge=MIN_TIME_MS, le=MAX_TIME_MS)]
+
+Level = tuple[PriceE4, CountE2]
 """One price level: (price_e4, count_e2)."""
 
 
@@ -53,16 +63,16 @@ class Market(Record, frozen=True):
     strike_type: str | None
     floor_strike: float | None
     cap_strike: float | None
-    price_ranges: tuple[tuple[int, int, int], ...]
-    created_ms: int
-    open_ms: int
-    close_ms: int
-    expected_expiration_ms: int | None
-    latest_expiration_ms: int
-    occurrence_ms: int | None
+    price_ranges: tuple[tuple[PriceE4, PriceE4, PriceE4], ...]
+    created_ms: TimeMs
+    open_ms: TimeMs
+    close_ms: TimeMs
+    expected_expiration_ms: TimeMs | None
+    latest_expiration_ms: TimeMs
+    occurrence_ms: TimeMs | None
     settlement_timer_s: int
     result: str
-    settlement_value_e4: int | None
+    settlement_value_e4: PriceE4 | None
     exchange_index: int
     raw: bytes
 
@@ -77,20 +87,20 @@ class Quote(Record, frozen=True):
 
     ticker: str
     status: Status
-    yes_bid_e4: int
-    yes_ask_e4: int
-    no_bid_e4: int
-    no_ask_e4: int
-    yes_bid_size_e2: int
-    yes_ask_size_e2: int
-    last_price_e4: int | None
-    volume_e2: int | None
-    volume_24h_e2: int | None
-    open_interest_e2: int | None
-    previous_price_e4: int | None
-    previous_yes_bid_e4: int | None
-    previous_yes_ask_e4: int | None
-    as_of_ms: int
+    yes_bid_e4: PriceE4
+    yes_ask_e4: PriceE4
+    no_bid_e4: PriceE4
+    no_ask_e4: PriceE4
+    yes_bid_size_e2: SignedCountE2
+    yes_ask_size_e2: SignedCountE2
+    last_price_e4: PriceE4 | None
+    volume_e2: SignedCountE2 | None
+    volume_24h_e2: SignedCountE2 | None
+    open_interest_e2: SignedCountE2 | None
+    previous_price_e4: PriceE4 | None
+    previous_yes_bid_e4: PriceE4 | None
+    previous_yes_ask_e4: PriceE4 | None
+    as_of_ms: TimeMs
     as_sent: dict[str, str | None] | None = None
 
 
@@ -101,7 +111,7 @@ class Book(Record, frozen=True):
     """
 
     ticker: str
-    as_of_ms: int
+    as_of_ms: TimeMs
     yes: tuple[Level, ...]
     no: tuple[Level, ...]
 
@@ -110,10 +120,10 @@ class BookDelta(Record, frozen=True):
     """Change of one level: the new total `count_e2` at `price_e4` of `side` ("yes" or "no"); 0 removes it."""
 
     ticker: str
-    as_of_ms: int
+    as_of_ms: TimeMs
     side: str
-    price_e4: int
-    count_e2: int
+    price_e4: PriceE4
+    count_e2: CountE2
 
 
 class Candles(Record, frozen=True):
@@ -124,7 +134,7 @@ class Candles(Record, frozen=True):
     """
 
     ticker: str
-    as_of_ms: int
+    as_of_ms: TimeMs
     period_s: int
     raw: bytes
 
@@ -134,10 +144,10 @@ class Trade(Record, frozen=True):
 
     trade_id: str
     ticker: str
-    yes_price_e4: int
-    count_e2: int
+    yes_price_e4: PriceE4
+    count_e2: CountE2
     taker_side: str
-    time_ms: int
+    time_ms: TimeMs
 
 
 class Series(Record, frozen=True):
@@ -161,7 +171,7 @@ class Event(Record, frozen=True):
     sub_title: str
     category: str
     mutually_exclusive: bool
-    strike_date_ms: int | None
+    strike_date_ms: TimeMs | None
     fee_type_override: str | None
     fee_multiplier_override_e4: int | None
     exchange_index: int
@@ -175,8 +185,8 @@ class Milestone(Record, frozen=True):
     type: str
     category: str
     title: str
-    start_ms: int
-    end_ms: int | None
+    start_ms: TimeMs
+    end_ms: TimeMs | None
     primary_event_tickers: tuple[str, ...]
     related_event_tickers: tuple[str, ...]
     status: str | None
@@ -187,7 +197,7 @@ class Suspect(Record, frozen=True):
     """Upstream doubt about one market since `since_ms`, until a new book or quote; None clears it."""
 
     ticker: str
-    since_ms: int | None
+    since_ms: TimeMs | None
     reason: str
 
 
@@ -196,9 +206,9 @@ class ExchangeStatus(Record, frozen=True):
 
     exchange_active: bool
     trading_active: bool
-    resume_ms: int | None
+    resume_ms: TimeMs | None
     shards: tuple[tuple[int, bool, bool], ...]
-    as_of_ms: int
+    as_of_ms: TimeMs
 
 
 class Remove(Record, frozen=True):
@@ -220,7 +230,7 @@ class FairValue(Record, frozen=True):
     ticker: str
     probability: float
     source: str
-    as_of_ms: int
+    as_of_ms: TimeMs
     margin: float = 0.0
 
     def __post_init__(self) -> None:

@@ -32,6 +32,10 @@ YEAR_MS: Final = 365 * DAY_MS
 MAX_COUNT_E2: Final = 10**15
 """Ten trillion contracts: above this a count is noise, not size."""
 
+MIN_TIME_MS: Final = -62_135_596_800_000
+MAX_TIME_MS: Final = 253_402_300_799_999
+"""Year 1 to year 9999: what an RFC 3339 time, and a calendar, can say."""
+
 _PRICE_TEXT: Final = tuple(f"{p // 10_000}.{p % 10_000:04d}" for p in range(PRICE_ONE_E4 + 1))
 PRICE_OF_TEXT: Final = {text: price_e4 for price_e4, text in enumerate(_PRICE_TEXT)}
 """Every price in its canonical form, for decoders in a hurry."""
@@ -116,7 +120,10 @@ def parse_time_ms(text: object, field: str = "time") -> int:
         seconds = int(datetime.fromisoformat(match[1] + zone).timestamp())
     except ValueError:
         raise BadRecord(field, text, "an RFC 3339 time such as 2026-10-19T18:00:00Z") from None
-    return seconds * 1000 + int((match[2] or "0")[:3].ljust(3, "0"))
+    time_ms = seconds * 1000 + int((match[2] or "0")[:3].ljust(3, "0"))
+    if not MIN_TIME_MS <= time_ms <= MAX_TIME_MS:
+        raise BadRecord(field, text, "a time from year 1 to year 9999, UTC")
+    return time_ms
 
 
 def format_price(price_e4: int) -> str:

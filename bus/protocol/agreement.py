@@ -1,10 +1,12 @@
 """Agreement: whether the streams held here are what heartbeats say they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from .messages import matches
-from .state import Position, State
+import msgspec
+
+from .messages import TOPIC_CYCLE, CycleEnd, Heartbeat, matches
+from .state import State
 
 MAX_REPAIRS: Final = 2
 """Repairs in a row of one stream that did not help, before it is called degraded and left as it is."""
@@ -41,10 +43,10 @@ class Agreement:
         self._prefixes = tuple(prefixes)
         self._failures: dict[str, int] = {}
 
-    def compare(self, state: State, streams: Mapping[str, Position]) -> Comparison:
-        """Compare `state` with the positions that a heartbeat gives, at the same number."""
+    def compare(self, state: State, heartbeat: Heartbeat) -> Comparison:
+        """Compare `state` with what a heartbeat of the same number says of streams and of the last commit."""
         compared, differing, repairable, given_up = 0, 0, [], []
-        for topic, position in streams.items():
+        for topic, position in heartbeat.streams.items():
             if not matches(topic, self._prefixes):
                 continue
             if topic in state.streams:
@@ -52,6 +54,8 @@ class Agreement:
                 agrees = state.position(topic) == position
             else:
                 agrees = not any(position[1:])
+            if topic == TOPIC_CYCLE:
+                agrees = agrees and _bare(state.cycle) == _bare(heartbeat.cycle)
             if agrees:
                 self._failures.pop(topic, None)
                 self.degraded.discard(topic)
@@ -64,3 +68,8 @@ class Agreement:
                 self.degraded.add(topic)
                 given_up.append(topic)
         return Comparison(compared, differing, tuple(repairable), tuple(given_up))
+
+
+def _bare(cycle: CycleEnd | None) -> CycleEnd | None:
+    """Return a commit's end as a heartbeat says it."""
+    return cycle and msgspec.structs.replace(cycle, unconfirmed=())

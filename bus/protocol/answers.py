@@ -8,13 +8,12 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
 
-import msgpack
 import msgspec
 import structlog
 import zstandard
 
 from bus.threads import Owner
-from markets.errors import KalshiBusError
+from markets.errors import DecodeError, KalshiBusError
 
 from .memory import compressed
 from .messages import (
@@ -23,6 +22,7 @@ from .messages import (
     encode_chunk,
     encode_map,
     schema,
+    unpack_map,
 )
 from .state import Position, State
 
@@ -152,13 +152,9 @@ class Answers:
         if len(question) > MAX_QUESTION_BYTES:
             raise Refusal("bad_request", f"got {len(question)} bytes, expected at most {MAX_QUESTION_BYTES}")
         try:
-            decoded = msgpack.unpackb(question, raw=False, strict_map_key=True, max_ext_len=0)
-        except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-            raise Refusal("bad_request", f"not msgpack: {error!r:.80}") from None
-        if not isinstance(decoded, dict):
-            raise Refusal(
-                "bad_request", f"got a msgpack {type(decoded).__name__}, expected a map with op and id"
-            )
+            decoded = unpack_map(question)
+        except DecodeError as error:
+            raise Refusal("bad_request", f"{error}: expected a map with op and id") from None
         id_ = decoded.get("id")
         if not isinstance(id_, (int, str, bytes, type(None))):
             decoded["id"] = None

@@ -38,7 +38,7 @@ from .messages import (
     Quotes,
     SnapshotHead,
     decode,
-    decode_map,
+    decode_control,
     quotes_decoder,
 )
 from .silence import SILENCE_MS, Silence
@@ -173,6 +173,7 @@ class FeedSync:
         """Forget all that belongs to one epoch only."""
         self.epoch = epoch
         self._older_since_ms: int | None = None
+        self._passed_since_ms: int | None = None
         self._base: State | None = None
         self._streams: dict[bytes, Stream] = {}  # of _base, by topic
         self._last_stream: Stream | None = None
@@ -422,11 +423,9 @@ class FeedSync:
 
     def _on_heartbeat(self, envelope: Envelope, now_ms: int, actions: list[Action]) -> None:
         try:
-            heartbeat = decode_map(envelope.records[0], Heartbeat) if envelope.records else None
-        except DecodeError:
-            heartbeat = None
-        if heartbeat is None:
-            self.stats.undecodable += 1
+            heartbeat = decode_control(envelope, Heartbeat)
+        except DecodeError as error:
+            self.undecodable(error)
             return
         whole = self._parts.add(heartbeat)
         if whole is None:
@@ -434,10 +433,25 @@ class FeedSync:
         self.heartbeat = whole
         self.source = whole.source
         if not self._coverage.beat(whole):
+            self._on_passed(now_ms, actions)
             return
+        self._passed_since_ms = None
         if self.phase is Phase.LIVE and self._covers():
             self._on_confirmed(whole, actions)
         self._advance(now_ms, actions)
+
+    def _on_passed(self, now_ms: int, actions: list[Action]) -> None:
+        """Take a heartbeat of a position that was passed: after SILENCE_MS of no other, it never was.
+
+        A number that was damaged on its way would else make all that follows look old, for ever.
+        """
+        if self._passed_since_ms is None:
+            self._passed_since_ms = now_ms
+        if now_ms - self._passed_since_ms >= SILENCE_MS:
+            self.stats.gaps += 1
+            self._open(self.epoch)
+            self._asks.hurry(now_ms)
+            self._ask_if_due(now_ms, actions)
 
     def _on_confirmed(self, heartbeat: Heartbeat, actions: list[Action]) -> None:
         """In LIVE, with nothing missing through the heartbeat's position: swap, compare."""
@@ -452,7 +466,7 @@ class FeedSync:
                 self._base.seq = max(self._base.seq, heartbeat.seq)
         if heartbeat.seq != self._base.seq:
             return
-        found = self._agreement.compare(self._base, heartbeat.streams)
+        found = self._agreement.compare(self._base, heartbeat)
         self.stats.digests_compared += found.compared
         self.stats.digest_mismatches += found.differing
         actions += [Tell("degraded", {"topic": topic, "seq": heartbeat.seq}) for topic in found.given_up]
@@ -540,8 +554,8 @@ class FeedSync:
                 actions.append(Changed(envelope.seq, 0, changed))
             if kind not in RECORD_TYPES:
                 self.stats.unknown_kinds += 1
-        except DecodeError:
-            self.stats.undecodable += 1
+        except DecodeError as error:
+            self.undecodable(error)
             self._coverage.lose(envelope.seq + 1)
             self._start_repair("undecodable", actions)
 

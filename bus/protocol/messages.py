@@ -1,14 +1,17 @@
 """The messages of the bus: one frame each, pure encode and decode. docs/protocol.md is the specification.
 
 The data plane (records) is msgspec typed arrays; the control plane (cycle, heartbeat, questions) is
-msgpack maps. `decode` raises DecodeError and nothing else, whatever the bytes.
+msgpack maps. Everything here that decodes gives a value whose numbers are within their ranges, or raises
+DecodeError and nothing else, whatever the bytes.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgpack
 import msgspec
+import zstandard
+from msgspec import Meta
 
 from markets.errors import DecodeError, KalshiBusError, VersionError
 from markets.records import (
@@ -25,9 +28,11 @@ from markets.records import (
     Remove,
     Series,
     Suspect,
+    TimeMs,
     Trade,
     TraderEvent,
 )
+from markets.units import MAX_TIME_MS
 
 T = TypeVar("T")
 
@@ -37,6 +42,12 @@ MAX_MESSAGE_BYTES: Final = 250_000
 
 MAX_RECORDS: Final = 64
 """Most records in one message."""
+
+MAX_CHUNK: Final = 16 * 1_048_576
+"""Most bytes of a snapshot's chunk, unpacked; ours have about 200,000."""
+
+MAX_PARTS: Final = 1_000
+"""Most parts of a heartbeat."""
 
 MAX_TOPIC: Final = 300
 TOPIC_MD: Final = "md."
@@ -67,7 +78,11 @@ RECORD_TYPES: Final[dict[str, type[Record]]] = {
 FIELD_COUNTS: Final = {kind: len(type_.__struct_fields__) for kind, type_ in RECORD_TYPES.items()}
 """How many fields this build knows of each kind; a peer that sends more is newer."""
 
-_UNPACK_LIMITS: Final[dict[str, Any]] = {"raw": False, "strict_map_key": True, "max_ext_len": 0}
+Epoch = Annotated[int, Meta(ge=1, le=MAX_TIME_MS)]
+Seq = Annotated[int, Meta(ge=0, le=2**53)]
+TimeNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Digest = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class Header(msgspec.Struct, array_like=True, gc=False):
@@ -84,13 +99,13 @@ class Header(msgspec.Struct, array_like=True, gc=False):
     """
 
     version: int
-    epoch: int
-    seq: int
-    prev: int
+    epoch: Epoch
+    seq: Seq
+    prev: Seq
     kind: str
-    cycle: int
-    published_ns: int
-    source_ns: int
+    cycle: Count
+    published_ns: TimeNs
+    source_ns: TimeNs
 
 
 class Envelope(Header, array_like=True, gc=False):
@@ -103,13 +118,13 @@ class Quotes(msgspec.Struct, array_like=True, gc=False):
     """A feed message of kind `quote` of this version, decoded at once; fields as in Header."""
 
     version: Literal[1]
-    epoch: int
-    seq: int
-    prev: int
+    epoch: Epoch
+    seq: Seq
+    prev: Seq
     kind: Literal["quote"]
-    cycle: int
-    published_ns: int
-    source_ns: int
+    cycle: Count
+    published_ns: TimeNs
+    source_ns: TimeNs
     records: list[Quote]
 
 
@@ -122,19 +137,19 @@ class Outgoing(Header, array_like=True, gc=False):
 class CycleEnd(msgspec.Struct, frozen=True):
     """End of a commit: section 5 of the protocol. Times in ms since 1970."""
 
-    cycle: int
-    first: int
-    last: int
-    count: int
+    cycle: Count
+    first: Seq
+    last: Seq
+    count: Count
     complete: bool
-    started_ms: int
-    ended_ms: int
-    as_of_ms: int | None = None
+    started_ms: TimeMs
+    ended_ms: TimeMs
+    as_of_ms: TimeMs | None = None
     unconfirmed: tuple[str, ...] = ()
-    complete_ms: int | None = None
-    markets: int = 0
-    quarantined: int = 0
-    unjoined: int = 0
+    complete_ms: TimeMs | None = None
+    markets: Count = 0
+    quarantined: Count = 0
+    unjoined: Count = 0
 
 
 class PublisherHealth(msgspec.Struct, frozen=True):
@@ -158,7 +173,7 @@ class PublisherHealth(msgspec.Struct, frozen=True):
         stream_older: records refused because a newer one was held.
     """
 
-    started_ms: int = 0
+    started_ms: TimeMs = 0
     poll_interval_ms: int = 0
     sweep: str = "starting"
     key: str = "none"
@@ -190,12 +205,12 @@ class Heartbeat(msgspec.Struct, frozen=True):
     a message in (since, seq].
     """
 
-    since: int
-    seq: int
-    streams: dict[str, tuple[int, int, int, int, int]]
-    now_ms: int
-    part: int = 0
-    parts: int = 1
+    since: Seq
+    seq: Seq
+    streams: dict[str, tuple[Seq, Digest, Digest, Digest, Digest]]
+    now_ms: TimeMs
+    part: Annotated[int, Meta(ge=0, lt=MAX_PARTS)] = 0
+    parts: Annotated[int, Meta(ge=1, le=MAX_PARTS)] = 1
     cycle: CycleEnd | None = None
     publisher: PublisherHealth = PublisherHealth()
     source: str = "live"
@@ -208,41 +223,61 @@ class SnapshotHead(msgspec.Struct, frozen=True):
     `ages`: as_of_ms of each quote that `cycle` did not confirm.
     """
 
-    epoch: int
-    as_of: int
-    streams: dict[str, int]
-    chunks: int
-    now_ms: int
+    epoch: Epoch
+    as_of: Seq
+    streams: dict[str, Seq]
+    chunks: Count
+    now_ms: TimeMs
     cycle: CycleEnd | None = None
     source: str = "live"
     fields: dict[str, int] = {}
-    ages: dict[str, int] = {}
+    ages: dict[str, TimeMs] = {}
+
+
+class Error(msgspec.Struct, frozen=True):
+    """Why a question was refused, as an answer says it under `error`: section 8 of the protocol."""
+
+    code: str
+    message: str
+    retry_ms: Annotated[int, Meta(ge=0, le=86_400_000)] | None = None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An answer that refuses op `snapshot`."""
+
+    error: Error
+    id: int | None = None
 
 
 class Chunk(msgspec.Struct, array_like=True, gc=False):
     """Records of one stream in a snapshot: (topic, last seq, ((kind, records), ...))."""
 
     topic: str
-    last: int
+    last: Seq
     content: list[tuple[str, list[msgspec.Raw]]]
 
 
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 quotes_decoder: Final = msgspec.msgpack.Decoder(Quotes)
 _chunk_decoder = msgspec.msgpack.Decoder(Chunk)
-_decoders: Final = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in RECORD_TYPES.items()}
+_decoders: Final[dict[str, msgspec.msgpack.Decoder[Any]]] = {
+    kind: msgspec.msgpack.Decoder(type_) for kind, type_ in RECORD_TYPES.items()
+}
 _encode = msgspec.msgpack.Encoder().encode
 _topics: dict[bytes, str] = {}
 _MAX_TOPICS: Final = 100_000
 
-DECODE_FAULTS = (
+DECODE_FAULTS: Final = (
     msgspec.MsgspecError,
     msgpack.UnpackException,
     UnicodeDecodeError,
     RecursionError,
+    OverflowError,
+    MemoryError,
     ValueError,
     TypeError,
 )
+"""All that the decoders of msgspec and msgpack raise for what they do not expect."""
 
 
 def market_topic(series_ticker: str) -> str:
@@ -261,10 +296,8 @@ def decode_record(kind: str, raw: msgspec.Raw | bytes) -> Record:
     Raises:
         DecodeError: the bytes are not such a record.
     """
-    try:
-        return _decoders[kind].decode(raw)
-    except DECODE_FAULTS as error:
-        raise DecodeError(f"{kind} record: {error}") from None
+    (record,) = decode_records(kind, (raw,))
+    return record
 
 
 def decode_records(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Record]:
@@ -275,9 +308,12 @@ def decode_records(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Recor
     """
     take = _decoders[kind].decode
     try:
-        return [take(raw) for raw in raws]
+        records = [take(raw) for raw in raws]
     except DECODE_FAULTS as error:
         raise DecodeError(f"{kind} record: {error}") from None
+    if kind == "market" and not all(record.raw[:1] == b"{" for record in records):
+        raise DecodeError("market record: raw: expected a JSON object")
+    return records
 
 
 class MessageTooLarge(KalshiBusError):
@@ -290,12 +326,17 @@ def encode(topic: str, message: Envelope | Outgoing) -> bytes:
     Raises:
         MessageTooLarge: the frame would exceed MAX_MESSAGE_BYTES.
     """
-    frame = topic.encode() + b"\x00" + _encode(message)
+    frame = framed(topic, message)
     if len(frame) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(
             f"message on {topic} has {len(frame)} bytes, at most {MAX_MESSAGE_BYTES} are sent"
         )
     return frame
+
+
+def framed(topic: str, message: Envelope | Outgoing) -> bytes:
+    """Return the frame of a message, of whatever size."""
+    return topic.encode() + b"\x00" + _encode(message)
 
 
 def decode(frame: bytes) -> tuple[str, Envelope]:
@@ -324,8 +365,8 @@ def decode(frame: bytes) -> tuple[str, Envelope]:
     if envelope.version != VERSION:
         _refuse_newer(body)
         raise DecodeError(f"message: got version {envelope.version}, expected {VERSION}")
-    if not 0 <= envelope.prev <= envelope.seq or envelope.epoch <= 0 or envelope.cycle < 0:
-        raise DecodeError("message: epoch, seq, prev or cycle out of range")
+    if envelope.prev > envelope.seq:
+        raise DecodeError(f"message: got prev {envelope.prev}, expected at most its seq {envelope.seq}")
     return topic, envelope
 
 
@@ -338,7 +379,7 @@ def decode_at_once(frame: bytes) -> tuple[str, Envelope | Quotes]:
             quotes = quotes_decoder.decode(body)
         except DECODE_FAULTS:
             return decode(frame)
-        if 0 <= quotes.prev <= quotes.seq and quotes.epoch > 0 and quotes.cycle >= 0:
+        if quotes.prev <= quotes.seq:
             return topic, quotes
     return decode(frame)
 
@@ -359,16 +400,69 @@ def encode_map(value: object) -> bytes:
     return packed
 
 
+def unpack_map(raw: msgspec.Raw | bytes | memoryview) -> dict[str, Any]:
+    """Return a msgpack map of plain values: its keys, and those of all maps in it, are text and there once.
+
+    Raises:
+        DecodeError: not such a map.
+    """
+    try:
+        value = msgpack.unpackb(
+            raw, raw=False, strict_map_key=True, max_ext_len=0, object_pairs_hook=_members
+        )
+    except DECODE_FAULTS as error:
+        raise DecodeError(f"not msgpack: {_said(error)}") from None
+    if not isinstance(value, dict):
+        raise DecodeError(f"got a msgpack {type(value).__name__}, expected a map")
+    return value
+
+
+_TEXT: Final = frozenset((str,))
+
+
+def _members(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a key that is there twice")
+    if not _TEXT.issuperset(map(type, members)):
+        raise TypeError("a key that is no text")
+    return members
+
+
+def convert_map(value: object, type_: type[T]) -> T:
+    """Return the control structure that a map of plain values is; unknown keys are ignored.
+
+    Raises:
+        DecodeError: not of that shape.
+    """
+    try:
+        return msgspec.convert(value, type_)
+    except DECODE_FAULTS as error:
+        raise DecodeError(f"{type_.__name__.lstrip('_')}: {_said(error)}") from None
+
+
 def decode_map(raw: msgspec.Raw | bytes | memoryview, type_: type[T]) -> T:
     """Return the control structure in a msgpack map; unknown keys are ignored.
 
     Raises:
         DecodeError: not a map, or not of that shape.
     """
-    try:
-        return msgspec.convert(msgpack.unpackb(raw, **_UNPACK_LIMITS), type_)
-    except DECODE_FAULTS as error:
-        raise DecodeError(f"{type_.__name__}: {error}") from None
+    return convert_map(unpack_map(raw), type_)
+
+
+def decode_control(envelope: Envelope, type_: type[T]) -> T:
+    """Return the one map of a message of a control kind: CycleEnd or Heartbeat.
+
+    Raises:
+        DecodeError: it is not there, or not of that shape.
+    """
+    if not envelope.records:
+        raise DecodeError(f"{envelope.kind}: got no record, expected one map")
+    return decode_map(envelope.records[0], type_)
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removeprefix("ValidationError: ")[:300].rstrip(": ")
 
 
 def encode_chunk(chunk: Chunk) -> bytes:
@@ -386,6 +480,36 @@ def decode_chunk(body: bytes) -> Chunk:
         return _chunk_decoder.decode(body)
     except DECODE_FAULTS as error:
         raise DecodeError(f"snapshot chunk: {error}") from None
+
+
+def unpack(frame: bytes, most: int, unpacker: zstandard.ZstdDecompressor | None = None) -> bytes:
+    """Return what a zstd frame holds, at most `most` bytes.
+
+    The declared size is looked at first: where there is one a decompressor makes room for it, whatever its
+    bound.
+
+    Args:
+        unpacker: of the calling thread; without one a new one is made.
+
+    Raises:
+        DecodeError: not such a frame, or a larger one.
+    """
+    try:
+        size = zstandard.frame_content_size(frame)
+        if size > most:
+            raise DecodeError(f"zstd: got {size} bytes packed, expected at most {most}")
+        return (unpacker or zstandard.ZstdDecompressor()).decompress(frame, max_output_size=most)
+    except (zstandard.ZstdError, *DECODE_FAULTS) as error:
+        raise DecodeError(f"zstd: {_said(error)}") from None
+
+
+def unpack_chunk(frame: bytes, unpacker: zstandard.ZstdDecompressor | None = None) -> Chunk:
+    """Return a snapshot chunk as it is sent: packed. `unpacker` as of `unpack`.
+
+    Raises:
+        DecodeError: the bytes are not a chunk, or one larger than MAX_CHUNK.
+    """
+    return decode_chunk(unpack(frame, MAX_CHUNK, unpacker))
 
 
 def schema() -> dict[str, Any]:

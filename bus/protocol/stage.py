@@ -5,9 +5,7 @@ from typing import Any
 
 import msgspec
 
-from markets.errors import DecodeError
-
-from .messages import RECORD_TYPES, TOPIC_CYCLE, CycleEnd, Envelope, decode_map
+from .messages import RECORD_TYPES, TOPIC_CYCLE, CycleEnd, Envelope, decode_control
 from .state import Changed, Group, State, decode_all
 
 _Staged = tuple[str, int, str, Sequence[Any], Sequence[msgspec.Raw]]
@@ -48,9 +46,7 @@ class Stage:
         Raises:
             DecodeError: it is malformed.
         """
-        if not envelope.records:
-            raise DecodeError("cycle: got no record, expected one map")
-        self._end = envelope.seq, decode_map(envelope.records[0], CycleEnd)
+        self._end = envelope.seq, decode_control(envelope, CycleEnd)
 
     def swap_into(self, state: State) -> Changed:
         """Apply the closed commit to `state` at once; the stage is empty after it."""

@@ -11,7 +11,6 @@ from typing import Any, Final
 import msgspec
 
 from bus.threads import Owner, assert_held
-from markets.errors import DecodeError
 from markets.records import Record
 
 from .messages import (
@@ -28,7 +27,7 @@ from .messages import (
     Outgoing,
     PublisherHealth,
     Quotes,
-    decode_map,
+    decode_control,
     encode,
     encode_map,
 )
@@ -37,6 +36,9 @@ from .state import State, decode_all
 WINDOW_HEARTBEATS: Final = 4
 WINDOW_MS: Final = 1_500
 _STREAMS_PER_PART: Final = 2_500
+_PART_BYTES: Final = 200_000
+_STREAM_BYTES: Final = 50
+"""What a stream's numbers take in a heartbeat, beside its topic."""
 
 Change = tuple[str, str, Sequence[Record]]
 """(topic, kind, records) of one stream."""
@@ -141,7 +143,9 @@ class Writer:
         since = window[0][1]
         topics = [topic for topic in self._recent if state.streams[topic].last > since]
         self._recent = dict.fromkeys(topics)
-        parts = max(1, -(-len(topics) // _STREAMS_PER_PART))
+        longest = max(map(len, topics), default=0)
+        per_part = min(_STREAMS_PER_PART, _PART_BYTES // (longest + _STREAM_BYTES))
+        parts = max(1, -(-len(topics) // per_part))
         cycle = state.cycle and msgspec.structs.replace(state.cycle, unconfirmed=())
         frames = []
         for part in range(parts):
@@ -149,8 +153,7 @@ class Writer:
                 since=since,
                 seq=state.seq,
                 streams={
-                    topic: state.position(topic)
-                    for topic in topics[part * _STREAMS_PER_PART : (part + 1) * _STREAMS_PER_PART]
+                    topic: state.position(topic) for topic in topics[part * per_part : (part + 1) * per_part]
                 },
                 now_ms=now_ms,
                 part=part,
@@ -223,7 +226,5 @@ def records_of(envelope: Envelope | Quotes) -> Sequence[Any]:
     if isinstance(envelope, Quotes):
         return envelope.records
     if envelope.kind == "cycle":
-        if not envelope.records:
-            raise DecodeError("cycle: got no record, expected one map")
-        return [decode_map(envelope.records[0], CycleEnd)]
+        return [decode_control(envelope, CycleEnd)]
     return decode_all(envelope.kind, envelope.records) if envelope.kind in RECORD_TYPES else ()

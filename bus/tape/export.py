@@ -12,10 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from bus.protocol.messages import RECORD_TYPES
+from bus.protocol.join import known
+from bus.protocol.messages import RECORD_TYPES, unpack_chunk
 from bus.protocol.state import decode_all
 from bus.spreadsheet import guarded
-from markets.errors import StartupError
+from markets.errors import DecodeError, StartupError
 
 from .file import Keyframe, Recording
 from .tape import messages
@@ -102,17 +103,32 @@ def export_records(
 
 
 def _records(recording: Recording) -> Iterator[tuple[int, int, str, list[Any]]]:
+    """Yield (time_ms, seq, kind, records) of each message; what cannot be read is left out and said."""
+    left_out: list[str] = []
     for item in recording.play():
         if isinstance(item, Keyframe):
-            for chunk in item.decoded():
-                for kind, raws in chunk.content:
-                    if kind in RECORD_TYPES:
-                        yield item.time_ns // 1_000_000, chunk.last, kind, list(decode_all(kind, raws))
+            time_ms = item.time_ns // 1_000_000
+            for packed in item.chunks:
+                try:
+                    chunk = unpack_chunk(packed)
+                    found = [(kind, decode_all(kind, raws)) for kind, raws in known(chunk)]
+                except DecodeError as error:
+                    left_out.append(str(error))
+                    continue
+                yield from ((time_ms, chunk.last, kind, records) for kind, records in found)
             break
     for _, envelope in messages(recording):
-        if envelope.kind in RECORD_TYPES:
-            records = list(decode_all(envelope.kind, envelope.records))
-            yield envelope.published_ns // 1_000_000, envelope.seq, envelope.kind, records
+        if envelope.kind not in RECORD_TYPES:
+            continue
+        try:
+            records = decode_all(envelope.kind, envelope.records)
+        except DecodeError as error:
+            left_out.append(str(error))
+            continue
+        yield envelope.published_ns // 1_000_000, envelope.seq, envelope.kind, records
+    if left_out and recording.problem is None:
+        said = f"{len(left_out)} messages or parts of keyframes cannot be read and are left out"
+        recording.problem = f"{recording.path}: {said}: {left_out[0]}"
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ from mcap.records import Message as McapMessage
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import Writer as McapWriter
 
-from bus.protocol.messages import Chunk, SnapshotHead, decode_chunk, decode_map
+from bus.protocol.messages import Chunk, SnapshotHead, decode_map, unpack, unpack_chunk
 from markets.errors import DecodeError, KalshiBusError
 
 VERSION: Final = 1
@@ -34,8 +34,9 @@ CHUNK: Final = 3
 CHUNK_MS: Final = 500
 """A chunk is finished at the latest after this time: what a killed recorder loses."""
 
-MAX_RECORD_BYTES: Final = 256 * 1_048_576
-MAX_CHUNK: Final = 16 * 1_048_576
+MAX_RECORD_BYTES: Final = 64 * 1_048_576
+MAX_UNPACKED_BYTES: Final = 32 * 1_048_576
+"""Most bytes of a chunk of the file, unpacked: ours end with the message that takes them over 1 MB."""
 
 _FAULTS: Final = (
     McapError,
@@ -69,18 +70,12 @@ class Keyframe(msgspec.Struct, frozen=True):
     chunks: list[bytes]
 
     def decoded(self) -> Iterator[Chunk]:
-        """Yield its chunks.
+        """Return its chunks, each decoded as it is taken.
 
         Raises:
             DecodeError: one is damaged.
         """
-        decompress = zstandard.ZstdDecompressor().decompress
-        for chunk in self.chunks:
-            try:
-                body = decompress(chunk, max_output_size=MAX_CHUNK)
-            except zstandard.ZstdError as error:
-                raise DecodeError(f"keyframe: {error}") from None
-            yield decode_chunk(body)
+        return map(unpack_chunk, self.chunks)
 
 
 Item = Frame | Keyframe
@@ -173,7 +168,7 @@ class Recording:
                 if not isinstance(record, McapChunk):
                     continue
                 try:
-                    messages = breakup_chunk(record, validate_crc=True)
+                    messages = _broken_up(record)
                 except _FAULTS as error:
                     self._stopped(file.tell(), error)
                     return
@@ -222,6 +217,19 @@ class Recording:
 
     def _stopped(self, offset: int, error: BaseException) -> None:
         self.problem = f"{self.path}: good up to byte {offset}, then {_reason(error)}"
+
+
+def _broken_up(chunk: McapChunk) -> list[McapRecord]:
+    """Return the records in a chunk.
+
+    Raises:
+        DecodeError, or another of _FAULTS: it is damaged, too large unpacked, or not packed as ours are.
+    """
+    if chunk.compression == "zstd":
+        chunk.data, chunk.compression = unpack(chunk.data, MAX_UNPACKED_BYTES), ""
+    if chunk.compression:
+        raise DecodeError(f"a chunk packed with {chunk.compression!r:.20}, expected zstd")
+    return breakup_chunk(chunk, validate_crc=True)
 
 
 def _reason(error: BaseException) -> str:

@@ -24,8 +24,8 @@ from bus.protocol.messages import (
     SnapshotHead,
     decode,
     decode_at_once,
-    decode_map,
-    encode,
+    decode_control,
+    framed,
 )
 from bus.protocol.state import State
 from bus.protocol.writer import Relayed, Writer, records_of
@@ -241,8 +241,8 @@ class TapeReader:
         if message.seq < self._expected - 1 or self._run:
             return None  # of before a keyframe, written again behind it
         try:
-            heartbeat = decode_map(message.records[0], Heartbeat)
-        except (DecodeError, IndexError):
+            heartbeat = decode_control(message, Heartbeat)
+        except DecodeError:
             return None
         return Run(frame.time_ns, frame.time_ns, (frame.data,), (), heartbeat)
 
@@ -377,7 +377,7 @@ def renumbered(data: bytes, epoch: int) -> bytes:
     if data[at - 3 : at] == b"\x99\x01\xcf":
         return b"".join((data[:at], epoch.to_bytes(8, "big"), data[at + 8 :]))
     topic, envelope = decode(data)
-    return encode(topic, msgspec.structs.replace(envelope, version=VERSION, epoch=epoch))
+    return framed(topic, msgspec.structs.replace(envelope, version=VERSION, epoch=epoch))
 
 
 def _ns(ms: int | None) -> int | None:

@@ -120,12 +120,12 @@ def control(settings: Settings, action: str, value: str | None) -> int:
     context = make_context()
     try:
         answer = ask(context, settings.state, question)
-    except NoAnswer as error:
+    except (NoAnswer, DecodeError) as error:
         raise StartupError(f"{error}: is a replay running?") from None
     finally:
         context.term()
-    _say(json.dumps(answer, indent=1))
-    return 0 if answer["ok"] else 1
+    _say(json.dumps(answer, indent=1, default=_text))
+    return 0 if answer.get("ok") is True else 1
 
 
 def open_recording(path: Path) -> Recording:

@@ -21,7 +21,7 @@ from bus.process.locks import holder
 from bus.process.settings import Settings, variable_of
 from bus.process.supervise import check_trader
 from bus.process.supervised import Supervisor
-from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_map
+from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_control
 from bus.sockets import MAX_FEED, make, make_context
 from bus.trading.ended import EndedStrategies
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
@@ -171,7 +171,7 @@ def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterat
             yield Finding(False, "feed", f"{silence}: is the publisher up?")
             return
         _, envelope = decode(socket.recv())
-        heartbeat = decode_map(envelope.records[0], Heartbeat)
+        heartbeat = decode_control(envelope, Heartbeat)
     except DecodeError as error:
         yield Finding(False, "feed", f"{settings.feed} speaks something else: {error}")
         return

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from bus.protocol.answers import Refusal
-from bus.protocol.messages import DECODE_FAULTS
+from bus.protocol.messages import Error, convert_map
 from markets.errors import DecodeError
 from markets.orders import OrderState
 
@@ -423,18 +423,12 @@ def told(answer: Mapping[str, object], type_: type[T]) -> T:
         DecodeError: it does not answer as it should; the message names the member.
     """
     ok = answer.get("ok")
-    try:
-        if ok is False:
-            error = msgspec.convert(answer.get("error"), _Error)
-            raise Refusal(error.code, error.message, error.retry_ms)
-        if ok is not True:
-            raise DecodeError(f"{type_.__name__}: got ok {ok!r:.50}, expected true or false")
-        return msgspec.convert(answer, type_)
-    except DECODE_FAULTS as error:
-        raise DecodeError(f"{type_.__name__}: {error}") from None
-
-
-class _Error(msgspec.Struct, frozen=True):
-    code: str
-    message: str
-    retry_ms: int | None = None
+    if ok is False:
+        try:
+            error = convert_map(answer.get("error"), Error)
+        except DecodeError as problem:
+            raise DecodeError(f"{type_.__name__}: {problem}") from None
+        raise Refusal(error.code, error.message, error.retry_ms)
+    if ok is not True:
+        raise DecodeError(f"{type_.__name__}: got ok {ok!r:.50}, expected true or false")
+    return convert_map(answer, type_)

@@ -1,6 +1,9 @@
 """What peers send that are none of ours, to any socket of ours."""
 
 import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgpack
 
@@ -29,3 +32,18 @@ HOSTILE = {
         b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL" + bytes(48) + b"\x06" + (2**62).to_bytes(8, "big") + b"x" * 1000
     ),
 }
+
+_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
+
+
+@contextmanager
+def raw_subscriber(port: int) -> Iterator[socket.socket]:
+    """A peer that speaks ZMTP 3 and has said hello; what it sends from here on are frames."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+        peer.sendall(b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL" + bytes(48))
+        greeting = b""
+        while len(greeting) < 64:
+            greeting += peer.recv(64 - len(greeting))
+        peer.sendall(b"\x04" + bytes([len(_READY)]) + _READY)
+        peer.recv(1)  # its READY begins
+        yield peer

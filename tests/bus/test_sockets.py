@@ -22,7 +22,7 @@ from bus.replica import Replica
 from bus.server import FeedServer
 from bus.sockets import bind, make
 from markets.errors import StartupError
-from tests.bus.hostile import HOSTILE
+from tests.bus.hostile import HOSTILE, raw_subscriber
 from tests.bus.live import Context, Live
 from tests.bus.proxy import FaultProxy
 from tests.bus.world import START_MS
@@ -342,6 +342,8 @@ def test_hostile_peers_get_no_message_in_and_harm_nobody(
         msgpack.packb([1, 2]),
         msgpack.packb({"op": "snapshot", "streams": "md."}),
         msgpack.packb({"op": "snapshot", "since": "yesterday"}),
+        b"\x83\xa2op\xa4ping\xc4\x01b\x01\xa1c\x01",  # two keys that are not known, one of them of bytes
+        b"\x82\xa2op\xa4ping\xa2op\xa4ping",
         msgpack.packb({"op": "dance"}),
         msgpack.packb({"op": ["ping"]}),
         msgpack.packb({"op": "ping", "id": {"a": 1}}),
@@ -395,6 +397,69 @@ def test_client_that_asks_and_never_reads_is_its_own_problem(live: Live, zmq_con
         assert process.memory_info().rss - before < 100_000_000
     finally:
         dealer.close()
+
+
+@pytest.mark.parametrize(
+    "subscriptions",
+    [
+        pytest.param(b"\0\2\1a\0\2\0a" * 10_000, id="in and out"),
+        pytest.param(b"".join(b"\0\7\1%06d" % number for number in range(20_000)), id="very many"),
+    ],
+)
+def test_peer_that_subscribes_without_end_silences_nobody(
+    live: Live, zmq_context: Context, subscriptions: bytes
+) -> None:
+    subscriber = make(zmq_context, zmq.SUB, 1_000_000)
+    subscriber.setsockopt(zmq.SUBSCRIBE, b"")
+    subscriber.connect(live.feed)
+    stop = threading.Event()
+    sent = 0
+
+    def pour() -> None:
+        nonlocal sent
+        with raw_subscriber(live.port("feed")) as peer:
+            while not stop.is_set():
+                peer.sendall(subscriptions)
+                sent += len(subscriptions)
+
+    process = psutil.Process()
+    before = process.memory_info().rss
+    thread = threading.Thread(target=pour)
+    thread.start()
+    try:
+        for _ in range(8):  # heartbeats, 250 ms apart
+            assert subscriber.poll(1_000)
+            subscriber.recv()
+            assert ask(zmq_context, live.state, {"op": "ping"}, 1_000)["ok"]
+        assert sent > 2 * len(subscriptions)
+        assert process.memory_info().rss - before < 100_000_000
+    finally:
+        stop.set()
+        thread.join()
+        subscriber.close()
+
+
+def test_newcomers_are_welcomed_soon_and_many_together(live: Live, zmq_context: Context) -> None:
+    newcomers = []
+    watching = make(zmq_context, zmq.SUB, 1_000_000)
+    watching.setsockopt(zmq.SUBSCRIBE, b"hb.")
+    watching.connect(live.feed)
+    try:
+        assert watching.poll(5_000)
+        began_ns, beats = SystemClock().monotonic_ns(), 0
+        while (passed_s := (SystemClock().monotonic_ns() - began_ns) / 1e9) < 1:
+            newcomer = make(zmq_context, zmq.SUB, 1_000_000)
+            newcomers.append(newcomer)
+            newcomer.setsockopt(zmq.SUBSCRIBE, b"hb.")
+            newcomer.connect(live.feed)
+            assert newcomer.poll(5_000)
+        while watching.poll(0):
+            watching.recv()
+            beats += 1
+        assert beats <= passed_s * 10 + 3
+    finally:
+        for one in (watching, *newcomers):
+            one.close()
 
 
 def test_second_publisher_on_an_endpoint_is_refused_with_what_to_do(zmq_context: Context, live: Live) -> None:

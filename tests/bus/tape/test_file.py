@@ -2,6 +2,7 @@
 
 import random
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,12 +19,14 @@ from bus.protocol.answers import Answers
 from bus.protocol.messages import Envelope, PublisherHealth, decode, encode, encode_map
 from bus.replica import Replica
 from bus.server import FeedServer
+from bus.tape.export import export_records
 from bus.tape.file import Frame, Keyframe, Recording, RecordingError, RecordingWriter
 from bus.tape.player import MAX_SPEED, Player, serve
 from bus.tape.recorder import Recorder
 from bus.tape.tape import messages, renumbered
 from bus.testing import replay_of
 from markets.errors import StartupError
+from tests.bus.protocol.test_damage import HUGE
 from tests.bus.world import START_MS, Publisher
 from tests.support import eventually
 
@@ -365,6 +368,46 @@ def test_what_is_no_recording_is_refused_by_name(short_dir: Path, content: bytes
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=r"x\.mcap"):
         Recording(path)
+
+
+def test_a_chunk_that_is_huge_unpacked_ends_the_play_before_room_is_made(short_dir: Path) -> None:
+    path = short_dir / "x.mcap"
+    with path.open("wb") as file:
+        writer = RecordingWriter(file)
+        writer.frame(a_frame(1), 1, 1)
+        writer.flush()
+        writer.frame(bytes(200_000_000), 2, 2)
+        writer.finish()
+    assert path.stat().st_size < 50_000
+    tracemalloc.start()
+    try:
+        recording = Recording(path)
+        assert frames_of(recording) == [a_frame(1)]
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert recording.problem
+    assert "expected at most" in recording.problem
+
+
+def test_what_cannot_be_read_is_left_out_of_tables_and_said(short_dir: Path) -> None:
+    path = short_dir / "x.mcap"
+    bad = Envelope(
+        1, START_MS, 2, 1, "book", 0, 1, 1, [msgspec.Raw(encode_map(["A-1", 0, [[70_000, 1]], []]))]
+    )
+    head = {"epoch": START_MS, "as_of": 0, "streams": {}, "chunks": 1, "now_ms": START_MS}
+    with path.open("wb") as file:
+        writer = RecordingWriter(file)
+        writer.keyframe([encode_map(head), HUGE], 1)
+        for number, frame in enumerate((a_frame(1), encode("md.A.", bad)), 1):
+            writer.frame(frame, number, number)
+        writer.finish()
+    recording = Recording(path)
+    counts = export_records(recording, short_dir / "tables")
+    (rows,) = counts.values()
+    assert rows == 1
+    assert recording.problem
+    assert "2 messages or parts of keyframes cannot be read" in recording.problem
 
 
 def test_newer_format_is_refused_with_what_to_do(short_dir: Path) -> None:
