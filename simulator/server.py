@@ -108,11 +108,11 @@ def application(api: Api) -> web.Application:
     async def answer_to(request: web.Request) -> web.StreamResponse:
         incoming = await _incoming(request)
         if incoming.path == SOCKET_PATH:
-            refusal = api.upgrade(incoming, now_ms())
-            if refusal is None:
+            opened = api.upgrade(incoming, now_ms())
+            if isinstance(opened, int):
                 assert api.hub is not None
-                return await _converse(request, api, api.hub, sockets)
-            answer = refusal
+                return await _converse(request, api, api.hub, opened, sockets)
+            answer = opened
         else:
             answer = api.handle(incoming, now_ms())
         if answer.delay_ms:
@@ -135,7 +135,7 @@ def application(api: Api) -> web.Application:
 
 
 async def _converse(
-    request: web.Request, api: Api, hub: Hub, sockets: set[web.WebSocketResponse]
+    request: web.Request, api: Api, hub: Hub, account: int, sockets: set[web.WebSocketResponse]
 ) -> web.StreamResponse:
     """Serve one WebSocket connection until either side ends it."""
     socket = web.WebSocketResponse(max_msg_size=64 << 20, timeout=1.0)
@@ -143,7 +143,7 @@ async def _converse(
         return web.Response(status=400, text="Bad Request")
     await socket.prepare(request)
     sockets.add(socket)
-    session = hub.connect()
+    session = hub.connect(account)
     awake = asyncio.Event()
     session.wake = awake.set
 

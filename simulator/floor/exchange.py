@@ -198,6 +198,21 @@ class Exchange:
             if group.tick:
                 self.crowd.plan_tick(group, self.now_ms)
 
+    def set_active(self, exchange_active: bool | None, trading_active: bool | None) -> None:
+        """Let the exchange work or not, and trade or not; None leaves it. A pause ends orders that want it."""
+        if exchange_active is not None:
+            self.halts.exchange_active = exchange_active
+        if trading_active is not None:
+            self.halts.trading_active = trading_active
+        if False in (exchange_active, trading_active):
+            self.matching.halt(None, self.now_ms)
+
+    def set_shard(self, index: int, trading_active: bool) -> None:
+        """Let one shard trade or not."""
+        self.halts.shards[index].trading_active = trading_active
+        if not trading_active:
+            self.matching.halt(index, self.now_ms)
+
     def add_combos(self, count: int) -> None:
         """Create combo markets, each of two to four matches' winners (on the real exchange users do)."""
         rng = self.rng

@@ -12,18 +12,20 @@ from typing import Any, Final
 from urllib.parse import unquote
 from uuid import UUID
 
+import msgspec
 import structlog
 from msgspec import to_builtins
 
 from markets.json.words import BASE, FALSE_WORDS, TRUE_WORDS, unparsable
 from simulator.floor.exchange import Exchange
 from simulator.floor.model import Event, Market
+from simulator.matching.orders import OrderSwitches
 
 from . import auth, cursors, faults
 from .auth import KeyPair
 from .faults import Document, Faults, Switches
 from .limits import COSTS, DEFAULT_COST, RequestLimits
-from .reads import Reads
+from .reads import KEPT_MS, Reads
 from .render import dumps
 from .wire import (
     JSON,
@@ -233,19 +235,18 @@ class Api:
         args = {name: unquote(value) for name, value in found.groupdict().items()}
         return entry.handler(Call(self, request, args, account))
 
-    def upgrade(self, request: Request, now_ms: int) -> Response | None:
-        """Return the refusal of a WebSocket upgrade, None if it may go on; auth is always needed."""
+    def upgrade(self, request: Request, now_ms: int) -> Response | int:
+        """Return the refusal of a WebSocket upgrade, or whose account it is; auth is always needed."""
         self.by_route["GET /trade-api/ws/v2"] += 1
         try:
             self.exchange.advance(now_ms)
-            if self.authenticate(request, now_ms) is None:
-                return unsigned()
+            pair = self.authenticate(request, now_ms)
+            return unsigned() if pair is None else pair.account
         except ApiError as refusal:
             return refusal.response
         except Exception as problem:  # noqa: BLE001 (reported)
             self.report(problem, "upgrade")
             return internal_error()
-        return None
 
     def authenticate(self, request: Request, now_ms: int) -> KeyPair | None:
         """Return the key pair of a signed request, None of an unsigned one.
@@ -292,6 +293,14 @@ class Api:
             return ok(dumps(stats))
         if request.method == "GET" and request.path == "/sim/truth":
             return ok(dumps(self._truth(request)))
+        if request.method == "GET" and request.path == "/sim/accounts":
+            return ok(dumps(self._accounts()))
+        if request.path == "/sim/switches":
+            if request.method == "POST":
+                self._switch(request.body, now_ms)
+            elif request.method != "GET":
+                raise ApiError(error(405, "method_not_allowed", "expected GET or POST"))
+            return ok(dumps(to_builtins(self.exchange.switches)))
         if request.path == "/sim/faults":
             if request.method == "POST":
                 try:
@@ -308,6 +317,42 @@ class Api:
             ]
             return ok(dumps({"rules": rules}))
         raise not_found()
+
+    def _accounts(self) -> dict[str, Any]:
+        """Return the exchange's own books, exact, and what rests."""
+        matching = self.exchange.matching
+        resting = [
+            {
+                "account": order.party[0],
+                "subaccount": order.party[1],
+                "order_id": order.order_id,
+                "client_order_id": order.client_order_id,
+                "ticker": order.ticker,
+                "side": order.side,
+                "price_e4": order.price_e4,
+                "remaining_e2": order.remaining_e2,
+            }
+            for account in sorted(matching.orders)
+            for order in matching.resting(account)
+        ]
+        return {"exchange_id": self.exchange_id, **self.exchange.ledger.books(), "resting_orders": resting}
+
+    def _switch(self, body: bytes, now_ms: int) -> None:
+        """Set switches by name; all of them or, with 400, none."""
+        switches = self.exchange.switches
+        try:
+            wanted = msgspec.json.decode(body, type=dict[str, object])
+            unknown = [name for name in wanted if name not in OrderSwitches.__slots__]
+            if unknown:
+                raise ApiError(error(400, "bad_switches", f"unknown switch {unknown[0]!r}"))
+            changed = msgspec.convert({**to_builtins(switches), **wanted}, OrderSwitches)
+        except (msgspec.DecodeError, msgspec.ValidationError) as problem:
+            raise ApiError(error(400, "bad_switches", str(problem))) from None
+        if not 0 <= changed.read_lag_ms <= KEPT_MS:
+            raise ApiError(error(400, "bad_switches", f"read_lag_ms: expected 0 to {KEPT_MS}"))
+        for name in wanted:
+            setattr(switches, name, getattr(changed, name))
+        self.exchange.matching.reprice(now_ms)
 
     def apply(self, document: Document, now_ms: int) -> None:
         """Bring a fault document into force.
@@ -331,14 +376,12 @@ class Api:
         for name in ("trade_share", "mispricings", "bursts"):
             if (value := getattr(wanted, name)) is not None:
                 setattr(exchange.activity, name, value)
-        for name in ("trading_active", "exchange_active"):
-            if (value := getattr(wanted, name)) is not None:
-                setattr(exchange.halts, name, value)
+        exchange.set_active(wanted.exchange_active, wanted.trading_active)
         if wanted.cache_s is not None:
             self.cache_ms = round(wanted.cache_s * 1000)
             self._cache.clear()
         for index, trades in (wanted.shards or {}).items():
-            exchange.halts.shards[index].trading_active = trades
+            exchange.set_shard(index, trades)
         if self.hub is not None:
             self.hub.max_markets = wanted.ws_markets or self.hub.max_markets
             self.hub.max_commands = wanted.ws_commands or self.hub.max_commands

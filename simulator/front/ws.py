@@ -1,4 +1,4 @@
-"""Kalshi's WebSocket, public channels, sans-I/O: commands in, frames out, no socket and no clock.
+"""Kalshi's WebSocket, sans-I/O: commands in, frames out, no socket and no clock.
 
 A `Hub` hears the exchange and knows who subscribed to what; a `WsConnection` is one of its connections. The
 shell reads `WsConnection.outgoing` and sends it. Behaviour: contract section 15 (AsyncAPI of August 2026,
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from markets.units import format_count, format_price, format_time, opposite
 from simulator.floor.exchange import Exchange
@@ -19,18 +19,17 @@ from simulator.floor.happenings import Trade
 from simulator.floor.model import Event, Market
 from simulator.matching.book import Change, OrderBook
 
+from .private import FILLS, GROUPS, ORDERS, POSITIONS, PrivateChannels
 from .render import dumps, event_json, levels_json, market_json, quote_values
 
 BOOKS, TICKER, TRADES, LIFECYCLE = "orderbook_delta", "ticker", "trade", "market_lifecycle_v2"
 COMBO_LIFECYCLE: Final = "multivariate_market_lifecycle"
 PUBLIC: Final = frozenset({BOOKS, TICKER, TRADES, LIFECYCLE, COMBO_LIFECYCLE})
-PRIVATE: Final = frozenset(
-    {"fill", "user_orders", "market_positions", "order_group_updates", "communications"}
-)
-"""Channels that exist but say nothing as long as the simulator takes no orders."""
+PRIVATE: Final = frozenset({FILLS, ORDERS, POSITIONS, GROUPS, "communications"})
+"""Channels of an account; of communications (requests for quotes) the simulator has none."""
 
 FEEDS: Final = frozenset({"cfbenchmarks_value", "cfbenchmarks_value_5hz", "pyth_value"})
-UNSEQUENCED: Final = frozenset({TICKER, "fill", "market_positions", "user_orders"})
+UNSEQUENCED: Final = frozenset({TICKER, FILLS, ORDERS, POSITIONS})
 
 BUFFER_FRAMES: Final = 20_000
 """Unsent frames of one connection above which its subscriptions end with error 25 (size unknown)."""
@@ -120,8 +119,9 @@ def ticker_message(market: Market, time_ms: int) -> dict[str, Any]:
 class Hub:
     """All connections; listens to the exchange and hands every frame to those who asked for it."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, exchange_id: str = str(UUID(int=0))) -> None:
         self.exchange = exchange
+        self.private = PrivateChannels(exchange, self, exchange_id)
         self.sessions: list[WsConnection] = []
         self.frames = 0
         self.max_markets = MARKETS_PER_SESSION
@@ -129,9 +129,9 @@ class Hub:
         self.mangle: Callable[[WsConnection, str, str], Iterable[str]] | None = None
         exchange.listeners.append(self)
 
-    def connect(self) -> "WsConnection":
-        """Open a connection."""
-        session = WsConnection(self)
+    def connect(self, account: int = 1) -> "WsConnection":
+        """Open a connection of an account."""
+        session = WsConnection(self, account)
         self.sessions.append(session)
         return session
 
@@ -151,8 +151,8 @@ class Hub:
         """Send book differences."""
         for session in self.sessions:
             for sub in session.subscribed(BOOKS, market.ticker):
-                for side, price_e4, delta_e2, _ in changes:
-                    session.delta(sub, market, side, price_e4, delta_e2, time_ms)
+                for change in changes:
+                    session.delta(sub, market, change, time_ms)
 
     def emptied(self, market: Market, time_ms: int) -> None:
         """Send the empty snapshot that follows a market's close."""
@@ -261,13 +261,15 @@ class WsConnection:
     """One connection.
 
     Attributes:
+        account: whose key opened it.
         outgoing: frames to send, oldest first; whoever sends them takes them off.
         closing: set when the server wants to end the connection.
         stalled: while True nothing leaves (a fault); what happens meanwhile is lost, as on a dead line.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, account: int = 1) -> None:
         self.hub = hub
+        self.account = account
         self.outgoing: deque[str] = deque()
         self.closing = False
         self.stalled = False
@@ -301,13 +303,12 @@ class WsConnection:
         if len(self.outgoing) > BUFFER_FRAMES:
             self._overflow(sub, time_ms)
 
-    def delta(
-        self, sub: Subscription, market: Market, side: str, price_e4: int, delta_e2: int, time_ms: int
-    ) -> None:
-        """Queue one difference of an order book."""
+    def delta(self, sub: Subscription, market: Market, change: Change, time_ms: int) -> None:
+        """Queue one difference of an order book; one of the account's own carries its client order id."""
+        side, price_e4, delta_e2, order = change
         if side == "no" and sub.use_yes_price:
             price_e4 = opposite(price_e4)
-        message = {
+        message: dict[str, Any] = {
             "market_ticker": market.ticker,
             "market_id": market_id(market),
             "price_dollars": format_price(price_e4),
@@ -316,6 +317,8 @@ class WsConnection:
             "ts": format_time(time_ms),
             "ts_ms": time_ms,
         }
+        if order is not None and order.party[0] == self.account and order.client_order_id:
+            message |= {"client_order_id": order.client_order_id, "subaccount": order.party[1]}
         self.data(sub, BOOKS, message, time_ms)
 
     def _reply(self, frame: dict[str, Any], now_ms: int, sub: Subscription | None = None) -> None:
@@ -397,7 +400,7 @@ class WsConnection:
         use_yes, initial = command.flag("use_yes_price"), command.flag("send_initial_snapshot")
         skip = command.flag("skip_ticker_ack")
         for channel in dict.fromkeys(channels):
-            mine = None if channel in (LIFECYCLE, COMBO_LIFECYCLE) else tickers
+            mine = None if channel in (LIFECYCLE, COMBO_LIFECYCLE, GROUPS) else tickers
             sub = self._by_channel.get(channel)
             if sub is None:
                 self._room_for(len(mine or ()))
@@ -411,6 +414,10 @@ class WsConnection:
                     now_ms,
                 )
                 self._snapshots(sub, mine or [], initial, now_ms)
+                if channel == ORDERS and self.hub.exchange.switches.user_orders_initial_snapshot:
+                    for message in self.hub.private.resting(self.account):
+                        if sub.wants(message["ticker"]):
+                            self.data(sub, "user_order", message, now_ms)
             else:
                 self._add(sub, command, mine, initial, now_ms)
 

@@ -81,6 +81,10 @@ FRAMES = {
     "market_lifecycle_v2": "marketLifecycleV2Payload",
     "event_lifecycle": "eventLifecyclePayload",
     "event_fee_update": "eventFeeUpdatePayload",
+    "fill": "fillPayload",
+    "user_order": "userOrderPayload",
+    "market_position": "marketPositionPayload",
+    "order_group_updates": "orderGroupUpdatesPayload",
 }
 """Frame type -> schema of the AsyncAPI file."""
 

@@ -8,8 +8,10 @@ import pytest
 
 from simulator.floor.model import ACTIVE, Market
 from simulator.front.api import Api
-from simulator.front.wire import Request
+from simulator.front.wire import Request, Response
+from simulator.front.ws import Hub
 
+from .schemas import frame_errors
 from .venue import Client
 
 ORDERS = "/portfolio/events/orders"
@@ -240,6 +242,66 @@ def test_cash_moves_between_shards_once_for_one_transfer_id(trader: Trader) -> N
     assert trader.call("POST", "/portfolio/intra_exchange_instance_transfer", body) == first
     rows = trader.call("GET", "/portfolio/balance")["balance_breakdown"]
     assert [row["balance"] for row in rows] == ["9999.000000", "10000.000000", "10000.000000", "10001.000000"]
+
+
+def test_private_channels_tell_an_order_its_fills_and_the_position(trader: Trader) -> None:
+    hub = Hub(trader.api.exchange)
+    mine, other = hub.connect(1), hub.connect(2)
+    market = a_market(trader)
+    channels = ["fill", "user_orders", "market_positions", "order_group_updates", "orderbook_delta"]
+    for session in (mine, other):
+        params = {"channels": channels, "market_tickers": [market.ticker]}
+        session.receive(json.dumps({"id": 1, "cmd": "subscribe", "params": params}), trader.client.now_ms)
+        session.outgoing.clear()
+    placed = trader.place(market, price=text(market.bid_e4))
+    sent = [json.loads(frame) for frame in mine.outgoing]
+    assert [frame["type"] for frame in sent] == ["user_order", "orderbook_delta"]
+    assert sent[0]["msg"]["status"] == "resting"
+    assert sent[1]["msg"]["client_order_id"] == placed["client_order_id"]
+    assert ["client_order_id" in json.loads(frame)["msg"] for frame in other.outgoing] == [False]
+    mine.outgoing.clear()
+    trader.place(market, price="0.9900", time_in_force="immediate_or_cancel", count="1.00")
+    trader.call(
+        "POST",
+        "/portfolio/order_groups/create",
+        {"contracts_limit_fp": "2.00", "exchange_index": market.exchange_index},
+        201,
+    )
+    sent = [json.loads(frame) for frame in mine.outgoing if "orderbook" not in frame]
+    kinds = [frame["type"] for frame in sent]
+    assert kinds == ["fill", "market_position", "user_order", "order_group_updates"]
+    assert sent[0]["msg"]["post_position_fp"] == sent[1]["msg"]["position_fp"] == "1.00"
+    assert sent[2]["msg"]["last_update_reason"] == "Trade"
+    assert ["seq" in frame for frame in sent] == [False, False, False, True]
+    assert [problem for frame in sent for problem in frame_errors(frame)] == []
+
+
+def test_switches_are_read_and_set_by_name_all_or_none(trader: Trader) -> None:
+    def send(method: str, body: bytes = b"") -> Response:
+        return trader.api.handle(Request(method, "/sim/switches", body=body), trader.client.now_ms)
+
+    before = json.loads(send("GET").body)
+    assert before["client_order_id_scope"] == "recent_30d"
+    changed = json.loads(send("POST", b'{"client_order_id_scope":"open_only","read_lag_ms":7}').body)
+    assert changed == {**before, "client_order_id_scope": "open_only", "read_lag_ms": 7}
+    for bad in (
+        b'{"nonsense":1}',
+        b'{"read_lag_ms":8,"amend_keeps_id":3}',
+        b'{"read_lag_ms":-1}',
+        b"[]",
+        b"\xff",
+    ):
+        assert send("POST", bad).status == 400
+    assert json.loads(send("GET").body) == changed
+
+
+def test_the_exchange_tells_its_own_books(trader: Trader) -> None:
+    market = a_market(trader)
+    placed = trader.place(market)
+    answer = trader.api.handle(Request("GET", "/sim/accounts"), trader.client.now_ms)
+    books = json.loads(answer.body)
+    assert books["resting_orders"][0]["order_id"] == placed["order_id"]
+    assert books["accounts"][0]["cash_e6"]["0"] == 10_000_000_000
 
 
 def test_an_order_group_ends_its_orders(trader: Trader) -> None:
