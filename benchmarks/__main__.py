@@ -14,6 +14,9 @@ from pathlib import Path
 
 def main(names: list[str]) -> int:
     """Run the benchmarks called `names`, all if empty; return the exit code."""
+    if "--help" in names or "-h" in names:
+        print(__doc__)
+        return 0
     known = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
     unknown = [name for name in names if name not in known]
     if unknown:

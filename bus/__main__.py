@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bus.process.lifecycle import Stop, main, refuse
+from bus.process.lifecycle import Stop, main, quietly, refuse
 from bus.process.settings import Settings
 from bus.tools.doctor import run as doctor
 from markets.errors import SettingsError, StartupError
@@ -92,4 +92,4 @@ def _main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
+    sys.exit(quietly(lambda: _main(sys.argv[1:])))

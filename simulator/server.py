@@ -209,13 +209,16 @@ async def _tick(api: Api) -> None:
 
 
 async def run(options: SimulatorOptions) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM, SIGINT or SIGHUP, the last unless it is ignored (nohup).
 
     Raises:
         StartupError: the port is taken, or what `build` raises.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, stop.set)
     api = build(options)
     gc.collect()

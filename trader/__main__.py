@@ -2,10 +2,11 @@
 
 import sys
 
-from bus.process.lifecycle import main
+from bus.process.lifecycle import main, quietly
 
 from .command import command
 from .run import live
 
 if __name__ == "__main__":
-    sys.exit(command(sys.argv[1:]) if sys.argv[1:] else main("trader", live))
+    arguments = sys.argv[1:]
+    sys.exit(quietly(lambda: command(arguments)) if arguments else main("trader", live))

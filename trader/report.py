@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.process.logs import redact
 from bus.trading.shapes import (
     EquityPoint,
     ExposureStatus,
@@ -153,13 +154,13 @@ def _source(source: ValuesProvider) -> FairValuesSourceStatus:
     state = source.state
     return FairValuesSourceStatus(
         name=state.name,
-        text=source.text,
+        text=redact(source.text),
         state=state.word,
         values=len(state.values),
         answered=_seconds(state.answered_ms),
         failures=state.failures,
         restarts=state.restarts,
-        errors=state.errors[:MAX_ERRORS_SHOWN],
+        errors=tuple(map(redact, state.errors[:MAX_ERRORS_SHOWN])),
     )
 
 

@@ -7,6 +7,7 @@ once and ends the process; supervisord starts it again.
 Exit codes: 0 told to stop, 1 crashed, 2 refused to start, 3 ended because a strategy did not return.
 """
 
+import argparse
 import ctypes
 import os
 import signal
@@ -74,18 +75,22 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Set this on SIGTERM and SIGINT while the block runs; a second signal ends the process at once.
+        """Set this on SIGTERM, SIGINT and SIGHUP while the block runs.
 
-        Main thread only.
+        A second SIGTERM or SIGINT ends the process at once. SIGHUP is a closed terminal, which may send it
+        twice; there is nothing to be loaded again. Where it was ignored before (nohup) it stays so. Main
+        thread only.
         """
 
         def handle(number: int, _frame: FrameType | None) -> None:
-            if self.is_set():
+            if self.is_set() and number != signal.SIGHUP:
                 os._exit(128 + number)
             self.set()
 
         main_thread.check()
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
         before = [signal.signal(number, handle) for number in numbers]
         # A handler alone does not wake a thread blocked in zmq's poll (measured: still blocked after 4 s):
         # Python runs it at the main thread's next bytecode. The wake-up descriptor is written at once.
@@ -117,8 +122,27 @@ class Deadline:
 def refuse(process: str, error: SettingsError | StartupError) -> int:
     """Say on stderr why `process` does not start, and return the exit code for it."""
     problems = error.problems if isinstance(error, SettingsError) else [str(error)]
-    print(*(f"{process}: {problem}" for problem in problems), sep="\n", file=sys.stderr)
+    print(*(f"{process}: {logs.redact(problem)}" for problem in problems), sep="\n", file=sys.stderr)
     return EXIT_REFUSED
+
+
+def no_arguments(module: str, about: str) -> None:
+    """Answer ``--help``, and refuse all other arguments with exit code 2: a process has settings only."""
+    text = f"{about.strip()} Its settings are in the README, and kalshi-bus.toml or the environment has them."
+    argparse.ArgumentParser(prog=f"python -m {module}", description=text).parse_args()
+
+
+def quietly(run: Callable[[], int]) -> int:
+    """Return what `run` returns, 0 if who reads its output has gone: that is no error (``... | head``)."""
+    try:
+        try:
+            return run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whatever is still to be written at the exit goes nowhere, without a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool = True) -> int:
@@ -133,6 +157,7 @@ def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool 
         settings = Settings.load(os.environ, Path.cwd())
     except SettingsError as error:
         return refuse(process, error)
+    logs.hide(settings.api_key_id)
     logs.configure(process, settings.log_level)
     stop = Stop()
 

@@ -4,6 +4,7 @@ ZeroMQ lets two processes bind the same ipc path without an error: the earlier s
 first, the later get the second. So an flock holds each role; the kernel frees it however its holder dies.
 """
 
+import difflib
 import fcntl
 import os
 import socket
@@ -11,8 +12,16 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from markets.errors import StartupError
+
+from .echo import shown_path
+
+STACK: Final = "kalshi-bus"
+"""The role of what ``make run`` starts, as a whole."""
+
+PID_TRIES: Final = 100
 
 
 def private_dir(path: Path) -> Path:
@@ -25,7 +34,7 @@ def private_dir(path: Path) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
     except OSError as error:
-        raise StartupError(f"{path}: cannot make this directory: {error.strerror}") from error
+        raise StartupError(f"{shown_path(path)}: cannot make this directory: {error.strerror}") from error
     if found.st_uid != os.geteuid():
         raise StartupError(f"{path}: belongs to user {found.st_uid}, not {os.geteuid()}: use one of your own")
     if stat.S_IMODE(found.st_mode) & 0o077:
@@ -39,37 +48,88 @@ def hold_role(run_dir: Path, role: str) -> Iterator[None]:
     """Hold `role` in this run directory until the block ends.
 
     Raises:
-        StartupError: another process holds it; the message says which.
+        StartupError: another process holds it, which the message names with what stops it; or there can be
+            no lock.
     """
-    path = run_dir / f"{role}.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = take_role(run_dir, role)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
-            raise StartupError(f"{role} already running, pid {holder} (run directory {run_dir})") from None
-        os.truncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
         yield  # the file stays: to unlink a locked file is to let two processes lock two files of one name
     finally:
         os.close(fd)
 
 
+def take_role(run_dir: Path, role: str) -> int:
+    """Take `role` in this run directory; return a descriptor, which holds it until it is closed.
+
+    Raises:
+        StartupError: as `hold_role`.
+    """
+    path = run_dir / f"{role}.lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartupError(f"{path}: cannot be made: {error.strerror}") from error
+    try:
+        while not _locked(fd):
+            # Nobody any more: it was only somebody who looked, and let go.
+            if (pid := holder(run_dir, role)) is not None:
+                raise StartupError(_running(run_dir, role, pid))
+        os.truncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        os.close(fd)
+        raise StartupError(f"{path}: cannot be written: {error.strerror}") from error
+    except StartupError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _running(run_dir: Path, role: str, pid: int) -> str:
+    """Say who holds a role and what stops it."""
+    whole = holder(run_dir, STACK)
+    said = f"{role} already running, pid {pid or 'unknown'} (run directory {run_dir})"
+    other = "or set KALSHI_BUS_RUN_DIR for another one"
+    if whole and role != STACK:
+        return f"{said}: kill {whole} stops all that make run started, {other}"
+    return f"{said}: kill {pid or 'PID'} stops it, {other}"
+
+
 def holder(run_dir: Path, role: str) -> int | None:
-    """Return the pid of the process that holds `role` in this run directory, or None."""
+    """Return the pid of the process that holds `role` in this run directory, 0 if unknown, or None."""
     try:
         fd = os.open(run_dir / f"{role}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = os.read(fd, 20).decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() else 0
+        for _ in range(PID_TRIES):
+            if _locked(fd):
+                return None
+            # Of the holder before this one, or nothing, for the moment until the new one has written.
+            text = os.pread(fd, 20, 0).strip()
+            if text.isdigit() and _alive(int(text)):
+                return int(text)
+        return 0
     finally:
         os.close(fd)
-    return None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return pid > 0
 
 
 def open_private_file(path: Path, setting: str) -> int:
@@ -90,8 +150,9 @@ def open_private_file(path: Path, setting: str) -> int:
     except OSError as error:
         if path.is_symlink():
             raise StartupError(f"{path}: a symbolic link: name the file itself") from None
+        near = _neighbour(path) if isinstance(error, FileNotFoundError) else ""
         raise StartupError(
-            f"{path}: cannot be read: {error.strerror}: put it there or set {setting}"
+            f"{shown_path(path)}: cannot be read: {error.strerror}{near}: put it there or set {setting}"
         ) from None
     try:
         _check_private(path, os.fstat(fd))
@@ -99,6 +160,16 @@ def open_private_file(path: Path, setting: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _neighbour(path: Path) -> str:
+    """Say which file beside it was probably meant."""
+    try:
+        beside = [found.name for found in path.parent.iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    return f", did you mean {path.with_name(close[0])}?" if close else ""
 
 
 def _check_private(path: Path, found: os.stat_result) -> None:

@@ -25,14 +25,31 @@ _SECRET_KEY: Final = re.compile(
 )
 _SECRET_VALUE: Final = re.compile(
     r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)"
+    r"|(?P<before>://)[^/\s@'\"]+(?=@)"  # user and password in a URL
+    # ... and an argument of a strategy or source: odds(token='x')
+    rf"|(?P<argument>\b{_SECRET_KEY.pattern}\s*=\s*)(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s,)'\"]+)"
     r"|(?P<header>(?:KALSHI-ACCESS-\w+|Authorization)(?:\\?['\"])?\s*[:=,]\s*b?(?:\\?['\"])?)[^\s'\",}\\]+",
     re.IGNORECASE | re.DOTALL,
 )
 
 
+_HIDE_MIN: Final = 8
+_hidden: set[str] = set()
+
+
+def hide(secret: str | None) -> None:
+    """Have `redact` take out `secret`, the id of a key, wherever it stands from now on. Any thread calls."""
+    if secret is not None and len(secret) >= _HIDE_MIN:
+        _hidden.add(secret)
+
+
 def redact(text: str) -> str:
-    """Return `text` without PEM blocks and without the values of signature headers."""
-    return _SECRET_VALUE.sub(lambda match: (match["header"] or "") + REDACTED, text)
+    """Return `text` without keys, key ids, passwords in URLs, secret arguments and signature headers."""
+    for secret in tuple(_hidden):
+        text = text.replace(secret, REDACTED)
+    return _SECRET_VALUE.sub(
+        lambda match: (match["header"] or match["before"] or match["argument"] or "") + REDACTED, text
+    )
 
 
 def _clean_mapping(mapping: Mapping[Any, Any]) -> dict[str, object]:

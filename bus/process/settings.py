@@ -6,8 +6,11 @@ all problems at once. Kalshi's hosts are not here: only ``publisher/`` knows the
 """
 
 import difflib
+import os
+import re
+import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +21,7 @@ from pydantic import ValidationError
 
 from markets.errors import SettingsError
 
+from .echo import shown, shown_name, shown_path
 from .logs import redact
 from .settings_table import (
     ENDPOINTS,
@@ -32,6 +36,10 @@ from .settings_table import (
 )
 
 CONFIG_FILE: Final = "kalshi-bus.toml"
+CONFIG_MAX_BYTES: Final = 1_048_576
+SECRET_KEYS: Final = frozenset({"api_key_id", "private_key_path"})
+"""Settings of which no wrong value is ever repeated, nor described."""
+
 _PREFIX: Final = "KALSHI_BUS_"
 _CONFIG_VARIABLE: Final = "KALSHI_BUS_CONFIG"
 _VARIABLES: Final = {"api_key_id": "KALSHI_API_KEY_ID", "private_key_path": "KALSHI_PRIVATE_KEY_PATH"}
@@ -50,59 +58,96 @@ class Settings(SimulatorRows, HttpRows, TraderRows, PublisherRows, CommonRows):
     def load(cls, environ: Mapping[str, str], cwd: Path) -> Self:
         """Return the settings of a process with this environment and working directory.
 
-        An empty variable counts as not set; relative paths start at `cwd`.
+        An empty variable counts as not set, and so does white space at the ends of a value; relative paths
+        start at `cwd`.
 
         Raises:
             SettingsError: with every problem there is, each naming key, origin, value and what was expected.
         """
+        return cls.with_origins(environ, cwd)[0]
+
+    @classmethod
+    def with_origins(cls, environ: Mapping[str, str], cwd: Path) -> tuple[Self, dict[str, str]]:
+        """Return what `load` returns, and where each setting was set: key to the user's name of it and place.
+
+        Raises:
+            SettingsError: as `load`.
+        """
         problems: list[str] = []
+        path = cwd / (environ.get(_CONFIG_VARIABLE, "").strip() or CONFIG_FILE)
+        written = _read_toml(path, bool(environ.get(_CONFIG_VARIABLE)), problems)
+        return cls.of(written, environ, cwd, path.name, problems)
+
+    @classmethod
+    def of(
+        cls,
+        written: Mapping[str, object],
+        environ: Mapping[str, str],
+        cwd: Path,
+        name: str = CONFIG_FILE,
+        problems: Sequence[str] = (),
+    ) -> tuple[Self, dict[str, str]]:
+        """Return what `with_origins` returns, of what was read from a file of this name.
+
+        Raises:
+            SettingsError: as `load`; `problems`, those of the reading, are in it.
+        """
+        problems = [*problems]
         values: dict[str, object] = {}
-        origin: dict[str, str] = {}  # how the user wrote the key, and where
-        path = cwd / (environ.get(_CONFIG_VARIABLE) or CONFIG_FILE)
-        required = bool(environ.get(_CONFIG_VARIABLE))
-        for key, value in _read_toml(path, required, problems).items():
+        origin: dict[str, str] = {}
+        for key, value in written.items():
             if key in cls.model_fields:
-                values[key], origin[key] = value, f"{key} ({path.name})"
+                values[key], origin[key] = _stripped(value), f"{key} ({name})"
             else:
-                problems.append(f"{key} ({path.name}): unknown key{_hint(key, cls.model_fields)}")
+                problems.append(f"{shown_name(key)} ({name}): unknown key{_hint(key, cls.model_fields)}")
         variables = {variable_of(key): key for key in cls.model_fields}
         for variable, text in environ.items():
-            if variable in variables and text:
+            if variable in variables and text.strip():
                 key = variables[variable]
-                values[key], origin[key] = text, f"{variable} (environment)"
+                values[key], origin[key] = text.strip(), f"{variable} (environment)"
             elif variable.startswith(_PREFIX) and variable not in {*variables, _CONFIG_VARIABLE}:
                 # The value stays unsaid: it may be a secret in the wrong place.
-                problems.append(f"{variable} (environment): unknown key{_hint(variable, variables)}")
-
-        _derive(values, cwd)
-        settings, bad = cls._validated(values, origin, problems)
+                problems.append(
+                    f"{shown_name(variable)} (environment): unknown key{_hint(variable, variables)}"
+                )
+        settings, bad = cls._validated(values, origin, cwd, problems)
         for keys, problem in _contradictions(settings, origin):
             if not bad.intersection(keys):
                 problems.append(problem)
         if problems:
             raise SettingsError(problems)
-        return settings
+        return settings, origin
 
     @classmethod
     def _validated(
-        cls, values: dict[str, object], origin: Mapping[str, str], problems: list[str]
+        cls, values: Mapping[str, object], origin: Mapping[str, str], cwd: Path, problems: list[str]
     ) -> tuple[Self, set[str]]:
         """Return the settings, bad values replaced by defaults so that the rest can be checked too."""
-        try:
-            return cls(**values), set()  # type: ignore[arg-type]
-        except ValidationError as error:
-            bad = {str(detail["loc"][0]): detail for detail in error.errors()}
-        for key, detail in bad.items():
-            if key not in origin and key != "run_dir":
-                continue  # derived from another bad setting, which is reported
-            reason = f" ({detail['ctx']['error']})" if detail["type"] == "value_error" else ""
-            value = str(values[key]) if isinstance(values[key], Path) else values[key]
-            shown = "(hidden)" if key == "api_key_id" else redact(repr(value))[:200]
-            expected = _extra(key)["expected"]
-            problems.append(f"{origin.get(key, key)}: got {shown}, expected {expected}{reason}")
-        good = {key: value for key, value in values.items() if key not in bad}
-        _derive(good, Path("/"))
-        return cls(**good), set(bad)  # type: ignore[arg-type]
+        bad: set[str] = set()
+        folder = cwd
+        while True:
+            good = {key: value for key, value in values.items() if key not in bad}
+            _derive(good, folder)
+            try:
+                return cls(**good), bad  # type: ignore[arg-type]
+            except ValidationError as error:
+                details = {str(detail["loc"][0]): detail for detail in error.errors(include_url=False)}
+            # What follows from another setting is as wrong as that one is, and only that one is told.
+            told = [key for key in details if key in values and key not in bad]
+            if not told:  # all that is left follows from the working directory
+                assert folder is cwd, f"nothing is wrong with the root of the file system: {[*details]}"
+                told, folder = ["run_dir" if "run_dir" in details else next(iter(details))], Path("/")
+            for key in told:
+                detail = details[key]
+                reason = f" ({detail['ctx']['error']})" if detail["type"] == "value_error" else ""
+                problems.append(_refusal(key, origin, good[key], reason))
+            bad.update(told)
+
+
+def _refusal(key: str, origin: Mapping[str, str], value: object, reason: str) -> str:
+    hint = re.findall("`([^` ]+)`", _extra(key)["expected"]) if isinstance(value, str) else []
+    got = "a value that stays hidden" if key in SECRET_KEYS else shown(value, hint)
+    return f"{origin.get(key, key)}: got {got}, expected {_extra(key)['expected']}{reason}"
 
 
 def variable_of(key: str) -> str:
@@ -140,18 +185,36 @@ def _hint(key: str, known: Mapping[str, object]) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
 def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, object]:
+    said = shown_path(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Not blocking: a FIFO in its place would be waited for, a device read for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                problems.append(f"{said}: not a regular file")
+                return {}
+            content = file.read(CONFIG_MAX_BYTES + 1)
+        if len(content) > CONFIG_MAX_BYTES:
+            problems.append(f"{said}: more than {CONFIG_MAX_BYTES} bytes, expected a few lines of settings")
+            return {}
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            problems.append(f"{said}: is UTF-16, expected UTF-8: save it so")
+            return {}
+        return tomllib.loads(content.decode("utf-8-sig"))  # -sig: editors on Windows write a mark in front
     except FileNotFoundError:
         if required:
-            problems.append(
-                f"{_CONFIG_VARIABLE} (environment): got {str(path)!r}, expected a file that exists"
-            )
+            problems.append(f"{_CONFIG_VARIABLE} (environment): got {said}, expected a file that exists")
     except OSError as error:
-        problems.append(f"{path}: cannot be read: {error.strerror}")
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        problems.append(f"{path}: not TOML: {redact(str(error))}")
+        problems.append(f"{said}: cannot be read: {error.strerror}")
+    except RecursionError:
+        problems.append(f"{said}: not TOML that can be read: too many brackets in each other")
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and a zero byte in the path
+        problems.append(f"{said}: not TOML: {redact(str(error))}")
     return {}
 
 
@@ -160,7 +223,7 @@ def _derive(values: dict[str, object], cwd: Path) -> None:
     for key in ("run_dir", "data_dir", "private_key_path", "fair_values_file"):
         default = _extra(key)["default"]
         if isinstance(value := values.get(key, default), str):
-            values[key] = cwd / value
+            values[key] = cwd / value  # joins and looks nowhere: no text can make it fail
     run_dir = values["run_dir"]
     for key in ENDPOINTS:
         values.setdefault(key, f"ipc://{run_dir}/{key}.sock")
@@ -184,7 +247,7 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
     if s.mode == "live" and s.live_confirmation != LIVE_CONFIRMATION:
         yield (
             {"mode", "live_confirmation"},
-            f"{name('live_confirmation')}: got {s.live_confirmation!r}, expected {LIVE_CONFIRMATION!r}",
+            f"{name('live_confirmation')}: got {shown(s.live_confirmation)}, expected {LIVE_CONFIRMATION!r}",
         )
     for key, other in (("api_key_id", "private_key_path"), ("private_key_path", "api_key_id")):
         if s.env != "sim" and getattr(s, key) is None and (s.mode == "live" or getattr(s, other) is not None):
@@ -192,7 +255,7 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
             yield {"mode", "env", key, other}, f"{name(key)}: got nothing, expected a value: {why}"
     for key, url in (("api_url", s.api_url), ("ws_url", s.ws_url)):
         if s.env == "sim" and url is not None and not is_loopback(urlsplit(url).hostname or ""):
-            yield {"env", key}, f"{name(key)}: got {url!r}, expected a host on loopback: env is 'sim'"
+            yield {"env", key}, f"{name(key)}: got {shown(url)}, expected a host on loopback: env is 'sim'"
     if s.stale_after_s <= s.poll_interval_s:
         least = f"more than {s.poll_interval_s:g}, {name('poll_interval_s')}"
         fields = {"stale_after_s", "poll_interval_s"}

@@ -4,12 +4,15 @@
 """
 
 import ipaddress
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from .echo import KEY_TEXT, kind_of_secret
 
 Mode = Literal["sim", "paper", "live"]
 Env = Literal["sim", "demo", "prod"]
@@ -19,6 +22,13 @@ LIVE_CONFIRMATION: Final = "I accept real orders"
 
 IPC_PATH_MAX_BYTES: Final = 107
 """Longest path of a Unix socket on Linux (sun_path holds 108 bytes with the closing zero)."""
+
+NAME_MAX: Final = 200
+"""Longest name of a series, category or market, and longest id of a key."""
+
+NAME_BYTES_MAX: Final = 255
+PATH_BYTES_MAX: Final = 4096
+"""Linux: NAME_MAX and PATH_MAX (limits.h)."""
 
 RUN_DIR_MAX_BYTES: Final = IPC_PATH_MAX_BYTES - len("/supervisor.sock.4194304")
 """Longest run directory: supervisord binds a temporary name with its pid before it renames the socket."""
@@ -31,10 +41,73 @@ def _no_bool(value: object) -> object:
     return value
 
 
+def _digits(value: object) -> object:
+    # pydantic takes "+5003" and "5_003" for numbers, whose text is then no port in a URL.
+    if isinstance(value, str) and not re.fullmatch("-?[0-9]{1,30}", value):
+        raise ValueError("not a number in digits")
+    return _no_bool(value)
+
+
+def _no_secret(text: str) -> str:
+    if (secret := kind_of_secret(text)) is not None:
+        raise ValueError(f"{secret}: not here")
+    return text
+
+
 def _names(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+def _name(text: str) -> str:
+    """A name at the exchange: what is not one would be asked for there, and be repeated in logs."""
+    if not 0 < len(text) <= NAME_MAX or not text.isprintable():
+        raise ValueError(f"not 1 to {NAME_MAX} printable characters")
+    return _no_secret(text)
+
+
+def _call(text: str) -> str:
+    # Arguments may be keys of somebody's own service: they are not looked at here, and hidden elsewhere.
+    _no_secret(text.partition("(")[0])
+    return text
+
+
+def _path(path: Path) -> Path:
+    text = str(path)
+    if "\n" in text or r"\n" in text or kind_of_secret(text) == KEY_TEXT:
+        raise ValueError("text, not the name of a file")
+    try:
+        sizes = [len(part.encode()) for part in path.parts]
+    except UnicodeEncodeError:
+        raise ValueError("not UTF-8") from None
+    if not text.isprintable():
+        raise ValueError("characters that no name of a file should have")
+    if max(sizes, default=0) > NAME_BYTES_MAX or sum(sizes) + len(sizes) > PATH_BYTES_MAX:
+        raise ValueError("too long for the name of a file")
+    return path
+
+
+def _key_path(path: Path) -> Path:
+    """Refuse the text of a key, in one line or many, with how to make a file of it."""
+    try:
+        return _path(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; if it is the text of the key, make a file of it: (umask 077; printf '%b\\n' "
+            '"$KALSHI_PRIVATE_KEY_PATH" > kalshi.pem), and name that file'
+        ) from None
+
+
+def _key_id(text: str) -> str:
+    if kind_of_secret(text) == KEY_TEXT:
+        raise ValueError(f"{KEY_TEXT}, not its id: KALSHI_PRIVATE_KEY_PATH names the file of the key")
+    for index, char in enumerate(text, 1):
+        if not "!" <= char <= "~":
+            raise ValueError(f"character {index} is U+{ord(char):04X}, not printable ASCII")
+    if not 0 < len(text) <= NAME_MAX:
+        raise ValueError(f"{len(text)} characters, not 1 to {NAME_MAX}")
+    return text
 
 
 def _calls(value: object) -> object:
@@ -72,7 +145,7 @@ def _fits(path: str, limit: int) -> None:
 
 
 def _run_dir(path: Path) -> Path:
-    _fits(str(path), RUN_DIR_MAX_BYTES)
+    _fits(str(_path(path)), RUN_DIR_MAX_BYTES)
     return path
 
 
@@ -86,6 +159,8 @@ def tcp_port(endpoint: str) -> int | None:
 
 
 def _endpoint(endpoint: str) -> str:
+    if not endpoint.isprintable():
+        raise ValueError("characters that no name of a file should have")
     if endpoint.startswith("ipc:///"):
         _fits(endpoint.removeprefix("ipc://"), IPC_PATH_MAX_BYTES)
         return endpoint
@@ -98,6 +173,8 @@ def _url(schemes: tuple[str, str]) -> AfterValidator:
     plain, encrypted = schemes
 
     def check(url: str) -> str:
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError("not a plain URL")
         parts = urlsplit(url)
         loopback = is_loopback(parts.hostname or "") and parts.scheme == plain
         if not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
@@ -141,12 +218,13 @@ _CALLS: Final = "names or `/path/mine.py:Class`, each maybe with `(key=value)`, 
 
 ENDPOINTS: Final = ("feed", "state", "query", "orders", "trader_control", "trader_events")
 
-_Int = Annotated[int, BeforeValidator(_no_bool)]
+_Int = Annotated[int, BeforeValidator(_digits)]
 _Float = Annotated[float, BeforeValidator(_no_bool)]
-_Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-_Calls = Annotated[tuple[str, ...], BeforeValidator(_calls)]
+_Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], BeforeValidator(_names)]
+_Calls = Annotated[tuple[Annotated[str, AfterValidator(_call)], ...], BeforeValidator(_calls)]
 """What they say is read where they are loaded, not here."""
 _Endpoint = Annotated[str, AfterValidator(_endpoint)]
+_Path = Annotated[Path, AfterValidator(_path)]
 _Dollars = Annotated[Decimal, BeforeValidator(_no_bool)]
 """Exact dollars, at most six decimals: `money_e6` turns them into micro-dollars."""
 
@@ -154,7 +232,7 @@ _Dollars = Annotated[Decimal, BeforeValidator(_no_bool)]
 class Rows(BaseModel):
     """Base of all rows: frozen, and what is not in the table is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class CommonRows(Rows):
@@ -180,13 +258,13 @@ class CommonRows(Rows):
     ws_url: Annotated[str, _url(("ws", "wss"))] | None = _setting(
         None, "a `wss://` URL; `ws://` on loopback", "WebSocket of the exchange. Default: the one of env."
     )
-    api_key_id: str | None = _setting(
+    api_key_id: Annotated[str, AfterValidator(_key_id)] | None = _setting(
         None,
         "the id Kalshi shows beside the key",
         "Key to sign with. Default on env `sim`: the simulator's.",
         repr=False,
     )
-    private_key_path: Path | None = _setting(
+    private_key_path: Annotated[Path, AfterValidator(_key_path)] | None = _setting(
         None,
         "a file of mode 0600",
         "PEM file of the key. Default on env `sim`: `sim_private_key.pem` in the run dir.",
@@ -196,7 +274,7 @@ class CommonRows(Rows):
         "a directory of mode 0700, at most 83 bytes long",
         "Sockets, locks, logs, the simulator's keys.",
     )
-    data_dir: Path = _setting(
+    data_dir: _Path = _setting(
         "<.data>", "a directory of mode 0700", "What must survive: checkpoint, journal, recordings."
     )
     feed: _Endpoint = _setting("<ipc://RUN_DIR/feed.sock>", _IPC, "Publisher's feed (PUB).")
@@ -242,7 +320,7 @@ class TraderRows(Rows):
         _CALLS,
         "Strategies to trade on; of an event the first named has the first choice: docs/extending.md.",
     )
-    fair_values_file: Path | None = _setting(
+    fair_values_file: _Path | None = _setting(
         None,
         "a `.csv` or `.json` file",
         "Fair values of your own, read again whenever it changes: docs/trader.md.",

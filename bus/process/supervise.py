@@ -6,7 +6,7 @@ handed over as SUPERVISE_* variables.
 
 import os
 import secrets
-import socket
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,8 +16,9 @@ from typing import Final
 from bus.sockets import check_endpoint
 from markets.errors import SettingsError, StartupError
 
-from .lifecycle import refuse
-from .locks import check_port, open_private_file, private_dir
+from .lifecycle import no_arguments, refuse
+from .locks import STACK, check_port, open_private_file, private_dir, take_role
+from .logs import hide
 from .settings import Settings, variable_of
 
 CHECK_S: Final = 60
@@ -31,12 +32,11 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     What is checked here would otherwise end a process again and again, each time a little later.
 
     Args:
-        settings: what to start, and where.
+        settings: what to start, and where; its role "kalshi-bus" is this process's.
         token: password of supervisord's socket; left in ``supervisorctl.conf`` in the run directory.
 
     Raises:
-        StartupError: a directory, a port, an endpoint or the key file cannot be used, or all is already
-            running.
+        StartupError: a directory, a port, an endpoint or the key file cannot be used.
     """
     simulator = settings.env == "sim"
     run_dir = private_dir(settings.run_dir)
@@ -45,23 +45,26 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     if not simulator and settings.private_key_path is not None:
         # What is in it only the publisher reads.
         os.close(open_private_file(settings.private_key_path, variable_of("private_key_path")))
-    control = run_dir / "supervisor.sock"
-    with socket.socket(socket.AF_UNIX) as probe:
-        if probe.connect_ex(str(control)) == 0:
-            raise StartupError(f"already running in {run_dir}: stop it or set {variable_of('run_dir')}")
     for key in ("ui_port", "snapshot_port", *(["sim_port"] if simulator else [])):
         check_port(getattr(settings, key), variable_of(key))
     for key in ("feed", "state", "query", "trader_control", "trader_events"):
         check_endpoint(key, getattr(settings, key))
-    (run_dir / "supervisorctl.conf").write_text(
-        f"[supervisorctl]\nserverurl=unix://{control}\nusername=kalshi-bus\npassword={token}\n"
-    )
+    control = str(run_dir / "supervisor.sock").replace("%", "%%")
+    try:
+        (run_dir / "supervisorctl.conf").write_text(
+            f"[supervisorctl]\nserverurl=unix://{control}\nusername=kalshi-bus\npassword={token}\n"
+        )
+    except OSError as error:
+        raise StartupError(f"{run_dir / 'supervisorctl.conf'}: {error.strerror}") from error
     return {
         "SUPERVISE_TOKEN": token,
-        "SUPERVISE_PYTHON": sys.executable,
+        "SUPERVISE_ROOT": str(ROOT),
+        "SUPERVISE_PYTHON": shlex.quote(sys.executable),
         "SUPERVISE_PID": str(os.getpid()),
         "SUPERVISE_RUN_DIR": str(run_dir),
+        "SUPERVISE_KEYS": shlex.quote(str(run_dir)),
         "SUPERVISE_LOGS": str(logs),
+        "SUPERVISE_LOGS_TWICE": str(logs).replace("%", "%%"),
         "SUPERVISE_SIMULATOR": str(simulator).lower(),
         "SUPERVISE_SIM_PORT": str(settings.sim_port),
         "SUPERVISE_SIM_MARKETS": str(settings.sim_markets),
@@ -109,19 +112,20 @@ def _announce(settings: Settings, logs: str) -> None:
 
 def main() -> None:
     """Become supervisord, or say why not and exit with 2."""
+    no_arguments("bus.process.supervise", "Starts everything, as make run does; Ctrl-C stops it.")
     os.umask(0o077)  # for all files of all processes
     try:
         settings = Settings.load(os.environ, ROOT)
+        hide(settings.api_key_id)
+        # First, and held until supervisord ends: whoever comes second writes nothing.
+        os.set_inheritable(take_role(private_dir(settings.run_dir), STACK), True)
         variables = prepare(settings, secrets.token_hex(16))
         check_trader(os.environ, ROOT)
     except (SettingsError, StartupError) as error:
         sys.exit(refuse("kalshi-bus", error))
     _announce(settings, variables["SUPERVISE_LOGS"])
-    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(ROOT / "supervisord.conf")]
-    if os.geteuid() == 0:
-        command += ["-u", "root"]  # said openly, supervisord does not warn about it
     os.chdir(ROOT)
-    os.execve(sys.executable, command, os.environ | variables)
+    os.execve(sys.executable, [sys.executable, "-m", "bus.process.stack"], os.environ | variables)
 
 
 if __name__ == "__main__":

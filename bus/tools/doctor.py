@@ -17,7 +17,9 @@ import zmq
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
 from bus.health import HealthAnswer, progress, publisher_problem, publisher_warnings
+from bus.process.echo import shown_path
 from bus.process.locks import holder
+from bus.process.logs import hide, redact
 from bus.process.settings import Settings, variable_of
 from bus.process.supervise import check_trader
 from bus.process.supervised import Supervisor
@@ -46,14 +48,15 @@ def run(environ: dict[str, str], cwd: Path, say: Callable[[str], None] = print) 
         settings = Settings.load(environ, cwd)
     except SettingsError as error:
         for problem in error.problems:
-            say(f"WRONG  settings: {problem}")
+            say(f"WRONG  settings: {redact(problem)}")
         return 1
+    hide(settings.api_key_id)
     problems, runs = 0, False
     for finding in examine(settings, SystemClock(), environ, cwd):
         problems += finding.ok is False
         runs |= finding.what in ROLES and finding.ok is True
         word = {True: "ok   ", False: "WRONG", None: "-    "}[finding.ok]
-        say(f"{word}  {finding.what}: {finding.said}")
+        say(f"{word}  {finding.what}: {redact(finding.said)}")
     if not runs:
         say(f"nothing runs in {settings.run_dir}: make run starts everything")
     say(f"{problems} problem(s)" if problems else "nothing wrong")
@@ -113,7 +116,7 @@ def _key(settings: Settings) -> Iterator[Finding]:
             if settings.env == "sim"
             else f"see {variable_of('private_key_path')}"
         )
-        yield Finding(False, "key", f"{path} does not exist: {hint}")
+        yield Finding(False, "key", f"{shown_path(path)} does not exist: {hint}")
         return
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISREG(found.st_mode):

@@ -10,6 +10,8 @@ Source: Kalshi API reference, API keys; changelog of 24 September 2026 (Ed25519)
 import base64
 import os
 import re
+import shlex
+import sys
 import threading
 from pathlib import Path
 from typing import Final
@@ -19,11 +21,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    load_der_private_key,
+    load_der_public_key,
+    load_pem_private_key,
+)
 
 from bus.process.lifecycle import Stop
 from bus.process.locks import open_private_file
+from bus.process.logs import hide
 from bus.process.settings import Settings, variable_of
+from bus.process.settings_table import NAME_MAX
 from markets.errors import StartupError
 
 KEY_WAIT_S: Final = 0.25
@@ -32,6 +40,12 @@ PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 
 _PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
 _KEY_FILE_MAX: Final = 65_536
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_FROM_OPENSSH: Final = (
+    "import sys; from cryptography.hazmat.primitives.serialization import *; "
+    "key = load_ssh_private_key(sys.stdin.buffer.read(), None); "
+    "sys.stdout.buffer.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))"
+)
 
 
 def pre_sign_text(timestamp_ms: int, method: str, path: str) -> bytes:
@@ -46,6 +60,7 @@ class ApiKey:
     __slots__ = ("_private", "key_id")
 
     def __init__(self, key_id: str, private: PrivateKey) -> None:
+        hide(key_id)
         self.key_id = key_id
         self._private = private
 
@@ -77,13 +92,104 @@ def load_private_key(path: Path) -> PrivateKey:
         pem = file.read(_KEY_FILE_MAX)
     try:
         key = load_pem_private_key(pem, password=None)
-    except TypeError:
-        raise StartupError(f"{path}: the key is encrypted: store it without a passphrase") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise StartupError(f"{path}: not a private key in PEM form: download it again") from None
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        raise StartupError(f"{path}: {_why_no_key(pem, path)}") from None
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
-        raise StartupError(f"{path}: got a {type(key).__name__}, expected an RSA or Ed25519 key")
+        found = type(key).__name__.lstrip("_").removesuffix("PrivateKey")
+        raise StartupError(
+            f"{path}: got a key of kind {found}, expected an RSA or Ed25519 key: make one at Kalshi"
+        )
     return key
+
+
+def _why_no_key(content: bytes, path: Path) -> str:
+    """Say what a key file has in it instead of a private key in PEM form, and the command that converts it.
+
+    Kalshi shows a private key once: to download it again is impossible.
+    """
+    old, new = (shlex.quote(str(name)) for name in (path, path.with_name(f"{path.stem}-converted.pem")))
+    rsa = f"(umask 077; openssl pkey -in {old} -out {new})"
+    if not content.strip():
+        return (
+            "not a private key in PEM form, the file is empty: put the key there, from -----BEGIN to -----END"
+        )
+    if len(content) == _KEY_FILE_MAX:
+        return f"more than {_KEY_FILE_MAX - 1} bytes, expected a private key in PEM form and nothing else"
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return (
+            "a text in UTF-16, expected a private key in PEM form: "
+            f"(umask 077; iconv -f UTF-16 -t UTF-8 {old} > {new})"
+        )
+    if rb"\n" in content and b"-----BEGIN" in content:
+        return (
+            "its lines end in the two characters \\n, expected line ends: "
+            f"(umask 077; printf '%b' \"$(cat {old})\" > {new})"
+        )
+    if b"-----BEGIN OPENSSH PRIVATE KEY-----" in content:
+        command = f"cp {old} {new}; ssh-keygen -p -m PEM -N '' -f {new}"
+        if b"ssh-ed25519" in _unarmoured(content):  # these ssh-keygen cannot write as PEM
+            command = f"{shlex.quote(sys.executable)} -c {shlex.quote(_FROM_OPENSSH)} < {old} > {new}"
+        return f"a private key in OpenSSH's form, expected PEM: (umask 077; {command})"
+    if b"ENCRYPTED" in content:
+        return f"the key is encrypted, expected one without a passphrase: {rsa}"
+    if b"PUBLIC KEY" in content or content.startswith((b"ssh-rsa ", b"ssh-ed25519 ")):
+        return "a public key, expected the private one of the pair, which stayed where the pair was made"
+    if b"-----BEGIN CERTIFICATE" in content:
+        return "a certificate or a request for one, expected the private key that belongs to it"
+    if content[:1] == b"\x30":  # a SEQUENCE of ASN.1: DER, or PKCS#12
+        if _is_private(content):
+            return (
+                "a private key in DER form, expected PEM: "
+                f"(umask 077; openssl pkey -inform DER -in {old} -out {new})"
+            )
+        if _is_public(content):
+            return "a public key in DER form, expected the private one of the pair"
+        return (
+            "neither PEM nor a private key in plain DER form, expected PEM; if it is PKCS#12: "
+            f"(umask 077; openssl pkcs12 -in {old} -nocerts -nodes -out {new})"
+        )
+    if b"-----BEGIN" in content:
+        return (
+            "not a private key in PEM form but a damaged one, expected all of it, from -----BEGIN to "
+            f"-----END: copy it again; openssl pkey -noout -in {old} says if it is whole"
+        )
+    if _is_private(_unarmoured(content)):
+        return (
+            "a private key without its first and last line, expected PEM: "
+            f"(umask 077; base64 -d {old} | openssl pkey -inform DER -out {new})"
+        )
+    return (
+        "not a private key in PEM form: expected a text from -----BEGIN to -----END, "
+        "or make a new key at Kalshi, which shows it once"
+    )
+
+
+def _unarmoured(content: bytes) -> bytes:
+    """Return what the lines of base64 in a file say, b"" if they say nothing."""
+    try:
+        return base64.b64decode(
+            b"".join(line for line in map(bytes.strip, content.splitlines()) if _BASE64.fullmatch(line))
+        )
+    except ValueError:
+        return b""
+
+
+def _is_private(der: bytes) -> bool:
+    try:
+        load_der_private_key(der, password=None)
+    except TypeError:  # encrypted
+        return True
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _is_public(der: bytes) -> bool:
+    try:
+        load_der_public_key(der)
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 _Stamp = tuple[tuple[int, int, int, int] | None, ...]
@@ -167,9 +273,13 @@ class KeySource:
             return self._key_id
         try:
             key_id = self._key_id_path.read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise StartupError(f"{self._key_id_path}: cannot read the id of the key: {error}") from None
-        if not key_id or not key_id.isprintable():
+        except OSError as error:
+            raise StartupError(
+                f"{self._key_id_path}: cannot read the id of the key: {error.strerror}"
+            ) from None
+        except UnicodeDecodeError:
+            raise StartupError(f"{self._key_id_path}: the id of a key is ASCII, this is not") from None
+        if not key_id or len(key_id) > NAME_MAX or not key_id.isprintable() or " " in key_id:
             raise StartupError(f"{self._key_id_path}: got no id of a key, expected one line")
         return key_id
 

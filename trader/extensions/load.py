@@ -20,6 +20,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 import msgspec
 import xxhash
 
+from bus.process.echo import shown
 from markets.errors import StartupError
 
 from .params import Parameters
@@ -139,7 +140,8 @@ class Loader:
             close = difflib.get_close_matches(spec.name, known, n=1)
             hint = f", did you mean {close[0]}?" if close else ""
             self._refuse(
-                f"got {spec.name!r}, expected any of {', '.join(known)}, or /path/file.py:Class{hint}"
+                f"got {shown(spec.name, known)}, expected any of {', '.join(known)},"
+                f" or /path/file.py:Class{hint}"
             )
         if len(found) > 1:
             values = ", ".join(value for value, _ in found)

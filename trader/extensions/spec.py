@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from bus.process.echo import shown
+
 MAX_LENGTH: Final = 10_000
 _FORM: Final = re.compile(
     r"(?:(?P<path>.*\.py):)?(?P<name>[A-Za-z_][\w.-]*)\s*(?P<arguments>\(.*\))?", re.DOTALL
@@ -58,11 +60,11 @@ def parse(text: str, folder: Path) -> Spec:
         raise ValueError(f"got {len(text)} characters, expected at most {MAX_LENGTH}")
     found = _FORM.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"got {text[:200]!r}, expected {EXPECTED}")
+        raise ValueError(f"got {shown(text)}, expected {EXPECTED}")
     try:
         path = None if found["path"] is None else folder / Path(found["path"]).expanduser()
     except RuntimeError as error:  # ~somebody, who is not known here
-        raise ValueError(f"got {text[:200]!r}, expected {EXPECTED} ({error})") from None
+        raise ValueError(f"got {shown(text)}, expected {EXPECTED} ({error})") from None
     arguments = {} if found["arguments"] is None else _arguments(found["arguments"])
     return Spec(found["name"], path, arguments)
 
@@ -73,16 +75,17 @@ def _arguments(text: str) -> dict[str, object]:
         call = ast.parse(f"_{text}", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ValueError(f"got {text[:200]!r}, {expected} ({reason})") from None
+        raise ValueError(f"got {shown(text)}, {expected} ({reason})") from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-        raise ValueError(f"got {text[:200]!r}, {expected}")
+        raise ValueError(f"got {shown(text)}, {expected}")
     arguments: dict[str, object] = {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in arguments:
-            raise ValueError(f"got {text[:200]!r}, {expected}, each name once")
+            raise ValueError(f"got {shown(text)}, {expected}, each name once")
         try:
             arguments[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             got = (ast.get_source_segment(f"_{text}", keyword.value) or "")[:200]
-            raise ValueError(f"{keyword.arg}: got {got!r}, expected a plain value: {expected}") from None
+            said = repr(got) if isinstance(keyword.value, ast.Call) else shown(got)
+            raise ValueError(f"{keyword.arg}: got {said}, expected a plain value: {expected}") from None
     return arguments

@@ -1,8 +1,10 @@
 """Start, stop, crash and refuse, with real processes and real signals."""
 
+import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -13,9 +15,10 @@ import zmq
 
 from bus.clock import ManualClock
 from bus.process.lifecycle import Deadline, Stop
-from bus.process.locks import check_port, hold_role, private_dir
+from bus.process.locks import STACK, check_port, hold_role, holder, private_dir, take_role
 from bus.process.settings import Settings
 from bus.process.supervise import check_trader, prepare
+from bus.process.supervised import Supervisor
 from markets.errors import StartupError
 from tests.support import Process, Runner, eventually
 
@@ -48,7 +51,7 @@ def start(runner: Runner, body: str, env: dict[str, str] | None = None) -> Proce
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_wakes_a_blocked_poll(runner: Runner, number: signal.Signals) -> None:
     process = start(runner, WAIT_IN_POLL)
     process.wait_event("test.waiting")
@@ -226,6 +229,39 @@ def test_roles_are_held_apart_and_freed(tmp_path: Path) -> None:
         assert (tmp_path / "publisher.lock").read_text() == f"{os.getpid()}\n"
 
 
+def test_who_holds_a_role_is_named_with_what_stops_it(tmp_path: Path) -> None:
+    us = os.getpid()
+    with (
+        hold_role(tmp_path, "publisher"),
+        pytest.raises(StartupError, match=f"pid {us} .*: kill {us} stops it"),
+    ):
+        take_role(tmp_path, "publisher")
+    with hold_role(tmp_path, STACK), hold_role(tmp_path, "ui"):
+        with pytest.raises(StartupError, match=f"kill {us} stops all that make run started"):
+            take_role(tmp_path, "ui")
+        with pytest.raises(
+            StartupError, match=f"kalshi-bus already running, pid {us} .*: kill {us} stops it"
+        ):
+            take_role(tmp_path, STACK)
+    os.close(take_role(tmp_path, STACK))
+
+
+def test_the_pid_of_a_holder_before_is_not_named(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with hold_role(tmp_path, "publisher"):
+        (tmp_path / "publisher.lock").write_text(f"{ended.pid}\n")  # as for a moment after a start
+        with pytest.raises(StartupError, match="pid unknown"):
+            take_role(tmp_path, "publisher")
+
+
+def test_no_lock_can_be_made_is_a_refusal(tmp_path: Path) -> None:
+    (tmp_path / "publisher.lock").mkdir()
+
+    with pytest.raises(StartupError, match=r"publisher\.lock: cannot be made: Is a directory"):
+        take_role(tmp_path, "publisher")
+
+
 def test_a_port_in_use_is_refused_with_the_setting_that_moves_it() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -256,6 +292,38 @@ def test_make_run_refuses_before_it_starts_anything(runner: Runner) -> None:
 
         assert process.wait() == 2
         assert f"port {runner.ui_port}" in process.output()
+
+
+@pytest.mark.e2e
+def test_of_three_starts_at_once_one_wins_and_its_files_are_whole(runner: Runner) -> None:
+    runner.run_dir = runner.folder / "50% o'run"  # supervisord takes a percent sign for a name
+    runner.env |= {"KALSHI_BUS_RUN_DIR": str(runner.run_dir), "KALSHI_BUS_SIM_MARKETS": "100"}
+    starts = [runner.start("bus.process.supervise") for _ in range(3)]
+    eventually(lambda: sum(start.popen.poll() is None for start in starts) == 1, 20, "one is left")
+    (winner,) = [start for start in starts if start.popen.poll() is None]
+    for loser in starts:
+        if loser is not winner:
+            assert loser.wait() == 2
+            assert f"already running, pid {winner.pid} " in loser.output()
+            assert f"kill {winner.pid} stops it" in loser.output()
+    supervisor = Supervisor(runner.run_dir)
+
+    def processes() -> int:
+        with contextlib.suppress(OSError):
+            return len(supervisor.ask() or ())
+        return 0
+
+    eventually(lambda: processes() == 5, 20, "who has the winner's token is answered")
+    ctl = [str(Path(sys.executable).with_name("supervisorctl")), "-c", f"{runner.run_dir}/supervisorctl.conf"]
+    told = subprocess.run([*ctl, "status"], capture_output=True, text=True, timeout=20, check=False)
+    assert "publisher" in told.stdout, told.stdout + told.stderr
+
+    winner.signal(signal.SIGHUP)
+
+    assert winner.wait(20) == 0
+    assert winner.output().count("waiting for") == 0, "nothing is said to a terminal that is gone"
+    assert not (runner.run_dir / "supervisor.sock").exists()
+    assert all(holder(runner.run_dir, role) is None for role in (STACK, "publisher", "trader", "ui"))
 
 
 @pytest.mark.parametrize(
@@ -324,6 +392,22 @@ def _settings_of(runner: Runner) -> dict[str, str]:
     return {key: value for key, value in runner.env.items() if key.startswith("KALSHI_")}
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "module", ["publisher", "snapshot_server", "ui", "trader", "simulator", "bus", "bus.process.supervise"]
+)
+def test_every_process_explains_itself_and_takes_no_argument_it_does_not_know(
+    runner: Runner, module: str
+) -> None:
+    explained, refused = runner.start(module, "--help"), runner.start(module, "--port-of-call", "1")
+
+    assert explained.wait() == 0
+    assert explained.output().startswith(f"usage: python -m {module}")
+    assert refused.wait() == 2
+    assert "error: " in refused.output()
+    assert not runner.run_dir.exists(), "nothing was started"
+
+
 def test_supervisord_conf_never_opens_a_port_and_never_gives_up() -> None:
     conf = (Path(__file__).resolve().parents[3] / "supervisord.conf").read_text()
     programs = conf.split("[program:")[1:]
@@ -342,7 +426,7 @@ def test_supervisord_conf_never_opens_a_port_and_never_gives_up() -> None:
             "startretries=1000000",
             "stopasgroup=true",
             "-m bus.process.child",
-            "directory=%(here)s",
+            "directory=%(ENV_SUPERVISE_ROOT)s",
         ):
             assert line in text
     assert len({text.split("stdout_logfile=")[1].split("\n")[0] for text in programs}) == len(programs)

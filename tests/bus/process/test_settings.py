@@ -1,9 +1,15 @@
 """Settings: precedence, refusals, and the table in the README."""
 
+import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from bus.process.settings import Settings, settings_table, variable_of
 from bus.process.settings_table import LIVE_CONFIRMATION
@@ -25,6 +31,15 @@ def problems_of(environ: Mapping[str, str], cwd: Path = HERE) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         Settings.load(environ, cwd)
     return caught.value.problems
+
+
+def refusal_of(environ: Mapping[str, str], cwd: Path) -> str:
+    """Return the refusal of these settings, "" if they are taken."""
+    try:
+        Settings.load(environ, cwd)
+    except SettingsError as error:
+        return str(error)
+    return ""
 
 
 def test_defaults_are_paper_trading_on_the_simulator() -> None:
@@ -180,6 +195,176 @@ def test_the_readme_shows_exactly_this_table() -> None:
     shown = readme.split("<!-- settings -->\n")[1].split("<!-- /settings -->")[0]
 
     assert shown == settings_table(), "write bus.process.settings.settings_table() between the markers"
+
+
+KEY_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+def test_what_stands_around_a_value_is_no_part_of_it() -> None:
+    settings = Settings.load({"KALSHI_API_KEY_ID": f" {KEY_ID}\r\n", "KALSHI_BUS_SIM_PORT": " 5013\t"}, HERE)
+
+    assert settings.api_key_id == KEY_ID
+    assert settings.api_url == "http://127.0.0.1:5013/trade-api/v2"
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (f"{KEY_ID[:8]}\r{KEY_ID}", "character 9 is U+000D"),
+        (f"{KEY_ID}\u2028", None),
+        (f"\u201c{KEY_ID}\u201d", "character 1 is U+201C"),
+        ("two words", "character 4 is U+0020"),
+        ("x" * 201, "201 characters"),
+        ("-----BEGIN PRIVATE KEY-----", "names the file of the key"),
+    ],
+)
+def test_a_key_id_is_printable_ascii_or_refused_by_name(value: str, why: str | None) -> None:
+    environ = {"KALSHI_API_KEY_ID": value}
+    if why is None:  # white space of Unicode is white space
+        assert Settings.load(environ, HERE).api_key_id == KEY_ID
+        return
+
+    (problem,) = problems_of(environ)
+
+    assert problem.startswith("KALSHI_API_KEY_ID (environment): got a value that stays hidden, expected")
+    assert why in problem
+    assert KEY_ID not in problem
+
+
+@pytest.mark.parametrize("port", ["+5003", "5_003", "5003.0", "0x138b", "\u0665\u0660\u0660\u0663", "5 003"])
+@pytest.mark.parametrize("variable", ["KALSHI_BUS_SIM_PORT", "KALSHI_BUS_UI_PORT"])
+def test_a_port_is_written_in_digits(port: str, variable: str) -> None:
+    (problem,) = problems_of({variable: port})
+
+    assert problem.startswith(f"{variable} (environment): got ")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"ui_port = " + b"[" * 200 + b"]" * 200, "kalshi-bus.toml"),
+        (b"ui_port = " + b"[" * 3_000 + b"]" * 3_000, "too many brackets"),
+        (b"ui_port = " + b"[" * 5_000, "too many brackets"),
+        (b"ui_port = 0x" + b"f" * 20_000, "got an integer of 80000 bits, expected a port"),
+        (b"ui_port = " + b"9" * 20_000, "not TOML"),
+        ('ui_port = "\u00e9"'.encode("latin-1"), "not TOML"),
+        ("ui_port = 6001\n".encode("utf-16"), "is UTF-16, expected UTF-8"),
+        (b'run_dir = "a\\u0000b"', "expected a directory"),
+        (b'run_dir = ["a"]', "got a list, expected a directory"),
+        (b"ui_port = 1979-05-27", "got a date, expected a port"),
+        (b"[ui_port]\na = 1", "got a table, expected a port"),
+        (
+            b'"' + KEY_ID.encode() + b'" = 1',
+            "(a name of 36 characters, hidden) (kalshi-bus.toml): unknown key",
+        ),
+        (b"x = 1\n" * 300_000, "more than 1048576 bytes"),
+    ],
+    ids=range(13),
+)
+def test_no_file_ends_in_a_traceback(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "kalshi-bus.toml").write_bytes(content)
+
+    (problem,) = problems_of({}, tmp_path)
+
+    assert says in problem
+    assert KEY_ID not in problem
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "kalshi-bus.toml").write_bytes(b"\xef\xbb\xbfui_port = 6001\r\n")
+
+    assert Settings.load({}, tmp_path).ui_port == 6001
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "fifo", "/", "\udcff"])
+def test_what_is_no_file_of_settings_is_neither_waited_for_nor_read(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    assert len(problems_of({"KALSHI_BUS_CONFIG": name}, tmp_path)) == 1
+
+
+SECRETS = {
+    "pem": "-----BEGIN PRIVATE KEY-----\nMIICANARY\n-----END PRIVATE KEY-----\n",
+    "pem in a line": "-----BEGIN RSA PRIVATE KEY-----\\nMIICANARY\\n-----END RSA PRIVATE KEY-----\\n",
+    "body": "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQCANARY",
+    "id": "CANARY00-d9cb-469f-a165-70867728950e",
+    "token": "CANARY-sk_live_51HbdPq",
+    "url": "https://me:CANARY@example.com/",
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+def test_a_secret_in_whatever_setting_is_in_no_refusal(tmp_path: Path, secret: str) -> None:
+    (tmp_path / "other.toml").write_text(secret)
+    said = [refusal_of({"KALSHI_BUS_CONFIG": value}, tmp_path) for value in ("other.toml", secret)]
+    for key in Settings.model_fields:
+        said.append(refusal_of({variable_of(key): secret}, tmp_path))
+        said.append(refusal_of({f"{variable_of(key)}S": secret}, tmp_path))
+        (tmp_path / "kalshi-bus.toml").write_text(f"{key} = {json.dumps(secret)}\n{json.dumps(secret)} = 1\n")
+        said.append(refusal_of({}, tmp_path))
+        (tmp_path / "kalshi-bus.toml").unlink()
+
+    assert len([*filter(None, said)]) > 2 * len(Settings.model_fields)
+    assert "CANARY" not in "".join(said)
+
+
+@pytest.mark.parametrize(
+    "key", ["run_dir", "data_dir", "fair_values_file", "series", "tickers", "strategies"]
+)
+def test_the_text_of_a_key_is_taken_for_nothing_else(key: str) -> None:
+    assert len(problems_of({variable_of(key): SECRETS["pem"]})) == 1
+
+
+def test_the_text_of_a_key_is_refused_with_the_command_that_makes_a_file_of_it() -> None:
+    for text in (SECRETS["pem"], SECRETS["pem in a line"]):
+        (problem,) = problems_of({**LIVE, "KALSHI_PRIVATE_KEY_PATH": text})
+        assert "printf '%b\\n' \"$KALSHI_PRIVATE_KEY_PATH\" > kalshi.pem" in problem
+
+
+ANY_TEXT = st.one_of(
+    st.text(max_size=60),
+    st.sampled_from([*SECRETS.values(), "sim", "live", "0", "5003", "1e999999", "yes", LIVE_CONFIRMATION]),
+    st.from_regex(r"(ipc|tcp|https?|wss?)://.{0,30}"),
+)
+ANY_TOML = st.recursive(
+    st.one_of(ANY_TEXT, st.integers(), st.floats(), st.booleans(), st.dates(), st.datetimes(), st.times()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(sorted(Settings.model_fields))
+
+
+@settings_of_hypothesis(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(KEYS.map(variable_of) | st.just("KALSHI_BUS_OTHER"), ANY_TEXT, max_size=6),
+    st.dictionaries(KEYS, ANY_TOML, max_size=4),
+    st.sampled_from(["/", "/somewhere", "/x" * 60, "/\udcff"]),
+)
+def test_any_environment_and_file_give_settings_or_a_refusal(
+    environ: dict[str, str], values: dict[str, object], cwd: str
+) -> None:
+    refusal = None
+    try:
+        settings = Settings.of(values, environ, Path(cwd))[0]
+    except SettingsError as error:
+        refusal = str(error)
+    else:
+        assert settings.run_dir.is_absolute()
+        str(settings.model_dump()).encode()
+    assert refusal is None or (refusal and "CANARY" not in refusal)
+
+
+@settings_of_hypothesis(max_examples=200, deadline=None)
+@given(
+    st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode(errors="replace")))
+)
+def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "kalshi-bus.toml").write_bytes(content)
+    with suppress(SettingsError):
+        Settings.load({}, folder)
 
 
 def test_every_setting_has_a_row_and_an_own_variable() -> None:

@@ -1,0 +1,55 @@
+"""supervisord as ``make run`` becomes it: ``python -m bus.process.stack``, with the SUPERVISE_* variables.
+
+It differs from supervisord's own command in one thing: a closed terminal (SIGHUP) stops everything as Ctrl-C
+does, where supervisord would start all anew. There are no settings that could be loaded again.
+"""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from supervisor.medusa import asyncore_25
+from supervisor.options import ServerOptions
+from supervisor.supervisord import Supervisor
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+class StackOptions(ServerOptions):  # type: ignore[misc]
+    """supervisord's options, with SIGHUP as a stop."""
+
+    def setsignals(self) -> None:
+        """Install the handlers; SIGHUP stays ignored where it is (nohup)."""
+        before = signal.getsignal(signal.SIGHUP)
+        super().setsignals()
+        ignored = before is signal.SIG_IGN
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else self._terminal_closed)
+
+    def _terminal_closed(self, _number: int, frame: FrameType | None) -> None:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(nowhere, fd)
+        self.signal_receiver.receive(signal.SIGTERM, frame)
+
+
+def main() -> None:
+    """Keep everything up until a signal to stop."""
+    options = StackOptions()
+    options.first, options.test = True, False
+    command = ["-n", "-c", str(ROOT / "supervisord.conf")]
+    if os.geteuid() == 0:
+        command += ["-u", "root"]  # said openly, supervisord does not warn about it
+    options.realize(command, doc=__doc__)
+    try:
+        Supervisor(options).main()
+    except asyncore_25.ExitNow:
+        pass
+    finally:
+        options.close_httpservers()
+        options.close_logger()
+
+
+if __name__ == "__main__":
+    main()
