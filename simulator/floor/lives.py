@@ -58,6 +58,7 @@ class FeeChange:
             }
         return {
             **own,
+            "series_ticker": self.series,
             "event_ticker": self.event,
             "fee_type_override": self.fee_type,
             "fee_multiplier_override": self.multiplier,
