@@ -180,7 +180,9 @@ async def _converse(
 async def _send(socket: web.WebSocketResponse, session: WsConnection, awake: asyncio.Event) -> None:
     while not socket.closed:
         while session.outgoing:
-            await socket.send_str(session.outgoing.popleft())
+            # Not as a str: a fault may have put a byte that is not UTF-8 into it.
+            frame = session.outgoing.popleft().encode("utf-8", "surrogateescape")
+            await socket.send_frame(frame, WSMsgType.TEXT)
             session.hub.frames += 1
         if session.closing:
             await socket.close(code=WSCloseCode.GOING_AWAY)

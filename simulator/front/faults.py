@@ -16,14 +16,15 @@ import msgspec
 from markets.errors import StartupError
 from simulator.floor.model import Stage
 
+from .mutations import Mutation, mutate, owners
 from .render import dumps
 from .wire import JSON, Response
 
 RestFault = Literal[
     "latency", "status", "timeout", "disconnect", "html", "truncate", "missing_field", "renamed_field",
-    "unknown_field", "set_field", "repeated_cursor", "endless_cursor",
+    "unknown_field", "set_field", "mutate", "repeated_cursor", "endless_cursor",
 ]  # fmt: skip
-FrameFault = Literal["drop", "duplicate", "swap", "stall", "disconnect", "set_field"]
+FrameFault = Literal["drop", "duplicate", "swap", "stall", "disconnect", "set_field", "mutate"]
 
 HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -44,6 +45,7 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         status: HTTP status of `status`. retry_after_s: its Retry-After, None for none.
         field: member that is removed, renamed, added or set, in one object of the answer.
         to: new name of `renamed_field`. value: what `set_field` writes, any JSON.
+        how: in which way `mutate` changes the member that `field` names, here a dotted path.
         everywhere: the field is changed in all objects, not in one.
         ticker: the field is changed in all objects of this market; of frames, only its are hit.
     """
@@ -62,6 +64,7 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     field: str = "yes_bid_dollars"
     to: str = "yes_bid"
     value: Any = None
+    how: Mutation = "null"
     everywhere: bool = False
     ticker: str | None = None
 
@@ -233,7 +236,7 @@ class Faults:
             body["cursor"] = self._cursor(rule, route, body["cursor"])
         else:
             self._change(rule, body)
-        return replace(response, body=dumps(body).encode())
+        return replace(response, body=dumps(body).encode("utf-8", "surrogateescape"))
 
     def _cursor(self, rule: Rule, route: str, cursor: str) -> str:
         """Let a list go on for ever: every page names the cursor of the first one seen, or a new one."""
@@ -244,8 +247,12 @@ class Faults:
 
     def _change(self, rule: Rule, body: Any) -> None:
         """Remove, rename, add or set a member in one object (or all, or a market's) of a JSON value."""
-        added = rule.fault == "unknown_field"
-        objects = [o for o in _objects(body, rule.ticker) if rule.field in o or (added and len(o) > 5)]
+        added, within = rule.fault == "unknown_field", _objects(body, rule.ticker)
+        if rule.fault == "mutate":
+            found_in = {id(o): o for top in within for o in owners(top, rule.field)}
+            objects = list(found_in.values())
+        else:
+            objects = [o for o in within if rule.field in o or (added and len(o) > 5)]
         if not rule.everywhere and rule.ticker is None and objects:
             objects = [objects[self._rng.randrange(len(objects))]]
         for found in objects:
@@ -257,6 +264,8 @@ class Faults:
                     found[rule.to] = found.pop(rule.field)
                 case "set_field":
                     found[rule.field] = rule.value
+                case "mutate":
+                    mutate(found, rule.field.rpartition(".")[2], rule.how)
                 case _:
                     found.pop(rule.field)
 
@@ -275,7 +284,7 @@ class Faults:
             match rule.fault:
                 case "drop":
                     out = []
-                case "set_field":
+                case "set_field" | "mutate":
                     body = json.loads(text)
                     self._change(rule, body)
                     out = [dumps(body)]
