@@ -26,6 +26,7 @@ from bus.sockets import MAX_QUESTION, bind, make, make_context
 from markets.json.frames import TickerUpdate
 from markets.json.pages import split_events
 from publisher import checkpoint
+from publisher.drift import DriftWatch
 from publisher.held import Held
 from publisher.intake import Intake
 from publisher.live import Live
@@ -93,7 +94,7 @@ class _Publisher:
         self.bytes_sent = 0
         self.writer = Writer(1)
         self.held = Held(self.writer.state)
-        self._intake = Intake(self.held, Universe(), Quarantine(directory))
+        self._intake = Intake(self.held, Universe(), Quarantine(directory), DriftWatch(self.clock))
 
     def take(self, page: bytes) -> None:
         """Take a page over: read, compare, decode, commit."""

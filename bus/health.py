@@ -8,11 +8,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from bus.drift import DriftRow, drift_rows
 from bus.process.supervised import Processes, Supervised
 from bus.protocol.messages import Heartbeat, PublisherHealth
 from bus.protocol.state import Records
 from bus.replica import ReplicaStatus
-from markets.records import ExchangeStatus
+from markets.records import Drift, ExchangeStatus
 
 
 class ShardHealth(msgspec.Struct, frozen=True):
@@ -60,6 +61,7 @@ class Health(msgspec.Struct, frozen=True):
         publisher: its own account in the last heartbeat, None before one.
         exchange: None until the exchange has said whether it trades.
         processes: what supervisord says, None if none answers.
+        drifts: what the exchange sends otherwise than documented.
     """
 
     epoch: int
@@ -80,6 +82,7 @@ class Health(msgspec.Struct, frozen=True):
     publisher: PublisherHealth | None
     exchange: ExchangeHealth | None
     processes: Processes | None
+    drifts: Mapping[str, Drift]
 
     @property
     def word(self) -> str:
@@ -138,6 +141,8 @@ class HealthAnswer(msgspec.Struct, frozen=True):
     publisher: PublisherHealth | None
     exchange: ExchangeHealth | None
     processes: dict[str, Supervised] | None
+    drift: tuple[DriftRow, ...] = ()
+    drift_more: int = 0
 
 
 def health_of(
@@ -180,6 +185,7 @@ def health_of(
         publisher=heartbeat.publisher if heartbeat is not None else None,
         exchange=_exchange(exchange) if exchange is not None else None,
         processes=processes,
+        drifts=state.drifts if state is not None else {},
     )
 
 
@@ -195,6 +201,7 @@ def is_stale(age_ms: int | None, stale_after_ms: int) -> bool:
 
 def answer_of(health: Health, markets: int, books: int, digest: int) -> HealthAnswer:
     """Return health as it is answered, with how many markets and books are shown, and the state's digest."""
+    drift, drift_more = drift_rows(health.drifts)
     return HealthAnswer(
         status=health.word,
         age_seconds=health.age_s,
@@ -216,6 +223,8 @@ def answer_of(health: Health, markets: int, books: int, digest: int) -> HealthAn
         publisher=health.publisher,
         exchange=health.exchange,
         processes=None if health.processes is None else dict(health.processes),
+        drift=drift,
+        drift_more=drift_more,
     )
 
 

@@ -211,6 +211,21 @@ class ExchangeStatus(Record, frozen=True):
     as_of_ms: TimeMs
 
 
+class Drift(Record, frozen=True):
+    """A member of the exchange's JSON that is not as documented, how often it came, and since when.
+
+    `route` is "GET /events" or "ws ticker", `member` a dotted path from the record it is part of, `what`
+    "unknown", "missing", "type", "range" or "enum"; `example` its first value as JSON, cut, "" for none.
+    """
+
+    route: str
+    member: str
+    what: str
+    count: int
+    first_seen_ms: int
+    example: str
+
+
 class Remove(Record, frozen=True):
     """Removal of a record: `what` is its kind ("market": all that hangs on it too), `key` its identity."""
 

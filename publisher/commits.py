@@ -3,11 +3,12 @@
 import threading
 
 from bus.clock import Clock
-from bus.protocol.messages import CycleEnd
+from bus.protocol.messages import TOPIC_REF, CycleEnd
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.threads import Owner
 
+from .drift import DriftWatch
 from .held import Held
 from .kalshi.client import Stopped, StopSignal
 from .reading import Reading
@@ -20,11 +21,14 @@ class Commits:
         opened: whether there is an epoch: a whole sweep was taken over, or a checkpoint.
     """
 
-    def __init__(self, server: FeedServer, writer: Writer, held: Held, clock: Clock) -> None:
+    def __init__(
+        self, server: FeedServer, writer: Writer, held: Held, drift: DriftWatch, clock: Clock
+    ) -> None:
         self.opened = False
         self._server = server
         self._writer = writer
         self._held = held
+        self._drift = drift
         self._clock = clock
         self._thread = Owner("the publisher's commits")
 
@@ -64,7 +68,7 @@ class Commits:
             if reading.complete:
                 with writer.state.lock:
                     diff = self._held.diff(reading, now_ms)
-                writer.load(diff.changes)
+                writer.load([*diff.changes, (TOPIC_REF, "drift", self._drift.all())])
                 server.open(writer)
                 server.send(writer.commit((), diff.cycle, source_ns, now_ns))
                 self.opened = True
@@ -77,3 +81,4 @@ class Commits:
             server.send(writer.stream("ex.", "exchange", [reading.exchange], source_ns, now_ns))
         for topic, kind, records in self._held.rotate(now_ms):
             server.send(writer.stream(topic, kind, records, source_ns, now_ns))
+        server.send(writer.stream(TOPIC_REF, "drift", self._drift.changes(now_ms), source_ns, now_ns))

@@ -13,13 +13,18 @@ from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.pages import market_ticker, text_member
 from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
-from markets.records import UNJOINED_SERIES, Series
+from markets.records import UNJOINED_SERIES, Quote, Series, Status
 
+from .drift import DriftWatch
 from .held import Held
 from .quarantine import Quarantine
 from .reading import Candidate, Reading, Universe
 
 MAX_RECORD_BYTES: Final = MAX_MESSAGE_BYTES - 10_000
+LISTED_MARKETS: Final = "GET /markets"
+LISTED_EVENTS: Final = "GET /events"
+LOOKED_AT: Final = ""
+"""Route of what has been looked at for drift with its whole reply."""
 
 
 class Intake:
@@ -28,21 +33,42 @@ class Intake:
     Args:
         held: is read only.
         quarantine: takes the records that cannot be trusted.
+        drift: looks at what is other than it was.
 
     Attributes:
         listed_series: what the last list of series had, as sent.
     """
 
-    def __init__(self, held: Held, universe: Universe, quarantine: Quarantine) -> None:
+    def __init__(self, held: Held, universe: Universe, quarantine: Quarantine, drift: DriftWatch) -> None:
         self.universe = universe
+        self.drift = drift
         self.listed_series: dict[str, bytes] = {}
         self._held = held
         self._quarantine = quarantine
         self._seeds: dict[str, int] = {}
+        # What a checkpoint brought was looked at by another life, perhaps of another build.
+        state = held.state
+        self._unlooked = {
+            "markets": set(state.markets),
+            "events": set(state.events),
+            "milestones": set(state.milestones),
+        }
         self._thread = Owner("what takes a sweep in")
 
-    def read_event(self, raw: Raw | bytes, as_of_ms: int, reading: Reading, *, loose: bool = False) -> None:
-        """Read an event with its nested markets; `loose`: it came without the crawl (`Reading.loose`)."""
+    def read_event(
+        self,
+        raw: Raw | bytes,
+        as_of_ms: int,
+        reading: Reading,
+        *,
+        loose: bool = False,
+        route: str = LISTED_EVENTS,
+    ) -> None:
+        """Read an event with its nested markets; `loose`: it came without the crawl (`Reading.loose`).
+
+        Args:
+            route: whose list it was in, or LOOKED_AT.
+        """
         self._thread.check()
         digest = record_hash(raw)
         seen = self._held.seen(digest)
@@ -59,8 +85,11 @@ class Intake:
             _check_size(event.raw, "event")
         except BadRecord as error:
             # Its markets are held and age, and are looked up singly when they are missed.
+            self._look(route, "events", "", raw)
             self._refuse("event", _key_of(raw, "event_ticker"), error, raw, reading)
             return
+        if event is not held.get(event.event_ticker) or event.event_ticker in self._unlooked["events"]:
+            self._look(route, "events", event.event_ticker, raw)
         self._quarantine.good("event", event.event_ticker)
         series = self._series(event.series_ticker, reading)
         if not self.universe.wants_event(event, series):
@@ -82,7 +111,7 @@ class Intake:
                 changed.append((market, market_digest))
         reading.confirm(digests)
         for market, market_digest in changed:
-            ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading)
+            ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading, route)
             digests[ticker] = market_digest
         if loose:
             reading.loose.update(dict.fromkeys(digests.keys() - {""}, as_of_ms))
@@ -101,20 +130,33 @@ class Intake:
         return series
 
     def read_market(
-        self, raw: Raw | bytes, series_ticker: str | None, as_of_ms: int, reading: Reading
+        self,
+        raw: Raw | bytes,
+        series_ticker: str | None,
+        as_of_ms: int,
+        reading: Reading,
+        *,
+        route: str = LISTED_MARKETS,
     ) -> None:
         """Read a market that came without the crawl (`Reading.loose`).
 
         Args:
             series_ticker: None where the exchange does not know its event.
+            route: whose list it was in, or LOOKED_AT.
         """
         digest = record_hash(raw, seed=self._seed(series_ticker or UNJOINED_SERIES))
-        ticker = self._read_market(raw, digest, series_ticker, as_of_ms, reading)
+        ticker = self._read_market(raw, digest, series_ticker, as_of_ms, reading, route)
         if ticker:
             reading.loose[ticker] = as_of_ms
 
     def _read_market(
-        self, raw: Raw | bytes, digest: int, series_ticker: str | None, as_of_ms: int, reading: Reading
+        self,
+        raw: Raw | bytes,
+        digest: int,
+        series_ticker: str | None,
+        as_of_ms: int,
+        reading: Reading,
+        route: str,
     ) -> str:
         """Read a market; return its ticker, "" if it is refused or not wanted.
 
@@ -132,13 +174,14 @@ class Intake:
                 reading.settled[ticker] = digest  # it must be seen again as settled
                 return ticker
             _check_size(raw, "market")
+            previous = self._held.state.markets.get(ticker)
             market, quote = decode_market(
-                raw,
-                series_ticker=series_ticker,
-                as_of_ms=as_of_ms,
-                previous=self._held.state.markets.get(ticker),
+                raw, series_ticker=series_ticker, as_of_ms=as_of_ms, previous=previous
             )
+            if market is not previous or not _as_documented(quote) or ticker in self._unlooked["markets"]:
+                self._look(route, "markets", ticker, raw)
         except BadRecord as error:
+            self._look(route, "markets", ticker, raw)
             self._refuse("market", ticker, error, raw, reading)
             return ""
         self._quarantine.good("market", ticker)
@@ -151,11 +194,14 @@ class Intake:
             seed = self._seeds[series_ticker] = record_hash(series_ticker.encode())
         return seed
 
-    def read_loose_market(self, raw: Raw | bytes, as_of_ms: int, reading: Reading) -> None:
+    def read_loose_market(
+        self, raw: Raw | bytes, as_of_ms: int, reading: Reading, *, route: str = LISTED_MARKETS
+    ) -> None:
         """Read a market that came without its event; it waits in `reading.unjoined` if that is not known."""
         try:
             ticker, event_ticker = market_ticker(raw), text_member(raw, "event_ticker")
         except BadRecord as error:
+            self._look(route, "markets", "", raw)
             self._refuse("market", _key_of(raw, "ticker"), error, raw, reading)
             return
         kept = ticker in reading.kept
@@ -167,23 +213,28 @@ class Intake:
         held = self._held.state.markets.get(ticker)
         if event is not None:
             if kept or self.universe.wants_event(event, self._series(event.series_ticker, reading)):
-                self.read_market(raw, event.series_ticker, as_of_ms, reading)
+                self.read_market(raw, event.series_ticker, as_of_ms, reading, route=route)
         elif held is not None and held.series_ticker is not None:
-            self.read_market(raw, held.series_ticker, as_of_ms, reading)
+            self.read_market(raw, held.series_ticker, as_of_ms, reading, route=route)
         elif kept or self.universe.wants_market(ticker):
             reading.unjoined.setdefault(event_ticker, []).append((bytes(raw), as_of_ms))
 
-    def read_milestone(self, raw: Raw | bytes, reading: Reading) -> None:
-        """Read a milestone."""
+    def read_milestone(self, raw: Raw | bytes, reading: Reading, *, route: str = LISTED_EVENTS) -> None:
+        """Read a milestone; `route` as in `read_event`."""
         try:
             held = self._held.state.milestones.get(text_member(raw, "id"))
+            if held is None or held.raw != bytes(raw) or held.id in self._unlooked["milestones"]:
+                self._look(route, "milestones", "" if held is None else held.id, raw)
             if held is not None and held.raw == bytes(raw):
                 reading.milestones.pop(held.id, None)
                 return
             _check_size(raw, "milestone")
             milestone = decode_milestone(raw)
         except BadRecord as error:
-            self._refuse("milestone", _key_of(raw, "id"), error, raw, reading)
+            key = _key_of(raw, "id")
+            if not key:  # refused before it was looked at
+                self._look(route, "milestones", "", raw)
+            self._refuse("milestone", key, error, raw, reading)
             return
         self._quarantine.good("milestone", milestone.id)
         reading.milestones[milestone.id] = milestone
@@ -199,12 +250,28 @@ class Intake:
         self._quarantine.good("series", series.ticker)
         reading.series[series.ticker] = series
 
+    def _look(self, route: str, name: str, key: str, raw: Raw | bytes) -> None:
+        """Look for drift in an element of the list `name` of a route."""
+        self._unlooked[name].discard(key)
+        if route != LOOKED_AT:
+            self.drift.part(route, name, raw)
+
     def _refuse(self, what: str, key: str, error: BadRecord, raw: Raw | bytes, reading: Reading) -> None:
         self._quarantine.put(what, key, error, bytes(raw))
         reading.bad.add((what, key))
         if what == "market":
             reading.confirmed.discard(key)
             reading.candidates.pop(key, None)
+
+
+def _as_documented(quote: Quote) -> bool:
+    """Tell whether all members of a quote came, and in Kalshi's own form: then they need no second look."""
+    return (
+        quote.as_sent is None
+        and quote.status is not Status.UNKNOWN
+        and None not in (quote.last_price_e4, quote.volume_e2, quote.volume_24h_e2, quote.open_interest_e2)
+        and None not in (quote.previous_price_e4, quote.previous_yes_bid_e4, quote.previous_yes_ask_e4)
+    )
 
 
 def _check_size(raw: Raw | bytes, what: str) -> None:

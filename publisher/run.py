@@ -32,6 +32,7 @@ from publisher.books.wished import Wished
 from . import checkpoint
 from .account import Account
 from .commits import Commits
+from .drift import DriftWatch
 from .held import Held
 from .intake import Intake
 from .kalshi.budget import BASIC, Budget
@@ -89,20 +90,21 @@ class Publisher:
         )
         self.server.announce(self._writer)
         held = Held(self._writer.state)
-        self._commits = Commits(self.server, self._writer, held, clock)
+        drift = DriftWatch(clock)
+        self._commits = Commits(self.server, self._writer, held, drift, clock)
         if found.cycle is not None:
             log.info("checkpoint.loaded", epoch=found.epoch, complete_ms=found.cycle.complete_ms)
             self._commits.open_from(found.cycle)
         quarantine = Quarantine(data_dir / "quarantine")
         budget = Budget(BASIC, rng, clock.monotonic_ns() / 1e9)
         clients = [
-            Client(hosts.rest, self._keys, budget, clock, Rng(rng.random()), stop)
+            Client(hosts.rest, self._keys, budget, clock, Rng(rng.random()), stop, drift)
             for _ in range(2 + CONNECTIONS_MAX)
         ]
         sweeping, enriching = clients[:-1], clients[-1]
         sweep = Sweep(
             sweeping[0],
-            Intake(held, universe, quarantine),
+            Intake(held, universe, quarantine, drift),
             held,
             clock,
             sweeping[1:],
@@ -112,7 +114,7 @@ class Publisher:
         self._stream: KalshiStream | None = None
         self._live: Live | None = None
         if self._keys.configured and settings.stream == "yes":
-            self._stream = KalshiStream(hosts.websocket, self._keys, clock, Rng(rng.random()), stop)
+            self._stream = KalshiStream(hosts.websocket, self._keys, clock, Rng(rng.random()), stop, drift)
             self._live = Live(held, self.server.submit, self._stream.want, self._stream.verify, clock)
         self._account = Account(
             self._keys,

@@ -32,7 +32,7 @@ from markets.json.read import decode_exchange_status
 
 from .fetchers import connections, fetch_all
 from .held import Held
-from .intake import Intake
+from .intake import LOOKED_AT, Intake
 from .kalshi.budget import BASIC
 from .kalshi.client import Client, ExchangeError, KeyRefused, NotFound, Reply
 from .reading import Reading
@@ -213,11 +213,16 @@ class Sweep:
             return
         raws, _ = self._client.get("/series", read=lambda body: split_list(body, "series")[0])
         found: dict[str, bytes] = {}
+        before = self._intake.listed_series
         for raw in raws:
+            ticker = ""
             try:
-                found[text_member(raw, "ticker")] = bytes(raw)
+                ticker = text_member(raw, "ticker")
+                found[ticker] = bytes(raw)
             except BadRecord:
                 self._intake.read_series(raw, reading)  # quarantines it
+            if not ticker or found[ticker] != before.get(ticker):
+                self._intake.drift.part("GET /series", "series", raw)
         held = self._held.state.series
         for ticker, series in held.items():
             if found.get(ticker, series.raw) != series.raw:
@@ -254,7 +259,8 @@ class Sweep:
 
     def _listed(self, reading: Reading) -> Iterable[Query]:
         """Walk the bare list of open events, and yield the slices of those that were not read yet."""
-        for page, _reply in self._client.pages("/events", open_events(), read=_read_events):
+        for page, reply in self._client.pages("/events", open_events(), read=_read_events):
+            self._intake.drift.page(reply.body, page.events, page.milestones)
             listed: dict[str, int] = {}
             for raw in page.events:
                 try:
@@ -294,7 +300,8 @@ class Sweep:
         sliced, most = self._held.open_events(), 2 * len(self._held.state.events) // EVENTS_PER_PAGE + 10
         for _ in range(DISCOVERY_PAGES):
             query = open_events(cursor=self._discovery_cursor)
-            (page, cursor), _reply = self._client.get("/events", query, read=_read_events)
+            (page, cursor), reply = self._client.get("/events", query, read=_read_events)
+            self._intake.drift.page(reply.body, page.events, page.milestones)
             for raw in page.events:
                 try:
                     ticker = text_member(raw, "event_ticker")
@@ -324,6 +331,7 @@ class Sweep:
         return True
 
     def _read_page(self, page: EventsPage, reply: Reply, reading: Reading, *, loose: bool = False) -> None:
+        self._intake.drift.page(reply.body, page.events, page.milestones)
         for raw in page.events:
             self._intake.read_event(raw, reply.as_of_ms, reading, loose=loose)
         for raw in page.milestones or ():
@@ -357,12 +365,13 @@ class Sweep:
         for tickers in list(batches(due, EVENTS_PER_REQUEST))[:MILESTONES_PER_SWEEP]:
             query = milestones_of(tickers)
             try:
-                page, _ = self._client.get("/events", query, read=split_events)
+                page, reply = self._client.get("/events", query, read=split_events)
             except KeyRefused:
                 raise
             except ExchangeError as error:
                 log.warning("milestones.unread", events=len(tickers), error=str(error))
                 return
+            self._intake.drift.page(reply.body, page.events, page.milestones)
             for raw in page.milestones or ():
                 self._intake.read_milestone(raw, reading)
             for ticker in tickers:
@@ -408,7 +417,7 @@ class Sweep:
         except NotFound:
             return False
         reading.gone.discard(ticker)
-        self._intake.read_loose_market(raw, reply.as_of_ms, reading)
+        self._intake.read_loose_market(raw, reply.as_of_ms, reading, route=LOOKED_AT)
         return True
 
     def _market_exists(self, ticker: str, reading: Reading) -> bool:
@@ -418,7 +427,7 @@ class Sweep:
             )
         except NotFound:
             return False
-        self._intake.read_loose_market(raw, reply.as_of_ms, reading)
+        self._intake.read_loose_market(raw, reply.as_of_ms, reading, route=LOOKED_AT)
         return True
 
     def _unjoined(self, reading: Reading) -> None:
@@ -455,7 +464,7 @@ class Sweep:
         except NotFound:
             self._note_unknown("event", ticker)
             return
-        self._intake.read_event(raw, reply.as_of_ms, reading, loose=True)
+        self._intake.read_event(raw, reply.as_of_ms, reading, loose=True, route=LOOKED_AT)
 
     def _series_needed(self, reading: Reading) -> None:
         """Read the series that events need and are not held; fetch those that the list did not have.

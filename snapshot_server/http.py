@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from bus.drift import drift_counts
 from bus.process.http_headers import names_this_machine
 from markets.errors import BadRecord
 
@@ -164,7 +165,8 @@ def _ready(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 
 def _metrics(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
-    body = metrics.exposition(view.health(now_ms), view.replica.stats, view.requests)
+    drift = {} if view.edition is None else drift_counts(view.edition.state.drifts)
+    body = metrics.exposition(view.health(now_ms), view.replica.stats, view.requests, drift)
     headers = [("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"), *_SAFE]
     return _encoded(HttpResponse(200, headers, body, "/metrics"), request)
 

@@ -38,10 +38,17 @@ _PREFIX: Final = "kalshi_bus_"
 
 
 class _Reading(Collector):
-    def __init__(self, health: HealthAnswer, stats: Stats, requests: Mapping[tuple[str, int], int]) -> None:
+    def __init__(
+        self,
+        health: HealthAnswer,
+        stats: Stats,
+        requests: Mapping[tuple[str, int], int],
+        drift: Mapping[tuple[str, str], int],
+    ) -> None:
         self._health = health
         self._stats = stats
         self._requests = requests
+        self._drift = drift
 
     def collect(self) -> Iterable[Metric]:
         health = self._health
@@ -69,6 +76,14 @@ class _Reading(Collector):
         for (route, status), count in sorted(self._requests.items()):
             answers.add_metric((route, str(status)), count)
         yield answers
+        drifted = GaugeMetricFamily(
+            _PREFIX + "drift",
+            "Times a member of the exchange's JSON was otherwise than documented.",
+            labels=("what", "route"),
+        )
+        for labels, count in sorted(self._drift.items()):
+            drifted.add_metric(labels, count)
+        yield drifted
         up = GaugeMetricFamily(
             _PREFIX + "process_up", "1 while supervisord says RUNNING.", labels=("process",)
         )
@@ -81,8 +96,13 @@ class _Reading(Collector):
         yield from (up, restarts)
 
 
-def exposition(health: HealthAnswer, stats: Stats, requests: Mapping[tuple[str, int], int]) -> bytes:
-    """Return the text of `/metrics`."""
+def exposition(
+    health: HealthAnswer,
+    stats: Stats,
+    requests: Mapping[tuple[str, int], int],
+    drift: Mapping[tuple[str, str], int],
+) -> bytes:
+    """Return the text of `/metrics`; `drift` by (what, route)."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reading(health, stats, dict(requests)))
+    registry.register(_Reading(health, stats, dict(requests), drift))
     return generate_latest(registry)

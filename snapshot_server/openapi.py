@@ -117,6 +117,22 @@ _SCHEMAS: Final[dict[str, Any]] = {
                 "description": "By name, what supervisord says; null if they were started by hand.",
                 "additionalProperties": {"$ref": "#/components/schemas/Process"},
             },
+            "drift": {
+                "type": "array",
+                "description": "What Kalshi sends otherwise than documented, the newest first, at most 100.",
+                "items": {"$ref": "#/components/schemas/Drift"},
+            },
+            "drift_more": _INTEGER | {"description": "How many more there are."},
+        }
+    ),
+    "Drift": _object(
+        {
+            "route": {"type": "string", "description": "Such as GET /events, or ws ticker."},
+            "member": {"type": "string", "description": "Such as markets.yes_bid_dollars."},
+            "what": {"type": "string", "enum": ["unknown", "missing", "type", "range", "enum"]},
+            "count": _INTEGER,
+            "first_seen": {"type": "number", "description": "Unix seconds."},
+            "example": {"type": "string", "description": "Its first value as JSON, cut; empty for none."},
         }
     ),
     "Process": _object(

@@ -15,7 +15,7 @@ from markets.opportunities import KINDS, REASONS
 from ui.pages.columns import CHOICES, COLUMNS, TableView
 from ui.pages.filters import Filters
 from ui.pages.log_view import LEVELS
-from ui.pages.system import ROLES
+from ui.pages.system import DRIFT_WORDS, ROLES
 from ui.routes.api_routes import ApiRoutes
 from ui.routes.assets import Assets
 from ui.routes.command_routes import CommandRoutes
@@ -58,6 +58,7 @@ def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
         USUAL=TableView(Filters()),
         LOG_LEVELS=LEVELS,
         ROLES=ROLES,
+        DRIFT_WORDS=DRIFT_WORDS,
         asset=assets.url,
         progress=progress,
     )

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from bus.clock import Clock
+from bus.drift import drift_rows
 from bus.inbox import Inbox
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings
@@ -128,6 +129,7 @@ class Service:
             self.monitor.look(self.steady_ns())
         heartbeat, desk = self._replica.heartbeat, self.desk
         processes = self.supervised.processes
+        drift, drift_more = drift_rows(self.scan.state.drifts)
         return SystemView(
             supervised=processes is not None,
             processes=process_rows(self.settings.run_dir, processes),
@@ -141,6 +143,8 @@ class Service:
             message_age=self.arrivals.ages(self.now_ns()),
             decision_latency_ms=None if desk.status is None else desk.status.latency_ms,
             feed=self.feed_counts(),
+            drift=drift,
+            drift_more=drift_more,
         )
 
     def search_index(self) -> SearchIndex:

@@ -18,6 +18,7 @@ from markets.records import (
     Book,
     BookDelta,
     Candles,
+    Drift,
     Event,
     ExchangeStatus,
     FairValue,
@@ -70,6 +71,7 @@ RECORD_TYPES: Final[dict[str, type[Record]]] = {
     "exchange": ExchangeStatus,
     "fair_value": FairValue,
     "candles": Candles,
+    "drift": Drift,
     "remove": Remove,
     "trader": TraderEvent,
 }

@@ -20,6 +20,7 @@ from markets.records import (
     Book,
     BookDelta,
     Candles,
+    Drift,
     Event,
     ExchangeStatus,
     FairValue,
@@ -59,6 +60,7 @@ _KEY_OF: Final[dict[str, Callable[[Any], str]]] = {
     "exchange": lambda _status: "",  # there is one
     "fair_value": attrgetter("ticker"),
     "candles": attrgetter("ticker"),
+    "drift": lambda drift: f"{drift.what} {drift.route} {drift.member}",
     "trade": attrgetter("ticker"),
     "trader": attrgetter("what"),
 }
@@ -75,8 +77,8 @@ LANE: Final = {
 }
 """Lane of each kind that is state and counted in digests."""
 
-STATE_KINDS: Final = (*LANE, "candles")
-"""Kinds that are state. One in no lane came later: a replica that does not know it agrees all the same."""
+STATE_KINDS: Final = (*LANE, "candles", "drift")
+"""Kinds that are state. Those in no lane came later: a replica that does not know one agrees all the same."""
 
 _OF_MARKET: Final = ("market", "quote", "book", "suspect", "candles")
 
@@ -131,8 +133,9 @@ class Records:
     `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
     `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
     `fair_values` the trader's by ticker (on its own feed only), `candles` price history by ticker, where
-    wished for; `records` has them all by kind. `ages` has the times (ms) that the quotes had which the last
-    commit did not confirm. `keeping` says how records of the static lane are kept; by default as they came.
+    wished for, `drifts` what the exchange sends otherwise than documented; `records` has them all by kind.
+    `ages` has the times (ms) that the quotes had which the last commit did not confirm. `keeping` says how
+    records of the static lane are kept; by default as they came.
     """
 
     def __init__(self, epoch: int = 0, keeping: Keeping | None = None) -> None:
@@ -151,6 +154,7 @@ class Records:
         self.exchange: dict[str, ExchangeStatus] = {}
         self.fair_values: dict[str, FairValue] = {}
         self.candles: dict[str, Candles] = {}
+        self.drifts: dict[str, Drift] = {}
         self.records: dict[str, dict[str, Any]] = {
             "market": self.markets,
             "quote": self.quotes,
@@ -162,6 +166,7 @@ class Records:
             "exchange": self.exchange,
             "fair_value": self.fair_values,
             "candles": self.candles,
+            "drift": self.drifts,
         }
 
     def quote_as_of_ms(self, ticker: str) -> int | None:

@@ -32,6 +32,7 @@ HEARTBEAT_WAIT_MS: Final = 2_000
 HTTP_TIMEOUT_S: Final = 3.0
 ROLES: Final = ("publisher", "snapshot_server", "ui", "trader")
 CLOCK_SKEW_MS: Final = 2_000
+DRIFT_MOST: Final = 10
 
 
 class Finding(NamedTuple):
@@ -249,3 +250,8 @@ def _health(settings: Settings) -> Iterator[Finding]:
     if health.quarantined_count:
         count = health.quarantined_count
         yield Finding(None, "quarantine", f"{count} records kept out: see {settings.data_dir / 'quarantine'}")
+    for row in health.drift[:DRIFT_MOST]:
+        yield Finding(None, "drift", f"Kalshi sends what it does not document: {row.text}")
+    more = max(0, len(health.drift) - DRIFT_MOST) + health.drift_more
+    if more:
+        yield Finding(None, "drift", f"{more} more, named in {url} and in the publisher's log")

@@ -21,6 +21,7 @@ from bus.clock import Clock
 from bus.process.logs import REDACTED
 from markets.errors import BadRecord, KalshiBusError, StartupError
 from markets.json.words import COST
+from publisher.drift import DriftWatch
 
 from . import faults
 from .budget import Budget, backoff_s
@@ -110,6 +111,7 @@ class Client:
     Args:
         base_url: with its path, such as ``https://host/trade-api/v2``.
         stop: ends every wait.
+        drift: looks at every answer; None for nobody.
 
     Attributes:
         requests: how many were sent. bytes_received: decoded bytes of bodies.
@@ -123,7 +125,14 @@ class Client:
     """
 
     def __init__(
-        self, base_url: str, keys: KeySource, budget: Budget, clock: Clock, rng: Random, stop: StopSignal
+        self,
+        base_url: str,
+        keys: KeySource,
+        budget: Budget,
+        clock: Clock,
+        rng: Random,
+        stop: StopSignal,
+        drift: DriftWatch | None = None,
     ) -> None:
         self.requests = 0
         self.bytes_received = 0
@@ -140,6 +149,7 @@ class Client:
         self._clock = clock
         self._rng = rng
         self._stop = stop
+        self._drift = drift
         self._turn = threading.Lock()
         self._session = requests.Session()
         # Neither a proxy nor credentials from ~/.netrc for our own machine, and no credentials anywhere.
@@ -275,14 +285,21 @@ class Client:
         finally:
             self._asking = None
         self.clock_offset_s = faults.clock_offset_s(response.headers, sent_ms, received_ms)
+        if response.status_code != 200 and self._drift is not None:
+            self._drift.refusal(path, response.status_code, body)
         self._judge(where, response, body, key)
         return Reply(body, received_ms - 1000 * cache_age_s(response.headers))
 
     def _read(self, path: str, read: Callable[[bytes], T], body: bytes) -> T:
         try:
-            return read(body)
+            content = read(body)
         except BadRecord as error:
+            if self._drift is not None:
+                self._drift.reply(path, body, readable=False)
             raise ExchangeError("bad_reply", f"GET {path}: {error}") from None
+        if self._drift is not None:
+            self._drift.reply(path, body)
+        return content
 
     def _key(self) -> ApiKey | None:
         try:

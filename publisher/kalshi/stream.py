@@ -19,6 +19,7 @@ from websockets.sync.connection import Connection
 from bus.clock import Clock
 from bus.process.logs import REDACTED
 from markets.errors import StartupError
+from publisher.drift import DriftWatch
 
 from . import faults
 from .budget import backoff_s
@@ -58,6 +59,7 @@ class KalshiStream:
         clock: Clock,
         rng: Random,
         stop: StopSignal,
+        drift: DriftWatch | None = None,
     ) -> None:
         self.counters = Counters()
         self.state = "connecting"
@@ -71,6 +73,7 @@ class KalshiStream:
         self._rng = rng
         self._stop = stop
         self._key_id = ""
+        self._drift = drift
         self._sink: Callable[[Sequence[Fact]], None] = lambda _facts: None
         self._lock = threading.Lock()
         self._wanted: tuple[str, ...] = ()
@@ -118,7 +121,7 @@ class KalshiStream:
 
     def _connection(self) -> None:
         """Serve one connection; return only at the stop."""
-        session = StreamSession(self.counters)
+        session = StreamSession(self.counters, drift=self._drift)
         key = self._keys.current()
         assert key is not None, "without a key there is no stream"
         self._key_id = key.key_id

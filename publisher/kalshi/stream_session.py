@@ -40,6 +40,7 @@ from markets.json.frames import (
 )
 from markets.records import Book, BookDelta, Suspect, Trade
 from markets.units import MAX_COUNT_E2, PRICE_ONE_E4
+from publisher.drift import DriftWatch
 
 from .subscriptions import BUSY, Command, Counters, Refusal, Subscriptions
 
@@ -74,6 +75,7 @@ class StreamSession:
     Args:
         yes_price: whether NO levels come on the YES scale; asked for in each subscription.
         channels: subscribed for all markets.
+        drift: looks at every frame; None for nobody.
 
     Attributes:
         counters: may be shared by successive connections.
@@ -85,10 +87,12 @@ class StreamSession:
         *,
         yes_price: bool = True,
         channels: Sequence[str] = ALL_MARKETS,
+        drift: DriftWatch | None = None,
     ) -> None:
         self.counters = counters or Counters()
         self._yes_price = yes_price
         self._channels = channels
+        self._drift = drift
         self._subscriptions = Subscriptions(self.counters, yes_price=yes_price)
         self._facts: list[Fact] = []
         self._wanted: dict[str, None] = {}
@@ -164,7 +168,9 @@ class StreamSession:
             frame = decode_frame(text)
         except BadRecord:
             self.counters.bad += 1
+            self._look("", text)
             return
+        self._look(frame.type, text)
         if frame.type == "subscribed":
             self._on_subscribed(frame, now_ms)
             return
@@ -231,6 +237,10 @@ class StreamSession:
         self._asked_ms.clear()
 
     # -- frames
+
+    def _look(self, kind: str, text: str | bytes) -> None:
+        if self._drift is not None:
+            self._drift.frame(kind, text.encode() if isinstance(text, str) else text)
 
     def _on_subscribed(self, frame: StreamFrame, now_ms: int) -> None:
         try:

@@ -54,7 +54,8 @@ def test_the_answer_of_health_is_byte_for_byte_what_it_was() -> None:
         b'"trading_active":false,"estimated_resume_at":1790000005.5,"shards":[{"exchange_index":0,'
         b'"exchange_active":true,"trading_active":false},{"exchange_index":1,"exchange_active":false,'
         b'"trading_active":false}],"as_of":1790000001.25},"processes":{"trader":{"state":"BACKOFF",'
-        b'"pid":null,"uptime_seconds":null,"restarts":1,"tries":7,"trouble":"does not stay up"}}}'
+        b'"pid":null,"uptime_seconds":null,"restarts":1,"tries":7,"trouble":"does not stay up"}},'
+        b'"drift":[],"drift_more":0}'
     )
     assert msgspec.json.encode(answer) == recorded
     assert msgspec.json.decode(recorded, type=HealthAnswer) == answer
@@ -68,6 +69,7 @@ def test_before_the_first_snapshot_there_is_an_answer_too() -> None:
         "complete": False, "market_count": 0, "enriched_count": 0, "quarantined_count": 0,
         "unjoined_count": 0, "epoch": 0, "seq": 0, "digest": "0" * 16, "feed": "joining", "source": "live",
         "gaps": 0, "resyncs": 0, "degraded": [], "publisher": None, "exchange": None, "processes": None,
+        "drift": [], "drift_more": 0,
     }  # fmt: skip
 
 

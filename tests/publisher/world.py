@@ -11,6 +11,7 @@ from bus.protocol.messages import CycleEnd, decode, decode_map
 from bus.protocol.state import State
 from bus.protocol.writer import Writer
 from markets.errors import BadRecord
+from publisher.drift import DriftWatch
 from publisher.held import Held
 from publisher.intake import Intake
 from publisher.kalshi.client import Client, ExchangeError, NotFound, Params, Reply
@@ -75,8 +76,9 @@ class World:
     def restart(self, directory: Path, universe: Universe | None = None) -> None:
         """Begin with nothing known beside the state, as after a checkpoint."""
         quarantine = Quarantine(directory)
+        self.drift = DriftWatch(self.clock)
         self.held = Held(self.state)
-        intake = Intake(self.held, universe or Universe(), quarantine)
+        intake = Intake(self.held, universe or Universe(), quarantine, self.drift)
         self.sweep = Sweep(
             cast(Client, self.client),
             intake,

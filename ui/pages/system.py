@@ -7,12 +7,22 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.drift import DriftRow
 from bus.health import HealthAnswer
 from bus.process.locks import holder
 from bus.process.supervised import Processes
 from bus.replica import ReplicaStatus
 from bus.trading.shapes import LatencyStatus, TraderStatus
 from ui.arrivals import Ages
+
+DRIFT_WORDS: Final = {
+    "unknown": "not documented",
+    "missing": "missing",
+    "type": "another type",
+    "range": "out of range",
+    "enum": "a new word",
+}
+"""What of a member is otherwise than documented -> how the page says it."""
 
 ROLES: Final = ("simulator", "publisher", "snapshot_server", "trader", "ui")
 
@@ -45,7 +55,10 @@ class PlaceRow(msgspec.Struct, frozen=True):
 
 
 class SystemView(msgspec.Struct, frozen=True):
-    """The system page but for its logs. `feed`: what this process's replica has counted."""
+    """The system page but for its logs. `feed`: what this process's replica has counted.
+
+    `drift`: what the exchange sends otherwise than documented, the newest first; `drift_more`: how many more.
+    """
 
     supervised: bool
     processes: Sequence[ProcessRow]
@@ -53,6 +66,8 @@ class SystemView(msgspec.Struct, frozen=True):
     message_age: Ages
     decision_latency_ms: LatencyStatus | None
     feed: Mapping[str, int]
+    drift: Sequence[DriftRow] = ()
+    drift_more: int = 0
 
 
 def process_rows(run_dir: Path, supervised: Processes | None) -> list[ProcessRow]:

@@ -55,7 +55,14 @@ HEARTBEAT = Heartbeat(
     source="replay",
     fields={"quote": 17},
 )
-_TOPICS = {"series": "ref.", "event": "ref.", "milestone": "ref.", "exchange": "ex.", "trader": "trader."}
+_TOPICS = {
+    "series": "ref.",
+    "event": "ref.",
+    "milestone": "ref.",
+    "drift": "ref.",
+    "exchange": "ex.",
+    "trader": "trader.",
+}
 
 
 def a_record(type_: type[Record]) -> Record:
