@@ -13,7 +13,7 @@ from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.pages import market_ticker, text_member
 from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
-from markets.records import UNJOINED_SERIES, Quote, Series, Status
+from markets.records import UNJOINED_SERIES, Quote, Record, Series, Status
 
 from .drift import DriftWatch
 from .held import Held
@@ -88,7 +88,7 @@ class Intake:
             self._look(route, "events", "", raw)
             self._refuse("event", _key_of(raw, "event_ticker"), error, raw, reading)
             return
-        if event is not held.get(event.event_ticker) or event.event_ticker in self._unlooked["events"]:
+        if _differ(event, held.get(event.event_ticker)) or event.event_ticker in self._unlooked["events"]:
             self._look(route, "events", event.event_ticker, raw)
         self._quarantine.good("event", event.event_ticker)
         series = self._series(event.series_ticker, reading)
@@ -178,7 +178,7 @@ class Intake:
             market, quote = decode_market(
                 raw, series_ticker=series_ticker, as_of_ms=as_of_ms, previous=previous
             )
-            if market is not previous or not _as_documented(quote) or ticker in self._unlooked["markets"]:
+            if _differ(market, previous) or not _as_documented(quote) or ticker in self._unlooked["markets"]:
                 self._look(route, "markets", ticker, raw)
         except BadRecord as error:
             self._look(route, "markets", ticker, raw)
@@ -262,6 +262,10 @@ class Intake:
         if what == "market":
             reading.confirmed.discard(key)
             reading.candidates.pop(key, None)
+
+
+def _differ(record: Record, held: Record | None) -> bool:
+    return record is not held and record != held
 
 
 def _as_documented(quote: Quote) -> bool:
