@@ -15,6 +15,7 @@ from msgspec import Raw
 
 import markets.json
 from bus.clock import Clock
+from bus.process.logs import REDACTED
 from markets.json.drift import Finding, Sentinel
 from markets.records import Drift
 
@@ -29,6 +30,10 @@ OTHERS: Final = "*"
 
 ONE_BY_ONE: Final = frozenset({"GET /events", "GET /markets", "GET /series"})
 """Routes whose lists are long: what is in them is looked at where its own bytes changed."""
+
+
+_ENOUGH: Final = 8
+"""Of a key's id: an example may be cut in the middle of one."""
 
 
 class DriftWatch:
@@ -46,6 +51,11 @@ class DriftWatch:
         self._new: dict[tuple[str, str, str], None] = {}
         self._grown: dict[tuple[str, str, str], None] = {}
         self._sent_ms = 0
+        self._secret = ""
+
+    def conceal(self, key_id: str) -> None:
+        """Let nothing with this key's id in it be an example: an exchange may repeat what it was sent."""
+        self._secret = key_id[:_ENOUGH]
 
     # -- what comes
 
@@ -92,6 +102,8 @@ class DriftWatch:
     def _count(self, finding: Finding) -> Drift | None:
         """Return the row of a finding if it is the first of its kind."""
         route, member, what, example = finding
+        if self._secret and self._secret in member + example:
+            member, example = member if self._secret not in member else REDACTED, REDACTED
         with self._lock:
             key = route, member, what
             row = self._rows.get(key)

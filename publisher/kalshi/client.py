@@ -248,6 +248,8 @@ class Client:
 
     def _once(self, path: str, params: Params, reserve: float, cost: int, timeout_s: float) -> Reply:
         key = self._key()
+        if key is not None and self._drift is not None:
+            self._drift.conceal(key.key_id)
         self._acquire(cost, reserve)
         if not self._turn.acquire(blocking=False):
             raise AssertionError("a client makes one request at a time")

@@ -56,23 +56,23 @@ def test_only_what_changed_is_looked_at_and_each_difference_has_its_row(world: W
     assert not rows(world)
     listed = world.exchange.events["E1"]
     listed["surprise"] = True
-    listed["markets"][0]["yes_bid"] = listed["markets"][0].pop("yes_bid_dollars")
-    listed["markets"][1]["status"] = "on_the_moon"
+    listed["markets"][0]["last_price"] = listed["markets"][0].pop("last_price_dollars")
+    listed["markets"][1]["strike_type"] = "lunar"
     world.exchange.milestones[0]["start_date"] = "0001-01-01T00:00:00Z"
     world.exchange.series["S"]["fee_type"] = "cubic"
     world.clock.advance(600_000)
     world.run()
     noticed = [
         ("GET /events", "events.surprise", "unknown", 1),
-        ("GET /events", "markets.status", "enum", 1),
-        ("GET /events", "markets.yes_bid", "unknown", 1),
-        ("GET /events", "markets.yes_bid_dollars", "missing", 1),
+        ("GET /events", "markets.last_price", "unknown", 1),
+        ("GET /events", "markets.last_price_dollars", "missing", 1),
+        ("GET /events", "markets.strike_type", "enum", 1),
         ("GET /events", "milestones.start_date", "range", 1),
         ("GET /series", "series.fee_type", "enum", 1),
     ]
     assert {row[:3] for row in rows(world)} == {row[:3] for row in noticed}
-    listed["markets"][1]["status"] = "active"
-    listed["markets"][0]["yes_bid_dollars"] = listed["markets"][0].pop("yes_bid")
+    listed["markets"][1]["strike_type"] = "greater"
+    listed["markets"][0]["last_price_dollars"] = listed["markets"][0].pop("last_price")
     world.run()
     counted = rows(world)
     assert {row[3] for row in counted} <= {1, 2}
@@ -185,3 +185,15 @@ def test_replies_of_each_route_are_looked_at_whole_or_beside_what_is_looked_at_a
         ("GET /markets", "listed"),
         ("GET /markets", "markets"),
     }
+
+
+def test_a_keys_id_that_the_exchange_repeats_is_in_no_row_and_no_log() -> None:
+    watch = DriftWatch(ManualClock())
+    canary = "c0ffee00-1111-4222-8333-444455556666"
+    watch.conceal(canary)
+    with structlog.testing.capture_logs() as logged:
+        watch.refusal("/events", 401, encoded({"problem": f"no such key {'x' * 40}{canary}"}))
+        watch.reply("/markets/A", encoded({"market": a_market("A"), canary: 1}))
+        watch.frame("trade", encoded(payload("frame.trade") | {"who": canary}))
+    assert len(watch.all()) == 3
+    assert canary[:8] not in f"{logged}{watch.all()}"
