@@ -335,7 +335,11 @@ class Api:
             for account in sorted(matching.orders)
             for order in matching.resting(account)
         ]
-        return {"exchange_id": self.exchange_id, **self.exchange.ledger.books(), "resting_orders": resting}
+        return {
+            "exchange_id": self.exchange_id,
+            **self.exchange.ledger.statements.books(),
+            "resting_orders": resting,
+        }
 
     def _switch(self, body: bytes, now_ms: int) -> None:
         """Set switches by name; all of them or, with 400, none."""

@@ -63,7 +63,7 @@ class PrivateChannels:
 
     def position_changed(self, party: Party, instrument: Instrument, time_ms: int) -> None:
         """Send a `market_position`."""
-        position = self._exchange.ledger.position(party, instrument.ticker)
+        position = self._exchange.ledger.statements.position(party, instrument.ticker)
         if position is None or not self._heard(party[0], POSITIONS):
             return
         message = {

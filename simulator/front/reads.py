@@ -64,7 +64,7 @@ class Reads:
         """See PrivateListener."""
         key = (party, instrument.ticker)
         self._note(time_ms, party[0], key, self._positions.pop(key, None))
-        position = self._exchange.ledger.position(party, instrument.ticker)
+        position = self._exchange.ledger.statements.position(party, instrument.ticker)
         if position is not None:
             self._positions[key] = copy(position)
 

@@ -173,10 +173,10 @@ def test_bad_orders_are_refused_in_words_and_change_nothing(
     trader: Trader, members: dict[str, Any], status: int, code: str
 ) -> None:
     market = a_market(trader)
-    before = trader.api.exchange.ledger.books()
+    before = trader.api.exchange.ledger.statements.books()
     refusal = trader.place(market, status, **members)
     assert refusal.get("error", refusal)["code"] == code
-    assert trader.api.exchange.ledger.books() == before
+    assert trader.api.exchange.ledger.statements.books() == before
     assert trader.call("GET", "/portfolio/orders")["orders"] == []
 
 
@@ -192,7 +192,7 @@ def test_of_another_account_nothing_is_seen_or_touched(trader: Trader) -> None:
     exchange.open_account(2)
     placed = trader.place(market)
     assert exchange.matching.find(2, placed["order_id"]) is None
-    assert list(exchange.ledger.fills(2).newest()) == []
+    assert list(exchange.ledger.statements.fills(2).newest()) == []
 
 
 def test_reads_lag_and_never_go_back(trader: Trader) -> None:

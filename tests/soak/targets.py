@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.bus.protocol.test_join import SyncMachine
 from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
+from tests.simulator.matching.test_accounts import live_long
 from tests.soak.driver import Target
 from tests.trader.engine.test_rebalance import (
     test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse,
@@ -93,6 +94,11 @@ def crashes(seed: int) -> int:
 
 
 TARGETS: Final[dict[str, Target]] = {
+    "accounts": Target(
+        "the simulated exchange's money agrees with a slow reference, and none is ever negative",
+        "steps",
+        live_long,
+    ),
     "crash": Target(
         "the trader, killed at any step, again and again, goes on from its journal", "kills", crashes
     ),

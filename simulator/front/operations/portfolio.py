@@ -18,10 +18,10 @@ from simulator.front.portfolio import (
 )
 from simulator.front.render import dumps
 from simulator.front.wire import ApiError, Response, bad_request, error, not_found, ok
-from simulator.matching.ledger import SettlementStatus
 from simulator.matching.orders import Fill, Order, Party, Refusal
-from simulator.matching.positions import Position
+from simulator.matching.positions import Position, by_event
 from simulator.matching.settlement import Settlement
+from simulator.matching.statements import SettlementStatus
 from simulator.matching.transfers import Pocket, Transfer
 from simulator.matching.transfers import Route as TransferRoute
 
@@ -184,7 +184,7 @@ def get_total_resting_order_value(call: Call) -> Response:
     ledger = call.api.exchange.ledger
     values: dict[int, int] = {}
     for subaccount in ledger.subaccounts(call.account):
-        for shard, value_e6 in ledger.resting_value_e6((call.account, subaccount)).items():
+        for shard, value_e6 in ledger.statements.resting_value_e6((call.account, subaccount)).items():
             values[shard] = values.get(shard, 0) + value_e6
     return ok(
         dumps(
@@ -214,13 +214,15 @@ def _fills(call: Call, operation: str, newest: Iterator[Fill], moment: int | Non
 
 @routes.get("/portfolio/fills", private=True)
 def get_fills(call: Call) -> Response:
-    newest = call.api.exchange.ledger.fills(call.account).newest()
+    newest = call.api.exchange.ledger.statements.fills(call.account).newest()
     return _fills(call, "GetFills", newest, _moment(call))
 
 
 @routes.get("/historical/fills", private=True)
 def get_historical_fills(call: Call) -> Response:
-    return _fills(call, "GetHistoricalFills", call.api.exchange.ledger.fills(call.account).historical(), None)
+    return _fills(
+        call, "GetHistoricalFills", call.api.exchange.ledger.statements.fills(call.account).historical(), None
+    )
 
 
 def _positions(call: Call, operation: str, positions: Iterable[Position]) -> Response:
@@ -241,7 +243,7 @@ def _positions(call: Call, operation: str, positions: Iterable[Position]) -> Res
     kept.sort(key=lambda position: (position.updated_ms, position.instrument.ticker), reverse=True)
     found = ((position.updated_ms, position.instrument.ticker, position) for position in kept)
     page, cursor = _page(call, operation, found)
-    events_held = call.api.exchange.ledger.event_positions(page)
+    events_held = by_event(page)
     return ok(
         dumps(
             {
@@ -259,13 +261,13 @@ def get_positions(call: Call) -> Response:
     if word not in _SETTLEMENT:
         raise bad_request("invalid settlement_status")
     party, exchange = _party(call), call.api.exchange
-    held = exchange.ledger.positions(party, _SETTLEMENT[word], exchange.now_ms)
+    held = exchange.ledger.statements.positions(party, _SETTLEMENT[word], exchange.now_ms)
     return _positions(call, "GetPositions", call.api.reads.positions(party, held, _moment(call)))
 
 
 @routes.get("/historical/positions", private=True)
 def get_historical_positions(call: Call) -> Response:
-    old = call.api.exchange.ledger.historical_positions(_party(call))
+    old = call.api.exchange.ledger.statements.historical_positions(_party(call))
     return _positions(call, "GetHistoricalPositions", old)
 
 
@@ -274,7 +276,7 @@ def get_settlements(call: Call) -> Response:
     wanted = _Filter(call)
     found = (
         (settlement.number, "", settlement)
-        for settlement in call.api.exchange.ledger.settlements(call.account).newest()
+        for settlement in call.api.exchange.ledger.statements.settlements(call.account).newest()
         if wanted.keeps(settlement, settlement.time_ms)
     )
     page, cursor = _page(call, "GetSettlements", found)
@@ -298,16 +300,16 @@ def get_balance(call: Call) -> Response:
     if shard is not None and shard not in exchange.halts.shards:
         raise invalid_parameters("exchange_index does not exist")
     ledger = exchange.ledger
-    balance_e6 = ledger.balance_e6(party, shard)
-    value_e6 = ledger.portfolio_value_e6(party, exchange.mark_e4, shard)
+    balance_e6 = ledger.statements.balance_e6(party, shard)
+    value_e6 = ledger.statements.portfolio_value_e6(party, exchange.mark_e4, shard)
     return ok(
         dumps(
             {
                 "balance": balance_e6 // _CENT_E6,
-                "balance_breakdown": _by_shard(ledger.balances_e6(party)),
+                "balance_breakdown": _by_shard(ledger.statements.balances_e6(party)),
                 "balance_dollars": format_money(balance_e6),
                 "portfolio_value": value_e6 // _CENT_E6,
-                "updated_ts": ledger.balance_ms(party) // 1000,
+                "updated_ts": ledger.statements.balance_ms(party) // 1000,
             }
         )
     )
@@ -339,10 +341,10 @@ def get_subaccount_balances(call: Call) -> Response:
             "balance": format_money(balance_e6),
             "exchange_index": shard,
             "subaccount_number": number,
-            "updated_ts": ledger.balance_ms((call.account, number)) // 1000,
+            "updated_ts": ledger.statements.balance_ms((call.account, number)) // 1000,
         }
         for number in ledger.subaccounts(call.account)
-        for shard, balance_e6 in ledger.balances_e6((call.account, number)).items()
+        for shard, balance_e6 in ledger.statements.balances_e6((call.account, number)).items()
     ]
     return ok(dumps({"subaccount_balances": rows}))
 
@@ -427,7 +429,7 @@ def apply_subaccount_transfer(call: Call) -> Response:
 def get_subaccount_transfers(call: Call) -> Response:
     found = (
         (transfer.number, "", transfer)
-        for transfer in call.api.exchange.ledger.transfers(call.account).newest()
+        for transfer in call.api.exchange.ledger.statements.transfers(call.account).newest()
         if transfer.route == "subaccounts"
     )
     page, cursor = _page(call, "GetSubaccountTransfers", found)

@@ -40,10 +40,10 @@ def place(floor: Floor, order: NewOrder, now_ms: int = 1) -> Outcome:
 
 def refused(floor: Floor, order: NewOrder, now_ms: int = 1) -> Refusal:
     """Place an order that must be refused, and see that nothing changed."""
-    before = (floor.ledger.books(), dict(floor.matching.orders[1]), list(floor.ears.heard))
+    before = (floor.ledger.statements.books(), dict(floor.matching.orders[1]), list(floor.ears.heard))
     refusal = floor.matching.place(order, now_ms)
     assert isinstance(refusal, Refusal), refusal
-    assert before == (floor.ledger.books(), dict(floor.matching.orders[1]), list(floor.ears.heard))
+    assert before == (floor.ledger.statements.books(), dict(floor.matching.orders[1]), list(floor.ears.heard))
     return refusal
 
 

@@ -1,6 +1,7 @@
 """What happens to cash and positions, case by case."""
 
 from simulator.matching.orders import OrderSwitches
+from simulator.matching.positions import by_event
 from simulator.matching.returns import Returned
 from simulator.matching.settlement import Settlement
 from tests.simulator.matching.trades import NOW_MS, OPENING_E6, Desk, Market
@@ -26,13 +27,13 @@ def test_recorded_account_after_three_purchases_shows_the_recorded_figures() -> 
     for price_e4 in (9_900, 9_900):
         desk.trade(FEED, "bid", price_e4, 100)
     assert desk.cash() == 98_018_600
-    assert desk.ledger.portfolio_value_e6((1, 0), lambda _: 9_900) == 1_980_000
+    assert desk.ledger.statements.portfolio_value_e6((1, 0), lambda _: 9_900) == 1_980_000
     desk.trade(FEED, "bid", 5_200, 100)
-    position = desk.ledger.position((1, 0), "M")
+    position = desk.ledger.statements.position((1, 0), "M")
     assert position is not None
     assert (position.count_e2, position.traded_e6, position.cost_e6) == (300, 2_500_000, 2_500_000)
     assert (position.realized_e6, position.fees_e6) == (0, 18_900)
-    [event] = desk.ledger.event_positions([position])
+    [event] = by_event([position])
     assert (event.traded_e6, event.traded_e2, event.cost_e6, event.fees_e6) == (
         2_500_000,
         300,
@@ -45,7 +46,7 @@ def test_no_bought_beside_yes_closes_it_and_brings_the_price() -> None:
     desk = Desk()
     desk.trade(FREE, "bid", 4_000, 1_000)
     desk.trade(FREE, "ask", 5_500, 1_500)  # closes ten at 0.55, opens five NO at 0.45
-    position = desk.ledger.position((1, 0), "F")
+    position = desk.ledger.statements.position((1, 0), "F")
     assert position is not None
     assert (position.count_e2, position.cost_e6, position.realized_e6) == (-500, 2_250_000, 1_500_000)
     assert desk.cash() == OPENING_E6 - 4_000_000 + 5_500_000 - 2_250_000
@@ -78,11 +79,11 @@ def test_fee_is_part_of_what_an_order_needs() -> None:
 def test_resting_orders_count_against_the_balance_without_lowering_it() -> None:
     desk = Desk(cash_e6=10 * DOLLAR)
     desk.rest(FREE, "bid", 6_000, 1_000)
-    assert desk.ledger.balance_e6((1, 0), 0) == 10 * DOLLAR
-    assert desk.ledger.resting_value_e6((1, 0)) == {0: 6 * DOLLAR, 1: 0}
+    assert desk.ledger.statements.balance_e6((1, 0), 0) == 10 * DOLLAR
+    assert desk.ledger.statements.resting_value_e6((1, 0)) == {0: 6 * DOLLAR, 1: 0}
     assert not desk.ledger.admit(desk.order(FREE, "ask", 5_900, 1_000))
     desk.switches.balance_reduced_by_resting = True
-    assert desk.ledger.balance_e6((1, 0), 0) == 4 * DOLLAR
+    assert desk.ledger.statements.balance_e6((1, 0), 0) == 4 * DOLLAR
 
 
 def test_larger_side_of_a_market_counts_alone_under_the_other_rule() -> None:
@@ -111,7 +112,7 @@ def test_amended_order_counts_once() -> None:
     assert desk.ledger.admit(order)
     assert not desk.ledger.admit(order, 1_001)
     desk.ledger.touch(order)
-    assert desk.ledger.resting_value_e6((1, 0))[0] == 6 * DOLLAR
+    assert desk.ledger.statements.resting_value_e6((1, 0))[0] == 6 * DOLLAR
     desk.ledger.audit()
 
 
@@ -153,9 +154,9 @@ def test_settlement_pays_a_dollar_to_the_side_that_was_right() -> None:
         desk.ledger.audit()
         assert desk.cash() == OPENING_E6 + cash_e6
         assert (settled.result, settled.yes_e2, settled.yes_cost_e6) == (result, 1_000, 4 * DOLLAR)
-        [position] = desk.ledger.positions((1, 0), "settled")
+        [position] = desk.ledger.statements.positions((1, 0), "settled")
         assert (position.realized_e6, position.count_e2, position.settled_ms) == (cash_e6, 0, NOW_MS)
-        assert desk.ledger.positions((1, 0)) == []
+        assert desk.ledger.statements.positions((1, 0)) == []
 
 
 def test_payout_of_a_value_between_is_cut_to_whole_cents_and_the_rest_is_a_fee() -> None:
@@ -213,6 +214,26 @@ def test_return_is_the_sum_less_the_largest_count() -> None:
     assert returned.hold("C", 0) == -5 * DOLLAR
 
 
+def test_second_ask_in_a_market_returns_only_what_the_first_has_left() -> None:
+    desk = Desk(OrderSwitches(collateral_return=True), cash_e6=6 * DOLLAR)
+    desk.trade(A, "ask", 4_000, 1_000)
+    assert desk.cash() == 0
+    desk.rest(B, "ask", 3_000, 600)  # each NO costs 0.70 and returns a dollar, as long as A has as many
+    assert desk.ledger.admit(desk.order(B, "ask", 3_000, 400))
+    assert not desk.ledger.admit(desk.order(B, "ask", 3_000, 1_400))
+    desk.rest(C, "ask", 3_000, 1_000)
+    assert desk.ledger.unpayable((1, 0), 0) == []
+
+
+def test_values_of_more_than_a_dollar_in_an_event_leave_no_more_returned_than_is_sure() -> None:
+    returned = Returned(0)
+    for ticker in ("A", "B", "C"):
+        returned.hold(ticker, 1_000)
+    assert returned.settle("A", 10_000) == 0  # B and C pay 20 now
+    assert returned.settle("B", 10_000) == -10 * DOLLAR
+    assert returned.hold("C", 500) == -5 * DOLLAR
+
+
 def test_selling_pays_back_and_is_refused_where_it_cannot() -> None:
     desk = Desk(OrderSwitches(collateral_return=True), cash_e6=600_000)
     desk.trade(A, "ask", 4_000, 100)
@@ -238,7 +259,7 @@ def test_event_nets_out_exactly_when_its_markets_settle_the_winner_first() -> No
     desk.ledger.settle(B, 0, NOW_MS)
     desk.ledger.audit()
     assert desk.cash() == 0
-    assert desk.ledger.books()["shortfall_e6"] == 0
+    assert desk.ledger.statements.books()["shortfall_e6"] == 0
 
 
 def test_dead_heat_nets_out_as_well() -> None:
@@ -260,7 +281,7 @@ def test_event_settled_at_more_than_a_dollar_is_the_exchange_s_loss() -> None:
         desk.ledger.settle(market, 10_000, NOW_MS)
         desk.ledger.audit()
     assert desk.cash() == 0
-    assert desk.ledger.books()["shortfall_e6"] == DOLLAR
+    assert desk.ledger.statements.books()["shortfall_e6"] == DOLLAR
 
 
 def test_switching_return_on_pays_at_once_and_off_takes_it_back() -> None:

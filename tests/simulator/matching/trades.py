@@ -98,4 +98,4 @@ class Desk:
         assert isinstance(moved, Transfer)
 
     def cash(self, party: Party = (1, 0), shard: int = 0) -> int:
-        return self.ledger.cash_e6(party, shard)
+        return self.ledger.statements.cash_e6(party, shard)
