@@ -202,6 +202,9 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True):
     count is 0 where trades held as much of the one side as of the other. `cost_e6` is what all lots in the
     market had cost less what pairs of them were paid before, so payout less cost is what the settlement
     earned; it is below 0 where pairs had paid more than all lots cost.
+
+    The exchange pays whole cents, rounded down; what that leaves of the value is a fee, `fee_e6`, 0 in
+    journals from before that.
     """
 
     ticker: str
@@ -213,6 +216,7 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True):
     cost_e6: int
     payout_e6: int
     time_ms: int
+    fee_e6: int = 0
 
 
 @lru_cache(maxsize=1024)  # a decision asks for the same orders when it cuts, checks and places them

@@ -22,6 +22,7 @@ COUNT_ONE_E2: Final = 100
 """One contract."""
 
 MONEY_ONE_E6: Final = 1_000_000
+CENT_E6: Final = 10_000
 """One dollar."""
 
 MINUTE_MS: Final = 60_000

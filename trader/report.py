@@ -29,13 +29,14 @@ from bus.trading.shapes import (
     TraderStatus,
     UnevenBasket,
     UnevenLeg,
+    VoidMarket,
 )
 from markets.book import NO, YES
 from markets.opportunities import EventView
 from markets.orders import Intent, OrderState, Position
 from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
-from trader.engine.engine import Engine
+from trader.engine.engine import VOID_MS, Engine
 from trader.engine.rebalance import uneven
 
 from .worker import ACCOUNT, ValuesProvider, Worker
@@ -131,6 +132,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         killed=KilledStatus.of(worker.around.kill_switch.read()),
         error=worker.halted,
         strategy_states=tuple(_strategies(worker)),
+        voids=tuple(_voids(engine)),
     )
     return Report(status, positions)
 
@@ -243,6 +245,15 @@ def _uneven(engine: Engine) -> Iterator[UnevenBasket]:
         )
 
 
+def _voids(engine: Engine) -> Iterator[VoidMarket]:
+    for ticker, since_ms in engine.voids.items():
+        lots = engine.ledger.lots.get(ticker)
+        if lots is not None:
+            left_ms = max(0, since_ms + VOID_MS - engine.paced_ms)
+            event_ticker = next(iter(lots.values())).event_ticker
+            yield VoidMarket(ticker=ticker, event_ticker=event_ticker, booked_in_seconds=left_ms / 1000)
+
+
 def position_row(engine: Engine, position: Position, now_ms: int) -> PositionRow:
     """Return one position; `bid` and `value` are in prices of the side held."""
     view: EventView | None = engine.views.get(position.event_ticker)
@@ -336,8 +347,9 @@ def settlement_row(row: Mapping[str, Any]) -> SettlementRow:
         value_dollars=format_price(row["value_e4"]),
         cost_dollars=format_money(row["cost_e6"]),
         payout_dollars=format_money(row["payout_e6"]),
-        profit_dollars=format_money(row["payout_e6"] - row["cost_e6"]),
+        profit_dollars=format_money(row["payout_e6"] + row["fee_e6"] - row["cost_e6"]),
         time=row["time_ms"] / 1000,
+        fee_dollars=format_money(row["fee_e6"]),
     )
 
 

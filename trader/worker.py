@@ -27,7 +27,7 @@ from markets.errors import StartupError
 from markets.opportunities import Failure
 from markets.records import FairValue
 from trader.engine.engine import Engine
-from trader.engine.inputs import Present, Start
+from trader.engine.inputs import RULES, Present, Start
 from trader.engine.risk import Limits
 from trader.journal.journal import JournalError, Recovered
 from trader.ledger.ledger import Ledger, LedgerError
@@ -289,7 +289,7 @@ class Worker:
                 paused=recovered.paused,
                 trader=TRADER,
                 account=ACCOUNT,
-                by_steady=True,
+                rules=RULES,
             ),
             tuple(self.values.values()),
         )

@@ -137,6 +137,14 @@ class UnevenBasket(Shape, frozen=True, kw_only=True):
     legs: tuple[UnevenLeg, ...]
 
 
+class VoidMarket(Shape, frozen=True, kw_only=True):
+    """A market that is held and paid out, and nobody says at what; it is booked in so many seconds."""
+
+    ticker: str
+    event_ticker: str
+    booked_in_seconds: float
+
+
 class StrategyStatus(Shape, frozen=True, kw_only=True):
     """How a strategy stands.
 
@@ -251,6 +259,7 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
     error: str | None
     unknown_orders: int = 0
     strategy_states: tuple[StrategyStatus, ...] = ()
+    voids: tuple[VoidMarket, ...] = ()
 
 
 # -- rows
@@ -325,7 +334,10 @@ class FillRow(Shape, frozen=True, kw_only=True):
 
 
 class SettlementRow(Shape, frozen=True, kw_only=True):
-    """A market that was held and is settled; `value` is that of YES, `profit` before fees."""
+    """A market that was held and is settled; `value` is that of YES, `profit` before fees.
+
+    `fee` is what the payout in whole cents leaves of the value.
+    """
 
     id: int
     ticker: str
@@ -338,6 +350,7 @@ class SettlementRow(Shape, frozen=True, kw_only=True):
     payout_dollars: MoneyText
     profit_dollars: MoneyText
     time: UnixTime
+    fee_dollars: MoneyText = "0.000000"
 
 
 class EquityPoint(Shape, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from markets.orders import Ended, Fill, Filled, Intent
 from markets.records import Book, Event, Level, Market, Quote, Series, Status
 from markets.timing import MatchTiming
 from markets.units import HOUR_MS
-from trader.engine.inputs import Data, Feed, Orders, Start, Tick
+from trader.engine.inputs import RULES, Data, Feed, Orders, Start, Tick
 from trader.engine.risk import Limits
 from trader.ledger.ledger import Ledger
 
@@ -185,7 +185,7 @@ def start(ledger: Ledger | None = None, limits: Limits = LIMITS, **changes: Any)
         "day_start_e6": 0,
         "killed": None,
         "paused": None,
-        "by_steady": True,
+        "rules": RULES,
     }
     return Start(**{**fields, **changes})
 

@@ -15,7 +15,7 @@ from bus.replica import ReplicaStatus
 from bus.scan.membership import scan_limits
 from markets.records import Level
 from tests.trader.stand import Stand
-from tests.trader.world import basket, event_of, leg, view_of
+from tests.trader.world import basket, event_of, leg, settled, view_of
 from tests.ui.stage import MATCH, cycle_end, fill, quote, world
 from trader.report import report
 from ui.app import make_app
@@ -132,6 +132,27 @@ def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:
     for path in ("/trader", "/", f"/m/{MATCH}-HOU", "/api/trader", "/system", "/api/system"):
         assert client.get(path).status_code == 200, path
     assert "The trader is starting" in client.get("/trader").text
+
+
+def test_the_trader_page_says_which_market_is_paid_out_without_a_value(tmp_path: Path) -> None:
+    service, replica = joined()
+    stand = Stand(tmp_path)
+    try:
+        stand.commit(basket())
+        stand.turns(5)
+        over = settled(basket(as_of_ms=stand.clock.now_ms()), "HOM")
+        odd = msgspec.structs.replace(over.markets[1].market, result="", settlement_value_e4=None)
+        markets = (over.markets[0], msgspec.structs.replace(over.markets[1], market=odd), over.markets[2])
+        stand.commit(msgspec.structs.replace(over, markets=markets))
+        stand.turns(5)
+        told = report(stand.worker, stand.clock.now_ms(), 1, 1)
+    finally:
+        stand.close()
+    (void,) = told.status.voids
+    assert (void.ticker, 599 < void.booked_in_seconds <= 600) == (odd.ticker, True)
+    desk = Desk(answers=True, heard_ms=replica.now_ms(), status=told.status, positions=told.positions)
+    page = shown(service, replica, desk).get("/trader").text
+    assert "is paid out, and the exchange does not say at what. If it still does not in 10 min" in page
 
 
 def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from trader.strategies import LoadStrategy, Update
 from . import risk
 from .conditions import Conditions
 from .inputs import (
+    RULES,
     AnyInput,
     Command,
     Data,
@@ -67,6 +68,9 @@ RISK: Final = "risk"
 EVENING_OUT: Final = "evening_out"
 """Parts, beside kinds of opportunity, that may fail over an event."""
 
+VOID_MS: Final = 600_000
+"""So long a market that is paid out without a value is waited for: lists are cached, results corrected."""
+
 STRAYS_MAX: Final = 100
 """So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
@@ -87,6 +91,7 @@ class Engine:
         now_ms: the time of the last input. paced_ms: the same by the clock that tells rates and days.
         roster: the strategies.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
+        voids: markets held that are paid out without a value -> since when, by `paced_ms`.
         strays: what was told of orders that have ended or never were, since `take_strays`. Nothing of it is
             booked: most was heard and booked before, but a fill that was not is money that nobody counts.
     """
@@ -109,8 +114,9 @@ class Engine:
         self.paced_ms = 0
         self.failures = Failures()
         self.strays: list[AnyOrderEvent] = []
+        self.voids: dict[str, int] = {}
         self._failing: list[Failure] = []
-        self._by_steady = True
+        self._rules = RULES
         self._out: list[AnyOutput] = []
         self._owner = Owner("the engine")
 
@@ -130,9 +136,9 @@ class Engine:
         self._out = []
         self.now_ms = taken.now_ms
         if isinstance(taken, Start):
-            self._by_steady = taken.by_steady
-        self.paced_ms = taken.steady_ms if self._by_steady else taken.now_ms
-        if self._by_steady:
+            self._rules = taken.rules
+        self.paced_ms = taken.steady_ms if self._rules else taken.now_ms
+        if self._rules:
             # No data is seen later than now: a clock that was set back after a gap sets the floor anew.
             self.conditions.floor_ms = min(self.conditions.floor_ms, taken.now_ms + risk.FUTURE_MS)
         match taken:
@@ -144,6 +150,7 @@ class Engine:
                 self._orders(taken.events)
             case Tick():
                 self.roster.timer(taken.now_ms)
+                self._settle_voids()
             case Feed():
                 self.conditions.feed, self.conditions.degraded = taken.word, taken.degraded
             case TradingStatus():
@@ -185,7 +192,7 @@ class Engine:
         self.numbering = Numbering(
             start.journal_id, start.next_order, start.next_trade, start.trader, start.account
         )
-        offset_ms = start.now_ms - start.steady_ms if start.by_steady else None
+        offset_ms = start.now_ms - start.steady_ms if start.rules else None
         self.worth = Worth(self.ledger, start.day, start.day_start_e6, offset_ms)
         for intent in self.ledger.open.values():
             self.standing.add(intent)
@@ -417,14 +424,46 @@ class Engine:
             if ticker not in ledger.lots or not _paid(seen):
                 continue
             value_e4 = settlement_e4(seen.market)
+            result = "void" if value_e4 is None else _result(seen.market, value_e4)
+            if value_e4 is None:
+                value_e4 = self._void_e4(seen)
             if value_e4 is None:
                 continue
             if any(intent.ticker == ticker for intent in ledger.open.values()):
                 continue  # what it got may yet be heard: its end settles the market
-            settlement = ledger.settle(ticker, _result(seen.market, value_e4), value_e4, self.now_ms)
+            settlement = ledger.settle(ticker, result, value_e4, self.now_ms, whole_cents=self._rules > 0)
             if settlement is not None:
+                self.voids.pop(ticker, None)
                 self.worth.forget(ticker)
                 self._out.append(Settled(settlement))
+
+    def _void_e4(self, seen: MarketView) -> int | None:
+        """Return what YES of a market that is paid out is taken to be worth where nobody says it; None: wait.
+
+        The exchange settles what cannot be decided at a fair price of its own. That may yet be told; after
+        VOID_MS it is taken to be the last price at which it was traded.
+        """
+        if not self._rules:
+            return None
+        since_ms = self.voids.setdefault(seen.market.ticker, self.paced_ms)
+        if self.paced_ms - since_ms < VOID_MS:
+            return None
+        quote = seen.quote
+        if quote.last_price_e4 is not None:
+            return quote.last_price_e4
+        return (quote.yes_bid_e4 + quote.yes_ask_e4) // 2
+
+    def _settle_voids(self) -> None:
+        """Book what has waited for its value long enough: of such a market nothing more may be heard."""
+        due = [ticker for ticker, since_ms in self.voids.items() if self.paced_ms - since_ms >= VOID_MS]
+        for ticker in due:
+            lots = self.ledger.lots.get(ticker)
+            if lots is None:
+                self.voids.pop(ticker, None)
+                continue
+            view = self.views.get(next(iter(lots.values())).event_ticker)
+            if view is not None:
+                self._settle(view)
 
 
 def _paid(seen: MarketView) -> bool:

@@ -35,6 +35,12 @@ class Input(msgspec.Struct, frozen=True, array_like=True, tag=True):
     steady_ms: int
 
 
+RULES: Final = 1
+"""The rules by which inputs are decided and booked, as far as they have changed: a session is decided again
+by its own. From 1 on rates and days are told by the steady clock, a settlement pays whole cents, and one
+without a value is booked in the end."""
+
+
 class Start(Input, frozen=True):
     """A process begins, with the ledger as the journal has it. Always the first of a session.
 
@@ -44,7 +50,7 @@ class Start(Input, frozen=True):
         strategies: what the settings say of each, parameters included, to make the same again.
         killed, paused: why not to trade, None if nothing forbids it.
         trader, account: who trades, and on which account; empty in journals from before them.
-        by_steady: whether rates and days are told by the steady clock; not in journals from before that.
+        rules: which rules hold (RULES); those of before in the journals that were written under them.
     """
 
     journal_id: str
@@ -60,7 +66,7 @@ class Start(Input, frozen=True):
     paused: str | None
     trader: str = ""
     account: str = ""
-    by_steady: bool = False
+    rules: int = 0
 
 
 class Tick(Input, frozen=True):

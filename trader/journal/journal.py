@@ -314,7 +314,8 @@ class Journal:
                 row = (*money, fill.shown_e2, fill.time_ms, self._step, output.number)
                 db.execute(_INSERT_FILL, row)
         elif isinstance(output, Settled):
-            db.execute(_INSERT_SETTLEMENT, (*msgspec.structs.astuple(output.settlement), self._step))
+            paid = msgspec.structs.astuple(output.settlement)[:-1]  # its fee follows from the others
+            db.execute(_INSERT_SETTLEMENT, (*paid, self._step))
         elif isinstance(output, Equity):
             columns = "time_ms, cash_e6, positions_e6, realised_e6, fees_e6"
             point = msgspec.structs.astuple(output)

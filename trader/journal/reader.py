@@ -11,16 +11,22 @@ import zstandard
 from bus.threads import Owner
 from markets.errors import DecodeError, StartupError
 from markets.orders import Fill, Intent, Settlement
+from markets.units import CENT_E6
 from trader.engine.inputs import AnyInput, Decoder
 from trader.ledger.ledger import Ledger, LedgerError
 from trader.ledger.lots import Paid, Recorded, bought
 
 from . import schema
 
+_KEPT: Final = "count_e2 * (CASE side WHEN 'yes' THEN value_e4 ELSE 10000 - value_e4 END) - payout_e6"
+"""What a settlement left of its value for a payout in whole cents: 0 before that was done."""
+
 _SETTLEMENTS: Final = (
-    "SELECT step, ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6, time_ms"
-    " FROM settlements"
+    "SELECT step, ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6, time_ms,"  # noqa: S608
+    f" {_KEPT} FROM settlements"
 )
+_ROWS: Final = f"SELECT *, {_KEPT} AS fee_e6 FROM settlements WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608
+_PAID: Final = f"SELECT sum(payout_e6), sum({_KEPT}) FROM settlements"  # noqa: S608
 _ENDED: Final = "SELECT ended_step, number FROM orders WHERE status <> 'open' ORDER BY number"
 _ORDERS: Final = (
     "SELECT o.*, f.filled_e2, f.cost_e6, f.fees_e6 FROM orders o LEFT JOIN (SELECT number,"
@@ -33,12 +39,12 @@ def row_sums(db: sqlite3.Connection) -> dict[str, int]:
     """Return start cash and the sums over fills and settlements, without any logic of the ledger."""
     (start_e6,) = db.execute("SELECT value FROM meta WHERE key = 'start_e6'").fetchone()
     spent_e6, fees_e6 = db.execute("SELECT sum(cost_e6), sum(fee_e6) FROM fills").fetchone()
-    (payouts_e6,) = db.execute("SELECT sum(payout_e6) FROM settlements").fetchone()
+    paid_e6, kept_e6 = db.execute(_PAID).fetchone()
     return {
         "start_e6": int(start_e6),
         "spent_e6": spent_e6 or 0,
-        "fees_e6": fees_e6 or 0,
-        "payouts_e6": payouts_e6 or 0,
+        "fees_e6": (fees_e6 or 0) + (kept_e6 or 0),
+        "payouts_e6": (paid_e6 or 0) + (kept_e6 or 0),
     }
 
 
@@ -78,7 +84,9 @@ def replayed_ledger(db: sqlite3.Connection, start_e6: int, version: int) -> Ledg
         elif isinstance(entry, int):
             ledger.end(entry)
         else:
-            made = ledger.settle(entry.ticker, entry.result, entry.value_e4, entry.time_ms)
+            # Parts of a cent were paid before a settlement had a fee.
+            whole = entry.payout_e6 % CENT_E6 == 0
+            made = ledger.settle(entry.ticker, entry.result, entry.value_e4, entry.time_ms, whole_cents=whole)
             # The cost was an average of all trades in the market before each had its own lot.
             if made is None or msgspec.structs.replace(made, cost_e6=entry.cost_e6) != entry:
                 raise LedgerError(
@@ -93,7 +101,7 @@ def record_of(db: sqlite3.Connection, version: int) -> list[Recorded]:
     record: list[Recorded] = []
     for entry in happened(db, version):
         if isinstance(entry, Settlement):
-            record.append(Paid(entry.ticker, entry.value_e4, entry.time_ms))
+            record.append(Paid(entry.ticker, entry.value_e4, entry.time_ms, entry.fee_e6))
         elif isinstance(entry, tuple):
             record.append(bought(orders[entry[0]], entry[1]))
     return record
@@ -139,7 +147,7 @@ class Reader:
 
     def settlements(self, limit: int, before: int) -> list[dict[str, Any]]:
         """Return settlements with an id below `before`, newest first."""
-        return self._rows("SELECT * FROM settlements WHERE id < ? ORDER BY id DESC LIMIT ?", before, limit)
+        return self._rows(_ROWS, before, limit)
 
     def equity(self, since_ms: int, limit: int) -> list[dict[str, Any]]:
         """Return the newest points of the equity curve after `since_ms`, oldest first."""

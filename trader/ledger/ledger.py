@@ -32,7 +32,7 @@ import msgspec
 
 from markets.errors import KalshiBusError
 from markets.orders import Fill, Intent, Position, Settlement
-from markets.units import PRICE_ONE_E4
+from markets.units import CENT_E6, PRICE_ONE_E4
 
 from .lots import Lot, Paid, after_purchase, bought, clearing_e6, settled
 
@@ -164,7 +164,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     Attributes:
         start_e6: cash at the journal's beginning.
         spent_e6: cost of all fills, without fees.
-        payouts_e6: what the exchange paid for settled markets.
+        fees_e6: of fills, and what settlements kept for whole cents.
+        payouts_e6: what settled markets were worth, what was kept of it included.
         netted_e6: what it paid for pairs of YES and NO.
         realised_e6: profit of all lots that were sold or settled, before fees.
         positions: the net position by ticker; none where the lots cancel out. Its cost is the exchange's: the
@@ -428,10 +429,15 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             trades=held.trades if intent.trade in held.trades else (*held.trades, intent.trade),
         )
 
-    def settle(self, ticker: str, result: str, value_e4: int, time_ms: int) -> Settlement | None:
+    def settle(
+        self, ticker: str, result: str, value_e4: int, time_ms: int, *, whole_cents: bool = True
+    ) -> Settlement | None:
         """Pay all lots of a market out at `value_e4` of YES; None if there are none: nothing is paid twice.
 
         The exchange pays the net position, which may be 0; what is in clearing for the market pays the rest.
+
+        Args:
+            whole_cents: pay no part of a cent: what is left of the value is a fee.
 
         Raises:
             LedgerError: the two are not what the lots get.
@@ -444,10 +450,10 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             basket = self.baskets.get(trade)
             if basket is not None and any(leg.ticker == ticker for leg in basket.legs):
                 del self.baskets[trade]
-        paid = Paid(ticker, value_e4, time_ms)
-        closed = [settled(lot, paid) for lot in lots.values()]
         position = self.positions.pop(ticker, None)
         payout_e6 = 0 if position is None else position.value_e6(value_e4)
+        fee_e6 = payout_e6 % CENT_E6 if whole_cents else 0
+        closed = settled(lots.values(), Paid(ticker, value_e4, time_ms, fee_e6))
         got_e6 = sum(part.proceeds_e6 for part in closed)
         if got_e6 != payout_e6 + sums.clearing_e6:
             raise LedgerError(
@@ -457,7 +463,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         del self.lots[ticker]
         self.stakes.put_lots(event_ticker, ticker, ())
         self.payouts_e6 += payout_e6
-        self.cash_e6 += payout_e6
+        self.fees_e6 += fee_e6
+        self.cash_e6 += payout_e6 - fee_e6
         self.realised_e6 += sum(part.realised_e6 for part in closed)
         self.settled[ticker] = time_ms
         return Settlement(
@@ -468,8 +475,9 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             result=result,
             value_e4=value_e4,
             cost_e6=sums.basis_e6,
-            payout_e6=payout_e6,
+            payout_e6=payout_e6 - fee_e6,
             time_ms=time_ms,
+            fee_e6=fee_e6,
         )
 
     def check(self) -> None:

@@ -57,11 +57,12 @@ def bought(intent: Intent, fill: Fill) -> Bought:
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """A market was settled: one YES is worth `value_e4`."""
+    """A market was settled: one YES is worth `value_e4`. `fee_e6`: what was kept of it for whole cents."""
 
     ticker: str
     value_e4: int
     time_ms: int
+    fee_e6: int = 0
 
 
 Recorded = Bought | Paid
@@ -179,21 +180,32 @@ def _sell(
     return left, closed, fee_e6 - closing_e6
 
 
-def settled(lot: Lot, paid: Paid) -> Closed:
-    """Return what a lot comes to when its market is settled."""
-    value_e4 = paid.value_e4 if lot.side == "yes" else opposite(paid.value_e4)
-    return Closed(
-        trade=lot.trade,
-        ticker=lot.ticker,
-        side=lot.side,
-        count_e2=lot.count_e2,
-        cost_e6=lot.cost_e6,
-        proceeds_e6=value_e4 * lot.count_e2,
-        fees_e6=lot.fees_e6,
-        acquired_ms=lot.opened_ms,
-        disposed_ms=paid.time_ms,
-        how="settled",
-    )
+def settled(lots: Iterable[Lot], paid: Paid) -> list[Closed]:
+    """Return what the lots of a market come to when it is settled.
+
+    The fee of the settlement is one of the net position: its side's first lot bears it.
+    """
+    lots = tuple(lots)
+    side = "yes" if sum(lot.signed_e2 for lot in lots) > 0 else "no"
+    bears = next((lot for lot in lots if lot.side == side), None)
+    closed = []
+    for lot in lots:
+        value_e4 = paid.value_e4 if lot.side == "yes" else opposite(paid.value_e4)
+        closed.append(
+            Closed(
+                trade=lot.trade,
+                ticker=lot.ticker,
+                side=lot.side,
+                count_e2=lot.count_e2,
+                cost_e6=lot.cost_e6,
+                proceeds_e6=value_e4 * lot.count_e2,
+                fees_e6=lot.fees_e6 + (paid.fee_e6 if lot is bears else 0),
+                acquired_ms=lot.opened_ms,
+                disposed_ms=paid.time_ms,
+                how="settled",
+            )
+        )
+    return closed
 
 
 def clearing_e6(lots: Iterable[Lot]) -> int:
@@ -240,7 +252,7 @@ def trade_lots(record: Iterable[Recorded]) -> Lots:
     closed: list[Closed] = []
     for entry in record:
         if isinstance(entry, Paid):
-            closed += (settled(lot, entry) for lot in held.pop(entry.ticker, {}).values())
+            closed += settled(held.pop(entry.ticker, {}).values(), entry)
             continue
         lots = held.setdefault(entry.ticker, {})
         lot, sold = after_purchase(lots.pop(entry.trade, None), entry)
@@ -260,7 +272,7 @@ def tax_lots(record: Iterable[Recorded]) -> Lots:
     closed: list[Closed] = []
     for entry in record:
         if isinstance(entry, Paid):
-            closed += (settled(lot, entry) for lot in held.pop(entry.ticker, ()))
+            closed += settled(held.pop(entry.ticker, ()), entry)
             continue
         lots = held.setdefault(entry.ticker, deque())
         while lots and lots[0].side != entry.side and entry.count_e2:

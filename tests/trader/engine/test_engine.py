@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from markets.opportunities import EventView
 from markets.orders import Accepted, Ended, Fill, Filled, Intent, OrderState, Proposal
 from markets.records import FairValue, Status
 from tests.trader.world import (
@@ -30,8 +31,8 @@ from tests.trader.world import (
     unfilled,
     view_of,
 )
-from trader.engine.engine import STRAYS_MAX, Engine
-from trader.engine.inputs import AnyInput, Command, Feed, Orders, TimeGap, TradingStatus, Values
+from trader.engine.engine import STRAYS_MAX, VOID_MS, Engine
+from trader.engine.inputs import AnyInput, Command, Feed, Orders, Tick, TimeGap, TradingStatus, Values
 from trader.engine.outputs import (
     AnyOutput,
     Booked,
@@ -310,6 +311,68 @@ def test_a_void_match_pays_the_settlement_value() -> None:
 
     payouts = [output.settlement.payout_e6 for output in outputs if isinstance(output, Settled)]
     assert payouts == [first.count_e2 * 6_000, first.count_e2 * 7_000, first.count_e2 * 7_000]
+
+
+def test_a_scalar_result_is_paid_in_whole_cents_and_the_rest_is_a_fee() -> None:
+    engine = running()
+    (first, *_) = bought(engine, basket(size_e2=3_300))
+    before = msgspec.structs.replace(engine.ledger)
+
+    outputs = engine.step(data(settled(basket(size_e2=3_300), "", HOM=3_333, AWY=6_667, TIE=1), seq=5))
+
+    paid = [output.settlement for output in outputs if isinstance(output, Settled)]
+    gross_e6 = [first.count_e2 * (10_000 - value_e4) for value_e4 in (3_333, 6_667, 1)]
+    assert [one.payout_e6 + one.fee_e6 for one in paid] == gross_e6
+    assert [(one.payout_e6 % 10_000, one.fee_e6) for one in paid] == [(0, e6 % 10_000) for e6 in gross_e6]
+    fees_e6 = sum(one.fee_e6 for one in paid)
+    assert fees_e6 > 0
+    assert engine.ledger.cash_e6 - before.cash_e6 == sum(one.payout_e6 for one in paid)
+    assert engine.ledger.fees_e6 - before.fees_e6 == fees_e6
+
+
+def without_value(view: EventView, result: str, last_e4: int | None = 4_100) -> EventView:
+    """The event paid out, and nobody says at what."""
+    markets = tuple(
+        msgspec.structs.replace(
+            one,
+            market=msgspec.structs.replace(one.market, result=result, settlement_value_e4=None),
+            quote=msgspec.structs.replace(one.quote, last_price_e4=last_e4),
+        )
+        for one in settled(view, "").markets
+    )
+    return msgspec.structs.replace(view, markets=markets)
+
+
+@pytest.mark.parametrize("result", ["void", "", "scalar", "all_no"])
+@pytest.mark.parametrize(("last_e4", "value_e4"), [(4_100, 4_100), (None, 5_000)])
+def test_a_market_paid_out_without_a_value_is_waited_for_and_then_booked_at_its_last_price(
+    result: str, last_e4: int | None, value_e4: int
+) -> None:
+    engine = running()
+    (first, *_) = bought(engine)
+    assert not any(
+        isinstance(o, Settled) for o in engine.step(data(without_value(basket(), result, last_e4), seq=5))
+    )
+    assert engine.voids.keys() == {one.market.ticker for one in basket().markets}
+    for waited_ms in (1_000, VOID_MS - 1):
+        outputs = engine.step(Tick(NOW_MS + 10 * VOID_MS, waited_ms))  # the wall clock says nothing of it
+        assert not any(isinstance(o, Settled) for o in outputs)
+
+    outputs = engine.step(Tick(NOW_MS, VOID_MS))
+    paid = [output.settlement for output in outputs if isinstance(output, Settled)]
+    assert [(one.result, one.value_e4) for one in paid] == [("void", value_e4)] * 3
+    assert {one.payout_e6 for one in paid} == {first.count_e2 * (10_000 - value_e4)}
+    assert (engine.ledger.lots, engine.voids) == ({}, {})
+
+
+def test_a_value_that_comes_in_time_is_what_a_void_pays() -> None:
+    engine = running()
+    bought(engine)
+    engine.step(data(without_value(basket(), "void"), seq=5))
+    outputs = engine.step(data(settled(basket(), "", HOM=4_000, AWY=3_000, TIE=3_000), seq=6))
+    assert sum(isinstance(output, Settled) for output in outputs) == 3
+    assert engine.voids == {}
+    assert not any(isinstance(o, Settled) for o in engine.step(Tick(NOW_MS, 2 * VOID_MS)))
 
 
 def test_a_closed_market_keeps_its_last_mark_and_an_unknown_bid_is_not_zero() -> None:

@@ -273,6 +273,9 @@ class Plain:
         self.costs[ticker, trade] = cost
 
     def settle(self, ticker: str, value_e4: int) -> None:
+        kept_e6 = self.kept_e6(ticker, value_e4)
+        self.cash_e6 -= kept_e6
+        self.fees_e6 += kept_e6
         for side, paid_e4 in self.line.pop(ticker, ()):
             worth_e4 = value_e4 if side == "yes" else ONE_E4 - value_e4
             self.cash_e6 += worth_e4
@@ -281,6 +284,11 @@ class Plain:
             worth_e6 = signed * value_e4 if signed > 0 else -signed * (ONE_E4 - value_e4)
             self.flows[trade] += worth_e6
             self.realised_e6 += worth_e6 - self.costs.pop((ticker, trade))
+
+    def kept_e6(self, ticker: str, value_e4: int) -> int:
+        """What a payout in whole cents leaves of what the net position is worth."""
+        signed = sum(self.counts.get(ticker, {}).values())
+        return (signed * value_e4 if signed > 0 else -signed * (ONE_E4 - value_e4)) % 10_000
 
     def lots(self, ticker: str) -> dict[int, int]:
         return {trade: signed for trade, signed in self.counts.get(ticker, {}).items() if signed}
@@ -355,11 +363,14 @@ class Account:
         assert (settlement is not None) == bool(held)
         if settlement is not None:
             self.over.add(ticker)
-            self.record.append(Paid(ticker, value_e4, NOW_MS))
+            self.record.append(Paid(ticker, value_e4, NOW_MS, settlement.fee_e6))
+            assert settlement.payout_e6 % 10_000 == 0
+            assert 0 <= settlement.fee_e6 < 10_000
             signed = settlement.count_e2 if settlement.side == "yes" else -settlement.count_e2
             assert signed == sum(held.values())
             assert settlement.payout_e6 == self.ledger.cash_e6 - cash_e6
-            assert settlement.payout_e6 - settlement.cost_e6 == self.ledger.realised_e6 - before_e6
+            earned_e6 = settlement.payout_e6 + settlement.fee_e6 - settlement.cost_e6
+            assert earned_e6 == self.ledger.realised_e6 - before_e6
 
     def agrees(self) -> None:
         """All views say what the plain account says, and each other's sums."""
