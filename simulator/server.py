@@ -4,9 +4,13 @@ import asyncio
 import gc
 import gzip
 import logging
+import os
+import secrets
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
+from typing import Any
+from uuid import UUID
 
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -19,7 +23,8 @@ from simulator.front.limits import RequestLimits
 from simulator.front.operations import ROUTES
 from simulator.front.wire import Request, internal_error
 from simulator.front.ws import Hub, WsConnection
-from simulator.universe.origin import start_ms
+from simulator.persistence.log import InputLog
+from simulator.persistence.restart import Restart, save_in_a_child
 
 from .front import faults
 from .options import SimulatorOptions
@@ -40,6 +45,12 @@ _SILENT = logging.getLogger("simulator.http")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False  # bad HTTP of a client is answered with 400 and no news; our own errors go to `log`
 
+SAVE_S = 120.0
+"""How often the exchange is saved while something is asked of it."""
+
+SAVE_UNCHANGED_MS = 3_600_000
+"""How often else."""
+
 PING_S = 10.0
 """A protocol ping with payload ``heartbeat`` goes out so often (contract 15)."""
 
@@ -51,31 +62,44 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def build(options: SimulatorOptions) -> Api:
-    """Make the exchange and its API.
+def _new_id() -> str:
+    return str(UUID(bytes=secrets.token_bytes(16), version=4))
+
+
+def build(options: SimulatorOptions) -> tuple[Api, InputLog]:
+    """Make the exchange, or bring it back, and its API; return it with the log of what is asked.
 
     Raises:
         StartupError: catalogue, fault file or keys cannot be used.
     """
     keys = load_or_create(options.keys, options.accounts)
-    began_ms = start_ms(options, now_ms())
-    exchange = Exchange(
-        templates.load(options.catalogue),
-        options.markets,
-        options.seed,
-        began_ms,
-        cash_e6=options.cash_e6,
-    )
+    recorded = templates.load(options.catalogue)
+
+    def began(start_ms: int) -> Exchange:
+        exchange = Exchange(recorded, options.markets, options.seed, start_ms, cash_e6=options.cash_e6)
+        for pair in keys.values():
+            exchange.open_account(pair.account)
+        return exchange
+
+    def again(exchange: Exchange, asked: Iterable[dict[str, Any]]) -> None:
+        api = Api(exchange, ROUTES)
+        for what in asked:
+            api.again(what)
+
+    restart = Restart(options, recorded, now_ms(), began, again, _new_id)
+    exchange = restart.exchange
     exchange.advance(now_ms())
-    api = Api(exchange, ROUTES, keys, None if options.tier == "none" else RequestLimits(options.tier))
-    hub = api.hub = Hub(exchange)
+    limits = None if options.tier == "none" else RequestLimits(options.tier)
+    api = Api(exchange, ROUTES, keys, limits, restart.exchange_id)
+    api.remember(restart.log.append)
+    hub = api.hub = Hub(exchange, restart.exchange_id)
     hub.mangle = lambda session, kind, text: api.faults.frames(session, kind, text, exchange.now_ms)
     if options.faults is not None:
         try:
             api.apply(faults.read(options.faults), exchange.now_ms)
         except faults.BadFaults as error:
             raise StartupError(f"--faults {options.faults}: {error}") from error
-    return api
+    return api, restart.log
 
 
 async def _incoming(request: web.Request) -> Request:
@@ -210,6 +234,24 @@ async def _tick(api: Api) -> None:
         await asyncio.sleep(TICK_S if due is None else min(max((due - now) / 1000, 0.002), TICK_S))
 
 
+async def _save(api: Api, inputs: InputLog) -> None:
+    """Save the exchange now and then, once something was asked of it: a restart has less to make up."""
+    saved_ms = api.exchange.now_ms
+    used = inputs.requests > 0 or not inputs.from_the_beginning()
+    while True:
+        await asyncio.sleep(SAVE_S)
+        used = used or inputs.requests > 0
+        if not used or (not inputs.requests and api.exchange.now_ms - saved_ms < SAVE_UNCHANGED_MS):
+            continue
+        saved_ms = api.exchange.now_ms
+        pid, number = save_in_a_child(api.exchange, inputs)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        if status:
+            log.error("exchange not saved", status=status)
+        else:
+            inputs.drop_before(number)
+
+
 async def run(options: SimulatorOptions) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, the last unless it is ignored (nohup).
 
@@ -222,7 +264,7 @@ async def run(options: SimulatorOptions) -> None:
         numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, stop.set)
-    api = build(options)
+    api, inputs = build(options)
     gc.collect()
     gc.freeze()  # the universe stays: collecting it again and again would only cost pauses
     runner = web.AppRunner(
@@ -240,11 +282,13 @@ async def run(options: SimulatorOptions) -> None:
         ) from error
     port = runner.addresses[0][1]
     ticker = asyncio.create_task(_tick(api))
+    saver = asyncio.create_task(_save(api, inputs))
     url = f"http://{HOST}:{port}/trade-api/v2"
     log.info("simulator serves", url=url, markets=len(api.exchange.markets), tier=options.tier)
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({ticker, stopped}, return_when=asyncio.FIRST_COMPLETED)
     ticker.cancel()
+    saver.cancel()
     await runner.cleanup()
     if not stopped.done():
         stopped.cancel()

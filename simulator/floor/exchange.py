@@ -199,7 +199,7 @@ class Exchange:
                 self.crowd.plan_tick(group, self.now_ms)
 
     def set_active(self, exchange_active: bool | None, trading_active: bool | None) -> None:
-        """Let the exchange work or not, and trade or not; None leaves it. A pause ends orders that want it."""
+        """Let the exchange work, and trade, or not; None leaves it. A pause ends orders that want it."""
         if exchange_active is not None:
             self.halts.exchange_active = exchange_active
         if trading_active is not None:

@@ -18,6 +18,9 @@ class FloorVenue:
 
     Args:
         seed: of the depth of books.
+
+    Attributes:
+        listeners: hear of each book that is made, before it is: from then on it has a depth of its own.
     """
 
     def __init__(
@@ -28,10 +31,13 @@ class FloorVenue:
         self._screen = screen
         self._switches = switches
         self._seed = seed
+        self.listeners: list[Callable[[Market], None]] = []
 
     def depth(self, market: Market) -> Depth:
         """Return the crowd's side of a market's book, made on the first look."""
         if market.depth is None:
+            for listener in self.listeners:
+                listener(market)
             market.depth = Depth(f"{self._seed}:{market.ticker}")
             market.depth.follow(
                 market.grid, (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2), market.size_e2

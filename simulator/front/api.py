@@ -139,6 +139,7 @@ class Api:
         self.exchange = exchange
         self.exchange_id = exchange_id
         self.region_expiration_ts: int | None = None
+        self._append: Callable[[dict[str, Any]], None] | None = None
         self.reads = Reads(exchange, exchange.seed)
         exchange.matching.listeners.append(self.reads)
         self.routes = tuple(routes)
@@ -232,8 +233,60 @@ class Api:
         return replace(kept.response, headers={**CACHED, "age": age, "x-kalshi-cache-hits": str(kept.hits)})
 
     def _call(self, entry: Route, request: Request, found: re.Match[str], account: int) -> Response:
+        if entry.private and entry.method != "GET":
+            self._note_request(request, account)
         args = {name: unquote(value) for name, value in found.groupdict().items()}
         return entry.handler(Call(self, request, args, account))
+
+    # What is asked, for a restart ---------------------------------------------------------------------
+
+    def remember(self, append: Callable[[dict[str, Any]], None]) -> None:
+        """Hand over to `append` from now on whatever changes the exchange, before it does."""
+        self._append = append
+        self.exchange.venue.listeners.append(lambda market: self._note(look=market.ticker))
+
+    def _note(self, **asked: Any) -> None:
+        if self._append is None:
+            return
+        try:
+            self._append({"at": self.exchange.now_ms, **asked})
+        except OSError as problem:
+            self.report(problem, "writing down what is asked")
+            raise ApiError(error(503, "service_unavailable", "service unavailable")) from problem
+
+    def _note_request(self, request: Request, account: int) -> None:
+        body = request.body.decode(errors="replace")  # what is no UTF-8 is refused, then as now
+        self._note(account=account, method=request.method, path=request.path, query=request.query, body=body)
+
+    def again(self, asked: dict[str, Any]) -> None:
+        """Do again what was asked before a restart. What is not understood is left out."""
+        try:
+            self.exchange.advance(asked["at"])
+            if "look" in asked:
+                market = self.exchange.markets.get(asked["look"])
+                if market is not None:
+                    self.exchange.book(market)
+                return
+            query = tuple((str(name), str(value)) for name, value in asked["query"])
+            request = Request(asked["method"], asked["path"], query, body=asked["body"].encode())
+            if request.path == "/sim/switches":
+                self._switch(request.body, asked["at"])
+            elif request.path == "/sim/faults":
+                self._settings(faults.parse(request.body), asked["at"])
+            else:
+                self._ask(request, asked["account"])
+        except ApiError:
+            pass  # it was refused then, too
+        except Exception as problem:  # noqa: BLE001 (reported)
+            self.report(problem, "what was asked before the restart")
+
+    def _ask(self, request: Request, account: int) -> None:
+        path = request.path.removeprefix(BASE)
+        for entry in self.routes:
+            found = entry.pattern.match(path)
+            if found is not None and entry.method == request.method:
+                self._call(entry, request, found, account)
+                return
 
     def upgrade(self, request: Request, now_ms: int) -> Response | int:
         """Return the refusal of a WebSocket upgrade, or whose account it is; auth is always needed."""
@@ -297,6 +350,7 @@ class Api:
             return ok(dumps(self._accounts()))
         if request.path == "/sim/switches":
             if request.method == "POST":
+                self._note_request(request, 0)
                 self._switch(request.body, now_ms)
             elif request.method != "GET":
                 raise ApiError(error(405, "method_not_allowed", "expected GET or POST"))
@@ -304,7 +358,9 @@ class Api:
         if request.path == "/sim/faults":
             if request.method == "POST":
                 try:
-                    self.apply(faults.parse(request.body), now_ms)
+                    document = faults.parse(request.body)
+                    self._note_request(request, 0)
+                    self.apply(document, now_ms)
                 except faults.BadFaults as problem:
                     raise ApiError(error(400, "bad_faults", str(problem))) from None
             elif request.method == "DELETE":
@@ -364,14 +420,17 @@ class Api:
         Raises:
             faults.BadFaults: it names a shard or market that does not exist.
         """
+        self._settings(document, now_ms)
+        if document.rules is not None:
+            self.faults.install(document.rules, document.seed, now_ms)
+
+    def _settings(self, document: Document, now_ms: int) -> None:
         exchange, wanted = self.exchange, document.settings or Switches()
         unknown = [t for t in wanted.paused_markets or () if t not in exchange.markets]
         unknown += [str(i) for i in wanted.shards or () if i not in exchange.halts.shards]
         unknown += [event for event in wanted.stages or () if event not in exchange.events]
         if unknown:
             raise faults.BadFaults(f"settings: unknown market, event or shard {unknown[0]!r}")
-        if document.rules is not None:
-            self.faults.install(document.rules, document.seed, now_ms)
         for name in ("nested_429", "bill_books_per_ticker", "clock_skew_ms", "gzip"):
             if (value := getattr(wanted, name)) is not None:
                 setattr(self, name, value)

@@ -1,41 +1,61 @@
-"""Where a simulated exchange began, so that a restart is an outage of the same exchange and not another one.
+"""Which exchange this is and since when, so that a restart is an outage of the same exchange, not another.
 
-The exchange is a function of its seed, size, beginning and the time: what passed while it was down is made up
-in one step at the start. Orders, faults and settings posted to it are not kept.
+The exchange is a function of its options, its beginning, the time, and what was asked of it. A note of its
+beginning lies beside the keys.
 """
 
 import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from simulator.options import SimulatorOptions
 
 FILE: Final = "sim_origin.json"
-CATCH_UP: Final = 3 * 3_600_000 * 1_500
-"""Milliseconds x markets that may be made up: about 6 s of work. Beyond that a new exchange begins."""
 
 
-def start_ms(options: SimulatorOptions, now_ms: int) -> int:
-    """Return when this exchange began: earlier if it was here before with the same options, else `now_ms`.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The note: the options that an exchange follows from, its id, and its beginning."""
 
-    Notes it beside the keys for the next start.
-    """
-    path = options.keys / FILE
-    same = {"seed": options.seed, "markets": options.markets, "catalogue": str(options.catalogue or "")}
-    before = _read(path)
-    began_ms = before.pop("start_ms", None)
-    if before == same and isinstance(began_ms, int) and 0 <= now_ms - began_ms <= CATCH_UP // options.markets:
-        return began_ms
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w") as file:
-        json.dump({**same, "start_ms": now_ms}, file)
-    return now_ms
+    seed: int
+    markets: int
+    catalogue: str
+    accounts: int
+    cash_e6: int
+    exchange_id: str
+    start_ms: int
 
 
-def _read(path: Path) -> dict[str, object]:
+def new(options: SimulatorOptions, now_ms: int, exchange_id: str) -> Origin:
+    """Return the note of an exchange that begins now."""
+    return Origin(
+        options.seed,
+        options.markets,
+        str(options.catalogue or ""),
+        options.accounts,
+        options.cash_e6,
+        exchange_id,
+        now_ms,
+    )
+
+
+def read(options: SimulatorOptions, now_ms: int) -> Origin | None:
+    """Return the note that is there, None if it is of other options, of the future, or unreadable."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = Origin(**json.loads((options.keys / FILE).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    if type(found.start_ms) is not int or type(found.exchange_id) is not str:
+        return None
+    if found != new(options, found.start_ms, found.exchange_id) or found.start_ms > now_ms:
+        return None
+    return found
+
+
+def write(directory: Path, origin: Origin) -> None:
+    """Leave the note for the next start."""
+    fd = os.open(directory / FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w") as file:
+        json.dump(asdict(origin), file)

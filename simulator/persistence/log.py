@@ -1,0 +1,148 @@
+"""What was asked of an exchange, written to disk before it is answered; and where its saved state is kept.
+
+Files beside the keys, readable by the owner alone:
+
+* `sim_origin.json`: which exchange this is, of which options, since when;
+* `sim_saved.<n>`: all of it at one moment, compressed, of one build of the simulator;
+* `sim_inputs.<n>.jsonl`: what was asked since `sim_saved.<n>`, or since the beginning for n = 0.
+
+A line is one `write`: it survives the process, however it ends. What is cut off at the end of the last line
+was never answered.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from markets.errors import DecodeError
+
+INPUTS: Final = "sim_inputs"
+SAVED: Final = "sim_saved"
+LOOK: Final = "look"
+"""Member of a line about a book that somebody looked at for the first time, which then gets its depth."""
+_HEAD: Final = b"kalshi-bus exchange "
+
+
+class InputLog:
+    """The files of one exchange. One thread uses it.
+
+    Args:
+        directory: where the keys are.
+        exchange_id: files of another exchange are none of ours.
+        build: fingerprint of the simulator's code: a saved state is good for one build only.
+
+    Attributes:
+        requests: how much was asked since the last saved state; a first look at a book does not count.
+    """
+
+    def __init__(self, directory: Path, exchange_id: str, build: str) -> None:
+        self._directory = directory
+        self._head = _HEAD + f"{exchange_id} {build}\n".encode()
+        self._exchange_id = exchange_id
+        self._file: int | None = None
+        self._number = 0
+        self.requests = 0
+
+    def forget(self) -> None:
+        """Remove all files: another exchange begins."""
+        self._close()
+        for path in [*self._directory.glob(f"{INPUTS}.*"), *self._directory.glob(f"{SAVED}.*")]:
+            path.unlink(missing_ok=True)
+        self._number = self.requests = 0
+
+    # -- reading
+
+    def saved(self) -> bytes | None:
+        """Return the last saved state of this exchange and build, and go on after it; None without one."""
+        for number in sorted(self._numbers(SAVED), reverse=True):
+            try:
+                found = self._state(self._path(SAVED, number).read_bytes())
+            except (OSError, DecodeError, zlib.error):
+                continue
+            self._number = number
+            return found
+        return None
+
+    def inputs(self) -> Iterator[dict[str, Any]]:
+        """Yield what was asked since the saved state that was returned, or since the beginning."""
+        for number in sorted(n for n in self._numbers(INPUTS) if n >= self._number):
+            self._number = number
+            try:
+                raw = self._path(INPUTS, number, ".jsonl").read_bytes()
+            except OSError:
+                continue
+            for line in raw.split(b"\n"):
+                try:
+                    found = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(found, dict):
+                    self.requests += LOOK not in found
+                    yield found
+
+    def from_the_beginning(self) -> bool:
+        """Whether everything that was asked is still there, so that no saved state is needed."""
+        numbers = self._numbers(INPUTS)
+        return not numbers or min(numbers) == 0
+
+    # -- writing
+
+    def append(self, what: dict[str, Any]) -> None:
+        """Write down what is asked.
+
+        Raises:
+            OSError: it cannot be written; nothing must be done then.
+        """
+        if self._file is None:
+            path = self._path(INPUTS, self._number, ".jsonl")
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            self._file = os.open(path, flags, 0o600)
+            if os.fstat(self._file).st_size:
+                os.write(self._file, b"\n")  # the last line may be cut off
+        line = json.dumps(what, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        if os.write(self._file, line) != len(line):
+            raise OSError(f"{INPUTS}: the disk is full")
+        self.requests += LOOK not in what
+
+    def next(self) -> int:
+        """Begin the log of what is asked after a state that is being saved; return that state's number."""
+        self._close()
+        self._number = max([self._number, *self._numbers(SAVED), *self._numbers(INPUTS)]) + 1
+        self.requests = 0
+        return self._number
+
+    def save(self, number: int, state: bytes) -> None:
+        """Write a state, whole or not at all."""
+        path = self._path(SAVED, number)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(self._head + zlib.compress(state, 1))
+        temporary.replace(path)
+
+    def drop_before(self, number: int) -> None:
+        """Remove what a saved state has made needless."""
+        for name, suffix in ((INPUTS, ".jsonl"), (SAVED, "")):
+            for old in self._numbers(name):
+                if old < number:
+                    self._path(name, old, suffix).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _path(self, name: str, number: int, suffix: str = "") -> Path:
+        return self._directory / f"{name}.{number}{suffix}"
+
+    def _numbers(self, name: str) -> list[int]:
+        parts = [path.name.split(".")[1] for path in self._directory.glob(f"{name}.*")]
+        return [int(part) for part in parts if part.isdecimal()]
+
+    def _state(self, raw: bytes) -> bytes:
+        if not raw.startswith(self._head):
+            raise DecodeError("saved by another build, or of another exchange")
+        return zlib.decompress(raw[len(self._head) :])

@@ -1,0 +1,133 @@
+"""An exchange begins, or goes on after a restart: with everything that was asked of it."""
+
+import os
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from markets.errors import DecodeError
+from simulator.floor.exchange import Exchange
+from simulator.floor.grid import GRIDS
+from simulator.floor.latent import SPORTS
+from simulator.options import SimulatorOptions
+from simulator.universe import origin
+from simulator.universe.templates import Recorded
+
+from . import graph
+from .log import InputLog
+
+HOUR_MS: Final = 3_600_000
+UNUSED: Final = 3 * HOUR_MS * 1_500
+"""Milliseconds x markets that are made up of an exchange that nobody has traded on: some seconds of work."""
+
+USED: Final = 7 * 24 * HOUR_MS * 1_500
+"""The same where accounts have done something: minutes of work. Beyond that another exchange begins."""
+
+Apply = Callable[[Exchange, Iterable[dict[str, Any]]], None]
+
+log = structlog.get_logger(__name__)
+
+
+def build_id() -> str:
+    """Return a fingerprint of the simulator's code."""
+    digest = blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _left_out(value: object, name: str) -> bool:
+    """Listeners live in a process; those of the next add themselves."""
+    return name == "listeners"
+
+
+def save(exchange: Exchange) -> bytes:
+    """Return an exchange as bytes."""
+    return graph.save(exchange, (exchange.recorded, GRIDS, SPORTS), _left_out)
+
+
+class Restart:
+    """Brings the exchange of a directory back, or makes a new one.
+
+    Args:
+        began: makes an exchange that began at a time.
+        apply: does again what was asked.
+        new_id: makes the id of a new exchange, a UUID.
+
+    Attributes:
+        exchange: as of now, up to date with all that was asked.
+        exchange_id: another exchange has another one.
+        log: where what is asked from now on is written.
+    """
+
+    def __init__(
+        self,
+        options: SimulatorOptions,
+        recorded: Recorded,
+        now_ms: int,
+        began: Callable[[int], Exchange],
+        apply: Apply,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._recorded = recorded
+        self._apply = apply
+        build = build_id()
+        found = origin.read(options, now_ms)
+        if found is not None:
+            self.log = InputLog(options.keys, found.exchange_id, build)
+            exchange = self._again(found, options.markets, now_ms, began)
+            if exchange is not None:
+                self.exchange, self.exchange_id = exchange, found.exchange_id
+                return
+        note = origin.new(options, now_ms, new_id())
+        self.log = InputLog(options.keys, note.exchange_id, build)
+        self.log.forget()
+        origin.write(options.keys, note)
+        self.exchange, self.exchange_id = began(now_ms), note.exchange_id
+
+    def _again(
+        self, note: origin.Origin, markets: int, now_ms: int, began: Callable[[int], Exchange]
+    ) -> Exchange | None:
+        state = self.log.saved()
+        exchange: Exchange | None = None
+        if state is not None:
+            try:
+                exchange = graph.load(state, (self._recorded, GRIDS, SPORTS))
+            except DecodeError as problem:
+                log.warning("saved exchange unreadable", error=str(problem))
+        inputs = list(self.log.inputs())
+        used = self.log.requests > 0 or exchange is not None
+        since_ms = exchange.now_ms if exchange is not None else note.start_ms
+        if exchange is None and not self.log.from_the_beginning():
+            log.error("exchange lost", reason="what was asked at first is only in a state of another build")
+            return None
+        if now_ms - since_ms > (USED if used else UNUSED) // markets:
+            if used:
+                down_s = (now_ms - since_ms) // 1000
+                log.error("exchange lost", reason="it was down for too long", down_s=down_s)
+            return None
+        if exchange is None:
+            exchange = began(note.start_ms)
+        log.info("exchange goes on", inputs=len(inputs), behind_s=(now_ms - exchange.now_ms) // 1000)
+        self._apply(exchange, inputs)
+        exchange.advance(now_ms)
+        return exchange
+
+
+def save_in_a_child(exchange: Exchange, inputs: InputLog) -> tuple[int, int]:
+    """Save an exchange in a copy of this process, which serves on; return (child's pid, the state's number).
+
+    What is asked from now on goes into the log of that state.
+    """
+    number = inputs.next()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            inputs.save(number, save(exchange))
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 (the parent says it)
+            os._exit(1)
+    return pid, number
