@@ -230,30 +230,39 @@ def answer_of(health: Health, markets: int, books: int, digest: int) -> HealthAn
 
 def publisher_problem(account: PublisherHealth) -> Problem | None:
     """Return what is wrong by the publisher's own account, None if nothing is."""
-    detail, remedy = f" ({account.error})" if account.error else "", account.remedy or ""
+    remedy = account.remedy or ""
     if account.cause is not None:
-        detail = f" {_sentence(account.error or account.cause)}"
+        text = f"{_consequence(account)}, since {account.error or account.cause}."
+        return Problem(_code(account), text, remedy)
+    detail = f" ({account.error})" if account.error else ""
     if account.key == "refused":
-        if account.sweep == "complete":
-            lost = "the live stream is off, prices are polled."
-        else:
-            lost = "no new data comes in."
-        return Problem("key_refused", f"The exchange refuses the API key: {lost}{detail}", remedy)
-    if not account.exchange_reachable and (account.sweep != "starting" or account.error):
-        if account.cause == "waiting_for_key":
-            return Problem("waiting_for_key", f"The publisher waits.{detail}", remedy)
-        return Problem("exchange_unreachable", f"The publisher cannot reach the exchange.{detail}", remedy)
-    if account.cause is not None and account.sweep == "complete":
-        return Problem("publisher_error", f"A request of the publisher fails.{detail}", remedy)
-    text = f"The publisher's last sweep failed.{detail}"
-    return Problem("publisher_error", text, remedy) if detail else None
+        return Problem("key_refused", f"The exchange refuses the API key: no new data comes in.{detail}")
+    if not account.exchange_reachable and account.sweep != "starting":
+        return Problem("exchange_unreachable", f"The publisher cannot reach the exchange.{detail}")
+    return Problem("publisher_error", f"The publisher's last sweep failed.{detail}") if detail else None
+
+
+def _consequence(account: PublisherHealth) -> str:
+    """Say what it means for the data that the publisher is in trouble."""
+    if account.sweep == "complete":
+        refused = account.key == "refused"
+        return (
+            "There is no live stream, prices are polled" if refused else "A request fails and is tried again"
+        )
+    return "Only a part of the data comes in" if account.sweep == "partial" else "No data comes in"
+
+
+def _code(account: PublisherHealth) -> str:
+    if account.key == "refused":
+        return "key_refused"
+    return "publisher_error" if account.exchange_reachable else "exchange_unreachable"
 
 
 def publisher_warnings(account: PublisherHealth) -> list[Problem]:
     """Return what the publisher says is wrong and stops nothing."""
     found = [Problem("warning", text) for text in account.warnings]
     if account.stream in ("down", "refused") and account.stream_error is not None:
-        text = f"The live stream is not connected, prices are polled. {_sentence(account.stream_error)}"
+        text = f"There is no live stream, prices are polled: {account.stream_error}."
         found.append(Problem("stream_down", text))
     return found
 
@@ -262,10 +271,6 @@ def progress(account: PublisherHealth) -> str:
     """Say how far the first reading has come."""
     pages = f"{account.pages:,} page{'' if account.pages == 1 else 's'}"
     return f"reading the exchange for the first time: {pages}, {account.markets_read:,} markets so far"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def process_problems(processes: Mapping[str, Supervised] | None) -> list[Problem]:

@@ -110,6 +110,17 @@ def _announce(settings: Settings, logs: str) -> None:
     sys.stdout.flush()  # exec does not
 
 
+def _tell_start(variables: Mapping[str, str]) -> None:
+    """Have a process of its own say on this terminal how the start goes; it dies with supervisord."""
+    program = [sys.executable, "-m", "bus.tools.first_start"]
+    subprocess.Popen(
+        [sys.executable, "-m", "bus.process.child", *program],
+        env=os.environ | variables,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+    )
+
+
 def main() -> None:
     """Become supervisord, or say why not and exit with 2."""
     no_arguments("bus.process.supervise", "Starts everything, as make run does; Ctrl-C stops it.")
@@ -125,6 +136,7 @@ def main() -> None:
         sys.exit(refuse("kalshi-bus", error))
     _announce(settings, variables["SUPERVISE_LOGS"])
     os.chdir(ROOT)
+    _tell_start(variables)
     os.execve(sys.executable, [sys.executable, "-m", "bus.process.stack"], os.environ | variables)
 
 

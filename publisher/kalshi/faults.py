@@ -15,7 +15,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from html import unescape
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -114,24 +114,28 @@ _REMEDIES: Final = {
 def host_of(url: str) -> str:
     """Return host and port of a URL, and nothing of what else may be in it."""
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        return printable(_netloc(urlsplit(url))) or "the address that is set"
     except ValueError:
         return "the address that is set"
-    host = f"[{host}]" if ":" in host else host
-    return printable(f"{host}:{port}" if port else host) or "the address that is set"
 
 
 def moved_to(location: str) -> str:
     """Return where a redirect points to, without user, password, query or fragment."""
     try:
         parts = urlsplit(location)
-        host = parts.hostname
+        host = _netloc(parts)
     except ValueError:
         return "a place that cannot be read"
-    if host is None:
+    if not host:
         return printable(parts.path) or "nowhere"
-    return printable(f"{parts.scheme or 'https'}://{host_of(location)}{parts.path}")
+    return printable(f"{parts.scheme or 'https'}://{host}{parts.path}")
+
+
+def _netloc(parts: SplitResult) -> str:
+    """Return host and port of a URL; raises ValueError where the port is none."""
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{parts.port}" if host and parts.port else host
 
 
 def said(body: bytes) -> str:

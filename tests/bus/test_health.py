@@ -130,19 +130,19 @@ def test_what_is_wrong_is_said_the_worst_first() -> None:
         (msgspec.structs.replace(WELL, error="503"), "The publisher's last sweep failed. (503)"),
         (
             PublisherHealth(error="the name x cannot be resolved (GET /a)", cause="unresolved"),
-            "The publisher cannot reach the exchange. The name x cannot be resolved (GET /a).",
+            "No data comes in, since the name x cannot be resolved (GET /a).",
         ),
         (
             msgspec.structs.replace(WELL, key="refused", error="no", cause="key_refused"),
-            "The exchange refuses the API key: the live stream is off, prices are polled. No.",
+            "There is no live stream, prices are polled, since no.",
         ),
         (
             msgspec.structs.replace(WELL, error="x does not answer", cause="timeout"),
-            "A request of the publisher fails. X does not answer.",
+            "A request fails and is tried again, since x does not answer.",
         ),
         (
             PublisherHealth(sweep="waiting_for_key", error="k: waiting", cause="waiting_for_key"),
-            "The publisher waits. K: waiting.",
+            "No data comes in, since k: waiting.",
         ),
     ],
 )
@@ -166,12 +166,12 @@ def test_before_the_first_snapshot_the_publishers_account_says_what_is_wrong_and
     assert [(problem.code, problem.words) for problem in health.problems()] == [
         (
             "key_refused",
-            "The exchange refuses the API key: no new data comes in. X refuses the API key (401). Check it.",
+            "No data comes in, since x refuses the API key (401). Check it.",
         ),
         ("warning", "The clock is off."),
         (
             "stream_down",
-            "The live stream is not connected, prices are polled. Upgrade refused with 403.",
+            "There is no live stream, prices are polled: upgrade refused with 403.",
         ),
     ]
     assert health.word == "starting"

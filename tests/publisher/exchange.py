@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -135,6 +136,7 @@ class FakeExchange:
         archive: markets that only its history has.
         still_listed: events that its list of open ones shows though no market of them is.
         faults: asked in order about each request's path; the first answer counts.
+        ahead_s: how far its clock is ahead of ours.
         next_faults: answers to give instead, one per request; None lets it pass.
         calls: requests by route. paths: every path with its query, in order.
         public_key: verifies signatures when set; else anything goes.
@@ -150,6 +152,7 @@ class FakeExchange:
         self.still_listed: set[str] = set()
         self.archive: dict[str, dict[str, Any]] = {}
         self.page_size = 200
+        self.ahead_s = 0.0
         self.faults: list[Fault] = []
         self.next_faults: deque[Answer | None] = deque()
         self.calls: Counter[str] = Counter()
@@ -166,6 +169,10 @@ class FakeExchange:
 
             def do_GET(self) -> None:
                 exchange._serve(self)
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                now_s = time.time() if timestamp is None else timestamp
+                return super().date_time_string(now_s + exchange.ahead_s)
 
             def log_message(self, *args: Any) -> None:
                 pass

@@ -14,7 +14,8 @@ from bus.protocol.answers import Answers
 from bus.protocol.asks import REPAIR_EVERY_MS, WHOLES
 from bus.protocol.join import Phase
 from bus.protocol.memory import Packed, Slim
-from bus.protocol.messages import VERSION, Envelope, decode, encode, encode_record
+from bus.protocol.messages import VERSION, CycleEnd, Envelope, decode, encode, encode_record
+from bus.protocol.state import State
 from markets.records import Suspect, TraderEvent
 from tests.bus.world import START_MS, Node, Publisher, as_old
 
@@ -454,6 +455,32 @@ def test_new_epoch_is_swapped_in_whole_while_the_old_is_shown() -> None:
     line.settle()
     assert line.node.state.epoch == START_MS + 5
     assert line.agrees()
+
+
+@pytest.mark.parametrize("prefixes", [("",), ("md.A.", "cycle.", "hb.")])
+def test_an_epoch_that_is_only_announced_is_joined_as_soon_as_it_opens(prefixes: tuple[str, ...]) -> None:
+    line = Line(prefixes, joined=False)
+    opened: list[State] = []
+    line.server = Answers(lambda: opened[0] if opened else None)
+    writer = line.publisher.writer
+    assert writer.state.seq == 0
+    for _ in range(600):  # a minute: by then it asks rarely
+        line.settle(1)
+    assert line.node.sync.heartbeat is not None
+    assert (line.node.state.epoch, line.node.sync.phase.value) == (0, "joining")
+    asked = line.node.sync.stats.asks
+    assert asked <= 30
+
+    opened.append(writer.state)
+    cycle = CycleEnd(0, 0, 0, 0, True, 1, 2)
+    line.send(writer.commit((), cycle, 1, 1))
+    line.settle(10)
+
+    assert line.node.live
+    assert line.node.state.epoch == START_MS
+    assert line.agrees()
+    assert line.node.sync.stats.gaps == 0
+    assert line.node.sync.stats.asks <= asked + 2
 
 
 def test_older_epoch_is_ignored_unless_nothing_else_comes() -> None:

@@ -1,0 +1,160 @@
+"""Says on the terminal of ``make run`` how the start goes, until there is data.
+
+`bus.process.supervise` starts it beside supervisord, whose terminal shows otherwise only which processes
+run. It asks `/health` every second, and supervisord where that does not answer; it ends when there is data,
+or with supervisord.
+"""
+
+import os
+import signal
+import time
+import xmlrpc.client
+from collections.abc import Iterable, Iterator
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bus.clock import SystemClock
+from bus.health import (
+    HealthAnswer,
+    Problem,
+    process_problems,
+    progress,
+    publisher_problem,
+    publisher_warnings,
+)
+from bus.process.settings import Settings
+from bus.process.supervised import Processes, Supervisor
+from markets.errors import SettingsError
+
+_say: Final = print
+
+EVERY_S: Final = 1.0
+TIMEOUT_S: Final = 2.0
+PATIENCE_S: Final = 8.0
+"""So long after the start it is no trouble that somebody is not there yet."""
+
+PROGRESS_S: Final = 3.0
+AGAIN_S: Final = 60.0
+"""A problem that lasts is said again this often."""
+
+WARNED_S: Final = 3.0
+"""So long after the first data it is waited for what the publisher finds wrong with the settings."""
+
+
+class Teller:
+    """What to say of a start, as it goes. Times are seconds of any steady clock.
+
+    Args:
+        dashboard: its address.
+
+    Attributes:
+        ended: whether there is nothing more to be said.
+    """
+
+    def __init__(self, dashboard: str, now_s: float) -> None:
+        self.ended = False
+        self._dashboard = dashboard
+        self._began_s = now_s
+        self._ready_s: float | None = None
+        self._said_s: dict[str, float] = {}
+        self._progress: tuple[float, str] = (now_s - PROGRESS_S, "")
+
+    def tell(self, health: HealthAnswer | None, processes: Processes | None, now_s: float) -> list[str]:
+        """Return the lines that are new.
+
+        Args:
+            health: as the snapshot server answers it, None if it does not.
+            processes: as supervisord has them, where the snapshot server does not say it.
+        """
+        lines = list(self._problems(self._found(health, processes, now_s), now_s))
+        account = health.publisher if health is not None else None
+        if health is not None and health.epoch:
+            if self._ready_s is None:
+                self._ready_s = now_s
+                lines.append(f"ready: {health.market_count:,} markets. Open {self._dashboard}")
+            self.ended = now_s - self._ready_s >= WARNED_S
+        elif account is not None and account.error is None and account.sweep == "starting":
+            said_s, before = self._progress
+            text = progress(account)
+            if text != before and now_s - said_s >= PROGRESS_S:
+                self._progress = now_s, text
+                lines.append(text)
+        return lines
+
+    def _found(
+        self, health: HealthAnswer | None, processes: Processes | None, now_s: float
+    ) -> Iterator[tuple[str, Problem]]:
+        """Yield what is wrong, each with what it is the same as when its words change a little."""
+        late = now_s - self._began_s >= PATIENCE_S
+        if health is None:
+            if late:
+                text = "The snapshot server does not answer: there is no page with data yet."
+                yield "unanswered", Problem("unanswered", text)
+        else:
+            processes = health.processes
+            account = health.publisher
+            if account is None and late:
+                text = "The publisher is not heard."
+                yield "unheard", Problem("unheard", text, "Look whether a line below says why.")
+            if account is not None:
+                if (problem := publisher_problem(account)) is not None:
+                    yield f"{problem.code} {account.cause}", problem
+                yield from ((warning.text, warning) for warning in publisher_warnings(account))
+        for problem in process_problems(processes):
+            yield problem.code, problem
+
+    def _problems(self, found: Iterable[tuple[str, Problem]], now_s: float) -> Iterator[str]:
+        for key, problem in found:
+            said_s = self._said_s.get(key)
+            if said_s is None or now_s - said_s >= AGAIN_S:
+                self._said_s[key] = now_s
+                yield f"{'WARNING' if problem.code == 'warning' else 'WRONG'}: {problem.text}"
+                if problem.remedy:
+                    yield f"  What to do: {problem.remedy}"
+
+
+def _health(port: int) -> HealthAnswer | None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        return msgspec.json.decode(connection.getresponse().read(), type=HealthAnswer)
+    except (OSError, HTTPException, msgspec.DecodeError):
+        return None
+    finally:
+        connection.close()
+
+
+def _processes(supervisor: Supervisor) -> Processes | None:
+    try:
+        return supervisor.ask()
+    except (OSError, HTTPException, xmlrpc.client.Error):
+        return None
+
+
+def main() -> None:
+    """Tell until there is data, or until nobody reads it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for supervisord
+    os.nice(10)
+    try:
+        settings = Settings.load(os.environ, Path.cwd())
+    except SettingsError:
+        return  # `make run` has said it
+    supervisor = Supervisor(settings.run_dir)
+    clock = SystemClock()
+    teller = Teller(f"http://127.0.0.1:{settings.ui_port}/", clock.monotonic_ns() / 1e9)
+    while not teller.ended:
+        health = _health(settings.snapshot_port)
+        processes = _processes(supervisor) if health is None else None
+        try:
+            for line in teller.tell(health, processes, clock.monotonic_ns() / 1e9):
+                _say(f"kalshi-bus: {line}", flush=True)
+        except OSError:
+            os._exit(0)  # the terminal is gone: nothing to flush into
+        time.sleep(EVERY_S)
+
+
+if __name__ == "__main__":
+    main()
