@@ -90,7 +90,7 @@ CASES: Final = (
     Case("connected, no answer", "no answer", url=lambda: "silent"),
     Case("no connection, no refusal", "no answer", url=lambda: "full"),
     Case("series kxbig", "did you mean 'KXBIG'", environ={"KALSHI_BUS_SERIES": "kxbig"}),
-    Case("first reading takes long", "markets_read", stall_s=6.0),
+    Case("first reading takes long", "markets_read", stall_s=2.0),
 )
 
 

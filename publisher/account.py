@@ -115,8 +115,8 @@ class Account:
         for client in self._clients:
             if client.trouble is not None:
                 return client.trouble
-        if health.exchange_reachable:
-            return None
+        if health.exchange_reachable or any(client.reachable for client in self._clients):
+            return None  # slow is another thing than not there
         return next(filter(None, (client.unanswered() for client in self._clients)), None)
 
     def _with_error(

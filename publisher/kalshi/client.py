@@ -51,7 +51,7 @@ _ANSWERS: Final = frozenset({"rate_limited", "key_refused", "clock_off", "refuse
 _FINAL: Final = frozenset({"refused", "blocked", "moved"})
 """Failures that the same request meets again at once."""
 
-UNANSWERED_S: Final = 5.0
+UNANSWERED_S: Final = 3.0
 """A request that is without an answer for so long is said to be."""
 
 Params = Sequence[tuple[str, str | int]]
@@ -392,4 +392,6 @@ def _reason(error: requests.RequestException) -> str:
             break
         cause = inner
     text = str(cause)
-    return text[text.find("[Errno") :] if "[Errno" in text else f"{type(cause).__name__}: {text}"[:200]
+    return faults.printable(
+        text[text.find("[Errno") :] if "[Errno" in text else f"{type(cause).__name__}: {text}"
+    )

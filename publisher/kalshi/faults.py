@@ -29,12 +29,13 @@ LIKELY_SKEWED_S: Final = 3.0
 
 SAID_MAX: Final = 200
 
+_USER: Final = re.compile(r"://[^/@\s]*@")
 _TITLE: Final = re.compile(rb"<title[^>]*>\s*(.{1,500}?)\s*</title", re.IGNORECASE | re.DOTALL)
 _HTML: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml|<!--)", re.IGNORECASE)
 
 _LEADS: Final = {
     "key_refused": "{host} refuses the API key",
-    "clock_off": "{host} refuses the API key, since this machine's clock is wrong",
+    "clock_off": "{host} refuses the API key because this machine's clock is wrong",
     "key_unusable": "the API key cannot be used",
     "blocked": "something in front of {host} refuses this machine",
     "moved": "{host} is not the exchange any more, or never was",
@@ -45,7 +46,7 @@ _LEADS: Final = {
     "bad_reply": "{host} answers with something that is not the exchange's",
     "not_found": "{host} does not know what the exchange has",
     "server_error": "{host} has a fault of its own",
-    "rate_limited": "{host} refuses for now, since the account's requests are used up",
+    "rate_limited": "{host} refuses for now because the account's requests are used up",
     "cursor_loop": "{host} has a list without an end",
     "refused": "{host} refuses the request",
 }
@@ -164,9 +165,9 @@ def is_page(body: bytes) -> bool:
 
 
 def printable(text: str) -> str:
-    """Return at most SAID_MAX characters of a text on one line, whatever is in it."""
-    shown = "".join(character if character.isprintable() else " " for character in text[: 2 * SAID_MAX])
-    return " ".join(shown.split())[:SAID_MAX]
+    """Return at most SAID_MAX characters of a text on one line, without the user and password of a URL."""
+    shown = "".join(character if character.isprintable() else " " for character in text[: 4 * SAID_MAX])
+    return _USER.sub("://", " ".join(shown.split()))[:SAID_MAX]
 
 
 def clock_offset_s(headers: Mapping[str, str], sent_ms: int, received_ms: int) -> float | None:

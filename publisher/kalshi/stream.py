@@ -109,7 +109,7 @@ class KalshiStream:
             except StartupError as error:
                 self.state, reason = "key_refused", str(error)
             except (OSError, WebSocketException, Broken) as error:
-                self.state, reason = "down", f"{type(error).__name__}: {error}"
+                self.state, reason = "down", faults.printable(f"{type(error).__name__}: {error}")
             if self._clock.monotonic_ns() - began_ns > PROVEN_MS * 1_000_000:
                 failures = 0
             self.error = reason if failures or self.state != "down" else None

@@ -47,6 +47,11 @@ def test_a_redirect_is_named_without_what_may_be_secret_in_it(location: str, sai
     assert faults.moved_to(location) == said
 
 
+def test_what_a_library_says_is_said_without_the_user_of_a_proxy() -> None:
+    text = "cannot connect to proxy http://user:secret@proxy:3128/ for\nhttps://secret@host/a@b"
+    assert faults.printable(text) == "cannot connect to proxy http://proxy:3128/ for https://host/a@b"
+
+
 @given(st.text())
 def test_any_address_can_be_named(text: str) -> None:
     for said in (faults.host_of(text), faults.moved_to(text), faults.host_of(f"https://{text}")):

@@ -42,6 +42,8 @@ class WebSocketExchange:
         self.refuse = 0
         self.close_after = 0
         self.silent = False
+        self.most = 1_000_000
+        self.body = "no"
         self._server: Server = serve(
             self._serve, "127.0.0.1", 0, process_request=self._upgrade, ping_interval=None
         )
@@ -56,7 +58,7 @@ class WebSocketExchange:
     def _upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
         self.paths.append(request.path)
         self.signed.append("KALSHI-ACCESS-SIGNATURE" in request.headers)
-        return connection.respond(self.refuse, "no") if self.refuse else None
+        return connection.respond(self.refuse, self.body) if self.refuse else None
 
     def _serve(self, connection: ServerConnection) -> None:
         self.open += 1
@@ -67,7 +69,19 @@ class WebSocketExchange:
                 self.commands.append(command)
                 params = command.get("params", {})
                 tickers = params.get("market_tickers", [])
-                if self.silent or not tickers:
+                if self.silent:
+                    continue
+                if not tickers:
+                    for channel in params.get("channels", ()):
+                        opened = {"channel": channel, "sid": command["id"]}
+                        connection.send(
+                            json.dumps({"type": "subscribed", "id": command["id"], "msg": opened})
+                        )
+                    continue
+                if len(tickers) > self.most:
+                    # As it was met in the field.
+                    error = {"code": 26, "msg": "Subscription market limit exceeded"}
+                    connection.send(json.dumps({"type": "error", "id": command["id"], "msg": error}))
                     continue
                 if command["cmd"] == "subscribe":
                     opened = {"channel": "orderbook_delta", "sid": 9}
@@ -206,6 +220,44 @@ def test_refused_key_is_told_and_tried_again_at_growing_intervals(
         assert listening.stream.state == "key_refused"
     finally:
         listening.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "reason"),
+    [
+        (401, '{"error":{"code":"authentication_error"}}', "key_refused", "401 authentication_error"),
+        (403, "<html><title>Blocked</title>", "refused", '403 with a web page, "Blocked"'),
+        (404, "", "refused", "upgrade refused with 404"),
+        (301, "", "refused", "upgrade refused with 301"),
+    ],
+)
+def test_a_refused_upgrade_is_told_with_its_status_at_once(
+    exchange: WebSocketExchange, tmp_path: Path, status: int, body: str, state: str, reason: str
+) -> None:
+    exchange.refuse, exchange.body = status, body
+    listening = Listening(exchange.url, tmp_path)
+    try:
+        eventually(lambda: listening.stream.error)
+        assert listening.stream.state == state
+        assert reason in (listening.stream.error or "")
+        exchange.refuse = 0
+        eventually(lambda: listening.stream.state == "live" and listening.stream.error is None)
+    finally:
+        listening.close()
+
+
+def test_too_many_markets_cost_no_connection_no_ticker_and_no_trade(
+    exchange: WebSocketExchange, listening: Listening
+) -> None:
+    exchange.most = 100
+
+    listening.stream.want([f"T{number}" for number in range(300)])
+
+    eventually(lambda: listening.stream.books == 75)
+    assert (listening.stream.state, listening.stream.reconnects, exchange.open) == ("live", 0, 1)
+    assert listening.stream.counters.refused == {"26": 2}
+    subscribed = [c["params"]["channels"][0] for c in exchange.commands if c["cmd"] == "subscribe"]
+    assert Counter(subscribed) == dict.fromkeys(ALL_MARKETS, 1) | {BOOKS: 3}
 
 
 def test_stop_during_a_pause_ends_at_once(exchange: WebSocketExchange, tmp_path: Path) -> None:
