@@ -18,7 +18,6 @@ import requests
 import structlog
 
 from bus.clock import Clock
-from bus.process.logs import REDACTED
 from markets.errors import BadRecord, KalshiBusError, StartupError
 from markets.json.words import COST
 from publisher.drift import DriftWatch
@@ -289,7 +288,7 @@ class Client:
         self.clock_offset_s = faults.clock_offset_s(response.headers, sent_ms, received_ms)
         if response.status_code != 200 and self._drift is not None:
             self._drift.refusal(path, response.status_code, body)
-        self._judge(where, response, body, key)
+        self._judge(where, response, body)
         return Reply(body, received_ms - 1000 * cache_age_s(response.headers))
 
     def _read(self, path: str, read: Callable[[bytes], T], body: bytes) -> T:
@@ -340,7 +339,7 @@ class Client:
             return None
         return ExchangeError("timeout", f"{asking[0]}: no answer for {waited_s:.0f} s")
 
-    def _judge(self, where: str, response: requests.Response, body: bytes, key: ApiKey | None) -> None:
+    def _judge(self, where: str, response: requests.Response, body: bytes) -> None:
         """Raise for anything but a 200; keep budget and key source informed."""
         status = response.status_code
         if status == 429:
@@ -351,10 +350,7 @@ class Client:
         self._budget.accepted()
         if status == 200:
             return
-        told = faults.said(body)
-        if key is not None:
-            told = told.replace(key.key_id, REDACTED)  # an exchange may repeat what it was sent
-        said = f"{where}: {status} {told}".rstrip()
+        said = f"{where}: {status} {faults.said(body)}".rstrip()
         if 300 <= status < 400 and "Location" in response.headers:
             moved = faults.moved_to(response.headers["Location"])
             raise ExchangeError("moved", f"{where}: {status}, moved to {moved}", body)

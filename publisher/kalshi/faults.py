@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from bus.process.logs import redact
 from bus.process.settings import variable_of
 
 SKEWED_S: Final = 5.0
@@ -29,7 +30,6 @@ LIKELY_SKEWED_S: Final = 3.0
 
 SAID_MAX: Final = 200
 
-_USER: Final = re.compile(r"://[^/@\s]*@")
 _TITLE: Final = re.compile(rb"<title[^>]*>\s*(.{1,500}?)\s*</title", re.IGNORECASE | re.DOTALL)
 _HTML: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml|<!--)", re.IGNORECASE)
 
@@ -150,7 +150,7 @@ def said(body: bytes) -> str:
     try:
         told = msgspec.json.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return f"(not JSON: {body[:60]!r})"
+        return f"(not JSON: {redact(body[:1_000].decode('utf-8', 'backslashreplace'))[:60]!r})"
     for name in ("error", "msg"):
         if isinstance(told, dict) and name in told:
             told = told[name]
@@ -165,9 +165,9 @@ def is_page(body: bytes) -> bool:
 
 
 def printable(text: str) -> str:
-    """Return at most SAID_MAX characters of a text on one line, without the user and password of a URL."""
+    """Return at most SAID_MAX characters of a text on one line, without what is secret in it."""
     shown = "".join(character if character.isprintable() else " " for character in text[: 4 * SAID_MAX])
-    return _USER.sub("://", " ".join(shown.split()))[:SAID_MAX]
+    return redact(" ".join(shown.split()))[:SAID_MAX]
 
 
 def clock_offset_s(headers: Mapping[str, str], sent_ms: int, received_ms: int) -> float | None:

@@ -17,7 +17,6 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
 from bus.clock import Clock
-from bus.process.logs import REDACTED
 from markets.errors import StartupError
 from publisher.drift import DriftWatch
 
@@ -72,7 +71,6 @@ class KalshiStream:
         self._clock = clock
         self._rng = rng
         self._stop = stop
-        self._key_id = ""
         self._drift = drift
         self._sink: Callable[[Sequence[Fact]], None] = lambda _facts: None
         self._lock = threading.Lock()
@@ -103,7 +101,7 @@ class KalshiStream:
                 return
             except InvalidStatus as error:
                 response = error.response
-                self.state, reason = _refused(response, self._key_id)
+                self.state, reason = _refused(response)
                 if response.status_code == 401:
                     self._keys.refused()
             except StartupError as error:
@@ -124,7 +122,6 @@ class KalshiStream:
         session = StreamSession(self.counters, drift=self._drift)
         key = self._keys.current()
         assert key is not None, "without a key there is no stream"
-        self._key_id = key.key_id
         headers = key.headers("GET", urlsplit(self._url).path, self._clock.now_ms())
         # No proxy for our own machine.
         proxy: Literal[True] | None = True if self._url.startswith("wss:") else None
@@ -209,11 +206,10 @@ class KalshiStream:
             self._sink(facts)
 
 
-def _refused(response: Response, key_id: str) -> tuple[str, str]:
+def _refused(response: Response) -> tuple[str, str]:
     """Return the state and the reason of an upgrade that was answered with another status than 101."""
     status, body = response.status_code, bytes(response.body or b"")
     told = faults.said(body)
-    told = told.replace(key_id, REDACTED) if key_id else told
     location = response.headers.get("Location") if 300 <= status < 400 else None
     if location is not None:
         told = f"moved to {faults.moved_to(location)}"
