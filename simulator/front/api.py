@@ -23,8 +23,9 @@ from simulator.matching.orders import OrderSwitches
 
 from . import auth, cursors, faults
 from .auth import KeyPair
+from .billing import bill
 from .faults import Document, Faults, Switches
-from .limits import COSTS, DEFAULT_COST, RequestLimits
+from .limits import RequestLimits
 from .reads import KEPT_MS, Reads
 from .render import dumps
 from .wire import (
@@ -125,7 +126,6 @@ class Api:
 
     Attributes:
         reads: what accounts read of themselves, and how late.
-        region_expiration_ts: until when accounts have said where they are (Unix seconds); None for never.
     """
 
     def __init__(
@@ -138,7 +138,6 @@ class Api:
     ) -> None:
         self.exchange = exchange
         self.exchange_id = exchange_id
-        self.region_expiration_ts: int | None = None
         self._append: Callable[[dict[str, Any]], None] | None = None
         self.reads = Reads(exchange, exchange.seed)
         exchange.matching.listeners.append(self.reads)
@@ -319,12 +318,9 @@ class Api:
     def _charge(self, request: Request, path: str, caller: str | None, now_ms: int) -> None:
         if self.limits is None or path == "/account/endpoint_costs":
             return
-        cost = next((c for m, p, c in COSTS if m == request.method and _costs(p, path)), DEFAULT_COST)
-        if path == "/markets/orderbooks" and self.bill_books_per_ticker:
-            cost *= max(1, len(request.all("tickers")))
-        if not self.limits.take(
-            caller or f"address {request.address}", request.method != "GET", cost, now_ms
-        ):
+        due = bill(request, path, tuple(self.exchange.halts.shards), self.bill_books_per_ticker)
+        payer = caller or f"address {request.address}"
+        if not self.limits.take(payer, request.method != "GET", due.cost, now_ms, due.shards):
             raise ApiError(self.too_many())
 
     def too_many(self) -> Response:
@@ -495,15 +491,6 @@ class Api:
         if found is None:
             raise not_found()
         return found
-
-
-def _costs(pattern: str, path: str) -> bool:
-    mine, theirs = pattern.split("/"), path.split("/")
-    if mine[-1].startswith("*"):
-        return theirs[: len(mine) - 1] == mine[:-1] and len(theirs) >= len(mine)
-    return len(mine) == len(theirs) and all(
-        a == b or a.startswith(":") for a, b in zip(mine, theirs, strict=True)
-    )
 
 
 def integer(request: Request, name: str) -> int | None:

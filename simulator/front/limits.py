@@ -44,12 +44,16 @@ class Bucket:
         """Return a full bucket."""
         return cls(refill, capacity, capacity * 1000, now_ms)
 
-    def take(self, cost: int, now_ms: int) -> bool:
-        """Pay `cost` tokens if they are there; a refused request costs nothing (no penalty box)."""
+    def holds(self, cost: int, now_ms: int) -> bool:
+        """Tell whether `cost` tokens are there."""
         if now_ms > self.at_ms:
             self.level_e3 = min(self.level_e3 + (now_ms - self.at_ms) * self.refill, self.capacity * 1000)
             self.at_ms = now_ms
-        if self.level_e3 < cost * 1000:
+        return self.level_e3 >= cost * 1000
+
+    def take(self, cost: int, now_ms: int) -> bool:
+        """Pay `cost` tokens if they are there; a refused request costs nothing (no penalty box)."""
+        if not self.holds(cost, now_ms):
             return False
         self.level_e3 -= cost * 1000
         return True
@@ -60,14 +64,23 @@ class RequestLimits:
 
     def __init__(self, tier: str) -> None:
         self.tier = tier
-        self._buckets: dict[tuple[str, bool], Bucket] = {}
+        self._buckets: dict[tuple[str, bool, int], Bucket] = {}
 
-    def take(self, caller: str, write: bool, cost: int, now_ms: int) -> bool:
-        """Charge one request. `caller` is the key id, or the address of one without a key (as Basic)."""
-        bucket = self._buckets.get((caller, write))
+    def take(self, caller: str, write: bool, cost: int, now_ms: int, shards: tuple[int, ...] = (0,)) -> bool:
+        """Charge one request to the bucket of each of `shards`: all of it to all of them, or nothing.
+
+        `caller` is the key id, or the address of one without a key (as Basic).
+        """
+        buckets = [self._bucket(caller, write, shard, now_ms) for shard in shards]
+        if not all(bucket.holds(cost, now_ms) for bucket in buckets):
+            return False
+        return all(bucket.take(cost, now_ms) for bucket in buckets)
+
+    def _bucket(self, caller: str, write: bool, shard: int, now_ms: int) -> Bucket:
+        bucket = self._buckets.get((caller, write, shard))
         if bucket is None:
             tier = "basic" if caller.startswith("address ") else self.tier
             read_refill, read_capacity, write_refill, write_capacity = TIERS[tier]
             refill, capacity = (write_refill, write_capacity) if write else (read_refill, read_capacity)
-            bucket = self._buckets[caller, write] = Bucket.full(refill, capacity, now_ms)
-        return bucket.take(cost, now_ms)
+            bucket = self._buckets[caller, write, shard] = Bucket.full(refill, capacity, now_ms)
+        return bucket

@@ -228,6 +228,9 @@ class OrderSwitches:
     """Self-trade prevention `maker`: the resting order's cancel is told before the taker's fills."""
     member: Literal["direct", "intermediary"] = "direct"
     """Balances move in hundredths of a cent (direct members) or whole cents."""
+    attestation_expires_s: int | None = None
+    """When the accounts' word on where they are ends (Unix seconds): from then on Sports, Elections and
+    Entertainment are closed to them. None: they never gave it."""
     cancel_all_catches_later: bool = False
     """Orders of the minute after a cancel of all are accepted and cancelled at once."""
 

@@ -186,6 +186,19 @@ def test_bodies_that_are_no_order_are_refused(trader: Trader, raw: bytes) -> Non
     trader.call("POST", f"{ORDERS}/batched", raw, 400)
 
 
+def test_the_retired_operations_are_gone(trader: Trader) -> None:
+    for method, path in (("POST", "/portfolio/orders"), ("DELETE", "/portfolio/orders/x")):
+        assert trader.call(method, path, {}, 410)["error"]["code"] == "deprecated_v1_order_endpoint"
+
+
+def test_without_a_word_on_where_one_is_some_categories_are_closed(trader: Trader) -> None:
+    market = next(m for m in trader.api.exchange.markets.values() if m.event.series.category == "Sports")
+    assert "api_key_region_expiration_ts" not in trader.call("GET", "/api_keys")
+    trader.api.exchange.switches.attestation_expires_s = trader.client.now_ms // 1000
+    assert trader.call("GET", "/api_keys")["api_key_region_expiration_ts"] == trader.client.now_ms // 1000
+    assert trader.place(market, 403)["error"]["details"] == "location attestation expired"
+
+
 def test_of_another_account_nothing_is_seen_or_touched(trader: Trader) -> None:
     market = a_market(trader)
     exchange = trader.api.exchange

@@ -33,6 +33,9 @@ BATCH_MAX: Final = 1_000
 """More orders in one batch are refused before any is read; the write bucket ends it far earlier."""
 
 GROUP_LIMIT_MAX_E2: Final = 1_000_000 * COUNT_ONE_E2
+ATTESTED: Final = frozenset({"Sports", "Elections", "Entertainment"})
+"""Categories for which an account must have said where it is."""
+
 _SHARD_MAX: Final = 2**31 - 1
 _SECONDS_MAX: Final = 2**33
 
@@ -73,6 +76,23 @@ def _query_shard(call: Call) -> int | None:
     return index
 
 
+# The retired operations ------------------------------------------------------------------------------
+
+
+def _retired(_call: Call) -> Response:
+    return error(410, "deprecated_v1_order_endpoint", "Please switch to the V2 endpoints")
+
+
+for _register, _template in (
+    (routes.post, "/portfolio/orders"),
+    (routes.delete, "/portfolio/orders/{order_id}"),
+    (routes.post, "/portfolio/orders/batched"),
+    (routes.delete, "/portfolio/orders/batched"),
+    (routes.post, "/portfolio/orders/{order_id}/amend"),
+    (routes.post, "/portfolio/orders/{order_id}/decrease"),
+):
+    _register(_template, private=True)(_retired)
+
 # Create ----------------------------------------------------------------------------------------------
 
 
@@ -101,9 +121,20 @@ def _new_order(call: Call, body: Body) -> NewOrder:
     )
 
 
+def _attested(call: Call, order: NewOrder) -> bool:
+    """Whether an account may trade a market's category: its word on where it is may have expired."""
+    exchange = call.api.exchange
+    expires_s = exchange.switches.attestation_expires_s
+    category = exchange.markets[order.instrument.ticker].event.series.category
+    return expires_s is None or exchange.now_ms < expires_s * 1000 or category not in ATTESTED
+
+
 def _create(call: Call, body: Body) -> dict[str, Any]:
     exchange = call.api.exchange
-    outcome = exchange.matching.place(_new_order(call, body), exchange.now_ms)
+    order = _new_order(call, body)
+    if not _attested(call, order):
+        raise ApiError(error(403, "forbidden", "forbidden", "location attestation expired"))
+    outcome = exchange.matching.place(order, exchange.now_ms)
     if isinstance(outcome, Refusal):
         raise refused(outcome)
     return _with_fills(outcome)

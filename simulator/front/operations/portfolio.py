@@ -483,6 +483,7 @@ def get_api_keys(call: Call) -> Response:
         if pair.account == call.account
     ]
     body: dict[str, Any] = {"api_keys": keys}
-    if call.api.region_expiration_ts is not None:
-        body["api_key_region_expiration_ts"] = call.api.region_expiration_ts
+    expires_s = call.api.exchange.switches.attestation_expires_s
+    if expires_s is not None:
+        body["api_key_region_expiration_ts"] = expires_s
     return ok(dumps(body))
