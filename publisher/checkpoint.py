@@ -19,6 +19,7 @@ import xxhash
 import zstandard
 
 from bus.clock import Clock
+from bus.files import open_regular
 from bus.protocol.messages import (
     TOPIC_CYCLE,
     CycleEnd,
@@ -41,6 +42,9 @@ NAME: Final = "checkpoint"
 SAVE_EVERY_NS: Final = 30_000_000_000
 SAVE_SHARE: Final = 40
 """Pause between checkpoints, in times of what one takes: with 130,000 markets that is seconds."""
+
+MAX_FILE_BYTES: Final = 2**31
+"""A larger file is none of ours: one of 130,000 markets has some 50 MB."""
 
 _MAX_OBJECT_BYTES: Final = 64 * 1_048_576
 _LENGTH: Final = struct.Struct("<I")
@@ -111,7 +115,9 @@ def save(directory: Path, state: State, source: str, now_ms: int) -> int:
     head = Head(VERSION, source, state.epoch, now_ms, cycle, known_ages)
     path = directory / NAME
     temporary = directory / f"{NAME}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    # O_NONBLOCK: a pipe in its place is an error, and not waited for.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    fd = os.open(temporary, flags, 0o600)
     with os.fdopen(fd, "wb") as file:
         hashed = _Hashed(file)
         with zstandard.ZstdCompressor(level=1).stream_writer(cast(BinaryIO, hashed), closefd=False) as out:
@@ -143,7 +149,11 @@ def load(directory: Path, source: str) -> Checkpoint:
     path = directory / NAME
     epoch = 0
     try:
-        body = path.read_bytes()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                return _ignored(path, f"it has {size} bytes, expected at most {MAX_FILE_BYTES}", 0)
+            body = file.read()
         if len(body) < _DIGEST_BYTES or xxhash.xxh3_64_digest(body[:-_DIGEST_BYTES]) != body[-_DIGEST_BYTES:]:
             return _ignored(path, "it is damaged: its hash does not match", 0)
         with zstandard.ZstdDecompressor().stream_reader(body[:-_DIGEST_BYTES]) as reader:
@@ -155,7 +165,7 @@ def load(directory: Path, source: str) -> Checkpoint:
             changes = tuple(_changes(reader, head.ages))
     except FileNotFoundError:
         return Checkpoint()
-    except (OSError, DecodeError, zstandard.ZstdError) as error:
+    except (OSError, DecodeError, zstandard.ZstdError, MemoryError) as error:
         return _ignored(path, str(error) or type(error).__name__, epoch)
     cycle = msgspec.structs.replace(head.cycle, unconfirmed=tuple(head.ages))
     return Checkpoint(epoch, cycle, changes)

@@ -6,6 +6,7 @@ Beside them lies `holds.json`: what they hold, as the version that made them sai
 import contextlib
 import hashlib
 import random
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,27 @@ def test_a_journal_reads_and_every_session_decides_again_to_the_same_bytes(
 
     assert held == expected
     assert [differs_at for _, _, differs_at in held["sessions"].values()] == [None] * len(held["sessions"])
+
+
+@journals
+def test_verify_notices_a_row_that_was_deleted_or_changed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = unpacked(folder, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KALSHI_BUS_DATA_DIR", str(tmp_path / "data"))
+    assert command(["verify"]) == 0
+    assert "NO ROW" not in capsys.readouterr().out
+
+    for damage in (
+        "UPDATE fills SET fee_e6 = fee_e6 + 1 WHERE id = (SELECT max(id) FROM fills)",
+        "DELETE FROM fills WHERE id = (SELECT max(id) FROM fills)",
+    ):
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute(damage)
+        assert command(["verify"]) == 1
+        printed = capsys.readouterr().out
+        assert "HAS NO ROW of a fill of order" in printed
 
 
 @journals

@@ -7,8 +7,9 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -32,8 +33,8 @@ from bus.trading.shapes import (
 )
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 from markets.units import format_money
-from trader.engine.replay import replay
-from trader.journal.reader import Reader
+from trader.engine.replay import BookedRow, replay
+from trader.journal.reader import Reader, readable
 from trader.journal.schema import build_id, journal_path
 from trader.ledger.ledger import LedgerError
 from trader.ledger.lots import net_positions, tax_lots, trade_lots
@@ -116,20 +117,19 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _reader(settings: Settings) -> Reader:
-    return Reader(journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT))
+def _journal_of(settings: Settings) -> Path:
+    return journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT)
 
 
 def _reconcile(settings: Settings) -> int:
-    reader = _reader(settings)
-    try:
-        sums, record, ledger = reader.sums(), reader.record(), reader.ledger()
-        ledger.check_whole()
-    except LedgerError as error:
-        print(f"trader: the journal does not add up: {error}", file=sys.stderr)
-        return EXIT_CRASHED
-    finally:
-        reader.close()
+    path = _journal_of(settings)
+    with readable(path), closing(Reader(path)) as reader:
+        try:
+            sums, record, ledger = reader.sums(), reader.record(), reader.ledger()
+            ledger.check_whole()
+        except LedgerError as error:
+            print(f"trader: the journal does not add up: {error}", file=sys.stderr)
+            return EXIT_CRASHED
     # Once from the sums of the rows, once through the ledger, once by each view of the record.
     by_trade, by_purchase, net = trade_lots(record), tax_lots(record), net_positions(record)
     cash_e6 = sums["start_e6"] - sums["spent_e6"] - sums["fees_e6"] + sums["payouts_e6"] + ledger.netted_e6
@@ -219,10 +219,22 @@ def _allow(settings: Settings, name: str) -> int:
     return 0
 
 
+def _odd_row(decided: Counter[BookedRow], held: Counter[BookedRow]) -> str | None:
+    """Return what the rows of a session lack of what it decided, or have beyond it."""
+    for what, rows in (
+        ("HAS NO ROW of", decided - held),
+        ("has a row THAT WAS NEVER DECIDED of", held - decided),
+    ):
+        for step, number, members in sorted(rows, key=str)[:1]:
+            booked = f"a fill of order {number}" if number else f"the settlement of {members[0]}"
+            return f"{what} {booked} at input {step}: {members}"
+    return None
+
+
 def _verify(settings: Settings) -> int:
-    reader = _reader(settings)
+    path = _journal_of(settings)
     same = True
-    try:
+    with readable(path), closing(Reader(path)) as reader:
         for session, build in reader.sessions().items():
             loaded: list[Extension[Strategy]] = []
 
@@ -242,11 +254,11 @@ def _verify(settings: Settings) -> int:
                 identical = result.differs_at is None
                 verdict = f"{result.steps} inputs, {result.orders} orders, "
                 verdict += "identical" if identical else f"DIFFERS at input {result.differs_at}"
+                if identical and (odd := _odd_row(result.booked, reader.booked(session))) is not None:
+                    same, verdict = False, f"{verdict}, but {odd}"
             ours = build_of(build_id(), loaded)
             if build != ours:
                 verdict += f", decided by another build ({build}, this is {ours})"
             print(f"session {session}: {verdict}")
             same &= identical or build != ours
-    finally:
-        reader.close()
     return 0 if same else EXIT_CRASHED

@@ -23,6 +23,7 @@ from mcap.records import Message as McapMessage
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import Writer as McapWriter
 
+from bus.files import open_regular
 from bus.protocol.messages import Chunk, SnapshotHead, decode_map, unpack, unpack_chunk
 from markets.errors import DecodeError, KalshiBusError
 
@@ -129,7 +130,7 @@ class Recording:
         self.path = path
         self.problem: str | None = None
         self.end_ns = 0
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             try:
                 first = next(iter(StreamReader(file, record_size_limit=MAX_RECORD_BYTES).records))
             except (*_FAULTS, StopIteration) as error:
@@ -148,7 +149,7 @@ class Recording:
     def keyframes(self) -> list[tuple[int, int]]:
         """Return (time_ns, offset in the file) of each place to begin from, without unpacking the file."""
         found: list[tuple[int, int]] = []
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             chunk: tuple[int, int] | None = None
             for offset, record in self._records(file):
                 if isinstance(record, McapChunk):
@@ -162,7 +163,7 @@ class Recording:
         """Yield everything from a keyframe's `offset` (0: from the beginning), as far as the file is good."""
         head: SnapshotHead | None = None
         chunks: list[bytes] = []
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             file.seek(offset)
             for _, record in self._records(file, middle=offset > 0):
                 if not isinstance(record, McapChunk):

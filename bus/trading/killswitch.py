@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from bus.files import open_regular
 from bus.process.locks import private_dir
 from markets.errors import StartupError
 
@@ -21,6 +22,8 @@ BY_HAND: Final = "by hand"
 """The reason of a kill for which none is given."""
 
 MAX_REASON: Final = 500
+MAX_FILE_BYTES: Final = 100_000
+"""Of a longer file this much is read."""
 
 
 class Killed(msgspec.Struct, frozen=True):
@@ -52,7 +55,8 @@ class KillSwitch:
         """Return the kill that holds, None if trading is allowed. What cannot be read counts as killed."""
         try:
             at_ms = int(self.path.stat().st_mtime * 1000)
-            text = self.path.read_text(encoding="utf-8", errors="replace")
+            with open_regular(self.path) as file:
+                text = file.read(MAX_FILE_BYTES).decode(errors="replace")
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -82,7 +86,8 @@ class KillSwitch:
 
     def _write(self, reason: str) -> None:
         private_dir(self.path.parent)
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        fd = os.open(self.path, flags, 0o600)
         try:
             os.truncate(fd, 0)
             os.write(fd, json.dumps({"reason": reason}).encode())

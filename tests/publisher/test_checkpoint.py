@@ -1,6 +1,8 @@
 """A checkpoint opens the next epoch with the same records and true ages; a broken one is ignored."""
 
-from collections.abc import Iterator
+import os
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -102,6 +104,22 @@ def test_garbage_is_ignored(tmp_path: Path, body: bytes) -> None:
     (tmp_path / NAME).write_bytes(body)
 
     assert load(tmp_path, SOURCE) == Checkpoint()
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, a_socket, Path.mkdir])
+def test_what_is_no_file_is_ignored_and_not_waited_for(
+    world: World, short_dir: Path, make: Callable[[Path], None]
+) -> None:
+    make(short_dir / NAME)
+    assert load(short_dir, SOURCE) == Checkpoint()
+    make(short_dir / f"{NAME}.new")
+    with pytest.raises(OSError, match=NAME):
+        save(short_dir, world.state, SOURCE, 1)
 
 
 def test_every_truncation_is_ignored(world: World, tmp_path: Path) -> None:

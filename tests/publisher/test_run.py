@@ -21,6 +21,7 @@ from bus.replica import Replica
 from markets.errors import StartupError
 from publisher.kalshi import client
 from publisher.run import Publisher
+from tests.bus.trading.disk import full_disk
 from tests.publisher.exchange import BROKEN, HTML, Answer, FakeExchange, candle, event, market, on, write_key
 from tests.publisher.world import all_markets
 from tests.support import Runner, eventually
@@ -284,6 +285,20 @@ def test_restart_opens_from_the_checkpoint_with_true_age_while_the_exchange_is_d
 
     exchange.faults.clear()
     wait(replica, lambda: health(replica).sweep == "complete" and live(replica))
+
+
+def test_on_a_full_disk_there_is_no_checkpoint_and_the_data_go_on(
+    exchange: FakeExchange, start: Start, replica: Replica, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with full_disk():
+        data_dir = start().settings.data_dir
+        wait(replica, lambda: live(replica))
+        eventually(lambda: "checkpoint.failed" in capsys.readouterr().out)
+        for size in (7700, 8800):
+            exchange.events["E1"]["markets"][0]["yes_bid_size_fp"] = f"{size // 100}.00"
+            wait(replica, lambda size=size: replica.state.quotes["E1-A"].yes_bid_size_e2 == size)  # type: ignore[misc]
+        assert not (data_dir / "checkpoint").exists()
+        assert health(replica).sweep == "complete"
 
 
 def test_without_a_checkpoint_the_epoch_opens_with_the_first_complete_sweep(

@@ -1,23 +1,32 @@
 """Replay: the inputs of a journal through a new engine. The same log must give the same decisions."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import astuple
 
 from trader.strategies import LoadStrategy
 
 from .engine import Engine
 from .inputs import AnyInput
-from .outputs import Place, agree
+from .outputs import Booked, Place, Settled, agree
 from .roster import BuiltIn
+
+BookedRow = tuple[int, int, tuple[object, ...]]
+"""Number of a step, and what it booked: number of an order and a fill of it, or 0 and a settlement."""
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What came of a replay: how many steps, and the number of the first that was decided otherwise."""
+    """What came of a replay: how many steps, and the number of the first that was decided otherwise.
+
+    `booked` has all that was booked up to there.
+    """
 
     steps: int
     orders: int
     differs_at: int | None
+    booked: Counter[BookedRow]
 
 
 def replay(steps: Iterable[tuple[int, AnyInput, bytes]], load: LoadStrategy = BuiltIn) -> Verified:
@@ -31,10 +40,16 @@ def replay(steps: Iterable[tuple[int, AnyInput, bytes]], load: LoadStrategy = Bu
     """
     engine = Engine(load)
     count = orders = 0
+    booked: Counter[BookedRow] = Counter()
     for number, taken, written in steps:
         count += 1
         outputs = engine.step(taken)
         orders += sum(isinstance(output, Place) for output in outputs)
+        for output in outputs:
+            if isinstance(output, Booked):
+                booked.update((number, output.number, astuple(fill)) for fill in output.fills)
+            elif isinstance(output, Settled):
+                booked[number, 0, astuple(output.settlement)] += 1
         if not agree(outputs, written):
-            return Verified(count, orders, number)
-    return Verified(count, orders, None)
+            return Verified(count, orders, number, booked)
+    return Verified(count, orders, None, booked)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from bus.files import open_regular
 from bus.notebook import Connection
 from markets.errors import BadRecord
 from markets.records import FairValue
@@ -131,7 +132,8 @@ class ValuesFile:
             self._stamp = stamp
             if found.st_size > MAX_BYTES:
                 raise ValueError(f"{found.st_size} bytes, at most {MAX_BYTES} are read")
-            text = self.path.read_text(encoding="utf-8")
+            with open_regular(self.path) as file:
+                text = file.read().decode("utf-8")
             self.loaded = parse(text, self.path.name, found.st_mtime_ns // 1_000_000)
         except (OSError, ValueError) as error:
             problem = f"{self.path.name}: cannot be read: {error}"

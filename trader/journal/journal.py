@@ -23,11 +23,11 @@ from markets.errors import KalshiBusError, StartupError
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput, Encoder
 from trader.engine.outputs import AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
-from trader.ledger.ledger import Ledger, LedgerError
+from trader.ledger.ledger import Ledger
 from trader.session import Probe
 
 from . import schema
-from .reader import replayed_ledger, row_sums
+from .reader import readable, replayed_ledger, row_sums
 
 KEEP_INPUTS_MS: Final = 7 * 86_400_000
 """Inputs of older sessions are dropped when one begins; everything else is kept for ever."""
@@ -112,12 +112,15 @@ class Journal:
             stack.enter_context(hold_role(path.parent, path.name))
             if not path.exists():
                 schema.create(path, owner, start_e6, rng, now_ms)
-            schema.check_magic(path)
+            # All of it is looked at before a byte of it is changed.
+            with readable(path), contextlib.closing(schema.read_only(path)) as db:
+                meta = schema.checked(db, path, owner)
+                self._found: Recovered | None = _recovered(db, meta, schema.version_of(meta, path))
             try:
                 # No transactions of the driver's own: each begins and ends where it says so.
                 self._db = sqlite3.connect(path, timeout=schema.BUSY_S, isolation_level=None)
                 stack.callback(self._db.close)
-                self._meta = schema.prepared(self._db, path, owner)
+                self._meta = schema.prepared(self._db, meta, path)
                 self._session = self._begin(now_ms, build or schema.build_id())
             except sqlite3.Error as error:
                 raise StartupError(f"{path}: cannot be used as the trader's journal: {error}") from error
@@ -141,31 +144,11 @@ class Journal:
         Raises:
             StartupError: the rows contradict each other, make no sense, or cannot be read.
         """
-        try:
-            return self._recovered()
-        except sqlite3.Error as error:
-            raise StartupError(f"{self.path}: cannot be read: {error}") from error
-        except (LedgerError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-            raise StartupError(f"{self.path}: the ledger does not add up: {error}") from error
-
-    def _recovered(self) -> Recovered:
-        db = self._db
-        ledger = replayed_ledger(db, int(self._meta["start_e6"]), schema.VERSION)
-        ledger.check_whole()
-        day, _, day_start_e6 = self._meta.get("day", "0:0").partition(":")
-        next_order, next_trade = db.execute(
-            "SELECT coalesce(max(number), 0) + 1, coalesce(max(trade), 0) + 1 FROM orders"
-        ).fetchone()
-        return Recovered(
-            journal_id=self._meta["id"],
-            ledger=ledger,
-            next_order=next_order,
-            next_trade=next_trade,
-            day=int(day),
-            day_start_e6=int(day_start_e6),
-            paused=self._meta.get("paused"),
-            taken=tuple(((ticker, side, price), count) for ticker, side, price, count in db.execute(_TAKEN)),
-        )
+        found, self._found = self._found, None
+        if found is not None:
+            return found
+        with readable(self.path):
+            return _recovered(self._db, self._meta, schema.VERSION)
 
     # -- writing
 
@@ -328,3 +311,23 @@ class Journal:
                 db.execute("DELETE FROM meta WHERE key = 'paused'")
             else:
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('paused', ?)", (output.paused,))
+
+
+def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Recovered:
+    """Return what a journal of a version says; raises as `readable` takes it."""
+    ledger = replayed_ledger(db, int(meta["start_e6"]), version)
+    ledger.check_whole()
+    day, _, day_start_e6 = meta.get("day", "0:0").partition(":")
+    next_order, next_trade = db.execute(
+        "SELECT coalesce(max(number), 0) + 1, coalesce(max(trade), 0) + 1 FROM orders"
+    ).fetchone()
+    return Recovered(
+        journal_id=meta["id"],
+        ledger=ledger,
+        next_order=next_order,
+        next_trade=next_trade,
+        day=int(day),
+        day_start_e6=int(day_start_e6),
+        paused=meta.get("paused"),
+        taken=tuple(((ticker, side, price), count) for ticker, side, price, count in db.execute(_TAKEN)),
+    )

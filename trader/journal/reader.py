@@ -1,18 +1,22 @@
 """Reads a journal: the ledger and the sums that its rows make, its lists, and its inputs for `verify`."""
 
+import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import zstandard
 
+from bus.files import require_regular
+from bus.protocol.messages import DECODE_FAULTS, unpack
 from bus.threads import Owner
 from markets.errors import DecodeError, StartupError
 from markets.orders import Fill, Intent, Settlement
 from markets.units import CENT_E6
 from trader.engine.inputs import AnyInput, Decoder
+from trader.engine.replay import BookedRow
 from trader.ledger.ledger import Ledger, LedgerError
 from trader.ledger.lots import Paid, Recorded, bought
 
@@ -20,6 +24,9 @@ from . import schema
 
 _KEPT: Final = "count_e2 * (CASE side WHEN 'yes' THEN value_e4 ELSE 10000 - value_e4 END) - payout_e6"
 """What a settlement left of its value for a payout in whole cents: 0 before that was done."""
+
+MAX_BODY: Final = 256 * 1_048_576
+"""Most bytes of an input, unpacked."""
 
 _SETTLEMENTS: Final = (
     "SELECT step, ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6, time_ms,"  # noqa: S608
@@ -46,6 +53,24 @@ def row_sums(db: sqlite3.Connection) -> dict[str, int]:
         "fees_e6": (fees_e6 or 0) + (kept_e6 or 0),
         "payouts_e6": (paid_e6 or 0) + (kept_e6 or 0),
     }
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Whatever in a journal cannot be read while the block runs is a refusal that names the file.
+
+    Raises:
+        StartupError: a row is damaged or missing, or they contradict each other.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StartupError(f"{path}: cannot be read: {error}: restore a copy of it") from error
+    except LedgerError as error:
+        raise StartupError(f"{path}: the ledger does not add up: {error}") from error
+    except (DecodeError, *DECODE_FAULTS, LookupError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"[:300]
+        raise StartupError(f"{path}: the ledger does not add up: {said}") from error
 
 
 Happened = tuple[int, Fill] | int | Settlement
@@ -117,6 +142,10 @@ class Reader:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise StartupError(f"{path}: no such journal: has the trader run with these settings?")
+        try:
+            require_regular(path)
+        except OSError as error:
+            raise StartupError(f"{path}: cannot be read: {error.strerror}") from error
         self._path = path
         self._owner = Owner("a journal's reader")
         self._connection = sqlite3.connect(
@@ -183,13 +212,11 @@ class Reader:
         Raises:
             DecodeError: a row is damaged.
         """
-        decompress = zstandard.ZstdDecompressor()
 
         def unpacked(body: bytes) -> bytes:
-            try:
-                return decompress.decompress(body[1:]) if body[:1] == b"\0" else body
-            except zstandard.ZstdError as error:
-                raise DecodeError(f"journal: {error}") from None
+            if not isinstance(body, bytes):
+                raise DecodeError(f"journal: got {type(body).__name__} in a row, expected bytes")
+            return unpack(body[1:], MAX_BODY) if body[:1] == b"\0" else body
 
         statics = {
             number: (kind, unpacked(body))
@@ -198,10 +225,22 @@ class Reader:
             )
         }
         decoder = Decoder(statics)
-        for number, body, output in self._db.execute(
+        rows = self._db.execute(
             "SELECT number, input, output FROM inputs WHERE session = ? ORDER BY number", (session,)
-        ):
+        )
+        for expected, (number, body, output) in enumerate(rows, 1):
+            if number != expected:
+                raise DecodeError(f"journal: got input {number}, expected {expected}: rows are missing")
             yield number, decoder.decode(unpacked(body)), output
+
+    def booked(self, session: int) -> Counter[BookedRow]:
+        """Return the fills and settlements in the rows of a session, to hold against its decisions."""
+        db, version = self._db, schema.version_of(self.meta(), self._path)
+        rows = [
+            *((step, number, tuple(fill)) for step, number, *fill in db.execute(schema.FILLS[version])),
+            *((step, 0, tuple(settled)) for step, *settled in db.execute(_SETTLEMENTS)),
+        ]
+        return Counter((step & 0xFFFFFFFF, *row) for step, *row in rows if step >> 32 == session)
 
     def _rows(self, query: str, *values: int) -> list[dict[str, Any]]:
         return [dict(row) for row in self._db.execute(query, values)]

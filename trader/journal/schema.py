@@ -6,7 +6,9 @@ damaged one refuses the start.
 
 import contextlib
 import functools
+import os
 import sqlite3
+import struct
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Final
 import xxhash
 
 from bus.clock import Rng
+from bus.files import open_regular, require_regular
 from markets.errors import StartupError
 
 VERSION: Final = 2
@@ -52,6 +55,25 @@ UPDATE fills SET step = (SELECT ended_step FROM orders WHERE orders.number = fil
 """,
 }
 """What makes the next version of each older one."""
+
+_MAGIC: Final = b"SQLite format 3\0"
+_HEAD_BYTES: Final = 96
+_HEAD: Final = struct.Struct(">16xH6xII60xI")
+"""Bytes of a page, changes so far, pages, and at which change those were counted (sqlite.org/fileformat2)."""
+
+_LARGE: Final = ("inputs", "statics")
+"""Tables that only `verify` reads; it says what of them it cannot."""
+
+_MISSING: Final = {
+    # Rows are only ever added, one after the other.
+    "a fill is missing before number": "SELECT max(id) FROM fills HAVING max(id) <> count(*)",
+    "a settlement is missing before number": "SELECT max(id) FROM settlements HAVING max(id) <> count(*)",
+    "an order is missing that was filled, number": "SELECT f.number FROM fills f LEFT JOIN orders o"
+    " USING (number) WHERE o.number IS NULL LIMIT 1",
+    "a fill is missing of order": "SELECT o.number FROM orders o LEFT JOIN fills f USING (number)"
+    " WHERE o.status = 'filled' GROUP BY o.number HAVING coalesce(sum(f.count_e2), 0) <> o.count_e2 LIMIT 1",
+}
+"""What shows that a row was deleted, each with the number of one."""
 
 FILLS: Final = {
     1: "SELECT o.ended_step, number, f.price_e4, f.count_e2, fee_e6, shown_e2, time_ms"
@@ -106,41 +128,89 @@ def create(path: Path, owner: Mapping[str, str], start_e6: int, rng: Rng, now_ms
         raise StartupError(f"{path}: cannot make the trader's journal: {error}") from error
 
 
-def check_magic(path: Path) -> None:
-    """Refuse what is no SQLite file: SQLite takes an empty one for a new database and begins to write.
+def read_only(path: Path) -> sqlite3.Connection:
+    """Open a journal without changing a byte of it, or of another file that stands in its place.
 
     Raises:
-        StartupError: it is none, or cannot be read.
+        StartupError: it is no SQLite file, is cut off, or cannot be read.
+        sqlite3.Error: it cannot be opened.
     """
     try:
-        with path.open("rb") as file:
-            magic = file.read(16)
+        with open_regular(path) as file:
+            head, size = file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size
+        logged = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
+        for beside in logged:
+            if beside.exists():
+                require_regular(beside)
+        # Without a log the file is all there is: then SQLite needs no files beside it, and makes none.
+        logs = any(beside.exists() and beside.stat().st_size for beside in logged)
     except OSError as error:
-        raise StartupError(f"{path}: cannot be read: {error.strerror}") from error
-    if magic != b"SQLite format 3\0":
+        raise StartupError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
+    if head[: len(_MAGIC)] != _MAGIC or len(head) < _HEAD_BYTES:
         raise StartupError(f"{path}: cannot be used: it is no SQLite file: restore a copy of it")
+    page, changes, pages, counted = _HEAD.unpack(head)
+    whole = (page if page > 1 else 65_536) * pages
+    if not logs and changes == counted and size < whole:
+        raise StartupError(f"{path}: cut off: has {size} of {whole} bytes: restore a copy of it")
+    uri = f"{path.absolute().as_uri()}?mode=ro" + ("" if logs else "&immutable=1")
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
 
 
-def prepared(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> dict[str, str]:
-    """Make a connection ready to write, and a journal of an older version one of this; return its `meta`.
+def checked(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> dict[str, str]:
+    """Return the `meta` of a journal that is whole and belongs to this owner; reads only.
 
     Raises:
-        StartupError: it is damaged, belongs elsewhere or is of a version that this build does not know.
-        sqlite3.Error: it cannot be used.
+        StartupError: it is damaged, belongs elsewhere, is of a version that this build does not know, or is
+            somebody else's database.
+        sqlite3.Error: it cannot be read.
     """
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA wal_autocheckpoint=0")  # `Journal.checkpoint` does it, between decisions
-    db.execute("PRAGMA foreign_keys=ON")
-    found = [row[0] for row in db.execute("PRAGMA integrity_check(5)")]
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "meta" not in tables:
+        raise StartupError(f"{path}: a SQLite database, but no journal of a trader: move it away")
+    found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(5)")]
     if found != ["ok"]:
-        raise StartupError(f"{path}: damaged ({'; '.join(found)[:300]}): restore a copy of it")
+        raise _damaged(path, "; ".join(found)[:300])
     meta = dict(db.execute("SELECT key, value FROM meta"))
     version = version_of(meta, path)
     for key, value in owner.items():
         if meta.get(key) != value:
             got = meta.get(key)
             raise StartupError(f"{path}: belongs to {key} {got!r}, not {value!r}: use another data directory")
+    for table, columns in _columns().items():
+        if table not in tables:
+            raise _damaged(path, f"it has no table {table}")
+        if table in _LARGE:
+            continue
+        known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+        for column, types in columns.items():
+            if column not in known:
+                if version < VERSION:
+                    continue
+                raise _damaged(path, f"{table} has no column {column}")
+            odd = db.execute(
+                f"SELECT typeof({column}) FROM {table} WHERE typeof({column}) NOT IN ({types}) LIMIT 1"  # noqa: S608
+            ).fetchone()
+            if odd is not None:
+                raise _damaged(path, f"{table}.{column} has a value of type {odd[0]}, expected {types}")
+    for what, query in _MISSING.items():
+        if (missing := db.execute(query).fetchone()) is not None:
+            raise _damaged(path, f"{what} {missing[0]}")
+    return meta
+
+
+def prepared(db: sqlite3.Connection, meta: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Make a connection to a checked journal ready to write, and one of an older version one of this.
+
+    Returns its `meta`.
+
+    Raises:
+        sqlite3.Error: it cannot be used.
+    """
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA wal_autocheckpoint=0")  # `Journal.checkpoint` does it, between decisions
+    db.execute("PRAGMA foreign_keys=ON")
+    version = version_of(meta, path)
     while version < VERSION:
         # All in one transaction: the script leaves it open.
         db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]}")
@@ -148,6 +218,25 @@ def prepared(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> di
         db.execute("UPDATE meta SET value = ? WHERE key = 'version'", (str(version),))
         db.execute("COMMIT")
     return {**meta, "version": str(version)}
+
+
+def _damaged(path: Path, why: str) -> StartupError:
+    return StartupError(f"{path}: damaged ({why}): restore a copy of it")
+
+
+@functools.cache
+def _columns() -> dict[str, dict[str, str]]:
+    """Return for each table its columns, and the types that a value may have there as SQL has them."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(TABLES)
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            table: {
+                name: f"'{type_.lower()}'" + ("" if not_null or key else ", 'null'")
+                for _, name, type_, not_null, _, key in db.execute(f"PRAGMA table_info({table})")
+            }
+            for table in tables
+        }
 
 
 def version_of(meta: Mapping[str, str], path: Path) -> int:

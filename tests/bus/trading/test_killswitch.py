@@ -57,7 +57,7 @@ def test_what_cannot_be_read_counts_as_killed(switch: KillSwitch) -> None:
 
     killed = switch.read()
 
-    assert killed == Killed(None, f"{switch.path}: Is a directory")
+    assert killed == Killed(None, f"{switch.path}: is a directory, expected a file")
     assert switch.set("enough").holds
 
 

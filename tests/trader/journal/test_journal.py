@@ -1,16 +1,13 @@
 """The journal's writer: what is committed lasts, and there is one of it."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from markets.errors import StartupError
-from markets.orders import Fill, OrderState
 from tests.trader.journal.files import opened
-from tests.trader.ledger.test_ledger import intent
 from tests.trader.world import NOW_MS, start, tick
-from trader.engine.outputs import Booked, Day, Equity, Place
+from trader.engine.outputs import Equity
 from trader.journal.journal import KEEP_INPUTS_MS, JournalError
 from trader.journal.reader import Reader
 
@@ -89,31 +86,3 @@ def test_a_number_that_no_column_holds_is_an_error_of_the_journal_and_leaves_it_
     reader = Reader(journal.path)
     assert len(list(reader.inputs(1))) == 1
     reader.close()
-
-
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        "UPDATE meta SET value = 'much' WHERE key = 'start_e6'",
-        "UPDATE meta SET value = 'today' WHERE key = 'day'",
-        "UPDATE orders SET intent = x'c1'",
-        "UPDATE fills SET price_e4 = 'cheap'",
-        "UPDATE fills SET count_e2 = -1",
-        "DROP TABLE settlements",
-    ],
-)
-def test_rows_of_nonsense_refuse_the_start_and_name_the_file(tmp_path: Path, nonsense: str) -> None:
-    journal = opened(tmp_path)
-    order = intent(1)
-    fill = Fill(order.price_e4, 100, 0, 100, NOW_MS)
-    journal.write(start(), [Day(1, 0), Place(order)])
-    journal.write(tick(), [Booked(order.number, OrderState.PARTIAL, "nothing_left", (fill,), NOW_MS)])
-    journal.close()
-    with sqlite3.connect(journal.path) as db:
-        db.execute(nonsense)
-    db.close()
-
-    again = opened(tmp_path)
-    with pytest.raises(StartupError, match=str(journal.path)):
-        again.recover()
-    again.close()

@@ -1,0 +1,40 @@
+"""Files in whose place somebody may have put another thing."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Final
+
+_KINDS: Final = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a directory"),
+)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read; what is no regular file is refused: a pipe would be waited for without end.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    require_regular(path)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = os.fdopen(fd, "rb")
+    if not stat.S_ISREG(os.fstat(fd).st_mode):  # it has just been replaced
+        file.close()
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return file
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is there and no regular file.
+
+    Raises:
+        OSError: it is none, or is not there.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
+        raise OSError(errno.EINVAL, f"is {kind}, expected a file", str(path))
