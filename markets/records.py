@@ -163,7 +163,11 @@ class Series(Record, frozen=True):
 
 
 class Event(Record, frozen=True):
-    """An event: the markets of one question. `mutually_exclusive`: at most one resolves YES."""
+    """An event: the markets of one question. `mutually_exclusive`: at most one resolves YES.
+
+    `market_tickers` names its markets in the order in which they were last listed, with a space between: one
+    text, since so many would cost every replica three times the memory. "" where it is not known.
+    """
 
     event_ticker: str
     series_ticker: str
@@ -176,6 +180,7 @@ class Event(Record, frozen=True):
     fee_multiplier_override_e4: int | None
     exchange_index: int
     raw: bytes
+    market_tickers: str = ""
 
 
 class Milestone(Record, frozen=True):
@@ -209,6 +214,7 @@ class ExchangeStatus(Record, frozen=True):
     resume_ms: TimeMs | None
     shards: tuple[tuple[int, bool, bool], ...]
     as_of_ms: TimeMs
+    raw: bytes = b""
 
 
 class Drift(Record, frozen=True):

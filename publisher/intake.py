@@ -3,8 +3,10 @@
 Each market's bytes are hashed, and decoded only if they are not those last taken over.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 from msgspec import Raw
 
 from bus.protocol.digest import record_hash
@@ -13,7 +15,7 @@ from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.pages import market_ticker, text_member
 from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
-from markets.records import UNJOINED_SERIES, Quote, Record, Series, Status
+from markets.records import UNJOINED_SERIES, Event, Quote, Record, Series, Status
 
 from .drift import DriftWatch
 from .held import Held
@@ -97,22 +99,25 @@ class Intake:
             if event.event_ticker not in reading.kept_events:
                 return
             markets = []  # only those that somebody holds are wanted of it, and those are read by name
-        reading.events[event.event_ticker] = event
         taken, seed = self._held.taken, self._seed(event.series_ticker)
         known = {taken.get(ticker): ticker for ticker in self._held.markets_of(event.event_ticker)}
         digests: dict[str, int] = {}
-        changed: list[tuple[Raw, int]] = []
+        changed: list[tuple[int, Raw, int]] = []
+        order: list[str] = []
         for market in markets:
             market_digest = record_hash(market, seed=seed)
-            ticker = known.get(market_digest)
-            if ticker is not None:
+            ticker = known.get(market_digest, "")
+            if ticker:
                 digests[ticker] = market_digest
             else:
-                changed.append((market, market_digest))
+                changed.append((len(order), market, market_digest))
+            order.append(ticker)
         reading.confirm(digests)
-        for market, market_digest in changed:
+        for index, market, market_digest in changed:
             ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading, route)
             digests[ticker] = market_digest
+            order[index] = ticker or _ticker_of(market)  # one that is refused keeps its place
+        reading.events[event.event_ticker] = _ordered(event, order, held.get(event.event_ticker))
         if loose:
             reading.loose.update(dict.fromkeys(digests.keys() - {""}, as_of_ms))
         if "" in digests:
@@ -278,11 +283,29 @@ def _as_documented(quote: Quote) -> bool:
     )
 
 
+def _ordered(event: Event, order: Iterable[str], held: Event | None) -> Event:
+    """Return an event that names its markets in this order, or as held where it came without them.
+
+    In `order` "" is a market without a ticker.
+    """
+    named = " ".join(filter(None, order)) or (held.market_tickers if held is not None else "")
+    if named == event.market_tickers or len(event.raw) + len(named) > MAX_RECORD_BYTES:
+        return event
+    return msgspec.structs.replace(event, market_tickers=named)
+
+
 def _check_size(raw: Raw | bytes, what: str) -> None:
     """Refuse what no message could carry."""
     size = len(memoryview(raw))
     if size > MAX_RECORD_BYTES:
         raise BadRecord(what, f"{size} bytes", f"at most {MAX_RECORD_BYTES} bytes")
+
+
+def _ticker_of(market: Raw) -> str:
+    try:
+        return market_ticker(market)
+    except BadRecord:
+        return ""
 
 
 def _key_of(raw: Raw | bytes, name: str) -> str:

@@ -211,7 +211,8 @@ class Sweep:
     def _all_series(self, reading: Reading) -> None:
         if self._steady_ms() < self._series_due_ms:
             return
-        raws, _ = self._client.get("/series", read=lambda body: split_list(body, "series")[0])
+        query = [("include_product_metadata", "true")]  # as a series has that is asked for singly
+        raws, _ = self._client.get("/series", query, read=lambda body: split_list(body, "series")[0])
         found: dict[str, bytes] = {}
         before = self._intake.listed_series
         for raw in raws:

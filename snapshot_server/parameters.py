@@ -66,7 +66,9 @@ def _limit(name: str, text: str) -> int:
     return int(text)
 
 
-def _cursor(name: str, text: str) -> str:
+def _cursor(name: str, text: str) -> str | None:
+    if not text:
+        return None  # as every walk begins that carries the cursor on from the start
     try:
         ticker = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
     except (binascii.Error, ValueError):
@@ -119,8 +121,8 @@ MARKETS: Final[Mapping[str, Parameter]] = {
     "cursor": Parameter(
         "after",
         _cursor,
-        "Go on after the page whose answer had this cursor.",
-        {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"},
+        "Go on after the page whose answer had this cursor; the first page if it is empty.",
+        {"type": "string", "pattern": "^[A-Za-z0-9_-]*$"},
     ),
     "fields": Parameter(
         "fields",

@@ -17,7 +17,6 @@ from markets.errors import DecodeError, KalshiBusError
 
 from .memory import compressed
 from .messages import (
-    FIELD_COUNTS,
     SnapshotHead,
     encode_chunk,
     encode_map,
@@ -226,7 +225,7 @@ class Answers:
                 now_ms=now_ms,
                 cycle=state.cycle,
                 source=self._source(),
-                fields=FIELD_COUNTS,
+                fields=state.fields,
                 ages=dict(state.ages),
             )
         answer = {"ok": True, "id": question.get("id"), **msgspec.to_builtins(head)}

@@ -191,7 +191,8 @@ class Packed(Keeping):
 class Slim(Keeping):
     """Keeps of the JSON no more than the domain reads: enough to decide, too little to pass on.
 
-    A market's title, which says no more than its event's and its `yes_sub_title`, is "".
+    A market's title, which says no more than its event's and its `yes_sub_title`, is "", and so is the order
+    of an event's markets.
     """
 
     kinds = frozenset(("market", "event", "series", "milestone"))
@@ -208,6 +209,8 @@ class Slim(Keeping):
             _set(record, "raw", self._raws.setdefault(raw, raw))
             if kind == "market":
                 _set(record, "title", "")
+            elif kind == "event":
+                _set(record, "market_tickers", "")
 
     def encoded(self, kind: str, record: Any) -> bytes:
         raise NotImplementedError(f"{kind}: a slim replica has not got what it would pass on")

@@ -193,6 +193,8 @@ class State(Records):
         self.streams: dict[str, Stream] = {}
         self.stream_of: dict[str, str] = {}
         self.keep_bytes = False
+        self.fields = FIELD_COUNTS
+        """How many fields of each kind the records have that are passed on: those they came with."""
         self._foreign: dict[tuple[str, str], bytes] = {}
 
     def digest(self) -> int:
@@ -545,6 +547,7 @@ class State(Records):
         """
         if any(count != FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
             self.keep_bytes = True
+            self.fields = fields
 
 
 class Before:

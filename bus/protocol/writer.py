@@ -14,7 +14,6 @@ from bus.threads import Owner, assert_held
 from markets.records import Record
 
 from .messages import (
-    FIELD_COUNTS,
     MAX_RECORDS,
     RECORD_TYPES,
     TOPIC_CYCLE,
@@ -161,7 +160,7 @@ class Writer:
                 cycle=cycle,
                 publisher=health,
                 source=self.source,
-                fields=FIELD_COUNTS,
+                fields=state.fields,
             )
             envelope = Envelope(
                 VERSION,

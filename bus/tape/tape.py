@@ -16,7 +16,6 @@ from bus.protocol.asks import Ask
 from bus.protocol.join import Action, FeedSync, ReplicaStatus
 from bus.protocol.memory import Keeping
 from bus.protocol.messages import (
-    FIELD_COUNTS,
     VERSION,
     Envelope,
     Heartbeat,
@@ -349,7 +348,7 @@ class Tape:
             now_ms=opening.at_ns // 1_000_000,
             cycle=state.cycle,
             source="replay",
-            fields=FIELD_COUNTS,
+            fields=state.fields,
             ages=state.ages,
         )
         chunks = (chunk for topic in wanted for chunk in state.chunk(topic))

@@ -286,6 +286,7 @@ def decode_exchange_status(body: bytes, as_of_ms: int) -> ExchangeStatus:
             for shard in wire.exchange_index_statuses or ()
         ),
         as_of_ms=as_of_ms,
+        raw=checked_utf8(bytes(body), "exchange status"),
     )
 
 

@@ -57,7 +57,7 @@ def unparsable(name: str, parser: Literal["ParseInt", "ParseBool"], text: str) -
 
 def out_of_range(operation: str, name: str, tag: str) -> str:
     """Return what is said of a parameter beyond its bounds: the text is the Go validator's, as recorded."""
-    title = name[:1].upper() + name[1:]
+    title = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
     return (
         f"Parameter validation failed for {operation}: Key: '{operation}Params.{title}' "
         f"Error:Field validation for '{title}' failed on the '{tag}' tag"

@@ -81,10 +81,18 @@ def confirmed_ms(edition: Edition) -> int | None:
 
 def event_json(edition: Edition, event: Event, nested: bool) -> bytes:
     """Return Kalshi's object of an event, with its markets in it if `nested`."""
-    if not nested:
-        return event.raw
-    tickers = edition.by_event.get(event.event_ticker, ())
-    return b'%b,"markets":[%b]}' % (event.raw[:-1], b",".join(map(edition.kalshi_market, tickers)))
+    return b'%b,"markets":[%b]}' % (event.raw[:-1], markets_json(edition, event)) if nested else event.raw
+
+
+def markets_json(edition: Edition, event: Event) -> bytes:
+    """Return the markets of an event without the brackets, in the order in which they were sent.
+
+    Those it does not name, which came some other way, are last, ascending.
+    """
+    rest = dict.fromkeys(edition.by_event.get(event.event_ticker, ()))
+    sent = [ticker for ticker in event.market_tickers.split() if ticker in rest]
+    order = dict.fromkeys(sent) | rest
+    return b",".join(map(edition.kalshi_market, order))
 
 
 def series_json(raw: bytes, metadata: bool, volume: bool) -> bytes:

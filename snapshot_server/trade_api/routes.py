@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -34,6 +34,7 @@ from .listings import (
     SeriesList,
     confirmed_ms,
     event_json,
+    markets_json,
     read_cursor,
     series_json,
 )
@@ -50,6 +51,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 _encode: Final = msgspec.json.Encoder().encode
 _raws: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_values: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class _CandleEnd(msgspec.Struct):
@@ -135,14 +137,14 @@ def _exchange_status(call: _Call) -> Answer:
     status = call.edition.state.exchange.get("")
     if status is None:
         return error(503, "service_unavailable", "the exchange's status is not known")
+    if status.raw:
+        return Answer(200, status.raw, as_of_ms=status.as_of_ms)
+    # As an older publisher passes it on: not with all that a shard's status must have, so without any.
+    resume_ms = status.resume_ms
     body = {
         "exchange_active": status.exchange_active,
         "trading_active": status.trading_active,
-        "exchange_estimated_resume_time": None if status.resume_ms is None else format_time(status.resume_ms),
-        "exchange_index_statuses": [
-            {"exchange_index": index, "exchange_active": exchange, "trading_active": trading}
-            for index, exchange, trading in status.shards
-        ],
+        "exchange_estimated_resume_time": None if resume_ms is None else format_time(resume_ms),
     }
     return Answer(200, _encode(body), as_of_ms=status.as_of_ms)
 
@@ -189,7 +191,7 @@ def _event(call: _Call) -> Answer:
         return not_found("not found")
     tickers = edition.by_event.get(call.key, ())
     as_of_ms = min((edition.state.quote_as_of_ms(ticker) or 0 for ticker in tickers), default=None)
-    markets = b"" if nested else b",".join(map(edition.kalshi_market, tickers))
+    markets = b"" if nested else markets_json(edition, event)
     body = b'{"event":%b,"markets":[%b]}' % (event_json(edition, event, nested), markets)
     return Answer(200, body, as_of_ms=as_of_ms)
 
@@ -261,23 +263,46 @@ def _orderbooks(call: _Call) -> Answer:
 
 def _candlesticks(call: _Call) -> Answer:
     """Price history as far as it is held: of whom it is wished for, in one period."""
+    start, end, period = (call.required(name) for name in ("start_ts", "end_ts", "period_interval"))
+    before = call.boolean("include_latest_before_start")
+    if period not in PERIODS_MINUTES:
+        raise invalid(out_of_range("GetMarketCandlesticks", "period_interval", "oneof"))
     market = call.edition.state.markets.get(call.second)
     if market is None or market.series_ticker != call.key:
         return not_found("not found")
-    start, end, period = (call.required(name) for name in ("start_ts", "end_ts", "period_interval"))
-    if period not in PERIODS_MINUTES:
-        raise invalid(out_of_range("GetMarketCandlesticks", "period_interval", "oneof"))
     candles = call.edition.state.candles.get(call.second)
     if candles is None or candles.period_s != period * 60:
         return not_found(
             "not found: no candlesticks of this market and period are held here; those of 60 minutes are "
             "fetched for whom op watch asks, with what=candles"
         )
-    found = [
-        raw for raw in _raws.decode(candles.raw) if start <= _candle_end.decode(raw).end_period_ts <= end
-    ]
+    raws = [(_candle_end.decode(raw).end_period_ts, raw) for raw in _raws.decode(candles.raw)]
+    found = [raw for end_ts, raw in raws if start <= end_ts <= end]
+    earlier = [(end_ts, raw) for end_ts, raw in raws if end_ts < start]
+    if before and earlier:
+        found.insert(0, _carried_on(max(earlier)[1], start, period * 60))
     body = b'{"ticker":%b,"candlesticks":[%b]}' % (_encode(call.second), b",".join(map(bytes, found)))
     return Answer(200, body, as_of_ms=candles.as_of_ms)
+
+
+def _carried_on(raw: msgspec.Raw, start: int, width: int) -> msgspec.Raw:
+    """Return a candle carried on to the first end of a period after `start`, as Kalshi documents it.
+
+    Nothing was traded in it: what the last one closed at was the price before, and is what was bid and asked.
+    """
+    candle = _values.decode(raw)
+    price = candle.get("price") or {}
+    last = price.get("close_dollars") or price.get("previous_dollars")
+    carried = candle | {
+        "end_period_ts": (start // width + 1) * width,
+        "price": dict.fromkeys(("open_dollars", "high_dollars", "low_dollars", "close_dollars"))
+        | {"previous_dollars": last},
+        "volume_fp": "0.00",
+    }
+    for side in ("yes_bid", "yes_ask"):
+        if isinstance(quoted := candle.get(side), dict):
+            carried[side] = dict.fromkeys(quoted, quoted.get("close_dollars"))
+    return msgspec.Raw(_encode(carried))
 
 
 def _milestones(call: _Call) -> Answer:

@@ -197,6 +197,29 @@ def test_bad_market_is_kept_out_and_the_last_good_one_ages(world: World, field: 
     assert world.state.cycle.quarantined == 0
 
 
+def test_an_event_names_its_markets_in_the_order_in_which_they_were_last_listed(world: World) -> None:
+    def order() -> list[str]:
+        return [world.replica.events[ticker].market_tickers for ticker in ("E1", "E2")]
+
+    world.run()
+    assert order() == ["E1-A E1-B", "E2-A"]
+    markets = world.exchange.events["E1"]["markets"]
+    markets.reverse()
+    world.run()
+    assert world.kinds() == [("ref.", "event", 1)]
+    assert order() == ["E1-B E1-A", "E2-A"]
+    markets.insert(1, market("E1-C", "E1"))
+    world.run()
+    assert order()[0] == "E1-B E1-C E1-A"
+    markets[1]["yes_bid_dollars"] = "9.0000"  # refused, but it is where it was
+    world.run()
+    assert order()[0] == "E1-B E1-C E1-A"
+    world.exchange.events["E1"]["title"] = "Another"
+    world.run()
+    assert (world.replica.events["E1"].title, order()[0]) == ("Another", "E1-B E1-C E1-A")
+    assert content(world.replica) == content(world.state)
+
+
 def test_refused_bytes_are_kept_for_inspection_once(world: World, tmp_path: Path) -> None:
     nested(world, "E1-A")["yes_bid_dollars"] = "9.0000"
     world.run()

@@ -189,6 +189,7 @@ def test_paging_goes_on_after_a_market_that_has_gone() -> None:
     tickers = shown()
     cursor = make_cursor(tickers[10] + "0")
     assert shown(f"limit=3&cursor={cursor}") == tickers[11:14]
+    assert shown("limit=3&cursor=") == tickers[:3]
 
 
 def test_fields_cut_the_objects() -> None:

@@ -19,7 +19,7 @@ from pykalshi import KalshiClient, MarketStatus
 from pykalshi.exceptions import KalshiAPIError, ResourceNotFoundError
 
 from bus.protocol.writer import Change, Writer
-from markets.json.read import decode_milestone, decode_series
+from markets.json.read import decode_exchange_status, decode_milestone, decode_series
 from markets.records import Candles, Milestone, Quote, Record, Remove, Series, Status, Suspect
 from snapshot_server import trade_api
 from snapshot_server.edition import Edition, next_edition
@@ -247,6 +247,11 @@ def test_later_updated_markets_are_those_after_a_second() -> None:
         ("/milestones", {"limit": 501}, "'lte' tag"),
         ("/milestones", {"limit": 5, "minimum_start_date": "soon"}, "RFC3339"),
         ("/markets/A/orderbook", {"depth": 101}, "'lte' tag"),
+        (
+            "/series/S/markets/A/candlesticks",
+            {"start_ts": 1, "end_ts": 2, "period_interval": 5},
+            "Params.PeriodInterval' Error:Field validation for 'PeriodInterval' failed on the 'oneof' tag",
+        ),
         ("/markets/orderbooks", {}, "tickers is required"),
         ("/markets/orderbooks", {"tickers": ["A"] * 101}, "'max' tag"),
         ("/markets/orderbooks", {"tickers": ["A"] * 201}, "at most 200 parameters"),
@@ -346,6 +351,40 @@ def test_candlesticks_come_as_sent_within_the_times_asked_for_with_the_age_of_th
     get(path, 400, view=view, start_ts=1, end_ts=2)
 
 
+def test_the_candle_before_the_first_is_carried_on_if_it_is_asked_for() -> None:
+    market = CATALOGUE.markets[1]
+    path = f"/series/{market.series_ticker}/markets/{market.ticker}/candlesticks"
+    quoted = {
+        "open_dollars": "0.1000",
+        "high_dollars": "0.3000",
+        "low_dollars": "0.1000",
+        "close_dollars": "0.2000",
+    }
+    sent = [
+        {"end_period_ts": n * 3_600, "price": price, "yes_bid": quoted, "volume_fp": "7.00"}
+        for n, price in ((1, {"close_dollars": "0.4000"}), (2, {"previous_dollars": "0.5000"}), (4, {}))
+    ]
+    candles = Candles(market.ticker, NOW_MS, 3_600, json.dumps(sent).encode())
+    view = with_changes("candles", [candles], f"md.{market.series_ticker}.")
+
+    def asked(start: int, before: str = "true") -> list[Any]:
+        hours = {"start_ts": start, "end_ts": 4 * 3_600, "period_interval": 60}
+        found: list[Any] = get(path, view=view, **hours, include_latest_before_start=before)["candlesticks"]
+        return found
+
+    nothing = dict.fromkeys(("open_dollars", "high_dollars", "low_dollars", "close_dollars"))
+    carried = {
+        "end_period_ts": 3 * 3_600,
+        "price": nothing | {"previous_dollars": "0.5000"},
+        "yes_bid": dict.fromkeys(quoted, "0.2000"),
+        "volume_fp": "0.00",
+    }
+    assert asked(2 * 3_600 + 1) == [carried, sent[2]]
+    assert asked(2 * 3_600 + 1, "false") == [sent[2]]
+    assert asked(3_601)[0]["price"]["previous_dollars"] == "0.4000"
+    assert asked(3_600) == sent  # there is none before
+
+
 def test_a_book_in_doubt_says_so() -> None:
     market = CATALOGUE.markets[1]
     suspect = Suspect(market.ticker, NOW_MS, "gap")
@@ -374,6 +413,19 @@ def test_events_come_newest_first_without_their_markets_unless_asked_for() -> No
             tickers_of(event_ticker=event["event_ticker"], limit=1000)
         )
         assert all(m == get(f"/markets/{m['ticker']}")["market"] for m in markets[:2])
+
+
+def test_markets_of_an_event_come_in_the_order_in_which_kalshi_sent_them() -> None:
+    event = max(CATALOGUE.events, key=lambda e: len(tickers_of(event_ticker=e.event_ticker, limit=1000)))
+    held = sorted(tickers_of(event_ticker=event.event_ticker, limit=1000))
+    assert len(held) > 3
+    order = [held[2], "NEVER-HELD", held[0]]
+    view = with_changes("event", [msgspec.structs.replace(event, market_tickers=" ".join(order))])
+    expected = [held[2], held[0], held[1], *held[3:]]
+    path = f"/events/{event.event_ticker}"
+    listed = get("/events", view=view, tickers=event.event_ticker, with_nested_markets="true")["events"][0]
+    for body in (get(path, view=view), get(path, view=view, with_nested_markets="true")["event"], listed):
+        assert [market["ticker"] for market in body["markets"]] == expected
 
 
 def test_events_are_filtered() -> None:
@@ -482,12 +534,24 @@ def test_milestones_are_listed_by_start_and_filtered() -> None:
 
 
 def test_the_exchanges_status_is_what_kalshi_told() -> None:
-    shard = {"exchange_index": 0, "exchange_active": True, "trading_active": True}
+    shard = {
+        "exchange_index": 0,
+        "description": "Default",
+        "exchange_active": True,
+        "trading_active": True,
+        "intra_exchange_transfers_active": False,
+    }
+    sent = {"exchange_active": True, "trading_active": True, "exchange_index_statuses": [shard], "new": [1.0]}
+    status = decode_exchange_status(json.dumps(sent).encode(), NOW_MS)
+    assert get("/exchange/status", view=with_changes("exchange", [status], "ex.")) == sent
+
+
+def test_a_status_that_came_without_all_of_its_shards_is_told_without_them() -> None:
+    """As an older publisher sends it: a client of Kalshi needs every member of a shard, but no shards."""
     assert get("/exchange/status") == {
         "exchange_active": True,
         "trading_active": True,
         "exchange_estimated_resume_time": None,
-        "exchange_index_statuses": [shard],
     }
 
 
@@ -736,10 +800,7 @@ def test_the_replica_answers_as_the_exchange_does(exchange: tuple[str, str]) -> 
     venue, replica = exchange
 
     def nested(base: str) -> list[Any]:
-        events = crawl(base, "/events", "events", limit=50, status="open", with_nested_markets="true")
-        for event in events:  # Kalshi promises no order within an event
-            event["markets"].sort(key=lambda market: market["ticker"])
-        return events
+        return crawl(base, "/events", "events", limit=50, status="open", with_nested_markets="true")
 
     def differs(path: str, key: str, **query: Any) -> str:
         theirs, ours = crawl(venue, path, key, **query), crawl(replica, path, key, **query)
@@ -770,6 +831,11 @@ def test_the_replica_answers_as_the_exchange_does(exchange: tuple[str, str]) -> 
         eventually(agree, 30)
     except AssertionError:
         pytest.fail(last[0])
+    assert read(replica + "/exchange/status") == read(venue + "/exchange/status")
+    for wanted in ("true", "false"):
+        series = {s["ticker"]: s for s in read(venue + "/series", include_product_metadata=wanted)["series"]}
+        ours = read(replica + "/series", include_product_metadata=wanted)["series"]
+        assert ours == [series[s["ticker"]] for s in ours]
     tickers = [market["ticker"] for market in read(venue + "/markets", limit=20, status="open")["markets"]]
     assert len(tickers) == 20
     for ticker in tickers[:3]:

@@ -888,19 +888,16 @@ def test_unknown_kind_in_a_commit_moves_its_stream() -> None:
 
 
 @pytest.mark.parametrize("repaired", [False, True])
-def test_snapshot_says_whether_records_have_other_fields(
-    repaired: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not repaired:
-        monkeypatch.setattr("bus.protocol.answers.FIELD_COUNTS", {"quote": 99})
-    line = Line()
+def test_snapshot_says_whether_records_have_other_fields(repaired: bool) -> None:
+    line = Line(joined=repaired)
+    line.publisher.writer.state.fields = {"quote": 99}
     if repaired:
         assert not line.node.state.keep_bytes
-        monkeypatch.setattr("bus.protocol.answers.FIELD_COUNTS", {"quote": 99})
         streamed(line)  # lost
         line.now_ms += REPAIR_EVERY_MS
-        line.settle(4)
+    line.settle(4)
     assert line.node.state.keep_bytes
+    assert line.node.state.fields == {"quote": 99}
 
 
 def test_records_with_fields_of_a_newer_publisher_are_kept_as_they_came() -> None:
