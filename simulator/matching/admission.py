@@ -48,7 +48,7 @@ class Admission:
         ):
             now_e6 = here.opening_e6 + entry.opening_e6 - (old.opening_e6 if old else 0)
         else:
-            tried = SideOfMarket(side, list(here.orders))
+            tried = SideOfMarket(side, list(here.orders), here.opening_e6)
             if old is not None:
                 tried.take(old)
             tried.put(entry)
@@ -70,8 +70,9 @@ class Admission:
             holder.tickers.setdefault(instrument.event_ticker, {})[instrument.ticker] = None
         entry = resting(order, order.remaining_e2, False, self.holdings.grid_e6)
         self._resting[order.number] = entry
-        market.of(order.side).put(entry)
-        self.revalue(holder, market)
+        here = market.of(order.side)
+        here.put(entry)
+        self._revalue_side(holder, market, here)
 
     def drop(self, order: Order) -> None:
         """Let an order go that rests no more."""
@@ -80,8 +81,9 @@ class Admission:
             return
         holder, instrument = self.holdings.holders[order.party], order.instrument
         market = holder.orders[instrument.ticker]
-        market.of(order.side).take(entry)
-        self.revalue(holder, market)
+        here = market.of(order.side)
+        here.take(entry)
+        self._revalue_side(holder, market, here)
         if not market.bids.orders and not market.asks.orders:
             del holder.orders[instrument.ticker]
             tickers = holder.tickers[instrument.event_ticker]
@@ -98,7 +100,7 @@ class Admission:
         here.take(old)
         entry = self._resting[order.number] = resting(order, order.remaining_e2, False, self.holdings.grid_e6)
         here.put(entry)
-        self.revalue(holder, market)
+        self._revalue_side(holder, market, here)
 
     def repriced(self) -> None:
         """Value all resting orders again: a switch, or the fees of an event, have changed."""
@@ -138,8 +140,9 @@ class Admission:
                     cancelled[entry.order.number] = entry.order
         for order in cancelled.values():  # until they are dropped they rest
             market = holder.orders[order.ticker]
-            market.of(order.side).put(self._resting[order.number])
-            self.revalue(holder, market)
+            here = market.of(order.side)
+            here.put(self._resting[order.number])
+            self._revalue_side(holder, market, here)
         return [cancelled[number] for number in sorted(cancelled, reverse=True)]
 
     def pays(self, order: Order, price_e4: int, count_e2: int) -> bool:
@@ -168,27 +171,38 @@ class Admission:
         return cash_e6 >= 0
 
     def value_e6(self, holder: Holder, instrument: Instrument, here: SideOfMarket) -> int:
+        """Return what the orders of one side may cost; what is kept is brought up to date by `revalue`."""
         if not here.orders:
             return 0
         held = holder.positions.get(instrument.ticker)
         position_e2 = held.count_e2 if held else 0
-        if holder.netting and instrument.exclusive:
-            returned = holder.returns.get(instrument.event_ticker) or Returned(instrument.exchange_index)
+        closes = closing_e2(here.side, position_e2) > 0
+        returned = None
+        if holder.netting and instrument.exclusive and (closes or here.side != BID):
+            returned = holder.returns.get(instrument.event_ticker)
+        if returned is not None:
             return value_with_return_e6(
                 here.side, here.orders, position_e2, returned, instrument.ticker, self.holdings.grid_e6
             )
-        if not closing_e2(here.side, position_e2):
-            return here.opening_e6
-        return value_e6(here.side, here.orders, position_e2, self.holdings.grid_e6)
+        return (
+            value_e6(here.side, here.orders, position_e2, self.holdings.grid_e6)
+            if closes
+            else here.opening_e6
+        )
 
     def revalue(self, holder: Holder, market: MarketOrders) -> None:
-        purse = self.holdings.purse(holder, market.instrument.exchange_index)
-        bids, asks = market.bids, market.asks
-        bids_e6 = self.value_e6(holder, market.instrument, bids)
-        asks_e6 = self.value_e6(holder, market.instrument, asks)
-        purse.value_sum_e6 += bids_e6 + asks_e6 - bids.value_e6 - asks.value_e6
-        purse.value_max_e6 += max(bids_e6, asks_e6) - max(bids.value_e6, asks.value_e6)
-        bids.value_e6, asks.value_e6 = bids_e6, asks_e6
+        """Value both sides of a market anew: the position there has changed, or what is returned."""
+        self._revalue_side(holder, market, market.bids)
+        self._revalue_side(holder, market, market.asks)
+
+    def _revalue_side(self, holder: Holder, market: MarketOrders, here: SideOfMarket) -> None:
+        now_e6 = self.value_e6(holder, market.instrument, here)
+        if now_e6 != here.value_e6:
+            there_e6 = (market.asks if here is market.bids else market.bids).value_e6
+            purse = self.holdings.purse(holder, market.instrument.exchange_index)
+            purse.value_sum_e6 += now_e6 - here.value_e6
+            purse.value_max_e6 += max(now_e6, there_e6) - max(here.value_e6, there_e6)
+            here.value_e6 = now_e6
 
     def revalue_event(self, holder: Holder, event_ticker: str) -> None:
         for ticker in holder.tickers.get(event_ticker, ()):
@@ -204,9 +218,9 @@ class Admission:
         here = market.of(entry.order.side)
         before_e6 = purse.value_sum_e6 if by_sum else self.holdings.required_e6(purse)
         here.take(entry)
-        self.revalue(holder, market)
+        self._revalue_side(holder, market, here)
         if (purse.value_sum_e6 if by_sum else self.holdings.required_e6(purse)) < before_e6:
             return True
         here.put(entry)
-        self.revalue(holder, market)
+        self._revalue_side(holder, market, here)
         return False

@@ -393,15 +393,16 @@ class Ledger:
 
     def _return(self, holder: Holder, purse: Purse, position: Position) -> None:
         """Return collateral, or take it back, after a fill."""
-        event, no_e2 = position.instrument.event_ticker, max(0, -position.count_e2)
+        ticker, event = position.instrument.ticker, position.instrument.event_ticker
+        no_e2 = max(0, -position.count_e2)
         returned = holder.returns.get(event)
+        if no_e2 == (returned.counts_e2.get(ticker, 0) if returned else 0):  # only YES has moved
+            if (market := holder.orders.get(ticker)) is not None:
+                self.admission.revalue(holder, market)
+            return
         if returned is None:
-            if no_e2:
-                returned = holder.returns[event] = Returned(position.instrument.exchange_index)
-            else:
-                self.admission.revalue_event(holder, event)
-                return
-        change_e6 = returned.hold(position.instrument.ticker, no_e2)
+            returned = holder.returns[event] = Returned(position.instrument.exchange_index)
+        change_e6 = returned.hold(ticker, no_e2)
         purse.cash_e6 += change_e6
         self.holdings.returned_e6 += change_e6
         if not returned.counts_e2:

@@ -182,6 +182,8 @@ class Floor:
         if left_e2:
             self.resting.append(order)
             self.ledger.add(order)
+            if left_e2 == count_e2:  # admitted and nothing has happened: so it can be paid
+                assert not self.ledger.unpayable(order.party, where.exchange_index)
             self.margin(order.party, where.exchange_index)
 
     def stake(self, party: int, market: int, side: Side, price_e4: int, sizes: list[int]) -> None:
@@ -220,6 +222,7 @@ class Floor:
             return
         order.remaining_e2 = count_e2
         self.ledger.touch(order)
+        assert not self.ledger.unpayable(order.party, order.instrument.exchange_index)
 
     def move(self, account: int, source: int, destination: int, amount_e6: int) -> None:
         here, there = POCKETS[source], POCKETS[destination]
@@ -303,12 +306,12 @@ def life(rng: Random, steps: int) -> Iterator[Action]:
         return rng.choice([BID, ASK, ASK])
 
     def market() -> int:
-        return rng.randint(0, 5)
+        return rng.choice([0, 0, 0, 1, 1, 2, 3, 4, 5])
 
     for _ in range(steps):
         match rng.choices(KINDS, WEIGHTS)[0]:
             case "place":
-                levels = [(price(), size()) for _ in range(rng.randint(0, 6))]
+                levels = [(price(), size()) for _ in range(rng.choice([0, 0, 0, 2, 6]))]
                 yield "place", rng.randint(0, 2), market(), side(), price(), size(), levels
             case "stake":
                 sizes = [
