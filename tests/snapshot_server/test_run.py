@@ -349,8 +349,14 @@ def test_connections_that_say_nothing_make_room_and_descriptors_never_run_out(
 @pytest.mark.alone
 def test_readers_that_do_not_read_hold_up_nothing_and_memory_is_bounded(stack: Stack) -> None:
     port = stack.runner.snapshot_port
-    with serving(stack, 4_000) as process:
-        stack.get("/markets")
+    with serving(stack, 10_000) as process:
+        with ThreadPoolExecutor(6) as readers:
+            paths = ["/markets", "/trade-api/v2/events?with_nested_markets=true"] * 4
+            whole = [readers.submit(stack.get, path, **{"Accept-Encoding": "identity"}) for path in paths]
+            pages = [readers.submit(stack.get, f"/markets?limit={500 + n}") for n in range(8)]
+            assert_soon(waits_s(stack.health, 50))
+            assert {reader.result()[0] for reader in (*whole, *pages)} == {200}
+        assert whole[0].result()[1]["markets"]["total_count"] == 10_000
         before_mb = memory_mb(process)
         with Crowd(port, 200, ASK % b"/markets", reads=False):
             assert_soon(waits_s(stack.health, 100))
