@@ -86,7 +86,7 @@ CASES: Final = (
     Case("503 (maintenance)", "server_error", Answer(503, b"<html><title>Down</title>", _HTML)),
     Case("nobody listens", "Connection refused", url=_unused),
     Case("name unknown", "cannot be resolved", url=lambda: f"https://exchange.invalid{BASE}"),
-    Case("no TLS there", "certificate", url=lambda: _unused().replace("http:", "https:") + "#tls"),
+    Case("no TLS there", "no secure connection", url=lambda: _unused().replace("http:", "https:") + "#tls"),
     Case("connected, no answer", "no answer", url=lambda: "silent"),
     Case("no connection, no refusal", "no answer", url=lambda: "full"),
     Case("series kxbig", "did you mean 'KXBIG'", environ={"KALSHI_BUS_SERIES": "kxbig"}),

@@ -76,7 +76,7 @@ class Teller:
                 self._ready_s = now_s
                 lines.append(f"ready: {health.market_count:,} markets. Open {self._dashboard}")
             self.ended = now_s - self._ready_s >= WARNED_S
-        elif account is not None and (account.pages or (account.sweep == "starting" and not account.error)):
+        elif account is not None and account.pages:
             said_s, before = self._progress
             text = progress(account)
             if text != before and now_s - said_s >= PROGRESS_S:

@@ -297,7 +297,8 @@ class Client:
         except BadRecord as error:
             if self._drift is not None:
                 self._drift.reply(path, body, readable=False)
-            raise ExchangeError("bad_reply", f"GET {path}: {error}") from None
+            said = f"200 {faults.said(body)}" if faults.is_page(body) else str(error)
+            raise ExchangeError("bad_reply", f"GET {path}: {said}") from None
         if self._drift is not None:
             self._drift.reply(path, body)
         return content
@@ -388,6 +389,7 @@ def _reason(error: requests.RequestException) -> str:
             break
         cause = inner
     text = str(cause)
-    return faults.printable(
-        text[text.find("[Errno") :] if "[Errno" in text else f"{type(cause).__name__}: {text}"
-    )
+    if "[Errno" in text:
+        text = text[text.find("[Errno") :]
+        return faults.printable(text.removesuffix(")") if "(" not in text else text)
+    return faults.printable(f"{type(cause).__name__}: {text}")

@@ -41,7 +41,7 @@ _LEADS: Final = {
     "moved": "{host} is not the exchange any more, or never was",
     "unresolved": "the name {host} cannot be resolved",
     "unreachable": "{host} cannot be reached",
-    "tls": "{host} has no valid certificate",
+    "tls": "no secure connection to {host} can be made",
     "timeout": "{host} does not answer",
     "bad_reply": "{host} answers with something that is not the exchange's",
     "not_found": "{host} does not know what the exchange has",

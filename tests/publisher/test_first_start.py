@@ -158,7 +158,7 @@ def exchange() -> Iterator[FakeExchange]:
             Answer(301, b"", (("Location", "https://me:canary@api.example.com/trade-api/v2?k=canary"),)),
             "moved", "ok", "moved to https://api.example.com/trade-api/v2)", "KALSHI_BUS_API_URL",
         ),
-        (Answer(200, PAGE), "bad_reply", "ok", "something that is not the exchange's", "sign-in page"),
+        (Answer(200, PAGE), "bad_reply", "ok", '200 with a web page, "ERROR', "sign-in page"),
         (Answer(404, b"404 page not found"), "not_found", "ok", "404", "/trade-api/v2"),
         (Answer(403, b'{"error":{"code":"forbidden","message":"x"}}'), "refused", "ok", "forbidden", "scope"),
         (Answer(503, b"<html><title>Down</title>"), "server_error", "ok", '503 with a web page, "Down"', "W"),
@@ -205,6 +205,7 @@ def test_nobody_there_is_said(begin: Begin) -> None:
 def test_a_name_that_is_unknown_is_said(begin: Begin) -> None:
     health = begin(f"https://exchange.invalid{BASE}").fails("unresolved")
     assert (health.error or "").startswith("the name exchange.invalid cannot be resolved")
+    assert (health.error or "").count("(") == (health.error or "").count(")")
     assert "DNS" in (health.remedy or "")
 
 
@@ -217,7 +218,7 @@ def test_no_answer_is_said_before_it_is_given_up(begin: Begin, monkeypatch: pyte
 
 def test_somebody_who_speaks_no_tls_is_said(exchange: FakeExchange, begin: Begin) -> None:
     health = begin(exchange.url.replace("http:", "https:")).fails("tls")
-    assert "certificate" in (health.error or "")
+    assert "no secure connection" in (health.error or "")
 
 
 @pytest.mark.parametrize(
