@@ -10,25 +10,26 @@ import msgspec
 
 from bus.drift import DriftRow, drift_rows
 from bus.process.supervised import Processes, Supervised
-from bus.protocol.messages import Heartbeat, PublisherHealth
+from bus.protocol.messages import Heartbeat, PublisherHealth, RouteHealth
 from bus.protocol.state import Records
 from bus.replica import ReplicaStatus
 from markets.records import Drift, ExchangeStatus
+from markets.units import format_time
 
 
 class ShardHealth(msgspec.Struct, frozen=True):
     """Whether a part of the exchange is up, and trades."""
 
     exchange_index: int
-    exchange_active: bool
-    trading_active: bool
+    exchange_active: bool | None
+    trading_active: bool | None
 
 
 class ExchangeHealth(msgspec.Struct, frozen=True):
-    """The exchange's status. Times in Unix seconds."""
+    """The exchange's status, None where it does not say. Times in Unix seconds."""
 
-    exchange_active: bool
-    trading_active: bool
+    exchange_active: bool | None
+    trading_active: bool | None
     estimated_resume_at: float | None
     shards: tuple[ShardHealth, ...]
     as_of: float
@@ -110,9 +111,12 @@ class Health(msgspec.Struct, frozen=True):
         if self.degraded:
             streams = ", ".join(self.degraded)
             found.append(Problem("degraded", f"Could not be brought to agree with the publisher: {streams}"))
-        if self.exchange is not None and not self.exchange.trading_active:
-            paused = "closed" if not self.exchange.exchange_active else "not trading now"
+        exchange = self.exchange
+        if exchange is not None and False in (exchange.exchange_active, exchange.trading_active):
+            paused = "closed" if exchange.exchange_active is False else "not trading now"
             found.append(Problem("exchange_closed", f"The exchange is {paused}."))
+        elif exchange is not None and None in (exchange.exchange_active, exchange.trading_active):
+            found.append(Problem("exchange_unknown", "The exchange does not say whether it trades."))
         if self.publisher is not None and not (self.epoch and self.feed == "lost"):
             found += publisher_warnings(self.publisher)
         return found
@@ -264,13 +268,19 @@ def publisher_warnings(account: PublisherHealth) -> list[Problem]:
     if account.stream in ("down", "refused") and account.stream_error is not None:
         text = f"There is no live stream, prices are polled: {account.stream_error}."
         found.append(Problem("stream_down", text))
-    return found
+    return found + [_route_problem(route) for route in account.routes]
 
 
 def progress(account: PublisherHealth) -> str:
     """Say how far the first reading has come."""
     pages = f"{account.pages:,} page{'' if account.pages == 1 else 's'}"
     return f"reading the exchange for the first time: {pages}, {account.markets_read:,} markets so far"
+
+
+def _route_problem(route: RouteHealth) -> Problem:
+    last = "was never read" if route.read_ms is None else f"was last read at {format_time(route.read_ms)}"
+    text = f"{route.error}. Prices are not concerned; what it brings {last}."
+    return Problem("route_failed", text)
 
 
 def process_problems(processes: Mapping[str, Supervised] | None) -> list[Problem]:

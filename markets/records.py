@@ -49,7 +49,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Market(Record, frozen=True):
     """Static part of a market: identity, rules, strikes, times, price grid.
 
-    `price_ranges` holds (start_e4, end_e4, step_e4) bands, the only authority for valid prices.
+    A member that cannot be read is unknown: None, "", 0 or an empty tuple. `price_ranges` holds
+    (start_e4, end_e4, step_e4) bands, the only authority for valid prices.
     `floor_strike` and `cap_strike` are JSON numbers at Kalshi: a strike is a level of the
     underlying, not money.
     """
@@ -64,11 +65,11 @@ class Market(Record, frozen=True):
     floor_strike: float | None
     cap_strike: float | None
     price_ranges: tuple[tuple[PriceE4, PriceE4, PriceE4], ...]
-    created_ms: TimeMs
-    open_ms: TimeMs
-    close_ms: TimeMs
+    created_ms: TimeMs | None
+    open_ms: TimeMs | None
+    close_ms: TimeMs | None
     expected_expiration_ms: TimeMs | None
-    latest_expiration_ms: TimeMs
+    latest_expiration_ms: TimeMs | None
     occurrence_ms: TimeMs | None
     settlement_timer_s: int
     result: str
@@ -78,11 +79,13 @@ class Market(Record, frozen=True):
 
 
 class Quote(Record, frozen=True):
-    """Quote part of a market: everything that moves while it trades.
+    r"""Quote part of a market: everything that moves while it trades.
 
     The four prices are as Kalshi sent them; a side of the book exists only if its size is positive
-    (the price of an empty side varies). `as_sent` holds members whose text was not in Kalshi's
-    canonical form, as sent, so that they leave unchanged; it is nearly always None.
+    (the price of an empty side varies). If a price or a size cannot be read, both sizes are 0. `as_sent`
+    holds members whose text was not in Kalshi's canonical form, as sent, so that they leave unchanged: None
+    is null, and "\0" begins what was no string, the JSON behind it, or nothing where it was not sent. It
+    is nearly always None.
     """
 
     ticker: str
@@ -151,14 +154,14 @@ class Trade(Record, frozen=True):
 
 
 class Series(Record, frozen=True):
-    """A series: category and fee schedule of its events. `fee_multiplier_e4` 10000 is x1."""
+    """A series: category and fee schedule of its events. `fee_multiplier_e4` 10000 is x1, None unknown."""
 
     ticker: str
     title: str
     category: str
     frequency: str
     fee_type: str
-    fee_multiplier_e4: int
+    fee_multiplier_e4: int | None
     raw: bytes
 
 
@@ -167,6 +170,9 @@ class Event(Record, frozen=True):
 
     `market_tickers` names its markets in the order in which they were last listed, with a space between: one
     text, since so many would cost every replica three times the memory. "" where it is not known.
+
+    `series_ticker` is "" where it could not be read; `fee_type_override` is "unreadable" where there is an
+    override that could not be, so that its fees are unknown.
     """
 
     event_ticker: str
@@ -184,13 +190,13 @@ class Event(Record, frozen=True):
 
 
 class Milestone(Record, frozen=True):
-    """A scheduled happening, such as a match, that events hang on. `start_ms` is its scheduled start."""
+    """A scheduled happening, such as a match, that events hang on. `start_ms` is when it is to start."""
 
     id: str
     type: str
     category: str
     title: str
-    start_ms: TimeMs
+    start_ms: TimeMs | None
     end_ms: TimeMs | None
     primary_event_tickers: tuple[str, ...]
     related_event_tickers: tuple[str, ...]
@@ -207,12 +213,15 @@ class Suspect(Record, frozen=True):
 
 
 class ExchangeStatus(Record, frozen=True):
-    """Whether the exchange and its shards trade. `shards` holds (index, exchange_active, trading_active)."""
+    """Whether the exchange and its shards trade; None where it is not said.
 
-    exchange_active: bool
-    trading_active: bool
+    `shards` holds (index, exchange_active, trading_active).
+    """
+
+    exchange_active: bool | None
+    trading_active: bool | None
     resume_ms: TimeMs | None
-    shards: tuple[tuple[int, bool, bool], ...]
+    shards: tuple[tuple[int, bool | None, bool | None], ...]
     as_of_ms: TimeMs
     raw: bytes = b""
 

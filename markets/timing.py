@@ -146,6 +146,12 @@ def match_time_json(timing: MatchTiming) -> dict[str, Any]:
     }
 
 
+def is_open(market: Market, now_ms: int) -> bool:
+    """Tell whether a market's own times let it be traded now: not where its close is unknown."""
+    open_ms, close_ms = market.open_ms, market.close_ms
+    return (open_ms is None or open_ms <= now_ms) and close_ms is not None and now_ms < close_ms
+
+
 def occurrence_offset_ms(series_ticker: str) -> int:
     """Return how long after the scheduled start a match's `occurrence_datetime` lies, by series."""
     return SERIES_OFFSET_MS.get(series_ticker, DEFAULT_OFFSET_MS)
@@ -162,7 +168,7 @@ def milestone_of(event_ticker: str, milestones: Iterable[Milestone]) -> Mileston
             is_over(milestone),
             believed(milestone.start_ms) is None,
             event_ticker not in milestone.primary_event_tickers,
-            milestone.start_ms,
+            milestone.start_ms or 0,
             milestone.id,
             milestone,
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from bus.protocol.messages import PublisherHealth
+from bus.protocol.messages import PublisherHealth, RouteHealth
 from bus.threads import Owner
 
 from .held import Held
@@ -91,9 +91,15 @@ class Account:
         self._thread.check()
         self._private = refusal
 
-    def swept(self, error: ExchangeError | None, *, partly: bool) -> None:
-        """Say how a sweep ended; `partly`: what it read before the error counts."""
+    def swept(self, error: ExchangeError | None, *, partly: bool, routes: Sequence[RouteHealth] = ()) -> None:
+        """Say how a sweep ended.
+
+        Args:
+            partly: what it read before the error counts.
+            routes: those that failed beside it.
+        """
         key = self._key_word(error)
+        self._say(routes=tuple(routes))
         if error is None:
             self._say(sweep="complete", key=key, exchange_reachable=True, error=None, cause=None, remedy=None)
             return
@@ -188,6 +194,7 @@ class Account:
             stream_refused=dict(counters.refused),
             stream_refusal=counters.refusal,
             stream_books_max=counters.books_max,
+            stream_bad=stream.counters.bad,
         )
 
     def _say(self, **changes: object) -> None:

@@ -123,7 +123,7 @@ class Held:
                 ticker in reading.kept
                 or quote is None
                 or quote.status in _TRADING
-                or 0 <= now_ms - state.markets[ticker].close_ms < JUST_CLOSED_MS
+                or 0 <= now_ms - (state.markets[ticker].close_ms or 0) < JUST_CLOSED_MS
             )
             (first if waited_for else rest).append(ticker)
         # What is held by somebody comes before all else.
@@ -138,7 +138,7 @@ class Held:
         """
         found: dict[str, None] = {}
         for milestone in self.state.milestones.values():
-            if is_over(milestone, now_ms) or (listed and milestone.start_ms > now_ms):
+            if is_over(milestone, now_ms) or (listed and (milestone.start_ms or 0) > now_ms):
                 continue
             events = [ticker for ticker in events_of(milestone) if ticker in self._markets_of]
             shown = listed and any(reading.saw(t) for event in events for t in self._markets_of[event])

@@ -265,7 +265,7 @@ class Live:
 def _ticked(quote: Quote, tick: TickerUpdate) -> Quote:
     as_sent = quote.as_sent
     if as_sent is not None:
-        as_sent = {name: text for name, text in as_sent.items() if name not in _TICKED} or None
+        as_sent = {name: text for name, text in as_sent.items() if name not in _TICKED}
     return msgspec.structs.replace(
         quote,
         yes_bid_e4=tick.yes_bid_e4,
@@ -278,7 +278,7 @@ def _ticked(quote: Quote, tick: TickerUpdate) -> Quote:
         volume_e2=quote.volume_e2 if tick.volume_e2 is None else tick.volume_e2,
         open_interest_e2=quote.open_interest_e2 if tick.open_interest_e2 is None else tick.open_interest_e2,
         as_of_ms=tick.as_of_ms,
-        as_sent=as_sent,
+        as_sent={**(as_sent or {}), **(tick.as_sent or {})} or None,
     )
 
 

@@ -103,7 +103,8 @@ class Schedule:
         self._tier.ask()
         self._account.private(self._tier.refusal)
         error = self._sweep.run(reading)
-        self._account.swept(error, partly=reading.as_of_ms is not None and self._commits.opened)
+        partly = reading.as_of_ms is not None and self._commits.opened
+        self._account.swept(error, partly=partly, routes=tuple(self._sweep.failing.values()))
         handed_ns = self._clock.monotonic_ns()
         self._commits.take(reading, self._stop)
         if self._commits.opened:

@@ -25,6 +25,7 @@ import structlog
 from msgspec import Raw
 
 from bus.clock import Clock
+from bus.protocol.messages import RouteHealth
 from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.pages import EventsPage, market_ticker, member, split_events, split_list, text_member
@@ -81,7 +82,12 @@ LOOKUPS_PER_LIST: Final = 3
 SERIES_LOOKUPS: Final = 10
 """Single requests for series in one sweep."""
 
+STATUS_WITHIN_S: Final = 3.0
+SERIES_WITHIN_S: Final = 8.0
+"""Prices wait no longer than this for what has nothing to do with them."""
+
 SERIES_EVERY_MS: Final = 600_000
+SERIES_RETRY_MS: Final = 60_000
 RETRY_UNKNOWN_MS: Final = 600_000
 """A 404 is believed for this long."""
 
@@ -96,6 +102,12 @@ FAILED_SLICES: Final = 3
 
 DISCOVERY_PAGES: Final = 4
 
+LOOKUPS: Final = ("GET /markets/{ticker}", "GET /events/{ticker}", "GET /historical/markets/{ticker}")
+"""Routes that are asked for one object at a time; each fails for that alone."""
+
+ODD_ANSWERS: Final = frozenset({"bad_reply", "refused", "not_found", "cursor_loop"})
+"""Outcomes of one request that say nothing about another's."""
+
 
 class Sweep:
     """Sweeps of one exchange into readings. One thread.
@@ -109,6 +121,7 @@ class Sweep:
 
     Attributes:
         last_requests: how many requests the last sweep took. last_connections: how many it used at once.
+        failing: routes that bring no prices and failed when they were last asked.
     """
 
     def __init__(
@@ -137,35 +150,44 @@ class Sweep:
         self._kept = kept
         # By the steady clock: a wall clock that was set back would put all of it off.
         self._series_due_ms = 0
+        self.failing: dict[str, RouteHealth] = {}
+        self._read_ms: dict[str, int] = {}
+        self._odd_series: set[str] = set()
         self._retry_ms: dict[tuple[str, str], int] = {}
         self._milestone_turns: dict[str, tuple[int, int]] = {}
         self._guesses: dict[str, Collection[str]] = {}
         self._thread = Owner("the sweep")
 
     def run(self, reading: Reading) -> ExchangeError | None:
-        """Read all there is into `reading`; return what ended it early, or None.
+        """Read all there is into `reading`; return what failed of the prices, or None.
 
-        After an error `reading` holds what was read until then, and is not complete.
+        After an error `reading` holds what could be read, and is not complete. A route that brings no prices
+        costs only what it brings (`failing`).
 
         Raises:
             Stopped: the process is to stop.
         """
         self._thread.check()
         before = self.requests
-        error = None
+        for route in LOOKUPS:
+            self.failing.pop(route, None)
+        error: ExchangeError | None = None
         reading.kept = self._kept()
-        try:
-            self._exchange_status(reading)
-            self._all_series(reading)
-            self._open_markets(reading)
-            self._created_meanwhile(reading)
-            self._milestones(reading)
-            self._missing(reading)
-            self._unjoined(reading)
-            self._series_needed(reading)
-        except ExchangeError as problem:
-            reading.complete = False
-            error = problem
+        self._aside("GET /exchange/status", lambda: self._exchange_status(reading))
+        if self._steady_ms() >= self._series_due_ms:
+            self._series_due_ms = self._steady_ms() + SERIES_RETRY_MS
+            self._aside("GET /series", lambda: self._all_series(reading))
+        for step in (self._open_markets, self._created_meanwhile, self._missing, self._unjoined):
+            try:
+                step(reading)
+            except ExchangeError as problem:
+                reading.complete = False
+                error = error or problem
+                if problem.outcome not in ODD_ANSWERS:
+                    break  # the exchange does not answer: neither does it anything else
+        else:
+            self._aside("GET /milestones", lambda: self._milestones(reading))
+            self._aside("GET /series/{ticker}", lambda: self._series_needed(reading))
         reading.ended_ms = self._clock.now_ms()
         self.last_requests = self.requests - before
         return error
@@ -192,13 +214,32 @@ class Sweep:
         """Requests so far, of all clients."""
         return sum(client.requests for client in self._clients)
 
+    def _aside(self, route: str, ask: Callable[[], None]) -> None:
+        """Ask a route that brings no prices; where it fails, note that it does."""
+        client = self._client
+        before = client.trouble, client.reachable
+        try:
+            ask()
+        except ExchangeError as error:
+            self._note_failing(route, error)
+            client.trouble, client.reachable = before  # it is no trouble of the prices
+            return
+        self._read_ms[route] = self._clock.now_ms()
+        if self.failing.pop(route, None) is not None:
+            log.info("route.healed", route=route)
+
+    def _note_failing(self, route: str, error: ExchangeError) -> None:
+        if route not in self.failing:
+            log.warning("route.failed", route=route, outcome=error.outcome, error=str(error))
+        self.failing[route] = RouteHealth(route, str(error)[:300], self._read_ms.get(route))
+
     def _exchange_status(self, reading: Reading) -> None:
         def read(body: bytes) -> None:
             # Not `reading.reply`: the status says nothing about the age of markets.
             reading.exchange = decode_exchange_status(body, self._clock.now_ms())
 
         try:
-            self._client.get("/exchange/status", read=read)
+            self._client.get("/exchange/status", read=read, within_s=STATUS_WITHIN_S)
         except ExchangeError as error:
             # In an outage the status comes with a 5xx; it is as good.
             if error.outcome != "server_error":
@@ -209,10 +250,10 @@ class Sweep:
                 raise error from None
 
     def _all_series(self, reading: Reading) -> None:
-        if self._steady_ms() < self._series_due_ms:
-            return
         query = [("include_product_metadata", "true")]  # as a series has that is asked for singly
-        raws, _ = self._client.get("/series", query, read=lambda body: split_list(body, "series")[0])
+        raws, _ = self._client.get(
+            "/series", query, read=lambda body: split_list(body, "series")[0], within_s=SERIES_WITHIN_S
+        )
         found: dict[str, bytes] = {}
         before = self._intake.listed_series
         for raw in raws:
@@ -310,7 +351,7 @@ class Sweep:
                     continue  # with its markets it will be quarantined
                 if not (ticker in sliced or ticker in reading.events or ticker in self._unwanted):
                     reading.unjoined.setdefault(ticker, [])
-            self._discovery_cursor = cursor
+            self._discovery_cursor = cursor or ""
             self._discovery_pages += 1
             # A cursor that runs in a circle ends here too.
             if not cursor or self._discovery_pages > most:
@@ -335,7 +376,7 @@ class Sweep:
         self._intake.drift.page(reply.body, page.events, page.milestones)
         for raw in page.events:
             self._intake.read_event(raw, reply.as_of_ms, reading, loose=loose)
-        for raw in page.milestones or ():
+        for raw in page.milestones:
             self._intake.read_milestone(raw, reading)
 
     def _created_meanwhile(self, reading: Reading) -> None:
@@ -353,7 +394,7 @@ class Sweep:
     def _milestones(self, reading: Reading) -> None:
         """Read again the milestones of held events that no list shows: a match that is over is closed, too.
 
-        Until one says that it is over, ever more rarely; what fails here costs nothing but this.
+        Until one says that it is over, ever more rarely.
         """
         if not self._held.state.milestones:
             return
@@ -365,15 +406,9 @@ class Sweep:
         due.sort(key=lambda event: turns.get(event, (0, 0))[0])
         for tickers in list(batches(due, EVENTS_PER_REQUEST))[:MILESTONES_PER_SWEEP]:
             query = milestones_of(tickers)
-            try:
-                page, reply = self._client.get("/events", query, read=split_events)
-            except KeyRefused:
-                raise
-            except ExchangeError as error:
-                log.warning("milestones.unread", events=len(tickers), error=str(error))
-                return
+            page, reply = self._client.get("/events", query, read=split_events)
             self._intake.drift.page(reply.body, page.events, page.milestones)
-            for raw in page.milestones or ():
+            for raw in page.milestones:
                 self._intake.read_milestone(raw, reading)
             for ticker in tickers:
                 wait_ms = turns.get(ticker, (0, MILESTONE_EVERY_MS))[1]
@@ -411,23 +446,19 @@ class Sweep:
 
     def _archived(self, ticker: str, reading: Reading) -> bool:
         """Read a market that somebody holds where the exchange moves what was settled months ago."""
-        try:
-            raw, reply = self._client.get(
-                f"/historical/markets/{quote(ticker, safe='')}", read=lambda body: member(body, "market")
-            )
-        except NotFound:
+        found = self._look_up("/historical/markets", ticker, "market")
+        if isinstance(found, ExchangeError):
             return False
+        raw, reply = found
         reading.gone.discard(ticker)
         self._intake.read_loose_market(raw, reply.as_of_ms, reading, route=LOOKED_AT)
         return True
 
     def _market_exists(self, ticker: str, reading: Reading) -> bool:
-        try:
-            raw, reply = self._client.get(
-                f"/markets/{quote(ticker, safe='')}", read=lambda body: member(body, "market")
-            )
-        except NotFound:
-            return False
+        found = self._look_up("/markets", ticker, "market")
+        if isinstance(found, ExchangeError):
+            return not isinstance(found, NotFound)  # for all we know; it ages
+        raw, reply = found
         self._intake.read_loose_market(raw, reply.as_of_ms, reading, route=LOOKED_AT)
         return True
 
@@ -458,13 +489,12 @@ class Sweep:
                 self._intake.read_market(raw, series_ticker, as_of_ms, reading)
 
     def _look_up_event(self, ticker: str, reading: Reading) -> None:
-        try:
-            raw, reply = self._client.get(
-                f"/events/{quote(ticker, safe='')}", read=lambda body: member(body, "event")
-            )
-        except NotFound:
-            self._note_unknown("event", ticker)
+        found = self._look_up("/events", ticker, "event")
+        if isinstance(found, ExchangeError):
+            if isinstance(found, NotFound):
+                self._note_unknown("event", ticker)
             return
+        raw, reply = found
         self._intake.read_event(raw, reply.as_of_ms, reading, loose=True, route=LOOKED_AT)
 
     def _series_needed(self, reading: Reading) -> None:
@@ -474,21 +504,44 @@ class Sweep:
         """
         state = self._held.state
         events = (*state.events.values(), *reading.events.values())
-        unknown = {event.series_ticker for event in events} - state.series.keys() - reading.series.keys()
+        unknown = {event.series_ticker for event in events} - {""}
+        unknown -= state.series.keys() | reading.series.keys()
         listed = self._intake.listed_series
         for ticker in sorted(unknown & listed.keys()):
             self._intake.read_series(listed[ticker], reading)
-        unlisted = sorted(unknown - listed.keys())
-        for ticker in [ticker for ticker in unlisted if self._due("series", ticker)][:SERIES_LOOKUPS]:
-            try:
-                raw, _ = self._client.get(
-                    f"/series/{quote(ticker, safe='')}", read=lambda body: member(body, "series")
-                )
-            except NotFound:
+        unlisted = [ticker for ticker in unknown - listed.keys() if self._due("series", ticker)]
+        unlisted.sort(key=lambda ticker: (ticker in self._odd_series, ticker))
+        failure: ExchangeError | None = None
+        for ticker in unlisted[:SERIES_LOOKUPS]:
+            found = self._look_up("/series", ticker, "series")
+            if isinstance(found, NotFound):
                 self._note_unknown("series", ticker)
-                continue
-            listed[ticker] = bytes(raw)
-            self._intake.read_series(raw, reading)
+            elif isinstance(found, ExchangeError):
+                failure = found
+                self._odd_series.add(ticker)
+            else:
+                self._odd_series.discard(ticker)
+                listed[ticker] = bytes(found[0])
+                self._intake.read_series(found[0], reading)
+        if failure is not None:
+            raise failure
+
+    def _look_up(self, path: str, ticker: str, key: str) -> tuple[Raw, Reply] | ExchangeError:
+        """Ask for one object; return it, or what fails with it alone.
+
+        Raises:
+            ExchangeError: it is not this object that fails.
+        """
+        try:
+            return self._client.get(
+                f"{path}/{quote(ticker, safe='')}", read=lambda body: member(body, key), attempts=2
+            )
+        except ExchangeError as error:
+            if error.outcome not in ODD_ANSWERS and error.outcome != "server_error":
+                raise
+            if not isinstance(error, NotFound):
+                self._note_failing(f"GET {path}/{{ticker}}", error)
+            return error
 
     def _due(self, what: str, key: str) -> bool:
         return self._steady_ms() >= self._retry_ms.get((what, key), 0)
@@ -503,12 +556,12 @@ class Sweep:
         return self._clock.monotonic_ns() // 1_000_000
 
 
-def _read_events(body: bytes) -> tuple[EventsPage, str]:
+def _read_events(body: bytes) -> tuple[EventsPage, str | None]:
     page = split_events(body)
-    return page, page.cursor or ""
+    return page, page.cursor
 
 
-def _read_markets(body: bytes) -> tuple[list[Raw], str]:
+def _read_markets(body: bytes) -> tuple[list[Raw], str | None]:
     return split_list(body, "markets")
 
 

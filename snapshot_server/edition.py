@@ -174,8 +174,8 @@ def next_edition(state: Records, digest: int, previous: Edition | None, now_ms: 
     created = old.created
     if moved or removed:
         known = old.state.markets
-        before = {t: known[t].created_ms for t in (*moved, *removed) if t in old.moving}
-        created = _reordered(created, before, {t: state.markets[t].created_ms for t in moved})
+        before = {t: known[t].created_ms or 0 for t in (*moved, *removed) if t in old.moving}
+        created = _reordered(created, before, {t: state.markets[t].created_ms or 0 for t in moved})
         pause()
         tickers = _merged(old.tickers, moving)
         pause()
@@ -374,7 +374,7 @@ def _events_created(
         if ticker in old.event_created_ms:
             before[ticker] = old.event_created_ms[ticker]
         if ticker in state.events:
-            times_ms = [state.markets[market].created_ms for market in by_event.get(ticker, ())]
+            times_ms = [state.markets[market].created_ms or 0 for market in by_event.get(ticker, ())]
             after[ticker] = min(times_ms, default=0)
     if before == after:
         return old.event_created_ms, old.events_created

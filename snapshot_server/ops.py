@@ -1,5 +1,7 @@
 """What the ops of `query` answer that are the snapshot server's own: the same data as HTTP."""
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -8,6 +10,7 @@ import msgspec
 
 from bus.protocol.answers import Answers, Frames, Question, Refusal
 from markets.errors import BadRecord
+from markets.json.decoding import JSON_FAULTS
 from markets.timing import match_time_json
 
 from .edition import Edition, Pause, select
@@ -16,7 +19,11 @@ from .view import View
 
 _PACK_SLICE: Final = 50
 
-_decode: Final = msgspec.json.Decoder().decode
+_decode_exactly: Final = msgspec.json.Decoder().decode
+_INTEGERS: Final = range(-(2**63), 2**64)
+_MOST_DIGITS: Final = 21
+_DIGITS: Final = re.compile(rb"[0-9]{19}")
+"""What an integer beyond 64 bits has at least."""
 
 
 class SnapshotOps:
@@ -129,6 +136,23 @@ class SnapshotOps:
             "seq": edition.seq,
         }
         return head, edition
+
+
+def _decode(raw: bytes) -> Any:
+    """Return JSON of the exchange's as msgpack can carry it: an integer beyond 64 bits as a float."""
+    try:
+        found = _decode_exactly(raw)
+        if _DIGITS.search(raw) is None:
+            return found
+    except JSON_FAULTS:  # a number beyond a double's range is still JSON
+        pass
+    return json.loads(raw, parse_int=_carried)
+
+
+def _carried(digits: str) -> int | float:
+    if len(digits) <= _MOST_DIGITS and (number := int(digits)) in _INTEGERS:
+        return number
+    return float(digits)
 
 
 def _known_ticker(question: Question, edition: Edition) -> str:

@@ -284,7 +284,7 @@ def position_row(engine: Engine, position: Position, now_ms: int) -> PositionRow
         strategy=position.strategy,
         opened=position.opened_ms / 1000,
         status=None if seen is None else str(seen.quote.status),
-        close_time=None if seen is None else seen.market.close_ms / 1000,
+        close_time=_seconds(seen.market.close_ms if seen else None),
         start_time=_seconds(view.timing.start_ms if view else None),
         trades=position.trades,
     )

@@ -48,6 +48,9 @@ SKIP_MS: Final = 3_600_000
 EVENTS_AT_ONCE: Final = 8
 """As many events are read and scanned together; then what they offer is traded."""
 
+STATUS_KNOWN_FOR_MS: Final = 60_000
+"""What the exchange said of itself is believed for so long: it is asked with each sweep."""
+
 _MAY_BE_LOST: Final = (Refused, Equity, Day)
 """Outputs that nothing hangs on: without others, a step is made last with the next that has some."""
 
@@ -110,8 +113,8 @@ class Session:
         self._pending: deque[str] | None = None
         self._held: set[str] = set()
         self._feed: tuple[str, tuple[str, ...]] = ("starting", ())
-        self._status: ExchangeStatus | None = None
-        self._exchange: tuple[bool, tuple[int, ...]] = (True, ())
+        self._status: tuple[ExchangeStatus | None, bool] = (None, True)
+        self._exchange: tuple[bool, bool, tuple[int, ...]] = (True, True, ())
         self._tick_ms = 0
 
     def begin(self, start: Start, values: Sequence[FairValue] = ()) -> None:
@@ -269,15 +272,20 @@ class Session:
         self._drop_faulty(present)
         self._observe(state, batch)
         status = state.exchange.get("")
-        if status is self._status:
+        recent = status is not None and present.now_ms - status.as_of_ms <= STATUS_KNOWN_FOR_MS
+        if self._status[0] is status and self._status[1] is recent:
             return
-        self._status = status
-        trading = status is None or (status.exchange_active and status.trading_active)
-        shards = () if status is None else status.shards
-        idle = tuple(sorted(index for index, active, trades in shards if not (active and trades)))
-        if (trading, idle) != self._exchange:
-            self._exchange = (trading, idle)
-            self._step(TradingStatus(*present, trading=trading, idle_shards=idle))
+        self._status = status, recent
+        trading = known = False
+        idle: tuple[int, ...] = ()
+        if status is not None:
+            says = status.exchange_active, status.trading_active
+            known = recent and (None not in says or False in says)
+            trading = recent and all(says)
+            idle = tuple(sorted(index for index, *flags in status.shards if not all(flags)))
+        if (trading, known, idle) != self._exchange:
+            self._exchange = trading, known, idle
+            self._step(TradingStatus(*present, trading=trading, idle_shards=idle, known=known))
 
     def _drop_faulty(self, present: Present) -> None:
         """Have those strategies dropped that could not say which events they want."""

@@ -154,6 +154,14 @@ class CycleEnd(msgspec.Struct, frozen=True):
     unjoined: Count = 0
 
 
+class RouteHealth(msgspec.Struct, frozen=True):
+    """A route that brings no prices and fails: why, and when it was last read, None if never."""
+
+    route: str
+    error: str
+    read_ms: int | None = None
+
+
 class PublisherHealth(msgspec.Struct, frozen=True):
     """The publisher's own account of itself, in every heartbeat.
 
@@ -173,6 +181,8 @@ class PublisherHealth(msgspec.Struct, frozen=True):
         stream_gaps, stream_reconnects: how often frames were missing, and connections made again.
         stream_healed, stream_confirmed: differences to the uncached book that were real, and were not.
         stream_older: records refused because a newer one was held.
+        stream_bad: frames that could not be read, or not as a whole.
+        routes: those that bring no prices and fail now; each costs only what it brings.
     """
 
     started_ms: TimeMs = 0
@@ -198,6 +208,8 @@ class PublisherHealth(msgspec.Struct, frozen=True):
     stream_refused: dict[str, int] = {}
     stream_refusal: str | None = None
     stream_books_max: int | None = None
+    stream_bad: int = 0
+    routes: tuple[RouteHealth, ...] = ()
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

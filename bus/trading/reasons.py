@@ -19,6 +19,7 @@ STARTING: Final = "starting"
 GAP: Final = "gap"
 STALE: Final = "stale"
 CLOSED: Final = "closed"
+STATUS_UNKNOWN: Final = "exchange_unknown"
 
 HALTS: Final = {
     KILLED: "trading is killed",
@@ -28,6 +29,7 @@ HALTS: Final = {
     GAP: "the feed is being repaired or lost",
     STALE: "the data is too old, or the process stood still",
     CLOSED: "the exchange is closed",
+    STATUS_UNKNOWN: "whether the exchange trades is not known",
 }
 """Why nothing is traded at all, worst first."""
 

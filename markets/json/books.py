@@ -7,7 +7,15 @@ from markets.errors import BadRecord
 from markets.records import Book, Level
 from markets.units import PRICE_ONE_E4, parse_count_e2, parse_price_e4
 
-from .decoding import BadMember, checked_ticker, checked_utf8, decode
+from .decoding import (
+    BadMember,
+    Number,
+    Reader,
+    checked_ticker,
+    decode,
+    elements_of,
+    legible,
+)
 from .pages import split_list, ticker_or_none
 
 
@@ -23,39 +31,20 @@ class _TickerBookWire(msgspec.Struct):
     orderbook_fp: _BookWire
 
 
-class _SpreadWire(msgspec.Struct):
-    open_dollars: str
-    high_dollars: str
-    low_dollars: str
-    close_dollars: str
-
-
-class _TradedWire(msgspec.Struct):
-    """All null or absent in a period without a trade."""
-
-    open_dollars: str | None = None
-    high_dollars: str | None = None
-    low_dollars: str | None = None
-    close_dollars: str | None = None
-
-
 class _CandleWire(msgspec.Struct):
-    end_period_ts: int
-    yes_bid: _SpreadWire
-    yes_ask: _SpreadWire
-    price: _TradedWire
-    volume_fp: str
-    open_interest_fp: str
+    """A candlestick, of which all but its end is passed on as sent."""
+
+    end_period_ts: Number
 
 
 class _CandlesWire(msgspec.Struct):
     market_ticker: str
-    candlesticks: list[Raw]
+    candlesticks: Raw = Raw(b"null")
 
 
 _ticker_book = msgspec.json.Decoder(_TickerBookWire)
-_candle = msgspec.json.Decoder(_CandleWire)
-_candles = msgspec.json.Decoder(_CandlesWire)
+_candle = Reader(_CandleWire, "candlestick")
+_candles = Reader(_CandlesWire, "candlesticks")
 
 
 def decode_books(body: bytes, as_of_ms: int) -> tuple[list[Book], list[BadMember]]:
@@ -78,7 +67,8 @@ def decode_books(body: bytes, as_of_ms: int) -> tuple[list[Book], list[BadMember
 def decode_candles(body: bytes, limit_bytes: int) -> tuple[list[tuple[str, bytes]], list[BadMember]]:
     """Decode the reply of ``GET /markets/candlesticks``: (ticker, JSON array) of each, and the bad ones.
 
-    Of an array longer than `limit_bytes` the last candlesticks are kept.
+    They are put in order; one without a time is left out. Of an array longer than `limit_bytes` the last are
+    kept.
 
     Raises:
         BadRecord: the reply as a whole is not such an object.
@@ -88,23 +78,25 @@ def decode_candles(body: bytes, limit_bytes: int) -> tuple[list[tuple[str, bytes
     for raw in split_list(body, "markets")[0]:
         ticker = None
         try:
-            wire = decode(_candles, raw, "candlesticks")
+            wire = _candles.read(raw)
             ticker = checked_ticker(wire.market_ticker, "market_ticker")
-            sizes = 0
-            kept: list[bytes] = []
-            last_s: int | None = None
-            for candle in reversed(wire.candlesticks):
-                end_s = decode(_candle, candle, "candlestick").end_period_ts
-                if last_s is not None and end_s >= last_s:
-                    raise BadRecord("end_period_ts", end_s, "ascending times")
-                last_s = end_s
-                sizes += len(memoryview(candle)) + 1
-                if sizes > limit_bytes:
-                    break
-                kept.append(bytes(candle))
-            found.append((ticker, checked_utf8(b"[%b]" % b",".join(reversed(kept)), "candlesticks")))
         except BadRecord as error:
             bad.append(BadMember(ticker, error, bytes(raw)))
+            continue
+        candles: dict[int, bytes] = {}
+        for candle in elements_of(wire.candlesticks):
+            try:
+                candles[_candle.read(candle).end_period_ts] = legible(bytes(candle))
+            except BadRecord as error:
+                bad.append(BadMember(ticker, error, bytes(candle)))
+        sizes = 0
+        kept: list[bytes] = []
+        for end_s in sorted(candles, reverse=True):
+            sizes += len(candles[end_s]) + 1
+            if sizes > limit_bytes:
+                break
+            kept.append(candles[end_s])
+        found.append((ticker, b"[%b]" % b",".join(reversed(kept))))
     return found, bad
 
 

@@ -1,11 +1,13 @@
-"""What a decoder complains of, made into `BadRecord`: the field, its value, and what was expected.
+"""Kalshi's objects read one by one, and what is said of those that cannot be.
 
-Every reader of Kalshi's JSON goes through `decode`, so that all complaints are worded alike and a caller has
-one error to quarantine a record by.
+A `Reader` keeps apart what an object cannot be named without and all the rest, which costs at most itself.
+What a decoder complains of becomes `BadRecord`: the field, its value, and what was expected, so that all
+complaints are worded alike and a caller has one error to quarantine a record by.
 """
 
 import re
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -15,13 +17,34 @@ from markets.errors import BadRecord
 JSON_FAULTS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """All that a decoder of msgspec raises for bytes that it cannot read."""
 
+LARGEST: Final = 2**53
+"""No number that is read here is larger: every encoder, and every reader of JSON, holds it exactly."""
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+"""An integer as everything on the bus, on disk and in answers can carry it."""
+
+NOT_TEXT: Final = "\0"
+"""Begins what `Quote.as_sent` has of a member that was no string: the JSON follows, nothing if not sent."""
+
 _T = TypeVar("_T")
 
 _TICKER: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+"""An escape: a pair of surrogates, half of one, or any other."""
+
 _PATH: Final = re.compile(r" - at `\$(.*)`$")
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _MISSING: Final = re.compile(r"missing required field `([^`]+)`")
 _EXPECTED: Final = re.compile(r"Expected (.+), got .+")
+
+
+_members: Final = msgspec.json.Decoder(dict[str, Raw])
+_list: Final = msgspec.json.Decoder(list[Raw] | None)
+_text: Final = msgspec.json.Decoder(str)
+_text_or_null: Final = msgspec.json.Decoder(str | None)
 
 
 class BadMember(msgspec.Struct, frozen=True):
@@ -30,6 +53,118 @@ class BadMember(msgspec.Struct, frozen=True):
     ticker: str | None
     error: BadRecord
     raw: bytes
+
+
+class Reader(Generic[_T]):
+    """Reads one kind of object: of each member what can be read of it.
+
+    Members without a default are those that it cannot be named without. Any other that is null, of another
+    type, out of range or not UTF-8 is as if it had not been sent. An object in which all is as it should be
+    is decoded at once, and costs nothing more.
+
+    Args:
+        type_: what to make of it. what: what it is called where no member is at fault.
+    """
+
+    def __init__(self, type_: type[_T], what: str) -> None:
+        self.strictly = msgspec.json.Decoder(type_).decode
+        self._type = type_
+        self._what = what
+        self._fields = [
+            (field.encode_name, field.name, msgspec.json.Decoder(field.type), field.required)
+            for field in msgspec.structs.fields(type_)  # type: ignore[arg-type]  # structs alone are read
+        ]
+
+    def read(self, raw: bytes | Raw) -> _T:
+        """Return what can be read.
+
+        Raises:
+            BadRecord: it is no object, or lacks what it is named by.
+        """
+        try:
+            return self.strictly(raw)
+        except JSON_FAULTS:
+            return self.of(members_of(raw, self._what))
+
+    def of(self, members: dict[str, Raw]) -> _T:
+        """Return what can be read of an object's members.
+
+        Raises:
+            BadRecord: it lacks what it is named by.
+        """
+        found = {}
+        for key, name, decoder, required in self._fields:
+            raw = members.get(key)
+            if required:
+                if raw is None:
+                    raise BadRecord(key, None, f"a value; the {self._what} lacks it")
+                found[name] = decode(decoder, raw, key)
+            elif raw is not None:
+                try:
+                    found[name] = decoder.decode(raw)
+                except JSON_FAULTS:
+                    continue
+        return self._type(**found)
+
+
+def members_of(raw: bytes | Raw, what: str) -> dict[str, Raw]:
+    """Return the members of an object called `what`, not decoded; all of them can be.
+
+    Raises:
+        BadRecord: it is no object.
+    """
+    return decode(_members, legible(bytes(raw)), what)
+
+
+def readable(parse: Callable[[str], int], text: str | None) -> int | None:
+    """Return what is read of a text; None where it is nothing that can be."""
+    try:
+        return None if text is None else parse(text)
+    except BadRecord:
+        return None
+
+
+def sent_as(raw: Raw | None) -> str | None:
+    """Return how a member of a quote was sent, in the form of `Quote.as_sent`; None is null."""
+    try:
+        return NOT_TEXT if raw is None else _text_or_null.decode(raw)
+    except JSON_FAULTS:
+        return NOT_TEXT + bytes(raw or b"").decode()
+
+
+def texts_of(raw: Raw | None) -> tuple[str, ...]:
+    """Return the strings in a list; what cannot be read is none."""
+    found = []
+    for element in elements_of(raw):
+        try:
+            found.append(_text.decode(element))
+        except JSON_FAULTS:
+            continue
+    return tuple(found)
+
+
+def elements_of(raw: Raw | None) -> list[Raw]:
+    """Return the elements of a list; of what is none, of null and of nothing, there are none."""
+    try:
+        return [] if raw is None else _list.decode(raw) or []
+    except JSON_FAULTS:
+        return []
+
+
+def legible(raw: bytes) -> bytes:
+    """Return JSON that everybody can read: `raw`, but U+FFFD where it is not UTF-8, or half a character.
+
+    msgspec checks the grammar of members that it does not decode, but not their UTF-8.
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        raw = raw.decode(errors="replace").encode()
+    return _ESCAPE.sub(_whole, raw) if _SURROGATE.search(raw) else raw
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return escape[0] if escape[1] is None else rb"\ufffd"
 
 
 def decode(decoder: msgspec.json.Decoder[_T], raw: bytes | Raw, what: str) -> _T:
@@ -83,16 +218,3 @@ def checked_ticker(text: str, field: str) -> str:
     if _TICKER.fullmatch(text) is None:
         raise BadRecord(field, text, "1 to 200 printable ASCII characters without a space")
     return text
-
-
-def checked_utf8(raw: bytes, what: str) -> bytes:
-    """Return `raw`. msgspec checks the grammar of members it does not decode, but not their UTF-8.
-
-    Raises:
-        BadRecord: it is not UTF-8.
-    """
-    try:
-        raw.decode()
-    except UnicodeDecodeError as error:
-        raise BadRecord(what, raw[max(0, error.start - 40) : error.end + 40], "UTF-8") from None
-    return raw

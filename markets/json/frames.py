@@ -1,14 +1,17 @@
 """Kalshi's WebSocket: the frames that the exchange sends, and the commands that it takes.
 
 A frame's message is decoded where it is wanted, not with its frame: most of those that are not are dropped by
-their number alone. Prices of NO levels come on the scale of NO, or on that of YES where `use_yes_price` asked
-for it; all that is returned here is on the scale of its own side.
+their number alone. Of a ticker counts what can be read of it; a price or size that cannot be makes the quote
+untradable. A book, a change of one and a trade are taken whole or not at all.
+
+Prices of NO levels come on the scale of NO, or on that of YES where `use_yes_price` asked for it; all that is
+returned here is on the scale of its own side.
 
 Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -17,7 +20,7 @@ from markets.errors import BadRecord
 from markets.records import Level, Status, Trade
 from markets.units import PRICE_ONE_E4, opposite, parse_count_e2, parse_price_e4, parse_signed_count_e2
 
-from .decoding import JSON_FAULTS, decode, refuse
+from .decoding import JSON_FAULTS, Number, Reader, decode, members_of, readable, sent_as
 
 BOOKS: Final = "orderbook_delta"
 TICKER: Final = "ticker"
@@ -44,7 +47,8 @@ _STATUS_AFTER: Final = {
     "settled": Status.FINALIZED,
 }
 
-_T = TypeVar("_T")
+_SIDES: Final = ("yes_dollars_fp", "no_dollars_fp")
+_NEEDED: Final = ("yes_bid_dollars", "yes_ask_dollars", "yes_bid_size_fp", "yes_ask_size_fp")
 
 Pairs = list[tuple[str, str]]
 Levels = tuple[Level, ...]
@@ -57,24 +61,24 @@ class StreamFrame(msgspec.Struct):
     """
 
     type: str
-    sid: int | None = None
-    seq: int | None = None
+    sid: Number | None = None
+    seq: Number | None = None
     msg: Raw = Raw(b"null")
-    sending_ts_ms: int | None = None
-    id: int | None = None
+    sending_ts_ms: Number | None = None
+    id: Number | None = None
 
 
 class Subscribed(msgspec.Struct):
     """The acknowledgement of a subscription."""
 
     channel: str
-    sid: int
+    sid: Number
 
 
 class StreamError(msgspec.Struct):
     """An error, of a command or of a subscription; `code` 0 where it says none."""
 
-    code: int = 0
+    code: Number = 0
     msg: str = ""
 
 
@@ -118,7 +122,10 @@ class BookChange(msgspec.Struct):
 
 
 class TickerUpdate(NamedTuple):
-    """What a ticker frame says of a market; None where it was not sent."""
+    """What a ticker frame says of a market; None where it was not sent.
+
+    `as_sent` holds the members of a quote that could not be read, as in `Quote`; both sizes are 0 then.
+    """
 
     ticker: str
     yes_bid_e4: int
@@ -129,6 +136,7 @@ class TickerUpdate(NamedTuple):
     volume_e2: int | None
     open_interest_e2: int | None
     as_of_ms: int
+    as_sent: dict[str, str | None] | None = None
 
 
 class StatusChange(NamedTuple):
@@ -153,14 +161,28 @@ class _TickerWire(msgspec.Struct):
     ts_ms: int | None = None
 
 
+class _OddTickerWire(msgspec.Struct):
+    """The same, whatever can be read of it."""
+
+    market_ticker: str
+    yes_bid_dollars: str | None = None
+    yes_ask_dollars: str | None = None
+    yes_bid_size_fp: str | None = None
+    yes_ask_size_fp: str | None = None
+    price_dollars: str | None = None
+    volume_fp: str | None = None
+    open_interest_fp: str | None = None
+    ts_ms: Number | None = None
+
+
 class _TradeWire(msgspec.Struct):
-    trade_id: str
     market_ticker: str
     yes_price_dollars: str
     count_fp: str
+    trade_id: str = ""
     taker_side: str | None = None
     taker_outcome_side: str | None = None
-    ts_ms: int | None = None
+    ts_ms: Number | None = None
 
 
 class _LifecycleWire(msgspec.Struct):
@@ -175,14 +197,15 @@ class _NamedWire(msgspec.Struct):
     market_ticker: str
 
 
-_frame = msgspec.json.Decoder(StreamFrame)
+_frame = Reader(StreamFrame, "frame")
 _subscribed = msgspec.json.Decoder(Subscribed)
-_error = msgspec.json.Decoder(StreamError)
+_error = Reader(StreamError, "error")
 _snapshot = msgspec.json.Decoder(BookSnapshot)
-_delta = msgspec.json.Decoder(BookChange)
+_delta = Reader(BookChange, "orderbook_delta")
 _ticker = msgspec.json.Decoder(_TickerWire)
-_trade = msgspec.json.Decoder(_TradeWire)
-_lifecycle = msgspec.json.Decoder(_LifecycleWire)
+_odd_ticker = Reader(_OddTickerWire, "ticker")
+_trade = Reader(_TradeWire, "trade")
+_lifecycle = Reader(_LifecycleWire, "market_lifecycle_v2")
 _named = msgspec.json.Decoder(_NamedWire)
 _string = msgspec.json.Decoder(str)
 _encode: Final = msgspec.json.Encoder().encode
@@ -195,9 +218,9 @@ _encode: Final = msgspec.json.Encoder().encode
 def decode_frame(text: str | bytes) -> StreamFrame:
     """Decode one frame as received, but for its message."""
     try:
-        return _frame.decode(text)
-    except JSON_FAULTS as error:
-        refuse(error, text.encode() if isinstance(text, str) else text, "frame")
+        return _frame.strictly(text)
+    except JSON_FAULTS:
+        return _frame.read(text.encode(errors="replace") if isinstance(text, str) else text)
 
 
 def decode_subscribed(frame: StreamFrame) -> Subscribed:
@@ -207,55 +230,58 @@ def decode_subscribed(frame: StreamFrame) -> Subscribed:
 
 def decode_error(frame: StreamFrame) -> StreamError:
     """Decode the message of an "error"."""
-    return decode(_error, frame.msg, frame.type)
+    return _error.read(frame.msg)
 
 
 def decode_snapshot(frame: StreamFrame) -> BookSnapshot:
-    """Decode the message of an "orderbook_snapshot"."""
-    return decode(_snapshot, frame.msg, frame.type)
+    """Decode the message of an "orderbook_snapshot".
+
+    A side that is not there is empty, unless a member is there that may be it by another name.
+    """
+    book = decode(_snapshot, frame.msg, frame.type)
+    if book.yes_dollars_fp is None or book.no_dollars_fp is None:
+        for name, value in members_of(frame.msg, frame.type).items():
+            if name not in _SIDES and bytes(value)[:1] in (b"[", b"{"):
+                raise BadRecord(name, bytes(value), "sides called " + " and ".join(_SIDES))
+    return book
 
 
 def decode_delta(frame: StreamFrame) -> BookChange:
     """Decode the message of an "orderbook_delta"."""
-    try:
-        return _delta.decode(frame.msg)
-    except JSON_FAULTS as error:
-        refuse(error, frame.msg, frame.type)
+    return _delta.read(frame.msg)
 
 
 def decode_ticker(frame: StreamFrame, heard_ms: int) -> TickerUpdate:
     """Decode the message of a "ticker"."""
     try:
         wire = _ticker.decode(frame.msg)
-    except JSON_FAULTS as error:
-        refuse(error, frame.msg, frame.type)
-    last_e4 = _if_sent(parse_price_e4, wire.price_dollars, "price_dollars")
-    return TickerUpdate(
-        wire.market_ticker,
-        parse_price_e4(wire.yes_bid_dollars, "yes_bid_dollars"),
-        parse_price_e4(wire.yes_ask_dollars, "yes_ask_dollars"),
-        parse_count_e2(wire.yes_bid_size_fp, "yes_bid_size_fp"),
-        parse_count_e2(wire.yes_ask_size_fp, "yes_ask_size_fp"),
-        last_e4 or None,  # 0.0000: never traded
-        _if_sent(parse_count_e2, wire.volume_fp, "volume_fp"),
-        _if_sent(parse_count_e2, wire.open_interest_fp, "open_interest_fp"),
-        believed_ms(wire.ts_ms, heard_ms),
-    )
+        last_e4 = None if wire.price_dollars is None else parse_price_e4(wire.price_dollars)
+        return TickerUpdate(
+            wire.market_ticker,
+            parse_price_e4(wire.yes_bid_dollars),
+            parse_price_e4(wire.yes_ask_dollars),
+            parse_count_e2(wire.yes_bid_size_fp),
+            parse_count_e2(wire.yes_ask_size_fp),
+            last_e4 or None,  # 0.0000: never traded
+            None if wire.volume_fp is None else parse_count_e2(wire.volume_fp),
+            None if wire.open_interest_fp is None else parse_count_e2(wire.open_interest_fp),
+            believed_ms(wire.ts_ms, heard_ms),
+        )
+    except (BadRecord, *JSON_FAULTS):
+        return _ticker_in_part(frame, heard_ms)
 
 
 def decode_trade(frame: StreamFrame, heard_ms: int) -> Trade:
     """Decode the message of a "trade"."""
-    try:
-        wire = _trade.decode(frame.msg)
-    except JSON_FAULTS as error:
-        refuse(error, frame.msg, frame.type)
+    wire = _trade.read(frame.msg)
+    time_ms = wire.ts_ms if wire.ts_ms is not None and wire.ts_ms <= heard_ms + SKEW_MS else heard_ms
     return Trade(
         wire.trade_id,
         wire.market_ticker,
         parse_price_e4(wire.yes_price_dollars, "yes_price_dollars"),
         parse_count_e2(wire.count_fp, "count_fp"),
         wire.taker_outcome_side or wire.taker_side or "",
-        wire.ts_ms or heard_ms,
+        time_ms or heard_ms,
     )
 
 
@@ -264,7 +290,7 @@ def decode_lifecycle(frame: StreamFrame, heard_ms: int) -> StatusChange | None:
 
     A result or value that cannot be read is not known: the status is, all the same.
     """
-    wire = decode(_lifecycle, frame.msg, frame.type)
+    wire = _lifecycle.read(frame.msg)
     status = _STATUS_AFTER.get(wire.event_type)
     if wire.event_type == "deactivated":
         status = _DEACTIVATED[wire.is_deactivated]
@@ -307,8 +333,30 @@ def _side(pairs: Pairs | None, mirrored: bool) -> Levels:
     return tuple(sorted(found.items()))
 
 
-def _if_sent(parse: Callable[[object, str], _T], text: str | None, name: str) -> _T | None:
-    return None if text is None else parse(text, name)
+def _ticker_in_part(frame: StreamFrame, heard_ms: int) -> TickerUpdate:
+    members = members_of(frame.msg, frame.type)
+    wire = _odd_ticker.of(members)
+    bid_e4, ask_e4 = (
+        readable(parse_price_e4, wire.yes_bid_dollars),
+        readable(parse_price_e4, wire.yes_ask_dollars),
+    )
+    sizes = readable(parse_count_e2, wire.yes_bid_size_fp), readable(parse_count_e2, wire.yes_ask_size_fp)
+    as_sent: dict[str, str | None] | None = None
+    if None in (bid_e4, ask_e4, *sizes):
+        sizes = 0, 0
+        as_sent = {name: sent_as(members.get(name)) for name in _NEEDED}
+    return TickerUpdate(
+        wire.market_ticker,
+        bid_e4 or 0,
+        PRICE_ONE_E4 if ask_e4 is None else ask_e4,
+        sizes[0] or 0,
+        sizes[1] or 0,
+        readable(parse_price_e4, wire.price_dollars) or None,
+        readable(parse_count_e2, wire.volume_fp),
+        readable(parse_count_e2, wire.open_interest_fp),
+        believed_ms(wire.ts_ms, heard_ms),
+        as_sent,
+    )
 
 
 # --- what it is told -----------------------------------------------------------------------------

@@ -5,23 +5,25 @@ views into the reply's body.
 """
 
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from markets.errors import BadRecord
 
-from .decoding import checked_ticker, decode
+from .decoding import JSON_FAULTS, checked_ticker, decode, elements_of, legible
 from .words import COST
 
+_T = TypeVar("_T")
 
-class EventsPage(msgspec.Struct):
-    """One page of the list of events, its members not decoded."""
+
+class EventsPage(NamedTuple):
+    """One page of the list of events, its members not decoded; `cursor` as in `split_list`."""
 
     events: list[Raw]
-    cursor: str | None = None
-    milestones: list[Raw] | None = None
+    cursor: str | None
+    milestones: list[Raw]
 
 
 class Tier(NamedTuple):
@@ -40,21 +42,29 @@ class _LimitsWire(msgspec.Struct):
     read: _BucketWire
 
 
-_events_page: Final = msgspec.json.Decoder(EventsPage)
+class _EventsWire(msgspec.Struct):
+    events: list[Raw] | None
+    cursor: Raw = Raw(b"null")
+    milestones: Raw = Raw(b"null")
+
+
+_events_page: Final = msgspec.json.Decoder(_EventsWire)
+_cursor: Final = msgspec.json.Decoder(str | None)
 _limits: Final = msgspec.json.Decoder(_LimitsWire)
 
 
-def split_list(body: bytes, key: str) -> tuple[list[Raw], str]:
+def split_list(body: bytes, key: str) -> tuple[list[Raw], str | None]:
     """Split a paged reply into the raw members of its list `key` and the cursor of the next page.
 
-    The cursor is "" at the end of the list, when null and when absent. The members are views into
-    `body`; they are not decoded, so that a caller can skip the unchanged ones by comparing bytes.
+    The cursor is "" at the end of the list, when null and when absent, and None if it cannot be read. A list
+    that is null is empty. The members are views into `body`; they are not decoded, so that a caller can skip
+    the unchanged ones by comparing bytes.
 
     Raises:
         BadRecord: `body` is not a JSON object with a list `key`.
     """
-    page = decode(_page_decoder(key), body, "body")
-    return page.members, page.cursor or ""
+    page = _decoded(_page_decoder(key), body)
+    return page.members or [], _cursor_of(page.cursor)
 
 
 def split_events(body: bytes) -> EventsPage:
@@ -63,7 +73,8 @@ def split_events(body: bytes) -> EventsPage:
     Raises:
         BadRecord: `body` is no such page.
     """
-    return decode(_events_page, body, "body")
+    page = _decoded(_events_page, body)
+    return EventsPage(page.events or [], _cursor_of(page.cursor), elements_of(page.milestones))
 
 
 def decode_tier(body: bytes) -> Tier:
@@ -115,11 +126,25 @@ def ticker_or_none(raw: Raw) -> str | None:
         return None
 
 
+def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    try:
+        return decoder.decode(body)
+    except JSON_FAULTS:
+        return decode(decoder, legible(body), "body")
+
+
+def _cursor_of(raw: Raw) -> str | None:
+    try:
+        return _cursor.decode(raw) or ""
+    except JSON_FAULTS:
+        return None
+
+
 @lru_cache(maxsize=64)
 def _page_decoder(key: str) -> msgspec.json.Decoder[Any]:
     fields: list[Any] = [
-        ("members", list[Raw], msgspec.field(name=key)),
-        ("cursor", str | None, None),
+        ("members", list[Raw] | None, msgspec.field(name=key)),
+        ("cursor", Raw, Raw(b"null")),
     ]
     return msgspec.json.Decoder(msgspec.defstruct("Page", fields))
 

@@ -1,6 +1,11 @@
-"""Markets, events, series, milestones and the exchange's status: Kalshi's objects made into records."""
+"""Markets, events, series, milestones and the exchange's status: Kalshi's objects made into records.
 
-from collections.abc import Callable, Mapping
+Only what an object cannot be named without keeps it out; any other member costs at most itself
+(`decoding.Reader`). A price or size that cannot be read makes the quote untradable: both its sizes are 0, and
+what was sent leaves as it came.
+"""
+
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -12,9 +17,21 @@ from msgspec import UNSET, Raw, UnsetType
 
 from markets.errors import BadRecord
 from markets.records import Event, ExchangeStatus, Market, Milestone, Quote, Series, Status
-from markets.units import PRICE_OF_TEXT, parse_count_e2, parse_price_e4
+from markets.units import PRICE_OF_TEXT, PRICE_ONE_E4, parse_count_e2, parse_price_e4
 
-from .decoding import JSON_FAULTS, checked_ticker, checked_utf8, decode
+from .decoding import (
+    JSON_FAULTS,
+    NOT_TEXT,
+    Number,
+    Reader,
+    checked_ticker,
+    elements_of,
+    legible,
+    members_of,
+    readable,
+    sent_as,
+    texts_of,
+)
 
 QUOTE_MEMBERS: Final = (
     "status",
@@ -39,11 +56,25 @@ OWN_MEMBERS: Final = ("series_ticker", "as_of", "orderbook", "suspect_since")
 
 _NOT_STATIC: Final = QUOTE_MEMBERS + OWN_MEMBERS
 
+UNREADABLE: Final = "unreadable"
+"""Fee type of an event whose overrides cannot be read: none that is known, so that its fees are not."""
+
+MAX_STATUS_BYTES: Final = 100_000
+"""A longer answer about the exchange's status is not kept as sent: no message could carry it."""
+
+LONGEST_TIMER_S: Final = 10 * 366 * 86_400
+
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
+_Timer = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_TIMER_S)]
+_Text = str | UnsetType | None
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_STATUS_OF: Final = {status.value: status for status in Status if status is not Status.UNKNOWN}
+_FIRST_MS: Final = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LAST_MS: Final = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_STATUS_OF: Final[Mapping[Any, Status]] = {
+    status.value: status for status in Status if status is not Status.UNKNOWN
+}
 _CANONICAL_COUNT_MOST: Final = 16
 _NO_EVENTS: Final[Mapping[str, Event]] = {}
 _MARKETS: Final = b'"markets":['
@@ -62,57 +93,56 @@ class _MarketWire(msgspec.Struct):
 
     ticker: str
     event_ticker: str
-    market_type: str
-    created_time: _Time
-    open_time: _Time
-    close_time: _Time
-    latest_expiration_time: _Time
-    title: str = ""
-    yes_sub_title: str = ""
+    market_type: str | None = None
+    created_time: _Time | None = None
+    open_time: _Time | None = None
+    close_time: _Time | None = None
+    latest_expiration_time: _Time | None = None
+    title: str | None = None
+    yes_sub_title: str | None = None
     strike_type: str | None = None
     floor_strike: float | None = None
     cap_strike: float | None = None
     price_ranges: Raw = _NULL
-    updated_time: _Time | None = None
     expected_expiration_time: _Time | None = None
     occurrence_datetime: _Time | None = None
-    settlement_timer_seconds: int = 0
-    result: str = ""
+    settlement_timer_seconds: _Timer = 0
+    result: str | None = None
     settlement_value_dollars: str | None = None
-    exchange_index: int = 0
+    exchange_index: Number = 0
 
 
 class _QuoteWire(msgspec.Struct):
-    """The members of a market that move while it trades; the first eight are required."""
+    """The members of a market that move while it trades."""
 
     ticker: str
-    status: str
-    yes_bid_dollars: str
-    yes_ask_dollars: str
-    no_bid_dollars: str
-    no_ask_dollars: str
-    yes_bid_size_fp: str
-    yes_ask_size_fp: str
-    last_price_dollars: str | UnsetType | None = UNSET
-    previous_price_dollars: str | UnsetType | None = UNSET
-    previous_yes_bid_dollars: str | UnsetType | None = UNSET
-    previous_yes_ask_dollars: str | UnsetType | None = UNSET
-    volume_fp: str | UnsetType | None = UNSET
-    volume_24h_fp: str | UnsetType | None = UNSET
-    open_interest_fp: str | UnsetType | None = UNSET
+    status: _Text = UNSET
+    yes_bid_dollars: _Text = UNSET
+    yes_ask_dollars: _Text = UNSET
+    no_bid_dollars: _Text = UNSET
+    no_ask_dollars: _Text = UNSET
+    yes_bid_size_fp: _Text = UNSET
+    yes_ask_size_fp: _Text = UNSET
+    last_price_dollars: _Text = UNSET
+    previous_price_dollars: _Text = UNSET
+    previous_yes_bid_dollars: _Text = UNSET
+    previous_yes_ask_dollars: _Text = UNSET
+    volume_fp: _Text = UNSET
+    volume_24h_fp: _Text = UNSET
+    open_interest_fp: _Text = UNSET
 
 
 class _EventWire(msgspec.Struct):
     event_ticker: str
-    series_ticker: str
-    title: str
-    mutually_exclusive: bool
-    sub_title: str = ""
+    series_ticker: str = ""
+    title: str | None = None
+    mutually_exclusive: bool | None = None
+    sub_title: str | None = None
     category: str | None = None
     strike_date: _Time | None = None
-    fee_type_override: str | None = None
+    fee_type_override: Raw = _NULL
     fee_multiplier_override: Raw = _NULL
-    exchange_index: int = 0
+    exchange_index: Number = 0
     markets: list[Raw] | None = None
 
 
@@ -123,47 +153,54 @@ class _NestedWire(msgspec.Struct):
 
 class _SeriesWire(msgspec.Struct):
     ticker: str
-    title: str
-    category: str
-    fee_type: str
-    fee_multiplier: Raw
-    frequency: str = ""
+    title: str | None = None
+    category: str | None = None
+    fee_type: str | None = None
+    fee_multiplier: Raw = _NULL
+    frequency: str | None = None
 
 
 class _MilestoneWire(msgspec.Struct):
     id: str
-    type: str
-    category: str
-    title: str
-    start_date: _Time
+    type: str | None = None
+    category: str | None = None
+    title: str | None = None
+    start_date: _Time | None = None
     end_date: _Time | None = None
-    primary_event_tickers: list[str] | None = None
-    related_event_tickers: list[str] | None = None
-    details: dict[str, Raw] | None = None
+    primary_event_tickers: Raw = _NULL
+    related_event_tickers: Raw = _NULL
+    details: Raw = _NULL
+
+
+class _DetailsWire(msgspec.Struct):
+    status: str | None = None
 
 
 class _ShardWire(msgspec.Struct):
-    exchange_index: int
-    exchange_active: bool
-    trading_active: bool
+    exchange_index: Number
+    exchange_active: bool | None = None
+    trading_active: bool | None = None
 
 
 class _ExchangeStatusWire(msgspec.Struct):
-    exchange_active: bool
-    trading_active: bool
+    exchange_active: bool | None = None
+    trading_active: bool | None = None
     exchange_estimated_resume_time: _Time | None = None
-    exchange_index_statuses: list[_ShardWire] | None = None
+    exchange_index_statuses: Raw = _NULL
 
 
 _members = msgspec.json.Decoder(dict[str, Raw])
-_market = msgspec.json.Decoder(_MarketWire)
-_quote = msgspec.json.Decoder(_QuoteWire)
-_ranges = msgspec.json.Decoder(list[_PriceRange] | None)
-_event = msgspec.json.Decoder(_EventWire)
+_text = msgspec.json.Decoder(str | None)
+_market = Reader(_MarketWire, "market")
+_quote = Reader(_QuoteWire, "market")
+_range = Reader(_PriceRange, "price_ranges")
+_event = Reader(_EventWire, "event")
 _nested = msgspec.json.Decoder(_NestedWire)
-_series = msgspec.json.Decoder(_SeriesWire)
-_milestone = msgspec.json.Decoder(_MilestoneWire)
-_exchange_status = msgspec.json.Decoder(_ExchangeStatusWire)
+_series = Reader(_SeriesWire, "series")
+_milestone = Reader(_MilestoneWire, "milestone")
+_details = Reader(_DetailsWire, "details")
+_exchange_status = Reader(_ExchangeStatusWire, "body")
+_shard = Reader(_ShardWire, "exchange_index_statuses")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -180,16 +217,24 @@ def decode_market(
             (``market is previous``), and the static members are not decoded again.
 
     Raises:
-        BadRecord: a required member is missing, off-type or out of range, or the status is unknown.
+        BadRecord: it is no object with the tickers of a market and its event.
     """
-    members = decode(_members, raw, "market")
-    wire = decode(_quote, raw, "market")
+    odd: dict[str, str | None] = {}
+    try:
+        members, wire = _members.decode(raw), _quote.strictly(raw)
+    except JSON_FAULTS:
+        members = members_of(raw, "market")
+        wire = _quote.of(members)
+        for name in QUOTE_MEMBERS:
+            sent = sent_as(members.get(name, _NULL))
+            if sent is not None and sent.startswith(NOT_TEXT):
+                odd[name] = sent
     for name in _NOT_STATIC:
         members.pop(name, None)
     static = _encode(members)
     if previous is None or previous.raw != static or previous.series_ticker != series_ticker:
         previous = _static_part(static, series_ticker)
-    return previous, _quote_part(wire, as_of_ms)
+    return previous, _quote_part(wire, as_of_ms, odd)
 
 
 def decode_event(raw: bytes | Raw, held: Mapping[str, Event] = _NO_EVENTS) -> tuple[Event, list[Raw]]:
@@ -203,29 +248,36 @@ def decode_event(raw: bytes | Raw, held: Mapping[str, Event] = _NO_EVENTS) -> tu
             (``event is held[ticker]``), and is not decoded again.
 
     Raises:
-        BadRecord: a required member is missing, off-type or out of range.
+        BadRecord: it is no object with an event's ticker.
     """
     nested = _nested_of(raw, held)
     if nested is not None:
         return nested
-    wire = decode(_event, raw, "event")
-    members = decode(_members, raw, "event")
+    wire = _event.read(raw)
+    event_ticker = checked_ticker(wire.event_ticker, "event_ticker")
+    try:
+        series_ticker = checked_ticker(wire.series_ticker, "series_ticker")
+    except BadRecord:
+        known = held.get(event_ticker)
+        series_ticker = known.series_ticker if known is not None else ""
+    try:
+        members = _members.decode(raw)
+    except JSON_FAULTS:
+        members = members_of(raw, "event")
     members.pop("markets", None)
-    multiplier = wire.fee_multiplier_override
+    fee_type, multiplier_e4 = _overrides(wire)
     event = Event(
-        event_ticker=checked_ticker(wire.event_ticker, "event_ticker"),
-        series_ticker=intern(checked_ticker(wire.series_ticker, "series_ticker")),
-        title=wire.title,
-        sub_title=wire.sub_title,
+        event_ticker=event_ticker,
+        series_ticker=intern(series_ticker),
+        title=wire.title or "",
+        sub_title=wire.sub_title or "",
         category=intern(wire.category or ""),
-        mutually_exclusive=wire.mutually_exclusive,
+        mutually_exclusive=wire.mutually_exclusive or False,
         strike_date_ms=_ms(wire.strike_date),
-        fee_type_override=wire.fee_type_override,
-        fee_multiplier_override_e4=(
-            None if bytes(multiplier) == b"null" else _multiplier_e4(multiplier, "fee_multiplier_override")
-        ),
+        fee_type_override=fee_type,
+        fee_multiplier_override_e4=multiplier_e4,
         exchange_index=wire.exchange_index,
-        raw=checked_utf8(_encode(members), "event"),
+        raw=legible(_encode(members)),
     )
     return event, wire.markets or []
 
@@ -234,17 +286,17 @@ def decode_series(raw: bytes | Raw) -> Series:
     """Decode a series.
 
     Raises:
-        BadRecord: a required member is missing, off-type or out of range.
+        BadRecord: it is no object with a series' ticker.
     """
-    wire = decode(_series, raw, "series")
+    wire = _series.read(raw)
     return Series(
         ticker=intern(checked_ticker(wire.ticker, "ticker")),
-        title=wire.title,
-        category=intern(wire.category),
-        frequency=intern(wire.frequency),
-        fee_type=intern(wire.fee_type),
-        fee_multiplier_e4=_multiplier_e4(wire.fee_multiplier, "fee_multiplier"),
-        raw=checked_utf8(bytes(raw), "series"),
+        title=wire.title or "",
+        category=intern(wire.category or ""),
+        frequency=intern(wire.frequency or ""),
+        fee_type=intern(wire.fee_type or ""),
+        fee_multiplier_e4=_multiplier_e4(wire.fee_multiplier),
+        raw=legible(bytes(raw)),
     )
 
 
@@ -252,21 +304,24 @@ def decode_milestone(raw: bytes | Raw) -> Milestone:
     """Decode a milestone. Its status is that of `details`, such as "created" or "inprogress".
 
     Raises:
-        BadRecord: a required member is missing, off-type or out of range.
+        BadRecord: it is no object with an id.
     """
-    wire = decode(_milestone, raw, "milestone")
-    status = (wire.details or {}).get("status")
+    wire = _milestone.read(raw)
+    try:
+        status = _details.read(wire.details).status
+    except BadRecord:  # a free map by contract: another shape says nothing of a status
+        status = None
     return Milestone(
         id=checked_ticker(wire.id, "id"),
-        type=intern(wire.type),
-        category=intern(wire.category),
-        title=wire.title,
-        start_ms=_required_ms(wire.start_date),
+        type=intern(wire.type or ""),
+        category=intern(wire.category or ""),
+        title=wire.title or "",
+        start_ms=_ms(wire.start_date),
         end_ms=_ms(wire.end_date),
-        primary_event_tickers=tuple(wire.primary_event_tickers or ()),
-        related_event_tickers=tuple(wire.related_event_tickers or ()),
-        status=_text_or_none(status),
-        raw=checked_utf8(bytes(raw), "milestone"),
+        primary_event_tickers=texts_of(wire.primary_event_tickers),
+        related_event_tickers=texts_of(wire.related_event_tickers),
+        status=status,
+        raw=legible(bytes(raw)),
     )
 
 
@@ -274,19 +329,25 @@ def decode_exchange_status(body: bytes, as_of_ms: int) -> ExchangeStatus:
     """Decode the reply of ``GET /exchange/status``.
 
     Raises:
-        BadRecord: not such an object, or it does not say whether exchange and trading are active.
+        BadRecord: it is none, nor any object that says whether exchange or trading are active.
     """
-    wire = decode(_exchange_status, body, "body")
+    wire = _exchange_status.read(body)
+    if wire.exchange_active is None and wire.trading_active is None:
+        raise BadRecord("trading_active", None, "whether exchange and trading are active")
+    shards = []
+    for raw in elements_of(wire.exchange_index_statuses):
+        try:
+            shard = _shard.read(raw)
+        except BadRecord:
+            continue  # it does not say which it is
+        shards.append((shard.exchange_index, shard.exchange_active, shard.trading_active))
     return ExchangeStatus(
         exchange_active=wire.exchange_active,
         trading_active=wire.trading_active,
         resume_ms=_ms(wire.exchange_estimated_resume_time),
-        shards=tuple(
-            (shard.exchange_index, shard.exchange_active, shard.trading_active)
-            for shard in wire.exchange_index_statuses or ()
-        ),
+        shards=tuple(shards),
         as_of_ms=as_of_ms,
-        raw=checked_utf8(bytes(body), "exchange status"),
+        raw=legible(body) if len(body) <= MAX_STATUS_BYTES else b"",
     )
 
 
@@ -383,59 +444,87 @@ def _nested_of(raw: bytes | Raw, held: Mapping[str, Event]) -> tuple[Event, list
     return (event, markets) if head[: start - 1] + b"}" == static else None
 
 
+def _overrides(wire: _EventWire) -> tuple[str | None, int | None]:
+    """Return fee type and multiplier that an event has of its own, None where it has none."""
+    multiplier_e4 = None
+    try:
+        fee_type = _text.decode(wire.fee_type_override)
+    except JSON_FAULTS:
+        fee_type = UNREADABLE
+    if bytes(wire.fee_multiplier_override) != b"null":
+        multiplier_e4 = _multiplier_e4(wire.fee_multiplier_override)
+        if multiplier_e4 is None:
+            fee_type = UNREADABLE
+    return fee_type, multiplier_e4
+
+
 def _static_part(static: bytes, series_ticker: str | None) -> Market:
-    wire = decode(_market, static, "market")
-    value = wire.settlement_value_dollars
+    wire = _market.read(static)
     return Market(
         ticker=checked_ticker(wire.ticker, "ticker"),
         event_ticker=intern(checked_ticker(wire.event_ticker, "event_ticker")),
         series_ticker=series_ticker,
-        title=wire.title,
-        yes_sub_title=wire.yes_sub_title,
-        market_type=intern(wire.market_type),
+        title=wire.title or "",
+        yes_sub_title=wire.yes_sub_title or "",
+        market_type=intern(wire.market_type or ""),
         strike_type=None if wire.strike_type is None else intern(wire.strike_type),
         floor_strike=wire.floor_strike,
         cap_strike=wire.cap_strike,
         price_ranges=_price_ranges(bytes(wire.price_ranges)),
-        created_ms=_required_ms(wire.created_time),
-        open_ms=_required_ms(wire.open_time),
-        close_ms=_required_ms(wire.close_time),
+        created_ms=_ms(wire.created_time),
+        open_ms=_ms(wire.open_time),
+        close_ms=_ms(wire.close_time),
         expected_expiration_ms=_ms(wire.expected_expiration_time),
-        latest_expiration_ms=_required_ms(wire.latest_expiration_time),
+        latest_expiration_ms=_ms(wire.latest_expiration_time),
         occurrence_ms=_ms(wire.occurrence_datetime),
         settlement_timer_s=wire.settlement_timer_seconds,
-        result=intern(wire.result),
-        settlement_value_e4=None if value is None else parse_price_e4(value, "settlement_value_dollars"),
+        result=intern(wire.result or ""),
+        settlement_value_e4=readable(parse_price_e4, wire.settlement_value_dollars),
         exchange_index=wire.exchange_index,
-        raw=checked_utf8(static, "market"),
+        raw=legible(static),
     )
 
 
-def _quote_part(wire: _QuoteWire, as_of_ms: int) -> Quote:
+def _quote_part(wire: _QuoteWire, as_of_ms: int, odd: dict[str, str | None]) -> Quote:
     status = _STATUS_OF.get(wire.status)
-    if status is None:
-        raise BadRecord("status", wire.status, "one of " + ", ".join(_STATUS_OF))
-    try:
-        return _canonical_quote(wire, status, as_of_ms)
-    except KeyError:  # a member in another form, or not sent
-        pass
-    odd: dict[str, str | None] = {}
+    if status is not None:
+        try:
+            return _canonical_quote(wire, status, as_of_ms)
+        except KeyError:  # a member in another form, or not sent
+            pass
+    elif isinstance(wire.status, str):
+        odd["status"] = wire.status
+    else:
+        _not_text(wire.status, "status", odd, True)
+    prices = yes_bid_e4, yes_ask_e4, no_bid_e4, no_ask_e4 = (
+        _price(wire.yes_bid_dollars, "yes_bid_dollars", odd, needed=True),
+        _price(wire.yes_ask_dollars, "yes_ask_dollars", odd, needed=True),
+        _price(wire.no_bid_dollars, "no_bid_dollars", odd, needed=True),
+        _price(wire.no_ask_dollars, "no_ask_dollars", odd, needed=True),
+    )
+    yes_bid_size_e2 = _count(wire.yes_bid_size_fp, "yes_bid_size_fp", odd, needed=True)
+    yes_ask_size_e2 = _count(wire.yes_ask_size_fp, "yes_ask_size_fp", odd, needed=True)
+    if None in (*prices, yes_bid_size_e2, yes_ask_size_e2):
+        for name in ("yes_bid_size_fp", "yes_ask_size_fp"):
+            if name not in odd:
+                odd[name] = getattr(wire, name)
+        yes_bid_size_e2 = yes_ask_size_e2 = 0
     return Quote(
         ticker=wire.ticker,
-        status=status,
-        yes_bid_e4=_price(wire.yes_bid_dollars, "yes_bid_dollars", odd),
-        yes_ask_e4=_price(wire.yes_ask_dollars, "yes_ask_dollars", odd),
-        no_bid_e4=_price(wire.no_bid_dollars, "no_bid_dollars", odd),
-        no_ask_e4=_price(wire.no_ask_dollars, "no_ask_dollars", odd),
-        yes_bid_size_e2=_count(wire.yes_bid_size_fp, "yes_bid_size_fp", odd),
-        yes_ask_size_e2=_count(wire.yes_ask_size_fp, "yes_ask_size_fp", odd),
-        last_price_e4=_optional(wire.last_price_dollars, "last_price_dollars", _price, odd),
-        volume_e2=_optional(wire.volume_fp, "volume_fp", _count, odd),
-        volume_24h_e2=_optional(wire.volume_24h_fp, "volume_24h_fp", _count, odd),
-        open_interest_e2=_optional(wire.open_interest_fp, "open_interest_fp", _count, odd),
-        previous_price_e4=_optional(wire.previous_price_dollars, "previous_price_dollars", _price, odd),
-        previous_yes_bid_e4=_optional(wire.previous_yes_bid_dollars, "previous_yes_bid_dollars", _price, odd),
-        previous_yes_ask_e4=_optional(wire.previous_yes_ask_dollars, "previous_yes_ask_dollars", _price, odd),
+        status=status or Status.UNKNOWN,
+        yes_bid_e4=yes_bid_e4 or 0,
+        yes_ask_e4=PRICE_ONE_E4 if yes_ask_e4 is None else yes_ask_e4,
+        no_bid_e4=no_bid_e4 or 0,
+        no_ask_e4=PRICE_ONE_E4 if no_ask_e4 is None else no_ask_e4,
+        yes_bid_size_e2=yes_bid_size_e2 or 0,
+        yes_ask_size_e2=yes_ask_size_e2 or 0,
+        last_price_e4=_price(wire.last_price_dollars, "last_price_dollars", odd),
+        volume_e2=_count(wire.volume_fp, "volume_fp", odd),
+        volume_24h_e2=_count(wire.volume_24h_fp, "volume_24h_fp", odd),
+        open_interest_e2=_count(wire.open_interest_fp, "open_interest_fp", odd),
+        previous_price_e4=_price(wire.previous_price_dollars, "previous_price_dollars", odd),
+        previous_yes_bid_e4=_price(wire.previous_yes_bid_dollars, "previous_yes_bid_dollars", odd),
+        previous_yes_ask_e4=_price(wire.previous_yes_ask_dollars, "previous_yes_ask_dollars", odd),
         as_of_ms=as_of_ms,
         as_sent=odd or None,
     )
@@ -468,7 +557,7 @@ def _canonical_quote(wire: _QuoteWire, status: Status, as_of_ms: int) -> Quote:
     )
 
 
-def _canonical_count(text: str | UnsetType | None) -> int:
+def _canonical_count(text: _Text) -> int:
     """Return the count of a canonical text. Raises: KeyError: it is in another form, or not sent."""
     if type(text) is str and text[-3:-2] == "." and len(text) <= _CANONICAL_COUNT_MOST:
         digits = text[:-3] + text[-2:]
@@ -477,74 +566,65 @@ def _canonical_count(text: str | UnsetType | None) -> int:
     raise KeyError(text)
 
 
-def _price(text: str, field: str, odd: dict[str, str | None]) -> int:
+def _price(text: _Text, field: str, odd: dict[str, str | None], *, needed: bool = False) -> int | None:
+    if not isinstance(text, str):
+        _not_text(text, field, odd, needed)
+        return None
     price_e4 = PRICE_OF_TEXT.get(text)
     if price_e4 is None:
-        price_e4 = parse_price_e4(text, field)
         odd[field] = text
+        price_e4 = readable(parse_price_e4, text)
     return price_e4
 
 
-def _count(text: str, field: str, odd: dict[str, str | None]) -> int:
-    count_e2 = parse_count_e2(text, field)
-    if text[-3:-2] != "." or not ("1" <= text[0] <= "9" or text[:2] == "0."):
+def _count(text: _Text, field: str, odd: dict[str, str | None], *, needed: bool = False) -> int | None:
+    if not isinstance(text, str):
+        _not_text(text, field, odd, needed)
+        return None
+    count_e2 = readable(parse_count_e2, text)
+    if count_e2 is None or text[-3:-2] != "." or not ("1" <= text[0] <= "9" or text[:2] == "0."):
         odd[field] = text
     return count_e2
 
 
-def _optional(
-    text: str | UnsetType | None,
-    field: str,
-    parse: Callable[[str, str, dict[str, str | None]], int],
-    odd: dict[str, str | None],
-) -> int | None:
-    if isinstance(text, str):
-        return parse(text, field, odd)
-    if text is None:
+def _not_text(sent: UnsetType | None, field: str, odd: dict[str, str | None], needed: bool) -> None:
+    """Let a member that is not there, or null, leave so."""
+    if sent is None:
         odd[field] = None
-    return None
+    elif needed:
+        odd.setdefault(field, NOT_TEXT)
 
 
 @lru_cache(maxsize=256)
 def _price_ranges(raw: bytes) -> tuple[tuple[int, int, int], ...]:
-    """Markets share a handful of grids: one tuple for all of a kind."""
+    """Return the bands that can be read. Markets share a handful of grids: one tuple for all of a kind."""
     bands = []
-    for band in decode(_ranges, raw, "price_ranges") or ():
-        start_e4, end_e4, step_e4 = (
-            parse_price_e4(text, f"price_ranges.{name}")
-            for name, text in (("start", band.start), ("end", band.end), ("step", band.step))
-        )
-        if step_e4 == 0 or start_e4 >= end_e4:
-            raise BadRecord("price_ranges", raw, "bands with start < end and a positive step")
-        bands.append((start_e4, end_e4, step_e4))
+    for element in elements_of(Raw(raw)):
+        try:
+            band = _range.read(element)
+            start_e4, end_e4, step_e4 = map(parse_price_e4, (band.start, band.end, band.step))
+        except BadRecord:
+            continue
+        if step_e4 and start_e4 < end_e4:
+            bands.append((start_e4, end_e4, step_e4))
     return tuple(bands)
 
 
-def _multiplier_e4(raw: Raw, field: str) -> int:
-    """Read a JSON number exactly; no float in between."""
-    text = bytes(raw).decode()
+def _multiplier_e4(raw: Raw) -> int | None:
+    """Read a multiplier from 0 to 100 with at most 4 decimals, no float in between; None if it is none."""
     try:
-        scaled = Decimal(text) * 10_000
+        scaled = Decimal(bytes(raw).decode(errors="replace")) * 10_000
     except ArithmeticError:  # no number, or beyond Decimal's range
-        raise BadRecord(field, text, "a JSON number") from None
-    if not 0 <= scaled <= 1_000_000 or scaled != int(scaled):
-        raise BadRecord(field, text, "a multiplier from 0 to 100 with at most 4 decimals")
-    return int(scaled)
+        return None
+    return int(scaled) if 0 <= scaled <= 1_000_000 and scaled == int(scaled) else None
 
 
 def _ms(time: datetime | None) -> int | None:
-    return None if time is None else (time - _EPOCH) // _MILLISECOND
-
-
-def _required_ms(time: datetime) -> int:
-    return (time - _EPOCH) // _MILLISECOND
-
-
-def _text_or_none(raw: Raw | None) -> str | None:
-    if raw is None:
+    if time is None:
         return None
-    value = msgspec.json.decode(raw)
-    return value if isinstance(value, str) else None
+    time_ms = (time - _EPOCH) // _MILLISECOND
+    # Near the first and the last year a zone leads out of the calendar.
+    return time_ms if _FIRST_MS <= time_ms <= _LAST_MS else None
 
 
 assert set(QUOTE_MEMBERS) | {"ticker"} == set(_QuoteWire.__struct_fields__), "both lists name the quote"

@@ -3,9 +3,12 @@
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
-from markets.records import Book, Level, Market, Quote
+from markets.records import Book, Level, Market, Quote, Status
 from markets.units import format_count, format_price
+
+from .decoding import NOT_TEXT
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -92,9 +95,17 @@ def _optional_counts(quote: Quote) -> tuple[tuple[str, int | None], ...]:
 
 def _quote_members_as_sent(quote: Quote) -> bytes:
     canonical = msgspec.structs.replace(quote, as_sent=None)
-    members: dict[str, str | None] = msgspec.json.decode(b"{" + quote_members(canonical)[1:] + b"}")
-    members.update(quote.as_sent or {})
-    return b"," + _encode(members)[1:-1]
+    members: dict[str, str | Raw | None] = msgspec.json.decode(b"{" + quote_members(canonical)[1:] + b"}")
+    for name, sent in (quote.as_sent or {}).items():
+        if name == "status" and quote.status is not Status.UNKNOWN:
+            continue  # a known one was announced meanwhile
+        if sent is None or not sent.startswith(NOT_TEXT):
+            members[name] = sent
+        elif len(sent) > len(NOT_TEXT):
+            members[name] = Raw(sent[len(NOT_TEXT) :].encode())
+        else:
+            members.pop(name, None)
+    return b"," + _encode(members)[1:-1] if members else b""
 
 
 def _levels_json(levels: tuple[Level, ...]) -> bytes:

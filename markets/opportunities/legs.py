@@ -17,7 +17,7 @@ from markets.book import (
 )
 from markets.fees import FeeSchedule, taker_fees_e6
 from markets.records import Level, Market, Status
-from markets.timing import MatchTiming
+from markets.timing import MatchTiming, is_open
 from markets.units import YEAR_MS
 
 from . import reasons as why
@@ -89,7 +89,7 @@ def total_fees_e6(legs: Iterable[Leg]) -> int | None:
 def market_reasons(view: MarketView, as_of_ms: int, now_ms: int, limits: ScanLimits) -> Iterator[str]:
     """Yield what speaks against trading one market now, at prices seen at `as_of_ms`."""
     market = view.market
-    if view.quote.status is not Status.ACTIVE or not market.open_ms <= now_ms < market.close_ms:
+    if view.quote.status is not Status.ACTIVE or not is_open(market, now_ms):
         yield why.NOT_ACTIVE
     if market.market_type != "binary":
         yield why.SCALAR_MARKET
@@ -119,7 +119,7 @@ def legs_reasons(
     `sound`: the markets are known to have no `market_reasons`.
     """
     reasons = list(
-        _timing_reasons(view.timing, min([seen.market.close_ms for seen, _ in legs]), now_ms, limits)
+        _timing_reasons(view.timing, first_close_ms(seen.market for seen, _ in legs), now_ms, limits)
     )
     for seen, bought in legs:
         if not sound:
@@ -151,6 +151,16 @@ def expected_payout_ms(view: EventView, now_ms: int) -> int | None:
     return ends_ms + max([seen.market.settlement_timer_s for seen in view.markets], default=0) * 1000
 
 
+def first_close_ms(markets: Iterable[Market]) -> int | None:
+    """Return when the first of these markets closes; None where one does not say."""
+    first_ms = None
+    for market in markets:
+        if market.close_ms is None:
+            return None
+        first_ms = market.close_ms if first_ms is None else min(first_ms, market.close_ms)
+    return first_ms
+
+
 def least_volume_e2(views: Iterable[MarketView]) -> int | None:
     """Return the volume of the least traded market; None where one is unknown."""
     least_e2 = None
@@ -163,8 +173,10 @@ def least_volume_e2(views: Iterable[MarketView]) -> int | None:
     return least_e2
 
 
-def _timing_reasons(timing: MatchTiming, close_ms: int, now_ms: int, limits: ScanLimits) -> Iterator[str]:
-    if close_ms - now_ms < limits.min_before_close_ms:
+def _timing_reasons(
+    timing: MatchTiming, close_ms: int | None, now_ms: int, limits: ScanLimits
+) -> Iterator[str]:
+    if close_ms is None or close_ms - now_ms < limits.min_before_close_ms:
         yield why.TOO_CLOSE_TO_CLOSE
     if limits.in_play:
         return

@@ -50,11 +50,11 @@ def value_of(tradable: Tradable, now_ms: int) -> float:
     if quote.yes_bid_size_e2 and quote.yes_ask_size_e2:
         spread_e4 = quote.yes_ask_e4 - quote.yes_bid_e4
         worth += 4.0 / (1.0 + max(0, spread_e4) / 100)
-    nearest_ms = abs(market.close_ms - now_ms)
-    for ms in (market.expected_expiration_ms, start_ms):
-        if ms is not None and (away_ms := abs(ms - now_ms)) < nearest_ms:
-            nearest_ms = away_ms
-    return worth + 6.0 / (1.0 + nearest_ms / HOUR_MS)
+    nearest_ms = None
+    for ms in (market.close_ms, market.expected_expiration_ms, start_ms):
+        if ms is not None and (nearest_ms is None or abs(ms - now_ms) < nearest_ms):
+            nearest_ms = abs(ms - now_ms)
+    return worth if nearest_ms is None else worth + 6.0 / (1.0 + nearest_ms / HOUR_MS)
 
 
 class Planner:

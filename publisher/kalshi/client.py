@@ -172,6 +172,7 @@ class Client:
         reserve: float = 0,
         cost: int = COST,
         attempts: int | None = None,
+        within_s: float = GIVE_UP_AFTER_S,
     ) -> tuple[T, Reply]:
         """Return what `read` makes of the answer's body, and the answer.
 
@@ -183,12 +184,13 @@ class Client:
             reserve: tokens to leave in the budget for others.
             cost: tokens of this request.
             attempts: at most; ATTEMPTS if None.
+            within_s: what has no answer by then is given up.
 
         Raises:
             ExchangeError: no usable answer; KeyRefused and NotFound are told apart and not retried.
             Stopped: the process is to stop.
         """
-        end_ns = self._clock.monotonic_ns() + int(GIVE_UP_AFTER_S * 1e9)
+        end_ns = self._clock.monotonic_ns() + int(within_s * 1e9)
         if self.no_retry_after_ns is not None:
             end_ns = min(end_ns, self.no_retry_after_ns)
         attempts = ATTEMPTS if attempts is None else attempts
@@ -196,7 +198,7 @@ class Client:
         for attempt in range(attempts):
             if attempt and self._stop.wait(pause_s):
                 raise Stopped
-            left_s = (end_ns - self._clock.monotonic_ns()) / 1e9 if attempt else READ_TIMEOUT_S
+            left_s = (end_ns - self._clock.monotonic_ns()) / 1e9 if attempt else within_s
             try:
                 reply = self._once(path, params, reserve, cost, max(0.1, min(READ_TIMEOUT_S, left_s)))
                 content = self._read(path, read, reply.body)
@@ -224,20 +226,27 @@ class Client:
         path: str,
         params: Params,
         *,
-        read: Callable[[bytes], tuple[T, str]],
+        read: Callable[[bytes], tuple[T, str | None]],
         longest: int = MAX_PAGES,
     ) -> Iterator[tuple[T, Reply]]:
-        """Yield every page of a list; `read` returns a page's content and the next cursor ("" at the end).
+        """Yield every page of a list.
+
+        Args:
+            read: returns a page's content and the next cursor, "" at the end, None if it cannot be read.
 
         Raises:
-            ExchangeError: as `get`; also a cursor that came before, or no end after `longest` pages.
+            ExchangeError: as `get`; also a cursor that came before or cannot be read, or no end after
+                `longest` pages.
         """
         cursor = ""
         seen: set[str] = set()
         for _ in range(longest):
             here = [*params, ("cursor", cursor)] if cursor else params
-            (content, cursor), reply = self.get(path, here, read=read)
+            (content, after), reply = self.get(path, here, read=read)
             yield content, reply
+            if after is None:
+                raise ExchangeError("bad_reply", f"GET {path}: the cursor of the next page cannot be read")
+            cursor = after
             if not cursor:
                 return
             if cursor in seen:

@@ -294,7 +294,9 @@ class StreamSession:
         )
 
     def _on_ticker(self, frame: StreamFrame, now_ms: int) -> None:
-        self._facts.append(decode_ticker(frame, now_ms))
+        update = decode_ticker(frame, now_ms)
+        self.counters.bad += update.as_sent is not None
+        self._facts.append(update)
 
     def _on_trade(self, frame: StreamFrame, now_ms: int) -> None:
         self._facts.append(decode_trade(frame, now_ms))

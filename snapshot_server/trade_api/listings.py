@@ -5,12 +5,14 @@ import binascii
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bus.protocol.state import Records
 from markets.errors import BadRecord
+from markets.json.decoding import Reader, texts_of
+from markets.json.pages import text_member
 from markets.json.words import STATUS_WORDS
 from markets.records import Event, Market, Milestone
 from markets.units import parse_time_ms
@@ -27,7 +29,25 @@ Bound = tuple[str, int | None, int | None]
 
 _encode: Final = msgspec.json.Encoder().encode
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_values: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class _SeriesWire(msgspec.Struct):
+    category: str | None = None
+    categories: msgspec.Raw = msgspec.Raw(b"null")
+    tags: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _DetailsWire(msgspec.Struct, frozen=True):
+    league: str | None = None
+
+
+class _MilestoneWire(msgspec.Struct):
+    details: _DetailsWire = _DetailsWire()
+    source_id: str | None = None
+
+
+_series: Final = Reader(_SeriesWire, "series")
+_milestone: Final = Reader(_MilestoneWire, "milestone")
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -219,7 +239,7 @@ class EventList(Listing, frozen=True):
                 and (words is None or any(quotes[market].status in words for market in members))
                 and (
                     self.min_close is None
-                    or any(markets[market].close_ms >= self.min_close * 1000 for market in members)
+                    or any((markets[market].close_ms or 0) >= self.min_close * 1000 for market in members)
                 )
                 and (
                     self.min_updated is None
@@ -253,11 +273,11 @@ class SeriesList(Listing, frozen=True):
     def _matches(self, raw: bytes) -> bool:
         if self.category is None and self.tags is None and self.min_updated is None:
             return True
-        body = _values.decode(raw)
-        categories = (body.get("category"), *(body.get("categories") or ()))
+        body = _series.read(raw)
+        categories = (body.category, *texts_of(body.categories))
         return (
             (self.category is None or self.category in categories)
-            and (self.tags is None or not self.tags.isdisjoint(body.get("tags") or ()))
+            and (self.tags is None or not self.tags.isdisjoint(texts_of(body.tags)))
             and (
                 self.min_updated is None or (_time_ms(raw, "last_updated_ts") or 0) >= self.min_updated * 1000
             )
@@ -282,7 +302,7 @@ class MilestoneList(Listing, frozen=True):
         found: Iterable[Milestone] = milestones.values()
         if self.related is not None:
             found = [milestones[id_] for id_ in edition.milestones_of.get(self.related, ())]
-        order = sorted((milestone.start_ms, milestone.id) for milestone in found)
+        order = sorted((milestone.start_ms or 0, milestone.id) for milestone in found)
         after = self.after
         rest = (entry for entry in order if after is None or entry > after)
         page, cursor = _page(rest, lambda key: self._matches(milestones[key]), self.size, pause)
@@ -290,16 +310,16 @@ class MilestoneList(Listing, frozen=True):
         yield b",".join([milestones[key].raw for key in page]) + b"]"
 
     def _matches(self, milestone: Milestone) -> bool:
-        if self.start_ms is not None and milestone.start_ms < self.start_ms:
+        if self.start_ms is not None and (milestone.start_ms or 0) < self.start_ms:
             return False
         if self.category not in (None, milestone.category) or self.type not in (None, milestone.type):
             return False
         if self.competition is None and self.source_id is None and self.min_updated is None:
             return True
-        body = _values.decode(milestone.raw)
+        body = _milestone.read(milestone.raw)
         return (
-            (self.competition is None or (body.get("details") or {}).get("league") == self.competition)
-            and (self.source_id is None or body.get("source_id") == self.source_id)
+            (self.competition is None or body.details.league == self.competition)
+            and (self.source_id is None or body.source_id == self.source_id)
             and (
                 self.min_updated is None
                 or (_time_ms(milestone.raw, "last_updated_ts") or 0) > self.min_updated * 1000
@@ -311,7 +331,7 @@ class MilestoneList(Listing, frozen=True):
 
 
 def _sorted(markets: dict[str, Market], tickers: Iterable[str]) -> Order:
-    return sorted((markets[ticker].created_ms, ticker) for ticker in tickers)
+    return sorted((markets[ticker].created_ms or 0, ticker) for ticker in tickers)
 
 
 def _newest_first(order: Order, after: Entry | None) -> Iterator[Entry]:
@@ -363,8 +383,7 @@ _TIMES: Final[dict[str, Callable[[Records, Market], int | None]]] = {
 
 def _time_ms(raw: bytes, name: str) -> int | None:
     """Return a time that only the bytes as sent hold; None if there is none that can be read."""
-    value = _members.decode(raw).get(name)
     try:
-        return None if value is None else parse_time_ms(msgspec.json.decode(value), name)
+        return parse_time_ms(text_member(raw, name), name)
     except BadRecord:
         return None

@@ -9,10 +9,11 @@ import pytest
 from bus.health import HealthAnswer, answer_of, health_of, process_problems, progress, publisher_problem
 from bus.process.supervised import Supervised
 from bus.protocol.join import Stats
-from bus.protocol.messages import CycleEnd, Heartbeat, PublisherHealth
+from bus.protocol.messages import CycleEnd, Heartbeat, PublisherHealth, RouteHealth
 from bus.protocol.state import State
 from bus.replica import ReplicaStatus
 from markets.records import ExchangeStatus
+from markets.units import format_time
 
 NOW_MS = 1_790_000_001_250
 WELL = PublisherHealth(1_789_999_000_000, 12_000, "complete", "ok", True)
@@ -50,7 +51,7 @@ def test_the_answer_of_health_is_byte_for_byte_what_it_was() -> None:
         b'"stream":"off","stream_books":0,"stream_unsure":0,"stream_gaps":0,"stream_reconnects":0,'
         b'"stream_healed":0,"stream_confirmed":0,"stream_older":0,"cause":null,"remedy":null,"pages":0,'
         b'"markets_read":0,"warnings":[],"stream_error":null,"stream_refused":{},"stream_refusal":null,'
-        b'"stream_books_max":null},"exchange":{"exchange_active":true,'
+        b'"stream_books_max":null,"stream_bad":0,"routes":[]},"exchange":{"exchange_active":true,'
         b'"trading_active":false,"estimated_resume_at":1790000005.5,"shards":[{"exchange_index":0,'
         b'"exchange_active":true,"trading_active":false},{"exchange_index":1,"exchange_active":false,'
         b'"trading_active":false}],"as_of":1790000001.25},"processes":{"trader":{"state":"BACKOFF",'
@@ -88,6 +89,27 @@ def test_data_is_stale_beyond_the_limit_or_when_its_age_is_unknown(
 ) -> None:
     health = health_of(a_state(complete_ms=complete_ms), LIVE, None, NOW_MS, 30_000)
     assert (health.word, health.stale, health.age_ms) == (word, word == "stale", age_ms)
+
+
+def test_a_route_beside_the_prices_that_fails_is_named_and_makes_nothing_old() -> None:
+    never = RouteHealth("GET /series", "GET /series: 503 down")
+    once = RouteHealth("GET /exchange/status", "GET /exchange/status: 404", NOW_MS)
+    health = health_of(
+        a_state(), LIVE, heard(msgspec.structs.replace(WELL, routes=(never, once))), NOW_MS, 30_000
+    )
+    assert health.word == "ok"
+    assert [problem.code for problem in health.problems()] == ["route_failed", "route_failed"]
+    one, other = (problem.text for problem in health.problems())
+    assert one == "GET /series: 503 down. Prices are not concerned; what it brings was never read."
+    assert other.endswith(f"what it brings was last read at {format_time(NOW_MS)}.")
+
+
+@pytest.mark.parametrize("flags", [(True, None), (None, True)])
+def test_an_exchange_that_does_not_say_whether_it_trades_is_not_called_closed(
+    flags: tuple[bool | None, bool | None],
+) -> None:
+    health = health_of(a_state(ExchangeStatus(*flags, None, (), NOW_MS)), LIVE, heard(WELL), NOW_MS, 30_000)
+    assert [problem.code for problem in health.problems()] == ["exchange_unknown"]
 
 
 def test_what_is_wrong_is_said_the_worst_first() -> None:

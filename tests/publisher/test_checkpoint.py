@@ -48,7 +48,7 @@ def opened(found: Checkpoint) -> Writer:
 
 
 def test_state_comes_back_with_records_and_ages(world: World, tmp_path: Path) -> None:
-    world.exchange.events["E1"]["markets"][1]["status"] = "melted"
+    world.exchange.events["E1"]["markets"][1]["event_ticker"] = None
     world.run()
     save(tmp_path, world.state, SOURCE, world.clock.now_ms())
 

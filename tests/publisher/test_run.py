@@ -207,7 +207,7 @@ def test_broken_key_stops_the_sweeps_and_heals_by_itself(
 
 
 @pytest.mark.parametrize(
-    "trouble", [BROKEN, HTML, Answer(200, b'{"events":null}')], ids=["503", "html", "null"]
+    "trouble", [BROKEN, HTML, Answer(200, b'{"other":[]}')], ids=["503", "html", "other"]
 )
 def test_exchange_in_trouble_fails_sweeps_and_nothing_else(
     exchange: FakeExchange, start: Start, replica: Replica, trouble: Answer
@@ -304,7 +304,7 @@ def test_on_a_full_disk_there_is_no_checkpoint_and_the_data_go_on(
 def test_without_a_checkpoint_the_epoch_opens_with_the_first_complete_sweep(
     exchange: FakeExchange, start: Start, replica: Replica, settings: Settings, zmq_context: zmq.Context[Any]
 ) -> None:
-    exchange.faults.append(on("/series", BROKEN))
+    exchange.faults.append(on("/events", BROKEN))
     running = start()
     eventually(lambda: running.sweep == "failed", 20)
     answer = ask(zmq_context, settings.state, {"op": "snapshot", "id": 1})

@@ -146,8 +146,9 @@ def test_series_that_could_not_be_fetched_is_tried_again_though_its_event_is_unc
     world.run()
     world.exchange.list_event(event("E-NEW", "S-NEW", market("E-NEW-A", "E-NEW")))
     world.exchange.faults.append(on("/series/S-NEW", BROKEN))
-    _, error = world.run()
-    assert error is not None
+    reading, _ = world.run()
+    assert reading.complete
+    assert list(world.sweep.failing) == ["GET /series/{ticker}"]
     assert "E-NEW" in world.state.events
     assert "S-NEW" not in world.state.series
 
@@ -184,7 +185,7 @@ def test_settled_events_are_not_read_again(world: World) -> None:
 def test_market_that_was_refused_comes_when_it_heals_though_the_others_of_its_event_are_settled(
     world: World,
 ) -> None:
-    refused = market("NEW-B", "NEW") | {"yes_bid_dollars": "nonsense"}
+    refused = market("NEW-B", "NEW") | {"event_ticker": None}
     world.exchange.list_event(event("NEW", "S", market("NEW-A", "NEW"), refused))
     world.run()
     world.exchange.events["NEW"]["markets"][0] |= {
@@ -195,10 +196,10 @@ def test_market_that_was_refused_comes_when_it_heals_though_the_others_of_its_ev
     assert "NEW-B" not in world.state.markets
     assert "NEW" not in world.held.open_events()
 
-    refused["yes_bid_dollars"] = "0.4100"
+    refused["event_ticker"] = "NEW"
     world.run()
 
-    assert world.replica.quotes["NEW-B"].yes_bid_e4 == 4100
+    assert world.replica.quotes["NEW-B"].yes_bid_e4 == 4000
     assert "NEW" in world.held.open_events()
     assert "/events/NEW" not in world.client.paths
 

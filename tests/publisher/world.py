@@ -29,13 +29,21 @@ class DirectClient:
     def __init__(self, exchange: FakeExchange, clock: ManualClock) -> None:
         self.requests = 0
         self.busy_ns = 0
+        self.trouble: ExchangeError | None = None
+        self.reachable = True
         self.paths: list[str] = []
         self.cache_age_ms: Callable[[str], int] = lambda _path: 0
         self._exchange = exchange
         self._clock = clock
 
     def get(
-        self, path: str, params: Params = (), *, read: Callable[[bytes], T], reserve: float = 0
+        self,
+        path: str,
+        params: Params = (),
+        *,
+        read: Callable[[bytes], T],
+        attempts: int | None = None,
+        within_s: float = 0,
     ) -> tuple[T, Reply]:
         self.requests += 1
         self.paths.append(path)

@@ -214,7 +214,7 @@ def test_filters_restrict_and_add_up() -> None:
 def test_times_bound_markets_both_ends_included(family: str) -> None:
     def time_s(ticker: str) -> int:
         market = BY_TICKER[ticker]
-        return (market.created_ms if family == "created" else market.close_ms) // 1000
+        return ((market.created_ms if family == "created" else market.close_ms) or 0) // 1000
 
     times = sorted(map(time_s, NEWEST_FIRST))
     low, high = times[60], times[200]
@@ -399,7 +399,7 @@ def test_a_book_in_doubt_says_so() -> None:
 def test_events_come_newest_first_without_their_markets_unless_asked_for() -> None:
     first = {event.event_ticker: 0 for event in CATALOGUE.events}
     for market in CATALOGUE.markets:
-        first[market.event_ticker] = min(market.created_ms, first[market.event_ticker] or NOW_MS)
+        first[market.event_ticker] = min(market.created_ms or 0, first[market.event_ticker] or NOW_MS)
     expected = [ticker for _, ticker in sorted(((ms, t) for t, ms in first.items()), reverse=True)]
     plain = walk("/events", "events", limit=7)
     assert [event["event_ticker"] for event in plain] == expected
@@ -436,9 +436,9 @@ def test_events_are_filtered() -> None:
     two = [event.event_ticker, CATALOGUE.events[9].event_ticker]
     assert {e["event_ticker"] for e in get("/events", tickers=",".join(two))["events"]} == set(two)
     assert get("/events", tickers="NONE") == {"cursor": "", "events": []}
-    closing = max(market.close_ms for market in CATALOGUE.markets) // 1000
+    closing = max(market.close_ms or 0 for market in CATALOGUE.markets) // 1000
     late = {e["event_ticker"] for e in get("/events", min_close_ts=closing)["events"]}
-    assert late == {m.event_ticker for m in CATALOGUE.markets if m.close_ms >= closing * 1000}
+    assert late == {m.event_ticker for m in CATALOGUE.markets if (m.close_ms or 0) >= closing * 1000}
     assert get("/events", min_updated_ts=NOW_MS)["events"] == []
 
 

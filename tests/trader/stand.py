@@ -17,7 +17,7 @@ from bus.protocol.state import Changed, State
 from bus.protocol.writer import Writer
 from bus.trading.killswitch import KillSwitch
 from markets.opportunities import EventView
-from markets.records import FairValue
+from markets.records import ExchangeStatus, FairValue
 from tests.trader.world import NOW_MS, SERIES
 from trader.brokers.base import Broker
 from trader.journal.journal import Journal
@@ -153,7 +153,8 @@ class Stand:
     def commit(self, *views: EventView, now_ms: int | None = None) -> None:
         """Publish these events in one commit, and everything else as confirmed now."""
         now_ms = self.clock.now_ms() if now_ms is None else now_ms
-        changes: list[Any] = [("ref.", "series", [SERIES])]
+        trades = ExchangeStatus(True, True, None, (), now_ms)
+        changes: list[Any] = [("ex.", "exchange", [trades]), ("ref.", "series", [SERIES])]
         for view in views:
             topic = f"md.{view.event.series_ticker}."
             changes.append(("ref.", "event", [view.event]))
@@ -185,4 +186,4 @@ class Stand:
 
 
 def _key(kind: str, record: Any) -> str:
-    return str(record.event_ticker if kind == "event" else record.ticker)
+    return "" if kind == "exchange" else str(record.event_ticker if kind == "event" else record.ticker)

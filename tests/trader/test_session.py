@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from bus.protocol.join import Action, ReplicaStatus, Stats, Tell
 from bus.protocol.messages import CycleEnd
 from bus.protocol.state import Changed
-from bus.protocol.writer import Writer
+from bus.protocol.writer import Change, Writer
 from bus.scan.rescan import Rescan
 from markets.opportunities import EventView, MarketView
 from markets.orders import AnyOrderEvent, Intent, Proposal
-from markets.records import Event, FairValue
+from markets.records import Event, ExchangeStatus, FairValue
 from tests.bus.scan.test_rescan import changes_of
 from tests.trader.world import NOW_MS, SCAN, basket, event_of, quiet, start
 from trader.brokers.base import Markets
 from trader.brokers.paper import PaperBroker
 from trader.engine.engine import Engine
 from trader.engine.inputs import AnyInput, Data, Encoder, Orders, Present, StrategyFault, Tick
-from trader.engine.outputs import AnyOutput, Booked, Dropped, Place, encode_outputs
-from trader.session import EVENTS_AT_ONCE, SKIP_MS, Session
+from trader.engine.outputs import AnyOutput, Booked, Dropped, Place, Refused, encode_outputs
+from trader.session import EVENTS_AT_ONCE, SKIP_MS, STATUS_KNOWN_FOR_MS, Session
 from trader.strategies import BUILT_IN, NoBasket, Quiet, Update
 
 LATENCY_MS = 250
@@ -80,6 +80,7 @@ class Run:
     """A session and a publisher whose state it follows; times are those of the recording that this is."""
 
     def __init__(self, strategy: str = "no_basket") -> None:
+        self.status: Callable[[int], ExchangeStatus] = open_at
         self.book = Book()
         self.broker = Careful(self.book)
         self.writer = Writer(1)
@@ -90,7 +91,8 @@ class Run:
     def commit(self, now_ms: int, *views: EventView) -> list[Action]:
         changes = [change for view in views for change in changes_of(view)]
         cycle = CycleEnd(0, 0, 0, 0, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms)
-        self.writer.commit(changes, cycle, now_ms * 1_000_000, now_ms * 1_000_000)
+        trades: Change = ("ex.", "exchange", [self.status(now_ms)])
+        self.writer.commit([trades, *changes], cycle, now_ms * 1_000_000, now_ms * 1_000_000)
         groups = [
             (kind, [one.event_ticker if kind == "event" else one.ticker for one in records])
             for _, kind, records in changes
@@ -114,6 +116,10 @@ class Run:
     def taken(self, kind: type[AnyInput]) -> list[int]:
         """The times of all inputs of a kind."""
         return [taken.now_ms for taken in self.book.inputs if isinstance(taken, kind)]
+
+
+def open_at(now_ms: int) -> ExchangeStatus:
+    return ExchangeStatus(True, True, None, (), now_ms)
 
 
 def present(now_ms: int) -> Present:
@@ -356,3 +362,45 @@ def test_an_order_that_is_to_end_at_once_is_cancelled_after_it_was_sent(
 
     ends = {output.reason for output in run.book.outputs if isinstance(output, Booked)}
     assert ends == {"cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ((None, None), "exchange_unknown"),
+        ((True, None), "exchange_unknown"),
+        ((None, True), "exchange_unknown"),
+        ((True, False), "closed"),
+        ((None, False), "closed"),
+    ],
+)
+def test_nothing_is_traded_while_the_exchange_does_not_say_that_it_trades(
+    flags: tuple[bool | None, bool | None], reason: str
+) -> None:
+    run = Run()
+    run.status = lambda now_ms: ExchangeStatus(*flags, None, (), now_ms)
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    assert reason in run.session.engine.halts()
+    assert not any(isinstance(output, Place) for output in run.book.outputs)
+
+    run.status = open_at
+    run.say(NOW_MS + 200, basket(as_of_ms=NOW_MS + 200))
+    assert run.session.engine.halts() == ()
+    assert any(isinstance(output, Place) for output in run.book.outputs)
+
+
+def test_a_status_of_the_exchange_that_is_not_read_any_more_is_unknown_after_a_minute() -> None:
+    run = Run()
+    run.status = lambda _now_ms: open_at(NOW_MS)
+    run.say(NOW_MS + STATUS_KNOWN_FOR_MS, quiet())
+    assert "exchange_unknown" not in run.session.engine.halts()
+    run.say(NOW_MS + STATUS_KNOWN_FOR_MS + 1, quiet())
+    assert "exchange_unknown" in run.session.engine.halts()
+
+
+def test_a_shard_without_flags_does_not_trade_and_the_others_do() -> None:
+    run = Run()
+    run.status = lambda now_ms: ExchangeStatus(True, True, None, ((0, None, None), (1, True, True)), now_ms)
+    run.say(NOW_MS + 100, basket(as_of_ms=NOW_MS + 100))
+    refused = [output.reason for output in run.book.outputs if isinstance(output, Refused)]
+    assert refused == ["exchange_closed"]

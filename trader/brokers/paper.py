@@ -16,6 +16,7 @@ from markets.opportunities import MarketView, ScanLimits
 from markets.opportunities.legs import Ladder, ladder, top
 from markets.orders import AnyOrderEvent, Ended, Fill, Filled, Intent
 from markets.records import Status
+from markets.timing import is_open
 from trader.engine.inputs import Present
 from trader.engine.risk import FUTURE_MS
 
@@ -112,7 +113,7 @@ class PaperBroker:
             return reasons.MARKET_UNKNOWN
         if now_ms > intent.valid_until_ms:
             return reasons.EXPIRED
-        if view.quote.status is not Status.ACTIVE or not view.market.open_ms <= now_ms < view.market.close_ms:
+        if view.quote.status is not Status.ACTIVE or not is_open(view.market, now_ms):
             return reasons.NOT_ACTIVE
         if view.suspect or top(view).crossed:
             return reasons.SUSPECT

@@ -11,7 +11,8 @@ class Conditions:
     Attributes:
         killed, paused: why people do not want it, None if they do.
         feed: live, starting, gap or lost. degraded: series in doubt.
-        trading: whether the exchange does. idle_shards: those of its shards that do not.
+        trading: whether the exchange does; known: whether it says so. idle_shards: those of its shards that
+            do not.
         epoch, seq: position of the last data; 0 before there is any.
         complete_ms: when the last complete sweep ended, None before one.
         floor_ms: data seen before this is not acted on.
@@ -23,6 +24,7 @@ class Conditions:
         self.feed = "starting"
         self.degraded: tuple[str, ...] = ()
         self.trading = True
+        self.known = True
         self.idle_shards: tuple[int, ...] = ()
         self.epoch = 0
         self.seq = 0
@@ -52,7 +54,7 @@ class Conditions:
         if self._stale(now_ms, stale_after_ms):
             halts.append(reasons.STALE)
         if not self.trading:
-            halts.append(reasons.CLOSED)
+            halts.append(reasons.CLOSED if self.known else reasons.STATUS_UNKNOWN)
         return tuple(halts)
 
     def _stale(self, now_ms: int, stale_after_ms: int) -> bool:

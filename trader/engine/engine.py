@@ -154,7 +154,7 @@ class Engine:
             case Feed():
                 self.conditions.feed, self.conditions.degraded = taken.word, taken.degraded
             case TradingStatus():
-                self.conditions.trading = taken.trading
+                self.conditions.trading, self.conditions.known = taken.trading, taken.known
                 self.conditions.idle_shards = taken.idle_shards
             case TimeGap():
                 self.conditions.floor_ms = taken.now_ms
@@ -276,7 +276,8 @@ class Engine:
         fees = fee_schedule(view.event, view.series)
         assert fees is not None, "risk refuses what has no fees"
         markets = {seen.market.ticker: seen.market for seen in view.markets}
-        ends_ms = [self.now_ms + self.limits.valid_ms, *(markets[leg.ticker].close_ms for leg in legs)]
+        ends_ms = [self.now_ms + self.limits.valid_ms]
+        ends_ms += [ms for leg in legs if (ms := markets[leg.ticker].close_ms) is not None]
         if view.timing.start_ms is not None and not self.scan.in_play:
             ends_ms.append(view.timing.start_ms)
         for leg in legs:

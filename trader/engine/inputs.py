@@ -97,10 +97,11 @@ class Feed(Input, frozen=True):
 
 
 class TradingStatus(Input, frozen=True, tag="Exchange"):
-    """Whether the exchange trades, and which of its shards do not."""
+    """Whether the exchange trades, and which of its shards do not; `known`: it says so itself."""
 
     trading: bool
     idle_shards: tuple[int, ...]
+    known: bool = True
 
 
 class TimeGap(Input, frozen=True):

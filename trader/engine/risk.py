@@ -17,6 +17,7 @@ from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
 from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
+from markets.timing import is_open
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
 from trader.ledger.ledger import Ledger
 
@@ -248,7 +249,7 @@ def _leg_reasons(
         yield reasons.SETTLED
     if market.exchange_index in facts.idle_shards:
         yield reasons.EXCHANGE_CLOSED
-    if seen.quote.status is not Status.ACTIVE or not market.open_ms <= now_ms < market.close_ms:
+    if seen.quote.status is not Status.ACTIVE or not is_open(market, now_ms):
         yield reasons.NOT_ACTIVE
     if seen.suspect:
         yield reasons.SUSPECT

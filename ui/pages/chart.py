@@ -1,11 +1,12 @@
 """A market's price history as a drawing: from Kalshi's candlesticks to points of a picture."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from markets.errors import BadRecord
+from markets.json.decoding import JSON_FAULTS
 from markets.records import Candles
 from markets.units import PRICE_ONE_E4, parse_price_e4
 
@@ -16,7 +17,19 @@ HEIGHT: Final = 200
 LEAST_E4: Final = 400
 """A picture spans at least 4 cents: a quiet market looks quiet."""
 
-_decode: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
+
+class _SideWire(msgspec.Struct):
+    close_dollars: str
+
+
+class _CandleWire(msgspec.Struct):
+    end_period_ts: int
+    yes_bid: _SideWire
+    yes_ask: _SideWire
+
+
+_split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode: Final = msgspec.json.Decoder(_CandleWire).decode
 
 
 class History(msgspec.Struct, frozen=True):
@@ -51,7 +64,7 @@ class History(msgspec.Struct, frozen=True):
 
 def history(candles: Candles, fills_ms: Iterable[int]) -> History | None:
     """Return the picture of candlesticks; None if fewer than two have a bid and an ask."""
-    points = [point for candle in _decode(candles.raw) if (point := _point(candle)) is not None]
+    points = [point for candle in _split(candles.raw) if (point := _point(candle)) is not None]
     if len(points) < 2:
         return None
     begin_s, end_s = points[0][0], points[-1][0]
@@ -89,13 +102,14 @@ def history(candles: Candles, fills_ms: Iterable[int]) -> History | None:
     )
 
 
-def _point(candle: dict[str, Any]) -> tuple[int, int, int] | None:
+def _point(raw: msgspec.Raw) -> tuple[int, int, int] | None:
     """Return (end, bid, ask) of a candlestick; None without both.
 
     A side that nobody was on stands at 0 or 1: half way between those is no price.
     """
     try:
-        bid, ask = (parse_price_e4(candle[side]["close_dollars"]) for side in ("yes_bid", "yes_ask"))
-        return (int(candle["end_period_ts"]), bid, ask) if bid > 0 and ask < PRICE_ONE_E4 else None
-    except (KeyError, TypeError, ValueError, BadRecord):
+        candle = _decode(raw)
+        bid, ask = (parse_price_e4(side.close_dollars) for side in (candle.yes_bid, candle.yes_ask))
+    except (*JSON_FAULTS, BadRecord):
         return None
+    return (candle.end_period_ts, bid, ask) if bid > 0 and ask < PRICE_ONE_E4 else None

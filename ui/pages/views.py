@@ -2,17 +2,18 @@
 
 import heapq
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bus.protocol.state import Records
 from bus.scan.membership import market_view
 from markets.book import depth, yes_scale
+from markets.json.decoding import Reader
 from markets.json.write import market_json
 from markets.opportunities import EventView, MarketView, Opportunity, exhaustiveness
 from markets.opportunities.legs import top
-from markets.records import Event, Level, Market, Milestone, Status
+from markets.records import Event, Level, Market, Status
 from markets.timing import NO_TIMING, MatchTiming, is_over
 from ui.scan import Scan, Scans
 
@@ -20,7 +21,14 @@ LEVELS_SHOWN: Final = 25
 BUSIEST_SHOWN: Final = 12
 STARTING_SHOWN: Final = 12
 
-_object = msgspec.json.Decoder(dict[str, Any])
+
+class _RulesWire(msgspec.Struct):
+    rules_primary: str | None = None
+    rules_secondary: str | None = None
+    early_close_condition: str | None = None
+
+
+_rules_wire: Final = Reader(_RulesWire, "market")
 
 
 class Names:
@@ -187,17 +195,16 @@ def highlights(state: Records, now_ms: int) -> Highlights:
             best[market.event_ticker] = max(volume, best.get(market.event_ticker, volume))
     busiest = heapq.nlargest(BUSIEST_SHOWN, best.values())
     rows = [_row(view) for _, ticker in busiest if (view := market_view(state, ticker)) is not None]
-    events: dict[str, Milestone] = {}
-    for milestone in sorted(
-        state.milestones.values(), key=lambda milestone: (milestone.start_ms, milestone.id)
-    ):
-        if now_ms <= milestone.start_ms and not is_over(milestone) and len(events) < STARTING_SHOWN:
+    events: dict[str, int] = {}
+    coming = [(m.start_ms, m.id, m) for m in state.milestones.values() if m.start_ms is not None]
+    for start_ms, _, milestone in sorted(coming, key=lambda entry: entry[:2]):
+        if now_ms <= start_ms and not is_over(milestone) and len(events) < STARTING_SHOWN:
             named = next(
                 (ticker for ticker in milestone.primary_event_tickers if ticker in state.events), None
             )
             if named is not None:
-                events.setdefault(named, milestone)
-    starting = tuple((state.events[ticker], milestone.start_ms) for ticker, milestone in events.items())
+                events.setdefault(named, start_ms)
+    starting = tuple((state.events[ticker], start_ms) for ticker, start_ms in events.items())
     return Highlights(tuple(rows), starting)
 
 
@@ -220,9 +227,9 @@ def _book_side(levels: Sequence[Level], deepest_e2: int) -> BookSide:
 
 
 def _rules(market: Market) -> tuple[str, ...]:
-    sent = _object.decode(market.raw)
-    texts = (sent.get(name) for name in ("rules_primary", "rules_secondary", "early_close_condition"))
-    return tuple(text for text in texts if isinstance(text, str) and text.strip())
+    sent = _rules_wire.read(market.raw)
+    texts = (sent.rules_primary, sent.rules_secondary, sent.early_close_condition)
+    return tuple(text for text in texts if text is not None and text.strip())
 
 
 def _likeliest(row: MarketRow) -> tuple[float, int, str]:

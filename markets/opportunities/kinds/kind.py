@@ -7,7 +7,13 @@ from typing import ClassVar, Final, Literal
 import msgspec
 
 from markets.opportunities import reasons as why
-from markets.opportunities.legs import annualised, least_volume_e2, legs_reasons, total_fees_e6
+from markets.opportunities.legs import (
+    annualised,
+    first_close_ms,
+    least_volume_e2,
+    legs_reasons,
+    total_fees_e6,
+)
 from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
 from markets.records import Event, FairValue, Quote
 
@@ -154,7 +160,7 @@ class Kind(ABC):
             probability=None,
             value=None,
             start_ms=view.timing.start_ms,
-            close_ms=min([seen.market.close_ms for seen, _ in bought]),
+            close_ms=first_close_ms(seen.market for seen, _ in bought),
             as_of_ms=min([leg.as_of_ms for leg in legs]),
             volume_e2=least_volume_e2([seen for seen, _ in bought]),
             exhaustive_because=None,

@@ -117,7 +117,6 @@ def test_any_bytes_are_a_frame_or_are_refused(damage: bytes, type_: str) -> None
         lambda: frames.decode_ticker(StreamFrame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
         lambda: frames.decode_trade(StreamFrame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
         lambda: frames.decode_lifecycle(StreamFrame(type_, msg=msgspec.Raw(damage)), HEARD_MS),
-        lambda: frames.decode_error(StreamFrame(type_, msg=msgspec.Raw(damage))),
         lambda: frames.ticker_of(StreamFrame(type_, msg=msgspec.Raw(damage))),
     ):
         with pytest.raises(BadRecord):

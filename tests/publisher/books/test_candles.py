@@ -57,20 +57,28 @@ def test_candlesticks_stay_as_sent_and_a_long_history_loses_its_beginning() -> N
     assert json.loads(raw) == sent[1:]
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"end_period_ts": "x"},
-        {"yes_bid": None},
-        {"volume_fp": 10},
-        {"price": {"close_dollars": 0.4}},
-        {"end_period_ts": 3_600},
-    ],
-)
-def test_bad_candlestick_refuses_its_market_alone(bad: dict[str, Any]) -> None:
-    found, refused = decode_candles(body(candle(3_600), candle(7_200) | bad), 10_000)
-    assert found == []
+@pytest.mark.parametrize("bad", [None, 5, {}, {"end_period_ts": "x"}, {"end_period_ts": 10**30}])
+def test_a_candlestick_without_a_time_costs_itself(bad: object) -> None:
+    found, refused = decode_candles(body(candle(3_600), bad, candle(7_200)), 10_000)
+    assert [(ticker, json.loads(raw)) for ticker, raw in found] == [("E-1", [candle(3_600), candle(7_200)])]
     assert [member.ticker for member in refused] == ["E-1"]
+
+
+@pytest.mark.parametrize(
+    "odd", [{"yes_bid": None}, {"volume_fp": 10}, {"price": {"close_dollars": 0.4}}, {"new": 10**30}]
+)
+def test_any_other_member_of_a_candlestick_leaves_as_it_came(odd: dict[str, Any]) -> None:
+    found, refused = decode_candles(body(candle(7_200) | odd, candle(3_600)), 10_000)
+    assert json.loads(found[0][1]) == [candle(3_600), candle(7_200) | odd]
+    assert refused == []
+
+
+def test_no_candlesticks_may_be_null() -> None:
+    assert decode_candles(b'{"markets":[{"market_ticker":"E-1","candlesticks":null}]}', 10) == (
+        [("E-1", b"[]")],
+        [],
+    )
+    assert decode_candles(b'{"markets":null}', 10) == ([], [])
 
 
 def test_reply_of_another_shape_is_refused() -> None:

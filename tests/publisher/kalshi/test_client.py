@@ -89,7 +89,7 @@ def client(exchange: FakeExchange, clock: ManualClock, waiting: Waiting, budget:
     made.close()
 
 
-def events_of(body: bytes) -> tuple[list[str], str]:
+def events_of(body: bytes) -> tuple[list[str], str | None]:
     raws, cursor = split_list(body, "events")
     return [bytes(raw).decode() for raw in raws], cursor
 
@@ -161,7 +161,7 @@ def test_clock_offset_is_named_when_a_signature_is_refused(client: Client, excha
         (Answer(502, b"<html>Bad gateway</html>"), "server_error"),
         (HTML, "bad_reply"),
         (Answer(200, b'{"events":[{"event'), "bad_reply"),
-        (Answer(200, b'{"events":null,"cursor":""}'), "bad_reply"),
+        (Answer(200, b'{"cursor":""}'), "bad_reply"),
         (Answer(200, b"[" * 100_000), "bad_reply"),
         (Answer(200, b"", (("Content-Encoding", "gzip"),)), "bad_reply"),
         (Answer(200, b"not gzip", (("Content-Encoding", "gzip"),)), "bad_reply"),
