@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from simulator.matching.ledger import Ledger
 from simulator.matching.orders import ASK, BID, Order, OrderSwitches, Party, Side
 from simulator.matching.transfers import Transfer
+from simulator.persistence import graph
 from tests.simulator.matching.accounts_by_hand import (
     Account,
     Moved,
@@ -381,3 +382,20 @@ def test_books_agree_with_the_reference_and_no_cash_is_ever_negative(rules: Orde
 @settings(deadline=None, max_examples=15)
 def test_they_agree_after_every_single_step(rules: OrderSwitches, seed: int) -> None:
     live(rules, seed, steps=40, every=1)
+
+
+def test_books_that_were_saved_and_loaded_go_on_as_the_same() -> None:
+    rules = OrderSwitches(collateral_return=True)
+    actions = list(life(Random(5), 120))
+    floor, twin = Floor(rules), Floor(rules)
+    for name, *arguments in actions[:80]:
+        getattr(floor, str(name))(*arguments)
+        getattr(twin, str(name))(*arguments)
+    saved = graph.save([twin.ledger, twin.resting, twin.open], [MARKETS], lambda _value, _name: False)
+    twin.ledger, twin.resting, twin.open = graph.load(saved, [MARKETS])
+    assert twin.resting
+    for name, *arguments in actions[80:]:
+        getattr(floor, str(name))(*arguments)
+        getattr(twin, str(name))(*arguments)
+        twin.ledger.audit()
+        assert twin.ledger.statements.books() == floor.ledger.statements.books()
