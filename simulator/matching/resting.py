@@ -111,6 +111,17 @@ def value_e6(side: Side, orders: Iterable[Resting], position_e2: int, grid_e6: i
     return total_e6
 
 
+def price_value_e6(side: Side, orders: Iterable[Resting], position_e2: int) -> int:
+    """Return price times count of what the orders of one side would open beside a position."""
+    closing, total_e6 = closing_e2(side, position_e2), 0
+    for entry in orders:
+        closed_e2 = min(entry.count_e2, closing)
+        closing -= closed_e2
+        unit_e4 = entry.price_e4 if side == BID else _ONE_E4 - entry.price_e4
+        total_e6 += unit_e4 * (entry.count_e2 - closed_e2)
+    return total_e6
+
+
 def value_with_return_e6(
     side: Side,
     orders: Sequence[Resting],

@@ -8,6 +8,7 @@ from .holdings import Holder, Holdings
 from .kept import Kept
 from .orders import Fill, Party
 from .positions import Position
+from .resting import price_value_e6
 from .settlement import Settlement, worth_e6
 from .transfers import Transfer
 
@@ -56,11 +57,16 @@ class Statements:
         )
 
     def resting_value_e6(self, party: Party) -> dict[int, int]:
-        """Return the value of a party's resting orders by shard, as admission counts it."""
-        return {
-            shard: self.holdings.required_e6(purse)
-            for shard, purse in self.holdings.holders[party].purses.items()
-        }
+        """Return price times count of what a party's resting orders would open, by shard, without fees."""
+        holder = self.holdings.holders[party]
+        values = dict.fromkeys(holder.purses, 0)
+        for ticker, market in holder.orders.items():
+            held = holder.positions.get(ticker)
+            for here in (market.bids, market.asks):
+                values[market.instrument.exchange_index] += price_value_e6(
+                    here.side, here.orders, held.count_e2 if held else 0
+                )
+        return values
 
     def position(self, party: Party, ticker: str) -> Position | None:
         """Return a party's position in a market that is not settled, None if it never traded there."""
@@ -103,7 +109,7 @@ class Statements:
                     "subaccount": party[1],
                     "netting": holder.netting,
                     "cash_e6": {str(shard): purse.cash_e6 for shard, purse in holder.purses.items()},
-                    "resting_value_e6": {
+                    "required_e6": {
                         str(shard): self.holdings.required_e6(purse) for shard, purse in holder.purses.items()
                     },
                     "returned_e6": {

@@ -86,6 +86,18 @@ def test_resting_orders_count_against_the_balance_without_lowering_it() -> None:
     assert desk.ledger.statements.balance_e6((1, 0), 0) == 4 * DOLLAR
 
 
+def test_value_of_resting_orders_is_shown_without_fees_and_without_what_closes() -> None:
+    desk = Desk()
+    maker_fees = Market("N", exchange_index=1, fee_type="quadratic_with_maker_fees")
+    desk.trade(FREE, "bid", 5_000, 400)
+    desk.rest(FREE, "ask", 6_000, 1_000)
+    desk.rest(maker_fees, "bid", 4_300, 1_000)
+    assert desk.ledger.statements.resting_value_e6((1, 0)) == {0: 600 * 4_000, 1: 4_300_000}
+    purses = desk.ledger.holdings.holders[1, 0].purses
+    assert purses[0].value_sum_e6 == 2_400_000
+    assert purses[1].value_sum_e6 == 4_300_000 + 42_900  # admission counts the fee
+
+
 def test_larger_side_of_a_market_counts_alone_under_the_other_rule() -> None:
     desk = Desk(OrderSwitches(resting_value="max"), cash_e6=10 * DOLLAR)
     desk.rest(FREE, "bid", 6_000, 1_000)
