@@ -21,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     ops = parser.add_subparsers(dest="op", required=True, metavar="COMMAND")
 
     record = ops.add_parser("record", help="record the feed into a new file until Ctrl-C")
-    record.add_argument("file", type=Path)
+    record.add_argument("file", type=Path, help="must not exist; made once something is heard")
 
     replay = ops.add_parser("replay", help="play a recording on the publisher's sockets")
     replay.add_argument("file", type=Path)
@@ -35,22 +35,30 @@ def _parser() -> argparse.ArgumentParser:
     control.add_argument("value", nargs="?", help="time of a seek, factor of a speed")
 
     info = ops.add_parser("info", help="say what is in a recording, and whether it is whole")
-    info.add_argument("file", type=Path)
+    info.add_argument("file", type=Path, help="a recording")
 
     export = ops.add_parser("export", help="write a recording's records, a file per kind")
-    export.add_argument("file", type=Path)
-    export.add_argument("folder", type=Path)
+    export.add_argument("file", type=Path, help="a recording")
+    export.add_argument("folder", type=Path, help="where the tables go; made if it is not there")
     export.add_argument("--format", choices=("csv", "parquet"), default="csv")
     export.add_argument("--kind", action="append", help="only this kind; may be given again")
 
     load = ops.add_parser("import", help="make a recording of Kalshi's own WebSocket frames (NDJSON)")
-    load.add_argument("frames", type=Path)
-    load.add_argument("file", type=Path)
+    load.add_argument("frames", type=Path, help="what was recorded; .gz is unpacked")
+    load.add_argument("file", type=Path, help="the recording to make")
+    load.add_argument(
+        "--use-yes-price",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the recorder subscribed with use_yes_price, so that NO levels are on the scale of YES; "
+        "auto (the default) tells it by the books",
+    )
 
     tap = ops.add_parser("tap", help="print the feed, a line of JSON per record")
     tap.add_argument("prefix", nargs="*", default=[""], help="topics to print; all by default")
 
     ops.add_parser("doctor", help="explain what is wrong")
+    ops.add_parser("settings", help="print every setting that holds, and where it was set")
     return parser
 
 
@@ -59,14 +67,14 @@ def _main(argv: list[str]) -> int:
     offline: dict[str, Callable[[], int]] = {
         "info": lambda: commands.info(args.file),
         "export": lambda: commands.export(args.file, args.folder, args.format, args.kind),
-        "import": lambda: commands.import_frames(args.frames, args.file),
+        "settings": lambda: commands.settings(os.environ, Path.cwd()),
+        "import": lambda: commands.import_frames(args.frames, args.file, args.use_yes_price),
     }
     if args.op in offline:
         try:
             return offline[args.op]()
-        except StartupError as error:
-            print(error, file=sys.stderr)
-            return 2
+        except (SettingsError, StartupError) as error:
+            return refuse(args.op, error)
     if args.op == "doctor":
         return doctor(dict(os.environ), Path.cwd())
     online: dict[str, Run] = {

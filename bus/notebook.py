@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Final, Self, get_origin, get_type_hints
 
 from bus.process.settings import Settings
 from markets.records import Book, Event, Market, Quote
@@ -15,6 +15,13 @@ from markets.units import format_price
 from .clock import SystemClock
 from .replica import Replica, ReplicaStatus
 from .sockets import make_context
+
+_INTEGERS: Final = {
+    name: "int64" if hint is int or get_origin(hint) is Annotated else "Int64"
+    for name, hint in get_type_hints(Quote, include_extras=True).items()
+    if name.endswith(("_e4", "_e2", "_ms"))
+}
+"""Types of a DataFrame's columns: pandas would make floats of those in which one is not known."""
 
 
 class Connection:
@@ -62,6 +69,8 @@ class Connection:
     def frame(self) -> Any:
         """Return all markets as of one position as a pandas DataFrame, a row each, indexed by ticker.
 
+        Prices, counts and times stay integers, also in columns where some are not known (dtype Int64).
+
         Raises:
             ImportError: pandas is not installed.
         """
@@ -80,9 +89,8 @@ class Connection:
             }
             for market, quote in pairs
         ]
-        return pandas.DataFrame(rows, columns=[*columns, "event_ticker", "series_ticker", "title"]).set_index(
-            "ticker"
-        )
+        frame = pandas.DataFrame(rows, columns=[*columns, "event_ticker", "series_ticker", "title"])
+        return frame.astype(_INTEGERS).set_index("ticker")
 
     def close(self) -> None:
         """Stop following."""

@@ -17,6 +17,8 @@ import msgspec
 from bus.ask import NoAnswer, ask
 from bus.clock import SystemClock
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
+from bus.process.locks import hold_role, private_dir
+from bus.process.logs import hide
 from bus.process.settings import Settings, variable_of
 from bus.protocol.answers import Refusal
 from bus.sockets import make_context
@@ -66,6 +68,7 @@ def command(arguments: Sequence[str]) -> int:
     parsed = parser.parse_args(arguments)
     try:
         settings = Settings.load(os.environ, Path.cwd())
+        hide(settings.api_key_id)
         match parsed.command:
             case "reconcile":
                 return _reconcile(settings)
@@ -111,6 +114,8 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
         if isinstance(error, NoAnswer) and killing:
             print("trader: no trader runs here; the kill switch holds for the next one")
             return 0 if KillSwitch(settings.data_dir).read() else EXIT_CRASHED
+        if isinstance(error, NoAnswer) and parsed.command == "resume":
+            return _resume_alone(settings, parsed.word)
         return EXIT_CRASHED
     finally:
         context.term()
@@ -119,6 +124,27 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
 
 def _journal_of(settings: Settings) -> Path:
     return journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT)
+
+
+def _resume_alone(settings: Settings, word: str) -> int:
+    """Take the kill switch away where no trader runs that could: the next one trades again."""
+    switch = KillSwitch(settings.data_dir)
+    if switch.read() is None:
+        print("trader: no trader runs here, and the kill switch is not set: nothing to resume")
+        return EXIT_CRASHED
+    if word != WORD:
+        print(f"trader: word: trading was killed; resume with the word {WORD}", file=sys.stderr)
+        return EXIT_REFUSED
+    # One that runs, and only does not answer, must hear of it itself.
+    journal = _journal_of(settings)
+    with hold_role(private_dir(settings.run_dir), "trader"), hold_role(settings.data_dir, journal.name):
+        try:
+            switch.clear()
+        except OSError as error:
+            print(f"trader: {switch.path}: {error.strerror}", file=sys.stderr)
+            return EXIT_CRASHED
+    print("trader: no trader runs here; the kill switch is taken away, the next one trades")
+    return 0
 
 
 def _reconcile(settings: Settings) -> int:

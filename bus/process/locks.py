@@ -97,7 +97,7 @@ def _running(run_dir: Path, role: str, pid: int) -> str:
     """Say who holds a role and what stops it."""
     whole = holder(run_dir, STACK)
     said = f"{role} already running, pid {pid or 'unknown'} (run directory {run_dir})"
-    other = "or set KALSHI_BUS_RUN_DIR for another one"
+    other = "or use another directory"
     if whole and role != STACK:
         return f"{said}: kill {whole} stops all that make run started, {other}"
     return f"{said}: kill {pid or 'PID'} stops it, {other}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -142,6 +142,33 @@ class Settings(SimulatorRows, HttpRows, TraderRows, PublisherRows, CommonRows):
                 reason = f" ({detail['ctx']['error']})" if detail["type"] == "value_error" else ""
                 problems.append(_refusal(key, origin, good[key], reason))
             bad.update(told)
+
+
+class Effective(NamedTuple):
+    """A setting that holds: its key, its value as it may be shown, and where it was set."""
+
+    key: str
+    value: str
+    origin: str
+
+
+def effective(settings: Settings, origin: Mapping[str, str]) -> list[Effective]:
+    """Return every setting that holds, in the table's order, none with a secret in it.
+
+    Args:
+        origin: as from `Settings.with_origins`.
+    """
+    rows = []
+    for key in Settings.model_fields:
+        value = getattr(settings, key)
+        if key == "api_key_id":
+            said = "" if value is None else f"({len(value)} characters, hidden)"
+        elif isinstance(value, tuple):
+            said = redact(",".join(value))
+        else:
+            said = "" if value is None else redact(f"{value:g}" if isinstance(value, float) else str(value))
+        rows.append(Effective(key, said, origin.get(key, "default")))
+    return rows
 
 
 def _refusal(key: str, origin: Mapping[str, str], value: object, reason: str) -> str:

@@ -10,7 +10,7 @@ plays on through it misses nothing.
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,9 +73,15 @@ class Recorder:
         self._tail: deque[_Heard] = deque()
         self._tail_bytes = 0
         self._said_ms = 0
+        self._path = path
         self.frames = 0
         self.keyframes = 0
         self.dropped = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file so far."""
+        return self._file.tell()
 
     # -- the replica's thread
 
@@ -99,8 +105,11 @@ class Recorder:
 
     # -- the writer's thread
 
-    def run(self, stop: Stop) -> None:
-        """Record until `stop`; ends with an index. Call once.
+    def run(self, stop: Stop, progress: Callable[[], None] = lambda: None) -> None:
+        """Record until `stop`; ends with an index, or without a file if nothing was heard. Call once.
+
+        Args:
+            progress: called twice a second.
 
         Raises:
             OSError: the disk is full or broken; what was written before stays readable.
@@ -118,10 +127,14 @@ class Recorder:
                         keyframe_ms = now_ms
                     writer.flush()
                     self._warn(now_ms)
+                    progress()
                 self._take(writer)
                 writer.finish()
         finally:
             self._replica.stop()
+            if not self.keyframes:
+                # Nothing in it can be played, and it would be in the way of the next try.
+                self._path.unlink(missing_ok=True)
 
     def _take(self, writer: RecordingWriter, keyframe: tuple[int, int] | None = None) -> None:
         """Write what is queued; keep what no keyframe at this position, or no state now, has."""

@@ -5,7 +5,7 @@ import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,13 +14,14 @@ import structlog
 import zmq
 
 from bus.ask import NoAnswer, ask
-from bus.clock import SystemClock
+from bus.clock import Clock, SystemClock
 from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role
-from bus.process.settings import Settings
+from bus.process.settings import Settings, effective
 from bus.protocol.messages import (
     CONTROL_TOPICS,
     RECORD_TYPES,
+    TOPIC_HEARTBEAT,
     CycleEnd,
     Envelope,
     Heartbeat,
@@ -38,6 +39,10 @@ from bus.tape.tape import messages
 from markets.errors import DecodeError, StartupError
 
 log = structlog.get_logger()
+
+SILENCE_S: Final = 2.5
+PROGRESS_S: Final = 60
+_IS_UP: Final = "is everything up? python -m bus doctor"
 
 _say: Final = print
 _CONTROL: Final[dict[str, type[Any]]] = {"cycle": CycleEnd, "heartbeat": Heartbeat}
@@ -66,20 +71,65 @@ def time_ms(text: str) -> int:
     return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
+class _RecordProgress:
+    """Says how a recording goes: a line that stays in place on a terminal, else a log event a minute."""
+
+    def __init__(self, recorder: Recorder, settings: Settings, clock: Clock) -> None:
+        self._recorder = recorder
+        self._where = f"{settings.feed} and {settings.query}"
+        self._clock = clock
+        self._began_ns = self._said_ns = clock.monotonic_ns()
+        self._silence_said = False
+        self.terminal = sys.stderr.isatty()
+
+    def __call__(self) -> None:
+        now_ns, recorder = self._clock.monotonic_ns(), self._recorder
+        seconds = (now_ns - self._began_ns) / 1e9
+        if not recorder.keyframes:
+            if seconds >= SILENCE_S and not self._silence_said:
+                self._silence_said = True
+                _say(f"record: nothing is heard on {self._where} yet: {_IS_UP}", file=sys.stderr)
+        elif now_ns - self._said_ns >= (1 if self.terminal else PROGRESS_S) * 1e9:
+            self._said_ns = now_ns
+            if self.terminal:
+                rate = recorder.size / seconds / 1e3
+                said = f"{seconds:.0f} s, {recorder.frames} messages, {recorder.size / 1e6:.1f} MB"
+                _say(f"\r{said}, {rate:.1f} kB/s, Ctrl-C ends it \x1b[K", end="", file=sys.stderr, flush=True)
+            else:
+                log.info("recorder.progress", frames=recorder.frames, bytes=recorder.size)
+
+    def nothing(self) -> str:
+        return f"record: nothing was heard on {self._where}, no file was made: {_IS_UP}"
+
+
 def record(settings: Settings, stop: Stop, path: Path) -> int:
-    """Record until `stop`; 1 if the disk did not take it all."""
-    context = make_context()
+    """Record until `stop`; 1 if nothing was heard, or the disk did not take it all."""
+    context, clock = make_context(), SystemClock()
     try:
-        recorder = Recorder(context, settings.feed, settings.query, path, SystemClock(), random.Random())
+        recorder = Recorder(context, settings.feed, settings.query, path, clock, random.Random())
+        progress = _RecordProgress(recorder, settings, clock)
         try:
-            recorder.run(stop)
+            recorder.run(stop, progress)
         except OSError as error:
             log.exception("recorder.stopped", file=str(path), frames=recorder.frames)
             _say(f"record: {path}: {error.strerror}: what is in the file can be played", file=sys.stderr)
             return 1
     finally:
         context.term()
+    if progress.terminal and recorder.keyframes:
+        _say(file=sys.stderr)
+    if not recorder.keyframes:
+        _say(progress.nothing(), file=sys.stderr)
+        return 1
     log.info("recorder.done", frames=recorder.frames, keyframes=recorder.keyframes, dropped=recorder.dropped)
+    return 0
+
+
+def settings(environ: Mapping[str, str], cwd: Path) -> int:
+    """Print every setting that holds, and where it was set."""
+    found, origin = Settings.with_origins(environ, cwd)
+    for row in effective(found, origin):
+        _say(f"{row.key:<26} {row.value or '-':<40} {row.origin}")
     return 0
 
 
@@ -186,10 +236,10 @@ def export(path: Path, folder: Path, format_: str, kinds: list[str] | None) -> i
     return 1 if recording.problem else 0
 
 
-def import_frames(frames: Path, path: Path) -> int:
-    """Make a recording of Kalshi's own frames."""
+def import_frames(frames: Path, path: Path, use_yes_price: str) -> int:
+    """Make a recording of Kalshi's own frames; `use_yes_price` is yes, no or auto."""
     try:
-        counts = convert(frames, path)
+        counts = convert(frames, path, {"yes": True, "no": False}.get(use_yes_price))
     except (OSError, ValueError) as error:
         raise StartupError(f"{frames}: {error}") from None
     _say(json.dumps(counts))
@@ -197,31 +247,49 @@ def import_frames(frames: Path, path: Path) -> int:
 
 
 def tap(settings: Settings, stop: Stop, prefixes: Iterable[str]) -> int:
-    """Print the feed: a line of JSON per record, until `stop` or a closed pipe."""
+    """Print the feed: a line of JSON per record, until `stop` or a closed pipe.
+
+    Silence is said on stderr, within 3 s, and whether it is of the feed or only of what was asked for.
+    """
+    prefixes, clock = tuple(prefixes), SystemClock()
     context = make_context()
     socket = make(context, zmq.SUB, MAX_FEED)
     try:
-        for prefix in prefixes:
+        for prefix in {*prefixes, TOPIC_HEARTBEAT}:  # by which a silent feed differs from a wrong prefix
             socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
         socket.connect(settings.feed)
         poller = zmq.Poller()
         poller.register(socket, zmq.POLLIN)
         poller.register(stop.fileno(), zmq.POLLIN)
+        heard_ns, alive, said = clock.monotonic_ns(), False, False
         while not stop.is_set():
-            if socket not in dict(poller.poll(1_000)):
+            if not said and clock.monotonic_ns() - heard_ns > SILENCE_S * 1e9:
+                said = True
+                _say(_silence(settings, prefixes, alive=alive), file=sys.stderr, flush=True)
+            if socket not in dict(poller.poll(250)):
                 continue
             try:
                 topic, envelope = decode(socket.recv())
+                if not topic.startswith(prefixes):
+                    alive = True
+                    continue
+                heard_ns, alive, said = clock.monotonic_ns(), False, False
                 for line in lines(topic, envelope):
                     _say(line, flush=True)
             except DecodeError as error:
                 _say(json.dumps({"undecodable": str(error)}), flush=True)
-    except BrokenPipeError:
-        sys.stderr.close()
     finally:
         socket.close()
         context.term()
     return 0
+
+
+def _silence(settings: Settings, prefixes: tuple[str, ...], *, alive: bool) -> str:
+    if alive:
+        asked = " or ".join(f"'{prefix}'" for prefix in prefixes)
+        topics = "topics are md.<SERIES>., ref., ex., cycle., hb."
+        return f"tap: nothing on {asked} yet, though the feed is alive: {topics}"
+    return f"tap: nothing is heard on {settings.feed}: {_IS_UP}"
 
 
 def lines(topic: str, envelope: Envelope) -> Iterable[str]:

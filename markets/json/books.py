@@ -1,11 +1,14 @@
 """Order books and candlesticks as Kalshi's REST API sends them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 from msgspec import Raw
 
 from markets.errors import BadRecord
 from markets.records import Book, Level
-from markets.units import PRICE_ONE_E4, parse_count_e2, parse_price_e4
+from markets.units import MAX_TIME_MS, PRICE_ONE_E4, parse_count_e2, parse_price_e4
 
 from .decoding import (
     BadMember,
@@ -42,9 +45,30 @@ class _CandlesWire(msgspec.Struct):
     candlesticks: Raw = Raw(b"null")
 
 
+class Candlestick(msgspec.Struct, frozen=True):
+    """A candlestick as a row of numbers, open, high, low and close of each price; None: not known."""
+
+    end_ms: int | None
+    yes_bid_open_e4: int | None
+    yes_bid_high_e4: int | None
+    yes_bid_low_e4: int | None
+    yes_bid_close_e4: int | None
+    yes_ask_open_e4: int | None
+    yes_ask_high_e4: int | None
+    yes_ask_low_e4: int | None
+    yes_ask_close_e4: int | None
+    price_open_e4: int | None
+    price_high_e4: int | None
+    price_low_e4: int | None
+    price_close_e4: int | None
+    volume_e2: int | None
+    open_interest_e2: int | None
+
+
 _ticker_book = msgspec.json.Decoder(_TickerBookWire)
 _candle = Reader(_CandleWire, "candlestick")
 _candles = Reader(_CandlesWire, "candlesticks")
+_any_candles = msgspec.json.Decoder(list[Any])
 
 
 def decode_books(body: bytes, as_of_ms: int) -> tuple[list[Book], list[BadMember]]:
@@ -98,6 +122,36 @@ def decode_candles(body: bytes, limit_bytes: int) -> tuple[list[tuple[str, bytes
             kept.append(candles[end_s])
         found.append((ticker, b"[%b]" % b",".join(reversed(kept))))
     return found, bad
+
+
+def candlesticks(raw: bytes) -> list[Candlestick]:
+    """Return the rows of an array of candlesticks, as `decode_candles` gives it; what is odd is not known.
+
+    Raises:
+        BadRecord: it is no array.
+    """
+    return [_candlestick(candle) for candle in decode(_any_candles, raw, "candlesticks")]
+
+
+def _candlestick(candle: Any) -> Candlestick:
+    candle = candle if isinstance(candle, dict) else {}
+    end_s = candle.get("end_period_ts")
+    known = isinstance(end_s, int) and 0 <= end_s <= MAX_TIME_MS // 1_000
+    prices = []
+    for name in ("yes_bid", "yes_ask", "price"):
+        side = candle.get(name)
+        for part in ("open", "high", "low", "close"):
+            text = side.get(f"{part}_dollars") if isinstance(side, dict) else None
+            prices.append(_known(parse_price_e4, text))
+    counts = (_known(parse_count_e2, candle.get(name)) for name in ("volume_fp", "open_interest_fp"))
+    return Candlestick(end_s * 1_000 if known else None, *prices, *counts)
+
+
+def _known(parse: Callable[[object], int], value: object) -> int | None:
+    try:
+        return parse(value)
+    except BadRecord:
+        return None
 
 
 def _book_of(ticker: str, wire: _BookWire, as_of_ms: int) -> Book:

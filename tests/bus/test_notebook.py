@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 
@@ -74,6 +76,27 @@ def test_data_frame_has_a_row_per_market(live: Live) -> None:
                 market.series_ticker,
                 "active",
             )
+
+
+def test_data_frame_keeps_integers_where_some_are_not_known(live: Live) -> None:
+    with bus.connect(feed=live.feed, snapshots=live.state) as connection:
+        quotes = connection.replica.state.quotes
+        ticker, quote = next(iter(quotes.items()))
+        quotes[ticker] = msgspec.structs.replace(quote, last_price_e4=None, volume_e2=10**15)
+
+        frame = connection.frame()
+
+        pandas = import_module("pandas")
+        assert pandas.isna(frame.loc[ticker].last_price_e4)
+        assert frame.loc[ticker].volume_e2 == 10**15
+        integers = [name for name in frame.columns if name.endswith(("_e4", "_e2", "_ms"))]
+        assert len(integers) == 14
+        assert all(pandas.api.types.is_integer_dtype(frame[name]) for name in integers)
+        quotes.clear()
+        empty = connection.frame()
+        assert {name: empty.dtypes[name] for name in integers} == {
+            name: frame.dtypes[name] for name in integers
+        }
 
 
 def run_script(live: Live, folder: Path, *command: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.trading.killswitch import KillSwitch
 from tests.support import Runner, eventually
 
 pytestmark = pytest.mark.e2e
@@ -57,6 +58,36 @@ def test_kill_without_a_trader_holds_for_the_next_one(runner: Runner) -> None:
     assert "no trader runs here" in out.stdout
     runner.start("trader").wait_event("trader.ready")
     assert json.loads(command(runner, "status").stdout)["state"] == "killed"
+
+
+def test_resume_without_a_trader_takes_the_word_and_lets_the_next_one_trade(runner: Runner) -> None:
+    nothing = command(runner, "resume")
+    assert (nothing.returncode, "nothing to resume" in nothing.stdout) == (1, True)
+    KillSwitch(runner.folder / "data").set("before the start")
+    refused = command(runner, "resume", "unlock")
+    assert refused.returncode == 2
+    assert "resume with the word UNLOCK" in refused.stderr
+    assert KillSwitch(runner.folder / "data").read()
+
+    resumed = command(runner, "resume", "UNLOCK")
+
+    assert resumed.returncode == 0
+    assert "the next one trades" in resumed.stdout
+    assert KillSwitch(runner.folder / "data").read() is None
+
+
+def test_a_trader_that_stands_still_is_not_resumed_behind_its_back(runner: Runner) -> None:
+    process = runner.start("trader")
+    process.wait_event("trader.ready")
+    command(runner, "kill")
+    process.signal(signal.SIGSTOP)
+
+    told = command(runner, "resume", "UNLOCK")
+
+    process.signal(signal.SIGCONT)
+    assert told.returncode == 2
+    assert f"trader already running, pid {process.pid}" in told.stderr
+    assert KillSwitch(runner.folder / "data").read()
 
 
 def test_two_traders_never_share_a_journal(runner: Runner) -> None:

@@ -3,11 +3,13 @@
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
 from bus.spreadsheet import guarded
+from bus.trading.shapes import UnixTime
 from markets.opportunities import REASONS, Opportunity, opportunity_json
 from markets.units import format_count, format_price, format_time
 
@@ -72,13 +74,28 @@ def to_csv(opportunities: Sequence[Opportunity]) -> str:
 
 
 def rows_to_csv(columns: Sequence[str], rows: Sequence[msgspec.Struct]) -> str:
-    """Return rows of the trader's as CSV with a header line. No cell starts a formula."""
+    """Return rows of the trader's as CSV with a header line. No cell starts a formula.
+
+    Times are ISO 8601 in UTC, as in every CSV of the project.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([cell(getattr(row, column)) for column in columns])
+        times = _times(type(row))
+        values = ((column, getattr(row, column)) for column in columns)
+        writer.writerow([cell(_iso(value) if column in times else value) for column, value in values])
     return out.getvalue()
+
+
+@cache
+def _times(row: type[msgspec.Struct]) -> frozenset[str]:
+    hints = get_type_hints(row, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if UnixTime in (hint, *get_args(hint)))
+
+
+def _iso(time_s: float | None) -> str | None:
+    return None if time_s is None else format_time(round(time_s * 1_000))
 
 
 def cell(value: object) -> str:

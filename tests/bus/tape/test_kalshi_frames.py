@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from bus.protocol.state import State
+from bus.protocol.state import State, decode_all
 from bus.tape.file import Recording
 from bus.tape.kalshi_frames import convert
 from bus.tape.tape import messages
 from bus.testing import replay_of
-from markets.units import parse_count_e2, parse_price_e4
+from markets.records import Book
+from markets.units import format_price, parse_count_e2, parse_price_e4
 from tests.support import ROOT, Runner
 
 Frame = dict[str, Any]
@@ -72,6 +73,24 @@ def books_after(frames: Iterable[Frame]) -> Books:
 
 def books_of(state: State) -> Books:
     return {ticker: {"yes": dict(book.yes), "no": dict(book.no)} for ticker, book in state.books.items()}
+
+
+def on_yes_scale(frames: Timed) -> Timed:
+    """The same session as if it had been subscribed with use_yes_price: NO levels at 1 - price."""
+
+    def turned(price: str) -> str:
+        return format_price(10_000 - parse_price_e4(price, "price"))
+
+    found: Timed = []
+    for now_ms, frame in frames:
+        message = dict(frame.get("msg") or {})
+        if frame["type"] == "orderbook_snapshot":
+            levels = message.get("no_dollars_fp", [])
+            message["no_dollars_fp"] = [[turned(price), size] for price, size in levels]
+        elif frame["type"] == "orderbook_delta" and message["side"] == "no":
+            message["price_dollars"] = turned(message["price_dollars"])
+        found.append((now_ms, {**frame, "msg": message}))
+    return found
 
 
 def ndjson(path: Path, frames: Timed) -> Path:
@@ -183,3 +202,55 @@ def test_what_is_no_session_leaves_no_file(short_dir: Path, text: str) -> None:
     with pytest.raises(FileExistsError):
         convert(source, path)
     assert path.read_bytes() == b"precious"
+
+
+def books_in(path: Path) -> list[tuple[Any, ...]]:
+    return [tuple(map(bytes, envelope.records)) for _, envelope in messages(Recording(path))]
+
+
+@pytest.mark.parametrize("session", [orderbook_stream, gold])
+def test_no_levels_on_the_scale_of_yes_are_turned_to_their_own(
+    session: Callable[[], Timed], short_dir: Path
+) -> None:
+    frames = session()[:2_000]
+    convert(ndjson(short_dir / "no.gz", frames), short_dir / "no.mcap")
+    convert(ndjson(short_dir / "yes.gz", on_yes_scale(frames)), short_dir / "yes.mcap")
+    convert(ndjson(short_dir / "told.gz", on_yes_scale(frames)), short_dir / "told.mcap", yes_price=True)
+
+    assert books_in(short_dir / "no.mcap") == books_in(short_dir / "yes.mcap")
+    assert books_in(short_dir / "no.mcap") == books_in(short_dir / "told.mcap")
+    assert books_in(short_dir / "no.mcap")
+
+
+def a_book(yes: str, no: str) -> Frame:
+    message = {"market_ticker": "KXA-1", "yes_dollars_fp": [[yes, "5.00"]], "no_dollars_fp": [[no, "5.00"]]}
+    return {"type": "orderbook_snapshot", "sid": 1, "msg": message}
+
+
+def test_a_book_that_would_be_crossed_on_the_one_scale_is_on_the_other(short_dir: Path) -> None:
+    convert(ndjson(short_dir / "in.gz", [(1_000, a_book("0.5000", "0.5200"))]), short_dir / "out.mcap")
+
+    (book,) = [one for _, envelope in messages(Recording(short_dir / "out.mcap"))
+               for one in decode_all(envelope.kind, envelope.records) if envelope.kind == "book"]  # fmt: skip
+    assert isinstance(book, Book)
+    assert book.no == ((4_800, 500),)
+
+
+def test_books_that_fit_both_scales_are_refused_unless_it_is_said_or_recorded(short_dir: Path) -> None:
+    frames = [(1_000, a_book("0.3000", "0.6000"))]
+    source, out = ndjson(short_dir / "in.gz", frames), short_dir / "out.mcap"
+    with pytest.raises(ValueError, match="--use-yes-price yes or no"):
+        convert(source, out)
+    assert not out.exists()
+    assert convert(source, out, yes_price=False)["books"] == 1
+    said = {"id": 1, "cmd": "subscribe", "params": {"channels": ["orderbook_delta"], "use_yes_price": True}}
+    source = ndjson(short_dir / "in.gz", [(999, said), *frames])
+    assert convert(source, short_dir / "told.mcap") == {"books": 1, "deltas": 0, "trades": 0, "skipped": 1}
+
+
+def test_a_crossed_moment_between_deltas_does_not_outweigh_a_snapshot(short_dir: Path) -> None:
+    delta = {"market_ticker": "KXA-1", "price_dollars": "0.9500", "delta_fp": "1.00", "side": "yes"}
+    frames = [(1_000, a_book("0.5000", "0.4600")), *((1_001 + n, {"type": "orderbook_delta", "msg": delta})
+              for n in range(5))]  # fmt: skip
+
+    assert convert(ndjson(short_dir / "in.gz", frames), short_dir / "out.mcap")["deltas"] == 5

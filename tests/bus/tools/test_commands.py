@@ -1,8 +1,10 @@
 """python -m bus info, export, tap: what they say of a recording and of the feed."""
 
 import csv
+import io
 import json
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +14,12 @@ import pytest
 import zmq
 
 from bus.__main__ import _main
+from bus.process.settings import Settings
 from bus.protocol.messages import decode, schema
 from bus.tape.file import Recording
 from bus.tape.tape import messages
 from bus.tools.commands import lines
-from markets.records import Event
+from markets.records import Candles, Event, Trade
 from tests.bus.protocol.test_messages import the_messages
 from tests.bus.tape.test_file import Live, record_a_day
 from tests.bus.world import START_MS, Publisher
@@ -123,6 +126,110 @@ def test_exported_text_is_no_formula(zmq_context: Context, live: Live, run: Run,
         row = next(row for row in csv.DictReader(file) if row["event_ticker"] == "E")
     assert (row["title"], row["sub_title"]) == ('\'=HYPERLINK("http://evil")', "'\n=1+1")
     assert row["category"] == "-1", "a number stays one"
+
+
+CANDLE = {
+    "end_period_ts": 1_790_000_400,
+    "yes_bid": dict.fromkeys(("open_dollars", "high_dollars", "low_dollars", "close_dollars"), "0.4500"),
+    "yes_ask": dict.fromkeys(("open_dollars", "high_dollars", "low_dollars", "close_dollars"), "0.4700"),
+    "price": {"open_dollars": None},
+    "volume_fp": "12.50",
+}
+
+
+def test_candles_are_rows_and_no_table_has_a_column_twice(
+    zmq_context: Context, live: Live, run: Run, short_dir: Path
+) -> None:
+    path = short_dir / "day.mcap"
+    raw = json.dumps([CANDLE, {"end_period_ts": None, "yes_bid": 7}]).encode()
+    candles = Candles("A-1-X", START_MS, 3_600, raw), Candles("A-1-Y", START_MS, 3_600, b"{}")
+    live.do(lambda: live.publisher._streamed("md.A.", "candles", candles[0]))
+    live.do(lambda: live.publisher._streamed("md.A.", "candles", candles[1]))
+    trade = Trade("t", "A-1-X", 4_500, 100, "yes", START_MS + 7)
+    live.do(lambda: live.publisher._streamed("md.A.", "trade", trade))
+    record_a_day(zmq_context, live, path)
+    assert run("export", str(path), str(short_dir)).code == 0
+
+    for table in short_dir.glob("*.csv"):
+        header, *rows = csv.reader(io.StringIO(table.read_text()))
+        assert len({*header}) == len(header)
+        assert not [name for name in header if name.endswith("_ms")], "times are written as such"
+        assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:.]+Z", row[0]) for row in rows)
+    with (short_dir / "candles.csv").open(newline="") as file:
+        candle, odd, unread = csv.DictReader(file)
+    assert candle["end_time"] == "2026-09-21T14:20:00Z"
+    assert (candle["yes_bid_close_e4"], candle["yes_ask_low_e4"]) == ("4500", "4700")
+    assert (candle["price_open_e4"], candle["volume_e2"], candle["open_interest_e2"]) == ("", "1250", "")
+    assert {odd["end_time"], unread["end_time"], odd["yes_bid_open_e4"]} == {""}
+    assert (odd["ticker"], unread["ticker"]) == ("A-1-X", "A-1-Y")
+
+
+@pytest.mark.e2e
+def test_tap_says_that_the_feed_is_silent_or_only_what_was_asked_for(live: Live, runner: Runner) -> None:
+    runner.env |= {"KALSHI_BUS_FEED": live.feed}
+    wrong = runner.start("bus", "tap", "md.NOBODY.")
+    deaf = runner.start("bus", "tap", env={"KALSHI_BUS_FEED": f"ipc://{runner.folder}/nobody"})
+
+    eventually(lambda: "nothing on 'md.NOBODY.' yet, though the feed is alive" in wrong.output(), 6)
+    eventually(lambda: "nothing is heard on ipc://" in deaf.output(), 6)
+
+    assert (wrong.stop(), deaf.stop()) == (0, 0)
+    assert wrong.output().count("\n") == deaf.output().count("\n") == 1
+
+
+@pytest.mark.e2e
+def test_to_record_nothing_leaves_no_file_and_says_so(runner: Runner) -> None:
+    path = runner.folder / "day.mcap"
+    record = runner.start("bus", "record", str(path))
+    eventually(lambda: "nothing is heard on ipc://" in record.output(), 8)
+    assert record.stop() == 1
+    assert "nothing was heard on ipc://" in record.output()
+    assert not path.exists()
+
+
+@pytest.mark.e2e
+def test_record_shows_on_a_terminal_how_it_goes(live: Live, runner: Runner) -> None:
+    runner.env |= {"KALSHI_BUS_FEED": live.feed, "KALSHI_BUS_QUERY": live.state}
+    path = runner.folder / "day.mcap"
+    record = runner.start_command(
+        ["script", "-qec", f"{sys.executable} -m bus record {path}", "/dev/null"], {"SHELL": "/bin/sh"}
+    )
+    eventually(lambda: re.search(r"[1-9]\d* messages, \d+\.\d MB, .* kB/s, Ctrl-C ends it", record.output()))
+    record.stop()
+    assert path.exists()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "command", ["-m bus info DAY", "-m bus --help", "-m bus settings", "-m trader --help"]
+)
+def test_who_reads_no_further_ends_a_command_quietly(runner: Runner, day: Path, command: str) -> None:
+    words = command.replace("DAY", str(day))
+    piped = runner.start_command(["sh", "-c", f"{sys.executable} {words} | true; echo $?"])
+    assert piped.wait(30) == 0
+    assert piped.output() == "0\n"
+
+
+def test_settings_are_told_with_where_they_came_from_and_without_secrets(
+    run: Run, monkeypatch: pytest.MonkeyPatch, short_dir: Path
+) -> None:
+    (short_dir / "kalshi-bus.toml").write_text("ui_port = 6001\nsnapshot_port = 6002\n")
+    monkeypatch.chdir(short_dir)
+    monkeypatch.setenv("KALSHI_BUS_UI_PORT", "7001")
+    monkeypatch.setenv("KALSHI_API_KEY_ID", "CANARY-0f8fad5b")
+    monkeypatch.setenv("KALSHI_BUS_FAIR_VALUES", "odds.py:Odds(token='CANARY', n=3)")
+
+    told = run("settings")
+
+    assert told.code == 0, told.err
+    rows = {row.split()[0]: " ".join(row.split()[1:]) for row in told.out.splitlines()}
+    assert rows["ui_port"] == "7001 KALSHI_BUS_UI_PORT (environment)"
+    assert rows["snapshot_port"] == "6002 snapshot_port (kalshi-bus.toml)"
+    assert rows["sim_port"] == "5003 default"
+    assert rows["api_key_id"] == "(15 characters, hidden) KALSHI_API_KEY_ID (environment)"
+    assert rows["fair_values"].startswith("odds.py:Odds(token=[redacted], n=3) KALSHI")
+    assert "CANARY" not in told.out
+    assert {*rows} == {*Settings.model_fields}
 
 
 @pytest.mark.e2e
