@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from bus.protocol.messages import TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
-from bus.protocol.state import State
+from bus.protocol.state import AGELESS_MS, State
 from bus.protocol.writer import Change
 from bus.scan.membership import events_of
 from bus.threads import Owner, assert_held
@@ -32,6 +32,9 @@ ROTATION_MS: Final = 540_000
 """Everything is sent again within this time: the protocol promises 10 minutes."""
 
 MAX_UNCONFIRMED_BYTES: Final = 200_000
+
+AHEAD_MS: Final = 1_000
+"""A time that is further ahead than this was told by a clock that has been set back since."""
 
 JUST_CLOSED_MS: Final = 3_600_000
 """A market that closed this shortly ago is waited for: its result comes soon."""
@@ -84,6 +87,7 @@ class Held:
         self._members_changed = True
         self._rotation = Rotation(state)
         self._thread = Owner("what the publisher holds")
+        self._latest_ms = max([quote.as_of_ms for quote in state.quotes.values()], default=0)
         for ticker, market in state.markets.items():
             self._hold(ticker, market, state.quotes.get(ticker))
 
@@ -160,7 +164,8 @@ class Held:
         removed: set[str] = set()
         for ticker in sorted(reading.candidates):
             self._take(ticker, reading.candidates[ticker], now_ms, markets, removed, reading)
-        self._refresh(reading, markets)
+        self._refresh(reading, markets, now_ms)
+        self._set_right(reading, markets, now_ms)
         expired = {ticker for ticker, at_ms in self._expires_ms.items() if at_ms <= now_ms}
         expired -= reading.kept
         for ticker in sorted((expired | reading.gone) - removed):
@@ -216,9 +221,14 @@ class Held:
         kinds = markets.setdefault(topic, {})
         if held is not market and held != market:
             kinds.setdefault("market", []).append(market)
-        if held_quote is None or msgspec.structs.replace(quote, as_of_ms=held_quote.as_of_ms) != held_quote:
+        if (
+            held_quote is None
+            or held_quote.as_of_ms > now_ms
+            or msgspec.structs.replace(quote, as_of_ms=held_quote.as_of_ms) != held_quote
+        ):
             kinds.setdefault("quote", []).append(quote)
             held_quote = quote
+            self._latest_ms = max(self._latest_ms, quote.as_of_ms)
         if held is not None and held.event_ticker != market.event_ticker:
             self._leave_event(ticker, held.event_ticker)
         self.taken[ticker] = digest
@@ -227,8 +237,9 @@ class Held:
         self.disputed.discard(ticker)
         self._hold(ticker, market, held_quote)
 
-    def streamed(self, ticker: str, status: Status) -> None:
+    def streamed(self, ticker: str, status: Status, as_of_ms: int) -> None:
         """Note that this market's quote is not the one last swept: equal bytes confirm it no more."""
+        self._latest_ms = max(self._latest_ms, as_of_ms)
         if self.taken.pop(ticker, None) is not None:
             self._forget_event(self.state.markets[ticker].event_ticker)
         if status is Status.ACTIVE:
@@ -257,16 +268,36 @@ class Held:
                 self._seen[digest] = Seen(event_ticker, tuple(held), settled)
                 self._seen_of[event_ticker] = digest
 
-    def _refresh(self, reading: Reading, markets: dict[str, dict[str, list[Record]]]) -> None:
+    def _refresh(self, reading: Reading, markets: dict[str, dict[str, list[Record]]], now_ms: int) -> None:
         """Send unchanged quotes that were read apart with the age of their own: the cycle's is too young."""
         for ticker in sorted(reading.loose.keys() & reading.confirmed):
             known_ms = self.state.quote_as_of_ms(ticker)
             if reading.older_than_crawl(ticker) and known_ms is not None:
                 quote = self.state.quotes[ticker]
-                if reading.loose[ticker] > known_ms:
+                if reading.loose[ticker] > known_ms or known_ms > now_ms + AHEAD_MS:
                     quote = msgspec.structs.replace(quote, as_of_ms=reading.loose[ticker])
                     kinds = markets.setdefault(self.state.stream_of[ticker], {})
                     kinds.setdefault("quote", []).append(quote)
+
+    def _set_right(self, reading: Reading, markets: dict[str, dict[str, list[Record]]], now_ms: int) -> None:
+        """Send quotes again that are known as of a time to come: the clock was ahead when they were heard.
+
+        With the age of this sweep where it confirms them; else nobody knows how old they are: AGELESS_MS.
+        """
+        if self._latest_ms <= now_ms + AHEAD_MS:
+            return
+        state = self.state
+        made = (record for kinds in markets.values() for record in kinds.get("quote", ()))
+        sent = {record.ticker for record in made if isinstance(record, Quote)}
+        self._latest_ms = now_ms
+        for ticker, quote in sorted(state.quotes.items()):
+            if quote.as_of_ms <= now_ms + AHEAD_MS or ticker in sent:
+                continue
+            as_of_ms = now_ms - AGELESS_MS
+            if ticker in reading.confirmed:
+                as_of_ms = reading.loose.get(ticker, reading.as_of_ms or as_of_ms)
+            quote = msgspec.structs.replace(quote, as_of_ms=as_of_ms)
+            markets.setdefault(state.stream_of[ticker], {}).setdefault("quote", []).append(quote)
 
     def _hold(self, ticker: str, market: Market, quote: Quote | None) -> None:
         siblings = self._markets_of.get(market.event_ticker)

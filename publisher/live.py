@@ -179,7 +179,7 @@ class Live:
         self.healed += 1
         bid, ask = top.yes_bid or (0, 0), top.yes_ask or (PRICE_ONE_E4, 0)
         tick = TickerUpdate(book.ticker, bid[0], ask[0], bid[1], ask[1], None, None, None, book.as_of_ms)
-        self._held.streamed(book.ticker, quote.status)
+        self._held.streamed(book.ticker, quote.status, book.as_of_ms)
         topic = state.stream_of[book.ticker]
         record = [_ticked(quote, tick)]
         server.send(server.writer.stream(topic, "quote", record, book.as_of_ms * 1_000_000, now_ns))
@@ -258,7 +258,7 @@ class Live:
 
     def _quoted(self, quote: Quote, quotes: dict[str, Quote]) -> Quote:
         quotes[quote.ticker] = quote
-        self._held.streamed(quote.ticker, quote.status)
+        self._held.streamed(quote.ticker, quote.status, quote.as_of_ms)
         return quote
 
 

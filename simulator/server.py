@@ -62,6 +62,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def steady_ms() -> int:
+    """Return a clock that nobody sets, ms."""
+    return time.monotonic_ns() // 1_000_000
+
+
 def _new_id() -> str:
     return str(UUID(bytes=secrets.token_bytes(16), version=4))
 
@@ -89,7 +94,8 @@ def build(options: SimulatorOptions) -> tuple[Api, InputLog]:
     restart = Restart(options, recorded, now_ms(), began, again, _new_id)
     exchange = restart.exchange
     exchange.advance(now_ms())
-    limits = None if options.tier == "none" else RequestLimits(options.tier)
+    # Not by the wall clock: once it was set back, everything would be refused until it has caught up.
+    limits = None if options.tier == "none" else RequestLimits(options.tier, steady_ms)
     api = Api(exchange, ROUTES, keys, limits, restart.exchange_id)
     api.remember(restart.log.append)
     hub = api.hub = Hub(exchange, restart.exchange_id)

@@ -210,7 +210,7 @@ class Service:
         news = self._take_values() or news
         # A repair may change the state and leave it at its position.
         if not news and (state.epoch, state.seq) == (latest.epoch, latest.seq):
-            if replica.now_ms() - latest.now_ms >= AGE_MS:
+            if not 0 <= replica.now_ms() - latest.now_ms < AGE_MS:
                 self.scans.advance(latest.state, Batch(), replica.now_ms())
                 return Batch()
             return None

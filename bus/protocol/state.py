@@ -82,6 +82,9 @@ STATE_KINDS: Final = (*LANE, "candles", "drift")
 
 _OF_MARKET: Final = ("market", "quote", "book", "suspect", "candles")
 
+AGELESS_MS: Final = 86_400_000
+"""So old counts a quote whose age nobody knows."""
+
 _SENT_AGAIN: Final = frozenset(("market", "series", "event", "milestone", "fair_value"))
 """Kinds whose records are sent again as they were, in rotation or after a restart. Others bear their time."""
 
@@ -464,7 +467,9 @@ class State(Records):
         for ticker in cycle.unconfirmed:
             as_of_ms = self.quote_as_of_ms(ticker)
             if as_of_ms is not None:
-                kept[ticker] = as_of_ms
+                # Later than the commit itself: the clock was ahead, and nobody knows how old the quote is.
+                ahead = as_of_ms > cycle.ended_ms
+                kept[ticker] = max(0, cycle.ended_ms - AGELESS_MS) if ahead else as_of_ms
         self.set_cycle(cycle, kept)
 
     def set_cycle(self, cycle: CycleEnd | None, ages: dict[str, int]) -> None:

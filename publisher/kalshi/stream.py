@@ -119,7 +119,7 @@ class KalshiStream:
 
     def _connection(self) -> None:
         """Serve one connection; return only at the stop."""
-        session = StreamSession(self.counters, drift=self._drift)
+        session = StreamSession(self.counters, drift=self._drift, steady_ms=self._steady_ms)
         key = self._keys.current()
         assert key is not None, "without a key there is no stream"
         headers = key.headers("GET", urlsplit(self._url).path, self._clock.now_ms())
@@ -188,6 +188,9 @@ class KalshiStream:
                 self._said_ns.clear()
             self._said_ns[refusal.code] = now_ns
             log.warning("stream.refused", code=refusal.code, text=refusal.text, what=str(refusal))
+
+    def _steady_ms(self) -> int:
+        return self._clock.monotonic_ns() // 1_000_000
 
     def _take_wishes(self, session: StreamSession) -> None:
         with self._lock:

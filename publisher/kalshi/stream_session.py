@@ -72,10 +72,13 @@ class _Ladder:
 class StreamSession:
     """The client's side of one connection. One thread; times are ms, `now_ms` the wall clock.
 
+    Ages are of that; how long something was waited for is told by the steady clock.
+
     Args:
         yes_price: whether NO levels come on the YES scale; asked for in each subscription.
         channels: subscribed for all markets.
         drift: looks at every frame; None for nobody.
+        steady_ms: the steady clock; without one `now_ms` is one.
 
     Attributes:
         counters: may be shared by successive connections.
@@ -88,10 +91,12 @@ class StreamSession:
         yes_price: bool = True,
         channels: Sequence[str] = ALL_MARKETS,
         drift: DriftWatch | None = None,
+        steady_ms: Callable[[], int] | None = None,
     ) -> None:
         self.counters = counters or Counters()
         self._yes_price = yes_price
         self._channels = channels
+        self._steady_ms = steady_ms
         self._drift = drift
         self._subscriptions = Subscriptions(self.counters, yes_price=yes_price)
         self._facts: list[Fact] = []
@@ -135,11 +140,14 @@ class StreamSession:
             ticker, ladder.as_of_ms, tuple(sorted(ladder.yes.items())), tuple(sorted(ladder.no.items()))
         )
 
+    def _at(self, now_ms: int) -> int:
+        return now_ms if self._steady_ms is None else self._steady_ms()
+
     # -- what the shell does
 
     def open(self, now_ms: int) -> None:
         """Begin: the connection is made."""
-        self._subscriptions.heard(now_ms)
+        self._subscriptions.heard(self._at(now_ms))
         for channel in self._channels:
             self._subscriptions.subscribe(channel)
 
@@ -163,7 +171,7 @@ class StreamSession:
             Broken: the exchange ended the connection's use.
         """
         self.counters.frames += 1
-        self._subscriptions.heard(now_ms)
+        self._subscriptions.heard(self._at(now_ms))
         try:
             frame = decode_frame(text)
         except BadRecord:
@@ -174,12 +182,12 @@ class StreamSession:
         if frame.type == "subscribed":
             self._on_subscribed(frame, now_ms)
             return
-        order = self._subscriptions.follows(frame, now_ms)
+        order = self._subscriptions.follows(frame, self._at(now_ms), now_ms)
         if order == "drop" and (frame.type != "error" or self._subscriptions.knows(frame.sid)):
             return
         if frame.id is not None and frame.type != "error" and self._subscriptions.answered(frame.id):
             self._refused_in_row = 0
-            self._subscriptions.went_well(now_ms)
+            self._subscriptions.went_well(self._at(now_ms))
         if order == "after_gap" and self._subscriptions.is_books(frame.sid):
             lost = list(self._live)
             self._doubt(lost, "gap", now_ms)
@@ -200,19 +208,21 @@ class StreamSession:
             Broken: the connection is silent, whatever its pings say.
         """
         subscriptions = self._subscriptions
-        subscriptions.check_life(now_ms, next(iter(self._live or self._asked_ms), None))
-        if not subscriptions.held(now_ms):
-            late = [ticker for ticker, at_ms in self._asked_ms.items() if now_ms - at_ms > ASK_AGAIN_MS]
+        steady_ms = self._at(now_ms)
+        subscriptions.check_life(steady_ms, next(iter(self._live or self._asked_ms), None))
+        if not subscriptions.held(steady_ms):
+            late = [ticker for ticker, at_ms in self._asked_ms.items() if steady_ms - at_ms > ASK_AGAIN_MS]
             if late and subscriptions.books_open:
                 self._ask(late, now_ms)
-            subscriptions.renew(now_ms)
+            subscriptions.renew(steady_ms)
         self._follow(now_ms)
         as_of_ms = subscriptions.books_as_of_ms
         if as_of_ms is None:
             return
         for ticker, ladder in self._live.items():
             # Everything up to the last frame of the subscription was heard, and it was not about this book.
-            if as_of_ms - ladder.as_of_ms >= REFRESH_MS:
+            # Nor later: one that is ahead is of a clock that was set back.
+            if abs(as_of_ms - ladder.as_of_ms) >= REFRESH_MS:
                 ladder.as_of_ms = as_of_ms
                 self._facts.append(_unchanged(ticker, ladder))
 
@@ -249,7 +259,7 @@ class StreamSession:
             self.counters.bad += 1
             return
         self._refused_in_row = 0
-        if self._subscriptions.opened(message, now_ms):
+        if self._subscriptions.opened(message, self._at(now_ms), now_ms):
             self._follow(now_ms)
 
     def _on_snapshot(self, frame: StreamFrame, now_ms: int) -> None:
@@ -312,7 +322,7 @@ class StreamSession:
         except BadRecord:
             self.counters.bad += 1
             failure = StreamError()  # whatever it says, it is a no
-        refusal = self._subscriptions.failed(frame, failure, now_ms)
+        refusal = self._subscriptions.failed(frame, failure, self._at(now_ms))
         self._refusals.append(refusal)
         command = refusal.command
         if refusal.ended == BOOKS:
@@ -344,9 +354,9 @@ class StreamSession:
             fewer = max(1, len(self._sent) + len(command.tickers) // 2)
             self.counters.books_max = min(self.counters.books_max or fewer, fewer)
             if not self._sent and len(command.tickers) == 1:
-                self._subscriptions.pause_books(now_ms)
+                self._subscriptions.pause_books(self._at(now_ms))
         elif code not in BUSY and self._refused_in_row > REFUSED_IN_ROW:
-            self._subscriptions.pause_books(now_ms)
+            self._subscriptions.pause_books(self._at(now_ms))
             self._parts.clear()
         elif code not in BUSY and len(asked) == 1:
             self._given_up.update(asked)
@@ -398,11 +408,12 @@ class StreamSession:
     def _ask(self, tickers: Iterable[str], now_ms: int) -> None:
         """Ask for snapshots of followed markets."""
         asked = list(dict.fromkeys(tickers))
-        self._asked_ms.update(dict.fromkeys(asked, now_ms))
+        self._asked_ms.update(dict.fromkeys(asked, self._at(now_ms)))
         self._subscriptions.update_books("get_snapshot", asked)
 
     def _follow(self, now_ms: int) -> None:
         """Bring the subscription to what is wanted."""
+        steady_ms = self._at(now_ms)
         wanted = dict.fromkeys(
             islice((t for t in self._wanted if t not in self._given_up), self.counters.books_max)
         )
@@ -414,23 +425,23 @@ class StreamSession:
             self._suspect.discard(ticker)
             self._dropped.append(ticker)
         subscriptions = self._subscriptions
-        if subscriptions.held(now_ms):
+        if subscriptions.held(steady_ms):
             return
         if subscriptions.books_open and self._dropped:
             dropped, self._dropped = self._dropped, []
             subscriptions.update_books("delete_markets", dropped)
-        if not subscriptions.books_due(now_ms):
+        if not subscriptions.books_due(steady_ms):
             return
-        if self.counters.books_max is not None and subscriptions.deleting(now_ms):
+        if self.counters.books_max is not None and subscriptions.deleting(steady_ms):
             return  # commands may be carried out in another order: what goes must be gone before more comes
         for part in self._to_follow(wanted):
             new = part
             if subscriptions.books_open:
                 subscriptions.update_books("add_markets", part)
             else:
-                new = subscriptions.subscribe_books(part, now_ms)
+                new = subscriptions.subscribe_books(part, steady_ms)
             self._sent.update(dict.fromkeys(new))
-            self._asked_ms.update(dict.fromkeys(new, now_ms))
+            self._asked_ms.update(dict.fromkeys(new, steady_ms))
 
     def _to_follow(self, wanted: Collection[str]) -> list[list[str]]:
         """Return what is to be followed and is not, each part to be asked for apart from the others."""

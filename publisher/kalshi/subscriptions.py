@@ -130,11 +130,11 @@ class Refusal(NamedTuple):
 class _Subscription:
     __slots__ = ("as_of_ms", "channel", "last", "last_ms", "opened_ms", "probed_ms")
 
-    def __init__(self, channel: str, now_ms: int) -> None:
+    def __init__(self, channel: str, now_ms: int, wall_ms: int) -> None:
         self.channel = channel
         self.last = 0
         self.last_ms = now_ms
-        self.as_of_ms = now_ms
+        self.as_of_ms = wall_ms
         self.opened_ms = now_ms
         self.probed_ms: int | None = None
 
@@ -172,7 +172,10 @@ class Pauses:
 
 
 class Subscriptions:
-    """What is subscribed on one connection, and what is to be sent on it. One thread; times are ms."""
+    """What is subscribed on one connection, and what is to be sent on it. One thread.
+
+    Times are ms: `now_ms` of a steady clock, `wall_ms` of the wall clock.
+    """
 
     def __init__(self, counters: Counters, *, yes_price: bool) -> None:
         self._counters = counters
@@ -243,7 +246,7 @@ class Subscriptions:
         """Tell whether there is a subscription of this number."""
         return sid in self._subs
 
-    def opened(self, message: Subscribed, now_ms: int) -> bool:
+    def opened(self, message: Subscribed, now_ms: int, wall_ms: int) -> bool:
         """Note that a subscription was acknowledged; return whether books are subscribed by it."""
         self.went_well(now_ms)
         for number, command in list(self._unanswered.items()):
@@ -254,13 +257,13 @@ class Subscriptions:
         if message.sid in self._subs:
             self._counters.duplicates += 1
             return False
-        self._subs[message.sid] = _Subscription(message.channel, now_ms)
+        self._subs[message.sid] = _Subscription(message.channel, now_ms, wall_ms)
         if message.channel != BOOKS:
             return False
         self._books_sid = message.sid
         return True
 
-    def follows(self, frame: StreamFrame, now_ms: int) -> Verdict:
+    def follows(self, frame: StreamFrame, now_ms: int, wall_ms: int) -> Verdict:
         """Take note of a frame's number; say how it follows those before it, or that it is to be dropped."""
         if frame.sid is None:
             return "next"
@@ -277,7 +280,7 @@ class Subscriptions:
                 order = "after_gap"
             sub.last = frame.seq
         sub.last_ms, sub.probed_ms = now_ms, None
-        sub.as_of_ms = believed_ms(frame.sending_ts_ms, now_ms)
+        sub.as_of_ms = believed_ms(frame.sending_ts_ms, wall_ms)
         return order
 
     def failed(self, frame: StreamFrame, failure: StreamError, now_ms: int) -> Refusal:

@@ -219,7 +219,7 @@ class Api:
             return self._call(entry, request, found, account)
         key = (request.path, request.query)
         kept = self._cache.get(key)
-        if kept is None or now_ms - kept.at_ms >= self.cache_ms:
+        if kept is None or not 0 <= now_ms - kept.at_ms < self.cache_ms:
             response = self._call(entry, request, found, account)
             if response.headers is not CACHED:
                 return response

@@ -1,5 +1,6 @@
 """Token buckets of an account's tier (contract section 9): continuous refill, reads and writes apart."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,10 +61,15 @@ class Bucket:
 
 
 class RequestLimits:
-    """Buckets of every caller: the account's, and one pair per address for callers without a key."""
+    """Buckets of every caller: the account's, and one pair per address for callers without a key.
 
-    def __init__(self, tier: str) -> None:
+    Args:
+        steady_ms: a steady clock, by which they refill; without one by the `now_ms` of each request.
+    """
+
+    def __init__(self, tier: str, steady_ms: Callable[[], int] | None = None) -> None:
         self.tier = tier
+        self._steady_ms = steady_ms
         self._buckets: dict[tuple[str, bool, int], Bucket] = {}
 
     def take(self, caller: str, write: bool, cost: int, now_ms: int, shards: tuple[int, ...] = (0,)) -> bool:
@@ -71,6 +77,8 @@ class RequestLimits:
 
         `caller` is the key id, or the address of one without a key (as Basic).
         """
+        if self._steady_ms is not None:
+            now_ms = self._steady_ms()
         buckets = [self._bucket(caller, write, shard, now_ms) for shard in shards]
         if not all(bucket.holds(cost, now_ms) for bucket in buckets):
             return False

@@ -163,7 +163,11 @@ def test_clock_set_back_does_not_freeze_the_quotes(world: World) -> None:
     nested(world, "E2-A")["yes_bid_size_fp"] = "7.00"
     world.run()
 
-    assert world.kinds() == [("md.S2.", "quote", 1)]
+    # The others, too: what is held of them is of a time to come.
+    assert world.kinds() == [("md.S1.", "quote", 2), ("md.S2.", "quote", 1)]
+    assert {world.age_ms(ticker) for ticker in world.state.quotes} == {0}
+    world.run()
+    assert world.kinds() == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ NOW_MS = 1_790_000_000_000
 def opened(channel: str = BOOKS, sid: int = 1) -> tuple[Subscriptions, Counters]:
     counters = Counters()
     subscriptions = Subscriptions(counters, yes_price=True)
-    subscriptions.opened(Subscribed(channel, sid), NOW_MS)
+    subscriptions.opened(Subscribed(channel, sid), NOW_MS, NOW_MS)
     return subscriptions, counters
 
 
@@ -31,11 +31,11 @@ def numbered(seq: int, sid: int = 1) -> StreamFrame:
 
 def test_numbers_tell_what_is_next_missing_and_old() -> None:
     subscriptions, counters = opened()
-    verdicts = [subscriptions.follows(numbered(seq), NOW_MS) for seq in (1, 2, 2, 5, 3, 6)]
+    verdicts = [subscriptions.follows(numbered(seq), NOW_MS, NOW_MS) for seq in (1, 2, 2, 5, 3, 6)]
     assert verdicts == ["next", "next", "drop", "after_gap", "drop", "next"]
     assert (counters.gaps, counters.duplicates) == (1, 2)
-    assert subscriptions.follows(numbered(1, sid=9), NOW_MS) == "drop"
-    assert subscriptions.follows(StreamFrame("ticker"), NOW_MS) == "next"
+    assert subscriptions.follows(numbered(1, sid=9), NOW_MS, NOW_MS) == "drop"
+    assert subscriptions.follows(StreamFrame("ticker"), NOW_MS, NOW_MS) == "next"
 
 
 @pytest.mark.parametrize("code", [UNKNOWN_SUBSCRIPTION, AUTHENTICATION_REQUIRED])
@@ -48,7 +48,7 @@ def test_an_error_that_names_no_subscription_ends_the_connection(code: int) -> N
 def test_a_channel_that_ended_is_subscribed_again_and_books_are_told_of() -> None:
     subscriptions, counters = opened(BOOKS, 1)
     subscriptions.subscribe(TRADES)
-    subscriptions.opened(Subscribed(TRADES, 2), NOW_MS)
+    subscriptions.opened(Subscribed(TRADES, 2), NOW_MS, NOW_MS)
     subscriptions.commands()
 
     def ended(sid: int, code: int) -> str | None:
