@@ -5,6 +5,7 @@ in its own shape.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,9 @@ from bus.protocol.state import Records
 from bus.replica import ReplicaStatus
 from markets.records import Drift, ExchangeStatus
 from markets.units import format_time
+
+AHEAD_MS: Final = 5_000
+"""So far ahead of ours may a clock be that tells when a sweep ended."""
 
 
 class ShardHealth(msgspec.Struct, frozen=True):
@@ -194,8 +198,13 @@ def health_of(
 
 
 def age_of(complete_ms: int | None, now_ms: int) -> int | None:
-    """Return the age (ms) of data of which the last complete sweep ended then; never negative."""
-    return None if complete_ms is None else max(0, now_ms - complete_ms)
+    """Return the age (ms) of data of which the last complete sweep ended then; never negative.
+
+    None before there was one, and where that is a time to come: a clock was set back, and nobody knows.
+    """
+    if complete_ms is None or complete_ms - now_ms > AHEAD_MS:
+        return None
+    return max(0, now_ms - complete_ms)
 
 
 def is_stale(age_ms: int | None, stale_after_ms: int) -> bool:

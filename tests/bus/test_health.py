@@ -79,6 +79,7 @@ def test_before_the_first_snapshot_there_is_an_answer_too() -> None:
     [
         (NOW_MS, "ok", 0),
         (NOW_MS + 5_000, "ok", 0),
+        (NOW_MS + 5_001, "stale", None),  # a clock was set back since
         (NOW_MS - 30_000, "ok", 30_000),
         (NOW_MS - 30_001, "stale", 30_001),
         (None, "stale", None),
