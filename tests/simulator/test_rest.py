@@ -20,7 +20,7 @@ from markets.errors import StartupError
 from simulator.front import auth, cursors
 from simulator.front.api import Route
 from simulator.front.auth import KeyPair
-from simulator.front.limits import Bucket
+from simulator.front.limits import Bucket, RequestLimits
 from simulator.front.wire import Response
 from tests.simulator.venue import START_MS, Client
 
@@ -377,6 +377,18 @@ def test_a_bucket_never_gives_more_than_capacity_and_refill(requests: list[tuple
         now += wait
         paid += cost if bucket.take(cost, now) else 0
         assert paid * 1000 <= 600_000 + 200 * now
+
+
+@given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(-(10**11), 10**11)), max_size=50))
+def test_by_the_steady_clock_no_step_of_the_wall_clock_refuses_or_allows_more(
+    requests: list[tuple[int, int]],
+) -> None:
+    steady = 0
+    limits, stepped = RequestLimits("basic"), RequestLimits("basic", lambda: steady)
+    for wait, wall_ms in requests:
+        steady += wait
+        for _ in range(9):
+            assert stepped.take("key", False, 10, wall_ms) is limits.take("key", False, 10, steady)
 
 
 def test_stats_count_requests_by_route_but_not_the_local_ones(client: Client) -> None:
