@@ -155,6 +155,7 @@ class Sweep:
         self._odd_series: set[str] = set()
         self._retry_ms: dict[tuple[str, str], int] = {}
         self._milestone_turns: dict[str, tuple[int, int]] = {}
+        self._unheard: list[str] = []
         self._guesses: dict[str, Collection[str]] = {}
         self._thread = Owner("the sweep")
 
@@ -177,7 +178,14 @@ class Sweep:
         if self._steady_ms() >= self._series_due_ms:
             self._series_due_ms = self._steady_ms() + SERIES_RETRY_MS
             self._aside("GET /series", lambda: self._all_series(reading))
-        for step in (self._open_markets, self._created_meanwhile, self._missing, self._unjoined):
+        steps = (
+            self._open_markets,
+            self._created_meanwhile,
+            self._note_unheard,
+            self._missing,
+            self._unjoined,
+        )
+        for step in steps:
             try:
                 step(reading)
             except ExchangeError as problem:
@@ -391,16 +399,17 @@ class Sweep:
                     if not reading.saw(_ticker(raw)):
                         self._intake.read_loose_market(raw, reply.as_of_ms, reading)
 
+    def _note_unheard(self, reading: Reading) -> None:
+        """Take down which milestones came with no list: what is asked for by name afterwards shows none."""
+        listed = not self._intake.universe.tickers  # lists of named markets bring none
+        self._unheard = self._held.unheard_milestones(reading, self._clock.now_ms(), listed=listed)
+
     def _milestones(self, reading: Reading) -> None:
         """Read again the milestones of held events that no list shows: a match that is over is closed, too.
 
         Until one says that it is over, ever more rarely.
         """
-        if not self._held.state.milestones:
-            return
-        now_ms, steady_ms, turns = self._clock.now_ms(), self._steady_ms(), self._milestone_turns
-        listed = not self._intake.universe.tickers  # lists of named markets bring none
-        waiting = self._held.unheard_milestones(reading, now_ms, listed=listed)
+        waiting, steady_ms, turns = self._unheard, self._steady_ms(), self._milestone_turns
         self._milestone_turns = turns = {event: turns[event] for event in waiting if event in turns}
         due = [event for event in waiting if steady_ms >= turns.get(event, (0, 0))[0]]
         due.sort(key=lambda event: turns.get(event, (0, 0))[0])

@@ -95,6 +95,7 @@ def test_milestones_that_cannot_be_read_cost_nothing_else(
     world.exchange.faults.append(second_list)
     reading, error = world.run()
     assert (error, reading.complete, lists) == (None, True, 2)
+    assert world.sweep.failing.keys() == {"GET /milestones"}
     assert world.replica.quotes["E1-A"].status is Status.DETERMINED
 
 
