@@ -7,7 +7,7 @@ from uuid import UUID
 
 from markets.units import PRICE_ONE_E4, format_time
 from simulator.matching.engine import Matching
-from simulator.matching.orders import ASK, BID
+from simulator.matching.orders import ASK, BID, Side
 
 from .agenda import Agenda
 from .halts import Activity, Halts
@@ -138,6 +138,7 @@ class Crowd:
             if market.fair_shift_e4:
                 continue  # what was planted stands still until it is over
             fair = p * PRICE_ONE_E4
+            self._informed(market, fair, time_ms)
             (bid_e4, bid_e2), (ask_e4, ask_e2) = self.quote(market)
             if (
                 (bid_e2 and bid_e4 > fair)
@@ -166,7 +167,10 @@ class Crowd:
         half = 0.0 if market.fair_shift_e4 else market.half_e4 * (0.7 + 0.6 * self._rng.random())
         bid, ask = grid.at_or_below(fair - half), grid.at_or_above(fair + half)
         if bid is not None and bid == ask:
-            ask = grid.above(bid)
+            if market.fair_shift_e4 < 0:
+                bid = grid.below(bid)  # what is planted too cheap keeps its ask
+            else:
+                ask = grid.above(bid)
         old_bid, old_ask = self.quote(market)
         new_bid, new_ask = (0, 0), (PRICE_ONE_E4, 0)
         if bid is not None:
@@ -194,16 +198,47 @@ class Crowd:
         changes = depth.follow(market.grid, bid, ask, market.size_e2)
         self._matching.follow(market, changes, time_ms)
 
+    def trades(self, market: Market) -> bool:
+        """Whether a market's shard, and the exchange, trade."""
+        return self._halts.trading_active and self._halts.shards[market.event.shard].trading_active
+
+    def correct(self, market: Market, time_ms: int) -> None:
+        """Quote a mispriced market at its true price again."""
+        market.fair_shift_e4 = 0
+        if market.status == ACTIVE and not market.event.group.pulled:
+            self.requote(market, time_ms)
+
+    def hit(self, market: Market, side: Side, part: float, time_ms: int) -> int:
+        """Let somebody take a part, 0..1, of the best level; return how much (count_e2)."""
+        size = market.ask_e2 if side == BID else market.bid_e2
+        count = max(1, int(size * part)) if size else 0
+        if count:
+            self._take(market, side, count, time_ms)
+        return count
+
+    def _informed(self, market: Market, fair_e4: float, time_ms: int) -> None:
+        """Let somebody who knows the truth take a quote that it has passed by, now and then."""
+        dear, cheap = market.bid_e2 and market.bid_e4 > fair_e4, market.ask_e2 and market.ask_e4 < fair_e4
+        if (dear or cheap) and not market.paused and self._rng.random() < self._activity.informed_share:
+            self.hit(market, ASK if dear else BID, self._rng.random(), time_ms)
+
     def _trade(self, market: Market, time_ms: int) -> None:
         """Let a taker hit the best bid or lift the best ask."""
         rng = self._rng
         buys_yes = rng.random() < 0.5
-        price, size = (market.ask_e4, market.ask_e2) if buys_yes else (market.bid_e4, market.bid_e2)
+        size = market.ask_e2 if buys_yes else market.bid_e2
         count = min(size, max(1, int(rng.expovariate(1 / max(market.size_e2 / 20, 1500)))))
         if rng.random() < 0.8:
             count = min(size, max(100, count // 100 * 100))
+        self._take(market, BID if buys_yes else ASK, count, time_ms)
+
+    def _take(self, market: Market, side: Side, count: int, time_ms: int) -> None:
+        """Let the crowd take `count` of the best level of the side that faces `side`."""
+        rng = self._rng
+        buys_yes = side == BID
+        price, size = (market.ask_e4, market.ask_e2) if buys_yes else (market.bid_e4, market.bid_e2)
         if market.depth is not None and market.depth.book.has_orders:
-            self._matching.take(market, BID if buys_yes else ASK, price, count, time_ms)
+            self._matching.take(market, side, price, count, time_ms)
             return
         trade_id, opened = str(UUID(int=rng.getrandbits(128))), rng.random() < 0.6
         self._screen.print_trade(market, trade_id, price, count, "yes" if buys_yes else "no", opened, time_ms)

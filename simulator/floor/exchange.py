@@ -31,6 +31,7 @@ from .listed import Listings
 from .lives import FeeChange, Lifecycle
 from .mispricing import Mispricing, Planter
 from .model import ACTIVE, Event, Market, Series, Stage
+from .rivals import Rivals
 from .screen import Screen
 from .venue import FloorVenue
 
@@ -74,7 +75,7 @@ class Exchange:
         self.venue = FloorVenue(self.agenda, self.halts, self.screen, self.switches, seed)
         self.matching = Matching(self.venue, self.ledger, self.switches, Random(f"{seed}:orders"))
         self.lifecycle = Lifecycle(
-            self.agenda, self.rng, self.catalogue, self.listings, self.herald, self.matching
+            self.agenda, self.rng, self.activity, self.catalogue, self.listings, self.herald, self.matching
         )
         self.crowd = Crowd(
             self.agenda,
@@ -89,6 +90,8 @@ class Exchange:
         )
         self.lifecycle.follow(self.crowd)
         self.planter = Planter(self.agenda, self.rng, self.activity, self.halts, self.listings, self.crowd)
+        self.rivals = Rivals(self.agenda, self.rng, self.activity, self.listings, self.crowd)
+        self.planter.followers.append(self.rivals.tempted)
         for group in self.catalogue.universe(markets, start_ms):
             self.lifecycle.add(group)
         self.listings.sort()

@@ -119,6 +119,10 @@ class Match:
             self.scores[int(rng.random() < 0.5)] += self.sport.step
         self.over = True
 
+    def decide(self, rng: Random) -> None:
+        if not self.over:
+            self.finish(rng)
+
     def player(self, name: str, mean: float) -> None:
         """Count a player's deeds: `mean` of them in a match."""
         self._players.setdefault(name, [mean, 0.0])
@@ -156,12 +160,13 @@ class Match:
 class Options:
     """A simplex: one of many options comes true. The weights' logarithms walk."""
 
-    __slots__ = ("_total", "_weights", "volatility")
+    __slots__ = ("_total", "_weights", "_winner", "volatility")
 
     def __init__(self, weights: Sequence[float], rest: float, volatility: float) -> None:
         self._weights = [max(weight, 1e-5) for weight in weights]
         self._total = sum(self._weights) + rest
         self.volatility = volatility
+        self._winner: int | None = None
 
     def advance(self, dt_s: float, rng: Random) -> bool:
         index = rng.randrange(len(self._weights))
@@ -174,8 +179,19 @@ class Options:
     def probability(self, role: Role) -> float:
         return _clip(self._weights[int(role.key)] / self._total)
 
+    def decide(self, rng: Random) -> None:
+        """Draw one option by its weight, or none of those that are listed."""
+        if self._winner is None:
+            left = rng.random() * self._total
+            self._winner = -1
+            for index, weight in enumerate(self._weights):
+                left -= weight
+                if left < 0:
+                    self._winner = index
+                    return
+
     def outcome(self, role: Role) -> bool:
-        return int(role.key) == max(range(len(self._weights)), key=self._weights.__getitem__)
+        return int(role.key) == self._winner
 
 
 class Underlying:
@@ -203,8 +219,10 @@ class Underlying:
             return _clip(self._above(role.floor) - self._above(role.cap))
         return _clip(self._above(role.floor))
 
+    def decide(self, rng: Random) -> None:
+        self.advance(self.left_s, rng)
+
     def outcome(self, role: Role) -> bool:
-        self.left_s = 0.0
         return self.probability(role) > 0.5
 
 
@@ -244,6 +262,9 @@ class Window:
         deviation = self.asset.price * self.asset.volatility * sqrt((self.close_ms - self.now_ms) / 1000)
         return _clip(normal_above(self.strike, self.asset.price, deviation))
 
+    def decide(self, rng: Random) -> None:
+        """Nothing is open at the close; one that is closed early ends at the price of the moment."""
+
     def outcome(self, role: Role) -> bool:
         return self.strike is not None and round(self.asset.price, self.asset.decimals) >= self.strike
 
@@ -266,6 +287,9 @@ class Combo:
 
     def probability(self, role: Role) -> float:
         return _clip(prod(leg.p for leg in self.legs))
+
+    def decide(self, rng: Random) -> None:
+        """Its legs decide."""
 
     def outcome(self, role: Role) -> bool:
         return all(leg.result == "yes" for leg in self.legs)

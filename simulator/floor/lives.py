@@ -13,8 +13,9 @@ from simulator.universe.dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from .agenda import Agenda
 from .crowd import Crowd
 from .grid import GRIDS
+from .halts import Activity
 from .happenings import Herald
-from .latent import Match, Window
+from .latent import Match, Options, Underlying, Window
 from .listed import Listings
 from .mispricing import PULL_BEFORE_START_MS
 from .model import (
@@ -26,6 +27,7 @@ from .model import (
     INITIALIZED,
     Event,
     Group,
+    Market,
     Stage,
 )
 
@@ -76,6 +78,7 @@ class Lifecycle:
         self,
         agenda: Agenda,
         rng: Random,
+        activity: Activity,
         catalogue: Catalogue,
         listings: Listings,
         herald: Herald,
@@ -84,6 +87,7 @@ class Lifecycle:
         self.fee_changes: list[FeeChange] = []
         self._agenda = agenda
         self._rng = rng
+        self._activity = activity
         self._catalogue = catalogue
         self._listings = listings
         self._herald = herald
@@ -104,13 +108,16 @@ class Lifecycle:
             if group.kind != "match":
                 agenda.at(event.close_ms, self.close, event)
         if group.kind == "match":
-            agenda.at(group.start_ms - PULL_BEFORE_START_MS, self._pull, group)
-            agenda.at(group.start_ms, self._start, group)
-            agenda.at(group.end_ms, self._end, group)
+            self._plan_play(group)
         self._crowd.plan_tick(group, max(agenda.now_ms, group.events[0].open_ms))
         for event in group.events:
             self._herald.announced("event_created", event, {}, agenda.now_ms)
             self._herald.of_each_market(event, agenda.now_ms, "created")
+
+    def _plan_play(self, group: Group) -> None:
+        self._agenda.at(group.start_ms - PULL_BEFORE_START_MS, self._pull, group)
+        self._agenda.at(group.start_ms, self._start, group)
+        self._agenda.at(group.end_ms, self._end, group)
 
     def schedule_fees(self) -> None:
         """Plan one change of a series' fees and one override of an event's, within the first hour."""
@@ -179,13 +186,20 @@ class Lifecycle:
             self._crowd.quote_all(event, time_ms)
 
     def _pull(self, group: Group, time_ms: int) -> None:
+        if time_ms < group.start_ms - PULL_BEFORE_START_MS:
+            return  # it was postponed
         group.pulled = True
         for event in group.events:
             for market in event.markets:
+                market.last_quote_e4 = _quote(market)
                 self._crowd.set_quote(market, (0, 0), (PRICE_ONE_E4, 0), time_ms)
 
     def _start(self, group: Group, time_ms: int) -> None:
         assert isinstance(group.latent, Match)
+        if time_ms < group.start_ms:
+            return  # it was postponed
+        if time_ms >= self._agenda.start_ms and self._not_played(group, time_ms):
+            return
         group.latent.advance(max(0.0, (time_ms - group.updated_ms) / 1000), self._rng)
         group.updated_ms = time_ms
         group.latent.started = group.in_play = True
@@ -198,8 +212,37 @@ class Lifecycle:
             if event.status == ACTIVE:
                 self._crowd.quote_all(event, time_ms)
 
+    def _not_played(self, group: Group, time_ms: int) -> bool:
+        """Let a match be called off, or be postponed, now and then: in the moment when it should start."""
+        chance = self._rng.random()
+        if chance < self._activity.void_rate:
+            group.void = True
+            self._milestone_says(group, "cancelled", time_ms)
+            for event in group.events:
+                self._close_at(event, time_ms, time_ms)
+            return True
+        if chance >= self._activity.void_rate + self._activity.postponed_rate:
+            return False
+        later_ms = (10 + self._rng.randrange(110)) * MINUTE_MS
+        group.start_ms += later_ms
+        group.end_ms += later_ms
+        group.pulled = False
+        self._milestone_says(group, "postponed", time_ms)
+        if group.milestone is not None:
+            group.milestone.body["start_date"] = format_time(group.start_ms)
+        self._plan_play(group)
+        for event in group.events:
+            event.expected_ms += later_ms
+            touched(event, time_ms)
+            if event.status == ACTIVE:
+                self._crowd.quote_all(event, time_ms)
+        self._crowd.plan_tick(group, time_ms)
+        return True
+
     def _end(self, group: Group, time_ms: int) -> None:
         assert isinstance(group.latent, Match)
+        if time_ms < group.end_ms or group.void:
+            return  # it was postponed, or is not played
         group.latent.finish(self._rng)
         group.in_play = False
         group.updated_ms = time_ms
@@ -208,11 +251,15 @@ class Lifecycle:
         close_ms += -close_ms % SECOND_MS
         for event in group.events:
             self._crowd.reprice(event, time_ms)
-            event.close_ms = close_ms
-            event.values["close"] = format_time(close_ms)
-            touched(event, time_ms)
-            self._herald.of_each_market(event, time_ms, "close_date_updated", close_ts=close_ms // 1000)
-            self._agenda.at(close_ms, self.close, event)
+            self._close_at(event, close_ms, time_ms)
+
+    def _close_at(self, event: Event, close_ms: int, time_ms: int) -> None:
+        """Announce an earlier close."""
+        event.close_ms = close_ms
+        event.values["close"] = format_time(close_ms)
+        touched(event, time_ms)
+        self._herald.of_each_market(event, time_ms, "close_date_updated", close_ts=close_ms // 1000)
+        self._agenda.at(close_ms, self.close, event)
 
     def _milestone_says(self, group: Group, status: str, time_ms: int) -> None:
         if group.milestone is not None:
@@ -246,13 +293,13 @@ class Lifecycle:
     def determine(self, event: Event, time_ms: int) -> None:
         if event.status != CLOSED:
             return  # an intervention was quicker
-        latent = event.group.latent
         event.status = DETERMINED
+        values_e4 = self._values(event)
         event.expiration_value = self._value_of(event)
-        for market in event.markets:
-            won = latent.outcome(market.role)
-            market.p = float(won)
-            market.result, market.value_e4 = ("yes", PRICE_ONE_E4) if won else ("no", 0)
+        for market, value_e4 in zip(event.markets, values_e4, strict=True):
+            market.p = value_e4 / PRICE_ONE_E4
+            market.value_e4 = value_e4
+            market.result = {0: "no", PRICE_ONE_E4: "yes"}.get(value_e4, "scalar")
         touched(event, time_ms)
         self._herald.of_each_market(
             event, time_ms, "determined", determination_ts=time_ms // 1000,
@@ -262,6 +309,27 @@ class Lifecycle:
             self._agenda.at(time_ms + 20_000, self._dispute, event)
         else:
             self._agenda.at(time_ms + event.template.timer_s * 1000, self.settle, event)
+
+    def _values(self, event: Event) -> list[int]:
+        """Return what a YES contract of each market is worth, in $0.0001: drawn, as the probabilities say."""
+        rng, latent, activity = self._rng, event.group.latent, self._activity
+        if event.group.void:
+            quotes = [market.last_quote_e4 or (0, PRICE_ONE_E4) for market in event.markets]
+            return [rng.randint(bid, ask) // 100 * 100 for bid, ask in quotes]
+        if isinstance(latent, Underlying) and rng.random() < activity.scalar_rate:
+            return [round(market.p * 100) * 100 for market in event.markets]
+        latent.decide(rng)
+        values = [PRICE_ONE_E4 * latent.outcome(market.role) for market in event.markets]
+        if (
+            isinstance(latent, Options)
+            and event.template.exclusive
+            and any(values)
+            and len(values) > 1
+            and rng.random() < activity.dead_heat_rate
+        ):
+            others = [index for index, value in enumerate(values) if not value]
+            values[values.index(PRICE_ONE_E4)] = values[rng.choice(others)] = PRICE_ONE_E4 // 2
+        return values
 
     def _dispute(self, event: Event, time_ms: int) -> None:
         if event.status != DETERMINED:
@@ -329,6 +397,11 @@ class Lifecycle:
             self.settle(event, now_ms)
         if stage == "gone":
             self._archive(event, now_ms)
+
+
+def _quote(market: Market) -> tuple[int, int]:
+    """Return bid and ask, 0 and a dollar where a side is empty."""
+    return market.bid_e4 if market.bid_e2 else 0, market.ask_e4 if market.ask_e2 else PRICE_ONE_E4
 
 
 def touched(event: Event, time_ms: int) -> None:

@@ -1,44 +1,63 @@
-"""Mispricings, planted for a scanner to find: what the crowd would never leave on the table."""
+"""Mispricings, planted for a scanner to find: what the crowd would never leave on the table.
 
-from collections import deque
-from collections.abc import Iterable
+Kinds: `no_basket` and `yes_basket` (exclusive events whose bids add up to more, or asks to less, than a
+dollar after fees), `ladder`, `range` and `implication` (a market whose YES includes another's, and is
+cheaper: in one event by its strikes, by its bounds, or in another event of the match), and `value` (one leg
+of an exhaustive event is off what the others say).
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from typing import Final
 
 from markets.units import PRICE_ONE_E4
+from simulator.matching.orders import ASK, BID, Side
 from simulator.universe.dates import HOUR_MS, SECOND_MS
 
 from .agenda import Agenda
 from .crowd import Crowd
 from .halts import Activity, Halts
 from .listed import Listings
-from .model import ACTIVE, Event, Market
+from .model import ACTIVE, Event, Group, Market
 
 PULL_BEFORE_START_MS: Final = 3 * SECOND_MS
 """Quoters pull so long before a match starts."""
+
+KINDS: Final = ("no_basket", "yes_basket", "ladder", "range", "implication", "value")
+BASKETS: Final = frozenset(KINDS) - {"value"}
+"""Kinds that pay for sure, whatever comes, if all legs are had."""
 
 _ALIVE: Final = (6, 10)
 """Planted mispricings alive at once, from and to; a large enough universe given."""
 
 _STANDS_MS: Final = (30_000, 120_000)
-"""How long one stands, from and to."""
+"""How long one stands, from and to, unless somebody takes it."""
 
 _EVERY_S: Final = 1.5
 _FEE: Final = 0.07
+_NEAR: Final = 0.12
+"""Nested markets are worth so much apart at most, if they are to be planted the wrong way round."""
 
 
 @dataclass(slots=True)
 class Mispricing:
     """One planted mispricing: what a scanner should find between `from_ms` and `until_ms`.
 
-    `edge_e4` is the profit per contract after taker fees, in $0.0001: of a basket what a set of NOs pays for
-    sure, of a leg what it pays on average.
+    Attributes:
+        tickers: its legs.
+        sides: what a taker does with each: "bid" buys YES, "ask" buys NO.
+        edge_e4: the profit per contract after taker fees, in $0.0001: of a basket what a set pays for sure,
+            of a leg what it pays on average.
+        fair: the true probability of each leg at `from_ms`.
     """
 
     kind: str
     event_ticker: str
     tickers: list[str]
+    sides: list[Side]
     from_ms: int
     until_ms: int
     edge_e4: int
@@ -51,17 +70,49 @@ def fee_multiplier(event: Event) -> float:
     return float(event.series.body["fee_multiplier"] if override is None else override[1])
 
 
+def nested(group: Group) -> Iterator[tuple[str, Market, Market]]:
+    """Yield (kind, wider, narrower) of neighbours of which the one's YES includes the other's."""
+    wins: dict[str, Market] = {}
+    margins: dict[str, Market] = {}
+    for event in group.events:
+        rows: dict[tuple[str, str], list[Market]] = {}
+        between: list[Market] = []
+        for market in event.markets:
+            role = market.role
+            if role.kind == "win":
+                wins[role.key] = market
+            elif role.kind == "between":
+                between.append(market)
+            elif role.kind in ("margin", "total", "count", "above"):
+                rows.setdefault((role.kind, role.key), []).append(market)
+        for (kind, key), row in rows.items():
+            row.sort(key=lambda market: market.role.floor)
+            yield from (("ladder", wider, narrower) for wider, narrower in pairwise(row))
+            if kind == "margin" and row[0].role.floor >= 0:
+                margins[key] = row[0]
+            if kind == "above":
+                yield from (
+                    ("range", wider, inside)
+                    for inside in between
+                    for wider in row
+                    if wider.role.floor <= inside.role.floor
+                )
+    yield from (("implication", wins[key], margin) for key, margin in margins.items() if key in wins)
+
+
 class Planter:
     """Plants mispricings and takes them away again.
 
     Attributes:
         planted: the latest, oldest first.
+        followers: hear of each that is planted.
     """
 
     def __init__(
         self, agenda: Agenda, rng: Random, activity: Activity, halts: Halts, listings: Listings, crowd: Crowd
     ) -> None:
         self.planted: deque[Mispricing] = deque(maxlen=200)
+        self.followers: list[Callable[[Mispricing, int], None]] = []
         self._agenda = agenda
         self._rng = rng
         self._activity = activity
@@ -75,30 +126,47 @@ class Planter:
         self._agenda.at(time_ms + 500 + int(1000 * rng.expovariate(1 / _EVERY_S)), self.plant, None)
         if not self._activity.mispricings or not self._halts.trading_active:
             return
-        alive = [m for m in self.planted if self.stands(m, time_ms)]
-        if len(alive) >= rng.randint(*_ALIVE):
+        alive = Counter(m.kind for m in self.planted if self.stands(m, time_ms))
+        if alive.total() >= rng.randint(*_ALIVE):
             return
         until_ms = time_ms + rng.randint(*_STANDS_MS)
-        baskets = sum(m.kind == "no_basket" for m in alive)
-        plant = self._plant_basket if 2 * baskets <= len(alive) else self._plant_leg
+        # The rarest first; three `value` for one of each other kind.
+        kinds = sorted(KINDS, key=lambda kind: (alive[kind] / (3 if kind == "value" else 1), rng.random()))
         everything = self._listings.groups
         soon = [g for g in everything if 0 < g.start_ms - time_ms < HOUR_MS and g.kind == "match"]
-        for _ in range(60):
+        for attempt in range(60):
             # Half of them where whoever takes them sees the outcome soon.
             groups = soon if soon and rng.random() < 0.5 else everything
             group = groups[rng.randrange(len(groups))]
-            event = group.events[0]
-            # Nothing that stops being quoted meanwhile, and never two in one event.
-            ends_ms = group.start_ms - PULL_BEFORE_START_MS if group.kind == "match" else event.close_ms
-            if (
-                event.status == ACTIVE
-                and event.template.exclusive
-                and until_ms < ends_ms
-                and self._halts.shards[event.shard].trading_active
-                and not any(m.fair_shift_e4 or m.paused for m in event.markets)
-                and plant(event, time_ms, until_ms)
-            ):
+            kind = kinds[min(attempt // 20, 2)]
+            if self._possible(group, time_ms, until_ms) and self._try(kind, group, time_ms, until_ms):
                 return
+
+    def _possible(self, group: Group, time_ms: int, until_ms: int) -> bool:
+        """Whether nothing of a group stops being quoted meanwhile, and nothing is planted in it yet."""
+        if group.kind == "match" and group.start_ms - PULL_BEFORE_START_MS <= until_ms:
+            return False
+        return all(
+            event.status == ACTIVE
+            and until_ms < event.close_ms
+            and self._halts.shards[event.shard].trading_active
+            and not any(market.fair_shift_e4 or market.paused for market in event.markets)
+            for event in group.events
+        )
+
+    def _try(self, kind: str, group: Group, time_ms: int, until_ms: int) -> bool:
+        event = group.events[0]
+        if kind in ("ladder", "range", "implication"):
+            pairs = [(wider, narrower) for found, wider, narrower in nested(group) if found == kind]
+            return bool(pairs) and self._plant_pair(kind, self._rng.choice(pairs), time_ms, until_ms)
+        if not event.template.exclusive:
+            return False
+        plant = {
+            "no_basket": self._plant_no_basket,
+            "yes_basket": self._plant_yes_basket,
+            "value": self._plant_leg,
+        }
+        return plant[kind](event, time_ms, until_ms)
 
     def stands(self, planted: Mispricing, time_ms: int) -> bool:
         """Return whether a planted mispricing can be traded."""
@@ -108,18 +176,17 @@ class Planter:
             for leg in legs
         )
 
-    def _plant_basket(self, event: Event, time_ms: int, until_ms: int) -> bool:
+    def _plant_no_basket(self, event: Event, time_ms: int, until_ms: int) -> bool:
         """Raise the bids so that buying NO of every leg pays after fees: sum of bids > 1 + fees."""
         rng = self._rng
         quoted = sorted((m for m in event.markets if m.bid_e2 and m.ask_e2), key=lambda m: -m.p)[:4]
         if len(quoted) < 2 or quoted[1].p < 0.05 or sum(m.p for m in quoted) < 0.5:
             return False
-        rate = _FEE * fee_multiplier(event)
         target = 1 + rng.uniform(0.01, 0.03)
-        shift = 0.0
+        shift = 0
         for _ in range(30):
             bids = [m.grid.at_or_below(m.p * PRICE_ONE_E4 + shift) or 0 for m in quoted]
-            fees = sum(rate * b / 1e4 * (1 - b / 1e4) for b in bids)
+            fees = _fees(event, bids)
             if sum(bids) / 1e4 >= target + fees:
                 break
             shift += 50
@@ -128,7 +195,55 @@ class Planter:
         if any(m.grid.above(b) is None for m, b in zip(quoted, bids, strict=True)):
             return False
         edge_e4 = round(sum(bids) - 1e4 * (1 + fees))
-        self._misprice("no_basket", event, quoted, int(shift), edge_e4, time_ms, until_ms)
+        self._misprice("no_basket", event, [(m, ASK, shift) for m in quoted], edge_e4, time_ms, until_ms)
+        return True
+
+    def _plant_yes_basket(self, event: Event, time_ms: int, until_ms: int) -> bool:
+        """Lower the asks so that buying YES of every leg pays after fees: sum of asks < 1 - fees."""
+        rng = self._rng
+        legs = event.markets
+        if not 2 <= len(legs) <= 6 or sum(m.p for m in legs) < 0.995 or not all(m.ask_e2 for m in legs):
+            return False
+        target = 1 - rng.uniform(0.01, 0.03)
+        shift = 0
+        for _ in range(40):
+            asks = [m.grid.at_or_above(m.p * PRICE_ONE_E4 - shift) or PRICE_ONE_E4 for m in legs]
+            fees = _fees(event, asks)
+            if sum(asks) / 1e4 <= target - fees:
+                break
+            shift += 50
+        else:
+            return False
+        if any(m.p * PRICE_ONE_E4 - shift < 100 for m in legs):
+            return False
+        edge_e4 = round(1e4 * (1 - fees) - sum(asks))
+        self._misprice("yes_basket", event, [(m, BID, -shift) for m in legs], edge_e4, time_ms, until_ms)
+        return True
+
+    def _plant_pair(self, kind: str, pair: tuple[Market, Market], time_ms: int, until_ms: int) -> bool:
+        """Make the wider market cheaper than the narrower: YES of it and NO of the other pay a dollar."""
+        wider, narrower = pair
+        quoted = all(m.bid_e2 and m.ask_e2 and 0.08 < m.p < 0.92 for m in pair)
+        if not quoted or not 0 <= wider.p - narrower.p < _NEAR:
+            return False
+        gap = self._rng.uniform(0.01, 0.03)
+        shift = int(1e4 * (wider.p - narrower.p) / 2)
+        for _ in range(30):
+            bid = narrower.grid.at_or_below(narrower.p * PRICE_ONE_E4 + shift)
+            ask = wider.grid.at_or_above(wider.p * PRICE_ONE_E4 - shift)
+            if bid is None or ask is None:
+                return False
+            fees = _fees(wider.event, [ask]) + _fees(narrower.event, [bid])
+            if (bid - ask) / 1e4 >= gap + fees:
+                break
+            shift += 50
+        else:
+            return False
+        if wider.p * PRICE_ONE_E4 - shift < 100 or narrower.p * PRICE_ONE_E4 + shift > PRICE_ONE_E4 - 100:
+            return False
+        legs: list[tuple[Market, Side, int]] = [(wider, BID, -shift), (narrower, ASK, shift)]
+        edge_e4 = round(bid - ask - 1e4 * fees)
+        self._misprice(kind, wider.event, legs, edge_e4, time_ms, until_ms)
         return True
 
     def _plant_leg(self, event: Event, time_ms: int, until_ms: int) -> bool:
@@ -148,28 +263,37 @@ class Planter:
             return False
         fee = _FEE * fee_multiplier(event) * price * (1 - price)
         edge_e4 = round(abs(shift) - 1e4 * fee - 100)
-        self._misprice("value", event, [leg], shift, edge_e4, time_ms, until_ms)
+        side: Side = ASK if shift > 0 else BID
+        self._misprice("value", event, [(leg, side, shift)], edge_e4, time_ms, until_ms)
         return True
 
     def _misprice(
         self,
         kind: str,
         event: Event,
-        legs: list[Market],
-        shift_e4: int,
+        legs: list[tuple[Market, Side, int]],
         edge_e4: int,
         time_ms: int,
         until_ms: int,
     ) -> None:
-        for market in legs:
+        for market, _, shift_e4 in legs:
             market.fair_shift_e4 = shift_e4
             self._crowd.requote(market, time_ms)
-        fair = {m.ticker: round(m.p, 4) for m in legs}
-        self.planted.append(Mispricing(kind, event.ticker, list(fair), time_ms, until_ms, edge_e4, fair))
-        self._agenda.at(until_ms, self._unplant, legs)
+        fair = {market.ticker: round(market.p, 4) for market, *_ in legs}
+        sides = [side for _, side, _ in legs]
+        planted = Mispricing(kind, event.ticker, list(fair), sides, time_ms, until_ms, edge_e4, fair)
+        self.planted.append(planted)
+        self._agenda.at(until_ms, self._unplant, [market for market, *_ in legs])
+        for follower in self.followers:
+            follower(planted, time_ms)
 
     def _unplant(self, legs: Iterable[Market], time_ms: int) -> None:
         for market in legs:
-            market.fair_shift_e4 = 0
-            if market.status == ACTIVE and not market.event.group.pulled:
-                self._crowd.requote(market, time_ms)
+            if market.fair_shift_e4:
+                self._crowd.correct(market, time_ms)
+
+
+def _fees(event: Event, prices_e4: list[int]) -> float:
+    """Return the taker fees of one contract at each of these prices, in dollars."""
+    rate = _FEE * fee_multiplier(event)
+    return sum(rate * price / 1e4 * (1 - price / 1e4) for price in prices_e4)

@@ -27,8 +27,11 @@ class Latent(Protocol):
     def probability(self, role: Role) -> float:
         """Return the probability, 0..1, that a market of `role` resolves YES."""
 
+    def decide(self, rng: Random) -> None:
+        """Let what is open still be drawn from the probabilities."""
+
     def outcome(self, role: Role) -> bool:
-        """Return how a market of `role` resolves, once nothing is open any more."""
+        """Return how a market of `role` resolves, once all is decided."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -59,8 +62,8 @@ class Market:
     """One market. Sizes of 0 mean that the side is empty; prices are then what the sentinel says.
 
     `ask_e4`/`ask_e2` are the YES ask: the best NO bid at 1 - `ask_e4` of the same size. `fair_shift_e4` is
-    not 0 while a mispricing is planted. `depth` exists once somebody looked at the book or placed an order.
-    It is an `Instrument` of the matching engine.
+    not 0 while a mispricing is planted. `last_quote_e4` is bid and ask when quoters pulled before a start.
+    `depth` exists once somebody looked at the book or placed an order. Matching takes it as an `Instrument`.
     """
 
     ticker: str
@@ -87,6 +90,7 @@ class Market:
     paused: bool = False
     result: str = ""
     value_e4: int | None = None
+    last_quote_e4: tuple[int, int] | None = None
     last_size_e2: int = 0
     depth: Depth | None = None
     bars: "deque[Bar] | None" = None
@@ -166,7 +170,8 @@ class Group:
 
     `kind` says how its life goes: match, updown, range, options, ladder. `again` is what the catalogue needs
     to make its successor. `interval_s` is the mean time
-    between its updates while quiet. For a match `start_ms`/`end_ms` bound the play.
+    between its updates while quiet. For a match `start_ms`/`end_ms` bound the play; it is `void` if it is not
+    played.
     """
 
     kind: str
@@ -180,6 +185,7 @@ class Group:
     in_play: bool = False
     tick: int = 0
     pulled: bool = False
+    void: bool = False
     updated_ms: int = 0
 
     def markets(self) -> list[Market]:

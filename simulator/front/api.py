@@ -17,6 +17,7 @@ import structlog
 from msgspec import to_builtins
 
 from markets.json.words import BASE, FALSE_WORDS, TRUE_WORDS, unparsable
+from markets.units import format_count
 from simulator.floor.exchange import Exchange
 from simulator.floor.model import Event, Market
 from simulator.matching.orders import OrderSwitches
@@ -47,6 +48,7 @@ CACHED: Final = {**JSON, "cache-control": "public, max-age=15", "x-kalshi-cache-
 """Headers of routes behind the 15 s cache (contract 8)."""
 
 _CACHE_ENTRIES: Final = 500
+_RATES: Final = ("informed_share", "void_rate", "postponed_rate", "dead_heat_rate", "scalar_rate")
 _PRIVATE: Final = ("/portfolio", "/account", "/api_keys", "/communications", "/fcm")
 
 
@@ -432,7 +434,7 @@ class Api:
                 setattr(self, name, value)
         if wanted.pace is not None:
             exchange.set_pace(wanted.pace)
-        for name in ("trade_share", "mispricings", "bursts"):
+        for name in ("trade_share", "mispricings", "bursts", "rivals", *_RATES):
             if (value := getattr(wanted, name)) is not None:
                 setattr(exchange.activity, name, value)
         exchange.set_active(wanted.exchange_active, wanted.trading_active)
@@ -466,6 +468,7 @@ class Api:
                     "kind": m.kind,
                     "event_ticker": m.event_ticker,
                     "tickers": m.tickers,
+                    "sides": m.sides,
                     "from_ms": m.from_ms,
                     "until_ms": m.until_ms,
                     "active": exchange.planter.stands(m, exchange.now_ms),
@@ -474,6 +477,18 @@ class Api:
                 }
                 for m in reversed(exchange.mispricings)
             ],
+            "rivals": [
+                {
+                    "who": taken.who,
+                    "kind": taken.kind,
+                    "event_ticker": taken.event_ticker,
+                    "ticker": taken.ticker,
+                    "count_fp": format_count(taken.count_e2),
+                    "time_ms": taken.time_ms,
+                }
+                for taken in reversed(exchange.rivals.taken)
+            ],
+            "rates": {name: getattr(exchange.activity, name) for name in _RATES},
         }
 
     # Helpers ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from random import Random
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -69,6 +69,9 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     ticker: str | None = None
 
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """State of the exchange that a rehearsal changes; None leaves a thing as it is.
 
@@ -81,6 +84,9 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         trade_share: share of the moves that are trades.
         mispricings: plant new mispricings.
         bursts: let single markets go wild for a second now and then.
+        rivals: let others take what is mispriced.
+        informed_share, void_rate, postponed_rate, dead_heat_rate, scalar_rate: shares, 0 to 1, of what they
+            name (docs/simulator.md).
         trading_active: trading pause of the whole exchange.
         exchange_active: pause of the exchange itself.
         shards: shard number -> whether it trades.
@@ -100,6 +106,12 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     trade_share: float | None = None
     mispricings: bool | None = None
     bursts: bool | None = None
+    rivals: bool | None = None
+    informed_share: Share | None = None
+    void_rate: Share | None = None
+    postponed_rate: Share | None = None
+    dead_heat_rate: Share | None = None
+    scalar_rate: Share | None = None
     trading_active: bool | None = None
     exchange_active: bool | None = None
     shards: dict[int, bool] | None = None

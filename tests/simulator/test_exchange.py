@@ -10,7 +10,7 @@ import pytest
 from markets.units import parse_time_ms
 from simulator.floor.happenings import Trade
 from simulator.floor.latent import Underlying, Window
-from simulator.floor.mispricing import fee_multiplier
+from simulator.floor.mispricing import fee_multiplier, nested
 from simulator.floor.model import ACTIVE, Event, Market
 from simulator.universe.templates import Role
 from tests.simulator.venue import START_MS, Client
@@ -101,34 +101,76 @@ def fees(client: Client, market: Market, price_e4: int) -> float:
     return rate * price_e4 / 1e4 * (1 - price_e4 / 1e4)
 
 
-def test_several_planted_mispricings_of_both_kinds_stand_at_any_time_and_can_be_traded(
-    make_client: Make,
-) -> None:
-    client = make_client(markets=1500)
+def cost(client: Client, planted: dict[str, Any]) -> float:
+    """Return what one contract of each leg of a planted mispricing costs, fees included."""
+    total = 0.0
+    for ticker, side in zip(planted["tickers"], planted["sides"], strict=True):
+        leg = client.api.exchange.markets[ticker]
+        price = leg.ask_e4 if side == "bid" else leg.bid_e4
+        total += (price if side == "bid" else 10_000 - price) / 1e4 + fees(client, leg, price)
+    return total
+
+
+def test_planted_mispricings_of_every_kind_stand_at_any_time_and_pay_what_they_say(make_client: Make) -> None:
+    client = make_client(markets=1500, rivals=False)
     exchange = client.api.exchange
     client.advance(25)
     numbers = []
+    kinds: Counter[str] = Counter()
     for _ in range(120):
         client.advance(5)
         told = [m for m in client_truth(client) if m["active"]]
         numbers.append(len(told))
-        assert {m["kind"] for m in told} == {"no_basket", "value"}
+        kinds.update(m["kind"] for m in told)
         for planted in told:
             assert 30_000 <= planted["until_ms"] - planted["from_ms"] <= 120_000
             legs = [exchange.markets[t] for t in planted["tickers"]]
             assert all(min(leg.bid_e2, leg.ask_e2) >= 5_000 for leg in legs)
-            if planted["kind"] == "no_basket":
-                profit = sum(leg.bid_e4 / 1e4 - fees(client, leg, leg.bid_e4) for leg in legs) - 1
-                assert profit > 0.009
-                assert profit == pytest.approx(float(planted["edge_dollars"]), abs=2e-4)
-                assert legs[0].event.template.exclusive
-            else:
+            if planted["kind"] == "value":
                 (leg,) = legs
                 others = sum(m.p for m in leg.event.markets if m is not leg)
                 off = max(leg.bid_e4 / 1e4 - (1 - others), (1 - others) - leg.ask_e4 / 1e4)
                 assert off > 0.02, (leg.ticker, leg.bid_e4, leg.ask_e4, others)
+                continue
+            pays = len(legs) - 1 if planted["kind"] == "no_basket" else 1
+            profit = pays - cost(client, planted)
+            assert profit > 0.009
+            assert profit == pytest.approx(float(planted["edge_dollars"]), abs=3e-4)
+    assert set(kinds) >= {"no_basket", "yes_basket", "ladder", "implication", "value"}
     assert min(numbers) >= 3
     assert 4 <= sum(numbers) / len(numbers) <= 12
+
+
+def test_what_is_nested_is_so_whatever_comes(make_client: Make) -> None:
+    client = make_client(markets=1500)
+    pairs = [pair for group in client.api.exchange.listings.groups for pair in nested(group)]
+    assert {kind for kind, _, _ in pairs} >= {"ladder", "implication"}
+    client.advance(30 * 60)
+    done = [(kind, wider, narrower) for kind, wider, narrower in pairs if wider.result and narrower.result]
+    assert len(done) >= 20
+    for kind, wider, narrower in done:
+        assert not (wider.result == "no" and narrower.result == "yes"), (kind, wider.ticker, narrower.ticker)
+
+
+def test_the_rival_of_record_takes_one_leg_of_every_basket_a_second_after_it_appears(
+    make_client: Make,
+) -> None:
+    client = make_client(markets=1500)
+    exchange = client.api.exchange
+    client.advance(20 * 60)
+    taken = [t for t in exchange.rivals.taken if t.who == "record"]
+    planted = {(m.kind, m.event_ticker, m.from_ms): m for m in exchange.mispricings}
+    delays = []
+    for take in taken:
+        mine = [
+            m for (kind, event, from_ms), m in planted.items()
+            if (kind, event) == (take.kind, take.event_ticker) and from_ms <= take.time_ms
+        ]  # fmt: skip
+        if mine:
+            delays.append(take.time_ms - max(m.from_ms for m in mine))
+    assert len(delays) > 80
+    assert 700 < sum(delays) / len(delays) < 1_400
+    assert sum(t.count_e2 > 0 for t in taken) > 0.9 * len(taken)
 
 
 def test_whoever_takes_what_is_offered_sees_some_of_it_settle_within_half_an_hour(make_client: Make) -> None:
