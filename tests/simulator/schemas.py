@@ -81,12 +81,16 @@ FRAMES = {
     "market_lifecycle_v2": "marketLifecycleV2Payload",
     "event_lifecycle": "eventLifecyclePayload",
     "event_fee_update": "eventFeeUpdatePayload",
+}
+"""Frame type -> schema of the AsyncAPI file, of the public channels."""
+
+PRIVATE_FRAMES = {
     "fill": "fillPayload",
     "user_order": "userOrderPayload",
     "market_position": "marketPositionPayload",
     "order_group_updates": "orderGroupUpdatesPayload",
 }
-"""Frame type -> schema of the AsyncAPI file."""
+"""The same, of an account's channels."""
 
 
 def answer_errors(path: str, body: Any) -> list[str]:
@@ -96,7 +100,7 @@ def answer_errors(path: str, body: Any) -> list[str]:
 
 def frame_errors(frame: dict[str, Any]) -> list[str]:
     """Return what is wrong with a WebSocket frame."""
-    payload = FRAMES[frame["type"]]
+    payload = {**FRAMES, **PRIVATE_FRAMES}[frame["type"]]
     if frame["type"] == "ok" and isinstance(frame.get("msg"), list):
         payload = "listSubscriptionsResponsePayload"
     found = [f"{e.json_path}: {e.message[:200]}" for e in _frame_validator(payload).iter_errors(frame)]
