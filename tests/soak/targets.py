@@ -11,7 +11,10 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from tests.bus.protocol.test_damage import check_flips
 from tests.bus.protocol.test_join import SyncMachine
+from tests.fuzz.targets import TARGETS as FUZZED
+from tests.fuzz.targets import fast_folder, fuzz
 from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
 from tests.simulator.matching.test_accounts import live_long
@@ -23,6 +26,7 @@ from tests.trader.ledger.test_lots import test_any_fills_and_any_settlement_add_
 from tests.trader.test_crash import POINTS, die_and_go_on
 
 EXAMPLES: Final = 25
+INPUTS: Final = 100
 
 
 def machine(kind: type[RuleBasedStateMachine], steps: int) -> Callable[[int], int]:
@@ -93,6 +97,14 @@ def crashes(seed: int) -> int:
         return die_and_go_on(Path(folder), kills)
 
 
+def fuzzed(seed: int) -> int:
+    """Give everything that reads bytes from outside as many inputs."""
+    for name in FUZZED:
+        with tempfile.TemporaryDirectory(prefix="kb-fuzz-", dir=fast_folder()) as folder:
+            fuzz(name, seed, INPUTS, Path(folder))
+    return INPUTS
+
+
 TARGETS: Final[dict[str, Target]] = {
     "accounts": Target(
         "the simulated exchange's money agrees with a slow reference, and none is ever negative",
@@ -102,9 +114,15 @@ TARGETS: Final[dict[str, Target]] = {
     "crash": Target(
         "the trader, killed at any step, again and again, goes on from its journal", "kills", crashes
     ),
+    "damage": Target(
+        "whatever bit of whatever message is another, a replica heals",
+        "bits",
+        lambda seed: check_flips(seed, INPUTS),
+    ),
     "day": Target(
         "a day of sweeps and books at 130,000 markets is in time and never refused", "requests", live_a_day
     ),
+    "fuzz": Target(f"nothing from outside ends anything ({', '.join(FUZZED)})", "inputs of each", fuzzed),
     "held": Target(
         "whatever the exchange does, a complete sweep is the truth", "histories", machine(AnyDay, 40)
     ),

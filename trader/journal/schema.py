@@ -221,7 +221,7 @@ def prepared(db: sqlite3.Connection, meta: Mapping[str, str], path: Path) -> dic
 
 
 def _damaged(path: Path, why: str) -> StartupError:
-    return StartupError(f"{path}: damaged ({why}): restore a copy of it")
+    return StartupError(f"{path}: damaged ({' '.join(why.split())}): restore a copy of it")
 
 
 @functools.cache

@@ -12,28 +12,18 @@ import pytest
 
 from bus.trading.killswitch import KillSwitch
 from markets.errors import StartupError
-from markets.orders import Fill, OrderState
-from tests.trader.journal.files import OWNER, opened
+from tests.trader.journal.files import OWNER, a_journal, opened
 from tests.trader.ledger.test_ledger import intent
-from tests.trader.world import NOW_MS, start, tick
+from tests.trader.world import NOW_MS, start
 from trader.command import command
-from trader.engine.outputs import Booked, Day, Place
+from trader.engine.outputs import Day, Place
 from trader.fair_values import ValuesFile
 from trader.journal.schema import journal_path
 
 
 @pytest.fixture(name="path")
 def _path(tmp_path: Path) -> Path:
-    """A journal with two orders, each filled in two parts, closed in good order."""
-    journal = opened(tmp_path)
-    journal.write(start(), [Day(1, 0), *(Place(intent(number)) for number in (1, 2))])
-    for number in (1, 2):
-        order = intent(number)
-        half = Fill(order.price_e4, order.count_e2 // 2, 0, 100, NOW_MS)
-        journal.write(tick(), [Booked(number, OrderState.OPEN, "", (half,), NOW_MS)])
-        journal.write(tick(), [Booked(number, OrderState.FILLED, "", (half,), NOW_MS)])
-    journal.close()
-    return journal.path
+    return a_journal(tmp_path)
 
 
 def changed(path: Path, *statements: str) -> None:
