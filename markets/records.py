@@ -237,7 +237,7 @@ class Drift(Record, frozen=True):
     member: str
     what: str
     count: int
-    first_seen_ms: int
+    first_seen_ms: TimeMs
     example: str
 
 

@@ -36,8 +36,10 @@ from bus.tape.tape import Tape
 from bus.trading.shapes import CommandAnswer, OrdersAnswer, PositionsAnswer, TraderStatus, told
 from markets.errors import BadRecord, DecodeError, SettingsError, StartupError
 from markets.json import books, pages, read
-from markets.records import Market, Record
+from markets.json.write import market_json
+from markets.records import Event, Market, Record
 from publisher import checkpoint
+from publisher.drift import DriftWatch
 from publisher.kalshi.stream_session import StreamSession
 from publisher.kalshi.subscriptions import Broken
 from tests.bus.protocol.test_damage import HUGE, a_while
@@ -392,9 +394,16 @@ def _rest(data: bytes) -> None:
             assert decode_record(kinds[type(record)], raw) == record
             if isinstance(record, Market):
                 read.slim_market_raw(record)
+            if isinstance(record, Event):
+                read.slim_event_raw(record)
+
+    def market() -> None:
+        decoded, quote = read.decode_market(data, series_ticker="S", as_of_ms=NOW_MS)
+        kept(decoded, quote)
+        market_json(decoded, quote, as_of_ms=NOW_MS)
 
     for decode in (
-        lambda: kept(*read.decode_market(data, series_ticker="S", as_of_ms=NOW_MS)),
+        market,
         lambda: kept(read.decode_event(data)[0]),
         lambda: kept(read.decode_series(data)),
         lambda: kept(read.decode_milestone(data)),
@@ -472,6 +481,27 @@ class Frames:
             self._open()
 
 
+class Drifts:
+    """Whatever the exchange sends, to the watch over what is new in it; what it says goes over the wire."""
+
+    _PATHS: Final = ("/events", "/markets", "/series/A", "/milestones", "/exchange/status", "/account/limits")
+    mutate = staticmethod(json_damaged)
+
+    def __init__(self) -> None:
+        self._watch = DriftWatch(SystemClock())
+        self.corpus = [*_rest_corpus(), *Frames().corpus]
+
+    def take(self, data: bytes, rng: Random) -> None:
+        watch, path = self._watch, rng.choice(self._PATHS)
+        watch.reply(path, data)
+        watch.reply(path, data, readable=False)
+        watch.refusal(path, rng.choice((400, 401, 429, 503)), data)
+        watch.frame(rng.choice(("ticker", "trade", "orderbook_delta", "error", "")), data)
+        for row in watch.changes(NOW_MS):
+            raw = encode_record(row)
+            assert decode_record("drift", raw) == row
+
+
 # -- what people write
 
 SETTINGS: Final = b"""\
@@ -529,6 +559,7 @@ TARGETS: Final[dict[str, Callable[[int, Path], Target]]] = {
     "journal": lambda _seed, folder: Journals(folder),
     "rest": lambda _seed, _folder: Simple(_rest_corpus(), json_damaged, _rest, ()),
     "websocket": lambda _seed, _folder: Frames(),
+    "drift": lambda _seed, _folder: Drifts(),
     "settings": lambda _seed, folder: Simple(
         [SETTINGS], damaged, partial(_settings, folder), (SettingsError,)
     ),
