@@ -361,23 +361,24 @@ class Competition(msgspec.Struct, frozen=True):
     competition_scope: str = ""
 
 
-class _CompetitionWire(msgspec.Struct):
-    product_metadata: Competition | None = None
+class _MetadataWire(msgspec.Struct):
+    product_metadata: Raw = _NULL
 
 
 class _CustomStrikeWire(msgspec.Struct):
     custom_strike: dict[str, Raw] | None = None
 
 
-_competition = msgspec.json.Decoder(_CompetitionWire)
+_metadata = Reader(_MetadataWire, "event")
+_competition = Reader(Competition, "product_metadata")
 _custom_strike = msgspec.json.Decoder(_CustomStrikeWire)
 
 
 def competition_of(event: Event) -> Competition:
     """Return what competition a sports event belongs to; empty where Kalshi does not say."""
     try:
-        return _competition.decode(event.raw).product_metadata or Competition()
-    except JSON_FAULTS:  # free-form metadata of another shape says nothing about a competition
+        return _competition.read(_metadata.read(event.raw).product_metadata)
+    except BadRecord:  # free-form metadata of another shape says nothing about a competition
         return Competition()
 
 

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from markets.errors import BadRecord
+from markets.json.decoding import members_of
 from markets.json.words import (
     BASE,
     EVENT_STATUS_WORDS,
@@ -51,7 +52,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 _encode: Final = msgspec.json.Encoder().encode
 _raws: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_values: Final = msgspec.json.Decoder(dict[str, Any])
+_NULL: Final = msgspec.Raw(b"null")
 
 
 class _CandleEnd(msgspec.Struct):
@@ -290,19 +291,27 @@ def _carried_on(raw: msgspec.Raw, start: int, width: int) -> msgspec.Raw:
 
     Nothing was traded in it: what the last one closed at was the price before, and is what was bid and asked.
     """
-    candle = _values.decode(raw)
-    price = candle.get("price") or {}
-    last = price.get("close_dollars") or price.get("previous_dollars")
-    carried = candle | {
+    candle = members_of(raw, "candlestick")
+    price = _members_in(candle.get("price"))
+    closed, earlier = price.get("close_dollars", _NULL), price.get("previous_dollars", _NULL)
+    last = earlier if bytes(closed) == b"null" else closed
+    carried: dict[str, object] = candle | {
         "end_period_ts": (start // width + 1) * width,
         "price": dict.fromkeys(("open_dollars", "high_dollars", "low_dollars", "close_dollars"))
         | {"previous_dollars": last},
         "volume_fp": "0.00",
     }
     for side in ("yes_bid", "yes_ask"):
-        if isinstance(quoted := candle.get(side), dict):
+        if quoted := _members_in(candle.get(side)):
             carried[side] = dict.fromkeys(quoted, quoted.get("close_dollars"))
     return msgspec.Raw(_encode(carried))
+
+
+def _members_in(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw]:
+    try:
+        return {} if raw is None else members_of(raw, "candlestick")
+    except BadRecord:  # null, or what is no object: there is nothing in it
+        return {}
 
 
 def _milestones(call: _Call) -> Answer:

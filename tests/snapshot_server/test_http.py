@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import msgpack
 import msgspec
 import pytest
 import zstandard
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from bus.process.supervised import Supervised
+from bus.protocol.answers import Answers
 from bus.protocol.join import Stats
 from bus.protocol.messages import CycleEnd, Heartbeat
 from bus.protocol.writer import Writer
@@ -24,6 +27,7 @@ from snapshot_server.body import wanted_encoding
 from snapshot_server.edition import Edition, next_edition
 from snapshot_server.http import PATHS, HttpRequest, HttpResponse, Large, respond
 from snapshot_server.openapi import document
+from snapshot_server.ops import SnapshotOps
 from snapshot_server.parameters import MARKETS, make_cursor
 from snapshot_server.view import View
 from tests.snapshot_server.venue import HEALTH, a_catalogue, a_cycle, a_writer, requoted
@@ -654,3 +658,27 @@ def test_the_documentation_names_everything() -> None:
         assert f"`{name}`" in text or f"`GET {name}`" in text, name
     for member in decoded(get("/health")):
         assert f"`{member}`" in text, member
+
+
+def test_integers_beyond_64_bits_and_numbers_beyond_a_double_are_answered_everywhere() -> None:
+    catalogue = a_catalogue(3, NOW_MS)
+    held = catalogue.markets[0]
+    odd = b',"huge":1%b,"huger":1e400,"inside":[{"small":-1%b}]}' % (b"0" * 30, b"0" * 25)
+    catalogue.markets[0] = msgspec.structs.replace(held, raw=held.raw[:-1] + odd)
+    view = view_of(edition_of(a_writer(catalogue, NOW_MS, NOW_MS)))
+    answers = Answers(lambda: None)
+    SnapshotOps(lambda: view, lambda: None).add_to(answers)
+
+    def ask(**question: object) -> dict[str, Any]:
+        (body,) = answers.answer(msgpack.packb({"id": 1, **question}), NOW_MS)
+        answer: dict[str, Any] = msgpack.unpackb(body)
+        assert answer["ok"], answer
+        return answer
+
+    assert odd[:-1] in get("/markets", view=view).content()
+    for market in (
+        ask(op="market", ticker=held.ticker)["market"],
+        ask(op="markets")["markets"]["markets"][0],
+    ):
+        assert (market["huge"], market["huger"], market["inside"]) == (1e30, math.inf, [{"small": -1e25}])
+        assert market["ticker"] == held.ticker

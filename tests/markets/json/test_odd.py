@@ -5,6 +5,7 @@ from functools import cache
 from itertools import cycle
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus.protocol.messages import decode_record, encode_record
@@ -162,6 +163,16 @@ def test_any_member_of_an_event_costs_at_most_itself() -> None:
             assert name == "product_metadata" or competition_of(event) == competition_of(whole)
             slim_event_raw(event)
         assert members
+
+
+def test_any_member_of_the_metadata_of_an_event_costs_itself() -> None:
+    sent = {"competition": "Pro Baseball", "competition_scope": "Game"}
+    for name, how, raw in mutations(sent):
+        event, _ = decode_event(b'{"event_ticker":"E","product_metadata":%b}' % raw)
+        assert name == "competition" or competition_of(event).competition == "Pro Baseball", how
+        assert name == "competition_scope" or competition_of(event).competition_scope == "Game", how
+        slim = msgspec.structs.replace(event, raw=slim_event_raw(event))
+        assert competition_of(slim) == competition_of(event)
 
 
 def test_a_series_of_an_event_that_cannot_be_read_is_the_held_one() -> None:
