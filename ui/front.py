@@ -80,12 +80,19 @@ class Workers:
 class Front:
     """The ASGI application."""
 
-    def __init__(self, flask: Flask, hub: UpdateHub, keep_alive_s: float = KEEP_ALIVE_S) -> None:
+    def __init__(
+        self,
+        flask: Flask,
+        hub: UpdateHub,
+        keep_alive_s: float = KEEP_ALIVE_S,
+        send_timeout_s: float = SEND_TIMEOUT_S,
+    ) -> None:
         self._pages = Workers(flask, "page", PAGE_THREADS, PAGES_WAITING)
         self._commands = Workers(flask, "command", COMMAND_THREADS, COMMANDS_WAITING)
         self._kill = Workers(flask, "kill", COMMAND_THREADS, COMMANDS_WAITING)
         self._hub = hub
         self._keep_alive_s = keep_alive_s
+        self._send_timeout_s = send_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -159,7 +166,7 @@ class Front:
         with contextlib.suppress(OSError, RuntimeError, TimeoutError):
             while not stream.gone:
                 chunk = {"type": "http.response.body", "body": body, "more_body": True}
-                await asyncio.wait_for(send(chunk), SEND_TIMEOUT_S)
+                await asyncio.wait_for(send(chunk), self._send_timeout_s)
                 await asyncio.sleep(LEAST_INTERVAL_S)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stream.ready.wait(), self._keep_alive_s)

@@ -497,6 +497,33 @@ def test_nobody_there_is_said_in_time(zmq_context: Context, short_dir: Path) -> 
         ask(zmq_context, f"ipc://{short_dir}/nobody", {"op": "ping"}, 50)
 
 
+def test_300_clients_at_a_time_come_and_go_and_leave_nothing_behind(live: Live) -> None:
+    process = psutil.Process()
+
+    def crowd() -> None:
+        context: Context = zmq.Context()
+        context.linger = 0
+        subscribers = [context.socket(zmq.SUB) for _ in range(300)]
+        for subscriber in subscribers:
+            subscriber.subscribe(b"hb.")
+            subscriber.connect(live.feed)
+        try:
+            for subscriber in subscribers:
+                assert subscriber.poll(5_000)
+            assert ask(live._context, live.state, {"op": "ping"})["ok"]
+        finally:
+            for subscriber in subscribers:
+                subscriber.close()
+            context.term()
+
+    crowd()
+    descriptors, memory = process.num_fds(), process.memory_info().rss
+    for _ in range(int(os.environ.get("TEST_CROWDS", "3"))):
+        crowd()
+    eventually(lambda: process.num_fds() <= descriptors + 2)
+    assert process.memory_info().rss - memory < 20_000_000
+
+
 def test_clients_that_come_and_go_leave_nothing_behind(live: Live) -> None:
     process = psutil.Process()
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import random
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -165,6 +166,48 @@ def test_it_waits_for_a_publisher_outlives_it_and_follows_the_next(stack: Stack)
         assert stack.get("/markets")[1]["markets"]["total_count"] == 60
         assert stack.health()["feed"] == "live"
     assert process.stop() == 0
+
+
+def test_killed_while_it_is_asked_for_a_snapshot_it_is_asked_again_and_who_has_one_goes_on(
+    stack: Stack, zmq_context: Context
+) -> None:
+    with stack.venue() as venue, ExitStack() as replicas:
+        now_ms = venue.clock.now_ms()
+        catalogue = a_catalogue(COUNT, now_ms)
+        writer = a_writer(catalogue, now_ms, now_ms)
+        venue.open(writer)
+
+        def moved(catalogue: Catalogue, number: int, as_of_ms: int) -> list[Change]:
+            series = {market.ticker: market.series_ticker or "_" for market in catalogue.markets}
+            return grouped("quote", requoted(catalogue.quotes, number, as_of_ms), series)
+
+        def follow() -> Replica:
+            replica = Replica(
+                zmq_context, venue.server.feed_address, stack.query, SystemClock(), random.Random(1)
+            )
+            replicas.callback(replica.stop)
+            replica.start()
+            return replica
+
+        process = stack.runner.start("snapshot_server")
+        stack.wait("ok")
+        before = follow()
+        assert before.wait(lambda r: r.status().live, 20)
+        process.signal(signal.SIGSTOP)
+        asking = follow()
+        assert asking.wait(lambda r: r.status().stats.asks > 0, 20)
+        process.kill()
+        for number in range(1, 4):
+            publish(venue, writer, moved(catalogue, number, now_ms), a_cycle(now_ms + number, COUNT))
+        assert not asking.status().live
+        again = stack.runner.start("snapshot_server")
+        for replica in (asking, before):
+            assert replica.wait(lambda r: r.status().live and r.state.seq == writer.state.seq, 30), (
+                replica.status()
+            )
+        assert before.status().stats.gaps == 0
+        assert asking.state.digest() == before.state.digest()
+        assert again.stop() == 0
 
 
 def test_a_taken_port_is_said_and_refused(stack: Stack) -> None:

@@ -1,7 +1,16 @@
 """Who is woken by what, and how much waits for one who does not read."""
 
 import asyncio
+import socket
+import threading
 
+import pytest
+from flask import Flask
+
+from bus.process.lifecycle import Stop
+from bus.process.web import serve
+from tests.support import eventually, free_ports
+from ui.front import Front
 from ui.hub import PageUpdate, UpdateHub
 
 
@@ -112,3 +121,61 @@ def test_publishing_without_anybody_is_fine() -> None:
     hub = UpdateHub()
     hub.publish(happening(1))
     hub.close()
+
+
+@pytest.mark.slow
+def test_a_real_client_that_never_reads_is_ended_and_nobody_else_notices() -> None:
+    """Over real sockets: what waits for it is bounded by them and one update, and then it is closed."""
+    hub, stop, (port,) = UpdateHub(), Stop(), free_ports(1)
+    front = Front(Flask("ui"), hub, send_timeout_s=0.5)
+    heard: list[int] = []
+    failed = [True]
+
+    def connected(buffer: int) -> socket.socket:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        client.settimeout(10)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return client
+
+    def gone() -> bool:
+        """Say more than the sockets' buffers hold; tell whether the one that does not read was ended."""
+        hub.publish(PageUpdate("more", "x" * 1_000_000))
+        return len(hub) == 1
+
+    def is_up() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    def read(client: socket.socket) -> None:
+        with client:
+            while data := client.recv(1_000_000):
+                heard.append(len(data))
+
+    def clients() -> None:
+        try:
+            eventually(is_up)
+            reader = threading.Thread(target=read, args=(connected(1_000_000),))
+            reader.start()
+            stuck = connected(4_096)
+            eventually(lambda: len(hub) == 2)
+            eventually(gone)
+            before = sum(heard)
+            hub.publish(PageUpdate("last", "x" * 1_000_000))
+            eventually(lambda: sum(heard) >= before + 1_000_000)
+            stuck.close()
+            failed.clear()
+        finally:
+            stop.set()
+            hub.close()
+        reader.join()
+
+    acting = threading.Thread(target=clients)
+    acting.start()
+    try:
+        serve(front, port, "KALSHI_BUS_UI_PORT", stop)
+    finally:
+        acting.join()
+        stop.close()
+    assert not failed
