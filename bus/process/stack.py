@@ -5,11 +5,13 @@ does, where supervisord would start all anew. There are no settings that could b
 """
 
 import os
+import select
 import signal
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from supervisor.loggers import StreamHandler
 from supervisor.medusa import asyncore_25
 from supervisor.options import ServerOptions
 from supervisor.supervisord import Supervisor
@@ -20,12 +22,39 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 class StackOptions(ServerOptions):  # type: ignore[misc]
     """supervisord's options, with SIGHUP as a stop."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._terminal = select.poll()
+
+    def make_logger(self) -> None:
+        """Log to terminal and file; a terminal that is gone, or nobody reads, must not end everything."""
+        super().make_logger()
+        for handler in self.logger.handlers:
+            if isinstance(handler, StreamHandler):
+                handler.handleError = lambda: None  # the file has it
+
     def setsignals(self) -> None:
         """Install the handlers; SIGHUP stays ignored where it is (nohup)."""
         before = signal.getsignal(signal.SIGHUP)
         super().setsignals()
-        ignored = before is signal.SIG_IGN
-        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else self._terminal_closed)
+        if before is signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            return
+        signal.signal(signal.SIGHUP, self._terminal_closed)
+        for fd in (0, 1):
+            if os.isatty(fd):
+                self._terminal.register(fd, 0)
+
+    def get_signal(self) -> int | None:
+        """Return the next signal that has come. Called once a second at least.
+
+        The kernel tells a closed terminal to its session's leader alone. That may be make (ssh -t HOST make
+        run), which only waits for us.
+        """
+        if self._terminal.poll(0):
+            self._terminal_closed(signal.SIGHUP, None)
+        number: int | None = super().get_signal()
+        return number
 
     def _terminal_closed(self, _number: int, frame: FrameType | None) -> None:
         nowhere = os.open(os.devnull, os.O_RDWR)

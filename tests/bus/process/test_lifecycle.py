@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -321,9 +322,43 @@ def test_of_three_starts_at_once_one_wins_and_its_files_are_whole(runner: Runner
     winner.signal(signal.SIGHUP)
 
     assert winner.wait(20) == 0
-    assert winner.output().count("waiting for") == 0, "nothing is said to a terminal that is gone"
     assert not (runner.run_dir / "supervisor.sock").exists()
     assert all(holder(runner.run_dir, role) is None for role in (STACK, "publisher", "trader", "ui"))
+
+
+@pytest.mark.e2e
+def test_a_closed_terminal_stops_everything_also_where_only_a_waiting_shell_hears_of_it(
+    runner: Runner,
+) -> None:
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    command = (
+        f"{sys.executable} -m bus.process.supervise; true"  # as make is: it waits, and passes nothing on
+    )
+    shell = subprocess.Popen(
+        ["setsid", "--ctty", "sh", "-c", command],
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        env=runner.env | {"KALSHI_BUS_SIM_MARKETS": "100"}, cwd=runner.folder,
+    )  # fmt: skip
+    os.close(theirs)
+
+    def roles() -> list[str]:
+        with contextlib.suppress(BlockingIOError):
+            os.read(ours, 65_536)  # a terminal that is not read from holds up who writes
+        return [role for role in ("publisher", "ui", "trader") if holder(runner.run_dir, role)]
+
+    eventually(lambda: len(roles()) == 3, 20, "everything runs")
+    pid = holder(runner.run_dir, STACK)
+    assert pid
+    try:
+        os.close(ours)
+        eventually(lambda: holder(runner.run_dir, STACK) is None, 15, "everything stops")
+        assert all(holder(runner.run_dir, role) is None for role in ("publisher", "ui", "trader"))
+        assert "stopped: publisher" in (runner.run_dir / "logs" / "supervisord.log").read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # all of it dies with it
+        shell.wait()
 
 
 @pytest.mark.parametrize(

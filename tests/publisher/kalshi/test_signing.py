@@ -2,12 +2,17 @@
 
 import base64
 import os
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bus.process.settings import Settings
 from markets.errors import StartupError
@@ -98,6 +103,83 @@ def test_unusable_key_file_is_refused_by_path_and_remedy(
 
     assert str(path) in str(refusal.value)
     assert says in str(refusal.value)
+
+
+ED25519 = ed25519.Ed25519PrivateKey.generate()
+_DER, _PEM, _RAW = serialization.Encoding.DER, serialization.Encoding.PEM, serialization.NoEncryption()
+_SSH, _SPKI = serialization.Encoding.OpenSSH, serialization.PublicFormat.SubjectPublicKeyInfo
+_PKCS8, _OPENSSH = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.OpenSSH
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "says"),
+    [
+        (pem(RSA_KEY).replace(b"\n", rb"\n"), RSA_KEY, r"the two characters \n"),
+        (pem(RSA_KEY).strip().replace(b"\n", b"\r\\n"), RSA_KEY, r"the two characters \n"),
+        (RSA_KEY.private_bytes(_PEM, _OPENSSH, _RAW), RSA_KEY, "OpenSSH"),
+        (ED25519.private_bytes(_PEM, _OPENSSH, _RAW), ED25519, "OpenSSH"),
+        (RSA_KEY.private_bytes(_DER, _PKCS8, _RAW), RSA_KEY, "DER"),
+        (ED25519.private_bytes(_DER, _PKCS8, _RAW), ED25519, "DER"),
+        (b"".join(pem(RSA_KEY).splitlines(keepends=True)[1:-1]), RSA_KEY, "without its first and last line"),
+        (pem(RSA_KEY).decode().encode("utf-16"), RSA_KEY, "UTF-16"),
+    ],
+    ids=[
+        "literal",
+        "literal-crlf",
+        "openssh-rsa",
+        "openssh-ed25519",
+        "der-rsa",
+        "der-ed25519",
+        "body",
+        "utf16",
+    ],
+)
+def test_a_key_in_another_form_is_named_with_the_command_that_converts_it(
+    tmp_path: Path, body: bytes, key: PrivateKey, says: str
+) -> None:
+    path = store(tmp_path / "my key", body)
+
+    with pytest.raises(StartupError) as refusal:
+        load_private_key(path)
+
+    said = str(refusal.value)
+    assert says in said
+    command = said[said.index("(umask 077; ") :]
+    if shutil.which(command.split()[2]) is None:
+        pytest.skip(f"{command.split()[2]} is not installed")
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    assert pem(load_private_key(tmp_path / "my key-converted.pem")) == pem(key)
+    assert path.read_bytes() == body, "what the user has stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (RSA_KEY.public_key().public_bytes(_PEM, _SPKI), "a public key"),
+        (RSA_KEY.public_key().public_bytes(_DER, _SPKI), "a public key"),
+        (ED25519.public_key().public_bytes(_SSH, serialization.PublicFormat.OpenSSH), "a public key"),
+        (RSA_KEY.private_bytes(_PEM, _PKCS8, serialization.BestAvailableEncryption(b"x")), "is encrypted"),
+        (RSA_KEY.private_bytes(_PEM, serialization.PrivateFormat.TraditionalOpenSSL,
+                               serialization.BestAvailableEncryption(b"x")), "is encrypted"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n", "a certificate"),
+        (b"x" * 70_000, "more than 65535 bytes"),
+    ],
+    ids=["public", "public-der", "public-ssh", "encrypted", "encrypted-traditional", "certificate", "long"],
+)  # fmt: skip
+def test_what_is_no_private_key_is_named(tmp_path: Path, body: bytes, says: str) -> None:
+    with pytest.raises(StartupError, match=says) as refusal:
+        load_private_key(store(tmp_path / "key.pem", body))
+
+    assert "download" not in str(refusal.value), "Kalshi shows a private key once"
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=60).map(lambda body: b"-----BEGIN " + body))
+def test_any_bytes_are_refused_and_none_of_them_repeated(body: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = store(Path(folder) / "key.pem", body)
+        with pytest.raises(StartupError) as refusal:
+            load_private_key(path)
+    assert len(body) < 20 or body.decode("latin-1") not in str(refusal.value)
 
 
 def test_missing_key_file_link_and_directory_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from bus.trading.shapes import FillRow
 from markets.opportunities import KINDS
 from tests.bus.trading.samples import a_position
 from tests.ui.pages.test_filters import NOW_MS, opportunity
@@ -46,6 +47,20 @@ def test_rows_of_the_trader_are_written_like_them() -> None:
         ["title", "unrealised_dollars", "stale"],
         ["'" + NASTY, "-1.500000", "false"],
         ["", "-0.120000", "true"],
+    ]
+
+
+def test_times_are_written_alike_in_all_files() -> None:
+    fill = FillRow(
+        id=1, order=2, ticker="A-1-X", event_ticker="A-1", side="yes", price_dollars="0.4000",
+        count_fp="1.00",        cost_dollars="0.400000", fee_dollars="0.020000", time=1_790_000_000.25,
+    )  # fmt: skip
+
+    written = list(csv.reader(io.StringIO(rows_to_csv(("id", "time"), [fill]))))[1]
+
+    assert written == ["1", "2026-09-21T14:13:20.25Z"]
+    assert list(csv.reader(io.StringIO(rows_to_csv(("close_time",), [a_position(close_time=None)]))))[1] == [
+        ""
     ]
 
 
