@@ -250,7 +250,7 @@ def publisher_problem(account: PublisherHealth) -> Problem | None:
     detail = f" ({account.error})" if account.error else ""
     if account.key == "refused":
         return Problem("key_refused", f"The exchange refuses the API key: no new data comes in.{detail}")
-    if not account.exchange_reachable and account.sweep != "starting":
+    if not account.exchange_reachable and account.sweep not in ("starting", "waiting_for_key"):
         return Problem("exchange_unreachable", f"The publisher cannot reach the exchange.{detail}")
     return Problem("publisher_error", f"The publisher's last sweep failed.{detail}") if detail else None
 

@@ -72,8 +72,11 @@ class Account:
             health = self._refused(health)
         return msgspec.structs.replace(health, warnings=(*self._unmatched, *self._clock_warnings()))
 
-    def waits_for_key(self, path: object) -> None:
-        """Say that the simulator has not written its key yet."""
+    def waits_for_key(self, path: object, *, long: bool) -> None:
+        """Say that the simulator has not written its key yet; for `long` it is an error."""
+        if not long:
+            self._say(sweep="waiting_for_key")
+            return
         self._say(
             sweep="waiting_for_key",
             error=f"{path}: waiting for the simulator to write its key",

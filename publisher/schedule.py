@@ -4,6 +4,7 @@ Whatever fails at the exchange fails one sweep: the state goes on being served a
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -23,6 +24,9 @@ from .reading import Reading
 from .sweep import Sweep
 
 log = structlog.get_logger()
+
+KEY_PATIENCE_S: Final = 5.0
+"""So long the simulator may take to start."""
 
 
 class Schedule:
@@ -91,7 +95,10 @@ class Schedule:
             return
         path = self._settings.private_key_path
         log.info("key.waiting", path=str(path))
-        self._account.waits_for_key(path)
+        self._account.waits_for_key(path, long=False)
+        if self._keys.wait(self._stop, KEY_PATIENCE_S):
+            return
+        self._account.waits_for_key(path, long=True)
         if not self._keys.wait(self._stop):
             raise Stopped
 

@@ -111,14 +111,17 @@ def _announce(settings: Settings, logs: str) -> None:
 
 
 def _tell_start(variables: Mapping[str, str]) -> None:
-    """Have a process of its own say on this terminal how the start goes; it dies with supervisord."""
-    program = [sys.executable, "-m", "bus.tools.first_start"]
-    subprocess.Popen(
-        [sys.executable, "-m", "bus.process.child", *program],
-        env=os.environ | variables,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-    )
+    """Have a process say on this terminal how the start goes, while there is a supervisord.
+
+    It is nobody's child, so that supervisord, which this process becomes, has no other than those that it
+    starts.
+    """
+    between = os.fork()
+    if not between:
+        command = [sys.executable, "-m", "bus.tools.first_start"]
+        subprocess.Popen(command, env=os.environ | variables, cwd=ROOT, stdin=subprocess.DEVNULL)
+        os._exit(0)
+    os.waitpid(between, 0)
 
 
 def main() -> None:

@@ -2,12 +2,15 @@
 
 `bus.process.supervise` starts it beside supervisord, whose terminal shows otherwise only which processes
 run. It asks `/health` every second, and supervisord where that does not answer; it ends when there is data,
-or with supervisord.
+or with supervisord. What a start brings with it, such as a simulator that is not up yet, is no trouble: what
+is wrong is said once it has lasted. Linux only; elsewhere it says nothing.
 """
 
+import contextlib
 import os
+import select
 import signal
-import time
+import sys
 import xmlrpc.client
 from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection, HTTPException
@@ -36,11 +39,14 @@ TIMEOUT_S: Final = 2.0
 PATIENCE_S: Final = 8.0
 """So long after the start it is no trouble that somebody is not there yet."""
 
+LASTED_S: Final = 1.5
+"""A problem is said once it has been there for so long."""
+
 PROGRESS_S: Final = 3.0
 AGAIN_S: Final = 60.0
 """A problem that lasts is said again this often."""
 
-WARNED_S: Final = 3.0
+WARNED_S: Final = 5.0
 """So long after the first data it is waited for what the publisher finds wrong with the settings."""
 
 
@@ -60,6 +66,7 @@ class Teller:
         self._began_s = now_s
         self._ready_s: float | None = None
         self._said_s: dict[str, float] = {}
+        self._since_s: dict[str, float] = {}
         self._progress: tuple[float, str] = (now_s - PROGRESS_S, "")
 
     def tell(self, health: HealthAnswer | None, processes: Processes | None, now_s: float) -> list[str]:
@@ -107,9 +114,11 @@ class Teller:
             yield problem.code, problem
 
     def _problems(self, found: Iterable[tuple[str, Problem]], now_s: float) -> Iterator[str]:
+        before, self._since_s = self._since_s, {}
         for key, problem in found:
+            since_s = self._since_s[key] = before.get(key, now_s)
             said_s = self._said_s.get(key)
-            if said_s is None or now_s - said_s >= AGAIN_S:
+            if now_s - since_s >= LASTED_S and (said_s is None or now_s - said_s >= AGAIN_S):
                 self._said_s[key] = now_s
                 yield f"{'WARNING' if problem.code == 'warning' else 'WRONG'}: {problem.text}"
                 if problem.remedy:
@@ -135,25 +144,31 @@ def _processes(supervisor: Supervisor) -> Processes | None:
 
 
 def main() -> None:
-    """Tell until there is data, or until nobody reads it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for supervisord
+    """Tell until there is data, or until nobody reads it. Its terminal's supervisord is SUPERVISE_PID."""
+    if sys.platform != "linux":
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a word
     os.nice(10)
     try:
         settings = Settings.load(os.environ, Path.cwd())
     except SettingsError:
         return  # `make run` has said it
+    with contextlib.suppress(OSError):  # supervisord is gone, or the terminal: nobody reads
+        _tell(settings, os.pidfd_open(int(os.environ["SUPERVISE_PID"])))
+
+
+def _tell(settings: Settings, supervisord: int) -> None:
+    """Tell until there is data, or until the process of this descriptor ends."""
     supervisor = Supervisor(settings.run_dir)
     clock = SystemClock()
     teller = Teller(f"http://127.0.0.1:{settings.ui_port}/", clock.monotonic_ns() / 1e9)
     while not teller.ended:
         health = _health(settings.snapshot_port)
         processes = _processes(supervisor) if health is None else None
-        try:
-            for line in teller.tell(health, processes, clock.monotonic_ns() / 1e9):
-                _say(f"kalshi-bus: {line}", flush=True)
-        except OSError:
-            os._exit(0)  # the terminal is gone: nothing to flush into
-        time.sleep(EVERY_S)
+        for line in teller.tell(health, processes, clock.monotonic_ns() / 1e9):
+            _say(f"kalshi-bus: {line}", flush=True)
+        if select.select([supervisord], [], [], EVERY_S)[0]:
+            return
 
 
 if __name__ == "__main__":

@@ -239,11 +239,16 @@ class KeySource:
         """Tell whether a file of the configured key does not exist (or is still empty)."""
         return self.configured and any(stamp is None or not stamp[3] for stamp in self._look())
 
-    def wait(self, stop: Stop) -> bool:
-        """Wait until the files of the configured key are there; return False if the stop comes first."""
+    def wait(self, stop: Stop, longest_s: float | None = None) -> bool:
+        """Wait until the files of the configured key are there; return False if that is not to be.
+
+        That is: the stop comes first, or the end of `longest_s` if given.
+        """
+        waited_s = 0.0
         while self.missing():
-            if stop.wait(KEY_WAIT_S):
+            if stop.wait(KEY_WAIT_S) or (longest_s is not None and waited_s >= longest_s):
                 return False
+            waited_s += KEY_WAIT_S
         return True
 
     def current(self) -> ApiKey | None:
