@@ -29,6 +29,7 @@ from bus.protocol.memory import Keeping, Packed, Slim
 from bus.protocol.messages import RECORD_TYPES, decode_record, encode_map, encode_record, unpack_map
 from bus.protocol.writer import Writer
 from bus.replica import SteppedReplica
+from bus.scan.rescan import Batch
 from bus.tape.export import export_records
 from bus.tape.file import Recording, RecordingError, RecordingWriter
 from bus.tape.player import Player
@@ -37,11 +38,13 @@ from bus.trading.shapes import CommandAnswer, OrdersAnswer, PositionsAnswer, Tra
 from markets.errors import BadRecord, DecodeError, SettingsError, StartupError
 from markets.json import books, pages, read
 from markets.json.write import market_json
+from markets.opportunities.types import ScanLimits
 from markets.records import Event, Market, Record
 from publisher import checkpoint
 from publisher.drift import DriftWatch
 from publisher.kalshi.stream_session import StreamSession
 from publisher.kalshi.subscriptions import Broken
+from snapshot_server.edition import Edition, next_edition
 from tests.bus.protocol.test_damage import HUGE, a_while
 from tests.bus.protocol.test_join import FILTER, Line
 from tests.bus.protocol.test_messages import the_messages
@@ -52,6 +55,7 @@ from tests.trader.journal.files import a_journal, opened
 from tests.trader.test_control import Bench
 from trader.journal.reader import Reader
 from ui.routes.command_rules import BODIES, read_body, read_replay
+from ui.scan import Scans
 
 FORMATS: Final = ROOT / "tests/data/formats/v1/stack"
 NOW_MS: Final = 1_790_000_000_000
@@ -117,7 +121,8 @@ class Feed:
         self._line.node.sync._keeping = keeping
         self._line.settle()
         self.corpus = [*the_messages().values(), *a_while(self._line)]
-        self._epoch, self._seq = self._line.publisher.writer.state.epoch, 0
+        self._edition: Edition | None = None
+        self._scans = Scans(ScanLimits())
 
     mutate = staticmethod(frame_damaged)
 
@@ -134,6 +139,10 @@ class Feed:
             for topic in list(state.streams):
                 for chunk in state.chunk(topic) if not isinstance(state.keeping, Slim) else ():
                     msgspec.msgpack.encode(chunk)
+        if not isinstance(state.keeping, Slim) and state.epoch:
+            frozen = state.frozen()
+            self._edition = next_edition(frozen, 0, self._edition, NOW_MS, lambda: None)
+            self._scans.advance(frozen, Batch(commit=True, whole=rng.random() < 0.5), NOW_MS)
         line.node.changed.clear()
         line.node.told.clear()
 
