@@ -259,11 +259,12 @@ class Faults:
 
     def _change(self, rule: Rule, body: Any) -> None:
         """Remove, rename, add or set a member in one object (or all, or a market's) of a JSON value."""
-        added, within = rule.fault == "unknown_field", _objects(body, rule.ticker)
+        added = rule.fault == "unknown_field"
         if rule.fault == "mutate":
-            found_in = {id(o): o for top in within for o in owners(top, rule.field)}
-            objects = list(found_in.values())
+            tops = [body] if rule.ticker is None else list(_objects(body, rule.ticker))
+            objects = list({id(o): o for top in tops for o in owners(top, rule.field)}.values())
         else:
+            within = _objects(body, rule.ticker)
             objects = [o for o in within if rule.field in o or (added and len(o) > 5)]
         if not rule.everywhere and rule.ticker is None and objects:
             objects = [objects[self._rng.randrange(len(objects))]]

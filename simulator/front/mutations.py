@@ -19,21 +19,25 @@ Object = dict[str, Any]
 def owners(value: Any, path: str) -> Iterator[Object]:
     """Yield the objects in a JSON value that have the member at the end of a dotted path.
 
-    The path may begin anywhere: ``yes_bid_dollars``, ``markets.yes_bid_dollars``.
+    The path may begin anywhere, as ``markets.yes_bid_dollars`` does within events, if it does not at the top.
     """
+    found = list(_at(value, path))
+    yield from found
+    if not found and isinstance(value, (list, dict)):
+        for inner in value if isinstance(value, list) else value.values():
+            yield from owners(inner, path)
+
+
+def _at(value: Any, path: str) -> Iterator[Object]:
     name, _, rest = path.partition(".")
     if isinstance(value, list):
         for element in value:
-            yield from owners(element, path)
-    elif isinstance(value, dict):
-        if name in value:
-            if rest:
-                yield from owners(value[name], rest)
-            else:
-                yield value
-        for member, inner in value.items():
-            if member != name:
-                yield from owners(inner, path)
+            yield from _at(element, path)
+    elif isinstance(value, dict) and name in value:
+        if rest:
+            yield from _at(value[name], rest)
+        else:
+            yield value
 
 
 def mutate(owner: Object, name: str, how: Mutation) -> bool:

@@ -15,6 +15,7 @@ from tests.bus.protocol.test_damage import check_flips
 from tests.bus.protocol.test_join import SyncMachine
 from tests.fuzz.targets import TARGETS as FUZZED
 from tests.fuzz.targets import fast_folder, fuzz
+from tests.publisher.drift_matrix import sampled as changed_members
 from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
 from tests.simulator.matching.test_accounts import live_long
@@ -121,6 +122,11 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "day": Target(
         "a day of sweeps and books at 130,000 markets is in time and never refused", "requests", live_a_day
+    ),
+    "drift": Target(
+        "of some changed members of replies and frames, each is noticed and nothing else is",
+        "changes",
+        changed_members,
     ),
     "fuzz": Target(f"nothing from outside ends anything ({', '.join(FUZZED)})", "inputs of each", fuzzed),
     "held": Target(
