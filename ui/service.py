@@ -129,7 +129,8 @@ class Service:
             self.monitor.look(self.steady_ns())
         heartbeat, desk = self._replica.heartbeat, self.desk
         processes = self.supervised.processes
-        drift, drift_more = drift_rows(self.scan.state.drifts)
+        with self._replica.state.lock:
+            drift, drift_more = drift_rows(self._replica.state.drifts)
         return SystemView(
             supervised=processes is not None,
             processes=process_rows(self.settings.run_dir, processes),

@@ -6,7 +6,7 @@ It changes nothing and needs no process to be up. Each finding is one line; a pr
 import os
 import stat
 import xmlrpc.client
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,6 +16,7 @@ import zmq
 
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
+from bus.drift import DriftRow
 from bus.health import HealthAnswer, progress, publisher_problem, publisher_warnings
 from bus.process.echo import shown_path
 from bus.process.locks import holder
@@ -250,8 +251,13 @@ def _health(settings: Settings) -> Iterator[Finding]:
     if health.quarantined_count:
         count = health.quarantined_count
         yield Finding(None, "quarantine", f"{count} records kept out: see {settings.data_dir / 'quarantine'}")
-    for row in health.drift[:DRIFT_MOST]:
+    yield from drift_findings(health.drift, health.drift_more, url)
+
+
+def drift_findings(rows: Sequence[DriftRow], more: int, url: str) -> Iterator[Finding]:
+    """Yield what the exchange sends otherwise than documented: the newest in full, the others counted."""
+    for row in rows[:DRIFT_MOST]:
         yield Finding(None, "drift", f"Kalshi sends what it does not document: {row.text}")
-    more = max(0, len(health.drift) - DRIFT_MOST) + health.drift_more
+    more += max(0, len(rows) - DRIFT_MOST)
     if more:
         yield Finding(None, "drift", f"{more} more, named in {url} and in the publisher's log")

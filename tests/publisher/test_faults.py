@@ -661,6 +661,47 @@ def test_event_that_closes_settles_and_disappears_mid_stream_goes_everywhere(exc
     exchange.wait(exchange.proven)
 
 
+def test_members_that_are_otherwise_are_noticed_within_a_sweep_and_cost_nothing_else(
+    exchange: Exchange,
+) -> None:
+    def noticed() -> set[tuple[str, str, str]]:
+        drifts = list(exchange.replica.state.drifts.values())
+        return {(row.route, row.member, row.what) for row in drifts}
+
+    markets, began_ms = set(exchange.replica.state.markets), SystemClock().now_ms()
+    changes = [
+        {"route": "GET /events", "field": "markets.can_close_early", "how": "type"},
+        {"route": "GET /events", "field": "markets.price_level_structure", "how": "renamed"},
+        {"route": "GET /markets", "field": "cursor", "how": "renamed"},
+        {
+            "route": "GET /markets/orderbooks",
+            "field": "orderbooks.orderbook_fp.yes_dollars",
+            "how": "negative",
+        },
+        {"frame": "ticker", "field": "msg.dollar_volume", "how": "huge"},
+        {"frame": "ticker", "field": "msg.time", "how": "bytes"},
+        {"frame": "trade", "field": "type", "how": "unknown"},
+    ]
+    rules = [{"fault": "mutate", **change} for change in changes]
+    exchange.set(rules=rules, settings={"pace": 3, "trade_share": 0.5})
+    expected = {
+        ("GET /events", "markets.can_close_early", "type"),
+        ("GET /events", "markets.price_level_structure", "missing"),
+        ("GET /events", "markets.price_level_structure_renamed", "unknown"),
+        ("GET /markets", "cursor", "missing"),
+        ("GET /markets", "cursor_renamed", "unknown"),
+        ("GET /markets/orderbooks", "orderbooks.orderbook_fp.yes_dollars", "range"),
+        ("ws ticker", "msg.dollar_volume", "range"),
+        ("ws ticker", "msg.time", "type"),
+        ("ws root", "type", "enum"),
+    }
+    exchange.wait(lambda: expected <= noticed())
+    exchange.wait(lambda: exchange.cycle.complete and exchange.cycle.started_ms > began_ms)
+    assert exchange.health["stream"] == "live"
+    assert markets <= set(exchange.replica.state.markets)
+    assert len(exchange.publisher.events("drift.noticed")) == len(noticed())
+
+
 def test_clock_that_is_off_is_named_and_causes_no_storm(exchange: Exchange) -> None:
     """The offset that the exchange's Date header shows is the fault's own: the two clocks here are one."""
     before = exchange.get("/sim/stats")["requests_total"]

@@ -22,7 +22,7 @@ from bus.protocol.messages import CycleEnd, Heartbeat
 from bus.protocol.writer import Writer
 from bus.replica import ReplicaStatus
 from markets.json.write import market_json
-from markets.records import Book, Market, Remove, Status, Suspect
+from markets.records import Book, Drift, Market, Remove, Status, Suspect
 from snapshot_server.body import wanted_encoding
 from snapshot_server.edition import Edition, next_edition
 from snapshot_server.http import PATHS, HttpRequest, HttpResponse, Large, respond
@@ -465,6 +465,26 @@ def test_metrics_are_what_prometheus_reads() -> None:
     assert families["kalshi_bus_market_count"].samples[0].value == 300
     answers = families["kalshi_bus_http_answers"].samples[0]
     assert (answers.labels, answers.value) == ({"route": "/health", "status": "200"}, 7)
+
+
+def test_what_the_exchange_sends_otherwise_is_in_health_and_metrics_and_stales_nothing() -> None:
+    rows = [Drift("GET /events", f"markets.m{n}", "unknown", 2, n, "1") for n in range(102)]
+    rows.append(Drift("ws ticker", "msg.ts", "type", 5, 9_500, '"soon"'))
+    writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+    writer.stream("ref.", "drift", rows, 1, NOW_MS * 1_000_000)
+    view = view_of(edition_of(writer))
+    health = decoded(get("/health", view=view))
+    assert (health["status"], len(health["drift"]), health["drift_more"]) == ("ok", 100, 3)
+    row = {"route": "ws ticker", "member": "msg.ts", "what": "type", "count": 5, "first_seen": 9.5}
+    assert health["drift"][0] == row | {"example": '"soon"'}
+    families = {
+        family.name: {tuple(sorted(sample.labels.items())): sample.value for sample in family.samples}
+        for family in text_string_to_metric_families(get("/metrics", view=view).content().decode())
+    }
+    assert families["kalshi_bus_drift"] == {
+        (("route", "GET /events"), ("what", "unknown")): 204,
+        (("route", "ws ticker"), ("what", "type")): 5,
+    }
 
 
 def test_what_supervisord_says_is_told() -> None:

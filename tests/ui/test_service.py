@@ -13,7 +13,7 @@ from bus.protocol.messages import market_topic
 from bus.protocol.state import Changed, State
 from bus.replica import ReplicaStatus
 from bus.scan.membership import scan_limits
-from markets.records import Level
+from markets.records import Drift, Level, Record
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, settled, view_of
 from tests.ui.stage import MATCH, cycle_end, fill, quote, world
@@ -132,6 +132,23 @@ def test_a_trader_that_has_said_nothing_yet_has_a_page() -> None:
     for path in ("/trader", "/", f"/m/{MATCH}-HOU", "/api/trader", "/system", "/api/system"):
         assert client.get(path).status_code == 200, path
     assert "The trader is starting" in client.get("/trader").text
+
+
+def test_the_system_page_names_what_the_exchange_sends_otherwise() -> None:
+    service, replica = joined()
+    client = shown(service, replica, Desk())
+    assert "Nothing: every member is as" in client.get("/system").text
+    rows: list[Record] = [
+        Drift("GET /events", "markets.<b>yes_bid", "unknown", 4_711, 5_000, '"0.4500"'),
+        Drift("ws ticker", "msg.price_dollars", "type", 1, 9_000, "7"),
+    ]
+    fill(replica.state, [("ref.", "drift", rows)])
+    page, told = client.get("/system").text, client.get("/api/system").json
+    assert page.index("msg.price_dollars") < page.index("markets.&lt;b&gt;yes_bid")  # the newest first
+    assert "4,711" in page
+    assert "another type" in page
+    assert [row["route"] for row in told["drift"]] == ["ws ticker", "GET /events"]
+    assert told["drift_more"] == 0
 
 
 def test_the_trader_page_says_which_market_is_paid_out_without_a_value(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bus.clock import SystemClock
+from bus.drift import DriftRow
 from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role, private_dir
 from bus.process.settings import Settings
@@ -120,6 +121,17 @@ def test_a_publisher_that_is_up_is_heard(
     assert found["publisher"].startswith("ok")
     assert found["sweep"].startswith(word)
     assert found["query"].startswith("WRONG")
+
+
+def test_what_the_exchange_sends_otherwise_is_named_and_is_no_problem() -> None:
+    rows = tuple(DriftRow("GET /events", f"markets.m{n}", "unknown", 7, 5.0, "1") for n in range(12))
+    found = list(doctor.drift_findings(rows, 3, "http://health"))
+    assert [finding.ok for finding in found] == [None] * 11
+    assert found[0].said == (
+        "Kalshi sends what it does not document: GET /events: markets.m0: unknown, 7 times, such as 1"
+    )
+    assert found[-1].said.startswith("5 more")
+    assert not list(doctor.drift_findings((), 0, ""))
 
 
 @pytest.mark.parametrize(
