@@ -102,7 +102,9 @@ class _Publisher:
         now_ms = self.clock.now_ms()
         reading = Reading(now_ms)
         reading.reply(now_ms)
-        for raw in split_events(page).events:
+        split = split_events(page)
+        self._intake.drift.page(page, split.events, split.milestones)
+        for raw in split.events:
             self._intake.read_event(raw, now_ms, reading)
         with self.writer.state.lock:
             diff = self.held.diff(reading, now_ms)

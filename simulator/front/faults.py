@@ -259,13 +259,11 @@ class Faults:
 
     def _change(self, rule: Rule, body: Any) -> None:
         """Remove, rename, add or set a member in one object (or all, or a market's) of a JSON value."""
-        added = rule.fault == "unknown_field"
         if rule.fault == "mutate":
-            tops = [body] if rule.ticker is None else list(_objects(body, rule.ticker))
-            objects = list({id(o): o for top in tops for o in owners(top, rule.field)}.values())
-        else:
-            within = _objects(body, rule.ticker)
-            objects = [o for o in within if rule.field in o or (added and len(o) > 5)]
+            self._mutate(rule, body)
+            return
+        added = rule.fault == "unknown_field"
+        objects = [o for o in _objects(body, rule.ticker) if rule.field in o or (added and len(o) > 5)]
         if not rule.everywhere and rule.ticker is None and objects:
             objects = [objects[self._rng.randrange(len(objects))]]
         for found in objects:
@@ -277,10 +275,20 @@ class Faults:
                     found[rule.to] = found.pop(rule.field)
                 case "set_field":
                     found[rule.field] = rule.value
-                case "mutate":
-                    mutate(found, rule.field.rpartition(".")[2], rule.how)
                 case _:
                     found.pop(rule.field)
+
+    def _mutate(self, rule: Rule, body: Any) -> None:
+        """Change the member at the end of a path in one object in which it can be, or in all."""
+        tops = [body] if rule.ticker is None else _objects(body, rule.ticker)
+        objects = list({id(o): o for top in tops for o in owners(top, rule.field)}.values())
+        if not rule.everywhere and rule.ticker is None:
+            self._rng.shuffle(objects)
+        for found in objects:
+            if mutate(found, rule.field.rpartition(".")[2], rule.how) and not (
+                rule.everywhere or rule.ticker
+            ):
+                return
 
     # Frames -----------------------------------------------------------------------------------------
 

@@ -56,6 +56,9 @@ MARKETS: Final = 60
 NAMES: Final = frozenset({"ticker", "event_ticker", "market_ticker"})
 """Members without which a market cannot be named: they may keep it out."""
 
+CARRIERS: Final = frozenset({"cursor", "events", "markets", "orderbooks"})
+"""Members that bring the others: without them there is nothing to read, or no next page."""
+
 
 class Outcome(NamedTuple):
     """What came of one changed member.
@@ -398,6 +401,10 @@ def sampled(seed: int) -> int:
         for outcome in outcomes(floor, stream, choose=lambda: random.random() < 0.03):
             assert outcome.noticed is not False, outcome
             assert not outcome.others, outcome
+            assert not outcome.ended, outcome
+            if outcome.place.path.rpartition(".")[2] not in NAMES | CARRIERS:
+                assert outcome.complete, outcome
+                assert not outcome.lost, outcome
             tried += 1
     return tried
 

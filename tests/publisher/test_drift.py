@@ -17,7 +17,9 @@ from markets.records import Drift
 from publisher import checkpoint
 from publisher.drift import COUNTS_EVERY_MS, OTHERS, UNKNOWN_MOST, DriftWatch
 from publisher.reading import Universe
-from tests.markets.json.documented import encoded, payload
+from simulator.front.mutations import MUTATIONS, mutate
+from tests.markets.json.documented import SENTINEL, allows, encoded, payload
+from tests.publisher.exchange import Answer
 from tests.publisher.world import World
 
 
@@ -197,3 +199,24 @@ def test_a_keys_id_that_the_exchange_repeats_is_in_no_row_and_no_log() -> None:
         watch.frame("trade", encoded(payload("frame.trade") | {"who": canary}))
     assert len(watch.all()) == 3
     assert canary[:8] not in f"{logged}{watch.all()}"
+
+
+def test_a_held_market_is_looked_at_when_its_quote_is_otherwise(world: World) -> None:
+    """Where its static part is that of before, the reader says whether its quote needs a second look."""
+    listed, answer = world.exchange.events["E1"]["markets"], world.exchange.answer
+
+    def with_bytes(path: str, query: dict[str, list[str]]) -> Answer:
+        found = answer(path, query)
+        return found._replace(body=encoded(json.loads(found.body)))
+
+    world.exchange.answer = with_bytes  # type: ignore[method-assign]
+    good = dict(listed[0])
+    for name in ("yes_bid_dollars", "yes_ask_size_fp", "last_price_dollars", "volume_fp"):
+        for how in MUTATIONS:
+            watch = world.sweep._intake.drift = DriftWatch(world.clock, SENTINEL)
+            listed[0] = dict(good)
+            if mutate(listed[0], name, how):
+                world.run()
+                noticed = any(row.member.startswith(f"markets.{name}") for row in watch.all())
+                assert noticed is not allows(SENTINEL.objects["Market"][name], how), (name, how)
+                assert "E1-A" in world.state.markets
