@@ -65,7 +65,8 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StartupError(f"{path}: cannot be read: {error}: restore a copy of it") from error
+        said = " ".join(str(error).split())[:300]  # a damaged schema is shown over several lines
+        raise StartupError(f"{path}: cannot be read: {said}: restore a copy of it") from error
     except LedgerError as error:
         raise StartupError(f"{path}: the ledger does not add up: {error}") from error
     except (DecodeError, *DECODE_FAULTS, LookupError, AttributeError) as error:

@@ -86,6 +86,12 @@ def test_a_journal_that_is_cut_off_is_refused(path: Path, cut: int) -> None:
     assert "cut off" in refusal(path)
 
 
+def test_a_damaged_schema_is_told_in_one_line(path: Path) -> None:
+    body = path.read_bytes()
+    path.write_bytes(body.replace(b"CREATE TABLE inputs (", b'CREATE TABLE "inputs (', 1))
+    assert "malformed database schema" in refusal(path)
+
+
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_another_database_is_refused(path: Path, mode: str) -> None:
     path.unlink()
