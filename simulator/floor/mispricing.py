@@ -26,7 +26,9 @@ from .model import ACTIVE, Event, Group, Market
 PULL_BEFORE_START_MS: Final = 3 * SECOND_MS
 """Quoters pull so long before a match starts."""
 
-KINDS: Final = ("no_basket", "yes_basket", "ladder", "range", "implication", "value")
+KINDS: Final = {"no_basket": 3, "yes_basket": 1, "ladder": 1, "range": 1, "implication": 1, "value": 3}
+"""How often each is planted, in relation to the others."""
+
 BASKETS: Final = frozenset(KINDS) - {"value"}
 """Kinds that pay for sure, whatever comes, if all legs are had."""
 
@@ -130,15 +132,16 @@ class Planter:
         if alive.total() >= rng.randint(*_ALIVE):
             return
         until_ms = time_ms + rng.randint(*_STANDS_MS)
-        # The rarest first; three `value` for one of each other kind.
-        kinds = sorted(KINDS, key=lambda kind: (alive[kind] / (3 if kind == "value" else 1), rng.random()))
+        # Each by its weight, as the first of exponential waits; not more of a kind than its share.
+        waits = {kind: rng.expovariate(weight) for kind, weight in KINDS.items() if alive[kind] <= weight}
+        kinds = sorted(waits, key=waits.__getitem__)
         everything = self._listings.groups
         soon = [g for g in everything if 0 < g.start_ms - time_ms < HOUR_MS and g.kind == "match"]
         for attempt in range(60):
             # Half of them where whoever takes them sees the outcome soon.
             groups = soon if soon and rng.random() < 0.5 else everything
             group = groups[rng.randrange(len(groups))]
-            kind = kinds[min(attempt // 20, 2)]
+            kind = kinds[min(attempt // 20, len(kinds) - 1)]
             if self._possible(group, time_ms, until_ms) and self._try(kind, group, time_ms, until_ms):
                 return
 
