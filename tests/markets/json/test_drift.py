@@ -179,6 +179,12 @@ def test_a_page_of_something_before_the_api_is_no_drift() -> None:
         assert not SENTINEL.refusal("GET /markets", 503, body)
 
 
+ASKED_FOR = (
+    b'{"type":"orderbook_snapshot","id":7,"sid":1,"seq":2,"sending_ts_ms":1,'
+    b'"msg":{"market_ticker":"A","market_id":"9b0f6b43-5b68-4f9f-9f02-9a2d1b8ac1a1"}}'
+)
+
+
 @pytest.mark.parametrize(
     ("frame", "what"),
     [
@@ -187,11 +193,7 @@ def test_a_page_of_something_before_the_api_is_no_drift() -> None:
         (b'{"type":"ok","id":1,"msg":[{"channel":"ticker","sid":1}]}', None),
         (b'{"type":"ok","id":1,"sid":1,"seq":2,"msg":{"market_tickers":["A"]}}', None),
         (b'{"type":"ok","id":1,"msg":[{"channel":"ticker","sid":"1"}]}', "type"),
-        (
-            b'{"type":"orderbook_snapshot","id":7,"sid":1,"seq":2,"sending_ts_ms":1,'
-            b'"msg":{"market_ticker":"A","market_id":"9b0f6b43-5b68-4f9f-9f02-9a2d1b8ac1a1"}}',
-            None,
-        ),
+        (ASKED_FOR, None),
     ],
 )
 def test_types_and_codes_of_frames(frame: bytes, what: str | None) -> None:
