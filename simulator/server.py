@@ -7,8 +7,11 @@ import logging
 import os
 import secrets
 import signal
+import struct
 import time
 from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +43,9 @@ TICK_S = 0.1
 
 MAX_LINE = 1 << 16
 """Longest request line: a thousand tickers in a query pass."""
+
+RESET = struct.pack("ii", 1, 0)
+"""Value of SO_LINGER with which a connection ends by a reset."""
 
 _SILENT = logging.getLogger("simulator.http")
 _SILENT.addHandler(logging.NullHandler())
@@ -99,7 +105,7 @@ def build(options: SimulatorOptions) -> tuple[Api, InputLog]:
     api = Api(exchange, ROUTES, keys, limits, restart.exchange_id)
     api.remember(restart.log.append)
     hub = api.hub = Hub(exchange, restart.exchange_id)
-    hub.mangle = lambda session, kind, text: api.faults.frames(session, kind, text, exchange.now_ms)
+    hub.mangle = api.mangle
     if options.faults is not None:
         try:
             api.apply(faults.read(options.faults), exchange.now_ms)
@@ -145,15 +151,22 @@ def application(api: Api) -> web.Application:
             answer = opened
         else:
             answer = api.handle(incoming, now_ms())
-        if answer.delay_ms:
+        if answer.copy is not None:
+            copy_ms, copied = answer.copy
+            asyncio.get_running_loop().call_later(copy_ms / 1000, lambda: copied(now_ms()))
+        while answer.delay_ms:
             await asyncio.sleep(answer.delay_ms / 1000)
+            answer = answer.later(now_ms()) if answer.later is not None else replace(answer, delay_ms=0)
         if answer.cut and request.transport is not None:
             request.transport.abort()
         body, headers = answer.body, dict(answer.headers)
         if api.gzip and len(body) >= GZIP_FROM and "gzip" in incoming.headers.get("accept-encoding", ""):
             body = await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
             headers |= {"content-encoding": "gzip", "vary": "Accept-Encoding"}
-        return web.Response(status=answer.status, body=body, headers=headers)
+        response = web.Response(status=answer.status, body=body, headers=headers)
+        if answer.half or answer.doubled:
+            await _spoil(request, response, body, half=answer.half)
+        return response
 
     async def close_sockets(_app: web.Application) -> None:
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in tuple(sockets)))
@@ -162,6 +175,22 @@ def application(api: Api) -> web.Application:
     app.router.add_route("*", "/{tail:.*}", serve)
     app.on_shutdown.append(close_sockets)
     return app
+
+
+async def _spoil(request: web.Request, response: web.Response, body: bytes, *, half: bool) -> None:
+    """Send an answer twice, or half of it and then a reset."""
+    head = f"HTTP/1.1 {response.status} {response.reason}\r\nContent-Length: {len(body)}\r\n".encode()
+    head += b"".join(f"{name}: {value}\r\n".encode() for name, value in response.headers.items()) + b"\r\n"
+    transport = request.transport
+    if not half:
+        await response.prepare(request)
+        await response.write_eof()
+        if transport is not None:
+            transport.write(head + body)
+    elif transport is not None:
+        transport.write(head + body[: len(body) // 2])
+        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
+        transport.abort()
 
 
 async def _converse(

@@ -216,6 +216,14 @@ class Exchange:
         if not trading_active:
             self.matching.halt(index, self.now_ms)
 
+    def pause_shard(self, index: int, for_ms: int) -> None:
+        """Let one shard not trade for a while."""
+        self.set_shard(index, trading_active=False)
+        self.agenda.at(self.now_ms + for_ms, self._resume, index)
+
+    def _resume(self, index: int, _time_ms: int) -> None:
+        self.set_shard(index, trading_active=True)
+
     def add_combos(self, count: int) -> None:
         """Create combo markets, each of two to four matches' winners (on the real exchange users do)."""
         rng = self.rng

@@ -25,8 +25,10 @@ from simulator.matching.orders import OrderSwitches
 from . import auth, cursors, faults
 from .auth import KeyPair
 from .billing import bill
+from .delivery import Delivery
 from .faults import Document, Faults, Switches
 from .limits import RequestLimits
+from .order_faults import OrderFaults
 from .reads import KEPT_MS, Reads
 from .render import dumps
 from .wire import (
@@ -42,7 +44,7 @@ from .wire import (
     out_of_range,
     unsigned,
 )
-from .ws import Hub
+from .ws import Hub, WsConnection
 
 CACHED: Final = {**JSON, "cache-control": "public, max-age=15", "x-kalshi-cache-hits": "0"}
 """Headers of routes behind the 15 s cache (contract 8)."""
@@ -155,6 +157,8 @@ class Api:
         self.clock_skew_ms = 0
         self.gzip = True
         self.faults = Faults()
+        self.order_faults = OrderFaults()
+        self._delivery = Delivery(exchange, self.reads, self._pause, self.report)
         for pair in self.keys.values():
             exchange.open_account(pair.account)
         self._reported: set[tuple[str, str, int]] = set()
@@ -198,6 +202,13 @@ class Api:
             response = self._answer(request, path, chosen, bool(matches), now_ms)
         except ApiError as refusal:
             response = refusal.response
+        return self._spoiled(name, response, now_ms)
+
+    def _spoiled(self, name: str, response: Response, now_ms: int) -> Response:
+        """Return what becomes of an answer under the rules; of one that is yet to come, when it comes."""
+        later = response.later
+        if later is not None:
+            return replace(response, later=lambda at_ms: self._spoiled(name, later(at_ms), at_ms))
         return self.faults.answer(name, response, now_ms) if self.faults.rules else response
 
     def _answer(
@@ -208,7 +219,8 @@ class Api:
         known: bool,
         now_ms: int,
     ) -> Response:
-        pair = self.authenticate(request, now_ms)
+        skew_ms = self._skew_ms(request, *chosen) if chosen is not None else 0
+        pair = self.authenticate(request, now_ms + skew_ms)
         caller = pair.key_id if pair is not None else None
         account = pair.account if pair is not None else 0
         if (chosen[0].private if chosen else path.startswith(_PRIVATE)) and caller is None:
@@ -217,7 +229,9 @@ class Api:
         if chosen is None:
             raise ApiError(error(405, "method_not_allowed", "method not allowed")) if known else not_found()
         entry, found = chosen
-        if not self.cache_ms or entry.private:
+        if entry.private:
+            return self._deliver(entry, request, found, account, now_ms)
+        if not self.cache_ms:
             return self._call(entry, request, found, account)
         key = (request.path, request.query)
         kept = self._cache.get(key)
@@ -238,6 +252,40 @@ class Api:
             self._note_request(request, account)
         args = {name: unquote(value) for name, value in found.groupdict().items()}
         return entry.handler(Call(self, request, args, account))
+
+    # Faults of orders ---------------------------------------------------------------------------------
+
+    def _skew_ms(self, request: Request, entry: Route, found: re.Match[str]) -> int:
+        """Return by how much the clock is off for one request, of which only the key's name is known."""
+        if not (entry.private and self.order_faults.of_requests):
+            return 0
+        pair = self.keys.get(request.headers.get(auth.KEY, ""))
+        about = self._delivery.subject(request, found.groupdict(), pair.account if pair is not None else 0)
+        return self.order_faults.skew_ms(_names(entry), entry.method != "GET", about)
+
+    def _deliver(
+        self, entry: Route, request: Request, found: re.Match[str], account: int, now_ms: int
+    ) -> Response:
+        """Carry out what an account asks, as the faults in force want it."""
+        if not self.order_faults.of_requests:
+            return self._call(entry, request, found, account)
+        about = self._delivery.subject(request, found.groupdict(), account)
+        hits = self.order_faults.requests(_names(entry), entry.method != "GET", about)
+        if not hits:
+            return self._call(entry, request, found, account)
+        return self._delivery.faulty(hits, lambda: self._call(entry, request, found, account), about, now_ms)
+
+    def _pause(self, shards: dict[int, int]) -> None:
+        """Let shards pause, and write it down: a restart must find them paused."""
+        document = Document(settings=Switches(pause_shards=shards))
+        self._note_request(Request("POST", "/sim/faults", body=msgspec.json.encode(document)), 0)
+        self._settings(document, self.exchange.now_ms)
+
+    def mangle(self, session: WsConnection, kind: str, text: str) -> Iterable[str]:
+        """Return what leaves instead of one frame of a connection, under all faults."""
+        now_ms = self.exchange.now_ms
+        for frame in self.order_faults.frames(session.account, kind, text, now_ms):
+            yield from self.faults.frames(session, kind, frame, now_ms)
 
     # What is asked, for a restart ---------------------------------------------------------------------
 
@@ -363,13 +411,14 @@ class Api:
                     raise ApiError(error(400, "bad_faults", str(problem))) from None
             elif request.method == "DELETE":
                 self.faults.install([], 1, now_ms)
+                self.order_faults.install([])
             elif request.method != "GET":
                 raise ApiError(error(405, "method_not_allowed", "expected GET, POST or DELETE"))
             rules = [
                 {**to_builtins(rule), "hits": hits}
                 for rule, hits in zip(self.faults.rules, self.faults.hits, strict=True)
             ]
-            return ok(dumps({"rules": rules}))
+            return ok(dumps({"rules": rules, "orders": self.order_faults.told()}))
         raise not_found()
 
     def _accounts(self) -> dict[str, Any]:
@@ -421,11 +470,14 @@ class Api:
         self._settings(document, now_ms)
         if document.rules is not None:
             self.faults.install(document.rules, document.seed, now_ms)
+        if document.orders is not None:
+            self.order_faults.install(document.orders)
 
     def _settings(self, document: Document, now_ms: int) -> None:
         exchange, wanted = self.exchange, document.settings or Switches()
         unknown = [t for t in wanted.paused_markets or () if t not in exchange.markets]
-        unknown += [str(i) for i in wanted.shards or () if i not in exchange.halts.shards]
+        shards = [*(wanted.shards or ()), *(wanted.pause_shards or ())]
+        unknown += [str(i) for i in shards if i not in exchange.halts.shards]
         unknown += [event for event in wanted.stages or () if event not in exchange.events]
         if unknown:
             raise faults.BadFaults(f"settings: unknown market, event or shard {unknown[0]!r}")
@@ -443,6 +495,8 @@ class Api:
             self._cache.clear()
         for index, trades in (wanted.shards or {}).items():
             exchange.set_shard(index, trades)
+        for index, for_ms in (wanted.pause_shards or {}).items():
+            exchange.pause_shard(index, for_ms)
         if self.hub is not None:
             self.hub.max_markets = wanted.ws_markets or self.hub.max_markets
             self.hub.max_commands = wanted.ws_commands or self.hub.max_commands
@@ -506,6 +560,11 @@ class Api:
         if found is None:
             raise not_found()
         return found
+
+
+def _names(entry: Route) -> tuple[str, str]:
+    """Return an operation's name and route, by which faults know it."""
+    return entry.handler.__name__, f"{entry.method} {entry.template}"
 
 
 def integer(request: Request, name: str) -> int | None:

@@ -17,6 +17,7 @@ from markets.errors import StartupError
 from simulator.floor.model import Stage
 
 from .mutations import Mutation, mutate, owners
+from .order_faults import OrderFault
 from .render import dumps
 from .wire import JSON, Response
 
@@ -90,6 +91,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         trading_active: trading pause of the whole exchange.
         exchange_active: pause of the exchange itself.
         shards: shard number -> whether it trades.
+        pause_shards: shard number -> for how many ms it does not trade from now on.
         paused_markets: exactly these markets are deactivated.
         stages: event -> how far its life goes at once: "closed", "determined", "settled", or "gone".
         gzip: answers are compressed when the client accepts it.
@@ -115,6 +117,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     trading_active: bool | None = None
     exchange_active: bool | None = None
     shards: dict[int, bool] | None = None
+    pause_shards: dict[int, int] | None = None
     paused_markets: list[str] | None = None
     stages: dict[str, Stage] | None = None
     gzip: bool | None = None
@@ -124,9 +127,10 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A fault file. `rules` replace the former ones; `settings` change only what they name."""
+    """A fault file. `rules` and `orders` replace the former ones; `settings` change only what they name."""
 
     rules: list[Rule] | None = None
+    orders: list[OrderFault] | None = None
     settings: Switches | None = None
     seed: int = 1
 
@@ -159,6 +163,12 @@ def parse(data: bytes) -> Document:
             raise BadFaults(f"rules[{index}].retry_after_s: got {rule.retry_after_s}, expected 0 to 3600")
         if not 0 <= rule.ms <= 600_000:
             raise BadFaults(f"rules[{index}].ms: got {rule.ms}, expected 0 to 600000")
+    for index, fault in enumerate(document.orders or ()):
+        if (problem := fault.problem()) is not None:
+            raise BadFaults(f"orders[{index}].{problem}")
+    for shard, ms in ((document.settings and document.settings.pause_shards) or {}).items():
+        if not 0 <= ms <= 3_600_000:
+            raise BadFaults(f"settings.pause_shards[{shard}]: got {ms}, expected 0 to 3600000")
     if document.settings is not None and not 0 <= (document.settings.combos or 0) <= 100_000:
         raise BadFaults(f"settings.combos: got {document.settings.combos}, expected 0 to 100000")
     return document

@@ -26,6 +26,7 @@ class _Change:
 
     time_ms: int
     account: int
+    shard: int
     key: str | tuple[Party, str]
     before: Order | Position | None
 
@@ -36,12 +37,11 @@ class Reads:
     Args:
         seed: of how late reads are.
 
-    Attributes:
-        stale_until_ms: account -> until when its reads stand still (a fault).
     """
 
     def __init__(self, exchange: Exchange, seed: int) -> None:
-        self.stale_until_ms: dict[int, int] = {}
+        self._stale_until_ms: dict[int, int] = {}
+        self._shard_stands: dict[int, tuple[int, int]] = {}
         self._exchange = exchange
         self._rng = Random(f"{seed}:reads")
         self._changes: deque[_Change] = deque()
@@ -53,7 +53,8 @@ class Reads:
 
     def order_changed(self, order: Order, time_ms: int) -> None:
         """See PrivateListener."""
-        self._note(time_ms, order.party[0], order.order_id, self._resting.pop(order.order_id, None))
+        before = self._resting.pop(order.order_id, None)
+        self._note(time_ms, order.party[0], order.instrument, order.order_id, before)
         if order.live:
             self._resting[order.order_id] = copy(order)
 
@@ -63,7 +64,7 @@ class Reads:
     def position_changed(self, party: Party, instrument: Instrument, time_ms: int) -> None:
         """See PrivateListener."""
         key = (party, instrument.ticker)
-        self._note(time_ms, party[0], key, self._positions.pop(key, None))
+        self._note(time_ms, party[0], instrument, key, self._positions.pop(key, None))
         position = self._exchange.ledger.statements.position(party, instrument.ticker)
         if position is not None:
             self._positions[key] = copy(position)
@@ -72,24 +73,49 @@ class Reads:
         """See PrivateListener."""
 
     def _note(
-        self, time_ms: int, account: int, key: str | tuple[Party, str], before: Order | Position | None
+        self,
+        time_ms: int,
+        account: int,
+        instrument: Instrument,
+        key: str | tuple[Party, str],
+        before: Order | Position | None,
     ) -> None:
-        self._changes.append(_Change(time_ms, account, key, before))
+        self._changes.append(_Change(time_ms, account, instrument.exchange_index, key, before))
         while self._changes[0].time_ms < time_ms - KEPT_MS:
             self._changes.popleft()
 
     # -- reading
 
+    def stand_still(self, account: int, now_ms: int, for_ms: int) -> None:
+        """Let an account's reads not see what happens from now on, for a while (a fault)."""
+        self._as_of_ms[account] = max(self._as_of_ms.get(account, 0), now_ms - 1)
+        self._stale_until_ms[account] = now_ms + min(for_ms, KEPT_MS)
+
+    def shard_stands(self, shard: int, now_ms: int, for_ms: int) -> None:
+        """Let nobody's reads see what happens on one shard from now on, for a while (a fault)."""
+        self._shard_stands[shard] = (now_ms - 1, now_ms + min(for_ms, KEPT_MS))
+
     def moment(self, account: int, now_ms: int) -> int:
         """Return as of when an account reads now."""
         before_ms = self._as_of_ms.get(account, 0)
-        if now_ms < self.stale_until_ms.get(account, 0):
+        if now_ms < self._stale_until_ms.get(account, 0):
             late_ms = now_ms - before_ms
         else:
             late_ms = self._rng.randint(0, self._exchange.switches.read_lag_ms)
         moment = max(before_ms, now_ms - min(late_ms, KEPT_MS))
         self._as_of_ms[account] = moment
         return moment
+
+    def shown_until_ms(self, shard: int, as_of_ms: int) -> int:
+        """Return as of when a shard is read by whoever reads as of `as_of_ms`."""
+        since_ms, until_ms = self._shard_stands.get(shard, (0, 0))
+        return min(as_of_ms, since_ms) if self._exchange.now_ms < until_ms else as_of_ms
+
+    def fills(self, fills: Iterable[Fill], as_of_ms: int) -> Iterator[Fill]:
+        """Yield those of an account's fills that were there."""
+        for fill in fills:
+            if fill.time_ms <= self.shown_until_ms(fill.order.instrument.exchange_index, as_of_ms):
+                yield fill
 
     def orders(self, account: int, orders: Iterable[Order], as_of_ms: int) -> Iterator[Order]:
         """Yield orders of an account as they were; those that were not there yet are left out."""
@@ -99,7 +125,7 @@ class Reads:
                 before = seen[order.order_id]
                 if isinstance(before, Order):
                     yield before
-            elif order.created_ms <= as_of_ms:
+            elif order.created_ms <= self.shown_until_ms(order.instrument.exchange_index, as_of_ms):
                 yield order
 
     def positions(self, party: Party, positions: Iterable[Position], as_of_ms: int) -> Iterator[Position]:
@@ -112,10 +138,13 @@ class Reads:
                 yield before
 
     def _before(self, account: int, as_of_ms: int) -> dict[object, Order | Position | None]:
+        earliest_ms = min(
+            (self.shown_until_ms(shard, as_of_ms) for shard in self._shard_stands), default=as_of_ms
+        )
         found: dict[object, Order | Position | None] = {}
         for change in reversed(self._changes):
-            if change.time_ms <= as_of_ms:
+            if change.time_ms <= earliest_ms:
                 break
-            if change.account == account:
+            if change.account == account and change.time_ms > self.shown_until_ms(change.shard, as_of_ms):
                 found[change.key] = change.before
         return found

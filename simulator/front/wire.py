@@ -1,7 +1,7 @@
 """Requests and responses of the pure core, and every shape of error body that Kalshi sends (contract 8)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from markets.json import words
@@ -33,13 +33,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP response. It leaves after `delay_ms`; with `cut` the connection ends instead (faults)."""
+    """One HTTP response. All but the first three members are faults.
+
+    Attributes:
+        delay_ms: it leaves so much later.
+        cut: the connection ends instead.
+        half: it ends, by a reset, in the middle of the body.
+        doubled: its bytes leave twice.
+        later: what is to be done once `delay_ms` have passed, which returns the answer instead of this.
+        copy: (ms, what is to be done so much later, whoever listens).
+    """
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=lambda: JSON)
     delay_ms: int = 0
     cut: bool = False
+    half: bool = False
+    doubled: bool = False
+    later: "Callable[[int], Response] | None" = None
+    copy: "tuple[int, Callable[[int], Response]] | None" = None
 
 
 def error_body(response: Response) -> dict[str, str]:

@@ -18,6 +18,7 @@ from simulator.front.limits import RequestLimits
 from simulator.front.operations import ROUTES
 from simulator.universe import templates
 from simulator.universe.templates import Recorded
+from tests.simulator.trader import Trader
 from tests.simulator.venue import START_MS, Client
 
 
@@ -67,3 +68,8 @@ def signed(key_directory: Path, keys: dict[str, KeyPair]) -> Callable[..., dict[
         }
 
     return sign
+
+
+@pytest.fixture
+def trader(client: Client, signed: Callable[..., dict[str, str]]) -> Trader:
+    return Trader(client, signed)

@@ -199,14 +199,12 @@ def get_total_resting_order_value(call: Call) -> Response:
 # Fills, positions, settlements -----------------------------------------------------------------------
 
 
-def _fills(call: Call, operation: str, newest: Iterator[Fill], moment: int | None) -> Response:
+def _fills(call: Call, operation: str, newest: Iterator[Fill]) -> Response:
     wanted, order_id = _Filter(call), call.request.get("order_id")
     found = (
         (fill.number, "", fill)
         for fill in newest
-        if (moment is None or fill.time_ms <= moment)
-        and order_id in (None, fill.order.order_id)
-        and wanted.keeps(fill, fill.time_ms)
+        if order_id in (None, fill.order.order_id) and wanted.keeps(fill, fill.time_ms)
     )
     page, cursor = _page(call, operation, found)
     return ok(dumps({"cursor": cursor, "fills": [fill_body(fill) for fill in page]}))
@@ -215,14 +213,13 @@ def _fills(call: Call, operation: str, newest: Iterator[Fill], moment: int | Non
 @routes.get("/portfolio/fills", private=True)
 def get_fills(call: Call) -> Response:
     newest = call.api.exchange.ledger.statements.fills(call.account).newest()
-    return _fills(call, "GetFills", newest, _moment(call))
+    return _fills(call, "GetFills", call.api.reads.fills(newest, _moment(call)))
 
 
 @routes.get("/historical/fills", private=True)
 def get_historical_fills(call: Call) -> Response:
-    return _fills(
-        call, "GetHistoricalFills", call.api.exchange.ledger.statements.fills(call.account).historical(), None
-    )
+    old = call.api.exchange.ledger.statements.fills(call.account).historical()
+    return _fills(call, "GetHistoricalFills", old)
 
 
 def _positions(call: Call, operation: str, positions: Iterable[Position]) -> Response:

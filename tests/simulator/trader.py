@@ -1,0 +1,81 @@
+"""An account's client of the pure core, and markets to trade on."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from simulator.floor.model import ACTIVE, Market
+from simulator.front.api import Api
+from simulator.front.wire import Request, Response
+
+from .venue import Client
+
+ORDERS = "/portfolio/events/orders"
+
+
+class Trader:
+    """An account's client of the pure core: signs, sends, and checks answers against the specification."""
+
+    def __init__(self, client: Client, signed: Callable[..., dict[str, str]]) -> None:
+        self.client = client
+        self.signed = signed
+        self.api: Api = client.api
+        self.api.exchange.switches.read_lag_ms = 0
+        self.number = 0
+
+    def send(self, method: str, path: str, body: Any = None, **query: Any) -> Response:
+        full = "/trade-api/v2" + path
+        headers = self.signed(method, full, self.client.now_ms)
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = Request(
+            method, full, tuple((k, str(v)) for k, v in query.items()), headers, raw, "127.0.0.1"
+        )
+        return self.api.handle(request, self.client.now_ms)
+
+    def call(self, method: str, path: str, body: Any = None, expected: int = 200, **query: Any) -> Any:
+        response = self.send(method, path, body, **query)
+        assert response.status == expected, response.body[:400]
+        return json.loads(response.body) if response.body else None
+
+    def local(self, method: str, path: str, body: Any = None, expected: int = 200) -> Any:
+        raw = b"" if body is None else json.dumps(body).encode()
+        response = self.api.handle(Request(method, path, body=raw), self.client.now_ms)
+        assert response.status == expected, response.body[:400]
+        return json.loads(response.body)
+
+    def order(
+        self, market: Market, side: str = "bid", price: str = "0.0100", **members: Any
+    ) -> dict[str, Any]:
+        self.number += 1
+        return {
+            "ticker": market.ticker,
+            "client_order_id": f"c{self.number}",
+            "side": side,
+            "count": "10.00",
+            "price": price,
+            "time_in_force": "good_till_canceled",
+            "self_trade_prevention_type": "taker_at_cross",
+            **members,
+        }
+
+    def place(self, market: Market, status: int = 201, **members: Any) -> Any:
+        return self.call("POST", ORDERS, self.order(market, **members), status)
+
+
+def a_market(trader: Trader, shard: int | None = None) -> Market:
+    """Return a cent market that is quoted on both sides and stays so for a while."""
+    for market in trader.api.exchange.markets.values():
+        if (
+            market.status == ACTIVE
+            and market.bid_e2
+            and market.ask_e2
+            and 1_000 < market.bid_e4 < market.ask_e4 < 9_000
+            and market.grid.name == "linear_cent"
+            and shard in (None, market.exchange_index)
+        ):
+            return market
+    raise AssertionError("no market is quoted")
+
+
+def text(price_e4: int) -> str:
+    return f"{price_e4 / 1e4:.4f}"
