@@ -1,7 +1,6 @@
 """The real process: one port for REST and WebSocket, start and end, and an independent client against it."""
 
 import asyncio
-import base64
 import json
 import os
 import shutil
@@ -16,8 +15,8 @@ from typing import Any
 import pytest
 import requests
 import websockets
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from pykalshi import KalshiClient, MarketStatus
 from pykalshi.enums import CandlestickPeriod
 from pykalshi.exceptions import AuthenticationError, ResourceNotFoundError
@@ -25,43 +24,10 @@ from pykalshi.feed import OrderbookSnapshotMessage
 from pykalshi.orderbook import OrderbookManager
 
 from simulator import options
-from simulator.front import auth
-from tests.support import Process, Runner, eventually
+from tests.simulator.served import Venue
+from tests.support import Runner, eventually
 
 pytestmark = pytest.mark.e2e
-
-
-class Venue:
-    """A running simulator."""
-
-    def __init__(self, runner: Runner, *args: str) -> None:
-        self.process: Process = runner.start(
-            "simulator", "--port", "0", "--markets", "300", "--seed", "7", *args
-        )
-        self.base: str = self.process.wait_event("simulator serves")["url"]
-        self.root = self.base.removesuffix("/trade-api/v2")
-        self.socket_url = self.root.replace("http", "ws") + "/trade-api/ws/v2"
-        self.keys = runner.run_dir
-        self.key_id = (self.keys / auth.KEY_ID_FILE).read_text().strip()
-        self.key_path = self.keys / auth.PRIVATE_KEY_FILE
-        requests.post(self.root + "/sim/faults", json={"settings": {"pace": 10}}, timeout=10)  # waste no time
-
-    def get(self, path: str) -> Any:
-        answer = requests.get(self.base + path, timeout=10)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def headers(self, path: str, shift_ms: int = 0) -> dict[str, str]:
-        key = serialization.load_pem_private_key(self.key_path.read_bytes(), None)
-        assert isinstance(key, rsa.RSAPrivateKey)
-        timestamp = str(time.time_ns() // 1_000_000 + shift_ms)
-        pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
-        signature = key.sign(f"{timestamp}GET{path}".encode(), pss, hashes.SHA256())
-        return {
-            auth.KEY: self.key_id,
-            auth.TIMESTAMP: timestamp,
-            auth.SIGNATURE: base64.b64encode(signature).decode(),
-        }
 
 
 @pytest.fixture
