@@ -43,6 +43,19 @@ def private_dir(path: Path) -> Path:
     return path
 
 
+def writable_dir(path: Path) -> Path:
+    """Make `path` a private directory in which files can be made, and return it.
+
+    Raises:
+        StartupError: as `private_dir`, or nothing can be written there.
+    """
+    if not os.access(private_dir(path), os.W_OK | os.X_OK):
+        raise StartupError(
+            f"{path}: cannot be written to: a file system that is read-only, or chmod 700 {path}"
+        )
+    return path
+
+
 @contextmanager
 def hold_role(run_dir: Path, role: str) -> Iterator[None]:
     """Hold `role` in this run directory until the block ends.

@@ -17,7 +17,7 @@ from bus.sockets import check_endpoint
 from markets.errors import SettingsError, StartupError
 
 from .lifecycle import no_arguments, refuse
-from .locks import STACK, check_port, open_private_file, private_dir, take_role
+from .locks import STACK, check_port, open_private_file, take_role, writable_dir
 from .logs import hide
 from .settings import Settings, variable_of
 
@@ -39,9 +39,9 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         StartupError: a directory, a port, an endpoint or the key file cannot be used.
     """
     simulator = settings.env == "sim"
-    run_dir = private_dir(settings.run_dir)
-    logs = private_dir(run_dir / "logs")
-    private_dir(settings.data_dir)
+    run_dir = writable_dir(settings.run_dir)
+    logs = writable_dir(run_dir / "logs")
+    writable_dir(settings.data_dir)
     if not simulator and settings.private_key_path is not None:
         # What is in it only the publisher reads.
         os.close(open_private_file(settings.private_key_path, variable_of("private_key_path")))
@@ -132,7 +132,7 @@ def main() -> None:
         settings = Settings.load(os.environ, ROOT)
         hide(settings.api_key_id)
         # First, and held until supervisord ends: whoever comes second writes nothing.
-        os.set_inheritable(take_role(private_dir(settings.run_dir), STACK), True)
+        os.set_inheritable(take_role(writable_dir(settings.run_dir), STACK), True)
         variables = prepare(settings, secrets.token_hex(16))
         check_trader(os.environ, ROOT)
     except (SettingsError, StartupError) as error:

@@ -98,6 +98,8 @@ def _directories(settings: Settings) -> Iterator[Finding]:
             )
         elif mode & 0o077:
             yield Finding(False, key, f"{path} has mode {mode:04o}, others can enter: chmod 700 {path}")
+        elif not os.access(path, os.W_OK | os.X_OK):
+            yield Finding(False, key, f"{path} cannot be written to: set {variable_of(key)} to where it can")
         else:
             space = os.statvfs(path)
             free_mb = space.f_bavail * space.f_frsize // 1_000_000

@@ -284,6 +284,34 @@ def test_the_simulator_is_started_only_on_env_sim(runner: Runner, env: str, simu
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("folder", "module", "says"),
+    [
+        ("run", "bus.process.supervise", "cannot be written to: a file system that is read-only"),
+        ("data", "bus.process.supervise", "cannot be written to: a file system that is read-only"),
+        ("run", "publisher", "publisher.lock: cannot be made: Read-only file system"),
+        ("data", "trader", "Read-only file system"),
+    ],
+)
+def test_a_directory_that_cannot_be_written_to_is_one_clear_refusal(
+    runner: Runner, folder: str, module: str, says: str
+) -> None:
+    path = runner.folder / folder
+    path.mkdir(mode=0o700)
+    mounted = f"mount --bind {path} {path} && mount -o remount,ro,bind {path}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mounted], capture_output=True, check=False).returncode:
+        pytest.skip("no file system of one's own can be mounted here")
+
+    process = runner.start_command(
+        ["unshare", "-rm", "sh", "-c", f"{mounted} && exec {sys.executable} -m {module}"]
+    )
+
+    assert process.wait(20) == 2
+    assert says in process.output()
+    assert "Traceback" not in process.output()
+
+
+@pytest.mark.e2e
 def test_make_run_refuses_before_it_starts_anything(runner: Runner) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", runner.ui_port))
@@ -319,6 +347,8 @@ def test_of_three_starts_at_once_one_wins_and_its_files_are_whole(runner: Runner
     told = subprocess.run([*ctl, "status"], capture_output=True, text=True, timeout=20, check=False)
     assert "publisher" in told.stdout, told.stdout + told.stderr
 
+    for log in (runner.run_dir / "logs").iterdir():
+        log.unlink()  # what was opened is written on
     winner.signal(signal.SIGHUP)
 
     assert winner.wait(20) == 0
