@@ -179,14 +179,14 @@ def checked(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> dic
     for table, columns in _columns().items():
         if table not in tables:
             raise _damaged(path, f"it has no table {table}")
-        if table in _LARGE:
-            continue
         known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
         for column, types in columns.items():
             if column not in known:
                 if version < VERSION:
                     continue
                 raise _damaged(path, f"{table} has no column {column}")
+            if table in _LARGE:
+                continue
             odd = db.execute(
                 f"SELECT typeof({column}) FROM {table} WHERE typeof({column}) NOT IN ({types}) LIMIT 1"  # noqa: S608
             ).fetchone()

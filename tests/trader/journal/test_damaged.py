@@ -70,6 +70,7 @@ def refusal(path: Path) -> str:
         ("DELETE FROM orders WHERE number = 1", "order is missing"),
         ("DROP TABLE settlements", "no table settlements"),
         ("ALTER TABLE fills RENAME COLUMN fee_e6 TO fees", "no column fee_e6"),
+        ("ALTER TABLE inputs RENAME COLUMN output TO outputs", "no column output"),
     ],
 )
 def test_rows_of_nonsense_and_rows_that_are_gone_are_refused(path: Path, nonsense: str, said: str) -> None:
@@ -88,7 +89,7 @@ def test_a_journal_that_is_cut_off_is_refused(path: Path, cut: int) -> None:
 
 def test_a_damaged_schema_is_told_in_one_line(path: Path) -> None:
     body = path.read_bytes()
-    path.write_bytes(body.replace(b"CREATE TABLE inputs (", b'CREATE TABLE "inputs (', 1))
+    path.write_bytes(body.replace(b"CREATE TABLE inputs (", b'CREATE TABLE "inputs(', 1))
     assert "malformed database schema" in refusal(path)
 
 
