@@ -48,6 +48,10 @@ class Exchange:
         seed: of everything random.
         start_ms: time of the beginning.
         cash_e6: what each account begins with on every shard.
+
+    Attributes:
+        advanced: accounts that were granted the Advanced usage level.
+        allocations: account -> shard -> percent of its cash that it would like to have there.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class Exchange:
         cash_e6: int = CASH_E6,
     ) -> None:
         self.recorded = recorded
+        self.advanced: set[int] = set()
+        self.allocations: dict[int, dict[int, int]] = {}
         self.seed = seed
         self._cash_e6 = cash_e6
         self.activity = activity or Activity()

@@ -221,11 +221,10 @@ class Api:
     ) -> Response:
         skew_ms = self._skew_ms(request, *chosen) if chosen is not None else 0
         pair = self.authenticate(request, now_ms + skew_ms)
-        caller = pair.key_id if pair is not None else None
         account = pair.account if pair is not None else 0
-        if (chosen[0].private if chosen else path.startswith(_PRIVATE)) and caller is None:
+        if (chosen[0].private if chosen else path.startswith(_PRIVATE)) and pair is None:
             raise ApiError(unsigned())
-        self._charge(request, path, caller, now_ms)
+        self._charge(request, path, pair, now_ms)
         if chosen is None:
             raise ApiError(error(405, "method_not_allowed", "method not allowed")) if known else not_found()
         entry, found = chosen
@@ -365,12 +364,14 @@ class Api:
             raise ApiError(error(401, refusal.code, refusal.message, refusal.details))
         return self.keys[request.headers[auth.KEY]]
 
-    def _charge(self, request: Request, path: str, caller: str | None, now_ms: int) -> None:
+    def _charge(self, request: Request, path: str, pair: KeyPair | None, now_ms: int) -> None:
         if self.limits is None or path == "/account/endpoint_costs":
             return
         due = bill(request, path, tuple(self.exchange.halts.shards), self.bill_books_per_ticker)
-        payer = caller or f"address {request.address}"
-        if not self.limits.take(payer, request.method != "GET", due.cost, now_ms, due.shards):
+        payer = pair.key_id if pair is not None else f"address {request.address}"
+        advanced = pair is not None and pair.account in self.exchange.advanced
+        writes = request.method != "GET"
+        if not self.limits.take(payer, writes, due.cost, now_ms, due.shards, advanced=advanced):
             raise ApiError(self.too_many())
 
     def too_many(self) -> Response:

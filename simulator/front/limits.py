@@ -70,25 +70,39 @@ class RequestLimits:
     def __init__(self, tier: str, steady_ms: Callable[[], int] | None = None) -> None:
         self.tier = tier
         self._steady_ms = steady_ms
-        self._buckets: dict[tuple[str, bool, int], Bucket] = {}
+        self._buckets: dict[tuple[str, str, bool, int], Bucket] = {}
 
-    def take(self, caller: str, write: bool, cost: int, now_ms: int, shards: tuple[int, ...] = (0,)) -> bool:
+    def tier_of(self, advanced: bool) -> str:
+        """Return the tier of an account: Basic becomes Advanced by a grant, and what is higher stays."""
+        return "advanced" if advanced and self.tier == "basic" else self.tier
+
+    def take(
+        self,
+        caller: str,
+        write: bool,
+        cost: int,
+        now_ms: int,
+        shards: tuple[int, ...] = (0,),
+        *,
+        advanced: bool = False,
+    ) -> bool:
         """Charge one request to the bucket of each of `shards`: all of it to all of them, or nothing.
 
-        `caller` is the key id, or the address of one without a key (as Basic).
+        `caller` is the key id, or the address of one without a key (as Basic); `advanced` whether its account
+        has the grant.
         """
+        tier = "basic" if caller.startswith("address ") else self.tier_of(advanced)
         if self._steady_ms is not None:
             now_ms = self._steady_ms()
-        buckets = [self._bucket(caller, write, shard, now_ms) for shard in shards]
+        buckets = [self._bucket(caller, tier, write, shard, now_ms) for shard in shards]
         if not all(bucket.holds(cost, now_ms) for bucket in buckets):
             return False
         return all(bucket.take(cost, now_ms) for bucket in buckets)
 
-    def _bucket(self, caller: str, write: bool, shard: int, now_ms: int) -> Bucket:
-        bucket = self._buckets.get((caller, write, shard))
+    def _bucket(self, caller: str, tier: str, write: bool, shard: int, now_ms: int) -> Bucket:
+        bucket = self._buckets.get((caller, tier, write, shard))
         if bucket is None:
-            tier = "basic" if caller.startswith("address ") else self.tier
             read_refill, read_capacity, write_refill, write_capacity = TIERS[tier]
             refill, capacity = (write_refill, write_capacity) if write else (read_refill, read_capacity)
-            bucket = self._buckets[caller, write, shard] = Bucket.full(refill, capacity, now_ms)
+            bucket = self._buckets[caller, tier, write, shard] = Bucket.full(refill, capacity, now_ms)
         return bucket

@@ -5,6 +5,7 @@ changed nothing. What happens to the public's view is told to the venue, what ha
 listeners, each in one order.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
@@ -41,6 +42,9 @@ ID_KEPT_MS: Final = 30 * DAY_MS
 LIVE_KEPT_MS: Final = 14 * DAY_MS
 """Orders that have ended leave the live list after two weeks."""
 
+ARCHIVED_MOST: Final = 50_000
+"""Of an account; what ended before is forgotten."""
+
 CAUGHT_MS: Final = 60_000
 GROUPS_MAX: Final = 100_000
 
@@ -58,7 +62,7 @@ class Matching:
 
     def __init__(self, venue: Venue, ledger: Ledger, switches: OrderSwitches, rng: Random) -> None:
         self.orders: dict[int, dict[str, Order]] = {}
-        self.archived: dict[int, list[Order]] = {}
+        self.archived: dict[int, deque[Order]] = {}
         self.ledger = ledger
         self.switches = switches
         self._venue = venue
@@ -87,7 +91,7 @@ class Matching:
     def open(self, account: int) -> None:
         """Let an account place orders."""
         self.orders.setdefault(account, {})
-        self.archived.setdefault(account, [])
+        self.archived.setdefault(account, deque(maxlen=ARCHIVED_MOST))
         self._client_ids.setdefault(account, {})
 
     def find(self, account: int, order_id: str) -> Order | None:

@@ -1,4 +1,4 @@
-"""Lists that an account may read: the last two weeks of them, then the historical ones, both bounded."""
+"""Lists that an account may read: the last 90 days of them, then the historical ones, both bounded."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from markets.units import DAY_MS
 
-LIVE_MS: Final = 14 * DAY_MS
-"""How long fills, settlements and ended orders stay in the live lists."""
+LIVE_MS: Final = 90 * DAY_MS
+"""How long fills, settlements and settled positions stay in the live lists."""
 
 LIVE_BOUND: Final = 100_000
 HISTORY_BOUND: Final = 50_000
@@ -26,7 +26,7 @@ T = TypeVar("T", bound=Timed)
 
 @dataclass(slots=True, eq=False)
 class Kept(Generic[T]):
-    """What happened, the oldest first. What is older than two weeks, or too much, goes into history.
+    """What happened, the oldest first. What is older than 90 days, or too much, goes into history.
 
     Attributes:
         forgotten: how many fell out of history.

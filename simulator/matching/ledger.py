@@ -330,7 +330,7 @@ class Ledger:
     # -- the whole
 
     def age(self, now_ms: int) -> None:
-        """Let what is older than two weeks go from the live lists into the historical ones."""
+        """Let what is older than 90 days go from the live lists into the historical ones."""
         for account in self.holdings.accounts.values():
             account.fills.age(now_ms)
             account.settlements.age(now_ms)

@@ -85,7 +85,7 @@ class Statements:
         return held
 
     def historical_positions(self, party: Party) -> Iterator[Position]:
-        """Return a party's positions that were settled longer than two weeks ago, the newest first."""
+        """Return a party's positions that were settled longer than 90 days ago, the newest first."""
         return self.holdings.holders[party].settled.historical()
 
     def fills(self, account: int) -> Kept[Fill]:

@@ -56,8 +56,14 @@ def _components() -> dict[str, Any]:
 
 
 @cache
-def _answer_validator(path: str) -> Draft202012Validator:
-    schema = openapi()["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+def _answer_validator(path: str, method: str, status: int) -> Draft202012Validator | None:
+    """Return what checks an answer, None where the specification has no body for it."""
+    answer = openapi()["paths"][path][method]["responses"][str(status)]
+    if "$ref" in answer:
+        answer = openapi()["components"]["responses"][answer["$ref"].split("/")[-1]]
+    if "content" not in answer:
+        return None
+    schema = answer["content"]["application/json"]["schema"]
     return Draft202012Validator({**_schema(schema, True), "components": _components()})
 
 
@@ -93,9 +99,12 @@ PRIVATE_FRAMES = {
 """The same, of an account's channels."""
 
 
-def answer_errors(path: str, body: Any) -> list[str]:
-    """Return what is wrong with a 200 answer of the operation at `path`."""
-    return [f"{e.json_path}: {e.message[:200]}" for e in _answer_validator(path).iter_errors(body)]
+def answer_errors(path: str, body: Any, method: str = "get", status: int = 200) -> list[str]:
+    """Return what is wrong with an answer of an operation; `body` is None where there is none."""
+    validator = _answer_validator(path, method, status)
+    if validator is None or body is None:
+        return [] if (validator is None) == (body is None) else ["a body where none is, or none where one is"]
+    return [f"{e.json_path}: {e.message[:200]}" for e in validator.iter_errors(body)]
 
 
 def frame_errors(frame: dict[str, Any]) -> list[str]:
@@ -109,12 +118,46 @@ def frame_errors(frame: dict[str, Any]) -> list[str]:
     return found
 
 
+PRIVATE = (
+    "/portfolio",
+    "/account/",
+    "/api_keys",
+    "/historical/fills",
+    "/historical/orders",
+    "/historical/pos",
+)
+
+
 def operations() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield (path, parameters) of every market data operation."""
-    parameters = openapi()["components"].get("parameters", {})
     for path, item in openapi()["paths"].items():
-        given = item["get"].get("parameters", []) + item.get("parameters", [])
-        yield path, [parameters[p["$ref"].split("/")[-1]] if "$ref" in p else p for p in given]
+        if not path.startswith(PRIVATE) or path == "/account/endpoint_costs":
+            yield path, _parameters(item, "get")
+
+
+def private_operations() -> Iterator[tuple[str, str, list[dict[str, Any]], dict[str, Any] | None]]:
+    """Yield (method, path, parameters, properties of the body or None) of every operation of an account."""
+    for path, item in openapi()["paths"].items():
+        if not path.startswith(PRIVATE) or path == "/account/endpoint_costs":
+            continue
+        for method in sorted({"get", "post", "put", "delete"} & set(item)):
+            body = item[method].get("requestBody")
+            schema = body["content"]["application/json"]["schema"] if body is not None else None
+            yield method.upper(), path, _parameters(item, method), _properties(schema)
+
+
+def _parameters(item: dict[str, Any], method: str) -> list[dict[str, Any]]:
+    parameters = openapi()["components"].get("parameters", {})
+    given = item[method].get("parameters", []) + item.get("parameters", [])
+    return [parameters[p["$ref"].split("/")[-1]] if "$ref" in p else p for p in given]
+
+
+def _properties(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    if schema is None:
+        return None
+    if "$ref" in schema:
+        schema = openapi()["components"]["schemas"][schema["$ref"].split("/")[-1]]
+    return dict(schema.get("properties", {}))
 
 
 def fill(path: str, values: dict[str, str]) -> str:

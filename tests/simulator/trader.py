@@ -6,11 +6,24 @@ from typing import Any
 
 from simulator.floor.model import ACTIVE, Market
 from simulator.front.api import Api
+from simulator.front.operations import ROUTES
 from simulator.front.wire import Request, Response
 
+from .schemas import answer_errors, openapi
 from .venue import Client
 
 ORDERS = "/portfolio/events/orders"
+
+
+def problems(method: str, path: str, status: int, body: Any) -> list[str]:
+    """Return what is wrong with an answer: by the specification, or an error in no shape of Kalshi's."""
+    if status >= 400:
+        members = set(body.get("error", body))
+        fits = members == {"msg"} or {"code", "message"} <= members <= {"code", "message", "details"}
+        return [] if fits else [f"error {body}"]
+    templates = [route.template for route in ROUTES if route.method == method and route.pattern.match(path)]
+    known = openapi()["paths"].get(templates[0], {})
+    return answer_errors(templates[0], body, method.lower(), status) if method.lower() in known else []
 
 
 class Trader:
@@ -35,7 +48,9 @@ class Trader:
     def call(self, method: str, path: str, body: Any = None, expected: int = 200, **query: Any) -> Any:
         response = self.send(method, path, body, **query)
         assert response.status == expected, response.body[:400]
-        return json.loads(response.body) if response.body else None
+        found = json.loads(response.body) if response.body else None
+        assert problems(method, path, response.status, found) == []
+        return found
 
     def local(self, method: str, path: str, body: Any = None, expected: int = 200) -> Any:
         raw = b"" if body is None else json.dumps(body).encode()
@@ -62,17 +77,21 @@ class Trader:
         return self.call("POST", ORDERS, self.order(market, **members), status)
 
 
+def quoted(market: Market) -> bool:
+    """Whether it is a cent market that is quoted on both sides and stays so for a while."""
+    return bool(
+        market.status == ACTIVE
+        and market.bid_e2
+        and market.ask_e2
+        and 1_000 < market.bid_e4 < market.ask_e4 < 9_000
+        and market.grid.name == "linear_cent"
+    )
+
+
 def a_market(trader: Trader, shard: int | None = None) -> Market:
-    """Return a cent market that is quoted on both sides and stays so for a while."""
+    """Return a quoted market, of a shard if one is named."""
     for market in trader.api.exchange.markets.values():
-        if (
-            market.status == ACTIVE
-            and market.bid_e2
-            and market.ask_e2
-            and 1_000 < market.bid_e4 < market.ask_e4 < 9_000
-            and market.grid.name == "linear_cent"
-            and shard in (None, market.exchange_index)
-        ):
+        if quoted(market) and shard in (None, market.exchange_index):
             return market
     raise AssertionError("no market is quoted")
 

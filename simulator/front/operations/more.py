@@ -1,4 +1,4 @@
-"""The rest of the market-data operations: trades, candlesticks, live data, schedule, limits and lookups."""
+"""The rest of the market-data operations: trades, candlesticks, live data, schedule, costs and lookups."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from simulator.front.api import (
     required,
     required_integer,
 )
-from simulator.front.limits import COSTS, DEFAULT_COST, TIERS
+from simulator.front.limits import COSTS, DEFAULT_COST
 from simulator.front.render import dumps, event_json, trade_json
 from simulator.front.wire import Response, bad_request, invalid, not_found, ok, out_of_range
 from simulator.universe.dates import DAY_MS
@@ -197,19 +197,6 @@ def get_event_live_data(call: Call) -> Response:
 @routes.get("/exchange/schedule")
 def get_exchange_schedule(call: Call) -> Response:
     return ok(dumps({"schedule": call.api.exchange.recorded.schedule}))
-
-
-@routes.get("/account/limits", private=True)
-def get_account_api_limits(call: Call) -> Response:
-    tier = call.api.limits.tier if call.api.limits is not None else "prestige"
-    read_refill, read_capacity, write_refill, write_capacity = TIERS[tier]
-    body = {
-        "grants": [],
-        "read": {"bucket_capacity": read_capacity, "refill_rate": read_refill},
-        "usage_tier": tier,
-        "write": {"bucket_capacity": write_capacity, "refill_rate": write_refill},
-    }
-    return ok(dumps(body))
 
 
 @routes.get("/account/endpoint_costs")

@@ -230,8 +230,7 @@ def _cancel(call: Call, order: Order) -> dict[str, Any]:
     ended = exchange.matching.cancel(order.party[0], order.order_id, exchange.now_ms)
     if isinstance(ended, Refusal):
         raise refused(ended)
-    return {
-        **_client_id(order),
+    return {  # without the client's id, which is documented and was not there when recorded
         "order_id": order.order_id,
         "reduced_by": format_count(ended[1]),
         "ts_ms": exchange.now_ms,
@@ -243,13 +242,14 @@ def batch_cancel_orders(call: Call) -> Response:
     items = _batch(call, "BatchCancelOrdersV2Request", "CancelOrderV2Request")
 
     def cancel(call: Call, body: Body) -> dict[str, Any]:
-        order_id = body.required("order_id")
-        party = _party(call, body.integer("subaccount", 0, 63))
-        index = body.integer("exchange_index", -1, _SHARD_MAX)
         try:
+            order_id = body.required("order_id")
+            party = _party(call, body.integer("subaccount", 0, 63))
+            index = body.integer("exchange_index", -1, _SHARD_MAX)
             return _cancel(call, _order(call, order_id, party, index, body.text("market_ticker")))
         except ApiError as problem:
-            return {"order_id": order_id, "reduced_by": "0.00", "error": error_body(problem.response)}
+            named = {"order_id": "", **body.echo("order_id")}
+            return {**named, "reduced_by": "0.00", "error": error_body(problem.response)}
 
     return ok(dumps({"orders": [_item(call, item, cancel) for item in items]}))
 

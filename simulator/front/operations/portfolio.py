@@ -373,7 +373,7 @@ def update_subaccount_netting(call: Call) -> Response:
         raise ApiError(error(400, "insufficient_balance", "Insufficient balance"))
     for shard in sorted(exchange.halts.shards):
         exchange.matching.pay(party, shard, exchange.now_ms)
-    return ok("{}")
+    return Response(200, b"")
 
 
 def _transfer(
@@ -463,6 +463,40 @@ def intra_exchange_instance_transfer(call: Call) -> Response:
     return ok(dumps({"transfer_id": moved.transfer_id}))
 
 
+def _transfer_body(transfer: Transfer) -> dict[str, Any]:
+    return {
+        "amount": format_money(transfer.amount_e6),
+        "created_ts": transfer.time_ms // 1000,
+        "destination": "event_contract",
+        "destination_exchange_shard": transfer.destination[1],
+        "source": "event_contract",
+        "source_exchange_shard": transfer.source[1],
+        "status": "complete" if transfer.complete else "pending",
+        "transfer_id": transfer.transfer_id,
+    }
+
+
+def _shard_transfers(call: Call) -> Iterator[Transfer]:
+    newest = call.api.exchange.ledger.statements.transfers(call.account).newest()
+    return (transfer for transfer in newest if transfer.route == "shards")
+
+
+@routes.get("/portfolio/intra_exchange_instance_transfers", private=True)
+def get_intra_exchange_instance_transfers(call: Call) -> Response:
+    found = ((transfer.number, "", transfer) for transfer in _shard_transfers(call))
+    page, cursor = _page(call, "GetIntraExchangeInstanceTransfers", found, 500)
+    rows = {"transfers": [_transfer_body(transfer) for transfer in page]}
+    return ok(dumps({"cursor": cursor, **rows} if cursor else rows))
+
+
+@routes.get("/portfolio/intra_exchange_instance_transfers/{transfer_id}", private=True)
+def get_intra_exchange_instance_transfer(call: Call) -> Response:
+    for transfer in _shard_transfers(call):
+        if transfer.transfer_id == call.args["transfer_id"]:
+            return ok(dumps({"transfer": _transfer_body(transfer)}))
+    raise not_found()
+
+
 # The account -----------------------------------------------------------------------------------------
 
 
@@ -470,17 +504,3 @@ def intra_exchange_instance_transfer(call: Call) -> Response:
 def get_user_data_timestamp(call: Call) -> Response:
     moment = _moment(call) if call.account else call.api.exchange.now_ms
     return ok(dumps({"as_of_time": format_time(moment)}))
-
-
-@routes.get("/api_keys", private=True)
-def get_api_keys(call: Call) -> Response:
-    keys = [
-        {"api_key_id": pair.key_id, "name": f"simulated account {pair.account}", "scopes": ["read", "write"]}
-        for pair in call.api.keys.values()
-        if pair.account == call.account
-    ]
-    body: dict[str, Any] = {"api_keys": keys}
-    expires_s = call.api.exchange.switches.attestation_expires_s
-    if expires_s is not None:
-        body["api_key_region_expiration_ts"] = expires_s
-    return ok(dumps(body))

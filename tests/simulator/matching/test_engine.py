@@ -328,7 +328,7 @@ def test_ids_are_free_again_after_thirty_days() -> None:
     later = 31 * 86_400_000
     floor.matching.forget(later)
     place(floor, wish("bid", 5_000, 100, "a"), later)
-    assert floor.matching.archived[1] == [order]
+    assert list(floor.matching.archived[1]) == [order]
 
 
 def test_an_order_ends_at_its_time_and_not_before() -> None:
