@@ -17,9 +17,9 @@ def universe(count: int, now_ms: int) -> Catalogue:
     exchange = Exchange(load(None), count, SEED, now_ms)
     found = Catalogue([], [], [], [], [])
     for event in exchange.events.values():
-        found.events.append(decode_event(event_json(event).encode())[0])
+        found.events.append(decode_event(event_json(event, now_ms).encode())[0])
         for one in event.markets:
-            body = market_json(one).encode()
+            body = market_json(one, now_ms).encode()
             market, quote = decode_market(body, series_ticker=event.series.ticker, as_of_ms=now_ms)
             found.markets.append(market)
             found.quotes.append(quote)

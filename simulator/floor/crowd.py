@@ -15,7 +15,7 @@ from .happenings import Herald
 from .latent import Combo
 from .listed import Listings
 from .model import ACTIVE, INITIALIZED, Event, Group, Market
-from .screen import Level, Screen
+from .screen import Level, Screen, crowds_interest
 
 PLANTED_SIZE_E2: Final = 5_000
 """Size of a planted quote at least: worth a client's while."""
@@ -241,7 +241,9 @@ class Crowd:
             self._matching.take(market, side, price, count, time_ms)
             return
         trade_id, opened = str(UUID(int=rng.getrandbits(128))), rng.random() < 0.6
-        self._screen.print_trade(market, trade_id, price, count, "yes" if buys_yes else "no", opened, time_ms)
+        change_e2 = crowds_interest(market, count, opened)
+        taker = "yes" if buys_yes else "no"
+        self._screen.print_trade(market, trade_id, price, count, taker, change_e2, time_ms)
         left = size - count
         grid = market.grid
         bid, ask = (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)

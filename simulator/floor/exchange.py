@@ -23,7 +23,6 @@ from simulator.universe.dates import DAY_MS, MINUTE_MS, SECOND_MS
 from simulator.universe.templates import Recorded
 
 from .agenda import Agenda
-from .bars import bars_per_market
 from .crowd import Crowd
 from .halts import Activity, Halts
 from .happenings import Herald, Listener, Trade
@@ -31,6 +30,8 @@ from .listed import Listings
 from .lives import FeeChange, Lifecycle
 from .mispricing import Mispricing, Planter
 from .model import ACTIVE, Event, Market, Series, Stage
+from .past import key_of
+from .record import keeping
 from .rivals import Rivals
 from .screen import Screen
 from .venue import FloorVenue
@@ -75,10 +76,10 @@ class Exchange:
         self.catalogue = Catalogue(recorded, self.rng)
         self.listings = Listings()
         self.herald = Herald()
-        self.screen = Screen(self.agenda, self.herald, bars_per_market(markets))
+        self.screen = Screen(self.agenda, self.herald, keeping(markets))
         self.switches = OrderSwitches()
         self.ledger = Ledger(self.switches, sorted(self.halts.shards))
-        self.venue = FloorVenue(self.agenda, self.halts, self.screen, self.switches, seed)
+        self.venue = FloorVenue(self.agenda, self.halts, self.screen, self.ledger, self.switches, seed)
         self.matching = Matching(self.venue, self.ledger, self.switches, Random(f"{seed}:orders"))
         self.lifecycle = Lifecycle(
             self.agenda, self.rng, self.activity, self.catalogue, self.listings, self.herald, self.matching
@@ -107,7 +108,18 @@ class Exchange:
         self.agenda.at(start_ms + DAY_MS, self._tidy, None)
         self.lifecycle.schedule_fees()
         self.advance(start_ms)
+        self._look_back()
         self.screen.remembers = True
+
+    def _look_back(self) -> None:
+        """Let every market's past end where the exchange begins."""
+        for market in self.listings.markets.values():
+            past = market.past
+            if past is not None:
+                past.key = key_of(self.seed, market.ticker)
+                past.until_ms = min(self.start_ms, market.event.close_ms)
+                price = min(max(round(market.p * 100), 1), 99) * 100
+                past.price_e4 = market.last_e4 = past.grid.at_or_below(price) or past.grid.prices[0]
 
     # -- looking
 

@@ -29,6 +29,7 @@ class Listings:
         self.groups.append(group)
         for event in group.events:
             self.events[event.ticker] = event
+            event.series.events.append(event)
             add(self.event_order, (event.created_ms, event.ticker))
             for market in event.markets:
                 self.markets[market.ticker] = market
@@ -49,6 +50,7 @@ class Listings:
         if event.ticker not in self.events:
             return False
         event.series.events.remove(event)
+        event.series.gone_e2 += sum(market.volume_e2 for market in event.markets)
         del self.events[event.ticker]
         self.event_order.remove((event.created_ms, event.ticker))
         for market in event.markets:

@@ -1,15 +1,17 @@
 """The things an exchange holds: series, events, markets and the groups whose prices move together."""
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, Protocol
 
+from markets.units import PRICE_ONE_E4
 from simulator.universe.templates import EventTemplate, MarketTemplate, Role
 
 from .depth import Depth
 from .grid import Grid
+from .past import Past
+from .record import Record
 
 INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "closed"
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
@@ -36,25 +38,19 @@ class Latent(Protocol):
 
 @dataclass(slots=True, eq=False, repr=False)
 class Series:
-    """A series. `body` is its JSON object as served, a dict."""
+    """A series.
+
+    Attributes:
+        body: its JSON object as served, a dict.
+        gone_e2: volume of its markets that are no longer listed.
+        events: those that are listed.
+    """
 
     ticker: str
     category: str
     body: dict[str, Any]
+    gone_e2: int = 0
     events: list["Event"] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Bar:
-    """One minute: open, high, low, close of bid, ask and trades (None without trades), e4; counts e2."""
-
-    minute: int
-    bid: list[int]
-    ask: list[int]
-    price: list[int] | None
-    volume_e2: int
-    notional: int
-    open_interest_e2: int
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -63,7 +59,9 @@ class Market:
 
     `ask_e4`/`ask_e2` are the YES ask: the best NO bid at 1 - `ask_e4` of the same size. `fair_shift_e4` is
     not 0 while a mispricing is planted. `last_quote_e4` is bid and ask when quoters pulled before a start.
-    `depth` exists once somebody looked at the book or placed an order. Matching takes it as an `Instrument`.
+    `depth` exists once somebody looked at the book or placed an order, `past` if there were trades before the
+    exchange began, `record` once something happened since. `day_ago` is what `history.day_ago` found last,
+    `held_e2` what users hold of YES and of NO. Matching takes it as an `Instrument`.
     """
 
     ticker: str
@@ -76,9 +74,7 @@ class Market:
     size_e2: int
     last_e4: int
     volume_e2: int
-    volume_24h_e2: int
     open_interest_e2: int
-    previous_e4: tuple[int, int, int]
     odd_sentinel: bool
     market_id: str | None = None
     bid_e4: int = 0
@@ -93,12 +89,20 @@ class Market:
     last_quote_e4: tuple[int, int] | None = None
     last_size_e2: int = 0
     depth: Depth | None = None
-    bars: "deque[Bar] | None" = None
+    past: Past | None = None
+    record: Record | None = None
+    day_ago: tuple[int, int, int, int, int] | None = None
+    held_e2: tuple[int, int] = (0, 0)
 
     @property
     def status(self) -> str:
         """Status word as the exchange returns it."""
         return INACTIVE if self.paused and self.event.status == ACTIVE else self.event.status
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Bid and ask as candlesticks show them: 0 and a dollar where a side is empty."""
+        return self.bid_e4 if self.bid_e2 else 0, self.ask_e4 if self.ask_e2 else PRICE_ONE_E4
 
     @property
     def event_ticker(self) -> str:

@@ -89,6 +89,7 @@ class Rivals:
         """Whether a leg can be had as it was planted."""
         return (
             time_ms < planted.until_ms
+            and self._activity.pace > 0
             and bool(market.fair_shift_e4)
             and market.status == ACTIVE
             and self._crowd.trades(market)

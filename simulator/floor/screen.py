@@ -3,12 +3,13 @@
 from collections import deque
 from typing import Final
 
+from markets.units import PRICE_ONE_E4
 from simulator.matching.book import Change
 
 from .agenda import Agenda
-from .bars import note_quote, note_trade
 from .happenings import Herald, Trade
 from .model import Market
+from .record import MINUTE_MS, Keeping, Record, Span, trade_bytes
 
 _TRADES_KEPT: Final = 50_000
 
@@ -20,21 +21,21 @@ class Screen:
     """Shows quotes and prints trades.
 
     Args:
-        bars: how many bars of history each market keeps.
+        keeping: how much each market remembers.
 
     Attributes:
-        remembers: whether quotes go into the price history; not while the universe is built.
+        remembers: whether quotes are remembered; not while the universe is built.
         quote_changes: how many times a quote has changed.
         trades: the latest public trades, oldest first.
     """
 
-    def __init__(self, agenda: Agenda, herald: Herald, bars: int) -> None:
+    def __init__(self, agenda: Agenda, herald: Herald, keeping: Keeping) -> None:
         self.remembers = False
         self.quote_changes = 0
         self.trades: deque[Trade] = deque(maxlen=_TRADES_KEPT)
         self._agenda = agenda
         self._herald = herald
-        self._bars = bars
+        self._keeping = keeping
 
     def show(self, market: Market, bid: Level, ask: Level, changes: list[Change], time_ms: int) -> None:
         """Show best YES bid and ask (a count of 0 is an empty side), and what has changed in the book."""
@@ -42,10 +43,13 @@ class Screen:
             if changes:
                 self._herald.deepened(market, changes, time_ms)
             return
-        (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2) = bid, ask
+        span = self._span(market, time_ms) if self.remembers else None
+        market.bid_e4, market.bid_e2 = bid
+        market.ask_e4, market.ask_e2 = ask
         self.quote_changes += 1
-        if self.remembers:
-            note_quote(market, time_ms, self._bars)
+        if span is not None:
+            _extend(span.bid, bid[0] if bid[1] else 0)
+            _extend(span.ask, ask[0] if ask[1] else PRICE_ONE_E4)
         self._herald.quoted(market, changes, time_ms)
 
     def print_trade(
@@ -55,20 +59,68 @@ class Screen:
         price_e4: int,
         count_e2: int,
         taker: str,
-        opened: bool,
+        interest_e2: int,
         time_ms: int,
     ) -> None:
         """Print a trade: last price, volume, open interest, the tape.
 
         Args:
             taker: outcome that the taker bought, "yes" or "no".
-            opened: whether it opened contracts; else it closed some.
+            interest_e2: by how much open interest changes.
         """
+        span = self._span(market, time_ms)
         market.last_e4, market.last_size_e2 = price_e4, count_e2
         market.volume_e2 += count_e2
-        market.volume_24h_e2 += count_e2
-        market.open_interest_e2 = max(market.open_interest_e2 + (count_e2 if opened else -count_e2), 0)
-        note_trade(market, price_e4, count_e2, time_ms, self._bars)
-        trade = Trade(trade_id, market, price_e4, count_e2, taker, time_ms, self._agenda.number())
+        market.open_interest_e2 += interest_e2
+        number = self._agenda.number()
+        if span.price is None:
+            span.price = [price_e4] * 4
+        else:
+            _extend(span.price, price_e4)
+        span.volume_e2 += count_e2
+        span.notional += count_e2 * price_e4
+        span.last_e4, span.total_e2, span.open_interest_e2 = (
+            price_e4,
+            market.volume_e2,
+            market.open_interest_e2,
+        )
+        span.trades += trade_bytes(time_ms, price_e4, count_e2, taker == "yes", number, trade_id)
+        trade = Trade(trade_id, market, price_e4, count_e2, taker, time_ms, number)
         self.trades.append(trade)
         self._herald.traded(trade)
+
+    def _span(self, market: Market, time_ms: int) -> Span:
+        """Return what is remembered of a market's present minute."""
+        minute, record = time_ms // MINUTE_MS, market.record
+        if record is not None:
+            last = record.last
+            return last if last.minute == minute else record.begin(minute)
+        bid, ask = market.shown
+        last = Span(
+            minute,
+            1,
+            [bid] * 4,
+            [ask] * 4,
+            None,
+            market.last_e4,
+            0,
+            0,
+            market.open_interest_e2,
+            market.volume_e2,
+        )
+        market.record = Record(self._keeping, last)
+        return last
+
+
+def _extend(values: list[int], value: int) -> None:
+    """Let open, high, low and close know of a value."""
+    values[3] = value
+    if value > values[1]:
+        values[1] = value
+    elif value < values[2]:
+        values[2] = value
+
+
+def crowds_interest(market: Market, count_e2: int, opens: bool) -> int:
+    """Return how open interest changes by a trade inside the crowd: what it closes it must have."""
+    return count_e2 if opens else -min(count_e2, market.open_interest_e2 - max(market.held_e2))

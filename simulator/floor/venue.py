@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 from simulator.matching import refusals
 from simulator.matching.book import Change, OrderBook
+from simulator.matching.ledger import Ledger
 from simulator.matching.orders import BID, Instrument, Order, OrderSwitches, Refusal, Side
 
 from .agenda import Agenda
 from .depth import Depth
 from .halts import Halts
 from .model import ACTIVE, Market
-from .screen import Screen
+from .screen import Screen, crowds_interest
 
 
 class FloorVenue:
@@ -24,11 +25,18 @@ class FloorVenue:
     """
 
     def __init__(
-        self, agenda: Agenda, halts: Halts, screen: Screen, switches: OrderSwitches, seed: int
+        self,
+        agenda: Agenda,
+        halts: Halts,
+        screen: Screen,
+        ledger: Ledger,
+        switches: OrderSwitches,
+        seed: int,
     ) -> None:
         self._agenda = agenda
         self._halts = halts
         self._screen = screen
+        self._ledger = ledger
         self._switches = switches
         self._seed = seed
         self.listeners: list[Callable[[Market], None]] = []
@@ -72,12 +80,32 @@ class FloorVenue:
         price_e4: int,
         count_e2: int,
         taker: Side,
+        users: bool,
         time_ms: int,
     ) -> None:
         """See Venue."""
-        opened = trade_id[-1] < "a"  # a fair share of trades opens contracts; ids are random
+        market = _market(instrument)
         bought = "yes" if taker == BID else "no"
-        self._screen.print_trade(_market(instrument), trade_id, price_e4, count_e2, bought, opened, time_ms)
+        # A fair share of the crowd's trades opens contracts; ids are random.
+        opens = trade_id[-1] < "a"
+        change_e2 = self._users_interest(market, opens) if users else crowds_interest(market, count_e2, opens)
+        self._screen.print_trade(market, trade_id, price_e4, count_e2, bought, change_e2, time_ms)
+
+    def _users_interest(self, market: Market, opens: bool) -> int:
+        """Return how open interest changes by what users traded: with each other, and with the crowd.
+
+        Users open or close by their positions; the crowd closes what it has if it does not open. Of several
+        trades of one request the first tells of all.
+        """
+        long_e2, short_e2 = market.held_e2
+        market.held_e2 = new_long_e2, new_short_e2 = self._ledger.users_e2(market.ticker)
+        bought_e2 = (new_long_e2 - long_e2) - (new_short_e2 - short_e2)
+        # Of the pairs that are open, the crowd has those halves that users have not.
+        if bought_e2 >= 0:
+            closed_e2 = 0 if opens else min(bought_e2, market.open_interest_e2 - long_e2)
+            return new_long_e2 - long_e2 - closed_e2
+        closed_e2 = 0 if opens else min(-bought_e2, market.open_interest_e2 - short_e2)
+        return new_short_e2 - short_e2 - closed_e2
 
     def changed(self, instrument: Instrument, changes: list[Change], time_ms: int) -> None:
         """See Venue."""

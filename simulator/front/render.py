@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from markets.units import PRICE_ONE_E4, format_count, format_price, format_time
 from simulator.floor.happenings import Trade
+from simulator.floor.history import day_ago
 from simulator.floor.model import Event, Market
 from simulator.matching.book import OrderBook
 
@@ -50,10 +51,10 @@ def quote_values(market: Market) -> dict[str, str]:
     }
 
 
-def market_json(market: Market) -> str:
-    """Return a Market object."""
+def market_json(market: Market, now_ms: int) -> str:
+    """Return a Market object as of `now_ms`."""
     event = market.event
-    previous, previous_bid, previous_ask = market.previous_e4
+    _, volume_then_e2, previous, previous_bid, previous_ask = day_ago(market, now_ms)
     return market.template.body % {
         **event.values,
         **market.extra,
@@ -65,7 +66,7 @@ def market_json(market: Market) -> str:
         "settled": _settled(market) if market.value_e4 is not None else "",
         "last": format_price(market.last_e4),
         "vol": format_count(market.volume_e2),
-        "vol24": format_count(market.volume_24h_e2),
+        "vol24": format_count(market.volume_e2 - volume_then_e2),
         "oi": format_count(market.open_interest_e2),
         "pp": format_price(previous),
         "pyb": format_price(previous_bid),
@@ -75,9 +76,11 @@ def market_json(market: Market) -> str:
     }
 
 
-def event_json(event: Event, markets: Iterable[Market] | None = None) -> str:
+def event_json(event: Event, now_ms: int, markets: Iterable[Market] | None = None) -> str:
     """Return an EventData object, with `markets` nested unless None."""
-    nested = "" if markets is None else '"markets":[' + ",".join(map(market_json, markets)) + "],"
+    nested = ""
+    if markets is not None:
+        nested = '"markets":[' + ",".join([market_json(market, now_ms) for market in markets]) + "],"
     fees = ""
     if event.fee_override is not None:
         kind, multiplier = event.fee_override

@@ -192,16 +192,16 @@ class Hub:
                     kind = channel
                     body = {"event_type": event_type, "market_ticker": subject.ticker, **fields}
                     if event_type == "created" and not event.combo:
-                        body.update(_created(subject))
+                        body.update(_created(subject, time_ms))
                 elif event_type == "event_created":
-                    kind, body = "event_lifecycle", _event_created(subject)
+                    kind, body = "event_lifecycle", _event_created(subject, time_ms)
                 else:
                     kind, body = event_type, {"event_ticker": subject.ticker, **fields}
                 session.data(sub, kind, body, time_ms)
 
 
-def _event_created(event: Event) -> dict[str, Any]:
-    body = json.loads(event_json(event))
+def _event_created(event: Event, time_ms: int) -> dict[str, Any]:
+    body = json.loads(event_json(event, time_ms))
     return {
         "event_ticker": event.ticker,
         "exchange_index": event.shard,
@@ -212,8 +212,8 @@ def _event_created(event: Event) -> dict[str, Any]:
     }
 
 
-def _created(market: Market) -> dict[str, Any]:
-    body = json.loads(market_json(market))
+def _created(market: Market, time_ms: int) -> dict[str, Any]:
+    body = json.loads(market_json(market, time_ms))
     event = market.event
     more = {
         "name": body["yes_sub_title"],

@@ -35,9 +35,10 @@ class Venue(Protocol):
         price_e4: int,
         count_e2: int,
         taker: Side,
+        users: bool,
         time_ms: int,
     ) -> None:
-        """Print a public trade."""
+        """Print a public trade; `users` tells whether it was a user's, whose position is booked already."""
 
     def changed(self, instrument: Instrument, changes: list[Change], time_ms: int) -> None:
         """Show what has become of a book."""

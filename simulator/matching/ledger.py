@@ -163,6 +163,12 @@ class Ledger:
         held = self.holdings.holders[party].positions.get(ticker)
         return held.count_e2 if held else 0
 
+    def users_e2(self, ticker: str) -> tuple[int, int]:
+        """Return how many contracts of YES, and of NO, all users hold of a market."""
+        held = self.holdings.by_ticker.get(ticker, {})
+        counts = [position.count_e2 for party, position in held.items() if party != CROWD]
+        return sum(count for count in counts if count > 0), -sum(count for count in counts if count < 0)
+
     def book(
         self, order: Order, trade_id: str, price_e4: int, count_e2: int, is_taker: bool, time_ms: int
     ) -> Fill:

@@ -38,8 +38,8 @@ class Telling:
             self._venue.changed(instrument, changes, now_ms)
 
     def _tell_public(self, work: Work, instrument: Instrument, now_ms: int) -> None:
-        for trade_id, price_e4, count_e2, side, _ in work.trades:
-            self._venue.traded(instrument, trade_id, price_e4, count_e2, side, now_ms)
+        for trade_id, price_e4, count_e2, side, fills in work.trades:
+            self._venue.traded(instrument, trade_id, price_e4, count_e2, side, bool(fills), now_ms)
 
     def _tell_private(self, work: Work, order: Order | None, now_ms: int) -> None:
         if self._switches.maker_cancel_before_fill:

@@ -19,9 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from markets.errors import DecodeError
-from simulator.floor.model import Bar
 
-REF, TUPLE, METHOD, ENUM, BAR, GIVEN, FROZENSET = range(7)
+REF, TUPLE, METHOD, ENUM, GIVEN, FROZENSET = range(6)
 """First element of a list that stands for something else than plain text or a number."""
 
 _PLAIN: Final = (type(None), bool, int, float, str, bytes)
@@ -96,9 +95,6 @@ class _Writer:
             return [GIVEN, self._given[id(value)]]
         if isinstance(value, tuple):
             return [TUPLE, *map(self._value, value)]
-        if isinstance(value, Bar):
-            members = (value.minute, value.bid, value.ask, value.price, value.volume_e2)
-            return [BAR, *members, value.notional, value.open_interest_e2]
         if isinstance(value, MethodType):
             return [METHOD, self._value(value.__self__), value.__func__.__name__]
         if isinstance(value, frozenset):
@@ -236,10 +232,8 @@ class _Reader:
             case 3:
                 return self._classes[value[1]](value[2])
             case 4:
-                return Bar(*value[1:])
-            case 5:
                 return self._known[value[1]]
-            case 6:
+            case 5:
                 return frozenset(map(self._value, value[1:]))
         raise ValueError(f"value {value[0]!r}")
 

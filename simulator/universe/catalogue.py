@@ -19,6 +19,7 @@ from markets.units import format_time
 from simulator.floor.grid import GRIDS
 from simulator.floor.latent import SPORTS, Asset, Combo, Match, Options, Underlying, Window
 from simulator.floor.model import Event, Group, Market, Milestone, Series
+from simulator.floor.past import past_of
 
 from . import dates
 from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
@@ -104,6 +105,7 @@ class Catalogue:
         self._questions: dict[str, EventTemplate] = {}
         self._pools: dict[tuple[Side, ...], list[dict[str, str]]] = {}
         self._now_ms = 0
+        self._beginning = False
         self._counts = dict.fromkeys(SHARES, 0)
         self._assets: dict[str, Asset] = {}
         self._phrases = all_phrases(t for templates in recorded.events.values() for t in templates)
@@ -126,6 +128,7 @@ class Catalogue:
     def universe(self, markets: int, now_ms: int) -> Iterator[Group]:
         """Yield groups with about `markets` markets in all, kinds and times mixed as they should be."""
         self._now_ms = now_ms
+        self._beginning = True
         made = dict.fromkeys(self._kinds(), 0)
         total = events = 0
         while total < markets:
@@ -136,6 +139,7 @@ class Catalogue:
             total += len(group.markets())
             events += len(group.events)
             yield group
+        self._beginning = False
         self._idle_series(int(SERIES_PER_EVENT * events))
 
     def _kinds(self) -> list[str]:
@@ -261,7 +265,6 @@ class Catalogue:
             times["created"],
         )
         group.events.append(event)
-        series.events.append(event)
         return event
 
     def _market(
@@ -286,8 +289,13 @@ class Catalogue:
         if event.group.kind in ("options", "ladder") and rng.random() < 0.1:
             spread = 20_000  # an old market nobody quotes (a third of them has an empty side, contract 17)
         price = min(max(round(p * 100), 1), 99) * 100
-        volume = int(like.volume_e2 * rng.uniform(0.1, 1.5)) if event.open_ms <= self._now_ms else 0
-        traded = volume > 0
+        volume = int(like.volume_e2 * rng.uniform(0.1, 1.5))
+        day_share, interest = rng.uniform(0.01, 0.4), int(volume * rng.uniform(0.3, 0.8))
+        half, size = max(0, int(spread / 2)), max(300, min(like.size_e2, 2_000_000))
+        past = None
+        if self._beginning and volume and event.open_ms < self._now_ms:
+            span = (event.open_ms, self._now_ms)
+            past = past_of(0, span, volume, interest, day_share, price, size, half, grid)
         return Market(
             ticker=f"{event.ticker}-{suffix}",
             event=event,
@@ -295,14 +303,13 @@ class Catalogue:
             role=role,
             grid=grid,
             extra=extra,
-            half_e4=max(0, int(spread / 2)),
-            size_e2=max(300, min(like.size_e2, 2_000_000)),
-            last_e4=price if traded else 0,
-            volume_e2=volume,
-            volume_24h_e2=int(volume * rng.uniform(0.01, 0.4)),
-            open_interest_e2=int(volume * rng.uniform(0.3, 0.8)),
-            previous_e4=(price, max(price - 100, 0), min(price + 100, 10_000)) if traded else (0, 0, 0),
+            half_e4=half,
+            size_e2=size,
+            last_e4=price if past is not None else 0,
+            volume_e2=volume if past is not None else 0,
+            open_interest_e2=interest if past is not None else 0,
             odd_sentinel=rng.random() < 0.1,
+            past=past,
         )
 
     def _fill(

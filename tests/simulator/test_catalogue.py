@@ -75,7 +75,7 @@ def test_every_object_of_a_catalogue_is_whole_json_with_plausible_names(
     exchange = Exchange(recorded, size, seed, START_MS)
     titles = Counter[str]()
     for event in exchange.events.values():
-        body = json.loads(event_json(event, event.markets))
+        body = json.loads(event_json(event, START_MS, event.markets))
         series = exchange.series[event.series.ticker]
         assert re.fullmatch(r"KX[A-Z0-9&]+", series.ticker), series.ticker
         assert event.ticker.startswith(series.ticker + "-")

@@ -7,9 +7,9 @@ from typing import Any
 
 from markets.errors import BadRecord
 from markets.json.words import EVENT_STATUS_WORDS, STATUS_WORDS, TIME_FAMILIES
-from markets.units import parse_time_ms
+from markets.units import format_count, parse_time_ms
 from simulator.floor.exchange import Exchange
-from simulator.floor.model import Event, Market
+from simulator.floor.model import Event, Market, Series
 from simulator.front import cursors
 from simulator.front.api import (
     CACHED,
@@ -59,9 +59,13 @@ def get_exchange_status(call: Call) -> Response:
 # Series ---------------------------------------------------------------------------------------------
 
 
-def _series_body(body: dict[str, Any], metadata: bool, volume: bool) -> dict[str, Any]:
-    drop = {name for name, wanted in (("product_metadata", metadata), ("volume_fp", volume)) if not wanted}
-    return {key: value for key, value in body.items() if key not in drop}
+def _series_body(series: Series, metadata: bool, volume: bool) -> dict[str, Any]:
+    drop = {"volume_fp"} if metadata else {"volume_fp", "product_metadata"}
+    body = {key: value for key, value in series.body.items() if key not in drop}
+    if volume:
+        listed_e2 = sum(market.volume_e2 for event in series.events for market in event.markets)
+        body["volume_fp"] = format_count(series.gone_e2 + listed_e2)
+    return body
 
 
 @routes.get("/series")
@@ -74,7 +78,7 @@ def get_series_list(call: Call) -> Response:
     since = integer(call.request, "min_updated_ts")
     wanted = set(tags.split(",")) if tags else set()
     found = [
-        _series_body(s.body, metadata, volume)
+        _series_body(s, metadata, volume)
         for s in call.api.exchange.series.values()
         if (category is None or category in s.body["categories"])
         and (not wanted or wanted & set(s.body["tags"] or ()))
@@ -88,9 +92,7 @@ def get_series(call: Call) -> Response:
     found = call.api.exchange.series.get(call.args["series_ticker"])
     if found is None:
         raise not_found()
-    return ok(
-        dumps({"series": _series_body(found.body, True, boolean(call.request, "include_volume"))}), CACHED
-    )
+    return ok(dumps({"series": _series_body(found, True, boolean(call.request, "include_volume"))}), CACHED)
 
 
 # Events ---------------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def get_events(call: Call) -> Response:
         order = newest_first(exchange.listings.event_order, call.request.get("cursor"))
     keys, cursor = page(order, keep, size)
     events = [exchange.events[key] for key in keys]
-    body = [event_json(event, event.markets if nested else None) for event in events]
+    body = [event_json(event, exchange.now_ms, event.markets if nested else None) for event in events]
     parts = [f'"cursor":"{cursor}"', '"events":[' + ",".join(body) + "]"]
     if milestones:
         found = {
@@ -154,9 +156,11 @@ def _series_events(exchange: Exchange, ticker: str | None) -> list[Event]:
 def get_event(call: Call) -> Response:
     nested = boolean(call.request, "with_nested_markets")
     event = call.api.event(call.args["event_ticker"])
+    now_ms = call.api.exchange.now_ms
     if nested:
-        return ok(f'{{"event":{event_json(event, event.markets)},"markets":[]}}')
-    return ok(f'{{"event":{event_json(event)},"markets":[{",".join(map(market_json, event.markets))}]}}')
+        return ok(f'{{"event":{event_json(event, now_ms, event.markets)},"markets":[]}}')
+    markets = ",".join([market_json(market, now_ms) for market in event.markets])
+    return ok(f'{{"event":{event_json(event, now_ms)},"markets":[{markets}]}}')
 
 
 # Markets --------------------------------------------------------------------------------------------
@@ -250,7 +254,7 @@ def get_markets(call: Call) -> Response:
     else:
         order = newest_first(_created_between(exchange.listings.market_order, chosen.bounds), cursor)
     keys, following = page(order, lambda key: chosen(markets[key]), size)
-    body = ",".join([market_json(markets[key]) for key in keys])
+    body = ",".join([market_json(markets[key], exchange.now_ms) for key in keys])
     return ok(f'{{"cursor":"{following}","markets":[{body}]}}', CACHED)
 
 
@@ -298,7 +302,8 @@ def get_market_orderbook(call: Call) -> Response:
 
 @routes.get("/markets/{ticker}")
 def get_market(call: Call) -> Response:
-    return ok(f'{{"market":{market_json(call.api.market(call.args["ticker"]))}}}', CACHED)
+    market = call.api.market(call.args["ticker"])
+    return ok(f'{{"market":{market_json(market, call.api.exchange.now_ms)}}}', CACHED)
 
 
 # Milestones -----------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """The rest of the market-data operations: trades, candlesticks, live data, schedule, costs and lookups."""
 
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
 
 from markets.json.words import BASE, PERIODS_MINUTES
 from markets.units import format_time
-from simulator.floor.bars import candles
 from simulator.floor.happenings import Trade
+from simulator.floor.history import Place, candles, newest, newest_of_all, place_of
 from simulator.floor.latent import Match, Window
 from simulator.floor.model import Event, Market, Milestone
 from simulator.front import cursors
@@ -28,6 +30,7 @@ from simulator.universe.dates import DAY_MS
 
 routes = Routes()
 
+_MAX_MS: Final = 1 << 53
 MAX_CANDLES = 5_000
 MAX_CANDLES_IN_BATCH = 10_000
 COLLECTION = "KXMVECROSSCATEGORY-R"
@@ -36,28 +39,38 @@ COLLECTION = "KXMVECROSSCATEGORY-R"
 # Trades and candlesticks -----------------------------------------------------------------------------
 
 
+def _newest_trades(call: Call, before: Place | None) -> Iterator[Trade]:
+    """Yield public trades, the latest first: of one market, or those just printed, then all that are kept."""
+    request, exchange = call.request, call.api.exchange
+    low, high = integer(request, "min_ts"), integer(request, "max_ts")
+    low_ms, high_ms = low * 1000 if low is not None else 0, _MAX_MS if high is None else high * 1000 + 999
+    ticker = request.get("ticker")
+    market = exchange.markets.get(ticker) if ticker is not None else None
+    if market is not None:
+        yield from newest(market, before, low_ms, high_ms)
+        return
+    for trade in reversed(exchange.trades):
+        if trade.time_ms < low_ms:
+            return
+        place = place_of(trade)
+        if before is not None and place >= before:
+            continue
+        before = place
+        if trade.time_ms <= high_ms and ticker in (None, trade.market.ticker):
+            yield trade
+    if ticker is None:
+        yield from newest_of_all(exchange.markets.values(), before, low_ms, high_ms)
+
+
 def _paged_trades(call: Call, size: int) -> tuple[list[Trade], str]:
     """Return one page of public trades, newest first, and the cursor of the next."""
-    request = call.request
-    ticker, cursor = request.get("ticker"), request.get("cursor")
-    low, high = integer(request, "min_ts"), integer(request, "max_ts")
-    only_blocks = boolean(request, "is_block_trade")  # no trade here is a block trade
-    position = cursors.decode(cursor) if cursor else None
-    before = int(position[1]) if position is not None and position[1].isdecimal() else None
-    found: list[Trade] = []
-    for trade in reversed(call.api.exchange.trades):
-        if (
-            only_blocks
-            or (before is not None and trade.number >= before)
-            or (ticker is not None and trade.market.ticker != ticker)
-            or (low is not None and trade.time_ms < low * 1000)
-            or (high is not None and trade.time_ms > high * 1000 + 999)
-        ):
-            continue
-        if len(found) == size:
-            return found, cursors.encode(found[-1].time_ms, str(found[-1].number))
-        found.append(trade)
-    return found, ""
+    cursor = call.request.get("cursor")
+    if boolean(call.request, "is_block_trade"):
+        return [], ""  # no trade here is a block trade
+    found = list(islice(_newest_trades(call, cursors.decode(cursor) if cursor else None), size + 1))
+    if len(found) <= size:
+        return found, ""
+    return found[:size], cursors.encode(*place_of(found[size - 1]))
 
 
 @routes.get("/markets/trades")
@@ -296,7 +309,7 @@ def get_multivariate_events(call: Call) -> Response:
 
     keys, cursor = page(newest_first(exchange.listings.event_order, request.get("cursor")), keep, size)
     events = [exchange.events[key] for key in keys]
-    body = ",".join(event_json(event, event.markets if nested else None) for event in events)
+    body = ",".join(event_json(event, exchange.now_ms, event.markets if nested else None) for event in events)
     return ok(f'{{"cursor":"{cursor}","events":[{body}]}}')
 
 

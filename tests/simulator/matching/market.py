@@ -63,6 +63,7 @@ class Venue:
         price_e4: int,
         count_e2: int,
         taker: Side,
+        users: bool,
         time_ms: int,
     ) -> None:
         self.told.append((instrument.ticker, price_e4, count_e2, taker))
