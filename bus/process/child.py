@@ -24,8 +24,24 @@ def die_with_parent(parent_pid: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
+    """Become the program that the arguments name, or say why not and exit with 2."""
+    usage = "usage: python -m bus.process.child PROGRAM ARGUMENT..."
+    if arguments and arguments[0] in ("-h", "--help"):
+        sys.stdout.write(f"{usage}\n\nRuns a program that dies with its parent.\n")
+        return
+    if not arguments or arguments[0].startswith("-"):
+        sys.stderr.write(f"{usage}\npython -m bus.process.child: error: expected a program\n")
+        sys.exit(2)
     # `bus.process.supervise` becomes supervisord, so its pid is the parent's; the setting survives exec
     # (prctl(2)).
     die_with_parent(int(os.environ.get("SUPERVISE_PID") or os.getppid()))
-    os.execvp(sys.argv[1], sys.argv[1:])
+    try:
+        os.execvp(arguments[0], arguments)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"python -m bus.process.child: error: {arguments[0]}: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

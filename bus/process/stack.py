@@ -7,6 +7,7 @@ does, where supervisord would start all anew. There are no settings that could b
 import os
 import select
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -15,6 +16,8 @@ from supervisor.loggers import StreamHandler
 from supervisor.medusa import asyncore_25
 from supervisor.options import ServerOptions
 from supervisor.supervisord import Supervisor
+
+from .lifecycle import no_arguments
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -65,6 +68,9 @@ class StackOptions(ServerOptions):  # type: ignore[misc]
 
 def main() -> None:
     """Keep everything up until a signal to stop."""
+    no_arguments("bus.process.stack", "supervisord, as make run becomes it.")
+    if "SUPERVISE_ROOT" not in os.environ:
+        sys.exit("bus.process.stack: make run starts it, with all that supervisord.conf needs")
     options = StackOptions()
     options.first, options.test = True, False
     command = ["-n", "-c", str(ROOT / "supervisord.conf")]

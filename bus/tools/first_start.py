@@ -28,6 +28,7 @@ from bus.health import (
     publisher_problem,
     publisher_warnings,
 )
+from bus.process.lifecycle import no_arguments
 from bus.process.settings import Settings
 from bus.process.supervised import Processes, Supervisor
 from markets.errors import SettingsError
@@ -145,6 +146,10 @@ def _processes(supervisor: Supervisor) -> Processes | None:
 
 def main() -> None:
     """Tell until there is data, or until nobody reads it. Its terminal's supervisord is SUPERVISE_PID."""
+    no_arguments("bus.tools.first_start", "Says how a start goes; make run starts it.")
+    parent = os.environ.get("SUPERVISE_PID", "")
+    if not parent.isdigit():
+        sys.exit("bus.tools.first_start: make run starts it, beside supervisord")
     if sys.platform != "linux":
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a word
@@ -154,7 +159,7 @@ def main() -> None:
     except SettingsError:
         return  # `make run` has said it
     with contextlib.suppress(OSError):  # supervisord is gone, or the terminal: nobody reads
-        _tell(settings, os.pidfd_open(int(os.environ["SUPERVISE_PID"])))
+        _tell(settings, os.pidfd_open(int(parent)))
 
 
 def _tell(settings: Settings, supervisord: int) -> None:

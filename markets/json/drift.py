@@ -390,11 +390,21 @@ def _text(its: Member, text: str) -> What | None:
 
 
 class _Huge(float):
-    """An integer of more digits than anything has."""
+    """An integer of more digits than anything has.
+
+    Attributes:
+        digits: as it was sent.
+    """
+
+    digits: str
 
 
 def _integer(text: str) -> int | float:
-    return int(text) if len(text) <= 40 else _Huge("-inf" if text[0] == "-" else "inf")
+    if len(text) <= 40:
+        return int(text)
+    huge = _Huge("-inf" if text[0] == "-" else "inf")
+    huge.digits = text
+    return huge
 
 
 def _loads(raw: bytes) -> Any:
@@ -420,7 +430,7 @@ def _example(value: object) -> str:
         value = value[:EXAMPLE_MOST]
     elif isinstance(value, (dict, list)):
         value = _cut(value, 2)
-    text = json.dumps(value)
+    text = value.digits if isinstance(value, _Huge) else json.dumps(value)
     return text if len(text) <= EXAMPLE_MOST else text[: EXAMPLE_MOST - 3] + "..."
 
 

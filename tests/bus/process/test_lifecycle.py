@@ -459,7 +459,11 @@ def _settings_of(runner: Runner) -> dict[str, str]:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    "module", ["publisher", "snapshot_server", "ui", "trader", "simulator", "bus", "bus.process.supervise"]
+    "module",
+    [
+        *("publisher", "snapshot_server", "ui", "trader", "simulator", "bus"),
+        *("bus.process.supervise", "bus.process.stack", "bus.process.child", "bus.tools.first_start"),
+    ],
 )
 def test_every_process_explains_itself_and_takes_no_argument_it_does_not_know(
     runner: Runner, module: str

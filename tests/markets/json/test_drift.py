@@ -225,6 +225,10 @@ def test_examples_are_short_printable_and_none_of_an_accounts_own() -> None:
         assert finding.example.isascii()
         assert finding.example.isprintable()
         assert len(finding.member) < 120
+    (long,) = SENTINEL.part(
+        "GET /markets", "markets", encoded({**payload("Market"), "settlement_timer_seconds": 10**90})
+    )
+    assert (long.what, long.example) == ("range", "1" + "0" * 76 + "...")
     limits = {**payload("GetAccountApiLimitsResponse"), "usage_tier": 7, "account": "mine"}
     assert {f.example for f in SENTINEL.reply("GET /account/limits", encoded(limits))} == {""}
     delta = payload("frame.orderbook_delta")
