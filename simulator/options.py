@@ -11,7 +11,10 @@ from simulator.front.limits import TIERS
 
 @dataclass(frozen=True, slots=True)
 class SimulatorOptions:
-    """Settings of one simulator. `tier` "none" switches the rate limits off."""
+    """Settings of one simulator. `tier` "none" switches the rate limits off.
+
+    While something is asked of it, the exchange is saved every `save_s`.
+    """
 
     port: int
     markets: int
@@ -22,6 +25,7 @@ class SimulatorOptions:
     keys: Path
     accounts: int = 1
     cash_e6: int = 10_000_000_000
+    save_s: float = 120.0
 
 
 def _port(text: str) -> int:
@@ -52,6 +56,13 @@ def _cash(text: str) -> int:
     return int(whole) * 1_000_000 + int(cents.ljust(2, "0")) * 10_000
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text}: expected seconds from 0.1 to 86400")
+    return value
+
+
 def parse(arguments: list[str] | None = None) -> SimulatorOptions:
     """Read the command line; exits with status 2 and one clear line if it is wrong."""
     parser = argparse.ArgumentParser(
@@ -77,6 +88,9 @@ def parse(arguments: list[str] | None = None) -> SimulatorOptions:
     parser.add_argument(
         "--cash", type=_cash, default=10_000_000_000, help="dollars of an account on every shard (10000)"
     )
+    parser.add_argument(
+        "--save-every", type=_seconds, default=120.0, help="seconds between saved states, while used (120)"
+    )
     known = parser.parse_args(arguments)
     keys = known.keys or Path(os.environ.get("KALSHI_BUS_RUN_DIR") or ".run")
     return SimulatorOptions(
@@ -89,4 +103,5 @@ def parse(arguments: list[str] | None = None) -> SimulatorOptions:
         keys,
         known.accounts,
         known.cash,
+        known.save_every,
     )

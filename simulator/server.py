@@ -24,7 +24,7 @@ from simulator.front.api import Api
 from simulator.front.auth import load_or_create
 from simulator.front.limits import RequestLimits
 from simulator.front.operations import ROUTES
-from simulator.front.wire import Request, internal_error
+from simulator.front.wire import Request, error, internal_error
 from simulator.front.ws import Hub, WsConnection
 from simulator.persistence.log import InputLog
 from simulator.persistence.restart import Restart, save_in_a_child
@@ -44,6 +44,9 @@ TICK_S = 0.1
 MAX_LINE = 1 << 16
 """Longest request line: a thousand tickers in a query pass."""
 
+MAX_BODY = 1 << 20
+"""Longest body; what Kalshi takes at most, and how it says so, is not known."""
+
 RESET = struct.pack("ii", 1, 0)
 """Value of SO_LINGER with which a connection ends by a reset."""
 
@@ -51,11 +54,8 @@ _SILENT = logging.getLogger("simulator.http")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False  # bad HTTP of a client is answered with 400 and no news; our own errors go to `log`
 
-SAVE_S = 120.0
-"""How often the exchange is saved while something is asked of it."""
-
 SAVE_UNCHANGED_MS = 3_600_000
-"""How often else."""
+"""How often the exchange is saved of which nothing was asked since."""
 
 PING_S = 10.0
 """A protocol ping with payload ``heartbeat`` goes out so often (contract 15)."""
@@ -142,7 +142,11 @@ def application(api: Api) -> web.Application:
             return web.Response(status=failed.status, body=failed.body, headers=dict(failed.headers))
 
     async def answer_to(request: web.Request) -> web.StreamResponse:
-        incoming = await _incoming(request)
+        try:
+            incoming = await _incoming(request)
+        except web.HTTPRequestEntityTooLarge:
+            large = error(413, "request_too_large", "request too large")
+            return web.Response(status=large.status, body=large.body, headers=dict(large.headers))
         if incoming.path == SOCKET_PATH:
             opened = api.upgrade(incoming, now_ms())
             if isinstance(opened, int):
@@ -171,7 +175,7 @@ def application(api: Api) -> web.Application:
     async def close_sockets(_app: web.Application) -> None:
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in tuple(sockets)))
 
-    app = web.Application(client_max_size=1 << 20)
+    app = web.Application(client_max_size=MAX_BODY)
     app.router.add_route("*", "/{tail:.*}", serve)
     app.on_shutdown.append(close_sockets)
     return app
@@ -269,12 +273,12 @@ async def _tick(api: Api) -> None:
         await asyncio.sleep(TICK_S if due is None else min(max((due - now) / 1000, 0.002), TICK_S))
 
 
-async def _save(api: Api, inputs: InputLog) -> None:
+async def _save(api: Api, inputs: InputLog, every_s: float) -> None:
     """Save the exchange now and then, once something was asked of it: a restart has less to make up."""
     saved_ms = api.exchange.now_ms
     used = inputs.requests > 0 or not inputs.from_the_beginning()
     while True:
-        await asyncio.sleep(SAVE_S)
+        await asyncio.sleep(every_s)
         used = used or inputs.requests > 0
         if not used or (not inputs.requests and api.exchange.now_ms - saved_ms < SAVE_UNCHANGED_MS):
             continue
@@ -317,7 +321,7 @@ async def run(options: SimulatorOptions) -> None:
         ) from error
     port = runner.addresses[0][1]
     ticker = asyncio.create_task(_tick(api))
-    saver = asyncio.create_task(_save(api, inputs))
+    saver = asyncio.create_task(_save(api, inputs, options.save_s))
     url = f"http://{HOST}:{port}/trade-api/v2"
     log.info("simulator serves", url=url, markets=len(api.exchange.markets), tier=options.tier)
     stopped = asyncio.create_task(stop.wait())

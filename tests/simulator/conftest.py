@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
@@ -18,6 +18,7 @@ from simulator.front.limits import RequestLimits
 from simulator.front.operations import ROUTES
 from simulator.universe import templates
 from simulator.universe.templates import Recorded
+from tests.simulator.served import private_key
 from tests.simulator.trader import Trader
 from tests.simulator.venue import START_MS, Client
 
@@ -34,7 +35,7 @@ def key_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def keys(key_directory: Path) -> dict[str, KeyPair]:
-    return load_or_create(key_directory)
+    return load_or_create(key_directory, 2)
 
 
 @pytest.fixture(scope="session")
@@ -53,16 +54,16 @@ def client(make_client: Callable[..., Client]) -> Client:
 
 @pytest.fixture(scope="session")
 def signed(key_directory: Path, keys: dict[str, KeyPair]) -> Callable[..., dict[str, str]]:
-    """A signer with the user's own private key: (method, path, timestamp) -> headers."""
-    pem = (key_directory / auth.PRIVATE_KEY_FILE).read_bytes()
-    key = serialization.load_pem_private_key(pem, None)
-    assert isinstance(key, rsa.RSAPrivateKey)
+    """A signer with the accounts' own private keys: (method, path, timestamp, account) -> headers."""
+    ids = {pair.account: pair.key_id for pair in keys.values()}
+    names = {1: auth.PRIVATE_KEY_FILE, 2: auth.PRIVATE_KEY_FILE.replace(".", "_2.")}
+    private = {n: private_key((key_directory / name).read_bytes()) for n, name in names.items()}
 
-    def sign(method: str, path: str, timestamp: int = START_MS) -> dict[str, str]:
+    def sign(method: str, path: str, timestamp: int = START_MS, account: int = 1) -> dict[str, str]:
         pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
-        signature = key.sign(f"{timestamp}{method}{path}".encode(), pss, hashes.SHA256())
+        signature = private[account].sign(f"{timestamp}{method}{path}".encode(), pss, hashes.SHA256())
         return {
-            auth.KEY: next(iter(keys)),
+            auth.KEY: ids[account],
             auth.TIMESTAMP: str(timestamp),
             auth.SIGNATURE: base64.b64encode(signature).decode(),
         }

@@ -2,6 +2,7 @@
 
 import base64
 import time
+from functools import cache
 from typing import Any
 
 import requests
@@ -12,6 +13,14 @@ from simulator.front import auth
 from tests.support import Process, Runner
 
 
+@cache
+def private_key(pem: bytes) -> rsa.RSAPrivateKey:
+    """Return a key; reading one takes as long as a hundred signatures."""
+    key = serialization.load_pem_private_key(pem, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
+
+
 class Venue:
     """A running simulator."""
 
@@ -20,6 +29,7 @@ class Venue:
             "simulator", "--port", "0", "--markets", "300", "--seed", "7", *args
         )
         self.base: str = self.process.wait_event("simulator serves")["url"]
+        self.session = requests.Session()
         self.root = self.base.removesuffix("/trade-api/v2")
         self.socket_url = self.root.replace("http", "ws") + "/trade-api/ws/v2"
         self.keys = runner.run_dir
@@ -33,8 +43,7 @@ class Venue:
         return answer.json()
 
     def headers(self, path: str, shift_ms: int = 0, method: str = "GET") -> dict[str, str]:
-        key = serialization.load_pem_private_key(self.key_path.read_bytes(), None)
-        assert isinstance(key, rsa.RSAPrivateKey)
+        key = private_key(self.key_path.read_bytes())
         timestamp = str(time.time_ns() // 1_000_000 + shift_ms)
         pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
         signature = key.sign(f"{timestamp}{method}{path}".encode(), pss, hashes.SHA256())
@@ -48,7 +57,7 @@ class Venue:
         """Send a signed request below /trade-api/v2; the query is not signed."""
         full = "/trade-api/v2" + path
         headers = self.headers(full.partition("?")[0], method=method)
-        return requests.request(method, self.root + full, json=body, headers=headers, timeout=timeout)
+        return self.session.request(method, self.root + full, json=body, headers=headers, timeout=timeout)
 
     def faults(self, **document: Any) -> None:
         """Send a fault document."""

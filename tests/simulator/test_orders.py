@@ -1,6 +1,7 @@
 """Orders and accounts over the API: what a client sends, and what it is answered."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from simulator.front.ws import Hub
 
 from .schemas import frame_errors
 from .trader import ORDERS, Trader, a_market, text
+from .venue import Client
+
+TRANSFER = "11111111-1111-4111-8111-111111111111"
 
 
 def test_an_order_rests_is_read_and_is_cancelled(trader: Trader) -> None:
@@ -111,6 +115,66 @@ def test_bad_orders_are_refused_in_words_and_change_nothing(
     assert trader.call("GET", "/portfolio/orders")["orders"] == []
 
 
+def test_a_market_that_is_closed_paused_or_of_another_shard_takes_no_orders(trader: Trader) -> None:
+    market, exchange = a_market(trader), trader.api.exchange
+    before = books(trader)
+    other = (market.exchange_index + 1) % 4
+    assert trader.place(market, 404, exchange_index=other)["error"]["code"] == "market_not_found"
+    trader.local("POST", "/sim/faults", {"settings": {"paused_markets": [market.ticker]}})
+    assert trader.place(market, 409)["error"]["code"] == "trading_is_paused"
+    trader.local("POST", "/sim/faults", {"settings": {"paused_markets": [], "exchange_active": False}})
+    assert trader.place(market, 409)["error"]["code"] == "exchange_is_paused"
+    trader.call("DELETE", ORDERS, expected=409)
+    trader.local("POST", "/sim/faults", {"settings": {"exchange_active": True}})
+    for stage in ("closed", "settled"):
+        exchange.bring(market.event, stage)
+        assert trader.place(market, 400)["error"]["code"] == "market_inactive"
+    exchange.bring(market.event, "gone")
+    assert trader.place(market, 404)["error"]["code"] == "market_not_found"
+    assert books(trader) == before
+
+
+def test_a_client_order_id_is_taken_once(trader: Trader) -> None:
+    market = a_market(trader)
+    first = trader.place(market, client_order_id="once")
+    before = books(trader)
+    for _ in range(2):
+        assert trader.place(market, 409, client_order_id="once")["error"]["code"] == "order_already_exists"
+    assert books(trader) == before
+    trader.call("DELETE", f"{ORDERS}/{first['order_id']}", market_ticker=market.ticker)
+    assert trader.place(market, 409, client_order_id="once")["error"]["code"] == "order_already_exists"
+
+
+def test_a_body_of_a_megabyte_is_refused_like_a_short_one(trader: Trader) -> None:
+    market = a_market(trader)
+    before = books(trader)
+    refusal = trader.place(market, 400, client_order_id="x" * 1_000_000)
+    assert refusal["error"] == {
+        "code": "invalid_parameters",
+        "message": "invalid parameters",
+        "details": "client_order_id",
+    }
+    trader.place(market, 400, count="1" * 1_000_000)
+    trader.call("POST", ORDERS, b"[" * 1_000_000, 400)
+    assert books(trader) == before
+
+
+def test_a_thousand_orders_in_a_batch_do_not_fit_the_bucket(
+    make_client: Callable[..., Client], signed: Callable[..., dict[str, str]]
+) -> None:
+    trader = Trader(make_client(tier="basic"), signed)
+    market = a_market(trader)
+    before = books(trader)
+    many = {"orders": [trader.order(market) for _ in range(1_000)]}
+    assert trader.call("POST", f"{ORDERS}/batched", many, 429)["error"]["code"] == "too_many_requests"
+    assert books(trader) == before
+    trader.place(market)  # a refusal has cost nothing
+    trader = Trader(make_client(), signed)
+    many["orders"].append(trader.order(market))
+    refusal = trader.call("POST", f"{ORDERS}/batched", many, 400)
+    assert refusal["error"]["details"] == "at most 1000 orders"
+
+
 @pytest.mark.parametrize("raw", [b"", b"null", b"[]", b"{", b"\xff", b'"x"', b"[" * 5_000, b'{"orders":{}}'])
 def test_bodies_that_are_no_order_are_refused(trader: Trader, raw: bytes) -> None:
     trader.call("POST", ORDERS, raw, 400)
@@ -130,13 +194,46 @@ def test_without_a_word_on_where_one_is_some_categories_are_closed(trader: Trade
     assert trader.place(market, 403)["error"]["details"] == "location attestation expired"
 
 
-def test_of_another_account_nothing_is_seen_or_touched(trader: Trader) -> None:
-    market = a_market(trader)
-    exchange = trader.api.exchange
-    exchange.open_account(2)
-    placed = trader.place(market)
-    assert exchange.matching.find(2, placed["order_id"]) is None
-    assert list(exchange.ledger.statements.fills(2).newest()) == []
+def test_of_another_account_nothing_is_seen_or_touched(
+    trader: Trader, signed: Callable[..., dict[str, str]]
+) -> None:
+    market, other = a_market(trader), Trader(trader.client, signed, account=2)
+    group = other.call("POST", "/portfolio/order_groups/create", {"contracts_limit": 5}, 201)
+    number = other.call("POST", "/portfolio/subaccounts", {}, 201)["subaccount_number"]
+    moved = {"from_subaccount": 0, "to_subaccount": number, "amount_cents": 5_000}
+    moved |= {"client_transfer_id": TRANSFER, "exchange_index": market.exchange_index}
+    other.call("POST", "/portfolio/subaccounts/transfer", moved)
+    order = f"{ORDERS}/{other.place(market, subaccount=number)['order_id']}"
+    before = books(trader)
+    path = f"/portfolio/order_groups/{group['order_group_id']}"
+    named = {"market_ticker": market.ticker}
+    wish = {"ticker": market.ticker, "side": "bid", "price": "0.0200", "count": "10.00"}
+    for refusal in (
+        trader.call("DELETE", order, expected=404, **named),
+        trader.call("POST", f"{order}/amend", wish, 404),
+        trader.call("POST", f"{order}/decrease", {"reduce_by": "1.00", **named}, 404),
+        trader.call("GET", order.replace("/events", ""), expected=404),
+        trader.call("GET", path, expected=404),
+        trader.call("PUT", f"{path}/trigger", {}, 404),
+        trader.call("DELETE", path, expected=404),
+    ):
+        assert refusal["error"]["code"] == "not_found"
+    for refusal in (
+        trader.place(market, 400, subaccount=number),
+        trader.call("DELETE", order, expected=400, subaccount=number, **named),
+    ):
+        assert refusal["error"]["details"] == "subaccount does not exist"
+    group_id = group["order_group_id"]
+    assert trader.place(market, 400, order_group_id=group_id)["error"]["details"] == "order group not found"
+    trader.call("DELETE", ORDERS, expected=204)
+    assert books(trader) == before
+    for name in ("orders", "fills"):
+        assert trader.call("GET", f"/portfolio/{name}")[name] == []
+
+
+def books(trader: Trader) -> Any:
+    """Return the exchange's own books and what rests."""
+    return trader.local("GET", "/sim/accounts")
 
 
 def test_reads_lag_and_never_go_back(trader: Trader) -> None:
@@ -180,7 +277,7 @@ def test_cash_moves_between_shards_once_for_one_transfer_id(trader: Trader) -> N
         "amount": 10_000,
         "source_exchange_shard": 0,
         "destination_exchange_shard": 3,
-        "client_transfer_id": "11111111-1111-4111-8111-111111111111",
+        "client_transfer_id": TRANSFER,
     }
     first = trader.call("POST", "/portfolio/intra_exchange_instance_transfer", body)
     assert trader.call("POST", "/portfolio/intra_exchange_instance_transfer", body) == first

@@ -15,6 +15,7 @@ from pykalshi import KalshiClient
 from pykalshi.enums import BookSide, OrderStatus, TimeInForce
 from pykalshi.exceptions import InsufficientFundsError, KalshiAPIError, OrderRejectedError
 
+from tests.simulator.killed import kill_and_look
 from tests.simulator.served import Venue
 from tests.support import Runner, eventually
 
@@ -180,6 +181,12 @@ def test_pykalshi_sees_its_orders_fills_and_positions_on_the_socket(venue: Venue
     assert told.order_id in own
 
 
+def test_a_body_of_more_than_a_megabyte_is_too_large(venue: Venue) -> None:
+    answer = venue.private("POST", ORDERS, order(a_market(venue, 0), "x" * (1 << 20)))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+    assert venue.private("GET", "/portfolio/balance").status_code == 200
+
+
 # Order faults on the wire ----------------------------------------------------------------------------
 
 
@@ -244,3 +251,26 @@ def test_a_late_answer_is_late(venue: Venue) -> None:
     before = time.monotonic()
     answer = venue.private("POST", ORDERS, order(a_market(venue, 0), "slow-1"))
     assert (answer.status_code, time.monotonic() - before > 0.29) == (201, True)
+
+
+# An exchange that is killed ---------------------------------------------------------------------------
+
+
+def test_killed_while_orders_flow_it_knows_every_order_it_answered(tmp_path: Path) -> None:
+    assert kill_and_look(tmp_path, seed=1, kills=5) > 20
+
+
+def test_another_exchange_has_another_id_and_other_users(runner: Runner) -> None:
+    def seen(seed: str) -> tuple[str, str]:
+        venue = Venue(runner, "--markets", "100", "--seed", seed)
+        requests.post(venue.root + "/sim/switches", json={"read_lag_ms": 0}, timeout=10)
+        venue.private("POST", ORDERS, order(a_market(venue, 0), "x"))
+        told = venue.private("GET", "/portfolio/orders").json()["orders"][0]
+        found = venue.account()["exchange_id"], told["user_id"]
+        venue.process.kill()
+        return found
+
+    first = seen("7")
+    assert seen("7")[0] == first[0]
+    other = seen("8")
+    assert (other[0] != first[0], other[1] != first[1]) == (True, True)

@@ -29,8 +29,9 @@ def problems(method: str, path: str, status: int, body: Any) -> list[str]:
 class Trader:
     """An account's client of the pure core: signs, sends, and checks answers against the specification."""
 
-    def __init__(self, client: Client, signed: Callable[..., dict[str, str]]) -> None:
+    def __init__(self, client: Client, signed: Callable[..., dict[str, str]], account: int = 1) -> None:
         self.client = client
+        self.account = account
         self.signed = signed
         self.api: Api = client.api
         self.api.exchange.switches.read_lag_ms = 0
@@ -38,7 +39,7 @@ class Trader:
 
     def send(self, method: str, path: str, body: Any = None, **query: Any) -> Response:
         full = "/trade-api/v2" + path
-        headers = self.signed(method, full, self.client.now_ms)
+        headers = self.signed(method, full, self.client.now_ms, self.account)
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         request = Request(
             method, full, tuple((k, str(v)) for k, v in query.items()), headers, raw, "127.0.0.1"

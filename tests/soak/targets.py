@@ -18,6 +18,7 @@ from tests.fuzz.targets import fast_folder, fuzz
 from tests.publisher.drift_matrix import sampled as changed_members
 from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
+from tests.simulator.killed import kill_and_look
 from tests.simulator.matching.test_accounts import live_long
 from tests.soak.driver import Target
 from tests.trader.engine.test_rebalance import (
@@ -106,6 +107,12 @@ def fuzzed(seed: int) -> int:
     return INPUTS
 
 
+def killed(seed: int) -> int:
+    """Kill the simulator three times while orders flow."""
+    with tempfile.TemporaryDirectory(prefix="kb-soak-") as folder:
+        return kill_and_look(Path(folder), seed, 3)
+
+
 TARGETS: Final[dict[str, Target]] = {
     "accounts": Target(
         "the simulated exchange's money agrees with a slow reference, and none is ever negative",
@@ -131,6 +138,9 @@ TARGETS: Final[dict[str, Target]] = {
     "fuzz": Target(f"nothing from outside ends anything ({', '.join(FUZZED)})", "inputs of each", fuzzed),
     "held": Target(
         "whatever the exchange does, a complete sweep is the truth", "histories", machine(AnyDay, 40)
+    ),
+    "killed": Target(
+        "the simulator, killed while orders flow, knows every order that it answered", "orders", killed
     ),
     "lots": Target(
         "any fills and any settlement add up in all three views",
