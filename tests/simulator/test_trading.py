@@ -150,6 +150,16 @@ def test_pykalshi_cannot_cancel_on_other_shards_since_it_never_names_one(venue: 
     assert venue.private("DELETE", f"{ORDERS}/{resting.order_id}?exchange_index=3").status_code == 200
 
 
+def test_pykalshi_places_twice_what_a_5xx_hid_unless_it_is_given_an_id(venue: Venue) -> None:
+    wish: dict[str, Any] = {"book_side": "bid", "price_dollars": "0.01", "count_fp": "1.00"}
+    ticker = a_market(venue, shard=0)["ticker"]
+    with KalshiClient(venue.key_id, str(venue.key_path), api_base=venue.base) as client:
+        hurt(venue, "error_with_effect", match={"operation": "create_order"})
+        client.portfolio.place_order(ticker, **wish)
+        assert len(mine(venue, "")) == 2
+        client.portfolio.batch_cancel_orders([resting["order_id"] for resting in mine(venue, "")])
+
+
 def test_pykalshi_sees_its_orders_fills_and_positions_on_the_socket(venue: Venue) -> None:
     market = a_market(venue, shard=0)
     heard: list[Any] = []
