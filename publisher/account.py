@@ -54,7 +54,7 @@ class Account:
         self._said = PublisherHealth(
             started_ms=started_ms,
             poll_interval_ms=round(poll_interval_s * 1000),
-            key="none" if not keys.configured else "refused" if keys.missing() else "ok",
+            key="ok" if keys.configured else "none",
         )
         self._thread = Owner("what the publisher says of its sweeps")
 
@@ -79,10 +79,15 @@ class Account:
             return
         self._say(
             sweep="waiting_for_key",
+            key="refused",
             error=f"{path}: waiting for the simulator to write its key",
             cause="waiting_for_key",
             remedy="Start the simulator: make run does.",
         )
+
+    def has_key(self) -> None:
+        """Say that the key which was waited for is there."""
+        self._say(sweep="starting", key="ok", error=None, cause=None, remedy=None)
 
     def begins(self, reading: Reading, *, first: bool) -> None:
         """Say that a sweep begins; `first`: there is no epoch yet, and how far it comes is told."""

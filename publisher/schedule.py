@@ -96,11 +96,11 @@ class Schedule:
         path = self._settings.private_key_path
         log.info("key.waiting", path=str(path))
         self._account.waits_for_key(path, long=False)
-        if self._keys.wait(self._stop, KEY_PATIENCE_S):
-            return
-        self._account.waits_for_key(path, long=True)
-        if not self._keys.wait(self._stop):
-            raise Stopped
+        if not self._keys.wait(self._stop, KEY_PATIENCE_S):
+            self._account.waits_for_key(path, long=True)
+            if not self._keys.wait(self._stop):
+                raise Stopped
+        self._account.has_key()
 
     def _sweep_once(self) -> None:
         log.info("FETCHING FROM KALSHI")

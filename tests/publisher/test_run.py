@@ -323,9 +323,14 @@ def test_simulator_key_is_waited_for(
     running = start()
     eventually(lambda: running.sweep == "waiting_for_key")
     assert exchange.paths == []
+    assert running.publisher.health.key == "ok", "nobody has refused it"
+    exchange.faults.append(on("/events", BROKEN))
 
     exchange.make_key(settings.run_dir)
 
+    eventually(lambda: running.sweep == "failed", 20)
+    assert running.publisher.health.key == "ok"
+    exchange.faults.clear()
     wait(replica, lambda: live(replica))
 
 
