@@ -283,8 +283,10 @@ class Api:
     def mangle(self, session: WsConnection, kind: str, text: str) -> Iterable[str]:
         """Return what leaves instead of one frame of a connection, under all faults."""
         now_ms = self.exchange.now_ms
-        for frame in self.order_faults.frames(session.account, kind, text, now_ms):
-            yield from self.faults.frames(session, kind, frame, now_ms)
+        if not self.order_faults.of_frames:
+            return self.faults.frames(session, kind, text, now_ms)
+        out = self.order_faults.frames(session.account, kind, text, now_ms)
+        return [left for frame in out for left in self.faults.frames(session, kind, frame, now_ms)]
 
     # What is asked, for a restart ---------------------------------------------------------------------
 

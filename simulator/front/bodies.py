@@ -1,6 +1,7 @@
 """Bodies of requests: JSON objects, read strictly, refused in the words of Kalshi's decoder."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from markets.errors import BadRecord
@@ -13,6 +14,8 @@ MAX_TEXT: Final = 64
 """Longest client order id and the like."""
 
 _KINDS: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+
+_WORDS: Final = {bool: "bool", int: "int64", str: "string"}
 
 
 def undecodable(details: str) -> ApiError:
@@ -115,6 +118,11 @@ class Body:
     def has(self, name: str) -> bool:
         """Whether a member is there and not null."""
         return self._members.get(name) is not None
+
+    def check(self, kinds: Mapping[str, type]) -> None:
+        """Refuse the body if any of these members is of another type, before anything is done with it."""
+        for name, kind in kinds.items():
+            self._typed(name, kind, _WORDS[kind])
 
     def objects(self, name: str, of: str) -> list["Body"]:
         """Return the objects of a list member that must be there and not be empty."""

@@ -186,6 +186,11 @@ class OrderFaults:
         """Whether any fault of requests is in force."""
         return bool(self._requests)
 
+    @property
+    def of_frames(self) -> bool:
+        """Whether any fault of frames is in force."""
+        return bool(self._frames)
+
     def skew_ms(self, names: tuple[str, str], writes: bool, subject: Subject) -> int:
         """Return by how much the exchange's clock is off for a request, before anything is known of it."""
         return sum(hit.ms for hit in self._drawn(names, writes, subject, skews=True))
@@ -210,8 +215,6 @@ class OrderFaults:
     def frames(self, account: int, kind: str, text: str, now_ms: int) -> list[str]:
         """Return what leaves instead of one frame of one of an account's connections."""
         out = [text]
-        if not self._frames:
-            return out
         channel = CHANNELS.get(kind, kind)
         for drawn in self._frames:
             gap = drawn.fault.fault == "channel_gap"

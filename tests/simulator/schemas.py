@@ -107,6 +107,17 @@ def answer_errors(path: str, body: Any, method: str = "get", status: int = 200) 
     return [f"{e.json_path}: {e.message[:200]}" for e in validator.iter_errors(body)]
 
 
+SINCE = {"exchange_index", "last_update_reason", "last_updated_ts_ms"}
+"""Members of private frames that are younger than the file, in the changelog to October 2026."""
+
+
+def unknown_members(frame: dict[str, Any]) -> set[str]:
+    """Return the members of a private frame that neither the file nor the changelog has."""
+    schemas = _corrected(load("asyncapi"))["components"]["schemas"]
+    known = schemas[PRIVATE_FRAMES[frame["type"]]]["properties"]["msg"]["properties"]
+    return set(frame["msg"]) - set(known) - SINCE
+
+
 def frame_errors(frame: dict[str, Any]) -> list[str]:
     """Return what is wrong with a WebSocket frame."""
     payload = {**FRAMES, **PRIVATE_FRAMES}[frame["type"]]

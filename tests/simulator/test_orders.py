@@ -70,6 +70,33 @@ def test_every_item_of_a_batch_is_answered_in_its_place(trader: Trader) -> None:
     assert answers[2]["error"]["code"] == "order_already_exists"
 
 
+def test_a_batch_with_a_number_where_a_string_belongs_is_refused_whole(trader: Trader) -> None:
+    market = a_market(trader)
+    before = books(trader)
+    many = {"orders": [trader.order(market), trader.order(market, count=10)]}
+    refusal = trader.call("POST", f"{ORDERS}/batched", many, 400)
+    assert refusal["details"] == (
+        "json: cannot unmarshal number into Go struct field CreateOrderV2Request.count of type string"
+    )
+    trader.call("DELETE", f"{ORDERS}/batched", {"orders": [{"order_id": 1}]}, 400)
+    assert books(trader) == before
+
+
+def test_an_account_that_trades_may_become_advanced(
+    make_client: Callable[..., Client], signed: Callable[..., dict[str, str]]
+) -> None:
+    trader = Trader(make_client(tier="basic"), signed)
+    assert trader.call("GET", "/account/limits")["usage_tier"] == "basic"
+    trader.call("POST", "/account/api_usage_level/upgrade", expected=403)
+    trader.client.advance(2)
+    trader.place(a_market(trader))
+    trader.call("POST", "/account/api_usage_level/upgrade", expected=201)
+    limits = trader.call("GET", "/account/limits")
+    assert limits["write"] == {"bucket_capacity": 900, "refill_rate": 300}
+    for _ in range(20):  # an order that names no shard pays 10 tokens of each shard's bucket
+        trader.place(a_market(trader))
+
+
 def test_cancel_all_answers_without_a_body(trader: Trader) -> None:
     market = a_market(trader)
     trader.place(market)

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from simulator.floor.model import Market
 from simulator.front.operations import ROUTES
-from tests.simulator.schemas import fill, load, private_operations
+from simulator.front.ws import Hub
+from tests.simulator.schemas import (
+    PRIVATE_FRAMES,
+    fill,
+    frame_errors,
+    load,
+    private_operations,
+    unknown_members,
+)
 from tests.simulator.trader import ORDERS, Trader, a_market, problems, quoted
 from tests.simulator.venue import Client
 
@@ -93,6 +101,35 @@ def test_every_operation_answers_as_specified(trader: Trader) -> None:
     call("DELETE", f"/api_keys/{key}", expected=400)
     call("DELETE", "/api_keys/other", expected=404)
     assert called == set(OPERATIONS)
+
+
+def test_private_frames_are_as_specified(trader: Trader) -> None:
+    session = Hub(trader.api.exchange).connect(1)
+    channels = ["fill", "user_orders", "market_positions", "order_group_updates"]
+    session.receive(json.dumps({"id": 1, "cmd": "subscribe", "params": {"channels": channels}}), 0)
+    market = a_market(trader, shard=0)
+    group = trader.call("POST", "/portfolio/order_groups/create", {"contracts_limit": 1}, 201)[
+        "order_group_id"
+    ]
+    order = trader.place(market, order_group_id=group, expiration_time=2**32)["order_id"]
+    wish = {"ticker": market.ticker, "side": "bid", "price": "0.0200", "count": "12.00"}
+    trader.call("POST", f"{ORDERS}/{order}/amend", wish)
+    trader.call("POST", f"{ORDERS}/{order}/decrease", {"reduce_by": "1.00"})
+    trader.place(market, price="0.9900", count="2.00", order_group_id=group)  # triggers the group
+    trader.call("PUT", f"/portfolio/order_groups/{group}/limit", {"contracts_limit_fp": "7.00"})
+    trader.call("PUT", f"/portfolio/order_groups/{group}/reset", {})
+    trader.call("DELETE", f"/portfolio/order_groups/{group}")
+    trader.place(market, side="ask", count="1.00", time_in_force="immediate_or_cancel")
+    trader.place(market)
+    trader.api.exchange.bring(market.event, "settled")
+    frames = [json.loads(text) for text in session.outgoing]
+    assert [problem for frame in frames for problem in frame_errors(frame)] == []
+    assert [name for frame in frames[4:] for name in unknown_members(frame)] == []
+    assert {frame["type"] for frame in frames} == {*PRIVATE_FRAMES, "subscribed"}
+    told = [f["msg"]["event_type"] for f in frames if f["type"] == "order_group_updates"]
+    assert told == ["created", "triggered", "limit_updated", "reset", "deleted"]
+    reasons = {f["msg"].get("last_update_reason") for f in frames if f["type"] == "user_order"}
+    assert reasons == {None, "Amend", "Decrease", "Trade", "CloseCancel"}
 
 
 # Recorded at the demo exchange -----------------------------------------------------------------------

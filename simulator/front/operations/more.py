@@ -26,7 +26,8 @@ from simulator.front.api import (
 from simulator.front.limits import COSTS, DEFAULT_COST
 from simulator.front.render import dumps, event_json, trade_json
 from simulator.front.wire import Response, bad_request, invalid, not_found, ok, out_of_range
-from simulator.universe.dates import DAY_MS
+from simulator.matching.engine import LIVE_KEPT_MS
+from simulator.matching.kept import LIVE_MS
 
 routes = Routes()
 
@@ -255,12 +256,12 @@ def get_event_fee_changes(call: Call) -> Response:
 @routes.get("/historical/cutoff")
 def get_historical_cutoff(call: Call) -> Response:
     now = call.api.exchange.now_ms
-    quarter, fortnight = format_time(now - 90 * DAY_MS), format_time(now - 14 * DAY_MS)
+    live = format_time(now - LIVE_MS)
     body = {
-        "market_positions_last_updated_ts": quarter,
-        "market_settled_ts": quarter,
-        "orders_updated_ts": fortnight,
-        "trades_created_ts": quarter,
+        "market_positions_last_updated_ts": live,
+        "market_settled_ts": live,
+        "orders_updated_ts": format_time(now - LIVE_KEPT_MS),
+        "trades_created_ts": live,
     }
     return ok(dumps(body))
 

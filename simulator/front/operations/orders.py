@@ -36,6 +36,14 @@ GROUP_LIMIT_MAX_E2: Final = 1_000_000 * COUNT_ONE_E2
 ATTESTED: Final = frozenset({"Sports", "Elections", "Entertainment"})
 """Categories for which an account must have said where it is."""
 
+_KINDS: Final[dict[str, type]] = {
+    **dict.fromkeys(("ticker", "market_ticker", "order_id", "client_order_id", "order_group_id"), str),
+    **dict.fromkeys(("side", "count", "price", "time_in_force", "self_trade_prevention_type"), str),
+    **dict.fromkeys(("post_only", "reduce_only", "cancel_order_on_pause"), bool),
+    **dict.fromkeys(("subaccount", "exchange_index", "expiration_time"), int),
+}
+"""Types of the members of an order in a batch."""
+
 _SHARD_MAX: Final = 2**31 - 1
 _SECONDS_MAX: Final = 2**33
 
@@ -189,6 +197,8 @@ def _batch(call: Call, name: str, of: str) -> list[Body]:
     items = Body.of(call.request.body, name).objects("orders", of)
     if len(items) > BATCH_MAX:
         raise invalid_parameters(f"at most {BATCH_MAX} orders")
+    for item in items:
+        item.check(_KINDS)  # a body is decoded as a whole, or not at all
     return items
 
 
