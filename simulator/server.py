@@ -26,6 +26,7 @@ from simulator.front.limits import RequestLimits
 from simulator.front.operations import ROUTES
 from simulator.front.wire import Request, error, internal_error
 from simulator.front.ws import Hub, WsConnection
+from simulator.persistence.lock import alone
 from simulator.persistence.log import InputLog
 from simulator.persistence.restart import Restart, save_in_a_child
 
@@ -96,8 +97,14 @@ def build(options: SimulatorOptions) -> tuple[Api, InputLog]:
         api = Api(exchange, ROUTES)
         for what in asked:
             api.again(what)
+        exchange.matching.listeners.clear()  # the API that serves has its own
 
-    restart = Restart(options, recorded, now_ms(), began, again, _new_id)
+    try:
+        restart = Restart(options, recorded, now_ms(), began, again, _new_id)
+    except OSError as error:
+        raise StartupError(
+            f"{error.filename or options.keys}: {error.strerror}; --keys must be a directory of yours"
+        ) from error
     exchange = restart.exchange
     exchange.advance(now_ms())
     # Not by the wall clock: once it was set back, everything would be refused until it has caught up.
@@ -282,21 +289,40 @@ async def _save(api: Api, inputs: InputLog, every_s: float) -> None:
         used = used or inputs.requests > 0
         if not used or (not inputs.requests and api.exchange.now_ms - saved_ms < SAVE_UNCHANGED_MS):
             continue
-        saved_ms = api.exchange.now_ms
-        pid, number = save_in_a_child(api.exchange, inputs)
+        try:
+            now = api.exchange.now_ms
+            if await _saved(api, inputs):
+                saved_ms = now
+        except OSError as problem:
+            log.warning("exchange not saved", error=str(problem))
+
+
+async def _saved(api: Api, inputs: InputLog) -> bool:
+    """Save the exchange; return whether it was."""
+    pid, number = save_in_a_child(api.exchange, inputs)
+    try:
         _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-        if status:
-            log.error("exchange not saved", status=status)
-        else:
-            inputs.drop_before(number)
+    except asyncio.CancelledError:
+        os.kill(pid, signal.SIGKILL)  # the thread that waits for it would keep this process
+        raise
+    if status:
+        log.error("exchange not saved", status=status)
+        return False
+    inputs.drop_before(number)
+    return True
 
 
 async def run(options: SimulatorOptions) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, the last unless it is ignored (nohup).
 
     Raises:
-        StartupError: the port is taken, or what `build` raises.
+        StartupError: the port is taken, another simulator has the directory, or what `build` raises.
     """
+    with alone(options.keys):
+        await _serve(options)
+
+
+async def _serve(options: SimulatorOptions) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     numbers = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

@@ -36,7 +36,9 @@ class Agenda:
         heap = self._heap
         while heap and heap[0][0] <= now_ms:
             time_ms, _, action, subject = heappop(heap)
-            action(subject, max(time_ms, self.now_ms if time_ms > self.start_ms else time_ms))
+            if time_ms > self.start_ms:
+                time_ms = self.now_ms = max(self.now_ms, time_ms)
+            action(subject, time_ms)
         self.now_ms = max(self.now_ms, now_ms)
 
     def move_to(self, time_ms: int) -> None:

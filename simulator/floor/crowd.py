@@ -77,7 +77,8 @@ class Crowd:
         if not live and all(event.status not in (INITIALIZED, ACTIVE) for event in group.events):
             return
         self.plan_tick(group, time_ms)
-        if not live or not self._halts.trading_active:
+        live = [event for event in live if self._halts.trades(event.shard)]
+        if not live:
             return
         self.advance_latent(group, time_ms)
         if isinstance(group.latent, Combo) and group.latent.decided():
@@ -88,12 +89,11 @@ class Crowd:
         if group.pulled:
             return
         for event in live:
-            if self._halts.shards[event.shard].trading_active:
-                self.reprice(event, time_ms)
+            self.reprice(event, time_ms)
         rng = self._rng
         event = live[rng.randrange(len(live))]
         market = event.markets[rng.randrange(len(event.markets))]
-        if market.paused or market.fair_shift_e4 or not self._halts.shards[event.shard].trading_active:
+        if market.paused or market.fair_shift_e4:
             return
         if rng.random() < self._activity.trade_share and market.bid_e2 and market.ask_e2:
             self._trade(market, time_ms)
@@ -126,7 +126,7 @@ class Crowd:
                 return
 
     def _flurry(self, market: Market, time_ms: int) -> None:
-        if market.status == ACTIVE and not market.event.group.pulled and self._halts.trading_active:
+        if market.status == ACTIVE and not market.event.group.pulled and self.trades(market):
             self.requote(market, time_ms)
             self._flicker(market, time_ms)
 
@@ -141,7 +141,8 @@ class Crowd:
             self._informed(market, fair, time_ms)
             (bid_e4, bid_e2), (ask_e4, ask_e2) = self.quote(market)
             if (
-                (bid_e2 and bid_e4 > fair)
+                not (bid_e2 or ask_e2)  # it should have been quoted in a pause
+                or (bid_e2 and bid_e4 > fair)
                 or (ask_e2 and ask_e4 < fair)
                 or (bid_e2 and fair - bid_e4 > 2 * market.half_e4 + 250 and self._rng.random() < 0.5)
             ):
@@ -159,8 +160,11 @@ class Crowd:
         return max(PLANTED_SIZE_E2 if market.fair_shift_e4 else 100, size)
 
     def requote(self, market: Market, time_ms: int) -> None:
-        """Quote a market anew: bid <= truth <= ask on its grid, its usual spread, fresh sizes."""
-        if market.paused:
+        """Quote a market anew: bid <= truth <= ask on its grid, its usual spread, fresh sizes.
+
+        Not in a pause, in which nothing may trade; `reprice` does it afterwards.
+        """
+        if not self.trades(market):
             return
         grid = market.grid
         fair = market.p * PRICE_ONE_E4 + market.fair_shift_e4
@@ -199,8 +203,8 @@ class Crowd:
         self._matching.follow(market, changes, time_ms)
 
     def trades(self, market: Market) -> bool:
-        """Whether a market's shard, and the exchange, trade."""
-        return self._halts.trading_active and self._halts.shards[market.event.shard].trading_active
+        """Whether a market, its shard, and the exchange trade: none of them is paused."""
+        return not market.paused and self._halts.trades(market.event.shard)
 
     def correct(self, market: Market, time_ms: int) -> None:
         """Quote a mispriced market at its true price again."""
@@ -219,7 +223,7 @@ class Crowd:
     def _informed(self, market: Market, fair_e4: float, time_ms: int) -> None:
         """Let somebody who knows the truth take a quote that it has passed by, now and then."""
         dear, cheap = market.bid_e2 and market.bid_e4 > fair_e4, market.ask_e2 and market.ask_e4 < fair_e4
-        if (dear or cheap) and not market.paused and self._rng.random() < self._activity.informed_share:
+        if (dear or cheap) and self.trades(market) and self._rng.random() < self._activity.informed_share:
             self.hit(market, ASK if dear else BID, self._rng.random(), time_ms)
 
     def _trade(self, market: Market, time_ms: int) -> None:

@@ -273,4 +273,5 @@ class Exchange:
         if not paused:
             self.matching.withdraw_all(market, Reason.HALT_CANCEL, self.now_ms)
             self.crowd.set_quote(market, (0, 0), (PRICE_ONE_E4, 0), self.now_ms)
-            self.crowd.requote(market, self.now_ms)
+            if market.status == ACTIVE and not market.event.group.pulled:
+                self.crowd.requote(market, self.now_ms)

@@ -19,6 +19,12 @@ class Halts:
     trading_active: bool = True
     shards: dict[int, Shard] = field(default_factory=lambda: {index: Shard() for index in range(4)})
 
+    def trades(self, index: int) -> bool:
+        """Tell whether there is trading on a shard."""
+        shard = self.shards[index]
+        everywhere = self.exchange_active and self.trading_active
+        return everywhere and shard.exchange_active and shard.trading_active
+
 
 @dataclass(slots=True)
 class Activity:

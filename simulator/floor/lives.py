@@ -287,8 +287,7 @@ class Lifecycle:
 
     def _end_orders(self, event: Event, time_ms: int) -> None:
         for market in event.markets:
-            if market.depth is not None:
-                self._matching.withdraw_all(market, Reason.CLOSE_CANCEL, time_ms)
+            self._matching.withdraw_all(market, Reason.CLOSE_CANCEL, time_ms)
 
     def determine(self, event: Event, time_ms: int) -> None:
         if event.status != CLOSED:

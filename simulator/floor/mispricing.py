@@ -126,7 +126,7 @@ class Planter:
         """Misprice something for a while, as long as there are not enough mispricings."""
         rng = self._rng
         self._agenda.at(time_ms + 500 + int(1000 * rng.expovariate(1 / _EVERY_S)), self.plant, None)
-        if not self._activity.mispricings or not self._halts.trading_active:
+        if not self._activity.mispricings:
             return
         alive = Counter(m.kind for m in self.planted if self.stands(m, time_ms))
         if alive.total() >= rng.randint(*_ALIVE):
@@ -152,7 +152,7 @@ class Planter:
         return all(
             event.status == ACTIVE
             and until_ms < event.close_ms
-            and self._halts.shards[event.shard].trading_active
+            and self._halts.trades(event.shard)
             and not any(market.fair_shift_e4 or market.paused for market in event.markets)
             for event in group.events
         )

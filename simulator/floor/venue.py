@@ -56,6 +56,11 @@ class FloorVenue:
         """See Venue."""
         return self.depth(_market(instrument)).book
 
+    def resting(self, instrument: Instrument) -> list[Order]:
+        """See Venue."""
+        depth = _market(instrument).depth
+        return [] if depth is None else list(depth.book.resting())
+
     def closed_to(self, instrument: Instrument, opening: bool) -> Refusal | None:
         """See Venue. A pause of trading takes cancels, a pause of the exchange nothing."""
         market, halts = _market(instrument), self._halts
@@ -65,7 +70,7 @@ class FloorVenue:
         if market.event.status != ACTIVE:
             code = self._switches.code_after_close
             return Refusal(400, code, code.replace("_", " "))
-        if opening and not (halts.trading_active and shard.trading_active and not market.paused):
+        if opening and (market.paused or not halts.trades(market.exchange_index)):
             return refusals.TRADING_PAUSED
         return None
 

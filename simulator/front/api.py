@@ -5,7 +5,7 @@ Here: routing, signatures, limits, cache, faults, counters and parameters. The o
 
 import re
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -143,6 +143,7 @@ class Api:
         self.exchange = exchange
         self.exchange_id = exchange_id
         self._append: Callable[[dict[str, Any]], None] | None = None
+        self._unwritten: deque[dict[str, Any]] = deque()
         self.reads = Reads(exchange, exchange.seed)
         exchange.matching.listeners.append(self.reads)
         self.routes = tuple(routes)
@@ -293,12 +294,26 @@ class Api:
     def remember(self, append: Callable[[dict[str, Any]], None]) -> None:
         """Hand over to `append` from now on whatever changes the exchange, before it does."""
         self._append = append
-        self.exchange.venue.listeners.append(lambda market: self._note(look=market.ticker))
+        self.exchange.venue.listeners.append(self._looked)
+
+    def _looked(self, market: Market) -> None:
+        """Note a first look at a book; market data goes on where it cannot be written down yet."""
+        self._unwritten.append({"at": self.exchange.now_ms, "look": market.ticker})
+        try:
+            self._write()
+        except OSError as problem:
+            self.report(problem, "writing down a first look at a book")
+
+    def _write(self) -> None:
+        while self._unwritten and self._append is not None:
+            self._append(self._unwritten[0])
+            self._unwritten.popleft()
 
     def _note(self, **asked: Any) -> None:
         if self._append is None:
             return
         try:
+            self._write()  # what was looked at before is done before
             self._append({"at": self.exchange.now_ms, **asked})
         except OSError as problem:
             self.report(problem, "writing down what is asked")

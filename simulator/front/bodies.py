@@ -7,7 +7,7 @@ from typing import Any, Final
 from markets.errors import BadRecord
 from markets.units import parse_count_e2, parse_price_e4
 
-from .render import dumps
+from .render import dumps, sendable
 from .wire import ApiError, Response, error
 
 MAX_TEXT: Final = 64
@@ -67,7 +67,7 @@ class Body:
     def text(self, name: str) -> str | None:
         """Return a text member, None if it is absent or null."""
         value: str | None = self._typed(name, str, "string")
-        return value
+        return None if value is None else sendable(value)
 
     def required(self, name: str) -> str:
         """Return a text member that must be there."""
@@ -113,7 +113,7 @@ class Body:
     def echo(self, name: str) -> dict[str, str]:
         """Return a text member as it was sent, for an answer; nothing if it is no text."""
         value = self._members.get(name)
-        return {name: value} if isinstance(value, str) else {}
+        return {name: sendable(value)} if isinstance(value, str) else {}
 
     def has(self, name: str) -> bool:
         """Whether a member is there and not null."""

@@ -45,8 +45,13 @@ class Reads:
         self._exchange = exchange
         self._rng = Random(f"{seed}:reads")
         self._changes: deque[_Change] = deque()
-        self._resting: dict[str, Order] = {}
-        self._positions: dict[tuple[Party, str], Position] = {}
+        # What changed before is not known: no read is of an earlier moment.
+        self._since_ms = exchange.now_ms - 1
+        self._resting = {order.order_id: copy(order) for order in exchange.matching.all_resting()}
+        self._positions = {
+            (position.party, position.instrument.ticker): copy(position)
+            for position in exchange.ledger.statements.all_positions()
+        }
         self._as_of_ms: dict[int, int] = {}
 
     # -- listening
@@ -88,7 +93,7 @@ class Reads:
 
     def stand_still(self, account: int, now_ms: int, for_ms: int) -> None:
         """Let an account's reads not see what happens from now on, for a while (a fault)."""
-        self._as_of_ms[account] = max(self._as_of_ms.get(account, 0), now_ms - 1)
+        self._as_of_ms[account] = max(self._as_of_ms.get(account, self._since_ms), now_ms - 1)
         self._stale_until_ms[account] = now_ms + min(for_ms, KEPT_MS)
 
     def shard_stands(self, shard: int, now_ms: int, for_ms: int) -> None:
@@ -97,7 +102,7 @@ class Reads:
 
     def moment(self, account: int, now_ms: int) -> int:
         """Return as of when an account reads now."""
-        before_ms = self._as_of_ms.get(account, 0)
+        before_ms = self._as_of_ms.get(account, self._since_ms)
         if now_ms < self._stale_until_ms.get(account, 0):
             late_ms = now_ms - before_ms
         else:

@@ -1,6 +1,7 @@
 """JSON of the exchange's objects, in Kalshi's field order (alphabetical) and number formats."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -11,11 +12,17 @@ from simulator.floor.model import Event, Market
 from simulator.matching.book import OrderBook
 
 _RANGES: Final[dict[int, str]] = {}
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 def dumps(value: Any) -> str:
     """Return compact JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def sendable(text: str) -> str:
+    """Return a text without half characters, which JSON can spell and UTF-8 cannot, as Go's decoder does."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def _ranges(market: Market) -> str:

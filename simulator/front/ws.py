@@ -6,7 +6,6 @@ changelog to October 2026, recorded streams).
 """
 
 import json
-import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from simulator.floor.model import Event, Market
 from simulator.matching.book import Change, OrderBook
 
 from .private import FILLS, GROUPS, ORDERS, POSITIONS, PrivateChannels
-from .render import dumps, event_json, levels_json, market_json, quote_values
+from .render import dumps, event_json, levels_json, market_json, quote_values, sendable
 
 BOOKS, TICKER, TRADES, LIFECYCLE = "orderbook_delta", "ticker", "trade", "market_lifecycle_v2"
 COMBO_LIFECYCLE: Final = "multivariate_market_lifecycle"
@@ -57,9 +56,6 @@ ERRORS: Final = {
 MARKETS_PER_SESSION: Final = 500_000
 COMMANDS_PER_SECOND: Final = 10_000
 """Limits of one connection (changelog of 18 June 2026), answered with errors 26 and 27."""
-
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
-"""Half characters, which JSON can spell and UTF-8 cannot; Go's decoder replaces them too."""
 
 
 class CommandError(Exception):
@@ -141,7 +137,12 @@ class Hub:
             self.sessions.remove(session)
 
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
-        """Send book differences and the ticker of a market."""
+        """Send book differences and the ticker of a market.
+
+        A book that was asked for before its market was listed begins with the first quote.
+        """
+        if market.depth is None:
+            self.emptied(market, time_ms)
         self.deepened(market, changes, time_ms)
         for session in self.sessions:
             for sub in session.subscribed(TICKER, market.ticker):
@@ -155,7 +156,7 @@ class Hub:
                     session.delta(sub, market, change, time_ms)
 
     def emptied(self, market: Market, time_ms: int) -> None:
-        """Send the empty snapshot that follows a market's close."""
+        """Send the whole book: after a market's close it is empty."""
         for session in self.sessions:
             for sub in session.subscribed(BOOKS, market.ticker):
                 session.snapshot(sub, market.ticker, time_ms)
@@ -248,7 +249,7 @@ class _Command:
             return None
         if not isinstance(tickers, list) or not all(isinstance(t, str) and t for t in tickers):
             raise CommandError(11)
-        return [_SURROGATES.sub("\ufffd", ticker) for ticker in tickers]
+        return [sendable(ticker) for ticker in tickers]
 
     def flag(self, name: str) -> bool:
         value = self.params.get(name, False)

@@ -22,6 +22,9 @@ class Venue(Protocol):
     def book(self, instrument: Instrument) -> OrderBook:
         """Return a market's book."""
 
+    def resting(self, instrument: Instrument) -> list[Order]:
+        """Return the users' orders in a market's book, in no particular order; makes no book."""
+
     def closed_to(self, instrument: Instrument, opening: bool) -> Refusal | None:
         """Return why new orders (`opening`) or cancels are not taken in a market now; None if they are."""
 

@@ -6,7 +6,7 @@ listeners, each in one order.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -101,6 +101,10 @@ class Matching:
     def resting(self, account: int) -> list[Order]:
         """Return what rests of an account, the earliest first."""
         return [order for order in self._crossing.live.values() if order.party[0] == account]
+
+    def all_resting(self) -> Iterator[Order]:
+        """Yield what rests of all accounts, the earliest first."""
+        yield from self._crossing.live.values()
 
     @property
     def live(self) -> int:
@@ -299,7 +303,7 @@ class Matching:
 
     def withdraw_all(self, instrument: Instrument, reason: Reason, now_ms: int) -> None:
         """Cancel all orders of a market: at its close, or when a pause ends."""
-        self._cancel(sorted(self._venue.book(instrument).resting(), key=lambda o: o.number), reason, now_ms)
+        self._cancel(sorted(self._venue.resting(instrument), key=lambda o: o.number), reason, now_ms)
 
     def halt(self, exchange_index: int | None, now_ms: int) -> None:
         """Cancel what asked for it, now that trading pauses; on one shard or on all."""

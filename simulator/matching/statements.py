@@ -72,6 +72,11 @@ class Statements:
         """Return a party's position in a market that is not settled, None if it never traded there."""
         return self.holdings.holders[party].positions.get(ticker)
 
+    def all_positions(self) -> Iterator[Position]:
+        """Yield the positions of all parties in markets that are not settled."""
+        for holder in self.holdings.holders.values():
+            yield from holder.positions.values()
+
     def positions(
         self, party: Party, status: SettlementStatus = "unsettled", now_ms: int | None = None
     ) -> list[Position]:

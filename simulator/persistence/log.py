@@ -10,6 +10,7 @@ A line is one `write`: it survives the process, however it ends. What is cut off
 was never answered.
 """
 
+import errno
 import json
 import os
 import zlib
@@ -36,6 +37,7 @@ class InputLog:
 
     Attributes:
         requests: how much was asked since the last saved state; a first look at a book does not count.
+        damaged: what could not be read.
     """
 
     def __init__(self, directory: Path, exchange_id: str, build: str) -> None:
@@ -45,43 +47,49 @@ class InputLog:
         self._file: int | None = None
         self._number = 0
         self.requests = 0
+        self.damaged: list[str] = []
 
     def forget(self) -> None:
         """Remove all files: another exchange begins."""
         self._close()
-        for path in [*self._directory.glob(f"{INPUTS}.*"), *self._directory.glob(f"{SAVED}.*")]:
-            path.unlink(missing_ok=True)
+        for pattern in (f"{INPUTS}.*", f"{SAVED}.*", f".{SAVED}.*"):
+            for path in self._directory.glob(pattern):
+                path.unlink(missing_ok=True)
         self._number = self.requests = 0
 
     # -- reading
 
-    def saved(self) -> bytes | None:
-        """Return the last saved state of this exchange and build, and go on after it; None without one."""
+    def saved(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the saved states of this exchange and build with their numbers, the last first."""
         for number in sorted(self._numbers(SAVED), reverse=True):
             try:
-                found = self._state(self._path(SAVED, number).read_bytes())
-            except (OSError, DecodeError, zlib.error):
-                continue
-            self._number = number
-            return found
-        return None
+                yield number, self._state(self._path(SAVED, number).read_bytes())
+            except DecodeError:
+                continue  # another build's, which is nothing unusual
+            except (OSError, zlib.error) as problem:
+                self.damaged.append(f"{SAVED}.{number}: {problem}")
 
-    def inputs(self) -> Iterator[dict[str, Any]]:
-        """Yield what was asked since the saved state that was returned, or since the beginning."""
-        for number in sorted(n for n in self._numbers(INPUTS) if n >= self._number):
+    def inputs(self, since: int) -> Iterator[dict[str, Any]]:
+        """Yield what was asked since a saved state, or the beginning (0), and go on after it."""
+        self._number = since
+        for number in sorted(n for n in self._numbers(INPUTS) if n >= since):
             self._number = number
+            path = self._path(INPUTS, number, ".jsonl")
             try:
-                raw = self._path(INPUTS, number, ".jsonl").read_bytes()
-            except OSError:
+                lines = path.read_bytes().split(b"\n")
+            except OSError as problem:
+                self.damaged.append(f"{path.name}: {problem.strerror}")
                 continue
-            for line in raw.split(b"\n"):
+            for count, line in enumerate(lines, 1):
                 try:
-                    found = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(found, dict):
+                    found = json.loads(line) if line else {}
+                except (ValueError, RecursionError):
+                    found = None
+                if isinstance(found, dict) and found:
                     self.requests += LOOK not in found
                     yield found
+                elif line and count < len(lines):  # the last may be cut off: that was never answered
+                    self.damaged.append(f"{path.name}:{count}: expected a JSON object, found {line[:40]!r}")
 
     def from_the_beginning(self) -> bool:
         """Whether everything that was asked is still there, so that no saved state is needed."""
@@ -94,17 +102,22 @@ class InputLog:
         """Write down what is asked.
 
         Raises:
-            OSError: it cannot be written; nothing must be done then.
+            OSError: it cannot be written; nothing must be done then, and nothing of it is in the file.
         """
-        if self._file is None:
-            path = self._path(INPUTS, self._number, ".jsonl")
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-            self._file = os.open(path, flags, 0o600)
-            if os.fstat(self._file).st_size:
-                os.write(self._file, b"\n")  # the last line may be cut off
         line = json.dumps(what, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        if os.write(self._file, line) != len(line):
-            raise OSError(f"{INPUTS}: the disk is full")
+        file = self._open()
+        end = os.lseek(file, 0, os.SEEK_END)
+        written = 0
+        try:
+            written = os.write(file, line)
+        finally:
+            if written != len(line):
+                try:
+                    os.ftruncate(file, end)
+                finally:
+                    self._close()  # a part that cannot be cut off gets an end at least
+        if written != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), INPUTS)
         self.requests += LOOK not in what
 
     def next(self) -> int:
@@ -121,14 +134,27 @@ class InputLog:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(self._head + zlib.compress(state, 1))
+            file.flush()
+            os.fsync(descriptor)  # what it makes needless is removed afterwards
         temporary.replace(path)
 
     def drop_before(self, number: int) -> None:
-        """Remove what a saved state has made needless."""
+        """Remove what a saved state has made needless, and states that were never finished."""
+        for unfinished in self._directory.glob(f".{SAVED}.*"):
+            unfinished.unlink(missing_ok=True)
         for name, suffix in ((INPUTS, ".jsonl"), (SAVED, "")):
             for old in self._numbers(name):
                 if old < number:
                     self._path(name, old, suffix).unlink(missing_ok=True)
+
+    def _open(self) -> int:
+        if self._file is None:
+            path = self._path(INPUTS, self._number, ".jsonl")
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            self._file = os.open(path, flags, 0o600)
+            if os.fstat(self._file).st_size:
+                os.write(self._file, b"\n")  # the last line may be cut off
+        return self._file
 
     def _close(self) -> None:
         if self._file is not None:

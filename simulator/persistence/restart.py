@@ -1,6 +1,8 @@
 """An exchange begins, or goes on after a restart: with everything that was asked of it."""
 
+import gc
 import os
+import signal
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +27,9 @@ UNUSED: Final = 3 * HOUR_MS * 1_500
 
 USED: Final = 7 * 24 * HOUR_MS * 1_500
 """The same where accounts have done something: minutes of work. Beyond that another exchange begins."""
+
+SAVE_MOST_S: Final = 600
+"""A child that has not saved by then is ended."""
 
 Apply = Callable[[Exchange, Iterable[dict[str, Any]]], None]
 
@@ -91,14 +96,16 @@ class Restart:
     def _again(
         self, note: origin.Origin, markets: int, now_ms: int, began: Callable[[int], Exchange]
     ) -> Exchange | None:
-        state = self.log.saved()
-        exchange: Exchange | None = None
-        if state is not None:
+        exchange, since = None, 0
+        for number, state in self.log.saved():
             try:
-                exchange = graph.load(state, (self._recorded, GRIDS, SPORTS))
+                exchange, since = graph.load(state, (self._recorded, GRIDS, SPORTS)), number
+                break
             except DecodeError as problem:
                 log.warning("saved exchange unreadable", error=str(problem))
-        inputs = list(self.log.inputs())
+        inputs = list(self.log.inputs(since))
+        for what in self.log.damaged:
+            log.error("what was asked or saved is damaged, the exchange goes on without it", file=what)
         used = self.log.requests > 0 or exchange is not None
         since_ms = exchange.now_ms if exchange is not None else note.start_ms
         if exchange is None and not self.log.from_the_beginning():
@@ -117,6 +124,16 @@ class Restart:
         return exchange
 
 
+def _on_its_own() -> None:
+    """Let go of what is the parent's: its connections would not end with it, its signals would come here."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.alarm(SAVE_MOST_S)
+    gc.disable()  # it would copy pages that both share
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
 def save_in_a_child(exchange: Exchange, inputs: InputLog) -> tuple[int, int]:
     """Save an exchange in a copy of this process, which serves on; return (child's pid, the state's number).
 
@@ -126,6 +143,7 @@ def save_in_a_child(exchange: Exchange, inputs: InputLog) -> tuple[int, int]:
     pid = os.fork()
     if pid == 0:
         try:
+            _on_its_own()
             inputs.save(number, save(exchange))
             os._exit(0)
         except BaseException:  # noqa: BLE001 (the parent says it)

@@ -11,6 +11,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from simulator.universe import templates
 from tests.bus.protocol.test_damage import check_flips
 from tests.bus.protocol.test_join import SyncMachine
 from tests.fuzz.targets import TARGETS as FUZZED
@@ -20,6 +21,7 @@ from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
 from tests.simulator.killed import kill_and_look
 from tests.simulator.matching.test_accounts import live_long
+from tests.simulator.whole import live
 from tests.soak.driver import Target
 from tests.trader.engine.test_rebalance import (
     test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse,
@@ -29,6 +31,7 @@ from tests.trader.test_crash import POINTS, die_and_go_on
 
 EXAMPLES: Final = 25
 INPUTS: Final = 100
+STEPS: Final = 400
 
 
 def machine(kind: type[RuleBasedStateMachine], steps: int) -> Callable[[int], int]:
@@ -99,6 +102,12 @@ def crashes(seed: int) -> int:
         return die_and_go_on(Path(folder), kills)
 
 
+def exchanges(seed: int) -> int:
+    """Live in a whole exchange."""
+    with tempfile.TemporaryDirectory(prefix="kb-soak-", dir=fast_folder()) as folder:
+        return live(templates.load(), Path(folder), seed, STEPS)
+
+
 def fuzzed(seed: int) -> int:
     """Give everything that reads bytes from outside as many inputs."""
     for name in FUZZED:
@@ -134,6 +143,11 @@ TARGETS: Final[dict[str, Target]] = {
         "of some changed members of replies and frames, each is noticed and nothing else is",
         "changes",
         changed_members,
+    ),
+    "exchange": Target(
+        "the simulated exchange's answers, frames and books agree, through pauses and restarts",
+        "steps",
+        exchanges,
     ),
     "fuzz": Target(f"nothing from outside ends anything ({', '.join(FUZZED)})", "inputs of each", fuzzed),
     "held": Target(

@@ -50,6 +50,9 @@ class Venue:
     def book(self, instrument: Instrument) -> OrderBook:
         return self.books.setdefault(instrument.ticker, OrderBook())
 
+    def resting(self, instrument: Instrument) -> list[Order]:
+        return list(self.book(instrument).resting())
+
     def closed_to(self, instrument: Instrument, opening: bool) -> Refusal | None:
         return (self.closed if opening else self.cancels_closed).get(instrument.ticker)
 
