@@ -151,9 +151,14 @@ class InputLog:
         if self._file is None:
             path = self._path(INPUTS, self._number, ".jsonl")
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-            self._file = os.open(path, flags, 0o600)
-            if os.fstat(self._file).st_size:
-                os.write(self._file, b"\n")  # the last line may be cut off
+            file = os.open(path, flags, 0o600)
+            try:
+                if os.fstat(file).st_size:
+                    os.write(file, b"\n")  # the last line may be cut off
+            except OSError:
+                os.close(file)
+                raise
+            self._file = file
         return self._file
 
     def _close(self) -> None:

@@ -1,18 +1,36 @@
 """The exchange as a whole, lived in at random; `make soak exchange` does the same with ever new seeds."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from simulator.universe.templates import Recorded
-from tests.simulator.whole import Life, live
+from tests.simulator.whole import Life, live, said
+from tests.support import ROOT
 
 
-@pytest.mark.parametrize("seed", [20, 24])
 def test_rest_frames_and_books_agree_whatever_is_asked_through_pauses_settlements_and_restarts(
-    recorded: Recorded, tmp_path: Path, seed: int
+    recorded: Recorded, tmp_path: Path
 ) -> None:
-    assert live(recorded, tmp_path, seed, steps=180) == 180
+    assert live(recorded, tmp_path, seed=24, steps=150) == 150
+
+
+def test_the_same_inputs_bring_the_same_bytes_in_any_process_however_often_time_moves_on(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    run = [sys.executable, "-m", "tests.simulator.whole", "3", "90", "137"]
+    other = subprocess.run(
+        run,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert other.stdout.splitlines()[-1] == said(recorded, tmp_path, seed=3, steps=90, stride_ms=1_000)
 
 
 def test_what_rested_before_a_restart_is_read_as_it_was_until_the_read_lag_is_over(
@@ -29,3 +47,46 @@ def test_what_rested_before_a_restart_is_read_as_it_was_until_the_read_lag_is_ov
     life.ask(1, "DELETE", "/portfolio/events/orders", None)
     seen = {life.read(1, "/portfolio/orders")["orders"][0]["status"] for _ in range(20)}
     assert "resting" in seen <= {"resting", "canceled"}
+
+
+def test_half_a_character_in_a_client_order_id_is_replaced_and_poisons_no_list(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    life = Life(recorded, tmp_path, seed=1)
+    market = next(m for m in life.exchange.markets.values() if m.status == "active" and m.bid_e2)
+    order = {
+        "ticker": market.ticker, "side": "bid", "count": "1.00", "price": "0.0100",
+        "client_order_id": "a\ud800", "time_in_force": "good_till_canceled",
+        "self_trade_prevention_type": "maker",
+    }  # fmt: skip
+    assert life.ask(1, "POST", "/portfolio/events/orders", order).status == 201
+    life.now_ms += 500
+    assert life.read(1, "/portfolio/orders")["orders"][0]["client_order_id"] == "a\ufffd"
+    life.hear()
+    assert life.told[1].orders[-1][1]["client_order_id"] == "a\ufffd"
+
+
+@pytest.mark.parametrize("wish", [{"exchange_active": False}, {"trading_active": False}, {"shards": {}}])
+def test_nothing_trades_in_a_pause_and_everything_is_quoted_after_it(
+    recorded: Recorded, tmp_path: Path, wish: dict[str, object]
+) -> None:
+    life = Life(recorded, tmp_path, seed=5)
+    exchange = life.exchange
+    if "shards" in wish:
+        wish = {"shards": {str(index): False for index in exchange.halts.shards}}
+    life.local("POST", "/sim/faults", {"settings": wish})
+    life.now_ms += 1
+    before = len(exchange.trades)
+    exchange.advance(life.now_ms + 20 * 60_000)  # matches start and end, and one market goes wild a minute
+    assert len(exchange.trades) == before
+    life.now_ms = exchange.now_ms
+    everything = {"exchange_active": True, "trading_active": True, "shards": dict.fromkeys("0123", True)}
+    life.local("POST", "/sim/faults", {"settings": everything})
+    exchange.advance(life.now_ms + 20 * 60_000)
+    unquoted = [
+        m.ticker
+        for m in exchange.markets.values()
+        if m.status == "active" and not m.event.group.pulled and not (m.bid_e2 or m.ask_e2)
+    ]
+    assert len(exchange.trades) > before
+    assert len(unquoted) <= 2

@@ -5,8 +5,11 @@ After every step it asserts what must hold whatever was asked; see `Life.check` 
 """
 
 import json
+import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -21,6 +24,7 @@ from simulator.front.ws import Hub, WsConnection
 from simulator.matching.orders import Order
 from simulator.options import parse
 from simulator.persistence.restart import Restart, save
+from simulator.universe import templates
 from simulator.universe.templates import Recorded
 
 from .venue import START_MS
@@ -88,9 +92,15 @@ class Life:
         recorded: what the universe is made of.
         folder: for the log and the saved state.
         seed: of everything.
+        stride_ms: how far the exchange goes on at once.
+
+    Attributes:
+        said: digests of all answers and frames by account.
     """
 
-    def __init__(self, recorded: Recorded, folder: Path, seed: int) -> None:
+    def __init__(self, recorded: Recorded, folder: Path, seed: int, stride_ms: int = 1_000) -> None:
+        self.said = {account: blake2b(digest_size=16) for account in ACCOUNTS}
+        self.stride_ms = stride_ms
         self.rng = Random(f"life {seed}")
         self.recorded = recorded
         self.now_ms = START_MS
@@ -213,6 +223,7 @@ class Life:
         response = self.api.handle(request, self.now_ms)
         assert response.status in STATUSES, (method, path, body, response.status, response.body)
         assert not self.api._reported, "an error of our own"
+        self.said[account].update(response.body)
         return response
 
     def read(self, account: int, path: str, **query: object) -> Any:
@@ -273,7 +284,9 @@ class Life:
         """Take all frames."""
         for account, told in self.told.items():
             while told.session.outgoing:
-                self._frame(account, told, json.loads(told.session.outgoing.popleft()))
+                text = told.session.outgoing.popleft()
+                self.said[account].update(text.encode())
+                self._frame(account, told, json.loads(text))
 
     def _frame(self, account: int, told: Told, frame: dict[str, Any]) -> None:
         kind, message, at_ms = frame["type"], frame.get("msg", {}), frame["sending_ts_ms"]
@@ -529,7 +542,9 @@ class Life:
         ms = rng.choice((1, 7, 50, 200, 200, 999, 3_000, 3_000, 20_000, 120_000))
         until_ms = self.now_ms + ms
         while self.now_ms < until_ms:
-            self.now_ms = min(self.now_ms + 1_000, until_ms)  # else a market gone wild overflows the buffer
+            self.now_ms = min(
+                self.now_ms + self.stride_ms, until_ms
+            )  # else a market gone wild overflows the buffer
             number = self.exchange.trades[-1].number if self.exchange.trades else 0
             self.exchange.advance(self.now_ms)
             self.hear()
@@ -771,3 +786,16 @@ def live(recorded: Recorded, folder: Path, seed: int, steps: int) -> int:
     life.restart(1, saved=True)
     life.compare()
     return life.steps
+
+
+def said(recorded: Recorded, folder: Path, seed: int, steps: int, stride_ms: int) -> str:
+    """Live so many steps; return the digests of all that was answered and sent."""
+    life = Life(recorded, folder, seed, stride_ms)
+    for _ in range(steps):
+        life.step()
+    return " ".join(digest.hexdigest() for digest in life.said.values())
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        print(said(templates.load(), Path(folder), *map(int, sys.argv[1:])))

@@ -31,7 +31,7 @@ from tests.trader.test_crash import POINTS, die_and_go_on
 
 EXAMPLES: Final = 25
 INPUTS: Final = 100
-STEPS: Final = 400
+STEPS: Final = 200
 
 
 def machine(kind: type[RuleBasedStateMachine], steps: int) -> Callable[[int], int]:
