@@ -15,6 +15,13 @@ from tests.support import Runner
 ORDERS = "/portfolio/events/orders"
 MARKETS = ("--markets", "100", "--tier", "none", "--save-every", "0.3")
 CASH = Decimal(10_000)
+FAULTS = (
+    {"fault": "request_twice"},
+    {"fault": "request_copied", "ms": 30},
+    {"fault": "request_late", "ms": 20},
+    {"fault": "error_with_effect"},
+)
+"""What is carried out late, twice or unsaid is written down like all else."""
 
 
 class Account:
@@ -127,6 +134,7 @@ def kill_and_look(folder: Path, seed: int, kills: int) -> int:
         for _ in range(kills):
             venue = started(runner)
             account.look(venue)
+            venue.faults(orders=[{**fault, "times": None, "probability": 0.2} for fault in FAULTS])
             killer = threading.Timer(random.uniform(0.02, 0.5), venue.process.popen.kill)
             killer.start()
             with contextlib.suppress(requests.ConnectionError):
