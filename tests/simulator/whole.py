@@ -378,7 +378,11 @@ class Life:
         account = self.rng.choice(ACCOUNTS)
         if self.rng.random() < 0.15:
             orders = [self.order(account) for _ in range(self.rng.randint(1, 6))]
-            answered = json.loads(self.ask(account, "POST", f"{ORDERS}/batched", {"orders": orders}).body)
+            batch = self.ask(account, "POST", f"{ORDERS}/batched", {"orders": orders})
+            if any(5 in order.values() for order in orders):  # a number where a string belongs: refused whole
+                assert batch.status == 400
+                return
+            answered = json.loads(batch.body)
             assert len(answered["orders"]) == len(orders)
             self.known_orders += [(account, o["order_id"]) for o in answered["orders"] if "order_id" in o]
             return
