@@ -26,7 +26,7 @@ from .model import ACTIVE, Event, Group, Market
 PULL_BEFORE_START_MS: Final = 3 * SECOND_MS
 """Quoters pull so long before a match starts."""
 
-KINDS: Final = {"no_basket": 3, "yes_basket": 1, "ladder": 1, "range": 1, "implication": 1, "value": 3}
+KINDS: Final = {"no_basket": 8, "yes_basket": 1, "ladder": 1, "range": 1, "implication": 1, "value": 4}
 """How often each is planted, in relation to the others."""
 
 BASKETS: Final = frozenset(KINDS) - {"value"}
@@ -39,6 +39,8 @@ _STANDS_MS: Final = (30_000, 120_000)
 """How long one stands, from and to, unless somebody takes it."""
 
 _EVERY_S: Final = 1.5
+_SOON: Final = 0.6
+_TRIES: Final = 90
 _FEE: Final = 0.07
 _NEAR: Final = 0.12
 """Nested markets are worth so much apart at most, if they are to be planted the wrong way round."""
@@ -137,24 +139,24 @@ class Planter:
         kinds = sorted(waits, key=waits.__getitem__)
         everything = self._listings.groups
         soon = [g for g in everything if 0 < g.start_ms - time_ms < HOUR_MS and g.kind == "match"]
-        for attempt in range(60):
-            # Half of them where whoever takes them sees the outcome soon.
-            groups = soon if soon and rng.random() < 0.5 else everything
+        first = soon if soon and rng.random() < _SOON else everything
+        for attempt in range(_TRIES):
+            # Most of them where whoever takes them sees the outcome soon, if it can be there.
+            groups = first if attempt < _TRIES // 2 else everything
             group = groups[rng.randrange(len(groups))]
-            kind = kinds[min(attempt // 20, len(kinds) - 1)]
-            if self._possible(group, time_ms, until_ms) and self._try(kind, group, time_ms, until_ms):
+            kind = kinds[max(0, attempt - _TRIES // 3) % len(kinds)]  # the others too, where it cannot be
+            if self._possible(group, until_ms) and self._try(kind, group, time_ms, until_ms):
                 return
 
-    def _possible(self, group: Group, time_ms: int, until_ms: int) -> bool:
-        """Whether nothing of a group stops being quoted meanwhile, and nothing is planted in it yet."""
-        if group.kind == "match" and group.start_ms - PULL_BEFORE_START_MS <= until_ms:
-            return False
-        return all(
-            event.status == ACTIVE
-            and until_ms < event.close_ms
-            and self._halts.trades(event.shard)
-            and not any(market.fair_shift_e4 or market.paused for market in event.markets)
-            for event in group.events
+    def _possible(self, group: Group, until_ms: int) -> bool:
+        """Whether a group is quoted until then, and nothing is planted in it yet."""
+        first = group.events[0]
+        ends_ms = group.start_ms - PULL_BEFORE_START_MS if group.kind == "match" else first.close_ms
+        return (
+            first.status == ACTIVE
+            and until_ms < ends_ms
+            and self._halts.trades(first.shard)
+            and not any(market.fair_shift_e4 or market.paused for market in group.markets())
         )
 
     def _try(self, kind: str, group: Group, time_ms: int, until_ms: int) -> bool:
@@ -226,7 +228,7 @@ class Planter:
     def _plant_pair(self, kind: str, pair: tuple[Market, Market], time_ms: int, until_ms: int) -> bool:
         """Make the wider market cheaper than the narrower: YES of it and NO of the other pay a dollar."""
         wider, narrower = pair
-        quoted = all(m.bid_e2 and m.ask_e2 and 0.08 < m.p < 0.92 for m in pair)
+        quoted = all(m.status == ACTIVE and m.bid_e2 and m.ask_e2 and 0.08 < m.p < 0.92 for m in pair)
         if not quoted or not 0 <= wider.p - narrower.p < _NEAR:
             return False
         gap = self._rng.uniform(0.01, 0.03)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+import requests
 
 from bus.ask import ask
 from bus.sockets import make_context
@@ -37,6 +38,7 @@ class Stack:
             "KALSHI_BUS_POLL_INTERVAL_S": str(poll_interval_s),
             "KALSHI_BUS_STALE_AFTER_S": str(stale_after_s),
             "KALSHI_BUS_SIM_MARKETS": str(markets),
+            "KALSHI_BUS_LIMIT_PAYOUT_HOURS": "100000",  # in so few markets little is settled within a day
         }
         self.processes: dict[str, Process] = {}
 
@@ -62,6 +64,11 @@ class Stack:
         eventually(
             lambda: self.opportunities().get("total_analyzed", 0) > 0, START_S, "the dashboard analyses"
         )
+
+    def send_rivals_away(self) -> None:
+        """Let nobody else take what is mispriced: on a busy machine they are quicker than the trader."""
+        url = f"http://127.0.0.1:{self.runner.sim_port}/sim/faults"
+        requests.post(url, json={"settings": {"rivals": False}}, timeout=5).raise_for_status()
 
     @property
     def snapshot_url(self) -> str:

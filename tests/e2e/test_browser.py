@@ -36,6 +36,7 @@ def _stack() -> Iterator[Stack]:
     runner.start("bus.process.supervise")
     try:
         stack.wait_working(2 * START_S)
+        stack.send_rivals_away()
         eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
         yield stack
     finally:
@@ -91,7 +92,7 @@ def test_the_page_lives_and_obeys_the_keyboard(stack: Stack, chromium: Browser) 
         page.keyboard.press("s")
         page.wait_for_url("**/system")
         expect(page.locator("#main")).to_contain_text("FETCHING FROM KALSHI")
-        expect(page.locator("#main .state.good")).to_have_count(5, timeout=LONG_MS)
+        expect(page.locator("#main table").first.locator(".state.good")).to_have_count(5, timeout=LONG_MS)
         page.keyboard.press("g")
         page.wait_for_url(stack.ui_url + "/")
         page.keyboard.press("/")

@@ -61,6 +61,7 @@ def test_publisher_that_stands_still_is_seen_and_not_traded_on(stack: Stack) -> 
 def test_rolling_restart_under_load_stops_in_time_and_loses_and_doubles_nothing(stack: Stack) -> None:
     stack.start(*ALL)
     stack.wait_working()
+    stack.send_rivals_away()
     eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
     epoch = stack.health()["epoch"]
     stream = http.client.HTTPConnection("127.0.0.1", stack.runner.ui_port, timeout=10)
@@ -127,6 +128,7 @@ def test_killed_processes_come_back_by_themselves_and_trade_nothing_twice(stack:
     supervised(stack)
     known = all_running(stack)
     assert set(known) == set(ALL)
+    stack.send_rivals_away()
     eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
 
     with Hammer(urls(stack)) as hammer:
