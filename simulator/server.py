@@ -24,7 +24,7 @@ from simulator.front.api import Api
 from simulator.front.auth import load_or_create
 from simulator.front.limits import RequestLimits
 from simulator.front.operations import ROUTES
-from simulator.front.wire import Request, error, internal_error
+from simulator.front.wire import ApiError, Request, error, internal_error
 from simulator.front.ws import Hub, WsConnection
 from simulator.persistence.lock import alone
 from simulator.persistence.log import InputLog
@@ -115,9 +115,13 @@ def build(options: SimulatorOptions) -> tuple[Api, InputLog]:
     hub.mangle = api.mangle
     if options.faults is not None:
         try:
-            api.apply(faults.read(options.faults), exchange.now_ms)
+            api.begin(faults.read(options.faults), again=not restart.new)
         except faults.BadFaults as error:
             raise StartupError(f"--faults {options.faults}: {error}") from error
+        except ApiError as error:
+            raise StartupError(
+                f"{options.keys}: cannot be written to; --keys must be a directory of yours"
+            ) from error
     return api, restart.log
 
 

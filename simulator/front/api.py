@@ -479,6 +479,23 @@ class Api:
             setattr(switches, name, getattr(changed, name))
         self.exchange.matching.reprice(now_ms)
 
+    def begin(self, document: Document, again: bool) -> None:
+        """Bring the fault document of a start into force, and write down what it does to the exchange.
+
+        Args:
+            document: of the command line.
+            again: whether the exchange has lived with it before: what it creates is there already.
+
+        Raises:
+            faults.BadFaults: it names a shard or market that does not exist.
+        """
+        if again and document.settings is not None:
+            document.settings.combos = None
+        if document.settings is not None:
+            body = msgspec.json.encode(Document(settings=document.settings))
+            self._note_request(Request("POST", "/sim/faults", body=body), 0)
+        self.apply(document, self.exchange.now_ms)
+
     def apply(self, document: Document, now_ms: int) -> None:
         """Bring a fault document into force.
 

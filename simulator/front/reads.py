@@ -15,6 +15,8 @@ from typing import Final
 from simulator.floor.exchange import Exchange
 from simulator.matching.orders import Fill, Instrument, Order, Party
 from simulator.matching.positions import Position
+from simulator.matching.settlement import Settlement
+from simulator.matching.statements import SettlementStatus
 
 KEPT_MS: Final = 60_000
 """No read is later than this, whatever is set."""
@@ -27,7 +29,7 @@ class _Change:
     time_ms: int
     account: int
     shard: int
-    key: str | tuple[Party, str]
+    key: int | tuple[Party, str]
     before: Order | Position | None
 
 
@@ -47,7 +49,7 @@ class Reads:
         self._changes: deque[_Change] = deque()
         # What changed before is not known: no read is of an earlier moment.
         self._since_ms = exchange.now_ms - 1
-        self._resting = {order.order_id: copy(order) for order in exchange.matching.all_resting()}
+        self._resting = {order.number: copy(order) for order in exchange.matching.all_resting()}
         self._positions = {
             (position.party, position.instrument.ticker): copy(position)
             for position in exchange.ledger.statements.all_positions()
@@ -58,10 +60,10 @@ class Reads:
 
     def order_changed(self, order: Order, time_ms: int) -> None:
         """See PrivateListener."""
-        before = self._resting.pop(order.order_id, None)
-        self._note(time_ms, order.party[0], order.instrument, order.order_id, before)
+        before = self._resting.pop(order.number, None)  # not by its id, which an amend may change
+        self._note(time_ms, order.party[0], order.instrument, order.number, before)
         if order.live:
-            self._resting[order.order_id] = copy(order)
+            self._resting[order.number] = copy(order)
 
     def filled(self, fill: Fill) -> None:
         """See PrivateListener. Fills never change: they are read by their time."""
@@ -82,7 +84,7 @@ class Reads:
         time_ms: int,
         account: int,
         instrument: Instrument,
-        key: str | tuple[Party, str],
+        key: int | tuple[Party, str],
         before: Order | Position | None,
     ) -> None:
         self._changes.append(_Change(time_ms, account, instrument.exchange_index, key, before))
@@ -126,21 +128,39 @@ class Reads:
         """Yield orders of an account as they were; those that were not there yet are left out."""
         seen = self._before(account, as_of_ms)
         for order in orders:
-            if order.order_id in seen:
-                before = seen[order.order_id]
+            if order.number in seen:
+                before = seen[order.number]
                 if isinstance(before, Order):
                     yield before
             elif order.created_ms <= self.shown_until_ms(order.instrument.exchange_index, as_of_ms):
                 yield order
 
-    def positions(self, party: Party, positions: Iterable[Position], as_of_ms: int) -> Iterator[Position]:
-        """Yield positions of a party as they were; those that were not there yet are left out."""
+    def settlements(self, settlements: Iterable[Settlement], as_of_ms: int) -> Iterator[Settlement]:
+        """Yield those of an account's settlements that were there."""
+        for settlement in settlements:
+            if settlement.time_ms <= self.shown_until_ms(settlement.instrument.exchange_index, as_of_ms):
+                yield settlement
+
+    def positions(
+        self, party: Party, positions: Iterable[Position], status: SettlementStatus, as_of_ms: int
+    ) -> Iterator[Position]:
+        """Yield positions of a party as they were; those that were not there yet are left out.
+
+        Args:
+            party: whose.
+            positions: those that have this status by now.
+            status: which are wanted: one that was settled since is not settled yet.
+            as_of_ms: the moment.
+        """
         seen = self._before(party[0], as_of_ms)
         for position in positions:
-            key = (party, position.instrument.ticker)
-            before = seen.get(key, position)
-            if isinstance(before, Position):
+            before = seen.pop((party, position.instrument.ticker), position)
+            if isinstance(before, Position) and (status != "settled" or before.settled_ms is not None):
                 yield before
+        if status == "unsettled":
+            for before in seen.values():
+                if isinstance(before, Position) and before.party == party:
+                    yield before
 
     def _before(self, account: int, as_of_ms: int) -> dict[object, Order | Position | None]:
         earliest_ms = min(

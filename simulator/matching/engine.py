@@ -8,6 +8,7 @@ listeners, each in one order.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from random import Random
 from typing import Final
 
@@ -41,6 +42,12 @@ DAY_MS: Final = 86_400_000
 ID_KEPT_MS: Final = 30 * DAY_MS
 LIVE_KEPT_MS: Final = 14 * DAY_MS
 """Orders that have ended leave the live list after two weeks."""
+
+LIVE_MOST: Final = 100_000
+"""Orders of an account in the live list; then those that ended first leave it earlier."""
+
+IDS_MOST: Final = 500_000
+"""Client order ids that are remembered of an account."""
 
 ARCHIVED_MOST: Final = 50_000
 """Of an account; what ended before is forgotten."""
@@ -336,13 +343,21 @@ class Matching:
     def forget(self, now_ms: int) -> None:
         """Move orders that ended two weeks ago to the archive, and let old client ids go."""
         for account, orders in self.orders.items():
-            old = [o for o in orders.values() if not o.live and o.updated_ms < now_ms - LIVE_KEPT_MS]
-            self.archived[account].extend(old)
-            for order in old:
-                del orders[order.order_id]
+            self._archive(
+                account, [o for o in orders.values() if not o.live and o.updated_ms < now_ms - LIVE_KEPT_MS]
+            )
             ids = self._client_ids[account]
             for key in [key for key, (used_ms, _) in ids.items() if used_ms < now_ms - ID_KEPT_MS]:
                 del ids[key]
+
+    def _archive(self, account: int, old: list[Order]) -> None:
+        orders, ids = self.orders[account], self._client_ids[account]
+        self.archived[account].extend(old)
+        for order in old:
+            del orders[order.order_id]
+            used_ms, whose = ids.get(order.client_order_id, (0, None))
+            if whose is order:
+                ids[order.client_order_id] = (used_ms, None)
 
     # -- what is refused
 
@@ -408,7 +423,10 @@ class Matching:
 
     def _use_id(self, account: int, client_order_id: str, order: Order | None, now_ms: int) -> None:
         if client_order_id:
-            self._client_ids[account][client_order_id] = (now_ms, order)
+            ids = self._client_ids[account]
+            ids[client_order_id] = (now_ms, order)
+            if len(ids) > IDS_MOST:
+                del ids[next(iter(ids))]
 
     # -- making and ending orders
 
@@ -441,7 +459,11 @@ class Matching:
 
     def _register(self, order: Order, now_ms: int) -> None:
         account = order.party[0]
-        self.orders[account][order.order_id] = order
+        orders = self.orders[account]
+        orders[order.order_id] = order
+        if len(orders) > LIVE_MOST:
+            ended = (old for old in orders.values() if not old.live)
+            self._archive(account, list(islice(ended, LIVE_MOST // 10)))
         self._use_id(account, order.client_order_id, order, now_ms)
 
     def _nothing_to_reduce(self, order: Order, now_ms: int) -> Outcome | Refusal:
@@ -458,13 +480,14 @@ class Matching:
             order.client_order_id = wish.new_client_order_id or ""
             self._use_id(account, order.client_order_id, order, now_ms)
         if not self.switches.amend_keeps_id:
-            del self.orders[account][order.order_id]
             self._crossing.live.pop(order.order_id)
             group = self.groups.get(order.group_id) if order.group_id is not None else None
             if group is not None:
                 del group.orders[order.order_id]
             order.order_id = self._crossing.uuid()
-            self.orders[account][order.order_id] = self._crossing.live[order.order_id] = order
+            self._crossing.live[order.order_id] = order
+            # It keeps its place: lists are by the time of creation, and paged by it.
+            self.orders[account] = {o.order_id: o for o in self.orders[account].values()}
             if group is not None:
                 group.orders[order.order_id] = order
 

@@ -65,6 +65,7 @@ class Restart:
     Attributes:
         exchange: as of now, up to date with all that was asked.
         exchange_id: another exchange has another one.
+        new: whether it begins.
         log: where what is asked from now on is written.
     """
 
@@ -85,8 +86,10 @@ class Restart:
             self.log = InputLog(options.keys, found.exchange_id, build)
             exchange = self._again(found, options.markets, now_ms, began)
             if exchange is not None:
+                self.new = False
                 self.exchange, self.exchange_id = exchange, found.exchange_id
                 return
+        self.new = True
         note = origin.new(options, now_ms, new_id())
         self.log = InputLog(options.keys, note.exchange_id, build)
         self.log.forget()

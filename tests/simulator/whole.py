@@ -752,6 +752,9 @@ class Life:
             row = read.get(ticker)
             if row is None:
                 assert held is None, f"{ticker} is held and not read"
+                settled = self.exchange.ledger.statements.positions((account, subaccount), "settled")
+                (mine,) = [position for position in settled if position.instrument.ticker == ticker]
+                assert (mine.settled_ms or 0) <= as_of, f"{ticker} was not settled yet"
             else:
                 assert row["position_fp"] == message["position_fp"], (ticker, as_of, self.now_ms)
                 assert row["fees_paid_dollars"] == message["fees_paid_dollars"]

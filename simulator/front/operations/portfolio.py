@@ -237,8 +237,9 @@ def _positions(call: Call, operation: str, positions: Iterable[Position]) -> Res
         and (counted is None or "position" not in counted or position.count_e2)
         and (counted is None or "total_traded" not in counted or position.traded_e6)
     ]
-    kept.sort(key=lambda position: (position.updated_ms, position.instrument.ticker), reverse=True)
-    found = ((position.updated_ms, position.instrument.ticker, position) for position in kept)
+    # Not by time: a position that changes while somebody pages would be on no page.
+    kept.sort(key=lambda position: position.instrument.ticker, reverse=True)
+    found = ((0, position.instrument.ticker, position) for position in kept)
     page, cursor = _page(call, operation, found)
     events_held = by_event(page)
     return ok(
@@ -258,8 +259,9 @@ def get_positions(call: Call) -> Response:
     if word not in _SETTLEMENT:
         raise bad_request("invalid settlement_status")
     party, exchange = _party(call), call.api.exchange
-    held = exchange.ledger.statements.positions(party, _SETTLEMENT[word], exchange.now_ms)
-    return _positions(call, "GetPositions", call.api.reads.positions(party, held, _moment(call)))
+    status = _SETTLEMENT[word]
+    held = exchange.ledger.statements.positions(party, status, exchange.now_ms)
+    return _positions(call, "GetPositions", call.api.reads.positions(party, held, status, _moment(call)))
 
 
 @routes.get("/historical/positions", private=True)
@@ -271,9 +273,10 @@ def get_historical_positions(call: Call) -> Response:
 @routes.get("/portfolio/settlements", private=True)
 def get_settlements(call: Call) -> Response:
     wanted = _Filter(call)
+    newest = call.api.exchange.ledger.statements.settlements(call.account).newest()
     found = (
         (settlement.number, "", settlement)
-        for settlement in call.api.exchange.ledger.statements.settlements(call.account).newest()
+        for settlement in call.api.reads.settlements(newest, _moment(call))
         if wanted.keeps(settlement, settlement.time_ms)
     )
     page, cursor = _page(call, "GetSettlements", found)
