@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator.matching import engine
 from simulator.universe.templates import Recorded
 from tests.simulator.whole import Life, live, said
 from tests.support import ROOT
@@ -90,3 +91,51 @@ def test_nothing_trades_in_a_pause_and_everything_is_quoted_after_it(
     ]
     assert len(exchange.trades) > before
     assert len(unquoted) <= 2
+
+
+def test_a_position_is_read_unsettled_until_its_settlement_is_read(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    life = Life(recorded, tmp_path, seed=2)
+    market = next(m for m in life.exchange.markets.values() if m.status == "active" and m.ask_e2 and m.bid_e2)
+    order = {
+        "ticker": market.ticker, "side": "bid", "count": "1.00", "price": "0.9900",
+        "time_in_force": "immediate_or_cancel", "self_trade_prevention_type": "maker",
+    }  # fmt: skip
+    assert life.ask(1, "POST", "/portfolio/events/orders", order).status == 201
+    life.now_ms += 1_000
+    life.local("POST", "/sim/faults", {"settings": {"stages": {market.event.ticker: "settled"}}})
+    seen = []
+    for _ in range(60):
+        life.now_ms += 5
+        held = {row["ticker"] for row in life.read(1, "/portfolio/positions")["market_positions"]}
+        settled = {row["ticker"] for row in life.read(1, "/portfolio/settlements")["settlements"]}
+        assert market.ticker in held | settled
+        seen.append(market.ticker in held)
+    assert seen == sorted(seen, reverse=True)
+    assert (seen[0], seen[-1]) == (True, False)
+    everything = life.read(1, "/portfolio/positions", settlement_status="settled")["market_positions"]
+    assert [row["ticker"] for row in everything] == [market.ticker]
+
+
+def test_the_lists_of_a_busy_account_are_bounded(
+    recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LIVE_MOST", 40)
+    monkeypatch.setattr(engine, "IDS_MOST", 60)
+    life = Life(recorded, tmp_path, seed=2)
+    market = next(m for m in life.exchange.markets.values() if m.status == "active" and m.bid_e2)
+    order = {
+        "ticker": market.ticker, "side": "bid", "count": "1.00", "price": "0.0100",
+        "time_in_force": "good_till_canceled", "self_trade_prevention_type": "maker",
+    }  # fmt: skip
+    for number in range(200):
+        if number > 2:
+            order["time_in_force"] = "immediate_or_cancel"
+        body = {**order, "client_order_id": f"n{number}"}
+        assert life.ask(1, "POST", "/portfolio/events/orders", body).status == 201
+    live = life.exchange.matching.orders[1]
+    assert len(live) <= 40
+    assert [o.client_order_id for o in live.values() if o.live] == ["n0", "n1", "n2"]
+    assert len(live) + len(life.exchange.matching.archived[1]) == 200
+    life.restart(1, saved=True)
