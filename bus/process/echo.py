@@ -27,6 +27,7 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z_]{0,59}")
 _KEY_FORM: Final = re.compile(
     r"-----BEGIN|PRIVATE\sKEY|\bMII[A-Za-z0-9+/]{20}|\bb3BlbnNzaC1rZXk|\bssh-(?:rsa|ed25519) "
 )
+_KEY_LINE: Final = re.compile(r"[A-Za-z0-9+][A-Za-z0-9+/]{39,}={0,2}")
 _KEY_ID: Final = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -66,6 +67,21 @@ def shown(value: object, accepted: Iterable[str] = ()) -> str:
     if secret is None and "://" in value:
         return _shown_url(value)
     return f"{secret or 'a text'} ({len(value)} characters, hidden)"
+
+
+def told(text: str) -> str:
+    """Return how a list of all settings speaks of a text that was accepted: repeated unless it is a secret.
+
+    Accepted is much that nobody has looked into, such as the name of a strategy that is loaded later.
+    """
+    secret = kind_of_secret(text) or ("a line of a key" if _is_line_of_key(text) else None)
+    return text if secret is None else f"({secret}, {len(text)} characters, hidden)"
+
+
+def _is_line_of_key(text: str) -> bool:
+    return _KEY_LINE.fullmatch(text) is not None and all(
+        re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]")
+    )
 
 
 def shown_name(name: str) -> str:

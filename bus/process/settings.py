@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from markets.errors import SettingsError
 
-from .echo import shown, shown_name, shown_path
+from .echo import shown, shown_name, shown_path, told
 from .logs import redact
 from .settings_table import (
     ENDPOINTS,
@@ -163,10 +163,14 @@ def effective(settings: Settings, origin: Mapping[str, str]) -> list[Effective]:
         value = getattr(settings, key)
         if key == "api_key_id":
             said = "" if value is None else f"({len(value)} characters, hidden)"
+        elif key == "private_key_path" and value is not None:
+            said = redact(shown_path(value))
         elif isinstance(value, tuple):
-            said = redact(",".join(value))
+            said = redact(",".join(map(told, value)))
+        elif isinstance(value, float):
+            said = f"{value:g}"
         else:
-            said = "" if value is None else redact(f"{value:g}" if isinstance(value, float) else str(value))
+            said = "" if value is None else redact(told(str(value)))
         rows.append(Effective(key, said, origin.get(key, "default")))
     return rows
 

@@ -110,9 +110,7 @@ def _why_no_key(content: bytes, path: Path) -> str:
     old, new = (shlex.quote(str(name)) for name in (path, path.with_name(f"{path.stem}-converted.pem")))
     rsa = f"(umask 077; openssl pkey -in {old} -out {new})"
     if not content.strip():
-        return (
-            "not a private key in PEM form, the file is empty: put the key there, from -----BEGIN to -----END"
-        )
+        return "not a private key in PEM form, the file is empty: put all of the key there"
     if len(content) == _KEY_FILE_MAX:
         return f"more than {_KEY_FILE_MAX - 1} bytes, expected a private key in PEM form and nothing else"
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -150,8 +148,8 @@ def _why_no_key(content: bytes, path: Path) -> str:
         )
     if b"-----BEGIN" in content:
         return (
-            "not a private key in PEM form but a damaged one, expected all of it, from -----BEGIN to "
-            f"-----END: copy it again; openssl pkey -noout -in {old} says if it is whole"
+            "not a private key in PEM form but a damaged one, expected all of it, from its line BEGIN to "
+            f"its line END: copy it again; openssl pkey -noout -in {old} says if it is whole"
         )
     if _is_private(_unarmoured(content)):
         return (
@@ -159,7 +157,7 @@ def _why_no_key(content: bytes, path: Path) -> str:
             f"(umask 077; base64 -d {old} | openssl pkey -inform DER -out {new})"
         )
     return (
-        "not a private key in PEM form: expected a text from -----BEGIN to -----END, "
+        "not a private key in PEM form: expected a text from a line BEGIN to a line END, "
         "or make a new key at Kalshi, which shows it once"
     )
 

@@ -218,6 +218,13 @@ def test_settings_are_told_with_where_they_came_from_and_without_secrets(
     monkeypatch.setenv("KALSHI_BUS_UI_PORT", "7001")
     monkeypatch.setenv("KALSHI_API_KEY_ID", "CANARY-0f8fad5b")
     monkeypatch.setenv("KALSHI_BUS_FAIR_VALUES", "odds.py:Odds(token='CANARY', n=3)")
+    # Accepted, for they might be a file and a strategy, and yet what nobody may read in a forum.
+    key_id, line = (
+        "0f8fad5b-d9cb-469f-a165-70867728950e",
+        "upbXtNaBxuVav7ymGcxftGF05n0kwIveOgLMf2AJRqZ6QrdhHVh2y",
+    )
+    monkeypatch.setenv("KALSHI_PRIVATE_KEY_PATH", key_id)
+    monkeypatch.setenv("KALSHI_BUS_STRATEGIES", f"value,{line}")
 
     told = run("settings")
 
@@ -228,7 +235,8 @@ def test_settings_are_told_with_where_they_came_from_and_without_secrets(
     assert rows["sim_port"] == "5003 default"
     assert rows["api_key_id"] == "(15 characters, hidden) KALSHI_API_KEY_ID (environment)"
     assert rows["fair_values"].startswith("odds.py:Odds(token=[redacted], n=3) KALSHI")
-    assert "CANARY" not in told.out
+    assert rows["strategies"].startswith("value,(a line of a key, 53 characters, hidden) KALSHI")
+    assert not {found for found in ("CANARY", key_id, line) if found in told.out}
     assert {*rows} == {*Settings.model_fields}
 
 
