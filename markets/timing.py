@@ -42,10 +42,11 @@ DEFAULT_OFFSET_MS: Final = 3 * HOUR_MS
 SERIES_OFFSET_MS: Final = {"KXMLBF5": 5 * HOUR_MS, "KXKLEAGUE1H": 3 * HOUR_MS + HOUR_MS // 2}
 """Series measured to deviate from `DEFAULT_OFFSET_MS`."""
 
-IN_PLAY_STATUSES: Final = frozenset({"inprogress", "halftime"})
+IN_PLAY_STATUSES: Final = frozenset({"inprogress", "in_progress", "halftime", "live"})
 OVER_STATUSES: Final = frozenset(
-    {"closed", "complete", "ended", "finished", "cancelled", "canceled", "postponed", "abandoned"}
-)
+    {"closed", "complete", "completed", "ended", "finished", "final", "cancelled", "canceled", "postponed",
+     "abandoned", "unnecessary", "walkover"}
+)  # fmt: skip
 """Words of a milestone's status that settle the question, in small letters.
 
 Others ("created", "scheduled") leave it to clock and markets: milestones are fetched rarely and the match may
@@ -208,14 +209,16 @@ def _in_play(
 ) -> bool | None:
     if statuses == _FINALIZED:
         return None if milestone is None and start_ms is None else False
+    trades = not TRADING_STATUSES.isdisjoint(statuses)
     if milestone is not None:
         if (milestone.status or "").lower() in IN_PLAY_STATUSES:
             return True
-        if is_over(milestone, now_ms):
+        # A time that was set as the end is a plan, too, while a market is known to trade.
+        if is_over(milestone, None if trades else now_ms):
             return False
     if start_ms is None:
         return None
-    return start_ms <= now_ms and (not statuses or not TRADING_STATUSES.isdisjoint(statuses))
+    return start_ms <= now_ms and (not statuses or trades)
 
 
 def _earliest(times_ms: Iterable[int | None]) -> int | None:

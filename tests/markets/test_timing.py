@@ -215,6 +215,8 @@ def test_the_end_of_a_milestone_is_believed_where_it_has_no_status_and_is_a_plan
         )
         assert match_timing(event(), [], [ended], now_ms=START_MS + 2 * HOUR_MS).in_play is in_play
         assert match_timing(event(), [], [ended], now_ms=START_MS + HOUR_MS - 1).in_play is True
+        trading = match_timing(event(), [market()], [ended], now_ms=START_MS + 2 * HOUR_MS, statuses=[A, D])
+        assert trading.in_play is True, "it lasts as long as it lasts"
 
 
 @pytest.mark.parametrize("word", ["postponed", "cancelled", "closed", "abandoned"])
