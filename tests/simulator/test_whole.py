@@ -1,5 +1,6 @@
 """The exchange as a whole, lived in at random; `make soak exchange` does the same with ever new seeds."""
 
+import json
 import os
 import subprocess
 import sys
@@ -139,3 +140,27 @@ def test_the_lists_of_a_busy_account_are_bounded(
     assert [o.client_order_id for o in live.values() if o.live] == ["n0", "n1", "n2"]
     assert len(live) + len(life.exchange.matching.archived[1]) == 200
     life.restart(1, saved=True)
+
+
+def test_a_book_that_was_asked_for_before_its_market_was_listed_is_the_one_that_rest_shows(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first, life = (Life(recorded, tmp_path / name, seed=1) for name in ("first", "second"))
+    for one in (first, life):
+        one.local("POST", "/sim/faults", {"settings": {"pace": 0.05, "bursts": False, "mispricings": False}})
+    listed = set(first.exchange.markets)
+    first.exchange.advance(first.now_ms + 16 * 60_000)
+    new = [m.ticker for m in first.exchange.markets.values() if m.ticker not in listed and m.bid_e2]
+    params = {"channels": ["orderbook_delta", "ticker"], "market_tickers": new}
+    for account, told in life.told.items():
+        own = {**params, "use_yes_price": account == 2}
+        told.session.receive(json.dumps({"id": 2, "cmd": "subscribe", "params": own}), life.now_ms)
+    life.followed = new
+    for seconds in [30] * 34:
+        life.now_ms += 1_000 * seconds
+        life.exchange.advance(life.now_ms)
+        life.hear()
+    life.check()
+    assert len(new) > 1
