@@ -9,6 +9,7 @@ Kalshi's deltas are signed changes; ours are new totals (docs/protocol.md). Reco
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
@@ -31,6 +32,8 @@ from markets.units import PRICE_ONE_E4
 from .file import RecordingWriter
 
 HEARTBEAT_MS: Final = 250
+_TIME_DIGITS: Final = 14
+"""Milliseconds of more digits are none of this millennium."""
 
 _COUNTED: Final = {"book": "books", "book_delta": "deltas", "trade": "trades"}
 
@@ -173,28 +176,47 @@ def _frames(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise ValueError(f"got {value!r:.50}, expected a frame: a JSON object")
         message = frame.get("msg")
         sent_ms = message.get("ts_ms") if isinstance(message, dict) else None
-        time_ms = value.get("recv_ms") or value.get("received_ms") or sent_ms or 0
-        now_ms = max(now_ms, int(time_ms))
+        times_ms = (value.get("recv_ms"), value.get("received_ms"), sent_ms)
+        now_ms = max(now_ms, next(filter(None, map(_time_ms, times_ms)), 0))
         early.append(frame)
         if now_ms:
             yield from ((now_ms, earlier) for earlier in early)
             early = []
 
 
+def _time_ms(said: object) -> int:
+    """Return a time that was written beside a frame, 0 if there is none that can be."""
+    if isinstance(said, str):
+        said = int(said) if said.isascii() and said.isdecimal() and len(said) <= _TIME_DIGITS else 0
+    return int(said) if isinstance(said, (int, float)) and 0 < said < 10**_TIME_DIGITS else 0
+
+
 def _values(path: Path) -> Iterator[Any]:
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        first = next((line for line in lines if line.strip()), "")
-        try:
-            value = json.loads(first)
-        except json.JSONDecodeError:
-            value = json.loads(first + lines.read())
-        if isinstance(value, dict) and "frames" in value:
-            yield from value["frames"]
-            return
-        yield value
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
+    """Yield the values in a file; a byte that is not UTF-8 spoils the frame that it is in, and no other."""
+    try:
+        with _opened(path) as lines:
+            first = next((line for line in lines if line.strip()), "")
+            try:
+                value = json.loads(first)
+            except json.JSONDecodeError:
+                value = json.loads(first + lines.read())
+            if isinstance(value, dict) and isinstance(value.get("frames"), list):
+                yield from value["frames"]
+                return
+            yield value
+            for line in lines:
+                if line.strip():
+                    yield json.loads(line)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"damaged: {error}") from None
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
+
+
+def _opened(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape")
+    return path.open(encoding="utf-8", errors="surrogateescape")
 
 
 def _take(

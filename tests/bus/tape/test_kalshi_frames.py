@@ -254,3 +254,28 @@ def test_a_crossed_moment_between_deltas_does_not_outweigh_a_snapshot(short_dir:
               for n in range(5))]  # fmt: skip
 
     assert convert(ndjson(short_dir / "in.gz", frames), short_dir / "out.mcap")["deltas"] == 5
+
+
+def test_a_frame_that_cannot_be_read_costs_itself(short_dir: Path) -> None:
+    whole = json.dumps({"received_ms": 1_795_918_571_000, "frame": a_book("0.5000", "0.4600")}).encode()
+    odd = [
+        b'{"received_ms":[1],"frame":{"type":"trade","msg":{"market_ticker":"\xff"}}}',
+        b'{"received_ms":1e999,"frame":{"type":"\\ud800"}}',
+        b'{"received_ms":' + b"9" * 60 + b',"frame":{"type":"ok","sid":' + b"9" * 60 + b"}}",
+    ]
+    source = short_dir / "in"
+    source.write_bytes(b"\n".join([whole, *odd, whole]))
+
+    assert convert(source, short_dir / "out.mcap", yes_price=False) == {
+        "books": 2, "deltas": 0, "trades": 0, "skipped": 3,
+    }  # fmt: skip
+    assert Recording(short_dir / "out.mcap").problem is None
+
+
+@pytest.mark.parametrize(("cut", "words"), [(slice(40), "damaged: "), (slice(None), "nested too deeply")])
+def test_a_file_that_is_none_is_refused_in_words(short_dir: Path, cut: slice, words: str) -> None:
+    source = short_dir / "in.gz"
+    source.write_bytes(gzip.compress(b"[" * 200_000)[cut])
+    with pytest.raises(ValueError, match=words):
+        convert(source, short_dir / "out.mcap")
+    assert not (short_dir / "out.mcap").exists()
