@@ -17,7 +17,7 @@ from tests.support import ROOT
 def test_rest_frames_and_books_agree_whatever_is_asked_through_pauses_settlements_and_restarts(
     recorded: Recorded, tmp_path: Path
 ) -> None:
-    assert live(recorded, tmp_path, seed=24, steps=150) == 150
+    assert live(recorded, tmp_path, seed=24, steps=110) == 110
 
 
 def test_the_same_inputs_bring_the_same_bytes_in_any_process_however_often_time_moves_on(

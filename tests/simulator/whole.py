@@ -96,11 +96,13 @@ class Life:
 
     Attributes:
         said: digests of all answers and frames by account.
+        hours: of the steps in time, those of an hour: settlements, new fees, successors; they cost seconds.
     """
 
     def __init__(self, recorded: Recorded, folder: Path, seed: int, stride_ms: int = 1_000) -> None:
         self.said = {account: blake2b(digest_size=16) for account in ACCOUNTS}
         self.stride_ms = stride_ms
+        self.hours = 0.0
         self.rng = Random(f"life {seed}")
         self.recorded = recorded
         self.now_ms = START_MS
@@ -545,7 +547,7 @@ class Life:
     def advance(self) -> None:
         rng = self.rng
         ms = rng.choice((1, 7, 50, 200, 200, 999, 3_000, 3_000, 20_000, 120_000))
-        if rng.random() < 0.01:
+        if rng.random() < self.hours:
             ms = 3_600_000
         until_ms = self.now_ms + ms
         while self.now_ms < until_ms:
@@ -790,9 +792,10 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
     )[:3000]
 
 
-def live(recorded: Recorded, folder: Path, seed: int, steps: int) -> int:
+def live(recorded: Recorded, folder: Path, seed: int, steps: int, hours: float = 0.0) -> int:
     """Live so many steps; return how many."""
     life = Life(recorded, folder, seed)
+    life.hours = hours
     for _ in range(steps):
         life.step()
     life.compare()

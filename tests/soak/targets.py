@@ -105,7 +105,7 @@ def crashes(seed: int) -> int:
 def exchanges(seed: int) -> int:
     """Live in a whole exchange."""
     with tempfile.TemporaryDirectory(prefix="kb-soak-", dir=fast_folder()) as folder:
-        return live(templates.load(), Path(folder), seed, STEPS)
+        return live(templates.load(), Path(folder), seed, STEPS, hours=0.005)
 
 
 def fuzzed(seed: int) -> int:
