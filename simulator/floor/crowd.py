@@ -1,7 +1,9 @@
 """The crowd that quotes and trades: prices follow the truth behind them, takers hit and lift."""
 
 from collections.abc import Callable
+from math import exp, log
 from random import Random
+from statistics import NormalDist
 from typing import Final
 from uuid import UUID
 
@@ -19,6 +21,12 @@ from .screen import Level, Screen, crowds_interest
 
 PLANTED_SIZE_E2: Final = 5_000
 """Size of a planted quote at least: worth a client's while."""
+
+_SIZES: Final = tuple(exp(-0.7 + 0.8 * NormalDist().inv_cdf((i + 0.5) / 1024)) for i in range(1024))
+"""A quote's size is one of these, drawn, times the usual one: log-normal."""
+
+_PRICED_MS: Final = 6_000
+"""All markets of a match in play are priced anew so often at least, all at one moment."""
 
 _BURST_EVERY_S: Final = 60.0
 """Mean time between moments in which one market goes wild: up to thousands of frames within a second."""
@@ -56,7 +64,7 @@ class Crowd:
 
     def _wait_ms(self, group: Group) -> int:
         mean = 1.5 if group.in_play else group.interval_s
-        return 1 + int(1000 * self._rng.expovariate(1 / mean) / max(self._activity.pace, 1e-6))
+        return 1 + int(1000 * mean * -log(1 - self._rng.random()) / max(self._activity.pace, 1e-6))
 
     def advance_latent(self, group: Group, time_ms: int) -> bool:
         dt_s = max(0.0, (time_ms - group.updated_ms) / 1000)
@@ -80,7 +88,7 @@ class Crowd:
         live = [event for event in live if self._halts.trades(event.shard)]
         if not live:
             return
-        self.advance_latent(group, time_ms)
+        happened = self.advance_latent(group, time_ms)
         if isinstance(group.latent, Combo) and group.latent.decided():
             live[0].close_ms = time_ms
             live[0].values["close"] = format_time(time_ms)
@@ -88,11 +96,14 @@ class Crowd:
             return
         if group.pulled:
             return
-        for event in live:
-            self.reprice(event, time_ms)
+        # While nothing is scored, what is left of a match changes little in seconds.
+        if happened or not group.in_play or time_ms - group.priced_ms >= _PRICED_MS:
+            group.priced_ms = time_ms
+            for event in live:
+                self.reprice(event, time_ms)
         rng = self._rng
-        event = live[rng.randrange(len(live))]
-        market = event.markets[rng.randrange(len(event.markets))]
+        event = live[int(rng.random() * len(live))]
+        market = event.markets[int(rng.random() * len(event.markets))]
         if market.paused or market.fair_shift_e4:
             return
         if rng.random() < self._activity.trade_share and market.bid_e2 and market.ask_e2:
@@ -109,7 +120,7 @@ class Crowd:
             self._herald.deepened(market, changes, time_ms)
 
     def burst(self, _subject: None, time_ms: int) -> None:
-        """Let one lively market go wild for about a second."""
+        """Let one lively market go wild for about a second; one time in four as wild as ever recorded."""
         rng = self._rng
         self._agenda.at(time_ms + 1_000 + int(1000 * rng.expovariate(1 / _BURST_EVERY_S)), self.burst, None)
         if not self._activity.bursts or not self._activity.pace:
@@ -119,26 +130,34 @@ class Crowd:
             live = [m for m in group.events[0].markets if m.status == ACTIVE and m.bid_e2 and m.ask_e2]
             if live and (group.in_play or group.kind == "updown"):
                 market = live[rng.randrange(len(live))]
-                at_ms, until_ms = float(time_ms), time_ms + 300 + rng.randrange(1_200)
-                while at_ms < until_ms:
-                    at_ms += rng.expovariate(1 / 0.6)
-                    self._agenda.at(int(at_ms), self._flurry, market)
+                until_ms = time_ms + 300 + rng.randrange(1_200)
+                mean_ms = 0.6 if rng.random() < 0.25 else 3.0
+                self._flurry((market, float(time_ms), until_ms, mean_ms), time_ms)
                 return
 
-    def _flurry(self, market: Market, time_ms: int) -> None:
+    def _flurry(self, wild: tuple[Market, float, int, float], time_ms: int) -> None:
+        """Quote a wild market anew, and do it again soon. Its members: market, exact time, end, mean wait."""
+        market, at_ms, until_ms, mean_ms = wild
         if market.status == ACTIVE and not market.event.group.pulled and self.trades(market):
             self.requote(market, time_ms)
             self._flicker(market, time_ms)
+            at_ms += mean_ms * -log(1 - self._rng.random())
+            if at_ms < until_ms:
+                self._agenda.at(int(at_ms), self._flurry, (market, at_ms, until_ms, mean_ms))
 
     def reprice(self, event: Event, time_ms: int) -> None:
         """Bring every quote that would give money away, or stands too far off, back around the truth."""
-        probability = event.group.latent.probability
-        for market in event.markets:
-            market.p = p = probability(market.role)
+        markets = event.markets
+        for market, p in zip(markets, event.group.latent.probabilities(markets), strict=True):
+            market.p = p
             if market.fair_shift_e4:
                 continue  # what was planted stands still until it is over
             fair = p * PRICE_ONE_E4
-            self._informed(market, fair, time_ms)
+            dear, cheap = market.bid_e2 and market.bid_e4 > fair, market.ask_e2 and market.ask_e4 < fair
+            if dear or cheap:
+                self._informed(market, ASK if dear else BID, time_ms)
+            elif market.ask_e2 if not market.bid_e2 else fair - market.bid_e4 <= 2 * market.half_e4 + 250:
+                continue  # the usual: it stands well
             (bid_e4, bid_e2), (ask_e4, ask_e2) = self.quote(market)
             if (
                 not (bid_e2 or ask_e2)  # it should have been quoted in a pause
@@ -149,14 +168,16 @@ class Crowd:
                 self.requote(market, time_ms)
 
     def quote_all(self, event: Event, time_ms: int) -> None:
-        probability = event.group.latent.probability
-        for market in event.markets:
-            market.p = probability(market.role)
+        markets = event.markets
+        for market, p in zip(markets, event.group.latent.probabilities(markets), strict=True):
+            market.p = p
             self.requote(market, time_ms)
 
     def _size(self, market: Market) -> int:
-        size = int(market.size_e2 * self._rng.lognormvariate(-0.7, 0.8))
-        size = size if self._rng.random() < 0.25 else size // 100 * 100
+        draw = self._rng.random() * len(_SIZES)
+        size = int(market.size_e2 * _SIZES[int(draw)])
+        if draw % 1 >= 0.25:
+            size -= size % 100
         return max(PLANTED_SIZE_E2 if market.fair_shift_e4 else 100, size)
 
     def requote(self, market: Market, time_ms: int) -> None:
@@ -166,22 +187,22 @@ class Crowd:
         """
         if not self.trades(market):
             return
-        grid = market.grid
-        fair = market.p * PRICE_ONE_E4 + market.fair_shift_e4
-        half = 0.0 if market.fair_shift_e4 else market.half_e4 * (0.7 + 0.6 * self._rng.random())
+        grid, planted, chance = market.grid, market.fair_shift_e4, self._rng.random
+        fair = market.p * PRICE_ONE_E4 + planted
+        half = 0.0 if planted else market.half_e4 * (0.7 + 0.6 * chance())
         bid, ask = grid.at_or_below(fair - half), grid.at_or_above(fair + half)
         if bid is not None and bid == ask:
-            if market.fair_shift_e4 < 0:
+            if planted < 0:
                 bid = grid.below(bid)  # what is planted too cheap keeps its ask
             else:
                 ask = grid.above(bid)
         old_bid, old_ask = self.quote(market)
         new_bid, new_ask = (0, 0), (PRICE_ONE_E4, 0)
         if bid is not None:
-            keep = not market.fair_shift_e4 and bid == old_bid[0] and old_bid[1] and self._rng.random() < 0.5
+            keep = not planted and bid == old_bid[0] and old_bid[1] and chance() < 0.5
             new_bid = old_bid if keep else (bid, self._size(market))
         if ask is not None:
-            keep = not market.fair_shift_e4 and ask == old_ask[0] and old_ask[1] and self._rng.random() < 0.5
+            keep = not planted and ask == old_ask[0] and old_ask[1] and chance() < 0.5
             new_ask = old_ask if keep else (ask, self._size(market))
         self.set_quote(market, new_bid, new_ask, time_ms)
 
@@ -194,10 +215,10 @@ class Crowd:
     def set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
         """Set the crowd's best bid and ask; a count of 0 empties the side. Whom it crosses it trades with."""
         depth = market.depth
-        if self.quote(market) == (bid, ask):
-            return
         if depth is None:
             self._screen.show(market, bid, ask, [], time_ms)
+            return
+        if self.quote(market) == (bid, ask):
             return
         changes = depth.follow(market.grid, bid, ask, market.size_e2)
         self._matching.follow(market, changes, time_ms)
@@ -220,11 +241,11 @@ class Crowd:
             self._take(market, side, count, time_ms)
         return count
 
-    def _informed(self, market: Market, fair_e4: float, time_ms: int) -> None:
+    def _informed(self, market: Market, side: Side, time_ms: int) -> None:
         """Let somebody who knows the truth take a quote that it has passed by, now and then."""
-        dear, cheap = market.bid_e2 and market.bid_e4 > fair_e4, market.ask_e2 and market.ask_e4 < fair_e4
-        if (dear or cheap) and self.trades(market) and self._rng.random() < self._activity.informed_share:
-            self.hit(market, ASK if dear else BID, self._rng.random(), time_ms)
+        activity = self._activity
+        if activity.pace and self.trades(market) and self._rng.random() < activity.informed_share:
+            self.hit(market, side, self._rng.random(), time_ms)
 
     def _trade(self, market: Market, time_ms: int) -> None:
         """Let a taker hit the best bid or lift the best ask."""

@@ -74,15 +74,15 @@ class Depth:
     ) -> Iterator[tuple[int, int]]:
         levels = half.crowd
         price, count = best
-        for gone in sorted(level for level in levels if level > price or not count):
-            yield gone, half.set_crowd(gone, 0)
+        if levels and (not count or max(levels) > price):
+            for gone in sorted(level for level in levels if level > price or not count):
+                yield gone, half.set_crowd(gone, 0)
         if not count:
             return
         if delta := half.set_crowd(price, count):
             yield price, delta
-        for _ in range(
-            3 * _DEPTH if len(levels) < 2 else 1
-        ):  # a new book gets its depth at once, an old one slowly
+        # A new book gets its depth at once, an old one slowly.
+        for _ in range(3 * _DEPTH if len(levels) < 2 else 1):
             if len(levels) > _DEPTH:
                 break
             below = grid.below(

@@ -15,10 +15,11 @@ from simulator.universe.templates import Role
 from .model import Market
 
 _FLOOR: Final = 0.0004
+_CEILING: Final = 1 - _FLOOR
 
 
 def _clip(p: float) -> float:
-    return min(max(p, _FLOOR), 1 - _FLOOR)
+    return p if _FLOOR < p < _CEILING else min(max(p, _FLOOR), _CEILING)
 
 
 def normal_above(threshold: float, mean: float, deviation: float) -> float:
@@ -105,12 +106,16 @@ class Match:
             return False
         share = min(dt_s / (self.sport.minutes * 60), 1 - self.elapsed)
         self.elapsed += share
-        before = tuple(self.scores)
+        scored, step = False, self.sport.step
         for side in (0, 1):
-            self.scores[side] += self.sport.step * poisson(self.means[side] / self.sport.step * share, rng)
+            if scores := poisson(self.means[side] / step * share, rng):
+                self.scores[side] += step * scores
+                scored = True
         for player in self._players.values():
-            player[1] += poisson(player[0] * share, rng)
-        return before != tuple(self.scores)
+            if deeds := poisson(player[0] * share, rng):
+                player[1] += deeds
+                scored = True
+        return scored
 
     def finish(self, rng: Random) -> None:
         """End the play; where ties are not, somebody scores once more."""
@@ -151,6 +156,28 @@ class Match:
         threshold, mean, variance = self._value(role)
         return _clip(normal_above(threshold, mean, sqrt(variance)))
 
+    def probabilities(self, markets: Sequence[Market]) -> list[float]:
+        left = 0.0 if self.over else 1 - self.elapsed
+        means, scores = self.means, self.scores
+        total = scores[0] + scores[1] + (means[0] + means[1]) * left
+        lead = scores[0] - scores[1] + (means[0] - means[1]) * left
+        width = sqrt(2 * self.sport.step * (means[0] + means[1]) * left)
+        draw = 0.5 if self.sport.ties else 0.0
+        found = []
+        for market in markets:
+            role = market.role
+            kind = role.kind
+            if width < 1e-6 or kind in ("count", "tie"):
+                found.append(self.probability(role))
+                continue
+            if kind == "total":
+                mean, threshold = total, role.floor
+            else:
+                mean, threshold = lead if role.key == "A" else -lead, role.floor if kind == "margin" else draw
+            p = 0.5 - 0.5 * erf((threshold - mean) / width)
+            found.append(p if _FLOOR < p < _CEILING else _clip(p))
+        return found
+
     def outcome(self, role: Role) -> bool:
         if role.kind == "tie":
             return self.scores[0] == self.scores[1]
@@ -169,7 +196,7 @@ class Options:
         self._winner: int | None = None
 
     def advance(self, dt_s: float, rng: Random) -> bool:
-        index = rng.randrange(len(self._weights))
+        index = int(rng.random() * len(self._weights))
         weight = self._weights[index] * exp(rng.gauss(0, self.volatility * sqrt(dt_s / 60)))
         weight = min(max(weight, 1e-5), 50 * self._total / len(self._weights))
         self._total += weight - self._weights[index]
@@ -178,6 +205,12 @@ class Options:
 
     def probability(self, role: Role) -> float:
         return _clip(self._weights[int(role.key)] / self._total)
+
+    def probabilities(self, markets: Sequence[Market]) -> list[float]:
+        """See Latent; the markets are those of all options, in their order."""
+        total = self._total
+        low, high = _FLOOR * total, _CEILING * total
+        return [w / total if low < w < high else _clip(w / total) for w in self._weights]
 
     def decide(self, rng: Random) -> None:
         """Draw one option by its weight, or none of those that are listed."""
@@ -218,6 +251,9 @@ class Underlying:
         if role.kind == "between":
             return _clip(self._above(role.floor) - self._above(role.cap))
         return _clip(self._above(role.floor))
+
+    def probabilities(self, markets: Sequence[Market]) -> list[float]:
+        return [self.probability(market.role) for market in markets]
 
     def decide(self, rng: Random) -> None:
         self.advance(self.left_s, rng)
@@ -262,6 +298,9 @@ class Window:
         deviation = self.asset.price * self.asset.volatility * sqrt((self.close_ms - self.now_ms) / 1000)
         return _clip(normal_above(self.strike, self.asset.price, deviation))
 
+    def probabilities(self, markets: Sequence[Market]) -> list[float]:
+        return [self.probability(market.role) for market in markets]
+
     def decide(self, rng: Random) -> None:
         """Nothing is open at the close; one that is closed early ends at the price of the moment."""
 
@@ -287,6 +326,9 @@ class Combo:
 
     def probability(self, role: Role) -> float:
         return _clip(prod(leg.p for leg in self.legs))
+
+    def probabilities(self, markets: Sequence[Market]) -> list[float]:
+        return [self.probability(market.role) for market in markets]
 
     def decide(self, rng: Random) -> None:
         """Its legs decide."""

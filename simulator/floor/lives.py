@@ -314,9 +314,14 @@ class Lifecycle:
         rng, latent, activity = self._rng, event.group.latent, self._activity
         if event.group.void:
             quotes = [market.last_quote_e4 or (0, PRICE_ONE_E4) for market in event.markets]
-            return [rng.randint(bid, ask) // 100 * 100 for bid, ask in quotes]
+            lowest = [min(-(-bid // 100), ask // 100) for bid, ask in quotes]
+            cents = [
+                rng.randint(low, max(low, ask // 100)) for low, (_, ask) in zip(lowest, quotes, strict=True)
+            ]
+            return _in_e4(cents, lowest if event.template.exclusive else None)
         if isinstance(latent, Underlying) and rng.random() < activity.scalar_rate:
-            return [round(market.p * 100) * 100 for market in event.markets]
+            cents = [round(market.p * 100) for market in event.markets]
+            return _in_e4(cents, cents if event.template.exclusive else None)
         latent.decide(rng)
         values = [PRICE_ONE_E4 * latent.outcome(market.role) for market in event.markets]
         if (
@@ -396,6 +401,21 @@ class Lifecycle:
             self.settle(event, now_ms)
         if stage == "gone":
             self._archive(event, now_ms)
+
+
+def _in_e4(cents: list[int], lowest: list[int] | None) -> list[int]:
+    """Return values in $0.0001; with `lowest` (of an exclusive event) they are a dollar together at most.
+
+    What is too much is taken, cent by cent, from where there is the most above the lowest, then from all.
+    """
+    values = list(cents)
+    for floor in [lowest, [0] * len(values)] if lowest is not None else []:
+        while sum(values) > 100:
+            index = max(range(len(values)), key=lambda i: values[i] - floor[i])
+            if values[index] <= floor[index]:
+                break
+            values[index] -= 1
+    return [100 * value for value in values]
 
 
 def _quote(market: Market) -> tuple[int, int]:

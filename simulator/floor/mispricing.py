@@ -9,7 +9,7 @@ of an exhaustive event is off what the others say).
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from random import Random
 from typing import Final
 
@@ -130,7 +130,8 @@ class Planter:
         self._agenda.at(time_ms + 500 + int(1000 * rng.expovariate(1 / _EVERY_S)), self.plant, None)
         if not self._activity.mispricings:
             return
-        alive = Counter(m.kind for m in self.planted if self.stands(m, time_ms))
+        recent = takewhile(lambda m: m.from_ms >= time_ms - _STANDS_MS[1], reversed(self.planted))
+        alive = Counter(m.kind for m in recent if self.stands(m, time_ms))
         if alive.total() >= rng.randint(*_ALIVE):
             return
         until_ms = time_ms + rng.randint(*_STANDS_MS)
@@ -175,8 +176,10 @@ class Planter:
 
     def stands(self, planted: Mispricing, time_ms: int) -> bool:
         """Return whether a planted mispricing can be traded."""
+        if not planted.from_ms <= time_ms < planted.until_ms:
+            return False
         legs = [self._listings.markets.get(ticker) for ticker in planted.tickers]
-        return planted.from_ms <= time_ms < planted.until_ms and all(
+        return all(
             leg is not None and leg.fair_shift_e4 and leg.bid_e2 and leg.ask_e2 and leg.status == ACTIVE
             for leg in legs
         )

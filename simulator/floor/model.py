@@ -1,6 +1,6 @@
 """The things an exchange holds: series, events, markets and the groups whose prices move together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, Protocol
@@ -28,6 +28,9 @@ class Latent(Protocol):
 
     def probability(self, role: Role) -> float:
         """Return the probability, 0..1, that a market of `role` resolves YES."""
+
+    def probabilities(self, markets: "Sequence[Market]") -> list[float]:
+        """Return that of each market of an event."""
 
     def decide(self, rng: Random) -> None:
         """Let what is open still be drawn from the probabilities."""
@@ -173,9 +176,9 @@ class Group:
     """Events that share one latent process, hence move together and can be arbitraged against each other.
 
     `kind` says how its life goes: match, updown, range, options, ladder. `again` is what the catalogue needs
-    to make its successor. `interval_s` is the mean time
-    between its updates while quiet. For a match `start_ms`/`end_ms` bound the play; it is `void` if it is not
-    played.
+    to make its successor. `interval_s` is the mean time between its updates while quiet; `priced_ms` is when
+    its prices were last brought up to its truth. For a match `start_ms`/`end_ms` bound the play; it is `void`
+    if it is not played.
     """
 
     kind: str
@@ -188,6 +191,7 @@ class Group:
     milestone: Milestone | None = None
     in_play: bool = False
     tick: int = 0
+    priced_ms: int = 0
     pulled: bool = False
     void: bool = False
     updated_ms: int = 0

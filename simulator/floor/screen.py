@@ -50,7 +50,8 @@ class Screen:
         if span is not None:
             _extend(span.bid, bid[0] if bid[1] else 0)
             _extend(span.ask, ask[0] if ask[1] else PRICE_ONE_E4)
-        self._herald.quoted(market, changes, time_ms)
+        if self._herald.listeners:
+            self._herald.quoted(market, changes, time_ms)
 
     def print_trade(
         self,

@@ -13,7 +13,7 @@ from random import Random
 from typing import Final
 
 from . import refusals
-from .book import Change
+from .book import Change, combined
 from .crossing import Crossing, Venue, Work
 from .groups import Group
 from .ledger import Ledger
@@ -300,12 +300,15 @@ class Matching:
 
     def follow(self, instrument: Instrument, changes: list[Change], now_ms: int) -> None:
         """Show a book in which the crowd has moved; where it now meets users' orders, it trades with them."""
+        book = self._venue.book(instrument)
+        if not book.has_orders:
+            if changes := combined(changes):
+                self._venue.changed(instrument, changes, now_ms)
+            return
         work = Work()
         work.changes.extend(changes)
-        book = self._venue.book(instrument)
-        if book.has_orders:
-            for side in (BID, ASK):
-                self._crossing.meet(book, instrument, side, work, now_ms)
+        for side in (BID, ASK):
+            self._crossing.meet(book, instrument, side, work, now_ms)
         self._conclude(work, None, now_ms, instrument)
 
     def withdraw_all(self, instrument: Instrument, reason: Reason, now_ms: int) -> None:

@@ -122,7 +122,36 @@ def test_a_match_that_is_not_played_settles_between_bid_and_ask(make_client: Mak
         bid, ask = quotes[market.ticker]
         assert market.value_e4 is not None
         assert bid - 100 <= market.value_e4 <= ask + 100
+        assert market.value_e4 % 100 == 0
         assert market.result in ("scalar", "yes", "no")
+
+
+def test_what_an_exclusive_event_is_worth_without_an_outcome_is_a_dollar_at_most(make_client: Make) -> None:
+    """Each market between its bid and its ask, as long as that is possible; and so for a number unknown."""
+    client = make_client(markets=1500, void_rate=1.0, scalar_rate=1.0, mispricings=False)
+    exchange = client.api.exchange
+    client.advance(5)
+    groups = [g for g in exchange.listings.groups if g.kind == "match" and g.start_ms > exchange.now_ms]
+    quotes = {}
+    wide = 0
+    for group in groups:
+        group.void = True
+        for market in group.markets():
+            quotes[market.ticker] = market.last_quote_e4 = market.shown
+    exclusive = 0
+    for event in [event for group in groups for event in group.events] + brought(client, "range"):
+        exchange.bring(event, "determined")
+        values = [market.value_e4 or 0 for market in event.markets]
+        assert all(value % 100 == 0 for value in values)
+        if event.template.exclusive:
+            exclusive += 1
+            wide += sum(quotes[m.ticker][1] for m in event.markets if m.ticker in quotes) > 10_000
+            assert sum(values) <= 10_000
+        for market in event.markets:
+            bid, ask = quotes.get(market.ticker, (0, 10_000))
+            assert bid - 100 < (market.value_e4 or 0) < ask + 100
+    assert exclusive > 30
+    assert wide > 10
 
 
 def test_a_postponed_match_is_played_later(make_client: Make) -> None:

@@ -21,6 +21,7 @@ from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
 from tests.simulator.killed import kill_and_look
 from tests.simulator.matching.test_accounts import live_long
+from tests.simulator.test_life import six_hours
 from tests.simulator.whole import live
 from tests.soak.driver import Target
 from tests.trader.engine.test_rebalance import (
@@ -148,6 +149,11 @@ TARGETS: Final[dict[str, Target]] = {
         "the simulated exchange's answers, frames and books agree, through pauses and restarts",
         "steps",
         exchanges,
+    ),
+    "floor": Target(
+        "the simulated exchange lives six hours with two users, and no micro-dollar comes or goes",
+        "steps",
+        six_hours,
     ),
     "fuzz": Target(f"nothing from outside ends anything ({', '.join(FUZZED)})", "inputs of each", fuzzed),
     "held": Target(
