@@ -24,6 +24,7 @@ from simulator.floor.past import past_of
 from . import dates
 from .dates import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from .questions import CHOICES, LADDERS, Question, Subject, all_asked, fill, series_names
+from .sources import Source, described, of_city, sources_of
 from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrases, question_template
 from .vocabulary import CITIES, EDITIONS, FIFTEEN_MINUTES, LEAGUES, League, Side
 
@@ -102,6 +103,9 @@ class Catalogue:
         self.series: dict[str, Series] = {}
         self.targets: dict[str, dict[str, Any]] = {}
         self._taken: set[str] = set()
+        self._texts: dict[str, str] = {}
+        plain = recorded.series.get("KXU3MAX")
+        self._prohibited = plain["additional_prohibitions"] if plain is not None else None
         self._questions: dict[str, EventTemplate] = {}
         self._pools: dict[tuple[Side, ...], list[dict[str, str]]] = {}
         self._now_ms = 0
@@ -190,20 +194,38 @@ class Catalogue:
         return int(-(-time_ms // step) * step)
 
     def _series_of(
-        self, ticker: str, source: str, title: str | None = None, category: str | None = None
+        self,
+        ticker: str,
+        source: str,
+        title: str | None = None,
+        category: str | None = None,
+        sources: list[Source] | None = None,
     ) -> Series:
+        """Return a series: as recorded, or made in the form of `source`, settled by `sources`."""
         found = self.series.get(ticker)
         if found is None:
-            body = dict(self.recorded.series.get(ticker) or self.recorded.series[source])
+            recorded = self.recorded.series.get(ticker)
+            body = dict(recorded or self.recorded.series[source])
             body["ticker"] = ticker
-            if title is not None:
-                body["title"] = title
-            if category is not None:
-                body["category"], body["categories"] = category, [category]
+            if recorded is None:
+                category = category or body["category"]
+                described(body, category, title or body["title"], sources or sources_of(category))
+                if category != "Sports" and self._prohibited is not None:
+                    body["additional_prohibitions"] = self._prohibited
             name = ticker.removeprefix("KX")
             body["contract_terms_url"] = f"https://assets.kalshi.com/contract_terms/{name}.pdf"
             body["contract_url"] = f"https://assets.kalshi.com/regulatory/product-certifications/{name}.pdf"
             found = self.series[ticker] = Series(ticker, body["category"], body)
+        return found
+
+    def _sources_text(self, series: Series) -> str:
+        """Return the settlement sources of a series as JSON; one text for all its events."""
+        found = self._texts.get(series.ticker)
+        if found is None:
+            sources = series.body["settlement_sources"]
+            found = self._texts[series.ticker] = json.dumps(
+                sources, ensure_ascii=False, separators=(",", ":")
+            )
         return found
 
     def _idle_series(self, count: int) -> None:
@@ -242,7 +264,9 @@ class Catalogue:
             if name in times:
                 values[name] = format_time(times[name])
         created = stamp(times["created"], ticker)
+        same = series.ticker == template.series
         values.update(
+            sources=template.sources if same else self._sources_text(series),
             event=ticker,
             series=series.ticker,
             category=_escape(series.category),
@@ -386,9 +410,11 @@ class Catalogue:
         title = f"{league.name or league.code}{words}"
         for (end, template), tail in zip(sources, tails, strict=True):
             recorded = head + end == template.series  # then its words are right as they are
-            series = self._series_of(
-                f"{head}{end}", template.series, None if recorded else f"{title} {end.title()}"
-            )
+            settled_by = sources_of("Sports", league.code)
+            name = None if recorded else f"{title} {end.title()}"
+            series = self._series_of(f"{head}{end}", template.series, name, sources=settled_by)
+            if series.body["tags"] is None:
+                series.body["tags"] = self.recorded.series[template.series]["tags"]
             phrases = {f"LEAGUE:{p}": _escape(p if recorded else title) for p in self._phrases}
             times = {name: start_ms + offset for name, offset in template.offsets.items()}
             times["created"] = created_ms + rng.randrange(5_000)
@@ -581,6 +607,7 @@ class Catalogue:
             template.series,
             re.sub("^the ", "The ", fill(question.series, subject, 0)),
             question.category,
+            sources_of(question.category, subject.league),
         )
         while True:
             year = dates.eastern(close_ms)[0].year
@@ -636,7 +663,7 @@ class Catalogue:
 
     def _temperatures(self, city: int, day: int, now_ms: int) -> Group:
         rng = self.rng
-        letters, name, station, typical = CITIES[city]
+        letters, name, station, typical, office, issued = CITIES[city]
         template = self._by_kind["range"][0]
         forms = {m.role.kind: m for m in template.markets}
         midnight = now_ms - now_ms % DAY_MS
@@ -654,7 +681,12 @@ class Catalogue:
             "CITY": name,
             "STATION": station,
         }
-        series = self._series_of(f"KXHIGH{letters}", template.series, f"Highest temperature in {name}")
+        series = self._series_of(
+            f"KXHIGH{letters}",
+            template.series,
+            f"Highest temperature in {name}",
+            sources=of_city(office, issued),
+        )
         ticker = f"{series.ticker}-{dates.ticker_date(noon)}"
         if ticker in self._taken:
             ticker += f"X{len(self._taken)}"

@@ -39,20 +39,6 @@ _LONG_DATE: Final = (
 )
 _CLOCK: Final = r"\d{1,2}:\d{2} [AP]M E[DS]T"
 
-_SOURCES: Final = {
-    "Sports": [{"name": "ESPN", "url": "https://www.espn.com"}],
-    "Elections": [{"name": "The Associated Press", "url": "https://apnews.com"}],
-    "Politics": [{"name": "Reuters", "url": "https://www.reuters.com"}],
-    "World": [{"name": "Reuters", "url": "https://www.reuters.com"}],
-    "Economics": [{"name": "The OECD", "url": "https://www.oecd.org"}],
-    "Entertainment": [{"name": "Billboard", "url": "https://www.billboard.com"}],
-    "Financials": [{"name": "The Wall Street Journal", "url": "https://www.wsj.com"}],
-    "Companies": [{"name": "The Wall Street Journal", "url": "https://www.wsj.com"}],
-    "Climate and Weather": [{"name": "National Weather Service", "url": "https://www.weather.gov"}],
-    "Science and Technology": [{"name": "Ars Technica", "url": "https://arstechnica.com"}],
-}
-"""Who settles the questions of a category."""
-
 _TEXTS: Final = (
     "title",
     "subtitle",
@@ -108,7 +94,10 @@ class MarketTemplate:
 
 @dataclass(frozen=True, slots=True)
 class EventTemplate:
-    """One recorded event. `offsets` are its times less its anchor (start of the match, else close), ms."""
+    """One recorded event. `offsets` are its times less its anchor (start of the match, else close), ms.
+
+    `sources` are its settlement sources as JSON.
+    """
 
     series: str
     kind: str
@@ -117,6 +106,7 @@ class EventTemplate:
     timer_s: int
     clocked: bool
     offsets: dict[str, int]
+    sources: str
     markets: tuple[MarketTemplate, ...]
 
 
@@ -324,6 +314,7 @@ def event_template(event: dict[str, Any]) -> EventTemplate:
         timer_s=first["settlement_timer_seconds"],
         clocked=bool(re.match(r"\d{2}[A-Z]{3}\d{6}", event["event_ticker"].split("-")[1])),
         offsets={name: time - anchor for name, time in at.items()},
+        sources=json.dumps(event["settlement_sources"], ensure_ascii=False, separators=(",", ":")),
         markets=templates,
     )
 
@@ -359,9 +350,7 @@ def question_template(original: dict[str, Any], question: Question) -> EventTemp
     else:
         market["strike_type"], market["custom_strike"] = "custom", {question.kind: _hole("O")}
     event = {key: value for key, value in original.items() if key != "product_metadata"}
-    event.update(
-        title=marked(question.title), sub_title=_hole("Y"), settlement_sources=_SOURCES[question.category]
-    )
+    event.update(title=marked(question.title), sub_title=_hole("Y"))
     if question.category == "Sports" and "product_metadata" in original:
         event["product_metadata"] = {"competition": _hole("S"), "competition_scope": "Future"}
     plain = _Rewriter(event)
@@ -393,10 +382,12 @@ def _event_body(
     if "strike_date" in body:
         body["strike_date"] = _hole("strike")
     body["exchange_index"] = _hole("shard")
+    body["settlement_sources"] = _hole("sources")
     body["markets"] = _hole("markets")
     text = _dump(body)
     # The holes of non-strings lose their quotes; nested markets vanish with their key when not asked for.
-    return text.replace('"%(shard)s"', "%(shard)s").replace('"markets":"%(markets)s",', "%(fees)s%(markets)s")
+    text = text.replace('"%(sources)s"', "%(sources)s").replace('"%(shard)s"', "%(shard)s")
+    return text.replace('"markets":"%(markets)s",', "%(fees)s%(markets)s")
 
 
 def _market_template(

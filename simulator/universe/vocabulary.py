@@ -179,20 +179,20 @@ EDITIONS: Final = (
 """(letters, words) of the further competitions a league's matches are cloned to, when there are many."""
 
 CITIES: Final = (
-    ("NY", "NYC", "Central Park, New York", 62),
-    ("CHI", "Chicago", "Chicago Midway, Illinois", 58),
-    ("MIA", "Miami", "Miami International Airport, Florida", 84),
-    ("AUS", "Austin", "Austin Bergstrom, Texas", 78),
-    ("DEN", "Denver", "Denver, Colorado", 60),
-    ("LAX", "Los Angeles", "Los Angeles Airport, California", 72),
-    ("PHIL", "Philadelphia", "Philadelphia International Airport, Pennsylvania", 63),
-    ("HOU", "Houston", "Houston Hobby, Texas", 80),
-    ("TBOS", "Boston", "Boston Logan, Massachusetts", 57),
-    ("TSEA", "Seattle", "Seattle-Tacoma, Washington", 56),
-    ("TATL", "Atlanta", "Atlanta, Georgia", 71),
-    ("TPHX", "Phoenix", "Phoenix Sky Harbor, Arizona", 86),
+    ("NY", "NYC", "Central Park, New York", 62, "OKX", "NYC"),
+    ("CHI", "Chicago", "Chicago Midway, Illinois", 58, "LOT", "MDW"),
+    ("MIA", "Miami", "Miami International Airport, Florida", 84, "MFL", "MIA"),
+    ("AUS", "Austin", "Austin Bergstrom, Texas", 78, "EWX", "AUS"),
+    ("DEN", "Denver", "Denver, Colorado", 60, "BOU", "DEN"),
+    ("LAX", "Los Angeles", "Los Angeles Airport, California", 72, "LOX", "LAX"),
+    ("PHIL", "Philadelphia", "Philadelphia International Airport, Pennsylvania", 63, "PHI", "PHL"),
+    ("HOU", "Houston", "Houston Hobby, Texas", 80, "HGX", "HOU"),
+    ("TBOS", "Boston", "Boston Logan, Massachusetts", 57, "BOX", "BOS"),
+    ("TSEA", "Seattle", "Seattle-Tacoma, Washington", 56, "SEW", "SEA"),
+    ("TATL", "Atlanta", "Atlanta, Georgia", 71, "FFC", "ATL"),
+    ("TPHX", "Phoenix", "Phoenix Sky Harbor, Arizona", 86, "PSR", "PHX"),
 )
-"""(letters of KXHIGH<letters>, name, station, typical high in degrees F)."""
+"""(letters of KXHIGH<letters>, name, station, typical high in degrees F, weather office and its letters)."""
 
 FIFTEEN_MINUTES: Final = (
     ("GOLD", "Gold", "Commodities", 4_300.0),

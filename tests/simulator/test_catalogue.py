@@ -173,3 +173,26 @@ def test_a_grid_steps_as_its_ranges_say(name: str) -> None:
     assert grid.at_or_above(10_000) is None
     assert grid.below(grid.prices[0]) is None
     assert grid.above(grid.prices[-1]) is None
+
+
+def test_tags_and_sources_of_a_series_fit_it_and_its_events_have_the_same(recorded: Recorded) -> None:
+    exchange = Exchange(recorded, 6_000, 1, START_MS)
+    known = recorded.tags_by_categories["tags_by_categories"]
+    for series in exchange.series.values():
+        body, category = series.body, series.category
+        assert set(body["tags"] or ()) <= {*(known.get(category) or ()), "Gold", "Silver"}
+        urls = " ".join(source["url"] for source in body["settlement_sources"])
+        if category != "Sports":
+            assert not re.search(r"nba|espn|nfl|mlb", urls)
+            assert "players" not in " ".join(body["additional_prohibitions"] or ())
+        if category not in ("Economics", "Sports"):
+            assert "bls.gov" not in urls
+        if re.search(r"KX(NBA|EPL|LALIGA|ATP)[A-Z]*(GAME|SPREAD|TOTAL|MATCH)$", series.ticker):
+            assert re.search(r"www\.(nba|premierleague|laliga|atptour)\.", urls)
+        for event in series.events:
+            sources = json.loads(event_json(event, START_MS))["settlement_sources"]
+            if series.ticker not in recorded.series:
+                assert sources == body["settlement_sources"]
+    (chicago,) = [s for s in exchange.series.values() if s.ticker == "KXHIGHCHI"]
+    assert "issuedby=MDW" in chicago.body["settlement_sources"][0]["url"]
+    assert exchange.series["KXCPICANADA"].body["tags"] == ["Inflation"]
