@@ -120,7 +120,7 @@ class Crowd:
             self._herald.deepened(market, changes, time_ms)
 
     def burst(self, _subject: None, time_ms: int) -> None:
-        """Let one lively market go wild for about a second; one time in four as wild as ever recorded."""
+        """Let one lively market go wild for about a second; one time in six as wild as ever recorded."""
         rng = self._rng
         self._agenda.at(time_ms + 1_000 + int(1000 * rng.expovariate(1 / _BURST_EVERY_S)), self.burst, None)
         if not self._activity.bursts or not self._activity.pace:
@@ -131,7 +131,7 @@ class Crowd:
             if live and (group.in_play or group.kind == "updown"):
                 market = live[rng.randrange(len(live))]
                 until_ms = time_ms + 300 + rng.randrange(1_200)
-                mean_ms = 0.6 if rng.random() < 0.25 else 3.0
+                mean_ms = 0.6 if rng.random() < 1 / 6 else 8.0
                 self._flurry((market, float(time_ms), until_ms, mean_ms), time_ms)
                 return
 

@@ -56,4 +56,6 @@ class Listings:
         for market in event.markets:
             del self.markets[market.ticker]
             del self.market_order[bisect_left(self.market_order, (event.created_ms, market.ticker))]
+            # Orders and fills know their market for months: what it remembers is not needed for that.
+            market.record = market.past = market.depth = market.day_ago = None
         return True

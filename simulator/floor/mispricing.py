@@ -39,6 +39,9 @@ _STANDS_MS: Final = (30_000, 120_000)
 """How long one stands, from and to, unless somebody takes it."""
 
 _EVERY_S: Final = 1.5
+_PATIENCE: Final = 6
+"""Where nothing was found so often in a row, it is looked for the more rarely."""
+
 _SOON: Final = 0.6
 _TRIES: Final = 90
 _FEE: Final = 0.07
@@ -117,6 +120,7 @@ class Planter:
     ) -> None:
         self.planted: deque[Mispricing] = deque(maxlen=200)
         self.followers: list[Callable[[Mispricing, int], None]] = []
+        self._in_vain = 0
         self._agenda = agenda
         self._rng = rng
         self._activity = activity
@@ -126,14 +130,19 @@ class Planter:
 
     def plant(self, _subject: None, time_ms: int) -> None:
         """Misprice something for a while, as long as there are not enough mispricings."""
+        self._in_vain = 0 if self._plant(time_ms) else min(self._in_vain + 1, _PATIENCE)
+        mean_s = _EVERY_S * (1 + self._in_vain)
+        self._agenda.at(time_ms + 500 + int(1000 * self._rng.expovariate(1 / mean_s)), self.plant, None)
+
+    def _plant(self, time_ms: int) -> bool:
+        """Return whether there are enough, now at least."""
         rng = self._rng
-        self._agenda.at(time_ms + 500 + int(1000 * rng.expovariate(1 / _EVERY_S)), self.plant, None)
         if not self._activity.mispricings:
-            return
+            return True
         recent = takewhile(lambda m: m.from_ms >= time_ms - _STANDS_MS[1], reversed(self.planted))
         alive = Counter(m.kind for m in recent if self.stands(m, time_ms))
         if alive.total() >= rng.randint(*_ALIVE):
-            return
+            return True
         until_ms = time_ms + rng.randint(*_STANDS_MS)
         # Each by its weight, as the first of exponential waits; not more of a kind than its share.
         waits = {kind: rng.expovariate(weight) for kind, weight in KINDS.items() if alive[kind] <= weight}
@@ -147,7 +156,8 @@ class Planter:
             group = groups[rng.randrange(len(groups))]
             kind = kinds[max(0, attempt - _TRIES // 3) % len(kinds)]  # the others too, where it cannot be
             if self._possible(group, until_ms) and self._try(kind, group, time_ms, until_ms):
-                return
+                return True
+        return False
 
     def _possible(self, group: Group, until_ms: int) -> bool:
         """Whether a group is quoted until then, and nothing is planted in it yet."""

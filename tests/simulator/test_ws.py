@@ -367,9 +367,11 @@ def test_the_densest_burst_sends_thousands_of_frames_within_a_second(make_client
         if m.event.group.in_play or m.event.group.kind == "updown"
     ]
     wire.send("subscribe", channels=["orderbook_delta"], market_tickers=live)
-    for _ in range(300):
+    for _ in range(1_800):  # one burst in six is so wild
         wire.client.advance(1)
         busiest = max(busiest, len(wire.take()))
+        if busiest > 1500:
+            break
     assert busiest > 1500
 
 
