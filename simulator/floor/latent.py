@@ -119,6 +119,7 @@ class Match:
 
     def finish(self, rng: Random) -> None:
         """End the play; where ties are not, somebody scores once more."""
+        self.started = True  # one that is brought to its end before it began is played, too
         self.advance(1e9, rng)
         if not self.sport.ties and self.scores[0] == self.scores[1]:
             self.scores[int(rng.random() < 0.5)] += self.sport.step

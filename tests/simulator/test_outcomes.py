@@ -17,7 +17,7 @@ Make = Callable[..., Client]
 
 def match(rng: Random) -> tuple[Latent, list[Role]]:
     found = Match(SPORTS["soccer" if rng.random() < 0.5 else "baseball"], rng)
-    found.started = True
+    found.started = rng.random() < 0.7  # else it is decided before it has begun
     found.advance(rng.random() * 5_000, rng)
     ties = [Role("tie")] if found.sport.ties else []
     return found, [
