@@ -88,7 +88,10 @@ def test_nothing_trades_in_a_pause_and_everything_is_quoted_after_it(
     unquoted = [
         m.ticker
         for m in exchange.markets.values()
-        if m.status == "active" and not m.event.group.pulled and not (m.bid_e2 or m.ask_e2)
+        if m.status == "active"
+        and not m.event.group.pulled
+        and not (m.bid_e2 or m.ask_e2)
+        and m.half_e4 < 5_000  # the others are old markets that nobody quotes
     ]
     assert len(exchange.trades) > before
     assert len(unquoted) <= 2
