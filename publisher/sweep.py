@@ -226,12 +226,15 @@ class Sweep:
         """Ask a route that brings no prices; where it fails, note that it does."""
         client = self._client
         before = client.trouble, client.reachable
+        client.beside = True
         try:
             ask()
         except ExchangeError as error:
             self._note_failing(route, error)
             client.trouble, client.reachable = before  # it is no trouble of the prices
             return
+        finally:
+            client.beside = False
         self._read_ms[route] = self._clock.now_ms()
         if self.failing.pop(route, None) is not None:
             log.info("route.healed", route=route)

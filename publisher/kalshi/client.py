@@ -118,6 +118,7 @@ class Client:
         reachable: whether the last request that ended got an answer of the API.
         no_retry_after_ns: monotonic time after which nothing is tried again: what failed has failed.
         trouble: what went wrong in the last attempt; None when it went well.
+        beside: set while what is asked brings no prices: its failure is told of its route alone.
         clock_offset_s: by how much our clock is ahead of the exchange's, as of the last answer; None before.
 
     Any thread may read the last three, and `unanswered`.
@@ -137,6 +138,7 @@ class Client:
         self.bytes_received = 0
         self.busy_ns = 0
         self.reachable = False
+        self.beside = False
         self.trouble: ExchangeError | None = None
         self.clock_offset_s: float | None = None
         self._asking: tuple[str, int] | None = None
@@ -208,9 +210,11 @@ class Client:
                 self.reachable, self.trouble = True, None
                 raise
             except ExchangeError as error:
-                self.trouble = error
-                if error.outcome != "key_unusable":
-                    self.reachable = error.outcome in _ANSWERS
+                # Of a route beside the prices it says nothing about the exchange, if that has just answered.
+                if isinstance(error, KeyRefused) or not (self.beside and self.reachable):
+                    self.trouble = error
+                    if error.outcome != "key_unusable":
+                        self.reachable = error.outcome in _ANSWERS
                 pause_s = backoff_s(attempt, self._rng, RETRY_FIRST_S)
                 again_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
                 last = attempt == attempts - 1 or again_ns > end_ns

@@ -359,3 +359,17 @@ def test_a_second_request_at_once_is_our_mistake_and_said_so(client: Client, exc
         client.get("/events", read=bytes)
 
     assert mistakes == ["a client makes one request at a time"] * 2
+
+
+def test_a_route_beside_the_prices_says_nothing_of_the_exchange_once_that_has_answered(
+    client: Client, exchange: FakeExchange
+) -> None:
+    exchange.faults.append(on("/series", HTML))
+    for answered in (False, True):
+        if answered:
+            client.get("/events", read=bytes)
+        client.beside = True
+        with pytest.raises(ExchangeError):
+            client.get("/series", read=bytes)
+        client.beside = False
+        assert (client.reachable, client.trouble is None) == (answered, answered)
