@@ -364,7 +364,7 @@ def test_a_second_request_at_once_is_our_mistake_and_said_so(client: Client, exc
 def test_a_route_beside_the_prices_says_nothing_of_the_exchange_once_that_has_answered(
     client: Client, exchange: FakeExchange
 ) -> None:
-    exchange.faults.append(on("/series", HTML))
+    exchange.faults.append(on("/series", BROKEN))
     for answered in (False, True):
         if answered:
             client.get("/events", read=bytes)
