@@ -5,10 +5,13 @@ earlier when hardly any is left, or leave a client that takes no more of an answ
 """
 
 import asyncio
+import fcntl
 import os
 import resource
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -126,12 +129,21 @@ class Doorkeeper:
             if connection.family != socket.AF_INET or connection.getsockname()[1] != self._port:
                 return
             host, port = connection.getpeername()
-            if (host, str(port)) in self._busy:
-                return
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             sent_ms, received_ms, received = _TCP_INFO.unpack(info)
+            if (host, str(port)) in self._busy:
+                # An answer under way may pause as it likes, but what is sent of it must be read.
+                if sent_ms >= 1000 * IDLE_S and _unread(connection):
+                    connection.shutdown(socket.SHUT_RDWR)
+                return
             limit_s = IDLE_S
             if self._scarce:
                 limit_s = IDLE_SCARCE_S if received else SILENT_SCARCE_S
             if min(sent_ms, received_ms) >= 1000 * limit_s:
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _unread(connection: socket.socket) -> bool:
+    """Whether something was handed to the system for the peer that it has not taken yet."""
+    waiting = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    return int.from_bytes(waiting, sys.byteorder) > 0
