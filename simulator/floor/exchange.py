@@ -1,8 +1,8 @@
 """The exchange as it lives: prices move, trades happen, markets open, close and settle, as time goes by.
 
 Pure: `Exchange.advance(now_ms)` runs everything due until then, in the order of time. With one seed, one
-start and the same catalogue two exchanges go through the same states at the same times, whatever is asked
-of them meanwhile.
+start and the same catalogue two exchanges go through the same states at the same times, whatever is read of
+them meanwhile; orders are part of what happens.
 
 Its parts: the agenda (time), the listings (what there is), the herald (who hears of it), the screen (what is
 shown), the lifecycle, the crowd (quotes and trades), the planter of mispricings, and the matching engine with
