@@ -37,10 +37,10 @@ def asked(log: InputLog) -> list[Any]:
 def _full_after() -> Iterator[Any]:
     """A disk on which files end at a size: the kernel refuses what is beyond, as it does on a full one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_what_a_full_disk_refused_is_in_no_log_and_what_comes_after_is(

@@ -646,17 +646,18 @@ def test_a_quote_newer_than_the_sweep_has_its_own_age() -> None:
     assert set(ages.values()) == {NOW_MS / 1000}
 
 
-def test_in_play_ends_with_time_alone() -> None:
-    edition = edition_of(WRITER)
+def test_in_play_begins_with_time_alone() -> None:
     event = CATALOGUE.events[0].event_ticker
-    assert edition.timings[event].in_play is True
-    later = edition_of(WRITER, edition, NOW_MS + 86_400_000)
-    assert later.timings[event].in_play is False
-    assert header(get("/markets", view=view_of(later)), "etag") != header(get("/markets"), "etag")
-    same = edition_of(WRITER, later, NOW_MS + 86_400_000 + 1)
-    assert header(get("/markets", view=view_of(same)), "etag") == header(
-        get("/markets", view=view_of(later)), "etag"
-    )
+    start_ms = edition_of(WRITER).timings[event].start_ms
+    assert start_ms is not None
+    before = edition_of(WRITER, None, start_ms - 86_400_000)
+    assert before.timings[event].in_play is False
+    later = edition_of(WRITER, before, start_ms)
+    assert later.timings[event].in_play is True
+    tags = [header(get("/markets", view=view_of(edition)), "etag") for edition in (before, later)]
+    assert tags[0] != tags[1]
+    same = edition_of(WRITER, later, start_ms + 1)
+    assert header(get("/markets", view=view_of(same)), "etag") == tags[1]
 
 
 def test_an_empty_state_is_an_answer() -> None:
