@@ -85,7 +85,7 @@ class _Feed:
         self._context.term()
 
 
-class _Publisher:
+class Publisher:
     """A publisher without exchange and subscribers; what it publishes goes out on a real socket."""
 
     def __init__(self, directory: Path) -> None:
@@ -94,7 +94,8 @@ class _Publisher:
         self.bytes_sent = 0
         self.writer = Writer(1)
         self.held = Held(self.writer.state)
-        self._intake = Intake(self.held, Universe(), Quarantine(directory), DriftWatch(self.clock))
+        self.drift = DriftWatch(self.clock)
+        self._intake = Intake(self.held, Universe(), Quarantine(directory), self.drift)
 
     def take(self, page: bytes) -> None:
         """Take a page over: read, compare, decode, commit."""
@@ -103,7 +104,7 @@ class _Publisher:
         reading = Reading(now_ms)
         reading.reply(now_ms)
         split = split_events(page)
-        self._intake.drift.page(page, split.events, split.milestones)
+        self.drift.page(page, split.events, split.milestones)
         for raw in split.events:
             self._intake.read_event(raw, now_ms, reading)
         with self.writer.state.lock:
@@ -129,7 +130,7 @@ def main() -> None:
         _updates_and_restart(Path(folder))
 
 
-def _page(first: int, count: int, bid: Callable[[int], int]) -> bytes:
+def page_of(first: int, count: int, bid: Callable[[int], int]) -> bytes:
     """Return `count` markets, eight an event, as the list of events of a page."""
     listed = []
     for start in range(first, first + count, 8):
@@ -154,10 +155,10 @@ def _every_twentieth(bid: int) -> Callable[[int], int]:
 
 
 def _pages(folder: Path) -> None:
-    page = _page(0, PAGE_MARKETS, lambda _: 40)
-    changed = [_page(0, PAGE_MARKETS, _every_twentieth(bid)) for bid in (41, 42)]
+    page = page_of(0, PAGE_MARKETS, lambda _: 40)
+    changed = [page_of(0, PAGE_MARKETS, _every_twentieth(bid)) for bid in (41, 42)]
     name = "orjson.loads"
-    publisher = _Publisher(folder)
+    publisher = Publisher(folder)
     publisher.take(page)
     publisher.heard()
     rounds = iter(range(1_000_000))
@@ -189,9 +190,9 @@ def _updates_and_restart(folder: Path) -> None:
     )
     references: list[float] = []
     for count in (1_000, MARKETS):
-        publisher = _Publisher(folder)
+        publisher = Publisher(folder)
         for start in range(0, count, 10_000):
-            publisher.take(_page(start, min(10_000, count - start), lambda _: 40))
+            publisher.take(page_of(start, min(10_000, count - start), lambda _: 40))
             publisher.heard()
         costs = [_update(publisher, moving) for moving in (False, True)]
         references = references or costs
@@ -206,7 +207,7 @@ def _updates_and_restart(folder: Path) -> None:
     _restart(folder, state)
 
 
-def _update(publisher: _Publisher, moving: bool) -> float:
+def _update(publisher: Publisher, moving: bool) -> float:
     """Return the time of one quote, of 1,000 in one go: 8 of each of 125 series.
 
     Args:

@@ -22,10 +22,10 @@ import structlog
 from bus.clock import SystemClock
 from bus.process.settings import Settings
 from bus.protocol.join import Tell
-from bus.protocol.messages import CycleEnd
+from bus.protocol.messages import TOPIC_EX, CycleEnd
 from bus.protocol.state import Changed
 from markets.opportunities import EventView, MarketView
-from markets.records import Record
+from markets.records import ExchangeStatus, Record
 from markets.units import HOUR_MS
 from tests.support import ROOT
 from tests.trader.stand import Feed, Told
@@ -92,7 +92,8 @@ def latencies_us(parent: Path) -> list[float]:
 def load(feed: Feed) -> None:
     """Publish all events as they are when nothing is to be gained."""
     now_ms = feed.now_ms()
-    changes: list[tuple[str, str, list[Record]]] = []
+    trades = ExchangeStatus(True, True, None, (), now_ms)
+    changes: list[tuple[str, str, list[Record]]] = [(TOPIC_EX, "exchange", [trades])]
     for number in range(1, EVENTS + 1):
         view = ends_soon(quiet(number, as_of_ms=now_ms), now_ms)
         assert view.series is not None

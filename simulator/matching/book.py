@@ -103,6 +103,17 @@ class Half:
         for order in self.orders.get(price_e4, ()):
             order.ahead_e2 -= count_e2
 
+    def withdraw_crowd(self, price_e4: int, count_e2: int) -> int:
+        """Take the crowd's last contracts at a price, those behind the orders, and return the difference."""
+        left = self.crowd[price_e4] - count_e2
+        if left:
+            self.crowd[price_e4] = left
+        else:
+            del self.crowd[price_e4]
+        for order in self.orders.get(price_e4, ()):
+            order.ahead_e2 = min(order.ahead_e2, left)
+        return -count_e2
+
     def join(self, price_e4: int, order: Order) -> None:
         """Put an order at the end of the queue of a price."""
         order.ahead_e2 = self.crowd.get(price_e4, 0)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from markets.units import PRICE_ONE_E4
 
-from .book import Change, Half, OrderBook, opposite, own_price, side_of
+from .book import Change, OrderBook, opposite, own_price, side_of
 from .groups import Group
 from .ledger import Ledger
 from .orders import Fill, Instrument, Order, OrderSwitches, Party, Reason, Refusal, Side, Status
@@ -172,7 +172,7 @@ class Crossing:
                 self.end(maker, Reason.EXPIRY_CANCEL, work, now_ms)
                 continue
             size = min(crowd.crowd[price], maker.remaining_e2)
-            work.changes.append(Change(side_of(side), price, _withdrawn(crowd, price, size)))
+            work.changes.append(Change(side_of(side), price, crowd.withdraw_crowd(price, size)))
             work.changes.append(Change(side_of(other), met, -size))
             self._trade(instrument, None, maker, side, own_price(other, met), size, work, now_ms)
 
@@ -278,15 +278,3 @@ class Crossing:
         if self._switches.group_triggers_when_met:
             return filled_e2 >= group.limit_e2
         return filled_e2 > group.limit_e2
-
-
-def _withdrawn(half: Half, price_e4: int, count_e2: int) -> int:
-    """Take the crowd's last contracts at a price, those behind the orders; return the change."""
-    left = half.crowd[price_e4] - count_e2
-    if left:
-        half.crowd[price_e4] = left
-    else:
-        del half.crowd[price_e4]
-    for order in half.orders.get(price_e4, ()):
-        order.ahead_e2 = min(order.ahead_e2, left)
-    return -count_e2

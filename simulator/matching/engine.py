@@ -201,12 +201,9 @@ class Matching:
         self, account: int, order_id: str, by_e2: int | None, to_e2: int | None, now_ms: int
     ) -> Outcome | Refusal:
         """Let less of an order rest, its place kept: by so much, or to so much."""
-        order = self.find(account, order_id)
-        if order is None or not order.live:
-            return refusals.NOT_FOUND
-        closed = self._venue.closed_to(order.instrument, opening=False)
-        if closed is not None:
-            return closed
+        order = self._reducible(account, order_id)
+        if isinstance(order, Refusal):
+            return order
         left_e2 = order.remaining_e2 - by_e2 if by_e2 is not None else to_e2 or 0
         if not 0 <= left_e2 <= order.remaining_e2:
             if self.switches.over_decrease_refused:
@@ -223,15 +220,19 @@ class Matching:
 
     def cancel(self, account: int, order_id: str, now_ms: int) -> tuple[Order, int] | Refusal:
         """Cancel an order and return it with how much of it rested (count_e2)."""
-        order = self.find(account, order_id)
-        if order is None or not order.live:
-            return refusals.NOT_FOUND
-        closed = self._venue.closed_to(order.instrument, opening=False)
-        if closed is not None:
-            return closed
+        order = self._reducible(account, order_id)
+        if isinstance(order, Refusal):
+            return order
         reduced_e2 = order.remaining_e2
         self._cancel([order], Reason.DECREASE, now_ms)
         return order, reduced_e2
+
+    def _reducible(self, account: int, order_id: str) -> Order | Refusal:
+        """Return an order that may be cancelled or decreased now, or why none may."""
+        order = self.find(account, order_id)
+        if order is None or not order.live:
+            return refusals.NOT_FOUND
+        return self._venue.closed_to(order.instrument, opening=False) or order
 
     def cancel_all(self, account: int, subaccount: int | None, now_ms: int) -> int:
         """Cancel what can be cancelled of an account, or of one subaccount; return how many orders."""

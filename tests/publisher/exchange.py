@@ -68,6 +68,10 @@ def market(ticker: str, event_ticker: str, *, bid: int = 40, ask: int = 45, **me
         "volume_24h_fp": "100.00",
         "open_interest_fp": "500.00",
         "result": "",
+        "can_close_early": True,
+        "expiration_value": "",
+        "notional_value_dollars": "1.0000",
+        "price_level_structure": "linear_cent",
         "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}],
         "exchange_index": 0,
     } | members
@@ -83,6 +87,7 @@ def event(ticker: str, series_ticker: str, *markets: dict[str, Any], **members: 
         "category": "Sports",
         "mutually_exclusive": True,
         "collateral_return_type": "MECNET",
+        "settlement_sources": [],
         "exchange_index": 0,
         "markets": list(markets),
     } | members

@@ -35,16 +35,25 @@ def test_the_same_inputs_bring_the_same_bytes_in_any_process_however_often_time_
     assert other.stdout.splitlines()[-1] == said(recorded, tmp_path, seed=3, steps=90, stride_ms=1_000)
 
 
+def an_order(life: Life, **members: str) -> dict[str, str]:
+    """Return an order that rests far from the best price of a quoted market."""
+    market = next(m for m in life.exchange.markets.values() if m.status == "active" and m.bid_e2)
+    return {
+        "ticker": market.ticker,
+        "side": "bid",
+        "count": "1.00",
+        "price": "0.0100",
+        "time_in_force": "good_till_canceled",
+        "self_trade_prevention_type": "maker",
+        **members,
+    }
+
+
 def test_what_rested_before_a_restart_is_read_as_it_was_until_the_read_lag_is_over(
     recorded: Recorded, tmp_path: Path
 ) -> None:
     life = Life(recorded, tmp_path, seed=1)
-    market = next(m for m in life.exchange.markets.values() if m.status == "active" and m.bid_e2)
-    order = {
-        "ticker": market.ticker, "side": "bid", "count": "1.00", "price": "0.0100",
-        "time_in_force": "good_till_canceled", "self_trade_prevention_type": "maker",
-    }  # fmt: skip
-    life.ask(1, "POST", "/portfolio/events/orders", order)
+    life.ask(1, "POST", "/portfolio/events/orders", an_order(life))
     life.restart(1_000, saved=True)
     life.ask(1, "DELETE", "/portfolio/events/orders", None)
     seen = {life.read(1, "/portfolio/orders")["orders"][0]["status"] for _ in range(20)}
@@ -55,12 +64,7 @@ def test_half_a_character_in_a_client_order_id_is_replaced_and_poisons_no_list(
     recorded: Recorded, tmp_path: Path
 ) -> None:
     life = Life(recorded, tmp_path, seed=1)
-    market = next(m for m in life.exchange.markets.values() if m.status == "active" and m.bid_e2)
-    order = {
-        "ticker": market.ticker, "side": "bid", "count": "1.00", "price": "0.0100",
-        "client_order_id": "a\ud800", "time_in_force": "good_till_canceled",
-        "self_trade_prevention_type": "maker",
-    }  # fmt: skip
+    order = an_order(life, client_order_id="a\ud800")
     assert life.ask(1, "POST", "/portfolio/events/orders", order).status == 201
     life.now_ms += 500
     assert life.read(1, "/portfolio/orders")["orders"][0]["client_order_id"] == "a\ufffd"

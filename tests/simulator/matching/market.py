@@ -21,20 +21,9 @@ from simulator.matching.orders import (
     TimeInForce,
 )
 
+from .trades import Market
 
-@dataclass(frozen=True)
-class Listed:
-    """A market as matching and ledger see it."""
-
-    ticker: str = "EVENT-A"
-    event_ticker: str = "EVENT"
-    exchange_index: int = 0
-    exclusive: bool = True
-    fee_type: str = "quadratic_with_maker_fees"
-    fee_multiplier_e4: int = 10_000
-
-
-MARKET = Listed()
+MARKET = Market("EVENT-A", "EVENT", exclusive=True, fee_type="quadratic_with_maker_fees")
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tests.simulator.matching.accounts_by_hand import (
     Traded,
     account_of,
 )
-from tests.simulator.matching.trades import NOW_MS, Market
+from tests.simulator.matching.trades import NOW_MS, Market, an_order
 
 MARKETS = (
     Market("A", "X", exclusive=True),
@@ -144,22 +144,7 @@ class Floor:
         assert not self.ledger.unpayable(party, shard)
 
     def order(self, party: Party, market: Market, side: Side, price_e4: int, count_e2: int) -> Order:
-        number = next(self.numbers)
-        return Order(
-            order_id=f"o{number}",
-            client_order_id=f"c{number}",
-            party=party,
-            instrument=market,
-            side=side,
-            price_e4=price_e4,
-            initial_e2=count_e2,
-            remaining_e2=count_e2,
-            time_in_force="good_till_canceled",
-            self_trade="taker_at_cross",
-            created_ms=NOW_MS,
-            updated_ms=NOW_MS,
-            number=number,
-        )
+        return an_order(next(self.numbers), party, market, side, price_e4, count_e2)
 
     # -- what may happen
 

@@ -27,8 +27,9 @@ from simulator.matching.orders import (
     Status,
 )
 
-from .market import MARKET, Floor, Listed, wish
+from .market import MARKET, Floor, wish
 from .reference import ReferenceBook
+from .trades import Market
 
 
 def place(floor: Floor, order: NewOrder, now_ms: int = 1) -> Outcome:
@@ -518,7 +519,7 @@ def test_a_settled_market_pays_and_nothing_rests_there() -> None:
 
 def test_what_can_no_longer_be_paid_is_cancelled() -> None:
     floor = Floor(cash_e6=100_000_000)
-    other = Listed("EVENT-B", exclusive=False)
+    other = Market("EVENT-B", "EVENT")
     place(floor, wish("bid", 5_000, 9_000, "a"))
     order = place(floor, wish("bid", 5_000, 9_000, "b", instrument=other)).order
     assert order.live

@@ -24,6 +24,25 @@ class Market:
     fee_multiplier_e4: int = 10_000
 
 
+def an_order(number: int, party: Party, market: Market, side: Side, price_e4: int, count_e2: int) -> Order:
+    """Return an order as it has just been placed."""
+    return Order(
+        order_id=f"o{number}",
+        client_order_id=f"c{number}",
+        party=party,
+        instrument=market,
+        side=side,
+        price_e4=price_e4,
+        initial_e2=count_e2,
+        remaining_e2=count_e2,
+        time_in_force="good_till_canceled",
+        self_trade="taker_at_cross",
+        created_ms=NOW_MS,
+        updated_ms=NOW_MS,
+        number=number,
+    )
+
+
 @dataclass
 class Desk:
     """A ledger, and orders that are filled by word of mouth."""
@@ -41,22 +60,7 @@ class Desk:
     def order(
         self, market: Market, side: Side, price_e4: int, count_e2: int, party: Party = (1, 0), **more: object
     ) -> Order:
-        number = next(self.numbers)
-        order = Order(
-            order_id=f"o{number}",
-            client_order_id=f"c{number}",
-            party=party,
-            instrument=market,
-            side=side,
-            price_e4=price_e4,
-            initial_e2=count_e2,
-            remaining_e2=count_e2,
-            time_in_force="good_till_canceled",
-            self_trade="taker_at_cross",
-            created_ms=NOW_MS,
-            updated_ms=NOW_MS,
-            number=number,
-        )
+        order = an_order(next(self.numbers), party, market, side, price_e4, count_e2)
         for name, value in more.items():
             setattr(order, name, value)
         return order
