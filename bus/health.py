@@ -277,7 +277,9 @@ def publisher_warnings(account: PublisherHealth) -> list[Problem]:
     if account.stream in ("down", "refused") and account.stream_error is not None:
         text = f"There is no live stream, prices are polled: {account.stream_error}."
         found.append(Problem("stream_down", text))
-    return found + [_route_problem(route) for route in account.routes]
+    if account.sweep in ("complete", "partial"):  # else there is more wrong than a route beside the prices
+        found += map(_route_problem, account.routes)
+    return found
 
 
 def progress(account: PublisherHealth) -> str:

@@ -80,10 +80,7 @@ def test_a_milestone_that_never_says_so_is_asked_for_ever_more_rarely(world: Wor
     assert waits == [5, 10, 20, 40, 80, 160]
 
 
-def test_milestones_that_cannot_be_read_cost_nothing_else(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweep_module, "milestones_of", lambda _tickers: [("tickers", "E1"), ("odd", 1)])
+def test_milestones_that_cannot_be_read_cost_nothing_else(world: World) -> None:
     end(world, "E1", "determined")
     lists = 0
 

@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -78,8 +79,14 @@ def _supervisord(runner: Runner) -> Process:
     # The pid that its children hang on, as from `make run`: one that starts late finds no parent to ask.
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config), *user]
     process = runner.start_command(["sh", "-c", 'SUPERVISE_PID=$$ exec "$@"', "sh", *command])
-    eventually((run / "supervisor.sock").exists)
+    eventually(lambda: accepts(run / "supervisor.sock"))
     return process
+
+
+def accepts(path: Path) -> bool:
+    """Return whether somebody listens: supervisord's socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def asked(supervisor: Supervisor, wanted: Callable[[Processes], object]) -> Processes:
