@@ -18,23 +18,33 @@ TimeInForce = Literal["ioc", "fok", "gtc"]
 
 
 class OrderState(StrEnum):
-    """What an order is by now. All but the first are ends: nothing more of it can be filled.
+    """What an order is by now: docs/orders.md has the table.
 
-    An open order may be filled in part already. `PARTIAL` got some and then ended, `CANCELLED` arrived and
-    got nothing, `REJECTED` never arrived or was turned away.
+    `RESTING` and `PARTIAL` are in the exchange's book, the latter with a part filled. `UNKNOWN`: nobody can
+    say what became of it, and what it may cost stays held. The last five are ends: nothing more of it can be
+    filled, and what a cancelled or expired one got is in its fills.
+
+    `OPEN` is what journals of rules before 2 call all that has not ended, and `PARTIAL` there is an end.
     """
 
-    OPEN = "open"
-    FILLED = "filled"
+    INTENDED = "intended"
+    SENT = "sent"
+    RESTING = "resting"
     PARTIAL = "partial"
+    UNKNOWN = "unknown"
+    FILLED = "filled"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
+    EXPIRED = "expired"
+    OPEN = "open"
 
     @property
     def ended(self) -> bool:
         """Whether it is over."""
-        return self is not OrderState.OPEN
+        return self in _ENDS
 
+
+_ENDS: Final = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED})
 
 ROUNDING_ROOM_E6: Final = 10_000
 """Held above the bound of an order's fees for the roundings of its single fills."""
@@ -120,13 +130,18 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Fill(msgspec.Struct, frozen=True, array_like=True):
-    """One level taken by an order. `shown_e2` is what the level showed, `fee_e6` the net fee."""
+    """One level taken by an order. `shown_e2` is what the level showed, `fee_e6` the net fee.
+
+    `id` is the exchange's name for it, empty where there is none; `maker`: the order rested.
+    """
 
     price_e4: int
     count_e2: int
     fee_e6: int
     shown_e2: int
     time_ms: int
+    id: str = ""
+    maker: bool = False
 
     @property
     def cost_e6(self) -> int:
@@ -138,6 +153,10 @@ class OrderEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Base of what a broker says of an order, the `number` of its intent. Events of an order are in order."""
 
     number: int
+
+
+class Sent(OrderEvent, frozen=True):
+    """Whoever carries it out has it, and keeps it."""
 
 
 class Accepted(OrderEvent, frozen=True):
@@ -153,18 +172,40 @@ class Filled(OrderEvent, frozen=True):
 
 
 class Ended(OrderEvent, frozen=True):
-    """It is over: nothing of it can be filled any more. `reason` says why it got no more."""
+    """It is over: nothing of it can be filled any more. `reason` says why it got no more.
+
+    `state` is what it has come to, None where whoever tells leaves that to the fills.
+    """
 
     reason: str
+    state: OrderState | None = None
 
 
 class Unknown(OrderEvent, frozen=True):
-    """Nobody can say what became of it: what it may cost stays held until another event says more."""
+    """Nobody can say what became of it: what it may cost stays held until another event says more.
+
+    `until_ms`: if nothing is found by then it counts as not placed, provided that the exchange answers.
+    """
+
+    reason: str
+    until_ms: int | None = None
+
+
+class Amended(OrderEvent, frozen=True):
+    """It rests at another price or count. `count_e2` is what it has got and what rests."""
+
+    price_e4: int
+    count_e2: int
+    order_id: str = ""
+
+
+class AmendRefused(OrderEvent, frozen=True):
+    """It rests as before."""
 
     reason: str
 
 
-AnyOrderEvent = Accepted | Filled | Ended | Unknown
+AnyOrderEvent = Sent | Accepted | Filled | Ended | Unknown | Amended | AmendRefused
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):

@@ -307,7 +307,7 @@ def order_row(row: Mapping[str, Any]) -> OrderRow:
         filled_fp=format_count(row["filled_e2"] or 0),
         cost_dollars=format_money(row["cost_e6"] or 0),
         fees_dollars=format_money(row["fees_e6"] or 0),
-        status=OrderState(row["status"]),
+        status=_state_of(row),
         reason=row["reason"],
         created=created_ms / 1000,
         ended=_seconds(ended_ms),
@@ -317,6 +317,16 @@ def order_row(row: Mapping[str, Any]) -> OrderRow:
         probability=intent.probability,
         attempt=intent.attempt,
     )
+
+
+def _state_of(row: Mapping[str, Any]) -> OrderState:
+    """Return the state of an order; journals from before these words had two others."""
+    state = OrderState(row["status"])
+    if state is OrderState.OPEN:
+        return OrderState.SENT
+    if state is OrderState.PARTIAL and row["ended_ms"] is not None:
+        return OrderState.CANCELLED
+    return state
 
 
 def fill_row(row: Mapping[str, Any]) -> FillRow:

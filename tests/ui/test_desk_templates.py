@@ -102,7 +102,7 @@ STATUS = a_status(
 )
 ENDS = {
     OrderState.FILLED: "complete",
-    OrderState.PARTIAL: "nothing_left",
+    OrderState.EXPIRED: "nothing_left",
     OrderState.CANCELLED: "no_depth",
     OrderState.REJECTED: "restarted",
 }

@@ -14,6 +14,8 @@ from markets.fees import fee_schedule
 from markets.opportunities import EventView, Failure, MarketView, Opportunity, ScanLimits, candidates
 from markets.orders import (
     Accepted,
+    Amended,
+    AmendRefused,
     AnyOrderEvent,
     Ended,
     Fill,
@@ -21,6 +23,7 @@ from markets.orders import (
     Intent,
     OrderState,
     Proposal,
+    Sent,
     Unknown,
     Wanted,
     reserve_e6,
@@ -370,12 +373,14 @@ class Engine:
         """Book what happened to an open order, and look at what follows from it."""
         number, standing = intent.number, self.standing
         fills: list[Fill] = []
-        status, reason = OrderState.OPEN, ""
+        status, reason, ended = OrderState.OPEN, "", False
         for at, event in enumerate(events):
-            if status.ended:
+            if ended:
                 self._stray(events[at:])
                 break
             match event:
+                case Sent():
+                    standing.send(number)
                 case Accepted():
                     standing.accept(number)
                 case Filled():
@@ -385,36 +390,43 @@ class Engine:
                 case Unknown():
                     standing.lose(number, event.reason)
                 case Ended():
-                    status, reason = self._end(intent, event.reason), event.reason
-        if not status.ended:
+                    status, reason, ended = self._end(intent, event), event.reason, True
+                case Amended() | AmendRefused():
+                    self._stray([event])
+        if not ended:
             reason = standing.unknown.get(number, "")
+            if self._rules >= 2:
+                status = standing.state(number, self.ledger.filled(number).count_e2)
         booked = tuple(fills)
         self._out.append(Booked(number, status, reason, booked, self.now_ms))
         view = self.views.get(intent.event_ticker)
         if view is not None:
             self.worth.mark(view)
-        if booked or status.ended:
+        if booked or ended:
             self.roster.fill(intent, booked, self.now_ms)
-        if view is not None and status.ended:
+        if view is not None and ended:
             self._settle(view)
             if not intent.attempt:
                 # Once at once; further tries wait until the event changes.
                 self._even_out(view)
                 self._note_failures(view)
 
-    def _end(self, intent: Intent, reason: str) -> OrderState:
+    def _end(self, intent: Intent, event: Ended) -> OrderState:
         """Free what an order still held; return what it has come to."""
+        reason = event.reason
         got_e2 = self.ledger.filled(intent.number).count_e2
         self.ledger.end(intent.number)
         accepted = self.standing.end(intent.number)
         if got_e2 == intent.count_e2:
             return OrderState.FILLED
-        if got_e2:
+        if got_e2 and self._rules < 2:
             return OrderState.PARTIAL
-        if reason != reasons.RESTARTED and not intent.attempt:
+        if not got_e2 and reason != reasons.RESTARTED and not intent.attempt:
             until_ms = self.paced_ms + self.limits.retry_after_ms
             self.throttle.rest(intent.event_ticker, self.paced_ms, until_ms)
-        arrived = accepted or reason in reasons.UNFILLED
+        if event.state is not None and self._rules >= 2:
+            return event.state
+        arrived = accepted or got_e2 or reason in reasons.UNFILLED
         return OrderState.CANCELLED if arrived else OrderState.REJECTED
 
     def _settle(self, view: EventView) -> None:

@@ -35,10 +35,10 @@ class Input(msgspec.Struct, frozen=True, array_like=True, tag=True):
     steady_ms: int
 
 
-RULES: Final = 1
+RULES: Final = 2
 """The rules by which inputs are decided and booked, as far as they have changed: a session is decided again
 by its own. From 1 on rates and days are told by the steady clock, a settlement pays whole cents, and one
-without a value is booked in the end."""
+without a value is booked in the end. From 2 on an order's state is said in the words of docs/orders.md."""
 
 
 class Start(Input, frozen=True):

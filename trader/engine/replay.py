@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 from msgspec.structs import astuple
@@ -12,6 +13,9 @@ from .engine import Engine
 from .inputs import AnyInput
 from .outputs import Booked, Place, Settled, agree
 from .roster import BuiltIn
+
+ROW_MEMBERS: Final = 5
+"""So many members of a fill have columns in a journal's rows."""
 
 BookedRow = tuple[int, int, tuple[object, ...]]
 """Number of a step, and what it booked: number of an order and a fill of it, or 0 and a settlement."""
@@ -47,7 +51,7 @@ def replay(steps: Iterable[tuple[int, AnyInput, bytes]], load: LoadStrategy = Bu
         orders += sum(isinstance(output, Place) for output in outputs)
         for output in outputs:
             if isinstance(output, Booked):
-                booked.update((number, output.number, astuple(fill)) for fill in output.fills)
+                booked.update((number, output.number, astuple(fill)[:ROW_MEMBERS]) for fill in output.fills)
             elif isinstance(output, Settled):
                 booked[number, 0, astuple(output.settlement)] += 1
         if not agree(outputs, written):

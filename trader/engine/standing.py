@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bus.trading import reasons
-from markets.orders import Intent
+from markets.orders import Intent, OrderState
 
 
 class Standing:
@@ -16,6 +16,7 @@ class Standing:
     def __init__(self) -> None:
         self.unknown: dict[int, str] = {}
         self._resting: dict[int, Intent] = {}
+        self._sent: set[int] = set()
         self._accepted: set[int] = set()
         self._cancelled: set[int] = set()
 
@@ -23,6 +24,20 @@ class Standing:
         """Take an order that is sent, or that was when the process began."""
         if intent.time_in_force == "gtc":
             self._resting[intent.number] = intent
+
+    def send(self, number: int) -> None:
+        """Note that whoever carries it out has it."""
+        self._sent.add(number)
+
+    def state(self, number: int, got_e2: int) -> OrderState:
+        """Return what an order is that has not ended and has got so much."""
+        if number in self.unknown:
+            return OrderState.UNKNOWN
+        if got_e2:
+            return OrderState.PARTIAL
+        if number in self._accepted and number in self._resting:
+            return OrderState.RESTING
+        return OrderState.SENT if number in self._sent or number in self._accepted else OrderState.INTENDED
 
     def accept(self, number: int) -> None:
         """Note that an exchange has it, or had it."""
@@ -38,6 +53,7 @@ class Standing:
         accepted = number in self._accepted
         self.unknown.pop(number, None)
         self._resting.pop(number, None)
+        self._sent.discard(number)
         self._accepted.discard(number)
         self._cancelled.discard(number)
         return accepted

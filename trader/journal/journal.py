@@ -37,11 +37,11 @@ COMPRESS_ABOVE: Final = 1_000
 
 _INSERT_ORDER: Final = (
     "INSERT INTO orders (number, client_order_id, trade, strategy, ticker, event_ticker, side, price_e4,"
-    " count_e2, created_ms, intent, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open')"
+    " count_e2, created_ms, intent, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')"
 )
 _SAY_OF_ORDER: Final = (
     "UPDATE orders SET status = ?, reason = ?, ended_ms = ?, ended_step = ?"
-    " WHERE number = ? AND status = 'open'"
+    " WHERE number = ? AND ended_ms IS NULL"
 )
 _INSERT_FILL: Final = (
     "INSERT INTO fills (number, part, ticker, event_ticker, side, price_e4, count_e2, cost_e6, fee_e6,"

@@ -34,7 +34,7 @@ _SETTLEMENTS: Final = (
 )
 _ROWS: Final = f"SELECT *, {_KEPT} AS fee_e6 FROM settlements WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608
 _PAID: Final = f"SELECT sum(payout_e6), sum({_KEPT}) FROM settlements"  # noqa: S608
-_ENDED: Final = "SELECT ended_step, number FROM orders WHERE status <> 'open' ORDER BY number"
+_ENDED: Final = "SELECT ended_step, number FROM orders WHERE ended_ms IS NOT NULL ORDER BY number"
 _ORDERS: Final = (
     "SELECT o.*, f.filled_e2, f.cost_e6, f.fees_e6 FROM orders o LEFT JOIN (SELECT number,"
     " sum(count_e2) AS filled_e2, sum(cost_e6) AS cost_e6, sum(fee_e6) AS fees_e6 FROM fills"

@@ -132,7 +132,7 @@ def an_order(**changes: Any) -> OrderRow:
         "filled_fp": "0.00",
         "cost_dollars": "0.000000",
         "fees_dollars": "0.000000",
-        "status": OrderState.OPEN,
+        "status": OrderState.SENT,
         "reason": None,
         "created": 1_789_999_000.0,
         "ended": None,

@@ -103,7 +103,7 @@ def test_an_order_fills_in_parts_over_minutes_and_then_is_whole(make: Make, venu
         wait(stand, MINUTE_MS)
         check(stand)
     row = orders(stand)[1]
-    assert (row["status"], row["reason"], row["ended_ms"]) == ("open", None, None)
+    assert (row["status"], row["reason"], row["ended_ms"]) == ("partial", None, None)
     assert row["filled_e2"] == ledger.positions[intent.ticker].count_e2 == 3 * (intent.count_e2 // 4)
     paid_e6 = 3 * (intent.price_e4 * (intent.count_e2 // 4) + 1_000)
     assert ledger.reserved_e6 == held_e6 - paid_e6
@@ -132,7 +132,7 @@ def test_a_kill_cancels_what_rests_once_and_a_fill_may_be_quicker(make: Make, ve
         venue.end(number, "cancelled")
     stand.turns(3)
     found = orders(stand)
-    assert [found[number]["status"] for number in (1, 2, 3)] == ["filled", "partial", "cancelled"]
+    assert [found[number]["status"] for number in (1, 2, 3)] == ["filled", "cancelled", "cancelled"]
     assert not stand.worker.engine.ledger.open
     check(stand)
 
@@ -159,7 +159,7 @@ def test_an_unknown_order_holds_its_money_and_says_why_until_it_is_found(make: M
     status = report(stand.worker, stand.clock.now_ms(), 1, 1).status
     assert (status.open_orders, status.unknown_orders) == (3, 1)
     row = orders(stand)[1]
-    assert (row["status"], row["reason"]) == ("open", "no_answer")
+    assert (row["status"], row["reason"]) == ("unknown", "no_answer")
 
     wait(stand, MINUTE_MS)
     venue.find(1)
@@ -204,7 +204,7 @@ def test_a_restart_takes_open_orders_over_and_hears_what_it_missed_once(make: Ma
     for number in (1, 3):
         venue.end(number, "cancelled")
     again.turns()
-    assert [orders(again)[number]["status"] for number in (1, 3)] == ["partial", "cancelled"]
+    assert [orders(again)[number]["status"] for number in (1, 3)] == ["cancelled", "cancelled"]
     check(again)
 
 

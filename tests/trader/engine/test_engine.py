@@ -234,7 +234,7 @@ def test_fills_and_ends_are_booked_once_whatever_is_heard_again() -> None:
     (booked, equity) = engine.step(over(first.number, half, reason="nothing_left"))
     assert isinstance(booked, Booked)
     assert isinstance(equity, Equity)
-    assert booked.status == "partial"
+    assert booked.status == "cancelled"
     assert engine.step(filled(first)) == []
     assert engine.step(unfilled(second))[0] == Booked(
         second.number, OrderState.CANCELLED, "nothing_left", (), NOW_MS

@@ -17,7 +17,7 @@ def test_only_an_open_order_bids_on_the_ladder(ended: OrderState) -> None:
 
 
 def test_an_order_that_ended_with_a_part_marks_where_it_bought() -> None:
-    desk = Desk(orders=[an_order(status=OrderState.PARTIAL)], fills=[a_fill()])
+    desk = Desk(orders=[an_order(status=OrderState.CANCELLED)], fills=[a_fill()])
 
     assert own(desk, MARKET).levels == {4_100: "bought YES here"}
 

@@ -1,0 +1,292 @@
+"""What trader and order gateway say to each other: docs/orders.md in types.
+
+The trader asks, the gateway answers; what has become of orders are numbered events, of which the trader names
+the last that it has in its journal. Members are only ever added, at the end or with a default.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from markets.orders import AnyOrderEvent, Fill, Intent
+
+from .shapes import Shape
+
+Source = Literal["live", "replay"]
+
+
+class GatewayEvent(msgspec.Struct, frozen=True, array_like=True):
+    """Something that has become of an order or of the account. `number` counts those of a journal, from 1."""
+
+    number: int
+    at_ms: int
+    event: "AnyOrderEvent | ForeignFill"
+
+
+class ForeignFill(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A fill of an order that is not ours: by hand, by another program, or from before our journal began."""
+
+    order_id: str
+    ticker: str
+    event_ticker: str
+    exchange_index: int
+    side: str
+    fill: Fill
+
+
+# -- questions
+
+
+class PlaceAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="place"):
+    """Carry intents out. `source` is of the trader's feed, `confirmation` the typed one of the settings."""
+
+    journal: str
+    intents: tuple[Intent, ...]
+    source: Source
+    confirmation: str = ""
+
+
+class CancelAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="cancel"):
+    """End an order as soon as possible."""
+
+    journal: str
+    number: int
+    reason: str = ""
+
+
+class AmendAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="amend"):
+    """Give a resting order another price or count; `count_e2` is what it has got and what shall rest."""
+
+    journal: str
+    number: int
+    price_e4: int
+    count_e2: int
+
+
+class OrderEventsAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="order_events"):
+    """All events of a journal after one, `limit` at most. It is the trader's sign of life, too."""
+
+    journal: str
+    after: int
+    limit: int = 1000
+
+
+class OrderAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="order"):
+    """What is known of an order."""
+
+    journal: str
+    number: int
+
+
+class AccountAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="account"):
+    """What the exchange lists of the account. `since_ms`: settlements and movements from then on."""
+
+    journal: str
+    since_ms: int = 0
+
+
+class TransferAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="transfer"):
+    """Move cash from shard to shard; a transfer of the same id is carried out once."""
+
+    id: str
+    from_shard: int
+    to_shard: int
+    amount_e6: int
+
+
+AnyAsk = PlaceAsk | CancelAsk | AmendAsk | OrderEventsAsk | OrderAsk | AccountAsk | TransferAsk
+
+
+# -- answers
+
+
+class PlaceAnswer(Shape, frozen=True, kw_only=True):
+    """Numbers of the intents that are in the gateway's log, taken or refused."""
+
+    logged: tuple[int, ...]
+
+
+class AskedAnswer(Shape, frozen=True, kw_only=True):
+    """Whether the order is known and has not ended: then what was asked for is in the log."""
+
+    asked: bool
+
+
+class OrderEventsAnswer(Shape, frozen=True, kw_only=True):
+    """Events in order. `last` is the number of the newest that the gateway has for this journal.
+
+    `generation` rises with each gateway; `exchange` and `account` name whose orders these are.
+    """
+
+    events: tuple[GatewayEvent, ...]
+    last: int
+    generation: int
+    exchange: str
+    account: str
+
+
+class Exchanged(Shape, frozen=True, kw_only=True):
+    """A request and its answer, as they went. `status` is None while, or where, there is no answer."""
+
+    what: str
+    path: str
+    body: str
+    signed_ms: int
+    replied_ms: int | None = None
+    status: int | None = None
+    reply: str = ""
+    trouble: str = ""
+
+
+class OrderAnswer(Shape, frozen=True, kw_only=True):
+    """An order as the gateway knows it; `found` False where it is not in the log.
+
+    Attributes:
+        state: a markets.orders.OrderState.
+        order_id: the exchange's, empty while not known.
+        deadline_ms: of an unknown one, when it counts as not placed if nothing is found.
+        lease_ms: when the exchange ends it if nobody renews.
+    """
+
+    found: bool
+    state: str = ""
+    reason: str = ""
+    order_id: str = ""
+    deadline_ms: int | None = None
+    lease_ms: int | None = None
+    exchanged: tuple[Exchanged, ...] = ()
+    events: tuple[GatewayEvent, ...] = ()
+
+
+class ShardCash(Shape, frozen=True, kw_only=True):
+    """Cash on a shard, and what of it resting orders need; `free` under the stricter admission rule."""
+
+    exchange_index: int
+    cash_e6: int
+    held_e6: int
+    free_e6: int
+
+
+class ListedPosition(Shape, frozen=True, kw_only=True):
+    """The net position of a market, as listed: contracts of YES, those of NO negative."""
+
+    ticker: str
+    event_ticker: str
+    exchange_index: int
+    signed_e2: int
+    exposure_e6: int
+    fees_e6: int
+    realised_e6: int
+
+
+class ListedOrder(Shape, frozen=True, kw_only=True):
+    """An order that rests, as listed. `number` is that of our intent, None if it is not ours."""
+
+    order_id: str
+    client_order_id: str
+    ticker: str
+    exchange_index: int
+    side: str
+    price_e4: int
+    left_e2: int
+    expires_ms: int | None = None
+    number: int | None = None
+
+
+class ListedSettlement(Shape, frozen=True, kw_only=True):
+    """A market that was paid out, as listed."""
+
+    ticker: str
+    event_ticker: str
+    exchange_index: int
+    result: str
+    yes_e2: int
+    no_e2: int
+    revenue_e6: int
+    fee_e6: int
+    time_ms: int
+    value_e4: int | None = None
+
+
+class Movement(Shape, frozen=True, kw_only=True):
+    """Cash that came, went or moved between shards: kind `deposit`, `withdrawal` or `transfer`."""
+
+    id: str
+    kind: str
+    exchange_index: int
+    amount_e6: int
+    time_ms: int
+
+
+class AccountAnswer(Shape, frozen=True, kw_only=True):
+    """What the exchange lists of the account.
+
+    Attributes:
+        exchange, account: whose it is. A new simulated exchange is another one.
+        as_of_ms: by the exchange's own word all of it is at least as new as this.
+        asked_ms: when the last list of it was asked for, by the gateway's clock.
+        in_flight: requests without an answer while it was asked; 0 and as_of_ms later than the last request
+            is a quiet moment.
+        last_event: number of the newest event of the journal as all this was put together.
+        netting: whether the account has collateral return; None where the exchange does not say.
+        missing: lists that could not be had; what is empty because of that says nothing.
+    """
+
+    exchange: str
+    account: str
+    as_of_ms: int
+    asked_ms: int
+    in_flight: int
+    last_event: int
+    shards: tuple[ShardCash, ...] = ()
+    positions: tuple[ListedPosition, ...] = ()
+    orders: tuple[ListedOrder, ...] = ()
+    settlements: tuple[ListedSettlement, ...] = ()
+    movements: tuple[Movement, ...] = ()
+    netting: bool | None = None
+    missing: tuple[str, ...] = ()
+
+
+class TransferAnswer(Shape, frozen=True, kw_only=True):
+    """What came of a transfer: `done`, `refused` or `unknown`, and why."""
+
+    state: Literal["done", "refused", "unknown"]
+    reason: str = ""
+
+
+class GatewayBudget(Shape, frozen=True, kw_only=True):
+    """A token bucket: what refills it a second, what is in it, and what creates cannot touch."""
+
+    refill: float
+    left: float
+    reserved: float
+
+
+class GatewayStatus(Shape, frozen=True, kw_only=True):
+    """How the gateway stands.
+
+    Attributes:
+        state: `ready`, or the first of `reasons` why it sends no orders.
+        open_orders, in_flight, unknown: of all journals.
+        exposure_e6: what orders that have not ended may cost and what the account holds.
+        resolved: how many unknown ones were decided, and the longest time it took.
+    """
+
+    state: str
+    reasons: tuple[str, ...]
+    generation: int
+    exchange: str
+    account: str
+    env: str
+    open_orders: int
+    in_flight: int
+    unknown: int
+    exposure_e6: int
+    writes: GatewayBudget
+    reads: GatewayBudget
+    resolved: int = 0
+    longest_unknown_ms: int = 0
+    sent: int = 0
+    refused: dict[str, int] = {}  # noqa: RUF012, msgspec copies it
+    error: str | None = None
+    watchdog: str | None = None
