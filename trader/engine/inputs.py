@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from bus.trading.gateway import AccountAnswer, ForeignFill
 from markets.errors import DecodeError
 from markets.opportunities import EventView, MarketView, ScanLimits
-from markets.orders import AnyOrderEvent, Ended, Fill, Filled
+from markets.orders import AnyOrderEvent, Ended, Fill, Filled, Intent
 from markets.records import Book, Event, FairValue, Market, Quote, Record, Series
 from markets.timing import MatchTiming
 from trader.ledger.ledger import Ledger
@@ -51,6 +52,10 @@ class Start(Input, frozen=True):
         killed, paused: why not to trade, None if nothing forbids it.
         trader, account: who trades, and on which account; empty in journals from before them.
         rules: which rules hold (RULES); those of before in the journals that were written under them.
+        gateway: whether orders go to an exchange. Then nothing is traded before its account was compared, and
+            what is settled and paid is what it lists.
+        heard: number of the last event of the gateway that is booked.
+        alarm: what a person is to look at first, None if nothing.
     """
 
     journal_id: str
@@ -67,6 +72,9 @@ class Start(Input, frozen=True):
     trader: str = ""
     account: str = ""
     rules: int = 0
+    gateway: bool = False
+    heard: int = 0
+    alarm: str | None = None
 
 
 class Tick(Input, frozen=True):
@@ -121,9 +129,31 @@ class Values(Input, frozen=True):
 
 
 class Orders(Input, frozen=True):
-    """What a broker said at once of what has become of orders, in the order it happened."""
+    """What a broker said at once of what has become of orders, in the order it happened.
+
+    Attributes:
+        heard: number of the last event of the gateway among them, or before; 0 without a gateway.
+        foreign: fills of orders that are not ours.
+        ended: orders that had ended before, and are told of all the same.
+    """
 
     events: tuple[AnyOrderEvent, ...]
+    heard: int = 0
+    foreign: tuple[ForeignFill, ...] = ()
+    ended: tuple[Intent, ...] = ()
+
+
+class Gateway(Input, frozen=True):
+    """How the order gateway stands: `word` is answers, silent or other; `said` is a sentence."""
+
+    word: str
+    said: str = ""
+
+
+class Account(Input, frozen=True):
+    """What the exchange lists of the account, to be compared with the ledger."""
+
+    listed: AccountAnswer
 
 
 class Command(Input, frozen=True):
@@ -141,9 +171,20 @@ class StrategyFault(Input, frozen=True):
     error: str
 
 
-AnyInput = Start | Tick | Data | Feed | TradingStatus | TimeGap | Values | Orders | Command | StrategyFault
-
-_Plain = Start | Tick | Feed | TradingStatus | TimeGap | Values | Orders | Command | StrategyFault
+_Plain = (
+    Start
+    | Tick
+    | Feed
+    | TradingStatus
+    | TimeGap
+    | Values
+    | Orders
+    | Gateway
+    | Account
+    | Command
+    | StrategyFault
+)
+AnyInput = _Plain | Data
 
 
 class _EndedRow(Input, frozen=True, tag="Ended"):

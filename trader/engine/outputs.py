@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bus.trading.gateway import ForeignFill
 from markets.orders import Fill, Intent, OrderState, Settlement
 
 
@@ -24,11 +25,58 @@ class Cancel(Output, frozen=True):
     reason: str
 
 
+class Amend(Output, frozen=True):
+    """Ask for another price or count of an order that rests; what either may cost is held until then.
+
+    `count_e2` is what it has got and what shall rest, `reserve_e6` the most that it can cost so.
+    """
+
+    number: int
+    price_e4: int
+    count_e2: int
+    reserve_e6: int
+
+
+class Amended(Output, frozen=True, tag="AmendBooked"):
+    """An order rests like this now: as was asked, or, `refused`, as before."""
+
+    number: int
+    price_e4: int
+    count_e2: int
+    reserve_e6: int
+    refused: bool
+
+
+class Foreign(Output, frozen=True):
+    """A fill that is not ours is in the ledger. `closed`: trades and what of their lots it has ended."""
+
+    fill: ForeignFill
+    closed: tuple[tuple[int, int], ...]
+    time_ms: int
+
+
+class External(Output, frozen=True):
+    """Cash came or went by other ways than ours, and is in the ledger. `id` is the exchange's name for it."""
+
+    id: str
+    kind: str
+    exchange_index: int
+    amount_e6: int
+    time_ms: int
+
+
+class Alarm(Output, frozen=True):
+    """Something happened that must not: nothing is traded until a person has looked at it (resume)."""
+
+    line: str
+
+
 class Booked(Output, frozen=True):
     """What happened to an order in one input: its new fills are in the ledger.
 
     `status` is what it is after that: open; or, ended, filled, partial, cancelled or rejected. `reason` says
-    why it ended, of an open one why nobody can say what became of it; empty if somebody can.
+    why it ended, of an open one why nobody can say what became of it; empty if somebody can. `late`: it had
+    ended before.
     """
 
     number: int
@@ -36,6 +84,7 @@ class Booked(Output, frozen=True):
     reason: str
     fills: tuple[Fill, ...]
     time_ms: int
+    late: bool = False
 
 
 class Settled(Output, frozen=True):
@@ -84,7 +133,22 @@ class Equity(Output, frozen=True):
     fees_e6: int
 
 
-AnyOutput = Place | Cancel | Booked | Settled | Refused | Dropped | Day | Switch | Equity
+AnyOutput = (
+    Place
+    | Cancel
+    | Amend
+    | Amended
+    | Booked
+    | Foreign
+    | External
+    | Alarm
+    | Settled
+    | Refused
+    | Dropped
+    | Day
+    | Switch
+    | Equity
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(tuple[AnyOutput, ...])

@@ -14,7 +14,7 @@ from .inputs import AnyInput
 from .outputs import Booked, Place, Settled, agree
 from .roster import BuiltIn
 
-ROW_MEMBERS: Final = 5
+ROW_MEMBERS: Final = 7
 """So many members of a fill have columns in a journal's rows."""
 
 BookedRow = tuple[int, int, tuple[object, ...]]

@@ -20,9 +20,24 @@ from bus.clock import Rng
 from bus.process.locks import hold_role, private_dir
 from bus.threads import Owner
 from markets.errors import KalshiBusError, StartupError
+from markets.orders import Intent
 from trader.brokers.base import LevelKey
-from trader.engine.inputs import AnyInput, Encoder
-from trader.engine.outputs import AnyOutput, Booked, Day, Equity, Place, Settled, Switch, encode_outputs
+from trader.engine.inputs import AnyInput, Encoder, Orders
+from trader.engine.outputs import (
+    Alarm,
+    Amend,
+    Amended,
+    AnyOutput,
+    Booked,
+    Day,
+    Equity,
+    External,
+    Foreign,
+    Place,
+    Settled,
+    Switch,
+    encode_outputs,
+)
 from trader.ledger.ledger import Ledger
 from trader.session import Probe
 
@@ -45,9 +60,14 @@ _SAY_OF_ORDER: Final = (
 )
 _INSERT_FILL: Final = (
     "INSERT INTO fills (number, part, ticker, event_ticker, side, price_e4, count_e2, cost_e6, fee_e6,"
-    " shown_e2, time_ms, step) SELECT number, (SELECT count(*) FROM fills f WHERE f.number = o.number),"
-    " ticker, event_ticker, side, ?, ?, ?, ?, ?, ?, ? FROM orders o WHERE number = ?"
+    " shown_e2, time_ms, step, fill_id, maker)"
+    " SELECT number, (SELECT count(*) FROM fills f WHERE f.number = o.number),"
+    " ticker, event_ticker, side, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM orders o WHERE number = ?"
 )
+_INSERT_AMEND: Final = (
+    "INSERT INTO amends (number, price_e4, count_e2, reserve_e6, state, step) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_KEEP: Final = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _INSERT_SETTLEMENT: Final = (
     "INSERT INTO settlements (ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6,"
     " time_ms, step) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -64,7 +84,10 @@ class JournalError(KalshiBusError):
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """What a journal says when opened. `taken`: contracts taken of each level of markets not settled."""
+    """What a journal says when opened. `taken`: contracts taken of each level of markets not settled.
+
+    `heard`: number of the last event of the gateway that is booked. `alarm`: what a person is to look at.
+    """
 
     journal_id: str
     ledger: Ledger
@@ -74,6 +97,9 @@ class Recovered(msgspec.Struct, frozen=True):
     day_start_e6: int
     paused: str | None
     taken: tuple[tuple[LevelKey, int], ...]
+    heard: int = 0
+    alarm: str | None = None
+    created_ms: int = 0
 
 
 class Journal:
@@ -84,6 +110,7 @@ class Journal:
         start_e6: cash of a new journal.
         rng: makes the id of a new journal.
         build: names the code that decides; without it that of the project itself.
+        opening: what a new journal of an exchange's account begins with.
 
     Raises:
         StartupError: the file is damaged, belongs elsewhere, is of another version, or has another writer.
@@ -98,6 +125,7 @@ class Journal:
         now_ms: int,
         probe: Probe = lambda _point: None,
         build: str = "",
+        opening: schema.Opening | None = None,
     ) -> None:
         self.path = path
         self._probe = probe
@@ -111,7 +139,7 @@ class Journal:
         with contextlib.ExitStack() as stack:
             stack.enter_context(hold_role(path.parent, path.name))
             if not path.exists():
-                schema.create(path, owner, start_e6, rng, now_ms)
+                schema.create(path, owner, start_e6, rng, now_ms, opening)
             # All of it is looked at before a byte of it is changed.
             with readable(path), contextlib.closing(schema.read_only(path)) as db:
                 meta = schema.checked(db, path, owner)
@@ -170,6 +198,8 @@ class Journal:
             )
             for output in outputs:
                 self._row(output)
+            if isinstance(taken, Orders) and taken.heard:
+                self._db.execute(_KEEP, ("heard", str(taken.heard)))
 
     def commit(self) -> None:
         """Make all that was written last, whatever dies next.
@@ -184,6 +214,12 @@ class Journal:
             self._db.execute("COMMIT")
             self._dirty = False
         self._probe("after_commit")
+
+    def order(self, number: int) -> Intent | None:
+        """Return an order as it was placed, None if there is none of this number."""
+        with self._guard():
+            row = self._db.execute("SELECT intent FROM orders WHERE number = ?", (number,)).fetchone()
+        return None if row is None else msgspec.msgpack.decode(row[0], type=Intent)
 
     def checkpoint(self) -> None:
         """Move what is committed from the WAL into the file, as far as no reader is in the way.
@@ -290,12 +326,30 @@ class Journal:
         elif isinstance(output, Booked):
             ended = (output.time_ms, self._step) if output.status.ended else (None, None)
             row = (output.status, output.reason or None, *ended, output.number)
-            if db.execute(_SAY_OF_ORDER, row).rowcount != 1:
+            if db.execute(_SAY_OF_ORDER, row).rowcount != 1 and not output.late:
                 raise sqlite3.IntegrityError(f"order {output.number} is not open")
             for fill in output.fills:
                 money = (fill.price_e4, fill.count_e2, fill.cost_e6, fill.fee_e6)
-                row = (*money, fill.shown_e2, fill.time_ms, self._step, output.number)
-                db.execute(_INSERT_FILL, row)
+                named = (fill.id, int(fill.maker), output.number)
+                db.execute(_INSERT_FILL, (*money, fill.shown_e2, fill.time_ms, self._step, *named))
+        elif isinstance(output, Amend):
+            wanted = (output.price_e4, output.count_e2, output.reserve_e6)
+            db.execute(_INSERT_AMEND, (output.number, *wanted, "asked", self._step))
+        elif isinstance(output, Amended):
+            now = (output.price_e4, output.count_e2, output.reserve_e6)
+            state = "refused" if output.refused else "done"
+            db.execute(_INSERT_AMEND, (output.number, *now, state, self._step))
+            shown = "UPDATE orders SET price_e4 = ?, count_e2 = ? WHERE number = ?"
+            db.execute(shown, (*now[:2], output.number))
+        elif isinstance(output, Foreign):
+            foreign, fill = output.fill, output.fill.fill
+            where = (foreign.ticker, foreign.event_ticker, foreign.exchange_index, foreign.side)
+            made = (fill.price_e4, fill.count_e2, fill.fee_e6, fill.time_ms, int(fill.maker), self._step)
+            db.execute(schema.INSERT_FOREIGN, (fill.id, foreign.order_id, *where, *made))
+        elif isinstance(output, External):
+            db.execute(schema.INSERT_EXTERNAL, (*msgspec.structs.astuple(output), self._step))
+        elif isinstance(output, Alarm):
+            db.execute(_KEEP, ("alarm", output.line))
         elif isinstance(output, Settled):
             paid = msgspec.structs.astuple(output.settlement)[:-1]  # its fee follows from the others
             db.execute(_INSERT_SETTLEMENT, (*paid, self._step))
@@ -310,12 +364,14 @@ class Journal:
             if output.paused is None:
                 db.execute("DELETE FROM meta WHERE key = 'paused'")
             else:
-                db.execute("INSERT OR REPLACE INTO meta VALUES ('paused', ?)", (output.paused,))
+                db.execute(_KEEP, ("paused", output.paused))
+            if output.paused is None and output.killed is None:
+                db.execute("DELETE FROM meta WHERE key = 'alarm'")
 
 
 def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Recovered:
     """Return what a journal of a version says; raises as `readable` takes it."""
-    ledger = replayed_ledger(db, int(meta["start_e6"]), version)
+    ledger = replayed_ledger(db, meta, version)
     ledger.check_whole()
     day, _, day_start_e6 = meta.get("day", "0:0").partition(":")
     next_order, next_trade = db.execute(
@@ -330,4 +386,7 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         day_start_e6=int(day_start_e6),
         paused=meta.get("paused"),
         taken=tuple(((ticker, side, price), count) for ticker, side, price, count in db.execute(_TAKEN)),
+        heard=int(meta.get("heard", "0")),
+        alarm=meta.get("alarm"),
+        created_ms=int(meta["created_ms"]),
     )

@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +12,14 @@ import msgspec
 from bus.files import require_regular
 from bus.protocol.messages import DECODE_FAULTS, unpack
 from bus.threads import Owner
+from bus.trading.gateway import ForeignFill
 from markets.errors import DecodeError, StartupError
 from markets.orders import Fill, Intent, Settlement
 from markets.units import CENT_E6
 from trader.engine.inputs import AnyInput, Decoder
 from trader.engine.replay import BookedRow
-from trader.ledger.ledger import Ledger, LedgerError
-from trader.ledger.lots import Paid, Recorded, bought
+from trader.ledger.ledger import Ledger, LedgerError, foreign_bought
+from trader.ledger.lots import Bought, Lot, Paid, Recorded, after_purchase, bought, split_foreign
 
 from . import schema
 
@@ -42,17 +43,32 @@ _ORDERS: Final = (
 )
 
 
+_FOREIGN: Final = (
+    "SELECT step, fill_id, order_id, ticker, event_ticker, exchange_index, side, price_e4, count_e2, fee_e6,"
+    " time_ms, maker FROM foreign_fills ORDER BY id"
+)
+_EXTERNAL: Final = "SELECT step, amount_e6 FROM external_cash ORDER BY id"
+_AMENDS: Final = "SELECT step, number, price_e4, count_e2, reserve_e6, state FROM amends ORDER BY id"
+
+
 def row_sums(db: sqlite3.Connection) -> dict[str, int]:
     """Return start cash and the sums over fills and settlements, without any logic of the ledger."""
-    (start_e6,) = db.execute("SELECT value FROM meta WHERE key = 'start_e6'").fetchone()
+    meta = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('start_e6', 'version')"))
     spent_e6, fees_e6 = db.execute("SELECT sum(cost_e6), sum(fee_e6) FROM fills").fetchone()
     paid_e6, kept_e6 = db.execute(_PAID).fetchone()
-    return {
-        "start_e6": int(start_e6),
-        "spent_e6": spent_e6 or 0,
-        "fees_e6": (fees_e6 or 0) + (kept_e6 or 0),
+    foreign_e6 = foreign_fees_e6 = external_e6 = 0
+    if int(meta["version"]) >= schema.WITH_FOREIGN:
+        foreign_e6, foreign_fees_e6 = db.execute(
+            "SELECT coalesce(sum(price_e4 * count_e2), 0), coalesce(sum(fee_e6), 0) FROM foreign_fills"
+        ).fetchone()
+        (external_e6,) = db.execute("SELECT coalesce(sum(amount_e6), 0) FROM external_cash").fetchone()
+    sums = {
+        "start_e6": int(meta["start_e6"]),
+        "spent_e6": (spent_e6 or 0) + foreign_e6,
+        "fees_e6": (fees_e6 or 0) + (kept_e6 or 0) + foreign_fees_e6,
         "payouts_e6": (paid_e6 or 0) + (kept_e6 or 0),
     }
+    return sums | ({"external_e6": external_e6} if external_e6 else {})
 
 
 @contextlib.contextmanager
@@ -74,19 +90,59 @@ def readable(path: Path) -> Iterator[None]:
         raise StartupError(f"{path}: the ledger does not add up: {said}") from error
 
 
-Happened = tuple[int, Fill] | int | Settlement
-"""A fill with the number of its order, the number of an order that ended, or a settlement."""
+class OrderEnded(msgspec.Struct, frozen=True):
+    """The order of this number has ended."""
+
+    number: int
+
+
+class OrderAmended(msgspec.Struct, frozen=True):
+    """An order was asked to be, or is, another: `state` is asked, done or refused."""
+
+    number: int
+    price_e4: int
+    count_e2: int
+    reserve_e6: int
+    state: str
+
+
+class CashMoved(msgspec.Struct, frozen=True):
+    """Cash came or went by other ways."""
+
+    amount_e6: int
+
+
+Happened = tuple[int, Fill] | OrderEnded | OrderAmended | ForeignFill | CashMoved | Settlement
+"""A fill with the number of its order, or what else moves money or changes what is held for an order."""
 
 
 def happened(db: sqlite3.Connection, version: int) -> list[Happened]:
-    """Return all that moved money or ended an order, in the order it happened."""
+    """Return all that moved money or changed what is held for an order, in the order it happened."""
     steps: list[tuple[int, int, Happened]] = [
-        *((step, 0, (number, Fill(*fill))) for step, number, *fill in db.execute(schema.FILLS[version])),
-        *((step, 1, number) for step, number in db.execute(_ENDED)),
-        *((step, 2, Settlement(*row)) for step, *row in db.execute(_SETTLEMENTS)),
+        *((step, 0, (number, _fill(*fill))) for step, number, *fill in db.execute(schema.FILLS[version])),
+        *((step, 2, OrderEnded(number)) for step, number in db.execute(_ENDED)),
+        *((step, 5, Settlement(*row)) for step, *row in db.execute(_SETTLEMENTS)),
     ]
+    if version >= schema.WITH_FOREIGN:
+        steps += [
+            *((step, 1, OrderAmended(*row)) for step, *row in db.execute(_AMENDS)),
+            *((step, 3, _foreign(*row)) for step, *row in db.execute(_FOREIGN)),
+            *((step, 4, CashMoved(amount_e6)) for step, amount_e6 in db.execute(_EXTERNAL)),
+        ]
     steps.sort(key=lambda entry: entry[:2])
     return [entry for *_, entry in steps]
+
+
+def _fill(
+    price_e4: int, count_e2: int, fee_e6: int, shown_e2: int, time_ms: int, id_: str = "", maker: int = 0
+) -> Fill:
+    return Fill(price_e4, count_e2, fee_e6, shown_e2, time_ms, id_, bool(maker))
+
+
+def _foreign(fill_id: str, *row: Any) -> ForeignFill:
+    order_id, ticker, event_ticker, exchange_index, side, price_e4, count_e2, fee_e6, time_ms, maker = row
+    fill = _fill(price_e4, count_e2, fee_e6, count_e2, time_ms, fill_id, maker)
+    return ForeignFill(order_id, ticker, event_ticker, exchange_index, side, fill)
 
 
 def intents(db: sqlite3.Connection) -> list[Intent]:
@@ -95,24 +151,41 @@ def intents(db: sqlite3.Connection) -> list[Intent]:
     return [msgspec.msgpack.decode(body, type=Intent) for (body,) in bodies]
 
 
-def replayed_ledger(db: sqlite3.Connection, start_e6: int, version: int) -> Ledger:
+def replayed_ledger(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Ledger:
     """Return the ledger that orders, fills and settlements make, in the order they happened.
 
     Raises:
         LedgerError: they contradict each other.
     """
-    ledger = Ledger.new(start_e6)
-    for intent in intents(db):
+    ledger = Ledger.new(int(meta["start_e6"]))
+    placed = {intent.number: intent for intent in intents(db)}
+    for intent in placed.values():
         ledger.place(intent)
     for entry in happened(db, version):
         if isinstance(entry, tuple):
-            ledger.fill(*entry)
-        elif isinstance(entry, int):
-            ledger.end(entry)
+            if ledger.fill(*entry) is None and entry[1].id:
+                ledger.fill_late(placed[entry[0]], entry[1])
+        elif isinstance(entry, OrderEnded):
+            ledger.end(entry.number)
+        elif isinstance(entry, OrderAmended):
+            amend = ledger.ask_amend if entry.state == "asked" else ledger.end_amend
+            amend(entry.number, entry.price_e4, entry.count_e2, entry.reserve_e6)
+        elif isinstance(entry, ForeignFill):
+            ledger.fill_foreign(entry)
+        elif isinstance(entry, CashMoved):
+            ledger.adopt(entry.amount_e6)
         else:
             # Parts of a cent were paid before a settlement had a fee.
             whole = entry.payout_e6 % CENT_E6 == 0
-            made = ledger.settle(entry.ticker, entry.result, entry.value_e4, entry.time_ms, whole_cents=whole)
+            paid_e6 = entry.payout_e6 if "exchange" in meta else None
+            made = ledger.settle(
+                entry.ticker,
+                entry.result,
+                entry.value_e4,
+                entry.time_ms,
+                whole_cents=whole,
+                paid_e6=paid_e6,
+            )
             # The cost was an average of all trades in the market before each had its own lot.
             if made is None or msgspec.structs.replace(made, cost_e6=entry.cost_e6) != entry:
                 raise LedgerError(
@@ -125,11 +198,24 @@ def record_of(db: sqlite3.Connection, version: int) -> list[Recorded]:
     """Return the account's record: every fill and settlement, in the order they happened."""
     orders = {intent.number: intent for intent in intents(db)}
     record: list[Recorded] = []
+    held: dict[str, dict[int, Lot]] = {}
+
+    def buy(purchase: Bought) -> None:
+        lots = held.setdefault(purchase.ticker, {})
+        lot, _ = after_purchase(lots.pop(purchase.trade, None), purchase)
+        if lot is not None:
+            lots[purchase.trade] = lot
+        record.append(purchase)
+
     for entry in happened(db, version):
         if isinstance(entry, Settlement):
+            held.pop(entry.ticker, None)
             record.append(Paid(entry.ticker, entry.value_e4, entry.time_ms, entry.fee_e6))
         elif isinstance(entry, tuple):
-            record.append(bought(orders[entry[0]], entry[1]))
+            buy(bought(orders[entry[0]], entry[1]))
+        elif isinstance(entry, ForeignFill):
+            for part in split_foreign(held.get(entry.ticker, {}).values(), foreign_bought(entry)):
+                buy(part)
     return record
 
 
@@ -196,7 +282,7 @@ class Reader:
         """
         meta = self.meta()
         version = schema.version_of(meta, self._path)
-        return replayed_ledger(self._db, int(meta["start_e6"]), version)
+        return replayed_ledger(self._db, meta, version)
 
     def record(self) -> list[Recorded]:
         """Return every fill and settlement, in the order they happened."""
@@ -238,7 +324,10 @@ class Reader:
         """Return the fills and settlements in the rows of a session, to hold against its decisions."""
         db, version = self._db, schema.version_of(self.meta(), self._path)
         rows = [
-            *((step, number, tuple(fill)) for step, number, *fill in db.execute(schema.FILLS[version])),
+            *(
+                (step, number, msgspec.structs.astuple(_fill(*fill)))
+                for step, number, *fill in db.execute(schema.FILLS[version])
+            ),
             *((step, 0, tuple(settled)) for step, *settled in db.execute(_SETTLEMENTS)),
         ]
         return Counter((step & 0xFFFFFFFF, *row) for step, *row in rows if step >> 32 == session)

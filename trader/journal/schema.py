@@ -14,17 +14,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import xxhash
 
 from bus.clock import Rng
 from bus.files import open_regular, require_regular
+from bus.trading.gateway import ListedPosition
 from markets.errors import StartupError
+from markets.units import PRICE_ONE_E4
 
-VERSION: Final = 2
+VERSION: Final = 3
+WITH_FOREIGN: Final = 3
+"""From this version on there are rows of what is not ours."""
+
 BUSY_S: Final = 2.0
 """How long reader and writer wait for each other."""
 
-TABLES: Final = """
+_SINCE_1: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE sessions (session INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, build TEXT NOT NULL);
 CREATE TABLE statics (session INTEGER NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL,
@@ -38,7 +44,8 @@ CREATE TABLE orders (number INTEGER PRIMARY KEY, client_order_id TEXT NOT NULL U
 CREATE TABLE fills (id INTEGER PRIMARY KEY, number INTEGER NOT NULL REFERENCES orders, part INTEGER NOT NULL,
     ticker TEXT NOT NULL, event_ticker TEXT NOT NULL, side TEXT NOT NULL, price_e4 INTEGER NOT NULL,
     count_e2 INTEGER NOT NULL, cost_e6 INTEGER NOT NULL, fee_e6 INTEGER NOT NULL, shown_e2 INTEGER NOT NULL,
-    time_ms INTEGER NOT NULL, step INTEGER NOT NULL DEFAULT 0, UNIQUE (number, part));
+    time_ms INTEGER NOT NULL, step INTEGER NOT NULL DEFAULT 0, fill_id TEXT NOT NULL DEFAULT '',
+    maker INTEGER NOT NULL DEFAULT 0, UNIQUE (number, part));
 CREATE TABLE settlements (id INTEGER PRIMARY KEY, ticker TEXT NOT NULL UNIQUE, event_ticker TEXT NOT NULL,
     side TEXT NOT NULL, count_e2 INTEGER NOT NULL, result TEXT NOT NULL, value_e4 INTEGER NOT NULL,
     cost_e6 INTEGER NOT NULL, payout_e6 INTEGER NOT NULL, time_ms INTEGER NOT NULL, step INTEGER NOT NULL);
@@ -46,6 +53,20 @@ CREATE TABLE equity (id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, cash_e6 I
     positions_e6 INTEGER, realised_e6 INTEGER NOT NULL, fees_e6 INTEGER NOT NULL);
 CREATE INDEX equity_time ON equity (time_ms);
 """
+_SINCE_3: Final = """
+CREATE TABLE amends (id INTEGER PRIMARY KEY, number INTEGER NOT NULL REFERENCES orders,
+    price_e4 INTEGER NOT NULL, count_e2 INTEGER NOT NULL, reserve_e6 INTEGER NOT NULL, state TEXT NOT NULL,
+    step INTEGER NOT NULL);
+CREATE TABLE foreign_fills (id INTEGER PRIMARY KEY, fill_id TEXT NOT NULL UNIQUE, order_id TEXT NOT NULL,
+    ticker TEXT NOT NULL, event_ticker TEXT NOT NULL, exchange_index INTEGER NOT NULL, side TEXT NOT NULL,
+    price_e4 INTEGER NOT NULL, count_e2 INTEGER NOT NULL, fee_e6 INTEGER NOT NULL, time_ms INTEGER NOT NULL,
+    maker INTEGER NOT NULL, step INTEGER NOT NULL);
+CREATE TABLE external_cash (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+    exchange_index INTEGER NOT NULL, amount_e6 INTEGER NOT NULL, time_ms INTEGER NOT NULL,
+    step INTEGER NOT NULL);
+CREATE UNIQUE INDEX fills_by_id ON fills (fill_id) WHERE fill_id <> '';
+"""
+TABLES: Final = _SINCE_1 + _SINCE_3
 
 MIGRATIONS: Final = {
     # Orders may be filled in parts over minutes: the step of each fill says what came before what.
@@ -53,6 +74,11 @@ MIGRATIONS: Final = {
 ALTER TABLE fills ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
 UPDATE fills SET step = (SELECT ended_step FROM orders WHERE orders.number = fills.number);
 """,
+    # Fills of an exchange have its ids; what is not ours, and what orders were changed to, has rows.
+    2: f"""
+ALTER TABLE fills ADD COLUMN fill_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE fills ADD COLUMN maker INTEGER NOT NULL DEFAULT 0;
+{_SINCE_3}""",
 }
 """What makes the next version of each older one."""
 
@@ -64,6 +90,9 @@ _HEAD: Final = struct.Struct(">16xH6xII60xI")
 _LARGE: Final = ("inputs", "statics")
 """Tables that only `verify` reads; it says what of them it cannot."""
 
+_NEW: Final = {"amends": 3, "foreign_fills": 3, "external_cash": 3}
+"""Tables that versions before have not."""
+
 _MISSING: Final = {
     # Rows are only ever added, one after the other.
     "a fill is missing before number": "SELECT max(id) FROM fills HAVING max(id) <> count(*)",
@@ -71,16 +100,34 @@ _MISSING: Final = {
     "an order is missing that was filled, number": "SELECT f.number FROM fills f LEFT JOIN orders o"
     " USING (number) WHERE o.number IS NULL LIMIT 1",
     "a fill is missing of order": "SELECT o.number FROM orders o LEFT JOIN fills f USING (number)"
-    " WHERE o.status = 'filled' GROUP BY o.number HAVING coalesce(sum(f.count_e2), 0) <> o.count_e2 LIMIT 1",
+    " WHERE o.status = 'filled' GROUP BY o.number HAVING coalesce(sum(f.count_e2), 0) < o.count_e2 LIMIT 1",
 }
 """What shows that a row was deleted, each with the number of one."""
 
 FILLS: Final = {
     1: "SELECT o.ended_step, number, f.price_e4, f.count_e2, fee_e6, shown_e2, time_ms"
     " FROM fills f JOIN orders o USING (number) ORDER BY id",
-    VERSION: "SELECT step, number, price_e4, count_e2, fee_e6, shown_e2, time_ms FROM fills ORDER BY id",
+    2: "SELECT step, number, price_e4, count_e2, fee_e6, shown_e2, time_ms FROM fills ORDER BY id",
+    VERSION: "SELECT step, number, price_e4, count_e2, fee_e6, shown_e2, time_ms, fill_id, maker"
+    " FROM fills ORDER BY id",
 }
 """Step, order and the parts of each fill, as it happened, by version: a reader migrates nothing."""
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal of an exchange's account begins with.
+
+    Attributes:
+        journal_id: a random UUID; the gateway knows it by this.
+        cash_e6: what the account has, all shards together.
+        heard: number of the newest event of the gateway that all this has in it already.
+        positions: what the account holds; none of it is ours.
+    """
+
+    journal_id: str
+    cash_e6: int
+    heard: int = 0
+    positions: tuple[ListedPosition, ...] = ()
 
 
 def journal_path(data_dir: Path, mode: str, env: str, account: str) -> Path:
@@ -96,13 +143,21 @@ def build_id() -> str:
     return xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sources))
 
 
-def create(path: Path, owner: Mapping[str, str], start_e6: int, rng: Rng, now_ms: int) -> None:
+def create(
+    path: Path,
+    owner: Mapping[str, str],
+    start_e6: int,
+    rng: Rng,
+    now_ms: int,
+    opening: Opening | None = None,
+) -> None:
     """Make a new journal: whole, under another name, then renamed, so that none is ever half made.
 
     Args:
         owner: mode, env and account that it is to belong to.
         start_e6: cash at its beginning.
         rng: makes its id.
+        opening: of an exchange's account, whose cash and id count then.
 
     Raises:
         StartupError: it cannot be made.
@@ -116,6 +171,10 @@ def create(path: Path, owner: Mapping[str, str], start_e6: int, rng: Rng, now_ms
         "created_ms": str(now_ms),
         "start_e6": str(start_e6),
     }
+    if opening is not None:
+        began = {"id": opening.journal_id, "start_e6": opening.cash_e6, "heard": opening.heard}
+        # What is real must not be settled, marked or followed by a recording's past.
+        meta |= {"source": "live"} | {key: str(value) for key, value in began.items()}
     draft = path.with_name(path.name + ".new")
     try:
         draft.unlink(missing_ok=True)
@@ -123,9 +182,34 @@ def create(path: Path, owner: Mapping[str, str], start_e6: int, rng: Rng, now_ms
         with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
             db.executescript(f"BEGIN; {TABLES} COMMIT;")
             db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            for position in () if opening is None else opening.positions:
+                _open(db, position, now_ms)
         draft.rename(path)
     except (sqlite3.Error, OSError) as error:
         raise StartupError(f"{path}: cannot make the trader's journal: {error}") from error
+
+
+INSERT_FOREIGN: Final = (
+    "INSERT INTO foreign_fills (fill_id, order_id, ticker, event_ticker, exchange_index, side, price_e4,"
+    " count_e2, fee_e6, time_ms, maker, step) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+INSERT_EXTERNAL: Final = (
+    "INSERT INTO external_cash (name, kind, exchange_index, amount_e6, time_ms, step)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+
+
+def _open(db: sqlite3.Connection, position: ListedPosition, now_ms: int) -> None:
+    """Write down what was held before: bought for what it cost, with cash that was there for it."""
+    count_e2 = abs(position.signed_e2)
+    if not count_e2:
+        return
+    price_e4 = min(PRICE_ONE_E4, round(position.exposure_e6 / count_e2))
+    name, side = f"opening:{position.ticker}", "yes" if position.signed_e2 > 0 else "no"
+    where = (position.ticker, position.event_ticker, position.exchange_index)
+    db.execute(INSERT_FOREIGN, (name, "", *where, side, price_e4, count_e2, 0, now_ms, 0, 0))
+    moved = (position.exchange_index, price_e4 * count_e2, now_ms, 0)
+    db.execute(INSERT_EXTERNAL, (name, "opening", *moved))
 
 
 def read_only(path: Path) -> sqlite3.Connection:
@@ -177,6 +261,8 @@ def checked(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> dic
             got = meta.get(key)
             raise StartupError(f"{path}: belongs to {key} {got!r}, not {value!r}: use another data directory")
     for table, columns in _columns().items():
+        if table not in tables and version < _NEW.get(table, 0):
+            continue
         if table not in tables:
             raise _damaged(path, f"it has no table {table}")
         known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}

@@ -9,8 +9,8 @@ trade is that of its own purchases, whatever the others did and in whatever orde
 
 Every micro-dollar has one way in and one way out, so at any time::
 
-    cash                       = start - spent - fees + payouts + netted
-    cash + lots - clearing     = start + realised - fees          (lots at cost)
+    cash                       = start + external - spent - fees + payouts + netted
+    cash + lots - clearing     = start + external + realised - fees   (lots at cost)
     lots of YES - lots of NO   = the net position                 (each market, in contracts)
     pairs x $1                 = clearing                         (each market)
 
@@ -30,11 +30,22 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from bus.trading.gateway import ForeignFill
 from markets.errors import KalshiBusError
 from markets.orders import Fill, Intent, Position, Settlement
 from markets.units import CENT_E6, PRICE_ONE_E4
 
-from .lots import Lot, Paid, after_purchase, bought, clearing_e6, settled
+from .lots import (
+    FOREIGN,
+    Bought,
+    Lot,
+    Paid,
+    after_purchase,
+    bought,
+    clearing_e6,
+    settled,
+    split_foreign,
+)
 
 
 class LedgerError(KalshiBusError):
@@ -175,7 +186,9 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         settled: when each market that was held was settled.
         baskets: by trade, from its orders until one of its markets is settled or nothing of it is held.
         progress: of open orders that were filled in part, by number.
-        lots: ticker -> trade -> what it holds.
+        lots: ticker -> trade -> what it holds; trade FOREIGN has what is not ours.
+        external_e6: cash that came, less what went, without a fill or a settlement.
+        amending: orders that are to have another price or count -> what they were.
     """
 
     start_e6: int
@@ -191,6 +204,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     baskets: dict[int, Basket] = {}
     progress: dict[int, Progress] = {}
     lots: dict[str, dict[int, Lot]] = {}
+    external_e6: int = 0
+    amending: dict[int, Intent] = {}
 
     def __post_init__(self) -> None:
         """Bring a ledger up to date that was written down before there were lots: nothing else has none."""
@@ -214,6 +229,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             baskets=dict(self.baskets),
             progress=dict(self.progress),
             lots={ticker: dict(lots) for ticker, lots in self.lots.items()},
+            amending=dict(self.amending),
         )
 
     @cached_property
@@ -304,7 +320,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         return self.progress.get(number, NO_PROGRESS)
 
     def _left_e6(self, intent: Intent) -> int:
-        return intent.reserve_e6 - self.filled(intent.number).paid_e6
+        return max(0, intent.reserve_e6 - self.filled(intent.number).paid_e6)
 
     # -- changing
 
@@ -320,8 +336,21 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             basket = msgspec.structs.replace(basket, legs=(*basket.legs, leg))
         self.baskets[intent.trade] = basket
 
+    def beyond(self, number: int, fill: Fill) -> str | None:
+        """Return what of a fill an open order does not allow, None if it allows it."""
+        intent, before = self.open[number], self.filled(number)
+        count_e2 = before.count_e2 + fill.count_e2
+        paid_e6 = before.paid_e6 + fill.cost_e6 + fill.fee_e6
+        if fill.count_e2 <= 0 or fill.fee_e6 < 0 or not 0 < fill.price_e4 <= intent.price_e4:
+            return f"order {number}: a fill beyond its limit of {intent.price_e4}: {fill}"
+        if count_e2 > intent.count_e2 or paid_e6 > intent.reserve_e6:
+            return f"order {number}: filled {count_e2} for {paid_e6}, more than it allows"
+        return None
+
     def fill(self, number: int, fill: Fill) -> Intent | None:
         """Book a part of an order, at any time before it ends; None if it has ended: nothing is booked.
+
+        What has the exchange's own id has happened, whatever the order allows: it is booked.
 
         Raises:
             LedgerError: the fill is not what the order allows.
@@ -329,18 +358,66 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         intent = self.open.get(number)
         if intent is None:
             return None
+        if not fill.id and (beyond := self.beyond(number, fill)) is not None:
+            raise LedgerError(beyond)
         before = self.filled(number)
-        count_e2 = before.count_e2 + fill.count_e2
         paid_e6 = before.paid_e6 + fill.cost_e6 + fill.fee_e6
-        if fill.count_e2 <= 0 or fill.fee_e6 < 0 or not 0 < fill.price_e4 <= intent.price_e4:
-            raise LedgerError(f"order {number}: a fill beyond its limit of {intent.price_e4}: {fill}")
-        if count_e2 > intent.count_e2 or paid_e6 > intent.reserve_e6:
-            raise LedgerError(f"order {number}: filled {count_e2} for {paid_e6}, more than it allows")
-        self.progress[number] = Progress(count_e2, paid_e6)
-        self.stakes.put_order(intent, intent.reserve_e6 - paid_e6)
-        self._buy(intent, fill)
+        self.progress[number] = Progress(before.count_e2 + fill.count_e2, paid_e6)
+        self.stakes.put_order(intent, max(0, intent.reserve_e6 - paid_e6))
+        self._buy(intent, bought(intent, fill))
         self._count(intent)
         return intent
+
+    def fill_late(self, intent: Intent, fill: Fill) -> None:
+        """Book a fill of an order that has ended: money has moved, whatever was said before."""
+        self._buy(intent, bought(intent, fill))
+        self._count(intent)
+
+    def fill_foreign(self, foreign: ForeignFill) -> tuple[tuple[int, int], ...]:
+        """Book a fill of an order that is not ours; return each trade of which it closed so many contracts.
+
+        The lots of those trades are over as far as that goes, and nobody opens them again.
+        """
+        closed = []
+        for part in split_foreign(self.lots.get(foreign.ticker, {}).values(), foreign_bought(foreign)):
+            self._buy(foreign, part)
+            if part.trade != FOREIGN:
+                closed.append((part.trade, part.count_e2))
+                self.baskets.pop(part.trade, None)
+        return tuple(closed)
+
+    def adopt(self, amount_e6: int) -> None:
+        """Book cash that came, or with less than 0 went, by other ways than ours."""
+        self.external_e6 += amount_e6
+        self.cash_e6 += amount_e6
+
+    def ask_amend(self, number: int, price_e4: int, count_e2: int, reserve_e6: int) -> bool:
+        """Hold what an open order may cost both as it is and as it is to be; whether it is open."""
+        intent = self.open.get(number)
+        if intent is None:
+            return False
+        self.amending.setdefault(number, intent)
+        self._put(
+            intent,
+            max(intent.price_e4, price_e4),
+            max(intent.count_e2, count_e2),
+            max(intent.reserve_e6, reserve_e6),
+        )
+        return True
+
+    def end_amend(self, number: int, price_e4: int, count_e2: int, reserve_e6: int) -> bool:
+        """Hold what an open order may cost as it now is; whether it is open."""
+        intent = self.open.get(number)
+        if intent is None:
+            return False
+        self.amending.pop(number, None)
+        self._put(intent, price_e4, count_e2, reserve_e6)
+        return True
+
+    def _put(self, intent: Intent, price_e4: int, count_e2: int, reserve_e6: int) -> None:
+        intent = msgspec.structs.replace(intent, price_e4=price_e4, count_e2=count_e2, reserve_e6=reserve_e6)
+        self.open[intent.number] = intent
+        self.stakes.put_order(intent, self._left_e6(intent))
 
     def end(self, number: int) -> Intent | None:
         """Free what an order still reserves; None if it has ended before."""
@@ -348,6 +425,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         if intent is None:
             return None
         self.progress.pop(number, None)
+        self.amending.pop(number, None)
         self.stakes.drop_order(intent)
         basket = self.baskets.get(intent.trade)
         if (
@@ -374,26 +452,27 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         got_e2 = 0 if lot is None else lot.count_e2 if lot.side == leg.side else -lot.count_e2
         return leg if got_e2 == leg.got_e2 else msgspec.structs.replace(leg, got_e2=got_e2)
 
-    def _buy(self, intent: Intent, fill: Fill) -> None:
-        self.spent_e6 += fill.cost_e6
-        self.fees_e6 += fill.fee_e6
-        self.cash_e6 -= fill.cost_e6 + fill.fee_e6
-        lots = self.lots.setdefault(intent.ticker, {})
-        lot, sold = after_purchase(lots.pop(intent.trade, None), bought(intent, fill))
+    def _buy(self, order: Intent | ForeignFill, made: Bought) -> None:
+        cost_e6 = made.price_e4 * made.count_e2
+        self.spent_e6 += cost_e6
+        self.fees_e6 += made.fee_e6
+        self.cash_e6 -= cost_e6 + made.fee_e6
+        lots = self.lots.setdefault(made.ticker, {})
+        lot, sold = after_purchase(lots.pop(made.trade, None), made)
         if lot is not None:
-            lots[intent.trade] = lot
+            lots[made.trade] = lot
         if sold is not None:
             self.realised_e6 += sold.realised_e6
         if not lots:
-            del self.lots[intent.ticker]
-        self.stakes.put_lots(intent.event_ticker, intent.ticker, lots.values())
-        self._net(intent, fill)
+            del self.lots[made.ticker]
+        self.stakes.put_lots(made.event_ticker, made.ticker, lots.values())
+        self._net(order, made)
 
-    def _net(self, intent: Intent, fill: Fill) -> None:
+    def _net(self, order: Intent | ForeignFill, made: Bought) -> None:
         """Keep the net position as the exchange does: it pays a dollar for each pair at once."""
-        held = self.positions.pop(intent.ticker, None)
-        count_e2 = fill.count_e2
-        if held is not None and held.side != intent.side:
+        held = self.positions.pop(made.ticker, None)
+        count_e2 = made.count_e2
+        if held is not None and held.side != made.side:
             pairs_e2 = min(held.count_e2, count_e2)
             self.netted_e6 += pairs_e2 * PRICE_ONE_E4
             self.cash_e6 += pairs_e2 * PRICE_ONE_E4
@@ -402,35 +481,42 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             if left_e2:
                 cost_e6 = held.cost_e6 - held.cost_e6 * pairs_e2 // held.count_e2
                 held = msgspec.structs.replace(held, count_e2=left_e2, cost_e6=cost_e6)
-                self.positions[intent.ticker] = held
+                self.positions[made.ticker] = held
                 return
             held = None
         if not count_e2:
             return
         if held is None:
             held = Position(
-                ticker=intent.ticker,
-                event_ticker=intent.event_ticker,
-                series_ticker=intent.series_ticker,
-                label=intent.label,
-                strategy=intent.strategy,
-                side=intent.side,
+                ticker=made.ticker,
+                event_ticker=made.event_ticker,
+                series_ticker=order.series_ticker if isinstance(order, Intent) else "",
+                label=order.label if isinstance(order, Intent) else "",
+                strategy=made.strategy,
+                side=made.side,
                 count_e2=0,
                 cost_e6=0,
                 fees_e6=0,
-                opened_ms=fill.time_ms,
+                opened_ms=made.time_ms,
                 trades=(),
             )
-        self.positions[intent.ticker] = msgspec.structs.replace(
+        self.positions[made.ticker] = msgspec.structs.replace(
             held,
             count_e2=held.count_e2 + count_e2,
-            cost_e6=held.cost_e6 + fill.price_e4 * count_e2,
-            fees_e6=held.fees_e6 + fill.fee_e6,
-            trades=held.trades if intent.trade in held.trades else (*held.trades, intent.trade),
+            cost_e6=held.cost_e6 + made.price_e4 * count_e2,
+            fees_e6=held.fees_e6 + made.fee_e6,
+            trades=held.trades if made.trade in held.trades else (*held.trades, made.trade),
         )
 
     def settle(
-        self, ticker: str, result: str, value_e4: int, time_ms: int, *, whole_cents: bool = True
+        self,
+        ticker: str,
+        result: str,
+        value_e4: int,
+        time_ms: int,
+        *,
+        whole_cents: bool = True,
+        paid_e6: int | None = None,
     ) -> Settlement | None:
         """Pay all lots of a market out at `value_e4` of YES; None if there are none: nothing is paid twice.
 
@@ -438,6 +524,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
         Args:
             whole_cents: pay no part of a cent: what is left of the value is a fee.
+            paid_e6: what the exchange says that it paid, which counts if it is within a cent of the value.
 
         Raises:
             LedgerError: the two are not what the lots get.
@@ -453,6 +540,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         position = self.positions.pop(ticker, None)
         payout_e6 = 0 if position is None else position.value_e6(value_e4)
         fee_e6 = payout_e6 % CENT_E6 if whole_cents else 0
+        if paid_e6 is not None and 0 <= payout_e6 - paid_e6 <= CENT_E6:
+            fee_e6 = payout_e6 - paid_e6
         closed = settled(lots.values(), Paid(ticker, value_e4, time_ms, fee_e6))
         got_e6 = sum(part.proceeds_e6 for part in closed)
         if got_e6 != payout_e6 + sums.clearing_e6:
@@ -486,10 +575,11 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         Raises:
             LedgerError: they differ, by so many micro-dollars.
         """
-        flows_e6 = self.start_e6 - self.spent_e6 - self.fees_e6 + self.payouts_e6 + self.netted_e6
+        began_e6 = self.start_e6 + self.external_e6
+        flows_e6 = began_e6 - self.spent_e6 - self.fees_e6 + self.payouts_e6 + self.netted_e6
         if self.cash_e6 != flows_e6:
             raise LedgerError(f"cash is {self.cash_e6}, fills, fees and settlements make it {flows_e6}")
-        held_e6, earned_e6 = self.cash_e6 + self.basis_e6, self.start_e6 + self.realised_e6 - self.fees_e6
+        held_e6, earned_e6 = self.cash_e6 + self.basis_e6, began_e6 + self.realised_e6 - self.fees_e6
         if held_e6 != earned_e6:
             raise LedgerError(
                 f"cash and lots less clearing are {held_e6}, start and profit make them {earned_e6}"
@@ -534,6 +624,22 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         kept = (self.stakes.cost_e6, self.stakes.clearing_e6, self.stakes.at_stake_e6)
         if found != kept:
             raise LedgerError(f"cost, clearing and stake of all lots are {found}, the sums kept are {kept}")
+
+
+def foreign_bought(foreign: ForeignFill) -> Bought:
+    """Return a fill that is not ours as it goes into the record, of trade FOREIGN."""
+    fill = foreign.fill
+    return Bought(
+        trade=FOREIGN,
+        strategy="",
+        ticker=foreign.ticker,
+        event_ticker=foreign.event_ticker,
+        side=foreign.side,
+        price_e4=fill.price_e4,
+        count_e2=fill.count_e2,
+        fee_e6=fill.fee_e6,
+        time_ms=fill.time_ms,
+    )
 
 
 def _event(lots: dict[int, Lot]) -> str:

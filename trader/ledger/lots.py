@@ -16,7 +16,7 @@ fees, rounded down, and what is left of the lot keeps the remainder; so the last
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -66,6 +66,9 @@ class Paid(msgspec.Struct, frozen=True):
 
 
 Recorded = Bought | Paid
+
+FOREIGN: Final = 0
+"""The trade to which what is not ours belongs: bought by hand, by another program, or before the journal."""
 
 
 class Lot(msgspec.Struct, frozen=True, array_like=True):
@@ -148,6 +151,40 @@ def after_purchase(lot: Lot | None, purchase: Bought) -> tuple[Lot | None, Close
         fees_e6=lot.fees_e6 + fee_e6,
     )
     return more, closed
+
+
+def split_foreign(lots: Iterable[Lot], purchase: Bought) -> list[Bought]:
+    """Return a purchase that is not ours as those of the lots that it closes, and what is left of it.
+
+    On the exchange it nets whatever the account holds of the other outcome. Its own kind goes first, then the
+    trades' lots, the oldest first: what was sold of them is gone, whoever sold it.
+
+    Args:
+        lots: those of the market. purchase: of trade FOREIGN.
+    """
+    other = sorted(
+        (lot for lot in lots if lot.side != purchase.side),
+        key=lambda lot: (lot.trade != FOREIGN, lot.opened_ms, lot.trade),
+    )
+    parts: list[tuple[int, str, int]] = []
+    left_e2 = purchase.count_e2
+    for lot in other:
+        if count_e2 := min(lot.count_e2, left_e2):
+            parts.append((lot.trade, lot.strategy, count_e2))
+            left_e2 -= count_e2
+    if left_e2:
+        parts.append((FOREIGN, purchase.strategy, left_e2))
+    made: list[Bought] = []
+    left_e2, fee_e6 = purchase.count_e2, purchase.fee_e6
+    for trade, strategy, count_e2 in parts:
+        part_e6 = fee_e6 * count_e2 // left_e2
+        made.append(
+            msgspec.structs.replace(
+                purchase, trade=trade, strategy=strategy, count_e2=count_e2, fee_e6=part_e6
+            )
+        )
+        left_e2, fee_e6 = left_e2 - count_e2, fee_e6 - part_e6
+    return made
 
 
 def _sell(

@@ -102,7 +102,8 @@ def test_a_journal_of_version_1_is_migrated_when_it_is_opened_and_its_fills_keep
     assert after.meta()["version"] == str(VERSION)
     assert after.ledger() == ledger
     ended = {row["number"]: row["ended_step"] for row in after.orders(10**9, 10**9)}
-    assert after.fills(10**9, 10**9) == [{**fill, "step": ended[fill["number"]]} for fill in fills]
+    since = {"fill_id": "", "maker": 0}
+    assert after.fills(10**9, 10**9) == [{**fill, "step": ended[fill["number"]], **since} for fill in fills]
     after.close()
 
 
