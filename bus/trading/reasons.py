@@ -20,11 +20,19 @@ GAP: Final = "gap"
 STALE: Final = "stale"
 CLOSED: Final = "closed"
 STATUS_UNKNOWN: Final = "exchange_unknown"
+DRIFT: Final = "drift"
+OTHER_ACCOUNT: Final = "other_account"
+NO_GATEWAY: Final = "no_gateway"
+RECONCILING: Final = "reconciling"
 
 HALTS: Final = {
     KILLED: "trading is killed",
     HALTED: "the journal cannot be written or does not add up",
+    DRIFT: "the exchange's account and the journal differ, and nothing explains it",
+    OTHER_ACCOUNT: "the order gateway is that of another account or exchange",
     PAUSED: "trading is paused",
+    NO_GATEWAY: "the order gateway does not answer",
+    RECONCILING: "the exchange's account has not been compared with the journal yet",
     STARTING: "there is no data yet",
     GAP: "the feed is being repaired or lost",
     STALE: "the data is too old, or the process stood still",
@@ -68,6 +76,7 @@ MARKET_LIMIT: Final = "market_limit"
 EVENT_LIMIT: Final = "event_limit"
 TOTAL_LIMIT: Final = "total_limit"
 CASH: Final = "cash"
+CASH_ON_SHARD: Final = "cash_on_shard"
 ERROR: Final = "error"
 
 REFUSALS: Final = {
@@ -106,6 +115,7 @@ REFUSALS: Final = {
     EVENT_LIMIT: "above the limit of an event",
     TOTAL_LIMIT: "above the limit of all together",
     CASH: "not enough cash",
+    CASH_ON_SHARD: "not enough cash on the market's shard, though there may be on others",
     ERROR: "an error kept it from being judged; the log has it",
 }
 """Why a trade was refused before anything was sent."""

@@ -10,6 +10,10 @@ class Conditions:
 
     Attributes:
         killed, paused: why people do not want it, None if they do.
+        gateway: how the order gateway stands: starting, answers, silent or other; None where none is needed.
+        reconciled: whether the exchange's account was the ledger's once since the start.
+        drift: what of it is not any more, and nothing explains.
+        alarm: what must not happen and has, until a person says to resume; None if nothing.
         feed: live, starting, gap or lost. degraded: series in doubt.
         trading: whether the exchange does; known: whether it says so. idle_shards: those of its shards that
             do not.
@@ -21,6 +25,10 @@ class Conditions:
     def __init__(self) -> None:
         self.killed: str | None = None
         self.paused: str | None = None
+        self.gateway: str | None = None
+        self.reconciled = True
+        self.drift: tuple[str, ...] = ()
+        self.alarm: str | None = None
         self.feed = "starting"
         self.degraded: tuple[str, ...] = ()
         self.trading = True
@@ -38,15 +46,23 @@ class Conditions:
         elif op == "pause":
             self.paused = reason
         else:
-            self.killed = self.paused = None
+            self.killed = self.paused = self.alarm = None
 
     def halts(self, now_ms: int, stale_after_ms: int) -> tuple[str, ...]:
         """Return why nothing may be traded now, worst first; empty if trading is allowed."""
         halts = []
         if self.killed is not None:
             halts.append(reasons.KILLED)
+        if self.drift or self.alarm is not None:
+            halts.append(reasons.DRIFT)
+        if self.gateway == "other":
+            halts.append(reasons.OTHER_ACCOUNT)
         if self.paused is not None:
             halts.append(reasons.PAUSED)
+        if self.gateway in ("starting", "silent"):
+            halts.append(reasons.NO_GATEWAY)
+        if not self.reconciled:
+            halts.append(reasons.RECONCILING)
         if self.feed == "starting" or not self.epoch:
             halts.append(reasons.STARTING)
         if self.feed in ("gap", "lost"):

@@ -10,6 +10,7 @@ from typing import Final
 from bus.scan.failures import Failures
 from bus.threads import Owner
 from bus.trading import reasons
+from bus.trading.gateway import AccountAnswer, ForeignFill, ListedSettlement
 from markets.fees import fee_schedule
 from markets.opportunities import EventView, Failure, MarketView, Opportunity, ScanLimits, candidates
 from markets.orders import (
@@ -37,10 +38,12 @@ from . import risk
 from .conditions import Conditions
 from .inputs import (
     RULES,
+    Account,
     AnyInput,
     Command,
     Data,
     Feed,
+    Gateway,
     Orders,
     Start,
     StrategyFault,
@@ -51,15 +54,21 @@ from .inputs import (
 )
 from .numbering import Numbering
 from .outputs import (
+    Alarm,
+    Amend,
     AnyOutput,
     Booked,
     Cancel,
+    External,
+    Foreign,
     Place,
     Refused,
     Settled,
     Switch,
 )
+from .outputs import Amended as AmendBooked
 from .rebalance import follow_ups
+from .reconciliation import Reconciliation, new_movements
 from .refused import Refusals
 from .risk import Facts, Limits
 from .roster import BuiltIn, Calls, DroppedStrategy, Roster
@@ -77,7 +86,7 @@ VOID_MS: Final = 600_000
 STRAYS_MAX: Final = 100
 """So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
-_MONEY_MOVES: Final = (Booked, Settled)
+_MONEY_MOVES: Final = (Booked, Settled, Foreign, External)
 
 
 class Engine:
@@ -95,8 +104,10 @@ class Engine:
         roster: the strategies.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
         voids: markets held that are paid out without a value -> since when, by `paced_ms`.
-        strays: what was told of orders that have ended or never were, since `take_strays`. Nothing of it is
-            booked: most was heard and booked before, but a fill that was not is money that nobody counts.
+        strays: what was told of orders that have ended or never were, since `take_strays`. A fill among it
+            that has the exchange's id is booked all the same; of an order that nobody knows it is an alarm.
+        books: what the looks at the exchange's account have shown.
+        heard: number of the last event of the gateway that is booked.
     """
 
     def __init__(self, load: LoadStrategy = BuiltIn, calls: Calls | None = None) -> None:
@@ -118,6 +129,10 @@ class Engine:
         self.failures = Failures()
         self.strays: list[AnyOrderEvent] = []
         self.voids: dict[str, int] = {}
+        self.books = Reconciliation()
+        self.heard = 0
+        self._gateway = False
+        self._adopted: set[str] = set()
         self._failing: list[Failure] = []
         self._rules = RULES
         self._out: list[AnyOutput] = []
@@ -149,8 +164,8 @@ class Engine:
                 self._start(taken)
             case Data():
                 self._data(taken, found or {})
-            case Orders():
-                self._orders(taken.events)
+            case Orders() | Gateway() | Account():
+                self._hear_exchange(taken)
             case Tick():
                 self.roster.timer(taken.now_ms)
                 self._settle_voids()
@@ -177,6 +192,8 @@ class Engine:
             killed = self.conditions.killed is not None
             cancels = self.standing.to_cancel(self.now_ms, killed=killed)
             self._out += [Cancel(number, reason) for number, reason in cancels]
+        if any(isinstance(output, Place | Cancel | Amend) for output in self._out):
+            self.books.request(self.now_ms, self.paced_ms)
         money_moved = any(isinstance(output, _MONEY_MOVES) for output in self._out)
         self._out += self.worth.points(self.now_ms, self.paced_ms, money_moved=money_moved)
         self.ledger.check()
@@ -200,6 +217,10 @@ class Engine:
         for intent in self.ledger.open.values():
             self.standing.add(intent)
         self.roster.start(start.strategies, start.now_ms)
+        self.heard, self._gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
+        self.conditions.alarm = start.alarm
+        if start.gateway:
+            self.conditions.gateway, self.conditions.reconciled = "starting", False
 
     def _data(self, data: Data, found: Mapping[str, Sequence[Opportunity]]) -> None:
         conditions = self.conditions
@@ -326,7 +347,7 @@ class Engine:
         if reason is not None:
             return (), reason
         if proposal.evens is None:
-            legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms)
+            legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6)
         else:
             legs = proposal.legs  # half of it would leave the basket uneven
         return legs, risk.check(legs, proposal, view, facts, self.limits, self.scan)
@@ -347,19 +368,137 @@ class Engine:
             lost_today_e6=self.worth.lost_today_e6(),
             idle_shards=self.conditions.idle_shards,
             degraded=self.conditions.degraded,
+            free_e6=self.books.free_e6(self.ledger) if self._gateway else None,
             retry_at_ms=self.throttle.retry_at_ms,
         )
 
-    def _orders(self, events: Sequence[AnyOrderEvent]) -> None:
+    def _hear_exchange(self, taken: Orders | Gateway | Account) -> None:
+        if isinstance(taken, Orders):
+            self._orders(taken)
+        elif isinstance(taken, Gateway):
+            self.conditions.gateway = taken.word
+        else:
+            self._account(taken.listed)
+
+    def _orders(self, taken: Orders) -> None:
         of_order: dict[int, list[AnyOrderEvent]] = {}
-        for event in events:
+        for event in taken.events:
             of_order.setdefault(event.number, []).append(event)
+        ended = {intent.number: intent for intent in taken.ended}
         for number, told in of_order.items():
             intent = self.ledger.open.get(number)
             if intent is None:
-                self._stray(told)
+                self._book_late(ended.get(number), told)
             else:
                 self._book(intent, told)
+        for foreign in taken.foreign:
+            self._book_foreign(foreign)
+        self.heard = max(self.heard, taken.heard)
+
+    def _book_late(self, intent: Intent | None, events: Sequence[AnyOrderEvent]) -> None:
+        """Book the fills of an order that has ended: they are money, whatever was said of it before."""
+        self._stray(events)
+        fills = [event.fill for event in events if isinstance(event, Filled) and event.fill.id]
+        if not fills:
+            return
+        if intent is None:
+            self._alarm(f"order {events[0].number}: filled, and the journal has no such order: {fills[0]}")
+            return
+        before_e6 = self.ledger.cash_e6
+        for fill in fills:
+            self.ledger.fill_late(intent, fill)
+        self.books.move_cash(intent.exchange_index, self.ledger.cash_e6 - before_e6)
+        booked = tuple(fills)
+        self._out.append(Booked(intent.number, OrderState.CANCELLED, "", booked, self.now_ms, late=True))
+        self._mark(intent.event_ticker)
+        self.roster.fill(intent, booked, self.now_ms)
+
+    def _book_foreign(self, foreign: ForeignFill) -> None:
+        before_e6 = self.ledger.cash_e6
+        closed = self.ledger.fill_foreign(foreign)
+        self.books.move_cash(foreign.exchange_index, self.ledger.cash_e6 - before_e6)
+        self._out.append(Foreign(foreign, closed, self.now_ms))
+        self._mark(foreign.event_ticker)
+
+    def _mark(self, event_ticker: str) -> None:
+        view = self.views.get(event_ticker)
+        if view is not None:
+            self.worth.mark(view)
+
+    def _alarm(self, line: str) -> None:
+        """Trade nothing until a person has looked at this."""
+        self.conditions.alarm = line
+        self._out.append(Alarm(line))
+
+    def _account(self, listed: AccountAnswer) -> None:
+        """Book what the exchange has paid and what cash came and went, and compare all that is held."""
+        for id_, kind, shard, amount_e6 in new_movements(listed, self._adopted):
+            self._adopted.add(id_)
+            self.ledger.adopt(amount_e6)
+            self._out.append(External(id_, kind, shard, amount_e6, self.now_ms))
+        if listed.last_event == self.heard:  # else what is listed has more in it than is booked, or less
+            for settlement in listed.settlements:
+                self._settle_listed(settlement)
+            if "shards" not in listed.missing:
+                self.books.list_cash(listed)
+        books = self.books
+        if books.quiet(listed, self.ledger, self.standing, self.heard, self.paced_ms):
+            books.look(listed, self.ledger, self.standing, self.now_ms, self.paced_ms)
+            self.conditions.reconciled, self.conditions.drift = books.reconciled, books.drift
+
+    def _settle_listed(self, listed: ListedSettlement) -> None:
+        """Book what the exchange has paid out for a market, once, when no order there can be filled."""
+        ticker, ledger = listed.ticker, self.ledger
+        if ticker not in ledger.lots or any(intent.ticker == ticker for intent in ledger.open.values()):
+            return
+        value_e4 = listed.value_e4
+        if value_e4 is None:
+            value_e4 = {"yes": PRICE_ONE_E4, "no": 0}.get(listed.result)
+        if value_e4 is None:
+            position = ledger.positions.get(ticker)
+            if position is None:
+                value_e4 = PRICE_ONE_E4 // 2  # as many of YES as of NO: they are worth the same at any value
+            else:
+                each_e4 = min(PRICE_ONE_E4, max(0, -(-listed.revenue_e6 // position.count_e2)))
+                value_e4 = each_e4 if position.side == "yes" else PRICE_ONE_E4 - each_e4
+        result = listed.result if listed.result in ("yes", "no", "scalar", "void") else "void"
+        settlement = ledger.settle(ticker, result, value_e4, self.now_ms, paid_e6=listed.revenue_e6)
+        if settlement is not None:
+            self.worth.forget(ticker)
+            self._out.append(Settled(settlement))
+
+    def amend_order(self, number: int, price_e4: int, count_e2: int) -> str | None:
+        """Ask for another price or count of an order that rests; return why not, None if it is asked for.
+
+        Args:
+            count_e2: what it has got and what shall rest.
+        """
+        intent = self.ledger.open.get(number)
+        if intent is None or intent.time_in_force != "gtc" or count_e2 < self.ledger.filled(number).count_e2:
+            return reasons.BAD_SIZE
+        if not 0 < price_e4 < PRICE_ONE_E4:
+            return reasons.OFF_GRID
+        most_e6 = reserve_e6(intent.fees, price_e4, count_e2, self.now_ms)
+        more_e6 = max(0, most_e6 - intent.reserve_e6)
+        reason = next(iter(self.halts()), None) or risk.amend(
+            intent, most_e6, more_e6, self._facts(), self.limits
+        )
+        if reason is None:
+            self.ledger.ask_amend(number, price_e4, count_e2, most_e6)
+            self._out.append(Amend(number, price_e4, count_e2, most_e6))
+        return reason
+
+    def _amended(self, number: int, event: Amended | AmendRefused) -> None:
+        """Hold what an order may cost as it now rests."""
+        now = self.ledger.open[number]
+        if isinstance(event, Amended):
+            most_e6 = reserve_e6(now.fees, event.price_e4, event.count_e2, self.now_ms)
+            rests = event.price_e4, event.count_e2, most_e6
+        else:
+            before = self.ledger.amending.get(number, now)
+            rests = before.price_e4, before.count_e2, before.reserve_e6
+        self.ledger.end_amend(number, *rests)
+        self._out.append(AmendBooked(number, *rests, refused=isinstance(event, AmendRefused)))
 
     def _stray(self, events: Sequence[AnyOrderEvent]) -> None:
         self.strays += events[: max(0, STRAYS_MAX - len(self.strays))]
@@ -372,6 +511,10 @@ class Engine:
     def _book(self, intent: Intent, events: Sequence[AnyOrderEvent]) -> None:
         """Book what happened to an open order, and look at what follows from it."""
         number, standing = intent.number, self.standing
+        before_e6 = self.ledger.cash_e6
+        if any(isinstance(event, Filled) and event.fill.id for event in events):
+            # Whatever it got before its end or is told after it: the end is booked last.
+            events = sorted(events, key=lambda event: isinstance(event, Ended))
         fills: list[Fill] = []
         status, reason, ended = OrderState.OPEN, "", False
         for at, event in enumerate(events):
@@ -385,19 +528,22 @@ class Engine:
                     standing.accept(number)
                 case Filled():
                     standing.accept(number)
+                    if event.fill.id and (beyond := self.ledger.beyond(number, event.fill)) is not None:
+                        self._alarm(beyond)
                     if self.ledger.fill(number, event.fill) is not None:
                         fills.append(event.fill)
                 case Unknown():
-                    standing.lose(number, event.reason)
+                    standing.lose(number, event.reason, event.until_ms)
                 case Ended():
                     status, reason, ended = self._end(intent, event), event.reason, True
                 case Amended() | AmendRefused():
-                    self._stray([event])
+                    self._amended(number, event)
         if not ended:
             reason = standing.unknown.get(number, "")
             if self._rules >= 2:
                 status = standing.state(number, self.ledger.filled(number).count_e2)
         booked = tuple(fills)
+        self.books.move_cash(intent.exchange_index, self.ledger.cash_e6 - before_e6)
         self._out.append(Booked(number, status, reason, booked, self.now_ms))
         view = self.views.get(intent.event_ticker)
         if view is not None:
@@ -414,10 +560,11 @@ class Engine:
     def _end(self, intent: Intent, event: Ended) -> OrderState:
         """Free what an order still held; return what it has come to."""
         reason = event.reason
+        intent = self.ledger.open[intent.number]  # by now it may be another than was placed
         got_e2 = self.ledger.filled(intent.number).count_e2
         self.ledger.end(intent.number)
         accepted = self.standing.end(intent.number)
-        if got_e2 == intent.count_e2:
+        if got_e2 >= intent.count_e2:
             return OrderState.FILLED
         if got_e2 and self._rules < 2:
             return OrderState.PARTIAL
@@ -432,6 +579,8 @@ class Engine:
     def _settle(self, view: EventView) -> None:
         """Book what was paid out for what is held, of each market once, when no order there can be filled."""
         ledger = self.ledger
+        if self._gateway:
+            return  # the exchange lists what it has paid, and when
         for seen in view.markets:
             ticker = seen.market.ticker
             if ticker not in ledger.lots or not _paid(seen):

@@ -56,6 +56,7 @@ class Start(Input, frozen=True):
             what is settled and paid is what it lists.
         heard: number of the last event of the gateway that is booked.
         alarm: what a person is to look at first, None if nothing.
+        adopted: ids of the movements of cash that are booked.
     """
 
     journal_id: str
@@ -75,6 +76,7 @@ class Start(Input, frozen=True):
     gateway: bool = False
     heard: int = 0
     alarm: str | None = None
+    adopted: tuple[str, ...] = ()
 
 
 class Tick(Input, frozen=True):

@@ -15,7 +15,7 @@ from markets.book import NO, YES, depth, fills, on_grid
 from markets.fees import FeeSchedule, fee_schedule
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
-from markets.orders import Proposal, Wanted, reserve_e6
+from markets.orders import Intent, Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.timing import is_open
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
@@ -64,6 +64,7 @@ class Facts(msgspec.Struct, frozen=True):
         sent_ms: when each order of the last minute was sent.
         lost_today_e6: loss since the day's beginning; negative is a profit.
         idle_shards: shards of the exchange that do not trade. degraded: series in doubt.
+        free_e6: cash on each shard that no order holds; None where all cash is in one place.
     """
 
     now_ms: int
@@ -76,10 +77,16 @@ class Facts(msgspec.Struct, frozen=True):
     idle_shards: tuple[int, ...]
     degraded: tuple[str, ...]
     retry_at_ms: Mapping[str, int]
+    free_e6: Mapping[int, int] | None = None
 
 
 def fit(
-    proposal: Proposal, view: EventView, ledger: Ledger, limits: Limits, time_ms: int
+    proposal: Proposal,
+    view: EventView,
+    ledger: Ledger,
+    limits: Limits,
+    time_ms: int,
+    free_e6: Mapping[int, int] | None = None,
 ) -> tuple[Wanted, ...]:
     """Return the legs, cut to the same largest count that the money limits leave room for; empty if none.
 
@@ -93,6 +100,9 @@ def fit(
         limits.total_e6 - ledger.at_stake_e6(),
         ledger.free_e6,
     )
+    if free_e6 is not None:
+        shards = _shards(view)
+        room_e6 = min(room_e6, *(free_e6.get(shards.get(leg.ticker, 0), 0) for leg in proposal.legs))
     rooms_e6 = [
         min(
             limits.order_e6,
@@ -189,6 +199,49 @@ def _reasons(
             return
         yield from _leg_reasons(leg, seen, facts, limits, scan, rests=proposal.time_in_force == "gtc")
     yield from _money_reasons(legs, proposal, fees, facts, limits)
+    if facts.free_e6 is not None:
+        yield from _shard_reasons(legs, proposal, view, fees, facts, facts.free_e6)
+
+
+def amend(intent: Intent, most_e6: int, more_e6: int, facts: Facts, limits: Limits) -> str | None:
+    """Return why a resting order must not come to cost `most_e6` at most, `more_e6` more than it could."""
+    ledger, event_ticker, shard = facts.ledger, intent.event_ticker, intent.exchange_index or 0
+    if most_e6 > limits.order_e6:
+        return reasons.ORDER_LIMIT
+    for at_stake_e6, limit_e6, reason in (
+        (ledger.at_stake_e6(event_ticker, ticker=intent.ticker), limits.market_e6, reasons.MARKET_LIMIT),
+        (ledger.at_stake_e6(event_ticker), limits.event_e6, reasons.EVENT_LIMIT),
+        (ledger.at_stake_e6(), limits.total_e6, reasons.TOTAL_LIMIT),
+        (0, ledger.free_e6, reasons.CASH),
+        (0, more_e6 if facts.free_e6 is None else facts.free_e6.get(shard, 0), reasons.CASH_ON_SHARD),
+    ):
+        if more_e6 and at_stake_e6 + more_e6 > limit_e6:
+            return reason
+    return None
+
+
+def _shards(view: EventView) -> Mapping[str, int]:
+    return {seen.market.ticker: seen.market.exchange_index or 0 for seen in view.markets}
+
+
+def _shard_reasons(
+    legs: Sequence[Wanted],
+    proposal: Proposal,
+    view: EventView,
+    fees: FeeSchedule,
+    facts: Facts,
+    free_e6: Mapping[int, int],
+) -> Iterator[str]:
+    """Whether each shard has the cash that its legs may cost; what only gives up a lot is paid by that."""
+    shards, needs_e6 = _shards(view), dict[int, int]()
+    for leg in legs:
+        if proposal.evens is not None and _closes(leg, proposal.evens, facts.ledger):
+            continue
+        shard = shards[leg.ticker]
+        cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
+        needs_e6[shard] = needs_e6.get(shard, 0) + cost_e6
+    if any(need_e6 > free_e6.get(shard, 0) for shard, need_e6 in needs_e6.items()):
+        yield reasons.CASH_ON_SHARD
 
 
 def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:

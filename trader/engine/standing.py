@@ -11,10 +11,12 @@ class Standing:
 
     Attributes:
         unknown: order -> why nobody can say what became of it.
+        until_ms: such an order -> when it counts as not placed if nothing is found, where that is known.
     """
 
     def __init__(self) -> None:
         self.unknown: dict[int, str] = {}
+        self.until_ms: dict[int, int] = {}
         self._resting: dict[int, Intent] = {}
         self._sent: set[int] = set()
         self._accepted: set[int] = set()
@@ -43,15 +45,19 @@ class Standing:
         """Note that an exchange has it, or had it."""
         self._accepted.add(number)
         self.unknown.pop(number, None)
+        self.until_ms.pop(number, None)
 
-    def lose(self, number: int, reason: str) -> None:
-        """Note that nobody can say what became of it."""
+    def lose(self, number: int, reason: str, until_ms: int | None = None) -> None:
+        """Note that nobody can say what became of it; if nothing is found by `until_ms`, nothing did."""
         self.unknown[number] = reason
+        if until_ms is not None:
+            self.until_ms[number] = until_ms
 
     def end(self, number: int) -> bool:
         """Forget an order that has ended; return whether it was accepted before."""
         accepted = number in self._accepted
         self.unknown.pop(number, None)
+        self.until_ms.pop(number, None)
         self._resting.pop(number, None)
         self._sent.discard(number)
         self._accepted.discard(number)

@@ -1,0 +1,174 @@
+"""The exchange's account against the ledger: what is the same, what is late, what nobody can explain. Pure.
+
+Of each look at the account settlements and movements of cash are booked first. What is different then, at a
+moment when nothing is on its way, is read again: lists lag, and are not all of one moment. Only what stays is
+drift.
+"""
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from bus.trading.gateway import AccountAnswer
+from markets.orders import OrderState
+from markets.units import format_count, format_money
+from trader.ledger.ledger import Ledger
+
+from .standing import Standing
+
+LOOKS: Final = 3
+LAG_MS: Final = 5_000
+"""What still differs in so many quiet looks, the first and the last so far apart, is no lag."""
+
+ASKED_LONG_AGO_MS: Final = 60_000
+"""After so long a request is over, whatever the clock of the exchange says."""
+
+_ON_ITS_WAY: Final = (OrderState.INTENDED, OrderState.SENT, OrderState.UNKNOWN)
+
+
+class Difference(msgspec.Struct, frozen=True, array_like=True):
+    """A line on which ledger and exchange differ: micro-dollars, or hundredths of contracts."""
+
+    what: str
+    ours: int
+    theirs: int
+    unit: Literal["money", "contracts"]
+
+    def __str__(self) -> str:
+        """Return the line as people read it."""
+        shown = format_money if self.unit == "money" else format_count
+        return f"{self.what}: the journal has {shown(self.ours)}, the exchange {shown(self.theirs)}"
+
+
+def differences(listed: AccountAnswer, ledger: Ledger) -> list[Difference]:
+    """Return each line on which cash and net positions differ.
+
+    A balance may be listed with what resting orders hold taken off, as nothing says whether it is.
+    """
+    found = []
+    if "shards" not in listed.missing:
+        cash_e6 = sum(shard.cash_e6 for shard in listed.shards)
+        held_e6 = sum(shard.held_e6 for shard in listed.shards)
+        if cash_e6 != ledger.cash_e6 and cash_e6 + held_e6 != ledger.cash_e6:
+            found.append(Difference("cash", ledger.cash_e6, cash_e6, "money"))
+    if "positions" not in listed.missing:
+        theirs = {position.ticker: position.signed_e2 for position in listed.positions if position.signed_e2}
+        ours = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
+        for ticker in sorted(theirs.keys() | ours.keys()):
+            pair = ours.get(ticker, 0), theirs.get(ticker, 0)
+            if pair[0] != pair[1]:
+                found.append(Difference(f"position in {ticker}", *pair, "contracts"))
+    return found
+
+
+def odd_orders(listed: AccountAnswer, ledger: Ledger, standing: Standing) -> Iterator[str]:
+    """Yield each order of ours that rests and should not, or should and does not."""
+    if "orders" in listed.missing:
+        return
+    rest = {order.number for order in listed.orders if order.number is not None}
+    for number in sorted(rest - ledger.open.keys()):
+        yield f"order {number} has ended in the journal and rests on the exchange"
+    for number in sorted(ledger.open):
+        state = standing.state(number, ledger.filled(number).count_e2)
+        if number not in rest and state in (OrderState.RESTING, OrderState.PARTIAL):
+            yield f"order {number} rests in the journal and not on the exchange"
+
+
+class Reconciliation:
+    """What the looks at an account have shown.
+
+    Attributes:
+        reconciled: whether ledger and exchange were the same once since the start.
+        differing: the lines on which they differed at the last quiet look.
+        drift: those that stayed, while they do: nothing is traded.
+        odd_orders: see `odd_orders`, of the last two quiet looks.
+        matched_ms: when both were the same last, None before.
+        as_of_ms: by the exchange's word, how new the last look was.
+        netting: see AccountAnswer.
+    """
+
+    def __init__(self) -> None:
+        self.reconciled = False
+        self.differing: tuple[str, ...] = ()
+        self.drift: tuple[str, ...] = ()
+        self.odd_orders: tuple[str, ...] = ()
+        self.matched_ms: int | None = None
+        self.as_of_ms = 0
+        self.netting: bool | None = None
+        self._looks = 0
+        self._since_ms = 0
+        self._odd: frozenset[str] = frozenset()
+        self._requested: tuple[int, int] | None = None
+        self._cash_e6: dict[int, int] = {}
+        self._others_e6: dict[int, int] = {}
+
+    def request(self, now_ms: int, steady_ms: int) -> None:
+        """Note that something is asked of the exchange now."""
+        self._requested = now_ms, steady_ms
+
+    def quiet(
+        self, listed: AccountAnswer, ledger: Ledger, standing: Standing, heard: int, steady_ms: int
+    ) -> bool:
+        """Whether nothing was on its way when the account was listed, and all that was told is booked."""
+        if listed.in_flight or listed.missing or listed.last_event != heard:
+            return False
+        if self._requested is not None:
+            asked_ms, at_ms = self._requested
+            if listed.as_of_ms <= asked_ms and steady_ms - at_ms < ASKED_LONG_AGO_MS:
+                return False
+        open_ = ledger.open
+        return not any(standing.state(n, ledger.filled(n).count_e2) in _ON_ITS_WAY for n in open_)
+
+    def look(
+        self, listed: AccountAnswer, ledger: Ledger, standing: Standing, now_ms: int, steady_ms: int
+    ) -> None:
+        """Take what was listed at a quiet moment, settlements and movements booked."""
+        self.as_of_ms, self.netting = listed.as_of_ms, listed.netting
+        odd = frozenset(odd_orders(listed, ledger, standing))
+        self.odd_orders, self._odd = tuple(sorted(odd & self._odd)), odd
+        self.differing = tuple(map(str, differences(listed, ledger)))
+        if not self.differing:
+            self.reconciled, self.drift, self._looks, self.matched_ms = True, (), 0, now_ms
+            return
+        if not self._looks:
+            self._since_ms = steady_ms
+        self._looks += 1
+        if self._looks >= LOOKS and steady_ms - self._since_ms >= LAG_MS:
+            self.drift = self.differing
+
+    # -- cash by shard
+
+    def list_cash(self, listed: AccountAnswer) -> None:
+        """Take what lies on which shard, and what orders that are not ours hold of it."""
+        self._cash_e6 = {shard.exchange_index: shard.cash_e6 for shard in listed.shards}
+        self._others_e6 = {}
+        for order in listed.orders:
+            if order.number is None:
+                held_e6 = self._others_e6.get(order.exchange_index, 0)
+                self._others_e6[order.exchange_index] = held_e6 + order.price_e4 * order.left_e2
+
+    def move_cash(self, exchange_index: int | None, amount_e6: int) -> None:
+        """Note that cash has come to a shard, or gone."""
+        shard = exchange_index or 0
+        if shard in self._cash_e6:
+            self._cash_e6[shard] += amount_e6
+
+    def free_e6(self, ledger: Ledger) -> Mapping[int, int]:
+        """Return what of each shard's cash neither our orders hold nor those of others."""
+        free = {shard: cash - self._others_e6.get(shard, 0) for shard, cash in self._cash_e6.items()}
+        for number, intent in ledger.open.items():
+            shard = intent.exchange_index or 0
+            if shard in free:
+                free[shard] -= max(0, intent.reserve_e6 - ledger.filled(number).paid_e6)
+        return free
+
+
+def new_movements(listed: AccountAnswer, adopted: Container[str]) -> Iterator[tuple[str, str, int, int]]:
+    """Yield id, kind, shard and amount of cash that came or went and is not booked.
+
+    What moves from shard to shard moves no cash of the account.
+    """
+    for movement in listed.movements:
+        if movement.kind != "transfer" and movement.id not in adopted:
+            yield movement.id, movement.kind, movement.exchange_index, movement.amount_e6
