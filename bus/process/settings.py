@@ -27,6 +27,7 @@ from .settings_table import (
     ENDPOINTS,
     LIVE_CONFIRMATION,
     CommonRows,
+    GatewayRows,
     HttpRows,
     PublisherRows,
     SimulatorRows,
@@ -46,7 +47,7 @@ _VARIABLES: Final = {"api_key_id": "KALSHI_API_KEY_ID", "private_key_path": "KAL
 """Variables outside our prefix: the names Kalshi's own tools use."""
 
 
-class Settings(SimulatorRows, HttpRows, TraderRows, PublisherRows, CommonRows):
+class Settings(SimulatorRows, HttpRows, GatewayRows, TraderRows, PublisherRows, CommonRows):
     """All settings of one process, validated and immutable. Made by `Settings.load` only."""
 
     @property
@@ -291,7 +292,12 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
         least = f"more than {s.poll_interval_s:g}, {name('poll_interval_s')}"
         fields = {"stale_after_s", "poll_interval_s"}
         yield fields, f"{name('stale_after_s')}: got {s.stale_after_s:g}, expected {least}"
-    for small, large in (("limit_order", "limit_total"), ("limit_event", "limit_total")):
+    for small, large in (
+        ("limit_order", "limit_total"),
+        ("limit_event", "limit_total"),
+        ("gateway_limit_order", "gateway_limit_total"),
+        ("gateway_limit_market", "gateway_limit_total"),
+    ):
         if getattr(s, small) > getattr(s, large):
             yield (
                 {small, large},

@@ -216,7 +216,15 @@ _IPC: Final = "`ipc:///absolute/path` (at most 107 bytes) or `tcp://127.0.0.1:po
 _NAMES: Final = "names with commas between them (TOML: a list)"
 _CALLS: Final = "names or `/path/mine.py:Class`, each maybe with `(key=value)`, commas between (TOML: a list)"
 
-ENDPOINTS: Final = ("feed", "state", "query", "orders", "trader_control", "trader_events")
+ENDPOINTS: Final = (
+    "feed",
+    "state",
+    "query",
+    "orders",
+    "order_events",
+    "trader_control",
+    "trader_events",
+)
 
 _Int = Annotated[int, BeforeValidator(_digits)]
 _Float = Annotated[float, BeforeValidator(_no_bool)]
@@ -281,6 +289,9 @@ class CommonRows(Rows):
     state: _Endpoint = _setting("<ipc://RUN_DIR/state.sock>", _IPC, "Publisher's state for joining (ROUTER).")
     query: _Endpoint = _setting("<ipc://RUN_DIR/query.sock>", _IPC, "Snapshot server's answers (ROUTER).")
     orders: _Endpoint = _setting("<ipc://RUN_DIR/orders.sock>", _IPC, "Order gateway (ROUTER).")
+    order_events: _Endpoint = _setting(
+        "<ipc://RUN_DIR/order_events.sock>", _IPC, "Order gateway's heartbeats and hints (PUB)."
+    )
     trader_control: _Endpoint = _setting(
         "<ipc://RUN_DIR/trader_control.sock>", _IPC, "Trader's status and commands (ROUTER)."
     )
@@ -365,6 +376,32 @@ class TraderRows(Rows):
     min_edge: _Dollars = _dollars("0.05", "Least expected profit of a trade after fees.")
     trade_in_play: Literal["no", "yes"] = _setting(
         "no", "`no` or `yes`", "Whether to trade after the start of a match."
+    )
+
+
+class GatewayRows(Rows):
+    """The order gateway's: bounds of its own, whatever the trader says."""
+
+    gateway_limit_order: _Dollars = _dollars("200", "Most that one order may cost at the order gateway.")
+    gateway_limit_market: _Dollars = _dollars(
+        "400", "Most that may be at stake in one market there: what is held and what orders may still cost."
+    )
+    gateway_limit_total: _Dollars = _dollars("10000", "Most that may be at stake there in all.")
+    gateway_limit_orders_per_minute: _Int = _setting(
+        240, "1..100000", "Most orders that it sends within a minute.", ge=1, le=100_000
+    )
+    order_lease_s: _Int = _setting(
+        60,
+        "whole seconds, 10..3600",
+        "A resting order ends at the exchange by itself so long after whoever placed it has died.",
+        ge=10,
+        le=3600,
+    )
+    gateway_resend: Literal["no", "yes"] = _setting(
+        "no",
+        "`no` or `yes`",
+        "Whether an order without an answer may be sent again under the same id. Only for accounts where the "
+        "id of a filled order is refused: docs/orders.md.",
     )
 
 

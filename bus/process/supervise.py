@@ -38,7 +38,7 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     Raises:
         StartupError: a directory, a port, an endpoint or the key file cannot be used.
     """
-    simulator = settings.env == "sim"
+    simulator, orders = settings.env == "sim", settings.mode != "paper"
     run_dir = writable_dir(settings.run_dir)
     logs = writable_dir(run_dir / "logs")
     writable_dir(settings.data_dir)
@@ -47,7 +47,8 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         os.close(open_private_file(settings.private_key_path, variable_of("private_key_path")))
     for key in ("ui_port", "snapshot_port", *(["sim_port"] if simulator else [])):
         check_port(getattr(settings, key), variable_of(key))
-    for key in ("feed", "state", "query", "trader_control", "trader_events"):
+    gateway = ("orders", "order_events") if orders else ()
+    for key in ("feed", "state", "query", "trader_control", "trader_events", *gateway):
         check_endpoint(key, getattr(settings, key))
     control = str(run_dir / "supervisor.sock").replace("%", "%%")
     try:
@@ -66,6 +67,7 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         "SUPERVISE_LOGS": str(logs),
         "SUPERVISE_LOGS_TWICE": str(logs).replace("%", "%%"),
         "SUPERVISE_SIMULATOR": str(simulator).lower(),
+        "SUPERVISE_ORDERS": str(orders).lower(),
         "SUPERVISE_SIM_PORT": str(settings.sim_port),
         "SUPERVISE_SIM_MARKETS": str(settings.sim_markets),
         "SUPERVISE_SIM_SEED": str(settings.sim_seed),
@@ -105,6 +107,11 @@ def _announce(settings: Settings, logs: str) -> None:
     print(f"  markets    http://127.0.0.1:{settings.snapshot_port}/markets")
     print(f"  health     http://127.0.0.1:{settings.snapshot_port}/health")
     print(f"  logs       {logs}")
+    if settings.mode == "paper":
+        print("  orders     none: filled here with play money, no order gateway runs")
+    else:
+        where = "the simulated exchange" if settings.env == "sim" else f"Kalshi ({settings.env}), real orders"
+        print(f"  orders     to {where}: order gateway and watchdog run (docs/orders.md)")
     if settings.env == "sim" and settings.api_key_id:
         print(f"  note: {variable_of('api_key_id')} is set; unset it to sign with the simulator's own key")
     sys.stdout.flush()  # exec does not

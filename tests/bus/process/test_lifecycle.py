@@ -280,7 +280,18 @@ def test_the_simulator_is_started_only_on_env_sim(runner: Runner, env: str, simu
     variables = prepare(settings, "a-token")
 
     assert variables["SUPERVISE_SIMULATOR"] == simulator
+    assert variables["SUPERVISE_ORDERS"] == "false", "in mode paper no order leaves the trader"
     assert Path(variables["SUPERVISE_LOGS"]).stat().st_mode & 0o777 == 0o700
+
+
+def test_where_orders_leave_gateway_and_watchdog_are_started(runner: Runner) -> None:
+    settings = Settings.load(_settings_of(runner) | {"KALSHI_BUS_MODE": "sim"}, runner.folder)
+
+    assert prepare(settings, "a-token")["SUPERVISE_ORDERS"] == "true"
+
+    (runner.run_dir / "order_events.sock").write_text("precious")
+    with pytest.raises(StartupError, match=r"is not a socket.*KALSHI_BUS_ORDER_EVENTS"):
+        prepare(settings, "a-token")
 
 
 @pytest.mark.e2e
@@ -486,6 +497,8 @@ def test_supervisord_conf_never_opens_a_port_and_never_gives_up() -> None:
         "simulator",
         "publisher",
         "snapshot_server",
+        "orders",
+        "watchdog",
         "trader",
         "ui",
     ]
