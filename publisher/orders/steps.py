@@ -1,18 +1,28 @@
 """What goes into the gateway's core and what comes out of it. The core has no clock, socket, file or thread.
 
-`publisher/orders/core.py` takes inputs one at a time and returns actions in order; the process carries them
-out in that order. An `Append` is on disk before anything behind it happens, so that a request that leaves is
-in the log. Records that were appended, read again, make the same core.
+`publisher/orders/core.py` is told what has happened, one thing at a time, and gives actions when asked for
+them. The process carries these out: first all `Append`, in order, and one sync, then everything else in
+order. So a request that leaves is in the log. Records that were appended, read again, make the same core.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from bus.trading.gateway import GatewayEvent
+from bus.trading.gateway import GatewayEvent, Source
 
 Urgency = Literal["cancel", "renew", "create", "read"]
 """What a request is for: cancels overtake all else, creates wait for the reserve."""
+
+
+class Now(NamedTuple):
+    """The time, by both clocks, in ms: `wall_ms` is what Kalshi reads, `steady_ms` never jumps."""
+
+    wall_ms: int
+    steady_ms: int
+
+
+# -- actions
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -22,7 +32,7 @@ class Request(msgspec.Struct, frozen=True):
         id: counts the requests of a log; an `Answered` names it.
         what: create, cancel, amend, decrease, batch_create, batch_cancel, list_orders, ...
         path: below the base URL. query: in order. body: JSON as it is sent, empty for none.
-        cost: tokens; shard: whose write bucket pays (0: the unscoped one).
+        cost: tokens, which the core has paid already; shard: whose write bucket paid (0: the unscoped one).
         not_after_ms: it must not leave later than this by our clock, None for whenever.
     """
 
@@ -62,7 +72,7 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Let a request go; `Answered` says what came of it, or that it never left."""
+    """Let a request go now; `Answered` says what came of it, or that it never left."""
 
     request: Request
 
@@ -75,3 +85,85 @@ class Tell(msgspec.Struct, frozen=True):
 
 
 AnyAction = Append | Send | Tell
+
+
+# -- inputs
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What came of the request that a `Send` let go. Exactly one for each, unless the process dies."""
+
+    request_id: int
+    reply: Reply
+
+
+class FeedHeard(msgspec.Struct, frozen=True):
+    """Where the feed is: heard just now. Told whenever something of it changes, and with every heartbeat.
+
+    `complete_ms` is when its last complete sweep began, None before the first.
+    """
+
+    epoch: int
+    seq: int
+    complete_ms: int | None
+    source: Source
+
+
+class KillSwitch(msgspec.Struct, frozen=True):
+    """Whether the kill file is there, as of just now. Look before `actions` is called."""
+
+    killed: bool
+
+
+class TradingStatus(msgspec.Struct, frozen=True):
+    """Whether the exchange trades, and each shard of which anything is known; None: not known."""
+
+    active: bool | None
+    shards: dict[int, bool] = {}
+
+
+class Fenced(msgspec.Struct, frozen=True):
+    """The watchdog has taken over, or another gateway has: nothing but reads leaves from now on."""
+
+    generation: int
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The account's buckets: tokens a second, and what they hold; of reads, the gateway's share of them."""
+
+    write_per_s: float
+    write_capacity: float
+    read_per_s: float
+    read_capacity: float
+
+
+class PrivateHint(msgspec.Struct, frozen=True):
+    """Something was said on a private channel: a reason to look, and nothing to believe."""
+
+    ticker: str = ""
+
+
+AnyInput = Answered | FeedHeard | KillSwitch | TradingStatus | Fenced | Limits | PrivateHint
+
+
+class CoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway is set to.
+
+    Attributes:
+        env: "sim", "demo" or "prod". confirmation: what an ask must carry there, empty for nothing.
+        order_e6, market_e6, total_e6, orders_per_minute: KALSHI_BUS_GATEWAY_LIMIT_*.
+        lease_ms: KALSHI_BUS_ORDER_LEASE_S. stale_after_ms: KALSHI_BUS_STALE_AFTER_S.
+        resend: KALSHI_BUS_GATEWAY_RESEND.
+        feed_silent_ms: a feed that said nothing for so long is stale.
+    """
+
+    env: str = "sim"
+    confirmation: str = ""
+    order_e6: int
+    market_e6: int
+    total_e6: int
+    orders_per_minute: int
+    lease_ms: int = 60_000
+    stale_after_ms: int = 60_000
+    feed_silent_ms: int = 10_000
+    resend: bool = False
