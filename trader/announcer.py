@@ -3,12 +3,28 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from bus.clock import Clock
 from markets.records import FairValue
 from trader.engine.inputs import AnyInput, Data
-from trader.engine.outputs import AnyOutput, Booked, Cancel, Dropped, Equity, Place, Refused, Settled, Switch
+from trader.engine.outputs import (
+    Alarm,
+    Amend,
+    Amended,
+    AnyOutput,
+    Booked,
+    Cancel,
+    Dropped,
+    Equity,
+    External,
+    Foreign,
+    Place,
+    Refused,
+    Settled,
+    Switch,
+)
 
 from .figures import Latencies
 
@@ -93,6 +109,8 @@ class Announcer:
                 payout_e6=settlement.payout_e6,
             )
             publish("settlement")
+        elif isinstance(output, Amend | Amended | Foreign | External | Alarm):
+            self._tell_of_exchange(output)
         elif isinstance(output, Switch | Dropped):
             publish("state", state=self._state())
         elif isinstance(output, Equity):
@@ -104,3 +122,30 @@ class Announcer:
                 event_ticker=output.event_ticker,
                 reason=output.reason,
             )
+
+    def _tell_of_exchange(self, output: Amend | Amended | Foreign | External | Alarm) -> None:
+        publish, log = self._published.event, self._log
+        match output:
+            case Amend():
+                log.info("order.amending", **msgspec.structs.asdict(output))
+            case Amended():
+                log.info("order.amended", **msgspec.structs.asdict(output))
+                publish("order", number=output.number)
+            case Foreign():
+                foreign, fill = output.fill, output.fill.fill
+                log.warning(
+                    "fill.foreign",
+                    order_id=foreign.order_id,
+                    ticker=foreign.ticker,
+                    side=foreign.side,
+                    price_e4=fill.price_e4,
+                    count_e2=fill.count_e2,
+                    closed_elsewhere=output.closed,
+                )
+                publish("fill")
+            case External():
+                log.warning("cash.external", **msgspec.structs.asdict(output))
+                publish("equity")
+            case Alarm():
+                log.error("trader.alarm", line=output.line)
+                publish("state", state=self._state())

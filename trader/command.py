@@ -37,7 +37,7 @@ from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupEr
 from markets.units import format_money
 from trader.engine.replay import BookedRow, replay
 from trader.journal.reader import Reader, readable
-from trader.journal.schema import build_id, journal_path
+from trader.journal.schema import build_id
 from trader.ledger.ledger import LedgerError
 from trader.ledger.lots import net_positions, tax_lots, trade_lots
 
@@ -45,8 +45,8 @@ from .extensions.load import Extension, build_of
 from .fair_values.hosted import hosted, names_taken, start_sources
 from .lineup import line_up, load_strategy
 from .minder import Minder, Running, Watch
+from .opening import newest_journal
 from .strategies import Strategy
-from .worker import ACCOUNT
 
 TIMEOUT_MS = 3_000
 
@@ -123,7 +123,7 @@ def _ask(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _journal_of(settings: Settings) -> Path:
-    return journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT)
+    return newest_journal(settings.data_dir, settings.mode, settings.env)
 
 
 def _resume_alone(settings: Settings, word: str) -> int:

@@ -39,7 +39,7 @@ from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
 from trader.engine.engine import VOID_MS, Engine
 from trader.engine.rebalance import uneven
 
-from .worker import ACCOUNT, ValuesProvider, Worker
+from .worker import ValuesProvider, Worker
 
 MAX_REFUSED_SHOWN: Final = 200
 MAX_FAILURES_SHOWN: Final = 20
@@ -76,7 +76,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         reasons=worker.reasons,
         mode=worker.settings.mode,
         env=worker.settings.env,
-        account=ACCOUNT,
+        account=worker.around.account,
         now=now_ms / 1000,
         started=worker.started_ms / 1000,
         uptime_seconds=max(0, now_ms - worker.started_ms) / 1000,
@@ -130,7 +130,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         reconciled=worker.reconciled,
         journal=str(worker.around.journal_path),
         killed=KilledStatus.of(worker.around.kill_switch.read()),
-        error=worker.halted,
+        error=worker.error,
         strategy_states=tuple(_strategies(worker)),
         voids=tuple(_voids(engine)),
     )

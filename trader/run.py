@@ -21,6 +21,7 @@ from bus.server import FeedServer
 from bus.sockets import make_context
 from bus.trading.ended import EndedStrategies
 from bus.trading.killswitch import KillSwitch
+from bus.trading.link import GatewayLink
 from bus.wishes import Wishes
 from markets.errors import StartupError
 from markets.records import FairValue, TraderEvent
@@ -29,6 +30,8 @@ from trader.journal.reader import Reader
 from trader.journal.schema import build_id, journal_path
 
 from .announcer import Published
+from .brokers.base import Broker
+from .brokers.gateway import GatewayBroker
 from .brokers.paper import PaperBroker
 from .control import Control, Events
 from .fair_values import ValuesFile
@@ -37,9 +40,10 @@ from .last_line import LastLine
 from .lineup import line_up
 from .manual import ManualCommands
 from .minder import Minder, Watch, ender, remember
+from .opening import Books, GatewayPort, open_books
 from .report import report
 from .session import Probe
-from .worker import ACCOUNT, Follows, Surroundings, ValuesProvider, Worker, risk_limits
+from .worker import PAPER, Follows, Surroundings, ValuesProvider, Worker, risk_limits
 
 log = structlog.get_logger()
 
@@ -84,13 +88,8 @@ def run(
         end: ends the process at once, because a strategy does not return; without it nobody looks.
 
     Raises:
-        StartupError: the mode needs an order gateway; a strategy, the journal or a socket cannot be used.
+        StartupError: a strategy, the journal or a socket cannot be used.
     """
-    if settings.mode != "paper":
-        raise StartupError(
-            f"mode {settings.mode!r} needs the order gateway, which this build does not have:"
-            " set KALSHI_BUS_MODE=paper"
-        )
     ticking = clock or SystemClock()
     voice = Voice()
     minder = Minder(ticking)
@@ -114,6 +113,14 @@ def run(
             names_taken(settings),
             stack,
         )
+        link, books = None, None
+        if settings.mode != "paper":
+            link = GatewayLink(context, settings.orders, settings.order_events, ticking, replica.rouse)
+            link.start()
+            stack.callback(link.stop)
+            books = open_books(link, settings.data_dir, settings.mode, settings.env, ticking, rng(), stop)
+            if books is None:
+                return 0
         # Of the publisher itself: what is held must not depend on a third process.
         wishes = Wishes(context, settings.state)
         around = on_disk(
@@ -127,6 +134,8 @@ def run(
             minder=minder,
             sources=sources,
             wish=wishes.wish,
+            gateway=link,
+            books=books,
         )
         worker = Worker(settings, around)
         stack.callback(worker.close)
@@ -171,8 +180,13 @@ def on_disk(
     minder: Minder | None = None,
     sources: Sequence[ValuesProvider] = (),
     wish: Callable[[Sequence[str], float, str], None] = lambda _tickers, _ttl_s, _what: None,
+    gateway: GatewayPort | None = None,
+    books: Books | None = None,
 ) -> Surroundings:
     """Return the surroundings of a worker whose journal and files are in the data directory.
+
+    Args:
+        gateway, books: reaches the order gateway, and the journal of its account; none in mode paper.
 
     Raises:
         StartupError: a strategy cannot be loaded.
@@ -183,13 +197,26 @@ def on_disk(
     for left_out in lineup.left_out:
         log.warning("strategy.left_out", reason=left_out.reason, **msgspec.structs.asdict(left_out))
     build = lineup.build(build_id())
-    path = journal_path(settings.data_dir, settings.mode, settings.env, ACCOUNT)
-    owner = {"mode": settings.mode, "env": settings.env, "account": ACCOUNT}
+    account = PAPER if books is None else books.account
+    owner = {"mode": settings.mode, "env": settings.env, "account": account}
+    if books is None:
+        path = journal_path(settings.data_dir, settings.mode, settings.env, account)
+    else:
+        path, owner["exchange"] = books.path, books.exchange
     start_e6, values_path = money_e6(settings.paper_cash), settings.fair_values_file
     scan, leg_age_ms = scan_limits(settings), risk_limits(settings).leg_age_ms
 
-    def paper(recovered: Recovered) -> PaperBroker:
-        return PaperBroker(settings.paper_latency_ms, leg_age_ms, scan, recovered.taken)
+    def broker(recovered: Recovered) -> Broker:
+        if books is None:
+            return PaperBroker(settings.paper_latency_ms, leg_age_ms, scan, recovered.taken)
+        return GatewayBroker(
+            recovered.journal_id,
+            books.exchange,
+            books.account,
+            recovered.heard,
+            lambda: "live" if follows.status().source == "live" else "replay",
+            settings.live_confirmation,
+        )
 
     return Surroundings(
         clock=clock,
@@ -197,16 +224,20 @@ def on_disk(
         follows=follows,
         commands=commands,
         published=published,
-        open_journal=lambda now_ms: Journal(path, owner, start_e6, rng, now_ms, probe, build),
+        open_journal=lambda now_ms: Journal(
+            path, owner, start_e6, rng, now_ms, probe, build, None if books is None else books.opening
+        ),
         journal_path=path,
         kill_switch=KillSwitch(settings.data_dir),
         values_file=None if values_path is None else ValuesFile(values_path),
         sources=sources,
         lineup=lineup,
         minder=minder,
-        make_broker=paper,
+        make_broker=broker,
         wish=wish,
         probe=probe,
+        account=account,
+        gateway=gateway,
     )
 
 

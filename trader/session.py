@@ -18,15 +18,18 @@ from bus.scan.membership import market_view
 from bus.scan.rescan import Batch, Rescan, batch_of
 from bus.threads import Owner
 from bus.trading import reasons
+from bus.trading.gateway import AccountAnswer, ForeignFill
 from markets.opportunities import MarketView, Opportunity
-from markets.orders import AnyOrderEvent
+from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import ExchangeStatus, FairValue
 from trader.engine.engine import Engine
 from trader.engine.inputs import (
+    Account,
     AnyInput,
     Command,
     Data,
     Feed,
+    Gateway,
     Orders,
     Present,
     Start,
@@ -36,7 +39,7 @@ from trader.engine.inputs import (
     TradingStatus,
     Values,
 )
-from trader.engine.outputs import AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
+from trader.engine.outputs import Amend, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
 
 from .brokers.base import Broker, OpenOrder
 from .figures import Rate
@@ -84,6 +87,7 @@ class Session:
     Args:
         engine, broker: new ones, used by nobody else.
         rescan: says which events a change concerns, and scans them.
+        order_of: returns an order of the journal, ended ones too.
 
     Attributes:
         present: the time of the last input.
@@ -98,6 +102,7 @@ class Session:
         log: StepLog,
         listener: StepListener,
         probe: Probe = lambda _point: None,
+        order_of: Callable[[int], Intent | None] = lambda _number: None,
     ) -> None:
         self.engine = engine
         self.broker = broker
@@ -108,6 +113,7 @@ class Session:
         self._log = log
         self._listener = listener
         self._probe = probe
+        self._order_of = order_of
         self._state: State | None = None
         self._markets: dict[str, MarketView | None] = {}
         self._pending: deque[str] | None = None
@@ -178,11 +184,31 @@ class Session:
         refuse = halts[0] if halts else None
         self._hear_broker(self.broker.due(at, self._markets.get, refuse, self.engine.conditions.floor_ms), at)
 
-    def _hear_broker(self, events: Sequence[AnyOrderEvent], present: Present) -> None:
-        if events:
-            self._probe("arrived")
-            # In one input: the legs of a basket are booked together or not at all.
-            self._step(Orders(*present, events=tuple(events)))
+    def _hear_broker(self, heard: Sequence[AnyOrderEvent | ForeignFill], present: Present) -> None:
+        if not heard:
+            return
+        self._probe("arrived")
+        events = tuple(event for event in heard if not isinstance(event, ForeignFill))
+        foreign = tuple(event for event in heard if isinstance(event, ForeignFill))
+        open_ = self.engine.ledger.open
+        late = {event.number for event in events if isinstance(event, Filled) and event.number not in open_}
+        ended = [order for number in sorted(late) if (order := self._order_of(number)) is not None]
+        # In one input: the legs of a basket are booked together or not at all.
+        self._step(
+            Orders(*present, events=events, heard=self.broker.heard, foreign=foreign, ended=tuple(ended))
+        )
+
+    # -- the order gateway
+
+    def gateway(self, word: str, said: str, present: Present) -> None:
+        """Take how the order gateway stands."""
+        self.pass_time(present)
+        self._step(Gateway(*present, word=word, said=said))
+
+    def account(self, listed: AccountAnswer, present: Present) -> None:
+        """Take what the exchange lists of the account."""
+        self.pass_time(present)
+        self._step(Account(*present, listed=listed))
 
     # -- people, and files of theirs
 
@@ -317,14 +343,19 @@ class Session:
             self._log.commit()
         self.present = Present(taken.now_ms, taken.steady_ms)
         # In their order: what is to be cancelled at once has been placed before.
-        placed = []
+        placed, asked = [], False
         for output in outputs:
+            asked = asked or isinstance(output, Place | Cancel | Amend)
             if isinstance(output, Place):
                 self.broker.place(output.intent, self.present)
                 placed.append(output.intent)
                 self._probe("placed")
             elif isinstance(output, Cancel):
                 self.broker.cancel(output.number, self.present)
+            elif isinstance(output, Amend):
+                self.broker.amend(output.number, output.price_e4, output.count_e2, self.present)
+        if asked:
+            self.broker.carry_out()
         if outputs:
             self._listener.decided(taken, outputs)
         if any(isinstance(output, Booked) and output.status.ended for output in outputs):

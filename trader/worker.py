@@ -25,6 +25,7 @@ from bus.trading import reasons
 from bus.trading.killswitch import Killed
 from markets.errors import StartupError
 from markets.opportunities import Failure
+from markets.orders import Intent
 from markets.records import FairValue
 from trader.engine.engine import Engine
 from trader.engine.inputs import RULES, Present, Start
@@ -34,12 +35,14 @@ from trader.ledger.ledger import Ledger, LedgerError
 
 from .announcer import Announcer, Published
 from .brokers.base import Broker
+from .brokers.gateway import GatewayBroker
 from .fair_values import Loaded
 from .fair_values.hosted import SourceState
 from .fair_values.merge import difference, merged
 from .lineup import Lineup
 from .manual import ManualCommands
 from .minder import Minder
+from .opening import GatewayPort
 from .session import Probe, Session, StepLog
 from .watchdog import GAP_MS, Watchdog
 
@@ -61,7 +64,16 @@ WISH_EVERY_MS: Final = 20_000
 """So often a wish is renewed; what is newly held is wished for at the next look around."""
 
 TRADER: Final = "trader"
-ACCOUNT: Final = "paper"
+PAPER: Final = "paper"
+"""The account of mode paper, which no exchange has."""
+
+LOOK_AT_ACCOUNT_MS: Final = 60_000
+LOOK_AGAIN_MS: Final = 2_000
+"""So soon the account is looked at again while it differs, or was not quiet."""
+
+LOOK_BACK_MS: Final = 3_600_000
+RENEW_LATE_MS: Final = 3_600_000
+"""So long a session waits for orders to end before it is followed by another all the same."""
 
 
 class Follows(Protocol):
@@ -121,6 +133,8 @@ class JournalFile(StepLog, Protocol):
 
     def recover(self) -> Recovered: ...
 
+    def order(self, number: int) -> Intent | None: ...
+
     def counts(self) -> dict[str, int]: ...
 
     def sums(self) -> dict[str, int]: ...
@@ -146,6 +160,8 @@ class Surroundings(msgspec.Struct, frozen=True):
         make_broker: makes the broker of a session, from what the journal says.
         wish: wishes for something of markets (op `watch`) for so many seconds; it does not wait.
         probe: see trader.session.Probe.
+        account: whose the journal is.
+        gateway: reaches the order gateway; None where nothing leaves this machine.
     """
 
     clock: Clock
@@ -163,6 +179,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     make_broker: Callable[[Recovered], Broker]
     wish: Callable[[Sequence[str], float, str], None]
     probe: Probe
+    account: str = PAPER
+    gateway: GatewayPort | None = None
 
 
 class Halt(msgspec.Struct, frozen=True):
@@ -216,6 +234,8 @@ def reconcile(ledger: Ledger, journal: JournalFile) -> None:
         "fees_e6": ledger.fees_e6,
         "payouts_e6": ledger.payouts_e6,
     }
+    if ledger.external_e6:
+        ours["external_e6"] = ledger.external_e6
     if ours != sums:
         raise LedgerError(f"the ledger says {ours}, the journal's rows {sums}")
 
@@ -249,6 +269,10 @@ class Worker:
         self._renew_ms = 0
         self._look_ms = self._commit_ms = self._reconcile_ms = self._wish_ms = 0
         self._wished: frozenset[str] = frozenset()
+        self._created_ms = 0
+        self._gateway_said = ("starting", "")
+        self._generation = self._account_ms = 0
+        self._told_drift: tuple[str, ...] = ()
 
     # -- a session: from the opening of the journal to its end
 
@@ -270,7 +294,11 @@ class Worker:
             journal,
             self.announcer,
             around.probe,
+            journal.order,
         )
+        if isinstance(self.session.broker, GatewayBroker):
+            self.session.broker.urge = self._ask_gateway
+        self._created_ms, self._gateway_said, self._account_ms = recovered.created_ms, ("starting", ""), 0
         present = self._present()
         self._renew_ms = present.steady_ms + SESSION_MS
         self.session.begin(
@@ -288,8 +316,12 @@ class Worker:
                 killed=None if killed is None else killed.reason,
                 paused=recovered.paused,
                 trader=TRADER,
-                account=ACCOUNT,
+                account=around.account,
                 rules=RULES,
+                gateway=around.gateway is not None,
+                heard=recovered.heard,
+                alarm=recovered.alarm,
+                adopted=recovered.adopted,
             ),
             tuple(self.values.values()),
         )
@@ -388,16 +420,20 @@ class Worker:
         self._hear(actions, self._pass_time())
         self._look_around()
         for stray in self.engine.take_strays():
-            log.error("order.stray", event=type(stray).__name__, **msgspec.structs.asdict(stray))
+            log.error("order.stray", what=type(stray).__name__, **msgspec.structs.asdict(stray))
 
     def _wait_s(self) -> float:
         if self._source != "live":
             return TURN_S  # a recording's time passes with its messages
-        return min(TURN_S, max(0, self.session.next_ms - self._steady_ms()) / 1000)
+        next_ms, broker = self.session.next_ms, self.session.broker
+        if isinstance(broker, GatewayBroker):
+            next_ms = min(next_ms, broker.ask_ms or 0)
+        return min(TURN_S, max(0, next_ms - self._steady_ms()) / 1000)
 
     def _pass_time(self) -> Present:
         """Let happen what is due by now; return when that is."""
         self._mind_the_gap()
+        self._hear_gateway()
         present, due_ms = self._present(), self.session.broker.next_ms
         if due_ms is not None and due_ms <= present.steady_ms:
             self._look_at_kill_switch()
@@ -409,6 +445,66 @@ class Worker:
         if gap_ms and self._source == "live":  # in a recording nothing has happened meanwhile
             log.warning("time.gap", ms=gap_ms)
             self.session.time_gap(gap_ms, self._present())
+            self._account_ms = 0
+
+    def _hear_gateway(self) -> None:
+        """Take what the order gateway has answered, and ask what is due."""
+        port, session = self.around.gateway, self.session
+        broker, steady_ms = session.broker, self._steady_ms()
+        if port is None or not isinstance(broker, GatewayBroker):
+            return
+        for id_, answer in port.take():
+            wrong = broker.hear(id_, answer, steady_ms)
+            if wrong is not None:
+                log.warning("gateway.answer_refused", error=wrong)
+        if port.take_hint():
+            broker.hint()
+        if broker.generation != self._generation:
+            self._generation, self._account_ms = broker.generation, 0
+            log.info("gateway.generation", generation=broker.generation)
+        if steady_ms >= self._account_ms:
+            self._account_ms = steady_ms + LOOK_AGAIN_MS
+            broker.look(self._listed_since_ms())
+        self._ask_gateway()
+        said = broker.word(steady_ms)
+        if said != self._gateway_said:
+            self._gateway_said = said
+            log.log(20 if said[0] == "answers" else 40, "gateway.stands", word=said[0], said=said[1])
+            session.gateway(*said, self._present())
+            self.around.published.event("state", state=self.state)
+        listed = broker.take_account()
+        if listed is not None:
+            session.account(listed, self._present())
+            self._tell_of_account()
+
+    def _ask_gateway(self) -> None:
+        port, broker = self.around.gateway, self.session.broker
+        if port is not None and isinstance(broker, GatewayBroker):
+            for id_, ask in broker.questions(self.around.clock.now_ms(), self._steady_ms()):
+                port.ask(id_, msgspec.to_builtins(ask))
+
+    def _listed_since_ms(self) -> int:
+        """Return from when on settlements and movements are news: nothing is held for longer."""
+        ledger, books = self.engine.ledger, self.engine.books
+        opened_ms = (lot.opened_ms for lots in ledger.lots.values() for lot in lots.values())
+        since_ms = min(opened_ms, default=self.around.clock.now_ms())
+        if not books.as_of_ms:
+            return max(0, self._created_ms - LOOK_BACK_MS)
+        return max(0, self._created_ms - LOOK_BACK_MS, min(since_ms, books.as_of_ms) - LOOK_BACK_MS)
+
+    def _tell_of_account(self) -> None:
+        books = self.engine.books
+        if self.engine.conditions.reconciled and not books.differing:
+            self._account_ms = self._steady_ms() + LOOK_AT_ACCOUNT_MS
+        if books.drift != self._told_drift:
+            self._told_drift = books.drift
+            for line in books.drift:
+                log.error("account.drift", line=line)
+            if not books.drift:
+                log.info("account.reconciled")
+            self.around.published.event("state", state=self.state)
+        for line in books.odd_orders:
+            log.error("account.odd_order", line=line)
 
     def _hear(self, actions: Sequence[Action], present: Present) -> None:
         """Take what a step of the replica did, and look at all that it concerns."""
@@ -486,7 +582,8 @@ class Worker:
         if steady_ms >= self._commit_ms:
             self._commit_ms = steady_ms + COMMIT_MS
             journal.commit()
-        if self.session.present.steady_ms >= self._renew_ms and not self.engine.ledger.open:
+        over_ms = self.session.present.steady_ms - self._renew_ms
+        if over_ms >= 0 and (not self.engine.ledger.open or over_ms >= RENEW_LATE_MS):
             self._begin_anew()
 
     def _wish(self) -> None:
@@ -566,9 +663,23 @@ class Worker:
         return None if self._halt is None else self._halt.reason
 
     @property
+    def error(self) -> str | None:
+        """What is wrong, in a sentence; None if nothing is."""
+        conditions = self.engine.conditions
+        if self._halt is not None:
+            return self._halt.reason
+        if conditions.alarm is not None:
+            return conditions.alarm
+        if conditions.drift:
+            return "; ".join(conditions.drift)
+        return self._gateway_said[1] or None
+
+    @property
     def reconciled(self) -> bool:
         """Whether the ledger adds up and agrees with the journal, as far as was looked."""
-        return self._halt is None or not self._halt.for_good
+        conditions = self.engine.conditions
+        compared = conditions.reconciled and not conditions.drift
+        return compared and (self._halt is None or not self._halt.for_good)
 
     @property
     def reasons(self) -> tuple[str, ...]:

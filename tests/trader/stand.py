@@ -18,10 +18,12 @@ from bus.protocol.writer import Writer
 from bus.trading.killswitch import KillSwitch
 from markets.opportunities import EventView
 from markets.records import ExchangeStatus, FairValue
+from tests.trader.brokers.fake_gateway import FakePort
 from tests.trader.world import NOW_MS, SERIES
 from trader.brokers.base import Broker
 from trader.journal.journal import Journal
 from trader.manual import ManualCommands
+from trader.opening import open_books
 from trader.run import on_disk
 from trader.session import Probe
 from trader.worker import Surroundings, Worker
@@ -110,11 +112,13 @@ class Stand:
         env: Mapping[str, str] | None = None,
         broker: Broker | None = None,
         around: Callable[[Surroundings], Surroundings] = lambda real: real,
+        gateway: FakePort | None = None,
     ) -> None:
         environ = {
             "KALSHI_BUS_DATA_DIR": str(folder / "data"),
             "KALSHI_BUS_RUN_DIR": str(folder / "run"),
             "KALSHI_BUS_STRATEGIES": "no_basket",
+            "KALSHI_BUS_MODE": "paper" if gateway is None else "sim",
             **(env or {}),
         }
         self.clock = ManualClock(now_ms)
@@ -123,6 +127,12 @@ class Stand:
         self.commands = ManualCommands()
         self.stop = Stop()
         settings = Settings.load(environ, folder)
+        books = None
+        if gateway is not None:
+            gateway.gateway.now_ms = self.clock.now_ms
+            rng, folder = random.Random(now_ms), settings.data_dir
+            books = open_books(gateway, folder, "sim", "sim", self.clock, rng, self.stop, again_s=0)
+            assert books is not None
         real = on_disk(
             settings,
             self.clock,
@@ -132,6 +142,8 @@ class Stand:
             self.heard,
             probe,
             cpu_ns=lambda: 0,
+            gateway=gateway,
+            books=books,
         )
         if broker is not None:
             real = msgspec.structs.replace(real, make_broker=lambda _recovered: broker)

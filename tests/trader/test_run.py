@@ -24,6 +24,7 @@ from markets.records import ExchangeStatus, FairValue
 from tests.bus.scan.test_rescan import changes_of
 from tests.bus.test_wishes import a_server
 from tests.support import ROOT, eventually
+from tests.trader.brokers.fake_gateway import FakeGateway, served
 from tests.trader.world import NOW_MS, basket, event_of, quiet, settled
 from trader.engine.inputs import Values
 from trader.engine.replay import replay
@@ -461,14 +462,47 @@ def test_it_stops_while_it_waits_for_a_feed(
     assert trader.code == 0
 
 
-@pytest.mark.parametrize("mode", ["sim"])
-def test_without_a_gateway_it_refuses_to_send_orders(mode: str, short_dir: Path) -> None:
-    settings = Settings.load({"KALSHI_BUS_MODE": mode, "KALSHI_BUS_RUN_DIR": str(short_dir)}, short_dir)
-    stop = Stop()
+def test_it_waits_for_the_order_gateway_and_says_so(
+    publisher: Publisher, short_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trader = Trader(short_dir, publisher, {"KALSHI_BUS_MODE": "sim"})
+    said: list[str] = []
 
-    with pytest.raises(StartupError, match="order gateway"):
-        run(settings, stop)
-    stop.close()
+    def waits() -> bool:
+        said.append(capsys.readouterr().out)
+        return "gateway.waited_for" in "".join(said)
+
+    eventually(waits)
+    trader.close()
+    assert trader.code == 0
+
+
+def test_it_trades_through_an_order_gateway(
+    publisher: Publisher,
+    start: Callable[..., Trader],
+    question: Question,
+    zmq_context: Context,
+    short_dir: Path,
+) -> None:
+    gateway = FakeGateway()
+    gateway.now_ms = publisher.clock.now_ms
+    endpoint = f"ipc://{short_dir}/orders.sock"
+    with served(zmq_context, endpoint, gateway):
+        start(KALSHI_BUS_MODE="sim")
+        publisher.commit(quiet(2, as_of_ms=publisher.clock.now_ms()))
+        eventually(lambda: question("status").get("state") == "running")
+        assert question("status")["account"] == "key-1"
+
+        publisher.commit(now_basket(publisher))
+        eventually(lambda: question("status").get("fills") == 3)
+    eventually(lambda: "no_gateway" in question("status")["reasons"])
+    with served(zmq_context, endpoint, gateway):
+        eventually(lambda: question("status")["state"] != "no_gateway")
+        publisher.commit(now_basket(publisher, 3))
+        eventually(lambda: question("status").get("fills") == 6)
+    status = question("status")
+    assert status["reconciled"]
+    assert int(status["cash_dollars"].replace(".", "")) == gateway.cash_e6[0]
 
 
 def test_a_taken_socket_refuses_the_start_and_frees_the_journal(

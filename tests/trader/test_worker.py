@@ -14,7 +14,7 @@ from bus.process.lifecycle import Stop
 from bus.trading.killswitch import Killed
 from markets.errors import StartupError
 from markets.opportunities import EventView
-from markets.orders import Filled
+from markets.orders import Filled, Intent
 from tests.trader.stand import Stand
 from tests.trader.world import JOURNAL_ID, NOW_MS, basket, event_of, quiet, settled
 from trader.brokers.paper import PaperBroker
@@ -638,6 +638,9 @@ class MemoryJournal:
 
     def recover(self) -> Recovered:
         return Recovered(JOURNAL_ID, Ledger.new(1_000_000_000), 1, 1, 0, 0, None, ())
+
+    def order(self, number: int) -> Intent | None:
+        return None
 
     def counts(self) -> dict[str, int]:
         return {"orders": 0, "fills": 0, "settlements": 0}

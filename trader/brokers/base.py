@@ -3,8 +3,8 @@
 A broker neither waits nor calls back: it says what has become of orders when it is asked what is due. An
 order may fill in parts over minutes, rest, be cancelled, or end in the unknown and be found later; whatever
 it does, each fill is told exactly once and each order ends at most once: what is told of an order that is not
-open is booked nowhere, and goes to the log as an error. A broker keeps nothing that must
-survive the process: the journal does, and `recover` begins from what that has.
+open goes to the log as an error, and only a fill with an exchange's id is booked all the same. A broker keeps
+nothing that must survive the process: the journal does, and `recover` begins from what that has.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from bus.trading.gateway import ForeignFill
 from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Intent
 from trader.engine.inputs import Present
@@ -53,10 +54,25 @@ class Broker(Protocol):
         """Ask for the end of an order. `due` says what came of it: a fill may have been quicker."""
         ...
 
+    def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
+        """Ask for another price or count of an order that rests. `due` says what came of it."""
+        ...
+
+    def carry_out(self) -> None:
+        """Take note that all is told that was decided in one step."""
+        ...
+
+    @property
+    def heard(self) -> int:
+        """Number of the last event of an order gateway that was told, 0 where there is none."""
+        ...
+
     def due(
         self, present: Present, market: Markets, refuse: str | None, floor_ms: int
-    ) -> list[AnyOrderEvent]:
+    ) -> Sequence[AnyOrderEvent | ForeignFill]:
         """Return what has become of orders up to `present`, in order, and forget it.
+
+        A gateway tells of fills, too, that are of nobody's orders here.
 
         Args:
             market: the markets as they are at `present`.
@@ -69,7 +85,7 @@ class Broker(Protocol):
         """Look at a market that has changed."""
         ...
 
-    def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent]:
+    def recover(self, standing: Sequence[OpenOrder]) -> Sequence[AnyOrderEvent | ForeignFill]:
         """Take over the open orders of the process before; return what is known of them at once.
 
         Where that is nothing, say nothing: they stay open, and `due` says more. What the journal has not

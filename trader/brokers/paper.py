@@ -67,6 +67,17 @@ class PaperBroker:
         if any(intent.number == number for _, intent in self._pending):
             self._cancelled.add(number)
 
+    def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
+        """Change nothing: nothing rests."""
+
+    def carry_out(self) -> None:
+        """Wait for nothing: each order is on its way already."""
+
+    @property
+    def heard(self) -> int:
+        """There is no gateway."""
+        return 0
+
     def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent]:
         """Return that open orders have not arrived: the paper broker that they were sent to is gone."""
         return [Ended(order.intent.number, reasons.RESTARTED) for order in standing]

@@ -87,6 +87,7 @@ class Recovered(msgspec.Struct, frozen=True):
     """What a journal says when opened. `taken`: contracts taken of each level of markets not settled.
 
     `heard`: number of the last event of the gateway that is booked. `alarm`: what a person is to look at.
+    `adopted`: ids of the movements of cash that are booked.
     """
 
     journal_id: str
@@ -100,6 +101,7 @@ class Recovered(msgspec.Struct, frozen=True):
     heard: int = 0
     alarm: str | None = None
     created_ms: int = 0
+    adopted: tuple[str, ...] = ()
 
 
 class Journal:
@@ -389,4 +391,7 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         heard=int(meta.get("heard", "0")),
         alarm=meta.get("alarm"),
         created_ms=int(meta["created_ms"]),
+        adopted=()
+        if version < schema.WITH_FOREIGN
+        else tuple(name for (name,) in db.execute("SELECT name FROM external_cash ORDER BY id")),
     )

@@ -122,12 +122,14 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
         cash_e6: what the account has, all shards together.
         heard: number of the newest event of the gateway that all this has in it already.
         positions: what the account holds; none of it is ours.
+        movements: ids of movements of cash that are in it already.
     """
 
     journal_id: str
     cash_e6: int
     heard: int = 0
     positions: tuple[ListedPosition, ...] = ()
+    movements: tuple[str, ...] = ()
 
 
 def journal_path(data_dir: Path, mode: str, env: str, account: str) -> Path:
@@ -184,6 +186,8 @@ def create(
             db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             for position in () if opening is None else opening.positions:
                 _open(db, position, now_ms)
+            for name in () if opening is None else opening.movements:
+                db.execute(INSERT_EXTERNAL, (name, "before", 0, 0, now_ms, 0))
         draft.rename(path)
     except (sqlite3.Error, OSError) as error:
         raise StartupError(f"{path}: cannot make the trader's journal: {error}") from error

@@ -29,6 +29,7 @@ class Venue:
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
         self.asked_to_cancel: list[int] = []
+        self.asked_to_amend: list[tuple[int, int, int]] = []
         self.broker: RestingBroker | None = None
 
     def fill(self, number: int, count_e2: int, *, at_ms: int = 0, fee_e6: int = 1_000) -> None:
@@ -80,6 +81,16 @@ class RestingBroker:
 
     def cancel(self, number: int, present: Present) -> None:
         self._venue.asked_to_cancel.append(number)
+
+    def amend(self, number: int, price_e4: int, count_e2: int, present: Present) -> None:
+        self._venue.asked_to_amend.append((number, price_e4, count_e2))
+
+    def carry_out(self) -> None:
+        pass
+
+    @property
+    def heard(self) -> int:
+        return 0
 
     def due(
         self, present: Present, market: Markets, refuse: str | None, floor_ms: int

@@ -1,0 +1,406 @@
+"""Orders through an order gateway, from the decision to the books: journal, ledger, exchange are one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus.trading import reasons
+from bus.trading.gateway import OrderAsk, PlaceAsk
+from markets.orders import Filled, OrderState, Proposal
+from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
+from tests.trader.stand import Stand
+from tests.trader.world import NOW_MS, basket, quiet
+from trader.engine.replay import replay
+from trader.journal.reader import Reader
+from trader.strategies import BUILT_IN, NoBasket, Update
+
+Make = Callable[[], Stand]
+
+
+class Patient(NoBasket):
+    """Wants its baskets at orders that rest."""
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        wanted = super().on_update(update)
+        return [msgspec.structs.replace(one, time_in_force="gtc") for one in wanted]
+
+
+@pytest.fixture
+def gateway() -> FakeGateway:
+    return FakeGateway()
+
+
+@pytest.fixture
+def port(gateway: FakeGateway) -> FakePort:
+    return FakePort(gateway)
+
+
+@pytest.fixture
+def make(tmp_path: Path, port: FakePort) -> Iterator[Make]:
+    made: list[Stand] = []
+
+    def stand() -> Stand:
+        now_ms = NOW_MS if not made else made[-1].clock.now_ms() + 1_000
+        if made:
+            made[-1].close()
+        made.append(Stand(tmp_path, now_ms=now_ms, gateway=port))
+        return made[-1]
+
+    yield stand
+    made[-1].close()
+
+
+@pytest.fixture
+def resting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILT_IN, "no_basket", Patient)
+
+
+def follow(stand: Stand, *views: Any) -> None:
+    """Let the trader begin, look at the account, and hear of these events."""
+    stand.commit(*views)
+    stand.turns(12)
+
+
+def pass_by(stand: Stand, seconds: int) -> None:
+    """Let time pass, with a feed that confirms that nothing has changed."""
+    for _ in range(seconds):
+        stand.commit()
+        stand.turns(10)
+
+
+def check(stand: Stand, gateway: FakeGateway) -> None:
+    """Hold ledger, rows, log and exchange against one another."""
+    ledger = stand.worker.engine.ledger
+    ledger.check_whole()
+    stand.journal.commit()
+    reader = Reader(stand.worker.around.journal_path)
+    try:
+        assert reader.ledger() == ledger
+        assert replay(reader.inputs(max(reader.sessions()))).differs_at is None
+    finally:
+        reader.close()
+    assert ledger.cash_e6 == sum(gateway.cash_e6.values())
+    held = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
+    assert held == {ticker: signed for ticker, signed in gateway.positions.items() if signed}
+
+
+def rows(stand: Stand, table: str = "orders") -> list[dict[str, Any]]:
+    stand.journal.commit()
+    reader = Reader(stand.worker.around.journal_path)
+    try:
+        found: list[dict[str, Any]] = getattr(reader, table)(100, 10**9)
+        return found
+    finally:
+        reader.close()
+
+
+def test_nothing_is_traded_before_the_account_is_compared(gateway: FakeGateway, make: Make) -> None:
+    gateway.in_flight = 0
+    stand = make()
+    gateway.in_flight = 1
+    follow(stand, basket())
+
+    assert stand.worker.reasons == (reasons.RECONCILING,)
+    assert not gateway.orders
+
+    gateway.in_flight = 0
+    pass_by(stand, 3)
+    stand.commit(basket(as_of_ms=stand.clock.now_ms()))
+    stand.turns(10)
+    assert stand.worker.state == reasons.RUNNING
+    assert len(gateway.orders) == 3
+
+
+def test_a_basket_is_filled_and_booked_as_the_exchange_has_it(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand, quiet(), basket(2))
+    follow(stand, basket(2))
+
+    assert [row["status"] for row in rows(stand)] == ["filled"] * 3
+    assert {row["fill_id"] for row in rows(stand, "fills")} == {"f1", "f2", "f3"}
+    assert stand.worker.engine.ledger.start_e6 == 1_000_000_000
+    assert len([ask for ask in gateway.asked if isinstance(ask, PlaceAsk)]) == 1, "one question for a basket"
+    check(stand, gateway)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 5])
+def test_lost_answers_lose_and_double_nothing(
+    gateway: FakeGateway, port: FakePort, make: Make, lost: int
+) -> None:
+    stand = make()
+    follow(stand)
+    port.lose = lost
+    follow(stand, basket())
+    pass_by(stand, 4)
+
+    assert len(gateway.orders) == 3
+    assert [row["status"] for row in rows(stand)] == ["filled"] * 3
+    check(stand, gateway)
+
+
+def test_what_the_gateway_never_had_is_over_at_its_end_and_not_before(
+    gateway: FakeGateway, port: FakePort, make: Make
+) -> None:
+    stand = make()
+    follow(stand)
+    stand.commit(basket())
+    port.up = False
+    stand.turns(2)
+    (first, *_) = stand.worker.engine.ledger.open.values()
+    pass_by(stand, 4)
+    assert stand.worker.reasons == (reasons.NO_GATEWAY,)
+    pass_by(stand, 6)
+    assert len(stand.worker.engine.ledger.open) == 3, "nobody has said that it is not there"
+
+    port.up = True
+    pass_by(stand, 2)
+
+    assert first.valid_until_ms < stand.clock.now_ms()
+    assert any(isinstance(ask, OrderAsk) for ask in gateway.asked)
+    assert {(row["status"], row["reason"]) for row in rows(stand)} == {("expired", "expired")}
+    assert not gateway.orders
+    check(stand, gateway)
+
+
+def test_after_any_crash_each_event_is_booked_once(gateway: FakeGateway, make: Make, resting: None) -> None:
+    gateway.plan = lambda _intent: []
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    numbers = sorted(number for _, number in gateway.orders)
+    for at, number in enumerate(numbers):
+        gateway.fill(number, 5_000, 300)
+        if at:
+            stand.turns(10)
+        stand = make()
+        gateway.fill(number, 6_000, 200)
+        stand.turns(12)
+        check(stand, gateway)
+
+    assert [row["filled_e2"] for row in rows(stand)] == [500] * 3
+    assert {row["status"] for row in rows(stand)} == {"partial"}
+    assert all(row["maker"] for row in rows(stand, "fills"))
+
+
+def test_an_order_is_amended_and_what_it_may_cost_is_held(
+    gateway: FakeGateway, make: Make, resting: None
+) -> None:
+    gateway.plan = lambda _intent: []
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    engine = stand.worker.engine
+    number, intent = next(iter(engine.ledger.open.items()))
+    before_e6 = engine.ledger.reserved_e6
+
+    def amend(price_e4: int, count_e2: int) -> None:
+        gateway.answer(
+            {
+                "op": "amend",
+                "journal": next(iter(gateway.events)),
+                "number": number,
+                "price_e4": price_e4,
+                "count_e2": count_e2,
+            }
+        )
+        stand.turns(10)
+
+    amend(intent.price_e4 - 500, intent.count_e2)
+    assert engine.ledger.open[number].price_e4 == intent.price_e4 - 500
+    assert engine.ledger.reserved_e6 < before_e6
+    check(stand, gateway)
+    gateway.fill(number, intent.price_e4 - 500, 100)
+    amend(intent.price_e4, 100)  # refused: as much as it has got
+    assert engine.ledger.open[number].price_e4 == intent.price_e4 - 500
+    check(stand, gateway)
+
+    again = make()
+    again.turns(12)
+    assert again.worker.engine.ledger.open[number].price_e4 == intent.price_e4 - 500
+    check(again, gateway)
+
+
+def test_a_fill_beyond_its_order_is_booked_and_stops_trading_until_a_person_has_looked(
+    gateway: FakeGateway, make: Make
+) -> None:
+    stand = make()
+    follow(stand)
+    gateway.plan = lambda intent: [(intent.price_e4 + 300, intent.count_e2)]
+    follow(stand, basket())
+
+    check(stand, gateway)
+    assert stand.worker.state == reasons.DRIFT
+    assert "beyond its limit" in str(stand.worker.error)
+
+    stand = make()
+    stand.turns(12)
+    assert "beyond its limit" in str(stand.worker.error), "a restart forgets nothing"
+    stand.worker.session.command("resume", "", stand.worker._present())
+    assert reasons.DRIFT not in stand.worker.reasons
+    check(stand, gateway)
+
+
+def test_a_fill_of_an_order_that_has_ended_is_booked(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    gateway.plan = lambda intent: [(intent.price_e4, 100)]
+    follow(stand, basket())
+    (journal, number), order = next(iter(gateway.orders.items()))
+    late = gateway.trade(order.intent.ticker, order.intent.side, 5_500, 200)
+    for again in (False, True):
+        if again:
+            stand = make()
+            follow(stand)
+            late = gateway.trade(order.intent.ticker, order.intent.side, 5_500, 100)
+        gateway.tell(journal, Filled(number, late))
+        stand.turns(12)
+        check(stand, gateway)
+    assert stand.worker.state == reasons.RUNNING
+
+
+def test_what_others_trade_on_the_account_is_booked_apart_and_ends_what_it_closes(
+    gateway: FakeGateway, make: Make
+) -> None:
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    engine = stand.worker.engine
+    trade, lots = 1, engine.ledger.lots
+    ticker = next(iter(lots))
+    event_ticker = lots[ticker][trade].event_ticker
+    ours_e2 = lots[ticker][trade].count_e2
+
+    gateway.by_hand("KXOTHER-1-A", "KXOTHER-1", "yes", 4_000, 700)
+    gateway.by_hand(ticker, event_ticker, "yes", 5_000, ours_e2 - 100)
+    stand.turns(10)
+    assert lots["KXOTHER-1-A"][0].count_e2 == 700
+    assert lots[ticker][trade].count_e2 == 100
+    assert trade not in engine.ledger.baskets, "what was closed elsewhere is not opened again"
+    check(stand, gateway)
+
+    gateway.by_hand(ticker, event_ticker, "yes", 5_000, 300)
+    gateway.deposit(25_000_000)
+    pass_by(stand, 62)
+    assert lots[ticker][0].count_e2 == 200
+    assert engine.ledger.external_e6 == 25_000_000
+    assert stand.worker.reconciled
+    check(stand, gateway)
+    again = make()
+    pass_by(again, 3)
+    check(again, gateway)
+
+
+def test_what_nobody_can_explain_stops_trading_and_a_lag_does_not(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    gateway.cash_e6[0] -= 12_340_000
+    pass_by(stand, 61)
+    gateway.cash_e6[0] += 12_340_000  # the list was late
+    pass_by(stand, 62)
+    assert stand.worker.state == reasons.RUNNING
+
+    gateway.positions["KXGONE-1-A"] = -500
+    pass_by(stand, 75)
+    assert stand.worker.state == reasons.DRIFT
+    assert stand.worker.error == "position in KXGONE-1-A: the journal has 0.00, the exchange -5.00"
+    assert not stand.worker.reconciled
+
+    del gateway.positions["KXGONE-1-A"]
+    pass_by(stand, 5)
+    assert stand.worker.state == reasons.RUNNING
+
+
+def test_what_the_exchange_has_paid_is_booked_from_its_list(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    lots = stand.worker.engine.ledger.lots
+    values = dict(zip(sorted(lots), (10_000, 0, 3_333), strict=True))
+    for ticker, value_e4 in values.items():
+        gateway.settle(ticker, ticker.rsplit("-", 1)[0], value_e4)
+    pass_by(stand, 62)
+
+    assert not lots
+    assert {row["result"] for row in rows(stand, "settlements")} == {"yes", "no", "scalar"}
+    assert stand.worker.reconciled
+    check(stand, gateway)
+
+
+def test_an_account_that_holds_something_begins_with_it(gateway: FakeGateway, make: Make) -> None:
+    gateway.positions["KXOLD-1-A"] = -400
+    gateway.deposit(5_000_000)
+    stand = make()
+    follow(stand)
+
+    ledger = stand.worker.engine.ledger
+    assert (ledger.start_e6, ledger.external_e6) == (1_005_000_000, 2_000_000)
+    assert stand.worker.reconciled
+    check(stand, gateway)
+
+
+def test_cash_on_another_shard_buys_nothing(gateway: FakeGateway, make: Make) -> None:
+    gateway.cash_e6 = {0: 30_000_000, 1: 900_000_000}
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    assert sum(order.intent.reserve_e6 for order in gateway.orders.values()) <= 30_000_000
+    check(stand, gateway)
+
+
+def test_a_new_exchange_begins_a_new_journal_and_keeps_the_old_one(port: FakePort, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    path = stand.worker.around.journal_path
+    assert path.name == "trader-sim-sim-key-1.sqlite"
+
+    port.gateway = gateway = FakeGateway(2_000_000_000)
+    gateway.exchange = "sim-2"
+    stand = make()
+    follow(stand)
+    assert stand.worker.engine.ledger.cash_e6 == 2_000_000_000
+    assert path.with_name("trader-sim-sim-key-1.sim-1.sqlite").exists()
+    check(stand, gateway)
+
+
+def test_a_gateway_of_another_account_is_refused(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    gateway.account = "key-2"
+    stand.turns(10)
+    follow(stand, basket())
+
+    assert stand.worker.state == reasons.OTHER_ACCOUNT
+    assert "sim-1 key-2" in str(stand.worker.error)
+    assert not gateway.orders
+
+
+def test_a_gateway_that_has_lost_its_log_is_refused(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    gateway.events.clear()
+    pass_by(stand, 2)
+
+    assert stand.worker.state == reasons.OTHER_ACCOUNT
+    assert "its log is another one" in str(stand.worker.error)
+
+
+def test_an_unknown_order_holds_what_it_may_cost(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    gateway.plan = lambda _intent: None
+    follow(stand, basket())
+    pass_by(stand, 20)
+
+    ledger = stand.worker.engine.ledger
+    assert {row["status"] for row in rows(stand)} == {"sent"}
+    assert ledger.reserved_e6 == sum(order.intent.reserve_e6 for order in gateway.orders.values())
+    number = min(ledger.open)
+    gateway.end(number, OrderState.EXPIRED, "not_placed")
+    pass_by(stand, 1)
+    assert number not in ledger.open
+    check(stand, gateway)

@@ -1,0 +1,184 @@
+"""What a trader that trades on an exchange needs first: whose account the order gateway has, and its journal.
+
+A journal belongs to one exchange and one account. A new simulated exchange is another one: its account begins
+a new journal, and the one of before is kept beside it under a name with its exchange.
+"""
+
+import contextlib
+import re
+import sqlite3
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from bus.clock import Clock, Rng
+from bus.process.lifecycle import Stop
+from bus.process.locks import hold_role, private_dir
+from bus.protocol.answers import Refusal
+from bus.trading.gateway import AccountAnswer, AccountAsk, GatewayStatus
+from bus.trading.shapes import told
+from markets.errors import DecodeError, StartupError
+from trader.journal.schema import Opening, journal_path, read_only
+
+log = structlog.get_logger()
+
+AGAIN_S: Final = 0.5
+SAY_EVERY: Final = 20
+"""So many questions without an answer, and it is said what is waited for."""
+
+LOOK_BACK_MS: Final = 3_600_000
+"""Movements of cash are listed from so long before: those that the opening has in it are known by id."""
+
+T = TypeVar("T")
+
+
+class GatewayPort(Protocol):
+    """What the trader needs of a bus.trading.link.GatewayLink."""
+
+    def ask(self, id_: int, question: Mapping[str, Any]) -> None: ...
+
+    def take(self) -> list[tuple[int, dict[str, Any]]]: ...
+
+    def take_hint(self) -> bool: ...
+
+
+class Books(msgspec.Struct, frozen=True):
+    """Where the journal of an exchange's account lies, whose it is, and what a new one begins with."""
+
+    path: Path
+    exchange: str
+    account: str
+    opening: Opening
+
+
+def open_books(
+    port: GatewayPort,
+    data_dir: Path,
+    mode: str,
+    env: str,
+    clock: Clock,
+    rng: Rng,
+    stop: Stop,
+    again_s: float = AGAIN_S,
+) -> Books | None:
+    """Wait until the order gateway has told what is needed to begin; None: `stop` was set before.
+
+    Raises:
+        StartupError: the journal there is of another exchange, and this one is not simulated.
+    """
+    status = _wait_for(port, {"op": "gateway"}, GatewayStatus, _knows_account, stop, again_s)
+    if status is None:
+        return None
+    path = journal_path(data_dir, mode, env, _plain(status.account))
+    if path.exists():
+        meta = _meta_of(path)
+        began_on = meta.get("exchange", "")
+        if began_on == status.exchange:
+            known = Opening(journal_id=meta["id"], cash_e6=0)
+            return Books(path, status.exchange, status.account, known)
+        if env != "sim":
+            raise StartupError(
+                f"{path}: belongs to exchange {began_on!r}, the order gateway's is {status.exchange!r}:"
+                " use another data directory"
+            )
+        _set_aside(path, began_on)
+    journal_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    ask = AccountAsk(journal=journal_id, since_ms=max(0, clock.now_ms() - LOOK_BACK_MS))
+    listed = _wait_for(port, msgspec.to_builtins(ask), AccountAnswer, _is_quiet, stop, again_s)
+    if listed is None:
+        return None
+    opening = Opening(
+        journal_id=journal_id,
+        cash_e6=sum(shard.cash_e6 for shard in listed.shards),
+        heard=listed.last_event,
+        positions=listed.positions,
+        movements=tuple(movement.id for movement in listed.movements),
+    )
+    log.info(
+        "journal.begins",
+        path=str(path),
+        exchange=status.exchange,
+        account=status.account,
+        cash_e6=opening.cash_e6,
+        positions=len(opening.positions),
+    )
+    return Books(path, status.exchange, status.account, opening)
+
+
+def newest_journal(data_dir: Path, mode: str, env: str) -> Path:
+    """Return the journal that a command is about, where no gateway says whose account it is."""
+    if mode == "paper":
+        return journal_path(data_dir, mode, env, "paper")
+    # Those that were set aside have the exchange's name behind a point.
+    found = [path for path in data_dir.glob(f"trader-{mode}-{env}-*.sqlite") if "." not in path.stem]
+    return max(
+        found, key=lambda path: path.stat().st_mtime, default=journal_path(data_dir, mode, env, "none")
+    )
+
+
+def _knows_account(status: GatewayStatus) -> bool:
+    return bool(status.account and status.exchange)
+
+
+def _is_quiet(listed: AccountAnswer) -> bool:
+    return not listed.in_flight and not listed.missing
+
+
+def _wait_for(
+    port: GatewayPort,
+    question: Mapping[str, Any],
+    type_: type[T],
+    enough: Callable[[T], bool],
+    stop: Stop,
+    again_s: float,
+) -> T | None:
+    asked = 0
+    said = "nothing yet"
+    while not stop.is_set():
+        asked += 1
+        port.ask(asked, question)
+        stop.wait(again_s)
+        for _, answer in port.take():
+            try:
+                found = told(answer, type_)
+            except (Refusal, DecodeError) as error:
+                said = str(error)
+                continue
+            if enough(found):
+                return found
+            said = f"not enough yet: {found}"[:300]
+        if asked % SAY_EVERY == 1:
+            log.warning("gateway.waited_for", op=question["op"], answer=said)
+    return None
+
+
+def _meta_of(path: Path) -> dict[str, str]:
+    try:
+        with contextlib.closing(read_only(path)) as db:
+            return dict(db.execute("SELECT key, value FROM meta"))
+    except sqlite3.Error as error:
+        raise StartupError(f"{path}: cannot be read: {error}: restore a copy of it") from error
+
+
+def _set_aside(path: Path, exchange: str) -> None:
+    """Keep a journal under another name, whole: what its log has is moved into the file first."""
+    kept = path.with_name(f"{path.stem}.{_plain(exchange)}.sqlite")
+    private_dir(path.parent)
+    try:
+        with hold_role(path.parent, path.name):
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                db.execute("PRAGMA journal_mode=DELETE")
+            path.rename(kept)
+    except (sqlite3.Error, OSError) as error:
+        raise StartupError(f"{path}: cannot be set aside for a new exchange: {error}") from error
+    log.warning("journal.begins_anew", because="another exchange", kept=str(kept))
+
+
+def _plain(name: str) -> str:
+    """Return a name with nothing in it that a file's must not have."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:80] or "none"
