@@ -7,6 +7,7 @@ import msgspec
 
 from bus.process.logs import redact
 from bus.trading.shapes import (
+    AccountStatus,
     EquityPoint,
     ExposureStatus,
     FairValuesFileStatus,
@@ -24,11 +25,13 @@ from bus.trading.shapes import (
     RefusedTrade,
     ScanFailure,
     SettlementRow,
+    ShardStatus,
     Side,
     StrategyStatus,
     TraderStatus,
     UnevenBasket,
     UnevenLeg,
+    UnknownOrder,
     VoidMarket,
 )
 from markets.book import NO, YES
@@ -38,6 +41,7 @@ from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
 from trader.engine.engine import VOID_MS, Engine
 from trader.engine.rebalance import uneven
+from trader.ledger.lots import FOREIGN
 
 from .worker import ValuesProvider, Worker
 
@@ -133,8 +137,46 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         error=worker.error,
         strategy_states=tuple(_strategies(worker)),
         voids=tuple(_voids(engine)),
+        unknown=tuple(_unknown(engine)),
+        exchange_account=_account(worker),
     )
     return Report(status, positions)
+
+
+def _unknown(engine: Engine) -> Iterator[UnknownOrder]:
+    standing = engine.standing
+    for number, reason in standing.unknown.items():
+        intent = engine.ledger.open.get(number)
+        if intent is not None:
+            deadline = _seconds(standing.until_ms.get(number))
+            yield UnknownOrder(number=number, ticker=intent.ticker, reason=reason, deadline=deadline)
+
+
+def _account(worker: Worker) -> AccountStatus | None:
+    engine, around = worker.engine, worker.around
+    books, ledger = engine.books, engine.ledger
+    if around.gateway is None:
+        return None
+    free_e6 = books.free_e6(ledger)
+    return AccountStatus(
+        exchange=around.exchange,
+        gateway=engine.conditions.gateway or "starting",
+        as_of=_seconds(books.as_of_ms or None),
+        matched=_seconds(books.matched_ms),
+        differences=books.differing,
+        drift=books.drift,
+        odd_orders=books.odd_orders,
+        external_dollars=format_money(ledger.external_e6),
+        foreign_lots=sum(FOREIGN in lots for lots in ledger.lots.values()),
+        shards=tuple(
+            ShardStatus(
+                exchange_index=shard,
+                cash_dollars=format_money(cash_e6),
+                free_dollars=format_money(free_e6[shard]),
+            )
+            for shard, cash_e6 in sorted(books.cash_e6.items())
+        ),
+    )
 
 
 def _fair_values(worker: Worker) -> FairValuesStatus:
@@ -342,6 +384,8 @@ def fill_row(row: Mapping[str, Any]) -> FillRow:
         cost_dollars=format_money(row["cost_e6"]),
         fee_dollars=format_money(row["fee_e6"]),
         time=row["time_ms"] / 1000,
+        fill_id=row.get("fill_id", ""),
+        maker=bool(row.get("maker", 0)),
     )
 
 

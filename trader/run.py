@@ -238,6 +238,7 @@ def on_disk(
         probe=probe,
         account=account,
         gateway=gateway,
+        exchange="" if books is None else books.exchange,
     )
 
 

@@ -160,7 +160,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         make_broker: makes the broker of a session, from what the journal says.
         wish: wishes for something of markets (op `watch`) for so many seconds; it does not wait.
         probe: see trader.session.Probe.
-        account: whose the journal is.
+        account, exchange: whose the journal is.
         gateway: reaches the order gateway; None where nothing leaves this machine.
     """
 
@@ -181,6 +181,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     probe: Probe
     account: str = PAPER
     gateway: GatewayPort | None = None
+    exchange: str = ""
 
 
 class Halt(msgspec.Struct, frozen=True):

@@ -210,6 +210,48 @@ class KilledStatus(Shape, frozen=True, kw_only=True):
         return cls(at=None if killed.at_ms is None else killed.at_ms / 1000, reason=killed.reason)
 
 
+class UnknownOrder(Shape, frozen=True, kw_only=True):
+    """An order of which nobody can say what became of it; at `deadline` it counts as not placed."""
+
+    number: int
+    ticker: str
+    reason: str
+    deadline: UnixTime | None
+
+
+class ShardStatus(Shape, frozen=True, kw_only=True):
+    """Cash on a shard of the exchange, and what of it no order holds."""
+
+    exchange_index: int
+    cash_dollars: MoneyText
+    free_dollars: MoneyText
+
+
+class AccountStatus(Shape, frozen=True, kw_only=True):
+    """The account on the exchange, as last looked at.
+
+    Attributes:
+        exchange: which one; a new simulated one is another.
+        gateway: how the order gateway stands: starting, answers, silent or other.
+        as_of: how new the last look was, by the exchange's word. matched: when it was the journal's last.
+        differences: lines on which they differed then. drift: those that stayed: nothing is traded.
+        odd_orders: orders that rest here and not there, or there and not here.
+        external_dollars: cash that came, less what went, by other ways than trading here.
+        foreign_lots: markets in which something is held that was not bought here.
+    """
+
+    exchange: str
+    gateway: str
+    as_of: UnixTime | None
+    matched: UnixTime | None
+    differences: tuple[str, ...]
+    drift: tuple[str, ...]
+    odd_orders: tuple[str, ...]
+    external_dollars: MoneyText
+    foreign_lots: int
+    shards: tuple[ShardStatus, ...]
+
+
 class TraderStatus(Shape, frozen=True, kw_only=True):
     """How the trader stands: docs/trader.md, `status`.
 
@@ -260,6 +302,8 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
     unknown_orders: int = 0
     strategy_states: tuple[StrategyStatus, ...] = ()
     voids: tuple[VoidMarket, ...] = ()
+    unknown: tuple[UnknownOrder, ...] = ()
+    exchange_account: AccountStatus | None = None
 
 
 # -- rows
@@ -319,7 +363,7 @@ class OrderRow(Shape, frozen=True, kw_only=True):
 
 
 class FillRow(Shape, frozen=True, kw_only=True):
-    """A level that an order took."""
+    """A part of an order that was filled. `fill_id` is the exchange's, if it has one; `maker`: it rested."""
 
     id: int
     order: int
@@ -331,6 +375,8 @@ class FillRow(Shape, frozen=True, kw_only=True):
     cost_dollars: MoneyText
     fee_dollars: MoneyText
     time: UnixTime
+    fill_id: str = ""
+    maker: bool = False
 
 
 class SettlementRow(Shape, frozen=True, kw_only=True):

@@ -68,7 +68,7 @@ from .outputs import (
 )
 from .outputs import Amended as AmendBooked
 from .rebalance import follow_ups
-from .reconciliation import Reconciliation, new_movements
+from .reconciliation import Reconciliation, new_movements, settled_e4
 from .refused import Refusals
 from .risk import Facts, Limits
 from .roster import BuiltIn, Calls, DroppedStrategy, Roster
@@ -433,9 +433,7 @@ class Engine:
     def _account(self, listed: AccountAnswer) -> None:
         """Book what the exchange has paid and what cash came and went, and compare all that is held."""
         for id_, kind, shard, amount_e6 in new_movements(listed, self._adopted):
-            self._adopted.add(id_)
-            self.ledger.adopt(amount_e6)
-            self._out.append(External(id_, kind, shard, amount_e6, self.now_ms))
+            self._adopt(id_, kind, shard, amount_e6)
         if listed.last_event == self.heard:  # else what is listed has more in it than is booked, or less
             for settlement in listed.settlements:
                 self._settle_listed(settlement)
@@ -443,7 +441,15 @@ class Engine:
                 self.books.list_cash(listed)
         books = self.books
         if books.quiet(listed, self.ledger, self.standing, self.heard, self.paced_ms):
-            books.look(listed, self.ledger, self.standing, self.now_ms, self.paced_ms)
+            exclusive = {view.event.event_ticker for view in self.views.values() if _is_exclusive(view)}
+            rounded_e6 = books.rounded_e6
+            if (
+                rounded_e6
+                and sum(shard.cash_e6 for shard in listed.shards) - self.ledger.cash_e6 == rounded_e6
+            ):
+                # This exchange pays parts of a cent, though it lists none.
+                self._adopt(f"rounding:{listed.as_of_ms}", "rounding", 0, rounded_e6)
+            books.look(listed, self.ledger, self.standing, self.now_ms, self.paced_ms, exclusive)
             self.conditions.reconciled, self.conditions.drift = books.reconciled, books.drift
 
     def _settle_listed(self, listed: ListedSettlement) -> None:
@@ -451,21 +457,21 @@ class Engine:
         ticker, ledger = listed.ticker, self.ledger
         if ticker not in ledger.lots or any(intent.ticker == ticker for intent in ledger.open.values()):
             return
-        value_e4 = listed.value_e4
-        if value_e4 is None:
-            value_e4 = {"yes": PRICE_ONE_E4, "no": 0}.get(listed.result)
-        if value_e4 is None:
-            position = ledger.positions.get(ticker)
-            if position is None:
-                value_e4 = PRICE_ONE_E4 // 2  # as many of YES as of NO: they are worth the same at any value
-            else:
-                each_e4 = min(PRICE_ONE_E4, max(0, -(-listed.revenue_e6 // position.count_e2)))
-                value_e4 = each_e4 if position.side == "yes" else PRICE_ONE_E4 - each_e4
-        result = listed.result if listed.result in ("yes", "no", "scalar", "void") else "void"
+        view = self.views.get(listed.event_ticker)
+        markets = {} if view is None else {seen.market.ticker: seen.market for seen in view.markets}
+        seen_e4 = settlement_e4(markets[ticker]) if ticker in markets else None
+        result, value_e4 = settled_e4(listed, ledger.positions.get(ticker), seen_e4)
         settlement = ledger.settle(ticker, result, value_e4, self.now_ms, paid_e6=listed.revenue_e6)
         if settlement is not None:
+            self.books.rounded_e6 += settlement.fee_e6
             self.worth.forget(ticker)
             self._out.append(Settled(settlement))
+
+    def _adopt(self, id_: str, kind: str, shard: int, amount_e6: int) -> None:
+        """Book cash that came or went by other ways than ours."""
+        self._adopted.add(id_)
+        self.ledger.adopt(amount_e6)
+        self._out.append(External(id_, kind, shard, amount_e6, self.now_ms))
 
     def amend_order(self, number: int, price_e4: int, count_e2: int) -> str | None:
         """Ask for another price or count of an order that rests; return why not, None if it is asked for.
@@ -579,12 +585,12 @@ class Engine:
     def _settle(self, view: EventView) -> None:
         """Book what was paid out for what is held, of each market once, when no order there can be filled."""
         ledger = self.ledger
-        if self._gateway:
-            return  # the exchange lists what it has paid, and when
         for seen in view.markets:
             ticker = seen.market.ticker
             if ticker not in ledger.lots or not _paid(seen):
                 continue
+            if self._gateway and ticker in ledger.positions:
+                continue  # the exchange lists what it pays, and when; nothing where lots cancel out
             value_e4 = settlement_e4(seen.market)
             result = "void" if value_e4 is None else _result(seen.market, value_e4)
             if value_e4 is None:
@@ -626,6 +632,10 @@ class Engine:
             view = self.views.get(next(iter(lots.values())).event_ticker)
             if view is not None:
                 self._settle(view)
+
+
+def _is_exclusive(view: EventView) -> bool:
+    return bool(view.event.mutually_exclusive)
 
 
 def _paid(seen: MarketView) -> bool:

@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from bus.trading.gateway import AccountAnswer
-from markets.orders import OrderState
-from markets.units import format_count, format_money
+from bus.trading.gateway import AccountAnswer, ListedSettlement
+from markets.orders import OrderState, Position
+from markets.units import CENT_E6, PRICE_ONE_E4, format_count, format_money
 from trader.ledger.ledger import Ledger
 
 from .standing import Standing
@@ -41,17 +41,36 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.what}: the journal has {shown(self.ours)}, the exchange {shown(self.theirs)}"
 
 
-def differences(listed: AccountAnswer, ledger: Ledger) -> list[Difference]:
+def returned_e6(ledger: Ledger, exclusive: Container[str]) -> int:
+    """Return what collateral return gives back of what is held, where the account has it.
+
+    At most one market of an exclusive event resolves YES, so all NO counts but the largest are sure to pay.
+    """
+    counts: dict[str, list[int]] = {}
+    for position in ledger.positions.values():
+        if position.side == "no" and position.event_ticker in exclusive:
+            counts.setdefault(position.event_ticker, []).append(position.count_e2)
+    return sum((sum(held) - max(held)) * PRICE_ONE_E4 for held in counts.values())
+
+
+def differences(
+    listed: AccountAnswer, ledger: Ledger, exclusive: Container[str] = frozenset()
+) -> list[Difference]:
     """Return each line on which cash and net positions differ.
 
-    A balance may be listed with what resting orders hold taken off, as nothing says whether it is.
+    A balance may be listed with what resting orders hold taken off, as nothing says whether it is. With
+    collateral return it has in it what is given back.
+
+    Args:
+        exclusive: events of which at most one market resolves YES.
     """
     found = []
     if "shards" not in listed.missing:
         cash_e6 = sum(shard.cash_e6 for shard in listed.shards)
         held_e6 = sum(shard.held_e6 for shard in listed.shards)
-        if cash_e6 != ledger.cash_e6 and cash_e6 + held_e6 != ledger.cash_e6:
-            found.append(Difference("cash", ledger.cash_e6, cash_e6, "money"))
+        ours_e6 = ledger.cash_e6 + (returned_e6(ledger, exclusive) if listed.netting else 0)
+        if ours_e6 not in (cash_e6, cash_e6 + held_e6):
+            found.append(Difference("cash of the account", ours_e6, cash_e6, "money"))
     if "positions" not in listed.missing:
         theirs = {position.ticker: position.signed_e2 for position in listed.positions if position.signed_e2}
         ours = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
@@ -60,6 +79,26 @@ def differences(listed: AccountAnswer, ledger: Ledger) -> list[Difference]:
             if pair[0] != pair[1]:
                 found.append(Difference(f"position in {ticker}", *pair, "contracts"))
     return found
+
+
+def settled_e4(listed: ListedSettlement, position: Position | None, seen_e4: int | None) -> tuple[str, int]:
+    """Return result and value of YES of a market that was paid out: the first that fits what was paid.
+
+    The list has the value in whole cents; the market itself may say it exactly.
+
+    Args:
+        position: what is held. seen_e4: the value that the market says, None if it says none.
+    """
+    if listed.result in ("yes", "no"):
+        return listed.result, PRICE_ONE_E4 if listed.result == "yes" else 0
+    result = listed.result if listed.result == "scalar" else "void"
+    if position is None:
+        return result, next((e4 for e4 in (seen_e4, listed.value_e4) if e4 is not None), PRICE_ONE_E4 // 2)
+    for value_e4 in (seen_e4, listed.value_e4):
+        if value_e4 is not None and 0 <= position.value_e6(value_e4) - listed.revenue_e6 <= CENT_E6:
+            return result, value_e4
+    each_e4 = min(PRICE_ONE_E4, max(0, -(-listed.revenue_e6 // position.count_e2)))
+    return result, each_e4 if position.side == "yes" else PRICE_ONE_E4 - each_e4
 
 
 def odd_orders(listed: AccountAnswer, ledger: Ledger, standing: Standing) -> Iterator[str]:
@@ -86,6 +125,8 @@ class Reconciliation:
         matched_ms: when both were the same last, None before.
         as_of_ms: by the exchange's word, how new the last look was.
         netting: see AccountAnswer.
+        cash_e6: what lies on each shard.
+        rounded_e6: what payouts in whole cents have left of settlements booked since both were the same.
     """
 
     def __init__(self) -> None:
@@ -96,11 +137,12 @@ class Reconciliation:
         self.matched_ms: int | None = None
         self.as_of_ms = 0
         self.netting: bool | None = None
+        self.rounded_e6 = 0
         self._looks = 0
         self._since_ms = 0
         self._odd: frozenset[str] = frozenset()
         self._requested: tuple[int, int] | None = None
-        self._cash_e6: dict[int, int] = {}
+        self.cash_e6: dict[int, int] = {}
         self._others_e6: dict[int, int] = {}
 
     def request(self, now_ms: int, steady_ms: int) -> None:
@@ -121,15 +163,22 @@ class Reconciliation:
         return not any(standing.state(n, ledger.filled(n).count_e2) in _ON_ITS_WAY for n in open_)
 
     def look(
-        self, listed: AccountAnswer, ledger: Ledger, standing: Standing, now_ms: int, steady_ms: int
+        self,
+        listed: AccountAnswer,
+        ledger: Ledger,
+        standing: Standing,
+        now_ms: int,
+        steady_ms: int,
+        exclusive: Container[str] = frozenset(),
     ) -> None:
         """Take what was listed at a quiet moment, settlements and movements booked."""
         self.as_of_ms, self.netting = listed.as_of_ms, listed.netting
         odd = frozenset(odd_orders(listed, ledger, standing))
         self.odd_orders, self._odd = tuple(sorted(odd & self._odd)), odd
-        self.differing = tuple(map(str, differences(listed, ledger)))
+        self.differing = tuple(map(str, differences(listed, ledger, exclusive)))
         if not self.differing:
             self.reconciled, self.drift, self._looks, self.matched_ms = True, (), 0, now_ms
+            self.rounded_e6 = 0
             return
         if not self._looks:
             self._since_ms = steady_ms
@@ -141,7 +190,7 @@ class Reconciliation:
 
     def list_cash(self, listed: AccountAnswer) -> None:
         """Take what lies on which shard, and what orders that are not ours hold of it."""
-        self._cash_e6 = {shard.exchange_index: shard.cash_e6 for shard in listed.shards}
+        self.cash_e6 = {shard.exchange_index: shard.cash_e6 for shard in listed.shards}
         self._others_e6 = {}
         for order in listed.orders:
             if order.number is None:
@@ -151,12 +200,12 @@ class Reconciliation:
     def move_cash(self, exchange_index: int | None, amount_e6: int) -> None:
         """Note that cash has come to a shard, or gone."""
         shard = exchange_index or 0
-        if shard in self._cash_e6:
-            self._cash_e6[shard] += amount_e6
+        if shard in self.cash_e6:
+            self.cash_e6[shard] += amount_e6
 
     def free_e6(self, ledger: Ledger) -> Mapping[int, int]:
         """Return what of each shard's cash neither our orders hold nor those of others."""
-        free = {shard: cash - self._others_e6.get(shard, 0) for shard, cash in self._cash_e6.items()}
+        free = {shard: cash - self._others_e6.get(shard, 0) for shard, cash in self.cash_e6.items()}
         for number, intent in ledger.open.items():
             shard = intent.exchange_index or 0
             if shard in free:

@@ -524,7 +524,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
 
         Args:
             whole_cents: pay no part of a cent: what is left of the value is a fee.
-            paid_e6: what the exchange says that it paid, which counts if it is within a cent of the value.
+            paid_e6: what the exchange says that it paid, which counts if it is the value but for rounding.
 
         Raises:
             LedgerError: the two are not what the lots get.
@@ -540,7 +540,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         position = self.positions.pop(ticker, None)
         payout_e6 = 0 if position is None else position.value_e6(value_e4)
         fee_e6 = payout_e6 % CENT_E6 if whole_cents else 0
-        if paid_e6 is not None and 0 <= payout_e6 - paid_e6 <= CENT_E6:
+        rounding_e6 = CENT_E6 + (0 if position is None else position.count_e2)
+        if paid_e6 is not None and 0 <= payout_e6 - paid_e6 <= rounding_e6:
             fee_e6 = payout_e6 - paid_e6
         closed = settled(lots.values(), Paid(ticker, value_e4, time_ms, fee_e6))
         got_e6 = sum(part.proceeds_e6 for part in closed)

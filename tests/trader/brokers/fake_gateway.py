@@ -91,6 +91,8 @@ class FakeGateway:
         self.plan: Plan = whole
         self.fee_e6 = 10_000
         self.in_flight = 0
+        self.whole_cents = True
+        self.netting: bool | None = None
         self.generation = 1
         self.now_ms: Callable[[], int] = lambda: NOW_MS
         self._fills = 0
@@ -132,8 +134,11 @@ class FakeGateway:
     def settle(self, ticker: str, event_ticker: str, value_e4: int) -> None:
         signed = self.positions.pop(ticker, 0)
         each_e4 = value_e4 if signed > 0 else 10_000 - value_e4
-        revenue_e6 = abs(signed) * each_e4 // 10_000 * 10_000
-        self.cash_e6[0] += revenue_e6
+        gross_e6 = abs(signed) * each_e4
+        revenue_e6 = gross_e6 // 10_000 * 10_000
+        self.cash_e6[0] += revenue_e6 if self.whole_cents else gross_e6
+        if not signed:
+            return
         result = {0: "no", 10_000: "yes"}.get(value_e4, "scalar")
         self.settlements.append(
             ListedSettlement(
@@ -146,7 +151,7 @@ class FakeGateway:
                 revenue_e6=revenue_e6,
                 fee_e6=0,
                 time_ms=self.now_ms(),
-                value_e4=value_e4,
+                value_e4=value_e4 // 100 * 100,
             )
         )
 
@@ -302,6 +307,7 @@ class FakeGateway:
                 if signed
             ),
             orders=(*resting, *self.others),
+            netting=self.netting,
             settlements=tuple(one for one in self.settlements if one.time_ms >= ask.since_ms),
             movements=tuple(one for one in self.movements if one.time_ms >= ask.since_ms),
         )

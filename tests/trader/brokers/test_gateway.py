@@ -313,7 +313,12 @@ def test_what_nobody_can_explain_stops_trading_and_a_lag_does_not(gateway: FakeG
     assert stand.worker.state == reasons.RUNNING
 
 
-def test_what_the_exchange_has_paid_is_booked_from_its_list(gateway: FakeGateway, make: Make) -> None:
+@pytest.mark.parametrize("whole_cents", [True, False])
+def test_what_the_exchange_has_paid_is_booked_from_its_list(
+    gateway: FakeGateway, make: Make, *, whole_cents: bool
+) -> None:
+    gateway.whole_cents = whole_cents
+    gateway.plan = lambda intent: [(intent.price_e4, intent.count_e2 - 67)]
     stand = make()
     follow(stand)
     follow(stand, basket())
@@ -327,6 +332,22 @@ def test_what_the_exchange_has_paid_is_booked_from_its_list(gateway: FakeGateway
     assert {row["result"] for row in rows(stand, "settlements")} == {"yes", "no", "scalar"}
     assert stand.worker.reconciled
     check(stand, gateway)
+
+
+def test_collateral_that_is_given_back_explains_itself(gateway: FakeGateway, make: Make) -> None:
+    gateway.netting = True
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    held = sorted(-signed for signed in gateway.positions.values())
+    returned_e6 = sum(held[:-1]) * 10_000
+    gateway.cash_e6[0] += returned_e6
+    pass_by(stand, 80)
+
+    ledger = stand.worker.engine.ledger
+    assert returned_e6 > 0
+    assert ledger.cash_e6 + returned_e6 == gateway.cash_e6[0]
+    assert stand.worker.state == reasons.RUNNING
 
 
 def test_an_account_that_holds_something_begins_with_it(gateway: FakeGateway, make: Make) -> None:
