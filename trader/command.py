@@ -34,13 +34,12 @@ from bus.trading.shapes import (
     told,
 )
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
-from markets.units import format_money
 from trader.engine.replay import BookedRow, replay
 from trader.journal.reader import Reader, readable
 from trader.journal.schema import build_id
 from trader.ledger.ledger import LedgerError
-from trader.ledger.lots import net_positions, tax_lots, trade_lots
 
+from . import reconcile
 from .extensions.load import Extension, build_of
 from .fair_values.hosted import hosted, names_taken, start_sources
 from .lineup import line_up, load_strategy
@@ -63,7 +62,8 @@ def command(arguments: Sequence[str]) -> int:
     allow = commands.add_parser("allow", help="let a strategy be loaded again that was ended")
     allow.add_argument("name")
     commands.add_parser("check", help="load strategies and sources of the settings, say what is wrong")
-    commands.add_parser("reconcile", help="check the journal's money to the micro-dollar")
+    checking = commands.add_parser("reconcile", help="check the journal's money, and against the exchange")
+    checking.add_argument("--json", action="store_true", help="print it as JSON")
     commands.add_parser("verify", help="decide every input in the journal again and compare")
     parsed = parser.parse_args(arguments)
     try:
@@ -71,7 +71,7 @@ def command(arguments: Sequence[str]) -> int:
         hide(settings.api_key_id)
         match parsed.command:
             case "reconcile":
-                return _reconcile(settings)
+                return _reconcile(settings, as_json=parsed.json)
             case "verify":
                 return _verify(settings)
             case "check":
@@ -147,52 +147,25 @@ def _resume_alone(settings: Settings, word: str) -> int:
     return 0
 
 
-def _reconcile(settings: Settings) -> int:
+def _reconcile(settings: Settings, *, as_json: bool) -> int:
     path = _journal_of(settings)
-    with readable(path), closing(Reader(path)) as reader:
-        try:
-            sums, record, ledger = reader.sums(), reader.record(), reader.ledger()
-            ledger.check_whole()
-        except LedgerError as error:
-            print(f"trader: the journal does not add up: {error}", file=sys.stderr)
-            return EXIT_CRASHED
-    # Once from the sums of the rows, once through the ledger, once by each view of the record.
-    by_trade, by_purchase, net = trade_lots(record), tax_lots(record), net_positions(record)
-    cash_e6 = sums["start_e6"] - sums["spent_e6"] - sums["fees_e6"] + sums["payouts_e6"] + ledger.netted_e6
-    lines = {
-        "start": sums["start_e6"],
-        "bought": -sums["spent_e6"],
-        "fees": -sums["fees_e6"],
-        "settlements": sums["payouts_e6"],
-        "pairs of yes and no": ledger.netted_e6,
-        "cash": cash_e6,
-        "lots at cost": ledger.lots_cost_e6,
-        "clearing: pairs of open lots": ledger.clearing_e6,
-        "realised profit before fees": ledger.realised_e6,
-        "gain by tax lots, first in first out": by_purchase.gain_e6,
-    }
-    exact = {
-        "cash + lots - clearing - start - profit + fees": (
-            cash_e6 + ledger.basis_e6 - sums["start_e6"] - ledger.realised_e6 + sums["fees_e6"]
-        ),
-        "cash + tax lots with fees - start - gain": (
-            cash_e6 + by_purchase.cost_e6 + by_purchase.fees_e6 - sums["start_e6"] - by_purchase.gain_e6
-        ),
-        "profit by the ledger less that by trade lots": ledger.realised_e6 - by_trade.realised_e6,
-        "cash by the ledger less cash by the rows": ledger.cash_e6 - cash_e6,
-    }
-    for name, money_e6 in (lines | exact).items():
-        print(f"{name:<46}{format_money(money_e6):>20}")
-    print(f"{'open orders':<46}{len(ledger.open):>13}")
-    held = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
-    differ = sorted(ticker for ticker in net.keys() | held.keys() if net.get(ticker) != held.get(ticker))
-    print(f"{'open lots':<46}{sum(map(len, ledger.lots.values())):>13}")
-    print(f"{'net positions':<46}{len(held):>13}")
-    for ticker in differ:
-        print(f"{ticker}: the fills make {net.get(ticker, 0)}, the ledger has {held.get(ticker, 0)}")
-    adds_up = not any(exact.values()) and not differ
-    print("reconciled to the micro-dollar" if adds_up else "DOES NOT RECONCILE")
-    return 0 if adds_up else EXIT_CRASHED
+    comparison = None
+    try:
+        if settings.mode != "paper":
+            context = make_context()
+            try:
+                comparison = reconcile.compare(path, reconcile.asking(context, settings.orders))
+            finally:
+                context.term()
+        books = reconcile.books_of(path)
+    except LedgerError as error:
+        print(f"trader: {error}", file=sys.stderr)
+        return EXIT_CRASHED
+    if as_json:
+        print(json.dumps(reconcile.as_json(path, books, comparison), indent=2))
+    else:
+        print(reconcile.as_text(books, comparison))
+    return 0 if reconcile.whole(books, comparison) else EXIT_CRASHED
 
 
 def _check(settings: Settings) -> int:

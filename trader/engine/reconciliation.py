@@ -53,24 +53,32 @@ def returned_e6(ledger: Ledger, exclusive: Container[str]) -> int:
     return sum((sum(held) - max(held)) * PRICE_ONE_E4 for held in counts.values())
 
 
+def cash_line(listed: AccountAnswer, ledger: Ledger, exclusive: Container[str]) -> Difference:
+    """Return the cash of both.
+
+    A balance may be listed with what resting orders hold taken off, as nothing says whether it is. With
+    collateral return it has in it what is given back.
+    """
+    theirs_e6 = sum(shard.cash_e6 for shard in listed.shards)
+    ours_e6 = ledger.cash_e6 + (returned_e6(ledger, exclusive) if listed.netting else 0)
+    if theirs_e6 + sum(shard.held_e6 for shard in listed.shards) == ours_e6:
+        theirs_e6 = ours_e6
+    return Difference("cash of the account", ours_e6, theirs_e6, "money")
+
+
 def differences(
     listed: AccountAnswer, ledger: Ledger, exclusive: Container[str] = frozenset()
 ) -> list[Difference]:
     """Return each line on which cash and net positions differ.
-
-    A balance may be listed with what resting orders hold taken off, as nothing says whether it is. With
-    collateral return it has in it what is given back.
 
     Args:
         exclusive: events of which at most one market resolves YES.
     """
     found = []
     if "shards" not in listed.missing:
-        cash_e6 = sum(shard.cash_e6 for shard in listed.shards)
-        held_e6 = sum(shard.held_e6 for shard in listed.shards)
-        ours_e6 = ledger.cash_e6 + (returned_e6(ledger, exclusive) if listed.netting else 0)
-        if ours_e6 not in (cash_e6, cash_e6 + held_e6):
-            found.append(Difference("cash of the account", ours_e6, cash_e6, "money"))
+        cash = cash_line(listed, ledger, exclusive)
+        if cash.ours != cash.theirs:
+            found.append(cash)
     if "positions" not in listed.missing:
         theirs = {position.ticker: position.signed_e2 for position in listed.positions if position.signed_e2}
         ours = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}

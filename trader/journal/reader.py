@@ -48,6 +48,11 @@ _FOREIGN: Final = (
     " time_ms, maker FROM foreign_fills ORDER BY id"
 )
 _EXTERNAL: Final = "SELECT step, amount_e6 FROM external_cash ORDER BY id"
+_FEES: Final = (
+    "SELECT ticker, sum(fee_e6) FROM (SELECT ticker, fee_e6 FROM fills UNION ALL SELECT ticker, fee_e6 FROM"
+    " foreign_fills) WHERE ticker NOT IN (SELECT ticker FROM foreign_fills WHERE fill_id LIKE 'opening:%')"
+    " GROUP BY ticker"
+)
 _AMENDS: Final = "SELECT step, number, price_e4, count_e2, reserve_e6, state FROM amends ORDER BY id"
 
 
@@ -273,6 +278,13 @@ class Reader:
     def sums(self) -> dict[str, int]:
         """Return the sums of the rows, without any logic of the ledger."""
         return row_sums(self._db)
+
+    def fees_by_market(self) -> dict[str, int]:
+        """Return what fills cost in fees in each market, where nothing was held before the journal began."""
+        meta = self.meta()
+        if schema.version_of(meta, self._path) < schema.WITH_FOREIGN:
+            return {}
+        return dict(self._db.execute(_FEES))
 
     def ledger(self) -> Ledger:
         """Return the ledger that the rows make.

@@ -82,6 +82,7 @@ class FakeGateway:
         self.exchange, self.account = "sim-1", "key-1"
         self.cash_e6 = {0: cash_e6}
         self.positions: dict[str, int] = {}
+        self.fees_e6: dict[str, int] = {}
         self.events: dict[str, list[GatewayEvent]] = {}
         self.orders: dict[tuple[str, int], Order] = {}
         self.settlements: list[ListedSettlement] = []
@@ -107,6 +108,7 @@ class FakeGateway:
         pairs = min(abs(held), count_e2) if held * signed < 0 else 0
         self.cash_e6[0] += pairs * 10_000 - price_e4 * count_e2 - self.fee_e6
         self.positions[ticker] = held + signed
+        self.fees_e6[ticker] = self.fees_e6.get(ticker, 0) + self.fee_e6
         return Fill(price_e4, count_e2, self.fee_e6, 0, self.now_ms(), f"f{self._fills}", maker)
 
     def fill(self, number: int, price_e4: int, count_e2: int) -> None:
@@ -300,7 +302,7 @@ class FakeGateway:
                     exchange_index=0,
                     signed_e2=signed,
                     exposure_e6=abs(signed) * 5_000,
-                    fees_e6=0,
+                    fees_e6=self.fees_e6.get(ticker, 0),
                     realised_e6=0,
                 )
                 for ticker, signed in self.positions.items()

@@ -1,0 +1,239 @@
+"""`python -m trader reconcile`: the journal's money against itself, and line by line against the exchange.
+
+Once from the sums of the rows, once through the ledger, once by each view of the record; and where an order
+gateway answers, against what the exchange lists of the account.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bus.ask import Asker, NoAnswer
+from bus.protocol.answers import Refusal
+from bus.trading.gateway import AccountAnswer, AccountAsk
+from bus.trading.shapes import told
+from markets.errors import DecodeError
+from markets.units import format_count, format_money
+from trader.engine.reconciliation import Difference, cash_line, settled_e4
+from trader.journal.reader import Reader, readable
+from trader.ledger.ledger import Ledger, LedgerError
+from trader.ledger.lots import net_positions, tax_lots, trade_lots
+
+TIMEOUT_MS: Final = 12_000
+TRIES: Final = 5
+AGAIN_S: Final = 0.5
+LOOK_BACK_MS: Final = 3_600_000
+
+Ask = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""Asks the order gateway; raises NoAnswer."""
+
+
+class Books(msgspec.Struct, frozen=True):
+    """What a journal says: its money, what of it must be 0, where its views differ, and its ledger."""
+
+    money: dict[str, int]
+    exact: dict[str, int]
+    differ: tuple[str, ...]
+    ledger: Ledger
+    fees_e6: dict[str, int]
+    meta: dict[str, str]
+
+    @property
+    def whole(self) -> bool:
+        """Whether it adds up."""
+        return not any(self.exact.values()) and not self.differ
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of the journal against the same of the exchange, as people read it."""
+
+    what: str
+    ours: str
+    theirs: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether both say the same."""
+        return self.ours == self.theirs
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """The journal against the exchange. `trouble`: why they could not be compared, None if they were."""
+
+    lines: tuple[Line, ...] = ()
+    as_of_ms: int | None = None
+    trouble: str | None = None
+
+
+def books_of(path: Path) -> Books:
+    """Return what a journal says.
+
+    Raises:
+        StartupError: it cannot be read. LedgerError: it contradicts itself.
+    """
+    with readable(path), closing(Reader(path)) as reader:
+        sums, record, meta, fees = reader.sums(), reader.record(), reader.meta(), reader.fees_by_market()
+        try:
+            ledger = reader.ledger()
+            ledger.check_whole()
+        except LedgerError as error:
+            raise LedgerError(f"the journal does not add up: {error}") from None
+    by_trade, by_purchase, net = trade_lots(record), tax_lots(record), net_positions(record)
+    external_e6 = sums.get("external_e6", 0)
+    began_e6 = sums["start_e6"] + external_e6
+    cash_e6 = began_e6 - sums["spent_e6"] - sums["fees_e6"] + sums["payouts_e6"] + ledger.netted_e6
+    money = {
+        "start": sums["start_e6"],
+        **({"external cash": external_e6} if external_e6 else {}),
+        "bought": -sums["spent_e6"],
+        "fees": -sums["fees_e6"],
+        "settlements": sums["payouts_e6"],
+        "pairs of yes and no": ledger.netted_e6,
+        "cash": cash_e6,
+        "lots at cost": ledger.lots_cost_e6,
+        "clearing: pairs of open lots": ledger.clearing_e6,
+        "realised profit before fees": ledger.realised_e6,
+        "gain by tax lots, first in first out": by_purchase.gain_e6,
+    }
+    exact = {
+        "cash + lots - clearing - start - profit + fees": (
+            cash_e6 + ledger.basis_e6 - began_e6 - ledger.realised_e6 + sums["fees_e6"]
+        ),
+        "cash + tax lots with fees - start - gain": (
+            cash_e6 + by_purchase.cost_e6 + by_purchase.fees_e6 - began_e6 - by_purchase.gain_e6
+        ),
+        "profit by the ledger less that by trade lots": ledger.realised_e6 - by_trade.realised_e6,
+        "cash by the ledger less cash by the rows": ledger.cash_e6 - cash_e6,
+    }
+    held = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
+    differ = tuple(
+        f"{ticker}: the fills make {net.get(ticker, 0)}, the ledger has {held.get(ticker, 0)}"
+        for ticker in sorted(net.keys() | held.keys())
+        if net.get(ticker) != held.get(ticker)
+    )
+    return Books(money, exact, differ, ledger, fees, meta)
+
+
+def compare(path: Path, ask: Ask, wait: Callable[[float], None] = time.sleep) -> Comparison:
+    """Hold a journal against what the exchange lists of its account, at a quiet moment.
+
+    Raises:
+        StartupError: the journal cannot be read. LedgerError: it contradicts itself.
+    """
+    trouble = "the account was never quiet while it was looked at"
+    for _ in range(TRIES):
+        meta = _meta(path)
+        question = AccountAsk(journal=meta["id"], since_ms=max(0, int(meta["created_ms"]) - LOOK_BACK_MS))
+        try:
+            listed = told(ask(msgspec.to_builtins(question)), AccountAnswer)
+        except NoAnswer:
+            return Comparison(trouble="no order gateway answers")
+        except (Refusal, DecodeError) as error:
+            return Comparison(trouble=f"the order gateway: {error}")
+        if listed.exchange != meta.get("exchange") or listed.account != meta["account"]:
+            whose = f"{listed.exchange!r}, {listed.account!r}"
+            return Comparison(trouble=f"the order gateway is that of another exchange or account: {whose}")
+        books = books_of(path)
+        if not listed.in_flight and not listed.missing and int(books.meta["heard"]) == listed.last_event:
+            return Comparison(tuple(_lines(books, listed)), listed.as_of_ms)
+        wait(AGAIN_S)
+    return Comparison(trouble=trouble)
+
+
+def _lines(books: Books, listed: AccountAnswer) -> list[Line]:
+    ledger = books.ledger.copy()
+    for settlement in listed.settlements:
+        # The trader books these at its next look.
+        ticker = settlement.ticker
+        if ticker in ledger.lots:
+            result, value_e4 = settled_e4(settlement, ledger.positions.get(ticker), None)
+            ledger.settle(ticker, result, value_e4, settlement.time_ms, paid_e6=settlement.revenue_e6)
+    cash = cash_line(listed, ledger, [position.event_ticker for position in ledger.positions.values()])
+    lines = [_shown(cash)]
+    theirs = {position.ticker: position for position in listed.positions}
+    for ticker in sorted(theirs.keys() | ledger.positions.keys()):
+        ours, there = ledger.positions.get(ticker), theirs.get(ticker)
+        signed = 0 if ours is None else ours.signed_e2, 0 if there is None else there.signed_e2
+        lines.append(_shown(Difference(f"position in {ticker}", *signed, "contracts")))
+        if ticker in books.fees_e6 and there is not None:
+            fees = books.fees_e6[ticker], there.fees_e6
+            lines.append(_shown(Difference(f"fees in {ticker}", *fees, "money")))
+    resting = {order.number: order for order in listed.orders if order.number is not None}
+    for number, order in sorted(resting.items()):
+        intent = ledger.open.get(number)
+        left_e2 = 0 if intent is None else intent.count_e2 - ledger.filled(number).count_e2
+        lines.append(_shown(Difference(f"left of order {number}", left_e2, order.left_e2, "contracts")))
+    return lines
+
+
+def _shown(line: Difference) -> Line:
+    shown = format_money if line.unit == "money" else format_count
+    return Line(line.what, shown(line.ours), shown(line.theirs))
+
+
+def _meta(path: Path) -> dict[str, str]:
+    with readable(path), closing(Reader(path)) as reader:
+        return reader.meta()
+
+
+def asking(context: Any, endpoint: str) -> Ask:
+    """Return what asks the order gateway once, over a socket of its own."""
+
+    def ask(question: dict[str, Any]) -> Mapping[str, Any]:
+        with closing(Asker(context, endpoint)) as asker:
+            return asker.ask(question, TIMEOUT_MS)
+
+    return ask
+
+
+def as_text(books: Books, comparison: Comparison | None) -> str:
+    """Return the whole as lines for people."""
+    lines = [f"{name:<46}{format_money(money):>20}" for name, money in (books.money | books.exact).items()]
+    ledger = books.ledger
+    lines.append(f"{'open orders':<46}{len(ledger.open):>13}")
+    lines.append(f"{'open lots':<46}{sum(map(len, ledger.lots.values())):>13}")
+    lines.append(f"{'net positions':<46}{len(ledger.positions):>13}")
+    lines += books.differ
+    lines.append("reconciled to the micro-dollar" if books.whole else "DOES NOT RECONCILE")
+    if comparison is None:
+        return "\n".join(lines)
+    if comparison.trouble is not None:
+        lines.append(f"not compared with the exchange: {comparison.trouble}")
+        return "\n".join(lines)
+    lines.append(f"{'':<46}{'the journal':>20}{'the exchange':>20}")
+    for line in comparison.lines:
+        mark = "" if line.equal else "  DIFFERS"
+        lines.append(f"{line.what:<46}{line.ours:>20}{line.theirs:>20}{mark}")
+    same = all(line.equal for line in comparison.lines)
+    lines.append("the exchange has the same" if same else "THE EXCHANGE HAS OTHER")
+    return "\n".join(lines)
+
+
+def as_json(path: Path, books: Books, comparison: Comparison | None) -> dict[str, Any]:
+    """Return the whole for programs: money as text of dollars."""
+    found: dict[str, Any] = {
+        "journal": str(path),
+        "whole": whole(books, comparison),
+        "money": {name: format_money(money) for name, money in books.money.items()},
+        "off_by": {name: format_money(money) for name, money in books.exact.items()},
+        "differ": list(books.differ),
+        "open_orders": len(books.ledger.open),
+        "exchange": None,
+    }
+    if comparison is not None:
+        found["exchange"] = {
+            "compared": comparison.trouble is None,
+            "trouble": comparison.trouble,
+            "as_of": None if comparison.as_of_ms is None else comparison.as_of_ms / 1000,
+            "lines": [{**msgspec.to_builtins(line), "equal": line.equal} for line in comparison.lines],
+        }
+    return found
+
+
+def whole(books: Books, comparison: Comparison | None) -> bool:
+    """Whether the journal adds up, and the exchange has the same as far as it was asked."""
+    return books.whole and (comparison is None or all(line.equal for line in comparison.lines))
