@@ -377,6 +377,12 @@ class TraderRows(Rows):
     trade_in_play: Literal["no", "yes"] = _setting(
         "no", "`no` or `yes`", "Whether to trade after the start of a match."
     )
+    trade_void_risk: Literal["no", "yes"] = _setting(
+        "yes",
+        "`no` or `yes`",
+        "Whether to buy what is locked although it may pay back less than it costs if it is called off: "
+        "docs/trader.md.",
+    )
 
 
 class GatewayRows(Rows):

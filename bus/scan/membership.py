@@ -167,7 +167,9 @@ def regroup(
 def scan_limits(settings: Settings) -> ScanLimits:
     """Return the scanner's limits that dashboard and trader share."""
     return ScanLimits(
-        max_leg_age_ms=round(settings.limit_leg_age_s * 1000), in_play=settings.trade_in_play == "yes"
+        max_leg_age_ms=round(settings.limit_leg_age_s * 1000),
+        in_play=settings.trade_in_play == "yes",
+        void_risk=settings.trade_void_risk == "yes",
     )
 
 

@@ -6,6 +6,7 @@ times and the present; candidates that fail keep their reasons (`REASONS`), so t
 
 from .consensus import consensus_values
 from .exhaustive import Verdict, exhaustiveness
+from .floors import floor_e6, void_e6
 from .kinds import KINDS, Headline, Kind
 from .reasons import REASONS
 from .scanner import (
@@ -37,10 +38,12 @@ __all__ = [
     "candidates",
     "consensus_values",
     "exhaustiveness",
+    "floor_e6",
     "least_payout_e6",
     "may_matter",
     "opportunity_json",
     "rank",
     "scan_event",
+    "void_e6",
     "worth_of_books_e4",
 ]

@@ -12,14 +12,9 @@ from markets.book import is_complementary
 from markets.records import FairValue, Status
 from markets.units import PRICE_ONE_E4
 
-from .exhaustive import Verdict, exhaustiveness
+from .floors import verdict
 from .legs import is_off_grid, top
 from .types import CONSENSUS, EventView
-
-
-def verdict(view: EventView) -> Verdict:
-    """Return whether the event's markets are known to be exhaustive, and why."""
-    return exhaustiveness(view.event, [seen.market for seen in view.markets])
 
 
 def consensus_values(view: EventView) -> dict[str, FairValue]:

@@ -19,6 +19,8 @@ import msgspec
 from markets.json.read import competition_of, custom_strike_keys
 from markets.records import Event, Market
 
+from .strikes import ON_A_LINE, interval
+
 _NO_DRAW_STRIKES: Final = frozenset({"baseball_team", "basketball_team", "hockey_team", "tennis_competitor"})
 """Keys of `custom_strike` whose sports play on until somebody wins. Not football: an NFL game can tie."""
 
@@ -26,25 +28,12 @@ _NO_DRAW_COMPETITIONS: Final = frozenset({"NCAA Football"})
 _TIE_LABELS: Final = frozenset({"tie", "draw"})
 _GAME_SCOPES: Final = frozenset({"game", "match"})
 
-_LOWER: Final = {"less": False, "less_or_equal": True}
-_UPPER: Final = {"greater": False, "greater_or_equal": True}
-_ON_A_LINE: Final = frozenset({*_LOWER, *_UPPER, "between"})
-
 
 class Verdict(msgspec.Struct, frozen=True):
     """Whether exactly one market resolves YES is `known`, and the reason in words either way."""
 
     known: bool
     because: str
-
-
-class _Interval(msgspec.Struct, frozen=True):
-    """What a strike covers; an end of None is open, the flags say whether the ends belong to it."""
-
-    low: Decimal | None
-    low_in: bool
-    high: Decimal | None
-    high_in: bool
 
 
 def exhaustiveness(event: Event, markets: Sequence[Market]) -> Verdict:
@@ -56,7 +45,7 @@ def exhaustiveness(event: Event, markets: Sequence[Market]) -> Verdict:
     if {market.market_type for market in markets} != {"binary"}:
         return Verdict(False, "a market settles at a value")
     strike_types = {market.strike_type for market in markets}
-    if strike_types <= _ON_A_LINE:
+    if strike_types <= ON_A_LINE:
         return _tiling(markets)
     if event.category == "Sports" and strike_types == {"structured"}:
         return _match(event, markets)
@@ -64,7 +53,7 @@ def exhaustiveness(event: Event, markets: Sequence[Market]) -> Verdict:
 
 
 def _tiling(markets: Sequence[Market]) -> Verdict:
-    intervals = [_interval(market) for market in markets]
+    intervals = [interval(market) for market in markets]
     if None in intervals:
         return Verdict(False, "a strike lacks a bound")
     line = sorted((i for i in intervals if i is not None), key=lambda i: (i.low is not None, i.low or 0))
@@ -81,17 +70,6 @@ def _tiling(markets: Sequence[Market]) -> Verdict:
         if not joined:
             return Verdict(False, f"the strikes do not join between {left.high} and {right.low}")
     return Verdict(True, f"the {len(line)} strikes tile the line without a hole, in units of {unit}")
-
-
-def _interval(market: Market) -> _Interval | None:
-    low = None if market.floor_strike is None else Decimal(repr(market.floor_strike)).normalize()
-    high = None if market.cap_strike is None else Decimal(repr(market.cap_strike)).normalize()
-    strike = market.strike_type or ""
-    if strike in _LOWER:
-        return None if high is None else _Interval(None, False, high, _LOWER[strike])
-    if strike in _UPPER:
-        return None if low is None else _Interval(low, _UPPER[strike], None, False)
-    return None if low is None or high is None or low > high else _Interval(low, True, high, True)
 
 
 def _unit(ends: Sequence[Decimal]) -> Decimal:

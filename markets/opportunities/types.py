@@ -36,7 +36,10 @@ class EventView(msgspec.Struct, frozen=True):
 
 
 class ScanLimits(msgspec.Struct, frozen=True, gc=False):
-    """Bounds outside of which a candidate is not tradable. Times in milliseconds, counts in 0.01 contract."""
+    """Bounds outside of which a candidate is not tradable. Times in milliseconds, counts in 0.01 contract.
+
+    `void_risk`: whether a locked trade may pay back less than it costs if it is called off.
+    """
 
     max_leg_age_ms: int = 30_000
     max_leg_spread_ms: int = 2_000
@@ -45,6 +48,7 @@ class ScanLimits(msgspec.Struct, frozen=True, gc=False):
     min_before_start_ms: int = 0
     min_before_close_ms: int = 60_000
     in_play: bool = False
+    void_risk: bool = True
 
 
 class Leg(msgspec.Struct, frozen=True, gc=False):
@@ -75,8 +79,8 @@ class Opportunity(msgspec.Struct, frozen=True):
         gross_edge_e6: (expected or guaranteed) payout less cost, before fees.
         net_edge_e6: gross edge less fees.
         ev_e6: expected profit; for a basket its guaranteed profit.
-        worst_case_e6: profit in the worst outcome. For a basket that is the least the rules allow, and where
-            the rules let the exchange settle at a fair price, no more than today's bids would return.
+        worst_case_e6: profit in the worst outcome: of the floor, and where the rules let the exchange settle
+            at a fair price, of the floor if void.
         capital_e6: cash needed: cost and fees.
         annualised_return: `ev` over `capital`, simple, until the expected payout.
         probability: fair probability that the leg pays; None for a basket.
@@ -86,6 +90,8 @@ class Opportunity(msgspec.Struct, frozen=True):
         volume_e2: contracts ever traded in the least traded leg.
         exhaustive_because: why exactly one outcome pays, where the fair value rests on that.
         notes: what to know besides.
+        floor_e6: the least that all legs pay together once the event is decided (`floors.py`).
+        floor_void_e6: the least that they pay if it is called off.
     """
 
     kind: str
@@ -112,11 +118,28 @@ class Opportunity(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
     margin: float | None = None
+    floor_e6: int = 0
+    floor_void_e6: int = 0
 
     @property
     def tradable(self) -> bool:
         """No reason speaks against it."""
         return not self.reasons
+
+    @property
+    def locked_e6(self) -> int | None:
+        """What it earns at least once the event is decided, after fees; below 0 it can lose so much."""
+        return None if self.capital_e6 is None else self.floor_e6 - self.capital_e6
+
+    @property
+    def if_void_e6(self) -> int | None:
+        """What it earns at least if it is called off, after fees."""
+        return None if self.capital_e6 is None else self.floor_void_e6 - self.capital_e6
+
+    @property
+    def riskless(self) -> bool:
+        """Whether it earns something however the event is decided; a void is another matter."""
+        return self.locked_e6 is not None and self.locked_e6 > 0
 
 
 def opportunity_json(opportunity: Opportunity) -> dict[str, Any]:
@@ -153,6 +176,11 @@ def opportunity_json(opportunity: Opportunity) -> dict[str, Any]:
         "ev_dollars": _money(o.ev_e6),
         "ev": None if o.ev_e6 is None else o.ev_e6 / MONEY_ONE_E6,
         "worst_case_dollars": _money(o.worst_case_e6),
+        "floor_dollars": format_money(o.floor_e6),
+        "floor_void_dollars": format_money(o.floor_void_e6),
+        "locked_dollars": _money(o.locked_e6),
+        "if_void_dollars": _money(o.if_void_e6),
+        "riskless": o.riskless,
         "capital_dollars": _money(o.capital_e6),
         "annualised_return": o.annualised_return,
         "probability": o.probability,

@@ -22,7 +22,7 @@ from markets.opportunities import (
     opportunity_json,
     scan_event,
 )
-from markets.opportunities.kinds.no_basket import NOTE_VOID
+from markets.opportunities.kinds.kind import NOTE_VOID, NOTE_VOID_ALLOWED
 from markets.records import Book, Event, FairValue, Level, Market, Quote, Series, Status
 from markets.timing import MatchTiming
 from markets.units import HOUR_MS
@@ -201,7 +201,24 @@ def test_worst_case_counts_a_voided_match_at_todays_bids() -> None:
     basket = only(scan(event(*three_way(*RICH, raw=rules), series=FREE), {}, NOW_MS), "no_basket")
     assert basket.net_edge_e6 == 10_000_000
     assert basket.worst_case_e6 == 10_000 * (5_400 + 5_900 + 7_400 - 5_500 - 6_000 - 7_500)
-    assert basket.notes == (NOTE_VOID,)
+    assert basket.notes == (NOTE_VOID_ALLOWED,)
+    assert (basket.floor_e6, basket.floor_void_e6) == (200_000_000, 187_000_000)
+    assert (basket.locked_e6, basket.if_void_e6) == (10_000_000, -3_000_000)
+    assert basket.riskless
+
+
+def test_what_a_void_may_cost_is_bought_only_where_that_is_to_be_risked() -> None:
+    rich = event(*three_way(*RICH), series=FREE)
+    careful = msgspec.structs.replace(LIMITS, void_risk=False)
+
+    assert only(scan(rich, {}, NOW_MS), "no_basket").tradable
+    assert only(scan(rich, {}, NOW_MS, careful), "no_basket").reasons == ("void_risk",)
+    assert only(scan(rich, {}, NOW_MS), "no_basket").notes == (NOTE_VOID,)
+    believed = {rich.markets[0].market.ticker: FairValue(rich.markets[0].market.ticker, 0.6, "file", NOW_MS)}
+    bet = only(scan(rich, believed, NOW_MS, careful), "value")
+    assert bet.tradable  # nothing of it is locked anyway
+    assert (bet.floor_e6, bet.floor_void_e6) == (0, 100_00 * 4_500)
+    assert bet.locked_e6 == -bet.capital_e6 == bet.worst_case_e6  # type: ignore[operator]
 
 
 @given(

@@ -39,7 +39,19 @@ COLUMNS: Final = (
     TableColumn("fair", "Fair", "Fair probability in per cent, give or take its uncertainty", css="num wide"),
     TableColumn("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
     TableColumn("capital", "Capital", "Cash needed: cost and fees", css="num mid"),
-    TableColumn("worst", "Worst case", "Profit in the worst outcome", css="num mid roomy"),
+    TableColumn(
+        "locked",
+        "Locked",
+        "What it earns at least once the event is decided, after fees; a minus can be lost",
+        css="num mid roomy",
+    ),
+    TableColumn(
+        "void",
+        "If void",
+        "What it earns at least if it is called off and each leg is settled inside its bid and ask",
+        css="num mid roomy",
+    ),
+    TableColumn("worst", "Worst case", "Profit in the worst outcome", css="num wide"),
     TableColumn(
         "annual", "Yearly", "Return on capital until the expected payout, per year", css="num mid roomy"
     ),

@@ -27,6 +27,8 @@ SORTS: Final[dict[str, _Key]] = {
     "size": lambda o: o.count_e2,
     "capital": lambda o: o.capital_e6,
     "fees": lambda o: o.fees_e6,
+    "locked": lambda o: o.locked_e6,
+    "void": lambda o: o.if_void_e6,
     "worst": lambda o: o.worst_case_e6,
     "annual": lambda o: o.annualised_return,
     "start": lambda o: o.start_ms,

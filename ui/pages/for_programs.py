@@ -16,7 +16,8 @@ from markets.units import format_count, format_price, format_time
 from . import display
 
 _REST: Final = (
-    "count_fp", "gross_edge_dollars", "fees_dollars", "net_edge_dollars", "ev_dollars", "worst_case_dollars",
+    "count_fp", "gross_edge_dollars", "fees_dollars", "net_edge_dollars", "ev_dollars", "locked_dollars",
+    "if_void_dollars", "worst_case_dollars", "floor_dollars", "floor_void_dollars",
     "capital_dollars", "annualised_return", "probability", "margin", "value", "volume_fp", "start_time",
     "close_time", "as_of", "reasons", "notes",
 )  # fmt: skip
@@ -41,6 +42,8 @@ def to_json(opportunity: Opportunity, now_ms: int) -> dict[str, Any]:
             "ev": display.money(opportunity.ev_e6, sign=True),
             "fees": display.money(opportunity.fees_e6),
             "capital": display.money(opportunity.capital_e6),
+            "locked": display.money(opportunity.locked_e6, sign=True),
+            "if_void": display.money(opportunity.if_void_e6, sign=True),
             "worst_case": display.money(opportunity.worst_case_e6, sign=True),
             "size": display.count(opportunity.count_e2),
             "value_points": display.points(opportunity.value, sign=True),

@@ -6,7 +6,9 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
+from markets.json.read import mentions_fair_price
 from markets.opportunities import reasons as why
+from markets.opportunities.floors import floor_e6, void_e6
 from markets.opportunities.legs import (
     annualised,
     first_close_ms,
@@ -22,6 +24,9 @@ Tone = Literal["plain", "yes", "no", "fair"]
 
 PARTS_MAX: Final = 3
 """Up to so many legs of different outcomes are named one by one in a headline."""
+
+NOTE_VOID: Final = "if it is called off it may pay back less than it costs"
+NOTE_VOID_ALLOWED: Final = f"{NOTE_VOID}; the rules allow a settlement at a fair price"
 
 
 class Headline(msgspec.Struct, frozen=True):
@@ -121,23 +126,37 @@ class Kind(ABC):
         *,
         doubts: Iterable[str] = (),
         sound: bool = False,
+        floor: int | None = None,
+        because: str | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Opportunity:
         """Return the candidate of these purchases, with all that speaks against it.
 
-        Its worst case is what it earns after fees, as if that were sure. Where it is not, or there is more to
-        say of it, replace what differs (`msgspec.structs.replace`).
+        Where there is more to say of it, replace what differs (`msgspec.structs.replace`).
 
         Args:
             bought: each market with what is bought there.
             gross_e6: expected or sure payout of all legs together less their cost, before fees.
             doubts: reasons of this kind's own.
             sound: whether the markets are known to have no `legs.market_reasons`.
+            floor: what the legs pay at least, in micro-dollars, where that is known; else it is worked out.
+            because: why exactly one outcome pays, where it rests on that.
+            notes: what to know besides.
         """
         legs = tuple([leg for _, leg in bought])
         fees_e6 = total_fees_e6(legs)
         net_e6 = None if fees_e6 is None else gross_e6 - fees_e6
         capital_e6 = None if fees_e6 is None else sum([leg.cost_e6 for leg in legs]) + fees_e6
         reasons = [*legs_reasons(view, bought, now_ms, limits, sound=sound), *doubts]
+        amounts = [(leg.ticker, leg.side, leg.count_e2) for leg in legs]
+        if floor is None:
+            floor = floor_e6(view, amounts)
+        floor_void_e6 = void_e6([seen for seen, _ in bought], amounts)
+        may_be_void = floor_void_e6 < floor and any(mentions_fair_price(seen.market) for seen, _ in bought)
+        if capital_e6 is not None and floor_void_e6 < capital_e6 < floor:
+            notes = (*notes, NOTE_VOID_ALLOWED if may_be_void else NOTE_VOID)
+            if not limits.void_risk:
+                reasons.append(why.VOID_RISK)
         if net_e6 is None:
             reasons.append(why.FEE_UNKNOWN)
         elif net_e6 <= 0:
@@ -154,7 +173,9 @@ class Kind(ABC):
             fees_e6=fees_e6,
             net_edge_e6=net_e6,
             ev_e6=net_e6,
-            worst_case_e6=net_e6,
+            worst_case_e6=None
+            if capital_e6 is None
+            else (min(floor, floor_void_e6) if may_be_void else floor) - capital_e6,
             capital_e6=capital_e6,
             annualised_return=annualised(view, net_e6, capital_e6, now_ms),
             probability=None,
@@ -163,6 +184,9 @@ class Kind(ABC):
             close_ms=first_close_ms(seen.market for seen, _ in bought),
             as_of_ms=min([leg.as_of_ms for leg in legs]),
             volume_e2=least_volume_e2([seen for seen, _ in bought]),
-            exhaustive_because=None,
+            exhaustive_because=because,
             reasons=why.ordered(reasons),
+            notes=notes,
+            floor_e6=floor,
+            floor_void_e6=floor_void_e6,
         )

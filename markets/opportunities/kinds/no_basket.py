@@ -7,9 +7,6 @@ needed: if none resolves YES, all n pay.
 The legs' books are walked together. A leg that runs dry, or whose bid no longer pays its own fee, drops out
 and the rest goes on while it still pays; legs may therefore differ in count, the dropped ones being smaller.
 Whichever leg then resolves YES, the payout is at least all counts less the largest one.
-
-Worst case: that guarantee. Where the rules of a leg let the exchange settle at a fair price (a voided match),
-the legs are counted at no more than today's NO bids, since the guarantee says nothing about a voided match.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +15,12 @@ import msgspec
 
 from markets.book import NO, fills
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
-from markets.json.read import mentions_fair_price
 from markets.opportunities.legs import Ladder, ladder, leg, market_reasons, top
 from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
-from markets.records import Event, FairValue, Level, Quote, Status
+from markets.records import Event, FairValue, Quote, Status
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
 
 from .kind import Kind
-
-NOTE_VOID = "the rules allow a settlement at a fair price; the worst case then assumes today's bids"
 
 
 class _Pool(msgspec.Struct, frozen=True):
@@ -105,13 +99,7 @@ class NoBasketKind(Kind):
         gross_e6 = guaranteed_payout_e6([bought.count_e2 for _, bought in chosen]) - cost_e6
         if gross_e6 <= 0:
             return None
-        basket = self.offer(view, chosen, gross_e6, now_ms, limits, sound=sound)
-        if not any(mentions_fair_price(seen.market) for seen, _ in chosen):
-            return basket
-        worst_e6 = basket.net_edge_e6
-        if basket.capital_e6 is not None and worst_e6 is not None:
-            worst_e6 = min(worst_e6, _void_payout_e6(chosen) - basket.capital_e6)
-        return msgspec.structs.replace(basket, worst_case_e6=worst_e6, notes=(NOTE_VOID,))
+        return self.offer(view, chosen, gross_e6, now_ms, limits, sound=sound, floor=gross_e6 + cost_e6)
 
 
 def _pooled(seen: MarketView) -> bool:
@@ -178,12 +166,3 @@ def _earns_e6(no_price_e4: int, fees: FeeSchedule | None, now_ms: int) -> int:
 def _top_only(ladders: Sequence[Ladder]) -> list[int]:
     """The largest equal count of all legs at their best asks: what to show when fees take the edge."""
     return [min((asks.levels[0][1] for asks in ladders), default=0)] * len(ladders)
-
-
-def _void_payout_e6(chosen: Sequence[tuple[MarketView, Leg]]) -> int:
-    """What selling every leg into its best bid would return, at most."""
-    payout_e6 = 0
-    for seen, bought in chosen:
-        bid: Level | None = top(seen).no_bid
-        payout_e6 += bid[0] * bought.count_e2 if bid else 0
-    return payout_e6

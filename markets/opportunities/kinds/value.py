@@ -1,8 +1,7 @@
 """Kind ``value``: an outcome that trades below what it is believed to be worth, YES or NO.
 
 The size is what the ladder gives while one more contract still earns more than its fee, counted from the
-cautious end of the fair value (probability less margin). The worst case is the loss of the whole stake: it
-covers a scalar settlement at 0 and is not improved by a voided match, which pays some fair price.
+cautious end of the fair value (probability less margin). Nothing of it is locked: the floor is 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +11,8 @@ import msgspec
 from markets.book import NO, YES
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
 from markets.opportunities import reasons as why
-from markets.opportunities.consensus import verdict
 from markets.opportunities.exhaustive import Verdict
+from markets.opportunities.floors import verdict
 from markets.opportunities.legs import ladder, leg, top
 from markets.opportunities.types import (
     CONSENSUS,
@@ -93,7 +92,6 @@ class ValueKind(Kind):
             because = known.because
         return msgspec.structs.replace(
             offer,
-            worst_case_e6=None if offer.capital_e6 is None else -offer.capital_e6,
             probability=fair_e6 / MONEY_ONE_E6,
             value=(fair_e6 - bought.price_e4 * 100) / MONEY_ONE_E6,
             exhaustive_because=because,
