@@ -63,7 +63,8 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     """One trade that a strategy wants, all legs together. `edge_e6` is its expected profit after fees.
 
     `evens` is the trade whose basket this evens out, None for a trade of its own. `time_in_force` and
-    `expires_ms` are those of its orders.
+    `expires_ms` are those of its orders. `by_hand`: a person wants it; `evens` is then the
+    trade of which it sells.
     """
 
     strategy: str
@@ -74,6 +75,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     evens: int | None = None
     time_in_force: TimeInForce = "ioc"
     expires_ms: int | None = None
+    by_hand: bool = False
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):

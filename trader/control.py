@@ -5,6 +5,7 @@ them and reads history out of the journal with a connection of its own.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from bus.threads import Owner
 from bus.trading import reasons
 from bus.trading.killswitch import BY_HAND, WORD, KillSwitch
 from bus.trading.shapes import (
+    ByHandAnswer,
     CommandAnswer,
     EquityAnswer,
     FillsAnswer,
@@ -25,12 +27,14 @@ from bus.trading.shapes import (
     PositionsAnswer,
     SettlementsAnswer,
     Shape,
+    TicketAnswer,
 )
 from markets.records import FairValue, Record, Remove, TraderEvent
 from trader.journal.reader import Reader
 
 from .manual import ManualCommand, ManualCommands
 from .report import Report, equity_point, fill_row, order_row, settlement_row
+from .tickets import BY_HAND_OPS, answer_of, ask_of
 
 log = structlog.get_logger()
 
@@ -74,6 +78,8 @@ class Control:
         add("pause", self._pause, "reason")
         add("resume", self._resume, "word")
         add("kill", self._kill, "reason")
+        for op, parameters in BY_HAND_OPS.items():
+            add(op, partial(self._by_hand, op), *parameters)
 
     def close(self) -> None:
         """Close the reading connection. Bus thread only."""
@@ -135,14 +141,21 @@ class Control:
         return self._command("resume", "")
 
     def _command(self, op: str, reason: str) -> CommandAnswer:
-        command = ManualCommand(op, reason)
+        return CommandAnswer(state=self._answered(ManualCommand(op, reason)))
+
+    def _by_hand(self, op: str, question: Question) -> TicketAnswer | ByHandAnswer:
+        self._ready()
+        command = ManualCommand(op, BY_HAND, ask_of(op, question))
+        return answer_of(self._answered(command), command)
+
+    def _answered(self, command: ManualCommand) -> str:
         self._commands.put(command)
         state = command.wait(COMMAND_WAIT_S)
         if state is None:
             raise Refusal(
-                "busy", f"{op}: the trader has not answered in {COMMAND_WAIT_S:g} s", retry_ms=1_000
+                "busy", f"{command.op}: the trader has not answered in {COMMAND_WAIT_S:g} s", retry_ms=1_000
             )
-        return CommandAnswer(state=state)
+        return state
 
 
 def _page(question: Question) -> tuple[int, int]:

@@ -2,20 +2,31 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from trader.engine.asks import AnyAsk
+from trader.engine.outputs import AnyOutput
 
 
 class ManualCommand:
-    """A command of a person, and its answer: the trader's state, once the engine has taken it."""
+    """A command of a person, and its answer: the trader's state, once the engine has taken it.
 
-    def __init__(self, op: str, reason: str) -> None:
+    Attributes:
+        ask: what a person asks of the engine, None for pause, resume and kill.
+        outputs: what was decided on it, once it is answered.
+    """
+
+    def __init__(self, op: str, reason: str, ask: AnyAsk | None = None) -> None:
         self.op = op
         self.reason = reason
+        self.ask = ask
+        self.outputs: Sequence[AnyOutput] = ()
         self._done = threading.Event()
         self._state: str | None = None
 
-    def answer(self, state: str) -> None:
+    def answer(self, state: str, outputs: Sequence[AnyOutput] = ()) -> None:
         """Say that it is done."""
+        self.outputs = outputs
         self._state = state
         self._done.set()
 

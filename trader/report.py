@@ -14,6 +14,7 @@ from bus.trading.shapes import (
     FairValuesSourceStatus,
     FairValuesStatus,
     FillRow,
+    FlattenStatus,
     KilledStatus,
     LatencyStatus,
     LimitsStatus,
@@ -41,8 +42,10 @@ from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
 from trader.engine.engine import VOID_MS, Engine
 from trader.engine.rebalance import uneven
+from trader.ledger.ledger import CLOSED_BY_HAND
 from trader.ledger.lots import FOREIGN
 
+from .tickets import left_position
 from .worker import ValuesProvider, Worker
 
 MAX_REFUSED_SHOWN: Final = 200
@@ -139,6 +142,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         voids=tuple(_voids(engine)),
         unknown=tuple(_unknown(engine)),
         exchange_account=_account(worker),
+        flatten=_flatten(worker),
     )
     return Report(status, positions)
 
@@ -267,7 +271,8 @@ def _refused(engine: Engine) -> Iterator[RefusedTrade]:
 
 def _uneven(engine: Engine) -> Iterator[UnevenBasket]:
     for trade, basket in engine.ledger.baskets.items():
-        if engine.ledger.ordered(trade) or not uneven(basket):
+        by_hand = basket.tries >= CLOSED_BY_HAND
+        if by_hand or engine.ledger.ordered(trade) or not uneven(basket):
             continue
         yield UnevenBasket(
             trade=trade,
@@ -294,6 +299,20 @@ def _voids(engine: Engine) -> Iterator[VoidMarket]:
             left_ms = max(0, since_ms + VOID_MS - engine.paced_ms)
             event_ticker = next(iter(lots.values())).event_ticker
             yield VoidMarket(ticker=ticker, event_ticker=event_ticker, booked_in_seconds=left_ms / 1000)
+
+
+def _flatten(worker: Worker) -> FlattenStatus | None:
+    now = worker.flattening
+    if now is None:
+        return None
+    return FlattenStatus(
+        state="works" if now.ended_ms is None else "flat" if now.flat else "left",
+        rounds=now.rounds,
+        cancelled=now.cancels,
+        sent=now.sales,
+        open_orders=now.open,
+        left=tuple(map(left_position, now.left)),
+    )
 
 
 def position_row(engine: Engine, position: Position, now_ms: int) -> PositionRow:

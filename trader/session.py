@@ -19,13 +19,15 @@ from bus.scan.rescan import Batch, Rescan, batch_of
 from bus.threads import Owner
 from bus.trading import reasons
 from bus.trading.gateway import AccountAnswer, ForeignFill
-from markets.opportunities import MarketView, Opportunity
+from markets.opportunities import EventView, MarketView, Opportunity
 from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import ExchangeStatus, FairValue
+from trader.engine.asks import AnyAsk, CancelOrder, ClosePosition, Confirm, Flatten, Prepare
 from trader.engine.engine import Engine
 from trader.engine.inputs import (
     Account,
     AnyInput,
+    ByHand,
     Command,
     Data,
     Feed,
@@ -216,6 +218,38 @@ class Session:
         """Take a person's command. It goes before what is due: a kill waits for nothing."""
         self._step(Command(*present, op=op, reason=reason))
 
+    def by_hand(self, ask: AnyAsk, present: Present) -> Sequence[AnyOutput]:
+        """Take what a person asks for; return what was decided on it. It is carried out."""
+        self.pass_time(present)
+        state = self._state
+        views: tuple[EventView, ...] = ()
+        if state is not None and state.epoch:
+            views = tuple(self.rescan.views(state, self._concerned(ask, state), present.now_ms))
+        cycle = None if state is None else state.cycle
+        taken = ByHand(
+            *present,
+            epoch=0 if state is None else state.epoch,
+            seq=0 if state is None else state.seq,
+            complete_ms=None if cycle is None else cycle.complete_ms,
+            views=views,
+            ask=ask,
+        )
+        return self._step(taken)
+
+    def _concerned(self, ask: AnyAsk, state: State) -> list[str]:
+        """Return the events that are to be seen for this."""
+        match ask:
+            case CancelOrder():
+                return []
+            case Flatten():
+                return sorted(self.engine.ledger.events())
+            case Confirm():
+                ticker = self.engine.people.ticker_of(ask.ticket)
+            case Prepare() | ClosePosition():
+                ticker = ask.ticker
+        market = None if ticker is None else state.markets.get(ticker)
+        return [] if market is None else [market.event_ticker]
+
     def values(self, changed: Sequence[FairValue], removed: Sequence[str], present: Present) -> None:
         """Take fair values that are published from now on. `look` at what they concern, as after `hear`."""
         self.pass_time(present)
@@ -333,7 +367,9 @@ class Session:
 
     # -- one step
 
-    def _step(self, taken: AnyInput, found: Mapping[str, Sequence[Opportunity]] | None = None) -> None:
+    def _step(
+        self, taken: AnyInput, found: Mapping[str, Sequence[Opportunity]] | None = None
+    ) -> Sequence[AnyOutput]:
         """Have an input decided, write it down, make it last if it matters, then carry it out."""
         self._owner.check()
         outputs = self.engine.step(taken, found)
@@ -364,6 +400,7 @@ class Session:
         for intent in placed:
             assert self._state is not None, "orders are decided on a state"
             self._markets[intent.ticker] = market_view(self._state, intent.ticker)
+        return outputs
 
 
 def _next_tick_ms(present: Present) -> int:

@@ -27,8 +27,10 @@ from markets.errors import StartupError
 from markets.opportunities import Failure
 from markets.orders import Intent
 from markets.records import FairValue
+from trader.engine.asks import AnyAsk, Flatten
 from trader.engine.engine import Engine
 from trader.engine.inputs import RULES, Present, Start
+from trader.engine.outputs import AnyOutput
 from trader.engine.risk import Limits
 from trader.journal.journal import JournalError, Recovered
 from trader.ledger.ledger import Ledger, LedgerError
@@ -39,6 +41,7 @@ from .brokers.gateway import GatewayBroker
 from .fair_values import Loaded
 from .fair_values.hosted import SourceState
 from .fair_values.merge import difference, merged
+from .flatten import Flattening
 from .lineup import Lineup
 from .manual import ManualCommands
 from .minder import Minder
@@ -62,6 +65,9 @@ MANY_WAITING: Final = 10_000
 WISH_TTL_S: Final = 60.0
 WISH_EVERY_MS: Final = 20_000
 """So often a wish is renewed; what is newly held is wished for at the next look around."""
+
+FLATTENED: Final = "flattened by hand"
+"""Why trading is paused once everything was closed."""
 
 TRADER: Final = "trader"
 PAPER: Final = "paper"
@@ -257,6 +263,7 @@ class Worker:
         self.around = around
         self.started_ms = around.clock.now_ms()
         self.values: dict[str, FairValue] = {}
+        self.flattening: Flattening | None = None
         self.announcer = Announcer(around.published, around.clock, lambda: self.state)
         self.session: Session
         self._halt: Halt | None = None
@@ -550,9 +557,15 @@ class Worker:
 
     def _take_commands(self) -> None:
         for command in self.around.commands.take():
+            if command.ask is not None:
+                outputs = self._by_hand(command.ask)
+                command.answer(self.state, outputs)
+                continue
             try:
                 if command.op == "resume":
                     self.around.kill_switch.clear()
+                    if self.flattening is not None:
+                        self.flattening.stop(self._steady_ms())
                 self._command(command.op, command.reason)
             except OSError as error:
                 log.warning("kill_switch.stays", error=str(error))
@@ -562,11 +575,37 @@ class Worker:
         log.warning("trader.command", op=op, reason=reason)
         self.session.command(op, reason, self._present())
 
+    def _by_hand(self, ask: AnyAsk) -> Sequence[AnyOutput]:
+        """Do what a person asks for; who flattens pauses first, or strategies would buy again."""
+        if not isinstance(ask, Flatten):
+            outputs = self.session.by_hand(ask, self._present())
+            log.warning("trader.by_hand", ask=repr(ask), outputs=[repr(output) for output in outputs])
+            return outputs
+        if self.engine.conditions.paused is None:
+            self._command("pause", FLATTENED)
+        if self.flattening is None or self.flattening.ended_ms is not None:
+            self.flattening = Flattening(self._steady_ms())
+        return self._flatten(self.flattening)
+
+    def _flatten(self, flattening: Flattening) -> Sequence[AnyOutput]:
+        """Do one round."""
+        outputs = self.session.by_hand(Flatten(flattening.rounds + 1), self._present())
+        flattening.note(outputs, self.engine.ledger, self._steady_ms())
+        left = [f"{left.ticker}: {left.reason}" for left in flattening.left]
+        ended = flattening.ended_ms is not None
+        log.warning("trader.flatten", round=flattening.rounds, open=flattening.open, left=left, ended=ended)
+        if ended:
+            self.around.published.event("state", state=self.state)
+        return outputs
+
     # -- now and then
 
     def _look_around(self) -> None:
         steady_ms = self._steady_ms()
         self._tell_of_dropped()
+        flattening = self.flattening
+        if flattening is not None and flattening.ended_ms is None and steady_ms >= flattening.due_ms:
+            self._flatten(flattening)
         if steady_ms >= self._look_ms:
             self._look_ms = steady_ms + LOOK_MS
             self._look_at_kill_switch()

@@ -120,6 +120,23 @@ REFUSALS: Final = {
 }
 """Why a trade was refused before anything was sent."""
 
+TICKET_UNKNOWN: Final = "ticket_unknown"
+TICKET_EXPIRED: Final = "ticket_expired"
+PRICE_MOVED: Final = "price_moved"
+ORDER_UNKNOWN: Final = "order_unknown"
+ORDER_ENDED: Final = "order_ended"
+NOTHING_HELD: Final = "nothing_held"
+
+NOT_DONE: Final = {
+    TICKET_UNKNOWN: "there is no such ticket, or the trader has restarted since: prepare it again",
+    TICKET_EXPIRED: "the ticket is older than 60 s: prepare it again",
+    PRICE_MOVED: "nobody offers at the limit: the price is beyond it",
+    ORDER_UNKNOWN: "there is no order of that number",
+    ORDER_ENDED: "the order has ended",
+    NOTHING_HELD: "nothing is held there",
+}
+"""Why what a person asked for was not done, besides those of REFUSALS."""
+
 COMPLETE: Final = "complete"
 NOTHING_LEFT: Final = "nothing_left"
 CANCELLED: Final = "cancelled"
@@ -144,8 +161,8 @@ UNFILLED: Final = frozenset({NOTHING_LEFT, NO_DEPTH})
 
 
 def why_refused(reason: str) -> str:
-    """Return why a trade was refused, or nothing is traded, as a sentence without its full stop."""
-    return REFUSALS.get(reason) or _plain(reason)
+    """Return why a trade was refused, or something else was not done, as a sentence without its full stop."""
+    return REFUSALS.get(reason) or NOT_DONE.get(reason) or _plain(reason)
 
 
 def why_ended(reason: str) -> str:

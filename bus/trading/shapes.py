@@ -252,6 +252,31 @@ class AccountStatus(Shape, frozen=True, kw_only=True):
     shards: tuple[ShardStatus, ...]
 
 
+class LeftPosition(Shape, frozen=True, kw_only=True):
+    """A position, or a part of one, that was not closed, and why: a reason of bus.trading.reasons."""
+
+    ticker: str
+    count_fp: CountText
+    reason: str
+
+
+class FlattenStatus(Shape, frozen=True, kw_only=True):
+    """The last flattening.
+
+    Attributes:
+        state: "works"; "flat": it is over, and nothing is held or ordered; or "left": it is over, and `left`
+            or `open_orders` stay.
+        cancelled, sent: how many orders it asked to end, and how many it sent to sell.
+    """
+
+    state: Literal["works", "flat", "left"]
+    rounds: int
+    cancelled: int
+    sent: int
+    open_orders: int
+    left: tuple[LeftPosition, ...]
+
+
 class TraderStatus(Shape, frozen=True, kw_only=True):
     """How the trader stands: docs/trader.md, `status`.
 
@@ -304,6 +329,7 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
     voids: tuple[VoidMarket, ...] = ()
     unknown: tuple[UnknownOrder, ...] = ()
     exchange_account: AccountStatus | None = None
+    flatten: FlattenStatus | None = None
 
 
 # -- rows
@@ -450,6 +476,63 @@ class CommandAnswer(Shape, frozen=True, kw_only=True):
     warning: str | None = None
 
 
+class TicketRow(Shape, frozen=True, kw_only=True):
+    """An order as it would be placed now.
+
+    Attributes:
+        number: to confirm it with, until `valid_until`.
+        best_dollars: the best price now, None where nobody offers.
+        fillable_fp: how much would be filled at once.
+        cost_dollars, fees_dollars: of that; of an order that rests, of all of it.
+        worst_dollars: the most that it can cost, fees included, all of which can be lost.
+        payout_dollars: what all of it pays if it is right.
+        rest_seconds: how long it rests; None: what is not filled at once is cancelled.
+        refused, why: why risk would not let it pass now, as a word and as a sentence; None if it would.
+    """
+
+    number: int
+    ticker: str
+    event_ticker: str
+    label: str
+    side: Side
+    count_fp: CountText
+    price_dollars: PriceText
+    best_dollars: PriceText | None
+    fillable_fp: CountText
+    cost_dollars: MoneyText
+    fees_dollars: MoneyText
+    worst_dollars: MoneyText
+    payout_dollars: MoneyText
+    rest_seconds: int | None
+    valid_until: UnixTime
+    refused: str | None
+    why: str | None
+
+
+class TicketAnswer(Shape, frozen=True, kw_only=True):
+    """To `prepare`."""
+
+    state: str
+    ticket: TicketRow
+
+
+class ByHandAnswer(Shape, frozen=True, kw_only=True):
+    """To `confirm`, `cancel`, `close` and `flatten`.
+
+    Attributes:
+        orders: numbers of the orders that were placed; of `cancel`, and of the first round of `flatten`, also
+            those that were asked to end.
+        refused, why: why it was not done, as a word and as a sentence; None if it was, all or in part.
+        left: what is not closed.
+    """
+
+    state: str
+    orders: tuple[int, ...] = ()
+    refused: str | None = None
+    why: str | None = None
+    left: tuple[LeftPosition, ...] = ()
+
+
 # -- commands
 
 
@@ -472,6 +555,50 @@ class KillCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="kill"):
 
 
 AnyCommand = PauseCommand | ResumeCommand | KillCommand
+
+TickerText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+AskedCount = Annotated[str, msgspec.Meta(pattern=r"^\d{1,9}(\.0{1,2})?$")]
+AskedPrice = Annotated[str, msgspec.Meta(pattern=r"^0?\.\d{1,4}$")]
+NumberAsked = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class PrepareCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
+    """Work out an order: whole contracts of `side` at `price` or better. Nothing is placed.
+
+    `rest_seconds`: how long what is not filled at once is to rest; None: it does not.
+    """
+
+    ticker: TickerText
+    side: Side
+    count_fp: AskedCount
+    price_dollars: AskedPrice
+    rest_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
+
+
+class ConfirmCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="confirm"):
+    """Place the order of a ticket; said again, it is the same order."""
+
+    ticket: NumberAsked
+
+
+class CancelCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="cancel"):
+    """End an order, whoever placed it."""
+
+    number: NumberAsked
+
+
+class CloseCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="close"):
+    """Sell what is held of a market, as far as it is bid for; `price`: for no less."""
+
+    ticker: TickerText
+    price_dollars: AskedPrice | None = None
+
+
+class FlattenCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="flatten"):
+    """Pause, cancel every order and close every position; the status says how far it is."""
+
+
+ByHandCommand = PrepareCommand | ConfirmCommand | CancelCommand | CloseCommand | FlattenCommand
 
 
 def told(answer: Mapping[str, object], type_: type[T]) -> T:

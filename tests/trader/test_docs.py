@@ -30,6 +30,7 @@ def table(heading: str) -> dict[str, str]:
 def test_every_reason_is_explained_as_it_is_on_the_page() -> None:
     assert table("a trade is refused") == reasons.REFUSALS
     assert table("an order ends") == reasons.ENDS
+    assert table("what a person asked for is not done") == reasons.NOT_DONE
 
 
 def test_the_status_that_is_shown_is_one() -> None:

@@ -31,7 +31,7 @@ from markets.orders import (
 )
 from markets.records import FairValue, Market, Status
 from markets.units import PRICE_ONE_E4
-from trader.ledger.ledger import Ledger
+from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
 from trader.strategies import LoadStrategy, Update
 
 from . import risk
@@ -40,6 +40,7 @@ from .inputs import (
     RULES,
     Account,
     AnyInput,
+    ByHand,
     Command,
     Data,
     Feed,
@@ -67,6 +68,7 @@ from .outputs import (
     Switch,
 )
 from .outputs import Amended as AmendBooked
+from .people import People
 from .rebalance import follow_ups
 from .reconciliation import Reconciliation, new_movements, settled_e4
 from .refused import Refusals
@@ -131,6 +133,7 @@ class Engine:
         self.voids: dict[str, int] = {}
         self.books = Reconciliation()
         self.heard = 0
+        self.people = People(self)
         self._gateway = False
         self._adopted: set[str] = set()
         self._failing: list[Failure] = []
@@ -185,6 +188,8 @@ class Engine:
                 if taken.op == "kill":
                     self.standing.ask_again()  # who kills again does so because something still rests
                 self._out.append(Switch(self.conditions.killed, self.conditions.paused))
+            case ByHand():
+                self._by_hand(taken)
             case StrategyFault():
                 self.roster.drop(DroppedStrategy(taken.strategy, taken.call, taken.error, ""))
         self._out += self.roster.take_outputs()
@@ -293,6 +298,8 @@ class Engine:
             return reason
         if proposal.evens is None:
             trade, attempt = self.numbering.trade(), 0
+        elif proposal.by_hand:
+            trade, attempt = proposal.evens, CLOSED_BY_HAND
         else:
             trade, attempt = proposal.evens, self.ledger.baskets[proposal.evens].tries + 1
         wanted_e2 = sum(leg.count_e2 for leg in proposal.legs)
@@ -346,11 +353,48 @@ class Engine:
         reason = risk.early(proposal, facts, self.limits)
         if reason is not None:
             return (), reason
-        if proposal.evens is None:
+        if proposal.evens is None and not proposal.by_hand:
             legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6)
         else:
-            legs = proposal.legs  # half of it would leave the basket uneven
+            legs = proposal.legs  # half of it would leave the basket uneven, or is not what was confirmed
         return legs, risk.check(legs, proposal, view, facts, self.limits, self.scan)
+
+    # -- people
+
+    def _by_hand(self, taken: ByHand) -> None:
+        """Do what a person asks for, at prices as they are now."""
+        conditions = self.conditions
+        if taken.epoch:
+            conditions.epoch, conditions.seq = taken.epoch, taken.seq
+            conditions.complete_ms = taken.complete_ms
+        for output in self.people.hear(taken.ask, taken.views):
+            self._out.append(output)
+        held = self.ledger.events()
+        for view in taken.views:
+            self._note_failures(view)
+            if view.event.event_ticker in held:
+                self.views[view.event.event_ticker] = view
+
+    def placed_before(self, number: int) -> bool:
+        """Whether there was an order of this number."""
+        return 0 < number <= self.numbering.last_order
+
+    def objection(self, proposal: Proposal, view: EventView) -> str | None:
+        """Return why risk would not let a trade pass now."""
+        try:
+            return self._judge(proposal, view)[1]
+        except Exception as error:  # noqa: BLE001, it is noted
+            self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
+            return reasons.ERROR
+
+    def place_by_hand(self, proposal: Proposal, view: EventView) -> Intent | str:
+        """Place a person's order of one leg if risk lets it pass; return it, or why not."""
+        reason = self._place(proposal, view)
+        if reason is not None:
+            return reason
+        placed = self._out[-1]
+        assert isinstance(placed, Place)
+        return placed.intent
 
     def _note_failures(self, view: EventView) -> None:
         """Take down what failed over an event, after all about it has been tried."""

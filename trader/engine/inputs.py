@@ -19,6 +19,7 @@ from markets.records import Book, Event, FairValue, Market, Quote, Record, Serie
 from markets.timing import MatchTiming
 from trader.ledger.ledger import Ledger
 
+from .asks import AnyAsk
 from .risk import Limits
 
 
@@ -165,6 +166,19 @@ class Command(Input, frozen=True):
     reason: str
 
 
+class ByHand(Input, frozen=True):
+    """A person asks for something, and the events that it concerns, as they are at (epoch, seq).
+
+    `epoch`, `seq`, `complete_ms` and `views` are those of `Data`; epoch 0: there is no data yet.
+    """
+
+    epoch: int
+    seq: int
+    complete_ms: int | None
+    views: tuple[EventView, ...]
+    ask: AnyAsk
+
+
 class StrategyFault(Input, frozen=True):
     """A strategy raised an error where no input was decided: when it was asked which events it wants."""
 
@@ -186,7 +200,7 @@ _Plain = (
     | Command
     | StrategyFault
 )
-AnyInput = _Plain | Data
+AnyInput = _Plain | Data | ByHand
 
 
 class _EndedRow(Input, frozen=True, tag="Ended"):
@@ -227,8 +241,18 @@ class _DataRow(msgspec.Struct, array_like=True, frozen=True, tag="DataRow"):
     views: tuple[_EventRow, ...]
 
 
+class _ByHandRow(msgspec.Struct, array_like=True, frozen=True, tag="ByHandRow"):
+    now_ms: int
+    steady_ms: int
+    epoch: int
+    seq: int
+    complete_ms: int | None
+    views: tuple[_EventRow, ...]
+    ask: AnyAsk
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_decoder: Final = msgspec.msgpack.Decoder(_Plain | _DataRow | _EndedRow)
+_decoder: Final = msgspec.msgpack.Decoder(_Plain | _DataRow | _ByHandRow | _EndedRow)
 _STATIC: Final[dict[str, type[Record]]] = {"market": Market, "event": Event, "series": Series}
 
 
@@ -249,6 +273,10 @@ class Encoder:
             views = tuple(map(self._event, taken.views))
             row = _DataRow(taken.now_ms, taken.steady_ms, taken.epoch, taken.seq, taken.complete_ms, views)
             return _encode(row)
+        if isinstance(taken, ByHand):
+            views = tuple(map(self._event, taken.views))
+            at = (taken.now_ms, taken.steady_ms, taken.epoch, taken.seq, taken.complete_ms)
+            return _encode(_ByHandRow(*at, views, taken.ask))
         return _encode(taken)
 
     def _event(self, view: EventView) -> _EventRow:
@@ -303,15 +331,16 @@ class Decoder:
             DecodeError: they say none.
         """
         try:
-            row: _Plain | _DataRow | _EndedRow = _decoder.decode(body)
+            row: _Plain | _DataRow | _ByHandRow | _EndedRow = _decoder.decode(body)
             if isinstance(row, _EndedRow):
                 return row.orders()
-            if not isinstance(row, _DataRow):
+            if not isinstance(row, _DataRow | _ByHandRow):
                 return row
             views = tuple(map(self._view, row.views))
         except (msgspec.MsgspecError, KeyError, ValueError) as error:
             raise DecodeError(f"input: {error}") from None
-        return Data(row.now_ms, row.steady_ms, row.epoch, row.seq, row.complete_ms, views)
+        at = (row.now_ms, row.steady_ms, row.epoch, row.seq, row.complete_ms, views)
+        return Data(*at) if isinstance(row, _DataRow) else ByHand(*at, row.ask)
 
     def _view(self, row: _EventRow) -> EventView:
         return EventView(

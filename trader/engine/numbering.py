@@ -30,6 +30,11 @@ class Numbering:
         self._next_trade += 1
         return self._next_trade - 1
 
+    @property
+    def last_order(self) -> int:
+        """The number of the newest order, 0 without one."""
+        return self._next_order - 1
+
     def order(self) -> tuple[int, str]:
         """Return number and client order id of a new order: the same order has the same id for ever."""
         number = self._next_order

@@ -7,6 +7,8 @@ import msgspec
 from bus.trading.gateway import ForeignFill
 from markets.orders import Fill, Intent, OrderState, Settlement
 
+from .asks import Ticket
+
 
 class Output(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Base of all outputs."""
@@ -109,6 +111,31 @@ class Dropped(Output, frozen=True):
     error: str
 
 
+class Prepared(Output, frozen=True):
+    """A person has a ticket. Nothing is placed."""
+
+    ticket: Ticket
+
+
+class Confirmed(Output, frozen=True):
+    """A ticket has become this order; said again each time that it is confirmed."""
+
+    ticket: int
+    order: int
+
+
+class Undone(Output, frozen=True):
+    """What a person asked for, or a part of it, was not done.
+
+    `subject` is the ticket, order or market; `count_e2` what stays of a position that was to be closed.
+    """
+
+    op: str
+    subject: str
+    reason: str
+    count_e2: int = 0
+
+
 class Day(Output, frozen=True):
     """A day (days since 1970, UTC) begins with this total profit."""
 
@@ -148,6 +175,9 @@ AnyOutput = (
     | Day
     | Switch
     | Equity
+    | Prepared
+    | Confirmed
+    | Undone
 )
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -173,8 +173,10 @@ def _reasons(
         yield reasons.FEE_UNKNOWN
         return
     timing = view.timing
-    if not scan.in_play and (
-        timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
+    if (
+        not scan.in_play
+        and not _sells(proposal)
+        and (timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms))
     ):
         yield reasons.MATCH_STARTED
     payout_ms = expected_payout_ms(view, facts.now_ms)
@@ -183,9 +185,11 @@ def _reasons(
     if not legs or len(legs) != len(proposal.legs):
         yield reasons.NO_ROOM
         return
-    if proposal.evens is not None and not all(_evens(leg, proposal.evens, facts.ledger) for leg in legs):
-        yield reasons.EVENS_NOTHING
-    if proposal.evens is None and proposal.edge_e6 * sum(
+    if proposal.evens is not None:
+        allowed = _closes if proposal.by_hand else _evens
+        if not all(allowed(leg, proposal.evens, facts.ledger) for leg in legs):
+            yield reasons.EVENS_NOTHING
+    elif not proposal.by_hand and proposal.edge_e6 * sum(
         leg.count_e2 for leg in legs
     ) < limits.min_edge_e6 * sum(leg.count_e2 for leg in proposal.legs):
         yield reasons.MIN_EDGE
@@ -244,6 +248,19 @@ def _shard_reasons(
         yield reasons.CASH_ON_SHARD
 
 
+def _ordered(proposal: Proposal, trade: int, ledger: Ledger, *, sells: bool) -> bool:
+    """Whether orders of a trade may yet change what it holds; of a sale those in its market count."""
+    if not sells or not ledger.ordered(trade):
+        return ledger.ordered(trade)
+    tickers = {leg.ticker for leg in proposal.legs}
+    return any(intent.trade == trade and intent.ticker in tickers for intent in ledger.open.values())
+
+
+def _sells(proposal: Proposal) -> bool:
+    """Whether a person wants to sell what is held: that takes risk off."""
+    return proposal.by_hand and proposal.evens is not None
+
+
 def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     """Whether a leg of a follow-up buys no more than its basket lacks, or sells no more than it has."""
     basket = ledger.baskets.get(trade)
@@ -273,18 +290,19 @@ def _unreal(proposal: Proposal) -> bool:
 
 def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
     ledger, event_ticker = facts.ledger, proposal.event_ticker
-    yield from facts.halts
+    sells = _sells(proposal)
+    yield from (word for word in facts.halts if not (sells and word == reasons.PAUSED))
     if _unreal(proposal):
         yield reasons.UNREAL
     if proposal.evens is not None:
-        if ledger.ordered(proposal.evens):
+        if _ordered(proposal, proposal.evens, ledger, sells=sells):
             yield reasons.RETRY_LATER
-    elif facts.paced_ms < facts.retry_at_ms.get(event_ticker, facts.paced_ms):
+    elif not proposal.by_hand and facts.paced_ms < facts.retry_at_ms.get(event_ticker, facts.paced_ms):
         yield reasons.RETRY_LATER
     elif len(ledger.trades_in(event_ticker)) >= limits.positions_per_event:
         alone = limits.positions_per_event == 1
         yield reasons.ONE_POSITION_PER_EVENT if alone else reasons.POSITIONS_PER_EVENT
-    if facts.lost_today_e6 >= limits.daily_loss_e6:
+    if facts.lost_today_e6 >= limits.daily_loss_e6 and not sells:
         yield reasons.DAILY_LOSS
     if len(ledger.open) + len(proposal.legs) > limits.open_orders:
         yield reasons.OPEN_ORDERS
@@ -336,13 +354,14 @@ def _money_reasons(
     ledger, event_ticker = facts.ledger, proposal.event_ticker
     total_e6 = closing_e6 = 0  # what may be at stake besides, and what is only paid
     for leg in legs:
-        cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
-        if cost_e6 > limits.order_e6:
-            yield reasons.ORDER_LIMIT
-        stake_e6 = cost_e6
+        cost_e6 = stake_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
         if proposal.evens is not None and _closes(leg, proposal.evens, ledger):
             stake_e6 = max(0, ledger.rise_by_sale_e6(proposal.evens, leg.ticker, leg.count_e2))
+            if proposal.by_hand:
+                cost_e6 = stake_e6  # what it costs the pairs pay back at once
             closing_e6 += cost_e6 - stake_e6
+        if cost_e6 > limits.order_e6:
+            yield reasons.ORDER_LIMIT
         total_e6 += stake_e6
         if stake_e6 and ledger.at_stake_e6(event_ticker, ticker=leg.ticker) + stake_e6 > limits.market_e6:
             yield reasons.MARKET_LIMIT

@@ -218,6 +218,7 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str) -> None
         likely = known is None or (type(known) in (int, float) and 0 <= known <= 1)
         _expect("probability", likely, "0 to 1 or None")
         _expect("evens", proposal.evens is None, "None: the engine evens out")
+        _expect("by_hand", proposal.by_hand is False, "False: it is no person's")
         _expect("time_in_force", proposal.time_in_force in ("ioc", "fok", "gtc"), "ioc, fok or gtc")
         expires_ms = proposal.expires_ms
         _expect("expires_ms", expires_ms is None or _is_number(expires_ms), "an int or None")

@@ -61,6 +61,11 @@ class BasketLeg(msgspec.Struct, frozen=True, array_like=True):
     got_e2: int = 0
 
 
+CLOSED_BY_HAND: Final = 100
+"""The attempt of an order by which a person sells of a trade. Whose basket was tried so often is left alone:
+it is as uneven as somebody wanted it to be."""
+
+
 class Basket(msgspec.Struct, frozen=True, array_like=True):
     """The legs of one trade, and how often it was tried to even them out."""
 
@@ -328,7 +333,11 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         """Hold an order's reserve."""
         self.open[intent.number] = intent
         self.stakes.put_order(intent, intent.reserve_e6)
-        basket = self.baskets.get(intent.trade) or Basket(intent.strategy, intent.event_ticker)
+        basket = self.baskets.get(intent.trade)
+        if basket is None:
+            if intent.attempt >= CLOSED_BY_HAND:
+                return  # one of its markets is settled: what is sold here is in no basket any more
+            basket = Basket(intent.strategy, intent.event_ticker)
         if intent.attempt:
             basket = msgspec.structs.replace(basket, tries=max(basket.tries, intent.attempt))
         else:

@@ -1,0 +1,174 @@
+"""A person's orders from the control socket to the journal: asked, decided, carried out, opened again."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.protocol.answers import Refusal
+from tests.trader.stand import Stand
+from tests.trader.world import basket, event_of, leg, quiet, view_of
+from trader.engine.replay import replay
+from trader.journal.reader import Reader
+from trader.lineup import load_strategy
+from trader.manual import ManualCommand
+from trader.report import report
+from trader.tickets import BY_HAND_OPS, answer_of, ask_of
+
+HOME = "KXMLSGAME-26AUG19E1-HOM"
+BUY = {"ticker": HOME, "side": "yes", "count_fp": "10", "price_dollars": "0.36"}
+
+
+class Person:
+    """Asks a trader on a bench, as the control socket does."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        stand.commit(quiet())
+        stand.turns(1)
+
+    def ask(self, op: str, **parameters: Any) -> Any:
+        command = ManualCommand(op, "", ask_of(op, parameters))
+        self.stand.commands.put(command)
+        self.stand.turns(1, ms=10)
+        state = command.wait(0)
+        assert state is not None
+        return answer_of(state, command)
+
+    def status(self) -> Any:
+        worker = self.stand.worker
+        return report(worker, self.stand.clock.now_ms(), 1, 1).status
+
+    def buy(self, **changes: Any) -> int:
+        ticket = self.ask("prepare", **{**BUY, **changes}).ticket
+        (order,) = self.ask("confirm", ticket=ticket.number).orders
+        self.stand.turns(5)
+        return int(order)
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Iterator[Person]:
+    stand = Stand(tmp_path)
+    yield Person(stand)
+    stand.close()
+
+
+def test_a_ticket_is_confirmed_filled_and_closed_by_the_broker_of_the_mode(person: Person) -> None:
+    ticket = person.ask("prepare", **BUY).ticket
+    assert (ticket.cost_dollars, ticket.payout_dollars, ticket.refused) == ("3.600000", "10.000000", None)
+
+    (bought,) = person.ask("confirm", ticket=ticket.number).orders
+    person.stand.turns(5)
+    assert person.status().positions == 1
+    (sold,) = person.ask("close", ticker=HOME).orders
+    person.stand.turns(5)
+
+    assert sold > bought
+    assert person.status().positions == 0
+    journal = person.stand.journal.path
+    person.stand.close()
+    with closing(Reader(journal)) as reader:
+        states = {row["number"]: (row["status"], row["strategy"]) for row in reader.orders(10, 99)}
+        assert states == {bought: ("filled", "manual"), sold: ("filled", "manual")}
+        reader.ledger().check_whole()
+        (session,) = reader.sessions()
+        assert replay(reader.inputs(session), load_strategy).differs_at is None
+
+
+def test_flattening_pauses_sells_what_strategies_bought_too_and_says_that_it_is_flat(person: Person) -> None:
+    person.stand.commit(basket(2))
+    person.stand.turns(5)
+    person.buy()
+    assert person.status().positions == 4
+
+    answer = person.ask("flatten")
+    person.stand.turns(30)
+    status = person.status()
+
+    assert answer.state == status.state == "paused"
+    assert (status.positions, status.open_orders) == (0, 0)
+    assert (status.flatten.state, status.flatten.left) == ("flat", ())
+    assert not status.uneven
+
+
+def test_flattening_says_what_stays_and_why_and_ends_when_somebody_resumes(person: Person) -> None:
+    person.buy()
+    event = event_of()
+    person.stand.commit(view_of(event, leg(event, "HOM", None, (3_600, 10_000))))
+    person.stand.turns(2)
+
+    person.ask("flatten")
+    assert person.status().flatten.state == "works"
+    person.stand.turns(50)
+
+    flatten = person.status().flatten
+    assert flatten.state == "left"
+    assert [(left.ticker, left.count_fp, left.reason) for left in flatten.left] == [
+        (HOME, "10.00", "no_depth")
+    ]
+    person.ask("flatten")
+    person.stand.commands.put(ManualCommand("resume", ""))
+    person.stand.turns(1)
+    assert person.status().flatten.state == "left"
+    assert person.status().state == "running"
+
+
+def test_a_ticket_of_before_a_restart_is_not_confirmed_by_accident(person: Person, tmp_path: Path) -> None:
+    number = person.ask("prepare", **BUY).ticket.number
+    now_ms = person.stand.clock.now_ms()
+    person.stand.close()
+
+    stand = Stand(tmp_path, now_ms=now_ms + 100)
+    again = Person(stand)
+    other = again.ask("prepare", **BUY).ticket.number
+    answer = again.ask("confirm", ticket=number)
+    stand.close()
+
+    assert other != number
+    assert (answer.refused, answer.orders) == ("ticket_unknown", ())
+
+
+@pytest.mark.parametrize(
+    ("op", "parameters", "named"),
+    [
+        ("prepare", {**BUY, "count_fp": "1.5"}, "count_fp"),
+        ("prepare", {**BUY, "count_fp": "-1"}, "count_fp"),
+        ("prepare", {**BUY, "count_fp": "10\n"}, "count_fp"),
+        ("prepare", {**BUY, "count_fp": 10}, "count_fp"),
+        ("prepare", {**BUY, "price_dollars": "1.00"}, "price_dollars"),
+        ("prepare", {**BUY, "price_dollars": "nan"}, "price_dollars"),
+        ("prepare", {**BUY, "side": "both"}, "side"),
+        ("prepare", {**BUY, "rest_seconds": 0}, "rest_seconds"),
+        ("prepare", {"ticker": HOME}, "side"),
+        ("confirm", {"ticket": "7"}, "ticket"),
+        ("confirm", {"ticket": None}, "ticket"),
+        ("cancel", {"number": 2**60}, "number"),
+        ("close", {"ticker": ""}, "ticker"),
+        ("close", {"ticker": "x" * 201}, "ticker"),
+    ],
+)
+def test_a_bad_parameter_is_named(op: str, parameters: dict[str, Any], named: str) -> None:
+    with pytest.raises(Refusal, match=named) as refused:
+        ask_of(op, parameters)
+    assert refused.value.code == "bad_request"
+    assert set(parameters) <= set(BY_HAND_OPS[op])
+
+
+def test_before_there_is_data_nothing_is_prepared(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    command = ManualCommand("prepare", "", ask_of("prepare", BUY))
+    stand.commands.put(command)
+    stand.turns(1)
+    stand.close()
+
+    with pytest.raises(Refusal, match="the market is not known"):
+        answer_of("starting", command)
+
+
+def test_a_halted_trader_says_that_nothing_is_done() -> None:
+    command = ManualCommand("cancel", "", ask_of("cancel", {"number": 1}))
+
+    with pytest.raises(Refusal, match="cancel: the journal cannot be written or does not add up: nothing"):
+        answer_of("halted", command)
