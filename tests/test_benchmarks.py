@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_publisher, bench_trader
+from benchmarks import bench_publisher, bench_trader, trading
+from benchmarks.trading_tables import tables
+from markets.units import MINUTE_MS
 
 
 def test_the_trader_s_events_are_traded(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +25,38 @@ def test_the_publisher_s_page_is_taken_over_and_is_as_documented(
         assert publisher.drift.all() == []
     finally:
         publisher.close()
+
+
+def test_what_a_simulated_trader_does_is_taken_down_beside_the_truth(tmp_path: Path) -> None:
+    plan = trading.Plan(seed=1, hours=0.05, markets=300, settings={"KALSHI_BUS_STRATEGIES": "no_basket"})
+    stand = trading.Stand(plan, tmp_path)
+    result = stand.run(plan.hours)
+    assert not result.failures
+    assert not result.breaches
+    assert any(trade.filled for trade in result.trades)
+    assert any(plant.same_ms is not None for plant in result.plants if plant.kind == "no_basket")
+    # What was taken down is what the trader's own ledger has.
+    ledger = stand.worker.engine.ledger
+    assert ledger.spent_e6 == sum(trade.cost_e6 for trade in result.trades)
+    assert ledger.fees_e6 == sum(trade.fees_e6 for trade in result.trades)
+    printed = tables([result, result])
+    assert "no_basket | match" in printed
+    assert "95 % interval" in printed
+
+
+def test_the_feed_has_what_the_exchange_has(tmp_path: Path) -> None:
+    stand = trading.Stand(trading.Plan(seed=2, hours=1, markets=200), tmp_path)
+    for _ in range(2 * MINUTE_MS // trading.STEP_MS):
+        stand.step()
+    state, exchange = stand.feed.state, stand.exchange
+    assert len(state.books) == len(stand.feed.followed) > 100
+    for ticker, quote in state.quotes.items():
+        market = exchange.markets[ticker]
+        assert quote.status == market.status
+        assert (quote.yes_bid_size_e2, quote.yes_ask_size_e2) == (market.bid_e2, market.ask_e2)
+        assert not market.bid_e2 or quote.yes_bid_e4 == market.bid_e4
+        assert not market.ask_e2 or quote.yes_ask_e4 == market.ask_e4
+        assert (quote.last_price_e4 or 0) == market.last_e4
+        if (book := state.books.get(ticker)) is not None:
+            assert book.yes[-1:] == (((market.bid_e4, market.bid_e2),) if market.bid_e2 else ())
+            assert stand.clock.now_ms() - book.as_of_ms <= 5_000

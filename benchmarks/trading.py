@@ -1,0 +1,268 @@
+"""What the trader earns: the unchanged worker, a simulated exchange, the truth beside it, under one clock.
+
+``python -m benchmarks.trading --hours 12 --seed 1`` prints what was shown, promised, true and realised. The
+worker is the trader's own, with its paper broker; the feed has quotes as a stream brings them, sweeps every
+12 s, books of the planner's 300 markets (benchmarks/trading_feed.py). Time moves in steps of half a second:
+what happens within one is seen at its end, and an order arrives at the first whole step of at least
+``--latency`` after its decision. Several seeds (``--seeds 1-20``) give the profit of a day with an interval.
+"""
+
+import argparse
+import gc
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+import structlog
+
+from bus.clock import ManualClock
+from bus.process.settings import Settings, money_e6
+from bus.scan.membership import scan_limits
+from markets.units import HOUR_MS, MINUTE_MS
+from simulator.floor.exchange import Exchange
+from simulator.floor.halts import Activity
+from simulator.universe.templates import load
+from trader.manual import ManualCommands
+from trader.run import on_disk
+from trader.worker import Surroundings, Worker
+
+from .trading_feed import ExchangeFeed
+from .trading_record import Recorder, Result, Watching
+from .trading_tables import tables
+
+STEP_MS: Final = 500
+START_MS: Final = 1_790_000_000_000
+DIPS_EVERY_MS: Final = 5_000
+ROWS_EVERY_MS: Final = 30_000
+BELIEFS_EVERY_MS: Final = 10 * MINUTE_MS
+DIP_E6: Final = 1_000_000
+MARK_AT_MS: Final = (15 * MINUTE_MS, 30 * MINUTE_MS, *(hours * HOUR_MS for hours in (1, 2, 4, 8, 12, 24)))
+MARKETS: Final = 1_500
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One run. `settings` are those of the trader, `activity` those of the exchange."""
+
+    seed: int
+    hours: float
+    markets: int = MARKETS
+    rivals: bool = True
+    latency_ms: int = STEP_MS
+    settings: dict[str, str] = {}
+    activity: dict[str, float] = {}
+
+
+class Silent:
+    """Hears what the trader publishes."""
+
+    def fair_values(self, set_: Sequence[object], removed: Sequence[str]) -> None: ...
+
+    def event(self, what: str, *, state: str | None = None, number: int | None = None) -> None: ...
+
+
+class Stand:
+    """A trader and an exchange, and what moves both."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.clock = ManualClock(START_MS)
+        activity = Activity(rivals=plan.rivals)
+        for name, value in plan.activity.items():
+            setattr(activity, name, type(getattr(activity, name))(value))
+        self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity)
+        self.feed = ExchangeFeed(self.exchange, self.clock)
+        # One more than the steps: who arrives with a step's changes finds them.
+        latency_ms = -(-plan.latency_ms // STEP_MS) * STEP_MS + 1
+        environ = {
+            "KALSHI_BUS_DATA_DIR": str(folder / "data"),
+            "KALSHI_BUS_RUN_DIR": str(folder / "run"),
+            "KALSHI_BUS_PAPER_LATENCY_MS": str(latency_ms),
+            **plan.settings,
+        }
+        settings = Settings.load(environ, folder)
+        self.result = Result(plan.seed, plan.hours, plan.rivals, START_MS)
+        self.recorder = Recorder(self.exchange, money_e6(settings.paper_cash), self.result)
+        self.scan = scan_limits(settings)
+        around: Surroundings = on_disk(
+            settings,
+            self.clock,
+            random.Random(plan.seed),
+            self.feed,
+            ManualCommands(),
+            Silent(),
+            cpu_ns=lambda: 0,
+            wish=self.feed.wish,
+        )
+        around = msgspec.structs.replace(around, open_journal=self._journal)
+        self.refused: Counter[str] = Counter()
+        self.worker = Worker(settings, around)
+        self.worker.begin()
+        self._session = self.worker.session
+        self._watch()
+
+    def _journal(self, _now_ms: int) -> Recorder:
+        if hasattr(self, "worker") and hasattr(self.worker, "session"):
+            self.recorder.ledger = self.worker.engine.ledger
+        return self.recorder
+
+    def _watch(self) -> None:
+        session = self._session = self.worker.session
+        session.rescan = Watching(self.scan, session.rescan, self.recorder)
+
+    def step(self) -> None:
+        """Let half a second pass."""
+        feed, worker, recorder = self.feed, self.worker, self.recorder
+        self.clock.advance(STEP_MS)
+        recorder.now_ms = self.clock.now_ms()
+        recorder.followed = feed.followed
+        feed.advance(recorder.now_ms)
+        recorder.look_at_plants()
+        worker.turn()
+        while feed.backlog:
+            worker.turn()
+        if worker.session is not self._session:
+            self.refused.update(self._session.engine.refusals.counts)
+            self._watch()
+
+    def run(self, hours: float) -> Result:
+        """Live for so long; return what was taken down."""
+        result, recorder, began = self.result, self.recorder, time.process_time()
+        for number in range(1, round(hours * HOUR_MS / STEP_MS) + 1):
+            self.step()
+            passed_ms = number * STEP_MS
+            if passed_ms % DIPS_EVERY_MS == 0:
+                self._look_at_page()
+            if passed_ms % ROWS_EVERY_MS == 0:
+                recorder.rows()
+            if passed_ms % BELIEFS_EVERY_MS == 0:
+                self._look_at_beliefs()
+            if passed_ms in MARK_AT_MS or passed_ms == round(hours * HOUR_MS):
+                result.marks.append(recorder.mark(*self.shown()))
+                gc.collect()
+        result.refused = dict(self.refused + self.worker.engine.refusals.counts)
+        result.failures = [
+            f"{failure.part}: {failure.error}" for found in self.worker.failed.values() for failure in found
+        ]
+        if self.worker.halted is not None:
+            result.failures.append(f"halted: {self.worker.halted}")
+        result.trades = list(recorder.trades.values())
+        result.cpu_s = time.process_time() - began
+        return result
+
+    def shown(self) -> tuple[int, int | None]:
+        """Return the profit that the page shows, and the expected one where the trader says one."""
+        return self.worker.engine.worth.profit_e6(), None
+
+    def _look_at_page(self) -> None:
+        result, recorder = self.result, self.recorder
+        recorder.remember_prices()
+        result.looks += 1
+        below_e6 = recorder.reference_e6() - self.shown()[0]
+        if below_e6 > DIP_E6:
+            result.dips += 1
+            result.deepest_dip_e6 = max(result.deepest_dip_e6, below_e6)
+
+    def _look_at_beliefs(self) -> None:
+        now_ms, rescan = self.recorder.now_ms, self._session.rescan
+        exclusive = [
+            ticker
+            for ticker, event in self.exchange.events.items()
+            if event.template.exclusive and not event.group.in_play
+        ]
+        for view in rescan.views(self.feed.state, exclusive, now_ms):
+            self.recorder.believe(view)
+
+
+def run(plan: Plan) -> Result:
+    """Live through one plan; return what was taken down."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with tempfile.TemporaryDirectory(prefix="kb-") as name:
+        return Stand(plan, Path(name)).run(plan.hours)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what the command line asks for and print the tables; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.trading",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--hours", type=float, default=1.0, help="simulated hours (%(default)s)")
+    parser.add_argument("--seed", "--seeds", default="1", help="3, or 1-20, or 1,5,9")
+    parser.add_argument("--markets", type=int, default=MARKETS, help="so many, about (%(default)s)")
+    parser.add_argument("--rivals", choices=("yes", "no"), default="yes", help="whether others take plants")
+    parser.add_argument("--latency", type=float, default=STEP_MS / 1000, help="of an order, s (%(default)s)")
+    parser.add_argument("--strategies", help="KALSHI_BUS_STRATEGIES")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the trader"
+    )
+    parser.add_argument(
+        "--exchange", action="append", default=[], metavar="NAME=VALUE", help="such as void_rate=0.05"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="seeds at a time (%(default)s)")
+    parser.add_argument("--keep", type=Path, help="write the results there, as msgpack")
+    parser.add_argument("--read", type=Path, nargs="*", help="print the tables of kept results instead")
+    asked = parser.parse_args(arguments)
+    if asked.read:
+        print(tables([one for path in asked.read for one in read(path)]))
+        return 0
+    settings = dict(one.split("=", 1) for one in asked.set)
+    if asked.strategies is not None:
+        settings["STRATEGIES"] = asked.strategies
+    prefix = "KALSHI_BUS_"
+    plans = [
+        Plan(
+            seed,
+            asked.hours,
+            asked.markets,
+            asked.rivals == "yes",
+            round(asked.latency * 1000),
+            {prefix + name.upper().removeprefix(prefix): value for name, value in settings.items()},
+            {name: float(value) for name, value in (one.split("=", 1) for one in asked.exchange)},
+        )
+        for seed in seeds_of(asked.seed)
+    ]
+    results: list[Result] = []
+    with get_context("spawn").Pool(asked.processes) if asked.processes > 1 else _Here() as pool:
+        for result in pool.imap(run, plans):
+            results.append(result)
+            print(f"seed {result.seed}: {result.cpu_s:.0f} s of a core", file=sys.stderr, flush=True)
+            if asked.keep is not None:
+                asked.keep.write_bytes(msgspec.msgpack.encode(results))
+    print(tables(results))
+    return 0
+
+
+class _Here:
+    """One after the other, in this process."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    imap = staticmethod(map)
+
+
+def seeds_of(text: str) -> list[int]:
+    """Return the seeds that a text such as ``1-3,7`` names."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+def read(path: Path) -> list[Result]:
+    """Return kept results."""
+    return msgspec.msgpack.decode(path.read_bytes(), type=list[Result])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,360 @@
+"""A feed from the simulated exchange without sockets: its state moves with a clock that the caller moves.
+
+What a publisher would bring is here as it would bring it: quotes and announced statuses as the stream has
+them, all else with a sweep, whose records the project's own decoders make; books of the markets that the
+planner chooses, vouched for every few seconds. One thread, one process, no bytes on a wire.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from bus.clock import Clock
+from bus.protocol.join import Action, ReplicaStatus, Stats, Tell
+from bus.protocol.messages import TOPIC_EX, TOPIC_REF, CycleEnd, market_topic
+from bus.protocol.state import Changed, Group, State
+from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
+from markets.json.results import decided
+from markets.records import Book, ExchangeStatus, Quote, Record, Remove, Status
+from markets.units import MINUTE_MS, PRICE_ONE_E4
+from publisher.books.planner import Planner
+from simulator.floor.exchange import Exchange
+from simulator.floor.happenings import Trade
+from simulator.floor.model import Event, Market
+from simulator.front.render import dumps, event_json, market_json
+from simulator.matching.book import Change
+
+SWEEP_MS: Final = 12_000
+PLAN_MS: Final = 48_000
+VOUCH_MS: Final = 5_000
+SERIES_MS: Final = 10 * MINUTE_MS
+BOOKS: Final = 300
+KEEP_MS: Final = 60 * MINUTE_MS
+"""So long a market is kept after it was finalized (the publisher: a day); longer where somebody wishes."""
+
+_ENDS: Final = {"determined": Status.DETERMINED, "settled": Status.FINALIZED}
+
+
+class ExchangeFeed:
+    """Stands for a stepped replica of an exchange in this process. `advance` moves exchange and state.
+
+    Args:
+        keep_ms: so long a market is listed after it was finalized.
+
+    Attributes:
+        followed: the markets whose books are kept.
+        hides: whether a market is kept from the sweeps, as if the exchange listed it no more.
+    """
+
+    def __init__(
+        self, exchange: Exchange, clock: Clock, keep_ms: int = KEEP_MS, sweep_ms: int = SWEEP_MS
+    ) -> None:
+        self.exchange = exchange
+        self.clock = clock
+        self.followed: set[str] = set()
+        self.hides: Callable[[str], bool] = lambda _ticker: False
+        self.heard_ns = 0
+        self._heard: deque[Action] = deque()
+        self._state = State(exchange.now_ms)
+        self._keep_ms, self._sweep_ms = keep_ms, sweep_ms
+        self._planner = Planner(BOOKS)
+        self._wished: dict[str, int] = {}
+        self._quotes: dict[str, Market] = {}
+        self._books: dict[str, Market] = {}
+        self._statuses: dict[str, Status] = {}
+        self._markets: dict[str, Market] = {}
+        self._events: dict[str, Event] = dict(exchange.events)
+        self._milestones: dict[str, Any] = {}
+        self._over: dict[str, int] = {}
+        self._sweep_at = self._plan_at = self._vouch_at = self._series_at = 0
+        for market in exchange.markets.values():
+            self._markets[market.ticker] = market
+        exchange.listeners.append(self)
+        self._step(exchange.now_ms)
+        self._heard.clear()
+        self._heard.append(Tell("live", {}))
+
+    # -- what a worker wants of a replica
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def backlog(self) -> int:
+        return len(self._heard)
+
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def status(self) -> ReplicaStatus:
+        return ReplicaStatus(
+            epoch=self._state.epoch,
+            seq=self._state.seq,
+            live=True,
+            phase="live",
+            lost=False,
+            age_ms=0,
+            degraded=(),
+            source="live",
+            stats=Stats(),
+        )
+
+    def step(self, timeout_s: float) -> Sequence[Action]:
+        """Do the next of what was heard; it never waits."""
+        self.heard_ns = self.clock.monotonic_ns()
+        return (self._heard.popleft(),) if self._heard else ()
+
+    def wish(self, tickers: Sequence[str], ttl_s: float, what: str) -> None:
+        """Wish for books, or for markets to be read by name however long they are settled."""
+        now_ms = self.clock.now_ms()
+        if what == "book":
+            self._planner.wish(tickers, ttl_s, now_ms)
+            return
+        for ticker in tickers:
+            self._wished[ticker] = now_ms + round(ttl_s * 1000)
+            market = self.exchange.markets.get(ticker)
+            if ticker not in self._state.markets and market is not None:
+                self._markets[ticker] = market
+                self._events[market.event_ticker] = market.event
+
+    # -- what the exchange tells
+
+    def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
+        """See Listener."""
+        self._quotes[market.ticker] = self._markets[market.ticker] = market
+        if market.ticker in self.followed:
+            self._books[market.ticker] = market
+
+    def deepened(self, market: Market, changes: list[Change], time_ms: int) -> None:
+        """See Listener."""
+        if market.ticker in self.followed:
+            self._books[market.ticker] = market
+
+    def emptied(self, market: Market, time_ms: int) -> None:
+        """See Listener."""
+        if market.ticker in self.followed:
+            self._books[market.ticker] = market
+
+    def traded(self, trade: Trade) -> None:
+        """See Listener."""
+        market = trade.market
+        self._quotes[market.ticker] = self._markets[market.ticker] = market
+
+    def announced(
+        self, event_type: str, subject: Market | Event, fields: dict[str, Any], time_ms: int
+    ) -> None:
+        """See Listener."""
+        if isinstance(subject, Event):
+            self._events[subject.ticker] = subject
+            return
+        ticker = subject.ticker
+        self._markets[ticker] = subject
+        self._events[subject.event_ticker] = subject.event
+        if event_type in _ENDS:
+            self._statuses[ticker] = _ENDS[event_type]
+        elif event_type in ("activated", "deactivated"):
+            paused = fields.get("is_deactivated", False)
+            self._statuses[ticker] = Status.INACTIVE if paused else Status.ACTIVE
+
+    # -- time
+
+    def advance(self, now_ms: int) -> None:
+        """Let the exchange live until then, and hear what came of it. The clock is there already."""
+        self.exchange.advance(now_ms)
+        self._step(now_ms)
+
+    def _step(self, now_ms: int) -> None:
+        groups: list[Group] = []
+        cycle = 0
+        state = self._state
+        with state.lock:
+            self._stream(groups, now_ms)
+            if now_ms >= self._sweep_at:
+                self._sweep_at = now_ms + self._sweep_ms
+                cycle = self._sweep(groups, now_ms)
+        if now_ms >= self._plan_at:
+            self._plan_at = now_ms + PLAN_MS
+            self._plan(groups, now_ms)
+        if now_ms >= self._vouch_at:
+            self._vouch_at = now_ms + VOUCH_MS
+            self._vouch(groups, now_ms)
+        with state.lock:
+            books = [_book(self.exchange, market, now_ms) for market in self._books.values()]
+            self._put_by_series("book", books, groups)
+        self._books.clear()
+        if groups or cycle:
+            self._heard.append(Changed(state.seq, cycle, groups))
+
+    def _vouch(self, groups: list[Group], now_ms: int) -> None:
+        """Let all books be as of now. No digest counts them anew: nobody compares this state with another."""
+        books = self._state.books
+        for ticker, book in books.items():
+            books[ticker] = msgspec.structs.replace(book, as_of_ms=now_ms)
+        groups.append(("book", list(books)))
+
+    def _put(self, topic: str, kind: str, records: Sequence[Any], groups: list[Group]) -> None:
+        state = self._state
+        if records:
+            state.seq += 1
+            groups += state.put(topic, state.seq, kind, records)
+
+    def _put_by_series(self, kind: str, records: Iterable[Any], groups: list[Group]) -> None:
+        by_topic: dict[str, list[Any]] = {}
+        for record in records:
+            topic = self._state.stream_of.get(record.ticker)
+            if topic is not None:
+                by_topic.setdefault(topic, []).append(record)
+        for topic, of_topic in by_topic.items():
+            self._put(topic, kind, of_topic, groups)
+
+    def _stream(self, groups: list[Group], now_ms: int) -> None:
+        held, markets = self._state.quotes, self._state.markets
+        quotes: list[Quote] = []
+        results: list[Record] = []
+        for ticker, status in self._statuses.items():
+            quote, market, now = held.get(ticker), markets.get(ticker), self.exchange.markets.get(ticker)
+            if quote is None or market is None or now is None:
+                continue  # the sweep brings it
+            if now.result and (now.result, now.value_e4) != (market.result, market.settlement_value_e4):
+                results.append(decided(market, now.result, now.value_e4))
+            quotes.append(msgspec.structs.replace(ticked(quote, now, now_ms), status=status))
+        for ticker, now in self._quotes.items():
+            quote = held.get(ticker)
+            if quote is not None and ticker not in self._statuses:
+                quotes.append(ticked(quote, now, now_ms))
+        self._statuses.clear()
+        self._quotes.clear()
+        self._put_by_series("market", results, groups)
+        self._put_by_series("quote", quotes, groups)
+
+    def _sweep(self, groups: list[Group], now_ms: int) -> int:
+        """Read what may have changed, as a sweep of all would find it; return the number of the commit."""
+        state, exchange = self._state, self.exchange
+        if now_ms >= self._series_at:
+            self._series_at = now_ms + SERIES_MS
+            series = [decode_series(dumps(one.body).encode()) for one in exchange.series.values()]
+            self._put(TOPIC_REF, "series", [one for one in series if _is_news(state, "series", one)], groups)
+        events = [decode_event(event_json(one, now_ms).encode())[0] for one in self._events.values()]
+        self._put(TOPIC_REF, "event", [one for one in events if _is_news(state, "event", one)], groups)
+        self._read_milestones(groups)
+        status = ExchangeStatus(
+            exchange.halts.exchange_active,
+            exchange.halts.trading_active,
+            None,
+            tuple((i, one.exchange_active, one.trading_active) for i, one in exchange.halts.shards.items()),
+            now_ms,
+        )
+        self._put(TOPIC_EX, "exchange", [status], groups)
+        by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
+        for ticker, one in self._markets.items():
+            if ticker not in exchange.markets or self.hides(ticker):
+                continue
+            series_ticker, previous = one.event.series.ticker, state.markets.get(ticker)
+            market, quote = decode_market(
+                market_json(one, now_ms).encode(),
+                series_ticker=series_ticker,
+                as_of_ms=now_ms,
+                previous=previous,
+            )
+            put = by_topic.setdefault(market_topic(series_ticker), ([], []))
+            if market is not previous:
+                put[0].append(market)
+            put[1].append(quote)
+            if quote.status is Status.FINALIZED:
+                self._over.setdefault(ticker, now_ms)
+        for topic, (markets, quotes) in by_topic.items():
+            self._put(topic, "market", markets, groups)
+            self._put(topic, "quote", quotes, groups)
+        self._markets.clear()
+        self._events.clear()
+        self._drop(groups, now_ms)
+        number = (state.cycle.cycle if state.cycle else 0) + 1
+        state.seq += 1
+        state.end_cycle(
+            CycleEnd(
+                number, state.seq, state.seq, 1, True, now_ms, now_ms, as_of_ms=now_ms, complete_ms=now_ms
+            )
+        )
+        return number
+
+    def _read_milestones(self, groups: list[Group]) -> None:
+        found = []
+        for id_, milestone in self.exchange.listings.milestones.items():
+            seen = milestone.body["last_updated_ts"], milestone.body["start_date"]
+            if self._milestones.get(id_) != seen:
+                self._milestones[id_] = seen
+                found.append(decode_milestone(dumps(milestone.body).encode()))
+        self._put(TOPIC_REF, "milestone", found, groups)
+        gone = [id_ for id_ in self._milestones if id_ not in self.exchange.listings.milestones]
+        for id_ in gone:
+            del self._milestones[id_]
+        self._put(TOPIC_REF, "remove", [Remove("milestone", id_) for id_ in gone], groups)
+
+    def _drop(self, groups: list[Group], now_ms: int) -> None:
+        """Let go what was finalized long ago, unless somebody wishes for it."""
+        state = self._state
+        self._wished = {ticker: until for ticker, until in self._wished.items() if until > now_ms}
+        due = [t for t, ms in self._over.items() if ms + self._keep_ms <= now_ms and t not in self._wished]
+        removed: dict[str, list[Remove]] = {}
+        events: set[str] = set()
+        for ticker in due:
+            del self._over[ticker]
+            market = state.markets.get(ticker)
+            if market is not None:
+                removed.setdefault(state.stream_of[ticker], []).append(Remove("market", ticker))
+                events.add(market.event_ticker)
+        for topic, removals in removed.items():
+            self._put(topic, "remove", removals, groups)
+        if events:
+            events -= {market.event_ticker for market in state.markets.values()}
+            self._put(TOPIC_REF, "remove", [Remove("event", one) for one in sorted(events)], groups)
+
+    def _plan(self, groups: list[Group], now_ms: int) -> None:
+        state = self._state
+        planned = {t for batch in self._planner.plan_of(state, now_ms, self._planner.calls) for t in batch}
+        self._planner.fetched(planned, now_ms)
+        markets = self.exchange.markets
+        self._books.update((t, markets[t]) for t in sorted(planned - self.followed) if t in markets)
+        gone = sorted(ticker for ticker in state.books if ticker not in planned)
+        self.followed = planned
+        with state.lock:
+            for ticker in gone:
+                self._put(state.stream_of[ticker], "remove", [Remove("book", ticker)], groups)
+
+
+def ticked(quote: Quote, market: Market, now_ms: int) -> Quote:
+    """Return a quote as a `ticker` frame of now leaves it."""
+    ask_e4 = market.ask_e4 if market.ask_e2 else 0 if market.odd_sentinel else PRICE_ONE_E4
+    bid_e4 = market.bid_e4 if market.bid_e2 else 0
+    return Quote(
+        quote.ticker,
+        quote.status,
+        bid_e4,
+        ask_e4,
+        PRICE_ONE_E4 - ask_e4,
+        PRICE_ONE_E4 - bid_e4,
+        market.bid_e2,
+        market.ask_e2,
+        market.last_e4 or quote.last_price_e4,
+        market.volume_e2,
+        quote.volume_24h_e2,
+        market.open_interest_e2,
+        quote.previous_price_e4,
+        quote.previous_yes_bid_e4,
+        quote.previous_yes_ask_e4,
+        now_ms,
+    )
+
+
+def _book(exchange: Exchange, market: Market, now_ms: int) -> Book:
+    book = exchange.book(market)
+    yes, no = book.yes.levels(), book.no.levels()
+    return Book(market.ticker, now_ms, tuple(sorted(yes.items())), tuple(sorted(no.items())))
+
+
+def _is_news(state: State, kind: str, record: Any) -> bool:
+    key = record.event_ticker if kind == "event" else record.ticker
+    return bool(state.records[kind].get(key) != record)

@@ -1,0 +1,648 @@
+"""What a simulated trader promised, what was true of it, and what came: taken down as it happens.
+
+The truth is the exchange's latent probability at that moment. Nothing here is told to the trader.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from bus.scan.rescan import Rescan
+from markets.opportunities import EventView, Opportunity, ScanLimits, consensus_values
+from markets.orders import Fill, Intent
+from markets.records import FairValue
+from markets.units import PRICE_ONE_E4
+from simulator.floor.exchange import Exchange
+from simulator.floor.mispricing import BASKETS, Mispricing
+from simulator.floor.model import Event, Market
+from simulator.matching.orders import BID
+from trader.engine.inputs import AnyInput
+from trader.engine.outputs import AnyOutput, Booked, Day, Dropped, Place, Settled
+from trader.journal.journal import Recovered
+from trader.ledger.ledger import Ledger
+
+JOURNAL_ID: Final = "6f0c1f0e-54b5-4a0a-8f4c-2f1f6d2c9a11"
+FOUND_MS: Final = 1_000
+"""A plant that lives for so long is to be found, within so long where its books are kept."""
+
+SWEPT_MS: Final = 13_000
+"""Within so long else: a sweep, and a step."""
+
+LEFT_MS: Final = 15_000
+"""So long after its end a plant may still be in what a trader sees."""
+
+EPISODES_MAX: Final = 60_000
+
+
+class Side(msgspec.Struct):
+    """What a trade has of one market: contracts bought of YES and of NO, and how many were planned."""
+
+    yes_e2: int = 0
+    no_e2: int = 0
+    planned_e2: int = 0
+
+    def payout_e6(self, yes_e4: float) -> float:
+        """Return what it pays if YES is worth so much."""
+        return self.yes_e2 * yes_e4 + self.no_e2 * (PRICE_ONE_E4 - yes_e4)
+
+
+class Trade(msgspec.Struct):
+    """One decision of a strategy and all that came of it; money in 1/1,000,000 dollar.
+
+    Attributes:
+        planted: what was planted in its event.
+        true_e6: expected payout of its fills at the moment of each, less cost and fees.
+        open: orders that have not ended. attempts: how often it was evened out.
+        first: what its first orders got: "even", "missed" (a leg was) or "nothing".
+        values: of its settled markets. odd: one was settled otherwise than with one winner.
+    """
+
+    number: int
+    strategy: str
+    kind: str
+    event_ticker: str
+    group: str
+    planted: str
+    promised_e6: int
+    at_ms: int
+    sides: dict[str, Side] = {}
+    cost_e6: int = 0
+    fees_e6: int = 0
+    true_e6: float = 0.0
+    open: int = 0
+    attempts: int = 0
+    first: str = ""
+    values: dict[str, int] = {}
+    odd: bool = False
+
+    @property
+    def filled(self) -> bool:
+        return self.cost_e6 > 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that it holds is paid out."""
+        return self.filled and all(
+            ticker in self.values for ticker, side in self.sides.items() if side.yes_e2 != side.no_e2
+        )
+
+    @property
+    def realised_e6(self) -> float:
+        """What came of it, once it is settled."""
+        # Of a side that was sold the value is all the same.
+        paid = sum(side.payout_e6(self.values.get(ticker, 0)) for ticker, side in self.sides.items())
+        return paid - self.cost_e6 - self.fees_e6
+
+
+class Plant(msgspec.Struct):
+    """One planted mispricing, and when it was seen as tradable."""
+
+    kind: str
+    group: str
+    legs: dict[str, str]
+    event_ticker: str
+    from_ms: int
+    edge_e4: int
+    tick_e4: int
+    booked: bool
+    gone_ms: int | None = None
+    found_ms: int | None = None
+    same_ms: int | None = None
+    right: bool = False
+    traded: bool = False
+
+
+class Episode(msgspec.Struct):
+    """A tradable candidate, from when it appeared: what it promised for its size, and what it truly was."""
+
+    kind: str
+    planted: str
+    event_ticker: str
+    legs: tuple[tuple[str, str, int], ...]
+    cost_e6: int
+    promised_e6: int
+    void_e6: int | None
+    true_e6: float
+    paid_e6: float | None = None
+    void: bool = False
+
+
+class Mark(msgspec.Struct):
+    """What the account was worth at a moment; profit in micro-dollars."""
+
+    at_ms: int
+    shown_e6: int
+    expected_e6: int | None
+    bid_e6: float
+    floor_e6: float
+    mid_e6: float
+    true_e6: float
+    stake_e6: int
+
+
+class Belief(msgspec.Struct):
+    """A consensus value beside the truth of its moment."""
+
+    group: str
+    ticker: str
+    planted: bool
+    fair: float
+    truth: float
+    margin: float
+
+
+class Result(msgspec.Struct):
+    """All that a run took down."""
+
+    seed: int
+    hours: float
+    rivals: bool
+    start_ms: int = 0
+    cpu_s: float = 0.0
+    trades: list[Trade] = []
+    plants: list[Plant] = []
+    episodes: list[Episode] = []
+    rows: dict[str, list[float]] = {}
+    marks: list[Mark] = []
+    beliefs: dict[str, list[float]] = {}
+    refused: dict[str, int] = {}
+    orders: int = 0
+    looks: int = 0
+    dips: int = 0
+    deepest_dip_e6: float = 0.0
+    breaches: list[str] = []
+    dropped: list[str] = []
+    failures: list[str] = []
+
+
+class Watching(Rescan):
+    """The rescan, overheard."""
+
+    def __init__(self, limits: ScanLimits, before: Rescan, recorder: "Recorder") -> None:
+        super().__init__(limits, before.wants)
+        self._recorder = recorder
+
+    def candidates(
+        self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int
+    ) -> list[Opportunity]:
+        found = super().candidates(view, fair_values, now_ms)
+        self._recorder.scanned(view, found)
+        return found
+
+
+class Recorder:
+    """Stands for the journal too: it only listens, and goes on from session to session.
+
+    Attributes:
+        ledger: set by the caller before another session begins.
+        now_ms: set by the caller.
+    """
+
+    def __init__(self, exchange: Exchange, start_e6: int, result: Result) -> None:
+        self.exchange = exchange
+        self.result = result
+        self.ledger = Ledger.new(start_e6)
+        self.now_ms = exchange.now_ms
+        self.followed: set[str] = set()
+        self.tradable: dict[str, list[Opportunity]] = {}
+        self.trades: dict[int, Trade] = {}
+        self.holding: dict[int, Trade] = {}
+        self.mids: dict[str, float] = {}
+        self.bids: dict[tuple[str, str], int] = {}
+        self._start_e6 = start_e6
+        self._sums = Counter({"spent_e6": 0, "fees_e6": 0, "payouts_e6": 0})
+        self._counts = {"orders": 0, "fills": 0, "settlements": 0}
+        self._next = 1
+        self._day, self._day_start_e6 = 0, 0
+        self._intents: dict[int, Intent] = {}
+        self._live: list[tuple[Plant, Mispricing]] = []
+        self._by_ticker: dict[str, Plant] = {}
+        self._episodes: dict[str, dict[str, Episode]] = {}
+        self._unpaid: dict[str, list[Episode]] = defaultdict(list)
+        self._beliefs: dict[str, list[Belief]] = defaultdict(list)
+        self._seen_rows: set[tuple[str, int]] = set()
+        self._done_e6 = 0.0
+        exchange.planter.followers.append(self.planted)
+        exchange.listeners.append(self)
+
+    # -- the exchange
+
+    def quoted(self, market: Market, changes: object, time_ms: int) -> None: ...
+
+    def deepened(self, market: Market, changes: object, time_ms: int) -> None: ...
+
+    def emptied(self, market: Market, time_ms: int) -> None: ...
+
+    def traded(self, trade: object) -> None: ...
+
+    def announced(
+        self, event_type: str, subject: Market | Event, fields: Mapping[str, object], time_ms: int
+    ) -> None:
+        """Take the outcome of a market."""
+        if event_type != "settled" or isinstance(subject, Event) or subject.value_e4 is None:
+            return
+        self._settle_beliefs(subject)
+        self._settle_episodes(subject.event)
+
+    def planted(self, planted: Mispricing, time_ms: int) -> None:
+        """Take down what was planted just now."""
+        markets = [self.exchange.markets[ticker] for ticker in planted.tickers]
+        ticks = []
+        for market in markets:
+            price = market.grid.at_or_below(market.p * PRICE_ONE_E4) or market.grid.prices[0]
+            ticks.append((market.grid.above(price) or price + 100) - price)
+        plant = Plant(
+            kind=planted.kind,
+            group=markets[0].event.group.kind,
+            legs={
+                ticker: "yes" if side == BID else "no"
+                for ticker, side in zip(planted.tickers, planted.sides, strict=True)
+            },
+            event_ticker=planted.event_ticker,
+            from_ms=time_ms,
+            edge_e4=planted.edge_e4,
+            tick_e4=max(ticks),
+            booked=self.followed.issuperset(planted.tickers),
+        )
+        self.result.plants.append(plant)
+        self._live.append((plant, planted))
+        self._by_ticker.update(dict.fromkeys(planted.tickers, plant))
+
+    def look_at_plants(self) -> None:
+        """Note which plants can be had no more, and forget those that would be over: what is left stands."""
+        left: list[tuple[Plant, Mispricing]] = []
+        for plant, planted in self._live:
+            if plant.gone_ms is None and not self.exchange.planter.stands(planted, self.now_ms):
+                plant.gone_ms = self.now_ms
+            if self.now_ms < planted.until_ms + LEFT_MS:
+                left.append((plant, planted))
+                continue
+            for ticker in plant.legs:
+                if self._by_ticker.get(ticker) is plant:
+                    del self._by_ticker[ticker]
+        self._live = left
+
+    def _planted_in(self, tickers: Sequence[tuple[str, str]]) -> tuple[str, Plant | None, bool]:
+        """Return what is planted where these legs are, and whether they are its own."""
+        markets, best = self.exchange.markets, None
+        for ticker, side in tickers:
+            plant = self._by_ticker.get(ticker)
+            if plant is not None:
+                if plant.legs[ticker] == side:
+                    return plant.kind, plant, True
+                best = plant
+        if best is None and tickers and tickers[0][0] in markets:
+            for market in markets[tickers[0][0]].event.markets:
+                best = best or self._by_ticker.get(market.ticker)
+        return (best.kind if best else "nothing"), best, False
+
+    # -- the scans of the trader
+
+    def scanned(self, view: EventView, found: Sequence[Opportunity]) -> None:
+        """Take the candidates of an event as the trader sees them."""
+        event_ticker = view.event.event_ticker
+        tradable = [offered for offered in found if offered.tradable]
+        before = self._episodes.get(event_ticker)
+        if not tradable:
+            if before:
+                del self._episodes[event_ticker]
+                self.tradable.pop(event_ticker, None)
+            return
+        self.tradable[event_ticker] = tradable
+        now: dict[str, Episode] = {}
+        for offered in tradable:
+            legs = [(leg.ticker, leg.side) for leg in offered.legs]
+            kind, plant, own = self._planted_in(legs)
+            if plant is not None:
+                plant.found_ms = plant.found_ms or self.now_ms
+                if offered.kind == plant.kind or (plant.kind in BASKETS and offered.kind in BASKETS):
+                    plant.same_ms = plant.same_ms or self.now_ms
+                plant.right = plant.right or own
+            episode = (before or {}).get(offered.key)
+            now[offered.key] = episode or self._episode(offered, kind)
+        self._episodes[event_ticker] = now
+
+    def true_e6(self, offered: Opportunity) -> float:
+        """Return what a candidate is truly worth: expected payout less cost and fees."""
+        worth = sum(leg.count_e2 * self.truth_e4(leg.ticker, leg.side) for leg in offered.legs)
+        return worth - sum(leg.cost_e6 + (leg.fee_e6 or 0) for leg in offered.legs)
+
+    def truth_e4(self, ticker: str, side: str) -> float:
+        """Return what a contract is truly worth now."""
+        market = self.exchange.markets.get(ticker)
+        if market is None:
+            return 0.0
+        yes = market.p * PRICE_ONE_E4
+        return yes if side == "yes" else PRICE_ONE_E4 - yes
+
+    def _episode(self, offered: Opportunity, planted: str) -> Episode:
+        episode = Episode(
+            kind=offered.kind,
+            planted=planted,
+            event_ticker=offered.event_ticker,
+            legs=tuple((leg.ticker, leg.side, leg.count_e2) for leg in offered.legs),
+            cost_e6=sum(leg.cost_e6 + (leg.fee_e6 or 0) for leg in offered.legs),
+            promised_e6=offered.net_edge_e6 or 0,
+            void_e6=getattr(offered, "floor_void_e6", offered.worst_case_e6),
+            true_e6=self.true_e6(offered),
+        )
+        if len(self.result.episodes) < EPISODES_MAX:
+            self.result.episodes.append(episode)
+            if offered.kind in BASKETS:
+                self._unpaid[offered.event_ticker].append(episode)
+        return episode
+
+    def _settle_episodes(self, event: Event) -> None:
+        values = {market.ticker: market.value_e4 for market in event.group.markets()}
+        for episode in self._unpaid.pop(event.ticker, []):
+            if any(values.get(ticker) is None for ticker, _, _ in episode.legs):
+                self._unpaid[event.ticker].append(episode)  # a leg of another event is not settled yet
+                continue
+            paid = 0.0
+            for ticker, side, count_e2 in episode.legs:
+                value = values[ticker] or 0
+                paid += count_e2 * (value if side == "yes" else PRICE_ONE_E4 - value)
+            episode.paid_e6, episode.void = paid - episode.cost_e6, odd(event)
+            least = episode.promised_e6
+            if episode.void:
+                least = min(least, episode.void_e6 if episode.void_e6 is not None else least)
+            if episode.paid_e6 < least - 1:
+                self.result.breaches.append(
+                    f"{episode.kind} {event.ticker}{' (void)' if episode.void else ''}:"
+                    f" at least {least / 1e6:.4f}, paid {episode.paid_e6 / 1e6:.4f}"
+                )
+
+    def rows(self) -> None:
+        """Take down the list as a page would show it: each tradable row once, by key and edge."""
+        for event_ticker, found in list(self.tradable.items()):
+            for offered in found:
+                key = offered.key, offered.net_edge_e6 or 0
+                if key in self._seen_rows:
+                    continue
+                self._seen_rows.add(key)
+                planted, _, _ = self._planted_in([(leg.ticker, leg.side) for leg in offered.legs])
+                true = self.true_e6(offered)
+                row = self.result.rows.setdefault(f"{offered.kind}|{planted}", [0.0, 0.0, 0.0, 0.0])
+                row[0] += 1
+                row[1] += offered.net_edge_e6 or 0
+                row[2] += true
+                row[3] += true < 0
+            if event_ticker not in self.exchange.events:
+                del self.tradable[event_ticker]
+        if len(self._seen_rows) > 200_000:
+            self._seen_rows.clear()
+
+    # -- fair values
+
+    def believe(self, view: EventView) -> None:
+        """Hold the consensus of an event against the truth."""
+        event = self.exchange.events.get(view.event.event_ticker)
+        if event is None:
+            return
+        planted = any(market.fair_shift_e4 for market in event.markets)
+        count = len(event.markets)
+        group = event.group.kind if event.group.kind != "match" else f"match, {count} legs"
+        for value in consensus_values(view).values():
+            market = self.exchange.markets[value.ticker]
+            belief = Belief(group, value.ticker, planted, value.probability, market.p, value.margin)
+            key = f"{group}|{'planted' if planted else 'clean'}"
+            off = belief.fair - belief.truth
+            sums = self.result.beliefs.setdefault(key, [0.0] * 8)
+            for index, one in enumerate((1.0, off, off * off, belief.margin, abs(off) <= belief.margin)):
+                sums[index] += one
+            self._beliefs[value.ticker].append(belief)
+
+    def _settle_beliefs(self, market: Market) -> None:
+        value = (market.value_e4 or 0) / PRICE_ONE_E4
+        for belief in self._beliefs.pop(market.ticker, ()):
+            sums = self.result.beliefs[f"{belief.group}|{'planted' if belief.planted else 'clean'}"]
+            sums[5] += 1
+            sums[6] += (belief.fair - value) ** 2
+            sums[7] += (belief.truth - value) ** 2
+
+    # -- the journal
+
+    def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
+        """See StepLog."""
+        for output in outputs:
+            match output:
+                case Place():
+                    self._place(output.intent)
+                case Booked():
+                    self._book(output)
+                case Settled():
+                    self._settled(output)
+                case Dropped():
+                    self.result.dropped.append(f"{output.strategy} {output.call}: {output.error}")
+                case Day():
+                    self._day, self._day_start_e6 = output.day, output.start_e6
+
+    def commit(self) -> None: ...
+
+    def recover(self) -> Recovered:
+        """Return where the session before ended."""
+        return Recovered(
+            journal_id=JOURNAL_ID,
+            ledger=self.ledger.copy(),
+            next_order=self._next,
+            next_trade=max(self.trades, default=0) + 1,
+            day=self._day,
+            day_start_e6=self._day_start_e6,
+            paused=None,
+            taken=(),
+        )
+
+    def counts(self) -> dict[str, int]:
+        return self._counts
+
+    def sums(self) -> dict[str, int]:
+        return {"start_e6": self._start_e6, **self._sums}
+
+    def claim(self, source: str) -> None: ...
+
+    def checkpoint(self) -> None: ...
+
+    def try_out(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def _place(self, intent: Intent) -> None:
+        self._next = max(self._next, intent.number + 1)
+        self._intents[intent.number] = intent
+        self.result.orders += 1
+        trade = self.trades.get(intent.trade)
+        if trade is None:
+            group = self.exchange.markets[intent.ticker].event.group.kind
+            trade = self.trades[intent.trade] = Trade(
+                intent.trade, intent.strategy, "", intent.event_ticker, group, "", intent.edge_e6, self.now_ms
+            )
+        trade.open += 1
+        trade.attempts = max(trade.attempts, intent.attempt)
+        side = trade.sides.setdefault(intent.ticker, Side())
+        if intent.attempt == 0:
+            side.planned_e2 += intent.count_e2 if intent.side == "yes" else -intent.count_e2
+
+    def _book(self, booked: Booked) -> None:
+        intent = self._intents.get(booked.number)
+        if intent is None:
+            return
+        trade = self.trades[intent.trade]
+        for fill in booked.fills:
+            self._fill(trade, intent, fill)
+        if booked.status.ended:
+            del self._intents[booked.number]
+            trade.open -= 1
+            if not trade.open and not trade.first:
+                self._first_end(trade)
+            self._close(trade)
+
+    def _fill(self, trade: Trade, intent: Intent, fill: Fill) -> None:
+        self._counts["fills"] += 1
+        self._sums["spent_e6"] += fill.cost_e6
+        self._sums["fees_e6"] += fill.fee_e6
+        side = trade.sides[intent.ticker]
+        if intent.side == "yes":
+            side.yes_e2 += fill.count_e2
+        else:
+            side.no_e2 += fill.count_e2
+        trade.cost_e6 += fill.cost_e6
+        trade.fees_e6 += fill.fee_e6
+        trade.true_e6 += fill.count_e2 * self.truth_e4(intent.ticker, intent.side)
+        trade.true_e6 -= fill.cost_e6 + fill.fee_e6
+        self.holding[trade.number] = trade
+
+    def _first_end(self, trade: Trade) -> None:
+        legs = [(ticker, "yes" if side.planned_e2 > 0 else "no") for ticker, side in trade.sides.items()]
+        trade.kind = kind_of(legs, self.exchange)
+        planted, plant, own = self._planted_in(legs)
+        trade.planted = planted if own or planted == "nothing" else f"{planted}, another leg"
+        if plant is not None:
+            plant.traded = True
+        got = [max(side.yes_e2, side.no_e2) for side in trade.sides.values()]
+        trade.first = "nothing" if not any(got) else "even" if min(got) == max(got) else "missed"
+
+    def _settled(self, output: Settled) -> None:
+        settlement = output.settlement
+        self._counts["settlements"] += 1
+        self._sums["payouts_e6"] += settlement.payout_e6 + settlement.fee_e6
+        self._sums["fees_e6"] += settlement.fee_e6
+        market = self.exchange.markets.get(settlement.ticker)
+        for trade in list(self.holding.values()):
+            side = trade.sides.get(settlement.ticker)
+            if side is None:
+                continue
+            trade.values[settlement.ticker] = settlement.value_e4
+            trade.odd = trade.odd or (market is not None and odd(market.event))
+            self._close(trade)
+
+    def _close(self, trade: Trade) -> None:
+        """Hold a trade no more once nothing of it is open."""
+        if trade.number in self.holding and not trade.open and trade.settled:
+            del self.holding[trade.number]
+            self._done_e6 += trade.realised_e6
+
+    # -- what it is worth
+
+    def remember_prices(self) -> None:
+        """Remember the last good bid and mid of what is held."""
+        for trade in self.holding.values():
+            for ticker in trade.sides:
+                market = self.exchange.markets.get(ticker)
+                if market is None:
+                    continue
+                if market.bid_e2:
+                    self.bids[ticker, "yes"] = market.bid_e4
+                if market.ask_e2:
+                    self.bids[ticker, "no"] = PRICE_ONE_E4 - market.ask_e4
+                if market.bid_e2 and market.ask_e2:
+                    self.mids[ticker] = (market.bid_e4 + market.ask_e4) / 2
+
+    def mark(self, shown_e6: int, expected_e6: int | None) -> Mark:
+        """Return what all trades are worth now."""
+        bid = floor = mid = true = self._done_e6
+        stake = 0
+        for trade in self.holding.values():
+            paid = trade.cost_e6 + trade.fees_e6
+            stake += trade.cost_e6
+            at_bid = sum(self._bid_e6(ticker, side) for ticker, side in trade.sides.items())
+            bid += at_bid - paid
+            floor += max(at_bid, self.floor_e6(trade)) - paid
+            mid += sum(self._mid_e6(ticker, side) for ticker, side in trade.sides.items()) - paid
+            true += (
+                sum(side.payout_e6(self.truth_e4(ticker, "yes")) for ticker, side in trade.sides.items())
+                - paid
+            )
+        return Mark(self.now_ms, shown_e6, expected_e6, bid, floor, mid, true, stake)
+
+    def reference_e6(self) -> float:
+        """Return the profit that a page may show at least: what is locked at its floor, all else at bid.
+
+        Of an empty book the last good bid stands, until the result is there.
+        """
+        total = self._done_e6
+        for trade in self.holding.values():
+            at_bid = sum(self._bid_e6(ticker, side, last=True) for ticker, side in trade.sides.items())
+            total += max(self.floor_e6(trade), at_bid) - trade.cost_e6 - trade.fees_e6
+        return total
+
+    def floor_e6(self, trade: Trade) -> float:
+        """Return what a trade is paid at least, by what kind of set it is; 0 for what is none."""
+        if not trade.first:
+            return 0.0
+        pairs = sum(min(side.yes_e2, side.no_e2) for side in trade.sides.values())
+        nets = [side.yes_e2 - side.no_e2 for side in trade.sides.values()]
+        sets = 0
+        if trade.kind == "no_basket":
+            lots = [-net for net in nets if net < 0]
+            sets = sum(lots) - max(lots, default=0)
+        elif trade.kind in BASKETS:
+            sets = min(map(abs, nets))
+        return float((pairs + sets) * PRICE_ONE_E4)
+
+    def _bid_e6(self, ticker: str, side: Side, *, last: bool = False) -> float:
+        market = self.exchange.markets.get(ticker)
+        value = self._value_e4(ticker)
+        if value is not None:
+            return side.payout_e6(value)
+        pairs, net = min(side.yes_e2, side.no_e2), side.yes_e2 - side.no_e2
+        word = "yes" if net > 0 else "no"
+        price = 0
+        if last:
+            price = self.bids.get((ticker, word), 0)
+        elif market is not None:
+            if word == "yes":
+                price = market.bid_e4 if market.bid_e2 else 0
+            else:
+                price = PRICE_ONE_E4 - market.ask_e4 if market.ask_e2 else 0
+        return float(pairs * PRICE_ONE_E4 + abs(net) * price)
+
+    def _mid_e6(self, ticker: str, side: Side) -> float:
+        value = self._value_e4(ticker)
+        return side.payout_e6(self.mids.get(ticker, 0.0) if value is None else value)
+
+    def _value_e4(self, ticker: str) -> int | None:
+        market = self.exchange.markets.get(ticker)
+        return None if market is None else market.value_e4
+
+
+def kind_of(legs: Sequence[tuple[str, str]], exchange: Exchange) -> str:
+    """Return the kind of opportunity that these legs are, by their shape."""
+    sides = {side for _, side in legs}
+    if len(legs) == 1:
+        return "value"
+    if sides == {"no"}:
+        return "no_basket"
+    if sides == {"yes"}:
+        return "yes_basket"
+    events = {exchange.markets[ticker].event_ticker for ticker, _ in legs if ticker in exchange.markets}
+    return "implication" if len(events) > 1 else "ladder"
+
+
+def odd(event: Event) -> bool:
+    """Return whether an event was settled otherwise than with whole winners: void, scalar or a dead heat."""
+    whole = {0, PRICE_ONE_E4}
+    return event.group.void or any(
+        market.value_e4 is not None and market.value_e4 not in whole for market in event.markets
+    )
