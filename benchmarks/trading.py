@@ -31,7 +31,7 @@ from simulator.floor.halts import Activity
 from simulator.universe.templates import load
 from trader.manual import ManualCommands
 from trader.run import on_disk
-from trader.worker import Surroundings, Worker
+from trader.worker import JournalFile, Surroundings, Worker
 
 from .trading_feed import ExchangeFeed
 from .trading_record import Recorder, Result, Watching
@@ -106,7 +106,7 @@ class Stand:
         self._session = self.worker.session
         self._watch()
 
-    def _journal(self, _now_ms: int) -> Recorder:
+    def _journal(self, _now_ms: int) -> JournalFile:
         if hasattr(self, "worker") and hasattr(self.worker, "session"):
             self.recorder.ledger = self.worker.engine.ledger
         return self.recorder

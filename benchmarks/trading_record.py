@@ -454,6 +454,9 @@ class Recorder:
             taken=(),
         )
 
+    def order(self, number: int) -> Intent | None:
+        return self._intents.get(number)
+
     def counts(self) -> dict[str, int]:
         return self._counts
 
