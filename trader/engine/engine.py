@@ -499,7 +499,9 @@ class Engine:
     def _settle_listed(self, listed: ListedSettlement) -> None:
         """Book what the exchange has paid out for a market, once, when no order there can be filled."""
         ticker, ledger = listed.ticker, self.ledger
-        if ticker not in ledger.lots or any(intent.ticker == ticker for intent in ledger.open.values()):
+        if ticker not in ledger.lots or ticker in ledger.settled:
+            return
+        if any(intent.ticker == ticker for intent in ledger.open.values()):
             return
         view = self.views.get(listed.event_ticker)
         markets = {} if view is None else {seen.market.ticker: seen.market for seen in view.markets}
