@@ -16,6 +16,7 @@ from trader.engine.outputs import (
     AnyOutput,
     Booked,
     Cancel,
+    DailyLoss,
     Dropped,
     Equity,
     External,
@@ -111,7 +112,7 @@ class Announcer:
             publish("settlement")
         elif isinstance(output, Amend | Amended | Foreign | External | Alarm):
             self._tell_of_exchange(output)
-        elif isinstance(output, Switch | Dropped):
+        elif isinstance(output, Switch | Dropped | DailyLoss):
             publish("state", state=self._state())
         elif isinstance(output, Equity):
             publish("equity")

@@ -57,7 +57,7 @@ def command(arguments: Sequence[str]) -> int:
     commands.add_parser("status", help="print how the trader stands, as JSON")
     for name, text in (("pause", "stop trading until resume"), ("kill", "stop trading; survives restarts")):
         commands.add_parser(name, help=text).add_argument("reason", nargs="*")
-    resume = commands.add_parser("resume", help=f"trade again; after a kill: resume {WORD}")
+    resume = commands.add_parser("resume", help=f"trade again; after a kill or the daily loss: resume {WORD}")
     resume.add_argument("word", nargs="?", default="")
     allow = commands.add_parser("allow", help="let a strategy be loaded again that was ended")
     allow.add_argument("name")

@@ -136,9 +136,12 @@ class Control:
 
     def _resume(self, question: Question) -> CommandAnswer:
         killed = self._kill_switch.read() is not None or reasons.KILLED in self._ready().status.reasons
-        if killed and question.get("word") != WORD:
-            raise Refusal("bad_request", f"word: trading was killed; resume with the word {WORD}")
-        return self._command("resume", "")
+        lost = self.report is not None and reasons.DAILY_LOSS in self.report.status.reasons
+        typed = question.get("word") == WORD
+        if (killed or lost) and not typed:
+            because = "trading was killed" if killed else "the loss of the day has reached its limit"
+            raise Refusal("bad_request", f"word: {because}; resume with the word {WORD}")
+        return self._command("resume", WORD if typed else "")
 
     def _command(self, op: str, reason: str) -> CommandAnswer:
         return CommandAnswer(state=self._answered(ManualCommand(op, reason)))

@@ -59,6 +59,9 @@ STATUS_KNOWN_FOR_MS: Final = 60_000
 _MAY_BE_LOST: Final = (Refused, Equity, Day)
 """Outputs that nothing hangs on: without others, a step is made last with the next that has some."""
 
+_SENT_ALL_THE_SAME: Final = (reasons.PAUSED, reasons.DAILY_LOSS)
+"""While these hold nothing more is bought; what was placed before them, or takes risk off, is carried out."""
+
 Probe = Callable[[str], None]
 """Called with the name of each point between two steps that matter to a crash; tests die there."""
 
@@ -182,7 +185,7 @@ class Session:
         return Present(until.now_ms - (until.steady_ms - steady_ms), steady_ms)
 
     def _ask_broker(self, at: Present) -> None:
-        halts = [word for word in self.engine.halts() if word != reasons.PAUSED]
+        halts = [word for word in self.engine.halts() if word not in _SENT_ALL_THE_SAME]
         refuse = halts[0] if halts else None
         self._hear_broker(self.broker.due(at, self._markets.get, refuse, self.engine.conditions.floor_ms), at)
 

@@ -330,6 +330,8 @@ class Worker:
                 heard=recovered.heard,
                 alarm=recovered.alarm,
                 adopted=recovered.adopted,
+                loss_base_e6=recovered.loss_base_e6,
+                loss_latched=recovered.loss_latched,
             ),
             tuple(self.values.values()),
         )

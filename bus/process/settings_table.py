@@ -351,7 +351,12 @@ class TraderRows(Rows):
     limit_event: _Dollars = _dollars("300", "Most that may be at stake in one event.")
     limit_total: _Dollars = _dollars("5000", "Most that may be at stake in all.")
     limit_daily_loss: _Dollars = _dollars(
-        "250", "Loss since 00:00 UTC, open positions at their bid included, that ends the day's trading."
+        "250",
+        "Loss since 00:00 UTC from which nothing more is bought until the next day in UTC or `python "
+        "-m trader resume UNLOCK`, restarts included; evening out and closing go on. Locked baskets "
+        "count at what they surely pay, other positions at their last good bid or the bid of now, "
+        "whichever is less: half of that after 120 s without a bid, nothing after 10 minutes, their "
+        "result as soon as it is determined.",
     )
     limit_open_orders: _Int = _setting(40, "1..10000", "Most orders open at once.", ge=1, le=10_000)
     limit_orders_per_minute: _Int = _setting(

@@ -16,7 +16,7 @@ from markets.errors import StartupError
 
 NAME: Final = "KILLED"
 WORD: Final = "UNLOCK"
-"""What must be typed to trade again after a kill."""
+"""What must be typed to trade again after a kill, and at the daily loss."""
 
 BY_HAND: Final = "by hand"
 """The reason of a kill for which none is given."""

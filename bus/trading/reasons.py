@@ -22,6 +22,7 @@ CLOSED: Final = "closed"
 STATUS_UNKNOWN: Final = "exchange_unknown"
 DRIFT: Final = "drift"
 OTHER_ACCOUNT: Final = "other_account"
+DAILY_LOSS: Final = "daily_loss"
 NO_GATEWAY: Final = "no_gateway"
 RECONCILING: Final = "reconciling"
 
@@ -31,6 +32,7 @@ HALTS: Final = {
     DRIFT: "the exchange's account and the journal differ, and nothing explains it",
     OTHER_ACCOUNT: "the order gateway is that of another account or exchange",
     PAUSED: "trading is paused",
+    DAILY_LOSS: "the loss of the day has reached its limit",
     NO_GATEWAY: "the order gateway does not answer",
     RECONCILING: "the exchange's account has not been compared with the journal yet",
     STARTING: "there is no data yet",
@@ -53,7 +55,6 @@ SUSPECT: Final = scanned.SUSPECT
 ONE_POSITION_PER_EVENT: Final = "one_position_per_event"
 POSITIONS_PER_EVENT: Final = "positions_per_event"
 RETRY_LATER: Final = "retry_later"
-DAILY_LOSS: Final = "daily_loss"
 OPEN_ORDERS: Final = "open_orders"
 ORDERS_PER_MINUTE: Final = "orders_per_minute"
 WRONG_EVENT: Final = "wrong_event"
@@ -84,7 +85,6 @@ REFUSALS: Final = {
     ONE_POSITION_PER_EVENT: "the event is held already",
     POSITIONS_PER_EVENT: "the event has all the positions it may have",
     RETRY_LATER: "an order there got nothing a moment ago, or is still open",
-    DAILY_LOSS: "the loss of the day has reached its limit",
     OPEN_ORDERS: "too many orders are open",
     ORDERS_PER_MINUTE: "too many orders in a minute",
     WRONG_EVENT: "the trade and what was seen are of different events",

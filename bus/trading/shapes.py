@@ -543,7 +543,7 @@ class PauseCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="pause"
 
 
 class ResumeCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="resume"):
-    """Trade again; after a kill `word` must be bus.trading.killswitch.WORD."""
+    """Trade again; after a kill and at the daily loss `word` must be bus.trading.killswitch.WORD."""
 
     word: str = ""
 

@@ -3,17 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from bus.protocol.answers import Answers, Refusal
 from bus.protocol.messages import decode_map, encode_map
 from bus.trading.killswitch import KillSwitch
-from bus.trading.shapes import CommandAnswer, told
+from bus.trading.shapes import CommandAnswer, TraderStatus, told
 from tests.bus.trading.disk import full_disk
+from tests.support import ROOT
 from trader.control import Control
 from trader.journal.reader import Reader
 from trader.manual import ManualCommands
+from trader.report import Report
 
 
 class Bench:
@@ -24,7 +27,14 @@ class Bench:
         self.kill_switch = KillSwitch(data_dir)
         self._commands = ManualCommands(self._take)
         self._answers = Answers(lambda: None)
-        Control(self._commands, self.kill_switch, lambda: Reader(data_dir / "none")).add_to(self._answers)
+        self._control = Control(self._commands, self.kill_switch, lambda: Reader(data_dir / "none"))
+        self._control.add_to(self._answers)
+
+    def lose(self) -> None:
+        """Let the trader say that the loss of the day has reached its limit."""
+        text = (ROOT / "docs" / "trader.md").read_text().split("```json\n")[1].split("```")[0]
+        status = msgspec.json.decode(text, type=TraderStatus)
+        self._control.report = Report(msgspec.structs.replace(status, reasons=("daily_loss",)), ())
 
     def _take(self) -> None:
         for command in self._commands.take():
@@ -75,3 +85,12 @@ def test_after_a_kill_the_word_is_needed(bench: Bench) -> None:
     for word in ({}, {"word": "unlock"}):
         assert bench.ask("resume", **word)["error"]["code"] == "bad_request"
     assert told(bench.ask("resume", word="UNLOCK"), CommandAnswer).state == "running"
+
+
+def test_at_the_daily_loss_the_word_is_needed_and_goes_to_the_engine(bench: Bench) -> None:
+    bench.lose()
+
+    for word in ({}, {"word": "unlock"}):
+        assert "loss of the day" in bench.ask("resume", **word)["error"]["message"]
+    bench.ask("resume", word="UNLOCK")
+    assert bench.taken == [("resume", "UNLOCK")]

@@ -13,6 +13,7 @@ class Conditions:
         gateway: how the order gateway stands: starting, answers, silent or other; None where none is needed.
         reconciled: whether the exchange's account was the ledger's once since the start.
         drift: what of it is not any more, and nothing explains.
+        lost: whether the loss of the day has reached its limit.
         alarm: what must not happen and has, until a person says to resume; None if nothing.
         feed: live, starting, gap or lost. degraded: series in doubt.
         trading: whether the exchange does; known: whether it says so. idle_shards: those of its shards that
@@ -28,6 +29,7 @@ class Conditions:
         self.gateway: str | None = None
         self.reconciled = True
         self.drift: tuple[str, ...] = ()
+        self.lost = False
         self.alarm: str | None = None
         self.feed = "starting"
         self.degraded: tuple[str, ...] = ()
@@ -59,6 +61,8 @@ class Conditions:
             halts.append(reasons.OTHER_ACCOUNT)
         if self.paused is not None:
             halts.append(reasons.PAUSED)
+        if self.lost:
+            halts.append(reasons.DAILY_LOSS)
         if self.gateway in ("starting", "silent"):
             halts.append(reasons.NO_GATEWAY)
         if not self.reconciled:

@@ -11,6 +11,7 @@ from bus.scan.failures import Failures
 from bus.threads import Owner
 from bus.trading import reasons
 from bus.trading.gateway import AccountAnswer, ForeignFill, ListedSettlement
+from markets.book import NO, YES
 from markets.fees import fee_schedule
 from markets.opportunities import EventView, Failure, MarketView, Opportunity, ScanLimits, candidates
 from markets.orders import (
@@ -53,6 +54,7 @@ from .inputs import (
     TradingStatus,
     Values,
 )
+from .marks import settlement_e4
 from .numbering import Numbering
 from .outputs import (
     Alarm,
@@ -76,7 +78,7 @@ from .risk import Facts, Limits
 from .roster import BuiltIn, Calls, DroppedStrategy, Roster
 from .standing import Standing
 from .throttle import Throttle
-from .worth import Worth, settlement_e4
+from .worth import Worth
 
 RISK: Final = "risk"
 EVENING_OUT: Final = "evening_out"
@@ -187,6 +189,8 @@ class Engine:
                 self.conditions.command(taken.op, taken.reason)
                 if taken.op == "kill":
                     self.standing.ask_again()  # who kills again does so because something still rests
+                elif taken.op == "resume" and taken.reason:
+                    self._out += self.worth.release()
                 self._out.append(Switch(self.conditions.killed, self.conditions.paused))
             case ByHand():
                 self._by_hand(taken)
@@ -194,15 +198,28 @@ class Engine:
                 self.roster.drop(DroppedStrategy(taken.strategy, taken.call, taken.error, ""))
         self._out += self.roster.take_outputs()
         if not isinstance(taken, Start):  # the broker has taken over nothing yet
-            killed = self.conditions.killed is not None
-            cancels = self.standing.to_cancel(self.now_ms, killed=killed)
-            self._out += [Cancel(number, reason) for number, reason in cancels]
+            self._cancel()
         if any(isinstance(output, Place | Cancel | Amend) for output in self._out):
             self.books.request(self.now_ms, self.paced_ms)
         money_moved = any(isinstance(output, _MONEY_MOVES) for output in self._out)
         self._out += self.worth.points(self.now_ms, self.paced_ms, money_moved=money_moved)
+        self._out += self.worth.latch(self.limits.daily_loss_e6)
+        self.conditions.lost = self.worth.latched
         self.ledger.check()
         return self._out
+
+    def _cancel(self) -> None:
+        """Take back what must rest no longer: what is expired, and all while killed or at the daily loss.
+
+        There what only gives up a lot goes on resting: it takes risk off.
+        """
+        killed, lost = self.conditions.killed is not None, self.conditions.lost
+        cancels = self.standing.to_cancel(self.now_ms, killed=killed, lost=lost, closes=self._closes)
+        self._out += [Cancel(number, reason) for number, reason in cancels]
+
+    def _closes(self, intent: Intent) -> bool:
+        other = NO if intent.side == YES else YES
+        return self.ledger.held_e2(intent.trade, intent.ticker, other) >= intent.count_e2
 
     def halts(self) -> tuple[str, ...]:
         """Return why nothing may be traded now, worst first; empty if trading is allowed."""
@@ -218,7 +235,18 @@ class Engine:
             start.journal_id, start.next_order, start.next_trade, start.trader, start.account
         )
         offset_ms = start.now_ms - start.steady_ms if start.rules else None
-        self.worth = Worth(self.ledger, start.day, start.day_start_e6, offset_ms)
+        self.worth = Worth(
+            self.ledger,
+            start.day,
+            start.day_start_e6,
+            offset_ms,
+            rules=start.rules,
+            fair_values=self.fair_values,
+            scan=start.scan,
+            base_e6=start.loss_base_e6,
+            latched=start.loss_latched,
+            paced_ms=self.paced_ms,
+        )
         for intent in self.ledger.open.values():
             self.standing.add(intent)
         self.roster.start(start.strategies, start.now_ms)
@@ -231,7 +259,7 @@ class Engine:
         conditions = self.conditions
         conditions.epoch, conditions.seq, conditions.complete_ms = data.epoch, data.seq, data.complete_ms
         for view in data.views:
-            self.worth.mark(view)
+            self.worth.mark(view, self.paced_ms, self._failing)
             self._settle(view)
             self._even_out(view)
             self.scan_and_trade(view, found.get(view.event.event_ticker))
@@ -414,6 +442,7 @@ class Engine:
             degraded=self.conditions.degraded,
             free_e6=self.books.free_e6(self.ledger) if self._gateway else None,
             retry_at_ms=self.throttle.retry_at_ms,
+            loss_stops_all=self._rules < 2,
         )
 
     def _hear_exchange(self, taken: Orders | Gateway | Account) -> None:
@@ -467,7 +496,7 @@ class Engine:
     def _mark(self, event_ticker: str) -> None:
         view = self.views.get(event_ticker)
         if view is not None:
-            self.worth.mark(view)
+            self.worth.mark(view, self.paced_ms)
 
     def _alarm(self, line: str) -> None:
         """Trade nothing until a person has looked at this."""
@@ -599,7 +628,7 @@ class Engine:
         self._out.append(Booked(number, status, reason, booked, self.now_ms))
         view = self.views.get(intent.event_ticker)
         if view is not None:
-            self.worth.mark(view)
+            self.worth.mark(view, self.paced_ms)
         if booked or ended:
             self.roster.fill(intent, booked, self.now_ms)
         if view is not None and ended:

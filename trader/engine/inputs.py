@@ -40,7 +40,9 @@ class Input(msgspec.Struct, frozen=True, array_like=True, tag=True):
 RULES: Final = 2
 """The rules by which inputs are decided and booked, as far as they have changed: a session is decided again
 by its own. From 1 on rates and days are told by the steady clock, a settlement pays whole cents, and one
-without a value is booked in the end. From 2 on an order's state is said in the words of docs/orders.md."""
+without a value is booked in the end. From 2 on an order's state is said in the words of docs/orders.md,
+and the daily loss counts locked lots at their floor, no empty book as a price of 0, and holds until the day
+is over."""
 
 
 class Start(Input, frozen=True):
@@ -58,6 +60,8 @@ class Start(Input, frozen=True):
         heard: number of the last event of the gateway that is booked.
         alarm: what a person is to look at first, None if nothing.
         adopted: ids of the movements of cash that are booked.
+        loss_base_e6: the profit from which the loss of that day is counted, None if from its beginning.
+        loss_latched: whether it has reached its limit.
     """
 
     journal_id: str
@@ -78,6 +82,8 @@ class Start(Input, frozen=True):
     heard: int = 0
     alarm: str | None = None
     adopted: tuple[str, ...] = ()
+    loss_base_e6: int | None = None
+    loss_latched: bool = False
 
 
 class Tick(Input, frozen=True):
@@ -160,7 +166,7 @@ class Account(Input, frozen=True):
 
 
 class Command(Input, frozen=True):
-    """pause, resume or kill, by a person. `reason` is theirs."""
+    """pause, resume or kill, by a person. `reason` is theirs; of resume the word that was typed, if any."""
 
     op: str
     reason: str

@@ -143,6 +143,17 @@ class Day(Output, frozen=True):
     start_e6: int
 
 
+class DailyLoss(Output, frozen=True):
+    """The loss of a day has reached its limit (`latched`), or somebody has said to trade all the same.
+
+    `base_e6` is the profit from which the loss is counted.
+    """
+
+    day: int
+    base_e6: int
+    latched: bool
+
+
 class Switch(Output, frozen=True):
     """Trading was stopped or allowed by a person: `killed` and `paused` hold the reason, None if not."""
 
@@ -151,13 +162,14 @@ class Switch(Output, frozen=True):
 
 
 class Equity(Output, frozen=True):
-    """A point of the equity curve. `positions_e6` is at bid, None while a bid is unknown."""
+    """A point of the equity curve: positions at bid and at settlement, None while that is unknown."""
 
     time_ms: int
     cash_e6: int
     positions_e6: int | None
     realised_e6: int
     fees_e6: int
+    settlement_e6: int | None = None
 
 
 AnyOutput = (
@@ -173,6 +185,7 @@ AnyOutput = (
     | Refused
     | Dropped
     | Day
+    | DailyLoss
     | Switch
     | Equity
     | Prepared

@@ -65,6 +65,7 @@ class Facts(msgspec.Struct, frozen=True):
         lost_today_e6: loss since the day's beginning; negative is a profit.
         idle_shards: shards of the exchange that do not trade. degraded: series in doubt.
         free_e6: cash on each shard that no order holds; None where all cash is in one place.
+        loss_stops_all: whether the loss of the day keeps even what takes risk off from being traded.
     """
 
     now_ms: int
@@ -78,6 +79,7 @@ class Facts(msgspec.Struct, frozen=True):
     degraded: tuple[str, ...]
     retry_at_ms: Mapping[str, int]
     free_e6: Mapping[int, int] | None = None
+    loss_stops_all: bool = False
 
 
 def fit(
@@ -261,6 +263,11 @@ def _sells(proposal: Proposal) -> bool:
     return proposal.by_hand and proposal.evens is not None
 
 
+def takes_risk_off(proposal: Proposal) -> bool:
+    """Whether a trade only evens a basket out, to which `_evens` holds it: no loss of a day stops that."""
+    return proposal.evens is not None
+
+
 def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     """Whether a leg of a follow-up buys no more than its basket lacks, or sells no more than it has."""
     basket = ledger.baskets.get(trade)
@@ -291,7 +298,10 @@ def _unreal(proposal: Proposal) -> bool:
 def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
     ledger, event_ticker = facts.ledger, proposal.event_ticker
     sells = _sells(proposal)
-    yield from (word for word in facts.halts if not (sells and word == reasons.PAUSED))
+    past_loss = sells or (takes_risk_off(proposal) and not facts.loss_stops_all)
+    for word in facts.halts:
+        if not (sells and word == reasons.PAUSED) and not (past_loss and word == reasons.DAILY_LOSS):
+            yield word
     if _unreal(proposal):
         yield reasons.UNREAL
     if proposal.evens is not None:
@@ -302,7 +312,7 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
     elif len(ledger.trades_in(event_ticker)) >= limits.positions_per_event:
         alone = limits.positions_per_event == 1
         yield reasons.ONE_POSITION_PER_EVENT if alone else reasons.POSITIONS_PER_EVENT
-    if facts.lost_today_e6 >= limits.daily_loss_e6 and not sells:
+    if facts.lost_today_e6 >= limits.daily_loss_e6 and not past_loss:
         yield reasons.DAILY_LOSS
     if len(ledger.open) + len(proposal.legs) > limits.open_orders:
         yield reasons.OPEN_ORDERS

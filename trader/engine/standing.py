@@ -1,6 +1,6 @@
 """What is known of the orders that have not ended, beyond what the ledger holds of them. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bus.trading import reasons
 from markets.orders import Intent, OrderState
@@ -68,12 +68,25 @@ class Standing:
         """Let `to_cancel` name again what it has named before."""
         self._cancelled.clear()
 
-    def to_cancel(self, now_ms: int, *, killed: bool) -> Iterator[tuple[int, str]]:
-        """Yield each order that must rest no longer, and why: once, until `ask_again`."""
+    def to_cancel(
+        self,
+        now_ms: int,
+        *,
+        killed: bool,
+        lost: bool = False,
+        closes: Callable[[Intent], bool] = lambda _intent: False,
+    ) -> Iterator[tuple[int, str]]:
+        """Yield each order that must rest no longer, and why: once, until `ask_again`.
+
+        Args:
+            killed: none may. lost: the loss of the day has reached its limit, and none may but what `closes`.
+        """
         for number, intent in self._resting.items():
             if number in self._cancelled:
                 continue
             expired = intent.expires_ms is not None and now_ms >= intent.expires_ms
-            if killed or expired:
+            past_loss = lost and not killed and not closes(intent)
+            if killed or past_loss or expired:
                 self._cancelled.add(number)
-                yield number, reasons.KILLED if killed else reasons.EXPIRED
+                why = reasons.KILLED if killed else reasons.DAILY_LOSS if past_loss else reasons.EXPIRED
+                yield number, why

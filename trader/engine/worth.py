@@ -1,23 +1,91 @@
-"""What is held is worth: bids of positions, profit, the days and the equity curve. Pure."""
+"""What is held is worth: at bid, at settlement and for the daily loss; the days and the equity curve. Pure.
 
-from typing import Final
+Three figures, each exact, of the same lots:
 
-from markets.book import YES
-from markets.opportunities import EventView
+* *at bid*: the net positions at the best bid, which is what selling them now would bring. While nobody bids
+  the last good bid stands (marks.py).
+* *at settlement*: locked lots at their floor (locks.py), the others at what they are expected to pay.
+* *for the daily loss*: locked lots at their floor, the others at the last good bid or that of now, whichever
+  is less, and less still the longer nobody bids. Pairs of lots that nothing locks are worth their dollar.
+
+Sessions by rules before 2 know but the first, in which an empty book is a bid of 0.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from markets.book import NO, YES
+from markets.opportunities import EventView, Failure, ScanLimits, consensus_values, least_payout_e6
 from markets.opportunities.legs import top
 from markets.orders import Position
-from markets.records import Market, Status
-from markets.units import PRICE_ONE_E4, opposite
-from trader.ledger.ledger import Ledger
+from markets.records import Event, FairValue, Market, Status
+from markets.units import MONEY_ONE_E6, PRICE_ONE_E4, opposite
+from trader.ledger.ledger import Ledger, PaidLeg
+from trader.ledger.lots import Lot
 
-from .outputs import Day, Equity
+from .locks import Leg, Part, Split, split
+from .marks import NOTHING_AFTER_MS, Marks, settlement_e4
+from .outputs import DailyLoss, Day, Equity
 
 DAY_MS: Final = 86_400_000
 EQUITY_EVERY_MS: Final = 60_000
 
+FLOOR: Final = "floor"
+RESULT: Final = "result"
+MIDDLE: Final = "mid"
+LAST_MIDDLE: Final = "last_mid"
+LAST_BID: Final = "last_bid"
+COST: Final = "cost"
+"""Where an expected value is from, if not from a fair value, whose source has a name of its own."""
+
+
+class Expected(NamedTuple):
+    """What a contract is expected to pay, in micro-dollars, and who says so."""
+
+    each_e6: int
+    source: str
+
+
+class LotWorth(msgspec.Struct, frozen=True):
+    """What a trade's contracts of one market are worth.
+
+    Attributes:
+        bid_e6: at bid, None while a bid is unknown. settlement_e6: at settlement.
+        locked_e2, floor_e6: how many of them are locked, and their share of the floor.
+        sources: where `settlement_e6` is from.
+    """
+
+    lot: Lot
+    bid_e6: int | None
+    settlement_e6: int
+    locked_e2: int
+    floor_e6: int
+    sources: tuple[str, ...]
+
+
+class _Held(msgspec.Struct):
+    """The lots of an event as they were last valued.
+
+    Attributes:
+        splits: trade -> its lots, parted. key: what that follows from.
+        free: what is neither locked nor paired.
+        pairs_e6: the dollars of pairs that nothing locks. failures: kinds that raised over it.
+        least_e6: what all of it counts for the daily loss. next_ms: when that changes by time alone.
+    """
+
+    key: tuple[tuple[Lot, ...], tuple[PaidLeg, ...], Event | None, tuple[Market, ...]]
+    splits: dict[int, Split]
+    free: dict[int, list[Part]]
+    pairs_e6: int
+    failures: list[Failure]
+    least_e6: int = 0
+    next_ms: int | None = None
+
 
 class Worth:
-    """Values a ledger at the bids that were last seen.
+    """Values a ledger by what was last seen of its markets.
 
     The day is told by the steady clock from where the wall clock stood as the session began: neither does a
     clock that is set begin a day, and with it room for another day's loss, nor does it hold one up for years.
@@ -26,24 +94,88 @@ class Worth:
         day: days since 1970 of the last `Day`.
         offset_ms: of the wall clock to the steady one, as the session began; None in a session of old, whose
             days are those of the wall clock.
+        rules: see inputs.RULES.
+        fair_values: what is published, kept by whoever hands it in; older ones than `scan` allows count not.
+        base_e6: the profit from which the daily loss is counted, where that is not the day's beginning.
+        latched: whether the loss of the day has reached its limit.
+        paced_ms: the present.
 
     Attributes:
         day_start_e6: the profit with which that day began.
+        latched: see above; from then on until the next day, or until somebody says to resume.
     """
 
     def __init__(
-        self, ledger: Ledger, day: int = 0, day_start_e6: int = 0, offset_ms: int | None = None
+        self,
+        ledger: Ledger,
+        day: int = 0,
+        day_start_e6: int = 0,
+        offset_ms: int | None = None,
+        *,
+        rules: int = 2,
+        fair_values: Mapping[str, FairValue] | None = None,
+        scan: ScanLimits | None = None,
+        base_e6: int | None = None,
+        latched: bool = False,
+        paced_ms: int = 0,
     ) -> None:
         self.day_start_e6 = day_start_e6
+        self.latched = latched
+        self._base_e6 = base_e6
         self._ledger = ledger
         self._day = day
         self._offset_ms = offset_ms
-        self._marks: dict[str, tuple[str, int]] = {}
+        self._by_bid = rules < 2
+        self._fair_values: Mapping[str, FairValue] = {} if fair_values is None else fair_values
+        self._fair_value_age_ms = (scan or ScanLimits()).max_fair_value_age_ms
+        self._bids: dict[str, tuple[str, int]] = {}
+        self._marks = Marks()
+        self._views: dict[str, EventView] = {}
+        self._consensus: dict[str, tuple[EventView, Mapping[str, FairValue]]] = {}
+        self._held: dict[str, _Held] = {}
+        self._least_e6 = 0
+        self._next_ms: int | None = None
+        self._began_ms = self._paced_ms = paced_ms
+        self._unseen = set() if self._by_bid else {lot.event_ticker for lot in self._lots()}
         self._equity_ms: int | None = None
         self._equity_known = False
 
-    def mark(self, view: EventView) -> None:
-        """Take the bids of what is held in an event."""
+    def _lots(self) -> Iterator[Lot]:
+        for lots in self._ledger.lots.values():
+            yield from lots.values()
+
+    # -- what is seen
+
+    def mark(self, view: EventView, paced_ms: int = 0, failures: list[Failure] | None = None) -> None:
+        """Take the bids and results of what is held in an event.
+
+        Args:
+            failures: takes those of kinds that raise when they are asked what the legs of a trade pay.
+        """
+        if self._by_bid:
+            self._mark_by_bid(view)
+            return
+        event_ticker = view.event.event_ticker
+        self._pass(paced_ms)
+        stakes, seen = self._ledger.stakes.in_event.get(event_ticker), set()
+        self._unseen.discard(event_ticker)
+        if stakes is None:
+            self._views.pop(event_ticker, None)
+            return
+        for market in view.markets:
+            if market.market.ticker in self._ledger.lots:
+                self._marks.look(market, self._paced_ms)
+                seen.add(market.market.ticker)
+        for ticker in stakes:
+            if isinstance(ticker, str) and ticker not in seen:  # it has left the list: nobody bids
+                for side in (YES, NO):
+                    self._marks.vanish(ticker, side, self._paced_ms)
+        self._views[event_ticker] = view
+        self._value(event_ticker)
+        if failures is not None and event_ticker in self._held:
+            failures += self._held[event_ticker].failures
+
+    def _mark_by_bid(self, view: EventView) -> None:
         for seen in view.markets:
             position = self._ledger.positions.get(seen.market.ticker)
             if position is None:
@@ -51,23 +183,37 @@ class Worth:
             settled_e4 = settlement_e4(seen.market)
             if settled_e4 is not None:
                 value_e4 = settled_e4 if position.side == YES else opposite(settled_e4)
-                self._marks[position.ticker] = position.side, value_e4
+                self._bids[position.ticker] = position.side, value_e4
             elif seen.quote.status is Status.ACTIVE:
-                # Of a market that is closed or paused the last bid stands: no bid says nothing there.
                 bid = top(seen).bid(position.side)
-                self._marks[position.ticker] = position.side, bid[0] if bid else 0
+                self._bids[position.ticker] = position.side, bid[0] if bid else 0
 
     def forget(self, ticker: str) -> None:
         """Forget the bid of what has been paid out."""
-        self._marks.pop(ticker, None)
+        self._bids.pop(ticker, None)
+
+    def _pass(self, paced_ms: int) -> None:
+        self._paced_ms = max(self._paced_ms, paced_ms)
+
+    # -- at bid
 
     def bid_e4(self, position: Position) -> int | None:
-        """Return the best bid of what is held, 0 if nobody bids, None while that is not known."""
-        side, bid_e4 = self._marks.get(position.ticker, ("", 0))
+        """Return what is held is worth at bid, a contract; None while that is not known."""
+        if not self._by_bid:
+            return self._marks.price_e4(position.ticker, position.side)
+        side, bid_e4 = self._bids.get(position.ticker, ("", 0))
         return bid_e4 if side == position.side else None  # of the other side nothing follows from it
 
+    def age_ms(self, position: Position) -> int | None:
+        """Return for how long nobody has bid for what is held, None while somebody does."""
+        return self._marks.age_ms(position.ticker, position.side, self._paced_ms)
+
+    def determined(self, position: Position) -> bool:
+        """Whether the result is known: then that is the mark."""
+        return self._marks.result_e4(position.ticker, position.side) is not None
+
     def value_e6(self) -> int | None:
-        """Return what all positions are worth at their bids, None while one is not known."""
+        """Return what all positions are worth at bid, None while one is not known."""
         total_e6 = 0
         for position in self._ledger.positions.values():
             bid_e4 = self.bid_e4(position)
@@ -77,7 +223,7 @@ class Worth:
         return total_e6
 
     def profit_e6(self) -> int:
-        """Return realised and unrealised profit after fees.
+        """Return realised and unrealised profit after fees, at bid.
 
         A market whose position has no bid known counts at what is bound in it; pairs are worth their dollar.
         """
@@ -88,33 +234,282 @@ class Worth:
             value_e6 += ledger.basis_of_e6(position.ticker) if bid_e4 is None else bid_e4 * position.count_e2
         return ledger.realised_e6 + value_e6 - ledger.basis_e6 - ledger.fees_e6
 
-    def lost_today_e6(self) -> int:
-        """Return the loss since the day's beginning; negative is a profit."""
-        return self.day_start_e6 - self.profit_e6()
+    # -- at settlement
 
-    def points(self, now_ms: int, paced_ms: int, *, money_moved: bool) -> list[Day | Equity]:
+    def settlement_e6(self, now_ms: int) -> int:
+        """Return what all positions are worth at settlement; what pairs were paid is cash already."""
+        self._refresh()
+        lots = (lot for event_ticker in sorted(self._held) for lot in self.lots(event_ticker, now_ms))
+        return sum(lot.settlement_e6 for lot in lots) - self._ledger.clearing_e6
+
+    def lots(self, event_ticker: str, now_ms: int) -> list[LotWorth]:
+        """Return what each lot in an event is worth, by trade."""
+        self._refresh()
+        held = self._held.get(event_ticker)
+        if held is None:
+            return []
+        found: list[LotWorth] = []
+        for trade, parted in held.splits.items():
+            expected = [self._expected(event_ticker, part, now_ms) for part in parted.free]
+            worth_e6 = [
+                each.each_e6 * part.count_e2 // 100 for each, part in zip(expected, parted.free, strict=True)
+            ]
+            sources = [each.source for each in expected]
+            # Not locked is not without a floor: three NO that cost too much pay two dollars all the same.
+            least_e6 = self._promised_e6(event_ticker, parted.free)
+            if least_e6 > sum(worth_e6):
+                worth_e6 = _shared(least_e6, [part.cost_e6 for part in parted.free])
+                sources = [FLOOR] * len(sources)
+            for lot in self._lots_of(trade, event_ticker):
+                locked = [part for part in parted.locked if part.ticker == lot.ticker]
+                free = [at for at, part in enumerate(parted.free) if part.ticker == lot.ticker]
+                price_e4 = self._marks.price_e4(lot.ticker, lot.side)
+                floor_e6 = sum(part.value_e6 for part in locked)
+                said = [FLOOR] * bool(locked) + [sources[at] for at in free]
+                found.append(
+                    LotWorth(
+                        lot=lot,
+                        bid_e6=None if price_e4 is None else price_e4 * lot.count_e2,
+                        settlement_e6=floor_e6 + sum(worth_e6[at] for at in free),
+                        locked_e2=sum(part.count_e2 for part in locked),
+                        floor_e6=floor_e6,
+                        sources=tuple(dict.fromkeys(said)),
+                    )
+                )
+        return found
+
+    def events(self) -> list[str]:
+        """Return the events with lots."""
+        self._refresh()
+        return sorted(self._held)
+
+    def _lots_of(self, trade: int, event_ticker: str) -> list[Lot]:
+        return [lot for lot in self._ledger.lots_in(event_ticker) if lot.trade == trade]
+
+    def _expected(self, event_ticker: str, part: Part, now_ms: int) -> Expected:
+        """Return what a free contract is expected to pay, by the best that is known of its market."""
+        ticker, side = part.ticker, part.side
+        result_e4 = self._marks.result_e4(ticker, side)
+        if result_e4 is not None:
+            return Expected(result_e4 * 100, RESULT)
+        value, middle = self._fair_values.get(ticker), self._marks.middle_e6(ticker)
+        if value is None or now_ms - value.as_of_ms > self._fair_value_age_ms:
+            # What the market itself says is nearer than what the others leave over for it.
+            stands = middle is not None and middle[1]
+            value = None if stands else self._consensus_of(event_ticker).get(ticker)
+        if value is not None:
+            yes_e6 = round(value.probability * MONEY_ONE_E6)
+            return Expected(yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6, value.source)
+        if middle is not None:
+            yes_e6, stands = middle
+            source = MIDDLE if stands else LAST_MIDDLE
+            return Expected(yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6, source)
+        price_e4 = self._marks.price_e4(ticker, side)
+        if price_e4 is not None:
+            return Expected(price_e4 * 100, LAST_BID)
+        return Expected(part.cost_e6 * 100 // part.count_e2, COST)
+
+    def _consensus_of(self, event_ticker: str) -> Mapping[str, FairValue]:
+        view = self._views.get(event_ticker)
+        if view is None:
+            return {}
+        known = self._consensus.get(event_ticker)
+        if known is None or known[0] is not view:
+            values: Mapping[str, FairValue] = {}
+            try:
+                values = consensus_values(view)
+            except Exception:  # noqa: BLE001, the scan of the same event says so
+                values = {}
+            known = self._consensus[event_ticker] = view, values
+        return known[1]
+
+    def _promised_e6(self, event_ticker: str, parts: Iterable[Part]) -> int:
+        """Return what free contracts of a trade pay together at least."""
+        count_of: dict[tuple[str, str], int] = {}
+        for part in parts:
+            known = self._marks.result_e4(part.ticker, part.side) is not None
+            if not known:
+                count_of[part.ticker, part.side] = count_of.get((part.ticker, part.side), 0) + part.count_e2
+        view = self._views.get(event_ticker)
+        if view is None or len(count_of) < 2:
+            return 0
+        legs = [(ticker, side, count_e2) for (ticker, side), count_e2 in count_of.items()]
+        return max(0, least_payout_e6(view, legs, []) or 0)
+
+    # -- for the daily loss
+
+    def least_profit_e6(self) -> int:
+        """Return realised and unrealised profit after fees, as it counts for the daily loss."""
+        if self._by_bid:
+            return self.profit_e6()
+        self._refresh()
+        ledger = self._ledger
+        return ledger.realised_e6 + self._least_e6 - ledger.lots_cost_e6 - ledger.fees_e6
+
+    def today_e6(self) -> int:
+        """Return the profit since the day's beginning, as it counts for the daily loss."""
+        return self.least_profit_e6() - self.day_start_e6
+
+    def lost_today_e6(self) -> int:
+        """Return the loss that counts against the limit; negative is a profit."""
+        base_e6 = self.day_start_e6 if self._base_e6 is None else self._base_e6
+        return base_e6 - self.least_profit_e6()
+
+    def whole(self) -> bool:
+        """Whether all that is held has been seen since the session began, or long enough waited for."""
+        return not self._unseen or self._paced_ms - self._began_ms >= NOTHING_AFTER_MS
+
+    def latch(self, limit_e6: int) -> list[DailyLoss]:
+        """Return that the loss of the day has reached its limit, if it has just done so."""
+        if self._by_bid or self.latched or not self.whole() or self.lost_today_e6() < limit_e6:
+            return []
+        self.latched = True
+        return [self._daily_loss()]
+
+    def release(self) -> list[DailyLoss]:
+        """Count the loss anew from here, if it had reached its limit."""
+        if not self.latched:
+            return []
+        self.latched, self._base_e6 = False, self.least_profit_e6()
+        return [self._daily_loss()]
+
+    def _daily_loss(self) -> DailyLoss:
+        base_e6 = self.day_start_e6 if self._base_e6 is None else self._base_e6
+        return DailyLoss(self._day, base_e6, self.latched)
+
+    def _refresh(self) -> None:
+        """Value anew what has changed: lots by what was booked, marks by time."""
+        touched = self._ledger.stakes.touched
+        if touched:
+            for event_ticker in sorted(touched):
+                self._value(event_ticker)
+            self._next_ms = min((held.next_ms for held in self._held.values() if held.next_ms), default=None)
+        if self._next_ms is not None and self._paced_ms >= self._next_ms:
+            for event_ticker, held in list(self._held.items()):
+                if held.next_ms is not None and self._paced_ms >= held.next_ms:
+                    self._value(event_ticker)
+            self._next_ms = min((held.next_ms for held in self._held.values() if held.next_ms), default=None)
+
+    def _value(self, event_ticker: str) -> None:
+        self._ledger.stakes.touched.discard(event_ticker)
+        before = self._held.pop(event_ticker, None)
+        if before is not None:
+            self._least_e6 -= before.least_e6
+        lots = self._ledger.lots_in(event_ticker)
+        if not lots:
+            self._views.pop(event_ticker, None)
+            self._consensus.pop(event_ticker, None)
+            self._unseen.discard(event_ticker)
+            if before is not None:
+                self._marks.keep(self._ledger.lots)
+            return
+        held = self._parted(event_ticker, lots, before)
+        held.least_e6, held.next_ms = held.pairs_e6, None
+        for parts in held.free.values():
+            least_e6 = 0
+            for part in parts:
+                least_e6 += self._marks.least_e6(
+                    part.ticker, part.side, part.count_e2, part.cost_e6, self._paced_ms
+                )
+                due_ms = self._marks.next_ms(part.ticker, part.side, self._paced_ms)
+                if due_ms is not None and (held.next_ms is None or due_ms < held.next_ms):
+                    held.next_ms = due_ms
+            held.least_e6 += max(least_e6, self._promised_e6(event_ticker, parts))
+        held.least_e6 += sum(parted.floor_e6 for parted in held.splits.values())
+        self._held[event_ticker] = held
+        self._least_e6 += held.least_e6
+        if held.next_ms is not None and (self._next_ms is None or held.next_ms < self._next_ms):
+            self._next_ms = held.next_ms
+
+    def _parted(self, event_ticker: str, lots: list[Lot], before: _Held | None) -> _Held:
+        """Return an event's lots, parted: as before where nothing has changed that this follows from."""
+        view, ledger = self._views.get(event_ticker), self._ledger
+        trades = sorted({lot.trade for lot in lots})
+        paid = tuple(leg for trade in trades for leg in ledger.paid.get(trade, ()))
+        markets = () if view is None else tuple([seen.market for seen in view.markets])
+        key = (tuple(lots), paid, None if view is None else view.event, markets)
+        if before is not None and before.key == key:
+            return before
+        failures: list[Failure] = []
+        known = {market.ticker for market in markets}
+
+        def promise(legs: Iterable[tuple[str, str, int]]) -> int | None:
+            legs = list(legs)
+            if view is None or any(ticker not in known for ticker, *_ in legs):
+                return None
+            return least_payout_e6(view, legs, failures)
+
+        splits: dict[int, Split] = {}
+        for trade in trades:
+            legs = [self._leg(lot) for lot in lots if lot.trade == trade]
+            legs += [
+                Leg(leg.ticker, leg.side, leg.count_e2, leg.cost_e6, leg.value_e4, paid=True)
+                for leg in ledger.paid.get(trade, ())
+            ]
+            splits[trade] = split(sorted(legs, key=lambda leg: leg.ticker), promise)
+        free, pairs_e6 = unpaired({trade: parted.free for trade, parted in splits.items()})
+        return _Held(key, splits, free, pairs_e6, failures)
+
+    def _leg(self, lot: Lot) -> Leg:
+        value_e4 = self._marks.result_e4(lot.ticker, lot.side)
+        return Leg(lot.ticker, lot.side, lot.count_e2, lot.cost_e6, value_e4)
+
+    # -- days and points
+
+    def points(self, now_ms: int, paced_ms: int, *, money_moved: bool) -> list[Day | DailyLoss | Equity]:
         """Return the day that begins now, if one does, and a point of the equity curve, if one is due.
 
-        A day before the last one is of a clock that was ahead: it goes on with the loss there is.
+        A day before the last one is of a clock that was ahead: it goes on with the loss there is. A day
+        begins once all that is held has been seen: what it begins with is known then.
         """
-        points: list[Day | Equity] = []
+        points: list[Day | DailyLoss | Equity] = []
+        self._pass(paced_ms)
         day = (paced_ms + (self._offset_ms or 0)) // DAY_MS
-        if day > self._day or (day < self._day and self._offset_ms is not None):
-            if day > self._day:
-                self.day_start_e6 = self.profit_e6()
+        later, before = day > self._day, day < self._day and self._offset_ms is not None
+        if (later and self.whole()) or before:
+            if later:
+                self.day_start_e6 = self.least_profit_e6()
+                self.latched, self._base_e6 = False, None
             self._day = day
             points.append(Day(day, self.day_start_e6))
+            if self.latched or self._base_e6 is not None:
+                points.append(self._daily_loss())
         due = self._equity_ms is None or not 0 <= now_ms - self._equity_ms < EQUITY_EVERY_MS
         # After a restart no bid is known at first: the curve goes on as soon as all are.
         if money_moved or due or (not self._equity_known and self.value_e6() is not None):
             ledger, value_e6 = self._ledger, self.value_e6()
             self._equity_ms, self._equity_known = now_ms, value_e6 is not None
-            points.append(Equity(now_ms, ledger.cash_e6, value_e6, ledger.realised_e6, ledger.fees_e6))
+            settlement_e6 = None if self._by_bid or not self.whole() else self.settlement_e6(now_ms)
+            points.append(
+                Equity(now_ms, ledger.cash_e6, value_e6, ledger.realised_e6, ledger.fees_e6, settlement_e6)
+            )
         return points
 
 
-def settlement_e4(market: Market) -> int | None:
-    """Return what YES of a determined market pays, None while that is not known."""
-    if market.settlement_value_e4 is not None:
-        return market.settlement_value_e4 if market.result else None
-    return {"yes": PRICE_ONE_E4, "no": 0}.get(market.result)
+def unpaired(free: Mapping[int, Iterable[Part]]) -> tuple[dict[int, list[Part]], int]:
+    """Return free contracts by trade without pairs of YES and NO, and the dollars of these pairs."""
+    counts: dict[str, dict[str, int]] = {}
+    for parts in free.values():
+        for part in parts:
+            of_side = counts.setdefault(part.ticker, {YES: 0, NO: 0})
+            of_side[part.side] += part.count_e2
+    pairs = {ticker: min(of_side.values()) for ticker, of_side in counts.items()}
+    paired = {(ticker, side): pairs[ticker] for ticker in pairs for side in (YES, NO)}
+    left: dict[int, list[Part]] = {}
+    for trade, parts in free.items():
+        kept = left.setdefault(trade, [])
+        for part in parts:
+            out_e2 = min(part.count_e2, paired[part.ticker, part.side])
+            paired[part.ticker, part.side] -= out_e2
+            rest_e2 = part.count_e2 - out_e2
+            if rest_e2:
+                cost_e6 = part.cost_e6 * rest_e2 // part.count_e2
+                kept.append(Part(part.ticker, part.side, rest_e2, cost_e6))
+    return left, sum(pairs.values()) * PRICE_ONE_E4
+
+
+def _shared(total_e6: int, weights: list[int]) -> list[int]:
+    """Return a total in shares by weight; the last takes what rounding leaves."""
+    whole = max(1, sum(weights))
+    shares = [total_e6 * weight // whole for weight in weights[:-1]]
+    return [*shares, total_e6 - sum(shares)]

@@ -29,6 +29,7 @@ from trader.engine.outputs import (
     Amended,
     AnyOutput,
     Booked,
+    DailyLoss,
     Day,
     Equity,
     External,
@@ -88,6 +89,7 @@ class Recovered(msgspec.Struct, frozen=True):
 
     `heard`: number of the last event of the gateway that is booked. `alarm`: what a person is to look at.
     `adopted`: ids of the movements of cash that are booked.
+    `loss_base_e6`, `loss_latched`: see `Start`, whose day is the same.
     """
 
     journal_id: str
@@ -102,6 +104,8 @@ class Recovered(msgspec.Struct, frozen=True):
     alarm: str | None = None
     created_ms: int = 0
     adopted: tuple[str, ...] = ()
+    loss_base_e6: int | None = None
+    loss_latched: bool = False
 
 
 class Journal:
@@ -356,12 +360,15 @@ class Journal:
             paid = msgspec.structs.astuple(output.settlement)[:-1]  # its fee follows from the others
             db.execute(_INSERT_SETTLEMENT, (*paid, self._step))
         elif isinstance(output, Equity):
-            columns = "time_ms, cash_e6, positions_e6, realised_e6, fees_e6"
+            columns = "time_ms, cash_e6, positions_e6, realised_e6, fees_e6, settlement_e6"
             point = msgspec.structs.astuple(output)
-            db.execute(f"INSERT INTO equity ({columns}) VALUES (?, ?, ?, ?, ?)", point)  # noqa: S608
+            db.execute(f"INSERT INTO equity ({columns}) VALUES (?, ?, ?, ?, ?, ?)", point)  # noqa: S608
         elif isinstance(output, Day):
             value = f"{output.day}:{output.start_e6}"
             db.execute("INSERT OR REPLACE INTO meta VALUES ('day', ?)", (value,))
+        elif isinstance(output, DailyLoss):
+            value = f"{output.day}:{output.base_e6}:{int(output.latched)}"
+            db.execute(_KEEP, ("daily_loss", value))
         elif isinstance(output, Switch):
             if output.paused is None:
                 db.execute("DELETE FROM meta WHERE key = 'paused'")
@@ -376,6 +383,8 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
     ledger = replayed_ledger(db, meta, version)
     ledger.check_whole()
     day, _, day_start_e6 = meta.get("day", "0:0").partition(":")
+    loss_day, base_e6, latched = meta.get("daily_loss", "-1:0:0").split(":")
+    lost = loss_day == day  # else it is of a day that is over
     next_order, next_trade = db.execute(
         "SELECT coalesce(max(number), 0) + 1, coalesce(max(trade), 0) + 1 FROM orders"
     ).fetchone()
@@ -394,4 +403,6 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         adopted=()
         if version < schema.WITH_FOREIGN
         else tuple(name for (name,) in db.execute("SELECT name FROM external_cash ORDER BY id")),
+        loss_base_e6=int(base_e6) if lost else None,
+        loss_latched=lost and latched == "1",
     )

@@ -50,7 +50,7 @@ CREATE TABLE settlements (id INTEGER PRIMARY KEY, ticker TEXT NOT NULL UNIQUE, e
     side TEXT NOT NULL, count_e2 INTEGER NOT NULL, result TEXT NOT NULL, value_e4 INTEGER NOT NULL,
     cost_e6 INTEGER NOT NULL, payout_e6 INTEGER NOT NULL, time_ms INTEGER NOT NULL, step INTEGER NOT NULL);
 CREATE TABLE equity (id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, cash_e6 INTEGER NOT NULL,
-    positions_e6 INTEGER, realised_e6 INTEGER NOT NULL, fees_e6 INTEGER NOT NULL);
+    positions_e6 INTEGER, realised_e6 INTEGER NOT NULL, fees_e6 INTEGER NOT NULL, settlement_e6 INTEGER);
 CREATE INDEX equity_time ON equity (time_ms);
 """
 _SINCE_3: Final = """
@@ -78,6 +78,7 @@ UPDATE fills SET step = (SELECT ended_step FROM orders WHERE orders.number = fil
     2: f"""
 ALTER TABLE fills ADD COLUMN fill_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE fills ADD COLUMN maker INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE equity ADD COLUMN settlement_e6 INTEGER;
 {_SINCE_3}""",
 }
 """What makes the next version of each older one."""

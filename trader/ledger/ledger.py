@@ -75,6 +75,16 @@ class Basket(msgspec.Struct, frozen=True, array_like=True):
     tries: int = 0
 
 
+class PaidLeg(msgspec.Struct, frozen=True, array_like=True):
+    """A lot that was paid out at `value_e4` of its own side, of a trade that holds others."""
+
+    ticker: str
+    side: str
+    count_e2: int
+    cost_e6: int
+    value_e4: int
+
+
 class Progress(msgspec.Struct, frozen=True, array_like=True):
     """What an open order has got so far: contracts, and what they cost with fees."""
 
@@ -121,6 +131,7 @@ class Stakes:
         markets: the sums of each market with lots.
         in_event: event -> ticker of a market or number of an order -> its stake.
         changed: markets whose lots have changed since they were last held against the sums.
+        touched: events whose lots have changed since they were last valued.
     """
 
     def __init__(self) -> None:
@@ -129,10 +140,12 @@ class Stakes:
         self.markets: dict[str, Sums] = {}
         self.in_event: dict[str, dict[str | int, Stake]] = {}
         self.changed: set[str] = set()
+        self.touched: set[str] = set()
 
     def put_lots(self, event_ticker: str, ticker: str, lots: Iterable[Lot]) -> None:
         """Count a market's lots, instead of those it had."""
         self.changed.add(ticker)
+        self.touched.add(event_ticker)
         lots = tuple(lots)
         before = self.markets.pop(ticker, NOTHING)
         self._take(event_ticker, ticker)
@@ -194,6 +207,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         lots: ticker -> trade -> what it holds; trade FOREIGN has what is not ours.
         external_e6: cash that came, less what went, without a fill or a settlement.
         amending: orders that are to have another price or count -> what they were.
+        paid: trade -> its lots that were paid out, as long as it holds others.
     """
 
     start_e6: int
@@ -211,6 +225,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     lots: dict[str, dict[int, Lot]] = {}
     external_e6: int = 0
     amending: dict[int, Intent] = {}
+    paid: dict[int, tuple[PaidLeg, ...]] = {}
 
     def __post_init__(self) -> None:
         """Bring a ledger up to date that was written down before there were lots: nothing else has none."""
@@ -235,6 +250,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             progress=dict(self.progress),
             lots={ticker: dict(lots) for ticker, lots in self.lots.items()},
             amending=dict(self.amending),
+            paid=dict(self.paid),
         )
 
     @cached_property
@@ -304,6 +320,11 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             cost_e6 = lot.cost_e6 - lot.cost_e6 * count_e2 // lot.count_e2
             lots[trade] = msgspec.structs.replace(lot, count_e2=lot.count_e2 - count_e2, cost_e6=cost_e6)
         return max(0, sums_of(lots.values()).basis_e6) - max(0, self.basis_of_e6(ticker))
+
+    def lots_in(self, event_ticker: str) -> list[Lot]:
+        """Return the lots of an event, by market."""
+        stakes = self.stakes.in_event.get(event_ticker, {})
+        return [lot for key in stakes if isinstance(key, str) for lot in self.lots[key].values()]
 
     def trades_in(self, event_ticker: str) -> set[int]:
         """Return the trades that are open in an event: held, or ordered and not ended."""
@@ -475,7 +496,12 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         if not lots:
             del self.lots[made.ticker]
         self.stakes.put_lots(made.event_ticker, made.ticker, lots.values())
+        if lot is None and made.trade in self.paid and not self._holds(made.trade, made.event_ticker):
+            del self.paid[made.trade]
         self._net(order, made)
+
+    def _holds(self, trade: int, event_ticker: str) -> bool:
+        return any(lot.trade == trade for lot in self.lots_in(event_ticker))
 
     def _net(self, order: Intent | ForeignFill, made: Bought) -> None:
         """Keep the net position as the exchange does: it pays a dollar for each pair at once."""
@@ -561,6 +587,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             )
         del self.lots[ticker]
         self.stakes.put_lots(event_ticker, ticker, ())
+        self._note_paid(lots, value_e4)
         self.payouts_e6 += payout_e6
         self.fees_e6 += fee_e6
         self.cash_e6 += payout_e6 - fee_e6
@@ -578,6 +605,17 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             time_ms=time_ms,
             fee_e6=fee_e6,
         )
+
+    def _note_paid(self, lots: dict[int, Lot], value_e4: int) -> None:
+        """Take down what trades were paid that hold more: what is left of a promise the rest must pay."""
+        holding = {lot.trade for lot in self.lots_in(_event(lots))}
+        for trade, lot in lots.items():
+            if trade not in holding:
+                self.paid.pop(trade, None)
+                continue
+            own_e4 = value_e4 if lot.side == "yes" else PRICE_ONE_E4 - value_e4
+            leg = PaidLeg(lot.ticker, lot.side, lot.count_e2, lot.cost_e6, own_e4)
+            self.paid[trade] = (*self.paid.get(trade, ()), leg)
 
     def check(self) -> None:
         """Hold the sums against each other, and against what has changed since the last time.

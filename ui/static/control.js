@@ -63,7 +63,9 @@ export function startControl(live) {
   // -- release
 
   function ask() {
-    document.getElementById("release-why").textContent = `Killed: ${state().killed}`;
+    document.getElementById("release-why").textContent = killed()
+      ? `Killed: ${state().killed}`
+      : "The loss of the day has reached its limit. From here on it is counted anew: as much can be lost once more.";
     word.value = "";
     left = THINK_S;
     clearInterval(think);
@@ -94,7 +96,7 @@ export function startControl(live) {
   // -- pause and resume, on the trader's page
 
   document.getElementById("pause")?.addEventListener("click", () => send("pause", { reason: "by hand on the dashboard" }));
-  document.getElementById("resume")?.addEventListener("click", () => send("resume", {}));
+  document.getElementById("resume")?.addEventListener("click", () => (state().lost ? ask() : send("resume", {})));
 
   async function send(op, body) {
     busy = true;
@@ -143,7 +145,7 @@ export function startControl(live) {
     if (!controls) return;
     controls.hidden = !answers || killed();
     document.getElementById("pause").hidden = now === "paused";
-    document.getElementById("resume").hidden = now !== "paused";
+    document.getElementById("resume").hidden = now !== "paused" && !state().lost;
   }
 
   sync();

@@ -36,7 +36,6 @@ from trader.engine.inputs import AnyInput, Command, Feed, Orders, Tick, TimeGap,
 from trader.engine.outputs import (
     AnyOutput,
     Booked,
-    Day,
     Equity,
     Place,
     Refused,
@@ -387,19 +386,6 @@ def test_a_closed_market_keeps_its_last_mark_and_an_unknown_bid_is_not_zero() ->
 
     recovered = running(ledger=engine.ledger)
     assert recovered.worth.value_e6() is None
-
-
-def test_the_daily_loss_ends_the_day() -> None:
-    limits = msgspec.structs.replace(LIMITS, daily_loss_e6=1_000_000)
-    engine = running(limits=limits)
-    bought(engine, fee_e6=400_000)
-    engine.step(data(basket(), seq=2))  # 1.20 in fees and the spread: more than a dollar
-
-    assert refused(engine.step(data(basket(2), seq=3))) == ["daily_loss"]
-
-    tomorrow = (NOW_MS // 86_400_000 + 1) * 86_400_000
-    outputs = engine.step(tick(tomorrow))
-    assert [output.start_e6 for output in outputs if isinstance(output, Day)] == [engine.worth.profit_e6()]
 
 
 class Recorder:

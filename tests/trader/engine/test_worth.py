@@ -1,32 +1,380 @@
-"""What is held is worth its bid, of the side that is held."""
+"""What is held is worth: at bid, at settlement, and for the daily loss."""
+
+from typing import Any
 
 import msgspec
+import pytest
 
+from markets.opportunities import EventView, MarketView
 from markets.orders import Fill
-from markets.records import Status
+from markets.records import FairValue, Level, Status
+from markets.units import HOUR_MS
 from tests.trader.ledger.test_ledger import intent
 from tests.trader.world import NOW_MS, event_of, leg, view_of
+from tests.trader.world import settled as settled_view
 from trader.engine.worth import Worth
 from trader.ledger.ledger import Ledger
 
+EVENT = event_of()
+NAMES = ("HOM", "AWY", "TIE")
+BID: Level = (4_000, 500)
+ASK: Level = (4_200, 500)
 
-def test_a_bid_for_one_side_says_nothing_of_the_other() -> None:
-    event = event_of()
-    view = view_of(event, leg(event, "HOM", (4_000, 500), (4_200, 500)))
-    ticker = view.markets[0].market.ticker
-    ledger = Ledger.new(1_000_000_000)
-    worth = Worth(ledger)
-    for number, side, count_e2 in ((1, "yes", 100), (2, "no", 300)):
-        order = intent(number, ticker, side, 6_000, count_e2)
-        ledger.place(msgspec.structs.replace(order, event_ticker=event.event_ticker, trade=number))
-    ledger.fill(1, Fill(4_200, 100, 0, 500, NOW_MS))
-    worth.mark(view)
-    assert worth.value_e6() == 4_000 * 100
 
-    closed = leg(event, "HOM", None, None, status=Status.CLOSED)
-    ledger.fill(2, Fill(6_000, 300, 0, 500, NOW_MS))  # heard of after the market has closed
-    worth.mark(view_of(event, closed))
+def ticker_of(name: str) -> str:
+    return f"{EVENT.event_ticker}-{name}"
 
-    assert worth.value_e6() is None
-    worth.mark(view)
-    assert worth.value_e6() == (10_000 - 4_200) * 200
+
+def match(**legs: tuple[Level | None, Level | None]) -> EventView:
+    """The match, each leg bid at 40 and asked at 42 cents unless it is said otherwise."""
+    return view_of(EVENT, *(leg(EVENT, name, *legs.get(name, (BID, ASK))) for name in NAMES))
+
+
+def without_books(status: Status = Status.ACTIVE) -> EventView:
+    return view_of(EVENT, *(leg(EVENT, name, None, None, status=status) for name in NAMES))
+
+
+class Holding:
+    """A ledger and what it is worth."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.ledger = Ledger.new(1_000_000_000)
+        self.values: dict[str, FairValue] = {}
+        self.worth = Worth(self.ledger, fair_values=self.values, **changes)
+        self.number = 0
+
+    def buy(self, name: str, side: str, price_e4: int, count_e2: int, trade: int = 1) -> None:
+        self.number += 1
+        order = msgspec.structs.replace(
+            intent(self.number, ticker_of(name), side, price_e4, count_e2),
+            event_ticker=EVENT.event_ticker,
+            trade=trade,
+        )
+        self.ledger.place(order)
+        self.ledger.fill(self.number, Fill(price_e4, count_e2, 0, count_e2, NOW_MS))
+        self.ledger.end(self.number)
+
+    def buy_basket(self, count_e2: int = 1_000, trade: int = 1) -> None:
+        """Three NO at 0.60: they cost 1.80 and pay 2."""
+        for name in NAMES:
+            self.buy(name, "no", 6_000, count_e2, trade)
+
+    def profits(self) -> tuple[int, int, int]:
+        """At bid, at settlement, for the daily loss."""
+        ledger, worth = self.ledger, self.worth
+        settlement_e6 = ledger.cash_e6 + worth.settlement_e6(NOW_MS) - ledger.start_e6
+        return worth.profit_e6(), settlement_e6, worth.least_profit_e6()
+
+
+def test_by_the_rules_of_before_a_bid_for_one_side_says_nothing_of_the_other() -> None:
+    held = Holding(rules=1)
+    held.buy("HOM", "yes", 4_200, 100)
+    held.worth.mark(match())
+    assert held.worth.value_e6() == 4_000 * 100
+
+    held.buy("HOM", "no", 6_000, 300, trade=2)
+    held.worth.mark(without_books(Status.CLOSED))
+    assert held.worth.value_e6() is None
+
+    held.worth.mark(without_books())
+    assert held.worth.value_e6() == 0
+    assert held.worth.least_profit_e6() == held.worth.profit_e6()
+
+
+def test_both_sides_of_a_market_are_marked_at_once() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, 100)
+    held.worth.mark(match())
+    held.buy("HOM", "no", 6_000, 300, trade=2)
+
+    held.worth.mark(without_books(Status.CLOSED))
+
+    assert held.worth.value_e6() == (10_000 - 4_200) * 200
+
+
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.CLOSED, Status.INACTIVE])
+def test_an_empty_book_is_no_price_of_zero(status: Status) -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, 100)
+    held.worth.mark(match())
+    before = held.profits()
+
+    held.worth.mark(without_books(status), 1_000)
+
+    assert held.profits()[0] == before[0]
+    assert held.profits()[2] == before[2]
+    position = held.ledger.positions[ticker_of("HOM")]
+    assert held.worth.bid_e4(position) == 4_000
+    assert held.worth.age_ms(position) == 0
+    held.worth.mark(without_books(status), 61_000)
+    assert held.worth.age_ms(position) == 60_000
+    held.worth.mark(match(), 62_000)
+    assert held.worth.age_ms(position) is None
+
+
+def test_a_market_that_leaves_the_list_has_no_bid() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, 100)
+    held.worth.mark(match())
+
+    held.worth.mark(view_of(EVENT, leg(EVENT, "AWY", BID, ASK)), 5_000)
+    held.worth.points(NOW_MS, 5_000 + 600_000, money_moved=False)
+
+    assert held.worth.bid_e4(held.ledger.positions[ticker_of("HOM")]) == 4_000
+    assert held.worth.least_profit_e6() == -4_200 * 100
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "counted_e6"),
+    [(0, 680_000), (119_999, 680_000), (120_000, 340_000), (599_999, 340_000), (600_000, 0), (10**9, 0)],
+)
+def test_a_single_position_without_a_bid_counts_less_the_longer(after_ms: int, counted_e6: int) -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 7_000, 100)
+    held.worth.mark(match(HOM=((6_800, 500), None)), 1_000)
+    held.worth.mark(match(HOM=(None, None)), 2_000)
+
+    held.worth.points(NOW_MS, 2_000 + after_ms, money_moved=False)  # time alone
+
+    assert held.worth.least_profit_e6() == counted_e6 - 700_000
+    assert held.worth.profit_e6() == 680_000 - 700_000  # for display the last good bid stands
+
+
+def test_the_clock_of_a_lost_bid_begins_anew_with_each_bid() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 7_000, 100)
+    for paced_ms, bid in ((0, (6_800, 500)), (1_000, None), (100_000, (6_800, 500)), (110_000, None)):
+        held.worth.mark(match(HOM=(bid, None)), paced_ms)
+
+    held.worth.points(NOW_MS, 229_999, money_moved=False)
+    assert held.worth.least_profit_e6() == -20_000
+    held.worth.points(NOW_MS, 230_000, money_moved=False)
+    assert held.worth.least_profit_e6() == -360_000
+
+
+def test_a_fall_counts_with_the_first_update_that_shows_it() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 6_800, 1_000)
+    held.worth.mark(match(HOM=((6_800, 500), (7_000, 500))), 1_000)
+    assert held.profits() == (0, 100_000, 0)
+
+    held.worth.mark(match(HOM=((500, 500), (700, 500))), 1_001)
+
+    assert held.profits()[0] == held.profits()[2] == (500 - 6_800) * 1_000
+
+
+def doubtful(bid: Level, *, suspect: bool) -> EventView:
+    ask = (7_500, 500) if suspect else (bid[0] - 100, 500)  # the other is crossed
+    one: MarketView = leg(EVENT, "HOM", bid, ask, suspect=suspect)
+    return view_of(EVENT, one, *match().markets[1:])
+
+
+@pytest.mark.parametrize("suspect", [True, False])
+def test_a_bid_in_doubt_is_no_mark_but_counts_for_the_daily_loss_where_it_is_less(suspect: bool) -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 6_800, 100)
+    held.worth.mark(match(HOM=((6_800, 500), (7_000, 500))))
+
+    held.worth.mark(doubtful((7_200, 500), suspect=suspect), 1_000)
+    assert (held.worth.profit_e6(), held.worth.least_profit_e6()) == (0, 0)
+    held.worth.mark(doubtful((500, 500), suspect=suspect), 2_000)
+    assert (held.worth.profit_e6(), held.worth.least_profit_e6()) == (0, -630_000)
+
+
+def test_before_a_bid_was_seen_a_position_counts_at_its_cost() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 7_000, 100)
+    assert held.worth.value_e6() is None
+    assert held.worth.least_profit_e6() == 0
+
+    held.worth.mark(without_books(), 1_000)
+    held.worth.points(NOW_MS, 121_000, money_moved=False)
+
+    assert held.worth.value_e6() is None
+    assert held.worth.least_profit_e6() == -350_000
+
+
+def test_a_result_counts_as_soon_as_it_is_determined() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 7_000, 100)
+    held.worth.mark(without_books(Status.CLOSED))
+
+    held.worth.mark(settled_view(match(), "HOM", Status.DETERMINED), 700_000)
+    assert held.profits() == (300_000, 300_000, 300_000)
+    held.worth.mark(settled_view(match(), "AWY", Status.AMENDED), 701_000)
+    assert held.profits() == (-700_000, -700_000, -700_000)
+    held.worth.mark(settled_view(match(), "", Status.DETERMINED, HOM=2_500), 702_000)
+    assert held.profits() == (-450_000, -450_000, -450_000)
+
+
+def test_a_basket_counts_at_its_floor_whatever_is_bid() -> None:
+    held = Holding()
+    held.buy_basket()
+    held.worth.mark(match())
+    assert held.profits() == (-3 * 200 * 1_000, 2_000_000, 2_000_000)  # bid 0.58 each, paid 0.60, floor 2
+
+    for paced_ms, view in ((1_000, without_books()), (900_000, without_books(Status.CLOSED))):
+        held.worth.mark(view, paced_ms)
+        assert held.profits()[1:] == (2_000_000, 2_000_000)
+
+
+@pytest.mark.parametrize("winner", [*NAMES, ""])
+def test_while_one_leg_after_the_other_is_paid_a_basket_never_falls_below_its_floor(winner: str) -> None:
+    for order in (NAMES, NAMES[::-1]):
+        held = Holding()
+        held.buy_basket()
+        legs = {name: leg(EVENT, name, BID, ASK) for name in NAMES}
+        held.worth.mark(view_of(EVENT, *legs.values()))
+        over = {one.market.ticker: one for one in settled_view(match(), winner).markets}
+        for at, name in enumerate(order):
+            legs[name] = over[ticker_of(name)]
+            held.worth.mark(view_of(EVENT, *legs.values()), at)
+            assert held.profits()[1] >= 2_000_000
+            assert held.profits()[2] >= 2_000_000
+            held.ledger.settle(ticker_of(name), "yes", 10_000 if name == winner else 0, NOW_MS)
+            assert held.profits()[1] >= 2_000_000
+            assert held.profits()[2] >= 2_000_000
+        assert held.profits() == ((2_000_000,) * 3 if winner else (12_000_000,) * 3)
+        assert not held.ledger.paid
+
+
+def test_what_a_basket_was_paid_is_known_after_a_restart() -> None:
+    held = Holding()
+    held.buy_basket()
+    held.worth.mark(match())
+    held.ledger.settle(ticker_of("TIE"), "yes", 10_000, NOW_MS)
+
+    wire = msgspec.msgpack.encode(held.ledger)
+    again = Holding()
+    again.ledger = msgspec.msgpack.decode(wire, type=Ledger)
+    again.worth = Worth(again.ledger)
+    again.worth.mark(match())
+
+    assert again.profits()[1:] == (2_000_000, 2_000_000)
+
+
+def test_a_void_takes_the_floor_away() -> None:
+    held = Holding()
+    held.buy_basket()
+    view = settled_view(match(), "", Status.DETERMINED, HOM=4_000, AWY=4_000, TIE=4_000)
+
+    held.worth.mark(view)
+
+    assert held.profits() == (0, 0, 0)
+
+
+def test_of_an_uneven_basket_the_rest_counts_as_single_positions() -> None:
+    held = Holding()
+    for name, count_e2 in (("HOM", 1_000), ("AWY", 1_000), ("TIE", 400)):
+        held.buy(name, "no", 6_000, count_e2)
+    held.worth.mark(match())
+    cost_e6, rest_e2 = 6_000 * 2_400, 600
+
+    assert held.worth.least_profit_e6() == 400 * 20_000 + 2 * rest_e2 * 5_800 - cost_e6
+
+    # Emptied, the two legs still pay a dollar together: that is no less with time.
+    held.worth.mark(without_books(), 1_000)
+    held.worth.points(NOW_MS, 700_000, money_moved=False)
+    assert held.worth.least_profit_e6() == 400 * 20_000 + rest_e2 * 10_000 - cost_e6
+
+
+def test_pairs_of_two_trades_are_worth_their_dollar_with_and_without_bids() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, 300, trade=1)
+    held.buy("HOM", "no", 6_000, 200, trade=2)
+    held.worth.mark(match())
+    spent_e6 = 4_200 * 300 + 6_000 * 200
+
+    assert held.worth.least_profit_e6() == 200 * 10_000 + 100 * 4_000 - spent_e6
+    assert held.worth.least_profit_e6() == held.worth.profit_e6()
+    held.worth.mark(without_books(), 1_000)
+    held.worth.points(NOW_MS, 700_000, money_moved=False)
+    assert held.worth.least_profit_e6() == 200 * 10_000 - spent_e6
+
+
+def test_an_expected_value_says_where_it_is_from() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, 100)
+
+    def said() -> tuple[int, tuple[str, ...]]:
+        (one,) = held.worth.lots(EVENT.event_ticker, NOW_MS)
+        return one.settlement_e6, one.sources
+
+    assert said() == (420_000, ("cost",))
+    held.worth.mark(view_of(EVENT, leg(EVENT, "HOM", BID, None)))  # alone it has no consensus
+    assert said() == (400_000, ("last_bid",))
+    held.worth.mark(match())
+    assert said() == (410_000, ("mid",))
+    held.worth.mark(view_of(EVENT, leg(EVENT, "HOM", None, None)))
+    assert said() == (410_000, ("last_mid",))
+    fair = (3_000, 1), (3_400, 1)
+    held.worth.mark(match(HOM=(None, None), AWY=fair, TIE=fair))
+    assert said() == (360_000, ("consensus",))
+    held.values[ticker_of("HOM")] = FairValue(ticker_of("HOM"), 0.45, "mine", NOW_MS - HOUR_MS, 0.0)
+    assert said() == (450_000, ("mine",))
+    held.values[ticker_of("HOM")] = FairValue(ticker_of("HOM"), 0.45, "mine", NOW_MS - HOUR_MS - 1, 0.0)
+    assert said() == (360_000, ("consensus",))
+    held.worth.mark(settled_view(match(), "HOM", Status.DETERMINED))
+    assert said() == (1_000_000, ("result",))
+
+
+def test_each_lot_of_a_basket_has_its_share_of_the_floor() -> None:
+    held = Holding()
+    held.buy_basket()
+    held.worth.mark(match())
+
+    lots = held.worth.lots(EVENT.event_ticker, NOW_MS)
+
+    assert [one.sources for one in lots] == [("floor",)] * 3
+    assert [one.locked_e2 for one in lots] == [1_000] * 3
+    assert sum(one.floor_e6 for one in lots) == 20_000_000
+    assert all(one.settlement_e6 > one.lot.cost_e6 for one in lots)  # no leg of it shows a loss
+
+
+def test_a_day_begins_once_all_that_is_held_was_seen() -> None:
+    held = Holding()
+    held.buy_basket()
+    worth = Worth(held.ledger, day=20_000, offset_ms=20_001 * 86_400_000, paced_ms=5)
+    assert not worth.whole()
+    assert [type(one).__name__ for one in worth.points(NOW_MS, 5, money_moved=False)] == ["Equity"]
+
+    worth.mark(match(), 1_000)
+
+    assert worth.whole()
+    points = worth.points(NOW_MS, 1_000, money_moved=False)
+    assert [type(one).__name__ for one in points] == ["Day", "Equity"]
+    assert worth.day_start_e6 == 2_000_000
+
+
+def test_what_is_never_seen_holds_nothing_up_for_more_than_ten_minutes() -> None:
+    held = Holding()
+    held.buy_basket()
+    worth = Worth(held.ledger, paced_ms=1_000)
+
+    worth.points(NOW_MS, 600_999, money_moved=False)
+    assert not worth.whole()
+    worth.points(NOW_MS, 601_000, money_moved=False)
+    assert worth.whole()
+
+
+def test_the_limit_is_latched_and_counts_anew_after_a_release() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 6_800, 1_000)
+    held.worth.mark(match(HOM=((6_800, 500), None)))
+    limit_e6 = 6_300_000
+    assert held.worth.latch(limit_e6) == []
+    held.worth.mark(match(HOM=((501, 500), None)), 1)
+    assert held.worth.latch(limit_e6) == []  # a micro-dollar before it
+
+    held.worth.mark(match(HOM=((500, 500), None)), 2)
+    (latched,) = held.worth.latch(limit_e6)
+    assert (latched.latched, latched.base_e6) == (True, 0)
+    held.worth.mark(match(HOM=((6_800, 500), None)), 3)
+    assert held.worth.latched  # though the bid is back
+    assert held.worth.latch(limit_e6) == []
+
+    (released,) = held.worth.release()
+    assert (released.latched, released.base_e6) == (False, 0)
+    assert held.worth.release() == []
+    held.worth.mark(match(HOM=((500, 500), None)), 4)
+    assert held.worth.latch(limit_e6)

@@ -1,0 +1,151 @@
+"""Marks: what each side of a market that is held was last bid, and since when nobody bids. Pure.
+
+An empty book is no price. While nobody bids, or nobody can sell since the market does not trade, the last
+good bid stands, and is said to be old. Only the result ends that: it counts as soon as it is determined.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import msgspec
+
+from markets.book import NO, YES
+from markets.opportunities import MarketView
+from markets.opportunities.legs import top
+from markets.records import Market, Status
+from markets.units import PRICE_ONE_E4, opposite
+
+HALF_AFTER_MS: Final = 120_000
+NOTHING_AFTER_MS: Final = 600_000
+"""For the daily loss, a mark counts half after so long without a bid, and nothing after so much longer."""
+
+
+class Mark(msgspec.Struct):
+    """One side of a market.
+
+    Attributes:
+        price_e4: the last good bid, None before there was one.
+        seen_ms: when that was seen, as the data means it.
+        bid_e4: the best bid now, in doubt or not; None while nobody bids or the market does not trade.
+        gone_ms: since when there is no bid, by the steady clock; None while there is one.
+    """
+
+    price_e4: int | None
+    seen_ms: int
+    bid_e4: int | None
+    gone_ms: int | None
+
+
+class Marks:
+    """The marks of markets. A market that was never seen has had no bid since it was first asked for."""
+
+    def __init__(self) -> None:
+        self._marks: dict[tuple[str, str], Mark] = {}
+        self._results: dict[str, int] = {}
+
+    def look(self, seen: MarketView, paced_ms: int) -> None:
+        """Take the bids and the result of a market."""
+        ticker = seen.market.ticker
+        result_e4 = settlement_e4(seen.market)
+        if result_e4 is None:
+            self._results.pop(ticker, None)
+        else:
+            self._results[ticker] = result_e4
+        active, best = seen.quote.status is Status.ACTIVE, top(seen)
+        good = active and not seen.suspect and not best.crossed
+        for side in (YES, NO):
+            bid = best.bid(side) if active else None
+            if bid is None:
+                self.vanish(ticker, side, paced_ms)
+                continue
+            mark = self.of(ticker, side, paced_ms)
+            mark.bid_e4, mark.gone_ms = bid[0], None
+            if good:
+                mark.price_e4, mark.seen_ms = bid[0], max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
+
+    def vanish(self, ticker: str, side: str, paced_ms: int) -> None:
+        """Note that nobody bids."""
+        mark = self.of(ticker, side, paced_ms)
+        mark.bid_e4 = None
+        if mark.gone_ms is None:
+            mark.gone_ms = paced_ms
+
+    def of(self, ticker: str, side: str, paced_ms: int) -> Mark:
+        """Return the mark of a side."""
+        mark = self._marks.get((ticker, side))
+        if mark is None:
+            mark = self._marks[ticker, side] = Mark(None, 0, None, paced_ms)
+        return mark
+
+    def result_e4(self, ticker: str, side: str) -> int | None:
+        """Return what a side of a determined market pays, None while that is not known."""
+        value_e4 = self._results.get(ticker)
+        return value_e4 if value_e4 is None or side == YES else opposite(value_e4)
+
+    def price_e4(self, ticker: str, side: str) -> int | None:
+        """Return a side's result, else its last good bid, None before there was one."""
+        value_e4 = self.result_e4(ticker, side)
+        if value_e4 is not None:
+            return value_e4
+        mark = self._marks.get((ticker, side))
+        return None if mark is None else mark.price_e4
+
+    def age_ms(self, ticker: str, side: str, paced_ms: int) -> int | None:
+        """Return for how long there has been no bid, None while there is one or the result is known."""
+        mark = self._marks.get((ticker, side))
+        if mark is None or mark.gone_ms is None or ticker in self._results:
+            return None
+        return max(0, paced_ms - mark.gone_ms)
+
+    def least_e6(self, ticker: str, side: str, count_e2: int, cost_e6: int, paced_ms: int) -> int:
+        """Return what contracts count for the daily loss.
+
+        Their result, else the last good bid or the bid of now, whichever is less; without a bid half of it
+        after HALF_AFTER_MS, nothing after NOTHING_AFTER_MS. Before a bid was seen, their cost stands for it.
+        """
+        value_e4 = self.result_e4(ticker, side)
+        if value_e4 is not None:
+            return value_e4 * count_e2
+        mark = self.of(ticker, side, paced_ms)
+        value_e6 = cost_e6 if mark.price_e4 is None else mark.price_e4 * count_e2
+        if mark.bid_e4 is not None:
+            return min(value_e6, mark.bid_e4 * count_e2)
+        gone_ms = 0 if mark.gone_ms is None else paced_ms - mark.gone_ms
+        if gone_ms >= NOTHING_AFTER_MS:
+            return 0
+        return value_e6 // 2 if gone_ms >= HALF_AFTER_MS else value_e6
+
+    def next_ms(self, ticker: str, side: str, paced_ms: int) -> int | None:
+        """Return when `least_e6` changes next by time alone, None for never."""
+        mark = self.of(ticker, side, paced_ms)
+        if mark.gone_ms is None or ticker in self._results:
+            return None
+        due_ms = (mark.gone_ms + HALF_AFTER_MS, mark.gone_ms + NOTHING_AFTER_MS)
+        return next((at_ms for at_ms in due_ms if at_ms > paced_ms), None)
+
+    def middle_e6(self, ticker: str) -> tuple[int, bool] | None:
+        """Return the middle of the last good bid and ask, in micro-dollars of YES, and whether both stand."""
+        marks = [self._marks.get((ticker, side)) for side in (YES, NO)]
+        yes, no = (None if mark is None else mark.price_e4 for mark in marks)
+        if yes is None or no is None:
+            return None
+        stands = all(mark is not None and mark.bid_e4 is not None for mark in marks)
+        return (yes + opposite(no)) * 50, stands
+
+    def keep(self, tickers: Collection[str]) -> None:
+        """Forget all markets but these."""
+        for key in [key for key in self._marks if key[0] not in tickers]:
+            del self._marks[key]
+        _drop(self._results, [ticker for ticker in self._results if ticker not in tickers])
+
+
+def _drop(marks: dict[str, int], tickers: Iterable[str]) -> None:
+    for ticker in tickers:
+        del marks[ticker]
+
+
+def settlement_e4(market: Market) -> int | None:
+    """Return what YES of a determined market pays, None while that is not known."""
+    if market.settlement_value_e4 is not None:
+        return market.settlement_value_e4 if market.result else None
+    return {"yes": PRICE_ONE_E4, "no": 0}.get(market.result)
