@@ -186,12 +186,7 @@ class Engine:
                 for ticker in taken.removed:
                     self.fair_values.pop(ticker, None)
             case Command():
-                self.conditions.command(taken.op, taken.reason)
-                if taken.op == "kill":
-                    self.standing.ask_again()  # who kills again does so because something still rests
-                elif taken.op == "resume" and taken.reason:
-                    self._out += self.worth.release()
-                self._out.append(Switch(self.conditions.killed, self.conditions.paused))
+                self._command(taken)
             case ByHand():
                 self._by_hand(taken)
             case StrategyFault():
@@ -207,6 +202,14 @@ class Engine:
         self.conditions.lost = self.worth.latched
         self.ledger.check()
         return self._out
+
+    def _command(self, command: Command) -> None:
+        self.conditions.command(command.op, command.reason)
+        if command.op == "kill":
+            self.standing.ask_again()  # who kills again does so because something still rests
+        elif command.op == "resume" and command.reason:
+            self._out += self.worth.release()
+        self._out.append(Switch(self.conditions.killed, self.conditions.paused))
 
     def _cancel(self) -> None:
         """Take back what must rest no longer: what is expired, and all while killed or at the daily loss.
