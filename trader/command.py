@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,7 @@ from bus.process.settings import Settings, variable_of
 from bus.protocol.answers import Refusal
 from bus.sockets import make_context
 from bus.trading.ended import EndedStrategies
+from bus.trading.gateway import OrderAnswer, OrderAsk
 from bus.trading.killswitch import BY_HAND, WORD, KillSwitch
 from bus.trading.shapes import (
     AnyCommand,
@@ -33,19 +35,23 @@ from bus.trading.shapes import (
     TraderStatus,
     told,
 )
-from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
+from markets.errors import BadRecord, DecodeError, KalshiBusError, SettingsError, StartupError
+from markets.units import format_money
 from trader.engine.replay import BookedRow, replay
 from trader.journal.reader import Reader, readable
 from trader.journal.schema import build_id
 from trader.ledger.ledger import LedgerError
 
-from . import reconcile
+from . import by_hand, reconcile
+from .cash import cash
+from .explain import explain_order, explain_untraded, order_text, untraded_text
 from .extensions.load import Extension, build_of
 from .fair_values.hosted import hosted, names_taken, start_sources
 from .lineup import line_up, load_strategy
 from .minder import Minder, Running, Watch
 from .opening import newest_journal
 from .strategies import Strategy
+from .tax import as_csv, closed_in
 
 TIMEOUT_MS = 3_000
 
@@ -64,6 +70,17 @@ def command(arguments: Sequence[str]) -> int:
     commands.add_parser("check", help="load strategies and sources of the settings, say what is wrong")
     checking = commands.add_parser("reconcile", help="check the journal's money, and against the exchange")
     checking.add_argument("--json", action="store_true", help="print it as JSON")
+    explaining = commands.add_parser("explain", help="an order's black box, or why something was not traded")
+    explaining.add_argument("what", help="number of an order, ticker of a market or of an event")
+    explaining.add_argument("--json", action="store_true", help="print it as JSON")
+    taxed = commands.add_parser("tax", help="the tax lots given up in a year, first in first out, as CSV")
+    taxed.add_argument("year", type=int)
+    taxed.add_argument("--csv", metavar="FILE", help="write it there; without it to the output")
+    moving = commands.add_parser("cash", help="cash of each shard, and what to move so that orders can stand")
+    moving.add_argument("--want", action="append", default=[], metavar="SHARD=DOLLARS", help="to have free")
+    moving.add_argument("--move", action="store_true", help="carry the plan out; needs --yes")
+    moving.add_argument("--yes", action="store_true")
+    by_hand.add_parsers(commands)
     commands.add_parser("verify", help="decide every input in the journal again and compare")
     parsed = parser.parse_args(arguments)
     try:
@@ -78,9 +95,78 @@ def command(arguments: Sequence[str]) -> int:
                 return _check(settings)
             case "allow":
                 return _allow(settings, parsed.name)
+            case "explain":
+                return _explain(settings, parsed.what, as_json=parsed.json)
+            case "tax":
+                return _tax(settings, parsed.year, parsed.csv)
+            case "cash" | "prepare" | "confirm" | "cancel" | "close" | "flatten":
+                return _with_sockets(settings, parsed)
         return _ask(settings, parsed)
     except (SettingsError, StartupError) as error:
         return refuse("trader", error)
+    except BadRecord as error:
+        print(f"trader: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+
+
+def _with_sockets(settings: Settings, parsed: argparse.Namespace) -> int:
+    """Carry out a command to a running trader or gateway."""
+    context = make_context()
+    try:
+        if parsed.command == "cash":
+            return cash(settings, parsed.want, context, move=parsed.move, yes=parsed.yes)
+        return by_hand.by_hand(settings, parsed, context)
+    except Refusal as refusal:
+        print(f"trader: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+    except (NoAnswer, DecodeError) as error:
+        print(f"trader: {error}", file=sys.stderr)
+        return EXIT_CRASHED
+    finally:
+        context.term()
+
+
+def _explain(settings: Settings, what: str, *, as_json: bool) -> int:
+    path = _journal_of(settings)
+    if what.isdecimal() and what.isascii() and len(what) <= 15:
+        found = explain_order(path, int(what), lambda journal, number: _gateway_of(settings, journal, number))
+        text = order_text
+    else:
+        found, text = explain_untraded(path, what), untraded_text
+    print(json.dumps(found, indent=2) if as_json else text(found))
+    return 0
+
+
+def _gateway_of(settings: Settings, journal: str, number: int) -> dict[str, Any] | None:
+    """Return what the order gateway knows of an order; None where there is none that answers."""
+    if settings.mode == "paper":
+        return None
+    context = make_context()
+    try:
+        question = msgspec.to_builtins(OrderAsk(journal=journal, number=number))
+        answer = told(ask(context, settings.orders, {**question, "id": 1}, TIMEOUT_MS), OrderAnswer)
+    except (KalshiBusError, Refusal):
+        return None
+    finally:
+        context.term()
+    known: dict[str, Any] = msgspec.to_builtins(answer)
+    return known
+
+
+def _tax(settings: Settings, year: int, file: str | None) -> int:
+    closed = closed_in(_journal_of(settings), year)
+    text = as_csv(closed)
+    if file is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        Path(file).write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        print(f"trader: {file}: {error.strerror}", file=sys.stderr)
+        return EXIT_CRASHED
+    gain_e6 = sum(part.gain_e6 for part in closed)
+    print(f"{file}: {len(closed)} lots given up in {year}, gain {format_money(gain_e6)}")
+    return 0
 
 
 def _ask(settings: Settings, parsed: argparse.Namespace) -> int:

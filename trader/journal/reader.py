@@ -16,7 +16,8 @@ from bus.trading.gateway import ForeignFill
 from markets.errors import DecodeError, StartupError
 from markets.orders import Fill, Intent, Settlement
 from markets.units import CENT_E6
-from trader.engine.inputs import AnyInput, Decoder
+from trader.engine.inputs import AnyInput, Decoder, Start, Values
+from trader.engine.outputs import AnyOutput, decode_outputs
 from trader.engine.replay import BookedRow
 from trader.ledger.ledger import Ledger, LedgerError, foreign_bought
 from trader.ledger.lots import Bought, Lot, Paid, Recorded, after_purchase, bought, split_foreign
@@ -36,6 +37,11 @@ _SETTLEMENTS: Final = (
 _ROWS: Final = f"SELECT *, {_KEPT} AS fee_e6 FROM settlements WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608
 _PAID: Final = f"SELECT sum(payout_e6), sum({_KEPT}) FROM settlements"  # noqa: S608
 _ENDED: Final = "SELECT ended_step, number FROM orders WHERE ended_ms IS NOT NULL ORDER BY number"
+MAX_STEP: Final = 2**63 - 1
+
+_SAID: Final = tuple(msgspec.msgpack.encode(type_.__name__) for type_ in (Start, Values))
+"""How inputs of these kinds begin, behind the head of their array."""
+
 _ORDERS: Final = (
     "SELECT o.*, f.filled_e2, f.cost_e6, f.fees_e6 FROM orders o LEFT JOIN (SELECT number,"
     " sum(count_e2) AS filled_e2, sum(cost_e6) AS cost_e6, sum(fee_e6) AS fees_e6 FROM fills"
@@ -121,8 +127,12 @@ Happened = tuple[int, Fill] | OrderEnded | OrderAmended | ForeignFill | CashMove
 """A fill with the number of its order, or what else moves money or changes what is held for an order."""
 
 
-def happened(db: sqlite3.Connection, version: int) -> list[Happened]:
-    """Return all that moved money or changed what is held for an order, in the order it happened."""
+def happened(db: sqlite3.Connection, version: int, before_step: int = MAX_STEP) -> list[Happened]:
+    """Return all that moved money or changed what is held for an order, in the order it happened.
+
+    Args:
+        before_step: the first step, over all sessions, of which nothing is wanted.
+    """
     steps: list[tuple[int, int, Happened]] = [
         *((step, 0, (number, _fill(*fill))) for step, number, *fill in db.execute(schema.FILLS[version])),
         *((step, 2, OrderEnded(number)) for step, number in db.execute(_ENDED)),
@@ -135,7 +145,7 @@ def happened(db: sqlite3.Connection, version: int) -> list[Happened]:
             *((step, 4, CashMoved(amount_e6)) for step, amount_e6 in db.execute(_EXTERNAL)),
         ]
     steps.sort(key=lambda entry: entry[:2])
-    return [entry for *_, entry in steps]
+    return [entry for step, _, entry in steps if step < before_step]
 
 
 def _fill(
@@ -156,8 +166,17 @@ def intents(db: sqlite3.Connection) -> list[Intent]:
     return [msgspec.msgpack.decode(body, type=Intent) for (body,) in bodies]
 
 
-def replayed_ledger(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Ledger:
+def replayed_ledger(
+    db: sqlite3.Connection,
+    meta: Mapping[str, str],
+    version: int,
+    before_step: int = MAX_STEP,
+    before_order: int = MAX_STEP,
+) -> Ledger:
     """Return the ledger that orders, fills and settlements make, in the order they happened.
+
+    Args:
+        before_step, before_order: the first step and order that are left out.
 
     Raises:
         LedgerError: they contradict each other.
@@ -165,8 +184,9 @@ def replayed_ledger(db: sqlite3.Connection, meta: Mapping[str, str], version: in
     ledger = Ledger.new(int(meta["start_e6"]))
     placed = {intent.number: intent for intent in intents(db)}
     for intent in placed.values():
-        ledger.place(intent)
-    for entry in happened(db, version):
+        if intent.number < before_order:
+            ledger.place(intent)
+    for entry in happened(db, version, before_step):
         if isinstance(entry, tuple):
             if ledger.fill(*entry) is None and entry[1].id:
                 ledger.fill_late(placed[entry[0]], entry[1])
@@ -222,6 +242,25 @@ def record_of(db: sqlite3.Connection, version: int) -> list[Recorded]:
             for part in split_foreign(held.get(entry.ticker, {}).values(), foreign_bought(entry)):
                 buy(part)
     return record
+
+
+def _unpacked(body: bytes) -> bytes:
+    if not isinstance(body, bytes):
+        raise DecodeError(f"journal: got {type(body).__name__} in a row, expected bytes")
+    return unpack(body[1:], MAX_BODY) if body[:1] == b"\0" else body
+
+
+def _head_bytes(body: bytes) -> int:
+    """Return how long the head of the msgpack array is that a body begins with."""
+    return {0xDC: 3, 0xDD: 5}.get(body[0], 1) if body else 0
+
+
+class Step(msgspec.Struct, frozen=True):
+    """An input of a session, its number there, and what was decided on it."""
+
+    number: int
+    taken: AnyInput
+    outputs: tuple[AnyOutput, ...]
 
 
 class Reader:
@@ -286,15 +325,15 @@ class Reader:
             return {}
         return dict(self._db.execute(_FEES))
 
-    def ledger(self) -> Ledger:
-        """Return the ledger that the rows make.
+    def ledger(self, before_step: int = MAX_STEP, before_order: int = MAX_STEP) -> Ledger:
+        """Return the ledger that the rows make; `before_*` as for `replayed_ledger`.
 
         Raises:
             LedgerError: they contradict each other.
         """
         meta = self.meta()
         version = schema.version_of(meta, self._path)
-        return replayed_ledger(self._db, meta, version)
+        return replayed_ledger(self._db, meta, version, before_step, before_order)
 
     def record(self) -> list[Recorded]:
         """Return every fill and settlement, in the order they happened."""
@@ -311,26 +350,79 @@ class Reader:
         Raises:
             DecodeError: a row is damaged.
         """
-
-        def unpacked(body: bytes) -> bytes:
-            if not isinstance(body, bytes):
-                raise DecodeError(f"journal: got {type(body).__name__} in a row, expected bytes")
-            return unpack(body[1:], MAX_BODY) if body[:1] == b"\0" else body
-
-        statics = {
-            number: (kind, unpacked(body))
-            for number, kind, body in self._db.execute(
-                "SELECT number, kind, body FROM statics WHERE session = ?", (session,)
-            )
-        }
-        decoder = Decoder(statics)
+        decoder = Decoder(self._statics(session))
         rows = self._db.execute(
             "SELECT number, input, output FROM inputs WHERE session = ? ORDER BY number", (session,)
         )
         for expected, (number, body, output) in enumerate(rows, 1):
             if number != expected:
                 raise DecodeError(f"journal: got input {number}, expected {expected}: rows are missing")
-            yield number, decoder.decode(unpacked(body)), output
+            yield number, decoder.decode(_unpacked(body)), output
+
+    # -- what was decided on what, for `explain`
+
+    def order(self, number: int) -> dict[str, Any] | None:
+        """Return an order's row, None if there is none."""
+        return next(iter(self._rows("SELECT * FROM orders WHERE number = ?", number)), None)
+
+    def orders_of(self, trade: int) -> list[dict[str, Any]]:
+        """Return the orders of a trade, oldest first."""
+        return self._rows("SELECT * FROM orders WHERE trade = ? ORDER BY number", trade)
+
+    def orders_about(self, name: str) -> list[dict[str, Any]]:
+        """Return the newest hundred orders in a market or an event."""
+        query = "SELECT * FROM orders WHERE ticker = ? OR event_ticker = ? ORDER BY number DESC LIMIT 100"
+        return self._rows(query, name, name)
+
+    def fills_of(self, number: int) -> list[dict[str, Any]]:
+        """Return the fills of an order, oldest first."""
+        return self._rows("SELECT * FROM fills WHERE number = ? ORDER BY id", number)
+
+    def settlement_of(self, ticker: str) -> dict[str, Any] | None:
+        """Return what a market was settled at, None if it was not."""
+        return next(iter(self._rows("SELECT * FROM settlements WHERE ticker = ?", ticker)), None)
+
+    def sessions_around(self, time_ms: int) -> list[int]:
+        """Return the sessions whose inputs are kept, those first that began last before a time."""
+        query = "SELECT session FROM sessions WHERE session IN (SELECT session FROM inputs)"
+        query += " ORDER BY started_ms > ?, started_ms DESC"
+        return [session for (session,) in self._db.execute(query, (time_ms,))]
+
+    def session_began_ms(self, session: int) -> int:
+        """Return when a session began."""
+        query = "SELECT started_ms FROM sessions WHERE session = ?"
+        return int(self._db.execute(query, (session,)).fetchone()[0])
+
+    def steps_with(self, session: int, *names: str) -> Iterator[Step]:
+        """Yield the steps of a session on which outputs of these names may have been decided.
+
+        Raises:
+            DecodeError: a row is damaged.
+        """
+        found = " OR ".join(["instr(output, CAST(? AS BLOB))"] * len(names))
+        query = f"SELECT number, input, output FROM inputs WHERE session = ? AND ({found}) ORDER BY number"  # noqa: S608
+        decoder: Decoder | None = None
+        for number, body, output in self._db.execute(query, (session, *names)):
+            decoder = decoder or Decoder(self._statics(session))
+            yield Step(number, decoder.decode(_unpacked(body)), decode_outputs(output))
+
+    def said_before(self, session: int, number: int) -> Iterator[AnyInput]:
+        """Yield the start of a session and what it was told of fair values, up to a step.
+
+        Raises:
+            DecodeError: a row is damaged.
+        """
+        decoder = Decoder({})
+        query = "SELECT input FROM inputs WHERE session = ? AND number <= ? ORDER BY number"
+        for (body,) in self._db.execute(query, (session, number)):
+            plain = _unpacked(body)
+            if plain[_head_bytes(plain) :].startswith(_SAID):
+                yield decoder.decode(plain)
+
+    def _statics(self, session: int) -> dict[int, tuple[str, bytes]]:
+        query = "SELECT number, kind, body FROM statics WHERE session = ?"
+        rows = self._db.execute(query, (session,))
+        return {number: (kind, _unpacked(body)) for number, kind, body in rows}
 
     def booked(self, session: int) -> Counter[BookedRow]:
         """Return the fills and settlements in the rows of a session, to hold against its decisions."""
@@ -344,5 +436,5 @@ class Reader:
         ]
         return Counter((step & 0xFFFFFFFF, *row) for step, *row in rows if step >> 32 == session)
 
-    def _rows(self, query: str, *values: int) -> list[dict[str, Any]]:
+    def _rows(self, query: str, *values: int | str) -> list[dict[str, Any]]:
         return [dict(row) for row in self._db.execute(query, values)]
