@@ -60,6 +60,8 @@ class FeedServer:
         health: the publisher's account of itself for the next heartbeat.
         on_wish: takes (tickers, ttl_s, now_ms, what) of op `watch`, in the bus thread.
         names: the settings that hold the two endpoints.
+        turn: called in the bus thread after whatever happened there, at the latest at the steady ms that it
+            returned last.
         lossless: wait for slow subscribers, as only a replay can; a live feed lets them lose messages.
 
     Attributes:
@@ -76,7 +78,9 @@ class FeedServer:
         on_wish: OnWish | None = None,
         names: tuple[str, str] = ("feed", "state"),
         lossless: bool = False,
+        turn: Callable[[], int | None] | None = None,
     ) -> None:
+        self._turn = turn
         self.writer: Writer | None = None
         self._announced: Writer | None = None
         self._owner = Owner("a feed's sockets and state")
@@ -148,16 +152,33 @@ class FeedServer:
                 if now_ms >= next_ms:
                     self.beat()
                     next_ms = now_ms + HEARTBEAT_MS
-                ready = dict(poller.poll(max(0, next_ms - now_ms)))
+                wake_ms = next_ms
+                if self._turn is not None and (turn_ms := self._turn()) is not None:
+                    wake_ms = min(wake_ms, turn_ms)
+                self._answer_later()
+                now_ms = self._clock.monotonic_ns() // 1_000_000
+                ready = dict(poller.poll(max(0, wake_ms - now_ms)))
                 if self._pub in ready and self._subscribed():
                     soon_ms = self._clock.monotonic_ns() // 1_000_000 + WELCOME_DELAY_MS
                     next_ms = min(next_ms, max(soon_ms, self._beaten_ms + WELCOME_EVERY_MS))
                 if self._router in ready:
-                    serve_questions(self._router, self.answers, self._clock.now_ms())
+                    steady_ms = self._clock.monotonic_ns() // 1_000_000
+                    serve_questions(self._router, self.answers, self._clock.now_ms(), steady_ms=steady_ms)
                 if self._wake.fileno() in ready and self._work(next_ms):
                     next_ms = 0
         finally:
             self._close()
+
+    def run_jobs(self) -> None:
+        """Do what was handed over and not done yet, once nobody is served any more. Bus thread only."""
+        self._owner.check()
+        while not self._jobs.empty():
+            self._jobs.get_nowait()(self)
+
+    def _answer_later(self) -> None:
+        for frames in self.answers.due(self._clock.monotonic_ns() // 1_000_000):
+            if not _reply(self._router, frames):
+                self.answers.errors += 1
 
     def beat(self) -> None:
         """Send a heartbeat, once an epoch is announced or open. Bus thread only."""
@@ -208,11 +229,16 @@ class FeedServer:
         self._wake.close()
 
 
-def serve_questions(router: zmq.Socket[bytes], answers: Answers, now_ms: int, limit: int = 100) -> int:
+def serve_questions(
+    router: zmq.Socket[bytes], answers: Answers, now_ms: int, limit: int = 100, steady_ms: int = 0
+) -> int:
     """Answer up to `limit` questions waiting on a ROUTER; return how many.
 
     Never blocks, never raises for a peer's fault. Takes the envelope of REQ and of a DEALER that sends the
     empty delimiter, or none.
+
+    Args:
+        steady_ms: now by the clock of `answers.due`.
     """
     for count in range(limit):
         try:
@@ -222,14 +248,23 @@ def serve_questions(router: zmq.Socket[bytes], answers: Answers, now_ms: int, li
         if len(frames) not in (2, 3) or (len(frames) == 3 and frames[1]):
             answers.errors += 1
             continue
-        try:
-            router.send_multipart(frames[:-1] + answers.answer(frames[-1], now_ms), zmq.NOBLOCK, copy=False)
-        except zmq.ZMQError as error:
-            # The peer is gone (EHOSTUNREACH) or does not read (EAGAIN): its loss only.
-            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                raise
+        answer = answers.answer(frames[-1], now_ms)
+        if not answer:
+            answers.wait(frames[:-1], steady_ms)
+        elif not _reply(router, frames[:-1] + answer):
             answers.errors += 1
     return limit
+
+
+def _reply(router: zmq.Socket[bytes], frames: list[bytes]) -> bool:
+    """Send an answer; return False if its peer is gone or does not read: its loss only."""
+    try:
+        router.send_multipart(frames, zmq.NOBLOCK, copy=False)
+    except zmq.ZMQError as error:
+        if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+            raise
+        return False
+    return True
 
 
 class QueryServer:

@@ -3,10 +3,10 @@
 docs/protocol.md sections 7 and 8. A bad question gets one clear error and never harms the next one.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -35,6 +35,10 @@ STREAMS_AT_ONCE: Final = 50
 WISHES: Final = ("book", "candles", "market")
 """What op `watch` may wish for."""
 
+LATER_MS: Final = 30_000
+LATER_MOST: Final = 100
+"""Answers that are waited for at once."""
+
 OnWish = Callable[[list[str], float, int, str], None]
 
 
@@ -51,8 +55,26 @@ class Frames(list[bytes]):
     """A multipart answer that is already encoded."""
 
 
+class Later(NamedTuple):
+    """An answer that is not there yet: `look` returns it once it is, and is called until it does.
+
+    It may raise Refusal as a handler may. After LATER_MS nobody waits for it any more.
+    """
+
+    look: Callable[[], "dict[str, Any] | None"]
+
+
+class _Pending(msgspec.Struct):
+    """An answer that is waited for: the id of its question, the envelope of whoever asked, and until when."""
+
+    id: Any
+    look: Callable[[], "dict[str, Any] | None"]
+    to: Sequence[bytes] = ()
+    until_ms: int = 0
+
+
 Question = Mapping[str, Any]
-Handler = Callable[[Question, int], "dict[str, Any] | Frames"]
+Handler = Callable[[Question, int], "dict[str, Any] | Frames | Later"]
 
 
 class Answers:
@@ -77,6 +99,7 @@ class Answers:
         self._chunks_epoch = 0
         self._compress = zstandard.ZstdCompressor(level=1)
         self._owner = Owner("the answers of a server")
+        self._pending: list[_Pending] = []
         self.errors = 0
         self._handlers: dict[str, tuple[Handler, frozenset[str]]] = {}
         self.add("ping", self._ping)
@@ -95,7 +118,7 @@ class Answers:
         self._handlers[op] = (handler, frozenset(parameters) | {"op", "id"})
 
     def answer(self, question: bytes, now_ms: int) -> list[bytes]:
-        """Return the frames that answer a question, whatever its bytes."""
+        """Return the frames that answer a question, whatever its bytes; none if they come later (`wait`)."""
         self._owner.check()
         id_: Any = None
         try:
@@ -116,6 +139,11 @@ class Answers:
             result = handler(decoded, now_ms)
             if isinstance(result, Frames):
                 return result
+            if isinstance(result, Later):
+                if len(self._pending) >= LATER_MOST:
+                    raise Refusal("busy", f"{op}: too many wait for an answer", retry_ms=1_000)
+                self._pending.append(_Pending(id_, result.look))
+                return []
             return [encode_map({"ok": True, "id": id_, **result})]
         except Refusal as refusal:
             self.errors += 1
@@ -125,6 +153,41 @@ class Answers:
             log.exception("question.crashed", question=question[:200])
             self.errors += 1
             return self._refuse(id_, Refusal("internal", "the server could not answer; its log says why"))
+
+    def wait(self, to: Sequence[bytes], steady_ms: int) -> None:
+        """Note who waits for the answer that `answer` has just not given; `due` returns it."""
+        self._owner.check()
+        pending = self._pending[-1]
+        pending.to, pending.until_ms = to, steady_ms + LATER_MS
+
+    def due(self, steady_ms: int) -> list[list[bytes]]:
+        """Return the answers that have become known, each behind the envelope of whoever asked."""
+        self._owner.check()
+        if not self._pending:
+            return []
+        told: list[list[bytes]] = []
+        waiting: list[_Pending] = []
+        for pending in self._pending:
+            try:
+                result = pending.look()
+                if result is None and steady_ms >= pending.until_ms:
+                    raise Refusal("busy", f"no answer within {LATER_MS // 1000} s", retry_ms=1_000)
+            except Refusal as refusal:
+                self.errors += 1
+                told.append([*pending.to, *self._refuse(pending.id, refusal)])
+                continue
+            except Exception:
+                log.exception("question.crashed")
+                self.errors += 1
+                crashed = Refusal("internal", "the server could not answer; its log says why")
+                told.append([*pending.to, *self._refuse(pending.id, crashed)])
+                continue
+            if result is None:
+                waiting.append(pending)
+            else:
+                told.append([*pending.to, encode_map({"ok": True, "id": pending.id, **result})])
+        self._pending = waiting
+        return told
 
     @staticmethod
     def _refuse(id_: Any, refusal: Refusal) -> list[bytes]:

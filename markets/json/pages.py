@@ -27,7 +27,7 @@ class EventsPage(NamedTuple):
 
 
 class Tier(NamedTuple):
-    """An account's read limits: tokens a second, and the most that can be saved up."""
+    """An account's limits of reads or writes: tokens a second, and the most that can be saved up."""
 
     refill_per_s: float
     capacity: float
@@ -40,6 +40,7 @@ class _BucketWire(msgspec.Struct):
 
 class _LimitsWire(msgspec.Struct):
     read: _BucketWire
+    write: Raw = Raw(b"null")
 
 
 class _EventsWire(msgspec.Struct):
@@ -51,6 +52,7 @@ class _EventsWire(msgspec.Struct):
 _events_page: Final = msgspec.json.Decoder(_EventsWire)
 _cursor: Final = msgspec.json.Decoder(str | None)
 _limits: Final = msgspec.json.Decoder(_LimitsWire)
+_bucket: Final = msgspec.json.Decoder(_BucketWire)
 
 
 def split_list(body: bytes, key: str) -> tuple[list[Raw], str | None]:
@@ -78,15 +80,27 @@ def split_events(body: bytes) -> EventsPage:
 
 
 def decode_tier(body: bytes) -> Tier:
-    """Decode the reply of ``GET /account/limits``.
+    """Decode what ``GET /account/limits`` says of reads.
 
     Raises:
         BadRecord: it does not state positive read limits.
     """
-    read = decode(_limits, body, "body").read
-    if not (0 < read.refill_rate < 1e9 and COST <= read.bucket_capacity < 1e9):
-        raise BadRecord("read", read, "a positive rate, and a capacity of a request or more")
-    return Tier(read.refill_rate, read.bucket_capacity)
+    return _tier("read", decode(_limits, body, "body").read)
+
+
+def decode_write_tier(body: bytes) -> Tier:
+    """Decode what ``GET /account/limits`` says of writes.
+
+    Raises:
+        BadRecord: it does not state positive write limits.
+    """
+    return _tier("write", decode(_bucket, decode(_limits, body, "body").write, "write"))
+
+
+def _tier(name: str, bucket: _BucketWire) -> Tier:
+    if not (0 < bucket.refill_rate < 1e9 and COST <= bucket.bucket_capacity < 1e9):
+        raise BadRecord(name, bucket, "a positive rate, and a capacity of a request or more")
+    return Tier(bucket.refill_rate, bucket.bucket_capacity)
 
 
 def member(body: bytes, key: str) -> Raw:

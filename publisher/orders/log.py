@@ -104,6 +104,25 @@ class OrderLog:
         os.close(self._file)
 
 
+def read_log(path: Path) -> list[bytes]:
+    """Return the records of a log that another process may be writing; without a file there are none.
+
+    Raises:
+        StartupError: it is no log of ours.
+        OSError: it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    if not content.startswith(MAGIC):
+        raise StartupError(f"{path} is not a log of the order gateway's")
+    end = at = len(MAGIC)
+    while at + _HEAD <= len(content) and (after := _frame_end(content, at)) is not None:
+        end = at = after
+    return list(_records(memoryview(content)[:end]))
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Put a file in its place, whole or not at all, readable by its owner alone."""
     new = path.with_name(path.name + ".new")

@@ -402,6 +402,7 @@ class Api:
     def _local(self, request: Request, now_ms: int) -> Response:
         if request.method == "GET" and request.path == "/sim/stats":
             stats = {
+                "exchange_id": self.exchange_id,
                 "requests_total": self.by_route.total(),
                 "by_route": dict(sorted(self.by_route.items())),
                 "responses_429": self.responses_429,

@@ -398,6 +398,7 @@ def test_stats_count_requests_by_route_but_not_the_local_ones(client: Client) ->
     client.send("/sim/truth")
     stats = json.loads(client.send("/sim/stats").body)
     assert stats == {
+        "exchange_id": client.api.exchange_id,
         "requests_total": 3,
         "by_route": {"GET /markets": 1, "GET /markets/{ticker}": 1, "other": 1},
         "responses_429": 0,

@@ -1,0 +1,208 @@
+"""One connection to the exchange, made before it is needed and kept alive: a request is signed and one write.
+
+HTTP/1.1 as `http.client` reads it. What is sent is put together here, because a request must be on the socket
+as soon as it is signed, and because it must be certain whether any byte of it has left.
+"""
+
+import base64
+import http.client
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import unquote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import certifi
+
+from bus.clock import Clock
+from markets.errors import StartupError
+from publisher.kalshi import faults
+from publisher.kalshi.client import BODY_TIMEOUT_S, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from publisher.kalshi.signing import KeySource
+
+from .steps import Reply, Request
+
+MAX_BODY_BYTES: Final = 32 * 1_048_576
+_PIECE: Final = 262_144
+
+Check = Callable[[Request], str | None]
+"""Says in the last moment why a request must not leave, None if it may."""
+
+
+class Connection:
+    """A kept-alive connection, one request at a time. One thread.
+
+    Args:
+        base_url: with its path, such as ``https://host/trade-api/v2``.
+        check: asked after the request is ready and before its first byte leaves.
+        ahead_ms: by how much the exchange's clock is ahead of ours: signatures are made by its time.
+
+    Attributes:
+        clock_offset_s: by how much our clock is ahead of the exchange's, as of the last answer; None before.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        keys: KeySource,
+        clock: Clock,
+        check: Check,
+        ahead_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._ahead_ms = ahead_ms
+        parts = urlsplit(base_url)
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if self._secure else 80)
+        self._path = parts.path
+        self._keys = keys
+        self._clock = clock
+        self._check = check
+        self._open: http.client.HTTPConnection | None = None
+        named = f"[{self._host}]" if ":" in self._host else self._host
+        host = f"{named}:{parts.port}" if parts.port else named
+        self._fixed = f"Host: {host}\r\nUser-Agent: kalshi-bus\r\nAccept-Encoding: identity\r\n"
+        self.clock_offset_s: float | None = None
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def warm(self) -> None:
+        """Connect, if there is no connection or the other side has closed it. What fails is tried again."""
+        try:
+            self._connected()
+        except (OSError, http.client.HTTPException, ValueError):
+            self.close()
+
+    def exchange(self, request: Request) -> Reply:
+        """Send a request and return what came of it. It is sent once, whatever happens."""
+        began_ms = self._clock.now_ms()
+        try:
+            sock = self._connected().sock
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            return Reply(
+                None,
+                trouble=_outcome(error),
+                left=False,
+                signed_ms=began_ms,
+                received_ms=self._clock.now_ms(),
+            )
+        signed_ms = self._clock.now_ms()
+        head = self._head(request, signed_ms + self._ahead_ms())
+        late = request.not_after_ms is not None and signed_ms > request.not_after_ms
+        refused = "expired" if late else self._check(request)
+        if refused is not None or head is None:
+            why = refused or "key_unusable"
+            return Reply(None, trouble=why, left=False, signed_ms=signed_ms, received_ms=signed_ms)
+        status: int | None = None
+        body, trouble = b"", ""
+        try:
+            sock.settimeout(READ_TIMEOUT_S)
+            sock.sendall(head + request.body)
+            status, body = self._answer(request, signed_ms)
+        except TimeoutError:
+            trouble = "timeout"
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            trouble = _outcome(error) if isinstance(error, OSError) else "bad_reply"
+        if trouble:
+            status, body = None, b""
+            self.close()
+        if status == 401:
+            self._keys.refused()
+        return Reply(status, body, trouble, True, signed_ms, self._clock.now_ms())
+
+    def _head(self, request: Request, now_ms: int) -> bytes | None:
+        """Return the signed head of a request; None if the key cannot be used: never unsigned instead."""
+        try:
+            key = self._keys.current()
+        except StartupError:
+            return None
+        path = self._path + request.path
+        query = "?" + urlencode(request.query, safe=",") if request.query else ""
+        signed = {} if key is None else key.headers(request.method, path, now_ms)
+        lines = [f"{request.method} {path}{query} HTTP/1.1\r\n", self._fixed]
+        lines += [f"{name}: {value}\r\n" for name, value in signed.items()]
+        if request.body:
+            lines.append("Content-Type: application/json\r\n")
+        if request.body or request.method == "POST":
+            lines.append(f"Content-Length: {len(request.body)}\r\n")
+        lines.append("\r\n")
+        return "".join(lines).encode("ascii")
+
+    def _answer(self, request: Request, signed_ms: int) -> tuple[int, bytes]:
+        assert self._open is not None
+        response = http.client.HTTPResponse(self._open.sock, method=request.method)
+        try:
+            response.begin()
+            end_ns = self._clock.monotonic_ns() + int(BODY_TIMEOUT_S * 1e9)
+            parts: list[bytes] = []
+            size = 0
+            while part := response.read(_PIECE):
+                parts.append(part)
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    raise http.client.HTTPException(f"more than {MAX_BODY_BYTES} bytes")
+                if self._clock.monotonic_ns() > end_ns:
+                    raise TimeoutError
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+            self.clock_offset_s = faults.clock_offset_s(
+                dict(response.getheaders()), signed_ms, self._clock.now_ms()
+            )
+            return response.status, b"".join(parts)
+        finally:
+            ends = response.will_close
+            response.close()
+            if ends:
+                self.close()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._open is not None and self._open.sock is not None and _alive(self._open.sock):
+            return self._open
+        self.close()
+        self._open = self._made()
+        self._open.connect()  # which sets TCP_NODELAY
+        return self._open
+
+    def _made(self) -> http.client.HTTPConnection:
+        if not self._secure:  # our own machine: no proxy
+            return http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
+        context = ssl.create_default_context(cafile=certifi.where())
+        proxy = "" if proxy_bypass(self._host) else getproxies().get("https", "")
+        if not proxy:
+            return http.client.HTTPSConnection(
+                self._host, self._port, timeout=CONNECT_TIMEOUT_S, context=context
+            )
+        by = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        opened = http.client.HTTPSConnection(
+            by.hostname or "", by.port or 3128, timeout=CONNECT_TIMEOUT_S, context=context
+        )
+        headers = {}
+        if by.username:
+            login = f"{unquote(by.username)}:{unquote(by.password or '')}".encode()
+            headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+        opened.set_tunnel(self._host, self._port, headers)
+        return opened
+
+
+def _alive(sock: socket.socket) -> bool:
+    """Tell whether the other side has neither closed a connection nor said anything unasked."""
+    sock.settimeout(0)
+    try:
+        sock.recv(1)  # by way of TLS it takes what a server sends after the handshake
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return faults.connection_outcome(error)

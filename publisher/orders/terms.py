@@ -1,0 +1,231 @@
+"""On which terms orders can be sent: whose account it is, at which exchange, what the key may, which limits.
+
+Asked before anything is sent, and again now and then.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from bus.clock import Clock, Rng
+from bus.process.lifecycle import Stop
+from bus.process.settings import Settings
+from markets.errors import BadRecord, StartupError
+from markets.json.pages import Tier, decode_tier, decode_write_tier
+from publisher.kalshi import faults
+from publisher.kalshi.budget import BASIC, PUBLISHER_SHARE, Budget
+from publisher.kalshi.client import Client, ExchangeError, KeyRefused, NotFound, Stopped
+from publisher.kalshi.faults import Place
+from publisher.kalshi.hosts import endpoints
+from publisher.kalshi.signing import KeySource
+
+log = structlog.get_logger()
+
+WATCHDOG_SHARE: Final = 0.03
+"""Of the account's reads, for the watchdog."""
+
+READ_SHARE: Final = 1 - PUBLISHER_SHARE - WATCHDOG_SHARE
+"""For the gateway."""
+
+AGAIN_S: Final = 1.0
+EVERY_S: Final = 600.0
+LOOK_S: Final = 2.0
+"""So often it is looked whether a simulated exchange is still the same one."""
+
+BASIC_WRITE: Final = Tier(100, 100)
+"""Of an account that has just signed up, and where the exchange does not say."""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What was found.
+
+    Attributes:
+        exchange: names the exchange: "kalshi-prod", "kalshi-demo", a host, or the id of a simulated one.
+        account: a short name that follows from the key's id and does not tell it.
+        folder: where its log is.
+        barred: why this key can place no order, None if nothing is known against it.
+        warning: what of its orders will be refused, in a sentence; None for nothing.
+    """
+
+    exchange: str
+    account: str
+    folder: Path
+    read: Tier = BASIC
+    write: Tier = BASIC_WRITE
+    barred: str | None = None
+    warning: str | None = None
+
+
+class _Stats(msgspec.Struct):
+    exchange_id: str
+
+
+class _Key(msgspec.Struct):
+    api_key_id: str = ""
+    scopes: list[str] | None = None
+
+
+class _Keys(msgspec.Struct):
+    api_keys: list[_Key] = []
+    api_key_region_expiration_ts: float | None = None
+
+
+_stats: Final = msgspec.json.Decoder(_Stats)
+_keys: Final = msgspec.json.Decoder(_Keys)
+
+
+class TermsSource:
+    """Asks for the terms. One thread.
+
+    Attributes:
+        problem: why there are none yet, in a sentence with its remedy; None if nothing is wrong.
+    """
+
+    def __init__(self, settings: Settings, keys: KeySource, clock: Clock, rng: Rng, stop: Stop) -> None:
+        self.problem: str | None = None
+        self._settings = settings
+        self._keys = keys
+        self._clock = clock
+        self._stop = stop
+        base = endpoints(settings).rest
+        self._place = Place.of(settings.env, base)
+        # A handful of requests in ten minutes: whole, so that the first need not wait.
+        budget = Budget(BASIC, rng, clock.monotonic_ns() / 1e9, share=1.0)
+        self._client = Client(base, keys, budget, clock, rng, stop)
+        root = base.removesuffix(urlsplit(base).path)
+        self._beside = Client(root, KeySource(None, None, None), budget, clock, rng, stop)
+
+    def wait(self) -> Terms | None:
+        """Return the terms as soon as the exchange tells them; None: the stop came first."""
+        while not self._stop.is_set():
+            try:
+                if self._keys.wait(self._stop):
+                    found = self.ask()
+                    self.problem = None
+                    return found
+            except Stopped:
+                return None
+            except (ExchangeError, StartupError) as error:
+                self._say(error)
+            self._stop.wait(AGAIN_S)
+        return None
+
+    def follow(self, known: Terms, changed: Callable[[Terms], None]) -> None:
+        """Look again now and then until the stop, and tell what has changed."""
+        due_ns = self._clock.monotonic_ns() + int(EVERY_S * 1e9)
+        simulated = self._settings.env == "sim"
+        while not self._stop.wait(LOOK_S if simulated else EVERY_S):
+            try:
+                whole = self._clock.monotonic_ns() >= due_ns
+                if not whole and (not simulated or self._exchange() == known.exchange):
+                    continue
+                found = self.ask()
+            except Stopped:
+                return
+            except (ExchangeError, StartupError) as error:
+                log.info("terms.unknown", error=str(error))
+                continue
+            due_ns = self._clock.monotonic_ns() + int(EVERY_S * 1e9)
+            if found != known:
+                known = found
+                changed(found)
+
+    def ask(self) -> Terms:
+        """Return the terms as they are now.
+
+        Raises:
+            ExchangeError: the exchange does not tell, or refuses the key.
+            StartupError: the key cannot be used.
+            Stopped: the process is to stop.
+        """
+        key = self._keys.current()
+        if key is None:
+            raise StartupError("no key is configured: orders cannot be sent without one")
+        exchange = self._exchange()
+        (read, write), _ = self._client.get("/account/limits", read=_tiers, attempts=2)
+        barred, warning = self._rights(key.key_id)
+        account = account_name(key.key_id)
+        return Terms(exchange, account, self.folder_of(exchange, account), read, write, barred, warning)
+
+    def folder_of(self, exchange: str, account: str) -> Path:
+        """Return where the log of an account lies; a new simulated exchange has another one."""
+        env = self._settings.env
+        suffix = f"-{exchange[:8]}" if env == "sim" else ""
+        return self._settings.data_dir / f"orders-{env}-{account}{suffix}"
+
+    def _exchange(self) -> str:
+        """Return what names the exchange."""
+        if self._settings.env != "sim":
+            host = urlsplit(endpoints(self._settings).rest).hostname or ""
+            kalshi = host.endswith((".kalshi.com", ".kalshi.co"))
+            return f"kalshi-{self._settings.env}" if kalshi else host
+        try:
+            return self._beside.get("/sim/stats", read=_exchange_id, attempts=1)[0]
+        except NotFound:
+            return "sim"
+
+    def _rights(self, key_id: str) -> tuple[str | None, str | None]:
+        """Return why the key can place no orders, and what will be refused; None where nothing says so."""
+        try:
+            found, _ = self._client.get("/api_keys", read=_read_keys, attempts=1)
+        except KeyRefused:
+            raise
+        except ExchangeError as error:
+            log.info("key.rights_unknown", error=str(error))
+            return None, None
+        scopes = next((key.scopes for key in found.api_keys if key.api_key_id == key_id), None)
+        barred = None
+        if scopes is not None and not {"write", "write::trade"}.intersection(scopes):
+            said = faults.printable(", ".join(scopes)) or "none"
+            barred = f"the API key may not trade (scopes: {said}): make one with the scope write at Kalshi"
+        warning = None
+        until_s = found.api_key_region_expiration_ts
+        if until_s is not None and until_s * 1000 <= self._clock.now_ms():
+            warning = (
+                "the API key's attestation of where you are has run out: orders in Sports, Elections and "
+                "Entertainment are refused until you renew it at Kalshi"
+            )
+        return barred, warning
+
+    def _say(self, error: ExchangeError | StartupError) -> None:
+        if isinstance(error, ExchangeError):
+            said = f"{faults.lead(error.outcome, self._place)} ({error})"
+            said += f". {faults.remedy(error.outcome, str(error), self._place)}"
+        else:
+            said = str(error)
+        if said != self.problem:
+            log.warning("orders.waiting", error=said)
+        self.problem = said
+
+
+def account_name(key_id: str) -> str:
+    """Return the name of a key's account: the same for ever, and nothing that the key could be known by."""
+    return hashlib.blake2s(key_id.encode(), digest_size=5, person=b"account").hexdigest()
+
+
+def _tiers(body: bytes) -> tuple[Tier, Tier]:
+    read = decode_tier(body)
+    try:
+        return read, decode_write_tier(body)
+    except BadRecord as error:
+        log.warning("limits.write_unknown", error=str(error))
+        return read, BASIC_WRITE
+
+
+def _exchange_id(body: bytes) -> str:
+    try:
+        return _stats.decode(body).exchange_id
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadRecord("exchange_id", body[:50], str(error)) from None
+
+
+def _read_keys(body: bytes) -> _Keys:
+    try:
+        return _keys.decode(body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadRecord("api_keys", "", str(error)) from None

@@ -1,0 +1,152 @@
+"""What is sent is sent once, soon and signed, and whether it may have left is certain."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bus.clock import SystemClock
+from publisher.kalshi.signing import KeySource
+from publisher.orders.connection import Connection
+from publisher.orders.sender import Sender
+from publisher.orders.steps import Reply, Request
+from tests.publisher.orders.peer import Answer, Peer
+
+CREATE = Request(1, "create", "POST", "/portfolio/events/orders", (), b'{"count":"1.00"}', "create")
+CANCEL = Request(2, "cancel", "DELETE", "/portfolio/events/orders/a", urgency="cancel")
+LIST = Request(3, "resting", "GET", "/portfolio/orders", (("status", "resting"),))
+CLOCK = SystemClock()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    with Peer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeySource:
+    path = tmp_path / "key.pem"
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(Ed25519PrivateKey.generate().private_bytes(encoding, form, serialization.NoEncryption()))
+    path.chmod(0o600)
+    return KeySource(path, "an-id", None)
+
+
+def connect(peer: Peer, keys: KeySource, why: str | None = None) -> Connection:
+    return Connection(peer.url, keys, CLOCK, lambda _request: why, lambda: 3_600_000)
+
+
+def test_a_request_is_signed_by_the_exchange_s_clock_on_a_connection_that_stays(
+    peer: Peer, keys: KeySource
+) -> None:
+    connection = connect(peer, keys)
+    connection.warm()
+    for _ in range(2):
+        peer.answers.put(Answer(b'HTTP/1.1 201 Created\r\nContent-Length: 16\r\n\r\n{"order_id":"a"}'))
+        before_ms = CLOCK.now_ms()
+
+        reply = connection.exchange(msgspec.structs.replace(CREATE, query=(("exchange_index", "0"),)))
+
+        assert (reply.status, reply.body, reply.left, reply.trouble) == (201, b'{"order_id":"a"}', True, "")
+        assert before_ms <= reply.signed_ms <= reply.received_ms <= CLOCK.now_ms()
+        head, _, body = peer.heard.get(timeout=5).partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        assert first == "POST /trade-api/v2/portfolio/events/orders?exchange_index=0 HTTP/1.1"
+        assert body == CREATE.body
+        assert headers["Content-Length"] == str(len(body))
+        assert int(headers["KALSHI-ACCESS-TIMESTAMP"]) - reply.signed_ms == 3_600_000
+    assert peer.connections == 1
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "trouble"),
+    [
+        (b"", "unreachable"),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{", "bad_reply"),
+        (b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad_reply"),
+        (b"\xff\xfe\x00 nonsense\r\n\r\n", "bad_reply"),
+        (b"HTTP/1.1 two hundred\r\n\r\n", "bad_reply"),
+    ],
+)
+def test_a_reply_that_is_none_may_have_left_and_is_not_asked_for_again(
+    peer: Peer, keys: KeySource, content: bytes, trouble: str
+) -> None:
+    connection = connect(peer, keys)
+    peer.answers.put(Answer(content, ends=True))
+
+    reply = connection.exchange(CREATE)
+
+    assert (reply.status, reply.body, reply.left) == (None, b"", True)
+    assert reply.trouble == trouble
+    assert peer.heard.get(timeout=5).startswith(b"POST ")
+    peer.answers.put(Answer())
+    assert connection.exchange(CANCEL).status == 200
+    assert peer.heard.get(timeout=5).startswith(b"DELETE ")
+    assert peer.heard.empty()
+    connection.close()
+
+
+def test_what_never_left_says_so(peer: Peer, keys: KeySource) -> None:
+    late = msgspec.structs.replace(CREATE, not_after_ms=CLOCK.now_ms() - 1)
+    lost_key = KeySource(Path("/nowhere/key.pem"), "an-id", None)
+    nobody = Connection("http://127.0.0.1:1/x", keys, CLOCK, lambda _request: None)
+    held, free, unsigned = connect(peer, keys, "killed"), connect(peer, keys), connect(peer, lost_key)
+    replies = {
+        "killed": held.exchange(CREATE),
+        "expired": free.exchange(late),
+        "unreachable": nobody.exchange(CREATE),
+        "key_unusable": unsigned.exchange(CREATE),
+    }
+    for trouble, reply in replies.items():
+        assert (reply.status, reply.trouble, reply.left) == (None, trouble, False)
+    assert peer.heard.empty()
+    for connection in (held, free, nobody, unsigned):
+        connection.close()
+
+
+def test_an_idle_connection_that_was_closed_is_made_again_before_anything_is_sent(
+    peer: Peer, keys: KeySource
+) -> None:
+    connection = connect(peer, keys)
+    for _ in range(3):
+        # An answer without a length ends with the connection; the next one goes over another.
+        peer.answers.put(Answer(ends=True))
+        assert connection.exchange(CANCEL).status == 200
+    assert peer.connections == 3
+    connection.close()
+
+
+def test_cancels_overtake_what_waits_and_reads_hold_up_nothing(peer: Peer, keys: KeySource) -> None:
+    told: queue.SimpleQueue[tuple[Request, Reply]] = queue.SimpleQueue()
+    sender = Sender(
+        peer.url, keys, CLOCK, lambda _request: None, lambda *answer: told.put(answer), writers=1, readers=1
+    )
+    sender.start()
+    sender.send(LIST)
+    assert peer.heard.get(timeout=5).startswith(b"GET /trade-api/v2/portfolio/orders?status=resting ")
+    sender.send(CREATE)  # under way, while the list has no answer
+    assert peer.heard.get(timeout=5).startswith(b"POST ")
+    second = msgspec.structs.replace(CREATE, id=4)
+    for request in (second, CANCEL):
+        sender.send(request)
+    for _ in range(2):
+        peer.answers.put(Answer())
+    assert peer.heard.get(timeout=5).startswith(b"DELETE ")
+    for _ in range(2):
+        peer.answers.put(Answer())
+    replies = {request.id: reply for request, reply in (told.get(timeout=5) for _ in range(4))}
+    assert {reply.status for reply in replies.values()} == {200}
+
+    sender.stop(5)
+    sender.send(CREATE)
+    request, reply = told.get(timeout=5)
+    assert (request.id, reply.left, reply.trouble) == (1, False, "stopped")
+    assert not any(thread.name.startswith("send-") for thread in threading.enumerate())
