@@ -326,6 +326,7 @@ class Worker:
                 trader=TRADER,
                 account=around.account,
                 rules=RULES,
+                taken=tuple((*level, count_e2) for level, count_e2 in recovered.taken),
                 gateway=around.gateway is not None,
                 heard=recovered.heard,
                 alarm=recovered.alarm,

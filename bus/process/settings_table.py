@@ -327,7 +327,7 @@ class TraderRows(Rows):
     """The trader's: what it trades on, and within which limits."""
 
     strategies: _Calls = _setting(
-        ("no_basket", "value"),
+        ("baskets",),
         _CALLS,
         "Strategies to trade on; of an event the first named has the first choice: docs/extending.md.",
     )

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from bus.trading import reasons
-from markets.book import asks
 from markets.fees import OrderFees, fill_fee
 from markets.opportunities import MarketView, ScanLimits
-from markets.opportunities.legs import Ladder, ladder, top
+from markets.opportunities.legs import ladder, top
 from markets.orders import AnyOrderEvent, Ended, Fill, Filled, Intent
 from markets.records import Status
 from markets.timing import is_open
 from trader.engine.inputs import Present
 from trader.engine.risk import FUTURE_MS
+from trader.engine.taken import observe
 
 from .base import LevelKey, Markets, OpenOrder
 
@@ -87,13 +87,7 @@ class PaperBroker:
         levels = self._taken.get(market.market.ticker)
         if levels is None:
             return
-        for (side, price_e4), taken_e2 in list(levels.items()):
-            seen = ladder(market, side, self._scan)
-            shown = dict(seen.levels)
-            if price_e4 in shown:
-                levels[side, price_e4] = min(taken_e2, shown[price_e4])
-            elif self._shows(market, side, seen, price_e4):
-                del levels[side, price_e4]
+        observe(levels, market, self._scan)
         if not levels:
             del self._taken[market.market.ticker]
 
@@ -157,10 +151,3 @@ class PaperBroker:
     def _take(self, ticker: str, side: str, price_e4: int, count_e2: int) -> None:
         levels = self._taken.setdefault(ticker, {})
         levels[side, price_e4] = levels.get((side, price_e4), 0) + count_e2
-
-    @staticmethod
-    def _shows(market: MarketView, side: str, seen: Ladder, price_e4: int) -> bool:
-        """Whether such a level would be seen: in a book always, in a quote only if it were the best."""
-        if market.book is not None and seen.levels == asks(market.book, side):
-            return True
-        return not seen.levels or price_e4 < seen.levels[0][0]

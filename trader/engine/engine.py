@@ -14,6 +14,7 @@ from bus.trading.gateway import AccountAnswer, ForeignFill, ListedSettlement
 from markets.book import NO, YES
 from markets.fees import fee_schedule
 from markets.opportunities import EventView, Failure, MarketView, Opportunity, ScanLimits, candidates
+from markets.opportunities.legs import ladder
 from markets.orders import (
     Accepted,
     Amended,
@@ -71,12 +72,13 @@ from .outputs import (
 )
 from .outputs import Amended as AmendBooked
 from .people import People
-from .rebalance import follow_ups
+from .rebalance import Pace, follow_ups, uneven
 from .reconciliation import Reconciliation, new_movements, settled_e4
 from .refused import Refusals
 from .risk import Facts, Limits
 from .roster import BuiltIn, Calls, DroppedStrategy, Roster
 from .standing import Standing
+from .taken import Taken
 from .throttle import Throttle
 from .worth import Worth
 
@@ -106,6 +108,7 @@ class Engine:
         decisions: events looked at since the start.
         now_ms: the time of the last input. paced_ms: the same by the clock that tells rates and days.
         roster: the strategies.
+        taken: what own orders took of the levels that are shown. pace: when baskets are evened out.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
         voids: markets held that are paid out without a value -> since when, by `paced_ms`.
         strays: what was told of orders that have ended or never were, since `take_strays`. A fill among it
@@ -125,6 +128,8 @@ class Engine:
         self.standing = Standing()
         self.worth = Worth(self.ledger)
         self.roster = Roster(load, calls)
+        self.taken = Taken()
+        self.pace = Pace()
         self.fair_values: dict[str, FairValue] = {}
         self.views: dict[str, EventView] = {}
         self.decisions = 0
@@ -174,6 +179,7 @@ class Engine:
             case Tick():
                 self.roster.timer(taken.now_ms)
                 self._settle_voids()
+                self._even_out_due()
             case Feed():
                 self.conditions.feed, self.conditions.degraded = taken.word, taken.degraded
             case TradingStatus():
@@ -252,6 +258,7 @@ class Engine:
         )
         for intent in self.ledger.open.values():
             self.standing.add(intent)
+        self.taken = Taken(start.taken, stays=start.rules >= 2 and not start.gateway)
         self.roster.start(start.strategies, start.now_ms)
         self.heard, self._gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
         self.conditions.alarm = start.alarm
@@ -262,6 +269,7 @@ class Engine:
         conditions = self.conditions
         conditions.epoch, conditions.seq, conditions.complete_ms = data.epoch, data.seq, data.complete_ms
         for view in data.views:
+            self.taken.observe(view, self.scan)
             self.worth.mark(view, self.paced_ms, self._failing)
             self._settle(view)
             self._even_out(view)
@@ -279,6 +287,8 @@ class Engine:
         self.decisions += 1
         if self.halts():
             return
+        if self.taken.touches(view):
+            view, found = self.taken.left(view), None
         if found is None:
             found = candidates(view, self.fair_values, self.now_ms, self.scan).opportunities
         self.refusals.look_at(view.event.event_ticker)
@@ -287,15 +297,20 @@ class Engine:
 
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
-        ledger = self.ledger
+        ledger, paced = self.ledger, self._rules >= 2
+        view = self.taken.left(view)
         for trade in sorted(ledger.trades_in(view.event.event_ticker)):
             basket = ledger.baskets.get(trade)
             if basket is None or ledger.ordered(trade):
                 continue
+            if paced and not (uneven(basket) and self.pace.due(trade, self.paced_ms)):
+                continue
             because: list[str] = []
             proposals: Sequence[Proposal] = ()
             try:
-                proposals = follow_ups(trade, basket, view, self.now_ms, self.scan, self._failing)
+                proposals = follow_ups(
+                    trade, basket, view, self.now_ms, self.scan, self._failing, gives_up=not paced
+                )
             except Exception as error:  # noqa: BLE001, it is noted
                 self._failing.append(Failure.of(view.event.event_ticker, EVENING_OUT, error))
                 because.append(reasons.ERROR)
@@ -305,8 +320,20 @@ class Engine:
                     because = []
                     break
                 because.append(reason)
+            self.pace.tried(trade, self.paced_ms, ledger.baskets[trade].tries, ordered=ledger.ordered(trade))
             if self.refusals.note_follow_ups(trade, because):
                 self._out += [Refused(basket.strategy, basket.event_ticker, reason) for reason in because]
+
+    def _even_out_due(self) -> None:
+        """Try again what is due: whether anything changes in an event says nothing of when to try."""
+        if self._rules < 2:
+            return
+        self.pace.keep(self.ledger.baskets)
+        for trade in self.pace.all_due(self.paced_ms):
+            view = self.views.get(self.ledger.baskets[trade].event_ticker)
+            if view is not None:
+                self._even_out(view)
+                self._note_failures(view)
 
     def place_trade(self, proposal: Proposal, view: EventView) -> bool:
         """Place one trade, all its orders or none, if risk lets it pass; return whether it did."""
@@ -337,10 +364,12 @@ class Engine:
         edge_e6 = proposal.edge_e6 * sum(leg.count_e2 for leg in legs) // wanted_e2
         fees = fee_schedule(view.event, view.series)
         assert fees is not None, "risk refuses what has no fees"
-        markets = {seen.market.ticker: seen.market for seen in view.markets}
+        seen = {each.market.ticker: each for each in view.markets}
+        markets = {ticker: each.market for ticker, each in seen.items()}
         ends_ms = [self.now_ms + self.limits.valid_ms]
         ends_ms += [ms for leg in legs if (ms := markets[leg.ticker].close_ms) is not None]
-        if view.timing.start_ms is not None and not self.scan.in_play:
+        eases = proposal.evens is not None and self._rules >= 2
+        if view.timing.start_ms is not None and not self.scan.in_play and not eases:
             ends_ms.append(view.timing.start_ms)
         for leg in legs:
             number, client_order_id = self.numbering.order()
@@ -374,6 +403,8 @@ class Engine:
             )
             self.ledger.place(intent)
             self.standing.add(intent)
+            if self._rules >= 2:
+                self.taken.plan(intent, ladder(seen[leg.ticker], leg.side, self.scan).levels)
             self._out.append(Place(intent))
         self.throttle.sent(len(legs), self.paced_ms)
         return None
@@ -443,9 +474,9 @@ class Engine:
             lost_today_e6=self.worth.lost_today_e6(),
             idle_shards=self.conditions.idle_shards,
             degraded=self.conditions.degraded,
+            rules=self._rules,
             free_e6=self.books.free_e6(self.ledger) if self._gateway else None,
             retry_at_ms=self.throttle.retry_at_ms,
-            loss_stops_all=self._rules < 2,
         )
 
     def _hear_exchange(self, taken: Orders | Gateway | Account) -> None:
@@ -616,6 +647,7 @@ class Engine:
                         self._alarm(beyond)
                     if self.ledger.fill(number, event.fill) is not None:
                         fills.append(event.fill)
+                        self.taken.fill(intent, event.fill)
                 case Unknown():
                     standing.lose(number, event.reason, event.until_ms)
                 case Ended():
@@ -637,7 +669,7 @@ class Engine:
         if view is not None and ended:
             self._settle(view)
             if not intent.attempt:
-                # Once at once; further tries wait until the event changes.
+                # Once at once; further tries have their time.
                 self._even_out(view)
                 self._note_failures(view)
 
@@ -647,6 +679,7 @@ class Engine:
         intent = self.ledger.open[intent.number]  # by now it may be another than was placed
         got_e2 = self.ledger.filled(intent.number).count_e2
         self.ledger.end(intent.number)
+        self.taken.end(intent)
         accepted = self.standing.end(intent.number)
         if got_e2 >= intent.count_e2:
             return OrderState.FILLED

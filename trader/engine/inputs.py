@@ -21,6 +21,7 @@ from trader.ledger.ledger import Ledger
 
 from .asks import AnyAsk
 from .risk import Limits
+from .taken import TakenLevel
 
 
 class Present(NamedTuple):
@@ -62,6 +63,7 @@ class Start(Input, frozen=True):
         adopted: ids of the movements of cash that are booked.
         loss_base_e6: the profit from which the loss of that day is counted, None if from its beginning.
         loss_latched: whether it has reached its limit.
+        taken: what orders before took of levels that may go on being shown.
     """
 
     journal_id: str
@@ -84,6 +86,7 @@ class Start(Input, frozen=True):
     adopted: tuple[str, ...] = ()
     loss_base_e6: int | None = None
     loss_latched: bool = False
+    taken: tuple[TakenLevel, ...] = ()
 
 
 class Tick(Input, frozen=True):

@@ -6,11 +6,12 @@ whichever leaves the better worst case at the asks and bids of now, and nothing 
 it is. Selling is buying the other outcome: a pair of YES and NO pays a dollar. Legs of which no kind promises
 anything are left alone.
 
-After `TRIES` the remainder stays and is said to be one (`status`, member `uneven`). The last tries only
-sell: a level that shows more than it gives must not keep a basket open for ever.
+When that is tried says `Pace`: time, not what happens to change. It is never given up; what is uneven is said
+to be (`status`, member `uneven`). The third and fourth try only sell: a level that shows more than it gives
+must not keep a basket open for ever. Sessions of rules before 2 tried four times, whenever the event changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from markets.book import NO, YES, cost_e6, depth, fills
@@ -23,6 +24,37 @@ from trader.ledger.ledger import Basket
 
 TRIES: Final = 4
 SELL_FROM_TRY: Final = 3
+"""Tries from this one up to `TRIES` only sell."""
+
+PACE_MS: Final = (1_000, 5_000, 30_000, 60_000)
+"""So long after each try the next one may come; after the last of these always so long."""
+
+LOOK_AGAIN_MS: Final = 5_000
+"""So long after a look that ordered nothing, because nothing would help or risk refused, comes the next."""
+
+
+class Pace:
+    """When each uneven basket is looked at again, by the steady clock. What is not known is due."""
+
+    def __init__(self) -> None:
+        self._due_ms: dict[int, int] = {}
+
+    def due(self, trade: int, steady_ms: int) -> bool:
+        """Whether it is time for a basket."""
+        return self._due_ms.get(trade, steady_ms) <= steady_ms
+
+    def all_due(self, steady_ms: int) -> list[int]:
+        """Return the baskets that were tried before and are due again."""
+        return sorted(trade for trade, due_ms in self._due_ms.items() if due_ms <= steady_ms)
+
+    def tried(self, trade: int, steady_ms: int, tries: int, *, ordered: bool) -> None:
+        """Note that a basket was looked at, after so many tries, and whether something was ordered."""
+        wait_ms = PACE_MS[min(max(tries, 1), len(PACE_MS)) - 1] if ordered else LOOK_AGAIN_MS
+        self._due_ms[trade] = steady_ms + wait_ms
+
+    def keep(self, trades: Container[int]) -> None:
+        """Forget baskets that are none of these."""
+        self._due_ms = {trade: due_ms for trade, due_ms in self._due_ms.items() if trade in trades}
 
 
 def missing_e2(basket: Basket) -> list[int]:
@@ -51,17 +83,20 @@ def follow_ups(
     now_ms: int,
     scan: ScanLimits,
     failures: list[Failure],
+    *,
+    gives_up: bool = False,
 ) -> list[Proposal]:
     """Return what would even a basket out, the better worst case first; empty if nothing would help now.
 
     Args:
+        gives_up: whether nothing is tried after `TRIES`.
         failures: takes those of kinds that raise when they are asked what the legs pay.
     """
     fees = fee_schedule(view.event, view.series)
     markets = {seen.market.ticker: seen for seen in view.markets}
     if (
         fees is None
-        or basket.tries >= TRIES
+        or (gives_up and basket.tries >= TRIES)
         or not uneven(basket)
         or any(leg.ticker not in markets for leg in basket.legs)
     ):
@@ -79,7 +114,7 @@ def follow_ups(
     if now_e6 is None:
         return []
     found = []
-    if basket.tries + 1 < SELL_FROM_TRY:
+    if not SELL_FROM_TRY <= basket.tries + 1 <= TRIES:
         missing = missing_e2(basket)
         sides = [leg.side for leg in basket.legs]
         bought, then_e6 = _legs(sides, seen, missing, scan), least_e6(missing)

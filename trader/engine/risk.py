@@ -65,7 +65,7 @@ class Facts(msgspec.Struct, frozen=True):
         lost_today_e6: loss since the day's beginning; negative is a profit.
         idle_shards: shards of the exchange that do not trade. degraded: series in doubt.
         free_e6: cash on each shard that no order holds; None where all cash is in one place.
-        loss_stops_all: whether the loss of the day keeps even what takes risk off from being traded.
+        rules: by which the session is decided (inputs.py).
     """
 
     now_ms: int
@@ -79,7 +79,16 @@ class Facts(msgspec.Struct, frozen=True):
     degraded: tuple[str, ...]
     retry_at_ms: Mapping[str, int]
     free_e6: Mapping[int, int] | None = None
-    loss_stops_all: bool = False
+    rules: int = 2
+
+
+def eases(proposal: Proposal, facts: Facts) -> bool:
+    """Whether it takes risk off, as what evens out a basket does, and what only sells what is held.
+
+    No pause, loss or limit of new trades speaks against it: nothing of it buys more than its trade lacks, or
+    gives up more than that has (`evens_nothing`).
+    """
+    return proposal.evens is not None and facts.rules >= 2
 
 
 def fit(
@@ -175,10 +184,9 @@ def _reasons(
         yield reasons.FEE_UNKNOWN
         return
     timing = view.timing
-    if (
-        not scan.in_play
-        and not _sells(proposal)
-        and (timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms))
+    takes_off = eases(proposal, facts)
+    if not (scan.in_play or takes_off) and (
+        timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
     ):
         yield reasons.MATCH_STARTED
     payout_ms = expected_payout_ms(view, facts.now_ms)
@@ -263,11 +271,6 @@ def _sells(proposal: Proposal) -> bool:
     return proposal.by_hand and proposal.evens is not None
 
 
-def takes_risk_off(proposal: Proposal) -> bool:
-    """Whether a trade only evens a basket out, to which `_evens` holds it: no loss of a day stops that."""
-    return proposal.evens is not None
-
-
 def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
     """Whether a leg of a follow-up buys no more than its basket lacks, or sells no more than it has."""
     basket = ledger.baskets.get(trade)
@@ -297,22 +300,22 @@ def _unreal(proposal: Proposal) -> bool:
 
 def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
     ledger, event_ticker = facts.ledger, proposal.event_ticker
-    sells = _sells(proposal)
-    past_loss = sells or (takes_risk_off(proposal) and not facts.loss_stops_all)
-    for word in facts.halts:
-        if not (sells and word == reasons.PAUSED) and not (past_loss and word == reasons.DAILY_LOSS):
-            yield word
+    takes_off = eases(proposal, facts)
+    passed = (reasons.PAUSED, reasons.DAILY_LOSS) if takes_off else ()
+    yield from (word for word in facts.halts if word not in passed)
     if _unreal(proposal):
         yield reasons.UNREAL
     if proposal.evens is not None:
-        if _ordered(proposal, proposal.evens, ledger, sells=sells):
+        if _ordered(proposal, proposal.evens, ledger, sells=_sells(proposal)):
             yield reasons.RETRY_LATER
     elif not proposal.by_hand and facts.paced_ms < facts.retry_at_ms.get(event_ticker, facts.paced_ms):
         yield reasons.RETRY_LATER
     elif len(ledger.trades_in(event_ticker)) >= limits.positions_per_event:
         alone = limits.positions_per_event == 1
         yield reasons.ONE_POSITION_PER_EVENT if alone else reasons.POSITIONS_PER_EVENT
-    if facts.lost_today_e6 >= limits.daily_loss_e6 and not past_loss:
+    if takes_off:
+        return
+    if facts.lost_today_e6 >= limits.daily_loss_e6:
         yield reasons.DAILY_LOSS
     if len(ledger.open) + len(proposal.legs) > limits.open_orders:
         yield reasons.OPEN_ORDERS
@@ -361,23 +364,24 @@ def _leg_reasons(
 def _money_reasons(
     legs: Sequence[Wanted], proposal: Proposal, fees: FeeSchedule, facts: Facts, limits: Limits
 ) -> Iterator[str]:
-    ledger, event_ticker = facts.ledger, proposal.event_ticker
-    total_e6 = closing_e6 = 0  # what may be at stake besides, and what is only paid
+    ledger, event_ticker, bounded = facts.ledger, proposal.event_ticker, not eases(proposal, facts)
+    total_e6 = paid_e6 = 0  # what may be at stake besides, and what is paid
     for leg in legs:
-        cost_e6 = stake_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
+        cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
+        if bounded and cost_e6 > limits.order_e6:
+            yield reasons.ORDER_LIMIT
+        stake_e6 = cost_e6 if bounded else 0
         if proposal.evens is not None and _closes(leg, proposal.evens, ledger):
             stake_e6 = max(0, ledger.rise_by_sale_e6(proposal.evens, leg.ticker, leg.count_e2))
             if proposal.by_hand:
                 cost_e6 = stake_e6  # what it costs the pairs pay back at once
-            closing_e6 += cost_e6 - stake_e6
-        if cost_e6 > limits.order_e6:
-            yield reasons.ORDER_LIMIT
         total_e6 += stake_e6
+        paid_e6 += cost_e6
         if stake_e6 and ledger.at_stake_e6(event_ticker, ticker=leg.ticker) + stake_e6 > limits.market_e6:
             yield reasons.MARKET_LIMIT
     if total_e6 and ledger.at_stake_e6(event_ticker) + total_e6 > limits.event_e6:
         yield reasons.EVENT_LIMIT
     if total_e6 and ledger.at_stake_e6() + total_e6 > limits.total_e6:
         yield reasons.TOTAL_LIMIT
-    if total_e6 + closing_e6 > ledger.free_e6:
+    if paid_e6 > ledger.free_e6:
         yield reasons.CASH

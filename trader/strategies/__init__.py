@@ -9,11 +9,13 @@ from typing import Final
 
 from trader.extensions.params import Parameters
 
+from .baskets import Baskets
 from .no_basket import NoBasket
 from .strategy import LoadStrategy, Quiet, Strategy, StrategyMaker, Update, proposal
 from .value import Value
 
 BUILT_IN: Final[Mapping[str, type[Quiet]]] = {
+    Baskets.name: Baskets,
     NoBasket.name: NoBasket,
     Value.name: Value,
 }
@@ -21,6 +23,7 @@ BUILT_IN: Final[Mapping[str, type[Quiet]]] = {
 
 __all__ = [
     "BUILT_IN",
+    "Baskets",
     "LoadStrategy",
     "NoBasket",
     "Parameters",

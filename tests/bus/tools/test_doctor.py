@@ -78,7 +78,7 @@ def test_strategies_that_cannot_be_loaded_and_those_left_out_are_problems(
     _, found = examined({**environ, "KALSHI_BUS_STRATEGIES": "no_baskt"}, short_dir)
     assert found["strategies"].startswith("WRONG  strategies: KALSHI_BUS_STRATEGIES: got 'no_baskt'")
     _, found = examined(environ, short_dir)
-    assert found["strategies"] == "ok     strategies: no_basket, value"
+    assert found["strategies"] == "ok     strategies: baskets"
     EndedStrategies(short_dir / "data").add(EndedStrategy("value", "value", "on_update", 7))
 
     lines: list[str] = []

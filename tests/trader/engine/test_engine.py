@@ -99,14 +99,14 @@ def test_order_ids_come_from_the_journals_id_and_the_number() -> None:
 
 def test_an_event_is_traded_once() -> None:
     engine = running()
-    intents = placed(engine.step(data(basket())))
+    intents = placed(engine.step(data(basket(size_e2=50_000))))
 
-    assert refused(engine.step(data(basket(), seq=2))) == ["one_position_per_event"] * len(
+    assert refused(engine.step(data(basket(size_e2=50_000), seq=2))) == ["one_position_per_event"] * len(
         list(engine.roster.active)[:1]
     )
     for one in intents:
         engine.step(filled(one))
-    assert placed(engine.step(data(basket(), seq=3))) == []
+    assert placed(engine.step(data(basket(size_e2=50_000), seq=3))) == []
     assert len(engine.ledger.positions) == 3
 
 

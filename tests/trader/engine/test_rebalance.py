@@ -26,10 +26,11 @@ from tests.trader.world import (
     live,
     over,
     start,
+    tick,
     view_of,
 )
 from trader.engine.engine import Engine
-from trader.engine.inputs import Orders
+from trader.engine.inputs import AnyInput, Command, Data, Orders
 from trader.engine.outputs import Place, Refused
 from trader.engine.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven
 from trader.engine.replay import replay
@@ -67,6 +68,12 @@ def bought(*counts: int) -> tuple[Engine, list[Intent]]:
     for intent, count in zip(intents, counts, strict=True):
         follow += placed(engine.step(ended(intent, count * 100)))
     return engine, follow
+
+
+def later(seconds: float, seq: int = 2) -> Any:
+    """The same basket, seen so much later."""
+    now_ms = NOW_MS + round(seconds * 1000)
+    return data(basket(size_e2=20_000, as_of_ms=now_ms), now_ms=now_ms, seq=seq)
 
 
 def got(engine: Engine) -> list[int]:
@@ -108,10 +115,10 @@ def test_what_is_too_much_is_sold_where_the_short_leg_has_become_dear() -> None:
 def test_selling_takes_the_position_away_and_the_books_add_up() -> None:
     engine, follow = bought(50, 0, 50)
     engine.step(ended(follow[0], 0))  # completing gets nothing, twice
-    (again,) = placed(engine.step(data(basket(size_e2=5_000), seq=2)))
+    (again,) = placed(engine.step(later(1)))
     engine.step(ended(again, 0))
 
-    sales = placed(engine.step(data(basket(size_e2=5_000), seq=3)))
+    sales = placed(engine.step(later(6)))
 
     assert [(one.ticker, one.side, one.count_e2, one.attempt) for one in sales] == [
         (TICKERS[0], "yes", 5_000, SELL_FROM_TRY),
@@ -125,8 +132,29 @@ def test_selling_takes_the_position_away_and_the_books_add_up() -> None:
     engine.ledger.check()
 
 
-def test_after_a_few_tries_the_remainder_stays() -> None:
+def test_evening_out_is_paced_by_time_and_never_given_up() -> None:
     engine, follow = bought(50, 20, 50)
+    tried = [0.0]
+    for tenths in range(1, 2_200):
+        for intent in follow:
+            engine.step(ended(intent, 0, NOW_MS + tenths * 100))
+        seconds = tenths / 10
+        follow = placed(engine.step(later(seconds, seq=tenths)))
+        tried += [seconds] * bool(follow)
+
+    (one,) = engine.ledger.baskets.values()
+    # However often the event changes: 1, 5, 30 and then 60 seconds after the try before.
+    assert tried == [0, 1, 6, 36, 96, 156, 216]
+    assert (one.tries, uneven(one)) == (len(tried), True)
+
+
+def test_a_session_of_old_tries_four_times_whenever_the_event_changes() -> None:
+    engine = Engine()
+    for step in (start(rules=1), live()):
+        engine.step(step)
+    follow: list[Intent] = []
+    for intent, count in zip(placed(engine.step(data(basket(size_e2=5_000)))), (50, 20, 50), strict=True):
+        follow += placed(engine.step(ended(intent, count * 100)))
     for seq in range(2, 12):
         for intent in follow:
             engine.step(ended(intent, 0))
@@ -136,24 +164,64 @@ def test_after_a_few_tries_the_remainder_stays() -> None:
     assert (follow, one.tries, uneven(one)) == ([], TRIES, True)
 
 
-@pytest.mark.parametrize("halted", [True, False])
-def test_nothing_is_evened_out_while_trading_is_halted_or_the_match_has_started(halted: bool) -> None:
+def test_on_a_tick_too_a_basket_is_evened_out_though_nothing_changes() -> None:
+    engine, follow = bought(50, 20, 50)
+    engine.step(later(0.5))
+    engine.step(ended(follow[0], 0))
+
+    assert not placed(engine.step(tick(NOW_MS + 900)))
+    assert [one.attempt for one in placed(engine.step(tick(NOW_MS + 1_000)))] == [2]
+
+
+def started() -> Data:
+    timing = msgspec.structs.replace(basket().timing, start_ms=NOW_MS, in_play=True)
+    return data(msgspec.structs.replace(basket(size_e2=5_000), timing=timing), seq=2)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "evens"),
+    [
+        (msgspec.structs.replace(live(), word="gap"), False),
+        (Command(NOW_MS, 0, op="kill", reason="x"), False),
+        (Command(NOW_MS, 0, op="pause", reason="x"), True),
+        (started(), True),
+    ],
+)
+def test_evening_out_takes_risk_off_so_only_a_kill_and_doubt_stop_it(
+    meanwhile: AnyInput, evens: bool
+) -> None:
     engine = Engine()
     for one in (start(), live()):
         engine.step(one)
     intents = placed(engine.step(data(basket(size_e2=5_000))))
-    if halted:
-        engine.step(msgspec.structs.replace(live(), word="gap"))
-    else:
-        timing = msgspec.structs.replace(basket().timing, start_ms=NOW_MS, in_play=True)
-        engine.step(data(msgspec.structs.replace(basket(size_e2=5_000), timing=timing), seq=2))
+    engine.step(meanwhile)
 
     outputs = [
         placed(engine.step(ended(one, count))) for one, count in zip(intents, (5_000, 0, 5_000), strict=True)
     ]
 
-    assert outputs == [[], [], []]
+    assert [bool(each) for each in outputs] == [False, False, evens]
     assert uneven(engine.ledger.baskets[1])
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"daily_loss_e6": 0},
+        {"order_e6": 0},
+        {"market_e6": 0},
+        {"event_e6": 0},
+        {"total_e6": 0},
+        {"open_orders": 0},
+        {"orders_per_minute": 0},
+    ],
+)
+def test_no_limit_of_new_trades_keeps_a_basket_uneven(limits: dict[str, int]) -> None:
+    engine, follow = bought(50, 20, 50)
+    engine.step(ended(follow[0], 0))
+    engine.limits = msgspec.structs.replace(engine.limits, **limits)
+
+    assert placed(engine.step(later(1)))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +265,6 @@ def test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_mad
             before = dict(engine.ledger.baskets)
             worst_e6 = guaranteed(before.get(1)) + engine.ledger.cash_e6
             engine.step(ended(one, int(one.count_e2 * next(fates, 1.0)) // 100 * 100))
-            assert one.attempt <= TRIES
             if len(follow) == 1 and one.edge_e6:
                 # A single order, however much of it was filled, never leaves less than there was for sure.
                 assert guaranteed(engine.ledger.baskets.get(1)) + engine.ledger.cash_e6 >= worst_e6
@@ -206,7 +273,6 @@ def test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_mad
         follow = placed(engine.step(data(view, seq=seq)))
     left = engine.ledger.baskets.get(1)
     if left is not None and not engine.ledger.ordered(1):
-        assert not uneven(left) or left.tries <= TRIES
         assert not uneven(left) or any(missing_e2(left)) == any(excess_e2(left))
         held = {ticker: position.count_e2 for ticker, position in engine.ledger.positions.items()}
         assert {leg.ticker: leg.got_e2 for leg in left.legs if leg.got_e2} == held
@@ -281,22 +347,19 @@ def test_books_forget_a_basket_when_one_of_its_markets_is_settled() -> None:
 def test_a_follow_up_that_is_refused_is_told_once_and_not_as_the_opportunitys_reason() -> None:
     engine, follow = bought(50, 30, 50)
     engine.step(ended(follow[0], 0))
-    engine.limits = msgspec.structs.replace(engine.limits, order_e6=1_000_000)
+    engine.limits = msgspec.structs.replace(engine.limits, price_collar_e4=-1)
 
     told = [
-        [
-            output.reason
-            for output in engine.step(data(basket(size_e2=5_000), seq=seq))
-            if isinstance(output, Refused)
-        ]
-        for seq in (2, 3, 4)
+        [output.reason for output in engine.step(later(seconds)) if isinstance(output, Refused)]
+        for seconds in (1, 2, 6, 7, 11)
     ]
 
-    assert told == [["order_limit", "order_limit", "one_position_per_event"], [], []]
-    assert engine.refusals.not_evened == {1: ("order_limit", "order_limit")}
+    assert told == [["price_collar", "price_collar", "one_position_per_event"], [], [], [], []]
+    assert engine.refusals.not_evened == {1: ("price_collar", "price_collar")}
     assert engine.refusals.told == {("no_basket", EVENT.event_ticker): "one_position_per_event"}
     engine.limits = LIMITS
-    assert placed(engine.step(data(basket(size_e2=5_000), seq=5)))
+    assert not placed(engine.step(later(15)))  # looked at again every five seconds
+    assert placed(engine.step(later(16)))
     assert engine.refusals.not_evened == {}
 
 
@@ -315,7 +378,8 @@ def test_what_cannot_be_judged_is_refused_named_and_costs_no_other_event() -> No
     engine, follow = bought(50, 30, 50)
     engine.step(ended(follow[0], 0))
 
-    outputs = engine.step(data(without_grid(basket(size_e2=5_000)), basket(2, size_e2=100), seq=2))
+    views = basket(size_e2=20_000, as_of_ms=NOW_MS + 1_000), basket(2, size_e2=100, as_of_ms=NOW_MS + 1_000)
+    outputs = engine.step(data(without_grid(views[0]), views[1], now_ms=NOW_MS + 1_000, seq=2))
 
     assert {intent.event_ticker for intent in placed(outputs)} == {event_of(2).event_ticker}
     assert engine.refusals.not_evened == {1: ("error", "error")}
@@ -323,7 +387,7 @@ def test_what_cannot_be_judged_is_refused_named_and_costs_no_other_event() -> No
         (EVENT.event_ticker, "risk")
     ]
     assert "ZeroDivisionError" in engine.failures.take()[0].trace
-    assert placed(engine.step(data(basket(size_e2=5_000), seq=3)))
+    assert placed(engine.step(later(6)))
     assert (engine.failures.standing, engine.failures.take()) == ({}, [])
 
 
@@ -341,5 +405,5 @@ def test_a_kind_that_cannot_say_what_legs_pay_leaves_them_uneven_and_is_named(
     engine.step(ended(follow[0], 0))
     monkeypatch.setitem(KINDS, "no_basket", Mute())
 
-    assert not placed(engine.step(data(basket(size_e2=5_000), seq=2)))
+    assert not placed(engine.step(later(1)))
     assert {one.part for one in engine.failures.standing[EVENT.event_ticker]} == {"no_basket"}

@@ -1,0 +1,164 @@
+"""What own orders took of the levels that are shown, and what those on their way may take. Pure.
+
+Nobody else sees what a paper order took, so its levels go on being shown: what was taken is remembered until
+its level shrinks or goes. At an exchange a level shrinks by itself, and only orders on their way are counted.
+Either way the same depth must not be bought twice: scanner, risk and evening out look at what is left.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from markets.book import NO, YES, asks, fills, top_of_quote
+from markets.opportunities import EventView, MarketView, ScanLimits
+from markets.opportunities.legs import Ladder, ladder
+from markets.orders import Fill, Intent
+from markets.records import Book, Level, Quote
+from markets.units import opposite
+
+MARKETS_MAX: Final = 5_000
+"""So many markets are remembered: of those that nobody tells of any more the oldest are forgotten."""
+
+TakenLevel = tuple[str, str, int, int]
+"""(ticker, side, price_e4, count_e2) of what was taken of a level of asks."""
+
+
+class Taken:
+    """Contracts taken of each level of asks, those that orders on their way may take included.
+
+    Args:
+        stays: whether a level goes on showing what an order took of it, as it does to one that only plays.
+
+    Attributes:
+        levels: ticker -> (side, price_e4) -> contracts.
+    """
+
+    def __init__(self, levels: Iterable[TakenLevel] = (), *, stays: bool = True) -> None:
+        self._stays = stays
+        self.levels: dict[str, dict[tuple[str, int], int]] = {}
+        self._plans: dict[int, dict[int, int]] = {}
+        for ticker, side, price_e4, count_e2 in levels:
+            self._add(ticker, side, price_e4, count_e2)
+
+    def plan(self, intent: Intent, levels: Sequence[Level]) -> None:
+        """Count what an order that is sent may take of these asks."""
+        if intent.time_in_force == "gtc":
+            return  # it rests, and takes what comes to it
+        within = [level for level in levels if level[0] <= intent.price_e4]
+        self._plans[intent.number] = plan = dict(fills(within, intent.count_e2))
+        for price_e4, count_e2 in plan.items():
+            self._add(intent.ticker, intent.side, price_e4, count_e2)
+
+    def fill(self, intent: Intent, fill: Fill) -> None:
+        """Count what an order took: of what it was to take, as far as that goes."""
+        if fill.maker or not self._stays:
+            return
+        plan = self._plans.get(intent.number, {})
+        planned_e2 = min(plan.get(fill.price_e4, 0), fill.count_e2)
+        if planned_e2:
+            plan[fill.price_e4] -= planned_e2
+        self._add(intent.ticker, intent.side, fill.price_e4, fill.count_e2 - planned_e2)
+
+    def end(self, intent: Intent) -> None:
+        """Count no more what an order was to take and did not."""
+        levels = self.levels.get(intent.ticker, {})
+        for price_e4, count_e2 in self._plans.pop(intent.number, {}).items():
+            key = intent.side, price_e4
+            left_e2 = levels.get(key, 0) - count_e2
+            if left_e2 > 0:
+                levels[key] = left_e2
+            else:
+                levels.pop(key, None)
+        if not levels:
+            self.levels.pop(intent.ticker, None)
+
+    def observe(self, view: EventView, scan: ScanLimits) -> None:
+        """Look at an event as it now is: forget what was taken of levels that are gone or shrank."""
+        for seen in view.markets:
+            levels = self.levels.get(seen.market.ticker)
+            if levels is None:
+                continue
+            observe(levels, seen, scan)
+            if not levels:
+                del self.levels[seen.market.ticker]
+
+    def touches(self, view: EventView) -> bool:
+        """Whether anything of this event's levels was taken."""
+        levels = self.levels
+        return bool(levels) and any(seen.market.ticker in levels for seen in view.markets)
+
+    def left(self, view: EventView) -> EventView:
+        """Return the event with what is left of its levels."""
+        if not self.touches(view):
+            return view
+        return msgspec.structs.replace(view, markets=tuple(map(self._left, view.markets)))
+
+    def _left(self, seen: MarketView) -> MarketView:
+        taken = self.levels.get(seen.market.ticker)
+        if not taken:
+            return seen
+        book, quote = seen.book, seen.quote
+        for side in (YES, NO):
+            of_side = {price_e4: count_e2 for (of, price_e4), count_e2 in taken.items() if of == side}
+            if of_side:
+                whole = book
+                book = None if book is None else _book_left(book, side, of_side)
+                quote = _quote_left(quote, side, of_side, whole, book)
+        return msgspec.structs.replace(seen, book=book, quote=quote)
+
+    def _add(self, ticker: str, side: str, price_e4: int, count_e2: int) -> None:
+        if count_e2 <= 0:
+            return
+        levels = self.levels.setdefault(ticker, {})
+        levels[side, price_e4] = levels.get((side, price_e4), 0) + count_e2
+        if len(self.levels) > MARKETS_MAX:
+            del self.levels[next(iter(self.levels))]
+
+
+def observe(levels: dict[tuple[str, int], int], seen: MarketView, scan: ScanLimits) -> None:
+    """Look at a market as it now is: of what was taken of its levels no more counts than they show."""
+    for (side, price_e4), taken_e2 in list(levels.items()):
+        now = ladder(seen, side, scan)
+        shown = dict(now.levels)
+        if price_e4 in shown:
+            levels[side, price_e4] = min(taken_e2, shown[price_e4])
+        elif _shows(seen, side, now, price_e4):
+            del levels[side, price_e4]
+
+
+def _shows(seen: MarketView, side: str, now: Ladder, price_e4: int) -> bool:
+    """Whether such a level would be seen: in a book always, in a quote only if it were the best."""
+    if seen.book is not None and now.levels == asks(seen.book, side):
+        return True
+    return not now.levels or price_e4 < now.levels[0][0]
+
+
+def _book_left(book: Book, side: str, taken: dict[int, int]) -> Book:
+    bids = book.no if side == YES else book.yes
+    left = tuple(
+        (price_e4, count_e2)
+        for price_e4, shown_e2 in bids
+        if (count_e2 := shown_e2 - taken.get(opposite(price_e4), 0)) > 0
+    )
+    return msgspec.structs.replace(book, **{"no" if side == YES else "yes": left})
+
+
+def _quote_left(
+    quote: Quote, side: str, taken: dict[int, int], whole: Book | None, left: Book | None
+) -> Quote:
+    """Return a quote whose best ask is what is left of it, or the next of a book that had the same best."""
+    best = top_of_quote(quote).ask(side)
+    if best is None or not taken.get(best[0]):
+        return quote
+    price_e4, count_e2 = best[0], best[1] - taken[best[0]]
+    if count_e2 <= 0:
+        shown = () if whole is None else asks(whole, side)
+        following = () if left is None or not shown or shown[0] != best else asks(left, side)
+        price_e4, count_e2 = following[0] if following else (best[0], 0)
+    other_e4 = opposite(price_e4)
+    if side == YES:
+        return msgspec.structs.replace(
+            quote, yes_ask_e4=price_e4, yes_ask_size_e2=count_e2, no_bid_e4=other_e4
+        )
+    return msgspec.structs.replace(quote, no_ask_e4=price_e4, yes_bid_size_e2=count_e2, yes_bid_e4=other_e4)
