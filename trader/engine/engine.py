@@ -359,7 +359,8 @@ class Engine:
         elif proposal.by_hand:
             trade, attempt = proposal.evens, CLOSED_BY_HAND
         else:
-            trade, attempt = proposal.evens, self.ledger.baskets[proposal.evens].tries + 1
+            tried = self.ledger.baskets[proposal.evens].tries
+            trade, attempt = proposal.evens, min(tried + 1, CLOSED_BY_HAND - 1)
         wanted_e2 = sum(leg.count_e2 for leg in proposal.legs)
         edge_e6 = proposal.edge_e6 * sum(leg.count_e2 for leg in legs) // wanted_e2
         fees = fee_schedule(view.event, view.series)

@@ -20,7 +20,7 @@ from markets.opportunities import EventView, Failure, MarketView, ScanLimits, le
 from markets.opportunities.legs import ladder
 from markets.orders import Proposal, Wanted
 from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
-from trader.ledger.ledger import Basket
+from trader.ledger.ledger import CLOSED_BY_HAND, Basket
 
 TRIES: Final = 4
 SELL_FROM_TRY: Final = 3
@@ -96,7 +96,7 @@ def follow_ups(
     markets = {seen.market.ticker: seen for seen in view.markets}
     if (
         fees is None
-        or (gives_up and basket.tries >= TRIES)
+        or basket.tries >= (TRIES if gives_up else CLOSED_BY_HAND)
         or not uneven(basket)
         or any(leg.ticker not in markets for leg in basket.legs)
     ):
