@@ -36,6 +36,7 @@ from .brokers.paper import PaperBroker
 from .control import Control, Events
 from .fair_values import ValuesFile
 from .fair_values.hosted import hosted, names_taken, start_sources
+from .fair_values.judge import Judge
 from .last_line import LastLine
 from .lineup import line_up
 from .manual import ManualCommands
@@ -239,6 +240,7 @@ def on_disk(
         account=account,
         gateway=gateway,
         exchange="" if books is None else books.exchange,
+        judge=Judge(settings.data_dir / f"fair-values-{settings.env}.trials"),
     )
 
 

@@ -39,6 +39,7 @@ from trader.engine.inputs import (
     Tick,
     TimeGap,
     TradingStatus,
+    Trust,
     Values,
 )
 from trader.engine.outputs import Amend, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
@@ -259,6 +260,11 @@ class Session:
         self._step(Values(*present, set=tuple(changed), removed=tuple(removed)))
         tickers = (*(value.ticker for value in changed), *removed)
         self._take(Batch(tuple(("fair_value", ticker) for ticker in tickers)), present)
+
+    def trust(self, sources: Sequence[str], present: Present) -> None:
+        """Take which sources of fair values are traded on at full size from now on."""
+        self.pass_time(present)
+        self._step(Trust(*present, sources=tuple(sources)))
 
     # -- the feed
 

@@ -40,6 +40,7 @@ from .brokers.base import Broker
 from .brokers.gateway import GatewayBroker
 from .fair_values import Loaded
 from .fair_values.hosted import SourceState
+from .fair_values.judge import Judge
 from .fair_values.merge import difference, merged
 from .flatten import Flattening
 from .lineup import Lineup
@@ -168,6 +169,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         probe: see trader.session.Probe.
         account, exchange: whose the journal is.
         gateway: reaches the order gateway; None where nothing leaves this machine.
+        judge: holds what sources of fair values say against what markets show; None: all are believed.
     """
 
     clock: Clock
@@ -188,6 +190,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     account: str = PAPER
     gateway: GatewayPort | None = None
     exchange: str = ""
+    judge: Judge | None = None
 
 
 class Halt(msgspec.Struct, frozen=True):
@@ -614,6 +617,7 @@ class Worker:
             self._look_at_kill_switch()
             self._take_feed()
             self._look_at_values()
+            self._judge_values()
             self._wish()
             if self.around.follows.backlog > MANY_WAITING:
                 log.warning("feed.behind", waiting=self.around.follows.backlog)
@@ -667,8 +671,24 @@ class Worker:
             self.around.published.fair_values(changed, removed)
             self._look_through(present)
 
+    def _judge_values(self) -> None:
+        """Hold what the sources say against what markets show, and trade on those that stand it."""
+        judge, file = self.around.judge, self.around.values_file
+        if judge is None or self._source != "live" or not self.session.live:
+            return
+        given = [source.state.values for source in self.around.sources]
+        if file is not None:
+            given = [file.loaded.values, *given]
+        judge.look(lambda: self.around.follows.state, given, self.around.clock.now_ms(), self._steady_ms())
+        accepted = judge.accepted
+        if accepted != self.engine.accepted:
+            log.info("fair_values.accepted", sources=sorted(accepted))
+            self.session.trust(sorted(accepted), self._present())
+
     def close(self) -> None:
         """Free the journal; again does nothing."""
+        if self.around.judge is not None:
+            self.around.judge.save()
         journal, self._journal = self._journal, None
         try:
             if journal is not None:

@@ -53,6 +53,7 @@ from .inputs import (
     Tick,
     TimeGap,
     TradingStatus,
+    Trust,
     Values,
 )
 from .marks import settlement_e4
@@ -80,6 +81,7 @@ from .roster import BuiltIn, Calls, DroppedStrategy, Roster
 from .standing import Standing
 from .taken import Taken
 from .throttle import Throttle
+from .trust import believed
 from .worth import Worth
 
 RISK: Final = "risk"
@@ -104,6 +106,7 @@ class Engine:
 
     Attributes:
         ledger: cash, positions, open orders.
+        accepted: sources of fair values that have stood their trial.
         views: events in which something is held or ordered, as last seen.
         decisions: events looked at since the start.
         now_ms: the time of the last input. paced_ms: the same by the clock that tells rates and days.
@@ -131,6 +134,7 @@ class Engine:
         self.taken = Taken()
         self.pace = Pace()
         self.fair_values: dict[str, FairValue] = {}
+        self.accepted: frozenset[str] = frozenset()
         self.views: dict[str, EventView] = {}
         self.decisions = 0
         self.now_ms = 0
@@ -191,6 +195,8 @@ class Engine:
                 self.fair_values.update((value.ticker, value) for value in taken.set)
                 for ticker in taken.removed:
                     self.fair_values.pop(ticker, None)
+            case Trust():
+                self.accepted = frozenset(taken.sources)
             case Command():
                 self._command(taken)
             case ByHand():
@@ -337,6 +343,8 @@ class Engine:
 
     def place_trade(self, proposal: Proposal, view: EventView) -> bool:
         """Place one trade, all its orders or none, if risk lets it pass; return whether it did."""
+        if self._rules >= 2:
+            proposal = believed(proposal, self.fair_values, self.accepted, self.limits)
         reason = self._place(proposal, view)
         news = self.refusals.note(proposal, reason)
         if news and reason is not None:

@@ -140,6 +140,12 @@ class Values(Input, frozen=True):
     removed: tuple[str, ...]
 
 
+class Trust(Input, frozen=True):
+    """The sources of fair values that have stood their trial: they are traded on at full size from now on."""
+
+    sources: tuple[str, ...]
+
+
 class Orders(Input, frozen=True):
     """What a broker said at once of what has become of orders, in the order it happened.
 
@@ -203,6 +209,7 @@ _Plain = (
     | TradingStatus
     | TimeGap
     | Values
+    | Trust
     | Orders
     | Gateway
     | Account
