@@ -1,12 +1,14 @@
 """What rests on a belief that has not stood its trial is traded at the smallest size."""
 
+import msgspec
 import pytest
 
 from markets.orders import Proposal, Wanted
 from markets.records import FairValue
-from tests.trader.world import LIMITS
+from tests.trader import world
 from trader.engine.trust import believed
 
+LIMITS = msgspec.structs.replace(world.LIMITS, min_edge_e6=50_000)
 VALUES = {"T": FairValue("T", 0.6, "mine", 0)}
 
 
@@ -24,7 +26,6 @@ def wants(count_e2: int, edge_e6: int, probability: float | None = 0.6, evens: i
     ],
 )
 def test_the_fewest_contracts_that_earn_the_least_edge(edge_e6: int, count_e2: int) -> None:
-    assert LIMITS.min_edge_e6 == 50_000
     found = believed(wants(10_000, edge_e6), VALUES, (), LIMITS)
 
     assert found.legs[0].count_e2 == count_e2
