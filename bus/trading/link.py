@@ -25,6 +25,8 @@ SILENT_MS: Final = 3_000
 """After so long without an answer the socket is thrown away, and what waits in it."""
 
 POLL_MS: Final = 500
+HINTS: Final = b"orders."
+"""The topic of what has become of orders; heartbeats say nothing new."""
 
 
 class GatewayLink:
@@ -131,7 +133,7 @@ class GatewayLink:
         if self._hints is None:
             return None
         hints = make(self._context, zmq.SUB, MAX_FEED)
-        hints.setsockopt(zmq.SUBSCRIBE, b"")
+        hints.setsockopt(zmq.SUBSCRIBE, HINTS)
         hints.connect(self._hints)
         return hints
 
@@ -157,11 +159,10 @@ class GatewayLink:
         heard = False
         while True:
             try:
-                frames: list[bytes] = hints.recv_multipart(zmq.NOBLOCK)
+                hints.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            # Heartbeats tell nothing new; whatever else is said may.
-            heard = heard or not frames[0].startswith(b"hb")
+            heard = True
         if heard:
             self._hinted.set()
             self._rouse()
