@@ -27,6 +27,10 @@ from trader.journal.schema import Opening, journal_path, read_only
 log = structlog.get_logger()
 
 AGAIN_S: Final = 0.5
+PATIENCE: Final = 20
+"""With so many questions whether it is there a question is asked again."""
+
+ALIVE: Final = {"op": "gateway"}
 SAY_EVERY: Final = 20
 """So many questions without an answer, and it is said what is waited for."""
 
@@ -88,7 +92,7 @@ def open_books(
         _set_aside(path, began_on)
     journal_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
     ask = AccountAsk(journal=journal_id, since_ms=max(0, clock.now_ms() - LOOK_BACK_MS))
-    listed = _wait_for(port, msgspec.to_builtins(ask), AccountAnswer, _is_quiet, stop, again_s)
+    listed = _wait_for(port, msgspec.to_builtins(ask), AccountAnswer, _is_quiet, stop, again_s, PATIENCE)
     if listed is None:
         return None
     opening = Opening(
@@ -135,22 +139,27 @@ def _wait_for(
     enough: Callable[[T], bool],
     stop: Stop,
     again_s: float,
+    patience: int = 1,
 ) -> T | None:
-    asked = 0
+    asked, wait = 0, 0
     said = "nothing yet"
     while not stop.is_set():
+        # What is asked of the exchange takes its time; and a socket without any answer is thrown away.
         asked += 1
-        port.ask(asked, question)
+        port.ask(asked if not wait else -asked, question if not wait else ALIVE)
+        wait = (wait + 1) % patience
         stop.wait(again_s)
-        for _, answer in port.take():
+        for id_, answer in port.take():
+            if id_ < 0:
+                continue
             try:
                 found = told(answer, type_)
             except (Refusal, DecodeError) as error:
-                said = str(error)
+                said, wait = str(error), 0
                 continue
             if enough(found):
                 return found
-            said = f"not enough yet: {found}"[:300]
+            said, wait = f"not enough yet: {found}"[:300], 0
         if asked % SAY_EVERY == 1:
             log.warning("gateway.waited_for", op=question["op"], answer=said)
     return None
