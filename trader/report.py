@@ -30,6 +30,8 @@ from bus.trading.shapes import (
     Side,
     StrategyStatus,
     TraderStatus,
+    TrialFigure,
+    TrialStatus,
     UnevenBasket,
     UnevenLeg,
     UnknownOrder,
@@ -42,6 +44,7 @@ from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
 from trader.engine.engine import VOID_MS, Engine
 from trader.engine.rebalance import uneven
+from trader.fair_values.trial import Mean, Trials
 from trader.ledger.ledger import CLOSED_BY_HAND
 from trader.ledger.lots import FOREIGN
 
@@ -195,7 +198,26 @@ def _fair_values(worker: Worker) -> FairValuesStatus:
             errors=tuple(file.loaded.errors[:MAX_ERRORS_SHOWN]),
         ),
         sources=tuple(map(_source, worker.around.sources)),
+        trials=() if worker.around.judge is None else tuple(_trials(worker.around.judge.trials)),
     )
+
+
+def _trials(trials: Trials) -> Iterator[TrialStatus]:
+    for source in sorted(trials.records):
+        verdict = trials.verdict(source)
+        yield TrialStatus(
+            source=source,
+            accepted=verdict.accepted,
+            earned=tuple(map(_figure, verdict.earned)),
+            gain=_figure(verdict.gain),
+            profit=_figure(verdict.profit),
+            calibration=verdict.calibration,
+            waiting=verdict.waiting,
+        )
+
+
+def _figure(mean: Mean) -> TrialFigure:
+    return TrialFigure(events=mean.count, mean=mean.mean, low=mean.low, high=mean.high)
 
 
 def _source(source: ValuesProvider) -> FairValuesSourceStatus:

@@ -64,12 +64,42 @@ class FairValuesSourceStatus(Shape, frozen=True, kw_only=True):
     errors: tuple[str, ...]
 
 
+class TrialFigure(Shape, frozen=True, kw_only=True):
+    """A mean over so many events, and its interval; None where there are too few for one."""
+
+    events: int
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class TrialStatus(Shape, frozen=True, kw_only=True):
+    """How a source of fair values stands its trial.
+
+    Attributes:
+        accepted: whether it is traded on at full size.
+        earned: dollars a contract by the price 1, 10 and 60 minutes later, after spread and fee.
+        gain: of its Brier score over the price's, by result. profit: dollars a contract, by result.
+        calibration: of each tenth of the stated probability: calls, what was said on average, what came.
+        waiting: calls without a result.
+    """
+
+    source: str
+    accepted: bool
+    earned: tuple[TrialFigure, ...]
+    gain: TrialFigure
+    profit: TrialFigure
+    calibration: tuple[tuple[int, float, float], ...]
+    waiting: int
+
+
 class FairValuesStatus(Shape, frozen=True, kw_only=True):
     """Where fair values come from; the consensus has nothing to say of itself."""
 
     consensus: None = None
     file: FairValuesFileStatus | None
     sources: tuple[FairValuesSourceStatus, ...] = ()
+    trials: tuple[TrialStatus, ...] = ()
 
 
 class ProfitStatus(Shape, frozen=True, kw_only=True):
