@@ -18,6 +18,7 @@ from simulator.floor.exchange import Exchange
 from simulator.floor.mispricing import BASKETS, Mispricing
 from simulator.floor.model import Event, Market
 from simulator.matching.orders import BID
+from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput
 from trader.engine.outputs import AnyOutput, Booked, Day, Dropped, Place, Settled
 from trader.journal.journal import Recovered
@@ -223,6 +224,7 @@ class Recorder:
         self._unpaid: dict[str, list[Episode]] = defaultdict(list)
         self._beliefs: dict[str, list[Belief]] = defaultdict(list)
         self._seen_rows: set[tuple[str, int]] = set()
+        self.taken: tuple[tuple[LevelKey, int], ...] = ()
         self._done_e6 = 0.0
         exchange.planter.followers.append(self.planted)
         exchange.listeners.append(self)
@@ -451,7 +453,7 @@ class Recorder:
             day=self._day,
             day_start_e6=self._day_start_e6,
             paused=None,
-            taken=(),
+            taken=self.taken,
         )
 
     def order(self, number: int) -> Intent | None:
@@ -464,6 +466,9 @@ class Recorder:
         return {"start_e6": self._start_e6, **self._sums}
 
     def claim(self, source: str) -> None: ...
+
+    def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
+        self.taken = tuple(levels)
 
     def checkpoint(self) -> None: ...
 

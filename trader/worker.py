@@ -36,8 +36,9 @@ from trader.journal.journal import JournalError, Recovered
 from trader.ledger.ledger import Ledger, LedgerError
 
 from .announcer import Announcer, Published
-from .brokers.base import Broker
+from .brokers.base import Broker, LevelKey
 from .brokers.gateway import GatewayBroker
+from .brokers.paper import PaperBroker
 from .fair_values import Loaded
 from .fair_values.hosted import SourceState
 from .fair_values.judge import Judge
@@ -147,6 +148,8 @@ class JournalFile(StepLog, Protocol):
     def sums(self) -> dict[str, int]: ...
 
     def claim(self, source: str) -> None: ...
+
+    def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None: ...
 
     def checkpoint(self) -> None: ...
 
@@ -269,6 +272,7 @@ class Worker:
         self.flattening: Flattening | None = None
         self.announcer = Announcer(around.published, around.clock, lambda: self.state)
         self.session: Session
+        self._begun = False
         self._halt: Halt | None = None
         self._pause: str | None = None
         self._scan = scan_limits(settings)
@@ -298,6 +302,7 @@ class Worker:
         self.announcer.counts = journal.counts()
         status = around.follows.status()
         self._source = status.source if status.live else "live"
+        self._begun = True
         self.session = Session(
             Engine(around.lineup.load, around.minder),
             around.make_broker(recovered),
@@ -413,6 +418,8 @@ class Worker:
         """Close the journal and take up where it ends, as a restart does."""
         journal, self._journal = self._journal, None
         if journal is not None:
+            if self._halt is None:
+                self._keep_taken(journal)
             journal.close()
         self.begin()
 
@@ -625,6 +632,7 @@ class Worker:
         if steady_ms >= self._reconcile_ms:
             self._reconcile_ms = steady_ms + RECONCILE_MS
             reconcile(self.engine.ledger, journal)
+            self._keep_taken(journal)
             journal.checkpoint()
         if steady_ms >= self._commit_ms:
             self._commit_ms = steady_ms + COMMIT_MS
@@ -692,9 +700,16 @@ class Worker:
         journal, self._journal = self._journal, None
         try:
             if journal is not None:
+                if self._begun and self._halt is None:
+                    self._keep_taken(journal)
                 journal.close()
         except JournalError as error:
             log.warning("journal.last_steps_lost", error=str(error))
+
+    def _keep_taken(self, journal: JournalFile) -> None:
+        """Have the next session know what of the levels that are shown its paper orders have taken."""
+        if isinstance(self.session.broker, PaperBroker):
+            journal.keep_taken(self.session.broker.taken)
 
     # -- time
 

@@ -13,7 +13,7 @@ from bus.process.settings import Settings
 from bus.protocol.state import Records
 from bus.threads import Owner
 from markets.opportunities import EventView, MarketView, ScanLimits
-from markets.records import Milestone
+from markets.records import Event, Milestone
 from markets.timing import MatchTiming, match_timing
 
 SLICE: Final = 500
@@ -88,6 +88,35 @@ class Membership:
             statuses=[view.quote.status for view in markets],
         )
         return EventView(event, state.series.get(event.series_ticker), markets, timing)
+
+    def bare_view(self, state: Records, event_ticker: str, now_ms: int) -> EventView | None:
+        """Return the markets of an event that is not known: nothing is offered, but they may be paid out.
+
+        None where the event is known, or no market of it.
+        """
+        tickers = self.markets_of.get(event_ticker, ())
+        markets = tuple([view for ticker in tickers if (view := market_view(state, ticker)) is not None])
+        if event_ticker in state.events or not markets:
+            return None
+        first = markets[0].market
+        event = Event(
+            event_ticker=event_ticker,
+            series_ticker=first.series_ticker or "",
+            title="",
+            sub_title="",
+            category="",
+            mutually_exclusive=False,
+            strike_date_ms=None,
+            fee_type_override=None,
+            fee_multiplier_override_e4=None,
+            exchange_index=first.exchange_index,
+            raw=b"{}",
+        )
+        statuses = [view.quote.status for view in markets]
+        seen = [view.market for view in markets]
+        return EventView(
+            event, None, markets, match_timing(event, seen, (), now_ms=now_ms, statuses=statuses)
+        )
 
     def timing(self, state: Records, event_ticker: str, now_ms: int) -> MatchTiming | None:
         """Return the times of an event, or None where `view` gives none."""

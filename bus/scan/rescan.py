@@ -138,13 +138,17 @@ class Rescan:
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
 
     def views(self, state: Records, events: Iterable[str], now_ms: int) -> list[EventView]:
-        """Return these events as they are now, if they are known. For the lock see `events`."""
+        """Return these events as they are now, as far as they or their markets are known.
+
+        For the lock see `events`.
+        """
         found = []
         for event_ticker in events:
             failures: list[Failure] = []
             view = None
             try:
                 view = self.membership.view(state, event_ticker, now_ms)
+                view = view or self.membership.bare_view(state, event_ticker, now_ms)
             except Exception as error:  # noqa: BLE001, it is returned
                 failures.append(Failure.of(event_ticker, VIEW, error))
             if view is None:

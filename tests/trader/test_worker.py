@@ -17,6 +17,7 @@ from markets.opportunities import EventView
 from markets.orders import Filled, Intent
 from tests.trader.stand import Stand
 from tests.trader.world import JOURNAL_ID, NOW_MS, basket, event_of, quiet, settled
+from trader.brokers.base import LevelKey
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import AnyInput, Orders, Present
 from trader.engine.outputs import AnyOutput, encode_outputs
@@ -657,6 +658,9 @@ class MemoryJournal:
 
     def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
         self.steps.append((taken, encode_outputs(outputs)))
+
+    def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
+        pass
 
     def commit(self) -> None:
         pass

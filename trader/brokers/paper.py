@@ -54,6 +54,15 @@ class PaperBroker:
         return self._pending[0][0] if self._pending else None
 
     @property
+    def taken(self) -> tuple[tuple[LevelKey, int], ...]:
+        """Contracts taken of each level that is still there, as the constructor takes them."""
+        return tuple(
+            ((ticker, side, price_e4), count_e2)
+            for ticker, levels in self._taken.items()
+            for (side, price_e4), count_e2 in levels.items()
+        )
+
+    @property
     def watched(self) -> AbstractSet[str]:
         """Tickers of the markets of which something was taken."""
         return self._taken.keys()

@@ -273,6 +273,8 @@ class Engine:
 
     def _data(self, data: Data, found: Mapping[str, Sequence[Opportunity]]) -> None:
         conditions = self.conditions
+        if data.complete_ms != conditions.complete_ms:
+            self.refusals.commit()
         conditions.epoch, conditions.seq, conditions.complete_ms = data.epoch, data.seq, data.complete_ms
         for view in data.views:
             self.taken.observe(view, self.scan)
@@ -737,7 +739,7 @@ class Engine:
         if self.paced_ms - since_ms < VOID_MS:
             return None
         quote = seen.quote
-        if quote.last_price_e4 is not None:
+        if quote.last_price_e4 or (quote.last_price_e4 is not None and self._rules < 2):  # 0: never traded
             return quote.last_price_e4
         return (quote.yes_bid_e4 + quote.yes_ask_e4) // 2
 

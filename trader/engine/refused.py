@@ -24,7 +24,8 @@ class Refusals:
     Attributes:
         counts: how often risk gave each reason.
         told: (strategy, event ticker) -> reason that was last told of there, until something passes.
-        stand: event ticker -> what was refused when it was last looked at; the latest event last.
+        stand: event ticker -> what was refused when it was last looked at; the latest event last. None of
+            events that were not looked at from one commit to the next: there is nothing tradable any more.
         not_evened: trade of an uneven basket -> why its follow-ups were refused when last tried.
     """
 
@@ -33,6 +34,13 @@ class Refusals:
         self.told: dict[tuple[str, str], str] = {}
         self.stand: dict[str, list[StandingRefusal]] = {}
         self.not_evened: dict[int, tuple[str, ...]] = {}
+        self._noted: set[str] = set()
+
+    def commit(self) -> None:
+        """Note that another sweep was committed: what is tradable is looked at after each."""
+        if len(self._noted) < len(self.stand):
+            self.stand = {event: stand for event, stand in self.stand.items() if event in self._noted}
+        self._noted.clear()
 
     def look_at(self, event_ticker: str) -> None:
         """Forget what was refused in an event: it is looked at again."""
@@ -46,6 +54,7 @@ class Refusals:
             return False
         if proposal.event_ticker not in self.stand and len(self.stand) >= MAX_KEPT:
             self.stand.clear()
+        self._noted.add(proposal.event_ticker)
         self.stand.setdefault(proposal.event_ticker, []).append(StandingRefusal(proposal, reason))
         if self.told.get(key) == reason:
             return False

@@ -9,6 +9,7 @@ A step is numbered over all sessions: session x 2^32 + its number in it. Wall ti
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -75,7 +76,7 @@ _INSERT_SETTLEMENT: Final = (
 )
 _DROP: Final = "DELETE FROM {} WHERE session IN (SELECT session FROM sessions WHERE started_ms < ?)"
 _TAKEN: Final = (
-    "SELECT ticker, side, price_e4, sum(count_e2) FROM fills WHERE ticker NOT IN"
+    "SELECT ticker, side, price_e4, sum(count_e2) FROM fills WHERE id > ? AND ticker NOT IN"
     " (SELECT ticker FROM settlements) GROUP BY ticker, side, price_e4"
 )
 
@@ -85,7 +86,7 @@ class JournalError(KalshiBusError):
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """What a journal says when opened. `taken`: contracts taken of each level of markets not settled.
+    """What a journal says when opened. `taken`: contracts taken of each level that may still be there.
 
     `heard`: number of the last event of the gateway that is booked. `alarm`: what a person is to look at.
     `adopted`: ids of the movements of cash that are booked.
@@ -226,6 +227,22 @@ class Journal:
         with self._guard():
             row = self._db.execute("SELECT intent FROM orders WHERE number = ?", (number,)).fetchone()
         return None if row is None else msgspec.msgpack.decode(row[0], type=Intent)
+
+    def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
+        """Write down what still counts as taken of each level; what is filled from now on comes on top.
+
+        Without it whatever was ever taken counts after a restart, though the level may be another by then.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        with self._guard():
+            if not self._dirty:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._dirty = True
+            (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM fills").fetchone()
+            body = msgspec.json.encode(_Taken(last, tuple(levels))).decode()
+            self._db.execute(_KEEP, ("taken", body))
 
     def checkpoint(self) -> None:
         """Move what is committed from the WAL into the file, as far as no reader is in the way.
@@ -378,6 +395,22 @@ class Journal:
                 db.execute("DELETE FROM meta WHERE key = 'alarm'")
 
 
+class _Taken(msgspec.Struct, frozen=True):
+    """What still counted as taken of each level when this was written, after the fill of this id."""
+
+    fill: int = 0
+    levels: tuple[tuple[LevelKey, int], ...] = ()
+
+
+def _taken(db: sqlite3.Connection, meta: Mapping[str, str]) -> tuple[tuple[LevelKey, int], ...]:
+    kept = msgspec.json.decode(meta["taken"], type=_Taken) if "taken" in meta else _Taken()
+    settled = {ticker for (ticker,) in db.execute("SELECT ticker FROM settlements")}
+    taken = Counter({key: count for key, count in kept.levels if key[0] not in settled})
+    for ticker, side, price_e4, count_e2 in db.execute(_TAKEN, (kept.fill,)):
+        taken[ticker, side, price_e4] += count_e2
+    return tuple(taken.items())
+
+
 def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Recovered:
     """Return what a journal of a version says; raises as `readable` takes it."""
     ledger = replayed_ledger(db, meta, version)
@@ -396,7 +429,7 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         day=int(day),
         day_start_e6=int(day_start_e6),
         paused=meta.get("paused"),
-        taken=tuple(((ticker, side, price), count) for ticker, side, price, count in db.execute(_TAKEN)),
+        taken=_taken(db, meta),
         heard=int(meta.get("heard", "0")),
         alarm=meta.get("alarm"),
         created_ms=int(meta["created_ms"]),

@@ -364,6 +364,16 @@ def test_a_market_paid_out_without_a_value_is_waited_for_and_then_booked_at_its_
     assert (engine.ledger.lots, engine.voids) == ({}, {})
 
 
+@pytest.mark.parametrize("last_e4", [0, None])
+def test_a_void_that_never_traded_pays_the_middle_and_not_nothing(last_e4: int | None) -> None:
+    engine = running()
+    bought(engine)
+    outputs = engine.step(data(without_value(basket(), "", last_e4), seq=5))
+    outputs += engine.step(Tick(NOW_MS, VOID_MS))
+    paid = [output.settlement for output in outputs if isinstance(output, Settled)]
+    assert [(one.result, one.value_e4) for one in paid] == [("void", 5_000)] * 3
+
+
 def test_a_value_that_comes_in_time_is_what_a_void_pays() -> None:
     engine = running()
     bought(engine)

@@ -40,6 +40,21 @@ def test_what_stands_is_what_was_refused_at_the_last_look() -> None:
     assert refusals.stand["E"] == [StandingRefusal(wanted("mine", ticker="E-B"), "no_room")]
 
 
+def test_what_was_not_looked_at_between_two_commits_stands_no_more() -> None:
+    refusals = Refusals()
+    refusals.note(wanted("value"), "cash")
+    refusals.commit()  # it is looked at after this one at the latest
+    refusals.note(wanted("value", "F"), "cash")
+    assert list(refusals.stand) == ["E", "F"]
+
+    refusals.look_at("F")
+    refusals.note(wanted("value", "F"), "cash")
+    refusals.commit()
+    assert list(refusals.stand) == ["F"]
+    refusals.commit()
+    assert not refusals.stand
+
+
 def test_so_many_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trader.engine.refused, "MAX_KEPT", 3)
     refusals = Refusals()

@@ -1,0 +1,182 @@
+"""What a trader lives through: outages of days, markets that go, come back, or are decided otherwise."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus.protocol.state import Changed
+from markets.opportunities import EventView
+from markets.records import Remove, Status
+from markets.units import DAY_MS
+from tests.trader.stand import Stand
+from tests.trader.world import NOW_MS, basket, settled
+from trader.brokers.paper import PaperBroker
+from trader.journal.reader import Reader
+
+Make = Callable[..., Stand]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Stand] = []
+
+    def stand(**changes: Any) -> Stand:
+        made.append(Stand(tmp_path, **changes))
+        return made[-1]
+
+    yield stand
+    for one in made:
+        one.close()
+
+
+def bought(stand: Stand) -> frozenset[str]:
+    """Let it buy a basket; return the markets."""
+    stand.commit(basket())
+    stand.turns(6)
+    held = frozenset(stand.worker.engine.ledger.lots)
+    assert len(held) == 3
+    return held
+
+
+def paid(stand: Stand) -> list[tuple[str, str]]:
+    with_result = Reader(stand.worker.around.journal_path).settlements(10, 99)
+    return sorted((str(row["ticker"]).rsplit("-", 1)[1], str(row["result"])) for row in with_result)
+
+
+def later(view: EventView, now_ms: int) -> EventView:
+    """The same, seen now."""
+    markets = tuple(
+        msgspec.structs.replace(
+            one, quote=msgspec.structs.replace(one.quote, as_of_ms=now_ms), quote_as_of_ms=now_ms
+        )
+        for one in view.markets
+    )
+    return msgspec.structs.replace(view, markets=markets)
+
+
+def test_what_was_held_over_an_outage_of_forty_days_is_asked_for_by_name_and_settled(make: Make) -> None:
+    stand = make()
+    held = bought(stand)
+    stand.close()
+
+    wished: set[tuple[str, str]] = set()
+
+    def wish(tickers: Sequence[str], _ttl_s: float, what: str) -> None:
+        wished.update((what, ticker) for ticker in tickers)
+
+    now_ms = NOW_MS + 40 * DAY_MS
+    again = make(now_ms=now_ms, around=lambda real: msgspec.structs.replace(real, wish=wish))
+    again.commit()  # nothing that it holds is listed any more
+    again.turns(10)
+    assert {ticker for what, ticker in wished if what == "market"} == held
+    assert set(again.worker.engine.ledger.lots) == held
+
+    again.commit(later(settled(basket(), "AWY"), again.clock.now_ms()))  # as the publisher reads them by name
+    again.turns(3)
+    assert paid(again) == [("AWY", "yes"), ("HOM", "no"), ("TIE", "no")]
+    assert again.worker.engine.ledger.at_stake_e6() == 0
+    assert again.worker.engine.ledger.lots == {}
+
+
+def test_markets_whose_event_nobody_knows_any_more_are_settled(make: Make) -> None:
+    stand = make()
+    bought(stand)
+    stand.close()
+
+    again = make(now_ms=NOW_MS + 40 * DAY_MS)
+    view = later(settled(basket(), "HOM"), again.clock.now_ms())
+    again.commit(view)
+    # As of an event that is 404: its markets are read without it.
+    with again.feed.state.lock:
+        again.feed.state.put("ref.", 99, "remove", [Remove("event", view.event.event_ticker)])
+    again.turns(3)
+    assert paid(again) == [("AWY", "no"), ("HOM", "yes"), ("TIE", "no")]
+    assert again.worker.engine.ledger.lots == {}
+
+
+def test_a_market_that_vanishes_is_held_until_it_is_back_with_its_result(make: Make) -> None:
+    stand = make()
+    held = bought(stand)
+    topic = f"md.{basket().event.series_ticker}."
+    removals = [Remove("market", ticker) for ticker in sorted(held)]
+    with stand.feed.state.lock:
+        groups = stand.feed.state.put(topic, 99, "remove", removals)
+    stand.feed.say(Changed(99, 0, groups))
+    stand.turns(40)
+    assert set(stand.worker.engine.ledger.lots) == held
+    assert stand.worker.state == "running"
+    assert not stand.worker.failed
+
+    stand.commit(settled(basket(), "TIE"))
+    stand.turns(3)
+    assert paid(stand) == [("AWY", "no"), ("HOM", "no"), ("TIE", "yes")]
+
+
+def test_a_result_that_is_corrected_before_it_is_paid_pays_as_corrected_and_once(make: Make) -> None:
+    stand = make()
+    bought(stand)
+    for winner, status in (("HOM", Status.DETERMINED), ("HOM", Status.DISPUTED), ("AWY", Status.DETERMINED)):
+        stand.commit(settled(basket(), winner, status))
+        stand.turns(3)
+        assert paid(stand) == []
+    for _ in range(3):  # it is said again and again
+        stand.commit(settled(basket(), "AWY"))
+        stand.turns(3)
+    assert paid(stand) == [("AWY", "yes"), ("HOM", "no"), ("TIE", "no")]
+    ledger = stand.worker.engine.ledger
+    assert ledger.cash_e6 == ledger.start_e6 - ledger.spent_e6 - ledger.fees_e6 + ledger.payouts_e6
+
+
+def taken(stand: Stand) -> set[str]:
+    broker = stand.worker.session.broker
+    assert isinstance(broker, PaperBroker)
+    return {ticker for (ticker, _, _), _ in broker.taken}
+
+
+def test_a_restart_knows_what_is_still_taken_and_of_a_level_that_went_and_came_back_that_it_is_new(
+    make: Make,
+) -> None:
+    stand = make()
+    held = bought(stand)
+    assert taken(stand) == held
+    stand.close()
+
+    again = make()
+    assert taken(again) == held
+    again.commit(basket(bid_e4=3_900))
+    again.turns(2)
+    assert taken(again) == set()
+    again.commit(basket())
+    again.turns(2)
+    again.close()
+
+    assert taken(make()) == set()
+
+
+def test_a_killed_trader_counts_what_it_took_since_it_last_wrote_that_down(
+    make: Make, tmp_path: Path
+) -> None:
+    stand = make()
+    stand.turns(400)  # it has written down that nothing is taken
+    held = bought(stand)
+    stand.journal.commit()
+    shutil.copytree(tmp_path / "data", tmp_path / "killed" / "data")  # as a kill leaves it
+    again = Stand(tmp_path / "killed")
+    assert taken(again) == held
+    again.close()
+
+
+def test_a_refusal_leaves_the_list_with_its_candidate(make: Make) -> None:
+    stand = make(env={"KALSHI_BUS_LIMIT_ORDER": "0.01"})
+    for _ in range(4):
+        stand.commit(basket(as_of_ms=stand.clock.now_ms()))
+        stand.turns(3)
+        assert list(stand.worker.engine.refusals.stand) == [basket().event.event_ticker]
+    for _ in range(3):
+        stand.commit(later(basket(bid_e4=2_000), stand.clock.now_ms()))
+        stand.turns(3)
+    assert not stand.worker.engine.refusals.stand
