@@ -1,0 +1,313 @@
+"""What the exchange lists of the account, read and put together. Pure."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bus.trading.gateway import ListedOrder, ListedPosition, ListedSettlement, Movement, ShardCash
+from markets.errors import BadRecord
+from markets.units import (
+    CENT_E6,
+    parse_count_e2,
+    parse_decimal,
+    parse_signed_count_e2,
+    parse_time_ms,
+)
+
+from . import replies
+from .replies import SeenFill, SeenOrder
+from .requests import yes_price_e4
+
+LISTS: Final = (
+    "balance", "netting", "positions", "resting", "settlements", "transfers", "deposits", "withdrawals",
+)  # fmt: skip
+"""What a listing of the account asks for, in this order, after the moment."""
+
+VITAL: Final = frozenset({"balance", "positions", "resting"})
+"""Without these nothing is known of the account."""
+
+KEYS: Final = {
+    "positions": "market_positions",
+    "resting": "orders",
+    "settlements": "settlements",
+    "transfers": "transfers",
+    "deposits": "deposits",
+    "withdrawals": "withdrawals",
+}
+"""List -> the member that has its elements."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """One listing of the account, whole or on its way."""
+
+    asked_ms: int
+    steady_ms: int
+    since_ms: int
+    requests: int
+    as_of_ms: int = 0
+    cash_e6: dict[int, int] = field(default_factory=dict)
+    positions: list[ListedPosition] = field(default_factory=list)
+    resting: list[SeenOrder] = field(default_factory=list)
+    settlements: list[ListedSettlement] = field(default_factory=list)
+    movements: list[Movement] = field(default_factory=list)
+    netting: bool | None = None
+    missing: list[str] = field(default_factory=list)
+
+    def read(self, what: str, body: bytes) -> str:
+        """Take one page of one list; return the next page's cursor, "" at the end.
+
+        Raises:
+            BadRecord: it cannot be read.
+        """
+        if what == "balance":
+            self.cash_e6 = _balances(replies.members(body))
+            return ""
+        if what == "netting":
+            self.netting = _netting(replies.members(body))
+            return ""
+        found, cursor = replies.page(body, KEYS[what])
+        if what == "positions":
+            self.positions += [_position(one) for one in found]
+        elif what == "resting":
+            self.resting += [replies.order(one) for one in found]
+        elif what == "settlements":
+            self.settlements += [_settlement(one) for one in found]
+        else:
+            for one in found:
+                self.movements += _movements(what, one)
+        return cursor
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of the account now: the last whole listing, and the fills since.
+
+    Attributes:
+        foreign: resting orders of it that no journal knows.
+    """
+
+    listing: Listing
+    foreign: list[SeenOrder]
+    total_exposure_e6: int = 0
+    _net_e2: dict[str, int] = field(init=False)
+    _exposure_e6: dict[str, int] = field(init=False)
+    _cash_e6: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        held = self.listing.positions
+        self._cash_e6 = dict(self.listing.cash_e6)
+        self._net_e2 = {position.ticker: position.signed_e2 for position in held}
+        self._exposure_e6 = {position.ticker: abs(position.exposure_e6) for position in held}
+        self.total_exposure_e6 = sum(self._exposure_e6.values())
+
+    @classmethod
+    def of(cls, listing: Listing, since: Iterable[SeenFill], foreign: list[SeenOrder]) -> "Account":
+        """Return the account as of a listing, with what was filled since."""
+        account = cls(listing, foreign)
+        for fill in since:
+            account.filled(fill)
+        return account
+
+    def filled(self, seen: SeenFill) -> None:
+        """Take a fill that a listing may not have: what it opened costs, what it closed gives nothing."""
+        if seen.fill.time_ms <= self.listing.as_of_ms:
+            return
+        before_e2 = self._net_e2.get(seen.ticker, 0)
+        sign = 1 if seen.side == "yes" else -1
+        self._net_e2[seen.ticker] = before_e2 + sign * seen.fill.count_e2
+        opening_e2 = min(seen.fill.count_e2, max(0, seen.fill.count_e2 + sign * before_e2))
+        cost_e6 = seen.fill.price_e4 * opening_e2 + seen.fill.fee_e6
+        self._exposure_e6[seen.ticker] = self._exposure_e6.get(seen.ticker, 0) + cost_e6
+        self.total_exposure_e6 += cost_e6
+        self._cash_e6[seen.shard] = self._cash_e6.get(seen.shard, 0) - cost_e6
+
+    @property
+    def shards(self) -> list[int]:
+        """Shards on which there is cash."""
+        return sorted(self._cash_e6)
+
+    def cash_e6(self, shard: int) -> int:
+        """Return a shard's cash."""
+        return self._cash_e6.get(shard, 0)
+
+    def net_e2(self, ticker: str) -> int:
+        """Return what is held of a market, YES positive."""
+        return self._net_e2.get(ticker, 0)
+
+    def exposure_e6(self, ticker: str) -> int:
+        """Return what is held of a market has cost."""
+        return self._exposure_e6.get(ticker, 0)
+
+    def foreign_resting_e6(self, shard: int) -> int:
+        """Return what orders of others that rest on a shard may cost."""
+        return sum(
+            yes_price_e4(order.side, order.price_e4) * order.remaining_e2
+            for order in self.foreign
+            if order.shard == shard
+        )
+
+
+class Recent:
+    """The fills of the last while, for what a listing has not seen yet."""
+
+    def __init__(self) -> None:
+        self._fills: deque[SeenFill] = deque(maxlen=10_000)
+
+    def note(self, seen: SeenFill) -> None:
+        """Take one."""
+        self._fills.append(seen)
+
+    def after(self, as_of_ms: int) -> list[SeenFill]:
+        """Return those that are later, and forget those that are much older."""
+        while self._fills and self._fills[0].fill.time_ms < as_of_ms - 600_000:
+            self._fills.popleft()
+        return [seen for seen in self._fills if seen.fill.time_ms > as_of_ms]
+
+
+def shards(account: Account, own_e6: dict[int, int]) -> tuple[ShardCash, ...]:
+    """Return cash by shard; `own_e6` is what our own orders there may still cost."""
+    rows = []
+    for shard in account.shards:
+        held_e6 = own_e6.get(shard, 0) + account.foreign_resting_e6(shard)
+        cash_e6 = account.listing.cash_e6.get(shard, 0)
+        free_e6 = min(cash_e6, account.cash_e6(shard)) - held_e6
+        rows.append(ShardCash(exchange_index=shard, cash_e6=cash_e6, held_e6=held_e6, free_e6=free_e6))
+    return tuple(rows)
+
+
+def listed_order(seen: SeenOrder, number: int | None) -> ListedOrder:
+    """Return a resting order as it is answered; its price is that of its side."""
+    return ListedOrder(
+        order_id=seen.order_id,
+        client_order_id=seen.client_order_id,
+        ticker=seen.ticker,
+        exchange_index=seen.shard,
+        side=seen.side,
+        price_e4=yes_price_e4(seen.side, seen.price_e4),
+        left_e2=seen.remaining_e2,
+        expires_ms=seen.expires_ms,
+        number=number,
+    )
+
+
+def event_of(ticker: str) -> str:
+    """Return the event of a market by its ticker, where nobody says it."""
+    return ticker.rpartition("-")[0] or ticker
+
+
+def _balances(found: dict[str, Any]) -> dict[int, int]:
+    rows = found.get("balance_breakdown")
+    if not isinstance(rows, list) or not rows:
+        return {0: parse_decimal(found.get("balance_dollars"), 6, "balance_dollars")}
+    balances: dict[int, int] = {}
+    for row in rows:
+        if not isinstance(row, dict):
+            raise BadRecord("balance_breakdown", row, "an object")
+        balances[_whole(row, "exchange_index")] = parse_decimal(row.get("balance"), 6, "balance")
+    return balances
+
+
+def _netting(found: dict[str, Any]) -> bool | None:
+    rows = found.get("netting_configs")
+    for row in rows if isinstance(rows, list) else ():
+        if (
+            isinstance(row, dict)
+            and row.get("subaccount_number") == 0
+            and isinstance(row.get("enabled"), bool)
+        ):
+            return bool(row["enabled"])
+    return None
+
+
+def _position(one: Any) -> ListedPosition:
+    found = _object(one, "market_positions")
+    ticker = _text(found, "ticker")
+    return ListedPosition(
+        ticker=ticker,
+        event_ticker=event_of(ticker),
+        exchange_index=_whole(found, "exchange_index"),
+        signed_e2=parse_signed_count_e2(found.get("position_fp"), "position_fp"),
+        exposure_e6=parse_decimal(found.get("market_exposure_dollars"), 6, "market_exposure_dollars"),
+        fees_e6=parse_decimal(found.get("fees_paid_dollars"), 6, "fees_paid_dollars"),
+        realised_e6=parse_decimal(found.get("realized_pnl_dollars"), 6, "realized_pnl_dollars"),
+    )
+
+
+def _settlement(one: Any) -> ListedSettlement:
+    found = _object(one, "settlements")
+    value = found.get("value")
+    return ListedSettlement(
+        ticker=_text(found, "ticker"),
+        event_ticker=found.get("event_ticker") or event_of(_text(found, "ticker")),
+        exchange_index=_whole(found, "exchange_index"),
+        result=_text(found, "market_result"),
+        yes_e2=parse_count_e2(found.get("yes_count_fp"), "yes_count_fp"),
+        no_e2=parse_count_e2(found.get("no_count_fp"), "no_count_fp"),
+        revenue_e6=_whole(found, "revenue") * CENT_E6,
+        fee_e6=parse_decimal(found.get("fee_cost"), 6, "fee_cost"),
+        time_ms=parse_time_ms(found.get("settled_time"), "settled_time"),
+        value_e4=value * 100 if isinstance(value, int) and not isinstance(value, bool) else None,
+    )
+
+
+def _movements(what: str, one: Any) -> list[Movement]:
+    found = _object(one, what)
+    if what == "transfers":
+        if found.get("status") == "pending":
+            return []
+        amount_e6 = parse_decimal(found.get("amount"), 6, "amount")
+        time_ms = _whole(found, "created_ts") * 1000
+        return [
+            Movement(
+                id=_text(found, "transfer_id"),
+                kind="transfer",
+                exchange_index=_whole(found, f"{end}_exchange_shard"),
+                amount_e6=sign * amount_e6,
+                time_ms=time_ms,
+            )
+            for end, sign in (("source", -1), ("destination", 1))
+        ]
+    kind = what.removesuffix("s")
+    if found.get("status") not in (None, "applied", "complete", "completed"):
+        return []
+    cents = found.get("amount_cents", found.get("amount"))
+    if isinstance(cents, str):
+        amount_e6 = parse_decimal(cents, 6, "amount")
+    elif isinstance(cents, int) and not isinstance(cents, bool):
+        amount_e6 = cents * CENT_E6
+    else:
+        raise BadRecord("amount", cents, "an amount")
+    fee = found.get("fee_cents", 0)
+    fee_e6 = fee * CENT_E6 if isinstance(fee, int) else 0
+    time = found.get("finalized_ts") or found.get("created_ts") or 0
+    return [
+        Movement(
+            id=str(found.get("id", found.get(f"{kind}_id", ""))),
+            kind=kind,
+            exchange_index=0,
+            amount_e6=amount_e6 - fee_e6 if kind == "deposit" else -amount_e6 - fee_e6,
+            time_ms=time * 1000 if isinstance(time, int) else parse_time_ms(time, "created_ts"),
+        )
+    ]
+
+
+def _object(one: Any, field_name: str) -> dict[str, Any]:
+    if not isinstance(one, dict):
+        raise BadRecord(field_name, one, "an object")
+    return one
+
+
+def _text(found: dict[str, Any], name: str) -> str:
+    text = found.get(name)
+    if not isinstance(text, str) or not text:
+        raise BadRecord(name, text, "a text")
+    return text
+
+
+def _whole(found: dict[str, Any], name: str) -> int:
+    number = found.get(name, 0)
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise BadRecord(name, number, "a whole number")
+    return number

@@ -1,0 +1,189 @@
+"""What the gateway looks up at the exchange, one request after the other. Pure.
+
+A job is a generator: it yields what is to be asked and is sent what came of it. So what belongs together is
+written in one piece, however long the answers take.
+"""
+
+from collections.abc import Generator
+from typing import Final, NamedTuple
+
+from markets.errors import BadRecord
+
+from . import replies, requests
+from .account import LISTS, VITAL, Listing
+from .replies import SeenFill, SeenOrder
+from .requests import Asked
+from .steps import Reply
+
+PAGES_MOST: Final = 200
+
+
+class Looked(NamedTuple):
+    """What a look at all orders and fills since a moment has shown; `as_of_ms` 0 if not asked for."""
+
+    as_of_ms: int
+    orders: list[SeenOrder]
+    fills: list[SeenFill]
+    unreadable: int
+
+
+class Failed(Exception):
+    """An answer that is of no use; the job is over."""
+
+
+Job = Generator[Asked, Reply, None]
+
+
+def good(reply: Reply) -> bytes:
+    """Return the body of a 200.
+
+    Raises:
+        Failed: it is none.
+    """
+    if reply.status != 200:
+        raise Failed(reply.trouble or f"status {reply.status}")
+    return reply.body
+
+
+def moment() -> Generator[Asked, Reply, int]:
+    """Return as of when lists are that are asked for from now on.
+
+    Raises:
+        Failed: nobody says.
+    """
+    reply = yield requests.moment()
+    try:
+        return replies.as_of_ms(good(reply))
+    except BadRecord as error:
+        raise Failed(str(error)) from None
+
+
+def orders_since(since_ms: int) -> Generator[Asked, Reply, tuple[list[SeenOrder], int]]:
+    """Return all orders since a moment, and how many could not be read.
+
+    Raises:
+        Failed: a page of them could not be had.
+    """
+    found: list[SeenOrder] = []
+    unreadable, cursor = 0, ""
+    seen: set[str] = set()
+    while True:
+        reply = yield requests.orders(since_ms, cursor)
+        listed, cursor = _page(reply, "orders")
+        for one in listed:
+            try:
+                found.append(replies.order(one))
+            except BadRecord:
+                unreadable += 1
+        if not _goes_on(cursor, seen):
+            return found, unreadable
+
+
+def fills_since(since_ms: int, order_id: str = "") -> Generator[Asked, Reply, tuple[list[SeenFill], int]]:
+    """Return all fills since a moment, or of an order, the oldest first, and how many could not be read.
+
+    Raises:
+        Failed: a page of them could not be had.
+    """
+    found: list[SeenFill] = []
+    unreadable, cursor = 0, ""
+    seen: set[str] = set()
+    while True:
+        reply = yield (
+            requests.order_fills(order_id, cursor) if order_id else requests.fills(since_ms, cursor)
+        )
+        listed, cursor = _page(reply, "fills")
+        for one in listed:
+            try:
+                found.append(replies.fill(one))
+            except BadRecord:
+                unreadable += 1
+        if not _goes_on(cursor, seen):
+            found.reverse()
+            return found, unreadable
+
+
+def look(since_ms: int, fills_since_ms: int, with_moment: bool) -> Generator[Asked, Reply, Looked]:
+    """Return all orders and fills since a moment; first as of when that is, if that matters.
+
+    Raises:
+        Failed: a part of it could not be had.
+    """
+    as_of_ms = (yield from moment()) if with_moment else 0
+    orders, lost = yield from orders_since(since_ms)
+    fills, lost_too = yield from fills_since(fills_since_ms)
+    return Looked(as_of_ms, orders, fills, lost + lost_too)
+
+
+def one_order(order_id: str) -> Generator[Asked, Reply, SeenOrder | None]:
+    """Return an order, None if the exchange does not know it (yet).
+
+    Raises:
+        Failed: the answer is of no use.
+    """
+    reply = yield requests.order(order_id)
+    if reply.status == 404:
+        return None
+    try:
+        return replies.order(replies.members(good(reply)).get("order"))
+    except BadRecord as error:
+        raise Failed(str(error)) from None
+
+
+def account(listing: Listing) -> Generator[Asked, Reply, Listing]:
+    """Fill a listing of the account.
+
+    Raises:
+        Failed: what is vital of it could not be had.
+    """
+    listing.as_of_ms = yield from moment()
+    for what in LISTS:
+        cursor, seen = "", set[str]()
+        while True:
+            reply = yield _asked(what, listing.since_ms, cursor)
+            try:
+                cursor = listing.read(what, good(reply))
+                more = _goes_on(cursor, seen)
+            except (BadRecord, Failed) as error:
+                if what in VITAL:
+                    raise Failed(f"{what}: {error}") from None
+                listing.missing.append(what)
+                break
+            if not more:
+                break
+    return listing
+
+
+def _asked(what: str, since_ms: int, cursor: str) -> Asked:
+    if what == "balance":
+        return requests.balance()
+    if what == "netting":
+        return requests.netting()
+    if what == "positions":
+        return requests.positions(cursor)
+    if what == "resting":
+        return requests.resting(cursor)
+    if what == "settlements":
+        return requests.settlements(since_ms, cursor)
+    return requests.movements(what, cursor)
+
+
+def _page(reply: Reply, key: str) -> tuple[list[object], str]:
+    try:
+        return replies.page(good(reply), key)
+    except BadRecord as error:
+        raise Failed(str(error)) from None
+
+
+def _goes_on(cursor: str, seen: set[str]) -> bool:
+    """Whether there is another page.
+
+    Raises:
+        Failed: it was there before, or there are too many.
+    """
+    if not cursor:
+        return False
+    if cursor in seen or len(seen) >= PAGES_MOST:
+        raise Failed("a list without an end")
+    seen.add(cursor)
+    return True

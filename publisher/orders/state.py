@@ -1,0 +1,309 @@
+"""What the gateway's log makes: journals, orders, requests under way. Pure; every change of it is a record.
+
+While the gateway runs, an order is changed first and the record made of that (`commit`); a start reads the
+records (`replay`). Both come to the same.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bus.trading.gateway import Exchanged, ForeignFill, GatewayEvent
+from markets.orders import AnyOrderEvent
+
+from . import records
+from .life import Draft, Key, Order
+from .records import (
+    AnyRecord,
+    Base,
+    Change,
+    Foreign,
+    Joined,
+    JournalBase,
+    Learned,
+    Moved,
+    Opened,
+    Replied,
+    Requested,
+    Swept,
+    Taken,
+)
+
+FILLS_KEPT_MS = 3_600_000
+"""Fills are known by their ids for so long behind what was swept."""
+
+HEARD_KEPT_MS = 7 * 86_400_000
+
+
+@dataclass(slots=True)
+class Journal:
+    """What is told to one trader.
+
+    Attributes:
+        last: number of the newest event. events: those that are kept, in order; what is gone it has.
+        acked: the last that it has, by its own word.
+        heard_steady_ms: its last sign of life; None: none yet.
+    """
+
+    joined_ms: int
+    last: int = 0
+    events: list[GatewayEvent] = field(default_factory=list)
+    orders: dict[int, Order] = field(default_factory=dict)
+    dropped: list[tuple[int, int]] = field(default_factory=list)
+    acked: int = 0
+    heard_steady_ms: int | None = None
+
+    def has(self, number: int) -> bool:
+        """Whether an intent is, or was, in the log."""
+        return number in self.orders or any(low <= number <= high for low, high in self.dropped)
+
+    def after(self, number: int, limit: int) -> tuple[GatewayEvent, ...]:
+        """Return the events after one."""
+        at = bisect_right(self.events, number, key=lambda event: event.number)
+        return tuple(self.events[at : at + max(0, limit)])
+
+
+class State:
+    """Everything that the log makes.
+
+    Attributes:
+        active: orders that have not ended. by_client, by_id: by the names that client and exchange gave.
+        fills: ids of all fills that are booked or foreign, with their times.
+        under_way: requests without an answer: id -> (orders, what).
+        appended: records that are not on disk yet. told: events that nobody was hinted at yet.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.exchange = ""
+        self.account = ""
+        self.requests = 0
+        self.swept_ms = 0
+        self.journals: dict[str, Journal] = {}
+        self.active: dict[Key, Order] = {}
+        self.by_client: dict[str, Key] = {}
+        self.by_id: dict[str, Key] = {}
+        self.fills: dict[str, int] = {}
+        self.under_way: dict[int, tuple[Key, str]] = {}
+        self.transfers: dict[str, Moved] = {}
+        self.appended: list[bytes] = []
+        self.told: list[tuple[str, GatewayEvent]] = []
+
+    # -- reading the log
+
+    def replay(self, record: AnyRecord) -> None:
+        """Take a record of the log."""
+        if isinstance(record, Base):
+            self._base(record)
+            return
+        if isinstance(record, Taken):
+            self._journal(record.journal, record.at_ms).orders[record.intent.number] = Order.of(
+                record.journal, record.intent
+            )
+        if isinstance(record, Taken | Requested | Replied | Learned):
+            number = record.intent.number if isinstance(record, Taken) else record.number
+            journal = self.journals.get(record.journal)
+            order = journal.orders.get(number) if journal is not None else None
+            if order is not None:
+                for change in record.changes:
+                    order.apply(change)
+        self._note(record)
+
+    def _base(self, base: Base) -> None:
+        self.generation, self.exchange, self.account = base.generation, base.exchange, base.account
+        self.requests, self.swept_ms = base.requests, base.swept_ms
+        self.fills = dict(base.fills)
+        for told in base.journals:
+            journal = self._journal(told.journal, told.joined_ms)
+            journal.last = told.last
+            journal.dropped = list(told.dropped)
+
+    def _journal(self, name: str, at_ms: int) -> Journal:
+        journal = self.journals.get(name)
+        if journal is None:
+            journal = self.journals[name] = Journal(at_ms)
+        return journal
+
+    # -- writing it
+
+    def commit(self, record: AnyRecord) -> None:
+        """Take a record whose changes are made already: write it down, and note what it says."""
+        self.appended.append(records.encode(record))
+        self._note(record)
+
+    def numbered(self, name: str, events: Iterable[AnyOrderEvent], at_ms: int) -> tuple[GatewayEvent, ...]:
+        """Return events with the next numbers of their journal."""
+        last = self.journals[name].last
+        return tuple(GatewayEvent(last + n, at_ms, event) for n, event in enumerate(events, start=1))
+
+    def foreign(self, name: str, event: ForeignFill, at_ms: int) -> GatewayEvent:
+        """Return a fill of somebody else's with the next number of a journal."""
+        return GatewayEvent(self.journals[name].last + 1, at_ms, event)
+
+    def take(self, order: Order, draft: Draft, at_ms: int) -> None:
+        """An intent is taken, or refused."""
+        self.journals[order.journal].orders[order.intent.number] = order
+        events = self.numbered(order.journal, draft.events, at_ms)
+        self.commit(Taken(order.journal, order.intent, at_ms, tuple(draft.changes), events))
+
+    def learn(self, draft: Draft, how: str, at_ms: int) -> bool:
+        """Something new of an order; return whether it was."""
+        if not draft.changes and not draft.events:
+            return False
+        order = draft.order
+        events = self.numbered(order.journal, draft.events, at_ms)
+        changes = tuple(draft.changes)
+        self.commit(Learned(order.journal, order.intent.number, at_ms, how, changes, events))
+        return True
+
+    def join(self, name: str, at_ms: int) -> Journal:
+        """Return a journal; one that was never heard of begins now."""
+        journal = self.journals.get(name)
+        if journal is None:
+            self.commit(Joined(name, at_ms))
+            journal = self.journals[name]
+        return journal
+
+    # -- what a record says beside the changes of an order
+
+    def _note(self, record: AnyRecord) -> None:
+        if isinstance(record, Opened):
+            self.generation, self.exchange, self.account = record.generation, record.exchange, record.account
+            self.swept_ms = self.swept_ms or record.at_ms
+        elif isinstance(record, Joined):
+            self._journal(record.journal, record.at_ms)
+        elif isinstance(record, Swept):
+            self.swept_ms = record.until_ms
+        elif isinstance(record, Moved):
+            self.transfers[record.id] = record
+        elif isinstance(record, Foreign):
+            self._tell(record.journal, (record.event,))
+            if isinstance(record.event.event, ForeignFill):
+                self.fills[record.fill_id] = record.event.event.fill.time_ms
+        elif not isinstance(record, Base):
+            self._note_order(record)
+
+    def _note_order(self, record: Taken | Requested | Replied | Learned) -> None:
+        number = record.intent.number if isinstance(record, Taken) else record.number
+        journal = self.journals.get(record.journal)
+        order = journal.orders.get(number) if journal is not None else None
+        if isinstance(record, Requested):
+            self.requests = max(self.requests, record.request_id)
+            self.under_way[record.request_id] = (record.journal, number), record.what
+        elif isinstance(record, Replied):
+            self.under_way.pop(record.request_id, None)
+        if order is None:
+            return
+        if isinstance(record, Taken):
+            self.by_client[order.intent.client_order_id] = order.key
+        elif isinstance(record, Requested):
+            order.exchanged[record.request_id] = Exchanged(
+                what=record.what,
+                path=f"{record.method} {record.path}",
+                body=record.body.decode("utf-8", "replace"),
+                signed_ms=record.at_ms,
+            )
+        elif isinstance(record, Replied) and (sent := order.exchanged.get(record.request_id)) is not None:
+            order.exchanged[record.request_id] = Exchanged(
+                what=sent.what,
+                path=sent.path,
+                body=sent.body,
+                signed_ms=record.signed_ms or sent.signed_ms,
+                replied_ms=record.received_ms,
+                status=record.status,
+                reply=record.body.decode("utf-8", "replace"),
+                trouble=record.trouble,
+            )
+        self._index(order, record.changes)
+        if not isinstance(record, Requested):
+            order.events += record.events
+            self._tell(record.journal, record.events)
+            if order.ended:
+                order.ended_ms = order.ended_ms or (
+                    record.received_ms if isinstance(record, Replied) else record.at_ms
+                )
+
+    def _index(self, order: Order, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if change.order_id:
+                self.by_id[change.order_id] = order.key
+            if change.fill is not None:
+                self.fills[change.fill.id] = change.fill.time_ms
+        if order.ended:
+            self.active.pop(order.key, None)
+        else:
+            self.active[order.key] = order
+
+    def _tell(self, name: str, events: Iterable[GatewayEvent]) -> None:
+        journal = self.journals[name]
+        for event in events:
+            journal.events.append(event)
+            journal.last = max(journal.last, event.number)
+            self.told.append((name, event))
+
+    # -- writing the log anew
+
+    def droppable(self, before_ms: int) -> list[Order]:
+        """Return orders that ended before a moment and whose journal has all that was told of them."""
+        return [
+            order
+            for journal in self.journals.values()
+            for order in journal.orders.values()
+            if order.ended
+            and order.ended_ms < before_ms
+            and all(event.number <= journal.acked for event in order.events)
+        ]
+
+    def drop(self, orders: Iterable[Order]) -> None:
+        """Forget orders, and the events that their journals have."""
+        for order in orders:
+            journal = self.journals[order.journal]
+            del journal.orders[order.intent.number]
+            self.by_client.pop(order.intent.client_order_id, None)
+            for name in (order.order_id, *order.ids):
+                self.by_id.pop(name, None)
+            journal.dropped.append((order.intent.number, order.intent.number))
+        for journal in self.journals.values():
+            journal.dropped = _merged(journal.dropped)
+            # Of a journal that has them, events are kept for `order` alone, which has its own.
+            del journal.events[: bisect_right(journal.events, journal.acked, key=lambda event: event.number)]
+        self.fills = {
+            name: time_ms for name, time_ms in self.fills.items() if time_ms >= self.swept_ms - FILLS_KEPT_MS
+        }
+
+    def base(self) -> Base:
+        """Return what a log written anew begins with."""
+        return Base(
+            records.VERSION,
+            self.generation,
+            self.exchange,
+            self.account,
+            self.requests,
+            self.swept_ms,
+            tuple(
+                JournalBase(name, journal.joined_ms, journal.last, tuple(journal.dropped))
+                for name, journal in self.journals.items()
+            ),
+            tuple(self.fills.items()),
+        )
+
+    def keeps(self, record: AnyRecord) -> bool:
+        """Whether a record is still of use behind `base`."""
+        if isinstance(record, Taken):
+            return record.intent.number in self.journals[record.journal].orders
+        if isinstance(record, Requested | Replied | Learned):
+            journal = self.journals.get(record.journal)
+            return journal is not None and record.number in journal.orders
+        if isinstance(record, Foreign):
+            return record.event.number > self.journals[record.journal].acked
+        return isinstance(record, Moved)
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(high, merged[-1][1])
+        else:
+            merged.append((low, high))
+    return merged

@@ -1,0 +1,69 @@
+"""The gateway's core against the simulated exchange, in one process, on a virtual clock."""
+
+from typing import Any
+
+import pytest
+
+from simulator.universe import templates
+from simulator.universe.templates import Recorded
+
+from .world import FAULTS, SWITCHES, World
+
+
+@pytest.fixture(scope="session")
+def universe() -> Recorded:
+    return templates.load()
+
+
+LOST = ("reply_lost", "reply_cut", "reply_without_id", "error_with_effect")
+NEVER = ("request_lost", "error_without_effect")
+
+
+def test_without_faults_every_order_ends_and_the_money_adds_up(universe: Recorded) -> None:
+    world = World(universe, 1, faults=())
+    world.live(150)
+    assert not world.counts["unknown"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3])
+def test_whatever_the_exchange_does_no_order_is_lost_or_doubled(universe: Recorded, seed: int) -> None:
+    world = World(universe, seed, fault_rate=0.15)
+    world.live(250)
+    assert world.counts["unknown"]
+
+
+@pytest.mark.slow
+def test_a_gateway_that_dies_again_and_again_goes_on_from_its_log(universe: Recorded) -> None:
+    world = World(universe, 4, fault_rate=0.1, restarts=0.04)
+    world.live(250)
+    assert world.counts["restarts"] > 20
+
+
+@pytest.mark.slow
+def test_what_was_placed_is_found_at_once_and_what_was_not_is_known_within_the_bound(
+    universe: Recorded,
+) -> None:
+    world = World(universe, 5, faults=(*LOST, *NEVER), fault_rate=0.3)
+    world.live(250)
+    found, not_placed = sorted(world.longest["found"]), world.longest["not_placed"]
+    assert len(found) > 20
+    assert len(not_placed) > 10
+    assert max(not_placed) <= 45_000
+
+
+@pytest.mark.slow
+def test_a_wall_clock_that_jumps_expires_nothing_and_doubles_nothing(universe: Recorded) -> None:
+    world = World(universe, 6, faults=("reply_lost", "request_late"), wall_steps=True)
+    world.live(150)
+    assert world.counts["rejected header_timestamp_expired"] == 0
+
+
+FLIPPED: list[dict[str, Any]] = [{name: value} for name, (_, *others) in SWITCHES.items() for value in others]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("switches", FLIPPED, ids=str)
+def test_it_is_right_under_every_switch(universe: Recorded, switches: dict[str, Any]) -> None:
+    world = World(universe, 7, switches=switches, fault_rate=0.1, restarts=0.01, faults=FAULTS)
+    world.live(60)
