@@ -72,7 +72,8 @@ LIMITS: Final = Limits(write_per_s=9_600, write_capacity=28_800, read_per_s=600,
 FAULTS: Final = (
     "request_late", "request_lost", "request_twice", "request_copied", "request_resent", "reply_late",
     "reply_lost", "reply_doubled", "reply_cut", "reply_without_id", "error_with_effect",
-    "error_without_effect", "reads_stale", "shard_paused", "shard_slow", "shard_lagging", "clock_skew", "fills_first",
+    "error_without_effect", "reads_stale", "shard_paused", "shard_slow", "shard_lagging", "clock_skew",
+    "fills_first",
 )  # fmt: skip
 """All order faults of requests; those of frames concern hints only."""
 
