@@ -28,13 +28,16 @@ from bus.trading.shapes import (
     SettlementsAnswer,
     Shape,
     TicketAnswer,
+    TradesAnswer,
 )
 from markets.records import FairValue, Record, Remove, TraderEvent
 from trader.journal.reader import Reader
+from trader.ledger.lots import trade_lots
 
 from .manual import ManualCommand, ManualCommands
 from .report import Report, equity_point, fill_row, order_row, settlement_row
 from .tickets import BY_HAND_OPS, answer_of, ask_of
+from .trades import Told, by_trade, trade_rows
 
 log = structlog.get_logger()
 
@@ -57,6 +60,7 @@ class Control:
         self._kill_switch = kill_switch
         self._open = reader
         self._reader: Reader | None = None
+        self._told: tuple[tuple[int, ...], Told] | None = None
         self._owner = Owner("the trader's control socket")
 
     def add_to(self, answers: Answers) -> None:
@@ -74,6 +78,7 @@ class Control:
         add("orders", self._orders, "limit", "before")
         add("fills", self._fills, "limit", "before")
         add("settlements", self._settlements, "limit", "before")
+        add("trades", self._trades, "limit", "before")
         add("equity", self._equity, "since", "limit")
         add("pause", self._pause, "reason")
         add("resume", self._resume, "word")
@@ -110,6 +115,13 @@ class Control:
     def _settlements(self, question: Question) -> SettlementsAnswer:
         rows = self._journal().settlements(*_page(question))
         return SettlementsAnswer(settlements=tuple(map(settlement_row, rows)))
+
+    def _trades(self, question: Question) -> TradesAnswer:
+        journal, report = self._journal(), self._ready()
+        moved = journal.moved()
+        if self._told is None or self._told[0] != moved:
+            self._told = moved, by_trade(journal.intents(), trade_lots(journal.record()))
+        return TradesAnswer(trades=trade_rows(self._told[1], report.worths, *_page(question)))
 
     def _equity(self, question: Question) -> EquityAnswer:
         since = question.get("since", 0)

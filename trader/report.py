@@ -8,6 +8,7 @@ import msgspec
 from bus.process.logs import redact
 from bus.trading.shapes import (
     AccountStatus,
+    DailyLossStatus,
     EquityPoint,
     ExposureStatus,
     FairValuesFileStatus,
@@ -44,9 +45,10 @@ from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
 from trader.engine.engine import VOID_MS, Engine
 from trader.engine.rebalance import uneven
+from trader.engine.worth import LotWorth
 from trader.fair_values.trial import Mean, Trials
-from trader.ledger.ledger import CLOSED_BY_HAND
-from trader.ledger.lots import FOREIGN
+from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
+from trader.ledger.lots import FOREIGN, clearing_e6
 
 from .tickets import left_position
 from .worker import ValuesProvider, Worker
@@ -60,10 +62,11 @@ _decode_intent: Final = msgspec.msgpack.Decoder(Intent).decode
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Status and positions of one moment."""
+    """Status and positions of one moment. `worths`: what the lots of each trade are worth."""
 
     status: TraderStatus
     positions: tuple[PositionRow, ...]
+    worths: Mapping[int, Sequence[LotWorth]] = {}
 
 
 def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
@@ -75,9 +78,12 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
     worker.owner.check()
     engine, ledger, limits = worker.engine, worker.engine.ledger, worker.limits
     announcer = worker.announcer
-    positions = tuple(position_row(engine, position, now_ms) for position in _by_cost(engine))
-    profit_e6, value_e6 = engine.worth.profit_e6(), engine.worth.value_e6()
-    stake_e6, lost_e6 = ledger.at_stake_e6(), engine.worth.lost_today_e6()
+    worth = engine.worth
+    lots = [lot for event_ticker in worth.events() for lot in worth.lots(event_ticker, now_ms)]
+    positions = tuple(position_row(engine, position, now_ms, lots) for position in _by_cost(engine))
+    profit_e6, value_e6 = worth.profit_e6(), worth.value_e6()
+    settlement_e6 = sum(lot.settlement_e6 for lot in lots) - ledger.clearing_e6 if worth.whole() else None
+    stake_e6, lost_e6 = ledger.at_stake_e6(), worth.lost_today_e6()
     known, complete_ms = value_e6 is not None, engine.conditions.complete_ms
     p50_ms, p99_ms = announcer.latencies.percentiles_ms(50, 99)
     failures = [failure for failures in worker.failed.values() for failure in failures]
@@ -101,7 +107,9 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
             unrealised_dollars=_money(None if value_e6 is None else value_e6 - ledger.basis_e6),
             fees_dollars=format_money(ledger.fees_e6),
             total_dollars=_money(profit_e6 if known else None),
-            today_dollars=_money(-lost_e6 if known else None),
+            today_dollars=_money(worth.today_e6() if worth.whole() else None),
+            settlement_dollars=_money(_profit_e6(ledger, settlement_e6)),
+            locked_dollars=_money(sum(map(_locked_e6, lots)) if worth.whole() else None),
         ),
         cash_dollars=format_money(ledger.cash_e6),
         starting_cash_dollars=format_money(ledger.start_e6),
@@ -143,11 +151,28 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         error=worker.error,
         strategy_states=tuple(_strategies(worker)),
         voids=tuple(_voids(engine)),
+        settlement_equity_dollars=_money(None if settlement_e6 is None else ledger.cash_e6 + settlement_e6),
+        daily_loss=DailyLossStatus(
+            lost_dollars=format_money(lost_e6), latched=worth.latched, resumed=worth.resumed
+        ),
         unknown=tuple(_unknown(engine)),
         exchange_account=_account(worker),
         flatten=_flatten(worker),
     )
-    return Report(status, positions)
+    worths: dict[int, list[LotWorth]] = {}
+    for lot in lots:
+        worths.setdefault(lot.lot.trade, []).append(lot)
+    return Report(status, positions, worths)
+
+
+def _profit_e6(ledger: Ledger, value_e6: int | None) -> int | None:
+    return None if value_e6 is None else ledger.realised_e6 + value_e6 - ledger.basis_e6 - ledger.fees_e6
+
+
+def _locked_e6(worth: LotWorth) -> int:
+    """Return what the locked contracts of a lot earn after fees, by their share of the floor."""
+    lot = worth.lot
+    return worth.floor_e6 - (lot.cost_e6 + lot.fees_e6) * worth.locked_e2 // lot.count_e2
 
 
 def _unknown(engine: Engine) -> Iterator[UnknownOrder]:
@@ -337,8 +362,14 @@ def _flatten(worker: Worker) -> FlattenStatus | None:
     )
 
 
-def position_row(engine: Engine, position: Position, now_ms: int) -> PositionRow:
-    """Return one position; `bid` and `value` are in prices of the side held."""
+def position_row(
+    engine: Engine, position: Position, now_ms: int, lots: Sequence[LotWorth] = ()
+) -> PositionRow:
+    """Return one position; `bid` and `value` are in prices of the side held. `lots`: of all markets."""
+    worths = [one for one in lots if one.lot.ticker == position.ticker]
+    pairs_e6 = clearing_e6([one.lot for one in worths])  # paid, and in cash
+    locked_e2 = sum(one.locked_e2 for one in worths)
+    age_ms = engine.worth.age_ms(position)
     view: EventView | None = engine.views.get(position.event_ticker)
     markets = view.markets if view is not None else ()
     seen = next((market for market in markets if market.market.ticker == position.ticker), None)
@@ -370,6 +401,14 @@ def position_row(engine: Engine, position: Position, now_ms: int) -> PositionRow
         close_time=_seconds(seen.market.close_ms if seen else None),
         start_time=_seconds(view.timing.start_ms if view else None),
         trades=position.trades,
+        mark_age_seconds=None if age_ms is None else age_ms / 1000,
+        determined=engine.worth.determined(position),
+        locked_fp=format_count(locked_e2),
+        floor_dollars=format_money(sum(one.floor_e6 for one in worths)) if locked_e2 else None,
+        settlement_dollars=_money(
+            sum(one.settlement_e6 for one in worths) - pairs_e6 if worths and engine.worth.whole() else None
+        ),
+        expected_from=tuple(dict.fromkeys(source for one in worths for source in one.sources)),
     )
 
 
@@ -458,6 +497,10 @@ def equity_point(row: Mapping[str, Any]) -> EquityPoint:
         equity_dollars=_money(None if positions_e6 is None else cash_e6 + positions_e6),
         realised_dollars=format_money(row["realised_e6"]),
         fees_dollars=format_money(row["fees_e6"]),
+        settlement_dollars=_money(row["settlement_e6"]),
+        settlement_equity_dollars=_money(
+            None if row["settlement_e6"] is None else cash_e6 + row["settlement_e6"]
+        ),
     )
 
 

@@ -103,13 +103,31 @@ class FairValuesStatus(Shape, frozen=True, kw_only=True):
 
 
 class ProfitStatus(Shape, frozen=True, kw_only=True):
-    """Profit and loss; None while the bid of a position is not known. `today` counts from 00:00 UTC."""
+    """Profit and loss after fees; None while the bid of a position is not known.
+
+    `unrealised` (before fees) and `total` are at bid, `settlement` is the total at settlement: locked lots at
+    their floor, the others at what they are expected to pay. `locked` is what locked lots earn for certain,
+    unless a match is void. `today` counts from 00:00 UTC, as the limit of the daily loss does.
+    """
 
     realised_dollars: MoneyText
     unrealised_dollars: MoneyText | None
     fees_dollars: MoneyText
     total_dollars: MoneyText | None
     today_dollars: MoneyText | None
+    settlement_dollars: MoneyText | None = None
+    locked_dollars: MoneyText | None = None
+
+
+class DailyLossStatus(Shape, frozen=True, kw_only=True):
+    """The loss that counts against its limit, below 0 a profit; `latched`: it has reached it.
+
+    `resumed`: somebody has said to trade all the same today, and the loss is counted from there.
+    """
+
+    lost_dollars: MoneyText
+    latched: bool
+    resumed: bool
 
 
 class ExposureStatus(Shape, frozen=True, kw_only=True):
@@ -360,13 +378,20 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
     unknown: tuple[UnknownOrder, ...] = ()
     exchange_account: AccountStatus | None = None
     flatten: FlattenStatus | None = None
+    settlement_equity_dollars: MoneyText | None = None
+    daily_loss: DailyLossStatus | None = None
 
 
 # -- rows
 
 
 class PositionRow(Shape, frozen=True, kw_only=True):
-    """The net position in a market, and the trades that built it; `bid`, `value` are of the side held."""
+    """The net position in a market, and the trades that built it; `bid`, `value` are of the side held.
+
+    `bid` is the result once it is `determined`, else the last good bid: for `mark_age_seconds` there has been
+    none, None while there is one. `floor` is the share of its locked contracts in what their trades surely
+    pay, `settlement` what the position is worth at settlement and `expected_from` who says so.
+    """
 
     ticker: str
     event_ticker: str
@@ -389,6 +414,61 @@ class PositionRow(Shape, frozen=True, kw_only=True):
     close_time: UnixTime | None
     start_time: UnixTime | None
     trades: tuple[int, ...] = ()
+    mark_age_seconds: float | None = None
+    determined: bool = False
+    locked_fp: CountText = "0.00"
+    floor_dollars: MoneyText | None = None
+    settlement_dollars: MoneyText | None = None
+    expected_from: tuple[str, ...] = ()
+
+
+class TradeLeg(Shape, frozen=True, kw_only=True):
+    """What a trade has of a market, or had: `bought` contracts, of which it still holds `count`.
+
+    `bid` and `settlement` are what those are worth, `locked_fp` how many of them are locked.
+    """
+
+    ticker: str
+    label: str
+    side: Side
+    bought_fp: CountText
+    count_fp: CountText
+    cost_dollars: MoneyText
+    locked_fp: CountText = "0.00"
+    bid_dollars: MoneyText | None = None
+    settlement_dollars: MoneyText | None = None
+    expected_from: tuple[str, ...] = ()
+
+
+class TradeRow(Shape, frozen=True, kw_only=True):
+    """A trade: what was promised, what is locked, what is hoped for, and what came.
+
+    Attributes:
+        kind: of opportunity, empty where that is not known.
+        cost_dollars, fees_dollars: of all it bought. got_dollars: what it was paid by sales and settlements.
+        promised_dollars: the profit it was expected to make after fees, for the size that was sent.
+        floor_dollars: what its locked lots pay at least.
+        locked_dollars: the profit that is certain now, None while some of it is not locked.
+        bid_dollars, settlement_dollars: its profit at bid and at settlement, None while that is not known.
+        settled_dollars: its profit once nothing of it is held, None before.
+    """
+
+    trade: int
+    strategy: str
+    kind: str
+    event_ticker: str
+    opened: UnixTime
+    ended: UnixTime | None
+    legs: tuple[TradeLeg, ...]
+    cost_dollars: MoneyText
+    fees_dollars: MoneyText
+    got_dollars: MoneyText
+    promised_dollars: MoneyText | None
+    floor_dollars: MoneyText | None
+    locked_dollars: MoneyText | None
+    bid_dollars: MoneyText | None
+    settlement_dollars: MoneyText | None
+    settled_dollars: MoneyText | None
 
 
 class OrderRow(Shape, frozen=True, kw_only=True):
@@ -456,7 +536,7 @@ class SettlementRow(Shape, frozen=True, kw_only=True):
 
 
 class EquityPoint(Shape, frozen=True, kw_only=True):
-    """A point of the equity curve."""
+    """A point of the equity curve: positions and equity at bid, and at settlement."""
 
     time: UnixTime
     cash_dollars: MoneyText
@@ -464,6 +544,8 @@ class EquityPoint(Shape, frozen=True, kw_only=True):
     equity_dollars: MoneyText | None
     realised_dollars: MoneyText
     fees_dollars: MoneyText
+    settlement_dollars: MoneyText | None = None
+    settlement_equity_dollars: MoneyText | None = None
 
 
 # -- answers
@@ -491,6 +573,12 @@ class SettlementsAnswer(Shape, frozen=True, kw_only=True):
     """To `settlements`: the newest first."""
 
     settlements: tuple[SettlementRow, ...]
+
+
+class TradesAnswer(Shape, frozen=True, kw_only=True):
+    """To `trades`: the newest first."""
+
+    trades: tuple[TradeRow, ...]
 
 
 class EquityAnswer(Shape, frozen=True, kw_only=True):

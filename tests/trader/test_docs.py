@@ -13,6 +13,8 @@ from bus.trading.shapes import (
     OrderRow,
     PositionRow,
     SettlementRow,
+    TradeLeg,
+    TradeRow,
     TraderStatus,
     told,
 )
@@ -48,6 +50,8 @@ def test_every_member_of_a_row_is_listed() -> None:
         "order": OrderRow,
         "fill": FillRow,
         "settlement": SettlementRow,
+        "trade": TradeRow,
+        "leg of a trade": TradeLeg,
         "point": EquityPoint,
     }
 

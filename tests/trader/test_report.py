@@ -1,6 +1,8 @@
 """What the trader says of itself, over its control socket's shapes."""
 
+import contextlib
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,17 @@ import msgspec
 import pytest
 
 from bus.protocol.messages import decode_map, encode_map
-from bus.trading.shapes import PositionsAnswer, Shape, TraderStatus, told
+from bus.trading.shapes import PositionsAnswer, Shape, TradeRow, TraderStatus, TradesAnswer, told
 from markets.opportunities import EventView
 from markets.orders import Proposal
+from markets.records import Status
 from tests.trader.stand import Stand
-from tests.trader.world import basket
-from trader.report import Report, report
+from tests.trader.world import basket, event_of, leg, settled, view_of
+from trader.journal.reader import Reader
+from trader.ledger.lots import trade_lots
+from trader.report import Report, equity_point, report
 from trader.strategies.strategy import Quiet, Update, proposal
+from trader.trades import by_trade, trade_rows
 
 
 def said(stand: Stand) -> Report:
@@ -30,6 +36,13 @@ def over_the_wire(answer: Shape) -> dict[str, Any]:
 @pytest.fixture
 def stand(tmp_path: Path) -> Iterator[Stand]:
     made = Stand(tmp_path, env={"KALSHI_BUS_STRATEGIES": "value,no_basket"})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def baskets(tmp_path: Path) -> Iterator[Stand]:
+    made = Stand(tmp_path)
     yield made
     made.close()
 
@@ -74,3 +87,70 @@ def test_a_refused_trade_says_what_it_wanted_whatever_its_strategy_is_called(sta
     assert {(leg.ticker, leg.side) for leg in refused.legs} == {
         (seen.market.ticker, "no") for seen in view.markets
     }
+
+
+def trades(stand: Stand) -> tuple[TradeRow, ...]:
+    with contextlib.closing(Reader(stand.worker.around.journal_path)) as reader:
+        told_of = by_trade(reader.intents(), trade_lots(reader.record()))
+    return trade_rows(told_of, said(stand).worths, 100, 2**62)
+
+
+def test_of_a_locked_basket_all_figures_say_what_it_pays_before_and_after_the_close(baskets: Stand) -> None:
+    baskets.commit(basket())
+    baskets.turns(5)
+    (bought,) = trades(baskets)
+    promised = Decimal(bought.promised_dollars or 0)
+    assert promised > 0
+    assert Decimal(bought.locked_dollars or 0) >= promised
+    assert bought.settlement_dollars == bought.locked_dollars == said(baskets).status.pnl.locked_dollars
+    assert Decimal(bought.bid_dollars or 0) < 0 < promised  # bids alone would show a loss
+    assert bought.settled_dollars is None
+    assert told(over_the_wire(TradesAnswer(trades=(bought,))), TradesAnswer).trades == (bought,)
+
+    baskets.commit(emptied())
+    baskets.turns(5, ms=200)
+    assert trades(baskets) == (bought,)
+    for row in said(baskets).positions:
+        assert row.mark_age_seconds is not None
+        assert row.expected_from == ("floor",)
+        assert Decimal(row.settlement_dollars or 0) > Decimal(row.cost_dollars)
+    pnl = said(baskets).status.pnl
+    assert pnl.today_dollars == pnl.settlement_dollars == pnl.locked_dollars == bought.locked_dollars
+
+    baskets.commit(settled(basket(), "HOM"))
+    baskets.turns(5)
+    (over,) = trades(baskets)
+    assert over.settled_dollars == bought.locked_dollars
+    assert (over.floor_dollars, over.locked_dollars, over.bid_dollars) == (None, None, None)
+    assert over.ended is not None
+    pnl = said(baskets).status.pnl
+    assert pnl.total_dollars == pnl.today_dollars == pnl.settlement_dollars == over.settled_dollars
+
+
+def emptied() -> EventView:
+    event = event_of(1)
+    return view_of(event, *(leg(event, name, status=Status.CLOSED) for name in ("HOM", "AWY", "TIE")))
+
+
+def test_a_point_has_equity_at_bid_and_at_settlement(baskets: Stand) -> None:
+    baskets.commit(basket())
+    baskets.turns(5)
+    baskets.journal.commit()
+
+    with contextlib.closing(Reader(baskets.worker.around.journal_path)) as reader:
+        point = equity_point(reader.equity(0, 100)[-1])
+
+    status = said(baskets).status
+    assert point.settlement_equity_dollars == status.settlement_equity_dollars
+    assert Decimal(point.settlement_equity_dollars or 0) > Decimal(point.equity_dollars or 0)
+
+
+def test_rows_add_up_to_the_totals(baskets: Stand) -> None:
+    baskets.commit(basket())
+    baskets.turns(5)
+    now = said(baskets)
+
+    settlement = sum(Decimal(row.settlement_dollars or 0) for row in now.positions)
+    assert settlement == Decimal(now.status.settlement_equity_dollars or 0) - Decimal(now.status.cash_dollars)
+    floors = sum(Decimal(row.floor_dollars or 0) for row in now.positions)
+    assert floors == settlement

@@ -359,6 +359,11 @@ class Worth:
         """Whether all that is held has been seen since the session began, or long enough waited for."""
         return not self._unseen or self._paced_ms - self._began_ms >= NOTHING_AFTER_MS
 
+    @property
+    def resumed(self) -> bool:
+        """Whether the loss is not counted from the day's beginning, since somebody has said to resume."""
+        return self._base_e6 is not None
+
     def latch(self, limit_e6: int) -> list[DailyLoss]:
         """Return that the loss of the day has reached its limit, if it has just done so."""
         if self._by_bid or self.latched or not self.whole() or self.lost_today_e6() < limit_e6:

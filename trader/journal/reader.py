@@ -339,6 +339,16 @@ class Reader:
         """Return every fill and settlement, in the order they happened."""
         return record_of(self._db, schema.version_of(self.meta(), self._path))
 
+    def moved(self) -> tuple[int, ...]:
+        """Return what grows whenever something is bought, sold or paid out: then `record` says more."""
+        tables = ("fills", "settlements", "foreign_fills")
+        counts = [f"(SELECT coalesce(max(id), 0) FROM {table})" for table in tables]  # noqa: S608
+        return tuple(self._db.execute(f"SELECT {', '.join(counts)}").fetchone())
+
+    def intents(self) -> list[Intent]:
+        """Return all orders, oldest first."""
+        return intents(self._db)
+
     def sessions(self) -> dict[int, str]:
         """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""
         query = "SELECT session, build FROM sessions WHERE session IN (SELECT session FROM inputs) ORDER BY 1"
