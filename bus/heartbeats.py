@@ -25,6 +25,8 @@ class Heartbeats:
         for name, endpoint in feeds.items():
             socket = make(context, zmq.SUB, MAX_FEED)
             socket.setsockopt(zmq.SUBSCRIBE, TOPIC_HEARTBEAT.encode())
+            # Whoever was killed and comes back is heard at once.
+            socket.setsockopt(zmq.RECONNECT_IVL_MAX, 0)
             socket.connect(endpoint)
             self._names[socket] = name
             self._poller.register(socket, zmq.POLLIN)

@@ -75,6 +75,11 @@ TURN_MS: Final = 50
 
 JOIN_S: Final = 3.0
 LOOK_MS: Final = 1_000
+WATCHDOG_NOTE: Final = "watchdog"
+"""File beside the log: what the watchdog did last."""
+
+NOTE_MOST: Final = 300
+COMPACT_MS: Final = 60_000
 TOPIC_ORDERS: Final = "orders."
 WRITES: Final = frozenset({"create", "renew"})
 """What the kill file holds back; cancels and reads go on."""
@@ -111,6 +116,7 @@ class Gateway:
         self._heartbeat: object = None
         self._status: object = None
         self._looked_ms = 0
+        self._compacted_ms = clock.monotonic_ns() // 1_000_000
         self._watchdog: str | None = None
         self._keys = KeySource.of(settings)
         self._source = TermsSource(settings, self._keys, clock, rng(), stop)
@@ -313,8 +319,17 @@ class Gateway:
             core.take(TradingStatus(active, shards), now)
         if now.steady_ms - self._looked_ms >= LOOK_MS:
             self._looked_ms = now.steady_ms
-            pid = holder(self._settings.run_dir, "watchdog")
-            self._watchdog = None if pid is None else "running"
+            self._watchdog = self._ask_after_watchdog()
+
+    def _ask_after_watchdog(self) -> str | None:
+        """Return whether it runs, and what it did last; None if there is none."""
+        if holder(self._settings.run_dir, "watchdog") is None:
+            return None
+        assert self._terms is not None
+        try:
+            return f"running; {(self._terms.folder / WATCHDOG_NOTE).read_text()[:NOTE_MOST].strip()}"
+        except (OSError, ValueError):
+            return "running"
 
     def _act(self) -> None:
         """Carry out what the core wants: first what is written down lasts, then the rest happens."""
@@ -348,7 +363,13 @@ class Gateway:
             now_ns = self._clock.now_ns()
             told = [TraderEvent("order", number=hint)]
             self._server.send(self._writer.stream(TOPIC_ORDERS, "trader", told, now_ns, now_ns))
-        if not actions and core.compactable(now):
+        if now.steady_ms - self._compacted_ms >= COMPACT_MS and not actions:
+            self._compacted_ms = now.steady_ms
+            self._compact(core, now)
+
+    def _compact(self, core: Core, now: Now) -> None:
+        assert self._log is not None
+        if core.compactable(now):
             try:
                 self._log.compact(core.base(now), core.keeps)
             except OSError as error:

@@ -1,0 +1,369 @@
+"""The watchdog of resting orders, a process of its own: ``python -m publisher.orders.watchdog``.
+
+It hears the heartbeats of feed, trader and order gateway. When one is silent and an order of ours may rest,
+it fences, cancels by id what is ours, and proves by listing that nothing of ours rests: docs/orders.md.
+"""
+
+import queue
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+import msgspec
+import structlog
+
+from bus.clock import Clock, Rng, SystemClock
+from bus.heartbeats import Heartbeats
+from bus.process.lifecycle import Stop, main, no_arguments
+from bus.process.locks import private_dir
+from bus.process.settings import Settings
+from bus.sockets import make_context
+from markets.errors import BadRecord, DecodeError, StartupError
+from markets.json.pages import Tier
+from markets.units import format_time
+from publisher.kalshi.hosts import endpoints
+from publisher.kalshi.signing import KeySource
+
+from . import records, replies, requests
+from .budget import Bucket
+from .fence import Fence
+from .log import read_log
+from .run import WATCHDOG_NOTE, check_mode
+from .sender import Sender
+from .state import State
+from .steps import Reply, Request
+from .terms import WATCHDOG_SHARE, Terms, TermsSource
+
+log = structlog.get_logger()
+
+FEEDS: Final = {"trader": "trader_events", "gateway": "order_events", "feed": "feed"}
+"""Who is watched, and the setting that names its endpoint."""
+
+SILENT_MS: Final = {"trader": 3_000, "gateway": 3_000, "feed": 10_000}
+GATEWAY: Final = "gateway"
+AGAIN_MS: Final = 10_000
+"""A gateway that stays silent is told of again so often."""
+
+HEAR_MS: Final = 100
+STOOD_STILL_MS: Final = 1_000
+"""After so long between two looks it was this process that stood still, and the others may not have."""
+
+PROVE_AGAIN_MS: Final = 36_000
+"""After so long nothing that was signed before the fence arrives any more: 30 s, read lag, a margin."""
+
+READ_LAG_MS: Final = 1_500
+LIST_EVERY_MS: Final = 400
+GIVE_UP_MS: Final = 120_000
+"""So long it is tried to cancel and prove while the exchange does not answer; leases are over then."""
+
+CLOCK_OFF_S: Final = 2.0
+
+
+class Silence:
+    """Who has been silent for too long. Pure over steady time.
+
+    Args:
+        steady_ms: from when on it is listened.
+    """
+
+    def __init__(self, steady_ms: int) -> None:
+        self._last = dict.fromkeys(SILENT_MS, steady_ms)
+        self._looked_ms = steady_ms
+        self._handled: set[str] = set()
+        self._told_ms = steady_ms
+
+    def look(self, heard: Iterable[str], steady_ms: int) -> tuple[str, ...]:
+        """Take who was just heard; return who has newly been silent for too long."""
+        if (stood_ms := steady_ms - self._looked_ms) > STOOD_STILL_MS:
+            # What they said meanwhile may have been lost: they get their time again.
+            self._last = {who: last + stood_ms for who, last in self._last.items()}
+        self._looked_ms = steady_ms
+        for who in heard:
+            self._last[who] = steady_ms
+            self._handled.discard(who)
+        silent = {who for who, most in SILENT_MS.items() if steady_ms - self._last[who] >= most}
+        new = silent - self._handled
+        if GATEWAY in silent and steady_ms - self._told_ms >= AGAIN_MS:
+            new.add(GATEWAY)  # it may have come back and gone again unheard; while it is gone nothing is lost
+        if GATEWAY in new:
+            self._told_ms = steady_ms
+        self._handled |= silent
+        return tuple(sorted(new))
+
+    def ended_gateway(self, steady_ms: int) -> None:
+        """Note that it was ended from here: its silence says nothing for a while."""
+        self._handled.add(GATEWAY)
+        self._told_ms = steady_ms
+
+
+class Ours(msgspec.Struct, frozen=True):
+    """What a log says of our orders: all ids that carry our name, and those that may rest."""
+
+    client_ids: frozenset[str]
+    order_ids: frozenset[str]
+    may_rest: tuple[tuple[str, str, int], ...]
+    """Order id (empty while not known), ticker and shard."""
+
+
+def ours_of(log_records: Iterable[bytes]) -> Ours:
+    """Return what the records of a log say.
+
+    Raises:
+        DecodeError: a later version wrote them.
+    """
+    state = State()
+    for record in log_records:
+        state.replay(records.decode(record))
+    resting = tuple(
+        (order.order_id, order.intent.ticker, order.intent.exchange_index or 0)
+        for order in state.active.values()
+    )
+    return Ours(frozenset(state.by_client), frozenset(state.by_id), resting)
+
+
+class Takeover:
+    """Fences, cancels and proves. One thread.
+
+    Args:
+        wait: lets so many seconds pass; returns whether the process is to stop.
+    """
+
+    def __init__(
+        self, base_url: str, keys: KeySource, clock: Clock, wait: Callable[[float], bool], terms: Terms
+    ) -> None:
+        self.terms = terms
+        self._clock = clock
+        self._wait = wait
+        self._answers: queue.SimpleQueue[tuple[Request, Reply]] = queue.SimpleQueue()
+        self._sender = Sender(
+            base_url, keys, clock, lambda _request: None, lambda *answer: self._answers.put(answer), 4, 1
+        )
+        now_ms = self._steady_ms()
+        read, write = terms.read, terms.write
+        # Of reads its own share. Of writes all: a gateway that was ended sends nothing.
+        self._reads = Bucket(read.refill_per_s * WATCHDOG_SHARE, _whole(read, WATCHDOG_SHARE), now_ms)
+        self._writes = Bucket(write.refill_per_s, write.capacity, now_ms)
+        self._number = 0
+        self._sender.start()
+
+    def close(self) -> None:
+        """End the threads that send."""
+        self._sender.stop(1.0)
+
+    def ours(self) -> Ours:
+        """Return what the account's log says now; nothing where it cannot be read: then leases end all."""
+        try:
+            return ours_of(read_log(self.terms.folder / "log"))
+        except (OSError, StartupError, DecodeError) as error:
+            log.warning("watchdog.log_unreadable", error=str(error))
+            return Ours(frozenset(), frozenset(), ())
+
+    def fence(self) -> int | None:
+        """Raise the generation and end the gateway that is there; return its pid."""
+        fence = Fence(self.terms.folder)
+        generation = fence.raise_()
+        pid = fence.end_gateway(self._wait)
+        log.warning("watchdog.fenced", generation=generation, ended_pid=pid)
+        return pid
+
+    def cancel(self, ours: Ours) -> int | None:
+        """Cancel what is ours until a list shows nothing of it; return how many were cancelled.
+
+        None: that could not be proved in time.
+        """
+        self._cancel((order_id, ticker, shard) for order_id, ticker, shard in ours.may_rest if order_id)
+        cancelled: set[str] = {order_id for order_id, _, _ in ours.may_rest if order_id}
+        until_ms = self._steady_ms() + GIVE_UP_MS
+        clean_since_ms: int | None = None
+        while self._steady_ms() < until_ms:
+            asked_ms = self._steady_ms()
+            resting = self._list(ours)
+            if resting is None:
+                clean_since_ms = None
+            elif resting:
+                clean_since_ms = None
+                cancelled |= {order_id for order_id, _, _ in resting}
+                self._cancel(resting)
+            elif clean_since_ms is None:
+                clean_since_ms = asked_ms  # the list may be older than the last cancel: look again
+            if clean_since_ms is not None and asked_ms - clean_since_ms >= READ_LAG_MS:
+                return len(cancelled)
+            if self._wait(LIST_EVERY_MS / 1000):
+                break
+        return None
+
+    def _list(self, ours: Ours) -> list[tuple[str, str, int]] | None:
+        """Return what of ours rests by the exchange's list, None if it cannot be had."""
+        found: list[tuple[str, str, int]] = []
+        cursor = ""
+        while True:
+            asked = requests.resting(cursor)
+            ((_, reply),) = self._send([(asked.what, asked.method, asked.path, asked.query, 0)])
+            if reply.status != 200:
+                return None
+            try:
+                elements, cursor = replies.page(reply.body, "orders")
+                seen = [replies.order(element) for element in elements]
+            except BadRecord as error:
+                log.warning("watchdog.list_unreadable", error=str(error))
+                return None
+            found += [
+                (order.order_id, order.ticker, order.shard)
+                for order in seen
+                if order.client_order_id in ours.client_ids or order.order_id in ours.order_ids
+            ]
+            if not cursor:
+                return found
+
+    def _cancel(self, orders: Iterable[tuple[str, str, int]]) -> None:
+        wanted = []
+        for order_id, ticker, shard in orders:
+            asked = requests.cancel_listed(order_id, ticker, shard)
+            wanted.append((asked.what, asked.method, asked.path, asked.query, asked.shard))
+        for request, reply in self._send(wanted):
+            log.warning(
+                "watchdog.cancelled", path=request.path, status=reply.status, trouble=reply.trouble or None
+            )
+
+    def _send(
+        self, wanted: Collection[tuple[str, str, str, requests.Query, int]]
+    ) -> list[tuple[Request, Reply]]:
+        """Send requests at once, as far as they are paid for, and return their answers."""
+        for what, method, path, query, shard in wanted:
+            reads = method == "GET"
+            bucket, cost = (self._reads, 10) if reads else (self._writes, 2)
+            while wait_ms := bucket.wait_ms(cost, 0, self._steady_ms()):
+                self._wait(wait_ms / 1000)
+            bucket.pay(cost)
+            self._number += 1
+            self._sender.send(
+                Request(
+                    self._number,
+                    what,
+                    method,
+                    path,
+                    query,
+                    urgency="read" if reads else "cancel",
+                    shard=shard,
+                )
+            )
+        answers = [self._answers.get() for _ in wanted]
+        for request, reply in answers:
+            bucket = self._reads if request.method == "GET" else self._writes
+            if reply.status == 429:
+                bucket.refused(self._steady_ms())
+        offset_s = self._sender.clock_offset_s
+        if offset_s is not None:  # a clock that was set: signatures are made by the exchange's
+            self._sender.ahead_ms = int(-offset_s * 1000) if abs(offset_s) > CLOCK_OFF_S else 0
+        return answers
+
+    def _steady_ms(self) -> int:
+        return self._clock.monotonic_ns() // 1_000_000
+
+
+class Watchdog:
+    """Listens, and takes over. One thread."""
+
+    def __init__(self, settings: Settings, stop: Stop, clock: Clock, rng: Rng) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._clock = clock
+        self._anew: str | None = None
+        private_dir(settings.data_dir)
+        self._keys = KeySource.of(settings)
+        self._source = TermsSource(settings, self._keys, clock, rng, stop)
+
+    def run(self) -> None:
+        """Watch until the stop."""
+        terms = self._source.wait()
+        if terms is None:
+            return
+        context = make_context()
+        feeds = {who: getattr(self._settings, key) for who, key in FEEDS.items()}
+        hears = Heartbeats(context, feeds)
+        base = endpoints(self._settings).rest
+        follows = threading.Thread(
+            target=self._source.follow,
+            args=(terms, lambda new: self._changed(terms, new)),
+            name="terms",
+            daemon=True,
+        )
+        follows.start()
+        takeover = Takeover(base, self._keys, self._clock, self._stop.wait, terms)
+        log.info("watchdog.watches", folder=str(terms.folder))
+        try:
+            self._watch(hears, takeover)
+        finally:
+            takeover.close()
+            hears.close()
+            context.term()
+        if self._anew is not None:
+            raise StartupError(self._anew)
+
+    def _changed(self, before: Terms, terms: Terms) -> None:
+        if terms.folder != before.folder:
+            self._anew = "another exchange or account is there now: the watchdog begins anew"
+            self._stop.set()
+
+    def _watch(self, hears: Heartbeats, takeover: Takeover) -> None:
+        silence = Silence(self._steady_ms())
+        again: tuple[int, Ours] | None = None
+        while not self._stop.is_set():
+            heard = hears.hear(HEAR_MS)
+            now_ms = self._steady_ms()
+            silent = silence.look(heard, now_ms)
+            if silent and (ours := self._take_over(silent, takeover, silence)) is not None:
+                again = self._steady_ms() + PROVE_AGAIN_MS, ours
+            if again is not None and now_ms >= again[0]:
+                self._note(takeover, "proved again", takeover.cancel(again[1]))
+                again = None
+
+    def _take_over(self, silent: Collection[str], takeover: Takeover, silence: Silence) -> Ours | None:
+        """Do what is to be done about processes that are silent; return whose orders to look for again."""
+        if not takeover.ours().may_rest:
+            log.debug("watchdog.nothing_rests", silent=silent)
+            return None
+        log.warning("watchdog.takes_over", silent=silent)
+        try:
+            takeover.fence()
+        except StartupError as error:
+            log.warning("watchdog.not_fenced", error=str(error))
+        silence.ended_gateway(self._steady_ms())
+        ours = takeover.ours()  # what the gateway has written until its end
+        self._note(takeover, f"silent: {', '.join(silent)}", takeover.cancel(ours))
+        return ours
+
+    def _note(self, takeover: Takeover, why: str, cancelled: int | None) -> None:
+        proved = cancelled is not None
+        said = f"{why}; {cancelled} cancelled, nothing of ours rests" if proved else f"{why}; not proved"
+        log.warning("watchdog.proved" if proved else "watchdog.not_proved", why=why, cancelled=cancelled)
+        path = takeover.terms.folder / WATCHDOG_NOTE
+        try:
+            path.write_text(f"{format_time(self._clock.now_ms())} {said}\n")
+        except OSError as error:
+            log.warning("watchdog.not_noted", error=str(error))
+
+    def _steady_ms(self) -> int:
+        return self._clock.monotonic_ns() // 1_000_000
+
+
+def _whole(tier: Tier, share: float) -> float:
+    """Return the capacity of a share of reads: a list can always be paid for."""
+    return max(tier.capacity * share, 2.0 * requests.COST)
+
+
+def run(settings: Settings, stop: Stop, clock: Clock | None = None, rng: Callable[[], Rng] = Rng) -> int:
+    """Watch until `stop`; return the exit code.
+
+    Raises:
+        StartupError: the mode sends no orders; key or directory cannot be used.
+    """
+    check_mode(settings)
+    Watchdog(settings, stop, clock or SystemClock(), rng()).run()
+    return 0
+
+
+if __name__ == "__main__":
+    no_arguments("publisher.orders.watchdog", "Ends what rests when trader, gateway or feed are silent.")
+    sys.exit(main("watchdog", run))
