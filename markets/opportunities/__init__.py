@@ -16,7 +16,6 @@ from .scanner import (
     least_payout_e6,
     may_matter,
     rank,
-    scan_event,
     worth_of_books_e4,
 )
 from .types import CONSENSUS, EventView, Leg, MarketView, Opportunity, ScanLimits, opportunity_json
@@ -43,7 +42,6 @@ __all__ = [
     "may_matter",
     "opportunity_json",
     "rank",
-    "scan_event",
     "void_e6",
     "worth_of_books_e4",
 ]

@@ -6,20 +6,15 @@ A kind that raises costs itself that one event: what the other kinds say stands,
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Final
 
 import msgspec
 
 from markets.records import Event, FairValue, Quote
 
-from .consensus import consensus_values
 from .kinds import KINDS, Kind
 from .types import EventView, Opportunity, ScanLimits
 
 Rank = tuple[bool, int, str]
-
-CONSENSUS_PART: Final = "consensus"
-"""`Failure.part` where the fair values that the legs give each other could not be worked out."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -55,34 +50,18 @@ def candidates(view: EventView, published: Mapping[str, FairValue], now_ms: int,
 
     Args:
         view: the event with all its known markets.
-        published: the trader's fair values by ticker. One counts before the consensus of the event's legs.
+        published: the trader's fair values by ticker. What an event's own legs leave over for one of them
+            (`consensus.py`) is none: it can only differ from a price where a basket is locked, and then says
+            nothing of which leg is wrong.
         now_ms: the present.
         limits: bounds outside of which a candidate keeps its place in the list, with the reason.
     """
-    failures: list[Failure] = []
-    fair_values: dict[str, FairValue] = {}
-    try:
-        fair_values = consensus_values(view)
-    except Exception as error:  # noqa: BLE001, it is returned
-        failures.append(Failure.of(view.event.event_ticker, CONSENSUS_PART, error))
-    for seen in view.markets:
-        known = published.get(seen.market.ticker)
-        if known is not None:
-            fair_values[known.ticker] = known
-    found = scan_event(view, fair_values, now_ms, limits)
-    return Found(found.opportunities, failures + found.failures) if failures else found
-
-
-def scan_event(
-    view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
-) -> Found:
-    """Return the candidates that every kind finds with just these fair values, by ticker."""
     failures: list[Failure] = []
     found: list[tuple[Rank, Opportunity]] = []
     for kind in KINDS.values():
         try:
             # A list, and ranked here: what cannot be ranked fails within its kind.
-            found += [(rank(offered), offered) for offered in kind.find(view, fair_values, now_ms, limits)]
+            found += [(rank(offered), offered) for offered in kind.find(view, published, now_ms, limits)]
         except Exception as error:  # noqa: BLE001, it is returned
             failures.append(Failure.of(view.event.event_ticker, kind.name, error))
     found.sort(key=itemgetter(0))

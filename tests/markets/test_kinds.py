@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,7 +148,7 @@ def test_a_kind_that_raises_hides_no_other_kind_and_is_named(monkeypatch: pytest
     assert "in find" in failure.trace
 
 
-def test_an_event_whose_consensus_cannot_be_worked_out_keeps_what_needs_none() -> None:
+def test_an_event_in_which_a_market_cannot_be_judged_keeps_what_needs_only_the_others() -> None:
     # A market without a grid: what compares prices with it divides by nothing.
     odd = row("VAN", (4_500, 500), (4_600, 500), price_ranges=((0, 10_000, 0),))
     view = event(odd, row("HOU", (4_000, 500), (4_100, 500)))
@@ -155,7 +156,7 @@ def test_an_event_whose_consensus_cannot_be_worked_out_keeps_what_needs_none() -
 
     found = candidates(view, {value.ticker: value}, NOW_MS, LIMITS)
 
-    assert [failure.part for failure in found.failures] == ["consensus"]
+    assert [failure.part for failure in found.failures] == []
     assert [one.legs[0].ticker for one in found.opportunities] == [value.ticker]
 
 
@@ -167,7 +168,8 @@ def test_whatever_a_kind_is_asked_its_error_is_returned(monkeypatch: pytest.Monk
     monkeypatch.setitem(KINDS, "broken", Broken())
     failures: list[Failure] = []
 
-    assert not may_matter(loose.event, failures, valued=False)
+    single = msgspec.structs.replace(loose.event, market_tickers="A")
+    assert not may_matter(single, failures, valued=False)
     assert worth_of_books_e4(view.event, quotes, failures) == 500
     assert least_payout_e6(view, legs, failures) == 2_000_000
     assert [failure.error.split(":")[0] for failure in failures] == [
@@ -177,7 +179,11 @@ def test_whatever_a_kind_is_asked_its_error_is_returned(monkeypatch: pytest.Monk
     ]
 
 
-@pytest.mark.parametrize("kind", [KINDS["no_basket"], KINDS["value"]], ids=["no_basket", "value"])
+@pytest.mark.parametrize(
+    "kind",
+    [KINDS["no_basket"], KINDS["yes_basket"], KINDS["value"]],
+    ids=["no_basket", "yes_basket", "value"],
+)
 def test_without_exclusivity_outcomes_promise_nothing_to_a_basket_or_a_value(kind: Kind) -> None:
     view = event(row("VAN", (6_000, 500), None), row("HOU", (4_500, 500), None), exclusive=False)
 

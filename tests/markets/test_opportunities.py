@@ -17,10 +17,10 @@ from markets.opportunities import (
     MarketView,
     Opportunity,
     ScanLimits,
+    candidates,
     consensus_values,
     exhaustiveness,
     opportunity_json,
-    scan_event,
 )
 from markets.opportunities.kinds.kind import NOTE_VOID, NOTE_VOID_ALLOWED
 from markets.records import Book, Event, FairValue, Level, Market, Quote, Series, Status
@@ -108,10 +108,10 @@ def event(
 
 
 def scan(
-    view: EventView, fair_values: Mapping[str, FairValue] | None, now_ms: int, limits: ScanLimits = LIMITS
+    view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits = LIMITS
 ) -> list[Opportunity]:
-    """Return the candidates with these fair values; None: with the consensus of the legs."""
-    found = scan_event(view, consensus_values(view) if fair_values is None else fair_values, now_ms, limits)
+    """Return the candidates with these fair values."""
+    found = candidates(view, fair_values, now_ms, limits)
     assert found.failures == []
     return found.opportunities
 
@@ -361,15 +361,20 @@ def test_consensus_counts_an_empty_side_as_its_bound() -> None:
     assert van.margin == pytest.approx(0.03 + 0.01)
 
 
-def test_consensus_trades_only_what_exceeds_the_others_spreads_and_fees() -> None:
-    wide = event(*three_way((4_000, 4_100), (2_500, 3_500), (2_300, 2_500)))
-    inside = {one.legs[0].label: one for one in scan(wide, None, NOW_MS)}["VAN"]
-    assert (inside.probability, inside.legs[0].price_e4) == (0.46, 4_100)  # give or take 0.06
-    assert inside.reasons == ("edge_within_spread",)
-    tight = event(*three_way((3_500, 3_600), (3_000, 3_100), (2_400, 2_500)))
-    found = [one for one in scan(tight, None, NOW_MS) if one.tradable]  # the asks add up to 0.92
-    assert {one.legs[0].label for one in found} == {"VAN", "HOU", "Tie"}
-    assert {one.exhaustive_because for one in found} == {"both sides of the match and the tie are listed"}
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=3, max_size=3))
+def test_consensus_is_never_worth_a_bet_but_where_a_basket_is_locked(
+    bids_and_spreads: list[tuple[int, int]],
+) -> None:
+    prices = [(100 * bid, 100 * (bid + spread)) for bid, spread in bids_and_spreads]
+    view = event(*three_way(*prices), series=FREE)
+    values = consensus_values(view)
+    found = scan(view, {}, NOW_MS)
+
+    assert {one.kind for one in found} <= {"no_basket", "yes_basket"}
+    for seen in view.markets:
+        fair = values.get(seen.market.ticker)
+        if fair is not None and seen.quote.yes_ask_e4 < (fair.probability - fair.margin) * 10_000 - 0.5:
+            assert "yes_basket" in {one.kind for one in found}
 
 
 @pytest.mark.parametrize(
@@ -583,14 +588,15 @@ def test_a_book_whose_top_contradicts_a_newer_quote_is_not_used() -> None:
 
 def test_the_list_is_ordered_and_repeatable() -> None:
     view = event(*three_way((6_500, 6_600), (3_000, 3_100), (2_400, 2_500)))
-    first, second = scan(view, None, NOW_MS), scan(view, None, NOW_MS)
+    believed = fair("VAN", 0.9) | fair("HOU", 0.01)
+    first, second = scan(view, believed, NOW_MS), scan(view, believed, NOW_MS)
     assert first == second
     assert [one.tradable for one in first] == sorted((one.tradable for one in first), reverse=True)
     assert len({one.key for one in first}) == len(first) > 1
 
 
 def test_json_form_is_plain_and_exact() -> None:
-    found = scan(event(*three_way(*RICH)), None, NOW_MS)
+    found = scan(event(*three_way(*RICH)), {}, NOW_MS)
     for one in found:
         plain = opportunity_json(one)
         assert msgspec.json.decode(msgspec.json.encode(plain)) == plain

@@ -61,7 +61,7 @@ def test_what_it_says_arrives_as_it_was_said(stand: Stand) -> None:
     stand.turns(5)
     now = said(stand)
 
-    assert now.status.positions == now.status.orders == len(now.positions) == 1
+    assert now.status.positions == now.status.orders == len(now.positions) == 3
     assert told(over_the_wire(now.status), TraderStatus) == now.status
     positions = PositionsAnswer(positions=now.positions)
     assert told(over_the_wire(positions), PositionsAnswer) == positions

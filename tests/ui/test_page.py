@@ -81,7 +81,7 @@ def live(shared: Stack) -> Stage:
     """The stage of the shared stack, with everything as it was at first."""
     stage = shared.stage
     stage.reset()
-    keys = {f"no_basket:{MATCH}", f"value:{PAIR}-NOP:yes"}
+    keys = {f"no_basket:{MATCH}", f"yes_basket:{PAIR}"}
 
     def is_reset() -> bool:
         found = shared.client.json("/api/opportunities")["opportunities"]
@@ -291,12 +291,12 @@ def test_filters_and_sorting_live_in_the_address(live: Stage, opened: Open) -> N
 
 
 def test_pins_and_columns_live_in_the_address_too(live: Stage, opened: Open) -> None:
-    with opened("/?kind=value") as page:
-        value = f"value:{PAIR}-NOP:yes"
-        page.goto(page.url.replace("kind=value", "sort=kind"))
+    with opened("/?kind=yes_basket") as page:
+        value = f"yes_basket:{PAIR}"
+        page.goto(page.url.replace("kind=yes_basket", "sort=kind"))
         expect(page.locator("[data-rows] > tr").first).to_have_attribute("data-key", f"no_basket:{MATCH}")
         page.locator(f'tr[data-key="{value}"] .pin').click()
-        page.wait_for_url("**pin=value**")
+        page.wait_for_url("**pin=yes_basket**")
         first = page.locator("[data-rows] > tr").first
         expect(first).to_have_attribute("data-key", value)
         page.locator("[name=kind]").select_option("no_basket")
@@ -428,9 +428,9 @@ def test_without_scripts_everything_can_be_read(live: Stage, opened: Open) -> No
     with opened("/", java_script_enabled=False) as page:
         expect(basket(page)).to_be_visible()
         expect(page.locator("#offline")).to_be_hidden()
-        page.locator("[name=kind]").select_option("value")
+        page.locator("[name=kind]").select_option("yes_basket")
         page.locator("#go").click()
-        page.wait_for_url("**kind=value**")
+        page.wait_for_url("**kind=yes_basket**")
         expect(basket(page)).to_have_count(0)
         page.get_by_role("button", name="Capital").click()
         page.wait_for_url("**sort=-capital**")

@@ -53,11 +53,11 @@ def by_kind(scan: Scan) -> dict[str, int]:
     return kinds
 
 
-def test_the_stage_has_a_basket_and_values_to_find() -> None:
+def test_the_stage_has_both_baskets_to_find() -> None:
     _, scans = start()
 
     assert scans.latest.tradable >= 2
-    assert set(by_kind(scans.latest)) == {"no_basket", "value"}
+    assert set(by_kind(scans.latest)) == {"no_basket", "yes_basket"}
     assert scans.latest.failed == 0
 
 
@@ -172,7 +172,7 @@ def test_an_event_that_cannot_be_scanned_is_counted_and_the_rest_stays() -> None
 
     scan = scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS)
     assert scan.failed == 1
-    assert {one.part for one in scan.failures} == {"consensus", "no_basket"}
+    assert {one.part for one in scan.failures} == {"no_basket"}
     assert {one.event_ticker for one in scan.opportunities} == {PAIR}
 
     mended = msgspec.structs.replace(broken, price_ranges=((0, 10_000, 100),))

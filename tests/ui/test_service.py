@@ -64,7 +64,7 @@ def kinds(service: Service) -> set[str]:
 def test_a_pass_scans_the_state_that_a_join_brought() -> None:
     service, replica = joined()
 
-    assert kinds(service) == {"no_basket", "value"}
+    assert kinds(service) == {"no_basket", "yes_basket"}
     assert (service.scan.epoch, service.scan.seq) == (1, replica.state.seq)
     assert service._pass(False) is None
 
@@ -78,7 +78,7 @@ def test_a_streamed_change_is_scanned_and_told() -> None:
 
     assert batch is not None
     assert batch.records == (("quote", f"{MATCH}-HOU"),)
-    assert kinds(service) == {"value"}
+    assert kinds(service) == {"yes_basket"}
 
 
 def test_a_repair_that_leaves_the_position_is_scanned_too() -> None:
@@ -90,7 +90,7 @@ def test_a_repair_that_leaves_the_position_is_scanned_too() -> None:
 
     service._pass(True)
 
-    assert kinds(service) == {"value"}
+    assert kinds(service) == {"yes_basket"}
 
 
 def test_time_alone_makes_a_pass_after_a_second() -> None:

@@ -13,7 +13,15 @@ from bus.trading import reasons
 from bus.trading.gateway import AccountAnswer, ForeignFill, ListedSettlement
 from markets.book import NO, YES
 from markets.fees import fee_schedule
-from markets.opportunities import EventView, Failure, MarketView, Opportunity, ScanLimits, candidates
+from markets.opportunities import (
+    EventView,
+    Failure,
+    MarketView,
+    Opportunity,
+    ScanLimits,
+    candidates,
+    consensus_values,
+)
 from markets.opportunities.legs import ladder
 from markets.orders import (
     Accepted,
@@ -298,7 +306,8 @@ class Engine:
         if self.taken.touches(view):
             view, found = self.taken.left(view), None
         if found is None:
-            found = candidates(view, self.fair_values, self.now_ms, self.scan).opportunities
+            values = self.fair_values if self._rules >= 2 else consensus_values(view) | self.fair_values
+            found = candidates(view, values, self.now_ms, self.scan).opportunities
         self.refusals.look_at(view.event.event_ticker)
         for proposal in self.roster.update(Update(view, tuple(found), self.now_ms)):
             self.place_trade(proposal, view)

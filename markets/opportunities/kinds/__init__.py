@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from .kind import Headline, Kind
+from .nested import LadderKind, RangeKind
 from .no_basket import NoBasketKind
 from .value import ValueKind
+from .yes_basket import YesBasketKind
 
 KINDS: Final[Mapping[str, Kind]] = {
     NoBasketKind.name: NoBasketKind(),
+    YesBasketKind.name: YesBasketKind(),
+    LadderKind.name: LadderKind(),
+    RangeKind.name: RangeKind(),
     ValueKind.name: ValueKind(),
 }
 """Every kind by its name. A new one is a module with a `Kind`, and a line here (docs/extending.md)."""

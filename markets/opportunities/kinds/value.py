@@ -1,18 +1,17 @@
 """Kind ``value``: an outcome that trades below what it is believed to be worth, YES or NO.
 
 The size is what the ladder gives while one more contract still earns more than its fee, counted from the
-cautious end of the fair value (probability less margin). Nothing of it is locked: the floor is 0.
+cautious end of the fair value (probability less margin). A fair value is somebody's opinion, of a model or a
+person: the event's own prices give none. Nothing of it is locked: the floor is 0.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from markets.book import NO, YES
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
 from markets.opportunities import reasons as why
-from markets.opportunities.exhaustive import Verdict
-from markets.opportunities.floors import verdict
 from markets.opportunities.legs import ladder, leg, top
 from markets.opportunities.types import (
     CONSENSUS,
@@ -22,7 +21,7 @@ from markets.opportunities.types import (
     Opportunity,
     ScanLimits,
 )
-from markets.records import Event, FairValue, Level, Quote
+from markets.records import Event, FairValue, Level
 from markets.units import MONEY_ONE_E6
 
 from .kind import Kind
@@ -39,8 +38,9 @@ class ValueKind(Kind):
         self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
     ) -> list[Opportunity]:
         """Return every outcome whose best ask is below its fair probability, tradable or not."""
+        if not fair_values:
+            return []
         fees = fee_schedule(view.event, view.series)
-        known: Verdict | None = None  # of the event, looked at once, and only where a fair value rests on it
         found = []
         for seen in view.markets:
             fair = fair_values.get(seen.market.ticker)
@@ -52,18 +52,12 @@ class ValueKind(Kind):
                 best = best_of.ask(side)
                 if best is None or best[0] * 100 >= fair_e6:
                     continue
-                if known is None and fair.source == CONSENSUS:
-                    known = verdict(view)
-                found.append(self._candidate(view, seen, side, fair, fair_e6, fees, known, now_ms, limits))
+                found.append(self._candidate(view, seen, side, fair, fair_e6, fees, now_ms, limits))
         return found
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
-        """Return whether a fair value may exist: a published one, or the consensus of exclusive outcomes."""
-        return valued or event.mutually_exclusive
-
-    def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
-        """Return 0 where the other legs give the fair value: it rests on prices of one moment."""
-        return 0 if event.mutually_exclusive else None
+        """Return whether a fair value is published."""
+        return valued
 
     def _candidate(
         self,
@@ -73,7 +67,6 @@ class ValueKind(Kind):
         fair: FairValue,
         fair_e6: int,
         fees: FeeSchedule | None,
-        known: Verdict | None,
         now_ms: int,
         limits: ScanLimits,
     ) -> Opportunity:
@@ -87,14 +80,10 @@ class ValueKind(Kind):
         if margin_total_e6 > 0 and gross_e6 - (bought.fee_e6 or 0) <= margin_total_e6:
             doubts.append(why.EDGE_WITHIN_SPREAD)
         offer = self.offer(view, [(seen, bought)], gross_e6, now_ms, limits, doubts=doubts)
-        because = None
-        if fair.source == CONSENSUS and known is not None and known.known:
-            because = known.because
         return msgspec.structs.replace(
             offer,
             probability=fair_e6 / MONEY_ONE_E6,
             value=(fair_e6 - bought.price_e4 * 100) / MONEY_ONE_E6,
-            exhaustive_because=because,
             notes=(f"fair value: {fair.source}, give or take {fair.margin:.4f}",),
             margin=fair.margin,
         )
@@ -118,6 +107,7 @@ def _fair_value_reasons(fair: FairValue, bought: Leg, now_ms: int, limits: ScanL
         if now_ms - fair.as_of_ms > limits.max_fair_value_age_ms:
             yield why.FAIR_VALUE_STALE
         return
+    # What sessions of rules before 2 took for a fair value: it is as old as the prices it was made of.
     if now_ms - fair.as_of_ms > limits.max_leg_age_ms:
         yield why.FAIR_VALUE_STALE
     if abs(fair.as_of_ms - bought.as_of_ms) > limits.max_leg_spread_ms:

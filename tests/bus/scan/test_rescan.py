@@ -147,7 +147,7 @@ def test_dashboard_and_trader_find_the_same_list() -> None:
 
     ours = everything(writer.state, {}, NOW_MS)
     assert list(page.opportunities) == ours
-    assert len(ours) > 5
+    assert len(ours) > 2
 
 
 def test_a_batch_has_each_record_once_and_a_resync_makes_everything_new() -> None:
@@ -239,8 +239,7 @@ def test_an_event_over_which_a_kind_raises_costs_the_trader_nothing_else() -> No
         for view, found in rescan.relevant(views, {}, (), NOW_MS)
     }
 
-    assert kinds[event_of(2).event_ticker] == {"no_basket", "value"}
-    assert kinds[event_of(1).event_ticker] == {"value"}
+    assert kinds == {event_of(2).event_ticker: {"no_basket"}}
     assert list(rescan.failed) == [event_of(1).event_ticker]
     (failure,) = rescan.take_failures()
     assert (failure.part, failure.error) == ("no_basket", "ZeroDivisionError: odd")
@@ -258,10 +257,6 @@ def test_an_event_over_which_a_kind_raises_costs_the_dashboard_nothing_else() ->
     assert [one.event_ticker for one in scan.opportunities if one.kind == "no_basket"] == [
         event_of(2).event_ticker
     ]
-    assert {one.event_ticker for one in scan.opportunities if one.kind == "value"} == {
-        event_of(1).event_ticker,
-        event_of(2).event_ticker,
-    }
 
 
 def test_a_failure_is_news_once_and_stands_until_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

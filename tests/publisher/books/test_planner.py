@@ -48,12 +48,21 @@ def test_value_rises_with_tightness_liquidity_and_nearness() -> None:
 
 
 def test_what_bids_promise_counts_only_sides_that_exist() -> None:
-    quotes = [tradable(t, bid=bid).quote for t, bid in (("A", 40), ("B", 35), ("C", 30))]
-    gone = tradable("C", bid=30, yes_bid_size_fp="0.00").quote
+    quotes = [tradable(t, bid=bid, ask=60).quote for t, bid in (("A", 40), ("B", 35), ("C", 30))]
+    gone = tradable("C", bid=30, ask=60, yes_bid_size_fp="0.00").quote
 
     assert worth_of_books_e4(EXCLUSIVE, quotes, []) == 500
     assert worth_of_books_e4(EXCLUSIVE, quotes[:2], []) == 0
     assert worth_of_books_e4(EXCLUSIVE, [*quotes[:2], gone], []) == 0
+
+
+def test_what_asks_promise_is_believed_only_as_far_as_no_outcome_seems_to_be_missing() -> None:
+    asked = [tradable(t, bid=10, ask=ask).quote for t, ask in (("A", 40), ("B", 35), ("C", 20))]
+    gone = tradable("C", bid=10, ask=20, yes_ask_size_fp="0.00").quote
+
+    assert worth_of_books_e4(EXCLUSIVE, asked, []) == 500
+    assert worth_of_books_e4(EXCLUSIVE, asked[:2], []) == 0
+    assert worth_of_books_e4(EXCLUSIVE, [*asked[:2], gone], []) == 0
 
 
 class Mute(NoBasketKind):

@@ -1,0 +1,74 @@
+"""What pays a dollar a set whatever happens, one contract of each leg: all kinds that need no opinion.
+
+The legs' books are walked together: to the largest number of sets of which one more still earns after fees.
+"""
+
+from collections.abc import Sequence
+
+from markets.book import fills
+from markets.fees import FeeSchedule, fee_schedule, fill_fee
+from markets.opportunities.legs import Ladder, ladder, leg
+from markets.opportunities.types import EventView, MarketView, Opportunity, ScanLimits
+from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
+
+from .kind import Kind
+
+Wanted = tuple[MarketView, str]
+"""A market and the side to buy there."""
+
+
+class LockedKind(Kind):
+    """A kind whose sets, one contract of each leg, pay a dollar at least."""
+
+    def sets(
+        self,
+        view: EventView,
+        wanted: Sequence[Wanted],
+        now_ms: int,
+        limits: ScanLimits,
+        *,
+        because: str | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Opportunity | None:
+        """Return as many sets as earn something after fees; where none does one level of them, if any."""
+        ladders = [ladder(seen, side, limits) for seen, side in wanted]
+        if not all(asks.levels for asks in ladders):
+            return None
+        fees = fee_schedule(view.event, view.series)
+        count_e2 = _walk(ladders, fees, now_ms) or min(asks.levels[0][1] for asks in ladders)
+        bought = [
+            (seen, leg(seen, side, fills(asks.levels, count_e2), asks.as_of_ms, fees, now_ms))
+            for (seen, side), asks in zip(wanted, ladders, strict=True)
+        ]
+        floor_e6 = count_e2 * PRICE_ONE_E4
+        gross_e6 = floor_e6 - sum(one.cost_e6 for _, one in bought)
+        if gross_e6 <= 0:
+            return None
+        return self.offer(
+            view, bought, gross_e6, now_ms, limits, floor=floor_e6, because=because, notes=notes
+        )
+
+
+def _walk(ladders: Sequence[Ladder], fees: FeeSchedule | None, now_ms: int) -> int:
+    """Return the largest count of sets of which the last still earned more than its fees."""
+    count_e2 = 0
+    at = [0] * len(ladders)
+    left = [asks.levels[0][1] for asks in ladders]
+    while True:
+        prices = [asks.levels[place][0] for asks, place in zip(ladders, at, strict=True)]
+        if sum(_costs_e6(price_e4, fees, now_ms) for price_e4 in prices) >= MONEY_ONE_E6:
+            return count_e2
+        step = min(left)
+        count_e2 += step
+        for i, asks in enumerate(ladders):
+            left[i] -= step
+            if left[i] == 0:
+                at[i] += 1
+                if at[i] == len(asks.levels):
+                    return count_e2
+                left[i] = asks.levels[at[i]][1]
+
+
+def _costs_e6(price_e4: int, fees: FeeSchedule | None, now_ms: int) -> int:
+    fee_e6 = 0 if fees is None else fill_fee(fees, price_e4, COUNT_ONE_E2, time_ms=now_ms).total_e6
+    return price_e4 * COUNT_ONE_E2 + fee_e6

@@ -1,0 +1,215 @@
+"""Kinds ``ladder`` and ``range``: two strikes on one number, of which the one's YES includes the other's.
+
+Above 50 includes above 60, and above 50 includes 60 to 65. So YES of the wider and NO of the narrower pay a
+dollar at least, whatever the number is, and two if it lies between: a sure profit when the two asks add up to
+less than 1, which is to say when the wider's ask is below the narrower's bid.
+
+That both are about the same number is proved by their words (`strikes.py`); that one includes the other by
+their strikes. Each market is in one pair at most: the two that are furthest apart for each other.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from markets.book import NO, YES
+from markets.opportunities.legs import market_reasons, top
+from markets.opportunities.strikes import BETWEEN, Interval, alike, interval, words_of
+from markets.opportunities.types import EventView, MarketView, Opportunity, ScanLimits
+from markets.records import Event, FairValue
+from markets.units import PRICE_ONE_E4
+
+from .locked import LockedKind
+
+SAYS: Final = "{} includes {}, so YES of the one or NO of the other pays in any case"
+
+
+class Rung(NamedTuple):
+    """One market with a strike, and its best prices; None where nobody bids or asks."""
+
+    seen: MarketView
+    covers: Interval | None
+    bid_e4: int | None
+    ask_e4: int | None
+
+
+class Pair(NamedTuple):
+    """Two markets of which the wider costs so much less than the narrower brings."""
+
+    apart_e4: int
+    wider: MarketView
+    narrower: MarketView
+
+
+class NestedKind(LockedKind):
+    """Two strikes on one number the wrong way round; what sorts of strikes, the kinds say."""
+
+    tone = "fair"
+
+    @abstractmethod
+    def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
+        """Yield all pairs of a wider and a narrower market: the one's ask is below the other's bid."""
+
+    @abstractmethod
+    def alike(self, words: tuple[str, str], others: tuple[str, str]) -> bool:
+        """Return whether markets of these words are about the same number."""
+
+    def find(
+        self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+    ) -> list[Opportunity]:
+        """Return the pairs that cost less than a dollar, of sound markets if there are any."""
+        del fair_values  # it needs no opinion
+        found = list(self.pairs(view.markets))
+        if not found:
+            return []
+        doubtful = {
+            seen.market.ticker
+            for pair in found
+            for seen in (pair.wider, pair.narrower)
+            if any(market_reasons(seen, max(seen.quote_as_of_ms, seen.book_as_of_ms or 0), now_ms, limits))
+        }
+        sound = [
+            pair
+            for pair in found
+            if pair.wider.market.ticker not in doubtful and pair.narrower.market.ticker not in doubtful
+        ]
+        offers = [
+            self.sets(
+                view,
+                [(pair.wider, YES), (pair.narrower, NO)],
+                now_ms,
+                limits,
+                notes=(SAYS.format(label(pair.wider), label(pair.narrower)),),
+            )
+            for pair in furthest(sound or found)
+        ]
+        return [offer for offer in offers if offer is not None]
+
+    def may_matter(self, event: Event, *, valued: bool) -> bool:
+        """Return whether the event has several markets, as far as it says."""
+        return not event.market_tickers or " " in event.market_tickers
+
+    def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:
+        """Return what YES of a wider strike and NO of a narrower one pay: what both have."""
+        if len(legs) != 2 or {side for _, side, _ in legs} != {YES, NO}:
+            return None
+        markets = {seen.market.ticker: seen.market for seen in view.markets}
+        (wider, _, yes_e2), (narrower, _, no_e2) = sorted(legs, key=lambda leg: leg[1], reverse=True)
+        wide, narrow = markets[wider], markets[narrower]
+        covers, within = interval(wide), interval(narrow)
+        words, others = words_of(wide), words_of(narrow)
+        if covers is None or within is None or words is None or others is None:
+            return None
+        if not self.alike(words, others) or not within.within(covers):
+            return None
+        return min(yes_e2, no_e2) * PRICE_ONE_E4
+
+
+class LadderKind(NestedKind):
+    """Two thresholds on one number the wrong way round."""
+
+    name = "ladder"
+    title = "Ladder"
+
+    def alike(self, words: tuple[str, str], others: tuple[str, str]) -> bool:
+        """Thresholds say the same but for their strikes."""
+        return words == others
+
+    def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
+        """Yield pairs of thresholds; most events have none, and are done once their strikes are in order."""
+        groups: dict[tuple[tuple[str, str], bool], list[MarketView]] = {}
+        for seen in markets:
+            market = seen.market
+            if (market.floor_strike is None) != (market.cap_strike is None):
+                words = words_of(market)
+                if words is not None:
+                    groups.setdefault((words, market.cap_strike is None), []).append(seen)
+        for group in groups.values():
+            if len(group) > 1:
+                rungs = [_rung(seen) for seen in sorted(group, key=_widest_first)]
+                if _may_cross(rungs):
+                    yield from crossed(rungs)
+
+
+class RangeKind(NestedKind):
+    """A bucket that costs more than a threshold or a bucket which includes it."""
+
+    name = "range"
+    title = "Range"
+
+    def alike(self, words: tuple[str, str], others: tuple[str, str]) -> bool:
+        """Thresholds and buckets say the same but for strikes and what compares with them."""
+        return alike(words) == alike(others)
+
+    def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
+        """Yield pairs of which the narrower is a bucket."""
+        if not any(seen.market.strike_type == BETWEEN for seen in markets):
+            return
+        groups: dict[tuple[str, ...], list[Rung]] = {}
+        for seen in markets:
+            words = words_of(seen.market)
+            if words is not None:
+                groups.setdefault(alike(words), []).append(_rung(seen))
+        for rungs in groups.values():
+            for pair in crossed(rungs):
+                if pair.narrower.market.strike_type == BETWEEN:
+                    yield pair
+
+
+def crossed(rungs: Sequence[Rung]) -> Iterator[Pair]:
+    """Yield what is the wrong way round among markets on one number."""
+    for wide in rungs:
+        if wide.ask_e4 is None:
+            continue
+        for narrow in rungs:
+            if (
+                narrow.bid_e4 is not None
+                and narrow.bid_e4 > wide.ask_e4
+                and narrow.covers is not None
+                and wide.covers is not None
+                and narrow.covers != wide.covers
+                and narrow.covers.within(wide.covers)
+            ):
+                yield Pair(narrow.bid_e4 - wide.ask_e4, wide.seen, narrow.seen)
+
+
+def furthest(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs that are the furthest apart for both of their markets: no market is in two."""
+    taken: set[str] = set()
+    found = []
+    for pair in sorted(pairs, key=lambda p: (-p.apart_e4, p.wider.market.ticker, p.narrower.market.ticker)):
+        tickers = {pair.wider.market.ticker, pair.narrower.market.ticker}
+        if taken.isdisjoint(tickers):
+            found.append(pair)
+            taken |= tickers
+    return found
+
+
+def label(seen: MarketView) -> str:
+    """Return a market's outcome in quotes."""
+    return f'"{seen.market.yes_sub_title or seen.market.ticker}"'
+
+
+def _rung(seen: MarketView) -> Rung:
+    best = top(seen)
+    bid, ask = best.yes_bid, best.yes_ask
+    covers = interval(seen.market) if seen.market.market_type == "binary" else None
+    return Rung(seen, covers, None if bid is None else bid[0], None if ask is None else ask[0])
+
+
+def _widest_first(seen: MarketView) -> tuple[float, bool]:
+    market = seen.market
+    if market.cap_strike is None:
+        return market.floor_strike or 0.0, market.strike_type == "greater"
+    return -market.cap_strike, market.strike_type == "less"
+
+
+def _may_cross(rungs: Sequence[Rung]) -> bool:
+    """Return whether a bid is above the ask of a market before it, which is no narrower."""
+    lowest_e4 = PRICE_ONE_E4
+    for rung in rungs:
+        if rung.bid_e4 is not None and rung.bid_e4 > lowest_e4:
+            return True
+        if rung.ask_e4 is not None and rung.ask_e4 < lowest_e4:
+            lowest_e4 = rung.ask_e4
+    return False

@@ -1,0 +1,75 @@
+"""Kind ``yes_basket``: YES of every market of an event of which exactly one resolves YES.
+
+One of n legs pays, so it is a sure profit when the YES asks add up to less than 1. That at most one resolves
+YES is not enough: if an outcome is missing from the list, nothing pays. So it needs the proof of
+`exhaustive.py`, which the candidate carries.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from markets.book import YES
+from markets.opportunities.floors import floor_e6, verdict
+from markets.opportunities.legs import top
+from markets.opportunities.types import EventView, Leg, Opportunity, ScanLimits
+from markets.records import Event, FairValue, Quote
+from markets.units import PRICE_ONE_E4
+
+from .locked import LockedKind
+
+BELIEVED_E4: Final = 1_000
+"""Whoever sees quotes alone takes a list of outcomes that is cheaper than this for one with holes."""
+
+
+class YesBasketKind(LockedKind):
+    """YES of every market of an event of which exactly one resolves YES."""
+
+    name = "yes_basket"
+    title = "YES basket"
+    tone = "yes"
+
+    def find(
+        self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
+    ) -> list[Opportunity]:
+        """Return the event's basket if its gross edge is positive."""
+        del fair_values  # a basket needs no opinion
+        if not view.event.mutually_exclusive or len(view.markets) < 2:
+            return []
+        left_e4 = PRICE_ONE_E4
+        for seen in view.markets:
+            ask = top(seen).yes_ask
+            if ask is None:
+                return []
+            left_e4 -= ask[0]
+            if left_e4 <= 0:
+                return []
+        known = verdict(view)
+        if not known.known:
+            return []
+        wanted = [(seen, YES) for seen in view.markets]
+        basket = self.sets(view, wanted, now_ms, limits, because=known.because)
+        return [] if basket is None else [basket]
+
+    def may_matter(self, event: Event, *, valued: bool) -> bool:
+        """Return whether at most one of the event's markets resolves YES."""
+        return event.mutually_exclusive
+
+    def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
+        """Return by how much the YES asks fall short of $1 together, 0 if that is beyond belief."""
+        if not event.mutually_exclusive:
+            return None
+        if not all(quote.yes_ask_size_e2 for quote in quotes):
+            return 0
+        left_e4 = PRICE_ONE_E4 - sum(quote.yes_ask_e4 for quote in quotes)
+        return left_e4 if 0 < left_e4 <= BELIEVED_E4 else 0
+
+    def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:
+        """Return what YES of all markets pays when the smallest leg is the one that resolves YES."""
+        every = {ticker for ticker, _, _ in legs} == {seen.market.ticker for seen in view.markets}
+        if not every or any(side != YES for _, side, _ in legs) or not verdict(view).known:
+            return None
+        return floor_e6(view, legs, exhaustive=True)
+
+    def key(self, event_ticker: str, legs: Sequence[Leg]) -> str:
+        """Name the event: it has one basket."""
+        return f"{self.name}:{event_ticker}"
