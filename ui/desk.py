@@ -44,7 +44,9 @@ from bus.trading.shapes import (
     RefusedLeg,
     SettlementRow,
     SettlementsAnswer,
+    TradeRow,
     TraderStatus,
+    TradesAnswer,
     told,
 )
 from markets.errors import DecodeError, KalshiBusError
@@ -68,6 +70,7 @@ ROWS: Final = 200
 ROWS_PER_QUESTION: Final = 1_000
 CSV_ROWS_MAX: Final = 100_000
 POINTS: Final = 2_000
+TRADES: Final = 100
 
 OLD_FACTOR: Final = 3
 """Prices older than this many times what is called stale count no more in profit and loss."""
@@ -92,7 +95,7 @@ T = TypeVar("T")
 
 
 class Profit(msgspec.Struct, frozen=True):
-    """Profit and equity as they are shown, in dollars; None is not known."""
+    """Profit and equity as they are shown, in dollars, at bid and at settlement; None is not known."""
 
     realised_dollars: str | None = None
     unrealised_dollars: str | None = None
@@ -100,6 +103,9 @@ class Profit(msgspec.Struct, frozen=True):
     total_dollars: str | None = None
     today_dollars: str | None = None
     equity_dollars: str | None = None
+    settlement_dollars: str | None = None
+    locked_dollars: str | None = None
+    settlement_equity_dollars: str | None = None
 
 
 class TraderSummary(msgspec.Struct, frozen=True):
@@ -107,7 +113,8 @@ class TraderSummary(msgspec.Struct, frozen=True):
 
     Attributes:
         state: its own, or "not running", "not answering". sign: how bad that is.
-        as_of: when it last answered, Unix seconds. left_out: positions that do not count in `pnl_today`.
+        as_of: when it last answered, Unix seconds. left_out: positions that do not count in `pnl_bid`.
+        pnl_today_dollars: as it counts for the daily loss. pnl_bid_dollars, pnl_settlement_dollars: in all.
         error: why it is halted, or what is wrong with its answers.
     """
 
@@ -117,6 +124,8 @@ class TraderSummary(msgspec.Struct, frozen=True):
     as_of: float | None
     reasons: tuple[str, ...]
     pnl_today_dollars: str | None
+    pnl_bid_dollars: str | None
+    pnl_settlement_dollars: str | None
     left_out: int
     killed: KilledStatus | None
     error: str | None
@@ -143,11 +152,12 @@ class Desk(msgspec.Struct, frozen=True):
     fills: Sequence[FillRow] = ()
     settlements: Sequence[SettlementRow] = ()
     points: Sequence[EquityPoint] = ()
+    trades: Sequence[TradeRow] = ()
     killed: KilledStatus | None = None
     version: int = 0
 
     def pnl(self, now_ms: int, oldest_ms: int) -> tuple[Profit, int]:
-        """Return profit and equity without positions of unknown or old prices, and how many those are.
+        """Return profit and equity, at bid without positions of unknown or old prices, and their number.
 
         They stand at their cost: what they would fetch now, nobody knows. A market that does not trade any
         more does not grow old.
@@ -173,8 +183,11 @@ class Desk(msgspec.Struct, frozen=True):
             unrealised_dollars=without(pnl.unrealised_dollars),
             fees_dollars=pnl.fees_dollars,
             total_dollars=without(pnl.total_dollars),
-            today_dollars=without(pnl.today_dollars),
+            today_dollars=pnl.today_dollars,  # it counts old prices by a rule of its own: docs/trader.md
             equity_dollars=without(self.status.equity_dollars),
+            settlement_dollars=pnl.settlement_dollars,
+            locked_dollars=pnl.locked_dollars,
+            settlement_equity_dollars=self.status.settlement_equity_dollars,
         ), len(old)
 
     def summary(self, now_ms: int, oldest_ms: int) -> TraderSummary:
@@ -189,6 +202,8 @@ class Desk(msgspec.Struct, frozen=True):
             as_of=None if self.heard_ms is None else self.heard_ms / 1000,
             reasons=status.reasons if status is not None else (),
             pnl_today_dollars=profit.today_dollars,
+            pnl_bid_dollars=profit.total_dollars,
+            pnl_settlement_dollars=profit.settlement_dollars,
             left_out=left_out,
             killed=self.killed,
             error=status.error if status is not None else self.problem,
@@ -464,8 +479,15 @@ class TraderLink:
         moved = self._moved.is_set()
         self._moved.clear()
         positions = self._take("positions", PositionsAnswer).positions
+        trades = self._take("trades", TradesAnswer, limit=TRADES).trades
         made = msgspec.structs.replace(
-            desk, answers=True, problem=None, heard_ms=now_ms, status=status, positions=positions
+            desk,
+            answers=True,
+            problem=None,
+            heard_ms=now_ms,
+            status=status,
+            positions=positions,
+            trades=trades,
         )
         counts = (
             status.started, status.orders, status.fills, status.settlements, status.open_orders,
@@ -508,6 +530,6 @@ def _signature(desk: Desk) -> bytes:
         backlog=0,
         latency_ms=LatencyStatus(p50=None, p99=None, count=0),
     )
-    positions = [msgspec.structs.replace(row, as_of=None) for row in desk.positions]
+    positions = [msgspec.structs.replace(row, as_of=None, mark_age_seconds=None) for row in desk.positions]
     shown = (desk.answers, desk.problem, status, positions, desk.orders, desk.fills, desk.settlements)
-    return msgspec.msgpack.encode((*shown, len(desk.points), desk.killed))
+    return msgspec.msgpack.encode((*shown, len(desk.points), desk.killed, desk.trades))

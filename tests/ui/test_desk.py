@@ -110,7 +110,8 @@ def test_the_page_shows_what_the_trader_did_and_the_files_are_the_same(
         rows = list(csv.DictReader(io.StringIO(text)))
         assert len(rows) == len(found[name])
         if rows:
-            assert {*rows[0], "basis", "trades"} == {*found[name][0], "basis", "trades"}
+            lists = {"basis", "trades", "expected_from"}
+            assert {*rows[0], *lists} == {*found[name][0], *lists}
     assert browser.get("/trader/nonsense.csv")[0] == 404
     assert browser.get("/trader?positions=nonsense")[0] == 400
     held = {one["event_ticker"]: one["trader"] for one in browser.json("/api/opportunities")["opportunities"]}

@@ -1,5 +1,6 @@
 """Pages of a trader that has something of everything to say; a misnamed member is an error."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ from tests.bus.trading.samples import (
     a_position,
     a_settlement,
     a_status,
+    a_trade,
     an_order,
 )
 from tests.ui.test_service import joined, shown
@@ -118,10 +120,29 @@ FULL = Desk(
     answers=True,
     heard_ms=1_790_000_000_000,
     status=STATUS,
-    positions=[a_position(trades=(3, 5)), a_position(title=None, bid_dollars=None, as_of=None)],
+    positions=[
+        a_position(
+            trades=(3, 5), mark_age_seconds=61.0, settlement_dollars="40.000000", expected_from=("floor",)
+        ),
+        a_position(title=None, bid_dollars=None, as_of=None),
+        a_position(determined=True, settlement_dollars="9.000000", expected_from=("result", "polls")),
+    ],
     orders=ORDERS,
     fills=[a_fill(id=2, order=8), a_fill()],
     settlements=[a_settlement()],
+    trades=[
+        a_trade(),
+        a_trade(trade=2, locked_dollars=None, settlement_dollars="-0.300000", floor_dollars="0.000000"),
+        a_trade(
+            trade=3,
+            ended=1_790_000_500.0,
+            floor_dollars=None,
+            locked_dollars=None,
+            bid_dollars=None,
+            settlement_dollars=None,
+            settled_dollars="1.490000",
+        ),
+    ],
     points=[a_point(), a_point(equity_dollars=None), a_point(equity_dollars="9000.000000")],
 )
 
@@ -146,6 +167,19 @@ def pages(desk: Desk) -> dict[str, str]:
         assert answer.status_code == 200, path
         found[path] = answer.text
     return found
+
+
+def test_a_locked_basket_says_what_it_pays_and_an_old_mark_that_it_is_old() -> None:
+    trader = pages(FULL)["/trader"]
+
+    rows = {row.split('"')[0]: row for row in trader.split('data-key="trade-')[1:]}
+    assert ">locked<" in rows["1"]
+    assert ">open<" in rows["2"]
+    assert ">settled<" in rows["3"]
+    assert re.search(r">old 1\S* ?m", trader)
+    assert "by the result, fair value of polls" in trader
+    for heading in ("Profit at settlement", "Profit at bid", "Locked in", "Promised"):
+        assert heading in trader
 
 
 def test_every_page_says_what_the_trader_says() -> None:

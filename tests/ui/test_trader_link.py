@@ -28,10 +28,11 @@ from bus.trading.shapes import (
     SettlementsAnswer,
     Shape,
     TraderStatus,
+    TradesAnswer,
 )
 from markets.errors import DecodeError
 from tests.bus.trading.disk import full_disk
-from tests.bus.trading.samples import a_fill, a_point, a_position, a_status, an_order
+from tests.bus.trading.samples import a_fill, a_point, a_position, a_status, a_trade, an_order
 from ui.desk import AWAY_MS, ROWS_PER_QUESTION, Absent, CommandResult, TraderLink
 
 NOT_READY = {"ok": False, "error": {"code": "not_ready", "message": "the trader is starting"}}
@@ -51,6 +52,7 @@ class Trader:
         self.say("fills", FillsAnswer(fills=(a_fill(),)))
         self.say("settlements", SettlementsAnswer(settlements=()))
         self.say("equity", EquityAnswer(points=(a_point(),)))
+        self.say("trades", TradesAnswer(trades=(a_trade(),)))
 
     def say(self, op: str, said: Shape) -> None:
         self.answers[op] = {"ok": True, "id": 1, **msgspec.to_builtins(said)}
@@ -174,10 +176,10 @@ def test_lists_are_asked_for_when_they_may_have_changed(link: TraderLink, trader
         link.refresh()
         return trader.asked
 
-    everything = ["status", "positions", "orders", "fills", "settlements", "equity"]
+    everything = ["status", "positions", "trades", "orders", "fills", "settlements", "equity"]
     assert asked() == everything
-    assert asked() == everything[:2]
-    assert asked(Changed(1, 0, [("fair_value", ("X",))])) == everything[:2]
+    assert asked() == everything[:3]
+    assert asked(Changed(1, 0, [("fair_value", ("X",))])) == everything[:3]
     # An order of whose fate nobody knows changes no count.
     assert asked(Changed(2, 0, [("fair_value", ("X",)), ("trader", ("order",))])) == everything
     assert asked(Tell("gap", {})) == everything

@@ -74,7 +74,9 @@ class DashboardStatus(msgspec.Struct, frozen=True):
 
     def signature(self) -> tuple[Any, ...]:
         """Everything but the passing of time: when it changes, pages look different."""
-        trader = self.trader and msgspec.structs.replace(self.trader, as_of=None, pnl_today_dollars=None)
+        trader = self.trader and msgspec.structs.replace(
+            self.trader, as_of=None, pnl_today_dollars=None, pnl_bid_dollars=None, pnl_settlement_dollars=None
+        )
         replay = self.replay and {**self.replay, "position_ms": 0}
         still: dict[str, Any] = {"now": 0.0, "age_seconds": None, "epoch": 0, "seq": 0, "problems": ()}
         still |= {"trader": trader, "replay": replay}

@@ -30,9 +30,14 @@ TABLES: Final[Mapping[str, tuple[DeskColumn, ...]]] = {
         DeskColumn("side", "Side", "YES or NO", "", ""),
         DeskColumn("count_fp", "Contracts"),
         DeskColumn("average_price_dollars", "Average", "Average price paid, without fees"),
-        DeskColumn("bid_dollars", "Bid", "Best price it can be sold at now"),
-        DeskColumn("value_dollars", "Value", "Contracts at the bid"),
-        DeskColumn("unrealised_dollars", "Unrealised", "Value less cost"),
+        DeskColumn("bid_dollars", "Bid", "Best price it can be sold at now, the last one while nobody bids"),
+        DeskColumn("value_dollars", "Value", "Contracts at the bid", "-", "num wide"),
+        DeskColumn("unrealised_dollars", "At bid", "Sold at the bid, less cost"),
+        DeskColumn(
+            "settlement_dollars",
+            "At settlement",
+            "What it surely pays where a basket locks it, else what it is expected to pay, less cost",
+        ),
         DeskColumn(
             "cost_dollars", "Cost", "What was paid, without fees; and its share of the market's limit"
         ),
@@ -77,7 +82,7 @@ TABLES: Final[Mapping[str, tuple[DeskColumn, ...]]] = {
     ),
 }
 
-NOT_IN_FILES: Final = frozenset({"basis", "trades"})
+NOT_IN_FILES: Final = frozenset({"basis", "trades", "expected_from"})
 """Members that are lists: no cell holds one."""
 
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -238,19 +243,26 @@ def desk_json(desk: Desk) -> dict[str, object]:
     return {
         "status": desk.status,
         **{name: _rows(desk, name) for name in TABLES},
+        "trades": desk.trades,
         "curve": curve_columns(desk.points),
     }
 
 
 def curve_columns(points: Sequence[EquityPoint]) -> dict[str, list[float | None]]:
     """Return the equity curve as columns for a chart: floats, for display only; null while unknown."""
-    equity = [None if point.equity_dollars is None else float(point.equity_dollars) for point in points]
+    equity = [_float(point.equity_dollars) for point in points]
     peaks = accumulate((float("-inf") if dollars is None else dollars for dollars in equity), max)
     drawdown = [
         None if dollars is None else round(dollars - peak, 6)
         for dollars, peak in zip(equity, peaks, strict=True)
     ]
-    return {"time": [point.time for point in points], "equity": equity, "drawdown": drawdown}
+    settlement = [_float(point.settlement_equity_dollars) for point in points]
+    times: list[float | None] = [point.time for point in points]
+    return {"time": times, "equity": equity, "settlement": settlement, "drawdown": drawdown}
+
+
+def _float(dollars: str | None) -> float | None:
+    return None if dollars is None else float(dollars)
 
 
 def _curve(points: Sequence[EquityPoint]) -> CurveInWords | None:
@@ -293,8 +305,25 @@ def _ms(seconds: object) -> int | None:
     return round(seconds * 1000) if isinstance(seconds, (int, float)) else None
 
 
+SOURCES: Final[Mapping[str, str]] = {
+    "floor": "locked",
+    "result": "by the result",
+    "mid": "the middle of bid and ask",
+    "consensus": "by the other outcomes",
+    "last_mid": "the last middle of bid and ask",
+    "last_bid": "the last bid",
+    "cost": "at cost",
+}
+"""Where an expected value is from, in words; others are names of sources of fair values."""
+
+
+def source_in_words(sources: Sequence[str]) -> str:
+    """Return where an expected value is from, in words."""
+    return ", ".join(SOURCES.get(source, f"fair value of {source}") for source in sources)
+
+
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "e2": _exact(2), "e4": _exact(4), "e6": _exact(6), "ms": _ms, "why": why_refused,
-    "fate": fate,
+    "fate": fate, "sources": source_in_words,
 }  # fmt: skip
 """From the trader's decimal strings and seconds to the integers that the other filters show."""

@@ -24,7 +24,7 @@ export function startCurve() {
       hooks: { setCursor: [point] },
       scales: { y: more.scale ?? {} },
       axes: [{ ...axis, values: times, show: more.times, size: 28, space: 70 }, { ...axis, size: 62, space: 26, values: (_chart, ticks) => ticks.map((tick) => `${tick < 0 ? "−" : ""}$${Math.abs(tick).toLocaleString("en")}`) }],
-      series: [{}, { label, stroke, width: 1.5, fill: more.fill, points: { show: false } }],
+      series: [{}, { label, stroke, width: 1.5, fill: more.fill, points: { show: false } }, ...(more.second ?? [])],
     };
   }
 
@@ -33,14 +33,14 @@ export function startCurve() {
     const at = charts[0]?.cursor.idx;
     const said = document.getElementById("curve-at");
     if (!said) return;
-    const [time, equity] = [0, 1].map((row) => (at === null || at === undefined ? null : charts[0].data[row][at]));
-    said.textContent = time ? `${new Date(time * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC: equity ${dollars(equity)}, drawdown ${dollars(charts[1]?.data[1][at])}` : "";
+    const [time, equity, settlement] = [0, 1, 2].map((row) => (at === null || at === undefined ? null : charts[0].data[row][at]));
+    said.textContent = time ? `${new Date(time * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC: equity at settlement ${dollars(settlement)}, at bid ${dollars(equity)}, drawdown ${dollars(charts[1]?.data[1][at])}` : "";
   }
 
   function make(box, data) {
     const low = (_chart, least) => [Math.min(least ?? 0, -0.01), 0];
     const plans = [
-      options(box, "Equity", HEIGHTS[0], colour("--link"), { times: false }),
+      options(box, "At bid", HEIGHTS[0], colour("--muted"), { times: false, second: [{ label: "At settlement", stroke: colour("--link"), width: 1.5, points: { show: false } }] }),
       options(box, "Drawdown", HEIGHTS[1], colour("--neg"), { times: true, fill: colour("--neg-bg"), scale: { range: low } }),
     ];
     for (const chart of charts) chart.destroy();
@@ -57,7 +57,7 @@ export function startCurve() {
       const answer = await fetch("/api/trader", { signal: AbortSignal.timeout(10000) });
       const { curve, status } = await answer.json();
       // What an unknown bid leaves out stays out: the line has a gap there.
-      const data = [[curve.time, curve.equity], [curve.time, curve.drawdown]];
+      const data = [[curve.time, curve.equity, curve.settlement], [curve.time, curve.drawdown]];
       if (anew || !charts.length) make(box, data);
       else charts.forEach((chart, index) => chart.setData(data[index]));
       box.setAttribute("aria-label", `Equity curve, now $${status?.equity_dollars ?? "unknown"}; the sentence below sums it up`);

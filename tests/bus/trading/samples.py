@@ -14,6 +14,8 @@ from bus.trading.shapes import (
     PositionRow,
     ProfitStatus,
     SettlementRow,
+    TradeLeg,
+    TradeRow,
     TraderStatus,
 )
 from markets.orders import OrderState
@@ -188,3 +190,41 @@ def a_point(**changes: Any) -> EquityPoint:
         "fees_dollars": "0.413900",
     }
     return EquityPoint(**(fields | changes))
+
+
+def a_trade(**changes: Any) -> TradeRow:
+    """A locked basket."""
+    legs = tuple(
+        TradeLeg(
+            ticker=f"{EVENT}-{name}",
+            label=name,
+            side="no",
+            bought_fp="10.00",
+            count_fp="10.00",
+            cost_dollars="6.000000",
+            locked_fp="10.00",
+            bid_dollars="5.800000",
+            settlement_dollars="6.666666",
+            expected_from=("floor",),
+        )
+        for name in ("VAN", "HOU", "TIE")
+    )
+    fields: dict[str, Any] = {
+        "trade": 1,
+        "strategy": "no_basket",
+        "kind": "",
+        "event_ticker": EVENT,
+        "opened": 1_790_000_000.0,
+        "ended": None,
+        "legs": legs,
+        "cost_dollars": "18.000000",
+        "fees_dollars": "0.500000",
+        "got_dollars": "0.000000",
+        "promised_dollars": "1.490000",
+        "floor_dollars": "20.000000",
+        "locked_dollars": "1.500000",
+        "bid_dollars": "-1.100000",
+        "settlement_dollars": "1.500000",
+        "settled_dollars": None,
+    }
+    return TradeRow(**(fields | changes))

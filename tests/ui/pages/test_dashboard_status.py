@@ -70,7 +70,8 @@ def test_the_status_is_byte_for_byte_what_it_was() -> None:
         b'"text":"The data is old. Nothing in it counts as tradable.","remedy":""},{"code":"exchange_closed",'
         b'"text":"The exchange is not trading now.","remedy":""},{"code":"process_trader",'
         b'"text":"The trader process does not stay up.","remedy":""}],"trader":{"state":"not running",'
-        b'"sign":"idle","answers":false,"as_of":null,"reasons":[],"pnl_today_dollars":null,"left_out":0,'
+        b'"sign":"idle","answers":false,"as_of":null,"reasons":[],"pnl_today_dollars":null,'
+        b'"pnl_bid_dollars":null,"pnl_settlement_dollars":null,"left_out":0,'
         b'"killed":null,"error":null},"replay":null}'
     )
 
