@@ -40,6 +40,7 @@ from .steps import (
     AnyInput,
     Append,
     CoreSettings,
+    ExchangeTime,
     FeedHeard,
     Fenced,
     KillSwitch,
@@ -154,6 +155,8 @@ class Core:
             desk.fenced = True
         elif isinstance(what, Limits):
             self._sending.budget.resize(what, now.steady_ms)
+        elif isinstance(what, ExchangeTime):
+            desk.told(what.exchange_ms, now)
         elif isinstance(what, PrivateHint):
             self._looking.hint(what.ticker, now)
 

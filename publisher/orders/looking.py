@@ -499,7 +499,10 @@ class Looking:
             else:
                 self._strange(seen)
         for order_id in list(self._strangers):
-            self._settle_stranger(order_id)
+            if order_id in self._state.by_id:
+                self._adopt(order_id)  # its create was answered meanwhile
+            else:
+                self._settle_stranger(order_id)
 
     def _note(self, seen: SeenFill) -> None:
         self._desk.recent.note(seen)
@@ -529,6 +532,8 @@ class Looking:
         _, fills = self._strangers.pop(order_id)
         self._asked_strangers.pop(order_id, None)
         for seen in fills:
+            if seen.fill.id in self._state.fills:
+                continue
             self._note(seen)
             self._tell_others(seen, "")
             # Where no journal is old enough to be told, it is known all the same.

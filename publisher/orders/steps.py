@@ -137,13 +137,22 @@ class Limits(msgspec.Struct, frozen=True):
     read_capacity: float
 
 
+class ExchangeTime(msgspec.Struct, frozen=True):
+    """What the exchange's clock shows, by the header Date of an answer, of a refusal above all.
+
+    Whole seconds, cut: its clock shows this or up to a second more.
+    """
+
+    exchange_ms: int
+
+
 class PrivateHint(msgspec.Struct, frozen=True):
     """Something was said on a private channel: a reason to look, and nothing to believe."""
 
     ticker: str = ""
 
 
-AnyInput = Answered | FeedHeard | KillSwitch | TradingStatus | Fenced | Limits | PrivateHint
+AnyInput = Answered | FeedHeard | KillSwitch | TradingStatus | Fenced | Limits | ExchangeTime | PrivateHint
 
 
 class CoreSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from tests.bus.protocol.test_join import SyncMachine
 from tests.fuzz.targets import TARGETS as FUZZED
 from tests.fuzz.targets import fast_folder, fuzz
 from tests.publisher.drift_matrix import sampled as changed_members
+from tests.publisher.orders.world import soak as live_orders
 from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
 from tests.simulator.killed import kill_and_look
@@ -117,6 +118,16 @@ def fuzzed(seed: int) -> int:
     return INPUTS
 
 
+def orders_lived(seed: int) -> int:
+    """Place orders through the gateway's core; print how long what was unknown took."""
+    world = live_orders(templates.load(), seed, 150)
+    longest = {how: max(took, default=0) for how, took in world.longest.items()}
+    print(
+        f"seed {seed}: longest, ms: {longest}; came after all: {world.counts['came after all']}", flush=True
+    )
+    return world.counts["orders"]
+
+
 def killed(seed: int) -> int:
     """Kill the simulator three times while orders flow."""
     with tempfile.TemporaryDirectory(prefix="kb-soak-") as folder:
@@ -166,6 +177,12 @@ TARGETS: Final[dict[str, Target]] = {
         "any fills and any settlement add up in all three views",
         "examples",
         examples(test_any_fills_and_any_settlement_add_up_in_all_three_views),
+    ),
+    "orders": Target(
+        "whatever the exchange does and however often the order gateway dies: no order twice, no fill "
+        "lost, and the money adds up",
+        "orders",
+        orders_lived,
     ),
     "rebalance": Target(
         "legs end even or the remainder is known, and no follow-up makes it worse",

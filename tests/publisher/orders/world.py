@@ -8,7 +8,7 @@ settle, and what the gateway has told is held against the exchange's own books, 
 import heapq
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from random import Random
 from typing import Any, Final
@@ -43,6 +43,7 @@ from publisher.orders.steps import (
     Answered,
     Append,
     CoreSettings,
+    ExchangeTime,
     FeedHeard,
     Limits,
     Now,
@@ -76,6 +77,12 @@ FAULTS: Final = (
     "fills_first",
 )  # fmt: skip
 """All order faults of requests; those of frames concern hints only."""
+
+LOST: Final = (
+    "reply_lost", "reply_cut", "reply_without_id", "error_with_effect", "request_lost",
+    "error_without_effect",
+)  # fmt: skip
+"""Those under which the exchange answers all the while: there are bounds for them."""
 
 SURPRISES: Final = frozenset(
     {"not_placed", "trading_is_paused", "exchange_is_paused", "insufficient_balance"}
@@ -144,7 +151,7 @@ class World:
         seed: int,
         *,
         markets: int = 60,
-        faults: tuple[str, ...] = FAULTS,
+        faults: Sequence[str] = FAULTS,
         fault_rate: float = 0.1,
         switches: dict[str, object] | None = None,
         restarts: float = 0.0,
@@ -293,6 +300,7 @@ class World:
     def answer(self, generation: int, request: Request, reply: Reply, after_ms: int) -> None:
         def give() -> None:
             if generation == self.generation:
+                self.core.take(ExchangeTime(self.now_ms // 1000 * 1000), self.now)
                 self.core.take(Answered(request.id, reply), self.now)
                 self.carry_out()
 
@@ -487,29 +495,29 @@ class World:
             if event.state is OrderState.REJECTED:
                 assert not order.fills
             self.counts[f"{event.state} {event.reason.partition(':')[0]}"] += 1
-            self._known(order, "not_placed" if event.reason == "not_placed" else "found")
+            self._known(order, told.at_ms, "not_placed" if event.reason == "not_placed" else "found")
         elif isinstance(event, Unknown):
             assert event.until_ms is not None, "an unknown order has its deadline"
             self.counts["unknown"] += 1
-            order.unknown_ms = self.now_ms if order.unknown_ms is None else order.unknown_ms
+            order.unknown_ms = told.at_ms if order.unknown_ms is None else order.unknown_ms
             order.amend_unknown = event.reason == "amend_unanswered"
         elif isinstance(event, Accepted):
             order.accepted = True
-            self._known(order, "found")
+            self._known(order, told.at_ms, "found")
         elif isinstance(event, Amended):
             order.count_e2 = event.count_e2
             self.counts["amended"] += 1
-            self._known(order, "found")
+            self._known(order, told.at_ms, "found")
         elif isinstance(event, AmendRefused):
             self.counts["amend refused"] += 1
-            self._known(order, "not_placed")
+            self._known(order, told.at_ms, "not_placed")
         else:
             assert isinstance(event, Sent)
 
-    def _known(self, order: Told, how: str) -> None:
+    def _known(self, order: Told, at_ms: int, how: str) -> None:
         if order.unknown_ms is not None:
             how = "amends" if order.amend_unknown else how
-            self.longest[how].append(self.now_ms - order.unknown_ms)
+            self.longest[how].append(0 if self.wall_steps else at_ms - order.unknown_ms)
             order.unknown_ms = None
 
     def step(self) -> None:
@@ -656,3 +664,23 @@ class World:
             self.step()
         self.settle()
         self.compare()
+
+
+def soak(recorded: Recorded, seed: int, orders: int) -> World:
+    """Live by a seed: some faults, perhaps a switch flipped, perhaps a gateway that dies."""
+    rng = Random(f"soak {seed}")
+    switches: dict[str, object] = {}
+    for name in rng.sample(sorted(SWITCHES), rng.choice((0, 1, 1, 2, 4))):
+        switches[name] = rng.choice(SWITCHES[name][1:])
+    world = World(
+        recorded,
+        seed,
+        markets=rng.choice((60, 100)),
+        faults=rng.choice((FAULTS, FAULTS, LOST)),
+        fault_rate=rng.choice((0.05, 0.1, 0.2)),
+        switches=switches,
+        restarts=rng.choice((0.0, 0.01, 0.03)),
+        wall_steps=rng.random() < 0.3,
+    )
+    world.live(orders)
+    return world

@@ -1,0 +1,361 @@
+"""What the gateway takes and refuses, what it tells whom, and what its log makes of it again."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus.trading.gateway import AmendAsk, CancelAsk, OrderAsk, OrderEventsAsk, PlaceAsk, TransferAsk
+from markets.errors import DecodeError, StartupError
+from markets.orders import AmendRefused, Ended, Intent, OrderState, Sent
+from publisher.orders.core import Core
+from publisher.orders.steps import (
+    Answered,
+    AnyInput,
+    Append,
+    CoreSettings,
+    FeedHeard,
+    Fenced,
+    KillSwitch,
+    Limits,
+    Now,
+    Reply,
+    Request,
+    Send,
+    TradingStatus,
+)
+
+WALL = 1_792_432_800_000
+WIDE = Limits(write_per_s=1_000, write_capacity=1_000, read_per_s=1_000, read_capacity=1_000)
+READS: dict[str, dict[str, Any]] = {
+    "moment": {"as_of_time": "2026-10-19T18:00:00Z"},
+    "balance": {
+        "balance_breakdown": [
+            {"exchange_index": 0, "balance": "100.000000"},
+            {"exchange_index": 1, "balance": "5.000000"},
+        ]
+    },
+    "netting": {"netting_configs": []},
+    "positions": {"market_positions": [], "cursor": ""},
+    "resting": {"orders": [], "cursor": ""},
+    "settlements": {"settlements": [], "cursor": ""},
+    "transfers": {"transfers": []},
+    "deposits": {"deposits": [], "cursor": ""},
+    "withdrawals": {"withdrawals": [], "cursor": ""},
+    "fills": {"fills": [], "cursor": ""},
+    "orders": {"orders": [], "cursor": ""},
+}
+
+
+def settings(**members: Any) -> CoreSettings:
+    most: dict[str, Any] = {
+        "order_e6": 50_000_000, "market_e6": 60_000_000, "total_e6": 80_000_000, "orders_per_minute": 5,
+    }  # fmt: skip
+    return CoreSettings(**{**most, **members})
+
+
+class Desk:
+    """A core with an exchange that answers reads with nothing, and writes only when told to."""
+
+    def __init__(self, log: tuple[bytes, ...] = (), generation: int = 1, **members: Any) -> None:
+        self.ms = 0
+        self.log = list(log)
+        self.core = Core(settings(**members))
+        self.core.replay(log)
+        self.core.open(generation, "exchange", "account", self.now)
+        self.core.take(WIDE, self.now)
+        self.core.take(FeedHeard(3, 1, WALL, "live"), self.now)
+        self.writes: list[Request] = []
+        self.turn()
+        for _ in range(2):  # the account is listed as fast as the reads allow
+            self.pass_ms(50)
+
+    @property
+    def now(self) -> Now:
+        return Now(WALL + self.ms, 1_000 + self.ms)
+
+    def turn(self) -> list[Request]:
+        """Carry out what is to be done until nothing is, and return the writes of it."""
+        sent: list[Request] = []
+        for _ in range(100):
+            actions = self.core.actions(self.now)
+            if not actions:
+                break
+            for action in actions:
+                if isinstance(action, Append):
+                    self.log.append(action.record)
+                elif isinstance(action, Send) and action.request.id > 0:
+                    sent.append(action.request)
+                elif isinstance(action, Send):
+                    body = msgspec.json.encode(READS.get(action.request.what, {}))
+                    reply = Reply(404 if action.request.what == "order" else 200, body)
+                    self.core.take(Answered(action.request.id, reply), self.now)
+        self.writes += sent
+        return sent
+
+    def pass_ms(self, ms: int) -> list[Request]:
+        self.ms += ms
+        self.core.take(FeedHeard(3, 1, WALL, "live"), self.now)
+        return self.turn()
+
+    def place(self, *intents: Intent, **members: Any) -> list[Request]:
+        ask = PlaceAsk(**{"journal": "j", "intents": intents, "source": "live", **members})
+        logged = self.core.place(ask, self.now).logged
+        assert logged == tuple(intent.number for intent in intents)
+        return self.turn()
+
+    def events(self, after: int = 0) -> list[Any]:
+        answer = self.core.order_events(OrderEventsAsk(journal="j", after=after), self.now)
+        return [told.event for told in answer.events]
+
+    def answer(self, request: Request, status: int | None, **body: Any) -> list[Request]:
+        self.core.take(Answered(request.id, Reply(status, msgspec.json.encode(body))), self.now)
+        return self.turn()
+
+
+def intent(number: int = 1, **members: Any) -> Intent:
+    most: dict[str, Any] = {
+        "number": number, "client_order_id": f"00000000-0000-0000-0000-{number:012}", "trade": number,
+        "strategy": "s", "ticker": "KXA-1-X", "event_ticker": "KXA-1", "series_ticker": "KXA", "label": "",
+        "side": "yes", "price_e4": 5_000, "count_e2": 1_000, "reserve_e6": 0, "fee_type": "quadratic",
+        "multiplier_e4": 10_000, "created_ms": WALL, "valid_until_ms": WALL + 2_000, "epoch": 3, "seq": 1,
+        "edge_e6": 0, "probability": None, "exchange_index": 0,
+    }  # fmt: skip
+    return Intent(**{**most, **members})
+
+
+def reason(desk: Desk) -> str:
+    ended = desk.events()[-1]
+    assert isinstance(ended, Ended)
+    return ended.reason
+
+
+def test_an_intent_is_logged_and_its_request_leaves_once_however_often_it_is_asked_for() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(side="no", price_e4=3_000))
+    assert msgspec.json.decode(create.body) == {
+        "ticker": "KXA-1-X", "client_order_id": "00000000-0000-0000-0000-000000000001", "side": "ask",
+        "count": "10.00", "price": "0.7000", "time_in_force": "immediate_or_cancel",
+        "self_trade_prevention_type": "taker_at_cross", "exchange_index": 0,
+    }  # fmt: skip
+    assert desk.place(intent(side="no", price_e4=3_000)) == []
+    assert desk.events() == [Sent(1)]
+
+
+def test_the_records_of_a_request_come_before_it() -> None:
+    desk = Desk()
+    desk.core.place(PlaceAsk(journal="j", intents=(intent(),), source="live"), desk.now)
+    kinds = [type(action) for action in desk.core.actions(desk.now)]
+    assert kinds.index(Send) > max(n for n, kind in enumerate(kinds) if kind is Append)
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ({"valid_until_ms": WALL - 1}, "expired"),
+        ({"epoch": 2}, "other_epoch"),
+        ({"price_e4": 10_000}, "bad_intent: price_e4 10000"),
+        ({"count_e2": 0}, "bad_intent: count_e2 0"),
+        ({"count_e2": -100}, "bad_intent: count_e2 -100"),
+        ({"count_e2": 2**62}, f"bad_intent: count_e2 {2**62}"),
+        ({"ticker": "../x"}, "bad_intent: ticker"),
+        ({"client_order_id": "a.b"}, "bad_intent: client_order_id"),
+        ({"exchange_index": None}, "bad_intent: exchange_index None"),
+        ({"valid_until_ms": WALL + 10**9}, "bad_intent: made in the future"),
+        ({"time_in_force": "gtc", "expires_ms": WALL + 900}, "expired"),
+        ({"count_e2": 11_000}, "gateway_order_limit"),
+        ({"reserve_e6": 1, "count_e2": 9_900, "fee_type": "free", "multiplier_e4": 0}, "gateway_order_limit"),
+        ({"account": "another"}, "other_account"),
+    ],
+)
+def test_an_intent_is_refused_with_its_reason(members: dict[str, Any], why: str) -> None:
+    desk = Desk()
+    assert desk.place(intent(**members)) == []
+    assert reason(desk) == why
+
+
+def test_what_the_world_forbids_is_refused_and_said() -> None:
+    cases: list[tuple[AnyInput, str]] = [
+        (KillSwitch(True), "killed"),
+        (Fenced(9), "fenced"),
+        (FeedHeard(3, 1, WALL, "replay"), "replay"),
+        (FeedHeard(3, 1, None, "live"), "stale"),
+        (FeedHeard(3, 1, WALL - 61_000, "live"), "stale"),
+        (TradingStatus(False), "exchange_paused"),
+        (TradingStatus(True, {0: False}), "exchange_paused"),
+    ]
+    for what, why in cases:
+        desk = Desk()
+        desk.core.take(what, desk.now)
+        assert desk.place(intent()) == []
+        assert reason(desk) == why
+    desk = Desk()
+    assert desk.place(intent(), source="replay") == []
+    assert reason(desk) == "replay"
+    desk = Desk(env="prod", confirmation="yes, really")
+    assert desk.place(intent()) == []
+    assert reason(desk) == "not_confirmed"
+    assert len(desk.place(intent(2), confirmation="yes, really")) == 1
+
+
+def test_a_silent_feed_is_stale_and_a_wall_clock_that_jumps_is_not() -> None:
+    desk = Desk()
+    desk.ms += 10_001
+    assert desk.place(intent(valid_until_ms=WALL + 20_000)) == []
+    assert reason(desk) == "stale"
+
+
+def test_limits_hold_at_their_boundaries_over_all_orders() -> None:
+    cost_e6 = 50_000_000
+    desk = Desk(order_e6=cost_e6, market_e6=cost_e6, total_e6=60_000_000)
+    assert len(desk.place(intent(1, count_e2=5_000))) == 1
+    assert desk.place(intent(2, count_e2=5_000)) == []
+    assert reason(desk) == "gateway_market_limit"
+    assert len(desk.place(intent(3, count_e2=5_000, ticker="KXB-1-X"))) == 1
+    assert desk.place(intent(4, count_e2=5_000, ticker="KXC-1-X")) == []
+    assert reason(desk) == "gateway_total_limit"
+    for number in range(5, 8):
+        desk.place(intent(number, count_e2=100, ticker="KXD-1-X"))
+    desk.place(intent(9, count_e2=100, ticker="KXD-1-X"))
+    assert reason(desk) == "gateway_orders_per_minute"
+
+
+def test_a_shard_without_the_cash_is_said_with_what_to_move() -> None:
+    desk = Desk()
+    assert desk.place(intent(exchange_index=1, count_e2=2_000)) == []
+    assert reason(desk) == (
+        "no_cash_on_shard: 10.36 needed, 5.00 free: move 5.36 to shard 1, shard 0 has 100.00"
+    )
+
+
+def test_a_create_that_waits_is_looked_at_again_before_it_leaves() -> None:
+    desk = Desk()
+    desk.core.take(Limits(write_per_s=1, write_capacity=10, read_per_s=100, read_capacity=100), desk.now)
+    desk.place(intent(1))
+    desk.place(intent(2))
+    waiting = [n for n in (1, 2) if desk.core.order(OrderAsk(journal="j", number=n)).exchanged == ()]
+    assert waiting
+    desk.core.take(KillSwitch(True), desk.now)
+    assert desk.pass_ms(1_500) == []
+    assert reason(desk) == "killed"
+
+
+def test_cancels_overtake_creates_and_name_the_shard() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(1, time_in_force="gtc", exchange_index=1, count_e2=100))
+    desk.answer(create, 201, order_id="o 1", fill_count="0.00", remaining_count="1.00")
+    desk.core.take(Limits(write_per_s=10, write_capacity=10, read_per_s=100, read_capacity=100), desk.now)
+    ask = PlaceAsk(journal="j", intents=(intent(2, exchange_index=1, count_e2=100),), source="live")
+    desk.core.place(ask, desk.now)
+    desk.core.cancel(CancelAsk(journal="j", number=1), desk.now)
+    left = desk.turn()
+    assert left[0].what == "cancel"
+    assert left[0].path == "/portfolio/events/orders/o%201"
+    assert dict(left[0].query) == {"exchange_index": "1", "market_ticker": "KXA-1-X"}
+
+
+def test_a_lease_is_moved_on_while_the_trader_lives_and_never_after() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    assert msgspec.json.decode(create.body)["expiration_time"] == (WALL + 60_000) // 1000
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+    renewed: list[Request] = []
+    for _ in range(31):
+        desk.events()
+        renewed += desk.pass_ms(1_000)
+    (amend,) = renewed
+    body = msgspec.json.decode(amend.body)
+    assert (amend.what, body["price"], body["count"]) == ("renew", "0.5000", "10.00")
+    assert body["expiration_time"] >= (WALL + 89_000) // 1000
+    desk.answer(amend, 200, order_id="o1", remaining_count="10.00")
+    silent = [request for _ in range(120) for request in desk.pass_ms(1_000) if request.what == "renew"]
+    assert silent == []
+
+
+def test_an_amend_is_answered_or_refused_and_the_order_rests_as_before() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+    assert desk.core.amend(AmendAsk(journal="j", number=1, price_e4=9_900, count_e2=9_900), desk.now).asked
+    assert desk.turn() == []
+    assert desk.events()[-1] == AmendRefused(1, "gateway_order_limit")
+    desk.core.amend(AmendAsk(journal="j", number=1, price_e4=5_100, count_e2=900), desk.now)
+    (amend,) = desk.turn()
+    desk.answer(amend, 400, error={"code": "invalid_price", "message": "m"})
+    assert desk.events()[-1] == AmendRefused(1, "invalid_price")
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == "resting"
+
+
+def test_a_gateway_that_begins_anew_makes_the_same_of_its_log() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(1))
+    desk.answer(create, 400, error={"code": "invalid_order", "message": "m"})
+    desk.place(intent(2))
+    told = desk.events()
+    again = Desk(tuple(desk.log), generation=2)
+    assert again.events()[: len(told)] == told
+    assert again.core.order(OrderAsk(journal="j", number=2)).state == "unknown"
+    assert again.place(intent(1)) == again.place(intent(2)) == []
+    last = again.core.order(OrderAsk(journal="j", number=1)).exchanged[0]
+    assert (last.status, "invalid_order" in last.reply) == (400, True)
+
+
+def test_another_accounts_log_and_an_older_gateway_are_refused() -> None:
+    log = tuple(Desk(generation=5).log)
+    for generation, exchange, account, said in [
+        (5, "exchange", "account", "another one has taken over"),
+        (6, "exchange", "other", "not of account"),
+        (6, "new", "account", "not of account"),
+    ]:
+        core = Core(settings())
+        core.replay(log)
+        with pytest.raises(StartupError, match=said):
+            core.open(generation, exchange, account, Now(WALL, 0))
+    with pytest.raises(DecodeError, match="later version"):
+        Core(settings()).replay([b"\x93\xa6Future\x01\x02"])
+
+
+def test_a_log_written_anew_forgets_orders_and_no_number() -> None:
+    desk = Desk(orders_per_minute=100)
+    for number in (1, 2, 3):
+        (create,) = desk.place(intent(number))
+        desk.answer(create, 400, error={"code": "invalid_order", "message": "m"})
+    last = desk.core.order_events(OrderEventsAsk(journal="j", after=0), desk.now).last
+    desk.events(last)
+    later = Now(WALL + 2 * 86_400_000, 2 * 86_400_000)
+    base = desk.core.base(later)
+    kept = (base, *(record for record in desk.log if desk.core.keeps(record)))
+    assert len(kept) < len(desk.log)
+    again = Desk(kept, generation=2, orders_per_minute=100)
+    assert not again.core.order(OrderAsk(journal="j", number=1)).found
+    assert again.place(intent(1)) == []
+    assert again.events(last) == []
+    assert len(again.place(intent(4))) == 1
+    answer = again.core.order_events(OrderEventsAsk(journal="j", after=last), again.now)
+    assert [told.number for told in answer.events] == [last + 1]
+
+
+def test_a_transfer_is_asked_for_until_it_is_certain_and_carried_out_once() -> None:
+    desk = Desk()
+    ask = TransferAsk(id="t1", from_shard=0, to_shard=1, amount_e6=5_000_000)
+    assert desk.core.transfer(ask, desk.now) is None
+    (first,) = desk.turn()
+    assert desk.answer(first, 503) == []
+    assert desk.core.transfer(ask, desk.now) is None
+    (second,) = desk.pass_ms(2_000)
+    assert second.body == first.body
+    desk.answer(second, 200, transfer_id="x")
+    answer = desk.core.transfer(ask, desk.now)
+    assert answer is not None
+    assert answer.state == "done"
+    other = desk.core.transfer(TransferAsk(id="t1", from_shard=0, to_shard=2, amount_e6=5_000_000), desk.now)
+    assert other is not None
+    assert other.state == "refused"
+
+
+def test_an_order_that_never_left_is_over_and_one_cancelled_before_it_left_too() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(1))
+    desk.core.take(Answered(create.id, Reply(None, trouble="unreachable", left=False)), desk.now)
+    desk.turn()
+    assert desk.events()[-1] == Ended(1, "not_sent: unreachable", OrderState.REJECTED)
