@@ -29,6 +29,8 @@ from bus.trading import reasons
 from bus.trading.killswitch import KillSwitch
 from bus.trading.shapes import (
     AnyCommand,
+    ByHandAnswer,
+    ByHandCommand,
     CommandAnswer,
     EquityAnswer,
     EquityPoint,
@@ -41,9 +43,11 @@ from bus.trading.shapes import (
     OrdersAnswer,
     PositionRow,
     PositionsAnswer,
+    PrepareCommand,
     RefusedLeg,
     SettlementRow,
     SettlementsAnswer,
+    TicketAnswer,
     TradeRow,
     TraderStatus,
     TradesAnswer,
@@ -351,6 +355,18 @@ class TraderLink:
         """
         answer = self._ask(msgspec.to_builtins(command), CommandAnswer)
         return CommandResult(answer.state, warning=answer.warning)
+
+    def by_hand(self, command: ByHandCommand) -> TicketAnswer | ByHandAnswer:
+        """Ask the trader for an order of one's own; what it refuses is in the answer.
+
+        Raises:
+            Absent: it does not answer.
+            Refusal: it will not.
+        """
+        question = msgspec.to_builtins(command)
+        if isinstance(command, PrepareCommand):
+            return self._ask(question, TicketAnswer)
+        return self._ask(question, ByHandAnswer)
 
     def kill(self, reason: str) -> CommandResult:
         """Kill: the file first, then the command.

@@ -477,6 +477,54 @@ def test_kill_and_release_by_keyboard_and_pointer(
         expect(kill).to_have_text("Kill")
 
 
+def test_a_person_buys_sells_and_flattens_by_ticket_and_typed_word(
+    own: Stack, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    own.start()
+    own.raise_curtain()
+    env = {
+        "KALSHI_BUS_MIN_EDGE": "500",  # strategies buy nothing
+        "KALSHI_BUS_LIMIT_PAYOUT_HOURS": "100",
+        "KALSHI_BUS_STALE_AFTER_S": "300",
+        "KALSHI_BUS_LIMIT_LEG_AGE_S": "300",
+    }
+    own.runner.start("trader", env=env).wait_event("trader.ready")
+    market = f"{MATCH}-VAN"
+    with opened(f"/m/{market}", color_scheme="dark") as page:
+        expect(page.locator("#trader-state")).to_contain_text("running", timeout=20_000)
+        expect(page.locator("#ticket-form [name=limit]")).to_have_value("42")
+        page.locator("#ticket-form [name=count]").fill("20")
+        page.get_by_role("button", name="Prepare").click()
+        expect(page.locator("#ticket-figures")).to_contain_text("all of it can be lost", timeout=20_000)
+        expect(page.locator("#ticket-figures")).to_contain_text("lets it pass")
+        shoot(page, "ticket-dark")
+        assert serious(page) == []
+        page.locator("#ticket-confirm").click()
+        expect(page.locator("#result")).to_contain_text("is placed", timeout=20_000)
+        expect(page.locator("#own-title + p")).to_contain_text("Holds 20 YES", timeout=20_000)
+        page.locator("#ticket-form [name=count]").fill("900000")
+        page.get_by_role("button", name="Prepare").click()
+        expect(page.locator("#ticket-figures .bad")).to_contain_text("refuses it", timeout=20_000)
+        expect(page.locator("#ticket-confirm")).to_be_hidden()
+        shoot(page, "ticket-refused-dark")
+    with opened("/trader", color_scheme="light") as page:
+        sell = page.get_by_role("button", name="Sell Vancouver")
+        sell.click()
+        expect(page.locator("#typed-go")).to_be_disabled()
+        page.locator("#typed-word").fill("CLOSE")
+        shoot(page, "sell-light")
+        page.keyboard.press("Enter")
+        expect(page.locator("#result")).to_contain_text("Selling: order", timeout=20_000)
+        expect(sell).to_have_count(0, timeout=20_000)
+        page.get_by_role("button", name="Flatten").click()
+        page.locator("#typed-word").fill("FLATTEN")
+        page.keyboard.press("Enter")
+        expect(page.locator("#main")).to_contain_text("Flattened: nothing is held", timeout=20_000)
+        expect(page.locator("#trader-state")).to_contain_text("paused", timeout=20_000)
+        shoot(page, "flattened-light")
+        assert serious(page) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_trader_page_fits_a_phone_and_pleases_axe_without_a_trader(
     live: Stage, opened: Open, shoot: Callable[[Page, str], None], scheme: str

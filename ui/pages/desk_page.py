@@ -10,6 +10,7 @@ import msgspec
 from bus.trading.reasons import why_ended, why_refused
 from bus.trading.shapes import EquityPoint, FillRow, OrderRow, PositionRow, SettlementRow, TraderStatus
 from markets.errors import BadRecord
+from markets.orders import OrderState
 from markets.units import opposite
 from ui.desk import Desk, Profit, Row
 
@@ -129,13 +130,15 @@ class CurveInWords(msgspec.Struct, frozen=True):
 class TraderPage(msgspec.Struct, frozen=True):
     """The tables, the limits, refusals by number, and the curve in words.
 
-    `fills_of` are the fills of an order by its number, the oldest first; `pnl` and `left_out` are Desk.pnl's.
+    `working` are the orders that have not ended, the newest first. `fills_of` are the fills of an order by
+    its number, the oldest first; `pnl` and `left_out` are Desk.pnl's.
     """
 
     tables: Mapping[str, Table]
     limits: Sequence[LimitRow]
     refusals: Sequence[tuple[str, int]]
     curve: CurveInWords | None
+    working: Sequence[OrderRow]
     fills_of: Mapping[int, Sequence[FillRow]]
     pnl: Profit
     left_out: int
@@ -171,6 +174,7 @@ def trader_page(desk: Desk, sorts: Mapping[str, str], now_ms: int, oldest_ms: in
         limits=() if status is None else _limits(status),
         refusals=sorted(refusals.items(), key=lambda pair: (-pair[1], pair[0])),
         curve=_curve(desk.points),
+        working=[order for order in desk.orders if not order.status.ended],
         fills_of=fills_of(desk.fills),
         pnl=pnl,
         left_out=left_out,
@@ -200,13 +204,23 @@ def fills_of(fills: Sequence[FillRow]) -> dict[int, list[FillRow]]:
     return found
 
 
+_WORKS: Final = {
+    OrderState.INTENDED: "in the journal, not sent yet",
+    OrderState.SENT: "sent; what the exchange says is awaited",
+    OrderState.RESTING: "waits in the book, nothing of it is filled",
+    OrderState.PARTIAL: "a part is filled, the rest waits in the book",
+    OrderState.UNKNOWN: "nobody knows its fate",
+}
+"""How an order stands that has not ended."""
+
+
 def fate(order: OrderRow) -> str:
     """Return how an order stands, in words: why it got no more, or that it is still open."""
     if order.status.ended:
         return why_ended(order.reason or "")
     if order.reason:
         return f"nobody knows its fate: {why_ended(order.reason)}"
-    return "under way"
+    return _WORKS.get(order.status, "under way")
 
 
 class Own(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from flask import Response, request
 from werkzeug.exceptions import Conflict, Forbidden, TooManyRequests, UnsupportedMediaType
 
 from bus.protocol.answers import Refusal
-from bus.trading.shapes import KillCommand
+from bus.trading.shapes import KillCommand, PauseCommand, ResumeCommand
 from ui.service import Service
 
 from . import command_rules
@@ -28,7 +28,14 @@ class CommandRoutes:
         self._pay(op)
         link = self._service.link()
         try:
-            result = link.kill(command.reason) if isinstance(command, KillCommand) else link.command(command)
+            if isinstance(command, KillCommand):
+                result = link.kill(command.reason)
+            elif isinstance(command, PauseCommand | ResumeCommand):
+                result = link.command(command)
+            else:
+                answer = link.by_hand(command)
+                log.info("command.sent", op=op, ok=True, answer=repr(answer)[:500])
+                return json_reply(answer)
         except Refusal as refusal:
             log.info("command.sent", op=op, ok=False, error=str(refusal))
             return json_reply({"error": {"code": refusal.code, "message": str(refusal)}}, 409)

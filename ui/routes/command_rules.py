@@ -7,7 +7,18 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from bus.trading.killswitch import BY_HAND
-from bus.trading.shapes import AnyCommand, KillCommand, PauseCommand, ResumeCommand
+from bus.trading.shapes import (
+    AnyCommand,
+    ByHandCommand,
+    CancelCommand,
+    CloseCommand,
+    ConfirmCommand,
+    FlattenCommand,
+    KillCommand,
+    PauseCommand,
+    PrepareCommand,
+    ResumeCommand,
+)
 from markets.errors import BadRecord
 
 HEADER: Final = "X-Kalshi-Bus"
@@ -19,6 +30,10 @@ _NOT_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What reading a body raises. A byte inside a string that is not UTF-8 is no DecodeError."""
 
 REASON_MAX: Final = 200
+CLOSE_WORD: Final = "CLOSE"
+FLATTEN_WORD: Final = "FLATTEN"
+"""What a person types before positions are closed."""
+
 BURST: Final = 5
 PER_SECOND: Final = 0.5
 
@@ -37,6 +52,41 @@ class WordBody(msgspec.Struct, forbid_unknown_fields=True):
     word: str = ""
 
 
+class PrepareBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of prepare: bus.trading.shapes.PrepareCommand without its op."""
+
+    ticker: str
+    side: Literal["yes", "no"]
+    count: str
+    price: str
+    rest_seconds: int | None = None
+
+
+class ConfirmBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of confirm."""
+
+    ticket: int
+
+
+class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of cancel."""
+
+    number: int
+
+
+class CloseBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of close; `word` is CLOSE_WORD."""
+
+    ticker: str
+    word: str
+
+
+class FlattenBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of flatten; `word` is FLATTEN_WORD."""
+
+    word: str
+
+
 class Replay(msgspec.Struct, forbid_unknown_fields=True):
     """Body of a command to a replay: its `action`, with `speed` (0: as fast as it is taken) or `to_ms`."""
 
@@ -45,10 +95,17 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True):
     to_ms: Annotated[int, msgspec.Meta(ge=0, le=10**14)] | None = None
 
 
-BODIES: Final[dict[str, type[ReasonBody] | type[WordBody]]] = {
+AnyBody = ReasonBody | WordBody | PrepareBody | ConfirmBody | CancelBody | CloseBody | FlattenBody
+
+BODIES: Final[dict[str, type[AnyBody]]] = {
     "kill": ReasonBody,
     "pause": ReasonBody,
     "resume": WordBody,
+    "prepare": PrepareBody,
+    "confirm": ConfirmBody,
+    "cancel": CancelBody,
+    "close": CloseBody,
+    "flatten": FlattenBody,
 }
 """Of the commands to the trader."""
 
@@ -65,7 +122,7 @@ def foreign(headers: Mapping[str, str], host: str) -> str | None:
     return None
 
 
-def read_body(op: str, body: bytes) -> AnyCommand:
+def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
     """Return the command to the trader that the page sends.
 
     Raises:
@@ -80,9 +137,38 @@ def read_body(op: str, body: bytes) -> AnyCommand:
             raise BadRecord("reason", read.reason[:50], f"at most {REASON_MAX} characters")
         reason = read.reason.strip() or BY_HAND_HERE
         return KillCommand(reason=reason) if op == "kill" else PauseCommand(reason=reason)
-    if len(read.word) > REASON_MAX:
-        raise BadRecord("word", read.word[:50], "the word")
-    return ResumeCommand(word=read.word)
+    if isinstance(read, WordBody):
+        if len(read.word) > REASON_MAX:
+            raise BadRecord("word", read.word[:50], "the word")
+        return ResumeCommand(word=read.word)
+    return _by_hand(read)
+
+
+def _by_hand(read: PrepareBody | ConfirmBody | CancelBody | CloseBody | FlattenBody) -> ByHandCommand:
+    match read:
+        case PrepareBody():
+            return PrepareCommand(
+                ticker=read.ticker,
+                side=read.side,
+                count_fp=read.count,
+                price_dollars=read.price,
+                rest_seconds=read.rest_seconds,
+            )
+        case ConfirmBody():
+            return ConfirmCommand(ticket=read.ticket)
+        case CancelBody():
+            return CancelCommand(number=read.number)
+        case CloseBody():
+            _expect_word(read.word, CLOSE_WORD)
+            return CloseCommand(ticker=read.ticker)
+        case FlattenBody():
+            _expect_word(read.word, FLATTEN_WORD)
+            return FlattenCommand()
+
+
+def _expect_word(word: str, expected: str) -> None:
+    if word != expected:
+        raise BadRecord("word", word[:50], f"the word {expected}")
 
 
 def read_replay(body: bytes) -> dict[str, Any]:

@@ -1,18 +1,17 @@
 // The kill switch and the other commands. Killing is one press held for a second, by pointer or key; releasing
 // takes a typed word and some time to think. What a command did is said, and the page asks anew.
 
+import { say } from "./result.js";
+
 const HOLD_MS = 1000;
 const THINK_S = 3;
-const SHOWN_MS = 15000;
 
 export function startControl(live) {
   const kill = document.getElementById("kill");
-  const result = document.getElementById("result");
   const release = document.getElementById("release");
   const word = document.getElementById("release-word");
   const go = document.getElementById("release-go");
   let hold = 0;
-  let hide = 0;
   let think = 0;
   let left = 0;
   let busy = false;
@@ -124,14 +123,6 @@ export function startControl(live) {
     if (!told.answered) return `Killed. No trader answers; the switch holds for the next one.${but}`;
     const some = (number, name) => `${number ?? "an unknown number of"} ${name}${number === 1 ? "" : "s"}`;
     return `Killed: nothing more is bought. ${some(told.open_orders, "order")} open, ${some(told.positions, "position")} kept until settled.${but}`;
-  }
-
-  function say(text, tone) {
-    result.textContent = text;
-    result.className = `banner result ${tone}`;
-    result.hidden = false;
-    clearTimeout(hide);
-    hide = setTimeout(() => (result.hidden = true), SHOWN_MS);
   }
 
   function sync() {

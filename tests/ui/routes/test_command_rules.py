@@ -2,7 +2,16 @@
 
 import pytest
 
-from bus.trading.shapes import KillCommand, PauseCommand, ResumeCommand
+from bus.trading.shapes import (
+    CancelCommand,
+    CloseCommand,
+    ConfirmCommand,
+    FlattenCommand,
+    KillCommand,
+    PauseCommand,
+    PrepareCommand,
+    ResumeCommand,
+)
 from markets.errors import BadRecord
 from ui.routes.command_rules import BURST, CommandRate, foreign, read_body, read_replay
 
@@ -48,6 +57,31 @@ def test_bodies_are_read_strictly() -> None:
         ("kill", b'{"reason": "\\ud800"}'),
         ("kill", b'{"\xff": ""}'),
         ("resume", b'{"word": "UNLOCK\xff"}'),
+    ):
+        with pytest.raises(BadRecord):
+            read_body(op, body)
+
+
+def test_a_person_s_orders_are_read_strictly_and_what_sells_takes_its_word() -> None:
+    wanted = b'{"ticker": "M", "side": "no", "count": "10", "price": "0.4300", "rest_seconds": 60}'
+    assert read_body("prepare", wanted) == PrepareCommand(
+        ticker="M", side="no", count_fp="10", price_dollars="0.4300", rest_seconds=60
+    )
+    assert read_body("confirm", b'{"ticket": 7}') == ConfirmCommand(ticket=7)
+    assert read_body("cancel", b'{"number": 7}') == CancelCommand(number=7)
+    assert read_body("close", b'{"ticker": "M", "word": "CLOSE"}') == CloseCommand(ticker="M")
+    assert read_body("flatten", b'{"word": "FLATTEN"}') == FlattenCommand()
+    for op, body in (
+        ("prepare", b"{}"),
+        ("prepare", b'{"ticker": "M", "side": "maybe", "count": "10", "price": "0.43"}'),
+        ("prepare", b'{"ticker": "M", "side": "no", "count": 10, "price": "0.43"}'),
+        ("confirm", b'{"ticket": "7"}'),
+        ("confirm", b'{"ticket": 7, "word": ""}'),
+        ("cancel", b'{"number": null}'),
+        ("close", b'{"ticker": "M"}'),
+        ("close", b'{"ticker": "M", "word": "close"}'),
+        ("flatten", b"{}"),
+        ("flatten", b'{"word": "CLOSE"}'),
     ):
         with pytest.raises(BadRecord):
             read_body(op, body)

@@ -1,0 +1,31 @@
+// The one line that says what came of what a person did, and the request that does it.
+
+const SHOWN_MS = 15000;
+let hide = 0;
+
+export function say(text, tone) {
+  const result = document.getElementById("result");
+  result.textContent = text;
+  result.className = `banner result ${tone}`;
+  result.hidden = false;
+  clearTimeout(hide);
+  hide = setTimeout(() => (result.hidden = true), SHOWN_MS);
+}
+
+// Returns the answer; throws an Error in words where there is none or it is a refusal.
+export async function command(op, body) {
+  let answer, told;
+  try {
+    answer = await fetch(`/api/trader/${op}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-Kalshi-Bus": "command" },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(10000),
+    });
+    told = await answer.json();
+  } catch (error) {
+    throw new Error(`Not known whether it was done: the dashboard did not answer (${error.name}).`);
+  }
+  if (!answer.ok) throw new Error(`Not done: ${told.error.message}`);
+  return told;
+}
