@@ -85,9 +85,12 @@ def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int
         ticket = told(ask(question), TicketAnswer).ticket
         print("\n".join(ticket_lines(ticket)))
         return EXIT_REFUSED if ticket.refused else 0
-    answer = told(ask(question), ByHandAnswer)
     if parsed.command == "flatten":
-        return _watch_flatten(settings, ask, context)
+        before = told(ask({"op": "status"}), TraderStatus).flatten
+        number = 1 if before is None else before.number + (before.state != "works")
+        told(ask(question), ByHandAnswer)
+        return _watch_flatten(settings, ask, context, number)
+    answer = told(ask(question), ByHandAnswer)
     done = {"confirm": "placed", "cancel": "asked to end", "close": "selling"}[parsed.command]
     for number in answer.orders:
         print(f"order {number}: {done}")
@@ -156,6 +159,7 @@ def _watch_flatten(
     settings: Settings,
     ask: Callable[[dict[str, Any]], Mapping[str, object]],
     context: Any,
+    number: int,
     wait: Callable[[float], None] = time.sleep,
 ) -> int:
     """Say how far it is until it is over, then look whether the exchange says the same."""
@@ -163,9 +167,9 @@ def _watch_flatten(
     for _ in range(POLLS):
         status = told(ask({"op": "status"}), TraderStatus)
         now = status.flatten
-        if now is None:
-            print("the trader has begun anew meanwhile: flatten again")
-            return EXIT_CRASHED
+        if now is None or now.number < number:  # the status is of a moment ago
+            wait(POLL_S)
+            continue
         line = f"round {now.rounds}: {now.open_orders} orders open, {len(now.left)} positions left"
         if line != said:
             said = line
@@ -173,7 +177,9 @@ def _watch_flatten(
         if now.state != "works":
             break
         wait(POLL_S)
-    assert now is not None, "it was looked at"
+    if now is None or now.number < number:
+        print("the trader has begun anew meanwhile: flatten again")
+        return EXIT_CRASHED
     for left in now.left:
         print(f"{left.ticker}: {left.count_fp} contracts stay: {why_refused(left.reason)} ({left.reason})")
     if now.state != "flat":

@@ -35,13 +35,15 @@ class Flattening:
     """One flattening, from its first round on.
 
     Attributes:
+        number: counts those since the trader started, from 1.
         began_ms, ended_ms: by the steady clock; the latter None while it goes on.
         due_ms: when the next round is.
         rounds, cancels, sales: how many there were so far.
         left: what stayed in the last round. open: orders that had not ended after it.
     """
 
-    def __init__(self, steady_ms: int) -> None:
+    def __init__(self, number: int, steady_ms: int) -> None:
+        self.number = number
         self.began_ms = self.due_ms = steady_ms
         self.ended_ms: int | None = None
         self.rounds = self.cancels = self.sales = self.open = 0

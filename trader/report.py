@@ -353,6 +353,7 @@ def _flatten(worker: Worker) -> FlattenStatus | None:
     if now is None:
         return None
     return FlattenStatus(
+        number=now.number,
         state="works" if now.ended_ms is None else "flat" if now.flat else "left",
         rounds=now.rounds,
         cancelled=now.cancels,

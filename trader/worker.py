@@ -597,7 +597,8 @@ class Worker:
         if self.engine.conditions.paused is None:
             self._command("pause", FLATTENED)
         if self.flattening is None or self.flattening.ended_ms is not None:
-            self.flattening = Flattening(self._steady_ms())
+            number = 1 if self.flattening is None else self.flattening.number + 1
+            self.flattening = Flattening(number, self._steady_ms())
         return self._flatten(self.flattening)
 
     def _flatten(self, flattening: Flattening) -> Sequence[AnyOutput]:

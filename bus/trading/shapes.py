@@ -312,11 +312,13 @@ class FlattenStatus(Shape, frozen=True, kw_only=True):
     """The last flattening.
 
     Attributes:
+        number: counts those since the trader started, from 1.
         state: "works"; "flat": it is over, and nothing is held or ordered; or "left": it is over, and `left`
             or `open_orders` stay.
         cancelled, sent: how many orders it asked to end, and how many it sent to sell.
     """
 
+    number: int
     state: Literal["works", "flat", "left"]
     rounds: int
     cancelled: int

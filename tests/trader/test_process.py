@@ -11,6 +11,7 @@ import pytest
 
 from bus.trading.killswitch import KillSwitch
 from tests.support import Runner, eventually
+from trader.command import command as in_process
 
 pytestmark = pytest.mark.e2e
 
@@ -49,6 +50,36 @@ def test_kill_holds_through_kill_9_and_needs_its_word(runner: Runner) -> None:
     verified = command(runner, "verify")
     assert verified.returncode == 0
     assert verified.stdout.count("identical") == 2
+
+
+def test_a_person_s_commands_say_in_a_sentence_why_nothing_is_done(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in runner.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(runner.folder)
+    assert in_process(["confirm", "7"]) == 1  # nobody answers
+    runner.start("trader").wait_event("trader.ready")
+    eventually(lambda: in_process(["status"]) == 0)
+    capsys.readouterr()
+    for words, code, said in (
+        (["prepare", "NONE", "yes", "10", "0.43"], 2, "NONE: the market is not known"),
+        (["prepare", "NONE", "yes", "10", "1.43"], 2, "limit"),
+        (["prepare", "NONE", "yes", "1.5", "0.43"], 2, "count"),
+        (["confirm", "7"], 2, "ticket_unknown"),
+        (["cancel", "7"], 2, "order_unknown"),
+        (["close", "NONE"], 2, "nothing_held"),
+        (["flatten"], 2, "FLATTEN"),
+        (["flatten", "FLATTEN"], 0, "flat: nothing is held or ordered"),
+        (["cash"], 2, "mode paper"),
+        (["explain", "1"], 2, "order 1: there is none"),
+        (["explain", "NONE"], 0, "nothing_held"),
+        (["tax", "2026"], 0, "ticker,side,contracts"),
+        (["tax", "2026", "--csv", "lots.csv"], 0, "lots.csv: 0 lots given up in 2026"),
+    ):
+        code_of = in_process(words)
+        told = capsys.readouterr()
+        assert (code_of, said in told.out + told.err) == (code, True), (words, told)
 
 
 def test_kill_without_a_trader_holds_for_the_next_one(runner: Runner) -> None:

@@ -11,13 +11,16 @@ from bus.trading.killswitch import WORD
 from bus.trading.shapes import (
     FairValuesSourceStatus,
     FairValuesStatus,
+    FlattenStatus,
     KilledStatus,
+    LeftPosition,
     RefusedLeg,
     RefusedTrade,
     ScanFailure,
     StrategyStatus,
     UnevenBasket,
     UnevenLeg,
+    UnknownOrder,
 )
 from markets.orders import OrderState
 from tests.bus.trading.samples import (
@@ -182,6 +185,11 @@ def test_a_locked_basket_says_what_it_pays_and_an_old_mark_that_it_is_old() -> N
         assert heading in trader
 
 
+def words(desk: Desk) -> str:
+    """What the trader's page says, without its marks."""
+    return " ".join(re.sub(r"<[^>]*>", " ", pages(desk)["/trader"]).split())
+
+
 def test_every_page_says_what_the_trader_says() -> None:
     found = pages(FULL)
     trader, market = found["/trader"], found[f"/m/{MARKET}"]
@@ -200,7 +208,7 @@ def test_every_page_says_what_the_trader_says() -> None:
     assert "1 open order: nobody can say what became of it." in trader
     assert "trades 3, 5" in trader
     assert "Strategies: value, no_basket." in trader
-    assert trader.count("nobody knows its fate: timeout") == 2  # in its row, and in its life
+    assert trader.count("nobody knows its fate: timeout") == 3  # among what works, its row and its life
     assert (
         trader.count("nothing was left at the price when it arrived") == 4
     )  # of the old word, and of the new
@@ -226,3 +234,38 @@ def test_a_trader_that_says_nothing_or_nonsense_has_a_page_that_says_so(desk: De
 
 def test_the_page_has_the_word_from_the_server() -> None:
     assert f'data-word="{WORD}"' in pages(Desk())["/trader"]
+
+
+def test_working_orders_stand_by_themselves_each_in_its_state_with_age_and_how_it_stands() -> None:
+    orders = [
+        an_order(number=5, status=OrderState.RESTING),
+        an_order(number=4, status=OrderState.PARTIAL, filled_fp="4.00"),
+        an_order(number=3, status=OrderState.UNKNOWN, reason="timeout"),
+        an_order(number=2, status=OrderState.FILLED, reason="complete", ended=1_790_000_000.0),
+        an_order(number=1, strategy="manual", attempt=100, side="no", price_dollars="0.6000"),
+    ]
+    unknown = UnknownOrder(number=3, ticker=MARKET, reason="timeout", deadline=1_790_000_040.0)
+    status = a_status(unknown_orders=1, unknown=(unknown,))
+    page = words(msgspec.structs.replace(FULL, status=status, orders=orders))
+
+    assert "Working orders 4" in page
+    assert re.search(r"0 of 12 41¢ resting [\w ]+ waits in the book, nothing of it is filled Cancel", page)
+    assert re.search(r"4 of 12 41¢ partial [\w ]+ a part is filled, the rest waits in the book Cancel", page)
+    assert "nobody knows its fate: timeout; counts as not placed in" in page
+    assert "sells 12 YES at 40¢ or better" in page
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("works", "Flattening, round 3: 1 order open, 1 position left."),
+        ("left", "The last flattening did not get flat; 1 order stayed open."),
+    ],
+)
+def test_a_flattening_says_how_far_it_is_and_what_stayed(state: Any, said: str) -> None:
+    left = LeftPosition(ticker=MARKET, count_fp="10.00", reason="no_depth")
+    flatten = FlattenStatus(number=1, state=state, rounds=3, cancelled=1, sent=1, open_orders=1, left=(left,))
+    page = words(msgspec.structs.replace(FULL, status=a_status(flatten=flatten)))
+
+    assert said in page
+    assert ("10 stayed, not enough is offered at the price" in page) is (state == "left")

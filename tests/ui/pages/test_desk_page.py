@@ -95,7 +95,8 @@ def test_positions_of_old_prices_stand_at_their_cost_in_profit_and_loss() -> Non
 
 
 def test_the_fate_of_an_order_is_why_it_ended_or_that_it_is_open() -> None:
-    assert fate(an_order()) == "under way"
+    assert fate(an_order()) == "sent; what the exchange says is awaited"
+    assert fate(an_order(status=OrderState.OPEN)) == "under way"
     assert fate(an_order(reason="timeout")) == "nobody knows its fate: timeout"
     assert fate(an_order(status=OrderState.FILLED, reason="complete")) == "filled completely"
     for word in ("no_depth", "nothing_left"):
