@@ -72,6 +72,7 @@ def latencies_us(parent: Path) -> list[float]:
         environ = {
             "KALSHI_BUS_DATA_DIR": str(folder / "data"),
             "KALSHI_BUS_RUN_DIR": str(folder / "run"),
+            "KALSHI_BUS_MODE": "paper",
             "KALSHI_BUS_PAPER_CASH": "1000000000",
             "KALSHI_BUS_LIMIT_TOTAL": "1000000000",
             "KALSHI_BUS_LIMIT_ORDERS_PER_MINUTE": "100000",

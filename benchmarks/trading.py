@@ -82,6 +82,7 @@ class Stand:
         environ = {
             "KALSHI_BUS_DATA_DIR": str(folder / "data"),
             "KALSHI_BUS_RUN_DIR": str(folder / "run"),
+            "KALSHI_BUS_MODE": "paper",
             "KALSHI_BUS_PAPER_LATENCY_MS": str(latency_ms),
             **plan.settings,
         }

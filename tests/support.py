@@ -150,6 +150,7 @@ class Runner:
             "KALSHI_BUS_UI_PORT": str(self.ui_port),
             "KALSHI_BUS_SNAPSHOT_PORT": str(self.snapshot_port),
             "KALSHI_BUS_SIM_PORT": str(self.sim_port),
+            "KALSHI_BUS_MODE": "paper",  # else a trader needs the order gateway, and waits for it
         }
 
     def start(self, module: str, *args: str, env: Mapping[str, str] | None = None) -> Process:

@@ -157,6 +157,7 @@ def test_verify_notices_a_row_that_was_deleted_or_changed(
     path = unpacked(folder, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KALSHI_BUS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("KALSHI_BUS_MODE", "paper")
     assert command(["verify"]) == 0
     assert "NO ROW" not in capsys.readouterr().out
 
@@ -185,6 +186,7 @@ def test_a_journal_reconciles_to_the_micro_dollar(
     unpacked(folder, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KALSHI_BUS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("KALSHI_BUS_MODE", "paper")
 
     assert command(["reconcile"]) == 0
 

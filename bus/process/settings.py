@@ -259,6 +259,7 @@ def _derive(values: dict[str, object], cwd: Path) -> None:
     run_dir = values["run_dir"]
     for key in ENDPOINTS:
         values.setdefault(key, f"ipc://{run_dir}/{key}.sock")
+    values.setdefault("mode", "sim" if values.get("env", "sim") == "sim" else "paper")
     if values.get("env", "sim") == "sim":
         port = values.get("sim_port", 5003)
         values.setdefault("api_url", f"http://127.0.0.1:{port}/trade-api/v2")

@@ -247,7 +247,7 @@ class CommonRows(Rows):
     """What every process knows: which exchange, what happens to orders, where everything lies."""
 
     mode: Mode = _setting(
-        "paper",
+        "<sim on env sim, else paper>",
         "`sim`, `paper` or `live`",
         "What happens to orders: `sim` sends them to the simulator, `paper` fills them here, `live` sends "
         "them to Kalshi. `sim` needs env `sim`; `live` needs env `demo` or `prod`, a key and a confirmation.",

@@ -25,6 +25,7 @@ def _stack(stack: Stack) -> Stack:
     # As for a user: `.run` in the working directory, which the commands name.
     stack.runner.run_dir = stack.runner.folder / ".run"
     stack.runner.env["KALSHI_BUS_RUN_DIR"] = str(stack.runner.run_dir)
+    del stack.runner.env["KALSHI_BUS_MODE"]
     return stack
 
 
@@ -55,7 +56,8 @@ def assert_succeeds(stack: Stack, commands: Sequence[str]) -> None:
 
 def test_every_command_of_the_table_starts_and_answers_where_it_says(stack: Stack) -> None:
     modules = [command.removeprefix(PYTHON).split()[0] for command, _ in ROWS]
-    assert sorted(modules) == ["publisher", "simulator", "snapshot_server", "trader", "ui"]
+    names = ["publisher", "publisher.orders", "simulator", "snapshot_server", "trader", "ui"]
+    assert sorted(modules) == names
     for (command, _), module in reversed(list(zip(ROWS, modules, strict=True))):
         # The other processes take their port from the environment.
         port = ["--port", str(stack.runner.sim_port)] if module == "simulator" else []

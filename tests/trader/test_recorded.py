@@ -107,6 +107,7 @@ def settings(tmp_path: Path) -> Settings:
         {
             "KALSHI_BUS_DATA_DIR": str(tmp_path / "data"),
             "KALSHI_BUS_RUN_DIR": str(tmp_path / "run"),
+            "KALSHI_BUS_MODE": "paper",
             "KALSHI_BUS_STRATEGIES": "no_basket,value",
             "KALSHI_BUS_PAPER_LATENCY_MS": str(LATENCY_MS),
             "KALSHI_BUS_LIMIT_PAYOUT_HOURS": "8760",

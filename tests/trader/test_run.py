@@ -101,6 +101,7 @@ class Trader:
                 "KALSHI_BUS_QUERY": publisher.state,
                 "KALSHI_BUS_STRATEGIES": "no_basket",
                 "KALSHI_BUS_PAPER_LATENCY_MS": "50",
+                "KALSHI_BUS_MODE": "paper",
                 **env,
             },
             folder,
@@ -510,7 +511,12 @@ def test_a_taken_socket_refuses_the_start_and_frees_the_journal(
 ) -> None:
     (short_dir / "trader_control.sock").write_text("not a socket")
     settings = Settings.load(
-        {"KALSHI_BUS_RUN_DIR": str(short_dir), "KALSHI_BUS_DATA_DIR": str(short_dir / "data")}, short_dir
+        {
+            "KALSHI_BUS_RUN_DIR": str(short_dir),
+            "KALSHI_BUS_DATA_DIR": str(short_dir / "data"),
+            "KALSHI_BUS_MODE": "paper",
+        },
+        short_dir,
     )
     stop = Stop()
     with pytest.raises(StartupError, match="TRADER_CONTROL"):

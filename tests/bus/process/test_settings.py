@@ -42,10 +42,11 @@ def refusal_of(environ: Mapping[str, str], cwd: Path) -> str:
     return ""
 
 
-def test_defaults_are_paper_trading_on_the_simulator() -> None:
+def test_defaults_are_orders_to_the_simulator_and_play_money_elsewhere() -> None:
     settings = Settings.load({}, HERE)
 
-    assert (settings.mode, settings.env) == ("paper", "sim")
+    assert (settings.mode, settings.env) == ("sim", "sim")
+    assert [Settings.load({"KALSHI_BUS_ENV": env}, HERE).mode for env in ("demo", "prod")] == ["paper"] * 2
     assert settings.api_url == "http://127.0.0.1:5003/trade-api/v2"
     assert settings.ws_url == "ws://127.0.0.1:5003/trade-api/ws/v2"
     assert settings.feed == "ipc:///somewhere/.run/feed.sock"

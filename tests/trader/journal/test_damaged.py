@@ -160,6 +160,7 @@ def test_commands_refuse_what_cannot_be_read_in_a_sentence(
 ) -> None:
     for folder in ("DATA", "RUN"):
         monkeypatch.setenv(f"KALSHI_BUS_{folder}_DIR", str(path.parents[1] / folder.lower()))
+    monkeypatch.setenv("KALSHI_BUS_MODE", "paper")
     path.write_bytes(b"not a database" * 1_000)
     assert command([name]) == 2
     assert capsys.readouterr().err.startswith(f"trader: {path}: cannot be")

@@ -38,6 +38,7 @@ def test_a_session_of_an_older_build_that_cannot_be_read_hides_no_other(
 ) -> None:
     for name in ("DATA", "RUN"):
         monkeypatch.setenv(f"KALSHI_BUS_{name}_DIR", str(tmp_path / name.lower()))
+    monkeypatch.setenv("KALSHI_BUS_MODE", "paper")
     older = opened(tmp_path)
     older.write(start(), [])
     older.commit()

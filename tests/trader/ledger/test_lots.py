@@ -578,6 +578,7 @@ def test_a_journal_of_two_trades_against_each_other_recovers_and_reconciles(
     with contextlib.closing(journal):
         engine = opposed(journal.write)
     monkeypatch.setenv("KALSHI_BUS_DATA_DIR", str(journal.path.parent))
+    monkeypatch.setenv("KALSHI_BUS_MODE", "paper")
 
     def look() -> str:
         with contextlib.closing(Reader(journal.path)) as reader:

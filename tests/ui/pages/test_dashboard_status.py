@@ -18,7 +18,7 @@ from ui.scan import NOTHING, Scan
 
 NOW_MS = 1_790_000_031_250
 PUBLISHER = PublisherHealth(1_789_999_000_000, 12_000, "failed", "ok", True, "503")
-SETTINGS = Settings.load({}, Path("/tmp"))
+SETTINGS = Settings.load({"KALSHI_BUS_MODE": "paper"}, Path("/tmp"))
 
 
 class Shown:
