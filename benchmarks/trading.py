@@ -158,13 +158,18 @@ class Stand:
 
     def shown(self) -> tuple[int, int | None]:
         """Return the profit that the page shows, and the expected one where the trader says one."""
-        return self.worker.engine.worth.profit_e6(), None
+        engine = self.worker.engine
+        worth, ledger = engine.worth, engine.ledger
+        value_e6 = worth.settlement_e6(engine.now_ms)
+        return worth.profit_e6(), ledger.realised_e6 + value_e6 - ledger.basis_e6 - ledger.fees_e6
 
     def _look_at_page(self) -> None:
         result, recorder = self.result, self.recorder
         recorder.remember_prices()
         result.looks += 1
-        below_e6 = recorder.reference_e6() - self.shown()[0]
+        at_bid_e6, at_settlement_e6 = self.shown()
+        shown_e6 = at_bid_e6 if at_settlement_e6 is None else at_settlement_e6
+        below_e6 = recorder.reference_e6() - shown_e6
         if below_e6 > DIP_E6:
             result.dips += 1
             result.deepest_dip_e6 = max(result.deepest_dip_e6, below_e6)

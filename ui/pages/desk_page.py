@@ -265,12 +265,14 @@ def desk_json(desk: Desk) -> dict[str, object]:
 def curve_columns(points: Sequence[EquityPoint]) -> dict[str, list[float | None]]:
     """Return the equity curve as columns for a chart: floats, for display only; null while unknown."""
     equity = [_float(point.equity_dollars) for point in points]
-    peaks = accumulate((float("-inf") if dollars is None else dollars for dollars in equity), max)
+    settlement = [_float(point.settlement_equity_dollars) for point in points]
+    # Of a locked basket no bid makes a drawdown; points of before have but the one figure.
+    known = [at_bid if at_end is None else at_end for at_bid, at_end in zip(equity, settlement, strict=True)]
+    peaks = accumulate((float("-inf") if dollars is None else dollars for dollars in known), max)
     drawdown = [
         None if dollars is None else round(dollars - peak, 6)
-        for dollars, peak in zip(equity, peaks, strict=True)
+        for dollars, peak in zip(known, peaks, strict=True)
     ]
-    settlement = [_float(point.settlement_equity_dollars) for point in points]
     times: list[float | None] = [point.time for point in points]
     return {"time": times, "equity": equity, "settlement": settlement, "drawdown": drawdown}
 
@@ -281,7 +283,8 @@ def _float(dollars: str | None) -> float | None:
 
 def _curve(points: Sequence[EquityPoint]) -> CurveInWords | None:
     columns = curve_columns(points)
-    known = [dollars for dollars in columns["equity"] if dollars is not None]
+    pairs = zip(columns["equity"], columns["settlement"], strict=True)
+    known = [dollars for pair in pairs if (dollars := pair[0] if pair[1] is None else pair[1]) is not None]
     if len(known) < 2:
         return None
     return CurveInWords(
