@@ -156,8 +156,8 @@ class Stand:
         result.cpu_s = time.process_time() - began
         return result
 
-    def shown(self) -> tuple[int, int | None]:
-        """Return the profit that the page shows, and the expected one where the trader says one."""
+    def shown(self) -> tuple[int, int]:
+        """Return the two profits that a page shows: at bid, and at settlement."""
         engine = self.worker.engine
         worth, ledger = engine.worth, engine.ledger
         value_e6 = worth.settlement_e6(engine.now_ms)
@@ -167,12 +167,13 @@ class Stand:
         result, recorder = self.result, self.recorder
         recorder.remember_prices()
         result.looks += 1
-        at_bid_e6, at_settlement_e6 = self.shown()
-        shown_e6 = at_bid_e6 if at_settlement_e6 is None else at_settlement_e6
-        below_e6 = recorder.reference_e6() - shown_e6
-        if below_e6 > DIP_E6:
-            result.dips += 1
-            result.deepest_dip_e6 = max(result.deepest_dip_e6, below_e6)
+        below = [
+            is_e6 - shown_e6 for is_e6, shown_e6 in zip(recorder.references_e6(), self.shown(), strict=True)
+        ]
+        result.dips_bid += below[0] > DIP_E6
+        result.dips_locked += below[1] > DIP_E6
+        result.deepest_bid_e6 = max(result.deepest_bid_e6, below[0])
+        result.deepest_locked_e6 = max(result.deepest_locked_e6, below[1])
 
     def _look_at_beliefs(self) -> None:
         now_ms, rescan = self.recorder.now_ms, self._session.rescan

@@ -135,7 +135,7 @@ class Mark(msgspec.Struct):
 
     at_ms: int
     shown_e6: int
-    expected_e6: int | None
+    expected_e6: int
     bid_e6: float
     floor_e6: float
     mid_e6: float
@@ -171,8 +171,10 @@ class Result(msgspec.Struct):
     refused: dict[str, int] = {}
     orders: int = 0
     looks: int = 0
-    dips: int = 0
-    deepest_dip_e6: float = 0.0
+    dips_bid: int = 0
+    dips_locked: int = 0
+    deepest_bid_e6: float = 0.0
+    deepest_locked_e6: float = 0.0
     breaches: list[str] = []
     dropped: list[str] = []
     failures: list[str] = []
@@ -567,7 +569,7 @@ class Recorder:
                 if market.bid_e2 and market.ask_e2:
                     self.mids[ticker] = (market.bid_e4 + market.ask_e4) / 2
 
-    def mark(self, shown_e6: int, expected_e6: int | None) -> Mark:
+    def mark(self, shown_e6: int, expected_e6: int) -> Mark:
         """Return what all trades are worth now."""
         bid = floor = mid = true = self._done_e6
         stake = 0
@@ -584,16 +586,18 @@ class Recorder:
             )
         return Mark(self.now_ms, shown_e6, expected_e6, bid, floor, mid, true, stake)
 
-    def reference_e6(self) -> float:
-        """Return the profit that a page may show at least: what is locked at its floor, all else at bid.
+    def references_e6(self) -> tuple[float, float]:
+        """Return the profit at bid, and with what is locked at its floor and all else at bid.
 
         Of an empty book the last good bid stands, until the result is there.
         """
-        total = self._done_e6
+        bid = floor = self._done_e6
         for trade in self.holding.values():
             at_bid = sum(self._bid_e6(ticker, side, last=True) for ticker, side in trade.sides.items())
-            total += max(self.floor_e6(trade), at_bid) - trade.cost_e6 - trade.fees_e6
-        return total
+            paid_e6 = trade.cost_e6 + trade.fees_e6
+            bid += at_bid - paid_e6
+            floor += max(self.floor_e6(trade), at_bid) - paid_e6
+        return bid, floor
 
     def floor_e6(self, trade: Trade) -> float:
         """Return what a trade is paid at least, by what kind of set it is; 0 for what is none."""

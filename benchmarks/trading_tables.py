@@ -67,21 +67,26 @@ def _marks(results: Sequence[Result]) -> str:
     by_time: dict[int, list[tuple[float, ...]]] = defaultdict(list)
     for one in results:
         for mark in one.marks:
-            expected = mark.shown_e6 if mark.expected_e6 is None else mark.expected_e6
-            row = (mark.shown_e6, expected, mark.bid_e6, mark.floor_e6, mark.mid_e6, mark.true_e6)
+            row = (mark.shown_e6, mark.expected_e6, mark.bid_e6, mark.floor_e6, mark.mid_e6, mark.true_e6)
             by_time[mark.at_ms - one.start_ms].append((*row, mark.stake_e6))
     rows = []
     for at_ms in sorted(by_time):
         means = [statistics.fmean(column) for column in zip(*by_time[at_ms], strict=True)]
         after = f"{at_ms / HOUR_MS:g} h" if at_ms >= HOUR_MS else f"{at_ms / MINUTE_MS:g} min"
         rows.append([after, *map(_money, means[:-1]), f"{means[-1] / 1e6:,.0f}"])
-    looks, dips = sum(one.looks for one in results), sum(one.dips for one in results)
-    deepest = max(one.deepest_dip_e6 for one in results)
-    head = ("after", "shown", "shown, expected", "at bid", "baskets at floor", "at mid", "true", "at stake")
+    looks = sum(one.looks for one in results)
+    bid, locked = sum(one.dips_bid for one in results), sum(one.dips_locked for one in results)
+    deepest_bid = max(one.deepest_bid_e6 for one in results)
+    deepest_locked = max(one.deepest_locked_e6 for one in results)
+    head = (
+        "after", "shown at bid", "shown at settlement", "bid of now", "baskets at floor", "mid", "true",
+        "at stake",
+    )  # fmt: skip
     return (
         _table(head, rows)
-        + f"\n\nShown more than $1 below what is locked and last bid: {dips} of {looks} looks,"
-        + f" deepest {deepest / 1e6:,.2f}"
+        + f"\n\nOf {looks} looks, {bid} showed at bid more than $1 less than the last good bids say"
+        + f" (most {deepest_bid / 1e6:,.2f}), {locked} at settlement more than $1 less than what is locked"
+        + f" and bid for (most {deepest_locked / 1e6:,.2f})."
     )
 
 
