@@ -44,6 +44,7 @@ HALTS: Final = {
 """Why nothing is traded at all, worst first."""
 
 CROSSED_BOOK: Final = scanned.CROSSED_BOOK
+FAIR_VALUE_STALE: Final = scanned.FAIR_VALUE_STALE
 FEE_UNKNOWN: Final = scanned.FEE_UNKNOWN
 MATCH_STARTED: Final = scanned.MATCH_STARTED
 NO_DEPTH: Final = scanned.NO_DEPTH
@@ -63,6 +64,7 @@ PAYOUT_TOO_LATE: Final = "payout_too_late"
 NO_ROOM: Final = "no_room"
 EVENS_NOTHING: Final = "evens_nothing"
 MIN_EDGE: Final = "min_edge"
+NO_FAIR_VALUE: Final = "no_fair_value"
 SAME_MARKET_TWICE: Final = "same_market_twice"
 MARKET_UNKNOWN: Final = "market_unknown"
 SETTLED: Final = "settled"
@@ -94,7 +96,9 @@ REFUSALS: Final = {
     PAYOUT_TOO_LATE: "it pays out later than the limit allows, or nobody knows when",
     NO_ROOM: "the limits leave no room for the smallest size",
     EVENS_NOTHING: "it asks for more than evens the basket out",
-    MIN_EDGE: "the size that fits earns less than asked for",
+    MIN_EDGE: "the size that fits earns less than asked for, a missed leg considered",
+    NO_FAIR_VALUE: "it rests on an opinion, and no fair value of the market is published",
+    FAIR_VALUE_STALE: "the fair value is too old",
     SAME_MARKET_TWICE: "two legs are in the same market",
     MARKET_UNKNOWN: "the market is not known",
     SETTLED: "the market has been settled",

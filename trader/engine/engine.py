@@ -7,6 +7,8 @@ session has input and outputs written to the journal first.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from bus.scan.failures import Failures
 from bus.threads import Owner
 from bus.trading import reasons
@@ -46,6 +48,7 @@ from trader.strategies import LoadStrategy, Update
 
 from . import risk
 from .conditions import Conditions
+from .edge import edge_of, thin_first
 from .inputs import (
     RULES,
     Account,
@@ -64,6 +67,7 @@ from .inputs import (
     Trust,
     Values,
 )
+from .legrisk import LegRisk
 from .marks import settlement_e4
 from .numbering import Numbering
 from .outputs import (
@@ -119,6 +123,7 @@ class Engine:
         decisions: events looked at since the start.
         now_ms: the time of the last input. paced_ms: the same by the clock that tells rates and days.
         roster: the strategies.
+        leg_risk: the chance that a leg of a basket is gone.
         taken: what own orders took of the levels that are shown. pace: when baskets are evened out.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
         voids: markets held that are paid out without a value -> since when, by `paced_ms`.
@@ -140,6 +145,7 @@ class Engine:
         self.worth = Worth(self.ledger)
         self.roster = Roster(load, calls)
         self.taken = Taken()
+        self.leg_risk = LegRisk()
         self.pace = Pace()
         self.fair_values: dict[str, FairValue] = {}
         self.accepted: frozenset[str] = frozenset()
@@ -303,14 +309,16 @@ class Engine:
         self.decisions += 1
         if self.halts():
             return
-        if self.taken.touches(view):
-            view, found = self.taken.left(view), None
-        if found is None:
+        left = self.taken.left(view)
+        if found is None or left is not view:
             values = self.fair_values if self._rules >= 2 else consensus_values(view) | self.fair_values
-            found = candidates(view, values, self.now_ms, self.scan).opportunities
-        self.refusals.look_at(view.event.event_ticker)
-        for proposal in self.roster.update(Update(view, tuple(found), self.now_ms)):
-            self.place_trade(proposal, view)
+            found = candidates(left, values, self.now_ms, self.scan).opportunities
+        event_ticker = view.event.event_ticker
+        if any(offered.tradable for offered in found):
+            self.leg_risk.see(event_ticker, self.paced_ms)
+        self.refusals.look_at(event_ticker)
+        for proposal in self.roster.update(Update(left, tuple(found), self.now_ms)):
+            self.place_trade(proposal, self.taken.left(view))  # what was just ordered is offered no more
 
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
@@ -365,8 +373,9 @@ class Engine:
     def _place(self, proposal: Proposal, view: EventView) -> str | None:
         """Place one trade if risk lets it pass; return why not."""
         legs: tuple[Wanted, ...] = ()
+        edge_e6: int | None = None
         try:
-            legs, reason = self._judge(proposal, view)
+            legs, edge_e6, reason = self._judge(proposal, view)
         except Exception as error:  # noqa: BLE001, it is noted
             self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
             reason = reasons.ERROR
@@ -380,8 +389,9 @@ class Engine:
         else:
             tried = self.ledger.baskets[proposal.evens].tries
             trade, attempt = proposal.evens, min(tried + 1, CLOSED_BY_HAND - 1)
-        wanted_e2 = sum(leg.count_e2 for leg in proposal.legs)
-        edge_e6 = proposal.edge_e6 * sum(leg.count_e2 for leg in legs) // wanted_e2
+        if edge_e6 is None:
+            wanted_e2 = sum(leg.count_e2 for leg in proposal.legs)
+            edge_e6 = proposal.edge_e6 * sum(leg.count_e2 for leg in legs) // wanted_e2
         fees = fee_schedule(view.event, view.series)
         assert fees is not None, "risk refuses what has no fees"
         seen = {each.market.ticker: each for each in view.markets}
@@ -426,22 +436,42 @@ class Engine:
             if self._rules >= 2:
                 self.taken.plan(intent, ladder(seen[leg.ticker], leg.side, self.scan).levels)
             self._out.append(Place(intent))
+        if not attempt and len(legs) > 1 and proposal.time_in_force != "gtc":
+            self.leg_risk.sent(trade, self._bucket(view))
         self.throttle.sent(len(legs), self.paced_ms)
         return None
 
-    def _judge(self, proposal: Proposal, view: EventView) -> tuple[tuple[Wanted, ...], str | None]:
-        """Return the legs of a trade, cut to size, and why it must not be placed."""
+    def _judge(
+        self, proposal: Proposal, view: EventView
+    ) -> tuple[tuple[Wanted, ...], int | None, str | None]:
+        """Return the legs of a trade, cut to size, what is expected of it, and why it must not be placed.
+
+        What is expected is None where that is what the proposal says.
+        """
         facts = self._facts()
         reason = risk.early(proposal, facts, self.limits)
         if reason is not None:
-            return (), reason
-        if proposal.evens is None and not proposal.by_hand:
-            legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6)
-        else:
-            legs = proposal.legs  # half of it would leave the basket uneven, or is not what was confirmed
-        return legs, risk.check(legs, proposal, view, facts, self.limits, self.scan)
+            return (), None, reason
+        if proposal.evens is not None or proposal.by_hand:
+            legs = proposal.legs  # half of it would leave the basket uneven, or is not what a person wants
+            return legs, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
+        legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6)
+        if self._rules < 2 or not legs:
+            return legs, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
+        miss_ppm = self.leg_risk.miss_ppm(self._bucket(view))
+        edge = edge_of(legs, proposal, view, self.fair_values, self.scan, self.now_ms, miss_ppm)
+        expected_e6 = 0 if isinstance(edge, str) else edge.expected_e6
+        judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
+        if isinstance(edge, str):
+            limits = msgspec.structs.replace(self.limits, min_edge_e6=0)
+            return legs, 0, risk.check(legs, judged, view, facts, limits, self.scan) or edge
+        reason = risk.check(legs, judged, view, facts, self.limits, self.scan)
+        if reason is None and len(legs) > 1:
+            legs = thin_first(legs, view, self.scan)
+        return legs, expected_e6, reason
 
-    # -- people
+    def _bucket(self, view: EventView) -> str:
+        return self.leg_risk.bucket(view.event.event_ticker, view.event.series_ticker, self.paced_ms)
 
     def _by_hand(self, taken: ByHand) -> None:
         """Do what a person asks for, at prices as they are now."""
@@ -464,7 +494,7 @@ class Engine:
     def objection(self, proposal: Proposal, view: EventView) -> str | None:
         """Return why risk would not let a trade pass now."""
         try:
-            return self._judge(proposal, view)[1]
+            return self._judge(proposal, view)[2]
         except Exception as error:  # noqa: BLE001, it is noted
             self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
             return reasons.ERROR
@@ -700,6 +730,10 @@ class Engine:
         got_e2 = self.ledger.filled(intent.number).count_e2
         self.ledger.end(intent.number)
         self.taken.end(intent)
+        if not intent.attempt:
+            ended_there = self._gateway and event.state is OrderState.CANCELLED
+            gone = got_e2 < intent.count_e2 and (reason in reasons.UNFILLED or ended_there)
+            self.leg_risk.ended(intent.trade, missed=gone, over=not self.ledger.ordered(intent.trade))
         accepted = self.standing.end(intent.number)
         if got_e2 >= intent.count_e2:
             return OrderState.FILLED

@@ -8,7 +8,7 @@ import pytest
 from bus.trading import reasons
 from markets.opportunities import EventView
 from markets.orders import Fill, Intent, Proposal, Wanted
-from markets.records import Status
+from markets.records import FairValue, Status
 from tests.trader.ledger.test_ledger import intent
 from tests.trader.world import (
     LIMITS,
@@ -219,6 +219,7 @@ def test_what_rests_is_taken_back_but_not_what_only_gives_a_lot_up() -> None:
     buys = Proposal(
         "value", quiet(1).event.event_ticker, (rests("yes", quiet(1)),), 1_000_000, 0.5, None, "gtc"
     )
+    engine.fair_values[buys.legs[0].ticker] = FairValue(buys.legs[0].ticker, 0.5, "mine", NOW_MS)
     assert engine.place_trade(buys, quiet(1))
     (buying,) = engine.ledger.open.values()
     selling = msgspec.structs.replace(

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets.orders import Fill, Filled, Intent, Position, Proposal, Wanted
+from markets.records import FairValue
 from tests.trader.journal.files import opened
 from tests.trader.ledger.test_ledger import fill, intent
 from tests.trader.world import LIMITS, NOW_MS, SCAN, basket, data, filled, live, over, settled, start, tick
 from trader.command import command
 from trader.engine.engine import Engine
-from trader.engine.inputs import AnyInput, Orders
+from trader.engine.inputs import AnyInput, Orders, Values
 from trader.engine.outputs import AnyOutput, Place, Settled
 from trader.engine.rebalance import uneven
 from trader.engine.risk import Facts, check
@@ -469,6 +470,8 @@ def opposed(write: Callable[[AnyInput, list[AnyOutput]], None] = lambda _taken, 
         step(filled(order))
     view = engine.views[EVENT]
     wanted = Wanted(LEG, "yes", 4_200, engine.ledger.positions[LEG].count_e2)
+    step(Values(NOW_MS, 0, set=(FairValue(LEG, 0.9, "mine", NOW_MS),), removed=()))
+    engine.accepted = frozenset(("mine",))
     assert engine.place_trade(Proposal("value", EVENT, (wanted,), 1_000_000, 0.9), view)
     (order,) = engine.ledger.open.values()
     write(tick(), [Place(order)])
