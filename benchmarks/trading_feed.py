@@ -58,6 +58,7 @@ class ExchangeFeed:
         self.heard_ns = 0
         self._heard: deque[Action] = deque()
         self._state = State(exchange.now_ms)
+        self._state.stream_since_ms = exchange.now_ms
         self._keep_ms, self._sweep_ms = keep_ms, sweep_ms
         self._planner = Planner(BOOKS)
         self._wished: dict[str, int] = {}

@@ -203,6 +203,7 @@ class Account:
             stream_refusal=counters.refusal,
             stream_books_max=counters.books_max,
             stream_bad=stream.counters.bad,
+            stream_since_ms=stream.since_ms,
         )
 
     def _say(self, **changes: object) -> None:

@@ -432,6 +432,8 @@ class FeedSync:
             return
         self.heartbeat = whole
         self.source = whole.source
+        if self._base is not None:
+            self._base.stream_since_ms = whole.publisher.stream_since_ms
         if not self._coverage.beat(whole):
             self._on_passed(now_ms, actions)
             return

@@ -183,6 +183,7 @@ class PublisherHealth(msgspec.Struct, frozen=True):
         stream_older: records refused because a newer one was held.
         stream_bad: frames that could not be read, or not as a whole.
         routes: those that bring no prices and fail now; each costs only what it brings.
+        stream_since_ms: since when no change of a quote can have been missed; None while one can.
     """
 
     started_ms: TimeMs = 0
@@ -210,6 +211,7 @@ class PublisherHealth(msgspec.Struct, frozen=True):
     stream_books_max: int | None = None
     stream_bad: int = 0
     routes: tuple[RouteHealth, ...] = ()
+    stream_since_ms: TimeMs | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

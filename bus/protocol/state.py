@@ -137,6 +137,8 @@ class Records:
     `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
     `fair_values` the trader's by ticker (on its own feed only), `candles` price history by ticker, where
     wished for, `drifts` what the exchange sends otherwise than documented; `records` has them all by kind.
+    `stream_since_ms`: since when every change of a quote has been heard as it happened, as the publisher says
+    in its heartbeats; None: it is not heard. What was seen since then, and did not change, holds now.
     `ages` has the times (ms) that the quotes had which the last commit did not confirm. `keeping` says how
     records of the static lane are kept; by default as they came.
     """
@@ -147,6 +149,7 @@ class Records:
         self.keeping = keeping
         self.cycle: CycleEnd | None = None
         self.ages: dict[str, int] = {}
+        self.stream_since_ms: int | None = None
         self.markets: dict[str, Market] = {}
         self.quotes: dict[str, Quote] = {}
         self.books: dict[str, Book] = {}
@@ -227,6 +230,7 @@ class State(Records):
             for kind, records in self.records.items():
                 copy.records[kind].update(records)
             copy.ages = self.ages.copy()
+            copy.stream_since_ms = self.stream_since_ms
         return copy
 
     # -- changing

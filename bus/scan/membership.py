@@ -216,4 +216,5 @@ def market_view(state: Records, ticker: str) -> MarketView | None:
         quote_as_of_ms=as_of_ms,
         book_as_of_ms=None if book is None else book.as_of_ms,
         suspect=ticker in state.suspects,
+        vouched=state.stream_since_ms is not None and as_of_ms >= state.stream_since_ms,
     )

@@ -99,6 +99,7 @@ class Tally:
     def compare(self, state: State, heartbeat: Heartbeat) -> list[str]:
         """Hold a state against a recorded heartbeat; return topics whose digests differ."""
         self.health = heartbeat.publisher
+        state.stream_since_ms = self.health.stream_since_ms
         if heartbeat.seq != state.seq:
             return []
         differing = [

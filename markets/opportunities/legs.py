@@ -64,6 +64,7 @@ def leg(
     view: MarketView, side: str, bought: Sequence[Level], as_of_ms: int, fees: FeeSchedule | None, now_ms: int
 ) -> Leg:
     """Return the purchase of the levels `bought`."""
+    quoted = top_of_quote(view.quote).ask(side) if view.vouched else None
     return Leg(
         ticker=view.market.ticker,
         side=side,
@@ -73,6 +74,7 @@ def leg(
         fee_e6=None if fees is None else taker_fees_e6(fees, bought, time_ms=now_ms),
         as_of_ms=as_of_ms,
         label=view.market.yes_sub_title,
+        vouched=quoted is not None and quoted[0] == bought[0][0],
     )
 
 
@@ -128,10 +130,18 @@ def legs_reasons(
             reasons.append(why.OFF_GRID)
         if bought.count_e2 < limits.min_count_e2:
             reasons.append(why.NO_DEPTH)
-    seen_ms = [bought.as_of_ms for _, bought in legs]
-    if max(seen_ms) - min(seen_ms) > limits.max_leg_spread_ms:
+    if _apart_ms([bought for _, bought in legs], now_ms) > limits.max_leg_spread_ms:
         reasons.append(why.LEGS_NOT_SIMULTANEOUS)
     return reasons
+
+
+def _apart_ms(legs: Sequence[Leg], now_ms: int) -> int:
+    """Return how far apart the moments are of which these prices are known; what is vouched for is of now."""
+    seen_ms = [bought.as_of_ms for bought in legs if not bought.vouched]
+    if not seen_ms:
+        return 0
+    newest_ms = max(seen_ms) if len(seen_ms) == len(legs) else max(now_ms, *seen_ms)
+    return newest_ms - min(seen_ms)
 
 
 def annualised(view: EventView, profit_e6: int | None, capital_e6: int | None, now_ms: int) -> float | None:

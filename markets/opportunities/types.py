@@ -16,6 +16,7 @@ class MarketView(msgspec.Struct, frozen=True):
     """One market as a replica holds it.
 
     The ages are the replica's: a streamed market's quote may be younger than the record's own `as_of_ms`.
+    `vouched`: the quote holds now, since a change of it would have been heard.
     """
 
     market: Market
@@ -24,6 +25,7 @@ class MarketView(msgspec.Struct, frozen=True):
     quote_as_of_ms: int
     book_as_of_ms: int | None
     suspect: bool = False
+    vouched: bool = False
 
 
 class EventView(msgspec.Struct, frozen=True):
@@ -55,7 +57,8 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     """One purchase of an opportunity: `count_e2` of `side` ("yes" or "no") at `price_e4` or better.
 
     `price_e4` is the worst price touched, `cost_e6` the exact cost of walking the levels down to it, `fee_e6`
-    the taker fees (None: unknown). `label` is the outcome in words.
+    the taker fees (None: unknown). `label` is the outcome in words. `vouched`: its best price holds now, as a
+    change would have been heard.
     """
 
     ticker: str
@@ -66,6 +69,7 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     fee_e6: int | None
     as_of_ms: int
     label: str
+    vouched: bool = False
 
 
 class Opportunity(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ class KalshiStream:
     Attributes:
         counters: of all connections so far. state: as in PublisherHealth. reconnects: after the first.
         error: why there is no connection, in words, once it is not merely one that broke; else None.
+        since_ms: as in PublisherHealth `stream_since_ms`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class KalshiStream:
         self.reconnects = 0
         self.books = 0
         self.unsure = 0
+        self.since_ms: int | None = None
         self._url = url
         self._keys = keys
         self._clock = clock
@@ -146,6 +148,7 @@ class KalshiStream:
                 raise
             finally:
                 self.books = self.unsure = 0
+                self.since_ms = None
                 self._hand_over(session)
                 self._say_refusals(session)
 
@@ -163,6 +166,7 @@ class KalshiStream:
             self._hand_over(session)
             self._say_refusals(session)
             self.books, self.unsure = len(session.live), session.unsure
+            self.since_ms = session.since_ms
             if self.error is not None and session.counters.frames > heard:
                 self.error = None  # it is of use
 

@@ -131,6 +131,11 @@ class StreamSession:
         """How many wanted books are not known to be right."""
         return len(self._sent) - len(self._live)
 
+    @property
+    def since_ms(self) -> int | None:
+        """Since when every change of a quote was heard, by the wall clock; None while it is not."""
+        return self._subscriptions.since_ms(TICKER)
+
     def book(self, ticker: str) -> Book | None:
         """Return a live book as it is now."""
         ladder = self._live.get(ticker)

@@ -128,13 +128,13 @@ class Refusal(NamedTuple):
 
 
 class _Subscription:
-    __slots__ = ("as_of_ms", "channel", "last", "last_ms", "opened_ms", "probed_ms")
+    __slots__ = ("as_of_ms", "channel", "last", "last_ms", "opened_ms", "probed_ms", "since_ms")
 
     def __init__(self, channel: str, now_ms: int, wall_ms: int) -> None:
         self.channel = channel
         self.last = 0
         self.last_ms = now_ms
-        self.as_of_ms = wall_ms
+        self.as_of_ms = self.since_ms = wall_ms
         self.opened_ms = now_ms
         self.probed_ms: int | None = None
 
@@ -203,6 +203,10 @@ class Subscriptions:
         """When the subscription of books was last heard: up to then nothing of it was lost."""
         sub = self._books
         return None if sub is None else sub.as_of_ms
+
+    def since_ms(self, channel: str) -> int | None:
+        """Return since when a channel for all markets is heard without a gap; None: it is not subscribed."""
+        return next((sub.since_ms for sub in self._subs.values() if sub.channel == channel), None)
 
     def is_books(self, sid: int | None) -> bool:
         """Tell whether `sid` is the subscription of books."""
@@ -277,6 +281,7 @@ class Subscriptions:
                 return "drop"
             if frame.seq != sub.last + 1:
                 self._counters.gaps += 1
+                sub.since_ms = wall_ms
                 order = "after_gap"
             sub.last = frame.seq
         sub.last_ms, sub.probed_ms = now_ms, None

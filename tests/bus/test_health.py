@@ -51,7 +51,7 @@ def test_the_answer_of_health_is_byte_for_byte_what_it_was() -> None:
         b'"stream":"off","stream_books":0,"stream_unsure":0,"stream_gaps":0,"stream_reconnects":0,'
         b'"stream_healed":0,"stream_confirmed":0,"stream_older":0,"cause":null,"remedy":null,"pages":0,'
         b'"markets_read":0,"warnings":[],"stream_error":null,"stream_refused":{},"stream_refusal":null,'
-        b'"stream_books_max":null,"stream_bad":0,"routes":[]},"exchange":{"exchange_active":true,'
+        b'"stream_books_max":null,"stream_bad":0,"routes":[],"stream_since_ms":null},"exchange":{"exchange_active":true,'
         b'"trading_active":false,"estimated_resume_at":1790000005.5,"shards":[{"exchange_index":0,'
         b'"exchange_active":true,"trading_active":false},{"exchange_index":1,"exchange_active":false,'
         b'"trading_active":false}],"as_of":1790000001.25},"processes":{"trader":{"state":"BACKOFF",'

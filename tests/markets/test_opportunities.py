@@ -556,6 +556,27 @@ def test_every_used_reason_is_documented() -> None:
 # --- books and ages ------------------------------------------------------------------------------
 
 
+def test_legs_are_of_one_moment_where_a_change_of_each_would_have_been_heard() -> None:
+    ages = (20_000, 8_000, 500)
+    rows = tuple(
+        row(name, (bid, 100_00), (ask, 100_00), age_ms=age)
+        for name, (bid, ask), age in zip(("VAN", "HOU", "Tie"), RICH, ages, strict=True)
+    )
+    heard = tuple(msgspec.structs.replace(seen, vouched=True) for seen in rows)
+
+    assert only(scan(event(*rows), {}, NOW_MS), "no_basket").reasons == ("legs_not_simultaneous",)
+    assert only(scan(event(*heard), {}, NOW_MS), "no_basket").tradable
+    one_not = only(scan(event(rows[0], *heard[1:]), {}, NOW_MS), "no_basket")
+    assert one_not.reasons == ("legs_not_simultaneous",)  # the others hold now, it held 20 s ago
+    deeper = msgspec.structs.replace(
+        heard[0],
+        book=Book(rows[0].market.ticker, NOW_MS - 100, ((4_400, 100_00),), ()),
+        book_as_of_ms=NOW_MS - 100,
+    )
+    unlike = only(scan(event(deeper, *heard[1:]), {}, NOW_MS), "no_basket")
+    assert unlike.tradable  # another price than the one that is vouched for, but of this moment
+
+
 def test_the_newer_of_book_and_quote_decides() -> None:
     deep: tuple[list[Level], list[Level]] = ([(5_000, 10_00), (6_000, 40_00)], [])
     other = row("HOU", (6_000, 100_00), None, age_ms=0)

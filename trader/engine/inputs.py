@@ -239,6 +239,7 @@ class _MarketRow(msgspec.Struct, array_like=True, frozen=True):
     quote_as_of_ms: int
     book_as_of_ms: int | None
     suspect: bool
+    vouched: bool = False
 
 
 class _EventRow(msgspec.Struct, array_like=True, frozen=True):
@@ -315,6 +316,7 @@ class Encoder:
                     quote_as_of_ms=seen.quote_as_of_ms,
                     book_as_of_ms=seen.book_as_of_ms,
                     suspect=seen.suspect,
+                    vouched=seen.vouched,
                 )
                 for seen in view.markets
             ),
@@ -370,6 +372,7 @@ class Decoder:
                     quote_as_of_ms=seen.quote_as_of_ms,
                     book_as_of_ms=seen.book_as_of_ms,
                     suspect=seen.suspect,
+                    vouched=seen.vouched,
                 )
                 for seen in row.markets
             ),

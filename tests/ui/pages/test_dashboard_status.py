@@ -65,7 +65,7 @@ def test_the_status_is_byte_for_byte_what_it_was() -> None:
         b'"stream":"off","stream_books":0,"stream_unsure":0,"stream_gaps":0,"stream_reconnects":0,'
         b'"stream_healed":0,"stream_confirmed":0,"stream_older":0,"cause":null,"remedy":null,"pages":0,'
         b'"markets_read":0,"warnings":[],"stream_error":null,"stream_refused":{},"stream_refusal":null,'
-        b'"stream_books_max":null,"stream_bad":0,"routes":[]},"problems":[{"code":"publisher_error",'
+        b'"stream_books_max":null,"stream_bad":0,"routes":[],"stream_since_ms":null},"problems":[{"code":"publisher_error",'
         b'"text":"The publisher\'s last sweep failed. (503)","remedy":""},{"code":"stale",'
         b'"text":"The data is old. Nothing in it counts as tradable.","remedy":""},{"code":"exchange_closed",'
         b'"text":"The exchange is not trading now.","remedy":""},{"code":"process_trader",'
