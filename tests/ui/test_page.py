@@ -511,6 +511,7 @@ def test_a_person_buys_sells_and_flattens_by_ticket_and_typed_word(
         sell = page.get_by_role("button", name="Sell Vancouver")
         sell.click()
         expect(page.locator("#typed-go")).to_be_disabled()
+        page.mouse.move(0, 0)  # rows under the pointer do not move
         page.locator("#typed-word").fill("CLOSE")
         shoot(page, "sell-light")
         page.keyboard.press("Enter")

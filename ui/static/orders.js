@@ -4,6 +4,7 @@
 import { command, say } from "./result.js";
 
 const TICKET_MS = 60000;
+const SHOW_MS = [0, 800, 2000, 5000]; // a market's page hears of no order: what becomes of ours is asked for
 
 export function startOrders(live) {
   const box = document.getElementById("ticket");
@@ -27,7 +28,7 @@ export function startOrders(live) {
       say(error.message, "error");
       return null;
     } finally {
-      live.refresh();
+      for (const ms of SHOW_MS) setTimeout(() => live.refresh(), ms);
     }
   }
 
@@ -65,6 +66,7 @@ export function startOrders(live) {
     if (what === "cancel") {
       act("cancel", { number: Number(number) }, () => `Order ${number} is asked to end.`);
     } else if (what === "close") {
+      button.blur(); // or the row would keep its place for the focus that comes back to it
       ask("Sell it?", text, "CLOSE", (typed) => act("close", { ticker, word: typed }, (told) => placed(told) + stays(told)));
     } else if (what === "flatten") {
       ask("Flatten?", text, "FLATTEN", (typed) => act("flatten", { word: typed }, () => "Flattening: trading is paused, orders are cancelled, positions sold."));
