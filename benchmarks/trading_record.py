@@ -596,7 +596,9 @@ class Recorder:
             at_bid = sum(self._bid_e6(ticker, side, last=True) for ticker, side in trade.sides.items())
             paid_e6 = trade.cost_e6 + trade.fees_e6
             bid += at_bid - paid_e6
-            floor += max(self.floor_e6(trade), at_bid) - paid_e6
+            locked = self.floor_e6(trade)
+            # What is locked is worth its floor, also while somebody bids more than it surely pays.
+            floor += (locked if locked >= trade.cost_e6 else max(locked, at_bid)) - paid_e6
         return bid, floor
 
     def floor_e6(self, trade: Trade) -> float:

@@ -1,0 +1,21 @@
+"""In a simulated market nothing that is locked is ever shown as a loss."""
+
+from pathlib import Path
+
+from benchmarks.trading import Plan, Stand, run
+
+
+def test_no_look_at_the_page_shows_less_than_what_is_locked() -> None:
+    found = run(Plan(seed=1, hours=0.3, markets=150, rivals=False))
+
+    assert found.looks == 216
+    assert len(found.trades) >= 1
+    assert (found.dips_bid, found.dips_locked, found.failures) == (0, 0, [])
+
+
+def test_a_page_that_showed_bids_alone_would_be_noticed(tmp_path: Path) -> None:
+    class AtBid(Stand):
+        def shown(self) -> tuple[int, int]:
+            return super().shown()[0], super().shown()[0]
+
+    assert AtBid(Plan(seed=1, hours=0.5, markets=150, rivals=False), tmp_path).run(0.1).dips_locked > 0
