@@ -27,11 +27,13 @@ from bus.process.supervised import Supervisor
 from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_control
 from bus.sockets import MAX_FEED, make, make_context
 from bus.trading.ended import EndedStrategies
+from bus.trading.gateway import GatewayStatus
+from bus.trading.shapes import told
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 
 HEARTBEAT_WAIT_MS: Final = 2_000
 HTTP_TIMEOUT_S: Final = 3.0
-ROLES: Final = ("publisher", "snapshot_server", "ui", "trader")
+ROLES: Final = ("publisher", "snapshot_server", "ui", "trader", "orders", "watchdog")
 CLOCK_SKEW_MS: Final = 2_000
 DRIFT_MOST: Final = 10
 
@@ -78,6 +80,8 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
         yield from _feed(settings, context, clock)
         yield _socket(context, "state", settings.state, "the publisher")
         yield _socket(context, "query", settings.query, "the snapshot server")
+        if settings.mode != "paper":
+            yield _gateway(context, settings)
     finally:
         context.term()
     yield from _health(settings)
@@ -213,6 +217,21 @@ def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> 
     except (NoAnswer, KalshiBusError) as error:
         return Finding(False, name, f"{error}: is {owner} up?")
     return Finding(True, name, f"epoch {answer.get('epoch')}, seq {answer.get('seq')}")
+
+
+def _gateway(context: zmq.Context[Any], settings: Settings) -> Finding:
+    """Whether orders could be sent, and why not."""
+    try:
+        status = told(ask(context, settings.orders, {"op": "gateway", "id": 1}), GatewayStatus)
+    except KalshiBusError as error:
+        return Finding(False, "gateway", f"{error}: is the order gateway up? make run starts it")
+    said = f"{', '.join(status.reasons) or 'ready'}, generation {status.generation}"
+    said += f", {status.open_orders} orders open, {status.unknown} unknown"
+    if status.error is not None:
+        said += f": {status.error}"
+    if status.watchdog is None:
+        return Finding(False, "gateway", f"{said}; there is no watchdog: make run starts it")
+    return Finding(status.state == "ready" and status.error is None, "gateway", said)
 
 
 def _get(port: int, path: str) -> tuple[int, bytes]:

@@ -1,5 +1,7 @@
 """What ``make soak`` knows. A check takes the seed it is told and nothing else by chance."""
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable
 from functools import wraps
@@ -17,6 +19,8 @@ from tests.bus.protocol.test_join import SyncMachine
 from tests.fuzz.targets import TARGETS as FUZZED
 from tests.fuzz.targets import fast_folder, fuzz
 from tests.publisher.drift_matrix import sampled as changed_members
+from tests.publisher.orders.kills import POINTS as GATEWAY_POINTS
+from tests.publisher.orders.kills import kill_again_and_again
 from tests.publisher.orders.world import soak as live_orders
 from tests.publisher.test_day import live_a_day
 from tests.publisher.test_held import AnyDay, SlicedDay
@@ -25,6 +29,7 @@ from tests.simulator.matching.test_accounts import live_long
 from tests.simulator.test_life import six_hours
 from tests.simulator.whole import live
 from tests.soak.driver import Target
+from tests.support import Runner
 from tests.trader.engine.test_rebalance import (
     test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse,
 )
@@ -32,6 +37,7 @@ from tests.trader.ledger.test_lots import test_any_fills_and_any_settlement_add_
 from tests.trader.test_crash import POINTS, die_and_go_on
 
 EXAMPLES: Final = 25
+GATEWAY_KILLS: Final = 40
 INPUTS: Final = 100
 STEPS: Final = 200
 
@@ -128,6 +134,20 @@ def orders_lived(seed: int) -> int:
     return world.counts["orders"]
 
 
+def gateway_kills(seed: int) -> int:
+    """Kill the order gateway at steps of its orders' lives that a seed gives; return how many were met."""
+    random = Random(seed)
+    names = sorted({name for name, _ in GATEWAY_POINTS})
+    kills = [(random.choice(names), random.randint(1, 8)) for _ in range(GATEWAY_KILLS)]
+    with tempfile.TemporaryDirectory(prefix="kb-") as folder:
+        runner = Runner(Path(folder))
+        try:
+            return kill_again_and_again(runner, kills)
+        finally:
+            with contextlib.redirect_stdout(io.StringIO()):
+                runner.close()
+
+
 def killed(seed: int) -> int:
     """Kill the simulator three times while orders flow."""
     with tempfile.TemporaryDirectory(prefix="kb-soak-") as folder:
@@ -169,6 +189,11 @@ TARGETS: Final[dict[str, Target]] = {
     "fuzz": Target(f"nothing from outside ends anything ({', '.join(FUZZED)})", "inputs of each", fuzzed),
     "held": Target(
         "whatever the exchange does, a complete sweep is the truth", "histories", machine(AnyDay, 40)
+    ),
+    "gateway_kills": Target(
+        "the order gateway, killed at any step of an order's life, loses and doubles nothing",
+        "kills",
+        gateway_kills,
     ),
     "killed": Target(
         "the simulator, killed while orders flow, knows every order that it answered", "orders", killed

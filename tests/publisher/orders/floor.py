@@ -1,9 +1,11 @@
 """A simulated exchange, publisher, gateway and watchdog as real processes, and a trader that is none."""
 
+import contextlib
+import os
+import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -65,29 +67,84 @@ with stop.on_signals():
 """
 """What of a trader the gateway and the watchdog notice: heartbeats, and that it asks for events."""
 
-GATEWAY = """
+GATEWAYS = """
 import os, signal, sys
 from functools import partial
-from pathlib import Path
 from bus.process.lifecycle import main
 from publisher.orders import life, looking
 from publisher.orders.run import run
 
-point, nth, seen = sys.argv[1], int(sys.argv[2]), 0
-
 # This exchange refuses signatures older than 10 s, not 30: what never left is known so much sooner.
 life.CERTAIN_MS = looking.CERTAIN_MS = 10_000 + life.READ_LAG_MS + life.MARGIN_MS
 
-def probe(name):
-    global seen
-    seen += name == point
-    if name == point and seen == nth:
-        print("dies", flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+def live(point, nth):
+    seen = 0
 
-sys.exit(main("orders", partial(run, probe=probe)))
+    def probe(name):
+        nonlocal seen
+        seen += name == point
+        if name == point and seen == nth:
+            print("dies", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return main("orders", partial(run, probe=probe))
+
+while True:
+    with open(sys.argv[1]) as orders:
+        for line in orders:
+            point, nth = line.split()
+            pid = os.fork()
+            if not pid:
+                code = 1
+                try:
+                    code = live(point, int(nth))
+                finally:
+                    os._exit(code)
+            print("born", pid, flush=True)
+            status = os.waitpid(pid, 0)[1]
+            print("ended", os.waitstatus_to_exitcode(status), flush=True)
 """
-"""The order gateway, which ends the nth time that it comes to a point of an order's life."""
+"""Order gateways, one after the other, each a copy of a process that has loaded everything.
+
+A line of the pipe orders one: it ends the nth time that it comes to a point of an order's life.
+"""
+
+
+class Gateways:
+    """Starts one gateway after the other, quickly."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._pipe = runner.folder / "gateways"
+        os.mkfifo(self._pipe)
+        self._process = runner.start_command([sys.executable, "-c", GATEWAYS, str(self._pipe)])
+        self._count = 0
+
+    def _said(self, word: str) -> list[str]:
+        lines = self._process.output().splitlines()
+        return [line.removeprefix(word).strip() for line in lines if line.startswith(word)]
+
+    def start(self, point: str = "never", nth: int = 0) -> None:
+        with self._pipe.open("w") as orders:
+            orders.write(f"{point} {nth}\n")
+        self._count += 1
+        eventually(lambda: len(self._said("born")) == self._count)
+
+    @property
+    def alive(self) -> bool:
+        return len(self._said("ended")) < self._count
+
+    @property
+    def deaths(self) -> int:
+        """How many came to their point."""
+        return len(self._said("dies"))
+
+    def end(self, number: signal.Signals) -> int:
+        """Send the one that lives a signal, and return how it ended."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(self._said("born")[-1]), number)
+        eventually(lambda: not self.alive)
+        return int(self._said("ended")[-1])
 
 
 class Floor:
@@ -119,9 +176,9 @@ class Floor:
 
     # -- processes
 
-    def gateway(self, point: str = "", nth: int = 0) -> Process:
-        """Start a gateway, which may end at a point."""
-        return self.runner.start_command([sys.executable, "-c", GATEWAY, point, str(nth)])
+    def gateway(self) -> Process:
+        """Start a gateway."""
+        return self.runner.start("publisher.orders")
 
     def watchdog(self) -> Process:
         """Start the watchdog; return once it watches."""
@@ -331,8 +388,3 @@ class Floor:
             self._market = eventually(quoted, START_S, "a market is quoted")
         assert self._market is not None
         return self._market
-
-
-def until(check: Callable[[], Any], what: str, timeout_s: float = START_S) -> Any:
-    """Wait for something that the processes do."""
-    return eventually(check, timeout_s, what)

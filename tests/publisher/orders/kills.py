@@ -4,14 +4,16 @@ What follows is checked against the exchange's own books: never two orders of an
 booked twice, every intent at its end, cash and positions as the fills say.
 """
 
+import signal
 import time
 from collections import Counter
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from bus.trading.gateway import CancelAsk, PlaceAsk
 from markets.orders import Ended, Fill, Filled, Intent
-from tests.publisher.orders.floor import Floor
-from tests.support import Process, Runner, eventually
+from tests.publisher.orders.floor import Floor, Gateways
+from tests.support import Runner, eventually
 
 POINTS: Final = (
     ("send_create", 1), ("append", 2), ("appended", 2), ("append", 3), ("appended", 3), ("replied_create", 1),
@@ -20,6 +22,9 @@ POINTS: Final = (
     ("append", 7), ("appended", 7), ("append", 8),
 )  # fmt: skip
 """Steps of an order's life, and which time it is come to. What takes longest to be known comes first."""
+
+CASH_E6: Final = 4 * 10_000_000_000
+"""What an account of the simulated exchange begins with, on its four shards."""
 
 PATIENCE_S: Final = 4.0
 """A gateway that has not come to its point by then is killed where it is."""
@@ -64,41 +69,34 @@ class Hand:
         return ended == {*self.intents}
 
 
-def one_life(floor: Floor, hand: Hand, point: str, nth: int) -> Process:
-    """Let a gateway live until a point of its orders' lives; return it, dead."""
-    process = floor.gateway(point, nth)
-    floor_intents = [floor.intent(), floor.intent("ioc", 9_900, 10), floor.intent("fok", 9_900, 10)]
-    hand.wants(*floor_intents)
+def one_life(floor: Floor, gateways: Gateways, hand: Hand, point: str, nth: int) -> None:
+    """Let a gateway live until a point of its orders' lives."""
+    gateways.start(point, nth)
+    hand.wants(floor.intent(), floor.intent("ioc", 9_900, 10), floor.intent("fok", 9_900, 10))
     end = time.monotonic() + PATIENCE_S
-    while process.popen.poll() is None and time.monotonic() < end:
+    while gateways.alive and time.monotonic() < end:
         hand.say()
-    process.kill()
-    return process
+    gateways.end(signal.SIGKILL)
 
 
-def kill_again_and_again(runner: Runner, kills: Any, settle_s: float = 60.0) -> int:
+def kill_again_and_again(runner: Runner, kills: Iterable[tuple[str, int]], settle_s: float = 60.0) -> int:
     """Kill a gateway at each of `kills`, then let one live; check all. Return how many met their point."""
     floor = Floor(runner, "--tier", "prime")
+    gateways = Gateways(runner)
     try:
-        hand, met = Hand(floor), 0
-        _first(floor)
+        hand = Hand(floor)
+        gateways.start()
+        floor.wait_ready()  # no life is spent on waiting for a feed
+        assert gateways.end(signal.SIGTERM) == 0
         for point, nth in kills:
-            process = one_life(floor, hand, point, nth)
-            met += "dies" in process.output()
-        last = floor.gateway()
+            one_life(floor, gateways, hand, point, nth)
+        gateways.start()
         eventually(hand.done, settle_s, "every intent comes to its end")
         check(floor, hand)
-        assert last.stop() == 0
-        return met
+        assert gateways.end(signal.SIGTERM) == 0
+        return gateways.deaths
     finally:
         floor.close()
-
-
-def _first(floor: Floor) -> None:
-    """Wait until there is a feed, so that no life is spent on that."""
-    gateway = floor.gateway()
-    floor.wait_ready()
-    assert gateway.stop() == 0
 
 
 def check(floor: Floor, hand: Hand) -> None:
@@ -108,13 +106,17 @@ def check(floor: Floor, hand: Hand) -> None:
     assert ends == dict.fromkeys(hand.intents, 1)
     fills: list[Fill] = [event.fill for event in events if isinstance(event, Filled)]
     assert len({fill.id for fill in fills}) == len(fills)
-    listed = floor.account()
-    assert listed.orders == ()
     assert floor.resting() == []
     names = Counter(order["client_order_id"] for order in floor.orders())
     assert max(names.values(), default=0) <= 1, "two orders of one intent"
     assert set(names) <= {intent.client_order_id for intent in hand.intents.values()}
-    filled = sum(event.fill.count_e2 for event in events if isinstance(event, Filled))
-    assert sum(position.signed_e2 for position in listed.positions) == filled
+    filled_e2 = sum(fill.count_e2 for fill in fills)
     spent_e6 = sum(fill.cost_e6 + fill.fee_e6 for fill in fills)
-    assert sum(shard.cash_e6 for shard in listed.shards) + spent_e6 == 4 * 10_000_000_000
+
+    def as_the_exchange_says() -> bool:
+        listed = floor.account()  # which may be as old as the exchange's lists are
+        held_e2 = sum(position.signed_e2 for position in listed.positions)
+        cash_e6 = sum(shard.cash_e6 for shard in listed.shards)
+        return (listed.orders, held_e2, cash_e6) == ((), filled_e2, CASH_E6 - spent_e6)
+
+    eventually(as_the_exchange_says, what="cash and positions as the fills say")
