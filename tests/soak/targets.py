@@ -37,7 +37,7 @@ from tests.trader.ledger.test_lots import test_any_fills_and_any_settlement_add_
 from tests.trader.test_crash import POINTS, die_and_go_on
 
 EXAMPLES: Final = 25
-GATEWAY_KILLS: Final = 40
+GATEWAY_KILLS: Final = 6
 INPUTS: Final = 100
 STEPS: Final = 200
 
