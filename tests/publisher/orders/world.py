@@ -189,6 +189,7 @@ class World:
         self.down_until_ms = 0
         self.quiet = False
         self.start()
+        self.listen()  # the journal is known before anything happens: all that follows is told to it
 
     # -- the machine
 
