@@ -187,7 +187,7 @@ def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
         stand.turns(4)
         stand.worker.engine.limits = msgspec.structs.replace(stand.worker.engine.limits, order_e6=1)
         commit((4_100, 9_000))
-        stand.turns()
+        stand.turns(6, ms=1_000)  # it is looked at again after a while
         told = report(stand.worker, stand.clock.now_ms(), 1, 1)
     finally:
         stand.close()
