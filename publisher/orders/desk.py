@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from markets.orders import Intent
+from markets.orders import Intent, OrderState
 
 from . import limits
 from .account import Account, Recent
@@ -145,7 +145,8 @@ class Desk:
                 self._resolved(work, now)
             return
         work = self.work(order)
-        doubtful = order.created == "unknown" or (order.doubt is not None and order.doubt.answered)
+        unknown = order.state is OrderState.UNKNOWN
+        doubtful = unknown or (order.doubt is not None and order.doubt.answered)
         if doubtful and work.unknown_ms is None:
             work.unknown_ms = now.steady_ms
         elif not doubtful and work.unknown_ms is not None:

@@ -92,6 +92,11 @@ class Order:
         return self.state.ended
 
     @property
+    def creates(self) -> int:
+        """How often its create has left."""
+        return sum(sent.what == "create" for sent in self.exchanged.values())
+
+    @property
     def rests(self) -> bool:
         """Whether it may be in the book, as far as the exchange has told."""
         return self.created == "known" and not self.over and self.intent.time_in_force == "gtc"
@@ -203,7 +208,8 @@ class Draft:
         if order.created != "sent":
             return  # a list was quicker
         code = replies.error_code(reply.body) if reply.status is not None else None
-        if not reply.left:
+        again = order.creates > 1  # whatever is said of the second, the first may have arrived
+        if not reply.left and not again:
             self.refused(reply.trouble if reply.trouble in _SAID_HERE else f"{NOT_SENT}: {reply.trouble}")
         elif reply.status is None:
             self._unknown(reply.trouble or "no_answer", signed_ms)
@@ -215,7 +221,9 @@ class Draft:
                 self._known(found.order_id, found.filled_e2 or 0)
                 if order.intent.time_in_force != "gtc" or found.remaining_e2 == 0:
                     self.change(Change(over=True, counted_e2=order.counted_e2))
-        elif code is not None and 400 <= reply.status < 500 and code.partition(":")[0] != EXISTS:
+        elif (
+            code is not None and 400 <= reply.status < 500 and code.partition(":")[0] != EXISTS and not again
+        ):
             self.refused(code)
         else:
             self._unknown(code or f"status_{reply.status}", signed_ms)

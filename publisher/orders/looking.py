@@ -38,7 +38,9 @@ STALE_READS_MS: Final = 90_000
 SIGNED_BEFORE_MS: Final = 60_000
 """An order is never made so long before it was signed, whatever the clocks."""
 
-STRANGER_MS: Final = 120_000
+GENERATION: Final = 10**9
+"""A gateway asks less often than this."""
+
 BUSY_MS: Final = 50
 FAILED_MS: Final = 500
 
@@ -101,6 +103,7 @@ class Looking:
     def start(self, now: Now) -> None:
         """Look at everything first."""
         self._now = now
+        self._requests = -self._state.generation * GENERATION  # no answer to an earlier gateway's is ours
         self._look_ms = self._fills_ms = now.steady_ms
         self._account_ms = now.steady_ms
         for order in self._state.active.values():

@@ -54,6 +54,7 @@ from .steps import (
     Answered,
     Append,
     CoreSettings,
+    ExchangeTime,
     FeedHeard,
     Fenced,
     KillSwitch,
@@ -272,7 +273,10 @@ class Gateway:
 
     def _take_reply(self, request: Request, reply: Reply) -> None:
         if self._core is not None:
-            self._core.take(Answered(request.id, reply), self._now())
+            now, offset_s = self._now(), self._sender.clock_offset_s
+            if reply.status == 401 and offset_s:  # signed by a clock that is wrong, perhaps
+                self._core.take(ExchangeTime(now.wall_ms - int(offset_s * 1000)), now)
+            self._core.take(Answered(request.id, reply), now)
 
     def _turn(self) -> int | None:
         """Look around, do what is to be done, and return when to come again."""

@@ -11,7 +11,7 @@ import msgspec
 from . import limits, replies, requests
 from .budget import Budget
 from .desk import Desk
-from .life import Draft, Key, Order
+from .life import EXISTS, Draft, Key, Order
 from .records import BODY_MOST, Doubt, Replied, Requested
 from .requests import Asked
 from .steps import Answered, Limits, Now, Reply, Request, Send, Urgency
@@ -53,6 +53,8 @@ class Sending:
         if order.created == "waiting":
             self._wait_for_turn(order, now)
             return
+        if order.created == "unknown" and self._resends(order, now):
+            self._creates[order.key] = None
         if order.created != "known" or order.over:
             return
         if order.cancel and not work.cancelling:
@@ -75,6 +77,19 @@ class Sending:
                 desk.wake(order, steady_ms + min(max(half_ms, 250), left_ms + 501))
         if work.check_ms is None:
             work.check_ms = steady_ms + RESTING_CHECK_MS
+
+    def _resends(self, order: Order, now: Now) -> bool:
+        """Whether an order without an answer is sent once more, under the same id, which the exchange knows.
+
+        Only where the id of an order that is over is refused: else it might be carried out twice.
+        """
+        return (
+            self._desk.settings.resend
+            and order.creates == 1
+            and not order.cancel
+            and order.reason.partition(":")[0] != EXISTS
+            and self._desk.hindrance(order.intent, now, order) is None
+        )
 
     def _lease_half(self, order: Order, left_ms: int) -> int:
         return left_ms - self._desk.settings.lease_ms // 2 if not order.cancel else left_ms
@@ -270,7 +285,10 @@ class Sending:
                 leases[shard] = leases.get(shard, 0) + requests.COST
         for key in list(self._creates):
             order = self._state.active.get(key)
-            if order is None or order.created != "waiting":
+            if order is None or order.created not in ("waiting", "unknown"):
+                del self._creates[key]
+                continue
+            if order.created == "unknown" and not self._resends(order, now):
                 del self._creates[key]
                 continue
             reason = self._desk.hindrance(order.intent, now, order)

@@ -610,7 +610,7 @@ class World:
         for told in self.told.values():
             made = by_client.get(told.intent.client_order_id, set())
             sent = self.sent[told.intent.client_order_id]
-            assert sent <= 1, "a create leaves once"
+            assert sent <= 1 + self.settings.resend, "a create leaves once"
             if self.switches.get("client_order_id_scope") != "open_only":
                 assert len(made) <= 1, "never two orders an intent"
             if told.ended is not None and told.ended.state is OrderState.REJECTED:
