@@ -165,15 +165,25 @@ class Stand:
 
     def _look_at_page(self) -> None:
         result, recorder = self.result, self.recorder
-        recorder.remember_prices()
         result.looks += 1
-        below = [
-            is_e6 - shown_e6 for is_e6, shown_e6 in zip(recorder.references_e6(), self.shown(), strict=True)
-        ]
-        result.dips_bid += below[0] > DIP_E6
-        result.dips_locked += below[1] > DIP_E6
-        result.deepest_bid_e6 = max(result.deepest_bid_e6, below[0])
-        result.deepest_locked_e6 = max(result.deepest_locked_e6, below[1])
+        below_e6, unlocked_e6 = recorder.at_bid_e6() - self.shown()[0], self._not_shown_e6()
+        result.dips_bid += below_e6 > DIP_E6
+        result.dips_locked += unlocked_e6 > DIP_E6
+        result.deepest_bid_e6 = max(result.deepest_bid_e6, below_e6)
+        result.deepest_locked_e6 = max(result.deepest_locked_e6, unlocked_e6)
+
+    def _not_shown_e6(self) -> float:
+        """Return how much of what is locked the page does not show, at settlement."""
+        worth, recorder = self.worker.engine.worth, self.recorder
+        shown_e6: Counter[int] = Counter()
+        for event_ticker in worth.events():
+            for seen in worth.lots(event_ticker, recorder.now_ms):
+                shown_e6[seen.lot.trade] += seen.settlement_e6
+        return sum(
+            max(0.0, recorder.floor_e6(trade, pairs=False) - shown_e6[trade.number])
+            for trade in recorder.holding.values()
+            if not trade.values  # of what was paid in part the rest is no set any more
+        )
 
     def _look_at_beliefs(self) -> None:
         now_ms, rescan = self.recorder.now_ms, self._session.rescan

@@ -227,13 +227,17 @@ class Recorder:
         self._beliefs: dict[str, list[Belief]] = defaultdict(list)
         self._seen_rows: set[tuple[str, int]] = set()
         self.taken: tuple[tuple[LevelKey, int], ...] = ()
+        self._held: set[str] = set()
         self._done_e6 = 0.0
         exchange.planter.followers.append(self.planted)
         exchange.listeners.append(self)
 
     # -- the exchange
 
-    def quoted(self, market: Market, changes: object, time_ms: int) -> None: ...
+    def quoted(self, market: Market, changes: object, time_ms: int) -> None:
+        """Take the bids of what is held."""
+        if market.ticker in self._held:
+            self._remember(market)
 
     def deepened(self, market: Market, changes: object, time_ms: int) -> None: ...
 
@@ -522,6 +526,9 @@ class Recorder:
         trade.true_e6 += fill.count_e2 * self.truth_e4(intent.ticker, intent.side)
         trade.true_e6 -= fill.cost_e6 + fill.fee_e6
         self.holding[trade.number] = trade
+        if intent.ticker not in self._held and intent.ticker in self.exchange.markets:
+            self._held.add(intent.ticker)
+            self._remember(self.exchange.markets[intent.ticker])
 
     def _first_end(self, trade: Trade) -> None:
         legs = [(ticker, "yes" if side.planned_e2 > 0 else "no") for ticker, side in trade.sides.items()]
@@ -538,6 +545,7 @@ class Recorder:
         self._counts["settlements"] += 1
         self._sums["payouts_e6"] += settlement.payout_e6 + settlement.fee_e6
         self._sums["fees_e6"] += settlement.fee_e6
+        self._held.discard(settlement.ticker)
         market = self.exchange.markets.get(settlement.ticker)
         for trade in list(self.holding.values()):
             side = trade.sides.get(settlement.ticker)
@@ -555,19 +563,14 @@ class Recorder:
 
     # -- what it is worth
 
-    def remember_prices(self) -> None:
-        """Remember the last good bid and mid of what is held."""
-        for trade in self.holding.values():
-            for ticker in trade.sides:
-                market = self.exchange.markets.get(ticker)
-                if market is None:
-                    continue
-                if market.bid_e2:
-                    self.bids[ticker, "yes"] = market.bid_e4
-                if market.ask_e2:
-                    self.bids[ticker, "no"] = PRICE_ONE_E4 - market.ask_e4
-                if market.bid_e2 and market.ask_e2:
-                    self.mids[ticker] = (market.bid_e4 + market.ask_e4) / 2
+    def _remember(self, market: Market) -> None:
+        """Remember the last good bids and mid of what is held."""
+        if market.bid_e2:
+            self.bids[market.ticker, "yes"] = market.bid_e4
+        if market.ask_e2:
+            self.bids[market.ticker, "no"] = PRICE_ONE_E4 - market.ask_e4
+        if market.bid_e2 and market.ask_e2:
+            self.mids[market.ticker] = (market.bid_e4 + market.ask_e4) / 2
 
     def mark(self, shown_e6: int, expected_e6: int) -> Mark:
         """Return what all trades are worth now."""
@@ -586,26 +589,21 @@ class Recorder:
             )
         return Mark(self.now_ms, shown_e6, expected_e6, bid, floor, mid, true, stake)
 
-    def references_e6(self) -> tuple[float, float]:
-        """Return the profit at bid, and with what is locked at its floor and all else at bid.
-
-        Of an empty book the last good bid stands, until the result is there.
-        """
-        bid = floor = self._done_e6
+    def at_bid_e6(self) -> float:
+        """Return the profit at bid. Of an empty book the last good bid stands, until the result is there."""
+        profit = self._done_e6
         for trade in self.holding.values():
-            at_bid = sum(self._bid_e6(ticker, side, last=True) for ticker, side in trade.sides.items())
-            paid_e6 = trade.cost_e6 + trade.fees_e6
-            bid += at_bid - paid_e6
-            locked = self.floor_e6(trade)
-            # What is locked is worth its floor, also while somebody bids more than it surely pays.
-            floor += (locked if locked >= trade.cost_e6 else max(locked, at_bid)) - paid_e6
-        return bid, floor
+            profit += sum(self._bid_e6(ticker, side, last=True) for ticker, side in trade.sides.items())
+            profit -= trade.cost_e6 + trade.fees_e6
+        return profit
 
-    def floor_e6(self, trade: Trade) -> float:
-        """Return what a trade is paid at least, by what kind of set it is; 0 for what is none."""
+    def floor_e6(self, trade: Trade, *, pairs: bool = True) -> float:
+        """Return what a trade is paid at least, by what kind of set it is; 0 for what is none.
+
+        `pairs` of YES and NO are paid at once, and may be left out.
+        """
         if not trade.first:
             return 0.0
-        pairs = sum(min(side.yes_e2, side.no_e2) for side in trade.sides.values())
         nets = [side.yes_e2 - side.no_e2 for side in trade.sides.values()]
         sets = 0
         if trade.kind == "no_basket":
@@ -613,7 +611,8 @@ class Recorder:
             sets = sum(lots) - max(lots, default=0)
         elif trade.kind in BASKETS:
             sets = min(map(abs, nets))
-        return float((pairs + sets) * PRICE_ONE_E4)
+        paired = sum(min(side.yes_e2, side.no_e2) for side in trade.sides.values()) if pairs else 0
+        return float((paired + sets) * PRICE_ONE_E4)
 
     def _bid_e6(self, ticker: str, side: Side, *, last: bool = False) -> float:
         market = self.exchange.markets.get(ticker)

@@ -85,8 +85,8 @@ def _marks(results: Sequence[Result]) -> str:
     return (
         _table(head, rows)
         + f"\n\nOf {looks} looks, {bid} showed at bid more than $1 less than the last good bids say"
-        + f" (most {deepest_bid / 1e6:,.2f}), {locked} at settlement more than $1 less than what is locked"
-        + f" and bid for (most {deepest_locked / 1e6:,.2f})."
+        + f" (most {deepest_bid / 1e6:,.2f}), {locked} at settlement more than $1 less than what is"
+        + f" locked (most {deepest_locked / 1e6:,.2f})."
     )
 
 
