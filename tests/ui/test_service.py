@@ -175,18 +175,19 @@ def test_the_trader_page_says_which_market_is_paid_out_without_a_value(tmp_path:
 def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
     service, replica = joined()
     stand = Stand(tmp_path)
-    event, sizes = event_of(), {"HOM": (4_000, 5_000), "AWY": (4_000, 5_000), "TIE": None}
+    event, bid = event_of(), (4_000, 5_000)
 
-    def commit(ask: Level | None) -> None:
-        stand.commit(view_of(event, *(leg(event, name, bid, ask) for name, bid in sizes.items())))
+    def commit(tie: Level | None) -> None:
+        bids = {"HOM": bid, "AWY": bid, "TIE": tie}
+        stand.commit(view_of(event, *(leg(event, name, one, None) for name, one in bids.items())))
 
     try:
         stand.commit(basket(size_e2=5_000))
         stand.turns()
         commit(None)  # nobody sells NO of TIE any more, nobody buys the others back
         stand.turns(4)
-        stand.worker.engine.limits = msgspec.structs.replace(stand.worker.engine.limits, order_e6=1)
-        commit((4_100, 9_000))
+        stand.worker.engine.limits = msgspec.structs.replace(stand.worker.engine.limits, leg_age_ms=1)
+        commit(bid)
         stand.turns(6, ms=1_000)  # it is looked at again after a while
         told = report(stand.worker, stand.clock.now_ms(), 1, 1)
     finally:
@@ -197,6 +198,6 @@ def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
 
     assert uneven.refused
     assert f"is uneven after {uneven.tries} " in page
-    assert "Not evened out now: above the limit of an order." in page
+    assert "Not evened out now: the price of a leg is too old." in page
     assert "paid out within 24 h" in page
     assert "profit expected ≥ $0.05" in page
