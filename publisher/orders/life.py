@@ -75,6 +75,7 @@ class Order:
     exchanged: dict[int, Exchanged] = field(default_factory=dict)
     events: list[GatewayEvent] = field(default_factory=list)
     ended_ms: int = 0
+    amended_ms: int = 0
 
     @classmethod
     def of(cls, journal: str, intent: Intent) -> "Order":
@@ -142,7 +143,7 @@ class Order:
 
 _MEMBERS: Final = (
     "state", "reason", "created", "signed_ms", "deadline_ms", "counted_e2", "over", "expired", "why",
-    "price_e4", "count_e2", "lease_ms", "cancel", "wanted",
+    "price_e4", "count_e2", "lease_ms", "cancel", "wanted", "amended_ms",
 )  # fmt: skip
 
 
@@ -267,7 +268,7 @@ class Draft:
                 if doubt.what == "renew":
                     self._renewed(doubt, found.order_id)
                     return False
-                self._amended(doubt, found.order_id)
+                self._amended(doubt, found.order_id, found.ts_ms or doubt.signed_ms)
                 return True
         elif reply.status is not None and code is not None and 400 <= reply.status < 500:
             self._amend_over(code)
@@ -286,7 +287,7 @@ class Draft:
         )
         return True
 
-    def _amended(self, doubt: Doubt, order_id: str) -> None:
+    def _amended(self, doubt: Doubt, order_id: str, amended_ms: int) -> None:
         self.change(
             Change(
                 undoubted=True,
@@ -294,6 +295,7 @@ class Draft:
                 price_e4=doubt.price_e4,
                 count_e2=doubt.count_e2,
                 lease_ms=doubt.lease_ms,
+                amended_ms=amended_ms,
             )
         )
         self.tell(Amended(self.number, doubt.price_e4, doubt.count_e2, order_id))
@@ -317,7 +319,8 @@ class Draft:
         order = self.order
         if order.ended or order.over:
             return False
-        if reply.status is not None and 200 <= reply.status < 300 and order.doubt is None:
+        amended = any(sent.what == "amend" for sent in order.exchanged.values())
+        if reply.status is not None and 200 <= reply.status < 300 and not amended and order.doubt is None:
             found = replies.reduced(reply.body)
             if found is not None and found[0] == order.order_id and found[1] is not None:
                 counted_e2 = order.count_e2 - found[1]
@@ -350,10 +353,27 @@ class Draft:
                 and not order.cancel
             )
             self._doubt_over(seen, as_of_ms)
-            self.change(Change(over=True, expired=expired, counted_e2=max(order.counted_e2, seen.filled_e2)))
+            self.change(Change(over=True, expired=expired, counted_e2=max(order.filled_e2, seen.filled_e2)))
+        elif seen.status in ("canceled", "executed"):
+            counted_e2 = max(order.filled_e2, seen.filled_e2)  # what a list says of the end is the last word
+            if counted_e2 != order.counted_e2:
+                self.change(Change(counted_e2=counted_e2))
+        elif seen.status == "resting" and order.doubt is None:
+            self._differs(seen)
         elif seen.status == "resting" and order.doubt is not None:
             self._doubt_over(seen, as_of_ms)
         self.conclude()
+
+    def _differs(self, seen: SeenOrder) -> None:
+        """Take over a price or count that we did not ask for, or that was refused and came once more."""
+        order = self.order
+        price_e4 = yes_price_e4(order.intent.side, seen.price_e4)
+        count_e2 = seen.filled_e2 + seen.remaining_e2
+        updated_ms = seen.updated_ms or 0
+        if (price_e4, count_e2) == (order.price_e4, order.count_e2) or updated_ms <= order.amended_ms:
+            return
+        self.change(Change(price_e4=price_e4, count_e2=count_e2, amended_ms=updated_ms))
+        self.tell(Amended(self.number, price_e4, count_e2, seen.order_id))
 
     def _doubt_over(self, seen: SeenOrder, as_of_ms: int) -> None:
         """Say of an unanswered amend whether it arrived, if what is listed tells."""
@@ -373,7 +393,7 @@ class Draft:
         counted = total_e2 == doubt.count_e2 or seen.initial_e2 == doubt.count_e2
         different = (doubt.price_e4, doubt.count_e2) != (order.price_e4, order.count_e2)
         if priced and counted and (different or leased):
-            self._amended(doubt, seen.order_id)
+            self._amended(doubt, seen.order_id, seen.updated_ms or doubt.signed_ms)
         elif as_of_ms > doubt.signed_ms + CERTAIN_MS:
             self._amend_over(NOT_PLACED)
 

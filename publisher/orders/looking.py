@@ -335,6 +335,8 @@ class Looking:
             self.failures += 1
             self._fills_ms = self._now.steady_ms + FAILED_MS
             return
+        for order in late:
+            self._desk.check(order, self._now.steady_ms)
         if self._unlisted():
             self._fills_tried += 1
             pause_ms = FILLS_MS[min(self._fills_tried, len(FILLS_MS) - 1)]

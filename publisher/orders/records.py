@@ -44,6 +44,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         over: nothing more of it can be filled; `why` and `expired` say how that came.
         cancel: why its end is asked for. wanted: (price_e4, count_e2) that are asked for, () for none.
         undoubted: the doubt is over.
+        amended_ms: when price or count changed last, by the exchange's clock.
     """
 
     state: OrderState | None = None
@@ -64,6 +65,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     doubt: Doubt | None = None
     undoubted: bool | None = None
     fill: Fill | None = None
+    amended_ms: int | None = None
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True):

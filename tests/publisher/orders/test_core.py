@@ -59,6 +59,7 @@ class Desk:
 
     def __init__(self, log: tuple[bytes, ...] = (), generation: int = 1, **members: Any) -> None:
         self.ms = 0
+        self.one_order: dict[str, Any] | None = None
         self.log = list(log)
         self.core = Core(settings(**members))
         self.core.replay(log)
@@ -87,8 +88,10 @@ class Desk:
                 elif isinstance(action, Send) and action.request.id > 0:
                     sent.append(action.request)
                 elif isinstance(action, Send):
-                    body = msgspec.json.encode(READS.get(action.request.what, {}))
-                    reply = Reply(404 if action.request.what == "order" else 200, body)
+                    what = action.request.what
+                    found = {"order": self.one_order} if what == "order" else READS.get(what, {})
+                    status = 404 if what == "order" and self.one_order is None else 200
+                    reply = Reply(status, msgspec.json.encode(found))
                     self.core.take(Answered(action.request.id, reply), self.now)
         self.writes += sent
         return sent
@@ -359,3 +362,27 @@ def test_an_order_that_never_left_is_over_and_one_cancelled_before_it_left_too()
     desk.core.take(Answered(create.id, Reply(None, trouble="unreachable", left=False)), desk.now)
     desk.turn()
     assert desk.events()[-1] == Ended(1, "not_sent: unreachable", OrderState.REJECTED)
+
+
+def test_an_amend_that_was_refused_and_came_once_more_is_seen_and_the_order_still_ends() -> None:
+    desk = Desk()
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+    desk.core.amend(AmendAsk(journal="j", number=1, price_e4=5_000, count_e2=100), desk.now)
+    (amend,) = desk.turn()
+    desk.answer(amend, 409, error={"code": "trading_is_paused", "message": "m"})
+    desk.core.cancel(CancelAsk(journal="j", number=1), desk.now)
+    (cancel,) = desk.turn()
+    listed = {
+        "order_id": "o1", "client_order_id": create_id(create), "ticker": "KXA-1-X", "exchange_index": 0,
+        "outcome_side": "yes", "status": "canceled", "yes_price_dollars": "0.5000", "fill_count_fp": "0.00",
+        "remaining_count_fp": "0.00",
+    }  # fmt: skip
+    desk.one_order = listed
+    desk.answer(cancel, 200, order_id="o1", reduced_by="1.00")
+    desk.pass_ms(200)
+    assert desk.events()[-1] == Ended(1, "cancelled", OrderState.CANCELLED)
+
+
+def create_id(create: Request) -> str:
+    return str(msgspec.json.decode(create.body)["client_order_id"])
