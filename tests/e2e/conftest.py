@@ -207,7 +207,7 @@ class Journal:
         assert self.fills[: len(before.fills)] == before.fills
         for number, order in before.orders.items():
             assert self.orders[number][:-1] == order[:-1]
-            assert order[-1] in {"open", self.orders[number][-1]}
+            assert order[-1] in {"intended", "sent", "partial", self.orders[number][-1]}
         by_event: dict[str, set[int]] = {}
         for _, number, ticker, *_ in self.fills:
             _, trade, event_ticker, *_ = self.orders[number]
