@@ -258,14 +258,17 @@ class Looking:
         since_ms = min(signed_ms) - SIGNED_BEFORE_MS
         with_moment = any(_certain_ms(order) <= exchange_ms for order in unresolved)
         try:
-            looked = yield from reading.look(since_ms, min(since_ms, self._fills_since(began)), with_moment)
+            as_of_ms = (yield from reading.moment()) if with_moment else 0
+            orders, lost = yield from reading.orders_since(since_ms)
+            self._listed(orders, as_of_ms)  # at once: what is found need not wait for the fills
+            self._sought.clear()
+            fills, lost_too = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
         except Failed:
             self.failures += 1
             self._look_again(FAILED_MS)
             return
-        self._listed(looked.orders, looked.as_of_ms)
-        self._sought.clear()
-        self._filled(looked.fills)
+        looked = Looked(as_of_ms, orders, lost + lost_too)
+        self._filled(fills)
         if looked.as_of_ms and not looked.unreadable:
             self._not_placed(looked, unresolved)
         self._swept(began, looked.unreadable)

@@ -19,11 +19,10 @@ PAGES_MOST: Final = 200
 
 
 class Looked(NamedTuple):
-    """What a look at all orders and fills since a moment has shown; `as_of_ms` 0 if not asked for."""
+    """All orders since a moment; `as_of_ms` is 0 if it was not asked for."""
 
     as_of_ms: int
     orders: list[SeenOrder]
-    fills: list[SeenFill]
     unreadable: int
 
 
@@ -101,18 +100,6 @@ def fills_since(since_ms: int, order_id: str = "") -> Generator[Asked, Reply, tu
         if not _goes_on(cursor, seen):
             found.reverse()
             return found, unreadable
-
-
-def look(since_ms: int, fills_since_ms: int, with_moment: bool) -> Generator[Asked, Reply, Looked]:
-    """Return all orders and fills since a moment; first as of when that is, if that matters.
-
-    Raises:
-        Failed: a part of it could not be had.
-    """
-    as_of_ms = (yield from moment()) if with_moment else 0
-    orders, lost = yield from orders_since(since_ms)
-    fills, lost_too = yield from fills_since(fills_since_ms)
-    return Looked(as_of_ms, orders, fills, lost + lost_too)
 
 
 def one_order(order_id: str) -> Generator[Asked, Reply, SeenOrder | None]:
