@@ -29,6 +29,7 @@ from markets.units import HOUR_MS, MINUTE_MS
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
 from simulator.universe.templates import load
+from trader.engine.worth import LotWorth
 from trader.manual import ManualCommands
 from trader.run import on_disk
 from trader.worker import JournalFile, Surroundings, Worker
@@ -172,13 +173,17 @@ class Stand:
         result.deepest_bid_e6 = max(result.deepest_bid_e6, below_e6)
         result.deepest_locked_e6 = max(result.deepest_locked_e6, unlocked_e6)
 
+    def shown_of_lot_e6(self, lot: LotWorth) -> int:
+        """Return what the page shows a lot to be worth, at settlement."""
+        return lot.settlement_e6
+
     def _not_shown_e6(self) -> float:
-        """Return how much of what is locked the page does not show, at settlement."""
+        """Return how much of what is locked the page does not show."""
         worth, recorder = self.worker.engine.worth, self.recorder
         shown_e6: Counter[int] = Counter()
         for event_ticker in worth.events():
             for seen in worth.lots(event_ticker, recorder.now_ms):
-                shown_e6[seen.lot.trade] += seen.settlement_e6
+                shown_e6[seen.lot.trade] += self.shown_of_lot_e6(seen)
         return sum(
             max(0.0, recorder.floor_e6(trade, pairs=False) - shown_e6[trade.number])
             for trade in recorder.holding.values()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from benchmarks.trading import Plan, Stand, run
+from trader.engine.worth import LotWorth
 
 
 def test_no_look_at_the_page_shows_less_than_what_is_locked() -> None:
@@ -15,7 +16,7 @@ def test_no_look_at_the_page_shows_less_than_what_is_locked() -> None:
 
 def test_a_page_that_showed_bids_alone_would_be_noticed(tmp_path: Path) -> None:
     class AtBid(Stand):
-        def shown(self) -> tuple[int, int]:
-            return super().shown()[0], super().shown()[0]
+        def shown_of_lot_e6(self, lot: LotWorth) -> int:
+            return lot.bid_e6 or 0
 
     assert AtBid(Plan(seed=1, hours=0.5, markets=150, rivals=False), tmp_path).run(0.1).dips_locked > 0
