@@ -4,7 +4,7 @@
 #   make test     all tests, two at a time   (ARGS="-k words" for some)
 #   make soak     one check with ever new seeds, counted over all runs (make soak NAME SECONDS=600)
 #   make check    format, lint, types, import rules, tests
-#   make bench    benchmarks           (ARGS=...)
+#   make bench    benchmarks, all or those named (make bench orders)
 #   make measure  figures of the code's structure (ARGS=/path/to/another/checkout)
 #   make lock     resolve pyproject.toml's ranges again into requirements.lock
 
@@ -21,6 +21,17 @@ NAME := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
 ifneq ($(NAME),)
 .PHONY: $(NAME)
 $(NAME): soak
+	@:
+endif
+endif
+
+# `make bench orders` is `make bench ARGS=orders`.
+ifeq ($(firstword $(MAKECMDGOALS)),bench)
+NAMED := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+ifneq ($(NAMED),)
+ARGS := $(NAMED)
+.PHONY: $(NAMED)
+$(NAMED): bench
 	@:
 endif
 endif

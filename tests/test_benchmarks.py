@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_publisher, bench_trader, trading
+from benchmarks import bench_orders, bench_publisher, bench_trader, trading
 from benchmarks.trading_tables import tables
 from markets.units import MINUTE_MS
 
@@ -60,3 +60,12 @@ def test_the_feed_has_what_the_exchange_has(tmp_path: Path) -> None:
         if (book := state.books.get(ticker)) is not None:
             assert book.yes[-1:] == (((market.bid_e4, market.bid_e2),) if market.bid_e2 else ())
             assert stand.clock.now_ms() - book.as_of_ms <= 5_000
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_orders_come_to_the_socket_from_a_journal(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_orders, "WARM_UP", 1)
+    ours, reference = bench_orders.latencies_us(short_dir, 2)
+    assert len(ours) == len(reference) == 2
+    assert min(ours) > 0

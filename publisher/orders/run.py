@@ -9,6 +9,7 @@ Threads:
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -70,6 +71,9 @@ from .terms import READ_SHARE, Terms, TermsSource
 
 log = structlog.get_logger()
 T = TypeVar("T")
+
+SWITCH_S: Final = 0.0001
+"""Threads hand the interpreter over after this and not after 5 ms: what is logged leaves at once."""
 
 TURN_MS: Final = 50
 """So often at least it is looked at feed, fence and kill file."""
@@ -513,5 +517,6 @@ def run(
         StartupError: the mode sends no orders; key, directory, log or socket cannot be used.
     """
     check_mode(settings)
+    sys.setswitchinterval(SWITCH_S)
     Gateway(settings, stop, clock or SystemClock(), rng, probe).run()
     return 0
