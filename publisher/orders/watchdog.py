@@ -42,8 +42,8 @@ FEEDS: Final = {"trader": "trader_events", "gateway": "order_events", "feed": "f
 
 SILENT_MS: Final = {"trader": 3_000, "gateway": 3_000, "feed": 10_000}
 GATEWAY: Final = "gateway"
-AGAIN_MS: Final = 10_000
-"""A gateway that stays silent is told of again so often."""
+AGAIN_MS: Final = 3_000
+"""A gateway that stays silent is told of again so often: it may have come and gone unheard."""
 
 HEAR_MS: Final = 100
 STOOD_STILL_MS: Final = 1_000

@@ -23,13 +23,9 @@ def test_each_is_given_its_time_and_told_of_once() -> None:
         if new := silence.look({"feed"} if now_ms < 40_000 else (), now_ms):
             said[now_ms] = new
     # A gateway that stays away is told of again: it may have come and gone unheard.
-    assert said.pop(49_900) == ("feed",)
-    assert said == {
-        22_900: ("gateway", "trader"),
-        32_900: ("gateway",),
-        42_900: ("gateway",),
-        52_900: ("gateway",),
-    }
+    assert said.pop(22_900) == ("gateway", "trader")
+    assert said.pop(49_900) == ("feed", "gateway")
+    assert said == dict.fromkeys((ms for ms in range(25_900, 60_000, 3_000) if ms != 49_900), ("gateway",))
     assert silence.look({"trader", "gateway"}, 60_000) == ()
     for now_ms in range(60_100, 63_000, 100):
         assert silence.look((), now_ms) == ()
