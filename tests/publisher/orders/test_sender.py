@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bus.clock import SystemClock
 from publisher.kalshi.signing import KeySource
-from publisher.orders.connection import Connection
+from publisher.orders.connection import Connection, _alive
 from publisher.orders.sender import Sender
 from publisher.orders.steps import Reply, Request
 from tests.publisher.orders.peer import Answer, Peer
+from tests.support import eventually
 
 CREATE = Request(1, "create", "POST", "/portfolio/events/orders", (), b'{"count":"1.00"}', "create")
 CANCEL = Request(2, "cancel", "DELETE", "/portfolio/events/orders/a", urgency="cancel")
@@ -116,10 +117,13 @@ def test_an_idle_connection_that_was_closed_is_made_again_before_anything_is_sen
     peer: Peer, keys: KeySource
 ) -> None:
     connection = connect(peer, keys)
-    for _ in range(3):
-        # An answer without a length ends with the connection; the next one goes over another.
+    for count in (1, 2, 3):
         peer.answers.put(Answer(ends=True))
         assert connection.exchange(CANCEL).status == 200
+        assert peer.connections == count
+        opened = connection._open
+        assert opened is not None
+        eventually(lambda sock=opened.sock: not _alive(sock), what="the end has come")  # type: ignore[misc]
     assert peer.connections == 3
     connection.close()
 
