@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.protocol.state import State
-from bus.scan.membership import Membership, events_of, moves_of, regroup
+from bus.scan.membership import Membership, events_of, market_view, moves_of, regroup
 from markets.records import Milestone, Remove
 from tests.ui.stage import MATCH, PAIR, fill, milestone, world
 
@@ -69,3 +69,22 @@ def test_a_milestone_that_is_renamed_or_goes_moves_the_times_of_its_events() -> 
         assert touched <= {MATCH, PAIR}
         for event in (MATCH, PAIR):
             assert membership.view(state, event, NOW_MS) == fresh.view(state, event, NOW_MS)
+
+
+def test_a_quote_is_vouched_for_if_it_was_seen_since_every_change_is_heard() -> None:
+    state = State(1)
+    fill(state, world(NOW_MS, fillers=0))
+    ticker = f"{PAIR}-NOP"
+
+    def vouched(since_ms: int | None) -> bool:
+        state.stream_since_ms = since_ms
+        seen = market_view(state, ticker)
+        assert seen is not None
+        assert state.frozen().stream_since_ms == since_ms
+        return seen.vouched
+
+    as_of_ms = state.quote_as_of_ms(ticker)
+    assert as_of_ms is not None
+    assert [vouched(since) for since in (None, as_of_ms - 1, as_of_ms, as_of_ms + 1)] == [
+        False, True, True, False,
+    ]  # fmt: skip

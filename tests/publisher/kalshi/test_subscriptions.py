@@ -72,3 +72,15 @@ def test_many_tickers_go_in_several_commands_with_rising_numbers() -> None:
     assert [command["id"] for command in sent] == [1, 2, 3]
     assert [ticker for command in sent for ticker in command["params"]["market_tickers"]] == tickers
     assert subscriptions.commands() == []
+
+
+def test_a_channel_is_heard_without_a_gap_since_it_was_subscribed_or_since_the_last_gap() -> None:
+    subscriptions, _ = opened(TRADES, 2)
+    since = [subscriptions.since_ms(TRADES), subscriptions.since_ms(BOOKS)]
+    for seq, at_ms in ((1, 100), (2, 200), (5, 300), (6, 400)):
+        subscriptions.follows(numbered(seq, sid=2), NOW_MS + at_ms, NOW_MS + at_ms)
+        since.append(subscriptions.since_ms(TRADES))
+    subscriptions.failed(StreamFrame("error", 2), StreamError(10), NOW_MS)
+
+    assert since == [NOW_MS, None, NOW_MS, NOW_MS, NOW_MS + 300, NOW_MS + 300]
+    assert subscriptions.since_ms(TRADES) is None
