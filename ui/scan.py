@@ -70,7 +70,7 @@ class Scans:
 
     def __init__(self, limits: ScanLimits) -> None:
         self.latest = NOTHING
-        self.rescan = Rescan(limits)
+        self.rescan = Rescan(limits, related=True)
         self._found: dict[str, list[Opportunity]] = {}
         self._published: Mapping[str, FairValue] = {}
         self._revalued: set[str] = set()

@@ -9,6 +9,8 @@ One thread changes a Membership; any thread may read it, since its values are re
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
+import msgspec
+
 from bus.process.settings import Settings
 from bus.protocol.state import Records
 from bus.threads import Owner
@@ -65,6 +67,20 @@ class Membership:
         if kind == "series":
             return [ticker for ticker, event in state.events.items() if event.series_ticker == key]
         return ()
+
+    def siblings(self, event_ticker: str) -> list[str]:
+        """Return the other events that hang on the same milestones, sorted."""
+        milestones = self._milestones_of.get(event_ticker, ())
+        named = {event for id_ in milestones for event in self._named_by.get(id_, ())}
+        return sorted(named - {event_ticker})
+
+    def with_related(self, state: Records, view: EventView, now_ms: int) -> EventView:
+        """Return the view of an event of which one market wins together with what else is about its match."""
+        if not view.event.mutually_exclusive:
+            return view
+        others = [self.view(state, ticker, now_ms) for ticker in self.siblings(view.event.event_ticker)]
+        related = tuple(other for other in others if other is not None and not other.event.mutually_exclusive)
+        return msgspec.structs.replace(view, related=related) if related else view
 
     def view(self, state: Records, event_ticker: str, now_ms: int) -> EventView | None:
         """Return an event with all its known markets, or None if the event or its markets are unknown."""

@@ -69,6 +69,7 @@ class Rescan:
     Args:
         limits: bounds of what is tradable.
         wants: see there.
+        related: whether a view has the other events of its match, too.
 
     Attributes:
         wants: whether an event is looked at, and is relevant, though no kind of opportunity sees anything in
@@ -77,11 +78,18 @@ class Rescan:
         scanned: how many scans there were.
     """
 
-    def __init__(self, limits: ScanLimits, wants: Callable[[Event], bool] | None = None) -> None:
+    def __init__(
+        self,
+        limits: ScanLimits,
+        wants: Callable[[Event], bool] | None = None,
+        *,
+        related: bool = False,
+    ) -> None:
         self.membership = Membership()
         self.scanned = 0
         self._limits = limits
         self.wants = wants
+        self._related = related
         self._hot: set[str] = set()
         self._unasked, self._unscanned = Failures(), Failures()
         self._owner = Owner("the rescan")
@@ -113,7 +121,10 @@ class Rescan:
             membership.rebuild(state)
             touched.update(membership.markets_of)
         for kind, key in batch.records:
-            touched.update(membership.update(state, kind, key))
+            changed = membership.update(state, kind, key)
+            touched.update(changed)
+            if self._related:
+                touched.update(sibling for event in changed for sibling in membership.siblings(event))
         ordered = sorted(touched)
         if aged or batch.commit or batch.whole:
             hot = self._hot.union(self._unasked.standing, self._unscanned.standing) - touched
@@ -148,6 +159,8 @@ class Rescan:
             view = None
             try:
                 view = self.membership.view(state, event_ticker, now_ms)
+                if view is not None and self._related:
+                    view = self.membership.with_related(state, view, now_ms)
                 view = view or self.membership.bare_view(state, event_ticker, now_ms)
             except Exception as error:  # noqa: BLE001, it is returned
                 failures.append(Failure.of(event_ticker, VIEW, error))

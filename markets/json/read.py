@@ -365,12 +365,21 @@ class _MetadataWire(msgspec.Struct):
     product_metadata: Raw = _NULL
 
 
+class _SourceWire(msgspec.Struct):
+    name: str = ""
+
+
+class _SourcesWire(msgspec.Struct):
+    settlement_sources: list[_SourceWire] | None = None
+
+
 class _CustomStrikeWire(msgspec.Struct):
     custom_strike: dict[str, Raw] | None = None
 
 
 _metadata = Reader(_MetadataWire, "event")
 _competition = Reader(Competition, "product_metadata")
+_sources = msgspec.json.Decoder(_SourcesWire)
 _custom_strike = msgspec.json.Decoder(_CustomStrikeWire)
 
 
@@ -380,6 +389,14 @@ def competition_of(event: Event) -> Competition:
         return _competition.read(_metadata.read(event.raw).product_metadata)
     except BadRecord:  # free-form metadata of another shape says nothing about a competition
         return Competition()
+
+
+def settlement_sources_of(event: Event) -> frozenset[str]:
+    """Return by what names an event's settlement sources go; empty where Kalshi does not say."""
+    try:
+        return frozenset(source.name for source in _sources.decode(event.raw).settlement_sources or ())
+    except JSON_FAULTS:
+        return frozenset()
 
 
 def custom_strike_keys(market: Market) -> frozenset[str]:

@@ -15,6 +15,8 @@ NO_DEPTH: Final = "no_depth"
 FEE_UNKNOWN: Final = "fee_unknown"
 FEES_EXCEED_EDGE: Final = "fees_exceed_edge"
 EDGE_WITHIN_SPREAD: Final = "edge_within_spread"
+TWO_EVENTS: Final = "two_events"
+SETTLED_APART: Final = "settled_apart"
 VOID_RISK: Final = "void_risk"
 FAIR_VALUE_STALE: Final = "fair_value_stale"
 MATCH_STARTED: Final = "match_started"
@@ -34,6 +36,8 @@ REASONS: Final = {
     FEE_UNKNOWN: "the fees of this event are not known",
     FEES_EXCEED_EDGE: "fees take the whole edge",
     EDGE_WITHIN_SPREAD: "the edge is within the uncertainty of the fair value",
+    TWO_EVENTS: "its legs lie in two events, which are not traded together",
+    SETTLED_APART: "its legs are settled by different sources, or differently when the match is not played",
     VOID_RISK: "if it is called off it may pay back less than it costs, and that is not to be risked",
     FAIR_VALUE_STALE: "the fair value is too old",
     MATCH_STARTED: "the match has started",

@@ -29,12 +29,16 @@ class MarketView(msgspec.Struct, frozen=True):
 
 
 class EventView(msgspec.Struct, frozen=True):
-    """One event with everything the scanner needs. `markets` must be all of its markets that are known."""
+    """One event with everything the scanner needs. `markets` must be all of its markets that are known.
+
+    `related` are other events of the same match, where the caller wants to know what lies between them.
+    """
 
     event: Event
     series: Series | None
     markets: tuple[MarketView, ...]
     timing: MatchTiming
+    related: tuple["EventView", ...] = ()
 
 
 class ScanLimits(msgspec.Struct, frozen=True, gc=False):

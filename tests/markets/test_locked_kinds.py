@@ -230,6 +230,67 @@ def test_uneven_legs_pay_what_all_of_them_have() -> None:
     assert ladders.least_payout_e6(rungs, [(low, YES, 300), (high, YES, 200)]) is None
 
 
+# -- implications
+
+
+SOURCED = b'{"settlement_sources":[{"name":"MLB"}],"product_metadata":{"competition_scope":"Game"}}'
+
+
+def related(
+    bid: int, label: str = "VAN wins by over 1.5 runs", strike: float = 1.5, raw: bytes = SOURCED
+) -> EventView:
+    winner = event(*three_way((3_000, 3_100), (3_500, 3_900), (2_600, 2_900)), raw=SOURCED)
+    margin = row(
+        "S-VAN2", (bid, 50_00), (bid + 100, 50_00), label=label, strike_type="greater", floor_strike=strike
+    )
+    spread = event(margin, exclusive=False, raw=raw)
+    return msgspec.structs.replace(winner, related=(spread,))
+
+
+def test_a_margin_dearer_than_the_win_that_it_implies_is_shown_and_not_traded() -> None:
+    found = only(related(3_600), "implication")
+
+    assert [(leg.label, leg.side, leg.price_e4, leg.count_e2) for leg in found.legs] == [
+        ("VAN", YES, 3_100, 50_00),
+        ("VAN wins by over 1.5 runs", NO, 6_400, 50_00),
+    ]
+    assert found.reasons == ("two_events",)
+    assert found.riskless
+    assert (found.floor_e6, found.floor_void_e6) == (50_000_000, 50_00 * (3_000 + 6_300))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        related(3_100),
+        related(3_600, "VAN wins the first half by over 1.5 runs"),
+        related(3_600, "VANCOUVER B wins by over 1.5 runs"),
+        related(3_600, "VAN wins by over -1.5 runs", -1.5),
+        msgspec.structs.replace(related(3_600), related=()),
+    ],
+    ids=[
+        "in order",
+        "another thing",
+        "another team",
+        "a head start",
+        "alone",
+    ],
+)
+def test_no_implication_that_is_not_proved(view: EventView) -> None:
+    assert "implication" not in {one.kind for one in scan(view)}
+
+
+@pytest.mark.parametrize("raw", [SOURCED.replace(b"MLB", b"Fox"), b"{}", b'{"settlement_sources":7}'])
+def test_an_implication_is_sure_only_where_both_are_settled_alike(raw: bytes) -> None:
+    rules = b'{"rules_secondary":"a fair price"}'
+    view = related(3_600)
+    told = row("VAN", (3_000, 100_00), (3_100, 100_00), raw=rules)
+    other_rule = msgspec.structs.replace(view, markets=(told, *view.markets[1:]))
+
+    assert only(related(3_600, raw=raw), "implication").reasons == ("two_events", "settled_apart")
+    assert only(other_rule, "implication").reasons == ("two_events", "settled_apart")
+
+
 # -- whatever comes
 
 

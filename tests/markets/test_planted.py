@@ -47,7 +47,14 @@ def tradable(
         batch = batch_of(actions)
         events = rescan.events(feed.state, batch, NO_VALUES)
         for view in rescan.views(feed.state, events, now_ms):
-            yield view, [one for one in rescan.candidates(view, NO_VALUES, now_ms) if one.tradable]
+            yield (
+                view,
+                [
+                    one
+                    for one in rescan.candidates(view, NO_VALUES, now_ms)
+                    if one.tradable or (one.kind == "implication" and one.riskless)
+                ],
+            )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,7 @@ def seen() -> Seen:
         templates.load(), 400, 3, START_MS, Activity(rivals=False, bursts=False, informed_share=0.0)
     )
     clock = ManualClock(START_MS)
-    feed, rescan, seen = ExchangeFeed(exchange, clock), Rescan(ScanLimits()), Seen()
+    feed, rescan, seen = ExchangeFeed(exchange, clock), Rescan(ScanLimits(), related=True), Seen()
     exchange.planter.followers.append(lambda planted, _ms: seen.planted.append(planted))
     for _ in range(SECONDS * 1_000 // STEP_MS):
         clock.advance(STEP_MS)
@@ -79,14 +86,14 @@ def test_every_planted_mispricing_that_is_locked_is_found_within_a_second(seen: 
     missed = [
         (planted.kind, planted.event_ticker, planted.tickers, planted.edge_e4)
         for number, planted in enumerate(seen.planted)
-        if planted.kind in {"no_basket", "yes_basket", "ladder"}
+        if planted.kind in {"no_basket", "yes_basket", "ladder", "implication"}
         and planted.edge_e4 >= TICK_E4
         and planted.from_ms <= START_MS + SECONDS * 1_000 - 2_000
         and seen.found_ms.get(number, 1 << 62) > planted.from_ms + FOUND_WITHIN_MS
     ]
 
     kinds = [planted.kind for planted in seen.planted]
-    assert {"no_basket", "yes_basket", "ladder", "value"} <= set(kinds)
+    assert {"no_basket", "yes_basket", "ladder", "implication", "value"} <= set(kinds)
     assert missed == []
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from .implication import ImplicationKind
 from .kind import Headline, Kind
 from .nested import LadderKind, RangeKind
 from .no_basket import NoBasketKind
@@ -14,6 +15,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     YesBasketKind.name: YesBasketKind(),
     LadderKind.name: LadderKind(),
     RangeKind.name: RangeKind(),
+    ImplicationKind.name: ImplicationKind(),
     ValueKind.name: ValueKind(),
 }
 """Every kind by its name. A new one is a module with a `Kind`, and a line here (docs/extending.md)."""

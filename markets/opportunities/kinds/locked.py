@@ -3,7 +3,7 @@
 The legs' books are walked together: to the largest number of sets of which one more still earns after fees.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from markets.book import fills
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
@@ -27,36 +27,52 @@ class LockedKind(Kind):
         now_ms: int,
         limits: ScanLimits,
         *,
+        fees: Sequence[FeeSchedule | None] | None = None,
+        doubts: Iterable[str] = (),
         because: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> Opportunity | None:
-        """Return as many sets as earn something after fees; where none does one level of them, if any."""
+        """Return as many sets as earn something after fees; where none does one level of them, if any.
+
+        Args:
+            fees: of each leg, where they are not all those of `view`.
+        """
         ladders = [ladder(seen, side, limits) for seen, side in wanted]
         if not all(asks.levels for asks in ladders):
             return None
-        fees = fee_schedule(view.event, view.series)
+        if fees is None:
+            fees = [fee_schedule(view.event, view.series)] * len(wanted)
         count_e2 = _walk(ladders, fees, now_ms) or min(asks.levels[0][1] for asks in ladders)
         bought = [
-            (seen, leg(seen, side, fills(asks.levels, count_e2), asks.as_of_ms, fees, now_ms))
-            for (seen, side), asks in zip(wanted, ladders, strict=True)
+            (seen, leg(seen, side, fills(asks.levels, count_e2), asks.as_of_ms, own, now_ms))
+            for (seen, side), asks, own in zip(wanted, ladders, fees, strict=True)
         ]
         floor_e6 = count_e2 * PRICE_ONE_E4
         gross_e6 = floor_e6 - sum(one.cost_e6 for _, one in bought)
         if gross_e6 <= 0:
             return None
         return self.offer(
-            view, bought, gross_e6, now_ms, limits, floor=floor_e6, because=because, notes=notes
+            view,
+            bought,
+            gross_e6,
+            now_ms,
+            limits,
+            doubts=doubts,
+            floor=floor_e6,
+            because=because,
+            notes=notes,
         )
 
 
-def _walk(ladders: Sequence[Ladder], fees: FeeSchedule | None, now_ms: int) -> int:
+def _walk(ladders: Sequence[Ladder], fees: Sequence[FeeSchedule | None], now_ms: int) -> int:
     """Return the largest count of sets of which the last still earned more than its fees."""
     count_e2 = 0
     at = [0] * len(ladders)
     left = [asks.levels[0][1] for asks in ladders]
     while True:
         prices = [asks.levels[place][0] for asks, place in zip(ladders, at, strict=True)]
-        if sum(_costs_e6(price_e4, fees, now_ms) for price_e4 in prices) >= MONEY_ONE_E6:
+        costs_e6 = [_costs_e6(price_e4, own, now_ms) for price_e4, own in zip(prices, fees, strict=True)]
+        if sum(costs_e6) >= MONEY_ONE_E6:
             return count_e2
         step = min(left)
         count_e2 += step
