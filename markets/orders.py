@@ -64,7 +64,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 
     `evens` is the trade whose basket this evens out, None for a trade of its own. `time_in_force` and
     `expires_ms` are those of its orders. `by_hand`: a person wants it; `evens` is then the
-    trade of which it sells.
+    trade of which it sells. `exits`: a strategy gives up what its own trade `evens` holds.
     """
 
     strategy: str
@@ -76,6 +76,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     time_in_force: TimeInForce = "ioc"
     expires_ms: int | None = None
     by_hand: bool = False
+    exits: bool = False
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):

@@ -65,6 +65,7 @@ NO_ROOM: Final = "no_room"
 EVENS_NOTHING: Final = "evens_nothing"
 MIN_EDGE: Final = "min_edge"
 NO_FAIR_VALUE: Final = "no_fair_value"
+NOT_HELD: Final = "not_held"
 SAME_MARKET_TWICE: Final = "same_market_twice"
 MARKET_UNKNOWN: Final = "market_unknown"
 SETTLED: Final = "settled"
@@ -97,6 +98,7 @@ REFUSALS: Final = {
     NO_ROOM: "the limits leave no room for the smallest size",
     EVENS_NOTHING: "it asks for more than evens the basket out",
     MIN_EDGE: "the size that fits earns less than asked for, a missed leg considered",
+    NOT_HELD: "it sells more than the strategy's own trade holds there",
     NO_FAIR_VALUE: "it rests on an opinion, and no fair value of the market is published",
     FAIR_VALUE_STALE: "the fair value is too old",
     SAME_MARKET_TWICE: "two legs are in the same market",

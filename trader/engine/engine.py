@@ -4,7 +4,7 @@
 session has input and outputs written to the journal first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -195,7 +195,7 @@ class Engine:
             case Orders() | Gateway() | Account():
                 self._hear_exchange(taken)
             case Tick():
-                self.roster.timer(taken.now_ms)
+                self._on_timer(self.roster.timer(taken.now_ms))
                 self._settle_voids()
                 self._even_out_due()
             case Feed():
@@ -317,8 +317,42 @@ class Engine:
         if any(offered.tradable for offered in found):
             self.leg_risk.see(event_ticker, self.paced_ms)
         self.refusals.look_at(event_ticker)
-        for proposal in self.roster.update(Update(left, tuple(found), self.now_ms)):
+        update = Update(left, tuple(found), self.now_ms)
+        for proposal in self.roster.update(update, self._own):
             self.place_trade(proposal, self.taken.left(view))  # what was just ordered is offered no more
+
+    def _own(self, strategy: str, update: Update) -> Update:
+        """Return what a strategy is told of an event, with what it has there itself."""
+        ledger = self.ledger
+        tickers = [seen.market.ticker for seen in update.view.markets]
+        lots = [lot for ticker in tickers for lot in ledger.lots.get(ticker, {}).values()]
+        event_ticker = update.view.event.event_ticker
+        return msgspec.structs.replace(
+            update,
+            lots=tuple(lot for lot in lots if lot.strategy == strategy),
+            orders=tuple(
+                intent
+                for intent in ledger.open.values()
+                if intent.event_ticker == event_ticker and intent.strategy == strategy
+            ),
+            cash_e6=ledger.free_e6,
+            fair_values={
+                ticker: self.fair_values[ticker] for ticker in tickers if ticker in self.fair_values
+            },
+        )
+
+    def _on_timer(self, proposals: Iterable[Proposal]) -> None:
+        """Take what strategies want as time passes, of events in which something is held or ordered."""
+        for proposal in proposals:
+            view = self.views.get(proposal.event_ticker)
+            if self._rules < 2 or (self.halts() and proposal.evens is None):
+                continue
+            if view is None:
+                self.refusals.counts[reasons.MARKET_UNKNOWN] += 1
+                self._out.append(Refused(proposal.strategy, proposal.event_ticker, reasons.MARKET_UNKNOWN))
+                continue
+            self.place_trade(proposal, self.taken.left(view))
+            self._note_failures(view)
 
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
@@ -384,7 +418,7 @@ class Engine:
             return reason
         if proposal.evens is None:
             trade, attempt = self.numbering.trade(), 0
-        elif proposal.by_hand:
+        elif proposal.by_hand or proposal.exits:
             trade, attempt = proposal.evens, CLOSED_BY_HAND
         else:
             tried = self.ledger.baskets[proposal.evens].tries

@@ -196,7 +196,9 @@ def _reasons(
         yield reasons.NO_ROOM
         return
     if proposal.evens is not None:
-        allowed = _closes if proposal.by_hand else _evens
+        if proposal.exits and not all(_owns(leg, proposal, facts.ledger) for leg in legs):
+            yield reasons.NOT_HELD
+        allowed = _closes if _sells(proposal) else _evens
         if not all(allowed(leg, proposal.evens, facts.ledger) for leg in legs):
             yield reasons.EVENS_NOTHING
     elif not proposal.by_hand and proposal.edge_e6 * sum(
@@ -267,8 +269,15 @@ def _ordered(proposal: Proposal, trade: int, ledger: Ledger, *, sells: bool) -> 
 
 
 def _sells(proposal: Proposal) -> bool:
-    """Whether a person wants to sell what is held: that takes risk off."""
-    return proposal.by_hand and proposal.evens is not None
+    """Whether somebody wants to sell what is held: that takes risk off."""
+    return (proposal.by_hand or proposal.exits) and proposal.evens is not None
+
+
+def _owns(leg: Wanted, proposal: Proposal, ledger: Ledger) -> bool:
+    """Whether a leg gives up no more than a trade of this strategy holds."""
+    trade = proposal.evens
+    lot = None if trade is None else ledger.lots.get(leg.ticker, {}).get(trade)
+    return lot is not None and lot.strategy == proposal.strategy and _closes(leg, lot.trade, ledger)
 
 
 def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
@@ -373,7 +382,7 @@ def _money_reasons(
         stake_e6 = cost_e6 if bounded else 0
         if proposal.evens is not None and _closes(leg, proposal.evens, ledger):
             stake_e6 = max(0, ledger.rise_by_sale_e6(proposal.evens, leg.ticker, leg.count_e2))
-            if proposal.by_hand:
+            if _sells(proposal):
                 cost_e6 = stake_e6  # what it costs the pairs pay back at once
         total_e6 += stake_e6
         paid_e6 += cost_e6

@@ -105,20 +105,29 @@ class Roster:
         if wants is not None and maker.name not in self.dropped:
             self._wanting[maker.name] = wants
 
-    def update(self, update: Update) -> Iterator[Proposal]:
-        """Tell all that an event has changed; yield what each wants before the next is told."""
+    def update(
+        self, update: Update, own: Callable[[str, Update], Update] = lambda _name, update: update
+    ) -> Iterator[Proposal]:
+        """Tell all that an event has changed; yield what each wants before the next is told.
+
+        Args:
+            own: adds what a strategy has there itself.
+        """
         for name, strategy in tuple(self.active.items()):
-            yield from self._called(name, "on_update", partial(_asked, name, strategy, update)) or ()
+            told = partial(_asked, name, strategy, own(name, update))
+            yield from self._called(name, "on_update", told) or ()
 
     def fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
         """Tell whoever placed an order how it stands."""
         if (strategy := self.active.get(intent.strategy)) is not None:
             self._called(intent.strategy, "on_fill", partial(strategy.on_fill, intent, fills, now_ms))
 
-    def timer(self, now_ms: int) -> None:
-        """Tell all that time passes."""
+    def timer(self, now_ms: int) -> Sequence[Proposal]:
+        """Tell all that time passes; return what they want."""
+        wanted: list[Proposal] = []
         for name, strategy in tuple(self.active.items()):
-            self._called(name, "on_timer", partial(strategy.on_timer, now_ms))
+            wanted += self._called(name, "on_timer", partial(_timed, name, strategy, now_ms)) or ()
+        return wanted
 
     @property
     def wanting(self) -> bool:
@@ -188,7 +197,15 @@ def _asked(name: str, strategy: Strategy, update: Update) -> Sequence[Proposal]:
     return proposals
 
 
-def check_proposals(proposals: object, strategy: str, event_ticker: str) -> None:
+def _timed(name: str, strategy: Strategy, now_ms: int) -> Sequence[Proposal]:
+    proposals = strategy.on_timer(now_ms)
+    if proposals is None:
+        return ()
+    check_proposals(proposals, name, None)
+    return proposals
+
+
+def check_proposals(proposals: object, strategy: str, event_ticker: str | None) -> None:
     """Check what a strategy returned: what is well-formed but unwise, risk refuses.
 
     Types are exact: what is like an int, or like text, may not be written down as one.
@@ -205,7 +222,10 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str) -> None
         if type(proposal) is not Proposal:
             raise Nonsense(f"got {type(proposal).__name__}, expected a Proposal")
         _expect("strategy", proposal.strategy == strategy, "its own name")
-        _expect("event_ticker", proposal.event_ticker == event_ticker, "the event that was told of")
+        told_of = proposal.event_ticker == event_ticker
+        if event_ticker is None:
+            told_of = type(proposal.event_ticker) is str
+        _expect("event_ticker", told_of, "the event that was told of")
         _expect("legs", type(proposal.legs) is tuple, "a tuple")
         for leg in proposal.legs:
             _expect("leg", type(leg) is Wanted, "a Wanted")
@@ -217,7 +237,10 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str) -> None
         known = proposal.probability
         likely = known is None or (type(known) in (int, float) and 0 <= known <= 1)
         _expect("probability", likely, "0 to 1 or None")
-        _expect("evens", proposal.evens is None, "None: the engine evens out")
+        _expect("exits", type(proposal.exits) is bool, "True or False")
+        sells = proposal.exits and proposal.evens is not None and _is_number(proposal.evens)
+        _expect("evens", sells or proposal.evens is None, "None, or with exits a trade")
+        _expect("exits", sells or not proposal.exits, "False where evens names no trade")
         _expect("by_hand", proposal.by_hand is False, "False: it is no person's")
         _expect("time_in_force", proposal.time_in_force in ("ioc", "fok", "gtc"), "ioc, fok or gtc")
         expires_ms = proposal.expires_ms

@@ -11,7 +11,7 @@ from trader.extensions.params import Parameters
 
 from .baskets import Baskets
 from .no_basket import NoBasket
-from .strategy import LoadStrategy, Quiet, Strategy, StrategyMaker, Update, proposal
+from .strategy import LoadStrategy, Quiet, Strategy, StrategyMaker, Update, exit_of, proposal
 from .value import Value
 
 BUILT_IN: Final[Mapping[str, type[Quiet]]] = {
@@ -32,5 +32,6 @@ __all__ = [
     "StrategyMaker",
     "Update",
     "Value",
+    "exit_of",
     "proposal",
 ]

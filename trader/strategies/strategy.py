@@ -1,21 +1,37 @@
 """The interface between engine and strategy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import msgspec
 
-from markets.opportunities import EventView, Opportunity
+from markets.book import NO, YES
+from markets.opportunities import EventView, MarketView, Opportunity
+from markets.opportunities.legs import top
 from markets.orders import Fill, Intent, Proposal, Wanted
+from markets.records import FairValue
+from markets.units import COUNT_ONE_E2, opposite
 from trader.extensions.params import Parameters
+from trader.ledger.lots import Lot
 
 
 class Update(msgspec.Struct, frozen=True):
-    """One event has changed: its view and all its candidates, best first, tradable or not."""
+    """One event has changed: its view and all its candidates, best first, tradable or not.
+
+    Attributes:
+        lots: what the strategy's own trades hold in this event.
+        orders: its own orders there that have not ended.
+        cash_e6: cash of the account that no order holds.
+        fair_values: those published of the event's markets, by ticker.
+    """
 
     view: EventView
     opportunities: Sequence[Opportunity]
     now_ms: int
+    lots: tuple[Lot, ...] = ()
+    orders: tuple[Intent, ...] = ()
+    cash_e6: int = 0
+    fair_values: Mapping[str, FairValue] = {}
 
 
 class Strategy(Protocol):
@@ -42,8 +58,8 @@ class Strategy(Protocol):
         """Hear how an order of this strategy stands now that it got something or has ended."""
         ...
 
-    def on_timer(self, now_ms: int) -> None:
-        """Hear that time passes, about once a second."""
+    def on_timer(self, now_ms: int) -> Sequence[Proposal] | None:
+        """Hear that time passes, about once a second; maybe want something of an event that it holds."""
         ...
 
 
@@ -88,8 +104,18 @@ class Quiet:
     def on_fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
         pass
 
-    def on_timer(self, now_ms: int) -> None:
-        pass
+    def on_timer(self, now_ms: int) -> Sequence[Proposal] | None:
+        return None
+
+
+def exit_of(lot: Lot, seen: MarketView) -> Proposal | None:
+    """Return a proposal to sell of a lot what its best bid takes, in whole contracts; None for nothing."""
+    bid = top(seen).bid(lot.side)
+    count_e2 = 0 if bid is None else min(bid[1], lot.count_e2) // COUNT_ONE_E2 * COUNT_ONE_E2
+    if bid is None or count_e2 <= 0:
+        return None
+    wanted = Wanted(lot.ticker, NO if lot.side == YES else YES, opposite(bid[0]), count_e2)
+    return Proposal(lot.strategy, lot.event_ticker, (wanted,), 0, None, lot.trade, exits=True)
 
 
 def proposal(strategy: str, opportunity: Opportunity) -> Proposal:

@@ -96,7 +96,7 @@ def test_it_may_import_its_neighbours_but_hides_nothing(
     ("text", "says"),
     [
         ("no_baskt", f"expected any of {BUILT_INS}, or /path/file.py:Class, did you mean no_basket?"),
-        ("value(min_edge_e6=1)", "value: unknown parameter 'min_edge_e6': it takes none"),
+        ("no_basket(min_edge_e6=1)", "no_basket: unknown parameter 'min_edge_e6': it takes none"),
         ("none.py:Mine", "none.py: cannot be read: No such file or directory"),
         (".hidden.py:Mine", ".hidden.py: not a file"),
         ("mine.py:Mien", "mine.py: no class 'Mien': it has Mine, did you mean Mine?"),
