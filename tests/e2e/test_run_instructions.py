@@ -56,8 +56,8 @@ def assert_succeeds(stack: Stack, commands: Sequence[str]) -> None:
 
 def test_every_command_of_the_table_starts_and_answers_where_it_says(stack: Stack) -> None:
     modules = [command.removeprefix(PYTHON).split()[0] for command, _ in ROWS]
-    names = ["publisher", "publisher.orders", "simulator", "snapshot_server", "trader", "ui"]
-    assert sorted(modules) == names
+    orders = ["publisher.orders", "publisher.orders.watchdog"]
+    assert sorted(modules) == ["publisher", *orders, "simulator", "snapshot_server", "trader", "ui"]
     for (command, _), module in reversed(list(zip(ROWS, modules, strict=True))):
         # The other processes take their port from the environment.
         port = ["--port", str(stack.runner.sim_port)] if module == "simulator" else []

@@ -18,7 +18,7 @@ from trader.strategies import Quiet
 
 
 class Ten(Quiet):
-    """Buys ten contracts once in a life."""
+    """Buys once in a life: a single contract, as long as the source has not stood trial."""
 
     name = "ten"
     bought = False
@@ -43,11 +43,19 @@ def at(bid_e4: int, stand: Stand) -> EventView:
 def standing(folder: Path) -> Stand:
     file = folder / "mine.py"
     file.write_text(MINE)
-    return Stand(folder, env={"KALSHI_BUS_LIMIT_DAILY_LOSS": "5", "KALSHI_BUS_STRATEGIES": f"{file}:Ten"})
+    values = folder / "mine.csv"
+    values.write_text(f"ticker,probability,as_of\n{EVENT.event_ticker}-HOM,0.8,2027-01-15T08:00:00Z\n")
+    env = {
+        "KALSHI_BUS_LIMIT_DAILY_LOSS": "0.5",
+        "KALSHI_BUS_STRATEGIES": f"{file}:Ten",
+        "KALSHI_BUS_FAIR_VALUES_FILE": str(values),
+    }
+    return Stand(folder, env=env)
 
 
 def test_it_is_latched_through_a_restart_resumed_by_the_word_and_decided_again(tmp_path: Path) -> None:
     stand = standing(tmp_path)
+    stand.turns(6)  # the fair values are read
     stand.commit(at(6_800, stand))
     stand.turns(5)
     assert len(stand.worker.engine.ledger.positions) == 1
@@ -69,7 +77,7 @@ def test_it_is_latched_through_a_restart_resumed_by_the_word_and_decided_again(t
     stand.commit(at(500, stand))
     stand.turns()
     # The loss since the resume, at which the position stood at 68 cents.
-    assert stand.worker.engine.worth.lost_today_e6() == 6_300_000
+    assert stand.worker.engine.worth.lost_today_e6() == 630_000
     assert stand.worker.state == reasons.DAILY_LOSS
     stand.close()
 
