@@ -203,6 +203,7 @@ class Core:
     def place(self, ask: PlaceAsk, now: Now) -> PlaceAnswer:
         """Take intents, or refuse each with an event."""
         journal = self._state.join(ask.journal, now.wall_ms)
+        journal.heard_steady_ms = now.steady_ms
         for intent in ask.intents:
             if intent.number >= 1 and not journal.has(intent.number):
                 self._place(ask, intent, now)

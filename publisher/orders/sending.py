@@ -103,9 +103,7 @@ class Sending:
             return False
         if left_ms > desk.settings.lease_ms // 2 or now.steady_ms < work.renew_ms:
             return False
-        if order.intent.expires_ms is not None and order.lease_ms // 1000 >= order.intent.expires_ms // 1000:
-            return False
-        return self._alive(order, now)
+        return self.lease_ms(order, now) > order.lease_ms and self._alive(order, now)
 
     def _alive(self, order: Order, now: Now) -> bool:
         heard_ms = self._state.journals[order.journal].heard_steady_ms
@@ -139,7 +137,7 @@ class Sending:
         if not self._desk.fenced:
             self._leave_cancels(now)
             self._leave_amends(now)
-            self._leave_creates(now)
+        self._leave_creates(now)  # where it is fenced they are all refused
         out, self._out = self._out, []
         return out
 
@@ -246,7 +244,7 @@ class Sending:
                     draft.amend_refused(refused)
                     self._desk.learn(draft, "refused", now)
                     continue
-            lease_ms = self.lease_ms(order.intent.expires_ms, now)
+            lease_ms = self.lease_ms(order, now)
             what = "renew" if renewing else "amend"
             asked = requests.amend(order.order_id, order.intent, price_e4, count_e2, lease_ms, what)
             if not self._may("renew", asked, now):
@@ -271,9 +269,11 @@ class Sending:
         changed = msgspec.structs.replace(order.intent, price_e4=price_e4, count_e2=left_e2)
         return desk.too_much(changed, order)
 
-    def lease_ms(self, expires_ms: int | None, now: Now) -> int:
-        """Return until when an order may rest that leaves now; whole seconds."""
-        until_ms = self._desk.exchange_ms(now) + self._desk.settings.lease_ms
+    def lease_ms(self, order: Order, now: Now) -> int:
+        """Return until when an order may rest that leaves now: from its trader's last sign; whole seconds."""
+        heard_ms, expires_ms = self._state.journals[order.journal].heard_steady_ms, order.intent.expires_ms
+        silent_ms = 0 if heard_ms is None else now.steady_ms - heard_ms
+        until_ms = self._desk.exchange_ms(now) + self._desk.settings.lease_ms - silent_ms
         until_ms = until_ms if expires_ms is None else min(until_ms, expires_ms)
         return until_ms // 1000 * 1000
 
@@ -298,7 +298,10 @@ class Sending:
             intent = order.intent
             lease_ms = None
             if intent.time_in_force == "gtc":
-                lease_ms = self.lease_ms(intent.expires_ms, now)
+                lease_ms = self.lease_ms(order, now)
+                if lease_ms <= self._desk.exchange_ms(now) + 1_000:  # its trader was not heard for so long
+                    self._refuse(order, limits.EXPIRED, now)
+                    continue
             asked = requests.create(intent, lease_ms)
             if not self._may("create", asked, now, leases.get(asked.shard, 0)):
                 continue

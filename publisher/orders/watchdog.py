@@ -160,10 +160,16 @@ class Takeover:
             return Ours(frozenset(), frozenset(), ())
 
     def fence(self) -> int | None:
-        """Raise the generation and end the gateway that is there; return its pid."""
-        fence = Fence(self.terms.folder)
-        generation = fence.raise_()
-        pid = fence.end_gateway(self._wait)
+        """Raise the generation and end the gateway that is there; return its pid.
+
+        Raises:
+            StartupError: the generation cannot be written (a full disk); the gateway is ended all the same.
+        """
+        fence, pid = Fence(self.terms.folder), None
+        try:
+            generation = fence.raise_()
+        finally:
+            pid = fence.end_gateway(self._wait)
         log.warning("watchdog.fenced", generation=generation, ended_pid=pid)
         return pid
 

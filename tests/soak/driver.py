@@ -14,11 +14,16 @@ SAY_EVERY_S: Final = 5.0
 
 @dataclass(frozen=True)
 class Target:
-    """What can be soaked: `check(seed)` says how many `unit` held, and raises when one did not."""
+    """What can be soaked: `check(seed)` says how many `unit` held, and raises when one did not.
+
+    Attributes:
+        long: a seed takes minutes; tests check less of it.
+    """
 
     about: str
     unit: str
     check: Callable[[int], int]
+    long: bool = False
 
 
 @dataclass

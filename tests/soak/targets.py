@@ -4,7 +4,7 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -19,6 +19,7 @@ from tests.bus.protocol.test_join import SyncMachine
 from tests.fuzz.targets import TARGETS as FUZZED
 from tests.fuzz.targets import fast_folder, fuzz
 from tests.publisher.drift_matrix import sampled as changed_members
+from tests.publisher.orders.drills import DRILLS, drill, mountable
 from tests.publisher.orders.kills import POINTS as GATEWAY_POINTS
 from tests.publisher.orders.kills import kill_again_and_again
 from tests.publisher.orders.world import soak as live_orders
@@ -148,6 +149,20 @@ def gateway_kills(seed: int) -> int:
                 runner.close()
 
 
+def order_drills(seed: int) -> int:
+    """Do all drills of orders' ends in an order that a seed gives; print how long each took."""
+    names = [name for name, one in DRILLS.items() if mountable() or not one.takes_root]
+    Random(seed).shuffle(names)
+    print(f"seed {seed}:", flush=True)
+    with tempfile.TemporaryDirectory(prefix="kb-") as folder:
+        runner = Runner(Path(folder))
+        try:
+            return len(drill(runner, names, partial(print, flush=True)))
+        finally:
+            with contextlib.redirect_stdout(io.StringIO()):
+                runner.close()
+
+
 def killed(seed: int) -> int:
     """Kill the simulator three times while orders flow."""
     with tempfile.TemporaryDirectory(prefix="kb-soak-") as folder:
@@ -202,6 +217,12 @@ TARGETS: Final[dict[str, Target]] = {
         "any fills and any settlement add up in all three views",
         "examples",
         examples(test_any_fills_and_any_settlement_add_up_in_all_three_views),
+    ),
+    "order_drills": Target(
+        "whatever dies, stands still or is cut off, nothing of ours rests longer than it may",
+        "drills",
+        order_drills,
+        long=True,
     ),
     "orders": Target(
         "whatever the exchange does and however often the order gateway dies: no order twice, no fill "

@@ -269,6 +269,10 @@ class Floor:
 
         return eventually(logged, START_S, "the intents are logged")
 
+    def place_once(self, intent: Intent) -> None:
+        """Say it once, to whoever is there."""
+        self.ask(PlaceAsk(journal=self.journal, intents=(intent,), source="live"))
+
     def cancel(self, number: int) -> None:
         eventually(lambda: self.ask(CancelAsk(journal=self.journal, number=number)).get("ok"), START_S)
 

@@ -275,6 +275,29 @@ def test_a_lease_is_moved_on_while_the_trader_lives_and_never_after() -> None:
     assert silent == []
 
 
+def test_a_lease_counts_from_the_last_sign_of_the_trader() -> None:
+    desk = Desk(lease_ms=20_000)
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+    desk.pass_ms(6_000)
+    desk.events()
+    left = [request for _ in range(60) for request in desk.pass_ms(500)]
+    assert {request.what for request in left} == {"renew"}
+    (create, *_), last = left, msgspec.json.decode(left[-1].body)
+    assert last["expiration_time"] == (WALL + 6_100 + 20_000) // 1000
+
+
+def test_a_create_that_would_leave_after_its_lease_is_refused() -> None:
+    desk = Desk(lease_ms=10_000)
+    desk.core.take(Limits(write_per_s=0.8, write_capacity=10, read_per_s=100, read_capacity=100), desk.now)
+    desk.place(
+        *(intent(n, time_in_force=how, valid_until_ms=WALL + 60_000) for n, how in ((1, "ioc"), (2, "gtc")))
+    )
+    sent = [request for _ in range(25) for request in desk.pass_ms(1_000)]
+    assert len(sent) == 1, "the second would have had to wait until its trader is not believed alive any more"
+    assert reason(desk) == "expired"
+
+
 def test_an_amend_is_answered_or_refused_and_the_order_rests_as_before() -> None:
     desk = Desk()
     (create,) = desk.place(intent(time_in_force="gtc"))
