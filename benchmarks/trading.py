@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.trading --hours 12 --seed 1`` prints what was shown, promised, true and realised. The
 worker is the trader's own, with its paper broker; the feed has quotes as a stream brings them, sweeps every
-12 s, books of the planner's 300 markets (benchmarks/trading_feed.py). Time moves in steps of half a second:
+12 s, books of the planner's 300 markets (laboratory/feed.py). Time moves in steps of half a second:
 what happens within one is seen at its end, and an order arrives at the first whole step of at least
 ``--latency`` after its decision. Several seeds (``--seeds 1-20``) give the profit of a day with an interval.
 """
@@ -25,6 +25,7 @@ import structlog
 from bus.clock import ManualClock
 from bus.process.settings import Settings, money_e6
 from bus.scan.membership import scan_limits
+from laboratory.feed import ExchangeFeed
 from markets.units import HOUR_MS, MINUTE_MS
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
@@ -34,7 +35,6 @@ from trader.manual import ManualCommands
 from trader.run import on_disk
 from trader.worker import JournalFile, Surroundings, Worker
 
-from .trading_feed import ExchangeFeed
 from .trading_record import Recorder, Result, Watching
 from .trading_tables import tables
 

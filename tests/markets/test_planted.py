@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from benchmarks.trading_feed import ExchangeFeed
 from bus.clock import ManualClock
 from bus.scan.rescan import Rescan, batch_of
+from laboratory.feed import ExchangeFeed
 from markets.opportunities import EventView, Opportunity, ScanLimits
 from markets.records import FairValue
 from simulator.floor.exchange import Exchange
