@@ -12,10 +12,15 @@ from bus.protocol.answers import Answers, Frames, Question, Refusal
 from markets.errors import BadRecord
 from markets.json.decoding import JSON_FAULTS
 from markets.timing import match_time_json
+from markets.units import MAX_TIME_MS, MIN_TIME_MS
 
 from .edition import Edition, Pause, select
+from .history.store import MAX_POINTS, Store
 from .parameters import MARKETS, MAX_LIMIT, make_cursor, parse_markets, texts_of
 from .view import View
+
+POINTS: Final = 2_000
+"""So many points of each sort op `history` answers with unless it is asked for others."""
 
 _PACK_SLICE: Final = 50
 
@@ -27,11 +32,12 @@ _DIGITS: Final = re.compile(rb"[0-9]{19}")
 
 
 class SnapshotOps:
-    """Answers from a view. `pause` lets other threads have the interpreter."""
+    """Answers from a view, and from what happened. `pause` lets other threads have the interpreter."""
 
-    def __init__(self, view: Callable[[], View], pause: Pause) -> None:
+    def __init__(self, view: Callable[[], View], pause: Pause, history: Store) -> None:
         self._view = view
         self._pause = pause
+        self._store = history
 
     def add_to(self, answers: Answers) -> None:
         """Let `answers` answer our ops too."""
@@ -40,6 +46,7 @@ class SnapshotOps:
         answers.add("markets", self._markets, *MARKETS)
         answers.add("book", self._book, "ticker")
         answers.add("candles", self._candles, "ticker")
+        answers.add("history", self._history, "ticker", "start_ms", "end_ms", "limit")
         answers.add("match_times", self._match_times, "event_ticker")
 
     def _health(self, _question: Question, now_ms: int) -> dict[str, Any]:
@@ -78,6 +85,19 @@ class SnapshotOps:
             "period_s": candles.period_s,
             "candlesticks": _decode(candles.raw),
         }
+
+    def _history(self, question: Question, now_ms: int) -> dict[str, Any]:
+        head, edition = self._start(now_ms)
+        ticker = _ticker(question)
+        low_ms = _integer(question, "start_ms", 0, MIN_TIME_MS, MAX_TIME_MS)
+        high_ms = _integer(question, "end_ms", MAX_TIME_MS, MIN_TIME_MS, MAX_TIME_MS)
+        most = _integer(question, "limit", POINTS, 1, MAX_POINTS)
+        self._store.care_for([ticker])
+        found = self._store.history(ticker, low_ms, high_ms, most)
+        if ticker not in edition.moving and not found.quotes:
+            raise Refusal("not_found", f"ticker: got {ticker!r:.210}, no such market here")
+        answer: dict[str, Any] = msgspec.to_builtins(found)
+        return head | {"ticker": ticker} | answer
 
     def _match_times(self, question: Question, now_ms: int) -> dict[str, Any]:
         head, edition = self._start(now_ms)
@@ -155,10 +175,23 @@ def _carried(digits: str) -> int | float:
     return float(digits)
 
 
-def _known_ticker(question: Question, edition: Edition) -> str:
+def _ticker(question: Question) -> str:
     ticker = question.get("ticker")
     if not isinstance(ticker, str) or not ticker:
         raise Refusal("bad_request", f"ticker: got {ticker!r:.50}, expected a market ticker")
+    return ticker
+
+
+def _integer(question: Question, name: str, default: int, lowest: int, highest: int) -> int:
+    value = question.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        expected = f"a whole number from {lowest} to {highest}"
+        raise Refusal("bad_request", f"{name}: got {value!r:.50}, expected {expected}")
+    return value
+
+
+def _known_ticker(question: Question, edition: Edition) -> str:
+    ticker = _ticker(question)
     if ticker not in edition.moving:
         raise Refusal("not_found", f"ticker: got {ticker!r:.210}, no such market here")
     return ticker

@@ -1,14 +1,16 @@
 """The process: one replica, and what answers from it.
 
-Threads: `replica` follows the feed; `editor` makes editions; `query` answers REQ/REP; `wishes` passes wishes
-on to the publisher; `supervised` asks supervisord how the processes stand; the main thread serves HTTP. None
-of them ever waits for Kalshi.
+Threads: `replica` follows the feed; `editor` makes editions; `history` writes down what happened; `query`
+answers REQ/REP; `wishes` passes wishes on to the publisher; `supervised` asks supervisord how the processes
+stand; the main thread serves HTTP. None of them ever waits for Kalshi.
 """
 
 import random
+import re
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -18,6 +20,7 @@ from bus.process.settings import Settings, variable_of
 from bus.process.supervised import ProcessMonitor
 from bus.process.web import serve
 from bus.protocol.answers import Answers
+from bus.protocol.join import Action
 from bus.protocol.memory import Packed
 from bus.protocol.state import State
 from bus.replica import Replica
@@ -28,6 +31,9 @@ from bus.wishes import Wishes
 
 from .asgi import App
 from .editor import Editor, pause
+from .history.disk import Disk
+from .history.historian import Historian
+from .history.store import Store
 from .ops import SnapshotOps
 from .view import View
 
@@ -47,13 +53,21 @@ def run(settings: Settings, stop: Stop) -> int:
     clock = SystemClock()
     context = make_context()
     editor = Editor(clock)
+    history = Store(settings.history_mb * 1_048_576, pause)
+    historian = Historian(history, Disk(settings.data_dir, _name_of(settings)))
+
+    def moved(actions: Sequence[Action]) -> None:
+        editor.changed(actions)
+        historian.changed(actions)
+
     replica = Replica(
         context,
         settings.feed,
         settings.state,
         clock,
         random.Random(),
-        listener=editor.changed,
+        listener=moved,
+        tap=historian.tap,
         keeping=Packed(),
     )
     wishes = Wishes(context, settings.state)
@@ -69,10 +83,11 @@ def run(settings: Settings, stop: Stop) -> int:
         return replica.state if replica.state.epoch else None
 
     def on_wish(tickers: list[str], ttl_s: float, _now_ms: int, what: str) -> None:
+        history.care_for(tickers)
         wishes.wish(tickers, ttl_s, what)
 
     answers = Answers(state, lambda: replica.status().source, on_wish)
-    SnapshotOps(view, pause).add_to(answers)
+    SnapshotOps(view, pause, history).add_to(answers)
 
     def moment() -> tuple[object, int]:
         return editor.edition, clock.monotonic_ns() // 1_000_000
@@ -85,6 +100,7 @@ def run(settings: Settings, stop: Stop) -> int:
             threading.Thread(target=query.serve, args=(stop,), name="query"),
             threading.Thread(target=editor.run, args=(replica, stop), name="editor"),
             threading.Thread(target=wishes.run, args=(stop,), name="wishes"),
+            threading.Thread(target=historian.run, args=(replica, stop), name="history"),
         ]
         stack.callback(app.close)
 
@@ -92,6 +108,7 @@ def run(settings: Settings, stop: Stop) -> int:
             stop.set()
             editor.wake()
             wishes.wake()
+            historian.wake()
             for thread in threads:
                 thread.join()
             replica.stop()
@@ -103,3 +120,9 @@ def run(settings: Settings, stop: Stop) -> int:
         monitor.thread(stop).start()
         serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop)
     return 0
+
+
+def _name_of(settings: Settings) -> str:
+    """Return what the history is of: what happened at one exchange did not at another."""
+    source = f"{settings.env} {settings.api_url or ''}".strip()
+    return re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-")[:100]

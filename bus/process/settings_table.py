@@ -421,6 +421,13 @@ class HttpRows(Rows):
 
     snapshot_port: _Int = _port(5002, "Snapshot server's HTTP port on 127.0.0.1.")
     ui_port: _Int = _port(5001, "Dashboard's HTTP port on 127.0.0.1.")
+    history_mb: _Int = _setting(
+        64,
+        "8..4096",
+        "Most MiB of memory, and of disk, for what happened: the tops of all books and the trades.",
+        ge=8,
+        le=4_096,
+    )
 
 
 class SimulatorRows(Rows):

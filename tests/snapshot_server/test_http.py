@@ -25,6 +25,7 @@ from markets.json.write import market_json
 from markets.records import Book, Drift, Market, Remove, Status, Suspect
 from snapshot_server.body import wanted_encoding
 from snapshot_server.edition import Edition, next_edition
+from snapshot_server.history.store import Store
 from snapshot_server.http import PATHS, HttpRequest, HttpResponse, Large, respond
 from snapshot_server.openapi import document
 from snapshot_server.ops import SnapshotOps
@@ -688,7 +689,7 @@ def test_integers_beyond_64_bits_and_numbers_beyond_a_double_are_answered_everyw
     catalogue.markets[0] = msgspec.structs.replace(held, raw=held.raw[:-1] + odd)
     view = view_of(edition_of(a_writer(catalogue, NOW_MS, NOW_MS)))
     answers = Answers(lambda: None)
-    SnapshotOps(lambda: view, lambda: None).add_to(answers)
+    SnapshotOps(lambda: view, lambda: None, Store(8 << 20, lambda: None)).add_to(answers)
 
     def ask(**question: object) -> dict[str, Any]:
         (body,) = answers.answer(msgpack.packb({"id": 1, **question}), NOW_MS)

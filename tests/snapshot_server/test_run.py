@@ -23,7 +23,7 @@ from bus.clock import SystemClock
 from bus.protocol.messages import CycleEnd, decode_map, encode_map
 from bus.protocol.writer import Change, Writer
 from bus.replica import Replica
-from markets.records import Candles
+from markets.records import Candles, Quote, Record, Trade
 from tests.crowd import Crowd, waits_s
 from tests.snapshot_server.venue import (
     Catalogue,
@@ -504,6 +504,58 @@ def test_price_history_is_wished_for_and_answered_when_it_is_there(served: Serve
     assert (answer["as_of_ms"], answer["period_s"]) == (candles.as_of_ms, 3_600)
 
 
+def test_what_happened_is_told_through_restarts(stack: Stack) -> None:
+    with stack.venue() as venue:
+        now_ms = venue.clock.now_ms()
+        catalogue = a_catalogue(COUNT, now_ms)
+        writer = a_writer(catalogue, now_ms, now_ms)
+        venue.open(writer)
+        _tell_through_a_restart(stack, venue, writer, catalogue)
+
+
+def _tell_through_a_restart(stack: Stack, venue: Venue, writer: Writer, catalogue: Catalogue) -> None:
+    process = stack.runner.start("snapshot_server")
+    stack.wait("ok")
+    quote = catalogue.quotes[7]
+    topic = f"md.{catalogue.markets[7].series_ticker}."
+
+    def told() -> dict[str, Any]:
+        return stack.ask("history", ticker=quote.ticker)
+
+    def say(kind: str, record: Record) -> None:
+        venue.do(lambda server: server.send(writer.stream(topic, kind, [record], 1, now_ms * 1_000_000)))
+
+    def changed(volume_e2: int, ms: int) -> Quote:
+        return requoted([quote], volume_e2, now_ms + ms)[0]
+
+    eventually(lambda: len(told()["quotes"]) == 1, what="a market has its first point at once")
+    now_ms = venue.clock.now_ms()
+    say("quote", changed(777, 10))
+    say("quote", changed(778, 20))
+    say("quote", changed(778, 30))
+    say("trade", Trade("a trade", quote.ticker, 4_200, 500, "yes", now_ms + 15))
+    eventually(lambda: len(told()["quotes"]) == 3 and told()["trades"])
+    answer = told()
+    assert [point[6] for point in answer["quotes"][1:]] == [777, 778]
+    assert [point[0] for point in answer["quotes"][1:]] == [now_ms + 10, now_ms + 20]
+    assert answer["trades"] == [[now_ms + 15, 4_200, 500, "yes", "a trade"]]
+    assert answer["quotes_begin_ms"] >= now_ms - 60_000
+    assert answer["trades_begin_ms"] is None, "this publisher follows no stream: trades may be missing"
+
+    assert process.stop() == 0
+    say("quote", changed(779, 40))
+    process = stack.runner.start("snapshot_server")
+    stack.wait("ok")
+    eventually(lambda: len(told()["quotes"]) == 4)
+    again = told()
+    assert again["quotes"][:3] == answer["quotes"]
+    assert again["trades"] == answer["trades"]
+    assert again["quotes_begin_ms"] == answer["quotes_begin_ms"]
+    ((begin_ms, end_ms),) = again["quotes_holes"]
+    assert now_ms <= begin_ms < end_ms <= venue.clock.now_ms()
+    assert process.stop() == 0
+
+
 def test_a_wish_for_books_reaches_the_publisher(served: Served) -> None:
     stack, venue, _, _, _ = served
     assert stack.ask("watch", tickers=["KXA", "KXB"], ttl_s=30)["watched"] == 2
@@ -522,6 +574,12 @@ def test_a_wish_for_books_reaches_the_publisher(served: Served) -> None:
         ({"op": "market", "ticker": "NONE", "colour": 1}, "bad_request", "market"),
         ({"op": "book", "ticker": "NONE"}, "not_found", "ticker"),
         ({"op": "candles", "ticker": "NONE"}, "not_found", "ticker"),
+        ({"op": "history", "ticker": "NONE"}, "not_found", "ticker"),
+        ({"op": "history", "ticker": 5}, "bad_request", "ticker"),
+        ({"op": "history", "ticker": "KXA", "start_ms": "0"}, "bad_request", "start_ms"),
+        ({"op": "history", "ticker": "KXA", "end_ms": 2**63}, "bad_request", "end_ms"),
+        ({"op": "history", "ticker": "KXA", "limit": 0}, "bad_request", "limit"),
+        ({"op": "history", "ticker": "KXA", "limit": True}, "bad_request", "limit"),
         ({"op": "watch", "tickers": ["KXA"], "what": "trades"}, "bad_request", "what"),
         ({"op": "markets", "limit": 0}, "bad_request", "limit"),
         ({"op": "markets", "limit": True}, "bad_request", "limit"),

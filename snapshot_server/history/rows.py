@@ -1,0 +1,142 @@
+"""One change as a row of bytes of fixed width: the top of a book, or a trade.
+
+A row begins with the market and the time, so that rows sort by both.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from bus.protocol.digest import ticker_key
+from markets.records import Quote, Status, Trade
+from markets.units import MIN_TIME_MS
+
+KEY_BYTES: Final = 8
+"""A row begins with the hash of its market's ticker."""
+
+_HEAD: Final = struct.Struct(">QQ")
+_QUOTE: Final = struct.Struct(">QQHHqqHqqB")
+_TRADE: Final = struct.Struct(">QQHqBB40s")
+QUOTE_WIDTH: Final = _QUOTE.size
+TRADE_WIDTH: Final = _TRADE.size
+
+_NO_PRICE: Final = 0xFFFF
+_NO_COUNT: Final = -(2**63)
+_STATUSES: Final = tuple(Status)
+_NUMBER_OF: Final = {status: number for number, status in enumerate(_STATUSES)}
+_SIDES: Final = ("", "yes", "no")
+
+_UUID: Final = 0
+_TEXT: Final = 1
+_UUID_CHARS: Final = 36
+MAX_ID: Final = 40
+"""Bytes of an id that is no UUID in its usual form: of a longer one the first are kept."""
+
+
+class QuotePoint(msgspec.Struct, frozen=True, array_like=True):
+    """The top of a market's book from a moment on, and what had been traded until then.
+
+    `bid` and `ask` are of YES. None is not known.
+    """
+
+    time_ms: int
+    bid_e4: int
+    ask_e4: int
+    bid_size_e2: int
+    ask_size_e2: int
+    last_price_e4: int | None
+    volume_e2: int | None
+    open_interest_e2: int | None
+    status: str
+
+
+class TradePoint(msgspec.Struct, frozen=True, array_like=True):
+    """A trade. `taker_side` is the outcome that the taker bought, "" where it was not said."""
+
+    time_ms: int
+    price_e4: int
+    count_e2: int
+    taker_side: str
+    trade_id: str
+
+
+def key_of(ticker: str) -> int:
+    """Return what stands for a market in rows: 64 bits that are the same in every process."""
+    return ticker_key(ticker)
+
+
+def key_bytes(key: int) -> bytes:
+    """Return how the rows of a market begin."""
+    return key.to_bytes(KEY_BYTES, "big")
+
+
+def time_of(row: bytes) -> int:
+    """Return the time of a row, ms since 1970."""
+    return int.from_bytes(row[8:16], "big") + MIN_TIME_MS
+
+
+def quote_row(key: int, quote: Quote) -> bytes:
+    """Return the row of a quote."""
+    last, volume, interest = quote.last_price_e4, quote.volume_e2, quote.open_interest_e2
+    return _QUOTE.pack(
+        key,
+        quote.as_of_ms - MIN_TIME_MS,
+        quote.yes_bid_e4,
+        quote.yes_ask_e4,
+        quote.yes_bid_size_e2,
+        quote.yes_ask_size_e2,
+        _NO_PRICE if last is None else last,
+        _NO_COUNT if volume is None else volume,
+        _NO_COUNT if interest is None else interest,
+        _NUMBER_OF[quote.status],
+    )
+
+
+def quote_points(rows: Iterable[bytes]) -> list[QuotePoint]:
+    """Return what rows of quotes say."""
+    points = []
+    for row in rows:
+        _, time, bid, ask, bid_size, ask_size, last, volume, interest, status = _QUOTE.unpack(row)
+        points.append(
+            QuotePoint(
+                time + MIN_TIME_MS,
+                bid,
+                ask,
+                bid_size,
+                ask_size,
+                None if last == _NO_PRICE else last,
+                None if volume == _NO_COUNT else volume,
+                None if interest == _NO_COUNT else interest,
+                _STATUSES[status].value if status < len(_STATUSES) else Status.UNKNOWN.value,
+            )
+        )
+    return points
+
+
+def trade_row(key: int, trade: Trade) -> bytes:
+    """Return the row of a trade."""
+    text, kind = trade.trade_id, _TEXT
+    id_ = text.encode(errors="replace")[:MAX_ID]
+    if len(text) == _UUID_CHARS:
+        try:
+            number = UUID(text)
+        except ValueError:
+            pass
+        else:
+            if str(number) == text:
+                id_, kind = number.bytes, _UUID
+    side = _SIDES.index(trade.taker_side) if trade.taker_side in _SIDES else 0
+    return _TRADE.pack(key, trade.time_ms - MIN_TIME_MS, trade.yes_price_e4, trade.count_e2, side, kind, id_)
+
+
+def trade_points(rows: Iterable[bytes]) -> list[tuple[int, TradePoint]]:
+    """Return what rows of trades say, each with the key of its market."""
+    points = []
+    for row in rows:
+        key, time, price, count, side, kind, id_ = _TRADE.unpack(row)
+        text = str(UUID(bytes=id_[:16])) if kind == _UUID else id_.rstrip(b"\0").decode(errors="replace")
+        points.append((key, TradePoint(time + MIN_TIME_MS, price, count, _SIDES[side % len(_SIDES)], text)))
+    return points

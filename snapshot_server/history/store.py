@@ -1,0 +1,234 @@
+"""The history of all markets: tops of books and trades, in a bounded number of bytes."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from bus.threads import Owner
+from markets.records import Quote, Trade
+
+from .log import Log
+from .rows import (
+    QUOTE_WIDTH,
+    TRADE_WIDTH,
+    QuotePoint,
+    TradePoint,
+    key_bytes,
+    key_of,
+    quote_points,
+    quote_row,
+    trade_points,
+    trade_row,
+)
+from .segment import Pause, Span
+
+QUOTES_WAITING: Final = 65_536
+TRADES_WAITING: Final = 8_192
+"""Rows that wait until they are packed."""
+
+KEPT_SHARE: Final = 2
+"""What is kept of markets that somebody cares for takes one part in so many at most."""
+
+MAX_CARED_FOR: Final = 1_000
+KNOWN_TRADES: Final = 10_000
+"""Ids of so many trades are known, so that one that is heard again is taken once."""
+
+MAX_POINTS: Final = 20_000
+
+Place = tuple[int, str]
+"""Where a trade stands among all: its time (ms) and its id."""
+
+
+class History(msgspec.Struct, frozen=True):
+    """What is known of a market between two times.
+
+    Attributes:
+        quotes: tops of the book, in order; the first may be from before: it is what stood at the beginning.
+        trades: in order.
+        quotes_begin_ms, trades_begin_ms: from when on there is all that was heard; None: nothing was.
+        quotes_more, trades_more: there are earlier ones between these times, that were not asked for.
+        quotes_holes, trades_holes: times within which something may have happened that was not heard.
+    """
+
+    quotes: list[QuotePoint]
+    trades: list[TradePoint]
+    quotes_begin_ms: int | None
+    trades_begin_ms: int | None
+    quotes_more: bool
+    trades_more: bool
+    quotes_holes: list[Span]
+    trades_holes: list[Span]
+
+
+class Store:
+    """The history of all markets. One thread writes, any thread reads.
+
+    Args:
+        most_bytes: what is older gives way beyond these.
+        pause: lets other threads have the interpreter.
+    """
+
+    def __init__(self, most_bytes: int, pause: Pause) -> None:
+        self.most_bytes = most_bytes
+        self._pause = pause
+        self._cared_for: dict[str, None] = {}
+        self._cared_lock = threading.Lock()
+        self._writer = Owner("the history of all markets")
+        self._begin()
+
+    def _begin(self) -> None:
+        self.quotes = Log("quotes", QUOTE_WIDTH, QUOTES_WAITING, self._pause)
+        self.trades = Log("trades", TRADE_WIDTH, TRADES_WAITING, self._pause)
+        self._last: dict[str, Quote] = {}
+        self._before: dict[bytes, bytes] = {}
+        self._known: set[str] = set()
+        self._known_order: deque[str] = deque()
+
+    # -- the writer's
+
+    def clear(self) -> None:
+        """Forget all that happened."""
+        self._writer.check()
+        self._begin()
+
+    def remember(self) -> None:
+        """Take note of what the last rows say: what is the same after a restart is no change."""
+        self._before = self.quotes.last_rows()
+        for part in self.trades.newest(-(2**62), 2**62):
+            for _, trade in trade_points(part.rows):
+                self._know(trade.trade_id)
+            if len(self._known) >= KNOWN_TRADES // 2:
+                break
+
+    def put_quotes(self, quotes: Iterable[Quote]) -> None:
+        """Add those quotes whose top of the book, last price, volume or status are others than before."""
+        self._writer.check()
+        last, rows = self._last, []
+        for quote in quotes:
+            ticker = quote.ticker
+            known = last.get(ticker)
+            last[ticker] = quote
+            if known is not None and (
+                known is quote
+                or (
+                    known.yes_bid_e4 == quote.yes_bid_e4
+                    and known.yes_ask_e4 == quote.yes_ask_e4
+                    and known.yes_bid_size_e2 == quote.yes_bid_size_e2
+                    and known.yes_ask_size_e2 == quote.yes_ask_size_e2
+                    and known.last_price_e4 == quote.last_price_e4
+                    and known.volume_e2 == quote.volume_e2
+                    and known.open_interest_e2 == quote.open_interest_e2
+                    and known.status is quote.status
+                )
+            ):
+                continue
+            key = key_of(ticker)
+            row = quote_row(key, quote)
+            if known is None and self._before:
+                before = self._before.pop(key_bytes(key), b"")
+                if before[16:] == row[16:]:
+                    continue
+            rows.append((key, quote.as_of_ms, row))
+        self.quotes.put(rows)
+
+    def put_trades(self, trades: Iterable[Trade]) -> None:
+        """Add trades that are not known yet."""
+        self._writer.check()
+        new = [trade for trade in trades if self._know(trade.trade_id)]
+        if new:
+            self.trades.note_names({trade.ticker for trade in new})
+            keys = [key_of(trade.ticker) for trade in new]
+            self.trades.put(
+                [(k, trade.time_ms, trade_row(k, trade)) for k, trade in zip(keys, new, strict=True)]
+            )
+
+    def compare(self, quotes: Mapping[str, Quote]) -> None:
+        """Add what differs in a whole state, and forget the last quotes of markets that are gone."""
+        self.put_quotes(quotes.values())
+        if len(self._last) > len(quotes):
+            self._last = {ticker: quote for ticker, quote in self._last.items() if ticker in quotes}
+        self._before = {}
+
+    def bound(self) -> None:
+        """Let go of what is beyond the bytes it may have."""
+        self._writer.check()
+        most_kept = self.most_bytes // KEPT_SHARE
+        while self.size > self.most_bytes:
+            logs = sorted((self.quotes, self.trades), key=lambda log: log.oldest_end_ms or 2**62)
+            cared_for = self.cared_for()
+            if not any(log.evict(cared_for, most_kept // 2) for log in logs):
+                return
+
+    def _know(self, trade_id: str) -> bool:
+        """Take note of a trade; return whether it was not known."""
+        if not trade_id:
+            return True
+        if trade_id in self._known:
+            return False
+        self._known.add(trade_id)
+        self._known_order.append(trade_id)
+        if len(self._known_order) > KNOWN_TRADES:
+            self._known.discard(self._known_order.popleft())
+        return True
+
+    # -- any thread's
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that is kept."""
+        return self.quotes.size + self.trades.size
+
+    def care_for(self, tickers: Sequence[str]) -> None:
+        """Keep what happened in these markets longest: the last MAX_CARED_FOR that are named."""
+        with self._cared_lock:
+            for ticker in tickers:
+                self._cared_for.pop(ticker, None)
+                self._cared_for[ticker] = None
+            while len(self._cared_for) > MAX_CARED_FOR:
+                del self._cared_for[next(iter(self._cared_for))]
+
+    def cared_for(self) -> frozenset[int]:
+        """Return the keys of the markets that are kept longest."""
+        with self._cared_lock:
+            return frozenset(map(key_of, self._cared_for))
+
+    def history(self, ticker: str, low_ms: int, high_ms: int, most: int = MAX_POINTS) -> History:
+        """Return what happened in a market between two times: at most the last `most` of each."""
+        key = key_of(ticker)
+        quotes = self.quotes.read(key, low_ms, high_ms, most, before=True)
+        trades = self.trades.read(key, low_ms, high_ms, most, before=False)
+        return History(
+            quotes=quote_points(quotes.rows),
+            trades=[trade for _, trade in trade_points(trades.rows)],
+            quotes_begin_ms=self.quotes.begin_ms(key),
+            trades_begin_ms=self.trades.begin_ms(key),
+            quotes_more=quotes.more,
+            trades_more=trades.more,
+            quotes_holes=self.quotes.holes(low_ms, high_ms),
+            trades_holes=self.trades.holes(low_ms, high_ms),
+        )
+
+    def newest_trades(
+        self, low_ms: int, high_ms: int, most: int, before: Place | None
+    ) -> list[tuple[str, TradePoint]]:
+        """Return trades of all markets with their tickers, the latest first, from `before` on."""
+        if before is not None:
+            high_ms = min(high_ms, before[0])
+        found: list[tuple[str, TradePoint]] = []
+        for part in self.trades.newest(low_ms, high_ms):
+            names = {key_of(ticker): ticker for ticker in part.names}
+            for key, trade in trade_points(part.rows):
+                if (before is None or place_of(trade) < before) and key in names:
+                    found.append((names[key], trade))
+            found.sort(key=lambda pair: place_of(pair[1]), reverse=True)
+            if len(found) >= most and found[most - 1][1].time_ms > part.later_ms:
+                break
+        return found[:most]
+
+
+def place_of(trade: TradePoint) -> Place:
+    """Return where a trade stands among all."""
+    return trade.time_ms, trade.trade_id
