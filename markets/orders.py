@@ -64,7 +64,8 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 
     `evens` is the trade whose basket this evens out, None for a trade of its own. `time_in_force` and
     `expires_ms` are those of its orders. `by_hand`: a person wants it; `evens` is then the
-    trade of which it sells. `exits`: a strategy gives up what its own trade `evens` holds.
+    trade of which it sells. `exits`: a strategy gives up what its own trade `evens` holds. `kind` is that of
+    the opportunity it takes, empty where it is none.
     """
 
     strategy: str
@@ -77,6 +78,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     expires_ms: int | None = None
     by_hand: bool = False
     exits: bool = False
+    kind: str = ""
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
@@ -97,6 +99,11 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
         time_in_force: how long it stands.
         expires_ms: when the exchange ends it, of a "gtc" order; None for never.
         trader, account: who sends it, and on which account; empty in journals from before them.
+        kind: of the opportunity that its trade takes, the strategy's name where it is none; empty of what
+            evens out or sells, and in journals from before it.
+        source: of the fair value that its trade rests on, empty where it rests on none.
+        shown_e6: what it would have cost, without fees, at what was offered when it was decided; None in
+            journals from before it.
     """
 
     number: int
@@ -125,6 +132,9 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     expires_ms: int | None = None
     trader: str = ""
     account: str = ""
+    kind: str = ""
+    source: str = ""
+    shown_e6: int | None = None
 
     @property
     def fees(self) -> FeeSchedule:

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from bus.trading.shapes import (
     CommandAnswer,
     KillCommand,
     PauseCommand,
+    ReportAnswer,
     ResumeCommand,
     TraderStatus,
     told,
@@ -43,6 +44,7 @@ from trader.journal.schema import build_id
 from trader.ledger.ledger import LedgerError
 
 from . import by_hand, reconcile
+from .attribution import account_of, as_text, day_in, sent_of
 from .cash import cash
 from .explain import explain_order, explain_untraded, order_text, untraded_text
 from .extensions.load import Extension, build_of
@@ -73,6 +75,10 @@ def command(arguments: Sequence[str]) -> int:
     explaining = commands.add_parser("explain", help="an order's black box, or why something was not traded")
     explaining.add_argument("what", help="number of an order, ticker of a market or of an event")
     explaining.add_argument("--json", action="store_true", help="print it as JSON")
+    reporting = commands.add_parser("report", help="what earned what: strategy, kind, source, series, day")
+    for name, text in (("since", "the first"), ("until", "the last")):
+        reporting.add_argument(f"--{name}", metavar="DAY", help=f"{text} day, UTC, as 2026-01-31")
+    reporting.add_argument("--json", action="store_true", help="print it as JSON")
     taxed = commands.add_parser("tax", help="the tax lots given up in a year, first in first out, as CSV")
     taxed.add_argument("year", type=int)
     taxed.add_argument("--csv", metavar="FILE", help="write it there; without it to the output")
@@ -97,6 +103,8 @@ def command(arguments: Sequence[str]) -> int:
                 return _allow(settings, parsed.name)
             case "explain":
                 return _explain(settings, parsed.what, as_json=parsed.json)
+            case "report":
+                return _report(settings, parsed.since, parsed.until, as_json=parsed.json)
             case "tax":
                 return _tax(settings, parsed.year, parsed.csv)
             case "cash" | "prepare" | "confirm" | "cancel" | "close" | "flatten":
@@ -151,6 +159,37 @@ def _gateway_of(settings: Settings, journal: str, number: int) -> dict[str, Any]
         context.term()
     known: dict[str, Any] = msgspec.to_builtins(answer)
     return known
+
+
+def _report(settings: Settings, since: str | None, until: str | None, *, as_json: bool) -> int:
+    """Have the trader tell, which knows what is held is worth; where none runs, the journal."""
+    context = make_context()
+    try:
+        question = {"op": "report", "id": 1, "since": since, "until": until}
+        report = told(ask(context, settings.trader_control, question, TIMEOUT_MS), ReportAnswer)
+    except NoAnswer:
+        print("trader: no trader runs here: what is held is not valued", file=sys.stderr)
+        report = _unmarked(settings, {"since": since, "until": until})
+    except Refusal as refusal:
+        print(f"trader: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+    except DecodeError as error:
+        print(f"trader: {error}", file=sys.stderr)
+        return EXIT_CRASHED
+    finally:
+        context.term()
+    print(json.dumps(msgspec.to_builtins(report), indent=2) if as_json else as_text(report))
+    return 0
+
+
+def _unmarked(settings: Settings, days: Mapping[str, str | None]) -> ReportAnswer:
+    path = _journal_of(settings)
+    try:
+        since, until = (day_in(days, name) for name in ("since", "until"))
+    except Refusal as refusal:
+        raise StartupError(str(refusal)) from None
+    with readable(path), closing(Reader(path)) as reader:
+        return account_of(sent_of(reader), reader.record()).report(None, since, until)
 
 
 def _tax(settings: Settings, year: int, file: str | None) -> int:

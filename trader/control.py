@@ -25,6 +25,7 @@ from bus.trading.shapes import (
     FillsAnswer,
     OrdersAnswer,
     PositionsAnswer,
+    ReportAnswer,
     SettlementsAnswer,
     Shape,
     TicketAnswer,
@@ -34,6 +35,7 @@ from markets.records import FairValue, Record, Remove, TraderEvent
 from trader.journal.reader import Reader
 from trader.ledger.lots import trade_lots
 
+from .attribution import Account, account_of, day_in, sent_of
 from .manual import ManualCommand, ManualCommands
 from .report import Report, equity_point, fill_row, order_row, settlement_row
 from .tickets import BY_HAND_OPS, answer_of, ask_of
@@ -60,7 +62,7 @@ class Control:
         self._kill_switch = kill_switch
         self._open = reader
         self._reader: Reader | None = None
-        self._told: tuple[tuple[int, ...], Told] | None = None
+        self._told: tuple[tuple[int, ...], Told, Account] | None = None
         self._owner = Owner("the trader's control socket")
 
     def add_to(self, answers: Answers) -> None:
@@ -79,6 +81,7 @@ class Control:
         add("fills", self._fills, "limit", "before")
         add("settlements", self._settlements, "limit", "before")
         add("trades", self._trades, "limit", "before")
+        add("report", self._report, "since", "until")
         add("equity", self._equity, "since", "limit")
         add("pause", self._pause, "reason")
         add("resume", self._resume, "word")
@@ -117,11 +120,24 @@ class Control:
         return SettlementsAnswer(settlements=tuple(map(settlement_row, rows)))
 
     def _trades(self, question: Question) -> TradesAnswer:
-        journal, report = self._journal(), self._ready()
+        told, _ = self._record()
+        return TradesAnswer(trades=trade_rows(told, self._ready().worths, *_page(question)))
+
+    def _report(self, question: Question) -> ReportAnswer:
+        since, until = (day_in(question, name) for name in ("since", "until"))
+        _, account = self._record()
+        report = self._ready()
+        seen = report.status.pnl.settlement_dollars is not None
+        return account.report(report.worths if seen else None, since, until)
+
+    def _record(self) -> tuple[Told, Account]:
+        """Return what the journal says of trades, read anew when it says more."""
+        journal = self._journal()
         moved = journal.moved()
         if self._told is None or self._told[0] != moved:
-            self._told = moved, by_trade(journal.intents(), trade_lots(journal.record()))
-        return TradesAnswer(trades=trade_rows(self._told[1], report.worths, *_page(question)))
+            record, sent = journal.record(), sent_of(journal)
+            self._told = moved, by_trade(sent, trade_lots(record)), account_of(sent, record)
+        return self._told[1:]
 
     def _equity(self, question: Question) -> EquityAnswer:
         since = question.get("since", 0)

@@ -50,6 +50,7 @@ from trader.fair_values.trial import Mean, Trials
 from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
 from trader.ledger.lots import FOREIGN, clearing_e6
 
+from .attribution import locked_e6
 from .tickets import left_position
 from .worker import ValuesProvider, Worker
 
@@ -109,7 +110,7 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
             total_dollars=_money(profit_e6 if known else None),
             today_dollars=_money(worth.today_e6() if worth.whole() else None),
             settlement_dollars=_money(_profit_e6(ledger, settlement_e6)),
-            locked_dollars=_money(sum(map(_locked_e6, lots)) if worth.whole() else None),
+            locked_dollars=_money(sum(map(locked_e6, lots)) if worth.whole() else None),
         ),
         cash_dollars=format_money(ledger.cash_e6),
         starting_cash_dollars=format_money(ledger.start_e6),
@@ -167,12 +168,6 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
 
 def _profit_e6(ledger: Ledger, value_e6: int | None) -> int | None:
     return None if value_e6 is None else ledger.realised_e6 + value_e6 - ledger.basis_e6 - ledger.fees_e6
-
-
-def _locked_e6(worth: LotWorth) -> int:
-    """Return what the locked contracts of a lot earn after fees, by their share of the floor."""
-    lot = worth.lot
-    return worth.floor_e6 - (lot.cost_e6 + lot.fees_e6) * worth.locked_e2 // lot.count_e2
 
 
 def _unknown(engine: Engine) -> Iterator[UnknownOrder]:

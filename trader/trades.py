@@ -13,30 +13,31 @@ from markets.book import NO, YES
 from markets.orders import Intent
 from markets.units import format_count, format_money
 from trader.engine.worth import LotWorth
-from trader.ledger.lots import Closed, Lot, Lots
+from trader.ledger.lots import FOREIGN, Closed, Lot, Lots
+
+from .attribution import Sent, whose
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What the journal says of the trades, by their numbers. `orders` are those of the trade itself."""
+    """What the journal says of the trades, by their numbers."""
 
-    orders: Mapping[int, Sequence[Intent]]
+    orders: Mapping[int, Sequence[Sent]]
     held: Mapping[int, Sequence[Lot]]
     closed: Mapping[int, Sequence[Closed]]
 
 
-def by_trade(orders: Sequence[Intent], lots: Lots) -> Told:
+def by_trade(orders: Sequence[Sent], lots: Lots) -> Told:
     """Return orders and lots by the number of their trade."""
-    told = Told({}, {}, {})
-    of_orders: dict[int, list[Intent]] = {}
+    of_orders: dict[int, list[Sent]] = {}
     held: dict[int, list[Lot]] = {}
     closed: dict[int, list[Closed]] = {}
-    for intent in orders:
-        of_orders.setdefault(intent.trade, []).append(intent)
+    for sent in orders:
+        of_orders.setdefault(sent.intent.trade, []).append(sent)
     for lot in lots.held:
         held.setdefault(lot.trade, []).append(lot)
     for part in lots.closed:
         closed.setdefault(part.trade, []).append(part)
-    return msgspec.structs.replace(told, orders=of_orders, held=held, closed=closed)
+    return Told(of_orders, held, closed)
 
 
 def trade_rows(
@@ -49,8 +50,11 @@ def trade_rows(
 
 
 def _row(number: int, told: Told, worths: Sequence[LotWorth]) -> TradeRow:
-    orders, held, closed = told.orders.get(number, ()), told.held.get(number, ()), told.closed.get(number, ())
-    first = [intent for intent in orders if not intent.attempt]
+    sent, held, closed = told.orders.get(number, ()), told.held.get(number, ()), told.closed.get(number, ())
+    orders = [one.intent for one in sent]
+    of = None if number == FOREIGN else whose(orders)
+    slippages = [one.slippage_e6 for one in sent]
+    slippage_e6 = None if None in slippages else sum(slippage or 0 for slippage in slippages)
     cost_e6 = sum(lot.cost_e6 for lot in held) + sum(part.cost_e6 for part in closed)
     fees_e6 = sum(lot.fees_e6 for lot in held) + sum(part.fees_e6 for part in closed)
     got_e6 = sum(part.proceeds_e6 for part in closed)
@@ -66,8 +70,8 @@ def _row(number: int, told: Told, worths: Sequence[LotWorth]) -> TradeRow:
     times_ms = [*(lot.opened_ms for lot in held), *(part.acquired_ms for part in closed)]
     return TradeRow(
         trade=number,
-        strategy=[*(intent.strategy for intent in first), *(lot.strategy for lot in held), ""][0],
-        kind="",
+        strategy=of.strategy if of is not None else [*(lot.strategy for lot in held), ""][0],
+        kind="" if of is None else of.kind,
         event_ticker=[*events, ""][0],
         opened=min(times_ms) / 1000,
         ended=None if held else max(part.disposed_ms for part in closed) / 1000,
@@ -75,12 +79,14 @@ def _row(number: int, told: Told, worths: Sequence[LotWorth]) -> TradeRow:
         cost_dollars=format_money(cost_e6),
         fees_dollars=format_money(fees_e6),
         got_dollars=format_money(got_e6),
-        promised_dollars=format_money(first[0].edge_e6) if first else None,
+        promised_dollars=_money(None if of is None else of.expected_e6),
         floor_dollars=_money(floor_e6),
         locked_dollars=_money(came_e6 + floor_e6 if whole and floor_e6 is not None else None),
         bid_dollars=_money(None if bid_e6 is None else came_e6 + bid_e6),
         settlement_dollars=_money(None if settlement_e6 is None else came_e6 + settlement_e6),
         settled_dollars=None if held else format_money(came_e6),
+        source="" if of is None else of.source,
+        slippage_dollars=_money(slippage_e6),
     )
 
 

@@ -446,7 +446,9 @@ class TradeRow(Shape, frozen=True, kw_only=True):
     """A trade: what was promised, what is locked, what is hoped for, and what came.
 
     Attributes:
-        kind: of opportunity, empty where that is not known.
+        kind: of opportunity, the strategy's name where it took none; empty where that is not known.
+        source: of the fair value that it rests on, empty where it rests on none.
+        slippage_dollars: how much more was paid than was offered when it was decided, None where unknown.
         cost_dollars, fees_dollars: of all it bought. got_dollars: what it was paid by sales and settlements.
         promised_dollars: the profit it was expected to make after fees, for the size that was sent.
         floor_dollars: what its locked lots pay at least.
@@ -471,6 +473,8 @@ class TradeRow(Shape, frozen=True, kw_only=True):
     bid_dollars: MoneyText | None
     settlement_dollars: MoneyText | None
     settled_dollars: MoneyText | None
+    source: str = ""
+    slippage_dollars: MoneyText | None = None
 
 
 class OrderRow(Shape, frozen=True, kw_only=True):
@@ -548,6 +552,65 @@ class EquityPoint(Shape, frozen=True, kw_only=True):
     fees_dollars: MoneyText
     settlement_dollars: MoneyText | None = None
     settlement_equity_dollars: MoneyText | None = None
+
+
+# -- the report
+
+
+class ReportRow(Shape, frozen=True, kw_only=True):
+    """What was earned by those trades that belong together: of one strategy, kind, source, series or day.
+
+    Money is of the day on which it moved; a trade, its promise, and what is still held of it, of the day on
+    which it was decided.
+
+    Attributes:
+        name: of the strategy, kind, source (empty: no fair value), series, or day (YYYY-MM-DD).
+        tried: trades that were sent. trades: those that got something. over: of these, those of which nothing
+            is held any more. won: of those, how many earned something.
+        expected: what `trades` were to earn after fees. expected_of_over, got_of_over: what those that are
+            over were to earn, and what they earned.
+        bought: paid for contracts, without fees. fees: paid. slippage: how much more was paid than was
+            offered at the moment of the decision; None where a part of it was decided before that was noted.
+        realised: profit before fees of what was given up. profit: realised less fees, those of what is held
+            included: summed over the rows, the ledger's own.
+        open_cost: what is held has cost. locked: what its locked lots earn for certain.
+        bid, settlement: `profit` with what is held at its bids, each lot by itself, and at settlement.
+    """
+
+    name: str
+    tried: int
+    trades: int
+    over: int
+    won: int
+    expected_dollars: MoneyText
+    expected_of_over_dollars: MoneyText
+    got_of_over_dollars: MoneyText
+    bought_dollars: MoneyText
+    fees_dollars: MoneyText
+    slippage_dollars: MoneyText | None
+    realised_dollars: MoneyText
+    profit_dollars: MoneyText
+    open_cost_dollars: MoneyText
+    locked_dollars: MoneyText | None
+    bid_dollars: MoneyText | None
+    settlement_dollars: MoneyText | None
+
+
+class ReportAnswer(Shape, frozen=True, kw_only=True):
+    """To `report`: who has earned what, from `since` to `until` (days of UTC, both included; None: all).
+
+    `marked`: somebody says what is held is worth. Each of the tables adds up to `total`.
+    """
+
+    since: str | None
+    until: str | None
+    marked: bool
+    total: ReportRow
+    by_strategy: tuple[ReportRow, ...]
+    by_kind: tuple[ReportRow, ...]
+    by_source: tuple[ReportRow, ...]
+    by_series: tuple[ReportRow, ...]
+    by_day: tuple[ReportRow, ...]
 
 
 # -- answers

@@ -16,6 +16,7 @@ from markets.orders import Proposal
 from markets.records import Status
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, settled, view_of
+from trader.attribution import sent_of
 from trader.journal.reader import Reader
 from trader.ledger.lots import trade_lots
 from trader.report import Report, equity_point, report
@@ -91,7 +92,7 @@ def test_a_refused_trade_says_what_it_wanted_whatever_its_strategy_is_called(sta
 
 def trades(stand: Stand) -> tuple[TradeRow, ...]:
     with contextlib.closing(Reader(stand.worker.around.journal_path)) as reader:
-        told_of = by_trade(reader.intents(), trade_lots(reader.record()))
+        told_of = by_trade(sent_of(reader), trade_lots(reader.record()))
     return trade_rows(told_of, said(stand).worths, 100, 2**62)
 
 

@@ -76,6 +76,12 @@ def edge_of(
     return Edge(whole_e6, (whole_e6 * (MILLION - miss_ppm) + missed_e6 * miss_ppm) // MILLION)
 
 
+def shown_cost_e6(levels: Sequence[tuple[int, int]], price_e4: int, count_e2: int) -> int:
+    """Return what an order costs at what is offered, without fees; its limit for what is not offered."""
+    taken = fills([level for level in levels if level[0] <= price_e4], count_e2)
+    return cost_e6(taken) + price_e4 * (count_e2 - depth(taken))
+
+
 def thin_first(legs: Sequence[Wanted], view: EventView, scan: ScanLimits) -> tuple[Wanted, ...]:
     """Return the legs, that first which takes the largest part of what is offered at its price."""
     seen = {one.market.ticker: one for one in view.markets}

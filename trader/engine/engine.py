@@ -48,7 +48,7 @@ from trader.strategies import LoadStrategy, Update
 
 from . import risk
 from .conditions import Conditions
-from .edge import edge_of, thin_first
+from .edge import edge_of, shown_cost_e6, thin_first
 from .inputs import (
     RULES,
     Account,
@@ -435,7 +435,9 @@ class Engine:
         eases = proposal.evens is not None and self._rules >= 2
         if view.timing.start_ms is not None and not self.scan.in_play and not eases:
             ends_ms.append(view.timing.start_ms)
+        believed_in = None if proposal.probability is None else self.fair_values.get(legs[0].ticker)
         for leg in legs:
+            levels = ladder(seen[leg.ticker], leg.side, self.scan).levels
             number, client_order_id = self.numbering.order()
             intent = Intent(
                 number=number,
@@ -464,11 +466,14 @@ class Engine:
                 expires_ms=proposal.expires_ms,
                 trader=self.numbering.trader,
                 account=self.numbering.account,
+                kind=proposal.kind or ("" if attempt else proposal.strategy),
+                source="" if believed_in is None else believed_in.source,
+                shown_e6=shown_cost_e6(levels, leg.price_e4, leg.count_e2),
             )
             self.ledger.place(intent)
             self.standing.add(intent)
             if self._rules >= 2:
-                self.taken.plan(intent, ladder(seen[leg.ticker], leg.side, self.scan).levels)
+                self.taken.plan(intent, levels)
             self._out.append(Place(intent))
         if not attempt and len(legs) > 1 and proposal.time_in_force != "gtc":
             self.leg_risk.sent(trade, self._bucket(view))

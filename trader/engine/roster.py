@@ -18,6 +18,7 @@ from trader.strategies import BUILT_IN, LoadStrategy, Strategy, StrategyMaker, U
 from .outputs import Dropped
 
 MAX_PROPOSALS: Final = 1_000
+MAX_KIND: Final = 100
 MAX_NUMBER: Final = 10**30
 """Beyond this a number is a strategy's mistake; what is merely unreal, as of an odd quote, risk refuses."""
 
@@ -245,6 +246,7 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
         _expect("time_in_force", proposal.time_in_force in ("ioc", "fok", "gtc"), "ioc, fok or gtc")
         expires_ms = proposal.expires_ms
         _expect("expires_ms", expires_ms is None or _is_number(expires_ms), "an int or None")
+        _expect("kind", type(proposal.kind) is str and len(proposal.kind) <= MAX_KIND, "a short text")
 
 
 def _expect(member: str, holds: bool, expected: str) -> None:

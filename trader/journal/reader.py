@@ -49,6 +49,11 @@ _ORDERS: Final = (
 )
 
 
+_SENT: Final = (
+    "SELECT o.intent, coalesce(f.filled_e2, 0), coalesce(f.cost_e6, 0) FROM orders o LEFT JOIN"
+    " (SELECT number, sum(count_e2) AS filled_e2, sum(cost_e6) AS cost_e6 FROM fills GROUP BY number) f"
+    " USING (number) ORDER BY o.number"
+)
 _FOREIGN: Final = (
     "SELECT step, fill_id, order_id, ticker, event_ticker, exchange_index, side, price_e4, count_e2, fee_e6,"
     " time_ms, maker FROM foreign_fills ORDER BY id"
@@ -340,14 +345,19 @@ class Reader:
         return record_of(self._db, schema.version_of(self.meta(), self._path))
 
     def moved(self) -> tuple[int, ...]:
-        """Return what grows whenever something is bought, sold or paid out: then `record` says more."""
+        """Return what grows whenever something is ordered, bought, sold or paid out."""
         tables = ("fills", "settlements", "foreign_fills")
         counts = [f"(SELECT coalesce(max(id), 0) FROM {table})" for table in tables]  # noqa: S608
+        counts.append("(SELECT coalesce(max(number), 0) FROM orders)")
         return tuple(self._db.execute(f"SELECT {', '.join(counts)}").fetchone())
 
-    def intents(self) -> list[Intent]:
-        """Return all orders, oldest first."""
-        return intents(self._db)
+    def sent(self) -> list[tuple[Intent, int, int]]:
+        """Return all orders, oldest first, each with how many contracts it got and what they cost."""
+        rows = self._db.execute(_SENT)
+        return [
+            (msgspec.msgpack.decode(body, type=Intent), filled_e2, cost_e6)
+            for body, filled_e2, cost_e6 in rows
+        ]
 
     def sessions(self) -> dict[int, str]:
         """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""

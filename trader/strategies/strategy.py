@@ -126,4 +126,5 @@ def proposal(strategy: str, opportunity: Opportunity) -> Proposal:
         legs=tuple(Wanted(leg.ticker, leg.side, leg.price_e4, leg.count_e2) for leg in opportunity.legs),
         edge_e6=opportunity.net_edge_e6 or 0,
         probability=opportunity.probability,
+        kind=opportunity.kind,
     )
