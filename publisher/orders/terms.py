@@ -192,12 +192,15 @@ class TermsSource:
             )
         return barred, warning
 
+    def words(self, error: ExchangeError | StartupError) -> str:
+        """Say what an error means, and its remedy."""
+        if not isinstance(error, ExchangeError):
+            return str(error)
+        said = f"{faults.lead(error.outcome, self._place)} ({error})"
+        return f"{said}. {faults.remedy(error.outcome, str(error), self._place)}"
+
     def _say(self, error: ExchangeError | StartupError) -> None:
-        if isinstance(error, ExchangeError):
-            said = f"{faults.lead(error.outcome, self._place)} ({error})"
-            said += f". {faults.remedy(error.outcome, str(error), self._place)}"
-        else:
-            said = str(error)
+        said = self.words(error)
         if said != self.problem:
             log.warning("orders.waiting", error=said)
         self.problem = said
