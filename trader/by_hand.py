@@ -13,8 +13,9 @@ from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED
 from bus.process.settings import Settings
 from bus.protocol.answers import Refusal
 from bus.trading.gateway import AccountAnswer, AccountAsk
-from bus.trading.reasons import why_refused
+from bus.trading.reasons import NO_DRIFT, why_refused
 from bus.trading.shapes import (
+    AdoptCommand,
     ByHandAnswer,
     ByHandCommand,
     CancelCommand,
@@ -34,7 +35,8 @@ from trader.journal.reader import Reader, readable
 from .opening import newest_journal
 
 WORD: Final = "FLATTEN"
-OPS: Final = frozenset({"prepare", "confirm", "cancel", "close", "flatten"})
+ADOPT: Final = "ADOPT"
+OPS: Final = frozenset({"prepare", "confirm", "cancel", "close", "flatten", "adopt"})
 TIMEOUT_MS: Final = 3_000
 ACCOUNT_MS: Final = 12_000
 POLL_S: Final = 0.5
@@ -64,6 +66,8 @@ def add_parsers(commands: SubParsers) -> None:
     close.add_argument("--limit", help="the lowest price of the side held, in dollars")
     flatten = commands.add_parser("flatten", help=f"pause, cancel all, close all, prove it: flatten {WORD}")
     flatten.add_argument("word", nargs="?", default="")
+    adopt = commands.add_parser("adopt", help=f"show what nothing explains (drift); adopt {ADOPT} accepts it")
+    adopt.add_argument("word", nargs="?", default="")
 
 
 def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int:
@@ -80,6 +84,8 @@ def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int
 
     if parsed.command == "flatten" and parsed.word != WORD:
         raise Refusal("bad_request", f"word: this closes every position: flatten {WORD}")
+    if parsed.command == "adopt":
+        return _adopt(ask, parsed.word)
     question = msgspec.to_builtins(_command(parsed))
     if parsed.command == "prepare":
         ticket = told(ask(question), TicketAnswer).ticket
@@ -100,6 +106,26 @@ def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int
         print(f"not done: {answer.why} ({answer.refused})")
         return EXIT_REFUSED
     return EXIT_CRASHED if answer.left else 0
+
+
+def _adopt(ask: Callable[[dict[str, Any]], Mapping[str, object]], word: str) -> int:
+    """Show the lines of drift; with the word accept them: the ledger has then what the exchange lists."""
+    account = told(ask({"op": "status"}), TraderStatus).exchange_account
+    lines = () if account is None else account.drift
+    for line in lines:
+        print(line)
+    if not lines:
+        print(f"nothing to adopt: {why_refused(NO_DRIFT)}")
+        return EXIT_CRASHED
+    if word != ADOPT:
+        print(f"what the exchange has is booked as external, and trading goes on, with: adopt {ADOPT}")
+        return EXIT_REFUSED
+    answer = told(ask(msgspec.to_builtins(AdoptCommand(lines=lines, word=ADOPT))), ByHandAnswer)
+    if answer.refused is not None:
+        print(f"not done: {answer.why} ({answer.refused})")
+        return EXIT_REFUSED
+    print("adopted: the journal has what the exchange lists")
+    return 0
 
 
 def _command(parsed: argparse.Namespace) -> ByHandCommand:

@@ -8,6 +8,7 @@ import msgspec
 
 from bus.process.settings import variable_of
 from bus.trading.ended import EndedStrategies, EndedStrategy
+from trader.engine.asks import MANUAL
 
 from .extensions.load import Extension, Family, Loader, build_of, pass_on
 from .extensions.spec import Spec
@@ -20,6 +21,7 @@ FAMILY: Final = Family(
     group="kalshi_bus.strategies",
     calls=("on_start", "on_update", "on_fill", "on_timer"),
     built_in=BUILT_IN,
+    reserved={MANUAL: "a person's own orders"},
 )
 
 

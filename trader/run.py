@@ -159,6 +159,8 @@ def run(
         )
         control = Control(commands, KillSwitch(settings.data_dir), lambda: Reader(worker.around.journal_path))
         _run(stop, ticking, replica, worker, server, control, voice)
+        if worker.anew is not None:
+            raise StartupError(worker.anew)
     return 0
 
 

@@ -22,7 +22,7 @@ from bus.trading.gateway import AccountAnswer, ForeignFill
 from markets.opportunities import EventView, MarketView, Opportunity
 from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import ExchangeStatus, FairValue
-from trader.engine.asks import AnyAsk, CancelOrder, ClosePosition, Confirm, Flatten, Prepare
+from trader.engine.asks import Adopt, AnyAsk, CancelOrder, ClosePosition, Confirm, Flatten, Prepare
 from trader.engine.engine import Engine
 from trader.engine.inputs import (
     Account,
@@ -243,7 +243,7 @@ class Session:
     def _concerned(self, ask: AnyAsk, state: State) -> list[str]:
         """Return the events that are to be seen for this."""
         match ask:
-            case CancelOrder():
+            case CancelOrder() | Adopt():
                 return []
             case Flatten():
                 return sorted(self.engine.ledger.events())

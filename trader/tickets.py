@@ -7,6 +7,7 @@ from bus.protocol.answers import Refusal
 from bus.protocol.messages import convert_map
 from bus.trading import reasons
 from bus.trading.shapes import (
+    AdoptCommand,
     ByHandAnswer,
     ByHandCommand,
     CancelCommand,
@@ -21,7 +22,7 @@ from bus.trading.shapes import (
 from markets.book import NO, YES
 from markets.errors import BadRecord, DecodeError
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price, parse_decimal
-from trader.engine.asks import AnyAsk, CancelOrder, ClosePosition, Confirm, Flatten, Prepare, Ticket
+from trader.engine.asks import Adopt, AnyAsk, CancelOrder, ClosePosition, Confirm, Flatten, Prepare, Ticket
 from trader.engine.outputs import AnyOutput, Cancel, Confirmed, Place, Prepared, Undone
 
 from .flatten import Left
@@ -33,6 +34,7 @@ BY_HAND_OPS: Final[Mapping[str, tuple[str, ...]]] = {
     "cancel": ("number",),
     "close": ("ticker", "price_dollars"),
     "flatten": (),
+    "adopt": ("lines", "word"),
 }
 """Each operation and its parameters."""
 
@@ -42,6 +44,7 @@ _COMMANDS: Final[Mapping[str, type[ByHandCommand]]] = {
     "cancel": CancelCommand,
     "close": CloseCommand,
     "flatten": FlattenCommand,
+    "adopt": AdoptCommand,
 }
 
 
@@ -76,6 +79,8 @@ def _ask(command: ByHandCommand) -> AnyAsk:
             return ClosePosition(command.ticker, None if least is None else _price_e4(least))
         case FlattenCommand():
             return Flatten(1)
+        case AdoptCommand():
+            return Adopt(command.lines)
 
 
 def answer_of(state: str, command: ManualCommand) -> TicketAnswer | ByHandAnswer:

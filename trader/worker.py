@@ -261,6 +261,7 @@ class Worker:
         values: fair values of the file and the sources, by ticker.
         announcer: counts what happened, and how long it took.
         owner: the thread that all of this belongs to.
+        anew: why the process is to end and begin anew, None while it is not.
     """
 
     def __init__(self, settings: Settings, around: Surroundings) -> None:
@@ -270,6 +271,7 @@ class Worker:
         self.started_ms = around.clock.now_ms()
         self.values: dict[str, FairValue] = {}
         self.flattening: Flattening | None = None
+        self.anew: str | None = None
         self.announcer = Announcer(around.published, around.clock, lambda: self.state)
         self.session: Session
         self._begun = False
@@ -362,7 +364,7 @@ class Worker:
         self.owner.check()
         try:
             self.begin()
-            while not stop.is_set():
+            while not stop.is_set() and self.anew is None:
                 try:
                     self.turn()
                 except (JournalError, LedgerError, StartupError) as error:
@@ -493,6 +495,8 @@ class Worker:
             log.log(20 if said[0] == "answers" else 40, "gateway.stands", word=said[0], said=said[1])
             session.gateway(*said, self._present())
             self.around.published.event("state", state=self.state)
+            if broker.moved and self.settings.env == "sim":
+                self.anew = f"{said[1]}: another simulated exchange, the trader begins a new journal"
         listed = broker.take_account()
         if listed is not None:
             session.account(listed, self._present())

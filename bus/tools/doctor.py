@@ -82,6 +82,8 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
         yield _socket(context, "query", settings.query, "the snapshot server")
         if settings.mode != "paper":
             yield _gateway(context, settings)
+        if holder(settings.run_dir, "trader"):
+            yield trader_begun(context, settings)
     finally:
         context.term()
     yield from _health(settings)
@@ -232,6 +234,17 @@ def _gateway(context: zmq.Context[Any], settings: Settings) -> Finding:
     if status.watchdog is None:
         return Finding(False, "gateway", f"{said}; there is no watchdog: make run starts it")
     return Finding(status.state == "ready" and status.error is None, "gateway", said)
+
+
+def trader_begun(context: zmq.Context[Any], settings: Settings, timeout_ms: int = 1_000) -> Finding:
+    """Return whether a trader that runs has begun."""
+    try:
+        ask(context, settings.trader_control, {"op": "ping", "id": 1}, timeout_ms)
+    except KalshiBusError as error:
+        waits = "it begins once the order gateway has said whose account it has"
+        said = f"{error}" if settings.mode == "paper" else f"{error}: {waits}"
+        return Finding(False, "trader_control", said)
+    return Finding(True, "trader_control", "the trader answers")
 
 
 def _get(port: int, path: str) -> tuple[int, bytes]:

@@ -29,7 +29,7 @@ RECONCILING: Final = "reconciling"
 HALTS: Final = {
     KILLED: "trading is killed",
     HALTED: "the journal cannot be written or does not add up",
-    DRIFT: "the exchange's account and the journal differ, and nothing explains it",
+    DRIFT: "the exchange's account and the journal differ, and nothing explains it (trader adopt)",
     OTHER_ACCOUNT: "the order gateway is that of another account or exchange",
     PAUSED: "trading is paused",
     DAILY_LOSS: "the loss of the day has reached its limit",
@@ -121,7 +121,7 @@ REFUSALS: Final = {
     EVENT_LIMIT: "above the limit of an event",
     TOTAL_LIMIT: "above the limit of all together",
     CASH: "not enough cash",
-    CASH_ON_SHARD: "not enough cash on the market's shard, though there may be on others",
+    CASH_ON_SHARD: "not enough cash on the market's shard; trader cash says what to move",
     ERROR: "an error kept it from being judged; the log has it",
 }
 """Why a trade was refused before anything was sent."""
@@ -132,6 +132,8 @@ PRICE_MOVED: Final = "price_moved"
 ORDER_UNKNOWN: Final = "order_unknown"
 ORDER_ENDED: Final = "order_ended"
 NOTHING_HELD: Final = "nothing_held"
+NO_DRIFT: Final = "no_drift"
+DRIFT_CHANGED: Final = "drift_changed"
 
 NOT_DONE: Final = {
     TICKET_UNKNOWN: "there is no such ticket, or the trader has restarted since: prepare it again",
@@ -140,6 +142,8 @@ NOT_DONE: Final = {
     ORDER_UNKNOWN: "there is no order of that number",
     ORDER_ENDED: "the order has ended",
     NOTHING_HELD: "nothing is held there",
+    NO_DRIFT: "journal and account do not differ: there is nothing to adopt",
+    DRIFT_CHANGED: "what differs is not any more what was shown: look again",
 }
 """Why what a person asked for was not done, besides those of REFUSALS."""
 
@@ -168,7 +172,11 @@ UNFILLED: Final = frozenset({NOTHING_LEFT, NO_DEPTH})
 
 def why_refused(reason: str) -> str:
     """Return why a trade was refused, or something else was not done, as a sentence without its full stop."""
-    return REFUSALS.get(reason) or NOT_DONE.get(reason) or _plain(reason)
+    word, _, details = reason.partition(": ")
+    sentence = REFUSALS.get(word) or NOT_DONE.get(word)
+    if sentence is None:
+        return _plain(reason)
+    return f"{sentence}: {details}" if details else sentence
 
 
 def why_ended(reason: str) -> str:

@@ -700,7 +700,7 @@ class TicketAnswer(Shape, frozen=True, kw_only=True):
 
 
 class ByHandAnswer(Shape, frozen=True, kw_only=True):
-    """To `confirm`, `cancel`, `close` and `flatten`.
+    """To `confirm`, `cancel`, `close`, `flatten` and `adopt`.
 
     Attributes:
         orders: numbers of the orders that were placed; of `cancel`, and of the first round of `flatten`, also
@@ -781,7 +781,14 @@ class FlattenCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="flat
     """Pause, cancel every order and close every position; the status says how far it is."""
 
 
-ByHandCommand = PrepareCommand | ConfirmCommand | CancelCommand | CloseCommand | FlattenCommand
+class AdoptCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="adopt"):
+    """Accept drift: `lines` as the status shows them, all of them, and the word ADOPT."""
+
+    lines: Annotated[tuple[str, ...], msgspec.Meta(max_length=1_000)]
+    word: Literal["ADOPT"]
+
+
+ByHandCommand = PrepareCommand | ConfirmCommand | CancelCommand | CloseCommand | FlattenCommand | AdoptCommand
 
 
 def told(answer: Mapping[str, object], type_: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""Only the publisher can reach the exchange: everything else works in a network namespace that has no route.
+"""Only publisher and order gateway can reach the exchange; all else works in a namespace without a route.
 
 The namespace has a loopback of its own and nothing else. ZeroMQ's ipc endpoints are files, so the feed comes
 in; a TCP connection does not get out.
@@ -52,6 +52,7 @@ print(json.dumps({
     "markets": get(snapshot_port, "/markets"),
     "health": get(snapshot_port, "/health"),
     "opportunities": get(ui_port, "/api/opportunities"),
+    "orders": ask(context, f"ipc://{run_dir}/orders.sock", {"op": "gateway", "id": 1}),
     "trader": ask(context, f"ipc://{run_dir}/trader_control.sock", {"op": "status", "id": 1}),
     "snapshot_server": ask(context, f"ipc://{run_dir}/query.sock", {"op": "health", "id": 1}),
 }))
@@ -83,13 +84,18 @@ def namespace_of(pid: int | str) -> str:
     return str(Path(f"/proc/{pid}/ns/net").readlink())
 
 
-def test_all_but_the_publisher_work_without_a_route(stack: Stack, namespace: Process) -> None:
+OUTSIDE = ("simulator", "publisher", "publisher.orders", "publisher.orders.watchdog")
+"""Who speaks to the exchange, and that itself."""
+
+
+def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, namespace: Process) -> None:
     runner = stack.runner
-    stack.start("simulator", "publisher")
+    runner.env["KALSHI_BUS_MODE"] = "sim"  # orders leave, through the gateway
+    stack.start(*OUTSIDE)
     for name in ("snapshot_server", "ui", "trader"):
         stack.processes[name] = inside(runner, namespace, "-m", name)
     for name, process in stack.processes.items():
-        outside = name in ("simulator", "publisher")
+        outside = name in OUTSIDE
         eventually(lambda: (namespace_of(process.pid) == namespace_of("self")) == outside)  # noqa: B023
     eventually(lambda: stack.trader().get("state") == "running", START_S, "the trader runs")
 
@@ -119,7 +125,8 @@ def test_all_but_the_publisher_work_without_a_route(stack: Stack, namespace: Pro
         health = decoded(found[name])
         assert (health["status"], health["feed"], health["degraded"]) == ("ok", "live", [])
     trader = decoded(found["trader"])
-    assert (trader["state"], trader["feed"]) == ("running", "live")
+    assert (trader["state"], trader["feed"], trader["mode"]) == ("running", "live", "sim")
+    assert decoded(found["orders"])["state"] == "ready"
 
     # Updates go on arriving, and the ports inside are not those of this side.
     seq = decoded(found["health"])["seq"]

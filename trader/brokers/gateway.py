@@ -84,6 +84,7 @@ class GatewayBroker:
         generation: of the gateway that answered last, 0 before one has.
         last: number of its newest event for the journal, as far as is known.
         urge: may be set once it is known who asks.
+        moved: whether the gateway is at another exchange than the journal.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class GatewayBroker:
         self._answered_ms: int | None = None
         self._began_ms: int | None = None
         self._other = ""
+        self.moved = False
 
     # -- the session's side
 
@@ -287,6 +289,7 @@ class GatewayBroker:
         whose = answer.exchange, answer.account
         if whose != self._whose:
             self._other = f"the order gateway is that of {' '.join(whose)}, not of {' '.join(self._whose)}"
+            self.moved = answer.exchange != self._whose[0]
             return
         if answer.last < self._arrived:
             self._other = (

@@ -55,7 +55,13 @@ class Flatten(Ask, frozen=True):
     round: int
 
 
-AnyAsk = Prepare | Confirm | CancelOrder | ClosePosition | Flatten
+class Adopt(Ask, frozen=True):
+    """Take over what the exchange's account has, though nothing explains it; `lines` as they were shown."""
+
+    lines: tuple[str, ...]
+
+
+AnyAsk = Prepare | Confirm | CancelOrder | ClosePosition | Flatten | Adopt
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True):

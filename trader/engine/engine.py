@@ -533,19 +533,41 @@ class Engine:
     def objection(self, proposal: Proposal, view: EventView) -> str | None:
         """Return why risk would not let a trade pass now."""
         try:
-            return self._judge(proposal, view)[2]
+            return self._with_cash(self._judge(proposal, view)[2], proposal, view)
         except Exception as error:  # noqa: BLE001, it is noted
             self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
             return reasons.ERROR
 
     def place_by_hand(self, proposal: Proposal, view: EventView) -> Intent | str:
         """Place a person's order of one leg if risk lets it pass; return it, or why not."""
-        reason = self._place(proposal, view)
+        reason = self._with_cash(self._place(proposal, view), proposal, view)
         if reason is not None:
             return reason
         placed = self._out[-1]
         assert isinstance(placed, Place)
         return placed.intent
+
+    def _with_cash(self, reason: str | None, proposal: Proposal, view: EventView) -> str | None:
+        """Return a reason, with what to move where it is that a shard lacks cash."""
+        if reason != reasons.CASH_ON_SHARD:
+            return reason
+        return f"{reason}: {risk.what_to_move(proposal, view, self._facts())}"
+
+    def adopt_drift(self, lines: Sequence[str]) -> str | None:
+        """Book that the account is as the exchange lists it; return why not, None if it is done."""
+        books = self.books
+        if not books.drift:
+            return reasons.NO_DRIFT
+        if tuple(lines) != books.drift or not books.still_drifts(self.ledger):
+            return reasons.DRIFT_CHANGED
+        for foreign in books.unexplained(self.ledger, self.now_ms):
+            self._book_foreign(foreign)
+        cash = books.unexplained_cash(self.ledger)
+        if cash is not None:
+            self._adopt(*cash)
+        books.adopted()
+        self.conditions.drift = ()
+        return None
 
     def _note_failures(self, view: EventView) -> None:
         """Take down what failed over an event, after all about it has been tried."""

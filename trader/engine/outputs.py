@@ -124,6 +124,12 @@ class Confirmed(Output, frozen=True):
     order: int
 
 
+class Adopted(Output, frozen=True):
+    """A person has accepted these lines of drift: the ledger has what the exchange lists."""
+
+    lines: tuple[str, ...]
+
+
 class Undone(Output, frozen=True):
     """What a person asked for, or a part of it, was not done.
 
@@ -190,6 +196,7 @@ AnyOutput = (
     | Equity
     | Prepared
     | Confirmed
+    | Adopted
     | Undone
 )
 

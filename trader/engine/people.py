@@ -24,6 +24,7 @@ from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
 from .asks import (
     MANUAL,
     TICKET_MS,
+    Adopt,
     AnyAsk,
     CancelOrder,
     ClosePosition,
@@ -32,13 +33,13 @@ from .asks import (
     Prepare,
     Ticket,
 )
-from .outputs import Cancel, Confirmed, Prepared, Undone
+from .outputs import Adopted, Cancel, Confirmed, Prepared, Undone
 from .risk import LARGEST, Limits
 
 NUMBERS: Final = 10_000_000
 """Numbers of tickets are tenths of a second, and begin anew with this: 11 days."""
 
-Heard = Cancel | Confirmed | Prepared | Undone
+Heard = Adopted | Cancel | Confirmed | Prepared | Undone
 
 KEPT: Final = 200
 """So many tickets are remembered."""
@@ -58,6 +59,8 @@ class Trading(Protocol):
     def objection(self, proposal: Proposal, view: EventView) -> str | None: ...
 
     def place_by_hand(self, proposal: Proposal, view: EventView) -> Intent | str: ...
+
+    def adopt_drift(self, lines: Sequence[str]) -> str | None: ...
 
 
 class People:
@@ -88,6 +91,9 @@ class People:
                 yield from self._close(ask.ticker, ask.price_e4, seen)
             case Flatten():
                 yield from self._flatten(ask.round, seen)
+            case Adopt():
+                reason = self._trading.adopt_drift(ask.lines)
+                yield Adopted(ask.lines) if reason is None else Undone("adopt", "", reason)
 
     def ticker_of(self, ticket: int) -> str | None:
         """Return the market of a ticket that is remembered."""

@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from bus.trading.gateway import AccountAnswer, ListedSettlement
-from markets.orders import OrderState, Position
+from bus.trading.gateway import AccountAnswer, ForeignFill, ListedSettlement
+from markets.orders import Fill, OrderState, Position
 from markets.units import CENT_E6, PRICE_ONE_E4, format_count, format_money
 from trader.ledger.ledger import Ledger
 
@@ -150,6 +150,7 @@ class Reconciliation:
         self._since_ms = 0
         self._odd: frozenset[str] = frozenset()
         self._requested: tuple[int, int] | None = None
+        self._looked: tuple[AccountAnswer, Container[str]] | None = None
         self.cash_e6: dict[int, int] = {}
         self._others_e6: dict[int, int] = {}
 
@@ -181,6 +182,7 @@ class Reconciliation:
     ) -> None:
         """Take what was listed at a quiet moment, settlements and movements booked."""
         self.as_of_ms, self.netting = listed.as_of_ms, listed.netting
+        self._looked = listed, exclusive
         odd = frozenset(odd_orders(listed, ledger, standing))
         self.odd_orders, self._odd = tuple(sorted(odd & self._odd)), odd
         self.differing = tuple(map(str, differences(listed, ledger, exclusive)))
@@ -193,6 +195,55 @@ class Reconciliation:
         self._looks += 1
         if self._looks >= LOOKS and steady_ms - self._since_ms >= LAG_MS:
             self.drift = self.differing
+
+    # -- drift that a person accepts
+
+    def still_drifts(self, ledger: Ledger) -> bool:
+        """Whether the ledger is as it was when the drift was found."""
+        return (
+            self._looked is not None
+            and tuple(map(str, differences(self._looked[0], ledger, self._looked[1]))) == self.drift
+        )
+
+    def unexplained(self, ledger: Ledger, now_ms: int) -> Iterator[ForeignFill]:
+        """Yield what makes the positions of a ledger those of the last look.
+
+        What closes ours is taken at what it had cost, what is new at the exchange's average: whatever it was
+        really bought or sold at shows in the account's cash.
+        """
+        assert self._looked is not None
+        listed = self._looked[0]
+        theirs = {position.ticker: position for position in listed.positions}
+        name = f"adopted:{listed.as_of_ms}"
+        for ticker in sorted(theirs.keys() | ledger.positions.keys()):
+            there, ours = theirs.get(ticker), ledger.positions.get(ticker)
+            before_e2 = 0 if ours is None else ours.signed_e2
+            more_e2 = (0 if there is None else there.signed_e2) - before_e2
+            if not more_e2:
+                continue
+            if ours is not None and before_e2 * more_e2 < 0:
+                price_e4 = PRICE_ONE_E4 - ours.cost_e6 // ours.count_e2
+            else:
+                assert there is not None
+                price_e4 = abs(there.exposure_e6) // max(1, abs(there.signed_e2))
+            fill = Fill(min(max(price_e4, 0), PRICE_ONE_E4), abs(more_e2), 0, 0, now_ms, f"{name}:{ticker}")
+            event_ticker = there.event_ticker if there is not None else ours.event_ticker if ours else ""
+            shard = 0 if there is None else there.exchange_index
+            yield ForeignFill(name, ticker, event_ticker, shard, "yes" if more_e2 > 0 else "no", fill)
+
+    def unexplained_cash(self, ledger: Ledger) -> tuple[str, str, int, int] | None:
+        """Return id, kind, shard and amount of what makes its cash that of the last look; None: it is."""
+        assert self._looked is not None
+        listed, exclusive = self._looked
+        cash = cash_line(listed, ledger, exclusive)
+        if "shards" in listed.missing or cash.ours == cash.theirs:
+            return None
+        return f"adopted:{listed.as_of_ms}", "adopted", 0, cash.theirs - cash.ours
+
+    def adopted(self) -> None:
+        """Note that the drift has been booked."""
+        self.differing = self.drift = ()
+        self.reconciled, self._looks, self.rounded_e6 = True, 0, 0
 
     # -- cash by shard
 

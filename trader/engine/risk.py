@@ -18,7 +18,7 @@ from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
 from markets.orders import Intent, Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.timing import is_open
-from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
+from markets.units import CENT_E6, COUNT_ONE_E2, PRICE_ONE_E4, format_money
 from trader.ledger.ledger import Ledger
 
 from .throttle import MINUTE_MS
@@ -248,7 +248,16 @@ def _shard_reasons(
     facts: Facts,
     free_e6: Mapping[int, int],
 ) -> Iterator[str]:
-    """Whether each shard has the cash that its legs may cost; what only gives up a lot is paid by that."""
+    """Whether each shard has the cash that its legs may cost."""
+    needs_e6 = _needs_e6(legs, proposal, view, fees, facts)
+    if any(need_e6 > free_e6.get(shard, 0) for shard, need_e6 in needs_e6.items()):
+        yield reasons.CASH_ON_SHARD
+
+
+def _needs_e6(
+    legs: Sequence[Wanted], proposal: Proposal, view: EventView, fees: FeeSchedule, facts: Facts
+) -> dict[int, int]:
+    """Return what the legs on each shard may cost; what only gives up a lot is paid by that."""
     shards, needs_e6 = _shards(view), dict[int, int]()
     for leg in legs:
         if proposal.evens is not None and _closes(leg, proposal.evens, facts.ledger):
@@ -256,8 +265,29 @@ def _shard_reasons(
         shard = shards[leg.ticker]
         cost_e6 = reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms)
         needs_e6[shard] = needs_e6.get(shard, 0) + cost_e6
-    if any(need_e6 > free_e6.get(shard, 0) for shard, need_e6 in needs_e6.items()):
-        yield reasons.CASH_ON_SHARD
+    return needs_e6
+
+
+def what_to_move(proposal: Proposal, view: EventView, facts: Facts) -> str:
+    """Return what its shards lack for a trade that was refused for that, in words."""
+    fees, free = fee_schedule(view.event, view.series), facts.free_e6
+    if fees is None or free is None:
+        return ""
+    said = []
+    for shard, need_e6 in _needs_e6(proposal.legs, proposal, view, fees, facts).items():
+        lacks_e6 = need_e6 - free.get(shard, 0)
+        if lacks_e6 <= 0:
+            continue
+        richest = max(
+            (other for other in free if other != shard), key=lambda other: free[other], default=None
+        )
+        there = format_money(max(0, free.get(shard, 0)))
+        text = f"{format_money(need_e6)} needed, {there} free on shard {shard}"
+        text += f": move {format_money(lacks_e6 + -lacks_e6 % CENT_E6)} there"
+        if richest is not None:
+            text += f", shard {richest} has {format_money(max(0, free[richest]))} free"
+        said.append(text)
+    return "; ".join(said)
 
 
 def _ordered(proposal: Proposal, trade: int, ledger: Ledger, *, sells: bool) -> bool:

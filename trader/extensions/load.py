@@ -40,6 +40,7 @@ class Family(msgspec.Struct, frozen=True):
         group: of the entry points by which installed ones are found.
         calls: the methods that each must have.
         built_in: the project's own, by name.
+        reserved: names that none may have, and what they name.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Family(msgspec.Struct, frozen=True):
     group: str
     calls: tuple[str, ...]
     built_in: Mapping[str, type]
+    reserved: Mapping[str, str] = {}
 
 
 class Extension(msgspec.Struct, Generic[T], frozen=True):
@@ -224,6 +226,9 @@ class Loader:
                 f"{_line_of(spec, class_)}: name: got {name!r:.100},"
                 f" expected 1 to 60 letters, digits or any of _ . - to name the {what}"
             )
+        if name in self.family.reserved:
+            names = self.family.reserved[name]
+            self._refuse(f"{_line_of(spec, class_)}: name: got {name!r}, which names {names}: take another")
         params = getattr(class_, "Params", Parameters)
         if (
             not inspect.isclass(params)

@@ -61,7 +61,8 @@ _FOREIGN: Final = (
 _EXTERNAL: Final = "SELECT step, amount_e6 FROM external_cash ORDER BY id"
 _FEES: Final = (
     "SELECT ticker, sum(fee_e6) FROM (SELECT ticker, fee_e6 FROM fills UNION ALL SELECT ticker, fee_e6 FROM"
-    " foreign_fills) WHERE ticker NOT IN (SELECT ticker FROM foreign_fills WHERE fill_id LIKE 'opening:%')"
+    " foreign_fills) WHERE ticker NOT IN (SELECT ticker FROM foreign_fills WHERE fill_id LIKE 'opening:%' OR"
+    " fill_id LIKE 'adopted:%')"
     " GROUP BY ticker"
 )
 _AMENDS: Final = "SELECT step, number, price_e4, count_e2, reserve_e6, state FROM amends ORDER BY id"

@@ -61,6 +61,18 @@ def test_what_is_down_is_a_problem_with_its_remedy(environ: dict[str, str], shor
     assert any("make run starts everything" in line for line in found.values())
 
 
+def test_a_trader_that_waits_for_the_gateway_is_said(environ: dict[str, str], short_dir: Path) -> None:
+    context = make_context()
+    try:
+        found = doctor.trader_begun(
+            context, Settings.load({**environ, "KALSHI_BUS_MODE": "sim"}, short_dir), timeout_ms=50
+        )
+    finally:
+        context.term()
+    assert not found.ok
+    assert "it begins once the order gateway has said whose account it has" in found.said
+
+
 def test_open_directories_and_keys_are_problems(environ: dict[str, str], short_dir: Path) -> None:
     run_dir = private_dir(short_dir / "run")
     key = run_dir / "sim_private_key.pem"

@@ -1,5 +1,6 @@
 """Orders through an order gateway, from the decision to the books: journal, ledger, exchange are one."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from bus.protocol.answers import Refusal
 from bus.trading import reasons
 from bus.trading.gateway import OrderAsk, PlaceAsk
+from bus.trading.shapes import TicketAnswer
 from markets.orders import Filled, OrderState, Proposal
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, quiet
 from trader.engine.replay import replay
 from trader.journal.reader import Reader
+from trader.manual import ManualCommand
+from trader.reconcile import books_of, compare, whole
 from trader.strategies import BUILT_IN, NoBasket, Update
+from trader.tickets import answer_of, ask_of
 
 Make = Callable[[], Stand]
 
@@ -313,6 +319,63 @@ def test_what_nobody_can_explain_stops_trading_and_a_lag_does_not(gateway: FakeG
     assert stand.worker.state == reasons.RUNNING
 
 
+def test_a_person_accepts_what_nobody_can_explain_and_it_is_booked(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    bought, lost, gained = gateway.positions
+    gateway.positions |= {bought: gateway.positions[bought] // 2, lost: 0, "KXNEW-1-A": 700}
+    gateway.positions[gained] *= 3
+    gateway.cash_e6[0] -= 12_340_000
+    pass_by(stand, 80)
+    lines = stand.worker.engine.conditions.drift
+    assert len(lines) == 5
+    assert stand.worker.state == reasons.DRIFT
+
+    def adopt(*shown: str) -> Any:
+        command = ManualCommand("adopt", "", ask_of("adopt", {"lines": shown, "word": "ADOPT"}))
+        stand.commands.put(command)
+        stand.turns(1)
+        return answer_of(stand.worker.state, command)
+
+    assert adopt(*lines[:-1]).refused == reasons.DRIFT_CHANGED
+    assert stand.worker.state == reasons.DRIFT
+    assert adopt(*lines).refused is None
+    check(stand, gateway)
+    stand.commit()
+    stand.turns(1)
+    assert stand.worker.state == reasons.RUNNING
+    assert adopt(*lines).refused == reasons.NO_DRIFT
+    pass_by(stand, 75)
+    assert stand.worker.state == reasons.RUNNING
+    assert whole(books_of(stand.worker.around.journal_path), None)
+    assert whole(
+        books_of(stand.worker.around.journal_path), compare(stand.worker.around.journal_path, gateway.answer)
+    )
+    stand = make()
+    follow(stand)
+    check(stand, gateway)
+
+
+@pytest.mark.parametrize("bad", [{"word": "adopt"}, {"lines": "x"}, {"lines": [1]}, {"lines": None}])
+def test_drift_is_not_accepted_by_accident(bad: dict[str, Any]) -> None:
+    with pytest.raises(Refusal, match=r"lines|word"):
+        ask_of("adopt", {"lines": ["a"], "word": "ADOPT", **bad})
+
+
+def test_another_simulated_exchange_ends_the_trader_which_begins_a_new_journal(
+    gateway: FakeGateway, make: Make
+) -> None:
+    stand = make()
+    follow(stand)
+    gateway.exchange = "sim-2"
+    stand.turns(10)
+    assert "another simulated exchange, the trader begins a new journal" in str(stand.worker.anew)
+    stand = make()
+    follow(stand)
+    assert stand.worker.state == reasons.RUNNING
+
+
 @pytest.mark.parametrize("whole_cents", [True, False])
 def test_what_the_exchange_has_paid_is_booked_from_its_list(
     gateway: FakeGateway, make: Make, *, whole_cents: bool
@@ -369,6 +432,25 @@ def test_cash_on_another_shard_buys_nothing(gateway: FakeGateway, make: Make) ->
     follow(stand, basket())
     assert sum(order.intent.reserve_e6 for order in gateway.orders.values()) <= 30_000_000
     check(stand, gateway)
+    view = quiet(2)
+    follow(stand, view)
+    wanted = {
+        "ticker": view.markets[0].market.ticker,
+        "side": "no",
+        "count_fp": "50",
+        "price_dollars": "0.80",
+    }
+    ask = ask_of("prepare", {**wanted, "rest_seconds": 60})
+    command = ManualCommand("prepare", "", ask)
+    stand.commands.put(command)
+    stand.turns(1)
+    answer = answer_of(stand.worker.state, command)
+    assert isinstance(answer, TicketAnswer)
+    assert re.search(
+        r"trader cash says what to move: 4\d\.\d+ needed, \d+\.\d+ free on shard 0: move \d+\.\d+ there, "
+        r"shard 1 has 900\.000000 free",
+        str(answer.ticket.why),
+    )
 
 
 def test_a_new_exchange_begins_a_new_journal_and_keeps_the_old_one(port: FakePort, make: Make) -> None:

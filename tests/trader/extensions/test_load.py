@@ -130,6 +130,8 @@ def test_what_cannot_be_loaded_is_one_clear_error(tmp_path: Path, text: str, say
         ("class Mine:\n    name = 'mine'\n    def on_start(self, now_ms): ...\n",
          "mine.py:1: no strategy: it lacks on_update, on_fill, on_timer"),
         (MINE.replace('name = "mine"', "name = 7"), "name: got 7, expected 1 to 60 letters"),
+        (MINE.replace('name = "mine"', "name = 'manual'"),
+         "name: got 'manual', which names a person's own orders: take another"),
         (MINE.replace('name = "mine"', "name = 'a b'"), "name: got 'a b', expected 1 to 60 letters"),
         (MINE.replace("    class Params", "    Params = 3\n\n    class Other"),
          "Params: got 3, expected a frozen msgspec.Struct"),
