@@ -36,10 +36,12 @@ from tests.trader.engine.test_rebalance import (
 )
 from tests.trader.ledger.test_lots import test_any_fills_and_any_settlement_add_up_in_all_three_views
 from tests.trader.test_crash import POINTS, die_and_go_on
+from tests.trader.week import Week
 
 EXAMPLES: Final = 25
 GATEWAY_KILLS: Final = 6
 INPUTS: Final = 100
+WEEK_HOURS: Final = 168
 STEPS: Final = 200
 
 
@@ -149,6 +151,17 @@ def gateway_kills(seed: int) -> int:
                 runner.close()
 
 
+def ledger_week(seed: int) -> int:
+    """Trade for a week of an exchange's time; print how it went every day, and the worst difference."""
+    with tempfile.TemporaryDirectory(prefix="kb-soak-", dir=fast_folder()) as folder:
+        week = Week(templates.load(), Path(folder), seed, markets=60, step_ms=2_000)
+        try:
+            outcome = week.live_on(WEEK_HOURS, lambda line: print(f"seed {seed}: {line}", flush=True))
+        finally:
+            week.end()
+    return outcome.hours
+
+
 def order_drills(seed: int) -> int:
     """Do all drills of orders' ends in an order that a seed gives; print how long each took."""
     names = [name for name, one in DRILLS.items() if mountable() or not one.takes_root]
@@ -212,6 +225,12 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "killed": Target(
         "the simulator, killed while orders flow, knows every order that it answered", "orders", killed
+    ),
+    "ledger_week": Target(
+        "a week of trading through the order gateway: ledger and exchange are equal at every hour",
+        "hours",
+        ledger_week,
+        long=True,
     ),
     "lots": Target(
         "any fills and any settlement add up in all three views",
