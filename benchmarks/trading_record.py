@@ -227,6 +227,7 @@ class Recorder:
         self._beliefs: dict[str, list[Belief]] = defaultdict(list)
         self._seen_rows: set[tuple[str, int]] = set()
         self.taken: tuple[tuple[LevelKey, int], ...] = ()
+        self.places: dict[int, int] = {}
         self._held: set[str] = set()
         self._done_e6 = 0.0
         exchange.planter.followers.append(self.planted)
@@ -460,6 +461,11 @@ class Recorder:
             day_start_e6=self._day_start_e6,
             paused=None,
             taken=self.taken,
+            places={
+                number: self.places.get(number)
+                for number, intent in self.ledger.open.items()
+                if intent.time_in_force == "gtc"
+            },
         )
 
     def order(self, number: int) -> Intent | None:
@@ -472,6 +478,9 @@ class Recorder:
         return {"start_e6": self._start_e6, **self._sums}
 
     def claim(self, source: str) -> None: ...
+
+    def keep_places(self, places: Mapping[int, int]) -> None:
+        self.places = dict(places)
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
         self.taken = tuple(levels)

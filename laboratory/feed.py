@@ -18,6 +18,7 @@ from bus.protocol.state import Changed, Group, State
 from markets.json.read import decode_event, decode_market, decode_milestone, decode_series
 from markets.json.results import decided
 from markets.records import Book, ExchangeStatus, Quote, Record, Remove, Status
+from markets.records import Trade as PublicTrade
 from markets.units import MINUTE_MS, PRICE_ONE_E4
 from publisher.books.planner import Planner
 from simulator.floor.exchange import Exchange
@@ -65,6 +66,7 @@ class ExchangeFeed:
         self._quotes: dict[str, Market] = {}
         self._books: dict[str, Market] = {}
         self._statuses: dict[str, Status] = {}
+        self._trades: list[PublicTrade] = []
         self._markets: dict[str, Market] = {}
         self._events: dict[str, Event] = dict(exchange.events)
         self._milestones: dict[str, Any] = {}
@@ -143,6 +145,9 @@ class ExchangeFeed:
         """See Listener."""
         market = trade.market
         self._quotes[market.ticker] = self._markets[market.ticker] = market
+        if market.ticker in self._state.quotes:
+            parts = (trade.yes_price_e4, trade.count_e2, trade.taker, trade.time_ms)
+            self._trades.append(PublicTrade(trade.trade_id, market.ticker, *parts))
 
     def announced(
         self, event_type: str, subject: Market | Event, fields: dict[str, Any], time_ms: int
@@ -186,8 +191,9 @@ class ExchangeFeed:
             books = [_book(self.exchange, market, now_ms) for market in self._books.values()]
             self._put_by_series("book", books, groups)
         self._books.clear()
-        if groups or cycle:
-            self._heard.append(Changed(state.seq, cycle, groups))
+        trades, self._trades = self._trades, []
+        if groups or cycle or trades:
+            self._heard.append(Changed(state.seq, cycle, groups, trades))
 
     def _vouch(self, groups: list[Group], now_ms: int) -> None:
         """Let all books be as of now. No digest counts them anew: nobody compares this state with another."""

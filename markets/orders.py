@@ -65,7 +65,8 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     `evens` is the trade whose basket this evens out, None for a trade of its own. `time_in_force` and
     `expires_ms` are those of its orders. `by_hand`: a person wants it; `evens` is then the
     trade of which it sells. `exits`: a strategy gives up what its own trade `evens` holds. `kind` is that of
-    the opportunity it takes, empty where it is none.
+    the opportunity it takes, empty where it is none. `post_only`: of orders that rest, to take nothing when
+    they arrive.
     """
 
     strategy: str
@@ -79,6 +80,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     by_hand: bool = False
     exits: bool = False
     kind: str = ""
+    post_only: bool = False
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
@@ -104,6 +106,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
         source: of the fair value that its trade rests on, empty where it rests on none.
         shown_e6: what it would have cost, without fees, at what was offered when it was decided; None in
             journals from before it.
+        post_only: it is to rest or not to be: what would take something when it arrives is refused.
     """
 
     number: int
@@ -135,6 +138,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     kind: str = ""
     source: str = ""
     shown_e6: int | None = None
+    post_only: bool = False
 
     @property
     def fees(self) -> FeeSchedule:

@@ -211,7 +211,7 @@ def on_disk(
 
     def broker(recovered: Recovered) -> Broker:
         if books is None:
-            return PaperBroker(settings.paper_latency_ms, leg_age_ms, scan, recovered.taken)
+            return PaperBroker(settings.paper_latency_ms, leg_age_ms, scan, recovered.taken, recovered.places)
         return GatewayBroker(
             recovered.journal_id,
             books.exchange,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from bus.protocol.join import Action, ReplicaStatus
-from bus.protocol.state import State
+from bus.protocol.state import Changed, State
 from bus.scan.membership import market_view
 from bus.scan.rescan import Batch, Rescan, batch_of
 from bus.threads import Owner
@@ -138,7 +138,8 @@ class Session:
             self.rescan.wants = self.engine.roster.wants
         ledger = self.engine.ledger
         standing = [
-            OpenOrder(intent, ledger.filled(number)) for number, intent in sorted(ledger.open.items())
+            OpenOrder(intent, ledger.filled(number), ledger.amending.get(number))
+            for number, intent in sorted(ledger.open.items())
         ]
         self._markets = dict.fromkeys(order.intent.ticker for order in standing)
         self._hear_broker(self.broker.recover(standing), present)
@@ -303,6 +304,12 @@ class Session:
         batch = batch_of(actions)
         if state is not self._state:
             self._state, batch = state, Batch(whole=True)
+        watched = self.broker.watched
+        if watched:
+            for action in actions:
+                for trade in action.trades if isinstance(action, Changed) else ():
+                    if trade.ticker in watched:
+                        self.broker.traded(trade, present)
         self._take(batch, present)
 
     @property
@@ -339,7 +346,7 @@ class Session:
         self._held = self.engine.ledger.events()
         self._pending = deque(self.rescan.events(state, batch, self.engine.fair_values, self._held))
         self._drop_faulty(present)
-        self._observe(state, batch)
+        self._observe(state, batch, present)
         status = state.exchange.get("")
         recent = status is not None and present.now_ms - status.as_of_ms <= STATUS_KNOWN_FOR_MS
         if self._status[0] is status and self._status[1] is recent:
@@ -361,7 +368,7 @@ class Session:
         for fault in self.engine.roster.take_faults():
             self._step(StrategyFault(*present, strategy=fault.strategy, call=fault.call, error=fault.error))
 
-    def _observe(self, state: State, batch: Batch) -> None:
+    def _observe(self, state: State, batch: Batch, present: Present) -> None:
         """Keep the markets that orders may meet, and show the broker those it watches, as they now are."""
         markets, watched = self._markets, self.broker.watched
         if not markets and not watched:
@@ -372,7 +379,7 @@ class Session:
                 markets[ticker] = market_view(state, ticker)
         for ticker in sorted(watched) if batch.whole else changed:
             if ticker in watched and (market := market_view(state, ticker)) is not None:
-                self.broker.observe(market)
+                self.broker.observe(market, present)
 
     # -- one step
 

@@ -151,6 +151,8 @@ class JournalFile(StepLog, Protocol):
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None: ...
 
+    def keep_places(self, places: Mapping[int, int]) -> None: ...
+
     def checkpoint(self) -> None: ...
 
     def try_out(self) -> None: ...
@@ -712,9 +714,10 @@ class Worker:
             log.warning("journal.last_steps_lost", error=str(error))
 
     def _keep_taken(self, journal: JournalFile) -> None:
-        """Have the next session know what of the levels that are shown its paper orders have taken."""
+        """Have the next session know what its paper orders took of what is shown, and where they rest."""
         if isinstance(self.session.broker, PaperBroker):
             journal.keep_taken(self.session.broker.taken)
+            journal.keep_places(self.session.broker.places)
 
     # -- time
 

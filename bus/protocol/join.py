@@ -548,12 +548,16 @@ class FeedSync:
             if envelope.cycle:
                 self._stage.add(topic, envelope)
             else:
+                trades: list[Any] = decode_all(kind, envelope.records) if kind == "trade" else []
                 with base.lock:
-                    changed = base.apply(topic, envelope.seq, kind, envelope.records)
+                    if trades:
+                        changed = base.put(topic, envelope.seq, kind, trades, envelope.records)
+                    else:
+                        changed = base.apply(topic, envelope.seq, kind, envelope.records)
                     self._applied = envelope.seq
                     if self._coverage.full:
                         base.seq = envelope.seq
-                actions.append(Changed(envelope.seq, 0, changed))
+                actions.append(Changed(envelope.seq, 0, changed, trades))
             if kind not in RECORD_TYPES:
                 self.stats.unknown_kinds += 1
         except DecodeError as error:

@@ -32,6 +32,7 @@ from markets.records import (
     Remove,
     Series,
     Suspect,
+    Trade,
 )
 
 from .digest import (
@@ -118,11 +119,13 @@ class Changed(msgspec.Struct, frozen=True, gc=False):
     """What one applied commit, one streamed message or several heard together changed.
 
     `seq` is the last one's, `cycle` is 0 unless it is a commit. `groups` holds all that was set or removed.
+    `trades` are those of a message of them, which no state keeps.
     """
 
     seq: int
     cycle: int
     groups: Sequence[Group]
+    trades: Sequence[Trade] = ()
 
     @property
     def records(self) -> Iterator[tuple[str, str]]:

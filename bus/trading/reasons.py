@@ -152,6 +152,7 @@ NOTHING_LEFT: Final = "nothing_left"
 CANCELLED: Final = "cancelled"
 EXPIRED: Final = "expired"
 RESTARTED: Final = "restarted"
+WOULD_TAKE: Final = "would_take"
 
 ENDS: Final = {
     COMPLETE: "filled completely",
@@ -159,6 +160,7 @@ ENDS: Final = {
     CANCELLED: "taken back",
     EXPIRED: "its time was over",
     RESTARTED: "the trader restarted before it arrived",
+    WOULD_TAKE: "it was to rest only, and would have taken something at once",
     MARKET_UNKNOWN: REFUSALS[MARKET_UNKNOWN],
     NOT_ACTIVE: REFUSALS[NOT_ACTIVE],
     SUSPECT: REFUSALS[SUSPECT],

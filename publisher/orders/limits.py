@@ -81,6 +81,8 @@ def senseless(intent: Intent, wall_ms: int) -> str | None:
         wrong = "time_in_force"
     elif intent.expires_ms is not None and intent.time_in_force != "gtc":
         wrong = "expires_ms"
+    elif intent.post_only and intent.time_in_force != "gtc":
+        wrong = "post_only"
     return None if wrong is None else f"{BAD_INTENT}: {wrong}"
 
 

@@ -66,6 +66,8 @@ def create(intent: Intent, lease_ms: int | None) -> Asked:
     }
     if lease_ms is not None:
         body["expiration_time"] = lease_ms // 1000
+    if intent.post_only:
+        body["post_only"] = True
     return Asked("create", "POST", ORDERS, (), _JSON.encode(body), COST, _shard(intent))
 
 

@@ -1,7 +1,7 @@
 """The worker: from a commit to a fill, through restarts, gaps, kills and a journal that cannot be written."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -401,7 +401,7 @@ def test_on_a_full_disk_there_is_no_order_without_a_row(make: Make) -> None:
     journaled = {row["number"] for row in rows(stand).orders(1_000, 10**6)}
     broker = stand.worker.session.broker
     assert isinstance(broker, PaperBroker)
-    sent = {intent.number for _, intent in broker._pending}
+    sent = {arrival.number for arrival in broker._pending}
     assert sent <= journaled
     make_room()
 
@@ -658,6 +658,8 @@ class MemoryJournal:
 
     def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
         self.steps.append((taken, encode_outputs(outputs)))
+
+    def keep_places(self, places: Mapping[int, int]) -> None: ...
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
         pass

@@ -16,6 +16,7 @@ import msgspec
 from bus.trading.gateway import ForeignFill
 from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Intent
+from markets.records import Trade
 from trader.engine.inputs import Present
 from trader.ledger.ledger import Progress
 
@@ -27,10 +28,14 @@ Markets = Callable[[str], MarketView | None]
 
 
 class OpenOrder(msgspec.Struct, frozen=True):
-    """An order that the journal holds as open, and what it has booked of it."""
+    """An order that the journal holds as open, and what it has booked of it.
+
+    `before` is the order as it was before a change that was asked for and not answered, None without one.
+    """
 
     intent: Intent
     progress: Progress
+    before: Intent | None = None
 
 
 class Broker(Protocol):
@@ -81,8 +86,12 @@ class Broker(Protocol):
         """
         ...
 
-    def observe(self, market: MarketView) -> None:
+    def observe(self, market: MarketView, present: Present) -> None:
         """Look at a market that has changed."""
+        ...
+
+    def traded(self, trade: Trade, present: Present) -> None:
+        """Hear of a public trade in a market that is watched."""
         ...
 
     def recover(self, standing: Sequence[OpenOrder]) -> Sequence[AnyOrderEvent | ForeignFill]:

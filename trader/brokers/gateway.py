@@ -36,6 +36,7 @@ from bus.trading.shapes import told
 from markets.errors import DecodeError
 from markets.opportunities import MarketView
 from markets.orders import AmendRefused, AnyOrderEvent, Ended, Intent, OrderState
+from markets.records import Trade
 from trader.engine.inputs import Present
 
 from .base import Markets, OpenOrder
@@ -163,7 +164,10 @@ class GatewayBroker:
         self.heard = self._arrived
         return events
 
-    def observe(self, market: MarketView) -> None:
+    def observe(self, market: MarketView, present: Present) -> None:
+        """Look at nothing."""
+
+    def traded(self, trade: Trade, present: Present) -> None:
         """Look at nothing."""
 
     def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent | ForeignFill]:

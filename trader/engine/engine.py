@@ -469,6 +469,7 @@ class Engine:
                 kind=proposal.kind or ("" if attempt else proposal.strategy),
                 source="" if believed_in is None else believed_in.source,
                 shown_e6=shown_cost_e6(levels, leg.price_e4, leg.count_e2),
+                post_only=proposal.post_only,
             )
             self.ledger.place(intent)
             self.standing.add(intent)
@@ -800,7 +801,8 @@ class Engine:
             return OrderState.FILLED
         if got_e2 and self._rules < 2:
             return OrderState.PARTIAL
-        if not got_e2 and reason != reasons.RESTARTED and not intent.attempt:
+        rested = accepted and intent.time_in_force == "gtc"  # it missed nothing
+        if not got_e2 and reason != reasons.RESTARTED and not intent.attempt and not rested:
             until_ms = self.paced_ms + self.limits.retry_after_ms
             self.throttle.rest(intent.event_ticker, self.paced_ms, until_ms)
         if event.state is not None and self._rules >= 2:

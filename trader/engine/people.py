@@ -240,7 +240,8 @@ class People:
             self._withdrawn.clear()
         ordered = {intent.ticker for intent in ledger.open.values()}
         for intent in list(ledger.open.values()):
-            if intent.number not in self._withdrawn and intent.attempt < CLOSED_BY_HAND:
+            sells = intent.attempt >= CLOSED_BY_HAND and intent.time_in_force != "gtc"
+            if intent.number not in self._withdrawn and not sells:
                 self._withdrawn.add(intent.number)
                 yield Cancel(intent.number, reasons.CANCELLED)
         for ticker in sorted(ledger.positions):

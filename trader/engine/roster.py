@@ -244,6 +244,9 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
         _expect("exits", sells or not proposal.exits, "False where evens names no trade")
         _expect("by_hand", proposal.by_hand is False, "False: it is no person's")
         _expect("time_in_force", proposal.time_in_force in ("ioc", "fok", "gtc"), "ioc, fok or gtc")
+        rests_only = type(proposal.post_only) is bool
+        alone = proposal.time_in_force == "gtc" or not proposal.post_only
+        _expect("post_only", rests_only and alone, "True or False, and True with gtc alone")
         expires_ms = proposal.expires_ms
         _expect("expires_ms", expires_ms is None or _is_number(expires_ms), "an int or None")
         _expect("kind", type(proposal.kind) is str and len(proposal.kind) <= MAX_KIND, "a short text")

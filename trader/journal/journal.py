@@ -60,6 +60,9 @@ _SAY_OF_ORDER: Final = (
     "UPDATE orders SET status = ?, reason = ?, ended_ms = ?, ended_step = ?"
     " WHERE number = ? AND ended_ms IS NULL"
 )
+_RESTING: Final = (
+    "SELECT number FROM orders WHERE ended_ms IS NULL AND status IN ('resting', 'partial') ORDER BY number"
+)
 _INSERT_FILL: Final = (
     "INSERT INTO fills (number, part, ticker, event_ticker, side, price_e4, count_e2, cost_e6, fee_e6,"
     " shown_e2, time_ms, step, fill_id, maker)"
@@ -76,7 +79,7 @@ _INSERT_SETTLEMENT: Final = (
 )
 _DROP: Final = "DELETE FROM {} WHERE session IN (SELECT session FROM sessions WHERE started_ms < ?)"
 _TAKEN: Final = (
-    "SELECT ticker, side, price_e4, sum(count_e2) FROM fills WHERE id > ? AND ticker NOT IN"
+    "SELECT ticker, side, price_e4, sum(count_e2) FROM fills WHERE id > ? AND {} ticker NOT IN"
     " (SELECT ticker FROM settlements) GROUP BY ticker, side, price_e4"
 )
 
@@ -91,6 +94,7 @@ class Recovered(msgspec.Struct, frozen=True):
     `heard`: number of the last event of the gateway that is booked. `alarm`: what a person is to look at.
     `adopted`: ids of the movements of cash that are booked.
     `loss_base_e6`, `loss_latched`: see `Start`, whose day is the same.
+    `places`: orders that rested -> what was ahead of each in a queue, None where that was not written down.
     """
 
     journal_id: str
@@ -107,6 +111,7 @@ class Recovered(msgspec.Struct, frozen=True):
     adopted: tuple[str, ...] = ()
     loss_base_e6: int | None = None
     loss_latched: bool = False
+    places: dict[int, int | None] = {}
 
 
 class Journal:
@@ -243,6 +248,18 @@ class Journal:
             (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM fills").fetchone()
             body = msgspec.json.encode(_Taken(last, tuple(levels))).decode()
             self._db.execute(_KEEP, ("taken", body))
+
+    def keep_places(self, places: Mapping[int, int]) -> None:
+        """Write down what is ahead of paper orders that rest, by number: it only gets less.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        with self._guard():
+            if not self._dirty:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._dirty = True
+            self._db.execute(_KEEP, ("places", msgspec.json.encode(places).decode()))
 
     def checkpoint(self) -> None:
         """Move what is committed from the WAL into the file, as far as no reader is in the way.
@@ -402,13 +419,20 @@ class _Taken(msgspec.Struct, frozen=True):
     levels: tuple[tuple[LevelKey, int], ...] = ()
 
 
-def _taken(db: sqlite3.Connection, meta: Mapping[str, str]) -> tuple[tuple[LevelKey, int], ...]:
+def _taken(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> tuple[tuple[LevelKey, int], ...]:
     kept = msgspec.json.decode(meta["taken"], type=_Taken) if "taken" in meta else _Taken()
     settled = {ticker for (ticker,) in db.execute("SELECT ticker FROM settlements")}
+    # Who rested took nothing of what others offer at that price.
+    query = _TAKEN.format("maker = 0 AND" if version >= schema.WITH_FOREIGN else "")
     taken = Counter({key: count for key, count in kept.levels if key[0] not in settled})
-    for ticker, side, price_e4, count_e2 in db.execute(_TAKEN, (kept.fill,)):
+    for ticker, side, price_e4, count_e2 in db.execute(query, (kept.fill,)):
         taken[ticker, side, price_e4] += count_e2
     return tuple(taken.items())
+
+
+def _places(db: sqlite3.Connection, meta: Mapping[str, str]) -> dict[int, int | None]:
+    kept = msgspec.json.decode(meta.get("places", "{}"), type=dict[int, int])
+    return {number: kept.get(number) for (number,) in db.execute(_RESTING)}
 
 
 def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) -> Recovered:
@@ -429,7 +453,7 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         day=int(day),
         day_start_e6=int(day_start_e6),
         paused=meta.get("paused"),
-        taken=_taken(db, meta),
+        taken=_taken(db, meta, version),
         heard=int(meta.get("heard", "0")),
         alarm=meta.get("alarm"),
         created_ms=int(meta["created_ms"]),
@@ -438,4 +462,5 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         else tuple(name for (name,) in db.execute("SELECT name FROM external_cash ORDER BY id")),
         loss_base_e6=int(base_e6) if lost else None,
         loss_latched=lost and latched == "1",
+        places=_places(db, meta),
     )

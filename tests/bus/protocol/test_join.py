@@ -16,7 +16,7 @@ from bus.protocol.join import Phase
 from bus.protocol.memory import Packed, Slim
 from bus.protocol.messages import VERSION, CycleEnd, Envelope, decode, encode, encode_record
 from bus.protocol.state import State
-from markets.records import Suspect, TraderEvent
+from markets.records import Suspect, Trade, TraderEvent
 from tests.bus.world import START_MS, Node, Publisher, as_old
 
 TICKERS = ("A-1-X", "A-1-Y", "B-1-X", "C-1-X")
@@ -545,6 +545,20 @@ def test_traders_event_is_of_a_known_kind_and_told_by_what_happened() -> None:
     assert list(line.node.changed[-1].records) == [("trader", "fill")]
     line.publisher.remember()
     line.settle()
+    assert line.agrees()
+
+
+def test_trades_are_told_whole_since_no_state_keeps_them() -> None:
+    line = Line()
+    trade = Trade("t1", "A-1-X", 4_000, 1_250, "no", 1)
+    line.send(line.publisher.writer.stream("md.A.", "trade", [trade], 1, 1))
+    line.node.take_feed(line.now_ms)
+    assert list(line.node.changed[-1].trades) == [trade]
+    assert list(line.node.changed[-1].records) == [("trade", "A-1-X")]
+    line.publisher.remember()
+    line.send(line.publisher.stream())
+    line.settle()
+    assert not line.node.changed[-1].trades
     assert line.agrees()
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from markets.opportunities import MarketView
 from markets.orders import Accepted, AnyOrderEvent, Ended, Fill, Filled, Intent, Unknown
+from markets.records import Trade
 from trader.brokers.base import Markets, OpenOrder
 from trader.engine.inputs import Present
 
@@ -99,7 +100,10 @@ class RestingBroker:
         self._heard = [entry for entry in self._heard if entry[0] > present.steady_ms]
         return told
 
-    def observe(self, market: MarketView) -> None:
+    def observe(self, market: MarketView, present: Present) -> None:
+        raise AssertionError("it watches nothing")
+
+    def traded(self, trade: Trade, present: Present) -> None:
         raise AssertionError("it watches nothing")
 
     def recover(self, standing: Sequence[OpenOrder]) -> list[AnyOrderEvent]:

@@ -20,6 +20,7 @@ from trader.ledger.ledger import Progress
 
 EVENT = event_of()
 TICKER = f"{EVENT.event_ticker}-HOM"
+NOW = Present(NOW_MS, 0)
 
 
 def book(*asks: tuple[int, int], as_of_ms: int = NOW_MS) -> MarketView:
@@ -104,11 +105,11 @@ def test_what_it_took_stays_taken_until_the_level_shrinks_or_goes() -> None:
     assert carried_out(paper, order(2), book((5_000, 1_000))).fills[0].count_e2 == 400
     assert carried_out(paper, order(3), book((5_000, 1_000))).fills == ()
 
-    paper.observe(book((5_000, 300)))  # of what is left nothing is ours to take again
+    paper.observe(book((5_000, 300)), NOW)  # of what is left nothing is ours to take again
     assert carried_out(paper, order(4), book((5_000, 300))).fills == ()
     assert carried_out(paper, order(5), book((5_000, 500))).fills[0].count_e2 == 200
 
-    paper.observe(book((5_100, 700)))  # the level is gone: whatever comes back is new
+    paper.observe(book((5_100, 700)), NOW)  # the level is gone: whatever comes back is new
     assert carried_out(paper, order(6), book((5_000, 1_000))).fills[0].count_e2 == 1_000
 
 
@@ -117,9 +118,9 @@ def test_a_worse_price_in_a_quote_says_that_the_better_level_is_gone_a_better_on
     quote = {price: leg(EVENT, "HOM", (1_000, 100), (price, 1_000)) for price in (4_900, 5_000, 5_100)}
     carried_out(paper, order(1), quote[5_000])
 
-    paper.observe(quote[4_900])
+    paper.observe(quote[4_900], NOW)
     assert set(paper.watched) == {TICKER}
-    paper.observe(quote[5_100])
+    paper.observe(quote[5_100], NOW)
     assert not paper.watched
 
 
