@@ -20,7 +20,7 @@ from bus.threads import Owner
 from .body import Prepared
 from .edition import Edition, Pause, Query
 from .http import BUSY, CRASHED, HttpRequest, HttpResponse, Large, respond
-from .trade_api import Listing
+from .trade_api import Listing, Wish
 from .view import View
 
 log = structlog.get_logger()
@@ -96,6 +96,7 @@ class App:
         pause: lets other threads have the interpreter.
         moment: gives something else whenever an answer may be another. While it and `now_ms` give the same,
             the same request has the same answer. `now_ms` is not enough: in a replay it stands still.
+        wish: is told what an answer could have said more of.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class App:
         requests: Counter[tuple[str, int]],
         pause: Pause,
         moment: Callable[[], object] = object,
+        wish: Callable[[Wish], None] = lambda _wish: None,
     ) -> None:
+        self._wish = wish
         self._moment = moment
         self._at: tuple[int, object] = (0, None)  # what `_given` is of
         self._given: dict[Asked, Given] = {}
@@ -157,6 +160,8 @@ class App:
         view = self._view()
         response = respond(request, view, now_ms)
         body = response.body
+        for wish in response.wishes:
+            self._wish(wish)
         if isinstance(body, Large):
             await self._answer_large(request, response.route, body, view, send)
             return

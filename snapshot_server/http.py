@@ -68,12 +68,13 @@ class Large(msgspec.Struct, frozen=True):
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """One answer. `route` names it in the metrics."""
+    """One answer. `route` names it in the metrics; `wishes`: what it could have said more of."""
 
     status: int
     headers: Headers
     body: bytes | Large
     route: str
+    wishes: tuple[trade_api.Wish, ...] = ()
 
     def content(self) -> bytes:
         """Return the body whole, however large."""
@@ -173,7 +174,7 @@ def _metrics(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 
 def _trade_api(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     edition = view.edition
-    answer = trade_api.answer(request.method, request.path, request.query, edition)
+    answer = trade_api.answer(request.method, request.path, request.query, edition, view.history, now_ms)
     headers = [*answer.headers, *_FRESH]
     if edition is not None:
         headers.append((trade_api.SEQ, f"{edition.epoch}:{edition.seq}"))
@@ -181,13 +182,15 @@ def _trade_api(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
         # Rounded up, so that the data never seems younger than it is.
         headers.append(("age", str(max(0, -((answer.as_of_ms - now_ms) // 1000)))))
     if isinstance(answer.body, bytes):
-        return _encoded(HttpResponse(answer.status, headers, answer.body, answer.route), request)
+        response = HttpResponse(answer.status, headers, answer.body, answer.route, answer.wishes)
+        return _encoded(response, request)
     assert edition is not None
     encoding = wanted_encoding(request.headers.get("accept-encoding"))
     headers.append(("vary", "accept-encoding"))
     if encoding != IDENTITY:
         headers.append(("content-encoding", encoding))
-    response = HttpResponse(answer.status, headers, Large(edition, answer.body, encoding, b"}"), answer.route)
+    large = Large(edition, answer.body, encoding, b"}")
+    response = HttpResponse(answer.status, headers, large, answer.route, answer.wishes)
     if answer.body.is_small(edition):
         return msgspec.structs.replace(response, body=response.content())
     return response
@@ -229,12 +232,9 @@ def _encoded(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     body = response.content()
     if encoding == IDENTITY or len(body) < _COMPRESS_FROM:
         return response
-    return HttpResponse(
-        response.status,
-        [*response.headers, ("content-encoding", encoding), ("vary", "accept-encoding")],
-        b"".join(compress([body], encoding, lambda: None).finish(b"")),
-        response.route,
-    )
+    headers = [*response.headers, ("content-encoding", encoding), ("vary", "accept-encoding")]
+    packed = b"".join(compress([body], encoding, lambda: None).finish(b""))
+    return msgspec.structs.replace(response, headers=headers, body=packed)
 
 
 def _for_head(response: HttpResponse) -> HttpResponse:

@@ -35,11 +35,15 @@ from .history.disk import Disk
 from .history.historian import Historian
 from .history.store import Store
 from .ops import SnapshotOps
+from .trade_api import Wish
 from .view import View
 
 SWITCH_S: Final = 0.0001
 """How long a thread may keep the interpreter while another waits for it. An answer takes it several times: at
 Python's default of 5 ms, each time behind a commit that is being applied."""
+
+WISH_TTL_S: Final = 60.0
+"""How long what was asked for by HTTP and is not here is wished for."""
 
 
 def run(settings: Settings, stop: Stop) -> int:
@@ -77,7 +81,7 @@ def run(settings: Settings, stop: Stop) -> int:
 
     def view() -> View:
         status, heartbeat = replica.status(), replica.heartbeat
-        return View(editor.edition, status, heartbeat, stale_after_ms, requests, monitor.processes)
+        return View(editor.edition, status, heartbeat, stale_after_ms, requests, monitor.processes, history)
 
     def state() -> State | None:
         return replica.state if replica.state.epoch else None
@@ -92,7 +96,10 @@ def run(settings: Settings, stop: Stop) -> int:
     def moment() -> tuple[object, int]:
         return editor.edition, clock.monotonic_ns() // 1_000_000
 
-    app = App(view, replica.now_ms, requests, pause, moment)
+    def wish(wish: Wish) -> None:
+        on_wish(list(wish.tickers), WISH_TTL_S, 0, wish.what)
+
+    app = App(view, replica.now_ms, requests, pause, moment, wish)
     with ExitStack() as stack:
         stack.callback(context.term)
         query = QueryServer(context, settings.query, answers, replica.now_ms)

@@ -1,6 +1,7 @@
 """What there is to answer from at one moment, over HTTP and REQ/REP alike."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -10,6 +11,10 @@ from bus.protocol.messages import Heartbeat
 from bus.replica import ReplicaStatus
 
 from .edition import Edition
+from .history.store import Store
+
+NOTHING: Final = Store(0, lambda: None)
+"""A history of nothing."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -22,6 +27,7 @@ class View(msgspec.Struct, frozen=True):
         stale_after_ms: from this age on data is stale.
         requests: answers so far by (route, status), for /metrics.
         processes: what supervisord says; None if none answers.
+        history: what happened.
     """
 
     edition: Edition | None
@@ -30,6 +36,7 @@ class View(msgspec.Struct, frozen=True):
     stale_after_ms: int
     requests: Mapping[tuple[str, int], int] = {}
     processes: Processes | None = None
+    history: Store = NOTHING
 
     def age_ms(self, now_ms: int) -> int | None:
         """Return the age of the whole: now less the end of the last complete sweep's fetch."""

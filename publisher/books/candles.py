@@ -19,8 +19,11 @@ CALLS_PER_CYCLE: Final = 1
 
 PERIOD_MINUTES: Final = 60
 SPAN_S: Final = 7 * 86_400
-MARKETS_MAX: Final = 50
+MARKETS_PER_CALL: Final = 50
 """That many with a week of hours each make 8,450 candlesticks: one request."""
+
+MARKETS_MAX: Final = 250
+"""So many are each asked for once a minute by one request a cycle."""
 
 REFRESH_MS: Final = MINUTE_MS
 """How old price history may become while it is wished for."""
@@ -46,14 +49,15 @@ class CandlePlanner:
         return wished
 
     def plan(self, known: Container[str], now_ms: int) -> list[str]:
-        """Return the markets of the next request, in order; none if no history is old enough to ask again."""
+        """Return the markets of the next request: those that waited longest, in order."""
         due = [
             ticker
             for ticker in self.wished(known, now_ms)
             # A comma would make two tickers of one. A time ahead is a clock that was set back.
             if "," not in ticker and not 0 <= now_ms - self._fetched_ms.get(ticker, -REFRESH_MS) < REFRESH_MS
         ]
-        return sorted(due)
+        due.sort(key=lambda ticker: (self._fetched_ms.get(ticker, -REFRESH_MS), ticker))
+        return sorted(due[:MARKETS_PER_CALL])
 
     def fetched(self, tickers: Sequence[str], now_ms: int) -> None:
         """Note that the history of these was asked for: of those without an answer there is none."""

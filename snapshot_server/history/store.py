@@ -37,6 +37,8 @@ KNOWN_TRADES: Final = 10_000
 """Ids of so many trades are known, so that one that is heard again is taken once."""
 
 MAX_POINTS: Final = 20_000
+SAME_MOMENT: Final = 1_000
+"""Trades of one market at one millisecond that a page may begin with."""
 
 Place = tuple[int, str]
 """Where a trade stands among all: its time (ms) and its id."""
@@ -200,10 +202,15 @@ class Store:
         key = key_of(ticker)
         quotes = self.quotes.read(key, low_ms, high_ms, most, before=True)
         trades = self.trades.read(key, low_ms, high_ms, most, before=False)
+        points, begin_ms = quote_points(quotes.rows), self.quotes.begin_ms(key)
+        standing = self._last.get(ticker)
+        if not points and standing is not None and begin_ms is not None and begin_ms <= high_ms:
+            # It has not changed since.
+            points = quote_points([quote_row(key, msgspec.structs.replace(standing, as_of_ms=begin_ms))])
         return History(
-            quotes=quote_points(quotes.rows),
+            quotes=points,
             trades=[trade for _, trade in trade_points(trades.rows)],
-            quotes_begin_ms=self.quotes.begin_ms(key),
+            quotes_begin_ms=begin_ms,
             trades_begin_ms=self.trades.begin_ms(key),
             quotes_more=quotes.more,
             trades_more=trades.more,
@@ -212,12 +219,19 @@ class Store:
         )
 
     def newest_trades(
-        self, low_ms: int, high_ms: int, most: int, before: Place | None
+        self, low_ms: int, high_ms: int, most: int, before: Place | None, ticker: str | None = None
     ) -> list[tuple[str, TradePoint]]:
-        """Return trades of all markets with their tickers, the latest first, from `before` on."""
+        """Return trades, of one market or of all, with their tickers, the latest first, from `before` on."""
         if before is not None:
             high_ms = min(high_ms, before[0])
         found: list[tuple[str, TradePoint]] = []
+        if ticker is not None:
+            # Some more, since those of one moment are in no order: of a page's end none is left out.
+            rows = self.trades.read(key_of(ticker), low_ms, high_ms, most + SAME_MOMENT, before=False).rows
+            found = [(ticker, trade) for _, trade in trade_points(rows)]
+            found = [pair for pair in found if before is None or place_of(pair[1]) < before]
+            found.sort(key=lambda pair: place_of(pair[1]), reverse=True)
+            return found[:most]
         for part in self.trades.newest(low_ms, high_ms):
             names = {key_of(ticker): ticker for ticker in part.names}
             for key, trade in trade_points(part.rows):

@@ -7,12 +7,23 @@ Kalshi's own, and why.
 
 from typing import Final
 
-from .listings import Answer, Listing
-from .routes import SUSPECT, TEMPLATES, TOP_ONLY, answer
+from .listings import Answer, Listing, Wish
+from .routes import BEGINS, SUSPECT, TEMPLATES, TOP_ONLY, answer
 
 ROOT: Final = "/trade-api"
 
 SEQ: Final = "x-kalshi-bus-seq"
 """A header of ours: `epoch:seq` of the edition."""
 
-__all__ = ("ROOT", "SEQ", "SUSPECT", "TEMPLATES", "TOP_ONLY", "Answer", "Listing", "answer")
+__all__ = (
+    "BEGINS",
+    "ROOT",
+    "SEQ",
+    "SUSPECT",
+    "TEMPLATES",
+    "TOP_ONLY",
+    "Answer",
+    "Listing",
+    "Wish",
+    "answer",
+)

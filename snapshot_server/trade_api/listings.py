@@ -5,7 +5,7 @@ import binascii
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -15,8 +15,20 @@ from markets.json.decoding import Reader, texts_of
 from markets.json.pages import text_member
 from markets.json.words import STATUS_WORDS
 from markets.records import Event, Market, Milestone
-from markets.units import parse_time_ms
+from markets.units import (
+    MAX_TIME_MS,
+    MIN_TIME_MS,
+    format_count,
+    format_price,
+    format_time,
+    opposite,
+    parse_time_ms,
+)
 from snapshot_server.edition import SCAN_SLICE, Edition, Entry, Order, Pause
+from snapshot_server.history.rows import TradePoint
+from snapshot_server.history.store import Place, Store
+
+from .candlesticks import Span, make
 
 SMALL: Final = 50
 """Lists that look at no more candidates are made at once; others where they hold up nobody."""
@@ -66,6 +78,13 @@ class Listing(msgspec.Struct, frozen=True):
         return confirmed_ms(edition)
 
 
+class Wish(NamedTuple):
+    """What an answer could have said more of: `what`, as of op `watch`, of these markets."""
+
+    what: str
+    tickers: tuple[str, ...]
+
+
 class Answer(msgspec.Struct, frozen=True):
     """An answer. `as_of_ms`: when its data was last known to be true; `route` names it in the metrics."""
 
@@ -74,6 +93,7 @@ class Answer(msgspec.Struct, frozen=True):
     route: str = "other"
     as_of_ms: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    wishes: tuple[Wish, ...] = ()
 
 
 def make_cursor(entry: Entry) -> str:
@@ -105,14 +125,15 @@ def event_json(edition: Edition, event: Event, nested: bool) -> bytes:
 
 
 def markets_json(edition: Edition, event: Event) -> bytes:
-    """Return the markets of an event without the brackets, in the order in which they were sent.
+    """Return the markets of an event without the brackets, in the order of `event_markets`."""
+    return b",".join(map(edition.kalshi_market, event_markets(edition, event)))
 
-    Those it does not name, which came some other way, are last, ascending.
-    """
+
+def event_markets(edition: Edition, event: Event) -> Iterable[str]:
+    """Return the markets of an event in the order in which they were sent, last those it does not name."""
     rest = dict.fromkeys(edition.by_event.get(event.event_ticker, ()))
     sent = [ticker for ticker in event.market_tickers.split() if ticker in rest]
-    order = dict.fromkeys(sent) | rest
-    return b",".join(map(edition.kalshi_market, order))
+    return dict.fromkeys(sent) | rest
 
 
 def series_json(raw: bytes, metadata: bool, volume: bool) -> bytes:
@@ -325,6 +346,99 @@ class MilestoneList(Listing, frozen=True):
                 or (_time_ms(milestone.raw, "last_updated_ts") or 0) > self.min_updated * 1000
             )
         )
+
+
+class TradeList(Listing, frozen=True):
+    """`GET /markets/trades`, the latest first. Times in ms since 1970, both included."""
+
+    history: Store
+    size: int
+    after: Place | None = None
+    ticker: str | None = None
+    low_ms: int = MIN_TIME_MS
+    high_ms: int = MAX_TIME_MS
+
+    def render(self, _edition: Edition, pause: Pause) -> Iterator[bytes]:
+        page = self.history.newest_trades(self.low_ms, self.high_ms, self.size + 1, self.after, self.ticker)
+        last = page[self.size - 1][1] if len(page) > self.size else None
+        cursor = "" if last is None else make_cursor((last.time_ms, last.trade_id))
+        yield b'{"cursor":%b,"trades":[' % _encode(cursor)
+        for start in range(0, min(len(page), self.size), _JOIN):
+            chunk = b",".join([trade_json(*pair) for pair in page[start : min(start + _JOIN, self.size)]])
+            yield b"," + chunk if start else chunk
+            pause()
+        yield b"]"
+
+    def as_of_ms(self, _edition: Edition) -> int | None:
+        return self.history.trades.until_ms
+
+
+class CandleList(Listing, frozen=True):
+    """The candlesticks of markets, in Kalshi's three shapes.
+
+    `shape`: "one" market by itself, a "batch", or those of an "event". `now_s`: they go no further.
+    """
+
+    history: Store
+    shape: Literal["one", "batch", "event"]
+    tickers: tuple[str, ...]
+    span: Span
+    now_s: int
+
+    def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
+        names = _encode(self.tickers)
+        comma = b""
+        if self.shape == "batch":
+            yield b'{"markets":['
+        elif self.shape == "event":
+            yield b'{"adjusted_end_ts":%d,"market_tickers":%b,"market_candlesticks":[' % (
+                self.span.end_s,
+                names,
+            )
+        for ticker in self.tickers:
+            pause()
+            market, candles = edition.state.markets[ticker], edition.state.candles.get(ticker)
+            found = b",".join(make(market, candles, self.history, self.span, self.now_s * 1000))
+            if self.shape == "one":
+                yield b'{"ticker":%b,"candlesticks":[%b]' % (_encode(ticker), found)
+                return
+            if self.shape == "batch":
+                yield comma + b'{"market_ticker":%b,"candlesticks":[%b]}' % (_encode(ticker), found)
+            else:
+                yield comma + b"[%b]" % found
+            comma = b","
+        yield b"]"
+
+    def as_of_ms(self, edition: Edition) -> int | None:
+        """Return when what is told was known: where nothing is heard, when Kalshi's own were fetched."""
+        until_ms = self.history.quotes.until_ms
+        ages = [
+            until_ms if until_ms is not None else candles.as_of_ms if candles is not None else 0
+            for candles in map(edition.state.candles.get, self.tickers)
+        ]
+        return min(ages, default=None)
+
+
+def trade_json(ticker: str, trade: TradePoint) -> bytes:
+    """Return Kalshi's object of a public trade."""
+    side = trade.taker_side
+    taker = {
+        "taker_book_side": "bid" if side == "yes" else "ask",
+        "taker_outcome_side": side,
+        "taker_side": side,
+    }
+    return _encode(
+        {
+            "count_fp": format_count(trade.count_e2),
+            "created_time": format_time(trade.time_ms),
+            "is_block_trade": False,
+            "no_price_dollars": format_price(opposite(trade.price_e4)),
+            **(taker if side else {}),
+            "ticker": ticker,
+            "trade_id": trade.trade_id,
+            "yes_price_dollars": format_price(trade.price_e4),
+        }
+    )
 
 
 # --- inside --------------------------------------------------------------------------------------

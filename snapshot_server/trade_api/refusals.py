@@ -1,5 +1,6 @@
 """Refusals in Kalshi's words."""
 
+import re
 from typing import Final
 
 import msgspec
@@ -28,6 +29,38 @@ def error(status: int, code: str, message: str, details: str | None = None) -> A
 def not_found(message: str) -> Answer:
     """Return a 404."""
     return error(404, "not_found", message)
+
+
+def absent(what: str, key: str) -> Answer:
+    """Return a 404 for something that may be at Kalshi, but is not here."""
+    return not_found(f"not found: no {what} {key!r:.210} here")
+
+
+RESERVED: Final = frozenset(("/events/multivariate", "/events/fee_changes", "/series/fee_changes"))
+"""Paths that are not served, and look as if they named an event or a series."""
+
+_NOT_HERE: Final = (
+    (r"/exchange/user_data_timestamp", "it tells how fresh an account's data is"),
+    (
+        r"/(portfolio|account|api_keys|communications|fcm|historical/(fills|orders|positions))\b.*",
+        "an account's data",
+    ),
+    (r"/historical/.*", "markets long settled, and their past, are not kept"),
+    (r"/live_data/.*", "live data is public and not on the bus: the milestone has the start"),
+    (r"/(multivariate_event_collections|events/multivariate)\b.*", "combos are public and not swept"),
+    (r"/.+", "this is public at Kalshi and not on the bus"),
+)
+"""What is not served, by its path below the base, and why."""
+
+_patterns: Final = tuple((re.compile(pattern), why) for pattern, why in _NOT_HERE)
+
+
+def why_not(path: str) -> str:
+    """Return what is said of a path that is not served."""
+    why = next(
+        (why for pattern, why in _patterns if pattern.fullmatch(path)), "there is nothing at this path"
+    )
+    return f"not found: {why}. Served from memory is what docs/http-api.md lists"
 
 
 def bad_request(details: str) -> CallRefused:

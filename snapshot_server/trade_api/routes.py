@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from markets.errors import BadRecord
-from markets.json.decoding import members_of
 from markets.json.words import (
     BASE,
     EVENT_STATUS_WORDS,
@@ -22,52 +21,62 @@ from markets.json.words import (
 )
 from markets.json.write import book_json
 from markets.records import Book, Level, Quote
-from markets.units import PRICE_ONE_E4, format_time, parse_time_ms
+from markets.units import MAX_TIME_MS, MIN_TIME_MS, PRICE_ONE_E4, format_time, parse_time_ms
 from snapshot_server.edition import Edition
+from snapshot_server.history.rows import key_of
+from snapshot_server.history.store import Store
 
+from .candlesticks import MAX_CANDLES, MAX_IN_ALL, Span, known_from, opened_ms
 from .listings import (
     Answer,
     Bound,
+    CandleList,
     EventList,
     Listing,
     MarketList,
     MilestoneList,
     SeriesList,
+    TradeList,
+    Wish,
     confirmed_ms,
     event_json,
+    event_markets,
     markets_json,
     read_cursor,
     series_json,
 )
-from .refusals import CallRefused, bad_request, error, invalid, not_found
+from .refusals import RESERVED, CallRefused, absent, bad_request, error, invalid, not_found, why_not
 
 TOP_ONLY: Final = "x-kalshi-bus-top-only"
 SUSPECT: Final = "x-kalshi-bus-suspect"
 """Headers of ours: which of the order books asked for, counted from 0, are only the top of the quote, and
 which the publisher holds suspect."""
 
+BEGINS: Final = "x-kalshi-bus-begins"
+"""A header of ours: more is asked for than was heard; from this Unix second on it is all there was."""
+
+ACCOUNT_LIMITS: Final = {
+    "grants": [],
+    "read": {"bucket_capacity": 200, "refill_rate": 200},
+    "usage_tier": "basic",
+    "write": {"bucket_capacity": 100, "refill_rate": 100},
+}
+
 _MAX_BOOKS: Final = 100
 _MAX_PARAMETERS: Final = 200
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 _encode: Final = msgspec.json.Encoder().encode
-_raws: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_NULL: Final = msgspec.Raw(b"null")
 
 
-class _CandleEnd(msgspec.Struct):
-    end_period_ts: int
-
-
-_candle_end: Final = msgspec.json.Decoder(_CandleEnd)
-
-
-def answer(method: str, path: str, query: str, edition: Edition | None) -> Answer:
+def answer(
+    method: str, path: str, query: str, edition: Edition | None, history: Store, now_ms: int
+) -> Answer:
     """Return the answer to a request below ROOT. Never raises for what the request holds."""
     matches = ((entry, entry[1].fullmatch(path, len(BASE))) for entry in _ROUTES if path.startswith(BASE))
     entry, match = next((found for found in matches if found[1] is not None), (None, None))
-    if entry is None or match is None:
-        return not_found("not found: only Kalshi's public market data is served here, from memory")
+    if entry is None or match is None or path.removeprefix(BASE) in RESERVED:
+        return not_found(why_not(path.removeprefix(BASE)))
     template, _, handler = entry
     route = BASE + template
     if method not in ("GET", "HEAD"):
@@ -77,7 +86,7 @@ def answer(method: str, path: str, query: str, edition: Edition | None) -> Answe
         refusal = error(503, "service_unavailable", "starting: no data has arrived yet")
         return msgspec.structs.replace(refusal, route=route, headers=(("retry-after", "1"),))
     try:
-        made = handler(_Call(edition, _parameters(query), *match.groups()))
+        made = handler(_Call(edition, history, now_ms, _parameters(query), *match.groups()))
     except CallRefused as refused:
         made = refused.answer
     if isinstance(made.body, Listing):
@@ -91,6 +100,8 @@ class _Call(msgspec.Struct, frozen=True):
     """A call: its parameters, and the variable parts of its path."""
 
     edition: Edition
+    history: Store
+    now_ms: int
     parameters: list[tuple[str, str]]
     key: str = ""
     second: str = ""
@@ -165,7 +176,7 @@ def _series_list(call: _Call) -> Answer:
 def _series(call: _Call) -> Answer:
     series = call.edition.state.series.get(call.key)
     if series is None:
-        return not_found("not found")
+        return absent("series", call.key)
     return Answer(200, b'{"series":%b}' % series_json(series.raw, True, call.boolean("include_volume")))
 
 
@@ -189,7 +200,7 @@ def _event(call: _Call) -> Answer:
     edition = call.edition
     event = edition.state.events.get(call.key)
     if event is None:
-        return not_found("not found")
+        return absent("event", call.key)
     tickers = edition.by_event.get(call.key, ())
     as_of_ms = min((edition.state.quote_as_of_ms(ticker) or 0 for ticker in tickers), default=None)
     markets = b"" if nested else markets_json(edition, event)
@@ -235,7 +246,7 @@ def _markets(call: _Call) -> Answer:
 
 def _market(call: _Call) -> Answer:
     if call.key not in call.edition.moving:
-        return not_found("not found")
+        return absent("market", call.key)
     body = b'{"market":%b}' % call.edition.kalshi_market(call.key)
     return Answer(200, body, as_of_ms=call.edition.state.quote_as_of_ms(call.key))
 
@@ -246,7 +257,8 @@ def _orderbook(call: _Call) -> Answer:
     book, _ = books[0]
     if depth:
         book = msgspec.structs.replace(book, yes=book.yes[-depth:], no=book.no[-depth:])
-    return _of_books(call.edition, books, b'{"orderbook_fp":%b}' % book_json(book))
+    made = _of_books(call.edition, books, b'{"orderbook_fp":%b}' % book_json(book))
+    return msgspec.structs.replace(made, wishes=(Wish("book", (call.key,)),))
 
 
 def _orderbooks(call: _Call) -> Answer:
@@ -259,59 +271,116 @@ def _orderbooks(call: _Call) -> Answer:
     parts = [
         b'{"ticker":%b,"orderbook_fp":%b}' % (_encode(book.ticker), book_json(book)) for book, _ in books
     ]
-    return _of_books(call.edition, books, b'{"orderbooks":[%b]}' % b",".join(parts))
+    made = _of_books(call.edition, books, b'{"orderbooks":[%b]}' % b",".join(parts))
+    return msgspec.structs.replace(made, wishes=(Wish("book", tuple(tickers)),))
 
 
-def _candlesticks(call: _Call) -> Answer:
-    """Price history as far as it is held: of whom it is wished for, in one period."""
+def _trades(call: _Call) -> Answer:
+    """Trades as far as they were heard: where that is less than is asked for, the answer says so."""
+    size = call.limit("GetTrades", 0, 1_000, 100)
+    ticker, low, high = call.get("ticker"), call.integer("min_ts"), call.integer("max_ts")
+    if call.boolean("is_block_trade"):
+        return not_found("not found: which trades are block trades is not known here")
+    low_ms = MIN_TIME_MS if low is None else max(MIN_TIME_MS, low * 1000)
+    high_ms = MAX_TIME_MS if high is None else min(MAX_TIME_MS, high * 1000 + 999)
+    history, edition = call.history, call.edition
+    key = None if ticker is None else key_of(ticker)
+    begin_ms = history.trades.begin_ms(key)
+    after = read_cursor(call.get("cursor"))
+    listing = TradeList(history, size, after, ticker, low_ms, high_ms)
+    from_ms = low_ms
+    if ticker is not None and ticker in edition.moving:
+        market, quote = edition.state.markets[ticker], edition.state.quotes[ticker]
+        from_ms = max(low_ms, call.now_ms if quote.volume_e2 == 0 else opened_ms(market))
+    if high_ms <= from_ms or (begin_ms is not None and begin_ms <= from_ms):
+        return Answer(200, listing)
+    if begin_ms is None and not history.trades.count:
+        return not_found(
+            "not found: no trades are heard here: the publisher follows no stream of the exchange"
+        )
+    if after is None and not history.newest_trades(low_ms, high_ms, 1, None, ticker):
+        known = (
+            "no trades are known here"
+            if begin_ms is None
+            else f"trades are known here from {format_time(begin_ms)} on"
+        )
+        return not_found(f"not found: {known}, and none is within these times")
+    return Answer(200, listing, headers=((BEGINS, str(-(-(begin_ms or call.now_ms) // 1000))),))
+
+
+def _span(call: _Call, operation: str) -> Span:
     start, end, period = (call.required(name) for name in ("start_ts", "end_ts", "period_interval"))
     before = call.boolean("include_latest_before_start")
     if period not in PERIODS_MINUTES:
-        raise invalid(out_of_range("GetMarketCandlesticks", "period_interval", "oneof"))
+        raise invalid(out_of_range(operation, "period_interval", "oneof"))
+    return Span(start, end, period * 60, before)
+
+
+def _market_candlesticks(call: _Call) -> Answer:
+    span = _span(call, "GetMarketCandlesticks")
     market = call.edition.state.markets.get(call.second)
     if market is None or market.series_ticker != call.key:
-        return not_found("not found")
-    candles = call.edition.state.candles.get(call.second)
-    if candles is None or candles.period_s != period * 60:
-        return not_found(
-            "not found: no candlesticks of this market and period are held here; those of 60 minutes are "
-            "fetched for whom op watch asks, with what=candles"
-        )
-    raws = [(_candle_end.decode(raw).end_period_ts, raw) for raw in _raws.decode(candles.raw)]
-    found = [raw for end_ts, raw in raws if start <= end_ts <= end]
-    earlier = [(end_ts, raw) for end_ts, raw in raws if end_ts < start]
-    if before and earlier:
-        found.insert(0, _carried_on(max(earlier)[1], start, period * 60))
-    body = b'{"ticker":%b,"candlesticks":[%b]}' % (_encode(call.second), b",".join(map(bytes, found)))
-    return Answer(200, body, as_of_ms=candles.as_of_ms)
+        return absent(f"market of series {call.key:.200}", call.second)
+    return _candles_of(call, "one", (call.second,), span)
 
 
-def _carried_on(raw: msgspec.Raw, start: int, width: int) -> msgspec.Raw:
-    """Return a candle carried on to the first end of a period after `start`, as Kalshi documents it.
-
-    Nothing was traded in it: what the last one closed at was the price before, and is what was bid and asked.
-    """
-    candle = members_of(raw, "candlestick")
-    price = _members_in(candle.get("price"))
-    closed, earlier = price.get("close_dollars", _NULL), price.get("previous_dollars", _NULL)
-    last = earlier if bytes(closed) == b"null" else closed
-    carried: dict[str, object] = candle | {
-        "end_period_ts": (start // width + 1) * width,
-        "price": dict.fromkeys(("open_dollars", "high_dollars", "low_dollars", "close_dollars"))
-        | {"previous_dollars": last},
-        "volume_fp": "0.00",
-    }
-    for side in ("yes_bid", "yes_ask"):
-        if quoted := _members_in(candle.get(side)):
-            carried[side] = dict.fromkeys(quoted, quoted.get("close_dollars"))
-    return msgspec.Raw(_encode(carried))
+def _batch_candlesticks(call: _Call) -> Answer:
+    tickers = call.listed("market_tickers")
+    if tickers is None:
+        raise invalid("Query argument market_tickers is required, but not found")
+    span = _span(call, "BatchGetMarketCandlesticks")
+    if len(tickers) > _MAX_BOOKS:
+        raise bad_request(f"at most {_MAX_BOOKS} market_tickers")
+    known = tuple(ticker for ticker in dict.fromkeys(tickers) if ticker in call.edition.moving)
+    return _candles_of(call, "batch", known, span)
 
 
-def _members_in(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw]:
-    try:
-        return {} if raw is None else members_of(raw, "candlestick")
-    except BadRecord:  # null, or what is no object: there is nothing in it
-        return {}
+def _event_candlesticks(call: _Call) -> Answer:
+    event = call.edition.state.events.get(call.second)
+    if event is None or event.series_ticker != call.key:
+        return absent(f"event of series {call.key:.200}", call.second)
+    span = _span(call, "GetMarketCandlesticksByEvent")
+    return _candles_of(call, "event", tuple(event_markets(call.edition, event)), span)
+
+
+def _candles_of(
+    call: _Call, shape: Literal["one", "batch", "event"], tickers: tuple[str, ...], span: Span
+) -> Answer:
+    """Price history as far as it is here, and wished for: the next look has more of it."""
+    state, now_s = call.edition.state, -(-call.now_ms // 1000)
+    wishes = (Wish("candles", tickers),) if tickers else ()
+    end_s = min(span.end_s, now_s + span.width_s)
+    if (end_s - span.start_s) // span.width_s > MAX_CANDLES:
+        opened_s = min((opened_ms(state.markets[ticker]) for ticker in tickers), default=0) // 1000
+        if (end_s - max(span.start_s, opened_s)) // span.width_s > MAX_CANDLES:
+            raise bad_request(f"requested period has more than {MAX_CANDLES} candlesticks")
+    begins_s: list[int] = []
+    count = 0
+    for ticker in tickers:
+        market, candles = state.markets[ticker], state.candles.get(ticker)
+        start_s = max(span.start_s, opened_ms(market) // 1000)
+        count += max(0, min(end_s, now_s) - start_s) // span.width_s
+        if start_s >= min(end_s, now_s):
+            continue  # there is nothing to know
+        from_s = known_from(market, candles, call.history, span)
+        if from_s is None:
+            refusal = not_found(
+                f"not found: nothing is known here of {ticker:.200} within these times; its candlesticks are "
+                "asked for: look again in a minute"
+            )
+            return msgspec.structs.replace(refusal, wishes=wishes)
+        if from_s > start_s:
+            begins_s.append(from_s)
+    if count > MAX_IN_ALL:
+        raise bad_request(f"more than {MAX_IN_ALL} candlesticks in total")
+    headers = ((BEGINS, str(max(begins_s))),) if begins_s else ()
+    listing = CandleList(call.history, shape, tickers, span, now_s)
+    return Answer(200, listing, headers=headers, wishes=wishes if begins_s else ())
+
+
+def _account_limits(_call: _Call) -> Answer:
+    """What a reader without a key has at Kalshi: clients ask at their start. Here nothing is limited."""
+    return Answer(200, _encode(ACCOUNT_LIMITS))
 
 
 def _milestones(call: _Call) -> Answer:
@@ -341,7 +410,7 @@ def _milestones(call: _Call) -> Answer:
 
 def _milestone(call: _Call) -> Answer:
     found = call.edition.state.milestones.get(call.key)
-    return not_found("not found") if found is None else Answer(200, b'{"milestone":%b}' % found.raw)
+    return absent("milestone", call.key) if found is None else Answer(200, b'{"milestone":%b}' % found.raw)
 
 
 _Handler = Callable[[_Call], Answer]
@@ -359,11 +428,15 @@ _ROUTES: Final = (
     _route("/events/{event_ticker}", _event),
     _route("/markets", _markets),
     _route("/markets/orderbooks", _orderbooks),
+    _route("/markets/candlesticks", _batch_candlesticks),
+    _route("/markets/trades", _trades),
     _route("/markets/{ticker}", _market),
     _route("/markets/{ticker}/orderbook", _orderbook),
-    _route("/series/{series_ticker}/markets/{ticker}/candlesticks", _candlesticks),
+    _route("/series/{series_ticker}/markets/{ticker}/candlesticks", _market_candlesticks),
+    _route("/series/{series_ticker}/events/{ticker}/candlesticks", _event_candlesticks),
     _route("/milestones", _milestones),
     _route("/milestones/{milestone_id}", _milestone),
+    _route("/account/limits", _account_limits),
 )
 TEMPLATES: Final = tuple(BASE + template for template, _, _ in _ROUTES)
 

@@ -3,7 +3,9 @@
 import gzip
 import json
 import random
+import re
 import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,12 +22,15 @@ from pykalshi.exceptions import KalshiAPIError, ResourceNotFoundError
 
 from bus.protocol.writer import Change, Writer
 from markets.json.read import decode_exchange_status, decode_milestone, decode_series
-from markets.records import Candles, Milestone, Quote, Record, Remove, Series, Status, Suspect
+from markets.records import Candles, Milestone, Quote, Record, Remove, Series, Status, Suspect, Trade
+from markets.units import format_time
 from snapshot_server import trade_api
 from snapshot_server.edition import Edition, next_edition
+from snapshot_server.history.store import Store
 from snapshot_server.http import HttpRequest, HttpResponse, Large, respond
 from snapshot_server.trade_api.listings import make_cursor, read_cursor
 from snapshot_server.view import View
+from tests.simulator.schemas import answer_errors, fill, operations
 from tests.snapshot_server.test_http import CATALOGUE, HOST, NOW_MS, STARTING, VIEW, edition_of, view_of
 from tests.snapshot_server.venue import DATA, Venue, a_catalogue, a_cycle, a_writer, grouped
 from tests.support import ROOT, Runner, eventually
@@ -332,28 +337,55 @@ def test_no_book_is_made_up_for_a_market_that_is_not_here() -> None:
     get("/markets/orderbooks", 404, tickers=f"{known},{CATALOGUE.books[1].ticker}")
 
 
-def test_candlesticks_come_as_sent_within_the_times_asked_for_with_the_age_of_their_own() -> None:
-    market = CATALOGUE.markets[1]
-    path = f"/series/{market.series_ticker}/markets/{market.ticker}/candlesticks"
-    hours: dict[str, Any] = {"start_ts": 3_601, "end_ts": 10_800, "period_interval": 60}
-    get(path, 404, **hours)
-    raw = json.dumps(sent := [{"end_period_ts": n * 3_600, "new": [n]} for n in range(1, 6)]).encode()
-    candles = Candles(market.ticker, NOW_MS - 39_000, 3_600, raw)
-    view = with_changes("candles", [candles], f"md.{market.series_ticker}.")
+HOUR_S = 3_600
+TRADED = next(m for m in CATALOGUE.markets if m.open_ms and m.open_ms < NOW_MS - 86_400_000)
+CANDLES = f"/series/{TRADED.series_ticker}/markets/{TRADED.ticker}/candlesticks"
+NOW_S = NOW_MS // 1_000
+DAY_S = NOW_S // 86_400 * 86_400 - 86_400
+"""A day that is over: candlesticks of it are made up below."""
 
-    response = ask(path, view, **hours)
-    assert json.loads(response.content()) == {"ticker": market.ticker, "candlesticks": sent[1:3]}
+
+def an_hour(number: int, **members: Any) -> dict[str, Any]:
+    return {"end_period_ts": DAY_S + number * HOUR_S, **members}
+
+
+def with_candles(sent: list[Any], as_of_ms: int = NOW_MS) -> View:
+    candles = Candles(TRADED.ticker, as_of_ms, HOUR_S, json.dumps(sent).encode())
+    return with_changes("candles", [candles], f"md.{TRADED.series_ticker}.")
+
+
+def test_candlesticks_come_as_sent_within_the_times_asked_for_with_the_age_of_their_own() -> None:
+    hours: dict[str, Any] = {
+        "start_ts": DAY_S + HOUR_S + 1,
+        "end_ts": DAY_S + 3 * HOUR_S,
+        "period_interval": 60,
+    }
+    refused = ask(CANDLES, **hours)
+    assert refused.status == 404
+    assert refused.wishes == (trade_api.Wish("candles", (TRADED.ticker,)),), "the next look has them"
+    sent = [an_hour(n, new=[n]) for n in range(1, 6)]
+    view = with_candles(sent, NOW_MS - 39_000)
+
+    response = ask(CANDLES, view, **hours)
+    assert json.loads(response.content()) == {"ticker": TRADED.ticker, "candlesticks": sent[1:3]}
     assert header(response, "age") == "41"
-    get(path, 404, view=view, **hours | {"period_interval": 1})
-    get(path.replace(str(market.series_ticker), "OTHER"), 404, view=view, **hours)
+    assert header(response, trade_api.BEGINS) is None
+    assert response.wishes == ()
+    early = ask(CANDLES, view, **hours | {"start_ts": DAY_S - HOUR_S})
+    assert header(early, trade_api.BEGINS) == str(DAY_S)
+    assert early.wishes
+    get(CANDLES, 404, view=view, **hours | {"period_interval": 1})
+    get(CANDLES.replace(str(TRADED.series_ticker), "OTHER"), 404, view=view, **hours)
     for bad in ({"period_interval": 5}, {"start_ts": "x"}):
-        get(path, 400, view=view, **hours | bad)
-    get(path, 400, view=view, start_ts=1, end_ts=2)
+        get(CANDLES, 400, view=view, **hours | bad)
+    get(CANDLES, 400, view=view, start_ts=1, end_ts=2)
+
+
+def test_before_a_market_opened_there_are_no_candlesticks_and_that_is_known() -> None:
+    assert get(CANDLES, start_ts=0, end_ts=86_400, period_interval=60)["candlesticks"] == []
 
 
 def test_the_candle_before_the_first_is_carried_on_if_it_is_asked_for() -> None:
-    market = CATALOGUE.markets[1]
-    path = f"/series/{market.series_ticker}/markets/{market.ticker}/candlesticks"
     quoted = {
         "open_dollars": "0.1000",
         "high_dollars": "0.3000",
@@ -361,28 +393,218 @@ def test_the_candle_before_the_first_is_carried_on_if_it_is_asked_for() -> None:
         "close_dollars": "0.2000",
     }
     sent = [
-        {"end_period_ts": n * 3_600, "price": price, "yes_bid": quoted, "volume_fp": "7.00"}
+        an_hour(n, price=price, yes_bid=quoted, volume_fp="7.00")
         for n, price in ((1, {"close_dollars": "0.4000"}), (2, {"previous_dollars": "0.5000"}), (4, {}))
     ]
-    candles = Candles(market.ticker, NOW_MS, 3_600, json.dumps(sent).encode())
-    view = with_changes("candles", [candles], f"md.{market.series_ticker}.")
+    view = with_candles(sent)
 
     def asked(start: int, before: str = "true") -> list[Any]:
-        hours = {"start_ts": start, "end_ts": 4 * 3_600, "period_interval": 60}
-        found: list[Any] = get(path, view=view, **hours, include_latest_before_start=before)["candlesticks"]
+        hours: dict[str, Any] = {"start_ts": start, "end_ts": DAY_S + 4 * HOUR_S, "period_interval": 60}
+        found: list[Any] = get(CANDLES, view=view, **hours, include_latest_before_start=before)[
+            "candlesticks"
+        ]
         return found
 
     nothing = dict.fromkeys(("open_dollars", "high_dollars", "low_dollars", "close_dollars"))
-    carried = {
-        "end_period_ts": 3 * 3_600,
-        "price": nothing | {"previous_dollars": "0.5000"},
-        "yes_bid": dict.fromkeys(quoted, "0.2000"),
-        "volume_fp": "0.00",
+    carried = an_hour(
+        3,
+        price=nothing | {"previous_dollars": "0.5000"},
+        yes_bid=dict.fromkeys(quoted, "0.2000"),
+        volume_fp="0.00",
+    )
+    assert asked(DAY_S + 2 * HOUR_S + 1) == [carried, sent[2]]
+    assert asked(DAY_S + 2 * HOUR_S + 1, "false") == [sent[2]]
+    assert asked(DAY_S + HOUR_S + 1)[0]["price"]["previous_dollars"] == "0.4000"
+    assert asked(DAY_S + HOUR_S) == sent  # there is none before
+
+
+def prices(*parts: str) -> dict[str, str]:
+    return dict(zip(("open_dollars", "high_dollars", "low_dollars", "close_dollars"), parts, strict=True))
+
+
+def test_a_day_is_made_of_its_hours() -> None:
+    sent = [
+        an_hour(
+            n,
+            yes_bid=prices("0.1000", f"0.{n:02}00", "0.0100", "0.2000"),
+            yes_ask=prices("0.3000", "0.9000", "0.3000", "0.4000"),
+            price=prices("0.1500", "0.3500", "0.1500", f"0.{n:02}00") | {"mean_dollars": "0.2500"},
+            volume_fp="2.00",
+            open_interest_fp=f"{n}.00",
+        )
+        for n in range(1, 25)
+    ]
+    view = with_candles(sent)
+    (day,) = get(CANDLES, view=view, start_ts=DAY_S + 1, end_ts=DAY_S + 86_400, period_interval=1440)[
+        "candlesticks"
+    ]
+    assert day == {
+        "end_period_ts": DAY_S + 86_400,
+        "yes_bid": prices("0.1000", "0.2400", "0.0100", "0.2000"),
+        "yes_ask": prices("0.3000", "0.9000", "0.3000", "0.4000"),
+        "price": prices("0.1500", "0.3500", "0.1500", "0.2400") | {"mean_dollars": "0.2500"},
+        "volume_fp": "48.00",
+        "open_interest_fp": "24.00",
     }
-    assert asked(2 * 3_600 + 1) == [carried, sent[2]]
-    assert asked(2 * 3_600 + 1, "false") == [sent[2]]
-    assert asked(3_601)[0]["price"]["previous_dollars"] == "0.4000"
-    assert asked(3_600) == sent  # there is none before
+
+
+MINUTE = NOW_S // 60 * 60 - 600
+
+
+def happened() -> View:
+    """A market of which three minutes were heard, from the beginning of the first on."""
+    store = Store(8 << 20, lambda: None)
+    quote = CATALOGUE.quotes[CATALOGUE.markets.index(TRADED)]
+
+    def at(second: int, bid_e4: int, volume_e2: int, last_e4: int) -> Quote:
+        return msgspec.structs.replace(
+            quote, as_of_ms=(MINUTE + second) * 1000, yes_bid_e4=bid_e4, yes_ask_e4=bid_e4 + 200,
+            volume_e2=volume_e2, last_price_e4=last_e4, open_interest_e2=700,
+        )  # fmt: skip
+
+    for log in (store.quotes, store.trades):
+        log.heard(MINUTE * 1000, NOW_MS)
+    store.compare({other.ticker: other for other in CATALOGUE.quotes if other is not quote})
+    store.put_quotes([at(-5, 4_000, 1_000, 4_100), at(20, 4_300, 1_000, 4_100), at(30, 4_100, 1_500, 4_300)])
+    store.put_quotes([at(130, 4_500, 1_600, 4_400)])
+    ids = [str(uuid.UUID(int=number)) for number in range(3)]
+    store.put_trades(
+        [
+            Trade(ids[0], TRADED.ticker, 4_400, 400, "yes", (MINUTE + 25) * 1000),
+            Trade(ids[1], TRADED.ticker, 4_300, 100, "no", (MINUTE + 30) * 1000),
+            Trade(ids[2], "KXELSE-1", 5_000, 100, "", (MINUTE + 40) * 1000),
+        ]
+    )
+    return msgspec.structs.replace(VIEW, history=store)
+
+
+def test_candlesticks_are_made_of_what_was_heard() -> None:
+    view = happened()
+    minutes: dict[str, Any] = {"start_ts": MINUTE + 1, "end_ts": MINUTE + 180, "period_interval": 1}
+    response = ask(CANDLES, view, **minutes)
+    first, second, third = json.loads(response.content())["candlesticks"]
+
+    assert first == {
+        "end_period_ts": MINUTE + 60,
+        "yes_bid": prices("0.4000", "0.4300", "0.4000", "0.4100"),
+        "yes_ask": prices("0.4200", "0.4500", "0.4200", "0.4300"),
+        "price": prices("0.4400", "0.4400", "0.4300", "0.4300")
+        | {"mean_dollars": "0.4380", "previous_dollars": "0.4100"},
+        "volume_fp": "5.00",
+        "open_interest_fp": "7.00",
+    }
+    assert second["yes_bid"] == prices(*["0.4100"] * 4)
+    assert (second["volume_fp"], second["price"]) == ("0.00", {"previous_dollars": "0.4300"})
+    # Of this one the feed brought no trade, but the quote says that there was one.
+    assert (third["volume_fp"], third["yes_bid"]) == ("1.00", prices("0.4100", "0.4500", "0.4100", "0.4500"))
+    assert header(response, trade_api.BEGINS) is None
+    assert header(response, "age") == "2"
+    early = ask(CANDLES, view, **minutes | {"start_ts": MINUTE - 600})
+    assert header(early, trade_api.BEGINS) == str(MINUTE)
+    assert early.wishes
+    assert not answer_errors(
+        "/series/{series_ticker}/markets/{ticker}/candlesticks", json.loads(response.content())
+    )
+
+
+def test_candlesticks_of_many_markets_come_in_kalshis_shapes() -> None:
+    view = happened()
+    minutes: dict[str, Any] = {"start_ts": MINUTE + 1, "end_ts": MINUTE + 180, "period_interval": 1}
+    one = get(CANDLES, view=view, **minutes)["candlesticks"]
+    batch = get("/markets/candlesticks", view=view, market_tickers=f"NONE,{TRADED.ticker}", **minutes)
+    assert batch == {"markets": [{"market_ticker": TRADED.ticker, "candlesticks": one}]}
+    assert not answer_errors("/markets/candlesticks", batch)
+    path = f"/series/{TRADED.series_ticker}/events/{TRADED.event_ticker}/candlesticks"
+    members = [m.ticker for m in CATALOGUE.markets if m.event_ticker == TRADED.event_ticker]
+    known = get(path, view=view, **minutes)
+    assert dict(zip(known["market_tickers"], known["market_candlesticks"], strict=True))[TRADED.ticker] == one
+    early = get(path, view=view, **minutes | {"start_ts": 0, "end_ts": 86_400})
+    assert early["market_candlesticks"] == [[] for _ in early["market_tickers"]]
+    assert set(early["market_tickers"]) == set(members)
+    assert not answer_errors("/series/{series_ticker}/events/{ticker}/candlesticks", early)
+    get("/markets/candlesticks", 400, view=view, **minutes)
+    get("/markets/candlesticks", 400, view=view, market_tickers=",".join("ABC" * 40), **minutes)
+    get(CANDLES, 400, view=view, start_ts=0, end_ts=NOW_S, period_interval=1)
+
+
+def test_trades_come_the_latest_first_by_page_and_by_market() -> None:
+    view = happened()
+    low: dict[str, Any] = {"min_ts": MINUTE}
+    listed = get("/markets/trades", view=view, **low)
+    assert [trade["ticker"] for trade in listed["trades"]] == ["KXELSE-1", TRADED.ticker, TRADED.ticker]
+    assert listed["cursor"] == ""
+    of_one = get("/markets/trades", view=view, ticker=TRADED.ticker, **low)
+    assert not answer_errors("/markets/trades", of_one)
+    assert [trade["yes_price_dollars"] for trade in of_one["trades"]] == ["0.4300", "0.4400"]
+    assert of_one["trades"][1] | {"trade_id": ""} == {
+        "trade_id": "",
+        "ticker": TRADED.ticker,
+        "count_fp": "4.00",
+        "yes_price_dollars": "0.4400",
+        "no_price_dollars": "0.5600",
+        "taker_side": "yes",
+        "taker_outcome_side": "yes",
+        "taker_book_side": "bid",
+        "created_time": format_time((MINUTE + 25) * 1000),
+        "is_block_trade": False,
+    }
+    assert walk("/markets/trades", "trades", view, limit=1, **low) == listed["trades"]
+    assert (
+        get("/markets/trades", view=view, min_ts=MINUTE + 30, max_ts=MINUTE + 30)["trades"]
+        == of_one["trades"][:1]
+    )
+    assert header(ask("/markets/trades", view, **low), trade_api.BEGINS) is None
+    assert header(ask("/markets/trades", view), trade_api.BEGINS) == str(MINUTE)
+
+
+def test_no_list_of_trades_is_empty_where_there_may_have_been_some() -> None:
+    quote = next(q for q in CATALOGUE.quotes if q.volume_e2 and q.ticker != TRADED.ticker)
+    view = happened()
+    assert get("/markets/trades", view=view, ticker=quote.ticker, min_ts=MINUTE)["trades"] == []
+    refused = get("/markets/trades", 404, view=view, ticker=quote.ticker)["error"]
+    assert refused["code"] == "not_found"
+    assert format_time(MINUTE * 1000) in refused["message"]
+    assert "no trades are heard here" in get("/markets/trades", 404)["error"]["message"]
+    get("/markets/trades", 404, view=view, is_block_trade="true")
+    get("/markets/trades", 400, view=view, limit=1001)
+
+
+def test_a_book_that_is_asked_for_is_wished_for() -> None:
+    ticker = CATALOGUE.markets[-1].ticker
+    assert ask(f"/markets/{ticker}/orderbook").wishes == (trade_api.Wish("book", (ticker,)),)
+    assert ask("/markets/orderbooks", tickers=[ticker]).wishes == (trade_api.Wish("book", (ticker,)),)
+    assert ask("/markets/NONE/orderbook").wishes == ()
+
+
+PUBLIC = sorted(path for path, _ in operations())
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_every_public_read_of_the_specification_answers_in_its_shape_or_says_why_not(path: str) -> None:
+    view = happened()
+    values = {
+        "series_ticker": str(TRADED.series_ticker),
+        "event_ticker": TRADED.event_ticker,
+        "ticker": TRADED.event_ticker if "/events/" in path else TRADED.ticker,
+        "milestone_id": "m1",
+    }
+    asked = fill(path, dict.fromkeys(re.findall(r"\{(\w+)\}", path), "x") | values)
+    query: dict[str, Any] = {"limit": 5, "market_tickers": TRADED.ticker, "min_ts": MINUTE}
+    if "candlesticks" in path:
+        query |= {"start_ts": MINUTE + 1, "end_ts": MINUTE + 60, "period_interval": 1}
+    if "orderbooks" in path:
+        query = {"tickers": [TRADED.ticker]}
+    response = ask(asked, view, **query)
+    body = json.loads(response.content())
+    if BASE + path in trade_api.TEMPLATES and response.status == 200:
+        # What is inside came as the exchange sent it.
+        assert not [wrong for wrong in answer_errors(path, body) if wrong.startswith("$:")]
+    else:
+        assert response.status == 404
+        assert body["error"]["code"] == "not_found"
+        assert len(body["error"]["message"]) > 20
+    text = (ROOT / "docs/http-api.md").read_text()
+    assert f"`{path}`" in text or f"`{BASE}{path}`" in text
 
 
 def test_a_book_in_doubt_says_so() -> None:
@@ -613,9 +835,7 @@ def test_all_else_is_not_found(path: str, method: str) -> None:
     assert json.loads(response.content())["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize(
-    "path", ["/markets/trades", "/markets/candlesticks", "/events/multivariate", "/series/fee_changes"]
-)
+@pytest.mark.parametrize("path", ["/markets/trades", "/events/multivariate", "/series/fee_changes"])
 def test_what_the_replica_does_not_hold_is_not_found(path: str) -> None:
     assert get(path, 404)["error"]["code"] == "not_found"
 
