@@ -17,6 +17,9 @@ MARGIN: Final = 0.95
 RESERVE_CANCELS: Final = 20.0
 """Tokens that creates leave: ten cancels."""
 
+RESERVE_READS: Final = 20.0
+"""Tokens that the account's lists leave for orders of which nobody knows what became: two lists."""
+
 RESERVE_MOST: Final = 0.5
 """Of what a bucket holds."""
 
@@ -91,9 +94,7 @@ class Budget:
         return bucket
 
     def wait_ms(self, urgency: Urgency, cost: int, shard: int, steady_ms: int, leases: int = 0) -> int:
-        """Return how long a request must wait; `leases`: orders of the shard that must be renewed."""
-        if urgency == "read":
-            return self.reads.wait_ms(cost, 0, steady_ms)
+        """Return how long a write must wait; `leases`: orders of the shard that must be renewed."""
         bucket = self.writes(shard, steady_ms)
         reserve = 0.0
         if urgency == "create":
@@ -101,6 +102,11 @@ class Budget:
         elif urgency == "renew":
             reserve = min(RESERVE_CANCELS / 2, RESERVE_MOST * bucket.capacity)
         return bucket.wait_ms(cost, reserve, steady_ms)
+
+    def read_wait_ms(self, cost: int, steady_ms: int, *, presses: bool) -> int:
+        """Return how long a read must wait; what does not press leaves a reserve for what does."""
+        reserve = 0.0 if presses else min(RESERVE_READS, RESERVE_MOST * self.reads.capacity)
+        return self.reads.wait_ms(cost, reserve, steady_ms)
 
     def pay(self, urgency: Urgency, cost: int, shard: int, steady_ms: int) -> None:
         """Take the tokens of a request that leaves."""

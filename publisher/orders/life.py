@@ -39,6 +39,17 @@ MARGIN_MS: Final = 2_000
 CERTAIN_MS: Final = SIGNATURE_MS + READ_LAG_MS + MARGIN_MS
 """A list as of so much after a signature has what came of it."""
 
+FICKLE: Final = frozenset(
+    {
+        "trading_is_paused",
+        "exchange_is_paused",
+        "insufficient_balance",
+        "too_many_requests",
+        "market_inactive",
+    }
+)
+"""Refusals for what may soon be otherwise: a copy of the request that arrives later may be carried out."""
+
 NOT_PLACED: Final = "not_placed"
 EXISTS: Final = replies.ALREADY_EXISTS
 AMEND_UNANSWERED: Final = "amend_unanswered"
@@ -222,9 +233,7 @@ class Draft:
                 self._known(found.order_id, found.filled_e2 or 0)
                 if order.intent.time_in_force != "gtc" or found.remaining_e2 == 0:
                     self.change(Change(over=True, counted_e2=order.counted_e2))
-        elif (
-            code is not None and 400 <= reply.status < 500 and code.partition(":")[0] != EXISTS and not again
-        ):
+        elif code is not None and 400 <= reply.status < 500 and _final(code) and not again:
             self.refused(code)
         else:
             self._unknown(code or f"status_{reply.status}", signed_ms)
@@ -411,8 +420,9 @@ class Draft:
     def not_placed(self) -> None:
         """No list has it, and none ever will."""
         assert self.order.created in ("sent", "unknown")
+        said = self.order.reason
         self.change(Change(created="none"))
-        self.end(OrderState.REJECTED, NOT_PLACED)
+        self.end(OrderState.REJECTED, said if said.partition(":")[0] in FICKLE else NOT_PLACED)
 
     def conclude(self) -> None:
         """End it if nothing more can become of it and all that was counted is listed."""
@@ -431,6 +441,11 @@ class Draft:
                 self.end(OrderState.CANCELLED, order.why or reasons.CANCELLED)
         elif full and order.doubt is None and not order.over:
             self.end(OrderState.FILLED, reasons.COMPLETE)
+
+
+def _final(code: str) -> bool:
+    """Whether what the exchange has said of a create is the last word on it."""
+    return code.partition(":")[0] not in (EXISTS, *FICKLE)
 
 
 _SAID_HERE: Final = frozenset({"expired", "killed", "fenced", reasons.EXPIRED})

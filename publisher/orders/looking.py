@@ -165,11 +165,14 @@ class Looking:
             asked = lane.asked
             if lane.request_id or asked is None:
                 continue
-            wait_ms = self._sending.budget.wait_ms("read", asked.cost, 0, now.steady_ms)
+            presses = lane is self._orders
+            wait_ms = self._sending.budget.read_wait_ms(asked.cost, now.steady_ms, presses=presses)
             if wait_ms:
                 at_ms = now.steady_ms + wait_ms
-                self._wait_ms = at_ms
-                break
+                self._wait_ms = at_ms if self._wait_ms is None else min(self._wait_ms, at_ms)
+                if presses:
+                    break  # what it waits for is not spent on the account
+                continue
             self._sending.budget.pay("read", asked.cost, 0, now.steady_ms)
             self._requests -= 1  # reads are not in the log: their numbers are below 0
             lane.request_id = self._requests
@@ -262,16 +265,19 @@ class Looking:
             orders, lost = yield from reading.orders_since(since_ms)
             self._listed(orders, as_of_ms)  # at once: what is found need not wait for the fills
             self._sought.clear()
-            fills, lost_too = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
+            fills, lost_too = None, 0
+            if with_moment:  # else fills are asked for where something was found to have some
+                fills, lost_too = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
         except Failed:
             self.failures += 1
             self._look_again(FAILED_MS)
             return
         looked = Looked(as_of_ms, orders, lost + lost_too)
-        self._filled(fills)
+        if fills is not None:
+            self._filled(fills)
+            self._swept(began, looked.unreadable)
         if looked.as_of_ms and not looked.unreadable:
             self._not_placed(looked, unresolved)
-        self._swept(began, looked.unreadable)
         if self._unresolved():
             self._looks += 1
             self._look_again(LOOKS_MS[min(self._looks, len(LOOKS_MS) - 1)])

@@ -11,7 +11,7 @@ import msgspec
 from . import limits, replies, requests
 from .budget import Budget
 from .desk import Desk
-from .life import EXISTS, Draft, Key, Order
+from .life import EXISTS, FICKLE, Draft, Key, Order
 from .records import BODY_MOST, Doubt, Replied, Requested
 from .requests import Asked
 from .steps import Answered, Limits, Now, Reply, Request, Send, Urgency
@@ -87,7 +87,7 @@ class Sending:
             self._desk.settings.resend
             and order.creates == 1
             and not order.cancel
-            and order.reason.partition(":")[0] != EXISTS
+            and order.reason.partition(":")[0] not in (EXISTS, *FICKLE)
             and self._desk.hindrance(order.intent, now, order) is None
         )
 

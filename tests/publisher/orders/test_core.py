@@ -387,6 +387,37 @@ def test_an_order_that_never_left_is_over_and_one_cancelled_before_it_left_too()
     assert desk.events()[-1] == Ended(1, "not_sent: unreachable", OrderState.REJECTED)
 
 
+LISTED = {
+    "order_id": "o1", "client_order_id": intent().client_order_id, "ticker": "KXA-1-X", "exchange_index": 0,
+    "outcome_side": "yes", "status": "resting", "yes_price_dollars": "0.5000", "fill_count_fp": "0.00",
+    "remaining_count_fp": "10.00", "initial_count_fp": "10.00",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", ["trading_is_paused", "insufficient_balance"])
+@pytest.mark.parametrize("comes_after_all", [False, True])
+def test_a_refusal_that_may_change_is_believed_once_no_copy_of_the_request_can_arrive(
+    code: str, comes_after_all: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(resend=True)
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    assert desk.answer(create, 409, error={"code": code, "message": "m"}) == []
+    assert desk.core.order(OrderAsk(journal="j", number=1)).state == "unknown"
+    assert desk.core.gateway(desk.now).exposure_e6 > 5_000_000, "it is held"
+    if comes_after_all:
+        monkeypatch.setitem(READS, "orders", {"orders": [LISTED], "cursor": ""})
+        desk.pass_ms(30_000)
+        assert desk.core.order(OrderAsk(journal="j", number=1)).state == "resting"
+        return
+    desk.pass_ms(36_000)
+    assert not any(isinstance(event, Ended) for event in desk.events())
+    monkeypatch.setitem(READS, "moment", {"as_of_time": "2026-10-19T18:00:38Z"})
+    desk.pass_ms(2_000)
+    assert desk.events()[-1] == Ended(1, code, OrderState.REJECTED)
+    assert desk.core.gateway(desk.now).exposure_e6 == 0
+    assert desk.writes == [create], "it left once"
+
+
 def test_an_amend_that_was_refused_and_came_once_more_is_seen_and_the_order_still_ends() -> None:
     desk = Desk()
     (create,) = desk.place(intent(time_in_force="gtc"))

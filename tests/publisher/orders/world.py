@@ -39,6 +39,7 @@ from markets.orders import (
     Unknown,
 )
 from publisher.orders.core import Core
+from publisher.orders.life import FICKLE
 from publisher.orders.steps import (
     Answered,
     Append,
@@ -84,9 +85,8 @@ LOST: Final = (
 )  # fmt: skip
 """Those under which the exchange answers all the while: there are bounds for them."""
 
-SURPRISES: Final = frozenset(
-    {"not_placed", "trading_is_paused", "exchange_is_paused", "insufficient_balance"}
-)
+SURPRISES: Final = frozenset({"not_placed", "fill_or_kill_insufficient_resting_volume"})
+"""Ends after which an order may still be found: what lists hid past every bound, and the everyday refusal."""
 
 SWITCHES: Final[dict[str, tuple[object, ...]]] = {
     "ioc_remaining_full": (False, True),
@@ -496,7 +496,8 @@ class World:
             if event.state is OrderState.REJECTED:
                 assert not order.fills
             self.counts[f"{event.state} {event.reason.partition(':')[0]}"] += 1
-            self._known(order, told.at_ms, "not_placed" if event.reason == "not_placed" else "found")
+            never = event.reason == "not_placed" or event.reason in FICKLE
+            self._known(order, told.at_ms, "not_placed" if never else "found")
         elif isinstance(event, Unknown):
             assert event.until_ms is not None, "an unknown order has its deadline"
             self.counts["unknown"] += 1
