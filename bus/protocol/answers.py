@@ -15,6 +15,7 @@ import zstandard
 from bus.threads import Owner
 from markets.errors import DecodeError, KalshiBusError
 
+from .digest import MASK
 from .memory import compressed
 from .messages import (
     SnapshotHead,
@@ -290,6 +291,7 @@ class Answers:
                 source=self._source(),
                 fields=state.fields,
                 ages=dict(state.ages),
+                digest=sum(sum(self._chunks[topic][0][1:]) for topic in wanted) & MASK,
             )
         answer = {"ok": True, "id": question.get("id"), **msgspec.to_builtins(head)}
         return Frames([encode_map(answer), *chunks])

@@ -236,7 +236,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 class SnapshotHead(msgspec.Struct, frozen=True):
     """First frame of a snapshot's answer: the state of `streams` (topic -> last seq) at seq `as_of`.
 
-    `ages`: as_of_ms of each quote that `cycle` did not confirm.
+    `ages`: as_of_ms of each quote that `cycle` did not confirm. `digest`: of these streams.
     """
 
     epoch: Epoch
@@ -248,6 +248,7 @@ class SnapshotHead(msgspec.Struct, frozen=True):
     source: str = "live"
     fields: dict[str, int] = {}
     ages: dict[str, TimeMs] = {}
+    digest: Digest | None = None
 
 
 class Error(msgspec.Struct, frozen=True):
