@@ -20,8 +20,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bus", description=__doc__)
     ops = parser.add_subparsers(dest="op", required=True, metavar="COMMAND")
 
-    record = ops.add_parser("record", help="record the feed into a new file until Ctrl-C")
-    record.add_argument("file", type=Path, help="must not exist; made once something is heard")
+    record = ops.add_parser("record", help="record the feed into a folder until Ctrl-C")
+    record.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        help="a new one, or one with a recording to go on with; by default the one in the data directory, "
+        "which is kept within its budget",
+    )
 
     replay = ops.add_parser("replay", help="play a recording on the publisher's sockets")
     replay.add_argument("file", type=Path)
@@ -36,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
 
     info = ops.add_parser("info", help="say what is in a recording, and whether it is whole")
     info.add_argument("file", type=Path, help="a recording")
+
+    verify = ops.add_parser("verify", help="prove a recording, or name the first message that is wrong")
+    verify.add_argument("file", type=Path, help="a recording")
 
     export = ops.add_parser("export", help="write a recording's records, a file per kind")
     export.add_argument("file", type=Path, help="a recording")
@@ -66,6 +75,7 @@ def _main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     offline: dict[str, Callable[[], int]] = {
         "info": lambda: commands.info(args.file),
+        "verify": lambda: commands.verify_recording(args.file),
         "export": lambda: commands.export(args.file, args.folder, args.format, args.kind),
         "settings": lambda: commands.settings(os.environ, Path.cwd()),
         "import": lambda: commands.import_frames(args.frames, args.file, args.use_yes_price),
@@ -78,7 +88,7 @@ def _main(argv: list[str]) -> int:
     if args.op == "doctor":
         return doctor(dict(os.environ), Path.cwd())
     online: dict[str, Run] = {
-        "record": lambda settings, stop: commands.record(settings, stop, args.file),
+        "record": lambda settings, stop: commands.record(settings, stop, args.folder),
         "replay": lambda settings, stop: commands.replay(
             settings, stop, args.file, args.speed, args.begin_ms, args.end_ms, paused=args.paused
         ),

@@ -30,6 +30,7 @@ from .settings_table import (
     GatewayRows,
     HttpRows,
     PublisherRows,
+    RecorderRows,
     SimulatorRows,
     TraderRows,
     is_loopback,
@@ -47,13 +48,18 @@ _VARIABLES: Final = {"api_key_id": "KALSHI_API_KEY_ID", "private_key_path": "KAL
 """Variables outside our prefix: the names Kalshi's own tools use."""
 
 
-class Settings(SimulatorRows, HttpRows, GatewayRows, TraderRows, PublisherRows, CommonRows):
+class Settings(SimulatorRows, HttpRows, RecorderRows, GatewayRows, TraderRows, PublisherRows, CommonRows):
     """All settings of one process, validated and immutable. Made by `Settings.load` only."""
 
     @property
     def sim_key_id_path(self) -> Path:
         """Where the simulator writes the id of the key that belongs to `private_key_path`."""
         return self.run_dir / "sim_key_id"
+
+    @property
+    def recording(self) -> Path:
+        """The folder of the recording that `make run` keeps."""
+        return self.data_dir / "recording"
 
     @classmethod
     def load(cls, environ: Mapping[str, str], cwd: Path) -> Self:

@@ -416,6 +416,21 @@ class GatewayRows(Rows):
     )
 
 
+class RecorderRows(Rows):
+    """The recorder's, where `make run` starts it."""
+
+    record: Literal["yes", "no"] = _setting(
+        "yes", "`yes` or `no`", "Whether all that the feed says is recorded: docs/recording.md."
+    )
+    record_budget_gb: _Float = _setting(
+        5.0,
+        "GB, above 0, at most 1000000",
+        "Most that the recording in the data dir may take; the oldest gives way.",
+        gt=0,
+        le=1_000_000,
+    )
+
+
 class HttpRows(Rows):
     """The servers' on this machine."""
 

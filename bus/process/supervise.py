@@ -68,6 +68,7 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         "SUPERVISE_LOGS_TWICE": str(logs).replace("%", "%%"),
         "SUPERVISE_SIMULATOR": str(simulator).lower(),
         "SUPERVISE_ORDERS": str(orders).lower(),
+        "SUPERVISE_RECORDER": str(settings.record == "yes").lower(),
         "SUPERVISE_SIM_PORT": str(settings.sim_port),
         "SUPERVISE_SIM_MARKETS": str(settings.sim_markets),
         "SUPERVISE_SIM_SEED": str(settings.sim_seed),
@@ -112,6 +113,8 @@ def _announce(settings: Settings, logs: str) -> None:
     else:
         where = "the simulated exchange" if settings.env == "sim" else f"Kalshi ({settings.env}), real orders"
         print(f"  orders     to {where}: order gateway and watchdog run (docs/orders.md)")
+    if settings.record == "yes":
+        print(f"  recording  {settings.recording}, at most {settings.record_budget_gb:g} GB")
     if settings.env == "sim" and settings.api_key_id:
         print(f"  note: {variable_of('api_key_id')} is set; unset it to sign with the simulator's own key")
     sys.stdout.flush()  # exec does not

@@ -1,31 +1,39 @@
-"""The file of a recording: what a feed said, as it said it, with snapshots to begin and to seek from.
+"""The files of a recording: what a feed said, as it said it, with snapshots to begin and to seek from.
 
-An MCAP file (https://mcap.dev), so that its tools open it: channel 1 `feed` holds the frames as heard,
-2 `keyframe` the head of a snapshot's answer, 3 `chunk` the chunks that follow it. Times are the publisher's
-(`published_ns`). docs/recording.md.
+A folder of segments, or one file. Each is an MCAP file (https://mcap.dev), so that its tools open it: channel
+1 `feed` holds the frames as heard, 2 `keyframe` the head of a snapshot's answer, 3 `chunk` the chunks that
+follow it. Times are the publisher's (`published_ns`). docs/recording.md.
 
 What a file must survive: a writer that is killed (a chunk is whole or is not there, and ends soon), a full
 disk, flipped bits (every chunk has a checksum), files put one behind the other. A reader takes what is good
-from the front and says in `problem` why it stopped.
+from the front, says in `problem` why it stopped, and goes on with the next segment.
 """
 
+import hashlib
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import msgspec
 import zstandard
 from mcap.exceptions import McapError
 from mcap.records import Chunk as McapChunk
-from mcap.records import Footer, Header, McapRecord, MessageIndex
+from mcap.records import Footer, Header, McapRecord, MessageIndex, MetadataIndex
 from mcap.records import Message as McapMessage
+from mcap.records import Metadata as McapMetadata
 from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.writer import MCAP0_MAGIC, IndexType
 from mcap.writer import Writer as McapWriter
 
 from bus.files import open_regular
 from bus.protocol.messages import Chunk, SnapshotHead, decode_map, unpack, unpack_chunk
 from markets.errors import DecodeError, KalshiBusError
+
+from .certificate import Certificate, Coverage, KeyframeMark, SegmentHead, chained
+
+T = TypeVar("T")
 
 VERSION: Final = 1
 PROFILE: Final = "kalshi-bus/"
@@ -39,7 +47,17 @@ MAX_RECORD_BYTES: Final = 64 * 1_048_576
 MAX_UNPACKED_BYTES: Final = 32 * 1_048_576
 """Most bytes of a chunk of the file, unpacked: ours end with the message that takes them over 1 MB."""
 
-_FAULTS: Final = (
+SEGMENT: Final = "segment"
+MARK: Final = "keyframe"
+CERTIFICATE: Final = "certificate"
+"""Names of the metadata records of a segment."""
+
+_NUMBER_BITS: Final = 48
+"""A place in a recording is an offset in a segment, and above so many bits the segment's number."""
+
+_SEGMENT_FILE: Final = re.compile(r"([0-9]{8})\.mcap")
+
+FAULTS: Final = (
     McapError,
     zstandard.ZstdError,
     DecodeError,
@@ -83,46 +101,188 @@ Item = Frame | Keyframe
 
 
 class RecordingWriter:
-    """Writes a recording to a binary file, which the caller opens and closes.
+    """Writes a recording, or one segment of it, to a binary file, which the caller opens and closes.
+
+    Args:
+        head: makes it a segment of a chain, which ends with a certificate.
+
+    Attributes:
+        sha256: of all that was written, once it is finished; "" of what is no segment.
 
     Raises (every method):
         OSError: the disk is full, or worse; what was flushed before stays readable.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._mcap: Any = McapWriter(file)  # typed by half
+    def __init__(self, file: IO[bytes], head: SegmentHead | None = None) -> None:
+        self._out = _Hashed(file, hashing=head is not None)
+        # Without an index of chunks and messages, which would grow until the end.
+        self._mcap: Any = McapWriter(self._out, index_types=IndexType.METADATA)  # type: ignore[arg-type]
+        self._coverage = Coverage() if head is not None else None
+        self._chain = 0
+        self.sha256 = ""
         self._mcap.start(f"{PROFILE}{VERSION}", "kalshi-bus")
         for expected, name in ((FEED, "feed"), (KEYFRAME, "keyframe"), (CHUNK, "chunk")):
             assert self._mcap.register_channel(name, "msgpack", 0) == expected
+        if head is not None:
+            self._chain = chained(0, to_json(head), head.segment)
+            self._metadata(SEGMENT, head)
 
-    def frame(self, data: bytes, time_ns: int, seq: int) -> None:
-        """Add a feed message."""
-        self._mcap.add_message(FEED, time_ns, data, time_ns, seq & 0xFFFFFFFF)
+    def frame(self, data: bytes, time_ns: int, seq: int, epoch: int = 0) -> None:
+        """Add a feed message; of a segment its epoch is needed."""
+        if self._coverage is not None:
+            self._coverage.hear(data, time_ns, epoch, seq)
+        self._add(FEED, data, time_ns, seq)
 
     def keyframe(self, answer: list[bytes], time_ns: int) -> None:
         """Add the frames of a snapshot's answer: the head, then the chunks."""
         self._mcap.flush()  # a keyframe begins a chunk, where a reader can begin too
+        head = decode_map(answer[0], SnapshotHead)
+        digest = None if head.digest is None else f"{head.digest:016x}"
+        mark = KeyframeMark(time_ns, head.epoch, head.as_of, digest, self._out.tell())
+        self._metadata(MARK, msgspec.structs.replace(mark, offset=0))
+        if self._coverage is not None:
+            self._coverage.keyframe(mark)
         for channel, data in zip((KEYFRAME, *[CHUNK] * (len(answer) - 1)), answer, strict=True):
-            self._mcap.add_message(channel, time_ns, data, time_ns)
+            self._add(channel, data, time_ns, 0)
         self._mcap.flush()
 
     def flush(self) -> None:
         """Hand everything so far to the operating system: it survives this process."""
         self._mcap.flush()
+        # It takes note of each chunk for an index that is not written.
+        self._mcap._Writer__chunk_indices.clear()  # noqa: SLF001
 
     def finish(self) -> None:
-        """Write the index that MCAP tools use. Nothing can be added after it."""
+        """Write the certificate, if it is a segment, and the end. Nothing can be added after it."""
+        self._mcap.flush()
+        if self._coverage is not None:
+            self._metadata(CERTIFICATE, self._coverage.certificate(self._out.sha256()))
         self._mcap.finish()
+        self._out.flush()
+        self.sha256 = self._out.sha256()
+
+    def _add(self, channel: int, data: bytes, time_ns: int, number: int) -> None:
+        if self._coverage is not None:
+            number = self._chain = chained(self._chain, data, time_ns)
+        self._mcap.add_message(channel, time_ns, data, time_ns, number & 0xFFFFFFFF)
+
+    def _metadata(self, name: str, value: msgspec.Struct) -> None:
+        self._mcap.add_metadata(name, {"json": to_json(value).decode()})
+
+
+class _Hashed:
+    """A file that is written to, and hashed on the way."""
+
+    def __init__(self, file: IO[bytes], *, hashing: bool) -> None:
+        self._file = file
+        self._hash = hashlib.sha256() if hashing else None
+        self.tell = file.tell
+        self.flush = file.flush
+
+    def write(self, data: bytes) -> int:
+        if self._hash is not None:
+            self._hash.update(data)
+        return self._file.write(data)
+
+    def sha256(self) -> str:
+        return self._hash.hexdigest() if self._hash is not None else ""
+
+
+def to_json(value: msgspec.Struct) -> bytes:
+    """Return the one text that stands for this in a metadata record."""
+    return msgspec.json.encode(value)
+
+
+def from_metadata(record: McapMetadata, type_: type[T]) -> T:
+    """Return what a metadata record says.
+
+    Raises:
+        DecodeError: it is not of that shape.
+    """
+    try:
+        return msgspec.json.decode(record.metadata["json"], type=type_)
+    except (KeyError, msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise DecodeError(f"{record.name}: {error}") from None
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Return where a segment is."""
+    return folder / f"{number:08}.mcap"
+
+
+def segments_of(folder: Path) -> list[int]:
+    """Return the numbers of the segments in a folder, ascending.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found = (_SEGMENT_FILE.fullmatch(path.name) for path in folder.iterdir())
+    return sorted(int(name[1]) for name in found if name)
+
+
+def head_of(path: Path) -> SegmentHead | None:
+    """Return how a segment begins; None if the file is none, or cannot be read so far.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with open_regular(path) as file:
+        try:
+            for record in StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES).records:
+                if isinstance(record, McapMetadata) and record.name == SEGMENT:
+                    return from_metadata(record, SegmentHead)
+                if not isinstance(record, Header):
+                    break
+        except FAULTS:
+            pass
+    return None
+
+
+def certificate_of(path: Path) -> Certificate | None:
+    """Return the certificate of a segment, without reading the rest; None if it has none that can be read.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open_regular(path) as file:
+        try:
+            file.seek(-_END_BYTES, 2)
+            start, _, _ = _FOOTER.unpack(file.read(_FOOTER.size))
+            if file.read() != MCAP0_MAGIC:
+                return None
+            file.seek(start)
+            reader = StreamReader(file, skip_magic=True, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
+            found = 0
+            for record in reader.records:
+                if isinstance(record, MetadataIndex) and record.name == CERTIFICATE:
+                    found = record.offset
+                if isinstance(record, Footer):
+                    break
+            if not found:
+                return None
+            file.seek(found)
+            reader = StreamReader(file, skip_magic=True, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
+            record = next(iter(reader.records))
+            return from_metadata(record, Certificate) if isinstance(record, McapMetadata) else None
+        except (*FAULTS, StopIteration, OSError):
+            return None
+
+
+_FOOTER: Final = struct.Struct("<QQI")
+_END_BYTES: Final = _FOOTER.size + 8
+"""What ends an MCAP file: the members of its footer and the magic."""
 
 
 class Recording:
-    """A recording on disk.
+    """A recording on disk: a folder of segments, or one file.
 
     Attributes:
-        problem: why the last `play` or `keyframes` ended before the end of the file, None if it did not.
+        problem: why the last `play` or `keyframes` left out something, None if it did not. Where segments
+            follow it went on with them.
         end_ns: time of the last message, once `keyframes` has looked; 0 before.
 
     Raises:
+        OSError: it cannot be read.
         RecordingError: not a recording, empty, or of a newer version.
     """
 
@@ -130,48 +290,104 @@ class Recording:
         self.path = path
         self.problem: str | None = None
         self.end_ns = 0
+        self.in_segments = path.is_dir()
+        if not self.in_segments:
+            self._open(path)
+            return
+        numbers = self.segments()
+        if not numbers:
+            raise RecordingError(f"{path}: not a recording: no segment (00000001.mcap and on) is in it")
+        refused: RecordingError | None = None
+        for number in numbers:  # one that was begun in vain may be among them
+            try:
+                self._open(segment_path(path, number))
+            except RecordingError as error:
+                refused = refused or error
+            else:
+                return
+        assert refused is not None
+        raise refused
+
+    def segments(self) -> list[int]:
+        """Return the numbers of the segments there are now; of a single file 0."""
+        return segments_of(self.path) if self.in_segments else [0]
+
+    def segment(self, number: int) -> Path:
+        """Return the file of a segment."""
+        return segment_path(self.path, number) if self.in_segments else self.path
+
+    def _open(self, path: Path) -> None:
         with open_regular(path) as file:
             try:
                 first = next(iter(StreamReader(file, record_size_limit=MAX_RECORD_BYTES).records))
-            except (*_FAULTS, StopIteration) as error:
-                raise RecordingError(f"{path}: not a recording ({_reason(error)})") from None
-        self._check_header(first)
-
-    def _check_header(self, record: McapRecord) -> None:
-        if not isinstance(record, Header) or not record.profile.startswith(PROFILE):
-            raise RecordingError(f"{self.path}: an MCAP file, but not a recording of this bus")
-        version = record.profile.removeprefix(PROFILE)
-        if not version.isdigit() or int(version) > VERSION:
-            raise RecordingError(
-                f"{self.path}: recorded in format {version:.20}, this build reads {VERSION}: upgrade it"
-            )
+            except (*FAULTS, StopIteration) as error:
+                raise RecordingError(f"{path}: not a recording ({reason(error)})") from None
+        check_header(path, first)
 
     def keyframes(self) -> list[tuple[int, int]]:
-        """Return (time_ns, offset in the file) of each place to begin from, without unpacking the file."""
+        """Return (time_ns, place) of each place to begin from, without unpacking the files."""
+        self.problem = None
+        return [mark for number in self.segments() for mark in self.keyframes_of(number)]
+
+    def keyframes_of(self, number: int) -> list[tuple[int, int]]:
+        """Return those of one segment: as its certificate says, where it has one."""
+        path, base = self.segment(number), number << _NUMBER_BITS
+        try:
+            certificate = certificate_of(path) if self.in_segments else None
+            if certificate is not None:
+                self.end_ns = max(self.end_ns, certificate.end_ns)
+                return [(mark.time_ns, base + mark.offset) for mark in certificate.keyframes]
+            return [(time_ns, base + offset) for time_ns, offset in self._look(path)]
+        except FileNotFoundError:
+            if not self.in_segments:
+                raise
+            return []  # it has just been dropped
+
+    def _look(self, path: Path) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
-        with open_regular(self.path) as file:
+        with open_regular(path) as file:
             chunk: tuple[int, int] | None = None
-            for offset, record in self._records(file):
+            for offset, record in self._records(path, file):
                 if isinstance(record, McapChunk):
                     chunk = (record.message_start_time, offset)
                     self.end_ns = max(self.end_ns, record.message_end_time)
                 elif isinstance(record, MessageIndex) and record.channel_id == KEYFRAME and chunk:
-                    found.append(chunk)
+                    found.append(chunk)  # earlier builds wrote no marks, but indexes
+                elif isinstance(record, McapMetadata) and record.name == MARK:
+                    try:
+                        found.append((from_metadata(record, KeyframeMark).time_ns, offset))
+                    except DecodeError:
+                        continue
         return found
 
-    def play(self, offset: int = 0) -> Iterator[Item]:
-        """Yield everything from a keyframe's `offset` (0: from the beginning), as far as the file is good."""
+    def play(self, place: int = 0) -> Iterator[Item]:
+        """Yield everything from a keyframe's `place` on (0: from the beginning), as far as it is good."""
+        self.problem = None
+        number, offset = place >> _NUMBER_BITS, place & ((1 << _NUMBER_BITS) - 1)
+        if not self.in_segments:
+            yield from self._play(self.path, offset)
+            return
+        # Looked for one by one: while it is played the oldest may be dropped, and a new one begun.
+        while (following := next((one for one in self.segments() if one >= number), None)) is not None:
+            path = segment_path(self.path, following)
+            try:
+                yield from self._play(path, offset if following == number else 0)
+            except FileNotFoundError:
+                self._stopped(path, 0, KalshiBusError("it was dropped while it was read"))
+            number, offset = following + 1, 0
+
+    def _play(self, path: Path, offset: int) -> Iterator[Item]:
         head: SnapshotHead | None = None
         chunks: list[bytes] = []
-        with open_regular(self.path) as file:
+        with open_regular(path) as file:
             file.seek(offset)
-            for _, record in self._records(file, middle=offset > 0):
+            for _, record in self._records(path, file, middle=offset > 0):
                 if not isinstance(record, McapChunk):
                     continue
                 try:
-                    messages = _broken_up(record)
-                except _FAULTS as error:
-                    self._stopped(file.tell(), error)
+                    messages = broken_up(record)
+                except FAULTS as error:
+                    self._stopped(path, file.tell(), error)
                     return
                 for message in messages:
                     if not isinstance(message, McapMessage):
@@ -183,7 +399,7 @@ class Recording:
                         try:
                             head, chunks = decode_map(message.data, SnapshotHead), []
                         except DecodeError as error:
-                            self._stopped(file.tell(), error)
+                            self._stopped(path, file.tell(), error)
                             return
                     elif message.channel_id == CHUNK:
                         chunks.append(message.data)
@@ -191,9 +407,8 @@ class Recording:
                         yield Keyframe(message.publish_time, head, chunks)
                         head = None
 
-    def _records(self, file: IO[bytes], middle: bool = False) -> Iterator[tuple[int, Any]]:
+    def _records(self, path: Path, file: IO[bytes], middle: bool = False) -> Iterator[tuple[int, Any]]:
         """Yield (offset, record) through all recordings that stand one behind the other in the file."""
-        self.problem = None
         while True:
             reader = StreamReader(
                 file, skip_magic=middle, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES
@@ -203,28 +418,43 @@ class Recording:
             try:
                 for record in records:
                     if isinstance(record, Header):
-                        self._check_header(record)
+                        check_header(path, record)
                     yield offset, record
                     if isinstance(record, Footer):
                         next(records, None)  # reads the closing magic
                         break
                     offset = file.tell()
-            except (*_FAULTS, RecordingError) as error:
-                self._stopped(offset, error)
+            except (*FAULTS, RecordingError) as error:
+                self._stopped(path, offset, error)
                 return
             middle = False
             if not file.peek(1):  # type: ignore[attr-defined]
                 return
 
-    def _stopped(self, offset: int, error: BaseException) -> None:
-        self.problem = f"{self.path}: good up to byte {offset}, then {_reason(error)}"
+    def _stopped(self, path: Path, offset: int, error: BaseException) -> None:
+        self.problem = self.problem or f"{path}: good up to byte {offset}, then {reason(error)}"
 
 
-def _broken_up(chunk: McapChunk) -> list[McapRecord]:
-    """Return the records in a chunk.
+def check_header(path: Path, record: McapRecord) -> None:
+    """Refuse a file whose first record is no header of ours.
 
     Raises:
-        DecodeError, or another of _FAULTS: it is damaged, too large unpacked, or not packed as ours are.
+        RecordingError: it is not, or of a newer version.
+    """
+    if not isinstance(record, Header) or not record.profile.startswith(PROFILE):
+        raise RecordingError(f"{path}: an MCAP file, but not a recording of this bus")
+    version = record.profile.removeprefix(PROFILE)
+    if not version.isdigit() or int(version) > VERSION:
+        raise RecordingError(
+            f"{path}: recorded in format {version:.20}, this build reads {VERSION}: upgrade it"
+        )
+
+
+def broken_up(chunk: McapChunk) -> list[McapRecord]:
+    """Return the records in a chunk of the file.
+
+    Raises:
+        DecodeError, or another of FAULTS: it is damaged, too large unpacked, or not packed as ours are.
     """
     if chunk.compression == "zstd":
         chunk.data, chunk.compression = unpack(chunk.data, MAX_UNPACKED_BYTES), ""
@@ -233,7 +463,8 @@ def _broken_up(chunk: McapChunk) -> list[McapRecord]:
     return breakup_chunk(chunk, validate_crc=True)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return in words what ended the reading of a file."""
     name = type(error).__name__
     if name in ("EndOfFile", "StopIteration"):
         return "it ends in the middle"

@@ -1,18 +1,21 @@
-"""Recorder: follows the feed like anybody else and writes what it hears to a file. docs/recording.md.
+"""Recorder: follows the feed like anybody else and writes what it hears into segments. docs/recording.md.
 
 Two threads. The replica's hands over each frame and never waits for the disk: above MAX_QUEUED_BYTES it
-drops, and says so. The writer's takes them, and adds a keyframe at the start, every KEYFRAME_MS, and after
-every hole. A keyframe is the state at some position S; the frames through S stand before it, those above S
-that were written before it are written again behind it, so that reading can begin at any keyframe, and who
-plays on through it misses nothing.
+drops, and says so. The writer's takes them, and adds a keyframe at the start, after every hole, and else as
+its cost allows. A keyframe is the state at some position S; the frames through S stand before it, those above
+S that were written before it are written again behind it, so that reading can begin at any keyframe, and who
+plays on through it misses nothing, also where a new segment begins with it.
 """
 
+import contextlib
+import fcntl
+import hashlib
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import structlog
 import zmq
@@ -21,16 +24,30 @@ from bus.clock import Clock, Rng
 from bus.process.lifecycle import Stop
 from bus.protocol.answers import Answers
 from bus.protocol.join import Action, Tell
+from bus.protocol.memory import Packed
 from bus.protocol.messages import Header, Quotes, decode_map, encode_map
 from bus.replica import Replica
 from bus.threads import Owner
 from markets.errors import StartupError
 
-from .file import CHUNK_MS, RecordingWriter
+from .certificate import SegmentHead
+from .file import CHUNK_MS, RecordingWriter, head_of, segment_path, segments_of
 
 log = structlog.get_logger()
 
 KEYFRAME_MS: Final = 60_000
+"""The least time between two keyframes, unless there is a hole."""
+
+KEYFRAME_MAX_MS: Final = 600_000
+"""The most: who wants a moment in between applies what was said for so long."""
+
+SEGMENT_MS: Final = 3_600_000
+SEGMENT_BYTES: Final = 256 * 1_048_576
+"""A segment ends with the next keyframe after so long, or after so many bytes."""
+
+BUDGET_SHARE: Final = 8
+"""A segment is at most this part of the budget, so that dropping one does not empty the recording."""
+
 MAX_QUEUED_BYTES: Final = 64 * 1_048_576
 MAX_TAIL_BYTES: Final = 64 * 1_048_576
 """So much of what was written is kept for behind the next keyframe, while the state stands still."""
@@ -42,26 +59,200 @@ _Heard = tuple[bytes, int, int, int]
 """(frame, epoch, seq, published_ns)."""
 
 
+class Folder:
+    """The folder of a recording: it makes the segments, one at a time, and drops the oldest.
+
+    Args:
+        budget: most bytes of all segments together, None for no limit.
+
+    Attributes:
+        writer: of the segment that is written; None before the first and after the last.
+        dropped: segments that gave way.
+
+    Raises:
+        StartupError: it cannot be made or written to, is no folder of a recording, or somebody records
+            into it.
+    """
+
+    def __init__(self, path: Path, rng: Rng, budget: int | None = None) -> None:
+        self.path = path
+        self.writer: RecordingWriter | None = None
+        self.dropped = 0
+        self.segment_bytes = SEGMENT_BYTES if budget is None else min(SEGMENT_BYTES, budget // BUDGET_SHARE)
+        self._rng = rng
+        self._budget = budget
+        self._file: IO[bytes] | None = None
+        self._said_small = False
+        self._made = False
+        self._lock = -1
+        self._take()
+
+    def _take(self) -> None:
+        """Make the folder if it is not there, and have it for us."""
+        path = self.path
+        try:
+            if not path.is_dir():
+                path.mkdir(mode=0o700)
+                self._made = True
+            self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileExistsError:
+            raise StartupError(f"{path}: exists, and is no folder: a recording is a folder") from None
+        except OSError as error:
+            raise StartupError(f"{path}: cannot record into it: {error.strerror}") from error
+        try:
+            self._check()
+        except StartupError:
+            os.close(self._lock)
+            self._lock = -1
+            raise
+
+    def _check(self) -> None:
+        path = self.path
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartupError(f"{path}: another recorder records into it") from None
+        if not os.access(path, os.W_OK | os.X_OK) or os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise StartupError(f"{path}: cannot record into it: it is read-only")
+        self._numbers = segments_of(path)
+        if not self._numbers and any(path.iterdir()):
+            raise StartupError(f"{path}: exists, and has other things than a recording in it")
+        self._sizes = {number: segment_path(path, number).stat().st_size for number in self._numbers}
+        self._head: SegmentHead | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the segment that is written."""
+        return self._file.tell() if self._file is not None else 0
+
+    def begin(self) -> RecordingWriter:
+        """Begin the next segment.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        continues, before = self.writer is not None, self._head
+        previous = self.end() if continues else self._hash_of_last()
+        for number in reversed(self._numbers):
+            # One that a killed recorder had just begun may be empty.
+            before = before or head_of(segment_path(self.path, number))
+        number = self._numbers[-1] + 1 if self._numbers else 1
+        recording = before.recording if before is not None else f"{self._rng.getrandbits(128):032x}"
+        self._head = SegmentHead(recording, number, previous, continues)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(segment_path(self.path, number), flags, 0o600), "wb")
+        self._numbers.append(number)
+        self.writer = RecordingWriter(self._file, self._head)
+        return self.writer
+
+    def end(self) -> str:
+        """End the segment that is written; return its hash."""
+        assert self.writer is not None
+        assert self._file is not None
+        self.writer.finish()
+        hash_ = self.writer.sha256
+        self._sizes[self._numbers[-1]] = self.size
+        self._file.close()
+        self.writer = self._file = None
+        return hash_
+
+    def drop(self) -> None:
+        """Drop the oldest segments until all fit the budget; the one that is written stays."""
+        if self._budget is None or self.writer is None:
+            return
+        while (total := sum(self._sizes.values()) + self.size) > self._budget and len(self._numbers) > 1:
+            oldest = self._numbers.pop(0)
+            self._sizes.pop(oldest, None)
+            segment_path(self.path, oldest).unlink(missing_ok=True)
+            self.dropped += 1
+        if total > self._budget and not self._said_small:
+            self._said_small = True
+            text = "the budget is smaller than one segment: no other than the one being written is kept"
+            log.warning("recorder.budget_too_small", problem=text, budget=self._budget, needed=total)
+
+    def gone(self) -> bool:
+        """Tell whether the segment that is written has been deleted, or its folder."""
+        if self._file is None:
+            return False
+        try:
+            found = segment_path(self.path, self._numbers[-1]).stat()
+        except OSError:
+            return True
+        return found.st_ino != os.fstat(self._file.fileno()).st_ino
+
+    def again(self) -> None:
+        """Begin anew, after what was written is gone: another recording, in the same place.
+
+        Raises:
+            StartupError: as of the class.
+        """
+        self.close(finish=False)
+        self._take()
+
+    def close(self, *, finish: bool = True, keep: bool = True) -> None:
+        """Let go of the folder.
+
+        Args:
+            finish: whether the segment that is written can be ended.
+            keep: whether anything in the last segment is of use; else it is taken away.
+        """
+        if self.writer is not None and finish:
+            self.end()
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # the disk that is full refuses what was not flushed, too
+                self._file.close()
+            if not keep:
+                segment_path(self.path, self._numbers[-1]).unlink(missing_ok=True)
+        if not keep and self._made:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+        self.writer = self._file = None
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
+
+    def _hash_of_last(self) -> str:
+        if not self._numbers:
+            return ""
+        with segment_path(self.path, self._numbers[-1]).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Recorder:
-    """Records a feed into `path`, which must not exist, until `stop`.
+    """Records a feed into a folder until `stop`: a new one, or one that has a recording to go on with.
+
+    Args:
+        budget: most bytes of all segments together, None for no limit.
 
     Attributes:
         frames, keyframes, dropped: counts of what was written, and of frames lost to a slow disk.
 
     Raises:
-        StartupError: the file cannot be made, or exists: a recording is never overwritten.
+        StartupError: as of Folder: a recording is never overwritten.
     """
 
     def __init__(
-        self, context: zmq.Context[Any], feed: str, snapshots: str, path: Path, clock: Clock, rng: Rng
+        self,
+        context: zmq.Context[Any],
+        feed: str,
+        snapshots: str,
+        path: Path,
+        clock: Clock,
+        rng: Rng,
+        budget: int | None = None,
     ) -> None:
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StartupError(f"{path}: cannot record into it: {error.strerror}") from error
-        self._file = os.fdopen(fd, "wb")
+        self._folder = Folder(path, rng, budget)
         self._clock = clock
-        self._replica = Replica(context, feed, snapshots, clock, rng, listener=self._listen, tap=self._hear)
+        self._replica = Replica(
+            context,
+            feed,
+            snapshots,
+            clock,
+            rng,
+            listener=self._listen,
+            tap=self._hear,
+            keeping=Packed(),  # its keyframes pass all on
+        )
         self._answers = Answers(lambda: self._replica.state)
         self._replica_thread = Owner("what a recorder hears")
         self._writer_thread = Owner("what a recorder writes")
@@ -73,15 +264,17 @@ class Recorder:
         self._tail: deque[_Heard] = deque()
         self._tail_bytes = 0
         self._said_ms = 0
-        self._path = path
+        self._keyframe_ms = self._segment_ms = 0
+        self._keyframe_end = self._keyframe_bytes = 0
+        self._written = self._heard_ns = 0
         self.frames = 0
         self.keyframes = 0
         self.dropped = 0
 
     @property
     def size(self) -> int:
-        """Bytes in the file so far."""
-        return self._file.tell()
+        """Bytes written so far."""
+        return self._written + self._folder.size
 
     # -- the replica's thread
 
@@ -106,39 +299,48 @@ class Recorder:
     # -- the writer's thread
 
     def run(self, stop: Stop, progress: Callable[[], None] = lambda: None) -> None:
-        """Record until `stop`; ends with an index, or without a file if nothing was heard. Call once.
+        """Record until `stop`; nothing is left if nothing was heard. Call once.
 
         Args:
-            progress: called twice a second.
+            progress: called four times a second.
 
         Raises:
             OSError: the disk is full or broken; what was written before stays readable.
+            StartupError: the folder is gone, and cannot be made again.
         """
         self._writer_thread.take()
         self._replica.start()
+        finish = False
         try:
-            with self._file:
-                writer = RecordingWriter(self._file)
-                keyframe_ms = 0
-                while not stop.wait(CHUNK_MS / 2_000):
-                    now_ms = self._clock.monotonic_ns() // 1_000_000
-                    self._take(writer)
-                    if self._needs_keyframe(now_ms - keyframe_ms >= KEYFRAME_MS) and self._keyframe(writer):
-                        keyframe_ms = now_ms
-                    writer.flush()
-                    self._warn(now_ms)
-                    progress()
-                self._take(writer)
-                writer.finish()
+            while not stop.wait(CHUNK_MS / 2_000):
+                self._turn(self._clock.monotonic_ns() // 1_000_000)
+                progress()
+            self._take()
+            finish = True
         finally:
             self._replica.stop()
-            if not self.keyframes:
-                # Nothing in it can be played, and it would be in the way of the next try.
-                self._path.unlink(missing_ok=True)
+            self._folder.close(finish=finish, keep=self.keyframes > 0)
 
-    def _take(self, writer: RecordingWriter, keyframe: tuple[int, int] | None = None) -> None:
+    def _turn(self, now_ms: int) -> None:
+        folder = self._folder
+        if folder.gone():
+            text = "what was recorded has been deleted: a new recording begins in its place"
+            log.error("recorder.deleted", problem=text, folder=str(folder.path))
+            folder.again()
+            with self._ready:
+                self._hole = True
+        self._take()
+        if self._needs_keyframe(now_ms):
+            self._keyframe(now_ms)
+        if folder.writer is not None:
+            folder.writer.flush()
+            folder.drop()
+        self._warn(now_ms)
+
+    def _take(self, keyframe: tuple[int, int] | None = None) -> None:
         """Write what is queued; keep what no keyframe at this position, or no state now, has."""
         self._writer_thread.check()
+        writer = self._folder.writer
         while True:
             with self._ready:
                 batch = [self._queue.popleft() for _ in range(min(1_000, len(self._queue)))]
@@ -146,9 +348,10 @@ class Recorder:
             if not batch:
                 return
             for heard in batch:
-                frame, _, seq, published_ns = heard
-                if self.keyframes:
-                    writer.frame(frame, published_ns, seq)
+                frame, epoch, seq, published_ns = heard
+                self._heard_ns = max(self._heard_ns, published_ns)
+                if writer is not None:
+                    writer.frame(frame, published_ns, seq, epoch)
                     self.frames += 1
                 self._tail.append(heard)
                 self._tail_bytes += len(frame)
@@ -165,7 +368,19 @@ class Recorder:
         state = self._replica.state
         return state.epoch, state.seq
 
-    def _needs_keyframe(self, due: bool) -> bool:
+    def _is_due(self, now_ms: int) -> bool:
+        """Tell whether it is time for a keyframe: they are to cost no more than what lies between them."""
+        since_ms = now_ms - self._keyframe_ms
+        if since_ms < KEYFRAME_MS:
+            return False
+        said = self._folder.size - self._keyframe_end
+        return since_ms >= KEYFRAME_MAX_MS or said >= self._keyframe_bytes or self._is_full(now_ms)
+
+    def _is_full(self, now_ms: int) -> bool:
+        return now_ms - self._segment_ms >= SEGMENT_MS or self._folder.size >= self._folder.segment_bytes
+
+    def _needs_keyframe(self, now_ms: int) -> bool:
+        due = self._is_due(now_ms)
         with self._ready:
             # What was dropped in the middle of a commit is in no state before its end.
             needed = (
@@ -175,18 +390,28 @@ class Recorder:
                 self._hole = False
             return needed
 
-    def _keyframe(self, writer: RecordingWriter) -> bool:
+    def _keyframe(self, now_ms: int) -> None:
+        """Write the state, if it is time for it at the beginning of a new segment."""
         answer = self._answers.answer(encode_map({"op": "snapshot", "id": 0}), self._clock.now_ms())
         head = decode_map(answer[0], dict[str, Any])
         if not head["ok"]:
-            return False
+            with self._ready:
+                self._hole = True
+            return
         # All that is in it was heard before: written in front of it, so that who plays on misses nothing.
-        self._take(writer, (head["epoch"], head["as_of"]))
-        writer.keyframe(answer, self._replica.published_ns)
-        for frame, _, seq, published_ns in self._tail:
-            writer.frame(frame, published_ns, seq)
+        self._take((head["epoch"], head["as_of"]))
+        writer = self._folder.writer
+        if writer is None or (self._is_full(now_ms) and now_ms - self._segment_ms >= KEYFRAME_MS):
+            self._written += self._folder.size
+            writer = self._folder.begin()
+            self._segment_ms = now_ms
+        before = self._folder.size
+        writer.keyframe(answer, self._heard_ns)
+        self._keyframe_ms, self._keyframe_end = now_ms, self._folder.size
+        self._keyframe_bytes = self._keyframe_end - before
+        for frame, epoch, seq, published_ns in self._tail:
+            writer.frame(frame, published_ns, seq, epoch)
         self.keyframes += 1
-        return True
 
     def _warn(self, now_ms: int) -> None:
         with self._ready:

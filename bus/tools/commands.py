@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import structlog
 import zmq
 
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
 from bus.process.lifecycle import Stop
-from bus.process.locks import hold_role
+from bus.process.locks import hold_role, private_dir
 from bus.process.settings import Settings, effective
 from bus.protocol.messages import (
     CONTROL_TOPICS,
@@ -31,11 +32,12 @@ from bus.protocol.messages import (
 )
 from bus.sockets import MAX_FEED, make, make_context
 from bus.tape.export import export_records
-from bus.tape.file import Keyframe, Recording, RecordingError
+from bus.tape.file import Recording, RecordingError
 from bus.tape.kalshi_frames import convert
 from bus.tape.player import MAX_SPEED, Player, serve
 from bus.tape.recorder import Recorder
 from bus.tape.tape import messages
+from bus.tape.verify import Verdict, verify
 from markets.errors import DecodeError, StartupError
 
 log = structlog.get_logger()
@@ -99,20 +101,28 @@ class _RecordProgress:
                 log.info("recorder.progress", frames=recorder.frames, bytes=recorder.size)
 
     def nothing(self) -> str:
-        return f"record: nothing was heard on {self._where}, no file was made: {_IS_UP}"
+        return f"record: nothing was heard on {self._where}, nothing was recorded: {_IS_UP}"
 
 
-def record(settings: Settings, stop: Stop, path: Path) -> int:
-    """Record until `stop`; 1 if nothing was heard, or the disk did not take it all."""
+def record(settings: Settings, stop: Stop, path: Path | None) -> int:
+    """Record until `stop`; 1 if nothing was heard, or the disk did not take it all.
+
+    Args:
+        path: the folder; None for the one in the data directory, which is kept within its budget.
+    """
     context, clock = make_context(), SystemClock()
+    budget = None
+    if path is None:
+        private_dir(settings.data_dir)
+        path, budget = settings.recording, int(settings.record_budget_gb * 1e9)
     try:
-        recorder = Recorder(context, settings.feed, settings.query, path, clock, random.Random())
+        recorder = Recorder(context, settings.feed, settings.query, path, clock, random.Random(), budget)
         progress = _RecordProgress(recorder, settings, clock)
         try:
             recorder.run(stop, progress)
         except OSError as error:
-            log.exception("recorder.stopped", file=str(path), frames=recorder.frames)
-            _say(f"record: {path}: {error.strerror}: what is in the file can be played", file=sys.stderr)
+            log.exception("recorder.stopped", folder=str(path), frames=recorder.frames)
+            _say(f"record: {path}: {error.strerror}: what was recorded can be played", file=sys.stderr)
             return 1
     finally:
         context.term()
@@ -191,39 +201,76 @@ def open_recording(path: Path) -> Recording:
 
 
 def info(path: Path) -> int:
-    """Print what is in a recording; 1 if a part of it cannot be read."""
+    """Print what is in a recording, and its gaps; 1 if a part of it cannot be read, or is wrong."""
     recording = open_recording(path)
+    verdict = _verdict(recording, deep=False)
     kinds: Counter[str] = Counter()
-    count = keyframes = 0
+    count = 0
     epochs: set[int] = set()
     begin = end = 0
     for item in recording.play():
-        if isinstance(item, Keyframe):
-            keyframes += 1
-            begin = begin or item.time_ns
+        begin = begin or item.time_ns
         end = max(end, item.time_ns)
+    problem = recording.problem
     for _, envelope in messages(recording):
         count += 1
         epochs.add(envelope.epoch)
         kinds[envelope.kind] += len(envelope.records)
+    segments = [recording.segment(number) for number in recording.segments()]
     _say(
         json.dumps(
             {
                 "file": str(path),
-                "bytes": path.stat().st_size,
+                "bytes": sum(segment.stat().st_size for segment in segments),
                 "begin": _utc(begin),
                 "end": _utc(end),
                 "seconds": round((end - begin) / 1e9, 3),
-                "keyframes": keyframes,
+                "keyframes": verdict.keyframes,
                 "epochs": sorted(epochs),
                 "messages": count,
                 "records": dict(sorted(kinds.items())),
-                "problem": recording.problem,
+                **_account(verdict),
+                "problem": problem,
             },
             indent=1,
         )
     )
-    return 1 if recording.problem else 0
+    return 1 if problem or verdict.wrong is not None else 0
+
+
+def verify_recording(path: Path) -> int:
+    """Print the verdict on a recording; 1 if something in it is wrong."""
+    verdict = _verdict(open_recording(path), deep=True)
+    _say(json.dumps(_account(verdict) | {"digests_checked": verdict.digests_checked}, indent=1))
+    return 1 if verdict.wrong is not None else 0
+
+
+def _verdict(recording: Recording, *, deep: bool) -> Verdict:
+    try:
+        return verify(recording, deep=deep)
+    except OSError as error:
+        raise StartupError(f"{error.filename or recording.path}: {error.strerror}") from error
+
+
+def _account(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON for a person: times as such, gaps with what they miss."""
+    return {
+        "verdict": verdict.verdict,
+        "said": verdict.said,
+        "wrong": None if verdict.wrong is None else msgspec.to_builtins(verdict.wrong),
+        "segments": list(verdict.segments),
+        "covers": [
+            {"epoch": one.epoch, "first": one.first, "last": one.last}
+            | {"begin": _utc(one.begin_ns), "end": _utc(one.end_ns)}
+            for one in verdict.covers
+        ],
+        "gaps": [
+            {"whose": gap.whose, "why": gap.why, "begin": _utc(gap.begin_ns), "end": _utc(gap.end_ns)}
+            | ({"epoch": gap.epoch, "first": gap.first, "last": gap.last} if gap.epoch else {})
+            for gap in verdict.gaps
+        ],
+        "head": verdict.head,
+    }
 
 
 def export(path: Path, folder: Path, format_: str, kinds: list[str] | None) -> int:

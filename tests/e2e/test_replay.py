@@ -19,13 +19,17 @@ Truth = dict[int, str]
 SAMPLES = 25
 
 
+def size_of(path: Path) -> int:
+    return sum(segment.stat().st_size for segment in path.iterdir())
+
+
 def record_session(stack: Stack, path: Path) -> Truth:
     """Record a few commits and what is streamed between; return the publisher's own digests by number."""
     stack.start("simulator", "publisher", "snapshot_server")
     stack.wait_health("ok", START_S)
     recorder = stack.runner.start("bus", "record", str(path))
     recorder.wait_event("feed.live", START_S)
-    eventually(lambda: path.stat().st_size > 20_000, START_S, "the recording has begun")
+    eventually(lambda: size_of(path) > 20_000, START_S, "the recording has begun")
     truth: Truth = {}
 
     def sampled() -> bool:
@@ -168,7 +172,7 @@ def test_replay_through_the_real_processes(stack: Stack) -> None:
     replay.wait_all_at(first.head.as_of)
     recorder = stack.runner.start("bus", "record", str(again))
     recorder.wait_event("feed.live", START_S)
-    eventually(lambda: again.exists() and again.stat().st_size > 20_000, START_S)
+    eventually(lambda: again.exists() and size_of(again) > 20_000, START_S)
     control = stack.runner.start("bus", "control", "resume")
     assert control.wait() == 0, control.output()
     replay.wait_all_at(recorded[-1].seq)

@@ -1,6 +1,7 @@
 """The recorder where it hurts: killed, on a full disk, on a slow one. What it leaves behind can be played."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -12,12 +13,14 @@ from typing import IO, Any, Self
 
 import pytest
 import zmq
+from structlog.testing import capture_logs
 
 import bus.tape.recorder
 from bus.protocol.messages import VERSION, Envelope, Header, Quotes, decode
-from bus.tape.file import Frame, Recording
+from bus.tape.file import Frame, Recording, RecordingError, segments_of
 from bus.tape.recorder import Recorder
 from bus.tape.tape import messages
+from bus.tape.verify import verify
 from bus.testing import replay_of
 from tests.bus.tape.test_file import Live, following, live, recording
 from tests.support import Process, Runner, eventually
@@ -68,10 +71,14 @@ def record_process(runner: Runner, live: Live, path: Path, *before: str) -> Proc
 
 def last_seq(path: Path) -> int:
     """The last number in a recording that may be growing, 0 while there is none."""
-    if not path.exists() or not path.stat().st_size:
+    if not path.exists():
         return 0
     seq = 0
-    for item in Recording(path).play():
+    try:
+        recording = Recording(path)
+    except RecordingError:
+        return 0
+    for item in recording.play():
         seq = max(seq, decode(item.data)[1].seq if isinstance(item, Frame) else item.head.as_of)
     return seq
 
@@ -122,14 +129,15 @@ def test_full_disk_stops_the_recording_loudly_and_nothing_else(
         recorder = record_process(runner, live, path, "sh", "-c", 'ulimit -f 400; exec "$@"', "sh")
         assert recorder.wait(30) == 1
         output = recorder.output()
-        assert f"record: {path}: File too large: what is in the file can be played" in output
+        assert f"record: {path}: File too large: what was recorded can be played" in output
         (stopped,) = recorder.events("recorder.stopped")
         assert stopped["level"] == "error"
         assert "Exception ignored" not in output
         before = live.publisher.writer.state.seq
         assert replica.wait(lambda r: r.status().live and r.state.seq > before, 10)
         assert replica.status().stats.gaps == 0
-    assert 100_000 < path.stat().st_size <= 400 * 1_024
+    (segment,) = path.iterdir()
+    assert 100_000 < segment.stat().st_size <= 400 * 1_024
     assert assert_plays_to(path, live) > 0
 
 
@@ -300,3 +308,60 @@ def test_no_keyframe_is_made_before_what_was_dropped_is_in_the_state(
         assert recorder.keyframes == keyframes
         live.do(live.publisher.stream)
         eventually(lambda: recorder.keyframes > keyframes)
+
+
+def test_segments_follow_each_other_without_a_hole_while_much_is_published(
+    zmq_context: Context, live: Live, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = short_dir / "day"
+    for name in ("KEYFRAME_MS", "SEGMENT_MS"):
+        monkeypatch.setattr(bus.tape.recorder, name, 0)
+    live.publisher.now_ms = time.time_ns() // 1_000_000
+    with recording(zmq_context, live, path), Load(live):
+        eventually(lambda: len(segments_of(path)) >= 4)
+    verdict = verify(Recording(path))
+    assert (verdict.verdict, verdict.gaps) == ("proven", ()), verdict.said
+    assert len(verdict.covers) == 1
+    assert len(verdict.segments) >= 4
+    with replay_of(path) as replayed:
+        replica = replayed.replica()
+        replayed.resume()
+        replayed.wait_end()
+        assert (replayed.player.tally.holes, replayed.player.tally.mismatches) == (0, 0)
+        assert replayed.player.tally.messages == verdict.covers[0].last - verdict.covers[0].first + 1
+        assert replica.state.seq == verdict.covers[0].last
+
+
+def test_a_recording_that_is_deleted_while_it_is_made_begins_anew_and_says_so(
+    zmq_context: Context, live: Live, short_dir: Path
+) -> None:
+    path = short_dir / "day"
+    with capture_logs() as logs, recording(zmq_context, live, path) as recorder:
+        live.do(*[live.publisher.stream] * 20)
+        shutil.rmtree(path)
+        keyframes = recorder.keyframes
+        eventually(lambda: recorder.keyframes > keyframes)
+        live.do(*[live.publisher.stream] * 20, live.publisher.heartbeat)
+        eventually(lambda: last_seq(path) == live.publisher.writer.state.seq)
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["recorder.deleted"]
+    verdict = verify(Recording(path))
+    assert (verdict.verdict, verdict.segments) == ("proven", (1,))
+    assert assert_plays_to(path, live) == live.publisher.writer.state.seq
+
+
+@pytest.mark.e2e
+def test_without_a_folder_it_goes_into_the_data_directory_and_goes_on_there(
+    live: Live, runner: Runner
+) -> None:
+    runner.env |= {"KALSHI_BUS_FEED": live.feed, "KALSHI_BUS_QUERY": live.state}
+    path = runner.folder / "data" / "recording"
+    for life in (1, 2):
+        recorder = runner.start("bus", "record")
+        recorder.wait_event("feed.live")
+        eventually(lambda: path.exists() and len(segments_of(path)) == life)  # noqa: B023
+        live.do(live.publisher.stream)
+        seq = live.publisher.writer.state.seq
+        eventually(lambda: last_seq(path) == seq)  # noqa: B023
+        assert recorder.stop() == 0
+    verdict = verify(Recording(path))
+    assert (verdict.verdict, verdict.segments, verdict.gaps) == ("proven", (1, 2), ())
