@@ -16,6 +16,7 @@ from trader.engine.outputs import (
     AnyOutput,
     Booked,
     Cancel,
+    Corrected,
     DailyLoss,
     Dropped,
     Equity,
@@ -108,6 +109,17 @@ class Announcer:
                 ticker=settlement.ticker,
                 result=settlement.result,
                 payout_e6=settlement.payout_e6,
+            )
+            publish("settlement")
+        elif isinstance(output, Corrected):
+            now = output.settlement
+            log.warning(
+                "position.settled_anew",
+                ticker=now.ticker,
+                result=now.result,
+                result_before=output.before.result,
+                payout_e6=now.payout_e6,
+                payout_before_e6=output.before.payout_e6,
             )
             publish("settlement")
         elif isinstance(output, Amend | Amended | Foreign | External | Alarm):

@@ -18,7 +18,7 @@ from bus.trading.shapes import ReportAnswer, ReportRow
 from markets.orders import Intent
 from markets.units import DAY_MS, format_money
 from trader.engine.worth import LotWorth
-from trader.ledger.lots import FOREIGN, Lot, Paid, Recorded, after_purchase, settled
+from trader.ledger.lots import FOREIGN, Lot, Paid, Recorded, Settling, after_purchase
 
 FOREIGN_NAME: Final = "foreign"
 """Strategy and kind of what is not ours."""
@@ -100,12 +100,15 @@ def moves(record: Iterable[Recorded]) -> tuple[list[Moved], dict[str, dict[int, 
     """Return the record taken apart, and what is held in the end: ticker -> trade -> lot."""
     held: dict[str, dict[int, Lot]] = {}
     found: list[Moved] = []
+    settling = Settling()
     for entry in record:
         if isinstance(entry, Paid):
-            lots = held.pop(entry.ticker, {})
-            for part in settled(lots.values(), entry):
-                lot = lots[part.trade]
-                fees_e6 = part.fees_e6 - lot.fees_e6  # the others were paid when it was bought
+            parts = settling.pay(held.pop(entry.ticker, {}).values(), entry)
+            paid_for = {lot.trade: lot for lot in settling.lots(entry.ticker)}
+            for part in parts:
+                lot, fees_e6 = paid_for[part.trade], part.fees_e6
+                if part.how == "settled":
+                    fees_e6 -= lot.fees_e6  # they were paid when it was bought
                 found.append(Moved(part.trade, lot.event_ticker, entry.time_ms, 0, fees_e6, part.realised_e6))
             continue
         lots = held.setdefault(entry.ticker, {})

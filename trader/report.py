@@ -480,6 +480,7 @@ def settlement_row(row: Mapping[str, Any]) -> SettlementRow:
         profit_dollars=format_money(row["payout_e6"] + row["fee_e6"] - row["cost_e6"]),
         time=row["time_ms"] / 1000,
         fee_dollars=format_money(row["fee_e6"]),
+        corrected=_seconds(row["corrected_ms"]),
     )
 
 

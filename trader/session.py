@@ -328,7 +328,8 @@ class Session:
             self._pending = None
         cycle = state.cycle
         seen = self.rescan.views(state, events, present.now_ms)
-        relevant = self.rescan.relevant(seen, engine.fair_values, self._held, present.now_ms)
+        held = self._held | engine.ledger.recent_events
+        relevant = self.rescan.relevant(seen, engine.fair_values, held, present.now_ms)
         self._drop_faulty(present)
         complete_ms = cycle.complete_ms if cycle else None
         if relevant or complete_ms != engine.conditions.complete_ms or state.epoch != engine.conditions.epoch:
@@ -344,7 +345,8 @@ class Session:
         if state is None or not state.epoch or not (batch.whole or batch.commit or batch.records):
             return
         self._held = self.engine.ledger.events()
-        self._pending = deque(self.rescan.events(state, batch, self.engine.fair_values, self._held))
+        values, settled = self.engine.fair_values, self.engine.ledger.recent_events
+        self._pending = deque(self.rescan.events(state, batch, values, self._held, recent=settled))
         self._drop_faulty(present)
         self._observe(state, batch, present)
         status = state.exchange.get("")

@@ -101,6 +101,7 @@ class Rescan:
         fair_values: Mapping[str, FairValue],
         held: Collection[str] = (),
         *,
+        recent: Collection[str] = (),
         aged: bool = False,
     ) -> list[str]:
         """Return the events to look at: what has changed, then what had candidates, then what is only held.
@@ -112,6 +113,7 @@ class Rescan:
             batch: all that has changed since the last call; kind "fair_value" is one of `fair_values`.
             fair_values: what is published, by ticker.
             held: events to look at after each commit in any case.
+            recent: events to look at when something in them has changed.
             aged: look at what had candidates even without a commit.
         """
         self._owner.check()
@@ -142,6 +144,7 @@ class Rescan:
             if (
                 matters
                 or event_ticker in held
+                or event_ticker in recent
                 or event_ticker in self._hot
                 or event_ticker in self._unscanned.standing
             ):

@@ -524,7 +524,8 @@ class FillRow(Shape, frozen=True, kw_only=True):
 class SettlementRow(Shape, frozen=True, kw_only=True):
     """A market that was held and is settled; `value` is that of YES, `profit` before fees.
 
-    `fee` is what the payout in whole cents leaves of the value.
+    `fee` is what the payout in whole cents leaves of the value. `corrected`: when the exchange said this; it
+    had said something else before, and was believed.
     """
 
     id: int
@@ -539,6 +540,7 @@ class SettlementRow(Shape, frozen=True, kw_only=True):
     profit_dollars: MoneyText
     time: UnixTime
     fee_dollars: MoneyText = "0.000000"
+    corrected: UnixTime | None = None
 
 
 class EquityPoint(Shape, frozen=True, kw_only=True):

@@ -34,7 +34,9 @@ from tests.support import Runner
 from tests.trader.engine.test_rebalance import (
     test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse,
 )
-from tests.trader.ledger.test_lots import test_any_fills_and_any_settlement_add_up_in_all_three_views
+from tests.trader.ledger.test_lots import (
+    test_any_fills_any_settlement_and_its_corrections_add_up_in_all_three_views,
+)
 from tests.trader.test_crash import POINTS, die_and_go_on
 from tests.trader.week import Week
 
@@ -235,7 +237,7 @@ TARGETS: Final[dict[str, Target]] = {
     "lots": Target(
         "any fills and any settlement add up in all three views",
         "examples",
-        examples(test_any_fills_and_any_settlement_add_up_in_all_three_views),
+        examples(test_any_fills_any_settlement_and_its_corrections_add_up_in_all_three_views),
     ),
     "order_drills": Target(
         "whatever dies, stands still or is cut off, nothing of ours rests longer than it may",

@@ -1,7 +1,9 @@
 """What a trader lives through: outages of days, markets that go, come back, or are decided otherwise."""
 
+import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from markets.units import DAY_MS
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, settled
 from trader.brokers.paper import PaperBroker
+from trader.command import command
 from trader.journal.reader import Reader
+from trader.ledger.lots import Recorded, trade_lots
 
 Make = Callable[..., Stand]
 
@@ -129,6 +133,90 @@ def test_a_result_that_is_corrected_before_it_is_paid_pays_as_corrected_and_once
     assert paid(stand) == [("AWY", "yes"), ("HOM", "no"), ("TIE", "no")]
     ledger = stand.worker.engine.ledger
     assert ledger.cash_e6 == ledger.start_e6 - ledger.spent_e6 - ledger.fees_e6 + ledger.payouts_e6
+
+
+def corrected(view: EventView, winner: str, values: Mapping[str, int] | None = None) -> EventView:
+    return later(settled(view, winner, Status.FINALIZED, **(values or {})), NOW_MS + 60_000)
+
+
+def test_a_result_that_is_corrected_after_it_was_booked_is_booked_anew_and_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stand = make()
+    bought(stand)
+    stand.commit(settled(basket(), "HOM"))
+    stand.turns(3)
+    before = stand.worker.engine.ledger.copy()
+    assert paid(stand) == [("AWY", "no"), ("HOM", "yes"), ("TIE", "no")]
+    stand.close()  # it is known after a restart as well
+
+    again = make()
+    for _ in range(3):
+        again.commit(corrected(basket(), "AWY"))
+        again.turns(3)
+    ledger = again.worker.engine.ledger
+    assert paid(again) == [("AWY", "yes"), ("HOM", "no"), ("TIE", "no")]
+    # Of three NO of one size two pay, whichever they are.
+    assert (ledger.cash_e6, ledger.realised_e6) == (before.cash_e6, before.realised_e6)
+    again.commit(corrected(basket(), "AWY", {"HOM": 2_500}))
+    again.turns(3)
+    count_e2 = ledger.recent[f"{basket().event.event_ticker}-HOM"].settlement.count_e2
+    assert before.cash_e6 - ledger.cash_e6 == 2_500 * count_e2 > 0
+    assert ledger.cash_e6 == ledger.start_e6 - ledger.spent_e6 - ledger.fees_e6 + ledger.payouts_e6
+    (trade,) = {entry.trade for entry in trade_lots(record(again)).closed}
+    earned_e6 = sum(part.gain_e6 for part in trade_lots(record(again)).closed if part.trade == trade)
+    assert earned_e6 == ledger.cash_e6 - ledger.start_e6
+    again.turns(400)
+    assert again.worker.reconciled
+    again.close()
+
+    monkeypatch.setenv("KALSHI_BUS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("KALSHI_BUS_MODE", "paper")
+    assert command(["verify"]) == command(["reconcile"]) == 0
+    assert "identical" in capsys.readouterr().out
+    path = again.worker.around.journal_path
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE corrections SET payout_e6 = payout_e6 + 10000 WHERE id = 1")
+    assert command(["verify"]) == 1
+
+
+def record(stand: Stand) -> list[Recorded]:
+    with contextlib.closing(Reader(stand.worker.around.journal_path)) as reader:
+        return reader.record()
+
+
+def test_what_was_taken_for_void_is_booked_anew_when_its_value_is_said(make: Make) -> None:
+    stand = make()
+    bought(stand)
+    void = settled(basket(), "HOM")
+    unknown = tuple(
+        msgspec.structs.replace(
+            one, market=msgspec.structs.replace(one.market, result="", settlement_value_e4=None)
+        )
+        for one in void.markets
+    )
+    stand.commit(msgspec.structs.replace(void, markets=unknown))
+    stand.turns(650, ms=1_000)
+    assert paid(stand) == [("AWY", "void"), ("HOM", "void"), ("TIE", "void")]
+
+    stand.commit(later(void, stand.clock.now_ms()))
+    stand.turns(3)
+    assert paid(stand) == [("AWY", "no"), ("HOM", "yes"), ("TIE", "no")]
+
+
+def test_after_a_week_a_settlement_stands(make: Make) -> None:
+    stand = make()
+    bought(stand)
+    stand.commit(settled(basket(), "HOM"))
+    stand.turns(3)
+    stand.close()
+
+    for days, winner in ((6, "AWY"), (8, "HOM")):  # the week counts from the first
+        again = make(now_ms=NOW_MS + days * DAY_MS)
+        again.commit(later(corrected(basket(), winner), again.clock.now_ms()))
+        again.turns(3)
+        assert paid(again) == [("AWY", "yes"), ("HOM", "no"), ("TIE", "no")]
+        again.close()
 
 
 def taken(stand: Stand) -> set[str]:

@@ -42,7 +42,7 @@ from markets.orders import (
     reserve_e6,
 )
 from markets.records import FairValue, Market, Status
-from markets.units import PRICE_ONE_E4
+from markets.units import CENT_E6, PRICE_ONE_E4
 from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
 from trader.strategies import LoadStrategy, Update
 
@@ -76,6 +76,7 @@ from .outputs import (
     AnyOutput,
     Booked,
     Cancel,
+    Corrected,
     External,
     Foreign,
     Place,
@@ -106,7 +107,7 @@ VOID_MS: Final = 600_000
 STRAYS_MAX: Final = 100
 """So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
-_MONEY_MOVES: Final = (Booked, Settled, Foreign, External)
+_MONEY_MOVES: Final = (Booked, Settled, Corrected, Foreign, External)
 
 
 class Engine:
@@ -294,6 +295,7 @@ class Engine:
             self.taken.observe(view, self.scan)
             self.worth.mark(view, self.paced_ms, self._failing)
             self._settle(view)
+            self._correct(view)
             self._even_out(view)
             self.scan_and_trade(view, found.get(view.event.event_ticker))
             self._note_failures(view)
@@ -656,6 +658,9 @@ class Engine:
         if listed.last_event == self.heard:  # else what is listed has more in it than is booked, or less
             for settlement in listed.settlements:
                 self._settle_listed(settlement)
+            newest = {one.ticker: one for one in sorted(listed.settlements, key=lambda one: one.time_ms)}
+            for ticker in sorted(newest.keys() & self.ledger.recent.keys() - self.ledger.lots.keys()):
+                self._correct_listed(newest[ticker])
             if "shards" not in listed.missing:
                 self.books.list_cash(listed)
         books = self.books
@@ -832,6 +837,43 @@ class Engine:
                 self.voids.pop(ticker, None)
                 self.worth.forget(ticker)
                 self._out.append(Settled(settlement))
+
+    def _correct(self, view: EventView) -> None:
+        """Book anew what was paid out otherwise than the exchange says by now.
+
+        Where orders go to an exchange its list says so (`_settle_listed`).
+        """
+        recent = self.ledger.recent
+        if self._gateway or not recent or self._rules < 2:
+            return
+        for seen in view.markets:
+            paid, ticker = recent.get(seen.market.ticker), seen.market.ticker
+            if paid is None or not _paid(seen) or ticker in self.ledger.lots:
+                continue
+            value_e4 = settlement_e4(seen.market)
+            if value_e4 is None or value_e4 == paid.settlement.value_e4:
+                continue
+            corrected = self.ledger.correct(ticker, _result(seen.market, value_e4), value_e4, self.now_ms)
+            if corrected is None:
+                continue  # it was paid too long ago
+            self._out.append(Corrected(corrected[1], corrected[0]))
+
+    def _correct_listed(self, listed: ListedSettlement) -> None:
+        """Book anew what the exchange lists otherwise than it did: the last of a market counts."""
+        paid = self.ledger.recent[listed.ticker]
+        before = paid.settlement
+        result, value_e4 = settled_e4(listed, paid.position, None)
+        same = (result, value_e4) == (before.result, before.value_e4)
+        if same or abs(listed.revenue_e6 - before.payout_e6) <= CENT_E6:
+            return
+        corrected = self.ledger.correct(
+            listed.ticker, result, value_e4, self.now_ms, paid_e6=listed.revenue_e6
+        )
+        if corrected is None:
+            return  # it was paid too long ago
+        now = corrected[1]
+        self.books.rounded_e6 += now.fee_e6 - before.fee_e6
+        self._out.append(Corrected(now, before))
 
     def _void_e4(self, seen: MarketView) -> int | None:
         """Return what YES of a market that is paid out is taken to be worth where nobody says it; None: wait.

@@ -95,6 +95,13 @@ class Settled(Output, frozen=True):
     settlement: Settlement
 
 
+class Corrected(Output, frozen=True):
+    """A settlement was booked anew: `before` it was said otherwise."""
+
+    settlement: Settlement
+    before: Settlement
+
+
 class Refused(Output, frozen=True):
     """A strategy wanted a trade and risk said no."""
 
@@ -188,6 +195,7 @@ AnyOutput = (
     | External
     | Alarm
     | Settled
+    | Corrected
     | Refused
     | Dropped
     | Day

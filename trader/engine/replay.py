@@ -11,7 +11,7 @@ from trader.strategies import LoadStrategy
 
 from .engine import Engine
 from .inputs import AnyInput
-from .outputs import Booked, Place, Settled, agree
+from .outputs import Booked, Corrected, Place, Settled, agree
 from .roster import BuiltIn
 
 ROW_MEMBERS: Final = 7
@@ -52,7 +52,7 @@ def replay(steps: Iterable[tuple[int, AnyInput, bytes]], load: LoadStrategy = Bu
         for output in outputs:
             if isinstance(output, Booked):
                 booked.update((number, output.number, astuple(fill)[:ROW_MEMBERS]) for fill in output.fills)
-            elif isinstance(output, Settled):
+            elif isinstance(output, Settled | Corrected):
                 booked[number, 0, astuple(output.settlement)] += 1
         if not agree(outputs, written):
             return Verified(count, orders, number, booked)

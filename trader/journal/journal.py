@@ -30,6 +30,7 @@ from trader.engine.outputs import (
     Amended,
     AnyOutput,
     Booked,
+    Corrected,
     DailyLoss,
     Day,
     Equity,
@@ -76,6 +77,10 @@ _KEEP: Final = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _INSERT_SETTLEMENT: Final = (
     "INSERT INTO settlements (ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6,"
     " time_ms, step) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_CORRECTION: Final = (
+    "INSERT INTO corrections (ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6,"
+    " time_ms, fee_e6, payout_before_e6, fee_before_e6, step) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _DROP: Final = "DELETE FROM {} WHERE session IN (SELECT session FROM sessions WHERE started_ms < ?)"
 _TAKEN: Final = (
@@ -393,6 +398,10 @@ class Journal:
         elif isinstance(output, Settled):
             paid = msgspec.structs.astuple(output.settlement)[:-1]  # its fee follows from the others
             db.execute(_INSERT_SETTLEMENT, (*paid, self._step))
+        elif isinstance(output, Corrected):
+            now, before = msgspec.structs.astuple(output.settlement), output.before
+            row = (*now, before.payout_e6, before.fee_e6, self._step)
+            db.execute(_INSERT_CORRECTION, row)
         elif isinstance(output, Equity):
             columns = "time_ms, cash_e6, positions_e6, realised_e6, fees_e6, settlement_e6"
             point = msgspec.structs.astuple(output)

@@ -36,6 +36,12 @@ _SETTLEMENTS: Final = (
 )
 _ROWS: Final = f"SELECT *, {_KEPT} AS fee_e6 FROM settlements WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608
 _PAID: Final = f"SELECT sum(payout_e6), sum({_KEPT}) FROM settlements"  # noqa: S608
+_CORRECTIONS: Final = (
+    "SELECT step, ticker, event_ticker, side, count_e2, result, value_e4, cost_e6, payout_e6, time_ms, fee_e6"
+    " FROM corrections ORDER BY id"
+)
+_CORRECTED: Final = "SELECT sum(payout_e6 - payout_before_e6), sum(fee_e6 - fee_before_e6) FROM corrections"
+_CORRECTION: Final = "SELECT * FROM corrections WHERE ticker = ? ORDER BY id DESC LIMIT 1"
 _ENDED: Final = "SELECT ended_step, number FROM orders WHERE ended_ms IS NOT NULL ORDER BY number"
 MAX_STEP: Final = 2**63 - 1
 
@@ -79,11 +85,15 @@ def row_sums(db: sqlite3.Connection) -> dict[str, int]:
             "SELECT coalesce(sum(price_e4 * count_e2), 0), coalesce(sum(fee_e6), 0) FROM foreign_fills"
         ).fetchone()
         (external_e6,) = db.execute("SELECT coalesce(sum(amount_e6), 0) FROM external_cash").fetchone()
+    more_e6 = more_kept_e6 = None
+    if int(meta["version"]) >= schema.WITH_CORRECTIONS:
+        more_e6, more_kept_e6 = db.execute(_CORRECTED).fetchone()
+    paid_e6, kept_e6 = (paid_e6 or 0) + (more_e6 or 0), (kept_e6 or 0) + (more_kept_e6 or 0)
     sums = {
         "start_e6": int(meta["start_e6"]),
         "spent_e6": (spent_e6 or 0) + foreign_e6,
-        "fees_e6": (fees_e6 or 0) + (kept_e6 or 0) + foreign_fees_e6,
-        "payouts_e6": (paid_e6 or 0) + (kept_e6 or 0),
+        "fees_e6": (fees_e6 or 0) + kept_e6 + foreign_fees_e6,
+        "payouts_e6": paid_e6 + kept_e6,
     }
     return sums | ({"external_e6": external_e6} if external_e6 else {})
 
@@ -129,7 +139,13 @@ class CashMoved(msgspec.Struct, frozen=True):
     amount_e6: int
 
 
-Happened = tuple[int, Fill] | OrderEnded | OrderAmended | ForeignFill | CashMoved | Settlement
+class Repaid(msgspec.Struct, frozen=True):
+    """A settlement was corrected: this is how it is now."""
+
+    settlement: Settlement
+
+
+Happened = tuple[int, Fill] | OrderEnded | OrderAmended | ForeignFill | CashMoved | Settlement | Repaid
 """A fill with the number of its order, or what else moves money or changes what is held for an order."""
 
 
@@ -150,6 +166,8 @@ def happened(db: sqlite3.Connection, version: int, before_step: int = MAX_STEP) 
             *((step, 3, _foreign(*row)) for step, *row in db.execute(_FOREIGN)),
             *((step, 4, CashMoved(amount_e6)) for step, amount_e6 in db.execute(_EXTERNAL)),
         ]
+    if version >= schema.WITH_CORRECTIONS:
+        steps += [(step, 6, Repaid(Settlement(*row))) for step, *row in db.execute(_CORRECTIONS)]
     steps.sort(key=lambda entry: entry[:2])
     return [entry for step, _, entry in steps if step < before_step]
 
@@ -206,23 +224,25 @@ def replayed_ledger(
         elif isinstance(entry, CashMoved):
             ledger.adopt(entry.amount_e6)
         else:
-            # Parts of a cent were paid before a settlement had a fee.
-            whole = entry.payout_e6 % CENT_E6 == 0
-            paid_e6 = entry.payout_e6 if "exchange" in meta else None
-            made = ledger.settle(
-                entry.ticker,
-                entry.result,
-                entry.value_e4,
-                entry.time_ms,
-                whole_cents=whole,
-                paid_e6=paid_e6,
-            )
-            # The cost was an average of all trades in the market before each had its own lot.
-            if made is None or msgspec.structs.replace(made, cost_e6=entry.cost_e6) != entry:
-                raise LedgerError(
-                    f"settlement of {entry.ticker}: the fills make {made}, the row says {entry}"
-                )
+            _settle(ledger, entry, meta)
     return ledger
+
+
+def _settle(ledger: Ledger, entry: Settlement | Repaid, meta: Mapping[str, str]) -> None:
+    """Pay out, or pay anew, what a row says was; raises LedgerError if that is not what follows."""
+    row = entry.settlement if isinstance(entry, Repaid) else entry
+    # Parts of a cent were paid before a settlement had a fee.
+    whole = row.payout_e6 % CENT_E6 == 0
+    paid_e6 = row.payout_e6 if "exchange" in meta else None
+    told = row.ticker, row.result, row.value_e4, row.time_ms
+    if isinstance(entry, Repaid):
+        pair = ledger.correct(*told, whole_cents=whole, paid_e6=paid_e6)
+        made = None if pair is None else pair[1]
+    else:
+        made = ledger.settle(*told, whole_cents=whole, paid_e6=paid_e6)
+    # The cost was an average of all trades in the market before each had its own lot.
+    if made is None or msgspec.structs.replace(made, cost_e6=row.cost_e6) != row:
+        raise LedgerError(f"settlement of {row.ticker}: the fills make {made}, the row says {row}")
 
 
 def record_of(db: sqlite3.Connection, version: int) -> list[Recorded]:
@@ -239,9 +259,10 @@ def record_of(db: sqlite3.Connection, version: int) -> list[Recorded]:
         record.append(purchase)
 
     for entry in happened(db, version):
-        if isinstance(entry, Settlement):
-            held.pop(entry.ticker, None)
-            record.append(Paid(entry.ticker, entry.value_e4, entry.time_ms, entry.fee_e6))
+        if isinstance(entry, Settlement | Repaid):
+            row = entry.settlement if isinstance(entry, Repaid) else entry
+            held.pop(row.ticker, None)
+            record.append(Paid(row.ticker, row.value_e4, row.time_ms, row.fee_e6))
         elif isinstance(entry, tuple):
             buy(bought(orders[entry[0]], entry[1]))
         elif isinstance(entry, ForeignFill):
@@ -312,8 +333,19 @@ class Reader:
         return self._rows("SELECT * FROM fills WHERE id < ? ORDER BY id DESC LIMIT ?", before, limit)
 
     def settlements(self, limit: int, before: int) -> list[dict[str, Any]]:
-        """Return settlements with an id below `before`, newest first."""
-        return self._rows(_ROWS, before, limit)
+        """Return settlements with an id below `before`, newest first, as they were last said.
+
+        `corrected_ms`: when that was said, None of those that were never corrected.
+        """
+        return self._as_said_last(self._rows(_ROWS, before, limit))
+
+    def _as_said_last(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        corrects = schema.version_of(self.meta(), self._path) >= schema.WITH_CORRECTIONS
+        for row in rows:
+            now = self._rows(_CORRECTION, row["ticker"]) if corrects else []
+            row["corrected_ms"] = now[0]["time_ms"] if now else None
+            row |= {name: now[0][name] for name in ("result", "value_e4", "payout_e6", "fee_e6") if now}
+        return rows
 
     def equity(self, since_ms: int, limit: int) -> list[dict[str, Any]]:
         """Return the newest points of the equity curve after `since_ms`, oldest first."""
@@ -347,9 +379,9 @@ class Reader:
 
     def moved(self) -> tuple[int, ...]:
         """Return what grows whenever something is ordered, bought, sold or paid out."""
-        tables = ("fills", "settlements", "foreign_fills")
+        tables = ("fills", "settlements", "foreign_fills", "corrections")
         counts = [f"(SELECT coalesce(max(id), 0) FROM {table})" for table in tables]  # noqa: S608
-        counts.append("(SELECT coalesce(max(number), 0) FROM orders)")
+        counts += ["(SELECT coalesce(max(number), 0) FROM orders)"]
         return tuple(self._db.execute(f"SELECT {', '.join(counts)}").fetchone())
 
     def sent(self) -> list[tuple[Intent, int, int]]:
@@ -400,8 +432,9 @@ class Reader:
         return self._rows("SELECT * FROM fills WHERE number = ? ORDER BY id", number)
 
     def settlement_of(self, ticker: str) -> dict[str, Any] | None:
-        """Return what a market was settled at, None if it was not."""
-        return next(iter(self._rows("SELECT * FROM settlements WHERE ticker = ?", ticker)), None)
+        """Return what a market was settled at, as it was last said; None if it was not."""
+        rows = self._rows("SELECT * FROM settlements WHERE ticker = ?", ticker)
+        return next(iter(self._as_said_last(rows)), None)
 
     def sessions_around(self, time_ms: int) -> list[int]:
         """Return the sessions whose inputs are kept, those first that began last before a time."""
@@ -455,6 +488,8 @@ class Reader:
             ),
             *((step, 0, tuple(settled)) for step, *settled in db.execute(_SETTLEMENTS)),
         ]
+        if version >= schema.WITH_CORRECTIONS:
+            rows += [(step, 0, tuple(corrected)) for step, *corrected in db.execute(_CORRECTIONS)]
         return Counter((step & 0xFFFFFFFF, *row) for step, *row in rows if step >> 32 == session)
 
     def _rows(self, query: str, *values: int | str) -> list[dict[str, Any]]:

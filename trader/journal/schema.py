@@ -23,9 +23,12 @@ from bus.trading.gateway import ListedPosition
 from markets.errors import StartupError
 from markets.units import PRICE_ONE_E4
 
-VERSION: Final = 3
+VERSION: Final = 4
 WITH_FOREIGN: Final = 3
 """From this version on there are rows of what is not ours."""
+
+WITH_CORRECTIONS: Final = 4
+"""From this version on there are rows of settlements that were corrected."""
 
 BUSY_S: Final = 2.0
 """How long reader and writer wait for each other."""
@@ -66,7 +69,13 @@ CREATE TABLE external_cash (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, k
     step INTEGER NOT NULL);
 CREATE UNIQUE INDEX fills_by_id ON fills (fill_id) WHERE fill_id <> '';
 """
-TABLES: Final = _SINCE_1 + _SINCE_3
+_SINCE_4: Final = """
+CREATE TABLE corrections (id INTEGER PRIMARY KEY, ticker TEXT NOT NULL, event_ticker TEXT NOT NULL,
+    side TEXT NOT NULL, count_e2 INTEGER NOT NULL, result TEXT NOT NULL, value_e4 INTEGER NOT NULL,
+    cost_e6 INTEGER NOT NULL, payout_e6 INTEGER NOT NULL, time_ms INTEGER NOT NULL, fee_e6 INTEGER NOT NULL,
+    payout_before_e6 INTEGER NOT NULL, fee_before_e6 INTEGER NOT NULL, step INTEGER NOT NULL);
+"""
+TABLES: Final = _SINCE_1 + _SINCE_3 + _SINCE_4
 
 MIGRATIONS: Final = {
     # Orders may be filled in parts over minutes: the step of each fill says what came before what.
@@ -80,6 +89,8 @@ ALTER TABLE fills ADD COLUMN fill_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE fills ADD COLUMN maker INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE equity ADD COLUMN settlement_e6 INTEGER;
 {_SINCE_3}""",
+    # A result may be said anew after it was booked.
+    3: _SINCE_4,
 }
 """What makes the next version of each older one."""
 
@@ -91,7 +102,7 @@ _HEAD: Final = struct.Struct(">16xH6xII60xI")
 _LARGE: Final = ("inputs", "statics")
 """Tables that only `verify` reads; it says what of them it cannot."""
 
-_NEW: Final = {"amends": 3, "foreign_fills": 3, "external_cash": 3}
+_NEW: Final = {"amends": 3, "foreign_fills": 3, "external_cash": 3, "corrections": 4}
 """Tables that versions before have not."""
 
 _MISSING: Final = {
@@ -105,12 +116,20 @@ _MISSING: Final = {
 }
 """What shows that a row was deleted, each with the number of one."""
 
+_CORRECTION_MISSING: Final = {
+    "a correction is missing before number": "SELECT max(id) FROM corrections HAVING max(id) <> count(*)",
+}
+
+_FILLS: Final = (
+    "SELECT step, number, price_e4, count_e2, fee_e6, shown_e2, time_ms, fill_id, maker FROM fills"
+    " ORDER BY id"
+)
 FILLS: Final = {
     1: "SELECT o.ended_step, number, f.price_e4, f.count_e2, fee_e6, shown_e2, time_ms"
     " FROM fills f JOIN orders o USING (number) ORDER BY id",
     2: "SELECT step, number, price_e4, count_e2, fee_e6, shown_e2, time_ms FROM fills ORDER BY id",
-    VERSION: "SELECT step, number, price_e4, count_e2, fee_e6, shown_e2, time_ms, fill_id, maker"
-    " FROM fills ORDER BY id",
+    3: _FILLS,
+    4: _FILLS,
 }
 """Step, order and the parts of each fill, as it happened, by version: a reader migrates nothing."""
 
@@ -283,7 +302,8 @@ def checked(db: sqlite3.Connection, path: Path, owner: Mapping[str, str]) -> dic
             ).fetchone()
             if odd is not None:
                 raise _damaged(path, f"{table}.{column} has a value of type {odd[0]}, expected {types}")
-    for what, query in _MISSING.items():
+    looked_for = _MISSING if version < WITH_CORRECTIONS else _MISSING | _CORRECTION_MISSING
+    for what, query in looked_for.items():
         if (missing := db.execute(query).fetchone()) is not None:
             raise _damaged(path, f"{what} {missing[0]}")
     return meta

@@ -33,7 +33,7 @@ import msgspec
 from bus.trading.gateway import ForeignFill
 from markets.errors import KalshiBusError
 from markets.orders import Fill, Intent, Position, Settlement
-from markets.units import CENT_E6, PRICE_ONE_E4
+from markets.units import CENT_E6, DAY_MS, PRICE_ONE_E4
 
 from .lots import (
     FOREIGN,
@@ -83,6 +83,18 @@ class PaidLeg(msgspec.Struct, frozen=True, array_like=True):
     count_e2: int
     cost_e6: int
     value_e4: int
+
+
+CORRECTABLE_MS: Final = 7 * DAY_MS
+"""So long after it was booked a settlement may be corrected by what the exchange says anew."""
+
+
+class PaidOut(msgspec.Struct, frozen=True, array_like=True):
+    """How a market was settled, as last said; its net position then, and the lots that it was paid for."""
+
+    settlement: Settlement
+    position: Position | None
+    lots: tuple[Lot, ...]
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -208,6 +220,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         external_e6: cash that came, less what went, without a fill or a settlement.
         amending: orders that are to have another price or count -> what they were.
         paid: trade -> its lots that were paid out, as long as it holds others.
+        recent: markets whose settlement may yet be corrected.
     """
 
     start_e6: int
@@ -226,6 +239,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     external_e6: int = 0
     amending: dict[int, Intent] = {}
     paid: dict[int, tuple[PaidLeg, ...]] = {}
+    recent: dict[str, PaidOut] = {}
 
     def __post_init__(self) -> None:
         """Bring a ledger up to date that was written down before there were lots: nothing else has none."""
@@ -251,6 +265,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             lots={ticker: dict(lots) for ticker, lots in self.lots.items()},
             amending=dict(self.amending),
             paid=dict(self.paid),
+            recent=dict(self.recent),
         )
 
     @cached_property
@@ -336,6 +351,11 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     def events(self) -> set[str]:
         """Return the events with a lot or an open order."""
         return set(self.stakes.in_event)
+
+    @cached_property
+    def recent_events(self) -> frozenset[str]:
+        """The events of markets whose settlement may yet be corrected."""
+        return frozenset(paid.settlement.event_ticker for paid in self.recent.values())
 
     def ordered(self, trade: int) -> bool:
         """Whether an order of this trade has not ended."""
@@ -573,11 +593,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             if basket is not None and any(leg.ticker == ticker for leg in basket.legs):
                 del self.baskets[trade]
         position = self.positions.pop(ticker, None)
-        payout_e6 = 0 if position is None else position.value_e6(value_e4)
-        fee_e6 = payout_e6 % CENT_E6 if whole_cents else 0
-        rounding_e6 = CENT_E6 + (0 if position is None else position.count_e2)
-        if paid_e6 is not None and 0 <= payout_e6 - paid_e6 <= rounding_e6:
-            fee_e6 = payout_e6 - paid_e6
+        payout_e6, fee_e6 = _payout(position, value_e4, whole_cents=whole_cents, paid_e6=paid_e6)
         closed = settled(lots.values(), Paid(ticker, value_e4, time_ms, fee_e6))
         got_e6 = sum(part.proceeds_e6 for part in closed)
         if got_e6 != payout_e6 + sums.clearing_e6:
@@ -593,7 +609,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         self.cash_e6 += payout_e6 - fee_e6
         self.realised_e6 += sum(part.realised_e6 for part in closed)
         self.settled[ticker] = time_ms
-        return Settlement(
+        settlement = Settlement(
             ticker=ticker,
             event_ticker=event_ticker,
             side="yes" if position is None else position.side,
@@ -605,6 +621,63 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             time_ms=time_ms,
             fee_e6=fee_e6,
         )
+        self._remember(PaidOut(settlement, position, tuple(lots.values())), time_ms)
+        return settlement
+
+    def correct(
+        self,
+        ticker: str,
+        result: str,
+        value_e4: int,
+        time_ms: int,
+        *,
+        whole_cents: bool = True,
+        paid_e6: int | None = None,
+    ) -> tuple[Settlement, Settlement] | None:
+        """Pay a market that was settled out anew; return how it was and how it is now. None: too long ago.
+
+        What it paid is taken back, and what it pays now is paid, to the lots that it was paid for.
+
+        Args:
+            value_e4, whole_cents, paid_e6: as of `settle`.
+        """
+        paid = self.recent.get(ticker)
+        if paid is None or self.settled[ticker] < time_ms - CORRECTABLE_MS:
+            return None
+        before = paid.settlement
+        payout_e6, fee_e6 = _payout(paid.position, value_e4, whole_cents=whole_cents, paid_e6=paid_e6)
+        more_e6 = payout_e6 - before.payout_e6 - before.fee_e6
+        now = msgspec.structs.replace(
+            before,
+            result=result,
+            value_e4=value_e4,
+            payout_e6=payout_e6 - fee_e6,
+            time_ms=time_ms,
+            fee_e6=fee_e6,
+        )
+        self.payouts_e6 += more_e6
+        self.realised_e6 += more_e6
+        self.fees_e6 += fee_e6 - before.fee_e6
+        self.cash_e6 += now.payout_e6 - before.payout_e6
+        for trade, legs in self.paid.items():
+            if any(leg.ticker == ticker for leg in legs):
+                self.paid[trade] = tuple(
+                    msgspec.structs.replace(leg, value_e4=_own_e4(leg.side, value_e4))
+                    if leg.ticker == ticker
+                    else leg
+                    for leg in legs
+                )
+                self.stakes.touched.add(before.event_ticker)
+        self._remember(msgspec.structs.replace(paid, settlement=now), time_ms)
+        return before, now
+
+    def _remember(self, paid: PaidOut, time_ms: int) -> None:
+        """Keep what may be corrected, and nothing that was paid too long ago for it."""
+        self.recent[paid.settlement.ticker] = paid
+        for ticker in list(self.recent):
+            if self.settled[ticker] < time_ms - CORRECTABLE_MS:
+                del self.recent[ticker]
+        vars(self).pop("recent_events", None)
 
     def _note_paid(self, lots: dict[int, Lot], value_e4: int) -> None:
         """Take down what trades were paid that hold more: what is left of a promise the rest must pay."""
@@ -613,8 +686,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             if trade not in holding:
                 self.paid.pop(trade, None)
                 continue
-            own_e4 = value_e4 if lot.side == "yes" else PRICE_ONE_E4 - value_e4
-            leg = PaidLeg(lot.ticker, lot.side, lot.count_e2, lot.cost_e6, own_e4)
+            leg = PaidLeg(lot.ticker, lot.side, lot.count_e2, lot.cost_e6, _own_e4(lot.side, value_e4))
             self.paid[trade] = (*self.paid.get(trade, ()), leg)
 
     def check(self) -> None:
@@ -672,6 +744,23 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         kept = (self.stakes.cost_e6, self.stakes.clearing_e6, self.stakes.at_stake_e6)
         if found != kept:
             raise LedgerError(f"cost, clearing and stake of all lots are {found}, the sums kept are {kept}")
+
+
+def _payout(
+    position: Position | None, value_e4: int, *, whole_cents: bool, paid_e6: int | None
+) -> tuple[int, int]:
+    """Return what a net position is worth at its settlement, and what of that is not paid."""
+    payout_e6 = 0 if position is None else position.value_e6(value_e4)
+    fee_e6 = payout_e6 % CENT_E6 if whole_cents else 0
+    rounding_e6 = CENT_E6 + (0 if position is None else position.count_e2)
+    if paid_e6 is not None and 0 <= payout_e6 - paid_e6 <= rounding_e6:
+        fee_e6 = payout_e6 - paid_e6
+    return payout_e6, fee_e6
+
+
+def _own_e4(side: str, value_e4: int) -> int:
+    """Return what a side is worth where YES is worth so much."""
+    return value_e4 if side == "yes" else PRICE_ONE_E4 - value_e4
 
 
 def foreign_bought(foreign: ForeignFill) -> Bought:

@@ -23,8 +23,9 @@ import msgspec
 from markets.orders import Fill, Intent
 from markets.units import PRICE_ONE_E4, opposite
 
-Way = Literal["sold", "settled"]
-"""How contracts were given up: by buying the other outcome, or because the market was settled."""
+Way = Literal["sold", "settled", "corrected"]
+"""How contracts were given up: by buying the other outcome, or because the market was settled; `corrected` is
+no contract, but what another result pays more, or less, for contracts that were settled before."""
 
 
 class Bought(msgspec.Struct, frozen=True):
@@ -57,7 +58,10 @@ def bought(intent: Intent, fill: Fill) -> Bought:
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """A market was settled: one YES is worth `value_e4`. `fee_e6`: what was kept of it for whole cents."""
+    """A market was settled: one YES is worth `value_e4`. `fee_e6`: what was kept of it for whole cents.
+
+    One more of a market that was settled before corrects it: so much is paid, and kept, in all.
+    """
 
     ticker: str
     value_e4: int
@@ -245,6 +249,42 @@ def settled(lots: Iterable[Lot], paid: Paid) -> list[Closed]:
     return closed
 
 
+def corrected(lots: Iterable[Lot], before: Paid, now: Paid) -> list[Closed]:
+    """Return what another result of a settled market changes for the lots that it paid."""
+    lots = tuple(lots)
+    changes = []
+    for was, is_ in zip(settled(lots, before), settled(lots, now), strict=True):
+        proceeds_e6, fees_e6 = is_.proceeds_e6 - was.proceeds_e6, is_.fees_e6 - was.fees_e6
+        if proceeds_e6 or fees_e6:
+            changes.append(
+                msgspec.structs.replace(
+                    is_, count_e2=0, cost_e6=0, proceeds_e6=proceeds_e6, fees_e6=fees_e6, how="corrected"
+                )
+            )
+    return changes
+
+
+class Settling:
+    """What markets that were settled paid for, as a record is read: whoever is paid again is corrected."""
+
+    def __init__(self) -> None:
+        self._paid: dict[str, tuple[tuple[Lot, ...], Paid]] = {}
+
+    def pay(self, lots: Iterable[Lot], paid: Paid) -> list[Closed]:
+        """Return what a settlement, or the correction of one, gives the lots that it is for."""
+        before = self._paid.get(paid.ticker)
+        lots = tuple(lots)
+        if before is not None and not lots:
+            self._paid[paid.ticker] = before[0], paid
+            return corrected(before[0], before[1], paid)
+        self._paid[paid.ticker] = lots, paid
+        return settled(lots, paid)
+
+    def lots(self, ticker: str) -> tuple[Lot, ...]:
+        """Return the lots for which a market was last paid."""
+        return self._paid[ticker][0]
+
+
 def clearing_e6(lots: Iterable[Lot]) -> int:
     """Return the dollars that pairs of a market's lots were paid: its part of the clearing account."""
     yes_e2 = no_e2 = 0
@@ -287,9 +327,10 @@ def trade_lots(record: Iterable[Recorded]) -> Lots:
     """Return the record by trades: one lot for all that a trade holds of a market."""
     held: dict[str, dict[int, Lot]] = {}
     closed: list[Closed] = []
+    settling = Settling()
     for entry in record:
         if isinstance(entry, Paid):
-            closed += settled(held.pop(entry.ticker, {}).values(), entry)
+            closed += settling.pay(held.pop(entry.ticker, {}).values(), entry)
             continue
         lots = held.setdefault(entry.ticker, {})
         lot, sold = after_purchase(lots.pop(entry.trade, None), entry)
@@ -307,9 +348,10 @@ def tax_lots(record: Iterable[Recorded]) -> Lots:
     """
     held: dict[str, deque[Lot]] = {}
     closed: list[Closed] = []
+    settling = Settling()
     for entry in record:
         if isinstance(entry, Paid):
-            closed += settled(held.pop(entry.ticker, ()), entry)
+            closed += settling.pay(held.pop(entry.ticker, ()), entry)
             continue
         lots = held.setdefault(entry.ticker, deque())
         while lots and lots[0].side != entry.side and entry.count_e2:

@@ -157,6 +157,13 @@ class FakeGateway:
             )
         )
 
+    def settle_anew(self, ticker: str, value_e4: int) -> None:
+        """Pay a market that was settled by another result: listed beside what was listed before."""
+        before = next(one for one in self.settlements if one.ticker == ticker)
+        self.cash_e6[0] -= before.revenue_e6
+        self.positions[ticker] = before.yes_e2 or -before.no_e2
+        self.settle(ticker, before.event_ticker, value_e4)
+
     def deposit(self, amount_e6: int) -> None:
         self.cash_e6[0] += amount_e6
         name = f"d{len(self.movements)}"

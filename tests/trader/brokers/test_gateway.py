@@ -1,5 +1,6 @@
 """Orders through an order gateway, from the decision to the books: journal, ledger, exchange are one."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, quiet
 from trader.engine.replay import replay
 from trader.journal.reader import Reader
+from trader.ledger.lots import trade_lots
 from trader.manual import ManualCommand
 from trader.reconcile import books_of, compare, whole
 from trader.strategies import BUILT_IN, NoBasket, Update
@@ -395,6 +397,39 @@ def test_what_the_exchange_has_paid_is_booked_from_its_list(
     assert {row["result"] for row in rows(stand, "settlements")} == {"yes", "no", "scalar"}
     assert stand.worker.reconciled
     check(stand, gateway)
+
+
+def test_a_result_that_the_exchange_corrects_is_booked_anew_once(gateway: FakeGateway, make: Make) -> None:
+    stand = make()
+    follow(stand)
+    follow(stand, basket())
+    for ticker, value_e4 in zip(sorted(stand.worker.engine.ledger.lots), (10_000, 0, 0), strict=True):
+        gateway.settle(ticker, ticker.rsplit("-", 1)[0], value_e4)
+    pass_by(stand, 62)
+    first, second = (one.ticker for one in gateway.settlements[:2])
+    before = {row["ticker"]: row["payout_e6"] for row in rows(stand, "settlements")}
+
+    gateway.settle_anew(first, 0)
+    gateway.settle_anew(second, 10_000)
+    pass_by(stand, 130)  # what was listed first is listed still
+
+    ledger = stand.worker.engine.ledger
+    assert stand.worker.reconciled
+    assert stand.worker.state == reasons.RUNNING
+    with contextlib.closing(Reader(stand.worker.around.journal_path)) as reader:
+        now = {row["ticker"]: row for row in reader.settlements(9, 9)}
+        how = [part.how for part in trade_lots(reader.record()).closed]
+    assert how.count("corrected") == 2
+    assert (now[first]["result"], now[second]["result"]) == ("no", "yes")
+    # All of it is of NO, three of one size: what the one is paid more, the other is paid less.
+    assert (before[first], now[second]["payout_e6"]) == (0, 0)
+    assert now[first]["payout_e6"] == before[second] > 0
+    assert {paid.settlement.ticker for paid in ledger.recent.values()} == now.keys()
+    check(stand, gateway)
+    again = make()
+    follow(again)
+    assert again.worker.engine.ledger == ledger
+    check(again, gateway)
 
 
 def test_collateral_that_is_given_back_explains_itself(gateway: FakeGateway, make: Make) -> None:

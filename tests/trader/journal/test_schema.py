@@ -1,5 +1,6 @@
 """The journal's file: whose it is, when it is refused, and that it is never made again."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -105,6 +106,22 @@ def test_a_journal_of_version_1_is_migrated_when_it_is_opened_and_its_fills_keep
     since = {"fill_id": "", "maker": 0}
     assert after.fills(10**9, 10**9) == [{**fill, "step": ended[fill["number"]], **since} for fill in fills]
     after.close()
+
+
+def test_a_journal_of_version_3_gets_a_place_for_corrections_and_is_read_without_it(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    path = journal_path(tmp_path / "data", **OWNER)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE corrections")
+        db.execute("UPDATE meta SET value = '3' WHERE key = 'version'")
+
+    with contextlib.closing(Reader(path)) as before:
+        assert before.settlements(9, 9) == []
+        assert before.sums()["payouts_e6"] == 0
+        assert before.ledger() == Ledger.new(5_000_000)
+    opened(tmp_path).close()
+    with contextlib.closing(Reader(path)) as after:
+        assert after.meta()["version"] == str(VERSION)
 
 
 def test_a_half_made_journal_is_made_again(tmp_path: Path) -> None:

@@ -213,8 +213,9 @@ buy_some = st.tuples(st.just("buy"), orders, counts, better, fees)
 fill_some = st.tuples(st.just("fill"), st.integers(0, 9), counts, better, fees)
 end = st.tuples(st.just("end"), st.integers(0, 9))
 settle = st.tuples(st.just("settle"), tickers, st.sampled_from([0, ONE_E4]) | st.integers(0, ONE_E4))
+correct = st.tuples(st.just("correct"), tickers, st.integers(0, ONE_E4))
 steps = st.lists(
-    st.sampled_from([place, buy_some, buy_some, buy_some, buy_some, fill_some, end, settle]).flatmap(
+    st.sampled_from([place, buy_some, buy_some, buy_some, buy_some, fill_some, end, settle, correct]).flatmap(
         lambda step: step
     ),
     min_size=6,
@@ -241,6 +242,7 @@ class Plain:
         self.fees_e6 = 0
         self.realised_e6 = Fraction(0)
         self.sales = 0
+        self.paid: dict[str, tuple[int, int, tuple[tuple[str, int], ...], dict[int, int]]] = {}
 
     def fill(self, trade: int, ticker: str, side: str, price_e4: int, count_e2: int, fee_e6: int) -> None:
         self.cash_e6 -= price_e4 * count_e2 + fee_e6
@@ -275,6 +277,7 @@ class Plain:
 
     def settle(self, ticker: str, value_e4: int) -> None:
         kept_e6 = self.kept_e6(ticker, value_e4)
+        self.paid[ticker] = value_e4, kept_e6, tuple(self.line.get(ticker, ())), self.lots(ticker)
         self.cash_e6 -= kept_e6
         self.fees_e6 += kept_e6
         for side, paid_e4 in self.line.pop(ticker, ()):
@@ -286,13 +289,32 @@ class Plain:
             self.flows[trade] += worth_e6
             self.realised_e6 += worth_e6 - self.costs.pop((ticker, trade))
 
+    def correct(self, ticker: str, value_e4: int) -> None:
+        """Take back what was paid for each contract, and pay it as it should have been."""
+        before_e4, kept_before_e6, line, counts = self.paid[ticker]
+        kept_e6 = _worth_e6(sum(counts.values()), value_e4) % 10_000
+        self.paid[ticker] = value_e4, kept_e6, line, counts
+        self.cash_e6 -= kept_e6 - kept_before_e6
+        self.fees_e6 += kept_e6 - kept_before_e6
+        for side, _ in line:
+            more_e4 = value_e4 - before_e4 if side == "yes" else before_e4 - value_e4
+            self.cash_e6 += more_e4
+            self.gain_e6 += more_e4
+        for trade, signed in counts.items():
+            more_e6 = _worth_e6(signed, value_e4) - _worth_e6(signed, before_e4)
+            self.flows[trade] += more_e6
+            self.realised_e6 += more_e6
+
     def kept_e6(self, ticker: str, value_e4: int) -> int:
         """What a payout in whole cents leaves of what the net position is worth."""
-        signed = sum(self.counts.get(ticker, {}).values())
-        return (signed * value_e4 if signed > 0 else -signed * (ONE_E4 - value_e4)) % 10_000
+        return _worth_e6(sum(self.counts.get(ticker, {}).values()), value_e4) % 10_000
 
     def lots(self, ticker: str) -> dict[int, int]:
         return {trade: signed for trade, signed in self.counts.get(ticker, {}).items() if signed}
+
+
+def _worth_e6(signed: int, value_e4: int) -> int:
+    return signed * value_e4 if signed > 0 else -signed * (ONE_E4 - value_e4)
 
 
 class Account:
@@ -373,6 +395,18 @@ class Account:
             earned_e6 = settlement.payout_e6 + settlement.fee_e6 - settlement.cost_e6
             assert earned_e6 == self.ledger.realised_e6 - before_e6
 
+    def correct(self, ticker: str, value_e4: int) -> None:
+        cash_e6 = self.ledger.cash_e6
+        pair = self.ledger.correct(ticker, "scalar", value_e4, NOW_MS)
+        assert (pair is not None) == (ticker in self.over)
+        if pair is None:
+            return
+        before, now = pair
+        self.plain.correct(ticker, value_e4)
+        self.record.append(Paid(ticker, value_e4, NOW_MS, now.fee_e6))
+        assert self.ledger.cash_e6 - cash_e6 == now.payout_e6 - before.payout_e6
+        assert (now.value_e4, now.cost_e6, now.count_e2) == (value_e4, before.cost_e6, before.count_e2)
+
     def agrees(self) -> None:
         """All views say what the plain account says, and each other's sums."""
         ledger, plain, record = self.ledger, self.plain, self.record
@@ -418,9 +452,13 @@ class Account:
         assert abs(ledger.realised_e6 - plain.realised_e6) <= plain.sales
 
 
-@given(steps, st.lists(st.integers(0, ONE_E4), min_size=2, max_size=2))
-def test_any_fills_and_any_settlement_add_up_in_all_three_views(
-    steps: list[tuple[Any, ...]], values: list[int]
+@given(
+    steps,
+    st.lists(st.integers(0, ONE_E4), min_size=2, max_size=2),
+    st.lists(st.tuples(st.just("correct"), st.sampled_from("AB"), st.integers(0, ONE_E4)), max_size=3),
+)
+def test_any_fills_any_settlement_and_its_corrections_add_up_in_all_three_views(
+    steps: list[tuple[Any, ...]], values: list[int], corrections: list[tuple[Any, ...]]
 ) -> None:
     account = Account()
     for step in steps:
@@ -431,6 +469,8 @@ def test_any_fills_and_any_settlement_add_up_in_all_three_views(
             account.ledger = decoded
     for ticker, value_e4 in zip("AB", values, strict=True):
         account.take(("settle", ticker, value_e4))
+    for step in corrections:
+        account.take(step)
 
     ledger, flows = account.ledger, account.plain.flows
     assert (ledger.lots, ledger.positions, ledger.clearing_e6, ledger.lots_cost_e6) == ({}, {}, 0, 0)
