@@ -66,7 +66,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     `expires_ms` are those of its orders. `by_hand`: a person wants it; `evens` is then the
     trade of which it sells. `exits`: a strategy gives up what its own trade `evens` holds. `kind` is that of
     the opportunity it takes, empty where it is none. `post_only`: of orders that rest, to take nothing when
-    they arrive.
+    they arrive. `joins`: the trade of the same strategy in this event that it belongs to, None for a new one.
     """
 
     strategy: str
@@ -81,6 +81,32 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     exits: bool = False
     kind: str = ""
     post_only: bool = False
+    joins: int | None = None
+
+
+class CancelWanted(msgspec.Struct, frozen=True, array_like=True):
+    """A strategy wants an order of its own ended that rests."""
+
+    strategy: str
+    event_ticker: str
+    number: int
+
+
+class AmendWanted(msgspec.Struct, frozen=True, array_like=True):
+    """A strategy wants an order of its own that rests at another price or with another count.
+
+    `price_e4` is of the side that the order buys, `count_e2` what it has got and what shall rest.
+    """
+
+    strategy: str
+    event_ticker: str
+    number: int
+    price_e4: int
+    count_e2: int
+
+
+AnyWanted = Proposal | CancelWanted | AmendWanted
+"""What a strategy may want."""
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):

@@ -27,7 +27,7 @@ from trader.engine.inputs import ByHand, Data, Start, Values
 from trader.engine.outputs import Place, Refused, Undone
 from trader.engine.risk import Limits
 from trader.journal.reader import Reader, Step, readable
-from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
+from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Ledger
 from trader.ledger.lots import trade_lots
 
 LEVELS_SHOWN: Final = 5
@@ -138,6 +138,8 @@ def explain_order(path: Path, number: int, ask_gateway: AskGateway) -> dict[str,
 
 
 def _what(intent: Intent) -> str:
+    if intent.attempt == JOINED:
+        return f"of trade {intent.trade}, which it joins"
     if intent.attempt >= CLOSED_BY_HAND:
         return "a person sold what is held"
     if intent.attempt:

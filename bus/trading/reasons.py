@@ -66,6 +66,10 @@ EVENS_NOTHING: Final = "evens_nothing"
 MIN_EDGE: Final = "min_edge"
 NO_FAIR_VALUE: Final = "no_fair_value"
 NOT_HELD: Final = "not_held"
+NOT_OWN_ORDER: Final = "not_own_order"
+NOT_RESTING: Final = "not_resting"
+NOT_OWN_TRADE: Final = "not_own_trade"
+NO_MIDDLE: Final = "no_middle"
 SAME_MARKET_TWICE: Final = "same_market_twice"
 MARKET_UNKNOWN: Final = "market_unknown"
 SETTLED: Final = "settled"
@@ -99,6 +103,10 @@ REFUSALS: Final = {
     EVENS_NOTHING: "it asks for more than evens the basket out",
     MIN_EDGE: "the size that fits earns less than asked for, a missed leg considered",
     NOT_HELD: "it sells more than the strategy's own trade holds there",
+    NOT_OWN_ORDER: "there is no open order of that number that is the strategy's own",
+    NOT_RESTING: "the order does not rest: nothing of it can be changed or taken back",
+    NOT_OWN_TRADE: "the trade that it is to belong to is none of the strategy's own in this event",
+    NO_MIDDLE: "others do not bid and ask, so nothing says what a quote is worth",
     NO_FAIR_VALUE: "it rests on an opinion, and no fair value of the market is published",
     FAIR_VALUE_STALE: "the fair value is too old",
     SAME_MARKET_TWICE: "two legs are in the same market",

@@ -175,7 +175,7 @@ def test_a_strategy_may_sell_as_time_passes() -> None:
         ({"legs": (Wanted("KXNONE", "no", 6_000, 1_000),)}, "not_held"),
         ({"legs": (Wanted(TICKER, "no", 6_000, -1_000),)}, "bad_size"),
         ({"exits": False, "evens": None, "legs": (Wanted("KXNONE", "no", 6_000, 1_000),)}, "market_unknown"),
-        ({"exits": False, "evens": None, "legs": (Wanted(TICKER, "no", 6_000, -1_000),)}, "no_room"),
+        ({"exits": False, "evens": None, "legs": (Wanted(TICKER, "no", 6_000, -1_000),)}, "bad_size"),
         ({"event_ticker": "KXNONE"}, "market_unknown"),
     ],
 )

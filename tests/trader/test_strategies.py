@@ -7,6 +7,7 @@ import pytest
 
 from markets.errors import StartupError
 from markets.opportunities import candidates
+from markets.orders import Proposal
 from markets.records import FairValue
 from tests.trader.world import NOW_MS, SCAN, basket
 from trader.lineup import load_strategy
@@ -29,7 +30,7 @@ def offered(**changes: Any) -> Update:
 
 
 def kinds(update: Update, strategy: str) -> list[int]:
-    return [len(each.legs) for each in made(strategy).on_update(update)]
+    return [len(each.legs) for each in made(strategy).on_update(update) if type(each) is Proposal]
 
 
 def test_baskets_take_what_rests_on_no_opinion_of_all_kinds_or_those_named() -> None:

@@ -29,7 +29,10 @@ from markets.orders import (
     Accepted,
     Amended,
     AmendRefused,
+    AmendWanted,
     AnyOrderEvent,
+    AnyWanted,
+    CancelWanted,
     Ended,
     Fill,
     Filled,
@@ -43,7 +46,7 @@ from markets.orders import (
 )
 from markets.records import FairValue, Market, Status
 from markets.units import CENT_E6, PRICE_ONE_E4
-from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
+from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Ledger
 from trader.strategies import LoadStrategy, Update
 
 from . import risk
@@ -86,6 +89,7 @@ from .outputs import (
 )
 from .outputs import Amended as AmendBooked
 from .people import People
+from .quoting import fair_e6, own_bids, quote_edge_e6
 from .rebalance import Pace, follow_ups, uneven
 from .reconciliation import Reconciliation, new_movements, settled_e4
 from .refused import Refusals
@@ -244,7 +248,10 @@ class Engine:
         There what only gives up a lot goes on resting: it takes risk off.
         """
         killed, lost = self.conditions.killed is not None, self.conditions.lost
-        cancels = self.standing.to_cancel(self.now_ms, killed=killed, lost=lost, closes=self._closes)
+        halts = self.halts() if self._rules >= 2 else ()
+        cancels = self.standing.to_cancel(
+            self.now_ms, killed=killed, lost=lost, halts=halts, closes=self._closes
+        )
         self._out += [Cancel(number, reason) for number, reason in cancels]
 
     def _closes(self, intent: Intent) -> bool:
@@ -320,8 +327,8 @@ class Engine:
             self.leg_risk.see(event_ticker, self.paced_ms)
         self.refusals.look_at(event_ticker)
         update = Update(left, tuple(found), self.now_ms)
-        for proposal in self.roster.update(update, self._own):
-            self.place_trade(proposal, self.taken.left(view))  # what was just ordered is offered no more
+        for wanted in self.roster.update(update, self._own):
+            self._do(wanted, self.taken.left(view))  # what was just ordered is offered no more
 
     def _own(self, strategy: str, update: Update) -> Update:
         """Return what a strategy is told of an event, with what it has there itself."""
@@ -329,13 +336,21 @@ class Engine:
         tickers = [seen.market.ticker for seen in update.view.markets]
         lots = [lot for ticker in tickers for lot in ledger.lots.get(ticker, {}).values()]
         event_ticker = update.view.event.event_ticker
+        orders = tuple(
+            intent
+            for intent in ledger.open.values()
+            if intent.event_ticker == event_ticker and intent.strategy == strategy
+        )
+        numbers = [intent.number for intent in orders]
         return msgspec.structs.replace(
             update,
             lots=tuple(lot for lot in lots if lot.strategy == strategy),
-            orders=tuple(
-                intent
-                for intent in ledger.open.values()
-                if intent.event_ticker == event_ticker and intent.strategy == strategy
+            orders=orders,
+            filled={
+                number: ledger.filled(number).count_e2 for number in numbers if number in ledger.progress
+            },
+            asked=frozenset(
+                number for number in numbers if number in ledger.amending or self.standing.withdrawn(number)
             ),
             cash_e6=ledger.free_e6,
             fair_values={
@@ -343,18 +358,48 @@ class Engine:
             },
         )
 
-    def _on_timer(self, proposals: Iterable[Proposal]) -> None:
+    def _on_timer(self, wanted: Iterable[AnyWanted]) -> None:
         """Take what strategies want as time passes, of events in which something is held or ordered."""
-        for proposal in proposals:
-            view = self.views.get(proposal.event_ticker)
-            if self._rules < 2 or (self.halts() and proposal.evens is None):
+        for one in wanted:
+            view = self.views.get(one.event_ticker)
+            takes_off = isinstance(one, CancelWanted) or (isinstance(one, Proposal) and one.evens is not None)
+            if self._rules < 2 or (self.halts() and not takes_off):
                 continue
-            if view is None:
+            if isinstance(one, CancelWanted):
+                self._change(one, None)
+            elif view is None:
                 self.refusals.counts[reasons.MARKET_UNKNOWN] += 1
-                self._out.append(Refused(proposal.strategy, proposal.event_ticker, reasons.MARKET_UNKNOWN))
-                continue
-            self.place_trade(proposal, self.taken.left(view))
-            self._note_failures(view)
+                self._out.append(Refused(one.strategy, one.event_ticker, reasons.MARKET_UNKNOWN))
+            else:
+                self._do(one, self.taken.left(view))
+                self._note_failures(view)
+
+    def _do(self, wanted: AnyWanted, view: EventView) -> None:
+        """Do what a strategy wants, if it may be."""
+        if isinstance(wanted, Proposal):
+            self.place_trade(wanted, view)
+        else:
+            self._change(wanted, view)
+
+    def _change(self, wanted: CancelWanted | AmendWanted, view: EventView | None) -> None:
+        """Ask for the change or the end of a strategy's order; say why not."""
+        reason = self._asked_for(wanted, view)
+        if reason is None:
+            return
+        if self.refusals.note_of_order(wanted.strategy, wanted.event_ticker, reason):
+            self._out.append(Refused(wanted.strategy, wanted.event_ticker, reason))
+
+    def _asked_for(self, wanted: CancelWanted | AmendWanted, view: EventView | None) -> str | None:
+        intent = self.ledger.open.get(wanted.number)
+        if intent is None or (intent.strategy, intent.event_ticker) != (wanted.strategy, wanted.event_ticker):
+            return reasons.NOT_OWN_ORDER
+        if intent.time_in_force != "gtc":
+            return reasons.NOT_RESTING
+        if isinstance(wanted, AmendWanted):
+            return reasons.MARKET_UNKNOWN if view is None else self._amend(intent, wanted, view)
+        if self.standing.withdraw(wanted.number):
+            self._out.append(Cancel(wanted.number, reasons.CANCELLED))
+        return None
 
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
@@ -418,7 +463,9 @@ class Engine:
         if reason is not None:
             self.refusals.counts[reason] += 1
             return reason
-        if proposal.evens is None:
+        if proposal.joins is not None and proposal.evens is None:
+            trade, attempt = proposal.joins, JOINED
+        elif proposal.evens is None:
             trade, attempt = self.numbering.trade(), 0
         elif proposal.by_hand or proposal.exits:
             trade, attempt = proposal.evens, CLOSED_BY_HAND
@@ -437,6 +484,10 @@ class Engine:
         eases = proposal.evens is not None and self._rules >= 2
         if view.timing.start_ms is not None and not self.scan.in_play and not eases:
             ends_ms.append(view.timing.start_ms)
+        expires_ms = proposal.expires_ms
+        if proposal.time_in_force == "gtc" and self._rules >= 2:  # no market lets it rest longer
+            known = [expires_ms, *ends_ms[1:]]
+            expires_ms = min((ms for ms in known if ms is not None), default=None)
         believed_in = None if proposal.probability is None else self.fair_values.get(legs[0].ticker)
         for leg in legs:
             levels = ladder(seen[leg.ticker], leg.side, self.scan).levels
@@ -465,7 +516,7 @@ class Engine:
                 attempt=attempt,
                 exchange_index=markets[leg.ticker].exchange_index,
                 time_in_force=proposal.time_in_force,
-                expires_ms=proposal.expires_ms,
+                expires_ms=expires_ms,
                 trader=self.numbering.trader,
                 account=self.numbering.account,
                 kind=proposal.kind or ("" if attempt else proposal.strategy),
@@ -500,6 +551,8 @@ class Engine:
         legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6)
         if self._rules < 2 or not legs:
             return legs, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
+        if proposal.post_only and proposal.probability is None and len(legs) == 1:
+            return self._judge_quote(legs, proposal, view, facts)
         miss_ppm = self.leg_risk.miss_ppm(self._bucket(view))
         edge = edge_of(legs, proposal, view, self.fair_values, self.scan, self.now_ms, miss_ppm)
         expected_e6 = 0 if isinstance(edge, str) else edge.expected_e6
@@ -511,6 +564,29 @@ class Engine:
         if reason is None and len(legs) > 1:
             legs = thin_first(legs, view, self.scan)
         return legs, expected_e6, reason
+
+    def _judge_quote(
+        self, legs: tuple[Wanted, ...], proposal: Proposal, view: EventView, facts: Facts
+    ) -> tuple[tuple[Wanted, ...], int | None, str | None]:
+        """Do as `_judge` of an order that is only to rest: the middle says what it is worth."""
+        edge_e6 = self._quote_edge_e6(legs[0], view)
+        expected_e6 = 0 if isinstance(edge_e6, str) else edge_e6
+        judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
+        limits = self.limits
+        if isinstance(edge_e6, str):
+            limits = msgspec.structs.replace(limits, min_edge_e6=0)
+        reason = risk.check(legs, judged, view, facts, limits, self.scan)
+        return legs, expected_e6, reason or (edge_e6 if isinstance(edge_e6, str) else None)
+
+    def _quote_edge_e6(self, wanted: Wanted, view: EventView) -> int | str:
+        fees = fee_schedule(view.event, view.series)
+        seen = next((one for one in view.markets if one.market.ticker == wanted.ticker), None)
+        if seen is None or fees is None:
+            return reasons.MARKET_UNKNOWN if seen is None else reasons.FEE_UNKNOWN
+        filled = {number: progress.count_e2 for number, progress in self.ledger.progress.items()}
+        own = own_bids(self.ledger.open.values(), filled, wanted.ticker)
+        value, oldest_ms = self.fair_values.get(wanted.ticker), self.now_ms - self.scan.max_fair_value_age_ms
+        return quote_edge_e6(wanted, fair_e6(seen, own, value, self.accepted, oldest_ms), fees, self.now_ms)
 
     def _bucket(self, view: EventView) -> str:
         return self.leg_risk.bucket(view.event.event_ticker, view.event.series_ticker, self.paced_ms)
@@ -699,26 +775,35 @@ class Engine:
         self.ledger.adopt(amount_e6)
         self._out.append(External(id_, kind, shard, amount_e6, self.now_ms))
 
-    def amend_order(self, number: int, price_e4: int, count_e2: int) -> str | None:
-        """Ask for another price or count of an order that rests; return why not, None if it is asked for.
-
-        Args:
-            count_e2: what it has got and what shall rest.
-        """
-        intent = self.ledger.open.get(number)
-        if intent is None or intent.time_in_force != "gtc" or count_e2 < self.ledger.filled(number).count_e2:
-            return reasons.BAD_SIZE
-        if not 0 < price_e4 < PRICE_ONE_E4:
-            return reasons.OFF_GRID
-        most_e6 = reserve_e6(intent.fees, price_e4, count_e2, self.now_ms)
-        more_e6 = max(0, most_e6 - intent.reserve_e6)
-        reason = next(iter(self.halts()), None) or risk.amend(
-            intent, most_e6, more_e6, self._facts(), self.limits
-        )
+    def _amend(self, intent: Intent, wanted: AmendWanted, view: EventView) -> str | None:
+        """Ask for another price or count of an order that rests; return why not, None if it is asked for."""
+        number, price_e4, count_e2 = wanted.number, wanted.price_e4, wanted.count_e2
+        asked = number in self.ledger.amending or self.standing.withdrawn(number)
+        if asked or number in self.standing.unknown:
+            return reasons.RETRY_LATER
+        try:
+            reason = self._amend_refused(intent, wanted, view)
+        except Exception as error:  # noqa: BLE001, it is noted
+            self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
+            reason = reasons.ERROR
         if reason is None:
+            most_e6 = reserve_e6(intent.fees, price_e4, count_e2, self.now_ms)
             self.ledger.ask_amend(number, price_e4, count_e2, most_e6)
+            self.throttle.sent(1, self.paced_ms)
             self._out.append(Amend(number, price_e4, count_e2, most_e6))
         return reason
+
+    def _amend_refused(self, intent: Intent, wanted: AmendWanted, view: EventView) -> str | None:
+        got_e2 = self.ledger.filled(intent.number).count_e2
+        whole = Wanted(intent.ticker, intent.side, wanted.price_e4, wanted.count_e2)
+        reason = risk.amend(intent, got_e2, whole, view, self._facts(), self.limits, self.scan)
+        if reason is not None or not intent.post_only or intent.attempt == CLOSED_BY_HAND:
+            return reason
+        left = msgspec.structs.replace(whole, count_e2=wanted.count_e2 - got_e2)
+        edge_e6 = self._quote_edge_e6(left, view)
+        if isinstance(edge_e6, str):
+            return edge_e6
+        return reasons.MIN_EDGE if edge_e6 < 0 else None
 
     def _amended(self, number: int, event: Amended | AmendRefused) -> None:
         """Hold what an order may cost as it now rests."""

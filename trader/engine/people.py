@@ -240,7 +240,7 @@ class People:
             self._withdrawn.clear()
         ordered = {intent.ticker for intent in ledger.open.values()}
         for intent in list(ledger.open.values()):
-            sells = intent.attempt >= CLOSED_BY_HAND and intent.time_in_force != "gtc"
+            sells = intent.attempt == CLOSED_BY_HAND and intent.time_in_force != "gtc"
             if intent.number not in self._withdrawn and not sells:
                 self._withdrawn.add(intent.number)
                 yield Cancel(intent.number, reasons.CANCELLED)

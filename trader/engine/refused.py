@@ -56,6 +56,14 @@ class Refusals:
             self.stand.clear()
         self._noted.add(proposal.event_ticker)
         self.stand.setdefault(proposal.event_ticker, []).append(StandingRefusal(proposal, reason))
+        return self._is_news(key, reason)
+
+    def note_of_order(self, strategy: str, event_ticker: str, reason: str) -> bool:
+        """Note why a strategy's order is not changed or taken back; return whether that is news to tell."""
+        self.counts[reason] += 1
+        return self._is_news((strategy, event_ticker), reason)
+
+    def _is_news(self, key: tuple[str, str], reason: str) -> bool:
         if self.told.get(key) == reason:
             return False
         if len(self.told) >= MAX_KEPT:

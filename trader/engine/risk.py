@@ -19,7 +19,7 @@ from markets.orders import Intent, Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.timing import is_open
 from markets.units import CENT_E6, COUNT_ONE_E2, PRICE_ONE_E4, format_money
-from trader.ledger.ledger import Ledger
+from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
 
 from .throttle import MINUTE_MS
 
@@ -219,7 +219,53 @@ def _reasons(
         yield from _shard_reasons(legs, proposal, view, fees, facts, facts.free_e6)
 
 
-def amend(intent: Intent, most_e6: int, more_e6: int, facts: Facts, limits: Limits) -> str | None:
+def amend(
+    intent: Intent,
+    got_e2: int,
+    wanted: Wanted,
+    view: EventView,
+    facts: Facts,
+    limits: Limits,
+    scan: ScanLimits,
+) -> str | None:
+    """Return why a resting order must not be changed to this; `got_e2` is what it has got already."""
+    return next(_amend_reasons(intent, got_e2, wanted, view, facts, limits, scan), None)
+
+
+def _amend_reasons(
+    intent: Intent,
+    got_e2: int,
+    wanted: Wanted,
+    view: EventView,
+    facts: Facts,
+    limits: Limits,
+    scan: ScanLimits,
+) -> Iterator[str]:
+    ledger, left_e2 = facts.ledger, wanted.count_e2 - got_e2
+    yield from facts.halts
+    if max(abs(wanted.price_e4), abs(wanted.count_e2) * PRICE_ONE_E4) > LARGEST:
+        yield reasons.UNREAL
+    if left_e2 <= 0:
+        yield reasons.BAD_SIZE
+    if view.event.series_ticker in facts.degraded:
+        yield reasons.DEGRADED
+    seen = next((one for one in view.markets if one.market.ticker == wanted.ticker), None)
+    if seen is None:
+        yield reasons.MARKET_UNKNOWN
+        return
+    yield from _leg_reasons(wanted, seen, facts, limits, scan, rests=True)
+    if sum(sent_ms > facts.paced_ms - MINUTE_MS for sent_ms in facts.sent_ms) + 1 > limits.orders_per_minute:
+        yield reasons.ORDERS_PER_MINUTE
+    other = NO if intent.side == YES else YES
+    if intent.attempt == CLOSED_BY_HAND and ledger.held_e2(intent.trade, intent.ticker, other) < left_e2:
+        yield reasons.NOT_HELD
+    most_e6 = reserve_e6(intent.fees, wanted.price_e4, wanted.count_e2, facts.now_ms)
+    reason = _amend_money(intent, most_e6, max(0, most_e6 - intent.reserve_e6), facts, limits)
+    if reason is not None:
+        yield reason
+
+
+def _amend_money(intent: Intent, most_e6: int, more_e6: int, facts: Facts, limits: Limits) -> str | None:
     """Return why a resting order must not come to cost `most_e6` at most, `more_e6` more than it could."""
     ledger, event_ticker, shard = facts.ledger, intent.event_ticker, intent.exchange_index or 0
     if most_e6 > limits.order_e6:
@@ -294,8 +340,14 @@ def _ordered(proposal: Proposal, trade: int, ledger: Ledger, *, sells: bool) -> 
     """Whether orders of a trade may yet change what it holds; of a sale those in its market count."""
     if not sells or not ledger.ordered(trade):
         return ledger.ordered(trade)
-    tickers = {leg.ticker for leg in proposal.legs}
-    return any(intent.trade == trade and intent.ticker in tickers for intent in ledger.open.values())
+    legs, tickers = {(leg.ticker, leg.side) for leg in proposal.legs}, {leg.ticker for leg in proposal.legs}
+    return any(
+        intent.trade == trade
+        and intent.ticker in tickers
+        # One that rests and buys more of what is held takes nothing of it away.
+        and (intent.time_in_force != "gtc" or (intent.ticker, intent.side) in legs)
+        for intent in ledger.open.values()
+    )
 
 
 def _sells(proposal: Proposal) -> bool:
@@ -308,6 +360,17 @@ def _owns(leg: Wanted, proposal: Proposal, ledger: Ledger) -> bool:
     trade = proposal.evens
     lot = None if trade is None else ledger.lots.get(leg.ticker, {}).get(trade)
     return lot is not None and lot.strategy == proposal.strategy and _closes(leg, lot.trade, ledger)
+
+
+def _belongs(proposal: Proposal, trade: int, ledger: Ledger) -> bool:
+    """Whether a trade is open in the event, and of the strategy that wants to add to it."""
+    event_ticker, strategy = proposal.event_ticker, proposal.strategy
+    return any(
+        lot.trade == trade and lot.strategy == strategy for lot in ledger.lots_in(event_ticker)
+    ) or any(
+        (intent.trade, intent.strategy, intent.event_ticker) == (trade, strategy, event_ticker)
+        for intent in ledger.open.values()
+    )
 
 
 def _evens(leg: Wanted, trade: int, ledger: Ledger) -> bool:
@@ -344,9 +407,14 @@ def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]
     yield from (word for word in facts.halts if word not in passed)
     if _unreal(proposal):
         yield reasons.UNREAL
+    if facts.rules >= 2 and any(leg.count_e2 <= 0 for leg in proposal.legs):
+        yield reasons.BAD_SIZE
     if proposal.evens is not None:
         if _ordered(proposal, proposal.evens, ledger, sells=_sells(proposal)):
             yield reasons.RETRY_LATER
+    elif proposal.joins is not None:
+        if not _belongs(proposal, proposal.joins, ledger):
+            yield reasons.NOT_OWN_TRADE
     elif not proposal.by_hand and facts.paced_ms < facts.retry_at_ms.get(event_ticker, facts.paced_ms):
         yield reasons.RETRY_LATER
     elif len(ledger.trades_in(event_ticker)) >= limits.positions_per_event:

@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from markets.orders import Fill, Intent, Proposal, Wanted
+from markets.orders import AmendWanted, AnyWanted, CancelWanted, Fill, Intent, Proposal, Wanted
 from markets.records import Event
 from trader.strategies import BUILT_IN, LoadStrategy, Strategy, StrategyMaker, Update
 
@@ -108,7 +108,7 @@ class Roster:
 
     def update(
         self, update: Update, own: Callable[[str, Update], Update] = lambda _name, update: update
-    ) -> Iterator[Proposal]:
+    ) -> Iterator[AnyWanted]:
         """Tell all that an event has changed; yield what each wants before the next is told.
 
         Args:
@@ -123,9 +123,9 @@ class Roster:
         if (strategy := self.active.get(intent.strategy)) is not None:
             self._called(intent.strategy, "on_fill", partial(strategy.on_fill, intent, fills, now_ms))
 
-    def timer(self, now_ms: int) -> Sequence[Proposal]:
+    def timer(self, now_ms: int) -> Sequence[AnyWanted]:
         """Tell all that time passes; return what they want."""
-        wanted: list[Proposal] = []
+        wanted: list[AnyWanted] = []
         for name, strategy in tuple(self.active.items()):
             wanted += self._called(name, "on_timer", partial(_timed, name, strategy, now_ms)) or ()
         return wanted
@@ -192,13 +192,13 @@ class Roster:
             self._calls.ends()
 
 
-def _asked(name: str, strategy: Strategy, update: Update) -> Sequence[Proposal]:
+def _asked(name: str, strategy: Strategy, update: Update) -> Sequence[AnyWanted]:
     proposals = strategy.on_update(update)
     check_proposals(proposals, name, update.view.event.event_ticker)
     return proposals
 
 
-def _timed(name: str, strategy: Strategy, now_ms: int) -> Sequence[Proposal]:
+def _timed(name: str, strategy: Strategy, now_ms: int) -> Sequence[AnyWanted]:
     proposals = strategy.on_timer(now_ms)
     if proposals is None:
         return ()
@@ -220,13 +220,17 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
     if len(proposals) > MAX_PROPOSALS:
         raise Nonsense(f"got {len(proposals)} proposals, expected at most {MAX_PROPOSALS}")
     for proposal in proposals:
-        if type(proposal) is not Proposal:
-            raise Nonsense(f"got {type(proposal).__name__}, expected a Proposal")
+        if type(proposal) not in (Proposal, CancelWanted, AmendWanted):
+            raise Nonsense(f"got {type(proposal).__name__}, expected a Proposal, CancelWanted or AmendWanted")
         _expect("strategy", proposal.strategy == strategy, "its own name")
         told_of = proposal.event_ticker == event_ticker
         if event_ticker is None:
             told_of = type(proposal.event_ticker) is str
         _expect("event_ticker", told_of, "the event that was told of")
+        if type(proposal) is not Proposal:
+            for member in proposal.__struct_fields__[2:]:
+                _expect(member, _is_number(getattr(proposal, member)), "an int")
+            continue
         _expect("legs", type(proposal.legs) is tuple, "a tuple")
         for leg in proposal.legs:
             _expect("leg", type(leg) is Wanted, "a Wanted")
@@ -242,6 +246,8 @@ def check_proposals(proposals: object, strategy: str, event_ticker: str | None) 
         sells = proposal.exits and proposal.evens is not None and _is_number(proposal.evens)
         _expect("evens", sells or proposal.evens is None, "None, or with exits a trade")
         _expect("exits", sells or not proposal.exits, "False where evens names no trade")
+        joins = proposal.joins
+        _expect("joins", joins is None or (_is_number(joins) and not sells), "a trade or None, without evens")
         _expect("by_hand", proposal.by_hand is False, "False: it is no person's")
         _expect("time_in_force", proposal.time_in_force in ("ioc", "fok", "gtc"), "ioc, fok or gtc")
         rests_only = type(proposal.post_only) is bool

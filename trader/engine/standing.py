@@ -1,9 +1,13 @@
 """What is known of the orders that have not ended, beyond what the ledger holds of them. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from bus.trading import reasons
 from markets.orders import Intent, OrderState
+
+_TAKING_OFF: Final = (reasons.PAUSED, reasons.DAILY_LOSS)
+"""While these hold what only gives up a lot goes on resting."""
 
 
 class Standing:
@@ -64,6 +68,17 @@ class Standing:
         self._cancelled.discard(number)
         return accepted
 
+    def withdraw(self, number: int) -> bool:
+        """Note that the end of an order is asked for; return whether it was not before."""
+        if number in self._cancelled:
+            return False
+        self._cancelled.add(number)
+        return True
+
+    def withdrawn(self, number: int) -> bool:
+        """Whether the end of an order was asked for."""
+        return number in self._cancelled
+
     def ask_again(self) -> None:
         """Let `to_cancel` name again what it has named before."""
         self._cancelled.clear()
@@ -74,19 +89,26 @@ class Standing:
         *,
         killed: bool,
         lost: bool = False,
+        halts: Sequence[str] = (),
         closes: Callable[[Intent], bool] = lambda _intent: False,
     ) -> Iterator[tuple[int, str]]:
         """Yield each order that must rest no longer, and why: once, until `ask_again`.
 
         Args:
             killed: none may. lost: the loss of the day has reached its limit, and none may but what `closes`.
+            halts: why nothing is traded, worst first: no quote may then (what is to rest only); in a pause
+                what `closes` may.
         """
         for number, intent in self._resting.items():
             if number in self._cancelled:
                 continue
             expired = intent.expires_ms is not None and now_ms >= intent.expires_ms
             past_loss = lost and not killed and not closes(intent)
-            if killed or past_loss or expired:
+            pulls = halts if intent.post_only else ()
+            if pulls and closes(intent):
+                pulls = [word for word in pulls if word not in _TAKING_OFF]
+            why = reasons.KILLED if killed else reasons.DAILY_LOSS if past_loss else None
+            why = why or (reasons.EXPIRED if expired else next(iter(pulls), None))
+            if why is not None:
                 self._cancelled.add(number)
-                why = reasons.KILLED if killed else reasons.DAILY_LOSS if past_loss else reasons.EXPIRED
                 yield number, why

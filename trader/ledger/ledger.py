@@ -66,6 +66,10 @@ CLOSED_BY_HAND: Final = 100
 it is as uneven as somebody wanted it to be."""
 
 
+JOINED: Final = CLOSED_BY_HAND + 1
+"""`attempt` of an order that joins a trade of its strategy: what a trade quotes is no set of legs."""
+
+
 class Basket(msgspec.Struct, frozen=True, array_like=True):
     """The legs of one trade, and how often it was tried to even them out."""
 

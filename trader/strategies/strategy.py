@@ -8,7 +8,7 @@ import msgspec
 from markets.book import NO, YES
 from markets.opportunities import EventView, MarketView, Opportunity
 from markets.opportunities.legs import top
-from markets.orders import Fill, Intent, Proposal, Wanted
+from markets.orders import AnyWanted, Fill, Intent, Proposal, Wanted
 from markets.records import FairValue
 from markets.units import COUNT_ONE_E2, opposite
 from trader.extensions.params import Parameters
@@ -23,6 +23,8 @@ class Update(msgspec.Struct, frozen=True):
         orders: its own orders there that have not ended.
         cash_e6: cash of the account that no order holds.
         fair_values: those published of the event's markets, by ticker.
+        filled: what those of its orders have got that got something, by number, in hundredths of contracts.
+        asked: those of its orders that are to be changed or ended, which nobody has answered yet.
     """
 
     view: EventView
@@ -32,6 +34,8 @@ class Update(msgspec.Struct, frozen=True):
     orders: tuple[Intent, ...] = ()
     cash_e6: int = 0
     fair_values: Mapping[str, FairValue] = {}
+    filled: Mapping[int, int] = {}
+    asked: frozenset[int] = frozenset()
 
 
 class Strategy(Protocol):
@@ -50,15 +54,15 @@ class Strategy(Protocol):
         """Begin. Positions of an earlier process are held already."""
         ...
 
-    def on_update(self, update: Update) -> Sequence[Proposal]:
-        """Say what to buy now that an event has changed, best first."""
+    def on_update(self, update: Update) -> Sequence[AnyWanted]:
+        """Say what to buy, change or take back now that an event has changed, best first."""
         ...
 
     def on_fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
         """Hear how an order of this strategy stands now that it got something or has ended."""
         ...
 
-    def on_timer(self, now_ms: int) -> Sequence[Proposal] | None:
+    def on_timer(self, now_ms: int) -> Sequence[AnyWanted] | None:
         """Hear that time passes, about once a second; maybe want something of an event that it holds."""
         ...
 
@@ -98,13 +102,13 @@ class Quiet:
     def on_start(self, now_ms: int) -> None:
         pass
 
-    def on_update(self, update: Update) -> Sequence[Proposal]:
+    def on_update(self, update: Update) -> Sequence[AnyWanted]:
         return ()
 
     def on_fill(self, intent: Intent, fills: Sequence[Fill], now_ms: int) -> None:
         pass
 
-    def on_timer(self, now_ms: int) -> Sequence[Proposal] | None:
+    def on_timer(self, now_ms: int) -> Sequence[AnyWanted] | None:
         return None
 
 
