@@ -20,6 +20,7 @@ from simulator.floor.model import Event, Market
 from simulator.matching.orders import BID
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput
+from trader.engine.marks import KeptMark
 from trader.engine.outputs import AnyOutput, Booked, Day, Dropped, Place, Settled
 from trader.journal.journal import Recovered
 from trader.ledger.ledger import Ledger
@@ -227,6 +228,7 @@ class Recorder:
         self._beliefs: dict[str, list[Belief]] = defaultdict(list)
         self._seen_rows: set[tuple[str, int]] = set()
         self.taken: tuple[tuple[LevelKey, int], ...] = ()
+        self.marks: tuple[KeptMark, ...] = ()
         self.places: dict[int, int] = {}
         self._held: set[str] = set()
         self._done_e6 = 0.0
@@ -461,6 +463,7 @@ class Recorder:
             day_start_e6=self._day_start_e6,
             paused=None,
             taken=self.taken,
+            marks=self.marks,
             places={
                 number: self.places.get(number)
                 for number, intent in self.ledger.open.items()
@@ -478,6 +481,9 @@ class Recorder:
         return {"start_e6": self._start_e6, **self._sums}
 
     def claim(self, source: str) -> None: ...
+
+    def keep_marks(self, marks: Sequence[KeptMark]) -> None:
+        self.marks = tuple(marks)
 
     def keep_places(self, places: Mapping[int, int]) -> None:
         self.places = dict(places)

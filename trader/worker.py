@@ -30,6 +30,7 @@ from markets.records import FairValue
 from trader.engine.asks import AnyAsk, Flatten
 from trader.engine.engine import Engine
 from trader.engine.inputs import RULES, Present, Start
+from trader.engine.marks import KeptMark
 from trader.engine.outputs import AnyOutput
 from trader.engine.risk import Limits
 from trader.journal.journal import JournalError, Recovered
@@ -152,6 +153,8 @@ class JournalFile(StepLog, Protocol):
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None: ...
 
     def keep_places(self, places: Mapping[int, int]) -> None: ...
+
+    def keep_marks(self, marks: Sequence[KeptMark]) -> None: ...
 
     def checkpoint(self) -> None: ...
 
@@ -287,6 +290,7 @@ class Worker:
         self._given: list[Mapping[str, FairValue]] = [{} for _ in around.sources]
         self._renew_ms = 0
         self._look_ms = self._commit_ms = self._reconcile_ms = self._wish_ms = 0
+        self._mark_changes = 0
         self._wished: frozenset[str] = frozenset()
         self._created_ms = 0
         self._gateway_said = ("starting", "")
@@ -318,6 +322,7 @@ class Worker:
         )
         if isinstance(self.session.broker, GatewayBroker):
             self.session.broker.urge = self._ask_gateway
+        self._mark_changes = 0
         self._created_ms, self._gateway_said, self._account_ms = recovered.created_ms, ("starting", ""), 0
         present = self._present()
         self._renew_ms = present.steady_ms + SESSION_MS
@@ -339,6 +344,7 @@ class Worker:
                 account=around.account,
                 rules=RULES,
                 taken=tuple((*level, count_e2) for level, count_e2 in recovered.taken),
+                marks=recovered.marks,
                 gateway=around.gateway is not None,
                 heard=recovered.heard,
                 alarm=recovered.alarm,
@@ -423,7 +429,7 @@ class Worker:
         journal, self._journal = self._journal, None
         if journal is not None:
             if self._halt is None:
-                self._keep_taken(journal)
+                self._keep(journal)
             journal.close()
         self.begin()
 
@@ -639,10 +645,12 @@ class Worker:
         if steady_ms >= self._reconcile_ms:
             self._reconcile_ms = steady_ms + RECONCILE_MS
             reconcile(self.engine.ledger, journal)
-            self._keep_taken(journal)
+            self._keep(journal)
             journal.checkpoint()
         if steady_ms >= self._commit_ms:
             self._commit_ms = steady_ms + COMMIT_MS
+            if self.engine.worth.mark_changes != self._mark_changes:
+                self._keep_marks(journal)
             journal.commit()
         over_ms = self.session.present.steady_ms - self._renew_ms
         if over_ms >= 0 and (not self.engine.ledger.open or over_ms >= RENEW_LATE_MS):
@@ -708,13 +716,22 @@ class Worker:
         try:
             if journal is not None:
                 if self._begun and self._halt is None:
-                    self._keep_taken(journal)
+                    self._keep(journal)
                 journal.close()
         except JournalError as error:
             log.warning("journal.last_steps_lost", error=str(error))
 
-    def _keep_taken(self, journal: JournalFile) -> None:
-        """Have the next session know what its paper orders took of what is shown, and where they rest."""
+    def _keep_marks(self, journal: JournalFile) -> None:
+        present, worth = self.session.present, self.engine.worth
+        self._mark_changes = worth.mark_changes
+        journal.keep_marks(worth.kept_marks(present.now_ms, present.steady_ms))
+
+    def _keep(self, journal: JournalFile) -> None:
+        """Have the next session know what is bid for what is held.
+
+        And what its paper orders took of what is shown, and where they rest.
+        """
+        self._keep_marks(journal)
         if isinstance(self.session.broker, PaperBroker):
             journal.keep_taken(self.session.broker.taken)
             journal.keep_places(self.session.broker.places)

@@ -20,6 +20,7 @@ from tests.trader.world import JOURNAL_ID, NOW_MS, basket, event_of, quiet, sett
 from trader.brokers.base import LevelKey
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import AnyInput, Orders, Present
+from trader.engine.marks import KeptMark
 from trader.engine.outputs import AnyOutput, encode_outputs
 from trader.engine.replay import replay
 from trader.journal.journal import JournalError, Recovered
@@ -660,6 +661,8 @@ class MemoryJournal:
         self.steps.append((taken, encode_outputs(outputs)))
 
     def keep_places(self, places: Mapping[int, int]) -> None: ...
+
+    def keep_marks(self, marks: Sequence[KeptMark]) -> None: ...
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
         pass

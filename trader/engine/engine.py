@@ -282,6 +282,8 @@ class Engine:
             scan=start.scan,
             base_e6=start.loss_base_e6,
             latched=start.loss_latched,
+            marks=start.marks,
+            now_ms=start.now_ms,
             paced_ms=self.paced_ms,
         )
         for intent in self.ledger.open.values():

@@ -20,6 +20,7 @@ from markets.timing import MatchTiming
 from trader.ledger.ledger import Ledger
 
 from .asks import AnyAsk
+from .marks import KeptMark
 from .risk import Limits
 from .taken import TakenLevel
 
@@ -64,6 +65,7 @@ class Start(Input, frozen=True):
         loss_base_e6: the profit from which the loss of that day is counted, None if from its beginning.
         loss_latched: whether it has reached its limit.
         taken: what orders before took of levels that may go on being shown.
+        marks: what was last bid for what is held, and since when nobody bids.
     """
 
     journal_id: str
@@ -87,6 +89,7 @@ class Start(Input, frozen=True):
     loss_base_e6: int | None = None
     loss_latched: bool = False
     taken: tuple[TakenLevel, ...] = ()
+    marks: tuple[KeptMark, ...] = ()
 
 
 class Tick(Input, frozen=True):

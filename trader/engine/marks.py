@@ -36,17 +36,61 @@ class Mark(msgspec.Struct):
     gone_ms: int | None
 
 
+class KeptMark(msgspec.Struct, frozen=True, array_like=True):
+    """A mark as it outlives its process: `gone_ms` is by the wall clock, `result_e4` is that of YES."""
+
+    ticker: str
+    side: str
+    price_e4: int | None
+    seen_ms: int
+    gone_ms: int | None
+    result_e4: int | None
+
+
 class Marks:
-    """The marks of markets. A market that was never seen has had no bid since it was first asked for."""
+    """The marks of markets. A market that was never seen has had no bid since it was first asked for.
+
+    Attributes:
+        changes: how often a bid came or went, or a result.
+    """
 
     def __init__(self) -> None:
+        self.changes = 0
         self._marks: dict[tuple[str, str], Mark] = {}
         self._results: dict[str, int] = {}
+
+    def kept(self, tickers: Collection[str], now_ms: int, paced_ms: int) -> tuple[KeptMark, ...]:
+        """Return the marks of markets, to be written down.
+
+        Args:
+            now_ms, paced_ms: the present by the wall clock, and by the steady one.
+        """
+        return tuple(
+            KeptMark(
+                ticker,
+                side,
+                mark.price_e4,
+                mark.seen_ms,
+                None if mark.gone_ms is None else now_ms - max(0, paced_ms - mark.gone_ms),
+                self._results.get(ticker),
+            )
+            for (ticker, side), mark in sorted(self._marks.items())
+            if ticker in tickers
+        )
+
+    def restore(self, kept: Iterable[KeptMark], now_ms: int, paced_ms: int) -> None:
+        """Take up what was written down. Nobody is known to bid: who had no bid then has had none since."""
+        for one in kept:
+            gone_ms = paced_ms if one.gone_ms is None else paced_ms - max(0, now_ms - one.gone_ms)
+            self._marks[one.ticker, one.side] = Mark(one.price_e4, one.seen_ms, None, gone_ms)
+            if one.result_e4 is not None:
+                self._results[one.ticker] = one.result_e4
 
     def look(self, seen: MarketView, paced_ms: int) -> None:
         """Take the bids and the result of a market."""
         ticker = seen.market.ticker
         result_e4 = settlement_e4(seen.market)
+        self.changes += result_e4 != self._results.get(ticker)
         if result_e4 is None:
             self._results.pop(ticker, None)
         else:
@@ -59,6 +103,7 @@ class Marks:
                 self.vanish(ticker, side, paced_ms)
                 continue
             mark = self.of(ticker, side, paced_ms)
+            self.changes += mark.gone_ms is not None
             mark.bid_e4, mark.gone_ms = bid[0], None
             if good:
                 mark.price_e4, mark.seen_ms = bid[0], max(seen.quote_as_of_ms, seen.book_as_of_ms or 0)
@@ -69,6 +114,7 @@ class Marks:
         mark.bid_e4 = None
         if mark.gone_ms is None:
             mark.gone_ms = paced_ms
+            self.changes += 1
 
     def of(self, ticker: str, side: str, paced_ms: int) -> Mark:
         """Return the mark of a side."""

@@ -26,7 +26,7 @@ from trader.ledger.ledger import Ledger, PaidLeg
 from trader.ledger.lots import Lot
 
 from .locks import Leg, Part, Split, split
-from .marks import NOTHING_AFTER_MS, Marks, settlement_e4
+from .marks import NOTHING_AFTER_MS, KeptMark, Marks, settlement_e4
 from .outputs import DailyLoss, Day, Equity
 
 DAY_MS: Final = 86_400_000
@@ -98,7 +98,8 @@ class Worth:
         fair_values: what is published, kept by whoever hands it in; older ones than `scan` allows count not.
         base_e6: the profit from which the daily loss is counted, where that is not the day's beginning.
         latched: whether the loss of the day has reached its limit.
-        paced_ms: the present.
+        marks: what earlier sessions saw of what is held.
+        now_ms, paced_ms: the present.
 
     Attributes:
         day_start_e6: the profit with which that day began.
@@ -117,6 +118,8 @@ class Worth:
         scan: ScanLimits | None = None,
         base_e6: int | None = None,
         latched: bool = False,
+        marks: Iterable[KeptMark] = (),
+        now_ms: int = 0,
         paced_ms: int = 0,
     ) -> None:
         self.day_start_e6 = day_start_e6
@@ -130,6 +133,8 @@ class Worth:
         self._fair_value_age_ms = (scan or ScanLimits()).max_fair_value_age_ms
         self._bids: dict[str, tuple[str, int]] = {}
         self._marks = Marks()
+        if not self._by_bid:
+            self._marks.restore(marks, now_ms, paced_ms)
         self._views: dict[str, EventView] = {}
         self._consensus: dict[str, tuple[EventView, Mapping[str, FairValue]]] = {}
         self._held: dict[str, _Held] = {}
@@ -187,6 +192,15 @@ class Worth:
             elif seen.quote.status is Status.ACTIVE:
                 bid = top(seen).bid(position.side)
                 self._bids[position.ticker] = position.side, bid[0] if bid else 0
+
+    @property
+    def mark_changes(self) -> int:
+        """How often a bid for something, or a result, came or went."""
+        return self._marks.changes
+
+    def kept_marks(self, now_ms: int, paced_ms: int) -> tuple[KeptMark, ...]:
+        """Return the marks of what is held, for the next session."""
+        return self._marks.kept(self._ledger.lots, now_ms, paced_ms)
 
     def forget(self, ticker: str) -> None:
         """Forget the bid of what has been paid out."""

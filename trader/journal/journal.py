@@ -24,6 +24,7 @@ from markets.errors import KalshiBusError, StartupError
 from markets.orders import Intent
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput, Encoder, Orders
+from trader.engine.marks import KeptMark
 from trader.engine.outputs import (
     Alarm,
     Amend,
@@ -99,6 +100,7 @@ class Recovered(msgspec.Struct, frozen=True):
     `heard`: number of the last event of the gateway that is booked. `alarm`: what a person is to look at.
     `adopted`: ids of the movements of cash that are booked.
     `loss_base_e6`, `loss_latched`: see `Start`, whose day is the same.
+    `marks`: what was last bid for what is held.
     `places`: orders that rested -> what was ahead of each in a queue, None where that was not written down.
     """
 
@@ -117,6 +119,7 @@ class Recovered(msgspec.Struct, frozen=True):
     loss_base_e6: int | None = None
     loss_latched: bool = False
     places: dict[int, int | None] = {}
+    marks: tuple[KeptMark, ...] = ()
 
 
 class Journal:
@@ -265,6 +268,18 @@ class Journal:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._dirty = True
             self._db.execute(_KEEP, ("places", msgspec.json.encode(places).decode()))
+
+    def keep_marks(self, marks: Sequence[KeptMark]) -> None:
+        """Write down what is bid for what is held, and since when nobody bids.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        with self._guard():
+            if not self._dirty:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._dirty = True
+            self._db.execute(_KEEP, ("marks", msgspec.json.encode(marks).decode()))
 
     def checkpoint(self) -> None:
         """Move what is committed from the WAL into the file, as far as no reader is in the way.
@@ -472,4 +487,5 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         loss_base_e6=int(base_e6) if lost else None,
         loss_latched=lost and latched == "1",
         places=_places(db, meta),
+        marks=msgspec.json.decode(meta.get("marks", "[]"), type=tuple[KeptMark, ...]),
     )
