@@ -1,16 +1,16 @@
 """From a decision to the request on the exchange's socket: journal, hop, gateway, log, signature, one write.
 
-An order is written into a journal as the trader's is (SQLite, WAL, synchronous FULL), handed to a real order
-gateway over its socket, logged there, checked, signed, and sent; it has arrived when a relay before the
-simulated exchange has read it. The reference, in the same run, on the same disk and relay: two bare syncs of
+An order is written into the trader's journal (SQLite, WAL, synchronous FULL), handed to a real order gateway
+over its socket, logged there, checked, signed, and sent; it has arrived when a relay before the simulated
+exchange has read it. The reference, in the same run, on the same disk and relay: two bare syncs of
 as many bytes, and one bare signed request on a kept-alive socket. Reach: at most twice the reference.
 """
 
 import os
 import queue
+import random
 import shutil
 import socket
-import sqlite3
 import statistics
 import tempfile
 import threading
@@ -29,6 +29,9 @@ from markets.orders import Intent
 from publisher.kalshi.signing import ApiKey, KeySource
 from tests.publisher.orders.floor import Floor
 from tests.support import Runner, eventually, free_ports
+from trader.engine.inputs import Tick
+from trader.engine.outputs import Place
+from trader.journal.journal import Journal
 
 ORDERS: Final = 100
 WARM_UP: Final = 20
@@ -88,7 +91,10 @@ def latencies_us(folder: Path, orders: int) -> tuple[list[float], list[float]]:
         key = KeySource(runner.run_dir / "sim_private_key.pem", None, runner.run_dir / "sim_key_id").current()
         assert key is not None
         bare = _Bare(folder / "bare", port, key)
-        journal = _journal(folder / "journal.sqlite")
+        owner = {"mode": "sim", "env": "sim", "account": "bench"}
+        journal = Journal(
+            folder / "journal" / "journal.sqlite", owner, 0, random.Random(1), time.time_ns() // 1_000_000
+        )
         ours, reference = [], []
         for number in range(orders + WARM_UP):
             intent = floor.intent("ioc")
@@ -120,16 +126,9 @@ def _arrival(relay: Relay, send: Callable[[], None]) -> float:
     return (relay.arrived.get(timeout=10) - began_ns) / 1_000
 
 
-def _journal(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("CREATE TABLE orders (number INTEGER PRIMARY KEY, intent BLOB)")
-    return db
-
-
-def _place(journal: sqlite3.Connection, dealer: "zmq.Socket[bytes]", floor: Floor, intent: Intent) -> None:
-    journal.execute("INSERT INTO orders VALUES (?, ?)", (intent.number, msgspec.msgpack.encode(intent)))
+def _place(journal: Journal, dealer: "zmq.Socket[bytes]", floor: Floor, intent: Intent) -> None:
+    journal.write(Tick(intent.created_ms, intent.created_ms), [Place(intent)])
+    journal.commit()
     ask = PlaceAsk(journal=floor.journal, intents=(intent,), source="live")
     dealer.send_multipart((b"", encode_map({**msgspec.to_builtins(ask), "id": intent.number})))
 

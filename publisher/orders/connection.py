@@ -9,7 +9,7 @@ import http.client
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,15 +19,25 @@ from bus.clock import Clock
 from markets.errors import StartupError
 from publisher.kalshi import faults
 from publisher.kalshi.client import BODY_TIMEOUT_S, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
-from publisher.kalshi.signing import KeySource
+from publisher.kalshi.signing import ApiKey, KeySource
 
-from .steps import Reply, Request
+from .steps import AHEAD_MS, Reply, Request
 
 MAX_BODY_BYTES: Final = 32 * 1_048_576
 _PIECE: Final = 262_144
 
 Check = Callable[[Request], str | None]
 """Says in the last moment why a request must not leave, None if it may."""
+
+
+class _Signature(NamedTuple):
+    """Made by `key` when our clock said `at_ms` and the exchange's `signed_ms`."""
+
+    key: ApiKey
+    what: tuple[str, str]
+    at_ms: int
+    signed_ms: int
+    headers: dict[str, str]
 
 
 class Connection:
@@ -60,6 +70,7 @@ class Connection:
         self._clock = clock
         self._check = check
         self._open: http.client.HTTPConnection | None = None
+        self._ahead: _Signature | None = None
         named = f"[{self._host}]" if ":" in self._host else self._host
         host = f"{named}:{parts.port}" if parts.port else named
         self._fixed = f"Host: {host}\r\nUser-Agent: kalshi-bus\r\nAccept-Encoding: identity\r\n"
@@ -78,6 +89,19 @@ class Connection:
         except (OSError, http.client.HTTPException, ValueError):
             self.close()
 
+    def sign_ahead(self, method: str, path: str) -> None:
+        """Sign the next request of this kind now: that takes longer than all else on its way.
+
+        The signature says nothing of a body. It is for one request, and for `AHEAD_MS`.
+        """
+        self._ahead = None
+        try:
+            key = self._keys.current()
+        except StartupError:
+            return
+        if key is not None:
+            self._ahead = self._made_by(key, method, path)
+
     def exchange(self, request: Request) -> Reply:
         """Send a request and return what came of it. It is sent once, whatever happens."""
         began_ms = self._clock.now_ms()
@@ -92,19 +116,19 @@ class Connection:
                 signed_ms=began_ms,
                 received_ms=self._clock.now_ms(),
             )
-        signed_ms = self._clock.now_ms()
-        head = self._head(request, signed_ms + self._ahead_ms())
-        late = request.not_after_ms is not None and signed_ms > request.not_after_ms
+        signed_ms, head = self._head(request)
+        sent_ms = self._clock.now_ms()
+        late = request.not_after_ms is not None and sent_ms > request.not_after_ms
         refused = "expired" if late else self._check(request)
         if refused is not None or head is None:
             why = refused or "key_unusable"
-            return Reply(None, trouble=why, left=False, signed_ms=signed_ms, received_ms=signed_ms)
+            return Reply(None, trouble=why, left=False, signed_ms=signed_ms, received_ms=sent_ms)
         status: int | None = None
         body, trouble = b"", ""
         try:
             sock.settimeout(READ_TIMEOUT_S)
             sock.sendall(head + request.body)
-            status, body = self._answer(request, signed_ms)
+            status, body = self._answer(request, sent_ms)
         except TimeoutError:
             trouble = "timeout"
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -116,15 +140,22 @@ class Connection:
             self._keys.refused()
         return Reply(status, body, trouble, True, signed_ms, self._clock.now_ms())
 
-    def _head(self, request: Request, now_ms: int) -> bytes | None:
-        """Return the signed head of a request; None if the key cannot be used: never unsigned instead."""
+    def _head(self, request: Request) -> tuple[int, bytes | None]:
+        """Return when a request was signed, by our clock, and its head.
+
+        None if the key cannot be used: never unsigned instead.
+        """
+        now_ms = self._clock.now_ms()
         try:
             key = self._keys.current()
         except StartupError:
-            return None
+            return now_ms, None
         path = self._path + request.path
         query = "?" + urlencode(request.query, safe=",") if request.query else ""
-        signed = {} if key is None else key.headers(request.method, path, now_ms)
+        signed: dict[str, str] = {}
+        if key is not None:
+            signature = self._signature(key, request.method, request.path)
+            now_ms, signed = signature.at_ms, signature.headers
         lines = [f"{request.method} {path}{query} HTTP/1.1\r\n", self._fixed]
         lines += [f"{name}: {value}\r\n" for name, value in signed.items()]
         if request.body:
@@ -132,9 +163,24 @@ class Connection:
         if request.body or request.method == "POST":
             lines.append(f"Content-Length: {len(request.body)}\r\n")
         lines.append("\r\n")
-        return "".join(lines).encode("ascii")
+        return now_ms, "".join(lines).encode("ascii")
 
-    def _answer(self, request: Request, signed_ms: int) -> tuple[int, bytes]:
+    def _signature(self, key: ApiKey, method: str, path: str) -> _Signature:
+        """Return the signature made ahead, if it is of this key and request and as good as a new one."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.key is key and ahead.what == (method, path):
+            age_ms = self._clock.now_ms() + self._ahead_ms() - ahead.signed_ms
+            if 0 <= age_ms <= AHEAD_MS:
+                return ahead
+        return self._made_by(key, method, path)
+
+    def _made_by(self, key: ApiKey, method: str, path: str) -> _Signature:
+        at_ms = self._clock.now_ms()
+        signed_ms = at_ms + self._ahead_ms()
+        headers = key.headers(method, self._path + path, signed_ms)
+        return _Signature(key, (method, path), at_ms, signed_ms, headers)
+
+    def _answer(self, request: Request, sent_ms: int) -> tuple[int, bytes]:
         assert self._open is not None
         response = http.client.HTTPResponse(self._open.sock, method=request.method)
         try:
@@ -152,7 +198,7 @@ class Connection:
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
             self.clock_offset_s = faults.clock_offset_s(
-                dict(response.getheaders()), signed_ms, self._clock.now_ms()
+                dict(response.getheaders()), sent_ms, self._clock.now_ms()
             )
             return response.status, b"".join(parts)
         finally:

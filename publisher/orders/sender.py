@@ -15,6 +15,7 @@ from bus.clock import Clock
 from publisher.kalshi.signing import KeySource
 
 from .connection import Check, Connection
+from .requests import ORDERS
 from .steps import Reply, Request
 
 log = structlog.get_logger()
@@ -22,7 +23,11 @@ log = structlog.get_logger()
 WRITERS: Final = 4
 READERS: Final = 2
 WARM_S: Final = 1.0
-"""So often an idle connection is looked at, and made again where the other side has closed it."""
+"""So often an idle connection is looked at, and made again where the other side has closed it; and so often
+the next order's request is signed ahead."""
+
+SOON_S: Final = 0.02
+"""So soon after a request that is done for the first time."""
 
 Answered = Callable[[Request, Reply], None]
 
@@ -120,12 +125,16 @@ class Sender:
 
     def _next(self, connection: Connection, reads: bool) -> Request | None:
         heap, wake = self._heaps[reads], self._wakes[reads]
+        wait_s = SOON_S
         while True:
             with self._lock:
                 if not heap and not self._stopping:
-                    wake.wait(WARM_S)
+                    wake.wait(wait_s)
                 if self._stopping:
                     return None
                 if heap:
                     return heapq.heappop(heap)[2]
             connection.warm()
+            if not reads:
+                connection.sign_ahead("POST", ORDERS)
+            wait_s = WARM_S

@@ -5,11 +5,14 @@ them. The process carries these out: first all `Append`, in order, and one sync,
 order. So a request that leaves is in the log. Records that were appended, read again, make the same core.
 """
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from bus.trading.gateway import GatewayEvent, Source
+
+AHEAD_MS: Final = 1_500
+"""So old a signature that was made ahead may be when it leaves. The exchange takes some of 5 s."""
 
 Urgency = Literal["cancel", "renew", "create", "read"]
 """What a request is for: cancels overtake all else, creates wait for the reserve."""

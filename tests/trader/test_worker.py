@@ -683,6 +683,26 @@ class MemoryJournal:
         self.closed = True
 
 
+def test_no_order_leaves_before_the_journal_has_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another connection reads is committed, and a commit of the journal lasts (synchronous FULL)."""
+    stand, there = make(), []
+    place = PaperBroker.place
+
+    def looked(broker: PaperBroker, intent: Intent, at: Present) -> None:
+        path = stand.worker.around.journal_path
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            there.append(
+                db.execute("SELECT count(*) FROM orders WHERE number = ?", (intent.number,)).fetchone()
+            )
+        place(broker, intent, at)
+
+    monkeypatch.setattr(PaperBroker, "place", looked)
+    stand.commit(basket())
+    stand.turns(40)
+
+    assert there == [(1,)] * 3
+
+
 class MemoryKillFile:
     def read(self) -> Killed | None:
         return None

@@ -22,6 +22,7 @@ from markets.units import (
 from publisher.orders import replies, requests
 from publisher.orders.life import READ_LAG_MS, SIGNATURE_MS
 from publisher.orders.requests import ORDERS, Asked
+from publisher.orders.steps import AHEAD_MS
 
 from .desk import PATIENCE_MS, POLL_MS, Desk, Placed
 from .talk import Ask, Frame, Hear, Hush, Listen, Pause, Talk, Unanswered, good, read, rows, said
@@ -48,6 +49,7 @@ SETTLED_MOST: Final = 5
 CATCH_MS: Final = 60_000
 """After a cancel of all the exchange may catch new orders for so long."""
 
+LATER: Final = "do not trade: a request may arrive later than the gateway waits for it"
 NO_SETTING: Final = "nothing: the gateway is right either way"
 _JSON: Final = msgspec.json.Encoder()
 
@@ -104,21 +106,22 @@ def signatures(_desk: Desk, _venue: Venue) -> Talk[Answer]:
         told = yield Ask(requests.balance(), "read", age_s * 1000)
         if told.reply.status == 401:
             bound_s = SIGNATURE_MS // 1000
+            follows = f"nothing: not placed is believed {bound_s} s after the signature, not before"
+            if not taken:
+                follows = (
+                    f"set this machine's clock: orders leave with signatures of up to {AHEAD_MS / 1000} s"
+                )
+            elif age_s > bound_s + 2:
+                follows = LATER
             return Answer(
                 f"taken {taken} s after the signature, refused after {age_s} s ({said(told.reply)})",
-                age_s <= bound_s + 2,
-                f"nothing: not placed is believed {bound_s} s after the signature, not before"
-                if age_s <= bound_s + 2
-                else "do not trade: a request may arrive later than the gateway waits for it",
+                follows.startswith("nothing"),
+                follows,
             )
         if told.reply.status != 200:
             raise Unanswered(f"a signature of {age_s} s ago was answered {said(told.reply)}")
         taken = age_s
-    return Answer(
-        f"taken {taken} s after the signature, too",
-        False,
-        "do not trade: a request may arrive later than the gateway waits for it",
-    )
+    return Answer(f"taken {taken} s after the signature, too", False, LATER)
 
 
 def netting(_desk: Desk, _venue: Venue) -> Talk[Answer]:

@@ -14,7 +14,7 @@ from bus.clock import SystemClock
 from publisher.kalshi.signing import KeySource
 from publisher.orders.connection import Connection, _alive
 from publisher.orders.sender import Sender
-from publisher.orders.steps import Reply, Request
+from publisher.orders.steps import AHEAD_MS, Reply, Request
 from tests.publisher.orders.peer import Answer, Peer
 from tests.support import eventually
 
@@ -154,3 +154,84 @@ def test_cancels_overtake_what_waits_and_reads_hold_up_nothing(peer: Peer, keys:
     request, reply = told.get(timeout=5)
     assert (request.id, reply.left, reply.trouble) == (1, False, "stopped")
     assert not any(thread.name.startswith("send-") for thread in threading.enumerate())
+
+
+# -- signed ahead
+
+
+def timestamp(heard: bytes) -> int:
+    (line,) = [one for one in heard.split(b"\r\n") if one.startswith(b"KALSHI-ACCESS-TIMESTAMP: ")]
+    return int(line.partition(b": ")[2])
+
+
+class Stood:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.ms = 1_795_000_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def now_ns(self) -> int:
+        return self.ms * 1_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.ms * 1_000_000
+
+
+def test_a_signature_made_ahead_is_used_once_and_for_what_it_was_made(peer: Peer, keys: KeySource) -> None:
+    clock = Stood()
+    connection = Connection(peer.url, keys, clock, lambda _request: None)
+    connection.warm()
+    connection.sign_ahead("POST", CREATE.path)
+    made_ms = clock.ms
+    clock.ms += 900
+    stamps = []
+    for request in (CREATE, CREATE):
+        peer.answers.put(Answer())
+        reply = connection.exchange(request)
+        stamps.append((timestamp(peer.heard.get(timeout=5)), reply.signed_ms))
+    assert stamps == [(made_ms, made_ms), (clock.ms, clock.ms)]
+
+    connection.sign_ahead("POST", CREATE.path)
+    clock.ms += 900
+    peer.answers.put(Answer())
+    connection.exchange(CANCEL)
+    assert timestamp(peer.heard.get(timeout=5)) == clock.ms
+    connection.close()
+
+
+@pytest.mark.parametrize("changed", ["old", "back", "exchange", "key"])
+def test_a_signature_made_ahead_is_not_used_once_it_is_worse_than_a_new_one(
+    peer: Peer, keys: KeySource, changed: str
+) -> None:
+    clock, ahead_ms = Stood(), [0]
+    connection = Connection(peer.url, keys, clock, lambda _request: None, lambda: ahead_ms[0])
+    connection.warm()
+    connection.sign_ahead("POST", CREATE.path)
+    clock.ms += {"old": AHEAD_MS + 1, "back": -1}.get(changed, 1)
+    ahead_ms[0] += 5_000 if changed == "exchange" else 0
+    if changed == "key":
+        keys.refused()
+    peer.answers.put(Answer())
+
+    reply = connection.exchange(CREATE)
+
+    assert timestamp(peer.heard.get(timeout=5)) == clock.ms + ahead_ms[0]
+    assert reply.signed_ms == clock.ms
+    connection.close()
+
+
+def test_a_key_that_cannot_be_used_any_more_sends_nothing_though_it_had_signed_ahead(
+    peer: Peer, keys: KeySource, tmp_path: Path
+) -> None:
+    connection = connect(peer, keys)
+    connection.warm()
+    connection.sign_ahead("POST", CREATE.path)
+    (tmp_path / "key.pem").unlink()
+
+    reply = connection.exchange(CREATE)
+
+    assert (reply.left, reply.trouble) == (False, "key_unusable")
+    connection.close()
