@@ -8,11 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self, get_origin, get_type_hints
 
+import msgspec
+
 from bus.process.settings import Settings
 from markets.records import Book, Event, Market, Quote
 from markets.units import format_price
 
 from .clock import SystemClock
+from .past import Past, PastQuote, ask_past
 from .replica import Replica, ReplicaStatus
 from .sockets import make_context
 
@@ -32,6 +35,7 @@ class Connection:
 
     def __init__(self, feed: str, snapshots: str, topics: Iterable[str], timeout_s: float) -> None:
         self._context = make_context()
+        self._snapshots = snapshots
         self.replica = Replica(self._context, feed, snapshots, SystemClock(), random.Random(), topics)
         self.replica.start()
         if not self.replica.wait(lambda replica: bool(replica.state.epoch), timeout_s):
@@ -91,6 +95,37 @@ class Connection:
         ]
         frame = pandas.DataFrame(rows, columns=[*columns, "event_ticker", "series_ticker", "title"])
         return frame.astype(_INTEGERS).set_index("ticker")
+
+    def history(
+        self, ticker: str, start_ms: int | None = None, end_ms: int | None = None, limit: int | None = None
+    ) -> Past:
+        """Return how the top of a market's book moved and what was traded, as far as it was heard.
+
+        Args:
+            start_ms, end_ms: times in ms since 1970; all that there is without them.
+            limit: the last so many quotes and trades, 2,000 by default, 20,000 at most.
+
+        Raises:
+            NoAnswer: the snapshot server does not answer.
+            PastRefused: there is no such market.
+        """
+        return ask_past(self._context, self._snapshots, ticker, start_ms, end_ms, limit)
+
+    def history_frame(self, ticker: str, start_ms: int | None = None, end_ms: int | None = None) -> Any:
+        """Return the quotes of `history`, at most 20,000, as a pandas DataFrame indexed by time (UTC).
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = import_module("pandas")
+        past = self.history(ticker, start_ms, end_ms, 20_000)
+        frame = pandas.DataFrame(
+            [(*msgspec.structs.astuple(quote),) for quote in past.quotes],
+            columns=list(PastQuote.__struct_fields__),
+        )
+        frame = frame.astype({name: "Int64" for name in frame.columns if name != "status"})
+        frame.index = pandas.to_datetime(frame.pop("time_ms"), unit="ms", utc=True).rename("time")
+        return frame
 
     def close(self) -> None:
         """Stop following."""

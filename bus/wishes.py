@@ -32,12 +32,12 @@ class Wishes:
     """`wish` from any thread, `run` in a thread of its own, which may wait for a server that is away.
 
     Args:
-        endpoint: answers op `watch`: `state` or `query`.
+        endpoints: each answers op `watch`, and is told of every wish: `state` or `query`.
     """
 
-    def __init__(self, context: Any, endpoint: str) -> None:
+    def __init__(self, context: Any, *endpoints: str) -> None:
         self._context = context
-        self._endpoint = endpoint
+        self._endpoints = endpoints
         self._lock = threading.Lock()
         self._waiting: dict[tuple[str, str], float] = {}
         self._wake = threading.Event()
@@ -69,18 +69,19 @@ class Wishes:
         What cannot be passed on is forgotten: who still wishes for it asks again.
         """
         self._owner.check()
-        asker = Asker(self._context, self._endpoint)
+        askers = [Asker(self._context, endpoint) for endpoint in self._endpoints]
         try:
             while not stop.is_set():
                 self._wake.wait()
                 self._wake.clear()
                 for what, ttl_s, tickers in self._take():
-                    if stop.is_set():
-                        break
-                    self._pass_on(asker, what, ttl_s, tickers)
+                    for asker in askers:
+                        if not stop.is_set():
+                            self._pass_on(asker, what, ttl_s, tickers)
                 stop.wait(EVERY_S)
         finally:
-            asker.close()
+            for asker in askers:
+                asker.close()
 
     def _take(self) -> list[tuple[str, float, list[str]]]:
         """Return what waits as questions of a size that is answered."""

@@ -123,7 +123,8 @@ def run(
             if books is None:
                 return 0
         # Of the publisher itself: what is held must not depend on a third process.
-        wishes = Wishes(context, settings.state)
+        # The snapshot server keeps longest what happened in markets that are wished for.
+        wishes = Wishes(context, settings.state, settings.query)
         around = on_disk(
             settings,
             ticking,

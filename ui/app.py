@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from bus.ask import NoAnswer
 from bus.health import progress
+from bus.past import Past
 from bus.trading.killswitch import WORD
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
@@ -38,16 +39,21 @@ _DISPLAY: Final = (
 )  # fmt: skip
 
 
-def make_app(service: Service, wish: Callable[[str], None]) -> Flask:
+def make_app(
+    service: Service,
+    wish: Callable[[str], None],
+    past: Callable[[str, int], Past | None] = lambda _ticker, _start_ms: None,
+) -> Flask:
     """Return the application, which answers from `service` alone.
 
     Args:
         wish: wishes for the book and the price history of a market that is looked at.
+        past: returns what happened in a market since a time (ms), None if nobody says.
     """
     app = Flask(__name__, static_folder=None)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
-    assets, pages, api = Assets(), PageRoutes(service, wish), ApiRoutes(service)
+    assets, pages, api = Assets(), PageRoutes(service, wish, past), ApiRoutes(service)
     app.jinja_env.filters.update(desk_views.FILTERS)
     app.jinja_env.globals.update(
         KILL_WORD=WORD,

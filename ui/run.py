@@ -10,8 +10,11 @@ import threading
 from contextlib import ExitStack
 from typing import Final
 
+import structlog
+
 from bus.ask import Asker
 from bus.clock import Rng, SystemClock
+from bus.past import Past, ask_past
 from bus.process.lifecycle import Stop
 from bus.process.locks import check_port
 from bus.process.settings import Settings
@@ -20,6 +23,7 @@ from bus.protocol.memory import Keeping
 from bus.replica import Replica
 from bus.sockets import make_context
 from bus.wishes import Wishes
+from markets.errors import KalshiBusError
 
 from .app import make_app
 from .desk import TraderLink
@@ -32,6 +36,14 @@ PORT_SETTING: Final = "KALSHI_BUS_UI_PORT"
 
 WISH_TTL_S: Final = 60.0
 """How long the book and the price history of a market are wished for once its page was asked for."""
+
+PAST_MS: Final = 500
+"""So long a page waits for what happened in its market."""
+
+PAST_MAX: Final = 5_000
+"""So many changes of a market's price are asked for."""
+
+log = structlog.get_logger()
 
 
 def run(settings: Settings, stop: Stop) -> int:
@@ -65,6 +77,13 @@ def run(settings: Settings, stop: Stop) -> int:
         for what in ("book", "candles"):
             wishes.wish([ticker], WISH_TTL_S, what)
 
+    def past(ticker: str, start_ms: int) -> Past | None:
+        try:
+            return ask_past(context, settings.query, ticker, start_ms, limit=PAST_MAX, timeout_ms=PAST_MS)
+        except KalshiBusError as error:  # its page is shown without
+            log.info("past.unanswered", ticker=ticker, error=str(error))
+            return None
+
     def end() -> None:
         stop.set()
         wishes.wake()
@@ -82,5 +101,5 @@ def run(settings: Settings, stop: Stop) -> int:
         for thread in threads:
             thread.start()
         service.supervised.thread(stop).start()
-        serve(Front(make_app(service, wish), hub), settings.ui_port, PORT_SETTING, stop)
+        serve(Front(make_app(service, wish, past), hub), settings.ui_port, PORT_SETTING, stop)
     return 0

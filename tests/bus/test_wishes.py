@@ -79,6 +79,13 @@ def test_what_waits_goes_together_and_the_longest_wish_for_a_market_counts(
     ]
 
 
+def test_every_server_is_told_though_another_is_away(zmq_context: Any, endpoint: str) -> None:
+    wishes = Wishes(zmq_context, endpoint + ".away", endpoint)
+    with a_server(zmq_context, endpoint) as heard, passing_on(wishes):
+        wishes.wish(["A"], 60, "book")
+        eventually(lambda: heard == [(["A"], 60.0, "book")])
+
+
 def test_more_than_one_question_may_name_goes_in_several_and_more_than_that_is_lost(
     zmq_context: Any, endpoint: str
 ) -> None:

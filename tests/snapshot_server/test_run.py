@@ -15,11 +15,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 
+from bus import notebook
 from bus.ask import ask
 from bus.clock import SystemClock
+from bus.past import PastRefused
 from bus.protocol.messages import CycleEnd, decode_map, encode_map
 from bus.protocol.writer import Change, Writer
 from bus.replica import Replica
@@ -541,6 +544,17 @@ def _tell_through_a_restart(stack: Stack, venue: Venue, writer: Writer, catalogu
     assert answer["trades"] == [[now_ms + 15, 4_200, 500, "yes", "a trade"]]
     assert answer["quotes_begin_ms"] >= now_ms - 60_000
     assert answer["trades_begin_ms"] is None, "this publisher follows no stream: trades may be missing"
+
+    feed = f"ipc://{stack.runner.run_dir}/feed.sock"
+    with notebook.connect(feed=feed, snapshots=stack.query) as live:
+        past = live.history(quote.ticker, now_ms, now_ms + 15)
+        assert [msgspec.to_builtins(point) for point in past.quotes] == answer["quotes"][:2]
+        assert past.trades[0].trade_id == "a trade"
+        frame = live.history_frame(quote.ticker)
+        assert list(frame["volume_e2"][1:]) == [777, 778]
+        assert frame.index[1].value == (now_ms + 10) * 1_000_000
+        with pytest.raises(PastRefused, match="no such market"):
+            live.history("NONE")
 
     assert process.stop() == 0
     say("quote", changed(779, 40))

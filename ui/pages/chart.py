@@ -1,14 +1,16 @@
-"""A market's price history as a drawing: from Kalshi's candlesticks to points of a picture."""
+"""How a market's price moved, as a drawing: of what was heard, and before it of Kalshi's hours."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import msgspec
 
+from bus.past import Past, PastQuote
 from markets.errors import BadRecord
 from markets.json.decoding import JSON_FAULTS
 from markets.records import Candles
-from markets.units import PRICE_ONE_E4, parse_price_e4
+from markets.units import DAY_MS, HOUR_MS, MINUTE_MS, PRICE_ONE_E4, parse_price_e4
 
 WIDTH: Final = 1_000
 HEIGHT: Final = 200
@@ -28,6 +30,22 @@ class _CandleWire(msgspec.Struct):
     yes_ask: _SideWire
 
 
+POINTS_MAX: Final = 900
+"""More are not told apart."""
+
+SPANS_MS: Final = {"15m": 15 * MINUTE_MS, "1h": HOUR_MS, "6h": 6 * HOUR_MS, "1d": DAY_MS, "1w": 7 * DAY_MS}
+SPAN: Final = "6h"
+"""How far back a picture may go, and does unless it is asked for another."""
+
+
+class Point(NamedTuple):
+    """Best bid and ask of YES from a time on."""
+
+    time_ms: int
+    bid_e4: int
+    ask_e4: int
+
+
 _split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode: Final = msgspec.json.Decoder(_CandleWire).decode
 
@@ -36,7 +54,7 @@ class History(msgspec.Struct, frozen=True):
     """The picture and what is written beside it.
 
     Attributes:
-        line: "x,y x,y" through the middles of bid and ask at the end of each candlestick.
+        line: "x,y x,y" through the middles of bid and ask.
         band: outline of what lay between bid and ask.
         marks: x of each of the trader's fills.
         bottom_e4, top_e4: prices at the lower and upper edge.
@@ -54,56 +72,115 @@ class History(msgspec.Struct, frozen=True):
     last_e4: int
     low_e4: int
     high_e4: int
-    period_s: int
-    as_of_ms: int
 
     @property
     def change_e4(self) -> int:
         return self.last_e4 - self.first_e4
 
 
-def history(candles: Candles, fills_ms: Iterable[int]) -> History | None:
-    """Return the picture of candlesticks; None if fewer than two have a bid and an ask."""
-    points = [point for candle in _split(candles.raw) if (point := _point(candle)) is not None]
+def points_of(candles: Candles | None, past: Past | None, now: Point | None, start_ms: int) -> list[Point]:
+    """Return how a market's prices stood from `start_ms` on.
+
+    Args:
+        candles: hours, which tell of what was before `past`. now: how they stand.
+    """
+    begin_ms = past.quotes_begin_ms if past is not None else None
+    found = [
+        Point(max(point.time_ms, start_ms), point.bid_e4, point.ask_e4)
+        for point in (map(_heard, past.quotes) if past is not None else ())
+        if point is not None
+    ]
+    first_ms = max(begin_ms or 0, found[0].time_ms if found else 0)
+    earlier = (_point(candle) for candle in (_split(candles.raw) if candles is not None else ()))
+    hours = [
+        point
+        for point in earlier
+        if point is not None and point.time_ms >= start_ms and (begin_ms is None or point.time_ms < first_ms)
+    ]
+    if hours:
+        found = [point for point in found if point.time_ms >= hours[-1].time_ms]
+    if now is not None and (not found or now.time_ms > found[-1].time_ms):
+        found.append(now)
+    return hours + _thinned(_in_steps(found))
+
+
+def history(points: Sequence[Point], fills_ms: Iterable[int]) -> History | None:
+    """Return the picture of prices as they stood; None if fewer than two have a bid and an ask."""
+    points = [point for point in points if point.bid_e4 > 0 and point.ask_e4 < PRICE_ONE_E4]
     if len(points) < 2:
         return None
-    begin_s, end_s = points[0][0], points[-1][0]
-    if end_s <= begin_s:
+    begin_ms, end_ms = points[0].time_ms, points[-1].time_ms
+    if end_ms <= begin_ms:
         return None
-    middles = [(bid + ask) // 2 for _, bid, ask in points]
+    middles = [(point.bid_e4 + point.ask_e4) // 2 for point in points]
     low, high = min(middles), max(middles)
-    bottom, top = min(bid for _, bid, _ in points), max(ask for _, _, ask in points)
+    bottom, top = min(point.bid_e4 for point in points), max(point.ask_e4 for point in points)
     if top - bottom < LEAST_E4:
         bottom = min(max(0, (bottom + top - LEAST_E4) // 2), PRICE_ONE_E4 - LEAST_E4)
         top = bottom + LEAST_E4
 
-    def x(time_s: float) -> float:
-        return round(WIDTH * (time_s - begin_s) / (end_s - begin_s), 1)
+    def x(time_ms: int) -> float:
+        return round(WIDTH * (time_ms - begin_ms) / (end_ms - begin_ms), 1)
 
     def y(price_e4: int) -> float:
         return round(HEIGHT * (top - price_e4) / (top - bottom), 1)
 
-    above = [f"{x(time)},{y(ask)}" for time, _, ask in points]
-    below = [f"{x(time)},{y(bid)}" for time, bid, _ in reversed(points)]
+    above = [f"{x(point.time_ms)},{y(point.ask_e4)}" for point in points]
+    below = [f"{x(point.time_ms)},{y(point.bid_e4)}" for point in reversed(points)]
+    line = [f"{x(point.time_ms)},{y(middle)}" for point, middle in zip(points, middles, strict=True)]
     return History(
-        line=" ".join(f"{x(time)},{y(middle)}" for (time, _, _), middle in zip(points, middles, strict=True)),
+        line=" ".join(line),
         band=" ".join(above + below),
-        marks=tuple(x(ms / 1000) for ms in fills_ms if begin_s <= ms / 1000 <= end_s),
+        marks=tuple(x(ms) for ms in fills_ms if begin_ms <= ms <= end_ms),
         bottom_e4=bottom,
         top_e4=top,
-        begin_ms=begin_s * 1000,
-        end_ms=end_s * 1000,
+        begin_ms=begin_ms,
+        end_ms=end_ms,
         first_e4=middles[0],
         last_e4=middles[-1],
         low_e4=low,
         high_e4=high,
-        period_s=candles.period_s,
-        as_of_ms=candles.as_of_ms,
     )
 
 
-def _point(raw: msgspec.Raw) -> tuple[int, int, int] | None:
-    """Return (end, bid, ask) of a candlestick; None without both.
+def _in_steps(points: Sequence[Point]) -> list[Point]:
+    """Return points between which a line is straight: a price stands until the next one comes."""
+    steps = list(points[:1])
+    for before, after in pairwise(points):
+        if after.time_ms > before.time_ms + 1:
+            steps.append(before._replace(time_ms=after.time_ms - 1))
+        steps.append(after)
+    return steps
+
+
+def _thinned(points: list[Point]) -> list[Point]:
+    """Return what a picture can show: of each part of the time the last, the highest and the lowest."""
+    if len(points) <= POINTS_MAX:
+        return points
+    begin_ms, span_ms = points[0].time_ms, points[-1].time_ms - points[0].time_ms + 1
+    parts: dict[int, list[Point]] = {}
+    for point in points:
+        parts.setdefault((point.time_ms - begin_ms) * (POINTS_MAX // 3) // span_ms, []).append(point)
+    kept: list[Point] = []
+    for part in parts.values():
+        ends = {min(part, key=_by_bid), max(part, key=_by_bid), part[-1]}
+        kept += sorted(ends, key=lambda point: point.time_ms)
+    return kept
+
+
+def _by_bid(point: Point) -> int:
+    return point.bid_e4
+
+
+def _heard(quote: PastQuote) -> Point | None:
+    """Return a quote as a point; None without both sides."""
+    if quote.bid_size_e2 <= 0 or quote.ask_size_e2 <= 0:
+        return None
+    return Point(quote.time_ms, quote.bid_e4, quote.ask_e4)
+
+
+def _point(raw: msgspec.Raw) -> Point | None:
+    """Return what stood at the end of a candlestick; None without both sides.
 
     A side that nobody was on stands at 0 or 1: half way between those is no price.
     """
@@ -112,4 +189,4 @@ def _point(raw: msgspec.Raw) -> tuple[int, int, int] | None:
         bid, ask = (parse_price_e4(side.close_dollars) for side in (candle.yes_bid, candle.yes_ask))
     except (*JSON_FAULTS, BadRecord):
         return None
-    return (candle.end_period_ts, bid, ask) if bid > 0 and ask < PRICE_ONE_E4 else None
+    return Point(candle.end_period_ts * 1000, bid, ask) if bid > 0 and ask < PRICE_ONE_E4 else None

@@ -8,13 +8,14 @@ from flask import Response, render_template, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
+from bus.past import Past
 from bus.protocol.state import Records
 from markets.errors import BadRecord
 from ui.desk import Absent
 from ui.hub import RETRY_AFTER_S
 from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
-from ui.pages.chart import history
+from ui.pages.chart import SPAN, SPANS_MS, Point, history, points_of
 from ui.pages.columns import parse_view, without_view
 from ui.pages.filters import parse
 from ui.pages.log_view import log_lines, parse_log_filter
@@ -27,9 +28,12 @@ from .replies import json_reply, unknown
 class PageRoutes:
     """What browsers show."""
 
-    def __init__(self, service: Service, wish: Callable[[str], None]) -> None:
+    def __init__(
+        self, service: Service, wish: Callable[[str], None], past: Callable[[str, int], Past | None]
+    ) -> None:
         self._service = service
         self._wish = wish
+        self._past = past
         self._glance = (Records(), views.Highlights())
 
     def overview(self) -> Response:
@@ -72,10 +76,22 @@ class PageRoutes:
             raise unknown("market", ticker)
         self._wish(ticker)
         own = desk_views.own(self._service.desk, ticker)
+        span = request.args.get("chart", SPAN)
+        if span not in SPANS_MS:
+            raise BadRecord("chart", span, "one of " + ", ".join(SPANS_MS))
+        now_ms = self._service.now_ms()
+        start_ms = now_ms - SPANS_MS[span]
         candles = self._service.scan.state.candles.get(ticker)
+        quote = found.view.quote
+        quoted = quote.yes_bid_size_e2 > 0 and quote.yes_ask_size_e2 > 0
+        top = Point(now_ms, quote.yes_bid_e4, quote.yes_ask_e4) if quoted else None
+        points = points_of(candles, self._past(ticker, start_ms), top, start_ms)
         bought_ms = [round(fill.time * 1000) for fills in own.fills_of.values() for fill in fills]
-        drawn = None if candles is None else history(candles, bought_ms)
-        return self._page("market.html", page=found, own=own, drawn=drawn, listen=f"ticker={ticker}")
+        drawn = history(points, bought_ms)
+        return self._page(
+            "market.html", page=found, own=own, drawn=drawn, span=span, spans=tuple(SPANS_MS),
+            listen=f"ticker={ticker}",
+        )  # fmt: skip
 
     def event(self, event_ticker: str) -> Response:
         """An event with its markets."""

@@ -1,0 +1,90 @@
+"""What happened in a market, asked of the snapshot server (op `history` of docs/http-api.md)."""
+
+from typing import Any, Final
+
+import msgspec
+import zmq
+
+from bus.protocol.messages import Error, convert_map
+from markets.errors import KalshiBusError
+
+from .ask import ask
+
+TIMEOUT_MS: Final = 2_000
+
+
+class PastRefused(KalshiBusError):
+    """The server did not answer with what happened: `code` and message say why."""
+
+    def __init__(self, error: Error) -> None:
+        self.code = error.code
+        super().__init__(error.message)
+
+
+class PastQuote(msgspec.Struct, frozen=True, array_like=True):
+    """The top of a market's book from `time_ms` on, of YES; what is None is not known."""
+
+    time_ms: int
+    bid_e4: int
+    ask_e4: int
+    bid_size_e2: int
+    ask_size_e2: int
+    last_price_e4: int | None
+    volume_e2: int | None
+    open_interest_e2: int | None
+    status: str
+
+
+class PastTrade(msgspec.Struct, frozen=True, array_like=True):
+    """A trade; `taker_side` is the outcome that the taker bought, "" where it was not said."""
+
+    time_ms: int
+    price_e4: int
+    count_e2: int
+    taker_side: str
+    trade_id: str
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What is known of a market between two times, oldest first.
+
+    Attributes:
+        quotes: each holds until the next; the first may be from before: it is what stood at the beginning.
+        quotes_begin_ms, trades_begin_ms: from when on all that was heard is there; None: nothing was heard.
+        quotes_more, trades_more: there are older ones that did not fit.
+        quotes_holes, trades_holes: (from, to) within which something may have happened that was not heard.
+    """
+
+    ticker: str
+    quotes: list[PastQuote]
+    trades: list[PastTrade]
+    quotes_begin_ms: int | None
+    trades_begin_ms: int | None
+    quotes_more: bool
+    trades_more: bool
+    quotes_holes: list[tuple[int, int]]
+    trades_holes: list[tuple[int, int]]
+
+
+def ask_past(
+    context: zmq.Context[Any],
+    endpoint: str,
+    ticker: str,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    limit: int | None = None,
+    timeout_ms: int = TIMEOUT_MS,
+) -> Past:
+    """Return what happened in a market. Any thread.
+
+    Raises:
+        NoAnswer: nobody answered within `timeout_ms`.
+        PastRefused: there is no such market, or an argument is wrong.
+        DecodeError: the answer is none.
+    """
+    wanted = {"ticker": ticker, "start_ms": start_ms, "end_ms": end_ms, "limit": limit}
+    question = {"op": "history", "id": 1} | {k: v for k, v in wanted.items() if v is not None}
+    answer = ask(context, endpoint, question, timeout_ms)
+    if answer.get("ok") is not True:
+        raise PastRefused(convert_map(answer.get("error"), Error))
+    return convert_map(answer, Past)
