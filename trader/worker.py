@@ -225,6 +225,12 @@ def risk_limits(settings: Settings) -> Limits:
         min_edge_e6=money_e6(settings.min_edge),
         stale_after_ms=round(settings.stale_after_s * 1000),
         payout_ms=round(settings.limit_payout_hours * 3_600_000),
+        match_e6=money_e6(settings.limit_match),
+        series_e6=money_e6(settings.limit_series),
+        day_e6=money_e6(settings.limit_day),
+        shard_e6=money_e6(settings.limit_shard),
+        strategy_e6=money_e6(settings.limit_strategy),
+        daily_return_ppm=round(settings.min_daily_return * 10_000),
     )
 
 

@@ -350,6 +350,13 @@ class TraderRows(Rows):
     limit_market: _Dollars = _dollars("200", "Most that may be at stake in one market.")
     limit_event: _Dollars = _dollars("300", "Most that may be at stake in one event.")
     limit_total: _Dollars = _dollars("5000", "Most that may be at stake in all.")
+    limit_match: _Dollars = _dollars("600", "Most that may be at stake in all events of one match together.")
+    limit_series: _Dollars = _dollars("5000", "Most that may be at stake in one series.")
+    limit_day: _Dollars = _dollars(
+        "5000", "Most that may be at stake in what is expected to pay out on one day in UTC."
+    )
+    limit_shard: _Dollars = _dollars("5000", "Most that may be at stake on one shard of the exchange.")
+    limit_strategy: _Dollars = _dollars("5000", "Most that one strategy may have at stake.")
     limit_daily_loss: _Dollars = _dollars(
         "250",
         "Loss since 00:00 UTC from which nothing more is bought until the next day in UTC or `python "
@@ -379,6 +386,14 @@ class TraderRows(Rows):
         le=100_000,
     )
     min_edge: _Dollars = _dollars("0.05", "Least expected profit of a trade after fees.")
+    min_daily_return: _Float = _setting(
+        0.01,
+        "percent, 0..100",
+        "Least expected profit a day on what a trade ties up until it pays out; 0.01 is about what cash "
+        "earns. What an account with collateral return gets back at once is not tied up.",
+        ge=0,
+        le=100,
+    )
     trade_in_play: Literal["no", "yes"] = _setting(
         "no", "`no` or `yes`", "Whether to trade after the start of a match."
     )

@@ -16,7 +16,7 @@ from bus.protocol.state import Records
 from bus.threads import Owner
 from markets.opportunities import EventView, MarketView, ScanLimits
 from markets.records import Event, Milestone
-from markets.timing import MatchTiming, match_timing
+from markets.timing import MatchTiming, match_timing, milestone_of
 
 SLICE: Final = 500
 """Groups between two pauses: less than a millisecond."""
@@ -96,14 +96,17 @@ class Membership:
         )
         if not markets:
             return None
+        milestones = self._milestones(state, event_ticker)
         timing = match_timing(
             event,
             [view.market for view in markets],
-            self._milestones(state, event_ticker),
+            milestones,
             now_ms=now_ms,
             statuses=[view.quote.status for view in markets],
         )
-        return EventView(event, state.series.get(event.series_ticker), markets, timing)
+        match = milestone_of(event_ticker, milestones)
+        series = state.series.get(event.series_ticker)
+        return EventView(event, series, markets, timing, match="" if match is None else match.id)
 
     def bare_view(self, state: Records, event_ticker: str, now_ms: int) -> EventView | None:
         """Return the markets of an event that is not known: nothing is offered, but they may be paid out.

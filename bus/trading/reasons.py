@@ -64,6 +64,7 @@ PAYOUT_TOO_LATE: Final = "payout_too_late"
 NO_ROOM: Final = "no_room"
 EVENS_NOTHING: Final = "evens_nothing"
 MIN_EDGE: Final = "min_edge"
+MIN_RETURN: Final = "min_return"
 NO_FAIR_VALUE: Final = "no_fair_value"
 NOT_HELD: Final = "not_held"
 NOT_OWN_ORDER: Final = "not_own_order"
@@ -83,6 +84,11 @@ ORDER_LIMIT: Final = "order_limit"
 MARKET_LIMIT: Final = "market_limit"
 EVENT_LIMIT: Final = "event_limit"
 TOTAL_LIMIT: Final = "total_limit"
+MATCH_LIMIT: Final = "match_limit"
+SERIES_LIMIT: Final = "series_limit"
+DAY_LIMIT: Final = "day_limit"
+SHARD_LIMIT: Final = "shard_limit"
+STRATEGY_LIMIT: Final = "strategy_limit"
 CASH: Final = "cash"
 CASH_ON_SHARD: Final = "cash_on_shard"
 ERROR: Final = "error"
@@ -103,6 +109,7 @@ REFUSALS: Final = {
     EVENS_NOTHING: "it asks for more than evens the basket out",
     MIN_EDGE: "the size that fits earns less than asked for, a missed leg considered",
     NOT_HELD: "it sells more than the strategy's own trade holds there",
+    MIN_RETURN: "it earns less a day on what it ties up than asked for",
     NOT_OWN_ORDER: "there is no open order of that number that is the strategy's own",
     NOT_RESTING: "the order does not rest: nothing of it can be changed or taken back",
     NOT_OWN_TRADE: "the trade that it is to belong to is none of the strategy's own in this event",
@@ -128,6 +135,11 @@ REFUSALS: Final = {
     MARKET_LIMIT: "above the limit of a market",
     EVENT_LIMIT: "above the limit of an event",
     TOTAL_LIMIT: "above the limit of all together",
+    MATCH_LIMIT: "above the limit of all events of a match",
+    SERIES_LIMIT: "above the limit of a series",
+    DAY_LIMIT: "above the limit of what pays out on one day",
+    SHARD_LIMIT: "above the limit of a shard of the exchange",
+    STRATEGY_LIMIT: "above the limit of a strategy",
     CASH: "not enough cash",
     CASH_ON_SHARD: "not enough cash on the market's shard; trader cash says what to move",
     ERROR: "an error kept it from being judged; the log has it",

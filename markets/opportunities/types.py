@@ -31,7 +31,8 @@ class MarketView(msgspec.Struct, frozen=True):
 class EventView(msgspec.Struct, frozen=True):
     """One event with everything the scanner needs. `markets` must be all of its markets that are known.
 
-    `related` are other events of the same match, where the caller wants to know what lies between them.
+    `related` are other events of the same match, where the caller wants to know what lies between them;
+    `match` is the id of its milestone, the same for all of its events, empty where none is known.
     """
 
     event: Event
@@ -39,6 +40,7 @@ class EventView(msgspec.Struct, frozen=True):
     markets: tuple[MarketView, ...]
     timing: MatchTiming
     related: tuple["EventView", ...] = ()
+    match: str = ""
 
 
 class ScanLimits(msgspec.Struct, frozen=True, gc=False):

@@ -50,6 +50,7 @@ from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Ledger
 from trader.strategies import LoadStrategy, Update
 
 from . import risk
+from .caps import caps
 from .conditions import Conditions
 from .edge import edge_of, shown_cost_e6, thin_first
 from .inputs import (
@@ -543,14 +544,14 @@ class Engine:
 
         What is expected is None where that is what the proposal says.
         """
-        facts = self._facts()
+        facts = self._facts(view, proposal.strategy)
         reason = risk.early(proposal, facts, self.limits)
         if reason is not None:
             return (), None, reason
         if proposal.evens is not None or proposal.by_hand:
             legs = proposal.legs  # half of it would leave the basket uneven, or is not what a person wants
             return legs, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
-        legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6)
+        legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6, facts.caps)
         if self._rules < 2 or not legs:
             return legs, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
         if proposal.post_only and proposal.probability is None and len(legs) == 1:
@@ -655,7 +656,7 @@ class Engine:
         self.failures.note(view.event.event_ticker, self._failing)
         self._failing = []
 
-    def _facts(self) -> Facts:
+    def _facts(self, view: EventView | None = None, strategy: str = "") -> Facts:
         return Facts(
             now_ms=self.now_ms,
             paced_ms=self.paced_ms,
@@ -669,6 +670,10 @@ class Engine:
             rules=self._rules,
             free_e6=self.books.free_e6(self.ledger) if self._gateway else None,
             retry_at_ms=self.throttle.retry_at_ms,
+            caps=()
+            if view is None
+            else caps(view, strategy, self.ledger, self.views, self.limits.caps, self.now_ms),
+            netting=self._gateway and self.books.netting is True,
         )
 
     def _hear_exchange(self, taken: Orders | Gateway | Account) -> None:
@@ -798,7 +803,9 @@ class Engine:
     def _amend_refused(self, intent: Intent, wanted: AmendWanted, view: EventView) -> str | None:
         got_e2 = self.ledger.filled(intent.number).count_e2
         whole = Wanted(intent.ticker, intent.side, wanted.price_e4, wanted.count_e2)
-        reason = risk.amend(intent, got_e2, whole, view, self._facts(), self.limits, self.scan)
+        reason = risk.amend(
+            intent, got_e2, whole, view, self._facts(view, intent.strategy), self.limits, self.scan
+        )
         if reason is not None or not intent.post_only or intent.attempt == CLOSED_BY_HAND:
             return reason
         left = msgspec.structs.replace(whole, count_e2=wanted.count_e2 - got_e2)

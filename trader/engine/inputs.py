@@ -250,6 +250,7 @@ class _EventRow(msgspec.Struct, array_like=True, frozen=True):
     series: int | None
     timing: tuple[int | None, str, int | None, int | None, bool | None]
     markets: tuple[_MarketRow, ...]
+    match: str = ""
 
 
 class _DataRow(msgspec.Struct, array_like=True, frozen=True, tag="DataRow"):
@@ -323,6 +324,7 @@ class Encoder:
                 )
                 for seen in view.markets
             ),
+            match=view.match,
         )
 
     def _number(self, kind: str, key: str, record: Record) -> int:
@@ -380,6 +382,7 @@ class Decoder:
                 for seen in row.markets
             ),
             timing=MatchTiming(*row.timing),
+            match=row.match,
         )
 
     def _static(self, number: int) -> Any:

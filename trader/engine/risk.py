@@ -13,15 +13,18 @@ import msgspec
 from bus.trading import reasons
 from markets.book import NO, YES, depth, fills, on_grid
 from markets.fees import FeeSchedule, fee_schedule
-from markets.opportunities import EventView, MarketView, ScanLimits
+from markets.opportunities import EventView, MarketView, ScanLimits, floor_e6
 from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
 from markets.orders import Intent, Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.timing import is_open
-from markets.units import CENT_E6, COUNT_ONE_E2, PRICE_ONE_E4, format_money
+from markets.units import CENT_E6, COUNT_ONE_E2, HOUR_MS, PRICE_ONE_E4, format_money
 from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
 
+from .caps import DAY_MS, Cap, CapLimits
 from .throttle import MINUTE_MS
+
+MILLION: Final = 1_000_000
 
 LARGEST: Final = 2**53
 """No money, price, count or time is larger: every JSON reader holds integers up to here."""
@@ -34,6 +37,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     """Bounds on what may be at stake (ledger.py): by lots, and all that open orders can cost, fees included.
 
     `payout_ms` is how far off the expected payout may lie: capital that is locked up earns nothing else.
+    `daily_return_ppm` is the least profit a day, in millionths of what is tied up.
     `valid_ms` is the life of an order, `retry_after_ms` the rest of an event after an order that got nothing.
     """
 
@@ -52,6 +56,17 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     valid_ms: int = 5_000
     retry_after_ms: int = 30_000
     payout_ms: int = 24 * 3_600_000
+    match_e6: int = LARGEST
+    series_e6: int = LARGEST
+    day_e6: int = LARGEST
+    shard_e6: int = LARGEST
+    strategy_e6: int = LARGEST
+    daily_return_ppm: int = 0
+
+    @property
+    def caps(self) -> CapLimits:
+        """Those beyond one event."""
+        return CapLimits(self.match_e6, self.series_e6, self.day_e6, self.shard_e6, self.strategy_e6)
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -65,6 +80,8 @@ class Facts(msgspec.Struct, frozen=True):
         lost_today_e6: loss since the day's beginning; negative is a profit.
         idle_shards: shards of the exchange that do not trade. degraded: series in doubt.
         free_e6: cash on each shard that no order holds; None where all cash is in one place.
+        caps: bounds beyond the event, for the strategy that wants to trade.
+        netting: whether the exchange gives back what is sure to be paid, so that it is not tied up.
         rules: by which the session is decided (inputs.py).
     """
 
@@ -80,6 +97,8 @@ class Facts(msgspec.Struct, frozen=True):
     retry_at_ms: Mapping[str, int]
     free_e6: Mapping[int, int] | None = None
     rules: int = 2
+    caps: Sequence[Cap] = ()
+    netting: bool = False
 
 
 def eases(proposal: Proposal, facts: Facts) -> bool:
@@ -98,6 +117,7 @@ def fit(
     limits: Limits,
     time_ms: int,
     free_e6: Mapping[int, int] | None = None,
+    caps: Sequence[Cap] = (),
 ) -> tuple[Wanted, ...]:
     """Return the legs, cut to the same largest count that the money limits leave room for; empty if none.
 
@@ -110,6 +130,7 @@ def fit(
         limits.event_e6 - ledger.at_stake_e6(proposal.event_ticker),
         limits.total_e6 - ledger.at_stake_e6(),
         ledger.free_e6,
+        *(cap.room_e6 for cap in caps),
     )
     if free_e6 is not None:
         shards = _shards(view)
@@ -205,6 +226,8 @@ def _reasons(
         leg.count_e2 for leg in legs
     ) < limits.min_edge_e6 * sum(leg.count_e2 for leg in proposal.legs):
         yield reasons.MIN_EDGE
+    elif not proposal.by_hand and _returns_too_little(legs, proposal, view, fees, facts, limits):
+        yield reasons.MIN_RETURN
     markets = {seen.market.ticker: seen for seen in view.markets}
     if len({leg.ticker for leg in legs}) != len(legs):
         yield reasons.SAME_MARKET_TWICE
@@ -271,6 +294,7 @@ def _amend_money(intent: Intent, most_e6: int, more_e6: int, facts: Facts, limit
     if most_e6 > limits.order_e6:
         return reasons.ORDER_LIMIT
     for at_stake_e6, limit_e6, reason in (
+        *((cap.at_stake_e6, cap.limit_e6, cap.reason) for cap in facts.caps),
         (ledger.at_stake_e6(event_ticker, ticker=intent.ticker), limits.market_e6, reasons.MARKET_LIMIT),
         (ledger.at_stake_e6(event_ticker), limits.event_e6, reasons.EVENT_LIMIT),
         (ledger.at_stake_e6(), limits.total_e6, reasons.TOTAL_LIMIT),
@@ -280,6 +304,25 @@ def _amend_money(intent: Intent, most_e6: int, more_e6: int, facts: Facts, limit
         if more_e6 and at_stake_e6 + more_e6 > limit_e6:
             return reason
     return None
+
+
+def _returns_too_little(
+    legs: Sequence[Wanted],
+    proposal: Proposal,
+    view: EventView,
+    fees: FeeSchedule,
+    facts: Facts,
+    limits: Limits,
+) -> bool:
+    """Whether a trade earns less a day than asked for on what it ties up until it is expected to pay out."""
+    if not limits.daily_return_ppm:
+        return False
+    payout_ms = expected_payout_ms(view, facts.now_ms)
+    tied_ms = HOUR_MS if payout_ms is None else max(HOUR_MS, payout_ms - facts.now_ms)
+    tied_e6 = sum(reserve_e6(fees, leg.price_e4, leg.count_e2, facts.now_ms) for leg in legs)
+    if facts.netting:
+        tied_e6 = max(0, tied_e6 - floor_e6(view, [(leg.ticker, leg.side, leg.count_e2) for leg in legs]))
+    return proposal.edge_e6 * DAY_MS * MILLION < limits.daily_return_ppm * tied_e6 * tied_ms
 
 
 def _shards(view: EventView) -> Mapping[str, int]:
@@ -490,5 +533,8 @@ def _money_reasons(
         yield reasons.EVENT_LIMIT
     if total_e6 and ledger.at_stake_e6() + total_e6 > limits.total_e6:
         yield reasons.TOTAL_LIMIT
+    for cap in facts.caps:
+        if total_e6 and total_e6 > cap.room_e6:
+            yield cap.reason
     if paid_e6 > ledger.free_e6:
         yield reasons.CASH

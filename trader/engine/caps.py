@@ -1,0 +1,120 @@
+"""What may be at stake together beyond one event: a match, a series, a day, a shard, a strategy. Pure.
+
+All events of one match together (winner, spread, total: they win and lose together), all of a series, all
+that is expected to pay out on one day in UTC, all on one shard of the exchange, all of one strategy. Of an
+event that is held and was not seen since the start nobody knows match, day and shard: its match is told by
+its ticker, which names the match after the series, and it counts for every day and shard.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from bus.trading import reasons
+from markets.opportunities import EventView
+from markets.opportunities.legs import expected_payout_ms
+from trader.ledger.ledger import Ledger
+
+DAY_MS: Final = 86_400_000
+
+
+class CapLimits(NamedTuple):
+    """Most that may be at stake in each, micro-dollars."""
+
+    match_e6: int
+    series_e6: int
+    day_e6: int
+    shard_e6: int
+    strategy_e6: int
+
+
+class Cap(NamedTuple):
+    """One bound on a trade: what is at stake there already, the most that may be, and its word."""
+
+    reason: str
+    at_stake_e6: int
+    limit_e6: int
+
+    @property
+    def room_e6(self) -> int:
+        """What may be added."""
+        return self.limit_e6 - self.at_stake_e6
+
+
+class _Group(NamedTuple):
+    series: str
+    match: str
+    suffix: str
+    day: int | None
+    shards: frozenset[int] | None
+
+
+def caps(
+    view: EventView,
+    strategy: str,
+    ledger: Ledger,
+    views: Mapping[str, EventView],
+    limits: CapLimits,
+    now_ms: int,
+) -> tuple[Cap, ...]:
+    """Return the bounds on a trade of a strategy in an event.
+
+    Args:
+        views: events in which something is held or ordered, as last seen.
+    """
+    own, own_ticker = _group(view, now_ms), view.event.event_ticker
+    match_e6 = series_e6 = day_e6 = shard_e6 = 0
+    for event_ticker in ledger.events():
+        stake_e6 = ledger.at_stake_e6(event_ticker)
+        seen = view if event_ticker == own_ticker else views.get(event_ticker)
+        other = _unseen(event_ticker) if seen is None else _group(seen, now_ms)
+        match_e6 += stake_e6 * (event_ticker == own_ticker or _same_match(own, other))
+        series_e6 += stake_e6 * (own.series == other.series)
+        day_e6 += stake_e6 * (None in (own.day, other.day) or own.day == other.day)
+        shard_e6 += stake_e6 * (
+            own.shards is None or other.shards is None or not own.shards.isdisjoint(other.shards)
+        )
+    return (
+        Cap(reasons.MATCH_LIMIT, match_e6, limits.match_e6),
+        Cap(reasons.SERIES_LIMIT, series_e6, limits.series_e6),
+        Cap(reasons.DAY_LIMIT, day_e6, limits.day_e6),
+        Cap(reasons.SHARD_LIMIT, shard_e6, limits.shard_e6),
+        Cap(reasons.STRATEGY_LIMIT, strategy_stake_e6(ledger, strategy), limits.strategy_e6),
+    )
+
+
+def strategy_stake_e6(ledger: Ledger, strategy: str) -> int:
+    """Return what a strategy's lots have cost and its open orders can still cost."""
+    lots = (lot for lots in ledger.lots.values() for lot in lots.values())
+    held_e6 = sum(lot.cost_e6 for lot in lots if lot.strategy == strategy)
+    orders = (intent for intent in ledger.open.values() if intent.strategy == strategy)
+    return held_e6 + sum(
+        max(0, intent.reserve_e6 - ledger.filled(intent.number).paid_e6) for intent in orders
+    )
+
+
+def room_e6(bounds: Iterable[Cap]) -> int | None:
+    """Return what the tightest of these leaves, None without any."""
+    return min((cap.room_e6 for cap in bounds), default=None)
+
+
+def _group(view: EventView, now_ms: int) -> _Group:
+    payout_ms = expected_payout_ms(view, now_ms)
+    event_ticker = view.event.event_ticker
+    return _Group(
+        series=view.event.series_ticker,
+        match=view.match,
+        suffix=event_ticker.partition("-")[2],
+        day=None if payout_ms is None else payout_ms // DAY_MS,
+        shards=frozenset(seen.market.exchange_index or 0 for seen in view.markets),
+    )
+
+
+def _unseen(event_ticker: str) -> _Group:
+    series, _, suffix = event_ticker.partition("-")
+    return _Group(series, "", suffix, None, None)
+
+
+def _same_match(one: _Group, other: _Group) -> bool:
+    if one.match and other.match:
+        return one.match == other.match
+    return bool(one.suffix) and one.suffix == other.suffix
