@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--speed", type=commands.speed, default=1.0, help="a factor, or max (default 1)")
     replay.add_argument("--from", dest="begin_ms", type=commands.time_ms, help="UTC time, or ms since 1970")
     replay.add_argument("--to", dest="end_ms", type=commands.time_ms, help="UTC time, or ms since 1970")
+    replay.add_argument(
+        "--at", type=commands.past_moment, help="stand still at this moment: a time, or EPOCH:SEQ"
+    )
     replay.add_argument("--paused", action="store_true", help="stand at the beginning until told to go on")
 
     control = ops.add_parser("control", help="tell a running replay what to do")
@@ -90,7 +93,7 @@ def _main(argv: list[str]) -> int:
     online: dict[str, Run] = {
         "record": lambda settings, stop: commands.record(settings, stop, args.folder),
         "replay": lambda settings, stop: commands.replay(
-            settings, stop, args.file, args.speed, args.begin_ms, args.end_ms, paused=args.paused
+            settings, stop, args.file, args.speed, args.begin_ms, args.end_ms, paused=args.paused, at=args.at
         ),
     }
     if args.op in online:

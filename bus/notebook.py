@@ -11,6 +11,10 @@ from typing import Annotated, Any, Final, Self, get_origin, get_type_hints
 import msgspec
 
 from bus.process.settings import Settings
+from bus.protocol.join import Stats
+from bus.protocol.state import State
+from bus.tape.file import Recording
+from bus.tape.past import At, Past, parse_at
 from markets.records import Book, Event, Market, Quote
 from markets.units import format_price
 
@@ -44,29 +48,34 @@ class Connection:
                 f"{snapshots}: no snapshot within {timeout_s:g} s: is everything up? python -m bus doctor"
             )
 
+    @property
+    def state(self) -> State:
+        """All records by kind; hold its lock while reading more than one."""
+        return self.replica.state
+
     def status(self) -> ReplicaStatus:
         """Return position, age and health of the copy."""
         return self.replica.status()
 
     def market(self, ticker: str) -> Market:
         """Return a market's static part. Raises KeyError if there is none."""
-        return self.replica.state.markets[ticker]
+        return self.state.markets[ticker]
 
     def quote(self, ticker: str) -> Quote:
         """Return a market's quote. Raises KeyError if there is none."""
-        return self.replica.state.quotes[ticker]
+        return self.state.quotes[ticker]
 
     def book(self, ticker: str) -> Book | None:
         """Return a market's order book, None if it is not among those that are kept."""
-        return self.replica.state.books.get(ticker)
+        return self.state.books.get(ticker)
 
     def event(self, event_ticker: str) -> Event:
         """Return an event. Raises KeyError if there is none."""
-        return self.replica.state.events[event_ticker]
+        return self.state.events[event_ticker]
 
     def quotes(self) -> dict[str, Quote]:
         """Return all quotes as of one position."""
-        state = self.replica.state
+        state = self.state
         with state.lock:
             return dict(state.quotes)
 
@@ -79,7 +88,7 @@ class Connection:
             ImportError: pandas is not installed.
         """
         pandas = import_module("pandas")
-        state = self.replica.state
+        state = self.state
         with state.lock:
             pairs = [(state.markets.get(ticker), quote) for ticker, quote in state.quotes.items()]
         columns = [name for name in Quote.__struct_fields__ if name != "as_sent"]
@@ -141,17 +150,56 @@ class Connection:
         self.close()
 
 
+class Moment(Connection):
+    """The catalogue as it was at a past moment. It stands still."""
+
+    def __init__(self, recording: Path, at: At) -> None:
+        self._then = Past(Recording(recording)).at(at)
+
+    @property
+    def state(self) -> State:
+        """All records by kind."""
+        return self._then.state
+
+    def status(self) -> ReplicaStatus:
+        """Return position and age, as they were."""
+        state = self._then.state
+        complete_ms = state.cycle.complete_ms if state.cycle is not None else None
+        age_ms = None if complete_ms is None else max(0, self._then.published_ns // 1_000_000 - complete_ms)
+        return ReplicaStatus(
+            state.epoch, state.seq, live=False, phase="live", lost=False, age_ms=age_ms, degraded=(),
+            source="replay", stats=Stats(),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def connect(
-    *topics: str, feed: str | None = None, snapshots: str | None = None, timeout_s: float = 10.0
+    *topics: str,
+    feed: str | None = None,
+    snapshots: str | None = None,
+    timeout_s: float = 10.0,
+    at: str | int | None = None,
+    recording: str | Path | None = None,
 ) -> Connection:
     """Follow the bus of this machine; everything, or only the streams whose topics begin with `topics`.
 
     Endpoints are those of the settings (environment, kalshi-bus.toml) unless given.
 
+    Args:
+        at: instead, all as it was at a past moment: ISO 8601, ms since 1970, or EPOCH:SEQ.
+        recording: where it was recorded; by default in the data directory.
+
     Raises:
         TimeoutError: nobody answered.
         SettingsError: the settings are wrong.
+        NotRecorded, BadRecord, RecordingError, OSError: the moment is not in the recording, or is none; the
+            recording is none, or cannot be read.
     """
+    if at is not None:
+        folder = Settings.load(os.environ, Path.cwd()).recording if recording is None else Path(recording)
+        return Moment(folder, parse_at(at))
     if feed is None or snapshots is None:
         settings = Settings.load(os.environ, Path.cwd())
         feed, snapshots = feed or settings.feed, snapshots or settings.query

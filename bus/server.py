@@ -272,17 +272,23 @@ class QueryServer:
 
     Args:
         now_ms: the present as answers mean it, a replica's: in a replay it is not the wall clock.
+        name: the setting that holds the endpoint.
     """
 
     def __init__(
-        self, context: zmq.Context[Any], endpoint: str, answers: Answers, now_ms: Callable[[], int]
+        self,
+        context: zmq.Context[Any],
+        endpoint: str,
+        answers: Answers,
+        now_ms: Callable[[], int],
+        name: str = "query",
     ) -> None:
         self._answers = answers
         self._now_ms = now_ms
         self._router = make(context, zmq.ROUTER, MAX_QUESTION)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         try:
-            self.address = bind(self._router, "query", endpoint)
+            self.address = bind(self._router, name, endpoint)
         except BaseException:
             self._router.close()
             raise

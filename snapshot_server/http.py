@@ -6,6 +6,7 @@ docs/http-api.md is the description for users.
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -91,25 +92,36 @@ def respond(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     host = request.headers.get("host", "")
     if not names_this_machine(host, request.version):
         # A page of another site whose name was rebound to this machine must not read us.
-        return _error(400, "bad_host", f"Host: got {host!r:.100}, expected localhost or 127.0.0.1")
+        return said(400, "bad_host", f"Host: got {host!r:.100}, expected localhost or 127.0.0.1")
+    if request.query.startswith("at=") or "&at=" in request.query:
+        return _past(request, view)
     if request.path == trade_api.ROOT or request.path.startswith(trade_api.ROOT + "/"):
         response = _trade_api(request, view, now_ms)
         return _for_head(response) if request.method == "HEAD" else response
     handler = _ROUTES.get(request.path)
     if handler is None:
-        return _error(
+        return said(
             404, "not_found", f"path: got {request.path!r:.200}, expected one of {', '.join(_ROUTES)}"
         )
     if request.method not in ("GET", "HEAD"):
-        refusal = _error(
-            405, "method_not_allowed", f"method: got {request.method!r:.20}, expected GET or HEAD"
-        )
+        refusal = said(405, "method_not_allowed", f"method: got {request.method!r:.20}, expected GET or HEAD")
         return msgspec.structs.replace(refusal, headers=[("allow", "GET, HEAD"), *refusal.headers])
     try:
         response = handler(request, view, now_ms)
     except BadRecord as error:
-        return _error(400, "bad_request", str(error)[:500])
+        return said(400, "bad_request", str(error)[:500])
     return _for_head(response) if request.method == "HEAD" else response
+
+
+def _past(request: HttpRequest, view: View) -> HttpResponse:
+    """Send on to the time machine whoever asks for a past moment."""
+    if view.past_port is None:
+        return said(404, "not_recorded", "at: nothing is recorded: KALSHI_BUS_RECORD is no")
+    place = f"http://127.0.0.1:{view.past_port}{quote(request.path)}?{request.query}"
+    if not place.isascii() or not place.isprintable():
+        return said(400, "bad_request", "query: got bytes that are no ASCII, expected them escaped with %")
+    refusal = said(307, "past", f"a past moment is answered by the time machine: {place}")
+    return msgspec.structs.replace(refusal, headers=[("location", place), *refusal.headers])
 
 
 # --- routes --------------------------------------------------------------------------------------
@@ -120,7 +132,7 @@ def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     edition = view.edition
     if edition is None:
         message = "starting: no data has arrived yet; /ready tells when"
-        refusal = _error(503, "not_ready", message, "/markets")
+        refusal = said(503, "not_ready", message, "/markets")
         return msgspec.structs.replace(refusal, headers=[("retry-after", "1"), *refusal.headers])
     stale = view.stale(now_ms)
     age_ms = view.age_ms(now_ms)
@@ -215,7 +227,8 @@ PATHS: Final = tuple(_ROUTES)
 # --- inside --------------------------------------------------------------------------------------
 
 
-def _error(status: int, code: str, message: str, route: str = "other") -> HttpResponse:
+def said(status: int, code: str, message: str, route: str = "other") -> HttpResponse:
+    """Return an answer that is an error."""
     return HttpResponse(status, _FRESH, _encode({"error": {"code": code, "message": message}}), route)
 
 
@@ -244,7 +257,7 @@ def _for_head(response: HttpResponse) -> HttpResponse:
 
 
 BUSY: Final = msgspec.structs.replace(
-    _error(503, "busy", "too many different large answers are being prepared; ask again in a second"),
+    said(503, "busy", "too many different large answers are being prepared; ask again in a second"),
     headers=[("retry-after", "1"), *_FRESH],
 )
-CRASHED: Final = _error(500, "internal", "the server could not answer; its log says why")
+CRASHED: Final = said(500, "internal", "the server could not answer; its log says why")

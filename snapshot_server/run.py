@@ -81,7 +81,16 @@ def run(settings: Settings, stop: Stop) -> int:
 
     def view() -> View:
         status, heartbeat = replica.status(), replica.heartbeat
-        return View(editor.edition, status, heartbeat, stale_after_ms, requests, monitor.processes, history)
+        return View(
+            editor.edition,
+            status,
+            heartbeat,
+            stale_after_ms,
+            requests,
+            monitor.processes,
+            history,
+            settings.past_port if settings.record == "yes" else None,
+        )
 
     def state() -> State | None:
         return replica.state if replica.state.epoch else None

@@ -28,6 +28,7 @@ class View(msgspec.Struct, frozen=True):
         requests: answers so far by (route, status), for /metrics.
         processes: what supervisord says; None if none answers.
         history: what happened.
+        past_port: of the time machine's HTTP server; None where nothing is recorded.
     """
 
     edition: Edition | None
@@ -37,6 +38,7 @@ class View(msgspec.Struct, frozen=True):
     requests: Mapping[tuple[str, int], int] = {}
     processes: Processes | None = None
     history: Store = NOTHING
+    past_port: int | None = None
 
     def age_ms(self, now_ms: int) -> int | None:
         """Return the age of the whole: now less the end of the last complete sweep's fetch."""

@@ -137,7 +137,7 @@ class Runner:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run_dir = folder / "run"
-        self.ui_port, self.snapshot_port, self.sim_port = free_ports(3)
+        self.ui_port, self.snapshot_port, self.sim_port, self.past_port = free_ports(4)
         self.processes: list[Process] = []
         self.env: dict[str, str] = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -150,6 +150,7 @@ class Runner:
             "KALSHI_BUS_UI_PORT": str(self.ui_port),
             "KALSHI_BUS_SNAPSHOT_PORT": str(self.snapshot_port),
             "KALSHI_BUS_SIM_PORT": str(self.sim_port),
+            "KALSHI_BUS_PAST_PORT": str(self.past_port),
             "KALSHI_BUS_MODE": "paper",  # else a trader needs the order gateway, and waits for it
         }
 

@@ -315,7 +315,7 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
 
 def _clashes(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str], str]]:
     """Yield the ports and endpoints that two settings claim."""
-    taken = {key: f"port {getattr(s, key)}" for key in ("snapshot_port", "ui_port", "sim_port")}
+    taken = {key: f"port {getattr(s, key)}" for key in ("snapshot_port", "past_port", "ui_port", "sim_port")}
     for key in ENDPOINTS:
         endpoint: str = getattr(s, key)
         taken[key] = f"port {port}" if (port := tcp_port(endpoint)) else endpoint

@@ -220,6 +220,7 @@ ENDPOINTS: Final = (
     "feed",
     "state",
     "query",
+    "past",
     "orders",
     "order_events",
     "trader_control",
@@ -288,6 +289,9 @@ class CommonRows(Rows):
     feed: _Endpoint = _setting("<ipc://RUN_DIR/feed.sock>", _IPC, "Publisher's feed (PUB).")
     state: _Endpoint = _setting("<ipc://RUN_DIR/state.sock>", _IPC, "Publisher's state for joining (ROUTER).")
     query: _Endpoint = _setting("<ipc://RUN_DIR/query.sock>", _IPC, "Snapshot server's answers (ROUTER).")
+    past: _Endpoint = _setting(
+        "<ipc://RUN_DIR/past.sock>", _IPC, "Time machine's answers about what was recorded (ROUTER)."
+    )
     orders: _Endpoint = _setting("<ipc://RUN_DIR/orders.sock>", _IPC, "Order gateway (ROUTER).")
     order_events: _Endpoint = _setting(
         "<ipc://RUN_DIR/order_events.sock>", _IPC, "Order gateway's heartbeats and hints (PUB)."
@@ -450,6 +454,7 @@ class HttpRows(Rows):
     """The servers' on this machine."""
 
     snapshot_port: _Int = _port(5002, "Snapshot server's HTTP port on 127.0.0.1.")
+    past_port: _Int = _port(5004, "Time machine's HTTP port on 127.0.0.1.")
     ui_port: _Int = _port(5001, "Dashboard's HTTP port on 127.0.0.1.")
     history_mb: _Int = _setting(
         64,

@@ -45,10 +45,18 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     if not simulator and settings.private_key_path is not None:
         # What is in it only the publisher reads.
         os.close(open_private_file(settings.private_key_path, variable_of("private_key_path")))
-    for key in ("ui_port", "snapshot_port", *(["sim_port"] if simulator else [])):
+    recorder = settings.record == "yes"
+    ports = (
+        "ui_port",
+        "snapshot_port",
+        *(["sim_port"] if simulator else []),
+        *(["past_port"] if recorder else []),
+    )
+    for key in ports:
         check_port(getattr(settings, key), variable_of(key))
     gateway = ("orders", "order_events") if orders else ()
-    for key in ("feed", "state", "query", "trader_control", "trader_events", *gateway):
+    past = ("past",) if recorder else ()
+    for key in ("feed", "state", "query", "trader_control", "trader_events", *gateway, *past):
         check_endpoint(key, getattr(settings, key))
     control = str(run_dir / "supervisor.sock").replace("%", "%%")
     try:
@@ -68,7 +76,7 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         "SUPERVISE_LOGS_TWICE": str(logs).replace("%", "%%"),
         "SUPERVISE_SIMULATOR": str(simulator).lower(),
         "SUPERVISE_ORDERS": str(orders).lower(),
-        "SUPERVISE_RECORDER": str(settings.record == "yes").lower(),
+        "SUPERVISE_RECORDER": str(recorder).lower(),
         "SUPERVISE_SIM_PORT": str(settings.sim_port),
         "SUPERVISE_SIM_MARKETS": str(settings.sim_markets),
         "SUPERVISE_SIM_SEED": str(settings.sim_seed),

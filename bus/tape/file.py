@@ -9,10 +9,11 @@ disk, flipped bits (every chunk has a checksum), files put one behind the other.
 from the front, says in `problem` why it stopped, and goes on with the next segment.
 """
 
+import contextlib
 import hashlib
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
@@ -52,7 +53,7 @@ MARK: Final = "keyframe"
 CERTIFICATE: Final = "certificate"
 """Names of the metadata records of a segment."""
 
-_NUMBER_BITS: Final = 48
+NUMBER_BITS: Final = 48
 """A place in a recording is an offset in a segment, and above so many bits the segment's number."""
 
 _SEGMENT_FILE: Final = re.compile(r"([0-9]{8})\.mcap")
@@ -327,43 +328,53 @@ class Recording:
     def keyframes(self) -> list[tuple[int, int]]:
         """Return (time_ns, place) of each place to begin from, without unpacking the files."""
         self.problem = None
-        return [mark for number in self.segments() for mark in self.keyframes_of(number)]
+        return [(mark.time_ns, mark.offset) for number in self.segments() for mark in self._marks(number)]
 
-    def keyframes_of(self, number: int) -> list[tuple[int, int]]:
-        """Return those of one segment: as its certificate says, where it has one."""
-        path, base = self.segment(number), number << _NUMBER_BITS
+    def _marks(self, number: int) -> Sequence[KeyframeMark]:
         try:
-            certificate = certificate_of(path) if self.in_segments else None
-            if certificate is not None:
-                self.end_ns = max(self.end_ns, certificate.end_ns)
-                return [(mark.time_ns, base + mark.offset) for mark in certificate.keyframes]
-            return [(time_ns, base + offset) for time_ns, offset in self._look(path)]
+            certificate = certificate_of(self.segment(number)) if self.in_segments else None
+            if certificate is None:
+                return self.look(number)[0]
         except FileNotFoundError:
             if not self.in_segments:
                 raise
-            return []  # it has just been dropped
+            return ()  # it has just been dropped
+        self.end_ns = max(self.end_ns, certificate.end_ns)
+        return [self.placed(number, mark) for mark in certificate.keyframes]
 
-    def _look(self, path: Path) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = []
+    @staticmethod
+    def placed(number: int, mark: KeyframeMark) -> KeyframeMark:
+        """Return a segment's keyframe with its place in the recording for `offset`."""
+        return msgspec.structs.replace(mark, offset=(number << NUMBER_BITS) + mark.offset)
+
+    def look(self, number: int, offset: int = 0) -> tuple[list[KeyframeMark], int]:
+        """Look through a segment from `offset` on; return its keyframes, and where it ends by now.
+
+        Their `offset` is their place in the recording. Of a file of earlier builds only time and place are
+        known.
+        """
+        path, reached = self.segment(number), offset
+        found: list[KeyframeMark] = []
         with open_regular(path) as file:
-            chunk: tuple[int, int] | None = None
-            for offset, record in self._records(path, file):
+            file.seek(offset)
+            chunk = KeyframeMark(0, 0, 0)
+            for at, record in self._records(path, file, middle=offset > 0):
+                reached = file.tell()
                 if isinstance(record, McapChunk):
-                    chunk = (record.message_start_time, offset)
+                    chunk = KeyframeMark(record.message_start_time, 0, 0, None, at)
                     self.end_ns = max(self.end_ns, record.message_end_time)
-                elif isinstance(record, MessageIndex) and record.channel_id == KEYFRAME and chunk:
-                    found.append(chunk)  # earlier builds wrote no marks, but indexes
+                elif isinstance(record, MessageIndex) and record.channel_id == KEYFRAME and chunk.offset:
+                    found.append(self.placed(number, chunk))  # earlier builds wrote no marks, but indexes
                 elif isinstance(record, McapMetadata) and record.name == MARK:
-                    try:
-                        found.append((from_metadata(record, KeyframeMark).time_ns, offset))
-                    except DecodeError:
-                        continue
-        return found
+                    with contextlib.suppress(DecodeError):
+                        mark = from_metadata(record, KeyframeMark)
+                        found.append(self.placed(number, msgspec.structs.replace(mark, offset=at)))
+        return found, reached
 
     def play(self, place: int = 0) -> Iterator[Item]:
         """Yield everything from a keyframe's `place` on (0: from the beginning), as far as it is good."""
         self.problem = None
-        number, offset = place >> _NUMBER_BITS, place & ((1 << _NUMBER_BITS) - 1)
+        number, offset = place >> NUMBER_BITS, place & ((1 << NUMBER_BITS) - 1)
         if not self.in_segments:
             yield from self._play(self.path, offset)
             return

@@ -6,7 +6,7 @@ itself, and bus/tape/player.py, for who wants it through sockets and at a pace. 
 message: docs/recording.md.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -17,6 +17,7 @@ from bus.protocol.join import Action, FeedSync, ReplicaStatus
 from bus.protocol.memory import Keeping
 from bus.protocol.messages import (
     VERSION,
+    Chunk,
     Envelope,
     Heartbeat,
     PublisherHealth,
@@ -113,14 +114,19 @@ class Tally:
 
 
 class TapeReader:
-    """What a recording says from `from_ns` to `to_ns` (None: to its end), each thing once and in order.
+    """What a recording says from `from_ns` to `to_ns`, each thing once and in order.
 
     Yields an Opening, then the Runs that follow it without a hole; another Opening wherever what follows does
     not go on from there: behind a hole, and where another epoch was recorded. What lies between the keyframe
     that a state is loaded from and its opening is applied to it unseen.
 
     Args:
-        places: the recording's keyframes.
+        places: the recording's keyframes; the last that is not later than `from_ns` is begun with.
+        from_ns: the first opening is at the first message from then on; None: at the first keyframe, each
+            opening at its own.
+        to_ns: None: to the end.
+        chosen: gives of a keyframe what is to be loaded; by default all.
+        keeping: gives for each state how it keeps its records; by default as they came.
     """
 
     def __init__(
@@ -128,13 +134,20 @@ class TapeReader:
         recording: Recording,
         places: Iterable[tuple[int, int]],
         tally: Tally,
-        from_ns: int,
+        from_ns: int | None,
         to_ns: int | None = None,
+        chosen: Callable[[Keyframe], Iterable[Chunk]] = Keyframe.decoded,
+        keeping: Callable[[], Keeping | None] = lambda: None,
     ) -> None:
+        self._chosen = chosen
+        self._keeping = keeping
         self._recording = recording
-        self._offset = max((place for time_ns, place in places if time_ns <= from_ns), default=0)
+        self._offset = max(
+            (place for time_ns, place in places if from_ns is None or time_ns <= from_ns), default=0
+        )
         self._tally = tally
-        self._target_ns = from_ns
+        self._at_keyframes = from_ns is None
+        self._target_ns = from_ns or 0
         self._to_ns = to_ns
         self._writer: Writer | None = None
         self._opened = self._shown = False
@@ -185,14 +198,14 @@ class TapeReader:
         """Stand where the keyframe does, with an epoch that whoever shows the state has to set."""
         head = keyframe.head
         writer = Writer(head.epoch, "replay")
-        state = writer.state
+        state = writer.state = State(head.epoch, self._keeping())
         state.expect_fields(head.fields)
         for topic, last in head.streams.items():
             state.stream(topic).last = last
         self._run = []
         try:
             with state.lock:
-                for chunk in keyframe.decoded():
+                for chunk in self._chosen(keyframe):
                     state.put_chunk(chunk)
                 state.set_cycle(head.cycle, head.ages)
         except DecodeError:
@@ -203,7 +216,8 @@ class TapeReader:
         self._keep_bytes = state.keep_bytes
         self._epoch, self._expected = head.epoch, head.as_of + 1
         self._at_ns = keyframe.time_ns
-        self._target_ns = keyframe.time_ns if self._shown else max(self._target_ns, keyframe.time_ns)
+        if not self._at_keyframes:
+            self._target_ns = keyframe.time_ns if self._shown else max(self._target_ns, keyframe.time_ns)
 
     def _hear(self, frame: Frame) -> Run | None:
         """Return what is whole with this frame, None if nothing is."""

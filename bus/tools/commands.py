@@ -34,11 +34,12 @@ from bus.sockets import MAX_FEED, make, make_context
 from bus.tape.export import export_records
 from bus.tape.file import Recording, RecordingError
 from bus.tape.kalshi_frames import convert
+from bus.tape.past import At, NotRecorded, Past, parse_at
 from bus.tape.player import MAX_SPEED, Player, serve
 from bus.tape.recorder import Recorder
 from bus.tape.tape import messages
 from bus.tape.verify import Verdict, verify
-from markets.errors import DecodeError, StartupError
+from markets.errors import BadRecord, DecodeError, StartupError
 
 log = structlog.get_logger()
 
@@ -71,6 +72,14 @@ def time_ms(text: str) -> int:
             f"got {text}, expected 2026-08-10T22:45:38 or ms since 1970"
         ) from None
     return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1_000)
+
+
+def past_moment(text: str) -> At:
+    """Read a moment of a recording: a time, or EPOCH:SEQ."""
+    try:
+        return parse_at(text)
+    except BadRecord as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class _RecordProgress:
@@ -152,10 +161,13 @@ def replay(
     end_ms: int | None,
     *,
     paused: bool,
+    at: At | None = None,
 ) -> int:
-    """Play the publisher's part until `stop`."""
+    """Play the publisher's part until `stop`; with `at` stand still at that moment until told to go on."""
     recording = open_recording(path)
     clock = SystemClock()
+    if at is not None:
+        begin_ms, paused = begin_of(recording, at), True
     # One publisher at a time, real or replayed: consumers could not tell them apart.
     with hold_role(settings.run_dir, "publisher"):
         player = Player(recording, clock, clock.now_ms(), factor, begin_ms, end_ms, paused=paused)
@@ -165,6 +177,16 @@ def replay(
         finally:
             context.term()
     return 0
+
+
+def begin_of(recording: Recording, at: At) -> int:
+    """Return from when on a replay begins that stands still at a moment."""
+    try:
+        then = Past(recording).at(at)
+    except NotRecorded as error:
+        raise StartupError(str(error)) from None
+    # What was published in the same ms as the last message is shown with it.
+    return then.published_ns // 1_000_000 + 1
 
 
 def control(settings: Settings, action: str, value: str | None) -> int:
