@@ -1,0 +1,285 @@
+"""The journal of a run: in memory, and of what it is told it keeps what a report needs."""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from markets.orders import Fill, Intent, OrderState
+from markets.records import Quote
+from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
+from trader.brokers.base import LevelKey
+from trader.engine.inputs import AnyInput
+from trader.engine.outputs import AnyOutput, Booked, Day, Dropped, Place, Refused, Settled
+from trader.engine.worth import LotWorth
+from trader.journal.journal import Recovered
+from trader.ledger.ledger import Ledger
+
+from .outcome import Markout, Outcome, Trade
+
+JOURNAL_ID: Final = "6f0c1f0e-54b5-4a0a-8f4c-2f1f6d2c9a11"
+MARKOUT_MINUTES: Final = (1, 10, 60)
+ORDER_TIMES: Final = 200
+FAILURES_MAX: Final = 100
+
+
+class _Held:
+    """What a trade bought of one market: contracts of YES and of NO, and the market's value once it is known."""
+
+    def __init__(self) -> None:
+        self.bought_e2 = {"yes": 0, "no": 0}
+        self.value_e4: int | None = None
+
+    @property
+    def net_e2(self) -> int:
+        return self.bought_e2["yes"] - self.bought_e2["no"]
+
+    def paid_e6(self) -> int:
+        """Return what it pays as far as that is certain: its value, or a dollar for each pair."""
+        if self.value_e4 is None:
+            return min(self.bought_e2.values()) * PRICE_ONE_E4
+        return self.bought_e2["yes"] * self.value_e4 + self.bought_e2["no"] * opposite(self.value_e4)
+
+
+class Notes:
+    """Stands for the journal's file: goes on from session to session, and hears what is decided.
+
+    Args:
+        start_e6: cash in the beginning.
+        outcome: is filled.
+        series_of: series of a market, "" if it is not known.
+        odd: whether an event was settled otherwise than with whole winners.
+
+    Attributes:
+        ledger: set by the caller before another session begins.
+        now_ms: set by the caller.
+    """
+
+    def __init__(
+        self, start_e6: int, outcome: Outcome, now_ms: int, odd: Callable[[str], bool] = lambda _event: False
+    ) -> None:
+        self.ledger = Ledger.new(start_e6)
+        self.now_ms = now_ms
+        self.outcome = outcome
+        outcome.start_e6, outcome.began_ms = start_e6, now_ms
+        self._odd = odd
+        self._start_e6 = start_e6
+        self._sums = Counter({"spent_e6": 0, "fees_e6": 0, "payouts_e6": 0})
+        self._counts = {"orders": 0, "fills": 0, "settlements": 0}
+        self._refused: Counter[str] = Counter()
+        self._next_order = self._next_trade = 1
+        self._day, self._day_start_e6 = 0, 0
+        self._taken: tuple[tuple[LevelKey, int], ...] = ()
+        self._intents: dict[int, Intent] = {}
+        self._placed_ms: dict[int, int] = {}
+        self._order_ms: list[int] = []
+        self._open: Counter[int] = Counter()
+        self._trades: dict[int, Trade] = {}
+        self._held: dict[int, dict[str, _Held]] = {}
+        self._of_market: dict[str, set[int]] = {}
+        self._markouts: list[tuple[int, int, str, str, int, str, int, int]] = []
+        self._serial = 0
+
+    # -- the journal
+
+    def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
+        """See StepLog."""
+        for output in outputs:
+            match output:
+                case Place():
+                    self._place(output.intent)
+                case Booked():
+                    self._book(output)
+                case Settled():
+                    self._settle(output)
+                case Refused():
+                    self._refused[output.reason] += 1
+                case Dropped():
+                    self.fail(f"strategy {output.strategy} dropped in {output.call}: {output.error}")
+                case Day():
+                    self._day, self._day_start_e6 = output.day, output.start_e6
+
+    def commit(self) -> None: ...
+
+    def recover(self) -> Recovered:
+        """Return where the session before ended."""
+        return Recovered(
+            journal_id=JOURNAL_ID,
+            ledger=self.ledger.copy(),
+            next_order=self._next_order,
+            next_trade=self._next_trade,
+            day=self._day,
+            day_start_e6=self._day_start_e6,
+            paused=None,
+            taken=self._taken,
+        )
+
+    def order(self, number: int) -> Intent | None:
+        return self._intents.get(number)
+
+    def counts(self) -> dict[str, int]:
+        return self._counts
+
+    def sums(self) -> dict[str, int]:
+        return {"start_e6": self._start_e6, **self._sums}
+
+    def claim(self, source: str) -> None: ...
+
+    def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
+        self._taken = tuple(levels)
+
+    def checkpoint(self) -> None: ...
+
+    def try_out(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    # -- what was decided, and what came of it
+
+    def fail(self, line: str) -> None:
+        """Note what went wrong, with the run's own time."""
+        failures = self.outcome.failures
+        if len(failures) < FAILURES_MAX:
+            hours = (self.now_ms - self.outcome.began_ms) / 3_600_000
+            failures.append(f"after {hours:.1f} h: {line}")
+
+    def _place(self, intent: Intent) -> None:
+        self._next_order = max(self._next_order, intent.number + 1)
+        self._next_trade = max(self._next_trade, intent.trade + 1)
+        self._intents[intent.number] = intent
+        self._placed_ms[intent.number] = self.now_ms
+        self._counts["orders"] += 1
+        self.outcome.orders += 1
+        self.outcome.wanted_e2 += intent.count_e2
+        trade = self._trades.get(intent.trade)
+        if trade is None:
+            belief = None if intent.probability is None else round(intent.probability * 1e6)
+            trade = self._trades[intent.trade] = Trade(
+                number=intent.trade,
+                strategy=intent.strategy,
+                kind="",
+                series=intent.series_ticker,
+                event=intent.event_ticker,
+                at_ms=self.now_ms,
+                promised_e6=intent.edge_e6,
+                legs=[],
+                belief=belief,
+            )
+            self._held[intent.trade] = {}
+            self.outcome.trades.append(trade)
+        if intent.attempt == 0:
+            trade.legs.append((intent.ticker, intent.side, intent.count_e2))
+        else:
+            trade.evened += 1
+        trade.orders += 1
+        self._open[intent.trade] += 1
+        self._held[intent.trade].setdefault(intent.ticker, _Held())
+        self._of_market.setdefault(intent.ticker, set()).add(intent.trade)
+
+    def _book(self, booked: Booked) -> None:
+        intent = self._intents.get(booked.number)
+        if intent is None:
+            return
+        trade = self._trades[intent.trade]
+        for fill in booked.fills:
+            self._fill(trade, intent, fill)
+        if booked.status is OrderState.RESTING or not booked.status.ended:
+            return
+        del self._intents[booked.number]
+        self._order_ms.append(self.now_ms - self._placed_ms.pop(booked.number))
+        self._open[intent.trade] -= 1
+        if not self._open[intent.trade]:
+            if not trade.first:
+                self._first_end(trade)
+            self._close(trade)
+
+    def _fill(self, trade: Trade, intent: Intent, fill: Fill) -> None:
+        self._counts["fills"] += 1
+        self._sums["spent_e6"] += fill.cost_e6
+        self._sums["fees_e6"] += fill.fee_e6
+        outcome = self.outcome
+        outcome.fills += 1
+        outcome.got_e2 += fill.count_e2
+        outcome.fees_e6 += fill.fee_e6
+        self._held[trade.number][intent.ticker].bought_e2[intent.side] += fill.count_e2
+        trade.cost_e6 += fill.cost_e6
+        trade.fees_e6 += fill.fee_e6
+        for minutes in MARKOUT_MINUTES:
+            self._serial += 1
+            due_ms = self.now_ms + minutes * MINUTE_MS
+            what = (intent.ticker, intent.side, fill.price_e4, trade.strategy, minutes, fill.count_e2)
+            heapq.heappush(self._markouts, (due_ms, self._serial, *what))
+
+    def _first_end(self, trade: Trade) -> None:
+        held = self._held[trade.number]
+        got = [held[ticker].bought_e2[side] for ticker, side, _ in trade.legs]
+        trade.kind = kind_of(trade.legs)
+        if not any(got):
+            trade.first = "nothing"
+        elif all(count == got[0] for count in got):
+            trade.first = "even"
+        else:
+            trade.first = "missed"
+        self.outcome.filled_orders += sum(count > 0 for count in got)
+
+    def _settle(self, output: Settled) -> None:
+        settlement = output.settlement
+        self._counts["settlements"] += 1
+        self._sums["payouts_e6"] += settlement.payout_e6 + settlement.fee_e6
+        self._sums["fees_e6"] += settlement.fee_e6
+        self.outcome.fees_e6 += settlement.fee_e6
+        odd = self._odd(settlement.event_ticker)
+        for number in self._of_market.pop(settlement.ticker, ()):
+            trade = self._trades[number]
+            self._held[number][settlement.ticker].value_e4 = settlement.value_e4
+            trade.odd = trade.odd or odd
+            if trade.belief is not None and len(self._held[number]) == 1:
+                trade.outcome_e4 = settlement.value_e4
+            self._close(trade)
+
+    def _close(self, trade: Trade) -> None:
+        """Take down what a trade got once nothing of it is open."""
+        held = self._held[trade.number]
+        if self._open[trade.number] or any(one.value_e4 is None and one.net_e2 for one in held.values()):
+            return
+        trade.got_e6 = sum(one.paid_e6() for one in held.values()) - trade.cost_e6 - trade.fees_e6
+
+    # -- time
+
+    def pass_time(self, quotes: Callable[[str], Quote | None]) -> None:
+        """Take the markouts that are due."""
+        while self._markouts and self._markouts[0][0] <= self.now_ms:
+            _, _, ticker, side, price_e4, strategy, minutes, count_e2 = heapq.heappop(self._markouts)
+            quote = quotes(ticker)
+            if quote is None or not quote.yes_bid_e4 or not 0 < quote.yes_ask_e4 < PRICE_ONE_E4:
+                continue
+            middle = (quote.yes_bid_e4 + quote.yes_ask_e4) / 2
+            moved = (middle if side == "yes" else PRICE_ONE_E4 - middle) - price_e4
+            self.outcome.markouts.append(Markout(strategy, minutes, count_e2, moved))
+
+    def end(self, worth: Sequence[LotWorth]) -> None:
+        """Value what is open by what its lots are worth: at their floor what is locked, at bid the rest."""
+        outcome = self.outcome
+        each: dict[tuple[int, str], int] = Counter()
+        for lot in worth:
+            free_e2 = lot.lot.count_e2 - lot.locked_e2
+            at_bid_e6 = (lot.bid_e6 or 0) * free_e2 // lot.lot.count_e2
+            each[lot.lot.trade, lot.lot.ticker] += lot.floor_e6 + at_bid_e6
+        for trade in outcome.trades:
+            if trade.got_e6 is None:
+                held = self._held[trade.number]
+                worth_e6 = sum(one.paid_e6() for one in held.values())
+                worth_e6 += sum(each.get((trade.number, t), 0) for t, one in held.items() if one.value_e4 is None)
+                trade.worth_e6 = worth_e6 - trade.cost_e6 - trade.fees_e6
+        outcome.refused = dict(self._refused)
+        times = sorted(self._order_ms)
+        step = max(1, len(times) // ORDER_TIMES)
+        outcome.order_ms = times[::step]
+
+
+def kind_of(legs: Sequence[tuple[str, str, int]]) -> str:
+    """Return what a trade is by the shape of its legs."""
+    if len(legs) == 1:
+        return "single"
+    sides = {side for _, side, _ in legs}
+    return "no_basket" if sides == {"no"} else "yes_basket" if sides == {"yes"} else "spread"

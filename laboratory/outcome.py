@@ -1,0 +1,162 @@
+"""What came of one run: as much as a report needs, small enough to keep. Money in 1/1,000,000 dollar."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+VERSION: Final = 1
+"""Of the shapes here: a kept outcome of another version is run again."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """All that decides the result of a run.
+
+    Attributes:
+        recording: path of a recording, "" for a simulated exchange.
+        seed: of the simulated exchange, and of the trader.
+        hours: how much time; of a recording 0 for all.
+        settings: those of the trader that differ from the defaults, with their full names.
+        exchange: switches of the simulated exchange's activity.
+        code: what the code is that ran.
+        digest: of the recording's bytes.
+    """
+
+    recording: str = ""
+    seed: int = 1
+    hours: float = 0.0
+    markets: int = 1_500
+    rivals: bool = True
+    latency_ms: int = 500
+    settings: dict[str, str] = {}
+    exchange: dict[str, float] = {}
+    code: str = ""
+    digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """Names the run by all that decides it."""
+        body = msgspec.json.encode({"version": VERSION, **msgspec.to_builtins(self)}, order="deterministic")
+        return hashlib.sha256(body).hexdigest()[:16]
+
+    @property
+    def variant(self) -> str:
+        """What the run is beside its seed and its recording: runs of one variant are one sample."""
+        parts = [f"{name.removeprefix('KALSHI_BUS_').lower()}={text}" for name, text in sorted(self.settings.items())]
+        parts += [f"{name}={number:g}" for name, number in sorted(self.exchange.items())]
+        if not self.recording:
+            parts.append("rivals" if self.rivals else "no rivals")
+        return ", ".join([*parts, f"latency {self.latency_ms} ms"])
+
+
+class Point(msgspec.Struct, frozen=True, array_like=True):
+    """How the account stood. Profits are since the beginning; `stake_e6`: what is in open positions and orders."""
+
+    at_ms: int
+    floor_e6: int
+    bid_e6: int
+    stake_e6: int
+    cash_e6: int
+
+
+class Trade(msgspec.Struct, kw_only=True):
+    """One decision and all that came of it.
+
+    Attributes:
+        promised_e6: expected profit at the decision.
+        legs: (ticker, side, contracts wanted in 1/100) of its first orders.
+        first: what those got: "even", "missed" (a leg or a part of one was), "nothing".
+        evened: orders that evened it out, or sold it.
+        fees_e6: of its fills; cost_e6: of its fills without them.
+        got_e6: profit, once all it holds is settled; None before.
+        worth_e6: what it holds is worth at the end at its floor or bid, less what it cost; None if it is settled.
+        odd: it was settled otherwise than with whole winners: a void, a dead heat.
+        belief: fair value of YES times 1,000,000 that it was decided on, None where it rests on none.
+        outcome_e4: what its (only) market was worth in the end, of those with a belief.
+    """
+
+    number: int
+    strategy: str
+    kind: str
+    series: str
+    event: str
+    at_ms: int
+    promised_e6: int
+    legs: list[tuple[str, str, int]]
+    first: str = ""
+    orders: int = 0
+    evened: int = 0
+    cost_e6: int = 0
+    fees_e6: int = 0
+    got_e6: int | None = None
+    worth_e6: int | None = None
+    odd: bool = False
+    belief: int | None = None
+    outcome_e4: int | None = None
+
+
+class Markout(msgspec.Struct, frozen=True, array_like=True):
+    """How far the middle of the market had moved for a fill, per contract in 1/10,000 dollar, after minutes."""
+
+    strategy: str
+    minutes: int
+    count_e2: int
+    moved_e4: float
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """All that a run took down.
+
+    Attributes:
+        began_ms, ended_ms: in the run's own time.
+        refused: how often trades were refused, by reason.
+        order_ms: how long orders took from decision to end, in order of size, thinned to 200.
+        failures: what went wrong in the trader: dropped strategies, failed scans, a halt.
+        differs: where ledger and exchange differ at the end; empty is as it must be.
+        error: why the run itself failed, "" if it did not.
+        cpu_s: of one core.
+    """
+
+    plan: Plan
+    began_ms: int = 0
+    ended_ms: int = 0
+    start_e6: int = 0
+    points: list[Point] = []
+    trades: list[Trade] = []
+    markouts: list[Markout] = []
+    refused: dict[str, int] = {}
+    orders: int = 0
+    filled_orders: int = 0
+    fills: int = 0
+    wanted_e2: int = 0
+    got_e2: int = 0
+    fees_e6: int = 0
+    order_ms: list[int] = []
+    failures: list[str] = []
+    differs: list[str] = []
+    error: str = ""
+    cpu_s: float = 0.0
+
+    @property
+    def days(self) -> float:
+        """How long it ran."""
+        return (self.ended_ms - self.began_ms) / 86_400_000
+
+    @property
+    def profit_e6(self) -> int:
+        """Profit at the end, open positions at their floor or bid."""
+        return self.points[-1].floor_e6 if self.points else 0
+
+    @property
+    def a_day_e6(self) -> float:
+        """Profit a day."""
+        return self.profit_e6 / self.days if self.days else 0.0
+
+    @property
+    def drawdown_e6(self) -> int:
+        """The deepest fall of the equity at floor below a height it had reached."""
+        height = deepest = 0
+        for point in self.points:
+            height = max(height, point.floor_e6)
+            deepest = max(deepest, height - point.floor_e6)
+        return deepest

@@ -1,0 +1,138 @@
+"""A run over a recording: what was recorded is the feed, the paper broker fills, recorded time is the time."""
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bus.clock import ManualClock
+from bus.process.settings import money_e6
+from bus.protocol.join import Action, ReplicaStatus
+from bus.protocol.memory import Slim
+from bus.protocol.state import State
+from bus.tape.file import Recording
+from bus.tape.tape import Tape
+from markets.errors import KalshiBusError
+from markets.units import HOUR_MS, MINUTE_MS, PRICE_ONE_E4
+
+from .notes import Notes
+from .outcome import Outcome, Plan
+from .stand import STEP_MS, Progress, Stand, settings_of
+
+LONG_MS: Final = HOUR_MS
+"""Longer than this without a message: time is passed over at once, as if the machine had stood still."""
+
+
+class TapeFeed:
+    """What the trader follows: the tape up to the moment that was let in."""
+
+    def __init__(self, tape: Tape, clock: ManualClock) -> None:
+        self._tape = tape
+        self._clock = clock
+        self._heard: deque[Sequence[Action]] = deque()
+        self.heard_ns = 0
+
+    def hear(self, actions: Sequence[Action]) -> None:
+        """Let a moment of the tape in."""
+        self._heard.append(actions)
+
+    @property
+    def state(self) -> State:
+        return self._tape.state
+
+    @property
+    def backlog(self) -> int:
+        return len(self._heard)
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    def status(self) -> ReplicaStatus:
+        """Return how the tape stands, as if it were live: its time is the clock's."""
+        return msgspec.structs.replace(self._tape.status(), source="live")
+
+    def step(self, timeout_s: float) -> Sequence[Action]:
+        """Do the next of what was heard; it never waits."""
+        self.heard_ns = self._clock.monotonic_ns()
+        return self._heard.popleft() if self._heard else ()
+
+
+class Recorded:
+    """One run.
+
+    Args:
+        folder: for what the trader keeps beside its journal; empty.
+
+    Raises:
+        RecordingError: it is none, or of a newer version.
+        StartupError: a setting or strategy of the plan cannot be used.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        recording = Recording(Path(plan.recording))
+        times_ms = [time_ns // 1_000_000 for time_ns, _ in recording.keyframes()]
+        if not times_ms:
+            raise KalshiBusError(f"{plan.recording}: there is no keyframe in it, so nothing can be played from it")
+        self._plan = plan
+        self._began_ms, self._last_ms = times_ms[0], times_ms[-1]
+        if plan.hours:
+            self._last_ms = min(self._last_ms, self._began_ms + round(plan.hours * HOUR_MS))
+        until_ms = None if not plan.hours else self._began_ms + round(plan.hours * HOUR_MS)
+        self._clock = ManualClock(self._began_ms)
+        self._tape = Tape(recording, 0, to_ms=until_ms, keeping=Slim())
+        self._recording = recording
+        settings = settings_of(plan, folder)
+        self._notes = Notes(money_e6(settings.paper_cash), Outcome(plan=plan), self._began_ms, self._odd)
+        self._feed = TapeFeed(self._tape, self._clock)
+        self.stand = Stand(plan, settings, self._clock, self._feed, self._notes)
+
+    def _odd(self, event_ticker: str) -> bool:
+        markets = self._tape.state.markets.values()
+        values = [market.settlement_value_e4 for market in markets if market.event_ticker == event_ticker]
+        return any(value not in (None, 0, PRICE_ONE_E4) for value in values)
+
+    def run(self, progress: Progress = lambda _done: None) -> Outcome:
+        """Play the recording; return what was taken down."""
+        stand, clock, books = self.stand, self._clock, False
+        every_ms = MINUTE_MS if self._last_ms - self._began_ms < 6 * HOUR_MS else 15 * MINUTE_MS
+        next_ms = self._began_ms + every_ms
+        for moment in self._tape:
+            self._pass(moment.now_ns // 1_000_000)
+            self._feed.hear(moment.actions)
+            stand.turn()
+            books = books or bool(self._feed.state.books)
+            if clock.now_ms() >= next_ms:
+                next_ms = clock.now_ms() + every_ms
+                stand.markouts()
+                stand.point()
+                span_ms = max(1, self._last_ms - self._began_ms)
+                progress(min(1.0, (clock.now_ms() - self._began_ms) / span_ms))
+        stand.point()
+        stand.end()
+        self._note_tape(books)
+        progress(1.0)
+        return stand.outcome
+
+    def _pass(self, until_ms: int) -> None:
+        """Let time pass up to a moment, and happen what is due until then."""
+        clock, stand = self._clock, self.stand
+        if until_ms - clock.now_ms() > LONG_MS:
+            clock.advance(until_ms - clock.now_ms())
+        while clock.now_ms() < until_ms:
+            at_ms = min(until_ms, stand.due_ms, clock.now_ms() + STEP_MS)
+            clock.advance(max(0, at_ms - clock.now_ms()))
+            stand.turn()
+
+    def _note_tape(self, books: bool) -> None:
+        """Say in the report what the recording lacks."""
+        tally, notes = self._tape.tally, self._notes
+        if not books:
+            notes.fail("the recording has no order books: of every market only the best prices are known")
+        if tally.holes:
+            notes.fail(f"the recording has {tally.holes} holes: nothing is decided within them")
+        if tally.mismatches:
+            notes.fail(f"{tally.mismatches} of {tally.checked} digests in the recording differ")
+        if self._recording.problem is not None:
+            notes.fail(f"the recording ends early: {self._recording.problem}")

@@ -1,0 +1,199 @@
+"""Many runs: in processes of their own, each result kept as soon as it is there, so that the rest can wait."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+import xxhash
+
+from bus.files import write_atomically
+from markets.errors import KalshiBusError
+
+from .outcome import Outcome, Plan
+from .recorded import Recorded
+from .simulated import Simulated
+from .stand import Progress
+
+LOOK_S: Final = 0.5
+SUFFIX: Final = ".run"
+CODE: Final = ("markets", "bus", "trader", "simulator", "laboratory", "publisher")
+
+
+class Done(NamedTuple):
+    """How far all runs are: parts of the work done and in all, and finished runs."""
+
+    part: float
+    runs: int
+    of: int
+
+
+def code_id() -> str:
+    """Return what names the code that decides: a hash of its sources."""
+    root = Path(__file__).resolve().parents[1]
+    sources = sorted(path for name in CODE for path in (root / name).rglob("*.py"))
+    return xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in sources))
+
+
+def digest_of(path: Path) -> str:
+    """Return what names a recording by its bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def variants(settings: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Return each combination of the values, one each of every setting."""
+    return [dict(zip(settings, values, strict=True)) for values in product(*settings.values())]
+
+
+def run(plan: Plan, progress: Progress = lambda _done: None) -> Outcome:
+    """Do one run in this process. Whatever goes wrong is in the outcome: one run spoils no other."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    began_s = time.process_time()
+    try:
+        with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
+            folder = Path(name)
+            bench = Recorded(plan, folder) if plan.recording else Simulated(plan, folder)
+            outcome = bench.run(progress)
+    except KalshiBusError as error:
+        outcome = Outcome(plan=plan, error=str(error))
+    except Exception as error:  # noqa: BLE001, it is in the report, and the other runs go on
+        outcome = Outcome(plan=plan, error=f"{type(error).__name__}: {error}")
+    outcome.cpu_s = time.process_time() - began_s
+    return outcome
+
+
+class Store:
+    """Results in a folder, a file each, named by all that decides them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "runs"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, plan: Plan) -> Outcome | None:
+        """Return a kept result; None if there is none, or it cannot be read, or the run had failed."""
+        try:
+            body = (self.folder / f"{plan.name}{SUFFIX}").read_bytes()
+            outcome = msgspec.msgpack.decode(body, type=Outcome)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return outcome if outcome.plan == plan and not outcome.error else None
+
+    def put(self, outcome: Outcome) -> None:
+        """Keep a result.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_atomically(self.folder / f"{outcome.plan.name}{SUFFIX}", msgspec.msgpack.encode(outcome))
+
+    def all(self) -> list[Outcome]:
+        """Return all that can be read, in order of their names."""
+        found = []
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            try:
+                found.append(msgspec.msgpack.decode(path.read_bytes(), type=Outcome))
+            except (OSError, msgspec.MsgspecError):
+                continue
+        return found
+
+
+def sweep(plans: Sequence[Plan], store: Store, processes: int) -> Iterator[tuple[Done, Outcome | None]]:
+    """Do all runs that are not kept yet; yield how far they are, and each result once it is kept.
+
+    What is done is kept whenever the caller stops.
+
+    Raises:
+        OSError: a result cannot be kept.
+    """
+    kept = [(plan, store.get(plan)) for plan in plans]
+    weights = {plan.name: max(plan.hours, 0.1) for plan in plans}
+    whole = sum(weights.values()) or 1.0
+    parts = {plan.name: 1.0 for plan, outcome in kept if outcome is not None}
+    finished = 0
+
+    def done() -> Done:
+        return Done(sum(weights[name] * part for name, part in parts.items()) / whole, finished, len(plans))
+
+    for _, outcome in kept:
+        if outcome is not None:
+            finished += 1
+            yield done(), outcome
+    missing = [plan for plan, outcome in kept if outcome is None]
+    if not missing:
+        return
+    with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
+        folder = Path(name)
+        context = get_context("spawn")
+        pool = ProcessPoolExecutor(min(processes, len(missing)), mp_context=context, initializer=_in_child)
+        try:
+            running = {pool.submit(_run_in_child, plan, folder): plan for plan in missing}
+            while running:
+                ended, _ = wait(running, LOOK_S, FIRST_COMPLETED)
+                parts.update(_parts(folder, running.values()))
+                if not ended:
+                    yield done(), None
+                for future in ended:
+                    plan = running.pop(future)
+                    outcome = _result(future, plan)
+                    store.put(outcome)
+                    parts[plan.name] = 1.0
+                    finished += 1
+                    yield done(), outcome
+        finally:
+            _kill(pool)
+
+
+def _in_child() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+
+
+def _run_in_child(plan: Plan, folder: Path) -> Outcome:
+    path = folder / plan.name
+
+    def progress(part: float) -> None:
+        path.write_text(f"{part:.4f}")
+
+    return run(plan, progress)
+
+
+def _parts(folder: Path, plans: Iterable[Plan]) -> dict[str, float]:
+    found = {}
+    for plan in plans:
+        try:
+            found[plan.name] = float((folder / plan.name).read_text() or 0)
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _result(future: "Future[Outcome]", plan: Plan) -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:  # noqa: BLE001, such as a child that was killed for its memory
+        return Outcome(plan=plan, error=f"its process ended: {type(error).__name__}: {error}")
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in list((pool._processes or {}).values()):  # there is no public way to end a run
+        if process.pid is not None:
+            try:
+                os.kill(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue

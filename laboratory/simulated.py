@@ -1,0 +1,112 @@
+"""A run against a simulated exchange in the same process: orders meet the exchange's own matching.
+
+Time moves in steps of half a second: what happens within one is seen at its end. An order arrives at the very
+moment that its latency says.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from bus.clock import ManualClock
+from bus.process.settings import money_e6
+from markets.units import HOUR_MS, PRICE_ONE_E4
+from simulator.floor.exchange import Exchange
+from simulator.floor.halts import Activity
+from simulator.universe.templates import load
+
+from .feed import ExchangeFeed
+from .matching import ACCOUNT, PARTY, MatchingBroker
+from .notes import Notes
+from .outcome import Outcome, Plan
+from .stand import POINT_MS, STEP_MS, Progress, Stand, settings_of
+
+START_MS: Final = 1_790_000_000_000
+
+
+class Simulated:
+    """One run.
+
+    Args:
+        folder: for what the trader keeps beside its journal; empty.
+
+    Raises:
+        StartupError: a setting, a switch of the exchange or a strategy of the plan cannot be used.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        settings = settings_of(plan, folder)
+        activity = Activity(rivals=plan.rivals)
+        for name, value in plan.exchange.items():
+            setattr(activity, name, type(getattr(activity, name))(value))
+        self._plan = plan
+        self._clock = ManualClock(START_MS)
+        self.exchange = Exchange(load(None), plan.markets, plan.seed, START_MS, activity)
+        self.feed = ExchangeFeed(self.exchange, self._clock)
+        self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(self.exchange.halts.shards))
+        self.exchange.matching.open(ACCOUNT)
+        self._notes = Notes(self.cash_e6(), Outcome(plan=plan), START_MS, self._odd)
+        self.broker = MatchingBroker(self.exchange, plan.latency_ms)
+        self.exchange.matching.listeners.append(self.broker)
+        self.stand = Stand(
+            plan, settings, self._clock, self.feed, self._notes, lambda: self.broker, self.feed.wish
+        )
+
+    def _odd(self, event_ticker: str) -> bool:
+        event = self.exchange.events.get(event_ticker)
+        whole = (None, 0, PRICE_ONE_E4)
+        return event is not None and (
+            event.group.void or any(market.value_e4 not in whole for market in event.markets)
+        )
+
+    def run(self, progress: Progress = lambda _done: None) -> Outcome:
+        """Live through the plan; return what was taken down."""
+        stand = self.stand
+        steps = max(1, round(self._plan.hours * HOUR_MS / STEP_MS))
+        for number in range(1, steps + 1):
+            self.step()
+            if number % (POINT_MS // STEP_MS) == 0 or number == steps:
+                stand.point()
+                progress(number / steps)
+        stand.end()
+        stand.outcome.differs = self.differences()
+        return stand.outcome
+
+    def step(self) -> None:
+        """Let half a second pass."""
+        clock, stand = self._clock, self.stand
+        ends_ms = clock.now_ms() + STEP_MS
+        while (due_ms := stand.due_ms) < ends_ms:
+            clock.advance(max(0, due_ms - clock.now_ms()))
+            self.exchange.advance(clock.now_ms())
+            stand.turn()
+        clock.advance(ends_ms - clock.now_ms())
+        self.feed.advance(ends_ms)
+        stand.turn()
+        stand.markouts()
+
+    def cash_e6(self) -> int:
+        """Return the account's cash at the exchange, over all shards."""
+        purses = self.exchange.ledger.holdings.holders[PARTY].purses
+        return sum(purse.cash_e6 for purse in purses.values())
+
+    def differences(self) -> list[str]:
+        """Return where ledger and exchange differ; that one of them has settled a market earlier is none."""
+        ledger, found, unpaid_e6 = self.stand.worker.engine.ledger, list[str](), 0
+        positions = self.exchange.ledger.holdings.holders[PARTY].positions
+        ours = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
+        theirs = {ticker: position.count_e2 for ticker, position in positions.items() if position.count_e2}
+        for ticker in sorted(ours.keys() | theirs.keys()):
+            mine, other = ours.get(ticker, 0), theirs.get(ticker, 0)
+            settled, market = ledger.settled.get(ticker), self.exchange.markets.get(ticker)
+            if mine == other:
+                continue
+            if mine and market is not None and market.value_e4 is not None:
+                found.append(f"{ticker}: the exchange has paid, and nothing is booked here")
+            elif not mine and settled is not None:  # determined, and booked here; the exchange pays later
+                unpaid_e6 += settled.payout_e6
+            else:
+                found.append(f"{ticker}: {mine / 100:g} contracts here, {other / 100:g} at the exchange")
+        cash_e6 = self.cash_e6() + unpaid_e6
+        if not found and cash_e6 != ledger.cash_e6:
+            found.append(f"cash: {ledger.cash_e6 / 1e6:.6f} here, {cash_e6 / 1e6:.6f} at the exchange")
+        return found

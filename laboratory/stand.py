@@ -1,0 +1,135 @@
+"""What every run is made of: the trader's own worker, a clock that moves only here, notes of what happens."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bus.clock import ManualClock
+from bus.process.settings import Settings
+from markets.units import HOUR_MS
+from trader.brokers.base import Broker
+from trader.manual import ManualCommands
+from trader.run import on_disk
+from trader.worker import Follows, JournalFile, Worker
+
+from .notes import Notes
+from .outcome import Outcome, Plan, Point
+
+STEP_MS: Final = 500
+POINT_MS: Final = HOUR_MS // 4
+"""So often the equity is taken down."""
+
+Progress = Callable[[float], None]
+"""Called with the part of a run that is done, 0 to 1."""
+
+_NEVER_MS: Final = 1 << 62
+
+
+class _Silent:
+    """Hears what the trader publishes."""
+
+    def fair_values(self, set_: object, removed: object) -> None: ...
+
+    def event(self, what: str, *, state: str | None = None, number: int | None = None) -> None: ...
+
+
+def settings_of(plan: Plan, folder: Path) -> Settings:
+    """Return the trader's settings of a run, which keeps its files in `folder`.
+
+    Raises:
+        StartupError: one of them cannot be used.
+    """
+    own = {
+        "KALSHI_BUS_DATA_DIR": str(folder / "data"),
+        "KALSHI_BUS_RUN_DIR": str(folder / "run"),
+        "KALSHI_BUS_MODE": "paper",
+        "KALSHI_BUS_PAPER_LATENCY_MS": str(plan.latency_ms),
+    }
+    return Settings.load({**own, **plan.settings}, Path.cwd())
+
+
+class Stand:
+    """The trader's worker over a feed; whoever moves the clock calls `turn`.
+
+    Args:
+        make_broker: None: the paper broker that the settings describe.
+        wish: see trader.worker.Surroundings.
+
+    Raises:
+        StartupError: a strategy of the plan cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        clock: ManualClock,
+        feed: Follows,
+        notes: Notes,
+        make_broker: Callable[[], Broker] | None = None,
+        wish: Callable[..., None] = lambda _tickers, _ttl_s, _what: None,
+    ) -> None:
+        self.outcome: Outcome = notes.outcome
+        self._clock = clock
+        self._feed = feed
+        self._notes = notes
+        rng, silent = random.Random(plan.seed), _Silent()
+        around = on_disk(
+            settings, clock, rng, feed, ManualCommands(), silent, cpu_ns=lambda: 0, wish=wish
+        )
+        around = msgspec.structs.replace(around, open_journal=self._journal)
+        if make_broker is not None:
+            around = msgspec.structs.replace(around, make_broker=lambda _recovered: make_broker())
+        for left_out in around.lineup.left_out:
+            notes.fail(f"strategy {left_out.strategy} left out: {left_out.reason}")
+        self.worker = Worker(settings, around)
+        self.worker.begin()
+        self._refused_before: dict[str, int] = {}
+
+    def _journal(self, _now_ms: int) -> JournalFile:
+        if hasattr(self, "worker") and hasattr(self.worker, "session"):
+            self._notes.ledger = self.worker.engine.ledger
+        return self._notes
+
+    @property
+    def due_ms(self) -> int:
+        """When the next thing of the broker is due, by the wall clock; far off if nothing is."""
+        next_ms = self.worker.session.broker.next_ms
+        if next_ms is None:
+            return _NEVER_MS
+        return self._clock.now_ms() + next_ms - self._clock.monotonic_ns() // 1_000_000
+
+    def turn(self) -> None:
+        """Let the trader take what there is, at the clock's time."""
+        self._notes.now_ms = self._clock.now_ms()
+        self.worker.turn()
+        while self._feed.backlog:
+            self.worker.turn()
+
+    def markouts(self) -> None:
+        """Take the markouts that are due."""
+        self._notes.pass_time(self._feed.state.quotes.get)
+
+    def point(self) -> None:
+        """Take down how the account stands."""
+        ledger, worth = self.worker.engine.ledger, self.worker.engine.worth
+        bid_e6, floor_e6 = worth.profit_e6(), worth.least_profit_e6()
+        stake_e6 = ledger.at_stake_e6()
+        self.outcome.points.append(
+            Point(self._clock.now_ms(), floor_e6, bid_e6, stake_e6, ledger.cash_e6)
+        )
+
+    def end(self) -> None:
+        """Value what is open, and note what has failed."""
+        engine, worker, notes, now_ms = self.worker.engine, self.worker, self._notes, self._clock.now_ms()
+        self.outcome.ended_ms = now_ms
+        notes.end([lot for event in engine.worth.events() for lot in engine.worth.lots(event, now_ms)])
+        for failures in worker.failed.values():
+            for failure in failures:
+                notes.fail(f"{failure.part}: {failure.error}")
+        if worker.halted is not None:
+            notes.fail(f"halted: {worker.halted}")
+        worker.close()

@@ -1,0 +1,212 @@
+"""What many runs say together: means with intervals, choices judged on what they were not made on. Pure."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import NormalDist, fmean, stdev
+from typing import Final
+
+import msgspec
+
+from .outcome import Outcome, Trade
+
+_T95: Final = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Two-sided 95 % points of Student's t by degrees of freedom, from 1."""
+
+DAY_MS: Final = 86_400_000
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A mean over independent runs; `half` is half the width of its 95 % interval, None of fewer than two."""
+
+    mean: float
+    half: float | None
+    count: int
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the interval lies above zero."""
+        return self.half is not None and self.mean - self.half > 0
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether the interval lies below zero."""
+        return self.half is not None and self.mean + self.half < 0
+
+
+def t95(freedom: int) -> float:
+    """Return the two-sided 95 % point of Student's t; beyond 30 degrees of freedom by its expansion."""
+    if freedom < 1:
+        raise ValueError(f"degrees of freedom: got {freedom}, expected 1 or more")
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    z = NormalDist().inv_cdf(0.975)
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return the mean of independent values with its interval."""
+    if not values:
+        return Estimate(0.0, None, 0)
+    if len(values) < 2:
+        return Estimate(values[0], None, 1)
+    half = t95(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Estimate(fmean(values), half, len(values))
+
+
+class Promise(msgspec.Struct, frozen=True):
+    """What trades promised, and what came. Money in 1/1,000,000 dollar; of trades that got anything.
+
+    Attributes:
+        missed, nothing: how many lost a leg or a part of one, and how many got nothing.
+        settled: how many are; promised_e6, got_e6: theirs.
+        open_e6: of the others, at their floor or bid, less cost.
+    """
+
+    trades: int
+    even: int
+    missed: int
+    nothing: int
+    settled: int
+    promised_e6: int
+    got_e6: int
+    open_e6: int
+    fees_e6: int
+
+    @property
+    def profit_e6(self) -> int:
+        """What has come, what is open at its floor or bid included."""
+        return self.got_e6 + self.open_e6
+
+    @property
+    def ratio(self) -> float | None:
+        """Got for each dollar promised, of what is settled."""
+        return self.got_e6 / self.promised_e6 if self.promised_e6 > 0 else None
+
+
+def promise(trades: Iterable[Trade]) -> Promise:
+    """Add up trades."""
+    trades = list(trades)
+    had = [trade for trade in trades if trade.cost_e6]
+    settled = [trade for trade in had if trade.got_e6 is not None]
+    return Promise(
+        trades=len(trades),
+        even=sum(trade.first == "even" for trade in trades),
+        missed=sum(trade.first == "missed" for trade in trades),
+        nothing=sum(trade.first == "nothing" for trade in trades),
+        settled=len(settled),
+        promised_e6=sum(trade.promised_e6 for trade in settled),
+        got_e6=sum(trade.got_e6 or 0 for trade in settled),
+        open_e6=sum(trade.worth_e6 or 0 for trade in had if trade.got_e6 is None),
+        fees_e6=sum(trade.fees_e6 for trade in had),
+    )
+
+
+CUTS: Final[Mapping[str, Callable[[Trade], str]]] = {
+    "strategy": lambda trade: trade.strategy,
+    "kind": lambda trade: trade.kind or "unfinished",
+    "series": lambda trade: trade.series,
+    "source": lambda trade: "an opinion" if trade.belief is not None else "none needed",
+    "settled as": lambda trade: "void or tied" if trade.odd else "usual",
+}
+"""By what trades are parted in a report."""
+
+
+def cut(trades: Iterable[Trade], by: Callable[[Trade], str]) -> dict[str, Promise]:
+    """Return the sums of trades by a word, the largest profit first."""
+    parts: dict[str, list[Trade]] = defaultdict(list)
+    for trade in trades:
+        parts[by(trade)].append(trade)
+    sums = {word: promise(part) for word, part in parts.items()}
+    return dict(sorted(sums.items(), key=lambda item: (-item[1].profit_e6, item[0])))
+
+
+def by_day(outcome: Outcome) -> list[int]:
+    """Return the profit at floor of each whole or begun day of a run."""
+    profits: list[int] = []
+    last_e6 = 0
+    for number, point in enumerate(outcome.points):
+        day = (point.at_ms - outcome.began_ms - 1) // DAY_MS
+        after = outcome.points[number + 1] if number + 1 < len(outcome.points) else None
+        if after is None or (after.at_ms - outcome.began_ms - 1) // DAY_MS != day:
+            profits.append(point.floor_e6 - last_e6)
+            last_e6 = point.floor_e6
+    return profits
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Beliefs of about one size: how many, their mean, and how much of it came true."""
+
+    count: int
+    believed: float
+    came: float
+
+
+def calibration(trades: Iterable[Trade], bins: int = 10) -> list[Bin]:
+    """Return how often came true what was believed of YES, in bins of equal width; of settled trades."""
+    parts: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for trade in trades:
+        if trade.belief is not None and trade.outcome_e4 is not None:
+            believed = trade.belief / 1e6
+            parts[min(bins - 1, int(believed * bins))].append((believed, trade.outcome_e4 / 10_000))
+    return [
+        Bin(len(part), fmean(believed for believed, _ in part), fmean(came for _, came in part))
+        for _, part in sorted(parts.items())
+    ]
+
+
+def markouts(outcomes: Iterable[Outcome]) -> dict[int, tuple[int, float]]:
+    """Return minutes -> fills that could be looked at, and how far the middle had moved, in cents a contract."""
+    sums: dict[int, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+    for outcome in outcomes:
+        for mark in outcome.markouts:
+            row = sums[mark.minutes]
+            row[0] += 1
+            row[1] += mark.count_e2
+            row[2] += mark.count_e2 * mark.moved_e4
+    return {m: (int(row[0]), row[2] / row[1] / 100 if row[1] else 0.0) for m, row in sorted(sums.items())}
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """A choice made on some seeds and judged on the next: profit a day of both, in micro-dollars."""
+
+    variant: str
+    chosen_on: tuple[int, ...]
+    judged_on: tuple[int, ...]
+    there_e6: float
+    here_e6: float
+
+
+def walk_forward(outcomes: Sequence[Outcome], folds: int) -> list[Chosen]:
+    """Choose the variant that earned most on one fold of the seeds; judge it on the next. Never the same.
+
+    Raises:
+        ValueError: there are too few seeds that all variants have, or but one variant.
+    """
+    by_variant: dict[str, dict[int, float]] = defaultdict(dict)
+    for outcome in outcomes:
+        if not outcome.error:
+            by_variant[outcome.plan.variant][outcome.plan.seed] = outcome.a_day_e6
+    if len(by_variant) < 2:
+        raise ValueError("walk-forward chooses among variants: give --set KEY=A,B")
+    seeds = sorted(set.intersection(*(set(values) for values in by_variant.values())))
+    if folds < 2 or len(seeds) < folds:
+        raise ValueError(f"walk-forward over {folds} parts needs as many seeds, there are {len(seeds)}")
+    parts = [tuple(seeds[at * len(seeds) // folds : (at + 1) * len(seeds) // folds]) for at in range(folds)]
+    chosen = []
+    for on, judged in zip(parts, parts[1:], strict=False):
+        means = {name: fmean(values[seed] for seed in on) for name, values in sorted(by_variant.items())}
+        best = max(means, key=means.__getitem__)
+        here = fmean(by_variant[best][seed] for seed in judged)
+        chosen.append(Chosen(best, on, judged, means[best], here))
+    return chosen
+
+
+def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Estimate:
+    """Return how much more a day `other` earned than `one`, over the seeds that both have."""
+    first = {outcome.plan.seed: outcome.a_day_e6 for outcome in one if not outcome.error}
+    second = {outcome.plan.seed: outcome.a_day_e6 for outcome in other if not outcome.error}
+    return estimate([second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())])
