@@ -30,7 +30,19 @@ from markets.orders import (
 from markets.units import opposite
 from simulator.floor.exchange import Exchange
 from simulator.matching import orders as exchange_orders
-from simulator.matching.orders import ASK, BID, FOK, GTC, IOC, Amendment, NewOrder, Order, Party, Reason, Refusal
+from simulator.matching.orders import (
+    ASK,
+    BID,
+    FOK,
+    GTC,
+    IOC,
+    Amendment,
+    NewOrder,
+    Order,
+    Party,
+    Reason,
+    Refusal,
+)
 from trader.brokers.base import Markets, OpenOrder
 from trader.engine.inputs import Present
 
@@ -148,7 +160,13 @@ class MatchingBroker:
             return
         price_e4 = fill.price_e4 if fill.side == BID else opposite(fill.price_e4)
         told = Fill(
-            price_e4, fill.count_e2, fill.fee_e6, fill.count_e2, fill.time_ms, fill.trade_id, not fill.is_taker
+            price_e4,
+            fill.count_e2,
+            fill.fee_e6,
+            fill.count_e2,
+            fill.time_ms,
+            fill.trade_id,
+            not fill.is_taker,
         )
         self._told.append(Filled(number, told))
 

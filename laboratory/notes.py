@@ -24,7 +24,7 @@ FAILURES_MAX: Final = 100
 
 
 class _Held:
-    """What a trade bought of one market: contracts of YES and of NO, and the market's value once it is known."""
+    """What a trade bought of one market, YES and NO, and what that is worth once it is known."""
 
     def __init__(self) -> None:
         self.bought_e2 = {"yes": 0, "no": 0}
@@ -53,6 +53,7 @@ class Notes:
     Attributes:
         ledger: set by the caller before another session begins.
         now_ms: set by the caller.
+        values: what YES was worth of each market that was settled.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Notes:
         self.now_ms = now_ms
         self.outcome = outcome
         outcome.start_e6, outcome.began_ms = start_e6, now_ms
+        self.values: dict[str, int] = {}
         self._odd = odd
         self._start_e6 = start_e6
         self._sums = Counter({"spent_e6": 0, "fees_e6": 0, "payouts_e6": 0})
@@ -157,7 +159,8 @@ class Notes:
             trade = self._trades[intent.trade] = Trade(
                 number=intent.trade,
                 strategy=intent.strategy,
-                kind="",
+                kind=intent.kind,
+                source=intent.source,
                 series=intent.series_ticker,
                 event=intent.event_ticker,
                 at_ms=self.now_ms,
@@ -213,7 +216,6 @@ class Notes:
     def _first_end(self, trade: Trade) -> None:
         held = self._held[trade.number]
         got = [held[ticker].bought_e2[side] for ticker, side, _ in trade.legs]
-        trade.kind = kind_of(trade.legs)
         if not any(got):
             trade.first = "nothing"
         elif all(count == got[0] for count in got):
@@ -228,6 +230,7 @@ class Notes:
         self._sums["payouts_e6"] += settlement.payout_e6 + settlement.fee_e6
         self._sums["fees_e6"] += settlement.fee_e6
         self.outcome.fees_e6 += settlement.fee_e6
+        self.values[settlement.ticker] = settlement.value_e4
         odd = self._odd(settlement.event_ticker)
         for number in self._of_market.pop(settlement.ticker, ()):
             trade = self._trades[number]
@@ -269,17 +272,11 @@ class Notes:
             if trade.got_e6 is None:
                 held = self._held[trade.number]
                 worth_e6 = sum(one.paid_e6() for one in held.values())
-                worth_e6 += sum(each.get((trade.number, t), 0) for t, one in held.items() if one.value_e4 is None)
+                worth_e6 += sum(
+                    each.get((trade.number, t), 0) for t, one in held.items() if one.value_e4 is None
+                )
                 trade.worth_e6 = worth_e6 - trade.cost_e6 - trade.fees_e6
         outcome.refused = dict(self._refused)
         times = sorted(self._order_ms)
         step = max(1, len(times) // ORDER_TIMES)
         outcome.order_ms = times[::step]
-
-
-def kind_of(legs: Sequence[tuple[str, str, int]]) -> str:
-    """Return what a trade is by the shape of its legs."""
-    if len(legs) == 1:
-        return "single"
-    sides = {side for _, side, _ in legs}
-    return "no_basket" if sides == {"no"} else "yes_basket" if sides == {"yes"} else "spread"

@@ -42,7 +42,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     @property
     def variant(self) -> str:
         """What the run is beside its seed and its recording: runs of one variant are one sample."""
-        parts = [f"{name.removeprefix('KALSHI_BUS_').lower()}={text}" for name, text in sorted(self.settings.items())]
+        parts = [
+            f"{name.removeprefix('KALSHI_BUS_').lower()}={text}"
+            for name, text in sorted(self.settings.items())
+        ]
         parts += [f"{name}={number:g}" for name, number in sorted(self.exchange.items())]
         if not self.recording:
             parts.append("rivals" if self.rivals else "no rivals")
@@ -50,7 +53,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):
-    """How the account stood. Profits are since the beginning; `stake_e6`: what is in open positions and orders."""
+    """How the account stood. Profits are since the beginning; `stake_e6` is in open positions and orders."""
 
     at_ms: int
     floor_e6: int
@@ -63,13 +66,14 @@ class Trade(msgspec.Struct, kw_only=True):
     """One decision and all that came of it.
 
     Attributes:
+        kind, source: as `trader report` has them: docs/trader.md.
         promised_e6: expected profit at the decision.
         legs: (ticker, side, contracts wanted in 1/100) of its first orders.
         first: what those got: "even", "missed" (a leg or a part of one was), "nothing".
         evened: orders that evened it out, or sold it.
         fees_e6: of its fills; cost_e6: of its fills without them.
         got_e6: profit, once all it holds is settled; None before.
-        worth_e6: what it holds is worth at the end at its floor or bid, less what it cost; None if it is settled.
+        worth_e6: of one that is not settled, worth at the end at floor or bid, less what it cost.
         odd: it was settled otherwise than with whole winners: a void, a dead heat.
         belief: fair value of YES times 1,000,000 that it was decided on, None where it rests on none.
         outcome_e4: what its (only) market was worth in the end, of those with a belief.
@@ -78,6 +82,7 @@ class Trade(msgspec.Struct, kw_only=True):
     number: int
     strategy: str
     kind: str
+    source: str
     series: str
     event: str
     at_ms: int
@@ -96,7 +101,7 @@ class Trade(msgspec.Struct, kw_only=True):
 
 
 class Markout(msgspec.Struct, frozen=True, array_like=True):
-    """How far the middle of the market had moved for a fill, per contract in 1/10,000 dollar, after minutes."""
+    """How far the middle had moved for a fill after so many minutes, per contract in 1/10,000 dollar."""
 
     strategy: str
     minutes: int

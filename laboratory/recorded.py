@@ -1,4 +1,4 @@
-"""A run over a recording: what was recorded is the feed, the paper broker fills, recorded time is the time."""
+"""A run over a recording: it is the feed, the paper broker fills, recorded time is the time."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -74,7 +74,9 @@ class Recorded:
         recording = Recording(Path(plan.recording))
         times_ms = [time_ns // 1_000_000 for time_ns, _ in recording.keyframes()]
         if not times_ms:
-            raise KalshiBusError(f"{plan.recording}: there is no keyframe in it, so nothing can be played from it")
+            raise KalshiBusError(
+                f"{plan.recording}: there is no keyframe in it, so nothing can be played from it"
+            )
         self._plan = plan
         self._began_ms, self._last_ms = times_ms[0], times_ms[-1]
         if plan.hours:

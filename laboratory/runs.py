@@ -1,13 +1,12 @@
-"""Many runs: in processes of their own, each result kept as soon as it is there, so that the rest can wait."""
+"""Many runs: in processes of their own, and each result kept as soon as it is there."""
 
-import os
 import signal
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,7 +14,6 @@ import msgspec
 import structlog
 import xxhash
 
-from bus.files import write_atomically
 from markets.errors import KalshiBusError
 
 from .outcome import Outcome, Plan
@@ -100,7 +98,10 @@ class Store:
         Raises:
             OSError: it cannot be written.
         """
-        write_atomically(self.folder / f"{outcome.plan.name}{SUFFIX}", msgspec.msgpack.encode(outcome))
+        path = self.folder / f"{outcome.plan.name}{SUFFIX}"
+        beside = path.with_suffix(".new")
+        beside.write_bytes(msgspec.msgpack.encode(outcome))
+        beside.replace(path)
 
     def all(self) -> list[Outcome]:
         """Return all that can be read, in order of their names."""
@@ -191,9 +192,5 @@ def _result(future: "Future[Outcome]", plan: Plan) -> Outcome:
 
 def _kill(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
-    for process in list((pool._processes or {}).values()):  # there is no public way to end a run
-        if process.pid is not None:
-            try:
-                os.kill(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    for child in active_children():
+        child.kill()

@@ -4,15 +4,17 @@ Time moves in steps of half a second: what happens within one is seen at its end
 moment that its latency says.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from bus.clock import ManualClock
 from bus.process.settings import money_e6
-from markets.units import HOUR_MS, PRICE_ONE_E4
+from markets.units import HOUR_MS, PRICE_ONE_E4, opposite
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
 from simulator.universe.templates import load
+from trader.brokers.base import Broker
 
 from .feed import ExchangeFeed
 from .matching import ACCOUNT, PARTY, MatchingBroker
@@ -21,6 +23,7 @@ from .outcome import Outcome, Plan
 from .stand import POINT_MS, STEP_MS, Progress, Stand, settings_of
 
 START_MS: Final = 1_790_000_000_000
+CENT_E6: Final = 10_000
 
 
 class Simulated:
@@ -28,12 +31,18 @@ class Simulated:
 
     Args:
         folder: for what the trader keeps beside its journal; empty.
+        around: returns the broker that the trader is given.
 
     Raises:
         StartupError: a setting, a switch of the exchange or a strategy of the plan cannot be used.
     """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        around: Callable[[MatchingBroker], Broker] = lambda broker: broker,
+    ) -> None:
         settings = settings_of(plan, folder)
         activity = Activity(rivals=plan.rivals)
         for name, value in plan.exchange.items():
@@ -45,8 +54,9 @@ class Simulated:
         self.exchange.ledger.open(ACCOUNT, money_e6(settings.paper_cash) // len(self.exchange.halts.shards))
         self.exchange.matching.open(ACCOUNT)
         self._notes = Notes(self.cash_e6(), Outcome(plan=plan), START_MS, self._odd)
-        self.broker = MatchingBroker(self.exchange, plan.latency_ms)
-        self.exchange.matching.listeners.append(self.broker)
+        matching = MatchingBroker(self.exchange, plan.latency_ms)
+        self.exchange.matching.listeners.append(matching)
+        self.broker = around(matching)
         self.stand = Stand(
             plan, settings, self._clock, self.feed, self._notes, lambda: self.broker, self.feed.wish
         )
@@ -97,13 +107,12 @@ class Simulated:
         theirs = {ticker: position.count_e2 for ticker, position in positions.items() if position.count_e2}
         for ticker in sorted(ours.keys() | theirs.keys()):
             mine, other = ours.get(ticker, 0), theirs.get(ticker, 0)
-            settled, market = ledger.settled.get(ticker), self.exchange.markets.get(ticker)
+            value_e4 = self._notes.values.get(ticker)
             if mine == other:
                 continue
-            if mine and market is not None and market.value_e4 is not None:
-                found.append(f"{ticker}: the exchange has paid, and nothing is booked here")
-            elif not mine and settled is not None:  # determined, and booked here; the exchange pays later
-                unpaid_e6 += settled.payout_e6
+            if not mine and value_e4 is not None:  # determined, and booked here; the exchange pays later
+                each_e4 = value_e4 if other > 0 else opposite(value_e4)
+                unpaid_e6 += abs(other) * each_e4 // CENT_E6 * CENT_E6
             else:
                 found.append(f"{ticker}: {mine / 100:g} contracts here, {other / 100:g} at the exchange")
         cash_e6 = self.cash_e6() + unpaid_e6

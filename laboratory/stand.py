@@ -77,9 +77,7 @@ class Stand:
         self._feed = feed
         self._notes = notes
         rng, silent = random.Random(plan.seed), _Silent()
-        around = on_disk(
-            settings, clock, rng, feed, ManualCommands(), silent, cpu_ns=lambda: 0, wish=wish
-        )
+        around = on_disk(settings, clock, rng, feed, ManualCommands(), silent, cpu_ns=lambda: 0, wish=wish)
         around = msgspec.structs.replace(around, open_journal=self._journal)
         if make_broker is not None:
             around = msgspec.structs.replace(around, make_broker=lambda _recovered: make_broker())
@@ -118,9 +116,7 @@ class Stand:
         ledger, worth = self.worker.engine.ledger, self.worker.engine.worth
         bid_e6, floor_e6 = worth.profit_e6(), worth.least_profit_e6()
         stake_e6 = ledger.at_stake_e6()
-        self.outcome.points.append(
-            Point(self._clock.now_ms(), floor_e6, bid_e6, stake_e6, ledger.cash_e6)
-        )
+        self.outcome.points.append(Point(self._clock.now_ms(), floor_e6, bid_e6, stake_e6, ledger.cash_e6))
 
     def end(self) -> None:
         """Value what is open, and note what has failed."""

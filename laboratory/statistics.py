@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from statistics import NormalDist, fmean, stdev
 from typing import Final
 
@@ -107,9 +108,9 @@ def promise(trades: Iterable[Trade]) -> Promise:
 
 CUTS: Final[Mapping[str, Callable[[Trade], str]]] = {
     "strategy": lambda trade: trade.strategy,
-    "kind": lambda trade: trade.kind or "unfinished",
+    "kind": lambda trade: trade.kind,
     "series": lambda trade: trade.series,
-    "source": lambda trade: "an opinion" if trade.belief is not None else "none needed",
+    "source": lambda trade: trade.source or "none needed",
     "settled as": lambda trade: "void or tied" if trade.odd else "usual",
 }
 """By what trades are parted in a report."""
@@ -159,7 +160,7 @@ def calibration(trades: Iterable[Trade], bins: int = 10) -> list[Bin]:
 
 
 def markouts(outcomes: Iterable[Outcome]) -> dict[int, tuple[int, float]]:
-    """Return minutes -> fills that could be looked at, and how far the middle had moved, in cents a contract."""
+    """Return minutes -> fills that could be looked at, and how far the middle moved, in cents a contract."""
     sums: dict[int, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
     for outcome in outcomes:
         for mark in outcome.markouts:
@@ -197,7 +198,7 @@ def walk_forward(outcomes: Sequence[Outcome], folds: int) -> list[Chosen]:
         raise ValueError(f"walk-forward over {folds} parts needs as many seeds, there are {len(seeds)}")
     parts = [tuple(seeds[at * len(seeds) // folds : (at + 1) * len(seeds) // folds]) for at in range(folds)]
     chosen = []
-    for on, judged in zip(parts, parts[1:], strict=False):
+    for on, judged in pairwise(parts):
         means = {name: fmean(values[seed] for seed in on) for name, values in sorted(by_variant.items())}
         best = max(means, key=means.__getitem__)
         here = fmean(by_variant[best][seed] for seed in judged)
