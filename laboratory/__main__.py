@@ -195,9 +195,10 @@ def seeds_of(text: str) -> list[int]:
     try:
         for part in text.split(","):
             first, _, last = part.replace("..", "-").partition("-")
-            seeds.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
-            if len(seeds) > MOST_RUNS:
+            named = range(int(first), int(last or first) + 1)
+            if len(named) + len(seeds) > MOST_RUNS:
                 raise ValueError
+            seeds.update(dict.fromkeys(named))
     except ValueError:
         seeds = {}
     if not seeds:

@@ -10,7 +10,7 @@ from markets.records import Quote
 from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput
-from trader.engine.outputs import AnyOutput, Booked, Day, Dropped, Place, Refused, Settled
+from trader.engine.outputs import AnyOutput, Booked, Day, Place, Refused, Settled
 from trader.engine.worth import LotWorth
 from trader.journal.journal import Recovered
 from trader.ledger.ledger import Ledger
@@ -96,8 +96,6 @@ class Notes:
                     self._settle(output)
                 case Refused():
                     self._refused[output.reason] += 1
-                case Dropped():
-                    self.fail(f"strategy {output.strategy} dropped in {output.call}: {output.error}")
                 case Day():
                     self._day, self._day_start_e6 = output.day, output.start_e6
 

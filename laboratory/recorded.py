@@ -15,11 +15,11 @@ from bus.protocol.state import State
 from bus.tape.file import Recording
 from bus.tape.tape import Tape
 from markets.errors import KalshiBusError
-from markets.units import HOUR_MS, MINUTE_MS, PRICE_ONE_E4
+from markets.units import HOUR_MS, PRICE_ONE_E4
 
 from .notes import Notes
 from .outcome import Outcome, Plan
-from .stand import STEP_MS, Progress, Stand, settings_of
+from .stand import STEP_MS, Progress, Stand, point_ms, settings_of
 
 LONG_MS: Final = HOUR_MS
 """Longer than this without a message: time is passed over at once, as if the machine had stood still."""
@@ -98,7 +98,7 @@ class Recorded:
     def run(self, progress: Progress = lambda _done: None) -> Outcome:
         """Play the recording; return what was taken down."""
         stand, clock, books = self.stand, self._clock, False
-        every_ms = MINUTE_MS if self._last_ms - self._began_ms < 6 * HOUR_MS else 15 * MINUTE_MS
+        every_ms = point_ms(self._last_ms - self._began_ms)
         next_ms = self._began_ms + every_ms
         for moment in self._tape:
             self._pass(moment.now_ns // 1_000_000)

@@ -20,7 +20,7 @@ from .feed import ExchangeFeed
 from .matching import ACCOUNT, PARTY, MatchingBroker
 from .notes import Notes
 from .outcome import Outcome, Plan
-from .stand import POINT_MS, STEP_MS, Progress, Stand, settings_of
+from .stand import STEP_MS, Progress, Stand, point_ms, settings_of
 
 START_MS: Final = 1_790_000_000_000
 CENT_E6: Final = 10_000
@@ -72,9 +72,10 @@ class Simulated:
         """Live through the plan; return what was taken down."""
         stand = self.stand
         steps = max(1, round(self._plan.hours * HOUR_MS / STEP_MS))
+        every = point_ms(steps * STEP_MS) // STEP_MS
         for number in range(1, steps + 1):
             self.step()
-            if number % (POINT_MS // STEP_MS) == 0 or number == steps:
+            if number % every == 0 or number == steps:
                 stand.point()
                 progress(number / steps)
         stand.end()

@@ -9,7 +9,7 @@ import msgspec
 
 from bus.clock import ManualClock
 from bus.process.settings import Settings
-from markets.units import HOUR_MS
+from markets.units import MINUTE_MS
 from trader.brokers.base import Broker
 from trader.manual import ManualCommands
 from trader.run import on_disk
@@ -19,8 +19,8 @@ from .notes import Notes
 from .outcome import Outcome, Plan, Point
 
 STEP_MS: Final = 500
-POINT_MS: Final = HOUR_MS // 4
-"""So often the equity is taken down."""
+POINTS: Final = 96
+"""So often in a run the equity is taken down, about."""
 
 Progress = Callable[[float], None]
 """Called with the part of a run that is done, 0 to 1."""
@@ -34,6 +34,11 @@ class _Silent:
     def fair_values(self, set_: object, removed: object) -> None: ...
 
     def event(self, what: str, *, state: str | None = None, number: int | None = None) -> None: ...
+
+
+def point_ms(span_ms: int) -> int:
+    """Return how often the equity of a run of that length is taken down: each 1 to 15 minutes."""
+    return min(15 * MINUTE_MS, max(MINUTE_MS, span_ms // POINTS // MINUTE_MS * MINUTE_MS))
 
 
 def settings_of(plan: Plan, folder: Path) -> Settings:
@@ -85,7 +90,7 @@ class Stand:
             notes.fail(f"strategy {left_out.strategy} left out: {left_out.reason}")
         self.worker = Worker(settings, around)
         self.worker.begin()
-        self._refused_before: dict[str, int] = {}
+        self._dropped: set[str] = set()
 
     def _journal(self, _now_ms: int) -> JournalFile:
         if hasattr(self, "worker") and hasattr(self.worker, "session"):
@@ -106,6 +111,11 @@ class Stand:
         self.worker.turn()
         while self._feed.backlog:
             self.worker.turn()
+        for dropped in self.worker.engine.roster.dropped.values():
+            if dropped.strategy not in self._dropped:
+                self._dropped.add(dropped.strategy)
+                line = f"strategy {dropped.strategy} was dropped, {dropped.call} raised {dropped.error}"
+                self._notes.fail(line)
 
     def markouts(self) -> None:
         """Take the markouts that are due."""

@@ -207,7 +207,7 @@ def walk_forward(outcomes: Sequence[Outcome], folds: int) -> list[Chosen]:
 
 
 def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Estimate:
-    """Return how much more a day `other` earned than `one`, over the seeds that both have."""
+    """Return how many dollars more a day `other` earned than `one`, over the seeds that both have."""
     first = {outcome.plan.seed: outcome.a_day_e6 for outcome in one if not outcome.error}
     second = {outcome.plan.seed: outcome.a_day_e6 for outcome in other if not outcome.error}
-    return estimate([second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())])
+    return estimate([(second[seed] - first[seed]) / 1e6 for seed in sorted(first.keys() & second.keys())])

@@ -1,0 +1,102 @@
+"""The command: what it makes of its words, what is kept, and what it says when they make no sense."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from laboratory.__main__ import main
+from laboratory.outcome import Plan
+from laboratory.runs import Store, run, sweep
+from tests.support import ROOT, eventually
+
+SHORT = ["run", "--simulate", "1m", "--markets", "60", "--processes", "2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run"], "give either recordings or --simulate"),
+        (["run", "--simulate", "0d"], "--simulate 0d: expected more than nothing"),
+        (["run", "--simulate", "nan"], "--simulate nan: expected"),
+        (["run", "--simulate=-1d"], "--simulate -1d: expected"),
+        (["run", "--simulate", "9999d"], "--simulate 9999d: expected"),
+        (["run", "--simulate", "1h", "--seeds", "5..1"], "--seeds 5..1: expected"),
+        (["run", "--simulate", "1h", "--seeds", "1..99999999"], "--seeds 1..99999999: expected"),
+        (["run", "--simulate", "1h", "--set", "min_edge"], "--set min_edge: expected KEY=VALUE"),
+        (["run", "--simulate", "1h", "--set", "no_such=1"], "KALSHI_BUS_NO_SUCH"),
+        (["run", "--simulate", "1h", "--set", "min_edge=a,b"], "KALSHI_BUS_MIN_EDGE"),
+        (["run", "--simulate", "1h", "--exchange", "void=1"], "--exchange void=1: there is no 'void'"),
+        (["run", "--simulate", "1h", "--exchange", "void_rate=x"], "expected void_rate=NUMBER"),
+        (["run", "--simulate", "1h", "--latency", "nan"], "--latency nan: expected seconds"),
+        (["run", "--simulate", "1h", "--markets", "0"], "--markets 0: expected 1 to"),
+        (["run", "--simulate", "1h", "--processes", "0"], "--processes 0: expected 1 or more"),
+        (["run", "/no/such.mcap"], "/no/such.mcap"),
+        (["compare", "/no/such", "--out", "/no/out"], "there are no results in it"),
+        (["fills"], "give --simulate"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    extra = ["--out", str(tmp_path)] if words[0] == "run" else []
+    assert main([*words, *extra]) in (1, 2)
+    out, err = capsys.readouterr()
+    assert said in err
+    assert err.count("\n") == 1
+    assert not out
+
+
+def test_a_sweep_writes_a_report_and_does_only_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SHORT, "--set", "min_edge=0.01,0.02", "--out", str(tmp_path)]
+    assert main([*words, "--seeds", "1"]) == 0
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    assert len(kept) == 2
+    assert main([*words, "--seeds", "1..2", "--walk-forward", "2"]) == 0
+    now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    assert len(now) == 4
+    assert kept.items() <= now.items()
+    figures = json.loads((tmp_path / "report.json").read_text())
+    assert [variant["runs"] for variant in figures["variants"]] == [2, 2]
+    assert len(figures["walk_forward"]) == 1
+    assert str(tmp_path / "report.html") in capsys.readouterr().out
+    assert main(["compare", str(tmp_path), "--out", str(tmp_path / "both")]) == 0
+    assert (tmp_path / "both" / "report.html").exists()
+
+
+def test_a_kept_result_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
+    plan, store = Plan(seed=1, hours=0.01, markets=60), Store(tmp_path)
+    store.put(run(plan))
+    (path,) = (tmp_path / "runs").iterdir()
+    path.write_bytes(path.read_bytes()[:50])
+    assert store.get(plan) is None
+    assert store.all() == []
+
+
+def test_a_run_that_fails_spoils_no_other(tmp_path: Path) -> None:
+    good, bad = Plan(seed=1, hours=0.01, markets=60), Plan(recording=str(tmp_path / "none"))
+    found = [outcome for _, outcome in sweep([bad, good], Store(tmp_path), 2) if outcome is not None]
+    errors = {outcome.plan.name: outcome.error for outcome in found}
+    assert errors[good.name] == ""
+    assert errors[bad.name]
+    again = [outcome for _, outcome in sweep([bad, good], Store(tmp_path), 2) if outcome is not None]
+    assert len(again) == 2  # the failed one is tried again
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
+    words = [*SHORT, "--processes", "1", "--simulate", "2m", "--seeds", "1..500", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "laboratory", *words]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        eventually(lambda: len(list((tmp_path / "runs").glob("*.run"))) >= 1, 60)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "what was done is kept" in err
+    assert "Traceback" not in err
+    assert Store(tmp_path).all()

@@ -1,0 +1,74 @@
+"""A run over a recording: recorded time, the paper broker, and what the recording lacks is said."""
+
+from pathlib import Path
+
+import msgspec
+
+from laboratory.outcome import Plan
+from laboratory.runs import run
+from tests.support import ROOT
+
+DAY = ROOT / "tests" / "data" / "formats" / "v1" / "stack" / "recording.mcap"
+BUYS = '''
+from markets.orders import Proposal, Wanted
+from trader.strategies import Quiet
+
+
+class Any(Quiet):
+    """Buys the cheapest set of an exclusive event, whatever it costs."""
+
+    name = "any"
+
+    def wants(self, event):
+        return True
+
+    def on_update(self, update):
+        for found in update.opportunities:
+            wanted = tuple(Wanted(leg.ticker, leg.side, leg.price_e4, 100) for leg in found.legs)
+            return [Proposal(self.name, update.view.event.event_ticker, wanted, 1_000_000, None)]
+        return []
+'''
+
+
+def plan(tmp_path: Path) -> Plan:
+    mine = tmp_path / "mine.py"
+    mine.write_text(BUYS)
+    settings = {
+        "KALSHI_BUS_STRATEGIES": f"{mine}:Any",
+        "KALSHI_BUS_MIN_EDGE": "0",
+        "KALSHI_BUS_LIMIT_PAYOUT_HOURS": "8760",
+    }
+    return Plan(recording=str(DAY), settings=settings)
+
+
+def test_a_recording_is_played_in_its_own_time_and_gives_the_same_again(tmp_path: Path) -> None:
+    first, again = run(plan(tmp_path)), run(plan(tmp_path))
+    assert first.error == ""
+    assert 60_000 < first.ended_ms - first.began_ms < 120_000
+    assert first.refused or first.orders
+    again.cpu_s = first.cpu_s
+    assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(first)
+
+
+def test_only_a_part_can_be_played(tmp_path: Path) -> None:
+    found = run(msgspec.structs.replace(plan(tmp_path), hours=30 / 3600))
+    assert 25_000 < found.ended_ms - found.began_ms <= 30_000
+
+
+def test_what_is_no_recording_or_cut_short_is_said(tmp_path: Path) -> None:
+    whole = DAY.read_bytes()
+    path = tmp_path / "x.mcap"
+    for body, words in (
+        (b"", "not a recording"),
+        (b"\x00" * 400, "not a recording"),
+        (whole[:300], "no keyframe"),
+    ):
+        path.write_bytes(body)
+        found = run(Plan(recording=str(path)))
+        assert words in found.error, found.error
+        assert "\n" not in found.error
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    cut = run(Plan(recording=str(path)))
+    assert cut.error == ""
+    assert any("ends early" in line for line in cut.failures)
+    assert run(Plan(recording=str(tmp_path / "none"))).error

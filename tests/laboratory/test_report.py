@@ -1,0 +1,77 @@
+"""A report is one page that needs nothing else, and its files have the same figures."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from laboratory import charts, figures, report
+from tests.laboratory.outcomes import outcome, trade
+
+
+def made() -> figures.Report:
+    odd = trade(2, strategy="<script>alert(1)</script>", got_e6=None, worth_e6=-50_000, first="missed")
+    runs = [outcome(seed, [seed * 1_000_000], [trade(), odd]) for seed in (1, 2, 3)]
+    runs[0].failures.append("after 1.0 h: strategy <b>mine</b> dropped in on_update: ValueError")
+    runs[1].differs.append("cash: 1.000000 here, 2.000000 at the exchange")
+    other = [outcome(seed, [0], KALSHI_BUS_MIN_EDGE="0.02") for seed in (1, 2, 3)]
+    other[2].error = "its process ended"
+    return figures.report([*runs, *other], "A & B", "python -m laboratory run", "here")
+
+
+def test_the_page_needs_nothing_and_lets_nothing_through() -> None:
+    page = report.html(made())
+    assert "<script" not in page
+    assert "http" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "strategy &lt;b&gt;mine" in page
+    assert "A &amp; B" in page
+    assert "Our ledger and the exchange differ" in page
+    assert "its process ended" in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_the_figures_are_those_of_the_runs() -> None:
+    first, second = made().variants
+    assert (first.runs, second.runs) == (3, 2)
+    assert first.a_day.mean == pytest.approx(2.0)
+    assert first.bid_a_day.mean == pytest.approx(1.0)
+    assert first.seeds == {1: 1.0, 2: 2.0, 3: 3.0}
+    assert first.fill_rate == pytest.approx(0.75)
+    assert first.order_ms == (700, 700)
+    assert first.refused == {"min_edge": 9}
+    assert first.cuts["strategy"]["baskets"].got_e6 == 3_000_000
+    assert made().against_first[second.name].mean == pytest.approx(-1.5)
+
+
+def test_the_files_say_the_same(tmp_path: Path) -> None:
+    runs = [outcome(seed, [1_000_000, 3_000_000], [trade(), trade(2)]) for seed in (1, 2)]
+    whole = figures.report(runs, "t", "c", "here")
+    page = report.write(whole, runs, tmp_path)
+    assert page.read_text().startswith("<!doctype html>")
+    kept = json.loads((tmp_path / "report.json").read_text())
+    assert kept["variants"][0]["a_day"]["mean"] == pytest.approx(1.5)
+    with (tmp_path / "trades.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row["got_e6"]) for row in rows) == 4_000_000
+    with (tmp_path / "equity.csv").open(newline="") as file:
+        assert [row["floor_e6"] for row in csv.DictReader(file)] == ["1000000", "3000000"] * 2
+
+
+def test_a_report_of_nothing_but_failures_can_be_written() -> None:
+    run = outcome(1, [])
+    run.error = "no such strategy"
+    page = report.html(figures.report([run], "t", "c", "here"))
+    assert "no such strategy" in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 0.0), (-3.2, 9.1), (0.0, 1e9), (-1e-3, 2e-3), (-5e6, -1.0), (0.0, 1.0)]
+)
+def test_ticks_are_round_and_hold_all(low: float, high: float) -> None:
+    ticks = charts.nice_ticks(low, high)
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert 2 <= len(ticks) <= 14
+    assert ticks == sorted(ticks)

@@ -1,0 +1,215 @@
+"""A simulated run: orders meet the exchange's matching, and the ledger is the exchange's account."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from laboratory.fill_model import error_of, shadowed
+from laboratory.matching import ACCOUNT, MatchingBroker
+from laboratory.outcome import Outcome, Plan
+from laboratory.runs import run
+from laboratory.simulated import Simulated
+from markets.orders import Accepted, Amended, AnyOrderEvent, Ended, Filled, Intent, OrderState, Sent
+from simulator.floor.exchange import Exchange
+from simulator.floor.halts import Activity
+from simulator.floor.model import ACTIVE, Market
+from simulator.matching.orders import ASK
+from simulator.universe.templates import load
+from trader.engine.inputs import Present
+
+PLAN = Plan(seed=3, hours=0.25, markets=150, code="here", settings={"KALSHI_BUS_LIMIT_PAYOUT_HOURS": "8760"})
+
+
+@pytest.fixture(name="outcome", scope="module")
+def _outcome() -> Outcome:
+    return run(PLAN)
+
+
+def test_the_ledger_is_the_account_and_the_trades_make_the_profit(outcome: Outcome) -> None:
+    assert outcome.error == ""
+    assert outcome.failures == []
+    assert outcome.differs == []
+    assert outcome.fills > 5
+    last = outcome.points[-1]
+    of_trades = sum((one.worth_e6 if one.got_e6 is None else one.got_e6) or 0 for one in outcome.trades)
+    assert of_trades == last.floor_e6
+    assert sum(one.fees_e6 for one in outcome.trades) == outcome.fees_e6
+    assert all(one.kind and one.first for one in outcome.trades if one.got_e6 is not None)
+
+
+def test_the_same_plan_gives_the_same_outcome(outcome: Outcome) -> None:
+    again = run(PLAN)
+    again.cpu_s = outcome.cpu_s
+    assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(outcome)
+
+
+def test_another_seed_latency_or_setting_is_another_run() -> None:
+    changed: list[dict[str, Any]] = [
+        {"seed": 4}, {"latency_ms": 250}, {"settings": {}}, {"rivals": False}, {"code": "there"}, {"hours": 1}
+    ]  # fmt: skip
+    names = {msgspec.structs.replace(PLAN, **one).name for one in changed}
+    assert len(names | {PLAN.name}) == len(changed) + 1
+
+
+def test_a_ledger_that_is_not_the_account_is_said(tmp_path: Path) -> None:
+    simulated = Simulated(msgspec.structs.replace(PLAN, hours=0.01), tmp_path)
+    simulated.exchange.ledger.deposit(ACCOUNT, 0, 1_000_000)
+    (line,) = simulated.run().differs
+    assert line.startswith("cash: ")
+
+
+def test_a_strategy_that_raises_is_dropped_and_said_and_the_rest_goes_on(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from trader.strategies import Quiet\n\n\nclass Bad(Quiet):\n    name = 'bad'\n\n"
+        "    def wants(self, event):\n        return True\n\n"
+        "    def on_update(self, update):\n        raise ValueError('on day three')\n"
+    )
+    settings = {**PLAN.settings, "KALSHI_BUS_STRATEGIES": f"baskets,{mine}:Bad"}
+    found = run(msgspec.structs.replace(PLAN, hours=0.05, settings=settings))
+    assert found.error == ""
+    assert [line for line in found.failures if "bad" in line and "on day three" in line]
+    assert found.trades
+
+
+def test_what_cannot_begin_says_why() -> None:
+    found = run(msgspec.structs.replace(PLAN, settings={"KALSHI_BUS_STRATEGIES": "no_such"}))
+    assert "KALSHI_BUS_STRATEGIES" in found.error
+    assert "\n" not in found.error
+
+
+def test_the_fill_model_is_held_against_the_exchange() -> None:
+    pairs = shadowed(msgspec.structs.replace(PLAN, rivals=False))
+    found = error_of(pairs)
+    assert found.orders == len(pairs) > 5
+    assert found.same + found.model_more + found.model_less == pytest.approx(1.0)
+    assert found.same > 0.9  # without rivals hardly anything changes while an order is on its way
+
+
+# -- the broker
+
+
+class Bench:
+    """A broker, an exchange, and what the broker has told."""
+
+    def __init__(self) -> None:
+        self.exchange = Exchange(load(None), 100, 5, 1_790_000_000_000, Activity(rivals=False))
+        self.exchange.ledger.open(ACCOUNT, 1_000_000_000)
+        self.exchange.matching.open(ACCOUNT)
+        self.broker = MatchingBroker(self.exchange, 500)
+        self.exchange.matching.listeners.append(self.broker)
+        self.steady_ms = 0
+        self.told: list[AnyOrderEvent] = []
+
+    @property
+    def present(self) -> Present:
+        return Present(self.exchange.now_ms, self.steady_ms)
+
+    def pass_ms(self, ms: int) -> None:
+        self.steady_ms += ms
+        self.exchange.advance(self.exchange.now_ms + ms)
+        self.told += self.broker.due(self.present, lambda _ticker: None, None, 0)
+
+    def market(self) -> Market:
+        markets = self.exchange.markets.values()
+        return next(m for m in markets if m.status == ACTIVE and m.bid_e2 and m.ask_e2 and m.bid_e4 > 1_000)
+
+    def intent(self, number: int, market: Market, price_e4: int, **fields: object) -> Intent:
+        own: dict[str, object] = {
+            "number": number, "client_order_id": f"order {number}", "trade": number, "strategy": "s",
+            "ticker": market.ticker, "event_ticker": market.event_ticker, "series_ticker": "S", "label": "",
+            "side": "yes", "price_e4": price_e4, "count_e2": 100, "reserve_e6": 10**8, "fee_type": "",
+            "multiplier_e4": 10_000, "created_ms": 0, "valid_until_ms": self.exchange.now_ms + 5_000,
+            "epoch": 1, "seq": 1, "edge_e6": 0, "probability": None, **fields,
+        }  # fmt: skip
+        return Intent(**own)  # type: ignore[arg-type]
+
+
+def ends(bench: Bench) -> list[tuple[int, OrderState | None]]:
+    return [(event.number, event.state) for event in bench.told if isinstance(event, Ended)]
+
+
+def test_an_order_arrives_after_its_latency_and_takes_what_is_offered() -> None:
+    bench = Bench()
+    market = bench.market()
+    bench.broker.place(bench.intent(1, market, 9_900), bench.present)
+    bench.pass_ms(499)
+    assert [type(event) for event in bench.told] == [Sent]
+    bench.pass_ms(1)
+    *_, filled, ended = bench.told
+    assert isinstance(filled, Filled)
+    assert filled.fill.count_e2 == 100
+    assert isinstance(ended, Ended)
+    assert ended.state is OrderState.FILLED
+    assert bench.exchange.ledger.position_e2((ACCOUNT, 0), market.ticker) == 100
+
+
+def test_no_is_bought_at_the_price_of_no() -> None:
+    bench = Bench()
+    market = bench.market()
+    bench.broker.place(bench.intent(1, market, 9_900, side="no"), bench.present)
+    bench.pass_ms(500)
+    (filled,) = [event for event in bench.told if isinstance(event, Filled)]
+    assert filled.fill.price_e4 >= 10_000 - market.ask_e4
+    assert bench.exchange.ledger.position_e2((ACCOUNT, 0), market.ticker) == -100
+
+
+def test_an_order_that_rests_is_amended_filled_in_part_and_cancelled() -> None:
+    bench = Bench()
+    market = bench.market()
+    price_e4, matching = market.bid_e4 // 200 * 100, bench.exchange.matching
+    bench.broker.place(bench.intent(1, market, price_e4, time_in_force="gtc"), bench.present)
+    bench.pass_ms(500)
+    assert isinstance(bench.told[-1], Accepted)
+    bench.broker.amend(1, price_e4 - 100, 200, bench.present)
+    bench.pass_ms(500)
+    amended = bench.told[-1]
+    assert isinstance(amended, Amended)
+    assert (amended.price_e4, amended.count_e2) == (price_e4 - 100, 200)
+
+    order = matching.resting(ACCOUNT)[0]
+    matching.take(market, ASK, price_e4 - 100, 10_000_000, bench.exchange.now_ms)
+    bench.pass_ms(1)
+    got = sum(event.fill.count_e2 for event in bench.told if isinstance(event, Filled))
+    assert got == order.filled_e2
+    assert all(event.fill.maker for event in bench.told if isinstance(event, Filled))
+    bench.broker.cancel(1, bench.present)
+    bench.pass_ms(500)
+    assert ends(bench) == [(1, OrderState.FILLED if got == 200 else OrderState.CANCELLED)]
+    assert not matching.resting(ACCOUNT)
+
+
+def test_orders_end_for_each_reason_once() -> None:
+    bench = Bench()
+    market = bench.market()
+    now_ms = bench.exchange.now_ms
+    bench.broker.place(bench.intent(1, market, 100), bench.present)  # nobody sells at a cent
+    bench.broker.place(bench.intent(2, market, 9_900, valid_until_ms=now_ms + 499), bench.present)
+    gone = bench.intent(3, market, 9_900, ticker="KXGONE")
+    bench.broker.place(gone, bench.present)
+    rests = bench.intent(4, market, 100, time_in_force="gtc", expires_ms=now_ms + 2_000)
+    bench.broker.place(rests, bench.present)
+    bench.broker.place(bench.intent(5, market, 9_900, count_e2=10**8), bench.present)
+    bench.pass_ms(500)
+    bench.pass_ms(3_000)
+    states = dict(ends(bench))
+    assert states[1] is OrderState.CANCELLED
+    assert states[2] is OrderState.EXPIRED
+    assert states[3] is OrderState.REJECTED
+    assert states[4] is OrderState.EXPIRED
+    assert states[5] is OrderState.REJECTED
+    assert len(ends(bench)) == 5
+    assert bench.broker.next_ms is None
+
+
+def test_a_cancel_that_overtakes_nothing_ends_nothing_twice() -> None:
+    bench = Bench()
+    market = bench.market()
+    bench.broker.place(bench.intent(1, market, 9_900), bench.present)
+    bench.broker.cancel(1, bench.present)
+    bench.pass_ms(500)
+    bench.broker.cancel(1, bench.present)
+    bench.pass_ms(500)
+    assert ends(bench) == [(1, OrderState.FILLED)]

@@ -1,0 +1,127 @@
+"""Means with intervals, sums by a word, and choices judged where they were not made."""
+
+import random
+from statistics import fmean
+
+import pytest
+
+from laboratory.statistics import (
+    CUTS,
+    by_day,
+    calibration,
+    cut,
+    estimate,
+    paired,
+    promise,
+    t95,
+    walk_forward,
+)
+from tests.laboratory.outcomes import outcome, trade
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    rng = random.Random(1)
+    held = 0
+    for _ in range(2_000):
+        found = estimate([rng.gauss(3.0, 2.0) for _ in range(5)])
+        assert found.half is not None
+        held += abs(found.mean - 3.0) <= found.half
+    assert held / 2_000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_run_has_no_interval_and_none_no_mean() -> None:
+    assert estimate([4.0]).half is None
+    assert not estimate([4.0]).above_zero
+    assert estimate([]).count == 0
+    with pytest.raises(ValueError, match="degrees of freedom: got 0"):
+        t95(0)
+
+
+def test_the_points_of_students_t_go_on_without_a_step() -> None:
+    points = [t95(freedom) for freedom in range(1, 200)]
+    assert points == sorted(points, reverse=True)
+    assert t95(31) == pytest.approx(2.0395, abs=0.001)
+    assert t95(120) == pytest.approx(1.9799, abs=0.001)
+
+
+def test_what_was_promised_is_held_against_what_came_of_settled_trades_only() -> None:
+    found = promise(
+        [
+            trade(1, promised_e6=500_000, got_e6=400_000),
+            trade(2, first="missed", got_e6=None, worth_e6=-200_000),
+            trade(3, first="nothing", cost_e6=0, fees_e6=0, got_e6=0),
+        ]
+    )
+    assert (found.trades, found.even, found.missed, found.nothing) == (3, 1, 1, 1)
+    assert (found.settled, found.promised_e6, found.got_e6, found.open_e6) == (1, 500_000, 400_000, -200_000)
+    assert found.ratio == pytest.approx(0.8)
+    assert found.profit_e6 == 200_000
+
+
+def test_whatever_trades_are_parted_by_the_parts_make_the_whole() -> None:
+    rng = random.Random(2)
+    trades = [
+        trade(
+            number,
+            strategy=rng.choice(["a", "b"]),
+            kind=rng.choice(["x", "y", "z"]),
+            series=str(rng.randrange(5)),
+            got_e6=rng.choice([None, rng.randrange(-(10**6), 10**6)]),
+            worth_e6=rng.randrange(-(10**6), 10**6),
+            odd=rng.random() < 0.1,
+        )
+        for number in range(200)
+    ]
+    whole = promise(trades)
+    for by in CUTS.values():
+        parts = cut(trades, by).values()
+        assert sum(part.profit_e6 for part in parts) == whole.profit_e6
+        assert sum(part.trades for part in parts) == whole.trades
+        assert sum(part.fees_e6 for part in parts) == whole.fees_e6
+
+
+def test_the_profits_of_days_make_the_profit_of_the_run() -> None:
+    run = outcome(1, [3_000_000, 2_000_000, 7_000_000])
+    assert by_day(run) == [3_000_000, -1_000_000, 5_000_000]
+    assert run.profit_e6 == 7_000_000
+    assert run.drawdown_e6 == 1_000_000
+
+
+def test_calibration_counts_settled_beliefs_alone() -> None:
+    trades = [trade(number, belief=700_000, outcome_e4=10_000 * (number < 7)) for number in range(10)]
+    (found,) = calibration([*trades, trade(99, belief=700_000), trade(100)])
+    assert found.count == 10
+    assert (found.believed, found.came) == pytest.approx((0.7, 0.7))
+
+
+def test_what_is_chosen_on_some_seeds_is_judged_on_the_next() -> None:
+    # Of variants that are all noise around nothing the best of a fold looks good there, and not on the next.
+    rng = random.Random(3)
+    runs = [
+        outcome(seed, [rng.randrange(-(10**6), 10**6)], KALSHI_BUS_MIN_EDGE=str(edge))
+        for edge in range(10)
+        for seed in range(1, 41)
+    ]
+    chosen = walk_forward(runs, 10)
+    assert len(chosen) == 9
+    assert all(not set(one.chosen_on) & set(one.judged_on) for one in chosen)
+    assert fmean(one.there_e6 for one in chosen) > 200_000
+    assert abs(fmean(one.here_e6 for one in chosen)) < 200_000
+
+
+def test_walk_forward_says_what_it_lacks() -> None:
+    runs = [outcome(seed, [1], KALSHI_BUS_MIN_EDGE=edge) for seed in (1, 2) for edge in ("1", "2")]
+    with pytest.raises(ValueError, match="as many seeds, there are 2"):
+        walk_forward(runs, 3)
+    with pytest.raises(ValueError, match="chooses among variants"):
+        walk_forward(runs[::2], 2)
+
+
+def test_two_variants_are_compared_seed_by_seed() -> None:
+    noise = [5_000_000, -7_000_000, 2_000_000]
+    one = [outcome(seed, [profit]) for seed, profit in enumerate(noise)]
+    other = [outcome(seed, [profit + 100_000]) for seed, profit in enumerate(noise)]
+    found = paired(one, other)
+    assert found.mean == pytest.approx(0.1)
+    assert found.above_zero  # though either by itself tells nothing
+    assert not estimate([run.a_day_e6 for run in other]).above_zero
