@@ -5,6 +5,7 @@
 #   make soak     one check with ever new seeds, counted over all runs (make soak NAME SECONDS=600)
 #   make check    format, lint, types, import rules, tests
 #   make bench    benchmarks, all or those named (make bench orders)
+#   make lab      what the default strategies earn: 20 seeds of a day, with and without rivals (hours of a core)
 #   make measure  figures of the code's structure (ARGS=/path/to/another/checkout)
 #   make lock     resolve pyproject.toml's ranges again into requirements.lock
 
@@ -37,7 +38,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick soak check format lint types imports bench measure lock clean
+.PHONY: help install run test quick soak check format lint types imports bench lab measure lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +81,9 @@ imports: install
 
 bench: install
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+lab: install
+	@$(BIN)/python -m laboratory run --simulate 1d --seeds 1..20 --rivals both --exchange void_rate=0.05 --title "Default strategies" --out .data/laboratory/default $(ARGS)
 
 measure: install
 	@$(BIN)/python -m benchmarks.measure $(ARGS)
