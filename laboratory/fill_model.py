@@ -16,6 +16,7 @@ import structlog
 from bus.scan.membership import scan_limits
 from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Filled, Intent
+from markets.records import Trade
 from trader.brokers.base import Markets, OpenOrder
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import Present
@@ -74,8 +75,11 @@ class Shadowed:
     def carry_out(self) -> None:
         self._broker.carry_out()
 
-    def observe(self, market: MarketView) -> None:
-        self._shadow.observe(market)
+    def observe(self, market: MarketView, present: Present) -> None:
+        self._shadow.observe(market, present)
+
+    def traded(self, trade: Trade, present: Present) -> None:
+        self._shadow.traded(trade, present)
 
     def recover(self, standing: Sequence[OpenOrder]) -> Sequence[AnyOrderEvent]:
         return self._broker.recover(standing)

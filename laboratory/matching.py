@@ -27,6 +27,7 @@ from markets.orders import (
     Sent,
     TimeInForce,
 )
+from markets.records import Trade
 from markets.units import opposite
 from simulator.floor.exchange import Exchange
 from simulator.matching import orders as exchange_orders
@@ -135,8 +136,11 @@ class MatchingBroker:
         self._told.clear()
         return events
 
-    def observe(self, market: MarketView) -> None:
+    def observe(self, market: MarketView, present: Present) -> None:
         """Look at nothing."""
+
+    def traded(self, trade: Trade, present: Present) -> None:
+        """Hear nothing: the exchange fills."""
 
     def recover(self, standing: Sequence[OpenOrder]) -> Sequence[AnyOrderEvent]:
         """Go on: another session of the same process has the same orders."""
@@ -213,6 +217,7 @@ class MatchingBroker:
             "taker_at_cross",
             intent.client_order_id,
             intent.expires_ms if intent.time_in_force == "gtc" else None,
+            post_only=intent.post_only,
         )
         outcome = self._exchange.matching.place(wish, now_ms)
         if isinstance(outcome, Refusal):

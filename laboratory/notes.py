@@ -2,15 +2,16 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from markets.orders import Fill, Intent, OrderState
+from markets.orders import Fill, Intent, OrderState, Settlement
 from markets.records import Quote
 from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput
-from trader.engine.outputs import AnyOutput, Booked, Day, Place, Refused, Settled
+from trader.engine.marks import KeptMark
+from trader.engine.outputs import AnyOutput, Booked, Corrected, Day, Place, Refused, Settled
 from trader.engine.worth import LotWorth
 from trader.journal.journal import Recovered
 from trader.ledger.ledger import Ledger
@@ -71,6 +72,7 @@ class Notes:
         self._refused: Counter[str] = Counter()
         self._next_order = self._next_trade = 1
         self._day, self._day_start_e6 = 0, 0
+        self._marks: tuple[KeptMark, ...] = ()
         self._taken: tuple[tuple[LevelKey, int], ...] = ()
         self._intents: dict[int, Intent] = {}
         self._placed_ms: dict[int, int] = {}
@@ -93,7 +95,10 @@ class Notes:
                 case Booked():
                     self._book(output)
                 case Settled():
-                    self._settle(output)
+                    self._settle(output.settlement)
+                case Corrected():
+                    self._take_back(output.before)
+                    self._settle(output.settlement)
                 case Refused():
                     self._refused[output.reason] += 1
                 case Day():
@@ -112,6 +117,7 @@ class Notes:
             day_start_e6=self._day_start_e6,
             paused=None,
             taken=self._taken,
+            marks=self._marks,
         )
 
     def order(self, number: int) -> Intent | None:
@@ -124,6 +130,11 @@ class Notes:
         return {"start_e6": self._start_e6, **self._sums}
 
     def claim(self, source: str) -> None: ...
+
+    def keep_marks(self, marks: Sequence[KeptMark]) -> None:
+        self._marks = tuple(marks)
+
+    def keep_places(self, places: Mapping[int, int]) -> None: ...
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
         self._taken = tuple(levels)
@@ -222,15 +233,20 @@ class Notes:
             trade.first = "missed"
         self.outcome.filled_orders += sum(count > 0 for count in got)
 
-    def _settle(self, output: Settled) -> None:
-        settlement = output.settlement
+    def _take_back(self, settlement: Settlement) -> None:
+        self._counts["settlements"] -= 1
+        self._sums["payouts_e6"] -= settlement.payout_e6 + settlement.fee_e6
+        self._sums["fees_e6"] -= settlement.fee_e6
+        self.outcome.fees_e6 -= settlement.fee_e6
+
+    def _settle(self, settlement: Settlement) -> None:
         self._counts["settlements"] += 1
         self._sums["payouts_e6"] += settlement.payout_e6 + settlement.fee_e6
         self._sums["fees_e6"] += settlement.fee_e6
         self.outcome.fees_e6 += settlement.fee_e6
         self.values[settlement.ticker] = settlement.value_e4
         odd = self._odd(settlement.event_ticker)
-        for number in self._of_market.pop(settlement.ticker, ()):
+        for number in self._of_market.get(settlement.ticker, ()):
             trade = self._trades[number]
             self._held[number][settlement.ticker].value_e4 = settlement.value_e4
             trade.odd = trade.odd or odd
