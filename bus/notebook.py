@@ -14,7 +14,7 @@ from bus.process.settings import Settings
 from bus.protocol.join import Stats
 from bus.protocol.state import State
 from bus.tape.file import Recording
-from bus.tape.past import At, Past, parse_at
+from bus.tape.moments import At, Moments, parse_at
 from markets.records import Book, Event, Market, Quote
 from markets.units import format_price
 
@@ -154,7 +154,7 @@ class Moment(Connection):
     """The catalogue as it was at a past moment. It stands still."""
 
     def __init__(self, recording: Path, at: At) -> None:
-        self._then = Past(Recording(recording)).at(at)
+        self._then = Moments(Recording(recording)).at(at)
 
     @property
     def state(self) -> State:

@@ -34,7 +34,7 @@ from bus.sockets import MAX_FEED, make, make_context
 from bus.tape.export import export_records
 from bus.tape.file import Recording, RecordingError
 from bus.tape.kalshi_frames import convert
-from bus.tape.past import At, NotRecorded, Past, parse_at
+from bus.tape.moments import At, Moments, NotRecorded, parse_at
 from bus.tape.player import MAX_SPEED, Player, serve
 from bus.tape.recorder import Recorder
 from bus.tape.tape import messages
@@ -182,7 +182,7 @@ def replay(
 def begin_of(recording: Recording, at: At) -> int:
     """Return from when on a replay begins that stands still at a moment."""
     try:
-        then = Past(recording).at(at)
+        then = Moments(recording).at(at)
     except NotRecorded as error:
         raise StartupError(str(error)) from None
     # What was published in the same ms as the last message is shown with it.

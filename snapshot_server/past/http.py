@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from bus.process.http_headers import names_this_machine
-from bus.tape.past import NotRecorded, moment, parse_at
+from bus.tape.moments import NotRecorded, moment, parse_at
 from markets.errors import BadRecord
 from snapshot_server import trade_api
 from snapshot_server.http import HttpRequest, HttpResponse, respond, said

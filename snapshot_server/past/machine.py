@@ -14,7 +14,7 @@ from bus.process.lifecycle import release_memory
 from bus.protocol.join import ReplicaStatus, Stats
 from bus.protocol.state import State
 from bus.tape.file import Recording, RecordingError
-from bus.tape.past import At, NotRecorded, Past
+from bus.tape.moments import At, Moments, NotRecorded
 from snapshot_server.edition import Edition, next_edition
 from snapshot_server.view import View
 
@@ -41,7 +41,7 @@ class Machine:
     def __init__(self, folder: Path, stale_after_ms: int) -> None:
         self._folder = folder
         self._stale_after_ms = stale_after_ms
-        self._past: Past | None = None
+        self._past: Moments | None = None
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[At, frozenset[str] | None], Shown] = OrderedDict()
 
@@ -61,7 +61,7 @@ class Machine:
         """Return a moment.
 
         Args:
-            named: as of `Past.at`; None: everything.
+            named: as of `Moments.at`; None: everything.
 
         Raises:
             NotRecorded: it is not in the recording.
@@ -83,10 +83,10 @@ class Machine:
         )  # fmt: skip
         return View(edition, status, None, self._stale_after_ms)
 
-    def _open(self) -> Past:
+    def _open(self) -> Moments:
         if self._past is None:
             try:
-                self._past = Past(Recording(self._folder))
+                self._past = Moments(Recording(self._folder))
             except (FileNotFoundError, RecordingError):
                 raise NotRecorded("before_begin", "at: nothing has been recorded yet") from None
         return self._past

@@ -21,7 +21,7 @@ from bus.protocol.answers import Answers, Refusal
 from bus.protocol.messages import encode_map, unpack_map
 from bus.server import QueryServer
 from bus.sockets import make_context
-from bus.tape.past import NotRecorded, parse_at
+from bus.tape.moments import NotRecorded, parse_at
 from bus.threads import Owner, main_thread
 from markets.errors import BadRecord, DecodeError
 from snapshot_server.editor import pause

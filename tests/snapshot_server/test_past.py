@@ -12,7 +12,7 @@ from bus.ask import ask
 from bus.protocol.messages import decode, decode_map, encode_map, unpack_map
 from bus.protocol.state import State
 from bus.tape.file import segments_of
-from bus.tape.past import Position
+from bus.tape.moments import Position
 from snapshot_server.edition import next_edition
 from snapshot_server.http import HttpRequest, HttpResponse, respond
 from snapshot_server.past.http import respond_past
@@ -20,7 +20,7 @@ from snapshot_server.past.machine import Machine
 from snapshot_server.past.run import PastAnswers
 from snapshot_server.view import View
 from tests.bus.tape.test_file import Live, live
-from tests.bus.tape.test_past import Remembered
+from tests.bus.tape.test_moments import Remembered
 from tests.bus.tape.test_recorder import last_seq
 from tests.bus.world import START_MS
 from tests.e2e.conftest import get

@@ -9,7 +9,7 @@ import pytest
 from bus.notebook import connect
 from bus.protocol.messages import PublisherHealth, decode
 from bus.tape.file import Recording, segment_path
-from bus.tape.past import At, NotRecorded, Past, Position, parse_at
+from bus.tape.moments import At, Moments, NotRecorded, Position, parse_at
 from bus.tape.recorder import Folder
 from bus.tape.tape import Opening, Tally, TapeReader
 from bus.tools.commands import begin_of
@@ -62,7 +62,7 @@ def test_random_moments_are_as_they_were_while_the_recording_grows(short_dir: Pa
     for _ in range(3):
         recorded.segment()
         recorded.flush()
-        past = past or Past(Recording(short_dir / "day"))
+        past = past or Moments(Recording(short_dir / "day"))
         begin_ns, end_ns = recorded.heard[0][0], recorded.heard[-1][0]
         for _ in range(MOMENTS // 6):
             at_ns = rng.randrange(begin_ns, end_ns + 1)
@@ -98,13 +98,13 @@ def test_in_the_middle_of_a_commit_the_state_is_the_one_before_it(short_dir: Pat
         frames = recorded.publisher.commit()
     recorded.hear(frames)
     recorded.folder.close()
-    past = Past(Recording(short_dir / "day"))
+    past = Moments(Recording(short_dir / "day"))
     for seq in range(before, before + len(frames)):
         assert past.at(Position(START_MS, seq)).state.seq == before
     assert past.at(Position(START_MS, before + len(frames))).state.seq == before + len(frames)
 
 
-def refused(past: Past, at: At) -> tuple[str, str]:
+def refused(past: Moments, at: At) -> tuple[str, str]:
     with pytest.raises(NotRecorded) as refusal:
         past.at(at)
     return refusal.value.code, str(refusal.value)
@@ -128,7 +128,7 @@ def test_a_moment_before_after_or_in_a_gap_is_answered_with_what_is_missing(shor
     recorded.keyframe()
     recorded.hear(recorded.publisher.stream())
     recorded.folder.close()
-    past = Past(Recording(path))
+    past = Moments(Recording(path))
 
     code, message = refused(past, START_MS * 1_000_000 - 1)
     assert code == "before_begin"
@@ -158,7 +158,7 @@ def test_streams_that_name_a_market_are_as_in_the_whole(short_dir: Path) -> None
     recorded = Remembered(short_dir / "day")
     recorded.segment(60)
     recorded.folder.close()
-    past = Past(Recording(short_dir / "day"))
+    past = Moments(Recording(short_dir / "day"))
     rng = random.Random(3)
     for time_ns, *_ in rng.sample(recorded.heard, 20):
         whole = past.at(time_ns).state
@@ -187,7 +187,7 @@ def test_a_replay_stands_still_at_a_moment(short_dir: Path) -> None:
 
 def test_a_recording_of_an_earlier_build_has_moments_too() -> None:
     path = ROOT / "tests/data/formats/v1/stack/recording.mcap"
-    past = Past(Recording(path))
+    past = Moments(Recording(path))
     begin_ns, end_ns = past.span()
     assert f"{past.at(end_ns).state.digest():016x}" == "209c5629b93060fe"
     assert past.at(begin_ns).state.seq == 165
@@ -226,7 +226,7 @@ def test_a_segment_that_is_dropped_is_before_the_beginning(short_dir: Path) -> N
     first_ns = recorded.heard[-1][0]
     recorded.segment(8)
     recorded.folder.close()
-    past = Past(Recording(short_dir / "day"))
+    past = Moments(Recording(short_dir / "day"))
     assert past.at(first_ns).published_ns == first_ns
     segment_path(short_dir / "day", 1).unlink()
     assert refused(past, first_ns - 1)[0] == "before_begin"

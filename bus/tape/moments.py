@@ -66,7 +66,7 @@ class Then(msgspec.Struct, frozen=True):
     health: PublisherHealth
 
 
-class Past:
+class Moments:
     """A recording, asked for its moments; it may grow meanwhile, and lose its beginning."""
 
     def __init__(self, recording: Recording) -> None:
