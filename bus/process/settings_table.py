@@ -401,6 +401,13 @@ class TraderRows(Rows):
     trade_in_play: Literal["no", "yes"] = _setting(
         "no", "`no` or `yes`", "Whether to trade after the start of a match."
     )
+    limit_before_start_s: _Float = _setting(
+        30.0,
+        "seconds, 0..86400",
+        "Nothing is bought so shortly before the start of a match, which may begin early.",
+        ge=0,
+        le=86_400,
+    )
     trade_void_risk: Literal["no", "yes"] = _setting(
         "yes",
         "`no` or `yes`",

@@ -217,6 +217,7 @@ def scan_limits(settings: Settings) -> ScanLimits:
     return ScanLimits(
         max_leg_age_ms=round(settings.limit_leg_age_s * 1000),
         in_play=settings.trade_in_play == "yes",
+        min_before_start_ms=round(settings.limit_before_start_s * 1000),
         void_risk=settings.trade_void_risk == "yes",
     )
 

@@ -52,6 +52,8 @@ NOT_ACTIVE: Final = scanned.NOT_ACTIVE
 OFF_GRID: Final = scanned.OFF_GRID
 STALE_LEG: Final = scanned.STALE_LEG
 SUSPECT: Final = scanned.SUSPECT
+TOO_CLOSE_TO_START: Final = scanned.TOO_CLOSE_TO_START
+VOID_RISK: Final = scanned.VOID_RISK
 
 ONE_POSITION_PER_EVENT: Final = "one_position_per_event"
 POSITIONS_PER_EVENT: Final = "positions_per_event"
@@ -104,6 +106,8 @@ REFUSALS: Final = {
     DEGRADED: "the data of this series is in doubt",
     FEE_UNKNOWN: "the fees of this event are not known",
     MATCH_STARTED: "the match has started",
+    TOO_CLOSE_TO_START: "the match starts soon, and may begin early",
+    VOID_RISK: "if it is called off it may pay back less than it costs, and that is not to be risked",
     PAYOUT_TOO_LATE: "it pays out later than the limit allows, or nobody knows when",
     NO_ROOM: "the limits leave no room for the smallest size",
     EVENS_NOTHING: "it asks for more than evens the basket out",

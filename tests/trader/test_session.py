@@ -14,7 +14,7 @@ from bus.protocol.state import Changed
 from bus.protocol.writer import Change, Writer
 from bus.scan.rescan import Rescan
 from markets.opportunities import EventView, MarketView
-from markets.orders import AnyOrderEvent, Intent, Proposal
+from markets.orders import AnyOrderEvent, Intent, Proposal, Wanted
 from markets.records import Event, ExchangeStatus, FairValue
 from tests.bus.scan.test_rescan import changes_of
 from tests.trader.world import NOW_MS, SCAN, basket, event_of, quiet, start
@@ -340,6 +340,36 @@ def test_a_strategy_hears_of_every_event_it_asks_for(monkeypatch: pytest.MonkeyP
     run.say(NOW_MS + 400, quiet(2, as_of_ms=NOW_MS + 400))
     assert "Match 6" not in Asking.told
     assert len(Asking.told) == 3
+
+
+class Loose(Quiet):
+    """Buys one contract in an event of which no kind of opportunity sees anything."""
+
+    name = "loose"
+
+    def wants(self, event: Event) -> bool:
+        return not event.mutually_exclusive
+
+    def on_update(self, update: Update) -> Sequence[Proposal]:
+        if update.lots or update.orders or update.view.event.mutually_exclusive:
+            return ()
+        assert not any(found.tradable for found in update.opportunities)
+        wanted = Wanted(update.view.markets[0].market.ticker, "yes", 3_600, 100)
+        return [Proposal(self.name, update.view.event.event_ticker, (wanted,), 0, 0.9)]
+
+
+def test_a_strategy_trades_in_an_event_that_is_not_exclusive_and_offers_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "loose", Loose)
+    run = Run("loose")
+    event = event_of(1, mutually_exclusive=False)
+    ticker = f"{event.event_ticker}-AWY"
+    run.session.values([FairValue(ticker, 0.9, "polls", NOW_MS, 0.6)], [], present(NOW_MS + 50))
+    run.say(NOW_MS + 100, msgspec.structs.replace(quiet(1, as_of_ms=NOW_MS + 100), event=event))
+
+    (placed,) = [output.intent for output in run.book.outputs if isinstance(output, Place)]
+    assert (placed.ticker, placed.kind, placed.source) == (ticker, "loose", "polls")
 
 
 class Overdue(NoBasket):

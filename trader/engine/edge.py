@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from bus.trading import reasons
 from markets.book import NO, YES, cost_e6, depth, fills
 from markets.fees import FeeSchedule, fee_schedule, taker_fees_e6
-from markets.opportunities import EventView, MarketView, ScanLimits, floor_e6
+from markets.opportunities import EventView, MarketView, ScanLimits, floor_e6, void_e6
 from markets.opportunities.legs import ladder
 from markets.orders import Proposal, Wanted
 from markets.records import FairValue, Level
@@ -80,6 +80,21 @@ def shown_cost_e6(levels: Sequence[tuple[int, int]], price_e4: int, count_e2: in
     """Return what an order costs at what is offered, without fees; its limit for what is not offered."""
     taken = fills([level for level in levels if level[0] <= price_e4], count_e2)
     return cost_e6(taken) + price_e4 * (count_e2 - depth(taken))
+
+
+def may_lose_if_void(
+    legs: Sequence[Wanted], view: EventView, fees: FeeSchedule, scan: ScanLimits, now_ms: int
+) -> bool:
+    """Return whether a trade that is locked once it is decided may pay back less than it costs if it is not.
+
+    Args:
+        legs: in markets of the view.
+    """
+    seen = {one.market.ticker: one for one in view.markets}
+    looked = [_look(leg, seen[leg.ticker], fees, scan, now_ms, rests=False) for leg in legs]
+    amounts = [(leg.ticker, leg.side, leg.count_e2) for leg in legs]
+    cost = sum(leg.paid_e6 for leg in looked)
+    return void_e6(view.markets, amounts) < cost < floor_e6(view, amounts)
 
 
 def thin_first(legs: Sequence[Wanted], view: EventView, scan: ScanLimits) -> tuple[Wanted, ...]:

@@ -486,7 +486,8 @@ class Engine:
         ends_ms += [ms for leg in legs if (ms := markets[leg.ticker].close_ms) is not None]
         eases = proposal.evens is not None and self._rules >= 2
         if view.timing.start_ms is not None and not self.scan.in_play and not eases:
-            ends_ms.append(view.timing.start_ms)
+            margin_ms = 0 if proposal.by_hand else self.scan.min_before_start_ms
+            ends_ms.append(view.timing.start_ms - margin_ms)
         expires_ms = proposal.expires_ms
         if proposal.time_in_force == "gtc" and self._rules >= 2:  # no market lets it rest longer
             known = [expires_ms, *ends_ms[1:]]

@@ -17,11 +17,12 @@ from markets.opportunities import EventView, MarketView, ScanLimits, floor_e6
 from markets.opportunities.legs import Ladder, expected_payout_ms, ladder, top
 from markets.orders import Intent, Proposal, Wanted, reserve_e6
 from markets.records import Status
-from markets.timing import is_open
+from markets.timing import MatchTiming, is_open
 from markets.units import CENT_E6, COUNT_ONE_E2, HOUR_MS, PRICE_ONE_E4, format_money
 from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
 
 from .caps import DAY_MS, Cap, CapLimits
+from .edge import may_lose_if_void
 from .throttle import MINUTE_MS
 
 MILLION: Final = 1_000_000
@@ -210,6 +211,8 @@ def _reasons(
         timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
     ):
         yield reasons.MATCH_STARTED
+    elif not (scan.in_play or takes_off or proposal.by_hand) and _starts_soon(timing, facts, scan):
+        yield reasons.TOO_CLOSE_TO_START
     payout_ms = expected_payout_ms(view, facts.now_ms)
     if proposal.evens is None and (payout_ms is None or payout_ms - facts.now_ms > limits.payout_ms):
         yield reasons.PAYOUT_TOO_LATE
@@ -237,9 +240,16 @@ def _reasons(
             yield reasons.MARKET_UNKNOWN
             return
         yield from _leg_reasons(leg, seen, facts, limits, scan, rests=proposal.time_in_force == "gtc")
+    locked = proposal.probability is None and proposal.evens is None and not proposal.by_hand
+    if locked and not scan.void_risk and may_lose_if_void(legs, view, fees, scan, facts.now_ms):
+        yield reasons.VOID_RISK
     yield from _money_reasons(legs, proposal, fees, facts, limits)
     if facts.free_e6 is not None:
         yield from _shard_reasons(legs, proposal, view, fees, facts, facts.free_e6)
+
+
+def _starts_soon(timing: MatchTiming, facts: Facts, scan: ScanLimits) -> bool:
+    return timing.start_ms is not None and timing.start_ms - facts.now_ms < scan.min_before_start_ms
 
 
 def amend(

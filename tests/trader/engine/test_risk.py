@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markets.fees import fee_schedule
-from markets.opportunities import EventView
+from markets.opportunities import EventView, ScanLimits
 from markets.orders import Proposal, Wanted, reserve_e6
 from markets.records import Status
 from markets.units import HOUR_MS
@@ -263,3 +263,41 @@ def test_sizes_are_the_largest_that_fit(
         )
         if larger != fitted:
             assert check(larger, proposal, seen, facts(ledger=ledger), limits, SCAN) is not None
+
+
+MARGIN = msgspec.structs.replace(SCAN, min_before_start_ms=30_000)
+
+
+@pytest.mark.parametrize(
+    ("before_ms", "changes", "reason"),
+    [
+        (30_000, {}, None),
+        (29_999, {}, "too_close_to_start"),
+        (1, {}, "too_close_to_start"),
+        (0, {}, "match_started"),
+        (29_999, {"by_hand": True}, None),
+        (0, {"by_hand": True}, "match_started"),
+    ],
+)
+def test_nothing_is_bought_shortly_before_a_start_that_may_come_early(
+    before_ms: int, changes: dict[str, Any], reason: str | None
+) -> None:
+    proposal = msgspec.structs.replace(wants(), **changes)
+    seen = view(start_ms=NOW_MS + before_ms)
+    assert check(proposal.legs, proposal, seen, facts(), LIMITS, MARGIN) == reason
+
+
+def test_what_may_lose_if_it_is_void_is_refused_to_every_strategy_where_that_is_not_to_be_risked() -> None:
+    careful = msgspec.structs.replace(SCAN, void_risk=False)
+    seen = basket()  # three NO at 60 cents pay 2 dollars; their bids are 58 cents
+    legs = tuple(Wanted(one.market.ticker, "no", 6_000, 1_000) for one in seen.markets)
+    proposal = Proposal("mine", seen.event.event_ticker, legs, 10**6, None)
+
+    def judged(proposal: Proposal, scan: ScanLimits, view: EventView = seen) -> str | None:
+        return check(proposal.legs, proposal, view, facts(), LIMITS, scan)
+
+    assert judged(proposal, SCAN) is None
+    assert judged(proposal, careful) == "void_risk"
+    # An opinion is no promise, and a single contract is not locked.
+    assert judged(msgspec.structs.replace(proposal, probability=0.9), careful) is None
+    assert judged(msgspec.structs.replace(proposal, legs=legs[:1]), careful) is None
