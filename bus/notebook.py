@@ -19,7 +19,7 @@ from markets.records import Book, Event, Market, Quote
 from markets.units import format_price
 
 from .clock import SystemClock
-from .past import Past, PastQuote, ask_past
+from .market_history import HistoryQuote, MarketHistory, ask_history
 from .replica import Replica, ReplicaStatus
 from .sockets import make_context
 
@@ -107,7 +107,7 @@ class Connection:
 
     def history(
         self, ticker: str, start_ms: int | None = None, end_ms: int | None = None, limit: int | None = None
-    ) -> Past:
+    ) -> MarketHistory:
         """Return how the top of a market's book moved and what was traded, as far as it was heard.
 
         Args:
@@ -116,9 +116,9 @@ class Connection:
 
         Raises:
             NoAnswer: the snapshot server does not answer.
-            PastRefused: there is no such market.
+            HistoryRefused: there is no such market.
         """
-        return ask_past(self._context, self._snapshots, ticker, start_ms, end_ms, limit)
+        return ask_history(self._context, self._snapshots, ticker, start_ms, end_ms, limit)
 
     def history_frame(self, ticker: str, start_ms: int | None = None, end_ms: int | None = None) -> Any:
         """Return the quotes of `history`, at most 20,000, as a pandas DataFrame indexed by time (UTC).
@@ -130,7 +130,7 @@ class Connection:
         past = self.history(ticker, start_ms, end_ms, 20_000)
         frame = pandas.DataFrame(
             [(*msgspec.structs.astuple(quote),) for quote in past.quotes],
-            columns=list(PastQuote.__struct_fields__),
+            columns=list(HistoryQuote.__struct_fields__),
         )
         frame = frame.astype({name: "Int64" for name in frame.columns if name != "status"})
         frame.index = pandas.to_datetime(frame.pop("time_ms"), unit="ms", utc=True).rename("time")

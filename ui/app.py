@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from bus.ask import NoAnswer
 from bus.health import progress
-from bus.past import Past
+from bus.market_history import MarketHistory
 from bus.trading.killswitch import WORD
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS
@@ -42,7 +42,7 @@ _DISPLAY: Final = (
 def make_app(
     service: Service,
     wish: Callable[[str], None],
-    past: Callable[[str, int], Past | None] = lambda _ticker, _start_ms: None,
+    past: Callable[[str, int], MarketHistory | None] = lambda _ticker, _start_ms: None,
 ) -> Flask:
     """Return the application, which answers from `service` alone.
 

@@ -14,7 +14,7 @@ import structlog
 
 from bus.ask import Asker
 from bus.clock import Rng, SystemClock
-from bus.past import Past, ask_past
+from bus.market_history import MarketHistory, ask_history
 from bus.process.lifecycle import Stop
 from bus.process.locks import check_port
 from bus.process.settings import Settings
@@ -77,9 +77,9 @@ def run(settings: Settings, stop: Stop) -> int:
         for what in ("book", "candles"):
             wishes.wish([ticker], WISH_TTL_S, what)
 
-    def past(ticker: str, start_ms: int) -> Past | None:
+    def past(ticker: str, start_ms: int) -> MarketHistory | None:
         try:
-            return ask_past(context, settings.query, ticker, start_ms, limit=PAST_MAX, timeout_ms=PAST_MS)
+            return ask_history(context, settings.query, ticker, start_ms, limit=PAST_MAX, timeout_ms=PAST_MS)
         except KalshiBusError as error:  # its page is shown without
             log.info("past.unanswered", ticker=ticker, error=str(error))
             return None

@@ -22,7 +22,7 @@ import zmq
 from bus import notebook
 from bus.ask import ask
 from bus.clock import SystemClock
-from bus.past import PastRefused
+from bus.market_history import HistoryRefused
 from bus.protocol.messages import CycleEnd, decode_map, encode_map
 from bus.protocol.writer import Change, Writer
 from bus.replica import Replica
@@ -553,7 +553,7 @@ def _tell_through_a_restart(stack: Stack, venue: Venue, writer: Writer, catalogu
         frame = live.history_frame(quote.ticker)
         assert list(frame["volume_e2"][1:]) == [777, 778]
         assert frame.index[1].value == (now_ms + 10) * 1_000_000
-        with pytest.raises(PastRefused, match="no such market"):
+        with pytest.raises(HistoryRefused, match="no such market"):
             live.history("NONE")
 
     assert process.stop() == 0

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bus.past import Past, PastQuote
+from bus.market_history import HistoryQuote, MarketHistory
 from markets.errors import BadRecord
 from markets.json.decoding import JSON_FAULTS
 from markets.records import Candles
@@ -78,7 +78,9 @@ class History(msgspec.Struct, frozen=True):
         return self.last_e4 - self.first_e4
 
 
-def points_of(candles: Candles | None, past: Past | None, now: Point | None, start_ms: int) -> list[Point]:
+def points_of(
+    candles: Candles | None, past: MarketHistory | None, now: Point | None, start_ms: int
+) -> list[Point]:
     """Return how a market's prices stood from `start_ms` on.
 
     Args:
@@ -172,7 +174,7 @@ def _by_bid(point: Point) -> int:
     return point.bid_e4
 
 
-def _heard(quote: PastQuote) -> Point | None:
+def _heard(quote: HistoryQuote) -> Point | None:
     """Return a quote as a point; None without both sides."""
     if quote.bid_size_e2 <= 0 or quote.ask_size_e2 <= 0:
         return None

@@ -8,7 +8,7 @@ from flask import Response, render_template, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
-from bus.past import Past
+from bus.market_history import MarketHistory
 from bus.protocol.state import Records
 from markets.errors import BadRecord
 from ui.desk import Absent
@@ -29,7 +29,7 @@ class PageRoutes:
     """What browsers show."""
 
     def __init__(
-        self, service: Service, wish: Callable[[str], None], past: Callable[[str, int], Past | None]
+        self, service: Service, wish: Callable[[str], None], past: Callable[[str, int], MarketHistory | None]
     ) -> None:
         self._service = service
         self._wish = wish

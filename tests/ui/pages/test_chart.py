@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from bus.past import Past, PastQuote
+from bus.market_history import HistoryQuote, MarketHistory
 from markets.records import Candles
 from ui.pages.chart import HEIGHT, LEAST_E4, POINTS_MAX, WIDTH, History, Point, history, points_of
 
@@ -13,9 +13,9 @@ def drawn_of(candles: Candles, fills_ms: Iterable[int] = ()) -> History | None:
     return history(points_of(candles, None, None, 0), fills_ms)
 
 
-def past(begin_ms: int, *points: tuple[int, int, int]) -> Past:
-    quotes = [PastQuote(at, bid, ask, 100, 100, None, None, None, "active") for at, bid, ask in points]
-    return Past("T", quotes, [], begin_ms, None, False, False, [], [])
+def past(begin_ms: int, *points: tuple[int, int, int]) -> MarketHistory:
+    quotes = [HistoryQuote(at, bid, ask, 100, 100, None, None, None, "active") for at, bid, ask in points]
+    return MarketHistory("T", quotes, [], begin_ms, None, False, False, [], [])
 
 
 def candles(*points: tuple[int, str | None, str | None]) -> Candles:

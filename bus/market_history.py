@@ -13,7 +13,7 @@ from .ask import ask
 TIMEOUT_MS: Final = 2_000
 
 
-class PastRefused(KalshiBusError):
+class HistoryRefused(KalshiBusError):
     """The server did not answer with what happened: `code` and message say why."""
 
     def __init__(self, error: Error) -> None:
@@ -21,7 +21,7 @@ class PastRefused(KalshiBusError):
         super().__init__(error.message)
 
 
-class PastQuote(msgspec.Struct, frozen=True, array_like=True):
+class HistoryQuote(msgspec.Struct, frozen=True, array_like=True):
     """The top of a market's book from `time_ms` on, of YES; what is None is not known."""
 
     time_ms: int
@@ -35,7 +35,7 @@ class PastQuote(msgspec.Struct, frozen=True, array_like=True):
     status: str
 
 
-class PastTrade(msgspec.Struct, frozen=True, array_like=True):
+class HistoryTrade(msgspec.Struct, frozen=True, array_like=True):
     """A trade; `taker_side` is the outcome that the taker bought, "" where it was not said."""
 
     time_ms: int
@@ -45,7 +45,7 @@ class PastTrade(msgspec.Struct, frozen=True, array_like=True):
     trade_id: str
 
 
-class Past(msgspec.Struct, frozen=True):
+class MarketHistory(msgspec.Struct, frozen=True):
     """What is known of a market between two times, oldest first.
 
     Attributes:
@@ -56,8 +56,8 @@ class Past(msgspec.Struct, frozen=True):
     """
 
     ticker: str
-    quotes: list[PastQuote]
-    trades: list[PastTrade]
+    quotes: list[HistoryQuote]
+    trades: list[HistoryTrade]
     quotes_begin_ms: int | None
     trades_begin_ms: int | None
     quotes_more: bool
@@ -66,7 +66,7 @@ class Past(msgspec.Struct, frozen=True):
     trades_holes: list[tuple[int, int]]
 
 
-def ask_past(
+def ask_history(
     context: zmq.Context[Any],
     endpoint: str,
     ticker: str,
@@ -74,17 +74,17 @@ def ask_past(
     end_ms: int | None = None,
     limit: int | None = None,
     timeout_ms: int = TIMEOUT_MS,
-) -> Past:
+) -> MarketHistory:
     """Return what happened in a market. Any thread.
 
     Raises:
         NoAnswer: nobody answered within `timeout_ms`.
-        PastRefused: there is no such market, or an argument is wrong.
+        HistoryRefused: there is no such market, or an argument is wrong.
         DecodeError: the answer is none.
     """
     wanted = {"ticker": ticker, "start_ms": start_ms, "end_ms": end_ms, "limit": limit}
     question = {"op": "history", "id": 1} | {k: v for k, v in wanted.items() if v is not None}
     answer = ask(context, endpoint, question, timeout_ms)
     if answer.get("ok") is not True:
-        raise PastRefused(convert_map(answer.get("error"), Error))
-    return convert_map(answer, Past)
+        raise HistoryRefused(convert_map(answer.get("error"), Error))
+    return convert_map(answer, MarketHistory)
