@@ -159,7 +159,8 @@ def _wait_for(
                 continue
             if enough(found):
                 return found
-            said, wait = f"not enough yet: {found}"[:300], 0
+            trouble = found.error if isinstance(found, GatewayStatus) else None
+            said, wait = (trouble or f"not enough yet: {found}")[:300], 0
         if asked % SAY_EVERY == 1:
             log.warning("gateway.waited_for", op=question["op"], answer=said)
     return None

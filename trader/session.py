@@ -10,7 +10,9 @@ they were before the message; then the message. Before an order is sent the log 
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
+
+import msgspec
 
 from bus.protocol.join import Action, ReplicaStatus
 from bus.protocol.state import Changed, State
@@ -18,7 +20,7 @@ from bus.scan.membership import market_view
 from bus.scan.rescan import Batch, Rescan, batch_of
 from bus.threads import Owner
 from bus.trading import reasons
-from bus.trading.gateway import AccountAnswer, ForeignFill
+from bus.trading.gateway import AccountAnswer, ForeignFill, ListedPosition
 from markets.opportunities import EventView, MarketView, Opportunity
 from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import ExchangeStatus, FairValue
@@ -62,6 +64,8 @@ _MAY_BE_LOST: Final = (Refused, Equity, Day)
 
 _SENT_ALL_THE_SAME: Final = (reasons.PAUSED, reasons.DAILY_LOSS)
 """While these hold nothing more is bought; what was placed before them, or takes risk off, is carried out."""
+
+Homed = TypeVar("Homed", ForeignFill, ListedPosition)
 
 Probe = Callable[[str], None]
 """Called with the name of each point between two steps that matter to a crash; tests die there."""
@@ -196,7 +200,7 @@ class Session:
             return
         self._probe("arrived")
         events = tuple(event for event in heard if not isinstance(event, ForeignFill))
-        foreign = tuple(event for event in heard if isinstance(event, ForeignFill))
+        foreign = tuple(self._homed(event) for event in heard if isinstance(event, ForeignFill))
         open_ = self.engine.ledger.open
         late = {event.number for event in events if isinstance(event, Filled) and event.number not in open_}
         ended = [order for number in sorted(late) if (order := self._order_of(number)) is not None]
@@ -215,7 +219,20 @@ class Session:
     def account(self, listed: AccountAnswer, present: Present) -> None:
         """Take what the exchange lists of the account."""
         self.pass_time(present)
-        self._step(Account(*present, listed=listed))
+        positions = tuple(map(self._homed, listed.positions))
+        self._step(Account(*present, listed=msgspec.structs.replace(listed, positions=positions)))
+
+    def _homed(self, told: Homed) -> Homed:
+        """Return what is told of a market with its event, which the exchange's lists do not have."""
+        market = None if self._state is None else self._state.markets.get(told.ticker)
+        lots = self.engine.ledger.lots.get(told.ticker)
+        if market is not None:
+            event_ticker = market.event_ticker
+        elif lots:
+            event_ticker = next(iter(lots.values())).event_ticker
+        else:
+            return told
+        return msgspec.structs.replace(told, event_ticker=event_ticker)
 
     # -- people, and files of theirs
 

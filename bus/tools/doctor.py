@@ -81,7 +81,7 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
         yield _socket(context, "state", settings.state, "the publisher")
         yield _socket(context, "query", settings.query, "the snapshot server")
         if settings.mode != "paper":
-            yield _gateway(context, settings)
+            yield gateway_ready(context, settings)
         if holder(settings.run_dir, "trader"):
             yield trader_begun(context, settings)
     finally:
@@ -221,8 +221,8 @@ def _socket(context: zmq.Context[Any], name: str, endpoint: str, owner: str) -> 
     return Finding(True, name, f"epoch {answer.get('epoch')}, seq {answer.get('seq')}")
 
 
-def _gateway(context: zmq.Context[Any], settings: Settings) -> Finding:
-    """Whether orders could be sent, and why not."""
+def gateway_ready(context: zmq.Context[Any], settings: Settings) -> Finding:
+    """Return whether orders could be sent, and why not."""
     try:
         status = told(ask(context, settings.orders, {"op": "gateway", "id": 1}), GatewayStatus)
     except KalshiBusError as error:

@@ -5,6 +5,7 @@ The words are in journals for ever: none is ever renamed or given another meanin
 scanner would not have offered, it says so in the scanner's word.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from markets.opportunities import reasons as scanned
@@ -178,6 +179,37 @@ EXPIRED: Final = "expired"
 RESTARTED: Final = "restarted"
 WOULD_TAKE: Final = "would_take"
 
+GATEWAY: Final = {
+    "not_sent": "it has not left this machine",
+    "not_placed": "it never came to the exchange",
+    "other_epoch": "it was decided on data from before the publisher began anew",
+    "replay": "the feed is a replay: nothing leaves",
+    "not_confirmed": "the typed confirmation for real orders is missing",
+    "fenced": "the watchdog or another order gateway has taken over",
+    "not_ready": "the order gateway had not listed the account yet",
+    "bad_intent": "a number, a name or a time in it makes no sense",
+    "key_may_not_trade": "the API key may not trade: make one with the scope write at Kalshi",
+    "gateway_order_limit": "above the order gateway's own limit of an order",
+    "gateway_market_limit": "above the order gateway's own limit of a market",
+    "gateway_total_limit": "above the order gateway's own limit of all together",
+    "gateway_orders_per_minute": "above the order gateway's own limit of orders a minute",
+    "gateway_leases": "more orders rest than can be kept alive by the write budget",
+    "no_cash_on_shard": "the market's shard has not the cash",
+    "exchange_paused": "the exchange, or the part of it that the market is on, does not trade",
+}
+"""Why the order gateway sent nothing, or what became of it there."""
+
+EXCHANGE: Final = {
+    "insufficient_balance": "the exchange says that the cash is not there",
+    "trading_is_paused": "the exchange has paused trading",
+    "exchange_is_paused": "the exchange is paused",
+    "market_inactive": "the exchange says that the market does not trade",
+    "market_closed": "the exchange says that the market is closed",
+    "fill_or_kill_insufficient_resting_volume": "not all of it could be had at once",
+    "forbidden": "the exchange does not allow it to this key",
+}
+"""Why the exchange refused it, in its own words."""
+
 ENDS: Final = {
     COMPLETE: "filled completely",
     NOTHING_LEFT: "nothing was left at the price when it arrived",
@@ -189,6 +221,8 @@ ENDS: Final = {
     NOT_ACTIVE: REFUSALS[NOT_ACTIVE],
     SUSPECT: REFUSALS[SUSPECT],
     **HALTS,
+    **GATEWAY,
+    **EXCHANGE,
 }
 """Why an order got no more than it did."""
 
@@ -198,16 +232,21 @@ UNFILLED: Final = frozenset({NOTHING_LEFT, NO_DEPTH})
 
 def why_refused(reason: str) -> str:
     """Return why a trade was refused, or something else was not done, as a sentence without its full stop."""
-    word, _, details = reason.partition(": ")
-    sentence = REFUSALS.get(word) or NOT_DONE.get(word)
-    if sentence is None:
-        return _plain(reason)
-    return f"{sentence}: {details}" if details else sentence
+    return _told(reason, REFUSALS | NOT_DONE)
 
 
 def why_ended(reason: str) -> str:
     """Return why an order got no more than it did, as a sentence without its full stop."""
-    return ENDS.get(NOTHING_LEFT if reason in UNFILLED else reason) or _plain(reason)
+    return _told(NOTHING_LEFT if reason in UNFILLED else reason, ENDS)
+
+
+def _told(reason: str, sentences: Mapping[str, str]) -> str:
+    """Return a reason's sentence, and after a colon what it goes on with."""
+    word, _, details = reason.partition(": ")
+    sentence = sentences.get(word)
+    if sentence is None:
+        return _plain(reason)
+    return f"{sentence}: {details}" if details else sentence
 
 
 def _plain(reason: str) -> str:

@@ -448,5 +448,5 @@ def _final(code: str) -> bool:
     return code.partition(":")[0] not in (EXISTS, *FICKLE)
 
 
-_SAID_HERE: Final = frozenset({"expired", "killed", "fenced", reasons.EXPIRED})
+_SAID_HERE: Final = frozenset({"expired", "killed", "fenced", "key_may_not_trade", reasons.EXPIRED})
 """Why a request never left that the process says in our own words."""

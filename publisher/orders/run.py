@@ -117,6 +117,8 @@ class Gateway:
         self._killed: bool | None = None
         self._generation = 0
         self._fenced = False
+        self._served = False
+        """The sockets are closed: what is written down now is told by the next gateway."""
         self._heard: tuple[int, int, int | None, str] | None = None
         self._heartbeat: object = None
         self._status: object = None
@@ -161,6 +163,7 @@ class Gateway:
             asking.start()
             self._server.serve(self._stop)
         finally:
+            self._served = True
             self._stop.set()
             deadline = Deadline(JOIN_S)
             self._sender.stop(deadline.remaining_s())
@@ -367,7 +370,7 @@ class Gateway:
                 self._sender.send(action.request)
             elif isinstance(action, Tell):
                 hint = action.event.number
-        if hint is not None:
+        if hint is not None and not self._served:
             now_ns = self._clock.now_ns()
             told = [TraderEvent("order", number=hint)]
             self._server.send(self._writer.stream(TOPIC_ORDERS, "trader", told, now_ns, now_ns))

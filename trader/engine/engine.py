@@ -85,6 +85,7 @@ from .outputs import (
     Foreign,
     Place,
     Refused,
+    Rehomed,
     Settled,
     Switch,
 )
@@ -739,6 +740,9 @@ class Engine:
         """Book what the exchange has paid and what cash came and went, and compare all that is held."""
         for id_, kind, shard, amount_e6 in new_movements(listed, self._adopted):
             self._adopt(id_, kind, shard, amount_e6)
+        for position in listed.positions:
+            if self.ledger.rehome(position.ticker, position.event_ticker):
+                self._out.append(Rehomed(position.ticker, position.event_ticker))
         if listed.last_event == self.heard:  # else what is listed has more in it than is booked, or less
             for settlement in listed.settlements:
                 self._settle_listed(settlement)

@@ -57,6 +57,13 @@ class Foreign(Output, frozen=True):
     time_ms: int
 
 
+class Rehomed(Output, frozen=True):
+    """What is held of a market, and was not bought by us, is of this event and not of the one guessed."""
+
+    ticker: str
+    event_ticker: str
+
+
 class External(Output, frozen=True):
     """Cash came or went by other ways than ours, and is in the ledger. `id` is the exchange's name for it."""
 
@@ -193,6 +200,7 @@ AnyOutput = (
     | Booked
     | Foreign
     | External
+    | Rehomed
     | Alarm
     | Settled
     | Corrected

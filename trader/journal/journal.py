@@ -38,6 +38,7 @@ from trader.engine.outputs import (
     External,
     Foreign,
     Place,
+    Rehomed,
     Settled,
     Switch,
     encode_outputs,
@@ -408,6 +409,9 @@ class Journal:
             db.execute(schema.INSERT_FOREIGN, (fill.id, foreign.order_id, *where, *made))
         elif isinstance(output, External):
             db.execute(schema.INSERT_EXTERNAL, (*msgspec.structs.astuple(output), self._step))
+        elif isinstance(output, Rehomed):
+            known = "UPDATE foreign_fills SET event_ticker = ? WHERE ticker = ?"
+            db.execute(known, (output.event_ticker, output.ticker))
         elif isinstance(output, Alarm):
             db.execute(_KEEP, ("alarm", output.line))
         elif isinstance(output, Settled):

@@ -506,7 +506,28 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         got_e2 = 0 if lot is None else lot.count_e2 if lot.side == leg.side else -lot.count_e2
         return leg if got_e2 == leg.got_e2 else msgspec.structs.replace(leg, got_e2=got_e2)
 
+    def rehome(self, ticker: str, event_ticker: str) -> bool:
+        """Let the lots of a market be of this event; whether they were of another.
+
+        Whoever tells a fill that is not ours knows the market's event by a guess at its ticker.
+        """
+        lots = self.lots.get(ticker)
+        if lots is None or (before := _event(lots)) == event_ticker:
+            return False
+        self.stakes.put_lots(before, ticker, ())
+        for trade, lot in lots.items():
+            lots[trade] = msgspec.structs.replace(lot, event_ticker=event_ticker)
+        self.stakes.put_lots(event_ticker, ticker, lots.values())
+        position = self.positions.get(ticker)
+        if position is not None:
+            self.positions[ticker] = msgspec.structs.replace(position, event_ticker=event_ticker)
+        return True
+
     def _buy(self, order: Intent | ForeignFill, made: Bought) -> None:
+        if isinstance(order, Intent):
+            self.rehome(made.ticker, made.event_ticker)
+        elif held := self.lots.get(made.ticker):
+            made = msgspec.structs.replace(made, event_ticker=_event(held))
         cost_e6 = made.price_e4 * made.count_e2
         self.spent_e6 += cost_e6
         self.fees_e6 += made.fee_e6

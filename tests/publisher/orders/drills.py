@@ -69,15 +69,21 @@ time.sleep(600)
 
 
 class Way:
-    """The way to the exchange, through this process: it can be cut, and then nobody is told."""
+    """The way to the exchange, through this process: it can be cut, and then nobody is told.
 
-    def __init__(self, to_port: int) -> None:
+    `says`: what comes back, and what instead of it, as long.
+    """
+
+    def __init__(self, to_port: int, says: tuple[bytes, bytes] = (b"", b"")) -> None:
+        self._says = says
         (self.port,) = free_ports(1)
         self._to = to_port
         self._open = threading.Event()
         self._open.set()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._begin(self._accept)
 
     def cut(self) -> None:
         self._open.clear()
@@ -87,7 +93,17 @@ class Way:
 
     def close(self) -> None:
         self.mend()
-        self._listener.close()
+        for one in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for one in (self._listener, *self._sockets):
+            one.close()
+
+    def _begin(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        self._threads[-1].start()
 
     def _accept(self) -> None:
         while True:
@@ -96,14 +112,15 @@ class Way:
             except OSError:
                 return
             far = socket.create_connection(("127.0.0.1", self._to))
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+            self._sockets += [near, far]
+            self._begin(self._carry, near, far)
+            self._begin(self._carry, far, near)
 
     def _carry(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while part := one.recv(65_536):
                 self._open.wait()  # what was sent while it is cut comes late, as on a real one
-                other.sendall(part)
+                other.sendall(part.replace(*self._says) if self._says[0] else part)
             other.shutdown(socket.SHUT_WR)
 
 

@@ -5,9 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from bus.trading import reasons
 from bus.trading.gateway import AmendAsk, CancelAsk, OrderAsk, OrderEventsAsk, PlaceAsk, TransferAsk
 from markets.errors import DecodeError, StartupError
 from markets.orders import AmendRefused, Ended, Intent, OrderState, Sent
+from publisher.orders import life, limits
 from publisher.orders.core import Core
 from publisher.orders.steps import (
     Answered,
@@ -385,6 +387,14 @@ def test_an_order_that_never_left_is_over_and_one_cancelled_before_it_left_too()
     desk.core.take(Answered(create.id, Reply(None, trouble="unreachable", left=False)), desk.now)
     desk.turn()
     assert desk.events()[-1] == Ended(1, "not_sent: unreachable", OrderState.REJECTED)
+
+
+def test_each_word_of_the_gateway_is_a_sentence_on_the_page() -> None:
+    words = {word for name, word in vars(limits).items() if name.isupper() and isinstance(word, str)}
+    assert len(words) > 12
+    assert {*words, *life.FICKLE, life.NOT_PLACED, life.NOT_SENT} - {"too_many_requests"} <= {*reasons.ENDS}
+    said = reasons.why_ended("no_cash_on_shard: 10.36 needed, 5.00 free: move 5.36 to shard 1")
+    assert said == "the market's shard has not the cash: 10.36 needed, 5.00 free: move 5.36 to shard 1"
 
 
 LISTED = {

@@ -5,10 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from bus.trading.gateway import PlaceAsk
+from markets.orders import OrderState
 from simulator.universe import templates
 from simulator.universe.templates import Recorded
 
-from .world import FAULTS, LOST, SETTINGS, SWITCHES, World
+from .world import FAULTS, JOURNAL, LOST, SETTINGS, SWITCHES, Told, World
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +75,33 @@ FLIPPED: list[dict[str, Any]] = [{name: value} for name, (_, *others) in SWITCHE
 def test_it_is_right_under_every_switch(universe: Recorded, switches: dict[str, Any]) -> None:
     world = World(universe, 7, switches=switches, fault_rate=0.1, restarts=0.01, faults=FAULTS)
     world.live(40)
+
+
+def test_a_market_that_closes_under_an_order_ends_it_and_takes_no_other(universe: Recorded) -> None:
+    world = World(universe, 9, faults=())
+    world.account()
+    world.listen()
+    market = world.market()
+    assert market is not None
+    rests = msgspec.structs.replace(
+        world.intent(market), side="yes", price_e4=100, count_e2=500, time_in_force="gtc", expires_ms=None
+    )
+    late = msgspec.structs.replace(rests, number=rests.number + 1, client_order_id="late")
+    for intent in (rests, late):
+        world.told[intent.number] = Told(intent)
+    world.core.place(PlaceAsk(journal=JOURNAL, intents=(rests,), source="live"), world.now)
+    world.run(world.now_ms + 1_000)
+    world.listen()
+    assert world.told[rests.number].accepted
+
+    market.event.close_ms = world.now_ms
+    world.exchange.lifecycle.close(market.event, world.now_ms)
+    late = msgspec.structs.replace(late, created_ms=world.now_ms, valid_until_ms=world.now_ms + 5_000)
+    world.core.place(PlaceAsk(journal=JOURNAL, intents=(late,), source="live"), world.now)
+    for _ in range(60):
+        world.run(world.now_ms + 1_000)
+        world.listen()
+    ends = [world.told[intent.number].ended for intent in (rests, late)]
+    assert [end and end.state for end in ends] == [OrderState.CANCELLED, OrderState.REJECTED]
+    world.settle()
+    world.compare()

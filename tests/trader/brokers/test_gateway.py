@@ -16,7 +16,7 @@ from bus.trading.shapes import TicketAnswer
 from markets.orders import Filled, OrderState, Proposal
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
 from tests.trader.stand import Stand
-from tests.trader.world import NOW_MS, basket, quiet
+from tests.trader.world import NOW_MS, basket, event_of, leg, quiet, view_of
 from trader.engine.replay import replay
 from trader.journal.reader import Reader
 from trader.ledger.lots import trade_lots
@@ -93,6 +93,14 @@ def check(stand: Stand, gateway: FakeGateway) -> None:
     assert ledger.cash_e6 == sum(gateway.cash_e6.values())
     held = {ticker: position.signed_e2 for ticker, position in ledger.positions.items()}
     assert held == {ticker: signed for ticker, signed in gateway.positions.items() if signed}
+
+
+def by_hand(stand: Stand, op: str, **parameters: Any) -> Any:
+    """Do what a person asks for, and return the answer."""
+    command = ManualCommand(op, "", ask_of(op, parameters))
+    stand.commands.put(command)
+    stand.turns(1)
+    return answer_of(stand.worker.state, command)
 
 
 def rows(stand: Stand, table: str = "orders") -> list[dict[str, Any]]:
@@ -335,10 +343,7 @@ def test_a_person_accepts_what_nobody_can_explain_and_it_is_booked(gateway: Fake
     assert stand.worker.state == reasons.DRIFT
 
     def adopt(*shown: str) -> Any:
-        command = ManualCommand("adopt", "", ask_of("adopt", {"lines": shown, "word": "ADOPT"}))
-        stand.commands.put(command)
-        stand.turns(1)
-        return answer_of(stand.worker.state, command)
+        return by_hand(stand, "adopt", lines=shown, word="ADOPT")
 
     assert adopt(*lines[:-1]).refused == reasons.DRIFT_CHANGED
     assert stand.worker.state == reasons.DRIFT
@@ -354,6 +359,36 @@ def test_a_person_accepts_what_nobody_can_explain_and_it_is_booked(gateway: Fake
     assert whole(
         books_of(stand.worker.around.journal_path), compare(stand.worker.around.journal_path, gateway.answer)
     )
+    stand = make()
+    follow(stand)
+    check(stand, gateway)
+
+
+def test_what_others_hold_is_of_the_event_that_the_feed_says_and_not_of_a_guess(
+    gateway: FakeGateway, make: Make
+) -> None:
+    event = msgspec.structs.replace(event_of(7), event_ticker="KXPROP-26AUG19")
+    view = view_of(event, leg(event, "PLAYER-2", (3_000, 10_000), (3_600, 10_000)))
+    ticker, guessed = view.markets[0].market.ticker, "KXPROP-26AUG19-PLAYER"
+    gateway.positions[ticker] = 300
+    stand = make()
+    follow(stand)
+    assert stand.worker.engine.ledger.events() == {guessed}, "nobody knows better yet"
+    follow(stand, view)
+    pass_by(stand, 62)
+    assert stand.worker.engine.ledger.events() == {event.event_ticker}
+    gateway.by_hand(ticker, guessed, "yes", 3_500, 200)
+    stand.turns(12)
+    assert by_hand(stand, "close", ticker=ticker, price_dollars=None).orders
+    stand.turns(12)
+    gateway.by_hand(ticker, guessed, "no", 3_500, 900)
+    stand.turns(12)
+    assert stand.worker.engine.ledger.events() == {event.event_ticker}
+    check(stand, gateway)
+    gateway.settle(ticker, guessed, 10_000)
+    pass_by(stand, 62)
+    assert not stand.worker.engine.ledger.events()
+    check(stand, gateway)
     stand = make()
     follow(stand)
     check(stand, gateway)
@@ -475,11 +510,7 @@ def test_cash_on_another_shard_buys_nothing(gateway: FakeGateway, make: Make) ->
         "count_fp": "50",
         "price_dollars": "0.80",
     }
-    ask = ask_of("prepare", {**wanted, "rest_seconds": 60})
-    command = ManualCommand("prepare", "", ask)
-    stand.commands.put(command)
-    stand.turns(1)
-    answer = answer_of(stand.worker.state, command)
+    answer = by_hand(stand, "prepare", **wanted, rest_seconds=60)
     assert isinstance(answer, TicketAnswer)
     assert re.search(
         r"trader cash says what to move: 4\d\.\d+ needed, \d+\.\d+ free on shard 0: move \d+\.\d+ there, "
