@@ -432,12 +432,16 @@ class Journal:
             value = f"{output.day}:{output.base_e6}:{int(output.latched)}"
             db.execute(_KEEP, ("daily_loss", value))
         elif isinstance(output, Switch):
-            if output.paused is None:
-                db.execute("DELETE FROM meta WHERE key = 'paused'")
-            else:
-                db.execute(_KEEP, ("paused", output.paused))
-            if output.paused is None and output.killed is None:
-                db.execute("DELETE FROM meta WHERE key = 'alarm'")
+            self._keep_switch(output)
+
+    def _keep_switch(self, output: Switch) -> None:
+        db = self._db
+        if output.paused is None:
+            db.execute("DELETE FROM meta WHERE key = 'paused'")
+        else:
+            db.execute(_KEEP, ("paused", output.paused))
+        if output.paused is None and output.killed is None:
+            db.execute("DELETE FROM meta WHERE key = 'alarm'")
 
 
 class _Taken(msgspec.Struct, frozen=True):
