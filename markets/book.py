@@ -127,5 +127,31 @@ def on_grid(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> bool
     return False
 
 
+def at_or_below(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> int | None:
+    """Return the dearest price that may be traded and is not above this one; None if there is none."""
+    found = None
+    for start, end, step in price_ranges:
+        last = min(end, price_e4, PRICE_ONE_E4 - 1)
+        if step <= 0 or last < start:
+            continue
+        price = last - (last - start) % step
+        if price > 0 and (found is None or price > found):
+            found = price
+    return found
+
+
+def above(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> int | None:
+    """Return the cheapest price that may be traded and is above this one; None if there is none."""
+    found = None
+    for start, end, step in price_ranges:
+        if step <= 0:
+            continue
+        least = max(start, price_e4 + 1, 1)
+        price = least + (start - least) % step
+        if price <= end and price < PRICE_ONE_E4 and (found is None or price < found):
+            found = price
+    return found
+
+
 def _complement(level: Level | None) -> Level | None:
     return None if level is None else (opposite(level[0]), level[1])

@@ -356,6 +356,7 @@ class Engine:
             asked=frozenset(
                 number for number in numbers if number in ledger.amending or self.standing.withdrawn(number)
             ),
+            accepted=self.accepted,
             cash_e6=ledger.free_e6,
             fair_values={
                 ticker: self.fair_values[ticker] for ticker in tickers if ticker in self.fair_values
@@ -563,7 +564,7 @@ class Engine:
         expected_e6 = 0 if isinstance(edge, str) else edge.expected_e6
         judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
         if isinstance(edge, str):
-            limits = msgspec.structs.replace(self.limits, min_edge_e6=0)
+            limits = msgspec.structs.replace(self.limits, min_edge_e6=0, daily_return_ppm=0)
             return legs, 0, risk.check(legs, judged, view, facts, limits, self.scan) or edge
         reason = risk.check(legs, judged, view, facts, self.limits, self.scan)
         if reason is None and len(legs) > 1:
@@ -579,7 +580,7 @@ class Engine:
         judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
         limits = self.limits
         if isinstance(edge_e6, str):
-            limits = msgspec.structs.replace(limits, min_edge_e6=0)
+            limits = msgspec.structs.replace(limits, min_edge_e6=0, daily_return_ppm=0)
         reason = risk.check(legs, judged, view, facts, limits, self.scan)
         return legs, expected_e6, reason or (edge_e6 if isinstance(edge_e6, str) else None)
 

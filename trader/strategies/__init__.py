@@ -10,6 +10,7 @@ from typing import Final
 from trader.extensions.params import Parameters
 
 from .baskets import Baskets
+from .maker import Maker
 from .no_basket import NoBasket
 from .strategy import LoadStrategy, Quiet, Strategy, StrategyMaker, Update, exit_of, proposal
 from .value import Value
@@ -18,6 +19,7 @@ BUILT_IN: Final[Mapping[str, type[Quiet]]] = {
     Baskets.name: Baskets,
     NoBasket.name: NoBasket,
     Value.name: Value,
+    Maker.name: Maker,
 }
 """The project's own strategies, by their names."""
 
@@ -25,6 +27,7 @@ __all__ = [
     "BUILT_IN",
     "Baskets",
     "LoadStrategy",
+    "Maker",
     "NoBasket",
     "Parameters",
     "Quiet",

@@ -25,6 +25,7 @@ class Update(msgspec.Struct, frozen=True):
         fair_values: those published of the event's markets, by ticker.
         filled: what those of its orders have got that got something, by number, in hundredths of contracts.
         asked: those of its orders that are to be changed or ended, which nobody has answered yet.
+        accepted: sources of fair values that have stood their trial.
     """
 
     view: EventView
@@ -36,6 +37,7 @@ class Update(msgspec.Struct, frozen=True):
     fair_values: Mapping[str, FairValue] = {}
     filled: Mapping[int, int] = {}
     asked: frozenset[int] = frozenset()
+    accepted: frozenset[str] = frozenset()
 
 
 class Strategy(Protocol):

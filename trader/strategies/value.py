@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from markets.book import YES
-from markets.opportunities import MarketView
+from markets.opportunities import MarketView, Opportunity
 from markets.opportunities.kinds.value import ValueKind
 from markets.opportunities.legs import top
 from markets.orders import Proposal
 from markets.units import COUNT_ONE_E2
-from trader.extensions.params import Parameters
 from trader.ledger.lots import Lot
 
+from .sizing import SizeParams, contracts_of, cut
 from .strategy import Quiet, Update, exit_of, proposal
 
 
@@ -22,10 +22,11 @@ class Value(Quiet):
 
     name = "value"
 
-    class Params(Parameters, frozen=True, kw_only=True):
-        """When to sell: the bid so much above or below the average price, after so long, or a turned value.
+    class Params(SizeParams, frozen=True, kw_only=True):
+        """How much to buy (sizing.py), and when to sell.
 
-        `turned`: once the bid is above what the published fair value says the side is worth.
+        That is: the bid so much above or below the average price, after so long, or a turned value, once the
+        bid is above what the published fair value says the side is worth.
         """
 
         target_e4: int | None = None
@@ -34,6 +35,7 @@ class Value(Quiet):
         turned: bool = False
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             for name, value, most in (
                 ("target_e4", self.target_e4, 9_999),
                 ("stop_e4", self.stop_e4, 9_999),
@@ -50,8 +52,23 @@ class Value(Quiet):
             return exits
         for found in update.opportunities:
             if found.kind == ValueKind.name and found.tradable:
-                return [proposal(self.name, found)]
+                wanted = cut(proposal(self.name, found), self._contracts(found, update))
+                return [] if wanted is None else [wanted]
         return []
+
+    def _contracts(self, found: Opportunity, update: Update) -> int:
+        leg = found.legs[0]
+        fair = update.fair_values.get(leg.ticker)
+        believed = None if fair is None else fair.probability if leg.side == YES else 1 - fair.probability
+        return contracts_of(
+            self.params,
+            leg.count_e2,
+            leg.cost_e6 + (leg.fee_e6 or 0),
+            found.net_edge_e6 or 0,
+            fair=believed,
+            margin=0.0 if fair is None else fair.margin,
+            cash_e6=update.cash_e6,
+        )
 
     def _exits(self, update: Update) -> Iterator[Proposal]:
         seen = {each.market.ticker: each for each in update.view.markets}
