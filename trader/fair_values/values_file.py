@@ -2,7 +2,7 @@
 
 CSV: a header line with ``ticker,probability`` and, optional, ``margin`` and ``as_of`` (RFC 3339), in any
 order. JSON: a list of objects with these members. A value without ``as_of`` is as old as the file. A bad
-row is refused by its number and name; the others count.
+row, one of the future included, is refused by its number and name; the others count.
 """
 
 import csv
@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from bus.clock import SystemClock
 from bus.files import open_regular
 from bus.notebook import Connection
 from markets.errors import BadRecord
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 
 SOURCE: Final = "file"
 MAX_BYTES: Final = 64 * 1_048_576
+FUTURE_MS: Final = 5_000
+"""So far ahead of our clock a row may be: more would never grow stale."""
+
 _FIELDS: Final = frozenset({"ticker", "probability", "margin", "as_of"})
 
 
@@ -39,8 +43,11 @@ class Loaded(msgspec.Struct, frozen=True):
     errors: tuple[str, ...] = ()
 
 
-def parse(text: str, name: str, modified_ms: int) -> Loaded:
+def parse(text: str, name: str, modified_ms: int, now_ms: int | None = None) -> Loaded:
     """Return the values in the text of a file called `name`, which was last changed at `modified_ms`.
+
+    Args:
+        now_ms: the present, None: that is when it was changed.
 
     Raises:
         ValueError: it is not such a file at all.
@@ -49,11 +56,14 @@ def parse(text: str, name: str, modified_ms: int) -> Loaded:
         rows = _json_rows(text) if name.endswith(".json") else _csv_rows(text)
     except (csv.Error, RecursionError) as error:
         raise ValueError(str(error)) from None
+    now_ms = modified_ms if now_ms is None else now_ms
     values: dict[str, FairValue] = {}
     errors: list[str] = []
     for where, row in rows:
         try:
-            value = _value(row, modified_ms)
+            value = _value(row, min(modified_ms, now_ms))
+            if value.as_of_ms > now_ms + FUTURE_MS:
+                raise BadRecord("as_of", row.get("as_of"), "a time that is not after now")
             if value.ticker in values:
                 raise BadRecord("ticker", value.ticker, "a ticker once")
             values[value.ticker] = value
@@ -134,7 +144,7 @@ class ValuesFile:
                 raise ValueError(f"{found.st_size} bytes, at most {MAX_BYTES} are read")
             with open_regular(self.path) as file:
                 text = file.read().decode("utf-8")
-            self.loaded = parse(text, self.path.name, found.st_mtime_ns // 1_000_000)
+            self.loaded = parse(text, self.path.name, found.st_mtime_ns // 1_000_000, now_ms)
         except (OSError, ValueError) as error:
             problem = f"{self.path.name}: cannot be read: {error}"
             if self.loaded.errors != (problem,):
@@ -164,8 +174,8 @@ class FileSource(Estimator):
         self._said: tuple[str, ...] = ()
 
     def values(self, bus: Connection) -> Mapping[str, Estimate]:
-        now_ms = bus.replica.now_ms()
-        self._file.look(now_ms)
+        now_ms = bus.replica.now_ms()  # in a replay another than that of the file
+        self._file.look(SystemClock().now_ms())
         loaded = self._file.loaded
         if loaded.errors != self._said:
             self._said = loaded.errors

@@ -1,5 +1,6 @@
 """Fair values from a file: what it says, what is refused, and when it is read again."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ def test_json_list() -> None:
         ("KX-9,,,", "probability: got None"),
         ("KX-9,0.5,-1,", "margin: got '-1'"),
         ("KX-9,0.5,,yesterday", "as_of: got 'yesterday'"),
+        (
+            "KX-9,0.5,,2027-01-15T08:00:06Z",
+            "as_of: got '2027-01-15T08:00:06Z', expected a time that is not after",
+        ),
+        ("KX-9,0.5,,9999-12-31T00:00:00Z", "as_of: got '9999-12-31T00:00:00Z'"),
         (",0.5,,", "ticker: got None"),
         ("KX-1,0.5,,", "ticker: got 'KX-1', expected a ticker once"),
         ("KX-9,0.5,,,7", "beyond the header"),
@@ -118,3 +124,12 @@ def test_a_file_is_read_when_it_changes_and_keeps_what_it_said_when_it_is_broken
         assert not file.look(T)
         assert set(file.loaded.values) == {"KX-1", "KX-2"}
         assert file.loaded.errors
+
+
+def test_a_file_of_the_future_is_of_now_and_grows_stale(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("ticker,probability\nKX-1,0.5\n")
+    os.utime(path, (4_000_000_000, 4_000_000_000))
+    file = ValuesFile(path)
+    assert file.look(T)
+    assert file.loaded.values["KX-1"].as_of_ms == T
