@@ -10,11 +10,15 @@ from typing import Final
 
 from trader.extensions.params import Parameters
 
+from .elo import Elo
+from .mixture import Mixture
 from .source import Estimate, Estimator, Source
 from .values_file import FileSource, Loaded, ValuesFile, parse
 
 BUILT_IN: Final[Mapping[str, type[Estimator]]] = {
     FileSource.name: FileSource,
+    Elo.name: Elo,
+    Mixture.name: Mixture,
 }
 """The project's own sources, by their names."""
 
