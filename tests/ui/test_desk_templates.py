@@ -132,10 +132,18 @@ FULL = Desk(
     ],
     orders=ORDERS,
     fills=[a_fill(id=2, order=8), a_fill()],
-    settlements=[a_settlement()],
+    settlements=[a_settlement(id=2, corrected=1_790_000_000.0), a_settlement()],
     trades=[
         a_trade(),
-        a_trade(trade=2, locked_dollars=None, settlement_dollars="-0.300000", floor_dollars="0.000000"),
+        a_trade(
+            trade=2,
+            strategy="value",
+            kind="tidy",
+            source="polls",
+            locked_dollars=None,
+            settlement_dollars="-0.300000",
+            floor_dollars="0.000000",
+        ),
         a_trade(
             trade=3,
             ended=1_790_000_500.0,
@@ -183,6 +191,14 @@ def test_a_locked_basket_says_what_it_pays_and_an_old_mark_that_it_is_old() -> N
     assert "by the result, fair value of polls" in trader
     for heading in ("Profit at settlement", "Profit at bid", "Locked in", "Promised"):
         assert heading in trader
+
+
+def test_a_trade_says_its_kind_and_source_and_a_settlement_that_it_was_corrected() -> None:
+    said = words(FULL)
+
+    assert "2, value, tidy, polls:" in said
+    assert "1, no_basket:" in said
+    assert said.count("yes corrected") == 1
 
 
 def words(desk: Desk) -> str:
