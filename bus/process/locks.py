@@ -71,13 +71,18 @@ def hold_role(run_dir: Path, role: str) -> Iterator[None]:
         os.close(fd)
 
 
+def lock_path(run_dir: Path, role: str) -> Path:
+    """Return where the lock of a role is, in whoever's directory that is."""
+    return run_dir / f"{role}.lock"
+
+
 def take_role(run_dir: Path, role: str) -> int:
     """Take `role` in this run directory; return a descriptor, which holds it until it is closed.
 
     Raises:
         StartupError: as `hold_role`.
     """
-    path = run_dir / f"{role}.lock"
+    path = lock_path(run_dir, role)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -119,7 +124,7 @@ def _running(run_dir: Path, role: str, pid: int) -> str:
 def holder(run_dir: Path, role: str) -> int | None:
     """Return the pid of the process that holds `role` in this run directory, 0 if unknown, or None."""
     try:
-        fd = os.open(run_dir / f"{role}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(lock_path(run_dir, role), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -27,7 +27,7 @@ from bus.process.supervised import Supervisor
 from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_control
 from bus.sockets import MAX_FEED, make, make_context
 from bus.trading.ended import EndedStrategies
-from bus.trading.gateway import GatewayStatus
+from bus.trading.gateway import STANDS_STILL, GatewayStatus
 from bus.trading.shapes import told
 from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupError
 
@@ -233,6 +233,8 @@ def gateway_ready(context: zmq.Context[Any], settings: Settings) -> Finding:
         said += f": {status.error}"
     if status.watchdog is None:
         return Finding(False, "gateway", f"{said}; there is no watchdog: make run starts it")
+    if status.watchdog == STANDS_STILL:
+        return Finding(False, "gateway", f"{said}; the watchdog stands still: kill it, it is started anew")
     return Finding(status.state == "ready" and status.error is None, "gateway", said)
 
 

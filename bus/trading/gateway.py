@@ -4,13 +4,16 @@ The trader asks, the gateway answers; what has become of orders are numbered eve
 the last that it has in its journal. Members are only ever added, at the end or with a default.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from markets.orders import AnyOrderEvent, Fill, Intent
 
 from .shapes import Shape
+
+STANDS_STILL: Final = "stands still"
+"""Of a watchdog that is there and does nothing: leases alone end what rests."""
 
 Source = Literal["live", "replay"]
 

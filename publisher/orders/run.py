@@ -19,7 +19,7 @@ import structlog
 
 from bus.clock import Clock, Rng, SystemClock
 from bus.process.lifecycle import Deadline, Stop
-from bus.process.locks import holder, private_dir, take_role
+from bus.process.locks import holder, lock_path, private_dir, take_role
 from bus.process.settings import Settings, money_e6
 from bus.process.settings_table import LIVE_CONFIRMATION
 from bus.protocol.answers import Later, Question, Refusal
@@ -29,6 +29,7 @@ from bus.replica import Replica
 from bus.server import FeedServer
 from bus.sockets import make_context
 from bus.trading.gateway import (
+    STANDS_STILL,
     AccountAsk,
     AmendAsk,
     CancelAsk,
@@ -83,6 +84,9 @@ LOOK_MS: Final = 1_000
 WATCHDOG_NOTE: Final = "watchdog"
 """File beside the log: what the watchdog did last."""
 
+WATCHDOG_STILL_MS: Final = 15_000
+"""No longer than this between two touches of its lock, even while it waits for an answer."""
+
 NOTE_MOST: Final = 300
 COMPACT_MS: Final = 60_000
 TOPIC_ORDERS: Final = "orders."
@@ -125,6 +129,7 @@ class Gateway:
         self._looked_ms = 0
         self._compacted_ms = clock.monotonic_ns() // 1_000_000
         self._watchdog: str | None = None
+        self._touched = 0, 0
         self._keys = KeySource.of(settings)
         self._source = TermsSource(settings, self._keys, clock, rng(), stop)
         self._context = make_context()
@@ -333,10 +338,19 @@ class Gateway:
             self._watchdog = self._ask_after_watchdog()
 
     def _ask_after_watchdog(self) -> str | None:
-        """Return whether it runs, and what it did last; None if there is none."""
-        if holder(self._settings.run_dir, "watchdog") is None:
+        """Return whether it runs or stands still, and what it did last; None if there is none."""
+        run_dir, steady_ms = self._settings.run_dir, self._now().steady_ms
+        if holder(run_dir, "watchdog") is None:
             return None
         assert self._terms is not None
+        try:
+            touched_ns = lock_path(run_dir, "watchdog").stat().st_mtime_ns
+        except OSError:
+            return None
+        if touched_ns != self._touched[0]:
+            self._touched = touched_ns, steady_ms
+        elif steady_ms - self._touched[1] > WATCHDOG_STILL_MS:
+            return STANDS_STILL
         try:
             return f"running; {(self._terms.folder / WATCHDOG_NOTE).read_text()[:NOTE_MOST].strip()}"
         except (OSError, ValueError):

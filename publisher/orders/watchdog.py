@@ -4,6 +4,8 @@ It hears the heartbeats of feed, trader and order gateway. When one is silent an
 it fences, cancels by id what is ours, and proves by listing that nothing of ours rests: docs/orders.md.
 """
 
+import contextlib
+import os
 import queue
 import sys
 import threading
@@ -16,7 +18,7 @@ import structlog
 from bus.clock import Clock, Rng, SystemClock
 from bus.heartbeats import Heartbeats
 from bus.process.lifecycle import Stop, main, no_arguments
-from bus.process.locks import private_dir
+from bus.process.locks import lock_path, private_dir
 from bus.process.settings import Settings
 from bus.sockets import make_context
 from markets.errors import BadRecord, DecodeError, StartupError
@@ -42,10 +44,14 @@ FEEDS: Final = {"trader": "trader_events", "gateway": "order_events", "feed": "f
 
 SILENT_MS: Final = {"trader": 3_000, "gateway": 3_000, "feed": 10_000}
 GATEWAY: Final = "gateway"
+ROLE: Final = "watchdog"
 AGAIN_MS: Final = 3_000
 """A gateway that stays silent is told of again so often: it may have come and gone unheard."""
 
 HEAR_MS: Final = 100
+ALIVE_MS: Final = 1_000
+"""So often it touches its lock: whoever stands still does not."""
+
 STOOD_STILL_MS: Final = 1_000
 """After so long between two looks it was this process that stood still, and the others may not have."""
 
@@ -276,6 +282,7 @@ class Watchdog:
         self._stop = stop
         self._clock = clock
         self._anew: str | None = None
+        self._lived_ms = 0
         private_dir(settings.data_dir)
         self._keys = KeySource.of(settings)
         self._source = TermsSource(settings, self._keys, clock, rng, stop)
@@ -296,7 +303,7 @@ class Watchdog:
             daemon=True,
         )
         follows.start()
-        takeover = Takeover(base, self._keys, self._clock, self._stop.wait, terms)
+        takeover = Takeover(base, self._keys, self._clock, self._wait, terms)
         log.info("watchdog.watches", folder=str(terms.folder))
         try:
             self._watch(hears, takeover)
@@ -306,6 +313,18 @@ class Watchdog:
             context.term()
         if self._anew is not None:
             raise StartupError(self._anew)
+
+    def _wait(self, seconds: float) -> bool:
+        self._live()
+        return self._stop.wait(seconds)
+
+    def _live(self) -> None:
+        """Show that this does not stand still."""
+        now_ms = self._steady_ms()
+        if now_ms - self._lived_ms >= ALIVE_MS:
+            self._lived_ms = now_ms
+            with contextlib.suppress(OSError):
+                os.utime(lock_path(self._settings.run_dir, ROLE))
 
     def _changed(self, before: Terms, terms: Terms) -> None:
         if terms.folder != before.folder:
@@ -318,6 +337,7 @@ class Watchdog:
         while not self._stop.is_set():
             heard = hears.hear(HEAR_MS)
             now_ms = self._steady_ms()
+            self._live()
             silent = silence.look(heard, now_ms)
             if silent and (ours := self._take_over(silent, takeover, silence)) is not None:
                 again = self._steady_ms() + PROVE_AGAIN_MS, ours
@@ -372,4 +392,4 @@ def run(settings: Settings, stop: Stop, clock: Clock | None = None, rng: Callabl
 
 if __name__ == "__main__":
     no_arguments("publisher.orders.watchdog", "Ends what rests when trader, gateway or feed are silent.")
-    sys.exit(main("watchdog", run))
+    sys.exit(main(ROLE, run))

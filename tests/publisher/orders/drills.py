@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bus.trading.gateway import STANDS_STILL
 from markets.orders import Ended
 from publisher.orders import records
 from publisher.orders.fence import Fence
@@ -282,10 +283,16 @@ def lease_alone(number: signal.Signals) -> Callable[[Drill], float]:
     return drill
 
 
-def no_watchdog(drill: Drill) -> float:
-    """Without a watchdog and a trader a gateway that lives lets nothing rest longer than the lease."""
+def no_watchdog(number: signal.Signals) -> Callable[[Drill], float]:
+    """Return a drill: without watchdog and trader a gateway lets nothing rest longer than the lease."""
+    return lambda drill: _no_watchdog(drill, number)
+
+
+def _no_watchdog(drill: Drill, number: signal.Signals) -> float:
     with drill.restarted(KALSHI_BUS_ORDER_LEASE_S=str(LEASE_S)):
-        drill.watchdog.signal(signal.SIGKILL)
+        drill.watchdog.signal(number)
+        said = STANDS_STILL if number is signal.SIGSTOP else None
+        eventually(lambda: getattr(drill.floor.status(), "watchdog", "") == said, 20, "it is said")
         drill.rest()
         began = time.monotonic()
         while time.monotonic() < began + LEASE_S + 2:  # renewed while the trader lives
@@ -477,7 +484,8 @@ DRILLS: Final[dict[str, Named]] = {
     "an older gateway": Named(older_gateway),
     "all stopped at once": Named(lease_alone(STOP)),
     "all killed at once": Named(lease_alone(KILL)),
-    "watchdog killed, then the trader": Named(no_watchdog),
+    "watchdog killed, then the trader": Named(no_watchdog(KILL)),
+    "watchdog stopped, then the trader killed": Named(no_watchdog(STOP)),
     "network cut": Named(cut_off()),
     "network cut, then trader and gateway killed": Named(cut_off("trader", "gateway")),
     "wall clock an hour ahead and back": Named(wall_clock),
