@@ -295,6 +295,12 @@ def _limits(worker: Worker) -> LimitsStatus:
         positions_per_event=limits.positions_per_event,
         payout_hours=limits.payout_ms / HOUR_MS,
         in_play=worker.engine.scan.in_play,
+        match_dollars=format_money(limits.match_e6),
+        series_dollars=format_money(limits.series_e6),
+        day_dollars=format_money(limits.day_e6),
+        shard_dollars=format_money(limits.shard_e6),
+        strategy_dollars=format_money(limits.strategy_e6),
+        daily_return_percent=limits.daily_return_ppm / 10_000,
     )
 
 

@@ -154,6 +154,12 @@ class LimitsStatus(Shape, frozen=True, kw_only=True):
     positions_per_event: int
     payout_hours: float
     in_play: bool
+    match_dollars: MoneyText
+    series_dollars: MoneyText
+    day_dollars: MoneyText
+    shard_dollars: MoneyText
+    strategy_dollars: MoneyText
+    daily_return_percent: float
 
 
 class LimitsUse(Shape, frozen=True, kw_only=True):

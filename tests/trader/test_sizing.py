@@ -10,7 +10,7 @@ from markets.errors import StartupError
 from markets.opportunities import candidates
 from markets.orders import Proposal, Wanted
 from markets.records import FairValue
-from tests.trader.world import NOW_MS, SCAN, event_of, leg, view_of
+from tests.trader.world import NOW_MS, SCAN, basket, event_of, leg, view_of
 from trader.lineup import load_strategy
 from trader.strategies import Update
 from trader.strategies.sizing import SizeParams, contracts_of, cut, kelly_part
@@ -94,6 +94,21 @@ def test_value_buys_as_much_as_its_size_says() -> None:
 
     assert list(counts.values())[:2] == [50_000, 700]
     assert 0 < counts["value(size='kelly', kelly=0.1)"] < 10_000
+
+
+def test_baskets_are_cut_to_so_many_sets() -> None:
+    view = basket()
+    update = Update(view, tuple(candidates(view, {}, NOW_MS, SCAN).opportunities), NOW_MS)
+
+    def sets_e2(text: str) -> list[int]:
+        wanted = load_strategy(text).make().on_update(update)
+        return [one.legs[0].count_e2 for one in wanted if isinstance(one, Proposal)]
+
+    assert sets_e2("baskets") == [10_000]
+    assert sets_e2("baskets(size='fixed', contracts=7)") == [700]
+    assert 0 < sets_e2("baskets(size='edge', contracts=2)")[0] < 10_000
+    with pytest.raises(StartupError, match="it rests on no belief"):
+        load_strategy("baskets(size='kelly')").make()
 
 
 @pytest.mark.parametrize("bad", ["contracts=0", "kelly=0.0", "kelly=1.5", "size='all'", "target_e4=0"])
