@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.trading.gateway import ForeignFill
 from markets.fees import FeeSchedule
 from markets.orders import Fill, Intent, reserve_e6
 from tests.trader.world import NOW_MS
@@ -272,3 +273,23 @@ def test_a_trade_is_under_way_until_its_last_order_ends() -> None:
     ledger.end(2)
     assert not ledger.ordered(7)
     assert ledger.baskets == {}
+
+
+@pytest.mark.parametrize("order", ["fof", "off", "ffo", "foff", "oof"])
+def test_a_fill_of_others_whose_event_was_guessed_and_ours_are_of_one_event(order: str) -> None:
+    """`f`: others buy, their event a guess at the ticker; `o`: we do, and know it."""
+    ledger, numbers = Ledger.new(1_000_000_000), iter(range(1, 9))
+    for at, who in enumerate(order):
+        side = "yes" if at % 2 else "no"
+        if who == "o":
+            bought(ledger, next(numbers), side, 4_000, 700)
+            continue
+        told = Fill(4_000, 500 + 100 * at, 0, 0, NOW_MS, f"f{at}")
+        ledger.fill_foreign(ForeignFill("x", "A", "guessed", 0, side, told))
+    ledger.check_whole()
+    (event,) = ledger.events()
+    assert {lot.event_ticker for lot in ledger.lots_in(event)} == {event}
+    assert len(ledger.lots_in(event)) == len(ledger.lots["A"])
+    ledger.settle("A", "yes", 10_000, NOW_MS)
+    ledger.check_whole()
+    assert not ledger.events()
