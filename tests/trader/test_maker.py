@@ -300,3 +300,39 @@ def test_it_quotes_changes_and_pulls_at_an_exchange(tmp_path: Path) -> None:
         check(stand)
     finally:
         stand.close()
+
+
+def test_it_does_not_quote_around_itself_where_its_own_quotes_are_shown(tmp_path: Path) -> None:
+    gateway = FakeGateway()
+    gateway.plan = lambda one: [] if one.time_in_force == "gtc" else [(one.price_e4, one.count_e2)]
+    env = {"KALSHI_BUS_STRATEGIES": "maker(improves=True, reprice_e4=0)"}
+    stand = Stand(tmp_path, env=env, gateway=FakePort(gateway))
+
+    def show(own_e2: int) -> None:
+        ours = [(4_100, own_e2)] if own_e2 else [], [(5_500, own_e2)] if own_e2 else []
+        books = ([(4_000, 10_000), *ours[0]], [(5_400, 10_000), *ours[1]])
+        stand.commit(view_of(EVENT, leg(EVENT, "HOM", book=books, as_of_ms=stand.clock.now_ms())))
+        stand.turns(4)
+
+    try:
+        for _ in range(6):
+            show(0)
+        placed = {"yes": (4_100, 1_000), "no": (5_500, 1_000)}
+        assert open_quotes(stand) == placed
+        orders = set(stand.worker.engine.ledger.open)
+        for _ in range(4):
+            show(1_000)
+        assert open_quotes(stand) == placed
+        assert set(stand.worker.engine.ledger.open) == orders
+
+        number = next(n for n, one in stand.worker.engine.ledger.open.items() if one.side == "no")
+        gateway.fill(number, 5_500, 400)  # what is held is not marked at one's own bid
+        stand.turns(4)
+        show(1_000)
+        seen = stand.worker.engine.taken.of_others(stand.worker.engine.views[EVENT.event_ticker])
+        book = seen.markets[0].book
+        assert book is not None
+        assert (book.yes[-1], book.no[-1]) == ((4_000, 10_000), (5_500, 400))
+        check(stand)
+    finally:
+        stand.close()

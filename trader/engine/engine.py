@@ -4,6 +4,7 @@
 session has input and outputs written to the journal first.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -45,7 +46,7 @@ from markets.orders import (
     reserve_e6,
 )
 from markets.records import FairValue, Market, Status
-from markets.units import CENT_E6, PRICE_ONE_E4
+from markets.units import CENT_E6, PRICE_ONE_E4, opposite
 from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Ledger
 from trader.strategies import LoadStrategy, Update
 
@@ -290,7 +291,8 @@ class Engine:
         )
         for intent in self.ledger.open.values():
             self.standing.add(intent)
-        self.taken = Taken(start.taken, stays=start.rules >= 2 and not start.gateway)
+        resting = self._own_asks if start.gateway else None  # nobody sees an order that only plays
+        self.taken = Taken(start.taken, stays=start.rules >= 2 and not start.gateway, resting=resting)
         self.roster.start(start.strategies, start.now_ms)
         self.heard, self._gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
         self.conditions.alarm = start.alarm
@@ -304,7 +306,7 @@ class Engine:
         conditions.epoch, conditions.seq, conditions.complete_ms = data.epoch, data.seq, data.complete_ms
         for view in data.views:
             self.taken.observe(view, self.scan)
-            self.worth.mark(view, self.paced_ms, self._failing)
+            self.worth.mark(self.taken.of_others(view), self.paced_ms, self._failing)
             self._settle(view)
             self._correct(view)
             self._even_out(view)
@@ -362,6 +364,16 @@ class Engine:
                 ticker: self.fair_values[ticker] for ticker in tickers if ticker in self.fair_values
             },
         )
+
+    def _own_asks(self, ticker: str) -> Mapping[tuple[str, int], int]:
+        """Return what own orders that rest offer in a market: a bid for one side asks for the other."""
+        ledger, asks = self.ledger, Counter[tuple[str, int]]()
+        for intent in ledger.open.values():
+            if intent.ticker == ticker and intent.time_in_force == "gtc":
+                side = NO if intent.side == YES else YES
+                left_e2 = intent.count_e2 - ledger.filled(intent.number).count_e2
+                asks[side, opposite(intent.price_e4)] += left_e2
+        return asks
 
     def _on_timer(self, wanted: Iterable[AnyWanted]) -> None:
         """Take what strategies want as time passes, of events in which something is held or ordered."""
@@ -730,7 +742,7 @@ class Engine:
     def _mark(self, event_ticker: str) -> None:
         view = self.views.get(event_ticker)
         if view is not None:
-            self.worth.mark(view, self.paced_ms)
+            self.worth.mark(self.taken.of_others(view), self.paced_ms)
 
     def _alarm(self, line: str) -> None:
         """Trade nothing until a person has looked at this."""
@@ -880,7 +892,7 @@ class Engine:
         self._out.append(Booked(number, status, reason, booked, self.now_ms))
         view = self.views.get(intent.event_ticker)
         if view is not None:
-            self.worth.mark(view, self.paced_ms)
+            self.worth.mark(self.taken.of_others(view), self.paced_ms)
         if booked or ended:
             self.roster.fill(intent, booked, self.now_ms)
         if view is not None and ended:

@@ -3,9 +3,12 @@
 Nobody else sees what a paper order took, so its levels go on being shown: what was taken is remembered until
 its level shrinks or goes. At an exchange a level shrinks by itself, and only orders on their way are counted.
 Either way the same depth must not be bought twice: scanner, risk and evening out look at what is left.
+
+What own orders bid for while they rest is shown by an exchange, too. It is no offer to oneself, and no price
+at which anything could be sold: it is taken off as well.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -29,13 +32,22 @@ class Taken:
 
     Args:
         stays: whether a level goes on showing what an order took of it, as it does to one that only plays.
+        resting: returns what own orders bid for in a market, where that is shown: (side, price_e4) of the
+            asks that it makes -> contracts.
 
     Attributes:
         levels: ticker -> (side, price_e4) -> contracts.
     """
 
-    def __init__(self, levels: Iterable[TakenLevel] = (), *, stays: bool = True) -> None:
+    def __init__(
+        self,
+        levels: Iterable[TakenLevel] = (),
+        *,
+        stays: bool = True,
+        resting: Callable[[str], Mapping[tuple[str, int], int]] | None = None,
+    ) -> None:
         self._stays = stays
+        self._resting = resting
         self.levels: dict[str, dict[tuple[str, int], int]] = {}
         self._plans: dict[int, dict[int, int]] = {}
         for ticker, side, price_e4, count_e2 in levels:
@@ -90,22 +102,15 @@ class Taken:
 
     def left(self, view: EventView) -> EventView:
         """Return the event with what is left of its levels."""
+        view = self.of_others(view)
         if not self.touches(view):
             return view
-        return msgspec.structs.replace(view, markets=tuple(map(self._left, view.markets)))
+        levels = self.levels
+        return _less(view, lambda ticker: levels.get(ticker, {}))
 
-    def _left(self, seen: MarketView) -> MarketView:
-        taken = self.levels.get(seen.market.ticker)
-        if not taken:
-            return seen
-        book, quote = seen.book, seen.quote
-        for side in (YES, NO):
-            of_side = {price_e4: count_e2 for (of, price_e4), count_e2 in taken.items() if of == side}
-            if of_side:
-                whole = book
-                book = None if book is None else _book_left(book, side, of_side)
-                quote = _quote_left(quote, side, of_side, whole, book)
-        return msgspec.structs.replace(seen, book=book, quote=quote)
+    def of_others(self, view: EventView) -> EventView:
+        """Return the event without what own orders bid for there."""
+        return view if self._resting is None else _less(view, self._resting)
 
     def _add(self, ticker: str, side: str, price_e4: int, count_e2: int) -> None:
         if count_e2 <= 0:
@@ -114,6 +119,27 @@ class Taken:
         levels[side, price_e4] = levels.get((side, price_e4), 0) + count_e2
         if len(self.levels) > MARKETS_MAX:
             del self.levels[next(iter(self.levels))]
+
+
+def _less(view: EventView, of_market: Callable[[str], Mapping[tuple[str, int], int]]) -> EventView:
+    """Return an event with so much less of its asks; itself where that is nothing."""
+    markets = tuple([_market_less(seen, of_market(seen.market.ticker)) for seen in view.markets])
+    if all(now is before for now, before in zip(markets, view.markets, strict=True)):
+        return view
+    return msgspec.structs.replace(view, markets=markets)
+
+
+def _market_less(seen: MarketView, less: Mapping[tuple[str, int], int]) -> MarketView:
+    if not less:
+        return seen
+    book, quote = seen.book, seen.quote
+    for side in (YES, NO):
+        of_side = {price_e4: count_e2 for (of, price_e4), count_e2 in less.items() if of == side}
+        if of_side:
+            whole = book
+            book = None if book is None else _book_left(book, side, of_side)
+            quote = _quote_left(quote, side, of_side, whole, book)
+    return msgspec.structs.replace(seen, book=book, quote=quote)
 
 
 def observe(levels: dict[tuple[str, int], int], seen: MarketView, scan: ScanLimits) -> None:
