@@ -85,7 +85,7 @@ def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int
     if parsed.command == "flatten" and parsed.word != WORD:
         raise Refusal("bad_request", f"word: this closes every position: flatten {WORD}")
     if parsed.command == "adopt":
-        return _adopt(ask, parsed.word)
+        return adopt(ask, parsed.word)
     question = msgspec.to_builtins(_command(parsed))
     if parsed.command == "prepare":
         ticket = told(ask(question), TicketAnswer).ticket
@@ -108,8 +108,8 @@ def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int
     return EXIT_CRASHED if answer.left else 0
 
 
-def _adopt(ask: Callable[[dict[str, Any]], Mapping[str, object]], word: str) -> int:
-    """Show the lines of drift; with the word accept them: the ledger has then what the exchange lists."""
+def adopt(ask: Callable[[dict[str, Any]], Mapping[str, object]], word: str) -> int:
+    """Show the lines of drift; with the word accept them; return the exit code."""
     account = told(ask({"op": "status"}), TraderStatus).exchange_account
     lines = () if account is None else account.drift
     for line in lines:

@@ -1,5 +1,6 @@
 """A person's orders from the control socket to the journal: asked, decided, carried out, opened again."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 
 from bus.protocol.answers import Refusal
 from tests.trader.stand import Stand
+from tests.trader.test_docs import DOCS
 from tests.trader.world import basket, event_of, leg, quiet, view_of
+from trader.by_hand import adopt
 from trader.engine.replay import replay
 from trader.journal.reader import Reader
 from trader.lineup import load_strategy
@@ -172,3 +175,35 @@ def test_a_halted_trader_says_that_nothing_is_done() -> None:
 
     with pytest.raises(Refusal, match="cancel: the journal cannot be written or does not add up: nothing"):
         answer_of("halted", command)
+
+
+LINE = "cash of the account: the journal has 10.000000, the exchange 9.000000"
+
+
+@pytest.mark.parametrize(
+    ("word", "refused", "code", "said"),
+    [
+        ("", None, 2, "with: adopt ADOPT"),
+        ("adopt", None, 2, "with: adopt ADOPT"),
+        ("ADOPT", None, 0, "adopted: the journal has what the exchange lists"),
+        ("ADOPT", "drift_changed", 2, "not done: look (drift_changed)"),
+    ],
+)
+def test_drift_is_shown_and_accepted_with_the_word_alone(
+    word: str, refused: str | None, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def ask(question: dict[str, Any]) -> dict[str, Any]:
+        asked.append(question)
+        if question["op"] == "status":
+            status = json.loads(DOCS[DOCS.index("### `status`") :].split("```json\n")[1].split("```")[0])
+            status["exchange_account"]["drift"] = [LINE]
+            return {"ok": True, **status}
+        return {"ok": True, "state": "drift", "refused": refused, "why": refused and "look"}
+
+    assert adopt(ask, word) == code
+    assert capsys.readouterr().out.startswith(f"{LINE}\n")
+    assert asked[1:] == ([{"op": "adopt", "lines": (LINE,), "word": "ADOPT"}] if word == "ADOPT" else [])
+    adopt(ask, word)
+    assert said in capsys.readouterr().out

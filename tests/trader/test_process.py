@@ -69,6 +69,7 @@ def test_a_person_s_commands_say_in_a_sentence_why_nothing_is_done(
         (["confirm", "7"], 2, "ticket_unknown"),
         (["cancel", "7"], 2, "order_unknown"),
         (["close", "NONE"], 2, "nothing_held"),
+        (["adopt"], 1, "nothing to adopt"),
         (["flatten"], 2, "FLATTEN"),
         (["flatten", "FLATTEN"], 0, "flat: nothing is held or ordered"),
         (["cash"], 2, "mode paper"),

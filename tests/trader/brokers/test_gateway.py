@@ -353,8 +353,6 @@ def test_a_person_accepts_what_nobody_can_explain_and_it_is_booked(gateway: Fake
     stand.turns(1)
     assert stand.worker.state == reasons.RUNNING
     assert adopt(*lines).refused == reasons.NO_DRIFT
-    pass_by(stand, 75)
-    assert stand.worker.state == reasons.RUNNING
     assert whole(books_of(stand.worker.around.journal_path), None)
     assert whole(
         books_of(stand.worker.around.journal_path), compare(stand.worker.around.journal_path, gateway.answer)
