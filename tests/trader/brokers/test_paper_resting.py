@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bus.protocol.state import Changed
 from markets.opportunities import EventView, MarketView
@@ -327,3 +329,65 @@ def test_a_restart_does_not_take_what_rested_for_what_was_taken_of_a_level(tmp_p
         assert broker.taken == ()
     finally:
         again.close()
+
+
+def rebuilt(events: list[AnyOrderEvent]) -> dict[int, list[AnyOrderEvent]]:
+    of_order: dict[int, list[AnyOrderEvent]] = {}
+    for event in events:
+        of_order.setdefault(event.number, []).append(event)
+    return of_order
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("place"), st.integers(35, 45), st.integers(1, 12)),
+        st.tuples(st.just("cancel"), st.integers(1, 4), st.just(0)),
+        st.tuples(st.just("amend"), st.integers(1, 4), st.integers(1, 15)),
+        st.tuples(st.just("sold"), st.integers(35, 45), st.integers(1, 1_500)),
+        st.tuples(st.just("shows"), st.integers(36, 46), st.integers(0, 1_200)),
+        st.tuples(st.just("wait"), st.integers(1, 400), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@given(steps)
+def test_whatever_happens_no_order_gets_more_than_it_wants_costs_more_than_is_held_or_ends_twice(
+    happened: list[tuple[str, int, int]],
+) -> None:
+    bench, events, number = Bench(market((5_000, 900), bid_e2=500)), list[AnyOrderEvent](), 0
+    traded_e2 = shown_e2 = 0
+    for what, first, second in happened:
+        if what == "place":
+            number += 1
+            made = order(number, first * 100, second * 100, time_in_force="gtc")
+            bench.broker.place(made, bench.present)
+        elif what == "cancel":
+            bench.broker.cancel(first, bench.present)
+        elif what == "amend":
+            bench.broker.amend(first, 4_100, second * 100, bench.present)
+        elif what == "sold":
+            traded_e2 += second
+            events += bench.hear(sold(second, first * 100))
+        elif what == "shows":
+            shown_e2 += second
+            events += bench.see(market((first * 100, second), bid_e2=second))
+        else:
+            events += bench.wait(first)
+    events += bench.wait(CLOSE_MS)
+    total_e2 = 0
+    for told in rebuilt(events).values():
+        ends = [event for event in told if isinstance(event, Ended)]
+        assert len(ends) == 1
+        assert told[-1] is ends[0]
+        wanted = order(told[0].number, price_e4=4_500, count_e2=1_500)
+        fills = [event.fill for event in told if isinstance(event, Filled)]
+        got_e2 = sum(fill.count_e2 for fill in fills)
+        changes = [event.count_e2 for event in told if isinstance(event, Amended)]
+        assert got_e2 <= max([1_200, *changes])
+        assert sum(fill.cost_e6 + fill.fee_e6 for fill in fills) <= wanted.reserve_e6
+        assert all(0 < fill.price_e4 <= 4_500 and fill.count_e2 > 0 for fill in fills)
+        total_e2 += got_e2
+    assert total_e2 <= traded_e2 + shown_e2
+    assert len(rebuilt(events)) == number
+    assert not bench.broker.watched or bench.broker.taken
