@@ -784,7 +784,8 @@ class Engine:
             return
         if any(intent.ticker == ticker for intent in ledger.open.values()):
             return
-        view = self.views.get(listed.event_ticker)
+        # Not the event that is listed: where the list has none, that is a guess.
+        view = self.views.get(next(iter(ledger.lots[ticker].values())).event_ticker)
         markets = {} if view is None else {seen.market.ticker: seen.market for seen in view.markets}
         seen_e4 = settlement_e4(markets[ticker]) if ticker in markets else None
         result, value_e4 = settled_e4(listed, ledger.positions.get(ticker), seen_e4)
