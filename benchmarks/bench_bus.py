@@ -600,13 +600,13 @@ def _serve_one(
     server.open(writer)
     stop = Stop()
     joined = threading.Event()
-    answer = server.answers.answer
+    begin = server.answers.begin
 
-    def note(question: bytes, now_ms: int) -> list[bytes]:
+    def note(question: bytes, now_ms: int, to: Sequence[bytes], steady_ms: int) -> list[bytes]:
         joined.set()
-        return answer(question, now_ms)
+        return begin(question, now_ms, to, steady_ms)
 
-    server.answers.answer = note  # type: ignore[method-assign]
+    server.answers.begin = note  # type: ignore[method-assign]
 
     def run() -> None:
         joined.wait(10)

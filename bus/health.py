@@ -11,6 +11,7 @@ import msgspec
 
 from bus.drift import DriftRow, drift_rows
 from bus.process.supervised import Processes, Supervised
+from bus.protocol.join import Resync
 from bus.protocol.messages import Heartbeat, PublisherHealth, RouteHealth
 from bus.protocol.state import Records
 from bus.replica import ReplicaStatus
@@ -39,6 +40,44 @@ class ExchangeHealth(msgspec.Struct, frozen=True):
     as_of: float
 
 
+RESYNC_TOLD_MS: Final = 500
+"""A loss that is repaired sooner is no sentence to a person: most are."""
+
+
+class Resyncing(msgspec.Struct, frozen=True):
+    """How far the repair of a loss is (bus.protocol.join.Resync). The last whole state is shown meanwhile.
+
+    `since` in Unix seconds.
+    """
+
+    since: float
+    seconds: float
+    why: str
+    step: str
+    behind: int | None
+    asked: int
+    chunks: int
+    chunks_total: int
+
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        lack = {
+            "missing": "messages were lost on the way here",
+            "digest": "the content was found to differ from the publisher's",
+            "undecodable": "what came could not be read",
+            "behind": "more came than could be kept",
+            "epoch": "the publisher began anew",
+        }.get(self.why, self.why)
+        behind = "" if self.behind is None else f", {self.behind:,} messages behind"
+        step = {
+            "waiting": "nobody could give it yet",
+            "asked": "it was asked for",
+            "taking": f"{self.chunks:,} of {self.chunks_total:,} parts are in",
+        }.get(self.step, self.step)
+        return f"{lack}, {self.seconds:.1f} s ago{behind}; {step}"
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Something that is wrong: a word for programs, a sentence, and what to do about it ("": nothing)."""
 
@@ -60,7 +99,9 @@ class Health(msgspec.Struct, frozen=True):
         complete_ms: end of the last complete sweep's fetch, None before one; `age_ms` counts from there.
         stale: the age is beyond the limit, or unknown.
         complete: whether the last sweep fetched all it wanted.
-        feed: "joining", "live", "repairing" or "lost" (nothing is heard).
+        feed: "joining" (nothing to show yet), "live", "resyncing" or "lost" (nothing is heard).
+        resyncing: how far that is, None unless something is known to lack.
+        proven_seq: the last number in this epoch at which the whole was, digest for digest, the publisher's.
         source: "live" or "replay".
         degraded: streams that could not be brought to agree with the publisher.
         publisher: its own account in the last heartbeat, None before one.
@@ -88,11 +129,15 @@ class Health(msgspec.Struct, frozen=True):
     exchange: ExchangeHealth | None
     processes: Processes | None
     drifts: Mapping[str, Drift]
+    resyncing: Resyncing | None = None
+    proven_seq: int = 0
 
     @property
     def word(self) -> str:
-        """All of it in a word: "starting" (no data yet), "stale" or "ok"."""
-        return "starting" if not self.epoch else "stale" if self.stale else "ok"
+        """All of it in a word: "starting" (no data yet), "stale", "resyncing" or "ok"."""
+        if not self.epoch or self.stale:
+            return "stale" if self.epoch else "starting"
+        return "ok" if self.resyncing is None else "resyncing"
 
     @property
     def age_s(self) -> float | None:
@@ -110,6 +155,9 @@ class Health(msgspec.Struct, frozen=True):
             found.append(Problem("feed_lost", text))
         elif self.publisher is not None and (problem := publisher_problem(self.publisher)) is not None:
             found.append(problem)
+        if self.epoch and self.resyncing is not None and self.resyncing.seconds * 1000 >= RESYNC_TOLD_MS:
+            text = f"What is shown is whole, but not the latest: {self.resyncing.words}."
+            found.append(Problem("resyncing", text))
         if self.epoch and self.stale:
             found.append(Problem("stale", "The data is old. Nothing in it counts as tradable."))
         if self.degraded:
@@ -151,6 +199,8 @@ class HealthAnswer(msgspec.Struct, frozen=True):
     processes: dict[str, Supervised] | None
     drift: tuple[DriftRow, ...] = ()
     drift_more: int = 0
+    resyncing: Resyncing | None = None
+    proven_seq: int = 0
 
 
 def health_of(
@@ -194,6 +244,23 @@ def health_of(
         exchange=_exchange(exchange) if exchange is not None else None,
         processes=processes,
         drifts=state.drifts if state is not None else {},
+        resyncing=_resyncing(replica.resync, now_ms),
+        proven_seq=replica.proven_seq,
+    )
+
+
+def _resyncing(resync: Resync | None, now_ms: int) -> Resyncing | None:
+    if resync is None:
+        return None
+    return Resyncing(
+        since=(now_ms - resync.for_ms) / 1000,
+        seconds=resync.for_ms / 1000,
+        why=resync.why,
+        step=resync.step,
+        behind=resync.behind,
+        asked=resync.asked,
+        chunks=resync.chunks,
+        chunks_total=resync.chunks_total,
     )
 
 
@@ -238,6 +305,8 @@ def answer_of(health: Health, markets: int, books: int, digest: int) -> HealthAn
         processes=None if health.processes is None else dict(health.processes),
         drift=drift,
         drift_more=drift_more,
+        resyncing=health.resyncing,
+        proven_seq=health.proven_seq,
     )
 
 

@@ -3,11 +3,15 @@
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 from bus.protocol.join import Action, Tell
 from bus.protocol.state import Changed
 from bus.scan.rescan import MOVED, Batch, batch_of
 from bus.threads import Owner
+
+MAX_KEYS: Final = 500_000
+"""So many changed records may wait for a reader: some 10 MB. Of more it is told that all may have changed."""
 
 
 class Inbox:
@@ -16,7 +20,10 @@ class Inbox:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._pending: list[Changed] = []
+        self._keys = 0
         self._whole = False
+        self._dropped = 0
+        """All until here that is not pending may have changed."""
         self._heard = (0, 0)
         self._owner = Owner("what an inbox hears")
 
@@ -29,13 +36,19 @@ class Inbox:
         with self._condition:
             for action in actions:
                 if isinstance(action, Changed):
-                    self._pending.append(action)
+                    self._add(action)
                     self._heard = (self._heard[0], action.seq)
                 elif isinstance(action, Tell) and action.event in MOVED:
-                    self._pending, self._whole = [], True
+                    self._pending, self._keys, self._whole, self._dropped = [], 0, True, 0
                     # Without a position (a snapshot shown unconfirmed) it is as far as the state is.
                     self._heard = (action.detail["epoch"], action.detail.get("seq", sys.maxsize))
             self._condition.notify_all()
+
+    def _add(self, changed: Changed) -> None:
+        self._pending.append(changed)
+        self._keys += _keys(changed)
+        if self._keys > MAX_KEYS:
+            self._pending, self._keys, self._whole, self._dropped = [], 0, True, changed.seq
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for something to take; return whether there is."""
@@ -54,6 +67,11 @@ class Inbox:
                 return None
             taken = [changed for changed in self._pending if changed.seq <= seq]
             self._pending = self._pending[len(taken) :]
-            whole, self._whole = self._whole, False
+            self._keys = sum(map(_keys, self._pending))
+            whole, self._whole = self._whole, self._whole and seq < self._dropped
         batch = batch_of(taken)
         return Batch(commit=batch.commit, whole=True) if whole else batch
+
+
+def _keys(changed: Changed) -> int:
+    return 5 + sum(len(keys) for _, keys in changed.groups)

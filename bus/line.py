@@ -24,17 +24,24 @@ class Line:
     Args:
         feed, snapshots: their endpoints.
         prefixes: topics to subscribe to.
+        spare: endpoint of who is asked for what changed, never for all, while nobody answers at `snapshots`.
     """
 
-    def __init__(self, context: zmq.Context[Any], feed: str, snapshots: str, prefixes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        feed: str,
+        snapshots: str,
+        prefixes: Sequence[str],
+        spare: str | None = None,
+    ) -> None:
         self._owner = Owner("the sockets of a replica")
         self._owner.take()
         self._context = context
         self._feed = feed
         self._prefixes = tuple(prefixes)
-        self._dealer = make(context, zmq.DEALER, MAX_ANSWER)
-        self._dealer.setsockopt(zmq.IMMEDIATE, 1)  # no question waits in a queue for a server that is gone
-        self._dealer.connect(snapshots)
+        self._dealers = [self._asking(endpoint) for endpoint in (snapshots, spare) if endpoint is not None]
+        self._asked: tuple[int, zmq.Socket[bytes]] | None = None
         self._subscriber = self._subscribe()
 
     def heard(self) -> list[bytes]:
@@ -62,7 +69,7 @@ class Line:
     def wait(self, wake: Wake | None = None, *, feed: bool = True) -> None:
         """Wait until an answer, `wake` or (with `feed`) a feed message is there, at most POLL_MS."""
         self._owner.check()
-        wanted: list[Any] = [self._dealer]
+        wanted: list[Any] = [*self._dealers]
         if feed:
             wanted.append(self._subscriber)
         if wake is not None:
@@ -72,9 +79,23 @@ class Line:
     def answers(self) -> Iterator[list[bytes]]:
         """Yield the answers that are there, as frames."""
         self._owner.check()
-        with contextlib.suppress(zmq.Again):
-            while True:
-                yield self._dealer.recv_multipart(zmq.NOBLOCK)
+        for dealer in self._dealers:
+            with contextlib.suppress(zmq.Again):
+                while True:
+                    yield dealer.recv_multipart(zmq.NOBLOCK)
+                    self._asked = None
+
+    def deserted(self) -> int | None:
+        """Return, once, the id of the last question if whoever was asked is gone and did not answer."""
+        self._owner.check()
+        if self._asked is None:
+            return None
+        id_, dealer = self._asked
+        events: int = dealer.getsockopt(zmq.EVENTS)  # type: ignore[assignment]
+        if events & zmq.POLLOUT:
+            return None
+        self._asked = None
+        return id_
 
     def ask(self, ask: Ask) -> bool:
         """Send op `snapshot`; return whether anybody is there to take it."""
@@ -87,11 +108,13 @@ class Line:
         }
         if ask.since is not None:
             question |= {"since": ask.since, "also": list(ask.also)}
-        try:
-            self._dealer.send_multipart([b"", encode_map(question)], zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
+        dealers = self._dealers[:1] if ask.since is None else self._dealers[:: -1 if ask.spare else 1]
+        for dealer in dealers:
+            with contextlib.suppress(zmq.Again):
+                dealer.send_multipart([b"", encode_map(question)], zmq.NOBLOCK)
+                self._asked = ask.id, dealer
+                return True
+        return False
 
     def rebuild(self) -> None:
         """Connect to the feed anew."""
@@ -103,7 +126,14 @@ class Line:
         """Close the sockets."""
         self._owner.check()
         self._subscriber.close()
-        self._dealer.close()
+        for dealer in self._dealers:
+            dealer.close()
+
+    def _asking(self, endpoint: str) -> zmq.Socket[bytes]:
+        dealer = make(self._context, zmq.DEALER, MAX_ANSWER)
+        dealer.setsockopt(zmq.IMMEDIATE, 1)  # no question waits in a queue for a server that is gone
+        dealer.connect(endpoint)
+        return dealer
 
     def _subscribe(self) -> zmq.Socket[bytes]:
         subscriber = make(self._context, zmq.SUB, MAX_FEED)

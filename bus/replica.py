@@ -51,6 +51,10 @@ RETRY_UNCONNECTED_MS: Final = 100
 MANY_CHUNKS: Final = 100
 """From so many on a snapshot leaves memory behind that is worth giving back."""
 
+ANSWERS_WAITING: Final = 2
+"""So many answers may wait for the owner of a stepped replica, who asks one question at a time: those before
+are to questions that were given up."""
+
 MAX_WAITING_BYTES: Final = 64 * 1_048_576
 """So much may wait for the owner of a stepped replica."""
 
@@ -72,6 +76,7 @@ class Follower:
         feed: endpoint of the feed. snapshots: endpoint that answers op `snapshot` (`state` or `query`).
         topics: prefixes to follow; everything by default. Control topics are added.
         keeping: how the state keeps its records; by default as they came.
+        spare: endpoint of who is asked for what changed, never for all, while nobody answers at `snapshots`.
         name: of the thread that has the sockets.
     """
 
@@ -84,11 +89,12 @@ class Follower:
         rng: random.Random,
         topics: Iterable[str],
         keeping: Keeping | None,
+        spare: str | None,
         name: str,
     ) -> None:
         wanted = tuple(topics)
         self.prefixes = wanted if "" in wanted else (*wanted, *CONTROL_TOPICS)
-        self._make_line = partial(Line, context, feed, snapshots, self.prefixes)
+        self._make_line = partial(Line, context, feed, snapshots, self.prefixes, spare)
         self._clock = clock
         self._owner = Owner("the state of a replica")
         self._sync = FeedSync(self.prefixes, rng, self._steady_ms(), keeping)
@@ -125,7 +131,7 @@ class Follower:
         """Return where this replica stands."""
         # Stopped, or ended by a listener that raised.
         ended = self._thread.ident is not None and not self._thread.is_alive()
-        return self._sync.status(self.now_ms(), ended=ended)
+        return self._sync.status(self.now_ms(), self._steady_ms(), ended=ended)
 
     # -- life
 
@@ -215,7 +221,7 @@ class Replica(Follower):
     In a replay `now_ms` is the time of the last message, heartbeats included.
 
     Args:
-        feed, snapshots, topics, keeping: as of `Follower`.
+        feed, snapshots, topics, keeping, spare: as of `Follower`.
         listener: called in the replica's thread with what happened (Changed, Tell), in order. It must be
             quick. If it raises, the replica ends, and `status` says `lost`.
         tap: called in the replica's thread with every message as it came, before it is applied. It must
@@ -233,8 +239,9 @@ class Replica(Follower):
         listener: Listener | None = None,
         tap: Tap | None = None,
         keeping: Keeping | None = None,
+        spare: str | None = None,
     ) -> None:
-        super().__init__(context, feed, snapshots, clock, rng, topics, keeping, "replica")
+        super().__init__(context, feed, snapshots, clock, rng, topics, keeping, spare, "replica")
         self._listener = listener
         self._tap = tap
         self._changed = threading.Condition()
@@ -257,6 +264,8 @@ class Replica(Follower):
                     tick_ms = now_ms + POLL_MS
                     for answer in line.answers():
                         actions += self._take_answer(answer, self._steady_ms())
+                    if asking and (gone := line.deserted()) is not None:
+                        self._sync.refused(gone, RETRY_UNCONNECTED_MS, now_ms)
                     actions += self._pass_time(now_ms)
                 if actions:
                     told = self._perform(line, actions, now_ms)
@@ -298,7 +307,7 @@ class _Waiting:
         self._ready = threading.Condition()
         self._frames: deque[tuple[bytes, int]] = deque()
         self._bytes = 0
-        self._answers: deque[tuple[list[bytes] | _Refused, int]] = deque()
+        self._answers: deque[tuple[list[bytes] | _Refused, int]] = deque(maxlen=ANSWERS_WAITING)
         self._requests: deque[Ask | Rebuild] = deque()
         self._complete_ns = now_ns
         self._roused = False
@@ -405,7 +414,7 @@ class SteppedReplica(Follower):
     whoever plays; of any message while the state is not whole.
 
     Args:
-        feed, snapshots, topics, keeping: as of `Follower`.
+        feed, snapshots, topics, keeping, spare: as of `Follower`.
 
     Attributes:
         heard_ns: when the message or answer of the last step was received, ns of the steady clock; up to when
@@ -421,8 +430,9 @@ class SteppedReplica(Follower):
         rng: random.Random,
         topics: Iterable[str] = ("",),
         keeping: Keeping | None = None,
+        spare: str | None = None,
     ) -> None:
-        super().__init__(context, feed, snapshots, clock, rng, topics, keeping, "line")
+        super().__init__(context, feed, snapshots, clock, rng, topics, keeping, spare, "line")
         self.heard_ns = clock.monotonic_ns()
         self._waiting = _Waiting(self.heard_ns)
         self._said_ns = 0
@@ -513,6 +523,8 @@ class SteppedReplica(Follower):
                         waiting.put(frames, now_ns)
                     for answer in line.answers():
                         waiting.put_answer(answer, now_ns)
+                    if (gone := line.deserted()) is not None:
+                        waiting.put_answer(_Refused(gone), now_ns)
                     for request in waiting.requests():
                         if isinstance(request, Rebuild):
                             line.rebuild()

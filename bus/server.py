@@ -20,7 +20,7 @@ from bus.protocol.state import State
 from bus.protocol.writer import Writer
 
 from .clock import Clock
-from .sockets import MAX_QUESTION, bind, make
+from .sockets import ANSWERS_WAITING, MAX_QUESTION, QUESTIONS_WAITING, bind, make
 from .threads import Owner
 from .wake import Wake
 
@@ -97,8 +97,7 @@ class FeedServer:
         if lossless:
             self._pub.setsockopt(zmq.XPUB_NODROP, 1)
             self._pub.setsockopt(zmq.SNDTIMEO, SLOW_MS)
-        self._router = make(context, zmq.ROUTER, MAX_QUESTION)
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._router = _make_router(context)
         try:
             self.feed_address = bind(self._pub, names[0], feed)
             self.state_address = bind(self._router, names[1], state)
@@ -155,9 +154,9 @@ class FeedServer:
                 wake_ms = next_ms
                 if self._turn is not None and (turn_ms := self._turn()) is not None:
                     wake_ms = min(wake_ms, turn_ms)
-                self._answer_later()
+                answer_later(self._router, self.answers, self._clock.monotonic_ns() // 1_000_000)
                 now_ms = self._clock.monotonic_ns() // 1_000_000
-                ready = dict(poller.poll(max(0, wake_ms - now_ms)))
+                ready = dict(poller.poll(0 if self.answers.busy else max(0, wake_ms - now_ms)))
                 if self._pub in ready and self._subscribed():
                     soon_ms = self._clock.monotonic_ns() // 1_000_000 + WELCOME_DELAY_MS
                     next_ms = min(next_ms, max(soon_ms, self._beaten_ms + WELCOME_EVERY_MS))
@@ -174,11 +173,6 @@ class FeedServer:
         self._owner.check()
         while not self._jobs.empty():
             self._jobs.get_nowait()(self)
-
-    def _answer_later(self) -> None:
-        for frames in self.answers.due(self._clock.monotonic_ns() // 1_000_000):
-            if not _reply(self._router, frames):
-                self.answers.errors += 1
 
     def beat(self) -> None:
         """Send a heartbeat, once an epoch is announced or open. Bus thread only."""
@@ -229,6 +223,14 @@ class FeedServer:
         self._wake.close()
 
 
+def _make_router(context: zmq.Context[Any]) -> zmq.Socket[bytes]:
+    router = make(context, zmq.ROUTER, MAX_QUESTION)
+    router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    router.setsockopt(zmq.RCVHWM, QUESTIONS_WAITING)
+    router.setsockopt(zmq.SNDHWM, ANSWERS_WAITING)
+    return router
+
+
 def serve_questions(
     router: zmq.Socket[bytes], answers: Answers, now_ms: int, limit: int = 100, steady_ms: int = 0
 ) -> int:
@@ -248,12 +250,17 @@ def serve_questions(
         if len(frames) not in (2, 3) or (len(frames) == 3 and frames[1]):
             answers.errors += 1
             continue
-        answer = answers.answer(frames[-1], now_ms)
-        if not answer:
-            answers.wait(frames[:-1], steady_ms)
-        elif not _reply(router, frames[:-1] + answer):
+        answer = answers.begin(frames[-1], now_ms, frames[:-1], steady_ms)
+        if answer and not _reply(router, frames[:-1] + answer):
             answers.errors += 1
     return limit
+
+
+def answer_later(router: zmq.Socket[bytes], answers: Answers, steady_ms: int = 0) -> None:
+    """Send the answers that have become whole, and make the next slice of one that is not."""
+    for frames in answers.due(steady_ms):
+        if not _reply(router, frames):
+            answers.errors += 1
 
 
 def _reply(router: zmq.Socket[bytes], frames: list[bytes]) -> bool:
@@ -285,8 +292,7 @@ class QueryServer:
     ) -> None:
         self._answers = answers
         self._now_ms = now_ms
-        self._router = make(context, zmq.ROUTER, MAX_QUESTION)
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._router = _make_router(context)
         try:
             self.address = bind(self._router, name, endpoint)
         except BaseException:
@@ -301,7 +307,8 @@ class QueryServer:
         poller.register(stop.fileno(), zmq.POLLIN)
         try:
             while not stop.is_set():
-                if self._router in dict(poller.poll(1_000)):
+                if self._router in dict(poller.poll(0 if self._answers.busy else 1_000)):
                     serve_questions(self._router, self._answers, self._now_ms())
+                answer_later(self._router, self._answers)
         finally:
             self._router.close()

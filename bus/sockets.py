@@ -30,6 +30,13 @@ With the mean message of such a commit, 6 kB, that is 200 MB for a peer that has
 MAX_QUESTION: Final = 1_048_576
 MAX_FEED: Final = 1_048_576
 MAX_ANSWER: Final = 64 * 1_048_576
+RECONNECT_MAX_MS: Final = 200
+"""A process that comes back is found so soon. To try costs next to nothing where both are on one machine."""
+
+QUESTIONS_WAITING: Final = 64
+ANSWERS_WAITING: Final = 64
+"""So many questions of one peer wait here, the rest with it; so many answers that it does not read."""
+
 HEARTBEAT_IVL_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 5_000
 _IN_USE: Final = "is in use by another process"
@@ -53,7 +60,7 @@ def make(context: zmq.Context[Any], kind: int, max_bytes: int) -> zmq.Socket[byt
     socket.setsockopt(zmq.SNDHWM, SEND_HWM)
     socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     return socket
 
 

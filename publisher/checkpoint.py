@@ -123,10 +123,8 @@ def save(directory: Path, state: State, source: str, now_ms: int) -> int:
         with zstandard.ZstdCompressor(level=1).stream_writer(cast(BinaryIO, hashed), closefd=False) as out:
             _put(out, encode_map(head))
             for topic in topics:
-                with state.lock:
-                    bodies = [encode_chunk(chunk) for chunk in state.chunk(topic)]
-                for body in bodies:
-                    _put(out, body)
+                for chunk in state.chunk(topic):
+                    _put(out, encode_chunk(chunk))
             _put(out, b"")
         file.write(hashed.digest())
         file.flush()

@@ -172,8 +172,11 @@ def _health(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 
 def _ready(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
-    status = view.health(now_ms).status
-    return HttpResponse(200 if status == "ok" else 503, _FRESH, _encode({"status": status}), "/ready")
+    health = view.health(now_ms)
+    # While a loss is repaired the data is whole and of a known age: it can be used by whoever is told.
+    status = 200 if health.status in ("ok", "resyncing") else 503
+    body = _encode({"status": health.status, "resyncing": health.resyncing})
+    return HttpResponse(status, _FRESH, body, "/ready")
 
 
 def _metrics(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:

@@ -21,6 +21,7 @@ _GAUGES: Final = {
     "unjoined_count": "Markets the last sweep kept out because their event is unknown.",
     "epoch": "Epoch of the state served.",
     "seq": "Sequence number of the state served.",
+    "proven_seq": "Last sequence number at which the whole was found to be the publisher's, by digest.",
 }
 _COUNTERS: Final = {
     "messages": "Feed messages heard.",
@@ -57,12 +58,26 @@ class _Reading(Collector):
             if value is not None:
                 yield GaugeMetricFamily(_PREFIX + name, text, value)
         yield GaugeMetricFamily(
-            _PREFIX + "stale", "1 while the data is too old or absent.", float(health.status != "ok")
+            _PREFIX + "stale",
+            "1 while the data is too old or absent.",
+            float(health.status in ("stale", "starting")),
         )
         yield GaugeMetricFamily(
             _PREFIX + "feed_live",
             "1 while the feed is followed without a gap.",
             float(health.feed == "live"),
+        )
+        resyncing = health.resyncing
+        yield GaugeMetricFamily(
+            _PREFIX + "resyncing", "1 while something lost is being fetched.", float(resyncing is not None)
+        )
+        yield GaugeMetricFamily(
+            _PREFIX + "resyncing_seconds", "For how long.", 0.0 if resyncing is None else resyncing.seconds
+        )
+        yield GaugeMetricFamily(
+            _PREFIX + "resyncing_behind_messages",
+            "How many messages what is served lacks meanwhile, as far as known.",
+            0 if resyncing is None else resyncing.behind or 0,
         )
         yield GaugeMetricFamily(
             _PREFIX + "degraded_streams", "Streams that could not be repaired.", len(health.degraded)

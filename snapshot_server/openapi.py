@@ -8,6 +8,10 @@ from .parameters import MARKETS, STATUS_WORDS
 _NUMBER_OR_NULL: Final = {"type": ["number", "null"]}
 _INTEGER: Final = {"type": "integer"}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
+_RESYNCING: Final = {
+    "anyOf": [{"$ref": "#/components/schemas/Resyncing"}, {"type": "null"}],
+    "description": "How far it is, while something is known to lack.",
+}
 _LEVELS: Final = {
     "type": "array",
     "description": "Bids, ascending: [price in dollars, contracts].",
@@ -93,7 +97,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
     ),
     "Health": _object(
         {
-            "status": {"type": "string", "enum": ["ok", "stale", "starting"]},
+            "status": {"type": "string", "enum": ["ok", "resyncing", "stale", "starting"]},
             "age_seconds": _NUMBER_OR_NULL,
             "generated_at": _NUMBER_OR_NULL,
             "stale_after_seconds": {"type": "number"},
@@ -105,7 +109,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "epoch": _INTEGER,
             "seq": _INTEGER,
             "digest": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
-            "feed": {"type": "string", "enum": ["joining", "live", "repairing", "lost"]},
+            "feed": {"type": "string", "enum": ["joining", "live", "resyncing", "lost"]},
             "source": {"type": "string", "enum": ["live", "replay"]},
             "gaps": _INTEGER,
             "resyncs": _INTEGER,
@@ -123,6 +127,9 @@ _SCHEMAS: Final[dict[str, Any]] = {
                 "items": {"$ref": "#/components/schemas/Drift"},
             },
             "drift_more": _INTEGER | {"description": "How many more there are."},
+            "resyncing": _RESYNCING,
+            "proven_seq": _INTEGER
+            | {"description": "Last number of this epoch at which the digest was the publisher's."},
         }
     ),
     "Drift": _object(
@@ -148,7 +155,27 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "trouble": {"type": ["string", "null"], "description": "What is wrong with it, in words."},
         }
     ),
-    "Ready": _object({"status": {"type": "string", "enum": ["ok", "stale", "starting"]}}),
+    "Resyncing": _object(
+        {
+            "since": {"type": "number", "description": "Unix seconds."},
+            "seconds": {"type": "number"},
+            "why": {"type": "string", "enum": ["missing", "digest", "undecodable", "behind", "epoch"]},
+            "step": {"type": "string", "enum": ["waiting", "asked", "taking"]},
+            "behind": {
+                "type": ["integer", "null"],
+                "description": "Messages that what is shown lacks, as far as known; null in a new epoch.",
+            },
+            "asked": _INTEGER,
+            "chunks": _INTEGER | {"description": "Parts of the answer that are in."},
+            "chunks_total": _INTEGER,
+        }
+    ),
+    "Ready": _object(
+        {
+            "status": {"type": "string", "enum": ["ok", "resyncing", "stale", "starting"]},
+            "resyncing": _RESYNCING,
+        }
+    ),
 }
 
 

@@ -105,7 +105,9 @@ def run(
             stack.callback(watch.stop)
         context = make_context()
         stack.callback(context.term)
-        replica = SteppedReplica(context, settings.feed, settings.query, ticking, rng(), keeping=Slim())
+        replica = SteppedReplica(
+            context, settings.feed, settings.query, ticking, rng(), keeping=Slim(), spare=settings.state
+        )
         stack.callback(replica.stop)
         commands = ManualCommands(replica.rouse)
         sources = start_sources(

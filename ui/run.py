@@ -53,7 +53,14 @@ def run(settings: Settings, stop: Stop) -> int:
     service = Service(settings, hub, clock)
     context = make_context()
     replica = Replica(
-        context, settings.feed, settings.query, clock, Rng(), listener=service.listen, keeping=Keeping()
+        context,
+        settings.feed,
+        settings.query,
+        clock,
+        Rng(),
+        listener=service.listen,
+        keeping=Keeping(),
+        spare=settings.state,
     )
     service.follow(replica)
     wishes = Wishes(context, settings.query)

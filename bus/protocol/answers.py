@@ -1,9 +1,15 @@
 """What `state` and `query` answer to everybody: one msgpack map in, one map (and chunks) out. Sans-I/O.
 
 docs/protocol.md sections 7 and 8. A bad question gets one clear error and never harms the next one.
+
+What takes long is made in slices of some milliseconds, and between two of them the server does its other
+work. The lock of the state is held only to note what there is (State.capture), some streams at a time, and
+never while anything is encoded.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -18,20 +24,37 @@ from markets.errors import DecodeError, KalshiBusError
 from .digest import MASK
 from .memory import compressed
 from .messages import (
+    CycleEnd,
     SnapshotHead,
     encode_chunk,
     encode_map,
     schema,
     unpack_map,
 )
-from .state import Position, State
+from .state import LANE, Captured, State, Version
 
 log = structlog.get_logger()
 
 MAX_QUESTION_BYTES: Final = 1_000_000
 MAX_WISHED: Final = 1_000
-STREAMS_AT_ONCE: Final = 50
-"""Encoded under one lock: a few milliseconds where each has 26 markets."""
+CAPTURE_RECORDS: Final = 2_500
+"""So many records are noted under one lock: about a millisecond."""
+
+LAST_RECORDS: Final = 1_500
+"""With so few left to note, they are noted under the lock under which was looked for what is left."""
+
+SETTLE_RECORDS: Final = 500
+"""So many quotes are hashed under one lock: about half a millisecond."""
+
+STREAMS_AT_ONCE: Final = 500
+"""So many streams are listed in a slice: about half a millisecond."""
+
+ENCODE_RECORDS: Final = 500
+"""So many records are encoded in a slice: about two milliseconds. Not fewer: between two slices a thread
+that computes may have the interpreter."""
+
+PASSES: Final = 20
+"""So often what has changed meanwhile is noted again in slices, before all of it is in one."""
 
 WISHES: Final = ("book", "candles", "market")
 """What op `watch` may wish for."""
@@ -39,6 +62,12 @@ WISHES: Final = ("book", "candles", "market")
 LATER_MS: Final = 30_000
 LATER_MOST: Final = 100
 """Answers that are waited for at once."""
+
+SLICED_MOST: Final = 1_000
+SLICED_BYTES: Final = 32 * 1_048_576
+"""So many questions whose answers are made in slices may wait, of so many bytes."""
+
+_encode_map: Final = msgspec.msgpack.Encoder().encode
 
 OnWish = Callable[[list[str], float, int, str], None]
 
@@ -50,6 +79,9 @@ class Refusal(KalshiBusError):
         self.code = code
         self.retry_ms = retry_ms
         super().__init__(message)
+
+
+_CRASHED: Final = Refusal("internal", "the server could not answer; its log says why")
 
 
 class Frames(list[bytes]):
@@ -74,8 +106,27 @@ class _Pending(msgspec.Struct):
     until_ms: int = 0
 
 
+class Sliced(NamedTuple):
+    """An answer that is made in slices: `slices` returns it at its end.
+
+    `soon`: before those that are not.
+    """
+
+    slices: Generator[None, None, "dict[str, Any] | Frames"]
+    soon: bool
+
+
+class _Making(NamedTuple):
+    """An answer being made: for whom, the id of its question, and the bytes this had."""
+
+    to: Sequence[bytes]
+    id: Any
+    slices: Generator[None, None, "dict[str, Any] | Frames"]
+    size: int
+
+
 Question = Mapping[str, Any]
-Handler = Callable[[Question, int], "dict[str, Any] | Frames | Later"]
+Handler = Callable[[Question, int], "dict[str, Any] | Frames | Later | Sliced"]
 
 
 class Answers:
@@ -96,8 +147,9 @@ class Answers:
         self._state = state
         self._source = source
         self._on_wish = on_wish
-        self._chunks: dict[str, tuple[Position, list[bytes]]] = {}
-        self._chunks_epoch = 0
+        self._chunks: dict[str, tuple[Version, list[bytes]]] = {}
+        self._chunks_of: weakref.ref[State] | None = None
+        self._making: dict[bool, deque[_Making]] = {True: deque(), False: deque()}
         self._compress = zstandard.ZstdCompressor(level=1)
         self._owner = Owner("the answers of a server")
         self._pending: list[_Pending] = []
@@ -119,7 +171,45 @@ class Answers:
         self._handlers[op] = (handler, frozenset(parameters) | {"op", "id"})
 
     def answer(self, question: bytes, now_ms: int) -> list[bytes]:
-        """Return the frames that answer a question, whatever its bytes; none if they come later (`wait`)."""
+        """Return the frames that answer a question, whatever its bytes; slices are made to the last."""
+        id_, result = self._handle(question, now_ms)
+        if isinstance(result, Sliced):
+            making = _Making((), id_, result.slices, 0)
+            while (frames := self._slice(making)) is None:
+                pass
+            return frames
+        return self._framed(id_, result)
+
+    def begin(self, question: bytes, now_ms: int, to: Sequence[bytes], steady_ms: int) -> list[bytes]:
+        """As `answer`, for a server that has more to do: none also while there are slices to make.
+
+        What is not answered at once comes from `due`.
+
+        Args:
+            to: the envelope of whoever asks.
+            steady_ms: now by the clock of `due`.
+        """
+        id_, result = self._handle(question, now_ms)
+        if isinstance(result, Sliced):
+            waiting = [*self._making[True], *self._making[False]]
+            size = len(question) + sum(making.size for making in waiting)
+            if len(waiting) >= SLICED_MOST or size > SLICED_BYTES:
+                self.errors += 1
+                return self._refuse(id_, Refusal("busy", "too many wait for an answer", retry_ms=1_000))
+            self._making[result.soon].append(_Making(to, id_, result.slices, len(question)))
+            return []
+        frames = self._framed(id_, result)
+        if not frames:
+            pending = self._pending[-1]
+            pending.to, pending.until_ms = to, steady_ms + LATER_MS
+        return frames
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are slices to make: `due` should be called again at once."""
+        return bool(self._making[True] or self._making[False])
+
+    def _handle(self, question: bytes, now_ms: int) -> "tuple[Any, dict[str, Any] | Frames | Later | Sliced]":
         self._owner.check()
         id_: Any = None
         try:
@@ -137,36 +227,57 @@ class Answers:
                 raise Refusal(
                     "bad_request", f"{op}: got unknown parameter {unknown[0]!r:.50}, expected {allowed}"
                 )
-            result = handler(decoded, now_ms)
-            if isinstance(result, Frames):
-                return result
-            if isinstance(result, Later):
-                if len(self._pending) >= LATER_MOST:
-                    raise Refusal("busy", f"{op}: too many wait for an answer", retry_ms=1_000)
-                self._pending.append(_Pending(id_, result.look))
-                return []
-            return [encode_map({"ok": True, "id": id_, **result})]
+            return id_, handler(decoded, now_ms)
         except Refusal as refusal:
             self.errors += 1
-            return self._refuse(id_, refusal)
+            return id_, Frames(self._refuse(id_, refusal))
         except Exception:
             # One question must not end the service for the others.
             log.exception("question.crashed", question=question[:200])
             self.errors += 1
-            return self._refuse(id_, Refusal("internal", "the server could not answer; its log says why"))
+            return id_, Frames(self._refuse(id_, _CRASHED))
 
-    def wait(self, to: Sequence[bytes], steady_ms: int) -> None:
-        """Note who waits for the answer that `answer` has just not given; `due` returns it."""
-        self._owner.check()
-        pending = self._pending[-1]
-        pending.to, pending.until_ms = to, steady_ms + LATER_MS
+    def _framed(self, id_: Any, result: "dict[str, Any] | Frames | Later") -> list[bytes]:
+        if isinstance(result, Frames):
+            return result
+        if isinstance(result, Later):
+            if len(self._pending) >= LATER_MOST:
+                self.errors += 1
+                return self._refuse(id_, Refusal("busy", "too many wait for an answer", retry_ms=1_000))
+            self._pending.append(_Pending(id_, result.look))
+            return []
+        return [_encode_map({"ok": True, "id": id_, **result})]
+
+    def _slice(self, making: _Making) -> list[bytes] | None:
+        """Make the next slice of an answer; return its frames once it is whole."""
+        try:
+            next(making.slices)
+        except StopIteration as end:
+            return self._framed(making.id, end.value)
+        except Refusal as refusal:
+            self.errors += 1
+            return self._refuse(making.id, refusal)
+        except Exception:
+            log.exception("question.crashed")
+            self.errors += 1
+            return self._refuse(making.id, _CRASHED)
+        return None
 
     def due(self, steady_ms: int) -> list[list[bytes]]:
-        """Return the answers that have become known, each behind the envelope of whoever asked."""
+        """Return the answers that have become known, each behind the envelope of whoever asked.
+
+        Of those made in slices it makes the next slice of one, so that those behind it wait for it: one after
+        the other they are done sooner than all at once.
+        """
         self._owner.check()
-        if not self._pending:
-            return []
         told: list[list[bytes]] = []
+        making = self._making[True] or self._making[False]
+        if making:
+            frames = self._slice(making[0])
+            if frames is not None:
+                told.append([*making.popleft().to, *frames])
+        if not self._pending:
+            return told
         waiting: list[_Pending] = []
         for pending in self._pending:
             try:
@@ -180,8 +291,7 @@ class Answers:
             except Exception:
                 log.exception("question.crashed")
                 self.errors += 1
-                crashed = Refusal("internal", "the server could not answer; its log says why")
-                told.append([*pending.to, *self._refuse(pending.id, crashed)])
+                told.append([*pending.to, *self._refuse(pending.id, _CRASHED)])
                 continue
             if result is None:
                 waiting.append(pending)
@@ -228,15 +338,19 @@ class Answers:
         state = self._state()
         return {"epoch": state.epoch if state else 0, "seq": state.seq if state else 0, "now_ms": now_ms}
 
-    def _digest(self, _question: Question, _now_ms: int) -> dict[str, Any]:
-        state = self.ready_state()
-        with state.lock:
-            return {
-                "epoch": state.epoch,
-                "seq": state.seq,
-                "digest": f"{state.digest():016x}",
-                "streams": {topic: list(state.position(topic)) for topic in state.streams},
-            }
+    def _digest(self, _question: Question, _now_ms: int) -> Sliced:
+        return Sliced(self._digest_slices(self.ready_state()), soon=False)
+
+    def _digest_slices(self, state: State) -> Generator[None, None, dict[str, Any]]:
+        cut = Cut(state, None, frozenset(), frozenset(("",)), contents=False)
+        yield from cut.take()
+        digest, streams = 0, {}
+        for number, one in enumerate(cut.captured.values()):
+            digest += sum(one.digests)
+            streams[one.topic] = (one.last, *one.digests)
+            if number % STREAMS_AT_ONCE == STREAMS_AT_ONCE - 1:
+                yield
+        return {"epoch": state.epoch, "seq": cut.seq, "digest": f"{digest & MASK:016x}", "streams": streams}
 
     def _wish(self, question: Question, now_ms: int) -> dict[str, Any]:
         tickers = question.get("tickers")
@@ -258,7 +372,7 @@ class Answers:
 
     # -- snapshots
 
-    def _snapshot(self, question: Question, now_ms: int) -> Frames:
+    def _snapshot(self, question: Question, now_ms: int) -> Sliced:
         state = self.ready_state()
         since, also, prefixes = question.get("since"), question.get("also", []), question.get("streams", [""])
         epoch = question.get("epoch", 0)
@@ -271,48 +385,181 @@ class Answers:
             raise Refusal("bad_request", f"epoch: got {epoch!r:.50}, expected an integer")
         if epoch > state.epoch:
             raise Refusal("epoch_behind", f"this server is at epoch {state.epoch}", retry_ms=250)
+        cut = Cut(state, since, frozenset(also), frozenset(prefixes))
+        # What changed since some number is little, and whoever asks for it shows old data until it comes.
+        return Sliced(self._snapshot_slices(question.get("id"), state, cut, now_ms), soon=since is not None)
 
-        wanted = _wanted(state, since, frozenset(also), frozenset(prefixes))
-        # Most of the work is done some streams at a time, so that the lock is never held for long; what
-        # changed meanwhile is done again under one lock, which makes all of it the state at one position.
-        for first in range(0, len(wanted), STREAMS_AT_ONCE):
-            self._encode(state, wanted[first : first + STREAMS_AT_ONCE])
-        with state.lock:
-            wanted = _wanted(state, since, frozenset(also), frozenset(prefixes))
-            self._encode(state, wanted)
-            chunks = [chunk for topic in wanted for chunk in self._chunks[topic][1]]
-            head = SnapshotHead(
-                epoch=state.epoch,
-                as_of=state.seq,
-                streams={topic: state.streams[topic].last for topic in wanted},
-                chunks=len(chunks),
-                now_ms=now_ms,
-                cycle=state.cycle,
-                source=self._source(),
-                fields=state.fields,
-                ages=dict(state.ages),
-                digest=sum(sum(self._chunks[topic][0][1:]) for topic in wanted) & MASK,
-            )
-        answer = {"ok": True, "id": question.get("id"), **msgspec.to_builtins(head)}
-        return Frames([encode_map(answer), *chunks])
-
-    def _encode(self, state: State, topics: Iterable[str]) -> None:
-        """Have in `_chunks` these streams as they are."""
-        if self._chunks_epoch != state.epoch:
-            self._chunks, self._chunks_epoch = {}, state.epoch
+    def _snapshot_slices(
+        self, id_: Any, state: State, cut: "Cut", now_ms: int
+    ) -> Generator[None, None, Frames]:
+        yield from cut.take()
         known = self._chunks
-        made: list[tuple[str, Position, int]] = []
-        bodies: list[bytes] = []
+        if self._chunks_of is None or self._chunks_of() is not state:
+            known = self._chunks = {}
+            self._chunks_of = weakref.ref(state)
+        frames: list[bytes] = []
+        streams: dict[str, int] = {}
+        digest = 0
+        waiting: list[Captured] = []
+        size = 0
+        for number, one in enumerate(cut.captured.values()):
+            streams[one.topic] = one.last
+            digest += sum(one.digests)
+            found = known.get(one.topic)
+            if found is not None and found[0] == one.version:
+                frames += found[1]
+            else:
+                waiting.append(one)
+                size += _records(one)
+            if size >= ENCODE_RECORDS or number % STREAMS_AT_ONCE == STREAMS_AT_ONCE - 1:
+                frames += self._encode(state, waiting, known)
+                waiting, size = [], 0
+                yield
+        frames += self._encode(state, waiting, known)
+        yield
+        head = SnapshotHead(
+            epoch=state.epoch,
+            as_of=cut.seq,
+            streams=streams,
+            chunks=len(frames),
+            now_ms=now_ms,
+            cycle=cut.cycle,
+            source=self._source(),
+            fields=cut.fields,
+            ages=cut.ages,
+            digest=digest & MASK,
+        )
+        answer = {"ok": True, "id": id_, **msgspec.structs.asdict(head)}
+        return Frames([_encode_map(answer), *frames])
+
+    def _encode(
+        self, state: State, captured: Sequence[Captured], known: dict[str, tuple[Version, list[bytes]]]
+    ) -> list[bytes]:
+        """Encode captured streams, put the frames of each into `known`, and return them all."""
+        made = [(one, list(map(encode_chunk, state.chunks(one)))) for one in captured]
+        frames = compressed(self._compress, [body for _, bodies in made for body in bodies])
+        each = iter(frames)
+        for one, bodies in made:
+            known[one.topic] = (one.version, list(islice(each, len(bodies))))
+        return frames
+
+
+class Cut:
+    """Some streams of a state as they are at one moment, noted while the state goes on.
+
+    Stream after stream is noted in slices; what has changed meanwhile is noted again, until so little is left
+    that it is done under one lock. That is the moment.
+
+    Args:
+        state: to note from. One thread notes, any thread may change it.
+        since, also, prefixes: which streams, as in op `snapshot`.
+        contents: whether records are wanted, or only digests.
+
+    Attributes:
+        captured: the streams, by topic.
+        seq, cycle, ages, fields: the state's, at that moment.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        since: int | None,
+        also: AbstractSet[str],
+        prefixes: AbstractSet[str],
+        *,
+        contents: bool = True,
+    ) -> None:
+        self.captured: dict[str, Captured] = {}
+        self.seq = 0
+        self.cycle: CycleEnd | None = None
+        self.ages: dict[str, int] = {}
+        self.fields: dict[str, int] = {}
+        self._state = state
+        self._since = since
+        self._also = also
+        self._prefixes = prefixes
+        self._contents = contents
+
+    def take(self) -> Iterator[None]:
+        """Note everything, a slice each time."""
+        state = self._state
+        for _ in range(PASSES):
+            with state.lock:
+                missing = self._missing()
+                if self._fits(missing):
+                    self._end(missing)
+                    return
+            yield
+            while missing:
+                with state.lock:
+                    self._some(missing)
+                yield
         with state.lock:
-            for topic in topics:
-                version = state.position(topic)
-                if topic not in known or known[topic][0] != version:
-                    chunks = state.chunk(topic)
-                    made.append((topic, version, len(chunks)))
-                    bodies += map(encode_chunk, chunks)
-        frames = iter(compressed(self._compress, bodies))
-        for topic, version, count in made:
-            known[topic] = (version, list(islice(frames, count)))
+            self._end(self._missing())
+
+    def _fits(self, missing: Sequence[str]) -> bool:
+        """Tell whether these streams can be noted in one slice."""
+        left, settle = LAST_RECORDS, SETTLE_RECORDS
+        for topic in missing:
+            left -= self._size(topic)
+            settle -= _fresh(self._state, topic)
+            if left < 0 or settle < 0:
+                return False
+        return True
+
+    def _some(self, missing: list[str]) -> None:
+        """Note as many of these streams as fit into a slice, and take them from the list."""
+        state = self._state
+        left, settle = CAPTURE_RECORDS, SETTLE_RECORDS
+        while missing and left > 0 and settle > 0:
+            topic = missing[-1]
+            fresh = _fresh(state, topic)
+            if fresh > settle:
+                state.settle(state.streams[topic], settle)
+                return
+            settle -= fresh
+            left -= self._size(topic)
+            self._note(topic)
+            missing.pop()
+
+    def _end(self, missing: Sequence[str]) -> None:
+        state = self._state
+        for topic in missing:
+            self._note(topic)
+        self.seq, self.cycle = state.seq, state.cycle
+        self.ages, self.fields = dict(state.ages), state.fields
+
+    def _size(self, topic: str) -> int:
+        """Return what noting a stream takes, in records."""
+        records = sum(map(len, self._state.streams[topic].keys.values())) if self._contents else 0
+        return 15 + records
+
+    def _note(self, topic: str) -> None:
+        state = self._state
+        if self._contents:
+            self.captured[topic] = state.capture(topic)
+            return
+        _, static, quote, book, reference = state.position(topic)
+        version = state.streams[topic].version
+        self.captured[topic] = Captured(topic, version, (static, quote, book, reference), ())
+
+    def _missing(self) -> list[str]:
+        """Return the topics that are wanted and not noted as they are now."""
+        captured = self.captured
+        return [
+            topic
+            for topic in _wanted(self._state, self._since, self._also, self._prefixes)
+            if topic not in captured or captured[topic].version != self._state.streams[topic].version
+        ]
+
+
+def _fresh(state: State, topic: str) -> int:
+    """Return how many records of a stream are to be hashed."""
+    return sum(len(keys) for kind, keys in state.streams[topic].fresh.items() if kind in LANE)
+
+
+def _records(captured: Captured) -> int:
+    return 1 + sum(len(records) for _, records, _ in captured.content)
 
 
 def _wanted(state: State, since: int | None, also: AbstractSet[str], prefixes: AbstractSet[str]) -> list[str]:
@@ -321,6 +568,8 @@ def _wanted(state: State, since: int | None, also: AbstractSet[str], prefixes: A
         topics = [
             t for t, stream in state.streams.items() if since is None or stream.last > since or t in also
         ]
+    if "" in prefixes:
+        return topics
     longest = max(map(len, topics), default=0)
     lengths = {len(prefix) for prefix in prefixes if len(prefix) <= longest}
     return [topic for topic in topics if any(topic[:length] in prefixes for length in lengths)]

@@ -1,7 +1,8 @@
 """Asks: when a replica asks for a snapshot, and when again. One question at a time.
 
-An answer that does not come, refuses, or is of no use is asked for again ever later, with jitter; repairs
-begin at least REPAIR_EVERY_MS apart; whole snapshots are bounded.
+An answer that does not come, refuses, or is of no use is asked for again, later each time up to a bound, with
+jitter; repairs begin at least REPAIR_EVERY_MS apart; whole snapshots are bounded. What was lost is asked for
+soon after somebody can give it: RETRY_MAX_MS and half of it.
 """
 
 import random
@@ -10,21 +11,34 @@ from typing import Final
 import msgspec
 
 ASK_TIMEOUT_MS: Final = 2_000
+WHOLE_TIMEOUT_MS: Final = 5_000
+"""The whole of 130,000 markets takes a busy server up to three seconds."""
+
 ASK_TIMEOUT_MAX_MS: Final = 16_000
 BEHIND_RETRY_MS: Final = 50
-RETRY_MAX_MS: Final = 4_000
+RETRY_MAX_MS: Final = 400
+RARELY_MS: Final = 4_000
+"""The same where to ask sooner helps nobody: an epoch that is not open, answers that cannot be read."""
+
+PAST: Final = 4
+"""So many questions that were given up are remembered: an answer that comes late is an answer."""
+
 WHOLES: Final = 3
 WHOLES_WINDOW_MS: Final = 30_000
 REPAIR_EVERY_MS: Final = 100
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Send op `snapshot`. `since` None asks for all; else for streams with a later number, and `also`."""
+    """Send op `snapshot`. `since` None asks for all; else for streams with a later number, and `also`.
+
+    `spare`: nobody answered the last one in time, so ask whoever else can, if there is anybody.
+    """
 
     id: int
     epoch: int
     since: int | None
     also: tuple[str, ...]
+    spare: bool = False
 
 
 class Asks:
@@ -38,12 +52,16 @@ class Asks:
         open: the question whose answer is awaited.
         due_ms: when to ask; None while there is nothing to ask.
         also: topics that the next answer must bring even if their numbers have not changed.
+        asked: how many were asked since the replica was last live.
     """
 
     def __init__(self, rng: random.Random, now_ms: int) -> None:
         self.open: Ask | None = None
         self.due_ms: int | None = now_ms
         self.also: tuple[str, ...] = ()
+        self.asked = 0
+        self._past: list[Ask] = []
+        self._spare = False
         self._rng = rng
         self._deadline_ms = 0
         self._attempt = 0
@@ -64,39 +82,53 @@ class Asks:
                 self.due_ms = self._wholes_ms[0] + WHOLES_WINDOW_MS + self._rng.randrange(1_000)
                 return None
             self._wholes_ms.append(now_ms)
-        timeout = min(ASK_TIMEOUT_MS * 2 ** min(self._attempt, 6), ASK_TIMEOUT_MAX_MS)
-        self.open = Ask(self._next_id, epoch, since, self.also)
+        base = WHOLE_TIMEOUT_MS if since is None else ASK_TIMEOUT_MS
+        timeout = min(base * 2 ** min(self._attempt, 6), ASK_TIMEOUT_MAX_MS)
+        self.open = Ask(self._next_id, epoch, since, self.also, self._spare)
+        self.asked += 1
         self._next_id += 1
         self._deadline_ms = now_ms + timeout + self._rng.randrange(timeout // 4)
         self.due_ms = None
         return self.open
 
     def answered(self, id_: int) -> Ask | None:
-        """Return the question that an answer is to, no longer open; None if it is to an older one."""
+        """Return the question that an answer is to, no longer open; None if it is to one of no use any more.
+
+        The answer to an older question is as good if the open one asks for the same.
+        """
         ask = self.open
-        if ask is None or ask.id != id_:
+        if ask is None:
+            return None
+        wanted = ask.epoch, ask.since, ask.also
+        if ask.id != id_ and not any(
+            past.id == id_ and (past.epoch, past.since, past.also) == wanted for past in self._past
+        ):
             return None
         self.open = None
+        self._past = []
+        self._spare = False
         return ask
 
-    def refused(self, id_: int, retry_ms: int | None, now_ms: int) -> None:
+    def refused(self, id_: int, retry_ms: int | None, now_ms: int, most_ms: int = RETRY_MAX_MS) -> None:
         """Note an error as the answer: ask again later, in `retry_ms` if the server says so."""
         if self.open is not None and self.open.id == id_:
             self._forget()
-            self.later(now_ms, retry_ms or BEHIND_RETRY_MS)
+            self.later(now_ms, retry_ms or BEHIND_RETRY_MS, most_ms)
 
     def expire(self, now_ms: int) -> None:
         """Give up the open question if its time is over: another is due."""
         if self.open is not None and now_ms >= self._deadline_ms:
+            self._past = [*self._past[1 - PAST :], self.open]
+            self._spare = not self._spare
             self._forget()
             self._attempt += 1
             self.due_ms = now_ms
 
-    def later(self, now_ms: int, retry_ms: int = BEHIND_RETRY_MS) -> None:
-        """Ask again in a while, that grows with each attempt."""
-        wait: int = min(retry_ms * 2 ** min(self._attempt, 8), RETRY_MAX_MS)
+    def later(self, now_ms: int, retry_ms: int = BEHIND_RETRY_MS, most_ms: int = RETRY_MAX_MS) -> None:
+        """Ask again in a while, that grows with each attempt up to `most_ms` or `retry_ms`."""
+        wait: int = min(retry_ms * 2 ** min(self._attempt, 8), max(retry_ms, most_ms))
         self._attempt += 1
-        self.due_ms = now_ms + wait + self._rng.randrange(wait)
+        self.due_ms = now_ms + wait + self._rng.randrange(wait // 2 + 1)
 
     def later_if_idle(self, now_ms: int) -> None:
         """Ask in a while, if nothing is asked nor about to be."""
@@ -109,6 +141,7 @@ class Asks:
         self.open = None
         self.due_ms = self._repaired_ms = max(now_ms, self._repaired_ms + REPAIR_EVERY_MS)
         self._attempt = 0
+        self._past = []
 
     def hurry(self, now_ms: int) -> None:
         """Give up the open question: another is due now."""
@@ -119,6 +152,8 @@ class Asks:
         """Have nothing to ask: the replica is live."""
         self.due_ms = None
         self._attempt = 0
+        self.asked = 0
+        self._past = []
 
     def begin(self) -> None:
         """Begin a new epoch: what was to be repaired is over, and the next question is a first one again."""

@@ -15,7 +15,7 @@ what was streamed since is applied already, so `_applied` may be ahead of it.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from typing import Any, Final
@@ -25,7 +25,7 @@ import msgspec
 from markets.errors import DecodeError
 
 from .agreement import Agreement
-from .asks import Ask, Asks
+from .asks import RARELY_MS, RETRY_MAX_MS, Ask, Asks
 from .coverage import Coverage, FilteredCoverage, Parts
 from .memory import Keeping
 from .messages import (
@@ -46,7 +46,16 @@ from .stage import Stage
 from .state import Before, Changed, State, Stream, decode_all
 
 UNCONFIRMED_SHOW_MS: Final = 1_000
-MAX_BUFFER: Final = 400_000
+MAX_HELD_BYTES: Final = 64 * 1_048_576
+"""So much may wait for an answer: what comes then is a hole like any other, of which nothing is kept."""
+
+MAX_STAGED_BYTES: Final = 256 * 1_048_576
+"""A larger commit is fetched when it is over, a stream at a time: it is as much as the whole."""
+
+_ENVELOPE_BYTES: Final = 500
+_RAW_BYTES: Final = 100
+"""What a message takes in memory beside the bytes of its records, and each of these."""
+
 IDLE_RECORDS: Final = 32
 
 
@@ -106,6 +115,30 @@ class Stats(msgspec.Struct):
     digests_compared: int = 0
 
 
+class Resync(msgspec.Struct, frozen=True):
+    """How far a replica is that shows a state it knows to lack something.
+
+    Attributes:
+        why: "missing" (a message was lost), "digest" (the content differs), "undecodable" (what came could
+            not be read), "behind" (more came than may wait) or "epoch" (the publisher began anew).
+        step: "waiting" (nobody could answer yet; it is asked again within half a second), "asked", "taking"
+            (the answer is being put in).
+        for_ms: since when, counted back from now.
+        behind: how many messages the publisher is known to have sent beyond what is shown; None in a new
+            epoch.
+        asked: how often what is lacking was asked for.
+        chunks, chunks_total: of the answer, those put in, and all.
+    """
+
+    why: str
+    step: str
+    for_ms: int
+    behind: int | None
+    asked: int
+    chunks: int
+    chunks_total: int
+
+
 class ReplicaStatus(msgspec.Struct, frozen=True):
     """Where a replica stands.
 
@@ -117,6 +150,9 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
         age_ms: now less the end of the last complete sweep's fetch; None before one.
         degraded: streams whose content could not be brought to agree with the publisher's.
         source: "live" or "replay".
+        resync: how far it is while something is shown that is known to lack something; None else.
+        proven_seq: the last number in this epoch at which all that is followed was, digest for digest, what
+            the publisher said; 0 before one.
     """
 
     epoch: int
@@ -128,11 +164,15 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     degraded: tuple[str, ...]
     source: str
     stats: Stats
+    resync: Resync | None = None
+    proven_seq: int = 0
 
     @property
     def feed(self) -> str:
-        """How the feed is followed, in a word: "joining", "live", "repairing", or "lost"."""
-        return "lost" if self.lost else self.phase
+        """How the feed is followed: "joining" (nothing to show yet), "live", "resyncing" or "lost"."""
+        if self.lost:
+            return "lost"
+        return self.phase if self.live or not self.epoch else "resyncing"
 
 
 class FeedSync:
@@ -150,6 +190,7 @@ class FeedSync:
         source: "live" or "replay", as the last snapshot or heartbeat said.
         published_ns: the publisher's clock in the last message heard; in a replay this is now.
         last_error: what was wrong with the last message that could not be decoded.
+        proven: (epoch, seq) at which the content was last found to be what the publisher said.
     """
 
     def __init__(
@@ -162,6 +203,10 @@ class FeedSync:
         self.published_ns = 0
         self.stats = Stats()
         self.last_error = ""
+        self.proven = (0, 0)
+        self._since_ms: int | None = None
+        self._why = ""
+        self._chunks = (0, 0)
         self.prefixes = tuple(prefixes)
         self._keeping = keeping
         self._asks = Asks(rng, now_ms)
@@ -180,6 +225,7 @@ class FeedSync:
         self._coverage = Coverage() if "" in self.prefixes else FilteredCoverage(self.prefixes)
         self._applied = 0
         self._buffer: list[tuple[str, Envelope]] = []
+        self._held_bytes = 0
         self._stage = Stage()
         self._parts = Parts()
         self._agreement = Agreement(self.prefixes)
@@ -303,11 +349,15 @@ class FeedSync:
         if head.epoch < self.epoch or (ask.since is not None and self._base is None):
             self._asks.later(now_ms)
             return actions
+        install = self._install_whole if ask.since is None else self._install
         try:
-            done = self._install_whole(head, chunks) if ask.since is None else self._install(head, chunks)
+            done = install(head, self._counted(head, chunks))
         except DecodeError as error:
             self.undecodable(error)
-            done = False
+            self._asks.later(now_ms, most_ms=RARELY_MS)
+            return actions
+        finally:
+            self._chunks = (0, 0)
         if not done:
             self._asks.later(now_ms)
             return actions
@@ -318,12 +368,29 @@ class FeedSync:
         self._applied = head.as_of
         self._coverage.installed(head.streams, head.as_of)
         self._asks.also = ()
+        self._check(head, now_ms)
         self._advance(now_ms, actions)
         return actions
 
+    def _counted(self, head: SnapshotHead, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        """Pass chunks on, so that readers see how far it is."""
+        for number, chunk in enumerate(chunks, 1):
+            self._chunks = number, head.chunks
+            yield chunk
+
+    def _check(self, head: SnapshotHead, now_ms: int) -> None:
+        """Compare what was just put in with the digest that came with it."""
+        assert self._base is not None
+        if head.digest is not None and self._agreement.check(self._base, head.streams, head.digest):
+            self.stats.digest_mismatches += 1
+            self._asks.also = tuple(head.streams)
+            self._asks.later(now_ms)
+
     def refused(self, id_: int, retry_ms: int | None, now_ms: int) -> list[Action]:
         """Take an error as the answer to an Ask: try again later."""
-        self._asks.refused(id_, retry_ms, now_ms)
+        # Of an epoch that is to be opened we hear when it is.
+        rarely = self._base is None and self._coverage.only_announced
+        self._asks.refused(id_, retry_ms, now_ms, RARELY_MS if rarely else RETRY_MAX_MS)
         return []
 
     def tick(self, now_ms: int) -> list[Action]:
@@ -370,8 +437,13 @@ class FeedSync:
         """Streams whose digest still differed after MAX_REPAIRS repairs in a row."""
         return self._agreement.degraded
 
-    def status(self, now_ms: int, *, ended: bool = False) -> ReplicaStatus:
-        """Return where the replica stands at `now_ms` (ms since 1970); `ended`: it is fed no more."""
+    def status(self, now_ms: int, steady_ms: int = 0, *, ended: bool = False) -> ReplicaStatus:
+        """Return where the replica stands. Any thread.
+
+        Args:
+            now_ms: the present, ms since 1970. steady_ms: the same by the clock of the other methods.
+            ended: it is fed no more.
+        """
         state, lost = self.state, self.lost or ended
         complete_ms = state.cycle.complete_ms if state.cycle else None
         return ReplicaStatus(
@@ -384,6 +456,23 @@ class FeedSync:
             degraded=tuple(sorted(self.degraded)),
             source=self.source,
             stats=msgspec.structs.replace(self.stats),
+            resync=self._resync(steady_ms),
+            proven_seq=self.proven[1] if self.proven[0] == state.epoch else 0,
+        )
+
+    def _resync(self, steady_ms: int) -> Resync | None:
+        since_ms, base, (chunks, total) = self._since_ms, self._base, self._chunks
+        if since_ms is None:
+            return None
+        same = base is not None and base.epoch == self.state.epoch == self.epoch
+        return Resync(
+            why=self._why,
+            step="taking" if total else "asked" if self.asking else "waiting",
+            for_ms=max(0, steady_ms - since_ms),
+            behind=max(0, self._coverage.heard - self.state.seq) if same else None,
+            asked=self._asks.asked,
+            chunks=chunks,
+            chunks_total=total,
         )
 
     # -- epochs
@@ -406,6 +495,8 @@ class FeedSync:
     def _open(self, epoch: int) -> None:
         """Begin a new join; what users see stays until it is whole."""
         self.stats.epochs += 1
+        if self.state.epoch:
+            self._lacks("epoch")
         self.phase = TURNS[self.phase, Turn.EPOCH]
         self._begin(epoch)
 
@@ -438,6 +529,8 @@ class FeedSync:
             self._on_passed(now_ms, actions)
             return
         self._passed_since_ms = None
+        if self.phase is not Phase.LIVE:
+            self._advance(now_ms, actions)  # it may be all that was waited for, and the proof at once
         if self.phase is Phase.LIVE and self._covers():
             self._on_confirmed(whole, actions)
         self._advance(now_ms, actions)
@@ -469,6 +562,8 @@ class FeedSync:
         if heartbeat.seq != self._base.seq:
             return
         found = self._agreement.compare(self._base, heartbeat)
+        if not found.differing and not self.degraded:
+            self.proven = (self.epoch, heartbeat.seq)
         self.stats.digests_compared += found.compared
         self.stats.digest_mismatches += found.differing
         actions += [Tell("degraded", {"topic": topic, "seq": heartbeat.seq}) for topic in found.given_up]
@@ -499,6 +594,7 @@ class FeedSync:
         joined = self.phase is Phase.JOINING
         self.phase = TURNS[self.phase, Turn.WHOLE]
         self._asks.rest()
+        self._since_ms = None
         base = self.state = self._base
         self._apply_held(actions)
         if self.phase is not Phase.LIVE:
@@ -513,16 +609,25 @@ class FeedSync:
         assert self._base is not None
         self.phase = TURNS[self.phase, Turn.HOLE]
         self.stats.gaps += 1
+        self._lacks(why)
         self._stage.drop()
         self._asks.repair(self._silence.heard_ms)
         heard, also = self._coverage.heard, self._asks.also
         actions.append(Tell("gap", {"why": why, "seq": self._base.seq, "heard": heard, "topics": also}))
 
+    def _lacks(self, why: str) -> None:
+        """Note that what is shown is known to lack something, from now on."""
+        if self._since_ms is None:
+            self._since_ms, self._why = self._silence.heard_ms, why
+
     def _hold(self, topic: str, envelope: Envelope) -> None:
         self._buffer.append((topic, envelope))
-        if len(self._buffer) > MAX_BUFFER:
+        self._held_bytes += (
+            _ENVELOPE_BYTES + sum(map(len, envelope.records)) + _RAW_BYTES * len(envelope.records)
+        )
+        if self._held_bytes > MAX_HELD_BYTES:
             # Forgetting what was heard is a hole like any other.
-            self._buffer = []
+            self._buffer, self._held_bytes = [], 0
             self._coverage.lose(self._coverage.heard + 1)
 
     # -- applying
@@ -547,6 +652,10 @@ class FeedSync:
                 return
             if envelope.cycle:
                 self._stage.add(topic, envelope)
+                if self._stage.size > MAX_STAGED_BYTES:
+                    self._coverage.lose(envelope.seq + 1)
+                    self._start_repair("behind", actions)
+                    return
             else:
                 trades: list[Any] = decode_all(kind, envelope.records) if kind == "trade" else []
                 with base.lock:
@@ -567,10 +676,11 @@ class FeedSync:
 
     def _apply_held(self, actions: list[Action]) -> None:
         """In LIVE, apply what was held, up to where it has to wait again."""
-        held, self._buffer = self._buffer, []
+        held, self._buffer, self._held_bytes = self._buffer, [], 0
         for index, (topic, envelope) in enumerate(held):
             if self._stage.closed or self.phase is not Phase.LIVE:
-                self._buffer += held[index:]
+                for one in held[index:]:
+                    self._hold(*one)
                 return
             self._apply(topic, envelope, actions)
 
@@ -613,7 +723,7 @@ class FeedSync:
                 base.stream(topic).last = last
             for chunk, content in decoded:
                 for kind, records, raws in content:
-                    base.put(chunk.topic, chunk.last, kind, records, raws)
+                    base.put(chunk.topic, chunk.last, kind, records, raws, count=True)
             base.set_cycle(head.cycle, head.ages)
             # Of what a filtered replica follows nothing has changed since, if its position is a later one.
             base.seq = max(base.seq, head.as_of)

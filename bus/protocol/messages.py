@@ -41,6 +41,9 @@ VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 250_000
 """No feed message is larger: a larger one would hold up the small ones behind it."""
 
+MAX_TOGETHER_BYTES: Final = 32_000
+"""No message of several records is larger: what waits for a slow subscriber is counted in messages."""
+
 MAX_RECORDS: Final = 64
 """Most records in one message."""
 
@@ -218,7 +221,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """Proof of life, position and content: section 6 of the protocol.
 
     `streams` maps a topic to (last seq, static, quote, book, reference digest) for every stream with
-    a message in (since, seq].
+    a message in (since, seq]. `digest` is that of the whole at `seq`, None from an older publisher.
     """
 
     since: Seq
@@ -231,6 +234,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     publisher: PublisherHealth = PublisherHealth()
     source: str = "live"
     fields: dict[str, int] = {}
+    digest: Digest | None = None
 
 
 class SnapshotHead(msgspec.Struct, frozen=True):
@@ -341,13 +345,13 @@ def encode(topic: str, message: Envelope | Outgoing) -> bytes:
     """Return the frame of a message.
 
     Raises:
-        MessageTooLarge: the frame would exceed MAX_MESSAGE_BYTES.
+        MessageTooLarge: the frame would exceed MAX_MESSAGE_BYTES, or MAX_TOGETHER_BYTES with several records.
     """
     frame = framed(topic, message)
-    if len(frame) > MAX_MESSAGE_BYTES:
-        raise MessageTooLarge(
-            f"message on {topic} has {len(frame)} bytes, at most {MAX_MESSAGE_BYTES} are sent"
-        )
+    if len(frame) > MAX_TOGETHER_BYTES:
+        most = MAX_MESSAGE_BYTES if len(message.records) == 1 else MAX_TOGETHER_BYTES
+        if len(frame) > most:
+            raise MessageTooLarge(f"message on {topic} has {len(frame)} bytes, at most {most} are sent")
     return frame
 
 

@@ -13,9 +13,14 @@ _Staged = tuple[str, int, str, Sequence[Any], Sequence[msgspec.Raw]]
 
 
 class Stage:
-    """The messages of the commit that is being heard, decoded, and its end once that was heard."""
+    """The messages of the commit that is being heard, decoded, and its end once that was heard.
+
+    Attributes:
+        size: bytes of its records.
+    """
 
     def __init__(self) -> None:
+        self.size = 0
         self._messages: list[_Staged] = []
         self._cycle = 0
         self._end: tuple[int, CycleEnd] | None = None
@@ -38,6 +43,7 @@ class Stage:
         kind = envelope.kind
         records = decode_all(kind, envelope.records) if kind in RECORD_TYPES else ()
         self._cycle = envelope.cycle
+        self.size += sum(map(len, envelope.records))
         self._messages.append((topic, envelope.seq, kind, records, envelope.records))
 
     def close(self, envelope: Envelope) -> None:
@@ -56,7 +62,7 @@ class Stage:
         with state.lock:
             for topic, last, kind, records, raws in self._messages:
                 if kind in RECORD_TYPES:
-                    changed += state.put(topic, last, kind, records, raws)
+                    changed += state.put(topic, last, kind, records, raws, count=True)
                 else:
                     state.stream(topic).last = last
             state.stream(TOPIC_CYCLE).last = seq
@@ -69,3 +75,4 @@ class Stage:
         """Forget what is staged: it is asked for anew."""
         self._messages = []
         self._end = None
+        self.size = 0

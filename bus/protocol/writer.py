@@ -72,6 +72,7 @@ class Writer:
         with self.state.lock:
             for topic, kind, records in changes:
                 self.state.put(topic, 0, kind, records)
+            self.state.digest()  # now, and not when a heartbeat is due
 
     def stream(
         self, topic: str, kind: str, records: Sequence[Record], source_ns: int, now_ns: int
@@ -146,6 +147,7 @@ class Writer:
         per_part = min(_STREAMS_PER_PART, _PART_BYTES // (longest + _STREAM_BYTES))
         parts = max(1, -(-len(topics) // per_part))
         cycle = state.cycle and msgspec.structs.replace(state.cycle, unconfirmed=())
+        digest = state.digest()
         frames = []
         for part in range(parts):
             heartbeat = Heartbeat(
@@ -161,6 +163,7 @@ class Writer:
                 publisher=health,
                 source=self.source,
                 fields=state.fields,
+                digest=digest,
             )
             envelope = Envelope(
                 VERSION,

@@ -280,7 +280,10 @@ def _health(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, "health", f"{url}: {error}: is the snapshot server up? {setting} sets its port")
         return
     said = f"{status} {health.status}, {health.market_count} markets, {health.age_seconds} s old"
-    yield Finding(health.status == "ok", "health", said)
+    # Resyncing is nothing to judge: it ends by itself within seconds, or becomes stale.
+    yield Finding(None if health.status == "resyncing" else health.status == "ok", "health", said)
+    if health.resyncing is not None:
+        yield Finding(None, "resyncing", health.resyncing.words)
     if health.degraded:
         count = len(health.degraded)
         yield Finding(False, "digests", f"{count} streams differ from the publisher: report it")

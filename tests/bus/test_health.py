@@ -8,7 +8,7 @@ import pytest
 
 from bus.health import HealthAnswer, answer_of, health_of, process_problems, progress, publisher_problem
 from bus.process.supervised import Supervised
-from bus.protocol.join import Stats
+from bus.protocol.join import Resync, Stats
 from bus.protocol.messages import CycleEnd, Heartbeat, PublisherHealth, RouteHealth
 from bus.protocol.state import State
 from bus.replica import ReplicaStatus
@@ -39,13 +39,16 @@ def a_state(exchange: ExchangeStatus | None = None, **cycle: Any) -> State:
 def test_the_answer_of_health_is_byte_for_byte_what_it_was() -> None:
     paused = ExchangeStatus(True, False, NOW_MS + 4_250, ((0, True, False), (1, False, False)), NOW_MS)
     processes = {"trader": Supervised("BACKOFF", None, None, 1, 7, "does not stay up")}
-    replica = msgspec.structs.replace(LIVE, phase="repairing", degraded=("md.KXNBA.",))
+    replica = msgspec.structs.replace(
+        LIVE, live=False, phase="repairing", degraded=("md.KXNBA.",), proven_seq=4_709,
+        resync=Resync("missing", "taking", 1_250, 512, 2, 3, 40),
+    )  # fmt: skip
     health = health_of(a_state(paused), replica, heard(WELL), NOW_MS, 30_000, processes)
     answer = answer_of(health, markets=300, books=5, digest=0xABC)
     recorded = (
-        b'{"status":"ok","age_seconds":1.25,"generated_at":1790000000.0,"stale_after_seconds":30.0,'
+        b'{"status":"resyncing","age_seconds":1.25,"generated_at":1790000000.0,"stale_after_seconds":30.0,'
         b'"complete":true,"market_count":300,"enriched_count":5,"quarantined_count":1,"unjoined_count":2,'
-        b'"epoch":7,"seq":4710,"digest":"0000000000000abc","feed":"repairing","source":"live","gaps":3,'
+        b'"epoch":7,"seq":4710,"digest":"0000000000000abc","feed":"resyncing","source":"live","gaps":3,'
         b'"resyncs":2,"degraded":["md.KXNBA."],"publisher":{"started_ms":1789999000000,'
         b'"poll_interval_ms":12000,"sweep":"complete","key":"ok","exchange_reachable":true,"error":null,'
         b'"stream":"off","stream_books":0,"stream_unsure":0,"stream_gaps":0,"stream_reconnects":0,'
@@ -56,7 +59,8 @@ def test_the_answer_of_health_is_byte_for_byte_what_it_was() -> None:
         b'"exchange_active":true,"trading_active":false},{"exchange_index":1,"exchange_active":false,'
         b'"trading_active":false}],"as_of":1790000001.25},"processes":{"trader":{"state":"BACKOFF",'
         b'"pid":null,"uptime_seconds":null,"restarts":1,"tries":7,"trouble":"does not stay up"}},'
-        b'"drift":[],"drift_more":0}'
+        b'"drift":[],"drift_more":0,"resyncing":{"since":1790000000.0,"seconds":1.25,"why":"missing",'
+        b'"step":"taking","behind":512,"asked":2,"chunks":3,"chunks_total":40},"proven_seq":4709}'
     )
     assert msgspec.json.encode(answer) == recorded
     assert msgspec.json.decode(recorded, type=HealthAnswer) == answer
@@ -70,7 +74,7 @@ def test_before_the_first_snapshot_there_is_an_answer_too() -> None:
         "complete": False, "market_count": 0, "enriched_count": 0, "quarantined_count": 0,
         "unjoined_count": 0, "epoch": 0, "seq": 0, "digest": "0" * 16, "feed": "joining", "source": "live",
         "gaps": 0, "resyncs": 0, "degraded": [], "publisher": None, "exchange": None, "processes": None,
-        "drift": [], "drift_more": 0,
+        "drift": [], "drift_more": 0, "resyncing": None, "proven_seq": 0,
     }  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 import threading
 from typing import Any
 
+import pytest
+
 from bus.inbox import Inbox
 from bus.protocol.join import Tell
 from bus.protocol.state import Changed
@@ -39,3 +41,19 @@ def test_a_resync_makes_everything_new() -> None:
 
     assert inbox.take(1, 9, 0.0) == Batch(whole=True)
     assert not inbox.wait(0.0)
+
+
+def test_more_than_may_wait_is_told_as_everything_until_that_position(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bus.inbox.MAX_KEYS", 20)
+    inbox = Inbox()
+    inbox.listen([Tell("live", {"epoch": 1, "seq": 5})])
+    inbox.take(1, 5, 0.0)
+    inbox.listen([Changed(seq, 0, (("quote", (f"M{seq}",)),)) for seq in range(6, 10)])
+
+    assert len(inbox) <= 3
+    assert inbox.take(1, 7, 0.0) == Batch(whole=True)
+    assert inbox.take(1, 9, 0.0) == Batch(whole=True)
+    inbox.listen([Changed(10, 0, (("quote", ("M10",)),))])
+    assert inbox.take(1, 10, 0.0) == Batch((("quote", "M10"),))

@@ -145,7 +145,7 @@ def test_it_waits_for_a_publisher_outlives_it_and_follows_the_next(stack: Stack)
     process = stack.runner.start("snapshot_server", env=environment)
     stack.wait("starting")
     assert stack.get("/health")[0] == 503
-    assert stack.get("/ready") == (503, {"status": "starting"})
+    assert stack.get("/ready") == (503, {"status": "starting", "resyncing": None})
     assert stack.get("/markets")[0] == 503
     assert stack.ask("health")["status"] == "starting"
     assert stack.ask("market", ticker="A")["error"]["code"] == "not_ready"
@@ -157,7 +157,7 @@ def test_it_waits_for_a_publisher_outlives_it_and_follows_the_next(stack: Stack)
         eventually(lambda: stack.get("/markets")[0] == 200)
     health = eventually(lambda: (h := stack.health())["feed"] == "lost" and h)
     assert health["status"] == "stale"
-    assert stack.get("/ready") == (503, {"status": "stale"})
+    assert stack.get("/ready") == (503, {"status": "stale", "resyncing": None})
     status, answer = stack.get("/markets")
     assert (status, answer["stale"], answer["markets"]["total_count"]) == (200, True, 50)
     assert stack.health()["age_seconds"] > health["age_seconds"]

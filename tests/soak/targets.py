@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from simulator.universe import templates
 from tests.bus.protocol.test_damage import check_flips
 from tests.bus.protocol.test_join import SyncMachine
+from tests.bus.repair import Repair, check_repairs, distribution
 from tests.fuzz.targets import TARGETS as FUZZED
 from tests.fuzz.targets import fast_folder, fuzz
 from tests.publisher.drift_matrix import sampled as changed_members
@@ -43,8 +44,12 @@ from tests.trader.week import Week
 EXAMPLES: Final = 25
 GATEWAY_KILLS: Final = 6
 INPUTS: Final = 100
+LOSSES: Final = 20
 WEEK_HOURS: Final = 168
 STEPS: Final = 200
+
+
+_repairs: list[Repair] = []
 
 
 def machine(kind: type[RuleBasedStateMachine], steps: int) -> Callable[[int], int]:
@@ -178,6 +183,14 @@ def order_drills(seed: int) -> int:
                 runner.close()
 
 
+def repairs(seed: int) -> int:
+    """Plant losses in one life of publisher, snapshot server and readers; print how long they took."""
+    taken = check_repairs(seed, LOSSES)
+    _repairs.extend(taken)
+    print(f"seed {seed}, this run so far: {distribution(_repairs)}", flush=True)
+    return len(taken)
+
+
 def killed(seed: int) -> int:
     """Kill the simulator three times while orders flow."""
     with tempfile.TemporaryDirectory(prefix="kb-soak-") as folder:
@@ -256,6 +269,7 @@ TARGETS: Final[dict[str, Target]] = {
         "examples",
         examples(test_in_the_end_legs_are_even_or_the_remainder_is_known_and_no_follow_up_made_it_worse),
     ),
+    "repair": Target("of planted losses and kills, every copy is proven again in time", "losses", repairs),
     "slices": Target("the same as held, with events read in slices", "histories", machine(SlicedDay, 40)),
     "sync": Target(
         "join and repair over wires that lose, double and swap", "histories", machine(SyncMachine, 50)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from bus.health import ExchangeHealth, Problem, health_of, process_problems
+from bus.health import ExchangeHealth, Problem, Resyncing, health_of, process_problems
 from bus.process.settings import Settings
 from bus.process.supervised import Processes
 from bus.protocol.messages import Heartbeat, PublisherHealth
@@ -36,8 +36,9 @@ class DashboardStatus(msgspec.Struct, frozen=True):
     """The state of data, feed, publisher and exchange, as `/api/status` shows it.
 
     Attributes:
-        feed: "starting" (no data yet), "joining" (a new epoch opens, the old one is shown), "live",
-            "repairing" (something was lost and is fetched again) or "lost" (nothing is heard).
+        feed: "starting" (no data yet), "live", "resyncing" (something was lost, or the publisher began anew:
+            it is fetched, and the last whole state is shown) or "lost" (nothing is heard).
+        resyncing: since when and how far, None unless something is known to lack.
         as_of: end of the last complete sweep's fetch, Unix seconds; `age_seconds` counts from there.
         exchange: None until the exchange has said whether it trades.
         publisher: its own account in the last heartbeat, None before one.
@@ -71,6 +72,7 @@ class DashboardStatus(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
     trader: TraderSummary | None = None
     replay: dict[str, Any] | None = None
+    resyncing: Resyncing | None = None
 
     def signature(self) -> tuple[Any, ...]:
         """Everything but the passing of time: when it changes, pages look different."""
@@ -79,6 +81,7 @@ class DashboardStatus(msgspec.Struct, frozen=True):
         )
         replay = self.replay and {**self.replay, "position_ms": 0}
         still: dict[str, Any] = {"now": 0.0, "age_seconds": None, "epoch": 0, "seq": 0, "problems": ()}
+        still["resyncing"] = None
         still |= {"trader": trader, "replay": replay}
         return msgspec.structs.astuple(msgspec.structs.replace(self, **still))
 
@@ -131,6 +134,7 @@ def status_of(
         publisher=health.publisher,
         problems=(*problems, *process_problems(processes)),
         trader=trader,
+        resyncing=health.resyncing,
     )
 
 

@@ -68,8 +68,7 @@ def test_waits_double_up_to_a_bound_and_begin_anew_once_live() -> None:
         assert asking.due_ms is not None
         waits.append(asking.due_ms)
     assert waits[0] < 100
-    assert max(waits) < 2 * RETRY_MAX_MS
-    assert waits[-1] >= RETRY_MAX_MS
+    assert RETRY_MAX_MS <= waits[-1] <= max(waits) <= RETRY_MAX_MS * 3 // 2
     asking.rest()
     assert not asking.due(10**9)
     asking.later_if_idle(0)

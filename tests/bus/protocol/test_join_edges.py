@@ -267,12 +267,32 @@ def test_repairs_that_get_no_answer_give_no_whole_snapshot_back() -> None:
     assert line.node.sync._asks._wholes_ms == wholes
 
 
-def test_late_answer_to_an_earlier_question_is_ignored() -> None:
-    line = gapped()
+def overdue(line: Line) -> list[bytes]:
+    """The answer to a question that was given up and asked again."""
     late = line.server.answer(line.node.questions.popleft(), line.now_ms)
     line.now_ms = line.node.sync._asks._deadline_ms
     line.node.tick(line.now_ms)
     assert len(line.node.questions) == 1
+    return late
+
+
+def test_late_answer_to_an_earlier_question_is_as_good() -> None:
+    line = gapped()
+    late = overdue(line)
+    line.node.answers.append(late)
+    line.node.take_answer(line.now_ms)
+    assert is_live(line)
+    line.answer()
+    assert line.node.sync.stats.asks == 3
+    assert line.agrees()
+
+
+def test_late_answer_to_another_question_is_ignored() -> None:
+    line = gapped()
+    late = overdue(line)
+    open_ = line.node.sync._asks.open
+    assert open_ is not None
+    line.node.sync._asks.open = msgspec.structs.replace(open_, also=("md.B.",))
     line.node.answers.append(late)
     line.node.take_answer(line.now_ms)
     assert not is_live(line)
@@ -439,7 +459,7 @@ def test_nothing_of_an_epoch_is_carried_over_into_the_next() -> None:
         one._open(START_MS + 9)
 
     lasting = {"state", "heartbeat", "source", "published_ns", "stats", "last_error", "prefixes"}
-    lasting |= {"phase", "_keeping", "_asks", "_silence", "_candidate_ms"}
+    lasting |= {"phase", "_keeping", "_asks", "_silence", "_candidate_ms", "proven", "_since_ms", "_why"}
     own = set(vars(sync)) - lasting
     parts = {name for name in own if type(getattr(sync, name)).__module__.startswith("bus.protocol.")}
     assert {name for name in own - parts if getattr(sync, name) != getattr(fresh, name)} == set()
@@ -593,7 +613,7 @@ def test_what_is_heard_while_a_repair_is_on_its_way_is_applied_after_it() -> Non
 
 
 def test_too_much_to_hold_is_a_hole_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.protocol.join.MAX_BUFFER", 10)
+    monkeypatch.setattr("bus.protocol.join.MAX_HELD_BYTES", 6_000)
     line = gapped()
     answer = line.server.answer(line.node.questions.popleft(), line.now_ms)
     for _ in range(15):

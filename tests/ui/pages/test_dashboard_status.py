@@ -72,7 +72,7 @@ def test_the_status_is_byte_for_byte_what_it_was() -> None:
         b'"text":"The trader process does not stay up.","remedy":""}],"trader":{"state":"not running",'
         b'"sign":"idle","answers":false,"as_of":null,"reasons":[],"pnl_today_dollars":null,'
         b'"pnl_bid_dollars":null,"pnl_settlement_dollars":null,"left_out":0,'
-        b'"killed":null,"error":null},"replay":null}'
+        b'"killed":null,"error":null},"replay":null,"resyncing":null}'
     )
 
 
