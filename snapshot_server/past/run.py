@@ -5,7 +5,7 @@ Threads: `answer` makes what HTTP is answered with, `query` answers REQ/REP; the
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Final
@@ -108,6 +108,10 @@ class PastAnswers(Answers):
             return super().answer(encode_map(asked), shown.now_ms)
         finally:
             self._shown = None
+
+    def begin(self, question: bytes, now_ms: int, _to: Sequence[bytes], _steady_ms: int) -> list[bytes]:
+        """As `answer`, at once: a moment that is past belongs to one question, and holds up nothing live."""
+        return self.answer(question, now_ms)
 
     def _refused(self, id_: Any, refusal: Refusal) -> list[bytes]:
         self.errors += 1
