@@ -7,6 +7,7 @@ import pytest
 
 from bus.trading.gateway import PlaceAsk
 from markets.orders import OrderState
+from publisher.orders.steps import Limits
 from simulator.universe import templates
 from simulator.universe.templates import Recorded
 
@@ -43,7 +44,8 @@ def test_a_gateway_that_dies_again_and_again_goes_on_from_its_log(universe: Reco
 def test_what_was_placed_is_found_at_once_and_what_was_not_is_known_within_the_bound(
     universe: Recorded,
 ) -> None:
-    world = World(universe, 5, faults=LOST, fault_rate=0.3)
+    basic = Limits(write_per_s=100, write_capacity=100, read_per_s=24, read_capacity=72)
+    world = World(universe, 5, faults=LOST, fault_rate=0.3, limits=basic)
     world.live(130)
     found, not_placed = sorted(world.longest["found"]), world.longest["not_placed"]
     assert len(found) > 10
