@@ -45,6 +45,7 @@ from .live import Live
 from .quarantine import Quarantine
 from .reading import Reading, Universe
 from .schedule import Schedule
+from .slow import SlowLists, SlowReader
 from .sweep import Sweep
 
 log = structlog.get_logger()
@@ -126,6 +127,8 @@ class Publisher:
             started_ms=started_ms,
             poll_interval_s=settings.poll_interval_s,
         )
+        lists = SlowLists()
+        lists.add_to(self.server.answers)
         self._enrichment = Enrichment(
             self._planner,
             self._candles,
@@ -138,6 +141,7 @@ class Publisher:
             stop,
             settings.poll_interval_s,
             self._live,
+            SlowReader(lists, enriching, clock),
         )
         self._saver = checkpoint.Saver(data_dir, self._writer.state, source, clock)
         self._schedule = Schedule(

@@ -189,7 +189,9 @@ def _metrics(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 
 def _trade_api(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     edition = view.edition
-    answer = trade_api.answer(request.method, request.path, request.query, edition, view.history, now_ms)
+    answer = trade_api.answer(
+        request.method, request.path, request.query, edition, view.history, view.elsewhere, now_ms
+    )
     headers = [*answer.headers, *_FRESH]
     if edition is not None:
         headers.append((trade_api.SEQ, f"{edition.epoch}:{edition.seq}"))

@@ -1,8 +1,9 @@
 """The process: one replica, and what answers from it.
 
 Threads: `replica` follows the feed; `editor` makes editions; `history` writes down what happened; `query`
-answers REQ/REP; `wishes` passes wishes on to the publisher; `supervised` asks supervisord how the processes
-stand; the main thread serves HTTP. None of them ever waits for Kalshi.
+answers REQ/REP; `wishes` passes wishes on to the publisher; `lists` asks it for what is not on the feed;
+`supervised` asks supervisord how the processes stand; the main thread serves HTTP. None of them ever waits
+for Kalshi.
 """
 
 import random
@@ -31,6 +32,7 @@ from bus.wishes import Wishes
 
 from .asgi import App
 from .editor import Editor, pause
+from .elsewhere import Elsewheres
 from .history.disk import Disk
 from .history.historian import Historian
 from .history.store import Store
@@ -75,6 +77,7 @@ def run(settings: Settings, stop: Stop) -> int:
         keeping=Packed(),
     )
     wishes = Wishes(context, settings.state)
+    lists = Elsewheres(context, settings.state, pause)
     requests: Counter[tuple[str, int]] = Counter()
     monitor = ProcessMonitor(settings.run_dir)
     stale_after_ms = int(settings.stale_after_s * 1000)
@@ -90,6 +93,7 @@ def run(settings: Settings, stop: Stop) -> int:
             monitor.processes,
             history,
             settings.past_port if settings.record == "yes" else None,
+            lists.latest,
         )
 
     def state() -> State | None:
@@ -116,6 +120,7 @@ def run(settings: Settings, stop: Stop) -> int:
             threading.Thread(target=query.serve, args=(stop,), name="query"),
             threading.Thread(target=editor.run, args=(replica, stop), name="editor"),
             threading.Thread(target=wishes.run, args=(stop,), name="wishes"),
+            threading.Thread(target=lists.run, args=(stop,), name="lists"),
             threading.Thread(target=historian.run, args=(replica, stop), name="history"),
         ]
         stack.callback(app.close)

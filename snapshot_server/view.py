@@ -11,6 +11,7 @@ from bus.protocol.messages import Heartbeat
 from bus.replica import ReplicaStatus
 
 from .edition import Edition
+from .elsewhere import NOWHERE, Elsewhere
 from .history.store import Store
 
 NOTHING: Final = Store(0, lambda: None)
@@ -27,7 +28,7 @@ class View(msgspec.Struct, frozen=True):
         stale_after_ms: from this age on data is stale.
         requests: answers so far by (route, status), for /metrics.
         processes: what supervisord says; None if none answers.
-        history: what happened.
+        history: what happened. elsewhere: what the exchange has besides the feed.
         past_port: of the time machine's HTTP server; None where nothing is recorded.
     """
 
@@ -39,6 +40,7 @@ class View(msgspec.Struct, frozen=True):
     processes: Processes | None = None
     history: Store = NOTHING
     past_port: int | None = None
+    elsewhere: Elsewhere = NOWHERE
 
     def age_ms(self, now_ms: int) -> int | None:
         """Return the age of the whole: now less the end of the last complete sweep's fetch."""

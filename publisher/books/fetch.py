@@ -23,6 +23,8 @@ from publisher.kalshi.budget import Budget
 from publisher.kalshi.client import Client, ExchangeError, Stopped, StopSignal
 from publisher.live import Live
 from publisher.quarantine import Quarantine
+from publisher.slow import CALLS_PER_CYCLE as SLOW_CALLS_PER_CYCLE
+from publisher.slow import SlowReader
 
 from .billing import BOOKS_PER_REQUEST, Billing, reserve_of, rounds_of
 from .candles import CALLS_PER_CYCLE, PERIOD_MINUTES, SPAN_S, CandlePlanner
@@ -45,6 +47,7 @@ class Enrichment:
         client: nobody else's.
         submit: hands a job to the bus thread.
         live: what the stream follows; None without one.
+        slow: reads a page of what no sweep reads, each cycle; None for nothing.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Enrichment:
         stop: StopSignal,
         interval_s: float,
         live: Live | None = None,
+        slow: SlowReader | None = None,
     ) -> None:
+        self._slow = slow
         self._planner = planner
         self._candles = CandleFetcher(candles, client, submit, state, quarantine, clock)
         self._live = live
@@ -106,6 +111,9 @@ class Enrichment:
         reserve = reserve_of(self._budget, sweep_requests)
         self._candles.fetch_wished(reserve)
         others = sweep_requests + CALLS_PER_CYCLE
+        if self._slow is not None:
+            self._slow.step(reserve)
+            others += SLOW_CALLS_PER_CYCLE
         rounds, calls = rounds_of(self._budget, self._interval_s, others, self._planner.calls)
         plan = self._planner.plan_of(self._state, now_ms, calls)
         self._report_failures()

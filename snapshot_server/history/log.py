@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from bus.threads import Owner
 
 from .rows import KEY_BYTES, key_bytes, time_of
-from .segment import BLOCKS, SHIFT, Pause, Segment, Span, cut, pack
+from .segment import BLOCKS, SHIFT, Pause, Segment, Span, cut, pack, pack_names
 
 MAX_HOLES: Final = 1_000
 """Of more holes in a segment the last ones count as one."""
@@ -195,7 +195,7 @@ class Log:
             begin_ms=rows.begin_ms,
             end_ms=rows.end_ms,
             holes=tuple(rows.holes),
-            names=tuple(sorted(rows.names)),
+            packed_names=pack_names(rows.names),
             since=tuple(rows.since.items()),
             blocks=tuple(blocks),
         )

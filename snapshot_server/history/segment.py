@@ -6,7 +6,7 @@ row.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ class Segment(msgspec.Struct, frozen=True):
         first_ms, last_ms: times of the earliest and the latest.
         begin_ms, end_ms: from and until when it has all there was, but for `holes`; None: who listened knew
             that some may be missing.
-        names: the tickers of its markets, where rows are asked for by time alone.
+        packed_names: the tickers of its markets, compressed.
         since: markets whose rows were kept, by key, and since when without a break.
     """
 
@@ -59,14 +59,21 @@ class Segment(msgspec.Struct, frozen=True):
     begin_ms: int | None
     end_ms: int | None
     holes: tuple[Span, ...]
-    names: tuple[str, ...]
+    packed_names: bytes
     blocks: tuple[bytes, ...]
     since: tuple[tuple[int, int], ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes it takes in memory, nearly."""
-        return OVERHEAD + sum(map(len, self.blocks)) + sum(map(len, self.names)) + 60 * len(self.names)
+        return OVERHEAD + sum(map(len, self.blocks)) + len(self.packed_names)
+
+    @property
+    def names(self) -> list[str]:
+        """The tickers of its markets, where rows are asked for by time alone."""
+        if not self.packed_names:
+            return []
+        return _unpacked(self.packed_names).decode(errors="replace").split("\0")
 
     def rows(self, key: int) -> list[bytes]:
         """Return the rows of a market in order of time."""
@@ -103,6 +110,14 @@ def pack(rows: Sequence[bytes]) -> bytes:
     flat = b"".join(sorted(rows, key=_PLACE))
     columns = b"".join([flat[column::width] for column in range(width)])
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=False).compress(columns)
+
+
+def pack_names(names: Collection[str]) -> bytes:
+    """Return tickers packed; b"" of none."""
+    if not names:
+        return b""
+    text = "\0".join(sorted(names)).encode(errors="replace")
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=False).compress(text)
 
 
 def cut(flat: bytes | bytearray, width: int) -> list[bytes]:

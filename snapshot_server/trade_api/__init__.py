@@ -8,7 +8,7 @@ Kalshi's own, and why.
 from typing import Final
 
 from .listings import Answer, Listing, Wish
-from .routes import BEGINS, SUSPECT, TEMPLATES, TOP_ONLY, answer
+from .routes import BEGINS, INCOMPLETE, SUSPECT, TEMPLATES, TOP_ONLY, answer
 
 ROOT: Final = "/trade-api"
 
@@ -17,6 +17,7 @@ SEQ: Final = "x-kalshi-bus-seq"
 
 __all__ = (
     "BEGINS",
+    "INCOMPLETE",
     "ROOT",
     "SEQ",
     "SUSPECT",

@@ -5,6 +5,8 @@ import binascii
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from heapq import merge
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -14,7 +16,7 @@ from markets.errors import BadRecord
 from markets.json.decoding import Reader, texts_of
 from markets.json.pages import text_member
 from markets.json.words import STATUS_WORDS
-from markets.records import Event, Market, Milestone
+from markets.records import Event, Market, Milestone, Quote
 from markets.units import (
     MAX_TIME_MS,
     MIN_TIME_MS,
@@ -25,6 +27,7 @@ from markets.units import (
     parse_time_ms,
 )
 from snapshot_server.edition import SCAN_SLICE, Edition, Entry, Order, Pause
+from snapshot_server.elsewhere import NOWHERE, Elsewhere
 from snapshot_server.history.rows import TradePoint
 from snapshot_server.history.store import Place, Store
 
@@ -119,19 +122,47 @@ def confirmed_ms(edition: Edition) -> int | None:
     return cycle.complete_ms if cycle.as_of_ms is None else cycle.as_of_ms
 
 
-def event_json(edition: Edition, event: Event, nested: bool) -> bytes:
+def market_of(edition: Edition, elsewhere: Elsewhere, ticker: str) -> tuple[Market, Quote] | None:
+    """Return a market, on the feed or not; None if it is not known."""
+    if ticker in edition.moving:
+        return edition.state.markets[ticker], edition.state.quotes[ticker]
+    other = elsewhere.markets.get(ticker)
+    return None if other is None else (other.market, other.quote)
+
+
+def market_json(edition: Edition, elsewhere: Elsewhere, ticker: str) -> bytes:
+    """Return Kalshi's object of a market that is known."""
+    return edition.kalshi_market(ticker) if ticker in edition.moving else elsewhere.markets[ticker].raw
+
+
+def event_tickers(edition: Edition, elsewhere: Elsewhere, event_ticker: str) -> Sequence[str]:
+    """Return the known markets of an event: of one that is on the feed those of it that are, too."""
+    held = edition.by_event.get(event_ticker, ())
+    others = [t for t in elsewhere.markets_of.get(event_ticker, ()) if t not in edition.moving]
+    return (*held, *others) if others else held
+
+
+def _event_of(edition: Edition, elsewhere: Elsewhere, ticker: str) -> Event:
+    event = edition.state.events.get(ticker)
+    return elsewhere.events[ticker] if event is None else event
+
+
+def event_json(edition: Edition, elsewhere: Elsewhere, event: Event, nested: bool) -> bytes:
     """Return Kalshi's object of an event, with its markets in it if `nested`."""
-    return b'%b,"markets":[%b]}' % (event.raw[:-1], markets_json(edition, event)) if nested else event.raw
+    if not nested:
+        return event.raw
+    return b'%b,"markets":[%b]}' % (event.raw[:-1], markets_json(edition, elsewhere, event))
 
 
-def markets_json(edition: Edition, event: Event) -> bytes:
+def markets_json(edition: Edition, elsewhere: Elsewhere, event: Event) -> bytes:
     """Return the markets of an event without the brackets, in the order of `event_markets`."""
-    return b",".join(map(edition.kalshi_market, event_markets(edition, event)))
+    tickers = event_markets(edition, elsewhere, event)
+    return b",".join([market_json(edition, elsewhere, ticker) for ticker in tickers])
 
 
-def event_markets(edition: Edition, event: Event) -> Iterable[str]:
+def event_markets(edition: Edition, elsewhere: Elsewhere, event: Event) -> Iterable[str]:
     """Return the markets of an event in the order in which they were sent, last those it does not name."""
-    rest = dict.fromkeys(edition.by_event.get(event.event_ticker, ()))
+    rest = dict.fromkeys(event_tickers(edition, elsewhere, event.event_ticker))
     sent = [ticker for ticker in event.market_tickers.split() if ticker in rest]
     return dict.fromkeys(sent) | rest
 
@@ -155,14 +186,21 @@ class MarketList(Listing, frozen=True):
     tickers: tuple[str, ...] | None = None
     bounds: Bound | None = None
     combos: bool | None = None
+    elsewhere: Elsewhere = NOWHERE
 
     def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
         few = self._few(edition)
-        order = self._created(edition.created) if few is None else _sorted(edition.state.markets, few)
-        page, cursor = _page(_newest_first(order, self.after), self._filter(edition.state), self.size, pause)
+        if few is None:
+            order = _newest_first(self._created(edition.created), self.after)
+            others = _newest_first(self._created(self.elsewhere.market_order), self.after)
+            order = merge(order, (e for e in others if e[1] not in edition.moving), reverse=True)
+        else:
+            order = _newest_first(self._sorted(edition, few), self.after)
+        page, cursor = _page(order, self._filter(edition), self.size, pause)
         yield b'{"cursor":%b,"markets":[' % _encode(cursor)
+        json = partial(market_json, edition, self.elsewhere)
         for start in range(0, len(page), _JOIN):
-            chunk = b",".join(map(edition.kalshi_market, page[start : start + _JOIN]))
+            chunk = b",".join(map(json, page[start : start + _JOIN]))
             yield b"," + chunk if start else chunk
             pause()
         yield b"]"
@@ -177,15 +215,31 @@ class MarketList(Listing, frozen=True):
         few = self._few(edition)
         if few is None or not 0 < len(few) <= SMALL:
             return confirmed_ms(edition)
-        return min(edition.state.quote_as_of_ms(ticker) or 0 for ticker in few)
+        other = self.elsewhere.markets
+        return min(
+            (edition.state.quote_as_of_ms(ticker) or 0)
+            if ticker in edition.moving
+            else other[ticker].quote.as_of_ms
+            for ticker in few
+        )
+
+    def _sorted(self, edition: Edition, tickers: Iterable[str]) -> Order:
+        found = (market_of(edition, self.elsewhere, ticker) for ticker in tickers)
+        return sorted((market.created_ms or 0, market.ticker) for market, _ in filter(None, found))
 
     def _few(self, edition: Edition) -> Sequence[str] | None:
         """Return a part of the markets that holds all that match, if a filter names one."""
         if self.tickers is not None:
-            return [ticker for ticker in dict.fromkeys(self.tickers) if ticker in edition.moving]
+            others = self.elsewhere.markets
+            return [t for t in dict.fromkeys(self.tickers) if t in edition.moving or t in others]
         if self.event is not None:
-            return edition.by_event.get(self.event, ())
-        return edition.by_series.get(self.series, ()) if self.series is not None else None
+            return event_tickers(edition, self.elsewhere, self.event)
+        if self.series is None:
+            return None
+        held = edition.by_series.get(self.series, ())
+        others = self.elsewhere.markets
+        rest = [t for t, o in others.items() if o.market.series_ticker == self.series]
+        return (*held, *(ticker for ticker in rest if ticker not in edition.moving)) if rest else held
 
     def _created(self, order: Order) -> Order:
         if self.bounds is None or self.bounds[0] != "created":
@@ -195,14 +249,17 @@ class MarketList(Listing, frozen=True):
         last = len(order) if high is None else bisect_left(order, ((high + 1) * 1000, ""))
         return order[first:last]
 
-    def _filter(self, state: Records) -> Callable[[str], bool]:
+    def _filter(self, edition: Edition) -> Callable[[str], bool]:
         words = STATUS_WORDS[self.status] if self.status is not None else None
-        in_time = _within(state, *self.bounds) if self.bounds is not None else None
+        in_time = _within(edition.state, *self.bounds) if self.bounds is not None else None
 
         def keep(ticker: str) -> bool:
-            market: Market = state.markets[ticker]
+            found = market_of(edition, self.elsewhere, ticker)
+            if found is None:
+                return False
+            market, quote = found
             return (
-                (words is None or state.quotes[ticker].status in words)
+                (words is None or quote.status in words)
                 and (self.event is None or market.event_ticker == self.event)
                 and (self.series is None or market.series_ticker == self.series)
                 and (self.combos is None or market.event_ticker.startswith(_COMBOS) == self.combos)
@@ -224,17 +281,24 @@ class EventList(Listing, frozen=True):
     milestones: bool = False
     min_close: int | None = None
     min_updated: int | None = None
+    elsewhere: Elsewhere = NOWHERE
 
     def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
-        events, created_ms = edition.state.events, edition.event_created_ms
-        order = edition.events_created
+        created_ms = edition.event_created_ms
+        order = _newest_first(edition.events_created, self.after)
+        others = _newest_first(self.elsewhere.event_order, self.after)
+        order = merge(order, (e for e in others if e[1] not in created_ms), reverse=True)
         if self.tickers is not None:
-            order = sorted((created_ms[t], t) for t in set(self.tickers) if t in created_ms)
-        page, cursor = _page(_newest_first(order, self.after), self._filter(edition), self.size, pause)
+            wanted = frozenset(self.tickers)
+            few = [(created_ms[t], t) for t in wanted if t in created_ms]
+            few += [entry for entry in self.elsewhere.event_order if entry[1] in wanted - created_ms.keys()]
+            order = _newest_first(sorted(few), self.after)
+        page, cursor = _page(order, self._filter(edition), self.size, pause)
         yield b'{"cursor":%b,"events":[' % _encode(cursor)
         for index, ticker in enumerate(page):
-            event = event_json(edition, events[ticker], self.nested)
-            yield b"," + event if index else event
+            event = _event_of(edition, self.elsewhere, ticker)
+            json = event_json(edition, self.elsewhere, event, self.nested)
+            yield b"," + json if index else json
             pause()
         yield b"]"
         if self.milestones:
@@ -248,19 +312,19 @@ class EventList(Listing, frozen=True):
         return sum(1 + len(edition.by_event.get(ticker, ())) for ticker in self.tickers) <= SMALL
 
     def _filter(self, edition: Edition) -> Callable[[str], bool]:
-        events, markets, quotes = edition.state.events, edition.state.markets, edition.state.quotes
         words = STATUS_WORDS[self.status] if self.status is not None else None
 
         def keep(ticker: str) -> bool:
-            event: Event = events[ticker]
-            members = edition.by_event.get(ticker, ())
+            event = _event_of(edition, self.elsewhere, ticker)
+            tickers = event_tickers(edition, self.elsewhere, ticker)
+            members = list(filter(None, (market_of(edition, self.elsewhere, t) for t in tickers)))
             return (
                 not ticker.startswith(_COMBOS)
                 and (self.series is None or event.series_ticker == self.series)
-                and (words is None or any(quotes[market].status in words for market in members))
+                and (words is None or any(quote.status in words for _, quote in members))
                 and (
                     self.min_close is None
-                    or any((markets[market].close_ms or 0) >= self.min_close * 1000 for market in members)
+                    or any((market.close_ms or 0) >= self.min_close * 1000 for market, _ in members)
                 )
                 and (
                     self.min_updated is None
@@ -279,15 +343,17 @@ class SeriesList(Listing, frozen=True):
     metadata: bool = False
     volume: bool = False
     min_updated: int | None = None
+    elsewhere: Elsewhere = NOWHERE
 
     def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
         yield b'{"series":['
         comma = b""
-        for index, (_, series) in enumerate(sorted(edition.state.series.items())):
+        all_series = {**self.elsewhere.series, **{t: s.raw for t, s in edition.state.series.items()}}
+        for index, (_, series) in enumerate(sorted(all_series.items())):
             if index % _JOIN == _JOIN - 1:
                 pause()
-            if self._matches(series.raw):
-                yield comma + series_json(series.raw, self.metadata, self.volume)
+            if self._matches(series):
+                yield comma + series_json(series, self.metadata, self.volume)
                 comma = b","
         yield b"]"
 
@@ -317,12 +383,18 @@ class MilestoneList(Listing, frozen=True):
     source_id: str | None = None
     related: str | None = None
     min_updated: int | None = None
+    elsewhere: Elsewhere = NOWHERE
 
     def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
-        milestones = edition.state.milestones
+        milestones = {**self.elsewhere.milestones, **edition.state.milestones}
         found: Iterable[Milestone] = milestones.values()
         if self.related is not None:
-            found = [milestones[id_] for id_ in edition.milestones_of.get(self.related, ())]
+            found = [
+                milestone
+                for milestone in found
+                if self.related in milestone.related_event_tickers
+                or self.related in milestone.primary_event_tickers
+            ]
         order = sorted((milestone.start_ms or 0, milestone.id) for milestone in found)
         after = self.after
         rest = (entry for entry in order if after is None or entry > after)
@@ -442,10 +514,6 @@ def trade_json(ticker: str, trade: TradePoint) -> bytes:
 
 
 # --- inside --------------------------------------------------------------------------------------
-
-
-def _sorted(markets: dict[str, Market], tickers: Iterable[str]) -> Order:
-    return sorted((markets[ticker].created_ms or 0, ticker) for ticker in tickers)
 
 
 def _newest_first(order: Order, after: Entry | None) -> Iterator[Entry]:

@@ -36,7 +36,7 @@ def absent(what: str, key: str) -> Answer:
     return not_found(f"not found: no {what} {key!r:.210} here")
 
 
-RESERVED: Final = frozenset(("/events/multivariate", "/events/fee_changes", "/series/fee_changes"))
+RESERVED: Final = frozenset(("/events/multivariate",))
 """Paths that are not served, and look as if they named an event or a series."""
 
 _NOT_HERE: Final = (

@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from markets.errors import BadRecord
+from markets.json.decoding import members_of
+from markets.json.pages import text_member
 from markets.json.words import (
     BASE,
     EVENT_STATUS_WORDS,
@@ -23,6 +25,7 @@ from markets.json.write import book_json
 from markets.records import Book, Level, Quote
 from markets.units import MAX_TIME_MS, MIN_TIME_MS, PRICE_ONE_E4, format_time, parse_time_ms
 from snapshot_server.edition import Edition
+from snapshot_server.elsewhere import NOT_OPEN, NOWHERE, Elsewhere
 from snapshot_server.history.rows import key_of
 from snapshot_server.history.store import Store
 
@@ -41,6 +44,7 @@ from .listings import (
     confirmed_ms,
     event_json,
     event_markets,
+    make_cursor,
     markets_json,
     read_cursor,
     series_json,
@@ -55,6 +59,18 @@ which the publisher holds suspect."""
 BEGINS: Final = "x-kalshi-bus-begins"
 """A header of ours: more is asked for than was heard; from this Unix second on it is all there was."""
 
+INCOMPLETE: Final = "x-kalshi-bus-incomplete"
+"""A header of ours: what a list lacks."""
+
+_LACKING: Final = {
+    "unopened": "those that are not on the feed were not read yet: ask again in a minute",
+    "closed": "those that are not on the feed were not read yet: ask again in a minute",
+    "settled": "what settled longer than a day ago is not here",
+}
+"""What a list of markets of a status may lack."""
+
+_NOT_READ: Final = "not found: this is read slowly, and was not yet: ask again in a minute"
+
 ACCOUNT_LIMITS: Final = {
     "grants": [],
     "read": {"bucket_capacity": 200, "refill_rate": 200},
@@ -67,10 +83,17 @@ _MAX_PARAMETERS: Final = 200
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 _encode: Final = msgspec.json.Encoder().encode
+_raws: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def answer(
-    method: str, path: str, query: str, edition: Edition | None, history: Store, now_ms: int
+    method: str,
+    path: str,
+    query: str,
+    edition: Edition | None,
+    history: Store,
+    elsewhere: Elsewhere,
+    now_ms: int,
 ) -> Answer:
     """Return the answer to a request below ROOT. Never raises for what the request holds."""
     matches = ((entry, entry[1].fullmatch(path, len(BASE))) for entry in _ROUTES if path.startswith(BASE))
@@ -86,14 +109,17 @@ def answer(
         refusal = error(503, "service_unavailable", "starting: no data has arrived yet")
         return msgspec.structs.replace(refusal, route=route, headers=(("retry-after", "1"),))
     try:
-        made = handler(_Call(edition, history, now_ms, _parameters(query), *match.groups()))
+        made = handler(_Call(edition, history, elsewhere, now_ms, _parameters(query), *match.groups()))
     except CallRefused as refused:
         made = refused.answer
-    if isinstance(made.body, Listing):
+    if isinstance(made.body, Listing) and made.as_of_ms is None:
         made = msgspec.structs.replace(made, as_of_ms=made.body.as_of_ms(edition))
     elif made.status == 200 and made.as_of_ms is None:
         made = msgspec.structs.replace(made, as_of_ms=confirmed_ms(edition))
     return msgspec.structs.replace(made, route=route)
+
+
+_Handler = Callable[["_Call"], Answer]
 
 
 class _Call(msgspec.Struct, frozen=True):
@@ -101,6 +127,7 @@ class _Call(msgspec.Struct, frozen=True):
 
     edition: Edition
     history: Store
+    elsewhere: Elsewhere
     now_ms: int
     parameters: list[tuple[str, str]]
     key: str = ""
@@ -169,15 +196,24 @@ def _series_list(call: _Call) -> Answer:
         metadata=call.boolean("include_product_metadata"),
         volume=call.boolean("include_volume"),
         min_updated=call.integer("min_updated_ts"),
+        elsewhere=call.elsewhere,
     )
-    return Answer(200, listing)
+    lacks = (
+        () if "series" in call.elsewhere.as_of_ms else ((INCOMPLETE, "series without a market on the feed"),)
+    )
+    return Answer(200, listing, headers=lacks)
 
 
 def _series(call: _Call) -> Answer:
+    volume = call.boolean("include_volume")
     series = call.edition.state.series.get(call.key)
-    if series is None:
+    if series is not None:
+        return Answer(200, b'{"series":%b}' % series_json(series.raw, True, volume))
+    raw = call.elsewhere.series.get(call.key)
+    if raw is None:
         return absent("series", call.key)
-    return Answer(200, b'{"series":%b}' % series_json(series.raw, True, call.boolean("include_volume")))
+    body = b'{"series":%b}' % series_json(raw, True, volume)
+    return Answer(200, body, as_of_ms=call.elsewhere.as_of_ms["series"])
 
 
 def _events(call: _Call) -> Answer:
@@ -191,20 +227,24 @@ def _events(call: _Call) -> Answer:
         milestones=call.boolean("with_milestones"),
         min_close=call.integer("min_close_ts"),
         min_updated=call.integer("min_updated_ts"),
+        elsewhere=call.elsewhere,
     )
-    return Answer(200, listing)
+    return _of_status(call, listing, listing.status, named=listing.tickers is not None)
 
 
 def _event(call: _Call) -> Answer:
     nested = call.boolean("with_nested_markets")
-    edition = call.edition
-    event = edition.state.events.get(call.key)
+    edition, elsewhere = call.edition, call.elsewhere
+    event = edition.state.events.get(call.key) or elsewhere.events.get(call.key)
     if event is None:
         return absent("event", call.key)
     tickers = edition.by_event.get(call.key, ())
-    as_of_ms = min((edition.state.quote_as_of_ms(ticker) or 0 for ticker in tickers), default=None)
-    markets = b"" if nested else markets_json(edition, event)
-    body = b'{"event":%b,"markets":[%b]}' % (event_json(edition, event, nested), markets)
+    ages_ms = [edition.state.quote_as_of_ms(ticker) or 0 for ticker in tickers]
+    others = [t for t in elsewhere.markets_of.get(call.key, ()) if t not in edition.moving]
+    ages_ms += [elsewhere.markets[ticker].quote.as_of_ms for ticker in others]
+    as_of_ms = min(ages_ms, default=None)
+    markets = b"" if nested else markets_json(edition, elsewhere, event)
+    body = b'{"event":%b,"markets":[%b]}' % (event_json(edition, elsewhere, event, nested), markets)
     return Answer(200, body, as_of_ms=as_of_ms)
 
 
@@ -240,24 +280,40 @@ def _markets(call: _Call) -> Answer:
         tickers=tickers,
         bounds=bound,
         combos=None if mve is None else mve == "only",
+        elsewhere=call.elsewhere,
     )
-    return Answer(200, listing)
+    return _of_status(call, listing, status, named=bool(event or tickers))
+
+
+def _of_status(call: _Call, listing: MarketList | EventList, status: str | None, *, named: bool) -> Answer:
+    """Return a list if it is one that Kalshi could give; else why it is not, or what it lacks."""
+    if status in NOT_OPEN and status in call.elsewhere.as_of_ms:
+        return Answer(200, listing, as_of_ms=call.elsewhere.as_of_ms[status])
+    if status not in _LACKING or (status == "settled" and named):
+        return Answer(200, listing)
+    words = STATUS_WORDS[status]
+    if not any(quote.status in words for quote in call.edition.state.quotes.values()):
+        return not_found(f"not found: here are none now, but {_LACKING[status]}")
+    return Answer(200, listing, headers=((INCOMPLETE, _LACKING[status]),))
 
 
 def _market(call: _Call) -> Answer:
     if call.key not in call.edition.moving:
-        return absent("market", call.key)
+        other = call.elsewhere.markets.get(call.key)
+        if other is None:
+            return absent("market", call.key)
+        return Answer(200, b'{"market":%b}' % other.raw, as_of_ms=other.quote.as_of_ms)
     body = b'{"market":%b}' % call.edition.kalshi_market(call.key)
     return Answer(200, body, as_of_ms=call.edition.state.quote_as_of_ms(call.key))
 
 
 def _orderbook(call: _Call) -> Answer:
     depth = call.bounded("GetMarketOrderbook", "depth", 0, 100) or 0
-    books = _books(call.edition, [call.key])
+    books = _books(call.edition, call.elsewhere, [call.key])
     book, _ = books[0]
     if depth:
         book = msgspec.structs.replace(book, yes=book.yes[-depth:], no=book.no[-depth:])
-    made = _of_books(call.edition, books, b'{"orderbook_fp":%b}' % book_json(book))
+    made = _of_books(call, books, b'{"orderbook_fp":%b}' % book_json(book))
     return msgspec.structs.replace(made, wishes=(Wish("book", (call.key,)),))
 
 
@@ -267,11 +323,11 @@ def _orderbooks(call: _Call) -> Answer:
         raise invalid("Query argument tickers is required, but not found")
     if len(tickers) > _MAX_BOOKS or any(len(ticker) > 200 for ticker in tickers):
         raise invalid(out_of_range("GetMarketOrderbooks", "tickers", "max"))
-    books = _books(call.edition, tickers)
+    books = _books(call.edition, call.elsewhere, tickers)
     parts = [
         b'{"ticker":%b,"orderbook_fp":%b}' % (_encode(book.ticker), book_json(book)) for book, _ in books
     ]
-    made = _of_books(call.edition, books, b'{"orderbooks":[%b]}' % b",".join(parts))
+    made = _of_books(call, books, b'{"orderbooks":[%b]}' % b",".join(parts))
     return msgspec.structs.replace(made, wishes=(Wish("book", tuple(tickers)),))
 
 
@@ -340,7 +396,7 @@ def _event_candlesticks(call: _Call) -> Answer:
     if event is None or event.series_ticker != call.key:
         return absent(f"event of series {call.key:.200}", call.second)
     span = _span(call, "GetMarketCandlesticksByEvent")
-    return _candles_of(call, "event", tuple(event_markets(call.edition, event)), span)
+    return _candles_of(call, "event", tuple(event_markets(call.edition, NOWHERE, event)), span)
 
 
 def _candles_of(
@@ -378,6 +434,52 @@ def _candles_of(
     return Answer(200, listing, headers=headers, wishes=wishes if begins_s else ())
 
 
+def _document(name: str) -> _Handler:
+    """Return what passes on a document of Kalshi's as it was sent."""
+
+    def handler(call: _Call) -> Answer:
+        body = call.elsewhere.documents.get(name)
+        if body is None:
+            return not_found(_NOT_READ)
+        return Answer(200, body, as_of_ms=call.elsewhere.as_of_ms[name])
+
+    return handler
+
+
+def _fee_changes(name: str, member: str, key: str) -> _Handler:
+    """Return what lists changes of fees: those still to come, or all that Kalshi lists if asked for."""
+
+    def handler(call: _Call) -> Answer:
+        wanted, history = call.get(key), call.boolean("show_historical")
+        size = call.limit("GetEventFeeChanges", 1, 1_000, 100) if name == "event_fees" else None
+        body = call.elsewhere.documents.get(name)
+        if body is None:
+            return not_found(_NOT_READ)
+        found = []
+        for raw in _raws.decode(body):
+            try:
+                change = members_of(raw, "fee change")
+                at_ms = parse_time_ms(text_member(bytes(raw), "scheduled_ts"))
+            except BadRecord:
+                continue
+            if wanted is not None and bytes(change.get(key, b"")) != _encode(wanted):
+                continue
+            if history or at_ms > call.now_ms:
+                found.append((at_ms, bytes(raw)))
+        cursor = b""
+        if size is not None:
+            after = read_cursor(call.get("cursor"))
+            first = max(0, after[0]) if after is not None and after[1] == member else 0
+            rest = len(found) > first + size
+            cursor = b',"cursor":%b' % _encode(make_cursor((first + size, member)) if rest else "")
+            found = found[first : first + size]
+        listed = b",".join(raw for _, raw in found)
+        made = b'{"%b":[%b]%b}' % (member.encode(), listed, cursor)
+        return Answer(200, made, as_of_ms=call.elsewhere.as_of_ms[name])
+
+    return handler
+
+
 def _account_limits(_call: _Call) -> Answer:
     """What a reader without a key has at Kalshi: clients ask at their start. Here nothing is limited."""
     return Answer(200, _encode(ACCOUNT_LIMITS))
@@ -404,16 +506,14 @@ def _milestones(call: _Call) -> Answer:
         source_id=call.get("source_id"),
         related=call.get("related_event_ticker"),
         min_updated=call.integer("min_updated_ts"),
+        elsewhere=call.elsewhere,
     )
     return Answer(200, listing)
 
 
 def _milestone(call: _Call) -> Answer:
-    found = call.edition.state.milestones.get(call.key)
+    found = call.edition.state.milestones.get(call.key) or call.elsewhere.milestones.get(call.key)
     return absent("milestone", call.key) if found is None else Answer(200, b'{"milestone":%b}' % found.raw)
-
-
-_Handler = Callable[[_Call], Answer]
 
 
 def _route(template: str, handler: _Handler) -> tuple[str, re.Pattern[str], _Handler]:
@@ -422,6 +522,13 @@ def _route(template: str, handler: _Handler) -> tuple[str, re.Pattern[str], _Han
 
 _ROUTES: Final = (
     _route("/exchange/status", _exchange_status),
+    _route("/exchange/schedule", _document("schedule")),
+    _route("/account/endpoint_costs", _document("costs")),
+    _route("/historical/cutoff", _document("cutoff")),
+    _route("/search/tags_by_categories", _document("tags")),
+    _route("/search/filters_by_sport", _document("sports")),
+    _route("/series/fee_changes", _fee_changes("series_fees", "series_fee_change_arr", "series_ticker")),
+    _route("/events/fee_changes", _fee_changes("event_fees", "event_fee_changes", "event_ticker")),
     _route("/series", _series_list),
     _route("/series/{series_ticker}", _series),
     _route("/events", _events),
@@ -444,10 +551,14 @@ TEMPLATES: Final = tuple(BASE + template for template, _, _ in _ROUTES)
 # --- order books ---------------------------------------------------------------------------------
 
 
-def _books(edition: Edition, tickers: Sequence[str]) -> list[tuple[Book, bool]]:
+def _books(edition: Edition, elsewhere: Elsewhere, tickers: Sequence[str]) -> list[tuple[Book, bool]]:
     """Return the books of markets, each with whether it is only the top that its quote tells."""
     state, found = edition.state, []
     for ticker in tickers:
+        other = elsewhere.markets.get(ticker)
+        if ticker not in edition.moving and other is not None:
+            found.append((_top(other.quote), True))
+            continue
         if ticker not in edition.moving:
             # Kalshi answers an empty book. Here it may be a market that only this replica does not hold.
             raise CallRefused(not_found(f"not found: no market {ticker!r:.210} here"))
@@ -470,9 +581,12 @@ def _level(price_e4: int, count_e2: int) -> tuple[Level, ...]:
     return ((price_e4, count_e2),) if count_e2 > 0 and 0 < price_e4 < PRICE_ONE_E4 else ()
 
 
-def _of_books(edition: Edition, books: Sequence[tuple[Book, bool]], body: bytes) -> Answer:
-    state = edition.state
-    ages_ms = [(state.quote_as_of_ms(book.ticker) or 0) if top else book.as_of_ms for book, top in books]
+def _of_books(call: _Call, books: Sequence[tuple[Book, bool]], body: bytes) -> Answer:
+    state, moving = call.edition.state, call.edition.moving
+    ages_ms = [
+        (state.quote_as_of_ms(book.ticker) or 0) if top and book.ticker in moving else book.as_of_ms
+        for book, top in books
+    ]
     flags = {
         TOP_ONLY: [top for _, top in books],
         SUSPECT: [book.ticker in state.suspects for book, _ in books],

@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 import zmq
+import zstandard
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
@@ -26,10 +28,15 @@ from markets.records import Candles, Milestone, Quote, Record, Remove, Series, S
 from markets.units import format_time
 from snapshot_server import trade_api
 from snapshot_server.edition import Edition, next_edition
+from snapshot_server.elsewhere import Elsewhere, made
 from snapshot_server.history.store import Store
 from snapshot_server.http import HttpRequest, HttpResponse, Large, respond
 from snapshot_server.trade_api.listings import make_cursor, read_cursor
 from snapshot_server.view import View
+from tests.publisher.exchange import event as an_event
+from tests.publisher.exchange import market as a_market
+from tests.publisher.exchange import milestone as sent_milestone
+from tests.publisher.exchange import series as sent_series
 from tests.simulator.schemas import answer_errors, fill, operations
 from tests.snapshot_server.test_http import CATALOGUE, HOST, NOW_MS, STARTING, VIEW, edition_of, view_of
 from tests.snapshot_server.venue import DATA, Venue, a_catalogue, a_cycle, a_writer, grouped
@@ -188,7 +195,11 @@ def test_a_market_that_comes_while_one_pages_shifts_nothing() -> None:
 )
 def test_a_filter_word_selects_the_words_it_stands_for(word: str, status: str, shown: bool) -> None:
     quote, view = requoted(status=Status(status))
-    assert (quote.ticker in tickers_of(view=view, status=word, limit=1000)) == shown
+    view = msgspec.structs.replace(view, elsewhere=elsewhere())
+    response = ask("/markets", view, status=word, limit=1000)
+    assert response.status == 200 or (word == "settled" and not shown)
+    listed = json.loads(response.content()).get("markets", ())
+    assert (quote.ticker in [market["ticker"] for market in listed]) == shown
     event = BY_TICKER[quote.ticker].event_ticker
     if word != "paused":
         found = get("/events", view=view, status=word, tickers=event)["events"]
@@ -579,6 +590,126 @@ def test_a_book_that_is_asked_for_is_wished_for() -> None:
 PUBLIC = sorted(path for path, _ in operations())
 
 
+def elsewhere(**lists: Any) -> Elsewhere:
+    """What was read besides the feed: without `lists`, that there is nothing."""
+    bodies: dict[str, Any] = {"unopened": [], "closed": [], "series": [], "milestones": []} | lists
+    packed = {name: zstandard.compress(json.dumps(body).encode()) for name, body in bodies.items()}
+    return made(packed, dict.fromkeys(packed, NOW_MS - 90_000), lambda: None)
+
+
+def with_lists(**lists: Any) -> View:
+    return msgspec.structs.replace(VIEW, elsewhere=elsewhere(**lists))
+
+
+UNOPENED = an_event("KXSOON-1", "KXSOON", a_market("KXSOON-1-A", "KXSOON-1", status="initialized"))
+CLOSED = an_event("KXLATE-1", "KXLATE", a_market("KXLATE-1-A", "KXLATE-1", status="closed"))
+
+
+def test_what_is_not_open_is_listed_with_the_age_of_its_own() -> None:
+    view = with_lists(unopened=[UNOPENED], closed=[CLOSED])
+    sent = a_market("KXSOON-1-A", "KXSOON-1", status="initialized")
+    response = ask("/markets", view, status="unopened")
+    assert json.loads(response.content()) == {"cursor": "", "markets": [sent]}
+    assert header(response, "age") == "92"
+    assert tickers_of(view, status="closed") == ["KXLATE-1-A"]
+    assert get("/markets/KXSOON-1-A", view=view)["market"] == sent
+    assert set(tickers_of(view, tickers="KXSOON-1-A," + TRADED.ticker)) == {TRADED.ticker, "KXSOON-1-A"}
+    assert tickers_of(view, event_ticker="KXSOON-1") == ["KXSOON-1-A"]
+    assert tickers_of(view, series_ticker="KXSOON") == ["KXSOON-1-A"]
+    both = walk("/markets", "markets", view, limit=70)
+    assert len(both) == len({m["ticker"] for m in both}) == len(CATALOGUE.markets) + 2
+    plain = {name: value for name, value in UNOPENED.items() if name != "markets"}
+    assert get("/events", view=view, status="unopened")["events"] == [plain]
+    nested = get("/events", view=view, tickers="KXSOON-1", with_nested_markets="true")["events"]
+    assert nested == [UNOPENED]
+    assert get("/events/KXLATE-1", view=view) == {
+        "event": {name: value for name, value in CLOSED.items() if name != "markets"},
+        "markets": CLOSED["markets"],
+    }
+    assert len(walk("/events", "events", view, limit=50)) == len(CATALOGUE.events) + 2
+    book = ask("/markets/KXSOON-1-A/orderbook", view)
+    assert (book.status, header(book, trade_api.TOP_ONLY)) == (200, "0")
+
+
+def test_what_is_on_the_feed_is_told_from_the_feed() -> None:
+    stale = an_event(
+        TRADED.event_ticker,
+        str(TRADED.series_ticker),
+        a_market(TRADED.ticker, TRADED.event_ticker, status="initialized"),
+    )
+    view = with_lists(unopened=[stale])
+    assert tickers_of(view, status="unopened") == []
+    assert get(f"/markets/{TRADED.ticker}", view=view) == get(f"/markets/{TRADED.ticker}")
+
+
+@pytest.mark.parametrize("status", ["unopened", "closed", "settled"])
+def test_no_list_of_a_status_is_empty_where_there_may_be_some(status: str) -> None:
+    assert get("/markets", 404, status=status)["error"]["code"] == "not_found"
+    assert get("/events", 404, status=status)["error"]["code"] == "not_found"
+    if status != "settled":
+        assert get("/markets", view=with_lists(), status=status)["markets"] == []
+    words = {"unopened": Status.INITIALIZED, "closed": Status.CLOSED, "settled": Status.FINALIZED}
+    quote, view = requoted(status=words[status])
+    response = ask("/markets", view, status=status)
+    assert [m["ticker"] for m in json.loads(response.content())["markets"]] == [quote.ticker]
+    assert header(response, trade_api.INCOMPLETE)
+
+
+def test_all_series_and_milestones_are_listed_once_they_were_read() -> None:
+    listed = ask("/series")
+    assert header(listed, trade_api.INCOMPLETE)
+    view = with_lists(
+        series=[sent_series("KXZ"), sent_series("KXA"), None], milestones=[sent_milestone("m9", "KXLATE-1")]
+    )
+    response = ask("/series", view)
+    assert [s["ticker"] for s in json.loads(response.content())["series"]] == ["KXA", "KXZ"]
+    assert header(response, trade_api.INCOMPLETE) is None
+    assert get("/series/KXA", view=view)["series"] == sent_series("KXA")
+    assert get("/milestones/m9", view=view)["milestone"] == sent_milestone("m9", "KXLATE-1")
+    found = get("/milestones", view=view, limit=5, related_event_ticker="KXLATE-1")["milestones"]
+    assert found == [sent_milestone("m9", "KXLATE-1")]
+
+
+def test_documents_are_passed_on_as_they_were_sent() -> None:
+    schedule = {"schedule": {"maintenance_windows": [], "standard_hours": [], "new": 1}}
+    get("/exchange/schedule", 404)
+    response = ask("/exchange/schedule", with_lists(schedule=schedule))
+    assert json.loads(response.content()) == schedule
+    assert header(response, "age") == "92"
+
+
+def test_changes_of_fees_are_those_to_come_unless_all_are_asked_for() -> None:
+    past, ahead = ({"id": i, "series_ticker": s, "event_ticker": "E", "scheduled_ts": t} for i, s, t in (
+        ("1", "S1", "2020-01-01T00:00:00Z"), ("2", "S2", "2030-01-01T00:00:00Z")))  # fmt: skip
+    view = with_lists(series_fees=[past, {"odd": 1}, ahead], event_fees=[past, ahead, ahead | {"id": "3"}])
+    assert get("/series/fee_changes", view=view) == {"series_fee_change_arr": [ahead]}
+    assert get("/series/fee_changes", view=view, show_historical="true")["series_fee_change_arr"] == [
+        past,
+        ahead,
+    ]
+    assert get("/series/fee_changes", view=view, series_ticker="S1")["series_fee_change_arr"] == []
+    assert [c["id"] for c in walk("/events/fee_changes", "event_fee_changes", view, limit=1)] == ["2", "3"]
+    assert not answer_errors("/events/fee_changes", {"event_fee_changes": [], "cursor": ""})
+    get("/series/fee_changes", 404)
+
+
+ODD = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["markets", "ticker", "event_ticker", "id"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["unopened", "closed", "series", "milestones", "schedule"]), ODD))
+def test_whatever_a_list_holds_the_rest_is_served(lists: dict[str, Any]) -> None:
+    view = with_lists(**lists)
+    assert get(f"/markets/{TRADED.ticker}", view=view)["market"]
+    assert len(tickers_of(view, limit=1000)) >= len(CATALOGUE.markets)
+
+
 @pytest.mark.parametrize("path", PUBLIC)
 def test_every_public_read_of_the_specification_answers_in_its_shape_or_says_why_not(path: str) -> None:
     view = happened()
@@ -835,7 +966,7 @@ def test_all_else_is_not_found(path: str, method: str) -> None:
     assert json.loads(response.content())["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize("path", ["/markets/trades", "/events/multivariate", "/series/fee_changes"])
+@pytest.mark.parametrize("path", ["/markets/trades", "/events/multivariate", "/exchange/schedule"])
 def test_what_the_replica_does_not_hold_is_not_found(path: str) -> None:
     assert get(path, 404)["error"]["code"] == "not_found"
 
@@ -1066,3 +1197,22 @@ def test_the_replica_answers_as_the_exchange_does(exchange: tuple[str, str]) -> 
         return bool(ours == theirs)
 
     eventually(books_agree, 30, "the books are those of the exchange")
+
+    def slow_lists_agree() -> bool:
+        """What no sweep reads is there, too: minutes old at the most, of an exchange that stands still."""
+        try:
+            for status in ("unopened", "closed"):
+                query = {"limit": 1000, "status": status, "mve_filter": "exclude"}
+                if differs("/markets", "markets", **query):
+                    return False
+            series = read(venue + "/series", include_product_metadata="true")["series"]
+            ours = read(replica + "/series", include_product_metadata="true")["series"]
+            return (
+                sorted(s["ticker"] for s in series) == [s["ticker"] for s in ours]
+                and read(replica + "/exchange/schedule") == read(venue + "/exchange/schedule")
+                and read(replica + "/series/fee_changes") == read(venue + "/series/fee_changes")
+            )
+        except urllib.error.HTTPError:  # not read yet
+            return False
+
+    eventually(slow_lists_agree, 60, "what is not on the feed is that of the exchange")
