@@ -1,9 +1,8 @@
 """What the history costs: bytes and time per change, and so how many hours fit into KALSHI_BUS_HISTORY_MB.
 
 Changes are made up: one market in three moves its price, most their sizes, one in ten trades; a few markets
-move much more than the rest. Times are of the processor. Hours are those at the simulator's default pace
-(`PACE`), as measured there: what
-moves ten times as much fills the same bytes in a tenth of the time.
+move much more than the rest. Times are of the processor. Hours are those at the simulator's pace (`PACE`),
+trades included: what moves ten times as much fills the same bytes in a tenth of the time.
 """
 
 import os
@@ -20,8 +19,8 @@ from tests.snapshot_server.venue import a_catalogue
 
 MEGABYTES: Final = 64
 SIZES: Final = tuple(map(int, os.environ.get("BENCH_SIZES", "1500,130000").split(",")))
-PACE: Final = {1_500: 22.0, 130_000: 1_000.0}
-"""Changes a second of a simulated exchange with so many markets."""
+PACE: Final = {1_500: (22.0, 4.6), 130_000: (1_040.0, 390.0)}
+"""Changes and trades a second of a simulated exchange with so many markets, as its history had them."""
 
 CHANGES: Final = 4 * QUOTES_WAITING
 BATCH: Final = 500
@@ -31,14 +30,14 @@ BEGIN_MS: Final = 1_790_000_000_000
 def main() -> None:
     """Measure and print."""
     print(__doc__)
+    trade_bytes = _measure_trades()
     head = f"{'markets':>9}{'changes':>10}{'bytes each':>12}{'us each':>9}"
     print(head + f"{'hours at 64 MB':>16}{'ms: an hour':>13}{'all':>8}")
     for size in SIZES:
-        _measure(size)
-    _measure_trades()
+        _measure(size, trade_bytes)
 
 
-def _measure(size: int) -> None:
+def _measure(size: int, trade_bytes: float) -> None:
     rng = random.Random(1)
     few = a_catalogue(min(size, 1_500), BEGIN_MS, books=0).quotes
     quotes = [
@@ -50,7 +49,7 @@ def _measure(size: int) -> None:
     store.quotes.heard(BEGIN_MS, BEGIN_MS)
     store.quotes.seal()
     before_bytes, before = store.size, store.quotes.count
-    pace = PACE.get(size, 1_000.0)
+    pace, trades = PACE.get(size, (1_000.0, 100.0))
     took_s, now_ms = 0.0, BEGIN_MS
     for _ in range(CHANGES // BATCH):
         batch = []
@@ -68,7 +67,7 @@ def _measure(size: int) -> None:
     took_s += time.process_time() - began_s
     count = store.quotes.count - before
     each = (store.size - before_bytes) / count
-    hours = MEGABYTES * 1_048_576 / each / pace / 3_600
+    hours = MEGABYTES * 1_048_576 / (each * pace + trade_bytes * trades) / 3_600
     hour_ms = _look_ms(store, quotes[0].ticker, now_ms - 3_600_000)
     all_ms = _look_ms(store, quotes[0].ticker, 0)
     print(f"{size:>9,}{count:>10,}{each:>12.1f}{took_s / CHANGES * 1e6:>9.2f}", end="")
@@ -97,7 +96,7 @@ def _look_ms(store: Store, ticker: str, low_ms: int) -> float:
     return (time.process_time() - began_s) * 1e3
 
 
-def _measure_trades() -> None:
+def _measure_trades() -> float:
     rng = random.Random(2)
     store = Store(MEGABYTES << 20, lambda: None)
     store.trades.heard(BEGIN_MS, BEGIN_MS)
@@ -108,9 +107,11 @@ def _measure_trades() -> None:
         for number in range(count)
     ]  # fmt: skip
     began_s = time.process_time()
-    store.put_trades(trades)
+    for start in range(0, count, BATCH):
+        store.put_trades(trades[start : start + BATCH])
     store.trades.seal()
     took_s = time.process_time() - began_s
     print(
         f"trades: {store.size / count:.1f} bytes, {took_s / count * 1e6:.2f} us each (16 bytes are their ids)"
     )
+    return store.size / count
