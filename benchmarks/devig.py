@@ -30,6 +30,7 @@ LOOK_MS: Final = 600_000
 START_MS: Final = 1_790_000_000_000
 OWN: Final = "own middle"
 OTHERS: Final = "the others' rest"
+WITHIN: Final = ", within its spread"
 
 
 ONE_SIDED: Final = "markets without bid or ask"
@@ -51,15 +52,15 @@ Scores = defaultdict[tuple[str, str], list[Score]]
 """Group and method -> the scores of its events."""
 
 
-def middle(market: Market) -> float:
-    """Return the middle of bid and ask; an empty side counts as its bound."""
-    bid_e4 = market.bid_e4 if market.bid_e2 else 0
-    ask_e4 = market.ask_e4 if market.ask_e2 else PRICE_ONE_E4
-    return (bid_e4 + ask_e4) / (2 * PRICE_ONE_E4)
+def bounds(market: Market) -> tuple[float, float]:
+    """Return bid and ask; an empty side counts as its bound."""
+    bid = market.bid_e4 / PRICE_ONE_E4 if market.bid_e2 else 0.0
+    return bid, market.ask_e4 / PRICE_ONE_E4 if market.ask_e2 else 1.0
 
 
-def estimates(middles: Sequence[float]) -> dict[str, list[float]]:
-    """Return what each method says of an event with these middles; nothing of a method that cannot."""
+def estimates(spreads: Sequence[tuple[float, float]]) -> dict[str, list[float]]:
+    """Return what each method says of an event with these bids and asks; nothing of a method that cannot."""
+    middles = [(bid + ask) / 2 for bid, ask in spreads]
     total = sum(middles)
     rest = [1 - (total - own) for own in middles]
     found = {OWN: list(middles)}
@@ -69,6 +70,9 @@ def estimates(middles: Sequence[float]) -> dict[str, list[float]]:
         said = devig(middles)
         if said is not None:
             found[name] = said
+            found[f"{name}{WITHIN}"] = [
+                min(ask, max(bid, one)) for one, (bid, ask) in zip(said, spreads, strict=True)
+            ]
     return found
 
 
@@ -104,12 +108,13 @@ def day(recorded: Recorded, markets: int, seed: int, hours: float) -> Scores:
         for event in {id(one.event): one.event for one in exchange.markets.values()}.values():
             if not is_told(event):
                 continue
-            for method, values in estimates(list(map(middle, event.markets))).items():
+            for method, values in estimates(list(map(bounds, event.markets))).items():
                 group = group_of(event)
                 for value, market in zip(values, event.markets, strict=True):
-                    said[group, method, event.ticker].append((value, market.p, market))
-                    if not market.bid_e2 or not market.ask_e2:
-                        said[ONE_SIDED, method, event.ticker].append((value, market.p, market))
+                    two_sided = market.bid_e2 and market.ask_e2
+                    said[group if two_sided else ONE_SIDED, method, event.ticker].append(
+                        (value, market.p, market)
+                    )
     scores: Scores = defaultdict(list)
     for (group, method, _), rows in said.items():
         errors = [value - truth for value, truth, _ in rows]
@@ -135,7 +140,7 @@ def table(scores: Scores) -> list[str]:
     lines = ["| event | method | events | mean error | rmse | long shots off | settled | Brier |"]
     lines.append("|---|---|---:|---:|---:|---:|---:|---:|")
     for group in sorted({group for group, _ in scores}):
-        for method in (OWN, OTHERS, *METHODS):
+        for method in (OWN, OTHERS, *METHODS, *(f"{name}{WITHIN}" for name in METHODS)):
             found = scores.get((group, method), [])
             if not found:
                 continue

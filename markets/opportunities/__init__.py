@@ -4,7 +4,7 @@
 times and the present; candidates that fail keep their reasons (`REASONS`), so that a page can say why not.
 """
 
-from .consensus import consensus_values
+from .consensus import consensus_values, event_values
 from .exhaustive import Verdict, exhaustiveness
 from .floors import floor_e6, void_e6
 from .kinds import KINDS, Headline, Kind
@@ -36,6 +36,7 @@ __all__ = [
     "Verdict",
     "candidates",
     "consensus_values",
+    "event_values",
     "exhaustiveness",
     "floor_e6",
     "least_payout_e6",

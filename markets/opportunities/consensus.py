@@ -8,13 +8,19 @@ An edge must exceed that margin, or it is only somebody's spread.
 Where the others contradict themselves (their mids leave less than nothing), there is no fair value.
 """
 
+from typing import Final
+
 from markets.book import is_complementary
 from markets.records import FairValue, Status
 from markets.units import PRICE_ONE_E4
 
+from .devig import METHODS
 from .floors import verdict
 from .legs import is_off_grid, top
 from .types import CONSENSUS, EventView
+
+METHOD: Final = "multiplicative"
+"""How the margin is taken out of an event's middles: what benchmarks/devig.py finds nearest to the truth."""
 
 
 def consensus_values(view: EventView) -> dict[str, FairValue]:
@@ -23,20 +29,10 @@ def consensus_values(view: EventView) -> dict[str, FairValue]:
     A leg that is suspect, crossed, off its grid, not trading or contradicts itself says nothing, so nobody
     gets a value.
     """
-    if not view.event.mutually_exclusive:
+    bounds = _bounds(view)
+    if bounds is None:
         return {}
-    lows, highs, seen_ms = [], [], []
-    for seen in view.markets:
-        if seen.quote.status is not Status.ACTIVE or seen.suspect or not is_complementary(seen.quote):
-            return {}
-        best = top(seen)
-        if best.crossed or is_off_grid(seen.market, best):
-            return {}
-        lows.append(best.yes_bid[0] if best.yes_bid else 0)
-        highs.append(best.yes_ask[0] if best.yes_ask else PRICE_ONE_E4)
-        seen_ms.append(_seen_ms(seen.quote_as_of_ms, seen.book_as_of_ms))
-    if not verdict(view).known:
-        return {}
+    lows, highs, seen_ms = bounds
     low_e4, high_e4 = sum(lows), sum(highs)
     values = {}
     for i, seen in enumerate(view.markets):
@@ -53,6 +49,52 @@ def consensus_values(view: EventView) -> dict[str, FairValue]:
                 margin=margin_e4 / (2 * PRICE_ONE_E4),
             )
     return values
+
+
+def event_values(view: EventView) -> dict[str, FairValue]:
+    """Return what an event's prices say of each leg once the margin is taken out.
+
+    Of a leg with a bid and an ask what the middles of all say (devig.py), its own among them, but nothing
+    beyond its own bid and ask: those are news of it before the others move. Its half spread is the margin. Of
+    another leg what the others leave over for it. Empty where `consensus_values` is.
+    """
+    bounds = _bounds(view)
+    if bounds is None:
+        return {}
+    lows, highs, seen_ms = bounds
+    values = consensus_values(view)
+    legs = list(zip(view.markets, lows, highs, strict=True))
+    if any(low_e4 == 0 and high_e4 == PRICE_ONE_E4 for _, low_e4, high_e4 in legs):
+        return values  # the middle of nothing says nothing, and it would be among all
+    middles = [(low_e4 + high_e4) / (2 * PRICE_ONE_E4) for _, low_e4, high_e4 in legs]
+    for (seen, low_e4, high_e4), probability in zip(legs, METHODS[METHOD](middles) or (), strict=False):
+        if low_e4 and high_e4 < PRICE_ONE_E4:
+            bid, ask = low_e4 / PRICE_ONE_E4, high_e4 / PRICE_ONE_E4
+            values[seen.market.ticker] = FairValue(
+                ticker=seen.market.ticker,
+                probability=min(ask, max(bid, probability)),
+                source=CONSENSUS,
+                as_of_ms=min(seen_ms),
+                margin=(high_e4 - low_e4) / (2 * PRICE_ONE_E4),
+            )
+    return values
+
+
+def _bounds(view: EventView) -> tuple[list[int], list[int], list[int]] | None:
+    """Return bids, asks and ages of the legs of an exhaustive event; None where one of them says nothing."""
+    if not view.event.mutually_exclusive:
+        return None
+    lows, highs, seen_ms = [], [], []
+    for seen in view.markets:
+        if seen.quote.status is not Status.ACTIVE or seen.suspect or not is_complementary(seen.quote):
+            return None
+        best = top(seen)
+        if best.crossed or is_off_grid(seen.market, best):
+            return None
+        lows.append(best.yes_bid[0] if best.yes_bid else 0)
+        highs.append(best.yes_ask[0] if best.yes_ask else PRICE_ONE_E4)
+        seen_ms.append(_seen_ms(seen.quote_as_of_ms, seen.book_as_of_ms))
+    return (lows, highs, seen_ms) if verdict(view).known else None
 
 
 def _seen_ms(quote_as_of_ms: int, book_as_of_ms: int | None) -> int:

@@ -19,6 +19,7 @@ from markets.opportunities import (
     ScanLimits,
     candidates,
     consensus_values,
+    event_values,
     exhaustiveness,
     opportunity_json,
 )
@@ -407,7 +408,41 @@ def test_consensus_is_never_worth_a_bet_but_where_a_basket_is_locked(
     ],
 )
 def test_no_consensus_without_sound_exhaustive_legs(view: EventView) -> None:
-    assert consensus_values(view) == {}
+    assert consensus_values(view) == event_values(view) == {}
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=3, max_size=3))
+def test_what_an_event_is_worth_without_its_margin_stays_within_each_leg_s_own_spread(
+    bids_and_spreads: list[tuple[int, int]],
+) -> None:
+    prices = [(100 * bid, 100 * (bid + spread)) for bid, spread in bids_and_spreads]
+    view = event(*three_way(*prices))
+    values = event_values(view)
+    assert len(values) == 3
+    for seen in view.markets:
+        worth_e4 = values[seen.market.ticker].probability * 10_000
+        assert seen.quote.yes_bid_e4 - 1e-6 <= worth_e4 <= seen.quote.yes_ask_e4 + 1e-6
+    total = sum(fair.probability for fair in values.values())
+    if sum(bid for bid, _ in prices) <= 10_000 <= sum(ask for _, ask in prices):
+        assert abs(total - 1) <= abs(sum(bid + ask for bid, ask in prices) / 20_000 - 1) + 1e-9
+    assert {fair.source for fair in values.values()} == {CONSENSUS}
+
+
+def test_a_leg_without_a_bid_or_an_ask_is_worth_what_the_others_leave_over() -> None:
+    rows = (
+        row("VAN", (8_900, 100_00), (9_100, 100_00)),
+        row("HOU", None, (600, 100_00)),
+        row("Tie", (200, 100_00), (400, 100_00)),
+    )
+    view = event(*rows)
+    values, others = event_values(view), consensus_values(view)
+    hou, van = market("HOU").ticker, market("VAN").ticker
+    assert values[hou] == others[hou]
+    assert values[van].probability == pytest.approx(0.91)  # .90 / .96, but no more than its ask
+    assert values[van] != others[van]
+    # Of a leg of which nothing is known the middle says nothing, and so of no other.
+    unknown = event(rows[0], row("HOU", None, None), rows[2])
+    assert event_values(unknown) == consensus_values(unknown)
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])

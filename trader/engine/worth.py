@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from markets.book import NO, YES
-from markets.opportunities import EventView, Failure, ScanLimits, consensus_values, least_payout_e6
+from markets.opportunities import EventView, Failure, ScanLimits, event_values, least_payout_e6
 from markets.opportunities.legs import top
 from markets.orders import Position
 from markets.records import Event, FairValue, Market, Status
@@ -308,9 +308,7 @@ class Worth:
             return Expected(result_e4 * 100, RESULT)
         value, middle = self._fair_values.get(ticker), self._marks.middle_e6(ticker)
         if value is None or now_ms - value.as_of_ms > self._fair_value_age_ms:
-            # What the market itself says is nearer than what the others leave over for it.
-            stands = middle is not None and middle[1]
-            value = None if stands else self._consensus_of(event_ticker).get(ticker)
+            value = self._consensus_of(event_ticker).get(ticker)
         if value is not None:
             yes_e6 = round(value.probability * MONEY_ONE_E6)
             return Expected(yes_e6 if side == YES else MONEY_ONE_E6 - yes_e6, value.source)
@@ -331,7 +329,7 @@ class Worth:
         if known is None or known[0] is not view:
             values: Mapping[str, FairValue] = {}
             try:
-                values = consensus_values(view)
+                values = event_values(view)
             except Exception:  # noqa: BLE001, the scan of the same event says so
                 values = {}
             known = self._consensus[event_ticker] = view, values

@@ -326,7 +326,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "floor": "locked",
     "result": "by the result",
     "mid": "the middle of bid and ask",
-    "consensus": "by the other outcomes",
+    "consensus": "by the prices of all outcomes",
     "last_mid": "the last middle of bid and ask",
     "last_bid": "the last bid",
     "cost": "at cost",

@@ -156,7 +156,11 @@ def test_a_fall_counts_with_the_first_update_that_shows_it() -> None:
     held = Holding()
     held.buy("HOM", "yes", 6_800, 1_000)
     held.worth.mark(match(HOM=((6_800, 500), (7_000, 500))), 1_000)
-    assert held.profits() == (0, 100_000, 0)
+    assert held.profits() == (
+        0,
+        0,
+        0,
+    )  # three that add up to 1.51: none is expected to be worth more than its bid
 
     held.worth.mark(match(HOM=((500, 500), (700, 500))), 1_001)
 
@@ -303,8 +307,10 @@ def test_an_expected_value_says_where_it_is_from() -> None:
     assert said() == (420_000, ("cost",))
     held.worth.mark(view_of(EVENT, leg(EVENT, "HOM", BID, None)))  # alone it has no consensus
     assert said() == (400_000, ("last_bid",))
-    held.worth.mark(match())
+    held.worth.mark(view_of(EVENT, leg(EVENT, "HOM", BID, ASK)))
     assert said() == (410_000, ("mid",))
+    held.worth.mark(match())  # three of 41 cents are worth a third each, but nobody's own bid is passed over
+    assert said() == (400_000, ("consensus",))
     held.worth.mark(view_of(EVENT, leg(EVENT, "HOM", None, None)))
     assert said() == (410_000, ("last_mid",))
     fair = (3_000, 1), (3_400, 1)
