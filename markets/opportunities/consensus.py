@@ -52,32 +52,35 @@ def consensus_values(view: EventView) -> dict[str, FairValue]:
 
 
 def event_values(view: EventView) -> dict[str, FairValue]:
-    """Return what an event's prices say of each leg once the margin is taken out.
+    """Return what an event's prices say of its legs, as far as they say more than each leg's own.
 
-    Of a leg with a bid and an ask what the middles of all say (devig.py), its own among them, but nothing
-    beyond its own bid and ask: those are news of it before the others move. Its half spread is the margin. Of
-    another leg what the others leave over for it. Empty where `consensus_values` is.
+    Where all legs have a bid and an ask: what the middles of all say with the margin taken out (devig.py),
+    but nothing beyond a leg's own bid and ask: those are news of it before the others move. Its margin is its
+    half spread. Else: of a leg without a bid or an ask what the others leave over for it, and of no other leg
+    anything: the middle of an empty side is too far off.
     """
     bounds = _bounds(view)
     if bounds is None:
         return {}
     lows, highs, seen_ms = bounds
-    values = consensus_values(view)
     legs = list(zip(view.markets, lows, highs, strict=True))
-    if any(low_e4 == 0 and high_e4 == PRICE_ONE_E4 for _, low_e4, high_e4 in legs):
-        return values  # the middle of nothing says nothing, and it would be among all
-    middles = [(low_e4 + high_e4) / (2 * PRICE_ONE_E4) for _, low_e4, high_e4 in legs]
-    for (seen, low_e4, high_e4), probability in zip(legs, METHODS[METHOD](middles) or (), strict=False):
-        if low_e4 and high_e4 < PRICE_ONE_E4:
-            bid, ask = low_e4 / PRICE_ONE_E4, high_e4 / PRICE_ONE_E4
-            values[seen.market.ticker] = FairValue(
-                ticker=seen.market.ticker,
-                probability=min(ask, max(bid, probability)),
-                source=CONSENSUS,
-                as_of_ms=min(seen_ms),
-                margin=(high_e4 - low_e4) / (2 * PRICE_ONE_E4),
-            )
-    return values
+    lacking = {seen.market.ticker for seen, low_e4, high_e4 in legs if not low_e4 or high_e4 == PRICE_ONE_E4}
+    if lacking:
+        return {ticker: value for ticker, value in consensus_values(view).items() if ticker in lacking}
+    spreads = [(low_e4 / PRICE_ONE_E4, high_e4 / PRICE_ONE_E4) for _, low_e4, high_e4 in legs]
+    probabilities = METHODS[METHOD]([(bid + ask) / 2 for bid, ask in spreads])
+    if probabilities is None:
+        return {}
+    return {
+        seen.market.ticker: FairValue(
+            ticker=seen.market.ticker,
+            probability=min(ask, max(bid, probability)),
+            source=CONSENSUS,
+            as_of_ms=min(seen_ms),
+            margin=(ask - bid) / 2,
+        )
+        for (seen, *_), (bid, ask), probability in zip(legs, spreads, probabilities, strict=True)
+    }
 
 
 def _bounds(view: EventView) -> tuple[list[int], list[int], list[int]] | None:
