@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bus.process.lifecycle import Stop, main, quietly, refuse
 from bus.process.settings import Settings
+from bus.tape.export import Part
 from bus.tools.doctor import run as doctor
 from markets.errors import SettingsError, StartupError
 
@@ -54,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("folder", type=Path, help="where the tables go; made if it is not there")
     export.add_argument("--format", choices=("csv", "parquet"), default="csv")
     export.add_argument("--kind", action="append", help="only this kind; may be given again")
+    export.add_argument("--from", dest="begin_ms", type=commands.time_ms, help="UTC time, or ms since 1970")
+    export.add_argument("--to", dest="end_ms", type=commands.time_ms, help="UTC time, or ms since 1970")
+    for name in ("market", "event", "series"):
+        export.add_argument(f"--{name}", action="append", default=[], help="only of this; may be given again")
+    export.add_argument("--step", type=commands.step_s, help="the order books every so many seconds, too")
 
     load = ops.add_parser("import", help="make a recording of Kalshi's own WebSocket frames (NDJSON)")
     load.add_argument("frames", type=Path, help="what was recorded; .gz is unpacked")
@@ -74,12 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _part(args: argparse.Namespace) -> Part:
+    named = frozenset(args.market), frozenset(args.event), frozenset(args.series)
+    return Part(args.kind, args.begin_ms, args.end_ms, *named, args.step)
+
+
 def _main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     offline: dict[str, Callable[[], int]] = {
         "info": lambda: commands.info(args.file),
         "verify": lambda: commands.verify_recording(args.file),
-        "export": lambda: commands.export(args.file, args.folder, args.format, args.kind),
+        "export": lambda: commands.export(args.file, args.folder, args.format, _part(args)),
         "settings": lambda: commands.settings(os.environ, Path.cwd()),
         "import": lambda: commands.import_frames(args.frames, args.file, args.use_yes_price),
     }

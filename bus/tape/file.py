@@ -13,18 +13,19 @@ import contextlib
 import hashlib
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import zstandard
 from mcap.exceptions import McapError
+from mcap.opcode import Opcode
 from mcap.records import Chunk as McapChunk
 from mcap.records import Footer, Header, McapRecord, MessageIndex, MetadataIndex
-from mcap.records import Message as McapMessage
 from mcap.records import Metadata as McapMetadata
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.stream_reader import StreamReader
 from mcap.writer import MCAP0_MAGIC, IndexType
 from mcap.writer import Writer as McapWriter
 
@@ -73,6 +74,16 @@ FAULTS: Final = (
 
 class RecordingError(KalshiBusError):
     """A file that is no recording, or one of a newer version: the message says which."""
+
+
+class Message(NamedTuple):
+    """A message of the file. Times in ns since 1970; `sequence` as docs/recording.md says."""
+
+    channel_id: int
+    sequence: int
+    log_time: int
+    publish_time: int
+    data: bytes
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -401,8 +412,6 @@ class Recording:
                     self._stopped(path, file.tell(), error)
                     return
                 for message in messages:
-                    if not isinstance(message, McapMessage):
-                        continue
                     if message.channel_id == FEED:
                         yield Frame(message.publish_time, message.data)
                         continue
@@ -461,17 +470,39 @@ def check_header(path: Path, record: McapRecord) -> None:
         )
 
 
-def broken_up(chunk: McapChunk) -> list[McapRecord]:
-    """Return the records in a chunk of the file.
+def broken_up(chunk: McapChunk) -> list[Message]:
+    """Return the messages in a chunk of the file.
 
     Raises:
         DecodeError, or another of FAULTS: it is damaged, too large unpacked, or not packed as ours are.
     """
+    data = chunk.data
     if chunk.compression == "zstd":
-        chunk.data, chunk.compression = unpack(chunk.data, MAX_UNPACKED_BYTES), ""
-    if chunk.compression:
+        data = unpack(data, MAX_UNPACKED_BYTES)
+    elif chunk.compression:
         raise DecodeError(f"a chunk packed with {chunk.compression!r:.20}, expected zstd")
-    return breakup_chunk(chunk, validate_crc=True)
+    if chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc:
+        raise DecodeError("a chunk that has not the checksum it names")
+    # The library's own way takes four times as long, most of the time of whoever reads.
+    messages: list[Message] = []
+    at, end = 0, len(data)
+    while at < end:
+        opcode, length = _RECORD.unpack_from(data, at)
+        at += _RECORD.size
+        if at + length > end:
+            raise DecodeError("a record that goes on behind its chunk")
+        if opcode == Opcode.MESSAGE:
+            if length < _MESSAGE.size:
+                raise DecodeError(f"a message of {length} bytes")
+            channel_id, sequence, log_time, publish_time = _MESSAGE.unpack_from(data, at)
+            body = data[at + _MESSAGE.size : at + length]
+            messages.append(Message(channel_id, sequence, log_time, publish_time, body))
+        at += length
+    return messages
+
+
+_RECORD: Final = struct.Struct("<BQ")
+_MESSAGE: Final = struct.Struct("<HIQQ")
 
 
 def reason(error: BaseException) -> str:

@@ -370,10 +370,10 @@ class Tape:
         return self._sync.snapshot(ask.id, head, chunks, self._steady_ms)
 
 
-def messages(recording: Recording) -> Iterator[tuple[str, Envelope]]:
-    """Yield (topic, envelope) of every message in the recording, once, in order."""
+def messages(recording: Recording, place: int = 0) -> Iterator[tuple[str, Envelope]]:
+    """Yield (topic, envelope) of every message from a keyframe's place on, once, in order."""
     seen = (0, 0)
-    for item in recording.play():
+    for item in recording.play(place):
         if not isinstance(item, Frame):
             continue
         try:

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, Final
 import msgspec
 from mcap.records import Chunk as McapChunk
 from mcap.records import Footer, Header
-from mcap.records import Message as McapMessage
 from mcap.records import Metadata as McapMetadata
 from mcap.stream_reader import StreamReader
 
@@ -43,6 +42,7 @@ from .file import (
     MARK,
     MAX_RECORD_BYTES,
     SEGMENT,
+    Message,
     Recording,
     RecordingError,
     broken_up,
@@ -324,7 +324,7 @@ class _Check:
             self._certificate = offset, record.metadata.get("json", "").encode()
 
     def _take_chunk(self, offset: int, record: McapChunk) -> None:
-        messages = [message for message in broken_up(record) if isinstance(message, McapMessage)]
+        messages = broken_up(record)
         for number, message in enumerate(messages, 1):
             header = header_of(message.data) if message.channel_id == FEED else None
             seq = header.seq if header is not None and header.kind != "heartbeat" else None
@@ -347,7 +347,7 @@ class _Check:
         if times and (min(times), max(times)) != (record.message_start_time, record.message_end_time):
             raise self._wrong(offset, "its times are not those of its messages", self._chunk)
 
-    def _take_keyframe(self, message: McapMessage) -> None:
+    def _take_keyframe(self, message: Message) -> None:
         if message.channel_id == KEYFRAME:
             head = self._keyframe = decode_map(message.data, SnapshotHead)
             self._state, self._left = State(), head.chunks

@@ -31,7 +31,7 @@ from bus.protocol.messages import (
     decode_record,
 )
 from bus.sockets import MAX_FEED, make, make_context
-from bus.tape.export import export_records
+from bus.tape.export import Part, export_records
 from bus.tape.file import Recording, RecordingError
 from bus.tape.kalshi_frames import convert
 from bus.tape.moments import At, Moments, NotRecorded, parse_at
@@ -72,6 +72,13 @@ def time_ms(text: str) -> int:
             f"got {text}, expected 2026-08-10T22:45:38 or ms since 1970"
         ) from None
     return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1_000)
+
+
+def step_s(text: str) -> int:
+    """Read a number of seconds between two order books."""
+    if not text.isdigit() or not 1 <= int(text) <= 86_400:
+        raise argparse.ArgumentTypeError(f"got {text}, expected whole seconds, 1 to 86400")
+    return int(text)
 
 
 def past_moment(text: str) -> At:
@@ -295,10 +302,10 @@ def _account(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def export(path: Path, folder: Path, format_: str, kinds: list[str] | None) -> int:
+def export(path: Path, folder: Path, format_: str, part: Part) -> int:
     """Write the records of a recording as tables."""
     recording = open_recording(path)
-    for name, rows in export_records(recording, folder, format_, kinds).items():
+    for name, rows in export_records(recording, folder, format_, part).items():
         _say(f"{rows:>10} {name}")
     if recording.problem:
         _say(recording.problem, file=sys.stderr)

@@ -17,6 +17,8 @@ from simulator.universe import templates
 from tests.bus.protocol.test_damage import check_flips
 from tests.bus.protocol.test_join import SyncMachine
 from tests.bus.repair import Repair, check_repairs, distribution
+from tests.bus.tape.test_moments import check_moments
+from tests.bus.tape.test_segments import INSIDE, a_recording, check_planted
 from tests.fuzz.targets import TARGETS as FUZZED
 from tests.fuzz.targets import fast_folder, fuzz
 from tests.publisher.drift_matrix import sampled as changed_members
@@ -197,6 +199,23 @@ def killed(seed: int) -> int:
         return kill_and_look(Path(folder), seed, 3)
 
 
+def moments(seed: int) -> int:
+    """Compare random moments of a recording."""
+    with tempfile.TemporaryDirectory(prefix="kb-") as folder:
+        check_moments(Path(folder) / "day", seed, INPUTS)
+    return INPUTS
+
+
+def recordings(seed: int) -> int:
+    """Plant faults of every kind at random places of a recording."""
+    rng = Random(seed)
+    with tempfile.TemporaryDirectory(prefix="kb-") as folder:
+        a_recording(Path(folder) / "day", seed)
+        for fault in INSIDE:
+            check_planted(Path(folder) / "day", fault, rng.randint(1, 3), rng.randrange(1 << 30))
+    return len(INSIDE)
+
+
 TARGETS: Final[dict[str, Target]] = {
     "accounts": Target(
         "the simulated exchange's money agrees with a slow reference, and none is ever negative",
@@ -251,6 +270,14 @@ TARGETS: Final[dict[str, Target]] = {
         "any fills and any settlement add up in all three views",
         "examples",
         examples(test_any_fills_any_settlement_and_its_corrections_add_up_in_all_three_views),
+    ),
+    "moments": Target(
+        "any moment of a recording is as it was, while the recording grows", "moments", moments
+    ),
+    "recordings": Target(
+        "what is dropped, doubled, swapped or edited in a recording is found where it is",
+        "faults",
+        recordings,
     ),
     "order_drills": Target(
         "whatever dies, stands still or is cut off, nothing of ours rests longer than it may",

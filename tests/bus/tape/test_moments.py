@@ -55,27 +55,33 @@ class Remembered(Recorded):
         return seq, self.publisher.history[epoch, seq]
 
 
-def test_random_moments_are_as_they_were_while_the_recording_grows(short_dir: Path) -> None:
-    rng = random.Random(1)
-    recorded = Remembered(short_dir / "day")
+def check_moments(folder: Path, seed: int, count: int) -> tuple[Remembered, Moments]:
+    """Record three segments, and compare random moments of what there is by then with what was."""
+    rng = random.Random(seed)
+    recorded = Remembered(folder, seed)
     past = None
     for _ in range(3):
         recorded.segment()
         recorded.flush()
-        past = past or Moments(Recording(short_dir / "day"))
+        past = past or Moments(Recording(folder))
         begin_ns, end_ns = recorded.heard[0][0], recorded.heard[-1][0]
-        for _ in range(MOMENTS // 6):
+        for _ in range(count // 6):
             at_ns = rng.randrange(begin_ns, end_ns + 1)
             then = past.at(at_ns)
             assert (then.state.seq, then.state.digest()) == recorded.digest(at_ns)
             assert then.published_ns <= at_ns
-        for time_ns, epoch, seq in rng.sample(recorded.heard, MOMENTS // 6):
+            time_ns, epoch, seq = rng.choice(recorded.heard)
             then = past.at(Position(epoch, seq))
             assert (then.state.epoch, then.state.seq) == (epoch, seq)
             assert then.state.digest() == recorded.publisher.history[epoch, seq]
             assert then.published_ns <= time_ns
-    recorded.folder.close()
     assert past is not None
+    return recorded, past
+
+
+def test_random_moments_are_as_they_were_while_the_recording_grows(short_dir: Path) -> None:
+    recorded, past = check_moments(short_dir / "day", 1, MOMENTS)
+    recorded.folder.close()
     assert past.span()[1] == recorded.heard[-1][0]
     shutil.rmtree(short_dir / "day")
     again = Remembered(short_dir / "day", 8)

@@ -171,17 +171,10 @@ def found_in(path: Path) -> Fault | None:
         return Fault(1, 0, 0, 0, None, str(error))
 
 
-@pytest.mark.slow
-@given(
-    fault=st.sampled_from(INSIDE),
-    segment=st.integers(1, 3),
-    at=st.integers(0, 1 << 30),
-)
-def test_what_is_dropped_doubled_swapped_or_edited_in_a_segment_is_found_where_it_is(
-    pair: tuple[Path, Path], fault: Callable[[Chunks, int], None], segment: int, at: int
-) -> None:
+def check_planted(good: Path, fault: Callable[[Chunks, int], None], segment: int, at: int) -> None:
+    """Plant a fault in a copy of a recording of three segments; fail unless it is found where it is."""
     with tempfile.TemporaryDirectory(prefix="kb-") as folder:
-        path = Path(shutil.copytree(pair[0], Path(folder) / "day"))
+        path = Path(shutil.copytree(good, Path(folder) / "day"))
         before: Chunks = []
         after: Chunks = []
 
@@ -200,11 +193,24 @@ def test_what_is_dropped_doubled_swapped_or_edited_in_a_segment_is_found_where_i
         place = [(c, m) for c, chunk in enumerate(after, 1) for m in range(1, len(chunk) + 1)]
         was = [one for chunk in before for one in chunk]
         now = [one for chunk in after for one in chunk]
-        first = next((i for i, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), len(now))
+        shorter = min(len(was), len(now))
+        first = next((i for i in range(shorter) if was[i] != now[i]), shorter)
         if first < len(now):
             assert (wrong.chunk, wrong.message) == place[first], wrong
         else:
-            assert "certificate" in wrong.why, "the last one is missing, or one more is there"
+            assert "certificate" in wrong.why, "the last one is missing"
+
+
+@pytest.mark.slow
+@given(
+    fault=st.sampled_from(INSIDE),
+    segment=st.integers(1, 3),
+    at=st.integers(0, 1 << 30),
+)
+def test_what_is_dropped_doubled_swapped_or_edited_in_a_segment_is_found_where_it_is(
+    pair: tuple[Path, Path], fault: Callable[[Chunks, int], None], segment: int, at: int
+) -> None:
+    check_planted(pair[0], fault, segment, at)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 import zmq
 
@@ -17,11 +18,12 @@ from bus.__main__ import _main
 from bus.process.settings import Settings
 from bus.protocol.messages import decode, schema
 from bus.tape.file import Recording
+from bus.tape.moments import Moments
 from bus.tape.tape import messages
 from bus.tools.commands import lines
 from markets.records import Candles, Event, Trade
 from tests.bus.protocol.test_messages import the_messages
-from tests.bus.tape.test_file import Live, record_a_day
+from tests.bus.tape.test_file import Live, a_day, record_a_day, recording
 from tests.bus.world import START_MS, Publisher
 from tests.support import Runner, eventually
 
@@ -163,6 +165,76 @@ def test_candles_are_rows_and_no_table_has_a_column_twice(
     assert (candle["price_open_e4"], candle["volume_e2"], candle["open_interest_e2"]) == ("", "1250", "")
     assert {odd["end_time"], unread["end_time"], odd["yes_bid_open_e4"]} == {""}
     assert (odd["ticker"], unread["ticker"]) == ("A-1-X", "A-1-Y")
+
+
+def test_a_part_of_a_recording_is_exported_with_books_at_a_step_and_results(
+    live: Live, zmq_context: zmq.Context[Any], run: Run, short_dir: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    path, publisher = short_dir / "day", live.publisher
+    with recording(zmq_context, live, path) as recorder:
+        for _ in range(20):
+            publisher.now_ms += 400
+            a_day(live, 3)
+        settled = msgspec.structs.replace(
+            publisher.writer.state.markets[next(iter(publisher.writer.state.markets))],
+            result="yes",
+            settlement_value_e4=10_000,
+        )
+        live.do(lambda: publisher._streamed(publisher.topic(settled.ticker), "market", settled))
+        trade = Trade("t", settled.ticker, 4_500, 100, "yes", START_MS + 7)
+        live.do(lambda: publisher._streamed(publisher.topic(settled.ticker), "trade", trade))
+        live.do(publisher.heartbeat)
+        eventually(lambda: recorder._replica.state.seq == publisher.writer.state.seq)
+    recorded = [one for _, one in messages(Recording(path))]
+    times = [one.published_ns // 1_000_000 for one in recorded]
+    begin_ms, end_ms = times[len(times) // 3], times[2 * len(times) // 3]
+    tables = short_dir / "tables"
+    span = ("--from", str(begin_ms), "--to", str(end_ms))
+    told = run("export", str(path), str(tables), *span, "--step", "1")
+    assert told.code == 0, told.err
+
+    state = Moments(Recording(path)).at(begin_ms * 1_000_000).state
+    quotes = pandas.read_csv(tables / "quote.csv")
+    first = quotes[quotes["seq"] == state.seq]
+    assert dict(zip(first["ticker"], first["yes_bid_e4"], strict=True)) == {
+        ticker: quote.yes_bid_e4 for ticker, quote in state.quotes.items()
+    }
+    expected = [
+        one.seq
+        for one in recorded
+        if one.kind == "quote" and one.seq > state.seq and one.published_ns <= end_ms * 1_000_000
+        for _ in one.records
+    ]
+    assert quotes[quotes["seq"] > state.seq]["seq"].tolist() == expected
+    books = pandas.read_csv(tables / "book_at.csv")
+    moments = Moments(Recording(path))
+    for time, rows in books.groupby("time"):
+        then = moments.at(int(pandas.Timestamp(time).timestamp() * 1_000) * 1_000_000).state
+        levels = {(row.ticker, row.side, row.price_e4, row.count_e2) for row in rows.itertuples()}
+        assert levels == {
+            (book.ticker, side, price_e4, count_e2)
+            for book in then.books.values()
+            for side, found in (("yes", book.yes), ("no", book.no))
+            for price_e4, count_e2 in found
+        }
+        best = rows[(rows["side"] == "yes") & (rows["level"] == 0)]
+        assert all(then.books[row.ticker].yes[-1][0] == row.price_e4 for row in best.itertuples())
+
+    one = run("export", str(path), str(short_dir / "one"), "--market", settled.ticker)
+    assert one.code == 0
+    for table in (short_dir / "one").glob("*.csv"):
+        frame = pandas.read_csv(table)
+        if "ticker" in frame and table.stem != "series":
+            assert set(frame["ticker"]) == {settled.ticker}, table
+    result = pandas.read_csv(short_dir / "one" / "result.csv")
+    assert result[["ticker", "result", "settlement_value_e4"]].values.tolist() == [
+        [settled.ticker, "yes", 10_000]
+    ]
+    assert pandas.read_csv(short_dir / "one" / "trade.csv")["trade_id"].tolist() == ["t"]
+    assert settled.series_ticker in set(pandas.read_csv(short_dir / "one" / "series.csv")["ticker"])
+    late = run("export", str(path), str(short_dir / "late"), "--from", "2100-01-01")
+    assert (late.code, "from: 2100-01-01" in late.err) == (2, True)
 
 
 @pytest.mark.e2e
