@@ -148,15 +148,18 @@ class RecordingWriter:
     def keyframe(self, answer: list[bytes], time_ns: int) -> None:
         """Add the frames of a snapshot's answer: the head, then the chunks."""
         self._mcap.flush()  # a keyframe begins a chunk, where a reader can begin too
-        head = decode_map(answer[0], SnapshotHead)
+        with contextlib.suppress(DecodeError):  # a head that nobody can read is a place for nobody
+            self._mark(decode_map(answer[0], SnapshotHead), time_ns)
+        for channel, data in zip((KEYFRAME, *[CHUNK] * (len(answer) - 1)), answer, strict=True):
+            self._add(channel, data, time_ns, 0)
+        self._mcap.flush()
+
+    def _mark(self, head: SnapshotHead, time_ns: int) -> None:
         digest = None if head.digest is None else f"{head.digest:016x}"
         mark = KeyframeMark(time_ns, head.epoch, head.as_of, digest, self._out.tell())
         self._metadata(MARK, msgspec.structs.replace(mark, offset=0))
         if self._coverage is not None:
             self._coverage.keyframe(mark)
-        for channel, data in zip((KEYFRAME, *[CHUNK] * (len(answer) - 1)), answer, strict=True):
-            self._add(channel, data, time_ns, 0)
-        self._mcap.flush()
 
     def flush(self) -> None:
         """Hand everything so far to the operating system: it survives this process."""

@@ -32,8 +32,10 @@ from bus.replica import SteppedReplica
 from bus.scan.rescan import Batch
 from bus.tape.export import export_records
 from bus.tape.file import Recording, RecordingError, RecordingWriter
+from bus.tape.moments import Moments, NotRecorded, Position
 from bus.tape.player import Player
 from bus.tape.tape import Tape
+from bus.tape.verify import verify
 from bus.trading.shapes import CommandAnswer, OrdersAnswer, PositionsAnswer, TraderStatus, told
 from markets.errors import BadRecord, DecodeError, SettingsError, StartupError
 from markets.json import books, pages, read
@@ -294,6 +296,10 @@ class Recordings:
             tape = Tape(Recording(self._path), 1, keeping=rng.choice((None, Slim())))
             for _moment in tape:
                 tape.status()
+            verify(Recording(self._path))
+            past = Moments(Recording(self._path))
+            with contextlib.suppress(NotRecorded):
+                past.at(rng.choice((past.span()[1], Position(NOW_MS, rng.randrange(50)))))
             if rng.random() < 0.2:
                 export_records(Recording(self._path), self._tables)
                 shutil.rmtree(self._tables)

@@ -202,7 +202,8 @@ def killed(seed: int) -> int:
 def moments(seed: int) -> int:
     """Compare random moments of a recording."""
     with tempfile.TemporaryDirectory(prefix="kb-") as folder:
-        check_moments(Path(folder) / "day", seed, INPUTS)
+        recorded, _ = check_moments(Path(folder) / "day", seed, INPUTS)
+        recorded.folder.close()
     return INPUTS
 
 
