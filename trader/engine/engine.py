@@ -933,8 +933,8 @@ class Engine:
         ledger = self.ledger
         for seen in view.markets:
             ticker = seen.market.ticker
-            if ticker not in ledger.lots or not _paid(seen):
-                continue
+            if ticker not in ledger.lots or not _paid(seen) or ticker in ledger.settled:
+                continue  # what is heard of after it was paid is for the comparison with the account
             if self._gateway and ticker in ledger.positions:
                 continue  # the exchange lists what it pays, and when; nothing where lots cancel out
             value_e4 = settlement_e4(seen.market)

@@ -665,6 +665,26 @@ def test_a_market_is_settled_once_even_if_a_part_of_an_order_there_is_heard_of_l
     assert engine.ledger.events() == set()
 
 
+def test_a_fill_that_is_heard_of_after_its_market_was_paid_does_not_settle_it_again() -> None:
+    engine = Engine()
+    for taken in (start(), live()):
+        engine.step(taken)
+    orders = [output.intent for output in engine.step(data(basket())) if isinstance(output, Place)]
+    for order in orders:
+        engine.step(filled(order))
+    over_ = data(settled(basket(), "HOM"), now_ms=NOW_MS + 1, seq=2)
+    assert sum(isinstance(output, Settled) for output in engine.step(over_)) == len(orders)
+
+    first = orders[0]
+    late = Fill(first.price_e4, 100, 0, 100, NOW_MS, id="f9")
+    engine.step(Orders(NOW_MS + 2, 2, (Filled(first.number, late),), ended=(first,)))
+    assert engine.ledger.held_e2(first.trade, first.ticker, "no") == 100
+
+    again = engine.step(msgspec.structs.replace(over_, now_ms=NOW_MS + 3, seq=3))
+    assert not [output for output in again if isinstance(output, Settled)]
+    engine.ledger.check_whole()
+
+
 # -- ledgers written down before there were lots
 
 
