@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -39,9 +39,13 @@ from bus.protocol.state import State
 from markets.errors import DecodeError
 
 from .clock import Clock
+from .jetstream.stored import address_of, is_remote
 from .line import POLL_MS, Line
 from .threads import Owner
 from .wake import Wake
+
+if TYPE_CHECKING:
+    from .jetstream.line import JetStreamLine
 
 __all__ = ("Follower", "Listener", "Replica", "ReplicaStatus", "SteppedReplica")
 
@@ -74,10 +78,14 @@ class Follower:
 
     Args:
         feed: endpoint of the feed. snapshots: endpoint that answers op `snapshot` (`state` or `query`).
+            A feed in a JetStream (``nats://...``, docs/bridge.md) answers itself.
         topics: prefixes to follow; everything by default. Control topics are added.
         keeping: how the state keeps its records; by default as they came.
         spare: endpoint of who is asked for what changed, never for all, while nobody answers at `snapshots`.
         name: of the thread that has the sockets.
+
+    Raises:
+        StartupError: `feed` is the address of a JetStream, and wrong, or nats-py is not installed.
     """
 
     def __init__(
@@ -94,7 +102,13 @@ class Follower:
     ) -> None:
         wanted = tuple(topics)
         self.prefixes = wanted if "" in wanted else (*wanted, *CONTROL_TOPICS)
-        self._make_line = partial(Line, context, feed, snapshots, self.prefixes, spare)
+        self._make_line: Callable[[], Line | JetStreamLine] = partial(
+            Line, context, feed, snapshots, self.prefixes, spare
+        )
+        if is_remote(feed):
+            from .jetstream import line  # the library that it needs is an extra
+
+            self._make_line = partial(line.JetStreamLine, address_of(feed), self.prefixes, clock)
         self._clock = clock
         self._owner = Owner("the state of a replica")
         self._sync = FeedSync(self.prefixes, rng, self._steady_ms(), keeping)
@@ -274,7 +288,7 @@ class Replica(Follower):
                 with self._changed:
                     self._changed.notify_all()
 
-    def _receive(self, line: Line, asking: bool) -> list[bytes]:
+    def _receive(self, line: "Line | JetStreamLine", asking: bool) -> list[bytes]:
         """Return the messages that are there, else the next; none if an answer or POLL_MS comes first."""
         frames = line.heard()
         if not frames:

@@ -1,0 +1,53 @@
+"""``python -m bridge nats://HOST:PORT``: store the feed in a NATS JetStream. docs/bridge.md."""
+
+import argparse
+import random
+import sys
+
+from bus.clock import SystemClock
+from bus.jetstream.stored import address_of
+from bus.process.lifecycle import Stop, main, quietly, refuse
+from bus.process.settings import Settings
+from bus.sockets import make_context
+from markets.errors import StartupError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bridge", description=__doc__)
+    parser.add_argument(
+        "address", help="nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][/STREAM]; also tls://"
+    )
+    parser.add_argument(
+        "--replicas", type=int, default=1, help="servers of a cluster that have it (default 1)"
+    )
+    parser.add_argument("--max-gb", type=float, default=10.0, help="then the oldest gives way (default 10)")
+    parser.add_argument("--max-hours", type=float, default=24.0, help="older gives way (default 24)")
+    return parser
+
+
+def _main(argv: list[str]) -> int:
+    args = _parser().parse_args(argv)
+
+    def run(settings: Settings, stop: Stop) -> int:
+        from .run import Bridge
+        from .store import Limits
+
+        limits = Limits(args.replicas, int(args.max_gb * 1e9), args.max_hours * 3_600)
+        context = make_context()
+        try:
+            Bridge(
+                context, settings.feed, settings.query, address, SystemClock(), random.Random(), limits
+            ).run(stop)
+        finally:
+            context.term()
+        return 0
+
+    try:
+        address = address_of(args.address)
+    except StartupError as error:
+        return refuse("bridge", error)
+    return main("bridge", run, exclusive=False)
+
+
+if __name__ == "__main__":
+    sys.exit(quietly(lambda: _main(sys.argv[1:])))

@@ -1,0 +1,312 @@
+"""JetStreamLine: what a replica hears and asks through when its feed is in a JetStream. docs/bridge.md.
+
+It does what bus/line.py does. Its event loop runs only while one of its methods does, so that one thread owns
+the connection. Nothing is asked of a publisher or of a snapshot server: questions are answered from the last
+keyframe that the bridge has stored, or the last repair.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RawStreamMsg
+
+from bus.clock import Clock
+from bus.line import DRAIN, DRAIN_BYTES, POLL_MS
+from bus.protocol.asks import Ask
+from bus.protocol.messages import encode_map
+from bus.threads import Owner
+from bus.wake import Wake
+from markets.errors import DecodeError, StartupError
+
+from .client import FAULTS, Connection, said
+from .stored import Address, Mark, answer_to, chosen, decode_batch, decode_mark, joined
+
+T = TypeVar("T")
+
+AGAIN_S: Final = 1.0
+"""So long after it could not be done a thing is tried again."""
+
+RETRY_MS: Final = 500
+"""So long a replica waits that no keyframe answers yet."""
+
+INACTIVE_S: Final = 30.0
+IDLE_S: Final = 1.0
+AT_ONCE: Final = 8
+"""Parts of a keyframe that are fetched at once."""
+
+
+class JetStreamLine:
+    """Hears batches of the feed from a stream, and answers questions from its keyframes.
+
+    It belongs to the thread that makes it.
+
+    Args:
+        prefixes: topics that are wanted; all come over the network.
+    """
+
+    def __init__(self, address: Address, prefixes: Sequence[str], clock: Clock) -> None:
+        self._owner = Owner("the JetStream of a replica")
+        self._owner.take()
+        self._address = address
+        self._prefixes = tuple(prefixes)
+        self._wanted = tuple(prefix.encode() for prefix in self._prefixes)
+        self._clock = clock
+        self._loop = asyncio.new_event_loop()
+        self._heard: deque[bytes] = deque()
+        self._answers: deque[list[bytes]] = deque()
+        self._ask: Ask | None = None
+        self._asked = asyncio.Event()
+        self._news = asyncio.Event()
+        self._anew = asyncio.Event()
+        self._open = asyncio.Event()
+        self._last = 0
+        self._delivered = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._connection: Connection | None = None
+        for work in (self._follow(), self._answer()):
+            self._tasks.append(self._loop.create_task(work))
+
+    # -- what a line does
+
+    def heard(self) -> list[bytes]:
+        """Return the feed messages that are there, at most DRAIN and not many more than DRAIN_BYTES."""
+        self._owner.check()
+        if not self._heard:
+            self._run(_turns())
+        frames: list[bytes] = []
+        size = 0
+        while self._heard and len(frames) < DRAIN and size < DRAIN_BYTES:
+            frames.append(self._heard.popleft())
+            size += len(frames[-1])
+        return frames
+
+    def hear(self) -> list[bytes]:
+        """Wait for the next feed messages; return none if they do not come within POLL_MS."""
+        self._owner.check()
+        if not self._heard:
+            self._run(self._wait(None))
+        return self.heard() if self._heard else []
+
+    def wait(self, wake: Wake | None = None, *, feed: bool = True) -> None:
+        """Wait until an answer, `wake` or (with `feed`) a feed message is there, at most POLL_MS."""
+        self._owner.check()
+        if not (self._answers or (feed and self._heard)):
+            self._run(self._wait(wake))
+
+    def answers(self) -> Iterator[list[bytes]]:
+        """Yield the answers that are there, as frames."""
+        self._owner.check()
+        while self._answers:
+            yield self._answers.popleft()
+
+    def ask(self, ask: Ask) -> bool:
+        """Have a question answered; it takes the place of one that has not been."""
+        self._owner.check()
+        self._ask = ask
+        self._asked.set()
+        return True
+
+    def rebuild(self) -> None:
+        """Go on from what was heard last."""
+        self._owner.check()
+        self._anew.set()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._owner.check()
+        for task in self._tasks:
+            task.cancel()
+        self._run(self._close())
+        self._loop.close()
+
+    # -- within the loop
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
+
+    async def _wait(self, wake: Wake | None) -> None:
+        self._news.clear()
+        if wake is not None:
+            self._loop.add_reader(wake.fileno(), self._news.set)
+        try:
+            async with asyncio.timeout(POLL_MS / 1_000):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        finally:
+            if wake is not None:
+                self._loop.remove_reader(wake.fileno())
+
+    async def _close(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connect(self) -> Connection:
+        """Connect; what is wrong is said, and tried again for ever: it may be repaired where it is wrong."""
+        while True:
+            connection = Connection(self._address, "kalshi-bus replica", self._clock)
+            self._connection = connection
+            try:
+                await connection.open()
+                return connection
+            except StartupError as error:
+                connection.say("jetstream.refused", str(error))
+            await connection.close()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self) -> None:
+        """Hear the feed from where it is, or was left, for ever."""
+        connection = await self._connect()
+        self._open.set()
+        subscription: Subscription | None = None
+        while True:
+            try:
+                subscription = await self._subscribe(connection)
+                self._anew.clear()
+                await self._anew.wait()
+            except (DecodeError, *FAULTS) as error:
+                connection.say("jetstream.trouble", f"the feed cannot be followed: {said(error)}")
+                await asyncio.sleep(AGAIN_S)
+            finally:
+                if subscription is not None:
+                    with contextlib.suppress(*FAULTS):
+                        await subscription.unsubscribe()
+
+    async def _subscribe(self, connection: Connection) -> Subscription:
+        begin = await self._begin(connection)
+        self._delivered = 0
+        inbox = connection.client.new_inbox()
+        subscription = await connection.client.subscribe(
+            inbox, cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        await connection.js.add_consumer(
+            self._address.stream,
+            ConsumerConfig(
+                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=begin,
+                deliver_subject=inbox,
+                filter_subject=self._address.subject("feed"),
+                ack_policy=AckPolicy.NONE,
+                flow_control=True,
+                idle_heartbeat=IDLE_S,
+                inactive_threshold=INACTIVE_S,
+                mem_storage=True,
+                num_replicas=1,
+            ),
+        )
+        return subscription
+
+    async def _begin(self, connection: Connection) -> int:
+        """Return from which number in the stream on to hear."""
+        last = await connection.last("feed")
+        stored = last.seq if last is not None and last.seq else 0
+        if self._last and self._last <= stored:
+            return self._last + 1
+        # New here; or the stream is not the one it was, and a gap will show it.
+        mark = _mark(await connection.last("keyframe"))
+        self._last = mark.begin - 1 if mark is not None and mark.begin <= stored else max(0, stored - 1)
+        return self._last + 1
+
+    async def _take(self, message: Msg) -> None:
+        reply = message.reply
+        if message.headers is not None and message.headers.get("Status") == "100":
+            # Flow control wants a sign of life; a consumer that it has stalled names where to send one.
+            stalled = message.headers.get("Nats-Consumer-Stalled")
+            for subject in (reply, stalled):
+                if subject and self._connection is not None:
+                    with contextlib.suppress(*FAULTS):
+                        await self._connection.client.publish(subject)
+            return
+        tokens = reply.split(".")
+        try:
+            seq, delivered = int(tokens[-4]), int(tokens[-3])
+        except (IndexError, ValueError):
+            return  # sent by somebody else
+        if delivered != self._delivered + 1 or seq <= self._last:
+            if delivered > self._delivered:
+                self._anew.set()  # lost on the way
+            return
+        self._delivered, self._last = delivered, seq
+        try:
+            frames = decode_batch(message.data).frames
+        except DecodeError as error:
+            if self._connection is not None:
+                self._connection.say("jetstream.undecodable", str(error))
+            return  # what it should have been shows as a gap
+        self._heard.extend(frame for frame in frames if frame.startswith(self._wanted))
+        self._news.set()
+
+    # -- questions
+
+    async def _answer(self) -> None:
+        await self._open.wait()
+        kept: tuple[Mark, list[bytes]] | None = None
+        connection = self._connection
+        assert connection is not None
+        while True:
+            await self._asked.wait()
+            ask = self._ask
+            if ask is None:
+                self._asked.clear()
+                continue
+            answer: list[bytes] | None = None
+            try:
+                repair, keyframe = [_mark(await connection.last(what)) for what in ("repair", "keyframe")]
+                mark = chosen(ask, repair, keyframe)
+                if mark is None:
+                    await connection.client.publish(self._address.subject("wanted"))
+                else:
+                    if kept is None or kept[0] != mark:
+                        kept = (mark, await self._fetch(connection, mark))
+                    if self._ask is not None and chosen(self._ask, repair, keyframe) == mark:
+                        ask = self._ask  # it was asked again meanwhile: this answers that, too
+                    answer = answer_to(ask, kept[1], self._prefixes)
+            except (DecodeError, *FAULTS) as error:
+                connection.say("jetstream.trouble", f"no keyframe can be had: {said(error)}")
+                kept = None
+            if self._ask is ask:
+                self._ask = None
+                self._asked.clear()
+            self._answers.append(answer or _refusal(ask))
+            self._news.set()
+
+    async def _fetch(self, connection: Connection, mark: Mark) -> list[bytes]:
+        """Return the frames of a keyframe.
+
+        Raises:
+            DecodeError: it is not there any more, or none.
+        """
+        parts: list[bytes] = []
+        for at in range(0, len(mark.parts), AT_ONCE):
+            found = await asyncio.gather(*map(connection.message, mark.parts[at : at + AT_ONCE]))
+            for part in found:
+                if part is None or part.subject != self._address.subject("part"):
+                    raise DecodeError("keyframe: a part is not there, expected it where the mark says")
+                parts.append(part.data or b"")
+        return joined(parts)
+
+
+def _mark(message: RawStreamMsg | None) -> Mark | None:
+    """Return what was stored as a mark.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    return None if message is None else decode_mark(message.data or b"")
+
+
+def _refusal(ask: Ask) -> list[bytes]:
+    error = {"code": "not_ready", "message": "no keyframe answers this yet", "retry_ms": RETRY_MS}
+    return [b"", encode_map({"ok": False, "id": ask.id, "error": error})]
+
+
+async def _turns() -> None:
+    """Let what has arrived be taken."""
+    for _ in range(3):
+        await asyncio.sleep(0)
