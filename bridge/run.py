@@ -167,7 +167,7 @@ class Bridge:
                 store = Store(connection, writer)
                 await store.make(self._limits)
                 try:
-                    await store.take()
+                    await store.take(self._limits.watch_s)
                     storing = await self._found(connection)
                     log.info(
                         "bridge.begins", stream=self._address.shown, epoch=storing.epoch, seq=storing.seq

@@ -25,16 +25,17 @@ EXISTS: Final = (10058, 10065)
 SEALED: Final = 10109
 NO_ROOM: Final = (10023, 10047, 10028)
 WATCH_S: Final = 1.5
-"""For so long a stream is watched before it is written to: a bridge stores four heartbeats a second."""
+"""For so long a stream is watched: a bridge stores four heartbeats a second."""
 
 
 class Limits:
-    """What a stream that is made is allowed.
+    """What a stream that is made is allowed, and how carefully it is taken.
 
     Args:
         replicas: servers of a cluster that have it.
         max_bytes, max_age_s: beyond them the oldest gives way.
         duplicate_window_s: of the stream; nothing rests on it.
+        watch_s: for so long a stream is watched before it is written to.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Limits:
         max_bytes: int = 10_000_000_000,
         max_age_s: float = 86_400.0,
         duplicate_window_s: float = 120.0,
+        watch_s: float = WATCH_S,
     ) -> None:
         self.replicas = replicas
         self.max_bytes = max_bytes
         self.max_age_s = max_age_s
         self.duplicate_window_s = duplicate_window_s
+        self.watch_s = watch_s
 
 
 class Fenced(StartupError):
@@ -125,7 +128,6 @@ class Store:
             max_age=limits.max_age_s,
             duplicate_window=limits.duplicate_window_s,
             allow_direct=True,
-            mirror_direct=True,
         )
         try:
             await self._connection.js.add_stream(config)
@@ -140,14 +142,15 @@ class Store:
             self._connection.say("bridge.trouble", f"the stream cannot be made: {said(error)}")
             await asyncio.sleep(AGAIN_S)
 
-    async def take(self) -> None:
+    async def take(self, watch_s: float) -> None:
         """See to it that nobody else writes, and begin where the stream ends.
 
         Raises:
             Fenced: another bridge writes.
         """
         before = await self._position()
-        await asyncio.sleep(WATCH_S)
+        if before:
+            await asyncio.sleep(watch_s)
         self.last = await self._position()
         if self.last != before:
             raise Fenced(f"{self._address.shown}: another bridge writes to this stream: only one may")

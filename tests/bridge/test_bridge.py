@@ -1,11 +1,19 @@
 """The bridge and its remote replicas, with a real nats-server: what is killed or cut off comes back whole."""
 
+import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import bus
+from bridge.store import Fenced
+from bus.clock import SystemClock
+from bus.replica import SteppedReplica
 from tests.bridge.world import World, stored_numbers, world
+from tests.bus.proxy import FaultProxy
+from tests.support import Runner, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -14,6 +22,13 @@ pytestmark = pytest.mark.slow
 def _at(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path) as made:
         yield made
+
+
+def in_order(at: World) -> list[tuple[int, int]]:
+    """Check that nothing was stored twice, nor out of order; return what was."""
+    numbers = stored_numbers(at.url)
+    assert numbers == sorted(set(numbers))
+    return numbers
 
 
 def test_a_remote_replica_is_what_a_local_one_is(at: World) -> None:
@@ -26,5 +41,150 @@ def test_a_remote_replica_is_what_a_local_one_is(at: World) -> None:
 
     assert whole.status().stats.gaps == 0
     assert set(some.state.streams) <= {"md.A.", "cycle."}
-    numbers = stored_numbers(at.url)
-    assert numbers == sorted(set(numbers))
+    assert len(in_order(at)) >= 500
+
+
+def test_stepped_replicas_and_connections_follow_the_same_address(at: World) -> None:
+    at.start()
+    at.publish()
+    stepped = SteppedReplica(at.context, at.url, "", SystemClock(), random.Random(1))
+    stepped.start()
+    try:
+        with bus.connect(feed=at.url) as connection:
+            eventually(lambda: at.live.agrees(connection.replica))
+            at.publish(100)
+            eventually(lambda: bool(stepped.step(0.05)) and at.live.agrees(stepped))
+            eventually(lambda: at.live.agrees(connection.replica))
+            assert connection.quotes()
+    finally:
+        stepped.stop()
+
+
+def test_a_bridge_that_begins_again_fills_what_was_missed_with_a_repair(at: World) -> None:
+    first = at.start()
+    replica = at.replica()
+    at.publish()
+    at.agree(replica)
+    first.close()
+    at.publish(300)
+    second = at.start()
+    at.agree(replica)
+
+    numbers = in_order(at)
+    assert second.bridge.repairs == 1
+    assert second.bridge.keyframes == 0
+    assert replica.status().stats.gaps == 1
+    assert replica.status().stats.resyncs == 1
+    assert 100 < max(seq for _, seq in numbers) - len(numbers) < 330  # they were missed, not stored late
+    late = at.replica()
+    at.publish()
+    at.agree(replica, late)
+
+
+def test_a_server_that_is_killed_costs_nothing_but_time(at: World) -> None:
+    bridge = at.start()
+    replica = at.replica()
+    at.publish()
+    at.agree(replica)
+    with at.live.flood():
+        at.server.kill()
+        at.server.start()
+        eventually(lambda: replica.status().live)
+    at.publish()
+    at.agree(replica, timeout_s=20)
+
+    numbers = in_order(at)
+    assert bridge.bridge.repairs == 0
+    assert [seq for _, seq in numbers] == list(range(1, len(numbers) + 1))
+
+
+def test_a_cut_longer_than_the_duplicate_window_stores_nothing_twice(at: World) -> None:
+    proxy = FaultProxy(at.server.port)
+    try:
+        at.start(f"nats://127.0.0.1:{proxy.port}")
+        replica = at.replica()
+        at.publish()
+        at.agree(replica)
+        for _ in range(3):
+            with at.live.flood():
+                proxy.black_hole = True
+                eventually(lambda: replica.status().lost or replica.status().stats.gaps)
+                proxy.cut()
+                proxy.black_hole = False
+                eventually(lambda: replica.status().live)
+            at.agree(replica, timeout_s=20)
+        numbers = in_order(at)
+        assert [seq for _, seq in numbers] == list(range(1, len(numbers) + 1))
+    finally:
+        proxy.close()
+
+
+def test_a_replica_that_was_cut_off_goes_on_from_the_stream(at: World) -> None:
+    proxy = FaultProxy(at.server.port)
+    try:
+        at.start()
+        replica = at.replica(url=f"nats://127.0.0.1:{proxy.port}")
+        at.publish()
+        at.agree(replica)
+        proxy.black_hole = True
+        eventually(lambda: replica.status().lost)
+        at.publish(300)
+        proxy.cut()
+        proxy.black_hole = False
+        at.agree(replica, timeout_s=20)
+        assert replica.status().stats.gaps == 0
+    finally:
+        proxy.close()
+
+
+def test_an_epoch_that_begins_brings_a_keyframe(at: World) -> None:
+    at.start()
+    replica = at.replica()
+    at.publish()
+    at.agree(replica)
+    at.succeed()
+    at.publish()
+    at.agree(replica)
+
+
+def test_a_second_bridge_is_refused_and_the_first_goes_on(at: World) -> None:
+    first = at.start()
+    replica = at.replica()
+    at.agree(replica)
+    second = at.start()
+
+    assert isinstance(second.ended(), Fenced)
+    assert "another bridge writes to this stream: only one may" in str(second.error)
+    at.publish()
+    at.agree(replica)
+    assert first.error is None
+
+
+def test_of_two_bridges_that_begin_at_once_one_is_fenced(at: World) -> None:
+    at.start().close()
+    two = [at.start(), at.start()]
+    fenced = eventually(lambda: [one for one in two if one.error])
+
+    assert len(fenced) == 1
+    assert "another bridge" in str(fenced[0].error)
+    replica = at.replica()
+    at.publish(200)
+    at.agree(replica)
+    in_order(at)
+
+
+def test_a_process_that_is_killed_is_followed_by_another(at: World, runner: Runner) -> None:
+    env = {"KALSHI_BUS_FEED": at.live.feed, "KALSHI_BUS_QUERY": at.live.state}
+    process = runner.start("bridge", at.url, "--max-gb", "0.05", env=env)
+    replica = at.replica()
+    at.publish()
+    at.agree(replica)
+    with at.live.flood():
+        process.signal(signal.SIGKILL)
+        process.wait()
+        again = runner.start("bridge", at.url, "--max-gb", "0.05", env=env)
+        again.wait_event("bridge.begins")
+    at.publish()
+    at.agree(replica, timeout_s=20)
+    in_order(at)
+    assert again.stop() == 0

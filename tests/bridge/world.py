@@ -23,7 +23,7 @@ from tests.support import TIMEOUT_S, eventually, free_ports
 
 Context = zmq.Context[Any]
 SERVER: Final = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
-LIMITS: Final = Limits(max_bytes=50_000_000, duplicate_window_s=0.1)
+LIMITS: Final = Limits(max_bytes=50_000_000, duplicate_window_s=0.1, watch_s=0.6)
 
 
 class NatsServer:
@@ -74,7 +74,7 @@ class Running:
     def _run(self) -> None:
         try:
             self.bridge.run(self.stop)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # told to the test
             self.error = error
 
     def ended(self) -> BaseException | None:
@@ -87,6 +87,8 @@ class Running:
         self.stop.set()
         self._thread.join()
         self.stop.close()
+        if self.error is not None:
+            print(f"the bridge ended: {type(self.error).__name__}: {self.error}")
 
 
 class World:
@@ -125,6 +127,12 @@ class World:
     def agree(self, *replicas: Replica, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until these are live and have the digests of the publisher."""
         eventually(lambda: all(map(self.live.agrees, replicas)), timeout_s, "the digests agree")
+
+    def succeed(self) -> None:
+        """Put a publisher of the next epoch in the place of this one."""
+        ports = [self.live.port("feed"), self.live.port("state")]
+        self.live.close()
+        self.live = Live(self.context, self.live.publisher.writer.state.epoch + 1, ports)
 
     def close(self) -> None:
         for replica in self._replicas:
