@@ -15,7 +15,7 @@ import structlog
 import zmq
 
 from bus.clock import Clock, Rng
-from bus.jetstream.client import FAULTS, Connection, said
+from bus.jetstream.client import FAULTS, Connection, end, said
 from bus.jetstream.stored import (
     PART_BYTES,
     Address,
@@ -42,6 +42,7 @@ from .storing import Storing
 log = structlog.get_logger()
 
 MAX_QUEUED_BYTES: Final = 64 * 1_048_576
+CANCEL_S: Final = 1.0
 LOOK_S: Final = 0.1
 """So often it is looked whether a keyframe is due."""
 
@@ -156,7 +157,9 @@ class Bridge:
 
     def _cancel(self, work: asyncio.Task[None], stop: Stop) -> None:
         self._loop.remove_reader(stop.fileno())  # it stays readable
-        work.cancel()
+        if not work.done():
+            work.cancel()
+            self._loop.call_later(CANCEL_S, self._cancel, work, stop)  # see `end`
 
     async def _work(self, worker: ThreadPoolExecutor) -> None:
         connection = Connection(self._address, "kalshi-bus bridge", self._clock)
@@ -298,6 +301,4 @@ async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)

@@ -28,6 +28,7 @@ PING_S: Final = 1.0
 """A connection over which two of these are not answered is made anew."""
 
 API_S: Final = 2.0
+END_S: Final = 0.2
 SAY_EVERY_MS: Final = 10_000
 OLDEST_SERVER: Final = (2, 10, 0)
 
@@ -140,6 +141,19 @@ class Connection:
             self._denied = self._denied or text
             self._refused.set()
         self.say("jetstream.trouble", text)
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait for their ends.
+
+    More than once: what waits with `asyncio.wait_for`, as the client library does, may take a cancellation
+    for nothing if the answer has come at the same time (CPython before 3.12).
+    """
+    waiting = {task for task in tasks if not task.done()}
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=END_S)
 
 
 def said(error: BaseException) -> str:

@@ -23,16 +23,19 @@ from bus.threads import Owner
 from bus.wake import Wake
 from markets.errors import DecodeError, StartupError
 
-from .client import FAULTS, Connection, said
+from .client import FAULTS, Connection, end, said
 from .stored import Address, Mark, answer_to, chosen, decode_batch, decode_mark, joined
 
 T = TypeVar("T")
 
-AGAIN_S: Final = 1.0
+AGAIN_S: Final = 0.5
 """So long after it could not be done a thing is tried again."""
 
-RETRY_MS: Final = 500
+RETRY_MS: Final = 100
 """So long a replica waits that no keyframe answers yet."""
+
+WANTED_NS: Final = 1_000_000_000
+"""So long a bridge has to store a repair by itself, before it is told that a keyframe is wanted."""
 
 INACTIVE_S: Final = 30.0
 IDLE_S: Final = 1.0
@@ -119,8 +122,6 @@ class JetStreamLine:
     def close(self) -> None:
         """Disconnect."""
         self._owner.check()
-        for task in self._tasks:
-            task.cancel()
         self._run(self._close())
         self._loop.close()
 
@@ -143,7 +144,7 @@ class JetStreamLine:
                 self._loop.remove_reader(wake.fileno())
 
     async def _close(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         if self._connection is not None:
             await self._connection.close()
 
@@ -247,6 +248,7 @@ class JetStreamLine:
     async def _answer(self) -> None:
         await self._open.wait()
         kept: tuple[Mark, list[bytes]] | None = None
+        vain_ns: int | None = None
         connection = self._connection
         assert connection is not None
         while True:
@@ -260,8 +262,12 @@ class JetStreamLine:
                 repair, keyframe = [_mark(await connection.last(what)) for what in ("repair", "keyframe")]
                 mark = chosen(ask, repair, keyframe)
                 if mark is None:
-                    await connection.client.publish(self._address.subject("wanted"))
+                    now_ns = self._clock.monotonic_ns()
+                    vain_ns = now_ns if vain_ns is None else vain_ns
+                    if now_ns - vain_ns >= WANTED_NS:
+                        await connection.client.publish(self._address.subject("wanted"))
                 else:
+                    vain_ns = None
                     if kept is None or kept[0] != mark:
                         kept = (mark, await self._fetch(connection, mark))
                     if self._ask is not None and chosen(self._ask, repair, keyframe) == mark:

@@ -124,6 +124,23 @@ class World:
         """Publish so many messages, and a commit."""
         self.live.do(*[self.live.publisher.stream] * count, self.live.publisher.commit)
 
+    @contextmanager
+    def pour(self) -> Iterator[None]:
+        """Publish some thousand messages a second while the block runs."""
+        stop = threading.Event()
+
+        def run() -> None:
+            while not stop.wait(0.01):
+                self.publish(40)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
     def agree(self, *replicas: Replica, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until these are live and have the digests of the publisher."""
         eventually(lambda: all(map(self.live.agrees, replicas)), timeout_s, "the digests agree")
