@@ -40,6 +40,8 @@ class Storing:
         self._whole = keyframe != epoch or not epoch
         self._wanted = False
         self._keyframe_ms: int | None = None
+        self._began_ms: int | None = None
+        self._repaired = False
         self._keyframe_bytes = 0
         self._stored_bytes = 0
         self._tail: deque[tuple[int, int, int]] = deque()
@@ -108,18 +110,15 @@ class Storing:
             return None
         if self._whole:
             return "keyframe"
-        since_ms = None if self._keyframe_ms is None else now_ms - self._keyframe_ms
-        if self._wanted and (since_ms is None or since_ms >= WANTED_MS):
+        if self._began_ms is None:
+            self._began_ms = now_ms  # the keyframe of the bridge before us holds for a while
+        if self._wanted and (self._keyframe_ms is None or now_ms - self._keyframe_ms >= WANTED_MS):
             return "keyframe"
         if self.since is not None:
             return "repair"
-        if since_ms is None:
-            self._keyframe_ms = now_ms  # that of the bridge before us holds for a while
-        elif since_ms >= KEYFRAME_MAX_MS or (
-            since_ms >= KEYFRAME_MS and self._stored_bytes >= self._keyframe_bytes
-        ):
-            return "keyframe"
-        return None
+        since_ms = now_ms - (self._began_ms if self._keyframe_ms is None else self._keyframe_ms)
+        paid = self._repaired or self._stored_bytes >= self._keyframe_bytes
+        return "keyframe" if since_ms >= (KEYFRAME_MS if paid else KEYFRAME_MAX_MS) else None
 
     def made(self, what: str, epoch: int, as_of: int, size: int, now_ms: int) -> None:
         """Take note that a keyframe or repair is stored."""
@@ -128,5 +127,7 @@ class Storing:
         if as_of >= self._missed_to:
             self.since = None
         if what == "keyframe":
-            self._whole = self._wanted = False
+            self._whole = self._wanted = self._repaired = False
             self._keyframe_ms, self._keyframe_bytes, self._stored_bytes = now_ms, size, 0
+        else:
+            self._repaired = True  # who joins would have to pass the hole: soon there is a keyframe after it
