@@ -95,7 +95,7 @@ class Store:
                 if error.err_code != 10059:
                     raise StartupError(f"{shown}: {_refusal(error)}") from None
             except nats.js.errors.APIError as error:
-                if error.err_code in NOT_ENABLED:
+                if _has_none(error):
                     raise StartupError(f"{shown}: {_refusal(error)}") from None
                 connection.say("bridge.trouble", said(error))
                 await asyncio.sleep(AGAIN_S)
@@ -221,10 +221,16 @@ class Store:
             raise Fenced(f"{self._address.shown}: another bridge has written to this stream: this one ends")
 
 
+def _has_none(error: nats.js.errors.APIError) -> bool:
+    """Tell whether it is no JetStream that has answered, but the server in its stead."""
+    no_answer = isinstance(error, nats.js.errors.ServiceUnavailableError) and error.err_code is None
+    return no_answer or error.err_code in NOT_ENABLED
+
+
 def _refusal(error: nats.js.errors.APIError) -> str:
     """Return in a sentence what a server refuses for good, and what to do."""
     text = said(error)
-    if error.err_code in NOT_ENABLED or (error.code == 503 and error.err_code is None):
+    if _has_none(error):
         return "the server has no JetStream: start it with -js"
     if error.err_code in NO_ROOM or "insufficient" in text or "maximum" in text:
         return f"the JetStream is full ({text}): give it room, or ask for less with --max-gb"

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RawStreamMsg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from bus.clock import Clock
 from bus.line import DRAIN, DRAIN_BYTES, POLL_MS
@@ -171,7 +171,7 @@ class JetStreamLine:
                 subscription = await self._subscribe(connection)
                 self._anew.clear()
                 await self._anew.wait()
-            except (DecodeError, *FAULTS) as error:
+            except FAULTS as error:
                 connection.say("jetstream.trouble", f"the feed cannot be followed: {said(error)}")
                 await asyncio.sleep(AGAIN_S)
             finally:
@@ -210,7 +210,7 @@ class JetStreamLine:
         if self._last and self._last <= stored:
             return self._last + 1
         # New here; or the stream is not the one it was, and a gap will show it.
-        mark = _mark(await connection.last("keyframe"))
+        mark = await _mark(connection, "keyframe")
         self._last = mark.begin - 1 if mark is not None and mark.begin <= stored else max(0, stored - 1)
         return self._last + 1
 
@@ -259,7 +259,7 @@ class JetStreamLine:
                 continue
             answer: list[bytes] | None = None
             try:
-                repair, keyframe = [_mark(await connection.last(what)) for what in ("repair", "keyframe")]
+                repair, keyframe = [await _mark(connection, what) for what in ("repair", "keyframe")]
                 mark = chosen(ask, repair, keyframe)
                 if mark is None:
                     now_ns = self._clock.monotonic_ns()
@@ -298,13 +298,16 @@ class JetStreamLine:
         return joined(parts)
 
 
-def _mark(message: RawStreamMsg | None) -> Mark | None:
-    """Return what was stored as a mark.
-
-    Raises:
-        DecodeError: it is none.
-    """
-    return None if message is None else decode_mark(message.data or b"")
+async def _mark(connection: Connection, what: str) -> Mark | None:
+    """Return the last mark on a subject; None if there is none, or what is there is none."""
+    message = await connection.last(what)
+    if message is None:
+        return None
+    try:
+        return decode_mark(message.data or b"")
+    except DecodeError as error:
+        connection.say("jetstream.undecodable", f"{what}: {error}")
+        return None
 
 
 def _refusal(ask: Ask) -> list[bytes]:
