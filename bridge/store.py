@@ -15,7 +15,7 @@ from bus.jetstream.client import FAULTS, Connection, said
 from bus.jetstream.stored import DESCRIPTION, WRITER
 from markets.errors import StartupError
 
-PUBLISH_S: Final = 2.0
+PUBLISH_S: Final = 1.0
 AGAIN_S: Final = 0.2
 WRONG_LAST: Final = (10071, 10164)
 """Error codes of a condition that does not hold."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -42,17 +43,21 @@ class Connection:
     Args:
         address: which stream.
         name: what the server's monitoring calls us.
+        on_reconnected: called when a connection that was lost has been made again.
 
     Attributes:
         client, js: the connection, and the JetStream API over it.
     """
 
-    def __init__(self, address: Address, name: str, clock: Clock) -> None:
+    def __init__(
+        self, address: Address, name: str, clock: Clock, on_reconnected: Callable[[], None] = lambda: None
+    ) -> None:
         self.address = address
         self.client = Client()
         self.js: JetStreamContext = self.client.jetstream(timeout=API_S)
         self._name = name
         self._clock = clock
+        self._on_reconnected = on_reconnected
         self._denied = ""
         self._refused = asyncio.Event()
         self._said: dict[str, int] = {}
@@ -68,6 +73,7 @@ class Connection:
                 servers=list(self.address.servers),
                 name=self._name,
                 error_cb=self._on_error,
+                reconnected_cb=self._reconnected,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=RECONNECT_S,  # type: ignore[arg-type]  # seconds, also a part of one
                 connect_timeout=CONNECT_S,  # type: ignore[arg-type]
@@ -134,6 +140,9 @@ class Connection:
         if now_ms - self._said.get(problem, -SAY_EVERY_MS) >= SAY_EVERY_MS:
             self._said[problem] = now_ms
             log.warning(event, problem=problem, stream=self.address.shown, **more)
+
+    async def _reconnected(self) -> None:
+        self._on_reconnected()
 
     async def _on_error(self, error: Exception) -> None:
         text = said(error)

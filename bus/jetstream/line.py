@@ -151,7 +151,8 @@ class JetStreamLine:
     async def _connect(self) -> Connection:
         """Connect; what is wrong is said, and tried again for ever: it may be repaired where it is wrong."""
         while True:
-            connection = Connection(self._address, "kalshi-bus replica", self._clock)
+            # A server that was gone may have forgotten who was hearing.
+            connection = Connection(self._address, "kalshi-bus replica", self._clock, self._anew.set)
             self._connection = connection
             try:
                 await connection.open()

@@ -40,11 +40,9 @@ def test_any_order_is_stored_once_and_in_order_and_every_hole_is_known(
         if storing.hear(epoch, seq, 0, numbered=numbered) and numbered:
             stored.append((epoch, seq))
     assert stored == sorted(set(stored))
-    of_epoch = [seq for epoch, seq in stored if epoch == storing.epoch]
-    missing = set(range(of_epoch[0], storing.seq + 1)) - set(of_epoch) if of_epoch else set()
     if storing.epoch == E:
-        assert (storing.since is None) == (not missing)
-        assert not missing or (storing.since is not None and storing.since < min(missing))
+        missing = set(range(last, storing.seq + 1)) - {seq for _, seq in stored}
+        assert storing.since == (min(missing) - 1 if missing else None)
         # No keyframe closes the hole that does not have all of what is missing.
         if missing:
             assert storing.due(0, E, max(missing) - 1) is None

@@ -141,6 +141,12 @@ class World:
             stop.set()
             thread.join()
 
+    def wait_published(self, count: int) -> None:
+        """Wait until so many messages more have been published."""
+        state = self.live.publisher.writer.state
+        before = state.seq
+        eventually(lambda: state.seq >= before + count)
+
     def agree(self, *replicas: Replica, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until these are live and have the digests of the publisher."""
         eventually(lambda: all(map(self.live.agrees, replicas)), timeout_s, "the digests agree")
