@@ -67,6 +67,7 @@ class JetStreamLine:
         self._news = asyncio.Event()
         self._anew = asyncio.Event()
         self._open = asyncio.Event()
+        self._answered = asyncio.Event()
         self._last = 0
         self._delivered = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -114,6 +115,11 @@ class JetStreamLine:
         self._asked.set()
         return True
 
+    def deserted(self) -> int | None:
+        """Return None: whoever is asked may be away, but no question is lost with it."""
+        self._owner.check()
+        return None
+
     def rebuild(self) -> None:
         """Go on from what was heard last."""
         self._owner.check()
@@ -142,6 +148,9 @@ class JetStreamLine:
         finally:
             if wake is not None:
                 self._loop.remove_reader(wake.fileno())
+        for task in self._tasks:
+            if task.done():
+                task.result()  # a mistake of ours ends the replica, as in any thread
 
     async def _close(self) -> None:
         await end(*self._tasks)
@@ -212,6 +221,8 @@ class JetStreamLine:
             return self._last + 1
         # New here; or the stream is not the one it was, and a gap will show it.
         mark = await _mark(connection, "keyframe")
+        # First the state, then what follows it: this must not wait for long in a buffer.
+        await self._answered.wait()
         self._last = mark.begin - 1 if mark is not None and mark.begin <= stored else max(0, stored - 1)
         return self._last + 1
 
@@ -248,7 +259,6 @@ class JetStreamLine:
 
     async def _answer(self) -> None:
         await self._open.wait()
-        kept: tuple[Mark, list[bytes]] | None = None
         vain_ns: int | None = None
         connection = self._connection
         assert connection is not None
@@ -269,18 +279,17 @@ class JetStreamLine:
                         await connection.client.publish(self._address.subject("wanted"))
                 else:
                     vain_ns = None
-                    if kept is None or kept[0] != mark:
-                        kept = (mark, await self._fetch(connection, mark))
+                    frames = await self._fetch(connection, mark)
                     if self._ask is not None and chosen(self._ask, repair, keyframe) == mark:
                         ask = self._ask  # it was asked again meanwhile: this answers that, too
-                    answer = answer_to(ask, kept[1], self._prefixes)
+                    answer = answer_to(ask, frames, self._prefixes)
             except (DecodeError, *FAULTS) as error:
                 connection.say("jetstream.trouble", f"no keyframe can be had: {said(error)}")
-                kept = None
             if self._ask is ask:
                 self._ask = None
                 self._asked.clear()
             self._answers.append(answer or _refusal(ask))
+            self._answered.set()
             self._news.set()
 
     async def _fetch(self, connection: Connection, mark: Mark) -> list[bytes]:

@@ -40,7 +40,7 @@ def test_any_order_is_stored_once_and_in_order_and_every_hole_is_known(
         if storing.hear(epoch, seq, 0, numbered=numbered) and numbered:
             stored.append((epoch, seq))
     assert stored == sorted(set(stored))
-    if storing.epoch == E:
+    if stored[-1][0] == storing.epoch == E:
         missing = set(range(last, storing.seq + 1)) - {seq for _, seq in stored}
         assert storing.since == (min(missing) - 1 if missing else None)
         # No keyframe closes the hole that does not have all of what is missing.
@@ -52,12 +52,12 @@ def test_any_order_is_stored_once_and_in_order_and_every_hole_is_known(
 def test_a_hole_stays_open_until_a_repair_has_it_and_one_that_came_meanwhile_too() -> None:
     storing = Storing(E, 10, None, E)
     assert heard(storing, 11, 15) == [11, 15]
-    assert storing.since == 11
     assert heard(storing, 20) == [20]
-    storing.made("repair", E, 15, 1, 0)
-    assert storing.since == 11
-    storing.made("repair", E, 20, 1, 0)
-    assert storing.since is None
+    since = [storing.since]
+    for as_of in (15, 20):
+        storing.made("repair", E, as_of, 1, 0)
+        since.append(storing.since)
+    assert since == [11, 11, None]
     assert storing.due(KEYFRAME_MS - 1, E, 20) is None
     assert storing.due(2 * KEYFRAME_MS, E, 20) == "keyframe"
 
