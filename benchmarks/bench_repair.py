@@ -164,7 +164,7 @@ def losses() -> None:
             lines.append(lossy())
             return lines[-1]
 
-        replica._make_line = make  # type: ignore[assignment]  # noqa: SLF001
+        replica._make_line = make  # noqa: SLF001
         replica.start()
         try:
             assert replica.wait(lambda r: r.status().live and r.status().proven_seq > 0, PROVEN_S)

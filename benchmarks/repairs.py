@@ -74,7 +74,7 @@ def measure(runner: Runner, options: argparse.Namespace) -> None:
         lines.append(make())
         return lines[-1]
 
-    replica._make_line = made  # type: ignore[assignment]  # noqa: SLF001
+    replica._make_line = made  # noqa: SLF001
     replica.start()
     try:
         assert replica.wait(lambda r: r.status().proven_seq > 0, PROVEN_S)

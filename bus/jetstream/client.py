@@ -33,7 +33,15 @@ END_S: Final = 0.2
 SAY_EVERY_MS: Final = 10_000
 OLDEST_SERVER: Final = (2, 10, 0)
 
-FAULTS: Final = (nats.errors.Error, OSError, asyncio.TimeoutError, ValueError, KeyError, TypeError, AttributeError)
+FAULTS: Final = (
+    nats.errors.Error,
+    OSError,
+    asyncio.TimeoutError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)
 """What a call may raise while the server is gone, has no leader, or talks nonsense."""
 
 
