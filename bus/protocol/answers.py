@@ -31,7 +31,7 @@ from .messages import (
     schema,
     unpack_map,
 )
-from .state import LANE, Captured, State, Version
+from .state import LANE, Captured, State, Stream, Version
 
 log = structlog.get_logger()
 
@@ -147,7 +147,7 @@ class Answers:
         self._state = state
         self._source = source
         self._on_wish = on_wish
-        self._chunks: dict[str, tuple[Version, list[bytes]]] = {}
+        self._chunks: Encoded = {}
         self._chunks_of: weakref.ref[State] | None = None
         self._making: dict[bool, deque[_Making]] = {True: deque(), False: deque()}
         self._compress = zstandard.ZstdCompressor(level=1)
@@ -342,7 +342,7 @@ class Answers:
         return Sliced(self._digest_slices(self.ready_state()), soon=False)
 
     def _digest_slices(self, state: State) -> Generator[None, None, dict[str, Any]]:
-        cut = Cut(state, None, frozenset(), frozenset(("",)), contents=False)
+        cut = Cut(state, None, frozenset(), frozenset(("",)), None)
         yield from cut.take()
         digest, streams = 0, {}
         for number, one in enumerate(cut.captured.values()):
@@ -385,18 +385,17 @@ class Answers:
             raise Refusal("bad_request", f"epoch: got {epoch!r:.50}, expected an integer")
         if epoch > state.epoch:
             raise Refusal("epoch_behind", f"this server is at epoch {state.epoch}", retry_ms=250)
-        cut = Cut(state, since, frozenset(also), frozenset(prefixes))
+        if self._chunks_of is None or self._chunks_of() is not state:
+            self._chunks, self._chunks_of = {}, weakref.ref(state)
+        cut = Cut(state, since, frozenset(also), frozenset(prefixes), self._chunks)
         # What changed since some number is little, and whoever asks for it shows old data until it comes.
-        return Sliced(self._snapshot_slices(question.get("id"), state, cut, now_ms), soon=since is not None)
+        slices = self._snapshot_slices(question.get("id"), state, cut, self._chunks, now_ms)
+        return Sliced(slices, soon=since is not None)
 
     def _snapshot_slices(
-        self, id_: Any, state: State, cut: "Cut", now_ms: int
+        self, id_: Any, state: State, cut: "Cut", known: "Encoded", now_ms: int
     ) -> Generator[None, None, Frames]:
         yield from cut.take()
-        known = self._chunks
-        if self._chunks_of is None or self._chunks_of() is not state:
-            known = self._chunks = {}
-            self._chunks_of = weakref.ref(state)
         frames: list[bytes] = []
         streams: dict[str, int] = {}
         digest = 0
@@ -405,9 +404,8 @@ class Answers:
         for number, one in enumerate(cut.captured.values()):
             streams[one.topic] = one.last
             digest += sum(one.digests)
-            found = known.get(one.topic)
-            if found is not None and found[0] == one.version:
-                frames += found[1]
+            if one.topic in cut.ready:
+                frames += cut.ready[one.topic]
             else:
                 waiting.append(one)
                 size += _records(one)
@@ -432,9 +430,7 @@ class Answers:
         answer = {"ok": True, "id": id_, **msgspec.structs.asdict(head)}
         return Frames([_encode_map(answer), *frames])
 
-    def _encode(
-        self, state: State, captured: Sequence[Captured], known: dict[str, tuple[Version, list[bytes]]]
-    ) -> list[bytes]:
+    def _encode(self, state: State, captured: Sequence[Captured], known: "Encoded") -> list[bytes]:
         """Encode captured streams, put the frames of each into `known`, and return them all."""
         made = [(one, list(map(encode_chunk, state.chunks(one)))) for one in captured]
         frames = compressed(self._compress, [body for _, bodies in made for body in bodies])
@@ -442,6 +438,10 @@ class Answers:
         for one, bodies in made:
             known[one.topic] = (one.version, list(islice(each, len(bodies))))
         return frames
+
+
+Encoded = dict[str, tuple[Version, list[bytes]]]
+"""Streams by topic, as they were at a version: the frames of their chunks."""
 
 
 class Cut:
@@ -453,10 +453,11 @@ class Cut:
     Args:
         state: to note from. One thread notes, any thread may change it.
         since, also, prefixes: which streams, as in op `snapshot`.
-        contents: whether records are wanted, or only digests.
+        known: streams that are encoded already, whose records need not be noted; None if none are wanted.
 
     Attributes:
         captured: the streams, by topic.
+        ready: the frames of those that were known as they are.
         seq, cycle, ages, fields: the state's, at that moment.
     """
 
@@ -466,10 +467,10 @@ class Cut:
         since: int | None,
         also: AbstractSet[str],
         prefixes: AbstractSet[str],
-        *,
-        contents: bool = True,
+        known: Encoded | None,
     ) -> None:
         self.captured: dict[str, Captured] = {}
+        self.ready: dict[str, list[bytes]] = {}
         self.seq = 0
         self.cycle: CycleEnd | None = None
         self.ages: dict[str, int] = {}
@@ -478,7 +479,7 @@ class Cut:
         self._since = since
         self._also = also
         self._prefixes = prefixes
-        self._contents = contents
+        self._known = known
 
     def take(self) -> Iterator[None]:
         """Note everything, a slice each time."""
@@ -531,17 +532,26 @@ class Cut:
 
     def _size(self, topic: str) -> int:
         """Return what noting a stream takes, in records."""
-        records = sum(map(len, self._state.streams[topic].keys.values())) if self._contents else 0
-        return 15 + records
+        stream = self._state.streams[topic]
+        if self._known is None or self._is_known(stream):
+            return 15
+        return 15 + sum(map(len, stream.keys.values()))
+
+    def _is_known(self, stream: Stream) -> bool:
+        found = None if self._known is None else self._known.get(stream.topic)
+        return found is not None and found[0] == stream.version
 
     def _note(self, topic: str) -> None:
-        state = self._state
-        if self._contents:
+        state, known = self._state, self._known
+        stream = state.streams[topic]
+        if known is not None and not self._is_known(stream):
+            self.ready.pop(topic, None)
             self.captured[topic] = state.capture(topic)
             return
+        if known is not None:
+            self.ready[topic] = known[topic][1]
         _, static, quote, book, reference = state.position(topic)
-        version = state.streams[topic].version
-        self.captured[topic] = Captured(topic, version, (static, quote, book, reference), ())
+        self.captured[topic] = Captured(topic, stream.version, (static, quote, book, reference), ())
 
     def _missing(self) -> list[str]:
         """Return the topics that are wanted and not noted as they are now."""
