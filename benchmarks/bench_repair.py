@@ -167,7 +167,8 @@ def losses() -> None:
         replica._make_line = make  # noqa: SLF001
         replica.start()
         try:
-            assert replica.wait(lambda r: r.status().live and r.status().proven_seq > 0, PROVEN_S)
+            joined = replica.wait(lambda r: r.status().live and r.status().proven_seq > 0, PROVEN_S)
+            assert joined, replica.status()
             taken = [planted(replica, lines[0], rng) for _ in range(LOSSES)]
         finally:
             replica.stop()

@@ -46,7 +46,7 @@ from .stage import Stage
 from .state import Before, Changed, State, Stream, decode_all
 
 UNCONFIRMED_SHOW_MS: Final = 1_000
-MAX_HELD_BYTES: Final = 64 * 1_048_576
+MAX_HELD_BYTES: Final = 256 * 1_048_576
 """So much may wait for an answer: what comes then is a hole like any other, of which nothing is kept."""
 
 MAX_STAGED_BYTES: Final = 256 * 1_048_576
