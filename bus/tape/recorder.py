@@ -41,6 +41,9 @@ KEYFRAME_MS: Final = 60_000
 KEYFRAME_MAX_MS: Final = 600_000
 """The most: who wants a moment in between applies what was said for so long."""
 
+KEYFRAME_MESSAGES: Final = 100_000
+"""After so many another is due, too."""
+
 SEGMENT_MS: Final = 3_600_000
 SEGMENT_BYTES: Final = 256 * 1_048_576
 """A segment ends with the next keyframe after so long, or after so many bytes."""
@@ -265,7 +268,7 @@ class Recorder:
         self._tail_bytes = 0
         self._said_ms = 0
         self._keyframe_ms = self._segment_ms = 0
-        self._keyframe_end = self._keyframe_bytes = 0
+        self._keyframe_end = self._keyframe_bytes = self._keyframe_frames = 0
         self._written = self._heard_ns = 0
         self.frames = 0
         self.keyframes = 0
@@ -374,7 +377,12 @@ class Recorder:
         if since_ms < KEYFRAME_MS:
             return False
         said = self._folder.size - self._keyframe_end
-        return since_ms >= KEYFRAME_MAX_MS or said >= self._keyframe_bytes or self._is_full(now_ms)
+        return (
+            since_ms >= KEYFRAME_MAX_MS
+            or said >= self._keyframe_bytes
+            or self.frames - self._keyframe_frames >= KEYFRAME_MESSAGES
+            or self._is_full(now_ms)
+        )
 
     def _is_full(self, now_ms: int) -> bool:
         return now_ms - self._segment_ms >= SEGMENT_MS or self._folder.size >= self._folder.segment_bytes
@@ -408,7 +416,7 @@ class Recorder:
         before = self._folder.size
         writer.keyframe(answer, self._heard_ns)
         self._keyframe_ms, self._keyframe_end = now_ms, self._folder.size
-        self._keyframe_bytes = self._keyframe_end - before
+        self._keyframe_bytes, self._keyframe_frames = self._keyframe_end - before, self.frames
         for frame, epoch, seq, published_ns in self._tail:
             writer.frame(frame, published_ns, seq, epoch)
         self.keyframes += 1
