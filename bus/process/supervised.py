@@ -39,7 +39,8 @@ _EXITED: Final = re.compile(r"exited: (\S+) \((.*)\)")
 _TOO_QUICKLY: Final = "Exited too quickly"
 """How supervisord says of a process that ended at once that it does not know why."""
 
-_CRASHED: Final = frozenset({"process.crashed", "thread.crashed"})
+_CRASHED: Final = frozenset({"process.crashed", "thread.crashed", "recorder.stopped"})
+"""Events that say why a process ends."""
 
 
 class Supervised(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ import zmq
 from structlog.testing import capture_logs
 
 import bus.tape.recorder
+from bus.process.supervised import last_words
 from bus.protocol.messages import VERSION, Envelope, Header, Quotes, decode
 from bus.tape.file import Frame, Recording, RecordingError, segments_of
 from bus.tape.recorder import Recorder
@@ -133,6 +134,8 @@ def test_full_disk_stops_the_recording_loudly_and_nothing_else(
         (stopped,) = recorder.events("recorder.stopped")
         assert stopped["level"] == "error"
         assert "Exception ignored" not in output
+        why = last_words(recorder.log_path)
+        assert why == "recorder.stopped OSError: [Errno 27] File too large", "as the page shows it"
         before = live.publisher.writer.state.seq
         assert replica.wait(lambda r: r.status().live and r.state.seq > before, 10)
         assert replica.status().stats.gaps == 0

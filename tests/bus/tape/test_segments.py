@@ -1,6 +1,7 @@
 """A recording in segments: what is planted in it is found, what is good is proven, and the folder is kept."""
 
 import dataclasses
+import os
 import random
 import shutil
 import tempfile
@@ -401,6 +402,14 @@ def test_the_oldest_segments_give_way_to_the_budget_and_a_small_budget_is_said_o
     assert [log["event"] for log in logs] == ["recorder.budget_too_small"]
     recorded.folder.close()
     assert verify(Recording(path)).verdict == "proven"
+
+
+def test_a_read_only_folder_is_refused_in_a_sentence(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(StartupError, match="cannot record into it: it is read-only"):
+        Folder(short_dir / "day", random.Random(1))
 
 
 def test_a_folder_is_one_recorders_and_holds_nothing_else(short_dir: Path) -> None:
