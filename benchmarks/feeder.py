@@ -16,6 +16,7 @@ from bus.process.lifecycle import Stop
 from bus.protocol.messages import market_topic
 from bus.server import FeedServer
 from bus.sockets import make_context
+from publisher.run import SWITCH_S
 from tests.snapshot_server.venue import Catalogue, Venue, a_catalogue, a_cycle, a_writer, grouped, requoted
 
 from .universe import universe
@@ -27,6 +28,7 @@ _TICK_S: Final = 0.01
 
 def main(run_dir: Path, count: int, make: Callable[[int, int], Catalogue] = a_catalogue) -> int:
     """Feed until SIGTERM."""
+    sys.setswitchinterval(SWITCH_S)
     stop, loaded, whole = Stop(), threading.Event(), threading.Event()
     signal.signal(signal.SIGUSR1, lambda *_: loaded.set())
     signal.signal(signal.SIGUSR2, lambda *_: whole.set())

@@ -163,7 +163,8 @@ class FeedServer:
                 if self._router in ready:
                     steady_ms = self._clock.monotonic_ns() // 1_000_000
                     serve_questions(self._router, self.answers, self._clock.now_ms(), steady_ms=steady_ms)
-                if self._wake.fileno() in ready and self._work(next_ms):
+                # By turns while an answer is made: where there is always work it would get a slice a beat.
+                if self._wake.fileno() in ready and self._work(0 if self.answers.busy else next_ms):
                     next_ms = 0
         finally:
             self._close()

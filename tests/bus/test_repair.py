@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import zmq
 
+from bus.ask import ask
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from bus.protocol.agreement import WHOLE
 from bus.protocol.answers import Answers
 from bus.protocol.messages import decode_map, encode_map
 from bus.replica import Replica, SteppedReplica
-from bus.server import QueryServer
+from bus.server import FeedServer, QueryServer
 from markets.errors import StartupError
 from tests.bus.live import Context, Live
 from tests.bus.protocol.test_join import Line
@@ -281,3 +282,24 @@ def test_the_digest_of_a_state_that_never_rests_is_of_one_moment() -> None:
             topic: line.publisher.writer.state.position(topic)
             for topic in line.publisher.writer.state.streams
         }
+
+
+def test_an_answer_is_made_while_there_is_work_without_end(
+    zmq_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CAPTURE_RECORDS", "LAST_RECORDS"):
+        monkeypatch.setattr(f"bus.protocol.answers.{name}", 0 if name == "LAST_RECORDS" else 1)
+    live = Live(zmq_context)
+    stop = threading.Event()
+
+    def work(server: FeedServer) -> None:
+        if not stop.is_set():
+            server.submit(work)
+
+    try:
+        live.server.submit(work)
+        answer = ask(zmq_context, live.state, {"op": "digest", "id": 1}, 1_200)
+        assert answer["ok"], "a slice a beat would take longer"
+    finally:
+        stop.set()
+        live.close()
