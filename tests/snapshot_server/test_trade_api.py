@@ -1203,7 +1203,14 @@ def test_the_replica_answers_as_the_exchange_does(exchange: tuple[str, str]) -> 
         try:
             for status in ("unopened", "closed"):
                 query = {"limit": 1000, "status": status, "mve_filter": "exclude"}
-                if differs("/markets", "markets", **query):
+                theirs, ours = (
+                    {market["ticker"]: market for market in crawl(base, "/markets", "markets", **query)}
+                    for base in (venue, replica)
+                )
+                # One may have opened or closed since its list was read.
+                if len(theirs.keys() ^ ours.keys()) > 3:
+                    return False
+                if any(theirs[ticker] != ours[ticker] for ticker in theirs.keys() & ours.keys()):
                     return False
             series = read(venue + "/series", include_product_metadata="true")["series"]
             ours = read(replica + "/series", include_product_metadata="true")["series"]
