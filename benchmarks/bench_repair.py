@@ -143,7 +143,8 @@ def stack(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 def _answers(context: zmq.Context[Any], query: str) -> bool:
     try:
-        return bool(ask(context, query, {"op": "health"}, 5_000)["ok"])
+        said = ask(context, query, {"op": "health"}, 5_000)
+        return bool(said["ok"] and said["proven_seq"])
     except KalshiBusError:
         return False
 

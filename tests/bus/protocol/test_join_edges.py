@@ -213,7 +213,7 @@ def test_nobody_is_asked_again_and_again_when_no_answer_comes() -> None:
     line = Line(joined=False)
     for now_ms in range(0, 10 * ASK_TIMEOUT_MAX_MS, 100):
         line.node.tick(now_ms)
-    assert 10 <= line.node.asked <= 14
+    assert 8 <= line.node.asked <= 14
 
 
 def test_restarts_one_after_the_other_cost_three_whole_snapshots_in_30_seconds() -> None:
