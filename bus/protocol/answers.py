@@ -136,6 +136,10 @@ class Answers:
         state: gives the state to answer from, or None while there is none.
         source: gives "live" or "replay".
         on_wish: takes (tickers, ttl_s, now_ms, what) of a `watch`; `what` is one of WISHES.
+
+    Attributes:
+        errors: questions that were refused, or whose answers reached nobody.
+        wholes: how often a whole state was asked for; any thread may read it.
     """
 
     def __init__(
@@ -154,6 +158,7 @@ class Answers:
         self._owner = Owner("the answers of a server")
         self._pending: list[_Pending] = []
         self.errors = 0
+        self.wholes = 0
         self._handlers: dict[str, tuple[Handler, frozenset[str]]] = {}
         self.add("ping", self._ping)
         self.add("schema", lambda _question, _now_ms: schema())
@@ -388,6 +393,7 @@ class Answers:
         if self._chunks_of is None or self._chunks_of() is not state:
             self._chunks, self._chunks_of = {}, weakref.ref(state)
         cut = Cut(state, since, frozenset(also), frozenset(prefixes), self._chunks)
+        self.wholes += since is None
         # What changed since some number is little, and whoever asks for it shows old data until it comes.
         slices = self._snapshot_slices(question.get("id"), state, cut, self._chunks, now_ms)
         return Sliced(slices, soon=since is not None)

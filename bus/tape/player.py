@@ -34,6 +34,11 @@ EARLY_NS: Final = 2_000_000
 SETTLE_S: Final = 1.0
 """So long a state that does not go on from the one before stands still, for consumers to fetch it."""
 
+SETTLE_MOST_S: Final = 15.0
+"""And so long at most, until as many have fetched it as fetched the one before."""
+
+_LOOK_S: Final = 0.05
+
 
 class VirtualClock:
     """The recording's clock, moved by the player; monotonic time is the machine's."""
@@ -210,14 +215,16 @@ class Player:
         """Play from `target_ns` on; return whether to the end, False if there is something else to do."""
         batch: list[Run] = []  # what is due now
         opened, before_ns = False, 0
+        asked = fetched = 0
         for part in TapeReader(self.recording, self._keyframes, self.tally, target_ns, self._to_ns):
             if isinstance(part, Opening):
                 self._submit(server, batch)
                 batch, before_ns = [], part.at_ns
                 if opened and not self._wait(part.at_ns):
                     return False
+                asked, fetched = server.answers.wholes, server.answers.wholes - asked
                 self._open(server, part)
-                if opened and not self._settle():
+                if opened and not self._settle(server, asked + fetched):
                     return False
                 opened = True
             if isinstance(part, Run):
@@ -295,12 +302,21 @@ class Player:
                 self._changed.wait(None if left_s is None else min(left_s, 0.1))
             return False
 
-    def _settle(self) -> bool:
-        """Let time stand still for a while; return False if there is something else to do."""
+    def _settle(self, server: FeedServer, asked: int) -> bool:
+        """Let time stand still for a while, and until so many states were asked for.
+
+        Return False if there is something else to do.
+        """
+        left_s = SETTLE_MOST_S
         with self._changed:
             interrupted = self._changed.wait_for(
                 lambda: self._stopping or self._seek_ns is not None, SETTLE_S
             )
+            while not interrupted and server.answers.wholes < asked and left_s > 0:
+                left_s -= _LOOK_S
+                interrupted = self._changed.wait_for(
+                    lambda: self._stopping or self._seek_ns is not None, _LOOK_S
+                )
             self.tempo.restart()
             return not interrupted
 
