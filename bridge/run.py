@@ -15,7 +15,7 @@ import structlog
 import zmq
 
 from bus.clock import Clock, Rng
-from bus.jetstream.client import FAULTS, Connection, end, said
+from bus.jetstream.client import FAULTS, Connection, end, end_all, said
 from bus.jetstream.stored import (
     PART_BYTES,
     Address,
@@ -152,6 +152,7 @@ class Bridge:
             finally:
                 self._replica.stop()
                 loop.remove_reader(stop.fileno())
+                loop.run_until_complete(end_all())
                 loop.close()
         log.info("bridge.done", stored=self.stored, keyframes=self.keyframes, repairs=self.repairs)
 

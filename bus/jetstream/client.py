@@ -160,7 +160,7 @@ class Connection:
         self.say("jetstream.trouble", text)
 
 
-async def end(*tasks: asyncio.Task[None]) -> None:
+async def end(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait for their ends.
 
     More than once: what waits with `asyncio.wait_for`, as the client library does, may take a cancellation
@@ -173,6 +173,11 @@ async def end(*tasks: asyncio.Task[None]) -> None:
         _, waiting = await asyncio.wait(waiting, timeout=END_S)
 
 
+async def end_all() -> None:
+    """End every other task of this loop: the client library leaves some if it is just connecting anew."""
+    await end(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+
 def said(error: BaseException) -> str:
     """Return in words what the client library says is wrong."""
     if isinstance(error, nats.js.errors.APIError) and error.description:
@@ -181,4 +186,6 @@ def said(error: BaseException) -> str:
         return "nobody answers for this stream"
     if isinstance(error, asyncio.TimeoutError):
         return "no answer in time"
+    if isinstance(error, OSError):
+        return f"the server cannot be reached: {error.strerror or error}"
     return str(error).removeprefix("nats: ").strip("'")[:300] or type(error).__name__

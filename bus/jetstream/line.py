@@ -23,7 +23,7 @@ from bus.threads import Owner
 from bus.wake import Wake
 from markets.errors import DecodeError, StartupError
 
-from .client import FAULTS, Connection, end, said
+from .client import FAULTS, Connection, end, end_all, said
 from .stored import Address, Mark, answer_to, chosen, decode_batch, decode_mark, joined
 
 T = TypeVar("T")
@@ -156,6 +156,7 @@ class JetStreamLine:
         await end(*self._tasks)
         if self._connection is not None:
             await self._connection.close()
+        await end_all()
 
     async def _connect(self) -> Connection:
         """Connect; what is wrong is said, and tried again for ever: it may be repaired where it is wrong."""

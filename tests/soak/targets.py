@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from simulator.universe import templates
+from tests.bridge.chaos import endure
 from tests.bus.protocol.test_damage import check_flips
 from tests.bus.protocol.test_join import SyncMachine
 from tests.bus.repair import Repair, check_repairs, distribution
@@ -222,6 +223,12 @@ TARGETS: Final[dict[str, Target]] = {
         "the simulated exchange's money agrees with a slow reference, and none is ever negative",
         "steps",
         live_long,
+    ),
+    "bridge": Target(
+        "twenty remote replicas agree with the publisher whatever of bridge, server and network breaks",
+        "agreements",
+        endure,
+        long=True,
     ),
     "crash": Target(
         "the trader, killed at any step, again and again, goes on from its journal", "kills", crashes

@@ -1,0 +1,103 @@
+"""A replica's line: local, through a bridge and one nats-server, through a bridge and a cluster of three.
+
+Latency from the publisher's clock to the replica's tap at a steady rate, and at how many messages a second a
+burst is applied, all of the path on this machine. Read the ratios.
+"""
+
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+import zmq
+
+from bridge.store import Limits
+from bus.clock import SystemClock
+from bus.protocol.messages import Header, Quotes, market_topic
+from bus.replica import Replica
+from tests.bridge.test_cluster import cluster
+from tests.bridge.world import NatsServer, Running
+from tests.bus.live import Live
+from tests.bus.world import a_quote
+
+RATE: Final = 500
+MESSAGES: Final = int(os.environ.get("BENCH_MESSAGES", "2000"))
+BURST: Final = int(os.environ.get("BENCH_BURST", "50000"))
+READY_S: Final = 30.0
+
+
+def main() -> None:
+    """Print the table."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    print("| line | p50 ms | p99 ms | burst, messages/s |\n|---|---|---|---|")
+    for name, servers in (("local (ZeroMQ)", 0), ("bridge, one server", 1), ("bridge, cluster of three", 3)):
+        latencies, rate = measured(servers)
+        cuts = statistics.quantiles(latencies, n=100)
+        print(f"| {name} | {cuts[49] / 1e6:.2f} | {cuts[98] / 1e6:.2f} | {rate:,.0f} |", flush=True)
+
+
+def measured(servers: int) -> tuple[Sequence[int], float]:
+    """Return latencies in ns, and messages a second of a burst, through so many servers."""
+    heard: list[int] = []
+
+    def tap(_frame: bytes, message: Header | Quotes) -> None:
+        if message.kind == "quote":
+            heard.append(time.time_ns() - message.published_ns)
+
+    with _line(servers) as (context, live, url):
+        replica = Replica(context, url, live.state, SystemClock(), random.Random(1), tap=tap)
+        replica.start()
+        try:
+            assert replica.wait(lambda one: one.status().live, READY_S)
+            for number in range(MESSAGES):
+                live.do(_quote(live, number))
+                time.sleep(1 / RATE)
+            _whole(replica, live)
+            latencies = heard[:]
+            began = time.perf_counter()
+            for number in range(0, BURST, 200):
+                live.do(*[_quote(live, number + step) for step in range(200)])
+            _whole(replica, live)
+            return latencies, BURST / (time.perf_counter() - began)
+        finally:
+            replica.stop()
+
+
+def _quote(live: Live, number: int) -> Callable[[], list[bytes]]:
+    def act() -> list[bytes]:
+        now_ns = time.time_ns()
+        quote = a_quote("A-1-X", 100 + number % 9_000)
+        return live.publisher.writer.stream(market_topic("A"), "quote", [quote], now_ns, now_ns)
+
+    return act
+
+
+def _whole(replica: Replica, live: Live) -> None:
+    assert replica.wait(
+        lambda one: one.status().live and one.state.seq == live.publisher.writer.state.seq, READY_S
+    )
+
+
+@contextmanager
+def _line(servers: int) -> Iterator[tuple[zmq.Context[zmq.Socket[bytes]], Live, str]]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        context = zmq.Context[zmq.Socket[bytes]]()
+        stack.callback(context.term)
+        live = Live(context)
+        stack.callback(live.close)
+        url = live.feed
+        if servers:
+            running = cluster(folder) if servers > 1 else [NatsServer(folder / "nats")]
+            for server in running:
+                stack.callback(server.kill)
+            url = "nats://" + ",".join(server.url.removeprefix("nats://") for server in running)
+            bridge = Running(context, live, url, Limits(servers, max_bytes=1_000_000_000))
+            stack.callback(bridge.close)
+        yield context, live, url
