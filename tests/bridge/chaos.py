@@ -42,13 +42,13 @@ def endure(seed: int) -> int:
                         bridge = at.start(url)
                     elif what == "server":
                         at.server.kill()
-                        at.wait_published(rng.randrange(4_000))
+                        at.wait_published(rng.randrange(2_000))
                         at.server.start()
                     elif what == "cut":
                         proxy.cut()
                     elif what == "swallowed":
                         proxy.black_hole = True
-                        at.wait_published(rng.randrange(8_000))
+                        at.wait_published(rng.randrange(2_000))
                         proxy.cut()
                         proxy.black_hole = False
                     at.wait_published(rng.randrange(2_000))

@@ -17,11 +17,11 @@ from structlog.testing import capture_logs
 from bridge.store import Limits
 from bus.jetstream.stored import DESCRIPTION, Batch, address_of, encode_batch
 from markets.errors import StartupError
-from tests.bridge.world import Context, NatsServer, Running, World, world
+from tests.bridge.world import LEAVES_OPEN, Context, NatsServer, Running, World, world
 from tests.bus.live import Live
 from tests.support import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LEAVES_OPEN)]
 SUBJECTS = ["kalshi-bus.feed", "kalshi-bus.keyframe", "kalshi-bus.part", "kalshi-bus.repair"]
 
 

@@ -11,12 +11,12 @@ import bus
 from bridge.store import Fenced
 from bus.clock import SystemClock
 from bus.replica import SteppedReplica
-from tests.bridge.world import World, stored_numbers, world
+from tests.bridge.world import LEAVES_OPEN, World, stored_numbers, world
 from tests.bus.proxy import FaultProxy
 from tests.bus.world import START_MS
 from tests.support import Runner, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LEAVES_OPEN)]
 
 
 @pytest.fixture(name="at")

@@ -7,10 +7,10 @@ import nats
 import pytest
 
 from bridge.store import Limits
-from tests.bridge.world import NatsServer, World, stored_numbers, world
+from tests.bridge.world import LEAVES_OPEN, NatsServer, World, stored_numbers, world
 from tests.support import eventually, free_ports
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(LEAVES_OPEN)]
 
 
 def cluster(folder: Path) -> list[NatsServer]:
