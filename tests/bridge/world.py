@@ -1,5 +1,7 @@
 """A real nats-server, a publisher, bridges and remote replicas, all on this machine."""
 
+import asyncio
+import gc
 import random
 import shutil
 import subprocess
@@ -10,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import nats
 import zmq
 
 from bridge.run import Bridge
 from bridge.store import Limits
 from bus.clock import SystemClock
-from bus.jetstream.stored import address_of
+from bus.jetstream.stored import address_of, decode_batch
 from bus.process.lifecycle import Stop
+from bus.protocol.messages import decode
 from bus.replica import Replica
 from tests.bus.live import Live
 from tests.support import TIMEOUT_S, eventually, free_ports
@@ -181,15 +185,8 @@ def world(folder: Path) -> Iterator[World]:
         gc.collect()  # what the client library leaves open is to be found here, where it is known
 
 
-def stored_numbers(url: str, **more: Any) -> list[tuple[int, int]]:
+def stored_numbers(url: str) -> list[tuple[int, int]]:
     """Return (epoch, seq) of every numbered message in a stream, in order."""
-    import asyncio
-import gc
-
-    import nats
-
-    from bus.jetstream.stored import decode_batch
-    from bus.protocol.messages import decode
 
     async def read() -> list[tuple[int, int]]:
         client = await nats.connect(url)
