@@ -372,7 +372,7 @@ def test_a_source_of_ones_own_runs_in_a_process_of_its_own_and_what_it_believes_
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("nobody", "got a text (6 characters, hidden), expected any of file"),
+        ("nobody", "got a text (6 characters, hidden), expected any of elo, file, mixture"),
         ("file", "Object missing required field `path`"),
         ("file(path='x.txt')", "expected a .csv or .json file"),
         ("{}/mine.py:Mine(share='x', dies='')", "Expected `float`, got `str` - at `$.share`"),
