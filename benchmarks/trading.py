@@ -154,6 +154,8 @@ class Stand:
         if self.worker.halted is not None:
             result.failures.append(f"halted: {self.worker.halted}")
         result.trades = list(recorder.trades.values())
+        for trade in result.trades:
+            trade.locked_e6 = recorder.floor_e6(trade)
         result.cpu_s = time.process_time() - began
         return result
 

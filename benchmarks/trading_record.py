@@ -20,6 +20,7 @@ from simulator.floor.model import Event, Market
 from simulator.matching.orders import BID
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput
+from trader.engine.legrisk import Learnt
 from trader.engine.marks import KeptMark
 from trader.engine.outputs import AnyOutput, Booked, Day, Dropped, Place, Settled
 from trader.journal.journal import Recovered
@@ -59,6 +60,7 @@ class Trade(msgspec.Struct):
         open: orders that have not ended. attempts: how often it was evened out.
         first: what its first orders got: "even", "missed" (a leg was) or "nothing".
         values: of its settled markets. odd: one was settled otherwise than with one winner.
+        locked_e6: what it is paid at least, while it is not settled, at the end of the run.
     """
 
     number: int
@@ -78,6 +80,7 @@ class Trade(msgspec.Struct):
     first: str = ""
     values: dict[str, int] = {}
     odd: bool = False
+    locked_e6: float = 0.0
 
     @property
     def filled(self) -> bool:
@@ -96,6 +99,11 @@ class Trade(msgspec.Struct):
         # Of a side that was sold the value is all the same.
         paid = sum(side.payout_e6(self.values.get(ticker, 0)) for ticker, side in self.sides.items())
         return paid - self.cost_e6 - self.fees_e6
+
+    @property
+    def sure_e6(self) -> float:
+        """What came of it, or what is sure to come of it at least."""
+        return self.realised_e6 if self.settled else self.locked_e6 - self.cost_e6 - self.fees_e6
 
 
 class Plant(msgspec.Struct):
@@ -230,6 +238,7 @@ class Recorder:
         self.taken: tuple[tuple[LevelKey, int], ...] = ()
         self.marks: tuple[KeptMark, ...] = ()
         self.places: dict[int, int] = {}
+        self.learnt: tuple[Learnt, ...] = ()
         self._held: set[str] = set()
         self._done_e6 = 0.0
         exchange.planter.followers.append(self.planted)
@@ -469,6 +478,7 @@ class Recorder:
                 for number, intent in self.ledger.open.items()
                 if intent.time_in_force == "gtc"
             },
+            leg_risk=self.learnt,
         )
 
     def order(self, number: int) -> Intent | None:
@@ -490,6 +500,9 @@ class Recorder:
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
         self.taken = tuple(levels)
+
+    def keep_leg_risk(self, learnt: Sequence[Learnt]) -> None:
+        self.learnt = tuple(learnt)
 
     def checkpoint(self) -> None: ...
 

@@ -47,6 +47,10 @@ def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
+def _ratio(part: float, whole: float) -> str:
+    return f"{part / whole:.2f}" if whole else "-"
+
+
 def _head(results: Sequence[Result]) -> str:
     first = results[0]
     seeds = ", ".join(str(one.seed) for one in results)
@@ -106,6 +110,7 @@ def _promised(results: Sequence[Result]) -> str:
     head = (
         "strategy", "kind", "group", "tried", "filled", "promised", "true at fill", "settled",
         "promised of it", "true of it", "realised", "realised/promised", "won",
+        "realised or locked", "of all promised",
     )  # fmt: skip
     text = _table(head, rows)
     if odd:
@@ -147,8 +152,10 @@ def _sums(trades: Sequence[Trade]) -> list[object]:
         _money(promised),
         _money(sum(t.true_e6 for t in done)),
         _money(realised),
-        f"{realised / promised:.2f}" if promised else "-",
+        _ratio(realised, promised),
         sum(t.realised_e6 > 0 for t in done),
+        _money(sum(t.sure_e6 for t in filled)),
+        _ratio(sum(t.sure_e6 for t in filled), sum(t.promised_e6 for t in filled)),
     ]
 
 
@@ -310,6 +317,7 @@ def _days(results: Sequence[Result]) -> str:
         "at the floor": lambda one: one.marks[-1].floor_e6,
         "true": lambda one: one.marks[-1].true_e6,
         "true at the fills": lambda one: sum(t.true_e6 for t in one.trades),
+        "realised, or locked at the end": lambda one: sum(t.sure_e6 for t in one.trades),
         "realised by what was settled": lambda one: sum(t.realised_e6 for t in one.trades if t.settled),
     }
     rows = []

@@ -361,7 +361,7 @@ class Session:
         state = self._state
         if state is None or not state.epoch or not (batch.whole or batch.commit or batch.records):
             return
-        self._held = self.engine.ledger.events()
+        self._held = self.engine.minded
         values, settled = self.engine.fair_values, self.engine.ledger.recent_events
         self._pending = deque(self.rescan.events(state, batch, values, self._held, recent=settled))
         self._drop_faulty(present)

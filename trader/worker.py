@@ -30,6 +30,7 @@ from markets.records import FairValue
 from trader.engine.asks import AnyAsk, Flatten
 from trader.engine.engine import Engine
 from trader.engine.inputs import RULES, Present, Start
+from trader.engine.legrisk import Learnt
 from trader.engine.marks import KeptMark
 from trader.engine.outputs import AnyOutput
 from trader.engine.risk import Limits
@@ -151,6 +152,7 @@ class JournalFile(StepLog, Protocol):
     def claim(self, source: str) -> None: ...
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None: ...
+    def keep_leg_risk(self, learnt: Sequence[Learnt]) -> None: ...
 
     def keep_places(self, places: Mapping[int, int]) -> None: ...
 
@@ -357,6 +359,7 @@ class Worker:
                 adopted=recovered.adopted,
                 loss_base_e6=recovered.loss_base_e6,
                 loss_latched=recovered.loss_latched,
+                leg_risk=recovered.leg_risk,
             ),
             tuple(self.values.values()),
         )
@@ -733,11 +736,12 @@ class Worker:
         journal.keep_marks(worth.kept_marks(present.now_ms, present.steady_ms))
 
     def _keep(self, journal: JournalFile) -> None:
-        """Have the next session know what is bid for what is held.
+        """Have the next session know what is bid for what is held, and what was found of missed legs.
 
         And what its paper orders took of what is shown, and where they rest.
         """
         self._keep_marks(journal)
+        journal.keep_leg_risk(self.engine.leg_risk.learnt)
         if isinstance(self.session.broker, PaperBroker):
             journal.keep_taken(self.session.broker.taken)
             journal.keep_places(self.session.broker.places)

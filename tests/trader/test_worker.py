@@ -20,6 +20,7 @@ from tests.trader.world import JOURNAL_ID, NOW_MS, basket, event_of, quiet, sett
 from trader.brokers.base import LevelKey
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import AnyInput, Orders, Present
+from trader.engine.legrisk import Learnt
 from trader.engine.marks import KeptMark
 from trader.engine.outputs import AnyOutput, encode_outputs
 from trader.engine.replay import replay
@@ -665,6 +666,9 @@ class MemoryJournal:
     def keep_marks(self, marks: Sequence[KeptMark]) -> None: ...
 
     def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
+        pass
+
+    def keep_leg_risk(self, learnt: Sequence[Learnt]) -> None:
         pass
 
     def commit(self) -> None:

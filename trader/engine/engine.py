@@ -46,14 +46,14 @@ from markets.orders import (
     reserve_e6,
 )
 from markets.records import FairValue, Market, Status
-from markets.units import CENT_E6, PRICE_ONE_E4, opposite
+from markets.units import CENT_E6, COUNT_ONE_E2, PRICE_ONE_E4, opposite
 from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Ledger
 from trader.strategies import LoadStrategy, Update
 
 from . import risk
 from .caps import caps
 from .conditions import Conditions
-from .edge import edge_of, shown_cost_e6, thin_first
+from .edge import Edge, basket_edge, edge_of, shown_cost_e6, thin_first
 from .inputs import (
     RULES,
     Account,
@@ -72,7 +72,7 @@ from .inputs import (
     Trust,
     Values,
 )
-from .legrisk import LegRisk
+from .legrisk import LegRisk, Like
 from .marks import settlement_e4
 from .numbering import Numbering
 from .outputs import (
@@ -131,7 +131,7 @@ class Engine:
         decisions: events looked at since the start.
         now_ms: the time of the last input. paced_ms: the same by the clock that tells rates and days.
         roster: the strategies.
-        leg_risk: the chance that a leg of a basket is gone.
+        leg_risk: the chance that a leg of a basket is gone, and what that costs.
         taken: what own orders took of the levels that are shown. pace: when baskets are evened out.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
         voids: markets held that are paid out without a value -> since when, by `paced_ms`.
@@ -203,9 +203,7 @@ class Engine:
             case Orders() | Gateway() | Account():
                 self._hear_exchange(taken)
             case Tick():
-                self._on_timer(self.roster.timer(taken.now_ms))
-                self._settle_voids()
-                self._even_out_due()
+                self._tick()
             case Feed():
                 self.conditions.feed, self.conditions.degraded = taken.word, taken.degraded
             case TradingStatus():
@@ -236,6 +234,14 @@ class Engine:
         self.conditions.lost = self.worth.latched
         self.ledger.check()
         return self._out
+
+    def _tick(self) -> None:
+        if self.halts():
+            self.leg_risk.forget()
+        self.leg_risk.pass_time(self.paced_ms)
+        self._on_timer(self.roster.timer(self.now_ms))
+        self._settle_voids()
+        self._even_out_due()
 
     def _command(self, command: Command) -> None:
         self.conditions.command(command.op, command.reason)
@@ -294,6 +300,7 @@ class Engine:
         resting = self._own_asks if start.gateway else None  # nobody sees an order that only plays
         self.taken = Taken(start.taken, stays=start.rules >= 2 and not start.gateway, resting=resting)
         self.roster.start(start.strategies, start.now_ms)
+        self.leg_risk = LegRisk(start.leg_risk)
         self.heard, self._gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
         self.conditions.alarm = start.alarm
         if start.gateway:
@@ -309,6 +316,7 @@ class Engine:
             self.worth.mark(self.taken.of_others(view), self.paced_ms, self._failing)
             self._settle(view)
             self._correct(view)
+            self.leg_risk.look(self.taken.left(view), self.scan, self.now_ms, self.paced_ms)
             self._even_out(view)
             self.scan_and_trade(view, found.get(view.event.event_ticker))
             self._note_failures(view)
@@ -329,12 +337,44 @@ class Engine:
             values = self.fair_values if self._rules >= 2 else consensus_values(view) | self.fair_values
             found = candidates(left, values, self.now_ms, self.scan).opportunities
         event_ticker = view.event.event_ticker
-        if any(offered.tradable for offered in found):
-            self.leg_risk.see(event_ticker, self.paced_ms)
+        offered = next((one for one in found if one.tradable and one.probability is None), None)
+        if offered is not None:
+            earns_e4 = (offered.net_edge_e6 or 0) // max(1, offered.count_e2)
+            self.leg_risk.see(event_ticker, earns_e4, self.paced_ms)
         self.refusals.look_at(event_ticker)
         update = Update(left, tuple(found), self.now_ms)
         for wanted in self.roster.update(update, self._own):
             self._do(wanted, self.taken.left(view))  # what was just ordered is offered no more
+        if offered is not None and self._rules >= 2:
+            self._watch(left, offered)
+
+    @property
+    def minded(self) -> set[str]:
+        """The events of which every change is to be heard, whether they offer anything or not."""
+        return {*self.ledger.events(), *self.leg_risk.watched}
+
+    def _watch(self, view: EventView, offered: Opportunity) -> None:
+        """See what becomes of a basket that is not bought, where its prices are sure to be those of now."""
+        event_ticker, legs = view.event.event_ticker, offered.legs
+        if (
+            len(legs) < 2
+            or not self.leg_risk.wants(event_ticker)
+            or not all(leg.vouched for leg in legs)
+            or any(intent.event_ticker == event_ticker for intent in self.ledger.open.values())
+        ):
+            return
+        most = self.limits.order_e6 // (max(leg.price_e4 for leg in legs) * COUNT_ONE_E2)
+        cut = [
+            Wanted(leg.ticker, leg.side, leg.price_e4, min(leg.count_e2, most * COUNT_ONE_E2)) for leg in legs
+        ]
+        edge = basket_edge(cut, view, self.scan, self.now_ms)
+        if not isinstance(edge, str) and all(leg.count_e2 > 0 for leg in cut):
+            self.leg_risk.watch(event_ticker, cut, edge, self._like(view, cut, edge), self.paced_ms)
+
+    def _like(self, view: EventView, legs: Sequence[Wanted], edge: Edge) -> Like:
+        """Return what is known of these legs: by their age, what a set earns, how many, and the series."""
+        event, edge_e4 = view.event, edge.whole_e6 // max(leg.count_e2 for leg in legs)
+        return self.leg_risk.like(event.event_ticker, event.series_ticker, len(legs), edge_e4, self.paced_ms)
 
     def _own(self, strategy: str, update: Update) -> Update:
         """Return what a strategy is told of an event, with what it has there itself."""
@@ -472,8 +512,9 @@ class Engine:
         """Place one trade if risk lets it pass; return why not."""
         legs: tuple[Wanted, ...] = ()
         edge_e6: int | None = None
+        like: Like | None = None
         try:
-            legs, edge_e6, reason = self._judge(proposal, view)
+            legs, edge_e6, like, reason = self._judge(proposal, view)
         except Exception as error:  # noqa: BLE001, it is noted
             self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
             reason = reasons.ERROR
@@ -547,45 +588,49 @@ class Engine:
             if self._rules >= 2:
                 self.taken.plan(intent, levels)
             self._out.append(Place(intent))
-        if not attempt and len(legs) > 1 and proposal.time_in_force != "gtc":
-            self.leg_risk.sent(trade, self._bucket(view))
+        if like is not None:
+            self.leg_risk.sent(trade, view.event.event_ticker, like, self.paced_ms)
         self.throttle.sent(len(legs), self.paced_ms)
         return None
 
     def _judge(
         self, proposal: Proposal, view: EventView
-    ) -> tuple[tuple[Wanted, ...], int | None, str | None]:
+    ) -> tuple[tuple[Wanted, ...], int | None, Like | None, str | None]:
         """Return the legs of a trade, cut to size, what is expected of it, and why it must not be placed.
 
-        What is expected is None where that is what the proposal says.
+        What is expected is None where that is what the proposal says. Third what is known of a basket, None
+        where no leg can be missed.
         """
         facts = self._facts(view, proposal.strategy)
         reason = risk.early(proposal, facts, self.limits)
         if reason is not None:
-            return (), None, reason
+            return (), None, None, reason
         if proposal.evens is not None or proposal.by_hand:
             legs = proposal.legs  # half of it would leave the basket uneven, or is not what a person wants
-            return legs, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
+            return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
         legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6, facts.caps)
         if self._rules < 2 or not legs:
-            return legs, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
+            return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
         if proposal.post_only and proposal.probability is None and len(legs) == 1:
             return self._judge_quote(legs, proposal, view, facts)
-        miss_ppm = self.leg_risk.miss_ppm(self._bucket(view))
-        edge = edge_of(legs, proposal, view, self.fair_values, self.scan, self.now_ms, miss_ppm)
-        expected_e6 = 0 if isinstance(edge, str) else edge.expected_e6
-        judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
+        edge = edge_of(legs, proposal, view, self.fair_values, self.scan, self.now_ms)
         if isinstance(edge, str):
+            judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=0)
             limits = msgspec.structs.replace(self.limits, min_edge_e6=0, daily_return_ppm=0)
-            return legs, 0, risk.check(legs, judged, view, facts, limits, self.scan) or edge
+            return legs, 0, None, risk.check(legs, judged, view, facts, limits, self.scan) or edge
+        expected_e6, like = edge.whole_e6, None
+        if len(legs) > 1 and proposal.probability is None and proposal.time_in_force != "gtc":
+            like = self._like(view, legs, edge)
+            expected_e6 = self.leg_risk.expected_e6(like, edge)
+        judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
         reason = risk.check(legs, judged, view, facts, self.limits, self.scan)
         if reason is None and len(legs) > 1:
             legs = thin_first(legs, view, self.scan)
-        return legs, expected_e6, reason
+        return legs, expected_e6, like, reason
 
     def _judge_quote(
         self, legs: tuple[Wanted, ...], proposal: Proposal, view: EventView, facts: Facts
-    ) -> tuple[tuple[Wanted, ...], int | None, str | None]:
+    ) -> tuple[tuple[Wanted, ...], int | None, Like | None, str | None]:
         """Do as `_judge` of an order that is only to rest: the middle says what it is worth."""
         edge_e6 = self._quote_edge_e6(legs[0], view)
         expected_e6 = 0 if isinstance(edge_e6, str) else edge_e6
@@ -594,7 +639,7 @@ class Engine:
         if isinstance(edge_e6, str):
             limits = msgspec.structs.replace(limits, min_edge_e6=0, daily_return_ppm=0)
         reason = risk.check(legs, judged, view, facts, limits, self.scan)
-        return legs, expected_e6, reason or (edge_e6 if isinstance(edge_e6, str) else None)
+        return legs, expected_e6, None, reason or (edge_e6 if isinstance(edge_e6, str) else None)
 
     def _quote_edge_e6(self, wanted: Wanted, view: EventView) -> int | str:
         fees = fee_schedule(view.event, view.series)
@@ -605,9 +650,6 @@ class Engine:
         own = own_bids(self.ledger.open.values(), filled, wanted.ticker)
         value, oldest_ms = self.fair_values.get(wanted.ticker), self.now_ms - self.scan.max_fair_value_age_ms
         return quote_edge_e6(wanted, fair_e6(seen, own, value, self.accepted, oldest_ms), fees, self.now_ms)
-
-    def _bucket(self, view: EventView) -> str:
-        return self.leg_risk.bucket(view.event.event_ticker, view.event.series_ticker, self.paced_ms)
 
     def _by_hand(self, taken: ByHand) -> None:
         """Do what a person asks for, at prices as they are now."""
@@ -630,7 +672,7 @@ class Engine:
     def objection(self, proposal: Proposal, view: EventView) -> str | None:
         """Return why risk would not let a trade pass now."""
         try:
-            return self._with_cash(self._judge(proposal, view)[2], proposal, view)
+            return self._with_cash(self._judge(proposal, view)[-1], proposal, view)
         except Exception as error:  # noqa: BLE001, it is noted
             self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
             return reasons.ERROR
@@ -913,7 +955,8 @@ class Engine:
         if not intent.attempt:
             ended_there = self._gateway and event.state is OrderState.CANCELLED
             gone = got_e2 < intent.count_e2 and (reason in reasons.UNFILLED or ended_there)
-            self.leg_risk.ended(intent.trade, missed=gone, over=not self.ledger.ordered(intent.trade))
+            over = not self.ledger.ordered(intent.trade)
+            self.leg_risk.ended(intent.trade, self.paced_ms, missed=gone, over=over)
         accepted = self.standing.end(intent.number)
         if got_e2 >= intent.count_e2:
             return OrderState.FILLED

@@ -20,6 +20,7 @@ from markets.timing import MatchTiming
 from trader.ledger.ledger import Ledger
 
 from .asks import AnyAsk
+from .legrisk import Learnt
 from .marks import KeptMark
 from .risk import Limits
 from .taken import TakenLevel
@@ -66,6 +67,7 @@ class Start(Input, frozen=True):
         loss_latched: whether it has reached its limit.
         taken: what orders before took of levels that may go on being shown.
         marks: what was last bid for what is held, and since when nobody bids.
+        leg_risk: what was found of missed legs before.
     """
 
     journal_id: str
@@ -90,6 +92,7 @@ class Start(Input, frozen=True):
     loss_latched: bool = False
     taken: tuple[TakenLevel, ...] = ()
     marks: tuple[KeptMark, ...] = ()
+    leg_risk: tuple[Learnt, ...] = ()
 
 
 class Tick(Input, frozen=True):

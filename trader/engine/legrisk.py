@@ -1,85 +1,270 @@
-"""The chance that a leg of a basket is gone when its order arrives, as own orders have found it. Pure.
+"""The chance that a leg of a basket is gone when its order arrives, and what that costs, as was found. Pure.
 
-A Beta estimate: misses and hits of all baskets, with a prior; that is the prior for baskets as young or as
-old as this one, and theirs that for this series. What is long ago counts less. Only what the journal has goes
-in: orders, their ends, and when the event was first seen to offer something.
+Every basket that is offered is a trial. One that is bought tells by its own orders whether a leg was missed;
+one that is not is watched for as long as own orders take to arrive: had it been bought, would all legs have
+been there, and if not, what would evening out have cost at that moment? So what is known grows with what is
+seen, not with what is lost; and baskets that nobody should buy are found out without buying them.
+
+A basket is like others by its age, by how much a set of it earns, by its number of legs and by its series.
+Each estimate is drawn towards that for the wider group, the widest towards a prior: what has stood for long
+stands for long. What is long ago counts less.
 """
 
-from collections.abc import Iterable
-from typing import Final
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
-PRIOR_MISSES: Final = 1.0
-PRIOR_TRADES: Final = 5.0
-"""Before anything is known one basket in five is thought to miss a leg."""
+import msgspec
 
-WEIGHT_TRADES: Final = 10.0
-"""As much as so many baskets counts what is known of all, beside those of an age or a series."""
+from markets.opportunities import EventView, ScanLimits
+from markets.orders import Wanted
 
-KEEPS: Final = 0.99
-"""So much of what was known is kept with each further basket: the last hundred or so count."""
+from .edge import Edge, evened_e6, had
 
-YOUNG_MS: Final = 2_000
+MILLION: Final = 1_000_000
+
+LATENCY_MS: Final = 500
+"""So long an order is thought to take, before own orders have told."""
+
+LATENCY_FROM_MS: Final = 20
+LATENCY_TO_MS: Final = 5_000
+
+AGES_MS: Final = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
+"""Bounds between baskets as old as one another."""
+
+TYPICAL_MS: Final = (250, 750, 1_500, 3_000, 6_000, 12_000, 30_000)
+"""An age of each of these groups."""
+
+SIZES_E4: Final = (50, 150, 400)
+"""Bounds, in $0.0001 a set, between baskets that earn as much as one another."""
+
+LEGS_MOST: Final = 4
+"""Baskets of so many legs or more are alike."""
+
+GROWS_E4: Final = 50
+"""A basket that earns so much more a set than before is a new one: somebody has moved a price."""
+
+WEIGHT: Final = 10.0
+"""As much as so many trials counts what the wider group says."""
+
+KEEPS: Final = 0.995
+"""So much of what was known is kept with each further trial: the last two hundred or so count."""
+
+PRIOR_COST: Final = 1.25
+"""What a missed leg is thought to cost, of what all legs together earn before fees: a bit more than that."""
+
+COST_MOST: Final = 5.0
+
 GAP_MS: Final = 15_000
 """An event that offered nothing for so long offers something new when it does."""
 
-BUCKETS_MAX: Final = 2_000
 SEEN_MAX: Final = 5_000
+WATCHED_MAX: Final = 500
+GROUPS_MAX: Final = 1_000
 
-ALL: Final = "all"
+LATENCY: Final = "latency"
+
+Learnt = tuple[str, float, float]
+"""(group, sum of what was found, trials that it counts as)."""
+
+
+class Like(NamedTuple):
+    """What is known of a basket when it is decided on."""
+
+    age: int
+    size: int
+    legs: int
+    series_ticker: str
+
+    @property
+    def of_misses(self) -> tuple[str, ...]:
+        """The groups by which the chance of a miss is told, the widest first."""
+        age, size, legs, series = self
+        return (f"m{age}", f"m{age}/{size}", f"m{age}/{size}/{legs}", f"m{age // 3}:{series}")
+
+    @property
+    def of_costs(self) -> tuple[str, ...]:
+        """The groups by which the cost of a miss is told, the widest first."""
+        return ("c", f"c{self.size}", f"c{self.size}/{self.legs}", f"c:{self.series_ticker}")
+
+
+class _Seen(msgspec.Struct):
+    """Since when an event offers what it does, when it last did, and what a set then earned."""
+
+    first_ms: int
+    last_ms: int
+    edge_e4: int
+
+
+class _Watch(msgspec.Struct):
+    """A basket that was not bought, and what it would have been.
+
+    Attributes:
+        begun_ms, due_ms: when its orders would be sent and arrive. due_ms is None between two trials.
+        next_ms: when the next trial begins.
+    """
+
+    legs: Sequence[Wanted]
+    edge: Edge
+    like: Like
+    begun_ms: int
+    due_ms: int | None
+    next_ms: int = 0
 
 
 class LegRisk:
-    """What became of own baskets, by what is known of each when it is sent."""
+    """What became of baskets, by what was known of each when it was bought or could have been.
 
-    def __init__(self, past: Iterable[tuple[str, bool]] = ()) -> None:
-        self._trades: dict[str, tuple[float, float]] = {}
-        self._pending: dict[int, str] = {}
+    Args:
+        past: what `learnt` said.
+
+    Attributes:
+        latency_ms: from a decision to what came of it, as own orders have found it.
+    """
+
+    def __init__(self, past: Iterable[Learnt] = ()) -> None:
+        self.latency_ms = LATENCY_MS
+        self._found: dict[str, tuple[float, float]] = {}
+        self._sent: dict[int, tuple[Like, int]] = {}
         self._missed: set[int] = set()
-        self._seen: dict[str, tuple[int, int]] = {}
-        for bucket, missed in past:
-            self._count(bucket, missed=missed)
+        self._seen: dict[str, _Seen] = {}
+        self._watches: dict[str, _Watch] = {}
+        for group, total, trials in past:
+            if group == LATENCY:
+                self.latency_ms = round(total)
+            else:
+                self._found[group] = total, trials
 
-    def see(self, event_ticker: str, now_ms: int) -> None:
-        """Note that an event offers something now."""
-        first_ms, last_ms = self._seen.pop(event_ticker, (now_ms, now_ms))
-        if not 0 <= now_ms - last_ms <= GAP_MS:
-            first_ms = now_ms
-        self._seen[event_ticker] = first_ms, now_ms
+    @property
+    def learnt(self) -> tuple[Learnt, ...]:
+        """What was found so far, as the constructor takes it."""
+        return (
+            (LATENCY, float(self.latency_ms), 1.0),
+            *((group, total, trials) for group, (total, trials) in self._found.items()),
+        )
+
+    @property
+    def watched(self) -> Collection[str]:
+        """The events of which every change is to be heard."""
+        return self._watches.keys()
+
+    def see(self, event_ticker: str, edge_e4: int, steady_ms: int) -> None:
+        """Note that an event offers something now, of which a set earns so much."""
+        seen = self._seen.pop(event_ticker, None)
+        if seen is None or not 0 <= steady_ms - seen.last_ms <= GAP_MS or edge_e4 >= seen.edge_e4 + GROWS_E4:
+            seen = _Seen(steady_ms, steady_ms, edge_e4)
+            self._watches.pop(event_ticker, None)
+        seen.last_ms, seen.edge_e4 = steady_ms, edge_e4
+        self._seen[event_ticker] = seen
         if len(self._seen) > SEEN_MAX:
             del self._seen[next(iter(self._seen))]
 
-    def bucket(self, event_ticker: str, series_ticker: str, now_ms: int) -> str:
-        """Return what names baskets like one that is sent now."""
-        first_ms, _ = self._seen.get(event_ticker, (now_ms, now_ms))
-        return f"{'young' if now_ms - first_ms < YOUNG_MS else 'old'}:{series_ticker}"
+    def like(self, event_ticker: str, series_ticker: str, legs: int, edge_e4: int, steady_ms: int) -> Like:
+        """Return what is known of a basket that is decided on now."""
+        age = self._age(event_ticker, steady_ms)
+        return Like(age, bisect_right(SIZES_E4, edge_e4), min(legs, LEGS_MOST), series_ticker)
 
-    def miss_ppm(self, bucket: str) -> int:
+    def miss_ppm(self, like: Like) -> int:
         """Return the chance in a million that a basket like this misses a leg."""
-        age = bucket.partition(":")[0]
-        missed, trades = self._trades.get(ALL, (0.0, 0.0))
-        chance = (PRIOR_MISSES + missed) / (PRIOR_TRADES + trades)
-        for key in (age, bucket):
-            missed, trades = self._trades.get(key, (0.0, 0.0))
-            chance = (WEIGHT_TRADES * chance + missed) / (WEIGHT_TRADES + trades)
-        return round(chance * 1_000_000)
+        prior = self.latency_ms / (self.latency_ms + TYPICAL_MS[like.age] + LATENCY_MS)
+        return round(self._mean(like.of_misses, prior) * MILLION)
 
-    def sent(self, trade: int, bucket: str) -> None:
-        """Note that a basket is sent."""
-        self._pending[trade] = bucket
+    def cost_ppm(self, like: Like) -> int:
+        """Return what a miss costs, in millionths of what all legs together earn before fees."""
+        return round(self._mean(like.of_costs, PRIOR_COST) * MILLION)
 
-    def ended(self, trade: int, *, missed: bool, over: bool) -> None:
+    def expected_e6(self, like: Like, edge: Edge) -> int:
+        """Return what is expected of a basket that earns so much if no leg is missed."""
+        missed_e6 = edge.gross_e6 * self.cost_ppm(like) // MILLION
+        return edge.whole_e6 - missed_e6 * self.miss_ppm(like) // MILLION
+
+    # -- what is bought
+
+    def sent(self, trade: int, event_ticker: str, like: Like, steady_ms: int) -> None:
+        """Note that a basket is sent: its own orders tell, and change what is seen of the event."""
+        self._sent[trade] = like, steady_ms
+        self._watches.pop(event_ticker, None)
+
+    def ended(self, trade: int, steady_ms: int, *, missed: bool, over: bool) -> None:
         """Note that an order of a basket has ended: whether it missed something, and was the last."""
-        if trade not in self._pending:
+        if trade not in self._sent:
             return
         if missed:
             self._missed.add(trade)
         if over:
-            self._count(self._pending.pop(trade), missed=trade in self._missed)
+            like, sent_ms = self._sent.pop(trade)
+            self._count(like.of_misses, float(trade in self._missed))
             self._missed.discard(trade)
+            took_ms = min(max(steady_ms - sent_ms, LATENCY_FROM_MS), LATENCY_TO_MS)
+            self.latency_ms = (9 * self.latency_ms + took_ms) // 10
 
-    def _count(self, bucket: str, *, missed: bool) -> None:
-        for key in (ALL, bucket.partition(":")[0], bucket):
-            before, trades = self._trades.pop(key, (0.0, 0.0))
-            self._trades[key] = before * KEEPS + missed, trades * KEEPS + 1
-        if len(self._trades) > BUCKETS_MAX:
-            del self._trades[next(key for key in self._trades if ":" in key)]
+    # -- what is only watched
+
+    def wants(self, event_ticker: str) -> bool:
+        """Whether a basket of this event is to be watched from now on."""
+        return event_ticker not in self._watches and len(self._watches) < WATCHED_MAX
+
+    def watch(
+        self, event_ticker: str, legs: Sequence[Wanted], edge: Edge, like: Like, steady_ms: int
+    ) -> None:
+        """See what becomes of a basket that is offered now."""
+        self._watches[event_ticker] = _Watch(legs, edge, like, steady_ms, steady_ms + self.latency_ms)
+
+    def look(self, view: EventView, scan: ScanLimits, now_ms: int, steady_ms: int) -> None:
+        """Look at an event that has changed: whether a leg is gone of what is watched there."""
+        event_ticker = view.event.event_ticker
+        watch = self._watches.get(event_ticker)
+        if watch is None:
+            return
+        self._stood(event_ticker, watch, steady_ms)
+        gone = [at for at, leg in enumerate(watch.legs) if not had(leg, view, scan)]
+        if not gone:
+            return
+        del self._watches[event_ticker]
+        if watch.due_ms is None or steady_ms <= watch.begun_ms:
+            return  # nobody would have bought it: it was gone before
+        self._count(watch.like.of_misses, 1.0)
+        ends_e6 = evened_e6(view, watch.legs, watch.edge.paid_e6, gone, scan, now_ms)
+        if ends_e6 is not None and watch.edge.gross_e6 > 0:
+            cost = (watch.edge.whole_e6 - ends_e6) / watch.edge.gross_e6
+            self._count(watch.like.of_costs, min(max(cost, 0.0), COST_MOST))
+
+    def pass_time(self, steady_ms: int) -> None:
+        """Take what has not changed by now for what stands, and look at it again when it is twice as old."""
+        for event_ticker, watch in self._watches.items():
+            self._stood(event_ticker, watch, steady_ms)
+            if watch.due_ms is None and steady_ms >= watch.next_ms:
+                watch.like = watch.like._replace(age=self._age(event_ticker, steady_ms))
+                watch.begun_ms, watch.due_ms = steady_ms, steady_ms + self.latency_ms
+
+    def forget(self) -> None:
+        """Watch nothing any more: what is not heard of may have changed."""
+        self._watches.clear()
+
+    def _stood(self, event_ticker: str, watch: _Watch, steady_ms: int) -> None:
+        if watch.due_ms is None or steady_ms <= watch.due_ms:
+            return
+        self._count(watch.like.of_misses, 0.0)
+        seen = self._seen.get(event_ticker)
+        age_ms = 0 if seen is None else watch.due_ms - seen.first_ms
+        watch.next_ms = watch.due_ms + age_ms
+        watch.due_ms = None
+
+    def _age(self, event_ticker: str, steady_ms: int) -> int:
+        seen = self._seen.get(event_ticker)
+        return 0 if seen is None else bisect_right(AGES_MS, steady_ms - seen.first_ms)
+
+    # -- what was found
+
+    def _mean(self, groups: Sequence[str], mean: float) -> float:
+        for group in groups:
+            total, trials = self._found.get(group, (0.0, 0.0))
+            mean = (WEIGHT * mean + total) / (WEIGHT + trials)
+        return mean
+
+    def _count(self, groups: Sequence[str], found: float) -> None:
+        for group in groups:
+            total, trials = self._found.pop(group, (0.0, 0.0))
+            self._found[group] = total * KEEPS + found, trials * KEEPS + 1
+        while len(self._found) > GROUPS_MAX:
+            del self._found[next(iter(self._found))]

@@ -24,6 +24,7 @@ from markets.errors import KalshiBusError, StartupError
 from markets.orders import Intent
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput, Encoder, Orders
+from trader.engine.legrisk import Learnt
 from trader.engine.marks import KeptMark
 from trader.engine.outputs import (
     Alarm,
@@ -98,6 +99,8 @@ class JournalError(KalshiBusError):
 class Recovered(msgspec.Struct, frozen=True):
     """What a journal says when opened. `taken`: contracts taken of each level that may still be there.
 
+    `leg_risk`: what was found of missed legs.
+
     `heard`: number of the last event of the gateway that is booked. `alarm`: what a person is to look at.
     `adopted`: ids of the movements of cash that are booked.
     `loss_base_e6`, `loss_latched`: see `Start`, whose day is the same.
@@ -121,6 +124,7 @@ class Recovered(msgspec.Struct, frozen=True):
     loss_latched: bool = False
     places: dict[int, int | None] = {}
     marks: tuple[KeptMark, ...] = ()
+    leg_risk: tuple[Learnt, ...] = ()
 
 
 class Journal:
@@ -257,6 +261,18 @@ class Journal:
             (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM fills").fetchone()
             body = msgspec.json.encode(_Taken(last, tuple(levels))).decode()
             self._db.execute(_KEEP, ("taken", body))
+
+    def keep_leg_risk(self, learnt: Sequence[Learnt]) -> None:
+        """Write down what was found of missed legs.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        with self._guard():
+            if not self._dirty:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._dirty = True
+            self._db.execute(_KEEP, ("leg_risk", msgspec.json.encode(learnt).decode()))
 
     def keep_places(self, places: Mapping[int, int]) -> None:
         """Write down what is ahead of paper orders that rest, by number: it only gets less.
@@ -496,4 +512,5 @@ def _recovered(db: sqlite3.Connection, meta: Mapping[str, str], version: int) ->
         loss_latched=lost and latched == "1",
         places=_places(db, meta),
         marks=msgspec.json.decode(meta.get("marks", "[]"), type=tuple[KeptMark, ...]),
+        leg_risk=msgspec.json.decode(meta.get("leg_risk", "[]"), type=tuple[Learnt, ...]),
     )
