@@ -340,7 +340,9 @@ class Engine:
         offered = next((one for one in found if one.tradable and one.probability is None), None)
         if offered is not None:
             earns_e4 = (offered.net_edge_e6 or 0) // max(1, offered.count_e2)
-            self.leg_risk.see(event_ticker, earns_e4, self.paced_ms)
+            tickers = {leg.ticker for leg in offered.legs}
+            quoted_ms = (seen.quote.as_of_ms for seen in left.markets if seen.market.ticker in tickers)
+            self.leg_risk.see(event_ticker, earns_e4, quoted_ms, self.now_ms, self.paced_ms)
         self.refusals.look_at(event_ticker)
         update = Update(left, tuple(found), self.now_ms)
         for wanted in self.roster.update(update, self._own):
@@ -354,12 +356,13 @@ class Engine:
         return {*self.ledger.events(), *self.leg_risk.watched}
 
     def _watch(self, view: EventView, offered: Opportunity) -> None:
-        """See what becomes of a basket that is not bought, where its prices are sure to be those of now."""
+        """See what becomes of a basket that could be bought and is not, if its prices are those of now."""
         event_ticker, legs = view.event.event_ticker, offered.legs
         if (
             len(legs) < 2
             or not self.leg_risk.wants(event_ticker)
             or not all(leg.vouched for leg in legs)
+            or risk.pays_too_late(view, self.now_ms, self.limits)
             or any(intent.event_ticker == event_ticker for intent in self.ledger.open.values())
         ):
             return

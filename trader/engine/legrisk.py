@@ -5,13 +5,17 @@ one that is not is watched for as long as own orders take to arrive: had it been
 been there, and if not, what would evening out have cost at that moment? So what is known grows with what is
 seen, not with what is lost; and baskets that nobody should buy are found out without buying them.
 
-A basket is like others by its age, by how much a set of it earns, by its number of legs and by its series.
-Each estimate is drawn towards that for the wider group, the widest towards a prior: what has stood for long
-stands for long. What is long ago counts less.
+A basket is like others by its state, its age, its number of legs and what a set earns. The state is what
+can be seen of others: whether one quote made it, or several at once (somebody has repriced the event, and
+others look at it, too); and whether it earns less by now than at first (somebody has been there). Each
+estimate is drawn towards that for the wider group, the widest towards a prior: what has stood for long stands
+for long. What is long ago counts less. Between what was found and what is true lies luck: the chance is taken
+to be a standard deviation worse, since it is the baskets that look better than they are that would be bought.
 """
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
+from math import sqrt
 from typing import Final, NamedTuple
 
 import msgspec
@@ -38,13 +42,22 @@ TYPICAL_MS: Final = (250, 750, 1_500, 3_000, 6_000, 12_000, 30_000)
 SIZES_E4: Final = (50, 150, 400)
 """Bounds, in $0.0001 a set, between baskets that earn as much as one another."""
 
-LEGS_MOST: Final = 4
+LEGS_MOST: Final = 6
 """Baskets of so many legs or more are alike."""
+
+MOVED_MS: Final = 750
+"""Quotes that changed no longer ago than this when a basket was first seen have made it."""
+
+SHRINKS_E4: Final = 20
+"""Of a basket that earns so much less a set than at first somebody has taken a leg."""
+
+ONE, SEVERAL, TOUCHED = "one", "several", "touched"
+"""States of a basket: one quote made it, several did, or several did and somebody has been there."""
 
 GROWS_E4: Final = 50
 """A basket that earns so much more a set than before is a new one: somebody has moved a price."""
 
-WEIGHT: Final = 10.0
+WEIGHT: Final = 5.0
 """As much as so many trials counts what the wider group says."""
 
 KEEPS: Final = 0.995
@@ -71,29 +84,32 @@ Learnt = tuple[str, float, float]
 class Like(NamedTuple):
     """What is known of a basket when it is decided on."""
 
+    state: str
     age: int
-    size: int
     legs: int
+    size: int
     series_ticker: str
 
     @property
     def of_misses(self) -> tuple[str, ...]:
         """The groups by which the chance of a miss is told, the widest first."""
-        age, size, legs, series = self
-        return (f"m{age}", f"m{age}/{size}", f"m{age}/{size}/{legs}", f"m{age // 3}:{series}")
+        state, age, legs, size, _ = self
+        return state, f"{state}/{age}", f"{state}/{age}/{legs}", f"{state}/{age}/{legs}/{size}"
 
     @property
     def of_costs(self) -> tuple[str, ...]:
         """The groups by which the cost of a miss is told, the widest first."""
-        return ("c", f"c{self.size}", f"c{self.size}/{self.legs}", f"c:{self.series_ticker}")
+        return "cost", f"cost/{self.legs}", f"cost:{self.series_ticker}"
 
 
 class _Seen(msgspec.Struct):
-    """Since when an event offers what it does, when it last did, and what a set then earned."""
+    """Since when an event offers what it does, when it last did, and what a set earned at both times."""
 
     first_ms: int
+    first_e4: int
+    several: bool
     last_ms: int
-    edge_e4: int
+    last_e4: int
 
 
 class _Watch(msgspec.Struct):
@@ -148,26 +164,40 @@ class LegRisk:
         """The events of which every change is to be heard."""
         return self._watches.keys()
 
-    def see(self, event_ticker: str, edge_e4: int, steady_ms: int) -> None:
-        """Note that an event offers something now, of which a set earns so much."""
+    def see(
+        self, event_ticker: str, edge_e4: int, quoted_ms: Iterable[int], now_ms: int, steady_ms: int
+    ) -> None:
+        """Note that an event offers something now, of which a set earns so much.
+
+        Args:
+            quoted_ms: when the quote of each leg last changed.
+        """
         seen = self._seen.pop(event_ticker, None)
-        if seen is None or not 0 <= steady_ms - seen.last_ms <= GAP_MS or edge_e4 >= seen.edge_e4 + GROWS_E4:
-            seen = _Seen(steady_ms, steady_ms, edge_e4)
+        if seen is None or not 0 <= steady_ms - seen.last_ms <= GAP_MS or edge_e4 >= seen.last_e4 + GROWS_E4:
+            several = sum(now_ms - time_ms <= MOVED_MS for time_ms in quoted_ms) > 1
+            seen = _Seen(steady_ms, edge_e4, several, steady_ms, edge_e4)
             self._watches.pop(event_ticker, None)
-        seen.last_ms, seen.edge_e4 = steady_ms, edge_e4
+        seen.last_ms, seen.last_e4 = steady_ms, edge_e4
         self._seen[event_ticker] = seen
         if len(self._seen) > SEEN_MAX:
             del self._seen[next(iter(self._seen))]
 
     def like(self, event_ticker: str, series_ticker: str, legs: int, edge_e4: int, steady_ms: int) -> Like:
-        """Return what is known of a basket that is decided on now."""
+        """Return what is known of a basket that is decided on now; of one never seen the worst."""
+        seen, state = self._seen.get(event_ticker), SEVERAL
+        if seen is not None and not seen.several:
+            state = ONE
+        elif seen is not None and seen.last_e4 < seen.first_e4 - SHRINKS_E4:
+            state = TOUCHED
         age = self._age(event_ticker, steady_ms)
-        return Like(age, bisect_right(SIZES_E4, edge_e4), min(legs, LEGS_MOST), series_ticker)
+        return Like(state, age, min(legs, LEGS_MOST), bisect_right(SIZES_E4, edge_e4), series_ticker)
 
     def miss_ppm(self, like: Like) -> int:
-        """Return the chance in a million that a basket like this misses a leg."""
+        """Return the chance in a million that a basket like this misses a leg, on the cautious side."""
         prior = self.latency_ms / (self.latency_ms + TYPICAL_MS[like.age] + LATENCY_MS)
-        return round(self._mean(like.of_misses, prior) * MILLION)
+        groups = like.of_misses
+        mean, (_, trials) = self._mean(groups, prior), self._found.get(groups[-1], (0.0, 0.0))
+        return round(min(1.0, mean + sqrt(mean * (1 - mean) / (trials + 2 * WEIGHT))) * MILLION)
 
     def cost_ppm(self, like: Like) -> int:
         """Return what a miss costs, in millionths of what all legs together earn before fees."""

@@ -213,8 +213,7 @@ def _reasons(
         yield reasons.MATCH_STARTED
     elif not (scan.in_play or takes_off or proposal.by_hand) and _starts_soon(timing, facts, scan):
         yield reasons.TOO_CLOSE_TO_START
-    payout_ms = expected_payout_ms(view, facts.now_ms)
-    if proposal.evens is None and (payout_ms is None or payout_ms - facts.now_ms > limits.payout_ms):
+    if proposal.evens is None and pays_too_late(view, facts.now_ms, limits):
         yield reasons.PAYOUT_TOO_LATE
     if not legs or len(legs) != len(proposal.legs):
         yield reasons.NO_ROOM
@@ -250,6 +249,12 @@ def _reasons(
 
 def _starts_soon(timing: MatchTiming, facts: Facts, scan: ScanLimits) -> bool:
     return timing.start_ms is not None and timing.start_ms - facts.now_ms < scan.min_before_start_ms
+
+
+def pays_too_late(view: EventView, now_ms: int, limits: Limits) -> bool:
+    """Whether an event pays out later than anything that is bought should, or nobody knows when."""
+    payout_ms = expected_payout_ms(view, now_ms)
+    return payout_ms is None or payout_ms - now_ms > limits.payout_ms
 
 
 def amend(
