@@ -42,6 +42,19 @@ def test_a_checkpoint_empties_the_log_into_the_file(tmp_path: Path) -> None:
         journal.close()
 
 
+def test_what_was_found_of_missed_legs_is_there_again(tmp_path: Path) -> None:
+    learnt = (("latency", 250.0, 1.0), ("several/0", 3.9701, 9.801))
+    journal = opened(tmp_path)
+    assert journal.recover().leg_risk == ()
+    journal.keep_leg_risk(learnt)
+    journal.close()
+    again = opened(tmp_path)
+    try:
+        assert again.recover().leg_risk == learnt
+    finally:
+        again.close()
+
+
 def test_there_is_one_writer(tmp_path: Path) -> None:
     first = opened(tmp_path)
 
