@@ -618,7 +618,7 @@ def test_a_kill_and_arrivals_do_not_wait_for_the_last_scan_of_a_commit(make: Mak
             stand.clock.advance(500)  # scanning the rest takes a while
 
     stand = make(probe=at_the_first_order, env={"KALSHI_BUS_LIMIT_OPEN_ORDERS": "1000"})
-    stand.commit(*(basket(number, size_e2=200) for number in range(1, 3 * EVENTS_AT_ONCE + 1)))
+    stand.commit(*(basket(number, size_e2=1_000) for number in range(1, 3 * EVENTS_AT_ONCE + 1)))
     stand.turns()
 
     engine = stand.worker.engine

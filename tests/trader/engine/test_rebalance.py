@@ -31,6 +31,7 @@ from tests.trader.world import (
 )
 from trader.engine.engine import Engine
 from trader.engine.inputs import AnyInput, Command, Data, Orders
+from trader.engine.legrisk import LegRisk
 from trader.engine.outputs import Place, Refused
 from trader.engine.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven
 from trader.engine.replay import replay
@@ -377,8 +378,9 @@ def without_grid(view: EventView) -> EventView:
 def test_what_cannot_be_judged_is_refused_named_and_costs_no_other_event() -> None:
     engine, follow = bought(50, 30, 50)
     engine.step(ended(follow[0], 0))
+    engine.leg_risk = LegRisk()  # after that miss it would be careful
 
-    views = basket(size_e2=20_000, as_of_ms=NOW_MS + 1_000), basket(2, size_e2=100, as_of_ms=NOW_MS + 1_000)
+    views = basket(size_e2=20_000, as_of_ms=NOW_MS + 1_000), basket(2, size_e2=1_000, as_of_ms=NOW_MS + 1_000)
     outputs = engine.step(data(without_grid(views[0]), views[1], now_ms=NOW_MS + 1_000, seq=2))
 
     assert {intent.event_ticker for intent in placed(outputs)} == {event_of(2).event_ticker}
