@@ -68,6 +68,7 @@ NO_ROOM: Final = "no_room"
 EVENS_NOTHING: Final = "evens_nothing"
 MIN_EDGE: Final = "min_edge"
 MIN_RETURN: Final = "min_return"
+LEG_RISK: Final = "leg_risk"
 NO_FAIR_VALUE: Final = "no_fair_value"
 NOT_HELD: Final = "not_held"
 NOT_OWN_ORDER: Final = "not_own_order"
@@ -114,6 +115,7 @@ REFUSALS: Final = {
     EVENS_NOTHING: "it asks for more than evens the basket out",
     MIN_EDGE: "the size that fits earns less than asked for, a missed leg considered",
     NOT_HELD: "it sells more than the strategy's own trade holds there",
+    LEG_RISK: "a leg is missed so often that twice as many misses would cost all that it earns",
     MIN_RETURN: "it earns less a day on what it ties up than asked for",
     NOT_OWN_ORDER: "there is no open order of that number that is the strategy's own",
     NOT_RESTING: "the order does not rest: nothing of it can be changed or taken back",

@@ -627,6 +627,8 @@ class Engine:
             expected_e6 = self.leg_risk.expected_e6(like, edge)
         judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
         reason = risk.check(legs, judged, view, facts, self.limits, self.scan)
+        if reason is None and like is not None and not self.leg_risk.bears(like, edge):
+            reason = reasons.LEG_RISK
         if reason is None and len(legs) > 1:
             legs = thin_first(legs, view, self.scan)
         return legs, expected_e6, like, reason

@@ -63,8 +63,11 @@ WEIGHT: Final = 5.0
 KEEPS: Final = 0.995
 """So much of what was known is kept with each further trial: the last two hundred or so count."""
 
-PRIOR_COST: Final = 1.25
-"""What a missed leg is thought to cost, of what all legs together earn before fees: a bit more than that."""
+SPARE_MS: Final = 1_750
+"""Of what is as old as nothing one in five is thought to miss a leg while an order of `LATENCY_MS` arrives."""
+
+PRIOR_COST: Final = 1.0
+"""What a missed leg is thought to cost, of what all legs together earn before fees: all of it."""
 
 COST_MOST: Final = 5.0
 
@@ -94,7 +97,7 @@ class Like(NamedTuple):
     def of_misses(self) -> tuple[str, ...]:
         """The groups by which the chance of a miss is told, the widest first."""
         state, age, legs, size, _ = self
-        return state, f"{state}/{age}", f"{state}/{age}/{legs}", f"{state}/{age}/{legs}/{size}"
+        return state, f"{state}/{age}", f"{state}/{age}/{size}", f"{state}/{age}/{size}/{legs}"
 
     @property
     def of_costs(self) -> tuple[str, ...]:
@@ -194,7 +197,7 @@ class LegRisk:
 
     def miss_ppm(self, like: Like) -> int:
         """Return the chance in a million that a basket like this misses a leg, on the cautious side."""
-        prior = self.latency_ms / (self.latency_ms + TYPICAL_MS[like.age] + LATENCY_MS)
+        prior = self.latency_ms / (self.latency_ms + TYPICAL_MS[like.age] + SPARE_MS)
         groups = like.of_misses
         mean, (_, trials) = self._mean(groups, prior), self._found.get(groups[-1], (0.0, 0.0))
         return round(min(1.0, mean + sqrt(mean * (1 - mean) / (trials + 2 * WEIGHT))) * MILLION)
@@ -207,6 +210,14 @@ class LegRisk:
         """Return what is expected of a basket that earns so much if no leg is missed."""
         missed_e6 = edge.gross_e6 * self.cost_ppm(like) // MILLION
         return edge.whole_e6 - missed_e6 * self.miss_ppm(like) // MILLION
+
+    def bears(self, like: Like, edge: Edge) -> bool:
+        """Whether such a basket would earn something even if misses cost twice as much as was found.
+
+        Where there is little to gain and much to lose the smallest error of the estimate decides: who bought
+        all that seems to earn something would buy what is overrated.
+        """
+        return 2 * self.expected_e6(like, edge) >= edge.whole_e6
 
     # -- what is bought
 
