@@ -374,7 +374,7 @@ class TraderRows(Rows):
         120, "1..100000", "Most orders sent within a minute.", ge=1, le=100_000
     )
     limit_positions_per_event: _Int = _setting(
-        1, "1..1000", "Trades that may be open in one event; a basket is one.", ge=1, le=1_000
+        3, "1..1000", "Trades that may be open in one event; a basket is one.", ge=1, le=1_000
     )
     limit_price_collar: _Dollars = _dollars(
         "0.10", "How far beyond the best price seen an order's limit may lie, dollars per contract."
