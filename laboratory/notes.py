@@ -10,6 +10,7 @@ from markets.records import Quote
 from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
 from trader.brokers.base import LevelKey
 from trader.engine.inputs import AnyInput
+from trader.engine.legrisk import Learnt
 from trader.engine.marks import KeptMark
 from trader.engine.outputs import AnyOutput, Booked, Corrected, Day, Place, Refused, Settled
 from trader.engine.worth import LotWorth
@@ -73,6 +74,7 @@ class Notes:
         self._next_order = self._next_trade = 1
         self._day, self._day_start_e6 = 0, 0
         self._marks: tuple[KeptMark, ...] = ()
+        self._leg_risk: tuple[Learnt, ...] = ()
         self._taken: tuple[tuple[LevelKey, int], ...] = ()
         self._intents: dict[int, Intent] = {}
         self._placed_ms: dict[int, int] = {}
@@ -118,6 +120,7 @@ class Notes:
             paused=None,
             taken=self._taken,
             marks=self._marks,
+            leg_risk=self._leg_risk,
         )
 
     def order(self, number: int) -> Intent | None:
@@ -133,6 +136,9 @@ class Notes:
 
     def keep_marks(self, marks: Sequence[KeptMark]) -> None:
         self._marks = tuple(marks)
+
+    def keep_leg_risk(self, learnt: Sequence[Learnt]) -> None:
+        self._leg_risk = tuple(learnt)
 
     def keep_places(self, places: Mapping[int, int]) -> None: ...
 
