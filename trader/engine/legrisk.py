@@ -64,7 +64,7 @@ KEEPS: Final = 0.995
 """So much of what was known is kept with each further trial: the last two hundred or so count."""
 
 SPARE_MS: Final = 1_750
-"""Of what is as old as nothing one in five is thought to miss a leg while an order of `LATENCY_MS` arrives."""
+"""So that of what has just appeared one in five is thought to miss a leg within `LATENCY_MS`."""
 
 PRIOR_COST: Final = 1.0
 """What a missed leg is thought to cost, of what all legs together earn before fees: all of it."""
