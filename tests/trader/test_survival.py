@@ -228,12 +228,13 @@ def taken(stand: Stand) -> set[str]:
 def test_a_restart_knows_what_is_still_taken_and_of_a_level_that_went_and_came_back_that_it_is_new(
     make: Make,
 ) -> None:
-    stand = make()
+    alone = {"KALSHI_BUS_LIMIT_POSITIONS_PER_EVENT": "1"}
+    stand = make(env=alone)
     held = bought(stand)
     assert taken(stand) == held
     stand.close()
 
-    again = make()
+    again = make(env=alone)
     assert taken(again) == held
     again.commit(basket(bid_e4=3_900))
     again.turns(2)
@@ -242,7 +243,7 @@ def test_a_restart_knows_what_is_still_taken_and_of_a_level_that_went_and_came_b
     again.turns(2)
     again.close()
 
-    assert taken(make()) == set()
+    assert taken(make(env=alone)) == set()
 
 
 def test_a_killed_trader_counts_what_it_took_since_it_last_wrote_that_down(
