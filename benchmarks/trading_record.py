@@ -365,7 +365,7 @@ class Recorder:
             legs=tuple((leg.ticker, leg.side, leg.count_e2) for leg in offered.legs),
             cost_e6=sum(leg.cost_e6 + (leg.fee_e6 or 0) for leg in offered.legs),
             promised_e6=offered.net_edge_e6 or 0,
-            void_e6=getattr(offered, "floor_void_e6", offered.worst_case_e6),
+            void_e6=offered.if_void_e6 or 0,
             true_e6=self.true_e6(offered),
         )
         if len(self.result.episodes) < EPISODES_MAX:
