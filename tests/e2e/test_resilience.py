@@ -18,6 +18,8 @@ from tests.support import Process, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ALL = ("simulator", "publisher", "snapshot_server", "ui", "trader")
+BESIDE = ("past", "recorder")
+"""What supervisord runs besides."""
 
 
 def urls(stack: Stack) -> list[str]:
@@ -133,7 +135,7 @@ def positions(stack: Stack) -> dict[tuple[str, str], int]:
 def test_killed_processes_come_back_by_themselves_and_trade_nothing_twice(stack: Stack) -> None:
     supervised(stack)
     known = all_running(stack)
-    assert set(known) == set(ALL)
+    assert set(known) == {*ALL, *BESIDE}
     stack.send_rivals_away()
     eventually(lambda: stack.journal().fills, START_S, "the trader has traded")
 
@@ -150,7 +152,7 @@ def test_killed_processes_come_back_by_themselves_and_trade_nothing_twice(stack:
 
     found = all_running(stack)
     for name, one in found.items():
-        killed = name != "simulator"
+        killed = name not in ("simulator", *BESIDE)
         assert one["restarts"] == killed, name
         assert (one["pid"] != known[name]["pid"]) == killed, name
         assert one["tries"] == 0
@@ -237,7 +239,7 @@ def test_kill_switch_survives_every_restart_and_nothing_is_left_behind(stack: St
 
     # supervisord itself dies: everything dies with it, and the next start is safe.
     family = family_of(first)
-    assert len(family) == 1 + len(ALL)
+    assert len(family) == 1 + len(ALL) + len(BESIDE)
     first.signal(signal.SIGKILL)
     eventually(lambda: not alive(family), what="no process outlives supervisord")
     second = stack.runner.start("bus.process.supervise")
