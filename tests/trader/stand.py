@@ -118,6 +118,7 @@ class Stand:
             "KALSHI_BUS_DATA_DIR": str(folder / "data"),
             "KALSHI_BUS_RUN_DIR": str(folder / "run"),
             "KALSHI_BUS_STRATEGIES": "no_basket",
+            "KALSHI_BUS_LIMIT_POSITIONS_PER_EVENT": "1",
             "KALSHI_BUS_MODE": "paper" if gateway is None else "sim",
             **(env or {}),
         }

@@ -111,6 +111,9 @@ EVENING_OUT: Final = "evening_out"
 VOID_MS: Final = 600_000
 """So long a market that is paid out without a value is waited for: lists are cached, results corrected."""
 
+SHOWN_MS: Final = 2_000
+"""So long an event rests after a fill at an exchange: until then the feed may show what was taken."""
+
 STRAYS_MAX: Final = 100
 """So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
 
@@ -963,6 +966,7 @@ class Engine:
             over = not self.ledger.ordered(intent.trade)
             self.leg_risk.ended(intent.trade, self.paced_ms, missed=gone, over=over)
         accepted = self.standing.end(intent.number)
+        self._rest_until_shown(intent, got_e2)
         if got_e2 >= intent.count_e2:
             return OrderState.FILLED
         if got_e2 and self._rules < 2:
@@ -975,6 +979,14 @@ class Engine:
             return event.state
         arrived = accepted or got_e2 or reason in reasons.UNFILLED
         return OrderState.CANCELLED if arrived else OrderState.REJECTED
+
+    def _rest_until_shown(self, intent: Intent, got_e2: int) -> None:
+        """Leave an event alone while the feed may still show what an order took: none has it twice."""
+        shown_ms = self.paced_ms + SHOWN_MS
+        if not self._gateway or not got_e2 or intent.attempt:
+            return
+        if self.throttle.retry_at_ms.get(intent.event_ticker, 0) < shown_ms:
+            self.throttle.rest(intent.event_ticker, self.paced_ms, shown_ms)
 
     def _settle(self, view: EventView) -> None:
         """Book what was paid out for what is held, of each market once, when no order there can be filled."""

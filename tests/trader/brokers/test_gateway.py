@@ -17,6 +17,7 @@ from markets.orders import Filled, OrderState, Proposal
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
 from tests.trader.stand import Stand
 from tests.trader.world import NOW_MS, basket, event_of, leg, quiet, view_of
+from trader.engine.engine import SHOWN_MS
 from trader.engine.replay import replay
 from trader.journal.reader import Reader
 from trader.ledger.lots import trade_lots
@@ -139,6 +140,9 @@ def test_a_basket_is_filled_and_booked_as_the_exchange_has_it(gateway: FakeGatew
     assert {row["fill_id"] for row in rows(stand, "fills")} == {"f1", "f2", "f3"}
     assert stand.worker.engine.ledger.start_e6 == 1_000_000_000
     assert len([ask for ask in gateway.asked if isinstance(ask, PlaceAsk)]) == 1, "one question for a basket"
+    engine = stand.worker.engine
+    rests_ms = engine.throttle.retry_at_ms[basket(2).event.event_ticker] - engine.paced_ms
+    assert 0 < rests_ms <= SHOWN_MS, "the feed may yet show what was taken"
     check(stand, gateway)
 
 
