@@ -489,7 +489,7 @@ def test_it_trades_through_an_order_gateway(
     gateway.now_ms = publisher.clock.now_ms
     endpoint = f"ipc://{short_dir}/orders.sock"
     with served(zmq_context, endpoint, gateway):
-        start(KALSHI_BUS_MODE="sim")
+        start(KALSHI_BUS_MODE="sim", KALSHI_BUS_LIMIT_POSITIONS_PER_EVENT="1")
         publisher.commit(quiet(2, as_of_ms=publisher.clock.now_ms()))
         eventually(lambda: question("status").get("state") == "running")
         assert question("status")["account"] == "key-1"
