@@ -11,7 +11,6 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bus.scan.membership import scan_limits
 from markets.opportunities import MarketView
@@ -24,6 +23,7 @@ from trader.worker import risk_limits
 
 from .matching import MatchingBroker
 from .outcome import Plan
+from .quiet import quiet
 from .simulated import Simulated
 from .stand import settings_of
 
@@ -108,8 +108,7 @@ def shadowed(plan: Plan) -> list[Pair]:
     Raises:
         StartupError: a setting or strategy of the plan cannot be used.
     """
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
+    with quiet(), tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
         settings = settings_of(plan, Path(name))
         shadow = PaperBroker(plan.latency_ms, risk_limits(settings).leg_age_ms, scan_limits(settings))
         run = Simulated(plan, Path(name), lambda broker: Shadowed(broker, shadow))

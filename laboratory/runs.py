@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
-import structlog
 import xxhash
 
 from markets.errors import KalshiBusError
 
 from .outcome import Outcome, Plan
+from .quiet import quiet
 from .recorded import Recorded
 from .simulated import Simulated
 from .stand import Progress
@@ -61,10 +61,9 @@ def variants(settings: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
 
 def run(plan: Plan, progress: Progress = lambda _done: None) -> Outcome:
     """Do one run in this process. Whatever goes wrong is in the outcome: one run spoils no other."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     began_s = time.process_time()
     try:
-        with tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
+        with quiet(), tempfile.TemporaryDirectory(prefix="kb-lab-") as name:
             folder = Path(name)
             bench = Recorded(plan, folder) if plan.recording else Simulated(plan, folder)
             outcome = bench.run(progress)

@@ -28,7 +28,8 @@ def test_the_publisher_s_page_is_taken_over_and_is_as_documented(
 
 
 def test_what_a_simulated_trader_does_is_taken_down_beside_the_truth(tmp_path: Path) -> None:
-    plan = trading.Plan(seed=1, hours=0.05, markets=300, settings={"KALSHI_BUS_STRATEGIES": "no_basket"})
+    settings = {"KALSHI_BUS_STRATEGIES": "no_basket"}
+    plan = trading.Plan(seed=1, hours=0.05, markets=300, rivals=False, settings=settings)
     stand = trading.Stand(plan, tmp_path)
     result = stand.run(plan.hours)
     assert not result.failures

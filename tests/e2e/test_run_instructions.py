@@ -80,7 +80,10 @@ def test_every_command_of_the_table_starts_and_answers_where_it_says(stack: Stac
     asides = re.findall(rf"`({re.escape(PYTHON)}[^`]+)`", said + TEXT.split(ROWS[-1][0])[1])
     assert f"{PYTHON}trader status" in asides
     assert f"{PYTHON}bus doctor" in asides
-    assert_succeeds(stack, [command for command in asides if command not in dict(ROWS)])
+    probe = f"{PYTHON}publisher.orders.probe"
+    assert_succeeds(stack, [command for command in asides if command not in (*dict(ROWS), probe)])
+    refused = run(stack, probe)  # not beside the gateway
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
 
 
 def test_commands_under_supervisord_work(stack: Stack) -> None:

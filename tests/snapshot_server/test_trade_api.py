@@ -1115,7 +1115,8 @@ def exchange(runner: Runner) -> tuple[str, str]:
     """A frozen exchange and a replica of it: the base URLs of both."""
     runner.env |= {"KALSHI_BUS_POLL_INTERVAL_S": "1", "KALSHI_BUS_SIM_MARKETS": "150"}
     places = ("--port", str(runner.sim_port), "--keys", str(runner.run_dir))
-    simulator = runner.start("simulator", "--markets", "150", "--seed", "1", *places)
+    # No limits: what looks at it in a loop would leave the publisher nothing.
+    simulator = runner.start("simulator", "--markets", "150", "--seed", "1", "--tier", "none", *places)
     root = f"http://127.0.0.1:{runner.sim_port}"
 
     def freeze() -> bool:
