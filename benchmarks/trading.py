@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Final, Self
 
 import msgspec
-import structlog
 
 from bus.clock import ManualClock
 from bus.process.settings import Settings, money_e6
 from bus.scan.membership import scan_limits
 from laboratory.feed import ExchangeFeed
+from laboratory.quiet import quiet
 from markets.units import HOUR_MS, MINUTE_MS
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
@@ -205,8 +205,7 @@ class Stand:
 
 def run(plan: Plan) -> Result:
     """Live through one plan; return what was taken down."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    with tempfile.TemporaryDirectory(prefix="kb-") as name:
+    with quiet(), tempfile.TemporaryDirectory(prefix="kb-") as name:
         return Stand(plan, Path(name)).run(plan.hours)
 
 

@@ -39,6 +39,7 @@ class Stack:
             "KALSHI_BUS_STALE_AFTER_S": str(stale_after_s),
             "KALSHI_BUS_SIM_MARKETS": str(markets),
             "KALSHI_BUS_LIMIT_PAYOUT_HOURS": "100000",  # in so few markets little is settled within a day
+            "KALSHI_BUS_LIMIT_POSITIONS_PER_EVENT": "1",  # so that an event traded twice is one too many
         }
         self.processes: dict[str, Process] = {}
 
