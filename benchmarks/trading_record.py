@@ -3,30 +3,24 @@
 The truth is the exchange's latent probability at that moment. Nothing here is told to the trader.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from bus.scan.rescan import Rescan
+from laboratory.memory_journal import MemoryJournal
 from markets.opportunities import EventView, Opportunity, ScanLimits, consensus_values
-from markets.orders import Fill, Intent
+from markets.orders import Fill, Intent, Settlement
 from markets.records import FairValue
 from markets.units import PRICE_ONE_E4
 from simulator.floor.exchange import Exchange
 from simulator.floor.mispricing import BASKETS, Mispricing
 from simulator.floor.model import Event, Market
 from simulator.matching.orders import BID
-from trader.brokers.base import LevelKey
-from trader.engine.inputs import AnyInput
-from trader.engine.legrisk import Learnt
-from trader.engine.marks import KeptMark
-from trader.engine.outputs import AnyOutput, Booked, Day, Dropped, Place, Settled
-from trader.journal.journal import Recovered
-from trader.ledger.ledger import Ledger
+from trader.engine.outputs import AnyOutput, Dropped
 
-JOURNAL_ID: Final = "6f0c1f0e-54b5-4a0a-8f4c-2f1f6d2c9a11"
 FOUND_MS: Final = 1_000
 """A plant that lives for so long is to be found, within so long where its books are kept."""
 
@@ -204,18 +198,17 @@ class Watching(Rescan):
         return found
 
 
-class Recorder:
-    """Stands for the journal too: it only listens, and goes on from session to session.
+class Recorder(MemoryJournal):
+    """The trader's journal, which takes down what was true beside what was decided.
 
     Attributes:
-        ledger: set by the caller before another session begins.
         now_ms: set by the caller.
     """
 
     def __init__(self, exchange: Exchange, start_e6: int, result: Result) -> None:
+        super().__init__(start_e6)
         self.exchange = exchange
         self.result = result
-        self.ledger = Ledger.new(start_e6)
         self.now_ms = exchange.now_ms
         self.followed: set[str] = set()
         self.tradable: dict[str, list[Opportunity]] = {}
@@ -223,22 +216,12 @@ class Recorder:
         self.holding: dict[int, Trade] = {}
         self.mids: dict[str, float] = {}
         self.bids: dict[tuple[str, str], int] = {}
-        self._start_e6 = start_e6
-        self._sums = Counter({"spent_e6": 0, "fees_e6": 0, "payouts_e6": 0})
-        self._counts = {"orders": 0, "fills": 0, "settlements": 0}
-        self._next = 1
-        self._day, self._day_start_e6 = 0, 0
-        self._intents: dict[int, Intent] = {}
         self._live: list[tuple[Plant, Mispricing]] = []
         self._by_ticker: dict[str, Plant] = {}
         self._episodes: dict[str, dict[str, Episode]] = {}
         self._unpaid: dict[str, list[Episode]] = defaultdict(list)
         self._beliefs: dict[str, list[Belief]] = defaultdict(list)
         self._seen_rows: set[tuple[str, int]] = set()
-        self.taken: tuple[tuple[LevelKey, int], ...] = ()
-        self.marks: tuple[KeptMark, ...] = ()
-        self.places: dict[int, int] = {}
-        self.learnt: tuple[Learnt, ...] = ()
         self._held: set[str] = set()
         self._done_e6 = 0.0
         exchange.planter.followers.append(self.planted)
@@ -444,75 +427,13 @@ class Recorder:
 
     # -- the journal
 
-    def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
-        """See StepLog."""
-        for output in outputs:
-            match output:
-                case Place():
-                    self._place(output.intent)
-                case Booked():
-                    self._book(output)
-                case Settled():
-                    self._settled(output)
-                case Dropped():
-                    self.result.dropped.append(f"{output.strategy} {output.call}: {output.error}")
-                case Day():
-                    self._day, self._day_start_e6 = output.day, output.start_e6
+    def other(self, output: AnyOutput) -> None:
+        """See MemoryJournal."""
+        if isinstance(output, Dropped):
+            self.result.dropped.append(f"{output.strategy} {output.call}: {output.error}")
 
-    def commit(self) -> None: ...
-
-    def recover(self) -> Recovered:
-        """Return where the session before ended."""
-        return Recovered(
-            journal_id=JOURNAL_ID,
-            ledger=self.ledger.copy(),
-            next_order=self._next,
-            next_trade=max(self.trades, default=0) + 1,
-            day=self._day,
-            day_start_e6=self._day_start_e6,
-            paused=None,
-            taken=self.taken,
-            marks=self.marks,
-            places={
-                number: self.places.get(number)
-                for number, intent in self.ledger.open.items()
-                if intent.time_in_force == "gtc"
-            },
-            leg_risk=self.learnt,
-        )
-
-    def order(self, number: int) -> Intent | None:
-        return self._intents.get(number)
-
-    def counts(self) -> dict[str, int]:
-        return self._counts
-
-    def sums(self) -> dict[str, int]:
-        return {"start_e6": self._start_e6, **self._sums}
-
-    def claim(self, source: str) -> None: ...
-
-    def keep_marks(self, marks: Sequence[KeptMark]) -> None:
-        self.marks = tuple(marks)
-
-    def keep_places(self, places: Mapping[int, int]) -> None:
-        self.places = dict(places)
-
-    def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
-        self.taken = tuple(levels)
-
-    def keep_leg_risk(self, learnt: Sequence[Learnt]) -> None:
-        self.learnt = tuple(learnt)
-
-    def checkpoint(self) -> None: ...
-
-    def try_out(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def _place(self, intent: Intent) -> None:
-        self._next = max(self._next, intent.number + 1)
-        self._intents[intent.number] = intent
+    def placed(self, intent: Intent) -> None:
+        """See MemoryJournal."""
         self.result.orders += 1
         trade = self.trades.get(intent.trade)
         if trade is None:
@@ -526,24 +447,17 @@ class Recorder:
         if intent.attempt == 0:
             side.planned_e2 += intent.count_e2 if intent.side == "yes" else -intent.count_e2
 
-    def _book(self, booked: Booked) -> None:
-        intent = self._intents.get(booked.number)
-        if intent is None:
-            return
+    def ended(self, intent: Intent) -> None:
+        """See MemoryJournal."""
         trade = self.trades[intent.trade]
-        for fill in booked.fills:
-            self._fill(trade, intent, fill)
-        if booked.status.ended:
-            del self._intents[booked.number]
-            trade.open -= 1
-            if not trade.open and not trade.first:
-                self._first_end(trade)
-            self._close(trade)
+        trade.open -= 1
+        if not trade.open and not trade.first:
+            self._first_end(trade)
+        self._close(trade)
 
-    def _fill(self, trade: Trade, intent: Intent, fill: Fill) -> None:
-        self._counts["fills"] += 1
-        self._sums["spent_e6"] += fill.cost_e6
-        self._sums["fees_e6"] += fill.fee_e6
+    def filled(self, intent: Intent, fill: Fill) -> None:
+        """See MemoryJournal."""
+        trade = self.trades[intent.trade]
         side = trade.sides[intent.ticker]
         if intent.side == "yes":
             side.yes_e2 += fill.count_e2
@@ -568,11 +482,8 @@ class Recorder:
         got = [max(side.yes_e2, side.no_e2) for side in trade.sides.values()]
         trade.first = "nothing" if not any(got) else "even" if min(got) == max(got) else "missed"
 
-    def _settled(self, output: Settled) -> None:
-        settlement = output.settlement
-        self._counts["settlements"] += 1
-        self._sums["payouts_e6"] += settlement.payout_e6 + settlement.fee_e6
-        self._sums["fees_e6"] += settlement.fee_e6
+    def settled(self, settlement: Settlement) -> None:
+        """See MemoryJournal."""
         self._held.discard(settlement.ticker)
         market = self.exchange.markets.get(settlement.ticker)
         for trade in list(self.holding.values()):

@@ -2,24 +2,18 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from markets.orders import Fill, Intent, OrderState, Settlement
+from markets.orders import Fill, Intent, Settlement
 from markets.records import Quote
 from markets.units import MINUTE_MS, PRICE_ONE_E4, opposite
-from trader.brokers.base import LevelKey
-from trader.engine.inputs import AnyInput
-from trader.engine.legrisk import Learnt
-from trader.engine.marks import KeptMark
-from trader.engine.outputs import AnyOutput, Booked, Corrected, Day, Place, Refused, Settled
+from trader.engine.outputs import AnyOutput, Refused
 from trader.engine.worth import LotWorth
-from trader.journal.journal import Recovered
-from trader.ledger.ledger import Ledger
 
+from .memory_journal import MemoryJournal
 from .outcome import Markout, Outcome, Trade
 
-JOURNAL_ID: Final = "6f0c1f0e-54b5-4a0a-8f4c-2f1f6d2c9a11"
 MARKOUT_MINUTES: Final = (1, 10, 60)
 ORDER_TIMES: Final = 200
 FAILURES_MAX: Final = 100
@@ -43,17 +37,15 @@ class _Held:
         return self.bought_e2["yes"] * self.value_e4 + self.bought_e2["no"] * opposite(self.value_e4)
 
 
-class Notes:
-    """Stands for the journal's file: goes on from session to session, and hears what is decided.
+class Notes(MemoryJournal):
+    """The journal of a run, which takes down what a report needs.
 
     Args:
         start_e6: cash in the beginning.
         outcome: is filled.
-        series_of: series of a market, "" if it is not known.
         odd: whether an event was settled otherwise than with whole winners.
 
     Attributes:
-        ledger: set by the caller before another session begins.
         now_ms: set by the caller.
         values: what YES was worth of each market that was settled.
     """
@@ -61,22 +53,13 @@ class Notes:
     def __init__(
         self, start_e6: int, outcome: Outcome, now_ms: int, odd: Callable[[str], bool] = lambda _event: False
     ) -> None:
-        self.ledger = Ledger.new(start_e6)
+        super().__init__(start_e6)
         self.now_ms = now_ms
         self.outcome = outcome
         outcome.start_e6, outcome.began_ms = start_e6, now_ms
         self.values: dict[str, int] = {}
         self._odd = odd
-        self._start_e6 = start_e6
-        self._sums = Counter({"spent_e6": 0, "fees_e6": 0, "payouts_e6": 0})
-        self._counts = {"orders": 0, "fills": 0, "settlements": 0}
         self._refused: Counter[str] = Counter()
-        self._next_order = self._next_trade = 1
-        self._day, self._day_start_e6 = 0, 0
-        self._marks: tuple[KeptMark, ...] = ()
-        self._leg_risk: tuple[Learnt, ...] = ()
-        self._taken: tuple[tuple[LevelKey, int], ...] = ()
-        self._intents: dict[int, Intent] = {}
         self._placed_ms: dict[int, int] = {}
         self._order_ms: list[int] = []
         self._open: Counter[int] = Counter()
@@ -85,71 +68,6 @@ class Notes:
         self._of_market: dict[str, set[int]] = {}
         self._markouts: list[tuple[int, int, str, str, int, str, int, int]] = []
         self._serial = 0
-
-    # -- the journal
-
-    def write(self, taken: AnyInput, outputs: Sequence[AnyOutput]) -> None:
-        """See StepLog."""
-        for output in outputs:
-            match output:
-                case Place():
-                    self._place(output.intent)
-                case Booked():
-                    self._book(output)
-                case Settled():
-                    self._settle(output.settlement)
-                case Corrected():
-                    self._take_back(output.before)
-                    self._settle(output.settlement)
-                case Refused():
-                    self._refused[output.reason] += 1
-                case Day():
-                    self._day, self._day_start_e6 = output.day, output.start_e6
-
-    def commit(self) -> None: ...
-
-    def recover(self) -> Recovered:
-        """Return where the session before ended."""
-        return Recovered(
-            journal_id=JOURNAL_ID,
-            ledger=self.ledger.copy(),
-            next_order=self._next_order,
-            next_trade=self._next_trade,
-            day=self._day,
-            day_start_e6=self._day_start_e6,
-            paused=None,
-            taken=self._taken,
-            marks=self._marks,
-            leg_risk=self._leg_risk,
-        )
-
-    def order(self, number: int) -> Intent | None:
-        return self._intents.get(number)
-
-    def counts(self) -> dict[str, int]:
-        return self._counts
-
-    def sums(self) -> dict[str, int]:
-        return {"start_e6": self._start_e6, **self._sums}
-
-    def claim(self, source: str) -> None: ...
-
-    def keep_marks(self, marks: Sequence[KeptMark]) -> None:
-        self._marks = tuple(marks)
-
-    def keep_leg_risk(self, learnt: Sequence[Learnt]) -> None:
-        self._leg_risk = tuple(learnt)
-
-    def keep_places(self, places: Mapping[int, int]) -> None: ...
-
-    def keep_taken(self, levels: Sequence[tuple[LevelKey, int]]) -> None:
-        self._taken = tuple(levels)
-
-    def checkpoint(self) -> None: ...
-
-    def try_out(self) -> None: ...
-
-    def close(self) -> None: ...
 
     # -- what was decided, and what came of it
 
@@ -160,12 +78,9 @@ class Notes:
             hours = (self.now_ms - self.outcome.began_ms) / 3_600_000
             failures.append(f"after {hours:.1f} h: {line}")
 
-    def _place(self, intent: Intent) -> None:
-        self._next_order = max(self._next_order, intent.number + 1)
-        self._next_trade = max(self._next_trade, intent.trade + 1)
-        self._intents[intent.number] = intent
+    def placed(self, intent: Intent) -> None:
+        """See MemoryJournal."""
         self._placed_ms[intent.number] = self.now_ms
-        self._counts["orders"] += 1
         self.outcome.orders += 1
         self.outcome.wanted_e2 += intent.count_e2
         trade = self._trades.get(intent.trade)
@@ -194,28 +109,19 @@ class Notes:
         self._held[intent.trade].setdefault(intent.ticker, _Held())
         self._of_market.setdefault(intent.ticker, set()).add(intent.trade)
 
-    def _book(self, booked: Booked) -> None:
-        intent = self._intents.get(booked.number)
-        if intent is None:
-            return
+    def ended(self, intent: Intent) -> None:
+        """See MemoryJournal."""
         trade = self._trades[intent.trade]
-        for fill in booked.fills:
-            self._fill(trade, intent, fill)
-        if booked.status is OrderState.RESTING or not booked.status.ended:
-            return
-        del self._intents[booked.number]
-        self._order_ms.append(self.now_ms - self._placed_ms.pop(booked.number))
+        self._order_ms.append(self.now_ms - self._placed_ms.pop(intent.number))
         self._open[intent.trade] -= 1
         if not self._open[intent.trade]:
             if not trade.first:
                 self._first_end(trade)
             self._close(trade)
 
-    def _fill(self, trade: Trade, intent: Intent, fill: Fill) -> None:
-        self._counts["fills"] += 1
-        self._sums["spent_e6"] += fill.cost_e6
-        self._sums["fees_e6"] += fill.fee_e6
-        outcome = self.outcome
+    def filled(self, intent: Intent, fill: Fill) -> None:
+        """See MemoryJournal."""
+        outcome, trade = self.outcome, self._trades[intent.trade]
         outcome.fills += 1
         outcome.got_e2 += fill.count_e2
         outcome.fees_e6 += fill.fee_e6
@@ -239,16 +145,17 @@ class Notes:
             trade.first = "missed"
         self.outcome.filled_orders += sum(count > 0 for count in got)
 
-    def _take_back(self, settlement: Settlement) -> None:
-        self._counts["settlements"] -= 1
-        self._sums["payouts_e6"] -= settlement.payout_e6 + settlement.fee_e6
-        self._sums["fees_e6"] -= settlement.fee_e6
+    def other(self, output: AnyOutput) -> None:
+        """See MemoryJournal."""
+        if isinstance(output, Refused):
+            self._refused[output.reason] += 1
+
+    def taken_back(self, settlement: Settlement) -> None:
+        """See MemoryJournal."""
         self.outcome.fees_e6 -= settlement.fee_e6
 
-    def _settle(self, settlement: Settlement) -> None:
-        self._counts["settlements"] += 1
-        self._sums["payouts_e6"] += settlement.payout_e6 + settlement.fee_e6
-        self._sums["fees_e6"] += settlement.fee_e6
+    def settled(self, settlement: Settlement) -> None:
+        """See MemoryJournal."""
         self.outcome.fees_e6 += settlement.fee_e6
         self.values[settlement.ticker] = settlement.value_e4
         odd = self._odd(settlement.event_ticker)

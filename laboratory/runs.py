@@ -42,15 +42,16 @@ def code_id() -> str:
 
 
 def digest_of(path: Path) -> str:
-    """Return what names a recording by its bytes.
+    """Return what names a recording, a file or a folder of segments, by its bytes.
 
     Raises:
         OSError: it cannot be read.
     """
     digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for part in sorted(path.glob("*.mcap")) if path.is_dir() else [path]:
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from laboratory.outcome import Plan
-from laboratory.runs import run
+from laboratory.runs import digest_of, run
 from tests.support import ROOT
 
 DAY = ROOT / "tests" / "data" / "formats" / "v1" / "stack" / "recording.mcap"
@@ -48,6 +48,15 @@ def test_a_recording_is_played_in_its_own_time_and_gives_the_same_again(tmp_path
     assert first.refused or first.orders
     again.cpu_s = first.cpu_s
     assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(first)
+
+
+def test_a_folder_of_segments_is_a_recording_too(tmp_path: Path) -> None:
+    folder = tmp_path / "recording"
+    folder.mkdir()
+    (folder / "00000001.mcap").write_bytes(DAY.read_bytes())
+    found = run(msgspec.structs.replace(plan(tmp_path), recording=str(folder)))
+    assert (found.error, found.orders) == ("", run(plan(tmp_path)).orders)
+    assert digest_of(folder) == digest_of(DAY)
 
 
 def test_only_a_part_can_be_played(tmp_path: Path) -> None:
