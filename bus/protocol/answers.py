@@ -140,6 +140,7 @@ class Answers:
     Attributes:
         errors: questions that were refused, or whose answers reached nobody.
         wholes: how often a whole state was asked for; any thread may read it.
+        repairs: how often what changed since a number was asked for; any thread may read it.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class Answers:
         self._pending: list[_Pending] = []
         self.errors = 0
         self.wholes = 0
+        self.repairs = 0
         self._handlers: dict[str, tuple[Handler, frozenset[str]]] = {}
         self.add("ping", self._ping)
         self.add("schema", lambda _question, _now_ms: schema())
@@ -394,6 +396,7 @@ class Answers:
             self._chunks, self._chunks_of = {}, weakref.ref(state)
         cut = Cut(state, since, frozenset(also), frozenset(prefixes), self._chunks)
         self.wholes += since is None
+        self.repairs += since is not None
         # What changed since some number is little, and whoever asks for it shows old data until it comes.
         slices = self._snapshot_slices(question.get("id"), state, cut, self._chunks, now_ms)
         return Sliced(slices, soon=since is not None)

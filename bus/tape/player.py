@@ -15,7 +15,7 @@ import zmq
 
 from bus.clock import Clock
 from bus.process.lifecycle import Stop
-from bus.protocol.answers import Question, Refusal
+from bus.protocol.answers import Answers, Question, Refusal
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
@@ -215,16 +215,16 @@ class Player:
         """Play from `target_ns` on; return whether to the end, False if there is something else to do."""
         batch: list[Run] = []  # what is due now
         opened, before_ns = False, 0
-        asked = fetched = 0
+        followers = _Followers(server.answers)
         for part in TapeReader(self.recording, self._keyframes, self.tally, target_ns, self._to_ns):
             if isinstance(part, Opening):
                 self._submit(server, batch)
                 batch, before_ns = [], part.at_ns
                 if opened and not self._wait(part.at_ns):
                     return False
-                asked, fetched = server.answers.wholes, server.answers.wholes - asked
-                self._open(server, part)
-                if opened and not self._settle(server, asked + fetched):
+                followers.count()
+                followers.whole = self._open(server, part)
+                if opened and not self._settle(followers):
                     return False
                 opened = True
             if isinstance(part, Run):
@@ -246,20 +246,21 @@ class Player:
             return True
         return self.tempo.speed != MAX_SPEED and time_ns > before_ns + EARLY_NS
 
-    def _open(self, server: FeedServer, opening: Opening) -> None:
-        """Make this the state that is played: a new epoch, unless it goes on from the one before."""
+    def _open(self, server: FeedServer, opening: Opening) -> bool:
+        """Make this the state that is played; return whether in a new epoch: it does not go on."""
         self._owner.check()
         before, writer = self._writer, opening.writer
-        if (
+        new = (
             before is None
             or opening.recorded_epoch != self._recorded_epoch
             or writer.state.seq < before.state.seq
-        ):
-            self.epoch += 1
+        )
+        self.epoch += new
         writer.state.epoch = self.epoch
         self._writer, self._recorded_epoch = writer, opening.recorded_epoch
         self.tempo.clock.set(opening.at_ns)
         self._run_there(server, lambda bus: bus.open(writer))
+        return new
 
     def _submit(self, server: FeedServer, batch: list[Run]) -> None:
         """Have the bus thread apply and send these, and wait until it has."""
@@ -302,8 +303,8 @@ class Player:
                 self._changed.wait(None if left_s is None else min(left_s, 0.1))
             return False
 
-    def _settle(self, server: FeedServer, asked: int) -> bool:
-        """Let time stand still for a while, and until so many states were asked for.
+    def _settle(self, followers: "_Followers") -> bool:
+        """Let time stand still for a while, and until all who follow have fetched what is new.
 
         Return False if there is something else to do.
         """
@@ -312,13 +313,40 @@ class Player:
             interrupted = self._changed.wait_for(
                 lambda: self._stopping or self._seek_ns is not None, SETTLE_S
             )
-            while not interrupted and server.answers.wholes < asked and left_s > 0:
+            while not interrupted and not followers.have_it() and left_s > 0:
                 left_s -= _LOOK_S
                 interrupted = self._changed.wait_for(
                     lambda: self._stopping or self._seek_ns is not None, _LOOK_S
                 )
             self.tempo.restart()
             return not interrupted
+
+
+class _Followers:
+    """How many follow a replay, counted by what they ask for; nobody says that he is there.
+
+    Attributes:
+        whole: whether the state that was opened last has to be fetched whole. Behind a hole in an epoch
+            only what changed is fetched.
+    """
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._many = 0
+        self._wholes, self._repairs = answers.wholes, answers.repairs
+        self.whole = True
+
+    def count(self) -> None:
+        """Count who has fetched the state opened last; what is asked from here on is for the next."""
+        answers = self._answers
+        new, self._wholes, self._repairs = answers.wholes - self._wholes, answers.wholes, answers.repairs
+        self._many = new if self.whole else self._many + new
+
+    def have_it(self) -> bool:
+        """Tell whether as many have asked since as there are."""
+        wholes = self._answers.wholes - self._wholes
+        repairs = self._answers.repairs - self._repairs
+        return (wholes if self.whole else wholes + repairs) >= self._many
 
 
 def _speed(value: object) -> float:

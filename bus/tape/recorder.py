@@ -318,7 +318,8 @@ class Recorder:
             while not stop.wait(CHUNK_MS / 2_000):
                 self._turn(self._clock.monotonic_ns() // 1_000_000)
                 progress()
-            self._take()
+            # What was heard since the last turn belongs to it, and be it the first keyframe.
+            self._turn(self._clock.monotonic_ns() // 1_000_000)
             finish = True
         finally:
             self._replica.stop()

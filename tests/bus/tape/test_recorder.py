@@ -1,6 +1,7 @@
 """The recorder where it hurts: killed, on a full disk, on a slow one. What it leaves behind can be played."""
 
 import os
+import random
 import shutil
 import signal
 import sys
@@ -16,6 +17,8 @@ import zmq
 from structlog.testing import capture_logs
 
 import bus.tape.recorder
+from bus.clock import SystemClock
+from bus.process.lifecycle import Stop
 from bus.process.supervised import last_words
 from bus.protocol.messages import VERSION, Envelope, Header, Quotes, decode
 from bus.tape.file import Frame, Recording, RecordingError, segments_of
@@ -232,6 +235,27 @@ def test_slow_disk_of_a_recorder_blocks_nobody_and_loses_nothing(
         assert (replica.status().stats.gaps, recorder._replica.status().stats.gaps) == (0, 0)
         assert recorder.dropped == 0
     assert assert_plays_to(path, live) == truth.seq
+
+
+def test_who_is_stopped_at_once_has_recorded_what_was_heard(
+    zmq_context: Context, live: Live, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus.tape.recorder, "CHUNK_MS", 60_000)  # no turn before the end
+    path = short_dir / "day.mcap"
+    stop = Stop()
+    recorder = Recorder(zmq_context, live.feed, live.state, path, SystemClock(), random.Random(1))
+    thread = threading.Thread(target=recorder.run, args=(stop,))
+    thread.start()
+    eventually(lambda: recorder._replica.status().live)
+    live.do(live.publisher.stream, live.publisher.commit)
+    seq = live.publisher.writer.state.seq
+    eventually(lambda: recorder._replica.state.seq == seq)
+    stop.set()
+    thread.join()
+    stop.close()
+    assert recorder.keyframes == 1
+    with replay_of(path) as replayed:
+        assert replayed.replica().state.seq == seq
 
 
 def test_what_a_standing_disk_makes_a_recorder_drop_is_counted_and_healed_by_a_keyframe(

@@ -1,5 +1,6 @@
 """The probe against the simulated exchange: it finds every switch as it is set, and leaves nothing behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -82,13 +83,25 @@ class World:
         self.served.local("/sim/switches", **values)
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("probe")
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[World]:
     with serve(folder / "run") as served:
         world = World(served, folder)
         yield world
         world.stop.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with opened(tmp_path_factory.mktemp("probe")) as world:
+        yield world
+
+
+@pytest.fixture
+def new_world(tmp_path: Path) -> Iterator[World]:
+    """An exchange of which nobody has asked or settled anything yet."""
+    with opened(tmp_path) as world:
+        yield world
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +222,8 @@ def test_the_resend_follows_from_the_id_of_a_filled_order(world: World, scope: s
 
 
 @pytest.mark.slow
-def test_a_whole_probe_finds_the_exchange_as_it_is_assumed(world: World) -> None:
+def test_a_whole_probe_finds_the_exchange_as_it_is_assumed(new_world: World) -> None:
+    world = new_world
     close_a_market(world)
     settle_parts_of_a_cent(world)
     new_subaccount(world)
