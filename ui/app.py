@@ -12,7 +12,8 @@ from bus.health import progress
 from bus.market_history import MarketHistory
 from bus.trading.killswitch import WORD
 from markets.errors import BadRecord
-from markets.opportunities import KINDS, REASONS
+from markets.opportunities import KINDS, REASONS, explain
+from ui.pages.board import WORDS, informs
 from ui.pages.columns import CHOICES, COLUMNS, TableView
 from ui.pages.filters import Filters
 from ui.pages.log_view import LEVELS
@@ -54,7 +55,8 @@ def make_app(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
     assets, pages, api = Assets(), PageRoutes(service, wish, past), ApiRoutes(service)
-    app.jinja_env.filters.update(desk_views.FILTERS)
+    app.jinja_env.filters.update({**desk_views.FILTERS, "explain": explain})
+    app.jinja_env.tests["informs"] = informs
     app.jinja_env.globals.update(
         KILL_WORD=WORD,
         KINDS=KINDS,
@@ -65,6 +67,7 @@ def make_app(
         LOG_LEVELS=LEVELS,
         ROLES=ROLES,
         DRIFT_WORDS=DRIFT_WORDS,
+        FOLDED=WORDS,
         asset=assets.url,
         progress=progress,
     )

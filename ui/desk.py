@@ -241,12 +241,13 @@ class Desk(msgspec.Struct, frozen=True):
 class Mark(msgspec.Struct, frozen=True):
     """What the trader made of an opportunity: contracts held of each of its legs that is, or why none are.
 
-    `why` is `refused` in words.
+    `why` is `refused` in words; `by_risk`: it is risk that refuses it, not an order that got nothing.
     """
 
     held: tuple[str, ...] = ()
     refused: str | None = None
     why: str | None = None
+    by_risk: bool = False
 
 
 Legs = frozenset[tuple[str, str]]
@@ -273,7 +274,7 @@ class Marks(msgspec.Struct, frozen=True):
         if because is None and not held and opportunity.event_ticker in self.full:
             because = reasons.ONE_POSITION_PER_EVENT
         if because is not None:
-            return Mark(held, because, reasons.why_refused(because))
+            return Mark(held, because, reasons.why_refused(because), by_risk=True)
         if held:
             return Mark(held)
         for order in map(self.last.get, legs):

@@ -95,6 +95,14 @@ def least_payout_e6(
     return _most(view.event, failures, lambda kind: kind.least_payout_e6(view, legs))
 
 
+def explain(opportunity: Opportunity) -> str:
+    """Return why a candidate earns money, in a sentence or two; empty where its kind cannot say."""
+    try:
+        return KINDS[opportunity.kind].explain(opportunity)
+    except Exception:  # noqa: BLE001, a kind that cannot explain takes nothing from the list
+        return ""
+
+
 def rank(opportunity: Opportunity) -> Rank:
     """Order candidates: tradable before not, then by net edge, then by key so that the order is total."""
     return not opportunity.tradable, -(opportunity.net_edge_e6 or 0), opportunity.key

@@ -18,6 +18,7 @@ from markets.opportunities import (
     Opportunity,
     ScanLimits,
     candidates,
+    explain,
     least_payout_e6,
     may_matter,
     worth_of_books_e4,
@@ -112,6 +113,47 @@ def test_a_headline_says_what_is_bought() -> None:
 
     assert (two.act, two.of, two.side) == ("Buy", "YES Above 50, NO Above 60", "")
     assert (many.act, many.of) == ("Buy", "4 outcomes, YES and NO")
+
+
+def test_what_locks_a_profit_says_why_what_it_costs_and_what_is_left() -> None:
+    bids = (("VAN", 4_500), ("HOU", 4_000), ("Tie", 2_500))
+    view = event(*(row(name, (bid, 100_00), (bid + 100, 100_00)) for name, bid in bids))
+    (basket,) = candidates(view, {}, NOW_MS, LIMITS).opportunities
+
+    assert explain(basket).startswith("At most one of these 3 can win. 3 NO cost $1.90, at least 2 pay $1: ")
+    assert "a set after fees, whatever happens" in explain(basket)
+    fewer = (msgspec.structs.replace(basket.legs[0], count_e2=50_00), *basket.legs[1:])
+    assert "together and pay at least" in explain(msgspec.structs.replace(basket, legs=fewer))
+    poor = msgspec.structs.replace(basket, floor_e6=(basket.capital_e6 or 0) - 1_000_000)
+    assert explain(poor).endswith(": −1¢ a set after fees, so nothing is left.")  # noqa: RUF001
+    void = msgspec.structs.replace(basket, floor_void_e6=(basket.capital_e6 or 0) - 2_700_000)
+    assert explain(void).endswith("whatever happens; if it is called off, −$2.70 in all at worst.")  # noqa: RUF001
+    assert "not known" in explain(msgspec.structs.replace(basket, capital_e6=None))
+
+
+def test_a_value_says_what_it_is_believed_to_be_worth_and_that_all_can_be_lost() -> None:
+    view = event(row("VAN", (8_000, 100_00), (8_300, 100_00)))
+    ticker = view.markets[0].market.ticker
+    fair = {ticker: FairValue(ticker, 0.885, "polls", NOW_MS, 0.035)}
+    (value,) = candidates(view, fair, NOW_MS, LIMITS).opportunities
+
+    said = explain(value)
+    assert said.startswith("YES is believed to be worth 88.5¢, give or take 3.5¢; it costs 83¢ and ")
+    assert said.endswith(" expected a contract, and all can be lost.")
+
+
+def test_a_kind_that_cannot_explain_itself_takes_nothing_from_the_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    view = event(row("VAN", (8_000, 100_00), (8_300, 100_00)))
+    ticker = view.markets[0].market.ticker
+    fair = {ticker: FairValue(ticker, 0.9, "polls", NOW_MS)}
+    (value,) = candidates(view, fair, NOW_MS, LIMITS).opportunities
+
+    assert explain(msgspec.structs.replace(value, legs=())) == ""
+    assert explain(msgspec.structs.replace(value, kind="of a newer build")) == ""
+    monkeypatch.setitem(KINDS, "value", Ladder())
+    assert explain(value).startswith("It costs $83.00 and ")
 
 
 def test_two_ladders_of_one_event_have_two_keys() -> None:

@@ -34,6 +34,7 @@ from tests.bus.trading.samples import (
     a_trade,
     an_order,
 )
+from tests.ui.stage import PAIR
 from tests.ui.test_service import joined, shown
 from ui.desk import Desk
 
@@ -230,6 +231,34 @@ def test_every_page_says_what_the_trader_says() -> None:
     )  # of the old word, and of the new
     assert market.count("nobody knows its fate: timeout; what it may still cost is held for it") == 1
     assert 'title="not enough cash"' in found["/"]
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def test_opportunities_explain_themselves_and_fold_away_what_risk_refuses() -> None:
+    said = text_of(pages(FULL)["/"])
+
+    assert "Exactly one of these 2 wins. A set costs 94¢ and pays $1 at least: 6¢ a set after fees" in said
+    shown, folded = said.split("1 event held or refused by risk: 1 not enough cash")
+    assert "New Orleans vs Chicago" in shown
+    assert "At most one of these 3 can win. 3 NO cost $1.95, at least 2 pay $1: 5¢ a set" in folded
+    assert "At most one of these 3 can win." not in shown
+
+
+def test_where_everything_is_folded_away_the_page_says_so() -> None:
+    rest = RefusedTrade(
+        strategy="mine",
+        event_ticker=PAIR,
+        reason="no_room",
+        legs=tuple(RefusedLeg(ticker=f"{PAIR}-{name}", side="yes") for name in ("NOP", "CHI")),
+    )
+    status = msgspec.structs.replace(STATUS, refused=(*STATUS.refused, rest))
+    said = text_of(pages(msgspec.structs.replace(FULL, status=status))["/"])
+
+    assert "Nothing new worth trading now What 2 events offer is held already, or risk refuses it." in said
+    assert "2 events held or refused by risk:" in said
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def of(desk: Desk, found: Opportunity) -> Mark:
 def test_a_refusal_is_found_whatever_the_strategy_is_called(strategy: str) -> None:
     desk = Desk(status=a_status(refused=(refused(strategy, "cash", ("B", "no"), ("A", "no")),)))
 
-    assert of(desk, basket("A", "B")) == Mark(refused="cash", why="not enough cash")
+    assert of(desk, basket("A", "B")) == Mark(refused="cash", why="not enough cash", by_risk=True)
 
 
 def test_a_refusal_of_something_else_in_the_event_is_not_shown() -> None:

@@ -1,12 +1,11 @@
 """The opportunities table as somebody wants it: filters, order, columns, pinned rows; all in the address."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from markets.errors import BadRecord
-from markets.opportunities import Opportunity
 
 from .filters import SORTS, Filters, parse
 
@@ -35,6 +34,7 @@ COLUMNS: Final = (
     TableColumn("gross", "Gross", "Profit per contract before fees, in cents", css="num wide"),
     TableColumn("fees", "Fees", "Taker fees of the whole size", css="num wide"),
     TableColumn("ev", "EV", "Expected profit of the whole size, after fees"),
+    TableColumn("day", "A day", "What as much as the limits allow earns a day until it is paid out"),
     TableColumn("value", "Value", "Fair probability less price, in percentage points", css="num mid"),
     TableColumn("fair", "Fair", "Fair probability in per cent, give or take its uncertainty", css="num wide"),
     TableColumn("size", "Size", "Contracts (baskets: of the largest leg) that the book gives at this edge"),
@@ -53,7 +53,10 @@ COLUMNS: Final = (
     ),
     TableColumn("worst", "Worst case", "Profit in the worst outcome", css="num wide"),
     TableColumn(
-        "annual", "Yearly", "Return on capital until the expected payout, per year", css="num mid roomy"
+        "annual",
+        "Yearly",
+        "Return on capital until the expected payout, per year; from a day until then on",
+        css="num mid roomy",
     ),
     TableColumn("start", "Starts", "Start of the match", "", "num when mid"),
     TableColumn("close", "Closes", "End of trading", "", "num when mid"),
@@ -79,17 +82,16 @@ class TableView(msgspec.Struct, frozen=True):
         wanted = {"title", *self.chosen}
         return tuple(column for column in COLUMNS if not self.chosen or column.key in wanted)
 
-    def place(self, rows: Sequence[Opportunity], all_: Sequence[Opportunity]) -> list[Opportunity]:
-        """Return `rows` with the pinned ones first, whether or not they are among the rows."""
-        if not self.pins:
-            return list(rows)
-        pinned = {opportunity.key: opportunity for opportunity in all_ if opportunity.key in self.pins}
-        first = [pinned[key] for key in self.pins if key in pinned]
-        return first + [opportunity for opportunity in rows if opportunity.key not in pinned]
+    def toggled(self, key: str, keys: Iterable[str] = ()) -> str | None:
+        """Return the pins with `key` pinned or not any more, as in the address; None for none.
 
-    def toggled(self, key: str) -> str | None:
-        """Return the pins with `key` pinned or not any more, as in the address; None for none."""
-        pins = [pin for pin in self.pins if pin != key] if key in self.pins else [*self.pins, key]
+        Args:
+            keys: of the other ways in its row: whichever is pinned, the row is.
+        """
+        row = {key, *keys}
+        pins = [pin for pin in self.pins if pin not in row]
+        if len(pins) == len(self.pins):
+            pins.append(key)
         return ",".join(pins[-PINS_MAX:]) or None
 
 

@@ -31,6 +31,8 @@ SORTS: Final[dict[str, _Key]] = {
     "void": lambda o: o.if_void_e6,
     "worst": lambda o: o.worst_case_e6,
     "annual": lambda o: o.annualised_return,
+    # A day, of the whole size; the page cuts it to the limits (board.py).
+    "day": lambda o: None if o.annualised_return is None else o.annualised_return * (o.capital_e6 or 0),
     "start": lambda o: o.start_ms,
     "close": lambda o: o.close_ms,
     "volume": lambda o: o.volume_e2,

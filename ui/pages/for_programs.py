@@ -10,16 +10,17 @@ import msgspec
 
 from bus.spreadsheet import guarded
 from bus.trading.shapes import UnixTime
-from markets.opportunities import REASONS, Opportunity, opportunity_json
-from markets.units import format_count, format_price, format_time
+from markets.opportunities import REASONS, Opportunity, explain, opportunity_json
+from markets.units import format_count, format_money, format_price, format_time
 
 from . import display
+from .board import NO_BOUND, Room
 
 _REST: Final = (
     "count_fp", "gross_edge_dollars", "fees_dollars", "net_edge_dollars", "ev_dollars", "locked_dollars",
     "if_void_dollars", "worst_case_dollars", "floor_dollars", "floor_void_dollars",
     "capital_dollars", "annualised_return", "probability", "margin", "value", "volume_fp", "start_time",
-    "close_time", "as_of", "reasons", "notes",
+    "close_time", "as_of", "reasons", "notes", "explanation",
 )  # fmt: skip
 
 COLUMNS: Final = (
@@ -27,9 +28,19 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-def to_json(opportunity: Opportunity, now_ms: int) -> dict[str, Any]:
-    """Return an opportunity as the API gives it: exact strings and, under `display`, as people read them."""
+def to_json(opportunity: Opportunity, now_ms: int, room: Room = NO_BOUND) -> dict[str, Any]:
+    """Return an opportunity as the API gives it: exact strings and, under `display`, as people read them.
+
+    Args:
+        room: what a trade may cost within the limits.
+    """
     return opportunity_json(opportunity) | {
+        "explanation": explain(opportunity),
+        "within_limits": {
+            "capital_dollars": _money(room.capital_e6(opportunity)),
+            "ev_dollars": _money(room.expected_e6(opportunity)),
+            "ev_per_day_dollars": _money(room.per_day_e6(opportunity)),
+        },
         "age_seconds": max(0, now_ms - opportunity.as_of_ms) / 1000,
         "reasons_text": [REASONS[reason] for reason in opportunity.reasons],
         "url": f"/e/{opportunity.event_ticker}"
@@ -59,6 +70,10 @@ def to_json(opportunity: Opportunity, now_ms: int) -> dict[str, Any]:
     }
 
 
+def _money(money_e6: int | None) -> str | None:
+    return None if money_e6 is None else format_money(money_e6)
+
+
 def to_csv(opportunities: Sequence[Opportunity]) -> str:
     """Return opportunities as CSV with a header line. No cell starts a formula."""
     out = io.StringIO()
@@ -72,6 +87,7 @@ def to_csv(opportunities: Sequence[Opportunity]) -> str:
         )
         row = {**sent, "legs": legs, "as_of": format_time(opportunity.as_of_ms)}
         row |= {"reasons": " ".join(opportunity.reasons), "notes": "; ".join(opportunity.notes)}
+        row["explanation"] = explain(opportunity)
         writer.writerow([cell(row[column]) for column in COLUMNS])
     return out.getvalue()
 

@@ -7,6 +7,7 @@ from flask import Response, request, url_for
 
 from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
+from ui.pages.board import Room
 from ui.pages.filters import parse
 from ui.pages.search import Hit, parse_search
 from ui.service import Service
@@ -29,11 +30,12 @@ class ApiRoutes:
         scan, status = self._service.scan, self._service.status()
         now_ms = round(status.now * 1000)
         wanted = filters.select(scan.opportunities, now_ms)
-        marks = self._service.desk.marks()
+        desk = self._service.desk
+        marks, room = desk.marks(), Room.of(desk.status)
         return json_reply(
             {
                 "opportunities": [
-                    for_programs.to_json(opportunity, now_ms) | {"trader": marks.of(opportunity)}
+                    for_programs.to_json(opportunity, now_ms, room) | {"trader": marks.of(opportunity)}
                     for opportunity in wanted
                 ],
                 "total_analyzed": len(scan.state.markets),

@@ -15,6 +15,7 @@ from ui.desk import Absent
 from ui.hub import RETRY_AFTER_S
 from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
+from ui.pages.board import NO_BOUND, Room, board
 from ui.pages.chart import SPAN, SPANS_MS, Point, history, points_of
 from ui.pages.columns import parse_view, without_view
 from ui.pages.filters import parse
@@ -48,14 +49,18 @@ class PageRoutes:
             if (text := ",".join(filter(None, request.args.getlist(name))))
         }
         known = {opportunity.key for opportunity in scan.opportunities}
+        desk = self._service.desk
+        room = Room.of(desk.status)
+        found = board(matching, desk.marks(), room, filters.sort, view.pins, scan.opportunities)
         return self._page(
             "overview.html",
             scan=scan,
             view=view,
             filters=filters,
-            rows=view.place(matching[: filters.limit], scan.opportunities),
+            board=found,
+            room=room,
+            rows=found.rows[: found.pinned + (filters.limit or 0)],
             lost=[key for key in view.pins if key not in known],
-            matching=len(matching),
             highlights=self._highlights(),
             query=query,
             file_query=without_view(query),
@@ -179,5 +184,6 @@ class PageRoutes:
         status = self._service.status()
         desk = self._service.desk
         shared = {"status": status, "now_ms": round(status.now * 1000), "desk": desk, "marks": desk.marks()}
+        shared |= {"room": NO_BOUND}
         context = shared | {"names": views.Names(self._service.scan.state)} | context
         return Response(render_template(template, **context), status_code)

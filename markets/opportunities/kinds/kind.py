@@ -17,6 +17,7 @@ from markets.opportunities.legs import (
     total_fees_e6,
 )
 from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
+from markets.opportunities.words import dollars
 from markets.records import Event, FairValue, Quote
 
 Tone = Literal["plain", "yes", "no", "fair"]
@@ -104,6 +105,15 @@ class Kind(ABC):
         if len(legs) > PARTS_MAX:
             return Headline("Buy", f"{len(legs)} outcomes, YES and NO", "")
         return Headline("Buy", ", ".join(f"{leg.side.upper()} {leg.label or leg.ticker}" for leg in legs), "")
+
+    def explain(self, opportunity: Opportunity) -> str:
+        """Return in a sentence or two why this candidate earns money, and what it can lose."""
+        o = opportunity
+        cost_e6 = sum(leg.cost_e6 for leg in o.legs)
+        many = "These legs cost" if len(o.legs) > 1 else "It costs"
+        fees = "fees that are not known" if o.fees_e6 is None else f"{dollars(o.fees_e6)} in fees"
+        earns = "" if o.ev_e6 is None else f": {dollars(o.ev_e6)} is expected of it"
+        return f"{many} {dollars(cost_e6)} and {fees}, at least {dollars(o.floor_e6)} comes back{earns}."
 
     def key(self, event_ticker: str, legs: Sequence[Leg]) -> str:
         """Return what names this candidate from scan to scan, and no other.

@@ -9,6 +9,7 @@ from markets.book import fills
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
 from markets.opportunities.legs import Ladder, ladder, leg
 from markets.opportunities.types import EventView, MarketView, Opportunity, ScanLimits
+from markets.opportunities.words import each_e6, price, sure_profit
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
 
 from .kind import Kind
@@ -19,6 +20,19 @@ Wanted = tuple[MarketView, str]
 
 class LockedKind(Kind):
     """A kind whose sets, one contract of each leg, pay a dollar at least."""
+
+    def lead(self, opportunity: Opportunity) -> str:
+        """Return why a set pays a dollar at least, as a sentence without its full stop."""
+        return opportunity.notes[0] if opportunity.notes else "Whatever happens, one of these legs pays"
+
+    def explain(self, opportunity: Opportunity) -> str:
+        """Return why a set pays, what it costs, and what is left."""
+        cost_e6 = each_e6(sum(leg.cost_e6 for leg in opportunity.legs), opportunity.count_e2)
+        lead = self.lead(opportunity)
+        return (
+            f"{lead[:1].upper()}{lead[1:]}. A set costs {price(cost_e6)} and pays $1 at least: "
+            f"{sure_profit(opportunity, even=True)}."
+        )
 
     def sets(
         self,

@@ -17,6 +17,7 @@ from markets.book import NO, fills
 from markets.fees import FeeSchedule, fee_schedule, fill_fee
 from markets.opportunities.legs import Ladder, ladder, leg, market_reasons, top
 from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
+from markets.opportunities.words import dollars, each_e6, price, sure_profit
 from markets.records import Event, FairValue, Quote, Status
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
 
@@ -72,6 +73,20 @@ class NoBasketKind(Kind):
         if not view.event.mutually_exclusive or any(side != NO for _, side, _ in legs):
             return None
         return guaranteed_payout_e6([count_e2 for _, _, count_e2 in legs])
+
+    def explain(self, opportunity: Opportunity) -> str:
+        """Return that at most one leg loses, what they cost, and what is left."""
+        legs = opportunity.legs
+        many, even = len(legs), len({bought.count_e2 for bought in legs}) == 1
+        cost_e6 = sum(bought.cost_e6 for bought in legs)
+        if even:
+            each = price(each_e6(cost_e6, opportunity.count_e2))
+            pays = f"{many} NO cost {each}, at least {many - 1} {'pay' if many > 2 else 'pays'} $1"
+        else:
+            pays = (
+                f"{many} NO cost {dollars(cost_e6)} together and pay at least {dollars(opportunity.floor_e6)}"
+            )
+        return f"At most one of these {many} can win. {pays}: {sure_profit(opportunity, even=even)}."
 
     def key(self, event_ticker: str, legs: Sequence[Leg]) -> str:
         """Name the event: it has one basket, whose legs come and go with their prices."""

@@ -21,6 +21,7 @@ from markets.opportunities.types import (
     Opportunity,
     ScanLimits,
 )
+from markets.opportunities.words import cents, each_e6
 from markets.records import Event, FairValue, Level
 from markets.units import MONEY_ONE_E6
 
@@ -58,6 +59,23 @@ class ValueKind(Kind):
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether a fair value is published."""
         return valued
+
+    def explain(self, opportunity: Opportunity) -> str:
+        """Return what it is believed to be worth, what it costs, and what is expected of it."""
+        o = opportunity
+        if o.probability is None:
+            return super().explain(o)
+        (bought,) = o.legs
+        worth = cents(round(o.probability * MONEY_ONE_E6))
+        margin = f", give or take {cents(round(o.margin * MONEY_ONE_E6))}" if o.margin else ""
+        cost = cents(each_e6(bought.cost_e6, o.count_e2))
+        if o.fees_e6 is None or o.ev_e6 is None:
+            left = "and fees that are not known"
+        else:
+            expected = cents(each_e6(o.ev_e6, o.count_e2), sign=True)
+            left = f"and {cents(each_e6(o.fees_e6, o.count_e2))} in fees: {expected} expected a contract"
+        side = bought.side.upper()
+        return f"{side} is believed to be worth {worth}{margin}; it costs {cost} {left}, and all can be lost."
 
     def _candidate(
         self,

@@ -28,6 +28,10 @@ class YesBasketKind(LockedKind):
     title = "YES basket"
     tone = "yes"
 
+    def lead(self, opportunity: Opportunity) -> str:
+        """Return that exactly one of the outcomes wins."""
+        return f"Exactly one of these {len(opportunity.legs)} wins"
+
     def find(
         self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
     ) -> list[Opportunity]:

@@ -21,20 +21,12 @@ def test_nothing_chosen_are_all_columns_and_a_choice_keeps_their_order_and_the_t
     assert view.filters.min_ev_e6 == 2_000_000
 
 
-def test_pinned_rows_come_first_also_those_that_no_filter_passes() -> None:
-    a, b, c = (opportunity(name) for name in "abc")
-    view = parse_view([("pin", f"{c.key},gone:X")])
-
-    assert view.place([a, b], [a, b, c]) == [c, a, b]
-    assert view.place([a, c], [a, c]) == [c, a]
-    assert TableView(Filters()).place([b, a], [a, b]) == [b, a]
-
-
 def test_a_pin_is_added_last_and_taken_away_again() -> None:
     view = parse_view([("pin", key_of("a"))])
 
     assert view.toggled(key_of("b")) == f"{key_of('a')},{key_of('b')}"
     assert view.toggled(key_of("a")) is None
+    assert view.toggled("another", {key_of("a"), "another"}) is None
     full = TableView(Filters(), pins=tuple(str(n) for n in range(PINS_MAX)))
     assert (full.toggled("more") or "").split(",") == [*(str(n) for n in range(1, PINS_MAX)), "more"]
 
