@@ -1,14 +1,16 @@
 """``python -m benchmarks.repairs``: processes killed under supervisord, and messages lost beside it.
 
 The whole stack as `make run` starts it, and a replica here that follows it as the dashboard does. Each kill
-takes one process (publisher or snapshot server, in turn) with SIGKILL, while messages are lost on the
-replica's line. Prints how long it took until that replica, and the snapshot server, were proven again: the
-digest of the whole was the publisher's, in the newest epoch. ``--losses`` are planted without a kill.
+takes one process with SIGKILL, publisher and snapshot server by turns, while messages are lost on the
+replica's line. Prints how long it took until that replica, and the snapshot server, were proven again (the
+digest of the whole was the publisher's, in the newest epoch), and what of it was whose, by the logs.
+``--losses`` are planted without a kill. At the end each other process is killed once.
 
 Not part of `make bench`, since it takes its time.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -16,6 +18,7 @@ import tempfile
 import time
 import urllib.error
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,10 +36,22 @@ from .line import LossyLine
 
 START_S: Final = 600.0
 PROVEN_S: Final = 300.0
-BETWEEN_S: Final = (8.0, 12.0)
-"""Between two kills: whole snapshots are bounded to three in 30 s."""
+BETWEEN_S: Final = (3.5, 6.0)
+"""Between two kills: supervisord takes a process that lived for 3 s for one that started well."""
+
+LOSING_S: Final = 0.3
+POLL_S: Final = 0.02
 
 VICTIMS: Final = ("publisher", "snapshot_server")
+
+OTHERS: Final = {
+    "trader": "feed.live",
+    "ui": "feed.live",
+    "recorder": "feed.live",
+    "past": "process.started",
+    "simulator": "simulator serves",
+}
+"""The other processes, and what each logs when it is back."""
 
 
 def main() -> None:
@@ -48,7 +63,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--losses", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1e9, help="no further kill after this")
     options = parser.parse_args()
+    options.end = time.monotonic() + options.seconds
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with tempfile.TemporaryDirectory(prefix="kb-repairs-") as name:
         runner = Runner(Path(name))
@@ -82,58 +99,98 @@ def measure(runner: Runner, options: argparse.Namespace) -> None:
             f"losses at {options.markets:,} markets",
             [planted(replica, lines[0], rng) for _ in range(options.losses)],
         )
-        taken: dict[str, list[float]] = {f"{victim}, {who}": [] for victim in VICTIMS for who in WHO}
+        taken: dict[str, dict[str, list[float]]] = {victim: {} for victim in VICTIMS}
         for number in range(options.kills):
+            if time.monotonic() > options.end:
+                break
             victim = VICTIMS[number % len(VICTIMS)]
             time.sleep(rng.uniform(*BETWEEN_S))
-            for who, ms in killed(runner, victim, replica, lines[0], rng).items():
-                taken[f"{victim}, {who}"].append(ms)
-        for what, times in taken.items():
-            if times:
-                report(f"{what}, at {options.markets:,} markets", times)
+            found = killed(runner, victim, replica, lines[0], rng)
+            print(f"{victim}: " + ", ".join(f"{what} {ms:.0f}" for what, ms in found.items()), flush=True)
+            for what, ms in found.items():
+                taken[victim].setdefault(what, []).append(ms)
+        for victim, parts in taken.items():
+            for what, times in parts.items():
+                report(f"{victim} killed at {options.markets:,} markets, {what}", times)
+        for victim, word in OTHERS.items():
+            if time.monotonic() < options.end:
+                time.sleep(BETWEEN_S[0])
+                print(f"{victim} killed: {alone(runner, victim, word)}", flush=True)
     finally:
         replica.stop()
         context.term()
 
 
-WHO: Final = ("spawned again", "says its first word", "this replica proven", "the snapshot server proven")
-"""What is timed from a kill: supervisord's turn; the interpreter, the imports, what was on disk; the rest."""
+WHO: Final = ("this replica proven", "the snapshot server proven")
 
 
 def killed(
     runner: Runner, victim: str, replica: Replica, line: LossyLine, rng: random.Random
 ) -> dict[str, float]:
-    """Kill a process while messages are lost; return the ms until all was proven, by who."""
+    """Kill a process while messages are lost; return the ms until each step, and until all was proven."""
     before = health(runner)
-    pid = before["processes"][victim]["pid"]
     line.lose(round(10 ** rng.uniform(0, 3)))
-    time.sleep(rng.uniform(0, 0.3))
-    os.kill(pid, signal.SIGKILL)
+    time.sleep(rng.uniform(0, LOSING_S))
+    seq = replica.state.seq
+    wall, start = kill(before, victim), time.monotonic()
     line.lose(0)
-    start, seq = time.monotonic(), replica.state.seq
     found: dict[str, float] = {}
     while len(found) < len(WHO):
-        time.sleep(0.01)
+        time.sleep(POLL_S)
         assert time.monotonic() - start < PROVEN_S, (victim, found, replica.status(), health(runner))
-        status = replica.status()
+        status, said = replica.status(), health(runner)
         fresh = status.epoch > before["epoch"] or (victim == "snapshot_server" and status.proven_seq > seq)
         if status.live and status.proven_seq and fresh:
-            found.setdefault("this replica proven", (time.monotonic() - start) * 1e3)
-        said = health(runner)
-        word = said if victim == "snapshot_server" else replica._sync.epoch > before["epoch"]  # noqa: SLF001
-        process = (said.get("processes") or {}).get(victim) or {}
-        if process.get("pid") not in (pid, None):
-            found.setdefault("spawned again", (time.monotonic() - start - process["uptime_seconds"]) * 1e3)
-            if word:
-                found.setdefault("says its first word", (time.monotonic() - start) * 1e3)
-        proven = said.get("feed") == "live" and said["proven_seq"] > 0
-        if (
-            proven
-            and (said["epoch"] > before["epoch"] or victim == "snapshot_server")
-            and process.get("pid") != pid
-        ):
-            found.setdefault("the snapshot server proven", (time.monotonic() - start) * 1e3)
+            found.setdefault(WHO[0], (time.monotonic() - start) * 1e3)
+        pid = ((said.get("processes") or {}).get(victim) or {}).get("pid")
+        renewed = said.get("epoch", 0) > before["epoch"]
+        if victim == "snapshot_server":  # it says its own pid once it has asked supervisord
+            renewed = said.get("proven_seq", 0) > 0 and pid != before["processes"][victim]["pid"]
+        if renewed and said.get("feed") == "live" and said["proven_seq"] > 0:
+            found.setdefault(WHO[1], (time.monotonic() - start) * 1e3)
+    return steps(runner, victim, wall) | found
+
+
+def kill(before: dict[str, Any], victim: str) -> datetime:
+    """Kill a process; return when."""
+    os.kill(before["processes"][victim]["pid"], signal.SIGKILL)
+    return datetime.now(UTC)
+
+
+def alone(runner: Runner, victim: str, word: str) -> str:
+    """Kill a process that nobody's data hangs on; return how long each step took."""
+    before = health(runner)
+    if victim not in (before.get("processes") or {}):
+        return "does not run"
+    wall = kill(before, victim)
+    eventually(lambda: word in said_since(runner, victim, wall), PROVEN_S, f"{victim} is back")
+    return ", ".join(f"{what} {ms:.0f} ms" for what, ms in steps(runner, victim, wall).items())
+
+
+def steps(runner: Runner, victim: str, wall: datetime) -> dict[str, float]:
+    """Return when, in ms after it was killed, a process was started again and what it logged then."""
+    found: dict[str, float] = {}
+    for text in (runner.run_dir / "logs" / "supervisord.log").read_text().splitlines():
+        at = datetime.fromisoformat(text[:23].replace(",", ".")).astimezone(UTC)
+        if at >= wall and f"spawned: '{victim}'" in text:
+            found.setdefault("spawned", (at - wall).total_seconds() * 1e3)
+    return found | said_since(runner, victim, wall)
+
+
+def said_since(runner: Runner, victim: str, wall: datetime) -> dict[str, float]:
+    """Return the ms from `wall` on until each event of WORDS was first logged by a process."""
+    found: dict[str, float] = {}
+    for text in (runner.run_dir / "logs" / f"{victim}.jsonl").read_text().splitlines():
+        if text.startswith("{"):
+            event = json.loads(text)
+            at = datetime.fromisoformat(event["timestamp"])
+            if at >= wall and event["event"] in WORDS:
+                found.setdefault(event["event"], (at - wall).total_seconds() * 1e3)
     return found
+
+
+WORDS: Final = frozenset({"process.started", "epoch.opened", *OTHERS.values()})
+"""Imports and settings are done; the checkpoint is loaded and served; the replica follows."""
 
 
 def health(runner: Runner) -> dict[str, Any]:

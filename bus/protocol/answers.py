@@ -323,7 +323,7 @@ class Answers:
         state = self._state()
         if state is None or not state.epoch:
             raise Refusal(
-                "not_ready", "no epoch is open yet: nothing has been fetched or loaded", retry_ms=250
+                "not_ready", "no epoch is open yet: nothing has been fetched or loaded", retry_ms=100
             )
         return state
 
@@ -391,7 +391,7 @@ class Answers:
         if not isinstance(epoch, int):
             raise Refusal("bad_request", f"epoch: got {epoch!r:.50}, expected an integer")
         if epoch > state.epoch:
-            raise Refusal("epoch_behind", f"this server is at epoch {state.epoch}", retry_ms=250)
+            raise Refusal("epoch_behind", f"this server is at epoch {state.epoch}", retry_ms=50)
         if self._chunks_of is None or self._chunks_of() is not state:
             self._chunks, self._chunks_of = {}, weakref.ref(state)
         cut = Cut(state, since, frozenset(also), frozenset(prefixes), self._chunks)

@@ -1,8 +1,8 @@
 """Asks: when a replica asks for a snapshot, and when again. One question at a time.
 
 An answer that does not come, refuses, or is of no use is asked for again, later each time up to a bound, with
-jitter; repairs begin at least REPAIR_EVERY_MS apart; whole snapshots are bounded. What was lost is asked for
-soon after somebody can give it: RETRY_MAX_MS and half of it.
+jitter; repairs begin at least REPAIR_EVERY_MS apart; whole snapshots are bounded by what they take. What was
+lost is asked for soon after somebody can give it: REFUSED_MAX_MS and half of it.
 """
 
 import random
@@ -18,6 +18,9 @@ or stands still, is found by its connection long before."""
 ASK_TIMEOUT_MAX_MS: Final = 16_000
 BEHIND_RETRY_MS: Final = 50
 RETRY_MAX_MS: Final = 400
+REFUSED_MAX_MS: Final = 100
+"""The same after an error, which costs next to nothing to say: a server that is about to be ready."""
+
 RARELY_MS: Final = 4_000
 """The same where to ask sooner helps nobody: an epoch that is not open, answers that cannot be read."""
 
@@ -26,6 +29,12 @@ PAST: Final = 4
 
 WHOLES: Final = 3
 WHOLES_WINDOW_MS: Final = 30_000
+"""So many whole snapshots in so long are had at once."""
+
+WHOLE_SHARE: Final = 8
+"""The next one begins so many times later as the last one took: a publisher that keeps restarting is followed
+as soon as its catalogue allows, and does not make every replica fetch the whole all the time."""
+
 REPAIR_EVERY_MS: Final = 100
 
 
@@ -68,6 +77,8 @@ class Asks:
         self._attempt = 0
         self._next_id = 1
         self._wholes_ms: list[int] = []
+        self._asked_ms = now_ms
+        self._whole_took_ms = 0
         self._repaired_ms = now_ms - REPAIR_EVERY_MS
 
     def due(self, now_ms: int) -> bool:
@@ -77,22 +88,24 @@ class Asks:
     def ask(self, epoch: int, since: int | None, now_ms: int) -> Ask | None:
         """Return the question to send; None if it must wait, since many whole snapshots were had lately."""
         if since is None:
-            # A publisher that keeps restarting must not make every replica fetch the whole each time.
             self._wholes_ms = [at for at in self._wholes_ms if at > now_ms - WHOLES_WINDOW_MS]
             if len(self._wholes_ms) >= WHOLES:
-                self.due_ms = self._wholes_ms[0] + WHOLES_WINDOW_MS + self._rng.randrange(1_000)
-                return None
+                pause_ms = min(max(BEHIND_RETRY_MS, self._whole_took_ms) * WHOLE_SHARE, WHOLES_WINDOW_MS)
+                if now_ms < self._wholes_ms[-1] + pause_ms:
+                    self.due_ms = self._wholes_ms[-1] + pause_ms + self._rng.randrange(pause_ms // 4)
+                    return None
             self._wholes_ms.append(now_ms)
         base = WHOLE_TIMEOUT_MS if since is None else ASK_TIMEOUT_MS
         timeout = min(base * 2 ** min(self._attempt, 6), ASK_TIMEOUT_MAX_MS)
         self.open = Ask(self._next_id, epoch, since, self.also, self._spare)
+        self._asked_ms = now_ms
         self.asked += 1
         self._next_id += 1
         self._deadline_ms = now_ms + timeout + self._rng.randrange(timeout // 4)
         self.due_ms = None
         return self.open
 
-    def answered(self, id_: int) -> Ask | None:
+    def answered(self, id_: int, now_ms: int) -> Ask | None:
         """Return the question that an answer is to, no longer open; None if it is to one of no use any more.
 
         The answer to an older question is as good if the open one asks for the same.
@@ -105,12 +118,14 @@ class Asks:
             past.id == id_ and (past.epoch, past.since, past.also) == wanted for past in self._past
         ):
             return None
+        if ask.since is None:
+            self._whole_took_ms = now_ms - self._asked_ms
         self.open = None
         self._past = []
         self._spare = False
         return ask
 
-    def refused(self, id_: int, retry_ms: int | None, now_ms: int, most_ms: int = RETRY_MAX_MS) -> None:
+    def refused(self, id_: int, retry_ms: int | None, now_ms: int, most_ms: int = REFUSED_MAX_MS) -> None:
         """Note an error as the answer: ask again later, in `retry_ms` if the server says so."""
         if self.open is not None and self.open.id == id_:
             self._forget()

@@ -25,7 +25,7 @@ import msgspec
 from markets.errors import DecodeError
 
 from .agreement import Agreement
-from .asks import RARELY_MS, RETRY_MAX_MS, Ask, Asks
+from .asks import RARELY_MS, REFUSED_MAX_MS, Ask, Asks
 from .coverage import Coverage, FilteredCoverage, Parts
 from .memory import Keeping
 from .messages import (
@@ -341,7 +341,7 @@ class FeedSync:
         `chunks` may be decoded only as they are taken, and raise DecodeError then.
         """
         actions: list[Action] = []
-        ask = self._asks.answered(id_)
+        ask = self._asks.answered(id_, now_ms)
         if ask is None:
             return actions
         if head.epoch > self.epoch:
@@ -390,7 +390,7 @@ class FeedSync:
         """Take an error as the answer to an Ask: try again later."""
         # Of an epoch that is to be opened we hear when it is.
         rarely = self._base is None and self._coverage.only_announced
-        self._asks.refused(id_, retry_ms, now_ms, RARELY_MS if rarely else RETRY_MAX_MS)
+        self._asks.refused(id_, retry_ms, now_ms, RARELY_MS if rarely else REFUSED_MAX_MS)
         return []
 
     def tick(self, now_ms: int) -> list[Action]:

@@ -7,8 +7,10 @@ from hypothesis import given
 
 from bus.protocol.asks import (
     ASK_TIMEOUT_MAX_MS,
+    BEHIND_RETRY_MS,
     REPAIR_EVERY_MS,
     RETRY_MAX_MS,
+    WHOLE_SHARE,
     WHOLES,
     WHOLES_WINDOW_MS,
     Asks,
@@ -28,7 +30,7 @@ def asks(now_ms: int = 0) -> Asks:
 def test_one_question_at_a_time_few_wholes_and_never_a_standstill(
     seed: int, acts: list[tuple[str, bool]]
 ) -> None:
-    asking, now_ms, wholes = Asks(random.Random(seed), 0), 0, list[int]()
+    asking, now_ms, wholes, took_ms = Asks(random.Random(seed), 0), 0, list[int](), 0
     rng = random.Random(seed)
     for act, whole in acts:
         now_ms += rng.randrange(1, 5_000)
@@ -38,10 +40,14 @@ def test_one_question_at_a_time_few_wholes_and_never_a_standstill(
             ask = asking.ask(1, None if whole else 7, now_ms)
             assert asking.open is ask
             if ask is not None and ask.since is None:
+                lately = [at for at in wholes if at > now_ms - WHOLES_WINDOW_MS]
+                assert len(lately) < WHOLES or now_ms >= lately[-1] + min(WHOLE_SHARE * took_ms, 30_000)
                 wholes.append(now_ms)
         elif act == "answer" and open_ is not None:
-            assert asking.answered(open_.id - 1) is None
-            assert asking.answered(open_.id) is open_
+            assert asking.answered(open_.id - 1, now_ms) is None
+            assert asking.answered(open_.id, now_ms) is open_
+            if open_.since is None:
+                took_ms = now_ms - wholes[-1]
             asking.later(now_ms)
         elif act == "refuse" and open_ is not None:
             if open_.since is None:
@@ -57,8 +63,7 @@ def test_one_question_at_a_time_few_wholes_and_never_a_standstill(
             asking.hurry(now_ms)
             assert asking.due(now_ms)
         assert asking.open is not None or asking.due_ms is not None
-        assert asking.due_ms is None or asking.due_ms <= now_ms + WHOLES_WINDOW_MS + 1_000
-        assert len([at for at in wholes if at > now_ms - WHOLES_WINDOW_MS]) <= WHOLES
+        assert asking.due_ms is None or asking.due_ms <= now_ms + WHOLES_WINDOW_MS * 5 // 4
 
 
 def test_waits_double_up_to_a_bound_and_begin_anew_once_live() -> None:
@@ -96,3 +101,20 @@ def test_repairs_keep_their_distance() -> None:
         asking.repair(now_ms)
         due.append(asking.due_ms)
     assert due == [0, REPAIR_EVERY_MS, 2 * REPAIR_EVERY_MS, 1_000]
+
+
+def test_a_fourth_whole_snapshot_waits_for_as_long_as_it_weighs() -> None:
+    for took_ms, least_ms, most_ms in ((1, 400, 500), (1_000, 8_000, 10_000), (14_000, 30_000, 37_500)):
+        asking, now_ms = asks(), 0
+        for _ in range(WHOLES):
+            asking.hurry(now_ms)
+            ask = asking.ask(1, None, now_ms)
+            assert ask is not None
+            asking.answered(ask.id, now_ms + took_ms)
+        asking.hurry(now_ms)
+        assert asking.ask(2, None, now_ms) is None
+        assert asking.due_ms is not None
+        assert least_ms <= asking.due_ms <= most_ms
+        assert asking.ask(2, None, asking.due_ms) is not None
+    assert least_ms == WHOLES_WINDOW_MS
+    assert BEHIND_RETRY_MS * WHOLE_SHARE == 400
