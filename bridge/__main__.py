@@ -33,7 +33,7 @@ def _main(argv: list[str]) -> int:
         from .store import Limits
 
         limits = Limits(args.replicas, int(args.max_gb * 1e9), args.max_hours * 3_600)
-        context = make_context()
+        context = make_context(settings.curve_key)
         try:
             Bridge(
                 context, settings.feed, settings.query, address, SystemClock(), random.Random(), limits

@@ -12,7 +12,7 @@ from bus.tape.export import Part
 from bus.tools.doctor import run as doctor
 from markets.errors import SettingsError, StartupError
 
-from .tools import commands
+from .tools import commands, keys
 
 Run = Callable[[Settings, Stop], int]
 
@@ -75,6 +75,23 @@ def _parser() -> argparse.ArgumentParser:
     tap = ops.add_parser("tap", help="print the feed, a line of JSON per record")
     tap.add_argument("prefix", nargs="*", default=[""], help="topics to print; all by default")
 
+    ops.add_parser("forward", help="pass feed and answers on to other machines, over TCP with CURVE")
+    known = ops.add_parser("keys", help="make, list and revoke the keys of other machines (docs/remote.md)")
+    does = known.add_subparsers(dest="keys_op", required=True, metavar="WHAT")
+    made = does.add_parser("make", help="make NAME's key file; where the forwarder is, let it in, too")
+    made.add_argument("name", metavar="NAME")
+    made.add_argument("--to", type=Path, help="the file (default NAME.key)")
+    made.add_argument(
+        "--server", metavar="KEY", help="public key of a forwarder elsewhere, which is to allow it"
+    )
+    allowed = does.add_parser("allow", help="let in a key that was made elsewhere")
+    allowed.add_argument("name", metavar="NAME")
+    allowed.add_argument("key", metavar="KEY", help="its public key, 40 characters")
+    revoked = does.add_parser("revoke", help="let NAME in no more, and end its connections")
+    revoked.add_argument("name", metavar="NAME")
+    does.add_parser("list", help="show the forwarder's public key, and who is let in")
+    does.add_parser("renew", help="make the forwarder a new key: every client needs the new public key")
+
     ops.add_parser("doctor", help="explain what is wrong")
     ops.add_parser("settings", help="print every setting that holds, and where it was set")
     return parser
@@ -92,6 +109,7 @@ def _main(argv: list[str]) -> int:
         "verify": lambda: commands.verify_recording(args.file),
         "export": lambda: commands.export(args.file, args.folder, args.format, _part(args)),
         "settings": lambda: commands.settings(os.environ, Path.cwd()),
+        "keys": lambda: keys.run(lambda: Settings.load(os.environ, Path.cwd()), args),
         "import": lambda: commands.import_frames(args.frames, args.file, args.use_yes_price),
     }
     if args.op in offline:
@@ -102,13 +120,14 @@ def _main(argv: list[str]) -> int:
     if args.op == "doctor":
         return doctor(dict(os.environ), Path.cwd())
     online: dict[str, Run] = {
+        "forward": commands.forward,
         "record": lambda settings, stop: commands.record(settings, stop, args.folder),
         "replay": lambda settings, stop: commands.replay(
             settings, stop, args.file, args.speed, args.begin_ms, args.end_ms, paused=args.paused, at=args.at
         ),
     }
     if args.op in online:
-        return main(args.op, online[args.op], exclusive=False)
+        return main(args.op, online[args.op], exclusive=args.op == "forward")
     quiet: dict[str, Run] = {  # their output is for pipes: no log in it
         "control": lambda settings, _stop: commands.control(settings, args.action, args.value),
         "tap": lambda settings, stop: commands.tap(settings, stop, args.prefix),

@@ -7,7 +7,7 @@ import zmq
 from bus.protocol.messages import decode_map, encode_map
 from markets.errors import DecodeError, KalshiBusError
 
-from .sockets import MAX_ANSWER, make
+from .sockets import MAX_ANSWER, connect, make
 from .threads import Owner
 
 CONNECT_MS: Final = 250
@@ -31,7 +31,7 @@ def ask(
     """
     socket = make(context, zmq.REQ, MAX_ANSWER)
     try:
-        socket.connect(endpoint)
+        connect(socket, endpoint)
         socket.send(encode_map(question))
         return _answer(socket, endpoint, question, timeout_ms)
     finally:
@@ -78,7 +78,7 @@ class Asker:
         if self._socket is None:
             self._socket = make(self._context, zmq.DEALER, MAX_ANSWER)
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
-            self._socket.connect(self._endpoint)
+            connect(self._socket, self._endpoint)
         socket = self._socket
         try:
             # Whoever was there may be gone a moment later: then the poll says so, or the send.

@@ -6,7 +6,7 @@ from typing import Any
 import zmq
 
 from .protocol.messages import TOPIC_HEARTBEAT
-from .sockets import MAX_FEED, make
+from .sockets import MAX_FEED, connect, make
 from .threads import Owner
 
 
@@ -27,7 +27,7 @@ class Heartbeats:
             socket.setsockopt(zmq.SUBSCRIBE, TOPIC_HEARTBEAT.encode())
             # Whoever was killed and comes back is heard at once.
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, 0)
-            socket.connect(endpoint)
+            connect(socket, endpoint)
             self._names[socket] = name
             self._poller.register(socket, zmq.POLLIN)
 

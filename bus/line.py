@@ -4,14 +4,18 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import structlog
 import zmq
 
 from bus.protocol.asks import Ask
 from bus.protocol.messages import encode_map
 
-from .sockets import MAX_ANSWER, MAX_FEED, make
+from .curve import Handshakes
+from .sockets import MAX_ANSWER, MAX_FEED, connect, keys_of, make
 from .threads import Owner
 from .wake import Wake
+
+log = structlog.get_logger()
 
 POLL_MS: Final = 50
 DRAIN: Final = 1_000
@@ -39,8 +43,11 @@ class Line:
         self._owner.take()
         self._context = context
         self._feed = feed
+        self._said = ""
+        self._handshakes: dict[zmq.Socket[bytes], Handshakes] = {}
         self._prefixes = tuple(prefixes)
-        self._dealers = [self._asking(endpoint) for endpoint in (snapshots, spare) if endpoint is not None]
+        self._endpoints = [endpoint for endpoint in (snapshots, spare) if endpoint is not None]
+        self._dealers = [self._asking(endpoint) for endpoint in self._endpoints]
         self._asked: tuple[int, zmq.Socket[bytes]] | None = None
         self._subscriber = self._subscribe()
 
@@ -108,6 +115,7 @@ class Line:
         }
         if ask.since is not None:
             question |= {"since": ask.since, "also": list(ask.also)}
+        self._ask_anew()
         dealers = self._dealers[:1] if ask.since is None else self._dealers[:: -1 if ask.spare else 1]
         for dealer in dealers:
             with contextlib.suppress(zmq.Again):
@@ -119,20 +127,45 @@ class Line:
     def rebuild(self) -> None:
         """Connect to the feed anew."""
         self._owner.check()
-        self._subscriber.close()
+        self._leave(self._subscriber)
         self._subscriber = self._subscribe()
 
     def close(self) -> None:
         """Close the sockets."""
         self._owner.check()
-        self._subscriber.close()
-        for dealer in self._dealers:
-            dealer.close()
+        for socket in (self._subscriber, *self._dealers):
+            self._leave(socket)
+
+    def _ask_anew(self) -> None:
+        # Once libzmq was refused by a peer it does not try again.
+        for index, dealer in enumerate(self._dealers):
+            if dealer in self._handshakes and self._refused(dealer):
+                self._leave(dealer)
+                self._dealers[index] = self._asking(self._endpoints[index])
+
+    def _refused(self, socket: zmq.Socket[bytes]) -> bool:
+        """Return whether the last handshake of a socket failed; say it if that is new."""
+        problem = self._handshakes[socket].trouble()
+        if problem is not None and problem != self._said:
+            self._said = problem
+            log.warning("curve.no_entry", problem=problem)
+        return problem is not None
+
+    def _leave(self, socket: zmq.Socket[bytes]) -> None:
+        if socket in self._handshakes:
+            self._refused(socket)
+            self._handshakes.pop(socket).close()
+        socket.close()
+
+    def _watch(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
+        if endpoint.startswith("tcp://") and keys_of(self._context) is not None:
+            self._handshakes[socket] = Handshakes(socket, endpoint)
 
     def _asking(self, endpoint: str) -> zmq.Socket[bytes]:
         dealer = make(self._context, zmq.DEALER, MAX_ANSWER)
         dealer.setsockopt(zmq.IMMEDIATE, 1)  # no question waits in a queue for a server that is gone
-        dealer.connect(endpoint)
+        self._watch(dealer, endpoint)
+        connect(dealer, endpoint)
         return dealer
 
     def _subscribe(self) -> zmq.Socket[bytes]:
@@ -140,5 +173,6 @@ class Line:
         subscriber.setsockopt(zmq.RCVTIMEO, POLL_MS)
         for prefix in self._prefixes:
             subscriber.setsockopt(zmq.SUBSCRIBE, prefix.encode())
-        subscriber.connect(self._feed)
+        self._watch(subscriber, self._feed)
+        connect(subscriber, self._feed)
         return subscriber

@@ -37,8 +37,15 @@ class Connection:
     Prices are ints of $0.0001, counts ints of 0.01 contract, as everywhere on the bus.
     """
 
-    def __init__(self, feed: str, snapshots: str, topics: Iterable[str], timeout_s: float) -> None:
-        self._context = make_context()
+    def __init__(
+        self,
+        feed: str,
+        snapshots: str,
+        topics: Iterable[str],
+        timeout_s: float,
+        curve_key: Path | None = None,
+    ) -> None:
+        self._context = make_context(curve_key)
         self._snapshots = snapshots
         self.replica = Replica(self._context, feed, snapshots, SystemClock(), random.Random(), topics)
         self.replica.start()
@@ -182,16 +189,19 @@ def connect(
     timeout_s: float = 10.0,
     at: str | int | None = None,
     recording: str | Path | None = None,
+    curve_key: str | Path | None = None,
 ) -> Connection:
-    """Follow the bus of this machine; everything, or only the streams whose topics begin with `topics`.
+    """Follow the bus; everything, or only the streams whose topics begin with `topics`.
 
     Endpoints are those of the settings (environment, kalshi-bus.toml) unless given.
 
     Args:
         at: instead, all as it was at a past moment: ISO 8601, ms since 1970, or EPOCH:SEQ.
         recording: where it was recorded; by default in the data directory.
+        curve_key: file of the key for endpoints on another machine, ``tcp://HOST:PORT`` (docs/remote.md).
 
     Raises:
+        StartupError: an endpoint or the key cannot be used.
         TimeoutError: nobody answered.
         SettingsError: the settings are wrong.
         NotRecorded, BadRecord, RecordingError, OSError: the moment is not in the recording, or is none; the
@@ -203,7 +213,9 @@ def connect(
     if feed is None or snapshots is None:
         settings = Settings.load(os.environ, Path.cwd())
         feed, snapshots = feed or settings.feed, snapshots or settings.query
-    return Connection(feed, snapshots, topics or ("",), timeout_s)
+        curve_key = curve_key or settings.curve_key
+    key = None if curve_key is None else Path(curve_key)
+    return Connection(feed, snapshots, topics or ("",), timeout_s, key)
 
 
 def dollars(price_e4: int) -> str:

@@ -41,6 +41,7 @@ from markets.errors import DecodeError
 from .clock import Clock
 from .jetstream.stored import address_of, is_remote
 from .line import POLL_MS, Line
+from .sockets import check_connect
 from .threads import Owner
 from .wake import Wake
 
@@ -85,7 +86,8 @@ class Follower:
         name: of the thread that has the sockets.
 
     Raises:
-        StartupError: `feed` is the address of a JetStream, and wrong, or nats-py is not installed.
+        StartupError: `feed` is the address of a JetStream, and wrong, or nats-py is not installed; an
+            endpoint is on another machine, and the context has no key for it.
     """
 
     def __init__(
@@ -105,6 +107,8 @@ class Follower:
         self._make_line: Callable[[], Line | JetStreamLine] = partial(
             Line, context, feed, snapshots, self.prefixes, spare
         )
+        for endpoint in filter(None, (spare, *(() if is_remote(feed) else (feed, snapshots)))):
+            check_connect(context, endpoint)
         if is_remote(feed):
             from .jetstream import line  # the library that it needs is an extra
 

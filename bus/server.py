@@ -46,6 +46,9 @@ Long enough for most of them: those that are not taken wait in memory, and libzm
 
 _LOOK_EVERY: Final = 100
 
+ENVELOPE_MAX: Final = 8
+"""Most frames before a question: who asks, who passed it on, each once more, and the empty delimiter."""
+
 SLOW_MS: Final = 5_000
 COPY_BELOW: Final = 65_536
 """Frames from this size on are handed to ZeroMQ without a copy (measured: pays from about 100 kB)."""
@@ -238,7 +241,7 @@ def serve_questions(
     """Answer up to `limit` questions waiting on a ROUTER; return how many.
 
     Never blocks, never raises for a peer's fault. Takes the envelope of REQ and of a DEALER that sends the
-    empty delimiter, or none.
+    empty delimiter, or none; with the delimiter also of whoever passes questions on.
 
     Args:
         steady_ms: now by the clock of `answers.due`.
@@ -248,7 +251,7 @@ def serve_questions(
             frames = router.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return count
-        if len(frames) not in (2, 3) or (len(frames) == 3 and frames[1]):
+        if not 2 <= len(frames) <= ENVELOPE_MAX + 1 or (len(frames) > 2 and frames[-2]):
             answers.errors += 1
             continue
         answer = answers.begin(frames[-1], now_ms, frames[:-1], steady_ms)

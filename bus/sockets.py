@@ -17,8 +17,13 @@ from typing import Any, Final
 
 import zmq
 
+from bus.jetstream.stored import is_remote as is_jetstream
+from bus.process.echo import shown
 from bus.process.locks import check_port
+from bus.process.settings_table import tcp_port
 from markets.errors import StartupError
+
+from .curve import KEY_SETTING, ClientKeys, read_client_keys
 
 SEND_HWM: Final = 32_768
 RECEIVE_HWM: Final = 32_768
@@ -42,9 +47,59 @@ HEARTBEAT_TIMEOUT_MS: Final = 5_000
 _IN_USE: Final = "is in use by another process"
 
 
-def make_context() -> zmq.Context[Any]:
-    """Return the ZeroMQ context of a process; terminate it at the end. Not every package may import zmq."""
-    return zmq.Context()
+class _Context(zmq.Context[Any]):
+    keys: ClientKeys | None = None
+
+
+def make_context(curve_key: Path | None = None) -> zmq.Context[Any]:
+    """Return the ZeroMQ context of a process; terminate it at the end. Not every package may import zmq.
+
+    Args:
+        curve_key: file of the key with which its sockets connect to ``tcp://`` endpoints (docs/remote.md).
+
+    Raises:
+        StartupError: there is no such key.
+    """
+    keys = None if curve_key is None else read_client_keys(curve_key)
+    context = _Context()
+    context.keys = keys
+    return context
+
+
+def keys_of(context: zmq.Context[Any]) -> ClientKeys | None:
+    """Return the keys with which the sockets of a context connect to ``tcp://`` endpoints."""
+    return context.keys if isinstance(context, _Context) else None
+
+
+def check_connect(context: zmq.Context[Any], endpoint: str) -> None:
+    """Check that a socket of this context may connect there.
+
+    Raises:
+        StartupError: it is another machine, and the context has no keys; or a JetStream, which is no socket.
+    """
+    if is_jetstream(endpoint):
+        raise StartupError(
+            "the feed is in a JetStream: replicas follow it there, and nothing else does (docs/bridge.md)"
+        )
+    if endpoint.startswith("tcp://") and keys_of(context) is None and tcp_port(endpoint) is None:
+        raise StartupError(
+            f"{endpoint}: is not on loopback, and off loopback nothing goes without CURVE: {KEY_SETTING} "
+            "names the key that `python -m bus keys` has made there"
+        )
+
+
+def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Connect; over TCP with CURVE if the socket's context has keys.
+
+    Raises:
+        StartupError: as `check_connect`.
+    """
+    if not endpoint.startswith("ipc://"):
+        check_connect(socket.context, endpoint)
+        if endpoint.startswith("tcp://") and (keys := keys_of(socket.context)) is not None:
+            socket.curve_publickey, socket.curve_secretkey = keys.own
+            socket.curve_serverkey = keys.server
+    socket.connect(endpoint)
 
 
 def make(context: zmq.Context[Any], kind: int, max_bytes: int) -> zmq.Socket[bytes]:
@@ -68,8 +123,11 @@ def bind(socket: zmq.Socket[bytes], name: str, endpoint: str) -> str:
     """Bind, and return the address really bound.
 
     Raises:
-        StartupError: the endpoint is taken or cannot be used; names the setting and what to do.
+        StartupError: the endpoint is taken or cannot be used, or lets other machines in without CURVE; names
+            the setting and what to do.
     """
+    if not socket.curve_server:
+        _refuse_open_door(name, endpoint)
     if endpoint.startswith("ipc://"):
         _refuse_foreign_file(name, endpoint.removeprefix("ipc://"))
     try:
@@ -89,11 +147,20 @@ def check_endpoint(name: str, endpoint: str) -> None:
     Raises:
         StartupError: as `bind`.
     """
+    _refuse_open_door(name, endpoint)
     if endpoint.startswith("ipc://"):
         _refuse_foreign_file(name, endpoint.removeprefix("ipc://"))
         return
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     check_port(int(port), f"KALSHI_BUS_{name.upper()}", host)
+
+
+def _refuse_open_door(name: str, endpoint: str) -> None:
+    if not endpoint.startswith(("ipc://", "inproc://", "tcp://127.")):
+        raise StartupError(
+            f"KALSHI_BUS_{name.upper()}: got {shown(endpoint)}, expected ipc:// or loopback where it is "
+            "served: other machines are let in by `python -m bus forward` alone, with CURVE (docs/remote.md)"
+        )
 
 
 def _refuse_foreign_file(name: str, path: str) -> None:

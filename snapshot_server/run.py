@@ -57,7 +57,7 @@ def run(settings: Settings, stop: Stop) -> int:
     main_thread.check()
     sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
-    context = make_context()
+    context = make_context(settings.curve_key)
     editor = Editor(clock)
     history = Store(settings.history_mb * 1_048_576, pause)
     historian = Historian(history, Disk(settings.data_dir, _name_of(settings)))

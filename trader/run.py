@@ -103,7 +103,7 @@ def run(
             watch = Watch(minder, ender(minder, ended, ticking, end))
             watch.thread.start()
             stack.callback(watch.stop)
-        context = make_context()
+        context = make_context(settings.curve_key)
         stack.callback(context.term)
         replica = SteppedReplica(
             context, settings.feed, settings.query, ticking, rng(), keeping=Slim(), spare=settings.state

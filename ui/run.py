@@ -51,7 +51,7 @@ def run(settings: Settings, stop: Stop) -> int:
     check_port(settings.ui_port, PORT_SETTING)
     clock, hub = SystemClock(), UpdateHub()
     service = Service(settings, hub, clock)
-    context = make_context()
+    context = make_context(settings.curve_key)
     replica = Replica(
         context,
         settings.feed,

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from bus.jetstream.stored import address_of
+from bus.jetstream.stored import is_remote as is_jetstream
 from markets.errors import SettingsError
 
 from .echo import shown, shown_name, shown_path, told
@@ -27,6 +29,7 @@ from .settings_table import (
     ENDPOINTS,
     LIVE_CONFIRMATION,
     CommonRows,
+    ForwarderRows,
     GatewayRows,
     HttpRows,
     PublisherRows,
@@ -48,7 +51,16 @@ _VARIABLES: Final = {"api_key_id": "KALSHI_API_KEY_ID", "private_key_path": "KAL
 """Variables outside our prefix: the names Kalshi's own tools use."""
 
 
-class Settings(SimulatorRows, HttpRows, RecorderRows, GatewayRows, TraderRows, PublisherRows, CommonRows):
+class Settings(
+    SimulatorRows,
+    HttpRows,
+    ForwarderRows,
+    RecorderRows,
+    GatewayRows,
+    TraderRows,
+    PublisherRows,
+    CommonRows,
+):
     """All settings of one process, validated and immutable. Made by `Settings.load` only."""
 
     @property
@@ -60,6 +72,11 @@ class Settings(SimulatorRows, HttpRows, RecorderRows, GatewayRows, TraderRows, P
     def recording(self) -> Path:
         """The folder of the recording that `make run` keeps."""
         return self.data_dir / "recording"
+
+    @property
+    def keyring(self) -> Path:
+        """The folder of the forwarder's keys: its own, and who is let in."""
+        return self.data_dir / "curve"
 
     @classmethod
     def load(cls, environ: Mapping[str, str], cwd: Path) -> Self:
@@ -172,6 +189,8 @@ def effective(settings: Settings, origin: Mapping[str, str]) -> list[Effective]:
             said = "" if value is None else f"({len(value)} characters, hidden)"
         elif key == "private_key_path" and value is not None:
             said = redact(shown_path(value))
+        elif key == "feed" and is_jetstream(value):
+            said = address_of(value).shown
         elif isinstance(value, tuple):
             said = redact(",".join(map(told, value)))
         elif isinstance(value, float):
@@ -258,7 +277,7 @@ def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, obj
 
 def _derive(values: dict[str, object], cwd: Path) -> None:
     """Fill in the defaults that follow from other settings, and make paths absolute."""
-    for key in ("run_dir", "data_dir", "private_key_path", "fair_values_file"):
+    for key in ("run_dir", "data_dir", "private_key_path", "fair_values_file", "curve_key"):
         default = _extra(key)["default"]
         if isinstance(value := values.get(key, default), str):
             values[key] = cwd / value  # joins and looks nowhere: no text can make it fail
@@ -310,6 +329,16 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
                 {small, large},
                 f"{name(small)}: got {getattr(s, small)}, expected at most {name(large)} {getattr(s, large)}",
             )
+    for key in ENDPOINTS:
+        endpoint: str = getattr(s, key)
+        if not endpoint.startswith("tcp://"):
+            continue
+        if key in ("feed", "state", "query") and s.curve_key is None and tcp_port(endpoint) is None:
+            why = f"off loopback nothing goes without CURVE, and {variable_of('curve_key')} names no key"
+            yield {key, "curve_key"}, f"{name(key)}: got {shown(endpoint)}, expected 127.0.0.1: {why}"
+        if key not in ("feed", "state", "query") and s.curve_key is not None:
+            why = f"with {name('curve_key')} what is on this machine is reached by ipc:// only"
+            yield {key, "curve_key"}, f"{name(key)}: got {shown(endpoint)}, expected ipc://: {why}"
     yield from _clashes(s, name)
 
 
@@ -318,7 +347,12 @@ def _clashes(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str]
     taken = {key: f"port {getattr(s, key)}" for key in ("snapshot_port", "past_port", "ui_port", "sim_port")}
     for key in ENDPOINTS:
         endpoint: str = getattr(s, key)
+        if endpoint.startswith("tcp://") and (s.curve_key is not None or tcp_port(endpoint) is None):
+            continue  # of another machine
         taken[key] = f"port {port}" if (port := tcp_port(endpoint)) else endpoint
+    if s.forward == "yes":
+        for key in ("forward_feed", "forward_query"):
+            taken[key] = f"port {getattr(s, key).rpartition(':')[2]}"
     for (earlier, theirs), (key, ours) in combinations(taken.items(), 2):
         if ours == theirs:
             yield {key, earlier}, f"{name(key)}: got {ours}, expected one that {name(earlier)} does not have"

@@ -12,6 +12,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from bus.jetstream.stored import address_of
+from bus.jetstream.stored import is_remote as is_jetstream
+from markets.errors import StartupError
+
 from .echo import KEY_TEXT, kind_of_secret
 
 Mode = Literal["sim", "paper", "live"]
@@ -169,6 +173,45 @@ def _endpoint(endpoint: str) -> str:
     return endpoint
 
 
+def _followed(endpoint: str) -> str:
+    if not endpoint.startswith("tcp://"):
+        return _endpoint(endpoint)
+    found = re.fullmatch(
+        r"tcp://([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?):([0-9]{1,5})", endpoint, re.ASCII
+    )
+    if found is None or not 0 < int(found[3]) <= 65_535:
+        raise ValueError("neither of them")
+    return endpoint
+
+
+def _fed(endpoint: str) -> str:
+    if not is_jetstream(endpoint):
+        return _followed(endpoint)
+    if not endpoint.isprintable():
+        raise ValueError("characters that no URL should have")
+    try:
+        address_of(endpoint)
+    except StartupError as error:
+        raise ValueError(str(error)) from None
+    return endpoint
+
+
+def _door(endpoint: str) -> str:
+    """An address of this machine to listen on: ZeroMQ binds to no names."""
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        raise ValueError("not an IPv4 address of this machine") from None
+    if (
+        endpoint != f"tcp://{address}:{port}"
+        or not re.fullmatch("[1-9][0-9]{0,4}", port, re.ASCII)
+        or int(port) > 65_535
+    ):
+        raise ValueError("not an address and a port")
+    return endpoint
+
+
 def _url(schemes: tuple[str, str]) -> AfterValidator:
     plain, encrypted = schemes
 
@@ -213,6 +256,9 @@ def _port(default: int, meaning: str) -> Any:
 
 
 _IPC: Final = "`ipc:///absolute/path` (at most 107 bytes) or `tcp://127.0.0.1:port`"
+_FOLLOWED: Final = f"{_IPC}; with a key also `tcp://host:port` of a forwarder"
+_FED: Final = f"{_FOLLOWED}, or `nats://host:port[/stream]`"
+_DOOR: Final = "`tcp://` with an IPv4 address of this machine (or 0.0.0.0) and a port"
 _NAMES: Final = "names with commas between them (TOML: a list)"
 _CALLS: Final = "names or `/path/mine.py:Class`, each maybe with `(key=value)`, commas between (TOML: a list)"
 
@@ -233,6 +279,9 @@ _Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], BeforeVali
 _Calls = Annotated[tuple[Annotated[str, AfterValidator(_call)], ...], BeforeValidator(_calls)]
 """What they say is read where they are loaded, not here."""
 _Endpoint = Annotated[str, AfterValidator(_endpoint)]
+_Followed = Annotated[str, AfterValidator(_followed)]
+_Fed = Annotated[str, AfterValidator(_fed)]
+_Door = Annotated[str, AfterValidator(_door)]
 _Path = Annotated[Path, AfterValidator(_path)]
 _Dollars = Annotated[Decimal, BeforeValidator(_no_bool)]
 """Exact dollars, at most six decimals: `money_e6` turns them into micro-dollars."""
@@ -286,9 +335,18 @@ class CommonRows(Rows):
     data_dir: _Path = _setting(
         "<.data>", "a directory of mode 0700", "What must survive: checkpoint, journal, recordings."
     )
-    feed: _Endpoint = _setting("<ipc://RUN_DIR/feed.sock>", _IPC, "Publisher's feed (PUB).")
-    state: _Endpoint = _setting("<ipc://RUN_DIR/state.sock>", _IPC, "Publisher's state for joining (ROUTER).")
-    query: _Endpoint = _setting("<ipc://RUN_DIR/query.sock>", _IPC, "Snapshot server's answers (ROUTER).")
+    feed: _Fed = _setting("<ipc://RUN_DIR/feed.sock>", _FED, "Publisher's feed (PUB).")
+    state: _Followed = _setting(
+        "<ipc://RUN_DIR/state.sock>", _FOLLOWED, "Publisher's state for joining (ROUTER)."
+    )
+    query: _Followed = _setting(
+        "<ipc://RUN_DIR/query.sock>", _FOLLOWED, "Snapshot server's answers (ROUTER)."
+    )
+    curve_key: _Path | None = _setting(
+        None,
+        "a file of mode 0600 that `python -m bus keys` has made",
+        "Key for a forwarder on another machine; all `tcp://` is then reached with CURVE: docs/remote.md.",
+    )
     past: _Endpoint = _setting(
         "<ipc://RUN_DIR/past.sock>", _IPC, "Time machine's answers about what was recorded (ROUTER)."
     )
@@ -454,6 +512,20 @@ class RecorderRows(Rows):
         "Most that the recording in the data dir may take; the oldest gives way.",
         gt=0,
         le=1_000_000,
+    )
+
+
+class ForwarderRows(Rows):
+    """The forwarder's: where replicas on other machines find feed and answers."""
+
+    forward: Literal["no", "yes"] = _setting(
+        "no", "`no` or `yes`", "Whether feed and answers are passed on to other machines: docs/remote.md."
+    )
+    forward_feed: _Door = _setting(
+        "tcp://127.0.0.1:5010", _DOOR, "Where the forwarder passes the feed on (PUB, CURVE)."
+    )
+    forward_query: _Door = _setting(
+        "tcp://127.0.0.1:5011", _DOOR, "Where the forwarder takes questions (ROUTER, CURVE)."
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from bus.curve import Keyring
 from bus.sockets import check_endpoint
 from markets.errors import SettingsError, StartupError
 
@@ -58,6 +59,11 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     past = ("past",) if recorder else ()
     for key in ("feed", "state", "query", "trader_control", "trader_events", *gateway, *past):
         check_endpoint(key, getattr(settings, key))
+    if settings.forward == "yes":
+        Keyring(settings.keyring).server()
+        for key in ("forward_feed", "forward_query"):
+            host, _, port = getattr(settings, key).removeprefix("tcp://").rpartition(":")
+            check_port(int(port), variable_of(key), host)
     control = str(run_dir / "supervisor.sock").replace("%", "%%")
     try:
         (run_dir / "supervisorctl.conf").write_text(
@@ -77,6 +83,7 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         "SUPERVISE_SIMULATOR": str(simulator).lower(),
         "SUPERVISE_ORDERS": str(orders).lower(),
         "SUPERVISE_RECORDER": str(recorder).lower(),
+        "SUPERVISE_FORWARD": str(settings.forward == "yes").lower(),
         "SUPERVISE_SIM_PORT": str(settings.sim_port),
         "SUPERVISE_SIM_MARKETS": str(settings.sim_markets),
         "SUPERVISE_SIM_SEED": str(settings.sim_seed),
@@ -123,6 +130,8 @@ def _announce(settings: Settings, logs: str) -> None:
         print(f"  orders     to {where}: order gateway and watchdog run (docs/orders.md)")
     if settings.record == "yes":
         print(f"  recording  {settings.recording}, at most {settings.record_budget_gb:g} GB")
+    if settings.forward == "yes":
+        print(f"  elsewhere  {settings.forward_feed}, {settings.forward_query}, with CURVE (docs/remote.md)")
     if settings.env == "sim" and settings.api_key_id:
         print(f"  note: {variable_of('api_key_id')} is set; unset it to sign with the simulator's own key")
     sys.stdout.flush()  # exec does not

@@ -16,6 +16,7 @@ import zmq
 
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
+from bus.forwarder import run as run_forwarder
 from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role, private_dir
 from bus.process.settings import Settings, effective
@@ -30,7 +31,7 @@ from bus.protocol.messages import (
     decode_map,
     decode_record,
 )
-from bus.sockets import MAX_FEED, make, make_context
+from bus.sockets import MAX_FEED, connect, make, make_context
 from bus.tape.export import Part, export_records
 from bus.tape.file import Recording, RecordingError
 from bus.tape.kalshi_frames import convert
@@ -126,7 +127,7 @@ def record(settings: Settings, stop: Stop, path: Path | None) -> int:
     Args:
         path: the folder; None for the one in the data directory, which is kept within its budget.
     """
-    context, clock = make_context(), SystemClock()
+    context, clock = make_context(settings.curve_key), SystemClock()
     budget = None
     if path is None:
         private_dir(settings.data_dir)
@@ -149,6 +150,15 @@ def record(settings: Settings, stop: Stop, path: Path | None) -> int:
         return 1
     log.info("recorder.done", frames=recorder.frames, keyframes=recorder.keyframes, dropped=recorder.dropped)
     return 0
+
+
+def forward(settings: Settings, stop: Stop) -> int:
+    """Pass feed and answers on until `stop`."""
+    context = make_context(settings.curve_key)
+    try:
+        return run_forwarder(settings, stop, context, SystemClock())
+    finally:
+        context.term()
 
 
 def settings(environ: Mapping[str, str], cwd: Path) -> int:
@@ -328,12 +338,12 @@ def tap(settings: Settings, stop: Stop, prefixes: Iterable[str]) -> int:
     Silence is said on stderr, within 3 s, and whether it is of the feed or only of what was asked for.
     """
     prefixes, clock = tuple(prefixes), SystemClock()
-    context = make_context()
+    context = make_context(settings.curve_key)
     socket = make(context, zmq.SUB, MAX_FEED)
     try:
         for prefix in {*prefixes, TOPIC_HEARTBEAT}:  # by which a silent feed differs from a wrong prefix
             socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
-        socket.connect(settings.feed)
+        connect(socket, settings.feed)
         poller = zmq.Poller()
         poller.register(socket, zmq.POLLIN)
         poller.register(stop.fileno(), zmq.POLLIN)

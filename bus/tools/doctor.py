@@ -18,6 +18,8 @@ from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
 from bus.drift import DriftRow
 from bus.health import HealthAnswer, progress, publisher_problem, publisher_warnings
+from bus.jetstream.stored import address_of
+from bus.jetstream.stored import is_remote as is_jetstream
 from bus.process.echo import shown_path
 from bus.process.locks import holder
 from bus.process.logs import hide, redact
@@ -25,7 +27,7 @@ from bus.process.settings import Settings, variable_of
 from bus.process.supervise import check_trader
 from bus.process.supervised import Supervisor
 from bus.protocol.messages import TOPIC_HEARTBEAT, Heartbeat, decode, decode_control
-from bus.sockets import MAX_FEED, make, make_context
+from bus.sockets import MAX_FEED, connect, make, make_context
 from bus.trading.ended import EndedStrategies
 from bus.trading.gateway import STANDS_STILL, GatewayStatus
 from bus.trading.shapes import told
@@ -75,7 +77,7 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
     yield from _supervised(settings)
     yield from (_role(settings, role) for role in ROLES)
     yield from _strategies(settings, environ, cwd)
-    context = make_context()
+    context = make_context(settings.curve_key)
     try:
         yield from _feed(settings, context, clock)
         yield _socket(context, "state", settings.state, "the publisher")
@@ -175,10 +177,14 @@ def _strategies(settings: Settings, environ: Mapping[str, str], cwd: Path) -> It
 
 
 def _feed(settings: Settings, context: zmq.Context[Any], clock: Clock) -> Iterator[Finding]:
+    if is_jetstream(settings.feed):
+        said = f"{address_of(settings.feed).shown}: a JetStream, which is not looked at here (docs/bridge.md)"
+        yield Finding(None, "feed", said)
+        return
     socket = make(context, zmq.SUB, MAX_FEED)
     try:
         socket.setsockopt(zmq.SUBSCRIBE, TOPIC_HEARTBEAT.encode())
-        socket.connect(settings.feed)
+        connect(socket, settings.feed)
         if not socket.poll(HEARTBEAT_WAIT_MS):
             silence = f"no heartbeat on {settings.feed} in {HEARTBEAT_WAIT_MS / 1000:g} s"
             yield Finding(False, "feed", f"{silence}: is the publisher up?")

@@ -14,7 +14,7 @@ import zmq
 
 from bus.clock import Clock
 from bus.protocol.messages import decode_map, encode_map
-from bus.sockets import MAX_ANSWER, MAX_FEED, make
+from bus.sockets import MAX_ANSWER, MAX_FEED, connect, make
 from bus.threads import Owner
 from bus.wake import Wake
 from markets.errors import DecodeError
@@ -126,7 +126,7 @@ class GatewayLink:
     def _connect(self) -> zmq.Socket[bytes]:
         dealer = make(self._context, zmq.DEALER, MAX_ANSWER)
         dealer.setsockopt(zmq.IMMEDIATE, 1)
-        dealer.connect(self._endpoint)
+        connect(dealer, self._endpoint)
         return dealer
 
     def _listen(self) -> zmq.Socket[bytes] | None:
@@ -134,7 +134,7 @@ class GatewayLink:
             return None
         hints = make(self._context, zmq.SUB, MAX_FEED)
         hints.setsockopt(zmq.SUBSCRIBE, HINTS)
-        hints.connect(self._hints)
+        connect(hints, self._hints)
         return hints
 
     def _receive(self, dealer: zmq.Socket[bytes]) -> bool:

@@ -4,28 +4,16 @@ The namespace has a loopback of its own and nothing else. ZeroMQ's ipc endpoints
 in; a TCP connection does not get out.
 """
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.e2e.conftest import START_S, Stack, get
+from tests.e2e.namespaces import inside, new_namespace
 from tests.support import Process, Runner, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-
-HOLD = """
-import fcntl, socket, struct, time
-SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
-with socket.socket() as any_socket:  # what `ip link set lo up` does
-    fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh", b"lo", IFF_UP))
-print("ready", flush=True)
-time.sleep(600)
-"""
-"""Keeps the namespace, with its loopback up."""
 
 CLIENT = """
 import json, socket, sys, urllib.request
@@ -62,22 +50,7 @@ context.term()
 
 @pytest.fixture(name="namespace")
 def _namespace(runner: Runner) -> Process:
-    for program in ("unshare", "nsenter"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} (util-linux) is not installed")
-    tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        pytest.skip(f"no network namespace can be made here (that takes root): {tried.stderr.strip()}")
-    holder = runner.start_command(["unshare", "--net", sys.executable, "-c", HOLD])
-    eventually(lambda: "ready" in holder.output())
-    return holder
-
-
-def inside(runner: Runner, namespace: Process, *arguments: str) -> Process:
-    """Start a program in the namespace."""
-    return runner.start_command(
-        ["nsenter", f"--net=/proc/{namespace.pid}/ns/net", sys.executable, *arguments]
-    )
+    return new_namespace(runner)
 
 
 def namespace_of(pid: int | str) -> str:

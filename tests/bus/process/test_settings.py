@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from bus.process.settings import Settings, settings_table, variable_of
+from bus.process.settings import Settings, effective, settings_table, variable_of
 from bus.process.settings_table import LIVE_CONFIRMATION
 from markets.errors import SettingsError
 from simulator import options
@@ -132,6 +132,9 @@ def test_a_key_given_as_a_path_is_not_printed() -> None:
     assert "CANARY" not in "".join(told)
 
 
+KEYED = {"KALSHI_BUS_CURVE_KEY": "colleague.key"}
+
+
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
@@ -151,6 +154,20 @@ def test_a_key_given_as_a_path_is_not_printed() -> None:
         ({"KALSHI_BUS_FEED": "tcp://127.0.0.1:0"}, "KALSHI_BUS_FEED"),
         ({"KALSHI_BUS_FEED": "tcp://127.0.0.1:70000"}, "KALSHI_BUS_FEED"),
         ({"KALSHI_BUS_FEED": "tcp://127.evil.example:6000"}, "KALSHI_BUS_FEED"),
+        ({"KALSHI_BUS_FEED": "tcp://host:60000/x", **KEYED}, "KALSHI_BUS_FEED"),
+        ({"KALSHI_BUS_STATE": "tcp://192.0.2.1:6000"}, "KALSHI_BUS_STATE"),
+        ({"KALSHI_BUS_PAST": "tcp://192.0.2.1:6000", **KEYED}, "KALSHI_BUS_PAST"),
+        ({"KALSHI_BUS_ORDERS": "tcp://127.0.0.1:6000", **KEYED}, "KALSHI_BUS_ORDERS"),
+        ({"KALSHI_BUS_FEED": "nats://"}, "KALSHI_BUS_FEED"),
+        ({"KALSHI_BUS_FEED": "nats://user:CANARY@host/bad stream"}, "KALSHI_BUS_FEED"),
+        ({"KALSHI_BUS_QUERY": "nats://host"}, "KALSHI_BUS_QUERY"),
+        ({"KALSHI_BUS_FORWARD_FEED": "tcp://localhost:5010"}, "KALSHI_BUS_FORWARD_FEED"),
+        ({"KALSHI_BUS_FORWARD_FEED": "tcp://*:5010"}, "KALSHI_BUS_FORWARD_FEED"),
+        ({"KALSHI_BUS_FORWARD_FEED": "ipc:///x"}, "KALSHI_BUS_FORWARD_FEED"),
+        (
+            {"KALSHI_BUS_FORWARD": "yes", "KALSHI_BUS_FORWARD_QUERY": "tcp://0.0.0.0:5001"},
+            "KALSHI_BUS_FORWARD_QUERY",
+        ),
         ({"KALSHI_BUS_FEED": "ipc://relative.sock"}, "KALSHI_BUS_FEED"),
         ({"KALSHI_BUS_FEED": "ipc:///" + "x" * 107}, "KALSHI_BUS_FEED"),
         ({"KALSHI_BUS_STATE": "ipc:///a", "KALSHI_BUS_QUERY": "ipc:///a"}, "KALSHI_BUS_QUERY"),
@@ -166,6 +183,30 @@ def test_one_wrong_setting_is_one_line_that_names_it(changes: dict[str, str], na
 
     assert problem.startswith(names)
     assert "expected" in problem
+    assert "CANARY" not in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"KALSHI_BUS_FEED": "tcp://there.example:5010", **KEYED}, "tcp://there.example:5010"),
+        ({"KALSHI_BUS_FEED": "tcp://127.0.0.1:5010", **KEYED}, "tcp://127.0.0.1:5010"),
+        ({"KALSHI_BUS_FEED": "nats://user:CANARY@host,other/s"}, "nats://host:4222,other:4222/s"),
+    ],
+)
+def test_the_feed_of_another_machine_is_taken_and_shown_without_its_secrets(
+    changes: dict[str, str], shown: str
+) -> None:
+    settings, origin = Settings.with_origins(changes, HERE)
+
+    assert settings.feed == changes["KALSHI_BUS_FEED"]
+    assert [row.value for row in effective(settings, origin) if row.key == "feed"] == [shown]
+
+
+def test_one_address_elsewhere_may_be_state_and_query() -> None:
+    there = "tcp://192.0.2.1:5011"
+    settings = Settings.load({"KALSHI_BUS_STATE": there, "KALSHI_BUS_QUERY": there, **KEYED}, HERE)
+    assert settings.state == settings.query == there
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:6000", "ipc:///tmp/feed.sock", "ipc:///" + "x" * 106])
