@@ -76,6 +76,9 @@ CSV_ROWS_MAX: Final = 100_000
 POINTS: Final = 2_000
 TRADES: Final = 100
 
+CUT_TRIES: Final = 4
+"""How often the trader is asked anew because it moved between two answers."""
+
 OLD_FACTOR: Final = 3
 """Prices older than this many times what is called stale count no more in profit and loss."""
 
@@ -159,6 +162,23 @@ class Desk(msgspec.Struct, frozen=True):
     trades: Sequence[TradeRow] = ()
     killed: KilledStatus | None = None
     version: int = 0
+
+    @property
+    def curve(self) -> Sequence[EquityPoint]:
+        """The equity curve up to now: its last point is what `status` says."""
+        status, points = self.status, self.points
+        if status is None or (points and points[-1].time >= status.now):
+            return points
+        now = EquityPoint(
+            time=status.now,
+            cash_dollars=status.cash_dollars,
+            positions_dollars=None,
+            realised_dollars=status.pnl.realised_dollars,
+            fees_dollars=status.pnl.fees_dollars,
+            equity_dollars=status.equity_dollars,
+            settlement_equity_dollars=status.settlement_equity_dollars,
+        )
+        return (*points, now)
 
     def pnl(self, now_ms: int, oldest_ms: int) -> tuple[Profit, int]:
         """Return profit and equity, at bid without positions of unknown or old prices, and their number.
@@ -495,8 +515,12 @@ class TraderLink:
             return msgspec.structs.replace(desk, answers=True, problem=None, heard_ms=now_ms, status=None)
         moved = self._moved.is_set()
         self._moved.clear()
-        positions = self._take("positions", PositionsAnswer).positions
-        trades = self._take("trades", TradesAnswer, limit=TRADES).trades
+        for _ in range(CUT_TRIES):
+            positions = self._take("positions", PositionsAnswer).positions
+            trades = self._take("trades", TradesAnswer, limit=TRADES).trades
+            before, status = status, self._take("status", TraderStatus)
+            if (before.now, before.epoch, before.seq) == (status.now, status.epoch, status.seq):
+                break  # nothing has moved meanwhile: all of it is of one moment
         made = msgspec.structs.replace(
             desk,
             answers=True,

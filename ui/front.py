@@ -21,6 +21,7 @@ from bus.process.http_headers import joined, names_this_machine
 
 from .hub import KEEP_ALIVE_S, LEAST_INTERVAL_S, RETRY_AFTER_S, SEND_TIMEOUT_S, OpenStream, UpdateHub
 from .routes.command_rules import BODY_MAX
+from .squeeze import SqueezedStream, squeezed, takes_gzip
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -74,7 +75,8 @@ class Workers:
             self._room += 1
 
     def _call(self, environ: dict[str, Any]) -> Response:
-        return Response.from_app(self._flask, environ, buffered=True)
+        answer = Response.from_app(self._flask, environ, buffered=True)
+        return squeezed(answer, environ.get("HTTP_ACCEPT_ENCODING", ""))
 
 
 class Front:
@@ -114,7 +116,7 @@ class Front:
         elif not scope["query_string"].isascii():
             await _refuse(send, 400, "bad_request", "query: expected ASCII, other characters percent-encoded")
         elif path == EVENTS_PATH:
-            await self._events(scope, receive, send)
+            await self._events(scope, headers, receive, send)
         else:
             await self._flask(scope, headers, receive, send)
 
@@ -135,7 +137,7 @@ class Front:
         await send({"type": "http.response.start", "status": answer.status_code, "headers": start})
         await send({"type": "http.response.body", "body": answer.get_data()})
 
-    async def _events(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _events(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
             await _refuse(send, 405, "method_not_allowed", "expected GET", [(b"allow", b"GET")])
             return
@@ -152,19 +154,25 @@ class Front:
             return
         leaving = asyncio.ensure_future(_gone(receive, stream))
         try:
-            await self._send(stream, send)
+            squeeze = takes_gzip(headers.get("accept-encoding", ""))
+            await self._send(stream, send, SqueezedStream() if squeeze else None)
         finally:
             self._hub.leave(stream)
             leaving.cancel()
 
-    async def _send(self, stream: OpenStream, send: Send) -> None:
+    async def _send(self, stream: OpenStream, send: Send, squeeze: SqueezedStream | None) -> None:
         head = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+        head.append((b"vary", b"accept-encoding"))
+        if squeeze is not None:
+            head.append((b"content-encoding", b"gzip"))
         await send({"type": "http.response.start", "status": 200, "headers": head})
         first = stream.take()
         body = b"retry: 2000\n\n" + (first.encode() if first else b"")
         # A client that does not read for so long has no page any more; whatever fails here, it is gone.
         with contextlib.suppress(OSError, RuntimeError, TimeoutError):
             while not stream.gone:
+                if squeeze is not None:
+                    body = squeeze.part(body)
                 chunk = {"type": "http.response.body", "body": body, "more_body": True}
                 await asyncio.wait_for(send(chunk), self._send_timeout_s)
                 await asyncio.sleep(LEAST_INTERVAL_S)

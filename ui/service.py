@@ -17,13 +17,14 @@ from bus.scan.membership import scan_limits
 from bus.scan.rescan import Batch
 from bus.threads import Owner
 from markets.records import FairValue
-from ui.pages.dashboard_status import DashboardStatus, ShownReplica, replay_of, status_of
+from ui.pages.dashboard_status import ShownReplica, replay_of, status_of
 from ui.pages.search import SearchIndex
 from ui.pages.system import SystemView, place_rows, process_rows
 
 from .arrivals import Arrivals
 from .desk import OLD_FACTOR, Absent, Desk, TraderLink
 from .hub import PageUpdate, UpdateHub
+from .moment import Moment
 from .monitor import Monitor
 from .scan import Scan, Scans
 
@@ -40,6 +41,9 @@ REST: Final = 4
 REST_MAX_NS: Final = 10_000_000_000
 
 SEARCH_REBUILD_MS: Final = 30_000
+
+MOMENT_NS: Final = 1_000_000_000
+"""How long pages are made from one moment while nothing changes but time."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -62,6 +66,7 @@ class Service:
         self._shown: ShownReplica | None = None
         self._values: ShownReplica | None = None
         self._values_at = (0, 0)
+        self._moment: Moment | None = None
         self._search: tuple[int, int, SearchIndex] | None = None
         self._search_lock = threading.Lock()
         self._listens_owner = Owner("what the dashboard hears of its replica")
@@ -90,13 +95,25 @@ class Service:
         """A clock that never jumps."""
         return self._clock.monotonic_ns()
 
-    def status(self) -> DashboardStatus:
-        """How things stand now."""
-        summary = self.desk.summary(self._clock.now_ms(), self.oldest_ms)
-        status = status_of(self._replica, self.scan, self.settings, self.supervised.processes, summary)
-        return msgspec.structs.replace(
-            status, replay=replay_of(self.monitor.replay if self.monitor else None)
-        )
+    def moment(self) -> Moment:
+        """Return what there is now, for everything that one page says."""
+        moment, now_ns = self._moment, self.steady_ns()
+        if (
+            moment is None
+            or moment.scan is not self.scan
+            or moment.desk is not self.desk
+            or not 0 <= now_ns - moment.taken_ns < MOMENT_NS
+        ):
+            moment = self._moment = self._take_moment()
+        return moment
+
+    def _take_moment(self) -> Moment:
+        scan, desk, now_ns = self.scan, self.desk, self.steady_ns()
+        summary = desk.summary(self._clock.now_ms(), self.oldest_ms)
+        status = status_of(self._replica, scan, self.settings, self.supervised.processes, summary)
+        replay = replay_of(self.monitor.replay if self.monitor else None)
+        status = msgspec.structs.replace(status, replay=replay)
+        return Moment(scan, desk, status, round(status.now * 1000), now_ns)
 
     def replaying(self) -> bool:
         """Whether what is shown is a recording that is played back."""
@@ -123,11 +140,11 @@ class Service:
             raise Absent("this dashboard follows no trader")
         return self.trader
 
-    def system(self) -> SystemView:
+    def system(self, moment: Moment) -> SystemView:
         """What the system page shows; it is looked at now."""
         if self.monitor is not None:
             self.monitor.look(self.steady_ns())
-        heartbeat, desk = self._replica.heartbeat, self.desk
+        heartbeat, desk = self._replica.heartbeat, moment.desk
         processes = self.supervised.processes
         with self._replica.state.lock:
             drift, drift_more = drift_rows(self._replica.state.drifts)
@@ -137,7 +154,7 @@ class Service:
             places=place_rows(
                 self._replica.status(),
                 None if heartbeat is None else heartbeat.seq,
-                self.scan.seq,
+                moment.scan.seq,
                 None if self.monitor is None else self.monitor.snapshot_server,
                 desk.status if desk.answers else None,
             ),
@@ -239,10 +256,11 @@ class Service:
 
     def _tell(self, batch: Batch | None, told: tuple[object, ...]) -> tuple[object, ...]:
         """Publish an event if something a page shows has changed; return what was told."""
-        scan, status = self.scan, self.status()
+        moment = self._take_moment()
+        scan, status = moment.scan, moment.status
         standing = (status.signature(), [problem.code for problem in status.problems])
         known, version, desk = told or (None, -1, -1)
-        trader = self.desk.version
+        trader = moment.desk.version
         everything = standing != known
         overview = scan.version != version
         markets: frozenset[str] = frozenset()
@@ -252,6 +270,7 @@ class Service:
             event_of = self.scans.membership.event_of
             events = frozenset(event_of[ticker] for ticker in markets if ticker in event_of)
         if everything or overview or markets or trader != desk:
+            self._moment = moment  # who is told asks at once
             data = _encode(status).decode()
             self._hub.publish(
                 PageUpdate(

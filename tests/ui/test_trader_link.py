@@ -33,7 +33,7 @@ from bus.trading.shapes import (
 from markets.errors import DecodeError
 from tests.bus.trading.disk import full_disk
 from tests.bus.trading.samples import a_fill, a_point, a_position, a_status, a_trade, an_order
-from ui.desk import AWAY_MS, ROWS_PER_QUESTION, Absent, CommandResult, TraderLink
+from ui.desk import AWAY_MS, CUT_TRIES, ROWS_PER_QUESTION, Absent, CommandResult, TraderLink
 
 NOT_READY = {"ok": False, "error": {"code": "not_ready", "message": "the trader is starting"}}
 
@@ -176,15 +176,64 @@ def test_lists_are_asked_for_when_they_may_have_changed(link: TraderLink, trader
         link.refresh()
         return trader.asked
 
-    everything = ["status", "positions", "trades", "orders", "fills", "settlements", "equity"]
+    cut = ["status", "positions", "trades", "status"]
+    everything = [*cut, "orders", "fills", "settlements", "equity"]
     assert asked() == everything
-    assert asked() == everything[:3]
-    assert asked(Changed(1, 0, [("fair_value", ("X",))])) == everything[:3]
+    assert asked() == cut
+    assert asked(Changed(1, 0, [("fair_value", ("X",))])) == cut
     # An order of whose fate nobody knows changes no count.
     assert asked(Changed(2, 0, [("fair_value", ("X",)), ("trader", ("order",))])) == everything
     assert asked(Tell("gap", {})) == everything
     trader.say("status", a_status(orders=1))
     assert asked() == everything
+
+
+class Moving(Trader):
+    """A trader that moves on between two answers, `times` times; a position is worth its seq."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(a_status(seq=0))
+        self.left, self.seq = times, 0
+
+    def ask(self, question: dict[str, Any], timeout_ms: int) -> dict[str, Any]:
+        answer = super().ask(question, timeout_ms)
+        if question["op"] == "positions" and self.left:
+            self.left -= 1
+            self.seq += 1
+            self.say("status", a_status(seq=self.seq))
+            worth = a_position(value_dollars=f"{self.seq}.000000")
+            self.say("positions", PositionsAnswer(positions=(worth,)))
+        return answer
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_status_and_positions_are_of_one_moment(times: int, clock: ManualClock, tmp_path: Path) -> None:
+    link = TraderLink(Moving(times), tmp_path, clock)
+
+    link.refresh()
+
+    assert link.desk.status is not None
+    assert link.desk.status.seq == times
+    if times:
+        assert link.desk.positions[0].value_dollars == f"{times}.000000"
+
+
+def test_a_trader_that_moves_all_the_time_is_shown_all_the_same(clock: ManualClock, tmp_path: Path) -> None:
+    trader = Moving(10_000)
+    link = TraderLink(trader, tmp_path, clock)
+
+    link.refresh()
+
+    assert trader.asked.count("positions") == CUT_TRIES
+    assert link.desk.answers
+
+
+def test_the_curve_ends_in_what_the_tiles_say(link: TraderLink, trader: Trader) -> None:
+    trader.say("status", a_status(now=a_point().time + 30, equity_dollars="777.000000"))
+    link.refresh()
+
+    assert link.desk.curve[-1].equity_dollars == "777.000000"
+    assert link.desk.curve[:-1] == (a_point(),)
 
 
 def test_a_kill_that_the_trader_does_not_know_yet_is_shown(

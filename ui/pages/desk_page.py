@@ -173,7 +173,7 @@ def trader_page(desk: Desk, sorts: Mapping[str, str], now_ms: int, oldest_ms: in
         },
         limits=() if status is None else _limits(status),
         refusals=sorted(refusals.items(), key=lambda pair: (-pair[1], pair[0])),
-        curve=_curve(desk.points),
+        curve=_curve(desk.curve),
         working=[order for order in desk.orders if not order.status.ended],
         fills_of=fills_of(desk.fills),
         pnl=pnl,
@@ -258,7 +258,7 @@ def desk_json(desk: Desk) -> dict[str, object]:
         "status": desk.status,
         **{name: _rows(desk, name) for name in TABLES},
         "trades": desk.trades,
-        "curve": curve_columns(desk.points),
+        "curve": curve_columns(desk.curve),
     }
 
 

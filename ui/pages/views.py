@@ -185,16 +185,20 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
     )
 
 
-def highlights(state: Records, now_ms: int) -> Highlights:
-    """Return what a state shows at a glance: one pass over all quotes and milestones."""
+def busiest(state: Records) -> tuple[str, ...]:
+    """Return the most traded markets of a day, one an event: one pass over all quotes."""
     best: dict[str, tuple[int, str]] = {}
     for ticker, quote in state.quotes.items():
         market = state.markets.get(ticker)
         if market is not None and quote.status is Status.ACTIVE and quote.volume_24h_e2:
             volume = (quote.volume_24h_e2, ticker)
             best[market.event_ticker] = max(volume, best.get(market.event_ticker, volume))
-    busiest = heapq.nlargest(BUSIEST_SHOWN, best.values())
-    rows = [_row(view) for _, ticker in busiest if (view := market_view(state, ticker)) is not None]
+    return tuple(ticker for _, ticker in heapq.nlargest(BUSIEST_SHOWN, best.values()))
+
+
+def highlights(state: Records, tickers: Sequence[str], now_ms: int) -> Highlights:
+    """Return what a state shows at a glance: these markets, and the next matches."""
+    rows = [_row(view) for ticker in tickers if (view := market_view(state, ticker)) is not None]
     events: dict[str, int] = {}
     coming = [(m.start_ms, m.id, m) for m in state.milestones.values() if m.start_ms is not None]
     for start_ms, _, milestone in sorted(coming, key=lambda entry: entry[:2]):

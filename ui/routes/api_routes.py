@@ -12,7 +12,7 @@ from ui.pages.filters import parse
 from ui.pages.search import Hit, parse_search
 from ui.service import Service
 
-from .replies import json_reply, unknown
+from .replies import json_reply, this_moment, unknown
 
 SEARCH_LIMIT: Final = 20
 """Results without a `limit`."""
@@ -27,10 +27,10 @@ class ApiRoutes:
     def opportunities(self) -> Response:
         """The opportunities that pass a filter."""
         filters = parse(request.args.items(multi=True))
-        scan, status = self._service.scan, self._service.status()
-        now_ms = round(status.now * 1000)
+        moment = this_moment(self._service)
+        scan, status, now_ms = moment.scan, moment.status, moment.now_ms
         wanted = filters.select(scan.opportunities, now_ms)
-        desk = self._service.desk
+        desk = moment.desk
         marks, room = desk.marks(), Room.of(desk.status)
         return json_reply(
             {
@@ -50,16 +50,17 @@ class ApiRoutes:
 
     def status(self) -> Response:
         """How things stand."""
-        return json_reply(self._service.status())
+        return json_reply(this_moment(self._service).status)
 
     def trader(self) -> Response:
         """What the trader last said."""
-        status, desk = self._service.status(), self._service.desk
-        return json_reply({"now": status.now, "summary": status.trader, **desk_views.desk_json(desk)})
+        moment = this_moment(self._service)
+        now, summary = moment.status.now, moment.status.trader
+        return json_reply({"now": now, "summary": summary, **desk_views.desk_json(moment.desk)})
 
     def system(self) -> Response:
         """What the system page shows."""
-        return json_reply(self._service.system())
+        return json_reply(self._service.system(this_moment(self._service)))
 
     def search(self) -> Response:
         """Markets and events by words."""
@@ -69,7 +70,7 @@ class ApiRoutes:
 
     def market(self, ticker: str) -> Response:
         """A market as Kalshi has it."""
-        found = views.market_object(self._service.scan, ticker)
+        found = views.market_object(this_moment(self._service).scan, ticker)
         if found is None:
             raise unknown("market", ticker)
         return Response(found, mimetype="application/json")

@@ -1,7 +1,8 @@
 """The routes that browsers show: pages, CSV, and what is said when something is wrong."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial, wraps
+from typing import Any, Final
 
 import msgspec
 from flask import Response, render_template, request
@@ -9,10 +10,10 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
 from bus.market_history import MarketHistory
-from bus.protocol.state import Records
 from markets.errors import BadRecord
 from ui.desk import Absent
 from ui.hub import RETRY_AFTER_S
+from ui.moment import Moment
 from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
 from ui.pages.board import NO_BOUND, Room, board
@@ -23,7 +24,11 @@ from ui.pages.log_view import log_lines, parse_log_filter
 from ui.pages.search import LIMIT_MAX, parse_search
 from ui.service import Service
 
-from .replies import json_reply, unknown
+from .renderings import Renderings
+from .replies import json_reply, this_moment, unknown
+
+BUSIEST_NS: Final = 10_000_000_000
+"""How long it is taken for true which markets are traded most; their prices are of the page's moment."""
 
 
 class PageRoutes:
@@ -35,21 +40,37 @@ class PageRoutes:
         self._service = service
         self._wish = wish
         self._past = past
-        self._glance = (Records(), views.Highlights())
+        self._busiest: tuple[int, tuple[str, ...]] | None = None
+        self._renderings = Renderings(service.now_ms)
+
+    def current(self, view: Callable[..., Response], *, shared: bool = True) -> Callable[..., Response]:
+        """Return the route of a page that browsers keep current.
+
+        Args:
+            shared: whether it says nothing but what is of one moment.
+        """
+
+        @wraps(view)
+        def route(**parts: str) -> Response:
+            moment = this_moment(self._service) if shared else object()
+            return self._renderings.answer(moment, partial(view, **parts))
+
+        return route
 
     def overview(self) -> Response:
         """The opportunities."""
         view = parse_view(request.args.items(multi=True))
-        filters, scan = view.filters, self._service.scan
+        moment = this_moment(self._service)
+        filters, scan = view.filters, moment.scan
         everything = msgspec.structs.replace(filters, limit=None)
-        matching = everything.select(scan.opportunities, self._service.now_ms())
+        matching = everything.select(scan.opportunities, moment.now_ms)
         query = {
             name: text
             for name in request.args
             if (text := ",".join(filter(None, request.args.getlist(name))))
         }
         known = {opportunity.key for opportunity in scan.opportunities}
-        desk = self._service.desk
+        desk = moment.desk
         room = Room.of(desk.status)
         found = board(matching, desk.marks(), room, filters.sort, view.pins, scan.opportunities)
         return self._page(
@@ -61,32 +82,31 @@ class PageRoutes:
             room=room,
             rows=found.rows[: found.pinned + (filters.limit or 0)],
             lost=[key for key in view.pins if key not in known],
-            highlights=self._highlights(),
+            highlights=self._highlights(moment),
             query=query,
             file_query=without_view(query),
         )
 
-    def _highlights(self) -> views.Highlights:
-        state = self._service.scan.state
-        known, found = self._glance
-        if known is not state:
-            found = views.highlights(state, self._service.now_ms())
-            self._glance = (state, found)
-        return found
+    def _highlights(self, moment: Moment) -> views.Highlights:
+        state, now_ns, known = moment.scan.state, moment.taken_ns, self._busiest
+        if known is None or not known[1] or now_ns - known[0] > BUSIEST_NS:
+            known = self._busiest = (now_ns, views.busiest(state))  # a pass over all quotes
+        return views.highlights(state, known[1], moment.now_ms)
 
     def market(self, ticker: str) -> Response:
         """A market; what is kept of it only while it is looked at is wished for."""
-        found = views.market_page(self._service.scans, self._service.scan, ticker, self._service.now_ms())
+        moment = this_moment(self._service)
+        found = views.market_page(self._service.scans, moment.scan, ticker, moment.now_ms)
         if found is None:
             raise unknown("market", ticker)
         self._wish(ticker)
-        own = desk_views.own(self._service.desk, ticker)
+        own = desk_views.own(moment.desk, ticker)
         span = request.args.get("chart", SPAN)
         if span not in SPANS_MS:
             raise BadRecord("chart", span, "one of " + ", ".join(SPANS_MS))
-        now_ms = self._service.now_ms()
+        now_ms = moment.now_ms
         start_ms = now_ms - SPANS_MS[span]
-        candles = self._service.scan.state.candles.get(ticker)
+        candles = moment.scan.state.candles.get(ticker)
         quote = found.view.quote
         quoted = quote.yes_bid_size_e2 > 0 and quote.yes_ask_size_e2 > 0
         top = Point(now_ms, quote.yes_bid_e4, quote.yes_ask_e4) if quoted else None
@@ -100,8 +120,8 @@ class PageRoutes:
 
     def event(self, event_ticker: str) -> Response:
         """An event with its markets."""
-        service = self._service
-        found = views.event_page(service.scans, service.scan, event_ticker, service.now_ms())
+        moment = this_moment(self._service)
+        found = views.event_page(self._service.scans, moment.scan, event_ticker, moment.now_ms)
         if found is None:
             raise unknown("event", event_ticker)
         return self._page("event.html", page=found, listen=f"event={event_ticker}")
@@ -115,14 +135,15 @@ class PageRoutes:
     def opportunities_csv(self) -> Response:
         """The opportunities that pass, as CSV."""
         filters = parse(request.args.items(multi=True), limit_default=None)
-        wanted = filters.select(self._service.scan.opportunities, self._service.now_ms())
+        moment = this_moment(self._service)
+        wanted = filters.select(moment.scan.opportunities, moment.now_ms)
         headers = {"Content-Disposition": "attachment; filename=opportunities.csv"}
         return Response(for_programs.to_csv(wanted), mimetype="text/csv", headers=headers)
 
     def trader(self) -> Response:
         """What the trader has, did and does."""
         sorts = desk_views.parse_sorts(request.args.items(multi=True))
-        desk = self._service.desk
+        desk = this_moment(self._service).desk
         page = desk_views.trader_page(
             desk, sorts, self._service.now_ns() // 1_000_000, self._service.oldest_ms
         )
@@ -138,7 +159,7 @@ class PageRoutes:
             lines=log_lines(service.settings.run_dir / "logs", wanted),
             listen="page=system",
             poll_ms=2_000,
-            **msgspec.structs.asdict(service.system()),
+            **msgspec.structs.asdict(service.system(this_moment(service))),
         )
 
     def trader_csv(self, name: str) -> Response:
@@ -181,9 +202,9 @@ class PageRoutes:
         return response
 
     def _page(self, template: str, status_code: int = 200, **context: Any) -> Response:
-        status = self._service.status()
-        desk = self._service.desk
-        shared = {"status": status, "now_ms": round(status.now * 1000), "desk": desk, "marks": desk.marks()}
+        moment = this_moment(self._service)
+        desk = moment.desk
+        shared = {"status": moment.status, "now_ms": moment.now_ms, "desk": desk, "marks": desk.marks()}
         shared |= {"room": NO_BOUND}
-        context = shared | {"names": views.Names(self._service.scan.state)} | context
+        context = shared | {"names": views.Names(moment.scan.state)} | context
         return Response(render_template(template, **context), status_code)

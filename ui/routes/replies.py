@@ -1,13 +1,24 @@
 """Answers that several kinds of route give."""
 
 import msgspec
-from flask import Response
+from flask import Response, g
 from werkzeug.exceptions import NotFound
+
+from ui.moment import Moment
+from ui.service import Service
 
 
 def json_reply(value: object, status_code: int = 200) -> Response:
     """Return `value` as JSON."""
     return Response(msgspec.json.encode(value), status_code, mimetype="application/json")
+
+
+def this_moment(service: Service) -> Moment:
+    """Return the one moment that all of the answer to this request is made from."""
+    if "moment" not in g:
+        g.moment = service.moment()
+    moment: Moment = g.moment
+    return moment
 
 
 def unknown(what: str, ticker: str) -> NotFound:

@@ -6,14 +6,14 @@ let served = 0; // the server's clock when it made the page
 let received = 0; // ours when we got it; only differences of ours are used
 
 export function startAges() {
-  settle(document.getElementById("main"), performance.now());
+  settle(Number(document.getElementById("main").dataset.now), performance.now());
   tick();
   setInterval(tick, 1000);
 }
 
-// Take the server's clock from a page that was asked for at `asked`.
-export function settle(main, asked) {
-  served = Number(main.dataset.now);
+// Take the server's clock, as it stood when a page was asked for at `asked`.
+export function settle(now, asked) {
+  served = now;
   received = asked;
 }
 

@@ -1,14 +1,15 @@
-// Keep the page current: an event says that something changed, the page fetches itself and morphs.
+// Keep the page current: an event says that something changed, the page fetches itself, without the rows that
+// it has as they are, and patches itself.
 // When events fail it polls; when the server fails it says so and goes on trying.
 
 import { duration, settle } from "./ages.js";
-import { morph } from "./morph.js";
+import { patch } from "./patch.js";
 
 const POLL_MS = 15000;
 const LEAST_MS = 500;
 const RETRY_MS = [2000, 5000, 10000, 20000];
 const ANNOUNCE_MS = 10000;
-const PARTS = ["strip", "replay", "banners", "main"];
+const PARTS = ["strip", "replay", "banners", "main", "cut"];
 
 export function startLive(tick) {
   const root = document.documentElement;
@@ -23,6 +24,7 @@ export function startLive(tick) {
   let last = performance.now();
   let timer = 0;
   let answered = Date.now();
+  let have = ""; // which page this is, as the server named it: it leaves out the rows that are as they were there
   let streaming = true;
   let reachable = true;
   let said = "";
@@ -42,7 +44,7 @@ export function startLive(tick) {
     const asked = performance.now();
     last = asked;
     try {
-      const answer = await fetch(location.href, { signal: AbortSignal.any([mine.signal, AbortSignal.timeout(10000)]) });
+      const answer = await fetch(location.href, { headers: have && !force ? { "X-Kalshi-Bus-Have": have } : {}, signal: AbortSignal.any([mine.signal, AbortSignal.timeout(10000)]) });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const main = page.getElementById("main");
       if (mine !== fetching) return;
@@ -51,8 +53,8 @@ export function startLive(tick) {
         location.reload(); // the dashboard itself is a new one
         return;
       }
-      settle(main, asked);
-      show(page, force);
+      settle(Number(answer.headers.get("X-Kalshi-Bus-Now") ?? main.dataset.now), asked);
+      have = show(page, force) ? (answer.headers.get("X-Kalshi-Bus-Page") ?? "") : "";
       answered = Date.now();
       state({ reachable: true });
     } catch (error) {
@@ -66,10 +68,14 @@ export function startLive(tick) {
     }
   }
 
+  // Returns whether this is now the page that was sent.
   function show(page, force) {
     let waiting = 0;
+    let lacking = false;
     for (const id of PARTS) {
-      waiting += morph(document.getElementById(id), page.getElementById(id), force ? () => false : pinned);
+      const done = patch(document.getElementById(id), page.getElementById(id), force ? () => false : pinned);
+      waiting += done.waiting;
+      lacking ||= done.lacking;
     }
     document.title = page.title;
     if (apply) {
@@ -78,6 +84,8 @@ export function startLive(tick) {
     }
     tick();
     announce();
+    if (lacking) again = true;
+    return !waiting && !lacking;
   }
 
   function soon() {

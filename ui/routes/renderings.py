@@ -1,0 +1,75 @@
+"""Pages as they were sent: who asks in the same moment shares one, who has one is sent what differs."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from flask import Response, request
+
+from ui.pages.changed_rows import Rendering, RowKey, rendering
+
+HAVE: Final = "X-Kalshi-Bus-Have"
+"""Header of a request: the page that the browser has, by the name it came with."""
+
+PAGE: Final = "X-Kalshi-Bus-Page"
+"""Header of an answer: the name of the page."""
+
+NOW: Final = "X-Kalshi-Bus-Now"
+"""Header of an answer: now, in milliseconds, as the page counts."""
+
+VIEWS: Final = 64
+KEPT: Final = 8
+"""Pages (by their address), and of each so many of the last ones that browsers may have."""
+
+
+class _View:
+    """One address: its page of the latest moment, and what earlier ones had of each row."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.moment: object = None
+        self.page: Rendering | None = None
+        self.had: OrderedDict[str, Mapping[RowKey, bytes]] = OrderedDict()
+
+    def put(self, moment: object, text: str) -> Rendering:
+        page = rendering(text)
+        self.moment, self.page = moment, page
+        self.had[page.token] = page.digests()
+        self.had.move_to_end(page.token)
+        while len(self.had) > KEPT:
+            self.had.popitem(last=False)
+        return page
+
+
+class Renderings:
+    """Any thread."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._lock = threading.Lock()
+        self._views: OrderedDict[str, _View] = OrderedDict()
+
+    def answer(self, moment: object, make: Callable[[], Response]) -> Response:
+        """Return the page of this request: as made for somebody else in the same `moment`, or by `make`."""
+        view = self._view(request.full_path)
+        with view.lock:
+            had = view.had.get(request.headers.get(HAVE, ""))
+            page = view.page if view.moment is moment else None
+            if page is None:
+                response = make()
+                if response.status_code != 200:
+                    return response
+                page = view.put(moment, response.get_data(as_text=True))
+        response = Response(page.text if had is None else page.without(had))
+        response.headers[PAGE] = page.token
+        response.headers[NOW] = str(self._now_ms())
+        return response
+
+    def _view(self, address: str) -> _View:
+        with self._lock:
+            view = self._views.setdefault(address, _View())
+            self._views.move_to_end(address)
+            while len(self._views) > VIEWS:
+                self._views.popitem(last=False)
+        return view

@@ -1,0 +1,95 @@
+// Turn one piece of page into another with as few changes as possible: nodes, focus, selection and open
+// details stay. idiomorph does it, but for rows: these are told apart by their data-key. A row with data-same
+// is as it was, and came without its cells. Elements with data-keep belong to scripts and are left alone.
+
+// `pinned`: rows keep their places. Returns how many changes of place wait, and whether a row lacked that
+// should have been there.
+export function patch(from, to, pinned = () => false) {
+  const found = { waiting: 0, lacking: false };
+  const config = {
+    callbacks: {
+      beforeNodeMorphed(old, fresh) {
+        if (old.nodeType !== Node.ELEMENT_NODE) return true;
+        if (lacks(fresh)) return false;
+        if (old.hasAttribute("data-keep") || old.isEqualNode(fresh)) return false;
+        if (old.localName === "data") change(old, fresh);
+        if (old.localName !== "tbody" || !keyed(old) || !keyed(fresh)) return true;
+        rows(old, fresh);
+        return false;
+      },
+      beforeNodeAdded: (fresh) => !lacks(fresh),
+      beforeAttributeUpdated: (name, _old, what) => !(what === "remove" && name === "open"),
+    },
+  };
+
+  // A row that is said to be here as it was, where there is none.
+  function lacks(fresh) {
+    const same = fresh.nodeType === Node.ELEMENT_NODE && fresh.hasAttribute("data-same");
+    found.lacking ||= same;
+    return same;
+  }
+
+  function morph(old, fresh) {
+    if (!fresh.hasAttribute("data-same") && !old.isEqualNode(fresh)) Idiomorph.morph(old, fresh, config);
+  }
+
+  function rows(body, fresh) {
+    const old = new Map([...body.children].map((row) => [row.dataset.key, row]));
+    const wanted = [...fresh.children];
+    found.lacking ||= wanted.some((row) => row.hasAttribute("data-same") && !old.has(row.dataset.key));
+    if (pinned(body)) {
+      found.waiting += held(old, wanted);
+      return;
+    }
+    let place = body.firstElementChild;
+    for (const row of wanted) {
+      const mine = old.get(row.dataset.key);
+      if (mine) {
+        morph(mine, row);
+        mine.classList.remove("gone");
+        old.delete(row.dataset.key);
+        if (mine === place) place = place.nextElementSibling;
+        else body.insertBefore(mine, place);
+      } else if (!row.hasAttribute("data-same")) {
+        body.insertBefore(row, place);
+        flash(row, "new");
+      }
+    }
+    for (const row of old.values()) row.remove();
+  }
+
+  // What is under the pointer or the focus: rows change where they stand, and come, go and move later.
+  function held(old, wanted) {
+    let waiting = 0;
+    const keys = wanted.map((row) => row.dataset.key);
+    for (const row of wanted) {
+      const mine = old.get(row.dataset.key);
+      if (mine) morph(mine, row);
+      else waiting += 1;
+    }
+    for (const [key, row] of old) {
+      const gone = !keys.includes(key);
+      row.classList.toggle("gone", gone);
+      if (gone) waiting += 1;
+    }
+    const [places, order] = [[...old.keys()], keys].map((list) => list.filter((key) => old.has(key) && keys.includes(key)));
+    return waiting + places.filter((key, index) => key !== order[index]).length;
+  }
+
+  morph(from, to);
+  return found;
+}
+
+function change(old, fresh) {
+  const [before, after] = [old, fresh].map((data) => data.getAttribute("value"));
+  if (before !== after) flash(old, Number(after) > Number(before) ? "up" : "down");
+}
+
+function flash(element, name) {
+  element.classList.add(`flash-${name}`);
+  element.addEventListener("animationend", () => element.classList.remove(`flash-${name}`), { once: true });
+}
+
+function keyed(body) {
+  return [...body.children].every((row) => row.dataset.key);
+}
