@@ -133,13 +133,16 @@ class Candles(Record, frozen=True):
     """Price history of one market, fetched on demand: the last candlesticks, oldest first.
 
     `raw` is the JSON array as Kalshi sent it; each element ends at its `end_period_ts` (Unix seconds,
-    inclusive) and spans `period_s`.
+    inclusive) and spans `period_s`. `minutes` and `days` are the same of shorter and of longer periods, empty
+    until they are fetched; `as_of_ms` is of `raw`, if that is.
     """
 
     ticker: str
     as_of_ms: TimeMs
     period_s: int
     raw: bytes
+    minutes: bytes = b"[]"
+    days: bytes = b"[]"
 
 
 class Trade(Record, frozen=True):

@@ -97,7 +97,7 @@ class SnapshotOps:
         if ticker not in edition.moving and not found.quotes:
             raise Refusal("not_found", f"ticker: got {ticker!r:.210}, no such market here")
         answer: dict[str, Any] = msgspec.to_builtins(found)
-        return head | {"ticker": ticker} | answer
+        return head | answer
 
     def _match_times(self, question: Question, now_ms: int) -> dict[str, Any]:
         head, edition = self._start(now_ms)

@@ -56,9 +56,13 @@ class _Column(NamedTuple):
     type: str
 
 
+_JSON: Final = frozenset({"raw", "minutes", "days"})
+"""Fields that hold JSON; of candlesticks those of `raw` are rows of their own."""
+
+
 def _columns(struct: type[Any]) -> list[_Column]:
     hints = get_type_hints(struct)
-    return [_column(field, hints[field]) for field in struct.__struct_fields__ if field != "raw"]
+    return [_column(field, hints[field]) for field in struct.__struct_fields__ if field not in _JSON]
 
 
 def _column(field: str, hint: Any) -> _Column:
@@ -395,7 +399,7 @@ def _table_columns(kind: str) -> list[_Column]:
 
 def _rows(record: Any) -> list[list[Any]]:
     """Return the rows of a record: one, but of candles one for each candlestick."""
-    row = [getattr(record, field) for field in record.__struct_fields__ if field != "raw"]
+    row = [getattr(record, field) for field in record.__struct_fields__ if field not in _JSON]
     if not isinstance(record, Candles):
         return [row]
     try:

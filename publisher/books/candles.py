@@ -6,27 +6,49 @@ Source: Kalshi API reference, ``GET /markets/candlesticks``: up to 100 comma-sep
 10,000 candlesticks in all, 10 tokens a call, periods of 1, 60 or 1440 minutes.
 """
 
-from collections.abc import Container, Sequence
-from typing import Final
+from collections.abc import Callable, Container, Sequence
+from math import inf
+from typing import Final, NamedTuple
 
 from bus.threads import Owner
-from markets.units import MINUTE_MS
+from markets.units import HOUR_MS, MINUTE_MS
 
 from .wished import Wished
 
 CALLS_PER_CYCLE: Final = 1
 """The share: kept free of other requests whether it is used or not."""
 
-PERIOD_MINUTES: Final = 60
-SPAN_S: Final = 7 * 86_400
-MARKETS_PER_CALL: Final = 50
-"""That many with a week of hours each make 8,450 candlesticks: one request."""
-
 MARKETS_MAX: Final = 250
-"""So many are each asked for once a minute by one request a cycle."""
+"""So many are wished for at most; each has its turn as often as one request a cycle allows."""
 
-REFRESH_MS: Final = MINUTE_MS
-"""How old price history may become while it is wished for."""
+
+class Period(NamedTuple):
+    """Candlesticks of one length.
+
+    Attributes:
+        minutes: their length. span_s: how far back they are asked for.
+        markets: of so many in one request: with `span_s` of each that is less than 10,000 candlesticks.
+        refresh_ms: how old they may become while they are wished for.
+    """
+
+    minutes: int
+    span_s: int
+    markets: int
+    refresh_ms: int
+
+
+HOURS: Final = Period(60, 7 * 86_400, 50, MINUTE_MS)
+MINUTES: Final = Period(1, 6 * 3_600, 25, 5 * MINUTE_MS)
+DAYS: Final = Period(1_440, 400 * 86_400, 24, HOUR_MS)
+PERIODS: Final = (HOURS, MINUTES, DAYS)
+"""What of a market was not yet fetched at all comes in this order."""
+
+
+class Turn(NamedTuple):
+    """The next request: candlesticks of one length of these markets."""
+
+    period: Period
+    tickers: list[str]
 
 
 class CandlePlanner:
@@ -34,7 +56,7 @@ class CandlePlanner:
 
     def __init__(self) -> None:
         self._wished = Wished(MARKETS_MAX)
-        self._fetched_ms: dict[str, int] = {}
+        self._fetched_ms: dict[tuple[str, Period], int] = {}
         self._thread = Owner("the planner of price history")
 
     def wish(self, tickers: Sequence[str], ttl_s: float, now_ms: int) -> None:
@@ -45,21 +67,40 @@ class CandlePlanner:
         """Return the `known` markets whose price history is wished for now."""
         self._thread.check()
         wished = frozenset(ticker for ticker in self._wished.at(now_ms) if ticker in known)
-        self._fetched_ms = {t: at_ms for t, at_ms in self._fetched_ms.items() if t in wished}
+        self._fetched_ms = {of: at_ms for of, at_ms in self._fetched_ms.items() if of[0] in wished}
         return wished
 
-    def plan(self, known: Container[str], now_ms: int) -> list[str]:
-        """Return the markets of the next request: those that waited longest, in order."""
-        due = [
-            ticker
-            for ticker in self.wished(known, now_ms)
-            # A comma would make two tickers of one. A time ahead is a clock that was set back.
-            if "," not in ticker and not 0 <= now_ms - self._fetched_ms.get(ticker, -REFRESH_MS) < REFRESH_MS
-        ]
-        due.sort(key=lambda ticker: (self._fetched_ms.get(ticker, -REFRESH_MS), ticker))
-        return sorted(due[:MARKETS_PER_CALL])
+    def plan(
+        self,
+        known: Container[str],
+        now_ms: int,
+        opened_ms: Callable[[str], int | None] = lambda _ticker: None,
+    ) -> Turn | None:
+        """Return the next request: what waited longest, as it may wait; None: nothing is due.
 
-    def fetched(self, tickers: Sequence[str], now_ms: int) -> None:
-        """Note that the history of these was asked for: of those without an answer there is none."""
-        for ticker in tickers:
-            self._fetched_ms[ticker] = now_ms
+        Args:
+            opened_ms: when a market opened, None is not known. Of one whose life fits into its hours no days
+                are asked for.
+        """
+        due: list[tuple[float, int, str]] = []
+        for ticker in sorted(self.wished(known, now_ms)):
+            if "," in ticker:  # it would make two tickers of one
+                continue
+            for number, period in enumerate(PERIODS):
+                if period is DAYS and (opened_ms(ticker) or 0) >= now_ms - HOURS.span_s * 1000:
+                    continue
+                fetched_ms = self._fetched_ms.get((ticker, period))
+                late = inf if fetched_ms is None else (now_ms - fetched_ms) / period.refresh_ms
+                if not 0 <= late < 1:  # a time ahead is a clock that was set back
+                    due.append((-late, number, ticker))
+        if not due:
+            return None
+        due.sort()
+        period = PERIODS[due[0][1]]
+        turn = [ticker for _, number, ticker in due if PERIODS[number] is period]
+        return Turn(period, sorted(turn[: period.markets]))
+
+    def fetched(self, turn: Turn, now_ms: int) -> None:
+        """Note that a request was made: of markets without an answer there is nothing."""
+        for ticker in turn.tickers:
+            self._fetched_ms[ticker, turn.period] = now_ms

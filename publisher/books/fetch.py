@@ -18,7 +18,7 @@ from bus.threads import Owner
 from markets.errors import BadRecord
 from markets.json.books import decode_books, decode_candles
 from markets.json.decoding import BadMember
-from markets.records import Book, Candles
+from markets.records import Book
 from publisher.kalshi.budget import Budget
 from publisher.kalshi.client import Client, ExchangeError, Stopped, StopSignal
 from publisher.live import Live
@@ -27,9 +27,9 @@ from publisher.slow import CALLS_PER_CYCLE as SLOW_CALLS_PER_CYCLE
 from publisher.slow import SlowReader
 
 from .billing import BOOKS_PER_REQUEST, Billing, reserve_of, rounds_of
-from .candles import CALLS_PER_CYCLE, PERIOD_MINUTES, SPAN_S, CandlePlanner
+from .candles import CALLS_PER_CYCLE, CandlePlanner, Turn
 from .planner import Planner
-from .publish import keep_books, publish_books, publish_candles
+from .publish import Candlesticks, keep_books, publish_books, publish_candles
 
 log = structlog.get_logger()
 
@@ -209,32 +209,37 @@ class CandleFetcher:
         now_ms = self._clock.now_ms()
         known = self._state.stream_of
         wished = self._planner.wished(known, now_ms)
-        batch = self._planner.plan(known, now_ms)
-        found: list[Candles] = []
-        if batch:
+        turn = self._planner.plan(known, now_ms, self._opened_ms)
+        found: list[Candlesticks] = []
+        if turn is not None:
             try:
-                found = self._fetch(batch, now_ms, reserve)
+                found = self._fetch(turn, now_ms, reserve)
             except ExchangeError as error:
                 # A wish for price history must not cost the others their books.
                 log.info("candles.failed", outcome=error.outcome, error=str(error))
-        records = [candles for candles in found if candles.ticker in wished]
-        if records or self._state.candles:
-            self._submit(lambda server: publish_candles(server, records, wished, self._clock.now_ns()))
+        sent = [candlesticks for candlesticks in found if candlesticks.ticker in wished]
+        if sent or self._state.candles:
+            self._submit(lambda server: publish_candles(server, sent, wished, self._clock.now_ns()))
 
-    def _fetch(self, batch: list[str], now_ms: int, reserve: float) -> list[Candles]:
+    def _opened_ms(self, ticker: str) -> int | None:
+        market = self._state.markets.get(ticker)
+        return None if market is None else market.open_ms
+
+    def _fetch(self, turn: Turn, now_ms: int, reserve: float) -> list[Candlesticks]:
+        period = turn.period
         (found, bad), reply = self._client.get(
             "/markets/candlesticks",
             [
-                ("market_tickers", ",".join(batch)),
-                ("start_ts", now_ms // 1000 - SPAN_S),
+                ("market_tickers", ",".join(turn.tickers)),
+                ("start_ts", now_ms // 1000 - period.span_s),
                 ("end_ts", now_ms // 1000),
-                ("period_interval", PERIOD_MINUTES),
+                ("period_interval", period.minutes),
             ],
             read=lambda body: decode_candles(body, MAX_CANDLES_BYTES),
             reserve=reserve,
             attempts=1,
         )
-        self._planner.fetched(batch, self._clock.now_ms())
+        self._planner.fetched(turn, self._clock.now_ms())
         for member in bad:
             self._quarantine.put("candles", member.ticker or "", member.error, member.raw)
-        return [Candles(ticker, reply.as_of_ms, PERIOD_MINUTES * 60, raw) for ticker, raw in found]
+        return [Candlesticks(ticker, reply.as_of_ms, period, raw) for ticker, raw in found]

@@ -4,11 +4,15 @@ A book that the stream follows is only compared with it (`Live`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from bus.server import FeedServer
 from markets.records import Book, Candles, Remove
 from publisher.live import Live
+
+from .candles import DAYS, HOURS, MINUTES, Period
 
 BOOKS_PER_MESSAGE: Final = 64
 
@@ -59,21 +63,42 @@ def keep_books(server: FeedServer, live: Live | None, planned: frozenset[str], n
         server.send(writer.stream(topic, "remove", removals, now_ns, now_ns))
 
 
+class Candlesticks(NamedTuple):
+    """Candlesticks of one length of a market, as fetched; `raw` is their JSON array."""
+
+    ticker: str
+    as_of_ms: int
+    period: Period
+    raw: bytes
+
+
 def publish_candles(
-    server: FeedServer, found: Sequence[Candles], wished: frozenset[str], now_ns: int
+    server: FeedServer, found: Sequence[Candlesticks], wished: frozenset[str], now_ns: int
 ) -> None:
-    """Publish price history, and the removal of what nobody wishes for."""
+    """Publish price history, those of other lengths as they were, and the removal of what nobody wishes for."""
     writer = server.writer
     if writer is None:
         return
     state = writer.state
-    for candles in found:
-        topic = state.stream_of.get(candles.ticker)
+    for fetched in found:
+        topic = state.stream_of.get(fetched.ticker)
         if topic is not None:
-            server.send(writer.stream(topic, "candles", [candles], candles.as_of_ms * 1_000_000, now_ns))
+            candles = _with(state.candles.get(fetched.ticker), fetched)
+            server.send(writer.stream(topic, "candles", [candles], fetched.as_of_ms * 1_000_000, now_ns))
     for ticker in sorted(state.candles.keys() - wished):
         removal = [Remove("candles", ticker)]
         server.send(writer.stream(state.stream_of[ticker], "remove", removal, now_ns, now_ns))
+
+
+def _with(had: Candles | None, fetched: Candlesticks) -> Candles:
+    """Return a market's price history with what was fetched of it now."""
+    ticker, as_of_ms, period, raw = fetched
+    known = had if had is not None else Candles(ticker, as_of_ms, HOURS.minutes * 60, b"[]")
+    if period is MINUTES:
+        return msgspec.structs.replace(known, minutes=raw)
+    if period is DAYS:
+        return msgspec.structs.replace(known, days=raw)
+    return msgspec.structs.replace(known, as_of_ms=as_of_ms, raw=raw)
 
 
 def _messages(events: Mapping[tuple[str, str], list[Book]]) -> Iterable[tuple[str, list[Book]]]:

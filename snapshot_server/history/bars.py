@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from .rows import QuotePoint, TradePoint
+from bus.market_history import HistoryQuote, HistoryTrade
 
 Prices = tuple[int, int, int, int]
 """Open, high, low, close."""
@@ -44,8 +44,8 @@ def joined(bars: Sequence[Bar], end_s: int) -> Bar:
 
 
 def bars(
-    quotes: Sequence[QuotePoint],
-    trades: Sequence[TradePoint],
+    quotes: Sequence[HistoryQuote],
+    trades: Sequence[HistoryTrade],
     trades_from_ms: int | None,
     ends_s: Sequence[int],
     width_s: int,
@@ -56,7 +56,7 @@ def bars(
     (`trades_from_ms`), prices are those that the quotes told of whenever the volume had grown.
     """
     quote, trade = 0, 0
-    stands: QuotePoint | None = None
+    stands: HistoryQuote | None = None
     traded_e4: int | None = None
     for end_s in ends_s:
         begin_ms, end_ms = (end_s - width_s) * 1000, end_s * 1000
@@ -95,7 +95,7 @@ def bars(
         traded_e4 = trades[trade - 1].price_e4 if trade > last else traded_e4
 
 
-def _grown(points: Sequence[QuotePoint]) -> list[tuple[int | None, int]]:
+def _grown(points: Sequence[HistoryQuote]) -> list[tuple[int | None, int]]:
     """Return (last price, by how much the volume grew) wherever it did."""
     found = []
     for before, after in pairwise(points):

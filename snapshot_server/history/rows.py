@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
+from bus.market_history import HistoryQuote, HistoryTrade
 from bus.protocol.digest import ticker_key
 from markets.records import Quote, Status, Trade
 from markets.units import MIN_TIME_MS
@@ -34,33 +33,6 @@ _TEXT: Final = 1
 _UUID_CHARS: Final = 36
 MAX_ID: Final = 40
 """Bytes of an id that is no UUID in its usual form: of a longer one the first are kept."""
-
-
-class QuotePoint(msgspec.Struct, frozen=True, array_like=True):
-    """The top of a market's book from a moment on, and what had been traded until then.
-
-    `bid` and `ask` are of YES. None is not known.
-    """
-
-    time_ms: int
-    bid_e4: int
-    ask_e4: int
-    bid_size_e2: int
-    ask_size_e2: int
-    last_price_e4: int | None
-    volume_e2: int | None
-    open_interest_e2: int | None
-    status: str
-
-
-class TradePoint(msgspec.Struct, frozen=True, array_like=True):
-    """A trade. `taker_side` is the outcome that the taker bought, "" where it was not said."""
-
-    time_ms: int
-    price_e4: int
-    count_e2: int
-    taker_side: str
-    trade_id: str
 
 
 def key_of(ticker: str) -> int:
@@ -95,13 +67,13 @@ def quote_row(key: int, quote: Quote) -> bytes:
     )
 
 
-def quote_points(rows: Iterable[bytes]) -> list[QuotePoint]:
+def quote_points(rows: Iterable[bytes]) -> list[HistoryQuote]:
     """Return what rows of quotes say."""
     points = []
     for row in rows:
         _, time, bid, ask, bid_size, ask_size, last, volume, interest, status = _QUOTE.unpack(row)
         points.append(
-            QuotePoint(
+            HistoryQuote(
                 time + MIN_TIME_MS,
                 bid,
                 ask,
@@ -132,11 +104,11 @@ def trade_row(key: int, trade: Trade) -> bytes:
     return _TRADE.pack(key, trade.time_ms - MIN_TIME_MS, trade.yes_price_e4, trade.count_e2, side, kind, id_)
 
 
-def trade_points(rows: Iterable[bytes]) -> list[tuple[int, TradePoint]]:
+def trade_points(rows: Iterable[bytes]) -> list[tuple[int, HistoryTrade]]:
     """Return what rows of trades say, each with the key of its market."""
     points = []
     for row in rows:
         key, time, price, count, side, kind, id_ = _TRADE.unpack(row)
         text = str(UUID(bytes=id_[:16])) if kind == _UUID else id_.rstrip(b"\0").decode(errors="replace")
-        points.append((key, TradePoint(time + MIN_TIME_MS, price, count, _SIDES[side % len(_SIDES)], text)))
+        points.append((key, HistoryTrade(time + MIN_TIME_MS, price, count, _SIDES[side % len(_SIDES)], text)))
     return points

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from bus.market_history import HistoryTrade, MarketHistory
 from bus.threads import Owner
 from markets.records import Quote, Trade
 
@@ -14,8 +15,6 @@ from .log import Log
 from .rows import (
     QUOTE_WIDTH,
     TRADE_WIDTH,
-    QuotePoint,
-    TradePoint,
     key_bytes,
     key_of,
     quote_points,
@@ -23,7 +22,7 @@ from .rows import (
     trade_points,
     trade_row,
 )
-from .segment import Pause, Span
+from .segment import Pause
 
 QUOTES_WAITING: Final = 65_536
 TRADES_WAITING: Final = 8_192
@@ -42,27 +41,6 @@ SAME_MOMENT: Final = 1_000
 
 Place = tuple[int, str]
 """Where a trade stands among all: its time (ms) and its id."""
-
-
-class History(msgspec.Struct, frozen=True):
-    """What is known of a market between two times.
-
-    Attributes:
-        quotes: tops of the book, in order; the first may be from before: it is what stood at the beginning.
-        trades: in order.
-        quotes_begin_ms, trades_begin_ms: from when on there is all that was heard; None: nothing was.
-        quotes_more, trades_more: there are earlier ones between these times, that were not asked for.
-        quotes_holes, trades_holes: times within which something may have happened that was not heard.
-    """
-
-    quotes: list[QuotePoint]
-    trades: list[TradePoint]
-    quotes_begin_ms: int | None
-    trades_begin_ms: int | None
-    quotes_more: bool
-    trades_more: bool
-    quotes_holes: list[Span]
-    trades_holes: list[Span]
 
 
 class Store:
@@ -197,7 +175,7 @@ class Store:
         with self._cared_lock:
             return frozenset(map(key_of, self._cared_for))
 
-    def history(self, ticker: str, low_ms: int, high_ms: int, most: int = MAX_POINTS) -> History:
+    def history(self, ticker: str, low_ms: int, high_ms: int, most: int = MAX_POINTS) -> MarketHistory:
         """Return what happened in a market between two times: at most the last `most` of each."""
         key = key_of(ticker)
         quotes = self.quotes.read(key, low_ms, high_ms, most, before=True)
@@ -207,7 +185,8 @@ class Store:
         if not points and standing is not None and begin_ms is not None and begin_ms <= high_ms:
             # It has not changed since.
             points = quote_points([quote_row(key, msgspec.structs.replace(standing, as_of_ms=begin_ms))])
-        return History(
+        return MarketHistory(
+            ticker=ticker,
             quotes=points,
             trades=[trade for _, trade in trade_points(trades.rows)],
             quotes_begin_ms=begin_ms,
@@ -220,11 +199,11 @@ class Store:
 
     def newest_trades(
         self, low_ms: int, high_ms: int, most: int, before: Place | None, ticker: str | None = None
-    ) -> list[tuple[str, TradePoint]]:
+    ) -> list[tuple[str, HistoryTrade]]:
         """Return trades, of one market or of all, with their tickers, the latest first, from `before` on."""
         if before is not None:
             high_ms = min(high_ms, before[0])
-        found: list[tuple[str, TradePoint]] = []
+        found: list[tuple[str, HistoryTrade]] = []
         if ticker is not None:
             # Some more, since those of one moment are in no order: of a page's end none is left out.
             rows = self.trades.read(key_of(ticker), low_ms, high_ms, most + SAME_MOMENT, before=False).rows
@@ -243,6 +222,6 @@ class Store:
         return found[:most]
 
 
-def place_of(trade: TradePoint) -> Place:
+def place_of(trade: HistoryTrade) -> Place:
     """Return where a trade stands among all."""
     return trade.time_ms, trade.trade_id

@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from bus.market_history import HistoryTrade
 from bus.protocol.state import Records
 from markets.errors import BadRecord
 from markets.json.decoding import Reader, texts_of
@@ -28,7 +29,6 @@ from markets.units import (
 )
 from snapshot_server.edition import SCAN_SLICE, Edition, Entry, Order, Pause
 from snapshot_server.elsewhere import NOWHERE, Elsewhere
-from snapshot_server.history.rows import TradePoint
 from snapshot_server.history.store import Place, Store
 
 from .candlesticks import Span, make
@@ -491,7 +491,7 @@ class CandleList(Listing, frozen=True):
         return min(ages, default=None)
 
 
-def trade_json(ticker: str, trade: TradePoint) -> bytes:
+def trade_json(ticker: str, trade: HistoryTrade) -> bytes:
     """Return Kalshi's object of a public trade."""
     side = trade.taker_side
     taker = {

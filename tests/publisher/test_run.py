@@ -355,16 +355,17 @@ def test_price_history_comes_for_whom_it_is_wished_and_goes_with_the_wish(
     start()
     wait(replica, lambda: live(replica))
     assert exchange.calls["markets/candlesticks"] == 0
-    question = {"op": "watch", "id": 1, "tickers": ["E1-A", "NOT-HELD"], "ttl_s": 3, "what": "candles"}
+    question = {"op": "watch", "id": 1, "tickers": ["E1-A", "NOT-HELD"], "ttl_s": 5, "what": "candles"}
     assert ask(zmq_context, settings.state, question)["watched"] == 2
 
     wait(replica, lambda: "E1-A" in replica.state.candles)
     held = replica.state.candles["E1-A"]
     assert json.loads(held.raw) == exchange.candles["E1-A"]
     assert replica.state.candles.keys() == {"E1-A"}
+    wait(replica, lambda: json.loads(replica.state.candles["E1-A"].minutes) == exchange.candles["E1-A"])
 
     wait(replica, lambda: not replica.state.candles)
-    assert exchange.calls["markets/candlesticks"] == 1
+    assert exchange.calls["markets/candlesticks"] == 3  # of hours, minutes and days
 
 
 def test_failing_price_history_costs_nobody_its_books(

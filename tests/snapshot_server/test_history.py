@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from bus.market_history import HistoryQuote, HistoryTrade, MarketHistory
 from markets.records import Quote, Status, Trade
 from markets.units import MAX_COUNT_E2, MAX_TIME_MS, MIN_TIME_MS
 from snapshot_server.history.disk import Disk
-from snapshot_server.history.rows import QuotePoint, TradePoint
-from snapshot_server.history.store import KEPT_SHARE, History, Store
+from snapshot_server.history.store import KEPT_SHARE, Store
 
 BEGIN_MS = 1_790_000_000_000
 BYTES = 8 * 1_048_576
@@ -37,7 +37,7 @@ def a_trade(ms: int, ticker: str = "KXA-1", trade_id: str | None = None) -> Trad
     return Trade(trade_id or str(uuid.uuid4()), ticker, 4_200, 1_000, "yes", BEGIN_MS + ms)
 
 
-def whole(store: Store, ticker: str = "KXA-1") -> History:
+def whole(store: Store, ticker: str = "KXA-1") -> MarketHistory:
     return store.history(ticker, MIN_TIME_MS, MAX_TIME_MS)
 
 
@@ -45,8 +45,8 @@ def bids(store: Store, low_ms: int, high_ms: int, ticker: str = "KXA-1") -> list
     return [p.bid_e4 for p in store.history(ticker, BEGIN_MS + low_ms, BEGIN_MS + high_ms).quotes]
 
 
-def point_of(quote: Quote) -> QuotePoint:
-    return QuotePoint(
+def point_of(quote: Quote) -> HistoryQuote:
+    return HistoryQuote(
         quote.as_of_ms,
         quote.yes_bid_e4,
         quote.yes_ask_e4,
@@ -76,7 +76,7 @@ QUOTES = st.builds(
 def test_every_change_is_told_exactly_packed_or_not(quotes: list[Quote], sealed_after: set[int]) -> None:
     store = a_store()
     store.quotes.heard(MIN_TIME_MS, MIN_TIME_MS)
-    expected: dict[str, list[QuotePoint]] = {}
+    expected: dict[str, list[HistoryQuote]] = {}
     for number, quote in enumerate(quotes):
         store.put_quotes([quote])
         points = expected.setdefault(quote.ticker, [])
@@ -111,7 +111,7 @@ def test_pages_of_trades_make_up_all_of_them_the_latest_first(
         store.put_trades([trade, trade])
         if number in sealed_after:
             store.trades.seal()
-    found: list[tuple[str, TradePoint]] = []
+    found: list[tuple[str, HistoryTrade]] = []
     before = None
     while page := store.newest_trades(MIN_TIME_MS, MAX_TIME_MS, size, before):
         found += page
@@ -182,7 +182,7 @@ def test_memory_is_bounded_and_what_somebody_cares_for_goes_last(monkeypatch: py
     rng, most = random.Random(1), 200_000
     store = a_store(most)
     store.care_for(["KX7"])
-    expected: list[QuotePoint] = []
+    expected: list[HistoryQuote] = []
     for number, quote in enumerate(random_changes(rng, 100, 30_000)):
         store.put_quotes([quote])
         store.quotes.heard(BEGIN_MS, quote.as_of_ms)

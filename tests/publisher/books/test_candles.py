@@ -7,45 +7,63 @@ import pytest
 
 from markets.errors import BadRecord
 from markets.json.books import decode_candles
-from publisher.books.candles import MARKETS_PER_CALL, PERIOD_MINUTES, REFRESH_MS, SPAN_S, CandlePlanner
+from publisher.books.candles import DAYS, HOURS, MINUTES, PERIODS, CandlePlanner, Turn
 from tests.publisher.exchange import candle
 
 NOW_MS = 1_790_000_000_000
 KNOWN = {f"E-{n}" for n in range(200)}
 
 
-def test_wished_history_is_fetched_once_a_minute_until_the_wish_ends() -> None:
-    planner = CandlePlanner()
-    planner.wish(["E-1", "NOT-HELD"], 90, NOW_MS)
-    assert planner.plan(KNOWN, NOW_MS) == ["E-1"]
+def fetch(planner: CandlePlanner, now_ms: int, opened_ms: int = 0) -> Turn | None:
+    """The next request, made at once."""
+    turn = planner.plan(KNOWN, now_ms, lambda _ticker: opened_ms)
+    if turn is not None:
+        planner.fetched(turn, now_ms)
+    return turn
 
-    planner.fetched(["E-1"], NOW_MS)
-    assert planner.plan(KNOWN, NOW_MS + REFRESH_MS - 1) == []
-    assert planner.wished(KNOWN, NOW_MS + REFRESH_MS - 1) == {"E-1"}
-    assert planner.plan(KNOWN, NOW_MS + REFRESH_MS) == ["E-1"]
-    assert planner.plan(KNOWN, NOW_MS - 5_000) == ["E-1"]  # the clock was set back
-    assert planner.plan(KNOWN, NOW_MS + 90_000) == []
+
+def test_wished_history_is_fetched_in_three_lengths_each_at_its_own_pace_until_the_wish_ends() -> None:
+    planner = CandlePlanner()
+    planner.wish(["E-1", "NOT-HELD"], 400, NOW_MS)
+    assert [fetch(planner, NOW_MS) for _ in range(4)] == [*(Turn(one, ["E-1"]) for one in PERIODS), None]
+
+    assert planner.wished(KNOWN, NOW_MS + 1) == {"E-1"}
+    for minute in (1, 2, 3, 4):
+        assert fetch(planner, NOW_MS + minute * 60_000 - 1) is None
+        assert fetch(planner, NOW_MS + minute * 60_000) == Turn(HOURS, ["E-1"])
+    at_ms = NOW_MS + MINUTES.refresh_ms
+    assert [fetch(planner, at_ms) for _ in range(3)] == [Turn(HOURS, ["E-1"]), Turn(MINUTES, ["E-1"]), None]
+    assert fetch(planner, NOW_MS - 5_000) == Turn(HOURS, ["E-1"])  # the clock was set back
+    assert fetch(planner, NOW_MS + 400_000) is None
+
+
+def test_of_a_market_that_opened_within_its_hours_no_days_are_asked_for() -> None:
+    planner = CandlePlanner()
+    planner.wish(["E-1"], 400, NOW_MS)
+    turns = [fetch(planner, NOW_MS, NOW_MS - HOURS.span_s * 1000) for _ in range(3)]
+    assert [turn and turn.period for turn in turns] == [HOURS, MINUTES, None]
 
 
 def test_many_wishes_take_turns_in_requests_that_the_exchange_answers() -> None:
     planner = CandlePlanner()
     for n in range(200):
-        planner.wish([f"E-{n}"], 60, NOW_MS)
+        planner.wish([f"E-{n}"], 600, NOW_MS)
 
-    found: set[str] = set()
-    for turn in range(4):
-        planned = planner.plan(KNOWN, NOW_MS + turn * 12_000)
-        assert len(planned) == MARKETS_PER_CALL
-        planner.fetched(planned, NOW_MS + turn * 12_000)
-        found |= set(planned)
-    assert found == {f"E-{n}" for n in range(200)}
-    assert len(planned) * (SPAN_S // (PERIOD_MINUTES * 60) + 1) <= 10_000
+    found: dict[Any, set[str]] = {period: set() for period in PERIODS}
+    for number in range(40):
+        turn = fetch(planner, NOW_MS + number * 12_000)
+        assert turn is not None
+        assert len(turn.tickers) <= turn.period.markets
+        assert len(turn.tickers) * (turn.period.span_s // (turn.period.minutes * 60) + 1) <= 10_000
+        found[turn.period] |= set(turn.tickers)
+    everything = {f"E-{n}" for n in range(200)}
+    assert found == {HOURS: everything, MINUTES: everything, DAYS: everything}
 
 
 def test_ticker_with_a_comma_is_not_asked_for() -> None:
     planner = CandlePlanner()
     planner.wish(["A,B"], 60, NOW_MS)
-    assert planner.plan({"A,B"}, NOW_MS) == []
+    assert planner.plan({"A,B"}, NOW_MS) is None
 
 
 def body(*candles: Any) -> bytes:
