@@ -74,7 +74,7 @@ class CandlePlanner:
         self,
         known: Container[str],
         now_ms: int,
-        opened_ms: Callable[[str], int | None] = lambda _ticker: None,
+        opened_ms: Callable[[str], int | None] = lambda _: None,
     ) -> Turn | None:
         """Return the next request: what waited longest, as it may wait; None: nothing is due.
 
@@ -90,8 +90,10 @@ class CandlePlanner:
                 if period is DAYS and (opened_ms(ticker) or 0) >= now_ms - HOURS.span_s * 1000:
                     continue
                 fetched_ms = self._fetched_ms.get((ticker, period))
-                late = inf if fetched_ms is None else (now_ms - fetched_ms) / period.refresh_ms
-                if not 0 <= late < 1:  # a time ahead is a clock that was set back
+                late = inf
+                if fetched_ms is not None and fetched_ms <= now_ms:  # else the clock was set back
+                    late = (now_ms - fetched_ms) / period.refresh_ms
+                if late >= 1:
                     due.append((-late, number, ticker))
         if not due:
             return None

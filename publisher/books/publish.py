@@ -75,7 +75,7 @@ class Candlesticks(NamedTuple):
 def publish_candles(
     server: FeedServer, found: Sequence[Candlesticks], wished: frozenset[str], now_ns: int
 ) -> None:
-    """Publish price history, those of other lengths as they were, and the removal of what nobody wishes for."""
+    """Publish price history, of other lengths as it was, and the removal of what nobody wishes for."""
     writer = server.writer
     if writer is None:
         return
