@@ -19,9 +19,10 @@ from bus.threads import Owner
 
 from .body import Prepared
 from .edition import Edition, Pause, Query
-from .http import BUSY, CRASHED, HttpRequest, HttpResponse, Large, respond
+from .http import BUSY, CRASHED, HttpRequest, HttpResponse, Large, respond, upgrade
 from .trade_api import Listing, Wish
 from .view import View
+from .websocket import handshake
 
 log = structlog.get_logger()
 
@@ -97,6 +98,7 @@ class App:
         moment: gives something else whenever an answer may be another. While it and `now_ms` give the same,
             the same request has the same answer. `now_ms` is not enough: in a replay it stands still.
         wish: is told what an answer could have said more of.
+        pass_on: hands the connection of a client (host, port) over to the WebSocket server, if it can.
     """
 
     def __init__(
@@ -107,8 +109,10 @@ class App:
         pause: Pause,
         moment: Callable[[], object] = object,
         wish: Callable[[Wish], None] = lambda _wish: None,
+        pass_on: Callable[[tuple[str, int]], bool] = lambda _client: False,
     ) -> None:
         self._wish = wish
+        self._pass_on = pass_on
         self._moment = moment
         self._at: tuple[int, object] = (0, None)  # what `_given` is of
         self._given: dict[Asked, Given] = {}
@@ -136,7 +140,30 @@ class App:
             self._requests["other", 500] += 1
             await _send(CRASHED, CRASHED.content(), send)
 
+    async def _upgrade(self, scope: Scope, send: Send) -> None:
+        """Hand the connection over to the WebSocket server, and tell the client so.
+
+        In this order: what the client says once it knows is read there. A 101 makes the server let go of the
+        connection, which lives on in the descriptor that was handed over.
+        """
+        request = HttpRequest(
+            scope["method"],
+            scope["path"],
+            scope["query_string"].decode("latin-1"),
+            joined(scope["headers"]),
+            scope["http_version"],
+        )
+        host, port = scope["client"]
+        response = upgrade(request, lambda: self._pass_on((host, int(port))))
+        self._requests[response.route, response.status] += 1
+        length = None if response.status == 101 else len(response.content())
+        await send(_start(response, length))
+        await send({"type": BODY, "body": response.content()})
+
     async def _answer(self, scope: Scope, send: Send) -> None:
+        if scope["path"] == handshake.PATH:
+            await self._upgrade(scope, send)
+            return
         now_ms = self._now_ms()
         at = now_ms, self._moment()
         if at != self._at:

@@ -19,6 +19,7 @@ from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
 from .edition import Edition, Pause, Query, candidates
 from .parameters import none_expected, pairs_of, parse_markets
 from .view import View
+from .websocket import handshake
 
 Headers = list[tuple[str, str]]
 
@@ -113,6 +114,25 @@ def respond(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     return _for_head(response) if request.method == "HEAD" else response
 
 
+def upgrade(request: HttpRequest, pass_on: Callable[[], bool]) -> HttpResponse:
+    """Return the answer to a request for a WebSocket. `pass_on` hands the connection over, if it can."""
+    host = request.headers.get("host", "")
+    if not names_this_machine(host, request.version):
+        return said(
+            400, "bad_host", f"Host: got {host!r:.100}, expected localhost or 127.0.0.1", handshake.PATH
+        )
+    try:
+        headers = handshake.accept(request.method, request.version, request.headers)
+    except handshake.Refused as error:
+        refusal = said(error.status, error.code, str(error), handshake.PATH)
+        return msgspec.structs.replace(refusal, headers=[*error.headers, *refusal.headers])
+    if not pass_on():
+        return said(
+            503, "service_unavailable", "the WebSocket server cannot be reached; try again", handshake.PATH
+        )
+    return HttpResponse(101, headers, b"", handshake.PATH)
+
+
 def _past(request: HttpRequest, view: View) -> HttpResponse:
     """Send on to the time machine whoever asks for a past moment."""
     if view.past_port is None:
@@ -182,7 +202,7 @@ def _ready(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 def _metrics(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
     drift = {} if view.edition is None else drift_counts(view.edition.state.drifts)
-    body = metrics.exposition(view.health(now_ms), view.replica.stats, view.requests, drift)
+    body = metrics.exposition(view.health(now_ms), view.replica.stats, view.requests, drift, view.websocket())
     headers = [("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"), *_SAFE]
     return _encoded(HttpResponse(200, headers, body, "/metrics"), request)
 

@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 from bus.health import HealthAnswer
 from bus.protocol.join import Stats
 
+from .websocket.server import Figures
+
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 _GAUGES: Final = {
@@ -35,6 +37,16 @@ _COUNTERS: Final = {
     "digest_mismatches": "Stream digests that differed from the publisher's.",
     "digests_compared": "Stream digests compared with the publisher's.",
 }
+_WEBSOCKET_GAUGES: Final = {
+    "clients": "WebSocket clients.",
+    "subscriptions": "Their subscriptions.",
+    "waiting_bytes": "What waits for them to take it.",
+}
+_WEBSOCKET_COUNTERS: Final = {
+    "frames": "Data frames sent to WebSocket clients.",
+    "overflows": "Subscriptions that ended with error 25, since their client was too slow.",
+    "connections": "WebSocket clients so far.",
+}
 _PREFIX: Final = "kalshi_bus_"
 
 
@@ -45,7 +57,9 @@ class _Reading(Collector):
         stats: Stats,
         requests: Mapping[tuple[str, int], int],
         drift: Mapping[tuple[str, str], int],
+        websocket: Figures | None,
     ) -> None:
+        self._websocket = websocket
         self._health = health
         self._stats = stats
         self._requests = requests
@@ -109,6 +123,11 @@ class _Reading(Collector):
             up.add_metric((name,), float(process.state == "RUNNING"))
             restarts.add_metric((name,), process.restarts)
         yield from (up, restarts)
+        websocket = self._websocket or Figures()
+        for name, text in _WEBSOCKET_GAUGES.items():
+            yield GaugeMetricFamily(f"{_PREFIX}websocket_{name}", text, getattr(websocket, name))
+        for name, text in _WEBSOCKET_COUNTERS.items():
+            yield CounterMetricFamily(f"{_PREFIX}websocket_{name}", text, getattr(websocket, name))
 
 
 def exposition(
@@ -116,8 +135,9 @@ def exposition(
     stats: Stats,
     requests: Mapping[tuple[str, int], int],
     drift: Mapping[tuple[str, str], int],
+    websocket: Figures | None,
 ) -> bytes:
-    """Return the text of `/metrics`; `drift` by (what, route)."""
+    """Return the text of `/metrics`; `drift` by (what, route), `websocket` None before its first client."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reading(health, stats, dict(requests), drift))
+    registry.register(_Reading(health, stats, dict(requests), drift, websocket))
     return generate_latest(registry)

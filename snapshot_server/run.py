@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from bus.clock import SystemClock
+from bus.process.connections import connection_from
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings, variable_of
 from bus.process.supervised import ProcessMonitor
@@ -39,6 +40,7 @@ from .history.store import Store
 from .ops import SnapshotOps
 from .trade_api import Wish
 from .view import View
+from .websocket.doorway import Doorway
 
 SWITCH_S: Final = 0.0001
 """How long a thread may keep the interpreter while another waits for it. An answer takes it several times: at
@@ -80,6 +82,7 @@ def run(settings: Settings, stop: Stop) -> int:
     lists = Elsewheres(context, settings.state, pause)
     requests: Counter[tuple[str, int]] = Counter()
     monitor = ProcessMonitor(settings.run_dir)
+    doorway = Doorway()
     stale_after_ms = int(settings.stale_after_s * 1000)
 
     def view() -> View:
@@ -94,6 +97,7 @@ def run(settings: Settings, stop: Stop) -> int:
             history,
             settings.past_port if settings.record == "yes" else None,
             lists.latest,
+            doorway.figures,
         )
 
     def state() -> State | None:
@@ -112,9 +116,17 @@ def run(settings: Settings, stop: Stop) -> int:
     def wish(wish: Wish) -> None:
         on_wish(list(wish.tickers), WISH_TTL_S, 0, wish.what)
 
-    app = App(view, replica.now_ms, requests, pause, moment, wish)
+    def pass_on(client: tuple[str, int]) -> bool:
+        connection = connection_from(client, settings.snapshot_port)
+        if connection is None:
+            return False
+        with connection:
+            return doorway.pass_on(connection)
+
+    app = App(view, replica.now_ms, requests, pause, moment, wish, pass_on)
     with ExitStack() as stack:
         stack.callback(context.term)
+        stack.callback(doorway.close)
         query = QueryServer(context, settings.query, answers, replica.now_ms)
         threads = [
             threading.Thread(target=query.serve, args=(stop,), name="query"),

@@ -1,6 +1,6 @@
 """What there is to answer from at one moment, over HTTP and REQ/REP alike."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ from bus.replica import ReplicaStatus
 from .edition import Edition
 from .elsewhere import NOWHERE, Elsewhere
 from .history.store import Store
+from .websocket.server import Figures
 
 NOTHING: Final = Store(0, lambda: None)
 """A history of nothing."""
@@ -30,6 +31,7 @@ class View(msgspec.Struct, frozen=True):
         processes: what supervisord says; None if none answers.
         history: what happened. elsewhere: what the exchange has besides the feed.
         past_port: of the time machine's HTTP server; None where nothing is recorded.
+        websocket: gives the WebSocket server's figures, None before its first client. HTTP's thread.
     """
 
     edition: Edition | None
@@ -41,6 +43,7 @@ class View(msgspec.Struct, frozen=True):
     history: Store = NOTHING
     past_port: int | None = None
     elsewhere: Elsewhere = NOWHERE
+    websocket: Callable[[], Figures | None] = lambda: None
 
     def age_ms(self, now_ms: int) -> int | None:
         """Return the age of the whole: now less the end of the last complete sweep's fetch."""

@@ -143,6 +143,32 @@ class Doorkeeper:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
+def connection_from(client: tuple[str, int], port: int) -> socket.socket | None:
+    """Return a descriptor of our own of the connection that a client has with our `port`; None if it is gone.
+
+    For who must have a connection that a server library keeps to itself.
+    """
+    with os.scandir(_FOLDER if _FOLDER.is_dir() else "/dev/fd") as entries:
+        descriptors = [int(entry.name) for entry in entries]
+    for descriptor in descriptors:
+        with suppress(OSError):  # it has just been closed, or is no socket, or one without a peer
+            ours = os.dup(descriptor)
+            try:
+                connection = socket.socket(fileno=ours)
+            except OSError:
+                os.close(ours)
+                continue
+            with suppress(OSError):
+                if (
+                    connection.family == socket.AF_INET
+                    and connection.getpeername() == client
+                    and connection.getsockname()[1] == port
+                ):
+                    return connection
+            connection.close()
+    return None
+
+
 def _unread(connection: socket.socket) -> bool:
     """Whether something was handed to the system for the peer that it has not taken yet."""
     waiting = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)

@@ -1,0 +1,95 @@
+"""How a connection comes to the process of the WebSocket server: as a descriptor, by a socket pair.
+
+The process is begun for the first client, and again for the next one after it has ended. Where nobody uses
+WebSockets there is none.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+import structlog
+
+from bus.threads import Owner
+
+from .server import Figures
+
+log = structlog.get_logger()
+
+STOPS_S: Final = 2.0
+"""How long the process may take to end once its end of the pair is closed."""
+
+_figures: Final = msgspec.json.Decoder(Figures)
+
+
+class Doorway:
+    """Hands connections over. The event loop's thread."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ours: socket.socket | None = None
+        self._latest: Figures | None = None
+        self._owner = Owner("the doorway to the WebSocket server")
+
+    def pass_on(self, connection: socket.socket) -> bool:
+        """Hand a connection over, which remains open here; return whether that could be done."""
+        self._owner.check()
+        try:
+            socket.send_fds(self._open(), [b"connection"], [connection.fileno()])
+        except OSError as error:
+            log.warning("websocket.unreachable", error=str(error))
+            return False
+        return True
+
+    def figures(self) -> Figures | None:
+        """What the WebSocket server last said of itself; None while it has not been begun."""
+        self._owner.check()
+        ours = self._ours
+        while ours is not None:
+            try:
+                said = ours.recv(4_096)
+            except OSError:
+                break
+            if not said:
+                break
+            with suppress(msgspec.MsgspecError):
+                self._latest = _figures.decode(said)
+        return self._latest
+
+    def close(self) -> None:
+        """Have the process end. Any thread, once nothing is handed over any more."""
+        if self._ours is not None:
+            self._ours.close()
+            self._ours = None
+        if self._process is not None:
+            try:
+                self._process.wait(STOPS_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _open(self) -> socket.socket:
+        """Return our end of the pair, the other being that of a process that runs."""
+        if self._process is not None and self._process.poll() is not None:
+            log.warning("websocket.ended", code=self._process.returncode)
+            self.close()
+            self._process = None
+        if self._ours is None:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                ours.setblocking(False)
+                command = [
+                    sys.executable,
+                    "-m",
+                    "snapshot_server.websocket",
+                    str(os.getpid()),
+                    str(theirs.fileno()),
+                ]
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+            self._ours = ours
+            log.info("websocket.begun", pid=self._process.pid)
+        return self._ours
