@@ -6,10 +6,10 @@ record does not say is left out. Times are those of the record.
 Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
-from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
@@ -49,7 +49,12 @@ def market_id(ticker: str) -> str:
 
     Kalshi's own is not in its REST replies. One that is made of a name says so: it is of version 5.
     """
-    return str(uuid5(NAMESPACE_URL, f"kalshi-bus/market/{ticker}"))
+    named = hashlib.sha1(b"kalshi-bus/market/" + ticker.encode(errors="replace"), usedforsecurity=False)
+    octets = bytearray(named.digest()[:16])
+    octets[6] = octets[6] & 0x0F | 0x50
+    octets[8] = octets[8] & 0x3F | 0x80
+    text = octets.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def ticker_message(quote: Quote, last_trade_e2: int | None) -> bytes:

@@ -35,7 +35,7 @@ def run(descriptor: int, settings: Settings, stop: Stop) -> int:
     sys.setswitchinterval(SWITCH_S)
     places()
     clock = SystemClock()
-    context = make_context()
+    context = make_context(settings.curve_key)
     arrivals = Arrivals()
     replica = Replica(
         context,

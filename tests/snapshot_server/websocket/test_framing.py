@@ -92,9 +92,9 @@ def test_a_close_says_its_code_and_is_answered_by_its_own() -> None:
         (b"\x80\x80\0\0\0\0", PROTOCOL_ERROR),  # the rest of nothing
         (b"\x09\x80\0\0\0\0", PROTOCOL_ERROR),  # half a ping
         (b"\x89\xfe\x00\x7e", PROTOCOL_ERROR),  # a long ping
-        (masked(Opcode.TEXT, b"a", fin=False) + masked(Opcode.TEXT, b"b"), PROTOCOL_ERROR),
+        (b"\x01\x81\0\0\0\0a\x81\x81\0\0\0\0b", PROTOCOL_ERROR),  # a message inside another
         (b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff", TOO_BIG),
-        (masked(Opcode.TEXT, b"a" * 60, fin=False) + masked(Opcode.CONT, b"b" * 60), TOO_BIG),
+        (b"\x01\xbc\0\0\0\0" + b"a" * 60 + b"\x80\xbc\0\0\0\0" + b"b" * 60, TOO_BIG),
         (b"GET / HTTP/1.1\r\n", PROTOCOL_ERROR),
     ],
 )
