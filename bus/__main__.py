@@ -92,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     does.add_parser("list", help="show the forwarder's public key, and who is let in")
     does.add_parser("renew", help="make the forwarder a new key: every client needs the new public key")
 
+    token = ops.add_parser("token", help="make a token file, for pages off loopback (docs/remote.md)")
+    token.add_argument("file", type=Path)
+
     ops.add_parser("doctor", help="explain what is wrong")
     ops.add_parser("settings", help="print every setting that holds, and where it was set")
     return parser
@@ -110,6 +113,7 @@ def _main(argv: list[str]) -> int:
         "export": lambda: commands.export(args.file, args.folder, args.format, _part(args)),
         "settings": lambda: commands.settings(os.environ, Path.cwd()),
         "keys": lambda: keys.run(lambda: Settings.load(os.environ, Path.cwd()), args),
+        "token": lambda: commands.token(args.file),
         "import": lambda: commands.import_frames(args.frames, args.file, args.use_yes_price),
     }
     if args.op in offline:

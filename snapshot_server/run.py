@@ -151,7 +151,7 @@ def run(settings: Settings, stop: Stop) -> int:
         for thread in threads:
             thread.start()
         monitor.thread(stop).start()
-        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop)
+        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop, settings)
     return 0
 
 

@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 def run(settings: Settings, stop: Stop) -> int:
     """Serve the dashboard until `stop`; see bus.process.lifecycle.main."""
-    check_port(settings.ui_port, PORT_SETTING)
+    check_port(settings.ui_port, PORT_SETTING, settings.bind)
     clock, hub = SystemClock(), UpdateHub()
     service = Service(settings, hub, clock)
     context = make_context(settings.curve_key)
@@ -108,5 +108,5 @@ def run(settings: Settings, stop: Stop) -> int:
         for thread in threads:
             thread.start()
         service.supervised.thread(stop).start()
-        serve(Front(make_app(service, wish, past), hub), settings.ui_port, PORT_SETTING, stop)
+        serve(Front(make_app(service, wish, past), hub), settings.ui_port, PORT_SETTING, stop, settings)
     return 0

@@ -5,6 +5,7 @@ first, the later get the second. So an flock holds each role; the kernel frees i
 """
 
 import difflib
+import errno
 import fcntl
 import os
 import socket
@@ -216,6 +217,8 @@ def check_port(port: int, setting: str, host: str = "127.0.0.1") -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise StartupError(f"{host}: no address of this machine, see `ip address`") from error
             raise StartupError(
                 f"port {port} on {host}: {error.strerror}: stop what listens there or set {setting}"
             ) from error

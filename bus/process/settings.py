@@ -277,7 +277,7 @@ def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, obj
 
 def _derive(values: dict[str, object], cwd: Path) -> None:
     """Fill in the defaults that follow from other settings, and make paths absolute."""
-    for key in ("run_dir", "data_dir", "private_key_path", "fair_values_file", "curve_key"):
+    for key in ("run_dir", "data_dir", "private_key_path", "fair_values_file", "curve_key", "token_file"):
         default = _extra(key)["default"]
         if isinstance(value := values.get(key, default), str):
             values[key] = cwd / value  # joins and looks nowhere: no text can make it fail
@@ -339,6 +339,9 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
         if key not in ("feed", "state", "query") and s.curve_key is not None:
             why = f"with {name('curve_key')} what is on this machine is reached by ipc:// only"
             yield {key, "curve_key"}, f"{name(key)}: got {shown(endpoint)}, expected ipc://: {why}"
+    if s.token_file is None and not is_loopback(s.bind):
+        why = f"other machines are let in with a token only, and {variable_of('token_file')} names no file"
+        yield {"bind", "token_file"}, f"{name('bind')}: got {s.bind!r}, expected 127.0.0.1: {why}"
     yield from _clashes(s, name)
 
 

@@ -212,6 +212,13 @@ def _door(endpoint: str) -> str:
     return endpoint
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError("none") from None
+
+
 def _url(schemes: tuple[str, str]) -> AfterValidator:
     plain, encrypted = schemes
 
@@ -282,6 +289,7 @@ _Endpoint = Annotated[str, AfterValidator(_endpoint)]
 _Followed = Annotated[str, AfterValidator(_followed)]
 _Fed = Annotated[str, AfterValidator(_fed)]
 _Door = Annotated[str, AfterValidator(_door)]
+_Address = Annotated[str, AfterValidator(_address)]
 _Path = Annotated[Path, AfterValidator(_path)]
 _Dollars = Annotated[Decimal, BeforeValidator(_no_bool)]
 """Exact dollars, at most six decimals: `money_e6` turns them into micro-dollars."""
@@ -532,9 +540,25 @@ class ForwarderRows(Rows):
 class HttpRows(Rows):
     """The servers' on this machine."""
 
-    snapshot_port: _Int = _port(5002, "Snapshot server's HTTP port on 127.0.0.1.")
-    past_port: _Int = _port(5004, "Time machine's HTTP port on 127.0.0.1.")
-    ui_port: _Int = _port(5001, "Dashboard's HTTP port on 127.0.0.1.")
+    snapshot_port: _Int = _port(5002, "Snapshot server's HTTP port.")
+    past_port: _Int = _port(5004, "Time machine's HTTP port.")
+    ui_port: _Int = _port(5001, "Dashboard's HTTP port.")
+    bind: _Address = _setting(
+        "127.0.0.1",
+        "an IPv4 address of this machine, or `0.0.0.0`; other than loopback with a token_file",
+        "Address that these three listen on: docs/remote.md.",
+    )
+    token_file: _Path | None = _setting(
+        None,
+        "a file of mode 0600 with at least 32 characters",
+        "What is to be known by whoever asks these three: browsers log in with it.",
+    )
+    hosts: _Names = _setting(
+        (), _NAMES, "Names or addresses by which browsers reach this machine, beside bind and loopback."
+    )
+    proxies: _Names = _setting(
+        (), _NAMES, "Addresses of reverse proxies: from them `X-Forwarded-For` says where a request is from."
+    )
     history_mb: _Int = _setting(
         64,
         "8..4096",

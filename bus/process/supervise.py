@@ -17,6 +17,7 @@ from bus.curve import Keyring
 from bus.sockets import check_endpoint
 from markets.errors import SettingsError, StartupError
 
+from .access import local, read_token
 from .lifecycle import no_arguments, refuse
 from .locks import STACK, check_port, open_private_file, take_role, writable_dir
 from .logs import hide
@@ -53,8 +54,10 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         *(["sim_port"] if simulator else []),
         *(["past_port"] if recorder else []),
     )
+    read_token(settings)
     for key in ports:
-        check_port(getattr(settings, key), variable_of(key))
+        host = "127.0.0.1" if key == "sim_port" else settings.bind
+        check_port(getattr(settings, key), variable_of(key), host)
     gateway = ("orders", "order_events") if orders else ()
     past = ("past",) if recorder else ()
     for key in ("feed", "state", "query", "trader_control", "trader_events", *gateway, *past):
@@ -119,9 +122,12 @@ def check_trader(environ: Mapping[str, str], cwd: Path) -> None:
 
 def _announce(settings: Settings, logs: str) -> None:
     print(f"kalshi-bus: mode {settings.mode}, env {settings.env}. Ctrl-C stops everything.")
-    print(f"  dashboard  http://127.0.0.1:{settings.ui_port}/")
-    print(f"  markets    http://127.0.0.1:{settings.snapshot_port}/markets")
-    print(f"  health     http://127.0.0.1:{settings.snapshot_port}/health")
+    host, headers = local(settings)
+    print(f"  dashboard  http://{host}:{settings.ui_port}/")
+    print(f"  markets    http://{host}:{settings.snapshot_port}/markets")
+    print(f"  health     http://{host}:{settings.snapshot_port}/health")
+    if headers:
+        print(f"  log in     with the token in {settings.token_file} (docs/remote.md)")
     print(f"  logs       {logs}")
     if settings.mode == "paper":
         print("  orders     none: filled here with play money, no order gateway runs")

@@ -18,16 +18,16 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from bus.clock import SystemClock
 from bus.threads import main_thread
 
+from .access import guarded
 from .connections import Doorkeeper, places
 from .lifecycle import Deadline, Stop
 from .locks import check_port
+from .settings import Settings
 
 log = structlog.get_logger()
-
-HOST: Final = "127.0.0.1"
-"""Loopback only: DNS names that lead here are the application's to refuse (Host header)."""
 
 MAX_HEADER_BYTES: Final = 65_536
 
@@ -38,19 +38,26 @@ HEADERS_MS: Final = 10_000
 """How long a request may take to be said, from the first moment of its connection or the last answer on."""
 
 
-def serve(app: Callable[..., Any], port: int, setting: str, stop: Stop) -> None:
-    """Serve an ASGI application on loopback until `stop`. Main thread only.
+def serve(
+    app: Callable[..., Any], port: int, setting: str, stop: Stop, settings: Settings | None = None
+) -> None:
+    """Serve an ASGI application until `stop`: on loopback, or as `settings` say. Main thread only.
+
+    Names that lead here are the application's to refuse (Host header), or those of `access`.
 
     Args:
         setting: the variable that moves the port, named when it is taken.
 
     Raises:
-        StartupError: the port is in use.
+        StartupError: the port is in use, the address none of this machine, or the token's file none.
     """
     main_thread.check()
-    check_port(port, setting, HOST)
+    host = "127.0.0.1" if settings is None else settings.bind
+    if settings is not None:
+        app = guarded(app, port, settings, SystemClock())
+    check_port(port, setting, host)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(app, port, stop))
+        runner.run(_serve(app, host, port, stop))
     # A thread of granian's that wants the interpreter while it ends aborts the process (seen: 2 exits in 60).
     deadline = Deadline(1)
     while _native_threads() and not deadline.passed:
@@ -67,12 +74,12 @@ def _native_threads() -> int:
     return max(0, len(names) - ours)
 
 
-async def _serve(app: Callable[..., Any], port: int, stop: Stop) -> None:
+async def _serve(app: Callable[..., Any], host: str, port: int, stop: Stop) -> None:
     limit = places()
     doorkeeper = Doorkeeper(app, port, limit)
     server = Server(
         doorkeeper,
-        address=HOST,
+        address=host,
         port=port,
         interface=Interfaces.ASGINL,
         websockets=False,

@@ -17,6 +17,7 @@ import zmq
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
 from bus.forwarder import run as run_forwarder
+from bus.process.access import make_token
 from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role, private_dir
 from bus.process.settings import Settings, effective
@@ -159,6 +160,13 @@ def forward(settings: Settings, stop: Stop) -> int:
         return run_forwarder(settings, stop, context, SystemClock())
     finally:
         context.term()
+
+
+def token(path: Path) -> int:
+    """Make a token file."""
+    make_token(path, f"{random.SystemRandom().getrandbits(256):064x}")
+    _say(f"{path} is made: set KALSHI_BUS_TOKEN_FILE to it")
+    return 0
 
 
 def settings(environ: Mapping[str, str], cwd: Path) -> int:

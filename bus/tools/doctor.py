@@ -20,6 +20,7 @@ from bus.drift import DriftRow
 from bus.health import HealthAnswer, progress, publisher_problem, publisher_warnings
 from bus.jetstream.stored import address_of
 from bus.jetstream.stored import is_remote as is_jetstream
+from bus.process.access import local
 from bus.process.echo import shown_path
 from bus.process.locks import holder
 from bus.process.logs import hide, redact
@@ -89,7 +90,7 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
     finally:
         context.term()
     yield from _health(settings)
-    yield _http(settings.ui_port, "/api/status", "dashboard", variable_of("ui_port"))
+    yield _http(settings, settings.ui_port, "/api/status", "dashboard", variable_of("ui_port"))
 
 
 def _directories(settings: Settings) -> Iterator[Finding]:
@@ -255,33 +256,33 @@ def trader_begun(context: zmq.Context[Any], settings: Settings, timeout_ms: int 
     return Finding(True, "trader_control", "the trader answers")
 
 
-def _get(port: int, path: str) -> tuple[int, bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT_S)
+def _get(settings: Settings, port: int, path: str) -> tuple[int, bytes]:
+    host, headers = local(settings)
+    connection = HTTPConnection(host, port, timeout=HTTP_TIMEOUT_S)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         reply = connection.getresponse()
         return reply.status, reply.read()
     finally:
         connection.close()
 
 
-def _http(port: int, path: str, what: str, setting: str) -> Finding:
+def _http(settings: Settings, port: int, path: str, what: str, setting: str) -> Finding:
+    url = f"http://{settings.bind}:{port}{path}"
     try:
-        status, body = _get(port, path)
+        status, body = _get(settings, port, path)
         msgspec.json.decode(body)
-    except (OSError, HTTPException, msgspec.DecodeError) as error:
-        return Finding(
-            False, what, f"http://127.0.0.1:{port}{path}: {error}: is it up? {setting} sets its port"
-        )
-    return Finding(status == 200, what, f"http://127.0.0.1:{port}{path} answers {status}")
+    except (OSError, HTTPException, msgspec.DecodeError, StartupError) as error:
+        return Finding(False, what, f"{url}: {error}: is it up? {setting} sets its port")
+    return Finding(status == 200, what, f"{url} answers {status}")
 
 
 def _health(settings: Settings) -> Iterator[Finding]:
-    url = f"http://127.0.0.1:{settings.snapshot_port}/health"
+    url = f"http://{settings.bind}:{settings.snapshot_port}/health"
     try:
-        status, body = _get(settings.snapshot_port, "/health")
+        status, body = _get(settings, settings.snapshot_port, "/health")
         health = msgspec.json.decode(body, type=HealthAnswer)
-    except (OSError, HTTPException, msgspec.DecodeError) as error:
+    except (OSError, HTTPException, msgspec.DecodeError, StartupError) as error:
         setting = variable_of("snapshot_port")
         yield Finding(False, "health", f"{url}: {error}: is the snapshot server up? {setting} sets its port")
         return

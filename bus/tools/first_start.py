@@ -28,6 +28,7 @@ from bus.health import (
     publisher_problem,
     publisher_warnings,
 )
+from bus.process.access import local
 from bus.process.lifecycle import no_arguments
 from bus.process.settings import Settings
 from bus.process.supervised import Processes, Supervisor
@@ -126,10 +127,11 @@ class Teller:
                     yield f"  What to do: {problem.remedy}"
 
 
-def _health(port: int) -> HealthAnswer | None:
-    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+def _health(settings: Settings) -> HealthAnswer | None:
+    host, headers = local(settings)
+    connection = HTTPConnection(host, settings.snapshot_port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", "/health")
+        connection.request("GET", "/health", headers=headers)
         return msgspec.json.decode(connection.getresponse().read(), type=HealthAnswer)
     except (OSError, HTTPException, msgspec.DecodeError):
         return None
@@ -166,9 +168,9 @@ def _tell(settings: Settings, supervisord: int) -> None:
     """Tell until there is data, or until the process of this descriptor ends."""
     supervisor = Supervisor(settings.run_dir)
     clock = SystemClock()
-    teller = Teller(f"http://127.0.0.1:{settings.ui_port}/", clock.monotonic_ns() / 1e9)
+    teller = Teller(f"http://{local(settings)[0]}:{settings.ui_port}/", clock.monotonic_ns() / 1e9)
     while not teller.ended:
-        health = _health(settings.snapshot_port)
+        health = _health(settings)
         processes = _processes(supervisor) if health is None else None
         for line in teller.tell(health, processes, clock.monotonic_ns() / 1e9):
             _say(f"kalshi-bus: {line}", flush=True)

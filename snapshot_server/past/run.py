@@ -67,7 +67,7 @@ def run(settings: Settings, stop: Stop) -> int:
 
         stack.callback(end)
         thread.start()
-        serve(app, settings.past_port, variable_of("past_port"), stop)
+        serve(app, settings.past_port, variable_of("past_port"), stop, settings)
     return 0
 
 

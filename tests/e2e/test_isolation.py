@@ -65,8 +65,9 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
     runner = stack.runner
     runner.env["KALSHI_BUS_MODE"] = "sim"  # orders leave, through the gateway
     stack.start(*OUTSIDE)
-    for name in ("snapshot_server", "ui", "trader"):
+    for name in ("snapshot_server", "ui", "trader", "snapshot_server.past"):
         stack.processes[name] = inside(runner, namespace, "-m", name)
+    stack.processes["recorder"] = inside(runner, namespace, "-m", "bus", "record")
     for name, process in stack.processes.items():
         outside = name in OUTSIDE
         eventually(lambda: (namespace_of(process.pid) == namespace_of("self")) == outside)  # noqa: B023
@@ -107,5 +108,7 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
     assert get(f"{stack.snapshot_url}/health")[0] == 0
     assert get(f"{stack.ui_url}/")[0] == 0
     assert get(f"http://127.0.0.1:{runner.sim_port}/sim/stats")[0] == 200
-    for name in ("trader", "ui", "snapshot_server"):
+    recording = runner.folder / "data" / "recording"
+    eventually(lambda: any(recording.iterdir()), what="the recorder records")
+    for name in ("trader", "ui", "snapshot_server", "snapshot_server.past", "recorder"):
         assert stack.processes[name].stop(5) == 0, name

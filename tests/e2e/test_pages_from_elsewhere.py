@@ -1,0 +1,173 @@
+"""The pages as another machine sees them: over a wire with the token, and through a TLS proxy."""
+
+import json
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from bus.process.access import make_token
+from tests.e2e.namespaces import inside, new_namespace, wire, within
+from tests.support import ROOT, Runner, eventually, free_ports
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+TOKEN = "fedcba9876543210" * 4
+
+CLIENT = """
+import http.client, json, sys
+found = []
+for host, headers in json.loads(sys.argv[3]):
+    connection = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=5)
+    connection.request("GET", "/health", headers={"Host": host, **headers})
+    found.append(connection.getresponse().status)
+    connection.close()
+print(json.dumps(found))
+"""
+
+
+def test_off_loopback_a_server_asks_for_the_token_and_without_one_does_not_start(runner: Runner) -> None:
+    here, there = new_namespace(runner), new_namespace(runner)
+    address, _ = wire(here, there)
+    runner.env["KALSHI_BUS_BIND"] = address
+    for module in ("snapshot_server", "ui", "snapshot_server.past", "bus.process.supervise"):
+        refused = inside(runner, here, "-m", module)
+        assert refused.wait(30) == 2, module
+        assert "other machines are let in with a token only" in refused.output()
+
+    token = runner.folder / "token"
+    make_token(token, TOKEN)
+    runner.env |= {"KALSHI_BUS_TOKEN_FILE": str(token), "KALSHI_BUS_HOSTS": "desk.example"}
+    server = inside(runner, here, "-m", "snapshot_server")
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    asked = [
+        (address, bearer), ("desk.example", bearer), ("evil.example", bearer),
+        (address, {}), (address, {"Authorization": "Bearer x"}),
+    ]  # fmt: skip
+
+    def answers() -> list[int]:
+        port = str(runner.snapshot_port)
+        command = within(there, sys.executable, "-c", CLIENT, address, port, json.dumps(asked))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else []
+
+    found = eventually(answers, 30)
+    assert found[2:] == [400, 401, 401]
+    assert set(found[:2]) <= {200, 503}
+    assert server.stop(5) == 0
+    assert all(TOKEN not in process.output() for process in runner.processes)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a key and a certificate of desk.example."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "desk.example")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("desk.example")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "desk.pem", folder / "desk.key"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_args: object) -> None:
+        return None
+
+
+def test_the_example_of_a_tls_proxy_works_as_it_stands(runner: Runner) -> None:
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed (apt-get install nginx)")
+    pem, key = certificate(runner.folder)
+    tls, markets = free_ports(2)
+    text = (ROOT / "ops" / "nginx.conf").read_text()
+    for pattern, value in (
+        (r"/etc/ssl/desk\.example\.pem", str(pem)),
+        (r"/etc/ssl/private/desk\.example\.key", str(key)),
+        (r"pid /run/nginx\.pid", f"pid {runner.folder}/nginx.pid"),
+        (r"listen 443 ", f"listen 127.0.0.1:{tls} "),
+        (r"listen 8443 ", f"listen 127.0.0.1:{markets} "),
+        (r"127\.0\.0\.1:5001", f"127.0.0.1:{runner.ui_port}"),
+        (r"127\.0\.0\.1:5002", f"127.0.0.1:{runner.snapshot_port}"),
+    ):
+        text, count = re.subn(pattern, value, text)
+        assert count, f"{pattern} is in the example"
+    temporary = "".join(
+        f"    {kind}_temp_path {runner.folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    conf = runner.folder / "nginx.conf"
+    conf.write_text(text.replace("http {\n", "http {\n" + temporary, 1))
+    nginx = runner.start_command(["nginx", "-c", str(conf), "-g", "daemon off; master_process off;"])
+
+    make_token(runner.folder / "token", TOKEN)
+    runner.env |= {
+        "KALSHI_BUS_TOKEN_FILE": str(runner.folder / "token"),
+        "KALSHI_BUS_HOSTS": "desk.example",
+        "KALSHI_BUS_PROXIES": "127.0.0.1",
+    }
+    runner.start("ui")
+    runner.start("snapshot_server")
+    trust = ssl.create_default_context(cafile=str(pem))
+    trust.check_hostname = False  # we come by address; nginx goes by the Host header
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust), NoRedirect())
+
+    def ask(port: int, path: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, str, str]:
+        request = urllib.request.Request(f"https://127.0.0.1:{port}{path}", body, headers)
+        try:
+            with opener.open(request, timeout=5) as reply:
+                return reply.status, reply.headers.get("set-cookie", ""), reply.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers.get("set-cookie", ""), error.read().decode()
+        except OSError:
+            assert nginx.popen.poll() is None, nginx.output()
+            return 0, "", ""
+
+    host = {"Host": f"desk.example:{tls}"}
+    eventually(lambda: ask(tls, "/ready", host)[0] not in (0, 502), 30)
+    assert ask(tls, "/", host | {"Accept": "text/html"})[0] == 303
+    assert ask(tls, "/api/status", host)[0] == 401
+    assert ask(tls, "/", {"Host": "evil.example"})[0] == 0, "another name: no answer"
+
+    origin = {"Origin": f"https://desk.example:{tls}", "Sec-Fetch-Site": "same-origin"}
+    status, cookie, _ = ask(tls, "/login", host | origin, f"token={TOKEN}".encode())
+    assert (status, "; Secure" in cookie, "HttpOnly" in cookie) == (303, True, True)
+    session = {"Cookie": cookie.partition(";")[0]}
+    assert ask(tls, "/", host | session)[0] == 200
+    assert ask(tls, "/api/status", host | session)[0] in (200, 503)
+    # A command of our own page passes all checks inside, one of another site's none.
+    command = host | session | {"Content-Type": "application/json", "X-Kalshi-Bus": "command"}
+    foreign = command | {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    assert ask(tls, "/api/trader/kill", foreign, b"{}")[0] == 403
+    assert ask(tls, "/api/trader/kill", command | origin, b"{}")[0] not in (0, 400, 401, 403, 404)
+    # One log-in is for all of them: cookies know no ports.
+    eventually(
+        lambda: ask(markets, "/health", {"Host": f"desk.example:{markets}"} | session)[0] in (200, 503)
+    )
