@@ -20,7 +20,7 @@ from bus.process.access import make_token
 from tests.e2e.namespaces import inside, new_namespace, wire, within
 from tests.support import ROOT, Runner, eventually, free_ports
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 TOKEN = "fedcba9876543210" * 4
 
@@ -40,9 +40,9 @@ def test_off_loopback_a_server_asks_for_the_token_and_without_one_does_not_start
     here, there = new_namespace(runner), new_namespace(runner)
     address, _ = wire(here, there)
     runner.env["KALSHI_BUS_BIND"] = address
-    for module in ("snapshot_server", "ui", "snapshot_server.past", "bus.process.supervise"):
+    for module in ("snapshot_server", "bus.process.supervise"):
         refused = inside(runner, here, "-m", module)
-        assert refused.wait(30) == 2, module
+        assert refused.wait(60) == 2, module
         assert "other machines are let in with a token only" in refused.output()
 
     token = runner.folder / "token"
@@ -61,7 +61,7 @@ def test_off_loopback_a_server_asks_for_the_token_and_without_one_does_not_start
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         return json.loads(done.stdout) if done.returncode == 0 else []
 
-    found = eventually(answers, 30)
+    found = eventually(answers, 60)
     assert found[2:] == [400, 401, 401]
     assert set(found[:2]) <= {200, 503}
     assert server.stop(5) == 0
