@@ -5,6 +5,7 @@ snapshot server, and a replica here on whose line messages are lost. BENCH_MARKE
 """
 
 import gc
+import math
 import os
 import random
 import signal
@@ -41,6 +42,7 @@ LOSING_S: Final = 4.0
 START_S: Final = 300.0
 PROVEN_S: Final = 120.0
 REACH_LOCK_MS: Final = 5.0
+QUOTES_PER_MS: Final = 5
 
 
 class TimedLock:
@@ -86,7 +88,7 @@ def locks() -> None:
             _fill(writer)
             lock.longest_ms = 0.0
             slice_ms, all_ms = _answered(
-                answers, op, partial(_load, writer) if loaded else lambda: None, lock
+                answers, op, partial(_load, writer) if loaded else lambda _ms: None, lock
             )
             what = f"op {name}{', 5,000 quotes/s' if loaded else ''}"
             print(
@@ -101,23 +103,26 @@ def _fill(writer: Writer) -> None:
         writer.stream(f"md.KXS{number // 26}.", "quote", [a_quote(number, time.time_ns() % 90)], 1, 1)
 
 
-def _load(writer: Writer) -> None:
-    """What is streamed while a slice of 4 ms is made."""
-    for _ in range(20):
+def _load(writer: Writer, ms: float) -> None:
+    """What is streamed in so many ms."""
+    for _ in range(math.ceil(ms * QUOTES_PER_MS)):
         number = random.randrange(MARKETS)
         writer.stream(f"md.KXS{number // 26}.", "quote", [a_quote(number, random.randrange(90))], 1, 1)
 
 
-def _answered(answers: Answers, op: str, between: Callable[[], None], lock: TimedLock) -> tuple[float, float]:
+def _answered(
+    answers: Answers, op: str, between: Callable[[float], None], lock: TimedLock
+) -> tuple[float, float]:
     start, longest = time.thread_time(), 0.0
     done = answers.begin(encode_map({"op": op, "id": 1}), 0, (), 0)
     told = [done] if done else []
     while not told:
         before = time.thread_time()
         told = answers.due(0)
-        longest = max(longest, (time.thread_time() - before) * 1e3)
+        slice_ms = (time.thread_time() - before) * 1e3
+        longest = max(longest, slice_ms)
         held = lock.longest_ms
-        between()
+        between(slice_ms)
         lock.longest_ms = held
     return longest, (time.thread_time() - start) * 1e3
 

@@ -235,6 +235,9 @@ class State(Records):
         self.streams: dict[str, Stream] = {}
         self.stream_of: dict[str, str] = {}
         self.keep_bytes = False
+        self.reworked = 0
+        """Moves where a stream's content may have changed without a later number."""
+
         self.fields = FIELD_COUNTS
         """How many fields of each kind the records have that are passed on: those they came with."""
         self._foreign: dict[tuple[str, str], bytes] = {}
@@ -496,6 +499,7 @@ class State(Records):
             return False
         counted = keys.pop(key)
         stream.edits += 1
+        self.reworked += 1
         if kind in stream.fresh:
             stream.fresh[kind].discard(key)
         self.records[kind].pop(key, None)
@@ -567,24 +571,16 @@ class State(Records):
         This costs a tenth of encoding it: who holds the lock only for this holds it for a short time. What it
         makes are tuples, which the garbage collector soon stops to look through.
         """
-        assert_held(self.lock)
-        stream = self.streams[topic]
-        self.settle(stream)
-        content: list[tuple[str, Sequence[Any], Sequence[bytes | None] | None]] = []
-        for kind in STATE_KINDS:
-            if keys := stream.keys.get(kind):
-                foreign = self._foreign and tuple(self._foreign.get((kind, key)) for key in keys)
-                content.append((kind, tuple(map(self.records[kind].__getitem__, keys)), foreign or None))
-        static, quote, book, reference = stream.digests
-        return Captured(topic, stream.version, (static, quote, book, reference), tuple(content))
+        captured = Capture(self, topic).more()
+        assert captured is not None, "all of it was asked for"
+        return captured
 
-    def chunks(self, captured: Captured) -> list[Chunk]:
-        """Return a captured stream as snapshot chunks of about 200 kB before compression. Any thread."""
+    def chunks(self, captured: Captured) -> Iterator[Chunk]:
+        """Yield a captured stream as snapshot chunks of about 200 kB before compression. Any thread."""
         encode = _encoded if self.keeping is None else self.keeping.encoded
         topic, last = captured.topic, captured.last
-        chunks: list[Chunk] = []
         content: list[tuple[str, list[msgspec.Raw]]] = []
-        size = 0
+        size, some = 0, False
         for kind, records, foreign in captured.content:
             raws: list[msgspec.Raw] = []
             for index, record in enumerate(records):
@@ -593,23 +589,23 @@ class State(Records):
                 size += len(raw)
                 if size > 200_000:
                     content.append((kind, raws))
-                    chunks.append(Chunk(topic, last, content))
-                    content, raws, size = [], [], 0
+                    yield Chunk(topic, last, content)
+                    content, raws, size, some = [], [], 0, True
             if raws:
                 content.append((kind, raws))
-        if content or not chunks:
-            chunks.append(Chunk(topic, last, content))
-        return chunks
+        if content or not some:
+            yield Chunk(topic, last, content)
 
     def chunk(self, topic: str) -> list[Chunk]:
         """Return a stream as it is now as snapshot chunks."""
         with self.lock:
             captured = self.capture(topic)
-        return self.chunks(captured)
+        return list(self.chunks(captured))
 
     def clear_stream(self, topic: str) -> None:
         """Forget a stream's records, before a snapshot of it is put in; the caller holds `lock`."""
         assert_held(self.lock)
+        self.reworked += 1
         stream = self.streams.get(topic)
         if stream is None:
             return
@@ -659,6 +655,51 @@ class State(Records):
         if any(count != FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
             self.keep_bytes = True
             self.fields = fields
+
+
+class Capture:
+    """The noting of a stream in parts; whoever makes or uses one holds the state's lock.
+
+    What was noted is of no use any more once `version` is not the stream's.
+    """
+
+    def __init__(self, state: State, topic: str) -> None:
+        assert_held(state.lock)
+        stream = state.streams[topic]
+        state.settle(stream)
+        self.topic = topic
+        self.version = stream.version
+        static, quote, book, reference = stream.digests
+        self._digests = static, quote, book, reference
+        self._state = state
+        self._content: list[tuple[str, Sequence[Any], Sequence[bytes | None] | None]] = []
+        self._left = [(kind, tuple(keys)) for kind in STATE_KINDS if (keys := stream.keys.get(kind))]
+        self._left.reverse()
+        self._records: list[Any] = []
+        self._foreign: list[bytes | None] = []
+
+    def more(self, limit: int | None = None) -> Captured | None:
+        """Note so many more records; return all of them once there is no other."""
+        state = self._state
+        assert_held(state.lock)
+        foreign = state._foreign  # noqa: SLF001 -- a part of State
+        while self._left and (limit is None or limit > 0):
+            kind, keys = self._left[-1]
+            begin = len(self._records)
+            part = keys[begin:] if limit is None else keys[begin : begin + limit]
+            self._records += map(state.records[kind].__getitem__, part)
+            if foreign:
+                self._foreign += [None] * (begin - len(self._foreign))
+                self._foreign += [foreign.get((kind, key)) for key in part]
+            if limit is not None:
+                limit -= len(part)
+            if len(self._records) == len(keys):
+                self._content.append((kind, tuple(self._records), tuple(self._foreign) or None))
+                self._left.pop()
+                self._records, self._foreign = [], []
+        if self._left:
+            return None
+        return Captured(self.topic, self.version, self._digests, tuple(self._content))
 
 
 class Before:

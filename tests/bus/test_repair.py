@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import zmq
+import zstandard
 
 from bus.ask import ask
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
 from bus.protocol.agreement import WHOLE
 from bus.protocol.answers import Answers
-from bus.protocol.messages import decode_map, encode_map
+from bus.protocol.messages import decode_map, encode_map, unpack_chunk
+from bus.protocol.state import State
 from bus.replica import Replica, SteppedReplica
 from bus.server import FeedServer, QueryServer
 from markets.errors import StartupError
@@ -246,6 +248,59 @@ def test_the_feed_goes_on_while_the_whole_is_made_and_it_is_of_one_moment(
     head = decode_map(told[0][1], dict)
     assert head["digest"] == line.publisher.history[head["epoch"], head["as_of"]]
     assert not line.server.busy
+
+
+@pytest.mark.parametrize("passes", [20, 1])
+@pytest.mark.parametrize("offset", range(4))
+def test_a_large_stream_that_changes_while_it_is_noted_in_parts_is_whole_and_of_one_moment(
+    monkeypatch: pytest.MonkeyPatch, offset: int, passes: int
+) -> None:
+    for name, value in (("CAPTURE_RECORDS", 3), ("LAST_RECORDS", 20), ("PASSES", passes)):
+        monkeypatch.setattr(f"bus.protocol.answers.{name}", value)
+    line = Line()
+    state = line.publisher.writer.state
+    large = max(state.streams.values(), key=lambda stream: sum(map(len, stream.keys.values())))
+    assert sum(map(len, large.keys.values())) > 3
+    assert line.server.begin(encode_map({"op": "snapshot", "id": 1}), 0, (), 0) == []
+    told: list[list[bytes]] = []
+    slices, chunk, moments = 0, None, set[tuple[int, int]]()
+    while not told:
+        slices += 1
+        if slices % 3 == 0:
+            line.publisher.stream()
+        with state.lock:  # as a repair does: other content, and no later number
+            if (slices + offset) % 4 == 1:
+                (chunk,) = state.chunk(large.topic)
+                state.clear_stream(large.topic)
+            elif (slices + offset) % 4 == 3 and chunk:
+                state.put_chunk(chunk)
+        moments.add((state.seq, state.digest()))
+        told = line.server.due(0)
+    head = decode_map(told[0][0], dict)
+    copy = State(head["epoch"])
+    with copy.lock:
+        for frame in told[0][1:]:
+            copy.put_chunk(unpack_chunk(frame, zstandard.ZstdDecompressor()))
+    assert copy.digest() == head["digest"]
+    assert (head["as_of"], head["digest"]) in moments
+
+
+def test_a_stream_that_was_put_right_without_a_later_number_is_noted_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bus.protocol.answers.LAST_RECORDS", 0)
+    line = Line()
+    state = line.publisher.writer.state
+    assert line.server.begin(encode_map({"op": "digest", "id": 1}), 0, (), 0) == []
+    assert line.server.due(0) == []  # what there is
+    assert line.server.due(0) == []  # noted
+    topic = next(topic for topic, stream in state.streams.items() if stream.keys["quote"])
+    with state.lock:
+        state.clear_stream(topic)
+    told: list[list[bytes]] = []
+    while not told:
+        told = line.server.due(0)
+    assert decode_map(told[0][0], dict)["digest"] == f"{state.digest():016x}"
 
 
 def test_what_changed_is_answered_before_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
