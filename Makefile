@@ -1,7 +1,8 @@
-# Needs CPython 3.11, make and a C compiler; everything else is installed into .venv by the first target used.
+# Needs CPython 3.11 or later and make (make bench a C compiler, too); everything else is installed into .venv by the first target used.
 #   make run      everything against the simulator; Ctrl-C stops it
 #   make quick    the tests that need no process of their own and no browser: while working
 #   make test     all tests, two at a time   (ARGS="-k words" for some)
+#   make test-all the same on every CPython from 3.11 on that is here
 #   make soak     one check with ever new seeds, counted over all runs (make soak NAME SECONDS=600)
 #   make check    format, lint, types, import rules, tests
 #   make bench    benchmarks, all or those named (make bench orders)
@@ -12,6 +13,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
+DEV_STAMP := .venv/installed-dev
 ARGS ?=
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
@@ -38,62 +40,82 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick soak check format lint types imports bench lab measure lock clean
+.PHONY: help install install-dev run test-all test quick soak check format lint types imports bench lab measure lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP)
 
+install-dev: $(DEV_STAMP)
+
 $(STAMP): requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("kalshi-bus needs CPython 3.11, this is %d.%d: make PYTHON=/path/to/python3.11" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("kalshi-bus needs CPython 3.11 or later, this is %d.%d: make PYTHON=/path/to/python3.11" % v)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing into .venv: once, about half a minute"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@echo "installing what a run needs into .venv, once:"
+	@$(BIN)/python tools/install.py requirements.lock
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.lock $(STAMP)
+	@echo "installing what tests and checks need besides:"
+	@$(BIN)/python tools/install.py requirements-dev.lock
 	@touch $@
 
 run: install
-	@$(BIN)/python -m bus.process.supervise
+	@$(BIN)/kalshi-bus run
 
-test: install
+test: install-dev
 	@$(PYTEST) $(ARGS)
 
-quick: install
+quick: install-dev
 	@$(PYTEST) -m "not e2e and not slow" $(ARGS)
 
-soak: install
+soak: install-dev
 	@$(BIN)/python -m tests.soak $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 # SKIP_TESTS=1: all but the tests, for whoever runs `make test` next (.ci/run).
 check: format lint types imports $(if $(SKIP_TESTS),,test)
 
-format: install
+format: install-dev
 	@$(BIN)/ruff format --check .
 
-lint: install
+lint: install-dev
 	@$(BIN)/ruff check .
 
-types: install
+types: install-dev
 	@$(BIN)/mypy
 
-imports: install
+imports: install-dev
 	@$(BIN)/lint-imports
 
-bench: install
+bench: install-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lab: install
 	@$(BIN)/python -m laboratory run --simulate 1d --seeds 1..20 --rivals both --exchange void_rate=0.05 --title "Default strategies" --out .data/laboratory/default $(ARGS)
 
-measure: install
+measure: install-dev
 	@$(BIN)/python -m benchmarks.measure $(ARGS)
 
 # uv only resolves; it is not a dependency. Without an index address in the file it serves every mirror.
-lock: install
+# hatchling is there to install ourselves.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+lock: install-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev pyproject.toml -o requirements-dev.lock
+	echo hatchling | $(COMPILE) -c requirements-dev.lock pyproject.toml - -o requirements.lock
+
+# Every CPython that is here, from 3.11 on, each in an environment of its own below .venvs.
+test-all:
+	@for python in $$(for v in 3.11 3.12 3.13 3.14; do command -v python$$v || ls -d $$HOME/.pyenv/versions/$$v.*/bin/python 2>/dev/null | tail -1; done); do \
+		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+		echo "== CPython $$version"; \
+		mkdir -p .venvs; test -x .venvs/$$version/bin/python || $$python -m venv .venvs/$$version || exit 1; \
+		.venvs/$$version/bin/python tools/install.py requirements-dev.lock || exit 1; \
+		.venvs/$$version/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS) || exit 1; \
+	done
 
 # Not .data: the journal and the recordings cannot be made again.
 clean:
-	rm -rf .venv .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venvs .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,26 +7,23 @@ import sys
 from bus.clock import SystemClock
 from bus.jetstream.stored import address_of
 from bus.process.lifecycle import Stop, main, quietly, refuse
+from bus.process.programs import name_of
 from bus.process.settings import Settings
 from bus.sockets import make_context
 from markets.errors import StartupError
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bridge", description=__doc__)
-    parser.add_argument(
-        "address", help="nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][/STREAM]; also tls://"
-    )
-    parser.add_argument(
-        "--replicas", type=int, default=1, help="servers of a cluster that have it (default 1)"
-    )
-    parser.add_argument("--max-gb", type=float, default=10.0, help="then the oldest gives way (default 10)")
-    parser.add_argument("--max-hours", type=float, default=24.0, help="older gives way (default 24)")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog=name_of("bridge"), description=__doc__)
+    root.add_argument("address", help="nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][/STREAM]; also tls://")
+    root.add_argument("--replicas", type=int, default=1, help="servers of a cluster that have it (default 1)")
+    root.add_argument("--max-gb", type=float, default=10.0, help="then the oldest gives way (default 10)")
+    root.add_argument("--max-hours", type=float, default=24.0, help="older gives way (default 24)")
+    return root
 
 
 def _main(argv: list[str]) -> int:
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
 
     def run(settings: Settings, stop: Stop) -> int:
         from .run import Bridge

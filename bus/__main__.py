@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bus.process.lifecycle import Stop, main, quietly, refuse
+from bus.process.programs import name_of
 from bus.process.settings import Settings
 from bus.tape.export import Part
 from bus.tools.doctor import run as doctor
@@ -17,9 +18,9 @@ from .tools import commands, keys
 Run = Callable[[Settings, Stop], int]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bus", description=__doc__)
-    ops = parser.add_subparsers(dest="op", required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog=name_of("bus"), description=__doc__)
+    ops = root.add_subparsers(dest="op", required=True, metavar="COMMAND")
 
     record = ops.add_parser("record", help="record the feed into a folder until Ctrl-C")
     record.add_argument(
@@ -96,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("file", type=Path)
 
     ops.add_parser("doctor", help="explain what is wrong")
-    ops.add_parser("settings", help="print every setting that holds, and where it was set")
-    return parser
+    ops.add_parser("config", help="print every setting that holds, and where it was set")
+    return root
 
 
 def _part(args: argparse.Namespace) -> Part:
@@ -106,12 +107,12 @@ def _part(args: argparse.Namespace) -> Part:
 
 
 def _main(argv: list[str]) -> int:
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     offline: dict[str, Callable[[], int]] = {
         "info": lambda: commands.info(args.file),
         "verify": lambda: commands.verify_recording(args.file),
         "export": lambda: commands.export(args.file, args.folder, args.format, _part(args)),
-        "settings": lambda: commands.settings(os.environ, Path.cwd()),
+        "config": lambda: commands.config(os.environ, Path.cwd()),
         "keys": lambda: keys.run(lambda: Settings.load(os.environ, Path.cwd()), args),
         "token": lambda: commands.token(args.file),
         "import": lambda: commands.import_frames(args.frames, args.file, args.use_yes_price),

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
+from bus.process.programs import name_of
 from bus.process.settings import Settings
 from markets.errors import KalshiBusError
 from simulator.floor.halts import Activity
@@ -33,7 +34,7 @@ class UsageError(KalshiBusError):
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says; return the exit code."""
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     try:
         return int(asked.do(asked, arguments))
     except KalshiBusError as error:
@@ -47,9 +48,9 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m laboratory", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog=name_of("laboratory"), description=__doc__)
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run, and write a report")
     _add_what(run)
     run.add_argument("recordings", nargs="*", type=Path, help="recordings, instead of --simulate")
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     fills = commands.add_parser("fills", help="how wrong the fill model of recordings is")
     _add_what(fills)
     fills.set_defaults(do=_fills)
-    return parser
+    return root
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from bus.clock import SystemClock
 from bus.process.lifecycle import EXIT_CRASHED, EXIT_REFUSED, refuse
 from bus.process.locks import hold_role, private_dir
 from bus.process.logs import hide
+from bus.process.programs import name_of
 from bus.process.settings import Settings, variable_of
 from bus.protocol.answers import Refusal
 from bus.sockets import make_context
@@ -58,10 +59,10 @@ from .tax import as_csv, closed_in
 TIMEOUT_MS = 3_000
 
 
-def command(arguments: Sequence[str]) -> int:
-    """Carry out one command; return the exit code: 0 done, 1 not, 2 refused."""
-    parser = argparse.ArgumentParser(prog="python -m trader", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    root = argparse.ArgumentParser(prog=name_of("trader"), description=__doc__)
+    commands = root.add_subparsers(dest="command", required=True)
     commands.add_parser("status", help="print how the trader stands, as JSON")
     for name, text in (("pause", "stop trading until resume"), ("kill", "stop trading; survives restarts")):
         commands.add_parser(name, help=text).add_argument("reason", nargs="*")
@@ -88,7 +89,12 @@ def command(arguments: Sequence[str]) -> int:
     moving.add_argument("--yes", action="store_true")
     by_hand.add_parsers(commands)
     commands.add_parser("verify", help="decide every input in the journal again and compare")
-    parsed = parser.parse_args(arguments)
+    return root
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Carry out one command; return the exit code: 0 done, 1 not, 2 refused."""
+    parsed = parser().parse_args(arguments)
     try:
         settings = Settings.load(os.environ, Path.cwd())
         hide(settings.api_key_id)

@@ -28,6 +28,7 @@ from markets.errors import SettingsError, StartupError
 
 from . import logs
 from .locks import hold_role, private_dir
+from .programs import name_of
 from .settings import Settings
 
 EXIT_CRASHED: Final = 1
@@ -129,7 +130,7 @@ def refuse(process: str, error: SettingsError | StartupError) -> int:
 def no_arguments(module: str, about: str) -> None:
     """Answer ``--help``, and refuse all other arguments with exit code 2: a process has settings only."""
     text = f"{about.strip()} Its settings are in the README, and kalshi-bus.toml or the environment has them."
-    argparse.ArgumentParser(prog=f"python -m {module}", description=text).parse_args()
+    argparse.ArgumentParser(prog=name_of(module), description=text).parse_args()
 
 
 def quietly(run: Callable[[], int]) -> int:

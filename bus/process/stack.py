@@ -10,9 +10,7 @@ import os
 import select
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
-from typing import Final
 
 from supervisor.loggers import StreamHandler
 from supervisor.medusa import asyncore_25
@@ -20,8 +18,7 @@ from supervisor.options import ServerOptions
 from supervisor.supervisord import Supervisor
 
 from .lifecycle import no_arguments
-
-ROOT: Final = Path(__file__).resolve().parents[2]
+from .programs import data_file
 
 LOOK_S: Final = 0.05
 """A look takes some 0.1 ms; of a process that was killed it is what is lost before it begins anew."""
@@ -76,11 +73,11 @@ class StackOptions(ServerOptions):  # type: ignore[misc]
 def main() -> None:
     """Keep everything up until a signal to stop."""
     no_arguments("bus.process.stack", "supervisord, as make run becomes it.")
-    if "SUPERVISE_ROOT" not in os.environ:
+    if "SUPERVISE_FOLDER" not in os.environ:
         sys.exit("bus.process.stack: make run starts it, with all that supervisord.conf needs")
     options = StackOptions()
     options.first, options.test = True, False
-    command = ["-n", "-c", str(ROOT / "supervisord.conf")]
+    command = ["-n", "-c", str(data_file("supervisord.conf"))]
     if os.geteuid() == 0:
         command += ["-u", "root"]  # said openly, supervisord does not warn about it
     options.realize(command, doc=__doc__)

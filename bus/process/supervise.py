@@ -21,11 +21,10 @@ from .access import local, read_token
 from .lifecycle import no_arguments, refuse
 from .locks import STACK, check_port, open_private_file, take_role, writable_dir
 from .logs import hide
+from .programs import command_of, environment_of
 from .settings import Settings, variable_of
 
 CHECK_S: Final = 60
-ROOT: Final = Path(__file__).resolve().parents[2]
-"""The project's directory, where supervisord.conf is and the processes run."""
 
 
 def prepare(settings: Settings, token: str) -> dict[str, str]:
@@ -76,7 +75,7 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         raise StartupError(f"{run_dir / 'supervisorctl.conf'}: {error.strerror}") from error
     return {
         "SUPERVISE_TOKEN": token,
-        "SUPERVISE_ROOT": str(ROOT),
+        "SUPERVISE_FOLDER": str(Path.cwd()),
         "SUPERVISE_PYTHON": shlex.quote(sys.executable),
         "SUPERVISE_PID": str(os.getpid()),
         "SUPERVISE_RUN_DIR": str(run_dir),
@@ -102,12 +101,11 @@ def check_trader(environ: Mapping[str, str], cwd: Path) -> None:
     Raises:
         StartupError: it would refuse to start.
     """
-    command = [sys.executable, "-m", "trader", "check"]
-    places = [str(ROOT), *filter(None, [environ.get("PYTHONPATH")])]
+    command = command_of("trader", "check")
     try:
         checked = subprocess.run(
             command,
-            env={**environ, "PYTHONPATH": os.pathsep.join(places)},
+            env=environment_of(environ),
             cwd=cwd,
             capture_output=True,
             text=True,
@@ -115,7 +113,7 @@ def check_trader(environ: Mapping[str, str], cwd: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise StartupError(f"{' '.join(command[1:])}: no answer in {CHECK_S} s") from None
+        raise StartupError(f"python -m trader check: no answer in {CHECK_S} s") from None
     if checked.returncode:
         raise StartupError(checked.stderr.strip().removeprefix("trader: ")[-2_000:])
 
@@ -151,8 +149,8 @@ def _tell_start(variables: Mapping[str, str]) -> None:
     """
     between = os.fork()
     if not between:
-        command = [sys.executable, "-m", "bus.tools.first_start"]
-        subprocess.Popen(command, env=os.environ | variables, cwd=ROOT, stdin=subprocess.DEVNULL)
+        command = command_of("bus.tools.first_start")
+        subprocess.Popen(command, env=environment_of(os.environ | variables), stdin=subprocess.DEVNULL)
         os._exit(0)
     os.waitpid(between, 0)
 
@@ -162,18 +160,18 @@ def main() -> None:
     no_arguments("bus.process.supervise", "Starts everything, as make run does; Ctrl-C stops it.")
     os.umask(0o077)  # for all files of all processes
     try:
-        settings = Settings.load(os.environ, ROOT)
+        settings = Settings.load(os.environ, Path.cwd())
         hide(settings.api_key_id)
         # First, and held until supervisord ends: whoever comes second writes nothing.
         os.set_inheritable(take_role(writable_dir(settings.run_dir), STACK), True)
         variables = prepare(settings, secrets.token_hex(16))
-        check_trader(os.environ, ROOT)
+        check_trader(os.environ, Path.cwd())
     except (SettingsError, StartupError) as error:
         sys.exit(refuse("kalshi-bus", error))
     _announce(settings, variables["SUPERVISE_LOGS"])
-    os.chdir(ROOT)
     _tell_start(variables)
-    os.execve(sys.executable, [sys.executable, "-m", "bus.process.stack"], os.environ | variables)
+    command = command_of("bus.process.stack")
+    os.execve(command[0], command, environment_of(os.environ | variables))
 
 
 if __name__ == "__main__":

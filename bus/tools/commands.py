@@ -169,7 +169,7 @@ def token(path: Path) -> int:
     return 0
 
 
-def settings(environ: Mapping[str, str], cwd: Path) -> int:
+def config(environ: Mapping[str, str], cwd: Path) -> int:
     """Print every setting that holds, and where it was set."""
     found, origin = Settings.with_origins(environ, cwd)
     for row in effective(found, origin):

@@ -8,7 +8,6 @@ import contextlib
 import os
 import select
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ import msgspec
 import structlog
 
 from bus.clock import Clock
+from bus.process.programs import command_of, environment_of
 from bus.process.settings import Settings, variable_of
 from bus.threads import Owner
 from markets.errors import DecodeError, StartupError
@@ -185,7 +185,7 @@ class HostedSource:
         process: subprocess.Popen[bytes] | None = None
         try:
             try:
-                env = {key: value for key, value in os.environ.items() if key not in SECRETS}
+                env = environment_of({key: value for key, value in os.environ.items() if key not in SECRETS})
                 process = subprocess.Popen(
                     self._command(writing), stdin=subprocess.DEVNULL, pass_fds=(writing,), env=env
                 )
@@ -302,7 +302,7 @@ def hosted(text: str, settings: Settings, clock: Clock, folder: Path) -> HostedS
 
     def command(fd: int) -> list[str]:
         places = [settings.feed, settings.query, settings.log_level, str(folder)]
-        return [sys.executable, "-m", "trader.fair_values.host", str(os.getpid()), str(fd), *places, text]
+        return command_of("trader.fair_values.host", str(os.getpid()), str(fd), *places, text)
 
     return HostedSource(text, command, clock)
 

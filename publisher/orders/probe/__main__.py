@@ -10,6 +10,7 @@ from bus.clock import Rng, SystemClock
 from bus.process import logs
 from bus.process.lifecycle import Stop, quietly, refuse
 from bus.process.locks import hold_role, private_dir
+from bus.process.programs import name_of
 from bus.process.settings import Settings, money_e6
 from markets.errors import SettingsError, StartupError
 
@@ -27,24 +28,27 @@ def dollars(text: str) -> int:
     return money_e6(amount)
 
 
-def wanted(arguments: list[str] | None = None) -> Wanted:
-    """Read the command line; exits with 2 and one clear line if it is wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m publisher.orders.probe",
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    root = argparse.ArgumentParser(
+        prog=name_of("publisher.orders.probe"),
         description="Tries with small orders what the exchange does where nobody says it, and what follows.",
     )
-    parser.add_argument("--only", default="", metavar="NAME,...", help="ask these questions only")
-    parser.add_argument("--market", metavar="TICKER", help="ask in this market")
-    parser.add_argument(
+    root.add_argument("--only", default="", metavar="NAME,...", help="ask these questions only")
+    root.add_argument("--market", metavar="TICKER", help="ask in this market")
+    root.add_argument(
         "--most",
         type=dollars,
         metavar="DOLLARS",
         help="most that all orders may cost together (20; sim: any)",
     )
-    parser.add_argument(
-        "--yes", action="store_true", help="do not ask first; on the simulated exchange alone"
-    )
-    found = parser.parse_args(arguments)
+    root.add_argument("--yes", action="store_true", help="do not ask first; on the simulated exchange alone")
+    return root
+
+
+def wanted(arguments: list[str] | None = None) -> Wanted:
+    """Read the command line; exits with 2 and one clear line if it is wrong."""
+    found = parser().parse_args(arguments)
     only = tuple(name.strip() for name in found.only.split(",") if name.strip())
     return Wanted(only=only, market=found.market, most_e6=found.most, yes=found.yes)
 

@@ -511,7 +511,7 @@ def test_supervisord_conf_never_opens_a_port_and_never_gives_up() -> None:
             "startretries=1000000",
             "stopasgroup=true",
             "-m bus.process.child",
-            "directory=%(ENV_SUPERVISE_ROOT)s",
+            "directory=%(ENV_SUPERVISE_FOLDER)s",
         ):
             assert line in text
     assert len({text.split("stdout_logfile=")[1].split("\n")[0] for text in programs}) == len(programs)

@@ -274,7 +274,7 @@ def test_record_shows_on_a_terminal_how_it_goes(live: Live, runner: Runner) -> N
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    "command", ["-m bus info DAY", "-m bus --help", "-m bus settings", "-m trader --help"]
+    "command", ["-m bus info DAY", "-m bus --help", "-m bus config", "-m trader --help"]
 )
 def test_who_reads_no_further_ends_a_command_quietly(runner: Runner, day: Path, command: str) -> None:
     words = command.replace("DAY", str(day))
@@ -299,7 +299,7 @@ def test_settings_are_told_with_where_they_came_from_and_without_secrets(
     monkeypatch.setenv("KALSHI_PRIVATE_KEY_PATH", key_id)
     monkeypatch.setenv("KALSHI_BUS_STRATEGIES", f"value,{line}")
 
-    told = run("settings")
+    told = run("config")
 
     assert told.code == 0, told.err
     rows = {row.split()[0]: " ".join(row.split()[1:]) for row in told.out.splitlines()}

@@ -1,0 +1,39 @@
+"""How one of our processes starts another: our own code, and nothing that lies in the folder at hand."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+HOME: Final = Path(__file__).resolve().parents[2]
+"""Where our packages are: a checkout, or the site-packages of an installation."""
+
+IS_CHECKOUT: Final = (HOME / "pyproject.toml").is_file()
+
+
+def command_of(module: str, *arguments: str) -> list[str]:
+    """Return the command line of ``python -m module``.
+
+    With -P the folder at hand is no place to import from: a ``markets.py`` or ``ui/`` of the user's own
+    would be taken for ours.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` with which a command of `command_of` finds our packages, installed or not."""
+    if not IS_CHECKOUT:
+        return dict(environ)
+    places = [str(HOME), *filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(places))}
+
+
+def name_of(module: str) -> str:
+    """Return what a person typed to start this program, for usage lines: ``kalshi-bus trader``."""
+    return sys.argv[0] if sys.argv[0].startswith("kalshi-bus") else f"python -m {module}"
+
+
+def data_file(name: str) -> Path:
+    """Return a file that belongs to us and is no module: in a checkout it lies at the top."""
+    return HOME / name if IS_CHECKOUT else Path(__file__).with_name(name)
