@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 from types import FrameType
+from typing import Final
 
 from supervisor.loggers import StreamHandler
 from supervisor.medusa import asyncore_25

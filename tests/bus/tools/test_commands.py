@@ -273,9 +273,7 @@ def test_record_shows_on_a_terminal_how_it_goes(live: Live, runner: Runner) -> N
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(
-    "command", ["-m bus info DAY", "-m bus --help", "-m bus config", "-m trader --help"]
-)
+@pytest.mark.parametrize("command", ["-m bus info DAY", "-m bus --help", "-m bus config", "-m trader --help"])
 def test_who_reads_no_further_ends_a_command_quietly(runner: Runner, day: Path, command: str) -> None:
     words = command.replace("DAY", str(day))
     piped = runner.start_command(["sh", "-c", f"{sys.executable} {words} | true; echo $?"])
