@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "import": _of_bus("import", "make a recording of Kalshi's own WebSocket frames"),
     "forward": _of_bus("forward", "pass feed and answers on to other machines"),
     "keys": _of_bus("keys", "make, list and revoke the keys of other machines"),
+    "token": _of_bus("token", "make a token file, for pages off loopback"),
     "trader": Command("trader", (), "kalshi-bus trader", "its status, pause, orders by hand, reports"),
     "backtest": Command(
         "laboratory", ("run",), "kalshi-bus backtest", "run an idea over simulated days or recordings"
