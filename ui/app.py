@@ -1,6 +1,6 @@
 """The Flask application, put together from its routes. It answers from memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,6 +20,7 @@ from ui.pages.log_view import LEVELS
 from ui.pages.system import DRIFT_WORDS, ROLES
 from ui.routes.api_routes import ApiRoutes
 from ui.routes.assets import Assets
+from ui.routes.chart_routes import ChartRoutes
 from ui.routes.command_routes import CommandRoutes
 from ui.routes.page_routes import PageRoutes
 
@@ -42,19 +43,20 @@ _DISPLAY: Final = (
 
 def make_app(
     service: Service,
-    wish: Callable[[str], None],
+    wish: Callable[[Sequence[str], str], None],
     past: Callable[[str, int], MarketHistory | None] = lambda _ticker, _start_ms: None,
 ) -> Flask:
     """Return the application, which answers from `service` alone.
 
     Args:
-        wish: wishes for the book and the price history of a market that is looked at.
+        wish: wishes for the book or the price history of markets that are looked at.
         past: returns what happened in a market since a time (ms), None if nobody says.
     """
     app = Flask(__name__, static_folder=None)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
-    assets, pages, api = Assets(), PageRoutes(service, wish, past), ApiRoutes(service)
+    assets, pages, api = Assets(), PageRoutes(service, wish), ApiRoutes(service)
+    charts = ChartRoutes(service, wish, past)
     app.jinja_env.filters.update({**desk_views.FILTERS, "explain": explain})
     app.jinja_env.tests["informs"] = informs
     app.jinja_env.globals.update(
@@ -86,11 +88,16 @@ def make_app(
         "/api/status": api.status,
         "/api/search": api.search,
         "/api/market/<path:ticker>": api.market,
+        "/api/chart/market/<path:ticker>": charts.market,
+        "/api/chart/event/<path:event_ticker>": charts.event,
+        "/api/chart/equity": charts.equity,
+        "/chart/<path:ticker>.svg": charts.svg,
         "/static/<path:name>": assets.static,
         "/favicon.ico": assets.favicon,
     }
     for rule, view in rules.items():
         name = "api_" + view.__name__ if rule.startswith("/api/") else view.__name__
+        name = "chart_" + view.__name__ if "/chart/" in rule else name
         app.add_url_rule(rule, name, view, methods=["GET"])
     control = CommandRoutes(service)
     for op in command_rules.BODIES:

@@ -7,6 +7,7 @@ thread serves HTTP. None of them ever waits for Kalshi.
 """
 
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -80,9 +81,8 @@ def run(settings: Settings, stop: Stop) -> int:
         ),
     ]
 
-    def wish(ticker: str) -> None:
-        for what in ("book", "candles"):
-            wishes.wish([ticker], WISH_TTL_S, what)
+    def wish(tickers: Sequence[str], what: str) -> None:
+        wishes.wish(tickers, WISH_TTL_S, what)
 
     def past(ticker: str, start_ms: int) -> MarketHistory | None:
         try:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,7 @@ from bus.protocol.join import Action
 from bus.scan.membership import scan_limits
 from bus.scan.rescan import Batch
 from bus.threads import Owner
+from bus.trading.shapes import FillRow, OrderRow
 from markets.records import FairValue
 from ui.pages.dashboard_status import ShownReplica, replay_of, status_of
 from ui.pages.search import SearchIndex
@@ -48,6 +49,15 @@ MOMENT_NS: Final = 1_000_000_000
 _encode: Final = msgspec.json.Encoder().encode
 
 _OF_MARKET: Final = frozenset({"market", "quote", "book", "suspect", "candles"})
+
+
+class Told(NamedTuple):
+    """What browsers were told last."""
+
+    standing: tuple[Any, ...] | None = None
+    version: int = -1
+    trader: int = -1
+    deals: frozenset[OrderRow | FillRow] = frozenset()
 
 
 class Service:
@@ -204,7 +214,7 @@ class Service:
     def run(self, stop: Stop) -> None:
         """Scan and tell until `stop`. The scanner's thread runs this."""
         self._scans_owner.check()
-        told: tuple[object, ...] = ()
+        told = Told()
         next_ns = 0
         while not stop.is_set():
             news = self.inbox.wait(TICK_S)
@@ -254,13 +264,16 @@ class Service:
         self.scans.publish(published)
         return True
 
-    def _tell(self, batch: Batch | None, told: tuple[object, ...]) -> tuple[object, ...]:
+    def _tell(self, batch: Batch | None, told: Told) -> Told:
         """Publish an event if something a page shows has changed; return what was told."""
         moment = self._take_moment()
         scan, status = moment.scan, moment.status
         standing = (status.signature(), [problem.code for problem in status.problems])
-        known, version, desk = told or (None, -1, -1)
+        known, version, desk, dealt = told
         trader = moment.desk.version
+        deals = dealt
+        if trader != desk:
+            deals = frozenset[OrderRow | FillRow]((*moment.desk.orders, *moment.desk.fills))
         everything = standing != known
         overview = scan.version != version
         markets: frozenset[str] = frozenset()
@@ -269,6 +282,8 @@ class Service:
             markets = frozenset(key for kind, key in batch.records if kind in _OF_MARKET)
             event_of = self.scans.membership.event_of
             events = frozenset(event_of[ticker] for ticker in markets if ticker in event_of)
+        if deals != dealt and not everything:  # own orders and fills are on the page of their market
+            markets |= {deal.ticker for deal in deals ^ dealt}
         if everything or overview or markets or trader != desk:
             self._moment = moment  # who is told asks at once
             data = _encode(status).decode()
@@ -277,4 +292,4 @@ class Service:
                     f"{scan.epoch}:{scan.seq}", data, everything, overview, markets, events, trader != desk
                 )
             )
-        return (standing, scan.version, trader)
+        return Told(standing, scan.version, trader, deals)

@@ -1,4 +1,8 @@
-"""How a market's price moved, as a drawing: of what was heard, and before it of Kalshi's hours."""
+"""How a market's price moved: of what was heard here, and before it of Kalshi's minutes, hours and days.
+
+A price stands until the next point says otherwise; a side that nobody was on is None. Columns are floats, for
+display only: cents, seconds, contracts.
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -8,9 +12,9 @@ import msgspec
 
 from bus.market_history import HistoryQuote, MarketHistory
 from markets.errors import BadRecord
-from markets.json.decoding import JSON_FAULTS
+from markets.json.books import Candlestick, candlesticks
 from markets.records import Candles
-from markets.units import DAY_MS, HOUR_MS, MINUTE_MS, PRICE_ONE_E4, parse_price_e4
+from markets.units import DAY_MS, HOUR_MS, MINUTE_MS, PRICE_ONE_E4
 
 WIDTH: Final = 1_000
 HEIGHT: Final = 200
@@ -19,130 +23,205 @@ HEIGHT: Final = 200
 LEAST_E4: Final = 400
 """A picture spans at least 4 cents: a quiet market looks quiet."""
 
-
-class _SideWire(msgspec.Struct):
-    close_dollars: str
-
-
-class _CandleWire(msgspec.Struct):
-    end_period_ts: int
-    yes_bid: _SideWire
-    yes_ask: _SideWire
-
-
 POINTS_MAX: Final = 900
 """More are not told apart."""
 
-SPANS_MS: Final = {"15m": 15 * MINUTE_MS, "1h": HOUR_MS, "6h": 6 * HOUR_MS, "1d": DAY_MS, "1w": 7 * DAY_MS}
+VOLUME_BARS: Final = 60
+
+ALL: Final = "all"
+SPANS_MS: Final = {
+    "15m": 15 * MINUTE_MS, "1h": HOUR_MS, "6h": 6 * HOUR_MS, "1d": DAY_MS, "1w": 7 * DAY_MS,
+    ALL: 400 * DAY_MS,
+}  # fmt: skip
 SPAN: Final = "6h"
 """How far back a picture may go, and does unless it is asked for another."""
 
+LENGTHS_MS: Final = (MINUTE_MS, HOUR_MS, DAY_MS)
+"""Of candlesticks, the shortest first."""
+
+OUTCOMES_MAX: Final = 12
+"""Lines in one picture."""
+
 
 class Point(NamedTuple):
-    """Best bid and ask of YES from a time on."""
+    """Best bid and ask of YES from a time on; None: nobody bids, or offers."""
 
     time_ms: int
-    bid_e4: int
-    ask_e4: int
+    bid_e4: int | None
+    ask_e4: int | None
+
+    @property
+    def middle_e4(self) -> float | None:
+        return None if self.bid_e4 is None or self.ask_e4 is None else (self.bid_e4 + self.ask_e4) / 2
 
 
-_split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode: Final = msgspec.json.Decoder(_CandleWire).decode
+class Line(msgspec.Struct, frozen=True):
+    """A market's prices as columns, oldest first.
+
+    Attributes:
+        time: seconds. bid, ask, middle: cents.
+        begins: from when on everything was heard here (seconds), None if nothing was. What is before it is
+            made of candlesticks.
+        holes: (from, to) in seconds within which something may have happened that was not heard.
+    """
+
+    time: list[float]
+    bid: list[float | None]
+    ask: list[float | None]
+    middle: list[float | None]
+    begins: float | None
+    holes: list[tuple[float, float]]
 
 
-class History(msgspec.Struct, frozen=True):
-    """The picture and what is written beside it.
+class Volume(msgspec.Struct, frozen=True):
+    """What was traded, in periods of `width` seconds: when each begins, and how many contracts."""
+
+    width: float
+    time: list[float]
+    count: list[float]
+
+
+class Picture(NamedTuple):
+    """A drawing of a line in units of WIDTH and HEIGHT.
 
     Attributes:
         line: "x,y x,y" through the middles of bid and ask.
         band: outline of what lay between bid and ask.
-        marks: x of each of the trader's fills.
         bottom_e4, top_e4: prices at the lower and upper edge.
-        change_e4: last middle less the first.
     """
 
     line: str
     band: str
-    marks: Sequence[float]
     bottom_e4: int
     top_e4: int
-    begin_ms: int
-    end_ms: int
-    first_e4: int
-    last_e4: int
-    low_e4: int
-    high_e4: int
-
-    @property
-    def change_e4(self) -> int:
-        return self.last_e4 - self.first_e4
 
 
-def points_of(
-    candles: Candles | None, past: MarketHistory | None, now: Point | None, start_ms: int
-) -> list[Point]:
+def start_of(span: str, now_ms: int, opened_ms: int | None) -> int:
+    """Return where a picture begins.
+
+    Raises:
+        BadRecord: there is no such span.
+    """
+    if span not in SPANS_MS:
+        raise BadRecord("chart", span, "one of " + ", ".join(SPANS_MS))
+    return max(now_ms - SPANS_MS[span], opened_ms or 0)
+
+
+def points_of(candles: Candles | None, past: MarketHistory | None, now: Point, start_ms: int) -> list[Point]:
     """Return how a market's prices stood from `start_ms` on.
 
     Args:
-        candles: hours, which tell of what was before `past`. now: how they stand.
+        candles: tell of what was before `past`.
+        now: how they stand: the last point. What is said to be later was not so yet in this moment.
     """
     begin_ms = past.quotes_begin_ms if past is not None else None
-    found = [
+    heard = [
         Point(max(point.time_ms, start_ms), point.bid_e4, point.ask_e4)
         for point in (map(_heard, past.quotes) if past is not None else ())
-        if point is not None
+        if point.time_ms < now.time_ms
     ]
-    first_ms = max(begin_ms or 0, found[0].time_ms if found else 0)
-    earlier = (_point(candle) for candle in (_split(candles.raw) if candles is not None else ()))
-    hours = [
-        point
-        for point in earlier
-        if point is not None and point.time_ms >= start_ms and (begin_ms is None or point.time_ms < first_ms)
-    ]
-    if hours:
-        found = [point for point in found if point.time_ms >= hours[-1].time_ms]
-    if now is not None and (not found or now.time_ms > found[-1].time_ms):
-        found.append(now)
-    return hours + _thinned(_in_steps(found))
+    first_ms = now.time_ms if not heard else max(begin_ms or 0, heard[0].time_ms)
+    found: list[Point] = []
+    for sent in _by_length(candles):  # the finest first: it is right where it reaches
+        points = [point for point in map(_closed, sent) if point is not None]
+        found = [point for point in points if start_ms <= point.time_ms < first_ms] + found
+        first_ms = min([first_ms, *(point.time_ms for point in points)])
+    return _thinned([*found, *_without_repeats(heard), now])
 
 
-def history(points: Sequence[Point], fills_ms: Iterable[int]) -> History | None:
-    """Return the picture of prices as they stood; None if fewer than two have a bid and an ask."""
-    points = [point for point in points if point.bid_e4 > 0 and point.ask_e4 < PRICE_ONE_E4]
-    if len(points) < 2:
+def line_of(points: Sequence[Point], past: MarketHistory | None, start_ms: int) -> Line:
+    """Return points as columns, with a gap where something was missed."""
+    holes = [] if past is None else [hole for hole in past.quotes_holes if hole[1] > start_ms]
+    rows = list(points)
+    for from_ms, to_ms in holes:
+        rows = _with_gap(rows, max(from_ms, start_ms), to_ms)
+    begin_ms = past.quotes_begin_ms if past is not None else None
+    return Line(
+        time=[row.time_ms / 1000 for row in rows],
+        bid=[_cents(row.bid_e4) for row in rows],
+        ask=[_cents(row.ask_e4) for row in rows],
+        middle=[_cents(row.middle_e4) for row in rows],
+        begins=None if begin_ms is None else begin_ms / 1000,
+        holes=[(max(from_ms, start_ms) / 1000, to_ms / 1000) for from_ms, to_ms in holes],
+    )
+
+
+def volume_of(
+    candles: Candles | None, past: MarketHistory | None, volume_e2: int | None, start_ms: int, now_ms: int
+) -> Volume:
+    """Return what was traded in each of some equal periods from `start_ms` on.
+
+    Args:
+        volume_e2: what had been traded until now, for all that was heard since the last point.
+    """
+    width_ms = max(1, -(-(now_ms - start_ms) // VOLUME_BARS))
+    counts: dict[int, int] = {}
+
+    def add(time_ms: int, count_e2: int) -> None:
+        if start_ms <= time_ms <= now_ms and count_e2 > 0:
+            bar = min((time_ms - start_ms) // width_ms, VOLUME_BARS - 1)
+            counts[bar] = counts.get(bar, 0) + count_e2
+
+    known: list[tuple[int, int]] = []
+    if past is not None:
+        known += [(quote.time_ms, quote.volume_e2) for quote in past.quotes if quote.volume_e2 is not None]
+    if volume_e2 is not None:
+        known.append((now_ms, volume_e2))
+    for (_, before_e2), (time_ms, after_e2) in pairwise(known):
+        add(time_ms, after_e2 - before_e2)
+    first_ms = known[0][0] if known else now_ms
+    for length_ms, sent in zip(LENGTHS_MS, _by_length(candles), strict=False):
+        ended = [(one.end_ms, one.volume_e2 or 0) for one in sent if one.end_ms is not None]
+        for end_ms, count_e2 in ended:
+            if end_ms <= first_ms:
+                add(end_ms - 1, count_e2)
+        first_ms = min([first_ms, *(end_ms - length_ms for end_ms, _ in ended)])
+    return Volume(
+        width=width_ms / 1000,
+        time=[(start_ms + bar * width_ms) / 1000 for bar in range(VOLUME_BARS)],
+        count=[counts.get(bar, 0) / 100 for bar in range(VOLUME_BARS)],
+    )
+
+
+def picture(points: Sequence[Point]) -> Picture | None:
+    """Return a drawing of prices as they stood; None if fewer than two have a bid and an ask."""
+    known = [
+        (point.time_ms, point.bid_e4, point.ask_e4)
+        for point in _in_steps(points)
+        if point.bid_e4 is not None and point.ask_e4 is not None
+    ]
+    if len(known) < 2 or known[-1][0] <= known[0][0]:
         return None
-    begin_ms, end_ms = points[0].time_ms, points[-1].time_ms
-    if end_ms <= begin_ms:
-        return None
-    middles = [(point.bid_e4 + point.ask_e4) // 2 for point in points]
-    low, high = min(middles), max(middles)
-    bottom, top = min(point.bid_e4 for point in points), max(point.ask_e4 for point in points)
+    begin_ms, end_ms = known[0][0], known[-1][0]
+    bottom, top = min(bid for _, bid, _ in known), max(ask for _, _, ask in known)
     if top - bottom < LEAST_E4:
         bottom = min(max(0, (bottom + top - LEAST_E4) // 2), PRICE_ONE_E4 - LEAST_E4)
         top = bottom + LEAST_E4
 
-    def x(time_ms: int) -> float:
-        return round(WIDTH * (time_ms - begin_ms) / (end_ms - begin_ms), 1)
+    def at(time_ms: int, price_e4: float) -> str:
+        x = WIDTH * (time_ms - begin_ms) / (end_ms - begin_ms)
+        return f"{round(x, 1)},{round(HEIGHT * (top - price_e4) / (top - bottom), 1)}"
 
-    def y(price_e4: int) -> float:
-        return round(HEIGHT * (top - price_e4) / (top - bottom), 1)
+    above = [at(time_ms, ask) for time_ms, _, ask in known]
+    below = [at(time_ms, bid) for time_ms, bid, _ in reversed(known)]
+    middles = [at(time_ms, (bid + ask) / 2) for time_ms, bid, ask in known]
+    return Picture(" ".join(middles), " ".join(above + below), bottom, top)
 
-    above = [f"{x(point.time_ms)},{y(point.ask_e4)}" for point in points]
-    below = [f"{x(point.time_ms)},{y(point.bid_e4)}" for point in reversed(points)]
-    line = [f"{x(point.time_ms)},{y(middle)}" for point, middle in zip(points, middles, strict=True)]
-    return History(
-        line=" ".join(line),
-        band=" ".join(above + below),
-        marks=tuple(x(ms) for ms in fills_ms if begin_ms <= ms <= end_ms),
-        bottom_e4=bottom,
-        top_e4=top,
-        begin_ms=begin_ms,
-        end_ms=end_ms,
-        first_e4=middles[0],
-        last_e4=middles[-1],
-        low_e4=low,
-        high_e4=high,
-    )
+
+def _cents(price_e4: float | None) -> float | None:
+    return None if price_e4 is None else price_e4 / 100
+
+
+def _with_gap(points: list[Point], begin_ms: int, end_ms: int) -> list[Point]:
+    """Return points between which nothing is said from `begin_ms` to `end_ms`."""
+    before = [point for point in points if point.time_ms <= begin_ms]
+    after = [point for point in points if point.time_ms >= end_ms]
+    if not before or not after:
+        return points
+    found = [*before, Point(begin_ms + 1, None, None)]
+    if after[0].time_ms > end_ms:  # what it came to be in the meantime would have been heard
+        found.append(before[-1]._replace(time_ms=end_ms))
+    return found + after
 
 
 def _in_steps(points: Sequence[Point]) -> list[Point]:
@@ -153,6 +232,15 @@ def _in_steps(points: Sequence[Point]) -> list[Point]:
             steps.append(before._replace(time_ms=after.time_ms - 1))
         steps.append(after)
     return steps
+
+
+def _without_repeats(points: Iterable[Point]) -> list[Point]:
+    """Return points each of which says something else than the one before: sizes are not drawn."""
+    found: list[Point] = []
+    for point in points:
+        if not found or point[1:] != found[-1][1:]:
+            found.append(point)
+    return found
 
 
 def _thinned(points: list[Point]) -> list[Point]:
@@ -171,24 +259,34 @@ def _thinned(points: list[Point]) -> list[Point]:
 
 
 def _by_bid(point: Point) -> int:
-    return point.bid_e4
+    return -1 if point.bid_e4 is None else point.bid_e4
 
 
-def _heard(quote: HistoryQuote) -> Point | None:
-    """Return a quote as a point; None without both sides."""
-    if quote.bid_size_e2 <= 0 or quote.ask_size_e2 <= 0:
-        return None
-    return Point(quote.time_ms, quote.bid_e4, quote.ask_e4)
+def _heard(quote: HistoryQuote) -> Point:
+    return Point(
+        quote.time_ms,
+        quote.bid_e4 if quote.bid_size_e2 > 0 else None,
+        quote.ask_e4 if quote.ask_size_e2 > 0 else None,
+    )
 
 
-def _point(raw: msgspec.Raw) -> Point | None:
-    """Return what stood at the end of a candlestick; None without both sides.
+def _by_length(candles: Candles | None) -> list[list[Candlestick]]:
+    """Return candlesticks, the shortest first."""
+    found: list[list[Candlestick]] = []
+    for raw in () if candles is None else (candles.minutes, candles.raw, candles.days):
+        try:
+            found.append(candlesticks(raw))
+        except BadRecord:
+            found.append([])
+    return found
 
-    A side that nobody was on stands at 0 or 1: half way between those is no price.
+
+def _closed(candle: Candlestick) -> Point | None:
+    """Return what stood at the end of a candlestick; None of what says nothing of it.
+
+    A side that nobody was on stands at 0 or 1: that is no price.
     """
-    try:
-        candle = _decode(raw)
-        bid, ask = (parse_price_e4(side.close_dollars) for side in (candle.yes_bid, candle.yes_ask))
-    except (*JSON_FAULTS, BadRecord):
+    bid, ask = candle.yes_bid_close_e4, candle.yes_ask_close_e4
+    if candle.end_ms is None or bid is None or ask is None:
         return None
-    return Point(candle.end_period_ts * 1000, bid, ask) if bid > 0 and ask < PRICE_ONE_E4 else None
+    return Point(candle.end_ms, bid if bid > 0 else None, ask if ask < PRICE_ONE_E4 else None)

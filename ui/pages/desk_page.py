@@ -247,6 +247,23 @@ def own(desk: Desk, ticker: str) -> Own:
     return Own(positions, orders, fills_of(fills), levels)
 
 
+class ChartMark(NamedTuple):
+    """An order or a fill on a chart: `kind` "order" or "fill", price of YES in cents; for display only."""
+
+    kind: str
+    time: float
+    price: float
+    side: str
+    count_fp: str
+
+
+def marks_drawn(own: Own) -> list[ChartMark]:
+    """Return what a chart marks of the trader's orders and fills."""
+    orders = [ChartMark("order", o.created, _yes_e4(o) / 100, o.side, o.count_fp) for o in own.orders]
+    fills = [fill for some in own.fills_of.values() for fill in some]
+    return orders + [ChartMark("fill", f.time, _yes_e4(f) / 100, f.side, f.count_fp) for f in fills]
+
+
 def _yes_e4(row: OrderRow | FillRow) -> int:
     price_e4 = int(Decimal(row.price_dollars).scaleb(4))
     return price_e4 if row.side == "yes" else opposite(price_e4)

@@ -8,13 +8,14 @@ import msgspec
 
 from bus.protocol.state import Records
 from bus.scan.membership import market_view
-from markets.book import depth, yes_scale
+from markets.book import Top, depth, top_of_book, yes_scale
 from markets.json.decoding import Reader
 from markets.json.write import market_json
 from markets.opportunities import EventView, MarketView, Opportunity, exhaustiveness
 from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Status
 from markets.timing import NO_TIMING, MatchTiming, is_over
+from ui.pages.chart import OUTCOMES_MAX
 from ui.scan import Scan, Scans
 
 LEVELS_SHOWN: Final = 25
@@ -67,15 +68,18 @@ class BookSide(msgspec.Struct, frozen=True):
 class MarketPage(msgspec.Struct, frozen=True):
     """A market with its book, times, rules and the opportunities it is a leg of.
 
-    `book_is_quote`: no order book is kept, the ladders hold the quote's best prices only.
+    `best` is of the newer of book and quote. `book_is_old`: the quote is newer, and says otherwise than the
+    ladders. `book_is_quote`: no order book is kept, the ladders hold the quote's best prices only.
     """
 
     view: MarketView
+    best: Top
     event: Event | None
     timing: MatchTiming
     bids: BookSide
     asks: BookSide
     book_is_quote: bool
+    book_is_old: bool
     as_of_ms: int
     spread_e4: int | None
     mid_e4: float | None
@@ -104,10 +108,14 @@ class Highlights(msgspec.Struct, frozen=True):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """An event with its markets. The sums are None unless every market has that price."""
+    """An event with its markets. The sums are None unless every market has that price.
+
+    `drawn` are the markets whose prices a chart shows: the likeliest.
+    """
 
     view: EventView
     rows: tuple[MarketRow, ...]
+    drawn: tuple[MarketRow, ...]
     ask_sum_e4: int | None
     bid_sum_e4: int | None
     verdict: str
@@ -138,11 +146,13 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
     raw = market_json(market, quote, as_of_ms=view.quote_as_of_ms, book=book)
     return MarketPage(
         view=view,
+        best=best,
         event=state.events.get(market.event_ticker),
         timing=NO_TIMING if event_view is None else event_view.timing,
         bids=_book_side(bids, deepest),
         asks=_book_side(asks, deepest),
         book_is_quote=book is None,
+        book_is_old=book is not None and best != top_of_book(book),
         as_of_ms=(view.book_as_of_ms if newer else None) or view.quote_as_of_ms,
         spread_e4=spread,
         mid_e4=mid,
@@ -155,6 +165,11 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
         ),
         siblings=0 if event_view is None else len(event_view.markets) - 1,
     )
+
+
+def market_of(scan: Scan, ticker: str) -> MarketView | None:
+    """Return a market as it stands, or None if it is unknown."""
+    return market_view(scan.state, ticker)
 
 
 def market_object(scan: Scan, ticker: str) -> bytes | None:
@@ -175,6 +190,7 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
     return EventPage(
         view=view,
         rows=tuple(rows),
+        drawn=tuple(heapq.nlargest(OUTCOMES_MAX, rows, key=_middle)),
         ask_sum_e4=_sum([row.yes_ask for row in rows]),
         bid_sum_e4=_sum([row.yes_bid for row in rows]),
         verdict=verdict.because,
@@ -243,9 +259,12 @@ def _likeliest(row: MarketRow) -> tuple[float, int, str]:
         return (market.floor_strike, 1, market.ticker)
     if market.cap_strike is not None:
         return (market.cap_strike, 0, market.ticker)
+    return (float(-_middle(row)), 0, market.ticker)
+
+
+def _middle(row: MarketRow) -> int:
     bid, ask = row.yes_bid, row.yes_ask
-    middle = (bid[0] if bid else 0) + (ask[0] if ask else (bid[0] if bid else 0))
-    return (float(-middle), 0, market.ticker)
+    return (bid[0] if bid else 0) + (ask[0] if ask else (bid[0] if bid else 0))
 
 
 def _sum(levels: Sequence[Level | None]) -> int | None:

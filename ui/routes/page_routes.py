@@ -1,6 +1,6 @@
 """The routes that browsers show: pages, CSV, and what is said when something is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, Final
 
@@ -9,7 +9,6 @@ from flask import Response, render_template, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
-from bus.market_history import MarketHistory
 from markets.errors import BadRecord
 from ui.desk import Absent
 from ui.hub import RETRY_AFTER_S
@@ -17,13 +16,14 @@ from ui.moment import Moment
 from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
 from ui.pages.board import NO_BOUND, Room, board
-from ui.pages.chart import SPAN, SPANS_MS, Point, history, points_of
+from ui.pages.chart import SPAN, SPANS_MS, start_of
 from ui.pages.columns import parse_view, without_view
 from ui.pages.filters import parse
 from ui.pages.log_view import log_lines, parse_log_filter
 from ui.pages.search import LIMIT_MAX, parse_search
 from ui.service import Service
 
+from .chart_routes import CANDLES
 from .renderings import Renderings
 from .replies import json_reply, this_moment, unknown
 
@@ -34,12 +34,9 @@ BUSIEST_NS: Final = 10_000_000_000
 class PageRoutes:
     """What browsers show."""
 
-    def __init__(
-        self, service: Service, wish: Callable[[str], None], past: Callable[[str, int], MarketHistory | None]
-    ) -> None:
+    def __init__(self, service: Service, wish: Callable[[Sequence[str], str], None]) -> None:
         self._service = service
         self._wish = wish
-        self._past = past
         self._busiest: tuple[int, tuple[str, ...]] | None = None
         self._renderings = Renderings(service.now_ms)
 
@@ -99,24 +96,20 @@ class PageRoutes:
         found = views.market_page(self._service.scans, moment.scan, ticker, moment.now_ms)
         if found is None:
             raise unknown("market", ticker)
-        self._wish(ticker)
+        for what in ("book", CANDLES):
+            self._wish([ticker], what)
         own = desk_views.own(moment.desk, ticker)
         span = request.args.get("chart", SPAN)
-        if span not in SPANS_MS:
-            raise BadRecord("chart", span, "one of " + ", ".join(SPANS_MS))
-        now_ms = moment.now_ms
-        start_ms = now_ms - SPANS_MS[span]
-        candles = moment.scan.state.candles.get(ticker)
-        quote = found.view.quote
-        quoted = quote.yes_bid_size_e2 > 0 and quote.yes_ask_size_e2 > 0
-        top = Point(now_ms, quote.yes_bid_e4, quote.yes_ask_e4) if quoted else None
-        points = points_of(candles, self._past(ticker, start_ms), top, start_ms)
-        bought_ms = [round(fill.time * 1000) for fills in own.fills_of.values() for fill in fills]
-        drawn = history(points, bought_ms)
+        start_of(span, moment.now_ms, None)
         return self._page(
-            "market.html", page=found, own=own, drawn=drawn, span=span, spans=tuple(SPANS_MS),
+            "market.html",
+            page=found,
+            own=own,
+            marks_drawn=desk_views.marks_drawn(own),
+            span=span,
+            spans=tuple(SPANS_MS),
             listen=f"ticker={ticker}",
-        )  # fmt: skip
+        )
 
     def event(self, event_ticker: str) -> Response:
         """An event with its markets."""
@@ -124,7 +117,11 @@ class PageRoutes:
         found = views.event_page(self._service.scans, moment.scan, event_ticker, moment.now_ms)
         if found is None:
             raise unknown("event", event_ticker)
-        return self._page("event.html", page=found, listen=f"event={event_ticker}")
+        span = request.args.get("chart", SPAN)
+        start_of(span, moment.now_ms, None)
+        return self._page(
+            "event.html", page=found, span=span, spans=tuple(SPANS_MS), listen=f"event={event_ticker}"
+        )
 
     def search(self) -> Response:
         """Markets and events by words."""

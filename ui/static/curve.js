@@ -1,5 +1,7 @@
 // The equity curve and, below it on the same time axis, the drawdown: drawn by uPlot in the page's own colours.
 
+import { colour, stamp, times, utc, values } from "./plot.js";
+
 const EVERY_MS = 10000;
 const HEIGHTS = [170, 90];
 
@@ -8,22 +10,19 @@ export function startCurve() {
   let drawn = 0;
   let busy = false;
 
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const dollars = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : ""}$${Math.abs(value).toFixed(2)}`);
 
   function options(box, label, height, stroke, more) {
-    const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line-soft"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
-    const times = [[86400, "{DD} {MMM}"], [60, "{HH}:{mm}"], [1, "{HH}:{mm}:{ss}"]];
     return {
       width: box.clientWidth,
       height,
       padding: [8, 28, more.times ? 0 : 8, 0],
-      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      tzDate: utc,
       cursor: { sync: { key: "curve" }, y: false },
       legend: { show: false },
       hooks: { setCursor: [point] },
       scales: { y: more.scale ?? {} },
-      axes: [{ ...axis, values: times, show: more.times, size: 28, space: 70 }, { ...axis, size: 62, space: 26, values: (_chart, ticks) => ticks.map((tick) => `${tick < 0 ? "−" : ""}$${Math.abs(tick).toLocaleString("en")}`) }],
+      axes: [times(more.times), values((tick) => `${tick < 0 ? "−" : ""}$${Math.abs(tick).toLocaleString("en")}`)],
       series: [{}, { label, stroke, width: 1.5, fill: more.fill, points: { show: false } }, ...(more.second ?? [])],
     };
   }
@@ -34,7 +33,7 @@ export function startCurve() {
     const said = document.getElementById("curve-at");
     if (!said) return;
     const [time, equity, settlement] = [0, 1, 2].map((row) => (at === null || at === undefined ? null : charts[0].data[row][at]));
-    said.textContent = time ? `${new Date(time * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC: equity at settlement ${dollars(settlement)}, at bid ${dollars(equity)}, drawdown ${dollars(charts[1]?.data[1][at])}` : "";
+    said.textContent = time ? `${stamp(time)}: equity at settlement ${dollars(settlement)}, at bid ${dollars(equity)}, drawdown ${dollars(charts[1]?.data[1][at])}` : "";
   }
 
   function make(box, data) {
@@ -54,13 +53,13 @@ export function startCurve() {
     if (!anew && performance.now() - drawn < EVERY_MS && charts.length) return;
     busy = true;
     try {
-      const answer = await fetch("/api/trader", { signal: AbortSignal.timeout(10000) });
-      const { curve, status } = await answer.json();
+      const answer = await fetch("/api/chart/equity", { signal: AbortSignal.timeout(10000) });
+      const curve = await answer.json();
       // What an unknown bid leaves out stays out: the line has a gap there.
       const data = [[curve.time, curve.equity, curve.settlement], [curve.time, curve.drawdown]];
       if (anew || !charts.length) make(box, data);
       else charts.forEach((chart, index) => chart.setData(data[index]));
-      box.setAttribute("aria-label", `Equity curve, now $${status?.equity_dollars ?? "unknown"}; the sentence below sums it up`);
+      box.setAttribute("aria-label", `Equity curve, now ${dollars(curve.equity.at(-1))}; the sentence below sums it up`);
       drawn = performance.now();
     } catch (error) {
       drawn = performance.now(); // the page says by itself that nothing answers

@@ -1,107 +1,212 @@
-"""From what was heard, and from candlesticks, to a picture."""
+"""From what was heard, and from candlesticks, to lines and a picture."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bus.market_history import HistoryQuote, MarketHistory
 from markets.records import Candles
-from ui.pages.chart import HEIGHT, LEAST_E4, POINTS_MAX, WIDTH, History, Point, history, points_of
+from ui.pages.chart import (
+    HEIGHT,
+    LEAST_E4,
+    POINTS_MAX,
+    VOLUME_BARS,
+    WIDTH,
+    Picture,
+    Point,
+    line_of,
+    picture,
+    points_of,
+    start_of,
+    volume_of,
+)
+
+MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+NOW = Point(10**9, 4_000, 5_000)
 
 
-def drawn_of(candles: Candles, fills_ms: Iterable[int] = ()) -> History | None:
-    return history(points_of(candles, None, None, 0), fills_ms)
+def past(begin_ms: int | None, *points: tuple[int, int, int], **changes: Any) -> MarketHistory:
+    quotes = [
+        HistoryQuote(at, bid, ask, 100 * (bid > 0), 100 * (ask < 10_000), None, 10 * n, None, "active")
+        for n, (at, bid, ask) in enumerate(points)
+    ]
+    fields: dict[str, Any] = {"quotes_holes": [], "quotes_begin_ms": begin_ms} | changes
+    return MarketHistory(
+        ticker="T",
+        quotes=quotes,
+        trades=[],
+        trades_begin_ms=None,
+        quotes_more=False,
+        trades_more=False,
+        trades_holes=[],
+        **fields,
+    )
 
 
-def past(begin_ms: int, *points: tuple[int, int, int]) -> MarketHistory:
-    quotes = [HistoryQuote(at, bid, ask, 100, 100, None, None, None, "active") for at, bid, ask in points]
-    return MarketHistory("T", quotes, [], begin_ms, None, False, False, [], [])
-
-
-def candles(*points: tuple[int, str | None, str | None]) -> Candles:
+def sent(*points: tuple[Any, str | None, str | None], volume: str = "1.00") -> bytes:
     def side(price: str | None) -> dict[str, Any]:
         return {} if price is None else {"close_dollars": price}
 
-    sent = [{"end_period_ts": at, "yes_bid": side(bid), "yes_ask": side(ask)} for at, bid, ask in points]
-    return Candles("T", 5, 3_600, json.dumps(sent).encode())
+    return json.dumps(
+        [
+            {"end_period_ts": at, "yes_bid": side(bid), "yes_ask": side(ask), "volume_fp": volume}
+            for at, bid, ask in points
+        ]
+    ).encode()
 
 
-def test_the_line_goes_through_the_middles_and_the_band_between_bid_and_ask() -> None:
-    drawn = drawn_of(
-        candles((0, "0.40", "0.50"), (3_600, None, "0.60"), (7_200, "0.50", "0.60")), [3_600_000]
-    )
-    assert drawn is not None
-    assert (drawn.bottom_e4, drawn.top_e4) == (4_000, 6_000)
-    assert drawn.line == f"0.0,{HEIGHT * 0.75} {WIDTH}.0,{HEIGHT * 0.25}"
-    assert drawn.band == f"0.0,100.0 {WIDTH}.0,0.0 {WIDTH}.0,100.0 0.0,{HEIGHT}.0"
-    assert drawn.marks == (WIDTH / 2,)
-    assert (drawn.first_e4, drawn.last_e4, drawn.change_e4) == (4_500, 5_500, 1_000)
+def candles(hours: bytes = b"[]", minutes: bytes = b"[]", days: bytes = b"[]") -> Candles:
+    return Candles("T", 5, HOUR_S, hours, minutes, days)
 
 
-def test_what_is_bought_before_or_after_is_not_marked() -> None:
-    drawn = drawn_of(candles((10, "0.40", "0.50"), (20, "0.40", "0.50")), [9_999, 20_001])
-    assert drawn is not None
-    assert drawn.marks == ()
+def drawn(*points: tuple[int, int | None, int | None]) -> Picture | None:
+    return picture([Point(*point) for point in points])
+
+
+def test_the_picture_has_steps_through_the_middles_and_a_band_between_bid_and_ask() -> None:
+    found = drawn((0, 4_000, 5_000), (5_000, None, 6_000), (10_000, 5_000, 6_000))
+
+    assert found is not None
+    assert (found.bottom_e4, found.top_e4) == (4_000, 6_000)
+    assert found.line == f"0.0,{HEIGHT * 0.75} 499.9,{HEIGHT * 0.75} {WIDTH}.0,{HEIGHT * 0.25}"
 
 
 def test_a_quiet_market_looks_quiet_and_stays_within_a_dollar() -> None:
-    drawn = drawn_of(candles((0, "0.001", "0.002"), (60, "0.001", "0.002")))
-    assert drawn is not None
-    assert (drawn.bottom_e4, drawn.top_e4) == (0, LEAST_E4)
+    low, high = drawn((0, 10, 20), (60, 10, 20)), drawn((0, 9_800, 9_900), (60, 9_800, 9_900))
+
+    assert low is not None
+    assert high is not None
+    assert (low.bottom_e4, low.top_e4) == (0, LEAST_E4)
+    assert (high.bottom_e4, high.top_e4) == (10_000 - LEAST_E4, 10_000)
 
 
 def test_too_little_is_no_picture() -> None:
-    assert drawn_of(candles()) is None
-    assert drawn_of(candles((0, "0.4", "0.5"), (60, "nonsense", "0.5"), (120, None, None))) is None
+    assert drawn() is None
+    assert drawn((0, 4_000, 5_000)) is None
+    assert drawn((0, 4_000, 5_000), (1, None, 5_000)) is None
+    assert drawn((60, 4_000, 5_000), (60, 4_000, 5_000)) is None
 
 
-def test_half_way_between_nobody_and_nobody_is_no_price() -> None:
-    empty = [
-        (60 * n, bid, ask)
-        for n, (bid, ask) in enumerate([("0.00", "1.00"), ("0.20", "1.00"), ("0.00", "0.30")])
-    ]
-    drawn = drawn_of(candles(*empty, (180, "0.20", "0.22"), (240, "0.20", "0.24")))
-    assert drawn is not None
-    assert (drawn.first_e4, drawn.last_e4, drawn.begin_ms) == (2_100, 2_200, 180_000)
-    assert drawn_of(candles(*empty)) is None
+def test_the_last_point_is_how_it_stands_whatever_was_heard() -> None:
+    heard = past(0, (0, 4_000, 4_200), (100, 5_000, 5_200), (300, 1, 2))
 
+    found = points_of(None, heard, Point(200, 5_100, None), 0)
 
-def test_no_edge_is_beyond_a_dollar_and_no_time_stands_still() -> None:
-    drawn = drawn_of(candles((0, "0.98", "0.99"), (60, "0.98", "0.99")))
-    assert drawn is not None
-    assert (drawn.bottom_e4, drawn.top_e4) == (10_000 - LEAST_E4, 10_000)
-    assert drawn_of(candles((60, "0.40", "0.50"), (60, "0.40", "0.50"))) is None
-
-
-def test_what_was_heard_is_drawn_in_steps_and_ends_with_how_it_stands() -> None:
-    points = points_of(None, past(0, (0, 4_000, 4_200), (100, 5_000, 5_200)), Point(200, 5_100, 5_300), 0)
-    assert points == [
-        (0, 4_000, 4_200),
-        (99, 4_000, 4_200),
-        (100, 5_000, 5_200),
-        (199, 5_000, 5_200),
-        (200, 5_100, 5_300),
-    ]
-    drawn = history(points, [])
-    assert drawn is not None
-    assert (drawn.first_e4, drawn.last_e4, drawn.begin_ms, drawn.end_ms) == (4_100, 5_200, 0, 200)
+    assert found == [(0, 4_000, 4_200), (100, 5_000, 5_200), (200, 5_100, None)]
+    assert line_of(found, heard, 0).middle == [41.0, 51.0, None]
 
 
 def test_what_stood_before_the_time_asked_for_stands_at_its_beginning() -> None:
-    points = points_of(None, past(0, (10, 4_000, 4_200)), Point(9_000, 4_000, 4_200), 5_000)
-    assert (points[0], points[-1]) == ((5_000, 4_000, 4_200), (9_000, 4_000, 4_200))
+    found = points_of(None, past(0, (10, 4_000, 4_200)), Point(9_000, 4_000, 4_200), 5_000)
+
+    assert found == [(5_000, 4_000, 4_200), (9_000, 4_000, 4_200)]
 
 
-def test_before_what_was_heard_there_are_hours() -> None:
-    hours = candles((3_600, "0.40", "0.50"), (7_200, "0.41", "0.51"), (10_800, "0.99", "0.99"))
-    points = points_of(hours, past(8_000_000, (8_000_000, 4_500, 4_700)), None, 0)
-    assert points == [(3_600_000, 4_000, 5_000), (7_200_000, 4_100, 5_100), (8_000_000, 4_500, 4_700)]
+def test_a_market_listed_for_a_minute_has_a_line() -> None:
+    listed_ms = 60_000
+    now = Point(120_000, 4_000, 4_200)
+
+    found = points_of(None, past(10_000, (listed_ms, 4_000, 4_200)), now, start_of("6h", 120_000, listed_ms))
+
+    assert [point.time_ms for point in found] == [60_000, 120_000]
+
+
+def test_before_what_was_heard_there_are_minutes_before_them_hours_before_them_days() -> None:
+    days = sent((0, "0.10", "0.20"), (DAY_S, "0.11", "0.21"), (2 * DAY_S, "0.98", "0.99"))
+    hours = sent((DAY_S + HOUR_S, "0.30", "0.40"), (DAY_S + 2 * HOUR_S, "0.98", "0.99"))
+    minutes = sent(
+        (DAY_S + HOUR_S + MINUTE_S, "0.50", "0.60"), (DAY_S + HOUR_S + 2 * MINUTE_S, "0.98", "0.99")
+    )
+    heard_ms = (DAY_S + HOUR_S + MINUTE_S + 30) * 1000
+
+    heard = past(heard_ms, (heard_ms, 7_000, 8_000))
+    found = points_of(candles(hours, minutes, days), heard, NOW._replace(time_ms=heard_ms + 9), 0)
+
+    assert [(point.time_ms // 1000, point.bid_e4) for point in found] == [
+        (0, 1_000),
+        (DAY_S, 1_100),
+        (DAY_S + HOUR_S, 3_000),
+        (DAY_S + HOUR_S + MINUTE_S, 5_000),
+        (heard_ms // 1000, 7_000),
+        (heard_ms // 1000, 4_000),
+    ]
+
+
+def test_half_way_between_nobody_and_nobody_is_no_price() -> None:
+    hours = sent((60, "0.00", "1.00"), (120, "0.20", "1.00"), (180, "0.00", "0.30"), (240, None, "0.30"))
+
+    found = points_of(candles(hours), None, NOW, 0)
+
+    assert found == [(60_000, None, None), (120_000, 2_000, None), (180_000, None, 3_000), NOW]
+
+
+def test_where_something_was_missed_there_is_a_gap() -> None:
+    heard = past(0, (0, 4_000, 4_200), (900, 5_000, 5_200), quotes_holes=[(300, 600)])
+
+    line = line_of(points_of(None, heard, Point(1_000, 5_000, 5_200), 0), heard, 0)
+
+    assert line.time == [0.0, 0.301, 0.6, 0.9, 1.0]
+    assert line.middle == [41.0, None, 41.0, 51.0, 51.0]
+    assert line.holes == [(0.3, 0.6)]
+
+
+def test_what_was_traded_is_counted_once_from_candles_before_and_quotes_after() -> None:
+    start_ms, now_ms = 0, 60 * 60_000
+    heard = past(30 * 60_000, (30 * 60_000, 1, 2), (40 * 60_000, 1, 2))  # 0.1 contract more
+    minutes = sent(*((minute * 60, "0.1", "0.2") for minute in (1, 29, 30, 50)))
+    hours = sent((60, "0.1", "0.2"), (3_600, "0.1", "0.2"), volume="70.00")
+
+    volume = volume_of(candles(hours, minutes), heard, 30, start_ms, now_ms)
+
+    assert (volume.width, len(volume.time)) == (60.0, VOLUME_BARS)
+    assert {at: n for at, n in zip(volume.time, volume.count, strict=True) if n} == {
+        0.0: 1.0,
+        28 * 60.0: 1.0,
+        29 * 60.0: 1.0,
+        40 * 60.0: 0.1,
+        59 * 60.0: 0.2,
+    }
 
 
 def test_a_picture_of_many_changes_keeps_their_extremes() -> None:
     changes = [(at, 4_000 + at % 7, 4_200) for at in range(20_000)]
     changes[7_777] = (7_777, 100, 4_200)
-    points = points_of(None, past(0, *changes), None, 0)
-    assert len(points) <= 1.5 * POINTS_MAX
-    assert min(point.bid_e4 for point in points) == 100
-    assert points == sorted(points, key=lambda point: point.time_ms)
+
+    found = points_of(None, past(0, *changes), NOW, 0)
+
+    assert len(found) <= 1.5 * POINTS_MAX
+    assert min(point.bid_e4 or 0 for point in found) == 100
+    assert found == sorted(found, key=lambda point: point.time_ms)
+    assert found[-1] == NOW
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just("0.40"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["end_period_ts", "yes_bid", "yes_ask", "close_dollars", "volume_fp"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values, json_values, st.lists(st.tuples(st.integers(-9, 2_000), st.integers(0, 9_999))))
+def test_whatever_was_sent_the_line_ascends_and_ends_now(
+    hours: Any, minutes: Any, heard: list[tuple[int, int]]
+) -> None:
+    quotes = past(0, *((at, bid, bid + 1) for at, bid in sorted(heard)), quotes_holes=[(5, 90)])
+    odd = candles(json.dumps(hours).encode(), json.dumps(minutes).encode(), b"nonsense")
+    now = Point(1_000, 1, None)
+
+    line = line_of(points_of(odd, quotes, now, 0), quotes, 0)
+
+    assert line.time == sorted(line.time)
+    assert (line.time[-1], line.bid[-1], line.ask[-1], line.middle[-1]) == (1.0, 0.01, None, None)
+    assert len(line.time) == len(line.bid) == len(line.ask) == len(line.middle)
+    assert sum(volume_of(odd, quotes, None, 0, 1_000).count) >= 0
