@@ -123,6 +123,55 @@ def test_a_price_that_moves_moves_on_the_page_without_a_reload(live: Stage, open
         assert page.evaluate("window.sameDocument")
 
 
+def test_of_a_page_only_what_changed_is_sent(live: Stage, opened: Open) -> None:
+    with opened(f"/e/{MATCH}") as page:
+        sent: list[str] = []
+
+        def note(answer: Any) -> None:
+            if answer.request.resource_type == "fetch" and answer.url.endswith(f"/e/{MATCH}"):
+                sent.append(answer.text())
+
+        page.on("response", note)
+        bids = page.locator(".markets tbody tr td:nth-child(2)")
+        for price_e4 in (3_900, 3_800, 3_700):
+            live.stream(quote(f"{MATCH}-VAN", (price_e4, 50_000), (4_200, 30_000), live.clock.now_ms()))
+            expect(bids.filter(has_text=f"{price_e4 // 100}¢")).to_have_count(1)
+        expect(page.locator(".markets tbody tr")).to_have_count(3)
+        expect(page.locator(".markets tbody")).to_contain_text("Houston")
+        assert "Houston" in sent[0]  # whole: the page did not know yet what it has
+        assert f'data-key="{MATCH}-HOU" data-same' in sent[-1]
+        assert f'data-key="{MATCH}-VAN" data-ages' in sent[-1]
+
+
+def test_the_chart_ends_in_the_quote_beside_it_and_its_range_is_in_the_address(
+    live: Stage, opened: Open, shoot: Callable[[Page, str], None]
+) -> None:
+    with opened(f"/m/{PAIR}-CHI?chart=1h") as page:
+        expect(page.locator("#chart canvas")).to_have_count(2)
+        expect(page.locator("#chart-words")).to_contain_text("to 49.5¢")
+        live.stream(quote(f"{PAIR}-CHI", (4_700, 20_000), (4_800, 15_000), live.clock.now_ms()))
+        expect(page.locator(".tiles dd").nth(1)).to_have_text("48¢")
+        expect(page.locator("#chart-words")).to_contain_text("to 47.5¢")
+        expect(page.locator('[data-range="1h"]')).to_have_attribute("aria-current", "true")
+        page.locator('[data-range="1d"]').click()
+        page.wait_for_url("**?chart=1d")
+        expect(page.locator('[data-range="1d"]')).to_have_attribute("aria-current", "true")
+        expect(page.locator("#chart canvas")).to_have_count(2)
+        page.locator("#chart .u-over").first.hover()
+        expect(page.locator("#chart-at")).to_contain_text("bid 47¢, ask 48¢")
+        shoot(page, "chart-light")
+        # One side alone is no price in the middle: the line ends, what there is stays.
+        live.stream(quote(f"{PAIR}-CHI", (4_700, 20_000), None, live.clock.now_ms()))
+        expect(page.locator(".tiles dd").nth(1)).to_have_text("\u2013")
+        page.locator("#chart .u-over").first.hover(position={"x": 600, "y": 20})
+    with opened(f"/e/{MATCH}", color_scheme="dark") as page:
+        expect(page.locator("#chart canvas")).to_have_count(1)
+        expect(page.locator("#chart-words .swatch")).to_have_count(3)
+        expect(page.locator("#chart-words")).to_contain_text("Vancouver 41¢ to 41¢")
+        shoot(page, "chart-event-dark")
+        assert serious(page) == []
+
+
 def test_a_tab_that_was_hidden_asks_once_when_it_is_shown(live: Stage, opened: Open) -> None:
     """However much happened meanwhile: what is shown is a snapshot, not a backlog."""
     with opened(f"/m/{PAIR}-CHI") as page:
