@@ -7,18 +7,20 @@ Money is of the day on which it moved; a trade, its promise and what its open lo
 which the trade was decided. All days are of UTC.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Final, Protocol
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from bus.protocol.answers import Refusal
-from bus.trading.shapes import ReportAnswer, ReportRow
+from bus.trading.shapes import CalibrationBin, CalibrationRow, ReportAnswer, ReportRow
 from markets.orders import Intent
-from markets.units import DAY_MS, format_money
+from markets.units import DAY_MS, MONEY_ONE_E6, format_count, format_money
 from trader.engine.worth import LotWorth
-from trader.ledger.lots import FOREIGN, Lot, Paid, Recorded, Settling, after_purchase
+from trader.ledger.lots import FOREIGN, Bought, Closed, Fresh, Got, Lot, Paid, Settling, after_purchase
 
 FOREIGN_NAME: Final = "foreign"
 """Strategy and kind of what is not ours."""
@@ -26,51 +28,18 @@ FOREIGN_NAME: Final = "foreign"
 UNKNOWN: Final = "unknown"
 
 
-class Moved(msgspec.Struct, frozen=True):
-    """What one fill or settlement did to the money of one trade, in micro-dollars.
-
-    Attributes:
-        bought_e6: what was paid for contracts, a purchase that sells own ones included.
-        fees_e6: those of this fill or settlement. realised_e6: profit, before fees, of what was given up.
-    """
-
-    trade: int
-    event_ticker: str
-    time_ms: int
-    bought_e6: int
-    fees_e6: int
-    realised_e6: int
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """An order, and what came of it."""
-
-    intent: Intent
-    filled_e2: int
-    cost_e6: int
-
-    @property
-    def slippage_e6(self) -> int | None:
-        """By how much more was paid than was shown when it was decided; below 0 less; None if unknown."""
-        shown_e6 = self.intent.shown_e6
-        if not self.filled_e2:
-            return 0
-        return None if shown_e6 is None else self.cost_e6 - shown_e6 * self.filled_e2 // self.intent.count_e2
-
-
-class OrdersOf(Protocol):
-    """What this needs of a journal's reader."""
-
-    def sent(self) -> Sequence[tuple[Intent, int, int]]: ...
-
-
-def sent_of(journal: OrdersOf) -> list[Sent]:
-    """Return all orders of a journal, oldest first."""
-    return [Sent(*row) for row in journal.sent()]
+def slippage_e6(intent: Intent, filled_e2: int, cost_e6: int) -> int | None:
+    """Return by how much more was paid than was shown when it was decided; below 0 less; None if unknown."""
+    if not filled_e2:
+        return 0
+    return None if intent.shown_e6 is None else cost_e6 - intent.shown_e6 * filled_e2 // intent.count_e2
 
 
 class Whose(msgspec.Struct, frozen=True):
-    """To whom a trade is due, when it was decided, and what it was to earn after fees."""
+    """To whom a trade is due, when it was decided, and what it was to earn after fees.
+
+    `probability` is that of its side, as its source says; None where it rests on none.
+    """
 
     strategy: str
     kind: str
@@ -78,13 +47,11 @@ class Whose(msgspec.Struct, frozen=True):
     series: str
     decided_ms: int
     expected_e6: int | None
+    probability: float | None = None
 
 
-def whose(orders: Sequence[Intent]) -> Whose | None:
-    """Return what the orders of a trade say of it; None if there are none."""
-    first = next((intent for intent in orders if not intent.attempt), orders[0] if orders else None)
-    if first is None:
-        return None
+def whose(first: Intent) -> Whose:
+    """Return what the first order of a trade says of it."""
     return Whose(
         first.strategy,
         # Before orders had a kind, strategies took but one, and bore its name.
@@ -93,37 +60,15 @@ def whose(orders: Sequence[Intent]) -> Whose | None:
         first.series_ticker,
         first.created_ms,
         None if first.attempt else first.edge_e6,
+        first.probability if first.source else None,
     )
 
 
-def moves(record: Iterable[Recorded]) -> tuple[list[Moved], dict[str, dict[int, Lot]]]:
-    """Return the record taken apart, and what is held in the end: ticker -> trade -> lot."""
-    held: dict[str, dict[int, Lot]] = {}
-    found: list[Moved] = []
-    settling = Settling()
-    for entry in record:
-        if isinstance(entry, Paid):
-            parts = settling.pay(held.pop(entry.ticker, {}).values(), entry)
-            paid_for = {lot.trade: lot for lot in settling.lots(entry.ticker)}
-            for part in parts:
-                lot, fees_e6 = paid_for[part.trade], part.fees_e6
-                if part.how == "settled":
-                    fees_e6 -= lot.fees_e6  # they were paid when it was bought
-                found.append(Moved(part.trade, lot.event_ticker, entry.time_ms, 0, fees_e6, part.realised_e6))
-            continue
-        lots = held.setdefault(entry.ticker, {})
-        lot_then, sold = after_purchase(lots.pop(entry.trade, None), entry)
-        if lot_then is not None:
-            lots[entry.trade] = lot_then
-        bought_e6 = entry.price_e4 * entry.count_e2
-        realised_e6 = 0 if sold is None else sold.realised_e6
-        money = (bought_e6, entry.fee_e6, realised_e6)
-        found.append(Moved(entry.trade, entry.event_ticker, entry.time_ms, *money))
-    return found, held
-
-
 class _Sum(msgspec.Struct):
-    """Sums of one row. `came_e6` and `due_e6` are of trades that are over: what they earned, and were to."""
+    """Sums of one row. `came_e6` and `due_e6` are of trades that are over: what they earned, and were to.
+
+    `won_e6` and `lost_e6` are the parts of `came_e6` of those that earned something, and of the others.
+    """
 
     tried: int = 0
     trades: int = 0
@@ -140,6 +85,17 @@ class _Sum(msgspec.Struct):
     locked_e6: int | None = 0
     bid_e6: int | None = 0
     settlement_e6: int | None = 0
+
+    won_e6: int = 0
+    lost_e6: int = 0
+    floor_e6: int | None = 0
+
+    def add(self, other: "_Sum") -> None:
+        """Add another one to it."""
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in _MAYBE_UNKNOWN:
+            setattr(self, name, _plus(getattr(self, name), getattr(other, name)))
 
     def row(self, name: str) -> ReportRow:
         """Return it as it is told."""
@@ -162,28 +118,237 @@ class _Sum(msgspec.Struct):
             locked_dollars=_money(self.locked_e6),
             bid_dollars=_money(_plus(profit_e6, self.bid_e6)),
             settlement_dollars=_money(_plus(profit_e6, self.settlement_e6)),
+            won_dollars=format_money(self.won_e6),
+            lost_dollars=format_money(self.lost_e6),
+            floor_dollars=_money(_plus(profit_e6, self.floor_e6)),
         )
 
 
-Cut = Callable[[Whose, int], str]
-"""Trade and time -> the name of the row that something belongs to."""
+_MAYBE_UNKNOWN: Final = ("slippage_e6", "locked_e6", "bid_e6", "settlement_e6", "floor_e6")
+_NUMBERS: Final = tuple(name for name in _Sum.__struct_fields__ if name not in _MAYBE_UNKNOWN)
 
-CUTS: Final[Mapping[str, Cut]] = {
-    "by_strategy": lambda of, _ms: of.strategy,
-    "by_kind": lambda of, _ms: of.kind,
-    "by_source": lambda of, _ms: of.source,
-    "by_series": lambda of, _ms: of.series,
-    "by_day": lambda _of, ms: day_of(ms),
+
+class _Cell(NamedTuple):
+    """What is never told apart: all of one day that is due to the same."""
+
+    day: str
+    strategy: str
+    kind: str
+    source: str
+    series: str
+
+
+CUTS: Final[Mapping[str, Callable[[_Cell], str]]] = {
+    "by_strategy": lambda cell: cell.strategy,
+    "by_kind": lambda cell: cell.kind,
+    "by_source": lambda cell: cell.source,
+    "by_series": lambda cell: cell.series,
+    "by_day": lambda cell: cell.day,
 }
+"""Cell -> the name of the row that it belongs to."""
+
+BINS: Final = 10
+PAID: Final = ""
+"""The name of the calibration of what was paid; the others are sources of fair values."""
 
 
-class Account(msgspec.Struct, frozen=True):
-    """The record of an account, taken apart: see `account_of`."""
+class Bin(msgspec.Struct):
+    """Lots that were held to the end, and were bought, or believed, at about the same price."""
 
-    whose: Mapping[int, Whose]
-    moved: Sequence[Moved]
-    held: Sequence[Lot]
-    sent: Sequence[Sent]
+    lots: int = 0
+    count_e2: int = 0
+    said_e6: int = 0
+    paid_e6: int = 0
+
+    def add(self, other: "Bin") -> None:
+        """Add another one to it."""
+        self.lots += other.lots
+        self.count_e2 += other.count_e2
+        self.said_e6 += other.said_e6
+        self.paid_e6 += other.paid_e6
+
+
+class Leg(msgspec.Struct):
+    """What a trade gave up of one side of a market."""
+
+    count_e2: int = 0
+    cost_e6: int = 0
+
+
+class Trade(msgspec.Struct):
+    """One trade: what it holds, what it gave up, and what it got. All but `held` is of what it gave up.
+
+    Attributes:
+        first: what its first order says; None of what was never ordered here.
+        labels: ticker -> outcome in words. held: ticker -> lot.
+        slippage_e6: of all its orders; None once it is unknown of one.
+        gone: (ticker, side) -> what was given up. opened_ms, ended_ms: when it first bought, last gave up.
+        counted: what it last counted in its cell.
+    """
+
+    first: Whose | None = None
+    event_ticker: str = ""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    held: dict[str, Lot] = msgspec.field(default_factory=dict)
+    slippage_e6: int | None = 0
+    gone: dict[tuple[str, str], Leg] = msgspec.field(default_factory=dict)
+    cost_e6: int = 0
+    fees_e6: int = 0
+    got_e6: int = 0
+    opened_ms: int | None = None
+    ended_ms: int = 0
+    counted: tuple[int, int, int, int, int, int, int, int, int] = (0,) * 9
+
+    @property
+    def came_e6(self) -> int:
+        """What was got for what was given up, less its cost and fees."""
+        return self.got_e6 - self.cost_e6 - self.fees_e6
+
+
+class Account:
+    """Orders and record of an account, taken apart as they come. One thread uses it.
+
+    What a report adds up is kept added up by day and by whom it is due to, so that its cost follows from the
+    days and not from the trades.
+    """
+
+    def __init__(self) -> None:
+        self.trades: dict[int, Trade] = {}
+        self._numbers: list[int] = []
+        self._held: dict[str, dict[int, Lot]] = {}
+        self._settling = Settling()
+        self._cells: dict[_Cell, _Sum] = {}
+        self._bins: dict[tuple[str, str], list[Bin]] = {}
+
+    def take(self, fresh: Fresh) -> None:
+        """Take what has come; orders come before what they got."""
+        for intent in fresh.orders:
+            trade = self._trade(intent.trade)
+            trade.labels.setdefault(intent.ticker, intent.label)
+            trade.event_ticker = trade.event_ticker or intent.event_ticker
+            # What a person sells of what is not ours is ordered here, and no trade.
+            if trade.first is None and intent.trade != FOREIGN:
+                trade.first = whose(intent)
+                self._count(intent.trade, trade)
+        for got in fresh.got:
+            self._slip(got)
+        for entry in fresh.record:
+            if isinstance(entry, Paid):
+                self._pay(entry)
+            else:
+                self._buy(entry)
+
+    def newest(self, limit: int, before: int) -> Sequence[tuple[int, Trade]]:
+        """Return the newest trades that got something, below number `before`."""
+        end = bisect_left(self._numbers, before)
+        return [(number, self.trades[number]) for number in self._numbers[max(0, end - limit) : end][::-1]]
+
+    # -- what has come
+
+    def _trade(self, number: int) -> Trade:
+        trade = self.trades.get(number)
+        if trade is None:
+            trade = self.trades[number] = Trade()
+        return trade
+
+    def _buy(self, entry: Bought) -> None:
+        trade = self._open(entry.trade, entry.event_ticker, entry.time_ms)
+        lots = self._held.setdefault(entry.ticker, {})
+        lot, sold = after_purchase(lots.pop(entry.trade, None), entry)
+        if lot is None:
+            trade.held.pop(entry.ticker, None)
+        else:
+            lots[entry.trade] = trade.held[entry.ticker] = lot
+        cell = self._cell(entry.trade, trade, entry.time_ms)
+        cell.bought_e6 += entry.price_e4 * entry.count_e2
+        cell.fees_e6 += entry.fee_e6
+        if sold is not None:
+            cell.realised_e6 += sold.realised_e6
+            self._give_up(trade, sold)
+        self._count(entry.trade, trade)
+
+    def _pay(self, entry: Paid) -> None:
+        parts = self._settling.pay(self._held.pop(entry.ticker, {}).values(), entry)
+        paid_for = {lot.trade: lot for lot in self._settling.lots(entry.ticker)}
+        for part in parts:
+            lot, fees_e6 = paid_for[part.trade], part.fees_e6
+            if part.how == "settled":
+                fees_e6 -= lot.fees_e6  # they were paid when it was bought
+            trade = self._open(part.trade, lot.event_ticker, lot.opened_ms)
+            trade.held.pop(entry.ticker, None)
+            cell = self._cell(part.trade, trade, entry.time_ms)
+            cell.fees_e6 += fees_e6
+            cell.realised_e6 += part.realised_e6
+            self._give_up(trade, part)
+            self._calibrate(trade, lot, part)
+            self._count(part.trade, trade)
+
+    def _open(self, number: int, event_ticker: str, time_ms: int) -> Trade:
+        trade = self._trade(number)
+        if trade.opened_ms is None:
+            trade.opened_ms = time_ms
+            trade.event_ticker = trade.event_ticker or event_ticker
+            insort(self._numbers, number)
+        trade.opened_ms = min(trade.opened_ms, time_ms)
+        return trade
+
+    def _give_up(self, trade: Trade, part: Closed) -> None:
+        leg = trade.gone.setdefault((part.ticker, part.side), Leg())
+        leg.count_e2 += part.count_e2
+        leg.cost_e6 += part.cost_e6
+        trade.cost_e6 += part.cost_e6
+        trade.fees_e6 += part.fees_e6
+        trade.got_e6 += part.proceeds_e6
+        trade.ended_ms = max(trade.ended_ms, part.disposed_ms)
+
+    def _slip(self, got: Got) -> None:
+        intent = got.intent
+        trade = self._trade(intent.trade)
+        now_e6 = slippage_e6(intent, got.filled_e2, got.cost_e6)
+        before_e6 = slippage_e6(intent, got.before_e2, got.cost_before_e6)
+        more_e6 = None if now_e6 is None or before_e6 is None else now_e6 - before_e6
+        trade.slippage_e6 = _plus(trade.slippage_e6, more_e6)
+        cell = self._cell(intent.trade, trade, intent.created_ms)
+        cell.slippage_e6 = _plus(cell.slippage_e6, more_e6)
+
+    def _cell(self, number: int, trade: Trade, time_ms: int) -> _Sum:
+        key = _cell_of(trade.first or _nobodys(number, trade.event_ticker), time_ms)
+        found = self._cells.get(key)
+        if found is None:
+            found = self._cells[key] = _Sum()
+        return found
+
+    def _count(self, number: int, trade: Trade) -> None:
+        """Count a trade anew in the cell of the day on which it was decided."""
+        of = trade.first
+        if of is None or of.expected_e6 is None:
+            return
+        got, over = trade.opened_ms is not None, trade.opened_ms is not None and not trade.held
+        came_e6 = trade.came_e6 if over else 0
+        counted = (
+            1, int(got), int(over), int(came_e6 > 0), of.expected_e6 if got else 0,
+            of.expected_e6 if over else 0, came_e6, max(0, came_e6), min(0, came_e6),
+        )  # fmt: skip
+        if counted != trade.counted:
+            cell = self._cell(number, trade, of.decided_ms)
+            for name, now, before in zip(_COUNTED, counted, trade.counted, strict=True):
+                setattr(cell, name, getattr(cell, name) + now - before)
+            trade.counted = counted
+
+    def _calibrate(self, trade: Trade, lot: Lot, part: Closed) -> None:
+        price_e6 = lot.cost_e6 * 100 // lot.count_e2
+        said = [(PAID, price_e6)]
+        of = trade.first
+        if of is not None and of.probability is not None:
+            said.append((of.source, round(of.probability * MONEY_ONE_E6)))
+        for name, each_e6 in said:
+            bins = self._bins.setdefault((day_of(part.disposed_ms), name), [])
+            bins.extend(Bin() for _ in range(BINS - len(bins)))
+            count_e2 = part.count_e2  # none of a correction, which only pays more or less
+            place = min(BINS - 1, max(0, each_e6 * BINS // MONEY_ONE_E6))
+            bins[place].add(Bin(int(count_e2 > 0), count_e2, each_e6 * count_e2 // 100, part.proceeds_e6))
+
+    # -- what is told
 
     def report(
         self,
@@ -197,22 +362,20 @@ class Account(msgspec.Struct, frozen=True):
             worths: what the lots of each trade are worth now; None: nobody says.
             since, until: the first and the last day.
         """
-        begin_ms = None if since is None else _ms_of(since)
-        end_ms = None if until is None else _ms_of(until) + DAY_MS
-
-        def within(time_ms: int) -> bool:
-            return (begin_ms is None or time_ms >= begin_ms) and (end_ms is None or time_ms < end_ms)
-
+        first, last = days_of(since, until)
         total = _Sum()
         rows: dict[str, dict[str, _Sum]] = {name: {} for name in CUTS}
 
-        def sums(trade: int, time_ms: int, event_ticker: str = "") -> list[_Sum]:
-            of = self.whose.get(trade) or _nobodys(trade, event_ticker)
-            return [total, *(rows[name].setdefault(cut(of, time_ms), _Sum()) for name, cut in CUTS.items())]
+        def add(cell: _Cell, one: _Sum) -> None:
+            if first <= cell.day <= last:
+                total.add(one)
+                for name, cut in CUTS.items():
+                    rows[name].setdefault(cut(cell), _Sum()).add(one)
 
-        self._add_money(sums, within)
-        self._add_trades(sums, within)
-        self._add_open(sums, within, worths)
+        for cell, one in self._cells.items():
+            add(cell, one)
+        for cell, one in self._open_lots(worths):
+            add(cell, one)
         tables = {
             name: tuple(one.row(key) for key, one in sorted(table.items())) for name, table in rows.items()
         }
@@ -221,77 +384,77 @@ class Account(msgspec.Struct, frozen=True):
             until=None if until is None else until.isoformat(),
             marked=worths is not None,
             total=total.row("total"),
-            **tables,
+            by_strategy=tables["by_strategy"],
+            by_kind=tables["by_kind"],
+            by_source=tables["by_source"],
+            by_series=tables["by_series"],
+            by_day=tables["by_day"],
+            calibration=self._calibration(first, last),
         )
 
-    def _add_money(self, sums: Callable[..., list[_Sum]], within: Callable[[int], bool]) -> None:
-        for one in self.moved:
-            if within(one.time_ms):
-                for total in sums(one.trade, one.time_ms, one.event_ticker):
-                    total.bought_e6 += one.bought_e6
-                    total.fees_e6 += one.fees_e6
-                    total.realised_e6 += one.realised_e6
-        for sent in self.sent:
-            if within(sent.intent.created_ms):
-                for total in sums(sent.intent.trade, sent.intent.created_ms, sent.intent.event_ticker):
-                    total.slippage_e6 = _plus(total.slippage_e6, sent.slippage_e6)
-
-    def _add_trades(self, sums: Callable[..., list[_Sum]], within: Callable[[int], bool]) -> None:
-        earned_e6: dict[int, int] = {}
-        for one in self.moved:
-            earned_e6[one.trade] = earned_e6.get(one.trade, 0) + one.realised_e6 - one.fees_e6
-        holding = {lot.trade for lot in self.held}
-        for trade, of in self.whose.items():
-            if of.expected_e6 is None or not within(of.decided_ms):
-                continue
-            for total in sums(trade, of.decided_ms):
-                total.tried += 1
-                if trade not in earned_e6:
-                    continue
-                total.trades += 1
-                total.expected_e6 += of.expected_e6
-                if trade not in holding:
-                    total.over += 1
-                    total.won += earned_e6[trade] > 0
-                    total.due_e6 += of.expected_e6
-                    total.came_e6 += earned_e6[trade]
-
-    def _add_open(
-        self,
-        sums: Callable[..., list[_Sum]],
-        within: Callable[[int], bool],
-        worths: Mapping[int, Sequence[LotWorth]] | None,
-    ) -> None:
+    def _open_lots(self, worths: Mapping[int, Sequence[LotWorth]] | None) -> Iterator[tuple[_Cell, _Sum]]:
         known = {
             (worth.lot.ticker, worth.lot.trade): worth for ones in (worths or {}).values() for worth in ones
         }
-        for lot in self.held:
-            of = self.whose.get(lot.trade)
-            time_ms = lot.opened_ms if of is None else of.decided_ms
-            if not within(time_ms):
-                continue
-            worth = known.get((lot.ticker, lot.trade))
-            if worth is not None and worth.lot != lot:
-                worth = None  # it was looked at before or after
-            bid_e6 = None if worth is None or worth.bid_e6 is None else worth.bid_e6 - lot.cost_e6
-            for total in sums(lot.trade, time_ms, lot.event_ticker):
-                total.open_cost_e6 += lot.cost_e6
-                total.bid_e6 = _plus(total.bid_e6, bid_e6)
-                total.locked_e6 = _plus(total.locked_e6, None if worth is None else locked_e6(worth))
-                total.settlement_e6 = _plus(
-                    total.settlement_e6, None if worth is None else worth.settlement_e6 - lot.cost_e6
+        for lots in self._held.values():
+            for lot in lots.values():
+                of = self.trades[lot.trade].first
+                cell = _cell_of(
+                    of or _nobodys(lot.trade, lot.event_ticker),
+                    lot.opened_ms if of is None else of.decided_ms,
                 )
+                yield cell, _worth_of(lot, known.get((lot.ticker, lot.trade)))
+
+    def _calibration(self, first: str, last: str) -> tuple[CalibrationRow, ...]:
+        found: dict[str, list[Bin]] = {}
+        for (day, name), bins in self._bins.items():
+            if first <= day <= last:
+                for total, one in zip(
+                    found.setdefault(name, [Bin() for _ in range(BINS)]), bins, strict=True
+                ):
+                    total.add(one)
+        return tuple(
+            CalibrationRow(
+                name=name,
+                bins=tuple(
+                    CalibrationBin(
+                        lots=one.lots,
+                        contracts_fp=format_count(one.count_e2),
+                        said=round(one.said_e6 * 100 / one.count_e2 / MONEY_ONE_E6, 6),
+                        came=round(one.paid_e6 * 100 / one.count_e2 / MONEY_ONE_E6, 6),
+                    )
+                    for one in bins
+                    if one.count_e2
+                ),
+            )
+            for name, bins in sorted(found.items())
+        )
 
 
-def account_of(sent: Sequence[Sent], record: Iterable[Recorded]) -> Account:
+_COUNTED: Final = (
+    "tried", "trades", "over", "won", "expected_e6", "due_e6", "came_e6", "won_e6", "lost_e6",
+)  # fmt: skip
+
+
+def _worth_of(lot: Lot, worth: LotWorth | None) -> _Sum:
+    """Return what a lot that is held adds to a row."""
+    if worth is not None and worth.lot != lot:
+        worth = None  # it was looked at before or after
+    bid_e6 = None if worth is None or worth.bid_e6 is None else worth.bid_e6 - lot.cost_e6
+    return _Sum(
+        open_cost_e6=lot.cost_e6,
+        bid_e6=bid_e6,
+        locked_e6=None if worth is None else locked_e6(worth),
+        settlement_e6=None if worth is None else worth.settlement_e6 - lot.cost_e6,
+        floor_e6=None if worth is None else worth.floor_e6 - lot.cost_e6,
+    )
+
+
+def account_of(fresh: Fresh) -> Account:
     """Return an account's orders and record, taken apart."""
-    orders: dict[int, list[Intent]] = {}
-    for one in sent:
-        if one.intent.trade != FOREIGN:  # what a person sells of what is not ours
-            orders.setdefault(one.intent.trade, []).append(one.intent)
-    found = {trade: of for trade, intents in orders.items() if (of := whose(intents)) is not None}
-    moved, held = moves(record)
-    return Account(found, moved, tuple(lot for lots in held.values() for lot in lots.values()), tuple(sent))
+    account = Account()
+    account.take(fresh)
+    return account
 
 
 def locked_e6(worth: LotWorth) -> int:
@@ -318,9 +481,19 @@ def day_in(question: Mapping[str, Any], name: str) -> date | None:
     return day
 
 
+def days_of(since: date | None, until: date | None) -> tuple[str, str]:
+    """Return the first and the last day as texts that compare as the days do."""
+    return "" if since is None else since.isoformat(), "9999" if until is None else until.isoformat()
+
+
 def day_of(time_ms: int) -> str:
     """Return the day of a time, as YYYY-MM-DD."""
-    return datetime.fromtimestamp(time_ms // 1000, UTC).date().isoformat()
+    return _day(time_ms // DAY_MS)
+
+
+@lru_cache(1_000)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY_MS // 1000, UTC).date().isoformat()
 
 
 def as_text(report: ReportAnswer) -> str:
@@ -369,13 +542,13 @@ def _cells(row: ReportRow) -> tuple[object, ...]:
     return (row.name or "none"), row.tried, row.trades, row.over, row.won, *shown
 
 
+def _cell_of(of: Whose, time_ms: int) -> _Cell:
+    return _Cell(day_of(time_ms), of.strategy, of.kind, of.source, of.series)
+
+
 def _nobodys(trade: int, event_ticker: str) -> Whose:
     name = FOREIGN_NAME if trade == FOREIGN else UNKNOWN
     return Whose(name, name, "", event_ticker.partition("-")[0], 0, None)
-
-
-def _ms_of(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
 
 
 def _plus(one_e6: int | None, other_e6: int | None) -> int | None:

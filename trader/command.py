@@ -45,7 +45,7 @@ from trader.journal.schema import build_id
 from trader.ledger.ledger import LedgerError
 
 from . import by_hand, reconcile
-from .attribution import account_of, as_text, day_in, sent_of
+from .attribution import account_of, as_text, day_in
 from .cash import cash
 from .explain import explain_order, explain_untraded, order_text, untraded_text
 from .extensions.load import Extension, build_of
@@ -195,7 +195,7 @@ def _unmarked(settings: Settings, days: Mapping[str, str | None]) -> ReportAnswe
     except Refusal as refusal:
         raise StartupError(str(refusal)) from None
     with readable(path), closing(Reader(path)) as reader:
-        return account_of(sent_of(reader), reader.record()).report(None, since, until)
+        return account_of(reader.tail().read()).report(None, since, until)
 
 
 def _tax(settings: Settings, year: int, file: str | None) -> int:

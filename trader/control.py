@@ -26,20 +26,23 @@ from bus.trading.shapes import (
     OrdersAnswer,
     PositionsAnswer,
     ReportAnswer,
+    RisksAnswer,
     SettlementsAnswer,
     Shape,
     TicketAnswer,
     TradesAnswer,
 )
 from markets.records import FairValue, Record, Remove, TraderEvent
-from trader.journal.reader import Reader
-from trader.ledger.lots import trade_lots
+from markets.units import format_money
+from trader.journal.reader import Reader, Tail
 
-from .attribution import Account, account_of, day_in, sent_of
+from .attribution import Account, day_in, days_of
+from .equity_days import EquityDays
 from .manual import ManualCommand, ManualCommands
 from .report import Report, equity_point, fill_row, order_row, settlement_row
+from .risks import risk_rows
 from .tickets import BY_HAND_OPS, answer_of, ask_of
-from .trades import Told, by_trade, trade_rows
+from .trades import trade_rows
 
 log = structlog.get_logger()
 
@@ -47,6 +50,10 @@ COMMAND_WAIT_S: Final = 2.0
 MAX_ROWS: Final = 1_000
 MAX_POINTS: Final = 5_000
 MAX_REASON: Final = 300
+MAX_DAYS: Final = 1_000
+"""Days of equity in a report, the newest."""
+
+POINTS_AT_ONCE: Final = 50_000
 TOPIC_VALUES: Final = "fv."
 TOPIC_TRADER: Final = "trader."
 
@@ -62,7 +69,10 @@ class Control:
         self._kill_switch = kill_switch
         self._open = reader
         self._reader: Reader | None = None
-        self._told: tuple[tuple[int, ...], Told, Account] | None = None
+        self._tail: Tail | None = None
+        self._moved: tuple[int, ...] = ()
+        self._account = Account()
+        self._days = EquityDays()
         self._owner = Owner("the trader's control socket")
 
     def add_to(self, answers: Answers) -> None:
@@ -82,6 +92,7 @@ class Control:
         add("settlements", self._settlements, "limit", "before")
         add("trades", self._trades, "limit", "before")
         add("report", self._report, "since", "until")
+        add("risks", self._risks)
         add("equity", self._equity, "since", "limit")
         add("pause", self._pause, "reason")
         add("resume", self._resume, "word")
@@ -120,24 +131,39 @@ class Control:
         return SettlementsAnswer(settlements=tuple(map(settlement_row, rows)))
 
     def _trades(self, question: Question) -> TradesAnswer:
-        told, _ = self._record()
-        return TradesAnswer(trades=trade_rows(told, self._ready().worths, *_page(question)))
+        account = self._record()
+        return TradesAnswer(trades=trade_rows(account, self._ready().worths, *_page(question)))
+
+    def _risks(self, _question: Question) -> RisksAnswer:
+        report = self._ready()
+        now_ms = round(report.status.now * 1000)
+        return RisksAnswer(risks=risk_rows(report.worths, report.views, now_ms))
 
     def _report(self, question: Question) -> ReportAnswer:
         since, until = (day_in(question, name) for name in ("since", "until"))
-        _, account = self._record()
-        report = self._ready()
+        account, report = self._record(), self._ready()
         seen = report.status.pnl.settlement_dollars is not None
-        return account.report(report.worths if seen else None, since, until)
-
-    def _record(self) -> tuple[Told, Account]:
-        """Return what the journal says of trades, read anew when it says more."""
         journal = self._journal()
+        while points := journal.equity_after(self._days.read_to, POINTS_AT_ONCE):
+            self._days.take(points)
+        first, last = days_of(since, until)
+        drawdown_e6 = self._days.drawdown_e6(first, last)
+        return msgspec.structs.replace(
+            account.report(report.worths if seen else None, since, until),
+            equity_days=self._days.within(first, last)[-MAX_DAYS:],
+            drawdown_dollars=None if drawdown_e6 is None else format_money(drawdown_e6),
+        )
+
+    def _record(self) -> Account:
+        """Return what the journal says of trades, read on when it says more."""
+        journal = self._journal()
+        if self._tail is None:
+            self._tail = journal.tail()
         moved = journal.moved()
-        if self._told is None or self._told[0] != moved:
-            record, sent = journal.record(), sent_of(journal)
-            self._told = moved, by_trade(sent, trade_lots(record)), account_of(sent, record)
-        return self._told[1:]
+        if self._moved != moved:
+            self._account.take(self._tail.read())
+            self._moved = moved
+        return self._account
 
     def _equity(self, question: Question) -> EquityAnswer:
         since = question.get("since", 0)

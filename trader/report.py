@@ -63,11 +63,15 @@ _decode_intent: Final = msgspec.msgpack.Decoder(Intent).decode
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Status and positions of one moment. `worths`: what the lots of each trade are worth."""
+    """Status and positions of one moment.
+
+    `worths`: what the lots of each trade are worth. `views`: the events in which something is held.
+    """
 
     status: TraderStatus
     positions: tuple[PositionRow, ...]
     worths: Mapping[int, Sequence[LotWorth]] = {}
+    views: Mapping[str, EventView | None] = {}
 
 
 def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
@@ -163,7 +167,8 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
     worths: dict[int, list[LotWorth]] = {}
     for lot in lots:
         worths.setdefault(lot.lot.trade, []).append(lot)
-    return Report(status, positions, worths)
+    views = {lot.lot.event_ticker: engine.views.get(lot.lot.event_ticker) for lot in lots}
+    return Report(status, positions, worths, views)
 
 
 def _profit_e6(ledger: Ledger, value_e6: int | None) -> int | None:

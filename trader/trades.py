@@ -6,59 +6,27 @@ says.
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from bus.trading.shapes import Side, TradeLeg, TradeRow
 from markets.book import NO, YES
-from markets.orders import Intent
 from markets.units import format_count, format_money
 from trader.engine.worth import LotWorth
-from trader.ledger.lots import FOREIGN, Closed, Lot, Lots
 
-from .attribution import Sent, whose
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What the journal says of the trades, by their numbers."""
-
-    orders: Mapping[int, Sequence[Sent]]
-    held: Mapping[int, Sequence[Lot]]
-    closed: Mapping[int, Sequence[Closed]]
-
-
-def by_trade(orders: Sequence[Sent], lots: Lots) -> Told:
-    """Return orders and lots by the number of their trade."""
-    of_orders: dict[int, list[Sent]] = {}
-    held: dict[int, list[Lot]] = {}
-    closed: dict[int, list[Closed]] = {}
-    for sent in orders:
-        of_orders.setdefault(sent.intent.trade, []).append(sent)
-    for lot in lots.held:
-        held.setdefault(lot.trade, []).append(lot)
-    for part in lots.closed:
-        closed.setdefault(part.trade, []).append(part)
-    return Told(of_orders, held, closed)
+from .attribution import Account, Leg, Trade
 
 
 def trade_rows(
-    told: Told, worths: Mapping[int, Sequence[LotWorth]], limit: int, before: int
+    account: Account, worths: Mapping[int, Sequence[LotWorth]], limit: int, before: int
 ) -> tuple[TradeRow, ...]:
     """Return the trades that got something, the newest first, below number `before`."""
-    numbers = sorted({*told.held, *told.closed}, reverse=True)
-    wanted = [number for number in numbers if number < before][:limit]
-    return tuple(_row(number, told, worths.get(number, ())) for number in wanted)
+    newest = account.newest(limit, before)
+    return tuple(_row(number, trade, worths.get(number, ())) for number, trade in newest)
 
 
-def _row(number: int, told: Told, worths: Sequence[LotWorth]) -> TradeRow:
-    sent, held, closed = told.orders.get(number, ()), told.held.get(number, ()), told.closed.get(number, ())
-    orders = [one.intent for one in sent]
-    of = None if number == FOREIGN else whose(orders)
-    slippages = [one.slippage_e6 for one in sent]
-    slippage_e6 = None if None in slippages else sum(slippage or 0 for slippage in slippages)
-    cost_e6 = sum(lot.cost_e6 for lot in held) + sum(part.cost_e6 for part in closed)
-    fees_e6 = sum(lot.fees_e6 for lot in held) + sum(part.fees_e6 for part in closed)
-    got_e6 = sum(part.proceeds_e6 for part in closed)
-    came_e6 = got_e6 - cost_e6 - fees_e6
+def _row(number: int, trade: Trade, worths: Sequence[LotWorth]) -> TradeRow:
+    of, held = trade.first, trade.held.values()
+    cost_e6 = trade.cost_e6 + sum(lot.cost_e6 for lot in held)
+    fees_e6 = trade.fees_e6 + sum(lot.fees_e6 for lot in held)
+    came_e6 = trade.got_e6 - cost_e6 - fees_e6
     known = {worth.lot.ticker: worth for worth in worths}
     seen = bool(held) and all(lot.ticker in known for lot in held)
     floor_e6 = sum(worth.floor_e6 for worth in worths) if seen else None
@@ -66,19 +34,17 @@ def _row(number: int, told: Told, worths: Sequence[LotWorth]) -> TradeRow:
     bids = [worth.bid_e6 for worth in worths]
     bid_e6 = sum(bid or 0 for bid in bids) if seen and None not in bids else None
     settlement_e6 = sum(worth.settlement_e6 for worth in worths) if seen else None
-    events = [*(lot.event_ticker for lot in held), *(intent.event_ticker for intent in orders)]
-    times_ms = [*(lot.opened_ms for lot in held), *(part.acquired_ms for part in closed)]
     return TradeRow(
         trade=number,
-        strategy=of.strategy if of is not None else [*(lot.strategy for lot in held), ""][0],
+        strategy=of.strategy if of is not None else next((lot.strategy for lot in held), ""),
         kind="" if of is None else of.kind,
-        event_ticker=[*events, ""][0],
-        opened=min(times_ms) / 1000,
-        ended=None if held else max(part.disposed_ms for part in closed) / 1000,
-        legs=_legs(orders, held, closed, known),
+        event_ticker=trade.event_ticker,
+        opened=(trade.opened_ms or 0) / 1000,
+        ended=None if held else trade.ended_ms / 1000,
+        legs=_legs(trade, known),
         cost_dollars=format_money(cost_e6),
         fees_dollars=format_money(fees_e6),
-        got_dollars=format_money(got_e6),
+        got_dollars=format_money(trade.got_e6),
         promised_dollars=_money(None if of is None else of.expected_e6),
         floor_dollars=_money(floor_e6),
         locked_dollars=_money(came_e6 + floor_e6 if whole and floor_e6 is not None else None),
@@ -86,34 +52,29 @@ def _row(number: int, told: Told, worths: Sequence[LotWorth]) -> TradeRow:
         settlement_dollars=_money(None if settlement_e6 is None else came_e6 + settlement_e6),
         settled_dollars=None if held else format_money(came_e6),
         source="" if of is None else of.source,
-        slippage_dollars=_money(slippage_e6),
+        slippage_dollars=_money(trade.slippage_e6),
+        decided=None if of is None else of.decided_ms / 1000,
+        series_ticker=trade.event_ticker.partition("-")[0] if of is None else of.series,
     )
 
 
-def _legs(
-    orders: Sequence[Intent],
-    held: Sequence[Lot],
-    closed: Sequence[Closed],
-    known: Mapping[str, LotWorth],
-) -> tuple[TradeLeg, ...]:
-    labels = {intent.ticker: intent.label for intent in orders}
-    sides = {(lot.ticker, lot.side) for lot in held} | {(part.ticker, part.side) for part in closed}
+def _legs(trade: Trade, known: Mapping[str, LotWorth]) -> tuple[TradeLeg, ...]:
     legs = []
-    for ticker, side in sorted(sides):
-        lots = [lot for lot in held if (lot.ticker, lot.side) == (ticker, side)]
-        gone = [part for part in closed if (part.ticker, part.side) == (ticker, side)]
-        count_e2 = sum(lot.count_e2 for lot in lots)
-        worth = known.get(ticker) if lots else None
+    for ticker, side in sorted({*trade.gone, *((lot.ticker, lot.side) for lot in trade.held.values())}):
+        gone = trade.gone.get((ticker, side), Leg())
+        lot = trade.held.get(ticker)
+        if lot is not None and lot.side != side:
+            lot = None
+        worth = known.get(ticker) if lot is not None else None
+        count_e2, cost_e6 = (0, 0) if lot is None else (lot.count_e2, lot.cost_e6)
         legs.append(
             TradeLeg(
                 ticker=ticker,
-                label=labels.get(ticker, ""),
+                label=trade.labels.get(ticker, ""),
                 side=_side(side),
-                bought_fp=format_count(count_e2 + sum(part.count_e2 for part in gone)),
+                bought_fp=format_count(count_e2 + gone.count_e2),
                 count_fp=format_count(count_e2),
-                cost_dollars=format_money(
-                    sum(lot.cost_e6 for lot in lots) + sum(part.cost_e6 for part in gone)
-                ),
+                cost_dollars=format_money(cost_e6 + gone.cost_e6),
                 locked_fp=format_count(0 if worth is None else worth.locked_e2),
                 bid_dollars=_money(None if worth is None else worth.bid_e6),
                 settlement_dollars=_money(None if worth is None else worth.settlement_e6),

@@ -455,6 +455,7 @@ class TradeRow(Shape, frozen=True, kw_only=True):
         kind: of opportunity, the strategy's name where it took none; empty where that is not known.
         source: of the fair value that it rests on, empty where it rests on none.
         slippage_dollars: how much more was paid than was offered when it was decided, None where unknown.
+        opened, decided: when it first bought something, and when it was decided to; None where unknown.
         cost_dollars, fees_dollars: of all it bought. got_dollars: what it was paid by sales and settlements.
         promised_dollars: the profit it was expected to make after fees, for the size that was sent.
         floor_dollars: what its locked lots pay at least.
@@ -481,6 +482,8 @@ class TradeRow(Shape, frozen=True, kw_only=True):
     settled_dollars: MoneyText | None
     source: str = ""
     slippage_dollars: MoneyText | None = None
+    decided: UnixTime | None = None
+    series_ticker: str = ""
 
 
 class OrderRow(Shape, frozen=True, kw_only=True):
@@ -583,6 +586,8 @@ class ReportRow(Shape, frozen=True, kw_only=True):
             included: summed over the rows, the ledger's own.
         open_cost: what is held has cost. locked: what its locked lots earn for certain.
         bid, settlement: `profit` with what is held at its bids, each lot by itself, and at settlement.
+        floor: `profit` with what is locked of what is held at its floor, and the rest worth nothing.
+        won, lost: what those that are over earned, of those that earned something and of the others.
     """
 
     name: str
@@ -602,12 +607,47 @@ class ReportRow(Shape, frozen=True, kw_only=True):
     locked_dollars: MoneyText | None
     bid_dollars: MoneyText | None
     settlement_dollars: MoneyText | None
+    floor_dollars: MoneyText | None = None
+    won_dollars: MoneyText = "0.000000"
+    lost_dollars: MoneyText = "0.000000"
+
+
+class CalibrationBin(Shape, frozen=True, kw_only=True):
+    """Lots held to the end of a tenth of all prices: what was said of a contract on average, what it paid."""
+
+    lots: int
+    contracts_fp: CountText
+    said: float
+    came: float
+
+
+class CalibrationRow(Shape, frozen=True, kw_only=True):
+    """What was said and what came of what was settled. `name`: the source; empty: the price that was paid."""
+
+    name: str
+    bins: tuple[CalibrationBin, ...]
+
+
+class EquityDay(Shape, frozen=True, kw_only=True):
+    """Equity of a day of UTC at settlement, where that is unknown at bid, less cash that came otherwise.
+
+    `drawdown` is the largest fall within the day, 0 or below.
+    """
+
+    day: str
+    first_dollars: MoneyText
+    low_dollars: MoneyText
+    high_dollars: MoneyText
+    last_dollars: MoneyText
+    drawdown_dollars: MoneyText
 
 
 class ReportAnswer(Shape, frozen=True, kw_only=True):
     """To `report`: who has earned what, from `since` to `until` (days of UTC, both included; None: all).
 
-    `marked`: somebody says what is held is worth. Each of the tables adds up to `total`.
+    `marked`: somebody says what is held is worth. Each of the tables adds up to `total`. `calibration` is of
+    what was settled in these days; `equity_days` are the newest of them, `drawdown` the largest fall of
+    equity in all of them, None while nothing is known.
     """
 
     since: str | None
@@ -619,6 +659,42 @@ class ReportAnswer(Shape, frozen=True, kw_only=True):
     by_source: tuple[ReportRow, ...]
     by_series: tuple[ReportRow, ...]
     by_day: tuple[ReportRow, ...]
+    calibration: tuple[CalibrationRow, ...] = ()
+    equity_days: tuple[EquityDay, ...] = ()
+    drawdown_dollars: MoneyText | None = None
+
+
+class RiskRow(Shape, frozen=True, kw_only=True):
+    """What is held in an event, and what can come of it: profit of it all, after cost and fees.
+
+    Attributes:
+        payout: when it is expected to be paid out, None where nobody says.
+        lots: how many are held. locked: whether its worst case earns something.
+        cost_dollars: paid for what is held, fees included.
+        worst_dollars, best_dollars: profit in the worst and the best outcome of the event.
+        void_dollars: profit at least if it is called off, None where that is not known.
+        bid_dollars, settlement_dollars: profit at bid and at settlement, None while that is not known.
+        pays_dollars: what it is expected to pay. least_dollars, most_dollars: what it pays in these outcomes.
+    """
+
+    event_ticker: str
+    series_ticker: str
+    title: str | None
+    start: UnixTime | None
+    payout: UnixTime | None
+    lots: int
+    trades: tuple[int, ...]
+    strategies: tuple[str, ...]
+    locked: bool
+    cost_dollars: MoneyText
+    worst_dollars: MoneyText
+    best_dollars: MoneyText
+    void_dollars: MoneyText | None
+    bid_dollars: MoneyText | None
+    settlement_dollars: MoneyText | None
+    pays_dollars: MoneyText | None
+    least_dollars: MoneyText
+    most_dollars: MoneyText
 
 
 # -- answers
@@ -646,6 +722,12 @@ class SettlementsAnswer(Shape, frozen=True, kw_only=True):
     """To `settlements`: the newest first."""
 
     settlements: tuple[SettlementRow, ...]
+
+
+class RisksAnswer(Shape, frozen=True, kw_only=True):
+    """To `risks`: what is held by event, what is paid out first first."""
+
+    risks: tuple[RiskRow, ...]
 
 
 class TradesAnswer(Shape, frozen=True, kw_only=True):

@@ -23,14 +23,15 @@ from tests.trader.ledger.test_ledger import intent
 from tests.trader.stand import Stand
 from tests.trader.test_report import said
 from tests.trader.world import NOW_MS, basket, settled
-from trader.attribution import CUTS, Account, Sent, account_of, sent_of
+from trader.attribution import CUTS, Account, account_of, slippage_e6
 from trader.command import command
 from trader.control import Control
 from trader.engine.worth import LotWorth
 from trader.journal.reader import Reader
 from trader.ledger.ledger import Ledger
-from trader.ledger.lots import Bought, Paid, Recorded, bought
+from trader.ledger.lots import Bought, Fresh, Got, Paid, Recorded, bought
 from trader.manual import ManualCommands
+from trader.trades import trade_rows
 
 HOUR_MS = 3_600_000
 WHOSE = (
@@ -102,11 +103,13 @@ class Books:
             self.record.append(Paid(ticker, value_e4, self.now_ms, settlement.fee_e6))
 
     def account(self) -> Account:
-        sent = [
-            Sent(order, *((0, 0) if fill is None else (fill.count_e2, fill.cost_e6)))
-            for order, fill in self.orders
-        ]
-        return account_of(sent, self.record)
+        return account_of(self.fresh())
+
+    def fresh(self, order: int = 0, entry: int = 0) -> Fresh:
+        """What came since so many orders and entries of the record."""
+        orders = self.orders[order:]
+        got = [Got(intent, fill.count_e2, fill.cost_e6) for intent, fill in orders if fill is not None]
+        return Fresh([intent for intent, _ in orders], got, self.record[entry:])
 
 
 hours = st.integers(0, 30)
@@ -148,6 +151,78 @@ def test_whatever_it_is_cut_by_it_adds_up_to_the_ledgers_own_profit(
     assert before.total.tried + after.total.tried == report.total.tried
 
 
+@given(st.lists(st.one_of(buys, buys, settles), max_size=25), st.integers(1, 5))
+def test_read_in_pieces_as_it_grows_it_is_the_same_account(steps: list[tuple[Any, ...]], piece: int) -> None:
+    books, grown = Books(), Account()
+    orders = entries = 0
+    for number, step in enumerate(steps):
+        books.take(step)
+        if number % piece == 0:
+            grown.take(books.fresh(orders, entries))
+            orders, entries = len(books.orders), len(books.record)
+    grown.take(books.fresh(orders, entries))
+    whole = books.account()
+
+    assert grown.report() == whole.report()
+    assert trade_rows(grown, {}, 100, 10**9) == trade_rows(whole, {}, 100, 10**9)
+    won_lost = [Decimal(whole.report().total.won_dollars), Decimal(whole.report().total.lost_dollars)]
+    assert sum(won_lost) == Decimal(whole.report().total.got_of_over_dollars)
+
+
+def test_an_order_that_gets_more_slips_more_and_no_part_of_it_twice() -> None:
+    order = msgspec.structs.replace(intent(1, price_e4=5_000, count_e2=1_000), shown_e6=4_800_000)
+    account = account_of(Fresh([order], [Got(order, 500, 2_450_000)]))
+    account.take(Fresh(got=[Got(order, 1_000, 4_890_000, 500, 2_450_000)]))
+
+    assert account.report().total.slippage_dollars == "0.090000"
+
+
+def test_what_was_paid_and_what_was_believed_are_held_against_what_came() -> None:
+    books = Books()
+    books.buy(2, "A", "yes", 4_000, 1_000, 0)
+    order, fill = books.orders[0]
+    books.orders[0] = msgspec.structs.replace(order, probability=0.55), fill
+    books.buy(4, "B", "no", 9_500, 300, 0)
+    books.buy(1, "C", "yes", 4_500, 1_000, 0)
+    for ticker, value_e4 in (("A", 10_000), ("B", 10_000), ("C", 0)):
+        books.settle(ticker, value_e4)
+
+    paid, polls = books.account().report().calibration
+
+    assert (paid.name, polls.name) == ("", "polls")
+    assert [(one.lots, one.contracts_fp, one.said, one.came) for one in paid.bins] == [
+        (2, "20.00", 0.425, 0.5),
+        (1, "3.00", 0.95, 0.0),
+    ]
+    assert [(one.lots, one.contracts_fp, one.said, one.came) for one in polls.bins] == [
+        (1, "10.00", 0.55, 1.0)
+    ]
+
+
+def test_a_year_of_trades_is_added_up_once_and_told_by_days() -> None:
+    account = Account()
+    for day in range(400):
+        orders: list[Intent] = []
+        got: list[Got] = []
+        record: list[Recorded] = []
+        for number in range(day * 3 + 1, day * 3 + 4):
+            now_ms = NOW_MS + day * 24 * HOUR_MS
+            ticker = f"KXA-{number}-M"
+            order = intent(number, ticker, "yes", 4_000, 100)
+            order = msgspec.structs.replace(order, trade=number, created_ms=now_ms, kind="no_basket")
+            fill = Fill(4_000, 100, 0, 100, now_ms)
+            orders.append(order)
+            got.append(Got(order, 100, fill.cost_e6))
+            record += [bought(order, fill), Paid(ticker, 10_000, now_ms)]
+        account.take(Fresh(orders, got, record))
+
+    report = account.report()
+
+    assert (len(report.by_day), report.total.trades, report.total.over) == (400, 1_200, 1_200)
+    assert len(account._cells) == 400
+    assert account.newest(2, 1_000)[0][0] == 999
+
+
 def test_what_a_trade_that_is_over_got_is_the_cash_that_moved() -> None:
     books = Books()
     books.buy(2, "A", "yes", 4_000, 1_000, 12_345)
@@ -169,14 +244,14 @@ def test_what_a_trade_that_is_over_got_is_the_cash_that_moved() -> None:
 
 def test_slippage_is_what_was_paid_above_what_was_shown_for_the_part_that_was_had() -> None:
     order = msgspec.structs.replace(intent(1, price_e4=5_000, count_e2=1_000), shown_e6=4_800_000)
-    assert Sent(order, 500, 2_450_000).slippage_e6 == 50_000
-    assert Sent(order, 0, 0).slippage_e6 == 0
-    assert Sent(msgspec.structs.replace(order, shown_e6=None), 500, 2_450_000).slippage_e6 is None
+    assert slippage_e6(order, 500, 2_450_000) == 50_000
+    assert slippage_e6(order, 0, 0) == 0
+    assert slippage_e6(msgspec.structs.replace(order, shown_e6=None), 500, 2_450_000) is None
 
 
 def test_what_is_not_ours_is_foreign_and_in_no_count_of_trades() -> None:
     purchase = Bought(0, "", "KXA-E-M", "KXA-E", "yes", 4_000, 100, 5, NOW_MS)
-    report = account_of([], [purchase, Paid("KXA-E-M", 10_000, NOW_MS)]).report()
+    report = account_of(Fresh(record=[purchase, Paid("KXA-E-M", 10_000, NOW_MS)])).report()
     (row,) = report.by_strategy
     assert (row.name, row.tried, row.trades, row.profit_dollars) == ("foreign", 0, 0, "0.599995")
     assert [row.name for row in report.by_series] == ["KXA"]
@@ -251,6 +326,23 @@ def test_a_basket_is_its_kinds_from_the_order_to_the_settlement(stand: Stand) ->
         assert told(asked(stand, **none), ReportAnswer).by_kind == ()
 
 
+def test_a_journal_is_read_on_as_it_grows(stand: Stand) -> None:
+    with contextlib.closing(Reader(stand.worker.around.journal_path)) as reader:
+        tail, account = reader.tail(), Account()
+        for view in (basket(), settled(basket(), "HOM")):
+            stand.commit(view)
+            for _ in range(6):
+                stand.turns(1)
+                stand.journal.commit()
+                account.take(tail.read())
+        whole = account_of(reader.tail().read())
+
+        assert account.report() == whole.report()
+        assert account.report().total.over == 1
+        assert trade_rows(account, {}, 10, 10**9) == trade_rows(whole, {}, 10, 10**9)
+        assert tail.read() == Fresh([], [], [])
+
+
 def test_a_trade_on_a_fair_value_names_its_source(stand: Stand) -> None:
     value = FairValue(basket().markets[0].market.ticker, 0.9, "polls", NOW_MS, 0.0)
     stand.worker.session.values([value], [], stand.worker._present())
@@ -259,7 +351,7 @@ def test_a_trade_on_a_fair_value_names_its_source(stand: Stand) -> None:
     stand.commit(basket(bid_e4=2_000))
     stand.turns(6)
     with contextlib.closing(Reader(stand.worker.around.journal_path)) as reader:
-        account = account_of(sent_of(reader), reader.record())
+        account = account_of(reader.tail().read())
     row = row_of(account.report().by_source, "polls")
     assert (row.tried, row.trades) == (1, 1)
     assert [row.name for row in account.report().by_kind] == ["value"]

@@ -16,12 +16,11 @@ from markets.orders import Proposal
 from markets.records import Status
 from tests.trader.stand import Stand
 from tests.trader.world import basket, event_of, leg, settled, view_of
-from trader.attribution import sent_of
+from trader.attribution import account_of
 from trader.journal.reader import Reader
-from trader.ledger.lots import trade_lots
 from trader.report import Report, equity_point, report
 from trader.strategies.strategy import Quiet, Update, proposal
-from trader.trades import by_trade, trade_rows
+from trader.trades import trade_rows
 
 
 def said(stand: Stand) -> Report:
@@ -92,8 +91,8 @@ def test_a_refused_trade_says_what_it_wanted_whatever_its_strategy_is_called(sta
 
 def trades(stand: Stand) -> tuple[TradeRow, ...]:
     with contextlib.closing(Reader(stand.worker.around.journal_path)) as reader:
-        told_of = by_trade(sent_of(reader), trade_lots(reader.record()))
-    return trade_rows(told_of, said(stand).worths, 100, 2**62)
+        account = account_of(reader.tail().read())
+    return trade_rows(account, said(stand).worths, 100, 2**62)
 
 
 def test_of_a_locked_basket_all_figures_say_what_it_pays_before_and_after_the_close(baskets: Stand) -> None:

@@ -20,7 +20,7 @@ from trader.engine.inputs import AnyInput, Decoder, Start, Values
 from trader.engine.outputs import AnyOutput, decode_outputs
 from trader.engine.replay import BookedRow
 from trader.ledger.ledger import Ledger, LedgerError, foreign_bought
-from trader.ledger.lots import Bought, Lot, Paid, Recorded, after_purchase, bought, split_foreign
+from trader.ledger.lots import Bought, Fresh, Got, Lot, Paid, Recorded, after_purchase, bought, split_foreign
 
 from . import schema
 
@@ -55,11 +55,16 @@ _ORDERS: Final = (
 )
 
 
-_SENT: Final = (
-    "SELECT o.intent, coalesce(f.filled_e2, 0), coalesce(f.cost_e6, 0) FROM orders o LEFT JOIN"
-    " (SELECT number, sum(count_e2) AS filled_e2, sum(cost_e6) AS cost_e6 FROM fills GROUP BY number) f"
-    " USING (number) ORDER BY o.number"
+_ORDERS_AFTER: Final = "SELECT intent FROM orders WHERE number > ? ORDER BY number"
+_BUYERS_AFTER: Final = (
+    "SELECT number, intent FROM orders WHERE number IN (SELECT number FROM fills WHERE id > ?)"
 )
+_GOT_AFTER: Final = (
+    "SELECT number, sum(count_e2), sum(cost_e6), sum(CASE WHEN id <= ? THEN count_e2 ELSE 0 END),"
+    " sum(CASE WHEN id <= ? THEN cost_e6 ELSE 0 END) FROM fills WHERE number IN"
+    " (SELECT number FROM fills WHERE id > ?) GROUP BY number ORDER BY number"
+)
+_TABLES_SINCE: Final = {"foreign_fills": schema.WITH_FOREIGN, "corrections": schema.WITH_CORRECTIONS}
 _FOREIGN: Final = (
     "SELECT step, fill_id, order_id, ticker, event_ticker, exchange_index, side, price_e4, count_e2, fee_e6,"
     " time_ms, maker FROM foreign_fills ORDER BY id"
@@ -71,6 +76,13 @@ _FEES: Final = (
     " fill_id LIKE 'adopted:%')"
     " GROUP BY ticker"
 )
+_EQUITY: Final = "coalesce(settlement_e6, positions_e6)"
+_WITHOUT: Final = " - (SELECT coalesce(sum(amount_e6), 0) FROM external_cash x WHERE x.time_ms <= e.time_ms)"
+_EQUITY_AFTER: Final = (
+    f"SELECT id, time_ms, cash_e6 + {_EQUITY}{_WITHOUT} FROM equity e"  # noqa: S608
+    f" WHERE id > ? AND {_EQUITY} IS NOT NULL ORDER BY id LIMIT ?"
+)
+_EQUITY_ALONE: Final = _EQUITY_AFTER.replace(_WITHOUT, "")
 _AMENDS: Final = "SELECT step, number, price_e4, count_e2, reserve_e6, state FROM amends ORDER BY id"
 
 
@@ -245,30 +257,75 @@ def _settle(ledger: Ledger, entry: Settlement | Repaid, meta: Mapping[str, str])
         raise LedgerError(f"settlement of {row.ticker}: the fills make {made}, the row says {row}")
 
 
-def record_of(db: sqlite3.Connection, version: int) -> list[Recorded]:
-    """Return the account's record: every fill and settlement, in the order they happened."""
-    orders = {intent.number: intent for intent in intents(db)}
-    record: list[Recorded] = []
-    held: dict[str, dict[int, Lot]] = {}
+class Tail:
+    """Reads orders and record of a journal as they grow: each time what came since the last."""
 
-    def buy(purchase: Bought) -> None:
-        lots = held.setdefault(purchase.ticker, {})
+    def __init__(self, db: sqlite3.Connection, version: int) -> None:
+        self._db = db
+        self._version = version
+        self._order = 0
+        self._ids = dict.fromkeys(("fills", "settlements", "foreign_fills", "corrections"), 0)
+        self._held: dict[str, dict[int, Lot]] = {}
+
+    def read(self) -> Fresh:
+        """Return what has come, all as of one moment."""
+        self._db.execute("BEGIN")
+        try:
+            return self._read()
+        finally:
+            self._db.execute("COMMIT")
+
+    def _read(self) -> Fresh:
+        db, ids = self._db, self._ids
+        orders = [
+            msgspec.msgpack.decode(body, type=Intent) for (body,) in db.execute(_ORDERS_AFTER, (self._order,))
+        ]
+        bought_by = {
+            number: msgspec.msgpack.decode(body, type=Intent)
+            for number, body in db.execute(_BUYERS_AFTER, (ids["fills"],))
+        }
+        got = [Got(bought_by[number], *sums) for number, *sums in db.execute(_GOT_AFTER, (ids["fills"],) * 3)]
+        steps: list[tuple[int, int, tuple[int, Fill] | ForeignFill | Settlement]] = [
+            *(
+                (step, 0, (number, _fill(*fill)))
+                for step, number, *fill in self._after(schema.FILLS[self._version], "fills")
+            ),
+            *((step, 5, Settlement(*row)) for step, *row in self._after(_SETTLEMENTS, "settlements")),
+        ]
+        if self._version >= schema.WITH_FOREIGN:
+            rows = self._after(_FOREIGN, "foreign_fills")
+            steps += [(step, 3, _foreign(*row)) for step, *row in rows]
+        if self._version >= schema.WITH_CORRECTIONS:
+            rows = self._after(_CORRECTIONS, "corrections")
+            steps += [(step, 6, Settlement(*row)) for step, *row in rows]
+        steps.sort(key=lambda entry: entry[:2])
+        record: list[Recorded] = []
+        for _, _, entry in steps:
+            if isinstance(entry, Settlement):
+                self._held.pop(entry.ticker, None)
+                record.append(Paid(entry.ticker, entry.value_e4, entry.time_ms, entry.fee_e6))
+            elif isinstance(entry, ForeignFill):
+                lots = self._held.get(entry.ticker, {})
+                record += map(self._buy, split_foreign(lots.values(), foreign_bought(entry)))
+            else:
+                record.append(self._buy(bought(bought_by[entry[0]], entry[1])))
+        self._order = orders[-1].number if orders else self._order
+        for table in ids:
+            if self._version >= _TABLES_SINCE.get(table, 0):
+                (ids[table],) = db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()  # noqa: S608
+        return Fresh(orders, got, record)
+
+    def _after(self, query: str, table: str) -> sqlite3.Cursor:
+        """Run a query of all rows of a table for those alone that came since."""
+        plain = query.removesuffix(" ORDER BY id")
+        return self._db.execute(f"{plain} WHERE id > ? ORDER BY id", (self._ids[table],))
+
+    def _buy(self, purchase: Bought) -> Bought:
+        lots = self._held.setdefault(purchase.ticker, {})
         lot, _ = after_purchase(lots.pop(purchase.trade, None), purchase)
         if lot is not None:
             lots[purchase.trade] = lot
-        record.append(purchase)
-
-    for entry in happened(db, version):
-        if isinstance(entry, Settlement | Repaid):
-            row = entry.settlement if isinstance(entry, Repaid) else entry
-            held.pop(row.ticker, None)
-            record.append(Paid(row.ticker, row.value_e4, row.time_ms, row.fee_e6))
-        elif isinstance(entry, tuple):
-            buy(bought(orders[entry[0]], entry[1]))
-        elif isinstance(entry, ForeignFill):
-            for part in split_foreign(held.get(entry.ticker, {}).values(), foreign_bought(entry)):
-                buy(part)
-    return record
+        return purchase
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -352,6 +409,15 @@ class Reader:
         query = "SELECT * FROM equity WHERE time_ms > ? ORDER BY id DESC LIMIT ?"
         return self._rows(query, since_ms, limit)[::-1]
 
+    def equity_after(self, id_: int, limit: int) -> list[tuple[int, int, int]]:
+        """Return the oldest points of the equity curve after one: id, time and equity less external cash.
+
+        Equity is at settlement, where that is not known at bid; points at which neither is are left out.
+        """
+        external = schema.version_of(self.meta(), self._path) >= schema.WITH_FOREIGN
+        rows = self._db.execute(_EQUITY_AFTER if external else _EQUITY_ALONE, (id_, limit))
+        return [tuple(row) for row in rows]
+
     def sums(self) -> dict[str, int]:
         """Return the sums of the rows, without any logic of the ledger."""
         return row_sums(self._db)
@@ -375,7 +441,11 @@ class Reader:
 
     def record(self) -> list[Recorded]:
         """Return every fill and settlement, in the order they happened."""
-        return record_of(self._db, schema.version_of(self.meta(), self._path))
+        return list(self.tail().read().record)
+
+    def tail(self) -> Tail:
+        """Return what reads orders and record as they grow."""
+        return Tail(self._db, schema.version_of(self.meta(), self._path))
 
     def moved(self) -> tuple[int, ...]:
         """Return what grows whenever something is ordered, bought, sold or paid out."""
@@ -383,14 +453,6 @@ class Reader:
         counts = [f"(SELECT coalesce(max(id), 0) FROM {table})" for table in tables]  # noqa: S608
         counts += ["(SELECT coalesce(max(number), 0) FROM orders)"]
         return tuple(self._db.execute(f"SELECT {', '.join(counts)}").fetchone())
-
-    def sent(self) -> list[tuple[Intent, int, int]]:
-        """Return all orders, oldest first, each with how many contracts it got and what they cost."""
-        rows = self._db.execute(_SENT)
-        return [
-            (msgspec.msgpack.decode(body, type=Intent), filled_e2, cost_e6)
-            for body, filled_e2, cost_e6 in rows
-        ]
 
     def sessions(self) -> dict[int, str]:
         """Return the sessions whose inputs are kept, oldest first, each with the build that decided them."""

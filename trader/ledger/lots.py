@@ -15,7 +15,7 @@ fees, rounded down, and what is left of the lot keeps the remainder; so the last
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -70,6 +70,29 @@ class Paid(msgspec.Struct, frozen=True):
 
 
 Recorded = Bought | Paid
+
+
+class Got(msgspec.Struct, frozen=True):
+    """What an order has got, and what it had got when it was last looked at; cost without fees."""
+
+    intent: Intent
+    filled_e2: int
+    cost_e6: int
+    before_e2: int = 0
+    cost_before_e6: int = 0
+
+
+class Fresh(msgspec.Struct, frozen=True):
+    """What came to an account since it was last read, each oldest first.
+
+    Attributes:
+        orders: that were decided. got: what orders got, each once. record: fills and settlements.
+    """
+
+    orders: Sequence[Intent] = ()
+    got: Sequence[Got] = ()
+    record: Sequence[Recorded] = ()
+
 
 FOREIGN: Final = 0
 """The trade to which what is not ours belongs: bought by hand, by another program, or before the journal."""

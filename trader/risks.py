@@ -1,0 +1,95 @@
+"""What can come of what is held, event by event: best and worst case, and when it is paid out. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+from bus.trading.shapes import RiskRow
+from markets.book import NO, YES
+from markets.opportunities import EventView, floor_e6, void_e6
+from markets.opportunities.legs import expected_payout_ms
+from markets.units import PRICE_ONE_E4, format_money, opposite
+from trader.engine.marks import settlement_e4
+from trader.engine.worth import LotWorth
+from trader.ledger.lots import FOREIGN
+
+Legs = Sequence[tuple[str, str, int]]
+_LAST = float("inf")
+
+
+def risk_rows(
+    worths: Mapping[int, Sequence[LotWorth]], views: Mapping[str, EventView | None], now_ms: int
+) -> tuple[RiskRow, ...]:
+    """Return what is held by event, what is expected to be paid out first first.
+
+    Args:
+        worths: trade -> what its lots are worth. views: the events in which something is held, as last seen.
+    """
+    of_event: dict[str, list[LotWorth]] = {}
+    for ones in worths.values():
+        for one in ones:
+            of_event.setdefault(one.lot.event_ticker, []).append(one)
+    rows = [_row(event, ones, views.get(event), now_ms) for event, ones in of_event.items()]
+    return tuple(sorted(rows, key=lambda row: (row.payout or _LAST, row.event_ticker)))
+
+
+def _row(event_ticker: str, worths: Sequence[LotWorth], view: EventView | None, now_ms: int) -> RiskRow:
+    legs = [(one.lot.ticker, one.lot.side, one.lot.count_e2) for one in worths]
+    least_e6, most_e6 = outcomes_e6(view, legs)
+    # What each trade has locked holds whatever else is held.
+    least_e6 = max(least_e6, sum(one.floor_e6 for one in worths))
+    cost_e6 = sum(one.lot.cost_e6 + one.lot.fees_e6 for one in worths)
+    bids = [one.bid_e6 for one in worths if one.bid_e6 is not None]
+    pays_e6 = sum(one.settlement_e6 for one in worths)
+    payout_ms = None if view is None else expected_payout_ms(view, now_ms)
+    start_ms = None if view is None else view.timing.start_ms
+    return RiskRow(
+        event_ticker=event_ticker,
+        series_ticker=event_ticker.partition("-")[0] if view is None else view.event.series_ticker,
+        title=None if view is None else view.event.title,
+        start=None if start_ms is None else start_ms / 1000,
+        payout=None if payout_ms is None else payout_ms / 1000,
+        lots=len(worths),
+        trades=tuple(sorted({one.lot.trade for one in worths} - {FOREIGN})),
+        strategies=tuple(sorted({one.lot.strategy for one in worths if one.lot.strategy})),
+        locked=least_e6 > cost_e6,
+        cost_dollars=format_money(cost_e6),
+        worst_dollars=format_money(least_e6 - cost_e6),
+        best_dollars=format_money(most_e6 - cost_e6),
+        void_dollars=_void(view, legs, cost_e6),
+        bid_dollars=format_money(sum(bids) - cost_e6) if len(bids) == len(worths) else None,
+        settlement_dollars=format_money(pays_e6 - cost_e6),
+        pays_dollars=format_money(pays_e6),
+        least_dollars=format_money(least_e6),
+        most_dollars=format_money(most_e6),
+    )
+
+
+def outcomes_e6(view: EventView | None, legs: Legs) -> tuple[int, int]:
+    """Return what legs of one event pay together at least and at most, by what is known of its outcomes.
+
+    What one leg pays, its opposite does not: so at most is all of it less the least of the opposites.
+    """
+    known_e6, open_legs = 0, []
+    results: dict[str, int] = {}
+    if view is not None:
+        decided = ((seen.market.ticker, settlement_e4(seen.market)) for seen in view.markets)
+        results = {ticker: value_e4 for ticker, value_e4 in decided if value_e4 is not None}
+        if view.event.mutually_exclusive and PRICE_ONE_E4 in results.values():
+            results = {seen.market.ticker: results.get(seen.market.ticker, 0) for seen in view.markets}
+    for ticker, side, count_e2 in legs:
+        value_e4 = results.get(ticker)
+        if value_e4 is None:
+            open_legs.append((ticker, side, count_e2))
+        else:
+            known_e6 += (value_e4 if side == YES else opposite(value_e4)) * count_e2
+    all_e6 = sum(count_e2 for _, _, count_e2 in open_legs) * PRICE_ONE_E4
+    if view is None:
+        return known_e6, known_e6 + all_e6
+    turned = [(ticker, NO if side == YES else YES, count_e2) for ticker, side, count_e2 in open_legs]
+    return known_e6 + floor_e6(view, open_legs), known_e6 + all_e6 - floor_e6(view, turned)
+
+
+def _void(view: EventView | None, legs: Legs, cost_e6: int) -> str | None:
+    seen = {} if view is None else {one.market.ticker: one for one in view.markets}
+    if view is None or any(ticker not in seen for ticker, _, _ in legs):
+        return None
+    return format_money(void_e6(view.markets, legs) - cost_e6)
