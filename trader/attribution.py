@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from markets.orders import Intent
 from markets.units import DAY_MS, MONEY_ONE_E6, format_count, format_money
 from trader.engine.worth import LotWorth
 from trader.ledger.lots import FOREIGN, Bought, Closed, Fresh, Got, Lot, Paid, Settling, after_purchase
+
+_Key = TypeVar("_Key", str, "_Due")
 
 FOREIGN_NAME: Final = "foreign"
 """Strategy and kind of what is not ours."""
@@ -97,6 +99,11 @@ class _Sum(msgspec.Struct):
         for name in _MAYBE_UNKNOWN:
             setattr(self, name, _plus(getattr(self, name), getattr(other, name)))
 
+    def more(self, numbers: Mapping[str, int | None]) -> None:
+        """Add to some of its members; None makes one unknown."""
+        for name, number in numbers.items():
+            setattr(self, name, _plus(getattr(self, name), number))
+
     def row(self, name: str) -> ReportRow:
         """Return it as it is told."""
         profit_e6 = self.realised_e6 - self.fees_e6
@@ -128,24 +135,23 @@ _MAYBE_UNKNOWN: Final = ("slippage_e6", "locked_e6", "bid_e6", "settlement_e6", 
 _NUMBERS: Final = tuple(name for name in _Sum.__struct_fields__ if name not in _MAYBE_UNKNOWN)
 
 
-class _Cell(NamedTuple):
-    """What is never told apart: all of one day that is due to the same."""
+class _Due(NamedTuple):
+    """To whom something is due."""
 
-    day: str
     strategy: str
     kind: str
     source: str
     series: str
 
 
-CUTS: Final[Mapping[str, Callable[[_Cell], str]]] = {
-    "by_strategy": lambda cell: cell.strategy,
-    "by_kind": lambda cell: cell.kind,
-    "by_source": lambda cell: cell.source,
-    "by_series": lambda cell: cell.series,
-    "by_day": lambda cell: cell.day,
+CUTS: Final[Mapping[str, Callable[[_Due, str], str]]] = {
+    "by_strategy": lambda due, _day: due.strategy,
+    "by_kind": lambda due, _day: due.kind,
+    "by_source": lambda due, _day: due.source,
+    "by_series": lambda due, _day: due.series,
+    "by_day": lambda _due, day: day,
 }
-"""Cell -> the name of the row that it belongs to."""
+"""To whom something is due, and the day -> the name of the row that it belongs to."""
 
 BINS: Final = 10
 PAID: Final = ""
@@ -208,8 +214,8 @@ class Trade(msgspec.Struct):
 class Account:
     """Orders and record of an account, taken apart as they come. One thread uses it.
 
-    What a report adds up is kept added up by day and by whom it is due to, so that its cost follows from the
-    days and not from the trades.
+    What a report adds up is kept added up by day, by whom it is due to, and by both, so that its cost follows
+    from the days and not from the trades.
     """
 
     def __init__(self) -> None:
@@ -217,7 +223,9 @@ class Account:
         self._numbers: list[int] = []
         self._held: dict[str, dict[int, Lot]] = {}
         self._settling = Settling()
-        self._cells: dict[_Cell, _Sum] = {}
+        self._days: dict[str, dict[_Due, _Sum]] = {}
+        self._of_day: dict[str, _Sum] = {}
+        self._ever: dict[_Due, _Sum] = {}
         self._bins: dict[tuple[str, str], list[Bin]] = {}
 
     def take(self, fresh: Fresh) -> None:
@@ -259,12 +267,11 @@ class Account:
             trade.held.pop(entry.ticker, None)
         else:
             lots[entry.trade] = trade.held[entry.ticker] = lot
-        cell = self._cell(entry.trade, trade, entry.time_ms)
-        cell.bought_e6 += entry.price_e4 * entry.count_e2
-        cell.fees_e6 += entry.fee_e6
+        numbers = {"bought_e6": entry.price_e4 * entry.count_e2, "fees_e6": entry.fee_e6}
         if sold is not None:
-            cell.realised_e6 += sold.realised_e6
+            numbers["realised_e6"] = sold.realised_e6
             self._give_up(trade, sold)
+        self._add(entry.trade, trade, entry.time_ms, numbers)
         self._count(entry.trade, trade)
 
     def _pay(self, entry: Paid) -> None:
@@ -276,9 +283,8 @@ class Account:
                 fees_e6 -= lot.fees_e6  # they were paid when it was bought
             trade = self._open(part.trade, lot.event_ticker, lot.opened_ms)
             trade.held.pop(entry.ticker, None)
-            cell = self._cell(part.trade, trade, entry.time_ms)
-            cell.fees_e6 += fees_e6
-            cell.realised_e6 += part.realised_e6
+            numbers = {"fees_e6": fees_e6, "realised_e6": part.realised_e6}
+            self._add(part.trade, trade, entry.time_ms, numbers)
             self._give_up(trade, part)
             self._calibrate(trade, lot, part)
             self._count(part.trade, trade)
@@ -308,15 +314,13 @@ class Account:
         before_e6 = slippage_e6(intent, got.before_e2, got.cost_before_e6)
         more_e6 = None if now_e6 is None or before_e6 is None else now_e6 - before_e6
         trade.slippage_e6 = _plus(trade.slippage_e6, more_e6)
-        cell = self._cell(intent.trade, trade, intent.created_ms)
-        cell.slippage_e6 = _plus(cell.slippage_e6, more_e6)
+        self._add(intent.trade, trade, intent.created_ms, {"slippage_e6": more_e6})
 
-    def _cell(self, number: int, trade: Trade, time_ms: int) -> _Sum:
-        key = _cell_of(trade.first or _nobodys(number, trade.event_ticker), time_ms)
-        found = self._cells.get(key)
-        if found is None:
-            found = self._cells[key] = _Sum()
-        return found
+    def _add(self, number: int, trade: Trade, time_ms: int, numbers: Mapping[str, int | None]) -> None:
+        day, due = day_of(time_ms), _due(trade.first or _nobodys(number, trade.event_ticker))
+        _row_of(self._days.setdefault(day, {}), due).more(numbers)
+        _row_of(self._of_day, day).more(numbers)
+        _row_of(self._ever, due).more(numbers)
 
     def _count(self, number: int, trade: Trade) -> None:
         """Count a trade anew in the cell of the day on which it was decided."""
@@ -330,9 +334,8 @@ class Account:
             of.expected_e6 if over else 0, came_e6, max(0, came_e6), min(0, came_e6),
         )  # fmt: skip
         if counted != trade.counted:
-            cell = self._cell(number, trade, of.decided_ms)
-            for name, now, before in zip(_COUNTED, counted, trade.counted, strict=True):
-                setattr(cell, name, getattr(cell, name) + now - before)
+            changes = zip(_COUNTED, counted, trade.counted, strict=True)
+            self._add(number, trade, of.decided_ms, {name: now - before for name, now, before in changes})
             trade.counted = counted
 
     def _calibrate(self, trade: Trade, lot: Lot, part: Closed) -> None:
@@ -366,16 +369,27 @@ class Account:
         total = _Sum()
         rows: dict[str, dict[str, _Sum]] = {name: {} for name in CUTS}
 
-        def add(cell: _Cell, one: _Sum) -> None:
-            if first <= cell.day <= last:
-                total.add(one)
-                for name, cut in CUTS.items():
-                    rows[name].setdefault(cut(cell), _Sum()).add(one)
+        def add(due: _Due, day: str, one: _Sum, *cuts: str) -> None:
+            for name in cuts:
+                _row_of(rows[name], CUTS[name](due, day)).add(one)
 
-        for cell, one in self._cells.items():
-            add(cell, one)
-        for cell, one in self._open_lots(worths):
-            add(cell, one)
+        dues = [name for name in CUTS if name != "by_day"]
+        if since is None and until is None:
+            for due, one in self._ever.items():
+                total.add(one)
+                add(due, "", one, *dues)
+            rows["by_day"] = {day: _copy(one) for day, one in self._of_day.items()}
+        else:
+            for day, of_due in self._days.items():
+                if first <= day <= last:
+                    rows["by_day"][day] = _copy(self._of_day[day])
+                    for due, one in of_due.items():
+                        total.add(one)
+                        add(due, day, one, *dues)
+        for due, day, one in self._open_lots(worths):
+            if first <= day <= last:
+                total.add(one)
+                add(due, day, one, *CUTS)
         tables = {
             name: tuple(one.row(key) for key, one in sorted(table.items())) for name, table in rows.items()
         }
@@ -392,18 +406,16 @@ class Account:
             calibration=self._calibration(first, last),
         )
 
-    def _open_lots(self, worths: Mapping[int, Sequence[LotWorth]] | None) -> Iterator[tuple[_Cell, _Sum]]:
+    def _open_lots(self, worths: Mapping[int, Sequence[LotWorth]] | None) -> Iterator[tuple[_Due, str, _Sum]]:
         known = {
             (worth.lot.ticker, worth.lot.trade): worth for ones in (worths or {}).values() for worth in ones
         }
         for lots in self._held.values():
             for lot in lots.values():
                 of = self.trades[lot.trade].first
-                cell = _cell_of(
-                    of or _nobodys(lot.trade, lot.event_ticker),
-                    lot.opened_ms if of is None else of.decided_ms,
-                )
-                yield cell, _worth_of(lot, known.get((lot.ticker, lot.trade)))
+                due = _due(of or _nobodys(lot.trade, lot.event_ticker))
+                day = day_of(lot.opened_ms if of is None else of.decided_ms)
+                yield due, day, _worth_of(lot, known.get((lot.ticker, lot.trade)))
 
     def _calibration(self, first: str, last: str) -> tuple[CalibrationRow, ...]:
         found: dict[str, list[Bin]] = {}
@@ -542,8 +554,19 @@ def _cells(row: ReportRow) -> tuple[object, ...]:
     return (row.name or "none"), row.tried, row.trades, row.over, row.won, *shown
 
 
-def _cell_of(of: Whose, time_ms: int) -> _Cell:
-    return _Cell(day_of(time_ms), of.strategy, of.kind, of.source, of.series)
+def _due(of: Whose) -> _Due:
+    return _Due(of.strategy, of.kind, of.source, of.series)
+
+
+def _row_of(sums: dict[_Key, _Sum], key: _Key) -> _Sum:
+    found = sums.get(key)
+    if found is None:
+        found = sums[key] = _Sum()
+    return found
+
+
+def _copy(one: _Sum) -> _Sum:
+    return msgspec.structs.replace(one)
 
 
 def _nobodys(trade: int, event_ticker: str) -> Whose:

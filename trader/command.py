@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ from .strategies import Strategy
 from .tax import as_csv, closed_in
 
 TIMEOUT_MS = 3_000
+READS_MAX = 500
 
 
 def parser() -> argparse.ArgumentParser:
@@ -172,7 +173,9 @@ def _report(settings: Settings, since: str | None, until: str | None, *, as_json
     context = make_context()
     try:
         question = {"op": "report", "id": 1, "since": since, "until": until}
-        report = told(ask(context, settings.trader_control, question, TIMEOUT_MS), ReportAnswer)
+        control = settings.trader_control
+        answer = _once_read(lambda: ask(context, control, question, TIMEOUT_MS))
+        report = told(answer, ReportAnswer)
     except NoAnswer:
         print("trader: no trader runs here: what is held is not valued", file=sys.stderr)
         report = _unmarked(settings, {"since": since, "until": until})
@@ -186,6 +189,17 @@ def _report(settings: Settings, since: str | None, until: str | None, *, as_json
         context.term()
     print(json.dumps(msgspec.to_builtins(report), indent=2) if as_json else as_text(report))
     return 0
+
+
+def _once_read(asking: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the answer once the trader has read its journal: each time it is asked it reads on."""
+    answer = asking()
+    for _ in range(READS_MAX):
+        error = answer.get("error")
+        if not isinstance(error, dict) or error.get("code") != "not_ready":
+            break
+        answer = asking()
+    return answer
 
 
 def _unmarked(settings: Settings, days: Mapping[str, str | None]) -> ReportAnswer:

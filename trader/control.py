@@ -53,7 +53,9 @@ MAX_REASON: Final = 300
 MAX_DAYS: Final = 1_000
 """Days of equity in a report, the newest."""
 
+FILLS_AT_ONCE: Final = 2_000
 POINTS_AT_ONCE: Final = 50_000
+"""What one question reads of the journal at most: whoever asks too early asks again, nobody waits long."""
 TOPIC_VALUES: Final = "fv."
 TOPIC_TRADER: Final = "trader."
 
@@ -144,8 +146,10 @@ class Control:
         account, report = self._record(), self._ready()
         seen = report.status.pnl.settlement_dollars is not None
         journal = self._journal()
-        while points := journal.equity_after(self._days.read_to, POINTS_AT_ONCE):
-            self._days.take(points)
+        points = journal.equity_after(self._days.read_to, POINTS_AT_ONCE)
+        self._days.take(points)
+        if len(points) == POINTS_AT_ONCE:
+            raise Refusal("not_ready", "the equity of earlier days is being read", retry_ms=50)
         first, last = days_of(since, until)
         drawdown_e6 = self._days.drawdown_e6(first, last)
         return msgspec.structs.replace(
@@ -160,9 +164,11 @@ class Control:
         if self._tail is None:
             self._tail = journal.tail()
         moved = journal.moved()
-        if self._moved != moved:
-            self._account.take(self._tail.read())
+        if self._moved != moved or not self._tail.whole:
+            self._account.take(self._tail.read(FILLS_AT_ONCE))
             self._moved = moved
+        if not self._tail.whole:
+            raise Refusal("not_ready", "the trades of earlier days are being read", retry_ms=50)
         return self._account
 
     def _equity(self, question: Question) -> EquityAnswer:

@@ -55,14 +55,12 @@ _ORDERS: Final = (
 )
 
 
-_ORDERS_AFTER: Final = "SELECT intent FROM orders WHERE number > ? ORDER BY number"
-_BUYERS_AFTER: Final = (
-    "SELECT number, intent FROM orders WHERE number IN (SELECT number FROM fills WHERE id > ?)"
-)
-_GOT_AFTER: Final = (
-    "SELECT number, sum(count_e2), sum(cost_e6), sum(CASE WHEN id <= ? THEN count_e2 ELSE 0 END),"
-    " sum(CASE WHEN id <= ? THEN cost_e6 ELSE 0 END) FROM fills WHERE number IN"
-    " (SELECT number FROM fills WHERE id > ?) GROUP BY number ORDER BY number"
+_CAME: Final = "(SELECT number FROM fills WHERE id > :fills AND id <= :fills_to)"
+_BUYERS: Final = f"SELECT number, intent FROM orders WHERE number IN {_CAME}"  # noqa: S608
+_GOT: Final = (
+    "SELECT number, sum(count_e2), sum(cost_e6), sum(CASE WHEN id <= :fills THEN count_e2 ELSE 0 END),"  # noqa: S608
+    " sum(CASE WHEN id <= :fills THEN cost_e6 ELSE 0 END) FROM fills WHERE id <= :fills_to AND number IN"
+    f" {_CAME} GROUP BY number ORDER BY number"
 )
 _TABLES_SINCE: Final = {"foreign_fills": schema.WITH_FOREIGN, "corrections": schema.WITH_CORRECTIONS}
 _FOREIGN: Final = (
@@ -258,45 +256,62 @@ def _settle(ledger: Ledger, entry: Settlement | Repaid, meta: Mapping[str, str])
 
 
 class Tail:
-    """Reads orders and record of a journal as they grow: each time what came since the last."""
+    """Reads orders and record of a journal as they grow: each time what came since the last.
+
+    Attributes:
+        whole: whether the last reading came to the end of what there was.
+    """
 
     def __init__(self, db: sqlite3.Connection, version: int) -> None:
+        self.whole = False
         self._db = db
         self._version = version
         self._order = 0
         self._ids = dict.fromkeys(("fills", "settlements", "foreign_fills", "corrections"), 0)
         self._held: dict[str, dict[int, Lot]] = {}
 
-    def read(self) -> Fresh:
-        """Return what has come, all as of one moment."""
+    def read(self, fills: int | None = None) -> Fresh:
+        """Return what has come, all as of one moment.
+
+        Args:
+            fills: about so many at most, with all that happened before the next one; None: all.
+        """
         self._db.execute("BEGIN")
         try:
-            return self._read()
+            return self._read(MAX_STEP if fills is None else self._step_after(fills))
         finally:
             self._db.execute("COMMIT")
 
-    def _read(self) -> Fresh:
-        db, ids = self._db, self._ids
-        orders = [
-            msgspec.msgpack.decode(body, type=Intent) for (body,) in db.execute(_ORDERS_AFTER, (self._order,))
-        ]
+    def _step_after(self, fills: int) -> int:
+        query = "SELECT step FROM fills WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?"
+        row = self._db.execute(query, (self._ids["fills"], fills)).fetchone()
+        return MAX_STEP if row is None else row[0] + 1
+
+    def _read(self, end: int) -> Fresh:
+        """Return what has come up to a step."""
+        ids, bound = self._ids, {"end": end}
+        for table, last in ids.items():
+            bound |= {table: last, f"{table}_to": last}
+            if self._version >= _TABLES_SINCE.get(table, 0):
+                bound[f"{table}_to"] = self._last(table, last, end)
+        orders = self._orders(bound["fills_to"], end)
         bought_by = {
             number: msgspec.msgpack.decode(body, type=Intent)
-            for number, body in db.execute(_BUYERS_AFTER, (ids["fills"],))
+            for number, body in self._db.execute(_BUYERS, bound)
         }
-        got = [Got(bought_by[number], *sums) for number, *sums in db.execute(_GOT_AFTER, (ids["fills"],) * 3)]
+        got = [Got(bought_by[number], *sums) for number, *sums in self._db.execute(_GOT, bound)]
         steps: list[tuple[int, int, tuple[int, Fill] | ForeignFill | Settlement]] = [
             *(
                 (step, 0, (number, _fill(*fill)))
-                for step, number, *fill in self._after(schema.FILLS[self._version], "fills")
+                for step, number, *fill in self._came(schema.FILLS[self._version], "fills", bound)
             ),
-            *((step, 5, Settlement(*row)) for step, *row in self._after(_SETTLEMENTS, "settlements")),
+            *((step, 5, Settlement(*row)) for step, *row in self._came(_SETTLEMENTS, "settlements", bound)),
         ]
         if self._version >= schema.WITH_FOREIGN:
-            rows = self._after(_FOREIGN, "foreign_fills")
+            rows = self._came(_FOREIGN, "foreign_fills", bound)
             steps += [(step, 3, _foreign(*row)) for step, *row in rows]
         if self._version >= schema.WITH_CORRECTIONS:
-            rows = self._after(_CORRECTIONS, "corrections")
+            rows = self._came(_CORRECTIONS, "corrections", bound)
             steps += [(step, 6, Settlement(*row)) for step, *row in rows]
         steps.sort(key=lambda entry: entry[:2])
         record: list[Recorded] = []
@@ -310,15 +325,29 @@ class Tail:
             else:
                 record.append(self._buy(bought(bought_by[entry[0]], entry[1])))
         self._order = orders[-1].number if orders else self._order
-        for table in ids:
-            if self._version >= _TABLES_SINCE.get(table, 0):
-                (ids[table],) = db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()  # noqa: S608
+        self._ids = {table: bound[f"{table}_to"] for table in ids}
+        self.whole = end == MAX_STEP
         return Fresh(orders, got, record)
 
-    def _after(self, query: str, table: str) -> sqlite3.Cursor:
-        """Run a query of all rows of a table for those alone that came since."""
+    def _last(self, table: str, after: int, end: int) -> int:
+        """Return the id of the last row of a table that came before a step."""
+        if end == MAX_STEP:  # also in a version whose fills have no step
+            query = f"SELECT coalesce(max(id), 0) FROM {table}"  # noqa: S608
+            return int(self._db.execute(query).fetchone()[0])
+        query = f"SELECT coalesce(max(id), ?) FROM {table} WHERE id > ? AND step < ?"  # noqa: S608
+        return int(self._db.execute(query, (after, after, end)).fetchone()[0])
+
+    def _orders(self, fills_to: int, end: int) -> list[Intent]:
+        """Return the orders that were decided: as far as those that got something, or all."""
+        bound = "" if end == MAX_STEP else " AND number <= (SELECT max(number) FROM fills WHERE id <= ?)"
+        query = f"SELECT intent FROM orders WHERE number > ?{bound} ORDER BY number"  # noqa: S608
+        values = (self._order,) if end == MAX_STEP else (self._order, fills_to)
+        return [msgspec.msgpack.decode(body, type=Intent) for (body,) in self._db.execute(query, values)]
+
+    def _came(self, query: str, table: str, bound: Mapping[str, int]) -> sqlite3.Cursor:
+        """Run a query of all rows of a table for those alone that came."""
         plain = query.removesuffix(" ORDER BY id")
-        return self._db.execute(f"{plain} WHERE id > ? ORDER BY id", (self._ids[table],))
+        return self._db.execute(f"{plain} WHERE id > :{table} AND id <= :{table}_to ORDER BY id", bound)
 
     def _buy(self, purchase: Bought) -> Bought:
         lots = self._held.setdefault(purchase.ticker, {})
