@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from bus.ask import NoAnswer
 from bus.health import progress
 from bus.market_history import MarketHistory
+from bus.protocol.answers import Refusal
 from bus.trading.killswitch import WORD
 from markets.errors import BadRecord
 from markets.opportunities import KINDS, REASONS, explain
@@ -17,6 +18,7 @@ from ui.pages.board import WORDS, informs
 from ui.pages.columns import CHOICES, COLUMNS, TableView
 from ui.pages.filters import Filters
 from ui.pages.log_view import LEVELS
+from ui.pages.results import profit_factor, win_rate
 from ui.pages.system import DRIFT_WORDS, ROLES
 from ui.routes.api_routes import ApiRoutes
 from ui.routes.assets import Assets
@@ -70,6 +72,8 @@ def make_app(
         ROLES=ROLES,
         DRIFT_WORDS=DRIFT_WORDS,
         FOLDED=WORDS,
+        win_rate=win_rate,
+        profit_factor=profit_factor,
         asset=assets.url,
         progress=progress,
     )
@@ -81,6 +85,8 @@ def make_app(
         "/opportunities.csv": pages.opportunities_csv,
         "/trader": pages.current(pages.trader),
         "/trader/<name>.csv": pages.trader_csv,
+        "/results": pages.current(pages.results, shared=False),
+        "/results/<name>.csv": pages.results_csv,
         "/system": pages.current(pages.system, shared=False),
         "/api/system": api.system,
         "/api/trader": api.trader,
@@ -105,6 +111,7 @@ def make_app(
     app.add_url_rule("/api/replay", "command_replay", control.replay, methods=["POST"])
     app.register_error_handler(NoAnswer, pages.silent)
     app.register_error_handler(Absent, pages.absent)
+    app.register_error_handler(Refusal, pages.refused)
     app.register_error_handler(BadRecord, pages.bad_parameter)
     app.register_error_handler(HTTPException, pages.http_error)
     return app

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -45,6 +45,8 @@ from bus.trading.shapes import (
     PositionsAnswer,
     PrepareCommand,
     RefusedLeg,
+    ReportAnswer,
+    RisksAnswer,
     SettlementRow,
     SettlementsAnswer,
     TicketAnswer,
@@ -79,6 +81,14 @@ TRADES: Final = 100
 CUT_TRIES: Final = 4
 """How often the trader is asked anew because it moved between two answers."""
 
+FRESH_NS: Final = 2_000_000_000
+"""So old may a report be that a page shows."""
+
+READS_MAX: Final = 20
+"""How often a trader that still reads its journal is asked again: each time it reads on."""
+
+KEPT_MAX: Final = 16
+
 OLD_FACTOR: Final = 3
 """Prices older than this many times what is called stale count no more in profit and loss."""
 
@@ -94,7 +104,7 @@ SIGNS: Final = {
 }
 """How bad a state is; those not named are fair."""
 
-Row = PositionRow | OrderRow | FillRow | SettlementRow
+Row = PositionRow | OrderRow | FillRow | SettlementRow | TradeRow
 Said = dict[str, object]
 """A question or an answer as it goes over the socket: read by `told`, nowhere else."""
 
@@ -322,11 +332,15 @@ class CommandResult(msgspec.Struct, frozen=True):
     warning: str | None = None
 
 
-_LISTS: Final[Mapping[str, type[OrdersAnswer] | type[FillsAnswer] | type[SettlementsAnswer]]] = {
+_Lists = type[OrdersAnswer] | type[FillsAnswer] | type[SettlementsAnswer] | type[TradesAnswer]
+_LISTS: Final[Mapping[str, _Lists]] = {
     "orders": OrdersAnswer,
     "fills": FillsAnswer,
     "settlements": SettlementsAnswer,
+    "trades": TradesAnswer,
 }
+_NUMBERED: Final = {"orders": "number", "trades": "trade"}
+"""What the rows of a list are numbered by, where it is not `id`."""
 
 
 class TraderSocket(Protocol):
@@ -355,6 +369,8 @@ class TraderLink:
         self._counts: tuple[float | int, ...] = ()
         self._equity_ns = 0
         self._signature = b""
+        self._fresh_lock = threading.Lock()
+        self._kept: dict[bytes, tuple[int, Any]] = {}
         self._owner = Owner("the dashboard's link to the trader")
 
     # -- any thread
@@ -407,6 +423,47 @@ class TraderLink:
             raise Absent(f"{error}; and {outcome.trouble}") from None
         return msgspec.structs.replace(result, warning=outcome.trouble or result.warning)
 
+    def report(self, since: str | None, until: str | None) -> ReportAnswer:
+        """Return who earned what from one day (YYYY-MM-DD) to another; a moment old at most.
+
+        Raises:
+            Absent: the trader does not answer, or is still reading its journal.
+            Refusal: it takes these for no days.
+        """
+        return self._fresh({"op": "report", "since": since, "until": until}, ReportAnswer)
+
+    def risks(self) -> RisksAnswer:
+        """Return what is held by event, and what can come of it; a moment old at most.
+
+        Raises:
+            Absent: the trader does not answer.
+        """
+        return self._fresh({"op": "risks"}, RisksAnswer)
+
+    def _fresh(self, question: Said, type_: type[T]) -> T:
+        """Return an answer, asked for anew once it is older than FRESH_NS, however many pages want it."""
+        key = msgspec.json.encode(question)
+        now_ns = self._clock.monotonic_ns()
+        with self._fresh_lock:
+            kept = self._kept.get(key)
+        if kept is not None and now_ns - kept[0] < FRESH_NS:
+            answer: T = kept[1]
+            return answer
+        for _ in range(READS_MAX):
+            try:
+                found = self._ask(question, type_)
+                break
+            except Refusal as refusal:
+                if refusal.code != "not_ready":
+                    raise
+        else:
+            raise Absent("the trader is still reading its journal")
+        with self._fresh_lock:
+            self._kept[key] = (self._clock.monotonic_ns(), found)
+            while len(self._kept) > KEPT_MAX:
+                self._kept.pop(next(iter(self._kept)))
+        return found
+
     def rows(self, name: str) -> list[Row]:
         """Return a whole list for a file: newest first, up to CSV_ROWS_MAX.
 
@@ -423,7 +480,7 @@ class TraderLink:
                 found += page
                 if len(page) < ROWS_PER_QUESTION:
                     break
-                question["before"] = page[-1].number if name == "orders" else page[-1].id
+                question["before"] = getattr(page[-1], _NUMBERED.get(name, "id"))
             return found
         except Refusal as refusal:
             raise Absent(str(refusal)) from None
@@ -517,7 +574,7 @@ class TraderLink:
         self._moved.clear()
         for _ in range(CUT_TRIES):
             positions = self._take("positions", PositionsAnswer).positions
-            trades = self._take("trades", TradesAnswer, limit=TRADES).trades
+            trades = self._trades(desk)
             before, status = status, self._take("status", TraderStatus)
             if (before.now, before.epoch, before.seq) == (status.now, status.epoch, status.seq):
                 break  # nothing has moved meanwhile: all of it is of one moment
@@ -549,6 +606,14 @@ class TraderLink:
             self._equity_ns = now_ns
         self._counts = counts
         return made
+
+    def _trades(self, desk: Desk) -> Sequence[TradeRow]:
+        try:
+            return self._take("trades", TradesAnswer, limit=TRADES).trades
+        except Refusal as refusal:
+            if refusal.code != "not_ready":
+                raise
+            return desk.trades  # it is still reading its journal
 
     def _take(self, op: str, type_: type[T], **parameters: int) -> T:
         return told(self._asker.ask({"op": op, **parameters}, STATUS_MS), type_)

@@ -555,6 +555,15 @@ def test_a_person_buys_sells_and_flattens_by_ticket_and_typed_word(
         expect(page.locator("#ticket-figures .bad")).to_contain_text("refuses it", timeout=20_000)
         expect(page.locator("#ticket-confirm")).to_be_hidden()
         shoot(page, "ticket-refused-dark")
+    for width, scheme in ((360, "dark"), (1_400, "light")):
+        viewport = {"width": width, "height": 812}
+        with opened("/results", viewport=viewport, color_scheme=scheme) as page:
+            risk = page.locator(f'tr[data-key="{MATCH}"]')
+            expect(risk).to_contain_text("1 leg, trade 1, manual", timeout=20_000)
+            expect(risk.locator('[data-label="Worst"]')).to_have_text("−$8.40")  # noqa: RUF001
+            expect(risk.locator('[data-label="Best"]')).to_have_text("+$11.60")
+            assert (overflow(page), clipped(page), serious(page)) == (0, [], [])
+            shoot(page, f"results-{width}-{scheme}")
     with opened("/trader", color_scheme="light") as page:
         sell = page.get_by_role("button", name="Sell Vancouver")
         sell.click()

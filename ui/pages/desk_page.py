@@ -358,6 +358,6 @@ def source_in_words(sources: Sequence[str]) -> str:
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "e2": _exact(2), "e4": _exact(4), "e6": _exact(6), "ms": _ms, "why": why_refused,
-    "fate": fate, "sources": source_in_words,
+    "fate": fate, "sources": source_in_words, "sum_e6": lambda dollars: int(dollars.scaleb(6)),
 }  # fmt: skip
 """From the trader's decimal strings and seconds to the integers that the other filters show."""

@@ -9,12 +9,15 @@ from flask import Response, render_template, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
+from bus.protocol.answers import Refusal
+from bus.trading.shapes import ReportAnswer
 from markets.errors import BadRecord
 from ui.desk import Absent
 from ui.hub import RETRY_AFTER_S
 from ui.moment import Moment
 from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
+from ui.pages import results as results_views
 from ui.pages.board import NO_BOUND, Room, board
 from ui.pages.chart import SPAN, SPANS_MS, start_of
 from ui.pages.columns import parse_view, without_view
@@ -158,6 +161,56 @@ class PageRoutes:
             poll_ms=2_000,
             **msgspec.structs.asdict(service.system(this_moment(service))),
         )
+
+    def results(self) -> Response:
+        """What was earned, with what, and what can come of what is held."""
+        wanted = results_views.parse_choice(request.args.items(multi=True))
+        service = self._service
+        now_ms = service.now_ns() // 1_000_000
+        page, silent = None, ""
+        try:
+            report, than = self._report(wanted.period), None
+            if wanted.than is not None:
+                than = self._report(wanted.than)
+            risks = service.link().risks().risks
+            page = results_views.results_page(report, than, risks, service.desk.trades)
+        except (Absent, Refusal) as error:
+            silent = str(error)
+        return self._page(
+            "results.html",
+            page=page,
+            silent=silent,
+            wanted=wanted,
+            presets=results_views.presets(now_ms),
+            earlier=results_views.before(wanted.period),
+            listen="page=trader",
+            poll_ms=5_000,
+        )
+
+    def _report(self, period: results_views.Period) -> ReportAnswer:
+        since, until = (None if day is None else day.isoformat() for day in period)
+        return self._service.link().report(since, until)
+
+    def results_csv(self, name: str) -> Response:
+        """A table of the results as CSV."""
+        if name not in results_views.FILES:
+            raise NotFound("No such file.")
+        wanted = results_views.parse_choice(request.args.items(multi=True))
+        link = self._service.link()
+        rows: Sequence[msgspec.Struct]
+        if name == "risks":
+            rows = link.risks().risks
+        elif name == "trades":
+            rows = link.rows(name)
+        else:
+            rows = results_views.rows_of(self._report(wanted.period), name)
+        headers = {"Content-Disposition": f"attachment; filename=results-{name}.csv"}
+        text = for_programs.rows_to_csv(results_views.FILES[name], rows)
+        return Response(text, mimetype="text/csv", headers=headers)
+
+    def refused(self, error: Refusal) -> Response:
+        """The trader will not."""
+        return self._problem(409, error.code, str(error))
 
     def trader_csv(self, name: str) -> Response:
         """A table of the trader as CSV."""

@@ -1,4 +1,4 @@
-// The keyboard: / j k Enter f g t s x ? Esc. Never while typing, never with a modifier.
+// The keyboard: / j k Enter f g t r s x ? Esc. Never while typing, never with a modifier.
 
 export function startKeys() {
   const help = document.getElementById("help");
@@ -13,6 +13,7 @@ export function startKeys() {
     k: () => step(-1),
     g: () => location.assign("/"),
     t: () => location.assign("/trader"),
+    r: () => location.assign("/results"),
     s: () => location.assign("/system"),
     x: () => document.getElementById("kill").focus(),
     "?": () => help.showModal(),
