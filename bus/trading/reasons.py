@@ -69,6 +69,7 @@ EVENS_NOTHING: Final = "evens_nothing"
 MIN_EDGE: Final = "min_edge"
 MIN_RETURN: Final = "min_return"
 LEG_RISK: Final = "leg_risk"
+UNEVEN_LIMIT: Final = "uneven_limit"
 NO_FAIR_VALUE: Final = "no_fair_value"
 NOT_HELD: Final = "not_held"
 NOT_OWN_ORDER: Final = "not_own_order"
@@ -115,6 +116,7 @@ REFUSALS: Final = {
     EVENS_NOTHING: "it asks for more than evens the basket out",
     MIN_EDGE: "the size that fits earns less than asked for, a missed leg considered",
     NOT_HELD: "it sells more than the strategy's own trade holds there",
+    UNEVEN_LIMIT: "too much is at stake in baskets that lack a leg: they are evened out first",
     LEG_RISK: "a leg is missed so often that twice as many misses would cost all that it earns",
     MIN_RETURN: "it earns less a day on what it ties up than asked for",
     NOT_OWN_ORDER: "there is no open order of that number that is the strategy's own",

@@ -91,6 +91,19 @@ def had(leg: Wanted, view: EventView, scan: ScanLimits) -> bool:
     return False
 
 
+def offered_e6(legs: Sequence[Wanted], view: EventView, scan: ScanLimits) -> int | None:
+    """Return what legs cost at what is offered now, without fees; None where less is offered."""
+    seen = {one.market.ticker: one for one in view.markets}
+    total_e6 = 0
+    for leg in legs:
+        market = seen.get(leg.ticker)
+        taken = () if market is None else fills(ladder(market, leg.side, scan).levels, leg.count_e2)
+        if depth(taken) < leg.count_e2:
+            return None
+        total_e6 += cost_e6(taken)
+    return total_e6
+
+
 def evened_e6(
     view: EventView,
     legs: Sequence[Wanted],

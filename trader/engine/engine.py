@@ -24,6 +24,7 @@ from markets.opportunities import (
     ScanLimits,
     candidates,
     consensus_values,
+    least_payout_e6,
 )
 from markets.opportunities.legs import ladder
 from markets.orders import (
@@ -47,7 +48,7 @@ from markets.orders import (
 )
 from markets.records import FairValue, Market, Status
 from markets.units import CENT_E6, COUNT_ONE_E2, PRICE_ONE_E4, opposite
-from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Ledger
+from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Basket, Ledger
 from trader.strategies import LoadStrategy, Update
 
 from . import risk
@@ -93,7 +94,7 @@ from .outputs import (
 from .outputs import Amended as AmendBooked
 from .people import People
 from .quoting import fair_e6, own_bids, quote_edge_e6
-from .rebalance import Pace, follow_ups, uneven
+from .rebalance import Pace, Terms, follow_ups, patience_ms, uneven
 from .reconciliation import Reconciliation, new_movements, settled_e4
 from .refused import Refusals
 from .risk import Facts, Limits
@@ -113,6 +114,9 @@ VOID_MS: Final = 600_000
 
 SHOWN_MS: Final = 2_000
 """So long an event rests after a fill at an exchange: until then the feed may show what was taken."""
+
+UNEVEN_PART: Final = 10
+"""Baskets that lack a leg may have one part in so many of the total limit at stake; then none is begun."""
 
 STRAYS_MAX: Final = 100
 """So much is kept for `take_strays`: a broker that repeats itself must not flood the log."""
@@ -229,6 +233,7 @@ class Engine:
         self._out += self.roster.take_outputs()
         if not isinstance(taken, Start):  # the broker has taken over nothing yet
             self._cancel()
+        self._learn()
         if any(isinstance(output, Place | Cancel | Amend) for output in self._out):
             self.books.request(self.now_ms, self.paced_ms)
         money_moved = any(isinstance(output, _MONEY_MOVES) for output in self._out)
@@ -262,11 +267,14 @@ class Engine:
         killed, lost = self.conditions.killed is not None, self.conditions.lost
         halts = self.halts() if self._rules >= 2 else ()
         cancels = self.standing.to_cancel(
-            self.now_ms, killed=killed, lost=lost, halts=halts, closes=self._closes
+            self.now_ms, killed=killed, lost=lost, halts=halts, closes=self._takes_off
         )
         self._out += [Cancel(number, reason) for number, reason in cancels]
 
-    def _closes(self, intent: Intent) -> bool:
+    def _takes_off(self, intent: Intent) -> bool:
+        """Whether an order only takes risk off: it evens a basket out, or gives up what is held."""
+        if 0 < intent.attempt < CLOSED_BY_HAND:
+            return True
         other = NO if intent.side == YES else YES
         return self.ledger.held_e2(intent.trade, intent.ticker, other) >= intent.count_e2
 
@@ -301,7 +309,11 @@ class Engine:
         for intent in self.ledger.open.values():
             self.standing.add(intent)
         resting = self._own_asks if start.gateway else None  # nobody sees an order that only plays
-        self.taken = Taken(start.taken, stays=start.rules >= 2 and not start.gateway, resting=resting)
+        stays = start.rules >= 2 and not start.gateway
+        self.taken = Taken(start.taken, stays=stays, resting=resting, bids=self._own_bids)
+        for intent in self.ledger.open.values():
+            if intent.time_in_force == "gtc" and stays:
+                self.taken.plan(intent, ())
         self.roster.start(start.strategies, start.now_ms)
         self.leg_risk = LegRisk(start.leg_risk)
         self.heard, self._gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
@@ -319,7 +331,8 @@ class Engine:
             self.worth.mark(self.taken.of_others(view), self.paced_ms, self._failing)
             self._settle(view)
             self._correct(view)
-            self.leg_risk.look(self.taken.left(view), self.scan, self.now_ms, self.paced_ms)
+            left, patient_ms = self.taken.left(view), patience_ms(view, self.now_ms)
+            self.leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
             self._even_out(view)
             self.scan_and_trade(view, found.get(view.event.event_ticker))
             self._note_failures(view)
@@ -421,6 +434,11 @@ class Engine:
                 asks[side, opposite(intent.price_e4)] += left_e2
         return asks
 
+    def _own_bids(self, ticker: str) -> Mapping[tuple[str, int], int]:
+        """Return what own orders that rest bid for in a market."""
+        filled = {number: progress.count_e2 for number, progress in self.ledger.progress.items()}
+        return own_bids(self.ledger.open.values(), filled, ticker)
+
     def _on_timer(self, wanted: Iterable[AnyWanted]) -> None:
         """Take what strategies want as time passes, of events in which something is held or ordered."""
         for one in wanted:
@@ -477,8 +495,9 @@ class Engine:
             because: list[str] = []
             proposals: Sequence[Proposal] = ()
             try:
+                terms = self._terms(trade, basket, view) if paced else None
                 proposals = follow_ups(
-                    trade, basket, view, self.now_ms, self.scan, self._failing, gives_up=not paced
+                    trade, basket, view, self.now_ms, self.scan, self._failing, terms=terms
                 )
             except Exception as error:  # noqa: BLE001, it is noted
                 self._failing.append(Failure.of(view.event.event_ticker, EVENING_OUT, error))
@@ -489,9 +508,31 @@ class Engine:
                     because = []
                     break
                 because.append(reason)
-            self.pace.tried(trade, self.paced_ms, ledger.baskets[trade].tries, ordered=ledger.ordered(trade))
+            rests = any(intent.trade == trade and intent.post_only for intent in ledger.open.values())
+            ordered, tries = ledger.ordered(trade), ledger.baskets[trade].tries
+            self.pace.tried(trade, self.paced_ms, tries, ordered=ordered, rests=rests)
             if self.refusals.note_follow_ups(trade, because):
                 self._out += [Refused(basket.strategy, basket.event_ticker, reason) for reason in because]
+
+    def _terms(self, trade: int, basket: Basket, view: EventView) -> Terms:
+        lots = [lot for lot in self.ledger.lots_in(basket.event_ticker) if lot.trade == trade]
+        spent_e6 = sum(lot.cost_e6 + lot.fees_e6 for lot in lots)
+        return self.pace.terms(trade, basket, view, spent_e6, self.now_ms, self.paced_ms)
+
+    def _learn(self) -> None:
+        """Note what has come of baskets that missed a leg, once they are even."""
+        for trade in self.leg_risk.uneven:
+            basket = self.ledger.baskets.get(trade)
+            if self.ledger.ordered(trade) or (basket is not None and uneven(basket)):
+                continue
+            least_e6 = 0
+            if basket is not None:
+                view = self.views.get(basket.event_ticker)
+                if view is None:
+                    continue
+                legs = [(leg.ticker, leg.side, leg.got_e2) for leg in basket.legs]
+                least_e6 = least_payout_e6(view, legs, []) or 0
+            self.leg_risk.came_to(trade, least_e6)
 
     def _even_out_due(self) -> None:
         """Try again what is due: whether anything changes in an event says nothing of when to try."""
@@ -518,9 +559,9 @@ class Engine:
         """Place one trade if risk lets it pass; return why not."""
         legs: tuple[Wanted, ...] = ()
         edge_e6: int | None = None
-        like: Like | None = None
+        risked: tuple[Like, Edge] | None = None
         try:
-            legs, edge_e6, like, reason = self._judge(proposal, view)
+            legs, edge_e6, risked, reason = self._judge(proposal, view)
         except Exception as error:  # noqa: BLE001, it is noted
             self._failing.append(Failure.of(view.event.event_ticker, RISK, error))
             reason = reasons.ERROR
@@ -594,14 +635,16 @@ class Engine:
             if self._rules >= 2:
                 self.taken.plan(intent, levels)
             self._out.append(Place(intent))
-        if like is not None:
-            self.leg_risk.sent(trade, view.event.event_ticker, like, self.paced_ms)
+        if risked is not None:
+            like, edge = risked
+            self.leg_risk.sent(trade, view.event.event_ticker, like, edge, self.paced_ms)
+            self.pace.planned(trade, edge.whole_e6)
         self.throttle.sent(len(legs), self.paced_ms)
         return None
 
     def _judge(
         self, proposal: Proposal, view: EventView
-    ) -> tuple[tuple[Wanted, ...], int | None, Like | None, str | None]:
+    ) -> tuple[tuple[Wanted, ...], int | None, tuple[Like, Edge] | None, str | None]:
         """Return the legs of a trade, cut to size, what is expected of it, and why it must not be placed.
 
         What is expected is None where that is what the proposal says. Third what is known of a basket, None
@@ -630,15 +673,29 @@ class Engine:
             expected_e6 = self.leg_risk.expected_e6(like, edge)
         judged = msgspec.structs.replace(proposal, legs=legs, edge_e6=expected_e6)
         reason = risk.check(legs, judged, view, facts, self.limits, self.scan)
-        if reason is None and like is not None and not self.leg_risk.bears(like, edge):
-            reason = reasons.LEG_RISK
+        if reason is None and like is not None:
+            reason = self._leg_reason(like, edge)
         if reason is None and len(legs) > 1:
             legs = thin_first(legs, view, self.scan)
-        return legs, expected_e6, like, reason
+        return legs, expected_e6, None if like is None else (like, edge), reason
+
+    def _leg_reason(self, like: Like, edge: Edge) -> str | None:
+        """Return why a basket whose legs may be missed must not be bought."""
+        if not self.leg_risk.bears(like, edge):
+            return reasons.LEG_RISK
+        ledger = self.ledger
+        lacking = {trade for trade, basket in ledger.baskets.items() if uneven(basket)}
+        at_stake_e6 = sum(
+            lot.cost_e6 + lot.fees_e6
+            for event_ticker in {ledger.baskets[trade].event_ticker for trade in lacking}
+            for lot in ledger.lots_in(event_ticker)
+            if lot.trade in lacking
+        )
+        return reasons.UNEVEN_LIMIT if at_stake_e6 > self.limits.total_e6 // UNEVEN_PART else None
 
     def _judge_quote(
         self, legs: tuple[Wanted, ...], proposal: Proposal, view: EventView, facts: Facts
-    ) -> tuple[tuple[Wanted, ...], int | None, Like | None, str | None]:
+    ) -> tuple[tuple[Wanted, ...], int | None, tuple[Like, Edge] | None, str | None]:
         """Do as `_judge` of an order that is only to rest: the middle says what it is worth."""
         edge_e6 = self._quote_edge_e6(legs[0], view)
         expected_e6 = 0 if isinstance(edge_e6, str) else edge_e6
@@ -839,6 +896,8 @@ class Engine:
         markets = {} if view is None else {seen.market.ticker: seen.market for seen in view.markets}
         seen_e4 = settlement_e4(markets[ticker]) if ticker in markets else None
         result, value_e4 = settled_e4(listed, ledger.positions.get(ticker), seen_e4)
+        for trade in ledger.lots[ticker]:
+            self.leg_risk.drop(trade)
         settlement = ledger.settle(ticker, result, value_e4, self.now_ms, paid_e6=listed.revenue_e6)
         if settlement is not None:
             self.books.rounded_e6 += settlement.fee_e6
@@ -906,6 +965,7 @@ class Engine:
     def _book(self, intent: Intent, events: Sequence[AnyOrderEvent]) -> None:
         """Book what happened to an open order, and look at what follows from it."""
         number, standing = intent.number, self.standing
+        before = self.ledger.baskets.get(intent.trade)
         before_e6 = self.ledger.cash_e6
         if any(isinstance(event, Filled) and event.fill.id for event in events):
             # Whatever it got before its end or is told after it: the end is booked last.
@@ -928,6 +988,7 @@ class Engine:
                     if self.ledger.fill(number, event.fill) is not None:
                         fills.append(event.fill)
                         self.taken.fill(intent, event.fill)
+                        self.leg_risk.paid(intent.trade, _came_e6(intent, event.fill, before))
                 case Unknown():
                     standing.lose(number, event.reason, event.until_ms)
                 case Ended():
@@ -1005,6 +1066,8 @@ class Engine:
                 continue
             if any(intent.ticker == ticker for intent in ledger.open.values()):
                 continue  # what it got may yet be heard: its end settles the market
+            for trade in ledger.lots[ticker]:
+                self.leg_risk.drop(trade)
             settlement = ledger.settle(ticker, result, value_e4, self.now_ms, whole_cents=self._rules > 0)
             if settlement is not None:
                 self.voids.pop(ticker, None)
@@ -1075,6 +1138,13 @@ class Engine:
             view = self.views.get(next(iter(lots.values())).event_ticker)
             if view is not None:
                 self._settle(view)
+
+
+def _came_e6(intent: Intent, fill: Fill, basket: Basket | None) -> int:
+    """Return what a fill of a basket brought: of a sale the dollar of each pair, less what was paid."""
+    sides = {} if basket is None else {leg.ticker: leg.side for leg in basket.legs}
+    pairs_e2 = fill.count_e2 if sides.get(intent.ticker, intent.side) != intent.side else 0
+    return pairs_e2 * PRICE_ONE_E4 - fill.cost_e6 - fill.fee_e6
 
 
 def _is_exclusive(view: EventView) -> bool:

@@ -1,16 +1,19 @@
 """The chance that a leg of a basket is gone when its order arrives, and what that costs, as was found. Pure.
 
-Every basket that is offered is a trial. One that is bought tells by its own orders whether a leg was missed;
-one that is not is watched for as long as own orders take to arrive: had it been bought, would all legs have
-been there, and if not, what would evening out have cost at that moment? So what is known grows with what is
-seen, not with what is lost; and baskets that nobody should buy are found out without buying them.
+Every basket that is offered is a trial. One that is bought tells by its own orders whether a leg was missed,
+and by what it has come to once it is even (rebalance.py) what that cost. One that is not is watched for as
+long as own orders take to arrive: had it been bought, would all legs have been there? If not, it is watched
+on: would what was missing have come at the price that would have been bid for it, and if not, what would
+evening out have cost when it was waited for long enough? So what is known grows with what is seen, not with
+what is lost; and baskets that nobody should buy are found out without buying them.
 
 A basket is like others by its state, its age, its number of legs and what a set earns. The state is what
 can be seen of others: whether one quote made it, or several at once (somebody has repriced the event, and
 others look at it, too); and whether it earns less by now than at first (somebody has been there). Each
 estimate is drawn towards that for the wider group, the widest towards a prior: what has stood for long stands
-for long. What is long ago counts less. Between what was found and what is true lies luck: the chance is taken
-to be a standard deviation worse, since it is the baskets that look better than they are that would be bought.
+for long. What is long ago counts less. Between what was found and what is true lies luck: where it is decided
+whether to buy, the chance is taken to be a standard deviation worse, since it is the baskets that look better
+than they are that would be bought.
 """
 
 from bisect import bisect_right
@@ -23,7 +26,7 @@ import msgspec
 from markets.opportunities import EventView, ScanLimits
 from markets.orders import Wanted
 
-from .edge import Edge, evened_e6, had
+from .edge import Edge, evened_e6, had, offered_e6
 
 MILLION: Final = 1_000_000
 
@@ -63,12 +66,13 @@ WEIGHT: Final = 5.0
 KEEPS: Final = 0.995
 """So much of what was known is kept with each further trial: the last two hundred or so count."""
 
-SPARE_MS: Final = 1_750
-"""So that of what has just appeared one in five is thought to miss a leg within `LATENCY_MS`."""
+SPARE_MS: Final = 500
+"""So that of what has just appeared two in five are thought to miss a leg within `LATENCY_MS`."""
 
-PRIOR_COST: Final = 1.0
-"""What a missed leg is thought to cost, of what all legs together earn before fees: all of it."""
+PRIOR_COST: Final = 0.5
+"""What a missed leg is thought to cost, of what all legs together earn before fees: half of it."""
 
+COST_LEAST: Final = -1.0
 COST_MOST: Final = 5.0
 
 GAP_MS: Final = 15_000
@@ -131,6 +135,32 @@ class _Watch(msgspec.Struct):
     next_ms: int = 0
 
 
+class _Missing(msgspec.Struct):
+    """A basket that was not bought and would have missed the legs at `gone`; waited for as if it had been.
+
+    Attributes:
+        since_ms, until_ms: it is waited for from when to when, by the steady clock.
+    """
+
+    legs: Sequence[Wanted]
+    edge: Edge
+    like: Like
+    gone: Sequence[int]
+    since_ms: int
+    until_ms: int
+
+
+class _Own(msgspec.Struct):
+    """A basket that was bought. `came_e6` is what sales have brought, less all that was paid."""
+
+    like: Like
+    edge: Edge
+    sent_ms: int
+    came_e6: int = 0
+    missed: bool = False
+    over: bool = False
+
+
 class LegRisk:
     """What became of baskets, by what was known of each when it was bought or could have been.
 
@@ -144,8 +174,8 @@ class LegRisk:
     def __init__(self, past: Iterable[Learnt] = ()) -> None:
         self.latency_ms = LATENCY_MS
         self._found: dict[str, tuple[float, float]] = {}
-        self._sent: dict[int, tuple[Like, int]] = {}
-        self._missed: set[int] = set()
+        self._own: dict[int, _Own] = {}
+        self._missing: dict[str, _Missing] = {}
         self._seen: dict[str, _Seen] = {}
         self._watches: dict[str, _Watch] = {}
         for group, total, trials in past:
@@ -165,7 +195,12 @@ class LegRisk:
     @property
     def watched(self) -> Collection[str]:
         """The events of which every change is to be heard."""
-        return self._watches.keys()
+        return self._watches.keys() | self._missing.keys()
+
+    @property
+    def uneven(self) -> list[int]:
+        """The trades of which a leg was missed, and that have not come to anything yet."""
+        return [trade for trade, own in self._own.items() if own.over]
 
     def see(
         self, event_ticker: str, edge_e4: int, quoted_ms: Iterable[int], now_ms: int, steady_ms: int
@@ -195,49 +230,69 @@ class LegRisk:
         age = self._age(event_ticker, steady_ms)
         return Like(state, age, min(legs, LEGS_MOST), bisect_right(SIZES_E4, edge_e4), series_ticker)
 
-    def miss_ppm(self, like: Like) -> int:
-        """Return the chance in a million that a basket like this misses a leg, on the cautious side."""
+    def miss_ppm(self, like: Like, *, cautious: bool = False) -> int:
+        """Return the chance in a million that a basket like this misses a leg; cautious: if luck was good."""
         prior = self.latency_ms / (self.latency_ms + TYPICAL_MS[like.age] + SPARE_MS)
         groups = like.of_misses
         mean, (_, trials) = self._mean(groups, prior), self._found.get(groups[-1], (0.0, 0.0))
-        return round(min(1.0, mean + sqrt(mean * (1 - mean) / (trials + 2 * WEIGHT))) * MILLION)
+        luck = sqrt(mean * (1 - mean) / (trials + 2 * WEIGHT)) if cautious else 0.0
+        return round(min(1.0, mean + luck) * MILLION)
 
     def cost_ppm(self, like: Like) -> int:
         """Return what a miss costs, in millionths of what all legs together earn before fees."""
         return round(self._mean(like.of_costs, PRIOR_COST) * MILLION)
 
-    def expected_e6(self, like: Like, edge: Edge) -> int:
+    def expected_e6(self, like: Like, edge: Edge, *, cautious: bool = False) -> int:
         """Return what is expected of a basket that earns so much if no leg is missed."""
         missed_e6 = edge.gross_e6 * self.cost_ppm(like) // MILLION
-        return edge.whole_e6 - missed_e6 * self.miss_ppm(like) // MILLION
+        return edge.whole_e6 - missed_e6 * self.miss_ppm(like, cautious=cautious) // MILLION
 
     def bears(self, like: Like, edge: Edge) -> bool:
         """Whether such a basket would earn something even if misses cost twice as much as was found.
 
         Where there is little to gain and much to lose the smallest error of the estimate decides: who bought
-        all that seems to earn something would buy what is overrated.
+        all that seems to earn something would buy what is overrated. So the chance of a miss is taken to be a
+        standard deviation worse than was found, too.
         """
-        return 2 * self.expected_e6(like, edge) >= edge.whole_e6
+        return 2 * self.expected_e6(like, edge, cautious=True) >= edge.whole_e6
 
     # -- what is bought
 
-    def sent(self, trade: int, event_ticker: str, like: Like, steady_ms: int) -> None:
+    def sent(self, trade: int, event_ticker: str, like: Like, edge: Edge, steady_ms: int) -> None:
         """Note that a basket is sent: its own orders tell, and change what is seen of the event."""
-        self._sent[trade] = like, steady_ms
+        self._own[trade] = _Own(like, edge, steady_ms)
         self._watches.pop(event_ticker, None)
+
+    def paid(self, trade: int, came_e6: int) -> None:
+        """Note what a fill brought (a sale), or cost (a purchase: negative), fees included."""
+        own = self._own.get(trade)
+        if own is not None:
+            own.came_e6 += came_e6
 
     def ended(self, trade: int, steady_ms: int, *, missed: bool, over: bool) -> None:
         """Note that an order of a basket has ended: whether it missed something, and was the last."""
-        if trade not in self._sent:
+        own = self._own.get(trade)
+        if own is None or own.over:
             return
-        if missed:
-            self._missed.add(trade)
-        if over:
-            like, sent_ms = self._sent.pop(trade)
-            self._count(like.of_misses, float(trade in self._missed))
-            self._missed.discard(trade)
-            took_ms = min(max(steady_ms - sent_ms, LATENCY_FROM_MS), LATENCY_TO_MS)
-            self.latency_ms = (9 * self.latency_ms + took_ms) // 10
+        own.missed |= missed
+        if not over:
+            return
+        own.over = True
+        self._count(own.like.of_misses, float(own.missed))
+        took_ms = min(max(steady_ms - own.sent_ms, LATENCY_FROM_MS), LATENCY_TO_MS)
+        self.latency_ms = (9 * self.latency_ms + took_ms) // 10
+        if not own.missed:
+            del self._own[trade]
+
+    def came_to(self, trade: int, least_e6: int) -> None:
+        """Note that a basket that missed a leg is even: what is left of it pays so much at least."""
+        own = self._own.pop(trade, None)
+        if own is not None:
+            self._count_cost(own.like, own.edge, own.came_e6 + least_e6)
+
+    def drop(self, trade: int) -> None:
+        """Forget a basket of which a leg is settled before it was even: what that says is luck."""
+        self._own.pop(trade, None)
 
     # -- what is only watched
 
@@ -251,9 +306,14 @@ class LegRisk:
         """See what becomes of a basket that is offered now."""
         self._watches[event_ticker] = _Watch(legs, edge, like, steady_ms, steady_ms + self.latency_ms)
 
-    def look(self, view: EventView, scan: ScanLimits, now_ms: int, steady_ms: int) -> None:
-        """Look at an event that has changed: whether a leg is gone of what is watched there."""
+    def look(self, view: EventView, scan: ScanLimits, now_ms: int, steady_ms: int, patience_ms: int) -> None:
+        """Look at an event that has changed: whether a leg is gone of what is watched there, or is back.
+
+        Args:
+            patience_ms: so long a basket of it that misses a leg now is waited for.
+        """
         event_ticker = view.event.event_ticker
+        self._wait_for(view, scan, now_ms, steady_ms)
         watch = self._watches.get(event_ticker)
         if watch is None:
             return
@@ -265,10 +325,11 @@ class LegRisk:
         if watch.due_ms is None or steady_ms <= watch.begun_ms:
             return  # nobody would have bought it: it was gone before
         self._count(watch.like.of_misses, 1.0)
-        ends_e6 = evened_e6(view, watch.legs, watch.edge.paid_e6, gone, scan, now_ms)
-        if ends_e6 is not None and watch.edge.gross_e6 > 0:
-            cost = (watch.edge.whole_e6 - ends_e6) / watch.edge.gross_e6
-            self._count(watch.like.of_costs, min(max(cost, 0.0), COST_MOST))
+        if event_ticker not in self._missing:
+            until_ms = steady_ms + patience_ms
+            self._missing[event_ticker] = _Missing(
+                watch.legs, watch.edge, watch.like, gone, steady_ms, until_ms
+            )
 
     def pass_time(self, steady_ms: int) -> None:
         """Take what has not changed by now for what stands, and look at it again when it is twice as old."""
@@ -281,6 +342,28 @@ class LegRisk:
     def forget(self) -> None:
         """Watch nothing any more: what is not heard of may have changed."""
         self._watches.clear()
+        self._missing.clear()
+
+    def _wait_for(self, view: EventView, scan: ScanLimits, now_ms: int, steady_ms: int) -> None:
+        """See whether what a basket would miss can be had at what would be bid for it."""
+        event_ticker = view.event.event_ticker
+        missing = self._missing.get(event_ticker)
+        if missing is None:
+            return
+        edge, gone = missing.edge, missing.gone
+        ends_e6: int | None
+        if steady_ms >= missing.until_ms:
+            ends_e6 = evened_e6(view, missing.legs, edge.paid_e6, gone, scan, now_ms)
+        else:
+            first = steady_ms < (missing.since_ms + missing.until_ms) // 2
+            ends_e6 = edge.whole_e6 if first else 0
+            lost_e6 = edge.whole_e6 - ends_e6
+            cost_e6 = offered_e6([missing.legs[at] for at in gone], view, scan)
+            if cost_e6 is None or cost_e6 > sum(edge.paid_e6[at] for at in gone) + lost_e6:
+                return
+        del self._missing[event_ticker]
+        if ends_e6 is not None:
+            self._count_cost(missing.like, edge, ends_e6)
 
     def _stood(self, event_ticker: str, watch: _Watch, steady_ms: int) -> None:
         if watch.due_ms is None or steady_ms <= watch.due_ms:
@@ -302,6 +385,11 @@ class LegRisk:
             total, trials = self._found.get(group, (0.0, 0.0))
             mean = (WEIGHT * mean + total) / (WEIGHT + trials)
         return mean
+
+    def _count_cost(self, like: Like, edge: Edge, ends_e6: int) -> None:
+        if edge.gross_e6 > 0:
+            cost = (edge.whole_e6 - ends_e6) / edge.gross_e6
+            self._count(like.of_costs, min(max(cost, COST_LEAST), COST_MOST))
 
     def _count(self, groups: Sequence[str], found: float) -> None:
         for group in groups:

@@ -1,30 +1,38 @@
 """Uneven baskets: what to do when a leg got less than the others. Pure.
 
 What legs pay whatever happens the kinds of opportunity know (`Kind.least_payout_e6`); mostly that counts only
-for what all of them have. So either the short legs are completed, or what the others have too much is sold:
-whichever leaves the better worst case at the asks and bids of now, and nothing if neither beats leaving it as
-it is. Selling is buying the other outcome: a pair of YES and NO pays a dollar. Legs of which no kind promises
-anything are left alone.
+for what all of them have. So either the short legs are completed, or what the others have too much is sold,
+which is buying the other outcome: a pair of YES and NO pays a dollar. Legs of which no kind promises anything
+are left alone.
 
-When that is tried says `Pace`: time, not what happens to change. It is never given up; what is uneven is said
-to be (`status`, member `uneven`). The third and fourth try only sell: a level that shows more than it gives
-must not keep a basket open for ever. Sessions of rules before 2 tried four times, whenever the event changed.
+Whoever does either at once pays the spread, and fees twice, where nothing presses: what is held was bought
+for less than it is worth. So for a while (`Terms`) that is done only if the basket still earns what it was to
+earn, in the first half of that time, or loses nothing, in the second; else what is missing is bid for at such
+a price, by orders that only rest and mostly pay no fee. After that, and in any case before a match starts,
+whichever of the two leaves the better worst case at the asks and bids of now is done, and nothing if neither
+beats leaving it as it is.
+
+When that is looked at says `Pace`: time, not what happens to change. It is never given up; what is uneven is
+said to be (`status`, member `uneven`). Sessions of rules before 2 waited for nothing and tried four times,
+whenever the event changed.
 """
 
 from collections.abc import Container, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from markets.book import NO, YES, cost_e6, depth, fills
-from markets.fees import FeeSchedule, fee_schedule, taker_fees_e6
+import msgspec
+
+from markets.book import NO, YES, at_or_below, cost_e6, depth, fills
+from markets.fees import FeeSchedule, fee_schedule, fill_fee, taker_fees_e6
 from markets.opportunities import EventView, Failure, MarketView, ScanLimits, least_payout_e6
 from markets.opportunities.legs import ladder
 from markets.orders import Proposal, Wanted
-from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
+from markets.units import COUNT_ONE_E2, MINUTE_MS, PRICE_ONE_E4
 from trader.ledger.ledger import CLOSED_BY_HAND, Basket
 
 TRIES: Final = 4
 SELL_FROM_TRY: Final = 3
-"""Tries from this one up to `TRIES` only sell."""
+"""Of `TRIES` those from this one on only sell."""
 
 PACE_MS: Final = (1_000, 5_000, 30_000, 60_000)
 """So long after each try the next one may come; after the last of these always so long."""
@@ -33,28 +41,93 @@ LOOK_AGAIN_MS: Final = 5_000
 """So long after a look that ordered nothing, because nothing would help or risk refused, comes the next."""
 
 
+PATIENT_MS: Final = 20 * MINUTE_MS
+"""So long a basket that lacks a leg is waited for, at most."""
+
+BEFORE_END_MS: Final = 90_000
+"""No longer than until so long before its match starts, or the first of its markets closes."""
+
+AFTER_REST_MS: Final = 1_000
+"""So long after an order that rests was placed comes the next look, if it has ended by then."""
+
+
+class Terms(NamedTuple):
+    """On what terms a basket is evened out while it is waited for.
+
+    Attributes:
+        spent_e6: what is held of it has cost, fees included.
+        earns_e6: what it is to earn once it is whole.
+        until_ms: until when these hold, by the wall clock.
+    """
+
+    spent_e6: int
+    earns_e6: int
+    until_ms: int
+
+
+class _Uneven(msgspec.Struct):
+    """Since when a basket is uneven, and when it is looked at next."""
+
+    since_ms: int
+    due_ms: int
+
+
 class Pace:
-    """When each uneven basket is looked at again, by the steady clock. What is not known is due."""
+    """When each uneven basket is looked at again and for how long it is waited for, by the steady clock.
+
+    What is not known is due.
+    """
 
     def __init__(self) -> None:
-        self._due_ms: dict[int, int] = {}
+        self._earns_e6: dict[int, int] = {}
+        self._uneven: dict[int, _Uneven] = {}
+
+    def planned(self, trade: int, earns_e6: int) -> None:
+        """Note what a basket earns if no leg of it is missed."""
+        self._earns_e6[trade] = earns_e6
 
     def due(self, trade: int, steady_ms: int) -> bool:
         """Whether it is time for a basket."""
-        return self._due_ms.get(trade, steady_ms) <= steady_ms
+        known = self._uneven.get(trade)
+        return known is None or known.due_ms <= steady_ms
 
     def all_due(self, steady_ms: int) -> list[int]:
         """Return the baskets that were tried before and are due again."""
-        return sorted(trade for trade, due_ms in self._due_ms.items() if due_ms <= steady_ms)
+        return sorted(trade for trade, known in self._uneven.items() if known.due_ms <= steady_ms)
 
-    def tried(self, trade: int, steady_ms: int, tries: int, *, ordered: bool) -> None:
+    def terms(
+        self, trade: int, basket: Basket, view: EventView, spent_e6: int, now_ms: int, steady_ms: int
+    ) -> Terms:
+        """Return the terms of now; they are over where it was waited for long enough."""
+        known = self._uneven.setdefault(trade, _Uneven(steady_ms, steady_ms))
+        waited_ms = steady_ms - known.since_ms
+        left_ms = patience_ms(view, now_ms, waited_ms)
+        first_ms = (waited_ms + left_ms) // 2 - waited_ms
+        if left_ms <= 0 or first_ms <= 0:
+            return Terms(spent_e6, 0, now_ms + left_ms)
+        planned_e2 = max(leg.planned_e2 for leg in basket.legs)
+        earns_e6 = self._earns_e6.get(trade, 0) * max(leg.got_e2 for leg in basket.legs) // planned_e2
+        return Terms(spent_e6, max(0, earns_e6), now_ms + first_ms)
+
+    def tried(self, trade: int, steady_ms: int, tries: int, *, ordered: bool, rests: bool = False) -> None:
         """Note that a basket was looked at, after so many tries, and whether something was ordered."""
         wait_ms = PACE_MS[min(max(tries, 1), len(PACE_MS)) - 1] if ordered else LOOK_AGAIN_MS
-        self._due_ms[trade] = steady_ms + wait_ms
+        known = self._uneven.setdefault(trade, _Uneven(steady_ms, steady_ms))
+        known.due_ms = steady_ms + (AFTER_REST_MS if rests else wait_ms)
 
     def keep(self, trades: Container[int]) -> None:
         """Forget baskets that are none of these."""
-        self._due_ms = {trade: due_ms for trade, due_ms in self._due_ms.items() if trade in trades}
+        self._uneven = {trade: known for trade, known in self._uneven.items() if trade in trades}
+        self._earns_e6 = {trade: earns for trade, earns in self._earns_e6.items() if trade in trades}
+
+
+def patience_ms(view: EventView, now_ms: int, waited_ms: int = 0) -> int:
+    """Return how much longer a basket of an event is waited for that was for so long."""
+    ends_ms = [seen.market.close_ms for seen in view.markets if seen.market.close_ms is not None]
+    if view.timing.start_ms is not None:
+        ends_ms.append(view.timing.start_ms)
+    left_ms = PATIENT_MS - waited_ms
+    return max(0, min([left_ms, *(end_ms - BEFORE_END_MS - now_ms for end_ms in ends_ms)]))
 
 
 def missing_e2(basket: Basket) -> list[int]:
@@ -83,20 +156,19 @@ def follow_ups(
     now_ms: int,
     scan: ScanLimits,
     failures: list[Failure],
-    *,
-    gives_up: bool = False,
+    terms: Terms | None,
 ) -> list[Proposal]:
     """Return what would even a basket out, the better worst case first; empty if nothing would help now.
 
     Args:
-        gives_up: whether nothing is tried after `TRIES`.
         failures: takes those of kinds that raise when they are asked what the legs pay.
+        terms: None in sessions of rules before 2.
     """
     fees = fee_schedule(view.event, view.series)
     markets = {seen.market.ticker: seen for seen in view.markets}
     if (
         fees is None
-        or basket.tries >= (TRIES if gives_up else CLOSED_BY_HAND)
+        or basket.tries >= (TRIES if terms is None else CLOSED_BY_HAND)
         or not uneven(basket)
         or any(leg.ticker not in markets for leg in basket.legs)
     ):
@@ -114,19 +186,20 @@ def follow_ups(
     if now_e6 is None:
         return []
     found = []
-    if not SELL_FROM_TRY <= basket.tries + 1 <= TRIES:
-        missing = missing_e2(basket)
-        sides = [leg.side for leg in basket.legs]
-        bought, then_e6 = _legs(sides, seen, missing, scan), least_e6(missing)
-        if bought is not None and then_e6 is not None:
-            found.append((then_e6 - now_e6 - _cost_e6(bought, fees, now_ms), bought))
-    excess = excess_e2(basket)
+    missing, excess = missing_e2(basket), excess_e2(basket)
+    whole_e6 = least_e6(missing)
+    if terms is not None or not SELL_FROM_TRY <= basket.tries + 1 <= TRIES:
+        bought = _legs([leg.side for leg in basket.legs], seen, missing, scan)
+        if bought is not None and whole_e6 is not None:
+            found.append((whole_e6 - now_e6 - _cost_e6(bought, fees, now_ms), bought))
     sides = [NO if leg.side == YES else YES for leg in basket.legs]
     sold, then_e6 = _legs(sides, seen, excess, scan), least_e6([-out for out in excess])
     if sold is not None and then_e6 is not None:
         pairs_e6 = sum(excess) * PRICE_ONE_E4
         found.append((pairs_e6 + then_e6 - now_e6 - _cost_e6(sold, fees, now_ms), sold))
-    return [
+    waits = terms is not None and now_ms < terms.until_ms
+    least_gain_e6 = terms.spent_e6 + terms.earns_e6 - now_e6 - 1 if terms is not None and waits else 0
+    proposals = [
         Proposal(
             basket.strategy,
             view.event.event_ticker,
@@ -136,8 +209,56 @@ def follow_ups(
             trade,
         )
         for gain_e6, legs in sorted(found, key=lambda entry: -entry[0])
-        if gain_e6 > 0
+        if gain_e6 > max(0, least_gain_e6)
     ]
+    if terms is None or not waits or whole_e6 is None:
+        return proposals
+    budget_e6 = whole_e6 - terms.spent_e6 - terms.earns_e6
+    bids = _bids(basket, seen, missing, budget_e6, fees, now_ms, scan)
+    if bids:
+        bid = Proposal(basket.strategy, view.event.event_ticker, bids, 0, None, trade)
+        proposals.append(
+            msgspec.structs.replace(bid, time_in_force="gtc", expires_ms=terms.until_ms, post_only=True)
+        )
+    return proposals
+
+
+def _bids(
+    basket: Basket,
+    seen: Sequence[MarketView],
+    missing: Sequence[int],
+    budget_e6: int,
+    fees: FeeSchedule,
+    now_ms: int,
+    scan: ScanLimits,
+) -> tuple[Wanted, ...]:
+    """Return bids for what is missing that take nothing and cost no more than `budget_e6` with their fees.
+
+    Of several legs each is bid for as much below what is asked for it as the others.
+    """
+    asked: list[tuple[Wanted, MarketView]] = []
+    for leg, view, count_e2 in zip(basket.legs, seen, missing, strict=True):
+        if count_e2:
+            levels = ladder(view, leg.side, scan).levels
+            ask_e4 = levels[0][0] if levels else PRICE_ONE_E4
+            asked.append((Wanted(leg.ticker, leg.side, ask_e4, count_e2), view))
+    total_e2 = sum(wanted.count_e2 for wanted, _ in asked)
+
+    def within(least_e6: int) -> tuple[Wanted, ...]:
+        over_e6 = sum(wanted.price_e4 * wanted.count_e2 for wanted, _ in asked) - least_e6
+        less_e4 = max(1, -(-over_e6 // total_e2))
+        found: list[Wanted] = []
+        for wanted, view in asked:
+            price_e4 = at_or_below(wanted.price_e4 - less_e4, view.market.price_ranges)
+            if price_e4 is None:
+                return ()
+            found.append(msgspec.structs.replace(wanted, price_e4=price_e4))
+        return tuple(found)
+
+    paid = [
+        fill_fee(fees, bid.price_e4, bid.count_e2, time_ms=now_ms, maker=True) for bid in within(budget_e6)
+    ]
+    return within(budget_e6 - sum(fee.total_e6 for fee in paid))
 
 
 Purchase = tuple[Wanted, tuple[tuple[int, int], ...]]

@@ -5,7 +5,8 @@ its level shrinks or goes. At an exchange a level shrinks by itself, and only or
 Either way the same depth must not be bought twice: scanner, risk and evening out look at what is left.
 
 What own orders bid for while they rest is shown by an exchange, too. It is no offer to oneself, and no price
-at which anything could be sold: it is taken off as well.
+at which anything could be sold: it is taken off as well. To one that only plays it is not shown, and who
+offers at its price or below goes on being shown, though it is what the resting order gets: that is taken off.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ class Taken:
         stays: whether a level goes on showing what an order took of it, as it does to one that only plays.
         resting: returns what own orders bid for in a market, where that is shown: (side, price_e4) of the
             asks that it makes -> contracts.
+        bids: returns what own orders bid for in a market: (side, price_e4) -> contracts.
 
     Attributes:
         levels: ticker -> (side, price_e4) -> contracts.
@@ -45,9 +47,13 @@ class Taken:
         *,
         stays: bool = True,
         resting: Callable[[str], Mapping[tuple[str, int], int]] | None = None,
+        bids: Callable[[str], Mapping[tuple[str, int], int]] = lambda _ticker: {},
     ) -> None:
         self._stays = stays
         self._resting = resting
+        self._bids = bids
+        self._rests: dict[str, set[int]] = {}
+        self._met: dict[str, dict[tuple[str, int], int]] = {}
         self.levels: dict[str, dict[tuple[str, int], int]] = {}
         self._plans: dict[int, dict[int, int]] = {}
         for ticker, side, price_e4, count_e2 in levels:
@@ -56,7 +62,9 @@ class Taken:
     def plan(self, intent: Intent, levels: Sequence[Level]) -> None:
         """Count what an order that is sent may take of these asks."""
         if intent.time_in_force == "gtc":
-            return  # it rests, and takes what comes to it
+            if self._stays:
+                self._rests.setdefault(intent.ticker, set()).add(intent.number)
+            return  # it takes what comes to it
         within = [level for level in levels if level[0] <= intent.price_e4]
         self._plans[intent.number] = plan = dict(fills(within, intent.count_e2))
         for price_e4, count_e2 in plan.items():
@@ -64,7 +72,12 @@ class Taken:
 
     def fill(self, intent: Intent, fill: Fill) -> None:
         """Count what an order took: of what it was to take, as far as that goes."""
-        if fill.maker or not self._stays:
+        if not self._stays:
+            return
+        if fill.maker:
+            met = self._met.setdefault(intent.ticker, {})
+            key = intent.side, fill.price_e4
+            met[key] = met.get(key, 0) + fill.count_e2
             return
         plan = self._plans.get(intent.number, {})
         planned_e2 = min(plan.get(fill.price_e4, 0), fill.count_e2)
@@ -74,6 +87,11 @@ class Taken:
 
     def end(self, intent: Intent) -> None:
         """Count no more what an order was to take and did not."""
+        rests = self._rests.get(intent.ticker)
+        if rests is not None:
+            rests.discard(intent.number)
+            if not rests:
+                del self._rests[intent.ticker]
         levels = self.levels.get(intent.ticker, {})
         for price_e4, count_e2 in self._plans.pop(intent.number, {}).items():
             key = intent.side, price_e4
@@ -88,6 +106,7 @@ class Taken:
     def observe(self, view: EventView, scan: ScanLimits) -> None:
         """Look at an event as it now is: forget what was taken of levels that are gone or shrank."""
         for seen in view.markets:
+            self._see_met(seen)
             levels = self.levels.get(seen.market.ticker)
             if levels is None:
                 continue
@@ -95,18 +114,55 @@ class Taken:
             if not levels:
                 del self.levels[seen.market.ticker]
 
+    def _see_met(self, seen: MarketView) -> None:
+        """Count no more of what met orders that rested than is still offered at their prices."""
+        met = self._met.pop(seen.market.ticker, None)
+        if met is None:
+            return
+        left: dict[tuple[str, int], int] = {}
+        for (side, price_e4), count_e2 in met.items():
+            shown_e2 = sum(size for at_e4, size in _shown(seen, side).items() if at_e4 <= price_e4)
+            if shown_e2:
+                left[side, price_e4] = min(count_e2, shown_e2)
+        if left:
+            self._met[seen.market.ticker] = left
+
     def touches(self, view: EventView) -> bool:
         """Whether anything of this event's levels was taken."""
-        levels = self.levels
-        return bool(levels) and any(seen.market.ticker in levels for seen in view.markets)
+        levels, rests, met = self.levels, self._rests, self._met
+        return bool(levels or rests or met) and any(
+            ticker in levels or ticker in rests or ticker in met
+            for ticker in (seen.market.ticker for seen in view.markets)
+        )
 
     def left(self, view: EventView) -> EventView:
         """Return the event with what is left of its levels."""
         view = self.of_others(view)
         if not self.touches(view):
             return view
-        levels = self.levels
-        return _less(view, lambda ticker: levels.get(ticker, {}))
+        markets = tuple([_market_less(seen, self._gone(seen)) for seen in view.markets])
+        if all(now is before for now, before in zip(markets, view.markets, strict=True)):
+            return view
+        return msgspec.structs.replace(view, markets=markets)
+
+    def _gone(self, seen: MarketView) -> Mapping[tuple[str, int], int]:
+        """Return what is not to be had any more of the asks that a market shows."""
+        ticker = seen.market.ticker
+        levels, met = self.levels.get(ticker, {}), self._met.get(ticker, {})
+        bids = self._bids(ticker) if ticker in self._rests else {}
+        if not met and not bids:
+            return levels
+        gone = dict(levels)
+        for (side, price_e4), count_e2 in (*met.items(), *bids.items()):
+            left_e2 = count_e2
+            for at_e4, shown_e2 in sorted(_shown(seen, side).items()):
+                if at_e4 > price_e4 or left_e2 <= 0:
+                    break
+                gone_e2 = min(left_e2, max(0, shown_e2 - gone.get((side, at_e4), 0)))
+                if gone_e2:
+                    gone[side, at_e4] = gone.get((side, at_e4), 0) + gone_e2
+                left_e2 -= gone_e2
+        return gone
 
     def of_others(self, view: EventView) -> EventView:
         """Return the event without what own orders bid for there."""
@@ -119,6 +175,15 @@ class Taken:
         levels[side, price_e4] = levels.get((side, price_e4), 0) + count_e2
         if len(self.levels) > MARKETS_MAX:
             del self.levels[next(iter(self.levels))]
+
+
+def _shown(seen: MarketView, side: str) -> dict[int, int]:
+    """Return the asks that book or quote show: price -> contracts."""
+    shown = {} if seen.book is None else dict(asks(seen.book, side))
+    best = top_of_quote(seen.quote).ask(side)
+    if best is not None:
+        shown[best[0]] = max(best[1], shown.get(best[0], 0))
+    return shown
 
 
 def _less(view: EventView, of_market: Callable[[str], Mapping[tuple[str, int], int]]) -> EventView:
