@@ -26,6 +26,7 @@ from bus.process.settings import Settings, money_e6
 from bus.scan.membership import scan_limits
 from laboratory.feed import ExchangeFeed
 from laboratory.quiet import quiet
+from markets.opportunities import candidates
 from markets.units import HOUR_MS, MINUTE_MS
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
@@ -125,6 +126,7 @@ class Stand:
         recorder.followed = feed.followed
         feed.advance(recorder.now_ms)
         recorder.look_at_plants()
+        self._look_at_matches()
         worker.turn()
         while feed.backlog:
             worker.turn()
@@ -155,7 +157,7 @@ class Stand:
             result.failures.append(f"halted: {self.worker.halted}")
         result.trades = list(recorder.trades.values())
         for trade in result.trades:
-            trade.locked_e6 = recorder.floor_e6(trade)
+            trade.locked_e6, trade.truth_e6 = recorder.floor_e6(trade), recorder.truth_of_e6(trade)
         result.cpu_s = time.process_time() - began
         return result
 
@@ -191,6 +193,13 @@ class Stand:
             for trade in recorder.holding.values()
             if not trade.values  # of what was paid in part the rest is no set any more
         )
+
+    def _look_at_matches(self) -> None:
+        """Look at the events of a match together, as a page does and the trader does not."""
+        now_ms, rescan, state = self.recorder.now_ms, self._session.rescan, self.feed.state
+        for view in rescan.views(state, self.recorder.implied(), now_ms):
+            related = rescan.membership.with_related(state, view, now_ms)
+            self.recorder.shown(candidates(related, {}, now_ms, self.scan).opportunities)
 
     def _look_at_beliefs(self) -> None:
         now_ms, rescan = self.recorder.now_ms, self._session.rescan

@@ -11,13 +11,17 @@ import msgspec
 
 from bus.scan.rescan import Rescan
 from laboratory.memory_journal import MemoryJournal
+from markets.json.read import decode_event, decode_market
 from markets.opportunities import EventView, Opportunity, ScanLimits, consensus_values
+from markets.opportunities.exhaustive import exhaustiveness
+from markets.opportunities.reasons import TWO_EVENTS
 from markets.orders import Fill, Intent, Settlement
 from markets.records import FairValue
 from markets.units import PRICE_ONE_E4
 from simulator.floor.exchange import Exchange
 from simulator.floor.mispricing import BASKETS, Mispricing
 from simulator.floor.model import Event, Market
+from simulator.front.render import event_json, market_json
 from simulator.matching.orders import BID
 from trader.engine.outputs import AnyOutput, Dropped
 
@@ -55,6 +59,7 @@ class Trade(msgspec.Struct):
         first: what its first orders got: "even", "missed" (a leg was) or "nothing".
         values: of its settled markets. odd: one was settled otherwise than with one winner.
         locked_e6: what it is paid at least, while it is not settled, at the end of the run.
+        truth_e6: what it is truly worth then.
     """
 
     number: int
@@ -75,6 +80,7 @@ class Trade(msgspec.Struct):
     values: dict[str, int] = {}
     odd: bool = False
     locked_e6: float = 0.0
+    truth_e6: float = 0.0
 
     @property
     def filled(self) -> bool:
@@ -96,12 +102,23 @@ class Trade(msgspec.Struct):
 
     @property
     def sure_e6(self) -> float:
-        """What came of it, or what is sure to come of it at least."""
-        return self.realised_e6 if self.settled else self.locked_e6 - self.cost_e6 - self.fees_e6
+        """What came of it, or what is sure to come of it at least; of what is not even its true worth."""
+        if self.settled:
+            return self.realised_e6
+        return (self.locked_e6 if self.even else self.truth_e6) - self.cost_e6 - self.fees_e6
+
+    @property
+    def even(self) -> bool:
+        """Whether it has as much of each leg."""
+        nets = {abs(side.yes_e2 - side.no_e2) for side in self.sides.values()}
+        return len(nets) == 1
 
 
 class Plant(msgspec.Struct):
-    """One planted mispricing, and when it was seen as tradable."""
+    """One planted mispricing, and when it was seen as tradable; an implication: when a page shows it.
+
+    `evident`: what the exchange says of the event proves that all legs together pay for sure.
+    """
 
     kind: str
     group: str
@@ -116,6 +133,7 @@ class Plant(msgspec.Struct):
     same_ms: int | None = None
     right: bool = False
     traded: bool = False
+    evident: bool = True
 
 
 class Episode(msgspec.Struct):
@@ -268,6 +286,7 @@ class Recorder(MemoryJournal):
             edge_e4=planted.edge_e4,
             tick_e4=max(ticks),
             booked=self.followed.issuperset(planted.tickers),
+            evident=planted.kind != "yes_basket" or said_to_be_complete(markets[0].event, time_ms),
         )
         self.result.plants.append(plant)
         self._live.append((plant, planted))
@@ -286,6 +305,23 @@ class Recorder(MemoryJournal):
                 if self._by_ticker.get(ticker) is plant:
                     del self._by_ticker[ticker]
         self._live = left
+
+    def implied(self) -> list[str]:
+        """Return the events of implications that stand and were not seen yet."""
+        return [
+            plant.event_ticker
+            for plant, _ in self._live
+            if plant.kind == "implication" and plant.gone_ms is None and plant.found_ms is None
+        ]
+
+    def shown(self, found: Sequence[Opportunity]) -> None:
+        """Take what a page shows of an event and the others of its match."""
+        for offered in found:
+            if offered.kind == "implication" and set(offered.reasons) <= {TWO_EVENTS}:
+                _, plant, own = self._planted_in([(leg.ticker, leg.side) for leg in offered.legs])
+                if plant is not None and own and plant.kind == "implication":
+                    plant.found_ms = plant.found_ms or self.now_ms
+                    plant.same_ms = plant.same_ms or self.now_ms
 
     def _planted_in(self, tickers: Sequence[tuple[str, str]]) -> tuple[str, Plant | None, bool]:
         """Return what is planted where these legs are, and whether they are its own."""
@@ -511,6 +547,13 @@ class Recorder(MemoryJournal):
         if market.bid_e2 and market.ask_e2:
             self.mids[market.ticker] = (market.bid_e4 + market.ask_e4) / 2
 
+    def truth_of_e6(self, trade: Trade) -> float:
+        """Return what a trade is truly worth now."""
+        return sum(
+            side.payout_e6(trade.values.get(ticker, self.truth_e4(ticker, "yes")))
+            for ticker, side in trade.sides.items()
+        )
+
     def mark(self, shown_e6: int, expected_e6: int) -> Mark:
         """Return what all trades are worth now."""
         bid = floor = mid = true = self._done_e6
@@ -522,10 +565,7 @@ class Recorder(MemoryJournal):
             bid += at_bid - paid
             floor += max(at_bid, self.floor_e6(trade)) - paid
             mid += sum(self._mid_e6(ticker, side) for ticker, side in trade.sides.items()) - paid
-            true += (
-                sum(side.payout_e6(self.truth_e4(ticker, "yes")) for ticker, side in trade.sides.items())
-                - paid
-            )
+            true += self.truth_of_e6(trade) - paid
         return Mark(self.now_ms, shown_e6, expected_e6, bid, floor, mid, true, stake)
 
     def at_bid_e6(self) -> float:
@@ -590,6 +630,20 @@ def kind_of(legs: Sequence[tuple[str, str]], exchange: Exchange) -> str:
         return "yes_basket"
     events = {exchange.markets[ticker].event_ticker for ticker, _ in legs if ticker in exchange.markets}
     return "implication" if len(events) > 1 else "ladder"
+
+
+def said_to_be_complete(event: Event, now_ms: int) -> bool:
+    """Return whether what the exchange says of an event proves that one of its markets must win."""
+    markets = [
+        decode_market(
+            market_json(one, now_ms).encode(),
+            series_ticker=event.series.ticker,
+            as_of_ms=now_ms,
+            previous=None,
+        )[0]
+        for one in event.markets
+    ]
+    return exhaustiveness(decode_event(event_json(event, now_ms).encode())[0], markets).known
 
 
 def odd(event: Event) -> bool:

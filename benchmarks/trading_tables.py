@@ -16,6 +16,9 @@ _T95: Final = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20
 """Student's t, two-sided 95 %, for 1 to 19 degrees of freedom."""
 
 
+UNPROVEN: Final = ", unproven"
+
+
 def tables(results: Sequence[Result]) -> str:
     """Return all tables."""
     parts = [
@@ -110,7 +113,7 @@ def _promised(results: Sequence[Result]) -> str:
     head = (
         "strategy", "kind", "group", "tried", "filled", "promised", "true at fill", "settled",
         "promised of it", "true of it", "realised", "realised/promised", "won",
-        "realised or locked", "of all promised",
+        "realised, locked or uneven at its truth", "of all promised",
     )  # fmt: skip
     text = _table(head, rows)
     if odd:
@@ -179,7 +182,7 @@ def _recall(results: Sequence[Result]) -> str:
     groups: dict[tuple[str, str], list[Plant]] = defaultdict(list)
     for one in results:
         for plant in one.plants:
-            groups[plant.kind, plant.group].append(plant)
+            groups[plant.kind + UNPROVEN * (not plant.evident), plant.group].append(plant)
     rows: list[list[object]] = [[*key, *_found(plants)] for key, plants in sorted(groups.items())]
     baskets = [plant for key, plants in groups.items() if key[0] in BASKETS for plant in plants]
     if baskets:
@@ -191,7 +194,9 @@ def _recall(results: Sequence[Result]) -> str:
     return (
         _table(head, rows)
         + "\n\n`fair`: those that live for a second and whose edge after fees is at least a tick;"
-        + " in time: within 1 s where books are kept, else within a sweep."
+        + " in time: within 1 s where books are kept, else within a sweep. Implications lie in two events:"
+        + f" found is when a page shows them.{UNPROVEN.replace(',', ' Those', 1)}: nothing that the exchange"
+        + " says of the event proves that one of its markets must win."
     )
 
 
@@ -317,7 +322,7 @@ def _days(results: Sequence[Result]) -> str:
         "at the floor": lambda one: one.marks[-1].floor_e6,
         "true": lambda one: one.marks[-1].true_e6,
         "true at the fills": lambda one: sum(t.true_e6 for t in one.trades),
-        "realised, or locked at the end": lambda one: sum(t.sure_e6 for t in one.trades),
+        "realised, locked or uneven at its truth": lambda one: sum(t.sure_e6 for t in one.trades),
         "realised by what was settled": lambda one: sum(t.realised_e6 for t in one.trades if t.settled),
     }
     rows = []
