@@ -10,7 +10,8 @@ for less than it is worth. So for a while (`Terms`) that is done only if the bas
 earn, in the first half of that time, or loses nothing, in the second; else what is missing is bid for at such
 a price, by orders that only rest and mostly pay no fee. After that, and in any case before a match starts,
 whichever of the two leaves the better worst case at the asks and bids of now is done, and nothing if neither
-beats leaving it as it is.
+beats leaving it as it is. A level that shows more than it gives must not keep a basket open for ever: after
+two orders that were to take something, two sell if that can be done, or while it is waited for none takes.
 
 When that is looked at says `Pace`: time, not what happens to change. It is never given up; what is uneven is
 said to be (`status`, member `uneven`). Sessions of rules before 2 waited for nothing and tried four times,
@@ -58,18 +59,21 @@ class Terms(NamedTuple):
         spent_e6: what is held of it has cost, fees included.
         earns_e6: what it is to earn once it is whole.
         until_ms: until when these hold, by the wall clock.
+        shies: two orders in a row were to take something, and left it uneven.
     """
 
     spent_e6: int
     earns_e6: int
     until_ms: int
+    shies: bool = False
 
 
 class _Uneven(msgspec.Struct):
-    """Since when a basket is uneven, and when it is looked at next."""
+    """Since when a basket is uneven, when it is looked at next, how often an order was to take something."""
 
     since_ms: int
     due_ms: int
+    takes: int = 0
 
 
 class Pace:
@@ -103,17 +107,19 @@ class Pace:
         waited_ms = steady_ms - known.since_ms
         left_ms = patience_ms(view, now_ms, waited_ms)
         first_ms = (waited_ms + left_ms) // 2 - waited_ms
+        shies = known.takes % 4 >= 2
         if left_ms <= 0 or first_ms <= 0:
-            return Terms(spent_e6, 0, now_ms + left_ms)
+            return Terms(spent_e6, 0, now_ms + left_ms, shies)
         planned_e2 = max(leg.planned_e2 for leg in basket.legs)
         earns_e6 = self._earns_e6.get(trade, 0) * max(leg.got_e2 for leg in basket.legs) // planned_e2
-        return Terms(spent_e6, max(0, earns_e6), now_ms + first_ms)
+        return Terms(spent_e6, max(0, earns_e6), now_ms + first_ms, shies)
 
     def tried(self, trade: int, steady_ms: int, tries: int, *, ordered: bool, rests: bool = False) -> None:
         """Note that a basket was looked at, after so many tries, and whether something was ordered."""
         wait_ms = PACE_MS[min(max(tries, 1), len(PACE_MS)) - 1] if ordered else LOOK_AGAIN_MS
         known = self._uneven.setdefault(trade, _Uneven(steady_ms, steady_ms))
         known.due_ms = steady_ms + (AFTER_REST_MS if rests else wait_ms)
+        known.takes += ordered and not rests
 
     def keep(self, trades: Container[int]) -> None:
         """Forget baskets that are none of these."""
@@ -185,19 +191,22 @@ def follow_ups(
     now_e6 = least_e6([0] * len(basket.legs))
     if now_e6 is None:
         return []
-    found = []
+    found: list[tuple[bool, int, list[Purchase]]] = []
     missing, excess = missing_e2(basket), excess_e2(basket)
     whole_e6 = least_e6(missing)
+    waits = terms is not None and now_ms < terms.until_ms
+    shies = terms is not None and terms.shies
     if terms is not None or not SELL_FROM_TRY <= basket.tries + 1 <= TRIES:
         bought = _legs([leg.side for leg in basket.legs], seen, missing, scan)
         if bought is not None and whole_e6 is not None:
-            found.append((whole_e6 - now_e6 - _cost_e6(bought, fees, now_ms), bought))
+            found.append((shies, whole_e6 - now_e6 - _cost_e6(bought, fees, now_ms), bought))
     sides = [NO if leg.side == YES else YES for leg in basket.legs]
     sold, then_e6 = _legs(sides, seen, excess, scan), least_e6([-out for out in excess])
     if sold is not None and then_e6 is not None:
         pairs_e6 = sum(excess) * PRICE_ONE_E4
-        found.append((pairs_e6 + then_e6 - now_e6 - _cost_e6(sold, fees, now_ms), sold))
-    waits = terms is not None and now_ms < terms.until_ms
+        found.append((False, pairs_e6 + then_e6 - now_e6 - _cost_e6(sold, fees, now_ms), sold))
+    if waits and shies:
+        found.clear()
     least_gain_e6 = terms.spent_e6 + terms.earns_e6 - now_e6 - 1 if terms is not None and waits else 0
     proposals = [
         Proposal(
@@ -208,7 +217,7 @@ def follow_ups(
             None,
             trade,
         )
-        for gain_e6, legs in sorted(found, key=lambda entry: -entry[0])
+        for _, gain_e6, legs in sorted(found, key=lambda entry: (entry[0], -entry[1]))
         if gain_e6 > max(0, least_gain_e6)
     ]
     if terms is None or not waits or whole_e6 is None:

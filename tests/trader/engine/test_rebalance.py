@@ -103,7 +103,7 @@ def test_what_is_too_much_is_sold_where_the_short_leg_has_become_dear() -> None:
         leg(EVENT, "TIE", (4_000, 9_000), (4_100, 9_000)),
     )
 
-    better, worse = follow_ups(trade, one, dear, NOW_MS, SCAN, [])
+    better, worse = follow_ups(trade, one, dear, NOW_MS, SCAN, [], terms=None)
 
     assert [(leg.ticker, leg.side, leg.count_e2) for leg in better.legs] == [
         (TICKERS[0], "yes", 5_000),
