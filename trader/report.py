@@ -323,9 +323,10 @@ def _refused(engine: Engine) -> Iterator[RefusedTrade]:
 
 
 def _uneven(engine: Engine) -> Iterator[UnevenBasket]:
+    works = {intent.trade for intent in engine.ledger.open.values() if intent.time_in_force != "gtc"}
     for trade, basket in engine.ledger.baskets.items():
         by_hand = basket.tries >= CLOSED_BY_HAND
-        if by_hand or engine.ledger.ordered(trade) or not uneven(basket):
+        if by_hand or trade in works or not uneven(basket):
             continue
         yield UnevenBasket(
             trade=trade,

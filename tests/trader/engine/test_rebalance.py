@@ -29,11 +29,21 @@ from tests.trader.world import (
     tick,
     view_of,
 )
+from trader.engine import rebalance
 from trader.engine.engine import Engine
 from trader.engine.inputs import AnyInput, Command, Data, Orders
 from trader.engine.legrisk import LegRisk
-from trader.engine.outputs import Place, Refused
-from trader.engine.rebalance import SELL_FROM_TRY, TRIES, excess_e2, follow_ups, missing_e2, uneven
+from trader.engine.outputs import Cancel, Place, Refused
+from trader.engine.rebalance import (
+    BEFORE_END_MS,
+    PATIENT_MS,
+    SELL_FROM_TRY,
+    TRIES,
+    excess_e2,
+    follow_ups,
+    missing_e2,
+    uneven,
+)
 from trader.engine.replay import replay
 from trader.engine.risk import check
 from trader.journal.reader import Reader
@@ -82,6 +92,12 @@ def got(engine: Engine) -> list[int]:
     return [leg.got_e2 // 100 for leg in one.legs]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for."""
+    monkeypatch.setattr(rebalance, "PATIENT_MS", 0)
+
+
 def test_a_short_leg_is_completed_under_the_same_trade_number() -> None:
     engine, follow = bought(50, 30, 50)
 
@@ -113,6 +129,7 @@ def test_what_is_too_much_is_sold_where_the_short_leg_has_become_dear() -> None:
     assert better.edge_e6 > worse.edge_e6 > 0
 
 
+@pytest.mark.usefixtures("impatient")
 def test_selling_takes_the_position_away_and_the_books_add_up() -> None:
     engine, follow = bought(50, 0, 50)
     engine.step(ended(follow[0], 0))  # completing gets nothing, twice
@@ -133,6 +150,7 @@ def test_selling_takes_the_position_away_and_the_books_add_up() -> None:
     engine.ledger.check()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_evening_out_is_paced_by_time_and_never_given_up() -> None:
     engine, follow = bought(50, 20, 50)
     tried = [0.0]
@@ -163,6 +181,138 @@ def test_a_session_of_old_tries_four_times_whenever_the_event_changes() -> None:
 
     (one,) = engine.ledger.baskets.values()
     assert (follow, one.tries, uneven(one)) == ([], TRIES, True)
+
+
+def dear(seconds: float = 0, seq: int = 2, start_ms: int | None = None) -> Data:
+    """The basket without the leg that somebody has taken: what is asked for it now is five cents more."""
+    now_ms = NOW_MS + round(seconds * 1000)
+    view = basket(size_e2=20_000, as_of_ms=now_ms)
+    taken = leg(EVENT, "AWY", (3_500, 20_000), (3_700, 20_000), as_of_ms=now_ms)
+    view = msgspec.structs.replace(view, markets=(view.markets[0], taken, view.markets[2]))
+    if start_ms is not None:
+        view = msgspec.structs.replace(view, timing=msgspec.structs.replace(view.timing, start_ms=start_ms))
+    return data(view, now_ms=now_ms, seq=seq)
+
+
+def missing(start_ms: int | None = None) -> tuple[Engine, list[Intent]]:
+    """An engine that has missed AWY of a basket; what it ordered thereupon."""
+    engine = Engine()
+    for one in (start(), live()):
+        engine.step(one)
+    intents = placed(engine.step(data(basket(size_e2=5_000))))
+    engine.step(dear(start_ms=start_ms))
+    outputs = [engine.step(ended(one, count)) for one, count in zip(intents, (5_000, 0, 5_000), strict=True)]
+    return engine, placed([output for each in outputs for output in each])
+
+
+def rests(intents: list[Intent]) -> list[tuple[str, str, int, bool]]:
+    return [(one.ticker, one.time_in_force, one.price_e4, one.post_only) for one in intents]
+
+
+def test_a_missing_leg_is_bid_for_first_at_what_lets_the_basket_earn_what_it_was_to() -> None:
+    engine, first = missing()
+    # Three at 0.60 were to earn 0.20 less fees: without a taker's fee AWY may cost a cent more.
+    assert rests(first) == [(TICKERS[1], "gtc", 6_100, True)]
+    assert first[0].expires_ms == NOW_MS + PATIENT_MS // 2
+
+    half_s = PATIENT_MS / 2_000
+    (cancel,) = [one for one in engine.step(tick(NOW_MS + PATIENT_MS // 2)) if isinstance(one, Cancel)]
+    engine.step(over(cancel.number, reason="cancelled", now_ms=NOW_MS + PATIENT_MS // 2))
+    second = placed(engine.step(dear(half_s + 2, seq=3)))
+
+    # Then at what lets it lose nothing, never at what is asked for already, 0.65 with a fee.
+    assert second == [] or rests(second)[0][2] > first[0].price_e4
+    for one in second:
+        engine.step(ended(one, 5_000, NOW_MS + PATIENT_MS // 2 + 2_000))
+    assert got(engine) == [50, 50, 50]
+    held = engine.ledger.lots_in(EVENT.event_ticker)
+    assert sum(lot.cost_e6 + lot.fees_e6 for lot in held) <= 2 * 50 * 1_000_000
+    engine.ledger.check()
+
+
+def test_what_lets_it_lose_nothing_is_taken_in_the_second_half_and_not_in_the_first() -> None:
+    engine, first = missing()
+    now_ms = NOW_MS + PATIENT_MS // 2
+    engine.step(tick(now_ms))
+    engine.step(over(first[0].number, reason="cancelled", now_ms=now_ms))
+
+    taken = placed(engine.step(dear(PATIENT_MS / 2_000 + 2, seq=3)))
+
+    assert rests(taken) == [(TICKERS[1], "ioc", 6_500, False)]
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_before_a_match_starts_nothing_is_waited_for(seconds: int) -> None:
+    _, follow = missing(start_ms=NOW_MS + BEFORE_END_MS + seconds * 1_000)
+
+    if seconds:
+        assert [one.expires_ms for one in follow] == [NOW_MS + seconds * 500]
+    else:
+        assert {one.time_in_force for one in follow} == {"ioc"}
+
+
+def test_what_evens_out_rests_through_a_pause_and_not_through_a_kill_or_doubt() -> None:
+    for meanwhile, ends in (
+        (Command(NOW_MS, 0, op="pause", reason="x"), False),
+        (Command(NOW_MS, 0, op="kill", reason="x"), True),
+        (msgspec.structs.replace(live(), word="gap"), True),
+    ):
+        engine, follow = missing()
+        cancelled = [one.number for one in engine.step(meanwhile) if isinstance(one, Cancel)]
+
+        assert cancelled == [follow[0].number] * ends
+
+
+def test_a_level_that_shows_more_than_it_gives_is_waited_for_no_longer_with_orders_that_take() -> None:
+    engine, follow = bought(50, 30, 50)
+    kinds = [follow[0].time_in_force]
+    for seconds in (1, 2, 7, 8):
+        for intent in follow:
+            if intent.time_in_force == "ioc":
+                engine.step(ended(intent, 0, NOW_MS + seconds * 1_000))
+        follow = placed(engine.step(later(seconds, seq=seconds + 1)))
+        kinds += [intent.time_in_force for intent in follow]
+
+    assert kinds == ["ioc", "ioc", "gtc"]
+
+
+def test_what_rests_is_filled_by_whoever_offers_and_the_log_decides_the_same_again(stand: Stand) -> None:
+    stand.commit(basket(size_e2=5_000))
+    stand.turns()
+    gone = leg(EVENT, "AWY", (3_500, 20_000), (3_700, 20_000))
+    view = basket(size_e2=5_000)
+    stand.commit(msgspec.structs.replace(view, markets=(view.markets[0], gone, view.markets[2])))
+    stand.turns(4)
+    ledger = stand.worker.engine.ledger
+    (rests,) = ledger.open.values()
+    assert (rests.ticker, rests.post_only, rests.attempt) == (TICKERS[1], True, 1)
+    assert [one.trade for one in report(stand.worker, stand.clock.now_ms(), 1, 1).status.uneven] == [1]
+
+    stand.commit(basket(size_e2=5_000))  # somebody misprices it again
+    stand.turns(4)
+
+    ledger = stand.worker.engine.ledger
+    assert {leg.got_e2 for leg in ledger.baskets[1].legs} == {5_000}
+    assert not ledger.open
+    reader = Reader(stand.worker.around.journal_path)
+    try:
+        (session,) = reader.sessions()
+        assert replay(reader.inputs(session)).differs_at is None
+    finally:
+        reader.close()
+
+
+def test_no_basket_is_begun_while_too_much_is_at_stake_in_uneven_ones() -> None:
+    engine, _ = missing()
+    engine.leg_risk = LegRisk()  # after that miss it would be careful
+    engine.limits = msgspec.structs.replace(engine.limits, total_e6=590_000_000)
+    other = data(basket(2, size_e2=1_000), now_ms=NOW_MS, seq=3)
+
+    refused = [one.reason for one in engine.step(other) if isinstance(one, Refused)]
+    engine.limits = LIMITS
+
+    assert refused == ["uneven_limit"]
+    assert placed(engine.step(data(basket(2, size_e2=1_000), now_ms=NOW_MS, seq=4)))
 
 
 def test_on_a_tick_too_a_basket_is_evened_out_though_nothing_changes() -> None:
@@ -297,6 +447,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     made.close()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_from_a_short_fill_to_even_legs_through_broker_and_journal(stand: Stand) -> None:
     stand.commit(basket(size_e2=5_000))
     stand.turns()
@@ -321,6 +472,7 @@ def test_from_a_short_fill_to_even_legs_through_broker_and_journal(stand: Stand)
         reader.close()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_remainder_is_in_the_status(stand: Stand) -> None:
     stand.commit(basket(size_e2=5_000))
     stand.turns()
@@ -345,6 +497,7 @@ def test_books_forget_a_basket_when_one_of_its_markets_is_settled() -> None:
     assert ledger.baskets == {}
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_follow_up_that_is_refused_is_told_once_and_not_as_the_opportunitys_reason() -> None:
     engine, follow = bought(50, 30, 50)
     engine.step(ended(follow[0], 0))
@@ -375,6 +528,7 @@ def without_grid(view: EventView) -> EventView:
     return msgspec.structs.replace(view, markets=tuple(markets))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_what_cannot_be_judged_is_refused_named_and_costs_no_other_event() -> None:
     engine, follow = bought(50, 30, 50)
     engine.step(ended(follow[0], 0))
