@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from markets.book import YES, depth
 from markets.opportunities.legs import ladder, top
-from markets.orders import Intent
+from markets.orders import Fill, Intent
 from tests.trader.world import (
     LIMITS,
     NOW_MS,
@@ -162,3 +162,54 @@ def test_what_is_left_is_what_is_shown_less_what_was_taken(
         # The quote says no better than the book: whoever looks at it alone sees the same best.
         assert left.quote.yes_ask_size_e2 >= 0
         assert left.quote.yes_bid_size_e2 >= 0
+
+
+def bid(number: int, price_e4: int, count_e2: int) -> Intent:
+    """An order that rests, for NO of HOM."""
+    (first, *_) = placed(running().step(data(basket(size_e2=20_000))))
+    return msgspec.structs.replace(
+        first, number=number, ticker=TICKER, price_e4=price_e4, count_e2=count_e2, time_in_force="gtc"
+    )
+
+
+def offered_e2(taken: Taken, size_e2: int = 20_000) -> int:
+    view = basket(size_e2=size_e2)
+    taken.observe(view, SCAN)
+    (seen,) = (one for one in taken.left(view).markets if one.market.ticker == TICKER)
+    return depth(ladder(seen, "no", SCAN).levels)
+
+
+def test_what_is_offered_at_the_price_of_a_paper_order_that_rests_is_what_that_gets() -> None:
+    resting = {("no", 6_000): 5_000}
+    taken = Taken(bids=lambda _ticker: resting)
+    order = bid(9, 6_000, 5_000)
+    taken.plan(order, ())
+    whole = depth(ladder(basket(size_e2=20_000).markets[0], "no", SCAN).levels)
+
+    assert offered_e2(taken) == whole - 5_000
+    resting.clear()
+    taken.fill(order, Fill(6_000, 5_000, 0, 5_000, NOW_MS, maker=True))
+    taken.end(order)
+    assert offered_e2(taken) == whole - 5_000  # it goes on being shown
+    assert not taken.touches(basket(2))  # other markets
+
+    gone = view_of(EVENT, leg(EVENT, "HOM", (3_900, 20_000), (4_200, 20_000)))
+    taken.observe(gone, SCAN)
+    assert taken.left(gone) is gone
+    assert offered_e2(taken) == whole  # somebody else offers
+
+
+def test_who_offers_above_the_price_of_an_order_that_rests_offers_all() -> None:
+    taken = Taken(bids=lambda _ticker: {("no", 5_900): 5_000})
+    taken.plan(bid(9, 5_900, 5_000), ())
+
+    assert taken.left(basket()) == basket()
+
+
+def test_at_an_exchange_what_meets_an_order_that_rests_is_shown_no_more() -> None:
+    taken = Taken(stays=False, bids=lambda _ticker: {("no", 6_000): 5_000})
+    order = bid(9, 6_000, 5_000)
+    taken.plan(order, ())
+    taken.fill(order, Fill(6_000, 5_000, 0, 5_000, NOW_MS, maker=True))
+
+    assert not taken.touches(basket())
