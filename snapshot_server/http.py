@@ -14,7 +14,7 @@ from bus.drift import drift_counts
 from bus.process.http_headers import names_this_machine
 from markets.errors import BadRecord
 
-from . import metrics, openapi, trade_api
+from . import docs_page, metrics, openapi, trade_api
 from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
 from .edition import Edition, Pause, Query, candidates
 from .parameters import none_expected, pairs_of, parse_markets
@@ -35,6 +35,7 @@ _SAFE: Final[Headers] = [
     ("cross-origin-resource-policy", "same-origin"),
     ("referrer-policy", "no-referrer"),
 ]
+_PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _JSON: Final = [("content-type", "application/json"), *_SAFE]
 _FRESH: Final = [("cache-control", "no-store"), *_JSON]
 
@@ -239,12 +240,20 @@ def _openapi(request: HttpRequest, _view: View, _now_ms: int) -> HttpResponse:
     return _encoded(HttpResponse(200, headers, _encode(openapi.document()), "/openapi.json"), request)
 
 
+def _docs(request: HttpRequest, _view: View, _now_ms: int) -> HttpResponse:
+    none_expected(pairs_of(request.query))
+    safe = [(name, _PAGE_POLICY if name == "content-security-policy" else value) for name, value in _SAFE]
+    headers = [("cache-control", "no-cache"), ("content-type", "text/html; charset=utf-8"), *safe]
+    return _encoded(HttpResponse(200, headers, docs_page.page(), "/docs"), request)
+
+
 _ROUTES: Final[dict[str, Handler]] = {
     "/markets": _markets,
     "/health": _health,
     "/ready": _ready,
     "/metrics": _metrics,
     "/openapi.json": _openapi,
+    "/docs": _docs,
 }
 PATHS: Final = tuple(_ROUTES)
 

@@ -1,9 +1,13 @@
-"""`/openapi.json`: our own HTTP API, OpenAPI 3.1. Parameters come from the table that validates them."""
+"""`/openapi.json`: our own HTTP API and what is served of Kalshi's, OpenAPI 3.1.
+
+Parameters of ours come from the table that validates them.
+"""
 
 from functools import cache
 from typing import Any, Final
 
 from .parameters import MARKETS, STATUS_WORDS
+from .trade_api import described
 
 _NUMBER_OR_NULL: Final = {"type": ["number", "null"]}
 _INTEGER: Final = {"type": "integer"}
@@ -215,7 +219,7 @@ def document() -> dict[str, Any]:
             "title": "kalshi-bus snapshot server",
             "version": "1",
             "description": "Kalshi's markets from memory. No request ever reaches Kalshi. Below "
-            "/trade-api/v2 answers Kalshi's own public read API, which Kalshi's own OpenAPI file describes.",
+            "/trade-api/v2 answers Kalshi's own public read API; its objects are described by Kalshi's file.",
         },
         "servers": [{"url": "http://127.0.0.1:5002"}],
         "paths": {
@@ -267,6 +271,17 @@ def document() -> dict[str, Any]:
                     }
                 },
             ),
+            "/docs": _get(
+                "docs",
+                "This document as a page",
+                {
+                    "200": {
+                        "description": "HTML.",
+                        "content": {"text/html": {"schema": {"type": "string"}}},
+                    }
+                },
+            ),
+            **described.paths(),
         },
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": _SCHEMAS | described.SCHEMAS},
     }
