@@ -33,6 +33,8 @@ from tests.simulator.killed import kill_and_look
 from tests.simulator.matching.test_accounts import live_long
 from tests.simulator.test_life import six_hours
 from tests.simulator.whole import live
+from tests.snapshot_server.test_openapi import test_whatever_is_asked_the_answer_is_as_described
+from tests.snapshot_server.websocket.test_protocol import Followers
 from tests.soak.driver import Target
 from tests.support import Runner
 from tests.trader.engine.test_rebalance import (
@@ -287,6 +289,11 @@ TARGETS: Final[dict[str, Target]] = {
         "faults",
         recordings,
     ),
+    "openapi": Target(
+        "whatever is asked over HTTP, no 5xx, and the answer is as described",
+        "questions",
+        examples(test_whatever_is_asked_the_answer_is_as_described),
+    ),
     "order_drills": Target(
         "whatever dies, stands still or is cut off, nothing of ours rests longer than it may",
         "drills",
@@ -308,5 +315,10 @@ TARGETS: Final[dict[str, Target]] = {
     "slices": Target("the same as held, with events read in slices", "histories", machine(SlicedDay, 40)),
     "sync": Target(
         "join and repair over wires that lose, double and swap", "histories", machine(SyncMachine, 50)
+    ),
+    "websocket": Target(
+        "books of WebSocket clients that are slow, ask again and go are the replica's",
+        "histories",
+        machine(Followers, 50),
     ),
 }
