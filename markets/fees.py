@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from .records import Event, Level, Series
-from .units import PRICE_ONE_E4
+from .units import COUNT_ONE_E2, PRICE_ONE_E4
 
 TAKER_RATE_E4: Final = 700
 """The taker's rate, 0.07, of every known fee type."""
@@ -151,6 +151,16 @@ def order_fee_bound_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms
     for price_e4, count_e2 in fills:
         model_e18 += _model_fee_e18(schedule, price_e4, count_e2, maker=False)
     return max(_ceil_to(model_e18, _CENT_E6), taker_fees_e6(schedule, fills, time_ms=time_ms))
+
+
+def least_fee_e18(schedule: FeeSchedule, price_e4: int) -> int:
+    """Return what a taker pays for a contract at least, in $1e-18: the model fee, before it is rounded up."""
+    return _model_fee_e18(schedule, price_e4, COUNT_ONE_E2, maker=False)
+
+
+def grows_with_price(schedule: FeeSchedule) -> bool:
+    """Whether what is dearer before the least fee is dearer with it, too: so with any sensible multiplier."""
+    return abs(TAKER_RATE_E4 * schedule.multiplier_e4) <= 10**8
 
 
 def _model_fee_e18(schedule: FeeSchedule, price_e4: int, count_e2: int, maker: bool) -> int:

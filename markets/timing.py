@@ -104,19 +104,42 @@ def match_timing(
         now_ms: the present.
         statuses: of its markets, as far as they are known; of no market at all it is taken that one trades.
     """
-    close_ms = _earliest([market.close_ms for market in markets])
-    expected_ms = _earliest([market.expected_expiration_ms for market in markets])
+    return schedule_of(event, markets, milestones).at(now_ms, statuses)
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """What of `match_timing` does not depend on the present, and the milestone that the event hangs on."""
+
+    start_ms: int | None
+    source: str
+    close_ms: int | None
+    expected_expiration_ms: int | None
+    milestone: Milestone | None
+
+    def at(self, now_ms: int, statuses: Iterable[Status]) -> MatchTiming:
+        """Return the times as of the present."""
+        return MatchTiming(
+            start_ms=self.start_ms,
+            source=self.source,
+            close_ms=self.close_ms,
+            expected_expiration_ms=self.expected_expiration_ms,
+            in_play=_in_play(self.milestone, self.start_ms, frozenset(statuses), now_ms),
+        )
+
+
+def schedule_of(event: Event, markets: Sequence[Market], milestones: Iterable[Milestone]) -> Schedule:
+    """Return the schedule of an event's match; see `match_timing`."""
     occurrence_ms = _earliest([market.occurrence_ms for market in markets])
     milestone = milestone_of(event.event_ticker, milestones)
     start_ms, source = None if milestone is None else believed(milestone.start_ms), MILESTONE
     if start_ms is None:
         start_ms, source = _start_from_occurrence(event, occurrence_ms)
-    return MatchTiming(
+    return Schedule(
         start_ms=start_ms,
         source=source,
-        close_ms=close_ms,
-        expected_expiration_ms=expected_ms,
-        in_play=_in_play(milestone, start_ms, frozenset(statuses), now_ms),
+        close_ms=_earliest([market.close_ms for market in markets]),
+        expected_expiration_ms=_earliest([market.expected_expiration_ms for market in markets]),
+        milestone=milestone,
     )
 
 

@@ -45,6 +45,7 @@ from trader.engine.inputs import (
     Values,
 )
 from trader.engine.outputs import Amend, AnyOutput, Booked, Cancel, Day, Equity, Place, Refused
+from trader.engine.risk import pays_too_late
 
 from .brokers.base import Broker, OpenOrder
 from .figures import Rate
@@ -140,6 +141,7 @@ class Session:
         self._step(start)
         if self.engine.roster.wanting:
             self.rescan.wants = self.engine.roster.wants
+        self.rescan.refuses = self._refuses
         ledger = self.engine.ledger
         standing = [
             OpenOrder(intent, ledger.filled(number), ledger.amending.get(number))
@@ -355,6 +357,10 @@ class Session:
             self._step(
                 Data(*present, epoch=state.epoch, seq=state.seq, complete_ms=complete_ms, views=views), found
             )
+
+    def _refuses(self, view: EventView, now_ms: int) -> bool:
+        """Whether risk lets nothing be bought in an event, at no price: it is told so at its next look."""
+        return pays_too_late(view, now_ms, self.engine.limits)
 
     def _take(self, batch: Batch, present: Present) -> None:
         assert self._pending is None, "look at what is pending first"

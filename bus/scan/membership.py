@@ -15,8 +15,9 @@ from bus.process.settings import Settings
 from bus.protocol.state import Records
 from bus.threads import Owner
 from markets.opportunities import EventView, MarketView, ScanLimits
-from markets.records import Event, Milestone
-from markets.timing import MatchTiming, match_timing, milestone_of
+from markets.records import Book, Event, Market, Milestone, Quote, Status
+from markets.timing import MatchTiming, Schedule, match_timing, schedule_of
+from markets.units import opposite
 
 SLICE: Final = 500
 """Groups between two pauses: less than a millisecond."""
@@ -38,6 +39,7 @@ class Membership:
         self.markets_of: dict[str, tuple[str, ...]] = {}
         self._milestones_of: dict[str, tuple[str, ...]] = {}
         self._named_by: dict[str, tuple[str, ...]] = {}
+        self._schedules: dict[str, tuple[tuple[Event, list[Market], list[Milestone]], Schedule]] = {}
         self._owner = Owner("a membership")
 
     def rebuild(self, state: Records) -> None:
@@ -51,6 +53,7 @@ class Membership:
         regroup(milestones_of, ((id_, None, event) for id_, named in named_by.items() for event in named))
         self.event_of, self.markets_of = event_of, markets_of
         self._named_by, self._milestones_of = named_by, milestones_of
+        self._schedules = {}
 
     def update(self, state: Records, kind: str, key: str) -> Iterable[str]:
         """Take one changed record; return the events it belongs to, before and after."""
@@ -63,6 +66,8 @@ class Membership:
         if kind == "milestone":
             return self._place_milestone(state, key)
         if kind == "event":
+            if key not in state.events:
+                self._schedules.pop(key, None)
             return (key,)
         if kind == "series":
             return [ticker for ticker, event in state.events.items() if event.series_ticker == key]
@@ -96,17 +101,20 @@ class Membership:
         )
         if not markets:
             return None
-        milestones = self._milestones(state, event_ticker)
-        timing = match_timing(
-            event,
-            [view.market for view in markets],
-            milestones,
-            now_ms=now_ms,
-            statuses=[view.quote.status for view in markets],
-        )
-        match = milestone_of(event_ticker, milestones)
-        series = state.series.get(event.series_ticker)
+        schedule = self._schedule(state, event, [view.market for view in markets])
+        timing = schedule.at(now_ms, [view.quote.status for view in markets])
+        match, series = schedule.milestone, state.series.get(event.series_ticker)
         return EventView(event, series, markets, timing, match="" if match is None else match.id)
+
+    def _schedule(self, state: Records, event: Event, markets: list[Market]) -> Schedule:
+        """Return an event's schedule: as it was worked out before, while that was of the same records."""
+        milestones = self._milestones(state, event.event_ticker)
+        known = self._schedules.get(event.event_ticker)
+        if known is not None and (event, markets, milestones) == known[0]:
+            return known[1]
+        schedule = schedule_of(event, markets, milestones)
+        self._schedules[event.event_ticker] = (event, markets, milestones), schedule
+        return schedule
 
     def bare_view(self, state: Records, event_ticker: str, now_ms: int) -> EventView | None:
         """Return the markets of an event that is not known: nothing is offered, but they may be paid out.
@@ -238,3 +246,36 @@ def market_view(state: Records, ticker: str) -> MarketView | None:
         suspect=ticker in state.suspects,
         vouched=state.stream_since_ms is not None and as_of_ms >= state.stream_since_ms,
     )
+
+
+Prices = tuple[Status, int, int, int, int]
+"""A market's status, and best YES bid and ask by its quote and by the newer of quote and book; -1: none."""
+
+
+def prices_of(state: Records, ticker: str) -> Prices | None:
+    """Return what `prices_seen` says of `market_view`, without making the view."""
+    quote = state.quotes.get(ticker)
+    if quote is None or ticker not in state.markets:
+        return None
+    book = state.books.get(ticker)
+    if book is not None and (
+        book.as_of_ms < quote.as_of_ms or book.as_of_ms < (state.quote_as_of_ms(ticker) or 0)
+    ):
+        book = None
+    return _prices(quote, book)
+
+
+def prices_seen(seen: MarketView) -> Prices:
+    """Return what decides whether a market makes an opportunity, if that depends on prices alone."""
+    newer = seen.book if seen.book is not None and (seen.book_as_of_ms or 0) >= seen.quote_as_of_ms else None
+    return _prices(seen.quote, newer)
+
+
+def _prices(quote: Quote, newer: Book | None) -> Prices:
+    bid_e4 = quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else -1
+    ask_e4 = quote.yes_ask_e4 if quote.yes_ask_size_e2 > 0 else -1
+    if newer is None:
+        return quote.status, bid_e4, ask_e4, bid_e4, ask_e4
+    best_bid_e4 = newer.yes[-1][0] if newer.yes else -1
+    best_ask_e4 = opposite(newer.no[-1][0]) if newer.no else -1
+    return quote.status, bid_e4, ask_e4, best_bid_e4, best_ask_e4

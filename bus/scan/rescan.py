@@ -4,12 +4,14 @@ A scan of everything after each change would be too much. An event is scanned wh
 values changed, and when the time that has passed may change what it offers: if it had candidates or could not
 be scanned, and after a commit also if it has an order book, since a commit confirms quotes and the newer of
 book and quote counts. Events in which no kind of opportunity may see anything are left out, unless somebody
-holds or wants them.
+holds or wants them, and so is one that was scanned and had nothing while its prices stand: most changes are
+of sizes, of what is behind the best, and of ages.
 
 An error over one event costs that event and the kind that raised. It is returned, and counts while it lasts.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Final
 
@@ -23,17 +25,21 @@ from markets.opportunities import (
     Failure,
     Opportunity,
     ScanLimits,
+    by_prices,
     candidates,
     may_matter,
+    may_pay,
     worth_of_books_e4,
 )
 from markets.records import Event, FairValue
 
 from .failures import Failures
-from .membership import Membership
+from .membership import Membership, Prices, prices_of, prices_seen
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
 """What a replica tells when its state has moved by other ways than Changed."""
+
+_OF_PRICES: Final = frozenset({"quote", "book"})
 
 VIEW: Final = "view"
 WANTS: Final = "wants"
@@ -74,6 +80,8 @@ class Rescan:
     Attributes:
         wants: whether an event is looked at, and is relevant, though no kind of opportunity sees anything in
             it and nothing of it is held; None: none is.
+        refuses: whether nothing can be bought in an event now, whatever it offers; None: never. What such an
+            event offers is relevant after each commit and when prices move, not at every change.
         membership: which market belongs to which event.
         scanned: how many scans there were.
     """
@@ -89,8 +97,11 @@ class Rescan:
         self.scanned = 0
         self._limits = limits
         self.wants = wants
+        self.refuses: Callable[[EventView, int], bool] | None = None
         self._related = related
         self._hot: set[str] = set()
+        self._barren: dict[str, dict[str, Prices]] = {}
+        self._refused: set[str] = set()
         self._unasked, self._unscanned = Failures(), Failures()
         self._owner = Owner("the rescan")
 
@@ -122,29 +133,48 @@ class Rescan:
         if batch.whole:
             membership.rebuild(state)
             touched.update(membership.markets_of)
+            self._barren.clear()
+        if batch.commit:
+            for event_ticker in self._refused:
+                self._barren.pop(event_ticker, None)
+            self._refused.clear()
+        barren, event_of, minded = self._barren, membership.event_of, {*held, *recent}
+        changed: Iterable[str]
         for kind, key in batch.records:
-            changed = membership.update(state, kind, key)
-            touched.update(changed)
-            if self._related:
-                touched.update(sibling for event in changed for sibling in membership.siblings(event))
+            if kind not in _OF_PRICES:
+                changed = membership.update(state, kind, key)
+                if self._related:
+                    changed = {*changed, *(more for event in changed for more in membership.siblings(event))}
+                for event_ticker in changed:
+                    barren.pop(event_ticker, None)
+                touched.update(changed)
+            elif (own := event_of.get(key)) is not None:
+                changed = (own, *membership.siblings(own)) if self._related else (own,)
+                for event_ticker in changed:
+                    if not self._stands(state, event_ticker, key) or event_ticker in minded:
+                        touched.add(event_ticker)
         ordered = sorted(touched)
         if aged or batch.commit or batch.whole:
             hot = self._hot.union(self._unasked.standing, self._unscanned.standing) - touched
             ordered += sorted(hot)
             touched |= hot
         if batch.commit or batch.whole:
-            event_of = membership.event_of
-            booked = {event_of[ticker] for ticker in state.books if ticker in event_of} - touched
+            booked = {event_of[ticker] for ticker in state.books if ticker in event_of}
+            for ticker in state.books:  # the quote may be the newer by now
+                for event_ticker in self._seen_in(ticker):
+                    self._stands(state, event_ticker, ticker)
+            booked -= touched
             ordered += sorted(booked)
             ordered += sorted(set(held) - touched - booked)
+        if barren:
+            ordered = [one for one in ordered if one not in barren or one in minded]
         looked_at: list[tuple[bool, str]] = []
         several = len(ordered) > 1  # of one event nobody asks whether it comes first
         for event_ticker in ordered:
             matters, promising = self._ask(state, event_ticker, fair_values, several=several)
             if (
                 matters
-                or event_ticker in held
-                or event_ticker in recent
+                or event_ticker in minded
                 or event_ticker in self._hot
                 or event_ticker in self._unscanned.standing
             ):
@@ -169,6 +199,7 @@ class Rescan:
                 failures.append(Failure.of(event_ticker, VIEW, error))
             if view is None:
                 self._hot.discard(event_ticker)
+                self._barren.pop(event_ticker, None)
                 self._unscanned.note(event_ticker, failures)
             else:
                 found.append(view)
@@ -187,7 +218,15 @@ class Rescan:
         else:
             self._hot.discard(event_ticker)
         self._unscanned.note(event_ticker, found.failures)
+        if found.opportunities or found.failures or not by_prices() or self._wanted(view.event, []):
+            self._barren.pop(event_ticker, None)
+        else:
+            self._note_barren(view)
         return found.opportunities
+
+    def _note_barren(self, view: EventView) -> None:
+        every = chain(view.markets, *(other.markets for other in view.related))
+        self._barren[view.event.event_ticker] = {seen.market.ticker: prices_seen(seen) for seen in every}
 
     def relevant(
         self,
@@ -200,12 +239,28 @@ class Rescan:
         found: list[tuple[int, str, tuple[EventView, Sequence[Opportunity]]]] = []
         for view in views:
             event_ticker = view.event.event_ticker
+            minded = event_ticker in held or self._wanted(view.event, [])
+            if not minded and not may_pay(view, fair_values):
+                self._pass_over(view)
+                continue
             opportunities = self.candidates(view, fair_values, now_ms)
             if opportunities and opportunities[0].tradable:
+                if not minded and self.refuses is not None and self.refuses(view, now_ms) and by_prices():
+                    self._refused.add(event_ticker)
+                    self._note_barren(view)
                 found.append((-(opportunities[0].net_edge_e6 or 0), event_ticker, (view, opportunities)))
-            elif event_ticker in held or self._wanted(view.event, []):
+            elif minded:
                 found.append((0, event_ticker, (view, opportunities)))
         return tuple(entry[2] for entry in sorted(found, key=lambda entry: entry[:2]))
+
+    def _pass_over(self, view: EventView) -> None:
+        """Leave an event in which nothing can be tradable until its prices move."""
+        self.scanned += 1
+        event_ticker = view.event.event_ticker
+        self._hot.discard(event_ticker)
+        self._unscanned.note(event_ticker, ())
+        if by_prices():
+            self._note_barren(view)
 
     def take_failures(self) -> list[Failure]:
         """Return what has begun to fail since the last call, for a log: each once, a few at a time."""
@@ -216,6 +271,23 @@ class Rescan:
         """What could not be worked out when last tried, by event ticker; without tracebacks."""
         asked, scanned = self._unasked.standing, self._unscanned.standing
         return {key: asked.get(key, ()) + scanned.get(key, ()) for key in asked.keys() | scanned.keys()}
+
+    def _seen_in(self, ticker: str) -> Collection[str]:
+        """Return the events whose views have a market."""
+        event_ticker = self.membership.event_of.get(ticker)
+        if event_ticker is None:
+            return ()
+        return (event_ticker, *self.membership.siblings(event_ticker)) if self._related else (event_ticker,)
+
+    def _stands(self, state: Records, event_ticker: str, ticker: str) -> bool:
+        """Return whether an event had nothing, and a market of it is as it was then; else have it scanned."""
+        seen = self._barren.get(event_ticker)
+        if seen is None:
+            return False
+        if seen.get(ticker) == prices_of(state, ticker):
+            return True
+        del self._barren[event_ticker]
+        return False
 
     def _ask(
         self, state: Records, event_ticker: str, fair_values: Mapping[str, FairValue], *, several: bool

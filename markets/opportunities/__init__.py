@@ -12,10 +12,12 @@ from .reasons import REASONS
 from .scanner import (
     Failure,
     Found,
+    by_prices,
     candidates,
     explain,
     least_payout_e6,
     may_matter,
+    may_pay,
     rank,
     worth_of_books_e4,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "Opportunity",
     "ScanLimits",
     "Verdict",
+    "by_prices",
     "candidates",
     "consensus_values",
     "event_values",
@@ -43,6 +46,7 @@ __all__ = [
     "floor_e6",
     "least_payout_e6",
     "may_matter",
+    "may_pay",
     "opportunity_json",
     "rank",
     "void_e6",

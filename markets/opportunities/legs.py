@@ -1,6 +1,7 @@
 """What can be bought now in one market, and what speaks against buying it."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,13 +16,16 @@ from markets.book import (
     top_of_book,
     top_of_quote,
 )
-from markets.fees import FeeSchedule, taker_fees_e6
+from markets.fees import FeeSchedule, least_fee_e18, taker_fees_e6
 from markets.records import Level, Market, Status
 from markets.timing import MatchTiming, is_open
-from markets.units import YEAR_MS
+from markets.units import PRICE_ONE_E4, YEAR_MS, opposite
 
 from . import reasons as why
 from .types import EventView, Leg, MarketView, ScanLimits
+
+ONE_E18: Final = 10**18
+PRICE_E18: Final = ONE_E18 // PRICE_ONE_E4
 
 
 class Ladder(msgspec.Struct, frozen=True):
@@ -36,6 +40,18 @@ def top(view: MarketView) -> Top:
     if view.book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms:
         return top_of_book(view.book)
     return top_of_quote(view.quote)
+
+
+def yes_prices(view: MarketView) -> tuple[int | None, int | None]:
+    """Return the prices of `top` without their sizes; of most markets nothing else is ever asked."""
+    book = view.book
+    if book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms:
+        return book.yes[-1][0] if book.yes else None, opposite(book.no[-1][0]) if book.no else None
+    quote = view.quote
+    return (
+        quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else None,
+        quote.yes_ask_e4 if quote.yes_ask_size_e2 > 0 else None,
+    )
 
 
 def is_off_grid(market: Market, best: Top) -> bool:
@@ -76,6 +92,11 @@ def leg(
         label=view.market.yes_sub_title,
         vouched=quoted is not None and quoted[0] == bought[0][0],
     )
+
+
+def least_cost_e18(fees: FeeSchedule, price_e4: int) -> int:
+    """Return what a contract costs at least, fee included, in $1e-18."""
+    return price_e4 * PRICE_E18 + least_fee_e18(fees, price_e4)
 
 
 def total_fees_e6(legs: Iterable[Leg]) -> int | None:

@@ -83,6 +83,22 @@ def may_matter(event: Event, failures: list[Failure], *, valued: bool) -> bool:
     return False
 
 
+def by_prices() -> bool:
+    """Return whether an event without candidates stays so while its prices do; see `Kind.by_prices`."""
+    return all(kind.by_prices for kind in KINDS.values())
+
+
+def may_pay(view: EventView, published: Mapping[str, FairValue]) -> bool:
+    """Return whether one of an event's candidates may be tradable; yes if a kind cannot say."""
+    for kind in KINDS.values():
+        try:
+            if kind.may_pay(view, published):
+                return True
+        except Exception:  # noqa: BLE001, the scan that follows says what is wrong
+            return True
+    return False
+
+
 def worth_of_books_e4(event: Event, quotes: Sequence[Quote], failures: list[Failure]) -> int | None:
     """Return the most that an event's quotes promise to a kind; see `Kind.worth_of_books_e4`."""
     return _most(event, failures, lambda kind: kind.worth_of_books_e4(event, quotes))

@@ -58,6 +58,11 @@ class ImplicationKind(LockedKind):
             ]
         return [offer for offer in offers if offer is not None]
 
+    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
+        """Return no: the legs lie in two events, and that is always a reason against."""
+        del view, fair_values
+        return False
+
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether the event may be about who wins."""
         return event.mutually_exclusive

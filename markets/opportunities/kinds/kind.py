@@ -48,11 +48,15 @@ class Kind(ABC):
         name: as it stands in keys, filters, JSON and files, for ever.
         title: as a page says it.
         tone: how a page colours it.
+        by_prices: whether `find` finds anything at all depends on the event, its series and markets, their
+            statuses, fair values and best prices alone: time, ages, sizes and depth decide how much, and what
+            speaks against it. Where a kind does not promise it, an event is scanned more often than needed.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     tone: ClassVar[Tone] = "plain"
+    by_prices: ClassVar[bool] = False
 
     @abstractmethod
     def find(
@@ -66,6 +70,15 @@ class Kind(ABC):
             now_ms: the present.
             limits: bounds outside of which a candidate is returned with the reason.
         """
+
+    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
+        """Return whether a candidate of this event may be tradable: not if fees take all at best prices.
+
+        Asked before `find` by whoever only trades. It depends on what `by_prices` names, and on nothing else.
+        A wrong yes costs time, a wrong no money.
+        """
+        del view, fair_values
+        return True
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether `find` can find anything in this event at all. Yes costs time, a wrong no money.

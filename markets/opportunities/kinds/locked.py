@@ -6,8 +6,8 @@ The legs' books are walked together: to the largest number of sets of which one 
 from collections.abc import Iterable, Sequence
 
 from markets.book import fills
-from markets.fees import FeeSchedule, fee_schedule, fill_fee
-from markets.opportunities.legs import Ladder, ladder, leg
+from markets.fees import FeeSchedule, fee_schedule, fill_fee, grows_with_price
+from markets.opportunities.legs import ONE_E18, Ladder, ladder, least_cost_e18, leg
 from markets.opportunities.types import EventView, MarketView, Opportunity, ScanLimits
 from markets.opportunities.words import each_e6, price, sure_profit
 from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
@@ -20,6 +20,8 @@ Wanted = tuple[MarketView, str]
 
 class LockedKind(Kind):
     """A kind whose sets, one contract of each leg, pay a dollar at least."""
+
+    by_prices = True
 
     def lead(self, opportunity: Opportunity) -> str:
         """Return why a set pays a dollar at least, as a sentence without its full stop."""
@@ -76,6 +78,15 @@ class LockedKind(Kind):
             because=because,
             notes=notes,
         )
+
+
+def may_earn(prices_e4: Iterable[int], fees: FeeSchedule | None) -> bool:
+    """Return whether a set bought at these prices may cost less than a dollar after fees, at any size."""
+    if fees is None:
+        return False
+    return sum([least_cost_e18(fees, price_e4) for price_e4 in prices_e4]) < ONE_E18 or not grows_with_price(
+        fees
+    )
 
 
 def _walk(ladders: Sequence[Ladder], fees: Sequence[FeeSchedule | None], now_ms: int) -> int:

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from markets.book import NO, YES
-from markets.opportunities.legs import market_reasons, top
+from markets.fees import fee_schedule
+from markets.opportunities.legs import market_reasons, yes_prices
 from markets.opportunities.strikes import BETWEEN, Interval, alike, interval, words_of
 from markets.opportunities.types import EventView, MarketView, Opportunity, ScanLimits
 from markets.records import Event, FairValue
-from markets.units import PRICE_ONE_E4
+from markets.units import PRICE_ONE_E4, opposite
 
-from .locked import LockedKind
+from .locked import LockedKind, may_earn
 
 SAYS: Final = "{} includes {}, so YES of the one or NO of the other pays in any case"
 
@@ -85,6 +86,17 @@ class NestedKind(LockedKind):
         ]
         return [offer for offer in offers if offer is not None]
 
+    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
+        """Return whether a pair costs less than a dollar after fees."""
+        del fair_values
+        pairs = list(self.pairs(view.markets))
+        if not pairs:
+            return False
+        fees = fee_schedule(view.event, view.series)
+        return any(
+            may_earn((ask_e4, opposite(ask_e4 + apart_e4)), fees) for apart_e4, ask_e4 in map(_at, pairs)
+        )
+
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether the event has several markets, as far as it says."""
         return not event.market_tickers or " " in event.market_tickers
@@ -125,10 +137,10 @@ class LadderKind(NestedKind):
                 if words is not None:
                     groups.setdefault((words, market.cap_strike is None), []).append(seen)
         for group in groups.values():
-            if len(group) > 1:
-                rungs = [_rung(seen) for seen in sorted(group, key=_widest_first)]
-                if _may_cross(rungs):
-                    yield from crossed(rungs)
+            if len(group) > 1 and _may_cross(group):
+                group.sort(key=_widest_first)
+                if _may_cross_in_order(group):
+                    yield from crossed([_rung(seen) for seen in group])
 
 
 class RangeKind(NestedKind):
@@ -143,7 +155,7 @@ class RangeKind(NestedKind):
 
     def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
         """Yield pairs of which the narrower is a bucket."""
-        if not any(seen.market.strike_type == BETWEEN for seen in markets):
+        if not any(seen.market.strike_type == BETWEEN for seen in markets) or not _may_cross(markets):
             return
         groups: dict[tuple[str, ...], list[Rung]] = {}
         for seen in markets:
@@ -190,11 +202,14 @@ def label(seen: MarketView) -> str:
     return f'"{seen.market.yes_sub_title or seen.market.ticker}"'
 
 
+def _at(pair: Pair) -> tuple[int, int]:
+    """Return how far a pair is apart, and what the wider costs."""
+    return pair.apart_e4, yes_prices(pair.wider)[1] or 0
+
+
 def _rung(seen: MarketView) -> Rung:
-    best = top(seen)
-    bid, ask = best.yes_bid, best.yes_ask
     covers = interval(seen.market) if seen.market.market_type == "binary" else None
-    return Rung(seen, covers, None if bid is None else bid[0], None if ask is None else ask[0])
+    return Rung(seen, covers, *yes_prices(seen))
 
 
 def _widest_first(seen: MarketView) -> tuple[float, bool]:
@@ -204,12 +219,25 @@ def _widest_first(seen: MarketView) -> tuple[float, bool]:
     return -market.cap_strike, market.strike_type == "less"
 
 
-def _may_cross(rungs: Sequence[Rung]) -> bool:
+def _may_cross(markets: Sequence[MarketView]) -> bool:
+    """Return whether a bid is above an ask at all."""
+    highest_e4, lowest_e4 = 0, PRICE_ONE_E4
+    for seen in markets:
+        bid_e4, ask_e4 = yes_prices(seen)
+        if bid_e4 is not None and bid_e4 > highest_e4:
+            highest_e4 = bid_e4
+        if ask_e4 is not None and ask_e4 < lowest_e4:
+            lowest_e4 = ask_e4
+    return highest_e4 > lowest_e4
+
+
+def _may_cross_in_order(markets: Sequence[MarketView]) -> bool:
     """Return whether a bid is above the ask of a market before it, which is no narrower."""
     lowest_e4 = PRICE_ONE_E4
-    for rung in rungs:
-        if rung.bid_e4 is not None and rung.bid_e4 > lowest_e4:
+    for seen in markets:
+        bid_e4, ask_e4 = yes_prices(seen)
+        if bid_e4 is not None and bid_e4 > lowest_e4:
             return True
-        if rung.ask_e4 is not None and rung.ask_e4 < lowest_e4:
-            lowest_e4 = rung.ask_e4
+        if ask_e4 is not None and ask_e4 < lowest_e4:
+            lowest_e4 = ask_e4
     return False

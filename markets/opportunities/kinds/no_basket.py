@@ -14,12 +14,20 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from markets.book import NO, fills
-from markets.fees import FeeSchedule, fee_schedule, fill_fee
-from markets.opportunities.legs import Ladder, ladder, leg, market_reasons, top
+from markets.fees import FeeSchedule, fee_schedule, fill_fee, grows_with_price
+from markets.opportunities.legs import (
+    ONE_E18,
+    Ladder,
+    ladder,
+    least_cost_e18,
+    leg,
+    market_reasons,
+    yes_prices,
+)
 from markets.opportunities.types import EventView, Leg, MarketView, Opportunity, ScanLimits
 from markets.opportunities.words import dollars, each_e6, price, sure_profit
 from markets.records import Event, FairValue, Quote, Status
-from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4
+from markets.units import COUNT_ONE_E2, MONEY_ONE_E6, PRICE_ONE_E4, opposite
 
 from .kind import Kind
 
@@ -37,6 +45,7 @@ class NoBasketKind(Kind):
     name = "no_basket"
     title = "NO basket"
     tone = "no"
+    by_prices = True
 
     def find(
         self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
@@ -46,8 +55,8 @@ class NoBasketKind(Kind):
         if not view.event.mutually_exclusive:
             return []
         # Most events end here: no depth is looked at before the best bids say that it may matter.
-        bids = [best for seen in view.markets if _pooled(seen) and (best := top(seen).yes_bid) is not None]
-        if sum(price_e4 for price_e4, _ in bids) <= PRICE_ONE_E4:
+        bids_e4 = [yes_prices(seen)[0] or 0 for seen in view.markets if _pooled(seen)]
+        if sum(bids_e4) <= PRICE_ONE_E4:
             return []
         everything = _pool(view, limits)
         fees = fee_schedule(view.event, view.series)
@@ -56,6 +65,23 @@ class NoBasketKind(Kind):
             if basket is not None:
                 return [basket]
         return []
+
+    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
+        """Return whether NO of each, less its fee, is worth more than the one leg that may lose.
+
+        Of whichever legs and counts a basket is: it earns no more than its largest count times that.
+        """
+        del fair_values
+        if not view.event.mutually_exclusive:
+            return False
+        bids_e4 = [yes_prices(seen)[0] or 0 for seen in view.markets if _pooled(seen)]
+        if sum(bids_e4) <= PRICE_ONE_E4:
+            return False
+        fees = fee_schedule(view.event, view.series)
+        if fees is None:
+            return False
+        earns = [ONE_E18 - least_cost_e18(fees, opposite(bid_e4)) for bid_e4 in bids_e4 if bid_e4]
+        return sum(each for each in earns if each > 0) > ONE_E18 or not grows_with_price(fees)
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether at most one of the event's markets resolves YES."""

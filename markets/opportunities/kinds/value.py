@@ -34,6 +34,7 @@ class ValueKind(Kind):
     name = "value"
     title = "Value"
     tone = "yes"
+    by_prices = True
 
     def find(
         self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
@@ -55,6 +56,10 @@ class ValueKind(Kind):
                     continue
                 found.append(self._candidate(view, seen, side, fair, fair_e6, fees, now_ms, limits))
         return found
+
+    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
+        """Return whether a fair value is published of a market here: what it earns is seen by walking."""
+        return bool(fair_values) and any(seen.market.ticker in fair_values for seen in view.markets)
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether a fair value is published."""

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from markets.book import YES
+from markets.fees import fee_schedule
 from markets.opportunities.floors import floor_e6, verdict
-from markets.opportunities.legs import top
+from markets.opportunities.legs import yes_prices
 from markets.opportunities.types import EventView, Leg, Opportunity, ScanLimits
 from markets.records import Event, FairValue, Quote
 from markets.units import PRICE_ONE_E4
 
-from .locked import LockedKind
+from .locked import LockedKind, may_earn
 
 BELIEVED_E4: Final = 1_000
 """Whoever sees quotes alone takes a list of outcomes that is cheaper than this for one with holes."""
@@ -41,10 +42,10 @@ class YesBasketKind(LockedKind):
             return []
         left_e4 = PRICE_ONE_E4
         for seen in view.markets:
-            ask = top(seen).yes_ask
-            if ask is None:
+            _, ask_e4 = yes_prices(seen)
+            if ask_e4 is None:
                 return []
-            left_e4 -= ask[0]
+            left_e4 -= ask_e4
             if left_e4 <= 0:
                 return []
         known = verdict(view)
@@ -53,6 +54,19 @@ class YesBasketKind(LockedKind):
         wanted = [(seen, YES) for seen in view.markets]
         basket = self.sets(view, wanted, now_ms, limits, because=known.because)
         return [] if basket is None else [basket]
+
+    def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
+        """Return whether a set of all costs less than a dollar after fees."""
+        del fair_values
+        if not view.event.mutually_exclusive or len(view.markets) < 2:
+            return False
+        asks_e4 = []
+        for seen in view.markets:
+            _, ask_e4 = yes_prices(seen)
+            if ask_e4 is None:
+                return False
+            asks_e4.append(ask_e4)
+        return sum(asks_e4) < PRICE_ONE_E4 and may_earn(asks_e4, fee_schedule(view.event, view.series))
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
         """Return whether at most one of the event's markets resolves YES."""

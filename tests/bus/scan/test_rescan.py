@@ -19,7 +19,7 @@ from bus.scan.rescan import Batch, Rescan, batch_of
 from markets.opportunities import KINDS, EventView, Opportunity, candidates, rank
 from markets.opportunities.kinds.no_basket import NoBasketKind
 from markets.records import Book, Event, FairValue
-from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet
+from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet, quote_of
 from ui.scan import Scans
 
 
@@ -176,6 +176,88 @@ def test_a_commit_alone_can_make_the_quote_the_newer_and_so_something_tradable()
 
     ((view, _),) = rescan.relevant(views, {}, (), NOW_MS + 2)
     assert view.event.event_ticker == event_of().event_ticker
+
+
+moves = st.lists(
+    st.tuples(
+        st.integers(1, 3),  # of which event
+        st.sampled_from(["HOM", "AWY", "TIE"]),
+        st.sampled_from([2_900, 3_300, 3_400, 3_500, 4_000]),  # its bid
+        st.sampled_from([1, 5_000, 90_000]),
+        st.sampled_from(["quote", "book", "vouch", "commit"]),
+        st.integers(0, 9_000),
+    ),
+    max_size=25,
+)
+
+
+@given(moves)
+@settings(max_examples=80)
+def test_what_is_left_out_while_its_prices_stand_had_nothing_to_say(moved: list[Any]) -> None:
+    writer, now_ms = Writer(1), NOW_MS
+    rescan, scans = Rescan(SCAN), Scans(SCAN)
+    rescan.refuses = lambda view, _now_ms: view.event.event_ticker == event_of(3).event_ticker
+    records = commit(writer, [quiet(1), basket(2), quiet(3)], now_ms)
+    first = Batch(records, commit=True, whole=True)
+    rescan.relevant(looks(rescan, writer.state, first, {}, (), now_ms), {}, (), now_ms)
+    scans.advance(writer.state, first, now_ms)
+    topic = f"md.{SERIES.ticker}."
+    for number, name, bid_e4, size_e2, what, wait_ms in moved:
+        now_ms += wait_ms
+        ticker = f"{event_of(number).event_ticker}-{name}"
+        level = (bid_e4, size_e2)
+        with writer.state.lock:
+            if what == "quote":
+                quote = quote_of(ticker, level, (bid_e4 + 200, size_e2), as_of_ms=now_ms)
+                writer.state.put(topic, writer.state.seq, "quote", [quote])
+            elif what == "book":
+                behind = ((100, 7_000), level)
+                book = Book(ticker, now_ms, behind, ((9_800 - bid_e4, size_e2),))
+                writer.state.put(topic, writer.state.seq, "book", [book])
+            elif what == "vouch":
+                books = [msgspec.structs.replace(one, as_of_ms=now_ms) for one in writer.state.books.values()]
+                writer.state.put(topic, writer.state.seq, "book", books)
+        if what == "commit":
+            commit(writer, [], now_ms)
+            batch = Batch(commit=True)
+        elif what == "vouch":
+            batch = Batch(tuple(("book", ticker) for ticker in writer.state.books))
+        else:
+            batch = Batch(((what, ticker),))
+
+        looked_at = looks(rescan, writer.state, batch, {}, (), now_ms)
+        passed_on = {view.event.event_ticker for view, _ in rescan.relevant(looked_at, {}, (), now_ms)}
+        page = scans.advance(writer.state, batch, now_ms)
+
+        ours = everything(writer.state, {}, now_ms)
+        assert list(page.opportunities) == ours
+        events = {rescan.membership.event_of[key] for _, key in batch.records}
+        tradable = {one.event_ticker for one in ours if one.tradable}
+        due = tradable if batch.commit else tradable & events
+        assert passed_on <= tradable
+        if not batch.commit:
+            due -= {event_of(3).event_ticker}
+        assert due <= passed_on
+
+
+def test_what_an_event_offers_that_risk_refuses_is_passed_on_after_commits_and_moves_of_its_prices() -> None:
+    writer, rescan = Writer(1), Rescan(SCAN)
+    rescan.refuses = lambda _view, _now_ms: True
+    records = commit(writer, [basket(1)], NOW_MS)
+    seen = []
+    for at_ms, bid_e4, batch in (
+        (NOW_MS, 4_000, Batch(records, commit=True, whole=True)),
+        (NOW_MS + 1, 4_000, Batch((records[-1],))),
+        (NOW_MS + 2, 3_900, Batch((records[-1],))),
+        (NOW_MS + 3, 3_900, Batch((records[-1],))),
+        (NOW_MS + 4, 3_900, Batch(commit=True)),
+    ):
+        quote = quote_of(records[-1][1], (bid_e4, 10_000), (bid_e4 + 200, 10_000), as_of_ms=at_ms)
+        with writer.state.lock:
+            writer.state.put("md.KXMLSGAME.", writer.state.seq, "quote", [quote])
+        views = looks(rescan, writer.state, batch, {}, (), at_ms)
+        seen.append(len(rescan.relevant(views, {}, (), at_ms)))
+    assert seen == [1, 0, 1, 0, 1]
 
 
 # --- who asks for an event -----------------------------------------------------------------------

@@ -1,0 +1,115 @@
+"""Whether anything is found depends on prices alone, and what cannot pay at best prices is never tradable."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from markets.fees import FeeSchedule, fill_fee, least_fee_e18
+from markets.opportunities import EventView, MarketView, ScanLimits, by_prices, candidates, may_pay
+from markets.records import Book, FairValue, Level, Series, Status
+from tests.markets.test_locked_kinds import above, bucket, ladder
+from tests.markets.test_opportunities import NOW_MS, PLAIN, event, row
+
+DEAR = msgspec.structs.replace(PLAIN, fee_multiplier_e4=150_000)
+SIZES = st.sampled_from([1, 40, 100, 12_345, 900_000])
+PRICES = st.tuples(st.integers(1, 98), st.integers(1, 30)).map(
+    lambda p: (100 * p[0], 100 * min(99, p[0] + p[1]))
+)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> EventView:
+    series = draw(st.sampled_from([PLAIN, DEAR, msgspec.structs.replace(PLAIN, fee_type="odd")]))
+    if draw(st.booleans()):
+        count = draw(st.integers(2, 4))
+        top = draw(st.integers(9_000, 11_500)) // count
+        legs = [
+            row(f"T{n}", (bid, 100_00), (bid + draw(st.integers(1, 9)) * 100, 100_00))
+            for n in range(count)
+            for bid in [max(100, (top + draw(st.integers(-3, 3)) * 100) // 100 * 100)]
+        ]
+        return event(*legs, series=series)
+    rungs = [above(strike, *draw(PRICES)) for strike in (50, 60, 70)] + [bucket(60, 65, *draw(PRICES))]
+    return ladder(*rungs, series=series)
+
+
+def with_depth(draw: st.DrawFn, seen: MarketView) -> MarketView:
+    """The same best prices: of other sizes, with another depth, age, doubt, in the book or in the quote."""
+    quote, behind = seen.quote, draw(st.integers(0, 3))
+    yes: tuple[Level, ...] = ((quote.yes_bid_e4, draw(SIZES)),)
+    no: tuple[Level, ...] = ((quote.no_bid_e4, draw(SIZES)),)
+    for step in range(1, behind + 1):
+        yes = ((quote.yes_bid_e4 - 100 * step, draw(SIZES)), *yes)
+        no = ((quote.no_bid_e4 - 100 * step, draw(SIZES)), *no)
+    yes, no = (tuple(level for level in side if level[0] > 0) for side in (yes, no))
+    as_of_ms = NOW_MS - draw(st.integers(0, 60_000))
+    book_ms = as_of_ms + draw(st.integers(-3_000, 3_000))
+    booked = draw(st.booleans())
+    return msgspec.structs.replace(
+        seen,
+        quote=msgspec.structs.replace(quote, yes_bid_size_e2=draw(SIZES), yes_ask_size_e2=draw(SIZES)),
+        book=Book(quote.ticker, book_ms, yes, no) if booked else None,
+        quote_as_of_ms=as_of_ms,
+        book_as_of_ms=book_ms if booked else None,
+        suspect=draw(st.booleans()),
+        vouched=draw(st.booleans()),
+    )
+
+
+@given(views(), st.data(), st.integers(0, 40_000_000), st.dictionaries(st.integers(0, 3), st.floats(0, 1)))
+@settings(max_examples=150)
+def test_sizes_depth_ages_and_time_decide_how_much_and_never_whether(
+    view: EventView, data: Any, later_ms: int, beliefs: dict[int, float]
+) -> None:
+    assert by_prices()
+    tickers = [seen.market.ticker for seen in view.markets]
+    values = {
+        tickers[place]: FairValue(tickers[place], belief, "file", NOW_MS)
+        for place, belief in beliefs.items()
+        if place < len(tickers)
+    }
+    other = msgspec.structs.replace(
+        view, markets=tuple(data.draw(st.composite(with_depth)(seen)) for seen in view.markets)
+    )
+    found = candidates(view, values, NOW_MS, ScanLimits())
+    again = candidates(other, values, NOW_MS + later_ms, ScanLimits())
+
+    assert not found.failures
+    assert not again.failures
+    assert {one.kind for one in found.opportunities} == {one.kind for one in again.opportunities}
+    assert may_pay(view, values) == may_pay(other, values)
+    if not may_pay(view, values):
+        assert not any(one.tradable for one in (*found.opportunities, *again.opportunities))
+
+
+def test_that_something_may_pay_is_said_of_what_pays_and_not_of_what_fees_eat() -> None:
+    pays = event(*(row(f"T{n}", (4_000, 100_00), (4_200, 100_00)) for n in range(3)))
+    eaten = event(*(row(f"T{n}", (3_400, 100_00), (3_600, 100_00)) for n in range(3)))
+    assert may_pay(pays, {})
+    assert candidates(eaten, {}, NOW_MS, ScanLimits()).opportunities
+    assert not may_pay(eaten, {})
+
+
+@given(st.integers(1, 9_999), SIZES, st.integers(0, 140_000), st.sampled_from([0, 1_800_000_000_000]))
+def test_no_fee_is_less_than_the_least_fee(price_e4: int, count_e2: int, multiplier: int, at_ms: int) -> None:
+    schedule = FeeSchedule("quadratic", multiplier)
+    fee_e6 = fill_fee(schedule, price_e4, count_e2, time_ms=at_ms).total_e6
+    assert fee_e6 * 10**12 * 100 >= least_fee_e18(schedule, price_e4) * count_e2
+
+
+def test_a_status_is_a_price_too() -> None:
+    legs = [row(f"T{n}", (4_000, 100_00), (4_200, 100_00)) for n in range(3)]
+    paused = [
+        msgspec.structs.replace(one, quote=msgspec.structs.replace(one.quote, status=Status.INACTIVE))
+        for one in legs
+    ]
+    assert may_pay(event(*legs), {})
+    assert not may_pay(event(*paused), {})
+
+
+def test_an_unknown_fee_is_no_trade() -> None:
+    series: Series = msgspec.structs.replace(PLAIN, fee_type="odd")
+    legs = [row(f"T{n}", (4_000, 100_00), (4_200, 100_00)) for n in range(3)]
+    assert not may_pay(event(*legs, series=series), {})
