@@ -52,7 +52,7 @@ from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Basket, Ledger
 from trader.strategies import LoadStrategy, Update
 
 from . import risk
-from .caps import caps
+from .caps import Cap, caps
 from .conditions import Conditions
 from .edge import Edge, basket_edge, edge_of, shown_cost_e6, thin_first
 from .inputs import (
@@ -650,10 +650,11 @@ class Engine:
         What is expected is None where that is what the proposal says. Third what is known of a basket, None
         where no leg can be missed.
         """
-        facts = self._facts(view, proposal.strategy)
-        reason = risk.early(proposal, facts, self.limits)
+        facts = self._facts()
+        reason = risk.early(proposal, view, facts, self.limits, self.scan)
         if reason is not None:
             return (), None, None, reason
+        facts = msgspec.structs.replace(facts, caps=self._caps(view, proposal.strategy))
         if proposal.evens is not None or proposal.by_hand:
             legs = proposal.legs  # half of it would leave the basket uneven, or is not what a person wants
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
@@ -792,11 +793,12 @@ class Engine:
             rules=self._rules,
             free_e6=self.books.free_e6(self.ledger) if self._gateway else None,
             retry_at_ms=self.throttle.retry_at_ms,
-            caps=()
-            if view is None
-            else caps(view, strategy, self.ledger, self.views, self.limits.caps, self.now_ms),
+            caps=() if view is None else self._caps(view, strategy),
             netting=self._gateway and self.books.netting is True,
         )
+
+    def _caps(self, view: EventView, strategy: str) -> Sequence[Cap]:
+        return caps(view, strategy, self.ledger, self.views, self.limits.caps, self.now_ms)
 
     def _hear_exchange(self, taken: Orders | Gateway | Account) -> None:
         if isinstance(taken, Orders):

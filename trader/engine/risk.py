@@ -170,9 +170,12 @@ def fit(
     return legs if legs and all(leg.count_e2 > 0 for leg in legs) else ()
 
 
-def early(proposal: Proposal, facts: Facts, limits: Limits) -> str | None:
-    """Return why nothing may be traded in this event now, at no price; `check` asks the same again."""
-    return next(_standing(proposal, facts, limits), None)
+def early(proposal: Proposal, view: EventView, facts: Facts, limits: Limits, scan: ScanLimits) -> str | None:
+    """Return why nothing may be traded in this event now, at no price; `check` asks the same first.
+
+    Nearly every refusal is one of these, and none of them asks for sizes, edges or `facts.caps`.
+    """
+    return next(_early(proposal, view, facts, limits, scan), None)
 
 
 def check(
@@ -195,26 +198,10 @@ def _reasons(
     limits: Limits,
     scan: ScanLimits,
 ) -> Iterator[str]:
-    event_ticker = proposal.event_ticker
-    yield from _standing(proposal, facts, limits)
-    if view.event.event_ticker != event_ticker:
-        yield reasons.WRONG_EVENT
-    if view.event.series_ticker in facts.degraded:
-        yield reasons.DEGRADED
+    yield from _early(proposal, view, facts, limits, scan)
     fees = fee_schedule(view.event, view.series)
     if fees is None:
-        yield reasons.FEE_UNKNOWN
         return
-    timing = view.timing
-    takes_off = eases(proposal, facts)
-    if not (scan.in_play or takes_off) and (
-        timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
-    ):
-        yield reasons.MATCH_STARTED
-    elif not (scan.in_play or takes_off or proposal.by_hand) and _starts_soon(timing, facts, scan):
-        yield reasons.TOO_CLOSE_TO_START
-    if proposal.evens is None and pays_too_late(view, facts.now_ms, limits):
-        yield reasons.PAYOUT_TOO_LATE
     if not legs or len(legs) != len(proposal.legs):
         yield reasons.NO_ROOM
         return
@@ -456,6 +443,29 @@ def _unreal(proposal: Proposal) -> bool:
     return any(
         abs(leg.price_e4) > LARGEST or abs(leg.count_e2) * PRICE_ONE_E4 > LARGEST for leg in proposal.legs
     )
+
+
+def _early(
+    proposal: Proposal, view: EventView, facts: Facts, limits: Limits, scan: ScanLimits
+) -> Iterator[str]:
+    yield from _standing(proposal, facts, limits)
+    if view.event.event_ticker != proposal.event_ticker:
+        yield reasons.WRONG_EVENT
+    if view.event.series_ticker in facts.degraded:
+        yield reasons.DEGRADED
+    if fee_schedule(view.event, view.series) is None:
+        yield reasons.FEE_UNKNOWN
+        return
+    timing = view.timing
+    takes_off = eases(proposal, facts)
+    if not (scan.in_play or takes_off) and (
+        timing.in_play or (timing.start_ms is not None and facts.now_ms >= timing.start_ms)
+    ):
+        yield reasons.MATCH_STARTED
+    elif not (scan.in_play or takes_off or proposal.by_hand) and _starts_soon(timing, facts, scan):
+        yield reasons.TOO_CLOSE_TO_START
+    if proposal.evens is None and pays_too_late(view, facts.now_ms, limits):
+        yield reasons.PAYOUT_TOO_LATE
 
 
 def _standing(proposal: Proposal, facts: Facts, limits: Limits) -> Iterator[str]:
