@@ -5,7 +5,6 @@ an order; from then on it follows the quote level by level, so that what is serv
 sent as differences are always the same thing.
 """
 
-from collections.abc import Iterator
 from random import Random
 from typing import Final
 
@@ -46,9 +45,9 @@ class Depth:
             ask: best YES ask (price_e4, count_e2); count 0 empties the side.
             typical_e2: usual size of a level of this market.
         """
-        no_best = (PRICE_ONE_E4 - ask[0], ask[1])
-        changes = [Change(YES, *change) for change in self._side(self.book.yes, grid, bid, typical_e2)]
-        changes += [Change(NO, *change) for change in self._side(self.book.no, grid, no_best, typical_e2)]
+        changes: list[Change] = []
+        self._side(YES, self.book.yes, grid, bid, typical_e2, changes)
+        self._side(NO, self.book.no, grid, (PRICE_ONE_E4 - ask[0], ask[1]), typical_e2, changes)
         return changes
 
     def flicker(self, grid: Grid, typical_e2: int) -> list[Change]:
@@ -70,32 +69,37 @@ class Depth:
         return [Change(side, price, delta)] if delta else []
 
     def _side(
-        self, half: Half, grid: Grid, best: tuple[int, int], typical_e2: int
-    ) -> Iterator[tuple[int, int]]:
-        levels = half.crowd
+        self,
+        side: str,
+        half: Half,
+        grid: Grid,
+        best: tuple[int, int],
+        typical_e2: int,
+        changes: list[Change],
+    ) -> None:
+        levels, rng = half.crowd, self._rng
         price, count = best
         if levels and (not count or max(levels) > price):
-            for gone in sorted(level for level in levels if level > price or not count):
-                yield gone, half.set_crowd(gone, 0)
+            gone = sorted([level for level in levels if level > price or not count])
+            changes += [Change(side, level, half.set_crowd(level, 0)) for level in gone]
         if not count:
             return
-        if delta := half.set_crowd(price, count):
-            yield price, delta
+        if levels.get(price) != count:
+            changes.append(Change(side, price, half.set_crowd(price, count)))
         # A new book gets its depth at once, an old one slowly.
         for _ in range(3 * _DEPTH if len(levels) < 2 else 1):
             if len(levels) > _DEPTH:
                 break
-            below = grid.below(
-                min(levels) if self._rng.random() < 0.7 else price, 1 + int(self._rng.expovariate(1.2))
-            )
+            deepest = min(levels) if rng.random() < 0.7 else price
+            below = grid.below(deepest, 1 + int(rng.expovariate(1.2)))
             if below is None:
                 below = grid.prices[0]
             if below >= price or below in levels:
                 continue
             # At a cent or two stands size that waits for a miracle (seen: 966,425 at 0.01).
             scale = 8 if below <= 300 else 1
-            size = max(100, int(typical_e2 * scale * self._rng.lognormvariate(0, 1)) // 100 * 100)
-            yield below, half.set_crowd(below, size)
+            size = max(100, int(typical_e2 * scale * rng.lognormvariate(0, 1)) // 100 * 100)
+            changes.append(Change(side, below, half.set_crowd(below, size)))
         while len(levels) > 3 * _DEPTH:
             worst = min(levels)
-            yield worst, half.set_crowd(worst, 0)
+            changes.append(Change(side, worst, half.set_crowd(worst, 0)))
