@@ -22,8 +22,10 @@ from markets.records import Trade as PublicTrade
 from markets.units import MINUTE_MS, PRICE_ONE_E4
 from publisher.books.planner import Planner
 from simulator.floor.exchange import Exchange
+from simulator.floor.grid import Grid
 from simulator.floor.happenings import Trade
-from simulator.floor.model import Event, Market
+from simulator.floor.history import day_ago
+from simulator.floor.model import ACTIVE, Event, Market
 from simulator.front.render import dumps, event_json, market_json
 from simulator.matching.book import Change
 
@@ -68,6 +70,8 @@ class ExchangeFeed:
         self._statuses: dict[str, Status] = {}
         self._trades: list[PublicTrade] = []
         self._markets: dict[str, Market] = {}
+        self._moved: dict[str, Market] = {}
+        self._grids: dict[str, Grid] = {}
         self._events: dict[str, Event] = dict(exchange.events)
         self._milestones: dict[str, Any] = {}
         self._over: dict[str, int] = {}
@@ -127,7 +131,7 @@ class ExchangeFeed:
 
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """See Listener."""
-        self._quotes[market.ticker] = self._markets[market.ticker] = market
+        self._quotes[market.ticker] = self._moved[market.ticker] = market
         if market.ticker in self.followed:
             self._books[market.ticker] = market
 
@@ -144,7 +148,7 @@ class ExchangeFeed:
     def traded(self, trade: Trade) -> None:
         """See Listener."""
         market = trade.market
-        self._quotes[market.ticker] = self._markets[market.ticker] = market
+        self._quotes[market.ticker] = self._moved[market.ticker] = market
         if market.ticker in self._state.quotes:
             parts = (trade.yes_price_e4, trade.count_e2, trade.taker, trade.time_ms)
             self._trades.append(PublicTrade(trade.trade_id, market.ticker, *parts))
@@ -256,6 +260,14 @@ class ExchangeFeed:
         )
         self._put(TOPIC_EX, "exchange", [status], groups)
         by_topic: dict[str, tuple[list[Record], list[Record]]] = {}
+        for ticker, one in self._moved.items():
+            held = state.quotes.get(ticker)
+            usual = held is not None and held.status is Status.ACTIVE and one.status == ACTIVE
+            if held is None or not usual or self._grids.get(ticker) is not one.grid:
+                self._markets.setdefault(ticker, one)
+            elif ticker not in self._markets and ticker in exchange.markets and not self.hides(ticker):
+                topic = market_topic(one.event.series.ticker)
+                by_topic.setdefault(topic, ([], []))[1].append(swept(held, one, now_ms))
         for ticker, one in self._markets.items():
             if ticker not in exchange.markets or self.hides(ticker):
                 continue
@@ -266,6 +278,7 @@ class ExchangeFeed:
                 as_of_ms=now_ms,
                 previous=previous,
             )
+            self._grids[ticker] = one.grid
             put = by_topic.setdefault(market_topic(series_ticker), ([], []))
             if market is not previous:
                 put[0].append(market)
@@ -276,6 +289,7 @@ class ExchangeFeed:
             self._put(topic, "market", markets, groups)
             self._put(topic, "quote", quotes, groups)
         self._markets.clear()
+        self._moved.clear()
         self._events.clear()
         self._drop(groups, now_ms)
         number = (state.cycle.cycle if state.cycle else 0) + 1
@@ -309,6 +323,7 @@ class ExchangeFeed:
         events: set[str] = set()
         for ticker in due:
             del self._over[ticker]
+            self._grids.pop(ticker, None)
             market = state.markets.get(ticker)
             if market is not None:
                 removed.setdefault(state.stream_of[ticker], []).append(Remove("market", ticker))
@@ -353,6 +368,18 @@ def ticked(quote: Quote, market: Market, now_ms: int) -> Quote:
         quote.previous_yes_bid_e4,
         quote.previous_yes_ask_e4,
         now_ms,
+    )
+
+
+def swept(quote: Quote, market: Market, now_ms: int) -> Quote:
+    """Return a quote as a sweep of now reads it, of a market of which nothing else has changed."""
+    _, volume_then_e2, price_e4, bid_e4, ask_e4 = day_ago(market, now_ms)
+    return msgspec.structs.replace(
+        ticked(quote, market, now_ms),
+        volume_24h_e2=market.volume_e2 - volume_then_e2,
+        previous_price_e4=price_e4,
+        previous_yes_bid_e4=bid_e4,
+        previous_yes_ask_e4=ask_e4,
     )
 
 

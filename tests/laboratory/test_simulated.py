@@ -11,10 +11,12 @@ from laboratory.matching import ACCOUNT, MatchingBroker
 from laboratory.outcome import Outcome, Plan
 from laboratory.runs import run
 from laboratory.simulated import Simulated
+from markets.json.read import decode_market
 from markets.orders import Accepted, Amended, AnyOrderEvent, Ended, Filled, Intent, OrderState, Sent
 from simulator.floor.exchange import Exchange
 from simulator.floor.halts import Activity
 from simulator.floor.model import ACTIVE, Market
+from simulator.front.render import market_json
 from simulator.matching.orders import ASK
 from simulator.universe.templates import load
 from trader.engine.inputs import Present
@@ -72,6 +74,31 @@ def test_a_strategy_that_raises_is_dropped_and_said_and_the_rest_goes_on(tmp_pat
     assert found.error == ""
     assert [line for line in found.failures if "bad" in line and "on day three" in line]
     assert found.trades
+
+
+def test_a_sweep_reads_of_a_market_that_only_moved_what_its_json_says(tmp_path: Path) -> None:
+    simulated = Simulated(PLAN, tmp_path)
+    state, exchange = simulated.feed.state, simulated.exchange
+    for _ in range(24 * 12):
+        simulated.step()
+    now_ms = exchange.now_ms
+    moved = 0
+    for ticker, quote in state.quotes.items():
+        market = exchange.markets[ticker]
+        static, read = decode_market(
+            market_json(market, now_ms).encode(),
+            series_ticker=market.event.series.ticker,
+            as_of_ms=quote.as_of_ms,
+            previous=state.markets[ticker],
+        )
+        if quote.as_of_ms == now_ms:  # what did not change since was read before, a day ago's volume too
+            moved += 1
+            assert read == quote
+            held = msgspec.structs.replace(state.markets[ticker], raw=static.raw)
+            assert held == static  # but for the text that says when something was updated
+        else:
+            assert read.yes_bid_e4 == quote.yes_bid_e4
+    assert moved > 20
 
 
 def test_what_cannot_begin_says_why() -> None:
