@@ -8,6 +8,7 @@
 #   make bench    benchmarks, all or those named (make bench orders)
 #   make lab      what the default strategies earn: 20 seeds of a day, with and without rivals (hours of a core)
 #   make measure  figures of the code's structure (ARGS=/path/to/another/checkout)
+#   make settings docs/settings.md and kalshi-bus.example.toml, after a setting was changed
 #   make lock     resolve pyproject.toml's ranges again into requirements.lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -40,7 +41,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test-all test quick soak check format lint types imports bench lab measure lock clean
+.PHONY: help install install-dev run test-all test quick soak check format lint types imports bench lab measure settings lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -96,6 +97,10 @@ lab: install
 
 measure: install-dev
 	@$(BIN)/python -m benchmarks.measure $(ARGS)
+
+# After a change of bus/process/settings_table.py.
+settings: install-dev
+	@$(BIN)/python tools/settings_docs.py
 
 # uv only resolves; it is not a dependency. Without an index address in the file it serves every mirror.
 # hatchling is there to install ourselves.

@@ -129,7 +129,7 @@ def refuse(process: str, error: SettingsError | StartupError) -> int:
 
 def no_arguments(module: str, about: str) -> None:
     """Answer ``--help``, and refuse all other arguments with exit code 2: a process has settings only."""
-    text = f"{about.strip()} Its settings are in the README, and kalshi-bus.toml or the environment has them."
+    text = f"{about.strip()} Its settings (docs/settings.md) are in kalshi-bus.toml or in the environment."
     argparse.ArgumentParser(prog=name_of(module), description=text).parse_args()
 
 

@@ -6,9 +6,12 @@ all problems at once. Kalshi's hosts are not here: only ``publisher/`` knows the
 """
 
 import difflib
+import inspect
+import json
 import os
 import re
 import stat
+import textwrap
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -217,18 +220,63 @@ def money_e6(dollars: Decimal) -> int:
     return int(dollars * 1_000_000)
 
 
+def _groups() -> Iterator[tuple[str, list[str]]]:
+    """Yield what each part of the table is about, and its keys, in the order of the file."""
+    for rows in reversed(Settings.__mro__):
+        keys = [key for key in inspect.get_annotations(rows) if key in Settings.model_fields]
+        if keys and rows is not Settings:
+            yield inspect.cleandoc(rows.__doc__ or "").split("\n")[0], keys
+
+
+def _shown_default(key: str) -> str:
+    default = _extra(key)["default"]
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default or "")
+
+
 def settings_table() -> str:
-    """Return the Markdown table of all settings, as the README shows it (a test compares them)."""
-    lines = ["| Variable | Key in the file | Default | Accepted | Meaning |", "|---|---|---|---|---|"]
-    for key, field in Settings.model_fields.items():
-        default = _extra(key)["default"]
-        if isinstance(default, tuple):
-            default = ",".join(default)
-        shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default else ""
-        lines.append(
-            f"| `{variable_of(key)}` | `{key}` | {shown} | {_extra(key)['expected']} | {field.description} |"
-        )
-    return "\n".join(lines) + "\n"
+    """Return the Markdown tables of all settings, as docs/settings.md shows them (a test compares them)."""
+    lines = []
+    for about, keys in _groups():
+        lines += [about, "", "| Variable | Key in the file | Default | Accepted | Meaning |"]
+        lines.append("|---|---|---|---|---|")
+        for key in keys:
+            default = _shown_default(key)
+            cells = (
+                f"`{variable_of(key)}`",
+                f"`{key}`",
+                f"`{default}`" if default else "",
+                str(_extra(key)["expected"]),
+                Settings.model_fields[key].description or "",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def example_toml() -> str:
+    """Return ``kalshi-bus.example.toml``: every setting, commented out, with its default."""
+    lines = [
+        "# Settings of kalshi-bus. Copy this to kalshi-bus.toml in the folder where you start, and take the #",
+        "# away from what you change. The environment (KALSHI_BUS_...) comes before this file.",
+    ]
+    for about, keys in _groups():
+        lines += ["", f"# {about}", ""]
+        for key in keys:
+            extra = _extra(key)
+            shown = _shown_default(key)
+            text = f"{Settings.model_fields[key].description} Accepted: {extra['expected']}."
+            if extra["derived"]:
+                text += f" Default: {shown}."
+            lines += textwrap.wrap(text.replace("`", ""), 98, initial_indent="# ", subsequent_indent="# ")
+            default = extra["default"]
+            plain = isinstance(default, (int, float)) and not isinstance(default, bool)
+            if extra["derived"] and ("RUN_DIR" in shown or " " in shown):
+                shown = ""  # it follows from others
+            lines.append(f"# {key} = {shown if plain else json.dumps(shown)}")
+            lines.append("")
+    return "\n".join(lines)
 
 
 def _extra(key: str) -> dict[str, Any]:

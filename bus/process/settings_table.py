@@ -240,14 +240,15 @@ def _url(schemes: tuple[str, str]) -> AfterValidator:
 def _setting(default: object, expected: str, meaning: str, **kwargs: Any) -> Any:
     """Declare one row of the table. `default` in angle brackets is derived in `Settings.load`."""
     derived = isinstance(default, str) and default.startswith("<")
-    extra = {"expected": expected, "default": default.strip("<>") if derived else default}  # type: ignore[attr-defined]
+    shown = default.strip("<>") if derived else default  # type: ignore[attr-defined]
+    extra = {"expected": expected, "default": shown, "derived": derived}
     field = {"description": meaning, "json_schema_extra": extra, **kwargs}
     return Field(**field) if derived else Field(default, **field)
 
 
 def _dollars(default: str, meaning: str) -> Any:
     expected = "dollars, 0..1000000000, at most 6 decimals"
-    extra = {"expected": expected, "default": default}
+    extra = {"expected": expected, "default": default, "derived": False}
     return Field(
         Decimal(default),
         description=meaning,

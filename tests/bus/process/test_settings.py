@@ -1,7 +1,8 @@
-"""Settings: precedence, refusals, and the table in the README."""
+"""Settings: precedence, refusals, and what the documents show of them."""
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from bus.process.settings import Settings, effective, settings_table, variable_of
+from bus.process.settings import Settings, effective, example_toml, settings_table, variable_of
 from bus.process.settings_table import LIVE_CONFIRMATION
 from markets.errors import SettingsError
 from simulator import options
@@ -231,12 +232,27 @@ def test_the_key_id_is_not_in_the_repr() -> None:
     assert "an-id" not in repr(Settings.load(LIVE, HERE))
 
 
-def test_the_readme_shows_exactly_this_table() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_document_shows_exactly_these_tables() -> None:
+    document = (ROOT / "docs/settings.md").read_text()
 
-    shown = readme.split("<!-- settings -->\n")[1].split("<!-- /settings -->")[0]
+    shown = document.split("<!-- settings -->\n")[1].split("<!-- /settings -->")[0]
 
-    assert shown == settings_table(), "write bus.process.settings.settings_table() between the markers"
+    assert shown == settings_table(), "make settings"
+
+
+def test_the_example_has_every_setting_and_holds_when_all_of_it_is_taken(tmp_path: Path) -> None:
+    example = (ROOT / "kalshi-bus.example.toml").read_text()
+    assert example == example_toml(), "make settings"
+    keys = re.findall(r"^# (\w+) = ", example, re.MULTILINE)
+    assert set(keys) == set(Settings.model_fields)
+    taken = re.sub(r'^# (\w+ = (?!""$))', r"\1", example, flags=re.MULTILINE)
+    (tmp_path / "kalshi-bus.toml").write_text(taken)
+
+    found, _ = Settings.with_origins({}, tmp_path)
+
+    assert found == Settings.load({}, tmp_path / "elsewhere").model_copy(
+        update={key: getattr(found, key) for key in keys if str(tmp_path) in str(getattr(found, key))}
+    )
 
 
 KEY_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
