@@ -258,8 +258,8 @@ def settings_table() -> str:
 def example_toml() -> str:
     """Return ``kalshi-bus.example.toml``: every setting, commented out, with its default."""
     lines = [
-        "# Settings of kalshi-bus. Copy this to kalshi-bus.toml in the folder where you start, and take the #",
-        "# away from what you change. The environment (KALSHI_BUS_...) comes before this file.",
+        "# Settings of kalshi-bus. Copy this to kalshi-bus.toml in the folder where you start, and take",
+        "# the # away from what you change. The environment (KALSHI_BUS_...) comes before this file.",
     ]
     for about, keys in _groups():
         lines += ["", f"# {about}", ""]

@@ -4,7 +4,7 @@ A record says what happened and what became of it: the changes of an order and t
 again decides nothing anew, so a later build makes the same state of an old log.
 """
 
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
@@ -218,4 +218,4 @@ def decode(record: bytes) -> AnyRecord:
         ) from None
     if isinstance(found, Opened | Base) and found.version > VERSION:
         raise DecodeError(f"the orders' log is of version {found.version}, this build reads {VERSION}")
-    return cast(AnyRecord, found)
+    return found
