@@ -70,7 +70,7 @@ WISH_FRESH_MS: Final = 500
 MAX_ACTIONS: Final = 50_000
 """Actions of the replica that may wait; with more all is compared instead."""
 
-JOINS_MS: Final = 5_000
+JOINS_MS: Final = 20_000
 """So long commands wait for the replica's first data after the start; then they are refused."""
 
 _JOIN_LOOK_MS: Final = 50

@@ -16,6 +16,7 @@ from bus.protocol.state import Changed
 from markets.records import Book
 from snapshot_server.websocket.hub import Hub
 from snapshot_server.websocket.server import (
+    JOINS_MS,
     MAX_MESSAGE_BYTES,
     PING_MS,
     SILENT_MS,
@@ -285,7 +286,7 @@ def test_before_there_is_data_commands_wait_and_then_are_refused() -> None:
         served.pass_time(1_000)
         assert early.hear()["type"] == "subscribed"
         world.state.epoch = 0
-        served.pass_time(10_000)
+        served.pass_time(JOINS_MS)
         late = served.peer()
         late.subscribe("ticker", "A")
         assert late.hear()["msg"]["code"] == 18
