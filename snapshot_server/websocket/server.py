@@ -75,6 +75,7 @@ JOINS_MS: Final = 20_000
 
 _JOIN_LOOK_MS: Final = 50
 _LOOK_MS: Final = 500
+_STOOD_STILL_MS: Final = 15_000
 
 Wish = Callable[[Sequence[str], float], None]
 
@@ -206,6 +207,9 @@ class Server:
         for client in list(self._resting):
             self._carry_out(client, now_ms)
         if now_ms - self._looked_ms >= _LOOK_MS:
+            if now_ms - self._looked_ms >= _STOOD_STILL_MS:
+                for client in self._clients.values():
+                    client.heard_ms = client.taken_ms = now_ms  # who was not listened to was not silent
             self._looked_ms = now_ms
             self._look(now_ms)
         self._flush(now_ms)

@@ -227,6 +227,16 @@ def test_clients_are_pinged_as_kalshi_does_and_let_go_when_they_say_nothing(serv
     assert {opcode for opcode, _ in heard} == {Opcode.PING}
 
 
+def test_a_server_that_stood_still_takes_nobody_for_silent(served: Served) -> None:
+    peer = served.peer()
+    peer.say({"id": 1, "cmd": "list_subscriptions"})
+    peer.hear()
+    served.pass_time(10 * SILENT_MS)
+    assert peer.frame() == (Opcode.PING, b"heartbeat")
+    peer.say({"id": 2, "cmd": "list_subscriptions"})
+    assert peer.hear()["id"] == 2
+
+
 def test_a_client_that_sends_what_is_no_frame_is_closed_with_the_reason(served: Served) -> None:
     peer, other = served.peer(), served.peer()
     peer.put(b"GET / HTTP/1.1\r\n\r\n")
