@@ -6,6 +6,7 @@ import sys
 
 from bus.clock import SystemClock
 from bus.jetstream.stored import address_of
+from bus.metrics import Telling
 from bus.process.lifecycle import Stop, main, quietly, refuse
 from bus.process.programs import name_of
 from bus.process.settings import Settings
@@ -32,9 +33,11 @@ def _main(argv: list[str]) -> int:
         limits = Limits(args.replicas, int(args.max_gb * 1e9), args.max_hours * 3_600)
         context = make_context(settings.curve_key)
         try:
-            Bridge(
+            bridge = Bridge(
                 context, settings.feed, settings.query, address, SystemClock(), random.Random(), limits
-            ).run(stop)
+            )
+            with Telling(context, settings, "bridge", lambda _asker: bridge.figures()).while_running(stop):
+                bridge.run(stop)
         finally:
             context.term()
         return 0

@@ -7,7 +7,7 @@ stores; `keyframe` makes keyframes, for seconds where all of the exchange is in 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from bus.jetstream.stored import (
     encode_batch,
     encode_mark,
 )
+from bus.metrics import Figure
 from bus.process.lifecycle import Stop
 from bus.protocol.answers import Answers
 from bus.protocol.join import Action, Tell
@@ -132,6 +133,15 @@ class Bridge:
         if not self._woken:
             self._woken = True
             self._loop.call_soon_threadsafe(self._news.set)
+
+    # -- any thread
+
+    def figures(self) -> Iterable[Figure]:
+        """Yield what has been done so far."""
+        yield Figure("bridge_messages", (), self.stored)
+        yield Figure("bridge_keyframes", ("keyframe",), self.keyframes)
+        yield Figure("bridge_keyframes", ("repair",), self.repairs)
+        yield Figure("bridge_dropped", (), self._heard.dropped)
 
     # -- the main thread
 

@@ -5,6 +5,7 @@ it follows another forwarder it is a branch of a tree. Messages pass as they are
 """
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 import structlog
@@ -15,8 +16,10 @@ from bus.process.settings import Settings
 from bus.protocol.messages import decode_map, encode_map
 from markets.errors import DecodeError, StartupError
 
+from .ask import Asker
 from .clock import Clock
 from .curve import DOMAIN, Gate, Handshakes, Keyring, Zap
+from .metrics import Figure, Telling
 from .server import COPY_BELOW, ENVELOPE_MAX, SUBSCRIPTIONS_WAITING
 from .sockets import (
     ANSWERS_WAITING,
@@ -53,6 +56,7 @@ class Forwarder:
 
     Attributes:
         messages, bytes, questions, lost: what was passed on, and answers that nobody took.
+        gate: who was let in.
 
     Raises:
         StartupError: it has no key, or a door cannot be used.
@@ -75,13 +79,13 @@ class Forwarder:
         self._followed = feed, query
         self._doors = feed_door, query_door
         self._key = keyring.server()
-        self._gate = Gate(keyring)
+        self.gate = Gate(keyring)
         self.messages = self.bytes = self.questions = self.lost = 0
         self._looked_ms = 0
         self._handshakes: list[Handshakes] = []
         self._poller = zmq.Poller()
         with contextlib.ExitStack() as undo:
-            self._zap = Zap(context, self._gate)
+            self._zap = Zap(context, self.gate)
             undo.callback(self._zap.close)
             self._poller.register(self._zap.socket, zmq.POLLIN)
             self._follow()
@@ -173,7 +177,7 @@ class Forwarder:
             log.warning("curve.no_entry", problem=problems[0])
             self._leave()
             self._follow()  # once libzmq was refused it does not try again
-        if not (out := self._gate.look()):
+        if not (out := self.gate.look()):
             return
         log.warning("forward.revoked", keys=[key.decode() for key in out])
         for socket in (self._pub, self._router):
@@ -249,7 +253,17 @@ def run(settings: Settings, stop: Stop, context: zmq.Context[Any], clock: Clock)
     doors = settings.forward_feed, settings.forward_query
     forwarder = Forwarder(context, settings.feed, settings.query, *doors, Keyring(settings.keyring), clock)
     log.info("forward.begins", feed=forwarder.feed_address, query=forwarder.query_address)
-    forwarder.serve(stop)
+
+    def figures(_asker: Asker) -> Iterable[Figure]:
+        yield Figure("forwarder_messages", (), forwarder.messages)
+        yield Figure("forwarder_bytes", (), forwarder.bytes)
+        yield Figure("forwarder_questions", (), forwarder.questions)
+        yield Figure("forwarder_lost", (), forwarder.lost)
+        yield Figure("forwarder_handshakes", ("admitted",), forwarder.gate.admitted)
+        yield Figure("forwarder_handshakes", ("refused",), forwarder.gate.refused)
+
+    with Telling(context, settings, "forwarder", figures).while_running(stop):
+        forwarder.serve(stop)
     log.info(
         "forward.done", messages=forwarder.messages, bytes=forwarder.bytes, questions=forwarder.questions
     )

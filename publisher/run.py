@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 
 from bus.clock import Clock, Rng, SystemClock
+from bus.metrics import Telling
 from bus.process.lifecycle import Deadline, Stop, release_memory
 from bus.process.locks import private_dir
 from bus.process.settings import Settings
@@ -73,6 +74,7 @@ class Publisher:
     def __init__(self, settings: Settings, stop: Stop, clock: Clock, rng: Rng) -> None:
         self._stop = stop
         self._clock = clock
+        self._settings = settings
         self._thread = Owner("the publisher's sockets")
         self._thread.take()
         self._keys = KeySource.of(settings)
@@ -182,7 +184,8 @@ class Publisher:
         for thread in threads:
             thread.start()
         try:
-            self.server.serve(self._stop)
+            with Telling(self._context, self._settings, "publisher").while_running(self._stop):
+                self.server.serve(self._stop)
         finally:
             self._stop.set()
             self._enrichment.end()

@@ -203,7 +203,9 @@ def _ready(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 def _metrics(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
     drift = {} if view.edition is None else drift_counts(view.edition.state.drifts)
-    body = metrics.exposition(view.health(now_ms), view.replica.stats, view.requests, drift, view.websocket())
+    body = metrics.exposition(
+        view.health(now_ms), view.replica.stats, view.requests, drift, view.websocket(), view.told()
+    )
     headers = [("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"), *_SAFE]
     return _encoded(HttpResponse(200, headers, body, "/metrics"), request)
 

@@ -1,6 +1,6 @@
 """`/metrics`: the health of data, feed and server in Prometheus' text format."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -9,7 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from bus.health import HealthAnswer
+from bus.metrics import METRICS, Figure
 from bus.protocol.join import Stats
+from bus.protocol.messages import PublisherHealth
 
 from .websocket.server import Figures
 
@@ -58,12 +60,44 @@ class _Reading(Collector):
         requests: Mapping[tuple[str, int], int],
         drift: Mapping[tuple[str, str], int],
         websocket: Figures | None,
+        told: Sequence[tuple[str, Figure]],
     ) -> None:
+        self._told = told
         self._websocket = websocket
         self._health = health
         self._stats = stats
         self._requests = requests
         self._drift = drift
+
+    def _of_processes(self) -> Iterable[Metric]:
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
+        for process, figure in self._told:
+            metric = METRICS[figure.name]
+            if figure.name not in families:
+                family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+                labels = ("process", *metric.labels)
+                families[figure.name] = family(_PREFIX + figure.name, metric.help, labels=labels)
+            families[figure.name].add_metric((process, *figure.labels), figure.value)
+        return families.values()
+
+    def _of_publisher(self, publisher: PublisherHealth) -> Iterable[Metric]:
+        for name, text, value in (
+            ("exchange_reachable", "1 while the exchange answers.", publisher.exchange_reachable),
+            ("key_refused", "1 while the exchange refuses the key.", publisher.key == "refused"),
+            ("failing", "1 while something is wrong with what it reads.", publisher.error is not None),
+            ("stream_live", "1 while its WebSocket is live.", publisher.stream == "live"),
+            ("stream_books", "Order books that it follows and knows to be right.", publisher.stream_books),
+            ("stream_unsure", "Order books not known to be right.", publisher.stream_unsure),
+            ("failing_routes", "Routes without prices that fail.", len(publisher.routes)),
+            ("warnings", "Things that are wrong and stop nothing.", len(publisher.warnings)),
+        ):
+            yield GaugeMetricFamily(f"{_PREFIX}publisher_{name}", text, float(value))
+        for name, text, count in (
+            ("stream_gaps", "Times frames of the WebSocket were missing.", publisher.stream_gaps),
+            ("stream_reconnects", "Times it connected again.", publisher.stream_reconnects),
+            ("stream_bad", "Frames that could not be read.", publisher.stream_bad),
+        ):
+            yield CounterMetricFamily(f"{_PREFIX}publisher_{name}", text, count)
 
     def collect(self) -> Iterable[Metric]:
         health = self._health
@@ -123,6 +157,9 @@ class _Reading(Collector):
             up.add_metric((name,), float(process.state == "RUNNING"))
             restarts.add_metric((name,), process.restarts)
         yield from (up, restarts)
+        if health.publisher is not None:
+            yield from self._of_publisher(health.publisher)
+        yield from self._of_processes()
         websocket = self._websocket or Figures()
         for name, text in _WEBSOCKET_GAUGES.items():
             yield GaugeMetricFamily(f"{_PREFIX}websocket_{name}", text, getattr(websocket, name))
@@ -136,8 +173,12 @@ def exposition(
     requests: Mapping[tuple[str, int], int],
     drift: Mapping[tuple[str, str], int],
     websocket: Figures | None,
+    told: Sequence[tuple[str, Figure]] = (),
 ) -> bytes:
-    """Return the text of `/metrics`; `drift` by (what, route), `websocket` None before its first client."""
+    """Return the text of `/metrics`; `drift` by (what, route), `websocket` None before its first client.
+
+    `told` is what processes have told of themselves (bus/metrics.py).
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reading(health, stats, dict(requests), drift, websocket))
+    registry.register(_Reading(health, stats, dict(requests), drift, websocket, told))
     return generate_latest(registry)

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from bus.clock import SystemClock
+from bus.metrics import EVERY_S, Joined, disk_figures, process_figures
 from bus.process.connections import connection_from
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings, variable_of
@@ -83,6 +84,13 @@ def run(settings: Settings, stop: Stop) -> int:
     requests: Counter[tuple[str, int]] = Counter()
     monitor = ProcessMonitor(settings.run_dir)
     doorway = Doorway()
+    joined = Joined(clock)
+
+    def measure() -> None:
+        while not stop.is_set():
+            joined.put("snapshot_server", (*process_figures(), *disk_figures(settings)))
+            stop.wait(EVERY_S)
+
     stale_after_ms = int(settings.stale_after_s * 1000)
 
     def view() -> View:
@@ -98,6 +106,7 @@ def run(settings: Settings, stop: Stop) -> int:
             settings.past_port if settings.record == "yes" else None,
             lists.latest,
             doorway.figures,
+            joined.figures,
         )
 
     def state() -> State | None:
@@ -109,6 +118,7 @@ def run(settings: Settings, stop: Stop) -> int:
 
     answers = Answers(state, lambda: replica.status().source, on_wish)
     SnapshotOps(view, pause, history).add_to(answers)
+    answers.add("metrics", joined.answer, "process", "figures")
 
     def moment() -> tuple[object, int]:
         return editor.edition, clock.monotonic_ns() // 1_000_000
@@ -134,6 +144,7 @@ def run(settings: Settings, stop: Stop) -> int:
             threading.Thread(target=wishes.run, args=(stop,), name="wishes"),
             threading.Thread(target=lists.run, args=(stop,), name="lists"),
             threading.Thread(target=historian.run, args=(replica, stop), name="history"),
+            threading.Thread(target=measure, name="metrics"),
         ]
         stack.callback(app.close)
 

@@ -1,11 +1,12 @@
 """What there is to answer from at one moment, over HTTP and REQ/REP alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from bus.health import HealthAnswer, age_of, answer_of, health_of, is_stale
+from bus.metrics import Figure
 from bus.process.supervised import Processes
 from bus.protocol.messages import Heartbeat
 from bus.replica import ReplicaStatus
@@ -31,6 +32,7 @@ class View(msgspec.Struct, frozen=True):
         processes: what supervisord says; None if none answers.
         history: what happened. elsewhere: what the exchange has besides the feed.
         past_port: of the time machine's HTTP server; None where nothing is recorded.
+        told: gives what processes have told of themselves, for /metrics.
         websocket: gives the WebSocket server's figures, None before its first client. HTTP's thread.
     """
 
@@ -44,6 +46,7 @@ class View(msgspec.Struct, frozen=True):
     past_port: int | None = None
     elsewhere: Elsewhere = NOWHERE
     websocket: Callable[[], Figures | None] = lambda: None
+    told: Callable[[], Sequence[tuple[str, Figure]]] = tuple
 
     def age_ms(self, now_ms: int) -> int | None:
         """Return the age of the whole: now less the end of the last complete sweep's fetch."""

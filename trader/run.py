@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from bus.clock import Clock, Rng, SystemClock
+from bus.metrics import Telling, of_trader
 from bus.process.lifecycle import EXIT_STRATEGY, Stop
 from bus.process.settings import Settings, money_e6
 from bus.protocol.memory import Slim
@@ -161,7 +162,9 @@ def run(
             names=("trader_events", "trader_control"),
         )
         control = Control(commands, KillSwitch(settings.data_dir), lambda: Reader(worker.around.journal_path))
-        _run(stop, ticking, replica, worker, server, control, voice)
+        telling = Telling(context, settings, "trader", of_trader, settings.trader_control)
+        with telling.while_running(stop):
+            _run(stop, ticking, replica, worker, server, control, voice)
         if worker.anew is not None:
             raise StartupError(worker.anew)
     return 0

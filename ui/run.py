@@ -16,6 +16,7 @@ import structlog
 from bus.ask import Asker
 from bus.clock import Rng, SystemClock
 from bus.market_history import MarketHistory, ask_history
+from bus.metrics import Figure, Telling
 from bus.process.lifecycle import Stop
 from bus.process.locks import check_port
 from bus.process.settings import Settings
@@ -72,7 +73,9 @@ def run(settings: Settings, stop: Stop) -> int:
         topics=("fv.", "trader."), listener=link.nudge,
     )  # fmt: skip
     service.follow_trader(link, values)
+    telling = Telling(context, settings, "ui", lambda _asker: [Figure("ui_event_streams", (), len(hub))])
     threads = [
+        threading.Thread(target=telling.run, args=(stop,), name="metrics"),
         threading.Thread(target=link.run, args=(stop,), name="trader"),
         threading.Thread(target=service.run, args=(stop,), name="scanner"),
         threading.Thread(target=wishes.run, args=(stop,), name="wishes"),

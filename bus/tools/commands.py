@@ -14,9 +14,10 @@ import msgspec
 import structlog
 import zmq
 
-from bus.ask import NoAnswer, ask
+from bus.ask import Asker, NoAnswer, ask
 from bus.clock import Clock, SystemClock
 from bus.forwarder import run as run_forwarder
+from bus.metrics import Figure, Telling
 from bus.process.access import make_token
 from bus.process.lifecycle import Stop
 from bus.process.locks import hold_role, private_dir
@@ -136,8 +137,16 @@ def record(settings: Settings, stop: Stop, path: Path | None) -> int:
     try:
         recorder = Recorder(context, settings.feed, settings.query, path, clock, random.Random(), budget)
         progress = _RecordProgress(recorder, settings, clock)
+
+        def figures(_asker: Asker) -> Iterable[Figure]:
+            yield Figure("recorder_messages", (), recorder.frames)
+            yield Figure("recorder_keyframes", (), recorder.keyframes)
+            yield Figure("recorder_dropped", (), recorder.dropped)
+            yield Figure("recorder_size_bytes", (), recorder.size)
+
         try:
-            recorder.run(stop, progress)
+            with Telling(context, settings, "recorder", figures).while_running(stop):
+                recorder.run(stop, progress)
         except OSError as error:
             log.exception("recorder.stopped", folder=str(path), frames=recorder.frames)
             _say(f"record: {path}: {error.strerror}: what was recorded can be played", file=sys.stderr)

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from bus.clock import Clock, Rng, SystemClock
+from bus.metrics import Telling, of_gateway
 from bus.process.lifecycle import Deadline, Stop
 from bus.process.locks import holder, lock_path, private_dir, take_role
 from bus.process.settings import Settings, money_e6
@@ -166,7 +167,9 @@ class Gateway:
             self._replica.start()
             self._sender.start()
             asking.start()
-            self._server.serve(self._stop)
+            telling = Telling(self._context, self._settings, "orders", of_gateway, self._settings.orders)
+            with telling.while_running(self._stop):
+                self._server.serve(self._stop)
         finally:
             self._served = True
             self._stop.set()
