@@ -26,6 +26,10 @@ def reach(host, port):
         return type(error).__name__ if isinstance(error, ConnectionError) else error.strerror
     return "connected"
 
+def text(port, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
+        return reply.read().decode()
+
 def get(port, path):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
         return json.load(reply)
@@ -39,6 +43,7 @@ print(json.dumps({
     "elsewhere": reach("192.0.2.1", 443),
     "markets": get(snapshot_port, "/markets"),
     "health": get(snapshot_port, "/health"),
+    "metrics": text(snapshot_port, "/metrics"),
     "opportunities": get(ui_port, "/api/opportunities"),
     "orders": ask(context, f"ipc://{run_dir}/orders.sock", {"op": "gateway", "id": 1}),
     "trader": ask(context, f"ipc://{run_dir}/trader_control.sock", {"op": "status", "id": 1}),
@@ -110,5 +115,20 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
     assert get(f"http://127.0.0.1:{runner.sim_port}/sim/stats")[0] == 200
     recording = runner.folder / "data" / "recording"
     eventually(lambda: any(recording.iterdir()), what="the recorder records")
+
+    # Who has no HTTP port tells its figures to who has one.
+    names = (
+        "trader_running",
+        "gateway_ready",
+        "recorder_messages_total",
+        "ui_event_streams",
+        "publisher_failing",
+    )
+
+    def told() -> bool:
+        text = msgspec.json.decode(asked()["metrics"], type=str)
+        return all(f"kalshi_bus_{name}" in text for name in names)
+
+    eventually(told, START_S, "all have told their figures")
     for name in ("trader", "ui", "snapshot_server", "snapshot_server.past", "recorder"):
         assert stack.processes[name].stop(5) == 0, name

@@ -52,7 +52,7 @@ OPS = ROOT / "ops"
 
 
 def example(type_: Any) -> Any:
-    """Return a value of a type: 1, "1.5" for text, one of each for lists."""
+    """Return a value of a type: 1, an amount for text, one of each for lists."""
 
     def dec(value_type: Any, value: Any) -> Any:
         return value_type(value)
@@ -60,17 +60,24 @@ def example(type_: Any) -> Any:
     def value(info: Any) -> Any:
         match info:
             case msgspec.inspect.StructType(fields=fields):
-                return {field.encode_name: value(field.type) for field in fields}
+                named = {field.encode_name: value(field.type) for field in fields}
+                return [*named.values()] if info.cls.__struct_config__.array_like else named
             case msgspec.inspect.UnionType(types=types):
                 return value(next(one for one in types if not isinstance(one, msgspec.inspect.NoneType)))
-            case msgspec.inspect.StrType() | msgspec.inspect.LiteralType():
-                return "1.5"
+            case msgspec.inspect.LiteralType(values=values):
+                return values[0]
+            case msgspec.inspect.EnumType(cls=cls):
+                return next(iter(cls)).value
+            case msgspec.inspect.StrType():
+                return "1.500000"
             case msgspec.inspect.BoolType():
                 return True
             case msgspec.inspect.DictType(value_type=value_type):
                 return {"a reason": value(value_type)}
             case msgspec.inspect.VarTupleType(item_type=item) | msgspec.inspect.ListType(item_type=item):
                 return [value(item)]
+            case msgspec.inspect.TupleType(item_types=items):
+                return [value(item) for item in items]
             case msgspec.inspect.FloatType():
                 return 1.5
             case msgspec.inspect.NoneType():
