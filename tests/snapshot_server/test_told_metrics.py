@@ -68,8 +68,9 @@ def example(type_: Any) -> Any:
                 return values[0]
             case msgspec.inspect.EnumType(cls=cls):
                 return next(iter(cls)).value
-            case msgspec.inspect.StrType():
-                return "1.500000"
+            case msgspec.inspect.StrType(pattern=pattern):
+                texts = ("1.500000", "1.5000", "1.50")
+                return next(text for text in texts if pattern is None or re.search(pattern, text))
             case msgspec.inspect.BoolType():
                 return True
             case msgspec.inspect.DictType(value_type=value_type):
@@ -186,6 +187,7 @@ def test_processes_without_end_are_bounded(joined: Joined) -> None:
 
 def test_all_that_processes_tell_is_known(tmp_path: Path) -> None:
     settings = Settings.load({}, tmp_path)
+    settings.data_dir.mkdir()
     told = [
         *process_figures(), *disk_figures(settings),
         *trader_figures(example(TraderStatus)), *gateway_figures(example(GatewayStatus)),
