@@ -93,6 +93,12 @@ def parser() -> argparse.ArgumentParser:
     does.add_parser("list", help="show the forwarder's public key, and who is let in")
     does.add_parser("renew", help="make the forwarder a new key: every client needs the new public key")
 
+    backup = ops.add_parser("backup", help="copy what must not be lost, while it runs")
+    backup.add_argument("folder", type=Path)
+    backup.add_argument("--recording", action="store_true", help="the recording, too")
+    backup.add_argument("--replace", action="store_true", help="in the place of an older backup")
+    restore = ops.add_parser("restore", help="put a backup in its place, while nothing runs")
+    restore.add_argument("folder", type=Path)
     token = ops.add_parser("token", help="make a token file, for pages off loopback (docs/remote.md)")
     token.add_argument("file", type=Path)
 
@@ -114,6 +120,10 @@ def _main(argv: list[str]) -> int:
         "export": lambda: commands.export(args.file, args.folder, args.format, _part(args)),
         "config": lambda: commands.config(os.environ, Path.cwd()),
         "keys": lambda: keys.run(lambda: Settings.load(os.environ, Path.cwd()), args),
+        "backup": lambda: commands.backup(
+            os.environ, Path.cwd(), args.folder, recording=args.recording, replace=args.replace
+        ),
+        "restore": lambda: commands.restore(os.environ, Path.cwd(), args.folder),
         "token": lambda: commands.token(args.file),
         "import": lambda: commands.import_frames(args.frames, args.file, args.use_yes_price),
     }

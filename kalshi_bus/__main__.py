@@ -42,6 +42,8 @@ COMMANDS: Final = {
     "import": _of_bus("import", "make a recording of Kalshi's own WebSocket frames"),
     "forward": _of_bus("forward", "pass feed and answers on to other machines"),
     "keys": _of_bus("keys", "make, list and revoke the keys of other machines"),
+    "backup": _of_bus("backup", "copy what must not be lost, while it runs"),
+    "restore": _of_bus("restore", "put a backup in its place, while nothing runs"),
     "token": _of_bus("token", "make a token file, for pages off loopback"),
     "trader": Command("trader", (), "kalshi-bus trader", "its status, pause, orders by hand, reports"),
     "backtest": Command(

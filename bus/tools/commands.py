@@ -44,6 +44,8 @@ from bus.tape.tape import messages
 from bus.tape.verify import Verdict, verify
 from markets.errors import BadRecord, DecodeError, StartupError
 
+from . import backup as backups
+
 log = structlog.get_logger()
 
 SILENCE_S: Final = 2.5
@@ -169,6 +171,22 @@ def forward(settings: Settings, stop: Stop) -> int:
         return run_forwarder(settings, stop, context, SystemClock())
     finally:
         context.term()
+
+
+def backup(environ: Mapping[str, str], cwd: Path, folder: Path, *, recording: bool, replace: bool) -> int:
+    """Copy what must not be lost into a folder."""
+    count = backups.backup(Settings.load(environ, cwd), folder, recording=recording, replace=replace)
+    _say(f"{folder}: {count} files")
+    return 0
+
+
+def restore(environ: Mapping[str, str], cwd: Path, folder: Path) -> int:
+    """Put a backup in the place of the data directory."""
+    found = Settings.load(environ, cwd)
+    count = backups.restore(found, folder)
+    data_dir = found.data_dir
+    _say(f"{data_dir}: {count} files; what was there is in {data_dir.name}.before-restore beside it")
+    return 0
 
 
 def token(path: Path) -> int:
