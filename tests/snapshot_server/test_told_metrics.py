@@ -325,6 +325,7 @@ def asked(url: str, path: str, **query: str) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.e2e
+@pytest.mark.timeout(180)
 def test_a_real_prometheus_answers_every_query_and_evaluates_every_rule(runner: Runner) -> None:
     with served(text_of(everything())) as target:
         process, url = prometheus(runner, target)
@@ -334,7 +335,7 @@ def test_a_real_prometheus_answers_every_query_and_evaluates_every_rule(runner: 
             found = asked(url, "/api/v1/query", query="count_over_time(kalshi_bus_seq[1m]) >= 3")
             return found and found["result"]
 
-        eventually(scraped, 30, "it has asked three times")
+        eventually(scraped, 60, "it has asked three times")
         for expression in drawn():
             found = asked(url, "/api/v1/query", query=expression)
             assert found is not None, expression
@@ -344,7 +345,7 @@ def test_a_real_prometheus_answers_every_query_and_evaluates_every_rule(runner: 
             rules = asked(url, "/api/v1/rules")["groups"][0]["rules"]
             return rules if all(rule["health"] != "unknown" for rule in rules) else None
 
-        rules = eventually(evaluated, 30, "all rules are evaluated")
+        rules = eventually(evaluated, 60, "all rules are evaluated")
         assert {rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] != "ok"} == {}
         assert len(rules) == len(rules_of())
         firing = {rule["name"] for rule in rules if rule["state"] != "inactive"}
