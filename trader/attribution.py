@@ -246,8 +246,11 @@ class Account:
             else:
                 self._buy(entry)
 
-    def newest(self, limit: int, before: int) -> Sequence[tuple[int, Trade]]:
-        """Return the newest trades that got something, below number `before`."""
+    def newest(self, limit: int, before: int, *, held: bool = False) -> Sequence[tuple[int, Trade]]:
+        """Return the newest trades that got something, below number `before`; `held`: and hold some of it."""
+        if held:
+            holding = {number for lots in self._held.values() for number in lots if number < before}
+            return [(number, self.trades[number]) for number in sorted(holding, reverse=True)[:limit]]
         end = bisect_left(self._numbers, before)
         return [(number, self.trades[number]) for number in self._numbers[max(0, end - limit) : end][::-1]]
 

@@ -92,7 +92,7 @@ class Control:
         add("orders", self._orders, "limit", "before")
         add("fills", self._fills, "limit", "before")
         add("settlements", self._settlements, "limit", "before")
-        add("trades", self._trades, "limit", "before")
+        add("trades", self._trades, "limit", "before", "held")
         add("report", self._report, "since", "until")
         add("risks", self._risks)
         add("equity", self._equity, "since", "limit")
@@ -134,7 +134,11 @@ class Control:
 
     def _trades(self, question: Question) -> TradesAnswer:
         account = self._record()
-        return TradesAnswer(trades=trade_rows(account, self._ready().worths, *_page(question)))
+        held = question.get("held", False)
+        if not isinstance(held, bool):
+            raise Refusal("bad_request", f"held: got {held!r:.50}, expected true or false")
+        rows = trade_rows(account, self._ready().worths, *_page(question), held=held)
+        return TradesAnswer(trades=rows)
 
     def _risks(self, _question: Question) -> RisksAnswer:
         report = self._ready()

@@ -23,6 +23,7 @@ from bus.trading.shapes import (
     OrderRow,
     PositionRow,
     ProfitStatus,
+    QueuedOrder,
     RefusedLeg,
     RefusedTrade,
     ScanFailure,
@@ -43,6 +44,7 @@ from markets.opportunities import EventView
 from markets.orders import Intent, OrderState, Position
 from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
+from trader.brokers.paper import PaperBroker
 from trader.engine.engine import VOID_MS, Engine
 from trader.engine.rebalance import uneven
 from trader.engine.worth import LotWorth
@@ -90,6 +92,8 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
     settlement_e6 = sum(lot.settlement_e6 for lot in lots) - ledger.clearing_e6 if worth.whole() else None
     stake_e6, lost_e6 = ledger.at_stake_e6(), worth.lost_today_e6()
     known, complete_ms = value_e6 is not None, engine.conditions.complete_ms
+    broker = worker.session.broker
+    places = broker.places if isinstance(broker, PaperBroker) else {}  # an exchange does not say
     p50_ms, p99_ms = announcer.latencies.percentiles_ms(50, 99)
     failures = [failure for failures in worker.failed.values() for failure in failures]
     status = TraderStatus(
@@ -163,6 +167,10 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         unknown=tuple(_unknown(engine)),
         exchange_account=_account(worker),
         flatten=_flatten(worker),
+        queues=tuple(
+            QueuedOrder(number=number, ahead_fp=format_count(ahead_e2))
+            for number, ahead_e2 in sorted(places.items())
+        ),
     )
     worths: dict[int, list[LotWorth]] = {}
     for lot in lots:

@@ -15,10 +15,15 @@ from .attribution import Account, Leg, Trade
 
 
 def trade_rows(
-    account: Account, worths: Mapping[int, Sequence[LotWorth]], limit: int, before: int
+    account: Account,
+    worths: Mapping[int, Sequence[LotWorth]],
+    limit: int,
+    before: int,
+    *,
+    held: bool = False,
 ) -> tuple[TradeRow, ...]:
-    """Return the trades that got something, the newest first, below number `before`."""
-    newest = account.newest(limit, before)
+    """Return the trades that got something, the newest first, below `before`; `held`: and hold some of it."""
+    newest = account.newest(limit, before, held=held)
     return tuple(_row(number, trade, worths.get(number, ())) for number, trade in newest)
 
 

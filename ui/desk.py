@@ -77,6 +77,7 @@ ROWS_PER_QUESTION: Final = 1_000
 CSV_ROWS_MAX: Final = 100_000
 POINTS: Final = 2_000
 TRADES: Final = 100
+HELD_TRADES: Final = 500
 
 CUT_TRIES: Final = 4
 """How often the trader is asked anew because it moved between two answers."""
@@ -157,6 +158,7 @@ class Desk(msgspec.Struct, frozen=True):
         heard_ms: when it last did, None if never; all that follows is of then.
         status: None before it has said anything, and while it starts.
         killed: why trading is killed and since when, from the trader or, without one, from the kill file.
+        trades: the newest that got something. held: all that still hold some of it.
         version: grows whenever something but an age differs.
     """
 
@@ -170,6 +172,7 @@ class Desk(msgspec.Struct, frozen=True):
     settlements: Sequence[SettlementRow] = ()
     points: Sequence[EquityPoint] = ()
     trades: Sequence[TradeRow] = ()
+    held: Sequence[TradeRow] = ()
     killed: KilledStatus | None = None
     version: int = 0
 
@@ -574,7 +577,7 @@ class TraderLink:
         self._moved.clear()
         for _ in range(CUT_TRIES):
             positions = self._take("positions", PositionsAnswer).positions
-            trades = self._trades(desk)
+            trades, held = self._trades(desk)
             before, status = status, self._take("status", TraderStatus)
             if (before.now, before.epoch, before.seq) == (status.now, status.epoch, status.seq):
                 break  # nothing has moved meanwhile: all of it is of one moment
@@ -586,6 +589,7 @@ class TraderLink:
             status=status,
             positions=positions,
             trades=trades,
+            held=held,
         )
         counts = (
             status.started, status.orders, status.fills, status.settlements, status.open_orders,
@@ -607,15 +611,17 @@ class TraderLink:
         self._counts = counts
         return made
 
-    def _trades(self, desk: Desk) -> Sequence[TradeRow]:
+    def _trades(self, desk: Desk) -> tuple[Sequence[TradeRow], Sequence[TradeRow]]:
+        """Return the newest trades, and those that hold something."""
         try:
-            return self._take("trades", TradesAnswer, limit=TRADES).trades
+            newest = self._take("trades", TradesAnswer, limit=TRADES).trades
+            return newest, self._take("trades", TradesAnswer, limit=HELD_TRADES, held=True).trades
         except Refusal as refusal:
             if refusal.code != "not_ready":
                 raise
-            return desk.trades  # it is still reading its journal
+            return desk.trades, desk.held  # it is still reading its journal
 
-    def _take(self, op: str, type_: type[T], **parameters: int) -> T:
+    def _take(self, op: str, type_: type[T], **parameters: int | bool) -> T:
         return told(self._asker.ask({"op": op, **parameters}, STATUS_MS), type_)
 
 
@@ -638,4 +644,4 @@ def _signature(desk: Desk) -> bytes:
     )
     positions = [msgspec.structs.replace(row, as_of=None, mark_age_seconds=None) for row in desk.positions]
     shown = (desk.answers, desk.problem, status, positions, desk.orders, desk.fills, desk.settlements)
-    return msgspec.msgpack.encode((*shown, len(desk.points), desk.killed, desk.trades))
+    return msgspec.msgpack.encode((*shown, len(desk.points), desk.killed, desk.trades, desk.held))

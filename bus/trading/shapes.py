@@ -273,6 +273,13 @@ class UnknownOrder(Shape, frozen=True, kw_only=True):
     deadline: UnixTime | None
 
 
+class QueuedOrder(Shape, frozen=True, kw_only=True):
+    """An order that rests: so many contracts of others are before it at its price."""
+
+    number: int
+    ahead_fp: CountText
+
+
 class ShardStatus(Shape, frozen=True, kw_only=True):
     """Cash on a shard of the exchange, and what of it no order holds."""
 
@@ -388,6 +395,7 @@ class TraderStatus(Shape, frozen=True, kw_only=True):
     flatten: FlattenStatus | None = None
     settlement_equity_dollars: MoneyText | None = None
     daily_loss: DailyLossStatus | None = None
+    queues: tuple[QueuedOrder, ...] = ()
 
 
 # -- rows

@@ -4,6 +4,7 @@
 import { command, say } from "./result.js";
 
 const TICKET_MS = 60000;
+const ARMED_MS = 5000;
 const SHOW_MS = [0, 800, 2000, 5000]; // a market's page hears of no order: what becomes of ours is asked for
 
 export function startOrders(live) {
@@ -56,6 +57,19 @@ export function startOrders(live) {
     then?.(word.value);
   });
 
+  // A cancel is asked for once more, in the button itself: what it ends stands there until it is clicked again.
+  const armings = new Map();
+  function armed(button, text) {
+    const { number } = button.dataset;
+    if (armings.delete(number)) return true;
+    armings.set(number, 0);
+    button.textContent = text;
+    setTimeout(() => {
+      if (armings.delete(number)) for (const one of document.querySelectorAll(`button[data-number="${number}"]`)) one.textContent = "Cancel";
+    }, ARMED_MS);
+    return false;
+  }
+
   const placed = (told) => `Selling: ${told.orders.length === 1 ? "order" : "orders"} ${told.orders.join(", ")}.`;
   const stays = (told) => (told.left.length ? ` ${told.left.map((one) => `${count(one.count_fp)} stay (${one.reason.replaceAll("_", " ")})`).join(", ")}.` : "");
 
@@ -64,12 +78,13 @@ export function startOrders(live) {
     if (!button) return;
     const { act: what, number, ticker, text } = button.dataset;
     if (what === "cancel") {
+      if (!armed(button, text)) return;
       act("cancel", { number: Number(number) }, () => `Order ${number} is asked to end.`);
     } else if (what === "close") {
       button.blur(); // or the row would keep its place for the focus that comes back to it
       ask("Sell it?", text, "CLOSE", (typed) => act("close", { ticker, word: typed }, (told) => placed(told) + stays(told)));
     } else if (what === "flatten") {
-      ask("Flatten?", text, "FLATTEN", (typed) => act("flatten", { word: typed }, () => "Flattening: trading is paused, orders are cancelled, positions sold."));
+      ask("Flatten?", document.getElementById("flatten-text")?.dataset.text ?? "", "FLATTEN", (typed) => act("flatten", { word: typed }, () => "Flattening: trading is paused, orders are cancelled, positions sold."));
     }
   });
 
