@@ -176,7 +176,7 @@ def test_lists_are_asked_for_when_they_may_have_changed(link: TraderLink, trader
         link.refresh()
         return trader.asked
 
-    cut = ["status", "positions", "trades", "status"]
+    cut = ["status", "positions", "trades", "trades", "status"]
     everything = [*cut, "orders", "fills", "settlements", "equity"]
     assert asked() == everything
     assert asked() == cut
