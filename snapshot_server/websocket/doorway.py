@@ -7,13 +7,13 @@ WebSockets there is none.
 import os
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 import structlog
 
+from bus.process.programs import command_of, environment_of
 from bus.threads import Owner
 
 from .server import Figures
@@ -80,16 +80,16 @@ class Doorway:
             self._process = None
         if self._ours is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.setblocking(False)
             with theirs:
-                ours.setblocking(False)
-                command = [
-                    sys.executable,
-                    "-m",
-                    "snapshot_server.websocket",
-                    str(os.getpid()),
-                    str(theirs.fileno()),
-                ]
-                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+                command = command_of("snapshot_server.websocket", str(os.getpid()), str(theirs.fileno()))
+                try:
+                    self._process = subprocess.Popen(
+                        command, pass_fds=[theirs.fileno()], env=environment_of(os.environ)
+                    )
+                except OSError:
+                    ours.close()
+                    raise
             self._ours = ours
             log.info("websocket.begun", pid=self._process.pid)
         return self._ours
