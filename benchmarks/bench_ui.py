@@ -58,7 +58,7 @@ def _world(size: int) -> Iterator[Runner]:
         runner.start("benchmarks.desk_world", str(runner.run_dir), str(size), str(PACE.get(size, 100.0)))
         runner.start("snapshot_server")
         runner.start("ui")
-        eventually(lambda: _markets(runner) > size * 0.9, timeout_s=120, what="the dashboard has all markets")
+        eventually(lambda: _markets(runner) > size * 0.9, timeout_s=300, what="the dashboard has all markets")
         eventually(lambda: _get(runner.snapshot_port, "/health")[0] == 200, timeout_s=60, what="/health")
         time.sleep(5)
         yield runner

@@ -242,6 +242,10 @@ def test_what_is_old_is_grey_and_says_so(
     own.raise_curtain()
     with opened("/?why_not=1") as page:
         expect(basket(page)).to_be_visible()
+        page.evaluate(
+            "window.said = []; new MutationObserver(() => said.push(announce.textContent))"
+            ".observe(announce, {childList: true})"
+        )
         own.stage.stop("feed")
         expect(page.locator("#announce")).to_contain_text("The data is old", timeout=20_000)
         expect(basket(page)).to_have_class("rejected stale very-stale", timeout=20_000)
@@ -249,6 +253,8 @@ def test_what_is_old_is_grey_and_says_so(
         expect(page.locator("#strip")).to_contain_text("stale")
         expect(page.locator('[data-code="feed_lost"]')).to_be_visible()
         shoot(page, "stale-light")
+        # It grew older all the time, and was told so when it became old, not with each tick.
+        assert 1 <= len(page.evaluate("said")) <= 3
         assert serious(page) == []
 
         own.stage.start_feed()

@@ -9,6 +9,7 @@ const POLL_MS = 15000;
 const LEAST_MS = 500;
 const RETRY_MS = [2000, 5000, 10000, 20000];
 const ANNOUNCE_MS = 10000;
+const REPEAT_MS = 60000; // what has only grown older is said again
 const PARTS = ["strip", "replay", "banners", "main", "cut"];
 
 export function startLive(tick) {
@@ -93,13 +94,14 @@ export function startLive(tick) {
     timer = setTimeout(refresh, Math.max(0, LEAST_MS - (performance.now() - last)));
   }
 
-  // What matters, in words, for those who do not see it; never each tick.
+  // What matters, in words, for those who do not see it, and how old data is once it is too old; never each tick.
   function announce() {
     const banners = [...document.querySelectorAll("#banners [data-code], #offline:not([hidden])")];
     const text = banners.map((banner) => banner.textContent).join(" ") || "Data is current.";
-    const wait = announced + ANNOUNCE_MS - performance.now();
+    const same = text.replace(/\d+/g, "") === said.replace(/\d+/g, "");
+    const wait = announced + (same ? REPEAT_MS : ANNOUNCE_MS) - performance.now();
     clearTimeout(later);
-    if (text === said) return;
+    if (text === said || (same && !banners.length)) return;
     if (announced && wait > 0) {
       later = setTimeout(announce, wait);
       return;
