@@ -360,5 +360,9 @@ def local(settings: Settings) -> tuple[str, dict[str, str]]:
         StartupError: as `read_token`.
     """
     token = read_token(settings)
-    host = "127.0.0.1" if ipaddress.ip_address(settings.bind).is_unspecified else settings.bind
-    return host, {} if token is None else {"Authorization": f"Bearer {token}"}
+    return local_host(settings), {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def local_host(settings: Settings) -> str:
+    """Return the address by which a program on this machine reaches our servers."""
+    return "127.0.0.1" if ipaddress.ip_address(settings.bind).is_unspecified else settings.bind

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from markets.errors import SettingsError, StartupError
 
-from .access import local, make_token
+from .access import local_host, make_token
 from .lifecycle import refuse
 from .locks import private_dir
 from .programs import command_of, environment_of
@@ -75,8 +75,7 @@ def prepare(settings: Settings, mounted: Iterable[Mount]) -> list[str]:
 
 def is_ready(settings: Settings) -> bool:
     """Ask the snapshot server's /ready."""
-    host, _ = local(settings)
-    connection = HTTPConnection(host, settings.snapshot_port, timeout=READY_S)
+    connection = HTTPConnection(local_host(settings), settings.snapshot_port, timeout=READY_S)
     try:
         connection.request("GET", "/ready")
         return connection.getresponse().status == 200
