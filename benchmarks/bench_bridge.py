@@ -1,4 +1,4 @@
-"""A replica's line: local, through a bridge and one nats-server, through a bridge and a cluster of three.
+"""A replica's line: local, through a forwarder, and through a bridge: one nats-server, a cluster of three.
 
 Latency from the publisher's clock to the replica's tap at a steady rate, and at how many messages a second a
 burst is applied, all of the path on this machine. Read the ratios.
@@ -21,22 +21,31 @@ from bridge.store import Limits
 from bus.clock import SystemClock
 from bus.protocol.messages import Header, Quotes, market_topic
 from bus.replica import Replica
+from bus.sockets import make_context
 from tests.bridge.test_cluster import cluster
 from tests.bridge.world import NatsServer, Running
 from tests.bus.live import Live
+from tests.bus.test_forwarder import Door
 from tests.bus.world import a_quote
 
 RATE: Final = 500
 MESSAGES: Final = int(os.environ.get("BENCH_MESSAGES", "2000"))
 BURST: Final = int(os.environ.get("BENCH_BURST", "50000"))
 READY_S: Final = 30.0
+FORWARDER: Final = -1
+"""In the place of a number of servers."""
 
 
 def main() -> None:
     """Print the table."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     print("| line | p50 ms | p99 ms | burst, messages/s |\n|---|---|---|---|")
-    for name, servers in (("local (ZeroMQ)", 0), ("bridge, one server", 1), ("bridge, cluster of three", 3)):
+    for name, servers in (
+        ("local (ZeroMQ)", 0),
+        ("forwarder (TCP, CURVE)", FORWARDER),
+        ("bridge, one server", 1),
+        ("bridge, cluster of three", 3),
+    ):
         latencies, rate = measured(servers)
         cuts = statistics.quantiles(latencies, n=100)
         print(f"| {name} | {cuts[49] / 1e6:.2f} | {cuts[98] / 1e6:.2f} | {rate:,.0f} |", flush=True)
@@ -50,8 +59,8 @@ def measured(servers: int) -> tuple[Sequence[int], float]:
         if message.kind == "quote":
             heard.append(time.time_ns() - message.published_ns)
 
-    with _line(servers) as (context, live, url):
-        replica = Replica(context, url, live.state, SystemClock(), random.Random(1), tap=tap)
+    with _line(servers) as (context, live, url, snapshots):
+        replica = Replica(context, url, snapshots, SystemClock(), random.Random(1), tap=tap)
         replica.start()
         try:
             assert replica.wait(lambda one: one.status().live, READY_S)
@@ -85,19 +94,24 @@ def _whole(replica: Replica, live: Live) -> None:
 
 
 @contextmanager
-def _line(servers: int) -> Iterator[tuple[zmq.Context[zmq.Socket[bytes]], Live, str]]:
+def _line(servers: int) -> Iterator[tuple[zmq.Context[zmq.Socket[bytes]], Live, str, str]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         context = zmq.Context[zmq.Socket[bytes]]()
         stack.callback(context.term)
         live = Live(context)
         stack.callback(live.close)
-        url = live.feed
-        if servers:
+        url, snapshots, reading = live.feed, live.state, context
+        if servers == FORWARDER:
+            door = Door(folder / "forwarder", live.feed, live.state)
+            stack.callback(door.close)
+            url, snapshots, reading = door.feed, door.query, make_context(door.key("reader"))
+            stack.callback(reading.term)
+        elif servers:
             running = cluster(folder) if servers > 1 else [NatsServer(folder / "nats")]
             for server in running:
                 stack.callback(server.kill)
             url = "nats://" + ",".join(server.url.removeprefix("nats://") for server in running)
             bridge = Running(context, live, url, Limits(servers, max_bytes=1_000_000_000))
             stack.callback(bridge.close)
-        yield context, live, url
+        yield reading, live, url, snapshots
