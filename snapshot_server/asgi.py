@@ -18,8 +18,9 @@ from bus.process.http_headers import joined
 from bus.threads import Owner
 
 from .body import Prepared
-from .edition import Edition, Pause, Query
+from .edition import Edition, Query
 from .http import BUSY, CRASHED, HttpRequest, HttpResponse, Large, respond, upgrade
+from .shared import Pause
 from .trade_api import Listing, Wish
 from .view import View
 from .websocket import handshake

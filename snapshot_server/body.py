@@ -11,8 +11,9 @@ from typing import Final, Protocol
 import msgspec
 import zstandard
 
-from .edition import Edition, Page, Pause, Query, select
+from .edition import Edition, Page, Query, select
 from .parameters import make_cursor
+from .shared import Pause
 
 IDENTITY: Final = "identity"
 ENCODINGS: Final = ("zstd", "gzip")

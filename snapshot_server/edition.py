@@ -1,25 +1,29 @@
 """Editions: the state at one (epoch, seq), rendered for readers and never changed again.
 
 Every answer is made from one edition, so no answer mixes two states and no reader takes the state's lock. The
-next edition is made beside the readers, from a frozen copy of the state: only markets whose records are other
-objects than before are rendered again (records are immutable, so identity is equality).
+next edition is made beside the readers, from what was touched since the last one: it shares all else with it
+(`shared.py`), and only markets whose records are other objects than before are rendered again (records are
+immutable, so identity is equality).
 
 Long work is cut into slices with `pause()` between them: the interpreter is shared with whoever answers.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from itertools import chain
+from typing import Any, Final
 
 import msgspec
 
 from bus.protocol.messages import CycleEnd
-from bus.protocol.state import Records
+from bus.protocol.state import Records, Touched
 from bus.scan.membership import Move, events_of, moves_of, regroup
 from markets.json.write import book_json, quote_members
 from markets.records import Book, Market, Quote, Status, Suspect
 from markets.timing import MatchTiming, match_time_json, match_timing
+
+from .shared import Pause, SharedDict, SharedOrder
 
 SLICE: Final = 50
 """Markets rendered between two pauses: less than a millisecond."""
@@ -30,14 +34,11 @@ SCAN_SLICE: Final = 1_000
 TIMING_MS: Final = 5_000
 """How old `in_play` may be: it changes with time alone."""
 
-FEW: Final = 100
-"""Up to so many elements of an order are exchanged one by one: more cost less in one sort."""
-
-Pause = Callable[[], None]
 Entry = tuple[int, str]
 """A time (ms) and a key: an element of an order."""
 
-Order = list[Entry]
+Order = Sequence[Entry]
+_OF_MARKET: Final = ("market", "quote", "book", "suspect")
 _BOOK: Final = b',"orderbook":'
 _SUSPECT: Final = b',"suspect_since":%d.%03d'
 _encode: Final = msgspec.json.Encoder().encode
@@ -51,8 +52,7 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         digest: of the whole state at `seq`.
         tickers: every market shown, ascending. A market is shown once both its parts are known.
         moving: by ticker, the part of the market's JSON object that moves: quote and book, without `as_of`.
-        confirmed: the end of most markets' objects: `as_of` as the last sweep confirmed it.
-        ends: the end of the other markets' objects, by ticker.
+        confirmed: the end of most markets' objects: `as_of` as the last sweep confirmed it, `confirmed_ms`.
         by_event, by_series: tickers of an event, of a series, ascending.
         created: (created_ms, ticker) of every market shown, ascending.
         event_created_ms: by event ticker, when its first market was created; 0 of one without markets here.
@@ -66,18 +66,18 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
 
     state: Records
     digest: int
-    tickers: list[str]
-    moving: dict[str, bytes]
+    tickers: SharedOrder[str]
+    moving: SharedDict[bytes]
     confirmed: bytes
-    ends: dict[str, bytes]
-    by_event: dict[str, tuple[str, ...]]
-    by_series: dict[str, tuple[str, ...]]
-    created: Order
-    event_created_ms: dict[str, int]
-    events_created: Order
-    timings: dict[str, MatchTiming]
-    match_times: dict[str, bytes]
-    milestones_of: dict[str, tuple[str, ...]]
+    confirmed_ms: int
+    by_event: SharedDict[tuple[str, ...]]
+    by_series: SharedDict[tuple[str, ...]]
+    created: SharedOrder[Entry]
+    event_created_ms: SharedDict[int]
+    events_created: SharedOrder[Entry]
+    timings: SharedDict[MatchTiming]
+    match_times: SharedDict[bytes]
+    milestones_of: SharedDict[tuple[str, ...]]
     enriched: int
     timed_ms: int
     changed_ms: int
@@ -106,8 +106,9 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
             KeyError: no such market.
         """
         moving, market = self.moving[ticker], self.state.markets[ticker]
-        still, series = self.state.raw(market)[:-1], _series(market.series_ticker)
-        return still + series + moving + self.ends.get(ticker, self.confirmed)
+        as_of_ms = self.state.quote_as_of_ms(ticker) or 0
+        end = self.confirmed if as_of_ms == self.confirmed_ms else _as_of(as_of_ms)
+        return self.state.raw(market)[:-1] + _series(market.series_ticker) + moving + end
 
     def kalshi_market(self, ticker: str) -> bytes:
         """Return Kalshi's own object of a market shown, without members of ours.
@@ -118,6 +119,28 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         moving, market = self.moving[ticker], self.state.markets[ticker]
         end = moving.rindex(_BOOK) if ticker in self.state.books else len(moving)
         return b"%b%b}" % (self.state.raw(market)[:-1], moving[:end])
+
+    def release(self, pause: Pause) -> None:
+        """Let go of everything bit by bit, when nobody else has this edition any more.
+
+        So who reads a part of an edition has the whole.
+        """
+        for held in self.state.records.values():
+            if isinstance(held, SharedDict):
+                held.release(pause)
+        for name in _SHARED:
+            getattr(self, name).release(pause)
+
+
+_SHARED: Final = (
+    "moving",
+    "by_event",
+    "by_series",
+    "event_created_ms",
+    "timings",
+    "match_times",
+    "milestones_of",
+)
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -141,20 +164,28 @@ class Page(msgspec.Struct, frozen=True):
     last: str | None
 
 
-def next_edition(state: Records, digest: int, previous: Edition | None, now_ms: int, pause: Pause) -> Edition:
+def next_edition(
+    taken: Records,
+    digest: int,
+    previous: Edition | None,
+    now_ms: int,
+    pause: Pause,
+    only: Touched | None = None,
+) -> Edition:
     """Return the edition of a frozen state, made from the one before it.
 
     Args:
-        state: a frozen copy.
+        taken: a frozen copy of the state, which this uses up.
         digest: of the state it was copied from.
         previous: the last edition, of any epoch, or None.
         now_ms: the present, for `in_play`.
         pause: called between slices of work.
+        only: what was touched since the state of `previous`, and all that `taken` has; None: it has all.
     """
     old = previous or _EMPTY
-    dirty, moved, ends, shown = _compare(state, old, pause)
-    dirty += _doubted(state, old)
-    moving = old.moving.copy()
+    state = _advanced(old.state, taken, only, pause)
+    dirty, moved, removed, enriched = _compare(state, old, only, pause)
+    moving = old.moving.copy(pause, len(state.markets))
     touched: set[str] = set()
     for index, ticker in enumerate(dirty):
         if index % SLICE == SLICE - 1:
@@ -163,23 +194,20 @@ def next_edition(state: Records, digest: int, previous: Edition | None, now_ms: 
         if before_quote is not None and before_quote.status is not state.quotes[ticker].status:
             touched.add(state.markets[ticker].event_ticker)
         moving[ticker] = _moving(state.quotes[ticker], state.books.get(ticker), state.suspects.get(ticker))
-    removed: list[str] = []
-    if len(moving) != shown:
-        removed = [t for t in old.moving if t not in state.markets or t not in state.quotes]
-        for ticker in removed:
-            del moving[ticker]
+    for ticker in removed:
+        del moving[ticker]
     pause()
 
-    tickers, by_event, by_series = old.tickers, old.by_event, old.by_series
-    created = old.created
+    tickers, created = old.tickers, old.created
+    by_event = old.by_event.copy(pause, len(state.events))
+    by_series = old.by_series.copy(pause)
     if moved or removed:
         known = old.state.markets
         before = {t: known[t].created_ms or 0 for t in (*moved, *removed) if t in old.moving}
-        created = _reordered(created, before, {t: state.markets[t].created_ms or 0 for t in moved})
+        created = _reordered(created, before, {t: state.markets[t].created_ms or 0 for t in moved}, pause)
         pause()
-        tickers = _merged(old.tickers, moving)
+        tickers = tickers.exchanged(removed, [t for t in moved if t not in old.moving], pause)
         pause()
-        by_event, by_series = old.by_event.copy(), old.by_series.copy()
         moves = _moves(old, state, (*moved, *removed), moving, lambda market: market.event_ticker)
         regroup(by_event, moves, pause)
         moves = _moves(old, state, (*moved, *removed), moving, lambda market: market.series_ticker)
@@ -187,33 +215,32 @@ def next_edition(state: Records, digest: int, previous: Edition | None, now_ms: 
         touched.update(state.markets[ticker].event_ticker for ticker in moved)
         touched.update(known[ticker].event_ticker for ticker in before)
 
-    milestones_of = old.milestones_of
-    changed = _changed(state.milestones, old.state.milestones)
+    milestones_of = old.milestones_of.copy(pause, len(state.events))
+    changed = _changed(state.milestones, old.state.milestones, only and only.get("milestone", ()))
     if changed:
         named = [
             (id_, events_of(old.state.milestones.get(id_)), events_of(state.milestones.get(id_)))
             for id_ in changed
         ]
-        milestones_of = milestones_of.copy()
         regroup(milestones_of, (move for entry in named for move in moves_of(*entry)), pause)
         touched.update(event for _, *both in named for events in both for event in events)
-    touched.update(_changed(state.events, old.state.events))
+    touched.update(_changed(state.events, old.state.events, only and only.get("event", ())))
     event_created_ms, events_created = _events_created(state, old, touched, by_event, pause)
     timed_ms = old.timed_ms
     if now_ms - timed_ms >= TIMING_MS or now_ms < timed_ms:
         timed_ms = now_ms
-        touched.update(event for event, timing in old.timings.items() if timing.in_play is not None)
-    timings, match_times = _retimed(state, old, touched, by_event, milestones_of, now_ms, pause)
+        touched.update(_begun_or_over(old, now_ms, pause))
+    timings, match_times, retimed = _retimed(state, old, touched, by_event, milestones_of, now_ms, pause)
     # The digest too: a repair may put right what was wrong at the same seq.
-    same = (state.epoch, state.seq, digest) == (old.epoch, old.seq, old.digest)
-    same = same and match_times is old.match_times
+    same = (state.epoch, state.seq, digest) == (old.epoch, old.seq, old.digest) and not retimed
+    confirmed_ms = (state.cycle.as_of_ms if state.cycle else None) or 0
     return Edition(
         state=state,
         digest=digest,
         tickers=tickers,
         moving=moving,
-        confirmed=_as_of((state.cycle.as_of_ms if state.cycle else None) or 0),
-        ends=ends,
+        confirmed=_as_of(confirmed_ms),
+        confirmed_ms=confirmed_ms,
         by_event=by_event,
         by_series=by_series,
         created=created,
@@ -222,7 +249,7 @@ def next_edition(state: Records, digest: int, previous: Edition | None, now_ms: 
         timings=timings,
         match_times=match_times,
         milestones_of=milestones_of,
-        enriched=len(state.books.keys() & moving.keys()),
+        enriched=enriched,
         timed_ms=timed_ms,
         changed_ms=old.changed_ms if same else now_ms,
     )
@@ -265,41 +292,70 @@ def candidates(edition: Edition, query: Query) -> Sequence[str]:
 # --- inside --------------------------------------------------------------------------------------
 
 
+def _advanced(old: Records, taken: Records, only: Touched | None, pause: Pause) -> Records:
+    """Return what was taken as an edition holds it, or `old` with `only` that put in its place."""
+    state = Records(taken.epoch, taken.keeping)
+    state.seq, state.cycle, state.ages = taken.seq, taken.cycle, taken.ages
+    state.stream_since_ms = taken.stream_since_ms
+    held: dict[str, SharedDict[Any]] = {}
+    for kind, records in taken.records.items():
+        if only is None:
+            held[kind] = SharedDict.of(records, pause)
+            continue
+        before = old.records[kind]
+        assert isinstance(before, SharedDict)
+        copy = held[kind] = before.copy(pause)
+        for index, key in enumerate(only.get(kind, ())):
+            if index % SCAN_SLICE == SCAN_SLICE - 1:
+                pause()
+            record = records.pop(key, None)  # so that what was taken goes bit by bit
+            if record is not None:
+                copy[key] = record
+            else:
+                copy.pop(key, None)
+    state.hold(held)
+    return state
+
+
 def _compare(
-    state: Records, old: Edition, pause: Pause
-) -> tuple[list[str], list[str], dict[str, bytes], int]:
-    """Return tickers to render again, those with a new static part, objects' own ends, how many are shown."""
-    quotes, books = state.quotes, state.books
-    old_markets, old_quotes, old_books = old.state.markets, old.state.quotes, old.state.books
-    known = old.moving
-    confirmed_ms = (state.cycle.as_of_ms if state.cycle else None) or 0
-    unconfirmed = frozenset(state.cycle.unconfirmed) if state.cycle else frozenset()
+    state: Records, old: Edition, only: Touched | None, pause: Pause
+) -> tuple[list[str], list[str], list[str], int]:
+    """Return which markets to render again, which have a new static part, which are shown no more.
+
+    And of how many that are shown there is a book.
+    """
+    markets, quotes, books, suspects = state.markets, state.quotes, state.books, state.suspects
+    known, before = old.moving, old.state
     dirty: list[str] = []
     moved: list[str] = []
-    ends: dict[str, bytes] = {}
-    shown = 0
-    for index, (ticker, market) in enumerate(state.markets.items()):
+    removed: list[str] = []
+    enriched = old.enriched
+    looked_at: Iterable[str] = chain(markets, (ticker for ticker in known if ticker not in markets))
+    if only is not None:
+        looked_at = set().union(*(only.get(kind, ()) for kind in _OF_MARKET))
+    for index, ticker in enumerate(looked_at):
         if index % SCAN_SLICE == SCAN_SLICE - 1:
             pause()
-        quote = quotes.get(ticker)
-        if quote is None:
+        market, quote, book = markets.get(ticker), quotes.get(ticker), books.get(ticker)
+        old_book = before.books.get(ticker)
+        shown = ticker in known
+        enriched -= shown and old_book is not None
+        if market is None or quote is None:
+            if shown:
+                removed.append(ticker)
             continue
-        shown += 1
-        if quote.as_of_ms > confirmed_ms or ticker in unconfirmed:
-            ends[ticker] = _as_of(state.quote_as_of_ms(ticker) or 0)
-        new = ticker not in known
-        if new or market is not old_markets.get(ticker):
+        enriched += book is not None
+        new = not shown
+        if new or market is not before.markets.get(ticker):
             moved.append(ticker)
-        if new or quote is not old_quotes.get(ticker) or books.get(ticker) is not old_books.get(ticker):
+        if (
+            new
+            or quote is not before.quotes.get(ticker)
+            or book is not old_book
+            or suspects.get(ticker) is not before.suspects.get(ticker)
+        ):
             dirty.append(ticker)
-    return dirty, moved, ends, shown
-
-
-def _doubted(state: Records, old: Edition) -> list[str]:
-    """Return markets shown whose book has come into doubt or out of it."""
-    now, before = state.suspects, old.state.suspects
-    changed = [ticker for ticker in now.keys() | before.keys() if now.get(ticker) is not before.get(ticker)]
-    return [ticker for ticker in changed if ticker in state.markets and ticker in state.quotes]
+    return dirty, moved, removed, enriched
 
 
 def _moving(quote: Quote, book: Book | None, suspect: Suspect | None) -> bytes:
@@ -321,15 +377,6 @@ def _as_of(as_of_ms: int) -> bytes:
     return b',"as_of":%d.%03d}' % divmod(as_of_ms, 1000)
 
 
-def _merged(tickers: list[str], shown: Collection[str]) -> list[str]:
-    """Return all tickers ascending; the sort of two ascending runs costs one merge."""
-    kept = [ticker for ticker in tickers if ticker in shown]
-    known = set(kept)
-    merged = kept + sorted(ticker for ticker in shown if ticker not in known)
-    merged.sort()
-    return merged
-
-
 def _moves(
     old: Edition,
     state: Records,
@@ -344,28 +391,23 @@ def _moves(
         yield ticker, was, group(after[ticker]) if ticker in shown else None
 
 
-def _reordered(order: Order, before: Mapping[str, int], after: Mapping[str, int]) -> Order:
+def _reordered(
+    order: SharedOrder[Entry], before: Mapping[str, int], after: Mapping[str, int], pause: Pause
+) -> SharedOrder[Entry]:
     """Return an ascending order in which the elements of `before` have given way to those of `after`."""
-    gone = {(time_ms, key) for key, time_ms in before.items() if after.get(key) != time_ms}
+    gone = [(time_ms, key) for key, time_ms in before.items() if after.get(key) != time_ms]
     come = [(time_ms, key) for key, time_ms in after.items() if before.get(key) != time_ms]
-    if not gone and not come:
-        return order
-    if len(gone) + len(come) > FEW:
-        kept = [entry for entry in order if entry not in gone] + sorted(come)
-        kept.sort()
-        return kept
-    kept = order.copy()
-    for entry in gone:
-        del kept[bisect_left(kept, entry)]
-    for entry in come:
-        insort(kept, entry)
-    return kept
+    return order.exchanged(gone, come, pause)
 
 
 def _events_created(
-    state: Records, old: Edition, touched: Iterable[str], by_event: dict[str, tuple[str, ...]], pause: Pause
-) -> tuple[dict[str, int], Order]:
-    """Return when events were created, `touched` ones looked up again; the old objects if none differs."""
+    state: Records,
+    old: Edition,
+    touched: Iterable[str],
+    by_event: Mapping[str, tuple[str, ...]],
+    pause: Pause,
+) -> tuple[SharedDict[int], SharedOrder[Entry]]:
+    """Return when events were created, `touched` ones looked up again."""
     before: dict[str, int] = {}
     after: dict[str, int] = {}
     for index, ticker in enumerate(touched):
@@ -376,29 +418,49 @@ def _events_created(
         if ticker in state.events:
             times_ms = [state.markets[market].created_ms or 0 for market in by_event.get(ticker, ())]
             after[ticker] = min(times_ms, default=0)
-    if before == after:
-        return old.event_created_ms, old.events_created
-    times = {ticker: ms for ticker, ms in old.event_created_ms.items() if ticker not in before}
-    return times | after, _reordered(old.events_created, before, after)
+    times = old.event_created_ms.copy(pause, len(after))
+    for ticker in before.keys() - after.keys():
+        del times[ticker]
+    times.update(after)
+    return times, _reordered(old.events_created, before, after, pause)
 
 
-def _changed(new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
-    """Return the keys of records that are others than before, or gone."""
-    changed = [key for key, record in new.items() if record is not old.get(key)]
-    return changed if len(new) - len(changed) == len(old) else changed + [k for k in old if k not in new]
+def _changed(
+    new: Mapping[str, object], old: Mapping[str, object], only: Collection[str] | None
+) -> Collection[str]:
+    """Return the keys of records that are others than before, or gone; of `only` these, if not None."""
+    keys: Iterable[str] = chain(new, (key for key in old if key not in new)) if only is None else only
+    return [key for key in keys if new.get(key) is not old.get(key)]
+
+
+def _begun_or_over(old: Edition, now_ms: int, pause: Pause) -> Iterator[str]:
+    """Yield the events of which time alone, since it was last looked at, may have changed the timing.
+
+    Those of matches that have begun or whose planned end is past; or not any more, if the clock was set back.
+    """
+    low, high = sorted((old.timed_ms, now_ms))
+    for index, (event, timing) in enumerate(old.timings.items()):
+        if index % SCAN_SLICE == SCAN_SLICE - 1:
+            pause()
+        if timing.start_ms is not None and low < timing.start_ms <= high:
+            yield event
+    for milestone in old.state.milestones.values():
+        if milestone.end_ms is not None and low < milestone.end_ms <= high:
+            yield from events_of(milestone)
 
 
 def _retimed(
     state: Records,
     old: Edition,
     touched: set[str],
-    by_event: dict[str, tuple[str, ...]],
-    milestones_of: dict[str, tuple[str, ...]],
+    by_event: Mapping[str, tuple[str, ...]],
+    milestones_of: Mapping[str, tuple[str, ...]],
     now_ms: int,
     pause: Pause,
-) -> tuple[dict[str, MatchTiming], dict[str, bytes]]:
-    """Return the match timings, those of `touched` events computed again; the same dicts if none differs."""
-    changes: dict[str, MatchTiming | None] = {}
+) -> tuple[SharedDict[MatchTiming], SharedDict[bytes], bool]:
+    """Return the match timings, those of `touched` events computed again, and whether any differs."""
+    timings, match_times = old.timings.copy(pause, len(touched)), old.match_times.copy(pause, len(touched))
+    retimed = False
     for index, ticker in enumerate(touched):
         if index % SLICE == SLICE - 1:
             pause()
@@ -409,35 +471,32 @@ def _retimed(
             milestones = [state.milestones[id_] for id_ in milestones_of.get(ticker, ())]
             statuses = [state.quotes[market].status for market in by_event[ticker]]
             timing = match_timing(event, markets, milestones, now_ms=now_ms, statuses=statuses)
-        if timing != old.timings.get(ticker):
-            changes[ticker] = timing
-    if not changes:
-        return old.timings, old.match_times
-    timings, match_times = old.timings.copy(), old.match_times.copy()
-    for ticker, timing in changes.items():
+        if timing == old.timings.get(ticker):
+            continue
+        retimed = True
         if timing is None:
             del timings[ticker], match_times[ticker]
         else:
             timings[ticker] = timing
             match_times[ticker] = _encode(ticker) + b":" + _encode(match_time_json(timing))
-    return timings, match_times
+    return timings, match_times, retimed
 
 
 _EMPTY: Final = Edition(
     state=Records(),
     digest=0,
-    tickers=[],
-    moving={},
+    tickers=SharedOrder(),
+    moving=SharedDict(),
     confirmed=b"",
-    ends={},
-    by_event={},
-    by_series={},
-    created=[],
-    event_created_ms={},
-    events_created=[],
-    timings={},
-    match_times={},
-    milestones_of={},
+    confirmed_ms=0,
+    by_event=SharedDict(),
+    by_series=SharedDict(),
+    created=SharedOrder(),
+    event_created_ms=SharedDict(),
+    events_created=SharedOrder(),
+    timings=SharedDict(),
+    match_times=SharedDict(),
+    milestones_of=SharedDict(),
     enriched=0,
     timed_ms=0,
     changed_ms=0,

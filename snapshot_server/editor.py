@@ -1,6 +1,7 @@
 """The thread that makes the next edition when the replica has moved, at a bounded share of a processor."""
 
 import gc
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -30,6 +31,10 @@ RELEASE_S: Final = 10.0
 """How often memory that editions and answers have left is given back to the system."""
 
 
+_OURS: Final = 2
+"""References to an object that only one variable has: that, and the argument of who counts them."""
+
+
 def pause() -> None:
     """Let another thread have the interpreter."""
     time.sleep(0.000_05)
@@ -40,6 +45,7 @@ class Editor:
 
     def __init__(self, clock: Clock) -> None:
         self.edition: Edition | None = None
+        self._former: list[Edition] = []
         self._clock = clock
         self._moved = threading.Event()
         self._owner = Owner("the making of editions")
@@ -70,12 +76,30 @@ class Editor:
             return
         now_ms = replica.now_ms()
         with state.lock:
-            frozen, digest = state.frozen(), state.digest()
+            touched = state.take_touched()
+            frozen, digest = state.frozen(touched), state.digest()
         previous = self.edition
-        self.edition = next_edition(frozen, digest, previous, now_ms, pause)
+        self.edition = edition = next_edition(frozen, digest, previous, now_ms, pause, touched)
+        if previous is not None:
+            self._former.append(previous)
         if previous is None or previous.epoch != frozen.epoch:
             gc.freeze()  # what has come to stay need not be looked through again and again
-            log.info("edition.first", epoch=frozen.epoch, seq=frozen.seq, markets=len(self.edition.tickers))
+            log.info("edition.first", epoch=frozen.epoch, seq=frozen.seq, markets=len(edition.tickers))
+        del previous
+        self._release()
+
+    def _release(self) -> None:
+        """Let go of former editions that no answer is made from any more.
+
+        Here and bit by bit: whoever has one last would free all of it at once, and hold up everybody.
+        """
+        former, self._former = self._former, []
+        while former:
+            edition = former.pop()
+            if sys.getrefcount(edition) > _OURS:
+                self._former.append(edition)
+            else:
+                edition.release(pause)
 
     def wake(self) -> None:
         """End a wait at once, for the stop."""

@@ -16,8 +16,9 @@ from markets.errors import BadRecord
 
 from . import docs_page, metrics, openapi, trade_api
 from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
-from .edition import Edition, Pause, Query, candidates
+from .edition import Edition, Query, candidates
 from .parameters import none_expected, pairs_of, parse_markets
+from .shared import Pause
 from .view import View
 from .websocket import handshake
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgpack
@@ -11,12 +11,13 @@ import msgspec
 from bus.protocol.answers import Answers, Frames, Question, Refusal
 from markets.errors import BadRecord
 from markets.json.decoding import JSON_FAULTS
-from markets.timing import match_time_json
+from markets.timing import MatchTiming, match_time_json
 from markets.units import MAX_TIME_MS, MIN_TIME_MS
 
-from .edition import Edition, Pause, select
+from .edition import Edition, select
 from .history.store import MAX_POINTS, Store
 from .parameters import MARKETS, MAX_LIMIT, make_cursor, parse_markets, texts_of
+from .shared import Pause
 from .view import View
 
 POINTS: Final = 2_000
@@ -101,7 +102,7 @@ class SnapshotOps:
 
     def _match_times(self, question: Question, now_ms: int) -> dict[str, Any]:
         head, edition = self._start(now_ms)
-        timings = edition.timings
+        timings: Mapping[str, MatchTiming] = edition.timings
         if "event_ticker" in question:
             event = question["event_ticker"]
             if not isinstance(event, str):

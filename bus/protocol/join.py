@@ -302,6 +302,7 @@ class FeedSync:
                 last = quotes
                 self._last_stream = stream
             count, base.seq = seq - base.seq, seq
+            base.touch("quote", tickers)
         if last is not None:
             self.stats.messages += count
             coverage.heard = self._applied = seq

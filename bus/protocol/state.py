@@ -8,7 +8,7 @@ still.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -147,6 +147,9 @@ Position = tuple[int, int, int, int, int]
 Group = tuple[str, Sequence[str]]
 """(kind, keys) of records."""
 
+Touched = Mapping[str, Collection[str]]
+"""Keys, by kind, of records that were set or removed."""
+
 
 class Changed(msgspec.Struct, frozen=True, gc=False):
     """What one applied commit, one streamed message or several heard together changed.
@@ -186,30 +189,22 @@ class Records:
         self.cycle: CycleEnd | None = None
         self.ages: dict[str, int] = {}
         self.stream_since_ms: int | None = None
-        self.markets: dict[str, Market] = {}
-        self.quotes: dict[str, Quote] = {}
-        self.books: dict[str, Book] = {}
-        self.suspects: dict[str, Suspect] = {}
-        self.series: dict[str, Series] = {}
-        self.events: dict[str, Event] = {}
-        self.milestones: dict[str, Milestone] = {}
-        self.exchange: dict[str, ExchangeStatus] = {}
-        self.fair_values: dict[str, FairValue] = {}
-        self.candles: dict[str, Candles] = {}
-        self.drifts: dict[str, Drift] = {}
-        self.records: dict[str, dict[str, Any]] = {
-            "market": self.markets,
-            "quote": self.quotes,
-            "book": self.books,
-            "suspect": self.suspects,
-            "series": self.series,
-            "event": self.events,
-            "milestone": self.milestones,
-            "exchange": self.exchange,
-            "fair_value": self.fair_values,
-            "candles": self.candles,
-            "drift": self.drifts,
-        }
+        self.hold({kind: {} for kind in STATE_KINDS})
+
+    def hold(self, records: Mapping[str, MutableMapping[str, Any]]) -> None:
+        """Hold these records, by kind and key."""
+        self.records = records
+        self.markets: MutableMapping[str, Market] = records["market"]
+        self.quotes: MutableMapping[str, Quote] = records["quote"]
+        self.books: MutableMapping[str, Book] = records["book"]
+        self.suspects: MutableMapping[str, Suspect] = records["suspect"]
+        self.series: MutableMapping[str, Series] = records["series"]
+        self.events: MutableMapping[str, Event] = records["event"]
+        self.milestones: MutableMapping[str, Milestone] = records["milestone"]
+        self.exchange: MutableMapping[str, ExchangeStatus] = records["exchange"]
+        self.fair_values: MutableMapping[str, FairValue] = records["fair_value"]
+        self.candles: MutableMapping[str, Candles] = records["candles"]
+        self.drifts: MutableMapping[str, Drift] = records["drift"]
 
     def quote_as_of_ms(self, ticker: str) -> int | None:
         """Return when this market's quote was last known to be true, or None without a quote."""
@@ -240,6 +235,8 @@ class State(Records):
 
         self.fields = FIELD_COUNTS
         """How many fields of each kind the records have that are passed on: those they came with."""
+        self._touched: dict[str, set[str]] | None = None
+        """What changed since somebody took it; None: nobody has yet."""
         self._foreign: dict[tuple[str, str], bytes] = {}
         self._unsettled: set[Stream] = set()
         self._total: int | None = 0
@@ -265,21 +262,42 @@ class State(Records):
             static, quote, book, reference = stream.digests
             return stream.last, static, quote, book, reference
 
-    def frozen(self) -> Records:
+    def frozen(self, only: Touched | None = None) -> Records:
         """Return a copy of records and position that stands still, for readers.
 
-        Cheap: records never change, so only the dicts are copied.
+        Cheap: records never change, so only the dicts are copied, or of them what is in `only`.
         """
         copy = Records(self.epoch, self.keeping)
         with self.lock:
             copy.seq, copy.cycle = self.seq, self.cycle
-            for kind, records in self.records.items():
-                copy.records[kind].update(records)
+            if only is None:
+                for kind, records in self.records.items():
+                    copy.records[kind].update(records)
+            else:
+                found: dict[str, MutableMapping[str, Any]] = {kind: {} for kind in self.records}
+                for kind, keys in only.items():
+                    held = self.records[kind]
+                    found[kind] = {key: held[key] for key in keys if key in held}
+                copy.hold(found)
             copy.ages = self.ages.copy()
             copy.stream_since_ms = self.stream_since_ms
         return copy
 
+    def take_touched(self) -> Touched | None:
+        """Return what was set or removed since the last call; None the first time. There is one who calls."""
+        with self.lock:
+            touched, self._touched = self._touched, {}
+        return touched
+
     # -- changing
+
+    def touch(self, kind: str, keys: Iterable[str]) -> None:
+        """Note that records were set or removed, if anybody wants to know; the caller holds `lock`.
+
+        Only after `put_quotes`, once for many of them, is it not done already.
+        """
+        if self._touched is not None:
+            self._touched.setdefault(kind, set()).update(keys)
 
     def stream(self, topic: str) -> Stream:
         """Return the stream of a topic, made if new."""
@@ -385,7 +403,8 @@ class State(Records):
     def put_quotes(self, stream: Stream, seq: int, quotes: Sequence[Quote], tickers: list[str]) -> None:
         """Do what `put` does for kind `quote` without `keep_bytes`, at less cost; add to `tickers`.
 
-        It trusts that `lock` is held: a batch of messages asserts or takes it once.
+        The caller passes them to `touch`. It trusts that `lock` is held: a batch of messages asserts or takes
+        it once.
         """
         stream.last = seq
         if len(quotes) == 1:
@@ -415,6 +434,7 @@ class State(Records):
                     self._adopt(stream, new)
             fresh.update(keys)
         self.records[kind].update(zip(keys, records, strict=True))
+        self.touch(kind, keys)
 
     def settle(self, stream: Stream, limit: int | None = None) -> None:
         """Bring a stream's digests up to its records, `limit` of each kind; the caller holds `lock`."""
@@ -491,6 +511,7 @@ class State(Records):
         self._add(change)
         hashes[ticker] = new
         self.books[ticker] = book
+        self.touch("book", (ticker,))
 
     def _drop(self, stream: Stream, kind: str, key: str) -> bool:
         """Take a record out; return whether it was there."""
@@ -503,6 +524,7 @@ class State(Records):
         if kind in stream.fresh:
             stream.fresh[kind].discard(key)
         self.records[kind].pop(key, None)
+        self.touch(kind, (key,))
         lane = LANE.get(kind)
         if lane is not None:
             stream.digests[lane] = (stream.digests[lane] - counted) & MASK
@@ -539,6 +561,7 @@ class State(Records):
             - level_hash(key, side, delta.price_e4, old_count)
         )
         self.books[delta.ticker] = new_book
+        self.touch("book", (delta.ticker,))
         hashes = stream.keys["book"]
         hashes[delta.ticker] = (hashes[delta.ticker] + change) & MASK
         stream.digests[BOOK] = (stream.digests[BOOK] + change) & MASK

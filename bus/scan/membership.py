@@ -6,7 +6,7 @@ server groups what it shows by the same functions.
 One thread changes a Membership; any thread may read it, since its values are replaced and never changed.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, MutableMapping
 from typing import Final
 
 import msgspec
@@ -187,7 +187,9 @@ def moves_of(member: str, before: Collection[str], after: Collection[str]) -> li
 
 
 def regroup(
-    groups: dict[str, tuple[str, ...]], moves: Iterable[Move], pause: Callable[[], None] = lambda: None
+    groups: MutableMapping[str, tuple[str, ...]],
+    moves: Iterable[Move],
+    pause: Callable[[], None] = lambda: None,
 ) -> set[str]:
     """Let members move from group to group, in place; return the groups that differ.
 

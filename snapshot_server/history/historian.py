@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -109,7 +109,7 @@ class Historian:
             # What was missed has left its mark in the state at most.
             self._counts, self._lost = counts, False
             with state.lock:
-                quotes = state.quotes.copy()
+                quotes = dict(state.quotes)
             self.store.compare(quotes)
         self._note(replica, now_ms, whole=whole)
         self.store.bound()
@@ -144,7 +144,7 @@ class Historian:
                 self.store.trades.heard(since_ms, now_ms)
         self._trades_ms = now_ms if streams else None
 
-    def _take(self, quotes: dict[str, Quote]) -> None:
+    def _take(self, quotes: Mapping[str, Quote]) -> None:
         store, heard = self.store, self._heard
         while heard:
             item = heard.popleft()

@@ -27,9 +27,10 @@ from markets.units import (
     opposite,
     parse_time_ms,
 )
-from snapshot_server.edition import SCAN_SLICE, Edition, Entry, Order, Pause
+from snapshot_server.edition import SCAN_SLICE, Edition, Entry, Order
 from snapshot_server.elsewhere import NOWHERE, Elsewhere
 from snapshot_server.history.store import Place, Store
+from snapshot_server.shared import Pause
 
 from .candlesticks import Span, make
 

@@ -44,6 +44,24 @@ def edition_of(writer: Writer, previous: Edition | None = None, now_ms: int = NO
     return next_edition(state.frozen(), state.digest(), previous, now_ms, lambda: None)
 
 
+def edition_after(writer: Writer, previous: Edition | None, now_ms: int = NOW_MS) -> Edition:
+    """The next one from what was touched since the last call, the first time from all."""
+    state = writer.state
+    touched = state.take_touched()
+    return next_edition(state.frozen(touched), state.digest(), previous, now_ms, lambda: None, touched)
+
+
+def assert_same(edition: Edition, afresh: Edition) -> None:
+    """All that is ever asked of them is the same."""
+    assert plain(edition) == plain(afresh)
+    assert edition.tickers == sorted(edition.moving)
+    for name in ("created", "events_created", "event_created_ms", "timings", "match_times", "enriched"):
+        assert getattr(edition, name) == getattr(afresh, name), name
+    for name in ("by_event", "by_series", "milestones_of"):
+        assert getattr(edition, name) == getattr(afresh, name), name
+    assert edition.state.records == afresh.state.records
+
+
 def view_of(edition: Edition | None, **status: Any) -> View:
     where = {
         "epoch": 1,
@@ -548,7 +566,7 @@ def plain(edition: Edition) -> dict[str, Any]:
 
 def test_an_edition_made_from_the_last_one_equals_one_made_afresh() -> None:
     writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
-    edition = edition_of(writer)
+    edition = edition_after(writer, edition_of(writer))
     some = CATALOGUE.quotes[::7]
     series = {market.ticker: market.series_ticker for market in CATALOGUE.markets}
     now_ms = NOW_MS
@@ -575,9 +593,8 @@ def test_an_edition_made_from_the_last_one_equals_one_made_afresh() -> None:
         if number == 3:
             unconfirmed = (some[0].ticker,)
             writer.commit([], a_cycle(now_ms, 290, unconfirmed), 0, 0)
-        edition = edition_of(writer, edition, now_ms)
-        assert plain(edition) == plain(edition_of(writer, None, now_ms))
-        assert edition.tickers == sorted(edition.moving)
+        edition = edition_after(writer, edition, now_ms)
+        assert_same(edition, edition_of(writer, None, now_ms))
     tickers = [market.ticker for market in CATALOGUE.markets]
     assert CATALOGUE.markets[11].ticker not in edition.moving
     assert len(edition.tickers) == len(tickers) - 5
@@ -594,11 +611,7 @@ def test_an_event_that_a_market_has_left_is_looked_at_again() -> None:
     gone = msgspec.structs.replace(early, event_ticker=other)
     writer.stream(f"md.{moving.series_ticker}.", "market", [gone], 0, 0)
 
-    then, afresh = edition_of(writer, first), edition_of(writer)
-    assert then.timings == afresh.timings
-    assert then.match_times == afresh.match_times
-    assert then.event_created_ms == afresh.event_created_ms
-    assert then.events_created == afresh.events_created
+    assert_same(edition_of(writer, first), edition_of(writer))
 
 
 def test_a_match_is_in_play_no_more_in_the_edition_that_has_its_last_market_finalized() -> None:
@@ -618,6 +631,50 @@ def test_a_match_is_in_play_no_more_in_the_edition_that_has_its_last_market_fina
         assert then.timings[event].in_play is in_play
         assert then.match_times == edition_of(writer).match_times
         first = then
+
+
+def test_a_planned_end_that_is_past_ends_a_match_of_which_no_market_trades() -> None:
+    writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+    event = CATALOGUE.events[0].event_ticker
+    edition = edition_after(writer, edition_of(writer))
+    milestone = CATALOGUE.milestones[0]
+    assert milestone.end_ms is not None
+    times_ms = (milestone.end_ms - 1, milestone.end_ms, milestone.end_ms - 1)
+    for ticker in edition.by_event[event]:
+        quote = msgspec.structs.replace(writer.state.quotes[ticker], status=Status.CLOSED)
+        writer.stream(writer.state.stream_of[ticker], "quote", [quote], 0, 0)
+    for now_ms in times_ms:
+        edition = edition_after(writer, edition, now_ms)
+        assert_same(edition, edition_of(writer, None, now_ms))
+
+
+def test_what_is_put_in_anew_as_a_whole_is_compared_as_a_whole() -> None:
+    writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+    edition = edition_after(writer, edition_of(writer))
+    topic = f"md.{CATALOGUE.markets[0].series_ticker}."
+    with writer.state.lock:
+        (chunk,) = writer.state.chunk(topic)
+        writer.state.clear_stream(topic)
+    without = edition_after(writer, edition)
+    assert CATALOGUE.markets[0].ticker not in without.moving
+    assert_same(without, edition_of(writer))
+    with writer.state.lock:
+        writer.state.put_chunk(chunk)
+    assert_same(edition_after(writer, without), edition_of(writer))
+
+
+def test_an_edition_that_is_let_go_of_takes_nothing_from_the_next() -> None:
+    writer = a_writer(CATALOGUE, NOW_MS, NOW_MS)
+    first = edition_after(writer, edition_of(writer))
+    writer.stream(
+        f"md.{CATALOGUE.markets[0].series_ticker}.", "quote", requoted(CATALOGUE.quotes[:1], 9, 1), 0, 0
+    )
+    second = edition_after(writer, first)
+    pauses: list[None] = []
+    first.release(lambda: pauses.append(None))
+    assert not first.moving
+    assert not first.state.markets
+    assert_same(second, edition_of(writer))
 
 
 def test_an_edition_of_another_epoch_shows_nothing_of_the_old() -> None:

@@ -38,7 +38,16 @@ from tests.publisher.exchange import market as a_market
 from tests.publisher.exchange import milestone as sent_milestone
 from tests.publisher.exchange import series as sent_series
 from tests.simulator.schemas import answer_errors, fill, operations
-from tests.snapshot_server.test_http import CATALOGUE, HOST, NOW_MS, STARTING, VIEW, edition_of, view_of
+from tests.snapshot_server.test_http import (
+    CATALOGUE,
+    HOST,
+    NOW_MS,
+    STARTING,
+    VIEW,
+    edition_after,
+    edition_of,
+    view_of,
+)
 from tests.snapshot_server.venue import DATA, Venue, a_catalogue, a_cycle, a_writer, grouped
 from tests.support import ROOT, Runner, eventually
 
@@ -1036,7 +1045,7 @@ def test_the_order_is_kept_through_any_editions(rng: random.Random) -> None:
             "quote", [quotes[m.ticker] for m in some], series
         )
         writer.commit(changes, a_cycle(NOW_MS, 1), 0, NOW_MS * 1_000_000)
-        edition = edition_of(writer, previous)
+        edition = edition_after(writer, previous)
         fresh = next_edition(writer.state.frozen(), writer.state.digest(), None, NOW_MS, lambda: None)
         assert edition.created == fresh.created
         assert edition.created == sorted((m.created_ms, m.ticker) for m in writer.state.markets.values())
