@@ -2,7 +2,7 @@
 
 It opens an epoch of recorded markets, cloned to the number wanted, or of the simulator's universe, and stays
 still until SIGUSR1, but for one commit of all markets at each SIGUSR2. From then on it streams RATE quotes a
-second, one a message, and commits a twentieth of all markets every COMMIT_S.
+second, one a message, and commits a twentieth of all markets every COMMIT_S, or all of them at a SIGUSR2.
 """
 
 import signal
@@ -73,6 +73,10 @@ def main(run_dir: Path, count: int, make: Callable[[int, int], Catalogue] = a_ca
             if clock.monotonic_ns() >= commit_ns:
                 commit_ns += int(COMMIT_S * 1e9)
                 venue.do(commit)
+            if whole.is_set():
+                whole.clear()
+                venue.do(lambda server: commit(server, 1))
+                next_ns = clock.monotonic_ns()  # it takes a while, which is not made up for
             next_ns += int(_TICK_S * 1e9)
             stop.wait(max(0.0, (next_ns - clock.monotonic_ns()) / 1e9))
     context.term()

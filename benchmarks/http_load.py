@@ -26,20 +26,22 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "Python threads (wrk is not installed: they are the bottleneck)"
 
 
-def measure(port: int, path: str, seconds: float, accept_encoding: str = "identity") -> Load:
-    """Ask for `path` on CONNECTIONS connections, each again as soon as it is answered.
+def measure(
+    port: int, path: str, seconds: float, accept_encoding: str = "identity", connections: int = CONNECTIONS
+) -> Load:
+    """Ask for `path` on so many connections, on each again as soon as it is answered.
 
     Raises:
         RuntimeError: an answer was not 200.
     """
     if shutil.which("wrk"):
-        return _by_wrk(port, path, seconds, accept_encoding)
-    return _by_threads(port, path, seconds, accept_encoding)
+        return _by_wrk(port, path, seconds, accept_encoding, connections)
+    return _by_threads(port, path, seconds, accept_encoding, connections)
 
 
-def _by_wrk(port: int, path: str, seconds: float, accept_encoding: str) -> Load:
+def _by_wrk(port: int, path: str, seconds: float, accept_encoding: str, connections: int) -> Load:
     duration = max(1, round(seconds))  # wrk knows whole seconds only
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{duration}s", "--timeout", "60s", "--latency"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{duration}s", "--timeout", "60s", "--latency"]
     command += ["-H", f"Accept-Encoding: {accept_encoding}", f"http://127.0.0.1:{port}{path}"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
@@ -53,7 +55,7 @@ def _by_wrk(port: int, path: str, seconds: float, accept_encoding: str) -> Load:
     return Load(float(rps[1]), found.get("50", 0.0), found.get("99", 0.0))
 
 
-def _by_threads(port: int, path: str, seconds: float, accept_encoding: str) -> Load:
+def _by_threads(port: int, path: str, seconds: float, accept_encoding: str, connections: int) -> Load:
     end = time.perf_counter() + seconds
     latencies: list[float] = []
     failures: list[int] = []
@@ -73,7 +75,7 @@ def _by_threads(port: int, path: str, seconds: float, accept_encoding: str) -> L
         connection.close()
 
     started = time.perf_counter()
-    threads = [threading.Thread(target=ask) for _ in range(CONNECTIONS)]
+    threads = [threading.Thread(target=ask) for _ in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:

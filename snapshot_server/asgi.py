@@ -1,7 +1,4 @@
-"""The ASGI shell: the server's requests to `http.respond`, its answers to the wire.
-
-ASGI and not granian's own RSGI: there a streamed body is queued without bounds, whatever the reader takes.
-"""
+"""The ASGI shell: the server's requests to `http.respond`, its answers to the wire."""
 
 import asyncio
 import math
@@ -15,6 +12,7 @@ import msgspec
 import structlog
 
 from bus.process.http_headers import joined
+from bus.process.http_server import write_answer
 from bus.threads import Owner
 
 from .body import Prepared
@@ -45,6 +43,12 @@ SHARE: Final = 10
 MAX_REUSE_S: Final = 2.0
 """The longest that it serves on."""
 
+MAX_AHEAD: Final = 8
+"""The most bodies made with an edition before it is shown: those last asked for."""
+
+MAX_AHEAD_S: Final = 0.03
+"""The most time for that."""
+
 MAX_MAKING: Final = 24
 """The most bodies made at a time; whoever asks for yet another gets 503."""
 
@@ -65,13 +69,17 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """A prepared body, the edition it shows, when it was ready (event loop's time) and how long it took."""
+class Kept(msgspec.Struct):
+    """A prepared body, the edition it shows, when it was ready (event loop's time) and how long it took.
+
+    `asked_s`: when it was last asked for.
+    """
 
     edition: Edition
     body: Prepared
     ready_s: float
     took_s: float
+    asked_s: float
 
     def serves(self, edition: Edition, now_s: float) -> bool:
         """Whether it may answer for `edition` without a successor being made."""
@@ -100,6 +108,7 @@ class App:
             the same request has the same answer. `now_ms` is not enough: in a replay it stands still.
         wish: is told what an answer could have said more of.
         pass_on: hands the connection of a client (host, port) over to the WebSocket server, if it can.
+        clock_s: any steady clock, seconds.
     """
 
     def __init__(
@@ -111,18 +120,23 @@ class App:
         moment: Callable[[], object] = object,
         wish: Callable[[Wish], None] = lambda _wish: None,
         pass_on: Callable[[tuple[str, int]], bool] = lambda _client: False,
+        clock_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._wish = wish
         self._pass_on = pass_on
+        self._clock_s = clock_s
         self._moment = moment
         self._at: tuple[int, object] = (0, None)  # what `_given` is of
         self._given: dict[Asked, Given] = {}
+        self._ready: dict[bytes, tuple[bytes, tuple[str, int]]] = {}
         self._requests = requests
         self._view = view
         self._now_ms = now_ms
         self._pause = pause
         self._preparers = ThreadPoolExecutor(2, "prepare")
+        self._long = ThreadPoolExecutor(2, "prepare-long")
         self._kept: dict[Key, Kept] = {}
+        self._ahead: tuple[Edition | None, dict[Key, tuple[Prepared, float]]] = (None, {})
         self._making: dict[Key, asyncio.Task[Kept]] = {}
         self._sending: dict[asyncio.Timeout, float] = {}  # since when each waits for its reader
         self._owner = Owner("the HTTP application")
@@ -130,6 +144,44 @@ class App:
     def close(self) -> None:
         """Stop preparing."""
         self._preparers.shutdown(wait=True, cancel_futures=True)
+        self._long.shutdown(wait=True, cancel_futures=True)
+
+    def make_ahead(self, edition: Edition) -> None:
+        """Make what was quick to make and is asked for again and again, before the edition is shown.
+
+        Then nobody waits for it, several times a second. The thread that makes editions.
+        """
+        hot = sorted(self._kept.items(), key=lambda item: -item[1].asked_s)[:MAX_AHEAD]
+        made: dict[Key, tuple[Prepared, float]] = {}
+        left_s = MAX_AHEAD_S
+        for key, kept in hot:
+            left_s -= kept.took_s
+            if kept.took_s > SLOW_S or left_s < 0:
+                continue
+            started_s = self._clock_s()
+            body = Large(edition, key[0], key[1], b"", page=True).prepare(self._pause)
+            made[key] = body, self._clock_s() - started_s
+        self._ahead = edition, made
+
+    def ready(self, head: bytes) -> bytes | None:
+        """Return the whole answer to a request, told by its bytes, if it was given in this moment already."""
+        if not self._same_moment():
+            return None
+        found = self._ready.get(head)
+        if found is None:
+            return None
+        self._requests[found[1]] += 1
+        return found[0]
+
+    def _same_moment(self) -> bool:
+        """Whether answers are as they were; if not, forget them."""
+        at = self._now_ms(), self._moment()
+        if at == self._at:
+            return True
+        self._at = at
+        self._given.clear()
+        self._ready.clear()
+        return False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._owner.check()
@@ -165,11 +217,8 @@ class App:
         if scope["path"] == handshake.PATH:
             await self._upgrade(scope, send)
             return
-        now_ms = self._now_ms()
-        at = now_ms, self._moment()
-        if at != self._at:
-            self._given.clear()
-            self._at = at
+        self._same_moment()
+        now_ms = self._at[0]
         headers = tuple([header for header in scope["headers"] if header[0] in _NEEDED])
         asked = scope["method"], scope["path"], scope["query_string"], headers, scope["http_version"]
         given = self._given.get(asked)
@@ -197,6 +246,8 @@ class App:
         start = _start(response, None if request.method == "HEAD" else len(body))
         given = Given(start, {"type": BODY, "body": body}, (response.route, response.status))
         self._given[asked] = given
+        if "head" in scope and request.method == "GET":
+            self._ready[scope["head"]] = write_answer(response.status, start["headers"], body), given.counted
         await send(given.start)
         await send(given.body)
 
@@ -265,6 +316,11 @@ class App:
         """
         key, now_s = large.key, asyncio.get_running_loop().time()
         kept = self._kept.get(key)
+        if kept is not None:
+            kept.asked_s = now_s
+            ahead = self._ahead
+            if ahead[0] is large.edition is not kept.edition and key in ahead[1]:
+                kept = self._keep(large, *ahead[1][key])
         if kept is not None and kept.serves(large.edition, now_s):
             return kept
         making = self._making.get(key)
@@ -280,12 +336,17 @@ class App:
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         try:
-            body = await loop.run_in_executor(self._preparers, large.prepare, self._pause)
+            preparers = self._preparers if large.page else self._long
+            body = await loop.run_in_executor(preparers, large.prepare, self._pause)
         finally:
             del self._making[large.key]
+        return self._keep(large, body, loop.time() - started_s)
+
+    def _keep(self, large: Large, body: Prepared, took_s: float) -> Kept:
+        loop = asyncio.get_running_loop()
         ready_s = loop.time()
         self._kept.pop(large.key, None)  # so that the dict stays in order of age
-        made = self._kept[large.key] = Kept(large.edition, body, ready_s, ready_s - started_s)
+        made = self._kept[large.key] = Kept(large.edition, body, ready_s, took_s, ready_s)
         total = sum(kept.body.length for kept in self._kept.values())
         for key, kept in list(self._kept.items())[:-1]:
             if total <= KEPT_BYTES:

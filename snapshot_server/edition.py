@@ -332,7 +332,7 @@ def _compare(
     enriched = old.enriched
     looked_at: Iterable[str] = chain(markets, (ticker for ticker in known if ticker not in markets))
     if only is not None:
-        looked_at = set().union(*(only.get(kind, ()) for kind in _OF_MARKET))
+        looked_at = _tickers(only)
     for index, ticker in enumerate(looked_at):
         if index % SCAN_SLICE == SCAN_SLICE - 1:
             pause()
@@ -356,6 +356,15 @@ def _compare(
         ):
             dirty.append(ticker)
     return dirty, moved, removed, enriched
+
+
+def _tickers(only: Touched) -> Iterator[str]:
+    """Yield the tickers of markets of which anything was touched, each once."""
+    before: list[Collection[str]] = []
+    for kind in _OF_MARKET:
+        keys = only.get(kind, ())
+        yield from (key for key in keys if not any(key in others for others in before))
+        before.append(keys)
 
 
 def _moving(quote: Quote, book: Book | None, suspect: Suspect | None) -> bytes:

@@ -4,7 +4,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -12,10 +12,11 @@ import structlog
 from bus.clock import Clock
 from bus.process.lifecycle import Stop, release_memory
 from bus.protocol.join import Action
+from bus.protocol.state import Touched
 from bus.replica import Replica
 from bus.threads import Owner
 
-from .edition import TIMING_MS, Edition, next_edition
+from .edition import SCAN_SLICE, TIMING_MS, Edition, next_edition
 
 log = structlog.get_logger()
 
@@ -41,10 +42,15 @@ def pause() -> None:
 
 
 class Editor:
-    """Keeps `edition` up to date with a replica. `changed` is the replica's listener."""
+    """Keeps `edition` up to date with a replica. `changed` is the replica's listener.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        ahead: is called with each edition before it is shown.
+    """
+
+    def __init__(self, clock: Clock, ahead: Callable[[Edition], None] = lambda _edition: None) -> None:
         self.edition: Edition | None = None
+        self._ahead = ahead
         self._former: list[Edition] = []
         self._clock = clock
         self._moved = threading.Event()
@@ -79,20 +85,27 @@ class Editor:
             touched = state.take_touched()
             frozen, digest = state.frozen(touched), state.digest()
         previous = self.edition
-        self.edition = edition = next_edition(frozen, digest, previous, now_ms, pause, touched)
+        edition = next_edition(frozen, digest, previous, now_ms, pause, touched)
+        self._ahead(edition)
+        self.edition = edition
         if previous is not None:
             self._former.append(previous)
         if previous is None or previous.epoch != frozen.epoch:
             gc.freeze()  # what has come to stay need not be looked through again and again
             log.info("edition.first", epoch=frozen.epoch, seq=frozen.seq, markets=len(edition.tickers))
         del previous
-        self._release()
+        self._release(touched or {})
 
-    def _release(self) -> None:
-        """Let go of former editions that no answer is made from any more.
+    def _release(self, touched: Touched) -> None:
+        """Let go of what is not needed any more, and former editions that no answer is made from.
 
-        Here and bit by bit: whoever has one last would free all of it at once, and hold up everybody.
+        Here and bit by bit: whoever has it last would free all of it at once, and hold up everybody.
         """
+        for keys in touched.values():
+            while keys:
+                if len(keys) % SCAN_SLICE == 0:
+                    pause()
+                keys.pop()
         former, self._former = self._former, []
         while former:
             edition = former.pop()

@@ -17,7 +17,7 @@ from markets.errors import BadRecord
 from . import docs_page, metrics, openapi, trade_api
 from .body import IDENTITY, Prepared, compress, ending, prepare, wanted_encoding
 from .edition import Edition, Query, candidates
-from .parameters import none_expected, pairs_of, parse_markets
+from .parameters import MAX_LIMIT, none_expected, pairs_of, parse_markets
 from .shared import Pause
 from .view import View
 from .websocket import handshake
@@ -54,12 +54,16 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 class Large(msgspec.Struct, frozen=True):
-    """A body that takes long: `prepare` makes all but its end, from the edition and `key` only."""
+    """A body that takes long: `prepare` makes all but its end, from the edition and `key` only.
+
+    `page`: it has at most a page's markets.
+    """
 
     edition: Edition
     query: Query | trade_api.Listing
     encoding: str
     end: bytes
+    page: bool
 
     @property
     def key(self) -> tuple[Query | trade_api.Listing, str]:
@@ -166,9 +170,10 @@ def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     encoding = wanted_encoding(request.headers.get("accept-encoding"))
     if encoding != IDENTITY:
         headers.append(("content-encoding", encoding))
-    large = Large(edition, query, encoding, ending(age_ms, stale))
+    count = _count(edition, query)
+    large = Large(edition, query, encoding, ending(age_ms, stale), count <= MAX_LIMIT)
     response = HttpResponse(200, headers, large, "/markets")
-    if _is_small(edition, query):
+    if count <= SMALL:
         return msgspec.structs.replace(response, body=response.content())
     return response
 
@@ -179,11 +184,10 @@ def _query_of(query_string: str) -> Query:
     return parse_markets(pairs_of(query_string))
 
 
-def _is_small(edition: Edition, query: Query) -> bool:
+def _count(edition: Edition, query: Query) -> int:
+    """How many markets are looked at for an answer."""
     count = len(candidates(edition, query))
-    if query.status is None and query.limit is not None:
-        count = min(count, query.limit)
-    return count <= SMALL
+    return min(count, query.limit) if query.status is None and query.limit is not None else count
 
 
 def _health(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
@@ -230,7 +234,7 @@ def _trade_api(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     headers.append(("vary", "accept-encoding"))
     if encoding != IDENTITY:
         headers.append(("content-encoding", encoding))
-    large = Large(edition, answer.body, encoding, b"}")
+    large = Large(edition, answer.body, encoding, b"}", page=True)
     response = HttpResponse(answer.status, headers, large, answer.route, answer.wishes)
     if answer.body.is_small(edition):
         return msgspec.structs.replace(response, body=response.content())

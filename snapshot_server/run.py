@@ -17,11 +17,11 @@ from typing import Final
 
 from bus.clock import SystemClock
 from bus.metrics import EVERY_S, Joined, disk_figures, process_figures
+from bus.process import http_server, web
 from bus.process.connections import connection_from
 from bus.process.lifecycle import Stop
 from bus.process.settings import Settings, variable_of
 from bus.process.supervised import ProcessMonitor
-from bus.process.web import serve
 from bus.protocol.answers import Answers
 from bus.protocol.join import Action
 from bus.protocol.memory import Packed
@@ -61,7 +61,7 @@ def run(settings: Settings, stop: Stop) -> int:
     sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
     context = make_context(settings.curve_key)
-    editor = Editor(clock)
+    editor = Editor(clock, lambda edition: app.make_ahead(edition))  # noqa: PLW0108 - it is made below
     history = Store(settings.history_mb * 1_048_576, pause)
     historian = Historian(history, Disk(settings.data_dir, _name_of(settings)))
 
@@ -133,7 +133,10 @@ def run(settings: Settings, stop: Stop) -> int:
         with connection:
             return doorway.pass_on(connection)
 
-    app = App(view, replica.now_ms, requests, pause, moment, wish, pass_on)
+    def clock_s() -> float:
+        return clock.monotonic_ns() / 1e9
+
+    app = App(view, replica.now_ms, requests, pause, moment, wish, pass_on, clock_s)
     with ExitStack() as stack:
         stack.callback(context.term)
         stack.callback(doorway.close)
@@ -162,7 +165,12 @@ def run(settings: Settings, stop: Stop) -> int:
         for thread in threads:
             thread.start()
         monitor.thread(stop).start()
-        serve(app, settings.snapshot_port, variable_of("snapshot_port"), stop, settings)
+        port, setting = settings.snapshot_port, variable_of("snapshot_port")
+        if settings.token_file is None:
+            http_server.serve(app, app.ready, port, setting, stop)
+        else:
+            # Each request is looked at, and one of them has a body.
+            web.serve(app, port, setting, stop, settings)
     return 0
 
 

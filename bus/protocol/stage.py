@@ -59,8 +59,12 @@ class Stage:
         assert self._end is not None
         seq, cycle = self._end
         changed: list[Group] = []
+        messages, self._messages = self._messages, []
+        messages.reverse()
         with state.lock:
-            for topic, last, kind, records, raws in self._messages:
+            while messages:
+                # Each is let go of in its turn: all at once would hold up every thread of the process.
+                topic, last, kind, records, raws = messages.pop()
                 if kind in RECORD_TYPES:
                     changed += state.put(topic, last, kind, records, raws, count=True)
                 else:

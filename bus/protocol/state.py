@@ -8,7 +8,7 @@ still.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -147,7 +147,7 @@ Position = tuple[int, int, int, int, int]
 Group = tuple[str, Sequence[str]]
 """(kind, keys) of records."""
 
-Touched = Mapping[str, Collection[str]]
+Touched = Mapping[str, set[str]]
 """Keys, by kind, of records that were set or removed."""
 
 

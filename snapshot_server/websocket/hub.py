@@ -150,7 +150,7 @@ class Hub:
         state = self._state()
         if tickers is None:
             if channel == TICKER and not self._of_all[TICKER]:
-                self._quotes = state.quotes | self._quotes
+                self._quotes = {**state.quotes, **self._quotes}
             self._of_all[channel][subscription] = None
             if channel == LIFECYCLE and self._lives is None:
                 self._look_at_lives()

@@ -359,3 +359,82 @@ def test_nobody_waits_for_a_body_under_way_of_another_query(server: Server) -> N
         assert (await slow).status == 200
 
     run(main())
+
+
+def test_what_was_asked_for_lately_is_made_with_the_edition(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "SLOW_S", 60.0)  # however slow the machine is
+    monkeypatch.setattr(asgi, "MAX_AHEAD_S", 600.0)
+
+    async def main() -> None:
+        await server.get("/markets")
+        await server.get("/markets", "limit=60")
+        server.view = next_view(1)
+        edition = server.view.edition
+        assert edition is not None
+        server.app.make_ahead(edition)
+        once = server.pauses
+        for query in ("", "limit=60"):
+            answer = await server.get("/markets", query)
+            assert json.loads(answer.body)["seq"] == edition.seq
+        assert server.pauses == once
+        await server.get("/markets", "limit=61")
+        assert server.pauses > once
+
+    run(main())
+
+
+def test_what_was_made_for_an_edition_that_is_not_shown_is_not_served(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "SLOW_S", 60.0)  # however slow the machine is
+    monkeypatch.setattr(asgi, "MAX_AHEAD_S", 600.0)
+
+    async def main() -> None:
+        await server.get("/markets")
+        other = next_view(1).edition
+        assert other is not None
+        server.app.make_ahead(other)
+        server.view = next_view(2)
+        assert server.view.edition is not None
+        answer = await server.get("/markets")
+        assert answer.headers["etag"].startswith(
+            f'W/"{server.view.edition.epoch:x}-{server.view.edition.seq:x}-'
+        )
+        assert json.loads(answer.body)["generated_at"] == (NOW_MS - 2_000) / 1000
+
+    run(main())
+
+
+def test_the_same_bytes_in_the_same_moment_are_answered_whole() -> None:
+    moments = [object(), object()]
+    requests: Counter[tuple[str, int]] = Counter()
+    app = App(lambda: VIEW, lambda: NOW_MS, requests, lambda: None, lambda: moments[0])
+    head = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+    async def main() -> None:
+        assert app.ready(head) is None
+        reader = Reader()
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/health",
+            "query_string": b"",
+            "http_version": "1.1",
+            "headers": [(b"host", b"localhost")],
+            "head": head,
+        }
+        await app(scope, no_body, reader.send)
+        whole = app.ready(head)
+        assert whole is not None
+        said, _, content = whole.partition(b"\r\n\r\n")
+        assert content == reader.body
+        assert said.startswith(b"HTTP/1.1 200 OK\r\ndate: ") or b"\r\ndate: " in said
+        assert app.ready(head.replace(b"localhost", b"evil.example")) is None
+        moments.pop(0)
+        assert app.ready(head) is None
+
+    run(main())
+    app.close()
+    assert requests == {("/health", 200): 2}

@@ -1,43 +1,54 @@
-"""The HTTP server around any application: who is closed, and when."""
+"""Both HTTP servers around any application: who is closed, and when, and what one of them says."""
 
 import contextlib
 import socket
 import sys
+import threading
 import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
+from bus.process import http_server
+from bus.process.lifecycle import Stop
 from tests.support import Runner, eventually, free_ports
 
 SERVER = """
 import sys
-from bus.process import connections, web
+from bus.process import connections, http_server, web
 from bus.process.lifecycle import Stop
 
-web.HEADERS_MS = 500
+web.HEADERS_MS = http_server.HEADERS_MS = 500
 connections.IDLE_S = 1.0
 connections._LOOK_THROUGH_S = 0.1
 
 async def app(scope, receive, send):
     body = bytes(20_000_000 if scope["path"] == "/large" else 2)
-    await send({"type": "http.response.start", "status": 200, "headers": []})
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
     await send({"type": "http.response.body", "body": body})
 
-web.serve(app, int(sys.argv[1]), "PORT", Stop())
+port = int(sys.argv[2])
+if sys.argv[1] == "direct":
+    http_server.serve(app, lambda _head: None, port, "PORT", Stop())
+else:
+    web.serve(app, port, "PORT", Stop())
 """
 
 
-@pytest.fixture
-def port(runner: Runner) -> int:
+@pytest.fixture(params=["granian", "direct"])
+def port(runner: Runner, request: pytest.FixtureRequest) -> int:
+    return started(runner, request.param)
+
+
+def started(runner: Runner, server: str) -> int:
     (port,) = free_ports(1)
-    runner.start_command([sys.executable, "-c", SERVER, str(port)])
+    runner.start_command([sys.executable, "-c", SERVER, server, str(port)])
 
-    def up() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    eventually(up)
+    eventually(lambda: answers(port))
     return port
 
 
@@ -66,6 +77,7 @@ def test_who_does_not_read_an_answer_is_closed(runner: Runner, port: int) -> Non
                 names.append(str(entry.readlink()))
         return {name for name in names if name.startswith("socket:")}
 
+    closed_after_s(port, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")  # it has all it needs
     before = sockets()
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         client.sendall(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -74,3 +86,134 @@ def test_who_does_not_read_an_answer_is_closed(runner: Runner, port: int) -> Non
         assert mine
         eventually(lambda: not mine & sockets(), 20, "it is closed")
         assert sum(map(len, iter(lambda: client.recv(1_000_000), b""))) < 20_000_000
+
+
+async def app(scope: Mapping[str, Any], _receive: object, send: Callable[..., Awaitable[None]]) -> None:
+    path = scope["path"]
+    body = repr((scope["method"], path, scope["query_string"], scope["http_version"])).encode()
+    if path == "/raises":
+        raise ValueError("on purpose")
+    length = [] if path == "/open" else [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    if path != "/cut":
+        await send({"type": "http.response.body", "body": body[:1], "more_body": True})
+        await send({"type": "http.response.body", "body": body[1:]})
+
+
+def ready(head: bytes) -> bytes | None:
+    if head.startswith(b"GET /ready "):
+        return http_server.write_answer(200, [(b"content-length", b"5")], b"ready")
+    return None
+
+
+@pytest.fixture(scope="module")
+def direct() -> Iterator[int]:
+    (port,) = free_ports(1)
+    stop = Stop()
+    thread = threading.Thread(target=lambda: uvloop.run(http_server.Server(app, ready, port, stop).run()))
+    thread.start()
+    eventually(lambda: answers(port))
+    yield port
+    stop.set()
+    thread.join()
+    stop.close()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def said_to(port: int, *parts: bytes, end: bool = True) -> bytes:
+    """Say something part by part; return all that is answered until the connection is closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        for part in parts:
+            client.sendall(part)
+            time.sleep(0.02)  # so that it comes apart
+        if end:
+            client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(1_000_000), b""))
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\n"
+GET = b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n"
+
+
+def test_requests_behind_one_another_are_answered_in_order(direct: int) -> None:
+    answer = said_to(direct, GET % b"/said?1" + GET % b"/ready" + GET % b"/said?2" + GET % b"/ready")
+    bodies = [part.split(b"\r\n\r\n")[1] for part in answer.split(ANSWER)[1:]]
+    assert [body[-12:] for body in bodies] == [b"b'1', '1.1')", b"ready", b"b'2', '1.1')", b"ready"]
+
+
+def test_a_request_may_come_in_any_parts(direct: int) -> None:
+    whole = GET % b"/said" + GET % b"/ready"
+    for cut in range(1, len(whole), 7):
+        assert said_to(direct, whole[:cut], whole[cut:]).count(ANSWER) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"GET / HTTP/2.0\r\n\r\n", 400),
+        (b"GET  / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\na : b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\na: b\r\n c: d\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\na: b\nc: d\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\na: \0\r\n\r\n", 400),
+        (b"GET ftp://a/b HTTP/1.1\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20_000, 431),
+    ],
+)
+def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(
+    direct: int, said: bytes, status: int
+) -> None:
+    answer = said_to(direct, said + GET % b"/ready")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b'{"error":{"code":"bad_request","message":"' in answer
+    assert answer.count(b"date: ") == 1
+
+
+@pytest.mark.parametrize(
+    "field", [b"content-length: 30", b"transfer-encoding: chunked", b"content-length: 0\r\ncontent-length: 5"]
+)
+def test_a_body_is_not_taken_for_a_request(direct: int, field: bytes) -> None:
+    answer = said_to(direct, b"POST /said HTTP/1.1\r\n%b\r\n\r\n" % field, GET % b"/ready" * 9, end=False)
+    assert answer.count(b"date: ") == 1
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_what_the_request_wishes_of_the_connection_is_done(direct: int) -> None:
+    for version, field, keeps in (
+        (b"1.1", b"x: y", True),
+        (b"1.1", b"connection: Close", False),
+        (b"1.0", b"x: y", False),
+        (b"1.0", b"Connection: keep-alive", True),
+    ):
+        request = b"GET /said HTTP/%b\r\n%b\r\n\r\n" % (version, field)
+        assert said_to(direct, request * 2).count(ANSWER) == 1 + keeps
+
+
+def test_an_answer_without_a_length_ends_with_the_connection(direct: int) -> None:
+    answer = said_to(direct, GET % b"/open" * 2, end=False)
+    assert answer.endswith(b"\r\n\r\n('GET', '/open', b'', '1.1')")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert answer.count(b"date: ") == 1
+
+
+def test_head_and_the_absolute_form_and_escapes(direct: int) -> None:
+    assert said_to(direct, b"HEAD /said HTTP/1.1\r\n\r\n").endswith(b"\r\n\r\n")
+    answer = said_to(direct, b"GET http://host/%C3%A9%ff?a=%20 HTTP/1.1\r\n\r\n")
+    assert answer.endswith("('GET', '/é\ufffd', b'a=%20', '1.1')".encode())
+    assert said_to(direct, b"GET /sai%64?a=%20 HTTP/1.1\r\n\r\n").endswith(
+        b"('GET', '/said', b'a=%20', '1.1')"
+    )
+
+
+@pytest.mark.parametrize("path", [b"/cut", b"/raises"])
+def test_an_answer_that_is_not_whole_closes_its_connection_and_no_other(direct: int, path: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", direct), timeout=5) as client:
+        client.sendall(GET % path)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"GET" not in client.recv(1_000)
+    assert b"ready" in said_to(direct, GET % b"/ready")

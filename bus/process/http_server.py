@@ -1,0 +1,377 @@
+"""An HTTP server in the event loop itself, for answers from memory beside threads that compute.
+
+Each request of a server library passes the interpreter from one of its threads to the loop's and back; every
+time it waits until a thread that computes gives it up. Here the loop reads, answers and writes, and takes it
+once for all that has come. Applications speak ASGI; what they have ready is asked for before, by the bytes of
+the request.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from email.utils import formatdate
+from functools import lru_cache, partial
+from typing import Any, Final, cast
+
+import msgspec
+import structlog
+import uvloop
+
+from bus.clock import SystemClock
+from bus.threads import Owner, main_thread
+
+from .connections import Doorkeeper, places
+from .http_requests import MAX_HEAD_BYTES, BadRequest, Head, next_head, read_head, write_head
+from .lifecycle import Stop
+from .locks import check_port
+from .web import DRAIN_S, HEADERS_MS
+
+log = structlog.get_logger()
+
+HOST: Final = "127.0.0.1"
+"""Loopback only: what comes from elsewhere is for `web.serve`, which looks at each request."""
+
+BACKLOG: Final = 1_024
+
+WAITING_BYTES: Final = 65_536
+"""So much of an answer may wait for its reader before the next piece of it is asked for."""
+
+LINGER_BYTES: Final = 16 * 1_048_576
+LINGER_S: Final = 2.0
+"""How much of a body that nobody reads, and for how long, is taken after its answer: else the answer is lost
+with it, which the system throws away once something comes that nobody is there for."""
+
+_TRY_AGAIN_S: Final = 0.05
+
+Ready = Callable[[bytes], bytes | None]
+"""Gives the whole answer to the bytes of a request if it has it at hand."""
+
+Field = tuple[bytes, bytes]
+
+_CLOSES: Final = (b"connection", b"close")
+_clock: Final = SystemClock()
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def serve(app: Callable[..., Any], ready: Ready, port: int, setting: str, stop: Stop) -> None:
+    """Serve an ASGI application on loopback until `stop`. Main thread only.
+
+    To each request the application is told its bytes as ``scope["head"]``, where `ready` may be asked for
+    them.
+
+    Args:
+        setting: the variable that moves the port, named when it is taken.
+
+    Raises:
+        StartupError: the port is in use.
+    """
+    main_thread.check()
+    check_port(port, setting, HOST)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Server(app, ready, port, stop).run())
+
+
+def write_answer(status: int, headers: Iterable[Field], body: bytes) -> bytes:
+    """Return the bytes of an answer after which the connection goes on: its headers say how long it is."""
+    return write_head(status, headers, _date(_clock.now_ms() // 1000)) + body
+
+
+class Server:
+    """The listening socket and its connections. The event loop's thread."""
+
+    def __init__(self, app: Callable[..., Any], ready: Ready, port: int, stop: Stop) -> None:
+        self.ready = ready
+        self.connections: set[_Connection] = set()
+        self._places = places()
+        doorkeeper = Doorkeeper(app, port, self._places)
+        self.app = doorkeeper
+        self._doorkeeper = doorkeeper
+        self._port = port
+        self._stop = stop
+        self._left = asyncio.Event()
+        self._owner = Owner("the HTTP server")
+
+    async def run(self) -> None:
+        """Serve until the stop."""
+        self._owner.check()
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        loop.add_reader(self._stop.fileno(), stopped.set)
+        with socket.create_server((HOST, self._port), backlog=BACKLOG) as listener:
+            listener.setblocking(False)
+            tasks = [
+                asyncio.ensure_future(work)
+                for work in (self._accept(listener), self._doorkeeper.run(), self._look())
+            ]
+            await stopped.wait()
+            for task in tasks:
+                task.cancel()
+        loop.remove_reader(self._stop.fileno())
+        for connection in list(self.connections):
+            connection.finish()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self.connections:
+                    self._left.clear()
+                    await self._left.wait()
+        if self.connections:
+            log.warning("http.cut_off", port=self._port)
+            for connection in list(self.connections):
+                connection.abort()
+
+    def left(self, connection: "_Connection") -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        self._left.set()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Take connections while there are places; others wait in the system's queue."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if len(self.connections) >= self._places:
+                self._left.clear()
+                await self._left.wait()
+                continue
+            try:
+                accepted, client = await loop.sock_accept(listener)
+                await loop.connect_accepted_socket(partial(_Connection, self, client), accepted)
+            except OSError:  # no descriptors, or the client is gone already
+                await asyncio.sleep(_TRY_AGAIN_S)
+
+    async def _look(self) -> None:
+        """Close who does not come to the end of a request."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(HEADERS_MS / 1000 / 10)
+            now_s = loop.time()
+            for connection in list(self.connections):
+                connection.look(now_s)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: what has come and is not answered yet, and the request under way."""
+
+    def __init__(self, server: Server, client: tuple[str, int]) -> None:
+        self._server = server
+        self._client = client[0], str(client[1])
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._waiting = b""
+        self._busy: asyncio.Task[None] | None = None
+        self._open = True  # for further requests
+        self._lingers = 0
+        self._since_s = self._loop.time()
+        self._writable: asyncio.Future[None] | None = None
+        self._paused = False
+
+    # -- the transport's
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
+        self._transport.set_write_buffer_limits(WAITING_BYTES)
+        self._server.connections.add(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._open = False
+        self._server.left(self)
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if self._open and not self._waiting and self._busy is None and self._writable is None:
+            answer = self._server.ready(data)
+            if answer is not None:
+                self._since_s = self._loop.time()
+                self._transport.write(answer)
+                return
+        if not self._open:
+            self._lingers += len(data)
+            if self._lingers > LINGER_BYTES:
+                self.abort()
+            return
+        self._waiting += data
+        if self._busy is None:
+            self._go_on()
+        elif len(self._waiting) > MAX_HEAD_BYTES:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        # Who says no more may still be read to; whoever has gone is noticed by what is written to him.
+        if self._busy is None:
+            return False
+        self._open = False
+        return True
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+        if self._open and self._busy is None and self._waiting:
+            self._go_on()
+
+    # -- the server's
+
+    def look(self, now_s: float) -> None:
+        """Close the connection if its next request should have come by now."""
+        if self._busy is None and self._writable is None:
+            limit_s = HEADERS_MS / 1000 if self._open else LINGER_S
+            if now_s - self._since_s > limit_s:
+                self.abort()
+
+    def finish(self) -> None:
+        """Close the connection once it has been answered."""
+        self._open = False
+        if self._busy is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection now."""
+        self._transport.abort()
+
+    # -- inside
+
+    def _go_on(self) -> None:
+        """Answer what has come, one request after another."""
+        while self._open and self._busy is None and self._writable is None and self._waiting:
+            try:
+                found = next_head(self._waiting)
+                if found is None:
+                    return
+                head, self._waiting = found
+                answer = self._server.ready(head)
+                if answer is not None:
+                    self._since_s = self._loop.time()
+                    self._transport.write(answer)
+                    continue
+                request = read_head(head)
+            except BadRequest as error:
+                self._refuse(error)
+                return
+            self._resume()
+            if request.upgrade:
+                self._pause()  # what it says then is for whom the connection is handed to
+            self._busy = self._loop.create_task(self._answer(head, request))
+        if self._writable is not None and self._waiting:
+            self._pause()
+
+    async def _answer(self, head: bytes, request: Head) -> None:
+        answer = _Answer(self._transport, self, request)
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": "http",
+            "path": request.path,
+            "query_string": request.query,
+            "headers": request.headers,
+            "client": self._client,
+        }
+        if request.plain:
+            scope["head"] = head
+        try:
+            await self._server.app(scope, _no_body, answer.send)
+        finally:
+            self._busy = None
+            self._since_s = self._loop.time()
+            if not answer.done:
+                self.abort()  # it was cut off
+        if answer.switched:
+            self._open = False
+            self._transport.close()
+            return
+        if not request.keeps or not answer.delimited or not self._open:
+            self._close()
+        elif self._waiting:
+            self._go_on()
+        self._resume()
+
+    async def writable(self) -> None:
+        """Wait until the reader has taken most of what was written."""
+        if self._writable is not None:
+            await self._writable
+
+    def _refuse(self, error: BadRequest) -> None:
+        body = _encode({"error": {"code": "bad_request", "message": str(error)[:500]}})
+        length = str(len(body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), _CLOSES]
+        self._transport.write(write_answer(error.status, headers, body))
+        self._close()
+
+    def _close(self) -> None:
+        """Close the connection after what was written; until it has arrived take what comes."""
+        self._open = False
+        self._waiting = b""
+        self._resume()
+        with suppress(OSError, RuntimeError):  # it has just been closed
+            self._transport.write_eof()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+
+class _Answer:
+    """What an application sends, on its way.
+
+    Attributes:
+        done: it is whole. delimited: its reader knows where it ends. switched: it was 101.
+    """
+
+    def __init__(self, transport: asyncio.Transport, connection: _Connection, request: Head) -> None:
+        self.done = False
+        self.delimited = True
+        self.switched = False
+        self._transport = transport
+        self._connection = connection
+        self._request = request
+        self._head = b""
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Take a message of ASGI."""
+        if message["type"] == "http.response.start":
+            self._head = self._begin(message["status"], message["headers"])
+            return
+        body = message.get("body", b"")
+        more = message.get("more_body", False)
+        if self._request.method == "HEAD":
+            body = b""
+        if self._head:
+            body, self._head = self._head + body, b""
+        if body and not self._transport.is_closing():
+            self._transport.write(body)
+        if more:
+            await self._connection.writable()
+        else:
+            self.done = True
+
+    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+        self.switched = status == 101
+        bare = status < 200 or status in (204, 304) or self._request.method == "HEAD"
+        self.delimited = bare or any(name == b"content-length" for name, _ in headers)
+        if self.switched:
+            return write_head(status, headers)
+        if not self.delimited or not self._request.keeps:
+            headers = [*headers, _CLOSES]
+        elif self._request.version == "1.0":
+            headers = [*headers, (b"connection", b"keep-alive")]
+        return write_answer(status, headers, b"")
+
+
+@lru_cache(maxsize=1)
+def _date(now_s: int) -> Field:
+    return b"date", formatdate(now_s, usegmt=True).encode()
+
+
+async def _no_body() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
