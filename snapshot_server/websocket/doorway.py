@@ -39,11 +39,21 @@ class Doorway:
         """Hand a connection over, which remains open here; return whether that could be done."""
         self._owner.check()
         try:
-            socket.send_fds(self._open(), [b"connection"], [connection.fileno()])
+            try:
+                socket.send_fds(self._open(), [b"connection"], [connection.fileno()])
+            except BrokenPipeError:
+                self._await_end()
+                socket.send_fds(self._open(), [b"connection"], [connection.fileno()])
         except OSError as error:
             log.warning("websocket.unreachable", error=str(error))
             return False
         return True
+
+    def _await_end(self) -> None:
+        """Wait for the end of a process that has closed its end of the pair: the system tells it later."""
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOPS_S)
 
     def figures(self) -> Figures | None:
         """What the WebSocket server last said of itself; None while it has not been begun."""
