@@ -45,7 +45,8 @@ from markets.orders import Intent, OrderState, Position
 from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
 from trader.brokers.paper import PaperBroker
-from trader.engine.engine import VOID_MS, Engine
+from trader.engine.engine import Engine
+from trader.engine.payouts import VOID_MS
 from trader.engine.rebalance import uneven
 from trader.engine.worth import LotWorth
 from trader.fair_values.trial import Mean, Trials
@@ -355,7 +356,7 @@ def _uneven(engine: Engine) -> Iterator[UnevenBasket]:
 
 
 def _voids(engine: Engine) -> Iterator[VoidMarket]:
-    for ticker, since_ms in engine.voids.items():
+    for ticker, since_ms in engine.payouts.voids.items():
         lots = engine.ledger.lots.get(ticker)
         if lots is not None:
             left_ms = max(0, since_ms + VOID_MS - engine.paced_ms)

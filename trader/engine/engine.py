@@ -13,13 +13,12 @@ import msgspec
 from bus.scan.failures import Failures
 from bus.threads import Owner
 from bus.trading import reasons
-from bus.trading.gateway import AccountAnswer, ForeignFill, ListedSettlement
+from bus.trading.gateway import AccountAnswer, ForeignFill
 from markets.book import NO, YES
 from markets.fees import fee_schedule
 from markets.opportunities import (
     EventView,
     Failure,
-    MarketView,
     Opportunity,
     ScanLimits,
     candidates,
@@ -46,8 +45,8 @@ from markets.orders import (
     Wanted,
     reserve_e6,
 )
-from markets.records import FairValue, Market, Status
-from markets.units import CENT_E6, COUNT_ONE_E2, PRICE_ONE_E4, opposite
+from markets.records import FairValue
+from markets.units import COUNT_ONE_E2, PRICE_ONE_E4, opposite
 from trader.ledger.ledger import CLOSED_BY_HAND, JOINED, Basket, Ledger
 from trader.strategies import LoadStrategy, Update
 
@@ -74,7 +73,6 @@ from .inputs import (
     Values,
 )
 from .legrisk import LegRisk, Like
-from .marks import settlement_e4
 from .numbering import Numbering
 from .outputs import (
     Alarm,
@@ -92,10 +90,11 @@ from .outputs import (
     Switch,
 )
 from .outputs import Amended as AmendBooked
+from .payouts import Payouts
 from .people import People
 from .quoting import fair_e6, own_bids, quote_edge_e6
 from .rebalance import Pace, Terms, follow_ups, patience_ms, uneven
-from .reconciliation import Reconciliation, new_movements, settled_e4
+from .reconciliation import Reconciliation, new_movements
 from .refused import Refusals
 from .risk import Facts, Limits
 from .roster import BuiltIn, Calls, DroppedStrategy, Roster
@@ -108,9 +107,6 @@ from .worth import Worth
 RISK: Final = "risk"
 EVENING_OUT: Final = "evening_out"
 """Parts, beside kinds of opportunity, that may fail over an event."""
-
-VOID_MS: Final = 600_000
-"""So long a market that is paid out without a value is waited for: lists are cached, results corrected."""
 
 SHOWN_MS: Final = 2_000
 """So long an event rests after a fill at an exchange: until then the feed may show what was taken."""
@@ -141,7 +137,7 @@ class Engine:
         leg_risk: the chance that a leg of a basket is gone, and what that costs.
         taken: what own orders took of the levels that are shown. pace: when baskets are evened out.
         failures: what raised an error over an event when it was last judged, and cost that event alone.
-        voids: markets held that are paid out without a value -> since when, by `paced_ms`.
+        payouts: books what was paid out.
         strays: what was told of orders that have ended or never were, since `take_strays`. A fill among it
             that has the exchange's id is booked all the same; of an order that nobody knows it is an alarm.
         books: what the looks at the exchange's account have shown.
@@ -170,14 +166,14 @@ class Engine:
         self.paced_ms = 0
         self.failures = Failures()
         self.strays: list[AnyOrderEvent] = []
-        self.voids: dict[str, int] = {}
         self.books = Reconciliation()
         self.heard = 0
         self.people = People(self)
-        self._gateway = False
+        self.payouts = Payouts(self)
+        self.gateway = False
         self._adopted: set[str] = set()
         self._failing: list[Failure] = []
-        self._rules = RULES
+        self.rules = RULES
         self._out: list[AnyOutput] = []
         self._owner = Owner("the engine")
 
@@ -197,9 +193,9 @@ class Engine:
         self._out = []
         self.now_ms = taken.now_ms
         if isinstance(taken, Start):
-            self._rules = taken.rules
-        self.paced_ms = taken.steady_ms if self._rules else taken.now_ms
-        if self._rules:
+            self.rules = taken.rules
+        self.paced_ms = taken.steady_ms if self.rules else taken.now_ms
+        if self.rules:
             # No data is seen later than now: a clock that was set back after a gap sets the floor anew.
             self.conditions.floor_ms = min(self.conditions.floor_ms, taken.now_ms + risk.FUTURE_MS)
         match taken:
@@ -248,7 +244,7 @@ class Engine:
             self.leg_risk.forget()
         self.leg_risk.pass_time(self.paced_ms)
         self._on_timer(self.roster.timer(self.now_ms))
-        self._settle_voids()
+        self._out += self.payouts.settle_voids()
         self._even_out_due()
 
     def _command(self, command: Command) -> None:
@@ -265,7 +261,7 @@ class Engine:
         There what only gives up a lot goes on resting: it takes risk off.
         """
         killed, lost = self.conditions.killed is not None, self.conditions.lost
-        halts = self.halts() if self._rules >= 2 else ()
+        halts = self.halts() if self.rules >= 2 else ()
         cancels = self.standing.to_cancel(
             self.now_ms, killed=killed, lost=lost, halts=halts, closes=self._takes_off
         )
@@ -316,7 +312,7 @@ class Engine:
                 self.taken.plan(intent, ())
         self.roster.start(start.strategies, start.now_ms)
         self.leg_risk = LegRisk(start.leg_risk)
-        self.heard, self._gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
+        self.heard, self.gateway, self._adopted = start.heard, start.gateway, set(start.adopted)
         self.conditions.alarm = start.alarm
         if start.gateway:
             self.conditions.gateway, self.conditions.reconciled = "starting", False
@@ -329,8 +325,8 @@ class Engine:
         for view in data.views:
             self.taken.observe(view, self.scan)
             self.worth.mark(self.taken.of_others(view), self.paced_ms, self._failing)
-            self._settle(view)
-            self._correct(view)
+            self._out += self.payouts.settle(view)
+            self._out += self.payouts.correct(view)
             left, patient_ms = self.taken.left(view), patience_ms(view, self.now_ms)
             self.leg_risk.look(left, self.scan, self.now_ms, self.paced_ms, patient_ms)
             self._even_out(view)
@@ -350,7 +346,7 @@ class Engine:
             return
         left = self.taken.left(view)
         if found is None or left is not view:
-            values = self.fair_values if self._rules >= 2 else consensus_values(view) | self.fair_values
+            values = self.fair_values if self.rules >= 2 else consensus_values(view) | self.fair_values
             found = candidates(left, values, self.now_ms, self.scan).opportunities
         event_ticker = view.event.event_ticker
         offered = next((one for one in found if one.tradable and one.probability is None), None)
@@ -363,7 +359,7 @@ class Engine:
         update = Update(left, tuple(found), self.now_ms)
         for wanted in self.roster.update(update, self._own):
             self._do(wanted, self.taken.left(view))  # what was just ordered is offered no more
-        if offered is not None and self._rules >= 2:
+        if offered is not None and self.rules >= 2:
             self._watch(left, offered)
 
     @property
@@ -444,7 +440,7 @@ class Engine:
         for one in wanted:
             view = self.views.get(one.event_ticker)
             takes_off = isinstance(one, CancelWanted) or (isinstance(one, Proposal) and one.evens is not None)
-            if self._rules < 2 or (self.halts() and not takes_off):
+            if self.rules < 2 or (self.halts() and not takes_off):
                 continue
             if isinstance(one, CancelWanted):
                 self._change(one, None)
@@ -484,7 +480,7 @@ class Engine:
 
     def _even_out(self, view: EventView) -> None:
         """Complete the short legs of uneven baskets in this event, or sell what the others have too much."""
-        ledger, paced = self.ledger, self._rules >= 2
+        ledger, paced = self.ledger, self.rules >= 2
         view = self.taken.left(view)
         for trade in sorted(ledger.trades_in(view.event.event_ticker)):
             basket = ledger.baskets.get(trade)
@@ -536,7 +532,7 @@ class Engine:
 
     def _even_out_due(self) -> None:
         """Try again what is due: whether anything changes in an event says nothing of when to try."""
-        if self._rules < 2:
+        if self.rules < 2:
             return
         self.pace.keep(self.ledger.baskets)
         for trade in self.pace.all_due(self.paced_ms):
@@ -547,7 +543,7 @@ class Engine:
 
     def place_trade(self, proposal: Proposal, view: EventView) -> bool:
         """Place one trade, all its orders or none, if risk lets it pass; return whether it did."""
-        if self._rules >= 2:
+        if self.rules >= 2:
             proposal = believed(proposal, self.fair_values, self.accepted, self.limits)
         reason = self._place(proposal, view)
         news = self.refusals.note(proposal, reason)
@@ -586,12 +582,12 @@ class Engine:
         markets = {ticker: each.market for ticker, each in seen.items()}
         ends_ms = [self.now_ms + self.limits.valid_ms]
         ends_ms += [ms for leg in legs if (ms := markets[leg.ticker].close_ms) is not None]
-        eases = proposal.evens is not None and self._rules >= 2
+        eases = proposal.evens is not None and self.rules >= 2
         if view.timing.start_ms is not None and not self.scan.in_play and not eases:
             margin_ms = 0 if proposal.by_hand else self.scan.min_before_start_ms
             ends_ms.append(view.timing.start_ms - margin_ms)
         expires_ms = proposal.expires_ms
-        if proposal.time_in_force == "gtc" and self._rules >= 2:  # no market lets it rest longer
+        if proposal.time_in_force == "gtc" and self.rules >= 2:  # no market lets it rest longer
             known = [expires_ms, *ends_ms[1:]]
             expires_ms = min((ms for ms in known if ms is not None), default=None)
         believed_in = None if proposal.probability is None else self.fair_values.get(legs[0].ticker)
@@ -632,7 +628,7 @@ class Engine:
             )
             self.ledger.place(intent)
             self.standing.add(intent)
-            if self._rules >= 2:
+            if self.rules >= 2:
                 self.taken.plan(intent, levels)
             self._out.append(Place(intent))
         if risked is not None:
@@ -659,7 +655,7 @@ class Engine:
             legs = proposal.legs  # half of it would leave the basket uneven, or is not what a person wants
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
         legs = risk.fit(proposal, view, self.ledger, self.limits, self.now_ms, facts.free_e6, facts.caps)
-        if self._rules < 2 or not legs:
+        if self.rules < 2 or not legs:
             return legs, None, None, risk.check(legs, proposal, view, facts, self.limits, self.scan)
         if proposal.post_only and proposal.probability is None and len(legs) == 1:
             return self._judge_quote(legs, proposal, view, facts)
@@ -790,11 +786,11 @@ class Engine:
             lost_today_e6=self.worth.lost_today_e6(),
             idle_shards=self.conditions.idle_shards,
             degraded=self.conditions.degraded,
-            rules=self._rules,
-            free_e6=self.books.free_e6(self.ledger) if self._gateway else None,
+            rules=self.rules,
+            free_e6=self.books.free_e6(self.ledger) if self.gateway else None,
             retry_at_ms=self.throttle.retry_at_ms,
             caps=() if view is None else self._caps(view, strategy),
-            netting=self._gateway and self.books.netting is True,
+            netting=self.gateway and self.books.netting is True,
         )
 
     def _caps(self, view: EventView, strategy: str) -> Sequence[Cap]:
@@ -867,10 +863,10 @@ class Engine:
                 self._out.append(Rehomed(position.ticker, position.event_ticker))
         if listed.last_event == self.heard:  # else what is listed has more in it than is booked, or less
             for settlement in listed.settlements:
-                self._settle_listed(settlement)
+                self._out += self.payouts.settle_listed(settlement)
             newest = {one.ticker: one for one in sorted(listed.settlements, key=lambda one: one.time_ms)}
             for ticker in sorted(newest.keys() & self.ledger.recent.keys() - self.ledger.lots.keys()):
-                self._correct_listed(newest[ticker])
+                self._out += self.payouts.correct_listed(newest[ticker])
             if "shards" not in listed.missing:
                 self.books.list_cash(listed)
         books = self.books
@@ -885,26 +881,6 @@ class Engine:
                 self._adopt(f"rounding:{listed.as_of_ms}", "rounding", 0, rounded_e6)
             books.look(listed, self.ledger, self.standing, self.now_ms, self.paced_ms, exclusive)
             self.conditions.reconciled, self.conditions.drift = books.reconciled, books.drift
-
-    def _settle_listed(self, listed: ListedSettlement) -> None:
-        """Book what the exchange has paid out for a market, once, when no order there can be filled."""
-        ticker, ledger = listed.ticker, self.ledger
-        if ticker not in ledger.lots or ticker in ledger.settled:
-            return
-        if any(intent.ticker == ticker for intent in ledger.open.values()):
-            return
-        # Not the event that is listed: where the list has none, that is a guess.
-        view = self.views.get(next(iter(ledger.lots[ticker].values())).event_ticker)
-        markets = {} if view is None else {seen.market.ticker: seen.market for seen in view.markets}
-        seen_e4 = settlement_e4(markets[ticker]) if ticker in markets else None
-        result, value_e4 = settled_e4(listed, ledger.positions.get(ticker), seen_e4)
-        for trade in ledger.lots[ticker]:
-            self.leg_risk.drop(trade)
-        settlement = ledger.settle(ticker, result, value_e4, self.now_ms, paid_e6=listed.revenue_e6)
-        if settlement is not None:
-            self.books.rounded_e6 += settlement.fee_e6
-            self.worth.forget(ticker)
-            self._out.append(Settled(settlement))
 
     def _adopt(self, id_: str, kind: str, shard: int, amount_e6: int) -> None:
         """Book cash that came or went by other ways than ours."""
@@ -999,7 +975,7 @@ class Engine:
                     self._amended(number, event)
         if not ended:
             reason = standing.unknown.get(number, "")
-            if self._rules >= 2:
+            if self.rules >= 2:
                 status = standing.state(number, self.ledger.filled(number).count_e2)
         booked = tuple(fills)
         self.books.move_cash(intent.exchange_index, self.ledger.cash_e6 - before_e6)
@@ -1010,7 +986,7 @@ class Engine:
         if booked or ended:
             self.roster.fill(intent, booked, self.now_ms)
         if view is not None and ended:
-            self._settle(view)
+            self._out += self.payouts.settle(view)
             if not intent.attempt:
                 # Once at once; further tries have their time.
                 self._even_out(view)
@@ -1024,7 +1000,7 @@ class Engine:
         self.ledger.end(intent.number)
         self.taken.end(intent)
         if not intent.attempt:
-            ended_there = self._gateway and event.state is OrderState.CANCELLED
+            ended_there = self.gateway and event.state is OrderState.CANCELLED
             gone = got_e2 < intent.count_e2 and (reason in reasons.UNFILLED or ended_there)
             over = not self.ledger.ordered(intent.trade)
             self.leg_risk.ended(intent.trade, self.paced_ms, missed=gone, over=over)
@@ -1032,13 +1008,13 @@ class Engine:
         self._rest_until_shown(intent, got_e2)
         if got_e2 >= intent.count_e2:
             return OrderState.FILLED
-        if got_e2 and self._rules < 2:
+        if got_e2 and self.rules < 2:
             return OrderState.PARTIAL
         rested = accepted and intent.time_in_force == "gtc"  # it missed nothing
         if not got_e2 and reason != reasons.RESTARTED and not intent.attempt and not rested:
             until_ms = self.paced_ms + self.limits.retry_after_ms
             self.throttle.rest(intent.event_ticker, self.paced_ms, until_ms)
-        if event.state is not None and self._rules >= 2:
+        if event.state is not None and self.rules >= 2:
             return event.state
         arrived = accepted or got_e2 or reason in reasons.UNFILLED
         return OrderState.CANCELLED if arrived else OrderState.REJECTED
@@ -1046,100 +1022,10 @@ class Engine:
     def _rest_until_shown(self, intent: Intent, got_e2: int) -> None:
         """Leave an event alone while the feed may still show what an order took: none has it twice."""
         shown_ms = self.paced_ms + SHOWN_MS
-        if not self._gateway or not got_e2 or intent.attempt:
+        if not self.gateway or not got_e2 or intent.attempt:
             return
         if self.throttle.retry_at_ms.get(intent.event_ticker, 0) < shown_ms:
             self.throttle.rest(intent.event_ticker, self.paced_ms, shown_ms)
-
-    def _settle(self, view: EventView) -> None:
-        """Book what was paid out for what is held, of each market once, when no order there can be filled."""
-        ledger = self.ledger
-        for seen in view.markets:
-            ticker = seen.market.ticker
-            if ticker not in ledger.lots or not _paid(seen) or ticker in ledger.settled:
-                continue  # what is heard of after it was paid is for the comparison with the account
-            if self._gateway and ticker in ledger.positions:
-                continue  # the exchange lists what it pays, and when; nothing where lots cancel out
-            value_e4 = settlement_e4(seen.market)
-            result = "void" if value_e4 is None else _result(seen.market, value_e4)
-            if value_e4 is None:
-                value_e4 = self._void_e4(seen)
-            if value_e4 is None:
-                continue
-            if any(intent.ticker == ticker for intent in ledger.open.values()):
-                continue  # what it got may yet be heard: its end settles the market
-            for trade in ledger.lots[ticker]:
-                self.leg_risk.drop(trade)
-            settlement = ledger.settle(ticker, result, value_e4, self.now_ms, whole_cents=self._rules > 0)
-            if settlement is not None:
-                self.voids.pop(ticker, None)
-                self.worth.forget(ticker)
-                self._out.append(Settled(settlement))
-
-    def _correct(self, view: EventView) -> None:
-        """Book anew what was paid out otherwise than the exchange says by now.
-
-        Where orders go to an exchange its list says so (`_settle_listed`).
-        """
-        recent = self.ledger.recent
-        if self._gateway or not recent or self._rules < 2:
-            return
-        for seen in view.markets:
-            paid, ticker = recent.get(seen.market.ticker), seen.market.ticker
-            if paid is None or not _paid(seen) or ticker in self.ledger.lots:
-                continue
-            value_e4 = settlement_e4(seen.market)
-            if value_e4 is None or value_e4 == paid.settlement.value_e4:
-                continue
-            corrected = self.ledger.correct(ticker, _result(seen.market, value_e4), value_e4, self.now_ms)
-            if corrected is None:
-                continue  # it was paid too long ago
-            self._out.append(Corrected(corrected[1], corrected[0]))
-
-    def _correct_listed(self, listed: ListedSettlement) -> None:
-        """Book anew what the exchange lists otherwise than it did: the last of a market counts."""
-        paid = self.ledger.recent[listed.ticker]
-        before = paid.settlement
-        result, value_e4 = settled_e4(listed, paid.position, None)
-        same = (result, value_e4) == (before.result, before.value_e4)
-        if same or abs(listed.revenue_e6 - before.payout_e6) <= CENT_E6:
-            return
-        corrected = self.ledger.correct(
-            listed.ticker, result, value_e4, self.now_ms, paid_e6=listed.revenue_e6
-        )
-        if corrected is None:
-            return  # it was paid too long ago
-        now = corrected[1]
-        self.books.rounded_e6 += now.fee_e6 - before.fee_e6
-        self._out.append(Corrected(now, before))
-
-    def _void_e4(self, seen: MarketView) -> int | None:
-        """Return what YES of a market that is paid out is taken to be worth where nobody says it; None: wait.
-
-        The exchange settles what cannot be decided at a fair price of its own. That may yet be told; after
-        VOID_MS it is taken to be the last price at which it was traded.
-        """
-        if not self._rules:
-            return None
-        since_ms = self.voids.setdefault(seen.market.ticker, self.paced_ms)
-        if self.paced_ms - since_ms < VOID_MS:
-            return None
-        quote = seen.quote
-        if quote.last_price_e4 or (quote.last_price_e4 is not None and self._rules < 2):  # 0: never traded
-            return quote.last_price_e4
-        return (quote.yes_bid_e4 + quote.yes_ask_e4) // 2
-
-    def _settle_voids(self) -> None:
-        """Book what has waited for its value long enough: of such a market nothing more may be heard."""
-        due = [ticker for ticker, since_ms in self.voids.items() if self.paced_ms - since_ms >= VOID_MS]
-        for ticker in due:
-            lots = self.ledger.lots.get(ticker)
-            if lots is None:
-                self.voids.pop(ticker, None)
-                continue
-            view = self.views.get(next(iter(lots.values())).event_ticker)
-            if view is not None:
-                self._settle(view)
 
 
 def _came_e6(intent: Intent, fill: Fill, basket: Basket | None) -> int:
@@ -1151,14 +1037,3 @@ def _came_e6(intent: Intent, fill: Fill, basket: Basket | None) -> int:
 
 def _is_exclusive(view: EventView) -> bool:
     return bool(view.event.mutually_exclusive)
-
-
-def _paid(seen: MarketView) -> bool:
-    # A determined market may still be disputed and amended; money moves when it is finalized.
-    return seen.quote.status is Status.FINALIZED
-
-
-def _result(market: Market, value_e4: int) -> str:
-    if market.result in ("yes", "no", "scalar"):
-        return market.result
-    return "void" if 0 < value_e4 < PRICE_ONE_E4 else "yes" if value_e4 else "no"

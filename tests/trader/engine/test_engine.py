@@ -31,7 +31,7 @@ from tests.trader.world import (
     unfilled,
     view_of,
 )
-from trader.engine.engine import STRAYS_MAX, VOID_MS, Engine
+from trader.engine.engine import STRAYS_MAX, Engine
 from trader.engine.inputs import AnyInput, Command, Feed, Orders, Tick, TimeGap, TradingStatus, Values
 from trader.engine.outputs import (
     AnyOutput,
@@ -44,6 +44,7 @@ from trader.engine.outputs import (
     decode_outputs,
     encode_outputs,
 )
+from trader.engine.payouts import VOID_MS
 from trader.engine.roster import BuiltIn
 from trader.ledger.ledger import Ledger, LedgerError
 from trader.strategies import LoadStrategy, NoBasket, Strategy, Update
@@ -352,7 +353,7 @@ def test_a_market_paid_out_without_a_value_is_waited_for_and_then_booked_at_its_
     assert not any(
         isinstance(o, Settled) for o in engine.step(data(without_value(basket(), result, last_e4), seq=5))
     )
-    assert engine.voids.keys() == {one.market.ticker for one in basket().markets}
+    assert engine.payouts.voids.keys() == {one.market.ticker for one in basket().markets}
     for waited_ms in (1_000, VOID_MS - 1):
         outputs = engine.step(Tick(NOW_MS + 10 * VOID_MS, waited_ms))  # the wall clock says nothing of it
         assert not any(isinstance(o, Settled) for o in outputs)
@@ -361,7 +362,7 @@ def test_a_market_paid_out_without_a_value_is_waited_for_and_then_booked_at_its_
     paid = [output.settlement for output in outputs if isinstance(output, Settled)]
     assert [(one.result, one.value_e4) for one in paid] == [("void", value_e4)] * 3
     assert {one.payout_e6 for one in paid} == {first.count_e2 * (10_000 - value_e4)}
-    assert (engine.ledger.lots, engine.voids) == ({}, {})
+    assert (engine.ledger.lots, engine.payouts.voids) == ({}, {})
 
 
 @pytest.mark.parametrize("last_e4", [0, None])
@@ -380,7 +381,7 @@ def test_a_value_that_comes_in_time_is_what_a_void_pays() -> None:
     engine.step(data(without_value(basket(), "void"), seq=5))
     outputs = engine.step(data(settled(basket(), "", HOM=4_000, AWY=3_000, TIE=3_000), seq=6))
     assert sum(isinstance(output, Settled) for output in outputs) == 3
-    assert engine.voids == {}
+    assert engine.payouts.voids == {}
     assert not any(isinstance(o, Settled) for o in engine.step(Tick(NOW_MS, 2 * VOID_MS)))
 
 
