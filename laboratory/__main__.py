@@ -122,10 +122,17 @@ def plans_of(asked: argparse.Namespace) -> list[Plan]:
         Settings.load({**chosen, f"{PREFIX}MODE": "paper"}, Path.cwd())
     if recordings:
         return [
-            Plan(recording=str(path), digest=digest_of(path), latency_ms=ms, settings=chosen, code=code)
+            Plan(
+                recording=str(path),
+                seed=number,  # its place among them: what parts the runs of a variant, as a seed does
+                digest=digest_of(path),
+                latency_ms=ms,
+                settings=chosen,
+                code=code,
+            )
             for chosen in each
             for ms in latencies
-            for path in recordings
+            for number, path in enumerate(recordings, 1)
         ]
     rivals = {"yes": [True], "no": [False], "both": [True, False]}[asked.rivals]
     exchange, hours, seeds = _exchange_of(asked.exchange), hours_of(asked.simulate), seeds_of(asked.seeds)

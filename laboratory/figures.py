@@ -6,7 +6,7 @@ from statistics import fmean
 
 import msgspec
 
-from .outcome import Outcome, Plan, Point
+from .outcome import Outcome, Plan, Point, common, names
 from .statistics import (
     CUTS,
     Bin,
@@ -71,7 +71,11 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All of one sweep. `against_first`: how much more a day than the first variant, seed by seed."""
+    """All of one sweep.
+
+    `against_first`: how much more a day than the first variant, seed by seed. `common`: what all runs are,
+    beside what their variants' names say.
+    """
 
     title: str
     command: str
@@ -79,6 +83,7 @@ class Report(msgspec.Struct, frozen=True):
     variants: list[Variant]
     against_first: dict[str, Estimate]
     walk_forward: list[Chosen] = []
+    common: dict[str, str] = {}
 
 
 def report(
@@ -88,14 +93,16 @@ def report(
     parts: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         parts[outcome.plan.variant].append(outcome)
-    first = next(iter(parts.values()), [])
+    first, plans = next(iter(parts.values()), []), [outcome.plan for outcome in outcomes]
+    called = names(plans)
     return Report(
         title,
         command,
         code,
-        [variant(name, part) for name, part in parts.items()],
-        {name: paired(first, part) for name, part in list(parts.items())[1:]},
-        list(chosen),
+        [variant(called[name], part) for name, part in parts.items()],
+        {called[name]: paired(first, part) for name, part in list(parts.items())[1:]},
+        [msgspec.structs.replace(one, variant=called[one.variant]) for one in chosen],
+        common(plans),
     )
 
 

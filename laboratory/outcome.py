@@ -1,6 +1,7 @@
 """What came of one run: as much as a report needs, small enough to keep. Money in 1/1,000,000 dollar."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -40,16 +41,52 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         return hashlib.sha256(body).hexdigest()[:16]
 
     @property
-    def variant(self) -> str:
-        """What the run is beside its seed and its recording: runs of one variant are one sample."""
-        parts = [
-            f"{name.removeprefix('KALSHI_BUS_').lower()}={text}"
-            for name, text in sorted(self.settings.items())
-        ]
-        parts += [f"{name}={number:g}" for name, number in sorted(self.exchange.items())]
+    def world(self) -> dict[str, str]:
+        """What is given, not chosen, beside seed and recording: the exchange, latency, time, and code."""
+        parts = {name: f"{number:g}" for name, number in sorted(self.exchange.items())}
         if not self.recording:
-            parts.append("rivals" if self.rivals else "no rivals")
-        return ", ".join([*parts, f"latency {self.latency_ms} ms"])
+            parts |= {"rivals": "yes" if self.rivals else "no", "markets": str(self.markets)}
+        return {**parts, "latency": f"{self.latency_ms} ms", "hours": f"{self.hours:g}", "code": self.code}
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """All that the run is beside its seed and its recording: runs of the same parts are one sample."""
+        chosen = sorted(self.settings.items())
+        return {name.removeprefix("KALSHI_BUS_").lower(): text for name, text in chosen} | self.world
+
+    @property
+    def variant(self) -> str:
+        """The parts as one text."""
+        return ", ".join(f"{name}={text}" for name, text in self.parts.items())
+
+
+def names(plans: Iterable[Plan]) -> dict[str, str]:
+    """Return for each variant what to call it beside the others: only what differs among them."""
+    each = {plan.variant: plan.parts for plan in plans}
+    every = list(dict.fromkeys(key for parts in each.values() for key in parts))
+    differ = [key for key in every if len({parts.get(key) for parts in each.values()}) > 1]
+    return {
+        variant: ", ".join(_said(key, parts.get(key)) for key in differ) or "all runs"
+        for variant, parts in each.items()
+    }
+
+
+def common(plans: Iterable[Plan]) -> dict[str, str]:
+    """Return the parts that are the same in all."""
+    each = [plan.parts for plan in plans]
+    return (
+        {key: text for key, text in each[0].items() if all(one.get(key) == text for one in each)}
+        if each
+        else {}
+    )
+
+
+def _said(key: str, text: str | None) -> str:
+    if key == "rivals":
+        return "rivals" if text == "yes" else "no rivals"
+    if text is None:
+        return f"{key} as it is by default"
+    return f"{key} {text}"
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import NormalDist, fmean, stdev
 from typing import Final
@@ -182,28 +182,32 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 def walk_forward(outcomes: Sequence[Outcome], folds: int) -> list[Chosen]:
-    """Choose the variant that earned most on one fold of the seeds; judge it on the next. Never the same.
+    """Choose the settings that earned most on one fold of the seeds; judge them on the next. Never the same.
+
+    Nobody chooses the world: where runs differ in more than settings, it is done in each world for itself.
 
     Raises:
         ValueError: there are too few seeds that all variants have, or but one variant.
     """
-    by_variant: dict[str, dict[int, float]] = defaultdict(dict)
+    worlds: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for outcome in outcomes:
         if not outcome.error:
-            by_variant[outcome.plan.variant][outcome.plan.seed] = outcome.a_day_e6
+            plan = outcome.plan
+            worlds[str(plan.world)][plan.variant][plan.seed] = outcome.a_day_e6
+    return [chosen for variants in worlds.values() or [{}] for chosen in _chosen(variants, folds)]
+
+
+def _chosen(by_variant: Mapping[str, Mapping[int, float]], folds: int) -> Iterator[Chosen]:
     if len(by_variant) < 2:
-        raise ValueError("walk-forward chooses among variants: give --set KEY=A,B")
+        raise ValueError("walk-forward chooses among settings: give --set KEY=A,B")
     seeds = sorted(set.intersection(*(set(values) for values in by_variant.values())))
     if folds < 2 or len(seeds) < folds:
         raise ValueError(f"walk-forward over {folds} parts needs as many seeds, there are {len(seeds)}")
     parts = [tuple(seeds[at * len(seeds) // folds : (at + 1) * len(seeds) // folds]) for at in range(folds)]
-    chosen = []
     for on, judged in pairwise(parts):
         means = {name: fmean(values[seed] for seed in on) for name, values in sorted(by_variant.items())}
         best = max(means, key=means.__getitem__)
-        here = fmean(by_variant[best][seed] for seed in judged)
-        chosen.append(Chosen(best, on, judged, means[best], here))
-    return chosen
+        yield Chosen(best, on, judged, means[best], fmean(by_variant[best][seed] for seed in judged))
 
 
 def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Estimate:

@@ -12,6 +12,9 @@ import pytest
 from tests.e2e.conftest import START_S, Stack, get
 from tests.e2e.namespaces import inside, new_namespace
 from tests.support import Process, Runner, eventually
+from trader.engine.inputs import Account, Data, Gateway, Orders
+from trader.engine.replay import replay
+from trader.journal.reader import Reader
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -130,5 +133,16 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
         return all(f"kalshi_bus_{name}" in text for name in names)
 
     eventually(told, START_S, "all have told their figures")
+    eventually(lambda: stack.ask("trader_control", "orders").get("orders"), START_S, "an order has left")
     for name in ("trader", "ui", "snapshot_server", "snapshot_server.past", "recorder"):
         assert stack.processes[name].stop(5) == 0, name
+
+    # What the trader heard of the exchange is all that it decided on: the same inputs, the same bytes.
+    (journal,) = (runner.folder / "data").glob("trader-sim*.sqlite")
+    reader = Reader(journal)
+    inputs = [taken for session in reader.sessions() for _, taken, _ in reader.inputs(session)]
+    assert {Gateway, Account, Data, Orders} <= {type(taken) for taken in inputs}
+    assert [replay(reader.inputs(session)).differs_at for session in reader.sessions()] == [
+        None for _ in reader.sessions()
+    ]
+    reader.close()

@@ -113,7 +113,7 @@ def test_walk_forward_says_what_it_lacks() -> None:
     runs = [outcome(seed, [1], KALSHI_BUS_MIN_EDGE=edge) for seed in (1, 2) for edge in ("1", "2")]
     with pytest.raises(ValueError, match="as many seeds, there are 2"):
         walk_forward(runs, 3)
-    with pytest.raises(ValueError, match="chooses among variants"):
+    with pytest.raises(ValueError, match="chooses among settings"):
         walk_forward(runs[::2], 2)
 
 
