@@ -89,6 +89,33 @@ def test_a_run_that_fails_spoils_no_other(tmp_path: Path) -> None:
     assert len(again) == 2  # the failed one is tried again
 
 
+FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from laboratory.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_disk_that_takes_no_more_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    store, kept = Store(tmp_path), Plan(seed=9, hours=0.01, markets=60)
+    store.put(run(kept))
+    words = [*SHORT, "--seeds", "1", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", FULL, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "What was done before is kept" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [outcome.plan for outcome in store.all()] == [kept]
+
+
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     words = [*SHORT, "--processes", "1", "--simulate", "2m", "--seeds", "1..500", "--out", str(tmp_path)]
     command = [sys.executable, "-m", "laboratory", *words]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from bus.tape.file import PROFILE
 from laboratory.outcome import Plan
 from laboratory.runs import digest_of, run
 from tests.support import ROOT
@@ -71,6 +72,10 @@ def test_what_is_no_recording_or_cut_short_is_said(tmp_path: Path) -> None:
         (b"", "not a recording"),
         (b"\x00" * 400, "not a recording"),
         (whole[:300], "no keyframe"),
+        (
+            whole.replace(f"{PROFILE}1".encode(), f"{PROFILE}9".encode(), 1),
+            "recorded in format 9, this build reads",
+        ),
     ):
         path.write_bytes(body)
         found = run(Plan(recording=str(path)))

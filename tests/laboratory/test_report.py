@@ -4,9 +4,11 @@ import csv
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from laboratory import charts, figures, report
+from laboratory.outcome import Plan, common, names
 from tests.laboratory.outcomes import outcome, trade
 
 
@@ -43,6 +45,32 @@ def test_the_figures_are_those_of_the_runs() -> None:
     assert first.refused == {"min_edge": 9}
     assert first.cuts["strategy"]["baskets"].got_e6 == 3_000_000
     assert made().against_first[second.name].mean == pytest.approx(-1.5)
+
+
+def test_a_variant_is_called_by_what_differs_and_the_rest_is_said_once() -> None:
+    plan = Plan(hours=24, code="a", settings={"KALSHI_BUS_MIN_EDGE": "0.01"})
+    other = msgspec.structs.replace(plan, latency_ms=250, seed=7)
+    plain = msgspec.structs.replace(plan, settings={}, rivals=False)
+    assert list(names([plan, other, plain]).values()) == [
+        "min_edge 0.01, rivals, latency 500 ms",
+        "min_edge 0.01, rivals, latency 250 ms",
+        "min_edge as it is by default, no rivals, latency 500 ms",
+    ]
+    assert common([plan, other, plain]) == {"markets": "1500", "hours": "24", "code": "a"}
+    assert list(names([plan, msgspec.structs.replace(plan, seed=2)]).values()) == ["all runs"]
+
+
+def test_two_versions_of_the_code_are_side_by_side_and_not_one_sample() -> None:
+    old = [outcome(seed, [1_000_000]) for seed in (1, 2)]
+    new = [outcome(seed, [3_000_000]) for seed in (1, 2)]
+    for one in new:
+        one.plan = msgspec.structs.replace(one.plan, code="there")
+    whole = figures.report([*old, *new], "t", "c", "here")
+    assert [(variant.name, variant.runs) for variant in whole.variants] == [
+        ("code here", 2),
+        ("code there", 2),
+    ]
+    assert whole.against_first["code there"].mean == pytest.approx(2.0)
 
 
 def test_the_files_say_the_same(tmp_path: Path) -> None:

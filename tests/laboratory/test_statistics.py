@@ -3,6 +3,7 @@
 import random
 from statistics import fmean
 
+import msgspec
 import pytest
 
 from laboratory.statistics import (
@@ -107,6 +108,16 @@ def test_what_is_chosen_on_some_seeds_is_judged_on_the_next() -> None:
     assert all(not set(one.chosen_on) & set(one.judged_on) for one in chosen)
     assert fmean(one.there_e6 for one in chosen) > 200_000
     assert abs(fmean(one.here_e6 for one in chosen)) < 200_000
+
+
+def test_nobody_chooses_the_world() -> None:
+    runs = [
+        outcome(seed, [edge * 1_000_000], KALSHI_BUS_MIN_EDGE=str(edge)) for seed in (1, 2) for edge in (1, 2)
+    ]
+    easy = [outcome(seed, [9_000_000], KALSHI_BUS_MIN_EDGE=str(edge)) for seed in (1, 2) for edge in (1, 2)]
+    for one in easy:
+        one.plan = msgspec.structs.replace(one.plan, rivals=False)
+    assert [one.here_e6 for one in walk_forward([*runs, *easy], 2)] == [2_000_000, 9_000_000]
 
 
 def test_walk_forward_says_what_it_lacks() -> None:
