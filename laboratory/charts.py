@@ -68,8 +68,8 @@ def lines(title: str, series: Sequence[Line], unit: str = "hours") -> str:
         parts.append(f'<line class="grid{zero}" x1="{x1}" x2="{x2}" y1="{y1}" y2="{y1}"/>')
         parts.append(f'<text class="y" x="{LEFT - 6}" y="{float(y1) + 4:.1f}">{money(tick)}</text>')
     for tick in nice_ticks(x_low, x_high, 8):
-        if x_low <= tick <= x_high:
-            x1, _ = at(tick, low).split(",")
+        x1, _ = at(min(max(tick, x_low), x_high), low).split(",")
+        if x_low <= tick <= x_high and float(x1) < WIDTH - RIGHT - 10 * len(unit):  # the unit stands there
             parts.append(f'<text class="x" x="{x1}" y="{HEIGHT - 6}">{tick:g}</text>')
     parts.append(f'<text class="x unit" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}">{escape(unit)}</text>')
     for word, of in series:
@@ -93,7 +93,7 @@ def dots(title: str, rows: Sequence[tuple[str, Sequence[float], float, float | N
     height = TOP + BOTTOM + 44 * len(rows)
 
     def across(value: float) -> float:
-        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (value - low) / (high - low) * (WIDTH - 2 * LEFT)
 
     parts = [_open(title, height)]
     for tick in ticks:
@@ -134,11 +134,12 @@ def bars(title: str, values: Sequence[tuple[str, float]]) -> str:
         parts.append(f'<text class="y" x="{LEFT - 6}" y="{down(tick) + 4:.1f}">{money(tick)}</text>')
     every = max(1, len(values) // 14)
     for number, (name, value) in enumerate(values):
-        x, top = LEFT + span * number + span * 0.12, min(down(value), down(0))
+        wide = min(span * 0.76, 90)
+        x, top = LEFT + span * (number + 0.5) - wide / 2, min(down(value), down(0))
         size = abs(down(value) - down(0))
         word = "up" if value >= 0 else "down"
         parts.append(
-            f'<rect class="{word}" x="{x:.1f}" y="{top:.1f}" width="{span * 0.76:.1f}" height="{size:.1f}">'
+            f'<rect class="{word}" x="{x:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{size:.1f}">'
             f"<title>{escape(name)}: {money(value)}</title></rect>"
         )
         if number % every == 0:
