@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import msgspec
+import polars as pl
 import pytest
 import zmq
 
@@ -92,7 +94,7 @@ def test_info_counts_what_is_in_it_and_says_where_a_damaged_one_ends(run: Run, d
 
 
 def test_export_is_the_state_and_every_change_a_table_per_kind(
-    live: Live, run: Run, day: Path, short_dir: Path
+    live: Live, run: Run, day: Path, short_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = short_dir / "tables"
     told = run("export", str(day), str(folder))
@@ -113,10 +115,47 @@ def test_export_is_the_state_and_every_change_a_table_per_kind(
     one = run("export", str(day), str(short_dir / "one"), "--kind", "book")
     assert one.code == 0
     assert [path.name for path in (short_dir / "one").iterdir()] == ["book.csv"]
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     for arguments, word in ((("--kind", "hologram"), "hologram"), (("--format", "parquet"), "pip install")):
         refused = run("export", str(day), str(short_dir / "no"), *arguments)
         assert (refused.code, refused.out) == (2, "")
         assert word in refused.err
+
+
+def test_duckdb_and_polars_read_what_is_exported_in_either_format(
+    zmq_context: Context, live: Live, run: Run, short_dir: Path
+) -> None:
+    path = short_dir / "day.mcap"
+    live.do(lambda: live.publisher._streamed("ref.", "event", ODD))
+    record_a_day(zmq_context, live, path)
+    for format_ in ("csv", "parquet"):
+        told = run("export", str(path), str(short_dir / format_), "--format", format_, "--step", "1")
+        assert told.code == 0, told.err
+    names = sorted(table.stem for table in (short_dir / "csv").iterdir())
+    assert names == sorted(table.stem for table in (short_dir / "parquet").iterdir())
+    assert {"book", "event", "market", "quote"} <= set(names)
+    for name in names:
+        with (short_dir / "csv" / f"{name}.csv").open(newline="") as file:
+            columns, *rows = csv.reader(file)
+        for format_ in ("csv", "parquet"):
+            table = str(short_dir / format_ / f"{name}.{format_}")
+            (count,) = duckdb.sql(f"select count(*) from '{table}'").fetchall()[0]
+            frame = pl.read_csv(table) if format_ == "csv" else pl.read_parquet(table)
+            assert (count, frame.height, frame.columns) == (len(rows), len(rows), columns), table
+    table = str(short_dir / "parquet" / "quote.parquet")
+    last = duckdb.sql(f"select ticker, arg_max(yes_bid_e4, seq) from '{table}' group by ticker")
+    with (short_dir / "csv" / "quote.csv").open(newline="") as file:
+        assert dict(last.fetchall()) == {
+            row["ticker"]: int(row["yes_bid_e4"])
+            for row in sorted(csv.DictReader(file), key=lambda row: int(row["seq"]))
+        }
+    types = dict(pl.read_parquet_schema(table))
+    assert (types["published_time"], types["yes_bid_e4"]) == (pl.Datetime("ms", "UTC"), pl.Int64())
+    events = pl.read_parquet(short_dir / "parquet" / "event.parquet")
+    assert ODD.title in events["title"].to_list()
+
+
+ODD = Event("E", "A", 'a "quote", a\nline, \u20ac and \u0000', "", "", True, None, None, None, 0, b"{}")
 
 
 def test_exported_text_is_no_formula(zmq_context: Context, live: Live, run: Run, short_dir: Path) -> None:
