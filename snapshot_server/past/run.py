@@ -4,6 +4,7 @@ Threads: `answer` makes what HTTP is answered with, `query` answers REQ/REP; the
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,9 @@ MAX_WAITING: Final = 16
 
 PIECE: Final = 1_048_576
 
+NICE: Final = 10
+"""Questions about the past take what live answers leave of the processors."""
+
 _ABOUT_NOW: Final = frozenset(("ping", "schema"))
 _NAMED: Final = ("ticker", "event_ticker")
 
@@ -52,6 +56,7 @@ def run(settings: Settings, stop: Stop) -> int:
         StartupError: the HTTP port or the endpoint is taken.
     """
     main_thread.check()
+    os.nice(NICE)
     machine = Machine(settings.recording, int(settings.stale_after_s * 1000))
     context = make_context()
     app = App(machine)
@@ -92,6 +97,10 @@ class PastAnswers(Answers):
             return super().answer(question, now_ms)
         id_ = asked.get("id")
         try:
+            if asked.get("op") == "span":
+                begin_ns, end_ns = self._machine.span()
+                told = {"begin_ms": begin_ns // 1_000_000, "end_ms": end_ns // 1_000_000}
+                return [encode_map({"ok": True, "id": id_, **told})]
             if asked.get("op") in _ABOUT_NOW:
                 return super().answer(question, now_ms)
             at = parse_at(asked.pop("at", None))
