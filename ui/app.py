@@ -25,6 +25,7 @@ from ui.routes.assets import Assets
 from ui.routes.chart_routes import ChartRoutes
 from ui.routes.command_routes import CommandRoutes
 from ui.routes.page_routes import PageRoutes
+from ui.routes.past_routes import AskPast, PastRoutes, nobody
 
 from .desk import Absent
 from .pages import desk_page as desk_views
@@ -47,12 +48,14 @@ def make_app(
     service: Service,
     wish: Callable[[Sequence[str], str], None],
     past: Callable[[str, int], MarketHistory | None] = lambda _ticker, _start_ms: None,
+    then: AskPast = nobody,
 ) -> Flask:
     """Return the application, which answers from `service` alone.
 
     Args:
         wish: wishes for the book or the price history of markets that are looked at.
         past: returns what happened in a market since a time (ms), None if nobody says.
+        then: asks the time machine.
     """
     app = Flask(__name__, static_folder=None)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -82,6 +85,7 @@ def make_app(
         "/m/<path:ticker>": pages.current(pages.market),
         "/e/<path:event_ticker>": pages.current(pages.event),
         "/search": pages.search,
+        "/past": PastRoutes(service, then).past,
         "/opportunities.csv": pages.opportunities_csv,
         "/trader": pages.current(pages.trader),
         "/trader/<name>.csv": pages.trader_csv,

@@ -7,13 +7,13 @@ thread serves HTTP. None of them ever waits for Kalshi.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
-from bus.ask import Asker
+from bus.ask import Asker, ask
 from bus.clock import Rng, SystemClock
 from bus.market_history import MarketHistory, ask_history
 from bus.metrics import Figure, Telling
@@ -44,6 +44,9 @@ PAST_MS: Final = 500
 
 PAST_MAX: Final = 5_000
 """So many changes of a market's price are asked for."""
+
+THEN_MS: Final = 15_000
+"""So long a page waits for the time machine, which takes 10 s for a whole catalogue of 130,000 markets."""
 
 log = structlog.get_logger()
 
@@ -94,6 +97,9 @@ def run(settings: Settings, stop: Stop) -> int:
             log.info("past.unanswered", ticker=ticker, error=str(error))
             return None
 
+    def then(question: Mapping[str, Any]) -> dict[str, Any]:
+        return ask(context, settings.past, {"id": 1, **question}, THEN_MS)
+
     def end() -> None:
         stop.set()
         wishes.wake()
@@ -111,5 +117,5 @@ def run(settings: Settings, stop: Stop) -> int:
         for thread in threads:
             thread.start()
         service.supervised.thread(stop).start()
-        serve(Front(make_app(service, wish, past), hub), settings.ui_port, PORT_SETTING, stop, settings)
+        serve(Front(make_app(service, wish, past, then), hub), settings.ui_port, PORT_SETTING, stop, settings)
     return 0

@@ -1,0 +1,61 @@
+"""The page of past moments: what the time machine says, with its banner and slider."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.protocol.messages import encode_map, unpack_map
+from snapshot_server.past.machine import Machine
+from snapshot_server.past.run import PastAnswers
+from tests.bus.tape.test_moments import Remembered
+from tests.ui.test_service import joined, shown
+from ui.app import make_app
+from ui.desk import Desk
+
+
+def client_of(folder: Path) -> Any:
+    service, replica = joined()
+    shown(service, replica, Desk())
+    answers = PastAnswers(Machine(folder, 30_000))
+
+    def then(question: Mapping[str, Any]) -> dict[str, Any]:
+        return unpack_map(answers.answer(encode_map({"id": 1, **question}), 0)[0])
+
+    return make_app(service, print, then=then).test_client()
+
+
+def test_markets_are_shown_as_they_were_under_a_banner_that_says_of_when(short_dir: Path) -> None:
+    recorded = Remembered(short_dir / "day")
+    recorded.segment(30)
+    recorded.folder.close()
+    client = client_of(short_dir / "day")
+    _, epoch, seq = recorded.heard[len(recorded.heard) // 2]
+
+    for query in ("", "&ticker=A-1-X", "&event=A-1"):
+        page = client.get(f"/past?at={epoch}:{seq}{query}")
+        assert page.status_code == 200, page.text
+        assert "As it was at" in page.text
+        assert f"epoch {epoch}, seq {seq:,}" in page.text
+        assert 'type="range"' in page.text
+        assert f"/past?ticker=A-1-X&amp;at={epoch}:{seq}" in page.text.replace("%3A", ":")
+    assert "data-still" in page.text, "it is not kept current"
+    latest = client.get("/past")
+    assert latest.status_code == 200
+    assert "No such market or event then." in client.get(f"/past?ticker=NO-1&at={epoch}:{seq}").text
+    for at, status in (("noon", 400), ("1", 404), (f"{epoch}:999999", 404)):
+        refused = client.get(f"/past?at={at}")
+        assert (refused.status_code, "at:" in refused.text) == (status, True), at
+    assert client.get("/past?colour=red").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/", "/past"])
+def test_where_nothing_is_recorded_the_page_says_so_and_nothing_else_changes(path: str) -> None:
+    service, replica = joined()
+    client = shown(service, replica, Desk())
+    page = client.get(path)
+    assert page.status_code == (200 if path == "/" else 404)
+    assert 'href="/past"' in page.text
+    if path == "/past":
+        assert "Nothing is recorded here" in page.text

@@ -1,0 +1,77 @@
+"""The page of past moments: what the time machine says of a market, an event or the first markets."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from flask import Response, render_template, request
+from werkzeug.exceptions import BadGateway, BadRequest, NotFound
+
+from bus.ask import NoAnswer
+from markets.errors import BadRecord
+from ui.pages import views
+from ui.pages.board import NO_BOUND
+from ui.service import Service
+
+from .replies import this_moment
+
+SHOWN: Final = 50
+"""So many markets of a list are shown."""
+
+NAMES: Final = frozenset({"at", "ticker", "event"})
+_FIELDS: Final = "event_ticker,title,yes_sub_title,status,yes_bid_dollars,yes_ask_dollars,last_price_dollars"
+
+AskPast = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Asks the time machine. Raises NoAnswer where none runs."""
+
+
+def nobody(_question: Mapping[str, Any]) -> dict[str, Any]:
+    """Be the time machine where there is none."""
+    raise NoAnswer("no time machine runs")
+
+
+class Span(msgspec.Struct, frozen=True):
+    """What is recorded, ms since 1970, and where on it the page is."""
+
+    begin_ms: int
+    end_ms: int
+    at_ms: int
+
+
+class PastRoutes:
+    """The page, from the service (its frame) and from the time machine (what was)."""
+
+    def __init__(self, service: Service, ask: AskPast) -> None:
+        self._service = service
+        self._ask = ask
+
+    def past(self) -> Response:
+        """What was at a moment."""
+        for name in request.args:
+            if name not in NAMES:
+                raise BadRecord(name, request.args[name], "at, ticker or event")
+        ticker, event = (request.args.get(name, "")[:200] for name in ("ticker", "event"))
+        try:
+            span = self._ask({"op": "span"})
+        except NoAnswer:
+            raise NotFound(
+                "Nothing is recorded here: KALSHI_BUS_RECORD is no, or its process is down."
+            ) from None
+        end_ms = span.get("end_ms", 0)
+        at = request.args.get("at") or str(end_ms)
+        wanted = {"tickers": ticker} if ticker else {"event_ticker": event} if event else {}
+        said = self._ask({"op": "markets", "at": at, "limit": SHOWN, "fields": f"{_FIELDS},as_of", **wanted})
+        if said.get("ok") is not True:
+            error = said.get("error", {})
+            kind = {"bad_request": BadRequest, "internal": BadGateway, "busy": BadGateway}
+            raise kind.get(error.get("code", ""), NotFound)(str(error.get("message"))[:500])
+        moment = this_moment(self._service)
+        made, age = said.get("generated_at"), said.get("age_seconds")
+        at_ms = round((made + age) * 1000) if made is not None and age is not None else end_ms
+        return Response(
+            render_template(
+                "past.html", status=moment.status, now_ms=moment.now_ms, desk=moment.desk,
+                marks=moment.desk.marks(), room=NO_BOUND, names=views.Names(moment.scan.state), still=True,
+                span=Span(span.get("begin_ms", 0), end_ms, at_ms), said=said, ticker=ticker, event=event,
+            )
+        )  # fmt: skip
