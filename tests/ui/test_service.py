@@ -185,8 +185,8 @@ def test_the_trader_page_says_what_is_uneven_and_why(tmp_path: Path) -> None:
         stand.commit(basket(size_e2=5_000))
         stand.turns()
         commit(None)  # nobody sells NO of TIE any more, nobody buys the others back
-        stand.turns(4)
         stand.worker.engine.limits = msgspec.structs.replace(stand.worker.engine.limits, leg_age_ms=1)
+        stand.turns(4)
         commit(bid)
         stand.turns(6, ms=1_000)  # it is looked at again after a while
         told = report(stand.worker, stand.clock.now_ms(), 1, 1)
