@@ -39,6 +39,7 @@ from .universe import universe
 
 COMMIT_S: Final = 2.0
 TICK_S: Final = 0.05
+PARAMETERS: Final = ("limit", "before", "since", "until", "held")
 ORDERS, POSITIONS, TRADES, POINTS = 100, 40, 60, 2_000
 
 
@@ -105,9 +106,11 @@ class Trader:
     def _position(self, number: int) -> PositionRow:
         # One in four moves with each look.
         cents = 30 + (self._moves() // 4 + number) % 20 if number % 4 == 0 else 40
+        since = self._moves() // 4 if number % 4 == 0 else 0
         return a_position(
-            bid_dollars=f"0.{cents:02}00", value_dollars=f"{cents * 12 / 100:.6f}", as_of=time.time() - 3,
-            unrealised_dollars=f"{cents * 12 / 100 - 4.92:.6f}", opened=self._began, **self._named(number),
+            bid_dollars=f"0.{cents:02}00", value_dollars=f"{cents * 12 / 100:.6f}", opened=self._began,
+            unrealised_dollars=f"{cents * 12 / 100 - 4.92:.6f}", as_of=self._began + since,
+            **self._named(number),
         )  # fmt: skip
 
 
@@ -123,7 +126,7 @@ def main(run_dir: Path, count: int, rate: float) -> int:
         catalogue = universe(count, clock.now_ms())
         trader, answers = Trader(catalogue.markets), Answers(State)
         for op in ("status", "positions", "orders", "fills", "settlements", "trades", "equity"):
-            answers.add(op, partial(trader.told, op), "limit", "before", "since")
+            answers.add(op, partial(trader.told, op), *PARAMETERS)
         server = QueryServer(context, f"ipc://{run_dir}/trader_control.sock", answers, clock.now_ms)
         thread = threading.Thread(target=server.serve, args=(stop,))
         thread.start()
