@@ -34,7 +34,7 @@ def a_row(name: str, profit: str = "0.000000", **changes: Any) -> ReportRow:
     money = ("expected", "expected_of_over", "got_of_over", "bought", "fees", "slippage", "realised")
     held = ("open_cost", "locked", "bid")
     fields: dict[str, Any] = dict.fromkeys((f"{one}_dollars" for one in (*money, *held)), "0.000000")
-    fields |= {"tried": 3, "trades": 2, "over": 2, "won": 1, "settlement_dollars": "1.500000"}
+    fields |= {"tried": 3, "trades": 2, "over": 2, "won": 1, "settlement_dollars": profit}
     return ReportRow(name=name, profit_dollars=profit, **(fields | changes))
 
 
@@ -49,7 +49,11 @@ def a_report(**changes: Any) -> ReportAnswer:
         "by_kind": (a_row(NASTY, "1.000000"), a_row("no_basket", "6.250000")),
         "by_source": (a_row("", "7.250000"),),
         "by_series": rows,
-        "by_day": (a_row("2026-12-01", "9.000000"), a_row("2026-12-03", "-1.750000")),
+        "by_day": (
+            a_row("2026-12-01", "9.000000"),
+            a_row("2026-12-02", "-4.000000", settlement_dollars="2.500000"),  # fees of what it locked
+            a_row("2026-12-03", "-1.750000", settlement_dollars=None),
+        ),
         "calibration": (
             CalibrationRow(
                 name="", bins=(CalibrationBin(lots=4, contracts_fp="12.00", said=0.42, came=0.5),)
@@ -140,7 +144,7 @@ def said(client: Any, path: str = "/results") -> str:
 def test_the_page_says_what_was_earned_and_what_can_come() -> None:
     text = said(client_of(Link(DESK, a_report(), a_risk(EVENT), a_risk("E2", payout=None, title=None))))
 
-    assert "Profit +$7.25" in text
+    assert "Profit at settlement +$7.25" in text
     assert "At floor −$3.00" in text  # noqa: RUF001
     assert "Won 50 % of 2" in text
     assert "Profit factor 5.14" in text
@@ -149,6 +153,7 @@ def test_the_page_says_what_was_earned_and_what_can_come() -> None:
     assert "Vancouver vs Houston locked 3 legs, trade 7, baskets" in text
     assert "cost $36.30, expected to pay $40.10, worst +$3.70, best +$5.70" in text
     assert "1 +$9.00" in text
+    assert "2 +$2.50" in text
     assert "3 −$1.75" in text  # noqa: RUF001
     assert "no fair value" in text
     assert "42.0 % 50.0 % 4 12" in text
@@ -214,7 +219,7 @@ def test_everything_is_in_a_file_and_no_cell_of_one_starts_a_formula() -> None:
     link = Link(DESK, a_report(by_kind=(a_row("=evil()"),)), a_risk(EVENT))
     client = client_of(link)
 
-    assert [row["name"] for row in rows_of(client, "day")] == ["2026-12-01", "2026-12-03"]
+    assert [row["name"] for row in rows_of(client, "day")] == ["2026-12-01", "2026-12-02", "2026-12-03"]
     assert rows_of(client, "strategy")[0]["profit_dollars"] == "7.250000"
     assert rows_of(client, "kind")[0]["name"] == "'=evil()"
     assert rows_of(client, "equity")[0]["drawdown_dollars"] == "-0.500000"

@@ -139,7 +139,7 @@ class DayCell(msgspec.Struct, frozen=True):
         """A class of the style sheet."""
         if self.row is None or not self.weight:
             return ""
-        return f"{'up' if Decimal(self.row.profit_dollars) > 0 else 'down'}-{self.weight}"
+        return f"{'up' if earned(self.row) > 0 else 'down'}-{self.weight}"
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -208,8 +208,16 @@ def results_page(
     )
 
 
+def earned(row: ReportRow) -> Decimal:
+    """Return what a row earned: at settlement, where anybody knows what is held is worth.
+
+    What is realised alone would show the fees of what is held as a loss, and none of what it locks.
+    """
+    return Decimal(row.profit_dollars if row.settlement_dollars is None else row.settlement_dollars)
+
+
 def _most_first(rows: Sequence[ReportRow]) -> tuple[Sequence[ReportRow], int]:
-    ordered = sorted(rows, key=lambda row: (-Decimal(row.profit_dollars), row.name))
+    ordered = sorted(rows, key=lambda row: (-earned(row), row.name))
     if len(ordered) <= ROWS_SHOWN:
         return ordered, 0
     half = ROWS_SHOWN // 2  # those that earn most, and those that lose most
@@ -226,7 +234,7 @@ def calendar(by_day: Sequence[ReportRow]) -> tuple[list[list[DayCell | None]], i
     first = max(min(rows), monday - timedelta(weeks=WEEKS_SHOWN - 1))
     begin = first - timedelta(first.weekday())
     shown = [row for day, row in rows.items() if day >= begin]
-    most = max((abs(Decimal(row.profit_dollars)) for row in shown), default=Decimal(0))
+    most = max((abs(earned(row)) for row in shown), default=Decimal(0))
     weeks = []
     while begin <= last:
         week = [begin + timedelta(days) for days in range(7)]
@@ -238,7 +246,7 @@ def calendar(by_day: Sequence[ReportRow]) -> tuple[list[list[DayCell | None]], i
 def _cell(day: date, row: ReportRow | None, most: Decimal) -> DayCell:
     if row is None or not most:
         return DayCell(day, row)
-    share = abs(Decimal(row.profit_dollars)) / most
+    share = abs(earned(row)) / most
     return DayCell(day, row, 0 if not share else min(4, 1 + int(share * 4)))
 
 
