@@ -69,6 +69,7 @@ def main() -> None:
             runner.start("bus.process.supervise")
             eventually(lambda: _health(runner).get("status") == "ok", START_S, "the stack works")
             eventually(lambda: fetch(_past(runner, "/health"))["end"], START_S, "something is recorded")
+            time.sleep(FLUSHED_S)  # what was live before the recording began is not in it
             noted = note(runner, options, rng)
             time.sleep(FLUSHED_S)
             if options.moments:
