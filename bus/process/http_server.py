@@ -7,6 +7,7 @@ the request.
 """
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -32,9 +33,10 @@ log = structlog.get_logger()
 HOST: Final = "127.0.0.1"
 """Loopback only: what comes from elsewhere is for `web.serve`, which looks at each request."""
 
-BACKLOG: Final = 1_024
+BACKLOG: Final = 4_096
+"""Who finds no room in it tries again after a second only."""
 
-WAITING_BYTES: Final = 65_536
+WAITING_BYTES: Final = 1_048_576
 """So much of an answer may wait for its reader before the next piece of it is asked for."""
 
 LINGER_BYTES: Final = 16 * 1_048_576
@@ -90,6 +92,7 @@ class Server:
         self._port = port
         self._stop = stop
         self._left = asyncio.Event()
+        self._coming: set[asyncio.Task[Any]] = set()
         self._owner = Owner("the HTTP server")
 
     async def run(self) -> None:
@@ -126,18 +129,49 @@ class Server:
         self._left.set()
 
     async def _accept(self, listener: socket.socket) -> None:
-        """Take connections while there are places; others wait in the system's queue."""
+        """Take connections while there are places; others wait in the system's queue.
+
+        All that wait at once: with one a turn of the loop the queue gets full.
+        """
         loop = asyncio.get_running_loop()
-        while True:
-            if len(self.connections) >= self._places:
-                self._left.clear()
-                await self._left.wait()
-                continue
+        coming = asyncio.Event()
+        loop.add_reader(listener.fileno(), coming.set)
+        try:
+            while True:
+                await coming.wait()
+                coming.clear()
+                if not self._take_all(listener):
+                    self._left.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_TRY_AGAIN_S):
+                            await self._left.wait()
+                    coming.set()
+        finally:
+            loop.remove_reader(listener.fileno())
+
+    def _take_all(self, listener: socket.socket) -> bool:
+        """Take the connections that wait; return whether there was a place for all of them."""
+        loop = asyncio.get_running_loop()
+        while len(self.connections) + len(self._coming) < self._places:
             try:
-                accepted, client = await loop.sock_accept(listener)
-                await loop.connect_accepted_socket(partial(_Connection, self, client), accepted)
-            except OSError:  # no descriptors, or the client is gone already
-                await asyncio.sleep(_TRY_AGAIN_S)
+                accepted, client = listener.accept()
+            except BlockingIOError:
+                return True
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    return False
+                continue  # the client is gone already
+            accepted.setblocking(False)
+            making = loop.connect_accepted_socket(partial(_Connection, self, client), accepted)
+            task = loop.create_task(making)
+            self._coming.add(task)
+            task.add_done_callback(self._came)
+        return False
+
+    def _came(self, task: asyncio.Task[Any]) -> None:
+        self._coming.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("http.not_taken", error=str(task.exception())[:200])
 
     async def _look(self) -> None:
         """Close who does not come to the end of a request."""
@@ -284,16 +318,22 @@ class _Connection(asyncio.Protocol):
             self._open = False
             self._transport.close()
             return
-        if not request.keeps or not answer.delimited or not self._open:
+        if request.body:
             self._close()
+        elif not request.keeps or not answer.delimited or not self._open:
+            self._open = False
+            self._transport.close()
+            return
         elif self._waiting:
             self._go_on()
         self._resume()
 
     async def writable(self) -> None:
-        """Wait until the reader has taken most of what was written."""
+        """Wait until the reader has taken most of what was written, at least until others had their turn."""
         if self._writable is not None:
             await self._writable
+        else:
+            await asyncio.sleep(0)
 
     def _refuse(self, error: BadRequest) -> None:
         body = _encode({"error": {"code": "bad_request", "message": str(error)[:500]}})
@@ -336,6 +376,7 @@ class _Answer:
         self._connection = connection
         self._request = request
         self._head = b""
+        self._written = 0  # since others had their turn
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Take a message of ASGI."""
@@ -350,8 +391,11 @@ class _Answer:
             body, self._head = self._head + body, b""
         if body and not self._transport.is_closing():
             self._transport.write(body)
+        self._written += len(body)
         if more:
-            await self._connection.writable()
+            if self._written >= WAITING_BYTES:
+                self._written = 0
+                await self._connection.writable()
         else:
             self.done = True
 
