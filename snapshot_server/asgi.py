@@ -134,7 +134,7 @@ class App:
         self._now_ms = now_ms
         self._pause = pause
         self._preparers = ThreadPoolExecutor(2, "prepare")
-        self._long = ThreadPoolExecutor(2, "prepare-long")
+        self._long = ThreadPoolExecutor(1, "prepare-long")
         self._kept: dict[Key, Kept] = {}
         self._ahead: tuple[Edition | None, dict[Key, tuple[Prepared, float]]] = (None, {})
         self._making: dict[Key, asyncio.Task[Kept]] = {}
