@@ -322,7 +322,7 @@ def test_a_key_that_is_refused_only_where_one_is_needed_is_refused_and_prices_go
 
     health = start.wait(lambda account: account.key == "refused" and account.sweep == "complete")
 
-    assert start.replica.state.epoch
+    eventually(lambda: start.replica.state.epoch, LIMIT_S)
     assert "NOT_FOUND" in (health.error or "")
     problem = publisher_problem(health)
     assert problem is not None

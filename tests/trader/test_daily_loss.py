@@ -133,14 +133,14 @@ def test_after_a_restart_the_last_good_bid_stands_and_the_loss_counts_as_before(
     again.close()
 
 
-def test_time_without_a_bid_goes_on_counting_through_a_kill(tmp_path: Path) -> None:
+def test_time_without_a_bid_goes_on_counting_through_a_kill(tmp_path: Path, short_dir: Path) -> None:
     stand = holding(tmp_path)
     (lot,) = stand.worker.engine.ledger.lots[f"{EVENT.event_ticker}-HOM"].values()
     at_bid_e6 = stand.worker.engine.worth.least_profit_e6()
     stand.commit(empty(stand))
     stand.turns(90, ms=1_000)
     assert stand.worker.engine.worth.least_profit_e6() == at_bid_e6
-    folder = killed(stand, tmp_path / "killed")
+    folder = killed(stand, short_dir / "killed")
     stand.close()
 
     again = standing(folder, stand.clock.now_ms() + 20_000, limit="250")

@@ -247,14 +247,14 @@ def test_a_restart_knows_what_is_still_taken_and_of_a_level_that_went_and_came_b
 
 
 def test_a_killed_trader_counts_what_it_took_since_it_last_wrote_that_down(
-    make: Make, tmp_path: Path
+    make: Make, tmp_path: Path, short_dir: Path
 ) -> None:
     stand = make()
     stand.turns(400)  # it has written down that nothing is taken
     held = bought(stand)
     stand.journal.commit()
-    shutil.copytree(tmp_path / "data", tmp_path / "killed" / "data")  # as a kill leaves it
-    again = Stand(tmp_path / "killed")
+    shutil.copytree(tmp_path / "data", short_dir / "killed" / "data")  # as a kill leaves it
+    again = Stand(short_dir / "killed")
     assert taken(again) == held
     again.close()
 

@@ -240,18 +240,18 @@ def test_the_document_shows_exactly_these_tables() -> None:
     assert shown == settings_table(), "make settings"
 
 
-def test_the_example_has_every_setting_and_holds_when_all_of_it_is_taken(tmp_path: Path) -> None:
+def test_the_example_has_every_setting_and_holds_when_all_of_it_is_taken(short_dir: Path) -> None:
     example = (ROOT / "kalshi-bus.example.toml").read_text()
     assert example == example_toml(), "make settings"
     keys = re.findall(r"^# (\w+) = ", example, re.MULTILINE)
     assert set(keys) == set(Settings.model_fields)
     taken = re.sub(r'^# (\w+ = (?!""$))', r"\1", example, flags=re.MULTILINE)
-    (tmp_path / "kalshi-bus.toml").write_text(taken)
+    (short_dir / "kalshi-bus.toml").write_text(taken)
 
-    found, _ = Settings.with_origins({}, tmp_path)
+    found, _ = Settings.with_origins({}, short_dir)
 
-    assert found == Settings.load({}, tmp_path / "elsewhere").model_copy(
-        update={key: getattr(found, key) for key in keys if str(tmp_path) in str(getattr(found, key))}
+    assert found == Settings.load({}, short_dir / "elsewhere").model_copy(
+        update={key: getattr(found, key) for key in keys if str(short_dir) in str(getattr(found, key))}
     )
 
 
