@@ -198,6 +198,7 @@ class _Connection(asyncio.Protocol):
         self._since_s = self._loop.time()
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
+        self._scheduled = False
 
     # -- the transport's
 
@@ -224,7 +225,7 @@ class _Connection(asyncio.Protocol):
                 self.abort()
             return
         self._waiting += data
-        if self._busy is None:
+        if self._busy is None and not self._scheduled:
             self._go_on()
         elif len(self._waiting) > MAX_HEAD_BYTES:
             self._pause()
@@ -245,7 +246,7 @@ class _Connection(asyncio.Protocol):
         if writable is not None and not writable.done():
             writable.set_result(None)
         if self._open and self._busy is None and self._waiting:
-            self._go_on()
+            self._soon()
 
     # -- the server's
 
@@ -268,19 +269,34 @@ class _Connection(asyncio.Protocol):
 
     # -- inside
 
+    def _soon(self) -> None:
+        """Go on once others had their turn."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._go_on)
+
     def _go_on(self) -> None:
-        """Answer what has come, one request after another."""
-        while self._open and self._busy is None and self._writable is None and self._waiting:
+        """Answer the next request that has come.
+
+        One a turn: two hundred clients that ask for fifty answers at once would hold up all others.
+        """
+        self._scheduled = False
+        if self._open and self._busy is None and self._writable is None and self._waiting:
             try:
                 found = next_head(self._waiting)
                 if found is None:
+                    self._resume()
                     return
                 head, self._waiting = found
                 answer = self._server.ready(head)
                 if answer is not None:
                     self._since_s = self._loop.time()
                     self._transport.write(answer)
-                    continue
+                    if self._waiting:
+                        self._soon()
+                    else:
+                        self._resume()
+                    return
                 request = read_head(head)
             except BadRequest as error:
                 self._refuse(error)

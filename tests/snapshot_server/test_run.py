@@ -326,6 +326,7 @@ def test_compression_and_304_over_the_wire(served: Served) -> None:
     connection.close()
 
 
+@pytest.mark.alone
 def test_many_idle_and_slow_clients_do_not_shut_out_others(served: Served) -> None:
     stack = served[0]
     sockets = []
@@ -404,16 +405,35 @@ def test_connections_that_say_nothing_make_room_and_descriptors_never_run_out(
         assert process.events("http.crowded")[0]["places"] == 768
 
 
+READS = """
+import sys, urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+def read(path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}{path}", timeout=30) as answer:
+        while answer.read(1 << 20):
+            pass
+        return answer.status
+
+with ThreadPoolExecutor(6) as readers:
+    asked = [readers.submit(read, path) for path in sys.argv[2:]]
+    print("reading", flush=True)
+    print(*(one.result() for one in asked))
+"""
+
+
 @pytest.mark.alone
 def test_readers_that_do_not_read_hold_up_nothing_and_memory_is_bounded(stack: Stack) -> None:
     port = stack.runner.snapshot_port
     with serving(stack, 10_000) as process:
-        with ThreadPoolExecutor(6) as readers:
-            paths = ["/markets", "/trade-api/v2/events?with_nested_markets=true"] * 4
-            whole = [readers.submit(stack.read, path) for path in paths]
-            pages = [readers.submit(stack.read, f"/markets?limit={500 + n}") for n in range(8)]
-            assert_soon(waits_s(stack.health, 50))
-            assert {reader.result() for reader in (*whole, *pages)} == {200}
+        # In a process of their own: 100 MB that this one reads would hold up its own questions.
+        paths = ["/markets", "/trade-api/v2/events?with_nested_markets=true"] * 4
+        paths += [f"/markets?limit={500 + n}" for n in range(8)]
+        readers = stack.runner.start_command([sys.executable, "-c", READS, str(port), *paths])
+        eventually(lambda: "reading" in readers.output())
+        assert_soon(waits_s(stack.health, 50))
+        assert readers.wait(30) == 0
+        assert readers.output().split() == ["reading", *["200"] * len(paths)]
         assert stack.get("/markets")[1]["markets"]["total_count"] == 10_000
         before_mb = memory_mb(process)
         with Crowd(port, 200, ASK % b"/markets", reads=False):
@@ -421,14 +441,14 @@ def test_readers_that_do_not_read_hold_up_nothing_and_memory_is_bounded(stack: S
             eventually(lambda: stack.get("/markets")[0] == 200, 3, "one that stalls gives way")
             assert memory_mb(process) < before_mb + 200
         with Crowd(port, 200, ASK % b"/markets?limit=50" * 50, reads=False):
-            assert_soon(waits_s(stack.health, 50))
+            assert_soon(waits_s(stack.health, 50), times=4)  # ten thousand questions come at once
             assert memory_mb(process) < before_mb + 200
 
 
-def assert_soon(health_s: list[float]) -> None:
+def assert_soon(health_s: list[float], times: float = 1) -> None:
     """The machine may have something else to do for a moment."""
-    assert sorted(health_s)[int(len(health_s) * 0.95)] < 0.25
-    assert max(health_s) < 1
+    assert sorted(health_s)[int(len(health_s) * 0.95)] < 0.25 * times
+    assert max(health_s) < 1 * times
 
 
 def memory_mb(process: Process) -> float:

@@ -370,13 +370,16 @@ class Floor:
 
     @property
     def market(self) -> dict[str, Any]:
-        """A market with a bid and an ask far from the ends."""
+        """A market with a bid and an ask far from the ends, and of those the last to close.
+
+        One that closes within minutes would be settled under the test.
+        """
 
         def quoted() -> dict[str, Any] | None:
             listed = requests.get(
                 f"{self.root}/trade-api/v2/markets?status=open&limit=1000", timeout=5
             ).json()
-            for market in listed["markets"]:
+            for market in sorted(listed["markets"], key=lambda one: one["close_time"], reverse=True):
                 bid, ask_ = (parse_price_e4(market[f"yes_{side}_dollars"] or "0") for side in ("bid", "ask"))
                 size = float(market["yes_ask_size_fp"] or 0)
                 if (
