@@ -18,6 +18,8 @@ DEV_STAMP := .venv/installed-dev
 ARGS ?=
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# A wait that ran out is made once more, and said ("RERUN"): the machine may have been busy. A wrong answer never is.
+AGAIN = --reruns 1 --only-rerun "not within [0-9.]+ s" --only-rerun "Timeout" -rR
 
 # `make soak sync` is `make soak NAME=sync`: the words after soak are no targets.
 ifeq ($(firstword $(MAKECMDGOALS)),soak)
@@ -66,7 +68,7 @@ run: install
 	@$(BIN)/kalshi-bus run
 
 test: install-dev
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(AGAIN) $(ARGS)
 
 quick: install-dev
 	@$(PYTEST) -m "not e2e and not slow" $(ARGS)

@@ -22,14 +22,20 @@ from typing import Final
 
 from tests.support import ROOT, free_ports
 
-from .http_load import CONNECTIONS, Load, generator, measure
+from .http_load import CONNECTIONS, Load, generator, measure, paced
 
 SIZES: Final = tuple(map(int, os.environ.get("BENCH_SIZES", "1500,20000,130000").split(",")))
 WHOLE_S: Final = 0.7
 """Between two commits of all; more markets take longer than that."""
 
+WHOLE_MAX: Final = 1_500
+"""More markets at once cannot be answered a hundred times a second by anything here."""
+
 NAIVE_MAX: Final = 20_000
 """The naive design answers with no more markets in the time there is."""
+
+PACE: Final = 100.0
+"""Questions a second of the paced rows: so many that hundreds of tools ask one every few seconds."""
 
 SECONDS: Final = float(os.environ.get("BENCH_SECONDS", "1"))
 
@@ -77,6 +83,23 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
             "/markets zstd": measure(port, "/markets", SECONDS, "zstd"),
         }
         alone = measure(port, "/markets", 2 * SECONDS, connections=1)
+        calm = {
+            name: path
+            for name, path in (
+                ("/health", "/health"),
+                ("one market", bodies["one market"]),
+                ("450 markets", "/markets?limit=450"),
+                ("/markets", "/markets"),
+            )
+            if name != "/markets" or size <= WHOLE_MAX
+        }
+        pace = {name: paced(port, path, 5 * SECONDS, PACE) for name, path in calm.items()}
+        beside: dict[str, Load] = {}
+        if nginx is not None:
+            with _nginx(nginx, nginx_port, folder):
+                _wait(nginx_port, "/health")
+                beside = {name: paced(nginx_port, "/" + _file_of(name), 5 * SECONDS, PACE) for name in calm}
+                crowded = measure(nginx_port, "/" + _file_of("450 markets"), SECONDS)
         with _again(lambda: feeder.send_signal(signal.SIGUSR2), WHOLE_S):
             committed = {
                 name: measure(port, path, 3 * SECONDS)
@@ -101,6 +124,11 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
 
     print(f"\n{size:,} markets; /health with the publisher idle: {_cells(idle)}")
     print(f"/markets, one connection: {_cells(alone)}")
+    for name, load in pace.items():
+        reference = f"; nginx beside the same feed {_cells(beside[name])}" if beside else ""
+        print(f"{name}, {PACE:g} a second, from when due: {_cells(load)}{reference}")
+    if beside:
+        print(f"nginx beside the same feed, 450 markets flat out: {_cells(crowded)}")
     for name, load in committed.items():
         ratio = f"; p99 {load.p99_ms / idle.p99_ms:.1f} x idle" if name == "/health" else ""
         print(f"{name}, commits of all besides: {_cells(load)}{ratio}")

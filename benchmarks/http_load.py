@@ -3,6 +3,7 @@
 import http.client
 import re
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -37,6 +38,49 @@ def measure(
     if shutil.which("wrk"):
         return _by_wrk(port, path, seconds, accept_encoding, connections)
     return _by_threads(port, path, seconds, accept_encoding, connections)
+
+
+def paced(port: int, path: str, seconds: float, per_second: float) -> Load:
+    """Ask for `path` so many times a second on one connection; the latency counts from when a question was due.
+
+    A question that waits behind the one before it has waited, too: what the answers took is not flattered by
+    asking less. The time in which this process is not run counts as well.
+
+    Raises:
+        RuntimeError: an answer was not 200.
+    """
+    latencies: list[float] = []
+    buffer = bytearray(1 << 20)
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        started = time.perf_counter()
+        for number in range(round(seconds * per_second)):
+            due = started + number / per_second
+            if (early := due - time.perf_counter()) > 0:
+                time.sleep(early)
+            connection.sendall(request)
+            _read_answer(connection, buffer, path)
+            latencies.append((time.perf_counter() - due) * 1000)
+    latencies.sort()
+    return Load(per_second, latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100])
+
+
+def _read_answer(connection: socket.socket, buffer: bytearray, path: str) -> None:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        if not (read := connection.recv_into(buffer)):
+            raise RuntimeError(f"{path}: the connection was closed")
+        head += buffer[:read]
+    fields, rest = head.split(b"\r\n\r\n", 1)
+    if not fields.startswith(b"HTTP/1.1 200 "):
+        raise RuntimeError(f"{path}: {fields[:40]!r}")
+    length = re.search(rb"(?i)content-length: *(\d+)", fields)
+    assert length is not None, fields
+    missing = int(length[1]) - len(rest)
+    while missing > 0:
+        if not (read := connection.recv_into(buffer)):
+            raise RuntimeError(f"{path}: the connection was closed")
+        missing -= read
 
 
 def _by_wrk(port: int, path: str, seconds: float, accept_encoding: str, connections: int) -> Load:
