@@ -125,8 +125,8 @@ def _measure_size(size: int, folder: Path, nginx: str | None) -> None:
     print(f"\n{size:,} markets; /health with the publisher idle: {_cells(idle)}")
     print(f"/markets, one connection: {_cells(alone)}")
     for name, load in pace.items():
-        reference = f"; nginx beside the same feed {_cells(beside[name])}" if beside else ""
-        print(f"{name}, {PACE:g} a second, from when due: {_cells(load)}{reference}")
+        same = f"; nginx beside the same feed {_cells(beside[name])}" if beside else ""
+        print(f"{name}, {PACE:g} a second, from when due: {_cells(load)}{same}")
     if beside:
         print(f"nginx beside the same feed, 450 markets flat out: {_cells(crowded)}")
     for name, load in committed.items():

@@ -41,7 +41,7 @@ def measure(
 
 
 def paced(port: int, path: str, seconds: float, per_second: float) -> Load:
-    """Ask for `path` so many times a second on one connection; the latency counts from when a question was due.
+    """Ask for `path` so many times a second on one connection; latencies count from when each was due.
 
     A question that waits behind the one before it has waited, too: what the answers took is not flattered by
     asking less. The time in which this process is not run counts as well.

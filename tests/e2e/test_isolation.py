@@ -136,11 +136,13 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
 
     # A person's order goes the same way as a strategy's, and does not wait for a mispricing.
     def ordered() -> bool:
-        for market in decoded(asked()["markets"])["markets"]["markets"]:  # type: ignore[index,call-overload]
+        answer = msgspec.json.decode(asked()["markets"])
+        for market in answer["markets"]["markets"]:
             order = {"ticker": market["ticker"], "side": "yes", "count_fp": "1.00"}
             ticket = stack.ask("trader_control", "prepare", **order, price_dollars=market["yes_ask_dollars"])
             if ticket and ticket["ticket"]["refused"] is None:
-                return bool(stack.ask("trader_control", "confirm", ticket=ticket["ticket"]["number"]).get("orders"))
+                number = ticket["ticket"]["number"]
+                return bool(stack.ask("trader_control", "confirm", ticket=number).get("orders"))
         return False
 
     eventually(ordered, START_S, "a person's order is taken")
