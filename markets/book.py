@@ -4,8 +4,8 @@ Kalshi's book holds bids only. The complement rule turns them into asks: a NO bi
 1 - q of the same size, and conversely. Here asks are never stored, they are always made from bids, so
 the rule holds by construction.
 
-A side of a quote exists iff its size is positive: the price of an empty side is 0.0000 or 1.0000 as the
-exchange pleases (Kalshi API, recorded June to October 2026).
+A side of a quote exists iff its size is positive: the exchange gives an empty side the price 0.0000 or
+1.0000, as it pleases (Kalshi API, recorded June to October 2026).
 """
 
 from collections.abc import Iterable, Sequence
@@ -128,7 +128,7 @@ def on_grid(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> bool
 
 
 def at_or_below(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> int | None:
-    """Return the dearest price that may be traded and is not above this one; None if there is none."""
+    """Return the highest tradable price that is not above this one; None if there is none."""
     found = None
     for start, end, step in price_ranges:
         last = min(end, price_e4, PRICE_ONE_E4 - 1)
@@ -141,7 +141,7 @@ def at_or_below(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> 
 
 
 def above(price_e4: int, price_ranges: Sequence[tuple[int, int, int]]) -> int | None:
-    """Return the cheapest price that may be traded and is above this one; None if there is none."""
+    """Return the lowest tradable price above this one; None if there is none."""
     found = None
     for start, end, step in price_ranges:
         if step <= 0:

@@ -12,7 +12,7 @@
 class KalshiBusError(Exception):
     """Root of all errors that a process raises on purpose.
 
-    Not of the simulator's, which are answers in Kalshi's words.
+    The simulator's errors are not part of this tree: they are answers in Kalshi's words.
     """
 
 

@@ -9,7 +9,7 @@ NO. Then two roundings, per fill:
    being negative for a buyer. What that takes beyond the trade fee is the rounding fee.
 
 An order's rounding fees collect in an accumulator, `OrderFees`, that rebates whole multiples of g. `fill_fee`
-is one fill without a rebate: its sum over an order's fills errs on the dear side, as a planner should.
+is one fill without a rebate: its sum over an order's fills is never too low, as a planner needs it.
 
 Source: Kalshi API documentation, fee rounding (October 2026); 13 fills recorded in June and August 2026 are
 reproduced exactly by the tests. A fee waiver, where one is running, is left out: it only makes fees smaller.
@@ -24,14 +24,14 @@ from .records import Event, Level, Series
 from .units import COUNT_ONE_E2, PRICE_ONE_E4
 
 TAKER_RATE_E4: Final = 700
-"""The taker's rate, 0.07, of every known fee type."""
+"""The taker's rate, 0.07, for every known fee type."""
 
 MAKER_RATE_E4: Final = {
     "quadratic": 0,
     "quadratic_with_maker_fees": 175,
     "quadratic_with_combo_maker_fees": 350,
 }
-"""The maker's rate by fee type. Other types ("flat" among them) have tables that are not public: no price."""
+"""The maker's rate by fee type. The tables of other types ("flat" among them) are not public: no price."""
 
 MICRODOLLAR_RULE_SINCE_MS: Final = 1_787_702_400_000
 """26 August 2026, 00:00 UTC: since then the trade fee rounds up to $0.000001. (The hour is not known.)"""
@@ -77,8 +77,8 @@ class OrderFees(msgspec.Struct):
     """The accumulator of one order, over all its fills, as taker and as maker.
 
     Each fill's rounding fee is added; whole multiples of the member's balance step are rebated from it, never
-    so much that the fill's fee turns negative. Source: Kalshi API documentation, fee rounding (October 2026),
-    steps 4 and 5. No recorded order has fills that show a rebate; this is the documented arithmetic.
+    so much that the fill's fee becomes negative. Source: Kalshi API documentation, fee rounding (October
+    2026), steps 4 and 5. No recorded order has fills that show a rebate; this is the documented arithmetic.
     """
 
     accumulated_e6: int = 0
@@ -96,7 +96,7 @@ class OrderFees(msgspec.Struct):
 def fee_schedule(event: Event | None, series: Series | None) -> FeeSchedule | None:
     """Return the effective schedule: the event's overrides if present, else the series'; None if unknown.
 
-    Type and multiplier are overridden each on its own. An unknown fee type gives None: refuse to price.
+    Type and multiplier are overridden independently. An unknown fee type gives None: refuse to price.
     """
     fee_type = (event.fee_type_override if event else None) or (series.fee_type if series else None)
     multiplier_e4 = event.fee_multiplier_override_e4 if event else None
@@ -154,12 +154,12 @@ def order_fee_bound_e6(schedule: FeeSchedule, fills: Iterable[Level], *, time_ms
 
 
 def least_fee_e18(schedule: FeeSchedule, price_e4: int) -> int:
-    """Return what a taker pays for a contract at least, in $1e-18: the model fee, before it is rounded up."""
+    """Return the least a taker pays for a contract, in $1e-18: the model fee, before it is rounded up."""
     return _model_fee_e18(schedule, price_e4, COUNT_ONE_E2, maker=False)
 
 
 def grows_with_price(schedule: FeeSchedule) -> bool:
-    """Whether what is dearer before the least fee is dearer with it, too: so with any sensible multiplier."""
+    """Whether a higher price stays higher with the least fee added, as with any sensible multiplier."""
     return abs(TAKER_RATE_E4 * schedule.multiplier_e4) <= 10**8
 
 

@@ -1,7 +1,7 @@
 """Orders: what a strategy wants, what is sent, what becomes of it, and what is held.
 
-Trader, order gateway and dashboard all speak of orders in these types. They are written into journals for
-ever: members are only ever added, at the end and with a default, so that old bytes read as before.
+Trader, order gateway and dashboard all speak of orders in these types. Journals keep them for ever: members
+are only ever added, at the end and with a default, so that old bytes read as before.
 """
 
 from enum import StrEnum
@@ -14,17 +14,17 @@ from .fees import FeeSchedule, order_fee_bound_e6
 from .units import opposite
 
 TimeInForce = Literal["ioc", "fok", "gtc"]
-"""How long an order stands: immediate or cancel, fill or kill, good till cancelled or its `expires_ms`."""
+"""How long an order stands: immediate or cancel, fill or kill, good till cancelled or until `expires_ms`."""
 
 
 class OrderState(StrEnum):
-    """What an order is by now: docs/orders.md has the table.
+    """The state of an order: docs/orders.md has the table.
 
     `RESTING` and `PARTIAL` are in the exchange's book, the latter with a part filled. `UNKNOWN`: nobody can
-    say what became of it, and what it may cost stays held. The last five are ends: nothing more of it can be
-    filled, and what a cancelled or expired one got is in its fills.
+    say what became of it, and what it may cost stays reserved. The last five are final: nothing more can be
+    filled, and what a cancelled or expired order got is in its fills.
 
-    `OPEN` is what journals of rules before 2 call all that has not ended, and `PARTIAL` there is an end.
+    Journals under rules before 2 call everything that has not ended `OPEN`, and there `PARTIAL` is final.
     """
 
     INTENDED = "intended"
@@ -47,7 +47,7 @@ class OrderState(StrEnum):
 _ENDS: Final = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED})
 
 ROUNDING_ROOM_E6: Final = 10_000
-"""Held above the bound of an order's fees for the roundings of its single fills."""
+"""Reserved on top of the bound of an order's fees, for the rounding of its single fills."""
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True):
@@ -63,10 +63,10 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     """One trade that a strategy wants, all legs together. `edge_e6` is its expected profit after fees.
 
     `evens` is the trade whose basket this evens out, None for a trade of its own. `time_in_force` and
-    `expires_ms` are those of its orders. `by_hand`: a person wants it; `evens` is then the
-    trade of which it sells. `exits`: a strategy gives up what its own trade `evens` holds. `kind` is that of
-    the opportunity it takes, empty where it is none. `post_only`: of orders that rest, to take nothing when
-    they arrive. `joins`: the trade of the same strategy in this event that it belongs to, None for a new one.
+    `expires_ms` are those of its orders. `by_hand`: a person wants it; `evens` is then the trade that it
+    sells from. `exits`: a strategy gives up what its own trade `evens` holds. `kind` is that of the
+    opportunity it takes, empty if there is none. `post_only`: for orders that rest, to take nothing when they
+    arrive. `joins`: the trade of the same strategy in this event that it belongs to, None for a new one.
     """
 
     strategy: str
@@ -85,7 +85,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CancelWanted(msgspec.Struct, frozen=True, array_like=True):
-    """A strategy wants an order of its own ended that rests."""
+    """A strategy wants one of its resting orders ended."""
 
     strategy: str
     event_ticker: str
@@ -93,9 +93,9 @@ class CancelWanted(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AmendWanted(msgspec.Struct, frozen=True, array_like=True):
-    """A strategy wants an order of its own that rests at another price or with another count.
+    """A strategy wants one of its resting orders moved to another price or count.
 
-    `price_e4` is of the side that the order buys, `count_e2` what it has got and what shall rest.
+    `price_e4` is that of the side the order buys; `count_e2` is what it has got plus what is to rest.
     """
 
     strategy: str
@@ -110,29 +110,28 @@ AnyWanted = Proposal | CancelWanted | AmendWanted
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
-    """An order in the journal for a broker to carry out: a limited purchase.
+    """An order in the journal for a broker to carry out: a purchase with a limit.
 
     Attributes:
-        number: counts the orders of a journal, from 1.
+        number: counts the orders in a journal, from 1.
         client_order_id: uuid5 of the journal's id and `number`: the same order has the same id for ever.
         trade: number shared by the orders of one decision.
         price_e4: limit, in prices of `side`.
-        reserve_e6: the most it can cost, fees included; held until the order ends.
-        fee_type, multiplier_e4: the fees it was decided on.
-        valid_until_ms: it must not be sent later.
+        reserve_e6: the most it can cost, fees included; reserved until the order ends.
+        fee_type, multiplier_e4: the fee schedule it was decided on.
+        valid_until_ms: it must not be sent after this.
         epoch, seq: position of the data it was decided on.
-        edge_e6: expected profit of the whole trade after fees; of a follow-up what it adds to the worst case.
-        attempt: 0 for the trade itself, 1 and up for the orders that even its basket out.
-        exchange_index: shard of the exchange that its market trades on; None in journals from before it.
-        time_in_force: how long it stands.
+        edge_e6: expected profit of the whole trade after fees; for a follow-up, what it adds to the worst
+            case.
+        attempt: 0 for the trade itself, 1 and up for the orders that even out its basket.
+        exchange_index: shard of the exchange that its market trades on; X: how long it stands.
         expires_ms: when the exchange ends it, of a "gtc" order; None for never.
-        trader, account: who sends it, and on which account; empty in journals from before them.
-        kind: of the opportunity that its trade takes, the strategy's name where it is none; empty of what
-            evens out or sells, and in journals from before it.
-        source: of the fair value that its trade rests on, empty where it rests on none.
-        shown_e6: what it would have cost, without fees, at what was offered when it was decided; None in
-            journals from before it.
-        post_only: it is to rest or not to be: what would take something when it arrives is refused.
+        trader, account: who sends it, and on which account; empty in journals older than these fields.
+        kind: that of the opportunity its trade takes, or the strategy's name if there is none; empty for
+            orders that even out or sell, and in journals older than this field.
+        source: that of the fair value its trade rests on, empty if it rests on none.
+        shown_e6: what it would have cost, without fees, at what was offered when it was decided; X: it may
+            only rest: refused if it would take anything when it arrives.
     """
 
     number: int
@@ -175,7 +174,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
 class Fill(msgspec.Struct, frozen=True, array_like=True):
     """One level taken by an order. `shown_e2` is what the level showed, `fee_e6` the net fee.
 
-    `id` is the exchange's name for it, empty where there is none; `maker`: the order rested.
+    `id` is the exchange's name for it, empty if there is none; `maker`: the order rested.
     """
 
     price_e4: int
@@ -193,7 +192,7 @@ class Fill(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OrderEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Base of what a broker says of an order, the `number` of its intent. Events of an order are in order."""
+    """Base of what a broker reports of an order; `number`: its intent's. Events of an order come in order."""
 
     number: int
 
@@ -203,21 +202,21 @@ class Sent(OrderEvent, frozen=True):
 
 
 class Accepted(OrderEvent, frozen=True):
-    """The exchange has it. `order_id` is the exchange's name for it, empty where there is none."""
+    """The exchange has it. `order_id` is the exchange's name for it, empty if there is none."""
 
     order_id: str = ""
 
 
 class Filled(OrderEvent, frozen=True):
-    """A part of it was filled, or the rest."""
+    """Part of it was filled, or the rest."""
 
     fill: Fill
 
 
 class Ended(OrderEvent, frozen=True):
-    """It is over: nothing of it can be filled any more. `reason` says why it got no more.
+    """It is over: no more of it can be filled. `reason` says why it got no more.
 
-    `state` is what it has come to, None where whoever tells leaves that to the fills.
+    `state` is its final state, None if the broker leaves that to the fills.
     """
 
     reason: str
@@ -225,9 +224,9 @@ class Ended(OrderEvent, frozen=True):
 
 
 class Unknown(OrderEvent, frozen=True):
-    """Nobody can say what became of it: what it may cost stays held until another event says more.
+    """Nobody can say what became of it: what it may cost stays reserved until another event says more.
 
-    `until_ms`: if nothing is found by then it counts as not placed, provided that the exchange answers.
+    `until_ms`: if it has not been found by then, it counts as not placed, provided that the exchange answers.
     """
 
     reason: str
@@ -235,7 +234,7 @@ class Unknown(OrderEvent, frozen=True):
 
 
 class Amended(OrderEvent, frozen=True):
-    """It rests at another price or count. `count_e2` is what it has got and what rests."""
+    """It rests at another price or count. `count_e2` is what it has got plus what rests."""
 
     price_e4: int
     count_e2: int
@@ -254,7 +253,7 @@ AnyOrderEvent = Sent | Accepted | Filled | Ended | Unknown | Amended | AmendRefu
 class Position(msgspec.Struct, frozen=True, array_like=True):
     """The net position in one market, as the exchange shows it: of YES or of NO, never of both.
 
-    `cost_e6` is without fees, `trades` are those that built it.
+    `cost_e6` excludes fees; `trades` are those that built it.
     """
 
     ticker: str
@@ -280,15 +279,15 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, array_like=True):
-    """A market that was held is settled: `value_e4` is what YES was worth.
+    """A market in which something was held is settled: `value_e4` is what YES was worth.
 
     `side`, `count_e2` and `payout_e6` are those of the net position, which is what the exchange pays; the
-    count is 0 where trades held as much of the one side as of the other. `cost_e6` is what all lots in the
-    market had cost less what pairs of them were paid before, so payout less cost is what the settlement
-    earned; it is below 0 where pairs had paid more than all lots cost.
+    count is 0 if trades held as much of one side as of the other. `cost_e6` is what all lots in the market
+    had cost less what pairs of them were paid before, so payout less cost is what the settlement earned; it
+    is below 0 where pairs had paid more than all lots cost.
 
-    The exchange pays whole cents, rounded down; what that leaves of the value is a fee, `fee_e6`, 0 in
-    journals from before that.
+    The exchange pays whole cents, rounded down; the remainder is a fee, `fee_e6`, which is 0 in journals
+    older than this field.
     """
 
     ticker: str
@@ -303,7 +302,7 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True):
     fee_e6: int = 0
 
 
-@lru_cache(maxsize=1024)  # a decision asks for the same orders when it cuts, checks and places them
+@lru_cache(maxsize=1024)  # a decision asks about the same orders when it cuts, checks and places them
 def reserve_e6(fees: FeeSchedule, price_e4: int, count_e2: int, time_ms: int) -> int:
     """Return the most that buying `count_e2` at `price_e4` or better can cost, fees included."""
     bound_e6 = order_fee_bound_e6(fees, [(price_e4, count_e2)], time_ms=time_ms)

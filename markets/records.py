@@ -13,8 +13,8 @@ from msgspec import Meta
 
 from .units import MAX_COUNT_E2, MAX_TIME_MS, MIN_TIME_MS, PRICE_ONE_E4
 
-# What each number may be at all. Decoders refuse what lies outside, and nothing else looks: whoever has a
-# record may index with its prices, hash its levels and render its times.
+# The range of each number. Decoders refuse anything outside it and nothing else checks again: given a record,
+# one may index with its prices, hash its levels and render its times.
 PriceE4 = Annotated[int, Meta(ge=0, le=PRICE_ONE_E4)]
 CountE2 = Annotated[int, Meta(ge=0, le=MAX_COUNT_E2)]
 SignedCountE2 = Annotated[int, Meta(ge=-MAX_COUNT_E2, le=MAX_COUNT_E2)]
@@ -25,7 +25,7 @@ Level = tuple[PriceE4, CountE2]
 
 
 class Status(StrEnum):
-    """Status of a market as the exchange returns it; a word unknown to us becomes UNKNOWN."""
+    """Status of a market as the exchange returns it; a word we do not know becomes UNKNOWN."""
 
     INITIALIZED = "initialized"
     ACTIVE = "active"
@@ -79,13 +79,13 @@ class Market(Record, frozen=True):
 
 
 class Quote(Record, frozen=True):
-    r"""Quote part of a market: everything that moves while it trades.
+    r"""Quote part of a market: everything that changes while it trades.
 
-    The four prices are as Kalshi sent them; a side of the book exists only if its size is positive
-    (the price of an empty side varies). If a price or a size cannot be read, both sizes are 0. `as_sent`
-    holds members whose text was not in Kalshi's canonical form, as sent, so that they leave unchanged: None
-    is null, and "\0" begins what was no string, the JSON behind it, or nothing where it was not sent. It
-    is nearly always None.
+    The four prices are as Kalshi sent them; a side of the book exists only if its size is positive (the price
+    of an empty side varies). If a price or a size cannot be read, both sizes are 0. `as_sent` holds members
+    whose text was not in Kalshi's canonical form, as sent, so that they are passed on unchanged: None is
+    null, and "\0" begins what was not a string, followed by its JSON, or by nothing if it was not sent. It is
+    nearly always None.
     """
 
     ticker: str
@@ -133,8 +133,8 @@ class Candles(Record, frozen=True):
     """Price history of one market, fetched on demand: the last candlesticks, oldest first.
 
     `raw` is the JSON array as Kalshi sent it; each element ends at its `end_period_ts` (Unix seconds,
-    inclusive) and spans `period_s`. `minutes` and `days` are the same of shorter and of longer periods, empty
-    until they are fetched; `as_of_ms` is of `raw`, if that is.
+    inclusive) and spans `period_s`. `minutes` and `days` are the same with shorter and longer periods, empty
+    until fetched; `as_of_ms` is that of `raw`, once fetched.
     """
 
     ticker: str
@@ -146,7 +146,7 @@ class Candles(Record, frozen=True):
 
 
 class Trade(Record, frozen=True):
-    """One public trade, an event and not state. `taker_side` is the outcome the taker bought."""
+    """One public trade; an event, not state. `taker_side` is the outcome the taker bought."""
 
     trade_id: str
     ticker: str
@@ -171,11 +171,11 @@ class Series(Record, frozen=True):
 class Event(Record, frozen=True):
     """An event: the markets of one question. `mutually_exclusive`: at most one resolves YES.
 
-    `market_tickers` names its markets in the order in which they were last listed, with a space between: one
-    text, since so many would cost every replica three times the memory. "" where it is not known.
+    `market_tickers` names its markets in the order in which they were last listed, separated by spaces: a
+    single text, since separate ones would cost every replica three times the memory. "" if unknown.
 
-    `series_ticker` is "" where it could not be read; `fee_type_override` is "unreadable" where there is an
-    override that could not be, so that its fees are unknown.
+    `series_ticker` is "" if it could not be read; `fee_type_override` is "unreadable" if there is an override
+    that could not be read, so that its fees are unknown.
     """
 
     event_ticker: str
@@ -193,7 +193,7 @@ class Event(Record, frozen=True):
 
 
 class Milestone(Record, frozen=True):
-    """A scheduled happening, such as a match, that events hang on. `start_ms` is when it is to start."""
+    """A scheduled occasion, such as a match, that events refer to. `start_ms` is when it is to start."""
 
     id: str
     type: str
@@ -216,7 +216,7 @@ class Suspect(Record, frozen=True):
 
 
 class ExchangeStatus(Record, frozen=True):
-    """Whether the exchange and its shards trade; None where it is not said.
+    """Whether the exchange and its shards trade; None if unknown.
 
     `shards` holds (index, exchange_active, trading_active).
     """
@@ -245,7 +245,7 @@ class Drift(Record, frozen=True):
 
 
 class Remove(Record, frozen=True):
-    """Removal of a record: `what` is its kind ("market": all that hangs on it too), `key` its identity."""
+    """Removal of a record: `what` is its kind ("market": and all that belongs to it), `key` its identity."""
 
     what: str
     key: str
@@ -254,7 +254,8 @@ class Remove(Record, frozen=True):
 class FairValue(Record, frozen=True):
     """What a market's YES is believed to be worth, as the trader publishes it on a feed of its own.
 
-    `margin` is the half-width of that belief: an edge inside it is no edge. `source` names who believes it.
+    `margin` is the half-width of that belief: an edge inside it does not count. `source` names whose belief
+    it is.
 
     Raises:
         ValueError: `probability` or `margin` is not within 0..1.
@@ -274,10 +275,10 @@ class FairValue(Record, frozen=True):
 
 
 class TraderEvent(Record, frozen=True):
-    """Something happened to the trader, an event and not state: ask again. On the trader's own feed only.
+    """Something happened in the trader; an event, not state: ask again. On the trader's own feed only.
 
-    `what` is "order", "fill", "settlement", "state" or "equity". `state` is the trader's from now on, if that
-    has changed; `number` is an order's.
+    `what` is "order", "fill", "settlement", "state" or "equity". `state` is the trader's new state, if it has
+    changed; `number` is an order's.
     """
 
     what: str

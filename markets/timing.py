@@ -1,8 +1,8 @@
 """When a match starts, and whether it is being played.
 
-Kalshi names the start of a match in one place only: `start_date` of the milestone the event hangs on. The
+Kalshi states the start of a match in one place only: `start_date` of the milestone the event belongs to. The
 market's own times are something else: `close_time` is a trading bound days later, `occurrence_datetime` on
-the markets of a match was measured at the scheduled start plus 3 hours. So, in this order:
+the markets of a match was found to be the scheduled start plus 3 hours. So, in this order:
 
 1. ``"milestone"``: a milestone that names the event, as primary before as related;
 2. ``"occurrence"``: the earliest `occurrence_datetime` of the event's markets less its series' offset, for
@@ -12,8 +12,8 @@ the markets of a match was measured at the scheduled start plus 3 hours. So, in 
 What is a sports match: category Sports, a ticker that carries a date (``KXMLSGAME-26AUG19PORSD``; a season's
 ``KXNBA-27`` does not), a scope that is not a season's, and a resulting start near that date.
 
-How long a match lasts nobody knows before: none of these times is its end. It is in play from its start on
-while a market of the event trades and nobody says that it is over.
+How long a match lasts is not known beforehand: none of these times is its end. It is in play from its start
+for as long as a market of the event trades and nothing says that it is over.
 
 Source: recorded probe of 8 August 2026 (15 pairs of series), contract notes of October 2026.
 """
@@ -37,7 +37,7 @@ UNKNOWN: Final = "unknown"
 
 
 DEFAULT_OFFSET_MS: Final = 3 * HOUR_MS
-"""`occurrence_datetime` less scheduled start, on the markets of a match (MLB, WNBA, NFL, soccer...)."""
+"""`occurrence_datetime` less scheduled start, on the markets of a match (MLB, WNBA, NFL, soccer, ...)."""
 
 SERIES_OFFSET_MS: Final = {"KXMLBF5": 5 * HOUR_MS, "KXKLEAGUE1H": 3 * HOUR_MS + HOUR_MS // 2}
 """Series measured to deviate from `DEFAULT_OFFSET_MS`."""
@@ -55,11 +55,11 @@ assumed.
 """
 
 TRADING_STATUSES: Final = frozenset({Status.ACTIVE, Status.INACTIVE, Status.UNKNOWN})
-"""A market of a match that is played has one of these: the exchange pauses markets in it, and of a word that
-we do not know nothing follows."""
+"""A market of a match in play has one of these: the exchange pauses markets during it, and nothing follows
+from a word that we do not know."""
 
 UNSET_BEFORE_MS: Final = 946_684_800_000
-"""A time before the year 2000 is none: what is not set is sent as year 1 or 1970."""
+"""A time before the year 2000 counts as unset: Kalshi sends year 1 or 1970 for it."""
 
 _FINALIZED: Final = frozenset({Status.FINALIZED})
 _SEASON_SCOPES: Final = frozenset({"future", "futures", "awards"})
@@ -68,7 +68,7 @@ _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP",
 
 
 class MatchTiming(msgspec.Struct, frozen=True, gc=False):
-    """The times of an event, kept apart; None is unknown.
+    """The times of an event, each kept separate; None is unknown.
 
     `source` says where `start_ms` comes from: "milestone", "occurrence" or "unknown". `in_play` is None when
     the start is unknown and no status says.
@@ -102,13 +102,13 @@ def match_timing(
         markets: its markets.
         milestones: any milestones; those that do not name the event are ignored.
         now_ms: the present.
-        statuses: of its markets, as far as they are known; of no market at all it is taken that one trades.
+        statuses: those of its markets, as far as known; without any, a market is assumed to trade.
     """
     return schedule_of(event, markets, milestones).at(now_ms, statuses)
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """What of `match_timing` does not depend on the present, and the milestone that the event hangs on."""
+    """What in `match_timing` does not depend on the present, and the milestone the event belongs to."""
 
     start_ms: int | None
     source: str
@@ -144,9 +144,9 @@ def schedule_of(event: Event, markets: Sequence[Market], milestones: Iterable[Mi
 
 
 def is_over(milestone: Milestone, now_ms: int | None = None) -> bool:
-    """Tell whether a milestone says that it is over, or that it does not happen when it says.
+    """Tell whether a milestone says that it is over, or that it does not take place as scheduled.
 
-    Its end says so where there is no status and that is past at `now_ms`; beside a status it is a plan.
+    Without a status, an end before `now_ms` says so; beside a status, the end is only a plan.
     """
     if milestone.status is not None:
         return milestone.status.lower() in OVER_STATUSES
@@ -155,7 +155,7 @@ def is_over(milestone: Milestone, now_ms: int | None = None) -> bool:
 
 
 def believed(time_ms: int | None) -> int | None:
-    """Return a time of the exchange, None for what it sends where none is set."""
+    """Return a time of the exchange, None for what it sends when none is set."""
     return None if time_ms is None or time_ms < UNSET_BEFORE_MS else time_ms
 
 
@@ -171,7 +171,7 @@ def match_time_json(timing: MatchTiming) -> dict[str, Any]:
 
 
 def is_open(market: Market, now_ms: int) -> bool:
-    """Tell whether a market's own times let it be traded now: not where its close is unknown."""
+    """Tell whether a market's own times let it be traded now: not if its close is unknown."""
     open_ms, close_ms = market.open_ms, market.close_ms
     return (open_ms is None or open_ms <= now_ms) and close_ms is not None and now_ms < close_ms
 
@@ -182,10 +182,10 @@ def occurrence_offset_ms(series_ticker: str) -> int:
 
 
 def milestone_of(event_ticker: str, milestones: Iterable[Milestone]) -> Milestone | None:
-    """Return the milestone that an event hangs on, None without one.
+    """Return the milestone that an event belongs to, None if there is none.
 
-    Of several that is one that is not over, postponed or cancelled, then one that has a start, then the one
-    with the event as primary, then the earliest: safer to stop early.
+    Of several, one that is not over, postponed or cancelled comes first, then one that has a start, then the
+    one with the event as primary, then the earliest: it is safer to stop early.
     """
     named = [
         (

@@ -31,7 +31,7 @@ DAY_MS: Final = 24 * HOUR_MS
 YEAR_MS: Final = 365 * DAY_MS
 
 MAX_COUNT_E2: Final = 10**15
-"""Ten trillion contracts: above this a count is noise, not size."""
+"""Ten trillion contracts: a larger count is noise, not size."""
 
 MIN_TIME_MS: Final = -62_135_596_800_000
 MAX_TIME_MS: Final = 253_402_300_799_999
@@ -52,7 +52,7 @@ def parse_decimal(text: object, places: int, field: str) -> int:
     """Return the decimal string `text` as an integer of 10**-places.
 
     Raises:
-        BadRecord: not a plain decimal string, or it has significant digits beyond `places`.
+        BadRecord: it is not a plain decimal string, or has significant digits beyond `places`.
     """
     match = _DECIMAL.fullmatch(text) if isinstance(text, str) else None
     if match is None:
@@ -65,10 +65,10 @@ def parse_decimal(text: object, places: int, field: str) -> int:
 
 
 def parse_price_e4(text: object, field: str = "price") -> int:
-    """Return a price string of dollars, 0 to 1, as int of $0.0001.
+    """Return a price in dollars, a string from 0 to 1, as an int of $0.0001.
 
     Raises:
-        BadRecord: not a decimal string in 0..1 with at most 4 decimals.
+        BadRecord: it is not a decimal string in 0..1 with at most 4 decimals.
     """
     price_e4 = PRICE_OF_TEXT.get(text) if isinstance(text, str) else None
     if price_e4 is not None:
@@ -80,10 +80,10 @@ def parse_price_e4(text: object, field: str = "price") -> int:
 
 
 def parse_count_e2(text: object, field: str = "count") -> int:
-    """Return a count string of contracts as int of 0.01 contract.
+    """Return a count of contracts, a string, as an int of 0.01 contract.
 
     Raises:
-        BadRecord: not a decimal string >= 0 with at most 2 decimals, or absurdly large.
+        BadRecord: it is not a decimal string >= 0 with at most 2 decimals, or is absurdly large.
     """
     if isinstance(text, str) and text[-3:-2] == "." and len(text) <= 16:
         digits = text[:-3] + text[-2:]  # the canonical form, without the regular expression
@@ -96,10 +96,10 @@ def parse_count_e2(text: object, field: str = "count") -> int:
 
 
 def parse_signed_count_e2(text: object, field: str = "count") -> int:
-    """Return a signed count string (a delta, a position) as int of 0.01 contract.
+    """Return a signed count (a delta, a position), a string, as an int of 0.01 contract.
 
     Raises:
-        BadRecord: not a decimal string with at most 2 decimals, or absurdly large.
+        BadRecord: it is not a decimal string with at most 2 decimals, or is absurdly large.
     """
     count_e2 = parse_decimal(text, 2, field)
     if not -MAX_COUNT_E2 <= count_e2 <= MAX_COUNT_E2:
@@ -111,7 +111,7 @@ def parse_time_ms(text: object, field: str = "time") -> int:
     """Return an RFC 3339 time as milliseconds since the epoch (finer digits cut).
 
     Raises:
-        BadRecord: not an RFC 3339 time with a zone.
+        BadRecord: it is not an RFC 3339 time with a zone.
     """
     match = _TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None:

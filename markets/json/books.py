@@ -35,7 +35,7 @@ class _TickerBookWire(msgspec.Struct):
 
 
 class _CandleWire(msgspec.Struct):
-    """A candlestick, of which all but its end is passed on as sent."""
+    """A candlestick; everything but its end is passed on as sent."""
 
     end_period_ts: Number
 
@@ -46,7 +46,7 @@ class _CandlesWire(msgspec.Struct):
 
 
 class Candlestick(msgspec.Struct, frozen=True):
-    """A candlestick as a row of numbers, open, high, low and close of each price; None: not known."""
+    """A candlestick as a row of numbers: open, high, low and close of each price, None where unknown."""
 
     end_ms: int | None
     yes_bid_open_e4: int | None
@@ -72,7 +72,7 @@ _any_candles = msgspec.json.Decoder(list[Any])
 
 
 def decode_books(body: bytes, as_of_ms: int) -> tuple[list[Book], list[BadMember]]:
-    """Decode the reply of ``GET /markets/orderbooks``: the good books, and apart the refused ones.
+    """Decode the reply of ``GET /markets/orderbooks``: the good books and, separately, those refused.
 
     Raises:
         BadRecord: the reply as a whole is not such an object.
@@ -91,8 +91,8 @@ def decode_books(body: bytes, as_of_ms: int) -> tuple[list[Book], list[BadMember
 def decode_candles(body: bytes, limit_bytes: int) -> tuple[list[tuple[str, bytes]], list[BadMember]]:
     """Decode the reply of ``GET /markets/candlesticks``: (ticker, JSON array) of each, and the bad ones.
 
-    They are put in order; one without a time is left out. Of an array longer than `limit_bytes` the last are
-    kept.
+    They are sorted by time; one without a time is left out. If an array is longer than `limit_bytes`, only
+    its last elements are kept.
 
     Raises:
         BadRecord: the reply as a whole is not such an object.
@@ -125,10 +125,10 @@ def decode_candles(body: bytes, limit_bytes: int) -> tuple[list[tuple[str, bytes
 
 
 def candlesticks(raw: bytes) -> list[Candlestick]:
-    """Return the rows of an array of candlesticks, as `decode_candles` gives it; what is odd is not known.
+    """Return the rows of an array of candlesticks, as `decode_candles` gives it; None for unreadable values.
 
     Raises:
-        BadRecord: it is no array.
+        BadRecord: it is not an array.
     """
     return [_candlestick(candle) for candle in decode(_any_candles, raw, "candlesticks")]
 

@@ -1,6 +1,6 @@
-"""Kalshi's WebSocket as the exchange speaks it: the messages of its public channels, made of records.
+"""Kalshi's WebSocket as the exchange speaks it: the messages of its public channels, built from records.
 
-What `frames.py` reads, this writes: only the `msg` of a frame, which is the same for all who hear it. What a
+What `frames.py` reads, this writes: only the `msg` of a frame, which is the same for every client. What a
 record does not say is left out. Times are those of the record.
 
 Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
@@ -37,17 +37,17 @@ _METADATA: Final = (
     "cap_strike",
     "custom_strike",
 )
-"""Members of a market that are told when it is created, under their own names."""
+"""Members of a market that are announced when it is created, under their own names."""
 
 _STRIKE: Final = ("strike_type", "floor_strike", "cap_strike", "custom_strike", "yes_sub_title")
-"""Members of a market that are told when they change."""
+"""Members of a market that are announced when they change."""
 
 
 @lru_cache(maxsize=20_000)
 def market_id(ticker: str) -> str:
-    """Return the UUID of a market by which frames name it beside its ticker: ours, always the same.
+    """Return the UUID that frames give a market beside its ticker: our own, and always the same.
 
-    Kalshi's own is not in its REST replies. One that is made of a name says so: it is of version 5.
+    Kalshi's own is not in its REST replies. A UUID derived from a name says so: its version is 5.
     """
     named = hashlib.sha1(b"kalshi-bus/market/" + ticker.encode(errors="replace"), usedforsecurity=False)
     octets = bytearray(named.digest()[:16])
@@ -109,7 +109,7 @@ def delta_messages(before: Book, after: Book, *, yes_price: bool) -> list[bytes]
 
 
 def trade_message(trade: Trade) -> bytes:
-    """Return a `trade`; without the side of its taker, if that was not said."""
+    """Return a `trade`, without its taker's side if that is unknown."""
     side = trade.taker_side
     book_side = "bid" if side == "yes" else "ask"
     taker = (
@@ -166,7 +166,7 @@ def event_message(event: Event) -> bytes:
 
 
 def event_fee_message(event: Event) -> bytes:
-    """Return the `event_fee_update` of an event whose override has changed; nulls: it has none."""
+    """Return the `event_fee_update` of an event whose override has changed; nulls where it has none."""
     multiplier_e4 = event.fee_multiplier_override_e4
     return _encode(
         {
@@ -186,12 +186,12 @@ def members_of_market(raw: bytes) -> Mapping[str, Any]:
 
 
 def grid_members(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a market's JSON says of its prices."""
+    """Return what a market's JSON says about its prices."""
     return {name: body.get(name) for name in ("price_level_structure", "price_ranges")}
 
 
 def strike_members(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a market's JSON says of its strikes."""
+    """Return what a market's JSON says about its strikes."""
     return {name: body.get(name) for name in _STRIKE}
 
 
@@ -213,9 +213,9 @@ def _levels(levels: tuple[Level, ...]) -> str:
 
 
 def _changes(old: tuple[Level, ...], new: tuple[Level, ...], *, mirrored: bool) -> Iterator[Level]:
-    """Yield (price_e4, by how much its count_e2 changes) of each level that is another, ascending.
+    """Yield (price_e4, change of count_e2) for each level that differs, in ascending order.
 
-    `mirrored`: the price is that of the other side.
+    `mirrored`: the price is given on the scale of the other side.
     """
     before, after = dict(old), dict(new)
     for price in sorted(before.keys() | after.keys()):

@@ -1,8 +1,8 @@
-"""Kalshi's objects read one by one, and what is said of those that cannot be.
+"""Kalshi's objects, read one by one, and what to say about those that cannot be read.
 
-A `Reader` keeps apart what an object cannot be named without and all the rest, which costs at most itself.
-What a decoder complains of becomes `BadRecord`: the field, its value, and what was expected, so that all
-complaints are worded alike and a caller has one error to quarantine a record by.
+A `Reader` distinguishes the members that identify an object from all the rest, which at worst are lost alone.
+What a decoder complains about becomes a `BadRecord` with the field, its value and what was expected, so that
+all complaints are worded alike and a caller handles one error to quarantine a record.
 """
 
 import re
@@ -15,13 +15,13 @@ from msgspec import Raw
 from markets.errors import BadRecord
 
 JSON_FAULTS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""All that a decoder of msgspec raises for bytes that it cannot read."""
+"""Everything that a msgspec decoder raises for bytes it cannot read."""
 
 LARGEST: Final = 2**53
-"""No number that is read here is larger: every encoder, and every reader of JSON, holds it exactly."""
+"""No larger number is accepted: every encoder, and every reader of JSON, holds this one exactly."""
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
-"""An integer as everything on the bus, on disk and in answers can carry it."""
+"""An integer that everything on the bus, on disk and in answers can carry."""
 
 NOT_TEXT: Final = "\0"
 """Begins what `Quote.as_sent` has of a member that was no string: the JSON follows, nothing if not sent."""
@@ -56,11 +56,11 @@ class BadMember(msgspec.Struct, frozen=True):
 
 
 class Reader(Generic[_T]):
-    """Reads one kind of object: of each member what can be read of it.
+    """Reads one kind of object, and of each member as much as can be read.
 
-    Members without a default are those that it cannot be named without. Any other that is null, of another
-    type, out of range or not UTF-8 is as if it had not been sent. An object in which all is as it should be
-    is decoded at once, and costs nothing more.
+    Members without a default are those that identify it. Any other that is null, of the wrong type, out of
+    range or not UTF-8 is treated as if it had not been sent. An object without faults is decoded in one go
+    and costs nothing more.
 
     Args:
         type_: what to make of it. what: what it is called where no member is at fault.
@@ -79,7 +79,7 @@ class Reader(Generic[_T]):
         """Return what can be read.
 
         Raises:
-            BadRecord: it is no object, or lacks what it is named by.
+            BadRecord: it is not an object, or lacks what identifies it.
         """
         try:
             return self.strictly(raw)
@@ -90,7 +90,7 @@ class Reader(Generic[_T]):
         """Return what can be read of an object's members.
 
         Raises:
-            BadRecord: it lacks what it is named by.
+            BadRecord: it lacks what identifies it.
         """
         found = {}
         for key, name, decoder, required in self._fields:
@@ -108,16 +108,16 @@ class Reader(Generic[_T]):
 
 
 def members_of(raw: bytes | Raw, what: str) -> dict[str, Raw]:
-    """Return the members of an object called `what`, not decoded; all of them can be.
+    """Return the members of an object called `what`, not decoded, but known to be decodable.
 
     Raises:
-        BadRecord: it is no object.
+        BadRecord: it is not an object.
     """
     return decode(_members, legible(bytes(raw)), what)
 
 
 def readable(parse: Callable[[str], int], text: str | None) -> int | None:
-    """Return what is read of a text; None where it is nothing that can be."""
+    """Return a text as it was read; None if it cannot be read."""
     try:
         return None if text is None else parse(text)
     except BadRecord:
@@ -133,7 +133,7 @@ def sent_as(raw: Raw | None) -> str | None:
 
 
 def texts_of(raw: Raw | None) -> tuple[str, ...]:
-    """Return the strings in a list; what cannot be read is none."""
+    """Return the strings in a list, without what cannot be read."""
     found = []
     for element in elements_of(raw):
         try:
@@ -144,7 +144,7 @@ def texts_of(raw: Raw | None) -> tuple[str, ...]:
 
 
 def elements_of(raw: Raw | None) -> list[Raw]:
-    """Return the elements of a list; of what is none, of null and of nothing, there are none."""
+    """Return the elements of a list; there are none in null, in nothing, or in what is not a list."""
     try:
         return [] if raw is None else _list.decode(raw) or []
     except JSON_FAULTS:
@@ -152,7 +152,7 @@ def elements_of(raw: Raw | None) -> list[Raw]:
 
 
 def legible(raw: bytes) -> bytes:
-    """Return JSON that everybody can read: `raw`, but U+FFFD where it is not UTF-8, or half a character.
+    """Return JSON that everybody can read: `raw`, with U+FFFD where it is not UTF-8 or only half a character.
 
     msgspec checks the grammar of members that it does not decode, but not their UTF-8.
     """
@@ -180,7 +180,7 @@ def decode(decoder: msgspec.json.Decoder[_T], raw: bytes | Raw, what: str) -> _T
 
 
 def refuse(error: Exception, raw: bytes | Raw, what: str) -> NoReturn:
-    """Say what `decode` says of one of JSON_FAULTS: for where its call is too dear.
+    """Raise what `decode` would for one of JSON_FAULTS, for callers where calling it costs too much.
 
     Raises:
         BadRecord: always; it names the field and its value.

@@ -1,15 +1,15 @@
-"""Where Kalshi's JSON is otherwise than documented: members unknown, missing, retyped, out of range; words.
+"""Where Kalshi's JSON differs from its documents: members unknown, missing, retyped, out of range; new words.
 
-Two ways through, which agree. Nearly everything passes the strict decoder of its object, which decodes as
-fast as a reader does and is thrown away; what it refuses is walked member by member, and every member that
-is not as it should be becomes a `Finding`.
+There are two ways through, and they agree. Nearly everything passes the strict decoder of its object, which
+is as fast as a reader and whose result is thrown away; what it refuses is walked member by member, and every
+member that is not as it should be becomes a `Finding`.
 
-What should be is `spec.json`, made of Kalshi's documents by `tools/kalshi_spec.py`, with `known.json` on top:
-what recordings, and the notes of changes since, show otherwise.
+What should be there is in `spec.json`, generated from Kalshi's documents by `tools/kalshi_spec.py`, with
+`known.json` on top: what recordings, and the change notes since then, show to be different.
 
 Markets, events, milestones and series that come in lists are judged one by one (`Sentinel.part`), so that a
-caller looks only at those whose bytes changed. A member is named by its dotted path from the record that it
-is part of: a market's bid is `markets.yes_bid_dollars` in ``GET /markets`` and in ``GET /events`` alike.
+caller looks only at those whose bytes changed. A member is named by its dotted path from its record: a
+market's bid is `markets.yes_bid_dollars` in ``GET /markets`` and in ``GET /events`` alike.
 """
 
 import json
@@ -30,7 +30,7 @@ What = Literal["unknown", "missing", "type", "range", "enum"]
 EXAMPLE_MOST: Final = 80
 NAME_MOST: Final = 100
 FINDINGS_MOST: Final = 200
-"""Findings of one object: a hostile one could have any number."""
+"""The most findings kept for one object: a hostile one could have any number."""
 
 APART: Final = frozenset({"EventData", "Market", "Milestone", "Series"})
 """Objects that are judged one by one where they come in lists."""
@@ -104,7 +104,7 @@ class Spec(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """`known.json`: what is otherwise than in the documents, member by member."""
+    """`known.json`: what is known to differ from the documents, member by member."""
 
     objects: dict[str, dict[str, dict[str, Any]]]
     error_codes: tuple[str, ...]
@@ -126,7 +126,7 @@ class Sentinel:
         spec, known: the two files.
 
     Attributes:
-        spec: routes and frames. objects: what their members should be, with what is known otherwise.
+        spec: routes and frames. objects: what their members should be, including what is known to differ.
     """
 
     def __init__(self, spec: bytes, known: bytes) -> None:
@@ -155,7 +155,7 @@ class Sentinel:
         return next((route for route, template in self._templates if template.fullmatch(path)), named)
 
     def reply(self, route: str, body: bytes | Raw, *, whole: bool = True) -> Sequence[Finding]:
-        """Judge the body of a 200; without `whole` what is judged by `part` is left out."""
+        """Judge the body of a 200; unless `whole`, what `part` judges is left out."""
         its = self.spec.routes.get(route)
         return () if its is None else self._judge(route, "", its.object, body, its.private, apart=not whole)
 
@@ -164,7 +164,7 @@ class Sentinel:
         return self._judge(route, name, self._parts[route, name], raw, False, apart=True)
 
     def frame(self, kind: str, raw: bytes) -> Sequence[Finding]:
-        """Judge a frame of a type ("": it could not be read); a type that no channel has is a finding."""
+        """Judge a frame of a type ("": it could not be read); a type of no channel is a finding."""
         if not kind:
             return self._unreadable(raw)
         its = self.spec.frames.get(_LISTED if kind == "ok" and _list.search(raw) else kind)
@@ -173,11 +173,11 @@ class Sentinel:
         return self._judge(its.route, "", its.object, raw, its.private, apart=True)
 
     def refusal(self, route: str, status: int, body: bytes) -> Sequence[Finding]:
-        """Judge the body of an answer that is no 200: its shape, and its error code.
+        """Judge the body of an answer other than 200: its shape, and its error code.
 
         Four shapes are known: ``{"error": {"code":, ...}}``, the inner object alone, ``{"msg":}``, and
-        ``{"error": "too many requests"}``. What is no JSON object does not come from the API but from
-        something in front of it; in an outage any object may come, the exchange's status for one.
+        ``{"error": "too many requests"}``. What is not a JSON object comes not from the API but from
+        something in front of it; in an outage any object may come, for example the exchange's status.
         """
         try:
             said = _loads(body)
@@ -198,7 +198,7 @@ class Sentinel:
         return _example(value) if its is not None and not its.private else ""
 
     def _unreadable(self, raw: bytes) -> Sequence[Finding]:
-        """Judge a frame of which not even type and number could be decoded."""
+        """Judge a frame whose very type and number could not be decoded."""
         try:
             said = _loads(raw)
         except (ValueError, RecursionError):
@@ -255,7 +255,7 @@ class Sentinel:
         return found
 
     def _strict(self, its: Member, apart: bool) -> Any:
-        """Return the type by which msgspec lets pass what `_Walk` finds nothing about."""
+        """Return the type with which msgspec accepts exactly what `_Walk` finds nothing wrong with."""
         shape, _, element = its.type.partition(" ")
         if shape in ("list", "map"):
             inner: Any = self._strict(Member(element), apart)
@@ -275,7 +275,7 @@ class _Walk:
     """One object, walked member by member.
 
     Attributes:
-        found: (member, what) -> example of the first one.
+        found: (member, what) -> example of the first occurrence.
     """
 
     def __init__(self, objects: Mapping[str, Mapping[str, Member]], apart: bool) -> None:
@@ -284,7 +284,7 @@ class _Walk:
         self._apart = apart
 
     def record(self, name: str, value: object, path: str) -> None:
-        """Judge an object called `path`, and all in it."""
+        """Judge an object called `path`, and everything in it."""
         if not isinstance(value, dict):
             self._find(path or "body", "type", value)
             return
@@ -339,7 +339,7 @@ class _Walk:
 
 
 def _scalar(its: Member, value: object) -> What | None:
-    """Return what is wrong with a value that is no list and no known object; None if nothing is."""
+    """Return what is wrong with a value that is neither a list nor a known object; None if nothing is."""
     match its.type:
         case "boolean":
             return None if isinstance(value, bool) else "type"
@@ -390,7 +390,7 @@ def _text(its: Member, text: str) -> What | None:
 
 
 class _Huge(float):
-    """An integer of more digits than anything has.
+    """An integer with more digits than any real value has.
 
     Attributes:
         digits: as it was sent.
@@ -435,7 +435,7 @@ def _example(value: object) -> str:
 
 
 def _cut(value: Any, depth: int) -> Any:
-    """Return enough of a value for an example."""
+    """Return enough of a value to serve as an example."""
     if isinstance(value, str):
         return value[:EXAMPLE_MOST]
     if isinstance(value, dict):
@@ -471,7 +471,7 @@ def _template(route: str) -> re.Pattern[str]:
 def _patched(
     objects: Mapping[str, Mapping[str, Member]], known: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, dict[str, Member]]:
-    """Return the objects with what is known otherwise; a member that the documents lack is added."""
+    """Return the objects with the known differences applied; a member that the documents lack is added."""
     unknown = known.keys() - objects.keys()
     if unknown:
         raise ValueError(f"known.json: no object {', '.join(sorted(unknown))} in spec.json")
@@ -485,7 +485,7 @@ def _patched(
 
 
 _PRICE: Final[Any] = Literal.__getitem__(tuple(PRICE_OF_TEXT))
-"""A hash table: a pattern costs a quarter of a microsecond a member."""
+"""A hash table, because a pattern costs a quarter of a microsecond per member."""
 
 _STRICT: Final[Mapping[str, Any]] = {
     "text": Annotated[str, Meta(max_length=TEXT_MOST)],
@@ -501,4 +501,4 @@ _STRICT: Final[Mapping[str, Any]] = {
     "object": dict[str, Any],
     "any": Any,
 }
-"""A type whose strict form lets less pass than `_Walk` is right too: what is refused is walked."""
+"""A strict form that accepts less than `_Walk` is still right: what it refuses is walked."""

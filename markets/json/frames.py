@@ -1,10 +1,10 @@
 """Kalshi's WebSocket: the frames that the exchange sends, and the commands that it takes.
 
-A frame's message is decoded where it is wanted, not with its frame: most of those that are not are dropped by
-their number alone. Of a ticker counts what can be read of it; a price or size that cannot be makes the quote
+A frame's message is decoded where it is wanted, not with its frame: most unwanted ones are dropped by their
+number alone. A ticker counts as far as it can be read; a price or size that cannot be read makes the quote
 untradable. A book, a change of one and a trade are taken whole or not at all.
 
-Prices of NO levels come on the scale of NO, or on that of YES where `use_yes_price` asked for it; all that is
+Prices of NO levels come on the scale of NO, or on that of YES where `use_yes_price` asked for it; everything
 returned here is on the scale of its own side.
 
 Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
@@ -38,7 +38,7 @@ TOO_MANY_COMMANDS: Final = 27
 """Codes of errors. CHANNEL_ERROR and BUFFER_OVERFLOW end a subscription."""
 
 SKEW_MS: Final = 60_000
-"""A time of the exchange is believed if it is this recent, and not ahead of ours."""
+"""A time stamp of the exchange is believed if it is this recent, and not ahead of our clock."""
 
 _DEACTIVATED: Final = {True: Status.INACTIVE, False: Status.ACTIVE, None: None}
 _STATUS_AFTER: Final = {
@@ -57,7 +57,7 @@ Levels = tuple[Level, ...]
 class StreamFrame(msgspec.Struct):
     """A frame, its message not decoded; `seq` numbers those of the subscription `sid`.
 
-    `id` is of the command that it answers, None where it answers none.
+    `id` is that of the command it answers, None if it answers none.
     """
 
     type: str
@@ -76,7 +76,7 @@ class Subscribed(msgspec.Struct):
 
 
 class StreamError(msgspec.Struct):
-    """An error, of a command or of a subscription; `code` 0 where it says none."""
+    """An error, of a command or of a subscription; `code` is 0 if it names none."""
 
     code: Number = 0
     msg: str = ""
@@ -90,10 +90,10 @@ class BookSnapshot(msgspec.Struct):
     no_dollars_fp: Pairs | None = None
 
     def sides(self, *, yes_price: bool) -> tuple[Levels, Levels]:
-        """Return the levels of YES and of NO. `yes_price`: the latter come on the scale of YES.
+        """Return the levels of YES and of NO. `yes_price`: the NO levels come on the scale of YES.
 
         Raises:
-            BadRecord: a price is there twice or is outside (0, 1), or a size is not positive.
+            BadRecord: a price occurs twice or is outside (0, 1), or a size is not positive.
         """
         return _side(self.yes_dollars_fp, False), _side(self.no_dollars_fp, yes_price)
 
@@ -108,12 +108,12 @@ class BookChange(msgspec.Struct):
     ts_ms: int | None = None
 
     def change(self, *, yes_price: bool) -> tuple[int, int]:
-        """Return price_e4 of the level, and by how much its count_e2 changes.
+        """Return the level's price_e4 and the change of its count_e2.
 
         `yes_price`: as in `BookSnapshot`.
 
         Raises:
-            BadRecord: they are no price and no count.
+            BadRecord: they are not a price and a count.
         """
         price_e4 = parse_price_e4(self.price_dollars, "price_dollars")
         if yes_price and self.side == "no":
@@ -140,7 +140,7 @@ class TickerUpdate(NamedTuple):
 
 
 class StatusChange(NamedTuple):
-    """A market's new status, announced; with what was determined, as far as that was sent and is readable."""
+    """A market's new status as announced, with the result as far as it was sent and is readable."""
 
     ticker: str
     status: Status
@@ -162,7 +162,7 @@ class _TickerWire(msgspec.Struct):
 
 
 class _OddTickerWire(msgspec.Struct):
-    """The same, whatever can be read of it."""
+    """The same, as far as it can be read."""
 
     market_ticker: str
     yes_bid_dollars: str | None = None
@@ -236,7 +236,7 @@ def decode_error(frame: StreamFrame) -> StreamError:
 def decode_snapshot(frame: StreamFrame) -> BookSnapshot:
     """Decode the message of an "orderbook_snapshot".
 
-    A side that is not there is empty, unless a member is there that may be it by another name.
+    A missing side is empty, unless another member may be that side under a new name.
     """
     book = decode(_snapshot, frame.msg, frame.type)
     if book.yes_dollars_fp is None or book.no_dollars_fp is None:
@@ -288,7 +288,7 @@ def decode_trade(frame: StreamFrame, heard_ms: int) -> Trade:
 def decode_lifecycle(frame: StreamFrame, heard_ms: int) -> StatusChange | None:
     """Decode the message of a "market_lifecycle_v2"; None if it changes no status.
 
-    A result or value that cannot be read is not known: the status is, all the same.
+    A result or value that cannot be read is unknown; the status still counts.
     """
     wire = _lifecycle.read(frame.msg)
     status = _STATUS_AFTER.get(wire.event_type)
@@ -310,7 +310,7 @@ def ticker_of(frame: StreamFrame) -> str:
 
 
 def believed_ms(sent_ms: int | None, heard_ms: int) -> int:
-    """Return the exchange's time of a frame where it can be believed, else that of its arrival."""
+    """Return the exchange's time of a frame if it can be believed, else the time of its arrival."""
     return sent_ms if sent_ms is not None and heard_ms - SKEW_MS <= sent_ms <= heard_ms else heard_ms
 
 
@@ -369,7 +369,7 @@ def subscribe(number: int, channel: str) -> bytes:
 
 def subscribe_books(number: int, tickers: Sequence[str], *, yes_price: bool) -> bytes:
     """Return command `number`: subscribe to the books of some markets."""
-    # The default of use_yes_price will change some day: it is always said.
+    # The default of use_yes_price will change some day, so it is always stated.
     how = {"use_yes_price": yes_price, "skip_ticker_ack": True}
     return _command(number, "subscribe", {"channels": [BOOKS], "market_tickers": list(tickers), **how})
 

@@ -1,4 +1,4 @@
-"""Replies of Kalshi's REST API, split into their members without decoding these.
+"""Replies of Kalshi's REST API, split into their members without decoding them.
 
 A caller compares the bytes of a member with those it holds and decodes only what changed. The members are
 views into the reply's body.
@@ -27,7 +27,7 @@ class EventsPage(NamedTuple):
 
 
 class Tier(NamedTuple):
-    """An account's limits of reads or writes: tokens a second, and the most that can be saved up."""
+    """An account's limits for reads or writes: tokens per second, and the most that can be saved up."""
 
     refill_per_s: float
     capacity: float
@@ -58,9 +58,9 @@ _bucket: Final = msgspec.json.Decoder(_BucketWire)
 def split_list(body: bytes, key: str) -> tuple[list[Raw], str | None]:
     """Split a paged reply into the raw members of its list `key` and the cursor of the next page.
 
-    The cursor is "" at the end of the list, when null and when absent, and None if it cannot be read. A list
-    that is null is empty. The members are views into `body`; they are not decoded, so that a caller can skip
-    the unchanged ones by comparing bytes.
+    The cursor is "" at the end of the list, and when it is null or absent; it is None if it cannot be read. A
+    null list is empty. The members are views into `body`; they are not decoded, so that a caller can skip the
+    unchanged ones by comparing bytes.
 
     Raises:
         BadRecord: `body` is not a JSON object with a list `key`.
@@ -73,14 +73,14 @@ def split_events(body: bytes) -> EventsPage:
     """Split a page of events, and of the milestones that came with them, into its members.
 
     Raises:
-        BadRecord: `body` is no such page.
+        BadRecord: `body` is not such a page.
     """
     page = _decoded(_events_page, body)
     return EventsPage(page.events or [], _cursor_of(page.cursor), elements_of(page.milestones))
 
 
 def decode_tier(body: bytes) -> Tier:
-    """Decode what ``GET /account/limits`` says of reads.
+    """Decode what ``GET /account/limits`` says about reads.
 
     Raises:
         BadRecord: it does not state positive read limits.
@@ -89,7 +89,7 @@ def decode_tier(body: bytes) -> Tier:
 
 
 def decode_write_tier(body: bytes) -> Tier:
-    """Decode what ``GET /account/limits`` says of writes.
+    """Decode what ``GET /account/limits`` says about writes.
 
     Raises:
         BadRecord: it does not state positive write limits.
@@ -99,7 +99,7 @@ def decode_write_tier(body: bytes) -> Tier:
 
 def _tier(name: str, bucket: _BucketWire) -> Tier:
     if not (0 < bucket.refill_rate < 1e9 and COST <= bucket.bucket_capacity < 1e9):
-        raise BadRecord(name, bucket, "a positive rate, and a capacity of a request or more")
+        raise BadRecord(name, bucket, "a positive rate, and a capacity of at least one request")
     return Tier(bucket.refill_rate, bucket.bucket_capacity)
 
 
@@ -117,7 +117,7 @@ def text_member(raw: bytes | Raw, key: str) -> str:
     """Return the string member `key` of one JSON object, at little more than the cost of finding it.
 
     Raises:
-        BadRecord: no such object, or its `key` is not a string.
+        BadRecord: there is no such object, or its `key` is not a string.
     """
     text: str = decode(_text_decoder(key), raw, key).value
     return text
@@ -127,7 +127,7 @@ def market_ticker(raw: bytes | Raw) -> str:
     """Return the ticker of a raw market, without decoding the rest.
 
     Raises:
-        BadRecord: no usable ticker.
+        BadRecord: it has no usable ticker.
     """
     return checked_ticker(text_member(raw, "ticker"), "ticker")
 

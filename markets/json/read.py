@@ -1,8 +1,8 @@
-"""Markets, events, series, milestones and the exchange's status: Kalshi's objects made into records.
+"""Markets, events, series, milestones and the exchange's status: Kalshi's objects turned into records.
 
-Only what an object cannot be named without keeps it out; any other member costs at most itself
-(`decoding.Reader`). A price or size that cannot be read makes the quote untradable: both its sizes are 0, and
-what was sent leaves as it came.
+An object is refused only if the members that identify it cannot be read; any other faulty member is lost
+alone (`decoding.Reader`). A price or size that cannot be read makes the quote untradable: both its sizes are
+0, and what was sent is passed on as it came.
 """
 
 from collections.abc import Mapping
@@ -57,10 +57,10 @@ OWN_MEMBERS: Final = ("series_ticker", "as_of", "orderbook", "suspect_since")
 _NOT_STATIC: Final = QUOTE_MEMBERS + OWN_MEMBERS
 
 UNREADABLE: Final = "unreadable"
-"""Fee type of an event whose overrides cannot be read: none that is known, so that its fees are not."""
+"""Fee type of an event whose overrides cannot be read: an unknown type, so that its fees are unknown."""
 
 MAX_STATUS_BYTES: Final = 100_000
-"""A longer answer about the exchange's status is not kept as sent: no message could carry it."""
+"""A longer answer about the exchange's status is not kept as sent, since no message could carry it."""
 
 LONGEST_TIMER_S: Final = 10 * 366 * 86_400
 
@@ -113,7 +113,7 @@ class _MarketWire(msgspec.Struct):
 
 
 class _QuoteWire(msgspec.Struct):
-    """The members of a market that move while it trades."""
+    """The members of a market that change while it trades."""
 
     ticker: str
     status: _Text = UNSET
@@ -213,11 +213,11 @@ def decode_market(
         raw: the JSON object as sent.
         series_ticker: the series of its event; a market object does not name it. None if unknown.
         as_of_ms: the age of the reply, for the quote.
-        previous: the last known static part. Where nothing static has changed it is returned itself
+        previous: the last known static part. If nothing static has changed, that very object is returned
             (``market is previous``), and the static members are not decoded again.
 
     Raises:
-        BadRecord: it is no object with the tickers of a market and its event.
+        BadRecord: it is not an object with the tickers of a market and its event.
     """
     odd: dict[str, str | None] = {}
     try:
@@ -244,11 +244,11 @@ def decode_event(raw: bytes | Raw, held: Mapping[str, Event] = _NO_EVENTS) -> tu
 
     Args:
         raw: the JSON object as sent.
-        held: known events by ticker. One of which nothing but its markets has changed is returned itself
-            (``event is held[ticker]``), and is not decoded again.
+        held: known events by ticker. If nothing but its markets has changed, the known one is returned
+            (``event is held[ticker]``) and not decoded again.
 
     Raises:
-        BadRecord: it is no object with an event's ticker.
+        BadRecord: it is not an object with an event's ticker.
     """
     nested = _nested_of(raw, held)
     if nested is not None:
@@ -286,7 +286,7 @@ def decode_series(raw: bytes | Raw) -> Series:
     """Decode a series.
 
     Raises:
-        BadRecord: it is no object with a series' ticker.
+        BadRecord: it is not an object with a series' ticker.
     """
     wire = _series.read(raw)
     return Series(
@@ -304,12 +304,12 @@ def decode_milestone(raw: bytes | Raw) -> Milestone:
     """Decode a milestone. Its status is that of `details`, such as "created" or "inprogress".
 
     Raises:
-        BadRecord: it is no object with an id.
+        BadRecord: it is not an object with an id.
     """
     wire = _milestone.read(raw)
     try:
         status = _details.read(wire.details).status
-    except BadRecord:  # a free map by contract: another shape says nothing of a status
+    except BadRecord:  # free-form by contract: another shape says nothing about a status
         status = None
     return Milestone(
         id=checked_ticker(wire.id, "id"),
@@ -329,7 +329,7 @@ def decode_exchange_status(body: bytes, as_of_ms: int) -> ExchangeStatus:
     """Decode the reply of ``GET /exchange/status``.
 
     Raises:
-        BadRecord: it is none, nor any object that says whether exchange or trading are active.
+        BadRecord: it is not an object that says whether exchange or trading are active.
     """
     wire = _exchange_status.read(body)
     if wire.exchange_active is None and wire.trading_active is None:
@@ -355,7 +355,7 @@ def decode_exchange_status(body: bytes, as_of_ms: int) -> ExchangeStatus:
 
 
 class Competition(msgspec.Struct, frozen=True):
-    """`product_metadata` of a sports event: such as competition "MLS", scope "Game"; "" where not sent."""
+    """`product_metadata` of a sports event: competition "MLS", scope "Game"; "" where not sent."""
 
     competition: str = ""
     competition_scope: str = ""
@@ -384,7 +384,7 @@ _custom_strike = msgspec.json.Decoder(_CustomStrikeWire)
 
 
 def competition_of(event: Event) -> Competition:
-    """Return what competition a sports event belongs to; empty where Kalshi does not say."""
+    """Return which competition a sports event belongs to; empty if Kalshi does not say."""
     try:
         return _competition.read(_metadata.read(event.raw).product_metadata)
     except BadRecord:  # free-form metadata of another shape says nothing about a competition
@@ -392,7 +392,7 @@ def competition_of(event: Event) -> Competition:
 
 
 def settlement_sources_of(event: Event) -> frozenset[str]:
-    """Return by what names an event's settlement sources go; empty where Kalshi does not say."""
+    """Return the names of an event's settlement sources; empty if Kalshi does not say."""
     try:
         return frozenset(source.name for source in _sources.decode(event.raw).settlement_sources or ())
     except JSON_FAULTS:
@@ -403,18 +403,18 @@ def custom_strike_keys(market: Market) -> frozenset[str]:
     """Return the keys of a market's `custom_strike`, such as "baseball_team" or "tennis_competitor"."""
     try:
         return frozenset(_custom_strike.decode(market.raw).custom_strike or ())
-    except JSON_FAULTS:  # a free map by contract: another shape is simply none of the known keys
+    except JSON_FAULTS:  # free-form by contract: another shape simply has none of the known keys
         return frozenset()
 
 
 def mentions_fair_price(market: Market) -> bool:
-    """Tell whether the rules' text mentions a fair price: the usual wording where a match is not played."""
+    """Tell whether the rules mention a fair price: the usual wording for a match that is not played."""
     text = market.raw.lower()
     return b"fair price" in text or b"fair market price" in text
 
 
 def slim_market_raw(market: Market) -> bytes:
-    """Return as much of a market's JSON as the functions above read of it: they say the same of it."""
+    """Return the part of a market's JSON that the functions above read; they give the same answers for it."""
     members: dict[str, object] = {}
     keys = custom_strike_keys(market)
     if keys:
@@ -425,7 +425,7 @@ def slim_market_raw(market: Market) -> bytes:
 
 
 def slim_event_raw(event: Event) -> bytes:
-    """Return as much of an event's JSON as `competition_of` reads of it."""
+    """Return the part of an event's JSON that `competition_of` reads."""
     competition = competition_of(event)
     return _encode({"product_metadata": competition}) if competition != Competition() else b"{}"
 
@@ -434,9 +434,9 @@ def slim_event_raw(event: Event) -> bytes:
 
 
 def _nested_of(raw: bytes | Raw, held: Mapping[str, Event]) -> tuple[Event, list[Raw]] | None:
-    """Return the held event and the markets if all but the markets is as it was, else None.
+    """Return the held event and the markets if only the markets have changed, else None.
 
-    Scans the bytes once. Told by cutting the markets out of them: what is left must be the held event's.
+    Scans the bytes once. The markets are cut out of them; what is left must equal the held event's bytes.
     """
     if not held:
         return None
@@ -463,7 +463,7 @@ def _nested_of(raw: bytes | Raw, held: Mapping[str, Event]) -> tuple[Event, list
 
 
 def _overrides(wire: _EventWire) -> tuple[str | None, int | None]:
-    """Return fee type and multiplier that an event has of its own, None where it has none."""
+    """Return an event's own fee type and multiplier, None where it has none."""
     multiplier_e4 = None
     try:
         fee_type = _text.decode(wire.fee_type_override)
@@ -549,10 +549,10 @@ def _quote_part(wire: _QuoteWire, as_of_ms: int, odd: dict[str, str | None]) -> 
 
 
 def _canonical_quote(wire: _QuoteWire, status: Status, as_of_ms: int) -> Quote:
-    """Do what `_quote_part` does where all members are sent in canonical form, as nearly always.
+    """Do what `_quote_part` does if all members are sent in canonical form, as they nearly always are.
 
     Raises:
-        KeyError: one of them is not.
+        KeyError: one of them is not canonical.
     """
     price: Mapping[Any, int] = PRICE_OF_TEXT
     return Quote(
@@ -576,7 +576,7 @@ def _canonical_quote(wire: _QuoteWire, status: Status, as_of_ms: int) -> Quote:
 
 
 def _canonical_count(text: _Text) -> int:
-    """Return the count of a canonical text. Raises: KeyError: it is in another form, or not sent."""
+    """Return the count in a canonical text. Raises: KeyError: it is in another form, or was not sent."""
     if type(text) is str and text[-3:-2] == "." and len(text) <= _CANONICAL_COUNT_MOST:
         digits = text[:-3] + text[-2:]
         if digits.isdecimal() and digits.isascii() and (text[0] != "0" or len(text) == 4):
@@ -606,7 +606,7 @@ def _count(text: _Text, field: str, odd: dict[str, str | None], *, needed: bool 
 
 
 def _not_text(sent: UnsetType | None, field: str, odd: dict[str, str | None], needed: bool) -> None:
-    """Let a member that is not there, or null, leave so."""
+    """Let a member that is absent or null be passed on that way."""
     if sent is None:
         odd[field] = None
     elif needed:
@@ -615,7 +615,7 @@ def _not_text(sent: UnsetType | None, field: str, odd: dict[str, str | None], ne
 
 @lru_cache(maxsize=256)
 def _price_ranges(raw: bytes) -> tuple[tuple[int, int, int], ...]:
-    """Return the bands that can be read. Markets share a handful of grids: one tuple for all of a kind."""
+    """Return the bands that can be read. Markets share a handful of grids: equal ones share one tuple."""
     bands = []
     for element in elements_of(Raw(raw)):
         try:
@@ -629,10 +629,10 @@ def _price_ranges(raw: bytes) -> tuple[tuple[int, int, int], ...]:
 
 
 def _multiplier_e4(raw: Raw) -> int | None:
-    """Read a multiplier from 0 to 100 with at most 4 decimals, no float in between; None if it is none."""
+    """Read a multiplier from 0 to 100 with at most 4 decimals, without floats; None if it is not one."""
     try:
         scaled = Decimal(bytes(raw).decode(errors="replace")) * 10_000
-    except ArithmeticError:  # no number, or beyond Decimal's range
+    except ArithmeticError:  # not a number, or beyond Decimal's range
         return None
     return int(scaled) if 0 <= scaled <= 1_000_000 and scaled == int(scaled) else None
 
@@ -641,7 +641,7 @@ def _ms(time: datetime | None) -> int | None:
     if time is None:
         return None
     time_ms = (time - _EPOCH) // _MILLISECOND
-    # Near the first and the last year a zone leads out of the calendar.
+    # Near the first and the last year, a time zone can lead out of the calendar.
     return time_ms if _FIRST_MS <= time_ms <= _LAST_MS else None
 
 

@@ -1,4 +1,4 @@
-"""A market's result, as it is announced before any list shows it: written into its object as Kalshi would."""
+"""A market's result, announced before any list shows it, written into the market's object as Kalshi would."""
 
 from collections.abc import Mapping
 from sys import intern
@@ -15,9 +15,9 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def decided(market: Market, result: str, settlement_value_e4: int | None) -> Market:
-    """Return a market with this result, and with what YES pays by it; None where nobody said.
+    """Return a market with this result and with what YES pays; None where that is unknown.
 
-    The object as sent gets the same two members; all its others stay as they were.
+    The object as sent gets the same two members; all others stay as they were.
     """
     value = None if settlement_value_e4 is None else format_price(settlement_value_e4)
     said = {"result": result, "settlement_value_dollars": value}

@@ -1,4 +1,4 @@
-"""Facts of Kalshi's API that several of us must write down alike. Facts only: each keeps its own logic.
+"""Facts about Kalshi's API that several packages must state alike. Facts only: each keeps its own logic.
 
 Source: Kalshi API reference, spec 3.34.0 (October 2026), and recorded replies.
 """
@@ -11,7 +11,7 @@ BASE: Final = "/trade-api/v2"
 """Path of the API below its host."""
 
 COST: Final = 10
-"""Tokens of a request that has no price of its own, as every GET of market data."""
+"""Tokens of a request without a price of its own, such as every GET of market data."""
 
 STATUS_WORDS: Final[dict[str, frozenset[Status]]] = {
     "unopened": frozenset({Status.INITIALIZED}),
@@ -33,7 +33,7 @@ PERIODS_MINUTES: Final = (1, 60, 1440)
 
 TRUE_WORDS: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE_WORDS: Final = frozenset(("0", "f", "F", "FALSE", "false", "False"))
-"""What Go's ParseBool takes."""
+"""What Go's ParseBool accepts."""
 
 
 def error_body(code: str, message: str, details: str | None = None) -> dict[str, dict[str, str]]:
@@ -48,7 +48,7 @@ def invalid_body(message: str) -> dict[str, str]:
 
 
 def unparsable(name: str, parser: Literal["ParseInt", "ParseBool"], text: str) -> str:
-    """Return what is said of a parameter that is no integer, or no boolean."""
+    """Return the message about a parameter that is not an integer, or not a boolean."""
     return (
         f"Invalid format for parameter {name}: error binding string parameter: "
         f'strconv.{parser}: parsing "{text:.50}": invalid syntax'
@@ -56,7 +56,7 @@ def unparsable(name: str, parser: Literal["ParseInt", "ParseBool"], text: str) -
 
 
 def out_of_range(operation: str, name: str, tag: str) -> str:
-    """Return what is said of a parameter beyond its bounds: the text is the Go validator's, as recorded."""
+    """Return the message about a parameter beyond its bounds, in the Go validator's words, as recorded."""
     title = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
     return (
         f"Parameter validation failed for {operation}: Key: '{operation}Params.{title}' "

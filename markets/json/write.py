@@ -14,7 +14,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def market_prefix(market: Market, series_ticker: str | None = None) -> bytes:
-    """Return the part of a market object that only its static part decides: cache it.
+    """Return the part of a market object that depends on its static part alone, so that it can be cached.
 
     It is an open JSON object, to be followed by `quote_members` and the rest of `market_json`.
     """
@@ -98,7 +98,7 @@ def _quote_members_as_sent(quote: Quote) -> bytes:
     members: dict[str, str | Raw | None] = msgspec.json.decode(b"{" + quote_members(canonical)[1:] + b"}")
     for name, sent in (quote.as_sent or {}).items():
         if name == "status" and quote.status is not Status.UNKNOWN:
-            continue  # a known one was announced meanwhile
+            continue  # a known one has been announced since
         if sent is None or not sent.startswith(NOT_TEXT):
             members[name] = sent
         elif len(sent) > len(NOT_TEXT):

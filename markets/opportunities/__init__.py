@@ -1,7 +1,7 @@
-"""Opportunities: what a book full of prices offers, what it costs, and why not.
+"""Opportunities: what prices offer, what it costs, and why it is not traded.
 
-`candidates` runs every kind over one event. A kind (`kinds`) is a pure object over books, fees, fair values,
-times and the present; candidates that fail keep their reasons (`REASONS`), so that a page can say why not.
+`candidates` runs every kind over one event. A kind (`kinds`) is a pure function of books, fees, fair values,
+times and the present; candidates that fail keep their reasons (`REASONS`), so that a page can explain them.
 """
 
 from .consensus import consensus_values, event_values

@@ -1,11 +1,11 @@
 """Fair values from the other legs: the leave-one-out consensus.
 
-Where exactly one market of an event resolves YES, the probabilities add up to one, so what the other legs
-leave over is what this one is worth. Each other leg says "between my bid and my ask" (no bid: from 0, no
-ask: up to 1); the fair value is one less the sum of their mids, its margin the sum of their half spreads.
-An edge must exceed that margin, or it is only somebody's spread.
+Where exactly one market of an event resolves YES, the probabilities add up to one, so a leg is worth what the
+others leave over. Each other leg says "between my bid and my ask" (no bid: from 0, no ask: up to 1); the fair
+value is one less the sum of their mids, its margin the sum of their half spreads. An edge must exceed that
+margin, or it is only somebody's spread.
 
-Where the others contradict themselves (their mids leave less than nothing), there is no fair value.
+Where the others contradict one another (their mids leave less than nothing), there is no fair value.
 """
 
 from typing import Final
@@ -20,14 +20,15 @@ from .legs import is_off_grid, top
 from .types import CONSENSUS, EventView
 
 METHOD: Final = "multiplicative"
-"""How the margin is taken out of an event's middles: what benchmarks/devig.py finds nearest to the truth."""
+"""How the margin is taken out of an event's mids: the method that benchmarks/devig.py finds nearest to the
+truth."""
 
 
 def consensus_values(view: EventView) -> dict[str, FairValue]:
-    """Return the fair value of each leg, as far as the others give one; empty without an exhaustive event.
+    """Return the fair value of each leg, as far as the others give one; empty unless the event is exhaustive.
 
-    A leg that is suspect, crossed, off its grid, not trading or contradicts itself says nothing, so nobody
-    gets a value.
+    A leg that is suspect, crossed, off its grid, not trading or contradictory says nothing, so no leg gets a
+    value.
     """
     bounds = _bounds(view)
     if bounds is None:
@@ -52,12 +53,12 @@ def consensus_values(view: EventView) -> dict[str, FairValue]:
 
 
 def event_values(view: EventView) -> dict[str, FairValue]:
-    """Return what an event's prices say of its legs, as far as they say more than each leg's own.
+    """Return what an event's prices say about its legs, as far as they say more than each leg's own prices.
 
-    Where all legs have a bid and an ask: what the middles of all say with the margin taken out (devig.py),
-    but nothing beyond a leg's own bid and ask: those are news of it before the others move. Its margin is its
-    half spread. Else: of a leg without a bid or an ask what the others leave over for it, and of no other leg
-    anything: the middle of an empty side is too far off.
+    Where all legs have a bid and an ask: what their mids say with the margin taken out (devig.py), kept
+    within a leg's own bid and ask, which carry news about it before the others move. Its margin is its half
+    spread. Otherwise: for a leg without a bid or an ask, what the others leave over for it, and nothing for
+    the other legs, because the mid of an empty side is too far off.
     """
     bounds = _bounds(view)
     if bounds is None:
@@ -84,7 +85,7 @@ def event_values(view: EventView) -> dict[str, FairValue]:
 
 
 def _bounds(view: EventView) -> tuple[list[int], list[int], list[int]] | None:
-    """Return bids, asks and ages of the legs of an exhaustive event; None where one of them says nothing."""
+    """Return bids, asks and ages of the legs of an exhaustive event; None if one of them says nothing."""
     if not view.event.mutually_exclusive:
         return None
     lows, highs, seen_ms = [], [], []

@@ -1,13 +1,14 @@
 """What the prices of an event say, if they are made to add up to one: four ways to take the margin out.
 
-The mids of the outcomes of which exactly one wins add up to more (or less) than 1; who wants probabilities
-must say whose price is too high by how much.
+The mids of the outcomes of which exactly one wins add up to more (or less) than 1; to get probabilities one
+must decide whose price is too high, and by how much.
 
-* additive: all by the same amount; what would fall below 0 is 0, and the others share the rest.
-* multiplicative: all by the same share.
-* power: p = price ^ k. Long shots are taken down by more, as the favourite-longshot bias wants it.
-* Shin: a share z of the money is of people who know the winner (H. S. Shin, Economic Journal 1993, in the
-  closed form of Jullien and Salanie, 1994): p = (sqrt(z^2 + 4 (1 - z) price^2 / total) - z) / (2 (1 - z)).
+* additive: lower all by the same amount; what would fall below 0 is 0, and the others share the rest.
+* multiplicative: lower all by the same proportion.
+* power: p = price ^ k. Long shots are lowered by more, as the favourite-longshot bias suggests.
+* Shin: a share z of the money comes from people who know the winner (H. S. Shin, Economic Journal 1993, in
+  the closed form of Jullien and Salanie, 1994): p = (sqrt(z^2 + 4 (1 - z) price^2 / total) - z) / (2 (1 -
+  z)).
 
 Pure, on floats: these are beliefs, not money.
 """
@@ -20,7 +21,7 @@ STEPS: Final = 60
 """Halvings in a search for a root: as exact as a float is."""
 
 Devig = Callable[[Sequence[float]], list[float] | None]
-"""Prices, each within 0..1, to probabilities that add up to 1; None where these prices mean none."""
+"""From prices, each within 0..1, to probabilities that add up to 1; None if these prices imply none."""
 
 
 def additive(prices: Sequence[float]) -> list[float] | None:
@@ -43,7 +44,7 @@ def additive(prices: Sequence[float]) -> list[float] | None:
 
 
 def multiplicative(prices: Sequence[float]) -> list[float] | None:
-    """Take the same share off all."""
+    """Take the same proportion off all."""
     if not _sound(prices):
         return None
     total = sum(prices)
@@ -70,7 +71,7 @@ def power(prices: Sequence[float]) -> list[float] | None:
 
 
 def shin(prices: Sequence[float]) -> list[float] | None:
-    """Take it that the margin protects against people who know; below a total of 1 it is `multiplicative`."""
+    """Assume that the margin protects against insiders; below a total of 1 this is `multiplicative`."""
     if not _sound(prices):
         return None
     total = sum(prices)
@@ -100,10 +101,10 @@ METHODS: Final[Mapping[str, Devig]] = {
 
 
 def _sound(prices: Sequence[float]) -> bool:
-    return all(0.0 <= price <= 1.0 for price in prices) and sum(prices) > 0  # NaN is no price, either
+    return all(0.0 <= price <= 1.0 for price in prices) and sum(prices) > 0  # NaN is not a price either
 
 
 def _scaled(probabilities: list[float]) -> list[float]:
-    """Take the last rounding of a search out."""
+    """Remove the last rounding error of a search."""
     total = sum(probabilities)
     return [probability / total for probability in probabilities]

@@ -6,7 +6,7 @@ The verdict comes with its reason in words, because money rests on it. Two proof
 * the outcomes of a match are all listed: both sides of a sport without draws, or both sides and the tie.
 
 Anything else (a season's champion, an award, a list of candidates) is unknown: somebody unlisted may win.
-Even then the exchange may void a match and settle at a fair price.
+Even with a proof, the exchange may void a match and settle at a fair price.
 """
 
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ def _tiling(markets: Sequence[Market]) -> Verdict:
 
 
 def _unit(ends: Sequence[Decimal]) -> Decimal:
-    """The coarsest decimal step, 1 or finer, of which all ends are multiples: how the value is published."""
+    """The coarsest decimal step, 1 or finer, that divides all ends: the step in which it is published."""
     places = max((-int(end.as_tuple().exponent) for end in ends), default=0)
     return Decimal(1).scaleb(-max(places, 0))
 

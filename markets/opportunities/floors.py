@@ -1,12 +1,12 @@
-"""What legs pay at least: the two figures of every trade, whatever it is called and whoever bought it.
+"""The least that legs pay: two figures for every trade, whatever its kind and whoever bought it.
 
 The *floor* holds when the event is decided: one outcome of an exclusive event wins, or none where the list of
 outcomes may be incomplete; a number comes out somewhere on its line. A dead heat, two winners worth a half
-each, is a mean of two such ends, and what legs pay is linear in what the markets are worth: so it holds
-there too.
+each, is the mean of two such outcomes, and what legs pay is linear in what the markets are worth, so the
+floor holds there too.
 
-The *floor if void* holds when the exchange calls it off and settles each leg anywhere inside the bid and the
-ask that it had, each for itself: every leg at the best bid of its side, and at nothing where nobody bids.
+The *floor if void* holds when the exchange calls it off and settles each leg independently, anywhere between
+the bid and the ask that it had: every leg counts at the best bid of its side, and at nothing if nobody bids.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from .strikes import Interval, interval, words_of
 from .types import EventView, MarketView
 
 Legs = Iterable[tuple[str, str, int]]
-"""Legs as (ticker, side, count_e2). Of one market there may be several."""
+"""Legs as (ticker, side, count_e2). One market may have several."""
 
 
 def verdict(view: EventView) -> Verdict:
@@ -31,7 +31,7 @@ def verdict(view: EventView) -> Verdict:
 
 
 def void_e6(markets: Iterable[MarketView], legs: Legs) -> int:
-    """Return what these legs, all in `markets`, pay at least when it is called off."""
+    """Return the least that these legs, all in `markets`, pay if the event is called off."""
     of_ticker = {seen.market.ticker: seen for seen in markets}
     total_e6 = 0
     for ticker, side, count_e2 in legs:
@@ -41,10 +41,10 @@ def void_e6(markets: Iterable[MarketView], legs: Legs) -> int:
 
 
 def floor_e6(view: EventView, legs: Legs, *, exhaustive: bool | None = None) -> int:
-    """Return what these legs, all in `view`, pay at least when it is decided, in any way that can be.
+    """Return the least that these legs, all in `view`, pay when the event is decided in any possible way.
 
     Args:
-        exhaustive: whether exactly one market resolves YES, where the caller knows it already.
+        exhaustive: whether exactly one market resolves YES, if the caller already knows.
     """
     held: dict[str, list[int]] = {}
     for ticker, side, count_e2 in legs:
@@ -57,14 +57,14 @@ def floor_e6(view: EventView, legs: Legs, *, exhaustive: bool | None = None) -> 
 
 
 def _exclusive_e2(held: Mapping[str, Sequence[int]], *, exhaustive: bool) -> int:
-    """At most one wins: whichever it is pays its YES, and all others their NO."""
+    """At most one wins: that one pays its YES, and all others pay their NO."""
     all_no_e2 = sum(no_e2 for _, no_e2 in held.values())
     ends = [all_no_e2 - no_e2 + yes_e2 for yes_e2, no_e2 in held.values()]
     return min(ends if exhaustive else [all_no_e2, *ends])
 
 
 def _on_lines_e2(held: Mapping[str, Sequence[int]], markets: Sequence[MarketView]) -> int:
-    """Markets on one number go together; of others nothing is known but that YES or NO pays."""
+    """Markets on one number are evaluated together; of others it is known only that YES or NO pays."""
     least_e2 = 0
     lines: dict[tuple[str, str], list[tuple[Interval, Sequence[int]]]] = {}
     for seen in markets:

@@ -43,7 +43,7 @@ def top(view: MarketView) -> Top:
 
 
 def yes_prices(view: MarketView) -> tuple[int | None, int | None]:
-    """Return the prices of `top` without their sizes; of most markets nothing else is ever asked."""
+    """Return the prices of `top` without their sizes; most markets are never asked for anything else."""
     book = view.book
     if book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms:
         return book.yes[-1][0] if book.yes else None, opposite(book.no[-1][0]) if book.no else None
@@ -55,7 +55,7 @@ def yes_prices(view: MarketView) -> tuple[int | None, int | None]:
 
 
 def is_off_grid(market: Market, best: Top) -> bool:
-    """Whether a best price cannot be ordered on the market's grid: nobody can have bid or asked it."""
+    """Whether a best price lies off the market's grid, so that nobody can have bid or asked it."""
     bid, ask, grid = best.yes_bid, best.yes_ask, market.price_ranges
     return (bid is not None and not on_grid(bid[0], grid)) or (ask is not None and not on_grid(ask[0], grid))
 
@@ -63,8 +63,8 @@ def is_off_grid(market: Market, best: Top) -> bool:
 def ladder(view: MarketView, side: str, limits: ScanLimits) -> Ladder:
     """Return the asks of `side`.
 
-    The newer of book and quote decides the top. A book a little older than the quote (no more than legs may
-    differ) still lends its depth where both agree on the top; then the whole ladder is as old as the book.
+    The newer of book and quote decides the top. A book slightly older than the quote (by no more than legs
+    may differ) still lends its depth if both agree on the top; then the whole ladder is as old as the book.
     """
     quoted = top_of_quote(view.quote).ask(side)
     if view.book is not None and view.book_as_of_ms is not None:
@@ -95,12 +95,12 @@ def leg(
 
 
 def least_cost_e18(fees: FeeSchedule, price_e4: int) -> int:
-    """Return what a contract costs at least, fee included, in $1e-18."""
+    """Return the least that a contract costs, fee included, in $1e-18."""
     return price_e4 * PRICE_E18 + least_fee_e18(fees, price_e4)
 
 
 def total_fees_e6(legs: Iterable[Leg]) -> int | None:
-    """Return the fees of all legs; None as soon as one is unknown."""
+    """Return the fees of all legs; None if any is unknown."""
     total_e6 = 0
     for bought in legs:
         if bought.fee_e6 is None:
@@ -137,7 +137,7 @@ def legs_reasons(
     *,
     sound: bool = False,
 ) -> list[str]:
-    """Return what speaks against buying these legs together now, edge and fees aside.
+    """Return what speaks against buying these legs together now, apart from edge and fees.
 
     `sound`: the markets are known to have no `market_reasons`.
     """
@@ -157,7 +157,7 @@ def legs_reasons(
 
 
 def _apart_ms(legs: Sequence[Leg], now_ms: int) -> int:
-    """Return how far apart the moments are of which these prices are known; what is vouched for is of now."""
+    """Return how far apart in time these prices were known; a price that is vouched for counts as of now."""
     seen_ms = [bought.as_of_ms for bought in legs if not bought.vouched]
     if not seen_ms:
         return 0
@@ -166,7 +166,7 @@ def _apart_ms(legs: Sequence[Leg], now_ms: int) -> int:
 
 
 def annualised(view: EventView, profit_e6: int | None, capital_e6: int | None, now_ms: int) -> float | None:
-    """Return profit over capital as a simple yearly rate until the expected payout; None where unknown."""
+    """Return profit over capital as a simple yearly rate until the expected payout; None if unknown."""
     payout_ms = expected_payout_ms(view, now_ms)
     if profit_e6 is None or not capital_e6 or payout_ms is None:
         return None
@@ -183,7 +183,7 @@ def expected_payout_ms(view: EventView, now_ms: int) -> int | None:
 
 
 def first_close_ms(markets: Iterable[Market]) -> int | None:
-    """Return when the first of these markets closes; None where one does not say."""
+    """Return when the first of these markets closes; None if one does not say."""
     first_ms = None
     for market in markets:
         if market.close_ms is None:
@@ -193,7 +193,7 @@ def first_close_ms(markets: Iterable[Market]) -> int | None:
 
 
 def least_volume_e2(views: Iterable[MarketView]) -> int | None:
-    """Return the volume of the least traded market; None where one is unknown."""
+    """Return the volume of the least traded market; None if one is unknown."""
     least_e2 = None
     for view in views:
         volume_e2 = view.quote.volume_e2

@@ -1,4 +1,4 @@
-"""Why a candidate is not tradable: one constant a reason, each with the sentence that explains it."""
+"""Why a candidate is not tradable: one constant for each reason, with the sentence that explains it."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -50,5 +50,5 @@ _RANK: Final = {reason: rank for rank, reason in enumerate(REASONS)}
 
 
 def ordered(reasons: Iterable[str]) -> tuple[str, ...]:
-    """Return the reasons once each, in the order of `REASONS`."""
+    """Return each reason once, in the order of `REASONS`."""
     return tuple(sorted(set(reasons), key=_RANK.__getitem__))

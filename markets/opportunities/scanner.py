@@ -1,6 +1,7 @@
 """The scanner: every kind of opportunity over one event, the same for dashboard, trader and backtest.
 
-A kind that raises costs itself that one event: what the other kinds say stands, and the failure is returned.
+A kind that raises finds nothing in that one event: what the other kinds find stands, and the failure is
+returned.
 """
 
 import traceback
@@ -18,7 +19,7 @@ Rank = tuple[bool, int, str]
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What raised an error over an event.
+    """What raised an error while scanning an event.
 
     Attributes:
         part: name of the kind, or of what is worked out for all of them.
@@ -33,13 +34,13 @@ class Failure(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, event_ticker: str, part: str, error: Exception) -> "Failure":
-        """Return the failure that `error`, just caught, is."""
+        """Return the failure for `error`, which was just caught."""
         line = "".join(traceback.format_exception_only(error)).strip()
         return cls(event_ticker, part, line[:200], "".join(traceback.format_exception(error)))
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The candidates of an event, best first, and the kinds that failed over it."""
+    """The candidates of an event, best first, and the kinds that failed on it."""
 
     opportunities: list[Opportunity]
     failures: list[Failure]
@@ -51,16 +52,16 @@ def candidates(view: EventView, published: Mapping[str, FairValue], now_ms: int,
     Args:
         view: the event with all its known markets.
         published: the trader's fair values by ticker. What an event's own legs leave over for one of them
-            (`consensus.py`) is none: it can only differ from a price where a basket is locked, and then says
-            nothing of which leg is wrong.
+            (`consensus.py`) does not count as one: it can only differ from a price where a basket is locked,
+            and then does not say which leg is wrong.
         now_ms: the present.
-        limits: bounds outside of which a candidate keeps its place in the list, with the reason.
+        limits: bounds; a candidate outside them keeps its place in the list, with the reason.
     """
     failures: list[Failure] = []
     found: list[tuple[Rank, Opportunity]] = []
     for kind in KINDS.values():
         try:
-            # A list, and ranked here: what cannot be ranked fails within its kind.
+            # A list, ranked here, so that what cannot be ranked fails within its kind.
             found += [(rank(offered), offered) for offered in kind.find(view, published, now_ms, limits)]
         except Exception as error:  # noqa: BLE001, it is returned
             failures.append(Failure.of(view.event.event_ticker, kind.name, error))
@@ -69,7 +70,7 @@ def candidates(view: EventView, published: Mapping[str, FairValue], now_ms: int,
 
 
 def may_matter(event: Event, failures: list[Failure], *, valued: bool) -> bool:
-    """Return whether a kind may find something in an event; `failures` takes those of kinds that raise.
+    """Return whether a kind may find something in an event; failures of kinds that raise go into `failures`.
 
     Args:
         valued: whether a fair value of one of its markets is published.
@@ -84,12 +85,12 @@ def may_matter(event: Event, failures: list[Failure], *, valued: bool) -> bool:
 
 
 def by_prices() -> bool:
-    """Return whether an event without candidates stays so while its prices do; see `Kind.by_prices`."""
+    """Return whether an event without candidates has none while its prices stay; see `Kind.by_prices`."""
     return all(kind.by_prices for kind in KINDS.values())
 
 
 def may_pay(view: EventView, published: Mapping[str, FairValue]) -> bool:
-    """Return whether one of an event's candidates may be tradable; yes if a kind cannot say."""
+    """Return whether one of an event's candidates may be tradable; True if a kind cannot say."""
     for kind in KINDS.values():
         try:
             if kind.may_pay(view, published):
@@ -120,12 +121,12 @@ def explain(opportunity: Opportunity) -> str:
 
 
 def rank(opportunity: Opportunity) -> Rank:
-    """Order candidates: tradable before not, then by net edge, then by key so that the order is total."""
+    """Order candidates: tradable ones first, then by net edge, then by key so that the order is total."""
     return not opportunity.tradable, -(opportunity.net_edge_e6 or 0), opportunity.key
 
 
 def _most(event: Event, failures: list[Failure], ask: Callable[[Kind], int | None]) -> int | None:
-    """Return the most that a kind answers, None if all that answer say so."""
+    """Return the largest answer of any kind, None if all that answer say None."""
     most: int | None = None
     for kind in KINDS.values():
         try:

@@ -1,8 +1,8 @@
-"""Strikes: what a market's YES covers of the number it is about, and which markets are about the same number.
+"""Strikes: which values of its number a market's YES covers, and which markets are about the same number.
 
-Two markets of one event are about the same number when they say so in the same words but for their strikes:
-"Seattle wins by over 1.5 runs" and "Seattle wins by over 3.5 runs". Money rests on it, so only a number that
-is the strike is taken out of the words, and where that is not plain nothing is said.
+Two markets of one event are about the same number when they are worded alike but for their strikes: "Seattle
+wins by over 1.5 runs" and "Seattle wins by over 3.5 runs". Money rests on it, so only a number that is the
+strike is taken out of the words; if that is not plain, there is no answer.
 """
 
 import math
@@ -26,10 +26,10 @@ _COMPARING: Final = frozenset(
     {"above", "and", "at", "below", "between", "greater", "higher", "in", "least", "less", "lower", "more",
      "most", "of", "or", "over", "range", "than", "the", "to", "under"}
 )  # fmt: skip
-"""Words by which a threshold and a bucket differ, whatever they are about."""
+"""Words in which a threshold and a bucket differ, whatever they are about."""
 
 _NEAR: Final = Decimal(1)
-"""A label may say 25+ of a strike above 24.5, and 79 or below of one below 80."""
+"""A label may say 25+ for a strike above 24.5, and "79 or below" for one below 80."""
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -41,20 +41,21 @@ class Interval(msgspec.Struct, frozen=True):
     high_in: bool
 
     def within(self, other: "Interval") -> bool:
-        """Whether `other` covers all that this covers."""
+        """Whether `other` covers everything that this covers."""
         return _starts_before(other, self) and _ends_after(other, self)
 
     def covers(self, value: Decimal) -> bool:
-        """Whether a value is in it."""
+        """Whether it contains a value."""
         return (self.low is None or self.low < value or (self.low_in and self.low == value)) and (
             self.high is None or value < self.high or (self.high_in and self.high == value)
         )
 
 
 def interval(market: Market) -> Interval | None:
-    """Return what a market's YES covers; None if its strike is none, or lacks a bound.
+    """Return what a market's YES covers; None if it has no strike, or one that lacks a bound.
 
-    Somebody's own number may be called "structured", after who it is: "Ketel Marte: 2+" of a floor of 1.5.
+    A person's number may have strike type "structured" and be named after the person: "Ketel Marte: 2+" with
+    a floor of 1.5.
     """
     strike, floor, cap = market.strike_type or "", market.floor_strike, market.cap_strike
     if strike == "structured" and floor is not None and cap is None:
@@ -66,7 +67,7 @@ def interval(market: Market) -> Interval | None:
 
 @lru_cache(maxsize=1 << 14)
 def same_number(label: str, title: str, floor: float | None, cap: float | None) -> tuple[str, str] | None:
-    """Return what is alike of all strikes on one number: the words with # for the strike. None: not plain."""
+    """Return what all strikes on one number share: the words with # for the strike. None if not plain."""
     strikes = [strike for strike in (_decimal(floor), _decimal(cap)) if strike is not None]
     words, count = _without(label, strikes)
     if not count or count > len(strikes):
@@ -77,7 +78,7 @@ def same_number(label: str, title: str, floor: float | None, cap: float | None) 
 
 @lru_cache(maxsize=1 << 14)
 def alike(words: tuple[str, str]) -> tuple[str, ...]:
-    """Return the words of `same_number` without those by which thresholds and buckets differ."""
+    """Return the words of `same_number` without those in which thresholds and buckets differ."""
     return tuple(
         " ".join(word for word in _NO_LETTERS.sub(" ", text.lower()).split() if word not in _COMPARING)
         for text in words
@@ -85,7 +86,7 @@ def alike(words: tuple[str, str]) -> tuple[str, ...]:
 
 
 def words_of(market: Market) -> tuple[str, str] | None:
-    """Return `same_number` of a market."""
+    """Return `same_number` for a market."""
     return same_number(market.yes_sub_title, market.title, market.floor_strike, market.cap_strike)
 
 
@@ -118,7 +119,7 @@ def _ends_after(wide: Interval, narrow: Interval) -> bool:
 
 
 def _without(text: str, strikes: list[Decimal]) -> tuple[str, int]:
-    """Return a text with # for each number that is a strike, and how many there were."""
+    """Return a text with # for each number that is a strike, and the number of such strikes."""
     count = 0
 
     def taken_out(found: re.Match[str]) -> str:

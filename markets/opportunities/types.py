@@ -16,7 +16,7 @@ class MarketView(msgspec.Struct, frozen=True):
     """One market as a replica holds it.
 
     The ages are the replica's: a streamed market's quote may be younger than the record's own `as_of_ms`.
-    `vouched`: the quote holds now, since a change of it would have been heard.
+    `vouched`: the quote holds now, since any change would have been heard.
     """
 
     market: Market
@@ -29,9 +29,9 @@ class MarketView(msgspec.Struct, frozen=True):
 
 
 class EventView(msgspec.Struct, frozen=True):
-    """One event with everything the scanner needs. `markets` must be all of its markets that are known.
+    """One event with everything the scanner needs. `markets` must hold all its known markets.
 
-    `related` are other events of the same match, where the caller wants to know what lies between them;
+    `related` are other events of the same match, if the caller wants opportunities that span them;
     `match` is the id of its milestone, the same for all of its events, empty where none is known.
     """
 
@@ -44,7 +44,7 @@ class EventView(msgspec.Struct, frozen=True):
 
 
 class ScanLimits(msgspec.Struct, frozen=True, gc=False):
-    """Bounds outside of which a candidate is not tradable. Times in milliseconds, counts in 0.01 contract.
+    """Bounds; a candidate outside them is not tradable. Times in milliseconds, counts in 0.01 contract.
 
     `void_risk`: whether a locked trade may pay back less than it costs if it is called off.
     """
@@ -63,8 +63,8 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     """One purchase of an opportunity: `count_e2` of `side` ("yes" or "no") at `price_e4` or better.
 
     `price_e4` is the worst price touched, `cost_e6` the exact cost of walking the levels down to it, `fee_e6`
-    the taker fees (None: unknown). `label` is the outcome in words. `vouched`: its best price holds now, as a
-    change would have been heard.
+    the taker fees (None: unknown). `label` is the outcome in words. `vouched`: its best price holds now,
+    since any change would have been heard.
     """
 
     ticker: str
@@ -79,18 +79,18 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
 
 
 class Opportunity(msgspec.Struct, frozen=True):
-    """A candidate trade and, in `reasons`, why it should not be done; without reasons it is tradable.
+    """A candidate trade and, in `reasons`, why not to trade it; without reasons it is tradable.
 
     All money is for the whole size. None is unknown (fees of an unknown schedule, and all that follows).
 
     Attributes:
-        key: names the same candidate from scan to scan, and no other one.
+        key: names this candidate, and no other, from scan to scan.
         count_e2: contracts, or baskets of one contract per leg.
-        gross_edge_e6: (expected or guaranteed) payout less cost, before fees.
+        gross_edge_e6: payout, expected or guaranteed, less cost, before fees.
         net_edge_e6: gross edge less fees.
         ev_e6: expected profit; for a basket its guaranteed profit.
-        worst_case_e6: profit in the worst outcome: of the floor, and where the rules let the exchange settle
-            at a fair price, of the floor if void.
+        worst_case_e6: profit in the worst outcome: from the floor, and where the rules let the exchange
+            settle at a fair price, from the floor if void.
         capital_e6: cash needed: cost and fees.
         annualised_return: `ev` over `capital`, simple, until the expected payout.
         probability: fair probability that the leg pays; None for a basket.
@@ -98,8 +98,8 @@ class Opportunity(msgspec.Struct, frozen=True):
         value: `probability` less the leg's (worst) price; None for a basket.
         as_of_ms: age of the oldest leg.
         volume_e2: contracts ever traded in the least traded leg.
-        exhaustive_because: why exactly one outcome pays, where the fair value rests on that.
-        notes: what to know besides.
+        exhaustive_because: why exactly one outcome pays, if the fair value rests on that.
+        notes: anything else to know.
         floor_e6: the least that all legs pay together once the event is decided (`floors.py`).
         floor_void_e6: the least that they pay if it is called off.
     """
@@ -133,17 +133,17 @@ class Opportunity(msgspec.Struct, frozen=True):
 
     @property
     def tradable(self) -> bool:
-        """No reason speaks against it."""
+        """Whether no reason speaks against it."""
         return not self.reasons
 
     @property
     def locked_e6(self) -> int | None:
-        """What it earns at least once the event is decided, after fees; below 0 it can lose so much."""
+        """The least it earns once the event is decided, after fees; below 0, the most it can lose."""
         return None if self.capital_e6 is None else self.floor_e6 - self.capital_e6
 
     @property
     def if_void_e6(self) -> int | None:
-        """What it earns at least if it is called off, after fees."""
+        """The least it earns if it is called off, after fees."""
         return None if self.capital_e6 is None else self.floor_void_e6 - self.capital_e6
 
     @property

@@ -1,4 +1,4 @@
-"""Amounts in the sentences that explain an opportunity: short, as people say them."""
+"""Amounts for the sentences that explain an opportunity: short, as people say them."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ _CENT_E4: Final = 10_000
 
 
 def dollars(money_e6: int) -> str:
-    """Dollars and cents with their sign if it is a minus: ``$2.97``, ``−$0.50``."""  # noqa: RUF002
+    """Dollars and cents, with a sign only if negative: ``$2.97``, ``−$0.50``."""  # noqa: RUF002
     cents = (abs(money_e6) + 5_000) // 10_000
     sign = _MINUS if money_e6 < 0 and cents else ""
     return f"{sign}${cents // 100:,}.{cents % 100:02d}"
@@ -30,20 +30,20 @@ def cents(money_e6: int, *, sign: bool = False) -> str:
 
 
 def price(money_e6: int) -> str:
-    """What one set costs: in dollars from one on, else in cents."""
+    """What one set costs: in dollars from $1 up, else in cents."""
     return dollars(money_e6) if abs(money_e6) >= MONEY_ONE_E6 else cents(money_e6)
 
 
 def each_e6(money_e6: int, count_e2: int) -> int:
-    """Return an amount a contract, or a set; 0 of none."""
+    """Return an amount per contract, or per set; 0 if there are none."""
     return round(money_e6 * 100 / count_e2) if count_e2 else 0
 
 
 def sure_profit(opportunity: Opportunity, *, even: bool) -> str:
-    """Return what a locked trade earns, whatever happens; and what if it is called off.
+    """Return what a locked trade earns whatever happens, and what it earns if it is called off.
 
     Args:
-        even: whether all legs have the same size, so that there is something like a set.
+        even: whether all legs have the same size, so that one can speak of a set.
     """
     earns_e6, void_e6 = opportunity.locked_e6, opportunity.if_void_e6
     if earns_e6 is None:

@@ -1,4 +1,4 @@
-"""The kinds of opportunity, one module each. No other part of the project knows one by its name."""
+"""The kinds of opportunity, one module each. No other part of the project knows any of them by name."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,11 +1,12 @@
-"""Kind ``implication``: one market of a match says more than another, in another event, and is dearer.
+"""Kind ``implication``: one market of a match implies another, in another event, and yet costs more.
 
 Who wins by over 2.5 points wins. So YES of the winner and NO of the margin pay a dollar at least: a sure
-profit when the winner's ask is below the margin's bid. Both must hang on the same milestone, and the words of
-the margin be the winner's name, then "wins by over" and the strike. It is sure only if both are settled by
-the same sources, and alike when the match is not played: often they are not, which is then a reason against.
+profit when the winner's ask is below the margin's bid. Both must belong to the same milestone, and the margin
+must be worded as the winner's name, then "wins by over" and the strike. It is sure only if both are settled
+by the same sources, and in the same way when the match is not played; often they are not, which then counts
+as a reason against it.
 
-The legs lie in two events, which the trader does not trade together: it is found and shown, with the reason.
+The legs lie in two events, which the trader does not trade together: it is found and shown, with that reason.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ SAYS: Final = "{} implies {}, so NO of the one or YES of the other pays in any c
 
 
 class ImplicationKind(LockedKind):
-    """The winner of a match costs less than a margin by which it would win."""
+    """YES of a winner costs less than YES of a margin by which it would win."""
 
     name = "implication"
     title = "Implication"
@@ -59,7 +60,7 @@ class ImplicationKind(LockedKind):
         return [offer for offer in offers if offer is not None]
 
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
-        """Return no: the legs lie in two events, and that is always a reason against."""
+        """Return False: the legs lie in two events, which is always a reason against a trade."""
         del view, fair_values
         return False
 
@@ -69,7 +70,7 @@ class ImplicationKind(LockedKind):
 
 
 def _pairs(view: EventView, other: EventView, now_ms: int, limits: ScanLimits) -> Iterator[Pair]:
-    """Yield winners and margins that are the wrong way round: the sound ones, if there are any."""
+    """Yield the winners and margins that are priced the wrong way round: the sound ones, if there are any."""
     found = list(_crossed(view, other))
     sound = [
         pair

@@ -1,4 +1,4 @@
-"""What a kind of opportunity is: all that the rest of the project asks of one."""
+"""What a kind of opportunity is: everything that the rest of the project asks of one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,14 +24,14 @@ Tone = Literal["plain", "yes", "no", "fair"]
 """How a page colours a kind's name; each is a class of the style sheet."""
 
 PARTS_MAX: Final = 3
-"""Up to so many legs of different outcomes are named one by one in a headline."""
+"""Up to this many legs of different outcomes are named one by one in a headline."""
 
 NOTE_VOID: Final = "if it is called off it may pay back less than it costs"
 NOTE_VOID_ALLOWED: Final = f"{NOTE_VOID}; the rules allow a settlement at a fair price"
 
 
 class Headline(msgspec.Struct, frozen=True):
-    """A trade in a few words: `act` ("Buy NO"), then what of (`of`). `side` is the one of all legs, or ""."""
+    """A trade in a few words: `act` ("Buy NO"), then what it buys (`of`). `side`: that of all legs, or ""."""
 
     act: str
     of: str
@@ -39,18 +39,19 @@ class Headline(msgspec.Struct, frozen=True):
 
 
 class Kind(ABC):
-    """One way to earn money. Pure: what it answers depends on nothing but what it is asked.
+    """One way to earn money. Pure: its answers depend on its arguments alone.
 
-    `find` is the only method that must be written; the other answers suit a kind of single legs.
-    A method that raises costs this kind that one event, nothing else (`scanner.Failure`).
+    `find` is the only method that must be written; the other answers suit a kind of single legs. If a method
+    raises, this kind finds nothing in that one event, and nothing else is affected (`scanner.Failure`).
 
     Attributes:
-        name: as it stands in keys, filters, JSON and files, for ever.
-        title: as a page says it.
+        name: as it appears in keys, filters, JSON and files, for ever.
+        title: as a page shows it.
         tone: how a page colours it.
         by_prices: whether `find` finds anything at all depends on the event, its series and markets, their
-            statuses, fair values and best prices alone: time, ages, sizes and depth decide how much, and what
-            speaks against it. Where a kind does not promise it, an event is scanned more often than needed.
+            statuses, fair values and best prices alone: time, ages, sizes and depth decide only how much, and
+            what speaks against it. If a kind does not promise this, its events are scanned more often than
+            needed.
     """
 
     name: ClassVar[str]
@@ -66,45 +67,45 @@ class Kind(ABC):
 
         Args:
             view: the event with all its known markets.
-            fair_values: what its markets are worth, by ticker, as far as somebody says.
+            fair_values: what its markets are worth, by ticker, as far as any source says.
             now_ms: the present.
-            limits: bounds outside of which a candidate is returned with the reason.
+            limits: bounds; a candidate outside them is returned with the reason.
         """
 
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
         """Return whether a candidate of this event may be tradable: not if fees take all at best prices.
 
-        Asked before `find` by whoever only trades. It depends on what `by_prices` names, and on nothing else.
-        A wrong yes costs time, a wrong no money.
+        Asked before `find` by callers that only trade. It depends on what `by_prices` names and on nothing
+        else. A wrong yes costs time; a wrong no costs money.
         """
         del view, fair_values
         return True
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
-        """Return whether `find` can find anything in this event at all. Yes costs time, a wrong no money.
+        """Return whether `find` can find anything in this event. A wrong yes costs time; a wrong no, money.
 
         Args:
-            event: asked at every change of it or its markets, so this must be quick.
+            event: this is asked at every change of it or its markets, so it must be quick.
             valued: whether somebody has published a fair value of one of its markets.
         """
         del event, valued
         return True
 
     def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
-        """Return what the quotes of an event's markets promise per contract before fees, 0 if nothing.
+        """Return what the quotes of an event's markets promise per contract before fees, 0 for nothing.
 
         None: nothing is gained by seeing the books of these markets at one moment. Events that promise most
-        are looked at first, and their books are fetched first, all together.
+        are examined first, and their books are fetched first, all together.
         """
         del event, quotes
         return None
 
     def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:
-        """Return what these legs, each (ticker, side, count_e2), pay together at least, whatever happens.
+        """Return the least that these legs, each (ticker, side, count_e2), pay together, whatever happens.
 
-        The trader evens out a trade whose legs got unequally much by this, whichever strategy bought them: it
-        must be true of any legs. All their markets are in `view`. None: this kind promises nothing of such
-        legs, so they are left as they are.
+        The trader uses this to even out a trade whose legs were filled unequally, whichever strategy bought
+        them, so it must be true of any legs. All their markets are in `view`. None: this kind promises
+        nothing about such legs, and they are left as they are.
         """
         del view, legs
         return None
@@ -120,7 +121,7 @@ class Kind(ABC):
         return Headline("Buy", ", ".join(f"{leg.side.upper()} {leg.label or leg.ticker}" for leg in legs), "")
 
     def explain(self, opportunity: Opportunity) -> str:
-        """Return in a sentence or two why this candidate earns money, and what it can lose."""
+        """Return a sentence or two on why this candidate earns money and what it can lose."""
         o = opportunity
         cost_e6 = sum(leg.cost_e6 for leg in o.legs)
         many = "These legs cost" if len(o.legs) > 1 else "It costs"
@@ -129,10 +130,10 @@ class Kind(ABC):
         return f"{many} {dollars(cost_e6)} and {fees}, at least {dollars(o.floor_e6)} comes back{earns}."
 
     def key(self, event_ticker: str, legs: Sequence[Leg]) -> str:
-        """Return what names this candidate from scan to scan, and no other.
+        """Return a key that names this candidate, and no other, from scan to scan.
 
-        A single leg is named by its market and side; several by all of them. Where prices decide which legs
-        there are, override it with something that stays. No commas; 120 characters at most.
+        A single leg is named by its market and side; several by all of them. If prices decide which legs
+        there are, override this with something that does not change. No commas; 120 characters at most.
         """
         if len(legs) == 1:
             return f"{self.name}:{legs[0].ticker}:{legs[0].side}"
@@ -153,18 +154,18 @@ class Kind(ABC):
         because: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> Opportunity:
-        """Return the candidate of these purchases, with all that speaks against it.
+        """Return the candidate made of these purchases, with everything that speaks against it.
 
-        Where there is more to say of it, replace what differs (`msgspec.structs.replace`).
+        If there is more to say about it, replace what differs (`msgspec.structs.replace`).
 
         Args:
             bought: each market with what is bought there.
-            gross_e6: expected or sure payout of all legs together less their cost, before fees.
+            gross_e6: expected or sure payout of all legs together, less their cost, before fees.
             doubts: reasons of this kind's own.
             sound: whether the markets are known to have no `legs.market_reasons`.
-            floor: what the legs pay at least, in micro-dollars, where that is known; else it is worked out.
-            because: why exactly one outcome pays, where it rests on that.
-            notes: what to know besides.
+            floor: the least that the legs pay, in micro-dollars, if known; otherwise it is worked out.
+            because: why exactly one outcome pays, if the candidate rests on that.
+            notes: anything else to know.
         """
         legs = tuple([leg for _, leg in bought])
         fees_e6 = total_fees_e6(legs)

@@ -1,6 +1,6 @@
-"""What pays a dollar a set whatever happens, one contract of each leg: all kinds that need no opinion.
+"""Sets, one contract of each leg, that pay a dollar whatever happens: all kinds that need no opinion.
 
-The legs' books are walked together: to the largest number of sets of which one more still earns after fees.
+The legs' books are walked together, up to the largest number of sets whose last one still earns after fees.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,12 +19,12 @@ Wanted = tuple[MarketView, str]
 
 
 class LockedKind(Kind):
-    """A kind whose sets, one contract of each leg, pay a dollar at least."""
+    """A kind whose sets, one contract of each leg, pay at least a dollar."""
 
     by_prices = True
 
     def lead(self, opportunity: Opportunity) -> str:
-        """Return why a set pays a dollar at least, as a sentence without its full stop."""
+        """Return why a set pays at least a dollar, as a sentence without its full stop."""
         return opportunity.notes[0] if opportunity.notes else "Whatever happens, one of these legs pays"
 
     def explain(self, opportunity: Opportunity) -> str:
@@ -48,10 +48,10 @@ class LockedKind(Kind):
         because: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> Opportunity | None:
-        """Return as many sets as earn something after fees; where none does one level of them, if any.
+        """Return as many sets as earn something after fees; if none does, one level of them, if there is any.
 
         Args:
-            fees: of each leg, where they are not all those of `view`.
+            fees: those of each leg, if they are not all those of `view`.
         """
         ladders = [ladder(seen, side, limits) for seen, side in wanted]
         if not all(asks.levels for asks in ladders):
@@ -90,7 +90,7 @@ def may_earn(prices_e4: Iterable[int], fees: FeeSchedule | None) -> bool:
 
 
 def _walk(ladders: Sequence[Ladder], fees: Sequence[FeeSchedule | None], now_ms: int) -> int:
-    """Return the largest count of sets of which the last still earned more than its fees."""
+    """Return the largest count of sets such that the last still earns more than its fees."""
     count_e2 = 0
     at = [0] * len(ladders)
     left = [asks.levels[0][1] for asks in ladders]

@@ -1,11 +1,11 @@
-"""Kinds ``ladder`` and ``range``: two strikes on one number, of which the one's YES includes the other's.
+"""Kinds ``ladder`` and ``range``: two strikes on one number, where YES of one includes YES of the other.
 
-Above 50 includes above 60, and above 50 includes 60 to 65. So YES of the wider and NO of the narrower pay a
-dollar at least, whatever the number is, and two if it lies between: a sure profit when the two asks add up to
-less than 1, which is to say when the wider's ask is below the narrower's bid.
+Above 50 includes above 60, and above 50 includes 60 to 65. So YES of the wider and NO of the narrower pay at
+least a dollar, whatever the number is, and two if it lies between: a sure profit when the two asks add up to
+less than 1, that is, when the wider's ask is below the narrower's bid.
 
-That both are about the same number is proved by their words (`strikes.py`); that one includes the other by
-their strikes. Each market is in one pair at most: the two that are furthest apart for each other.
+Their wording proves that both are about the same number (`strikes.py`); their strikes prove that one includes
+the other. Each market is in at most one pair, with the market from which it is furthest apart.
 """
 
 from abc import abstractmethod
@@ -35,7 +35,7 @@ class Rung(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two markets of which the wider costs so much less than the narrower brings."""
+    """Two markets, and by how much the wider costs less than the narrower brings."""
 
     apart_e4: int
     wider: MarketView
@@ -43,22 +43,22 @@ class Pair(NamedTuple):
 
 
 class NestedKind(LockedKind):
-    """Two strikes on one number the wrong way round; what sorts of strikes, the kinds say."""
+    """Two strikes on one number, priced the wrong way round; the kinds say which sorts of strikes."""
 
     tone = "fair"
 
     @abstractmethod
     def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
-        """Yield all pairs of a wider and a narrower market: the one's ask is below the other's bid."""
+        """Yield all pairs of a wider and a narrower market: the wider's ask is below the narrower's bid."""
 
     @abstractmethod
     def alike(self, words: tuple[str, str], others: tuple[str, str]) -> bool:
-        """Return whether markets of these words are about the same number."""
+        """Return whether markets so worded are about the same number."""
 
     def find(
         self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
     ) -> list[Opportunity]:
-        """Return the pairs that cost less than a dollar, of sound markets if there are any."""
+        """Return the pairs that cost less than a dollar, made of sound markets if there are any."""
         del fair_values  # it needs no opinion
         found = list(self.pairs(view.markets))
         if not found:
@@ -98,11 +98,11 @@ class NestedKind(LockedKind):
         )
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
-        """Return whether the event has several markets, as far as it says."""
+        """Return whether the event lists several markets."""
         return not event.market_tickers or " " in event.market_tickers
 
     def least_payout_e6(self, view: EventView, legs: Sequence[tuple[str, str, int]]) -> int | None:
-        """Return what YES of a wider strike and NO of a narrower one pay: what both have."""
+        """Return what YES of a wider and NO of a narrower strike pay together: the count that both have."""
         if len(legs) != 2 or {side for _, side, _ in legs} != {YES, NO}:
             return None
         markets = {seen.market.ticker: seen.market for seen in view.markets}
@@ -118,17 +118,17 @@ class NestedKind(LockedKind):
 
 
 class LadderKind(NestedKind):
-    """Two thresholds on one number the wrong way round."""
+    """Two thresholds on one number, priced the wrong way round."""
 
     name = "ladder"
     title = "Ladder"
 
     def alike(self, words: tuple[str, str], others: tuple[str, str]) -> bool:
-        """Thresholds say the same but for their strikes."""
+        """Thresholds are worded alike but for their strikes."""
         return words == others
 
     def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
-        """Yield pairs of thresholds; most events have none, and are done once their strikes are in order."""
+        """Yield pairs of thresholds; most events have none, and are done once their strikes are sorted."""
         groups: dict[tuple[tuple[str, str], bool], list[MarketView]] = {}
         for seen in markets:
             market = seen.market
@@ -144,17 +144,17 @@ class LadderKind(NestedKind):
 
 
 class RangeKind(NestedKind):
-    """A bucket that costs more than a threshold or a bucket which includes it."""
+    """A bucket that costs more than a threshold or bucket that includes it."""
 
     name = "range"
     title = "Range"
 
     def alike(self, words: tuple[str, str], others: tuple[str, str]) -> bool:
-        """Thresholds and buckets say the same but for strikes and what compares with them."""
+        """Thresholds and buckets are worded alike but for strikes and the words that compare with them."""
         return alike(words) == alike(others)
 
     def pairs(self, markets: Sequence[MarketView]) -> Iterator[Pair]:
-        """Yield pairs of which the narrower is a bucket."""
+        """Yield pairs whose narrower market is a bucket."""
         if not any(seen.market.strike_type == BETWEEN for seen in markets) or not _may_cross(markets):
             return
         groups: dict[tuple[str, ...], list[Rung]] = {}
@@ -169,7 +169,7 @@ class RangeKind(NestedKind):
 
 
 def crossed(rungs: Sequence[Rung]) -> Iterator[Pair]:
-    """Yield what is the wrong way round among markets on one number."""
+    """Yield the pairs priced the wrong way round among markets on one number."""
     for wide in rungs:
         if wide.ask_e4 is None:
             continue
@@ -186,7 +186,7 @@ def crossed(rungs: Sequence[Rung]) -> Iterator[Pair]:
 
 
 def furthest(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs that are the furthest apart for both of their markets: no market is in two."""
+    """Return the pairs that are furthest apart for both of their markets, so that no market is in two."""
     taken: set[str] = set()
     found = []
     for pair in sorted(pairs, key=lambda p: (-p.apart_e4, p.wider.market.ticker, p.narrower.market.ticker)):
@@ -203,7 +203,7 @@ def label(seen: MarketView) -> str:
 
 
 def _at(pair: Pair) -> tuple[int, int]:
-    """Return how far a pair is apart, and what the wider costs."""
+    """Return how far apart a pair is, and what the wider costs."""
     return pair.apart_e4, yes_prices(pair.wider)[1] or 0
 
 
@@ -220,7 +220,7 @@ def _widest_first(seen: MarketView) -> tuple[float, bool]:
 
 
 def _may_cross(markets: Sequence[MarketView]) -> bool:
-    """Return whether a bid is above an ask at all."""
+    """Return whether any bid is above any ask."""
     highest_e4, lowest_e4 = 0, PRICE_ONE_E4
     for seen in markets:
         bid_e4, ask_e4 = yes_prices(seen)

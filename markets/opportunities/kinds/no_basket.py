@@ -1,12 +1,12 @@
 """Kind ``no_basket``: NO on several markets of a mutually exclusive event.
 
 At most one of them resolves YES, so of n legs at least n - 1 pay. That is a sure profit when the NO prices
-add up to less than n - 1, which is to say when the YES bids add up to more than 1. No exhaustiveness is
+add up to less than n - 1, that is, when the YES bids add up to more than 1. No exhaustiveness is
 needed: if none resolves YES, all n pay.
 
-The legs' books are walked together. A leg that runs dry, or whose bid no longer pays its own fee, drops out
-and the rest goes on while it still pays; legs may therefore differ in count, the dropped ones being smaller.
-Whichever leg then resolves YES, the payout is at least all counts less the largest one.
+The legs' books are walked together. A leg that runs dry, or whose bid no longer pays its own fee, drops out,
+and the rest go on while they still pay; so legs may differ in count, those dropped being smaller. Whichever
+leg then resolves YES, the payout is at least the sum of all counts less the largest one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +33,14 @@ from .kind import Kind
 
 
 class _Pool(msgspec.Struct, frozen=True):
-    """Markets that a basket may be made of, with their NO asks."""
+    """The markets that a basket may be made of, with their NO asks."""
 
     markets: list[MarketView]
     ladders: list[Ladder]
 
 
 class NoBasketKind(Kind):
-    """NO on several markets of an event of which at most one resolves YES."""
+    """NO on several markets of an event in which at most one resolves YES."""
 
     name = "no_basket"
     title = "NO basket"
@@ -50,11 +50,11 @@ class NoBasketKind(Kind):
     def find(
         self, view: EventView, fair_values: Mapping[str, FairValue], now_ms: int, limits: ScanLimits
     ) -> list[Opportunity]:
-        """Return the event's basket if its gross edge is positive: of sound legs if they suffice."""
+        """Return the event's basket if its gross edge is positive: made of sound legs if they suffice."""
         del fair_values  # a basket needs no opinion
         if not view.event.mutually_exclusive:
             return []
-        # Most events end here: no depth is looked at before the best bids say that it may matter.
+        # Most events end here: depth is examined only if the best bids say that it may matter.
         bids_e4 = [yes_prices(seen)[0] or 0 for seen in view.markets if _pooled(seen)]
         if sum(bids_e4) <= PRICE_ONE_E4:
             return []
@@ -69,7 +69,7 @@ class NoBasketKind(Kind):
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
         """Return whether NO of each, less its fee, is worth more than the one leg that may lose.
 
-        Of whichever legs and counts a basket is: it earns no more than its largest count times that.
+        Whatever a basket's legs and counts, it earns no more than its largest count times that.
         """
         del fair_values
         if not view.event.mutually_exclusive:
@@ -88,7 +88,7 @@ class NoBasketKind(Kind):
         return event.mutually_exclusive
 
     def worth_of_books_e4(self, event: Event, quotes: Sequence[Quote]) -> int | None:
-        """Return by how much the YES bids exceed $1 together: NO of each costs so much less than it pays."""
+        """Return by how much the YES bids exceed $1 together: NO of all costs that much less than it pays."""
         if not event.mutually_exclusive:
             return None
         bids_e4 = sum(quote.yes_bid_e4 for quote in quotes if quote.yes_bid_size_e2)
@@ -101,7 +101,7 @@ class NoBasketKind(Kind):
         return guaranteed_payout_e6([count_e2 for _, _, count_e2 in legs])
 
     def explain(self, opportunity: Opportunity) -> str:
-        """Return that at most one leg loses, what they cost, and what is left."""
+        """Say that at most one leg loses, what they cost, and what is left."""
         legs = opportunity.legs
         many, even = len(legs), len({bought.count_e2 for bought in legs}) == 1
         cost_e6 = sum(bought.cost_e6 for bought in legs)
@@ -168,21 +168,22 @@ def _sound(pool: _Pool, now_ms: int, limits: ScanLimits) -> _Pool:
 
 
 def guaranteed_payout_e6(counts_e2: Sequence[int]) -> int:
-    """Return what NO legs of these counts pay at least when at most one of their markets resolves YES."""
+    """Return the least that NO legs of these counts pay when at most one of their markets resolves YES."""
     return (sum(counts_e2) - max(counts_e2)) * PRICE_ONE_E4
 
 
 def _walk(ladders: Sequence[Ladder], fees: FeeSchedule | None, now_ms: int) -> list[int]:
-    """Buy tranches over all legs that earn their place, until one more basket would not profit.
+    """Buy tranches over all legs that earn their place, until one more basket would earn nothing.
 
-    Returns the count of each leg; empty if not even the first basket profits.
+    Returns the count of each leg; empty if not even the first basket earns anything.
     """
     counts = [0] * len(ladders)
     position = [0] * len(ladders)
     left = [asks.levels[0][1] for asks in ladders]
     live = list(range(len(ladders)))
     while True:
-        # A leg earns 1 less its price and fee; a basket the sum of that, less the one leg that may lose.
+        # A leg earns 1 less its price and fee; a basket earns the sum of that, less the one leg that may
+        # lose.
         earns = {i: _earns_e6(ladders[i].levels[position[i]][0], fees, now_ms) for i in live}
         live = [i for i in live if earns[i] > 0]
         if len(live) < 2 or sum(earns[i] for i in live) <= MONEY_ONE_E6:

@@ -1,8 +1,8 @@
 """Kind ``value``: an outcome that trades below what it is believed to be worth, YES or NO.
 
-The size is what the ladder gives while one more contract still earns more than its fee, counted from the
-cautious end of the fair value (probability less margin). A fair value is somebody's opinion, of a model or a
-person: the event's own prices give none. Nothing of it is locked: the floor is 0.
+The size is what the ladder offers while one more contract still earns more than its fee, reckoned at the
+cautious end of the fair value (probability less margin). A fair value is an opinion, a model's or a person's:
+the event's own prices give none. Nothing of it is locked: the floor is 0.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,7 +58,7 @@ class ValueKind(Kind):
         return found
 
     def may_pay(self, view: EventView, fair_values: Mapping[str, FairValue]) -> bool:
-        """Return whether a fair value is published of a market here: what it earns is seen by walking."""
+        """Return whether a fair value of a market here is published; only the walk shows what it earns."""
         return bool(fair_values) and any(seen.market.ticker in fair_values for seen in view.markets)
 
     def may_matter(self, event: Event, *, valued: bool) -> bool:
@@ -130,7 +130,7 @@ def _fair_value_reasons(fair: FairValue, bought: Leg, now_ms: int, limits: ScanL
         if now_ms - fair.as_of_ms > limits.max_fair_value_age_ms:
             yield why.FAIR_VALUE_STALE
         return
-    # What sessions of rules before 2 took for a fair value: it is as old as the prices it was made of.
+    # Sessions under rules before 2 took this for a fair value, as old as the prices it was made from.
     if now_ms - fair.as_of_ms > limits.max_leg_age_ms:
         yield why.FAIR_VALUE_STALE
     if abs(fair.as_of_ms - bought.as_of_ms) > limits.max_leg_spread_ms:

@@ -1,4 +1,4 @@
-"""Kind ``yes_basket``: YES of every market of an event of which exactly one resolves YES.
+"""Kind ``yes_basket``: YES of every market of an event in which exactly one resolves YES.
 
 One of n legs pays, so it is a sure profit when the YES asks add up to less than 1. That at most one resolves
 YES is not enough: if an outcome is missing from the list, nothing pays. So it needs the proof of
@@ -19,18 +19,18 @@ from markets.units import PRICE_ONE_E4
 from .locked import LockedKind, may_earn
 
 BELIEVED_E4: Final = 1_000
-"""Whoever sees quotes alone takes a list of outcomes that is cheaper than this for one with holes."""
+"""From quotes alone, a list of outcomes cheaper than this is taken to have holes."""
 
 
 class YesBasketKind(LockedKind):
-    """YES of every market of an event of which exactly one resolves YES."""
+    """YES of every market of an event in which exactly one resolves YES."""
 
     name = "yes_basket"
     title = "YES basket"
     tone = "yes"
 
     def lead(self, opportunity: Opportunity) -> str:
-        """Return that exactly one of the outcomes wins."""
+        """Say that exactly one of the outcomes wins."""
         return f"Exactly one of these {len(opportunity.legs)} wins"
 
     def find(
