@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: most who import a part of the bus want neither sockets nor settings.
+    # On demand: most importers of a part of the bus want neither sockets nor settings.
     if name == "connect":
         return import_module("bus.notebook").connect
     raise AttributeError(f"module 'bus' has no attribute {name!r}")

@@ -11,7 +11,7 @@ from .sockets import MAX_ANSWER, connect, make
 from .threads import Owner
 
 CONNECT_MS: Final = 250
-"""How long to wait for a server that may just be starting; nothing is queued for one that is not there."""
+"""How long to wait for a server that may just be starting; nothing is queued for an absent one."""
 
 
 class NoAnswer(KalshiBusError):
@@ -27,7 +27,7 @@ def ask(
 
     Raises:
         NoAnswer: none came within `timeout_ms`.
-        DecodeError: it is no msgpack map.
+        DecodeError: the answer is not a msgpack map.
     """
     socket = make(context, zmq.REQ, MAX_ANSWER)
     try:
@@ -41,8 +41,8 @@ def ask(
 class Asker:
     """One DEALER socket and one question at a time. The thread that asks first owns it and closes it.
 
-    After a question without an answer the socket is thrown away: what waits in it must not reach a server
-    that comes later. A command is carried out now or not at all, as far as this side can see to it.
+    After a question without an answer the socket is thrown away: what is queued in it must not reach a server
+    that comes later. A command is carried out now or not at all, as far as this side can ensure it.
     """
 
     def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
@@ -57,7 +57,7 @@ class Asker:
 
         Raises:
             NoAnswer: nobody is there, or none came within `timeout_ms`.
-            DecodeError: it is no msgpack map.
+            DecodeError: the answer is not a msgpack map.
         """
         self._owner.check()
         self._id += 1
@@ -81,7 +81,7 @@ class Asker:
             connect(self._socket, self._endpoint)
         socket = self._socket
         try:
-            # Whoever was there may be gone a moment later: then the poll says so, or the send.
+            # A server may go away a moment later; then the poll or the send says so.
             if not socket.poll(min(CONNECT_MS, timeout_ms), zmq.POLLOUT):
                 raise zmq.Again
             socket.send_multipart((b"", encode_map(question)), zmq.NOBLOCK)

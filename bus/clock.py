@@ -1,8 +1,8 @@
 """Time and randomness as parameters.
 
-Pure code never reads a clock: it takes ``now_ms`` (or a Clock) from its caller, so that a test, a replay
-and a backtest decide what *now* is. The same holds for randomness: whoever needs it takes an `Rng`,
-seeded by its caller. Only this module reads the system's clock; ruff (TID251) refuses it elsewhere.
+Pure code never reads a clock: it takes ``now_ms`` (or a Clock) from its caller, so that a test, a replay and
+a backtest decide what *now* is. The same holds for randomness: code that needs it takes an `Rng`, seeded by
+its caller. Only this module reads the system's clock; ruff (TID251) refuses it elsewhere.
 """
 
 import random

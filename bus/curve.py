@@ -1,4 +1,4 @@
-"""Keys of CURVE, by which machines know each other over TCP: their files, and who is let in. docs/remote.md.
+"""CURVE keys, by which machines know each other over TCP: their files, and who is let in. docs/remote.md.
 
 A key is 40 characters of Z85. Files are in the format of pyzmq's certificates, so that `zmq.auth` reads them.
 """
@@ -26,7 +26,7 @@ DOMAIN: Final = b"kalshi-bus-remote"
 """ZAP domain of the sockets that other machines connect to."""
 
 REFUSED_MAX: Final = 1_000
-"""So many who were refused are remembered."""
+"""How many refused clients are remembered."""
 
 KEY_SETTING: Final = "KALSHI_BUS_CURVE_KEY"
 
@@ -51,7 +51,7 @@ class Pair(NamedTuple):
 
 
 class ClientKeys(NamedTuple):
-    """With what a process connects to another machine: its own pair, and the public key of the server."""
+    """What a process needs to connect to another machine: its own pair, and the server's public key."""
 
     own: Pair
     server: bytes
@@ -61,7 +61,7 @@ def check_key(text: str, what: str) -> bytes:
     """Return a public key as libzmq takes it.
 
     Raises:
-        StartupError: it is none. What it is instead is not said: it may be a secret.
+        StartupError: it is not one. The message does not repeat it, since it may be a secret.
     """
     if not _KEY.fullmatch(text):
         raise StartupError(
@@ -83,10 +83,10 @@ def check_name(name: str) -> str:
 
 
 def read_client_keys(path: Path) -> ClientKeys:
-    """Return what a client's file has.
+    """Return the keys in a client's file.
 
     Raises:
-        StartupError: it is missing, open to others, or has no such keys in it.
+        StartupError: it is missing, open to others, or lacks these keys.
     """
     found = _read_keys(path, KEY_SETTING, ("server-key", "public-key", "secret-key"))
     return ClientKeys(Pair(found["public-key"], found["secret-key"]), found["server-key"])
@@ -115,10 +115,10 @@ def write_keys(path: Path, pair: Pair, server: bytes | None, *, anew: bool = Fal
 
     Args:
         server: public key of the server, in a client's file.
-        anew: put it in the place of one that is there.
+        anew: replace an existing file.
 
     Raises:
-        StartupError: there is one already, or it cannot be written.
+        StartupError: there is one already, or the file cannot be written.
     """
     metadata = f'    server-key = "{server.decode()}"\n' if server is not None else ""
     text = (
@@ -147,7 +147,7 @@ def _write(path: Path, text: str, *, anew: bool) -> None:
 
 
 class Keyring:
-    """The keys of who serves: its own pair, and the public keys that are let in; a folder of mode 0700."""
+    """The keys of a server: its own pair, and the public keys that are let in; a folder of mode 0700."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -158,7 +158,7 @@ class Keyring:
         """Return the server's pair.
 
         Raises:
-            StartupError: there is none, or its file is open to others or none.
+            StartupError: there is none, or its file is open to others or malformed.
         """
         if not self.server_path.exists():
             raise StartupError(
@@ -169,14 +169,14 @@ class Keyring:
         return Pair(found["public-key"], found["secret-key"])
 
     def make_server(self, *, anew: bool = False) -> Pair:
-        """Return the server's pair, made if there is none, or `anew`."""
+        """Return the server's pair, made if there is none, or made again if `anew`."""
         private_dir(self.folder)
         if anew or not self.server_path.exists():
             write_keys(self.server_path, Pair.make(), None, anew=anew)
         return self.server()
 
     def clients(self) -> dict[bytes, str]:
-        """Return who is let in: public key to name. A line that says no such thing is said, and skipped.
+        """Return who is let in: public key to name. A malformed line is logged and skipped.
 
         Raises:
             StartupError: the file cannot be read, or others could write it.
@@ -202,7 +202,7 @@ class Keyring:
         """Check that no key has this name.
 
         Raises:
-            StartupError: one has.
+            StartupError: one has it.
         """
         if name in self.clients().values():
             raise StartupError(f"name: {name} is the name of another key: revoke that, or take another name")
@@ -211,7 +211,7 @@ class Keyring:
         """Let a key in, under a name.
 
         Raises:
-            StartupError: the name is another key's.
+            StartupError: the name belongs to another key.
         """
         private_dir(self.folder)
         clients = self.clients()
@@ -220,10 +220,10 @@ class Keyring:
         self._write_clients(clients | {public: name})
 
     def revoke(self, name: str) -> None:
-        """Let the key of this name in no more.
+        """Stop letting in the key of this name.
 
         Raises:
-            StartupError: there is none of this name.
+            StartupError: there is no such name.
         """
         clients = self.clients()
         if name not in clients.values():
@@ -239,7 +239,7 @@ class Keyring:
 
 
 class Gate:
-    """Says who is let in, by what the keyring says at that moment. One thread asks it.
+    """Decides who is let in, by what the keyring says at that moment. One thread asks it.
 
     Attributes:
         admitted, refused: handshakes so far.
@@ -254,7 +254,7 @@ class Gate:
         self.refused = 0
 
     def admit(self, public: bytes) -> str | None:
-        """Return the name of whoever has this key, None if it is not let in."""
+        """Return the name of the owner of this key, None if it is not let in."""
         self.look()
         name = self._clients.get(public)
         if name is None:
@@ -265,9 +265,9 @@ class Gate:
         return name
 
     def look(self) -> list[bytes]:
-        """Read the keyring again if it has changed; return the keys that were let in and no longer may be.
+        """Read the keyring again if it has changed; return the keys that were let in and no longer are.
 
-        With a keyring that cannot be read nobody is let in, and whoever is inside stays there.
+        While the keyring cannot be read nobody new is let in, and those already connected stay.
         """
         try:
             found = self._keyring.clients_path.stat()
@@ -313,7 +313,7 @@ class Zap:
         except zmq.Again:
             return
         if domain != DOMAIN:
-            # A socket of ours asks about whom it has connected to on this machine, as it does without us.
+            # One of our own sockets asks about a peer on this machine, as it would without us.
             self.socket.send_multipart([version, request, b"200", b"OK", b"", b""])
             return
         name = None
@@ -330,7 +330,7 @@ class Zap:
             self.socket.send_multipart([version, request, b"200", b"OK", name.encode(), b""])
 
     def _say_refused(self, address: str, key: str) -> None:
-        # Whoever is refused comes again and again: it is said at the first time, the second, the fourth, ...
+        # A refused client keeps trying: it is logged the first time, the second, the fourth, ...
         if len(self._refused) >= REFUSED_MAX:
             self._refused.clear()
         times = self._refused[address, key] = self._refused.get((address, key), 0) + 1
@@ -339,13 +339,13 @@ class Zap:
             log.warning("curve.refused", problem=problem, address=address, key=key, times=times)
 
     def close(self) -> None:
-        """Close the socket. From then on nobody is let in."""
+        """Close the socket. After that nobody is let in."""
         self._owner.check()
         self.socket.close()
 
 
 class Handshakes:
-    """Tells what becomes of a socket's handshakes with another machine; belongs to the socket's thread."""
+    """Reports what becomes of a socket's handshakes with another machine; belongs to the socket's thread."""
 
     def __init__(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
         self._endpoint = endpoint
@@ -359,7 +359,7 @@ class Handshakes:
         self._monitor.linger = 0
 
     def trouble(self) -> str | None:
-        """Return why the last handshake failed, if it is new that it did."""
+        """Return why the last handshake failed, if that is news."""
         problem = None
         while True:
             try:
@@ -378,6 +378,6 @@ class Handshakes:
                 )
 
     def close(self) -> None:
-        """Hear no more of them."""
+        """Stop watching them."""
         self._socket.disable_monitor()
         self._monitor.close()

@@ -1,4 +1,4 @@
-"""What the exchange sends otherwise than documented, as `/health`, doctor, metrics and system page say it."""
+"""Where the exchange departs from its documents, as `/health`, doctor, metrics and system page show it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class DriftRow(msgspec.Struct, frozen=True):
 
 
 def drift_rows(drifts: Mapping[str, Drift]) -> tuple[tuple[DriftRow, ...], int]:
-    """Return what to show, the newest first, and how many more there are."""
+    """Return what to show, newest first, and how many more there are."""
     newest = sorted(drifts.values(), key=lambda row: (-row.first_seen_ms, row.route, row.member, row.what))
     return tuple(
         DriftRow(row.route, row.member, row.what, row.count, row.first_seen_ms / 1000, row.example)
@@ -38,7 +38,7 @@ def drift_rows(drifts: Mapping[str, Drift]) -> tuple[tuple[DriftRow, ...], int]:
 
 
 def drift_counts(drifts: Mapping[str, Drift]) -> dict[tuple[str, str], int]:
-    """Return by (what, route) how often members were otherwise than documented."""
+    """Return how often members differed from the documents, by (what, route)."""
     counts: Counter[tuple[str, str]] = Counter()
     for row in drifts.values():
         counts[row.what, row.route] += row.count

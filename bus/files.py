@@ -1,4 +1,4 @@
-"""Files in whose place somebody may have put another thing."""
+"""Files that may have been replaced by something else."""
 
 import errno
 import os
@@ -14,10 +14,10 @@ _KINDS: Final = (
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read; what is no regular file is refused: a pipe would be waited for without end.
+    """Open a file to read; anything but a regular file is refused: a pipe would be waited for without end.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file.
+        OSError: it cannot be opened, or is not a regular file.
     """
     require_regular(path)
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -29,10 +29,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def require_regular(path: Path) -> None:
-    """Refuse what is there and no regular file.
+    """Refuse what exists and is not a regular file.
 
     Raises:
-        OSError: it is none, or is not there.
+        OSError: it is not one, or does not exist.
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):

@@ -1,7 +1,7 @@
 """Passes feed and answers on, over TCP with CURVE, to the machines whose keys it knows. docs/remote.md.
 
-It is one more local reader: SUB to the feed, DEALER to `query`; towards the machines XPUB and ROUTER. Where
-it follows another forwarder it is a branch of a tree. Messages pass as they are.
+It is one more local reader: SUB to the feed, DEALER to `query`; towards the machines XPUB and ROUTER. A
+forwarder that follows another one is a branch of a tree. Messages pass unchanged.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ log = structlog.get_logger()
 DRAIN: Final = 1_000
 QUESTIONS: Final = 100
 LOOK_MS: Final = 1_000
-"""So often it is looked whether a key was revoked."""
+"""How often revoked keys are looked for."""
 
 REBIND_MS: Final = 2_000
-"""So long a port that was ours may be taken after it was closed."""
+"""How long a port of ours may stay taken after it was closed."""
 
 RETRY_MS: Final = 200
 
@@ -50,7 +50,7 @@ class Forwarder:
     """One feed and one `query`, for other machines. Everything belongs to the thread that makes it.
 
     Args:
-        feed, query: of whom it follows.
+        feed, query: endpoints of the one it follows.
         feed_door, query_door: ``tcp://`` addresses that it listens on.
         keyring: its own key, and who is let in.
 
@@ -167,7 +167,7 @@ class Forwarder:
         return socket
 
     def _look(self) -> None:
-        """Close the doors on a key that was revoked: who is still let in comes back through new ones."""
+        """Close the doors on a revoked key: clients that are still let in come back through new ones."""
         now_ms = self._clock.monotonic_ns() // 1_000_000
         if now_ms - self._looked_ms < LOOK_MS:
             return
@@ -188,7 +188,7 @@ class Forwarder:
                 self._open()
                 return
             except StartupError:
-                # libzmq closes in a thread of its own, and asks us meanwhile who may come in.
+                # libzmq closes in its own thread, and meanwhile asks us who may come in.
                 if self._clock.monotonic_ns() // 1_000_000 - now_ms > REBIND_MS:
                     raise
                 if self._zap.socket.poll(10):
@@ -203,7 +203,7 @@ class Forwarder:
                 self._pub.send(frame, 0, len(frame) < COPY_BELOW)
 
     def _take_subscriptions(self) -> None:
-        # libzmq filters by them; all of the feed is here.
+        # libzmq filters by them; the whole feed is here.
         with contextlib.suppress(zmq.Again):
             for _ in range(QUESTIONS):
                 self._pub.recv(zmq.NOBLOCK)

@@ -1,7 +1,7 @@
-"""Health: one account of how a replica, its publisher and the exchange stand. Pure.
+"""Health: one account of the state of a replica, its publisher and the exchange. Pure.
 
-`/health`, op `health`, `/ready`, `/metrics`, the dashboard's strip and the doctor say what is said here, each
-in its own shape.
+`/health`, op `health`, `/ready`, `/metrics`, the dashboard's strip and the doctor all report what is worked
+out here, each in its own shape.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from markets.records import Drift, ExchangeStatus
 from markets.units import format_time
 
 AHEAD_MS: Final = 5_000
-"""So far ahead of ours may a clock be that tells when a sweep ended."""
+"""How far ahead of ours the clock that dates the end of a sweep may be."""
 
 
 class ShardHealth(msgspec.Struct, frozen=True):
-    """Whether a part of the exchange is up, and trades."""
+    """Whether a part of the exchange is up and trading."""
 
     exchange_index: int
     exchange_active: bool | None
@@ -31,7 +31,7 @@ class ShardHealth(msgspec.Struct, frozen=True):
 
 
 class ExchangeHealth(msgspec.Struct, frozen=True):
-    """The exchange's status, None where it does not say. Times in Unix seconds."""
+    """The exchange's status, None if unknown. Times in Unix seconds."""
 
     exchange_active: bool | None
     trading_active: bool | None
@@ -41,11 +41,11 @@ class ExchangeHealth(msgspec.Struct, frozen=True):
 
 
 RESYNC_TOLD_MS: Final = 500
-"""A loss that is repaired sooner is no sentence to a person: most are."""
+"""A loss repaired sooner than this is not worth a sentence to a person; most are."""
 
 
 class Resyncing(msgspec.Struct, frozen=True):
-    """How far the repair of a loss is (bus.protocol.join.Resync). The last whole state is shown meanwhile.
+    """How far the repair of a loss has come (bus.protocol.join.Resync). The last whole state is shown so far.
 
     `since` in Unix seconds.
     """
@@ -92,22 +92,23 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How things stand at one moment.
+    """The state of things at one moment.
 
     Attributes:
-        epoch, seq: position of the state that is shown; 0 before the first snapshot.
+        epoch, seq: position of the state shown; 0 before the first snapshot.
         complete_ms: end of the last complete sweep's fetch, None before one; `age_ms` counts from there.
         stale: the age is beyond the limit, or unknown.
         complete: whether the last sweep fetched all it wanted.
         feed: "joining" (nothing to show yet), "live", "resyncing" or "lost" (nothing is heard).
-        resyncing: how far that is, None unless something is known to lack.
-        proven_seq: the last number in this epoch at which the whole was, digest for digest, the publisher's.
+        resyncing: how far that has come, None unless something is known to be missing.
+        proven_seq: the last number in this epoch at which the whole state matched the publisher's, digest for
+            digest.
         source: "live" or "replay".
         degraded: streams that could not be brought to agree with the publisher.
-        publisher: its own account in the last heartbeat, None before one.
-        exchange: None until the exchange has said whether it trades.
-        processes: what supervisord says, None if none answers.
-        drifts: what the exchange sends otherwise than documented.
+        publisher: its own account in the last heartbeat, None before the first.
+        exchange: None until the exchange says whether it trades.
+        processes: what supervisord says, None if it does not answer.
+        drifts: what the exchange sends differently from its documents.
     """
 
     epoch: int
@@ -211,13 +212,13 @@ def health_of(
     stale_after_ms: int,
     processes: Processes | None = None,
 ) -> Health:
-    """Return how things stand.
+    """Return the state of things.
 
     Args:
         state: what readers are shown, which may be behind the replica; None before the first snapshot.
         heartbeat: the last one heard.
         now_ms: the present as the replica has it.
-        stale_after_ms: from an age above this on data is stale.
+        stale_after_ms: data older than this is stale.
         processes: what supervisord says.
     """
     cycle = state.cycle if state is not None else None
@@ -265,9 +266,9 @@ def _resyncing(resync: Resync | None, now_ms: int) -> Resyncing | None:
 
 
 def age_of(complete_ms: int | None, now_ms: int) -> int | None:
-    """Return the age (ms) of data of which the last complete sweep ended then; never negative.
+    """Return the age (ms) of data whose last complete sweep ended then; never negative.
 
-    None before there was one, and where that is a time to come: a clock was set back, and nobody knows.
+    None before there was one, and if that time lies ahead: a clock was set back, so the age is unknown.
     """
     if complete_ms is None or complete_ms - now_ms > AHEAD_MS:
         return None
@@ -280,7 +281,7 @@ def is_stale(age_ms: int | None, stale_after_ms: int) -> bool:
 
 
 def answer_of(health: Health, markets: int, books: int, digest: int) -> HealthAnswer:
-    """Return health as it is answered, with how many markets and books are shown, and the state's digest."""
+    """Return health as an answer, with the number of markets and books shown and the state's digest."""
     drift, drift_more = drift_rows(health.drifts)
     return HealthAnswer(
         status=health.word,
@@ -311,7 +312,7 @@ def answer_of(health: Health, markets: int, books: int, digest: int) -> HealthAn
 
 
 def publisher_problem(account: PublisherHealth) -> Problem | None:
-    """Return what is wrong by the publisher's own account, None if nothing is."""
+    """Return what is wrong according to the publisher, None if nothing is."""
     remedy = account.remedy or ""
     if account.cause is not None:
         text = f"{_consequence(account)}, since {account.error or account.cause}."
@@ -325,7 +326,7 @@ def publisher_problem(account: PublisherHealth) -> Problem | None:
 
 
 def _consequence(account: PublisherHealth) -> str:
-    """Say what it means for the data that the publisher is in trouble."""
+    """Say what the publisher's trouble means for the data."""
     if account.sweep == "complete":
         refused = account.key == "refused"
         return (
@@ -341,12 +342,12 @@ def _code(account: PublisherHealth) -> str:
 
 
 def publisher_warnings(account: PublisherHealth) -> list[Problem]:
-    """Return what the publisher says is wrong and stops nothing."""
+    """Return what the publisher says is wrong without stopping anything."""
     found = [Problem("warning", text) for text in account.warnings]
     if account.stream in ("down", "refused") and account.stream_error is not None:
         text = f"There is no live stream, prices are polled: {account.stream_error}."
         found.append(Problem("stream_down", text))
-    if account.sweep in ("complete", "partial"):  # else there is more wrong than a route beside the prices
+    if account.sweep in ("complete", "partial"):  # otherwise more is wrong than one route beside the prices
         found += map(_route_problem, account.routes)
     return found
 

@@ -1,4 +1,4 @@
-"""Hears the heartbeats of several feeds, and nothing else of them: who watches over others needs no more."""
+"""Hears the heartbeats of several feeds and nothing else: all that a watchdog over others needs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from .threads import Owner
 
 
 class Heartbeats:
-    """A SUB socket for each of some feeds. One thread.
+    """A SUB socket for each of several feeds. One thread.
 
     Args:
-        feeds: endpoints by a name of the caller's.
+        feeds: endpoints by a name that the caller chooses.
     """
 
     def __init__(self, context: zmq.Context[Any], feeds: Mapping[str, str]) -> None:
@@ -25,14 +25,14 @@ class Heartbeats:
         for name, endpoint in feeds.items():
             socket = make(context, zmq.SUB, MAX_FEED)
             socket.setsockopt(zmq.SUBSCRIBE, TOPIC_HEARTBEAT.encode())
-            # Whoever was killed and comes back is heard at once.
+            # A process that was killed and comes back is heard at once.
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, 0)
             connect(socket, endpoint)
             self._names[socket] = name
             self._poller.register(socket, zmq.POLLIN)
 
     def hear(self, timeout_ms: int) -> set[str]:
-        """Return whose heartbeats have come, waiting for one if there is none yet."""
+        """Return the names of those whose heartbeats have come, waiting for one if there is none yet."""
         self._owner.check()
         heard = set()
         for socket, _ in self._poller.poll(timeout_ms):

@@ -1,4 +1,4 @@
-"""Hands what a replica says from its thread to another one's, exactly up to a position."""
+"""Hands what a replica reports from its thread to another, exactly up to a position."""
 
 import sys
 import threading
@@ -11,11 +11,11 @@ from bus.scan.rescan import MOVED, Batch, batch_of
 from bus.threads import Owner
 
 MAX_KEYS: Final = 500_000
-"""So many changed records may wait for a reader: some 10 MB. Of more it is told that all may have changed."""
+"""How many changed records may wait for a reader: some 10 MB. Beyond that anything may have changed."""
 
 
 class Inbox:
-    """What the replica told and the reader has not yet taken."""
+    """What the replica has reported and the reader has not yet taken."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -23,7 +23,7 @@ class Inbox:
         self._keys = 0
         self._whole = False
         self._dropped = 0
-        """All until here that is not pending may have changed."""
+        """Everything up to here that is not pending may have changed."""
         self._heard = (0, 0)
         self._owner = Owner("what an inbox hears")
 
@@ -31,7 +31,7 @@ class Inbox:
         return len(self._pending)
 
     def listen(self, actions: Sequence[Action]) -> None:
-        """Take what the replica did. The replica's thread calls this."""
+        """Take note of what the replica did. The replica's thread calls this."""
         self._owner.check()
         with self._condition:
             for action in actions:
@@ -40,7 +40,7 @@ class Inbox:
                     self._heard = (self._heard[0], action.seq)
                 elif isinstance(action, Tell) and action.event in MOVED:
                     self._pending, self._keys, self._whole, self._dropped = [], 0, True, 0
-                    # Without a position (a snapshot shown unconfirmed) it is as far as the state is.
+                    # Without a position (a snapshot shown unconfirmed) it reaches as far as the state.
                     self._heard = (action.detail["epoch"], action.detail.get("seq", sys.maxsize))
             self._condition.notify_all()
 
@@ -56,9 +56,10 @@ class Inbox:
             return self._condition.wait_for(lambda: bool(self._pending or self._whole), timeout_s)
 
     def take(self, epoch: int, seq: int, timeout_s: float) -> Batch | None:
-        """Return all that led to (epoch, seq) since the last call; None if that is not heard of in time.
+        """Return everything that led to (epoch, seq) since the last call; None if that does not come in time.
 
-        A replica changes its state a moment before it says so, so a position may be ahead of its changes.
+        A replica changes its state a moment before it reports the change, so a position may be ahead of its
+        changes.
         """
         with self._condition:
             if not self._condition.wait_for(

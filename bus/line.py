@@ -23,12 +23,13 @@ DRAIN_BYTES: Final = 4 * 1_048_576
 
 
 class Line:
-    """SUB to a feed, DEALER to whoever answers op `snapshot`; they belong to the thread that makes this.
+    """SUB to a feed, DEALER to the server that answers op `snapshot`; owned by the thread that makes this.
 
     Args:
         feed, snapshots: their endpoints.
         prefixes: topics to subscribe to.
-        spare: endpoint of who is asked for what changed, never for all, while nobody answers at `snapshots`.
+        spare: endpoint that is asked for what changed, never for everything, while nobody answers at
+            `snapshots`.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Line:
         self._subscriber = self._subscribe()
 
     def heard(self) -> list[bytes]:
-        """Return the feed messages that are there, at most DRAIN and not many more than DRAIN_BYTES."""
+        """Return the feed messages that have arrived, at most DRAIN and not much more than DRAIN_BYTES."""
         self._owner.check()
         frames: list[bytes] = []
         size = 0
@@ -65,7 +66,7 @@ class Line:
     def hear(self) -> list[bytes]:
         """Wait for the next feed message; return none if it does not come within POLL_MS.
 
-        This costs less than a poll before a receive, so who waits for nothing else does it.
+        This costs less than a poll before a receive, for callers that wait for nothing else.
         """
         self._owner.check()
         try:
@@ -84,7 +85,7 @@ class Line:
         zmq.select(wanted, [], [], POLL_MS / 1_000)
 
     def answers(self) -> Iterator[list[bytes]]:
-        """Yield the answers that are there, as frames."""
+        """Yield the answers that have arrived, as frames."""
         self._owner.check()
         for dealer in self._dealers:
             with contextlib.suppress(zmq.Again):
@@ -93,7 +94,7 @@ class Line:
                     self._asked = None
 
     def deserted(self) -> int | None:
-        """Return, once, the id of the last question if whoever was asked is gone and did not answer."""
+        """Return, once, the id of the last question if the server went away without answering it."""
         self._owner.check()
         if self._asked is None:
             return None
@@ -137,14 +138,14 @@ class Line:
             self._leave(socket)
 
     def _ask_anew(self) -> None:
-        # Once libzmq was refused by a peer it does not try again.
+        # Once a peer has refused libzmq, it does not try again.
         for index, dealer in enumerate(self._dealers):
             if dealer in self._handshakes and self._refused(dealer):
                 self._leave(dealer)
                 self._dealers[index] = self._asking(self._endpoints[index])
 
     def _refused(self, socket: zmq.Socket[bytes]) -> bool:
-        """Return whether the last handshake of a socket failed; say it if that is new."""
+        """Return whether the last handshake of a socket failed; log it if that is news."""
         problem = self._handshakes[socket].trouble()
         if problem is not None and problem != self._said:
             self._said = problem
@@ -163,7 +164,7 @@ class Line:
 
     def _asking(self, endpoint: str) -> zmq.Socket[bytes]:
         dealer = make(self._context, zmq.DEALER, MAX_ANSWER)
-        dealer.setsockopt(zmq.IMMEDIATE, 1)  # no question waits in a queue for a server that is gone
+        dealer.setsockopt(zmq.IMMEDIATE, 1)  # no question is queued for a server that is gone
         self._watch(dealer, endpoint)
         connect(dealer, endpoint)
         return dealer

@@ -14,7 +14,7 @@ TIMEOUT_MS: Final = 2_000
 
 
 class HistoryRefused(KalshiBusError):
-    """The server did not answer with what happened: `code` and message say why."""
+    """The server refused to say what happened: `code` and message say why."""
 
     def __init__(self, error: Error) -> None:
         self.code = error.code
@@ -22,7 +22,7 @@ class HistoryRefused(KalshiBusError):
 
 
 class HistoryQuote(msgspec.Struct, frozen=True, array_like=True):
-    """The top of a market's book from `time_ms` on, of YES; what is None is not known."""
+    """The top of a market's book from `time_ms` on, in YES prices; None is unknown."""
 
     time_ms: int
     bid_e4: int
@@ -36,7 +36,7 @@ class HistoryQuote(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HistoryTrade(msgspec.Struct, frozen=True, array_like=True):
-    """A trade; `taker_side` is the outcome that the taker bought, "" where it was not said."""
+    """A trade; `taker_side` is the outcome that the taker bought, "" if unknown."""
 
     time_ms: int
     price_e4: int
@@ -49,9 +49,9 @@ class MarketHistory(msgspec.Struct, frozen=True):
     """What is known of a market between two times, oldest first.
 
     Attributes:
-        quotes: each holds until the next; the first may be from before: it is what stood at the beginning.
-        quotes_begin_ms, trades_begin_ms: from when on all that was heard is there; None: nothing was heard.
-        quotes_more, trades_more: there are older ones that did not fit.
+        quotes: each holds until the next; the first may be older: it is what stood at the beginning.
+        quotes_begin_ms, trades_begin_ms: since when everything heard is included; None: nothing was heard.
+        quotes_more, trades_more: there are older ones, which did not fit.
         quotes_holes, trades_holes: (from, to) within which something may have happened that was not heard.
     """
 
@@ -80,7 +80,7 @@ def ask_history(
     Raises:
         NoAnswer: nobody answered within `timeout_ms`.
         HistoryRefused: there is no such market, or an argument is wrong.
-        DecodeError: the answer is none.
+        DecodeError: the answer is malformed.
     """
     wanted = {"ticker": ticker, "start_ms": start_ms, "end_ms": end_ms, "limit": limit}
     question = {"op": "history", "id": 1} | {k: v for k, v in wanted.items() if v is not None}

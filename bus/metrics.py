@@ -1,8 +1,8 @@
-"""Figures of processes without an HTTP port, told to the snapshot server, which joins them at `/metrics`.
+"""Metrics of processes without an HTTP port, sent to the snapshot server, which serves them at `/metrics`.
 
-Each names its figures here, once, as Prometheus' conventions have it: base units, `_total` for counters. One
-thread of a process tells them, by op `metrics` on `query`, every few seconds; what it told is forgotten when
-it stops telling.
+Each process names its figures here, once, by Prometheus' conventions: base units, `_total` for counters. One
+of its threads sends them every few seconds, by op `metrics` on `query`; when it stops, what it sent is
+forgotten.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ log = structlog.get_logger()
 EVERY_S: Final = 5.0
 TIMEOUT_MS: Final = 1_000
 FORGOTTEN_MS: Final = 30_000
-"""So long after it was told last a process's figures are not shown any more."""
+"""How long a process's figures are shown after they were last sent."""
 
 FIGURES_MOST: Final = 500
-"""Of one process."""
+"""The most figures of one process."""
 
 PROCESSES_MOST: Final = 50
 NAME_MOST: Final = 100
@@ -45,7 +45,7 @@ Kind = Literal["gauge", "counter"]
 
 
 class Metric(NamedTuple):
-    """What a name means. `labels` are those beside `process`."""
+    """What a name means. `labels` are those in addition to `process`."""
 
     kind: Kind
     help: str
@@ -53,7 +53,7 @@ class Metric(NamedTuple):
 
 
 class Figure(msgspec.Struct, frozen=True, array_like=True):
-    """One value: the metric's name, the values of its labels, and it."""
+    """One value: the metric's name, the values of its labels, and the number."""
 
     name: str
     labels: tuple[str, ...]
@@ -61,7 +61,7 @@ class Figure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a process tells: op `metrics`."""
+    """What a process sends: op `metrics`."""
 
     process: str
     figures: tuple[Figure, ...]
@@ -130,11 +130,11 @@ METRICS: Final[Mapping[str, Metric]] = {
     "forwarder_lost": Metric("counter", "Questions and answers that could not be passed on."),
     "forwarder_handshakes": Metric("counter", "Handshakes, by what became of them.", ("result",)),
 }
-"""What may be told, without the prefix of all names and, of counters, the `_total` at their end."""
+"""The metrics accepted, without the common prefix and, for counters, without `_total` at the end."""
 
 
 def trader_figures(status: TraderStatus) -> Iterable[Figure]:
-    """Yield a trader's figures; what it does not know is left out."""
+    """Yield a trader's figures; unknown ones are left out."""
     yield Figure("trader_running", (), float(status.state == "running"))
     yield Figure("trader_killed", (), float(status.killed is not None))
     for reason in dict.fromkeys((status.state, *status.reasons)):
@@ -200,11 +200,11 @@ def gateway_figures(status: GatewayStatus) -> Iterable[Figure]:
 
 
 def process_figures() -> Iterable[Figure]:
-    """Yield what the system says of this process."""
+    """Yield what the system says about this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     yield Figure("process_cpu_seconds", (), used.ru_utime + used.ru_stime)
     yield Figure("process_threads", (), threading.active_count())
-    with contextlib.suppress(OSError):  # no Linux, or no descriptor left to look with
+    with contextlib.suppress(OSError):  # not Linux, or no descriptor left to look with
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         yield Figure("process_resident_memory_bytes", (), pages * os.sysconf("SC_PAGE_SIZE"))
         yield Figure("process_open_fds", (), sum(1 for _ in Path("/proc/self/fd").iterdir()))
@@ -216,23 +216,23 @@ def _dollars(name: str, text: str | None, *labels: str) -> Iterable[Figure]:
 
 
 def is_known(figure: Figure) -> bool:
-    """Tell whether a figure is of METRICS, with its labels."""
+    """Tell whether a figure is one of METRICS, with the right labels."""
     metric = METRICS.get(figure.name)
     return metric is not None and len(metric.labels) == len(figure.labels)
 
 
 class Joined:
-    """What processes have told. Any thread reads it; what two put at once one of them puts again soon."""
+    """What processes have sent. Any thread reads it; if two put at once, the lost one is soon sent again."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._told: dict[str, tuple[int, tuple[Figure, ...]]] = {}
 
     def answer(self, question: Mapping[str, Any], _now_ms: int) -> dict[str, Any]:
-        """Answer op `metrics`: what a process tells takes the place of what it told before.
+        """Answer op `metrics`: what a process sends replaces what it sent before.
 
         Raises:
-            Refusal: it is none, or too much. Metrics that are not known are left out.
+            Refusal: it is malformed or too long. Unknown metrics are left out.
         """
         told = {name: question.get(name) for name in ("process", "figures")}
         try:
@@ -263,7 +263,7 @@ class Joined:
         self._told = told
 
     def figures(self) -> list[tuple[str, Figure]]:
-        """Return what holds, with whose it is."""
+        """Return the current figures and the processes they belong to."""
         steady_ms = self._clock.monotonic_ns() // 1_000_000
         return [
             (process, figure)
@@ -274,14 +274,15 @@ class Joined:
 
 
 class Telling:
-    """A thread that tells a process's figures until the stop.
+    """A thread that sends a process's figures until the stop.
 
     Args:
-        settings: who hears it: the snapshot server of this machine. One on another machine is told nothing,
-            since its figures are of its own processes.
-        process: whose they are.
-        figures: gives them; the Asker is of `endpoint`. A KalshiBusError that it raises costs one time.
-        endpoint: a socket of the process itself, by which it says how it stands.
+        settings: name the snapshot server of this machine, which receives them. One on another machine is
+            sent nothing, since its metrics are about its own processes.
+        process: the process they belong to.
+        figures: gives them; the Asker is that of `endpoint`. If it raises a KalshiBusError, one turn is
+            skipped.
+        endpoint: a socket of the process itself, on which it reports its status.
     """
 
     def __init__(
@@ -300,7 +301,7 @@ class Telling:
 
     @contextlib.contextmanager
     def while_running(self, stop: Stop) -> Iterator[None]:
-        """Tell while the block runs; at its end `stop` is set."""
+        """Send while the block runs; at its end `stop` is set."""
         thread = threading.Thread(target=self.run, args=(stop,), name="metrics")
         thread.start()
         try:
@@ -310,7 +311,7 @@ class Telling:
             thread.join()
 
     def run(self, stop: Stop) -> None:
-        """Tell until `stop`."""
+        """Send until `stop`."""
         try:
             while self._here and not stop.is_set():
                 self.tell()
@@ -320,7 +321,7 @@ class Telling:
             self._self.close()
 
     def tell(self) -> None:
-        """Tell once. That nobody hears it is no fault of ours, and is not said."""
+        """Send once. That nobody hears it is not our fault, and is not logged."""
         figures = [*process_figures()]
         try:
             figures += self._figures(self._self)
@@ -337,7 +338,7 @@ class Telling:
 
 
 def of_trader(asker: Asker) -> Iterable[Figure]:
-    """Return what a trader says of itself.
+    """Return what a trader reports about itself.
 
     Raises:
         KalshiBusError: it does not answer, or is not ready.
@@ -346,7 +347,7 @@ def of_trader(asker: Asker) -> Iterable[Figure]:
 
 
 def of_gateway(asker: Asker) -> Iterable[Figure]:
-    """Return what an order gateway says of itself.
+    """Return what an order gateway reports about itself.
 
     Raises:
         KalshiBusError: it does not answer.
@@ -355,7 +356,7 @@ def of_gateway(asker: Asker) -> Iterable[Figure]:
 
 
 def disk_figures(settings: Settings) -> Iterable[Figure]:
-    """Yield how full the disks are, and with what."""
+    """Yield how full the disks are, and what fills them."""
     for place, path in (("data", settings.data_dir), ("run", settings.run_dir)):
         with contextlib.suppress(OSError):
             yield Figure("disk_free_bytes", (place,), shutil.disk_usage(path).free)

@@ -28,7 +28,7 @@ _INTEGERS: Final = {
     for name, hint in get_type_hints(Quote, include_extras=True).items()
     if name.endswith(("_e4", "_e2", "_ms"))
 }
-"""Types of a DataFrame's columns: pandas would make floats of those in which one is not known."""
+"""Types of a DataFrame's columns: pandas would turn integers into floats wherever one is unknown."""
 
 
 class Connection:
@@ -73,7 +73,7 @@ class Connection:
         return self.state.quotes[ticker]
 
     def book(self, ticker: str) -> Book | None:
-        """Return a market's order book, None if it is not among those that are kept."""
+        """Return a market's order book, None if it is not one of those kept."""
         return self.state.books.get(ticker)
 
     def event(self, event_ticker: str) -> Event:
@@ -89,7 +89,7 @@ class Connection:
     def frame(self) -> Any:
         """Return all markets as of one position as a pandas DataFrame, a row each, indexed by ticker.
 
-        Prices, counts and times stay integers, also in columns where some are not known (dtype Int64).
+        Prices, counts and times stay integers, even in columns where some are unknown (dtype Int64).
 
         Raises:
             ImportError: pandas is not installed.
@@ -115,11 +115,11 @@ class Connection:
     def history(
         self, ticker: str, start_ms: int | None = None, end_ms: int | None = None, limit: int | None = None
     ) -> MarketHistory:
-        """Return how the top of a market's book moved and what was traded, as far as it was heard.
+        """Return how the top of a market's book moved and what was traded, as far as it was recorded.
 
         Args:
-            start_ms, end_ms: times in ms since 1970; all that there is without them.
-            limit: the last so many quotes and trades, 2,000 by default, 20,000 at most.
+            start_ms, end_ms: times in ms since 1970; everything there is without them.
+            limit: the most quotes and trades, counted from the newest; 2,000 by default, at most 20,000.
 
         Raises:
             NoAnswer: the snapshot server does not answer.
@@ -158,7 +158,7 @@ class Connection:
 
 
 class Moment(Connection):
-    """The catalogue as it was at a past moment. It stands still."""
+    """The catalogue as it was at a past moment. It does not change."""
 
     def __init__(self, recording: Path, at: At) -> None:
         self._then = Moments(Recording(recording)).at(at)
@@ -196,16 +196,16 @@ def connect(
     Endpoints are those of the settings (environment, kalshi-bus.toml) unless given.
 
     Args:
-        at: instead, all as it was at a past moment: ISO 8601, ms since 1970, or EPOCH:SEQ.
-        recording: where it was recorded; by default in the data directory.
+        at: everything as it was at a past moment instead: ISO 8601, ms since 1970, or EPOCH:SEQ.
+        recording: the recording to read; by default the one in the data directory.
         curve_key: file of the key for endpoints on another machine, ``tcp://HOST:PORT`` (docs/remote.md).
 
     Raises:
         StartupError: an endpoint or the key cannot be used.
         TimeoutError: nobody answered.
         SettingsError: the settings are wrong.
-        NotRecorded, BadRecord, RecordingError, OSError: the moment is not in the recording, or is none; the
-            recording is none, or cannot be read.
+        NotRecorded, BadRecord, RecordingError, OSError: the moment is malformed or not in the recording, or
+            the recording is not one or cannot be read.
     """
     if at is not None:
         folder = Settings.load(os.environ, Path.cwd()).recording if recording is None else Path(recording)

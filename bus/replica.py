@@ -1,8 +1,8 @@
-"""Replicas: an exact copy of the publisher's state in this process.
+"""Replicas: exact copies of the publisher's state in this process.
 
-`Replica` keeps it in a thread of its own, for readers of any thread: snapshot server, dashboard, recorder.
-`SteppedReplica` moves only when its owner says so, a message at a time, for who acts on each: the trader. The
-algorithm of both is bus/protocol/join.py, their sockets are bus/line.py.
+`Replica` keeps one in a thread of its own, for readers in any thread: snapshot server, dashboard, recorder.
+`SteppedReplica` moves only when its owner says so, one message at a time, for an owner that acts on each: the
+trader. The algorithm of both is in bus/protocol/join.py, their sockets are in bus/line.py.
 """
 
 import contextlib
@@ -54,20 +54,20 @@ log = structlog.get_logger()
 
 RETRY_UNCONNECTED_MS: Final = 100
 MANY_CHUNKS: Final = 100
-"""From so many on a snapshot leaves memory behind that is worth giving back."""
+"""From this size on, a snapshot leaves enough memory behind to be worth giving back."""
 
 ANSWERS_WAITING: Final = 2
-"""So many answers may wait for the owner of a stepped replica, who asks one question at a time: those before
-are to questions that were given up."""
+"""How many answers may wait for the owner of a stepped replica, which asks one question at a time: older ones
+belong to abandoned questions."""
 
 MAX_WAITING_BYTES: Final = 64 * 1_048_576
-"""So much may wait for the owner of a stepped replica."""
+"""How much may wait for the owner of a stepped replica."""
 
 Listener = Callable[[Sequence[Action]], None]
 
 
 class _Sends(Protocol):
-    """What a replica does to its sockets: a Line, or what hands it to the thread that has one."""
+    """What a replica asks of its sockets: a Line, or an adapter to the thread that has one."""
 
     def ask(self, ask: Ask) -> bool: ...
 
@@ -75,19 +75,19 @@ class _Sends(Protocol):
 
 
 class Follower:
-    """What every replica is: a FeedSync that one thread feeds, and how it stands, for readers of any thread.
+    """What every replica is: a FeedSync fed by one thread, and its status, for readers in any thread.
 
     Args:
         feed: endpoint of the feed. snapshots: endpoint that answers op `snapshot` (`state` or `query`).
-            A feed in a JetStream (``nats://...``, docs/bridge.md) answers itself.
+            A feed in a JetStream (``nats://...``, docs/bridge.md) needs no such endpoint.
         topics: prefixes to follow; everything by default. Control topics are added.
         keeping: how the state keeps its records; by default as they came.
-        spare: endpoint of who is asked for what changed, never for all, while nobody answers at `snapshots`.
-        name: of the thread that has the sockets.
+        spare: endpoint asked for what changed, never for everything, while nobody answers at `snapshots`.
+        name: that of the thread with the sockets.
 
     Raises:
-        StartupError: `feed` is the address of a JetStream, and wrong, or nats-py is not installed; an
-            endpoint is on another machine, and the context has no key for it.
+        StartupError: `feed` is a malformed JetStream address, or nats-py is not installed; or an endpoint is
+            on another machine and the context has no key for it.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Follower:
         for endpoint in filter(None, (spare, *(() if is_remote(feed) else (feed, snapshots)))):
             check_connect(context, endpoint)
         if is_remote(feed):
-            from .jetstream import line  # the library that it needs is an extra
+            from .jetstream import line  # the library it needs is an extra
 
             self._make_line = partial(line.JetStreamLine, address_of(feed), self.prefixes, clock)
         self._clock = clock
@@ -125,11 +125,11 @@ class Follower:
 
     @property
     def state(self) -> State:
-        """The state readers see. Take it once, hold its lock while reading more than one record."""
+        """The state readers see. Take it once; hold its lock while reading more than one record."""
         return self._sync.state
 
     def now_ms(self) -> int:
-        """Return now as consumers must take it: wall clock, or in a replay the recording's time."""
+        """Return the present as consumers must take it: the wall clock, in a replay the recording's time."""
         heartbeat = self._sync.heartbeat
         if heartbeat is None or heartbeat.source == "live":
             return self._clock.now_ms()
@@ -146,7 +146,7 @@ class Follower:
         return self._sync.heartbeat
 
     def status(self) -> ReplicaStatus:
-        """Return where this replica stands."""
+        """Return the status of this replica."""
         # Stopped, or ended by a listener that raised.
         ended = self._thread.ident is not None and not self._thread.is_alive()
         return self._sync.status(self.now_ms(), self._steady_ms(), ended=ended)
@@ -163,7 +163,7 @@ class Follower:
         if self._thread.ident is not None:
             self._thread.join()
 
-    # -- for the two kinds
+    # -- for the two subclasses
 
     def _run(self) -> None:
         raise NotImplementedError
@@ -175,9 +175,9 @@ class Follower:
         return self._clock.monotonic_ns() // 1_000_000
 
     def _pass_time(self, now_ms: int) -> list[Action]:
-        """Let time pass, and log what could not be decoded.
+        """Let time pass, and log messages that could not be decoded.
 
-        Not each of it: a newer publisher must not fill the log.
+        Not every one: a newer publisher must not fill the log.
         """
         self._owner.check()
         count = self._sync.stats.undecodable
@@ -187,7 +187,7 @@ class Follower:
         return self._sync.tick(now_ms)
 
     def _take_answer(self, frames: list[bytes], now_ms: int) -> list[Action]:
-        """Take the frames of an answer, which are let go of as soon as they are used."""
+        """Take the frames of an answer, which are released as soon as they are used."""
         self._owner.check()
         try:
             if len(frames) < 2 or frames[0]:
@@ -204,7 +204,7 @@ class Follower:
         if len(frames) - 2 != head.chunks:
             return []
         undecodable = self._sync.stats.undecodable
-        # Decoded one by one as they are put in: all at once would take as much again as the state.
+        # Decoded one by one as they are put in: all at once would take as much memory again as the state.
         chunks = (unpack_chunk(frame, self._unpacker) for frame in islice(frames, 2, None))
         with _uncollected() if head.chunks > MANY_CHUNKS else contextlib.nullcontext():
             actions = self._sync.snapshot(id_, head, chunks, now_ms)
@@ -217,7 +217,7 @@ class Follower:
         return actions
 
     def _perform(self, line: _Sends, actions: Sequence[Action], now_ms: int) -> list[Action]:
-        """Do what the sync asks for; return what it tells."""
+        """Do what the sync asks for; return what it reports."""
         told: list[Action] = []
         for action in actions:
             if isinstance(action, Ask):
@@ -234,7 +234,7 @@ class Follower:
 
 
 class Replica(Follower):
-    """An exact, self-repairing copy of the publisher's state that follows by itself.
+    """An exact, self-repairing copy of the publisher's state that keeps itself up to date.
 
     In a replay `now_ms` is the time of the last message, heartbeats included.
 
@@ -265,7 +265,7 @@ class Replica(Follower):
         self._changed = threading.Condition()
 
     def wait(self, predicate: Callable[["Replica"], bool], timeout_s: float) -> bool:
-        """Wait until `predicate(self)` holds, looking after every message; return whether it does."""
+        """Wait until `predicate(self)` holds, checking after every message; return whether it does."""
         with self._changed:
             return self._changed.wait_for(lambda: predicate(self), timeout_s)
 
@@ -293,7 +293,7 @@ class Replica(Follower):
                     self._changed.notify_all()
 
     def _receive(self, line: "Line | JetStreamLine", asking: bool) -> list[bytes]:
-        """Return the messages that are there, else the next; none if an answer or POLL_MS comes first."""
+        """Return the messages that have arrived, else the next; none if an answer or POLL_MS comes first."""
         frames = line.heard()
         if not frames:
             if asking:
@@ -305,18 +305,18 @@ class Replica(Follower):
 
 
 class _Refused(msgspec.Struct, frozen=True):
-    """A question that nobody was there to take."""
+    """A question that found nobody to take it."""
 
     id: int
 
 
 class _Waiting:
-    """What the line has heard and the owner has not taken yet, and what the owner asks of the line.
+    """What the line has heard and the owner has not yet taken, and what the owner asks of the line.
 
     Both threads use it.
 
     Attributes:
-        dropped: messages that there was no room for.
+        dropped: messages dropped for lack of room.
     """
 
     def __init__(self, now_ns: int) -> None:
@@ -339,9 +339,9 @@ class _Waiting:
     def take(self, timeout_s: float) -> tuple[bytes | list[bytes] | _Refused | None, int, int]:
         """Return the next answer, else the next message, else None after at most `timeout_s`.
 
-        With it when it was heard, and what time it is for the sync, ns of the steady clock: that of the
-        next message, and with none waiting the time up to which there is none. So an owner that is late never
-        takes its own lateness for a silence of the feed.
+        With it comes when it was heard, and the sync's present, ns of the steady clock: the time of the next
+        message or, if none waits, the time up to which there was none. So an owner that is late never
+        mistakes its own lateness for silence of the feed.
         """
         with self._ready:
             if timeout_s > 0 and not (self._answers or self._frames or self._roused):
@@ -356,18 +356,18 @@ class _Waiting:
             return None, self._complete_ns, self._complete_ns
 
     def roused(self) -> bool:
-        """Return whether `rouse` was called since the last time."""
+        """Return whether `rouse` has been called since the last time."""
         with self._ready:
             roused, self._roused = self._roused, False
             return roused
 
     def ask(self, ask: Ask) -> bool:
-        """Have the line ask; if nobody is there to take it, that is an answer."""
+        """Have the line ask; if nobody is there to take the question, that is an answer."""
         self._request(ask)
         return True
 
     def rebuild(self) -> None:
-        """Have the line connect anew."""
+        """Have the line reconnect."""
         self._request(Rebuild())
 
     def _request(self, request: Ask | Rebuild) -> None:
@@ -375,7 +375,7 @@ class _Waiting:
         self.wake_line.set()
 
     def rouse(self) -> None:
-        """End a `take` that waits."""
+        """End a waiting `take`."""
         with self._ready:
             self._roused = True
             self._ready.notify()
@@ -384,11 +384,11 @@ class _Waiting:
 
     @property
     def full(self) -> bool:
-        """Whether no more should be heard before the owner has taken some."""
+        """Whether nothing more should be heard before the owner has taken some."""
         return self._bytes > MAX_WAITING_BYTES
 
     def put(self, frames: Sequence[bytes], now_ns: int) -> None:
-        """Add messages, heard at `now_ns`; without any there was none to hear until then."""
+        """Add messages heard at `now_ns`; an empty list means that there was nothing to hear until then."""
         with self._ready:
             self._frames.extend([(frame, now_ns) for frame in frames])
             self._bytes += sum(map(len, frames))
@@ -397,7 +397,7 @@ class _Waiting:
                 self._ready.notify()
 
     def drop(self) -> None:
-        """Forget the messages that wait but for the last, which shows that something is missing."""
+        """Drop the waiting messages except the last, which shows that something is missing."""
         with self._ready:
             if not self.full:
                 return  # the owner has just taken some
@@ -421,22 +421,22 @@ class _Waiting:
 
 
 class SteppedReplica(Follower):
-    """An exact, self-repairing copy of the publisher's state that moves by one message a `step`.
+    """An exact, self-repairing copy of the publisher's state that moves by one message per `step`.
 
-    A thread hears and queues, up to MAX_WAITING_BYTES. With more waiting a replay is made to wait, while of a
-    live feed all that waits is dropped: a gap like any other, which is repaired from where the feed is now.
-    State and sync belong to the thread that steps: what a step does depends on what was said, never on when
-    the owner came to it.
+    A thread hears and queues, up to MAX_WAITING_BYTES. Beyond that a replay is made to wait, while of a live
+    feed everything queued is dropped: a gap like any other, repaired from where the feed is now. State and
+    sync belong to the thread that steps: what a step does depends on what was published, never on when the
+    owner got to it.
 
-    In a replay `now_ms` is the time of the last numbered message taken, since heartbeats are made afresh by
-    whoever plays; of any message while the state is not whole.
+    In a replay `now_ms` is the time of the last numbered message taken, since the player makes heartbeats
+    afresh; while the state is incomplete, that of any message.
 
     Args:
         feed, snapshots, topics, keeping, spare: as of `Follower`.
 
     Attributes:
-        heard_ns: when the message or answer of the last step was received, ns of the steady clock; up to when
-            there was none, if it had none.
+        heard_ns: when the message or answer of the last step was received, ns of the steady clock; if there
+            was none, the time up to which there was none.
     """
 
     def __init__(
@@ -459,10 +459,10 @@ class SteppedReplica(Follower):
     # -- the owner's
 
     def step(self, timeout_s: float) -> Sequence[Action]:
-        """Apply the next message or answer, waiting for it at most about `timeout_s`; return what that did.
+        """Apply the next message or answer, waiting at most about `timeout_s` for it; return what that did.
 
-        That may be nothing: of a heartbeat, of part of a commit. With nothing to apply time passes, which can
-        do something too.
+        That may be nothing: for a heartbeat, or for part of a commit. With nothing to apply, time passes,
+        which can have effects too.
         """
         self._owner.check()
         waiting = self._waiting
@@ -483,14 +483,14 @@ class SteppedReplica(Follower):
             actions = self._sync.refused(taken.id, RETRY_UNCONNECTED_MS, now_ms)
         else:
             actions = self._take_answer(taken, now_ms)
-        # Nothing is due of a sync that is live, but now and then to look whether the feed is silent.
+        # A live sync has nothing due, except to check now and then whether the feed is silent.
         if self._sync.phase is not Phase.LIVE or self._sync.asking or now_ms >= self._tick_ms:
             self._tick_ms = now_ms + POLL_MS
             actions += self._pass_time(now_ms)
         return self._perform(waiting, actions, now_ms)
 
     def rouse(self) -> None:
-        """End the step that waits, else the next that would. May be called from any thread."""
+        """End the waiting step, or else the next one that would wait. May be called from any thread."""
         self._waiting.rouse()
 
     @property
@@ -500,14 +500,14 @@ class SteppedReplica(Follower):
 
     @property
     def dropped(self) -> int:
-        """How many messages there was no room for."""
+        """How many messages were dropped for lack of room."""
         return self._waiting.dropped
 
     def _hear(self, frame: bytes, now_ms: int) -> list[Action]:
         sync = self._sync
         if sync.source == "live":
             actions = sync.hear((frame,), now_ms)
-            if sync.source != "live":  # a heartbeat said so: nothing of the replay is whole yet
+            if sync.source != "live":  # a heartbeat said so: nothing of the replay is complete yet
                 self._said_ns = sync.published_ns
             return actions
         whole = sync.phase is Phase.LIVE
@@ -515,7 +515,7 @@ class SteppedReplica(Follower):
         actions = sync.hear((frame,), now_ms, lambda _frame, header: noted.append(header))
         whole = whole and sync.phase is Phase.LIVE
         for header in noted:
-            # One of an epoch that is over is not taken, and does not move the publisher's time.
+            # One from a past epoch is not taken, and does not move the publisher's time.
             taken = header.published_ns == sync.published_ns
             if taken and (header.kind != "heartbeat" or not whole):
                 self._said_ns = header.published_ns
@@ -524,7 +524,7 @@ class SteppedReplica(Follower):
     def _replay_ns(self) -> int:
         return self._said_ns
 
-    # -- hearing, whose sockets know their thread
+    # -- hearing; its sockets know their thread
 
     def _run(self) -> None:
         waiting = self._waiting
@@ -563,9 +563,9 @@ class SteppedReplica(Follower):
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let no garbage be collected.
+    """Suspend garbage collection.
 
-    All that a snapshot brings is to stay, and a quarter of the time would go into looking through it again.
+    Everything a snapshot brings is there to stay, and a quarter of the time would go into tracing it again.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -29,29 +29,29 @@ log = structlog.get_logger()
 HEARTBEAT_MS: Final = 250
 WELCOME_DELAY_MS: Final = 10
 WELCOME_EVERY_MS: Final = 100
-"""Heartbeats for newcomers are at least so far apart, however many come."""
+"""Least time between heartbeats for newcomers, however many come."""
 
 SUBSCRIPTIONS_WAITING: Final = 10
 """Most subscriptions of one peer that wait between libzmq's thread and ours; the rest wait at the peer.
 
-libzmq takes over all that wait in one go, in whatever call it is in: with many more a peer that sends them as
-fast as they are taken keeps it there, and nothing is published.
+libzmq takes in all that wait in one go, in whatever call it is in: with many more, a peer that sends them as
+fast as they are taken would keep it there, and nothing would be published.
 """
 
 SUBSCRIBED_MS: Final = 20
-"""Longest time to take subscriptions at once: a peer that sends them without end takes turns with all else.
+"""Longest time to take in subscriptions at once: one that sends them without end takes turns with all else.
 
-Long enough for most of them: those that are not taken wait in memory, and libzmq has no bound for that.
+Long enough for most of them: those not taken wait in memory, and libzmq sets no bound to that.
 """
 
 _LOOK_EVERY: Final = 100
 
 ENVELOPE_MAX: Final = 8
-"""Most frames before a question: who asks, who passed it on, each once more, and the empty delimiter."""
+"""The most frames before a question: the asker, a forwarder, another of each, and the empty delimiter."""
 
 SLOW_MS: Final = 5_000
 COPY_BELOW: Final = 65_536
-"""Frames from this size on are handed to ZeroMQ without a copy (measured: pays from about 100 kB)."""
+"""Frames from this size up are handed to ZeroMQ without a copy (measured: pays off from about 100 kB)."""
 
 Job = Callable[["FeedServer"], None]
 
@@ -63,12 +63,12 @@ class FeedServer:
         health: the publisher's account of itself for the next heartbeat.
         on_wish: takes (tickers, ttl_s, now_ms, what) of op `watch`, in the bus thread.
         names: the settings that hold the two endpoints.
-        turn: called in the bus thread after whatever happened there, at the latest at the steady ms that it
-            returned last.
-        lossless: wait for slow subscribers, as only a replay can; a live feed lets them lose messages.
+        turn: called in the bus thread after anything happened there, and no later than the steady ms that it
+            last returned.
+        lossless: wait for slow subscribers, which only a replay can do; a live feed lets them lose messages.
 
     Attributes:
-        answers: dispatch of the questions on `state`; a server may add its own before it serves.
+        answers: dispatch of the questions on `state`; a server may add its own before serving.
     """
 
     def __init__(
@@ -109,12 +109,12 @@ class FeedServer:
             raise
 
     def submit(self, job: Job) -> None:
-        """Run `job(self)` in the bus thread, soon and in order. May be called from any thread."""
+        """Run `job(self)` in the bus thread, soon and in order of submission. Any thread may call this."""
         self._jobs.put(job)
         self._wake.set()
 
     def announce(self, writer: Writer) -> None:
-        """Have heartbeats tell, from now on, of an epoch that is to be opened. Bus thread only, or before."""
+        """Have heartbeats announce an epoch that is about to open. Bus thread only, or before it serves."""
         self._owner.check()
         self._announced = writer
 
@@ -134,11 +134,11 @@ class FeedServer:
                 self._pub.send(frame, 0, len(frame) < COPY_BELOW)
             except zmq.Again:
                 log.warning("subscriber.stuck", waited_ms=SLOW_MS)
-                self._pub.setsockopt(zmq.XPUB_NODROP, 0)  # it has had its chance: from now on it loses
+                self._pub.setsockopt(zmq.XPUB_NODROP, 0)  # it has had its chance: now it loses messages
                 self._pub.send(frame, 0, len(frame) < COPY_BELOW)
 
     def serve(self, stop: Stop) -> None:
-        """Run until `stop`. Sockets and state move to the calling thread, the bus thread from here on."""
+        """Run until `stop`. Sockets and state move to the calling thread, the bus thread from now on."""
         self._owner.take()
         self.answers.take()
         for writer in (self.writer, self._announced):
@@ -166,14 +166,15 @@ class FeedServer:
                 if self._router in ready:
                     steady_ms = self._clock.monotonic_ns() // 1_000_000
                     serve_questions(self._router, self.answers, self._clock.now_ms(), steady_ms=steady_ms)
-                # By turns while an answer is made: where there is always work it would get a slice a beat.
+                # Taking turns while an answer is made: under constant work it would get only one slice per
+                # beat.
                 if self._wake.fileno() in ready and self._work(0 if self.answers.busy else next_ms):
                     next_ms = 0
         finally:
             self._close()
 
     def run_jobs(self) -> None:
-        """Do what was handed over and not done yet, once nobody is served any more. Bus thread only."""
+        """Do what was handed over and is still to be done, once serving has ended. Bus thread only."""
         self._owner.check()
         while not self._jobs.empty():
             self._jobs.get_nowait()(self)
@@ -192,7 +193,7 @@ class FeedServer:
         return writer.state.cycle.cycle if writer is not None and writer.state.cycle else 0
 
     def _work(self, until_ms: int) -> bool:
-        """Run the jobs that wait; return whether one was a commit, which a heartbeat follows."""
+        """Run the waiting jobs; return whether one was a commit, which a heartbeat follows."""
         self._wake.clear()
         while self._cycle() == self._beaten_cycle:
             try:
@@ -240,11 +241,11 @@ def serve_questions(
 ) -> int:
     """Answer up to `limit` questions waiting on a ROUTER; return how many.
 
-    Never blocks, never raises for a peer's fault. Takes the envelope of REQ and of a DEALER that sends the
-    empty delimiter, or none; with the delimiter also of whoever passes questions on.
+    Never blocks, and never raises for a peer's fault. Accepts the envelope of a REQ, and of a DEALER with or
+    without the empty delimiter; with the delimiter, also those of forwarders.
 
     Args:
-        steady_ms: now by the clock of `answers.due`.
+        steady_ms: the present by the clock of `answers.due`.
     """
     for count in range(limit):
         try:
@@ -261,14 +262,14 @@ def serve_questions(
 
 
 def answer_later(router: zmq.Socket[bytes], answers: Answers, steady_ms: int = 0) -> None:
-    """Send the answers that have become whole, and make the next slice of one that is not."""
+    """Send the answers that have become complete, and make the next slice of one that is not."""
     for frames in answers.due(steady_ms):
         if not _reply(router, frames):
             answers.errors += 1
 
 
 def _reply(router: zmq.Socket[bytes], frames: list[bytes]) -> bool:
-    """Send an answer; return False if its peer is gone or does not read: its loss only."""
+    """Send an answer; return False if its peer is gone or does not read, which is only the peer's loss."""
     try:
         router.send_multipart(frames, zmq.NOBLOCK, copy=False)
     except zmq.ZMQError as error:
@@ -282,7 +283,7 @@ class QueryServer:
     """A ROUTER that only answers questions: the snapshot server's `query`.
 
     Args:
-        now_ms: the present as answers mean it, a replica's: in a replay it is not the wall clock.
+        now_ms: the present as answers mean it, that of a replica: in a replay it is not the wall clock.
         name: the setting that holds the endpoint.
     """
 
@@ -304,7 +305,7 @@ class QueryServer:
             raise
 
     def serve(self, stop: Stop) -> None:
-        """Run until `stop`. The socket moves to the calling thread, the only one to use it from here on."""
+        """Run until `stop`. The socket moves to the calling thread, the only one to use it from now on."""
         self._answers.take()
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)

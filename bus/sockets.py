@@ -1,10 +1,10 @@
-"""ZeroMQ sockets with the settings that every one of ours needs, each for a known pitfall.
+"""ZeroMQ sockets with the settings that all of ours need, each against a known pitfall.
 
 * a ZAP domain: without one libzmq accepts ZMTP 1.0 peers, so raw bytes or a browser's POST become messages,
 * LINGER 0: a dead peer must not hold up the exit,
-* heartbeats: a half-open connection is found, and set before connect or bind,
+* heartbeats: they find half-open connections, and must be set before connect or bind,
 * MAXMSGSIZE: a peer that sends more is dropped instead of filling memory,
-* high-water marks: a slow subscriber loses messages (and knows it by their numbers), never the
+* high-water marks: a slow subscriber loses messages (and knows it by their numbers) instead of costing the
   publisher its memory.
 """
 
@@ -27,20 +27,21 @@ from .curve import KEY_SETTING, ClientKeys, read_client_keys
 
 SEND_HWM: Final = 32_768
 RECEIVE_HWM: Final = 32_768
-"""Messages queued for one peer: more than two commits in which every market changed, 3 s of 10,000 a second.
+"""Messages queued for one peer: more than two commits in which every market changed; 3 s at 10,000 a second.
 
-With the mean message of such a commit, 6 kB, that is 200 MB for a peer that has stopped reading.
+At the mean size of a message in such a commit, 6 kB, that is 200 MB for a peer that has stopped reading.
 """
 
 MAX_QUESTION: Final = 1_048_576
 MAX_FEED: Final = 1_048_576
 MAX_ANSWER: Final = 64 * 1_048_576
 RECONNECT_MAX_MS: Final = 200
-"""A process that comes back is found so soon. To try costs next to nothing where both are on one machine."""
+"""How soon a process that comes back is found. Trying costs next to nothing if both are on one machine."""
 
 QUESTIONS_WAITING: Final = 64
 ANSWERS_WAITING: Final = 64
-"""So many questions of one peer wait here, the rest with it; so many answers that it does not read."""
+"""How many questions of one peer wait here, the rest at the peer; and how many answers that it does not
+read."""
 
 HEARTBEAT_IVL_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 5_000
@@ -52,13 +53,13 @@ class _Context(zmq.Context[Any]):
 
 
 def make_context(curve_key: Path | None = None) -> zmq.Context[Any]:
-    """Return the ZeroMQ context of a process; terminate it at the end. Not every package may import zmq.
+    """Return the ZeroMQ context of a process, to be terminated at its end. Not every package may import zmq.
 
     Args:
         curve_key: file of the key with which its sockets connect to ``tcp://`` endpoints (docs/remote.md).
 
     Raises:
-        StartupError: there is no such key.
+        StartupError: there is no usable key.
     """
     keys = None if curve_key is None else read_client_keys(curve_key)
     context = _Context()
@@ -75,7 +76,8 @@ def check_connect(context: zmq.Context[Any], endpoint: str) -> None:
     """Check that a socket of this context may connect there.
 
     Raises:
-        StartupError: it is another machine, and the context has no keys; or a JetStream, which is no socket.
+        StartupError: it is on another machine and the context has no keys; or it is a JetStream, not a
+            socket.
     """
     if is_jetstream(endpoint):
         raise StartupError(
@@ -89,7 +91,7 @@ def check_connect(context: zmq.Context[Any], endpoint: str) -> None:
 
 
 def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    """Connect; over TCP with CURVE if the socket's context has keys.
+    """Connect; over TCP, with CURVE if the socket's context has keys.
 
     Raises:
         StartupError: as `check_connect`.
@@ -103,7 +105,7 @@ def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
 
 
 def make(context: zmq.Context[Any], kind: int, max_bytes: int) -> zmq.Socket[bytes]:
-    """Return an unconnected socket of a type such as zmq.SUB, with our settings."""
+    """Return an unconnected socket of some type, such as zmq.SUB, with our settings."""
     socket: zmq.Socket[bytes] = context.socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.ZAP_DOMAIN, b"kalshi-bus")
@@ -142,7 +144,7 @@ def bind(socket: zmq.Socket[bytes], name: str, endpoint: str) -> str:
 
 
 def check_endpoint(name: str, endpoint: str) -> None:
-    """Check that `bind` would have this endpoint now, without binding it.
+    """Check that `bind` could take this endpoint now, without binding it.
 
     Raises:
         StartupError: as `bind`.
@@ -164,8 +166,8 @@ def _refuse_open_door(name: str, endpoint: str) -> None:
 
 
 def _refuse_foreign_file(name: str, path: str) -> None:
-    # ZeroMQ removes whatever file stands at an ipc path, even another's socket: its early subscribers would
-    # stay with it, the late ones come to us. Only one left over from a killed process may go.
+    # ZeroMQ removes whatever file stands at an ipc path, even another process's socket: its early subscribers
+    # would stay with it, later ones would come to us. Only a socket left over from a killed process may go.
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -181,5 +183,5 @@ def _refuse_foreign_file(name: str, path: str) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             return
         except OSError:
-            pass  # somebody is there, and slow
+            pass  # somebody is there, but slow
     raise StartupError(f"{name}: ipc://{path} {_IN_USE}; stop it or set KALSHI_BUS_{name.upper()}")

@@ -1,4 +1,4 @@
-"""What a spreadsheet that opens our CSV must not run: text from an exchange may begin like a formula."""
+"""Keeps a spreadsheet from running our CSV: text from an exchange may begin like a formula."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""Plays a recording to a subscriber in the tests of whoever uses the bus: see docs/recording.md."""
+"""Plays a recording to a subscriber, for the tests of programs that use the bus: see docs/recording.md."""
 
 import random
 import tempfile
@@ -20,7 +20,7 @@ from .sockets import make_context
 
 
 class Replayed:
-    """A replay that runs in this process, paused at its beginning.
+    """A replay running in this process, paused at its beginning.
 
     Attributes:
         feed, state: its endpoints.
@@ -35,7 +35,7 @@ class Replayed:
         self._replicas: list[Replica] = []
 
     def replica(self, **options: Any) -> Replica:
-        """Return a started replica of the replay that is live; `options` as of `Replica`."""
+        """Return a started replica of the replay, already live; `options` as for `Replica`."""
         replica = Replica(self._context, self.feed, self.state, SystemClock(), random.Random(1), **options)
         self._replicas.append(replica)
         replica.start()
@@ -43,11 +43,11 @@ class Replayed:
         return replica
 
     def resume(self) -> None:
-        """Let it play."""
+        """Start playing."""
         self.player.control({"action": "resume"}, 0)
 
     def wait_end(self, timeout_s: float = 60) -> None:
-        """Wait until the recording has ended and every replica of `replica` has all of it."""
+        """Wait until the recording has ended and every replica from `replica` has all of it."""
         assert self.player.wait_end(timeout_s), self.player.status()
         epoch, seq = self.player.position
         for replica in self._replicas:

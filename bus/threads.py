@@ -1,7 +1,7 @@
-"""Thread rules that hold themselves: a thing that belongs to one thread says so when another touches it.
+"""Thread rules that enforce themselves: what belongs to one thread complains when another touches it.
 
 Always on: a check is one comparison of two integers. It raises AssertionError, since a wrong thread is never
-input from outside but always a mistake of ours.
+bad input but always a mistake of ours.
 """
 
 import threading
@@ -11,7 +11,7 @@ _NOBODY: Final = 0
 
 
 class Owner:
-    """Which thread may use something: the first that does, or the one that last called `take`.
+    """Which thread may use something: the first to do so, or the last to call `take`.
 
     Args:
         what: names it in the error, for example "the trader's journal".
@@ -28,7 +28,7 @@ class Owner:
         self._ident = threading.get_ident()
 
     def check(self) -> None:
-        """Assert that the calling thread is the owner; without one it becomes it."""
+        """Assert that the calling thread is the owner; if there is none yet, it becomes the owner."""
         ident = threading.get_ident()
         if self._ident != ident:
             assert self._ident == _NOBODY, (
@@ -40,7 +40,7 @@ class Owner:
 
 def assert_held(lock: "threading.RLock") -> None:
     """Assert that the calling thread holds a `threading.RLock`."""
-    # What threading.Condition asks of its lock, too.
+    # What threading.Condition itself asks of its lock.
     assert lock._is_owned(), "the caller must hold this lock"  # type: ignore[attr-defined]  # noqa: SLF001
 
 

@@ -29,7 +29,7 @@ class Wake:
             return  # already pending, or already closed
 
     def clear(self) -> None:
-        """Take the wake-ups that are pending."""
+        """Take the pending wake-ups."""
         self._owner.check()
         try:
             while self._reader.recv(4096):

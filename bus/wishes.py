@@ -1,7 +1,7 @@
 """Wishes: which markets' order books and price history somebody wants, passed on towards the publisher.
 
-A wish is op `watch` of docs/protocol.md. The dashboard wishes for what is looked at, the snapshot server
-passes on what it is asked; both wait for nobody, since a thread of their own does the asking.
+A wish is op `watch` of docs/protocol.md. The dashboard wishes for what people look at, the snapshot server
+passes on what it is asked; neither waits for anybody, since a separate thread does the asking.
 """
 
 import threading
@@ -20,19 +20,19 @@ from .threads import Owner
 log = structlog.get_logger()
 
 EVERY_S: Final = 0.2
-"""The first wish goes at once, those that follow together after this time."""
+"""The first wish is sent at once, those that follow together after this time."""
 
 MAX_WAITING: Final = 10_000
-"""Wishes beyond these are lost: they would push out one another at the publisher."""
+"""Wishes beyond these are dropped: they would only displace one another at the publisher."""
 
 _TIMEOUT_MS: Final = 1_000
 
 
 class Wishes:
-    """`wish` from any thread, `run` in a thread of its own, which may wait for a server that is away.
+    """`wish` from any thread; `run` in a thread of its own, which may wait for a server that is away.
 
     Args:
-        endpoints: each answers op `watch`, and is told of every wish: `state` or `query`.
+        endpoints: each answers op `watch` and is sent every wish: `state` or `query`.
     """
 
     def __init__(self, context: Any, *endpoints: str) -> None:
@@ -46,11 +46,11 @@ class Wishes:
     def wish(self, tickers: Sequence[str], ttl_s: float, what: str) -> None:
         """Wish for `what` (one of bus.protocol.answers.WISHES) of these markets for `ttl_s` seconds.
 
-        Of several wishes that wait for one market the longest counts, as it would at the publisher.
+        Of several waiting wishes for one market the longest counts, as it would at the publisher.
         """
         with self._lock:
             for ticker in tickers:
-                # Taken out first, so that the last wish is the last in order, too.
+                # Taken out first, so that the latest wish is also the last in order.
                 self._waiting[what, ticker] = max(ttl_s, self._waiting.pop((what, ticker), 0.0))
             lost = max(0, len(self._waiting) - MAX_WAITING)
             for _ in range(lost):
@@ -60,13 +60,13 @@ class Wishes:
         self._wake.set()
 
     def wake(self) -> None:
-        """End a wait at once, for the stop."""
+        """End a wait at once, to stop."""
         self._wake.set()
 
     def run(self, stop: Stop) -> None:
         """Pass wishes on until `stop`; call `wake` after setting it.
 
-        What cannot be passed on is forgotten: who still wishes for it asks again.
+        What cannot be passed on is forgotten: those who still wish for it ask again.
         """
         self._owner.check()
         askers = [Asker(self._context, endpoint) for endpoint in self._endpoints]
@@ -84,7 +84,7 @@ class Wishes:
                 asker.close()
 
     def _take(self) -> list[tuple[str, float, list[str]]]:
-        """Return what waits as questions of a size that is answered."""
+        """Return what waits, as questions small enough to be answered."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         groups: dict[tuple[str, float], list[str]] = {}

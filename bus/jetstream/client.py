@@ -1,4 +1,4 @@
-"""A connection to a JetStream, and in words what can be wrong with one. It belongs to one event loop."""
+"""A connection to a JetStream, and words for what can be wrong with it. It belongs to one event loop."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 CONNECT_S: Final = 2.0
 RECONNECT_S: Final = 0.2
 PING_S: Final = 1.0
-"""A connection over which two of these are not answered is made anew."""
+"""A connection on which two of these go unanswered is made anew."""
 
 API_S: Final = 2.0
 END_S: Final = 0.2
@@ -46,12 +46,12 @@ FAULTS: Final = (
 
 
 class Connection:
-    """Connects, and connects anew for ever; what cannot get better is a StartupError.
+    """Connects, and reconnects for ever; what cannot get better is a StartupError.
 
     Args:
-        address: which stream.
+        address: the stream to use.
         name: what the server's monitoring calls us.
-        on_reconnected: called when a connection that was lost has been made again.
+        on_reconnected: called when a lost connection has been made again.
 
     Attributes:
         client, js: the connection, and the JetStream API over it.
@@ -71,10 +71,10 @@ class Connection:
         self._said: dict[str, int] = {}
 
     async def open(self) -> None:
-        """Connect; wait for as long as nobody answers.
+        """Connect, waiting for as long as nobody answers.
 
         Raises:
-            StartupError: refused, or a server that cannot be used.
+            StartupError: the server refuses us, or cannot be used.
         """
         connecting = asyncio.ensure_future(
             self.client.connect(
@@ -121,29 +121,29 @@ class Connection:
             await self.client.close()
 
     async def message(self, seq: int, *, direct: bool = True) -> RawStreamMsg | None:
-        """Return what is stored at a number, None if nothing is.
+        """Return what is stored under a number, None if nothing is.
 
         Args:
-            direct: any replica or mirror may answer; else only the leader.
+            direct: any replica or mirror may answer; otherwise only the leader.
         """
         with contextlib.suppress(nats.js.errors.NotFoundError):
             return await self.js.get_msg(self.address.stream, seq=seq, direct=direct)
         return None
 
     async def last(self, what: str, *, direct: bool = True) -> RawStreamMsg | None:
-        """Return the last that is stored on a subject ("feed", "keyframe", "repair"), None if nothing is."""
+        """Return the last message stored on a subject ("feed", "keyframe", "repair"), None without one."""
         subject = self.address.subject(what)
         with contextlib.suppress(nats.js.errors.NotFoundError):
             return await self.js.get_last_msg(self.address.stream, subject, direct=direct)
         return None
 
     def check_denied(self) -> None:
-        """Raise StartupError if the server has refused us something for ever."""
+        """Raise StartupError if the server has refused us something for good."""
         if self._denied:
             raise StartupError(f"{self.address.shown}: the server forbids it: {self._denied}")
 
     def say(self, event: str, problem: str, **more: Any) -> None:
-        """Log a problem, the same one not again for a while."""
+        """Log a problem, but not the same one again for a while."""
         now_ms = self._clock.monotonic_ns() // 1_000_000
         if now_ms - self._said.get(problem, -SAY_EVERY_MS) >= SAY_EVERY_MS:
             self._said[problem] = now_ms
@@ -161,10 +161,10 @@ class Connection:
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and wait for their ends.
+    """Cancel tasks and wait for them to end.
 
-    More than once: what waits with `asyncio.wait_for`, as the client library does, may take a cancellation
-    for nothing if the answer has come at the same time (CPython before 3.12).
+    Cancelled more than once: a task in `asyncio.wait_for`, which the client library uses, may swallow a
+    cancellation if the answer comes at the same time (CPython before 3.12).
     """
     waiting = {task for task in tasks if not task.done()}
     while waiting:
@@ -174,12 +174,12 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def end_all() -> None:
-    """End every other task of this loop: the client library leaves some if it is just connecting anew."""
+    """End every other task of this loop: the client library leaves some behind while it reconnects."""
     await end(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
 
 def said(error: BaseException) -> str:
-    """Return in words what the client library says is wrong."""
+    """Return what the client library says is wrong, in words."""
     if isinstance(error, nats.js.errors.APIError) and error.description:
         return error.description
     if isinstance(error, nats.errors.NoRespondersError | nats.js.errors.NoStreamResponseError):

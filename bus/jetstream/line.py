@@ -1,8 +1,8 @@
 """JetStreamLine: what a replica hears and asks through when its feed is in a JetStream. docs/bridge.md.
 
 It does what bus/line.py does. Its event loop runs only while one of its methods does, so that one thread owns
-the connection. Nothing is asked of a publisher or of a snapshot server: questions are answered from the last
-keyframe that the bridge has stored, or the last repair.
+the connection. Neither a publisher nor a snapshot server is asked anything: questions are answered from the
+last keyframe or the last repair that the bridge has stored.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ from .stored import Address, Mark, answer_to, chosen, decode_batch, decode_mark,
 T = TypeVar("T")
 
 AGAIN_S: Final = 0.5
-"""So long after it could not be done a thing is tried again."""
+"""How long to wait before trying again what failed."""
 
 RETRY_MS: Final = 100
-"""So long a replica waits that no keyframe answers yet."""
+"""How long a replica waits for a keyframe that answers it."""
 
 WANTED_NS: Final = 1_000_000_000
-"""So long a bridge has to store a repair by itself, before it is told that a keyframe is wanted."""
+"""How long a bridge has to store a repair by itself before it is told that a keyframe is wanted."""
 
 INACTIVE_S: Final = 30.0
 IDLE_S: Final = 1.0
 AT_ONCE: Final = 8
-"""Parts of a keyframe that are fetched at once."""
+"""Parts of a keyframe fetched at the same time."""
 
 
 class JetStreamLine:
@@ -49,7 +49,7 @@ class JetStreamLine:
     It belongs to the thread that makes it.
 
     Args:
-        prefixes: topics that are wanted; all come over the network.
+        prefixes: topics wanted; all topics come over the network anyway.
     """
 
     def __init__(self, address: Address, prefixes: Sequence[str], clock: Clock) -> None:
@@ -78,7 +78,7 @@ class JetStreamLine:
     # -- what a line does
 
     def heard(self) -> list[bytes]:
-        """Return the feed messages that are there, at most DRAIN and not many more than DRAIN_BYTES."""
+        """Return the feed messages that have arrived, at most DRAIN and not much more than DRAIN_BYTES."""
         self._owner.check()
         if not self._heard:
             self._run(_turns())
@@ -90,7 +90,7 @@ class JetStreamLine:
         return frames
 
     def hear(self) -> list[bytes]:
-        """Wait for the next feed messages; return none if they do not come within POLL_MS."""
+        """Wait for the next feed messages; return none if none come within POLL_MS."""
         self._owner.check()
         if not self._heard:
             self._run(self._wait(None))
@@ -103,25 +103,25 @@ class JetStreamLine:
             self._run(self._wait(wake))
 
     def answers(self) -> Iterator[list[bytes]]:
-        """Yield the answers that are there, as frames."""
+        """Yield the answers that have arrived, as frames."""
         self._owner.check()
         while self._answers:
             yield self._answers.popleft()
 
     def ask(self, ask: Ask) -> bool:
-        """Have a question answered; it takes the place of one that has not been."""
+        """Have a question answered; it replaces an unanswered one."""
         self._owner.check()
         self._ask = ask
         self._asked.set()
         return True
 
     def deserted(self) -> int | None:
-        """Return None: whoever is asked may be away, but no question is lost with it."""
+        """Return None: the bridge may be away, but no question is lost with it."""
         self._owner.check()
         return None
 
     def rebuild(self) -> None:
-        """Go on from what was heard last."""
+        """Go on from the last message heard."""
         self._owner.check()
         self._anew.set()
 
@@ -150,7 +150,7 @@ class JetStreamLine:
                 self._loop.remove_reader(wake.fileno())
         for task in self._tasks:
             if task.done():
-                task.result()  # a mistake of ours ends the replica, as in any thread
+                task.result()  # our own mistake ends the replica, as in any thread
 
     async def _close(self) -> None:
         await end(*self._tasks)
@@ -159,7 +159,7 @@ class JetStreamLine:
         await end_all()
 
     async def _connect(self) -> Connection:
-        """Connect; what is wrong is said, and tried again for ever: it may be repaired where it is wrong."""
+        """Connect; a failure is logged, and retried for ever: it may be repaired at the other end."""
         while True:
             # A server that was gone may have forgotten who was hearing.
             connection = Connection(self._address, "kalshi-bus replica", self._clock, self._anew.set)
@@ -173,7 +173,7 @@ class JetStreamLine:
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
-        """Hear the feed from where it is, or was left, for ever."""
+        """Follow the feed, from where it is or where we left it, for ever."""
         connection = await self._connect()
         self._open.set()
         subscription: Subscription | None = None
@@ -215,14 +215,14 @@ class JetStreamLine:
         return subscription
 
     async def _begin(self, connection: Connection) -> int:
-        """Return from which number in the stream on to hear."""
+        """Return the number in the stream to start from."""
         last = await connection.last("feed")
         stored = last.seq if last is not None and last.seq else 0
         if self._last and self._last <= stored:
             return self._last + 1
-        # New here; or the stream is not the one it was, and a gap will show it.
+        # We are new here; or the stream is not the one it was, which will show as a gap.
         mark = await _mark(connection, "keyframe")
-        # First the state, then what follows it: this must not wait for long in a buffer.
+        # First the state, then what follows it, which must not wait long in a buffer.
         await self._answered.wait()
         self._last = mark.begin - 1 if mark is not None and mark.begin <= stored else max(0, stored - 1)
         return self._last + 1
@@ -282,7 +282,7 @@ class JetStreamLine:
                     vain_ns = None
                     frames = await self._fetch(connection, mark)
                     if self._ask is not None and chosen(self._ask, repair, keyframe) == mark:
-                        ask = self._ask  # it was asked again meanwhile: this answers that, too
+                        ask = self._ask  # it was asked again meanwhile: this is the answer
                     answer = answer_to(ask, frames, self._prefixes)
             except (DecodeError, *FAULTS) as error:
                 connection.say("jetstream.trouble", f"no keyframe can be had: {said(error)}")
@@ -297,7 +297,7 @@ class JetStreamLine:
         """Return the frames of a keyframe.
 
         Raises:
-            DecodeError: it is not there any more, or none.
+            DecodeError: it no longer exists, or is not one.
         """
         parts: list[bytes] = []
         for at in range(0, len(mark.parts), AT_ONCE):
@@ -310,7 +310,7 @@ class JetStreamLine:
 
 
 async def _mark(connection: Connection, what: str) -> Mark | None:
-    """Return the last mark on a subject; None if there is none, or what is there is none."""
+    """Return the last mark on a subject; None if there is none, or it is malformed."""
     message = await connection.last(what)
     if message is None:
         return None
@@ -327,6 +327,6 @@ def _refusal(ask: Ask) -> list[bytes]:
 
 
 async def _turns() -> None:
-    """Let what has arrived be taken."""
+    """Give way so that what has arrived is taken in."""
     for _ in range(3):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What a bridge stores, and how it is read: pure encode and decode. docs/bridge.md is the specification."""
+"""What a bridge stores, and how it is read: pure encoding and decoding. Specified in docs/bridge.md."""
 
 import re
 from collections.abc import Sequence
@@ -24,23 +24,23 @@ from markets.errors import DecodeError, StartupError
 FORMAT: Final = 1
 DEFAULT_STREAM: Final = "kalshi-bus"
 DESCRIPTION: Final = "kalshi-bus: the feed and its keyframes, format 1"
-"""By which a stream of ours is known."""
+"""The description by which a stream is known to be ours."""
 
 SCHEMES: Final = ("nats://", "tls://")
 WRITER: Final = "Kalshi-Bus-Writer"
-"""Header of whatever is stored: who stored it, and how many things that one had stored before."""
+"""Header of everything stored: who stored it, and how many messages that bridge had stored before."""
 
 PART_BYTES: Final = 512 * 1_024
-"""A keyframe is cut into parts of so many bytes; so much of the feed goes into one batch."""
+"""Size of the parts a keyframe is cut into; also how much of the feed goes into one batch."""
 
 MIN_PAYLOAD: Final = 1_048_576
-"""What a server must take in one message: a batch has at most PART_BYTES and one message of the feed more."""
+"""What a server must accept in one message: a batch has at most PART_BYTES plus one message of the feed."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Address(NamedTuple):
-    """Where a stream is: servers of one cluster, as URLs, and its name there."""
+    """Where a stream is: the servers of one cluster, as URLs, and its name there."""
 
     servers: tuple[str, ...]
     stream: str
@@ -71,7 +71,7 @@ def address_of(url: str) -> Address:
     """Read ``nats://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/STREAM]``; also ``tls://``.
 
     Raises:
-        StartupError: it is none. The text of the URL is not in the message: it may have a password in it.
+        StartupError: it is not one. The message does not repeat the URL, which may contain a password.
     """
     expected = "expected nats://HOST:PORT[,HOST:PORT...][/STREAM]"
     scheme, _, rest = url.partition("://")
@@ -100,8 +100,9 @@ class Batch(msgspec.Struct, array_like=True, gc=False):
     """Messages of the feed as they came, in order.
 
     Attributes:
-        epoch, seq: all that was published up to here is stored, or was missed; 0, 0 before anything.
-        since: of what was missed and is in no keyframe yet, the number before the first; None if nothing is.
+        epoch, seq: everything published up to here is stored, or was missed; 0, 0 at the beginning.
+        since: the number before the first message that was missed and is in no keyframe yet; None if there is
+            none.
     """
 
     version: Literal[1]
@@ -112,12 +113,12 @@ class Batch(msgspec.Struct, array_like=True, gc=False):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Ends a keyframe, of which it names the parts.
+    """Ends a keyframe and names its parts.
 
     Attributes:
         epoch, as_of: where the state stands.
-        since: None: the whole state. Else what changed since that number, to fill a gap with.
-        begin: number in the stream from which on all is stored that was published after `as_of`.
+        since: None: the whole state. Otherwise what changed since that number, to fill a gap with.
+        begin: number in the stream from which everything published after `as_of` is stored.
         parts: numbers in the stream of its parts, in order.
     """
 
@@ -175,7 +176,7 @@ def joined(parts: Sequence[bytes]) -> list[bytes]:
     """Return the frames of the answer that these are the parts of.
 
     Raises:
-        DecodeError: they are none.
+        DecodeError: they are not.
     """
     try:
         frames = _frames.decode(b"".join(parts))
@@ -190,7 +191,7 @@ def answer_to(ask: Ask, frames: Sequence[bytes], prefixes: Sequence[str]) -> lis
     """Return a keyframe as the answer that a server would have given, its delimiter included.
 
     Raises:
-        DecodeError: it is no keyframe.
+        DecodeError: it is not a keyframe.
     """
     head = decode_map(frames[0], SnapshotHead)
     chunks = list(frames[1:])
@@ -206,7 +207,7 @@ def chosen(ask: Ask, repair: Mark | None, keyframe: Mark | None) -> Mark | None:
     """Return which of the last marks answers a question; None if neither does.
 
     A repair is preferred, since it is small. It has to reach back to where the asker stands, and to go on
-    from there; what is to be had again for its digest (`ask.also`) is not in it.
+    from there; what is fetched again because of its digest (`ask.also`) is not in it.
     """
     if (
         repair is not None

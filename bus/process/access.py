@@ -1,8 +1,9 @@
-"""Who may use the pages from elsewhere: whoever knows the token. An ASGI application around another.
+"""Access to the pages from other machines, for those who know the token: an ASGI application around another.
 
-Without a token file it is not there at all, and servers listen on loopback only. With one every request but
-GET /ready shows the token (``Authorization: Bearer``), or a cookie that /login gave for it. What passes looks
-inside as if it came from this machine: the application's own checks of Host and Origin stay what they are.
+Without a token file it is not there at all, and servers listen on loopback only. With one, every request
+except GET /ready must carry the token (``Authorization: Bearer``) or a cookie that /login gave for it. To the
+application inside, what passes looks as if it came from this machine, so its own checks of Host and Origin
+stay as they are.
 """
 
 import hashlib
@@ -33,22 +34,22 @@ log = structlog.get_logger()
 COOKIE: Final = "kalshi_bus_session"
 SESSION_MS: Final = 7 * 24 * 3_600_000
 TOKEN_LEAST: Final = 32
-"""So many characters a token has at least: with 16 values each it cannot be guessed."""
+"""The least characters of a token: with 16 values each it cannot be guessed."""
 
 TOKEN_MOST: Final = 512
 BODY_MOST: Final = 4_096
 
 REQUESTS_A_S: Final = 100.0
 REQUESTS_AT_ONCE: Final = 1_000.0
-"""Of one address. A page asks for some ten things at once, a hundred tabs for a thousand."""
+"""Requests of one address. A page makes some ten requests at once, a hundred tabs a thousand."""
 
 WRONG_A_S: Final = 0.1
 WRONG_AT_ONCE: Final = 10.0
-"""Wrong tokens of one address."""
+"""Wrong tokens from one address."""
 
 ADDRESSES_MOST: Final = 10_000
 OPEN: Final = frozenset({"/ready"})
-"""What a health check asks for: it says nothing but whether we are ready."""
+"""What a health check asks for: it reveals only whether we are ready."""
 
 _TOKEN: Final = re.compile(r"[!-~]+", re.ASCII)
 
@@ -70,7 +71,7 @@ autocomplete="current-password"></label> <button>Log in</button></p></form></mai
 
 
 def read_token(settings: Settings) -> str | None:
-    """Return the token that is asked for, None if none is.
+    """Return the token that requests must carry, None if there is none.
 
     Raises:
         StartupError: its file is missing, open to others, or has no token in it.
@@ -93,7 +94,7 @@ def make_token(path: Path, text: str) -> None:
     """Write a token's file, mode 0600.
 
     Raises:
-        StartupError: there is one, or it cannot be written.
+        StartupError: the file exists, or cannot be written.
     """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -104,7 +105,7 @@ def make_token(path: Path, text: str) -> None:
 
 
 class Buckets:
-    """Token buckets by address: at most so many at once, and so many a second from then on."""
+    """Token buckets by address: a burst, and then a rate per second."""
 
     def __init__(self, rate_s: float, at_once: float) -> None:
         self._rate_s = rate_s
@@ -112,16 +113,16 @@ class Buckets:
         self._levels: dict[str, tuple[float, float]] = {}
 
     def take(self, address: str, now_s: float) -> bool:
-        """Take one from an address's bucket; return whether there was one."""
+        """Take a token from an address's bucket; return whether there was one."""
         taken = self.has(address, now_s)
         level, _ = self._levels.pop(address, (self._at_once, now_s))
         self._levels[address] = (level - 1 if taken else level, now_s)
         if len(self._levels) > ADDRESSES_MOST:
-            del self._levels[next(iter(self._levels))]  # whoever was longest not here
+            del self._levels[next(iter(self._levels))]  # the one not seen for longest
         return taken
 
     def has(self, address: str, now_s: float) -> bool:
-        """Return whether there is one in an address's bucket."""
+        """Return whether there is a token in an address's bucket."""
         if address not in self._levels:
             return True
         level, since_s = self._levels[address]
@@ -131,12 +132,12 @@ class Buckets:
 
 
 class Access:
-    """Lets in who knows the token, and gives browsers a cookie for it.
+    """Lets in those who know the token, and gives browsers a cookie for it.
 
     Args:
-        port: of the server, by which it is known on this machine.
-        hosts: names and addresses by which browsers reach it, beside those of loopback.
-        proxies: addresses of reverse proxies, whose word on where a request is from is taken.
+        port: that of the server, by which it is known on this machine.
+        hosts: names and addresses by which browsers reach it, in addition to those of loopback.
+        proxies: addresses of reverse proxies, which are believed about where a request comes from.
     """
 
     def __init__(
@@ -205,7 +206,7 @@ class Access:
         return self._session(headers.get("cookie", ""))
 
     def _right(self, given: str, address: str, now_s: float) -> bool:
-        """Return whether this is the token; of an address that was wrong too often nothing is."""
+        """Return whether this is the token; for an address that was wrong too often, nothing is."""
         if not self._wrong.has(address, now_s):
             return False
         right = hmac.compare_digest(given.encode("utf-8", "replace"), self._token)
@@ -263,12 +264,12 @@ class Access:
         headers = [
             (name, changed.get(name.lower(), value))
             for name, value in scope["headers"]
-            if name.lower() not in (b"authorization", b"cookie")  # the token is nothing for what is inside
+            if name.lower() not in (b"authorization", b"cookie")  # of no use to the application inside
         ]
         return {**scope, "headers": headers}
 
     def _outside(self, host: str, send: Any) -> Any:
-        """Return a `send` that names other servers of this machine as the client knows it."""
+        """Return a `send` that names other servers of this machine as the client knows them."""
         inside, outside = b"http://127.0.0.1:", f"http://{_name(host) or '127.0.0.1'}:".encode()
 
         async def sending(message: Any) -> None:
@@ -341,7 +342,7 @@ async def _body(receive: Any) -> bytes | None:
 
 
 def guarded(app: AsgiApp, port: int, settings: Settings, clock: Clock) -> AsgiApp:
-    """Return the application as it may be reached with these settings.
+    """Return the application, guarded as these settings demand.
 
     Raises:
         StartupError: as `read_token`.

@@ -1,8 +1,8 @@
 """Runs a program that dies with its parent: ``python -m bus.process.child PROGRAM ARGUMENT...``.
 
 supervisord starts everything through this, so that no process outlives a supervisord that was killed with
-SIGKILL. It is a program rather than a call in each process because it then also holds for the simulator,
-which may not import `bus`. A process that forks workers calls `die_with_parent` in them: it is not inherited.
+SIGKILL. It is a program rather than a call in each process so that it also covers the simulator, which must
+not import `bus`. A process that forks workers calls `die_with_parent` in them: it is not inherited.
 """
 
 import ctypes
@@ -14,9 +14,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when `parent_pid`, its parent, dies. Linux only; elsewhere nothing.
+    """Have the kernel kill this process when `parent_pid`, its parent, dies. A no-op except on Linux.
 
-    SIGKILL, since an orphan has nobody to follow SIGTERM up; every process recovers from it anyway.
+    SIGKILL, since an orphan has nobody to follow up a SIGTERM; every process recovers from it anyway.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""How many connections an HTTP server takes, and which give way when places get scarce.
+"""How many connections an HTTP server accepts, and which give way when places get scarce.
 
-Granian closes a connection whose request has not come whole within its time. What it does not do: make room
-earlier when hardly any is left, or leave a client that takes no more of an answer that has been given whole.
+Granian closes a connection whose request has not arrived in full in time. It does not make room earlier when
+hardly any is left, nor drop a client that stops reading an answer already handed over in full.
 """
 
 import asyncio
@@ -22,23 +22,23 @@ import structlog
 log = structlog.get_logger()
 
 MAX_CONNECTIONS: Final = 4_096
-"""Open connections, idle ones too. At granian's default of 128 so many idle clients shut out all others."""
+"""Open connections, idle ones too. At granian's default, 128 idle clients would shut out all others."""
 
 RESERVED: Final = 256
-"""Descriptors kept for all else: libzmq ends the process when it cannot have one more."""
+"""Descriptors kept for everything else: libzmq ends the process when it cannot get another."""
 
 LOOK_S: Final = 0.25
-"""Between two looks at how many there are."""
+"""Time between two counts of the connections."""
 
 SCARCE: Final = 0.75
-"""From this part of the places on they are scarce."""
+"""Places are scarce once this share of them is taken."""
 
 IDLE_S: Final = 30.0
-"""How long a connection without a request under way may send and take nothing. Granian closes those that are
-to say something sooner; what is left are readers that do not read."""
+"""How long a connection without a request under way may neither send nor take anything. Granian sooner closes
+those that owe a request; what is left are readers that do not read."""
 
 IDLE_SCARCE_S: Final = 2.0
-"""The same while places are scarce. Its request may be on its way through a server that has much to do."""
+"""The same while places are scarce. Its request may still be on its way through a busy server."""
 
 SILENT_SCARCE_S: Final = 0.5
 """How long one may take for its first byte while places are scarce."""
@@ -47,8 +47,8 @@ _LOOK_THROUGH_S: Final = 5.0
 _SLICE: Final = 100
 _FOLDER: Final = Path("/proc/self/fd")
 _TCP_INFO: Final = struct.Struct("=44xI4xI72xQ")
-"""Of the kernel's `tcp_info`: ms since data was last sent, and received (of a new one, since it was made);
-and how many bytes were received."""
+"""From the kernel's `tcp_info`: ms since data was last sent, and received (for a new connection, since it was
+made), and how many bytes were received."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -58,7 +58,7 @@ AsgiApp = Callable[
 
 
 def places() -> int:
-    """Return how many connections the descriptors suffice for; raise the limit to what is allowed before."""
+    """Return how many connections the descriptors suffice for; first raise the limit to what is allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + RESERVED
     if hard != resource.RLIM_INFINITY:
@@ -75,7 +75,7 @@ class Doorkeeper:
     """An ASGI application around another that knows which connections have a request under way.
 
     Args:
-        port: of the server; connections are told by it.
+        port: that of the server, by which its connections are recognised.
     """
 
     def __init__(self, app: AsgiApp, port: int, places: int) -> None:
@@ -94,7 +94,7 @@ class Doorkeeper:
             self._busy.discard(client)
 
     async def run(self) -> None:
-        """Close who takes a place for nothing, for ever. In the event loop of the application."""
+        """Close connections that waste a place, for ever. Runs in the event loop of the application."""
         if not _FOLDER.is_dir() or not hasattr(socket, "TCP_INFO"):
             return
         loop = asyncio.get_running_loop()
@@ -118,7 +118,8 @@ class Doorkeeper:
                         self._look_at(descriptor)
 
     def _look_at(self, descriptor: int) -> None:
-        # A descriptor of our own: whatever becomes of the number meanwhile, it stands for what is looked at.
+        # A descriptor of our own: whatever becomes of the number meanwhile, this one stays the connection
+        # examined.
         ours = os.dup(descriptor)
         try:
             connection = socket.socket(fileno=ours)
@@ -132,7 +133,7 @@ class Doorkeeper:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             sent_ms, received_ms, received = _TCP_INFO.unpack(info)
             if (host, str(port)) in self._busy:
-                # An answer under way may pause as it likes, but what is sent of it must be read.
+                # An answer under way may pause as long as it likes, but what is sent of it must be read.
                 if sent_ms >= 1000 * IDLE_S and _unread(connection):
                     connection.shutdown(socket.SHUT_RDWR)
                 return
@@ -146,12 +147,12 @@ class Doorkeeper:
 def connection_from(client: tuple[str, int], port: int) -> socket.socket | None:
     """Return a descriptor of our own of the connection that a client has with our `port`; None if it is gone.
 
-    For who must have a connection that a server library keeps to itself.
+    For callers that need a connection which a server library keeps to itself.
     """
     with os.scandir(_FOLDER if _FOLDER.is_dir() else "/dev/fd") as entries:
         descriptors = [int(entry.name) for entry in entries]
     for descriptor in descriptors:
-        with suppress(OSError):  # it has just been closed, or is no socket, or one without a peer
+        with suppress(OSError):  # it has just been closed, or is not a socket, or has no peer
             ours = os.dup(descriptor)
             try:
                 connection = socket.socket(fileno=ours)
@@ -170,6 +171,6 @@ def connection_from(client: tuple[str, int], port: int) -> socket.socket | None:
 
 
 def _unread(connection: socket.socket) -> bool:
-    """Whether something was handed to the system for the peer that it has not taken yet."""
+    """Whether the system still holds data that the peer has not taken yet."""
     waiting = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
     return int.from_bytes(waiting, sys.byteorder) > 0

@@ -1,7 +1,7 @@
 """``python -m bus.process.container run | ready``: what a container runs, and its health check.
 
-It makes a token on the first start, since in a container the servers listen on all addresses, and says it if
-what must survive is in no volume.
+It makes a token on the first start, since in a container the servers listen on all addresses, and warns if
+what must survive is not in a volume.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class Mount(NamedTuple):
 
 
 def mounts(mountinfo: str) -> list[Mount]:
-    """Return what ``/proc/self/mountinfo`` says (proc(5)); lines that say nothing are left out."""
+    """Return what ``/proc/self/mountinfo`` says (proc(5)); lines that cannot be read are left out."""
     found = []
     for line in mountinfo.splitlines():
         before, dash, after = line.partition(" - ")
@@ -45,17 +45,17 @@ def mounts(mountinfo: str) -> list[Mount]:
 
 
 def lasts(path: Path, mounted: Iterable[Mount]) -> bool:
-    """Tell whether what is written to a path of a container outlives it: whether it is in a volume."""
+    """Tell whether what is written to a path outlives the container: whether it is in a volume."""
     around = [mount for mount in mounted if path.is_relative_to(mount.point)]
     if not around:
         return False
-    # Of two at one place the later one is seen.
+    # Of two at one place, the later one is visible.
     nearest = max(enumerate(around), key=lambda item: (len(item[1].point), item[0]))[1]
     return nearest.point != "/" and nearest.kind not in _FLEETING
 
 
 def prepare(settings: Settings, mounted: Iterable[Mount]) -> list[str]:
-    """Make what a first start needs; return what is to be said.
+    """Make what a first start needs; return the lines to print.
 
     Raises:
         StartupError: the data directory or the token's file cannot be made.

@@ -1,9 +1,9 @@
-"""What a message may repeat of a value that was set: all of it where it can be no secret, else its shape.
+"""What a message may repeat of a setting's value: all of it if it cannot be a secret, else only its shape.
 
-A key, its id or a token ends up in the wrong variable sooner or later, and a refusal is what is copied into a
-forum. So a value is repeated only if it cannot be one: a number, a short word, a word like those accepted, a
-URL's host, a path as far as it exists. Everything else is described by length and kind. Whoever writes a
-message with a setting in it asks here, and nowhere else.
+Sooner or later a key, its id or a token ends up in the wrong variable, and the error message gets copied into
+a forum. So a value is repeated only if it cannot be a secret: a number, a short word, a word like those
+accepted, a URL's host, a path as far as it exists. Everything else is described by length and kind. Every
+message that contains a setting gets its words here, and nowhere else.
 """
 
 import difflib
@@ -32,7 +32,7 @@ _KEY_ID: Final = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4
 
 
 def kind_of_secret(text: str) -> str | None:
-    """Return what kind of secret a text has in it, as far as that can be told by looking at it."""
+    """Return what kind of secret a text contains, as far as one can tell by looking at it."""
     if _KEY_FORM.search(text):
         return KEY_TEXT
     if _KEY_ID.search(text):
@@ -43,10 +43,10 @@ def kind_of_secret(text: str) -> str | None:
 
 
 def shown(value: object, accepted: Iterable[str] = ()) -> str:
-    """Return how a message speaks of a value that was set: repeated if it can be no secret, else described.
+    """Return how a message refers to a value that was set: repeated if it cannot be a secret, else described.
 
     Args:
-        accepted: words that would be right; what resembles one is repeated.
+        accepted: words that would be right; a value that resembles one is repeated.
     """
     if value is None or isinstance(value, (bool, float)):
         return repr(value)
@@ -70,9 +70,9 @@ def shown(value: object, accepted: Iterable[str] = ()) -> str:
 
 
 def told(text: str) -> str:
-    """Return how a list of all settings speaks of a text that was accepted: repeated unless it is a secret.
+    """Return how a list of all settings shows a text that was accepted: repeated unless it is a secret.
 
-    Accepted is much that nobody has looked into, such as the name of a strategy that is loaded later.
+    Some texts are accepted without a closer look, such as the name of a strategy that is loaded later.
     """
     secret = kind_of_secret(text) or ("a line of a key" if _is_line_of_key(text) else None)
     return text if secret is None else f"({secret}, {len(text)} characters, hidden)"
@@ -85,22 +85,22 @@ def _is_line_of_key(text: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """Return how a message speaks of the name of a setting, which may be a value in the wrong place."""
+    """Return how a message refers to the name of a setting, which may be a value in the wrong place."""
     known = _IDENTIFIER.fullmatch(name) and kind_of_secret(name) is None
     return name if known else f"(a name of {len(name)} characters, hidden)"
 
 
 def shown_path(path: Path) -> str:
-    """Return how a message speaks of a path: repeated as far as it exists, or names a file in plain words.
+    """Return how a message refers to a path: repeated as far as it exists, or names a file in plain words.
 
-    What is not there is likely something else than a path; its neighbours say what was meant.
+    What does not exist is probably not a path at all; its neighbours say what was meant.
     """
     there = path
     try:
         while not there.exists() and not there.is_symlink() and there != there.parent:
             there = there.parent
         missing = path.relative_to(there).parts
-    except (OSError, ValueError):  # too long for the system, or no path at all
+    except (OSError, ValueError):  # too long for the system, or not a path at all
         return f"a path of {len(str(path))} characters, hidden"
     if not missing:
         return str(path)
@@ -113,7 +113,7 @@ def shown_path(path: Path) -> str:
 
 
 def _plain(text: str) -> bool:
-    """Tell whether a name is of a few plain words."""
+    """Tell whether a name consists of a few plain words."""
     at = count = 0
     while at < len(text):
         piece = _PIECES.match(text, at)

@@ -1,4 +1,4 @@
-"""What dashboard and snapshot server alike read in the headers of a request."""
+"""What both dashboard and snapshot server read in the headers of a request."""
 
 import re
 from collections.abc import Iterable
@@ -12,9 +12,9 @@ _BEFORE_HOSTS: Final = ("1", "1.0")
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers by their lower-case names. Of one given twice the values stand behind a comma each.
+    """Return headers by their lower-case names. The values of a repeated one are joined by commas.
 
-    So it is read as a list where one is meant (RFC 9110, 5.3), and nowhere else as one of its values.
+    So it reads as a list where a list is meant (RFC 9110, 5.3), and never as just one of its values.
     """
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
@@ -24,9 +24,9 @@ def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def names_this_machine(host: str, version: str) -> bool:
-    """Tell whether a request with this Host header may be answered; "" stands for none.
+    """Tell whether a request with this Host header may be answered; "" means that there is none.
 
-    A page of another site whose name was rebound to this machine says that name. No Host at all is taken in
-    HTTP/1.0 only, which no browser speaks.
+    A page of another site whose name was rebound to this machine sends that name. A missing Host is accepted
+    in HTTP/1.0 only, which no browser speaks.
     """
     return bool(_OURS.fullmatch(host)) or (not host and version in _BEFORE_HOSTS)

@@ -1,7 +1,7 @@
-"""HTTP/1.1 requests as they are read, and answers as they are written: bytes in, bytes out.
+"""Reads HTTP/1.1 requests and writes answers: bytes in, bytes out.
 
-Strict (RFC 9112): what two readers might take differently is refused. A body is told of and never read, so
-who sends one is answered and closed; nothing that it says can be taken for another request.
+Strict (RFC 9112): what two readers might interpret differently is refused. A body is noted and never read, so
+a client that sends one is answered and closed; nothing in it can be taken for another request.
 """
 
 import re
@@ -20,13 +20,13 @@ _REQUEST: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e\x
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*)")
 _REMEMBERED: Final = 1_024
 _SHORT: Final = 2_048
-"""Heads up to so many bytes are remembered: clients say the same again and again."""
+"""Heads up to this many bytes are cached: clients send the same ones again and again."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class BadRequest(ValueError):
-    """What came is no HTTP/1 request, or more than is taken. `status` is of the answer."""
+    """What came is not an HTTP/1 request, or too long. `status` is that of the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -37,9 +37,9 @@ class Head(msgspec.Struct, frozen=True):
     """The head of a request.
 
     Attributes:
-        path: decoded. query: as it came.
+        path: decoded. query: as sent.
         version: "1.1" or "1.0". headers: by lower-case name.
-        keeps: whether the connection is for further requests. body: whether one follows.
+        keeps: whether the connection stays open for further requests. body: whether one follows.
         upgrade: whether another protocol is asked for.
     """
 
@@ -59,12 +59,12 @@ class Head(msgspec.Struct, frozen=True):
 
 
 def next_head(waiting: bytes) -> tuple[bytes, bytes] | None:
-    """Return the bytes of the next request's head and those behind it; None while it is not whole.
+    """Return the bytes of the next request's head and those after it; None while it is incomplete.
 
     Raises:
         BadRequest: it is too long.
     """
-    if waiting.startswith(b"\r\n"):  # some clients end a body so
+    if waiting.startswith(b"\r\n"):  # some clients end a body this way
         waiting = waiting.lstrip(b"\r\n")
     end = waiting.find(_END)
     if (end if end >= 0 else len(waiting)) > MAX_HEAD_BYTES:
@@ -76,16 +76,16 @@ def next_head(waiting: bytes) -> tuple[bytes, bytes] | None:
 
 
 def read_head(head: bytes) -> Head:
-    """Return what the bytes of a head say.
+    """Parse the bytes of a head.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: they are not one.
     """
     return _remembered(head) if len(head) <= _SHORT else _read(head)
 
 
 def write_head(status: int, headers: Iterable[tuple[bytes, bytes]], *more: tuple[bytes, bytes]) -> bytes:
-    """Return the bytes of the head of an answer."""
+    """Return the bytes of an answer's head."""
     lines = [b"%b: %b\r\n" % field for field in (*headers, *more)]
     return b"%b%b\r\n" % (_status_line(status), b"".join(lines))
 
@@ -106,7 +106,7 @@ def _read(head: bytes) -> Head:
         headers.append((field[1].lower(), field[2].rstrip(b" \t")))
     target = request[2]
     if not target.startswith((b"/", b"*")):
-        # The absolute form, as to a proxy.
+        # The absolute form, as sent to a proxy.
         try:
             parts = urlsplit(target)
         except ValueError:

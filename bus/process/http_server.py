@@ -1,9 +1,9 @@
 """An HTTP server in the event loop itself, for answers from memory beside threads that compute.
 
-Each request of a server library passes the interpreter from one of its threads to the loop's and back; every
-time it waits until a thread that computes gives it up. Here the loop reads, answers and writes, and takes it
-once for all that has come. Applications speak ASGI; what they have ready is asked for before, by the bytes of
-the request.
+With a server library each request passes the interpreter from one of the library's threads to the loop's and
+back, and each time waits until a computing thread gives it up. Here the loop reads, answers and writes, and
+takes the interpreter once for everything that has come. Applications speak ASGI; before that they are asked
+for an answer they have ready, by the bytes of the request.
 """
 
 import asyncio
@@ -31,23 +31,23 @@ from .web import DRAIN_S, HEADERS_MS
 log = structlog.get_logger()
 
 HOST: Final = "127.0.0.1"
-"""Loopback only: what comes from elsewhere is for `web.serve`, which looks at each request."""
+"""Loopback only: what comes from other machines is for `web.serve`, which checks each request."""
 
 BACKLOG: Final = 4_096
-"""Who finds no room in it tries again after a second only."""
+"""A client that finds no room in it tries again only after a second."""
 
 WAITING_BYTES: Final = 1_048_576
-"""So much of an answer may wait for its reader before the next piece of it is asked for."""
+"""How much of an answer may wait for its reader before the next piece is asked for."""
 
 LINGER_BYTES: Final = 16 * 1_048_576
 LINGER_S: Final = 2.0
-"""How much of a body that nobody reads, and for how long, is taken after its answer: else the answer is lost
-with it, which the system throws away once something comes that nobody is there for."""
+"""How much of an unread body is taken in after its answer, and for how long: otherwise the system would throw
+the answer away too, as soon as data comes for a closed socket."""
 
 _TRY_AGAIN_S: Final = 0.05
 
 Ready = Callable[[bytes], bytes | None]
-"""Gives the whole answer to the bytes of a request if it has it at hand."""
+"""Gives the whole answer to the bytes of a request if it has one ready."""
 
 Field = tuple[bytes, bytes]
 
@@ -59,11 +59,10 @@ _encode: Final = msgspec.json.Encoder().encode
 def serve(app: Callable[..., Any], ready: Ready, port: int, setting: str, stop: Stop) -> None:
     """Serve an ASGI application on loopback until `stop`. Main thread only.
 
-    To each request the application is told its bytes as ``scope["head"]``, where `ready` may be asked for
-    them.
+    The application gets the bytes of each request as ``scope["head"]``, and can ask `ready` with them.
 
     Args:
-        setting: the variable that moves the port, named when it is taken.
+        setting: the variable that sets the port, named if the port is taken.
 
     Raises:
         StartupError: the port is in use.
@@ -75,12 +74,12 @@ def serve(app: Callable[..., Any], ready: Ready, port: int, setting: str, stop: 
 
 
 def write_answer(status: int, headers: Iterable[Field], body: bytes) -> bytes:
-    """Return the bytes of an answer after which the connection goes on: its headers say how long it is."""
+    """Return the bytes of an answer that keeps the connection open: its headers say how long it is."""
     return write_head(status, headers, _date(_clock.now_ms() // 1000)) + body
 
 
 class Server:
-    """The listening socket and its connections. The event loop's thread."""
+    """The listening socket and its connections. Belongs to the event loop's thread."""
 
     def __init__(self, app: Callable[..., Any], ready: Ready, port: int, stop: Stop) -> None:
         self.ready = ready
@@ -129,9 +128,9 @@ class Server:
         self._left.set()
 
     async def _accept(self, listener: socket.socket) -> None:
-        """Take connections while there are places; others wait in the system's queue.
+        """Accept connections while there are places; others wait in the system's queue.
 
-        All that wait at once: with one a turn of the loop the queue gets full.
+        All that wait, at once: at one per turn of the loop the queue would fill up.
         """
         loop = asyncio.get_running_loop()
         coming = asyncio.Event()
@@ -150,7 +149,7 @@ class Server:
             loop.remove_reader(listener.fileno())
 
     def _take_all(self, listener: socket.socket) -> bool:
-        """Take the connections that wait; return whether there was a place for all of them."""
+        """Accept the connections that wait; return whether there was a place for all of them."""
         loop = asyncio.get_running_loop()
         while len(self.connections) + len(self._coming) < self._places:
             try:
@@ -174,7 +173,7 @@ class Server:
             log.warning("http.not_taken", error=str(task.exception())[:200])
 
     async def _look(self) -> None:
-        """Close who does not come to the end of a request."""
+        """Close clients that do not finish their request."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(HEADERS_MS / 1000 / 10)
@@ -184,7 +183,7 @@ class Server:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: what has come and is not answered yet, and the request under way."""
+    """One connection: what has come and is not yet answered, and the request under way."""
 
     def __init__(self, server: Server, client: tuple[str, int]) -> None:
         self._server = server
@@ -203,7 +202,7 @@ class _Connection(asyncio.Protocol):
     # -- the transport's
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one only by its methods
         self._transport.set_write_buffer_limits(WAITING_BYTES)
         self._server.connections.add(self)
 
@@ -231,7 +230,7 @@ class _Connection(asyncio.Protocol):
             self._pause()
 
     def eof_received(self) -> bool:
-        # Who says no more may still be read to; whoever has gone is noticed by what is written to him.
+        # A peer that sends no more may still be reading; if it has gone, writing to it will show that.
         if self._busy is None:
             return False
         self._open = False
@@ -270,7 +269,7 @@ class _Connection(asyncio.Protocol):
     # -- inside
 
     def _soon(self) -> None:
-        """Go on once others had their turn."""
+        """Go on once others have had their turn."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._go_on)
@@ -278,7 +277,7 @@ class _Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Answer the next request that has come.
 
-        One a turn: two hundred clients that ask for fifty answers at once would hold up all others.
+        One per turn: two hundred clients asking for fifty answers at once would hold up all others.
         """
         self._scheduled = False
         if self._open and self._busy is None and self._writable is None and self._waiting:
@@ -303,7 +302,7 @@ class _Connection(asyncio.Protocol):
                 return
             self._resume()
             if request.upgrade:
-                self._pause()  # what it says then is for whom the connection is handed to
+                self._pause()  # what it sends then is for the one the connection is handed to
             self._busy = self._loop.create_task(self._answer(head, request))
         if self._writable is not None and self._waiting:
             self._pause()
@@ -345,7 +344,7 @@ class _Connection(asyncio.Protocol):
         self._resume()
 
     async def writable(self) -> None:
-        """Wait until the reader has taken most of what was written, at least until others had their turn."""
+        """Wait until the reader has taken most of what was written, at least until others have had a turn."""
         if self._writable is not None:
             await self._writable
         else:
@@ -359,7 +358,7 @@ class _Connection(asyncio.Protocol):
         self._close()
 
     def _close(self) -> None:
-        """Close the connection after what was written; until it has arrived take what comes."""
+        """Close the connection after what was written; until that has arrived, discard what comes."""
         self._open = False
         self._waiting = b""
         self._resume()
@@ -381,7 +380,7 @@ class _Answer:
     """What an application sends, on its way.
 
     Attributes:
-        done: it is whole. delimited: its reader knows where it ends. switched: it was 101.
+        done: it is complete. delimited: its reader knows where it ends. switched: it was a 101.
     """
 
     def __init__(self, transport: asyncio.Transport, connection: _Connection, request: Head) -> None:
@@ -392,10 +391,10 @@ class _Answer:
         self._connection = connection
         self._request = request
         self._head = b""
-        self._written = 0  # since others had their turn
+        self._written = 0  # since others have had their turn
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        """Take a message of ASGI."""
+        """Take an ASGI message."""
         if message["type"] == "http.response.start":
             self._head = self._begin(message["status"], message["headers"])
             return

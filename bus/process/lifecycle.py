@@ -42,7 +42,8 @@ class Stop:
     """An event, set once and never cleared, that a poller can wait for together with its sockets.
 
     Register `fileno()` for reading in a ``zmq.Poller``: it is readable as soon as a stop signal arrives, and
-    stays so. Never read from it. A signal wakes the pollers a moment before `is_set` turns true: poll again.
+    stays so. Never read from it. A signal wakes the pollers a moment before `is_set` becomes true: poll
+    again.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class Stop:
         self.failed = False
 
     def fileno(self) -> int:
-        """The descriptor that is readable from the stop signal on."""
+        """The descriptor that becomes readable at the stop signal."""
         return self._reader.fileno()
 
     def is_set(self) -> bool:
@@ -78,9 +79,9 @@ class Stop:
     def on_signals(self) -> Iterator[None]:
         """Set this on SIGTERM, SIGINT and SIGHUP while the block runs.
 
-        A second SIGTERM or SIGINT ends the process at once. SIGHUP is a closed terminal, which may send it
-        twice; there is nothing to be loaded again. Where it was ignored before (nohup) it stays so. Main
-        thread only.
+        A second SIGTERM or SIGINT ends the process at once. SIGHUP means a closed terminal, which may send it
+        twice; there is nothing to reload. If it was ignored before (nohup), it stays ignored. Main thread
+        only.
         """
 
         def handle(number: int, _frame: FrameType | None) -> None:
@@ -105,7 +106,7 @@ class Stop:
 
 
 class Deadline:
-    """One moment by which several steps must all be done (after websockets' ``sync.utils.Deadline``)."""
+    """One moment by which several steps must all be finished (after websockets' ``sync.utils.Deadline``)."""
 
     def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -134,14 +135,14 @@ def no_arguments(module: str, about: str) -> None:
 
 
 def quietly(run: Callable[[], int]) -> int:
-    """Return what `run` returns, 0 if who reads its output has gone: that is no error (``... | head``)."""
+    """Return what `run` returns; 0 if its output's reader has gone: that is not an error (``... | head``)."""
     try:
         try:
             return run()
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whatever is still to be written at the exit goes nowhere, without a word.
+        # Whatever is still to be written at exit is silently dropped.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -163,7 +164,7 @@ def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool 
     stop = Stop()
 
     def thread_crashed(args: threading.ExceptHookArgs) -> None:
-        # A process that has lost a thread is neither up nor down: crash it whole.
+        # A process that has lost a thread is neither up nor down: crash it as a whole.
         name = args.thread.name if args.thread else None
         exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
         log.error("thread.crashed", thread=name, exc_info=exc_info)
@@ -191,7 +192,7 @@ def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool 
 
 
 def release_memory() -> None:
-    """Give what was freed back to the system; the C library keeps it otherwise."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    """Give freed memory back to the system; otherwise the C library keeps it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
     if trim is not None:
         trim(0)

@@ -1,7 +1,8 @@
 """A process's place on this machine: private directories and files, one process per role, free ports.
 
 ZeroMQ lets two processes bind the same ipc path without an error: the earlier subscribers stay with the
-first, the later get the second. So an flock holds each role; the kernel frees it however its holder dies.
+first, the later get the second. So each role is held by an flock, which the kernel frees however its holder
+dies.
 """
 
 import difflib
@@ -20,7 +21,7 @@ from markets.errors import StartupError
 from .echo import shown_path
 
 STACK: Final = "kalshi-bus"
-"""The role of what ``make run`` starts, as a whole."""
+"""The role of everything ``make run`` starts, as a whole."""
 
 PID_TRIES: Final = 100
 
@@ -48,7 +49,7 @@ def writable_dir(path: Path) -> Path:
     """Make `path` a private directory in which files can be made, and return it.
 
     Raises:
-        StartupError: as `private_dir`, or nothing can be written there.
+        StartupError: as `private_dir`, or it cannot be written to.
     """
     if not os.access(private_dir(path), os.W_OK | os.X_OK):
         raise StartupError(
@@ -62,23 +63,23 @@ def hold_role(run_dir: Path, role: str) -> Iterator[None]:
     """Hold `role` in this run directory until the block ends.
 
     Raises:
-        StartupError: another process holds it, which the message names with what stops it; or there can be
-            no lock.
+        StartupError: another process holds it, which the message names together with how to stop it; or no
+            lock can be made.
     """
     fd = take_role(run_dir, role)
     try:
-        yield  # the file stays: to unlink a locked file is to let two processes lock two files of one name
+        yield  # the file stays: unlinking a locked file would let two processes lock two files of one name
     finally:
         os.close(fd)
 
 
 def lock_path(run_dir: Path, role: str) -> Path:
-    """Return where the lock of a role is, in whoever's directory that is."""
+    """Return the path of a role's lock in a run directory."""
     return run_dir / f"{role}.lock"
 
 
 def take_role(run_dir: Path, role: str) -> int:
-    """Take `role` in this run directory; return a descriptor, which holds it until it is closed.
+    """Take `role` in this run directory; return a descriptor that holds it until closed.
 
     Raises:
         StartupError: as `hold_role`.
@@ -90,7 +91,7 @@ def take_role(run_dir: Path, role: str) -> int:
         raise StartupError(f"{path}: cannot be made: {error.strerror}") from error
     try:
         while not _locked(fd):
-            # Nobody any more: it was only somebody who looked, and let go.
+            # Held by nobody any more: somebody had only looked, and let go.
             if (pid := holder(run_dir, role)) is not None:
                 raise StartupError(_running(run_dir, role, pid))
         os.truncate(fd, 0)
@@ -113,7 +114,7 @@ def _locked(fd: int) -> bool:
 
 
 def _running(run_dir: Path, role: str, pid: int) -> str:
-    """Say who holds a role and what stops it."""
+    """Say who holds a role and how to stop it."""
     whole = holder(run_dir, STACK)
     said = f"{role} already running, pid {pid or 'unknown'} (run directory {run_dir})"
     other = "or use another directory"
@@ -132,7 +133,7 @@ def holder(run_dir: Path, role: str) -> int | None:
         for _ in range(PID_TRIES):
             if _locked(fd):
                 return None
-            # Of the holder before this one, or nothing, for the moment until the new one has written.
+            # The pid of the previous holder, or nothing, until the new one has written its own.
             text = os.pread(fd, 20, 0).strip()
             if text.isdigit() and _alive(int(text)):
                 return int(text)
@@ -154,7 +155,7 @@ def _alive(pid: int) -> bool:
 def open_private_file(path: Path, setting: str) -> int:
     """Open a file that only its owner can read; return its descriptor, which the caller closes.
 
-    What it holds is not looked at here.
+    Its content is not examined here.
 
     Args:
         setting: the variable that names the file, for the message.
@@ -164,7 +165,7 @@ def open_private_file(path: Path, setting: str) -> int:
             path and the remedy.
     """
     try:
-        # A link could be turned to another file between check and use; what is open stays what it is.
+        # A link could be redirected between check and use; an open file stays the same.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         if path.is_symlink():
@@ -207,13 +208,13 @@ def check_port(port: int, setting: str, host: str = "127.0.0.1") -> None:
     """Check that a server could listen on `port` now.
 
     Args:
-        setting: the variable that would move it, for the message.
+        setting: the variable that would change it, for the message.
 
     Raises:
         StartupError: something else listens there.
     """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of our last run is no reason
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # despite TIME_WAIT of our last run
         try:
             probe.bind((host, port))
         except OSError as error:

@@ -1,8 +1,7 @@
-"""Structured logs: one JSON line an event on stdout, pretty on a terminal, never a secret.
+"""Structured logs: one line of JSON per event on stdout, formatted for reading on a terminal; never a secret.
 
-`configure` is called once, at process start; modules only do ``log = structlog.get_logger()`` and name
-events with dots (``feed.gap``) plus key-value pairs. Libraries' records (stdlib logging, warnings) take the
-same way.
+`configure` is called once, at process start; modules only do ``log = structlog.get_logger()`` and name events
+with dots (``feed.gap``) plus key-value pairs. Libraries' records (stdlib logging, warnings) go the same way.
 """
 
 import contextlib
@@ -38,7 +37,7 @@ _hidden: set[str] = set()
 
 
 def hide(secret: str | None) -> None:
-    """Have `redact` take out `secret`, the id of a key, wherever it stands from now on. Any thread calls."""
+    """Have `redact` remove `secret`, the id of a key, wherever it appears from now on. Any thread calls."""
     if secret is not None and len(secret) >= _HIDE_MIN:
         _hidden.add(secret)
 
@@ -61,14 +60,14 @@ def _clean_mapping(mapping: Mapping[Any, Any]) -> dict[str, object]:
 
 def _clean(value: object) -> object:
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
-        return value  # NaN and infinity go the way of all else, as text: JSON has no word for them
+        return value  # NaN and infinity are written as text, like everything else: JSON has no word for them
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
         return _clean_mapping(value)
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean(item) for item in value]
-    return redact(repr(value))  # here, not in the JSON renderer: whatever it prints has been looked at
+    return redact(repr(value))  # here, not in the JSON renderer: whatever it prints has been checked
 
 
 def redact_event(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -82,7 +81,7 @@ def _head_first(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Says that a record could not be written, and not what it was: nobody has redacted it."""
+    """Says that a record could not be written, but not what it was, since nothing has redacted it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
         with contextlib.suppress(OSError, ValueError):
@@ -110,7 +109,7 @@ def configure(process: str, level: str = "info", stream: TextIO | None = None) -
         plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         rendered = [structlog.processors.format_exc_info, redact_event, plain]
     else:
-        # No local variables in tracebacks: they are where keys are.
+        # No local variables in tracebacks: that is where keys are.
         as_dict = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         rendered = [
             structlog.processors.ExceptionRenderer(as_dict),
@@ -138,6 +137,6 @@ def configure(process: str, level: str = "info", stream: TextIO | None = None) -
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        # Cached loggers would keep the first configuration, also in tests that configure again.
+        # Cached loggers would keep the first configuration, even in tests that configure again.
         cache_logger_on_first_use=False,
     )

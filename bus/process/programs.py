@@ -1,4 +1,4 @@
-"""How one of our processes starts another: our own code, and nothing that lies in the folder at hand."""
+"""How one of our processes starts another: our own code, and nothing from the current folder."""
 
 import os
 import sys
@@ -15,14 +15,14 @@ IS_CHECKOUT: Final = (HOME / "pyproject.toml").is_file()
 def command_of(module: str, *arguments: str) -> list[str]:
     """Return the command line of ``python -m module``.
 
-    With -P the folder at hand is no place to import from: a ``markets.py`` or ``ui/`` of the user's own
+    With -P nothing is imported from the current folder, where a ``markets.py`` or ``ui/`` of the user's own
     would be taken for ours.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ` with which a command of `command_of` finds our packages, installed or not."""
+    """Return `environ`, such that a command from `command_of` finds our packages, installed or not."""
     if not IS_CHECKOUT:
         return dict(environ)
     places = [str(HOME), *filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -35,5 +35,5 @@ def name_of(module: str) -> str:
 
 
 def data_file(name: str) -> Path:
-    """Return a file that belongs to us and is no module: in a checkout it lies at the top."""
+    """Return a file of ours that is not a module: in a checkout it lies at the top."""
     return HOME / name if IS_CHECKOUT else Path(__file__).with_name(name)

@@ -46,7 +46,7 @@ from .settings_table import (
 CONFIG_FILE: Final = "kalshi-bus.toml"
 CONFIG_MAX_BYTES: Final = 1_048_576
 SECRET_KEYS: Final = frozenset({"api_key_id", "private_key_path"})
-"""Settings of which no wrong value is ever repeated, nor described."""
+"""Settings whose wrong values are never repeated, nor described."""
 
 _PREFIX: Final = "KALSHI_BUS_"
 _CONFIG_VARIABLE: Final = "KALSHI_BUS_CONFIG"
@@ -89,13 +89,13 @@ class Settings(
         start at `cwd`.
 
         Raises:
-            SettingsError: with every problem there is, each naming key, origin, value and what was expected.
+            SettingsError: with every problem found, each naming key, origin, value and what was expected.
         """
         return cls.with_origins(environ, cwd)[0]
 
     @classmethod
     def with_origins(cls, environ: Mapping[str, str], cwd: Path) -> tuple[Self, dict[str, str]]:
-        """Return what `load` returns, and where each setting was set: key to the user's name of it and place.
+        """Return what `load` returns, and where each setting was set: by key, the user's name and place.
 
         Raises:
             SettingsError: as `load`.
@@ -114,7 +114,7 @@ class Settings(
         name: str = CONFIG_FILE,
         problems: Sequence[str] = (),
     ) -> tuple[Self, dict[str, str]]:
-        """Return what `with_origins` returns, of what was read from a file of this name.
+        """Return what `with_origins` returns, for what was read from a file of this name.
 
         Raises:
             SettingsError: as `load`; `problems`, those of the reading, are in it.
@@ -133,7 +133,7 @@ class Settings(
                 key = variables[variable]
                 values[key], origin[key] = text.strip(), f"{variable} (environment)"
             elif variable.startswith(_PREFIX) and variable not in {*variables, _CONFIG_VARIABLE}:
-                # The value stays unsaid: it may be a secret in the wrong place.
+                # The value is not repeated: it may be a secret in the wrong place.
                 problems.append(
                     f"{shown_name(variable)} (environment): unknown key{_hint(variable, variables)}"
                 )
@@ -159,9 +159,9 @@ class Settings(
                 return cls(**good), bad  # type: ignore[arg-type]
             except ValidationError as error:
                 details = {str(detail["loc"][0]): detail for detail in error.errors(include_url=False)}
-            # What follows from another setting is as wrong as that one is, and only that one is told.
+            # What follows from another setting is wrong only if that one is, and only that one is reported.
             told = [key for key in details if key in values and key not in bad]
-            if not told:  # all that is left follows from the working directory
+            if not told:  # everything left follows from the working directory
                 assert folder is cwd, f"nothing is wrong with the root of the file system: {[*details]}"
                 told, folder = ["run_dir" if "run_dir" in details else next(iter(details))], Path("/")
             for key in told:
@@ -172,7 +172,7 @@ class Settings(
 
 
 class Effective(NamedTuple):
-    """A setting that holds: its key, its value as it may be shown, and where it was set."""
+    """A setting in effect: its key, its value as it may be shown, and where it was set."""
 
     key: str
     value: str
@@ -180,7 +180,7 @@ class Effective(NamedTuple):
 
 
 def effective(settings: Settings, origin: Mapping[str, str]) -> list[Effective]:
-    """Return every setting that holds, in the table's order, none with a secret in it.
+    """Return every setting in effect, in the table's order, none of them showing a secret.
 
     Args:
         origin: as from `Settings.with_origins`.
@@ -221,7 +221,7 @@ def money_e6(dollars: Decimal) -> int:
 
 
 def _groups() -> Iterator[tuple[str, list[str]]]:
-    """Yield what each part of the table is about, and its keys, in the order of the file."""
+    """Yield the topic of each part of the table, and its keys, in the order of the file."""
     for rows in reversed(Settings.__mro__):
         keys = [key for key in inspect.get_annotations(rows) if key in Settings.model_fields]
         if keys and rows is not Settings:
@@ -297,7 +297,7 @@ def _stripped(value: object) -> object:
 def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, object]:
     said = shown_path(path)
     try:
-        # Not blocking: a FIFO in its place would be waited for, a device read for ever.
+        # Not blocking: a FIFO in its place would be waited for, and a device read for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -328,7 +328,7 @@ def _derive(values: dict[str, object], cwd: Path) -> None:
     for key in ("run_dir", "data_dir", "private_key_path", "fair_values_file", "curve_key", "token_file"):
         default = _extra(key)["default"]
         if isinstance(value := values.get(key, default), str):
-            values[key] = cwd / value  # joins and looks nowhere: no text can make it fail
+            values[key] = cwd / value  # joins without looking anything up: no text can make it fail
     run_dir = values["run_dir"]
     for key in ENDPOINTS:
         values.setdefault(key, f"ipc://{run_dir}/{key}.sock")
@@ -341,7 +341,7 @@ def _derive(values: dict[str, object], cwd: Path) -> None:
 
 
 def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[set[str], str]]:
-    """Yield each rule between settings that is broken: the keys it is about, and the line to print."""
+    """Yield each broken rule between settings: the keys it is about, and the line to print."""
 
     def name(key: str) -> str:
         return origin.get(key, f"{variable_of(key)} (default)")
@@ -394,7 +394,7 @@ def _contradictions(s: Settings, origin: Mapping[str, str]) -> Iterator[tuple[se
 
 
 def _clashes(s: Settings, name: Callable[[str], str]) -> Iterator[tuple[set[str], str]]:
-    """Yield the ports and endpoints that two settings claim."""
+    """Yield the ports and endpoints claimed by two settings."""
     taken = {key: f"port {getattr(s, key)}" for key in ("snapshot_port", "past_port", "ui_port", "sim_port")}
     for key in ENDPOINTS:
         endpoint: str = getattr(s, key)

@@ -1,9 +1,8 @@
 """supervisord as ``make run`` becomes it: ``python -m bus.process.stack``, with the SUPERVISE_* variables.
 
-It differs from supervisord's own command in two things. A closed terminal (SIGHUP) stops everything as
-Ctrl-C does, where supervisord would start all anew: there are no settings that could be loaded again. And it
-looks after its processes every LOOK_S, not every second: one that ended is reaped at one look and started at
-the next.
+It differs from supervisord's own command in two ways. A closed terminal (SIGHUP) stops everything, as Ctrl-C
+does, where supervisord would restart everything: there are no settings to reload. And it checks its processes
+every LOOK_S, not every second: one that has ended is reaped at one check and started at the next.
 """
 
 import os
@@ -22,11 +21,11 @@ from .lifecycle import no_arguments
 from .programs import data_file
 
 LOOK_S: Final = 0.05
-"""A look takes some 0.1 ms; of a process that was killed it is what is lost before it begins anew."""
+"""A check takes some 0.1 ms; this is the time lost before a killed process is restarted."""
 
 
 class StackOptions(ServerOptions):  # type: ignore[misc]
-    """supervisord's options, with SIGHUP as a stop, and a loop that looks around every LOOK_S."""
+    """supervisord's options, with SIGHUP as a stop, and a loop that checks every LOOK_S."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +34,14 @@ class StackOptions(ServerOptions):  # type: ignore[misc]
         self.poller.poll = lambda timeout: poll(min(timeout, LOOK_S))
 
     def make_logger(self) -> None:
-        """Log to terminal and file; a terminal that is gone, or nobody reads, must not end everything."""
+        """Log to terminal and file; a terminal that is gone, or that nobody reads, must end nothing."""
         super().make_logger()
         for handler in self.logger.handlers:
             if isinstance(handler, StreamHandler):
                 handler.handleError = lambda: None  # the file has it
 
     def setsignals(self) -> None:
-        """Install the handlers; SIGHUP stays ignored where it is (nohup)."""
+        """Install the handlers; SIGHUP stays ignored if it is (nohup)."""
         before = signal.getsignal(signal.SIGHUP)
         super().setsignals()
         if before is signal.SIG_IGN:
@@ -54,9 +53,9 @@ class StackOptions(ServerOptions):  # type: ignore[misc]
                 self._terminal.register(fd, 0)
 
     def get_signal(self) -> int | None:
-        """Return the next signal that has come. Called every LOOK_S at least.
+        """Return the next signal that has come. Called at least every LOOK_S.
 
-        The kernel tells a closed terminal to its session's leader alone. That may be make (ssh -t HOST make
+        The kernel reports a closed terminal to its session's leader alone. That may be make (ssh -t HOST make
         run), which only waits for us.
         """
         if self._terminal.poll(0):
@@ -72,7 +71,7 @@ class StackOptions(ServerOptions):  # type: ignore[misc]
 
 
 def main() -> None:
-    """Keep everything up until a signal to stop."""
+    """Keep everything up until told to stop."""
     no_arguments("bus.process.stack", "supervisord, as make run becomes it.")
     if "SUPERVISE_FOLDER" not in os.environ:
         sys.exit("bus.process.stack: make run starts it, with all that supervisord.conf needs")
@@ -80,7 +79,7 @@ def main() -> None:
     options.first, options.test = True, False
     command = ["-n", "-c", str(data_file("supervisord.conf"))]
     if os.geteuid() == 0:
-        command += ["-u", "root"]  # said openly, supervisord does not warn about it
+        command += ["-u", "root"]  # stated explicitly, so that supervisord does not warn about it
     options.realize(command, doc=__doc__)
     try:
         Supervisor(options).main()

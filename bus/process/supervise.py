@@ -1,6 +1,6 @@
-"""Starts everything, for ``make run``: checks the settings once, says where to look, becomes supervisord.
+"""Starts everything, for ``make run``: checks the settings once, prints the addresses, becomes supervisord.
 
-supervisord knows no defaults for environment variables, so what ``supervisord.conf`` needs of the settings is
+supervisord has no defaults for environment variables, so the settings that ``supervisord.conf`` needs are
 handed over as SUPERVISE_* variables.
 """
 
@@ -30,10 +30,10 @@ CHECK_S: Final = 60
 def prepare(settings: Settings, token: str) -> dict[str, str]:
     """Make the directories, check places and key file, and return the variables of supervisord.conf.
 
-    What is checked here would otherwise end a process again and again, each time a little later.
+    What is checked here would otherwise end a process over and over, each time a little later.
 
     Args:
-        settings: what to start, and where; its role "kalshi-bus" is this process's.
+        settings: what to start, and where; this process holds its role "kalshi-bus".
         token: password of supervisord's socket; left in ``supervisorctl.conf`` in the run directory.
 
     Raises:
@@ -44,7 +44,7 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     logs = writable_dir(run_dir / "logs")
     writable_dir(settings.data_dir)
     if not simulator and settings.private_key_path is not None:
-        # What is in it only the publisher reads.
+        # Only the publisher reads its content.
         os.close(open_private_file(settings.private_key_path, variable_of("private_key_path")))
     recorder = settings.record == "yes"
     ports = (
@@ -93,13 +93,13 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
 
 
 def check_trader(environ: Mapping[str, str], cwd: Path) -> None:
-    """Have the trader load what it would trade on: only it knows how.
+    """Have the trader load what it would trade with: only the trader knows how.
 
     Args:
         environ, cwd: where it would start.
 
     Raises:
-        StartupError: it would refuse to start.
+        StartupError: the trader would refuse to start.
     """
     command = command_of("trader", "check")
     try:
@@ -138,14 +138,13 @@ def _announce(settings: Settings, logs: str) -> None:
         print(f"  elsewhere  {settings.forward_feed}, {settings.forward_query}, with CURVE (docs/remote.md)")
     if settings.env == "sim" and settings.api_key_id:
         print(f"  note: {variable_of('api_key_id')} is set; unset it to sign with the simulator's own key")
-    sys.stdout.flush()  # exec does not
+    sys.stdout.flush()  # exec does not flush
 
 
 def _tell_start(variables: Mapping[str, str]) -> None:
-    """Have a process say on this terminal how the start goes, while there is a supervisord.
+    """Start a process that reports on this terminal how the start goes, as long as there is a supervisord.
 
-    It is nobody's child, so that supervisord, which this process becomes, has no other than those that it
-    starts.
+    It is nobody's child, so that supervisord, which this process becomes, has only the children it starts.
     """
     between = os.fork()
     if not between:
@@ -158,11 +157,11 @@ def _tell_start(variables: Mapping[str, str]) -> None:
 def main() -> None:
     """Become supervisord, or say why not and exit with 2."""
     no_arguments("bus.process.supervise", "Starts everything, as make run does; Ctrl-C stops it.")
-    os.umask(0o077)  # for all files of all processes
+    os.umask(0o077)  # for all files that any process makes
     try:
         settings = Settings.load(os.environ, Path.cwd())
         hide(settings.api_key_id)
-        # First, and held until supervisord ends: whoever comes second writes nothing.
+        # Taken first and held until supervisord ends: a second one writes nothing.
         os.set_inheritable(take_role(writable_dir(settings.run_dir), STACK), True)
         variables = prepare(settings, secrets.token_hex(16))
         check_trader(os.environ, Path.cwd())

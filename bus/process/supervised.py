@@ -1,7 +1,7 @@
-"""What supervisord says of the processes: who runs, who is started again and again, who was given up.
+"""What supervisord says about the processes: which run, which are restarted over and over, which it gave up.
 
-supervisord tells the states over its socket in the run directory, but neither how often a process ended nor
-how many starts have failed in a row; its log does.
+supervisord reports states over its socket in the run directory, but neither how often a process ended nor how
+many starts have failed in a row; its log does.
 """
 
 import base64
@@ -37,7 +37,7 @@ _SPAWNED: Final = re.compile(r"spawned: '([^']+)' with pid ")
 _RUNNING: Final = re.compile(r"success: (\S+) entered RUNNING state")
 _EXITED: Final = re.compile(r"exited: (\S+) \((.*)\)")
 _TOO_QUICKLY: Final = "Exited too quickly"
-"""How supervisord says of a process that ended at once that it does not know why."""
+"""What supervisord says about a process that ended at once for an unknown reason."""
 
 _CRASHED: Final = frozenset({"process.crashed", "thread.crashed", "recorder.stopped"})
 """Events that say why a process ends."""
@@ -51,7 +51,7 @@ class Supervised(msgspec.Struct, frozen=True):
             one is waited for), "STOPPING", "EXITED", "FATAL" (given up), "UNKNOWN".
         pid: None while there is no process.
         uptime_seconds: since the last start; None while there is no process.
-        restarts: times it ended by itself after it had stayed up, since supervisord started.
+        restarts: how many times it ended by itself after staying up, since supervisord started.
         tries: starts since it last stayed up (3 s), 0 while it does.
         trouble: what is wrong with it, in words; None if nothing is.
     """
@@ -65,7 +65,7 @@ class Supervised(msgspec.Struct, frozen=True):
 
 
 Processes = Mapping[str, Supervised]
-"""By name, as in supervisord.conf."""
+"""The processes by name, as in supervisord.conf."""
 
 
 class Supervisor:
@@ -79,9 +79,9 @@ class Supervisor:
         self._owner = Owner("the questions to supervisord")
 
     def ask(self) -> Processes | None:
-        """Return how its processes stand, None if the processes here were not started by a supervisord.
+        """Return the state of its processes, None if the processes here were not started by a supervisord.
 
-        Waits a second for each step of the answer at most.
+        Waits at most a second for each step of the answer.
 
         Raises:
             OSError: it does not answer, or not in time.
@@ -114,7 +114,7 @@ class Supervisor:
         return Supervised(state, info["pid"] or None, uptime_s, restarts, tries, trouble)
 
     def _why(self, info: Mapping[str, Any]) -> str:
-        """Return what ended a process: what supervisord met, else its own last words, else its exit."""
+        """Return what ended a process: what supervisord ran into, else its own last words, else its exit."""
         name, refused = info["name"], info["spawnerr"]
         if refused and not refused.startswith(_TOO_QUICKLY):
             return str(refused)
@@ -133,7 +133,7 @@ class ProcessMonitor:
     def thread(self, stop: Stop) -> threading.Thread:
         """Return the thread, not started yet. It ends within about a second of `stop`.
 
-        It is a daemon: a supervisord that stands still may hold it up for longer.
+        It is a daemon: a supervisord that hangs may hold it up for longer.
         """
         return threading.Thread(target=self.run, args=(stop,), name="supervised", daemon=True)
 
@@ -171,7 +171,7 @@ class _History:
             inode = self._path.stat().st_ino
         except FileNotFoundError:
             return
-        if inode != self._at[0]:  # the first time, or rotated: .1 is the one before, .2 the one before that
+        if inode != self._at[0]:  # the first time, or rotated: .1 is the previous one, .2 the one before that
             older = [self._path.with_name(f"{self._path.name}.{number}") for number in (2, 1)]
             inodes = [path.stat().st_ino if path.exists() else 0 for path in older]
             known = inodes.index(self._at[0]) if self._at[0] in inodes and self._at[0] else 0
@@ -219,7 +219,7 @@ class _UnixConnection(HTTPConnection):
 
 
 def _call(path: Path, token: str, method: str) -> Any:
-    # supervisor's own transport has no timeout: it would wait for ever for a supervisord that stands still.
+    # supervisor's own transport has no timeout: it would wait for ever for a supervisord that hangs.
     connection = _UnixConnection(path)
     try:
         login = base64.b64encode(f"kalshi-bus:{token}".encode()).decode()
@@ -237,7 +237,7 @@ def _call(path: Path, token: str, method: str) -> Any:
 def last_words(log: Path) -> str:
     """Return why a process ended, as far as its log says: a refusal, an error or a crash; else "".
 
-    Where it has been started again since, what ended the life before.
+    If it has been restarted since, what ended the previous life.
     """
     try:
         with log.open("rb") as file:
@@ -254,12 +254,12 @@ def last_words(log: Path) -> str:
 
 
 def _words(lines: Sequence[str]) -> str:
-    """Return why a life ended whose lines these are, the last one first."""
+    """Return why the life ended that wrote these lines, the last line first."""
     if not lines:
         return ""
     last, event = lines[0], _event(lines[0])
     if not last.startswith("{"):
-        # What the interpreter says of its own end comes before a page of places.
+        # What the interpreter says about its own end precedes a page of stack frames.
         fatal = (line for line in lines[:200] if line.startswith("Fatal Python error"))
         return redact(next(fatal, last))[:WORDS_MAX]
     if event.get("event") == "process.stopped" and event.get("code"):
@@ -274,7 +274,7 @@ def _words(lines: Sequence[str]) -> str:
 
 
 def _event(line: str) -> dict[str, Any]:
-    """Return a line of a log as an event; nothing of one that is none."""
+    """Return a line of a log as an event; empty if it is not one."""
     if not line.startswith("{"):
         return {}
     try:

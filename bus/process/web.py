@@ -1,7 +1,7 @@
 """The HTTP server of snapshot server and dashboard: granian, embedded, in the main thread of the process.
 
-One process, one event loop: the replica lives in the same memory. Everything else about HTTP is the
-application's.
+One process, one event loop: the replica lives in the same memory. Everything else about HTTP is up to the
+application.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ log = structlog.get_logger()
 MAX_HEADER_BYTES: Final = 65_536
 
 DRAIN_S: Final = 1.5
-"""How long clients may take for the rest of their answers once we stop."""
+"""How long clients may take to read the rest of their answers once we stop."""
 
 HEADERS_MS: Final = 10_000
-"""How long a request may take to be said, from the first moment of its connection or the last answer on."""
+"""How long a request may take to arrive, counted from its connection or the previous answer."""
 
 
 def serve(
@@ -43,13 +43,13 @@ def serve(
 ) -> None:
     """Serve an ASGI application until `stop`: on loopback, or as `settings` say. Main thread only.
 
-    Names that lead here are the application's to refuse (Host header), or those of `access`.
+    Which names may lead here (Host header) is for the application, or `access`, to decide.
 
     Args:
-        setting: the variable that moves the port, named when it is taken.
+        setting: the variable that sets the port, named if the port is taken.
 
     Raises:
-        StartupError: the port is in use, the address none of this machine, or the token's file none.
+        StartupError: the port is in use, the address is not of this machine, or the token's file is unusable.
     """
     main_thread.check()
     host = "127.0.0.1" if settings is None else settings.bind
@@ -58,14 +58,15 @@ def serve(
     check_port(port, setting, host)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, host, port, stop))
-    # A thread of granian's that wants the interpreter while it ends aborts the process (seen: 2 exits in 60).
+    # A thread of granian's that wants the interpreter while it shuts down aborts the process (seen in 2 of 60
+    # exits).
     deadline = Deadline(1)
     while _native_threads() and not deadline.passed:
         time.sleep(0.005)
 
 
 def _native_threads() -> int:
-    """How many threads of this process are neither Python's nor ZeroMQ's; 0 where the system does not say."""
+    """How many threads of this process are neither Python's nor ZeroMQ's; 0 if the system does not say."""
     names = []
     for task in Path("/proc/self/task").glob("*"):
         with contextlib.suppress(OSError):  # it has just ended
@@ -83,7 +84,7 @@ async def _serve(app: Callable[..., Any], host: str, port: int, stop: Stop) -> N
         port=port,
         interface=Interfaces.ASGINL,
         websockets=False,
-        http=HTTPModes.http1,  # told to find out which HTTP it is, granian waits for the first byte for ever
+        http=HTTPModes.http1,  # told to detect the version of HTTP, granian waits for the first byte for ever
         backlog=1_024,
         backpressure=limit,
         log_enabled=False,
@@ -100,7 +101,7 @@ async def _serve(app: Callable[..., Any], host: str, port: int, stop: Stop) -> N
     waiting.cancel()
     keeping.cancel()
     server.stop()
-    # Granian waits for its clients to take what is on the way to them; we do not wait for ever.
+    # Granian waits until clients have taken what is on its way to them; we do not wait for ever.
     await asyncio.wait({serving}, timeout=DRAIN_S)
     if not serving.done():
         log.warning("http.cut_off", port=port)

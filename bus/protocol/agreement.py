@@ -1,4 +1,4 @@
-"""Agreement: whether the streams held here are what heartbeats say they are."""
+"""Agreement: whether the streams held here match what heartbeats say."""
 
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
@@ -10,19 +10,19 @@ from .messages import TOPIC_CYCLE, CycleEnd, Heartbeat, matches
 from .state import State
 
 WHOLE: Final = "*"
-"""Stands for all streams together, where it is not known which of them differs; no topic is called so."""
+"""Stands for all streams together when it is not known which of them differs; no topic has this name."""
 
 MAX_REPAIRS: Final = 2
-"""Repairs in a row of one stream that did not help, before it is called degraded and left as it is."""
+"""Failed repairs of one stream in a row before it is called degraded and left as it is."""
 
 
 class Comparison(NamedTuple):
-    """What comparing one heartbeat gave.
+    """The result of comparing one heartbeat.
 
     Attributes:
         compared: how many streams were compared by their digests.
-        differing: how many streams, or all together, are not as the publisher says.
-        repairable: those of them to ask for anew.
+        differing: how many streams, or all together, are not what the publisher says.
+        repairable: those of them to fetch again.
         given_up: those that are degraded from now on.
     """
 
@@ -33,10 +33,10 @@ class Comparison(NamedTuple):
 
 
 class Agreement:
-    """The streams' digests compared with the publisher's, and which of them repairs have not helped.
+    """Compares the streams' digests with the publisher's, and knows which of them repairs have not helped.
 
     Args:
-        prefixes: the topics that are followed.
+        prefixes: the topics followed.
 
     Attributes:
         degraded: streams that still differed after MAX_REPAIRS repairs in a row.
@@ -49,10 +49,10 @@ class Agreement:
         self._answered = True
 
     def compare(self, state: State, heartbeat: Heartbeat) -> Comparison:
-        """Compare `state` with what a heartbeat of the same number says of streams and of the last commit.
+        """Compare `state` with what a heartbeat of the same number says about streams and the last commit.
 
-        Where nothing is seen to differ, and all is followed, the digest of the whole is compared too: it has
-        what no heartbeat lists any more.
+        If nothing is seen to differ and everything is followed, the digest of the whole is compared too: it
+        covers what no heartbeat lists any more.
         """
         compared, differing, repairable, given_up = 0, 0, list[str](), list[str]()
         for topic, position in heartbeat.streams.items():
@@ -82,10 +82,10 @@ class Agreement:
         return Comparison(compared, differing, tuple(repairable), tuple(given_up))
 
     def check(self, state: State, topics: Collection[str], digest: int) -> bool:
-        """Tell whether streams that were just put in are to be asked for again.
+        """Tell whether streams that were just put in are to be fetched again.
 
-        They are once, if they do not add up to the digest that came in the same answer. If they still do not,
-        heartbeats will say which of them differs.
+        They are, once, if they do not add up to the digest that came in the same answer. If they still do
+        not, heartbeats will say which of them differs.
         """
         held = sum(sum(state.position(topic)[1:]) for topic in topics if topic in state.streams)
         agrees, again = held & MASK == digest, self._answered

@@ -1,10 +1,10 @@
-"""What `state` and `query` answer to everybody: one msgpack map in, one map (and chunks) out. Sans-I/O.
+"""What both `state` and `query` answer: one msgpack map in, one map (and chunks) out. Sans-I/O.
 
 docs/protocol.md sections 7 and 8. A bad question gets one clear error and never harms the next one.
 
-What takes long is made in slices of some milliseconds, and between two of them the server does its other
-work. The lock of the state is held only to note what there is (State.capture), some streams at a time, and
-never while anything is encoded.
+Long answers are made in slices of a few milliseconds, and between two of them the server does its other work.
+The lock of the state is held only to note what there is (State.capture), some streams at a time, and never
+while anything is encoded.
 """
 
 import weakref
@@ -38,34 +38,35 @@ log = structlog.get_logger()
 MAX_QUESTION_BYTES: Final = 1_000_000
 MAX_WISHED: Final = 1_000
 CAPTURE_RECORDS: Final = 1_000
-"""So many records, of a large stream too, are noted under one lock: half a millisecond, cold two."""
+"""How many records, of a large stream too, are noted under one lock: half a millisecond, two with cold
+caches."""
 
 LAST_RECORDS: Final = 1_000
-"""With so few left to note, they are noted under the lock under which was looked for what is left."""
+"""With this few left to note, they are noted under the same lock under which they were found."""
 
 SETTLE_RECORDS: Final = 300
-"""So many quotes are hashed under one lock: a third of a millisecond, twice that with cold caches."""
+"""How many quotes are hashed under one lock: a third of a millisecond, twice that with cold caches."""
 
 STREAMS_AT_ONCE: Final = 500
-"""So many streams are listed in a slice: about half a millisecond."""
+"""How many streams are listed in a slice: about half a millisecond."""
 
 ENCODE_RECORDS: Final = 500
-"""So many records are encoded in a slice: about two milliseconds. Not fewer: between two slices a thread
-that computes may have the interpreter."""
+"""How many records are encoded in a slice: about two milliseconds. Not fewer, since between two slices a
+computing thread may take the interpreter."""
 
 PASSES: Final = 20
-"""So often what has changed meanwhile is noted again in slices, before all of it is in one."""
+"""How often what has changed meanwhile is noted again in slices, before all of it is noted in one."""
 
 WISHES: Final = ("book", "candles", "market")
-"""What op `watch` may wish for."""
+"""What one may wish for with op `watch`."""
 
 LATER_MS: Final = 30_000
 LATER_MOST: Final = 100
-"""Answers that are waited for at once."""
+"""The most answers waited for at the same time."""
 
 SLICED_MOST: Final = 1_000
 SLICED_BYTES: Final = 32 * 1_048_576
-"""So many questions whose answers are made in slices may wait, of so many bytes."""
+"""How many questions whose answers are made in slices may wait, and of how many bytes."""
 
 _encode_map: Final = msgspec.msgpack.Encoder().encode
 
@@ -89,16 +90,16 @@ class Frames(list[bytes]):
 
 
 class Later(NamedTuple):
-    """An answer that is not there yet: `look` returns it once it is, and is called until it does.
+    """An answer that is not ready yet: `look` is called until it returns it.
 
-    It may raise Refusal as a handler may. After LATER_MS nobody waits for it any more.
+    Like a handler, it may raise Refusal. After LATER_MS it is no longer waited for.
     """
 
     look: Callable[[], "dict[str, Any] | None"]
 
 
 class _Pending(msgspec.Struct):
-    """An answer that is waited for: the id of its question, the envelope of whoever asked, and until when."""
+    """An answer waited for: the id of its question, the envelope of the asker, and until when."""
 
     id: Any
     look: Callable[[], "dict[str, Any] | None"]
@@ -107,9 +108,9 @@ class _Pending(msgspec.Struct):
 
 
 class Sliced(NamedTuple):
-    """An answer that is made in slices: `slices` returns it at its end.
+    """An answer made in slices: `slices` returns it at its end.
 
-    `soon`: before those that are not.
+    `soon`: it is made before those that are not.
     """
 
     slices: Generator[None, None, "dict[str, Any] | Frames"]
@@ -117,7 +118,7 @@ class Sliced(NamedTuple):
 
 
 class _Making(NamedTuple):
-    """An answer being made: for whom, the id of its question, and the bytes this had."""
+    """An answer being made: for whom, the id of its question, and the question's size in bytes."""
 
     to: Sequence[bytes]
     id: Any
@@ -138,7 +139,7 @@ class Answers:
         on_wish: takes (tickers, ttl_s, now_ms, what) of a `watch`; `what` is one of WISHES.
 
     Attributes:
-        errors: questions that were refused, or whose answers reached nobody.
+        errors: questions refused, or whose answers reached nobody.
         wholes: how often a whole state was asked for; any thread may read it.
         repairs: how often what changed since a number was asked for; any thread may read it.
     """
@@ -170,15 +171,15 @@ class Answers:
             self.add("watch", self._wish, "tickers", "ttl_s", "what")
 
     def take(self) -> None:
-        """Hand over to the calling thread, the one to answer from here on."""
+        """Hand over to the calling thread, the one that answers from now on."""
         self._owner.take()
 
     def add(self, op: str, handler: Handler, *parameters: str) -> None:
-        """Answer `op` with `handler`; any parameter not named is refused."""
+        """Answer `op` with `handler`; parameters not named are refused."""
         self._handlers[op] = (handler, frozenset(parameters) | {"op", "id"})
 
     def answer(self, question: bytes, now_ms: int) -> list[bytes]:
-        """Return the frames that answer a question, whatever its bytes; slices are made to the last."""
+        """Return the frames that answer a question, whatever its bytes; all slices are made."""
         id_, result = self._handle(question, now_ms)
         if isinstance(result, Sliced):
             making = _Making((), id_, result.slices, 0)
@@ -188,12 +189,12 @@ class Answers:
         return self._framed(id_, result)
 
     def begin(self, question: bytes, now_ms: int, to: Sequence[bytes], steady_ms: int) -> list[bytes]:
-        """As `answer`, for a server that has more to do: none also while there are slices to make.
+        """As `answer`, for a server that has other work: returns none while there are slices to make.
 
-        What is not answered at once comes from `due`.
+        What is not answered at once is returned by `due`.
 
         Args:
-            to: the envelope of whoever asks.
+            to: the envelope of the asker.
             steady_ms: now by the clock of `due`.
         """
         id_, result = self._handle(question, now_ms)
@@ -256,7 +257,7 @@ class Answers:
         return [_encode_map({"ok": True, "id": id_, **result})]
 
     def _slice(self, making: _Making) -> list[bytes] | None:
-        """Make the next slice of an answer; return its frames once it is whole."""
+        """Make the next slice of an answer; return its frames once it is complete."""
         try:
             next(making.slices)
         except StopIteration as end:
@@ -271,10 +272,10 @@ class Answers:
         return None
 
     def due(self, steady_ms: int) -> list[list[bytes]]:
-        """Return the answers that have become known, each behind the envelope of whoever asked.
+        """Return the answers that have become ready, each behind the envelope of its asker.
 
-        Of those made in slices it makes the next slice of one, so that those behind it wait for it: one after
-        the other they are done sooner than all at once.
+        Of those made in slices, it makes the next slice of one while the others wait: one after another, they
+        are finished sooner than all at once.
         """
         self._owner.check()
         told: list[list[bytes]] = []
@@ -318,7 +319,7 @@ class Answers:
         """Return the state to answer from.
 
         Raises:
-            Refusal: `not_ready`, there is none yet.
+            Refusal: `not_ready`: there is none yet.
         """
         state = self._state()
         if state is None or not state.epoch:
@@ -397,7 +398,7 @@ class Answers:
         cut = Cut(state, since, frozenset(also), frozenset(prefixes), self._chunks)
         self.wholes += since is None
         self.repairs += since is not None
-        # What changed since some number is little, and whoever asks for it shows old data until it comes.
+        # What changed since a number is little, and the asker shows old data until it comes.
         slices = self._snapshot_slices(question.get("id"), state, cut, self._chunks, now_ms)
         return Sliced(slices, soon=since is not None)
 
@@ -461,19 +462,19 @@ Encoded = dict[str, tuple[Version, list[bytes]]]
 
 
 class Cut:
-    """Some streams of a state as they are at one moment, noted while the state goes on.
+    """Some streams of a state as they are at one moment, captured while the state moves on.
 
-    Stream after stream is noted in slices; what has changed meanwhile is noted again, until so little is left
-    that it is done under one lock. That is the moment.
+    Streams are noted one after another, in slices; what has changed meanwhile is noted again, until so little
+    is left that it can be done under one lock. That is the moment.
 
     Args:
         state: to note from. One thread notes, any thread may change it.
         since, also, prefixes: which streams, as in op `snapshot`.
-        known: streams that are encoded already, whose records need not be noted; None if none are wanted.
+        known: streams already encoded, whose records need not be noted; None if none are wanted.
 
     Attributes:
         captured: the streams, by topic.
-        ready: the frames of those that were known as they are.
+        ready: the frames of those already known in their present form.
         seq, cycle, ages, fields: the state's, at that moment.
     """
 
@@ -500,7 +501,7 @@ class Cut:
         self._restarts = 0
 
     def take(self) -> Iterator[None]:
-        """Note everything, a slice each time."""
+        """Note everything, one slice at a time."""
         state = self._state
         with state.lock:
             seen = state.seq, state.reworked
@@ -560,7 +561,7 @@ class Cut:
         self.ages, self.fields = dict(state.ages), state.fields
 
     def _size(self, topic: str) -> int:
-        """Return what noting a stream takes, in records."""
+        """Return the cost of noting a stream, in records."""
         stream = self._state.streams[topic]
         if self._known is None or self._is_known(stream):
             return 15
@@ -583,7 +584,7 @@ class Cut:
         self.captured[topic] = Captured(topic, stream.version, (static, quote, book, reference), ())
 
     def _note_part(self, topic: str, limit: int) -> bool:
-        """Note so many more records of a large stream; return whether it is noted whole."""
+        """Note this many more records of a large stream; return whether it is complete."""
         stream = self._state.streams[topic]
         part = self._part
         if part is None or part.topic != topic or part.version != stream.version:
@@ -601,8 +602,8 @@ class Cut:
         """Return the topics that are wanted and not noted as they are now.
 
         Args:
-            seen: `seq` and `reworked` of the state when they were last looked for; what was found then is
-                noted, so that only what has moved since may be missing.
+            seen: `seq` and `reworked` of the state at the last search; what was found then has been noted, so
+                only what has moved since can be missing.
         """
         state, captured = self._state, self.captured
         if state.reworked == seen[1]:
@@ -625,7 +626,7 @@ def _records(captured: Captured) -> int:
 
 
 def _wanted(state: State, since: int | None, also: AbstractSet[str], prefixes: AbstractSet[str]) -> list[str]:
-    """Return the topics that a question for a snapshot means, quickly however many it names."""
+    """Return the topics that a question for a snapshot means, quickly no matter how many it names."""
     with state.lock:
         topics = [
             t for t, stream in state.streams.items() if since is None or stream.last > since or t in also

@@ -1,8 +1,8 @@
-"""Asks: when a replica asks for a snapshot, and when again. One question at a time.
+"""Asks: when a replica asks for a snapshot, and when it asks again. One question at a time.
 
-An answer that does not come, refuses, or is of no use is asked for again, later each time up to a bound, with
-jitter; repairs begin at least REPAIR_EVERY_MS apart; whole snapshots are bounded by what they take. What was
-lost is asked for soon after somebody can give it: REFUSED_MAX_MS and half of it.
+An answer that does not come, refuses, or is of no use is asked for again, after a delay that grows up to a
+bound, with jitter; repairs begin at least REPAIR_EVERY_MS apart; whole snapshots are limited by the time they
+take. What was lost is asked for soon after somebody can provide it: within REFUSED_MAX_MS and half of it.
 """
 
 import random
@@ -12,36 +12,36 @@ import msgspec
 
 ASK_TIMEOUT_MS: Final = 2_000
 WHOLE_TIMEOUT_MS: Final = 15_000
-"""The whole of 130,000 markets takes a busy server seconds, and asked again it makes it twice. Who is gone,
-or stands still, is found by its connection long before."""
+"""A snapshot of 130,000 markets takes a busy server seconds, and a repeated question makes it do so twice. A
+server that is gone, or hangs, is found out by its connection long before."""
 
 ASK_TIMEOUT_MAX_MS: Final = 16_000
 BEHIND_RETRY_MS: Final = 50
 RETRY_MAX_MS: Final = 400
 REFUSED_MAX_MS: Final = 100
-"""The same after an error, which costs next to nothing to say: a server that is about to be ready."""
+"""The same after an error, which costs next to nothing: a server that is about to be ready."""
 
 RARELY_MS: Final = 4_000
-"""The same where to ask sooner helps nobody: an epoch that is not open, answers that cannot be read."""
+"""The same where asking sooner would not help: an epoch that is not open, answers that cannot be read."""
 
 PAST: Final = 4
-"""So many questions that were given up are remembered: an answer that comes late is an answer."""
+"""How many abandoned questions are remembered: a late answer is still an answer."""
 
 WHOLES: Final = 3
 WHOLES_WINDOW_MS: Final = 30_000
-"""So many whole snapshots in so long are had at once."""
+"""How many whole snapshots, in how long, may be fetched without delay."""
 
 WHOLE_SHARE: Final = 8
-"""The next one begins so many times later as the last one took: a publisher that keeps restarting is followed
-as soon as its catalogue allows, and does not make every replica fetch the whole all the time."""
+"""The next one begins this many times later than the last one took: a publisher that keeps restarting is
+followed as soon as its catalogue allows, without making every replica fetch everything all the time."""
 
 REPAIR_EVERY_MS: Final = 100
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Send op `snapshot`. `since` None asks for all; else for streams with a later number, and `also`.
+    """Send op `snapshot`. `since` None asks for everything; else for streams with a later number, and `also`.
 
-    `spare`: nobody answered the last one in time, so ask whoever else can, if there is anybody.
+    `spare`: nobody answered the last one in time, so ask another server that can answer, if there is one.
     """
 
     id: int
@@ -86,7 +86,7 @@ class Asks:
         return self.open is None and self.due_ms is not None and now_ms >= self.due_ms
 
     def ask(self, epoch: int, since: int | None, now_ms: int) -> Ask | None:
-        """Return the question to send; None if it must wait, since many whole snapshots were had lately."""
+        """Return the question to send; None if it must wait after many whole snapshots."""
         if since is None:
             self._wholes_ms = [at for at in self._wholes_ms if at > now_ms - WHOLES_WINDOW_MS]
             if len(self._wholes_ms) >= WHOLES:
@@ -106,7 +106,7 @@ class Asks:
         return self.open
 
     def answered(self, id_: int, now_ms: int) -> Ask | None:
-        """Return the question that an answer is to, no longer open; None if it is to one of no use any more.
+        """Return the question that an answer belongs to, no longer open; None if that is of no use any more.
 
         The answer to an older question is as good if the open one asks for the same.
         """
@@ -141,19 +141,19 @@ class Asks:
             self.due_ms = now_ms
 
     def later(self, now_ms: int, retry_ms: int = BEHIND_RETRY_MS, most_ms: int = RETRY_MAX_MS) -> None:
-        """Ask again in a while, that grows with each attempt up to `most_ms` or `retry_ms`."""
+        """Ask again after a delay that grows with each attempt, up to `most_ms` or `retry_ms`."""
         wait: int = min(retry_ms * 2 ** min(self._attempt, 8), max(retry_ms, most_ms))
         self._attempt += 1
         self.due_ms = now_ms + wait + self._rng.randrange(wait // 2 + 1)
 
     def later_if_idle(self, now_ms: int) -> None:
-        """Ask in a while, if nothing is asked nor about to be."""
+        """Ask in a while, unless a question is open or due."""
         if self.open is None and self.due_ms is None:
             self.later(now_ms)
 
     def repair(self, now_ms: int) -> None:
-        """Have a repair asked for, soon."""
-        # A line that keeps losing must not make its server answer all the time.
+        """Have a repair fetched, soon."""
+        # A line that keeps losing messages must not make its server answer all the time.
         self.open = None
         self.due_ms = self._repaired_ms = max(now_ms, self._repaired_ms + REPAIR_EVERY_MS)
         self._attempt = 0
@@ -165,19 +165,19 @@ class Asks:
         self.due_ms = now_ms
 
     def rest(self) -> None:
-        """Have nothing to ask: the replica is live."""
+        """Ask nothing more: the replica is live."""
         self.due_ms = None
         self._attempt = 0
         self.asked = 0
         self._past = []
 
     def begin(self) -> None:
-        """Begin a new epoch: what was to be repaired is over, and the next question is a first one again."""
+        """Begin a new epoch: pending repairs are void, and the next question counts as a first one again."""
         self.also = ()
         self._attempt = 0
 
     def _forget(self) -> None:
-        """Give up a question that brought nothing; a whole snapshot that did not come does not count."""
+        """Give up a question that brought nothing; a whole snapshot that never came does not count."""
         if self.open is not None and self.open.since is None:
             self._wholes_ms.pop()
         self.open = None

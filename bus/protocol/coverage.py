@@ -1,4 +1,4 @@
-"""Coverage: what was heard of a feed without a hole. Pure arithmetic on the numbers of messages.
+"""Coverage: what was heard of a feed without a hole. Pure arithmetic on message numbers.
 
 One number says it all: from `covered_from` on, everything published that is wanted here has been heard. A
 state that stands at `seq` misses nothing if ``covered_from <= seq + 1``: the comparison on which a join and a
@@ -30,7 +30,7 @@ class Coverage:
 
     @property
     def only_announced(self) -> bool:
-        """Whether all that was heard are heartbeats of an epoch that was not open yet."""
+        """Whether nothing was heard but heartbeats of an epoch that was not open yet."""
         return self.covered_from is not None and not self.heard
 
     def joins(self, seq: int) -> bool:
@@ -38,7 +38,7 @@ class Coverage:
         return self.covered_from is not None and self.covered_from <= seq + 1
 
     def hear(self, topic: str, seq: int, prev: int) -> bool:  # FilteredCoverage reads them
-        """Note a message; return False if it was heard before, or came too late to be of use."""
+        """Note a message; return False if it was heard before, or comes too late to be of use."""
         if self.covered_from is None:
             self.covered_from = seq
         elif seq <= self.heard:
@@ -49,7 +49,7 @@ class Coverage:
         return True
 
     def beat(self, heartbeat: Heartbeat) -> bool:
-        """Note a complete heartbeat; return False if it is of a position that is passed already."""
+        """Note a complete heartbeat; return False if its position has been passed already."""
         if self.covered_from is not None and heartbeat.seq < self.heard:
             return False
         if self.covered_from is None or heartbeat.seq > self.heard:
@@ -58,7 +58,7 @@ class Coverage:
         return True
 
     def lose(self, before: int) -> None:
-        """Take as not heard whatever was published before this number."""
+        """Treat everything published before this number as not heard."""
         self.covered_from = max(self.covered_from or 0, before)
 
     def installed(self, streams: Mapping[str, int], as_of: int) -> None:
@@ -68,11 +68,11 @@ class Coverage:
 class FilteredCoverage(Coverage):
     """What a subscriber of some topics has heard.
 
-    It knows of a hole by the `prev` of each topic's messages, by their order, and by heartbeats; of one at
-    the end only by heartbeats.
+    It detects a hole by the `prev` of each topic's messages, by their order, and by heartbeats; one at the
+    end only by heartbeats.
 
     Args:
-        prefixes: the topics that are wanted.
+        prefixes: the topics wanted.
     """
 
     full = False
@@ -117,7 +117,7 @@ class FilteredCoverage(Coverage):
         self._confirmed = max(self._confirmed, as_of)
 
     def _compare(self, heartbeat: Heartbeat, covered: int) -> None:
-        """Compare what was heard with what a heartbeat says was sent."""
+        """Compare what was heard with what, according to a heartbeat, was sent."""
         if heartbeat.since > self._confirmed:
             covered = max(covered, heartbeat.since + 1)
         for topic, (last, *_) in heartbeat.streams.items():
@@ -127,13 +127,13 @@ class FilteredCoverage(Coverage):
 
 
 class Parts:
-    """Makes one heartbeat of the parts that it came in."""
+    """Puts a heartbeat together from the parts it came in."""
 
     def __init__(self) -> None:
         self._held: dict[int, Heartbeat] = {}
 
     def add(self, part: Heartbeat) -> Heartbeat | None:
-        """Return the heartbeat that this part makes whole, None if others are missing."""
+        """Return the heartbeat that this part completes, None if others are missing."""
         held = self._held
         if part.parts == 1:
             held.clear()
@@ -146,7 +146,7 @@ class Parts:
         streams: dict[str, tuple[int, int, int, int, int]] = {}
         since = 0
         for other in held.values():
-            since = max(since, other.since)  # parts of two beats of one position: the narrower window holds
+            since = max(since, other.since)  # parts of two beats at one position: the narrower window counts
             streams.update(other.streams)
         held.clear()
         return msgspec.structs.replace(part, since=since, streams=streams, part=0, parts=1)

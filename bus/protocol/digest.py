@@ -25,7 +25,7 @@ _level = struct.Struct("<QBHq").pack
 
 
 def ticker_key(ticker: str) -> int:
-    """Return the hash that stands for a ticker in its levels' hashes."""
+    """Return the hash that represents a ticker in its levels' hashes."""
     return record_hash(ticker.encode())
 
 

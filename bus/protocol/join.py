@@ -1,4 +1,4 @@
-"""FeedSync: how a replica joins the feed, proves that it missed nothing, and repairs what it missed.
+"""FeedSync: how a replica joins the feed, proves that it missed nothing, and repairs what it did miss.
 
 Sans-I/O: `hear`, `feed`, `snapshot`, `refused` and `tick` take data and explicit time and return actions; the
 shell (bus/replica.py) owns sockets and threads. docs/protocol.md section 9 is the specification.
@@ -47,14 +47,14 @@ from .state import Before, Changed, State, Stream, decode_all
 
 UNCONFIRMED_SHOW_MS: Final = 1_000
 MAX_HELD_BYTES: Final = 256 * 1_048_576
-"""So much may wait for an answer: what comes then is a hole like any other, of which nothing is kept."""
+"""How much may wait for an answer: anything beyond it is a hole like any other, and none of it is kept."""
 
 MAX_STAGED_BYTES: Final = 256 * 1_048_576
-"""A larger commit is fetched when it is over, a stream at a time: it is as much as the whole."""
+"""A larger commit is fetched once it is over, a stream at a time: it is as large as the whole state."""
 
 _ENVELOPE_BYTES: Final = 500
 _RAW_BYTES: Final = 100
-"""What a message takes in memory beside the bytes of its records, and each of these."""
+"""The memory that a message takes in addition to the bytes of its records, and that each record takes."""
 
 IDLE_RECORDS: Final = 32
 
@@ -81,7 +81,7 @@ TURNS: Final = {
     (Phase.REPAIRING, Turn.WHOLE): Phase.LIVE,
     **{(phase, Turn.EPOCH): Phase.JOINING for phase in Phase},
 }
-"""Every way there is from phase to phase."""
+"""Every transition from phase to phase."""
 
 
 class Tell(msgspec.Struct, frozen=True):
@@ -116,18 +116,17 @@ class Stats(msgspec.Struct):
 
 
 class Resync(msgspec.Struct, frozen=True):
-    """How far a replica is that shows a state it knows to lack something.
+    """How far the repair has come of a replica that knows its state to lack something.
 
     Attributes:
         why: "missing" (a message was lost), "digest" (the content differs), "undecodable" (what came could
-            not be read), "behind" (more came than may wait) or "epoch" (the publisher began anew).
-        step: "waiting" (nobody could answer yet; it is asked again within half a second), "asked", "taking"
-            (the answer is being put in).
+            not be read), "behind" (more came than may wait) or "epoch" (the publisher started over).
+        step: "waiting" (nobody could answer yet; it asks again within half a second), "asked", "taking" (the
+            answer is being put in).
         for_ms: since when, counted back from now.
-        behind: how many messages the publisher is known to have sent beyond what is shown; None in a new
-            epoch.
+        behind: how many messages the publisher is known to have sent beyond those shown; None in a new epoch.
         asked: how often what is lacking was asked for.
-        chunks, chunks_total: of the answer, those put in, and all.
+        chunks, chunks_total: chunks of the answer put in so far, and all.
     """
 
     why: str
@@ -146,13 +145,13 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
         epoch, seq: position of what readers see; 0, 0 before the first snapshot.
         live: whether it follows the feed without a gap.
         phase: joining, live or repairing.
-        lost: whether the feed has been silent for seconds, or is not listened to any more.
+        lost: whether the feed has been silent for seconds, or is no longer listened to.
         age_ms: now less the end of the last complete sweep's fetch; None before one.
         degraded: streams whose content could not be brought to agree with the publisher's.
         source: "live" or "replay".
-        resync: how far it is while something is shown that is known to lack something; None else.
-        proven_seq: the last number in this epoch at which all that is followed was, digest for digest, what
-            the publisher said; 0 before one.
+        resync: how far a repair has come while what is shown is known to lack something; otherwise None.
+        proven_seq: the last number in this epoch at which everything followed matched the publisher, digest
+            for digest; 0 before the first.
     """
 
     epoch: int
@@ -169,7 +168,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
 
     @property
     def feed(self) -> str:
-        """How the feed is followed: "joining" (nothing to show yet), "live", "resyncing" or "lost"."""
+        """The state of following: "joining" (nothing to show yet), "live", "resyncing" or "lost"."""
         if self.lost:
             return "lost"
         return self.phase if self.live or not self.epoch else "resyncing"
@@ -185,7 +184,7 @@ class FeedSync:
         keeping: how the state keeps its records.
 
     Attributes:
-        state: what users see; replaced as a whole on a new epoch, else changed under its lock.
+        state: what users see; replaced as a whole in a new epoch, otherwise changed under its lock.
         heartbeat: the last one heard, or None.
         source: "live" or "replay", as the last snapshot or heartbeat said.
         published_ns: the publisher's clock in the last message heard; in a replay this is now.
@@ -215,7 +214,7 @@ class FeedSync:
         self._begin(0)
 
     def _begin(self, epoch: int) -> None:
-        """Forget all that belongs to one epoch only."""
+        """Forget everything that belongs to one epoch only."""
         self.epoch = epoch
         self._older_since_ms: int | None = None
         self._passed_since_ms: int | None = None
@@ -259,10 +258,10 @@ class FeedSync:
     def _hear_quotes(
         self, frames: Sequence[bytes], start: int, now_ms: int, tap: Tap | None, actions: list[Action]
     ) -> int:
-        """Do what `feed` would do, at a third of its cost, where nothing is out of the ordinary.
+        """Do what `feed` would do, at a third of its cost, as long as nothing is out of the ordinary.
 
-        That is: from `start` on for as long as each frame is the next streamed message of quotes, in a live
-        and full replica, as by far most are. Return where it ends.
+        That is, from `start` on, as long as each frame is the next streamed message of quotes in a live and
+        full replica, as by far most are. Return where that ends.
         """
         base, coverage = self._base, self._coverage
         if (
@@ -319,7 +318,7 @@ class FeedSync:
             return actions
         self.published_ns = envelope.published_ns
         if envelope.seq and self._base is None and self._coverage.only_announced:
-            # It is open: whoever was told `not_ready` until now need not wait any longer.
+            # The epoch is open: replicas that were told `not_ready` until now need not wait any longer.
             self._asks.begin()
             if not self.asking:
                 self._asks.hurry(now_ms)
@@ -332,21 +331,21 @@ class FeedSync:
         return actions
 
     def undecodable(self, error: Exception) -> None:
-        """Count bytes that were no message; what they should have been shows as a gap."""
+        """Count bytes that were not a message; what they should have been shows as a gap."""
         self.stats.undecodable += 1
         self.last_error = str(error)
 
     def snapshot(self, id_: int, head: SnapshotHead, chunks: Iterable[Chunk], now_ms: int) -> list[Action]:
         """Take the answer to an Ask; an answer to an older one is ignored.
 
-        `chunks` may be decoded only as they are taken, and raise DecodeError then.
+        `chunks` may be decoded lazily, and raise DecodeError then.
         """
         actions: list[Action] = []
         ask = self._asks.answered(id_, now_ms)
         if ask is None:
             return actions
         if head.epoch > self.epoch:
-            self._open(head.epoch)  # there is a newer one, whether we heard of it or not
+            self._open(head.epoch)  # there is a newer epoch, whether we heard of it or not
         if head.epoch < self.epoch or (ask.since is not None and self._base is None):
             self._asks.later(now_ms)
             return actions
@@ -374,7 +373,7 @@ class FeedSync:
         return actions
 
     def _counted(self, head: SnapshotHead, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """Pass chunks on, so that readers see how far it is."""
+        """Pass chunks on, so that readers see the progress."""
         for number, chunk in enumerate(chunks, 1):
             self._chunks = number, head.chunks
             yield chunk
@@ -389,7 +388,7 @@ class FeedSync:
 
     def refused(self, id_: int, retry_ms: int | None, now_ms: int) -> list[Action]:
         """Take an error as the answer to an Ask: try again later."""
-        # Of an epoch that is to be opened we hear when it is.
+        # When an announced epoch opens, we hear of it.
         rarely = self._base is None and self._coverage.only_announced
         self._asks.refused(id_, retry_ms, now_ms, RARELY_MS if rarely else REFUSED_MAX_MS)
         return []
@@ -411,7 +410,7 @@ class FeedSync:
             and now_ms - self._candidate_ms >= UNCONFIRMED_SHOW_MS
             and self._base.epoch >= self.state.epoch
         ):
-            # No feed to confirm it by: old data with its true age is better than none.
+            # There is no feed to confirm it: old data with its true age is better than none.
             self.state = self._base
             actions.append(Tell("epoch", {"epoch": self.state.epoch, "confirmed": False}))
         return actions
@@ -425,7 +424,7 @@ class FeedSync:
 
     @property
     def asking(self) -> bool:
-        """Whether an answer is awaited."""
+        """Whether an answer is awaited now."""
         return self._asks.open is not None
 
     @property
@@ -442,8 +441,8 @@ class FeedSync:
         """Return where the replica stands. Any thread.
 
         Args:
-            now_ms: the present, ms since 1970. steady_ms: the same by the clock of the other methods.
-            ended: it is fed no more.
+            now_ms: the present, ms since 1970. steady_ms: the present by the clock of the other methods.
+            ended: it gets no more messages.
         """
         state, lost = self.state, self.lost or ended
         complete_ms = state.cycle.complete_ms if state.cycle else None
@@ -494,7 +493,7 @@ class FeedSync:
         return True
 
     def _open(self, epoch: int) -> None:
-        """Begin a new join; what users see stays until it is whole."""
+        """Begin a new join; what users see stays until that is complete."""
         self.stats.epochs += 1
         if self.state.epoch:
             self._lacks("epoch")
@@ -531,15 +530,15 @@ class FeedSync:
             return
         self._passed_since_ms = None
         if self.phase is not Phase.LIVE:
-            self._advance(now_ms, actions)  # it may be all that was waited for, and the proof at once
+            self._advance(now_ms, actions)  # it may be everything that was waited for, and the proof as well
         if self.phase is Phase.LIVE and self._covers():
             self._on_confirmed(whole, actions)
         self._advance(now_ms, actions)
 
     def _on_passed(self, now_ms: int, actions: list[Action]) -> None:
-        """Take a heartbeat of a position that was passed: after SILENCE_MS of no other, it never was.
+        """Take a heartbeat of a position already passed; after SILENCE_MS without another, it never was.
 
-        A number that was damaged on its way would else make all that follows look old, for ever.
+        Otherwise a number damaged on its way would make everything after it look old, for ever.
         """
         if self._passed_since_ms is None:
             self._passed_since_ms = now_ms
@@ -575,7 +574,7 @@ class FeedSync:
     # -- moving on
 
     def _covers(self) -> bool:
-        """Tell whether everything after the state's position was heard."""
+        """Tell whether everything after the state's position has been heard."""
         return self._base is not None and self._coverage.joins(self._base.seq)
 
     def _advance(self, now_ms: int, actions: list[Action]) -> None:
@@ -617,7 +616,7 @@ class FeedSync:
         actions.append(Tell("gap", {"why": why, "seq": self._base.seq, "heard": heard, "topics": also}))
 
     def _lacks(self, why: str) -> None:
-        """Note that what is shown is known to lack something, from now on."""
+        """Note that from now on what is shown is known to lack something."""
         if self._since_ms is None:
             self._since_ms, self._why = self._silence.heard_ms, why
 
@@ -627,7 +626,7 @@ class FeedSync:
             _ENVELOPE_BYTES + sum(map(len, envelope.records)) + _RAW_BYTES * len(envelope.records)
         )
         if self._held_bytes > MAX_HELD_BYTES:
-            # Forgetting what was heard is a hole like any other.
+            # Dropping what was heard makes a hole like any other.
             self._buffer, self._held_bytes = [], 0
             self._coverage.lose(self._coverage.heard + 1)
 
@@ -638,9 +637,9 @@ class FeedSync:
         assert base is not None
         kind = envelope.kind
         if envelope.seq <= base.seq:
-            return  # the snapshot was ahead of the feed and has it already
+            return  # the snapshot was ahead of the feed and already contains it
         if self._stage.interrupted_by(envelope):
-            # The end of its run was lost; a replica that filters sees it only here.
+            # The end of its run was lost, which a filtering replica sees only here.
             self._coverage.lose(envelope.seq)
             self._start_repair("missing", actions)
             self._hold(topic, envelope)
@@ -676,7 +675,7 @@ class FeedSync:
             self._start_repair("undecodable", actions)
 
     def _apply_held(self, actions: list[Action]) -> None:
-        """In LIVE, apply what was held, up to where it has to wait again."""
+        """In LIVE, apply what was held back, up to where it has to wait again."""
         held, self._buffer, self._held_bytes = self._buffer, [], 0
         for index, (topic, envelope) in enumerate(held):
             if self._stage.closed or self.phase is not Phase.LIVE:
@@ -726,7 +725,7 @@ class FeedSync:
                 for kind, records, raws in content:
                     base.put(chunk.topic, chunk.last, kind, records, raws, count=True)
             base.set_cycle(head.cycle, head.ages)
-            # Of what a filtered replica follows nothing has changed since, if its position is a later one.
+            # If a filtered replica's position is later, nothing that it follows has changed since.
             base.seq = max(base.seq, head.as_of)
         return True
 

@@ -1,10 +1,10 @@
 """How a replica keeps the records of the static lane: in less memory than they came in.
 
-A market's JSON is two thirds of what it costs, and its rules are nearly the same text as its neighbours'. A
-process that must pass it on keeps it packed; one that only decides keeps what the domain reads of it. In
-both, what markets of one event have in common is kept once.
+JSON is two thirds of what a market costs, and its rules are nearly the same text as its neighbours'. A
+process that must pass it on keeps it packed; one that only makes decisions keeps the part that the domain
+reads. Both keep what the markets of one event have in common only once.
 
-Digests do not suffer: a record kept otherwise than it came is hashed from its bytes as it arrives.
+Digests are unaffected: a record kept in another form than it came in is hashed from its bytes on arrival.
 """
 
 import sys
@@ -33,16 +33,16 @@ _OF_EVENT: Final = (
     "settlement_timer_s",
     "yes_sub_title",
 )
-"""Fields whose values the markets of an event, or of a series, often share."""
+"""Fields whose values are often shared by the markets of an event or a series."""
 
 _OF_MANY: Final = ("series_ticker", "market_type", "strike_type", "result")
-"""Fields with few values in all."""
+"""Fields with few distinct values."""
 
 SAMPLE_BYTES: Final = 100_000
-"""Size of the sample, JSON of as many series as fit, that all others are packed against."""
+"""Size of the sample, JSON from as many series as fit, that all others are compressed against."""
 
 MAX_WAITING: Final = 5_000
-"""Most markets that wait, unpacked, for the sample to be full."""
+"""The most markets that wait, uncompressed, for the sample to fill."""
 
 _LEVEL: Final = 3
 _PRICES: Final = tuple(range(PRICE_ONE_E4 + 1))
@@ -53,9 +53,9 @@ _set = msgspec.structs.force_setattr
 
 
 class Keeping:
-    """How records of `kinds` are kept. One thread keeps records; any thread reads what is kept.
+    """How records of `kinds` are kept. One thread keeps records; any thread reads them.
 
-    This class keeps them whole, but what they have in common only once.
+    This class keeps them whole, but stores what they have in common only once.
     """
 
     kinds: frozenset[str] = frozenset(("market",))
@@ -65,7 +65,7 @@ class Keeping:
         self._ranges: dict[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...]] = {}
 
     def keep(self, kind: str, records: Sequence[Any], _raws: Sequence[msgspec.Raw | bytes]) -> None:
-        """Change freshly decoded records, which nobody else has yet, into the form they are kept in."""
+        """Turn freshly decoded records, which nobody else holds yet, into the form they are kept in."""
         self._owner.check()
         if kind == "market":
             seen: dict[Any, Any] = {}
@@ -81,7 +81,7 @@ class Keeping:
         return encode_record(record)
 
     def share_quotes(self, quotes: Sequence[Quote], markets: Mapping[str, Market]) -> None:
-        """Let quotes that came together have tickers and age in common, before they become keys."""
+        """Let quotes that came together share tickers and age, before they become keys."""
         seen: dict[int, int] = {}
         for quote in quotes:
             market = markets.get(quote.ticker)
@@ -90,9 +90,9 @@ class Keeping:
             _set(quote, "as_of_ms", seen.setdefault(quote.as_of_ms, quote.as_of_ms))
 
     def share_prices(self, quotes: Iterable[Quote], markets: Mapping[str, Market]) -> None:
-        """Let quotes that have stayed a while have ticker and prices in common.
+        """Let quotes that have stayed a while share ticker and prices.
 
-        Equal values take each other's place, so that readers need not care.
+        Equal values replace each other, so readers need not care.
         """
         for quote in quotes:
             market = markets.get(quote.ticker)
@@ -104,7 +104,7 @@ class Keeping:
                     _set(quote, name, _PRICES[price_e4])
 
     def _share(self, market: Market, seen: dict[Any, Any]) -> None:
-        """Let a market have the values in common with those in `seen`, and with all."""
+        """Let a market share values with those in `seen`, and with all others."""
         for name in _OF_EVENT:
             value = getattr(market, name)
             if value is not None:
@@ -118,9 +118,9 @@ class Keeping:
 
 
 class Packed(Keeping):
-    """Keeps all there is, to be passed on: a market's bytes compressed, against those of the first markets.
+    """Keeps everything, to be passed on: a market's bytes, compressed against those of the first markets.
 
-    What only its JSON needs to say, title and `yes_sub_title`, is "" in the record.
+    What only the JSON needs to hold, title and `yes_sub_title`, is "" in the record.
     """
 
     def __init__(self, sample_bytes: int = SAMPLE_BYTES) -> None:
@@ -141,7 +141,7 @@ class Packed(Keeping):
 
     def raw(self, market: Market) -> bytes:
         packed = market.raw
-        if packed[:1] == b"{":  # it waits
+        if packed[:1] == b"{":  # it has to wait
             return packed
         return _market.decode(self._unpack(packed)).raw
 
@@ -149,13 +149,13 @@ class Packed(Keeping):
         if kind == "market" and record.raw[:1] != b"{":
             return self._unpack(record.raw)
         whole = encode_record(record)
-        # One that waited may have been packed meanwhile, of which its `raw` is the first sign.
+        # One that waited may have been packed meanwhile; its `raw` is the first to show that.
         return whole if kind != "market" or record.raw[:1] == b"{" else self._unpack(record.raw)
 
     def _unpack(self, packed: bytes) -> bytes:
         try:
             decompress = self._local.decompress
-        except AttributeError:  # a decompressor is of one thread only
+        except AttributeError:  # a decompressor belongs to one thread
             decompressor = zstandard.ZstdDecompressor(dict_data=self._dictionary)
             decompress = self._local.decompress = decompressor.decompress
         whole: bytes = decompress(packed)
@@ -163,13 +163,13 @@ class Packed(Keeping):
 
     def _pack(self, markets: Iterable[Market], raws: Sequence[msgspec.Raw | bytes]) -> None:
         for market, packed in zip(markets, compressed(self._compressor, raws), strict=True):
-            # In this order: who reads meanwhile finds the texts in the record or in its bytes.
+            # In this order: a reader in between finds the texts either in the record or in its bytes.
             _set(market, "raw", packed)
             _set(market, "title", "")
             _set(market, "yes_sub_title", "")
 
     def _sample(self, markets: Sequence[Market], raws: Sequence[msgspec.Raw | bytes]) -> None:
-        """Take samples until there are enough, and then pack what waited for them."""
+        """Collect samples until there are enough, and then pack what waited for them."""
         samples = self._samples
         for market, raw in zip(markets, raws, strict=True):
             whole = bytes(raw)
@@ -189,10 +189,10 @@ class Packed(Keeping):
 
 
 class Slim(Keeping):
-    """Keeps of the JSON no more than the domain reads: enough to decide, too little to pass on.
+    """Keeps only the part of the JSON that the domain reads: enough to decide, too little to pass on.
 
-    A market's title, which says no more than its event's and its `yes_sub_title`, is "", and so is the order
-    of an event's markets.
+    A market's title, which adds nothing to its event's title and its `yes_sub_title`, is "", and so is the
+    order of an event's markets.
     """
 
     kinds = frozenset(("market", "event", "series", "milestone"))
@@ -220,10 +220,10 @@ _SLIM: Final[Mapping[str, Any]] = {"market": slim_market_raw, "event": slim_even
 
 
 def compressed(compressor: zstandard.ZstdCompressor, bodies: Sequence[msgspec.Raw | bytes]) -> list[bytes]:
-    """Return bodies, none of them empty, each compressed, in no more memory than they need, to be held.
+    """Return bodies, none of them empty, each compressed, in no more memory than needed, to be kept.
 
-    All in one call: each call gives the interpreter away, and a thread that computes gives it back only after
-    the switch interval, 5 ms where nobody has set it.
+    All in one call: each call gives up the interpreter, and a computing thread returns it only after the
+    switch interval, 5 ms by default.
     """
     if not bodies:
         return []

@@ -1,8 +1,8 @@
-"""The messages of the bus: one frame each, pure encode and decode. docs/protocol.md is the specification.
+"""The messages of the bus: one frame each, pure encoding and decoding. docs/protocol.md is the specification.
 
-The data plane (records) is msgspec typed arrays; the control plane (cycle, heartbeat, questions) is
-msgpack maps. Everything here that decodes gives a value whose numbers are within their ranges, or raises
-DecodeError and nothing else, whatever the bytes.
+The data plane (records) is msgspec typed arrays; the control plane (cycle, heartbeat, questions) is msgpack
+maps. Whatever the bytes, every decoder here returns a value whose numbers are within their ranges, or raises
+DecodeError and nothing else.
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,10 +39,10 @@ T = TypeVar("T")
 
 VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 250_000
-"""No feed message is larger: a larger one would hold up the small ones behind it."""
+"""The largest feed message: a larger one would hold up the small ones behind it."""
 
 MAX_TOGETHER_BYTES: Final = 32_000
-"""No message of several records is larger: what waits for a slow subscriber is counted in messages."""
+"""The largest message of several records: what waits for a slow subscriber is counted in messages."""
 
 MAX_RECORDS: Final = 64
 """Most records in one message."""
@@ -81,7 +81,7 @@ RECORD_TYPES: Final[dict[str, type[Record]]] = {
 """Every kind of record."""
 
 FIELD_COUNTS: Final = {kind: len(type_.__struct_fields__) for kind, type_ in RECORD_TYPES.items()}
-"""How many fields this build knows of each kind; a peer that sends more is newer."""
+"""How many fields of each kind this build knows; a peer that sends more is newer."""
 
 Epoch = Annotated[int, Meta(ge=1, le=MAX_TIME_MS)]
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
@@ -91,15 +91,15 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class Header(msgspec.Struct, array_like=True, gc=False):
-    """What every feed message begins with, after its topic.
+    """The header of every feed message, after its topic.
 
     Attributes:
         version: major version of the protocol.
-        epoch: one life of the publisher's state, ms since 1970 at its opening.
+        epoch: one life of the publisher's state, named by the ms since 1970 at its opening.
         seq: number in the epoch, over all topics; a heartbeat repeats the last one.
-        prev: number of the message before on this topic, 0 if none.
+        prev: number of the previous message on this topic, 0 if none.
         kind: key of RECORD_TYPES, or "cycle" or "heartbeat".
-        cycle: commit this message is part of, 0 if streamed.
+        cycle: the commit this message is part of, 0 if streamed.
         published_ns, source_ns: wall clock of the publisher and of the source, ns since 1970.
     """
 
@@ -120,7 +120,7 @@ class Envelope(Header, array_like=True, gc=False):
 
 
 class Quotes(msgspec.Struct, array_like=True, gc=False):
-    """A feed message of kind `quote` of this version, decoded at once; fields as in Header."""
+    """A feed message of kind `quote` in this version, decoded in one go; fields as in Header."""
 
     version: Literal[1]
     epoch: Epoch
@@ -134,7 +134,7 @@ class Quotes(msgspec.Struct, array_like=True, gc=False):
 
 
 class Outgoing(Header, array_like=True, gc=False):
-    """A feed message to encode at once: records, or the one map of a control kind."""
+    """A feed message to encode in one go: records, or the single map of a control kind."""
 
     records: Sequence[Any]
 
@@ -158,7 +158,7 @@ class CycleEnd(msgspec.Struct, frozen=True):
 
 
 class RouteHealth(msgspec.Struct, frozen=True):
-    """A route that brings no prices and fails: why, and when it was last read, None if never."""
+    """A failing route, one that brings no prices: why, and when it was last read, None if never."""
 
     route: str
     error: str
@@ -171,22 +171,24 @@ class PublisherHealth(msgspec.Struct, frozen=True):
     Attributes:
         sweep: "starting", "waiting_for_key", "complete", "partial", "failed", "key_refused".
         key: "none", "ok" or "refused".
-        error: what went wrong last, None if nothing. cause: the same in a word. remedy: what to do about it.
-        pages, markets_read: how far the first reading has come; 0 once an epoch is open.
-        warnings: what is wrong and stops nothing, a sentence each.
-        stream: "off", "connecting", "live", "down", "key_refused" or "refused" (the upgrade, for another
-            reason than the key).
-        stream_error: why it is not live, None while nothing is known against it.
-        stream_refused: code of an error that answered a command or ended a subscription -> how often.
+        error: what went wrong last, None if nothing. cause: the same as one word. remedy: what to do about
+            it.
+        pages, markets_read: progress of the first reading; 0 once an epoch is open.
+        warnings: what is wrong without stopping anything, a sentence each.
+        stream: "off", "connecting", "live", "down", "key_refused" or "refused" (the upgrade was, for a reason
+            other than the key).
+        stream_error: why it is not live, None if nothing is known to be wrong.
+        stream_refused: code of an error that answered a command or ended a subscription -> how often it came.
         stream_refusal: the last of these in words.
-        stream_books_max: most books that one subscription may have, None while no limit was met.
-        stream_books, stream_unsure: books followed and known to be right; followed and not known so.
-        stream_gaps, stream_reconnects: how often frames were missing, and connections made again.
-        stream_healed, stream_confirmed: differences to the uncached book that were real, and were not.
-        stream_older: records refused because a newer one was held.
-        stream_bad: frames that could not be read, or not as a whole.
-        routes: those that bring no prices and fail now; each costs only what it brings.
-        stream_since_ms: since when no change of a quote can have been missed; None while one can.
+        stream_books_max: the most books that one subscription may have, None while no limit has been met.
+        stream_books, stream_unsure: books followed and known to be right; followed but not known to be.
+        stream_gaps, stream_reconnects: how often frames were missing, and how often it reconnected.
+        stream_healed, stream_confirmed: differences from the uncached book that were real, and those that
+            were not.
+        stream_older: records refused because a newer one is held.
+        stream_bad: frames that could not be read, at least not in full.
+        routes: those that bring no prices and are failing; each costs only what it brings.
+        stream_since_ms: since when no change of a quote can have been missed; None while one may be.
     """
 
     started_ms: TimeMs = 0
@@ -221,7 +223,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """Proof of life, position and content: section 6 of the protocol.
 
     `streams` maps a topic to (last seq, static, quote, book, reference digest) for every stream with
-    a message in (since, seq]. `digest` is that of the whole at `seq`, None from an older publisher.
+    a message in (since, seq]. `digest` is that of the whole state at `seq`, None from an older publisher.
     """
 
     since: Seq
@@ -298,7 +300,7 @@ DECODE_FAULTS: Final = (
     ValueError,
     TypeError,
 )
-"""All that the decoders of msgspec and msgpack raise for what they do not expect."""
+"""Everything that msgspec's and msgpack's decoders raise for input they do not expect."""
 
 
 def market_topic(series_ticker: str) -> str:
@@ -338,7 +340,7 @@ def decode_records(kind: str, raws: Iterable[msgspec.Raw | bytes]) -> list[Recor
 
 
 class MessageTooLarge(KalshiBusError):
-    """A message that must not be sent: send its records in several, if it has several."""
+    """A message that must not be sent: split its records over several, if it has several."""
 
 
 def encode(topic: str, message: Envelope | Outgoing) -> bytes:
@@ -361,11 +363,11 @@ def framed(topic: str, message: Envelope | Outgoing) -> bytes:
 
 
 def decode(frame: bytes) -> tuple[str, Envelope]:
-    """Return topic and envelope of a frame; its records stay undecoded.
+    """Return topic and envelope of a frame; its records stay encoded.
 
     Raises:
-        VersionError: a newer major version of the protocol.
-        DecodeError: anything else that is not a message.
+        VersionError: it is of a newer major version of the protocol.
+        DecodeError: it is anything else that is not a message.
     """
     end = frame.find(b"\x00", 0, MAX_TOPIC)
     if end < 0:
@@ -392,7 +394,7 @@ def decode(frame: bytes) -> tuple[str, Envelope]:
 
 
 def decode_at_once(frame: bytes) -> tuple[str, Envelope | Quotes]:
-    """Do what `decode` does, and decode the records if they are quotes: a third of the cost of one by one."""
+    """Do what `decode` does, and decode quote records too, at a third of the cost of one by one."""
     name, _, body = frame.partition(b"\x00")
     topic = _topics.get(name)
     if topic is not None and topic.startswith(TOPIC_MD):
@@ -416,16 +418,16 @@ def _refuse_newer(body: bytes | memoryview) -> None:
 
 
 def encode_map(value: object) -> bytes:
-    """Return a control structure or plain dict as a msgpack map."""
+    """Return a control structure or a plain dict as a msgpack map."""
     packed: bytes = msgpack.packb(msgspec.to_builtins(value, builtin_types=(bytes,)))
     return packed
 
 
 def unpack_map(raw: msgspec.Raw | bytes | memoryview) -> dict[str, Any]:
-    """Return a msgpack map of plain values: its keys, and those of all maps in it, are text and there once.
+    """Return a msgpack map of plain values: its keys, and those of all maps in it, are text and unique.
 
     Raises:
-        DecodeError: not such a map.
+        DecodeError: it is not such a map.
     """
     try:
         value = msgpack.unpackb(
@@ -451,10 +453,10 @@ def _members(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def convert_map(value: object, type_: type[T]) -> T:
-    """Return the control structure that a map of plain values is; unknown keys are ignored.
+    """Return a map of plain values as a control structure; unknown keys are ignored.
 
     Raises:
-        DecodeError: not of that shape.
+        DecodeError: it is not of that shape.
     """
     try:
         return msgspec.convert(value, type_)
@@ -466,16 +468,16 @@ def decode_map(raw: msgspec.Raw | bytes | memoryview, type_: type[T]) -> T:
     """Return the control structure in a msgpack map; unknown keys are ignored.
 
     Raises:
-        DecodeError: not a map, or not of that shape.
+        DecodeError: it is not a map, or not of that shape.
     """
     return convert_map(unpack_map(raw), type_)
 
 
 def decode_control(envelope: Envelope, type_: type[T]) -> T:
-    """Return the one map of a message of a control kind: CycleEnd or Heartbeat.
+    """Return the single map of a control message: CycleEnd or Heartbeat.
 
     Raises:
-        DecodeError: it is not there, or not of that shape.
+        DecodeError: it is missing, or not of that shape.
     """
     if not envelope.records:
         raise DecodeError(f"{envelope.kind}: got no record, expected one map")
@@ -504,16 +506,15 @@ def decode_chunk(body: bytes) -> Chunk:
 
 
 def unpack(frame: bytes, most: int, unpacker: zstandard.ZstdDecompressor | None = None) -> bytes:
-    """Return what a zstd frame holds, at most `most` bytes.
+    """Return the content of a zstd frame, at most `most` bytes.
 
-    The declared size is looked at first: where there is one a decompressor makes room for it, whatever its
-    bound.
+    The declared size is checked first: if there is one, a decompressor makes room for it, whatever its bound.
 
     Args:
-        unpacker: of the calling thread; without one a new one is made.
+        unpacker: that of the calling thread; if not given, a new one is made.
 
     Raises:
-        DecodeError: not such a frame, or a larger one.
+        DecodeError: it is not such a frame, or a larger one.
     """
     try:
         size = zstandard.frame_content_size(frame)
@@ -525,10 +526,10 @@ def unpack(frame: bytes, most: int, unpacker: zstandard.ZstdDecompressor | None 
 
 
 def unpack_chunk(frame: bytes, unpacker: zstandard.ZstdDecompressor | None = None) -> Chunk:
-    """Return a snapshot chunk as it is sent: packed. `unpacker` as of `unpack`.
+    """Return a snapshot chunk from its packed form. `unpacker` as for `unpack`.
 
     Raises:
-        DecodeError: the bytes are not a chunk, or one larger than MAX_CHUNK.
+        DecodeError: the bytes are not a chunk, or are larger than MAX_CHUNK.
     """
     return decode_chunk(unpack(frame, MAX_CHUNK, unpacker))
 

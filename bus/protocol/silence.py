@@ -9,7 +9,7 @@ REBUILD_MAX_MS: Final = 10 * SILENCE_MS
 
 
 class Silence:
-    """When the feed counts as lost, and when to connect to it anew, ever more rarely.
+    """When the feed counts as lost, and when to reconnect to it, at growing intervals.
 
     Args:
         now_ms: any steady clock, the same one passed to the methods.
@@ -26,7 +26,7 @@ class Silence:
         self._rebuild_wait_ms = SILENCE_MS
 
     def hear(self, now_ms: int) -> bool:
-        """Note a message; tell whether the feed was lost and is found again."""
+        """Note a message; tell whether a lost feed has come back."""
         self.heard_ms = now_ms
         if not self.lost:
             return False
@@ -35,7 +35,7 @@ class Silence:
         return True
 
     def lose(self, now_ms: int) -> bool:
-        """Let time pass; tell whether the feed is lost from now on."""
+        """Let time pass; tell whether the feed counts as lost from now on."""
         if self.lost or now_ms - self.heard_ms < SILENCE_MS:
             return False
         self.lost = True
@@ -43,7 +43,7 @@ class Silence:
         return True
 
     def rebuild(self, now_ms: int) -> bool:
-        """Tell whether to connect anew now."""
+        """Tell whether to reconnect now."""
         if not self.lost or now_ms < self._rebuild_at_ms:
             return False
         self._rebuild_at_ms = now_ms + self._rebuild_wait_ms

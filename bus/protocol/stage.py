@@ -13,7 +13,7 @@ _Staged = tuple[str, int, str, Sequence[Any], Sequence[msgspec.Raw]]
 
 
 class Stage:
-    """The messages of the commit that is being heard, decoded, and its end once that was heard.
+    """The messages of the commit being heard, decoded, and its end once that has come.
 
     Attributes:
         size: bytes of its records.
@@ -27,11 +27,11 @@ class Stage:
 
     @property
     def closed(self) -> bool:
-        """Whether the end of the commit was heard."""
+        """Whether the end of the commit has been heard."""
         return self._end is not None
 
     def interrupted_by(self, envelope: Envelope) -> bool:
-        """Tell whether a message shows that the end of the commit was lost: nothing else comes before it."""
+        """Tell whether a message shows that the end of the commit was lost: nothing may come before it."""
         return bool(self._messages) and envelope.cycle != self._cycle
 
     def add(self, topic: str, envelope: Envelope) -> None:
@@ -55,7 +55,7 @@ class Stage:
         self._end = envelope.seq, decode_control(envelope, CycleEnd)
 
     def swap_into(self, state: State) -> Changed:
-        """Apply the closed commit to `state` at once; the stage is empty after it."""
+        """Apply the closed commit to `state` as one; afterwards the stage is empty."""
         assert self._end is not None
         seq, cycle = self._end
         changed: list[Group] = []
@@ -63,7 +63,7 @@ class Stage:
         messages.reverse()
         with state.lock:
             while messages:
-                # Each is let go of in its turn: all at once would hold up every thread of the process.
+                # Each is released in turn: releasing all at once would hold up every thread of the process.
                 topic, last, kind, records, raws = messages.pop()
                 if kind in RECORD_TYPES:
                     changed += state.put(topic, last, kind, records, raws, count=True)
@@ -76,7 +76,7 @@ class Stage:
         return Changed(seq, cycle.cycle, changed)
 
     def drop(self) -> None:
-        """Forget what is staged: it is asked for anew."""
+        """Forget what is staged: it is fetched again."""
         self._messages = []
         self._end = None
         self.size = 0

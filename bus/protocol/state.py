@@ -1,9 +1,8 @@
 """The state that publisher and replicas hold: records by kind, numbered streams, digests.
 
-One class for both sides, so that the two ends compute the same thing the same way. Not thread-safe by
-itself: the one thread that applies holds `lock` while it changes anything, and a reader that needs more
-than one record holds it while it reads. `Records` is what readers see of it, and all of a copy that stands
-still.
+One class for both sides, so that the two ends compute the same thing the same way. Not thread-safe by itself:
+the one thread that applies holds `lock` while it changes anything, and a reader that needs more than one
+record holds it while it reads. `Records` is the part that readers see, and all there is to a frozen copy.
 """
 
 import threading
@@ -79,30 +78,30 @@ LANE: Final = {
 """Lane of each kind that is state and counted in digests."""
 
 STATE_KINDS: Final = (*LANE, "candles", "drift")
-"""Kinds that are state. Those in no lane came later: a replica that does not know one agrees all the same."""
+"""Kinds that are state. Those in no lane came later: a replica that does not know one still agrees."""
 
 _OF_MARKET: Final = ("market", "quote", "book", "suspect", "candles")
 
 AGELESS_MS: Final = 86_400_000
-"""So old counts a quote whose age nobody knows."""
+"""The age assumed for a quote whose age is unknown."""
 
 _SENT_AGAIN: Final = frozenset(("market", "series", "event", "milestone", "fair_value"))
-"""Kinds whose records are sent again as they were, in rotation or after a restart. Others bear their time."""
+"""Kinds whose records are sent again unchanged, in rotation or after a restart. Others carry their time."""
 
 
 Version = tuple[int, int]
 """(last seq, edits) of a stream."""
 
 Digests = tuple[int, int, int, int]
-"""Of a stream's lanes: static, quote, book, reference."""
+"""Digests of a stream's lanes: static, quote, book, reference."""
 
 
 class Stream:
     """One stream's position and content: `digests` by lane, `keys` of its records by kind, with their hashes.
 
-    `fresh` has those of the keys whose records `digests` does not count yet as they now are. Most records
-    change again before anybody asks, so hashing waits until then. `edits` moves where content does without
-    a number: `version` is another whenever the content may be.
+    `fresh` has the keys whose records `digests` does not yet count in their present form. Most records change
+    again before anybody asks, so hashing waits until then. `edits` moves when content changes without a
+    number, so that `version` changes whenever the content may have.
     """
 
     __slots__ = ("digests", "edits", "fresh", "fresh_quotes", "keys", "last", "topic")
@@ -118,16 +117,16 @@ class Stream:
 
     @property
     def version(self) -> Version:
-        """What tells this content from that of another moment of the same state."""
+        """What distinguishes this content from that at another moment of the same state."""
         return self.last, self.edits
 
 
 class Captured(NamedTuple):
-    """A stream as it was at one moment: its records, not encoded yet.
+    """A stream as it was at one moment: its records, not yet encoded.
 
     Attributes:
-        content: (kind, records, their bytes where they are kept beside them, else None) of each kind.
-        digests: of its lanes, as in a heartbeat.
+        content: for each kind (kind, records, their bytes if those are kept, else None).
+        digests: those of its lanes, as in a heartbeat.
     """
 
     topic: str
@@ -152,10 +151,10 @@ Touched = Mapping[str, set[str]]
 
 
 class Changed(msgspec.Struct, frozen=True, gc=False):
-    """What one applied commit, one streamed message or several heard together changed.
+    """What was changed by an applied commit, a streamed message, or several heard together.
 
-    `seq` is the last one's, `cycle` is 0 unless it is a commit. `groups` holds all that was set or removed.
-    `trades` are those of a message of them, which no state keeps.
+    `seq` is that of the last one, `cycle` is 0 unless it is a commit. `groups` holds everything set or
+    removed. `trades` are those in a message of trades, which no state keeps.
     """
 
     seq: int
@@ -172,14 +171,14 @@ class Changed(msgspec.Struct, frozen=True, gc=False):
 class Records:
     """What is known at (`epoch`, `seq`), for readers: all records by kind, and how old they are.
 
-    `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker,
-    `events` by event ticker, `milestones` by id; `exchange` holds the exchange's status under "",
-    `fair_values` the trader's by ticker (on its own feed only), `candles` price history by ticker, where
-    wished for, `drifts` what the exchange sends otherwise than documented; `records` has them all by kind.
-    `stream_since_ms`: since when every change of a quote has been heard as it happened, as the publisher says
-    in its heartbeats; None: it is not heard. What was seen since then, and did not change, holds now.
-    `ages` has the times (ms) that the quotes had which the last commit did not confirm. `keeping` says how
-    records of the static lane are kept; by default as they came.
+    `markets`, `quotes`, `books`, `suspects` are keyed by market ticker, `series` by series ticker, `events`
+    by event ticker, `milestones` by id; `exchange` holds the exchange's status under "", `fair_values` the
+    trader's by ticker (on its own feed only), `candles` price history by ticker, where wished for, `drifts`
+    what the exchange sends differently from its documents; `records` has them all by kind. `stream_since_ms`:
+    since when every change of a quote has been heard as it happened, as the publisher says in its heartbeats;
+    None: changes are not heard. What was seen since then and has not changed holds now. `ages` has the times
+    (ms) of the quotes that the last commit did not confirm. `keeping` says how records of the static lane are
+    kept; by default as they came.
     """
 
     def __init__(self, epoch: int = 0, keeping: Keeping | None = None) -> None:
@@ -207,7 +206,7 @@ class Records:
         self.drifts: MutableMapping[str, Drift] = records["drift"]
 
     def quote_as_of_ms(self, ticker: str) -> int | None:
-        """Return when this market's quote was last known to be true, or None without a quote."""
+        """Return when this market's quote was last known to be true, None without a quote."""
         quote = self.quotes.get(ticker)
         if quote is None:
             return None
@@ -231,19 +230,20 @@ class State(Records):
         self.stream_of: dict[str, str] = {}
         self.keep_bytes = False
         self.reworked = 0
-        """Moves where a stream's content may have changed without a later number."""
+        """Moves when a stream's content may have changed without a later number."""
 
         self.fields = FIELD_COUNTS
-        """How many fields of each kind the records have that are passed on: those they came with."""
+        """How many fields of each kind are passed on: as many as the records came with."""
         self._touched: dict[str, set[str]] | None = None
-        """What changed since somebody took it; None: nobody has yet."""
+        """What changed since it was last taken; None: it has not been taken yet."""
         self._foreign: dict[tuple[str, str], bytes] = {}
         self._unsettled: set[Stream] = set()
         self._total: int | None = 0
-        """Of all streams' digests, modulo 2^64 at the end only; None: to be added up."""
+        """The sum of all streams' digests, reduced modulo 2^64 only at the end; None: still to be added
+        up."""
 
     def digest(self) -> int:
-        """Return the digest of the whole: the sum over streams and lanes."""
+        """Return the digest of the whole state: the sum over streams and lanes."""
         with self.lock:
             while self._unsettled:
                 self.settle(self._unsettled.pop())
@@ -263,9 +263,9 @@ class State(Records):
             return stream.last, static, quote, book, reference
 
     def frozen(self, only: Touched | None = None) -> Records:
-        """Return a copy of records and position that stands still, for readers.
+        """Return a frozen copy of records and position, for readers.
 
-        Cheap: records never change, so only the dicts are copied, or of them what is in `only`.
+        Cheap: records never change, so only the dicts are copied, or the part of them in `only`.
         """
         copy = Records(self.epoch, self.keeping)
         with self.lock:
@@ -284,7 +284,7 @@ class State(Records):
         return copy
 
     def take_touched(self) -> Touched | None:
-        """Return what was set or removed since the last call; None the first time. There is one who calls."""
+        """Return what was set or removed since the last call; None the first time. For a single caller."""
         with self.lock:
             touched, self._touched = self._touched, {}
         return touched
@@ -294,13 +294,13 @@ class State(Records):
     def touch(self, kind: str, keys: Iterable[str]) -> None:
         """Note that records were set or removed, if anybody wants to know; the caller holds `lock`.
 
-        Only after `put_quotes`, once for many of them, is it not done already.
+        Everything but `put_quotes` does this itself; after that, one call covers many.
         """
         if self._touched is not None:
             self._touched.setdefault(kind, set()).update(keys)
 
     def stream(self, topic: str) -> Stream:
-        """Return the stream of a topic, made if new."""
+        """Return the stream of a topic, making it if it is new."""
         stream = self.streams.get(topic)
         if stream is None:
             stream = self.streams[topic] = Stream(topic)
@@ -332,9 +332,9 @@ class State(Records):
     ) -> list[Group]:
         """Apply decoded records; the caller holds `lock`. Return what it changed.
 
-        A record that is sent again as it is held changes nothing. `raws` are their bytes as they came, needed
-        only with `keep_bytes`, `keeping` or `count`: to hash them now, since the digest of all is wanted
-        soon, for which they would have to be encoded.
+        A record sent again as it is held changes nothing. `raws` are their bytes as they came, needed only
+        with `keep_bytes`, `keeping` or `count`, which hashes them now: the digest is wanted soon, and the
+        records would have to be encoded for it.
         """
         assert_held(self.lock)
         stream = self.streams.get(topic) or self.stream(topic)
@@ -389,22 +389,22 @@ class State(Records):
         records: Sequence[Any],
         raws: Sequence[msgspec.Raw | bytes] | None,
     ) -> Sequence[int]:
-        """Return which of these records, by their place, are not held in this stream as they are."""
+        """Return the indices of those records that are not held in this stream as they are."""
         own = stream.keys.get(kind)
         if not own or len(set(keys)) < len(keys):
             return range(len(keys))
         if self.keeping is not None and kind in self.keeping.kinds and raws is not None:
-            # What is kept may say less than what came: their bytes tell.
+            # What is kept may say less than what came, so their bytes are compared.
             hashes = map(record_hash, raws)
             return [place for place, hash_ in enumerate(hashes) if own.get(keys[place]) != hash_]
         held = self.records[kind]
         return [place for place, key in enumerate(keys) if key not in own or held[key] != records[place]]
 
     def put_quotes(self, stream: Stream, seq: int, quotes: Sequence[Quote], tickers: list[str]) -> None:
-        """Do what `put` does for kind `quote` without `keep_bytes`, at less cost; add to `tickers`.
+        """Do what `put` does for kind `quote` without `keep_bytes`, but cheaper; add to `tickers`.
 
-        The caller passes them to `touch`. It trusts that `lock` is held: a batch of messages asserts or takes
-        it once.
+        The caller passes them to `touch`. This trusts that `lock` is held: a batch of messages asserts or
+        takes it once.
         """
         stream.last = seq
         if len(quotes) == 1:
@@ -421,7 +421,7 @@ class State(Records):
     def _replace(self, stream: Stream, kind: str, keys: Sequence[str], records: Sequence[Any]) -> None:
         """Put records in, their hashes left to `settle`.
 
-        Whole lists at a time: a loop in Python costs twice as much.
+        Works on whole lists: a loop in Python costs twice as much.
         """
         held = stream.keys.setdefault(kind, {})
         fresh = stream.fresh.setdefault(kind, set())
@@ -437,7 +437,7 @@ class State(Records):
         self.touch(kind, keys)
 
     def settle(self, stream: Stream, limit: int | None = None) -> None:
-        """Bring a stream's digests up to its records, `limit` of each kind; the caller holds `lock`."""
+        """Bring a stream's digests up to date, for `limit` records of each kind; the caller holds `lock`."""
         assert_held(self.lock)
         for kind, fresh in stream.fresh.items():
             if kind not in LANE or not fresh:
@@ -456,7 +456,7 @@ class State(Records):
             self._add(total - before)
 
     def _add(self, change: int) -> None:
-        """Bring the digest of the whole up to a change of a stream's."""
+        """Bring the digest of the whole state up to date with a change of a stream's."""
         if self._total is not None:
             self._total += change
 
@@ -468,7 +468,7 @@ class State(Records):
         records: Sequence[Any],
         raws: Sequence[msgspec.Raw | bytes],
     ) -> None:
-        """Do for records just put in what `settle` would."""
+        """Do what `settle` would, for records just put in."""
         if kind not in LANE or len(set(keys)) < len(keys):
             return
         if self.keeping is not None and kind == "quote":
@@ -476,7 +476,7 @@ class State(Records):
         self._count(stream, kind, keys, map(record_hash, raws))
 
     def _count(self, stream: Stream, kind: str, keys: Sequence[str], new_hashes: Iterable[int]) -> None:
-        """Bring a stream's digests up to records just put in, from the hashes of their bytes as they came."""
+        """Bring a stream's digests up to date with records just put in, from the hashes of their bytes."""
         hashes, lane = stream.keys[kind], LANE[kind]
         before = total = stream.digests[lane]
         for key, new in zip(keys, new_hashes, strict=True):
@@ -533,7 +533,7 @@ class State(Records):
         return True
 
     def _remove(self, stream: Stream, record: Remove) -> bool:
-        """Take out a record and all that hangs on it; return whether it was there."""
+        """Take out a record and everything that belongs to it; return whether it was there."""
         if record.what != "market":
             return record.what in STATE_KINDS and self._drop(stream, record.what, record.key)
         if self.stream_of.get(record.key) != stream.topic:
@@ -569,19 +569,19 @@ class State(Records):
         return True
 
     def end_cycle(self, cycle: CycleEnd) -> None:
-        """Take over a commit's end: position of the data in time; the caller holds `lock`."""
+        """Apply a commit's end: when its data was true; the caller holds `lock`."""
         assert_held(self.lock)
         kept: dict[str, int] = {}
         for ticker in cycle.unconfirmed:
             as_of_ms = self.quote_as_of_ms(ticker)
             if as_of_ms is not None:
-                # Later than the commit itself: the clock was ahead, and nobody knows how old the quote is.
+                # Later than the commit itself: the clock was ahead, and the quote's age is unknown.
                 ahead = as_of_ms > cycle.ended_ms
                 kept[ticker] = max(0, cycle.ended_ms - AGELESS_MS) if ahead else as_of_ms
         self.set_cycle(cycle, kept)
 
     def set_cycle(self, cycle: CycleEnd | None, ages: dict[str, int]) -> None:
-        """Take over a last commit's end and the `ages` it left, from a snapshot; the caller holds `lock`."""
+        """Apply the last commit's end and the `ages` it left, from a snapshot; the caller holds `lock`."""
         assert_held(self.lock)
         self.cycle = cycle
         self.ages = dict(ages)
@@ -589,10 +589,10 @@ class State(Records):
     # -- whole streams
 
     def capture(self, topic: str) -> Captured:
-        """Return a stream as it is now, to be encoded at any time; the caller holds `lock`.
+        """Return a stream as it is now, to be encoded at any later time; the caller holds `lock`.
 
-        This costs a tenth of encoding it: who holds the lock only for this holds it for a short time. What it
-        makes are tuples, which the garbage collector soon stops to look through.
+        This costs a tenth of encoding it, so the lock is held only briefly. It makes tuples, which the
+        garbage collector soon stops tracking.
         """
         captured = Capture(self, topic).more()
         assert captured is not None, "all of it was asked for"
@@ -638,12 +638,12 @@ class State(Records):
                 if kind in _OF_MARKET:
                     self.stream_of.pop(key, None)
         stream.digests = [0, 0, 0, 0]
-        self._total = None  # what was wrong in the stream may be wrong in the sum
+        self._total = None  # an error in the stream may be an error in the sum
 
     def put_chunk(self, chunk: Chunk, before: "Before | None" = None) -> None:
         """Put a snapshot chunk's records in; the caller holds `lock`.
 
-        Those that the state `before` this one has too are taken from there.
+        Records that the state `before` this one also has are taken from there.
 
         Raises:
             DecodeError: a record is malformed.
@@ -659,7 +659,7 @@ class State(Records):
     def _take_over(
         self, stream: Stream, kind: str, raws: Sequence[msgspec.Raw], known: Mapping[int, Record]
     ) -> list[msgspec.Raw]:
-        """Put in the records that are `known` by their hash; return the bytes of the others."""
+        """Put in the records `known` by their hash; return the bytes of the others."""
         if not known:
             return list(raws)
         hashes = list(map(record_hash, raws))
@@ -671,9 +671,9 @@ class State(Records):
         return [raw for raw, hash_ in zip(raws, hashes, strict=True) if hash_ not in known]
 
     def expect_fields(self, fields: dict[str, int]) -> None:
-        """Keep records' own bytes if the peer sends other fields than we know: to hash, and to pass all on.
+        """Keep records' own bytes if the peer sends fields we do not know: to hash them, and to pass them on.
 
-        Without it the bytes are what this build encodes, and need not be kept.
+        Otherwise the bytes are what this build encodes, and need not be kept.
         """
         if any(count != FIELD_COUNTS.get(kind, count) for kind, count in fields.items()):
             self.keep_bytes = True
@@ -681,9 +681,9 @@ class State(Records):
 
 
 class Capture:
-    """The noting of a stream in parts; whoever makes or uses one holds the state's lock.
+    """The noting of a stream in parts; the caller that makes or uses one holds the state's lock.
 
-    What was noted is of no use any more once `version` is not the stream's.
+    What was noted is useless once `version` is no longer the stream's.
     """
 
     def __init__(self, state: State, topic: str) -> None:
@@ -702,7 +702,7 @@ class Capture:
         self._foreign: list[bytes | None] = []
 
     def more(self, limit: int | None = None) -> Captured | None:
-        """Note so many more records; return all of them once there is no other."""
+        """Note this many more records; return all of them once none is left."""
         state = self._state
         assert_held(state.lock)
         foreign = state._foreign  # noqa: SLF001 -- a part of State
@@ -726,9 +726,9 @@ class Capture:
 
 
 class Before:
-    """The records of the state before, for one that takes its place and mostly says the same.
+    """The records of the previous state, for one that replaces it and is mostly the same.
 
-    Records never change, so both may have them: nothing is decoded, hashed or packed again, and who looks for
+    Records never change, so both can share them: nothing is decoded, hashed or packed again, and a search for
     what is new finds only that.
     """
 
@@ -737,15 +737,16 @@ class Before:
         self._known: dict[str, dict[int, Record]] = {}
 
     def known(self, kind: str) -> Mapping[int, Record]:
-        """Return the records of a kind by the hash of their bytes, as far as both are known."""
+        """Return the records of a kind by the hash of their bytes, as far as that is known."""
         known = self._known.get(kind)
         if known is None:
             known = self._known[kind] = {}
-            # A book's hash is not that of its bytes; where bytes are kept, a record does not say all of them.
+            # A book's hash is not that of its bytes; where bytes are kept, a record does not hold everything
+            # in them.
             if kind in LANE and kind != "book" and not self._state.keep_bytes:
                 records = self._state.records[kind]
                 for stream in self._state.streams.values():
-                    with self._state.lock:  # a reader may be at `settle`
+                    with self._state.lock:  # a reader may be in `settle`
                         fresh = stream.fresh.get(kind, ())
                         hashes = stream.keys.get(kind, {})
                         known.update((hashes[key], records[key]) for key in hashes if key not in fresh)
@@ -757,7 +758,7 @@ def _encoded(_kind: str, record: Record) -> bytes:
 
 
 def set_level(levels: tuple[Level, ...], price_e4: int, count_e2: int) -> tuple[tuple[Level, ...], int]:
-    """Return ascending `levels` with `price_e4` set to `count_e2` (0 removes), and the count there before."""
+    """Return ascending `levels` with `price_e4` set to `count_e2` (0 removes), and the previous count."""
     index = bisect_left(levels, price_e4, key=lambda level: level[0])
     present = index < len(levels) and levels[index][0] == price_e4
     old = levels[index][1] if present else 0

@@ -37,7 +37,7 @@ WINDOW_MS: Final = 1_500
 _STREAMS_PER_PART: Final = 2_500
 _PART_BYTES: Final = 200_000
 _STREAM_BYTES: Final = 50
-"""What a stream's numbers take in a heartbeat, beside its topic."""
+"""The bytes that a stream's numbers take in a heartbeat, in addition to its topic."""
 
 Change = tuple[str, str, Sequence[Record]]
 """(topic, kind, records) of one stream."""
@@ -47,7 +47,7 @@ Relayed = tuple[str, Envelope | Quotes, Sequence[Any]]
 
 
 class Writer:
-    """The one writer of an epoch.
+    """The only writer of an epoch.
 
     Args:
         epoch: ms since 1970 at its opening, larger than any before.
@@ -64,11 +64,11 @@ class Writer:
         self._recent: dict[str, None] = {}
 
     def take(self) -> None:
-        """Hand over to the calling thread, the one to publish from here on."""
+        """Hand over to the calling thread, the one that publishes from now on."""
         self._owner.take()
 
     def load(self, changes: Iterable[Change]) -> None:
-        """Put in what the epoch opens with; nothing is sent, subscribers get it as a snapshot."""
+        """Put in what the epoch opens with; nothing is sent, since subscribers get it as a snapshot."""
         with self.state.lock:
             for topic, kind, records in changes:
                 self.state.put(topic, 0, kind, records)
@@ -77,7 +77,7 @@ class Writer:
     def stream(
         self, topic: str, kind: str, records: Sequence[Record], source_ns: int, now_ns: int
     ) -> list[bytes]:
-        """Publish records that apply at once; return the frames."""
+        """Publish records that apply immediately; return the frames."""
         self._owner.check()
         with self.state.lock:
             return self._messages(topic, kind, records, 0, source_ns, now_ns)
@@ -108,9 +108,9 @@ class Writer:
         return frames
 
     def relay(self, messages: Iterable[Relayed]) -> None:
-        """Take over messages of a recording as the next ones; the caller holds the state's lock.
+        """Adopt messages of a recording as the next ones; the caller holds the state's lock.
 
-        Quotes only where the state need not keep bytes.
+        Only quotes, and only if the state need not keep bytes.
         """
         state = self.state
         assert_held(state.lock)
@@ -130,7 +130,7 @@ class Writer:
     def heartbeat(self, health: PublisherHealth, now_ns: int, steady_ms: int | None = None) -> list[bytes]:
         """Return the frames of a heartbeat: one, or several parts when many streams changed.
 
-        `now_ns` is what consumers take as now in a replay; `steady_ms`, a clock that does not jump, measures
+        in a replay, consumers take `now_ns` as the present; `steady_ms`, a clock that does not jump, measures
         the window.
         """
         self._owner.check()
@@ -207,7 +207,7 @@ class Writer:
         frame = encode(
             topic, Outgoing(VERSION, state.epoch, seq, stream.last, kind, cycle, now_ns, source_ns, records)
         )
-        # Only a message that can be sent is counted: a refused one must not leave a hole.
+        # Only a message that can be sent is numbered: a refused one must not leave a hole.
         state.seq = seq
         self._recent[topic] = None
         if kind == "quote":
@@ -220,7 +220,7 @@ class Writer:
 
 
 def records_of(envelope: Envelope | Quotes) -> Sequence[Any]:
-    """Return a message's records decoded: of the end of a commit its map, of an unknown kind none.
+    """Return a message's records, decoded: for the end of a commit its map, for an unknown kind none.
 
     Raises:
         DecodeError: one is malformed.

@@ -1,1 +1,1 @@
-"""What dashboard and trader must compute alike."""
+"""What dashboard and trader must compute in the same way."""

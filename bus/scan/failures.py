@@ -1,4 +1,4 @@
-"""What raises an error over one event and therefore costs that event alone: what stands, and what is news."""
+"""Errors raised while scanning an event, which cost that event alone: which stand, and which are news."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,11 +8,11 @@ import msgspec
 from markets.opportunities import Failure
 
 NEWS_MAX: Final = 20
-"""So much is kept for `take`: what raises over every event must not flood the log."""
+"""How much is kept for `take`: an error that every event raises must not flood the log."""
 
 
 class Failures:
-    """What failed over each event when last tried. Whoever tries again says what failed then.
+    """What failed on each event when last tried. A caller that tries again reports what fails then.
 
     Attributes:
         standing: by event ticker; without tracebacks.
@@ -23,7 +23,7 @@ class Failures:
         self._news: list[Failure] = []
 
     def note(self, event_ticker: str, failures: Sequence[Failure]) -> None:
-        """Let these failures of an event stand instead of those before; what is new among them is news."""
+        """Replace an event's failures with these; what is new among them is news."""
         if not failures:
             self.standing.pop(event_ticker, None)
             return
@@ -35,6 +35,6 @@ class Failures:
         )
 
     def take(self) -> list[Failure]:
-        """Return what has begun to fail since the last call, for a log: each once, NEWS_MAX at most."""
+        """Return what has begun to fail since the last call, for a log: each once, at most NEWS_MAX."""
         news, self._news = self._news, []
         return news

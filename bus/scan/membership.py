@@ -1,7 +1,7 @@
-"""Which markets and milestones belong to which event, and an event as the scanner wants to see it.
+"""Which markets and milestones belong to which event, and an event in the form the scanner wants.
 
-Dashboard and trader both make their views here: the same state and time give the same view. The snapshot
-server groups what it shows by the same functions.
+Dashboard and trader both make their views here, so that the same state and time give the same view. The
+snapshot server groups what it shows with the same functions.
 
 One thread changes a Membership; any thread may read it, since its values are replaced and never changed.
 """
@@ -23,11 +23,11 @@ SLICE: Final = 500
 """Groups between two pauses: less than a millisecond."""
 
 Move = tuple[str, str | None, str | None]
-"""A member, the group it leaves and the one it enters; None for none."""
+"""A member, the group it leaves and the group it enters; None for none."""
 
 
 class Membership:
-    """Membership of events, kept up to date from what a replica says has changed.
+    """Membership of events, kept up to date from the changes that a replica reports.
 
     Attributes:
         event_of: market ticker -> event ticker.
@@ -74,13 +74,13 @@ class Membership:
         return ()
 
     def siblings(self, event_ticker: str) -> list[str]:
-        """Return the other events that hang on the same milestones, sorted."""
+        """Return the other events of the same milestones, sorted."""
         milestones = self._milestones_of.get(event_ticker, ())
         named = {event for id_ in milestones for event in self._named_by.get(id_, ())}
         return sorted(named - {event_ticker})
 
     def with_related(self, state: Records, view: EventView, now_ms: int) -> EventView:
-        """Return the view of an event of which one market wins together with what else is about its match."""
+        """Return the view of an event in which one market wins, with the other events of its match."""
         if not view.event.mutually_exclusive:
             return view
         others = [self.view(state, ticker, now_ms) for ticker in self.siblings(view.event.event_ticker)]
@@ -107,7 +107,7 @@ class Membership:
         return EventView(event, series, markets, timing, match="" if match is None else match.id)
 
     def _schedule(self, state: Records, event: Event, markets: list[Market]) -> Schedule:
-        """Return an event's schedule: as it was worked out before, while that was of the same records."""
+        """Return an event's schedule, as worked out before if that was from the same records."""
         milestones = self._milestones(state, event.event_ticker)
         known = self._schedules.get(event.event_ticker)
         if known is not None and (event, markets, milestones) == known[0]:
@@ -117,9 +117,9 @@ class Membership:
         return schedule
 
     def bare_view(self, state: Records, event_ticker: str, now_ms: int) -> EventView | None:
-        """Return the markets of an event that is not known: nothing is offered, but they may be paid out.
+        """Return the markets of an unknown event: nothing is offered, but they may be paid out.
 
-        None where the event is known, or no market of it.
+        None if the event is known, or none of its markets is.
         """
         tickers = self.markets_of.get(event_ticker, ())
         markets = tuple([view for ticker in tickers if (view := market_view(state, ticker)) is not None])
@@ -146,7 +146,7 @@ class Membership:
         )
 
     def timing(self, state: Records, event_ticker: str, now_ms: int) -> MatchTiming | None:
-        """Return the times of an event, or None where `view` gives none."""
+        """Return the times of an event, None where `view` gives none."""
         view = self.view(state, event_ticker, now_ms)
         return None if view is None else view.timing
 
@@ -174,14 +174,14 @@ class Membership:
 
 
 def events_of(milestone: Milestone | None) -> tuple[str, ...]:
-    """Return the tickers of the events that a milestone belongs to; of None none."""
+    """Return the tickers of the events that a milestone belongs to; for None, none."""
     if milestone is None:
         return ()
     return tuple({*milestone.primary_event_tickers, *milestone.related_event_tickers})
 
 
 def moves_of(member: str, before: Collection[str], after: Collection[str]) -> list[Move]:
-    """Return the moves of what belonged to the groups `before` and belongs to `after` now."""
+    """Return the moves of what belonged to the groups `before` and now belongs to `after`."""
     left: list[Move] = [(member, group, None) for group in before if group not in after]
     return left + [(member, None, group) for group in after if group not in before]
 
@@ -193,8 +193,8 @@ def regroup(
 ) -> set[str]:
     """Let members move from group to group, in place; return the groups that differ.
 
-    Groups have one member or more, ascending: the same members, the same group, whatever came first. A whole
-    group is replaced, so who holds one may read it in any thread.
+    Groups have one member or more, ascending: the same members make the same group, whatever came first.
+    Groups are replaced as a whole, so the holder of one may read it in any thread.
 
     Args:
         pause: called between slices of work.
@@ -223,7 +223,7 @@ def regroup(
 
 
 def scan_limits(settings: Settings) -> ScanLimits:
-    """Return the scanner's limits that dashboard and trader share."""
+    """Return the scanner's limits shared by dashboard and trader."""
     return ScanLimits(
         max_leg_age_ms=round(settings.limit_leg_age_s * 1000),
         in_play=settings.trade_in_play == "yes",
@@ -251,7 +251,7 @@ def market_view(state: Records, ticker: str) -> MarketView | None:
 
 
 Prices = tuple[Status, int, int, int, int]
-"""A market's status, and best YES bid and ask by its quote and by the newer of quote and book; -1: none."""
+"""A market's status, and best YES bid and ask by the quote and by the newer of quote and book; -1: none."""
 
 
 def prices_of(state: Records, ticker: str) -> Prices | None:
@@ -268,7 +268,7 @@ def prices_of(state: Records, ticker: str) -> Prices | None:
 
 
 def prices_seen(seen: MarketView) -> Prices:
-    """Return what decides whether a market makes an opportunity, if that depends on prices alone."""
+    """Return what decides whether a market offers an opportunity, if that depends on prices alone."""
     newer = seen.book if seen.book is not None and (seen.book_as_of_ms or 0) >= seen.quote_as_of_ms else None
     return _prices(seen.quote, newer)
 

@@ -1,13 +1,13 @@
-"""What to look at again after a change, and what it offers: one rule for trader and dashboard. Pure.
+"""What to scan again after a change, and what it offers: one rule for trader and dashboard. Pure.
 
 A scan of everything after each change would be too much. An event is scanned when one of its records or fair
 values changed, and when the time that has passed may change what it offers: if it had candidates or could not
 be scanned, and after a commit also if it has an order book, since a commit confirms quotes and the newer of
-book and quote counts. Events in which no kind of opportunity may see anything are left out, unless somebody
-holds or wants them, and so is one that was scanned and had nothing while its prices stand: most changes are
-of sizes, of what is behind the best, and of ages.
+book and quote counts. Events in which no kind of opportunity can see anything are left out, unless something
+of them is held or wanted, and so is an event that was scanned and had nothing, for as long as its prices
+stand: most changes concern sizes, what lies behind the best price, and ages.
 
-An error over one event costs that event and the kind that raised. It is returned, and counts while it lasts.
+An error costs one event, and only the kind that raised. It is returned, and counts while it lasts.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -37,17 +37,17 @@ from .failures import Failures
 from .membership import Membership, Prices, prices_of, prices_seen
 
 MOVED: Final = frozenset({"live", "resynced", "epoch"})
-"""What a replica tells when its state has moved by other ways than Changed."""
+"""What a replica reports when its state has moved in other ways than by Changed."""
 
 _OF_PRICES: Final = frozenset({"quote", "book"})
 
 VIEW: Final = "view"
 WANTS: Final = "wants"
-"""Names, beside those of kinds, of parts that may fail over an event."""
+"""Names of parts that may fail on an event, in addition to those of kinds."""
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What has changed: records as (kind, key); `commit`: a sweep ended; `whole`: anything may have."""
+    """What has changed: records as (kind, key); `commit`: a sweep ended; `whole`: maybe everything."""
 
     records: Sequence[tuple[str, str]] = ()
     commit: bool = False
@@ -55,7 +55,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def batch_of(actions: Iterable[Action]) -> Batch:
-    """Return what a replica's actions have changed, each record once."""
+    """Return what a replica's actions have changed, naming each record once."""
     records: dict[tuple[str, str], None] = {}
     commit = whole = False
     for action in actions:
@@ -70,20 +70,21 @@ def batch_of(actions: Iterable[Action]) -> Batch:
 
 
 class Rescan:
-    """Knows which events to scan again, and scans them. One thread uses it; any may read `membership`.
+    """Knows which events to scan again, and scans them. One thread uses it; any thread may read `membership`.
 
     Args:
-        limits: bounds of what is tradable.
+        limits: the bounds of what is tradable.
         wants: see there.
-        related: whether a view has the other events of its match, too.
+        related: whether a view includes the other events of its match.
 
     Attributes:
-        wants: whether an event is looked at, and is relevant, though no kind of opportunity sees anything in
-            it and nothing of it is held; None: none is.
-        refuses: whether nothing can be bought in an event now, whatever it offers; None: never. What such an
-            event offers is relevant after each commit and when prices move, not at every change.
+        wants: whether an event is looked at, and is relevant, even if no kind of opportunity sees anything in
+            it and nothing of it is held; None: no event is.
+        refuses: whether nothing can be bought in an event now, whatever it offers; None: something always
+            can. What such an event offers is relevant after each commit and when prices move, not at every
+            change.
         membership: which market belongs to which event.
-        scanned: how many scans there were.
+        scanned: how many scans there have been.
     """
 
     def __init__(
@@ -115,17 +116,17 @@ class Rescan:
         recent: Collection[str] = (),
         aged: bool = False,
     ) -> list[str]:
-        """Return the events to look at: what has changed, then what had candidates, then what is only held.
+        """Return the events to look at: those changed, then those with candidates, then those only held.
 
-        Before them all those whose quotes promise something: likely tradable, and not for long. Where another
-        thread changes the state, the caller holds its lock.
+        Before them all come those whose quotes promise something: likely tradable, and not for long. If
+        another thread changes the state, the caller holds its lock.
 
         Args:
-            batch: all that has changed since the last call; kind "fair_value" is one of `fair_values`.
-            fair_values: what is published, by ticker.
+            batch: everything that has changed since the last call; kind "fair_value" is one of `fair_values`.
+            fair_values: those published, by ticker.
             held: events to look at after each commit in any case.
             recent: events to look at when something in them has changed.
-            aged: look at what had candidates even without a commit.
+            aged: look at events that had candidates even without a commit.
         """
         self._owner.check()
         membership = self.membership
@@ -169,7 +170,7 @@ class Rescan:
         if barren:
             ordered = [one for one in ordered if one not in barren or one in minded]
         looked_at: list[tuple[bool, str]] = []
-        several = len(ordered) > 1  # of one event nobody asks whether it comes first
+        several = len(ordered) > 1  # with one event, the order does not matter
         for event_ticker in ordered:
             matters, promising = self._ask(state, event_ticker, fair_values, several=several)
             if (
@@ -182,7 +183,7 @@ class Rescan:
         return [event_ticker for _, event_ticker in sorted(looked_at, key=itemgetter(0))]
 
     def views(self, state: Records, events: Iterable[str], now_ms: int) -> list[EventView]:
-        """Return these events as they are now, as far as they or their markets are known.
+        """Return these events as they are now, if they or their markets are known.
 
         For the lock see `events`.
         """
@@ -235,7 +236,7 @@ class Rescan:
         held: Collection[str],
         now_ms: int,
     ) -> tuple[tuple[EventView, Sequence[Opportunity]], ...]:
-        """Return those with something tradable, best first, then those held or wanted, with candidates."""
+        """Return events with something tradable, best first, then those held or wanted, with candidates."""
         found: list[tuple[int, str, tuple[EventView, Sequence[Opportunity]]]] = []
         for view in views:
             event_ticker = view.event.event_ticker
@@ -254,7 +255,7 @@ class Rescan:
         return tuple(entry[2] for entry in sorted(found, key=lambda entry: entry[:2]))
 
     def _pass_over(self, view: EventView) -> None:
-        """Leave an event in which nothing can be tradable until its prices move."""
+        """Skip an event in which nothing can be tradable, until its prices move."""
         self.scanned += 1
         event_ticker = view.event.event_ticker
         self._hot.discard(event_ticker)
@@ -268,19 +269,19 @@ class Rescan:
 
     @property
     def failed(self) -> dict[str, tuple[Failure, ...]]:
-        """What could not be worked out when last tried, by event ticker; without tracebacks."""
+        """What failed when last tried, by event ticker; without tracebacks."""
         asked, scanned = self._unasked.standing, self._unscanned.standing
         return {key: asked.get(key, ()) + scanned.get(key, ()) for key in asked.keys() | scanned.keys()}
 
     def _seen_in(self, ticker: str) -> Collection[str]:
-        """Return the events whose views have a market."""
+        """Return the events whose views contain a market."""
         event_ticker = self.membership.event_of.get(ticker)
         if event_ticker is None:
             return ()
         return (event_ticker, *self.membership.siblings(event_ticker)) if self._related else (event_ticker,)
 
     def _stands(self, state: Records, event_ticker: str, ticker: str) -> bool:
-        """Return whether an event had nothing, and a market of it is as it was then; else have it scanned."""
+        """Return whether an event had nothing and this market is as it was then; if not, have it scanned."""
         seen = self._barren.get(event_ticker)
         if seen is None:
             return False
@@ -292,7 +293,7 @@ class Rescan:
     def _ask(
         self, state: Records, event_ticker: str, fair_values: Mapping[str, FairValue], *, several: bool
     ) -> tuple[bool, bool]:
-        """Return whether anything may come of scanning an event, and whether its quotes promise it."""
+        """Return whether scanning an event may find anything, and whether its quotes promise it."""
         event = state.events.get(event_ticker)
         failures: list[Failure] = []
         matters = promising = False

@@ -1,7 +1,7 @@
-"""What a segment of a recording says of itself: its place in the chain, and what it covers.
+"""What a segment of a recording says about itself: its place in the chain, and what it covers.
 
-docs/recording.md. Pure. Who writes a segment and who checks one both have a `Coverage` hear the same messages
-in the same order, so that a certificate can be made again from what it certifies.
+docs/recording.md. Pure. The writer of a segment and its checker both feed the same messages, in the same
+order, to a `Coverage`, so that a certificate can be made again from what it certifies.
 """
 
 import zlib
@@ -21,10 +21,10 @@ from bus.protocol.messages import (
 from markets.errors import DecodeError
 
 SILENCE_NS: Final = 3_000_000_000
-"""The feed is silent from so long without any message: a publisher sends a heartbeat every 250 ms."""
+"""The feed counts as silent after this long without a message: a publisher sends a heartbeat every 250 ms."""
 
 MAX_GAPS: Final = 10_000
-"""Gaps that a certificate names; more are counted."""
+"""The most gaps that a certificate lists; more are counted."""
 
 _HEARTBEAT: Final = TOPIC_HEARTBEAT.encode() + b"\x00"
 _header: Final = msgspec.msgpack.Decoder(Header)
@@ -34,10 +34,10 @@ class SegmentHead(msgspec.Struct, frozen=True):
     """How a segment begins.
 
     Attributes:
-        recording: id of the recording that it is of.
+        recording: id of the recording it belongs to.
         segment: its number, from 1.
-        previous: SHA-256 of the segment before, hexadecimal; "" where there was none.
-        continues: whether the same recorder went on from the segment before without a break.
+        previous: SHA-256 of the previous segment, hexadecimal; "" if there was none.
+        continues: whether the same recorder went on from the previous segment without a break.
     """
 
     recording: str
@@ -49,7 +49,7 @@ class SegmentHead(msgspec.Struct, frozen=True):
 class KeyframeMark(msgspec.Struct, frozen=True):
     """Where a keyframe is, and what it holds: the digest (16 hexadecimal digits) is that of the whole state.
 
-    `offset` is where in the segment reading can begin with it; 0 in the mark that stands before it.
+    `offset` is where in the segment reading can begin; it is 0 in the mark that precedes the keyframe.
     """
 
     time_ns: int
@@ -60,9 +60,9 @@ class KeyframeMark(msgspec.Struct, frozen=True):
 
 
 class Range(msgspec.Struct):
-    """Messages without a hole, behind a keyframe: numbers `first` to `last` of an epoch (last < first: none).
+    """Messages without a hole after a keyframe: numbers `first` to `last` of an epoch (last < first: none).
 
-    Times in ns since 1970, the publisher's.
+    Times are the publisher's, in ns since 1970.
     """
 
     epoch: int
@@ -73,11 +73,11 @@ class Range(msgspec.Struct):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """What is missing: from `begin_ns` to `end_ns`, and of numbers which.
+    """What is missing: from `begin_ns` to `end_ns`, and which numbers.
 
     Attributes:
-        whose: "exchange" (it was missed at the exchange, as the publisher said), "publisher" (it was
-            silent, or began anew) or "recorder" (what was published is not here).
+        whose: "exchange" (the publisher missed it at the exchange, as it said), "publisher" (it was silent,
+            or started over) or "recorder" (what was published is not here).
     """
 
     whose: str
@@ -104,11 +104,11 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 class Coverage:
-    """What the messages of a segment cover, as far as they were heard.
+    """What the messages of a segment cover, as far as they have been heard.
 
     Attributes:
         begin_ns, end_ns: time of the first and the last of them; 0 before the first.
-        frames: how many feed messages, those written again included.
+        frames: how many feed messages, including those written again.
     """
 
     def __init__(self) -> None:
@@ -129,11 +129,11 @@ class Coverage:
 
     @property
     def last(self) -> Range | None:
-        """The range that goes on, or the last one that did."""
+        """The range still open, or the last one that was."""
         return self._covers[-1] if self._covers else None
 
     def keyframe(self, mark: KeyframeMark) -> None:
-        """Take note of a keyframe; what follows it has numbers from `mark.as_of` + 1 on."""
+        """Take note of a keyframe; what follows has numbers from `mark.as_of` + 1 on."""
         self._keyframes.append(mark)
         before = self.last
         if before is None or before.epoch != mark.epoch or mark.as_of > before.last:
@@ -168,7 +168,7 @@ class Coverage:
         self._pass(time_ns)
 
     def certificate(self, sha256: str) -> Certificate:
-        """Return what was covered; nothing is heard after it."""
+        """Return what was covered; nothing is heard afterwards."""
         if self._trouble:
             self._gap(Gap("exchange", self._trouble, self._trouble_ns, self.end_ns))
             self._trouble = ""
@@ -234,7 +234,7 @@ def between(before: Range, mark: KeyframeMark, continues: bool = True) -> Gap:
 
 
 def trouble_of(health: PublisherHealth) -> str:
-    """Return in words what keeps a publisher from hearing all of the exchange; "" if nothing does."""
+    """Return in words what keeps a publisher from hearing all the exchange says; "" if nothing does."""
     found = []
     if not health.exchange_reachable and health.sweep not in ("starting", "waiting_for_key"):
         found.append("the exchange cannot be reached")
@@ -256,5 +256,5 @@ def header_of(data: bytes) -> Header | None:
 
 
 def chained(before: int, data: bytes, time_ns: int) -> int:
-    """Return the checksum of a message and of all before it."""
+    """Return the checksum of a message and all those before it."""
     return zlib.crc32(data, before ^ ((time_ns ^ (time_ns >> 32)) & 0xFFFFFFFF))

@@ -2,9 +2,9 @@
 
 Columns are `published_time`, `seq` and the record's fields with their units in their names; Kalshi's raw JSON
 is left out, but candlesticks are rows of their own. Times are ISO 8601 in UTC, as in every CSV of the
-project, and timestamps in Parquet: `as_of_ms` of a record is the column `as_of`, `close_ms` is `close_time`.
-The records of the state that a table begins with come first. Beside the kinds there are `result`, what
-markets were determined to, and `book_at`, the order books at a step.
+project, and timestamps in Parquet: `as_of_ms` of a record becomes the column `as_of`, `close_ms` becomes
+`close_time`. The records of the initial state come first. In addition to the kinds there are `result`, what
+markets were determined to, and `book_at`, the order books at regular steps.
 """
 
 import csv
@@ -41,12 +41,12 @@ from .moments import Moments, NotRecorded, Then
 from .tape import Opening, Tally, TapeReader, messages
 
 BATCH_ROWS: Final = 20_000
-"""So many rows of a kind are held before they are written to Parquet."""
+"""How many rows of a kind are held before they are written to Parquet."""
 
 _NAMES: Final = {
     "as_of_ms": "as_of", "time_ms": "time", "strike_date_ms": "strike_date", "first_seen_ms": "first_seen",
 }  # fmt: skip
-"""Columns whose names are not the field's with _time for _ms."""
+"""Columns named otherwise than by the field's name with _time for _ms."""
 
 
 class _Column(NamedTuple):
@@ -57,7 +57,7 @@ class _Column(NamedTuple):
 
 
 _JSON: Final = frozenset({"raw", "minutes", "days"})
-"""Fields that hold JSON; of candlesticks those of `raw` are rows of their own."""
+"""Fields that hold JSON; the candlesticks in `raw` become rows of their own."""
 
 
 def _columns(struct: type[Any]) -> list[_Column]:
@@ -88,7 +88,7 @@ _MADE: Final = {
         "price_e4": "int", "count_e2": "int",
     },
 }  # fmt: skip
-"""Columns of the tables that are no kind of record."""
+"""Columns of the tables that are not kinds of record."""
 
 
 class _Table(Protocol):
@@ -116,7 +116,7 @@ class _Csv:
 
 
 class _Parquet:
-    """Needs the package pyarrow, which is not among our dependencies."""
+    """Needs the package pyarrow, which is an extra."""
 
     def __init__(self, path: Path, columns: Sequence[_Column]) -> None:
         try:
@@ -162,14 +162,14 @@ class _Parquet:
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What of a recording is wanted.
+    """Which part of a recording is wanted.
 
     Attributes:
         kinds: only these; None: all.
-        from_ms, to_ms: only what was published then; None: from the beginning, to the end.
+        from_ms, to_ms: only what was published between these; None: from the beginning, to the end.
         markets, events, series: only records of these markets, and of their events and series; all empty:
-            of everything.
-        step_s: the order books every so many seconds, too; None: not.
+            everything.
+        step_s: the order books at this interval in seconds, too; None: no order books.
     """
 
     kinds: Sequence[str] | None = None
@@ -190,7 +190,7 @@ def export_records(
     """Write one table per kind into `folder`; return the number of rows of each file.
 
     Raises:
-        StartupError: an unknown kind or format, the recording has no such part, or the folder cannot be
+        StartupError: a kind or format is unknown, the recording has no such part, or the folder cannot be
             written to.
     """
     known_kinds = (*RECORD_TYPES, RESULT)
@@ -286,7 +286,7 @@ class _Wanted:
 
 
 def _records(recording: Recording, part: Part) -> Iterator[tuple[int, int, str, list[Any]]]:
-    """Yield (time_ms, seq, kind, records) of each message; what cannot be read is left out and said."""
+    """Yield (time_ms, seq, kind, records) of each message; what cannot be read is left out and reported."""
     left_out: list[str] = []
     seen, place = (0, 0), 0
     if part.from_ms is None:
@@ -321,7 +321,7 @@ def _records(recording: Recording, part: Part) -> Iterator[tuple[int, int, str, 
 
 
 def _begin(recording: Recording, from_ns: int) -> Then:
-    """Return the state that an export from then on begins with: the first there is, if it begins later."""
+    """Return the state with which an export from that time begins: the first there is, if that is later."""
     moments = Moments(recording)
     return moments.at(max(from_ns, moments.span()[0]))
 
@@ -340,7 +340,7 @@ def _first_keyframe(recording: Recording, left_out: list[str]) -> Iterator[tuple
                 left_out.append(str(error))
                 continue
             told = [(time_ms, chunk.last, kind, records) for kind, records in found]
-            if chunk.topic == TOPIC_REF:  # behind the markets that it is about
+            if chunk.topic == TOPIC_REF:  # after the markets it is about
                 later += told
             else:
                 yield from told
@@ -398,7 +398,7 @@ def _table_columns(kind: str) -> list[_Column]:
 
 
 def _rows(record: Any) -> list[list[Any]]:
-    """Return the rows of a record: one, but of candles one for each candlestick."""
+    """Return the rows of a record: one, or for candles one for each candlestick."""
     row = [getattr(record, field) for field in record.__struct_fields__ if field not in _JSON]
     if not isinstance(record, Candles):
         return [row]
@@ -412,14 +412,14 @@ def _rows(record: Any) -> list[list[Any]]:
 def _time(time_ms: int | None) -> str | None:
     try:
         return None if time_ms is None else format_time(time_ms)
-    except (ValueError, OverflowError):  # no year that a calendar has
+    except (ValueError, OverflowError):  # not a year in any calendar
         return str(time_ms)
 
 
 def _text(value: Any) -> str | None:
-    """Return a value as the text of a cell; what has parts, as JSON."""
+    """Return a value as the text of a cell; composite values become JSON."""
     if value is None or isinstance(value, str):
-        return value if value is None else str(value)  # of a status, its word
+        return value if value is None else str(value)  # a status as its word
     return json.dumps(value)
 
 

@@ -1,12 +1,12 @@
-"""The files of a recording: what a feed said, as it said it, with snapshots to begin and to seek from.
+"""The files of a recording: what a feed said, verbatim, with snapshots to begin and to seek from.
 
 A folder of segments, or one file. Each is an MCAP file (https://mcap.dev), so that its tools open it: channel
 1 `feed` holds the frames as heard, 2 `keyframe` the head of a snapshot's answer, 3 `chunk` the chunks that
 follow it. Times are the publisher's (`published_ns`). docs/recording.md.
 
-What a file must survive: a writer that is killed (a chunk is whole or is not there, and ends soon), a full
-disk, flipped bits (every chunk has a checksum), files put one behind the other. A reader takes what is good
-from the front, says in `problem` why it stopped, and goes on with the next segment.
+What a file must survive: a writer that is killed (a chunk is complete or absent, and ends soon), a full disk,
+flipped bits (every chunk has a checksum), files appended to one another. A reader takes what is good from the
+front, says in `problem` why it stopped, and goes on with the next segment.
 """
 
 import contextlib
@@ -43,11 +43,11 @@ FEED: Final = 1
 KEYFRAME: Final = 2
 CHUNK: Final = 3
 CHUNK_MS: Final = 500
-"""A chunk is finished at the latest after this time: what a killed recorder loses."""
+"""A chunk is finished after this time at the latest: the most a killed recorder loses."""
 
 MAX_RECORD_BYTES: Final = 64 * 1_048_576
 MAX_UNPACKED_BYTES: Final = 32 * 1_048_576
-"""Most bytes of a chunk of the file, unpacked: ours end with the message that takes them over 1 MB."""
+"""The most bytes in a chunk of the file, unpacked: ours end with the message that takes them over 1 MB."""
 
 SEGMENT: Final = "segment"
 MARK: Final = "keyframe"
@@ -55,7 +55,7 @@ CERTIFICATE: Final = "certificate"
 """Names of the metadata records of a segment."""
 
 NUMBER_BITS: Final = 48
-"""A place in a recording is an offset in a segment, and above so many bits the segment's number."""
+"""A place in a recording is an offset in a segment and, above this many bits, the segment's number."""
 
 _SEGMENT_FILE: Final = re.compile(r"([0-9]{8})\.mcap")
 
@@ -73,7 +73,7 @@ FAULTS: Final = (
 
 
 class RecordingError(KalshiBusError):
-    """A file that is no recording, or one of a newer version: the message says which."""
+    """A file that is not a recording, or one of a newer version: the message says which."""
 
 
 class Message(NamedTuple):
@@ -94,14 +94,14 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
 
 class Keyframe(msgspec.Struct, frozen=True):
-    """The whole state at one position. Frames above `head.as_of` follow it."""
+    """The whole state at one position. Frames after `head.as_of` follow it."""
 
     time_ns: int
     head: SnapshotHead
     chunks: list[bytes]
 
     def decoded(self) -> Iterator[Chunk]:
-        """Return its chunks, each decoded as it is taken.
+        """Yield its chunks, each decoded as it is taken.
 
         Raises:
             DecodeError: one is damaged.
@@ -116,18 +116,18 @@ class RecordingWriter:
     """Writes a recording, or one segment of it, to a binary file, which the caller opens and closes.
 
     Args:
-        head: makes it a segment of a chain, which ends with a certificate.
+        head: if given, makes it a segment of a chain, which ends with a certificate.
 
     Attributes:
-        sha256: of all that was written, once it is finished; "" of what is no segment.
+        sha256: that of everything written, once it is finished; "" if it is not a segment.
 
     Raises (every method):
-        OSError: the disk is full, or worse; what was flushed before stays readable.
+        OSError: the disk is full or broken; what was flushed before stays readable.
     """
 
     def __init__(self, file: IO[bytes], head: SegmentHead | None = None) -> None:
         self._out = _Hashed(file, hashing=head is not None)
-        # Without an index of chunks and messages, which would grow until the end.
+        # Without an index of chunks and messages, which would keep growing.
         self._mcap: Any = McapWriter(self._out, index_types=IndexType.METADATA)  # type: ignore[arg-type]
         self._coverage = Coverage() if head is not None else None
         self._chain = 0
@@ -140,15 +140,15 @@ class RecordingWriter:
             self._metadata(SEGMENT, head)
 
     def frame(self, data: bytes, time_ns: int, seq: int, epoch: int = 0) -> None:
-        """Add a feed message; of a segment its epoch is needed."""
+        """Add a feed message; a segment needs its epoch."""
         if self._coverage is not None:
             self._coverage.hear(data, time_ns, epoch, seq)
         self._add(FEED, data, time_ns, seq)
 
     def keyframe(self, answer: list[bytes], time_ns: int) -> None:
         """Add the frames of a snapshot's answer: the head, then the chunks."""
-        self._mcap.flush()  # a keyframe begins a chunk, where a reader can begin too
-        with contextlib.suppress(DecodeError):  # a head that nobody can read is a place for nobody
+        self._mcap.flush()  # a keyframe begins a chunk, so that a reader can begin there
+        with contextlib.suppress(DecodeError):  # nobody can begin at a head that nobody can read
             self._mark(decode_map(answer[0], SnapshotHead), time_ns)
         for channel, data in zip((KEYFRAME, *[CHUNK] * (len(answer) - 1)), answer, strict=True):
             self._add(channel, data, time_ns, 0)
@@ -162,13 +162,13 @@ class RecordingWriter:
             self._coverage.keyframe(mark)
 
     def flush(self) -> None:
-        """Hand everything so far to the operating system: it survives this process."""
+        """Hand everything so far to the operating system, so that it survives this process."""
         self._mcap.flush()
-        # It takes note of each chunk for an index that is not written.
+        # The library remembers each chunk for an index that is not written.
         self._mcap._Writer__chunk_indices.clear()  # noqa: SLF001
 
     def finish(self) -> None:
-        """Write the certificate, if it is a segment, and the end. Nothing can be added after it."""
+        """Write the certificate, if this is a segment, and the end. Nothing can be added afterwards."""
         self._mcap.flush()
         if self._coverage is not None:
             self._metadata(CERTIFICATE, self._coverage.certificate(self._out.sha256()))
@@ -186,7 +186,7 @@ class RecordingWriter:
 
 
 class _Hashed:
-    """A file that is written to, and hashed on the way."""
+    """A file being written, and hashed on the way."""
 
     def __init__(self, file: IO[bytes], *, hashing: bool) -> None:
         self._file = file
@@ -204,12 +204,12 @@ class _Hashed:
 
 
 def to_json(value: msgspec.Struct) -> bytes:
-    """Return the one text that stands for this in a metadata record."""
+    """Return the canonical text for this in a metadata record."""
     return msgspec.json.encode(value)
 
 
 def from_metadata(record: McapMetadata, type_: type[T]) -> T:
-    """Return what a metadata record says.
+    """Return the content of a metadata record.
 
     Raises:
         DecodeError: it is not of that shape.
@@ -221,7 +221,7 @@ def from_metadata(record: McapMetadata, type_: type[T]) -> T:
 
 
 def segment_path(folder: Path, number: int) -> Path:
-    """Return where a segment is."""
+    """Return the path of a segment."""
     return folder / f"{number:08}.mcap"
 
 
@@ -236,7 +236,7 @@ def segments_of(folder: Path) -> list[int]:
 
 
 def head_of(path: Path) -> SegmentHead | None:
-    """Return how a segment begins; None if the file is none, or cannot be read so far.
+    """Return how a segment begins; None if the file is not one, or cannot be read that far.
 
     Raises:
         OSError: it cannot be opened.
@@ -254,7 +254,7 @@ def head_of(path: Path) -> SegmentHead | None:
 
 
 def certificate_of(path: Path) -> Certificate | None:
-    """Return the certificate of a segment, without reading the rest; None if it has none that can be read.
+    """Return the certificate of a segment, without reading the rest; None if it has none that is readable.
 
     Raises:
         OSError: the file cannot be read.
@@ -285,20 +285,20 @@ def certificate_of(path: Path) -> Certificate | None:
 
 _FOOTER: Final = struct.Struct("<QQI")
 _END_BYTES: Final = _FOOTER.size + 8
-"""What ends an MCAP file: the members of its footer and the magic."""
+"""The end of an MCAP file: the members of its footer and the magic."""
 
 
 class Recording:
     """A recording on disk: a folder of segments, or one file.
 
     Attributes:
-        problem: why the last `play` or `keyframes` left out something, None if it did not. Where segments
-            follow it went on with them.
-        end_ns: time of the last message, once `keyframes` has looked; 0 before.
+        problem: why the last `play` or `keyframes` left out something, None if it did not. If more segments
+            follow, it went on with them.
+        end_ns: time of the last message, once `keyframes` has found it; 0 before.
 
     Raises:
         OSError: it cannot be read.
-        RecordingError: not a recording, empty, or of a newer version.
+        RecordingError: it is not a recording, empty, or of a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -313,7 +313,7 @@ class Recording:
         if not numbers:
             raise RecordingError(f"{path}: not a recording: no segment (00000001.mcap and on) is in it")
         refused: RecordingError | None = None
-        for number in numbers:  # one that was begun in vain may be among them
+        for number in numbers:  # one that was begun in vain may be among them, still empty
             try:
                 self._open(segment_path(path, number))
             except RecordingError as error:
@@ -324,7 +324,7 @@ class Recording:
         raise refused
 
     def segments(self) -> list[int]:
-        """Return the numbers of the segments there are now; of a single file 0."""
+        """Return the numbers of the segments that exist now; for a single file, 0."""
         return segments_of(self.path) if self.in_segments else [0]
 
     def segment(self, number: int) -> Path:
@@ -340,7 +340,7 @@ class Recording:
         check_header(path, first)
 
     def keyframes(self) -> list[tuple[int, int]]:
-        """Return (time_ns, place) of each place to begin from, without unpacking the files."""
+        """Return (time_ns, place) for each place to begin from, without unpacking the files."""
         self.problem = None
         return [(mark.time_ns, mark.offset) for number in self.segments() for mark in self._marks(number)]
 
@@ -362,9 +362,9 @@ class Recording:
         return msgspec.structs.replace(mark, offset=(number << NUMBER_BITS) + mark.offset)
 
     def look(self, number: int, offset: int = 0) -> tuple[list[KeyframeMark], int]:
-        """Look through a segment from `offset` on; return its keyframes, and where it ends by now.
+        """Look through a segment from `offset` on; return its keyframes, and where it ends at present.
 
-        Their `offset` is their place in the recording. Of a file of earlier builds only time and place are
+        Their `offset` is their place in the recording. For files of earlier builds only time and place are
         known.
         """
         path, reached = self.segment(number), offset
@@ -392,7 +392,7 @@ class Recording:
         if not self.in_segments:
             yield from self._play(self.path, offset)
             return
-        # Looked for one by one: while it is played the oldest may be dropped, and a new one begun.
+        # Looked up one by one: during the play the oldest may be dropped, and a new one begun.
         while (following := next((one for one in self.segments() if one >= number), None)) is not None:
             path = segment_path(self.path, following)
             try:
@@ -431,7 +431,7 @@ class Recording:
                         head = None
 
     def _records(self, path: Path, file: IO[bytes], middle: bool = False) -> Iterator[tuple[int, Any]]:
-        """Yield (offset, record) through all recordings that stand one behind the other in the file."""
+        """Yield (offset, record) through all recordings appended to one another in the file."""
         while True:
             reader = StreamReader(
                 file, skip_magic=middle, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES
@@ -459,10 +459,10 @@ class Recording:
 
 
 def check_header(path: Path, record: McapRecord) -> None:
-    """Refuse a file whose first record is no header of ours.
+    """Refuse a file whose first record is not a header of ours.
 
     Raises:
-        RecordingError: it is not, or of a newer version.
+        RecordingError: it is not ours, or of a newer version.
     """
     if not isinstance(record, Header) or not record.profile.startswith(PROFILE):
         raise RecordingError(f"{path}: an MCAP file, but not a recording of this bus")
@@ -486,7 +486,7 @@ def broken_up(chunk: McapChunk) -> list[Message]:
         raise DecodeError(f"a chunk packed with {chunk.compression!r:.20}, expected zstd")
     if chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc:
         raise DecodeError("a chunk that has not the checksum it names")
-    # The library's own way takes four times as long, most of the time of whoever reads.
+    # The library's own way takes four times as long, which is most of a reader's time.
     messages: list[Message] = []
     at, end = 0, len(data)
     while at < end:
@@ -509,7 +509,7 @@ _MESSAGE: Final = struct.Struct("<HIQQ")
 
 
 def reason(error: BaseException) -> str:
-    """Return in words what ended the reading of a file."""
+    """Return, in words, why the reading of a file ended."""
     name = type(error).__name__
     if name in ("EndOfFile", "StopIteration"):
         return "it ends in the middle"

@@ -1,10 +1,11 @@
-"""Kalshi's own WebSocket frames, made into recordings of the bus: real order flow for replays and tests.
+"""Kalshi's own WebSocket frames, turned into recordings of the bus: real order flow for replays and tests.
 
 Input, also gzipped: NDJSON, one frame as received per line, or one JSON object with a list of them under
-`frames`. A frame is bare, or beside the time of its receipt: ``{"recv_ms": ..., "event": frame}`` or
-``{"received_ms": ..., "frame": frame}``. Order book snapshots and deltas become books, trades trades.
+`frames`. A frame is bare, or comes with the time of its receipt: ``{"recv_ms": ..., "event": frame}`` or
+``{"received_ms": ..., "frame": frame}``. Order book snapshots and deltas become books; trades stay trades.
 Kalshi's deltas are signed changes; ours are new totals (docs/protocol.md). Recordings made with
-`use_yes_price`, with NO levels on the scale of YES, are told by their books and turned to NO's own.
+`use_yes_price`, with NO levels on the scale of YES, are recognised by their books and converted to NO's own
+scale.
 """
 
 import gzip
@@ -33,7 +34,7 @@ from .file import RecordingWriter
 
 HEARTBEAT_MS: Final = 250
 _TIME_DIGITS: Final = 14
-"""Milliseconds of more digits are none of this millennium."""
+"""Milliseconds with more digits lie beyond this millennium."""
 
 _COUNTED: Final = {"book": "books", "book_delta": "deltas", "trade": "trades"}
 
@@ -41,7 +42,7 @@ _COUNTED: Final = {"book": "books", "book_delta": "deltas", "trade": "trades"}
 def convert(frames: Path, path: Path, yes_price: bool | None = None) -> dict[str, int]:
     """Write the frames in `frames` as a recording into the new file `path`; return counts.
 
-    What was written is taken away again when it ends with an error.
+    What was written is removed again if an error ends it.
 
     Args:
         yes_price: whether NO levels are on the scale of YES (`use_yes_price` of the subscription); None: as
@@ -49,7 +50,7 @@ def convert(frames: Path, path: Path, yes_price: bool | None = None) -> dict[str
 
     Raises:
         OSError: a file cannot be read or made.
-        ValueError: the input is no list of frames, or its books fit both scales.
+        ValueError: the input is not a list of frames, or its books fit both scales.
     """
     with path.open("xb") as file:
         try:
@@ -87,11 +88,11 @@ def _convert(frames: Path, file: IO[bytes], yes_price: bool) -> dict[str, int]:
 
 
 class _Scales:
-    """Which scale NO levels are on, told by which of the two would make crossed books.
+    """Which scale NO levels are on, judged by which of the two would make crossed books.
 
     No bid meets an ask: the best bids of YES and NO together are below one dollar. Read on the wrong scale
-    nearly every book with two sides is crossed. Books come whole as snapshots; those that are made of deltas
-    count only where no snapshot says anything, since they are crossed for a moment now and then.
+    nearly every book with two sides is crossed. Books come whole as snapshots; those built from deltas count
+    only if no snapshot decides, since they are crossed for a moment now and then.
     """
 
     def __init__(self) -> None:
@@ -135,7 +136,7 @@ class _Scales:
 
 
 def _on_yes_scale(frames: Path) -> bool:
-    """Tell by commands in a recording, or else by its books, whether NO levels are on the scale of YES."""
+    """Tell whether NO levels are on the scale of YES, by the commands in a recording or else by its books."""
     scales = _Scales()
     for _, said in _frames(frames):
         params = said.get("params")
@@ -148,7 +149,7 @@ def _on_yes_scale(frames: Path) -> bool:
             elif frame.type == "orderbook_delta":
                 scales.delta(decode_delta(frame))
         except BadRecord:
-            continue  # skipped, and counted, when it is its turn
+            continue  # skipped, and counted, when its turn comes
     found = scales.yes_price()
     if found is None:
         raise ValueError(
@@ -167,7 +168,7 @@ _SNAPSHOT: Final = encode_map({"op": "snapshot", "id": 0})
 
 
 def _frames(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (ms, frame); what comes before the first known time has that time."""
+    """Yield (ms, frame); frames before the first known time get that time."""
     now_ms = 0
     early: list[dict[str, Any]] = []
     for value in _values(path):
@@ -185,14 +186,14 @@ def _frames(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _time_ms(said: object) -> int:
-    """Return a time that was written beside a frame, 0 if there is none that can be."""
+    """Return the time written beside a frame, 0 if there is no plausible one."""
     if isinstance(said, str):
         said = int(said) if said.isascii() and said.isdecimal() and len(said) <= _TIME_DIGITS else 0
     return int(said) if isinstance(said, (int, float)) and 0 < said < 10**_TIME_DIGITS else 0
 
 
 def _values(path: Path) -> Iterator[Any]:
-    """Yield the values in a file; a byte that is not UTF-8 spoils the frame that it is in, and no other."""
+    """Yield the values in a file; a byte that is not UTF-8 spoils the frame it is in, and no other."""
     try:
         with _opened(path) as lines:
             first = next((line for line in lines if line.strip()), "")
@@ -222,10 +223,10 @@ def _opened(path: Path) -> IO[str]:
 def _take(
     writer: Writer, said: dict[str, Any], counts: dict[str, int], now_ms: int, *, yes_price: bool
 ) -> list[bytes]:
-    """Publish what one frame says; return the messages.
+    """Publish the content of one frame; return the messages.
 
     Raises:
-        BadRecord: it is none that can be read.
+        BadRecord: it cannot be read.
     """
     frame = decode_frame(json.dumps(said))
     if frame.type == "trade":

@@ -1,7 +1,7 @@
 """Any moment of a recording, as it was: the state at a position or an instant. docs/recording.md.
 
-No thread, no socket. The keyframe before the moment is loaded, and what was said since is applied: of
-everything, or of the streams that name certain markets only.
+No thread, no socket. The keyframe before the moment is loaded, and what was said since is applied: either
+everything, or only the streams that name certain markets.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -30,7 +30,7 @@ from .tape import Opening, Run, Tally, TapeReader
 
 
 class Position(NamedTuple):
-    """A message by its number."""
+    """A message, by its number."""
 
     epoch: int
     seq: int
@@ -56,7 +56,7 @@ class Then(msgspec.Struct, frozen=True):
     """The state at a moment.
 
     Attributes:
-        state: with its recorded epoch; without what was not asked for.
+        state: the state, with its recorded epoch, without what was not asked for.
         published_ns: when the last message in it was published, heartbeats included.
         health: the publisher's account of itself.
     """
@@ -67,7 +67,7 @@ class Then(msgspec.Struct, frozen=True):
 
 
 class Moments:
-    """A recording, asked for its moments; it may grow meanwhile, and lose its beginning."""
+    """A recording to ask for moments; meanwhile it may grow, and lose its beginning."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
@@ -77,7 +77,7 @@ class Moments:
         self._heads: dict[int, SegmentHead | None] = {}
 
     def span(self) -> tuple[int, int]:
-        """Return the time of the first and of the last moment, ns since 1970; (0, 0) while there is none."""
+        """Return the time of the first and of the last moment, ns since 1970; (0, 0) if there are none."""
         marks = self._look()
         return (marks[0].time_ns, self.recording.end_ns) if marks else (0, 0)
 
@@ -86,7 +86,7 @@ class Moments:
 
         Args:
             named: tickers of markets or events, or topics (``md.SERIES.``): only streams that name one of
-                them are there, with all reference data. None: everything.
+                them are included, with all reference data. None: everything.
 
         Raises:
             NotRecorded: the moment is not in the recording.
@@ -129,12 +129,12 @@ class Moments:
         return Then(writer.state, last_ns, tally.health)
 
     def _look(self) -> list[KeyframeMark]:
-        """Return all keyframes there are by now."""
+        """Return all keyframes that exist at present."""
         numbers = self.recording.segments()
         for number in numbers:
             try:
                 head = head_of(self.recording.segment(number))
-                if self._heads.setdefault(number, head) != head:  # another recording has begun in its place
+                if self._heads.setdefault(number, head) != head:  # another recording has taken its place
                     self._closed.discard(number)
                     self._marks.pop(number, None)
                     self._reached.pop(number, None)
@@ -158,14 +158,14 @@ class Moments:
         return [mark for number in numbers for mark in self._marks.get(number, ())]
 
     def _before(self, at: At, marks: Sequence[KeyframeMark]) -> KeyframeMark:
-        """Return the last keyframe that is not later than a moment."""
+        """Return the last keyframe not later than a moment."""
         if not marks:
             raise NotRecorded("before_begin", "at: nothing has been recorded yet")
         if isinstance(at, int):
             found = [mark for mark in marks if mark.time_ns <= at]
         else:
             marks = [mark if mark.epoch else self._read(mark) for mark in marks]
-            # Rather one before it, so that the message itself is heard, and with it its time.
+            # Rather an earlier one, so that the message itself is heard, and with it its time.
             found = [mark for mark in marks if (mark.epoch, mark.as_of) < at]
             if not found or found[-1].epoch != at.epoch:
                 found = [mark for mark in marks if (mark.epoch, mark.as_of) <= at]
@@ -188,14 +188,14 @@ class Moments:
         return mark
 
     def _read(self, mark: KeyframeMark) -> KeyframeMark:
-        """Return a keyframe of which only the place is known with its position."""
+        """Return a keyframe, of which only the place is known, with its position."""
         for item in self.recording.play(mark.offset):
             if isinstance(item, Keyframe):
                 return msgspec.structs.replace(mark, epoch=item.head.epoch, as_of=item.head.as_of)
         return mark
 
     def _not_in_a_gap(self, at: At, mark: KeyframeMark, state: State, last_ns: int, opening: Opening) -> None:
-        """Refuse a moment behind the last message, before a state that does not go on from there."""
+        """Refuse a moment after the last message and before a state that does not go on from it."""
         if _is_there(at, state, last_ns):
             return
         found = KeyframeMark(opening.at_ns, opening.recorded_epoch, opening.writer.state.seq)
@@ -221,14 +221,14 @@ class Moments:
 
 
 class _Chosen:
-    """What of the streams is wanted: those that name something, and reference data."""
+    """Which streams are wanted: those that name something, and reference data."""
 
     def __init__(self, named: Collection[str]) -> None:
         self._named = [name.encode() for name in named]
         self._topics = {TOPIC_REF, TOPIC_EX, *named}
 
     def chunks(self, keyframe: Keyframe) -> Iterator[Chunk]:
-        """Yield the chunks of a keyframe that are wanted."""
+        """Yield the wanted chunks of a keyframe."""
         bodies = [unpack(packed, MAX_CHUNK) for packed in keyframe.chunks]
         chunks = [decode_chunk(body) for body in bodies]
         for body, chunk in zip(bodies, chunks, strict=True):
@@ -240,7 +240,7 @@ class _Chosen:
         """Tell whether a message is wanted."""
         if topic in self._topics:
             return True
-        if self._is_named(data):  # it has moved there, or is new
+        if self._is_named(data):  # the market has moved there, or is new
             self._topics.add(topic)
             return True
         return False
@@ -273,7 +273,7 @@ def _is_later(run: Run, at: At) -> bool:
 
 
 def _is_there(at: At, state: State, last_ns: int) -> bool:
-    """Tell whether a moment is not behind the last message."""
+    """Tell whether a moment is not after the last message."""
     return at <= last_ns if isinstance(at, int) else at <= (state.epoch, state.seq)
 
 
@@ -299,7 +299,7 @@ def parse_at(text: object) -> At:
             return int(text) * 1_000_000
         if colon and epoch.isdigit() and seq.isdigit() and max(len(epoch), len(seq)) <= digits:
             return Position(int(epoch), int(seq))
-        # A plus sign in a URL is a space.
+        # A plus sign in a URL arrives as a space.
         time = datetime.fromisoformat(text.replace(" ", "+") if text[10:11] == "T" else text)
         since = (time if time.tzinfo else time.replace(tzinfo=UTC)) - _BEGIN
     except (ValueError, OverflowError):
@@ -325,6 +325,6 @@ def moment(time_ns: int) -> str:
 
 
 def gap_said(gap: Gap) -> str:
-    """Return a gap in a sentence."""
+    """Describe a gap in a sentence."""
     numbers = f", {gap.first} to {gap.last} of epoch {gap.epoch}" if gap.epoch else ""
     return f"a gap of the {gap.whose}'s: {gap.why}{numbers}, {moment(gap.begin_ns)} to {moment(gap.end_ns)}"

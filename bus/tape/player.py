@@ -1,9 +1,9 @@
-"""Replay: plays the publisher's part from a recording, on the publisher's own sockets. docs/recording.md.
+"""Replay: plays the publisher's part from a recording, on the publisher's own sockets. See docs/recording.md.
 
-The messages are those that were recorded, numbers, chains, records and times included; only the epoch is new,
-since it is a new life of the state, and the heartbeats are made afresh (`source: replay`). Consumers take as
-now the time of the last message. What is played is read by bus/tape/tape.py; here are pace, control and
-sockets. A reading thread keeps the pace; the bus thread applies and sends, a commit as one.
+The messages are those recorded, including numbers, chains, records and times; only the epoch is new, since
+this is a new life of the state, and the heartbeats are made afresh (`source: replay`). Consumers take the
+time of the last message as the present. bus/tape/tape.py reads what is played; pace, control and sockets are
+here. A reading thread keeps the pace; the bus thread applies and sends, a commit as one.
 """
 
 import threading
@@ -27,21 +27,22 @@ from .tape import Opening, Run, Tally, TapeReader, renumbered
 log = structlog.get_logger()
 
 MAX_SPEED: Final = 0.0
-"""As fast as the slowest subscriber takes it."""
+"""As fast as the slowest subscriber takes it in."""
 
 BATCH: Final = 128
 EARLY_NS: Final = 2_000_000
 SETTLE_S: Final = 1.0
-"""So long a state that does not go on from the one before stands still, for consumers to fetch it."""
+"""How long the replay pauses at a state that does not go on from the previous one, for consumers to fetch
+it."""
 
 SETTLE_MOST_S: Final = 15.0
-"""And so long at most, until as many have fetched it as fetched the one before."""
+"""The most it pauses, until as many have fetched it as fetched the previous one."""
 
 _LOOK_S: Final = 0.05
 
 
 class VirtualClock:
-    """The recording's clock, moved by the player; monotonic time is the machine's."""
+    """The recording's clock, advanced by the player; monotonic time is the machine's."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -65,7 +66,7 @@ class Tempo:
     """When what was recorded is due.
 
     Attributes:
-        lock: whoever changes the pace or waits for something to be due holds it.
+        lock: held to change the pace, or to wait until something is due.
         speed: 1.0 is the recorded pace, MAX_SPEED no waiting.
     """
 
@@ -77,12 +78,12 @@ class Tempo:
         self._anchor: tuple[int, int] | None = None
 
     def restart(self) -> None:
-        """Count from here and now on."""
+        """Start counting from here and now."""
         assert_held(self.lock)
         self._anchor = None
 
     def left_s(self, time_ns: int) -> float | None:
-        """Move the clock on to now, at most to `time_ns`; return how long until then, None while paused."""
+        """Move the clock to now, at most to `time_ns`; return the time left until then, None while paused."""
         assert_held(self.lock)
         if self.paused:
             return None
@@ -105,7 +106,7 @@ class Player:
         from_ms, to_ms: what part of the recording; None: all of it.
 
     Attributes:
-        epoch: the epoch of the last state shown, larger than any before.
+        epoch: the epoch of the last state shown, larger than any earlier one.
         tally: what has been played, and how well it agrees with what was recorded.
     """
 
@@ -135,7 +136,7 @@ class Player:
         self._owner = Owner("the reading of a replay")
 
     def health(self) -> PublisherHealth:
-        """Return the publisher's account of itself as it was at this point of the recording."""
+        """Return the publisher's account of itself at this point of the recording."""
         return self.tally.health
 
     # -- control, any thread
@@ -163,7 +164,7 @@ class Player:
             return self.status()
 
     def status(self) -> dict[str, Any]:
-        """Return where the replay stands; times in ms since 1970."""
+        """Return the replay's position; times in ms since 1970."""
         tempo, tally = self.tempo, self.tally
         return {
             "position_ms": tempo.clock.now_ms(),
@@ -181,7 +182,7 @@ class Player:
 
     @property
     def position(self) -> tuple[int, int]:
-        """(epoch, seq) of the state that is played now; (0, 0) before the first."""
+        """(epoch, seq) of the state being played; (0, 0) before the first."""
         writer = self._writer
         return (writer.state.epoch, writer.state.seq) if writer is not None else (0, 0)
 
@@ -199,7 +200,7 @@ class Player:
     # -- the reading thread
 
     def run(self, server: FeedServer) -> None:
-        """Play until `stop`; at the end of the recording wait for a seek."""
+        """Play until `stop`; at the end of the recording, wait for a seek."""
         self._owner.take()
         while True:
             with self._changed:
@@ -212,7 +213,7 @@ class Player:
                 log.info("replay.ended", **self.status())
 
     def _play(self, server: FeedServer, target_ns: int) -> bool:
-        """Play from `target_ns` on; return whether to the end, False if there is something else to do."""
+        """Play from `target_ns` on; return True at the end, False if there is something else to do."""
         batch: list[Run] = []  # what is due now
         opened, before_ns = False, 0
         followers = _Followers(server.answers)
@@ -247,7 +248,7 @@ class Player:
         return self.tempo.speed != MAX_SPEED and time_ns > before_ns + EARLY_NS
 
     def _open(self, server: FeedServer, opening: Opening) -> bool:
-        """Make this the state that is played; return whether in a new epoch: it does not go on."""
+        """Make this the state being played; return whether in a new epoch, because it does not go on."""
         self._owner.check()
         before, writer = self._writer, opening.writer
         new = (
@@ -263,7 +264,7 @@ class Player:
         return new
 
     def _submit(self, server: FeedServer, batch: list[Run]) -> None:
-        """Have the bus thread apply and send these, and wait until it has."""
+        """Have the bus thread apply and send these, and wait until it has done so."""
         self._owner.check()
         writer = self._writer
         if not batch or writer is None:
@@ -304,7 +305,7 @@ class Player:
             return False
 
     def _settle(self, followers: "_Followers") -> bool:
-        """Let time stand still for a while, and until all who follow have fetched what is new.
+        """Pause for a while, until all followers have fetched what is new.
 
         Return False if there is something else to do.
         """
@@ -323,11 +324,11 @@ class Player:
 
 
 class _Followers:
-    """How many follow a replay, counted by what they ask for; nobody says that he is there.
+    """How many follow a replay, counted by their questions, since followers do not announce themselves.
 
     Attributes:
-        whole: whether the state that was opened last has to be fetched whole. Behind a hole in an epoch
-            only what changed is fetched.
+        whole: whether the state opened last has to be fetched whole. After a hole within an epoch, only what
+            changed is fetched.
     """
 
     def __init__(self, answers: Answers) -> None:
@@ -337,13 +338,13 @@ class _Followers:
         self.whole = True
 
     def count(self) -> None:
-        """Count who has fetched the state opened last; what is asked from here on is for the next."""
+        """Count those that fetched the state opened last; later questions are for the next one."""
         answers = self._answers
         new, self._wholes, self._repairs = answers.wholes - self._wholes, answers.wholes, answers.repairs
         self._many = new if self.whole else self._many + new
 
     def have_it(self) -> bool:
-        """Tell whether as many have asked since as there are."""
+        """Tell whether as many have asked since as there are followers."""
         wholes = self._answers.wholes - self._wholes
         repairs = self._answers.repairs - self._repairs
         return (wholes if self.whole else wholes + repairs) >= self._many

@@ -1,10 +1,11 @@
-"""Recorder: follows the feed like anybody else and writes what it hears into segments. docs/recording.md.
+"""Recorder: follows the feed like any other replica and writes what it hears to segments. docs/recording.md.
 
-Two threads. The replica's hands over each frame and never waits for the disk: above MAX_QUEUED_BYTES it
-drops, and says so. The writer's takes them, and adds a keyframe at the start, after every hole, and else as
-its cost allows. A keyframe is the state at some position S; the frames through S stand before it, those above
-S that were written before it are written again behind it, so that reading can begin at any keyframe, and who
-plays on through it misses nothing, also where a new segment begins with it.
+There are two threads. The replica's hands over each frame and never waits for the disk: above
+MAX_QUEUED_BYTES it drops frames, and says so. The writer's takes them, and adds a keyframe at the start,
+after every hole, and otherwise as its cost allows. A keyframe is the state at some position S; the frames
+through S precede it, and those after S that were written before it are written again after it. So reading can
+begin at any keyframe, and a reader that plays on through it misses nothing, even where a new segment begins
+with it.
 """
 
 import contextlib
@@ -39,21 +40,22 @@ KEYFRAME_MS: Final = 60_000
 """The least time between two keyframes, unless there is a hole."""
 
 KEYFRAME_MAX_MS: Final = 600_000
-"""The most: who wants a moment in between applies what was said for so long."""
+"""The most time between two: to reach a moment in between, up to this much has to be applied."""
 
 KEYFRAME_MESSAGES: Final = 100_000
-"""After so many another is due, too."""
+"""After this many messages another is due, too."""
 
 SEGMENT_MS: Final = 3_600_000
 SEGMENT_BYTES: Final = 256 * 1_048_576
-"""A segment ends with the next keyframe after so long, or after so many bytes."""
+"""A segment ends at the next keyframe after this long, or after this many bytes."""
 
 BUDGET_SHARE: Final = 8
-"""A segment is at most this part of the budget, so that dropping one does not empty the recording."""
+"""A segment is at most this share of the budget, so that dropping one does not empty the recording."""
 
 MAX_QUEUED_BYTES: Final = 64 * 1_048_576
 MAX_TAIL_BYTES: Final = 64 * 1_048_576
-"""So much of what was written is kept for behind the next keyframe, while the state stands still."""
+"""How much of what was written is kept, to be repeated after the next keyframe, while the state stands
+still."""
 
 LAG_WARN_BYTES: Final = 8 * 1_048_576
 SAY_EVERY_MS: Final = 10_000
@@ -63,18 +65,18 @@ _Heard = tuple[bytes, int, int, int]
 
 
 class Folder:
-    """The folder of a recording: it makes the segments, one at a time, and drops the oldest.
+    """The folder of a recording: makes the segments, one at a time, and drops the oldest.
 
     Args:
         budget: most bytes of all segments together, None for no limit.
 
     Attributes:
-        writer: of the segment that is written; None before the first and after the last.
-        dropped: segments that gave way.
+        writer: that of the segment being written; None before the first and after the last.
+        dropped: segments dropped to stay within the budget.
 
     Raises:
-        StartupError: it cannot be made or written to, is no folder of a recording, or somebody records
-            into it.
+        StartupError: it cannot be made or written to, is not the folder of a recording, or another recorder
+            uses it.
     """
 
     def __init__(self, path: Path, rng: Rng, budget: int | None = None) -> None:
@@ -91,7 +93,7 @@ class Folder:
         self._take()
 
     def _take(self) -> None:
-        """Make the folder if it is not there, and have it for us."""
+        """Make the folder if it does not exist, and claim it."""
         path = self.path
         try:
             if not path.is_dir():
@@ -125,7 +127,7 @@ class Folder:
 
     @property
     def size(self) -> int:
-        """Bytes of the segment that is written."""
+        """Bytes of the segment being written."""
         return self._file.tell() if self._file is not None else 0
 
     def begin(self) -> RecordingWriter:
@@ -137,7 +139,7 @@ class Folder:
         continues, before = self.writer is not None, self._head
         previous = self.end() if continues else self._hash_of_last()
         for number in reversed(self._numbers):
-            # One that a killed recorder had just begun may be empty.
+            # One that a recorder had just begun when it was killed may be empty.
             before = before or head_of(segment_path(self.path, number))
         number = self._numbers[-1] + 1 if self._numbers else 1
         recording = before.recording if before is not None else f"{self._rng.getrandbits(128):032x}"
@@ -149,7 +151,7 @@ class Folder:
         return self.writer
 
     def end(self) -> str:
-        """End the segment that is written; return its hash."""
+        """End the segment being written; return its hash."""
         assert self.writer is not None
         assert self._file is not None
         self.writer.finish()
@@ -160,7 +162,7 @@ class Folder:
         return hash_
 
     def drop(self) -> None:
-        """Drop the oldest segments until all fit the budget; the one that is written stays."""
+        """Drop the oldest segments until all fit the budget; the one being written stays."""
         if self._budget is None or self.writer is None:
             return
         while (total := sum(self._sizes.values()) + self.size) > self._budget and len(self._numbers) > 1:
@@ -174,7 +176,7 @@ class Folder:
             log.warning("recorder.budget_too_small", problem=text, budget=self._budget, needed=total)
 
     def gone(self) -> bool:
-        """Tell whether the segment that is written has been deleted, or its folder."""
+        """Tell whether the segment being written, or its folder, has been deleted."""
         if self._file is None:
             return False
         try:
@@ -184,25 +186,25 @@ class Folder:
         return found.st_ino != os.fstat(self._file.fileno()).st_ino
 
     def again(self) -> None:
-        """Begin anew, after what was written is gone: another recording, in the same place.
+        """Start over after what was written is gone: another recording, in the same place.
 
         Raises:
-            StartupError: as of the class.
+            StartupError: as for the class.
         """
         self.close(finish=False)
         self._take()
 
     def close(self, *, finish: bool = True, keep: bool = True) -> None:
-        """Let go of the folder.
+        """Release the folder.
 
         Args:
-            finish: whether the segment that is written can be ended.
-            keep: whether anything in the last segment is of use; else it is taken away.
+            finish: whether the segment being written can be ended.
+            keep: whether anything in the last segment is of use; if not, it is removed.
         """
         if self.writer is not None and finish:
             self.end()
         if self._file is not None:
-            with contextlib.suppress(OSError):  # the disk that is full refuses what was not flushed, too
+            with contextlib.suppress(OSError):  # a full disk refuses what was not flushed, too
                 self._file.close()
             if not keep:
                 segment_path(self.path, self._numbers[-1]).unlink(missing_ok=True)
@@ -222,16 +224,16 @@ class Folder:
 
 
 class Recorder:
-    """Records a feed into a folder until `stop`: a new one, or one that has a recording to go on with.
+    """Records a feed into a folder until `stop`: a new one, or one with a recording to be continued.
 
     Args:
         budget: most bytes of all segments together, None for no limit.
 
     Attributes:
-        frames, keyframes, dropped: counts of what was written, and of frames lost to a slow disk.
+        frames, keyframes, dropped: how much was written, and how many frames were lost to a slow disk.
 
     Raises:
-        StartupError: as of Folder: a recording is never overwritten.
+        StartupError: as for Folder: a recording is never overwritten.
     """
 
     def __init__(
@@ -254,7 +256,7 @@ class Recorder:
             rng,
             listener=self._listen,
             tap=self._hear,
-            keeping=Packed(),  # its keyframes pass all on
+            keeping=Packed(),  # its keyframes pass everything on
         )
         self._answers = Answers(lambda: self._replica.state)
         self._replica_thread = Owner("what a recorder hears")
@@ -302,14 +304,14 @@ class Recorder:
     # -- the writer's thread
 
     def run(self, stop: Stop, progress: Callable[[], None] = lambda: None) -> None:
-        """Record until `stop`; nothing is left if nothing was heard. Call once.
+        """Record until `stop`; if nothing was heard, nothing is left behind. Call once.
 
         Args:
             progress: called four times a second.
 
         Raises:
             OSError: the disk is full or broken; what was written before stays readable.
-            StartupError: the folder is gone, and cannot be made again.
+            StartupError: the folder is gone and cannot be made again.
         """
         self._writer_thread.take()
         self._replica.start()
@@ -318,7 +320,7 @@ class Recorder:
             while not stop.wait(CHUNK_MS / 2_000):
                 self._turn(self._clock.monotonic_ns() // 1_000_000)
                 progress()
-            # What was heard since the last turn belongs to it, and be it the first keyframe.
+            # What was heard since the last turn belongs to it, even if it is the first keyframe.
             self._turn(self._clock.monotonic_ns() // 1_000_000)
             finish = True
         finally:
@@ -342,7 +344,7 @@ class Recorder:
         self._warn(now_ms)
 
     def _take(self, keyframe: tuple[int, int] | None = None) -> None:
-        """Write what is queued; keep what no keyframe at this position, or no state now, has."""
+        """Write what is queued; keep what a keyframe at this position, or the present state, lacks."""
         self._writer_thread.check()
         writer = self._folder.writer
         while True:
@@ -364,7 +366,7 @@ class Recorder:
                 frame, epoch, seq, _ = self._tail.popleft()
                 self._tail_bytes -= len(frame)
                 if (epoch, seq) > held:
-                    # The state has long stood still. No keyframe may be of before what is forgotten here.
+                    # The state has long stood still. No keyframe may be older than what is forgotten here.
                     with self._ready:
                         self._hole, self._dropped_at = True, max(self._dropped_at, (epoch, seq))
 
@@ -373,7 +375,7 @@ class Recorder:
         return state.epoch, state.seq
 
     def _is_due(self, now_ms: int) -> bool:
-        """Tell whether it is time for a keyframe: they are to cost no more than what lies between them."""
+        """Tell whether a keyframe is due: they should cost no more than what lies between them."""
         since_ms = now_ms - self._keyframe_ms
         if since_ms < KEYFRAME_MS:
             return False
@@ -391,7 +393,7 @@ class Recorder:
     def _needs_keyframe(self, now_ms: int) -> bool:
         due = self._is_due(now_ms)
         with self._ready:
-            # What was dropped in the middle of a commit is in no state before its end.
+            # What was dropped in the middle of a commit is in no state until the commit ends.
             needed = (
                 (self._hole or due) and self._replica.status().live and self._position() >= self._dropped_at
             )
@@ -400,14 +402,15 @@ class Recorder:
             return needed
 
     def _keyframe(self, now_ms: int) -> None:
-        """Write the state, if it is time for it at the beginning of a new segment."""
+        """Write the state, if it is due, at the beginning of a new segment."""
         answer = self._answers.answer(encode_map({"op": "snapshot", "id": 0}), self._clock.now_ms())
         head = decode_map(answer[0], dict[str, Any])
         if not head["ok"]:
             with self._ready:
                 self._hole = True
             return
-        # All that is in it was heard before: written in front of it, so that who plays on misses nothing.
+        # Everything in it was heard before: written ahead of it, so that a reader that plays on misses
+        # nothing.
         self._take((head["epoch"], head["as_of"]))
         writer = self._folder.writer
         if writer is None or (self._is_full(now_ms) and now_ms - self._segment_ms >= KEYFRAME_MS):

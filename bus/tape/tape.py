@@ -1,9 +1,9 @@
 """Tape: a recording as states, changes and times, read in-process: no thread, no socket, no clock.
 
-`TapeReader` turns the file into what was said, whole and in order: states to begin from, and behind each the
-messages and commits that follow it without a hole. Two things play that: `Tape`, for who wants the recording
-itself, and bus/tape/player.py, for who wants it through sockets and at a pace. Both tell the same, message by
-message: docs/recording.md.
+`TapeReader` turns the file into what was said, complete and in order: states to begin from, and after each
+the messages and commits that follow it without a hole. Two things play that: `Tape`, for programs that want
+the recording itself, and bus/tape/player.py, for those that want it through sockets and at a pace. Both give
+the same, message by message: docs/recording.md.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,17 +35,17 @@ from markets.errors import DecodeError
 from .file import Frame, Keyframe, Recording
 
 _EPOCH_AT: Final = 3
-"""Where the epoch's eight bytes begin in a frame behind topic and zero: after array, version, uint64 mark."""
+"""Where the epoch's eight bytes begin in a frame, after topic and zero: after array, version, uint64 mark."""
 
 _APART_MS: Final = 60_000
-"""So far apart do a tape's openings seem to its FeedSync: far enough that it holds none of them back."""
+"""How far apart a tape's openings seem to its FeedSync: far enough that it holds none of them back."""
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False):
-    """From `at_ns` on this state is what is played, and what follows goes on from it.
+    """From `at_ns` on this state is being played, and what follows goes on from it.
 
     Attributes:
-        recorded_epoch: the epoch it had when it was recorded.
+        recorded_epoch: its epoch when it was recorded.
     """
 
     at_ns: int
@@ -58,9 +58,9 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         time_ns, end_ns: when its first and its last message were published.
-        frames: the messages as they were recorded.
-        messages: the same, decoded, as `Writer.relay` takes them; of a heartbeat none.
-        heartbeat: of a heartbeat, else None.
+        frames: the messages as recorded.
+        messages: the same, decoded, as `Writer.relay` takes them; none for a heartbeat.
+        heartbeat: that of a heartbeat, else None.
     """
 
     time_ns: int
@@ -76,8 +76,9 @@ class Tally:
     Attributes:
         messages, records: how many were played.
         holes: places where messages are missing in the recording, or cannot be read.
-        checked, mismatches: recorded digests that were compared, and that differed: 0 in a good recording.
-        health: the publisher's account of itself as it was at this point of the recording.
+        checked, mismatches: recorded digests that were compared, and those that differed: 0 in a good
+            recording.
+        health: the publisher's account of itself at this point of the recording.
     """
 
     def __init__(self) -> None:
@@ -89,7 +90,7 @@ class Tally:
         self.health = PublisherHealth(sweep="replay")
 
     def take(self, writer: Writer, run: Run) -> list[str]:
-        """Apply a run to the state, whose lock the caller holds; return topics whose digests differ."""
+        """Apply a run to the state, whose lock the caller holds; return the topics whose digests differ."""
         assert_held(writer.state.lock)
         if run.heartbeat is not None:
             return self.compare(writer.state, run.heartbeat)
@@ -98,7 +99,7 @@ class Tally:
         return []
 
     def compare(self, state: State, heartbeat: Heartbeat) -> list[str]:
-        """Hold a state against a recorded heartbeat; return topics whose digests differ."""
+        """Compare a state with a recorded heartbeat; return the topics whose digests differ."""
         self.health = heartbeat.publisher
         state.stream_since_ms = self.health.stream_since_ms
         if heartbeat.seq != state.seq:
@@ -114,19 +115,19 @@ class Tally:
 
 
 class TapeReader:
-    """What a recording says from `from_ns` to `to_ns`, each thing once and in order.
+    """The content of a recording from `from_ns` to `to_ns`, each thing once and in order.
 
     Yields an Opening, then the Runs that follow it without a hole; another Opening wherever what follows does
-    not go on from there: behind a hole, and where another epoch was recorded. What lies between the keyframe
-    that a state is loaded from and its opening is applied to it unseen.
+    not go on from there: after a hole, and where another epoch was recorded. What lies between the keyframe
+    that a state is loaded from and its opening is applied to it silently.
 
     Args:
-        places: the recording's keyframes; the last that is not later than `from_ns` is begun with.
-        from_ns: the first opening is at the first message from then on; None: at the first keyframe, each
+        places: the recording's keyframes; it begins with the last one not later than `from_ns`.
+        from_ns: the first opening is at the first message from then on; None: at the first keyframe, and each
             opening at its own.
         to_ns: None: to the end.
-        chosen: gives of a keyframe what is to be loaded; by default all.
-        keeping: gives for each state how it keeps its records; by default as they came.
+        chosen: returns the part of a keyframe to be loaded; by default all of it.
+        keeping: returns, for each state, how it keeps its records; by default as they came.
     """
 
     def __init__(
@@ -179,14 +180,14 @@ class TapeReader:
         yield from self._open()
 
     def _open(self) -> Iterator[Opening]:
-        """Show the state that was loaded, if it has not been."""
+        """Show the loaded state, if it has not been shown."""
         if self._writer is not None and not self._opened:
             self._opened = self._shown = True
             yield Opening(self._at_ns, self._writer, self._epoch)
-            self._writer = None  # it is the reader's now, who lets go of it when it likes
+            self._writer = None  # it belongs to the reader now, which releases it when it likes
 
     def _is_played(self, keyframe: Keyframe) -> bool:
-        """Whether what was read is past this keyframe anyway; count the hole that it closes if not."""
+        """Whether what was read is already past this keyframe; if not, count the hole that it closes."""
         if keyframe.head.epoch != self._epoch or self._expected < 0:
             return False
         if keyframe.head.as_of < self._expected:
@@ -195,7 +196,7 @@ class TapeReader:
         return False
 
     def _load(self, keyframe: Keyframe) -> None:
-        """Stand where the keyframe does, with an epoch that whoever shows the state has to set."""
+        """Take the keyframe's position, with an epoch that must be set by whoever shows the state."""
         head = keyframe.head
         writer = Writer(head.epoch, "replay")
         state = writer.state = State(head.epoch, self._keeping())
@@ -220,7 +221,7 @@ class TapeReader:
             self._target_ns = keyframe.time_ns if self._shown else max(self._target_ns, keyframe.time_ns)
 
     def _hear(self, frame: Frame) -> Run | None:
-        """Return what is whole with this frame, None if nothing is."""
+        """Return what this frame completes, None if nothing."""
         try:
             topic, message = decode(frame.data) if self._keep_bytes else decode_at_once(frame.data)
         except DecodeError:
@@ -236,14 +237,14 @@ class TapeReader:
         self._expected += 1
         run = self._run
         if run and message.cycle != run[0][2][1].cycle:
-            self._lose()  # nothing is published between a commit and its end: the end is missing
+            self._lose()  # nothing is published between a commit and its end, so the end is missing
             return None
         try:
             told = (topic, message, records_of(message))
         except DecodeError:
             self._lose()
             return None
-        if not message.cycle:  # it is whole by itself
+        if not message.cycle:  # it is complete by itself
             return Run(frame.time_ns, frame.time_ns, (frame.data,), (told,), None)
         run.append((frame.time_ns, frame.data, told))
         if message.kind != "cycle":
@@ -253,7 +254,7 @@ class TapeReader:
 
     def _heartbeat(self, frame: Frame, message: Envelope) -> Run | None:
         if message.seq < self._expected - 1 or self._run:
-            return None  # of before a keyframe, written again behind it
+            return None  # from before a keyframe, written again after it
         try:
             heartbeat = decode_control(message, Heartbeat)
         except DecodeError:
@@ -261,26 +262,26 @@ class TapeReader:
         return Run(frame.time_ns, frame.time_ns, (frame.data,), (), heartbeat)
 
     def _lose(self) -> None:
-        """Go on only from the next keyframe."""
+        """Go on from the next keyframe only."""
         self._tally.holes += 1
         self._expected, self._run = -1, []
 
 
 class Moment(msgspec.Struct, frozen=True, gc=False):
-    """What one message did (Changed, Tell; nothing, of part of a commit), and its time, ns since 1970."""
+    """What one message did (Changed, Tell; nothing, for part of a commit), and its time, ns since 1970."""
 
     actions: Sequence[Action]
     now_ns: int
 
 
 class Tape:
-    """A recording as a replica would be told it, moment by moment: iterate once.
+    """A recording as a replica would hear it, moment by moment: iterate once.
 
-    The moments are those that a SteppedReplica gets of a Player of the same recording, at whatever speed, if
-    it had joined before the Player went on: docs/recording.md says how far that holds at holes.
+    The moments are those that a SteppedReplica gets from a Player of the same recording, at any speed, if it
+    joined before the Player started: docs/recording.md says how far that holds at holes.
 
     Args:
-        epoch: the first state gets a larger one, as with a Player.
+        epoch: the first state gets a larger one, as from a Player.
         from_ms, to_ms: what part of the recording; None: all of it.
         keeping: how the state keeps its records; by default as they came.
 
@@ -312,7 +313,7 @@ class Tape:
         return self._sync.state
 
     def status(self) -> ReplicaStatus:
-        """Return where the tape stands after the last moment."""
+        """Return the tape's position after the last moment."""
         return self._sync.status(self.now_ns // 1_000_000)
 
     def __iter__(self) -> Iterator[Moment]:
@@ -334,7 +335,7 @@ class Tape:
             yield Moment(actions, self.now_ns)
 
     def _open(self, opening: Opening) -> Iterator[Moment]:
-        """Have the sync hear of a state and ask for it, as it would hear of it from a publisher."""
+        """Have the sync hear of a state and ask for it, as it would with a publisher."""
         sync, state = self._sync, opening.writer.state
         if opening.recorded_epoch != self._recorded_epoch or state.seq < sync.state.seq:
             self._epoch += 1
@@ -359,7 +360,7 @@ class Tape:
             epoch=state.epoch,
             as_of=state.seq,
             streams={topic: state.streams[topic].last for topic in wanted},
-            chunks=0,  # only who sends them counts them
+            chunks=0,  # only a sender counts them
             now_ms=opening.at_ns // 1_000_000,
             cycle=state.cycle,
             source="replay",
@@ -371,7 +372,7 @@ class Tape:
 
 
 def messages(recording: Recording, place: int = 0) -> Iterator[tuple[str, Envelope]]:
-    """Yield (topic, envelope) of every message from a keyframe's place on, once, in order."""
+    """Yield (topic, envelope) of every message from a keyframe's place on, once and in order."""
     seen = (0, 0)
     for item in recording.play(place):
         if not isinstance(item, Frame):

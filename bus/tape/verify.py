@@ -1,8 +1,8 @@
-"""Is a recording all that it says it is? The proof, or the first place that is wrong. docs/recording.md.
+"""Is a recording everything it claims to be? The proof, or the first place that is wrong. docs/recording.md.
 
-Each segment is read from front to back: every message against the checksum that it carries, the certificate
-against one made again from the messages, the bytes against the hashes that certificate and next segment name.
-Then the messages are played, and every recorded digest is compared with the state that they make.
+Each segment is read from front to back: every message is checked against the checksum it carries, the
+certificate against one made again from the messages, the bytes against the hashes in the certificate and the
+next segment. Then the messages are played, and every recorded digest is compared with the resulting state.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ _MAGIC: Final = b"\x89MCAP0\r\n"
 _DATA_END: Final = b"\x0f\x04\0\0\0\0\0\0\0\0\0\0\0"
 _FOOTER: Final = struct.Struct("<BQQQI")
 _BEGIN_BYTES: Final = 9
-"""What a record begins with: what it is, and its length."""
+"""The start of a record: its type and its length."""
 
 _BLOCK: Final = 1_048_576
 
@@ -68,9 +68,9 @@ class Fault(msgspec.Struct, frozen=True):
     Attributes:
         segment: its number; 0 in a single file.
         byte: where in the segment what is wrong begins: a chunk, or what follows the chunks.
-        chunk: the chunk's number in the segment, from 1; 0 before the first.
-        message: the message's number in the chunk, from 1; 0 where it cannot be told.
-        seq: the number that the publisher gave it; None where there is none.
+        chunk: the number of the chunk in the segment, from 1; 0 before the first.
+        message: the number of the message in the chunk, from 1; 0 if unknown.
+        seq: the number that the publisher gave it; None if there is none.
     """
 
     segment: int
@@ -91,12 +91,12 @@ class Segment(msgspec.Struct):
     """What was found in one segment.
 
     Attributes:
-        head: None of a file that is no segment of a chain.
+        head: None if the file is not a segment of a chain.
         covers: made again from the messages.
         certified: whether it ends with a certificate, which is right.
-        bytes: how many of it are good.
+        bytes: how many of them are good.
         sha256: of the whole file.
-        cut: why it ends before its certificate; None if it does not.
+        cut: why it ends without a certificate; None if it has one.
     """
 
     number: int
@@ -110,12 +110,12 @@ class Segment(msgspec.Struct):
 
 
 class Verdict(msgspec.Struct):
-    """What `verify` says of a recording.
+    """What `verify` says about a recording.
 
     Attributes:
         verdict: "proven", "incomplete", "wrong" or "uncertified".
         said: the same in a sentence.
-        wrong: the first thing that is, None if nothing.
+        wrong: the first thing that is wrong, None if nothing.
         covers, gaps: over all segments.
         head: the hash of the last segment.
         digests_checked: recorded digests that were compared with the state.
@@ -136,7 +136,7 @@ def verify(recording: Recording, *, deep: bool = True) -> Verdict:
     """Return the verdict on a recording.
 
     Args:
-        deep: whether to make the states again, and compare the digests.
+        deep: whether to rebuild the states and compare the digests.
 
     Raises:
         OSError: it cannot be read.
@@ -149,7 +149,7 @@ def verify(recording: Recording, *, deep: bool = True) -> Verdict:
             try:
                 segment = _Check(recording.segment(number), number, deep=deep).segment()
             except FileNotFoundError:
-                continue  # the oldest gives way while the recorder runs
+                continue  # the oldest is dropped while the recorder runs
             _follows(found, segment)
             found.append(segment)
     except _Wrong as error:
@@ -170,10 +170,10 @@ def verify(recording: Recording, *, deep: bool = True) -> Verdict:
 
 
 def _follows(found: list[Segment], segment: Segment) -> None:
-    """Hold the beginning of a segment against those before it."""
+    """Check the beginning of a segment against the previous ones."""
     if not found or (
         segment.head is None and segment.cut is not None
-    ):  # it was cut off before it said a word
+    ):  # it was cut off before it said anything
         return
     before, head = found[-1], segment.head
     if head is None:
@@ -192,7 +192,7 @@ def _follows(found: list[Segment], segment: Segment) -> None:
 
 
 def _together(found: list[Segment]) -> tuple[list[Range], list[Gap]]:
-    """Return what all segments cover, and all gaps, those between them too."""
+    """Return what all segments cover, and all gaps, including those between segments."""
     covers: list[Range] = []
     gaps: list[Gap] = []
     for segment in found:
@@ -367,7 +367,7 @@ class _Check:
             self._compare(self._keyframe)
 
     def _compare(self, head: SnapshotHead) -> None:
-        """Hold the digest that a keyframe names against what is in it."""
+        """Check the digest that a keyframe names against its content."""
         made = self._state.digest()
         if head.digest is not None:
             self._checked += 1
@@ -377,7 +377,7 @@ class _Check:
         self._keyframe = None
 
     def _hashes(self, file: BinaryIO, covers: Certificate, *, whole: bool) -> str:
-        """Return the hash of the file; hold the certificate and the end against what they are of."""
+        """Return the hash of the file; check the certificate and the end against what they describe."""
         sha, at = hashlib.sha256(), 0
         file.seek(0)
         upto = self._certificate[0] if self._certificate is not None else 0
@@ -400,11 +400,11 @@ class _Check:
         return sha.hexdigest()
 
     def _is_cut(self, file: BinaryIO) -> bool:
-        """Tell whether the file ends in the middle of what stands where the good part ends."""
+        """Tell whether the file ends in the middle of whatever follows the good part."""
         size = file.seek(0, 2)
         if self._footed or size < len(_MAGIC):
             return size - self._good < len(_MAGIC)
-        good = self._good or len(_MAGIC)  # what the first record begins behind
+        good = self._good or len(_MAGIC)  # what precedes the first record
         left = size - good
         file.seek(good)
         begin = file.read(_BEGIN_BYTES)
@@ -412,13 +412,13 @@ class _Check:
         return ends and not self._ended(file)
 
     def _ended(self, file: BinaryIO) -> bool:
-        if file.seek(0, 2) < 2 * len(_MAGIC):  # it begins with the same
+        if file.seek(0, 2) < 2 * len(_MAGIC):  # it begins the same way
             return False
         file.seek(-len(_MAGIC), 2)
         return file.read() == _MAGIC
 
     def _check_end(self, end: bytes, offset: int) -> None:
-        """Hold what stands behind the certificate against its own checksum."""
+        """Check what follows the certificate against its own checksum."""
         length = 9 + int.from_bytes(end[1:9], "little")
         rest = end[length:]
         if not rest.startswith(_DATA_END) or len(rest) < len(_DATA_END) + _FOOTER.size + len(_MAGIC):
@@ -451,7 +451,7 @@ class _Check:
 
 
 def _difference(text: bytes, expected: bytes) -> str:
-    """Say in what a certificate differs from what it should say."""
+    """Say where a certificate differs from what it should say."""
     try:
         says, is_ = (
             msgspec.json.decode(text, type=Certificate),

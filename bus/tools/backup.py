@@ -1,7 +1,7 @@
-"""``python -m bus backup FOLDER`` and ``restore FOLDER``: what of the data directory must not be lost.
+"""``python -m bus backup FOLDER`` and ``restore FOLDER``: what in the data directory must not be lost.
 
-Journals are copied by SQLite while they are written to, each as of one moment; other files as they stand.
-History, which fills again by itself, is left out; recordings come along on request, segment by segment.
+SQLite copies journals while they are written to, each as of one moment; other files are copied as they stand.
+History, which fills again by itself, is left out; recordings are included on request, segment by segment.
 """
 
 import contextlib
@@ -25,26 +25,26 @@ LIST: Final = "backup.json"
 FORMAT: Final = 1
 ROLES: Final = (STACK, "publisher", "snapshot_server", "trader", "orders", "forward")
 _REMADE: Final = frozenset({"history", "recording", "prometheus"})
-"""Folders that are not in a backup; the recording is when it is asked for."""
+"""Folders that are not in a backup; the recording is, when asked for."""
 
 _BUSY_S: Final = 30.0
 _SQLITE: Final = b"SQLite format 3\0"
 
 
 class Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a backup has: each file by its path in the data directory, with its SHA-256."""
+    """The contents of a backup: each file by its path in the data directory, with its SHA-256."""
 
     format: int
     files: dict[str, str]
 
 
 def backup(settings: Settings, folder: Path, *, recording: bool = False, replace: bool = False) -> int:
-    """Copy what must not be lost into a new folder; return how many files that were.
+    """Copy what must not be lost into a new folder; return the number of files.
 
-    The folder is there whole or not at all. With `replace` it takes the place of one that is a backup.
+    The folder is made completely or not at all. With `replace` it takes the place of an older backup.
 
     Raises:
-        StartupError: it is there already, or a file cannot be read, copied or written.
+        StartupError: the folder exists, or a file cannot be read, copied or written.
     """
     if not settings.data_dir.is_dir():
         raise StartupError(f"{shown_path(settings.data_dir)}: is no directory: there is nothing to back up")
@@ -74,10 +74,10 @@ def backup(settings: Settings, folder: Path, *, recording: bool = False, replace
 
 
 def restore(settings: Settings, folder: Path) -> int:
-    """Put a backup in the place of the data directory, which is kept beside it; return how many files.
+    """Put a backup in the place of the data directory, which is kept beside it; return the number of files.
 
     Raises:
-        StartupError: something still runs, the folder is no whole backup, or nothing can be written.
+        StartupError: something still runs, the folder is not a complete backup, or it cannot be written.
     """
     for role in ROLES:
         if (pid := holder(settings.run_dir, role)) is not None:
@@ -104,10 +104,10 @@ def restore(settings: Settings, folder: Path) -> int:
 
 
 def check(folder: Path) -> Listed:
-    """Return what is in a backup, once every file is found to be what was backed up.
+    """Return the contents of a backup, after checking every file.
 
     Raises:
-        StartupError: it is none, or a file is missing or another.
+        StartupError: it is not a backup, or a file is missing or differs.
     """
     try:
         listed = msgspec.json.decode((folder / LIST).read_bytes(), type=Listed)
@@ -143,12 +143,12 @@ def _sources(settings: Settings, *, recording: bool) -> Iterator[Path]:
 
 
 def _is_beside(name: str) -> bool:
-    """Tell whether a file is a part of another: SQLite's, which its copy has in it; or a draft, or a lock."""
+    """Tell whether a file is part of another (SQLite's, whose copy includes it), or a draft, or a lock."""
     return name.endswith(("-wal", "-shm", "-journal", ".new", ".tmp", ".lock"))
 
 
 def _copied(source: Path, target: Path) -> bool:
-    """Copy a file; return False if it has gone meanwhile, as a segment of a recording may."""
+    """Copy a file; return False if it has disappeared meanwhile, as a segment of a recording may."""
     try:
         with source.open("rb") as file:
             is_journal = file.read(len(_SQLITE)) == _SQLITE

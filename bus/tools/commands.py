@@ -95,7 +95,7 @@ def past_moment(text: str) -> At:
 
 
 class _RecordProgress:
-    """Says how a recording goes: a line that stays in place on a terminal, else a log event a minute."""
+    """Reports how a recording goes: a line that stays in place on a terminal, else a log event a minute."""
 
     def __init__(self, recorder: Recorder, settings: Settings, clock: Clock) -> None:
         self._recorder = recorder
@@ -129,7 +129,7 @@ def record(settings: Settings, stop: Stop, path: Path | None) -> int:
     """Record until `stop`; 1 if nothing was heard, or the disk did not take it all.
 
     Args:
-        path: the folder; None for the one in the data directory, which is kept within its budget.
+        path: the folder; None for the one in the data directory, kept within its budget.
     """
     context, clock = make_context(settings.curve_key), SystemClock()
     budget = None
@@ -197,7 +197,7 @@ def token(path: Path) -> int:
 
 
 def config(environ: Mapping[str, str], cwd: Path) -> int:
-    """Print every setting that holds, and where it was set."""
+    """Print every setting in effect, and where it was set."""
     found, origin = Settings.with_origins(environ, cwd)
     for row in effective(found, origin):
         _say(f"{row.key:<26} {row.value or '-':<40} {row.origin}")
@@ -215,7 +215,7 @@ def replay(
     paused: bool,
     at: At | None = None,
 ) -> int:
-    """Play the publisher's part until `stop`; with `at` stand still at that moment until told to go on."""
+    """Play the publisher's part until `stop`; with `at`, pause at that moment until told to go on."""
     recording = open_recording(path)
     clock = SystemClock()
     if at is not None:
@@ -232,17 +232,17 @@ def replay(
 
 
 def begin_of(recording: Recording, at: At) -> int:
-    """Return from when on a replay begins that stands still at a moment."""
+    """Return where a replay begins that is to pause at a moment."""
     try:
         then = Moments(recording).at(at)
     except NotRecorded as error:
         raise StartupError(str(error)) from None
-    # What was published in the same ms as the last message is shown with it.
+    # What was published in the same ms as the last message is shown together with it.
     return then.published_ns // 1_000_000 + 1
 
 
 def control(settings: Settings, action: str, value: str | None) -> int:
-    """Send one command to a running replay and print where it stands."""
+    """Send one command to a running replay and print its position."""
     question: dict[str, Any] = {"op": "replay", "action": action}
     try:
         if action == "seek":
@@ -266,7 +266,7 @@ def open_recording(path: Path) -> Recording:
     """Open a recording.
 
     Raises:
-        StartupError: it is none, or cannot be read.
+        StartupError: it is not one, or cannot be read.
     """
     try:
         return Recording(path)
@@ -327,7 +327,7 @@ def _verdict(recording: Recording, *, deep: bool) -> Verdict:
 
 
 def _account(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON for a person: times as such, gaps with what they miss."""
+    """Return a verdict as JSON for people: readable times, and gaps with what they lack."""
     return {
         "verdict": verdict.verdict,
         "said": verdict.said,
@@ -370,13 +370,13 @@ def import_frames(frames: Path, path: Path, use_yes_price: str) -> int:
 def tap(settings: Settings, stop: Stop, prefixes: Iterable[str]) -> int:
     """Print the feed: a line of JSON per record, until `stop` or a closed pipe.
 
-    Silence is said on stderr, within 3 s, and whether it is of the feed or only of what was asked for.
+    Silence is reported on stderr within 3 s, and whether the feed is silent or only the topics asked for.
     """
     prefixes, clock = tuple(prefixes), SystemClock()
     context = make_context(settings.curve_key)
     socket = make(context, zmq.SUB, MAX_FEED)
     try:
-        for prefix in {*prefixes, TOPIC_HEARTBEAT}:  # by which a silent feed differs from a wrong prefix
+        for prefix in {*prefixes, TOPIC_HEARTBEAT}:  # to tell a silent feed from a wrong prefix
             socket.setsockopt(zmq.SUBSCRIBE, prefix.encode())
         connect(socket, settings.feed)
         poller = zmq.Poller()
@@ -414,7 +414,7 @@ def _silence(settings: Settings, prefixes: tuple[str, ...], *, alive: bool) -> s
 
 
 def lines(topic: str, envelope: Envelope) -> Iterable[str]:
-    """Yield a message as lines of JSON, a record each, its fields by name.
+    """Yield a message as lines of JSON, one per record, its fields by name.
 
     Raises:
         DecodeError: a record is malformed.

@@ -1,6 +1,6 @@
 """``python -m bus doctor``: look at everything from outside and say in plain words what is wrong.
 
-It changes nothing and needs no process to be up. Each finding is one line; a problem names its remedy.
+It changes nothing and works whatever is down. Each finding is one line; a problem names its remedy.
 """
 
 import os
@@ -141,7 +141,7 @@ def _key(settings: Settings) -> Iterator[Finding]:
 
 
 def _supervised(settings: Settings) -> Iterator[Finding]:
-    """What supervisord says of each process, if it runs."""
+    """What supervisord says about each process, if supervisord runs."""
     supervisor = Supervisor(settings.run_dir)
     try:
         processes = supervisor.ask()
@@ -165,7 +165,7 @@ def _role(settings: Settings, role: str) -> Finding:
 
 
 def _strategies(settings: Settings, environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
-    """Whether the trader can load what it would trade on, and what it leaves out."""
+    """Whether the trader can load what it would trade with, and what it leaves out."""
     try:
         check_trader(environ, cwd)
         for ended in EndedStrategies(settings.data_dir).read():
@@ -246,7 +246,7 @@ def gateway_ready(context: zmq.Context[Any], settings: Settings) -> Finding:
 
 
 def trader_begun(context: zmq.Context[Any], settings: Settings, timeout_ms: int = 1_000) -> Finding:
-    """Return whether a trader that runs has begun."""
+    """Return whether a running trader has begun to trade."""
     try:
         ask(context, settings.trader_control, {"op": "ping", "id": 1}, timeout_ms)
     except KalshiBusError as error:
@@ -287,7 +287,7 @@ def _health(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, "health", f"{url}: {error}: is the snapshot server up? {setting} sets its port")
         return
     said = f"{status} {health.status}, {health.market_count} markets, {health.age_seconds} s old"
-    # Resyncing is nothing to judge: it ends by itself within seconds, or becomes stale.
+    # Resyncing is not judged: within seconds it ends by itself, or becomes stale.
     yield Finding(None if health.status == "resyncing" else health.status == "ok", "health", said)
     if health.resyncing is not None:
         yield Finding(None, "resyncing", health.resyncing.words)
@@ -301,7 +301,7 @@ def _health(settings: Settings) -> Iterator[Finding]:
 
 
 def drift_findings(rows: Sequence[DriftRow], more: int, url: str) -> Iterator[Finding]:
-    """Yield what the exchange sends otherwise than documented: the newest in full, the others counted."""
+    """Yield where the exchange departs from its documents: the newest in full, the others counted."""
     for row in rows[:DRIFT_MOST]:
         yield Finding(None, "drift", f"Kalshi sends what it does not document: {row.text}")
     more += max(0, len(rows) - DRIFT_MOST)

@@ -1,9 +1,9 @@
 """Says on the terminal of ``make run`` how the start goes, until there is data.
 
-`bus.process.supervise` starts it beside supervisord, whose terminal shows otherwise only which processes
-run. It asks `/health` every second, and supervisord where that does not answer; it ends when there is data,
-or with supervisord. What a start brings with it, such as a simulator that is not up yet, is no trouble: what
-is wrong is said once it has lasted. Linux only; elsewhere it says nothing.
+`bus.process.supervise` starts it beside supervisord, whose terminal would otherwise only show which processes
+run. It asks `/health` every second, and supervisord if that does not answer; it ends when there is data, or
+with supervisord. What belongs to a start, such as a simulator that is not up yet, is not trouble: a problem
+is reported once it has lasted. Linux only; elsewhere it says nothing.
 """
 
 import contextlib
@@ -39,27 +39,27 @@ _say: Final = print
 EVERY_S: Final = 1.0
 TIMEOUT_S: Final = 2.0
 PATIENCE_S: Final = 8.0
-"""So long after the start it is no trouble that somebody is not there yet."""
+"""How long after the start it is not trouble that a process is not up yet."""
 
 LASTED_S: Final = 1.5
-"""A problem is said once it has been there for so long."""
+"""A problem is reported once it has lasted this long."""
 
 PROGRESS_S: Final = 3.0
 AGAIN_S: Final = 60.0
-"""A problem that lasts is said again this often."""
+"""How often a lasting problem is repeated."""
 
 WARNED_S: Final = 5.0
-"""So long after the first data it is waited for what the publisher finds wrong with the settings."""
+"""How long after the first data to wait for what the publisher finds wrong with the settings."""
 
 
 class Teller:
-    """What to say of a start, as it goes. Times are seconds of any steady clock.
+    """What to say about a start as it proceeds. Times are seconds of any steady clock.
 
     Args:
         dashboard: its address.
 
     Attributes:
-        ended: whether there is nothing more to be said.
+        ended: whether there is nothing more to say.
     """
 
     def __init__(self, dashboard: str, now_s: float) -> None:
@@ -72,11 +72,11 @@ class Teller:
         self._progress: tuple[float, str] = (now_s - PROGRESS_S, "")
 
     def tell(self, health: HealthAnswer | None, processes: Processes | None, now_s: float) -> list[str]:
-        """Return the lines that are new.
+        """Return the new lines.
 
         Args:
-            health: as the snapshot server answers it, None if it does not.
-            processes: as supervisord has them, where the snapshot server does not say it.
+            health: as the snapshot server gives it, None if it does not answer.
+            processes: as supervisord gives them, if the snapshot server does not.
         """
         lines = list(self._problems(self._found(health, processes, now_s), now_s))
         account = health.publisher if health is not None else None
@@ -96,7 +96,7 @@ class Teller:
     def _found(
         self, health: HealthAnswer | None, processes: Processes | None, now_s: float
     ) -> Iterator[tuple[str, Problem]]:
-        """Yield what is wrong, each with what it is the same as when its words change a little."""
+        """Yield what is wrong, each with a key that stays the same when its words change a little."""
         late = now_s - self._began_s >= PATIENCE_S
         if health is None:
             if late:
@@ -147,25 +147,25 @@ def _processes(supervisor: Supervisor) -> Processes | None:
 
 
 def main() -> None:
-    """Tell until there is data, or until nobody reads it. Its terminal's supervisord is SUPERVISE_PID."""
+    """Report until there is data, or until nobody reads it. Its terminal's supervisord is SUPERVISE_PID."""
     no_arguments("bus.tools.first_start", "Says how a start goes; make run starts it.")
     parent = os.environ.get("SUPERVISE_PID", "")
     if not parent.isdigit():
         sys.exit("bus.tools.first_start: make run starts it, beside supervisord")
     if sys.platform != "linux":
         return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it silently
     os.nice(10)
     try:
         settings = Settings.load(os.environ, Path.cwd())
     except SettingsError:
-        return  # `make run` has said it
+        return  # `make run` has reported it
     with contextlib.suppress(OSError):  # supervisord is gone, or the terminal: nobody reads
         _tell(settings, os.pidfd_open(int(parent)))
 
 
 def _tell(settings: Settings, supervisord: int) -> None:
-    """Tell until there is data, or until the process of this descriptor ends."""
+    """Report until there is data, or until the process of this descriptor ends."""
     supervisor = Supervisor(settings.run_dir)
     clock = SystemClock()
     teller = Teller(f"http://{local(settings)[0]}:{settings.ui_port}/", clock.monotonic_ns() / 1e9)

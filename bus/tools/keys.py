@@ -15,7 +15,7 @@ def run(load: Callable[[], Settings], args: argparse.Namespace) -> int:
     """Carry out one command on the keyring in the data directory; return the exit code.
 
     Args:
-        load: loads the settings. A key for a forwarder elsewhere is made without: they may wait for it.
+        load: loads the settings. A key for a forwarder elsewhere is made without them: they may depend on it.
 
     Raises:
         StartupError: a name, a key or a file cannot be used.

@@ -1,1 +1,1 @@
-"""What trader, order gateway and dashboard say to each other."""
+"""What trader, order gateway and dashboard say to one another."""

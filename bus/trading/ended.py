@@ -1,6 +1,7 @@
 """Strategies that were ended with the trader because they did not return: a file in the data directory.
 
-What is in it is not loaded again, restarts or not, until its owner says so: ``python -m trader allow NAME``.
+A strategy listed there is not loaded again, even after a restart, until its owner says so: ``python -m trader
+allow NAME``.
 """
 
 import os
@@ -22,9 +23,9 @@ class EndedStrategy(msgspec.Struct, frozen=True):
     """One of them.
 
     Attributes:
-        label: what names it in the settings, without arguments.
-        strategy: what it calls itself, or the label if it did not come that far.
-        call: what did not return.
+        label: its name in the settings, without arguments.
+        strategy: what it calls itself, or the label if it did not get that far.
+        call: the call that did not return.
         at_ms: when it was ended.
     """
 
@@ -39,7 +40,7 @@ class EndedStrategy(msgspec.Struct, frozen=True):
         return f"{self.call} did not return"
 
     def is_called(self, name: str) -> bool:
-        """Whether a person who says `name` means it."""
+        """Whether `name`, as a person says it, means this one."""
         return name in (self.strategy, self.label, self.label.rpartition(":")[2])
 
 
@@ -50,10 +51,10 @@ class EndedStrategies:
         self.path = data_dir / NAME
 
     def read(self) -> tuple[EndedStrategy, ...]:
-        """Return those that are not to be loaded.
+        """Return the strategies not to be loaded.
 
         Raises:
-            StartupError: the file cannot be read as such: nobody knows which.
+            StartupError: the file cannot be read, so nobody knows which.
         """
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -75,7 +76,7 @@ class EndedStrategies:
                 raise self._unreadable(str(error)) from None
 
     def add(self, ended: EndedStrategy) -> None:
-        """Take one in; when this returns, it survives a power cut.
+        """Add one; when this returns, it survives a power cut.
 
         Raises:
             OSError: it could not be written.
@@ -84,7 +85,7 @@ class EndedStrategies:
         self._write([*(other for other in self.read() if other.label != ended.label), ended])
 
     def allow(self, name: str) -> list[EndedStrategy]:
-        """Let those of this name be loaded again; return them.
+        """Allow those of this name to be loaded again; return them.
 
         Raises:
             OSError: the file could not be written.

@@ -1,7 +1,7 @@
-"""What trader and order gateway say to each other: docs/orders.md in types.
+"""What trader and order gateway say to each other: docs/orders.md as types.
 
-The trader asks, the gateway answers; what has become of orders are numbered events, of which the trader names
-the last that it has in its journal. Members are only ever added, at the end or with a default.
+The trader asks, the gateway answers; what becomes of orders is told in numbered events, and the trader names
+the last one in its journal. Members are only ever added, at the end or with a default.
 """
 
 from typing import Final, Literal
@@ -13,13 +13,13 @@ from markets.orders import AnyOrderEvent, Fill, Intent
 from .shapes import Shape
 
 STANDS_STILL: Final = "stands still"
-"""Of a watchdog that is there and does nothing: leases alone end what rests."""
+"""The answer of a watchdog that is there and does nothing: only leases end what rests."""
 
 Source = Literal["live", "replay"]
 
 
 class GatewayEvent(msgspec.Struct, frozen=True, array_like=True):
-    """Something that has become of an order or of the account. `number` counts those of a journal, from 1."""
+    """Something that happened to an order or to the account. `number` counts a journal's events, from 1."""
 
     number: int
     at_ms: int
@@ -27,7 +27,7 @@ class GatewayEvent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ForeignFill(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A fill of an order that is not ours: by hand, by another program, or from before our journal began."""
+    """A fill of an order that is not ours: by hand, by another program, or from before our journal."""
 
     order_id: str
     ticker: str
@@ -41,7 +41,7 @@ class ForeignFill(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class PlaceAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="place"):
-    """Carry intents out. `source` is of the trader's feed, `confirmation` the typed one of the settings."""
+    """Carry out intents. `source` is that of the trader's feed, `confirmation` the one in the settings."""
 
     journal: str
     intents: tuple[Intent, ...]
@@ -58,7 +58,7 @@ class CancelAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="cancel"):
 
 
 class AmendAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="amend"):
-    """Give a resting order another price or count; `count_e2` is what it has got and what shall rest."""
+    """Give a resting order another price or count; `count_e2` is what it has got plus what is to rest."""
 
     journal: str
     number: int
@@ -67,7 +67,7 @@ class AmendAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="amend"):
 
 
 class OrderEventsAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="order_events"):
-    """All events of a journal after one, `limit` at most. It is the trader's sign of life, too."""
+    """Ask for a journal's events after one, at most `limit`. It is also the trader's sign of life."""
 
     journal: str
     after: int
@@ -82,7 +82,7 @@ class OrderAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="order"):
 
 
 class AccountAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="account"):
-    """What the exchange lists of the account. `since_ms`: settlements and movements from then on."""
+    """Ask what the exchange lists of the account. `since_ms`: settlements and movements from then on."""
 
     journal: str
     since_ms: int = 0
@@ -104,19 +104,19 @@ AnyAsk = PlaceAsk | CancelAsk | AmendAsk | OrderEventsAsk | OrderAsk | AccountAs
 
 
 class PlaceAnswer(Shape, frozen=True, kw_only=True):
-    """Numbers of the intents that are in the gateway's log, taken or refused."""
+    """The numbers of the intents in the gateway's log, accepted or refused."""
 
     logged: tuple[int, ...]
 
 
 class AskedAnswer(Shape, frozen=True, kw_only=True):
-    """Whether the order is known and has not ended: then what was asked for is in the log."""
+    """Whether the order is known and has not ended: if so, the request is in the log."""
 
     asked: bool
 
 
 class OrderEventsAnswer(Shape, frozen=True, kw_only=True):
-    """Events in order. `last` is the number of the newest that the gateway has for this journal.
+    """Events in order. `last` is the number of the newest one that the gateway has for this journal.
 
     `generation` rises with each gateway; `exchange` and `account` name whose orders these are.
     """
@@ -129,7 +129,7 @@ class OrderEventsAnswer(Shape, frozen=True, kw_only=True):
 
 
 class Exchanged(Shape, frozen=True, kw_only=True):
-    """A request and its answer, as they went. `status` is None while, or where, there is no answer."""
+    """A request and its answer, as they were sent. `status` is None if there is no answer, or not yet."""
 
     what: str
     path: str
@@ -142,13 +142,13 @@ class Exchanged(Shape, frozen=True, kw_only=True):
 
 
 class OrderAnswer(Shape, frozen=True, kw_only=True):
-    """An order as the gateway knows it; `found` False where it is not in the log.
+    """An order as the gateway knows it; `found` is False if it is not in the log.
 
     Attributes:
         state: a markets.orders.OrderState.
-        order_id: the exchange's, empty while not known.
-        deadline_ms: of an unknown one, when it counts as not placed if nothing is found.
-        lease_ms: when the exchange ends it if nobody renews.
+        order_id: the exchange's, empty while unknown.
+        deadline_ms: for an unknown order, when it counts as not placed unless it is found.
+        lease_ms: when the exchange ends it unless renewed.
     """
 
     found: bool
@@ -162,7 +162,7 @@ class OrderAnswer(Shape, frozen=True, kw_only=True):
 
 
 class ShardCash(Shape, frozen=True, kw_only=True):
-    """Cash on a shard, and what of it resting orders need; `free` under the stricter admission rule."""
+    """Cash on a shard, and how much of it resting orders need; `free` under the stricter admission rule."""
 
     exchange_index: int
     cash_e6: int
@@ -183,7 +183,7 @@ class ListedPosition(Shape, frozen=True, kw_only=True):
 
 
 class ListedOrder(Shape, frozen=True, kw_only=True):
-    """An order that rests, as listed. `number` is that of our intent, None if it is not ours."""
+    """A resting order, as listed. `number` is that of our intent, None if it is not ours."""
 
     order_id: str
     client_order_id: str
@@ -225,14 +225,14 @@ class AccountAnswer(Shape, frozen=True, kw_only=True):
     """What the exchange lists of the account.
 
     Attributes:
-        exchange, account: whose it is. A new simulated exchange is another one.
-        as_of_ms: by the exchange's own word all of it is at least as new as this.
+        exchange, account: whose it is. A new simulated exchange counts as another one.
+        as_of_ms: according to the exchange, all of it is at least as new as this.
         asked_ms: when the last list of it was asked for, by the gateway's clock.
-        in_flight: requests without an answer while it was asked; 0 and as_of_ms later than the last request
+        in_flight: requests without an answer during the asking; 0, with as_of_ms later than the last request,
             is a quiet moment.
-        last_event: number of the newest event of the journal as all this was put together.
-        netting: whether the account has collateral return; None where the exchange does not say.
-        missing: lists that could not be had; what is empty because of that says nothing.
+        last_event: number of the journal's newest event when all this was put together.
+        netting: whether the account has collateral return; None if the exchange does not say.
+        missing: lists that could not be fetched; fields left empty by that mean nothing.
     """
 
     exchange: str
@@ -258,7 +258,7 @@ class TransferAnswer(Shape, frozen=True, kw_only=True):
 
 
 class GatewayBudget(Shape, frozen=True, kw_only=True):
-    """A token bucket: what refills it a second, what is in it, and what creates cannot touch."""
+    """A token bucket: its refill per second, its content, and the part that new orders cannot touch."""
 
     refill: float
     left: float
@@ -266,13 +266,13 @@ class GatewayBudget(Shape, frozen=True, kw_only=True):
 
 
 class GatewayStatus(Shape, frozen=True, kw_only=True):
-    """How the gateway stands.
+    """The gateway's status.
 
     Attributes:
-        state: `ready`, or the first of `reasons` why it sends no orders.
-        open_orders, in_flight, unknown: of all journals.
-        exposure_e6: what orders that have not ended may cost and what the account holds.
-        resolved: how many unknown ones were decided, and the longest time it took.
+        state: `ready`, or the first of the `reasons` why it sends no orders.
+        open_orders, in_flight, unknown: those of all journals.
+        exposure_e6: what orders that have not ended may cost plus what the account holds.
+        resolved: how many unknown orders were resolved, and the longest time that took.
     """
 
     state: str

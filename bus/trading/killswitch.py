@@ -1,4 +1,4 @@
-"""The kill switch: a file in the data directory. While it is there nothing is traded, restarts or not.
+"""The kill switch: a file in the data directory. While it exists nothing is traded, even after a restart.
 
 It may be made by hand (``touch``); its text, if any, is the reason.
 """
@@ -16,29 +16,29 @@ from markets.errors import StartupError
 
 NAME: Final = "KILLED"
 WORD: Final = "UNLOCK"
-"""What must be typed to trade again after a kill, and at the daily loss."""
+"""What must be typed to trade again after a kill, or after the daily loss was reached."""
 
 BY_HAND: Final = "by hand"
-"""The reason of a kill for which none is given."""
+"""The reason of a kill without one."""
 
 MAX_REASON: Final = 500
 MAX_FILE_BYTES: Final = 100_000
-"""Of a longer file this much is read."""
+"""How much of the file is read at most."""
 
 
 class Killed(msgspec.Struct, frozen=True):
-    """When trading was killed, None if that cannot be read, and why."""
+    """When trading was killed (None if that cannot be read), and why."""
 
     at_ms: int | None
     reason: str
 
 
 class KillOutcome(msgspec.Struct, frozen=True):
-    """What came of setting the switch.
+    """The result of setting the switch.
 
     Attributes:
-        holds: whether it is set now, for whoever trades here and through restarts.
-        trouble: what went wrong all the same, None if nothing did.
+        holds: whether it is set now, for every trader here and through restarts.
+        trouble: what went wrong nevertheless, None if nothing did.
     """
 
     holds: bool
@@ -46,13 +46,13 @@ class KillOutcome(msgspec.Struct, frozen=True):
 
 
 class KillSwitch:
-    """The switch of one data directory. Any process may set it; only the trader clears it."""
+    """The kill switch of one data directory. Any process may set it; only the trader clears it."""
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / NAME
 
     def read(self) -> Killed | None:
-        """Return the kill that holds, None if trading is allowed. What cannot be read counts as killed."""
+        """Return the kill in effect, None if trading is allowed. An unreadable file counts as a kill."""
         try:
             at_ms = int(self.path.stat().st_mtime * 1000)
             with open_regular(self.path) as file:
@@ -68,9 +68,9 @@ class KillSwitch:
         return Killed(at_ms, str(reason)[:MAX_REASON] or "the kill file is there")
 
     def set(self, reason: str) -> KillOutcome:
-        """Kill: if it holds when this returns, it survives a power cut.
+        """Kill: if `holds` is set when this returns, the kill survives a power cut.
 
-        That the file is there is what kills: a full disk may only cost the reason.
+        The existence of the file is what kills: a full disk may only cost the reason.
         """
         try:
             self._write(reason)

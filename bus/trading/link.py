@@ -1,7 +1,7 @@
 """The link to the order gateway: one DEALER socket in a thread of its own, which asks only what it is given.
 
-Nothing is queued for a gateway that is not there: such a question is dropped, and whoever asked asks again.
-So each question is a sign of life of the thread that gave it, and never of this one.
+Nothing is queued for an absent gateway: such a question is dropped, and its asker asks again. So each
+question is a sign of life of the thread it came from, never of this one.
 """
 
 import threading
@@ -22,19 +22,19 @@ from markets.errors import DecodeError
 log = structlog.get_logger()
 
 SILENT_MS: Final = 3_000
-"""After so long without an answer the socket is thrown away, and what waits in it."""
+"""After this long without an answer the socket is thrown away, with what waits in it."""
 
 POLL_MS: Final = 500
 HINTS: Final = b"orders."
-"""The topic of what has become of orders; heartbeats say nothing new."""
+"""The topic of what becomes of orders; heartbeats say nothing new."""
 
 
 class GatewayLink:
-    """`ask` and `take` are for one thread; `start` and `stop` for whoever made it.
+    """`ask` and `take` are for one thread; `start` and `stop` for the thread that made it.
 
     Args:
-        endpoint: of the gateway's ROUTER. hints: of its PUB, None to do without.
-        rouse: called in the link's thread when an answer or a hint is there.
+        endpoint: that of the gateway's ROUTER. hints: that of its PUB, None to do without.
+        rouse: called in the link's thread when an answer or a hint has come.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class GatewayLink:
         self._wake.close()
 
     def ask(self, id_: int, question: Mapping[str, Any]) -> None:
-        """Ask soon, or never if nobody is there."""
+        """Ask soon, or never if nobody is there to take it."""
         self._questions.append(encode_map({**question, "id": id_}))
         self._wake.set()
 
@@ -114,7 +114,7 @@ class GatewayLink:
                         continue
                     waits_ms = now_ms if waits_ms is None else waits_ms
                 if waits_ms is not None and now_ms - waits_ms > SILENT_MS:
-                    # What waits in it must not reach a gateway that wakes up later.
+                    # What is queued in it must not reach a gateway that wakes up later.
                     dealer.close()
                     dealer, waits_ms = self._connect(), None
         finally:

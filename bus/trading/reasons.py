@@ -1,8 +1,8 @@
 """Why a trade was refused, why nothing is traded, why an order got no more: each word once, and its sentence.
 
-The words are in journals for ever: none is ever renamed or given another meaning. `NO_DEPTH` had two until
-`NOTHING_LEFT` was parted from it: as an order's end it says what that says. Where risk refuses what the
-scanner would not have offered, it says so in the scanner's word.
+Journals keep the words for ever: none is ever renamed or given another meaning. `NO_DEPTH` had two until
+`NOTHING_LEFT` was split off: as an order's end it means the latter. Where risk refuses what the scanner would
+not have offered, it uses the scanner's word.
 """
 
 from collections.abc import Mapping
@@ -174,7 +174,7 @@ NOT_DONE: Final = {
     NO_DRIFT: "journal and account do not differ: there is nothing to adopt",
     DRIFT_CHANGED: "what differs is not any more what was shown: look again",
 }
-"""Why what a person asked for was not done, besides those of REFUSALS."""
+"""Why what a person asked for was not done, in addition to REFUSALS."""
 
 COMPLETE: Final = "complete"
 NOTHING_LEFT: Final = "nothing_left"
@@ -231,11 +231,11 @@ ENDS: Final = {
 """Why an order got no more than it did."""
 
 UNFILLED: Final = frozenset({NOTHING_LEFT, NO_DEPTH})
-"""Ends of an order that arrived and found too little; the second in journals from before the first."""
+"""Ends of an order that arrived and found too little; the second is in journals older than the first."""
 
 
 def why_refused(reason: str) -> str:
-    """Return why a trade was refused, or something else was not done, as a sentence without its full stop."""
+    """Return why a trade was refused, or anything else was not done, as a sentence without its full stop."""
     return _told(reason, REFUSALS | NOT_DONE)
 
 
@@ -245,7 +245,7 @@ def why_ended(reason: str) -> str:
 
 
 def _told(reason: str, sentences: Mapping[str, str]) -> str:
-    """Return a reason's sentence, and after a colon what it goes on with."""
+    """Return a reason's sentence, with its details after a colon."""
     word, _, details = reason.partition(": ")
     sentence = sentences.get(word)
     if sentence is None:
@@ -254,5 +254,5 @@ def _told(reason: str, sentences: Mapping[str, str]) -> str:
 
 
 def _plain(reason: str) -> str:
-    """A reason of a later version, or in the words of an exchange."""
+    """A reason from a later version, or in an exchange's words."""
     return reason.replace("_", " ")
