@@ -1,4 +1,4 @@
-"""What the publisher says of itself in heartbeats: how the last sweep ended, and what goes wrong now."""
+"""What the publisher says about itself in heartbeats: how the last sweep ended, and what is going wrong."""
 
 from collections.abc import Sequence
 
@@ -24,9 +24,10 @@ class Account:
     """The publisher's account. `health` may be asked from any thread; the sweep's thread changes it.
 
     Args:
-        clients: whose trouble is told at once; the first says whether the exchange can be reached.
-        stream: None where there is none, and then no `live` either.
-        place: where the exchange is looked for, for sentences.
+        clients: clients whose trouble is reported at once; the first says whether the exchange can be
+            reached.
+        stream: None if there is none; then there is no `live` either.
+        place: where the exchange is looked for, for use in sentences.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Account:
 
     @property
     def health(self) -> PublisherHealth:
-        """The account for heartbeats: the last sweep's outcome, and at once the running one's trouble."""
+        """The account for heartbeats: the last sweep's outcome, and any trouble of the running one."""
         health = self._with_stream(self._said)
         first = self._first
         if first is not None:
@@ -73,7 +74,7 @@ class Account:
         return msgspec.structs.replace(health, warnings=(*self._unmatched, *self._clock_warnings()))
 
     def waits_for_key(self, path: object, *, long: bool) -> None:
-        """Say that the simulator has not written its key yet; for `long` it is an error."""
+        """Note that the simulator has not written its key yet; after `long` this is an error."""
         if not long:
             self._say(sweep="waiting_for_key")
             return
@@ -86,25 +87,25 @@ class Account:
         )
 
     def has_key(self) -> None:
-        """Say that the key which was waited for is there."""
+        """Note that the awaited key has arrived."""
         self._say(sweep="starting", key="ok", error=None, cause=None, remedy=None)
 
     def begins(self, reading: Reading, *, first: bool) -> None:
-        """Say that a sweep begins; `first`: there is no epoch yet, and how far it comes is told."""
+        """Note that a sweep begins; `first`: there is no epoch yet, so its progress is reported."""
         self._thread.check()
         self._first = reading if first else None
 
     def private(self, refusal: KeyRefused | None) -> None:
-        """Say whether the key was refused where nothing is answered without one."""
+        """Note whether the key was refused where nothing is answered without one."""
         self._thread.check()
         self._private = refusal
 
     def swept(self, error: ExchangeError | None, *, partly: bool, routes: Sequence[RouteHealth] = ()) -> None:
-        """Say how a sweep ended.
+        """Note how a sweep ended.
 
         Args:
-            partly: what it read before the error counts.
-            routes: those that failed beside it.
+            partly: what it read before the error counts nevertheless.
+            routes: those that failed besides.
         """
         key = self._key_word(error)
         self._say(routes=tuple(routes))
@@ -117,7 +118,7 @@ class Account:
         self._said = self._with_error(said, error, exchange_reachable=self._clients[0].reachable)
 
     def matched(self, unmatched: Sequence[str]) -> None:
-        """Say which settings match nothing, a sentence each."""
+        """Note which settings match nothing, a sentence each."""
         self._thread.check()
         self._unmatched = tuple(unmatched)
         for warning in (*self._unmatched, *self._clock_warnings()):
@@ -130,7 +131,7 @@ class Account:
             if client.trouble is not None:
                 return client.trouble
         if health.exchange_reachable or any(client.reachable for client in self._clients):
-            return None  # slow is another thing than not there
+            return None  # slow is not the same as gone
         return next(filter(None, (client.unanswered() for client in self._clients)), None)
 
     def _with_error(
@@ -153,7 +154,7 @@ class Account:
         )
 
     def _refused(self, health: PublisherHealth) -> PublisherHealth:
-        """Say that the key is refused, also where everything that needs none goes on."""
+        """Report that the key is refused, even while everything that needs none goes on."""
         health = msgspec.structs.replace(health, key="refused")
         if health.error is not None:
             return health
@@ -165,7 +166,7 @@ class Account:
         return self._with_error(health, refusal, exchange_reachable=health.exchange_reachable)
 
     def _clock_warnings(self) -> tuple[str, ...]:
-        """Say that this machine's clock is wrong, rounded so that it is not another sentence each time."""
+        """Say that this machine's clock is wrong, rounded so that the sentence does not change each time."""
         offset_s = self._clients[0].clock_offset_s
         if offset_s is None or abs(offset_s) < faults.SKEWED_S:
             return ()
@@ -179,7 +180,7 @@ class Account:
             return "none"
         if isinstance(error, KeyRefused):
             return "refused"
-        # No answer says nothing about the key.
+        # No answer means no news about the key.
         return "ok" if error is None or self._clients[0].reachable else self._said.key
 
     def _with_stream(self, health: PublisherHealth) -> PublisherHealth:

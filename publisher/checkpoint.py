@@ -1,8 +1,9 @@
 """The state on disk, so that a restarted publisher serves at once, with true ages.
 
-One file: zstd of objects, each after its length: a head map, then the chunks of every stream as `state` would
-send them, then an empty one; behind it the XXH3-64 hash of all that. It is replaced by rename, so it is
-whole or not there; what is broken, newer or another exchange's is ignored with a line in the log.
+One file: zstd of objects, each preceded by its length: a head map, then the chunks of every stream as `state`
+would send them, then an empty one, followed by the XXH3-64 hash of it all. It is replaced by rename, so it is
+either complete or absent; a file that is broken, newer or another exchange's is ignored with a line in the
+log.
 """
 
 import io
@@ -41,10 +42,10 @@ VERSION: Final = 1
 NAME: Final = "checkpoint"
 SAVE_EVERY_NS: Final = 30_000_000_000
 SAVE_SHARE: Final = 40
-"""Pause between checkpoints, in times of what one takes: with 130,000 markets that is seconds."""
+"""Pause between checkpoints, as a multiple of the time one takes: seconds with 130,000 markets."""
 
 MAX_FILE_BYTES: Final = 2**31
-"""A larger file is none of ours: one of 130,000 markets has some 50 MB."""
+"""A larger file is not one of ours: with 130,000 markets it has some 50 MB."""
 
 _MAX_OBJECT_BYTES: Final = 64 * 1_048_576
 _LENGTH: Final = struct.Struct("<I")
@@ -52,14 +53,14 @@ _DIGEST_BYTES: Final = 8
 
 
 class _AnyHead(msgspec.Struct):
-    """What the head of every version says."""
+    """The part of the head common to all versions."""
 
     version: int
     epoch: int
 
 
 class _Hashed(io.RawIOBase):
-    """Hashes what is written through it."""
+    """Hashes what is written through it to a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -74,11 +75,12 @@ class _Hashed(io.RawIOBase):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """First object of the file.
+    """The first object of the file.
 
     Attributes:
         source: which exchange and which part of it, such as "sim http://127.0.0.1:5003/trade-api/v2".
-        cycle: the commit it was written after. ages: tickers it did not confirm -> as_of_ms of their quotes.
+        cycle: the commit after which it was written. ages: tickers not confirmed by that -> as_of_ms of their
+            quotes.
     """
 
     version: int
@@ -100,11 +102,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
 def save(directory: Path, state: State, source: str, now_ms: int) -> int:
     """Write the state; return the file's size in bytes.
 
-    The lock is held for one stream at a time: what is published meanwhile may or may not be in it.
-    The ages are those of the beginning, never too young; the first sweep after a load mends what is torn.
+    The lock is held for one stream at a time: what is published meanwhile may or may not be in it. The ages
+    are those at the beginning, never too young; the first sweep after a load repairs any inconsistency.
 
     Raises:
-        OSError: it cannot be written; the file there before stays.
+        OSError: it cannot be written; the previous file stays.
     """
     with state.lock:
         cycle = state.cycle
@@ -115,7 +117,7 @@ def save(directory: Path, state: State, source: str, now_ms: int) -> int:
     head = Head(VERSION, source, state.epoch, now_ms, cycle, known_ages)
     path = directory / NAME
     temporary = directory / f"{NAME}.new"
-    # O_NONBLOCK: a pipe in its place is an error, and not waited for.
+    # O_NONBLOCK: a pipe in its place gives an error instead of a wait.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     fd = os.open(temporary, flags, 0o600)
     with os.fdopen(fd, "wb") as file:
@@ -140,7 +142,7 @@ def save(directory: Path, state: State, source: str, now_ms: int) -> int:
 
 
 def load(directory: Path, source: str) -> Checkpoint:
-    """Return what the last run left: all of it if it is whole and of the same `source`.
+    """Return what the last run left: all of it if it is complete and of the same `source`.
 
     Never raises for what is in the file. `epoch` is set if it can be read at all: the next must be larger.
     """
@@ -170,10 +172,10 @@ def load(directory: Path, source: str) -> Checkpoint:
 
 
 class Saver:
-    """Saves the state now and then, while others work: with many markets it takes seconds.
+    """Saves the state now and then, in the background: with many markets it takes seconds.
 
     Args:
-        source: what the checkpoint must be of to be used again: exchange and universe.
+        source: what the checkpoint must be from to be used again: exchange and universe.
     """
 
     def __init__(self, directory: Path, state: State, source: str, clock: Clock) -> None:
@@ -187,7 +189,7 @@ class Saver:
         self._thread = Owner("the saving of checkpoints")
 
     def begin(self) -> None:
-        """Save, if it is time to and the last is done. One thread calls this, and waits for nothing."""
+        """Save, if it is time and the last save is finished. One thread calls this, and never waits."""
         self._thread.check()
         if self._saving is None or not self._saving.is_alive():
             # A daemon, like the publisher's others: the file is replaced by rename.
@@ -215,7 +217,7 @@ def _put(out: zstandard.ZstdCompressionWriter, body: bytes) -> None:
 
 
 def _take(reader: zstandard.ZstdDecompressionReader) -> bytes:
-    """Return the next object, b"" at the mark of the end."""
+    """Return the next object, b"" at the end mark."""
     (size,) = _LENGTH.unpack(_exactly(reader, _LENGTH.size))
     if size > _MAX_OBJECT_BYTES:
         raise DecodeError(f"an object of {size} bytes")
@@ -247,7 +249,7 @@ def _changes(reader: zstandard.ZstdDecompressionReader, ages: dict[str, int]) ->
             if kind not in STATE_KINDS:
                 raise DecodeError(f"a record of kind {kind!r}")
             if kind == "drift":
-                continue  # what was noticed is noticed again, by what the new build takes for documented
+                continue  # drift is found again, by what the new build takes for documented
             yield chunk.topic, kind, [_aged(decode_record(kind, raw), ages) for raw in raws]
 
 

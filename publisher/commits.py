@@ -1,4 +1,4 @@
-"""What a sweep read, taken over: the bus thread commits it, since it alone changes the state."""
+"""Applies what a sweep has read: the bus thread commits it, since it alone changes the state."""
 
 import threading
 
@@ -15,10 +15,10 @@ from .reading import Reading
 
 
 class Commits:
-    """The commits of one publisher. Bus thread only, but for `take` and `opened`.
+    """The commits of one publisher. Bus thread only, except for `take` and `opened`.
 
     Attributes:
-        opened: whether there is an epoch: a whole sweep was taken over, or a checkpoint.
+        opened: whether there is an epoch: a complete sweep, or a checkpoint, has been applied.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Commits:
         self._thread = Owner("the publisher's commits")
 
     def open_from(self, cycle: CycleEnd) -> None:
-        """Serve what a checkpoint had, with the ages of its last sweep."""
+        """Serve what a checkpoint contained, with the ages of its last sweep."""
         self._thread.check()
         now_ns = self._clock.now_ns()
         self._server.open(self._writer)
@@ -41,7 +41,7 @@ class Commits:
         self.opened = True
 
     def take(self, reading: Reading, stop: StopSignal) -> None:
-        """Have the bus thread take over what was read, and wait until it has. Any other thread.
+        """Have the bus thread apply what was read, and wait until it has. Any other thread.
 
         Raises:
             Stopped: the process is to stop.
@@ -60,7 +60,7 @@ class Commits:
                 raise Stopped
 
     def _commit(self, reading: Reading) -> None:
-        """Commit what was read, and send again what is due."""
+        """Commit what was read, and resend what is due."""
         self._thread.check()
         server, writer, now_ns = self._server, self._writer, self._clock.now_ns()
         now_ms, source_ns = now_ns // 1_000_000, reading.ended_ms * 1_000_000

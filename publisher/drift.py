@@ -1,7 +1,7 @@
-"""What the exchange sends otherwise than it documents: looked for where bytes changed, held, and published.
+"""Where the exchange departs from its documents: looked for where bytes changed, kept, and published.
 
-What is wrong with a reply or frame is `markets/json/drift.py`'s to say. Here each member is counted, said
-once in the log, and sent as a record `drift`: a new one with the next commit, its count once a minute.
+`markets/json/drift.py` decides what is wrong with a reply or frame. Here each member is counted, logged once,
+and sent as a record `drift`: a new one with the next commit, its count once a minute.
 """
 
 import threading
@@ -23,23 +23,24 @@ log = structlog.get_logger()
 
 COUNTS_EVERY_MS: Final = 60_000
 UNKNOWN_MOST: Final = 50
-"""Unknown members of one route that have a row each; a hostile exchange has any number of them."""
+"""How many unknown members of one route get a row each; a hostile exchange can have any number of them."""
 
 OTHERS: Final = "*"
-"""Member of the row of all further ones."""
+"""The member named by the row for all further ones."""
 
 ONE_BY_ONE: Final = frozenset({"GET /events", "GET /markets", "GET /series"})
-"""Routes whose lists are long: what is in them is looked at where its own bytes changed."""
+"""Routes whose lists are long: an element is checked only when its own bytes change."""
 
 
 _ENOUGH: Final = 8
-"""Of a key's id: an example may be cut in the middle of one."""
+"""How much of a key's id: an example may be cut in the middle of one."""
 
 
 class DriftWatch:
-    """Looks at what comes, and keeps what was found. Any thread.
+    """Checks what comes, and keeps what it finds. Any thread.
 
-    All that could grow is bounded: rows for members of the documents by these, and unknown ones by a number.
+    Everything that could grow is bounded: rows for documented members by the documents, those for unknown
+    members by a number.
     """
 
     def __init__(self, clock: Clock, sentinel: Sentinel | None = None) -> None:
@@ -54,13 +55,13 @@ class DriftWatch:
         self._secret = ""
 
     def conceal(self, key_id: str) -> None:
-        """Let nothing with this key's id in it be an example: an exchange may repeat what it was sent."""
+        """Let no example contain this key's id: an exchange may repeat what it was sent."""
         self._secret = key_id[:_ENOUGH]
 
     # -- what comes
 
     def reply(self, path: str, body: bytes, *, readable: bool = True) -> None:
-        """Look at the body of a 200; `readable`: what is in long lists will be looked at by itself."""
+        """Check the body of a 200; `readable`: the elements of long lists will be checked by themselves."""
         route = self._sentinel.route_of(path)
         if not readable or route not in ONE_BY_ONE:
             self.note(self._sentinel.reply(route, body))
@@ -68,30 +69,30 @@ class DriftWatch:
             self.note(self._sentinel.reply(route, body, whole=False))
 
     def page(self, body: bytes, *lists: Sequence[Raw] | None) -> None:
-        """Look at what a page of ``GET /events`` has beside these lists, which were split from it.
+        """Check what a page of ``GET /events`` contains besides these lists, which were split from it.
 
-        The lists are cut out of it first: a page has megabytes, and the rest of it some hundred bytes.
+        The lists are cut out first: a page has megabytes, and the rest of it a few hundred bytes.
         """
         self.note(self._sentinel.reply("GET /events", _without(body, lists), whole=False))
 
     def part(self, route: str, name: str, raw: Raw | bytes) -> None:
-        """Look at an element of the list `name` of a route."""
+        """Check an element of the list `name` of a route."""
         found = self._sentinel.part(route, name, raw)
         if found:
             self.note(found)
 
     def frame(self, kind: str, text: bytes) -> None:
-        """Look at a frame of the WebSocket."""
+        """Check a frame of the WebSocket."""
         found = self._sentinel.frame(kind, text)
         if found:
             self.note(found)
 
     def refusal(self, path: str, status: int, body: bytes) -> None:
-        """Look at the body of an answer that is no 200."""
+        """Check the body of an answer other than 200."""
         self.note(self._sentinel.refusal(self._sentinel.route_of(path), status, body))
 
     def note(self, findings: Iterable[Finding]) -> None:
-        """Count what was found; say it, and keep it, if it is new."""
+        """Count a finding; log it and keep it if it is new."""
         for finding in findings:
             row = self._count(finding)
             if row is not None:
@@ -124,14 +125,14 @@ class DriftWatch:
     # -- what is published
 
     def all(self) -> list[Drift]:
-        """Return all rows, for an epoch to open with."""
+        """Return all rows, for opening an epoch."""
         with self._lock:
             self._new.clear()
             self._grown.clear()
             return list(self._rows.values())
 
     def changes(self, now_ms: int) -> list[Drift]:
-        """Return the rows that are new, and now and then those that were counted on, once."""
+        """Return, once, the rows that are new, and now and then those whose counts have grown."""
         with self._lock:
             if not 0 <= now_ms - self._sent_ms < COUNTS_EVERY_MS:
                 self._sent_ms = now_ms
@@ -143,13 +144,13 @@ class DriftWatch:
 
 
 def shipped() -> Sentinel:
-    """Return a sentinel of the two files that come with the program."""
+    """Return a sentinel made from the two files that come with the program."""
     folder = Path(markets.json.__file__).parent
     return Sentinel((folder / "spec.json").read_bytes(), (folder / "known.json").read_bytes())
 
 
 def _without(body: bytes, lists: Collection[Sequence[Raw] | None]) -> bytes:
-    """Return a page with nothing in these lists; whole if it is written otherwise than compact."""
+    """Return a page with these lists emptied; unchanged if it is not written compactly."""
     cuts: list[tuple[int, int]] = []
     for members in lists:
         if not members:

@@ -1,4 +1,4 @@
-"""Independent requests of one thread, made on several connections at once, inside the one budget."""
+"""Independent requests of one thread, made on several connections at once, within one budget."""
 
 import contextlib
 import queue
@@ -15,23 +15,23 @@ T = TypeVar("T")
 
 FEWEST: Final = 2
 WAITING_PER_CONNECTION: Final = 2
-"""Answers that may wait for being read: they are megabytes."""
+"""How many answers may wait to be read: they are megabytes."""
 
 
 def connections(rate_per_s: float, page_s: float, most: int) -> int:
-    """Return how many connections use up a budget of tokens if an answer takes `page_s`, and one more."""
+    """Return how many connections use up a budget of tokens if an answer takes `page_s`, plus one."""
     return max(1, min(most, max(FEWEST, ceil(rate_per_s / COST * page_s) + 1)))
 
 
 def fetch_all(
     clients: Sequence[Client], path: str, queries: Iterable[Params], read: Callable[[bytes], T]
 ) -> Iterator[tuple[T, Reply] | ExchangeError]:
-    """Yield the answer, or the failure, of every query, in the order in which they come.
+    """Yield the answer to every query, or its failure, in order of arrival.
 
     Args:
-        clients: used until the iterator ends, and by nobody else.
-        queries: taken one by one as connections become free, in any of their threads. They may come from
-            requests themselves; a failure of those ends them.
+        clients: used until the iterator ends, and by nobody else meanwhile.
+        queries: taken one by one as connections become free, in any of their threads. The queries may
+            themselves come from requests; a failure of those ends them.
 
     Raises:
         Stopped: the process is to stop.
@@ -88,7 +88,7 @@ def fetch_all(
 
 
 def _each(queries: Iterable[Params]) -> Iterator[Params | ExchangeError]:
-    """Yield queries, and at last what made their source fail, if it did."""
+    """Yield queries, and finally the failure of their source, if it failed."""
     try:
         yield from queries
     except ExchangeError as error:

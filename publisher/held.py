@@ -1,7 +1,7 @@
-"""What is held of the exchange, and what a sweep changes in it: the changes of a commit, in a fixed order.
+"""What is held of the exchange, and what a sweep changes in it: a commit's changes, in a fixed order.
 
 `Held.diff` runs in the bus thread at commit time and compares with the state as it is then, so that whatever
-was streamed meanwhile counts. Meanwhile nothing is read: the sweep waits for its commit. No I/O.
+was streamed meanwhile counts. Nothing is read during that: the sweep waits for its commit. No I/O.
 """
 
 from collections.abc import Collection, Container, Mapping
@@ -26,7 +26,7 @@ from markets.units import DAY_MS, parse_time_ms
 from .reading import Candidate, Reading, Seen
 
 KEEP_FINALIZED_MS: Final = DAY_MS
-"""Settled markets stay this long, so that positions keep their row."""
+"""How long settled markets stay, so that positions keep their row."""
 
 ROTATION_MS: Final = 540_000
 """Everything is sent again within this time: the protocol promises 10 minutes."""
@@ -34,10 +34,10 @@ ROTATION_MS: Final = 540_000
 MAX_UNCONFIRMED_BYTES: Final = 200_000
 
 AHEAD_MS: Final = 1_000
-"""A time that is further ahead than this was told by a clock that has been set back since."""
+"""A time further ahead than this came from a clock that has been set back since."""
 
 JUST_CLOSED_MS: Final = 3_600_000
-"""A market that closed this shortly ago is waited for: its result comes soon."""
+"""A market that closed this recently is waited for: its result comes soon."""
 
 _TRADING: Final = frozenset({Status.INITIALIZED, Status.ACTIVE, Status.INACTIVE})
 
@@ -50,9 +50,9 @@ class Diff(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """Held markets that a whole crawl did not show, each part longest unconfirmed first.
+    """Held markets that a complete crawl did not show, in each part the longest unconfirmed first.
 
-    `first` are those that somebody waits for: held by somebody, just closed, or on no list of late.
+    `first` are those somebody waits for: in somebody's position, just closed, or lately missing from lists.
     """
 
     first: list[str]
@@ -60,7 +60,7 @@ class Missing(NamedTuple):
 
 
 class Held:
-    """What is held of the exchange, beside the state: hashes, relations, what is due.
+    """What is held of the exchange in addition to the state: hashes, relations, what is due.
 
     The bus thread changes it; the sweep's thread reads it between commits.
 
@@ -69,8 +69,8 @@ class Held:
 
     Attributes:
         older: how many quotes were refused because a newer one is held.
-        disputed: markets whose refused quote showed other best prices than the held one; bus thread.
-        taken: market -> the hash of its bytes that were last taken over.
+        disputed: markets whose refused quote had best prices different from the held one's; bus thread.
+        taken: market -> the hash of its bytes that were last accepted.
     """
 
     def __init__(self, state: State) -> None:
@@ -94,11 +94,11 @@ class Held:
     # -- what a reply is judged by
 
     def seen(self, digest: int) -> Seen | None:
-        """Return what an event of these very bytes is held as; None if they are others."""
+        """Return what an event with exactly these bytes is held as; None if they differ."""
         return self._seen.get(digest)
 
     def settled(self, ticker: str) -> int | None:
-        """Return the hash of the bytes of a market that is settled too long to be held."""
+        """Return the hash of the bytes of a market that was settled too long ago to be held."""
         return self._settled.get(ticker)
 
     def markets_of(self, event_ticker: str) -> Collection[str]:
@@ -106,7 +106,7 @@ class Held:
         return self._markets_of.get(event_ticker, ())
 
     def open_events(self) -> dict[str, int]:
-        """Return the held events that have a market not finalized, with how many markets of them are held."""
+        """Return the held events with a market not finalized, and how many of their markets are held."""
         events, expires = self.state.events, self._expires_ms
         return {
             ticker: len(markets)
@@ -115,9 +115,9 @@ class Held:
         }
 
     def missing(self, reading: Reading, now_ms: int) -> Missing:
-        """Return the held markets that a whole crawl did not show.
+        """Return the held markets that a complete crawl did not show.
 
-        Finalized ones change no more and are not asked for.
+        Finalized ones no longer change and are not asked for.
         """
         state, first, rest = self.state, list[str](), list[str]()
         missing = reading.unseen(state.markets.keys()) - self._expires_ms.keys() - reading.gone
@@ -130,15 +130,15 @@ class Held:
                 or 0 <= now_ms - (state.markets[ticker].close_ms or 0) < JUST_CLOSED_MS
             )
             (first if waited_for else rest).append(ticker)
-        # What is held by somebody comes before all else.
+        # What is in somebody's position comes before everything else.
         first.sort(key=lambda ticker: ticker not in reading.kept)
         return Missing(first, rest)
 
     def unheard_milestones(self, reading: Reading, now_ms: int, *, listed: bool) -> list[str]:
-        """Return an event of each held milestone that came with no list, and does not say that it is over.
+        """Return an event of each held milestone that no list brought and that does not say it is over.
 
         Args:
-            listed: whether lists bring milestones at all; then only those that have begun are looked for.
+            listed: whether lists bring milestones at all; if so, only those that have begun are looked for.
         """
         found: dict[str, None] = {}
         for milestone in self.state.milestones.values():
@@ -153,7 +153,7 @@ class Held:
     # -- the commit, in the bus thread
 
     def diff(self, reading: Reading, now_ms: int) -> Diff:
-        """Return the changes that make the state what was read, and take note of them as held.
+        """Return the changes that turn the state into what was read, and note them as held.
 
         The caller holds the state's lock and applies them before the next call.
         """
@@ -209,12 +209,12 @@ class Held:
         topic = market_topic(market.series_ticker or UNJOINED_SERIES)
         if held is not None and state.stream_of[ticker] != topic:
             self._drop(ticker, markets, removed)
-            removed.discard(ticker)  # it is held all the same, elsewhere
+            removed.discard(ticker)  # it is held nevertheless, elsewhere
             held = held_quote = None
         held_as_of_ms = state.quote_as_of_ms(ticker) if held_quote is not None else None
         # A held time in the future is a clock that was set back, not a newer quote.
         if held_as_of_ms is not None and quote.as_of_ms < held_as_of_ms <= now_ms:
-            self.older += 1  # not noted as taken, so it is looked at again
+            self.older += 1  # not noted as accepted, so it is examined again
             if held_quote is not None and top_of_quote(quote) != top_of_quote(held_quote):
                 self.disputed.add(ticker)
             return
@@ -232,13 +232,13 @@ class Held:
         if held is not None and held.event_ticker != market.event_ticker:
             self._leave_event(ticker, held.event_ticker)
         self.taken[ticker] = digest
-        # Its event's bytes of before say something else of it now; `_note_whole` notes those that do not.
+        # Its event's previous bytes now differ from it; `_note_whole` notes those that do not.
         self._forget_event(market.event_ticker)
         self.disputed.discard(ticker)
         self._hold(ticker, market, held_quote)
 
     def streamed(self, ticker: str, status: Status, as_of_ms: int) -> None:
-        """Note that this market's quote is not the one last swept: equal bytes confirm it no more."""
+        """Note that this market's quote is not the one last swept: equal bytes no longer confirm it."""
         self._latest_ms = max(self._latest_ms, as_of_ms)
         if self.taken.pop(ticker, None) is not None:
             self._forget_event(self.state.markets[ticker].event_ticker)
@@ -248,7 +248,7 @@ class Held:
             self._active.discard(ticker)
 
     def _forget_event(self, event_ticker: str) -> None:
-        """Forget an event's bytes: it is decoded when it comes next."""
+        """Forget an event's bytes, so that it is decoded when it next comes."""
         digest = self._seen_of.pop(event_ticker, None)
         if digest is not None:
             self._seen.pop(digest, None)
@@ -269,7 +269,7 @@ class Held:
                 self._seen_of[event_ticker] = digest
 
     def _refresh(self, reading: Reading, markets: dict[str, dict[str, list[Record]]], now_ms: int) -> None:
-        """Send unchanged quotes that were read apart with the age of their own: the cycle's is too young."""
+        """Send unchanged quotes that were read separately, with their own age: the cycle's is too young."""
         for ticker in sorted(reading.loose.keys() & reading.confirmed):
             known_ms = self.state.quote_as_of_ms(ticker)
             if reading.older_than_crawl(ticker) and known_ms is not None:
@@ -280,9 +280,9 @@ class Held:
                     kinds.setdefault("quote", []).append(quote)
 
     def _set_right(self, reading: Reading, markets: dict[str, dict[str, list[Record]]], now_ms: int) -> None:
-        """Send quotes again that are known as of a time to come: the clock was ahead when they were heard.
+        """Resend quotes dated in the future: the clock was ahead when they were heard.
 
-        With the age of this sweep where it confirms them; else nobody knows how old they are: AGELESS_MS.
+        They get the age of this sweep if it confirms them; otherwise their age is unknown: AGELESS_MS.
         """
         if self._latest_ms <= now_ms + AHEAD_MS:
             return
@@ -334,7 +334,7 @@ class Held:
             self._members_changed = True
 
     def _references(self, reading: Reading) -> tuple[list[Change], list[Change]]:
-        """Return what reference data to put and what to remove: it is held while a market needs it."""
+        """Return which reference data to put and which to remove: it is held while a market needs it."""
         state, markets_of = self.state, self._markets_of
         held = state.events
         changed = {key: event for key, event in reading.events.items() if held.get(key) is not event}
@@ -384,7 +384,7 @@ class Held:
         unconfirmed = sorted((unseen | late) - self._expires_ms.keys())
         as_of_ms = reading.as_of_ms
         if sum(map(len, unconfirmed)) + 3 * len(unconfirmed) > MAX_UNCONFIRMED_BYTES:
-            # Too many to name: say nothing newer about the unchanged ones than was known before.
+            # Too many to name: claim nothing newer about the unchanged ones than was known before.
             as_of_ms = last.as_of_ms if last else None
             before = set(last.unconfirmed) if last else set()
             unconfirmed = [ticker for ticker in unconfirmed if ticker in before]
@@ -405,13 +405,13 @@ class Held:
         )
 
     def rotate(self, now_ms: int) -> list[Change]:
-        """Return what is due to be sent again as it is. Call after the commit, in the bus thread."""
+        """Return what is due to be resent unchanged. Call after the commit, in the bus thread."""
         self._thread.check()
         return self._rotation.due(now_ms)
 
 
 class Rotation:
-    """Whose turn it is to be sent again, so that everything is within ROTATION_MS."""
+    """Whose turn it is to be resent, so that everything is within ROTATION_MS."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -421,7 +421,7 @@ class Rotation:
         self._rotated_ms: int | None = None
 
     def add(self, kind: str, key: str) -> None:
-        """Let a record take turns, as the last if it is new."""
+        """Add a record to the rotation, at the end if it is new."""
         self._keys[kind].setdefault(key)
 
     def drop(self, kind: str, key: str) -> None:
@@ -429,7 +429,7 @@ class Rotation:
         self._keys[kind].pop(key, None)
 
     def due(self, now_ms: int) -> list[Change]:
-        """Return the records whose turn has come since the last call, a market with its quote."""
+        """Return the records whose turn has come since the last call; a market with its quote."""
         state = self._state
         last_ms, self._rotated_ms = self._rotated_ms, now_ms
         if last_ms is None or last_ms > now_ms:
@@ -451,7 +451,7 @@ class Rotation:
 
 
 def _expires_ms(market: Market, quote: Quote) -> int:
-    """Return until when a finalized market is kept. `settlement_ts` is sent from settlement on."""
+    """Return until when a finalized market is kept. `settlement_ts` is sent once it is settled."""
     try:
         settled_ms = parse_time_ms(text_member(market.raw, "settlement_ts"), "settlement_ts")
     except BadRecord:

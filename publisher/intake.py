@@ -1,6 +1,6 @@
-"""Replies, read into a `Reading` while the pages arrive. No I/O; the sweep's thread.
+"""Reads replies into a `Reading` while the pages arrive. No I/O; the sweep's thread.
 
-Each market's bytes are hashed, and decoded only if they are not those last taken over.
+Each market's bytes are hashed, and decoded only if they are not those last accepted.
 """
 
 from collections.abc import Iterable
@@ -26,19 +26,19 @@ MAX_RECORD_BYTES: Final = MAX_MESSAGE_BYTES - 10_000
 LISTED_MARKETS: Final = "GET /markets"
 LISTED_EVENTS: Final = "GET /events"
 LOOKED_AT: Final = ""
-"""Route of what has been looked at for drift with its whole reply."""
+"""The route of what has been checked for drift together with its whole reply."""
 
 
 class Intake:
-    """Reads what the exchange sent, in the light of what is held. One thread, while none commits.
+    """Reads what the exchange sent, in the light of what is held. One thread, while no other commits.
 
     Args:
-        held: is read only.
+        held: it is only read.
         quarantine: takes the records that cannot be trusted.
-        drift: looks at what is other than it was.
+        drift: checks what has changed.
 
     Attributes:
-        listed_series: what the last list of series had, as sent.
+        listed_series: what the last list of series contained, as sent.
     """
 
     def __init__(self, held: Held, universe: Universe, quarantine: Quarantine, drift: DriftWatch) -> None:
@@ -48,7 +48,7 @@ class Intake:
         self._held = held
         self._quarantine = quarantine
         self._seeds: dict[str, int] = {}
-        # What a checkpoint brought was looked at by another life, perhaps of another build.
+        # What a checkpoint brought was checked in an earlier life, perhaps by another build.
         state = held.state
         self._unlooked = {
             "markets": set(state.markets),
@@ -69,12 +69,12 @@ class Intake:
         """Read an event with its nested markets; `loose`: it came without the crawl (`Reading.loose`).
 
         Args:
-            route: whose list it was in, or LOOKED_AT.
+            route: that of the list it was in, or LOOKED_AT.
         """
         self._thread.check()
         digest = record_hash(raw)
         seen = self._held.seen(digest)
-        if seen is not None:  # the very bytes that are held: nothing of them is decoded
+        if seen is not None:  # exactly the bytes that are held, so nothing is decoded
             reading.confirm(seen.markets)
             if loose:
                 reading.loose.update(dict.fromkeys(seen.markets, as_of_ms))
@@ -86,7 +86,7 @@ class Intake:
             event, markets = decode_event(raw, held)
             _check_size(event.raw, "event")
         except BadRecord as error:
-            # Its markets are held and age, and are looked up singly when they are missed.
+            # Its markets are held and age, and are looked up one by one when they are missing.
             self._look(route, "events", "", raw)
             self._refuse("event", _key_of(raw, "event_ticker"), error, raw, reading)
             return
@@ -98,7 +98,7 @@ class Intake:
             reading.unwanted.add(event.event_ticker)
             if event.event_ticker not in reading.kept_events:
                 return
-            markets = []  # only those that somebody holds are wanted of it, and those are read by name
+            markets = []  # only those in somebody's position are wanted, and they are read by name
         taken, seed = self._held.taken, self._seed(event.series_ticker)
         known = {taken.get(ticker): ticker for ticker in self._held.markets_of(event.event_ticker)}
         digests: dict[str, int] = {}
@@ -116,7 +116,7 @@ class Intake:
         for index, market, market_digest in changed:
             ticker = self._read_market(market, market_digest, event.series_ticker, as_of_ms, reading, route)
             digests[ticker] = market_digest
-            order[index] = ticker or _ticker_of(market)  # one that is refused keeps its place
+            order[index] = ticker or _ticker_of(market)  # a refused one keeps its place
         reading.events[event.event_ticker] = _ordered(event, order, held.get(event.event_ticker))
         if loose:
             reading.loose.update(dict.fromkeys(digests.keys() - {""}, as_of_ms))
@@ -126,7 +126,7 @@ class Intake:
             reading.whole[event.event_ticker] = digest, digests
 
     def _series(self, ticker: str, reading: Reading) -> Series | None:
-        """Return a series by which an event is judged; one that is listed and not held is read first."""
+        """Return the series by which an event is judged; one that is listed but not held is read first."""
         series = reading.series.get(ticker) or self._held.state.series.get(ticker)
         raw = self.listed_series.get(ticker) if series is None else None
         if raw is not None:
@@ -146,8 +146,8 @@ class Intake:
         """Read a market that came without the crawl (`Reading.loose`).
 
         Args:
-            series_ticker: None where the exchange does not know its event.
-            route: whose list it was in, or LOOKED_AT.
+            series_ticker: None if the exchange does not know its event.
+            route: that of the list it was in, or LOOKED_AT.
         """
         digest = record_hash(raw, seed=self._seed(series_ticker or UNJOINED_SERIES))
         ticker = self._read_market(raw, digest, series_ticker, as_of_ms, reading, route)
@@ -163,9 +163,9 @@ class Intake:
         reading: Reading,
         route: str,
     ) -> str:
-        """Read a market; return its ticker, "" if it is refused or not wanted.
+        """Read a market; return its ticker, or "" if it is refused or unwanted.
 
-        The series is part of `digest`, though it is not in the bytes.
+        The series is part of `digest`, although it is not in the bytes.
         """
         ticker = ""
         try:
@@ -176,7 +176,7 @@ class Intake:
             if not (self.universe.wants_market(ticker) or ticker in reading.kept):
                 return ""
             if self._held.settled(ticker) == digest and ticker not in reading.kept:
-                reading.settled[ticker] = digest  # it must be seen again as settled
+                reading.settled[ticker] = digest  # it must be seen again once settled
                 return ticker
             _check_size(raw, "market")
             previous = self._held.state.markets.get(ticker)
@@ -237,7 +237,7 @@ class Intake:
             milestone = decode_milestone(raw)
         except BadRecord as error:
             key = _key_of(raw, "id")
-            if not key:  # refused before it was looked at
+            if not key:  # refused before it was checked
                 self._look(route, "milestones", "", raw)
             self._refuse("milestone", key, error, raw, reading)
             return
@@ -256,7 +256,7 @@ class Intake:
         reading.series[series.ticker] = series
 
     def _look(self, route: str, name: str, key: str, raw: Raw | bytes) -> None:
-        """Look for drift in an element of the list `name` of a route."""
+        """Check an element of the list `name` of a route for drift."""
         self._unlooked[name].discard(key)
         if route != LOOKED_AT:
             self.drift.part(route, name, raw)
@@ -274,7 +274,7 @@ def _differ(record: Record, held: Record | None) -> bool:
 
 
 def _as_documented(quote: Quote) -> bool:
-    """Tell whether all members of a quote came, and in Kalshi's own form: then they need no second look."""
+    """Tell whether all members of a quote came in Kalshi's own form and need no second look."""
     return (
         quote.as_sent is None
         and quote.status is not Status.UNKNOWN
@@ -284,9 +284,9 @@ def _as_documented(quote: Quote) -> bool:
 
 
 def _ordered(event: Event, order: Iterable[str], held: Event | None) -> Event:
-    """Return an event that names its markets in this order, or as held where it came without them.
+    """Return an event that names its markets in this order, or as held if it came without them.
 
-    In `order` "" is a market without a ticker.
+    In `order`, "" is a market without a ticker.
     """
     named = " ".join(filter(None, order)) or (held.market_tickers if held is not None else "")
     if named == event.market_tickers or len(event.raw) + len(named) > MAX_RECORD_BYTES:
@@ -295,7 +295,7 @@ def _ordered(event: Event, order: Iterable[str], held: Event | None) -> Event:
 
 
 def _check_size(raw: Raw | bytes, what: str) -> None:
-    """Refuse what no message could carry."""
+    """Refuse what is too large for any message."""
     size = len(memoryview(raw))
     if size > MAX_RECORD_BYTES:
         raise BadRecord(what, f"{size} bytes", f"at most {MAX_RECORD_BYTES} bytes")

@@ -1,12 +1,12 @@
-"""What the stream says, made into records and published: bus thread only, but for `sink`.
+"""Turns what the stream says into records and publishes them: bus thread only, except for `sink`.
 
-A book that is followed here is the stream's alone: books read by REST are compared with it, and where they
-differ the stream's own, uncached snapshot decides. A streamed quote gives way to a newer sweep; an older one
-is refused, and where the two disagree on the best prices the uncached book decides.
+A book followed here belongs to the stream alone: books read by REST are compared with it, and if they differ
+the stream's own, uncached snapshot decides. A streamed quote gives way to a newer sweep; an older one is
+refused, and if the two disagree on the best prices the uncached book decides.
 
 A result is announced with the status "determined", half a minute before any list shows it: both are published
-at once, the result first, and the next sweep confirms them. A status that says that there is a result waits
-for the sweep where the result itself was not heard.
+at once, the result first, and the next sweep confirms them. If the result itself was not heard, the status
+that announces it waits for the sweep.
 """
 
 import threading
@@ -31,10 +31,10 @@ from .kalshi.stream_session import Fact
 log = structlog.get_logger()
 
 SETTLE_MS: Final = 1_000
-"""A difference to a book that changed this shortly before the request is the time between the two."""
+"""A difference from a book that changed this shortly before the request is explained by the delay."""
 
 _DECIDED: Final = frozenset({Status.DETERMINED, Status.FINALIZED})
-"""What is announced of a market that has its result."""
+"""What is announced about a market that has its result."""
 
 _UNDECIDED: Final = frozenset({Status.INITIALIZED, Status.ACTIVE, Status.INACTIVE, Status.CLOSED})
 
@@ -61,8 +61,8 @@ class Live:
         want: tells the stream which books to follow. verify: asks it for these books again.
 
     Attributes:
-        followed: books that the stream keeps right. older: records refused, a newer one being held.
-        healed, confirmed: how often the uncached book showed a streamed quote to be wrong, and right.
+        followed: books that the stream keeps right. older: records refused because a newer one is held.
+        healed, confirmed: how often the uncached book proved a streamed quote wrong, and right.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Live:
         self._thread = Owner("what the stream says")
 
     def sink(self, facts: Sequence[Fact]) -> None:
-        """Take facts, in order. Any one thread; what waits is published together."""
+        """Take facts, in order. Any single thread; what waits is published together."""
         with self._lock:
             first = not self._waiting
             self._waiting += facts
@@ -104,7 +104,7 @@ class Live:
         self._thread.check()
         writer = server.writer
         if writer is None:
-            return  # no epoch yet; the first commit's plan asks for books anew
+            return  # no epoch yet; the first commit's plan will ask for books again
         last_tick = {fact.ticker: index for index, fact in enumerate(facts) if isinstance(fact, TickerUpdate)}
         # Per topic, in order; a run of one kind goes into one message.
         runs: dict[str, list[tuple[str, list[Record]]]] = {}
@@ -135,7 +135,7 @@ class Live:
 
     @property
     def disputed(self) -> set[str]:
-        """Markets whose quote an uncached book is to decide about."""
+        """Markets whose quotes an uncached book is to decide."""
         return self._held.disputed.copy()
 
     def follow(self, tickers: frozenset[str]) -> None:
@@ -148,7 +148,7 @@ class Live:
         """Compare a book read by REST with what is held; return whether the stream keeps it.
 
         Args:
-            asked_ms: when it was asked for: what changed later cannot be judged.
+            asked_ms: when it was asked for: later changes cannot be judged.
         """
         self._thread.check()
         assert server.writer is not None, "books are planned from a state that is served"
@@ -162,7 +162,7 @@ class Live:
         return True
 
     def judge(self, server: FeedServer, book: Book, asked_ms: int, now_ns: int) -> None:
-        """Let an uncached book decide about a quote that a sweep, older than the stream, contradicted."""
+        """Let an uncached book decide on a quote contradicted by a sweep older than the stream."""
         self._thread.check()
         disputed = self._held.disputed
         if book.ticker not in disputed or server.writer is None:
@@ -191,16 +191,16 @@ class Live:
         whole: set[str],
         now_ms: int,
     ) -> tuple[str, Record] | None:
-        """Return the kind and the record that a fact about a known market makes, if any.
+        """Return the kind and record that a fact about a known market makes, if any.
 
-        `quotes` and `whole` (books) are those made before it and not published yet.
+        `quotes` and `whole` (books) are those already made and not yet published.
         """
         state = self._held.state
         if isinstance(fact, BookDelta):
             if fact.ticker not in self.followed:
                 return None
             if fact.ticker not in state.books and fact.ticker not in whole:
-                # Its market moved, or came back: the book is fetched whole.
+                # Its market moved, or came back: the book is fetched again.
                 self.followed.discard(fact.ticker)
                 self._verify([fact.ticker])
                 return None
@@ -222,9 +222,9 @@ class Live:
     def _status(
         self, change: StatusChange, quotes: dict[str, Quote], markets: dict[str, Market], now_ms: int
     ) -> tuple[tuple[str, Record], ...]:
-        """Return what an announced status makes: the quote, before it the market where it has a result now.
+        """Return what an announced status makes: the quote, preceded by the market if it now has a result.
 
-        `quotes` and `markets` are those made before it and not published yet.
+        `quotes` and `markets` are those already made and not yet published.
         """
         state, ticker = self._held.state, change.ticker
         quote, market = quotes.get(ticker) or state.quotes.get(ticker), markets.get(ticker)
@@ -235,7 +235,7 @@ class Live:
         if ends and not change.result and not market.result:
             log.info("result.unheard", ticker=ticker, status=change.status)  # the sweep brings both
             return ()
-        # A reply that was on its way meanwhile is younger by our clock, and knew nothing of the result.
+        # A reply under way meanwhile is younger by our clock, but knew nothing of the result.
         if not (ends and quote.status in _UNDECIDED) and self._is_older(change, quote, now_ms):
             return ()
         made: list[tuple[str, Record]] = []

@@ -1,4 +1,4 @@
-"""Records of the exchange that cannot be trusted: counted, said once, their bytes kept for inspection."""
+"""Records from the exchange that cannot be trusted: counted, logged once, their bytes kept for inspection."""
 
 import threading
 from pathlib import Path
@@ -25,9 +25,9 @@ class Quarantine:
         self._known: dict[tuple[str, str], str] = {}
 
     def put(self, what: str, key: str, error: BadRecord, raw: bytes) -> None:
-        """Note a refused record; `key` is "" where it could not be read.
+        """Note a refused record; `key` is "" if it could not be read.
 
-        Said and kept when it is new or refused for another reason than before, not on every sweep.
+        Logged and kept when it is new or refused for a new reason, not on every sweep.
         """
         reason = f"{error.field}: {error.expected}"
         with self._lock:
@@ -55,6 +55,6 @@ class Quarantine:
         )
 
     def good(self, what: str, key: str) -> None:
-        """Note that a record came in good shape (again)."""
+        """Note that a record came in good shape again."""
         if self._known and self._known.pop((what, key), ""):
             log.info("record.healed", what=what, key=key)

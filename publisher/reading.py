@@ -1,4 +1,4 @@
-"""What one sweep reads: which markets it is to read, and what it found of them. No I/O."""
+"""What one sweep reads: which markets to read, and what it found. No I/O."""
 
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
@@ -8,7 +8,7 @@ from markets.records import Event, ExchangeStatus, Market, Milestone, Quote, Ser
 
 
 class Universe(NamedTuple):
-    """Which markets are wanted: each list narrows, an empty one does not."""
+    """Which markets are wanted: each list narrows the choice, unless it is empty."""
 
     series: frozenset[str] = frozenset()
     categories: frozenset[str] = frozenset()
@@ -28,7 +28,7 @@ class Universe(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A market whose bytes are not those last taken over."""
+    """A market whose bytes are not those last accepted."""
 
     market: Market
     quote: Quote
@@ -36,7 +36,7 @@ class Candidate(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What an event's bytes were decoded to: its markets, and those long settled with their hashes."""
+    """What an event's bytes were decoded to: its markets, and the hashes of those settled long ago."""
 
     event_ticker: str
     markets: tuple[str, ...]
@@ -51,15 +51,15 @@ class Reading:
         complete: whether every request so far succeeded.
         confirmed: held markets whose bytes are unchanged.
         candidates: the others.
-        loose: markets that came apart from the crawl, often from an older cache -> the age of that reply.
-        settled: long settled markets that are not kept, with the hash of their bytes.
-        unjoined: event ticker -> raw markets (and their age) whose event is not known yet.
+        loose: markets that came apart from the crawl, often from an older cache -> the age of their reply.
+        settled: markets settled long ago that are not kept, with the hashes of their bytes.
+        unjoined: event ticker -> raw markets (and their age) whose event is not yet known.
         unwanted: events outside the universe.
-        gone: held markets that the exchange does not know any more.
+        gone: held markets that the exchange no longer knows.
         bad: (what, key) of refused records.
-        kept: markets that somebody holds: read by name where no list shows them, and not dropped, whatever
-            the universe and however long they are settled. kept_events: events of such that were read.
-        whole: decoded event of which nothing was refused -> the hash of its bytes, and of each market's.
+        kept: markets in somebody's position: read by name if no list shows them, and not dropped, whatever
+            the universe and however long ago they were settled. kept_events: their events that were read.
+        whole: decoded event, no part of which was refused -> the hash of its bytes, and of each market's.
     """
 
     def __init__(self, started_ms: int) -> None:
@@ -94,16 +94,16 @@ class Reading:
         return ticker in self.confirmed or ticker in self.candidates or ticker in self.settled
 
     def unseen(self, tickers: AbstractSet[str]) -> set[str]:
-        """Return those of `tickers` that were in no reply in good shape."""
+        """Return those `tickers` that were in no reply in good shape."""
         return set(tickers) - self.confirmed - self.candidates.keys() - self.settled.keys()
 
     def confirm(self, tickers: Collection[str]) -> None:
-        """Note that these markets' bytes are those that are held."""
+        """Note that these markets' bytes are the ones held."""
         self.confirmed.update(tickers)
-        if not self.candidates.keys().isdisjoint(tickers):  # other bytes came before in this sweep
+        if not self.candidates.keys().isdisjoint(tickers):  # other bytes came earlier in this sweep
             for ticker in tickers:
                 self.candidates.pop(ticker, None)
 
     def older_than_crawl(self, ticker: str) -> bool:
-        """Tell whether a loose market is known as of an earlier time than the crawl's."""
+        """Tell whether a loose market is older than the crawl."""
         return self.as_of_ms is not None and self.loose[ticker] < self.as_of_ms

@@ -1,12 +1,12 @@
 """The publisher, put together.
 
-Its threads hand each other work by queues:
+Its threads pass work to one another through queues:
 
-* bus (the main thread): the sockets, and alone the state and its one writer;
-* sweep: reads on a fixed schedule, fetch-0 to fetch-7 beside it while it reads slices;
+* bus (the main thread): the sockets, and sole owner of the state and its only writer;
+* sweep: reads on a fixed schedule, with fetch-0 to fetch-7 beside it while it reads slices;
 * enrichment: reads order books and price history;
 * stream: the exchange's WebSocket;
-* checkpoint: while the state is written to disk.
+* checkpoint: exists while the state is written to disk.
 """
 
 import sys
@@ -57,7 +57,7 @@ CONNECTIONS_MAX: Final = 8
 
 SWITCH_S: Final = 0.0005
 """How long a thread may keep the interpreter while another waits for it. A snapshot is made in many slices,
-and each gives it away, at Python's default for 5 ms, to a sweep that computes."""
+and each gives the interpreter to a computing sweep, for 5 ms at Python's default."""
 
 
 class Publisher:
@@ -68,7 +68,7 @@ class Publisher:
         stop: ends it.
 
     Raises:
-        StartupError: it cannot take its place; nothing was started.
+        StartupError: it cannot take its place; nothing has been started.
     """
 
     def __init__(self, settings: Settings, stop: Stop, clock: Clock, rng: Rng) -> None:
@@ -86,7 +86,7 @@ class Publisher:
         source = _source(settings.env, hosts.rest, universe)
         started_ms = clock.now_ms()
         found = checkpoint.load(data_dir, source)
-        # No epoch twice: replicas drop what they hear of an older one.
+        # Never the same epoch twice: replicas drop what they hear of an older one.
         self._writer = Writer(max(clock.now_ms(), found.epoch + 1))
         self._writer.load(found.changes)
         self._planner = Planner(settings.enriched_books_max)
@@ -171,10 +171,10 @@ class Publisher:
         return self._account.health
 
     def run(self) -> None:
-        """Serve until the stop, in the thread that made this object."""
+        """Serve until the stop, in the thread that created this object."""
         self._thread.check()
-        # Daemons: a name lookup that hangs must not keep the process from its end. They own nothing that
-        # needs one: the checkpoint is replaced by rename.
+        # Daemons, since a hanging name lookup must not keep the process from ending. They own nothing that
+        # needs an orderly end: the checkpoint is replaced by rename.
         threads = [
             threading.Thread(target=self._schedule.run, name="sweep", daemon=True),
             threading.Thread(target=self._enrichment.run, name="enrichment", daemon=True),
@@ -212,13 +212,13 @@ class Publisher:
     def _after_sweep(self, reading: Reading, requests: int) -> None:
         if self._commits.opened:
             self._enrichment.begin(requests)
-        release_memory()  # a sweep's pages, some megabytes each, and what was made of them
+        release_memory()  # a sweep's pages, some megabytes each, and what was made from them
         if reading.complete:
             self._saver.begin()
 
 
 def _source(env: str, base_url: str, universe: Universe) -> str:
-    """Return what a checkpoint must be of to be used: exchange and universe."""
+    """Return what a checkpoint must be from to be used: exchange and universe."""
     narrowed = [f"{name}={','.join(sorted(names))}" for name, names in universe._asdict().items() if names]
     return " ".join([env, base_url, *narrowed])
 

@@ -1,6 +1,6 @@
-"""Sweeps at fixed times, in a thread of their own: each is read, taken over by the bus thread, and told of.
+"""Sweeps at fixed times, in a thread of their own: each is read, applied by the bus thread, and reported.
 
-Whatever fails at the exchange fails one sweep: the state goes on being served and ages.
+Whatever fails at the exchange fails one sweep: the state continues to be served, and ages.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,15 +26,15 @@ from .sweep import Sweep
 log = structlog.get_logger()
 
 KEY_PATIENCE_S: Final = 5.0
-"""So long the simulator may take to start."""
+"""How long the simulator may take to start."""
 
 
 class Schedule:
-    """Starts sweeps at fixed times; one that takes longer costs the times it runs over. One thread runs it.
+    """Starts sweeps at fixed times; one that takes longer skips the times it runs over. One thread runs it.
 
     Args:
-        clients: of the sweep; the first also asks for the account's tier.
-        after: is called after each sweep, with what was read and how many requests it took.
+        clients: those of the sweep; the first also asks for the account's tier.
+        after: called after each sweep, with what was read and how many requests it took.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Schedule:
                 client.close()
 
     def _wait_for_key(self) -> None:
-        """Wait for the simulator's key files, before the first sweep only."""
+        """Wait for the simulator's key files, only before the first sweep."""
         if not self._keys.missing():
             return
         path = self._settings.private_key_path

@@ -1,7 +1,7 @@
 """Lists of the exchange that no sweep reads, one request a cycle: what is not open, all series, fee changes.
 
-They are not on the feed: the snapshot server asks for them (ops `lists` and `list` of docs/protocol.md). Each
-carries its own age. Nothing that trades depends on them.
+They are not on the feed: the snapshot server asks for them (ops `lists` and `list` in docs/protocol.md). Each
+carries its own age. No trading depends on them.
 """
 
 import threading
@@ -24,10 +24,10 @@ from publisher.kalshi.client import Client, ExchangeError
 log = structlog.get_logger()
 
 CALLS_PER_CYCLE: Final = 1
-"""The share: kept free of other requests whether it is used or not."""
+"""The share, kept free of other requests whether it is used or not."""
 
 MAX_BYTES: Final = 32 * 1_048_576
-"""A list that is longer is not kept: a part of it would look like the whole."""
+"""A longer list is not kept: a part of it would look like the whole."""
 
 MILESTONES_PAST_MS: Final = 2 * DAY_MS
 
@@ -35,11 +35,12 @@ Params = tuple[tuple[str, str | int], ...]
 
 
 class SlowRoute(NamedTuple):
-    """A list to read.
+    """A list to be read.
 
     Attributes:
-        name: it is asked for by. member: the list in a page that there may be more of; None: one object.
-        every_ms: how old it may become, where there is room for its requests.
+        name: the name it is asked for by. member: the list within a page, if there may be more pages; None:
+            one object.
+        every_ms: how old it may become, if there is room for its requests.
     """
 
     name: str
@@ -50,7 +51,7 @@ class SlowRoute(NamedTuple):
 
 
 def slow_routes(now_ms: int) -> tuple[SlowRoute, ...]:
-    """Return what is read, the most wanted first. Source: Kalshi API reference, spec 3.34.0."""
+    """Return what to read, the most wanted first. Source: Kalshi API reference, spec 3.34.0."""
     nested: Params = (("with_nested_markets", "true"), ("limit", 200))
     begin = format_time((now_ms - MILESTONES_PAST_MS) // DAY_MS * DAY_MS)
     whole: Params = (("include_product_metadata", "true"), ("include_volume", "true"))
@@ -78,26 +79,26 @@ def slow_routes(now_ms: int) -> tuple[SlowRoute, ...]:
 
 
 class SlowList(msgspec.Struct, frozen=True):
-    """A list as it was read: as of its oldest page, JSON compressed with zstd."""
+    """A list as it was read: dated by its oldest page, JSON compressed with zstd."""
 
     as_of_ms: int
     body: bytes
 
 
 class SlowLists:
-    """The lists as they were last read. Any thread."""
+    """The lists as last read. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lists: dict[str, SlowList] = {}
 
     def put(self, name: str, found: SlowList) -> None:
-        """Take a list in the place of the one before."""
+        """Replace a list with a newer reading."""
         with self._lock:
             self._lists[name] = found
 
     def add_to(self, answers: Answers) -> None:
-        """Let `answers` tell of the lists."""
+        """Have `answers` serve the lists."""
         answers.add("lists", self._index)
         answers.add("list", self._one, "name")
 
@@ -115,7 +116,7 @@ class SlowLists:
 
 
 class _Reading:
-    """A list of which some pages were read."""
+    """A list with some of its pages read."""
 
     def __init__(self, route: SlowRoute) -> None:
         self.route = route
@@ -126,7 +127,7 @@ class _Reading:
 
 
 class SlowReader:
-    """Reads the lists in turn, a page a `step`. One thread, the client's.
+    """Reads the lists in turn, one page per `step`. One thread, the client's.
 
     Args:
         client: nobody else's meanwhile.
@@ -142,9 +143,9 @@ class SlowReader:
         self._thread = Owner("the reading of slow lists")
 
     def step(self, reserve: float) -> None:
-        """Read the next page of what is due, if anything is.
+        """Read the next page that is due, if any.
 
-        A list that fails is tried again when its turn comes; it costs nobody anything else.
+        A list that fails is tried again when its turn comes; nothing else is affected.
         """
         self._thread.check()
         reading = self._reading or self._next()
@@ -168,7 +169,7 @@ class SlowReader:
         self._lists.put(reading.route.name, SlowList(reading.as_of_ms or self._clock.now_ms(), packed))
 
     def _next(self) -> _Reading | None:
-        """Return what waits longest beyond its time, of what was never read the first."""
+        """Return what is most overdue, starting with what was never read."""
         steady_ms = self._clock.monotonic_ns() // 1_000_000
         due: list[tuple[float, SlowRoute]] = []
         for place, route in enumerate(slow_routes(self._clock.now_ms())):
@@ -184,7 +185,7 @@ class SlowReader:
         return _Reading(route)
 
     def _page(self, reading: _Reading, reserve: float) -> bool:
-        """Read a page; return whether it was the last."""
+        """Read a page; return whether it was the last one."""
         route = reading.route
         params = (*route.params, ("cursor", reading.cursor)) if reading.cursor else route.params
 

@@ -1,18 +1,18 @@
-"""One sweep: everything that is open at the exchange, read once. What it means is intake.py.
+"""One sweep: everything open at the exchange, read once. intake.py interprets it.
 
-A small catalogue is crawled: ``GET /events?status=open`` with nested markets and milestones. 200 events
-(about 1,800 markets) cost the same 10 tokens as 1,000 markets of ``GET /markets``, and bring along the join
-of market, event and milestone, which a market object does not name.
+A small catalogue is crawled with ``GET /events?status=open`` with nested markets and milestones. 200 events
+(about 1,800 markets) cost the same 10 tokens as 1,000 markets of ``GET /markets``, and bring the relation of
+market, event and milestone, which a market object does not state.
 
 A large one is read in slices: ``GET /events?tickers=`` lists of the events that are held, again with nested
-markets. Slices do not depend on each other as the pages of a cursor do, so that they are fetched on several
-connections at once, and one that fails takes none with it. The first time, when nothing is held, they come
-from the bare list of events, which is walked at the same time. Events not held are found by the creation of
-their markets and, some pages a sweep, by a crawl of the bare list.
+markets. Unlike the pages of a cursor, slices do not depend on one another, so they are fetched on several
+connections at once, and one that fails takes no other with it. The first time, when nothing is held, they
+come from the bare list of events, which is walked at the same time. Events not held are found by the creation
+of their markets and, a few pages per sweep, by a crawl of the bare list.
 
-Arithmetic for Basic: 200 tokens/s x 0.85 (the publisher's share) x 0.95 (margin) = 16.1 requests/s, 193 in
+Arithmetic for Basic: 200 tokens/s x 0.85 (the publisher's share) x 0.95 (margin) = 16.1 requests/s, or 193 in
 12 s. 130,000 markets in 16,000 events are 80 slices; with 4 pages of discovery and 5 others a sweep takes 89,
-so that about 285,000 markets would fit.
+so about 285,000 markets would fit.
 
 Source: Kalshi API reference, notes of 6 October 2026: 56 pages for the whole catalogue.
 """
@@ -58,70 +58,72 @@ from .urls import (
 log = structlog.get_logger()
 
 GUESSES: Final = 5
-"""So many series are looked through for the markets that a setting may have meant."""
+"""How many series are searched for the markets that a setting may have meant."""
 
 CREATED_SLACK_S: Final = 60
-"""The closing query reaches this far before the sweep's start: the exchange's clock is not ours."""
+"""How far before the sweep's start the query for closed markets reaches: the exchange's clock is not ours."""
 
 REFRESHES_PER_SWEEP: Final = 10
-"""Requests for closed markets and, as many again, for events not known."""
+"""Requests for closed markets and, as many again, for unknown events."""
 
 REFRESHES_URGENT: Final = 8
-"""So many of them at most are for what is waited for (`Missing.first`): the others come round, too."""
+"""How many of them at most are for what is waited for (`Missing.first`), so that the others get their
+turn."""
 
 MILESTONES_PER_SWEEP: Final = 2
-"""Requests for milestones of events that no list shows any more."""
+"""Requests for milestones of events that lists no longer show."""
 
 MILESTONE_EVERY_MS: Final = 60_000
 MILESTONE_EVERY_MOST_MS: Final = 3_600_000
-"""How long after a look a milestone is looked at again: at first, and at last; each time twice as long."""
+"""How long after one look a milestone is looked up again: at first, and at last, doubling in between."""
 
 LOOKUPS_PER_LIST: Final = 3
-"""Single requests for what a list of named markets did not show, to see whether that list can be believed."""
+"""Single requests for what a list of named markets did not show, to see whether the list can be believed."""
 
 SERIES_LOOKUPS: Final = 10
 """Single requests for series in one sweep."""
 
 STATUS_WITHIN_S: Final = 3.0
 SERIES_WITHIN_S: Final = 8.0
-"""Prices wait no longer than this for what has nothing to do with them."""
+"""The longest that prices wait for what has nothing to do with them."""
 
 SERIES_EVERY_MS: Final = 600_000
 SERIES_RETRY_MS: Final = 60_000
 RETRY_UNKNOWN_MS: Final = 600_000
-"""A 404 is believed for this long."""
+"""How long a 404 is believed."""
 
 SLICE_FROM_EVENTS: Final = 2_000
-"""A catalogue of fewer held events is crawled: ten pages take little longer one after another."""
+"""A catalogue with fewer held events is crawled: ten pages take little longer one after another."""
 
 CRAWL_PAGES_FIRST: Final = 3
-"""A first crawl that is longer goes on in slices."""
+"""A first crawl longer than this goes on in slices."""
 
 FAILED_SLICES: Final = 3
-"""That many failures are an outage and no accident: the sweep ends."""
+"""This many failures are an outage, not an accident: the sweep ends."""
 
 DISCOVERY_PAGES: Final = 4
 
 LOOKUPS: Final = ("GET /markets/{ticker}", "GET /events/{ticker}", "GET /historical/markets/{ticker}")
-"""Routes that are asked for one object at a time; each fails for that alone."""
+"""Routes that ask for one object at a time; a failure concerns that object alone."""
 
 ODD_ANSWERS: Final = frozenset({"bad_reply", "refused", "not_found", "cursor_loop"})
-"""Outcomes of one request that say nothing about another's."""
+"""Outcomes that say nothing about other requests."""
 
 
 class Sweep:
-    """Sweeps of one exchange into readings. One thread.
+    """Sweeps one exchange into readings. One thread.
 
     Args:
         client: nobody else's.
         helpers: more clients, for slices fetched at the same time.
-        rate_per_s: tokens a second there are to spend.
-        slice_from: events held from which on they are read in slices; SLICE_FROM_EVENTS if None.
-        kept: markets that somebody holds (`Reading.kept`).
+        rate_per_s: tokens per second to spend.
+        slice_from: the number of held events from which they are read in slices; SLICE_FROM_EVENTS if None.
+        kept: markets in somebody's position (`Reading.kept`).
 
     Attributes:
-        last_requests: how many requests the last sweep took. last_connections: how many it used at once.
-        failing: routes that bring no prices and failed when they were last asked.
+        last_requests: how many requests the last sweep took. last_connections: the most connections it used
+            at once.
+        failing: routes that bring no prices and failed when last asked.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class Sweep:
         self._held = held
         self._clock = clock
         self._kept = kept
-        # By the steady clock: a wall clock that was set back would put all of it off.
+        # By the steady clock: setting back the wall clock would postpone all of it.
         self._series_due_ms = 0
         self.failing: dict[str, RouteHealth] = {}
         self._read_ms: dict[str, int] = {}
@@ -160,10 +162,10 @@ class Sweep:
         self._thread = Owner("the sweep")
 
     def run(self, reading: Reading) -> ExchangeError | None:
-        """Read all there is into `reading`; return what failed of the prices, or None.
+        """Read everything into `reading`; return the failure that concerns prices, or None.
 
-        After an error `reading` holds what could be read, and is not complete. A route that brings no prices
-        costs only what it brings (`failing`).
+        After an error `reading` holds what could be read, and is marked incomplete. A failing route that
+        brings no prices costs only what it brings (`failing`).
 
         Raises:
             Stopped: the process is to stop.
@@ -192,7 +194,7 @@ class Sweep:
                 reading.complete = False
                 error = error or problem
                 if problem.outcome not in ODD_ANSWERS:
-                    break  # the exchange does not answer: neither does it anything else
+                    break  # the exchange does not answer, so it will not answer anything else
         else:
             self._aside("GET /milestones", lambda: self._milestones(reading))
             self._aside("GET /series/{ticker}", lambda: self._series_needed(reading))
@@ -201,7 +203,7 @@ class Sweep:
         return error
 
     def unmatched(self) -> list[str]:
-        """Return which settings match nothing, a sentence each (unmatched.py); after a complete sweep."""
+        """Return which settings match nothing, a sentence each (unmatched.py). For after a complete sweep."""
         self._thread.check()
         intake = self._intake
         return unmatched(intake.universe, self._held.state, intake.listed_series, self._open_tickers)
@@ -223,7 +225,7 @@ class Sweep:
         return sum(client.requests for client in self._clients)
 
     def _aside(self, route: str, ask: Callable[[], None]) -> None:
-        """Ask a route that brings no prices; where it fails, note that it does."""
+        """Ask a route that brings no prices, and note it if it fails."""
         client = self._client
         before = client.trouble, client.reachable
         client.beside = True
@@ -231,7 +233,7 @@ class Sweep:
             ask()
         except ExchangeError as error:
             self._note_failing(route, error)
-            client.trouble, client.reachable = before  # it is no trouble of the prices
+            client.trouble, client.reachable = before  # it does not concern prices
             return
         finally:
             client.beside = False
@@ -252,7 +254,7 @@ class Sweep:
         try:
             self._client.get("/exchange/status", read=read, within_s=STATUS_WITHIN_S)
         except ExchangeError as error:
-            # In an outage the status comes with a 5xx; it is as good.
+            # In an outage the status comes with a 5xx; it is just as good.
             if error.outcome != "server_error":
                 raise
             try:
@@ -261,7 +263,7 @@ class Sweep:
                 raise error from None
 
     def _all_series(self, reading: Reading) -> None:
-        query = [("include_product_metadata", "true")]  # as a series has that is asked for singly
+        query = [("include_product_metadata", "true")]  # like a series that is asked for by itself
         raws, _ = self._client.get(
             "/series", query, read=lambda body: split_list(body, "series")[0], within_s=SERIES_WITHIN_S
         )
@@ -298,7 +300,7 @@ class Sweep:
             self._discover(reading)
 
     def _named(self, reading: Reading) -> None:
-        """Read the markets of a universe of tickers."""
+        """Read the markets of a universe given by tickers."""
         for tickers in batches(sorted(self._intake.universe.tickers), TICKERS_PER_REQUEST):
             query = named_markets(tickers)
             most = longest(len(tickers), MARKETS_PER_PAGE)
@@ -311,7 +313,7 @@ class Sweep:
         self._read_slices(map(named_events, slices(events)), reading)
 
     def _listed(self, reading: Reading) -> Iterable[Query]:
-        """Walk the bare list of open events, and yield the slices of those that were not read yet."""
+        """Walk the bare list of open events, and yield slices of those not yet read."""
         for page, reply in self._client.pages("/events", open_events(), read=_read_events):
             self._intake.drift.page(reply.body, page.events, page.milestones)
             listed: dict[str, int] = {}
@@ -319,7 +321,7 @@ class Sweep:
                 try:
                     ticker = text_member(raw, "event_ticker")
                 except BadRecord:
-                    continue  # discovery comes upon it again, with its markets
+                    continue  # discovery will meet it again, with its markets
                 if ticker not in reading.events:
                     listed[ticker] = 0
             yield from map(named_events, slices(listed))
@@ -327,7 +329,7 @@ class Sweep:
     def _read_slices(self, queries: Iterable[Query], reading: Reading) -> None:
         requests = self.requests
         page_s = sum(client.busy_ns for client in self._clients) / max(1, requests) / 1e9
-        # The first client may be at work for the queries themselves.
+        # The first client may be busy with the queries themselves.
         clients = self._clients[1:] or self._clients
         count = connections(self._rate_per_s(), page_s, len(clients))
         self.last_connections = count
@@ -345,10 +347,10 @@ class Sweep:
             raise errors[0]
 
     def _discover(self, reading: Reading) -> None:
-        """Go on with the crawl of the bare list, for events that no slice reads.
+        """Continue the crawl of the bare list, for events that no slice reads.
 
-        Such are those not held, created long ago and opened only now, and those whose held markets are all
-        finalized: another of their markets was refused when it came, or opened only now.
+        These are events not held, created long ago and opened only now, and those whose held markets are all
+        finalized while another of their markets was refused when it came, or opened only now.
         """
         sliced, most = self._held.open_events(), 2 * len(self._held.state.events) // EVENTS_PER_PAGE + 10
         for _ in range(DISCOVERY_PAGES):
@@ -359,18 +361,18 @@ class Sweep:
                 try:
                     ticker = text_member(raw, "event_ticker")
                 except BadRecord:
-                    continue  # with its markets it will be quarantined
+                    continue  # it will be quarantined with its markets
                 if not (ticker in sliced or ticker in reading.events or ticker in self._unwanted):
                     reading.unjoined.setdefault(ticker, [])
             self._discovery_cursor = cursor or ""
             self._discovery_pages += 1
-            # A cursor that runs in a circle ends here too.
+            # A cursor that runs in a circle ends here, too.
             if not cursor or self._discovery_pages > most:
                 self._discovery_cursor, self._discovery_pages = "", 0
                 return
 
     def _crawl(self, reading: Reading, pages: int | None = None) -> bool:
-        """Read the list of open events with their markets; return False if it goes on after `pages`."""
+        """Read the list of open events with their markets; return False if it continues after `pages`."""
         wanted = sorted(self._intake.universe.series)
         for series in wanted or [""]:
             query = open_events(nested=True, series=series)
@@ -391,7 +393,7 @@ class Sweep:
             self._intake.read_milestone(raw, reading)
 
     def _created_meanwhile(self, reading: Reading) -> None:
-        """Read what was created while the crawl ran: it stands before the pages that were already read."""
+        """Read what was created while the crawl ran: it precedes the pages already read."""
         if self._intake.universe.tickers:
             return
         for series in sorted(self._intake.universe.series) or [""]:
@@ -403,14 +405,14 @@ class Sweep:
                         self._intake.read_loose_market(raw, reply.as_of_ms, reading)
 
     def _note_unheard(self, reading: Reading) -> None:
-        """Take down which milestones came with no list: what is asked for by name afterwards shows none."""
-        listed = not self._intake.universe.tickers  # lists of named markets bring none
+        """Note which milestones came with no list: later requests by name bring none."""
+        listed = not self._intake.universe.tickers  # lists of named markets bring no milestones
         self._unheard = self._held.unheard_milestones(reading, self._clock.now_ms(), listed=listed)
 
     def _milestones(self, reading: Reading) -> None:
-        """Read again the milestones of held events that no list shows: a match that is over is closed, too.
+        """Reread the milestones of held events that no list shows: a finished match is closed, too.
 
-        Until one says that it is over, ever more rarely.
+        Until one says that it is over, at growing intervals.
         """
         waiting, steady_ms, turns = self._unheard, self._steady_ms(), self._milestone_turns
         self._milestone_turns = turns = {event: turns[event] for event in waiting if event in turns}
@@ -427,16 +429,16 @@ class Sweep:
                 turns[ticker] = steady_ms + wait_ms, min(2 * wait_ms, MILESTONE_EVERY_MOST_MS)
 
     def _missing(self, reading: Reading) -> None:
-        """Refresh held markets that are not open any more, and look up those that a list does not show.
+        """Refresh held markets that are no longer open, and look up those that a list does not show.
 
-        And those that are not held and somebody asks to be kept: by name, whatever the universe.
+        Also markets that are not held but that somebody asks to be kept: by name, whatever the universe.
         """
         missing = self._held.missing(reading, self._clock.now_ms())
         unknown = sorted(reading.kept - self._held.state.markets.keys())
         sought = [ticker for ticker in unknown if not reading.saw(ticker) and self._due("market", ticker)]
         most = REFRESHES_URGENT * TICKERS_PER_REQUEST
         asked = [*missing.first[:most], *missing.rest, *missing.first[most:]]
-        # Apart: that one of those is not there says nothing of the list.
+        # Separately: that one of those is missing says nothing about the list.
         named = [*batches(sought, TICKERS_PER_REQUEST), *batches(asked, TICKERS_PER_REQUEST)]
         for tickers in named[:REFRESHES_PER_SWEEP]:
             query = named_markets(tickers)
@@ -457,7 +459,7 @@ class Sweep:
                 self._note_unknown("market", ticker)
 
     def _archived(self, ticker: str, reading: Reading) -> bool:
-        """Read a market that somebody holds where the exchange moves what was settled months ago."""
+        """Read a market in somebody's position from where the exchange moves what was settled months ago."""
         found = self._look_up("/historical/markets", ticker, "market")
         if isinstance(found, ExchangeError):
             return False
@@ -469,13 +471,13 @@ class Sweep:
     def _market_exists(self, ticker: str, reading: Reading) -> bool:
         found = self._look_up("/markets", ticker, "market")
         if isinstance(found, ExchangeError):
-            return not isinstance(found, NotFound)  # for all we know; it ages
+            return not isinstance(found, NotFound)  # as far as we know; it ages
         raw, reply = found
         self._intake.read_loose_market(raw, reply.as_of_ms, reading, route=LOOKED_AT)
         return True
 
     def _unjoined(self, reading: Reading) -> None:
-        """Fetch the events that markets wait for. A market whose event is 404 is read without one."""
+        """Fetch the events that markets wait for. A market whose event is a 404 is read without it."""
         waiting, held = sorted(reading.unjoined), self._held.state.events
         if not waiting:
             return
@@ -495,7 +497,7 @@ class Sweep:
                 continue
             event = reading.events.get(ticker) or held.get(ticker)
             if event is None and self._due("event", ticker):
-                continue  # not known yet, not known to be unknown: it waits
+                continue  # neither known nor known to be unknown: it waits
             series_ticker = event.series_ticker if event else None
             for raw, as_of_ms in reading.unjoined.pop(ticker):
                 self._intake.read_market(raw, series_ticker, as_of_ms, reading)
@@ -510,9 +512,10 @@ class Sweep:
         self._intake.read_event(raw, reply.as_of_ms, reading, loose=True, route=LOOKED_AT)
 
     def _series_needed(self, reading: Reading) -> None:
-        """Read the series that events need and are not held; fetch those that the list did not have.
+        """Read the series that events need and that are not held; fetch those missing from the list.
 
-        Of held events too: what failed, or was one too many, is tried again though the event is unchanged.
+        For held events too: what failed, or was over the limit, is tried again even if the event is
+        unchanged.
         """
         state = self._held.state
         events = (*state.events.values(), *reading.events.values())
@@ -539,10 +542,10 @@ class Sweep:
             raise failure
 
     def _look_up(self, path: str, ticker: str, key: str) -> tuple[Raw, Reply] | ExchangeError:
-        """Ask for one object; return it, or what fails with it alone.
+        """Ask for one object; return it, or the failure that concerns it alone.
 
         Raises:
-            ExchangeError: it is not this object that fails.
+            ExchangeError: the failure does not concern this object alone.
         """
         try:
             return self._client.get(

@@ -13,20 +13,20 @@ from markets.json.pages import text_member
 from .reading import Universe
 
 SHOWN: Final = 10
-"""So many names of one setting are named; of the others only how many they are."""
+"""How many names of one setting are listed; the others are only counted."""
 
 Lookup = Callable[[str], Collection[str]]
-"""The tickers of a series' open markets; none where they cannot be had."""
+"""Returns the tickers of a series' open markets; none if they cannot be fetched."""
 
 
 def unmatched(
     universe: Universe, state: State, listed_series: Mapping[str, bytes], open_markets: Lookup
 ) -> list[str]:
-    """Return a sentence for each name in the universe's settings of which nothing is held.
+    """Return a sentence for each name in the universe's settings that matches nothing held.
 
     Args:
-        state: as it is after a complete sweep.
-        listed_series: every series of the exchange, as sent; empty where they could not be had.
+        state: as after a complete sweep.
+        listed_series: every series of the exchange, as sent; empty if they could not be fetched.
     """
     found: list[str] = []
     if universe.series:

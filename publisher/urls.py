@@ -1,4 +1,4 @@
-"""What is asked of the exchange: lists of tickers cut to what fits into a URL, and the parameters of lists.
+"""Requests to the exchange: lists of tickers cut to fit into a URL, and the parameters of lists.
 
 Source: Kalshi API reference, limits of pages (spec 3.34.0).
 """
@@ -16,7 +16,7 @@ URL_BUDGET: Final = 4_000
 MARKETS_PER_SLICE: Final = 2_000
 SLICE_URL_BUDGET: Final = 6_000
 FEWEST_PAGES: Final = 100
-"""A list of which little is held is given up after this many pages, or ten times those that are held fill."""
+"""A list is given up after this many pages, or ten times as many as the held members would fill."""
 
 Query = list[tuple[str, str | int]]
 
@@ -32,7 +32,7 @@ def open_events(*, nested: bool = False, series: str = "", cursor: str = "") -> 
 
 
 def named_events(tickers: Sequence[str]) -> Query:
-    """Ask for these events with their markets and milestones."""
+    """Ask for these events, with their markets and milestones."""
     return [("tickers", ",".join(tickers)), *_NESTED, ("limit", EVENTS_PER_PAGE)]
 
 
@@ -52,7 +52,7 @@ def open_markets(series: str) -> Query:
 
 
 def created_markets(since_s: int, series: str = "") -> Query:
-    """Ask for the open markets created since then, of one series if named; no combinations."""
+    """Ask for the open markets created since then, of one series if named, without combinations."""
     query: Query = [
         ("status", "open"),
         ("min_created_ts", since_s),
@@ -65,7 +65,7 @@ def created_markets(since_s: int, series: str = "") -> Query:
 
 
 def longest(held: int, per_page: int) -> int:
-    """Return how many pages a list may have of whose members so many are held."""
+    """Return how many pages a list may have, given how many of its members are held."""
     return FEWEST_PAGES + 10 * held // per_page
 
 

@@ -1,4 +1,4 @@
-"""What order books cost, and how many the budget has room for beside the sweep. Pure.
+"""What order books cost, and how many of them the budget has room for beside the sweep. Pure.
 
 Times are those of a steady clock.
 
@@ -16,20 +16,20 @@ log = structlog.get_logger()
 
 BOOKS_PER_REQUEST: Final = 100
 MAX_ROUNDS: Final = 3
-"""How often a cycle's books are fetched, evenly spread, if the budget has it."""
+"""How often a cycle's books are fetched, evenly spread, if the budget allows."""
 
 BUDGET_USE: Final = 0.8
-"""Part of what the sweep leaves that is spent."""
+"""Share of what the sweep leaves that is spent."""
 
 RESERVE_MAX: Final = 0.8
-"""Part of the bucket that is kept for the next sweep at most."""
+"""Largest share of the bucket that is kept for the next sweep."""
 
 REFUSALS_BELIEVED: Final = 2
 BILLING_EVERY_MS: Final = 600_000
 
 
 def rounds_of(budget: Budget, interval_s: float, sweep_requests: int, calls: int) -> tuple[int, int]:
-    """Return how many rounds of how many requests a cycle has room for, beside the sweep."""
+    """Return how many rounds, of how many requests, a cycle has room for beside the sweep."""
     left = BUDGET_USE * (budget.rate_per_s * interval_s / COST - sweep_requests)
     if left < 1 or calls < 1:
         return 0, 0
@@ -39,17 +39,17 @@ def rounds_of(budget: Budget, interval_s: float, sweep_requests: int, calls: int
 
 
 def reserve_of(budget: Budget, sweep_requests: int) -> float:
-    """Return the tokens to leave for a sweep: it must not wait for those that were spent on books."""
+    """Return the tokens to leave for a sweep, which must not wait for tokens spent on books."""
     return min(sweep_requests * COST, RESERVE_MAX * budget.capacity)
 
 
 class Billing:
-    """What a batch of books costs: 10 a call, as documented, until refusals say that each ticker counts.
+    """What a batch of books costs: 10 per call, as documented, until refusals show that each ticker counts.
 
-    Not established for the real exchange: it is asked again, one whole batch every 10 minutes.
+    Not established for the real exchange, so one whole batch is tried again every 10 minutes.
 
     Attributes:
-        per_ticker: what is believed now.
+        per_ticker: what is currently believed.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Billing:
         self._again_ms = 0
 
     def batch(self, capacity: float, now_ms: int) -> int:
-        """Return how many tickers to ask for at once, of a bucket that holds `capacity` tokens."""
+        """Return how many tickers to ask for at once, given a bucket that holds `capacity` tokens."""
         if self.per_ticker and now_ms >= self._again_ms:
             self.per_ticker, self._refusals = False, REFUSALS_BELIEVED - 1
         if not self.per_ticker:

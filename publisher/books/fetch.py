@@ -1,4 +1,4 @@
-"""The enrichment: order books and price history, read with what the sweep leaves of the budget.
+"""The enrichment: order books and price history, read with what the sweep leaves in the budget.
 
 Source: Kalshi API reference, ``GET /markets/orderbooks`` (up to 100 repeated `tickers`, not cached) and
 ``GET /markets/candlesticks``.
@@ -34,7 +34,7 @@ from .publish import Candlesticks, keep_books, publish_books, publish_candles
 log = structlog.get_logger()
 
 MAX_CANDLES_BYTES: Final = 200_000
-"""Longer price history would not fit into a message: its beginning is left out."""
+"""Longer price history would not fit into a message, so its beginning is left out."""
 
 MAX_LEVELS: Final = 10_000
 """A longer book would not fit into a message."""
@@ -46,8 +46,8 @@ class Enrichment:
     Args:
         client: nobody else's.
         submit: hands a job to the bus thread.
-        live: what the stream follows; None without one.
-        slow: reads a page of what no sweep reads, each cycle; None for nothing.
+        live: what the stream follows; None without a stream.
+        slow: reads, each cycle, a page of what no sweep reads; None for nothing.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Enrichment:
         self._work.put(sweep_requests)
 
     def end(self) -> None:
-        """Let `run` return. Any thread; set the stop signal before."""
+        """Make `run` return. Any thread; set the stop signal first."""
         self._work.put(None)
 
     def run(self) -> None:
@@ -98,7 +98,7 @@ class Enrichment:
                 try:
                     self._cycle(sweep_requests)
                 except ExchangeError as error:
-                    # The next sweep meets the same trouble and tells of it; the books age meanwhile.
+                    # The next sweep meets the same trouble and reports it; meanwhile the books age.
                     log.info("books.failed", outcome=error.outcome, error=str(error))
         except Stopped:
             return
@@ -125,14 +125,14 @@ class Enrichment:
             if disputed:
                 plan = [disputed, *plan]
             if planned and planned <= live.followed:
-                rounds = min(rounds, 1)  # the stream is quicker: reading them is a cross-check
+                rounds = min(rounds, 1)  # the stream is quicker, so reading them is only a cross-check
         for number in range(rounds):
             if number and self._stop.wait(self._interval_s / rounds):
                 raise Stopped
             for batch in plan:
                 for start in range(0, len(batch), size):
                     if not self._work.empty():
-                        return  # the next commit is there: plan anew
+                        return  # the next commit has come: make a new plan
                     if not self._fetch(batch[start : start + size], reserve):
                         return
 
@@ -146,7 +146,7 @@ class Enrichment:
                 log.error("plan.failed", **msgspec.structs.asdict(failure))
 
     def _fetch(self, batch: list[str], reserve: float) -> bool:
-        """Fetch books and have them published; return False when the exchange refused for rate."""
+        """Fetch books and have them published; return False if the exchange refused by its rate limit."""
         asked_ms = self._clock.now_ms()
         price = self._billing.price(len(batch))
         try:
@@ -186,7 +186,7 @@ class Enrichment:
 
 
 class CandleFetcher:
-    """Fetches price history that is wished for, with the fixed share of the budget."""
+    """Fetches the price history wished for, with its fixed share of the budget."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class CandleFetcher:
         self._clock = clock
 
     def fetch_wished(self, reserve: float) -> None:
-        """Make the one request of a cycle, if its turn has come, and drop what nobody wishes for any more."""
+        """Make the cycle's one request, if its turn has come, and drop what is no longer wished for."""
         now_ms = self._clock.now_ms()
         known = self._state.stream_of
         wished = self._planner.wished(known, now_ms)
@@ -215,7 +215,7 @@ class CandleFetcher:
             try:
                 found = self._fetch(turn, now_ms, reserve)
             except ExchangeError as error:
-                # A wish for price history must not cost the others their books.
+                # A wish for price history must not cost others their books.
                 log.info("candles.failed", outcome=error.outcome, error=str(error))
         sent = [candlesticks for candlesticks in found if candlesticks.ticker in wished]
         if sent or self._state.candles:

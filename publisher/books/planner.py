@@ -1,8 +1,8 @@
-"""Which order books are read: those of the markets where they are worth most. Pure.
+"""Which order books are read: those of the markets in which they are worth most. Pure.
 
-After each commit a plan is made: whole events where a kind of opportunity compares their markets with each
-other, and single markets, by value. The number of requests a cycle depends on settings and budget alone;
-whoever wishes for a market moves it to the front and adds none.
+After each commit a plan is made: whole events if a kind of opportunity compares their markets with one
+another, and single markets, by value. The number of requests per cycle depends on settings and budget alone;
+a wish for a market moves it to the front and adds none.
 
 Source: Kalshi API reference, ``GET /markets/orderbooks``: up to 100 repeated `tickers`, not cached.
 """
@@ -25,10 +25,10 @@ URL_BUDGET: Final = 6_000
 """Characters of tickers in one URL."""
 
 FAIR_SHARE: Final = 0.1
-"""Part of the books that goes to markets of lower value, longest unfetched first."""
+"""Share of the books that goes to markets of lower value, longest unfetched first."""
 
 REPLAN_FROM_MARKETS: Final = 20_000
-"""A plan over this many markets takes tenths of a second: it is kept for a while."""
+"""A plan over this many markets takes tenths of a second, so it is kept for a while."""
 
 REPLAN_MS: Final = 45_000
 MAX_WISHED: Final = 10_000
@@ -44,7 +44,7 @@ class Tradable(NamedTuple):
 
 
 def value_of(tradable: Tradable, now_ms: int) -> float:
-    """Return what a market's book is worth: more if it is liquid, tight, or near its start or end."""
+    """Return what a market's book is worth: more if the market is liquid, tight, or near its start or end."""
     market, quote, _, start_ms = tradable
     worth = log1p((quote.volume_24h_e2 or 0) / 100) + 0.5 * log1p((quote.open_interest_e2 or 0) / 100)
     if quote.yes_bid_size_e2 and quote.yes_ask_size_e2:
@@ -58,14 +58,14 @@ def value_of(tradable: Tradable, now_ms: int) -> float:
 
 
 class Planner:
-    """Chooses which books to fetch. Pure over explicit time; one thread, but for `wish`.
+    """Chooses which books to fetch. Pure, with explicit time; one thread, except for `wish`.
 
     Args:
         limit: the most books of a plan.
 
     Attributes:
-        wished: what somebody looks at; it comes first.
-        failures: of kinds of opportunity that raised when the last plan asked them.
+        wished: what somebody is looking at; it comes first.
+        failures: those of kinds of opportunity that raised when the last plan asked them.
     """
 
     def __init__(self, limit: int) -> None:
@@ -88,7 +88,7 @@ class Planner:
         self.wished.wish(tickers, ttl_s, now_ms)
 
     def plan_of(self, state: State, now_ms: int, calls: int) -> list[list[str]]:
-        """Plan anew, or where many markets are held for some cycles as before: values are those of hours."""
+        """Make a new plan; with many markets, keep the old one for some cycles: values change over hours."""
         self._thread.check()
         key = calls, self.wished.fresh
         many = len(state.markets) > REPLAN_FROM_MARKETS
@@ -102,7 +102,7 @@ class Planner:
     def plan(self, tradables: Iterable[Tradable], now_ms: int, calls: int | None = None) -> list[list[str]]:
         """Return the tickers of each request, at most `calls` of them and `limit` tickers in all.
 
-        An event that is fetched as a whole is not torn between two requests.
+        An event that is fetched as a whole is not split between two requests.
         """
         self._thread.check()
         wished = self.wished.at(now_ms)
@@ -136,7 +136,7 @@ class _Unit(NamedTuple):
 def _units(
     tradables: Iterable[Tradable], wished: frozenset[str], now_ms: int, failures: list[Failure]
 ) -> list[_Unit]:
-    """Group what must be seen together, as far as it fits into a request; else market by market."""
+    """Group what must be seen together, as far as it fits into a request; the rest go market by market."""
     units: list[_Unit] = []
     events: dict[str, list[Tradable]] = {}
     for tradable in tradables:
@@ -184,13 +184,13 @@ class _Bins:
 
 
 def tradables(state: State) -> list[Tradable]:
-    """Return the active markets of a state, as the planner takes them; the lock is held to copy only."""
+    """Return the active markets of a state, as the planner takes them; the lock is held only to copy."""
     with state.lock:
         quotes = list(state.quotes.values())
         markets: Mapping[str, Market] = dict(state.markets)
         events: Mapping[str, Event] = dict(state.events)
         milestones = list(state.milestones.values())
-    # What is over, postponed or cancelled starts no more.
+    # What is over, postponed or cancelled will not start.
     starts = {t: m.start_ms for m in milestones if not is_over(m) for t in m.primary_event_tickers}
     found = []
     for quote in quotes:

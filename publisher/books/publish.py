@@ -1,6 +1,6 @@
-"""Order books and price history read by REST, published. Bus thread: it alone may send.
+"""Publishes order books and price history that were read by REST. Bus thread only, since it alone may send.
 
-A book that the stream follows is only compared with it (`Live`).
+A book that the stream follows is only compared with the stream's (`Live`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,10 +20,10 @@ BOOKS_PER_MESSAGE: Final = 64
 def publish_books(
     server: FeedServer, live: Live | None, books: Sequence[Book], as_of_ms: int, asked_ms: int, now_ns: int
 ) -> None:
-    """Publish books, those of one event in one message.
+    """Publish books, putting those of one event into one message.
 
     Args:
-        live: what the stream follows, if there is one.
+        live: what the stream follows, if there is a stream.
         as_of_ms: the age of the reply.
         asked_ms: when it was asked for.
     """
@@ -40,7 +40,7 @@ def publish_books(
         market = state.markets.get(book.ticker)
         held = state.books.get(book.ticker)
         if topic is None or market is None:
-            continue  # removed meanwhile
+            continue  # it was removed meanwhile
         if held is not None and book.as_of_ms < held.as_of_ms <= now_ns // 1_000_000:
             continue
         events.setdefault((topic, market.event_ticker), []).append(book)
@@ -49,7 +49,7 @@ def publish_books(
 
 
 def keep_books(server: FeedServer, live: Live | None, planned: frozenset[str], now_ns: int) -> None:
-    """Remove the books that are not kept fresh any more; let the stream follow the others."""
+    """Remove the books no longer kept fresh; let the stream follow the others."""
     if live is not None:
         live.follow(planned)
     writer = server.writer
@@ -64,7 +64,7 @@ def keep_books(server: FeedServer, live: Live | None, planned: frozenset[str], n
 
 
 class Candlesticks(NamedTuple):
-    """Candlesticks of one length of a market, as fetched; `raw` is their JSON array."""
+    """A market's candlesticks of one period, as fetched; `raw` is their JSON array."""
 
     ticker: str
     as_of_ms: int
@@ -75,7 +75,7 @@ class Candlesticks(NamedTuple):
 def publish_candles(
     server: FeedServer, found: Sequence[Candlesticks], wished: frozenset[str], now_ns: int
 ) -> None:
-    """Publish price history, of other lengths as it was, and the removal of what nobody wishes for."""
+    """Publish price history, with other periods as they were, and the removal of what nobody wishes for."""
     writer = server.writer
     if writer is None:
         return
@@ -91,7 +91,7 @@ def publish_candles(
 
 
 def _with(had: Candles | None, fetched: Candlesticks) -> Candles:
-    """Return a market's price history with what was fetched of it now."""
+    """Return a market's price history, including what was just fetched."""
     ticker, as_of_ms, period, raw = fetched
     known = had if had is not None else Candles(ticker, as_of_ms, HOURS.minutes * 60, b"[]")
     if period is MINUTES:
@@ -102,7 +102,7 @@ def _with(had: Candles | None, fetched: Candlesticks) -> Candles:
 
 
 def _messages(events: Mapping[tuple[str, str], list[Book]]) -> Iterable[tuple[str, list[Book]]]:
-    """Put events of one topic together while they fit into a message; never cut one that fits."""
+    """Put events of one topic together while they fit into a message; never split one that fits."""
     topic, message = "", list[Book]()
     for (next_topic, _), books in sorted(events.items(), key=lambda item: item[0]):
         if message and (next_topic != topic or len(message) + len(books) > BOOKS_PER_MESSAGE):

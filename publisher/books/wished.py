@@ -1,22 +1,22 @@
-"""For which markets somebody wishes something, and until when."""
+"""Which markets are wished for, and until when."""
 
 import threading
 from collections.abc import Sequence
 from typing import Final
 
 AHEAD_MS: Final = 5_000
-"""A wish that begins later than this after the present is from before the clock was set back: it is over,
-since it would last for as long as that. Who still wishes wishes again."""
+"""A wish that begins more than this after the present is from before the clock was set back. It is dropped,
+since it would last too long; those who still have it will wish again."""
 
 
 class Wished:
     """Wishes that end by themselves. Any thread.
 
     Args:
-        most: wishes at once; the oldest give way.
+        most: the most wishes at once; the oldest give way.
 
     Attributes:
-        fresh: how often something was wished for that was not before.
+        fresh: how often something was newly wished for.
     """
 
     def __init__(self, most: int) -> None:
@@ -39,7 +39,7 @@ class Wished:
                 del self._spans_ms[next(iter(self._spans_ms))]
 
     def at(self, now_ms: int) -> frozenset[str]:
-        """Return what is wished for now, and forget what was before."""
+        """Return what is wished for now, and forget expired wishes."""
         with self._lock:
             self._spans_ms = {
                 ticker: (began_ms, until_ms)

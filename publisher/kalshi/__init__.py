@@ -1,1 +1,1 @@
-"""Kalshi's API as a client sees it: hosts, signatures, token budget, requests."""
+"""Kalshi's API from a client's side: hosts, signatures, token budget, requests."""

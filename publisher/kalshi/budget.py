@@ -1,6 +1,6 @@
 """The publisher's share of the account's read tokens: a bucket of its own that stays inside Kalshi's.
 
-Pure over explicit time, so that a simulated day runs in a second.
+Pure, with explicit time, so that a simulated day runs in a second.
 
 Source: Kalshi API reference, rate limits, 1 October 2026: separate Read and Write buckets with continuous
 refill; every market-data GET costs 10; Basic: 200 tokens/s, capacity 3 s. A 429 has no penalty: wait, retry.
@@ -14,10 +14,10 @@ from markets.json.pages import Tier
 from markets.json.words import COST
 
 PUBLISHER_SHARE: Final = 0.85
-"""Of the account's read budget; the order gateway has the rest."""
+"""The publisher's share of the account's read budget; the order gateway has the rest."""
 
 MARGIN: Final = 0.95
-"""Of a share: the exchange's clock and ours do not measure the same second."""
+"""The part of a share that is used: the exchange's second and ours differ slightly."""
 
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 8.0
@@ -25,7 +25,7 @@ RETRY_AFTER_MAX_S: Final = 60.0
 
 
 BASIC: Final = Tier(200, 600)
-"""Also what unsigned reads were measured to get, per address (October 2026; undocumented)."""
+"""Also what unsigned reads were found to get, per address (October 2026; undocumented)."""
 
 
 class Budget:
@@ -34,8 +34,8 @@ class Budget:
     It starts empty: a process that restarts in a loop must not have a full bucket each time.
 
     Attributes:
-        rate_per_s, capacity: of this bucket, after share and margin.
-        refusals: how many 429 there were.
+        rate_per_s, capacity: those of this bucket, after share and margin.
+        refusals: how many 429 answers there were.
     """
 
     def __init__(self, tier: Tier, rng: Random, now_s: float, share: float = PUBLISHER_SHARE) -> None:
@@ -50,7 +50,7 @@ class Budget:
         self._streak = 0
 
     def resize(self, tier: Tier, now_s: float) -> None:
-        """Take over the account's real limits."""
+        """Adopt the account's real limits."""
         with self._lock:
             self._refill(now_s)
             self.rate_per_s = tier.refill_per_s * self._share
@@ -72,7 +72,7 @@ class Budget:
             return 0.0
 
     def refused(self, now_s: float, at_least_s: float = 0) -> None:
-        """Note a 429: the bucket there is empty, so ours is. Nothing is sent for a jittered, growing time.
+        """Note a 429: the exchange's bucket is empty, so ours is. Send nothing for a jittered, growing time.
 
         `at_least_s` is what the exchange asked for; Kalshi sends no Retry-After.
         """
@@ -95,6 +95,6 @@ class Budget:
 
 
 def backoff_s(attempt: int, rng: Random, first_s: float = BACKOFF_FIRST_S) -> float:
-    """Return the pause after failure number `attempt` (from 0): doubling, bounded, and half of it chance."""
+    """Return the pause after failure number `attempt` (from 0): doubling, bounded, half of it random."""
     longest = min(BACKOFF_MAX_S, first_s * 2.0 ** min(attempt, 10))
     return longest * rng.uniform(0.5, 1.0)

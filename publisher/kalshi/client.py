@@ -1,4 +1,4 @@
-"""GETs of Kalshi's REST API: signed, inside the budget, bounded in time and size, retried where it helps.
+"""GETs of Kalshi's REST API: signed, within the budget, bounded in time and size, retried where it helps.
 
 A Client owns a connection and makes one request at a time; budget and key source are shared.
 
@@ -34,7 +34,7 @@ READ_TIMEOUT_S: Final = 8.0
 BODY_TIMEOUT_S: Final = 20.0
 ATTEMPTS: Final = 6
 GIVE_UP_AFTER_S: Final = 20.0
-"""No further attempt after this time, however few there were."""
+"""No further attempt after this time, however few there have been."""
 
 RETRY_FIRST_S: Final = 0.25
 """First pause between attempts; all of them take about 6 s, half a sweep's interval."""
@@ -42,25 +42,25 @@ RETRY_FIRST_S: Final = 0.25
 MAX_BODY_BYTES: Final = 128 * 1_048_576
 MAX_PAGES: Final = 2_000
 CACHE_MAX_AGE_S: Final = 15
-"""How old a cached reply can be that does not say its age."""
+"""The age assumed for a cached reply that does not state it."""
 
 _ANSWERS: Final = frozenset({"rate_limited", "key_refused", "clock_off", "refused"})
-"""Failures in which it is the exchange's API that speaks."""
+"""Failures reported by the exchange's API itself."""
 
 _FINAL: Final = frozenset({"refused", "blocked", "moved"})
-"""Failures that the same request meets again at once."""
+"""Failures that a repeated request would meet again."""
 
 UNANSWERED_S: Final = 3.0
-"""A request that is without an answer for so long is said to be."""
+"""A request without an answer for this long is reported."""
 
 Params = Sequence[tuple[str, str | int]]
 
 
 class ExchangeError(KalshiBusError):
-    """A request got no usable answer, after all the retries it is worth.
+    """A request got no usable answer, after all the retries it was worth.
 
     Attributes:
-        outcome: one word for health and logs: "unresolved", "unreachable", "tls", "timeout",
+        outcome: a word for health and logs: "unresolved", "unreachable", "tls", "timeout",
             "rate_limited", "server_error", "bad_reply", "key_refused", "clock_off",
             "key_unusable", "not_found", "blocked" (a web page instead of an answer), "moved", "refused",
             "cursor_loop".
@@ -74,7 +74,7 @@ class ExchangeError(KalshiBusError):
 
 
 class KeyRefused(ExchangeError):
-    """The exchange does not accept the key, or it cannot be used at all: see the message."""
+    """The exchange does not accept the key, or the key is unusable: see the message."""
 
 
 class NotFound(ExchangeError):
@@ -82,11 +82,11 @@ class NotFound(ExchangeError):
 
 
 class Stopped(KalshiBusError):
-    """The process is to stop; the request was given up."""
+    """The process is to stop, so the request was given up."""
 
 
 class StopSignal(Protocol):
-    """What of bus.process.lifecycle.Stop the client needs."""
+    """The part of bus.process.lifecycle.Stop that the client needs."""
 
     def is_set(self) -> bool: ...
 
@@ -97,7 +97,7 @@ class Reply(msgspec.Struct, frozen=True):
     """An answer.
 
     Attributes:
-        as_of_ms: time received less the time the reply may have spent in a cache.
+        as_of_ms: the time it was received, less the time it may have spent in a cache.
     """
 
     body: bytes
@@ -110,16 +110,16 @@ class Client:
     Args:
         base_url: with its path, such as ``https://host/trade-api/v2``.
         stop: ends every wait.
-        drift: looks at every answer; None for nobody.
+        drift: checks every answer; None for no checks.
 
     Attributes:
-        requests: how many were sent. bytes_received: decoded bytes of bodies.
-        busy_ns: time from sending requests to having their answers.
-        reachable: whether the last request that ended got an answer of the API.
-        no_retry_after_ns: monotonic time after which nothing is tried again: what failed has failed.
-        trouble: what went wrong in the last attempt; None when it went well.
-        beside: set while what is asked brings no prices: its failure is told of its route alone.
-        clock_offset_s: by how much our clock is ahead of the exchange's, as of the last answer; None before.
+        requests: how many were sent. bytes_received: bytes of bodies, decoded.
+        busy_ns: time spent between sending requests and having their answers.
+        reachable: whether the last request to end got an answer from the API.
+        no_retry_after_ns: monotonic time after which nothing is retried.
+        trouble: what went wrong in the last attempt; None if it went well.
+        beside: set while asking for something other than prices: a failure is reported for that route alone.
+        clock_offset_s: how far our clock is ahead of the exchange's, as of the last answer; None before.
 
     Any thread may read the last three, and `unanswered`.
     """
@@ -153,12 +153,12 @@ class Client:
         self._drift = drift
         self._turn = threading.Lock()
         self._session = requests.Session()
-        # Neither a proxy nor credentials from ~/.netrc for our own machine, and no credentials anywhere.
+        # No proxy for our own machine, and never credentials from ~/.netrc.
         self._session.trust_env = urlsplit(base_url).scheme == "https"
         self._session.auth = lambda request: request
         self._session.headers["User-Agent"] = "kalshi-bus"
         if not self._session.trust_env:
-            # On one machine compressing 240 MB a sweep costs both ends more than carrying them.
+            # On one machine, compressing 240 MB per sweep costs both ends more than transferring them.
             self._session.headers["Accept-Encoding"] = "identity"
 
     def close(self) -> None:
@@ -176,7 +176,7 @@ class Client:
         attempts: int | None = None,
         within_s: float = GIVE_UP_AFTER_S,
     ) -> tuple[T, Reply]:
-        """Return what `read` makes of the answer's body, and the answer.
+        """Return what `read` makes of the answer's body, together with the answer.
 
         Retried with jittered pauses: no connection, timeouts, 429, 5xx, and bodies that `read` refuses with
         BadRecord (an HTML page, a cut body).
@@ -186,10 +186,11 @@ class Client:
             reserve: tokens to leave in the budget for others.
             cost: tokens of this request.
             attempts: at most; ATTEMPTS if None.
-            within_s: what has no answer by then is given up.
+            within_s: give up after this time without an answer.
 
         Raises:
-            ExchangeError: no usable answer; KeyRefused and NotFound are told apart and not retried.
+            ExchangeError: there was no usable answer; KeyRefused and NotFound are distinguished and not
+                retried.
             Stopped: the process is to stop.
         """
         end_ns = self._clock.monotonic_ns() + int(within_s * 1e9)
@@ -210,7 +211,7 @@ class Client:
                 self.reachable, self.trouble = True, None
                 raise
             except ExchangeError as error:
-                # Of a route beside the prices it says nothing about the exchange, if that has just answered.
+                # On a route without prices, this says nothing about an exchange that has just answered.
                 if isinstance(error, KeyRefused) or not (self.beside and self.reachable):
                     self.trouble = error
                     if error.outcome != "key_unusable":
@@ -236,11 +237,11 @@ class Client:
         """Yield every page of a list.
 
         Args:
-            read: returns a page's content and the next cursor, "" at the end, None if it cannot be read.
+            read: returns a page's content and the next cursor: "" at the end, None if it cannot be read.
 
         Raises:
-            ExchangeError: as `get`; also a cursor that came before or cannot be read, or no end after
-                `longest` pages.
+            ExchangeError: as for `get`; also a repeated or unreadable cursor, or no end after `longest`
+                pages.
         """
         cursor = ""
         seen: set[str] = set()
@@ -283,7 +284,7 @@ class Client:
                 headers=headers,
                 timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
                 stream=True,
-                allow_redirects=False,  # a signature is for this host and path alone
+                allow_redirects=False,  # a signature is valid for this host and path alone
             ) as response:
                 received_ms = self._clock.now_ms()
                 self._asking = None
@@ -346,7 +347,7 @@ class Client:
         return b"".join(parts)
 
     def unanswered(self) -> ExchangeError | None:
-        """Return what to say of a request that is long without an answer, as where a name is looked up."""
+        """Return what to say about a request that has long had no answer, as when a name lookup hangs."""
         asking = self._asking
         waited_s = 0.0 if asking is None else (self._clock.monotonic_ns() - asking[1]) / 1e9
         if asking is None or waited_s < UNANSWERED_S:
@@ -354,7 +355,7 @@ class Client:
         return ExchangeError("timeout", f"{asking[0]}: no answer for {waited_s:.0f} s")
 
     def _judge(self, where: str, response: requests.Response, body: bytes) -> None:
-        """Raise for anything but a 200; keep budget and key source informed."""
+        """Raise for anything but a 200, keeping budget and key source informed."""
         status = response.status_code
         if status == 429:
             asked = response.headers.get("Retry-After", "")
@@ -395,7 +396,7 @@ def cache_age_s(headers: Mapping[str, str]) -> int:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Return the inmost cause: requests wraps an OSError four times."""
+    """Return the innermost cause: requests wraps an OSError four times."""
     cause: Any = error
     while (inner := getattr(cause, "reason", None) or (cause.args[0] if cause.args else None)) is not None:
         if not isinstance(inner, BaseException):

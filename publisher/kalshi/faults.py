@@ -1,6 +1,6 @@
-"""What an answer that is of no use means, and what to do about it: a sentence each. Pure.
+"""What an unusable answer means, and what to do about it: a sentence each. Pure.
 
-Nothing that is said here repeats a key, an id, a signature, or the user and password of a URL.
+Nothing here repeats a key, an id, a signature, or the user and password of a URL.
 
 Source: Kalshi API reference, API keys and errors (spec 3.34.0), and the 401 bodies recorded at the demo
 exchange: details NOT_FOUND (of another environment, or deleted) and INCORRECT_API_KEY_SIGNATURE, code
@@ -23,10 +23,10 @@ from bus.process.logs import redact
 from bus.process.settings import variable_of
 
 SKEWED_S: Final = 5.0
-"""From here on a clock is wrong: Kalshi was seen to take 5 s and to refuse 30."""
+"""From here on a clock counts as wrong: Kalshi was seen to accept 5 s and to refuse 30."""
 
 LIKELY_SKEWED_S: Final = 3.0
-"""Enough to be named where a signature was refused."""
+"""Enough to be mentioned when a signature was refused."""
 
 SAID_MAX: Final = 200
 
@@ -50,7 +50,7 @@ _LEADS: Final = {
     "cursor_loop": "{host} has a list without an end",
     "refused": "{host} refuses the request",
 }
-"""Outcome of a request -> what that means."""
+"""Outcome of a request -> its meaning."""
 
 
 class Place(NamedTuple):
@@ -66,7 +66,7 @@ class Place(NamedTuple):
 
 
 def lead(outcome: str, place: Place) -> str:
-    """Return what an outcome means, without a full stop."""
+    """Return the meaning of an outcome, without a full stop."""
     return _LEADS.get(outcome, "the exchange gave no usable answer").format(host=place.host)
 
 
@@ -74,7 +74,7 @@ def remedy(outcome: str, message: str, place: Place) -> str:
     """Return what to do about a request that failed.
 
     Args:
-        outcome, message: of the ExchangeError.
+        outcome, message: those of the ExchangeError.
     """
     api_url, key_id, key_path = (variable_of(key) for key in ("api_url", "api_key_id", "private_key_path"))
     simulated = place.env == "sim"
@@ -113,7 +113,7 @@ _REMEDIES: Final = {
 
 
 def host_of(url: str) -> str:
-    """Return host and port of a URL, and nothing of what else may be in it."""
+    """Return host and port of a URL, and nothing else that may be in it."""
     try:
         return printable(_netloc(urlsplit(url))) or "the address that is set"
     except ValueError:
@@ -121,7 +121,7 @@ def host_of(url: str) -> str:
 
 
 def moved_to(location: str) -> str:
-    """Return where a redirect points to, without user, password, query or fragment."""
+    """Return where a redirect points, without user, password, query or fragment."""
     try:
         parts = urlsplit(location)
         host = _netloc(parts)
@@ -133,14 +133,14 @@ def moved_to(location: str) -> str:
 
 
 def _netloc(parts: SplitResult) -> str:
-    """Return host and port of a URL; raises ValueError where the port is none."""
+    """Return host and port of a URL; raises ValueError if the port is not one."""
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     return f"{host}:{parts.port}" if host and parts.port else host
 
 
 def said(body: bytes) -> str:
-    """Return the exchange's own words for an error, whichever of its shapes they come in."""
+    """Return the exchange's own words for an error, in whichever of its shapes they come."""
     if not body.strip():
         return ""
     if _HTML.match(body):
@@ -165,16 +165,16 @@ def is_page(body: bytes) -> bool:
 
 
 def printable(text: str) -> str:
-    """Return at most SAID_MAX characters of a text on one line, without what is secret in it."""
+    """Return at most SAID_MAX characters of a text, on one line and without secrets."""
     shown = "".join(character if character.isprintable() else " " for character in text[: 4 * SAID_MAX])
     return redact(" ".join(shown.split()))[:SAID_MAX]
 
 
 def clock_offset_s(headers: Mapping[str, str], sent_ms: int, received_ms: int) -> float | None:
-    """Return by how much our clock is ahead of the exchange's (below 0: behind), as far as that is certain.
+    """Return how far our clock is certainly ahead of the exchange's (below 0: behind).
 
-    Its own time is that of the header Date, in whole seconds, and the Age of an answer from a cache; the time
-    that the answer took is nobody's fault. None where it says none.
+    The exchange's time is that of the header Date, in whole seconds, plus the Age of an answer from a cache;
+    the time the answer took counts for neither side. None if it states no time.
     """
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
@@ -195,7 +195,7 @@ def clock_words(offset_s: float) -> str:
 
 
 def connection_outcome(error: BaseException) -> str:
-    """Tell in a word why there is no connection: a library wraps the cause four times."""
+    """Return a word for why there is no connection: the library wraps the cause four times."""
     found: set[type[BaseException]] = set()
     waiting: list[object] = [error]
     while waiting and len(found) < 20:

@@ -28,7 +28,7 @@ _ENDPOINTS: Final = {
 
 
 def endpoints(settings: Settings) -> Endpoints:
-    """Return where the configured exchange is: the settings' URLs, else those of its env.
+    """Return where the configured exchange is: the URLs in the settings, else those of its env.
 
     Env `sim` always has URLs in its settings (the simulator on loopback).
     """

@@ -55,7 +55,7 @@ def pre_sign_text(timestamp_ms: int, method: str, path: str) -> bytes:
 
 
 class ApiKey:
-    """A key and its id. Prints and logs as its kind only."""
+    """A key and its id. Printed and logged by its kind only."""
 
     __slots__ = ("_private", "key_id")
 
@@ -85,7 +85,7 @@ def load_private_key(path: Path) -> PrivateKey:
     """Read a private key that only its owner can read.
 
     Raises:
-        StartupError: the file is missing, a link, not ours, readable for others or not a usable key; the
+        StartupError: the file is missing, a link, not ours, readable by others or not a usable key; the
             message names the path and the remedy.
     """
     with os.fdopen(open_private_file(path, variable_of("private_key_path")), "rb") as file:
@@ -103,9 +103,9 @@ def load_private_key(path: Path) -> PrivateKey:
 
 
 def _why_no_key(content: bytes, path: Path) -> str:
-    """Say what a key file has in it instead of a private key in PEM form, and the command that converts it.
+    """Say what a key file contains instead of a private key in PEM form, and the command that converts it.
 
-    Kalshi shows a private key once: to download it again is impossible.
+    Kalshi shows a private key only once; it cannot be downloaded again.
     """
     old, new = (shlex.quote(str(name)) for name in (path, path.with_name(f"{path.stem}-converted.pem")))
     rsa = f"(umask 077; openssl pkey -in {old} -out {new})"
@@ -125,7 +125,7 @@ def _why_no_key(content: bytes, path: Path) -> str:
         )
     if b"-----BEGIN OPENSSH PRIVATE KEY-----" in content:
         command = f"cp {old} {new}; ssh-keygen -p -m PEM -N '' -f {new}"
-        if b"ssh-ed25519" in _unarmoured(content):  # these ssh-keygen cannot write as PEM
+        if b"ssh-ed25519" in _unarmoured(content):  # ssh-keygen cannot write these as PEM
             command = f"{shlex.quote(sys.executable)} -c {shlex.quote(_FROM_OPENSSH)} < {old} > {new}"
         return f"a private key in OpenSSH's form, expected PEM: (umask 077; {command})"
     if b"ENCRYPTED" in content:
@@ -163,7 +163,7 @@ def _why_no_key(content: bytes, path: Path) -> str:
 
 
 def _unarmoured(content: bytes) -> bytes:
-    """Return what the lines of base64 in a file say, b"" if they say nothing."""
+    """Return what the lines of base64 in a file decode to, b"" if to nothing."""
     try:
         return base64.b64decode(
             b"".join(line for line in map(bytes.strip, content.splitlines()) if _BASE64.fullmatch(line))
@@ -194,12 +194,12 @@ _Stamp = tuple[tuple[int, int, int, int] | None, ...]
 
 
 class KeySource:
-    """The configured key, read again when its files change and after it was refused. Any thread.
+    """The configured key, reread when its files change and after it was refused. Any thread.
 
     Args:
-        private_key_path: None where no key is configured: requests then go out unsigned.
+        private_key_path: None if no key is configured: requests then go out unsigned.
         key_id: its id, or
-        key_id_path: the file that has it (the simulator's).
+        key_id_path: the file that contains it (the simulator's).
     """
 
     def __init__(self, private_key_path: Path | None, key_id: str | None, key_id_path: Path | None) -> None:
@@ -215,7 +215,7 @@ class KeySource:
         """Return the source that the settings configure.
 
         Raises:
-            StartupError: the key cannot be used. On env `sim` a missing one is waited for instead: the
+            StartupError: the key cannot be used. On env `sim` a missing one is waited for instead, since the
                 simulator writes it when it starts.
         """
         simulated = settings.env == "sim"
@@ -238,9 +238,9 @@ class KeySource:
         return self.configured and any(stamp is None or not stamp[3] for stamp in self._look())
 
     def wait(self, stop: Stop, longest_s: float | None = None) -> bool:
-        """Wait until the files of the configured key are there; return False if that is not to be.
+        """Wait until the files of the configured key exist; return False if they do not come.
 
-        That is: the stop comes first, or the end of `longest_s` if given.
+        That is, if the stop, or the end of `longest_s` if given, comes first.
         """
         waited_s = 0.0
         while self.missing():
@@ -253,7 +253,7 @@ class KeySource:
         """Return the key as it is on disk now, or None if none is configured.
 
         Raises:
-            StartupError: it cannot be used; requests must not go out unsigned instead.
+            StartupError: it cannot be used; requests must not go out unsigned in that case.
         """
         if self._private_key_path is None:
             return None
@@ -266,7 +266,7 @@ class KeySource:
             return self._key
 
     def refused(self) -> None:
-        """Read the files again for the next request, whatever their stamps say."""
+        """Reread the files for the next request, whatever their time stamps say."""
         with self._lock:
             self._key = None
 

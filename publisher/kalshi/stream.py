@@ -1,7 +1,7 @@
-"""The connection to Kalshi's WebSocket, in a thread of its own: made, signed, kept, and made again.
+"""The connection to Kalshi's WebSocket, in a thread of its own: opened, signed, kept up, and reopened.
 
-What the frames mean is stream_session.py. Facts go to `sink` as they come, some hundred at once when they
-come fast.
+What the frames mean is stream_session.py. Facts go to `sink` as they come, by the hundred when they come
+fast.
 """
 
 import threading
@@ -36,7 +36,7 @@ POLL_S: Final = 0.25
 FRAMES_AT_ONCE: Final = 500
 SAY_EVERY_S: Final = 10
 PROVEN_MS: Final = 30_000
-"""A connection that lived this long makes the next pause a short one again."""
+"""After a connection that lived this long, the next pause is a short one again."""
 
 
 class KalshiStream:
@@ -47,8 +47,9 @@ class KalshiStream:
         keys: signs the upgrade; its key must be configured.
 
     Attributes:
-        counters: of all connections so far. state: as in PublisherHealth. reconnects: after the first.
-        error: why there is no connection, in words, once it is not merely one that broke; else None.
+        counters: those of all connections so far. state: as in PublisherHealth. reconnects: connections after
+            the first.
+        error: why there is no connection, in words, unless one has merely broken; else None.
         since_ms: as in PublisherHealth `stream_since_ms`.
     """
 
@@ -82,7 +83,7 @@ class KalshiStream:
         self._said_ns: dict[int, int] = {}
 
     def want(self, tickers: Iterable[str]) -> None:
-        """Set which books to follow. Any thread."""
+        """Set the books to follow. Any thread."""
         with self._lock:
             self._wanted = tuple(tickers)
             self._wishes_changed = True
@@ -93,7 +94,7 @@ class KalshiStream:
             self._verify.update(tickers)
 
     def run(self, sink: Callable[[Sequence[Fact]], None]) -> None:
-        """Work until the stop; `sink` takes facts, in order."""
+        """Work until the stop; `sink` takes the facts, in order."""
         self._sink = sink
         failures = 0
         while not self._stop.is_set():
@@ -168,10 +169,10 @@ class KalshiStream:
             self.books, self.unsure = len(session.live), session.unsure
             self.since_ms = session.since_ms
             if self.error is not None and session.counters.frames > heard:
-                self.error = None  # it is of use
+                self.error = None  # it proved useful
 
     def _receive(self, connection: Connection, session: StreamSession) -> None:
-        """Take the frames that are there, and wait for one if there is none."""
+        """Take the frames that have arrived, waiting for one if there is none."""
         wait_s = POLL_S
         for _ in range(FRAMES_AT_ONCE):
             try:
@@ -182,7 +183,7 @@ class KalshiStream:
             wait_s = 0
 
     def _say_refusals(self, session: StreamSession) -> None:
-        """Log errors, each code at most every SAY_EVERY_S: all of them are counted."""
+        """Log errors, each code at most every SAY_EVERY_S; all of them are counted."""
         now_ns = self._clock.monotonic_ns()
         for refusal in session.refusals():
             said_ns = self._said_ns.get(refusal.code)
@@ -214,7 +215,7 @@ class KalshiStream:
 
 
 def _refused(response: Response) -> tuple[str, str]:
-    """Return the state and the reason of an upgrade that was answered with another status than 101."""
+    """Return state and reason for an upgrade that was answered with a status other than 101."""
     status, body = response.status_code, bytes(response.body or b"")
     told = faults.said(body)
     location = response.headers.get("Location") if 300 <= status < 400 else None

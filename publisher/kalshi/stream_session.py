@@ -1,11 +1,11 @@
 """One WebSocket connection to Kalshi, sans-I/O: frames in, facts out, commands to send.
 
-A number left out (subscriptions.py) makes every book of that subscription suspect at once, until its snapshot
-came again. The subscription's own answers prove that nothing was lost: a quiet book is asked for again, and
-its answer says that all others are still as they were.
+A skipped number (subscriptions.py) immediately makes every book of that subscription suspect, until its
+snapshot has come again. The subscription's own answers prove that nothing was lost: a quiet book is asked for
+again, and the answer says that all others are still as they were.
 
-A refusal costs what was refused: too many markets in one subscription (error 26) halves how many are asked
-for, and that is remembered; markets that the exchange does not take are found by halves, and left to REST.
+A refusal costs only what was refused: too many markets in one subscription (error 26) halve the number asked
+for, which is remembered; markets that the exchange does not accept are found by bisection, and left to REST.
 
 Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
 """
@@ -45,21 +45,21 @@ from publisher.drift import DriftWatch
 from .subscriptions import BUSY, Command, Counters, Refusal, Subscriptions
 
 ALL_MARKETS: Final = (TICKER, TRADES, LIFECYCLE)
-"""Channels that are subscribed for all markets."""
+"""Channels subscribed for all markets."""
 
 MAX_LEVELS: Final = 10_000
 ASK_AGAIN_MS: Final = 3_000
 REFUSED_IN_ROW: Final = 12
-"""So many refusals with nothing taken in between: it is not about single markets."""
+"""After this many refusals with nothing accepted in between, single markets are not the reason."""
 
 REFRESH_MS: Final = 5_000
-"""A book that did not change is said to be still true this often."""
+"""How often a book that has not changed is reported as still true."""
 
 Fact = Book | BookDelta | Suspect | Trade | TickerUpdate | StatusChange
 
 
 class _Ladder:
-    """The live levels of one book: price_e4 -> count_e2, per side."""
+    """The live levels of one book: price_e4 -> count_e2 for each side."""
 
     __slots__ = ("as_of_ms", "no", "yes")
 
@@ -72,13 +72,13 @@ class _Ladder:
 class StreamSession:
     """The client's side of one connection. One thread; times are ms, `now_ms` the wall clock.
 
-    Ages are of that; how long something was waited for is told by the steady clock.
+    Ages are by that clock; waiting times are by the steady clock.
 
     Args:
         yes_price: whether NO levels come on the YES scale; asked for in each subscription.
         channels: subscribed for all markets.
-        drift: looks at every frame; None for nobody.
-        steady_ms: the steady clock; without one `now_ms` is one.
+        drift: checks every frame; None for no checks.
+        steady_ms: the steady clock; without it, `now_ms` counts as one.
 
     Attributes:
         counters: may be shared by successive connections.
@@ -123,7 +123,7 @@ class StreamSession:
 
     @property
     def live(self) -> Collection[str]:
-        """Tickers whose books are known to be right."""
+        """The tickers whose books are known to be right."""
         return self._live.keys()
 
     @property
@@ -133,7 +133,7 @@ class StreamSession:
 
     @property
     def since_ms(self) -> int | None:
-        """Since when every change of a quote was heard, by the wall clock; None while it is not."""
+        """Since when every change of a quote has been heard, by the wall clock; None while that is not so."""
         return self._subscriptions.since_ms(TICKER)
 
     def book(self, ticker: str) -> Book | None:
@@ -151,20 +151,20 @@ class StreamSession:
     # -- what the shell does
 
     def open(self, now_ms: int) -> None:
-        """Begin: the connection is made."""
+        """Begin: the connection has been made."""
         self._subscriptions.heard(self._at(now_ms))
         for channel in self._channels:
             self._subscriptions.subscribe(channel)
 
     def want(self, tickers: Iterable[str], now_ms: int) -> None:
-        """Set which books to follow."""
+        """Set the books to follow."""
         self._thread.check()
         self._wanted = dict.fromkeys(tickers)
         self._given_up.intersection_update(self._wanted)
         self._follow(now_ms)
 
     def verify(self, tickers: Iterable[str], now_ms: int) -> None:
-        """Fetch these books again: something else says otherwise."""
+        """Fetch these books again: another source contradicts them."""
         known = [ticker for ticker in tickers if ticker in self._live]
         self._checked.update(known)
         self._ask(known, now_ms)
@@ -173,7 +173,7 @@ class StreamSession:
         """Take one frame.
 
         Raises:
-            Broken: the exchange ended the connection's use.
+            Broken: the exchange made the connection useless.
         """
         self.counters.frames += 1
         self._subscriptions.heard(self._at(now_ms))
@@ -225,29 +225,29 @@ class StreamSession:
         if as_of_ms is None:
             return
         for ticker, ladder in self._live.items():
-            # Everything up to the last frame of the subscription was heard, and it was not about this book.
-            # Nor later: one that is ahead is of a clock that was set back.
+            # Everything up to the last frame of the subscription was heard, and none of it was about this
+            # book. Never later than now: a time ahead comes from a clock that was set back.
             if abs(as_of_ms - ladder.as_of_ms) >= REFRESH_MS:
                 ladder.as_of_ms = as_of_ms
                 self._facts.append(_unchanged(ticker, ladder))
 
     def commands(self) -> list[bytes]:
-        """Return what is to be sent, once."""
+        """Return, once, what is to be sent."""
         return self._subscriptions.commands()
 
     def facts(self) -> list[Fact]:
-        """Return what was learnt, in order, once."""
+        """Return, once, the facts learnt, in order."""
         self._thread.check()
         facts, self._facts = self._facts, []
         return facts
 
     def refusals(self) -> list[Refusal]:
-        """Return which errors came, in order, once."""
+        """Return, once, the errors that came, in order."""
         refusals, self._refusals = self._refusals, []
         return refusals
 
     def closed(self, reason: str, now_ms: int) -> None:
-        """The connection is gone: nothing that was followed is known any more."""
+        """The connection is gone: nothing that was followed is known any longer."""
         self._doubt(list(self._live), reason, now_ms)
         self._asked_ms.clear()
 
@@ -271,7 +271,7 @@ class StreamSession:
         message = decode_snapshot(frame)
         ticker = message.market_ticker
         if ticker not in self._sent:
-            return  # not followed any more
+            return  # no longer followed
         book = Book(
             ticker, believed_ms(frame.sending_ts_ms, now_ms), *message.sides(yes_price=self._yes_price)
         )
@@ -293,7 +293,7 @@ class StreamSession:
         message = decode_delta(frame)
         ladder = self._live.get(message.market_ticker)
         if ladder is None:
-            return  # its snapshot is on the way
+            return  # its snapshot is on its way
         price_e4, change_e2 = message.change(yes_price=self._yes_price)
         levels = ladder.yes if message.side == "yes" else ladder.no
         count_e2 = levels.get(price_e4, 0) + change_e2
@@ -326,7 +326,7 @@ class StreamSession:
             failure = decode_error(frame)
         except BadRecord:
             self.counters.bad += 1
-            failure = StreamError()  # whatever it says, it is a no
+            failure = StreamError()  # whatever it says, it is a refusal
         refusal = self._subscriptions.failed(frame, failure, self._at(now_ms))
         self._refusals.append(refusal)
         command = refusal.command
@@ -340,10 +340,10 @@ class StreamSession:
             self._on_books_refused(command, failure.code, now_ms)
 
     def _on_books_refused(self, command: Command, code: int, now_ms: int) -> None:
-        """Ask for fewer books, for a part of them, or for them later; or leave them to REST."""
+        """Ask for fewer books, for part of them, or later; or leave them to REST."""
         asked = [ticker for ticker in command.tickers if ticker in self._sent]
         if command.action == "delete_markets" or (command.action == "get_snapshot" and code in BUSY):
-            return  # nothing depends on the first, and the second is asked for again
+            return  # nothing depends on the former, and the latter is asked for again
         self._refused_in_row += 1
         if command.action == "get_snapshot":
             if len(asked) > 1 and self._refused_in_row <= REFUSED_IN_ROW:
@@ -370,7 +370,7 @@ class StreamSession:
         self._follow(now_ms)
 
     def _give_up(self, tickers: Sequence[str], reason: str, now_ms: int) -> None:
-        """Follow these books no more: they are left to REST."""
+        """Stop following these books: they are left to REST."""
         self._doubt(tickers, reason, now_ms)
         for ticker in tickers:
             self._asked_ms.pop(ticker, None)
@@ -385,7 +385,7 @@ class StreamSession:
         try:
             ticker = ticker_of(frame)
         except BadRecord:
-            # Whose it was is unknown: any.
+            # Whose it was is unknown: it may be any.
             lost = list(self._live)
             self._doubt(lost, "unreadable frame", now_ms)
             self._ask(lost, now_ms)
@@ -417,7 +417,7 @@ class StreamSession:
         self._subscriptions.update_books("get_snapshot", asked)
 
     def _follow(self, now_ms: int) -> None:
-        """Bring the subscription to what is wanted."""
+        """Adjust the subscription to what is wanted."""
         steady_ms = self._at(now_ms)
         wanted = dict.fromkeys(
             islice((t for t in self._wanted if t not in self._given_up), self.counters.books_max)
@@ -449,9 +449,9 @@ class StreamSession:
             self._asked_ms.update(dict.fromkeys(new, steady_ms))
 
     def _to_follow(self, wanted: Collection[str]) -> list[list[str]]:
-        """Return what is to be followed and is not, each part to be asked for apart from the others."""
+        """Return what is to be followed and is not, in parts to be asked for separately."""
         if not self._subscriptions.books_open and self._parts:
-            first = self._parts.popleft()  # the others when it is answered
+            first = self._parts.popleft()  # the others once it is answered
             return [[ticker for ticker in first if ticker in wanted and ticker not in self._sent]]
         parts = [[t for t in part if t in wanted and t not in self._sent] for part in self._parts]
         apart = {ticker for part in parts for ticker in part}
@@ -466,7 +466,7 @@ def _halves(tickers: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _unchanged(ticker: str, ladder: _Ladder) -> BookDelta:
-    """Say that a book is as it was: one of its levels again, with a later time."""
+    """Report that a book is unchanged: one of its levels again, with a later time."""
     for side, levels in (("yes", ladder.yes), ("no", ladder.no)):
         for price_e4, count_e2 in levels.items():
             return BookDelta(ticker, ladder.as_of_ms, side, price_e4, count_e2)

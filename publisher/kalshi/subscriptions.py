@@ -1,10 +1,10 @@
-"""The subscriptions of one WebSocket connection, sans-I/O: commands, the numbers of frames, signs of life.
+"""The subscriptions of one WebSocket connection, sans-I/O: commands, frame numbers, signs of life.
 
-Every frame of a sequenced subscription, acknowledgements too, takes the next number of its `sid`: a number
-left out is a frame lost, one that was there before is dropped. What the frames mean is stream_session.py.
+Every frame of a sequenced subscription, acknowledgements too, takes the next number of its `sid`: a skipped
+number is a lost frame, a repeated one is dropped. What the frames mean is stream_session.py.
 
 An error answers the command of its `id`, or ends the subscription of its `sid`: that part alone is asked for
-again, ever later, and the rest of the connection goes on. Only one that belongs to neither ends the
+again, at growing intervals, and the rest of the connection goes on. Only one that belongs to neither ends the
 connection.
 """
 
@@ -22,20 +22,20 @@ from .faults import printable
 
 TICKERS_PER_COMMAND: Final = 500
 PROBE_AFTER_MS: Final = 4_000
-"""A subscription that is silent this long is asked whether it lives."""
+"""A subscription that is silent this long is asked for a sign of life."""
 
 STALLED_AFTER_MS: Final = 6_000
-"""No frame for this long after that question: the connection is dead, however open it looks."""
+"""If no frame comes for this long after that, the connection is dead, however open it looks."""
 
 AGAIN_FIRST_MS: Final = 1_000
 AGAIN_MAX_MS: Final = 300_000
-"""Between these, doubling, is the pause before a part that was refused is asked for again."""
+"""Bounds of the doubling pause before a refused part is asked for again."""
 
 HELD_MAX_MS: Final = 30_000
-"""For so long at most is nothing sent where the exchange says that it is too much."""
+"""The longest time to send nothing after the exchange said that it was too much."""
 
 PROVEN_MS: Final = 30_000
-"""A subscription that lived this long and ended did not fail."""
+"""A subscription that lived this long before it ended has not failed."""
 
 UNANSWERED_MAX: Final = 1_000
 CODES_MAX: Final = 50
@@ -48,10 +48,10 @@ ENDING: Final = frozenset(
         frames.BUFFER_OVERFLOW,
     }
 )
-"""Errors after which a subscription, or the connection where the error names none, is of no use any more."""
+"""Errors that make a subscription useless, or the connection if the error names none."""
 
 BUSY: Final = frozenset({frames.COMMAND_TIMEOUT, frames.TOO_MANY_COMMANDS})
-"""Errors that say: not now."""
+"""Errors that mean "not now"."""
 
 _ADDING: Final = frozenset({"subscribe", "add_markets"})
 _OF_BOOKS: Final = frozenset({"add_markets", "delete_markets", "get_snapshot"})
@@ -61,7 +61,7 @@ Action = Literal["subscribe", "add_markets", "delete_markets", "get_snapshot", "
 
 
 class Broken(KalshiBusError):
-    """The connection is of no use any more: make a new one."""
+    """The connection is useless: make a new one."""
 
 
 class Counters(msgspec.Struct):
@@ -69,7 +69,7 @@ class Counters(msgspec.Struct):
 
     Attributes:
         refused: code of an error, as text -> how often. refusal: the last one in words.
-        books_max: most books that one subscription may have; None while no limit was met.
+        books_max: the most books that one subscription may have; None while no limit has been met.
     """
 
     frames: int = 0
@@ -84,18 +84,18 @@ class Counters(msgspec.Struct):
     books_max: int | None = None
 
     def refuse(self, code: int, words: str) -> None:
-        """Count an error; whatever numbers come, there is an end to how many are told apart."""
+        """Count an error; only a bounded number of codes is distinguished, whatever comes."""
         key = str(code) if 0 <= code < 1_000_000 else "other"
         if key not in self.refused and len(self.refused) >= CODES_MAX:
             key = "other"
         self.errors += 1
-        # Another dict each time: the bus thread reads it.
+        # A new dict each time: the bus thread reads it.
         self.refused = {**self.refused, key: self.refused.get(key, 0) + 1}
         self.refusal = words
 
 
 class Command(NamedTuple):
-    """A command that awaits its answer."""
+    """A command awaiting its answer."""
 
     action: Action
     channel: str
@@ -104,10 +104,10 @@ class Command(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """An error, and what it took.
+    """An error, and what it cost.
 
     Attributes:
-        command: that it answers, None if none is known.
+        command: the one it answers, None if none is known.
         ended: the channel whose subscription it ended, None if none.
     """
 
@@ -140,7 +140,7 @@ class _Subscription:
 
 
 class Pauses:
-    """When a thing that fails again and again may be tried next: ever later. Times are ms."""
+    """When something that keeps failing may be tried next, at growing intervals. Times are ms."""
 
     def __init__(self, longest_ms: int = AGAIN_MAX_MS) -> None:
         self._longest_ms = longest_ms
@@ -148,7 +148,7 @@ class Pauses:
         self._due_ms = 0
 
     def due(self, now_ms: int) -> bool:
-        """Tell whether it may be tried now; a clock that was set back makes nobody wait for long."""
+        """Tell whether it may be tried now; a clock that was set back does not cause a long wait."""
         return not self._due_ms - self._longest_ms <= now_ms < self._due_ms
 
     def refused(self, now_ms: int) -> None:
@@ -157,7 +157,7 @@ class Pauses:
         self._failures += 1
 
     def ended(self, now_ms: int, lived_ms: int) -> None:
-        """Note that it ended: the first time, and where it had lived for long, it is tried again at once."""
+        """Note that it ended: the first time, or if it had lived long, it is tried again at once."""
         if lived_ms >= PROVEN_MS:
             self._failures = 0
         if self._failures:
@@ -166,13 +166,13 @@ class Pauses:
         self._failures += 1
 
     def went_well(self, now_ms: int) -> None:
-        """Note a success; a pause that runs is kept."""
+        """Note a success; a running pause is kept."""
         if self.due(now_ms):
             self._failures = 0
 
 
 class Subscriptions:
-    """What is subscribed on one connection, and what is to be sent on it. One thread.
+    """What is subscribed on a connection, and what is to be sent on it. One thread.
 
     Times are ms: `now_ms` of a steady clock, `wall_ms` of the wall clock.
     """
@@ -200,12 +200,12 @@ class Subscriptions:
 
     @property
     def books_as_of_ms(self) -> int | None:
-        """When the subscription of books was last heard: up to then nothing of it was lost."""
+        """When the subscription of books was last heard: nothing of it was lost until then."""
         sub = self._books
         return None if sub is None else sub.as_of_ms
 
     def since_ms(self, channel: str) -> int | None:
-        """Return since when a channel for all markets is heard without a gap; None: it is not subscribed."""
+        """Return since when a channel for all markets has been heard without a gap; None: not subscribed."""
         return next((sub.since_ms for sub in self._subs.values() if sub.channel == channel), None)
 
     def is_books(self, sid: int | None) -> bool:
@@ -213,11 +213,11 @@ class Subscriptions:
         return sid is not None and sid == self._books_sid
 
     def held(self, now_ms: int) -> bool:
-        """Tell whether nothing is to be sent now: the exchange said that it was too much."""
+        """Tell whether nothing may be sent now, since the exchange said that it was too much."""
         return not self._holding.due(now_ms)
 
     def commands(self) -> list[bytes]:
-        """Return what is to be sent, once; nothing while commands are held."""
+        """Return, once, what is to be sent; nothing while commands are held back."""
         self._thread.check()
         if self.held(self._now_ms):
             return []
@@ -247,7 +247,7 @@ class Subscriptions:
         self._holding.went_well(now_ms)
 
     def knows(self, sid: int | None) -> bool:
-        """Tell whether there is a subscription of this number."""
+        """Tell whether there is a subscription with this number."""
         return sid in self._subs
 
     def opened(self, message: Subscribed, now_ms: int, wall_ms: int) -> bool:
@@ -255,7 +255,7 @@ class Subscriptions:
         self.went_well(now_ms)
         for number, command in list(self._unanswered.items()):
             if command.action == "subscribe" and command.channel == message.channel:
-                del self._unanswered[number]  # also where its answer does not bear its number
+                del self._unanswered[number]  # even if its answer does not carry its number
         if message.channel == BOOKS:
             self._subscribing_books_ms = None
         if message.sid in self._subs:
@@ -268,7 +268,7 @@ class Subscriptions:
         return True
 
     def follows(self, frame: StreamFrame, now_ms: int, wall_ms: int) -> Verdict:
-        """Take note of a frame's number; say how it follows those before it, or that it is to be dropped."""
+        """Note a frame's number; say how it follows the previous ones, or that it is to be dropped."""
         if frame.sid is None:
             return "next"
         sub = self._subs.get(frame.sid)
@@ -289,43 +289,43 @@ class Subscriptions:
         return order
 
     def failed(self, frame: StreamFrame, failure: StreamError, now_ms: int) -> Refusal:
-        """Take an error: note what it ends or refuses, and when that may be asked for again.
+        """Take an error: note what it ends or refuses, and when to ask for that again.
 
         What becomes of books is up to the caller.
 
         Raises:
-            Broken: it belongs to no command and no subscription, and is one that ends something.
+            Broken: it belongs to no command or subscription, yet is one that ends something.
         """
         command = self.answered(frame.id)
         if command is None and failure.code == frames.MARKET_LIMIT:
-            command = self._adding()  # nothing else can be meant
+            command = self._adding()  # it can mean nothing else
         ended = self._end(frame.sid, command, failure.code, now_ms)
         refusal = Refusal(failure.code, printable(failure.msg), command, ended)
         self._counters.refuse(failure.code, str(refusal))
         if failure.code in BUSY:
             self._holding.refused(now_ms)
         broken = ended is None and self._is_broken(command, failure.code, now_ms)
-        if broken and frame.sid is None:  # else of a subscription that is over already
+        if broken and frame.sid is None:  # otherwise it concerns a subscription that has already ended
             raise Broken(str(refusal))
         return refusal
 
     def _is_broken(self, command: Command | None, code: int, now_ms: int) -> bool:
-        """Note that a command was refused; return whether the connection is of no use any more."""
+        """Note that a command was refused; return whether the connection has become useless."""
         if command is None:
             return code in ENDING
         if command.action == "get_snapshot" and self._books is not None:
-            self._books.probed_ms = None  # no sign of life, but none of death either: another market is asked
+            self._books.probed_ms = None  # neither a sign of life nor of death: another market is asked
         if command.action != "subscribe":
             return False
         if command.channel == BOOKS:
             self._subscribing_books_ms = None
         else:
             self._wanted[command.channel].refused(now_ms)
-        # Whom the exchange does not know at all it may know on a new connection.
+        # A subscription it does not know at all, the exchange may accept on a new connection.
         return code == frames.AUTHENTICATION_REQUIRED and not self._subs and not self._subscribing()
 
     def _adding(self) -> Command | None:
-        """Return the oldest command that asks for more books and is not answered, as answered."""
+        """Return the oldest unanswered command that asks for more books, marking it answered."""
         for number, command in self._unanswered.items():
             if command.channel == BOOKS and command.action in _ADDING:
                 return self._unanswered.pop(number)
@@ -335,7 +335,7 @@ class Subscriptions:
         return {command.channel for command in self._unanswered.values() if command.action == "subscribe"}
 
     def _end(self, sid: int | None, command: Command | None, code: int, now_ms: int) -> str | None:
-        """Forget the subscription that an error ends; return its channel, None if it ends none."""
+        """Forget the subscription that an error ends; return its channel, None if there is none."""
         if code not in ENDING:
             return None
         if sid is None and command is not None and command.action in _OF_BOOKS:
@@ -353,13 +353,13 @@ class Subscriptions:
         return sub.channel
 
     def check_life(self, now_ms: int, followed: str | None) -> None:
-        """Ask a silent subscription of books, and a silent connection, for a sign of life.
+        """Ask a silent subscription of books, or a silent connection, for a sign of life.
 
         Args:
-            followed: a market whose book to ask for.
+            followed: a market whose book can be asked for.
 
         Raises:
-            Broken: there was none.
+            Broken: there was no sign of life.
         """
         self._now_ms = now_ms
         if self.held(now_ms):
@@ -384,12 +384,12 @@ class Subscriptions:
     # -- what is sent
 
     def subscribe(self, channel: str) -> None:
-        """Subscribe to a channel for all markets, and again whenever that ends."""
+        """Subscribe to a channel for all markets, and again whenever the subscription ends."""
         self._wanted.setdefault(channel, Pauses())
         self._commands.append(frames.subscribe(self._next("subscribe", channel), channel))
 
     def renew(self, now_ms: int) -> None:
-        """Subscribe again to channels that have ended or were refused, where it is time to."""
+        """Subscribe again to channels that have ended or were refused, if it is time."""
         there = {sub.channel for sub in self._subs.values()} | self._subscribing()
         for channel, pauses in self._wanted.items():
             if channel not in there and pauses.due(now_ms):
@@ -400,11 +400,11 @@ class Subscriptions:
         return self._books_pauses.due(now_ms)
 
     def pause_books(self, now_ms: int) -> None:
-        """Have books not subscribed for a while: whatever was asked for was refused."""
+        """Do not subscribe to books for a while: everything asked for was refused."""
         self._books_pauses.refused(now_ms)
 
     def subscribe_books(self, tickers: Sequence[str], now_ms: int) -> list[str]:
-        """Subscribe to books, unless that is under way; return those of `tickers` that were asked for."""
+        """Subscribe to books, unless that is under way; return the `tickers` asked for."""
         if not tickers or self._subscribing_books_ms is not None:
             return []
         first = list(tickers[:TICKERS_PER_COMMAND])
@@ -416,9 +416,9 @@ class Subscriptions:
     def update_books(
         self, action: Literal["add_markets", "delete_markets", "get_snapshot"], tickers: Sequence[str]
     ) -> None:
-        """Change which books are subscribed, or ask for those of subscribed markets."""
+        """Change the books subscribed, or ask for those of subscribed markets."""
         if self._books_sid is None:
-            return  # subscribing brings them; only a frame without a number could ask for more before
+            return  # subscribing brings them; only an unnumbered frame could have asked for more before
         for start in range(0, len(tickers), TICKERS_PER_COMMAND):
             part = tickers[start : start + TICKERS_PER_COMMAND]
             number = self._next(action, BOOKS, part)
@@ -432,6 +432,6 @@ class Subscriptions:
         self._number += 1
         self._unanswered[self._number] = Command(action, channel, tuple(tickers), self._now_ms)
         if len(self._unanswered) > UNANSWERED_MAX:
-            # What is not answered at all is found out by other means.
+            # A complete lack of answers is noticed by other means.
             del self._unanswered[next(iter(self._unanswered))]
         return self._number

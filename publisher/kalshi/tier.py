@@ -1,4 +1,4 @@
-"""The account's read limits, asked for now and then; without a key they are those of Basic."""
+"""The account's read limits, fetched now and then; without a key, those of the tier Basic."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ class TierSource:
     """Keeps a budget to the account's tier. The thread of `client`.
 
     Attributes:
-        refusal: that of the key, where the exchange refused it when last asked.
+        refusal: the key's refusal, if the exchange refused it when last asked.
     """
 
     def __init__(self, client: Client, keys: KeySource, budget: Budget, clock: Clock) -> None:
@@ -33,7 +33,7 @@ class TierSource:
         self.refusal: KeyRefused | None = None
 
     def ask(self) -> None:
-        """Ask, if it is time to."""
+        """Ask, if it is time."""
         now_ns = self._clock.monotonic_ns()
         if not self._keys.configured or now_ns < self._due_ns:
             return

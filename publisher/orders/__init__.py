@@ -1,1 +1,1 @@
-"""The order gateway: the one way by which orders reach the exchange. docs/orders.md."""
+"""The order gateway: the only way for orders to reach the exchange. docs/orders.md."""

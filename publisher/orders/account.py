@@ -1,4 +1,4 @@
-"""What the exchange lists of the account, read and put together. Pure."""
+"""What the exchange lists about the account, read and put together. Pure."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ from .requests import yes_price_e4
 LISTS: Final = (
     "balance", "netting", "positions", "resting", "settlements", "transfers", "deposits", "withdrawals",
 )  # fmt: skip
-"""What a listing of the account asks for, in this order, after the moment."""
+"""What a listing of the account asks for, in this order, after the time stamp."""
 
 VITAL: Final = frozenset({"balance", "positions", "resting"})
-"""Without these nothing is known of the account."""
+"""Without these nothing is known about the account."""
 
 KEYS: Final = {
     "positions": "market_positions",
@@ -35,12 +35,12 @@ KEYS: Final = {
     "deposits": "deposits",
     "withdrawals": "withdrawals",
 }
-"""List -> the member that has its elements."""
+"""List -> the member that holds its elements."""
 
 
 @dataclass(slots=True)
 class Listing:
-    """One listing of the account, whole or on its way."""
+    """One listing of the account, complete or under way."""
 
     asked_ms: int
     steady_ms: int
@@ -82,10 +82,10 @@ class Listing:
 
 @dataclass(slots=True)
 class Account:
-    """What is known of the account now: the last whole listing, and the fills since.
+    """What is known about the account now: the last complete listing, and the fills since.
 
     Attributes:
-        foreign: resting orders of it that no journal knows.
+        foreign: its resting orders that no journal knows.
     """
 
     listing: Listing
@@ -104,14 +104,14 @@ class Account:
 
     @classmethod
     def of(cls, listing: Listing, since: Iterable[SeenFill], foreign: list[SeenOrder]) -> "Account":
-        """Return the account as of a listing, with what was filled since."""
+        """Return the account as of a listing, with the fills since."""
         account = cls(listing, foreign)
         for fill in since:
             account.filled(fill)
         return account
 
     def filled(self, seen: SeenFill) -> None:
-        """Take a fill that a listing may not have: what it opened costs, what it closed gives nothing."""
+        """Take a fill that a listing may not contain: what it opened costs, what it closed gives nothing."""
         if seen.fill.time_ms <= self.listing.as_of_ms:
             return
         before_e2 = self._net_e2.get(seen.ticker, 0)
@@ -137,11 +137,11 @@ class Account:
         return self._net_e2.get(ticker, 0)
 
     def exposure_e6(self, ticker: str) -> int:
-        """Return what is held of a market has cost."""
+        """Return the cost of what is held of a market."""
         return self._exposure_e6.get(ticker, 0)
 
     def foreign_resting_e6(self, shard: int) -> int:
-        """Return what orders of others that rest on a shard may cost."""
+        """Return what foreign orders resting on a shard may cost."""
         return sum(
             yes_price_e4(order.side, order.price_e4) * order.remaining_e2
             for order in self.foreign
@@ -150,7 +150,7 @@ class Account:
 
 
 class Recent:
-    """The fills of the last while, for what a listing has not seen yet."""
+    """Recent fills, for what a listing has not yet seen."""
 
     def __init__(self) -> None:
         self._fills: deque[SeenFill] = deque(maxlen=10_000)
@@ -160,7 +160,7 @@ class Recent:
         self._fills.append(seen)
 
     def after(self, as_of_ms: int) -> list[SeenFill]:
-        """Return those that are later, and forget those that are much older."""
+        """Return those that are later, and forget much older ones."""
         while self._fills and self._fills[0].fill.time_ms < as_of_ms - 600_000:
             self._fills.popleft()
         return [seen for seen in self._fills if seen.fill.time_ms > as_of_ms]
@@ -178,7 +178,7 @@ def shards(account: Account, own_e6: dict[int, int]) -> tuple[ShardCash, ...]:
 
 
 def listed_order(seen: SeenOrder, number: int | None) -> ListedOrder:
-    """Return a resting order as it is answered; its price is that of its side."""
+    """Return a resting order in the form of an answer; its price is that of its side."""
     return ListedOrder(
         order_id=seen.order_id,
         client_order_id=seen.client_order_id,
@@ -193,7 +193,7 @@ def listed_order(seen: SeenOrder, number: int | None) -> ListedOrder:
 
 
 def event_of(ticker: str) -> str:
-    """Return the event of a market by its ticker, where nobody says it."""
+    """Derive a market's event from its ticker, if nothing else says it."""
     return ticker.rpartition("-")[0] or ticker
 
 

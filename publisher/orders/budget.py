@@ -1,8 +1,8 @@
 """The account's write budget, and the gateway's share of its reads. Pure over steady time in ms.
 
-Writes have a bucket for each shard: what names a shard from 1 on pays from that shard's, shard 0 and batches
-from the unscoped one. Of each, creates leave a reserve for cancels and for the leases of what rests. Source:
-Kalshi API reference, rate limits, September 2026.
+Writes have a bucket for each shard: requests that name a shard from 1 up pay from that shard's bucket, shard
+0 and batches from the unscoped one. In each, creates leave a reserve for cancels and for renewing the leases
+of resting orders. Source: Kalshi API reference, rate limits, September 2026.
 """
 
 from typing import Final
@@ -12,16 +12,16 @@ from bus.trading.gateway import GatewayBudget
 from .steps import Limits, Urgency
 
 MARGIN: Final = 0.95
-"""Of a bucket: the exchange's clock and ours do not measure the same second."""
+"""The part of a bucket that is used: the exchange's second and ours differ slightly."""
 
 RESERVE_CANCELS: Final = 20.0
 """Tokens that creates leave: ten cancels."""
 
 RESERVE_READS: Final = 20.0
-"""Tokens that the account's lists leave for orders of which nobody knows what became: two lists."""
+"""Tokens that the account's lists leave for orders of unknown fate: two lists."""
 
 RESERVE_MOST: Final = 0.5
-"""Of what a bucket holds."""
+"""The part of a bucket's capacity that is used."""
 
 RENEWAL: Final = 10
 BACKOFF_MS: Final = 500
@@ -29,7 +29,7 @@ BACKOFF_MOST_MS: Final = 8_000
 
 
 class Bucket:
-    """A token bucket. It starts half full: a gateway that restarts in a loop has no new one each time."""
+    """A token bucket. It starts half full, so that a gateway restarting in a loop gets no full ones."""
 
     def __init__(self, per_s: float, capacity: float, steady_ms: int) -> None:
         self.per_s, self.capacity = per_s * MARGIN, capacity * MARGIN
@@ -38,7 +38,7 @@ class Bucket:
         self._streak = 0
 
     def resize(self, per_s: float, capacity: float, steady_ms: int) -> None:
-        """Take over other limits."""
+        """Adopt new limits."""
         self.level(steady_ms)
         self.per_s, self.capacity = per_s * MARGIN, capacity * MARGIN
 
@@ -50,7 +50,7 @@ class Bucket:
         return self._tokens
 
     def wait_ms(self, cost: float, reserve: float, steady_ms: int) -> int:
-        """Return how long until `cost` can be paid and `reserve` is left; 0: now."""
+        """Return how long until `cost` can be paid with `reserve` left; 0: now."""
         missing = min(cost + reserve, self.capacity) - self.level(steady_ms)
         return 0 if missing <= 1e-9 else max(1, int(missing * 1000 / self.per_s) + 1)
 
@@ -59,14 +59,14 @@ class Bucket:
         self._tokens -= cost
 
     def refused(self, steady_ms: int) -> None:
-        """Note a 429: the exchange's bucket is empty, so ours is, for a growing time."""
+        """Note a 429: the exchange's bucket is empty, so ours is too, for a growing time."""
         wait_ms = min(BACKOFF_MOST_MS, BACKOFF_MS << min(self._streak, 5))
         self._streak += 1
         self.level(steady_ms)
         self._tokens = min(self._tokens, -wait_ms * self.per_s / 1000)
 
     def accepted(self) -> None:
-        """Note an answer that is no 429."""
+        """Note an answer other than 429."""
         self._streak = 0
 
 
@@ -79,7 +79,7 @@ class Budget:
         self.reads = Bucket(limits.read_per_s, limits.read_capacity, steady_ms)
 
     def resize(self, limits: Limits, steady_ms: int) -> None:
-        """Take over the account's real limits."""
+        """Adopt the account's real limits."""
         self._limits = limits
         for bucket in self._writes.values():
             bucket.resize(limits.write_per_s, limits.write_capacity, steady_ms)
@@ -94,7 +94,7 @@ class Budget:
         return bucket
 
     def wait_ms(self, urgency: Urgency, cost: int, shard: int, steady_ms: int, leases: int = 0) -> int:
-        """Return how long a write must wait; `leases`: orders of the shard that must be renewed."""
+        """Return how long a write must wait; `leases`: orders of the shard to be renewed."""
         bucket = self.writes(shard, steady_ms)
         reserve = 0.0
         if urgency == "create":
@@ -104,7 +104,7 @@ class Budget:
         return bucket.wait_ms(cost, reserve, steady_ms)
 
     def read_wait_ms(self, cost: int, steady_ms: int, *, presses: bool) -> int:
-        """Return how long a read must wait; what does not press leaves a reserve for what does."""
+        """Return how long a read must wait; what is not urgent leaves a reserve for what is."""
         reserve = 0.0 if presses else min(RESERVE_READS, RESERVE_MOST * self.reads.capacity)
         return self.reads.wait_ms(cost, reserve, steady_ms)
 
@@ -119,7 +119,7 @@ class Budget:
         return max(1, int(share * lease_ms / 2 / 1000 / RENEWAL))
 
     def shown(self, steady_ms: int) -> tuple[GatewayBudget, GatewayBudget]:
-        """Return how writes (the emptiest bucket) and reads stand."""
+        """Return the state of writes (the emptiest bucket) and of reads."""
         buckets = list(self._writes.values()) or [self.writes(0, steady_ms)]
         least = min(buckets, key=lambda bucket: bucket.level(steady_ms))
         reserved = min(RESERVE_CANCELS, RESERVE_MOST * least.capacity)

@@ -1,7 +1,7 @@
-"""One connection to the exchange, made before it is needed and kept alive: a request is signed and one write.
+"""A connection to the exchange, opened ahead of need and kept alive: a request is a signature and one write.
 
-HTTP/1.1 as `http.client` reads it. What is sent is put together here, because a request must be on the socket
-as soon as it is signed, and because it must be certain whether any byte of it has left.
+HTTP/1.1 as `http.client` reads it. Requests are put together here, because they must be on the socket as soon
+as they are signed, and because it must be certain whether any byte has left.
 """
 
 import base64
@@ -27,11 +27,11 @@ MAX_BODY_BYTES: Final = 32 * 1_048_576
 _PIECE: Final = 262_144
 
 Check = Callable[[Request], str | None]
-"""Says in the last moment why a request must not leave, None if it may."""
+"""Says at the last moment why a request must not leave, None if it may."""
 
 
 class _Signature(NamedTuple):
-    """Made by `key` when our clock said `at_ms` and the exchange's `signed_ms`."""
+    """A signature made by `key` when our clock showed `at_ms` and the exchange's `signed_ms`."""
 
     key: ApiKey
     what: tuple[str, str]
@@ -46,10 +46,10 @@ class Connection:
     Args:
         base_url: with its path, such as ``https://host/trade-api/v2``.
         check: asked after the request is ready and before its first byte leaves.
-        ahead_ms: by how much the exchange's clock is ahead of ours: signatures are made by its time.
+        ahead_ms: how far the exchange's clock is ahead of ours: signatures use its time.
 
     Attributes:
-        clock_offset_s: by how much our clock is ahead of the exchange's, as of the last answer; None before.
+        clock_offset_s: how far our clock is ahead of the exchange's, as of the last answer; None before.
     """
 
     def __init__(
@@ -83,16 +83,16 @@ class Connection:
             self._open = None
 
     def warm(self) -> None:
-        """Connect, if there is no connection or the other side has closed it. What fails is tried again."""
+        """Connect, if there is no connection or the other side has closed it. Failures are retried later."""
         try:
             self._connected()
         except (OSError, http.client.HTTPException, ValueError):
             self.close()
 
     def sign_ahead(self, method: str, path: str) -> None:
-        """Sign the next request of this kind now: that takes longer than all else on its way.
+        """Sign the next request of this kind now: that takes longer than everything else.
 
-        The signature says nothing of a body. It is for one request, and for `AHEAD_MS`.
+        The signature does not cover a body. It is good for one request, and for `AHEAD_MS`.
         """
         self._ahead = None
         try:
@@ -103,7 +103,7 @@ class Connection:
             self._ahead = self._made_by(key, method, path)
 
     def exchange(self, request: Request) -> Reply:
-        """Send a request and return what came of it. It is sent once, whatever happens."""
+        """Send a request and return what came of it. Whatever happens, it is sent only once."""
         began_ms = self._clock.now_ms()
         try:
             sock = self._connected().sock
@@ -166,7 +166,7 @@ class Connection:
         return now_ms, "".join(lines).encode("ascii")
 
     def _signature(self, key: ApiKey, method: str, path: str) -> _Signature:
-        """Return the signature made ahead, if it is of this key and request and as good as a new one."""
+        """Return the signature made ahead, if it is for this key and request and as good as a new one."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead.key is key and ahead.what == (method, path):
             age_ms = self._clock.now_ms() + self._ahead_ms() - ahead.signed_ms
@@ -237,10 +237,10 @@ class Connection:
 
 
 def _alive(sock: socket.socket) -> bool:
-    """Tell whether the other side has neither closed a connection nor said anything unasked."""
+    """Tell whether the other side has neither closed the connection nor sent anything unasked."""
     sock.settimeout(0)
     try:
-        sock.recv(1)  # by way of TLS it takes what a server sends after the handshake
+        sock.recv(1)  # going through TLS, it takes in what a server sends after the handshake
     except (BlockingIOError, ssl.SSLWantReadError):
         return True
     except OSError:

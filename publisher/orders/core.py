@@ -1,6 +1,6 @@
-"""The order gateway's core: told what happens, says what to do. No clock, socket, file or thread.
+"""The order gateway's core: it is told what happens and says what to do. No clock, socket, file or thread.
 
-Its state is what the records of its log make of it: see `state`. Times of both clocks come with every call.
+Its state follows from the records of its log: see `state`. Every call brings the times of both clocks.
 """
 
 from collections.abc import Iterable
@@ -55,10 +55,10 @@ from .steps import (
 )
 
 DROP_AFTER_MS: Final = 86_400_000
-"""An order that ended longer ago is left out of a log written anew, once its journal has all of it."""
+"""An order that ended longer ago is left out of a rewritten log, once its journal has all of it."""
 
 DROP_LEAST: Final = 2_000
-"""Orders for which it is worth it."""
+"""How many such orders make a rewrite worthwhile."""
 
 EVENTS_MOST: Final = 10_000
 TRANSFER_AGAIN_MS: Final = 2_000
@@ -66,11 +66,11 @@ RESTARTED: Final = "restarted"
 
 
 class Core:
-    """The gateway, without its process.
+    """The gateway without its process.
 
-    Start: `Core(settings)`, `replay` with all records of the log, `open`; then, again and again, tell what
-    has happened (`take`, and what is asked), and carry out `actions`. Answers are given after the actions
-    that belong to them were carried out.
+    To start: `Core(settings)`, `replay` with all records of the log, `open`; then, over and over, tell what
+    has happened (`take`, and the questions), and carry out `actions`. Answers are given after the actions
+    that belong to them have been carried out.
     """
 
     def __init__(self, settings: CoreSettings) -> None:
@@ -84,23 +84,23 @@ class Core:
 
     @property
     def generation(self) -> int:
-        """Of this gateway, after `open`; before, of the last that wrote the log."""
+        """The number of this gateway, after `open`; before that, of the last one that wrote the log."""
         return self._state.generation
 
     def replay(self, log: Iterable[bytes]) -> None:
         """Take the records of the log, in order, before `open`.
 
         Raises:
-            DecodeError: a record of a later version, or none of ours.
+            DecodeError: a record is of a later version, or not ours.
         """
         for record in log:
             self._state.replay(records.decode(record))
 
     def open(self, generation: int, exchange: str, account: str, now: Now) -> None:
-        """Begin: what was under way when the log ended has lost its reply.
+        """Begin: requests under way when the log ended have lost their replies.
 
         Raises:
-            StartupError: the log is another account's or exchange's, or of a later generation.
+            StartupError: the log belongs to another account or exchange, or to a later generation.
         """
         state = self._state
         if (state.exchange, state.account) not in (("", ""), (exchange, account)):
@@ -126,7 +126,7 @@ class Core:
         for order in state.active.values():
             work = self._desk.work(order)
             work.dead_ms = now.steady_ms + max(0, min(HOLD_MS, order.intent.valid_until_ms - now.wall_ms))
-            if order.created == "sent":  # written down by a build that noted no request
+            if order.created == "sent":  # written by a build that did not note requests
                 self._learn_lost(order, now)
         self._looking.start(now)
 
@@ -169,7 +169,7 @@ class Core:
             self._looking.soon(now)
 
     def actions(self, now: Now) -> list[AnyAction]:
-        """Return what is to be done now, and forget it. Call it after whatever was told, and at `next_ms`."""
+        """Return what is to be done now, and forget it. Call it after telling anything, and at `next_ms`."""
         for order in self._desk.due(now.steady_ms):
             self._sending.advance(order, now)
         out: list[AnyAction] = [*self._sending.leave(now), *self._transfers(now), *self._looking.leave(now)]
@@ -183,7 +183,7 @@ class Core:
         ]
 
     def next_ms(self, now: Now) -> int | None:
-        """Return when `actions` may have something at the earliest, by the steady clock."""
+        """Return the earliest time at which `actions` may have something, by the steady clock."""
         if self._state.appended or self._state.told:
             return now.steady_ms
         times = [
@@ -195,7 +195,7 @@ class Core:
         return min(times, default=None)
 
     def exchange_ms(self, now: Now) -> int:
-        """Return what the exchange's clock shows, as far as its answers have told: to sign with."""
+        """Return the exchange's time, for signing, as far as its answers have told it."""
         return self._desk.exchange_ms(now)
 
     # -- questions
@@ -276,7 +276,7 @@ class Core:
         return AskedAnswer(asked=True)
 
     def order_events(self, ask: OrderEventsAsk, now: Now) -> OrderEventsAnswer:
-        """Return what a journal has not got yet; the trader's sign of life."""
+        """Return what a journal has not yet received; the trader's sign of life."""
         state = self._state
         journal = state.join(ask.journal, now.wall_ms)
         journal.heard_steady_ms = now.steady_ms
@@ -294,7 +294,7 @@ class Core:
         return found.orders.get(number) if found is not None else None
 
     def order(self, ask: OrderAsk) -> OrderAnswer:
-        """Return what is known of an order."""
+        """Return what is known about an order."""
         order = self._order(ask.journal, ask.number)
         if order is None:
             return OrderAnswer(found=False)
@@ -312,7 +312,7 @@ class Core:
     def account(self, ask: AccountAsk, asked_steady_ms: int, now: Now) -> AccountAnswer | None:
         """Return the newest listing that began at or after `asked_steady_ms`.
 
-        None: one is on its way, ask again after every `take`. With 0 it is whatever is there.
+        None: one is on its way; ask again after every `take`. With 0 it is whatever there is.
         """
         account, state = self._desk.account, self._state
         since_ms = ask.since_ms
@@ -351,7 +351,7 @@ class Core:
         )
 
     def gateway(self, now: Now) -> GatewayStatus:
-        """Return how the gateway stands."""
+        """Return the gateway's status."""
         desk, state = self._desk, self._state
         halted = desk.halted(now)
         exposure_e6 = sum(
@@ -383,7 +383,7 @@ class Core:
     # -- cash
 
     def transfer(self, ask: TransferAsk, now: Now) -> TransferAnswer | None:
-        """Move cash; None: on its way, ask again (the same ask) after every `take`."""
+        """Move cash; None: on its way; repeat the same ask after every `take`."""
         moved = self._state.transfers.get(ask.id)
         if moved is None:
             wrong = (
@@ -438,7 +438,7 @@ class Core:
         return out
 
     def _transferred(self, own: str, reply: Reply, now: Now) -> None:
-        """A transfer's answer came. What is not certain is asked again with the same id, which moves once."""
+        """A transfer's answer came. If uncertain, ask again with the same id, which moves cash only once."""
         moved = self._state.transfers[own]
         state = "asked"
         code = replies.error_code(reply.body) if reply.status is not None else None
@@ -457,21 +457,21 @@ class Core:
     # -- the log
 
     def compactable(self, now: Now) -> bool:
-        """Tell whether so much of the log is of no use any more that writing it anew is worth it."""
+        """Tell whether so much of the log has become useless that rewriting it is worthwhile."""
         return len(self._state.droppable(now.wall_ms - DROP_AFTER_MS)) >= DROP_LEAST
 
     def base(self, now: Now) -> bytes:
-        """Return the record that a log written anew begins with, and forget what is left out of it."""
+        """Return the first record of a rewritten log, and forget what it leaves out."""
         self._state.drop(self._state.droppable(now.wall_ms - DROP_AFTER_MS))
         return records.encode(self._state.base())
 
     def keeps(self, record: bytes) -> bool:
-        """Tell whether a record of the log goes into the one written anew, after `base`."""
+        """Tell whether a record of the log goes into the rewritten one, after `base`."""
         return self._state.keeps(records.decode(record))
 
 
 def _uuid(own: str) -> str:
-    """Return the id that the exchange gets for a transfer of ours: the same for ever."""
+    """Return the id under which the exchange gets a transfer of ours: always the same."""
     try:
         return str(UUID(own))
     except ValueError:

@@ -1,6 +1,6 @@
-"""What sending and looking have in common: the state, the clocks, the world as far as it is known.
+"""What sending and looking share: the state, the clocks, the world as far as it is known.
 
-Nothing here but `state` is in the log: it is what this process has seen, and a restart begins without it.
+Only `state` is in the log: the rest is what this process has seen, and a restart begins without it.
 """
 
 import heapq
@@ -17,7 +17,7 @@ from .state import State
 from .steps import CoreSettings, FeedHeard, Now
 
 CLOCK_KEPT_MS: Final = 600_000
-"""An exchange's time that was told longer ago says nothing: clocks drift."""
+"""A time told by the exchange longer ago than this means nothing: clocks drift."""
 
 HOLD_MS: Final = 30_000
 """No create waits longer for its turn."""
@@ -28,12 +28,12 @@ class Work:
     """What this process is doing about an order; times are of the steady clock.
 
     Attributes:
-        dead_ms: its create must have left by then.
-        check_ms: when to look it up; None: no reason to. checks: how often that was in vain.
-        cancel_ms: no cancel leaves before. cancels: how often one left.
+        dead_ms: the time by which its create must have left.
+        check_ms: when to look it up; None: no reason to. checks: how often that was fruitless.
+        cancel_ms: no cancel leaves before this. cancels: how many have left.
         cancelling, amending: whether a request is under way.
-        unknown_ms: since when it is unknown.
-        unlisted_ms: since when a counted fill is missing.
+        unknown_ms: since when it has been unknown.
+        unlisted_ms: since when a counted fill has been missing.
     """
 
     dead_ms: int = 0
@@ -77,15 +77,15 @@ class Desk:
     # -- clocks
 
     def start(self, now: Now) -> None:
-        """Begin with the wall clock's word for the exchange's time."""
+        """Begin with the wall clock as an estimate of the exchange's time."""
         self._offset_ms = now.wall_ms - now.steady_ms
 
     def exchange_ms(self, now: Now) -> int:
-        """Return what the exchange's clock shows."""
+        """Return the exchange's time."""
         return now.steady_ms + self._offset_ms
 
     def told(self, ts_ms: int | None, now: Now) -> None:
-        """Take a time that the exchange has put into an answer: its clock shows that, or a little more."""
+        """Take a time that the exchange put into an answer: its clock shows that, or slightly more."""
         if ts_ms is None:
             return
         offset_ms = ts_ms - now.steady_ms
@@ -104,7 +104,7 @@ class Desk:
         return work
 
     def wake(self, order: Order, steady_ms: int) -> None:
-        """Look after it then."""
+        """Attend to it then."""
         heapq.heappush(self._due, (steady_ms, order.key))
 
     def check(self, order: Order, steady_ms: int) -> None:
@@ -114,7 +114,7 @@ class Desk:
             work.check_ms = steady_ms
 
     def due(self, steady_ms: int) -> list[Order]:
-        """Return the orders to look after now."""
+        """Return the orders to attend to now."""
         found: dict[Key, Order] = {}
         while self._due and self._due[0][0] <= steady_ms:
             _, key = heapq.heappop(self._due)
@@ -125,7 +125,7 @@ class Desk:
 
     @property
     def next_due_ms(self) -> int | None:
-        """When an order is to be looked after."""
+        """When an order is to be attended to."""
         while self._due and self._due[0][1] not in self.state.active:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
@@ -133,7 +133,7 @@ class Desk:
     # -- what becomes of orders
 
     def learn(self, draft: Draft, how: str, now: Now) -> None:
-        """Write down what is new of an order, and look after it."""
+        """Record what is new about an order, and attend to it."""
         if self.state.learn(draft, how, now.wall_ms):
             self.follow(draft.order, now)
 
@@ -163,7 +163,7 @@ class Desk:
         work.unknown_ms = None
 
     def alarm(self, text: str) -> None:
-        """Note something that must not be."""
+        """Note something that must not happen."""
         if text not in self.alarms:
             self.alarms.append(text)
             del self.alarms[:-20]
@@ -171,7 +171,7 @@ class Desk:
     # -- whether an order may leave
 
     def halted(self, now: Now, shard: int | None = None) -> str | None:
-        """Return why no order leaves at all, None if they may."""
+        """Return why no order may leave at all, None if they may."""
         if self.fenced:
             return limits.FENCED
         if self.killed:
@@ -193,7 +193,7 @@ class Desk:
         return None
 
     def hindrance(self, intent: Intent, now: Now, order: Order | None = None) -> str | None:
-        """Return why an intent must not leave, None if it may; `order` is itself, where it is in the log."""
+        """Return why an intent must not leave, None if it may; `order` is its order, if it is in the log."""
         halted = self.halted(now, intent.exchange_index)
         if halted in (limits.FENCED, limits.KILLED):
             return halted
@@ -208,7 +208,7 @@ class Desk:
         return self.too_much(intent, order)
 
     def too_much(self, intent: Intent, itself: Order | None) -> str | None:
-        """Return which limit an order would break, or that the cash is not there; None if none."""
+        """Return which limit an order would break, or that cash is lacking; None if neither."""
         account, most = self.account, self.settings
         if account is None:
             return limits.NOT_READY

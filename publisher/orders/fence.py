@@ -1,7 +1,7 @@
 """Who may send: one gateway at a time, and none once the watchdog has taken over.
 
-Beside the log lies a number, the generation. Each gateway raises it by one as it begins, and so does the
-watchdog when it takes over; whoever finds a higher one than its own sends nothing any more.
+Next to the log lies a number, the generation. Each gateway raises it by one when it begins, and so does the
+watchdog when it takes over; a process that finds one higher than its own sends nothing any more.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from bus.process.locks import holder
 from markets.errors import StartupError
 
 ROLE: Final = "gateway"
-"""Of the lock beside the log: whoever holds it writes the log."""
+"""Name of the lock beside the log: its holder writes the log."""
 
 _NAME: Final = "generation"
 
@@ -32,7 +32,7 @@ class Fence:
         """Return the generation; 0 before the first gateway.
 
         Raises:
-            StartupError: it cannot be read, so that nobody can say who may send.
+            StartupError: it cannot be read, so it is unknown who may send.
         """
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -52,7 +52,7 @@ class Fence:
         return int(text)
 
     def raise_(self) -> int:
-        """Raise the generation by one; return the new one, which outlives a power cut.
+        """Raise the generation by one; return the new one, which survives a power cut.
 
         Raises:
             StartupError: it cannot be read or written.
@@ -62,7 +62,7 @@ class Fence:
                 self.folder / f"{_NAME}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # held for the moment of a write
+                fcntl.flock(lock, fcntl.LOCK_EX)  # held only during a write
                 raised = self.read() + 1
                 self._write(raised)
             finally:
@@ -72,7 +72,7 @@ class Fence:
         return raised
 
     def end_gateway(self, wait: Callable[[float], object], within_s: float = 1.0) -> int | None:
-        """End the gateway that holds the lock, at once; return its pid, None if there is none.
+        """End the gateway that holds the lock at once; return its pid, None if there is none.
 
         A stopped one ends, too, and never goes on. Args: wait: lets so many seconds pass.
         """

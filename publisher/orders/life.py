@@ -1,6 +1,6 @@
 """The life of one order: a state machine without clock, socket or file. See docs/orders.md.
 
-What becomes of an order goes through a `Draft`, which changes it and notes the changes for the log.
+Whatever happens to an order goes through a `Draft`, which changes it and notes the changes for the log.
 """
 
 from dataclasses import dataclass, field
@@ -29,15 +29,15 @@ from .requests import yes_price_e4
 from .steps import Reply
 
 SIGNATURE_MS: Final = 30_000
-"""The exchange refuses what was signed longer ago."""
+"""The exchange refuses requests signed longer ago."""
 
 READ_LAG_MS: Final = 5_000
-"""Lists are this late at most; 0.4 s were seen."""
+"""Lists are at most this late; 0.4 s was seen."""
 
 MARGIN_MS: Final = 2_000
 
 CERTAIN_MS: Final = SIGNATURE_MS + READ_LAG_MS + MARGIN_MS
-"""A list as of so much after a signature has what came of it."""
+"""A list dated this long after a signature contains the request's effects."""
 
 FICKLE: Final = frozenset(
     {
@@ -48,7 +48,7 @@ FICKLE: Final = frozenset(
         "market_inactive",
     }
 )
-"""Refusals for what may soon be otherwise: a copy of the request that arrives later may be carried out."""
+"""Refusals that may soon no longer hold: a copy of the request that arrives later may be carried out."""
 
 NOT_PLACED: Final = "not_placed"
 EXISTS: Final = replies.ALREADY_EXISTS
@@ -60,7 +60,7 @@ Key = tuple[str, int]
 
 @dataclass(slots=True)
 class Order:
-    """An order as the log makes it; see `records.Change` for the members that are alike."""
+    """An order as it follows from the log; see `records.Change` for the members of the same name."""
 
     journal: str
     intent: Intent
@@ -90,7 +90,7 @@ class Order:
 
     @classmethod
     def of(cls, journal: str, intent: Intent) -> "Order":
-        """Return an order that nothing has happened to."""
+        """Return an order to which nothing has happened yet."""
         return cls(journal, intent, intent.price_e4, intent.count_e2)
 
     @property
@@ -100,7 +100,7 @@ class Order:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more becomes of it."""
+        """Whether nothing more can become of it."""
         return self.state.ended
 
     @property
@@ -115,12 +115,12 @@ class Order:
 
     @property
     def unlisted(self) -> bool:
-        """Whether fills are counted that the list has not shown yet."""
+        """Whether fills have been counted that the list has not shown yet."""
         return self.filled_e2 < self.counted_e2
 
     @property
     def most_e2(self) -> int:
-        """The most it may still be filled, whatever is in doubt."""
+        """The most that may still be filled, whatever is in doubt."""
         if self.ended:
             return 0
         if self.over:
@@ -159,7 +159,7 @@ _MEMBERS: Final = (
 
 
 class Draft:
-    """One step of an order's life: its changes, and what is told of it."""
+    """One step of an order's life: its changes, and the events to tell."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -168,7 +168,7 @@ class Draft:
         self.number = order.intent.number
 
     def change(self, change: Change) -> None:
-        """Let something be different from now on."""
+        """Change something."""
         self.order.apply(change)
         self.changes.append(change)
 
@@ -177,7 +177,7 @@ class Draft:
         self.events.append(event)
 
     def end(self, state: OrderState, reason: str) -> None:
-        """Let it be over, for good."""
+        """End it for good."""
         assert not self.order.ended
         self.change(Change(state=state, reason=reason, over=True, undoubted=True, wanted=()))
         self.tell(Ended(self.number, reason, state))
@@ -185,7 +185,7 @@ class Draft:
     # -- what is asked
 
     def refused(self, reason: str) -> None:
-        """It is not taken, or not sent."""
+        """It is not accepted, or not sent."""
         state = OrderState.EXPIRED if reason == reasons.EXPIRED else OrderState.REJECTED
         self.change(Change(created="none"))
         self.end(state, reason)
@@ -208,19 +208,19 @@ class Draft:
         self.change(Change(doubt=doubt, wanted=() if doubt.what == "amend" else None))
 
     def amend_refused(self, reason: str) -> None:
-        """An amend that was asked for does not leave."""
+        """A requested amend does not leave."""
         self.change(Change(wanted=()))
         self.tell(AmendRefused(self.number, reason))
 
     # -- what is answered
 
     def create_answered(self, reply: Reply, signed_ms: int) -> None:
-        """The create's answer came, or it is certain that none comes; `signed_ms` by the exchange's clock."""
+        """The create's answer came, or certainly none will; `signed_ms` is by the exchange's clock."""
         order = self.order
         if order.created != "sent":
             return  # a list was quicker
         code = replies.error_code(reply.body) if reply.status is not None else None
-        again = order.creates > 1  # whatever is said of the second, the first may have arrived
+        again = order.creates > 1  # whatever is said about the second, the first may have arrived
         if not reply.left and not again:
             self.refused(reply.trouble if reply.trouble in _SAID_HERE else f"{NOT_SENT}: {reply.trouble}")
         elif reply.status is None:
@@ -252,7 +252,7 @@ class Draft:
         self._works()
 
     def _works(self) -> None:
-        """It is known where it is: in the book, or over and soon told."""
+        """Its place is known: in the book, or over and soon to be listed."""
         order = self.order
         state = OrderState.PARTIAL if order.filled_e2 else OrderState.RESTING
         if order.intent.time_in_force != "gtc" and not order.filled_e2:
@@ -261,7 +261,7 @@ class Draft:
             self.change(Change(state=state, reason=""))
 
     def amend_answered(self, reply: Reply) -> bool:
-        """An amend's answer came; return whether to look what the order is by now."""
+        """An amend's answer came; return whether to look up the order's present state."""
         order, doubt = self.order, self.order.doubt
         if doubt is None or order.ended:
             return True
@@ -324,7 +324,7 @@ class Draft:
         self.conclude()
 
     def cancel_answered(self, reply: Reply) -> bool:
-        """A cancel's answer came; return whether to look what the order is by now."""
+        """A cancel's answer came; return whether to look up the order's present state."""
         order = self.order
         if order.ended or order.over:
             return False
@@ -342,7 +342,7 @@ class Draft:
     # -- what is listed
 
     def seen(self, seen: SeenOrder, as_of_ms: int) -> None:
-        """An order of ours is listed, as of some moment not before `as_of_ms`, 0 where that is not known."""
+        """An order of ours is listed, as of some moment not before `as_of_ms`, 0 if unknown."""
         order = self.order
         if order.ended:
             return
@@ -364,7 +364,7 @@ class Draft:
             self._doubt_over(seen, as_of_ms)
             self.change(Change(over=True, expired=expired, counted_e2=max(order.filled_e2, seen.filled_e2)))
         elif seen.status in ("canceled", "executed"):
-            counted_e2 = max(order.filled_e2, seen.filled_e2)  # what a list says of the end is the last word
+            counted_e2 = max(order.filled_e2, seen.filled_e2)  # what a list says about the end is final
             if counted_e2 != order.counted_e2:
                 self.change(Change(counted_e2=counted_e2))
         elif seen.status == "resting" and order.doubt is None:
@@ -374,7 +374,7 @@ class Draft:
         self.conclude()
 
     def _differs(self, seen: SeenOrder) -> None:
-        """Take over a price or count that we did not ask for, or that was refused and came once more."""
+        """Adopt a price or count that we did not ask for, or whose refused request arrived after all."""
         order = self.order
         price_e4 = yes_price_e4(order.intent.side, seen.price_e4)
         count_e2 = seen.filled_e2 + seen.remaining_e2
@@ -385,7 +385,7 @@ class Draft:
         self.tell(Amended(self.number, price_e4, count_e2, seen.order_id))
 
     def _doubt_over(self, seen: SeenOrder, as_of_ms: int) -> None:
-        """Say of an unanswered amend whether it arrived, if what is listed tells."""
+        """Decide whether an unanswered amend arrived, if the list shows that."""
         order, doubt = self.order, self.order.doubt
         if doubt is None:
             return
@@ -407,7 +407,7 @@ class Draft:
             self._amend_over(NOT_PLACED)
 
     def filled(self, fill: Fill) -> None:
-        """The list of fills shows one of this order's that it has not shown before."""
+        """The list of fills shows a new one of this order's."""
         order = self.order
         assert not order.ended
         assert fill.id not in order.fills
@@ -418,14 +418,14 @@ class Draft:
         self.conclude()
 
     def not_placed(self) -> None:
-        """No list has it, and none ever will."""
+        """No list contains it, and none ever will."""
         assert self.order.created in ("sent", "unknown")
         said = self.order.reason
         self.change(Change(created="none"))
         self.end(OrderState.REJECTED, said if said.partition(":")[0] in FICKLE else NOT_PLACED)
 
     def conclude(self) -> None:
-        """End it if nothing more can become of it and all that was counted is listed."""
+        """End it if nothing more can become of it and every counted fill is listed."""
         order = self.order
         if order.ended or order.created != "known":
             return
@@ -444,9 +444,9 @@ class Draft:
 
 
 def _final(code: str) -> bool:
-    """Whether what the exchange has said of a create is the last word on it."""
+    """Whether what the exchange has said about a create is final."""
     return code.partition(":")[0] not in (EXISTS, *FICKLE)
 
 
 _SAID_HERE: Final = frozenset({"expired", "killed", "fenced", "key_may_not_trade", reasons.EXPIRED})
-"""Why a request never left that the process says in our own words."""
+"""Reasons for a request never leaving, as this process words them."""

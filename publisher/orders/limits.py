@@ -1,7 +1,7 @@
 """What the gateway refuses, and why; what orders may cost. Pure.
 
-Everything here is counted from the gateway's own log and from what the exchange lists of the account: what a
-trader says of itself, its reserve and its fees above all, counts for nothing.
+Everything here is computed from the gateway's own log and from what the exchange lists of the account: what a
+trader says about itself, above all its reserve and its fees, counts for nothing.
 """
 
 import re
@@ -18,13 +18,13 @@ from .account import Account
 from .life import Order
 
 PLAIN_FEES: Final = FeeSchedule("quadratic", 10_000)
-"""The dearest that a taker pays anywhere but by a multiplier above 1."""
+"""The highest fee rate of any taker, short of a multiplier above 1."""
 
 FUTURE_MS: Final = 5_000
-"""An intent that was made later than this from now is no intent of ours."""
+"""An intent dated later than this from now is not one of ours."""
 
 LONGEST_MS: Final = 120_000
-"""No intent is good for longer."""
+"""No intent is valid for longer."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._:\-]{1,128}", re.ASCII)
 _CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_\-:+=/]{1,64}", re.ASCII)
@@ -49,7 +49,7 @@ NOT_READY: Final = "not_ready"
 
 
 def cost_e6(intent: Intent, price_e4: int, count_e2: int) -> int:
-    """Return the most that so much of an order can cost, fees included, whatever the intent says of them."""
+    """Return the most that this much of an order can cost with fees, whatever the intent says of them."""
     if count_e2 <= 0:
         return 0
     fees = PLAIN_FEES
@@ -59,7 +59,7 @@ def cost_e6(intent: Intent, price_e4: int, count_e2: int) -> int:
 
 
 def senseless(intent: Intent, wall_ms: int) -> str | None:
-    """Return what is wrong with an intent by itself, None if nothing is."""
+    """Return what is wrong with an intent in itself, None if nothing is."""
     wrong = None
     if intent.number < 1 or intent.number > 2**53:
         wrong = f"number {intent.number}"
@@ -105,10 +105,10 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the orders that have not ended, and the account, come to as one more order is judged.
+    """What the account and the orders that have not ended amount to when one more order is judged.
 
     Attributes:
-        opening_e2: of the new order, contracts that open rather than close.
+        opening_e2: contracts of the new order that open rather than close.
     """
 
     opening_e2: int
@@ -119,10 +119,10 @@ class Held:
 
 
 def weigh(intent: Intent, others: Iterable[Order], account: Account | None) -> Held:
-    """Return what an order would come to beside all others.
+    """Return what an order would amount to beside all others.
 
-    What closes a position needs neither cash nor room; of several orders in one market, those that were there
-    before close first.
+    An order that closes a position needs neither cash nor room; of several orders in one market, the earlier
+    ones close first.
     """
     others = list(others)
     shard = intent.exchange_index or 0
@@ -149,12 +149,12 @@ def weigh(intent: Intent, others: Iterable[Order], account: Account | None) -> H
 
 
 def no_cash(intent: Intent, held: Held, account: Account) -> str | None:
-    """Return why a shard's cash does not cover an order, and what to move; None if it does."""
+    """Return why a shard's cash does not cover an order, and how much to move; None if it does."""
     if held.free_e6 is None or held.order_e6 == 0 or held.order_e6 <= held.free_e6:
         return None
     shard = intent.exchange_index or 0
     missing_e6 = held.order_e6 - held.free_e6
-    # Whole cents: what is moved is asked for in these.
+    # Whole cents, since transfers are in whole cents.
     missing_e6 += -missing_e6 % 10_000
     richest = max(
         (other for other in account.shards if other != shard),

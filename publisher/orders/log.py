@@ -1,8 +1,8 @@
-"""The gateway's log on disk: records behind one another, which last before anything follows from them.
+"""The gateway's log on disk: consecutive records, each durable before anything follows from it.
 
 The file begins with `MAGIC`. Then frames, each written at once: length and CRC-32 of what follows, 4 bytes
-each and little-endian, and the records of one sync as a MessagePack array of byte strings. What is torn at
-the end was never acknowledged, and is cut off; damage before the end refuses the start.
+each and little-endian, and the records of one sync as a MessagePack array of byte strings. A torn end was
+never acknowledged, and is cut off; damage before the end prevents the start.
 """
 
 import os
@@ -17,7 +17,7 @@ from markets.errors import StartupError
 
 MAGIC: Final = b"kalshi-bus orders 1\n"
 FRAME_MOST: Final = 256 * 1_048_576
-"""No frame is longer: a length above it is damage."""
+"""The longest frame: a greater length is damage."""
 
 _HEAD: Final = 8
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -29,14 +29,14 @@ class OrderLog:
 
     Attributes:
         size: bytes that are on disk.
-        cut: bytes that were cut off a torn end when it was opened.
+        cut: bytes cut off a torn end when it was opened.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the log; it is read by `records`, which must be exhausted before `append`.
+        """Open or make the log; `records` reads it, and must be exhausted before `append`.
 
         Raises:
-            StartupError: it is damaged before its end, or is no log of ours.
+            StartupError: it is damaged before its end, or is not a log of ours.
             OSError: it cannot be opened or made.
         """
         self._path = path
@@ -58,15 +58,15 @@ class OrderLog:
         os.lseek(self._file, self.size, os.SEEK_SET)
 
     def records(self) -> Iterator[bytes]:
-        """Yield all records that were there when it was opened, and let go of them."""
+        """Yield, and then release, all records that were there when it was opened."""
         content, self._content = memoryview(self._content)[: self.size], b""
         yield from _records(content)
 
     def append(self, records: Sequence[bytes]) -> None:
-        """Write records and return once they last. After an error nothing of them is there.
+        """Write records and return once they are durable. After an error nothing of them remains.
 
         Raises:
-            OSError: they could not be written, or made to last.
+            OSError: they could not be written or made durable.
         """
         if not records:
             return
@@ -84,10 +84,10 @@ class OrderLog:
         self.size += len(frame)
 
     def compact(self, base: bytes, keeps: Callable[[bytes], bool]) -> None:
-        """Write the log anew: `base`, then what is kept. The old one is there until the new one is.
+        """Rewrite the log: `base`, then what is kept. The old one stays until the new one is complete.
 
         Raises:
-            OSError: it could not be written; the old one goes on.
+            OSError: it could not be written; the old one stays in use.
         """
         kept = [base, *(record for record in _records(self._path.read_bytes()[: self.size]) if keeps(record))]
         content = MAGIC + b"".join(
@@ -108,7 +108,7 @@ def read_log(path: Path) -> list[bytes]:
     """Return the records of a log that another process may be writing; without a file there are none.
 
     Raises:
-        StartupError: it is no log of ours.
+        StartupError: it is not a log of ours.
         OSError: it cannot be read.
     """
     try:
@@ -124,7 +124,7 @@ def read_log(path: Path) -> list[bytes]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put a file in its place, whole or not at all, readable by its owner alone."""
+    """Write a file atomically, readable by its owner alone."""
     new = path.with_name(path.name + ".new")
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -143,7 +143,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _frame_end(content: bytes | memoryview, at: int) -> int | None:
-    """Return where the frame at an offset ends; None if there is no whole one."""
+    """Return where the frame at an offset ends; None if there is no complete one."""
     end = at + _HEAD + int.from_bytes(content[at : at + 4], "little")
     if end <= at + _HEAD or end > len(content) or end - at > FRAME_MOST:
         return None
@@ -155,10 +155,10 @@ def _frame_end(content: bytes | memoryview, at: int) -> int | None:
 
 
 def _good_end(content: bytes, path: Path) -> int:
-    """Return where the last whole frame ends.
+    """Return where the last complete frame ends.
 
     Raises:
-        StartupError: a whole frame follows one that is not: that is no torn end.
+        StartupError: a complete frame follows one that is not: that is not a torn end.
     """
     view, at = memoryview(content), len(MAGIC)
     while at + _HEAD <= len(view) and (end := _frame_end(view, at)) is not None:

@@ -1,7 +1,7 @@
-"""What the exchange's lists say, asked for as often as it matters, and what follows from it. Pure.
+"""What the exchange's lists say, fetched as often as it matters, and what follows from that. Pure.
 
-Two lanes: one asks about orders and fills, one about the account; each has one request under way. Fills are
-booked here and nowhere else, each by its id, once.
+There are two lanes: one asks about orders and fills, the other about the account; each has one request under
+way. Fills are booked here and nowhere else, each once, by its id.
 """
 
 from collections.abc import Generator
@@ -21,32 +21,32 @@ from .sending import Sending
 from .steps import Now, Reply, Request, Send
 
 LOOKS_MS: Final = (0, 300, 600, 1_000, 2_000, 3_000)
-"""Pauses before a look: the first at once, then as long as it takes."""
+"""Pauses before a look: the first at once, the last repeated as long as necessary."""
 
 FILLS_MS: Final = (0, 150, 300, 600, 1_000, 2_000)
 SWEEP_MS: Final = 30_000
-"""Fills are looked for so often while nothing asks for it: those of others count, too."""
+"""How often fills are looked for when nothing calls for it: foreign ones count, too."""
 
 RESTING_SWEEP_MS: Final = 10_000
 ACCOUNT_MS: Final = 60_000
 TARGETED_MS: Final = 5_000
-"""A fill that is counted and not listed for so long is looked for by its order."""
+"""After this long, a fill that was counted but not listed is looked for by its order."""
 
 STALE_READS_MS: Final = 90_000
-"""No list is older than this."""
+"""The greatest age of a list."""
 
 SIGNED_BEFORE_MS: Final = 60_000
-"""An order is never made so long before it was signed, whatever the clocks."""
+"""Whatever the clocks, an order is never created this long before it was signed."""
 
 GENERATION: Final = 10**9
-"""A gateway asks less often than this."""
+"""A gateway asks less often than this, in ms."""
 
 BUSY_MS: Final = 50
 FAILED_MS: Final = 500
 
 
 class Lane:
-    """One job after the other, each one request at a time."""
+    """One job after another, each with one request at a time."""
 
     def __init__(self) -> None:
         self.job: Generator[Asked, Reply, None] | None = None
@@ -64,7 +64,7 @@ class Lane:
         self._go_on(None)
 
     def answered(self, reply: Reply) -> None:
-        """Give it its answer."""
+        """Hand it its answer."""
         self.request_id = 0
         self._go_on(reply)
 
@@ -114,7 +114,7 @@ class Looking:
     # -- when
 
     def soon(self, now: Now) -> None:
-        """Look at orders and fills: something has happened, or nobody knows."""
+        """Look at orders and fills: something has happened, or may have."""
         self._looks = self._fills_tried = 0
         if self._unresolved():
             self._look_ms = now.steady_ms
@@ -126,7 +126,7 @@ class Looking:
         self._fills_ms = now.steady_ms
 
     def hint(self, ticker: str, now: Now) -> None:
-        """A private channel has said something."""
+        """A private channel has sent something."""
         for order in self._state.active.values():
             if order.rests and ticker in ("", order.intent.ticker):
                 self._desk.check(order, now.steady_ms)
@@ -171,10 +171,10 @@ class Looking:
                 at_ms = now.steady_ms + wait_ms
                 self._wait_ms = at_ms if self._wait_ms is None else min(self._wait_ms, at_ms)
                 if presses:
-                    break  # what it waits for is not spent on the account
+                    break  # the tokens it waits for are not spent on the account
                 continue
             self._sending.budget.pay("read", asked.cost, 0, now.steady_ms)
-            self._requests -= 1  # reads are not in the log: their numbers are below 0
+            self._requests -= 1  # reads are not in the log, so their numbers are below 0
             lane.request_id = self._requests
             out.append(
                 Send(
@@ -249,7 +249,7 @@ class Looking:
     # -- jobs
 
     def _look_job(self, began: Now) -> reading.Job:
-        """All orders and fills since the first that is unknown was signed."""
+        """All orders and fills since the first unknown order was signed."""
         unresolved = self._unresolved()
         if not unresolved:
             return
@@ -263,10 +263,10 @@ class Looking:
         try:
             as_of_ms = (yield from reading.moment()) if with_moment else 0
             orders, lost = yield from reading.orders_since(since_ms)
-            self._listed(orders, as_of_ms)  # at once: what is found need not wait for the fills
+            self._listed(orders, as_of_ms)  # at once, so that what is found need not wait for the fills
             self._sought.clear()
             fills, lost_too = None, 0
-            if with_moment:  # else fills are asked for where something was found to have some
+            if with_moment:  # otherwise fills are fetched if something was found to have some
                 fills, lost_too = yield from reading.fills_since(min(since_ms, self._fills_since(began)))
         except Failed:
             self.failures += 1
@@ -291,7 +291,7 @@ class Looking:
         self._look_ms = self._now.steady_ms + max(BUSY_MS, pause_ms)
 
     def _not_placed(self, looked: Looked, unresolved: list[Order]) -> None:
-        """Let those be over that no list has and none can have any more."""
+        """End those that no list contains and none can contain any more."""
         listed = {seen.client_order_id for seen in looked.orders}
         lagging = self._lagging(looked)
         for order in unresolved:
@@ -308,7 +308,7 @@ class Looking:
             self._desk.learn(draft, "listed", self._now)
 
     def _lagging(self, looked: Looked) -> set[int]:
-        """Return shards whose lists lack what the exchange has told us long enough ago."""
+        """Return shards whose lists lack what the exchange told us long enough ago."""
         listed = {seen.order_id: seen for seen in looked.orders}
         since_ms = min((order.signed_ms for order in self._state.active.values()), default=0)
         before_ms = self._desk.exchange_ms(self._now) - READ_LAG_MS
@@ -325,7 +325,7 @@ class Looking:
         return lagging
 
     def _fills_job(self, began: Now) -> reading.Job:
-        """All fills since the last sweep; of an order whose fills are missing for long, all of its own."""
+        """All fills since the last sweep; of an order whose fills have long been missing, all of them."""
         late = [
             order
             for order in self._unlisted()
@@ -394,12 +394,12 @@ class Looking:
                 self._lost(order)
 
     def _lost(self, order: Order) -> None:
-        """Look for an order that is not there by its id: an amend may have given it another."""
+        """Look for an order that its id does not find: an amend may have given it another id."""
         self._sought.add(order.key)
         self._look_ms = self._now.steady_ms + BUSY_MS if self._look_ms is None else self._look_ms
 
     def _stranger_job(self, order_id: str) -> reading.Job:
-        """An order that has fills and that we do not know by this id."""
+        """An order with fills whose id we do not know."""
         try:
             seen = yield from reading.one_order(order_id)
         except Failed:
@@ -430,7 +430,7 @@ class Looking:
         self._compare(listing)
 
     def _compare(self, listing: Listing) -> None:
-        """Say where the orders that we believe resting differ from those that are listed, twice in a row."""
+        """Report where the orders we believe to be resting differ from those listed, twice in a row."""
         listed = {seen.order_id for seen in listing.resting}
         differing = {
             order.order_id
@@ -477,7 +477,7 @@ class Looking:
                 self.fills_soon(self._now)
 
     def _stray(self, order: Order, seen: SeenOrder) -> bool:
-        """Whether an order that carries our client id is another one than that which we know."""
+        """Whether an order that carries our client id is not the one we know."""
         if seen.ticker != order.intent.ticker or seen.side != order.intent.side:
             return True
         if seen.order_id in (order.order_id, *order.ids):
@@ -487,7 +487,7 @@ class Looking:
         return order.created == "known" and order.doubt is None and order.key not in self._sought
 
     def _adopt(self, order_id: str) -> None:
-        """Book the fills that an order had before it was known whose it is."""
+        """Book the fills that an order had before its owner was known."""
         waiting = self._strangers.get(order_id)
         if waiting is not None and order_id in self._state.by_id:
             del self._strangers[order_id]
@@ -529,7 +529,7 @@ class Looking:
             fills.append(seen)
 
     def _settle_stranger(self, order_id: str) -> None:
-        """A fill of an order that we do not know is foreign, unless one of ours may be that order."""
+        """A fill of an unknown order is foreign, unless that order may be one of ours."""
         _, fills = self._strangers[order_id]
         may_be_ours = any(
             order.intent.ticker == fills[0].ticker
@@ -550,11 +550,11 @@ class Looking:
                 continue
             self._note(seen)
             self._tell_others(seen, "")
-            # Where no journal is old enough to be told, it is known all the same.
+            # Even if no journal is old enough to be told of it, the fill is known.
             self._state.fills.setdefault(seen.fill.id, seen.fill.time_ms)
 
     def _tell_others(self, seen: SeenFill, owner: str) -> None:
-        """Tell a fill to the journals whose order it is not."""
+        """Tell the journals about a fill that is not of their orders."""
         for name, journal in self._state.journals.items():
             if name == owner or seen.fill.time_ms < journal.joined_ms:
                 continue
@@ -566,7 +566,7 @@ class Looking:
 
 
 def _certain_ms(order: Order) -> int:
-    """Return as of when a list says for certain what became of an order, or of its amend."""
+    """Return the time from which a list says for certain what became of an order, or of its amend."""
     if order.created == "unknown":
         return (order.deadline_ms or 0) + 1
     return (order.doubt.signed_ms + CERTAIN_MS if order.doubt is not None else 0) + 1

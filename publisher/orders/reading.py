@@ -1,7 +1,7 @@
-"""What the gateway looks up at the exchange, one request after the other. Pure.
+"""What the gateway looks up at the exchange, one request after another. Pure.
 
-A job is a generator: it yields what is to be asked and is sent what came of it. So what belongs together is
-written in one piece, however long the answers take.
+A job is a generator: it yields what to ask and is sent the result. So what belongs together is written in one
+piece, however long the answers take.
 """
 
 from collections.abc import Generator
@@ -27,7 +27,7 @@ class Looked(NamedTuple):
 
 
 class Failed(Exception):
-    """An answer that is of no use; the job is over."""
+    """The answer is useless; the job is over."""
 
 
 Job = Generator[Asked, Reply, None]
@@ -45,10 +45,10 @@ def good(reply: Reply) -> bytes:
 
 
 def moment() -> Generator[Asked, Reply, int]:
-    """Return as of when lists are that are asked for from now on.
+    """Return the time as of which lists asked for from now on are.
 
     Raises:
-        Failed: nobody says.
+        Failed: the exchange does not say.
     """
     reply = yield requests.moment()
     try:
@@ -79,7 +79,7 @@ def orders_since(since_ms: int) -> Generator[Asked, Reply, tuple[list[SeenOrder]
 
 
 def fills_since(since_ms: int, order_id: str = "") -> Generator[Asked, Reply, tuple[list[SeenFill], int]]:
-    """Return all fills since a moment, or of an order, the oldest first, and how many could not be read.
+    """Return all fills since a moment, or of an order, oldest first, and how many could not be read.
 
     Raises:
         Failed: a page of them could not be had.
@@ -106,7 +106,7 @@ def one_order(order_id: str) -> Generator[Asked, Reply, SeenOrder | None]:
     """Return an order, None if the exchange does not know it (yet).
 
     Raises:
-        Failed: the answer is of no use.
+        Failed: the answer is useless.
     """
     reply = yield requests.order(order_id)
     if reply.status == 404:
@@ -121,7 +121,7 @@ def account(listing: Listing) -> Generator[Asked, Reply, Listing]:
     """Fill a listing of the account.
 
     Raises:
-        Failed: what is vital of it could not be had.
+        Failed: an essential part could not be fetched.
     """
     listing.as_of_ms = yield from moment()
     for what in LISTS:
@@ -163,10 +163,10 @@ def _page(reply: Reply, key: str) -> tuple[list[object], str]:
 
 
 def _goes_on(cursor: str, seen: set[str]) -> bool:
-    """Whether there is another page.
+    """Return whether there is another page.
 
     Raises:
-        Failed: it was there before, or there are too many.
+        Failed: it came before, or there are too many.
     """
     if not cursor:
         return False

@@ -1,7 +1,7 @@
 """What the gateway writes into its log. Types only ever grow, at the end and with a default.
 
-A record says what happened and what became of it: the changes of an order and the events told. Reading it
-again decides nothing anew, so a later build makes the same state of an old log.
+A record says what happened and what followed: the changes of an order and the events told. Reading it decides
+nothing again, so a later build derives the same state from an old log.
 """
 
 from typing import Final
@@ -14,16 +14,16 @@ from markets.orders import Fill, Intent, OrderState
 
 VERSION: Final = 1
 BODY_MOST: Final = 65_536
-"""No more of a reply is kept."""
+"""How much of a reply is kept."""
 
 
 class Doubt(msgspec.Struct, frozen=True, array_like=True):
-    """An amend that was sent and of which nobody knows yet whether it arrived.
+    """An amend that was sent and may or may not have arrived.
 
     Attributes:
-        what: "amend", or "renew" of the expiry alone.
-        price_e4, count_e2, lease_ms: what the order has if it did.
-        signed_ms: when the last such request was signed.
+        what: "amend", or "renew" for the expiry alone.
+        price_e4, count_e2, lease_ms: what the order has if it arrived.
+        signed_ms: when the latest such request was signed.
         answered: False while an answer may still come.
     """
 
@@ -36,15 +36,15 @@ class Doubt(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is new of an order; None is as before.
+    """What is new about an order; None is unchanged.
 
     Attributes:
         created: whether the exchange has it: "waiting", "sent", "unknown", "known", "none".
         counted_e2: how many contracts the exchange says are filled.
-        over: nothing more of it can be filled; `why` and `expired` say how that came.
-        cancel: why its end is asked for. wanted: (price_e4, count_e2) that are asked for, () for none.
-        undoubted: the doubt is over.
-        amended_ms: when price or count changed last, by the exchange's clock.
+        over: no more of it can be filled; `why` and `expired` say how that came about.
+        cancel: why its end was requested. wanted: (price_e4, count_e2) requested, () for none.
+        undoubted: the doubt has been resolved.
+        amended_ms: when price or count last changed, by the exchange's clock.
     """
 
     state: OrderState | None = None
@@ -83,14 +83,14 @@ class Opened(Record, frozen=True):
 
 
 class Joined(Record, frozen=True):
-    """A journal is heard of for the first time: what happens from now on is told to it."""
+    """A journal is heard from for the first time: from now on it is told what happens."""
 
     journal: str
     at_ms: int
 
 
 class Taken(Record, frozen=True):
-    """An intent was taken, or refused."""
+    """An intent was accepted or refused."""
 
     journal: str
     intent: Intent
@@ -114,7 +114,7 @@ class Requested(Record, frozen=True):
 
 
 class Replied(Record, frozen=True):
-    """What came of a request."""
+    """The result of a request."""
 
     journal: str
     number: int
@@ -130,7 +130,7 @@ class Replied(Record, frozen=True):
 
 
 class Learned(Record, frozen=True):
-    """Something new of an order: by a listing, by the clock, or because somebody asked."""
+    """Something new about an order: from a listing, by the clock, or because somebody asked."""
 
     journal: str
     number: int
@@ -141,7 +141,7 @@ class Learned(Record, frozen=True):
 
 
 class Foreign(Record, frozen=True):
-    """A fill that is nobody's order of this journal, as it is told to it."""
+    """A fill of an order that is not this journal's, as told to the journal."""
 
     journal: str
     fill_id: str
@@ -156,7 +156,7 @@ class Swept(Record, frozen=True):
 
 
 class Moved(Record, frozen=True):
-    """A transfer was asked for, or is over."""
+    """A transfer was requested, or is over."""
 
     id: str
     from_shard: int
@@ -168,10 +168,10 @@ class Moved(Record, frozen=True):
 
 
 class JournalBase(msgspec.Struct, frozen=True, array_like=True):
-    """A journal in a log written anew.
+    """A journal in a rewritten log.
 
     Attributes:
-        last: number of its newest event. dropped: intents that were left out, from and to, both included.
+        last: number of its newest event. dropped: intents left out, from and to, both included.
     """
 
     journal: str
@@ -181,7 +181,7 @@ class JournalBase(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Base(Record, frozen=True):
-    """What a log written anew begins with: what the records that were left out had made of the state."""
+    """The beginning of a rewritten log: the state that the omitted records had led to."""
 
     version: int
     generation: int
@@ -200,15 +200,15 @@ _DECODER: Final = msgspec.msgpack.Decoder(AnyRecord)
 
 
 def encode(record: AnyRecord) -> bytes:
-    """Return a record as it is written."""
+    """Encode a record."""
     return _ENCODER.encode(record)
 
 
 def decode(record: bytes) -> AnyRecord:
-    """Return what was written.
+    """Decode a record.
 
     Raises:
-        DecodeError: it is none of ours, or of a later version.
+        DecodeError: it is not ours, or is of a later version.
     """
     try:
         found = _DECODER.decode(record)

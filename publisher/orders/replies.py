@@ -1,6 +1,6 @@
-"""What Kalshi's answers about orders say. Pure, and lenient: only what is of no use raises.
+"""What Kalshi's answers about orders say. Pure, and lenient: only useless answers raise.
 
-Rule for what is not known: a 4xx in the exchange's own words refuses, all else leaves open what was done.
+The rule for the unknown: a 4xx in the exchange's own words is a refusal, all else leaves open what was done.
 """
 
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,7 @@ _DECODER: Final = msgspec.json.Decoder()
 
 
 class Created(NamedTuple):
-    """An order as a create or amend answers. None is not said."""
+    """An order in the answer to a create or amend. None is unknown."""
 
     order_id: str
     client_order_id: str
@@ -57,7 +57,7 @@ def members(body: bytes) -> dict[str, Any]:
     """Return a JSON object.
 
     Raises:
-        BadRecord: it is none.
+        BadRecord: it is not one.
     """
     try:
         found = _DECODER.decode(body)
@@ -69,7 +69,7 @@ def members(body: bytes) -> dict[str, Any]:
 
 
 def error_code(body: bytes) -> str | None:
-    """Return the code of a refusal in the exchange's own words; None if it does not speak."""
+    """Return the code of a refusal in the exchange's own words; None if it is not the exchange speaking."""
     try:
         found = members(body)
     except BadRecord:
@@ -92,7 +92,7 @@ def _word(text: str) -> str:
 
 
 def created(body: bytes) -> Created | None:
-    """Return what a create or amend made; None without an order id, or where it cannot be read."""
+    """Return what a create or amend made; None without an order id, or if it cannot be read."""
     try:
         return created_of(members(body))
     except BadRecord:
@@ -100,7 +100,7 @@ def created(body: bytes) -> Created | None:
 
 
 def created_of(found: dict[str, Any]) -> Created | None:
-    """As `created`, of the members."""
+    """As `created`, from the members."""
     order_id = found.get("order_id")
     if not isinstance(order_id, str) or not order_id:
         return None
@@ -115,7 +115,7 @@ def created_of(found: dict[str, Any]) -> Created | None:
 
 
 def reduced(body: bytes) -> tuple[str, int | None, int | None] | None:
-    """Return (order id, contracts that rested, the exchange's time) of a cancel's answer."""
+    """Return (order id, contracts that rested, the exchange's time) from a cancel's answer."""
     try:
         found = members(body)
     except BadRecord:
@@ -140,10 +140,10 @@ def items(body: bytes) -> list[dict[str, Any]] | None:
 
 
 def as_of_ms(body: bytes) -> int:
-    """Return as of when lists are.
+    """Return the time as of which lists are.
 
     Raises:
-        BadRecord: it is not said.
+        BadRecord: it is not stated.
     """
     return parse_time_ms(members(body).get("as_of_time"), "as_of_time")
 
@@ -152,7 +152,7 @@ def page(body: bytes, key: str) -> tuple[list[Any], str]:
     """Return the elements of one page, and the next page's cursor, "" at the end.
 
     Raises:
-        BadRecord: it is no page.
+        BadRecord: it is not a page.
     """
     found = members(body)
     listed = found.get(key)

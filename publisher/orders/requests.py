@@ -1,8 +1,8 @@
-"""What is asked of Kalshi, as it is sent. Pure.
+"""Requests to Kalshi, in the form in which they are sent. Pure.
 
 Kalshi's order operations of autumn 2026 (V2): one book, YES prices; buying NO at q is an `ask` at 1 - q.
 Prices and counts are text. Without `exchange_index` a cancel looks on shard 0 and answers 404 for an order
-that lives elsewhere: it is always sent.
+elsewhere, so it is always sent.
 """
 
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from markets.units import format_count, format_price, opposite
 ORDERS: Final = "/portfolio/events/orders"
 COST: Final = 10
 CHEAP: Final = 2
-"""Tokens of a cancel, and of reading one order."""
+"""The tokens of a cancel, and of reading one order."""
 
 PAGE: Final = 1000
 TIMES_IN_FORCE: Final = {
@@ -43,17 +43,17 @@ class Asked(NamedTuple):
 
 
 def yes_price_e4(side: str, price_e4: int) -> int:
-    """Return the YES price of a price of one side; and back."""
+    """Return the YES price for a price of one side, and vice versa."""
     return price_e4 if side == "yes" else opposite(price_e4)
 
 
 def book_side(side: str) -> str:
-    """Return on which side of the book one buys an outcome."""
+    """Return the side of the book on which one buys an outcome."""
     return "bid" if side == "yes" else "ask"
 
 
 def create(intent: Intent, lease_ms: int | None) -> Asked:
-    """Ask for an order. `lease_ms`: when it ends by itself, of a "gtc" order."""
+    """Ask for an order. `lease_ms`: when a "gtc" order ends by itself."""
     body: dict[str, object] = {
         "ticker": intent.ticker,
         "client_order_id": intent.client_order_id,
@@ -79,7 +79,7 @@ def cancel(order_id: str, intent: Intent) -> Asked:
 
 
 def cancel_listed(order_id: str, ticker: str, shard: int) -> Asked:
-    """Ask for the end of an order that is listed and that no intent knows."""
+    """Ask for the end of a listed order that belongs to no intent."""
     query = (("exchange_index", str(shard)), ("market_ticker", ticker))
     return Asked("cancel", "DELETE", f"{ORDERS}/{quote(order_id, safe='')}", query, b"", CHEAP, shard)
 
@@ -87,7 +87,7 @@ def cancel_listed(order_id: str, ticker: str, shard: int) -> Asked:
 def amend(
     order_id: str, intent: Intent, price_e4: int, count_e2: int, lease_ms: int | None, what: str
 ) -> Asked:
-    """Ask for another price, count or end of an order; `count_e2` is what it has got and what shall rest."""
+    """Ask for another price, count or end of an order; `count_e2`: what it has got plus what is to rest."""
     body: dict[str, object] = {
         "ticker": intent.ticker,
         "side": book_side(intent.side),
@@ -103,7 +103,7 @@ def amend(
 
 
 def decrease(order_id: str, intent: Intent, to_e2: int) -> Asked:
-    """Let no more than so much of an order rest."""
+    """Reduce what rests of an order to this much."""
     body = {
         "reduce_to": format_count(to_e2),
         "exchange_index": _shard(intent),
@@ -114,7 +114,7 @@ def decrease(order_id: str, intent: Intent, to_e2: int) -> Asked:
 
 
 def batch_create(intents: list[tuple[Intent, int | None]]) -> Asked:
-    """Ask for several orders at once: answered one by one, in this order; paid from the unscoped bucket."""
+    """Ask for several orders at once: answered one by one, in this order, paid from the unscoped bucket."""
     items = [msgspec.Raw(create(intent, lease_ms).body) for intent, lease_ms in intents]
     body = _JSON.encode({"orders": items})
     return Asked("batch_create", "POST", f"{ORDERS}/batched", (), body, COST * len(items), 0)
@@ -131,12 +131,12 @@ def batch_cancel(orders: list[tuple[str, Intent]]) -> Asked:
 
 
 def cancel_all() -> Asked:
-    """Ask for the end of all of the account's orders, ours and others'; what came a minute later, too."""
+    """Ask for the end of all orders of the account, also of what arrives within a minute."""
     return Asked("cancel_all", "DELETE", ORDERS, (), b"", CHEAP, 0)
 
 
 def transfer(client_transfer_id: str, from_shard: int, to_shard: int, amount_e6: int) -> Asked:
-    """Move cash between shards, once for an id; the amount is in hundredths of a cent."""
+    """Move cash between shards, once per id; the amount is in hundredths of a cent."""
     body = {
         "source": "event_contract",
         "destination": "event_contract",
@@ -153,7 +153,7 @@ def transfer(client_transfer_id: str, from_shard: int, to_shard: int, amount_e6:
 
 
 def moment() -> Asked:
-    """As of when the account's lists are."""
+    """The time as of which the account's lists are."""
     return Asked("moment", "GET", "/exchange/user_data_timestamp")
 
 
@@ -168,7 +168,7 @@ def orders(since_ms: int, cursor: str = "") -> Asked:
 
 
 def resting(cursor: str = "") -> Asked:
-    """All orders that rest."""
+    """All resting orders."""
     return Asked("resting", "GET", "/portfolio/orders", _paged((("status", "resting"),), cursor))
 
 
@@ -193,17 +193,17 @@ def netting() -> Asked:
 
 
 def positions(cursor: str = "") -> Asked:
-    """What is held."""
+    """Everything held."""
     return Asked("positions", "GET", "/portfolio/positions", _paged((("count_filter", "position"),), cursor))
 
 
 def settlements(since_ms: int, cursor: str = "") -> Asked:
-    """What was paid out since a moment."""
+    """Everything paid out since a moment."""
     return Asked("settlements", "GET", "/portfolio/settlements", _paged((("min_ts", _s(since_ms)),), cursor))
 
 
 def movements(kind: str, cursor: str = "") -> Asked:
-    """Deposits, withdrawals, or transfers between shards; all of them: what came before is passed over."""
+    """Deposits, withdrawals, or transfers between shards; all of them: the caller skips known ones."""
     path = "/portfolio/intra_exchange_instance_transfers" if kind == "transfers" else f"/portfolio/{kind}"
     return Asked(kind, "GET", path, _paged((), cursor, 100))
 

@@ -2,9 +2,9 @@
 
 Threads:
 
-* bus (the main thread): the sockets, the log, and alone the core;
-* send-0 and on: a connection to the exchange each;
-* terms: asks whose account it is, and looks again now and then;
+* bus (the main thread): the sockets, the log, and sole owner of the core;
+* send-0 and up: one connection to the exchange each;
+* terms: asks whose account it is, and checks again now and then;
 * replica: hears the feed.
 """
 
@@ -75,18 +75,18 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 SWITCH_S: Final = 0.0001
-"""Threads hand the interpreter over after this and not after 5 ms: what is logged leaves at once."""
+"""Threads hand over the interpreter after this rather than 5 ms, so that what is logged leaves at once."""
 
 TURN_MS: Final = 50
-"""So often at least it is looked at feed, fence and kill file."""
+"""How often, at least, feed, fence and kill file are checked."""
 
 JOIN_S: Final = 3.0
 LOOK_MS: Final = 1_000
 WATCHDOG_NOTE: Final = "watchdog"
-"""File beside the log: what the watchdog did last."""
+"""A file beside the log: what the watchdog last did."""
 
 WATCHDOG_STILL_MS: Final = 15_000
-"""No longer than this between two touches of its lock, even while it waits for an answer."""
+"""The longest time between two touches of its lock, even while waiting for an answer."""
 
 NOTE_MOST: Final = 300
 COMPACT_MS: Final = 60_000
@@ -95,7 +95,7 @@ WRITES: Final = frozenset({"create", "renew"})
 """What the kill file holds back; cancels and reads go on."""
 
 Probe = Callable[[str], None]
-"""Called at each step of an order's life with its name: tests end the process there."""
+"""Called at each step of an order's life with the step's name: tests end the process there."""
 
 
 class Gateway:
@@ -123,7 +123,7 @@ class Gateway:
         self._generation = 0
         self._fenced = False
         self._served = False
-        """The sockets are closed: what is written down now is told by the next gateway."""
+        """The sockets are closed: what is recorded now is told by the next gateway."""
         self._heard: tuple[int, int, int | None, str] | None = None
         self._heartbeat: object = None
         self._status: object = None
@@ -147,7 +147,7 @@ class Gateway:
         except BaseException:
             self._context.term()
             raise
-        # Of the publisher itself: it is one record, and must not depend on a third process.
+        # From the publisher itself: it is a single record, and must not depend on a third process.
         self._replica = Replica(
             self._context, settings.feed, settings.state, clock, rng(), topics=(TOPIC_EX,)
         )
@@ -160,7 +160,7 @@ class Gateway:
         """Serve until the stop.
 
         Raises:
-            StartupError: the log cannot be read or written, or is another's.
+            StartupError: the log cannot be read or written, or belongs to another account.
         """
         asking = threading.Thread(target=self._ask_terms, name="terms", daemon=True)
         try:
@@ -194,7 +194,7 @@ class Gateway:
         )
 
     def _check(self, request: Request) -> str | None:
-        """Say why a request must not leave, in the last moment. Of the thread that sends it."""
+        """Say, at the last moment, why a request must not leave. For the thread that sends it."""
         assert self._fence is not None
         try:
             if self._fence.read() != self._generation:
@@ -216,7 +216,7 @@ class Gateway:
     # -- bus thread
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Do something that may find that the log cannot be used: then this ends, and says why."""
+        """Do something that may find the log unusable: if so, end and say why."""
         if self._failed is not None:
             return
         try:
@@ -226,7 +226,7 @@ class Gateway:
             self._stop.set()
 
     def _begin(self, terms: Terms) -> None:
-        """Take the account's log and place, and open the core."""
+        """Take the account's log and lock, and open the core."""
         folder = private_dir(terms.folder)
         self._lock = take_role(folder, ROLE)
         fence = Fence(folder)
@@ -289,12 +289,12 @@ class Gateway:
     def _take_reply(self, request: Request, reply: Reply) -> None:
         if self._core is not None:
             now, offset_s = self._now(), self._sender.clock_offset_s
-            if reply.status == 401 and offset_s:  # signed by a clock that is wrong, perhaps
+            if reply.status == 401 and offset_s:  # perhaps signed by a wrong clock
                 self._core.take(ExchangeTime(now.wall_ms - int(offset_s * 1000)), now)
             self._core.take(Answered(request.id, reply), now)
 
     def _turn(self) -> int | None:
-        """Look around, do what is to be done, and return when to come again."""
+        """Look around, do what needs doing, and return when to look again."""
         if self._core is not None and self._failed is None:
             self._guarded(self._look_and_act)
         return None if self._core is None else self._next_ms(self._core)
@@ -341,7 +341,7 @@ class Gateway:
             self._watchdog = self._ask_after_watchdog()
 
     def _ask_after_watchdog(self) -> str | None:
-        """Return whether it runs or stands still, and what it did last; None if there is none."""
+        """Return whether it runs or hangs, and what it last did; None if there is none."""
         run_dir, steady_ms = self._settings.run_dir, self._now().steady_ms
         if holder(run_dir, "watchdog") is None:
             return None
@@ -360,7 +360,7 @@ class Gateway:
             return "running"
 
     def _act(self) -> None:
-        """Carry out what the core wants: first what is written down lasts, then the rest happens."""
+        """Carry out what the core wants: first the records are made durable, then the rest happens."""
         assert self._core is not None
         assert self._log is not None
         core, now = self._core, self._now()
@@ -404,7 +404,7 @@ class Gateway:
                 log.warning("orders.not_compacted", error=str(error))
 
     def _finish(self) -> None:
-        """Take the answers that still came, and let go of log and place."""
+        """Take the last answers, and release log and lock."""
         if self._core is not None and self._failed is None:
             self._guarded(self._write_last)
         if self._log is not None:
@@ -414,7 +414,7 @@ class Gateway:
 
     def _write_last(self) -> None:
         self._server.run_jobs()
-        self._act()  # what it lets go is answered at once: it never left
+        self._act()  # what it sends now is answered at once: it never left
         self._server.run_jobs()
         self._act()
 
@@ -464,7 +464,7 @@ class Gateway:
             found = core.account(ask, asked_ms, self._now())
             return None if found is None else _plain(found)
 
-        look()  # so that the listing begins now
+        look()  # so that the listing starts now
         return Later(look)
 
     def _transfer(self, core: Core, ask: TransferAsk) -> Later:
@@ -513,7 +513,7 @@ def _plain(answer: Shape) -> dict[str, Any]:
 
 
 def check_mode(settings: Settings) -> None:
-    """Refuse to run where no orders leave.
+    """Refuse to run in a mode that sends no orders.
 
     Raises:
         StartupError: mode is "paper".
@@ -534,7 +534,7 @@ def run(
     """Run the gateway until `stop`; return the exit code.
 
     Raises:
-        StartupError: the mode sends no orders; key, directory, log or socket cannot be used.
+        StartupError: the mode sends no orders; key, directory, log or socket is unusable.
     """
     check_mode(settings)
     sys.setswitchinterval(SWITCH_S)

@@ -1,7 +1,7 @@
-"""Lets requests go to the exchange: several at once, each on a connection of its own, the most urgent first.
+"""Sends requests to the exchange: several at once, each on a connection of its own, the most urgent first.
 
-Nothing is ever sent again from here: what came of a request, or that it never left, is told once, and whoever
-asked for it decides.
+Nothing is ever resent from here: the result of a request, or that it never left, is reported once, and the
+caller decides.
 """
 
 import heapq
@@ -23,11 +23,11 @@ log = structlog.get_logger()
 WRITERS: Final = 4
 READERS: Final = 2
 WARM_S: Final = 1.0
-"""So often an idle connection is looked at, and made again where the other side has closed it; and so often
-the next order's request is signed ahead."""
+"""How often an idle connection is checked, and reopened if the other side has closed it; also how often the
+next order's request is signed ahead."""
 
 SOON_S: Final = 0.02
-"""So soon after a request that is done for the first time."""
+"""How soon after a request that is first done."""
 
 Answered = Callable[[Request, Reply], None]
 
@@ -35,17 +35,17 @@ _RANKS: Final[Mapping[str, int]] = {"cancel": 0, "renew": 1, "create": 2, "read"
 
 
 class Sender:
-    """The threads that send. Any thread may call it.
+    """The sending threads. Any thread may call this.
 
-    Writes and reads have threads of their own: a list that takes seconds holds up no cancel.
+    Writes and reads have threads of their own, so that a list that takes seconds holds up no cancel.
 
     Args:
-        check: asked in the last moment before a request leaves, in the thread that sends it.
-        answered: told what came of each request, once, in the thread that sent it.
+        check: called at the last moment before a request leaves, in the thread that sends it.
+        answered: called once with the result of each request, in the thread that sent it.
 
     Attributes:
-        ahead_ms: by how much the exchange's clock is ahead of ours; whoever knows sets it.
-        clock_offset_s: by how much our clock is ahead of the exchange's, as of the last answer; None before.
+        ahead_ms: how far the exchange's clock is ahead of ours; set by the owner.
+        clock_offset_s: how far our clock is ahead of the exchange's, as of the last answer; None before.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Sender:
                 target=self._run,
                 args=(Connection(base_url, keys, clock, check, lambda: self.ahead_ms), reads),
                 name=f"send-{number}",
-                daemon=True,  # a name lookup that hangs must not keep the process from its end
+                daemon=True,  # a hanging name lookup must not keep the process from ending
             )
             for number, reads in enumerate(kinds)
         ]
@@ -84,7 +84,7 @@ class Sender:
             thread.start()
 
     def send(self, request: Request) -> None:
-        """Let a request go, now."""
+        """Send a request now."""
         reads = request.method == "GET"
         with self._lock:
             stopping = self._stopping
@@ -96,9 +96,9 @@ class Sender:
             self._answered(request, Reply(None, trouble="stopped", left=False))
 
     def stop(self, within_s: float) -> None:
-        """Send nothing more, and wait for the answers that are on their way.
+        """Send nothing more, and wait for the answers under way.
 
-        What still waited is answered: it never left.
+        Requests still waiting are answered: they never left.
         """
         with self._lock:
             self._stopping = True

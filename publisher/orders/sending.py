@@ -1,7 +1,7 @@
-"""What leaves: creates, amends, renewals and cancels, each when it may and the budget has it. Pure.
+"""What leaves: creates, amends, renewals and cancels, each when allowed and within the budget. Pure.
 
-Cancels overtake everything. What leaves is in the log first; it leaves once. A cancel may be asked for again
-and again: it does nothing twice.
+Cancels overtake everything. What leaves is in the log first, and leaves once. A cancel may be repeated any
+number of times: it does nothing twice.
 """
 
 from typing import Final
@@ -20,10 +20,10 @@ CANCEL_AGAIN_MS: Final = 500
 CANCEL_MOST_MS: Final = 8_000
 CHECK_FIRST_MS: Final = 100
 RESTING_CHECK_MS: Final = 5_000
-"""How often an order that rests is looked up while nobody says anything of it."""
+"""How often a resting order is looked up while nothing is heard about it."""
 
 ALIVE_MS: Final = 10_000
-"""A journal that was not heard for so long has no trader: what rests is not renewed."""
+"""A journal not heard from for this long has no trader: its resting orders are not renewed."""
 
 SIGNED_LATE_MS: Final = 10_000
 
@@ -47,7 +47,7 @@ class Sending:
     # -- an order's turn
 
     def advance(self, order: Order, now: Now) -> None:
-        """See what is to be done about an order now, and when next."""
+        """Decide what to do about an order now, and when to look next."""
         desk, work = self._desk, self._desk.work(order)
         steady_ms = now.steady_ms
         if order.created == "waiting":
@@ -79,9 +79,9 @@ class Sending:
             work.check_ms = steady_ms + RESTING_CHECK_MS
 
     def _resends(self, order: Order, now: Now) -> bool:
-        """Whether an order without an answer is sent once more, under the same id, which the exchange knows.
+        """Whether an unanswered order is sent once more, under the same id, which the exchange knows.
 
-        Only where the id of an order that is over is refused: else it might be carried out twice.
+        Only if the id of a finished order is refused: otherwise it might be carried out twice.
         """
         return (
             self._desk.settings.resend
@@ -95,7 +95,7 @@ class Sending:
         return left_ms - self._desk.settings.lease_ms // 2 if not order.cancel else left_ms
 
     def _renews(self, order: Order, now: Now, left_ms: int) -> bool:
-        """Whether an order's lease is to be moved on now."""
+        """Whether an order's lease is to be extended now."""
         desk, work = self._desk, self._desk.work(order)
         if order.cancel or work.amending or desk.killed or desk.fenced or order.lease_ms is None:
             return False
@@ -129,21 +129,21 @@ class Sending:
         self._desk.counted[reason.partition(":")[0]] += 1
         self._desk.learn(draft, "refused", now)
 
-    # -- letting go
+    # -- sending
 
     def leave(self, now: Now) -> list[Send]:
-        """Return what leaves now; its records are among those to append."""
+        """Return what leaves now; its records are among those to be appended."""
         self._wait_ms = None
         if not self._desk.fenced:
             self._leave_cancels(now)
             self._leave_amends(now)
-        self._leave_creates(now)  # where it is fenced they are all refused
+        self._leave_creates(now)  # when fenced, they are all refused
         out, self._out = self._out, []
         return out
 
     @property
     def wait_ms(self) -> int | None:
-        """When something leaves that waits for the budget, by the steady clock."""
+        """When something waiting for the budget can leave, by the steady clock."""
         return self._wait_ms
 
     def _may(self, urgency: Urgency, asked: Asked, now: Now, leases: int = 0) -> bool:
@@ -270,7 +270,7 @@ class Sending:
         return desk.too_much(changed, order)
 
     def lease_ms(self, order: Order, now: Now) -> int:
-        """Return until when an order may rest that leaves now: from its trader's last sign; whole seconds."""
+        """Return until when an order leaving now may rest: after its trader's last sign; whole seconds."""
         heard_ms, expires_ms = self._state.journals[order.journal].heard_steady_ms, order.intent.expires_ms
         silent_ms = 0 if heard_ms is None else now.steady_ms - heard_ms
         until_ms = self._desk.exchange_ms(now) + self._desk.settings.lease_ms - silent_ms
@@ -385,5 +385,5 @@ class Sending:
         self._desk.told(found.ts_ms if found is not None else None, now)
 
     def stray(self, order_id: str, key: Key, ticker: str, shard: int) -> None:
-        """End an order that carries our id and is not the one we know."""
+        """End an order that carries our id but is not the one we know."""
         self._strays[order_id] = key, ticker, shard

@@ -1,7 +1,7 @@
-"""What the gateway's log makes: journals, orders, requests under way. Pure; every change of it is a record.
+"""What follows from the gateway's log: journals, orders, requests under way. Pure; every change is a record.
 
-While the gateway runs, an order is changed first and the record made of that (`commit`); a start reads the
-records (`replay`). Both come to the same.
+While the gateway runs, an order is changed first and the record made from that (`commit`); a start reads the
+records (`replay`). Both give the same state.
 """
 
 from bisect import bisect_right
@@ -30,18 +30,18 @@ from .records import (
 )
 
 FILLS_KEPT_MS = 3_600_000
-"""Fills are known by their ids for so long behind what was swept."""
+"""How long fills are remembered by their ids, counted back from the last sweep."""
 
 HEARD_KEPT_MS = 7 * 86_400_000
 
 
 @dataclass(slots=True)
 class Journal:
-    """What is told to one trader.
+    """What one trader is told.
 
     Attributes:
-        last: number of the newest event. events: those that are kept, in order; what is gone it has.
-        acked: the last that it has, by its own word.
+        last: number of the newest event. events: those kept, in order; the trader has the rest.
+        acked: the last that it has, as it says.
         heard_steady_ms: its last sign of life; None: none yet.
     """
 
@@ -54,7 +54,7 @@ class Journal:
     heard_steady_ms: int | None = None
 
     def has(self, number: int) -> bool:
-        """Whether an intent is, or was, in the log."""
+        """Return whether an intent is, or was, in the log."""
         return number in self.orders or any(low <= number <= high for low, high in self.dropped)
 
     def after(self, number: int, limit: int) -> tuple[GatewayEvent, ...]:
@@ -64,13 +64,13 @@ class Journal:
 
 
 class State:
-    """Everything that the log makes.
+    """Everything that follows from the log.
 
     Attributes:
-        active: orders that have not ended. by_client, by_id: by the names that client and exchange gave.
-        fills: ids of all fills that are booked or foreign, with their times.
+        active: orders that have not ended. by_client, by_id: by the names that client and exchange gave them.
+        fills: ids of all fills, booked or foreign, with their times.
         under_way: requests without an answer: id -> (orders, what).
-        appended: records that are not on disk yet. told: events that nobody was hinted at yet.
+        appended: records not yet on disk. told: events not yet hinted at.
     """
 
     def __init__(self) -> None:
@@ -127,12 +127,12 @@ class State:
     # -- writing it
 
     def commit(self, record: AnyRecord) -> None:
-        """Take a record whose changes are made already: write it down, and note what it says."""
+        """Take a record whose changes have already been made: append it, and note what it says."""
         self.appended.append(records.encode(record))
         self._note(record)
 
     def numbered(self, name: str, events: Iterable[AnyOrderEvent], at_ms: int) -> tuple[GatewayEvent, ...]:
-        """Return events with the next numbers of their journal."""
+        """Return events with their journal's next numbers."""
         last = self.journals[name].last
         return tuple(GatewayEvent(last + n, at_ms, event) for n, event in enumerate(events, start=1))
 
@@ -141,13 +141,13 @@ class State:
         return GatewayEvent(self.journals[name].last + 1, at_ms, event)
 
     def take(self, order: Order, draft: Draft, at_ms: int) -> None:
-        """An intent is taken, or refused."""
+        """An intent is accepted or refused."""
         self.journals[order.journal].orders[order.intent.number] = order
         events = self.numbered(order.journal, draft.events, at_ms)
         self.commit(Taken(order.journal, order.intent, at_ms, tuple(draft.changes), events))
 
     def learn(self, draft: Draft, how: str, at_ms: int) -> bool:
-        """Something new of an order; return whether it was."""
+        """Something new about an order; return whether it was new."""
         if not draft.changes and not draft.events:
             return False
         order = draft.order
@@ -157,14 +157,14 @@ class State:
         return True
 
     def join(self, name: str, at_ms: int) -> Journal:
-        """Return a journal; one that was never heard of begins now."""
+        """Return a journal; an unknown one begins now."""
         journal = self.journals.get(name)
         if journal is None:
             self.commit(Joined(name, at_ms))
             journal = self.journals[name]
         return journal
 
-    # -- what a record says beside the changes of an order
+    # -- what a record says in addition to the changes of an order
 
     def _note(self, record: AnyRecord) -> None:
         if isinstance(record, Opened):
@@ -241,10 +241,10 @@ class State:
             journal.last = max(journal.last, event.number)
             self.told.append((name, event))
 
-    # -- writing the log anew
+    # -- rewriting the log
 
     def droppable(self, before_ms: int) -> list[Order]:
-        """Return orders that ended before a moment and whose journal has all that was told of them."""
+        """Return orders that ended before a moment and whose journal has everything told about them."""
         return [
             order
             for journal in self.journals.values()
@@ -255,7 +255,7 @@ class State:
         ]
 
     def drop(self, orders: Iterable[Order]) -> None:
-        """Forget orders, and the events that their journals have."""
+        """Forget orders, and the events that their journals already have."""
         for order in orders:
             journal = self.journals[order.journal]
             del journal.orders[order.intent.number]
@@ -265,14 +265,14 @@ class State:
             journal.dropped.append((order.intent.number, order.intent.number))
         for journal in self.journals.values():
             journal.dropped = _merged(journal.dropped)
-            # Of a journal that has them, events are kept for `order` alone, which has its own.
+            # Events that a journal already has are kept only for `order`, which has its own.
             del journal.events[: bisect_right(journal.events, journal.acked, key=lambda event: event.number)]
         self.fills = {
             name: time_ms for name, time_ms in self.fills.items() if time_ms >= self.swept_ms - FILLS_KEPT_MS
         }
 
     def base(self) -> Base:
-        """Return what a log written anew begins with."""
+        """Return the beginning of a rewritten log."""
         return Base(
             records.VERSION,
             self.generation,
@@ -288,7 +288,7 @@ class State:
         )
 
     def keeps(self, record: AnyRecord) -> bool:
-        """Whether a record is still of use behind `base`."""
+        """Whether a record is still of use after `base`."""
         if isinstance(record, Taken):
             return record.intent.number in self.journals[record.journal].orders
         if isinstance(record, Requested | Replied | Learned):

@@ -1,8 +1,8 @@
 """What goes into the gateway's core and what comes out of it. The core has no clock, socket, file or thread.
 
-`publisher/orders/core.py` is told what has happened, one thing at a time, and gives actions when asked for
+`publisher/orders/core.py` is told what has happened, one thing at a time, and returns actions when asked for
 them. The process carries these out: first all `Append`, in order, and one sync, then everything else in
-order. So a request that leaves is in the log. Records that were appended, read again, make the same core.
+order. So a request that leaves is in the log. Reading the appended records again gives the same core.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -12,14 +12,14 @@ import msgspec
 from bus.trading.gateway import GatewayEvent, Source
 
 AHEAD_MS: Final = 1_500
-"""So old a signature that was made ahead may be when it leaves. The exchange takes some of 5 s."""
+"""How old a signature made ahead may be when it leaves. The exchange accepts up to some 5 s."""
 
 Urgency = Literal["cancel", "renew", "create", "read"]
-"""What a request is for: cancels overtake all else, creates wait for the reserve."""
+"""The purpose of a request: cancels overtake everything else, creates leave the reserve alone."""
 
 
 class Now(NamedTuple):
-    """The time, by both clocks, in ms: `wall_ms` is what Kalshi reads, `steady_ms` never jumps."""
+    """The time, by both clocks, in ms: Kalshi reads `wall_ms`; `steady_ms` never jumps."""
 
     wall_ms: int
     steady_ms: int
@@ -34,8 +34,8 @@ class Request(msgspec.Struct, frozen=True):
     Attributes:
         id: counts the requests of a log; an `Answered` names it.
         what: create, cancel, amend, decrease, batch_create, batch_cancel, list_orders, ...
-        path: below the base URL. query: in order. body: JSON as it is sent, empty for none.
-        cost: tokens, which the core has paid already; shard: whose write bucket paid (0: the unscoped one).
+        path: below the base URL. query: in order. body: JSON as sent, empty for none.
+        cost: tokens, which the core has already paid; shard: whose write bucket paid (0: the unscoped one).
         not_after_ms: it must not leave later than this by our clock, None for whenever.
     """
 
@@ -55,7 +55,7 @@ class Reply(msgspec.Struct, frozen=True):
     """What came of a request.
 
     Attributes:
-        status: None where there is no answer. trouble: why, one word of publisher.kalshi.faults' outcomes.
+        status: None without an answer. trouble: why, one of the outcomes in publisher.kalshi.faults.
         left: whether it may have left this machine; False is certain.
         signed_ms, received_ms: by our clock.
     """
@@ -69,13 +69,13 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Append(msgspec.Struct, frozen=True):
-    """Write a record down and make it last, before whatever follows."""
+    """Append a record durably, before whatever follows."""
 
     record: bytes
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Let a request go now; `Answered` says what came of it, or that it never left."""
+    """Send a request now; `Answered` gives its result, or says that it never left."""
 
     request: Request
 
@@ -94,14 +94,14 @@ AnyAction = Append | Send | Tell
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What came of the request that a `Send` let go. Exactly one for each, unless the process dies."""
+    """The result of the request in a `Send`. Exactly one for each, unless the process dies."""
 
     request_id: int
     reply: Reply
 
 
 class FeedHeard(msgspec.Struct, frozen=True):
-    """Where the feed is: heard just now. Told whenever something of it changes, and with every heartbeat.
+    """The feed's position, just heard. Told whenever it changes, and with every heartbeat.
 
     `complete_ms` is when its last complete sweep began, None before the first.
     """
@@ -113,26 +113,26 @@ class FeedHeard(msgspec.Struct, frozen=True):
 
 
 class KillSwitch(msgspec.Struct, frozen=True):
-    """Whether the kill file is there, as of just now. Look before `actions` is called."""
+    """Whether the kill file exists, as of just now. To be checked before `actions` is called."""
 
     killed: bool
 
 
 class TradingStatus(msgspec.Struct, frozen=True):
-    """Whether the exchange trades, and each shard of which anything is known; None: not known."""
+    """Whether the exchange trades, and each shard that anything is known about; None: unknown."""
 
     active: bool | None
     shards: dict[int, bool] = {}
 
 
 class Fenced(msgspec.Struct, frozen=True):
-    """The watchdog has taken over, or another gateway has: nothing but reads leaves from now on."""
+    """The watchdog or another gateway has taken over: from now on only reads leave."""
 
     generation: int
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The account's buckets: tokens a second, and what they hold; of reads, the gateway's share of them."""
+    """The account's buckets: tokens per second and capacity; for reads, the gateway's share."""
 
     write_per_s: float
     write_capacity: float
@@ -141,16 +141,16 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class ExchangeTime(msgspec.Struct, frozen=True):
-    """What the exchange's clock shows, by the header Date of an answer, of a refusal above all.
+    """The exchange's time, from the header Date of an answer, above all of a refusal.
 
-    Whole seconds, cut: its clock shows this or up to a second more.
+    In whole seconds, truncated: its clock shows this or up to a second more.
     """
 
     exchange_ms: int
 
 
 class PrivateHint(msgspec.Struct, frozen=True):
-    """Something was said on a private channel: a reason to look, and nothing to believe."""
+    """A private channel sent something: a reason to look, but nothing to rely on."""
 
     ticker: str = ""
 
@@ -159,14 +159,14 @@ AnyInput = Answered | FeedHeard | KillSwitch | TradingStatus | Fenced | Limits |
 
 
 class CoreSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway is set to.
+    """The gateway's settings.
 
     Attributes:
         env: "sim", "demo" or "prod". confirmation: what an ask must carry there, empty for nothing.
         order_e6, market_e6, total_e6, orders_per_minute: KALSHI_BUS_GATEWAY_LIMIT_*.
         lease_ms: KALSHI_BUS_ORDER_LEASE_S. stale_after_ms: KALSHI_BUS_STALE_AFTER_S.
         resend: KALSHI_BUS_GATEWAY_RESEND.
-        feed_silent_ms: a feed that said nothing for so long is stale.
+        feed_silent_ms: a feed that says nothing for this long is stale.
     """
 
     env: str = "sim"

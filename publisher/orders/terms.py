@@ -1,4 +1,4 @@
-"""On which terms orders can be sent: whose account it is, at which exchange, what the key may, which limits.
+"""The terms on which orders can be sent: whose account, at which exchange, what the key may do, which limits.
 
 Asked before anything is sent, and again now and then.
 """
@@ -27,18 +27,18 @@ from publisher.kalshi.signing import KeySource
 log = structlog.get_logger()
 
 WATCHDOG_SHARE: Final = 0.03
-"""Of the account's reads, for the watchdog."""
+"""The watchdog's share of the account's reads."""
 
 READ_SHARE: Final = 1 - PUBLISHER_SHARE - WATCHDOG_SHARE
-"""For the gateway."""
+"""The gateway's share."""
 
 AGAIN_S: Final = 1.0
 EVERY_S: Final = 600.0
 LOOK_S: Final = 2.0
-"""So often it is looked whether a simulated exchange is still the same one."""
+"""How often to check whether a simulated exchange is still the same one."""
 
 BASIC_WRITE: Final = Tier(100, 100)
-"""Of an account that has just signed up, and where the exchange does not say."""
+"""The limits of a new account, also assumed if the exchange does not say."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -46,10 +46,10 @@ class Terms(msgspec.Struct, frozen=True):
 
     Attributes:
         exchange: names the exchange: "kalshi-prod", "kalshi-demo", a host, or the id of a simulated one.
-        account: a short name that follows from the key's id and does not tell it.
-        folder: where its log is.
+        account: a short name derived from the key's id without revealing it.
+        folder: where its log lies.
         barred: why this key can place no order, None if nothing is known against it.
-        warning: what of its orders will be refused, in a sentence; None for nothing.
+        warning: which of its orders will be refused, in a sentence; None for none.
     """
 
     exchange: str
@@ -94,14 +94,14 @@ class TermsSource:
         self._stop = stop
         base = endpoints(settings).rest
         self._place = Place.of(settings.env, base)
-        # A handful of requests in ten minutes: whole, so that the first need not wait.
+        # A handful of requests in ten minutes: the full bucket, so that the first need not wait.
         budget = Budget(BASIC, rng, clock.monotonic_ns() / 1e9, share=1.0)
         self._client = Client(base, keys, budget, clock, rng, stop)
         root = base.removesuffix(urlsplit(base).path)
         self._beside = Client(root, KeySource(None, None, None), budget, clock, rng, stop)
 
     def wait(self) -> Terms | None:
-        """Return the terms as soon as the exchange tells them; None: the stop came first."""
+        """Return the terms as soon as the exchange states them; None if the stop came first."""
         while not self._stop.is_set():
             try:
                 if self._keys.wait(self._stop):
@@ -116,7 +116,7 @@ class TermsSource:
         return None
 
     def follow(self, known: Terms, changed: Callable[[Terms], None]) -> None:
-        """Look again now and then until the stop, and tell what has changed."""
+        """Check again now and then until the stop, and report what has changed."""
         due_ns = self._clock.monotonic_ns() + int(EVERY_S * 1e9)
         simulated = self._settings.env == "sim"
         while not self._stop.wait(LOOK_S if simulated else EVERY_S):
@@ -139,7 +139,7 @@ class TermsSource:
         """Return the terms as they are now.
 
         Raises:
-            ExchangeError: the exchange does not tell, or refuses the key.
+            ExchangeError: the exchange does not say, or refuses the key.
             StartupError: the key cannot be used.
             Stopped: the process is to stop.
         """
@@ -153,13 +153,13 @@ class TermsSource:
         return Terms(exchange, account, self.folder_of(exchange, account), read, write, barred, warning)
 
     def folder_of(self, exchange: str, account: str) -> Path:
-        """Return where the log of an account lies; a new simulated exchange has another one."""
+        """Return where the log of an account lies; a new simulated exchange has a new one."""
         env = self._settings.env
         suffix = f"-{exchange[:8]}" if env == "sim" else ""
         return self._settings.data_dir / f"orders-{env}-{account}{suffix}"
 
     def _exchange(self) -> str:
-        """Return what names the exchange."""
+        """Return the exchange's name."""
         if self._settings.env != "sim":
             host = urlsplit(endpoints(self._settings).rest).hostname or ""
             kalshi = host.endswith((".kalshi.com", ".kalshi.co"))
@@ -170,7 +170,7 @@ class TermsSource:
             return "sim"
 
     def _rights(self, key_id: str) -> tuple[str | None, str | None]:
-        """Return why the key can place no orders, and what will be refused; None where nothing says so."""
+        """Return why the key cannot place orders, and what will be refused; None where nothing says so."""
         try:
             found, _ = self._client.get("/api_keys", read=_read_keys, attempts=1)
         except KeyRefused:
@@ -193,7 +193,7 @@ class TermsSource:
         return barred, warning
 
     def words(self, error: ExchangeError | StartupError) -> str:
-        """Say what an error means, and its remedy."""
+        """Return an error's meaning and its remedy."""
         if not isinstance(error, ExchangeError):
             return str(error)
         said = f"{faults.lead(error.outcome, self._place)} ({error})"
@@ -207,7 +207,7 @@ class TermsSource:
 
 
 def account_name(key_id: str) -> str:
-    """Return the name of a key's account: the same for ever, and nothing that the key could be known by."""
+    """Return the name of a key's account: always the same, and giving no hint of the key."""
     return hashlib.blake2s(key_id.encode(), digest_size=5, person=b"account").hexdigest()
 
 

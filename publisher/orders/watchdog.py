@@ -1,7 +1,7 @@
 """The watchdog of resting orders, a process of its own: ``python -m publisher.orders.watchdog``.
 
-It hears the heartbeats of feed, trader and order gateway. When one is silent and an order of ours may rest,
-it fences, cancels by id what is ours, and proves by listing that nothing of ours rests: docs/orders.md.
+It hears the heartbeats of feed, trader and order gateway. When one is silent and an order of ours may be
+resting, it fences, cancels our orders by id, and proves by listing that none of ours rests: docs/orders.md.
 """
 
 import contextlib
@@ -40,37 +40,37 @@ from .terms import WATCHDOG_SHARE, Terms, TermsSource
 log = structlog.get_logger()
 
 FEEDS: Final = {"trader": "trader_events", "gateway": "order_events", "feed": "feed"}
-"""Who is watched, and the setting that names its endpoint."""
+"""The processes watched, and the settings that name their endpoints."""
 
 SILENT_MS: Final = {"trader": 3_000, "gateway": 3_000, "feed": 10_000}
 GATEWAY: Final = "gateway"
 ROLE: Final = "watchdog"
 AGAIN_MS: Final = 3_000
-"""A gateway that stays silent is told of again so often: it may have come and gone unheard."""
+"""How often a gateway that stays silent is reported again: it may have come and gone unheard."""
 
 HEAR_MS: Final = 100
 ALIVE_MS: Final = 1_000
-"""So often it touches its lock: whoever stands still does not."""
+"""How often it touches its lock: a hanging process does not."""
 
 STOOD_STILL_MS: Final = 1_000
-"""After so long between two looks it was this process that stood still, and the others may not have."""
+"""With this long between two checks it was this process that hung, and maybe not the others."""
 
 PROVE_AGAIN_MS: Final = 36_000
-"""After so long nothing that was signed before the fence arrives any more: 30 s, read lag, a margin."""
+"""After this long nothing signed before the fence can still arrive: 30 s, read lag, a margin."""
 
 READ_LAG_MS: Final = 1_500
 LIST_EVERY_MS: Final = 400
 GIVE_UP_MS: Final = 120_000
-"""So long it is tried to cancel and prove while the exchange does not answer; leases are over then."""
+"""How long to keep trying to cancel and prove while the exchange does not answer; by then leases are over."""
 
 CLOCK_OFF_S: Final = 2.0
 
 
 class Silence:
-    """Who has been silent for too long. Pure over steady time.
+    """Which processes have been silent for too long. Pure, with steady time passed in.
 
     Args:
-        steady_ms: from when on it is listened.
+        steady_ms: when listening began.
     """
 
     def __init__(self, steady_ms: int) -> None:
@@ -80,9 +80,9 @@ class Silence:
         self._told_ms = steady_ms
 
     def look(self, heard: Iterable[str], steady_ms: int) -> tuple[str, ...]:
-        """Take who was just heard; return who has newly been silent for too long."""
+        """Take those just heard; return those newly silent for too long."""
         if (stood_ms := steady_ms - self._looked_ms) > STOOD_STILL_MS:
-            # What they said meanwhile may have been lost: they get their time again.
+            # What they said meanwhile may have been lost, so their time starts again.
             self._last = {who: last + stood_ms for who, last in self._last.items()}
         self._looked_ms = steady_ms
         for who in heard:
@@ -91,29 +91,29 @@ class Silence:
         silent = {who for who, most in SILENT_MS.items() if steady_ms - self._last[who] >= most}
         new = silent - self._handled
         if GATEWAY in silent and steady_ms - self._told_ms >= AGAIN_MS:
-            new.add(GATEWAY)  # it may have come back and gone again unheard; while it is gone nothing is lost
+            new.add(GATEWAY)  # it may have come back and gone again unheard; repeating this loses nothing
         if GATEWAY in new:
             self._told_ms = steady_ms
         self._handled |= silent
         return tuple(sorted(new))
 
     def ended_gateway(self, steady_ms: int) -> None:
-        """Note that it was ended from here: its silence says nothing for a while."""
+        """Note that it was ended from here: its silence means nothing for a while."""
         self._handled.add(GATEWAY)
         self._told_ms = steady_ms
 
 
 class Ours(msgspec.Struct, frozen=True):
-    """What a log says of our orders: all ids that carry our name, and those that may rest."""
+    """What a log says about our orders: all ids that carry our name, and those that may be resting."""
 
     client_ids: frozenset[str]
     order_ids: frozenset[str]
     may_rest: tuple[tuple[str, str, int], ...]
-    """Order id (empty while not known), ticker and shard."""
+    """Order id (empty while unknown), ticker and shard."""
 
 
 def ours_of(log_records: Iterable[bytes]) -> Ours:
-    """Return what the records of a log say.
+    """Derive it from the records of a log.
 
     Raises:
         DecodeError: a later version wrote them.
@@ -132,7 +132,7 @@ class Takeover:
     """Fences, cancels and proves. One thread.
 
     Args:
-        wait: lets so many seconds pass; returns whether the process is to stop.
+        wait: lets that many seconds pass; returns whether the process is to stop.
     """
 
     def __init__(
@@ -147,18 +147,18 @@ class Takeover:
         )
         now_ms = self._steady_ms()
         read, write = terms.read, terms.write
-        # Of reads its own share. Of writes all: a gateway that was ended sends nothing.
+        # Its own share of the reads, and all of the writes: a gateway that was ended sends nothing.
         self._reads = Bucket(read.refill_per_s * WATCHDOG_SHARE, _whole(read, WATCHDOG_SHARE), now_ms)
         self._writes = Bucket(write.refill_per_s, write.capacity, now_ms)
         self._number = 0
         self._sender.start()
 
     def close(self) -> None:
-        """End the threads that send."""
+        """End the sending threads."""
         self._sender.stop(1.0)
 
     def ours(self) -> Ours:
-        """Return what the account's log says now; nothing where it cannot be read: then leases end all."""
+        """Return what the account's log says now; empty if it cannot be read: then leases end everything."""
         try:
             return ours_of(read_log(self.terms.folder / "log"))
         except (OSError, StartupError, DecodeError) as error:
@@ -166,10 +166,10 @@ class Takeover:
             return Ours(frozenset(), frozenset(), ())
 
     def fence(self) -> int | None:
-        """Raise the generation and end the gateway that is there; return its pid.
+        """Raise the generation and end the running gateway; return its pid.
 
         Raises:
-            StartupError: the generation cannot be written (a full disk); the gateway is ended all the same.
+            StartupError: the generation cannot be written (a full disk); the gateway is ended nevertheless.
         """
         fence, pid = Fence(self.terms.folder), None
         try:
@@ -180,9 +180,9 @@ class Takeover:
         return pid
 
     def cancel(self, ours: Ours) -> int | None:
-        """Cancel what is ours until a list shows nothing of it; return how many were cancelled.
+        """Cancel our orders until a list shows none of them; return how many were cancelled.
 
-        None: that could not be proved in time.
+        None if that could not be proved in time.
         """
         self._cancel((order_id, ticker, shard) for order_id, ticker, shard in ours.may_rest if order_id)
         cancelled: set[str] = {order_id for order_id, _, _ in ours.may_rest if order_id}
@@ -206,7 +206,7 @@ class Takeover:
         return None
 
     def _list(self, ours: Ours) -> list[tuple[str, str, int]] | None:
-        """Return what of ours rests by the exchange's list, None if it cannot be had."""
+        """Return which of our orders rest according to the exchange's list, None if it cannot be fetched."""
         found: list[tuple[str, str, int]] = []
         cursor = ""
         while True:
@@ -241,7 +241,7 @@ class Takeover:
     def _send(
         self, wanted: Collection[tuple[str, str, str, requests.Query, int]]
     ) -> list[tuple[Request, Reply]]:
-        """Send requests at once, as far as they are paid for, and return their answers."""
+        """Send requests together, as far as the budget pays for them, and return their answers."""
         for what, method, path, query, shard in wanted:
             reads = method == "GET"
             bucket, cost = (self._reads, 10) if reads else (self._writes, 2)
@@ -266,7 +266,7 @@ class Takeover:
             if reply.status == 429:
                 bucket.refused(self._steady_ms())
         offset_s = self._sender.clock_offset_s
-        if offset_s is not None:  # a clock that was set: signatures are made by the exchange's
+        if offset_s is not None:  # a clock that was set: signatures use the exchange's time
             self._sender.ahead_ms = int(-offset_s * 1000) if abs(offset_s) > CLOCK_OFF_S else 0
         return answers
 
@@ -275,7 +275,7 @@ class Takeover:
 
 
 class Watchdog:
-    """Listens, and takes over. One thread."""
+    """Listens, and takes over when needed. One thread."""
 
     def __init__(self, settings: Settings, stop: Stop, clock: Clock, rng: Rng) -> None:
         self._settings = settings
@@ -319,7 +319,7 @@ class Watchdog:
         return self._stop.wait(seconds)
 
     def _live(self) -> None:
-        """Show that this does not stand still."""
+        """Show that this process does not hang."""
         now_ms = self._steady_ms()
         if now_ms - self._lived_ms >= ALIVE_MS:
             self._lived_ms = now_ms
@@ -346,7 +346,7 @@ class Watchdog:
                 again = None
 
     def _take_over(self, silent: Collection[str], takeover: Takeover, silence: Silence) -> Ours | None:
-        """Do what is to be done about processes that are silent; return whose orders to look for again."""
+        """Do what needs doing about silent processes; return those whose orders to look for again."""
         if not takeover.ours().may_rest:
             log.debug("watchdog.nothing_rests", silent=silent)
             return None
@@ -356,7 +356,7 @@ class Watchdog:
         except StartupError as error:
             log.warning("watchdog.not_fenced", error=str(error))
         silence.ended_gateway(self._steady_ms())
-        ours = takeover.ours()  # what the gateway has written until its end
+        ours = takeover.ours()  # what the gateway had written by its end
         self._note(takeover, f"silent: {', '.join(silent)}", takeover.cancel(ours))
         return ours
 
@@ -375,7 +375,7 @@ class Watchdog:
 
 
 def _whole(tier: Tier, share: float) -> float:
-    """Return the capacity of a share of reads: a list can always be paid for."""
+    """Return the capacity for a share of the reads, such that a list can always be paid for."""
     return max(tier.capacity * share, 2.0 * requests.COST)
 
 

@@ -1,1 +1,1 @@
-"""Tries at the exchange itself what it is assumed to do: docs/probe.md."""
+"""Tests on the exchange itself what it is assumed to do: docs/probe.md."""

@@ -1,4 +1,4 @@
-"""``python -m publisher.orders.probe``: asks first, then tries the exchange, and reports. docs/probe.md."""
+"""``python -m publisher.orders.probe``: asks for consent, tests the exchange, and reports. docs/probe.md."""
 
 import argparse
 import os
@@ -29,7 +29,7 @@ def dollars(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what reads the command line."""
+    """Return the parser of the command line."""
     root = argparse.ArgumentParser(
         prog=name_of("publisher.orders.probe"),
         description="Tries with small orders what the exchange does where nobody says it, and what follows.",

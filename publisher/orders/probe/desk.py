@@ -1,6 +1,6 @@
 """Places the probe's orders, and leaves none behind. Pure.
 
-Each order is killed at once, or carries an `expiration_time`: it is over half a minute later whoever dies.
+Each order is killed at once, or carries an `expiration_time`: half a minute later it is over, whatever dies.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ from .venue import LOW_E4, SLIP_E4, Spot
 LIFE_S: Final = 30
 POLL_MS: Final = 100
 PATIENCE_MS: Final = 10_000
-"""So long it is waited for what must show."""
+"""How long to wait for what must show up."""
 
 PROOF_MS: Final = 30_000
-"""So long, beyond the end of what may still arrive, it is tried to prove that nothing is left."""
+"""How long, beyond the time when anything may still arrive, to try to prove that nothing is left."""
 
 _JSON: Final = msgspec.json.Encoder()
 
 
 class Placed(NamedTuple):
-    """An order that was asked for, and the answer."""
+    """An order that was requested, and the answer."""
 
     client_order_id: str
     spot: Spot
@@ -52,7 +52,7 @@ class Placed(NamedTuple):
 
     @property
     def filled_e2(self) -> int:
-        """What of it was filled at once."""
+        """How much of it was filled at once."""
         return (self.created.filled_e2 or 0) if self.created is not None else 0
 
 
@@ -60,11 +60,11 @@ class Desk:
     """The probe's own orders.
 
     Args:
-        new_id: makes client order ids, each another one.
-        life_s: how long an order rests at most.
+        new_id: makes client order ids, each a new one.
+        life_s: the longest an order rests.
 
     Attributes:
-        bought_e2: contracts by market: bought less sold.
+        bought_e2: contracts by market, bought less sold.
         now_ms: the exchange's time when an order was last looked at.
     """
 
@@ -93,7 +93,7 @@ class Desk:
         life_s: int | None = None,
         **members: Any,
     ) -> Talk[Placed]:
-        """Ask for an order: unless said otherwise one that rests, post-only, far below the market."""
+        """Ask for an order: by default one that rests, post-only, far below the market."""
         own = client_order_id if client_order_id is not None else self._new_id()
         self._ids.add(own)
         rests = time_in_force == "good_till_canceled"
@@ -121,7 +121,7 @@ class Desk:
         if made is not None:
             self._note(spot, side, made, rests)
         elif reply.left and (reply.status is None or not 400 <= reply.status < 500) and rests:
-            # It may arrive as long as its signature is good, and rests until it expires.
+            # It may arrive as long as its signature is valid, and rests until it expires.
             self._lost_until_ms = told.now_ms + max(self._life_s * 1000, SIGNATURE_MS)
         return Placed(own, spot, reply, made, told.now_ms)
 
@@ -151,10 +151,10 @@ class Desk:
         return placed
 
     def take(self, spot: Spot, count_e2: int, **members: Any) -> Talk[Placed]:
-        """Buy so much at once.
+        """Buy this much at once.
 
         Raises:
-            Unanswered: it was refused, or not all of it was there.
+            Unanswered: it was refused, or not filled completely.
         """
         placed = yield from self.place(
             spot, price_e4=spot.take_e4, count_e2=count_e2, time_in_force="immediate_or_cancel", **members
@@ -193,7 +193,7 @@ class Desk:
         return made
 
     def cancel(self, order_id: str, *, shard: int | None = None, routed: bool = True) -> Talk[Reply]:
-        """Cancel an order: on its own shard, on another one, or saying no shard (`routed` False)."""
+        """Cancel an order: on its own shard, on another one, or without naming a shard (`routed` False)."""
         ticker, own = self._places[order_id]
         asked = requests.cancel_listed(order_id, ticker, own if shard is None else shard)
         if not routed or shard is not None:
@@ -211,7 +211,7 @@ class Desk:
         return told.reply
 
     def seen(self, order_id: str) -> Talk[SeenOrder | None]:
-        """Return an order as it is shown, None if it is not."""
+        """Return an order as it is listed, None if it is not."""
         asked = requests.order(order_id)
         told = yield Ask(asked)
         self.now_ms = told.now_ms
@@ -223,10 +223,10 @@ class Desk:
             raise Unanswered(f"the order cannot be read: {error}") from None
 
     def shown(self, order_id: str) -> Talk[SeenOrder]:
-        """Return an order as soon as it is shown.
+        """Return an order as soon as it is listed.
 
         Raises:
-            Unanswered: it is not, for a long time.
+            Unanswered: it is not, for too long.
         """
         waited_ms = 0
         while (found := (yield from self.seen(order_id))) is None:
@@ -237,13 +237,13 @@ class Desk:
         return found
 
     def clear(self) -> Talk[None]:
-        """Cancel what rests of the last question."""
+        """Cancel what still rests from the last question."""
         for order_id in list(self._open):
             yield from self.cancel(order_id)
-            self._open.discard(order_id)  # what is left after all is found by the list, at the end
+            self._open.discard(order_id)  # anything left over is found by the list at the end
 
     def sell(self) -> Talk[None]:
-        """Sell what was bought, for what is bid."""
+        """Sell what was bought, at what is bid."""
         for ticker, count_e2 in list(self.bought_e2.items()):
             spot = self._spots[ticker]
             price_e4 = max(LOW_E4, spot.bid_e4 - SLIP_E4)
@@ -254,7 +254,7 @@ class Desk:
                 )  # fmt: skip
 
     def prove(self) -> Talk[str | None]:
-        """Cancel what is listed until a list that has all of it shows nothing; else return what is open."""
+        """Cancel what is listed until a late enough list shows nothing; otherwise return what is open."""
         now_ms = (yield Pause(0)).now_ms
         until_ms = max(now_ms, self._lost_until_ms) + PROOF_MS
         while True:

@@ -1,7 +1,7 @@
-"""What the probe asks, one question after the other: what is done, what it may cost, what follows. Pure.
+"""What the probe asks, one question after another: what is done, what it may cost, what follows. Pure.
 
-First come those by which nothing can be lost, late those that buy something; the cancel of all, after which
-new orders may be caught for a minute, is the last.
+First come those that can lose nothing, later those that buy something; the cancel of all, which may catch new
+orders for a minute afterwards, comes last.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,16 +30,16 @@ from .venue import HIGH_E4, LOW_E4, TICK_E4, Spot, Venue, cash
 
 CENT_E6: Final = 10_000
 FEE_E6: Final = 3 * CENT_E6
-"""Of one fill, at most: Kalshi's dearest contract costs 1.75 cents, rounded up by an intermediary."""
+"""The highest fee of one fill: at most 1.75 cents a contract, rounded up by an intermediary."""
 
 REST_E6: Final = LOW_E4 * 100 + FEE_E6
-"""Of an order of one contract that rests, should it be filled."""
+"""The cost of a resting order of one contract, should it be filled."""
 
 AGES_S: Final = (2, 5, 8, 12, 20, 28, 32, 40)
-"""Signatures of so many seconds ago are tried, until one is refused."""
+"""Ages of signatures, in seconds, that are tried until one is refused."""
 
 FILLS: Final = 12
-"""So often at most something is bought to see in which order it is told."""
+"""How often, at most, something is bought to see in which order it is reported."""
 
 GRID_FILLS: Final = 3
 LAG_TRIES: Final = 5
@@ -47,7 +47,7 @@ HEAR_MS: Final = 3_000
 QUIET_MS: Final = 400
 SETTLED_MOST: Final = 5
 CATCH_MS: Final = 60_000
-"""After a cancel of all the exchange may catch new orders for so long."""
+"""How long after a cancel of all the exchange may catch new orders."""
 
 LATER: Final = "do not trade: a request may arrive later than the gateway waits for it"
 NO_SETTING: Final = "nothing: the gateway is right either way"
@@ -57,7 +57,7 @@ Value = bool | int | str
 
 
 class Answer(NamedTuple):
-    """What the exchange did. `switch`: what makes the simulated exchange do the same, where it can."""
+    """What the exchange did. `switch`: what makes the simulated exchange do the same, if it can."""
 
     did: str
     as_assumed: bool
@@ -69,7 +69,7 @@ class Question(NamedTuple):
     """A question.
 
     Attributes:
-        cost: what its orders may cost at most, in micro-dollars, should all be filled and worth nothing.
+        cost: the most its orders may cost, in micro-dollars, should all be filled and worthless.
         ask: asks it; raises Unanswered.
     """
 
@@ -100,7 +100,7 @@ def _bought(fills: int, count_e2: int | None = None, resting: int = 0) -> Callab
 
 
 def signatures(_desk: Desk, _venue: Venue) -> Talk[Answer]:
-    """Sign ever longer ago."""
+    """Use ever older signatures."""
     taken = 0
     for age_s in AGES_S:
         told = yield Ask(requests.balance(), "read", age_s * 1000)
@@ -125,7 +125,7 @@ def signatures(_desk: Desk, _venue: Venue) -> Talk[Answer]:
 
 
 def netting(_desk: Desk, _venue: Venue) -> Talk[Answer]:
-    """Read whether collateral comes back."""
+    """Find out whether collateral is returned."""
     found = yield from read(requests.netting())
     enabled: dict[int, bool] = {}
     for row in rows(found, "netting_configs"):
@@ -140,7 +140,7 @@ def netting(_desk: Desk, _venue: Venue) -> Talk[Answer]:
 
 
 def attestation(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Read until when the account's word on where it is holds, and try an order for which it must."""
+    """Find out until when the account's attestation of its place is valid, and try an order that needs it."""
     found = yield from read(Asked("keys", "GET", "/api_keys"))
     until_s = found.get("api_key_region_expiration_ts")
     until_s = int(until_s) if isinstance(until_s, int | float) else None
@@ -164,7 +164,7 @@ def attestation(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def settlements(_desk: Desk, _venue: Venue) -> Talk[Answer]:
-    """Look among what was settled for a payout that was not in whole cents."""
+    """Look through settlements for a payout that was not in whole cents."""
     page = yield from read(requests.settlements(0))
     tried = 0
     for row in rows(page, "settlements"):
@@ -188,7 +188,7 @@ def settlements(_desk: Desk, _venue: Venue) -> Talk[Answer]:
 
 
 def _fraction(ticker: str, row: dict[str, Any]) -> Talk[int | None]:
-    """Return by how much a payout was beyond whole cents; None: not at all, or nobody says."""
+    """Return by how much a payout exceeded whole cents; None if not at all, or unknown."""
     market = (yield from read(Asked("market", "GET", f"/markets/{ticker}"))).get("market")
     value = market.get("settlement_value_dollars") if isinstance(market, dict) else None
     if value is None:
@@ -208,14 +208,14 @@ def _fees(ticker: str) -> Talk[int]:
 
 
 def retired(_desk: Desk, _venue: Venue) -> Talk[Answer]:
-    """Use an operation that is no more, on an order that never was."""
+    """Use an operation that no longer exists, on an order that never existed."""
     path = "/portfolio/orders/00000000-0000-4000-8000-000000000000"
     told = yield Ask(Asked("retired", "DELETE", path, (), b"", requests.CHEAP), "cancel")
     return Answer(f"the old cancel was answered {said(told.reply)}", told.reply.status == 410)
 
 
 def client_ids(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Use ids that are to be refused."""
+    """Use ids that should be refused."""
     wanted = {"with a dot": "probe.1", "of 65 characters": "p" * 65}
     answers: dict[str, str] = {}
     refused = True
@@ -229,7 +229,7 @@ def client_ids(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def unfilled(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Let an immediate-or-cancel order get nothing."""
+    """Have an immediate-or-cancel order get nothing."""
     placed = yield from desk.place(venue.main, time_in_force="immediate_or_cancel")
     good(Asked("create", "POST", ORDERS), placed.reply)
     if placed.created is None or placed.created.remaining_e2 is None:
@@ -240,7 +240,7 @@ def unfilled(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def killed(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Let a fill-or-kill order be killed, and use its id again."""
+    """Have a fill-or-kill order killed, and use its id again."""
     first = yield from desk.place(venue.main, time_in_force="fill_or_kill")
     if first.reply.status != 409:
         raise Unanswered(f"it was answered {said(first.reply)} instead of being killed")
@@ -255,7 +255,7 @@ def killed(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def reduce_only(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Reduce a position that is not there."""
+    """Reduce a position that does not exist."""
     placed = yield from desk.place(venue.main, time_in_force="immediate_or_cancel", reduce_only=True)
     refused = _refused(placed)
     return Answer(
@@ -361,7 +361,7 @@ def balance_at_rest(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def admission(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Rest on both sides of a market what together costs more than there is, each side less."""
+    """Rest on both sides of a market orders that cost more than the cash together, but less each."""
     spot = venue.admission
     if spot is None:
         raise Unanswered("no shard has both cash and a market that fits")
@@ -391,7 +391,7 @@ def _admission_cost(venue: Venue) -> int:
 
 
 def amend(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Amend the end of an order alone, then its price."""
+    """Amend an order's end alone, then its price."""
     placed = yield from desk.rest(venue.main)
     queue = Asked(
         "queue", "GET", f"/portfolio/orders/{placed.order_id}/queue_position", (), b"", requests.CHEAP
@@ -421,7 +421,7 @@ def _queue(reply: Any) -> int:
 
 
 def lease(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Let an order end by itself, later than it was to at first."""
+    """Let an order end by itself, later than first set."""
     placed = yield from desk.rest(venue.main, life_s=2)
     first_s = placed.at_ms // 1000 + 2
     last_s = first_s + 2
@@ -462,7 +462,7 @@ def cancelled_id(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def read_lag(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Look for orders as soon as they were accepted."""
+    """Look for orders as soon as they are accepted."""
     longest_ms, late = 0, 0
     for _ in range(LAG_TRIES):
         placed = yield from desk.rest(venue.main)
@@ -488,7 +488,7 @@ def read_lag(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def first_frames(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Subscribe to the own orders while one rests."""
+    """Subscribe to the account's own orders while one rests."""
     placed = yield from desk.rest(venue.main)
     told = yield Listen(("user_orders",), venue.main.ticker, QUIET_MS)
     yield Hush()
@@ -528,7 +528,7 @@ def filled_id(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def states_of_a_fill(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Hear what is told of an order that fills at once."""
+    """Hear what is reported about an order that fills at once."""
     spot = venue.main
     yield Listen(("user_orders",), spot.ticker)
     placed = yield from desk.take(spot, spot.least_e2)
@@ -547,7 +547,7 @@ def states_of_a_fill(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def fill_and_trade(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Hear whether the own fill or the public trade comes first, again and again."""
+    """Hear, repeatedly, whether the own fill or the public trade comes first."""
     spot = venue.main
     yield Listen(("fill", "trade"), spot.ticker)
     firsts: list[str] = []
@@ -588,7 +588,7 @@ def _first(frames: tuple[Frame, ...], order_id: str) -> str | None:
 
 
 def grid(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Read the balance after a fill that does not cost whole cents."""
+    """Read the balance after a fill whose cost is not in whole cents."""
     spot = venue.main
     if spot.whole:
         raise Unanswered(f"{spot.ticker} trades whole contracts only")
@@ -613,7 +613,7 @@ def grid(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def group(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Meet the limit of an order group exactly."""
+    """Reach the limit of an order group exactly."""
     spot = venue.main
     wish = {"contracts_limit": 1, "exchange_index": spot.shard}
     asked = Asked(
@@ -647,7 +647,7 @@ def group(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def self_trade(desk: Desk, venue: Venue) -> Talk[Answer]:
-    """Meet an own order with self-trade prevention `maker`."""
+    """Meet an order of our own with self-trade prevention `maker`."""
     spot = venue.main
     inside_e4 = spot.ask_e4 - TICK_E4
     if inside_e4 <= spot.bid_e4:
@@ -679,7 +679,7 @@ def self_trade(desk: Desk, venue: Venue) -> Talk[Answer]:
 
 
 def cancel_all(catch_ms: int) -> Callable[[Desk, Venue], Talk[Answer]]:
-    """Cancel all, and place an order thereafter; look at it for `catch_ms`."""
+    """Cancel all, then place an order; watch it for `catch_ms`."""
 
     def ask(desk: Desk, venue: Venue) -> Talk[Answer]:
         if any(venue.resting.values()):
@@ -718,7 +718,7 @@ def _member(frame: Frame, name: str) -> object:
 
 
 def _exists(placed: Placed) -> bool:
-    """Whether an id was refused as used. Raises Unanswered where it is neither refused so nor accepted."""
+    """Whether an id was refused as used. Raises Unanswered if neither refused for that nor accepted."""
     words = said(placed.reply)
     if placed.reply.status == 409 and replies.ALREADY_EXISTS in words:
         return True
@@ -732,7 +732,7 @@ def _refused(placed: Placed) -> bool:
 
 
 def _until(desk: Desk, order_id: str, state: str) -> Talk[str | None]:
-    """Return what an order is once it is no longer in a state; None: it stays so."""
+    """Return an order's state once it has left a given one; None if it stays there."""
     waited_ms = 0
     while waited_ms < PATIENCE_MS:
         seen = yield from desk.seen(order_id)
@@ -744,7 +744,7 @@ def _until(desk: Desk, order_id: str, state: str) -> Talk[str | None]:
 
 
 def questions(catch_ms: int = CATCH_MS) -> tuple[Question, ...]:
-    """Return all questions, in the order in which they are asked."""
+    """Return all questions in the order in which they are asked."""
     return (
         Question(
             "signatures", "how old a signature may be", "refused 30 s after it was signed", _free, signatures

@@ -1,4 +1,4 @@
-"""What a probe is going to do, how it goes on, and what came of it, as text and as JSON. Pure."""
+"""What a probe is going to do, its progress, and its results, as text and as JSON. Pure."""
 
 import textwrap
 from collections.abc import Callable, Collection, Mapping
@@ -20,7 +20,7 @@ INDENT: Final = " " * 18
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a question. `as_assumed` None: it was not answered, `did` says why."""
+    """The result of a question. `as_assumed` None: it was not answered, `did` says why."""
 
     question: str
     about: str
@@ -32,7 +32,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
-    """A request and its answer, raw. `status` None: there was none, `answer` says why."""
+    """A request and its raw answer. `status` None: there was none, `answer` says why."""
 
     at: str
     request: str
@@ -42,13 +42,13 @@ class Exchanged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What a probe has found.
+    """The findings of a probe.
 
     Attributes:
-        most: dollars that all its orders could cost together.
-        left: what is not proved to be over at the end, None if all is.
+        most: the most dollars that all its orders together could cost.
+        left: what is not proved to be over at the end, None if everything is.
         kept: contracts by market that were bought and could not be sold again.
-        switches: what makes the simulated exchange do as this one did: POST /sim/switches.
+        switches: what makes the simulated exchange behave like this one: POST /sim/switches.
     """
 
     exchange: str
@@ -66,7 +66,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is asked, what is not and why, and what it may cost at most."""
+    """What is asked, what is not and why, and the most it may cost."""
 
     asked: tuple[Question, ...]
     left_out: tuple[tuple[Question, str], ...]
@@ -74,10 +74,10 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(every: Collection[Question], only: Collection[str], venue: Venue, most_e6: int | None) -> Plan:
-    """Choose what to ask: `only` what is named, or all; as long as it may cost no more than `most_e6` in all.
+    """Choose what to ask: `only` those named, or all, as long as it costs no more than `most_e6` in total.
 
     Raises:
-        StartupError: a name is no question's.
+        StartupError: a name is not that of a question.
     """
     if unknown := sorted(set(only) - {question.name for question in every}):
         names = ", ".join(question.name for question in every)
@@ -98,10 +98,10 @@ def plan(every: Collection[Question], only: Collection[str], venue: Venue, most_
 
 
 def conduct(chosen: Plan, venue: Venue, desk: Desk, found: Callable[[Finding], None]) -> Talk[str | None]:
-    """Ask, one question after the other, and leave nothing behind; return what is not proved to be over.
+    """Ask one question after another and leave nothing behind; return what is not proved to be over.
 
     Args:
-        found: told each finding as it comes.
+        found: called with each finding as it comes.
     """
     for question, why in chosen.left_out:
         found(_finding(question, f"not asked: {why}"))
@@ -153,7 +153,7 @@ def _finding(
 
 
 def announced(chosen: Plan, venue: Venue, exchange: str, account: str) -> str:
-    """Say what is going to be done, and what it may cost."""
+    """Say what will be done, and what it may cost."""
     spot = venue.main
     lines = [
         (
@@ -219,5 +219,5 @@ def dollars(money_e6: int) -> str:
 
 
 def stamp(time_ms: int) -> str:
-    """Return a time as it can stand in a file's name."""
+    """Return a time in a form fit for a file's name."""
     return format_time(time_ms).partition(".")[0].rstrip("Z").replace("-", "").replace(":", "") + "Z"

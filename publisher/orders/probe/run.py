@@ -1,4 +1,4 @@
-"""The probe's shell: keys, sockets, clock, kill file, the account's place, and the report's files."""
+"""The probe's shell: keys, sockets, clock, kill file, the account's locks, and the report's files."""
 
 import contextlib
 import json
@@ -43,20 +43,20 @@ T = TypeVar("T")
 FOLDER: Final = "probe"
 WATCHDOG: Final = "watchdog"
 MOST_E6: Final = 20_000_000
-"""Where real orders are placed they cost no more than this together, unless more is allowed."""
+"""Real orders together cost no more than this, unless more is allowed."""
 
 CLOCK_OFF_S: Final = 2.0
 OPEN_S: Final = 10.0
 BUSY_TRIES: Final = 5
 BODY_MOST: Final = 4_000
 UNSAID: Final = "/api_keys"
-"""Its answer names all keys of the account: it is in no report."""
+"""Its answer names all keys of the account, so it appears in no report."""
 
 EXIT_LEFT: Final = 1
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line asks for. `most_e6` None: the default of the env."""
+    """What the command line asks for. `most_e6` None: the default for the env."""
 
     only: tuple[str, ...] = ()
     market: str | None = None
@@ -65,11 +65,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shell:
-    """Carries out what a talk wants. One thread.
+    """Carries out what a talk asks for. One thread.
 
     Args:
         halted: says why nothing more may be asked, None if it may.
-        said: told each request with its answer.
+        said: called with each request and its answer.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Shell:
         self._ahead_ms = 0
         self._aged_ms = 0
         self._number = 0
-        self._pause = threading.Event().wait  # that of nobody: what is left is cleaned up after the stop, too
+        self._pause = threading.Event().wait  # nobody's stop: leftovers are cleaned up even after the stop
         limits = Limits(
             write_per_s=terms.write.refill_per_s,
             write_capacity=terms.write.capacity,
@@ -104,14 +104,14 @@ class Shell:
         self._ears = Ears(place.websocket, keys, clock)
 
     def close(self) -> None:
-        """Let go of the exchange."""
+        """Disconnect from the exchange."""
         self._ears.hush()
         self._connection.close()
 
     def drive(self, talk: Talk[T]) -> T:
         """Carry out a talk to its end, and return what it returns.
 
-        What it has begun it may end after a halt: it is told of that once.
+        It is told of a halt once, and may finish what it has begun.
         """
         try:
             step = next(talk)
@@ -183,7 +183,7 @@ class Shell:
         return Told(self._now_ms(), reply)
 
     def _check(self, request: Request) -> str | None:
-        """Say why a request must not leave: what places something, once the kill file is there."""
+        """Say why a request must not leave: one that places something, once the kill file exists."""
         return "killed" if request.urgency in ("create", "renew") and self._halted() is not None else None
 
     def _exchanged(self, request: Request, reply: Reply, aged_ms: int) -> reports.Exchanged:
@@ -208,7 +208,7 @@ class Shell:
 
 
 class Ears:
-    """A connection to the WebSocket, for the time of one question. One thread."""
+    """A connection to the WebSocket for the duration of one question. One thread."""
 
     def __init__(self, url: str, keys: KeySource, clock: Clock) -> None:
         self._url = url
@@ -217,10 +217,10 @@ class Ears:
         self._open: ClientConnection | None = None
 
     def listen(self, step: Listen, now_ms: int) -> tuple[Frame, ...]:
-        """Subscribe; return what came beside the answers.
+        """Subscribe; return what came in addition to the answers.
 
         Raises:
-            Unanswered: it cannot be listened.
+            Unanswered: it is impossible to listen.
         """
         self.hush()
         key = self._keys.current()
@@ -252,7 +252,7 @@ class Ears:
         return tuple(found)
 
     def hear(self, step: Hear) -> tuple[Frame, ...]:
-        """Return what comes.
+        """Return the frames that come.
 
         Raises:
             Unanswered: the connection broke.
@@ -289,7 +289,7 @@ class Ears:
 
 @contextlib.contextmanager
 def alone(settings: Settings, terms: Terms) -> Iterator[None]:
-    """Hold the places of the account's gateway and of the watchdog: neither runs beside a probe.
+    """Hold the locks of the account's gateway and of the watchdog: neither may run beside a probe.
 
     Raises:
         StartupError: one of them runs.
@@ -325,15 +325,15 @@ def probe(
     say: Callable[[str], None],
     catch_ms: int | None = None,
 ) -> int:
-    """Ask the exchange, and report; return the exit code: 0 done, 1 what is left is not proved to be over.
+    """Ask the exchange and report; return the exit code: 0 done, 1 not proved that nothing is left.
 
     Args:
         confirm: asks a person; returns whether to begin.
         say: shows lines to a person.
-        catch_ms: how long it is looked whether a cancel of all catches a later order; None: by env.
+        catch_ms: how long to watch whether a cancel of all catches a later order; None: by env.
 
     Raises:
-        StartupError: nothing was asked; the message says why.
+        StartupError: nothing was asked, for the reason given.
     """
     simulated = settings.env == "sim"
     if wanted.yes and not simulated:
@@ -422,7 +422,7 @@ def _terms(settings: Settings, keys: KeySource, clock: Clock, rng: Rng, stop: St
     """Return the terms of the account.
 
     Raises:
-        StartupError: the exchange does not tell them.
+        StartupError: the exchange does not state them.
     """
     if keys.missing():
         raise StartupError(

@@ -1,6 +1,6 @@
-"""How a question of the probe speaks to the exchange: it yields what is to be done, and is told the answer.
+"""How a question of the probe speaks to the exchange: it yields what to do, and is sent the answer.
 
-So what is asked, and what follows from the answers, is pure; `run.py` has clock, sockets and keys.
+So the questions, and the conclusions from the answers, are pure; `run.py` has clock, sockets and keys.
 """
 
 from collections.abc import Generator
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Ask(NamedTuple):
-    """Send a request; signed `aged_ms` ago."""
+    """Send a request, signed `aged_ms` ago."""
 
     asked: Asked
     urgency: Urgency = "read"
@@ -29,7 +29,7 @@ class Pause(NamedTuple):
 
 
 class Listen(NamedTuple):
-    """Subscribe to channels of the WebSocket, for one market; told are the frames that came meanwhile."""
+    """Subscribe to channels of the WebSocket, for one market; gives the frames that came meanwhile."""
 
     channels: tuple[str, ...]
     ticker: str
@@ -54,7 +54,7 @@ Frame = dict[str, Any]
 
 
 class Told(NamedTuple):
-    """What came of a step. `now_ms` is the exchange's time; `reply` is of an `Ask`, empty else."""
+    """The result of a step. `now_ms` is the exchange's time; `reply` is that of an `Ask`, else empty."""
 
     now_ms: int
     reply: Reply = Reply(None)
@@ -76,7 +76,7 @@ def read(asked: Asked) -> Talk[dict[str, Any]]:
     """Return the members of a 200.
 
     Raises:
-        Unanswered: it is none.
+        Unanswered: it is not one.
     """
     told = yield Ask(asked)
     return good(asked, told.reply)
@@ -86,7 +86,7 @@ def good(asked: Asked, reply: Reply) -> dict[str, Any]:
     """Return the members of a reply that must be a 2xx.
 
     Raises:
-        Unanswered: it is none.
+        Unanswered: it is not one.
     """
     if reply.status not in (200, 201):
         raise Unanswered(f"{asked.method} {asked.path} was answered {said(reply)}")
@@ -97,7 +97,7 @@ def good(asked: Asked, reply: Reply) -> dict[str, Any]:
 
 
 def said(reply: Reply) -> str:
-    """Return an answer in short: status and, of a refusal, its code."""
+    """Return an answer in short: its status and, for a refusal, its code."""
     if reply.status is None:
         return f"not at all ({reply.trouble})"
     code = replies.error_code(reply.body) if reply.status >= 400 else None
@@ -105,6 +105,6 @@ def said(reply: Reply) -> str:
 
 
 def rows(found: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """Return the objects of a list; what is none is left out, and so is a list that is not there."""
+    """Return the objects in a list, leaving out other elements; none if the list is missing."""
     listed = found.get(key)
     return [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []

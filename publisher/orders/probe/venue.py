@@ -1,4 +1,4 @@
-"""Where the probe asks: markets in which its orders cannot hurt, and what the account has. Pure."""
+"""Where the probe asks: markets in which its orders do no harm, and what the account has. Pure."""
 
 from typing import Any, Final
 
@@ -13,24 +13,24 @@ from .talk import Ask, Talk, Unanswered, good, read, rows
 
 TICK_E4: Final = 100
 LOW_E4: Final = 100
-"""At this price it is bid, far below every market that is chosen."""
+"""The price of resting bids, far below every market that is chosen."""
 
 HIGH_E4: Final = 9_900
 NEAR_E4: Final = 1_000
-"""No market is chosen that is quoted within so much of an end."""
+"""No market is chosen that is quoted this close to 0 or 1."""
 
 SLIP_E4: Final = 200
-"""By so much at most an order that is to fill pays more than was offered."""
+"""The most that an order meant to fill pays above the offer."""
 
 OPEN_MS: Final = 600_000
-"""A market must stay open so long: the orders of a probe, and the probe, are over by then."""
+"""How long a market must stay open: a probe and its orders are over by then."""
 
 LEAST_E2: Final = 200
-"""So many contracts must be affordable, and better are offered."""
+"""How many contracts must be affordable, and preferably offered."""
 
 PAGES: Final = 10
 GATED: Final = frozenset({"Sports", "Elections", "Entertainment"})
-"""Categories for which an account must have said where it is."""
+"""Categories for which an account must have attested where it is."""
 
 
 class Spot(msgspec.Struct, frozen=True):
@@ -57,15 +57,15 @@ class Spot(msgspec.Struct, frozen=True):
 
 
 class Venue(msgspec.Struct, frozen=True):
-    """What was found before anything is placed.
+    """What is found before anything is placed.
 
     Attributes:
         main: where most is asked.
         elsewhere: a market that is not on shard 0.
-        gated: one of a category that wants to know where the account is.
+        gated: one in a category that requires the attestation of place.
         admission: one on the shard with the least cash.
         closed: ticker and shard of a market that no longer trades.
-        cash_e6: by shard. resting: orders by shard that rest and are none of the probe's.
+        cash_e6: by shard. resting: resting orders by shard that are not the probe's.
         as_of_ms: the exchange's time.
     """
 
@@ -111,7 +111,7 @@ def find(wanted: str | None) -> Talk[Venue]:
             "both sides between 0.10 and 0.90 in whole cents, and nothing of yours may be held or rest there"
         )
     return Venue(
-        # Own orders must find room inside the spread; and what is bought shall cost little.
+        # Own orders must find room inside the spread, and what is bought should cost little.
         main=min(fitting, key=_fits),
         elsewhere=next((one for one in paid if one.shard), None),
         gated=next((one for one in every if one.category in GATED), None),
@@ -124,7 +124,7 @@ def find(wanted: str | None) -> Talk[Venue]:
 
 
 def _fits(one: Spot) -> tuple[bool, bool, bool, int]:
-    """Order markets: room for an own order inside the spread, parts of contracts, enough offered, cheap."""
+    """Rank markets: room for an own order inside the spread, fractional contracts, enough offered, cheap."""
     return one.ask_e4 - one.bid_e4 < 2 * TICK_E4, one.whole, one.ask_e2 < 2 * LEAST_E2, one.ask_e4
 
 
@@ -132,7 +132,7 @@ def cash() -> Talk[dict[int, int]]:
     """Return the cash by shard.
 
     Raises:
-        Unanswered: it is not told.
+        Unanswered: it is not stated.
     """
     found = yield from read(requests.balance())
     try:
@@ -146,7 +146,7 @@ def cash() -> Talk[dict[int, int]]:
 
 
 def spot(market: dict[str, Any], category: str, now_ms: int) -> Spot | None:
-    """Return a market of REST if it is one in which the probe may ask; None for any other."""
+    """Return a market from REST if the probe may ask in it; None for any other."""
     try:
         bid_e4 = parse_price_e4(market.get("yes_bid_dollars"), "yes_bid_dollars")
         ask_e4 = parse_price_e4(market.get("yes_ask_dollars"), "yes_ask_dollars")
@@ -183,7 +183,7 @@ def _spots(now_ms: int) -> Talk[list[Spot]]:
 
 
 def _own() -> Talk[tuple[set[str], dict[int, int]]]:
-    """Return in which markets something is held, and how many orders rest on each shard."""
+    """Return the markets in which something is held, and how many orders rest on each shard."""
     held: set[str] = set()
     resting: dict[int, int] = {}
     cursor = ""
