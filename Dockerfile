@@ -20,6 +20,7 @@ COPY snapshot_server /opt/kalshi-bus/snapshot_server
 COPY ui /opt/kalshi-bus/ui
 COPY trader /opt/kalshi-bus/trader
 COPY bridge /opt/kalshi-bus/bridge
+COPY alerts /opt/kalshi-bus/alerts
 COPY simulator /opt/kalshi-bus/simulator
 COPY laboratory /opt/kalshi-bus/laboratory
 COPY kalshi_bus /opt/kalshi-bus/kalshi_bus

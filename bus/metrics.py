@@ -116,6 +116,11 @@ METRICS: Final[Mapping[str, Metric]] = {
     "disk_used_bytes": Metric("gauge", "Used by recording, journals, history, logs and the rest.", ("of",)),
     # of the dashboard
     "ui_event_streams": Metric("gauge", "Pages that are open."),
+    # of the alerts
+    "alerts_rules": Metric("gauge", "Rules."),
+    "alerts_told": Metric("counter", "Messages told, on the pages or elsewhere."),
+    "alerts_waiting": Metric("gauge", "Messages that wait for a way out."),
+    "alerts_undelivered": Metric("gauge", "Messages of late that nobody was told."),
     # of what writes
     "recorder_messages": Metric("counter", "Messages recorded."),
     "recorder_keyframes": Metric("counter", "Keyframes recorded."),

@@ -84,7 +84,7 @@ def test_the_wheel_holds_the_product_and_nothing_else(wheel: Path) -> None:
         ]
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {
-        *("bridge", "bus", "kalshi_bus", "laboratory", "markets"),
+        *("alerts", "bridge", "bus", "kalshi_bus", "laboratory", "markets"),
         *("publisher", "simulator", "snapshot_server", "trader", "ui"),
     }
     assert "bus/process/supervisord.conf" in names

@@ -31,6 +31,7 @@ from .logs import redact
 from .settings_table import (
     ENDPOINTS,
     LIVE_CONFIRMATION,
+    AlertsRows,
     CommonRows,
     ForwarderRows,
     GatewayRows,
@@ -45,7 +46,7 @@ from .settings_table import (
 
 CONFIG_FILE: Final = "kalshi-bus.toml"
 CONFIG_MAX_BYTES: Final = 1_048_576
-SECRET_KEYS: Final = frozenset({"api_key_id", "private_key_path"})
+SECRET_KEYS: Final = frozenset({"api_key_id", "private_key_path", "alerts_urls"})
 """Settings whose wrong values are never repeated, nor described."""
 
 _PREFIX: Final = "KALSHI_BUS_"
@@ -57,6 +58,7 @@ _VARIABLES: Final = {"api_key_id": "KALSHI_API_KEY_ID", "private_key_path": "KAL
 class Settings(
     SimulatorRows,
     HttpRows,
+    AlertsRows,
     ForwarderRows,
     RecorderRows,
     GatewayRows,
@@ -325,7 +327,8 @@ def _read_toml(path: Path, required: bool, problems: list[str]) -> dict[str, obj
 
 def _derive(values: dict[str, object], cwd: Path) -> None:
     """Fill in the defaults that follow from other settings, and make paths absolute."""
-    for key in ("run_dir", "data_dir", "private_key_path", "fair_values_file", "curve_key", "token_file"):
+    paths = ("run_dir", "data_dir", "private_key_path", "fair_values_file", "curve_key", "token_file")
+    for key in (*paths, "alerts_urls"):
         default = _extra(key)["default"]
         if isinstance(value := values.get(key, default), str):
             values[key] = cwd / value  # joins without looking anything up: no text can make it fail

@@ -103,6 +103,13 @@ def _key_path(path: Path) -> Path:
         ) from None
 
 
+def _urls_path(path: Path) -> Path:
+    """Refuse a URL, which is a secret, in the place of the file of URLs."""
+    if re.search(r"(?:^|/)[A-Za-z][A-Za-z0-9+.-]*:/", str(path)):
+        raise ValueError("a URL: put it into a file of mode 0600, a line each, and name that file")
+    return _path(path)
+
+
 def _key_id(text: str) -> str:
     if kind_of_secret(text) == KEY_TEXT:
         raise ValueError(f"{KEY_TEXT}, not its id: KALSHI_PRIVATE_KEY_PATH names the file of the key")
@@ -279,6 +286,7 @@ ENDPOINTS: Final = (
     "order_events",
     "trader_control",
     "trader_events",
+    "alerts_control",
 )
 
 _Int = Annotated[int, BeforeValidator(_digits)]
@@ -368,6 +376,9 @@ class CommonRows(Rows):
     )
     trader_events: _Endpoint = _setting(
         "<ipc://RUN_DIR/trader_events.sock>", _IPC, "Trader's fair values and events (PUB)."
+    )
+    alerts_control: _Endpoint = _setting(
+        "<ipc://RUN_DIR/alerts_control.sock>", _IPC, "Rules of the alerts, and what was told (ROUTER)."
     )
     stale_after_s: _Float = _setting(
         30.0, "seconds, above poll_interval_s", "Data older than this is called stale.", gt=0, le=86_400
@@ -535,6 +546,34 @@ class ForwarderRows(Rows):
     )
     forward_query: _Door = _setting(
         "tcp://127.0.0.1:5011", _DOOR, "Where the forwarder takes questions (ROUTER, CURVE)."
+    )
+
+
+class AlertsRows(Rows):
+    """The alerts': whom to call when it matters."""
+
+    alerts: Literal["no", "yes"] = _setting(
+        "no",
+        "`no` or `yes`",
+        "Whether rules are judged and alerts told, on the pages and by `alerts_urls`: docs/alerts.md.",
+    )
+    alerts_urls: Annotated[Path, AfterValidator(_urls_path)] | None = _setting(
+        None,
+        "a file of mode 0600, a URL a line",
+        "Where alerts are told, by Apprise (Discord, Telegram, mail, ntfy, ...); each URL is a secret.",
+    )
+    alerts_heartbeat_s: _Float = _setting(
+        60.0,
+        "seconds, 5..86400",
+        "From beat to beat of the dead man's heartbeat, which the line `heartbeat URL` in that file begins.",
+        ge=5,
+        le=86_400,
+    )
+    alerts_heartbeat_needs: Literal["feed", "trader"] = _setting(
+        "trader",
+        "`feed` or `trader`",
+        "What must be well for it to beat: the data is fresh; or that, and the trader answers and is not "
+        "halted.",
     )
 
 

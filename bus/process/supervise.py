@@ -59,7 +59,8 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         check_port(getattr(settings, key), variable_of(key), host)
     gateway = ("orders", "order_events") if orders else ()
     past = ("past",) if recorder else ()
-    for key in ("feed", "state", "query", "trader_control", "trader_events", *gateway, *past):
+    alerts = ("alerts_control",) if settings.alerts == "yes" else ()
+    for key in ("feed", "state", "query", "trader_control", "trader_events", *gateway, *past, *alerts):
         check_endpoint(key, getattr(settings, key))
     if settings.forward == "yes":
         Keyring(settings.keyring).server()
@@ -86,6 +87,7 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
         "SUPERVISE_ORDERS": str(orders).lower(),
         "SUPERVISE_RECORDER": str(recorder).lower(),
         "SUPERVISE_FORWARD": str(settings.forward == "yes").lower(),
+        "SUPERVISE_ALERTS": str(settings.alerts == "yes").lower(),
         "SUPERVISE_SIM_PORT": str(settings.sim_port),
         "SUPERVISE_SIM_MARKETS": str(settings.sim_markets),
         "SUPERVISE_SIM_SEED": str(settings.sim_seed),
@@ -134,6 +136,8 @@ def _announce(settings: Settings, logs: str) -> None:
         print(f"  orders     to {where}: order gateway and watchdog run (docs/orders.md)")
     if settings.record == "yes":
         print(f"  recording  {settings.recording}, at most {settings.record_budget_gb:g} GB")
+    if settings.alerts == "yes":
+        print(f"  alerts     http://{host}:{settings.ui_port}/alerts")
     if settings.forward == "yes":
         print(f"  elsewhere  {settings.forward_feed}, {settings.forward_query}, with CURVE (docs/remote.md)")
     if settings.env == "sim" and settings.api_key_id:

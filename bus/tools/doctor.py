@@ -36,7 +36,7 @@ from markets.errors import DecodeError, KalshiBusError, SettingsError, StartupEr
 
 HEARTBEAT_WAIT_MS: Final = 2_000
 HTTP_TIMEOUT_S: Final = 3.0
-ROLES: Final = ("publisher", "snapshot_server", "ui", "trader", "orders", "watchdog")
+ROLES: Final = ("publisher", "snapshot_server", "ui", "trader", "orders", "watchdog", "alerts")
 CLOCK_SKEW_MS: Final = 2_000
 DRIFT_MOST: Final = 10
 

@@ -94,7 +94,8 @@ def test_commands_under_supervisord_work(stack: Stack) -> None:
 
     def running() -> bool:
         processes = stack.health().get("processes") or {}
-        return {name for name, one in processes.items() if one["state"] != "RUNNING"} == {"forwarder"}
+        idle = {name for name, one in processes.items() if one["state"] != "RUNNING"}
+        return idle == {"forwarder", "alerts"}
 
     eventually(running, START_S)
     commands = [line for line in BLOCKS if line.startswith(".venv/bin/supervisorctl ")]

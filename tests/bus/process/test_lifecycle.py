@@ -353,7 +353,7 @@ def test_of_three_starts_at_once_one_wins_and_its_files_are_whole(runner: Runner
             return len(supervisor.ask() or ())
         return 0
 
-    eventually(lambda: processes() == 10, 20, "who has the winner's token is answered")
+    eventually(lambda: processes() == 11, 20, "who has the winner's token is answered")
     ctl = [str(Path(sys.executable).with_name("supervisorctl")), "-c", f"{runner.run_dir}/supervisorctl.conf"]
     told = subprocess.run([*ctl, "status"], capture_output=True, text=True, timeout=20, check=False)
     assert "publisher" in told.stdout, told.stdout + told.stderr
@@ -472,7 +472,7 @@ def _settings_of(runner: Runner) -> dict[str, str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("publisher", "snapshot_server", "ui", "trader", "simulator", "bus"),
+        *("publisher", "snapshot_server", "ui", "trader", "simulator", "bus", "alerts"),
         *("bus.process.supervise", "bus.process.stack", "bus.process.child", "bus.tools.first_start"),
     ],
 )
@@ -504,6 +504,7 @@ def test_supervisord_conf_never_opens_a_port_and_never_gives_up() -> None:
         "recorder",
         "past",
         "forwarder",
+        "alerts",
     ]
     for text in programs:
         for line in (

@@ -1,0 +1,77 @@
+"""What is kept on disk, and what becomes of it when it is damaged."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.kept import Rules, Told, rules_file, told_file
+from alerts.outbox import Kept, Message
+from bus.alerting import PriceRule, Quiet
+from tests.alerts.world import NOW_MS, TICKER
+from tests.bus.trading.disk import full_disk
+
+RULES = Rules((PriceRule(number=3, ticker=TICKER, at_dollars="0.6000"),), Quiet("22:00", "07:00", "UTC"), 9)
+
+
+def test_rules_are_kept_privately_and_read_again(tmp_path: Path) -> None:
+    file = rules_file(tmp_path)
+    assert file.read(NOW_MS) == Rules()
+    assert file.write(RULES)
+    assert rules_file(tmp_path).read(NOW_MS) == RULES
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    assert [path.name for path in file.path.parent.iterdir()] == ["rules.json"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[", b"[" * 100_000, b"null", b"\xff\xfe", b'{"rules": 7}', b'{"rulez": []}',
+        b'{"rules": [{"kind": "price"}], "last": 1}',
+        b'{"rules": [{"kind": "nothing", "number": 1}]}',
+        b'{"rules": [{"kind": "fill", "number": 0}]}',
+        b'{"rules": [{"kind": "fill", "number": 1}, {"kind": "fill", "number": 1}]}',
+        b'{"rules": [{"kind": "limit", "number": 1, "percent": 1e400}]}',
+        b'{"quiet": {"begins": "25:00", "ends": "07:00", "zone": "UTC"}}',
+        b'{"quiet": {"begins": "22:00", "ends": "07:00", "zone": "../../etc/passwd"}}',
+    ],
+)  # fmt: skip
+def test_a_file_that_is_none_is_kept_aside_and_said(tmp_path: Path, body: bytes) -> None:
+    file = rules_file(tmp_path)
+    file.path.parent.mkdir(mode=0o700)
+    file.path.write_bytes(body)
+    assert file.read(NOW_MS) == Rules()
+    assert file.aside is not None
+    assert "there are none now" in file.aside
+    (aside,) = file.path.parent.iterdir()
+    assert aside.read_bytes() == body
+    assert file.write(RULES)
+    assert rules_file(tmp_path).read(NOW_MS) == RULES
+
+
+def test_what_lies_in_its_place_and_is_no_file_ends_nothing(tmp_path: Path) -> None:
+    file = told_file(tmp_path)
+    file.path.mkdir(parents=True)
+    assert file.read(NOW_MS) == Told(file.read(NOW_MS).memory, Kept())
+    assert file.aside is not None
+
+
+def test_a_disk_that_is_full_is_said_and_what_was_there_stays(tmp_path: Path) -> None:
+    file = rules_file(tmp_path)
+    assert file.write(RULES)
+    with capture_logs(), full_disk():
+        assert not file.write(Rules())
+    assert file.problem is not None
+    assert "cannot be written" in file.problem
+    assert rules_file(tmp_path).read(NOW_MS) == RULES
+    assert file.write(Rules())
+    assert file.problem is None
+
+
+def test_what_was_told_survives(tmp_path: Path) -> None:
+    file = told_file(tmp_path)
+    told = file.read(NOW_MS)
+    told.outbox.messages.append(Message(1, NOW_MS, 1, "t", "x", urgent=False, ways={"a": "waits"}))
+    assert file.write(told)
+    assert told_file(tmp_path).read(NOW_MS) == told
