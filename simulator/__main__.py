@@ -14,7 +14,7 @@ from .server import run
 
 
 class _Output:
-    """Standard output, where there is room for it: a full disk ends no process."""
+    """Standard output, as long as there is room for it: a full disk must not end the process."""
 
     def write(self, text: str) -> None:
         with suppress(OSError):

@@ -13,7 +13,7 @@ from simulator.front.limits import TIERS
 class SimulatorOptions:
     """Settings of one simulator. `tier` "none" switches the rate limits off.
 
-    While something is asked of it, the exchange is saved every `save_s`.
+    While requests change it, the exchange is saved every `save_s`.
     """
 
     port: int

@@ -37,29 +37,29 @@ from .universe import templates
 HOST = "127.0.0.1"
 SOCKET_PATH = "/trade-api/ws/v2"
 GZIP_FROM = 1_400
-"""Answers of so many bytes and more are compressed when the client accepts it."""
+"""Answers from this many bytes up are compressed if the client accepts it."""
 
 TICK_S = 0.1
-"""How often at least the exchange moves on by itself."""
+"""How often, at least, the exchange moves on by itself."""
 
 MAX_LINE = 1 << 16
-"""Longest request line: a thousand tickers in a query pass."""
+"""The longest request line: a thousand tickers in a query fit."""
 
 MAX_BODY = 1 << 20
-"""Longest body; what Kalshi takes at most, and how it says so, is not known."""
+"""The longest body; what Kalshi accepts at most, and how it says so, is unknown."""
 
 RESET = struct.pack("ii", 1, 0)
-"""Value of SO_LINGER with which a connection ends by a reset."""
+"""The value of SO_LINGER that makes a connection end by a reset."""
 
 _SILENT = logging.getLogger("simulator.http")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False  # bad HTTP of a client is answered with 400 and no news; our own errors go to `log`
 
 SAVE_UNCHANGED_MS = 3_600_000
-"""How often the exchange is saved of which nothing was asked since."""
+"""How often the exchange is saved if nothing has been asked since."""
 
 PING_S = 10.0
-"""A protocol ping with payload ``heartbeat`` goes out so often (contract 15)."""
+"""How often a protocol ping with payload ``heartbeat`` goes out (contract 15)."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ def now_ms() -> int:
 
 
 def steady_ms() -> int:
-    """Return a clock that nobody sets, ms."""
+    """Return a clock that is never set, ms."""
     return time.monotonic_ns() // 1_000_000
 
 
@@ -79,7 +79,7 @@ def _new_id() -> str:
 
 
 def build(options: SimulatorOptions) -> tuple[Api, InputLog]:
-    """Make the exchange, or bring it back, and its API; return it with the log of what is asked.
+    """Make or restore the exchange, and its API; return the API with the log of what is asked.
 
     Raises:
         StartupError: catalogue, fault file or keys cannot be used.
@@ -97,7 +97,7 @@ def build(options: SimulatorOptions) -> tuple[Api, InputLog]:
         api = Api(exchange, ROUTES)
         for what in asked:
             api.again(what)
-        exchange.matching.listeners.clear()  # the API that serves has its own
+        exchange.matching.listeners.clear()  # the serving API has its own
 
     try:
         restart = Restart(options, recorded, now_ms(), began, again, _new_id)
@@ -107,7 +107,7 @@ def build(options: SimulatorOptions) -> tuple[Api, InputLog]:
         ) from error
     exchange = restart.exchange
     exchange.advance(now_ms())
-    # Not by the wall clock: once it was set back, everything would be refused until it has caught up.
+    # Not by the wall clock: if that were set back, everything would be refused until it caught up.
     limits = None if options.tier == "none" else RequestLimits(options.tier, steady_ms)
     api = Api(exchange, ROUTES, keys, limits, restart.exchange_id)
     api.remember(restart.log.append)
@@ -144,7 +144,7 @@ def application(api: Api) -> web.Application:
         try:
             return await answer_to(request)
         except (ConnectionError, asyncio.IncompleteReadError):
-            return web.Response(status=400)  # nobody is there to read it
+            return web.Response(status=400)  # there is nobody to read it
         except (web.HTTPException, asyncio.CancelledError):
             raise
         except Exception as problem:  # noqa: BLE001 (reported)
@@ -278,14 +278,14 @@ async def _tick(api: Api) -> None:
         try:
             api.exchange.advance(now)
         except Exception as problem:  # noqa: BLE001 (reported)
-            # What failed is off the plan; the exchange goes on without it.
+            # What failed is off the agenda; the exchange goes on without it.
             api.report(problem, "the exchange's own clock")
         due = api.exchange.next_ms()
         await asyncio.sleep(TICK_S if due is None else min(max((due - now) / 1000, 0.002), TICK_S))
 
 
 async def _save(api: Api, inputs: InputLog, every_s: float) -> None:
-    """Save the exchange now and then, once something was asked of it: a restart has less to make up."""
+    """Save the exchange now and then, once something was asked of it: a restart has less to catch up."""
     saved_ms = api.exchange.now_ms
     used = inputs.requests > 0 or not inputs.from_the_beginning()
     while True:
@@ -307,7 +307,7 @@ async def _saved(api: Api, inputs: InputLog) -> bool:
     try:
         _, status = await asyncio.to_thread(os.waitpid, pid, 0)
     except asyncio.CancelledError:
-        os.kill(pid, signal.SIGKILL)  # the thread that waits for it would keep this process
+        os.kill(pid, signal.SIGKILL)  # the thread that waits for it would keep this process alive
         raise
     if status:
         log.error("exchange not saved", status=status)
@@ -320,7 +320,7 @@ async def run(options: SimulatorOptions) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, the last unless it is ignored (nohup).
 
     Raises:
-        StartupError: the port is taken, another simulator has the directory, or what `build` raises.
+        StartupError: the port is taken, another simulator uses the directory, or as for `build`.
     """
     with alone(options.keys):
         await _serve(options)
@@ -335,7 +335,7 @@ async def _serve(options: SimulatorOptions) -> None:
         loop.add_signal_handler(number, stop.set)
     api, inputs = build(options)
     gc.collect()
-    gc.freeze()  # the universe stays: collecting it again and again would only cost pauses
+    gc.freeze()  # the universe stays: collecting it over and over would only cost pauses
     runner = web.AppRunner(
         application(api), access_log=None, shutdown_timeout=0.5, logger=_SILENT, max_line_size=MAX_LINE
     )

@@ -1,1 +1,1 @@
-"""The exchange itself, pure: time, what is listed, the truth, quotes and trades."""
+"""The exchange itself, pure: time, listings, the truth, quotes and trades."""

@@ -1,4 +1,4 @@
-"""What is to happen when: the exchange's time, which runs everything that is due in its order."""
+"""What happens when: the exchange's time, which runs everything that is due, in order."""
 
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class Agenda:
-    """Time and what is planned in it.
+    """Time, and what is planned in it.
 
     Attributes:
-        start_ms: the exchange's beginning.
+        start_ms: when the exchange began.
         now_ms: the present; it never goes back.
     """
 
@@ -19,7 +19,7 @@ class Agenda:
         self._number = 0
 
     def number(self) -> int:
-        """Return the next number: what happens at one time happens in their order."""
+        """Return the next number: events at the same time happen in the order of their numbers."""
         self._number += 1
         return self._number
 
@@ -42,5 +42,5 @@ class Agenda:
         self.now_ms = max(self.now_ms, now_ms)
 
     def move_to(self, time_ms: int) -> None:
-        """Let it be `time_ms` at least, while something of then is done."""
+        """Let it be at least `time_ms`, while something of that time is carried out."""
         self.now_ms = max(self.now_ms, time_ms)

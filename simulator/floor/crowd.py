@@ -1,4 +1,4 @@
-"""The crowd that quotes and trades: prices follow the truth behind them, takers hit and lift."""
+"""The crowd that quotes and trades: prices follow the underlying truth, takers hit and lift."""
 
 from collections.abc import Callable
 from math import exp, log
@@ -20,13 +20,13 @@ from .model import ACTIVE, INITIALIZED, Event, Group, Market
 from .screen import Level, Screen, crowds_interest
 
 PLANTED_SIZE_E2: Final = 5_000
-"""Size of a planted quote at least: worth a client's while."""
+"""Least size of a planted quote, to be worth a client's while."""
 
 _SIZES: Final = tuple(exp(-0.7 + 0.8 * NormalDist().inv_cdf((i + 0.5) / 1024)) for i in range(1024))
-"""A quote's size is one of these, drawn, times the usual one: log-normal."""
+"""A quote's size is one of these, drawn at random, times the usual size: log-normal."""
 
 _PRICED_MS: Final = 6_000
-"""All markets of a match in play are priced anew so often at least, all at one moment."""
+"""How often, at least, all markets of a match in play are repriced, all at one moment."""
 
 _BURST_EVERY_S: Final = 60.0
 """Mean time between moments in which one market goes wild: up to thousands of frames within a second."""
@@ -36,8 +36,8 @@ class Crowd:
     """Moves the truth of every group, and keeps quotes and trades around it.
 
     Args:
-        close: closes an event whose truth has decided it (a combo).
-        matching: trades with the orders of users.
+        close: closes an event that its truth has decided (a combo).
+        matching: trades with users' orders.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Crowd:
         return group.latent.advance(dt_s, self._rng)
 
     def plan_tick(self, group: Group, time_ms: int) -> None:
-        """Plan the next move of a group; one planned before is void."""
+        """Plan the next move of a group, replacing one planned before."""
         group.tick += 1
         self._agenda.at(time_ms + self._wait_ms(group), self._tick, (group, group.tick))
 
@@ -96,7 +96,7 @@ class Crowd:
             return
         if group.pulled:
             return
-        # While nothing is scored, what is left of a match changes little in seconds.
+        # While nothing is scored, the rest of a match changes little in seconds.
         if happened or not group.in_play or time_ms - group.priced_ms >= _PRICED_MS:
             group.priced_ms = time_ms
             for event in live:
@@ -114,7 +114,7 @@ class Crowd:
             self._flicker(market, time_ms)
 
     def _flicker(self, market: Market, time_ms: int) -> None:
-        """Change a level behind the best, if anybody ever looked at the book."""
+        """Change a level behind the best, if anybody has ever looked at the book."""
         if market.depth is not None:
             changes = market.depth.flicker(market.grid, market.size_e2)
             self._herald.deepened(market, changes, time_ms)
@@ -136,7 +136,7 @@ class Crowd:
                 return
 
     def _flurry(self, wild: tuple[Market, float, int, float], time_ms: int) -> None:
-        """Quote a wild market anew, and do it again soon. Its members: market, exact time, end, mean wait."""
+        """Requote a wild market, and do it again soon. Arguments: market, exact time, end, mean wait."""
         market, at_ms, until_ms, mean_ms = wild
         if market.status == ACTIVE and not market.event.group.pulled and self.trades(market):
             self.requote(market, time_ms)
@@ -146,21 +146,21 @@ class Crowd:
                 self._agenda.at(int(at_ms), self._flurry, (market, at_ms, until_ms, mean_ms))
 
     def reprice(self, event: Event, time_ms: int) -> None:
-        """Bring every quote that would give money away, or stands too far off, back around the truth."""
+        """Move every quote that would give money away, or stands too far off, back around the truth."""
         markets = event.markets
         for market, p in zip(markets, event.group.latent.probabilities(markets), strict=True):
             market.p = p
             if market.fair_shift_e4:
-                continue  # what was planted stands still until it is over
+                continue  # what was planted stays until it is over
             fair = p * PRICE_ONE_E4
             dear, cheap = market.bid_e2 and market.bid_e4 > fair, market.ask_e2 and market.ask_e4 < fair
             if dear or cheap:
                 self._informed(market, ASK if dear else BID, time_ms)
             elif market.ask_e2 if not market.bid_e2 else fair - market.bid_e4 <= 2 * market.half_e4 + 250:
-                continue  # the usual: it stands well
+                continue  # the usual case: it stands well
             (bid_e4, bid_e2), (ask_e4, ask_e2) = self.quote(market)
             if (
-                not (bid_e2 or ask_e2)  # it should have been quoted in a pause
+                not (bid_e2 or ask_e2)  # it should have been requoted during a pause
                 or (bid_e2 and bid_e4 > fair)
                 or (ask_e2 and ask_e4 < fair)
                 or (bid_e2 and fair - bid_e4 > 2 * market.half_e4 + 250 and self._rng.random() < 0.5)
@@ -181,9 +181,9 @@ class Crowd:
         return max(PLANTED_SIZE_E2 if market.fair_shift_e4 else 100, size)
 
     def requote(self, market: Market, time_ms: int) -> None:
-        """Quote a market anew: bid <= truth <= ask on its grid, its usual spread, fresh sizes.
+        """Requote a market: bid <= truth <= ask on its grid, its usual spread, fresh sizes.
 
-        Not in a pause, in which nothing may trade; `reprice` does it afterwards.
+        Not during a pause, when nothing may trade; `reprice` does it afterwards.
         """
         if not self.trades(market):
             return
@@ -193,7 +193,7 @@ class Crowd:
         bid, ask = grid.at_or_below(fair - half), grid.at_or_above(fair + half)
         if bid is not None and bid == ask:
             if planted < 0:
-                bid = grid.below(bid)  # what is planted too cheap keeps its ask
+                bid = grid.below(bid)  # what is planted too cheaply keeps its ask
             else:
                 ask = grid.above(bid)
         old_bid, old_ask = self.quote(market)
@@ -207,13 +207,13 @@ class Crowd:
         self.set_quote(market, new_bid, new_ask, time_ms)
 
     def quote(self, market: Market) -> tuple[Level, Level]:
-        """Return the crowd's own best YES bid and ask: what is shown, less the orders of users."""
+        """Return the crowd's own best YES bid and ask: what is shown, less users' orders."""
         if market.depth is None or not market.depth.book.has_orders:
             return (market.bid_e4, market.bid_e2), (market.ask_e4, market.ask_e2)
         return market.depth.quote()
 
     def set_quote(self, market: Market, bid: Level, ask: Level, time_ms: int) -> None:
-        """Set the crowd's best bid and ask; a count of 0 empties the side. Whom it crosses it trades with."""
+        """Set the crowd's best bid and ask; a count of 0 empties the side. It trades with what it crosses."""
         depth = market.depth
         if depth is None:
             self._screen.show(market, bid, ask, [], time_ms)
@@ -234,7 +234,7 @@ class Crowd:
             self.requote(market, time_ms)
 
     def hit(self, market: Market, side: Side, part: float, time_ms: int) -> int:
-        """Let somebody take a part, 0..1, of the best level; return how much (count_e2)."""
+        """Let somebody take a share, 0..1, of the best level; return how much (count_e2)."""
         size = market.ask_e2 if side == BID else market.bid_e2
         count = max(1, int(size * part)) if size else 0
         if count:
@@ -242,7 +242,7 @@ class Crowd:
         return count
 
     def _informed(self, market: Market, side: Side, time_ms: int) -> None:
-        """Let somebody who knows the truth take a quote that it has passed by, now and then."""
+        """Now and then, let somebody who knows the truth take a quote that the truth has passed."""
         activity = self._activity
         if activity.pace and self.trades(market) and self._rng.random() < activity.informed_share:
             self.hit(market, side, self._rng.random(), time_ms)

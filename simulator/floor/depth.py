@@ -1,8 +1,7 @@
-"""The crowd's part of an order book: bids of YES and of NO, the best of each dictated by the market's quote.
+"""The crowd's part of an order book: bids for YES and NO, the best of each dictated by the market's quote.
 
-The quote process knows best prices and sizes only. A book is made when somebody first looks deeper or places
-an order; from then on it follows the quote level by level, so that what is served as a snapshot and what is
-sent as differences are always the same thing.
+The quote process knows only best prices and sizes. A book is made when somebody first looks deeper or places
+an order; from then on it follows the quote level by level, so that snapshots and differences always agree.
 """
 
 from random import Random
@@ -14,14 +13,14 @@ from simulator.matching.book import NO, YES, Change, Half, OrderBook
 from .grid import Grid
 
 _DEPTH: Final = 12
-"""Levels a side aims to have behind its best."""
+"""How many levels a side aims to have behind its best."""
 
 
 class Depth:
     """Keeps the crowd's levels of a book behind the quote.
 
     Attributes:
-        book: all of it, users' orders included.
+        book: the whole book, users' orders included.
     """
 
     __slots__ = ("_rng", "book")
@@ -37,7 +36,7 @@ class Depth:
         return (bid, yes.get(bid, 0)), (PRICE_ONE_E4 - no_bid, no.get(no_bid, 0))
 
     def follow(self, grid: Grid, bid: tuple[int, int], ask: tuple[int, int], typical_e2: int) -> list[Change]:
-        """Make the crowd's best levels what the quote says and return the differences, in a fixed order.
+        """Set the crowd's best levels to the quote and return the differences, in a fixed order.
 
         Args:
             grid: the market's price grid.
@@ -86,7 +85,7 @@ class Depth:
             return
         if levels.get(price) != count:
             changes.append(Change(side, price, half.set_crowd(price, count)))
-        # A new book gets its depth at once, an old one slowly.
+        # A new book gets its depth at once, an old one gradually.
         for _ in range(3 * _DEPTH if len(levels) < 2 else 1):
             if len(levels) > _DEPTH:
                 break
@@ -96,7 +95,7 @@ class Depth:
                 below = grid.prices[0]
             if below >= price or below in levels:
                 continue
-            # At a cent or two stands size that waits for a miracle (seen: 966,425 at 0.01).
+            # At a cent or two there is size that waits for a miracle (seen: 966,425 at 0.01).
             scale = 8 if below <= 300 else 1
             size = max(100, int(typical_e2 * scale * rng.lognormvariate(0, 1)) // 100 * 100)
             changes.append(Change(side, below, half.set_crowd(below, size)))

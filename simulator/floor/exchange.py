@@ -1,10 +1,10 @@
-"""The exchange as it lives: prices move, trades happen, markets open, close and settle, as time goes by.
+"""The living exchange: prices move, trades happen, markets open, close and settle, as time goes by.
 
-Pure: `Exchange.advance(now_ms)` runs everything due until then, in the order of time. With one seed, one
-start and the same catalogue two exchanges go through the same states at the same times, whatever is read of
-them meanwhile; orders are part of what happens.
+Pure: `Exchange.advance(now_ms)` runs everything due until then, in order of time. With the same seed, start
+and catalogue, two exchanges go through the same states at the same times, whatever is read from them
+meanwhile; orders are part of what happens.
 
-Its parts: the agenda (time), the listings (what there is), the herald (who hears of it), the screen (what is
+Its parts: the agenda (time), the listings (what there is), the herald (who is told), the screen (what is
 shown), the lifecycle, the crowd (quotes and trades), the planter of mispricings, and the matching engine with
 its ledger. All but the engine share one source of randomness.
 """
@@ -37,7 +37,7 @@ from .screen import Screen
 from .venue import FloorVenue
 
 CASH_E6: Final = 10_000_000_000
-"""An account begins with $10,000 on every shard."""
+"""The cash of a new account on every shard, $10,000."""
 
 
 class Exchange:
@@ -45,14 +45,14 @@ class Exchange:
 
     Args:
         recorded: the recorded payloads to clone.
-        markets: how many markets to begin with, about.
-        seed: of everything random.
-        start_ms: time of the beginning.
+        markets: roughly how many markets to begin with.
+        seed: that of everything random.
+        start_ms: when it begins.
         cash_e6: what each account begins with on every shard.
 
     Attributes:
-        advanced: accounts that were granted the Advanced usage level.
-        allocations: account -> shard -> percent of its cash that it would like to have there.
+        advanced: accounts granted the Advanced usage level.
+        allocations: account -> shard -> percentage of its cash that it would like to have there.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Exchange:
         self.screen.remembers = True
 
     def _look_back(self) -> None:
-        """Let every market's past end where the exchange begins."""
+        """Make every market's past end where the exchange begins."""
         for market in self.listings.markets.values():
             past = market.past
             if past is not None:
@@ -165,7 +165,7 @@ class Exchange:
 
     @property
     def mispricings(self) -> deque[Mispricing]:
-        """The latest that were planted, oldest first."""
+        """The latest ones planted, oldest first."""
         return self.planter.planted
 
     @property
@@ -188,7 +188,7 @@ class Exchange:
         return self.agenda.next_ms()
 
     def mark_e4(self, ticker: str) -> int:
-        """Return what a YES contract counts for: its value once known, else its best bid, else 0."""
+        """Return what a YES contract counts as: its value once known, else its best bid, else 0."""
         market = self.listings.markets.get(ticker)
         if market is None:
             return 0
@@ -197,7 +197,7 @@ class Exchange:
     # -- accounts
 
     def _tidy(self, _subject: None, time_ms: int) -> None:
-        """Let what is old go out of the live lists, once a day."""
+        """Once a day, move what is old out of the live lists."""
         self.agenda.at(time_ms + DAY_MS, self._tidy, None)
         self.matching.forget(time_ms)
         self.ledger.age(time_ms)
@@ -211,7 +211,7 @@ class Exchange:
     # -- interventions, for faults and tests
 
     def set_pace(self, pace: float) -> None:
-        """Set how often prices move, from now on: what was planned at the old pace is planned anew."""
+        """Set how often prices move from now on: what was planned at the old pace is replanned."""
         if pace == self.activity.pace:
             return
         self.activity.pace = pace
@@ -220,7 +220,7 @@ class Exchange:
                 self.crowd.plan_tick(group, self.now_ms)
 
     def set_active(self, exchange_active: bool | None, trading_active: bool | None) -> None:
-        """Let the exchange work, and trade, or not; None leaves it. A pause ends orders that want it."""
+        """Switch the exchange, and trading, on or off; None leaves it. A pause ends orders asking for it."""
         if exchange_active is not None:
             self.halts.exchange_active = exchange_active
         if trading_active is not None:
@@ -229,13 +229,13 @@ class Exchange:
             self.matching.halt(None, self.now_ms)
 
     def set_shard(self, index: int, trading_active: bool) -> None:
-        """Let one shard trade or not."""
+        """Switch trading on one shard on or off."""
         self.halts.shards[index].trading_active = trading_active
         if not trading_active:
             self.matching.halt(index, self.now_ms)
 
     def pause_shard(self, index: int, for_ms: int) -> None:
-        """Let one shard not trade for a while."""
+        """Pause trading on one shard for a while."""
         self.set_shard(index, trading_active=False)
         self.agenda.at(self.now_ms + for_ms, self._resume, index)
 
@@ -243,7 +243,7 @@ class Exchange:
         self.set_shard(index, trading_active=True)
 
     def add_combos(self, count: int) -> None:
-        """Create combo markets, each of two to four matches' winners (on the real exchange users do)."""
+        """Create combo markets of two to four matches' winners each (on the real exchange, users do)."""
         rng = self.rng
         winners = [
             [m for m in group.events[0].markets if m.role.kind == "win" and m.status == ACTIVE]
@@ -258,11 +258,11 @@ class Exchange:
                 self.lifecycle.add(group)
 
     def bring(self, event: Event, stage: Stage) -> None:
-        """Let an event close at once, and go on to be determined, settled, and forgotten ("gone")."""
+        """Close an event at once, and go on to determine, settle, and forget it ("gone")."""
         self.lifecycle.bring(event, stage)
 
     def pause_market(self, market: Market, paused: bool) -> None:
-        """Deactivate or activate one market; all resting orders go at the activation (contract 6)."""
+        """Deactivate or activate one market; activation ends all resting orders (contract 6)."""
         if market.paused == paused:
             return
         market.paused = paused

@@ -42,12 +42,12 @@ class Grid:
         return self.prices[index] if index < len(self.prices) else None
 
     def below(self, price_e4: int, steps: int = 1) -> int | None:
-        """Return the price `steps` ticks below the tradable price `price_e4`; None beyond the grid."""
+        """Return the price `steps` ticks below the tradable `price_e4`; None beyond the grid."""
         index = bisect_left(self.prices, price_e4) - steps
         return self.prices[index] if index >= 0 else None
 
     def above(self, price_e4: int, steps: int = 1) -> int | None:
-        """Return the price `steps` ticks above the tradable price `price_e4`; None beyond the grid."""
+        """Return the price `steps` ticks above the tradable `price_e4`; None beyond the grid."""
         index = bisect_left(self.prices, price_e4) + steps
         return self.prices[index] if index < len(self.prices) else None
 

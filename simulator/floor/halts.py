@@ -1,11 +1,11 @@
-"""Whether the exchange and its shards work, and trade; and how busy the crowd is."""
+"""Whether the exchange and its shards are up and trading, and how busy the crowd is."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class Shard:
-    """Whether a shard of the exchange works."""
+    """Whether a shard of the exchange is up."""
 
     exchange_active: bool = True
     trading_active: bool = True
@@ -13,7 +13,7 @@ class Shard:
 
 @dataclass(slots=True)
 class Halts:
-    """Whether the exchange and its shards work, and trade."""
+    """Whether the exchange and its shards are up and trading."""
 
     exchange_active: bool = True
     trading_active: bool = True
@@ -28,20 +28,20 @@ class Halts:
 
 @dataclass(slots=True)
 class Activity:
-    """How busy the exchange is, and how unkind.
+    """How busy, and how unkind, the exchange is.
 
     Attributes:
-        pace: scales all rates of the crowd; 0 freezes prices (the life cycle goes on).
+        pace: scales all rates of the crowd; 0 freezes prices (the life cycle continues).
         trade_share: share of the moves that are trades.
         mispricings, bursts: whether they happen.
         rivals: whether others take what is mispriced.
-        informed_share: of the quotes that the truth has passed by, those that somebody hits first.
-        void_rate: of the matches, those that are not played: each market is settled somewhere between the
-            bid and the ask that it had when quoters pulled.
-        postponed_rate: of the matches, those that start later, at the moment when they should start.
-        dead_heat_rate: of the exclusive events with options, those with two winners: each is worth a half.
-        scalar_rate: of the events on a number, those whose number cannot be had: each market is settled at
-            its probability, in whole cents.
+        informed_share: share of the quotes passed by the truth that somebody hits before they move.
+        void_rate: share of matches not played: each market is settled somewhere between the bid and the ask
+            that it had when quoters pulled.
+        postponed_rate: share of matches that, at the moment when they should start, are postponed.
+        dead_heat_rate: share of exclusive events with options that have two winners: each is worth a half.
+        scalar_rate: share of events on a number whose number is never known: each market is settled at its
+            probability, in whole cents.
     """
 
     pace: float = 1.0

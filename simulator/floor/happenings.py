@@ -1,4 +1,4 @@
-"""What happens in public, and who hears of it: the WebSocket side listens."""
+"""What happens in public, and who is told: the WebSocket side listens."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,10 +22,10 @@ class Trade:
 
 
 class Listener(Protocol):
-    """Who wants to hear what happens: the WebSocket side."""
+    """Somebody who wants to hear what happens: the WebSocket side."""
 
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
-        """A market's quote changed; `changes` are its book's, empty if nobody ever looked at the book."""
+        """A market's quote changed; `changes` are those of its book, empty if nobody ever looked at it."""
 
     def deepened(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """Levels behind the best changed."""
@@ -38,7 +38,7 @@ class Listener(Protocol):
     def announced(
         self, event_type: str, subject: Market | Event, fields: dict[str, Any], time_ms: int
     ) -> None:
-        """Something of the life cycle: an `event_type` of contract 15.5, or "event_created"."""
+        """A step in the life cycle: an `event_type` of contract 15.5, or "event_created"."""
 
 
 class Herald:
@@ -58,7 +58,7 @@ class Herald:
             listener.deepened(market, changes, time_ms)
 
     def emptied(self, event: Event, time_ms: int) -> None:
-        """Say that the books of an event's markets are empty."""
+        """Announce that the books of an event's markets are empty."""
         for market in event.markets:
             for listener in self.listeners:
                 listener.emptied(market, time_ms)
@@ -76,7 +76,7 @@ class Herald:
             listener.announced(event_type, subject, fields, time_ms)
 
     def of_each_market(self, event: Event, time_ms: int, event_type: str, **fields: Any) -> None:
-        """Announce something of every market of an event; callable fields are asked per market."""
+        """Announce something about every market of an event; callable fields are evaluated per market."""
         if not self.listeners:
             return
         for market in event.markets:

@@ -1,6 +1,6 @@
-"""One past of a market: what was before the exchange began, and what happened since, told alike.
+"""A market's whole past: what was before the exchange began, and what happened since, in the same form.
 
-Candlesticks, lists of trades and what was a day ago are counted from the same moments.
+Candlesticks, lists of trades and the figures of a day ago are computed from the same moments.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ DAY_MS: Final = 86_400_000
 def day_ago(market: Market, now_ms: int) -> tuple[int, int, int, int, int]:
     """Return (until when this holds, volume_e2, last price, bid, ask) as of 24 hours before `now_ms`.
 
-    Of a time whose minutes are no longer kept: as of the end of the last hour, or day, that was over then.
+    For a time whose minutes are no longer kept: as of the end of the last complete hour, or day, before it.
     """
     then_ms = now_ms - DAY_MS
     known = market.day_ago
@@ -56,7 +56,7 @@ def _at(market: Market, then_ms: int) -> tuple[int, int, int, int, int]:
 
 
 def _first_quote(market: Market) -> tuple[int, int]:
-    """Return bid and ask that stood when the exchange, or the market if it is younger, began."""
+    """Return the bid and ask when the exchange began, or the market if it is younger."""
     if market.record is not None:
         first = market.record.first()
         return first.bid[0], first.ask[0]
@@ -75,7 +75,7 @@ def _piece(moment: Moment, before: tuple[int, int], after: tuple[int, int], tota
 
 
 def _past_spans(market: Market, past: Past, from_ms: int, to_ms: int) -> Iterator[Span]:
-    """Yield a span for each trade of the past in [from_ms, to_ms), and one for what was ahead of them."""
+    """Yield a span for each trade of the past in [from_ms, to_ms), and one for what preceded them."""
     first, end = past.at(from_ms - 1), past.at(to_ms - 1)
     quote = past.quote(first) if first < past.trades else _first_quote(market)
     price = past.price(first) if first else 0
@@ -92,7 +92,7 @@ def _past_spans(market: Market, past: Past, from_ms: int, to_ms: int) -> Iterato
 
 
 def _spans(market: Market, from_ms: int, to_ms: int) -> Iterable[Span]:
-    """Return what happened in [from_ms, to_ms) in its order; ahead of it comes what stood before."""
+    """Return what happened in [from_ms, to_ms), in order, preceded by what stood before."""
     past, record = market.past, market.record
     begins_ms = past.until_ms if past is not None else market.event.open_ms
     before: Iterable[Span] = ()
@@ -110,10 +110,11 @@ def _spans(market: Market, from_ms: int, to_ms: int) -> Iterable[Span]:
 def candles(
     market: Market, start_s: int, end_s: int, period: int, now_ms: int, before: bool
 ) -> list[dict[str, Any]]:
-    """Return candlesticks whose period ends in [start_s, end_s], as served; `before` adds the one ahead.
+    """Return candlesticks whose period ends in [start_s, end_s], as served; `before` adds the previous one.
 
     `period` is 1, 60 or 1440 minutes. Periods before the opening or after the close do not exist. What is
-    remembered of an hour or a day as a whole is told in the last of its minutes that saw a change.
+    remembered only for an hour or a day as a whole is attributed to the last of its minutes that saw a
+    change.
     """
     width = period * 60
     opened, closed = market.event.open_ms // 1000, min(market.event.close_ms, now_ms + width * 1000) // 1000
@@ -171,11 +172,11 @@ def _candle(end_s: int, spans: list[Span], stands: Span) -> dict[str, Any]:
 # Trades -----------------------------------------------------------------------------------------------
 
 Place = tuple[int, str]
-"""Where a trade stands among all: (time_ms, a text that orders those of one time)."""
+"""A trade's place among all trades: (time_ms, a text that orders those of one time)."""
 
 
 def place_of(trade: Trade) -> Place:
-    """Return where a trade stands."""
+    """Return a trade's place."""
     number = f"~{trade.number:015d}" if trade.number > 0 else f"{trade.market.ticker}.{-trade.number:06d}"
     return trade.time_ms, number
 

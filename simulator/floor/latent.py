@@ -1,7 +1,7 @@
-"""Latent truths: what moves the prices. Probabilities are floats here; money never is.
+"""Latent truths, which move the prices. Probabilities are floats here; money never is.
 
 Every process gives one consistent probability measure over all markets of its group. Quotes are kept
-around it (bid <= p <= ask), hence no combination of a group's quotes can be a sure profit, by construction.
+around it (bid <= p <= ask), so by construction no combination of a group's quotes can be a sure profit.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def _clip(p: float) -> float:
 
 
 def normal_above(threshold: float, mean: float, deviation: float) -> float:
-    """Return P(X > threshold) of a normal X; at deviation 0 a step."""
+    """Return P(X > threshold) for a normal X; a step at deviation 0."""
     if deviation < 1e-9:
         return 1.0 if mean > threshold else 0.0
     return 0.5 * (1 - erf((threshold - mean) / (deviation * sqrt(2))))
@@ -43,7 +43,7 @@ def poisson(mean: float, rng: Random) -> int:
 
 
 def poisson_above(threshold: float, mean: float) -> float:
-    """Return P(N > threshold) of a Poisson N."""
+    """Return P(N > threshold) for a Poisson N."""
     term = total = exp(-max(mean, 0.0))
     if threshold < 0:
         return 1.0
@@ -55,7 +55,7 @@ def poisson_above(threshold: float, mean: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sport:
-    """How a sport scores: points of a side in a match, points of one score, minutes of play, ties."""
+    """How a sport scores: points per side and match, points per score, minutes of play, ties."""
 
     points: float
     step: int
@@ -67,7 +67,7 @@ class Sport:
 
     @property
     def short(self) -> bool:
-        """Whether whoever watches for half an hour sees matches begin, end and settle."""
+        """Whether half an hour of watching shows matches begin, end and settle."""
         return self.minutes < 30
 
 
@@ -79,7 +79,7 @@ SPORTS: Final = {
     "tennis": Sport(12.0, 1, 110, False, 2.5, "tennis_tournament_singles", 3),
     "tie_break": Sport(8.0, 1, 8, False, 2.0, "tennis_tournament_singles", 3),
 }
-"""Rough averages of each sport; `spread` is how far two sides differ. Milestone types: contract 7.9.
+"""Rough averages for each sport; `spread` is how far two sides differ. Milestone types: contract 7.9.
 Shards of newly created events: contract 16."""
 
 
@@ -118,8 +118,8 @@ class Match:
         return scored
 
     def finish(self, rng: Random) -> None:
-        """End the play; where ties are not, somebody scores once more."""
-        self.started = True  # one that is brought to its end before it began is played, too
+        """End the play; if there are no ties, somebody scores once more."""
+        self.started = True  # one that is ended before it began is played, too
         self.advance(1e9, rng)
         if not self.sport.ties and self.scores[0] == self.scores[1]:
             self.scores[int(rng.random() < 0.5)] += self.sport.step
@@ -130,7 +130,7 @@ class Match:
             self.finish(rng)
 
     def player(self, name: str, mean: float) -> None:
-        """Count a player's deeds: `mean` of them in a match."""
+        """Count a player's points: `mean` of them per match."""
         self._players.setdefault(name, [mean, 0.0])
 
     def _value(self, role: Role) -> tuple[float, float, float]:
@@ -143,7 +143,7 @@ class Match:
         margin = sign * (self.scores[0] - self.scores[1] + (self.means[0] - self.means[1]) * left)
         if role.kind == "margin":
             return role.floor, margin, variance
-        # Between a loss and a win lies the tie, half a score wide on either side where ties exist.
+        # Between a loss and a win lies the tie, half a score wide on either side, if ties exist.
         return 0.5 if self.sport.ties else 0.0, margin, variance
 
     def probability(self, role: Role) -> float:
@@ -208,13 +208,13 @@ class Options:
         return _clip(self._weights[int(role.key)] / self._total)
 
     def probabilities(self, markets: Sequence[Market]) -> list[float]:
-        """See Latent; the markets are those of all options, in their order."""
+        """See Latent; the markets are those of all options, in order."""
         total = self._total
         low, high = _FLOOR * total, _CEILING * total
         return [w / total if low < w < high else _clip(w / total) for w in self._weights]
 
     def decide(self, rng: Random) -> None:
-        """Draw one option by its weight, or none of those that are listed."""
+        """Draw one option by its weight, or none of those listed."""
         if self._winner is None:
             left = rng.random() * self._total
             self._winner = -1
@@ -229,7 +229,7 @@ class Options:
 
 
 class Underlying:
-    """A number that drifts until it is read off at the end: a temperature, a rate. Strikes hang on it."""
+    """A number that drifts until it is read off at the end: a temperature, a rate. Strikes refer to it."""
 
     __slots__ = ("deviation", "left_s", "life_s", "mean")
 
@@ -264,7 +264,7 @@ class Underlying:
 
 
 class Asset:
-    """The price of a thing, shared by its windows. `volatility` is relative, per square root of a second."""
+    """The price of an asset, shared by its windows. `volatility` is relative, per square root of a second."""
 
     __slots__ = ("decimals", "now_ms", "price", "volatility")
 
@@ -303,7 +303,7 @@ class Window:
         return [self.probability(market.role) for market in markets]
 
     def decide(self, rng: Random) -> None:
-        """Nothing is open at the close; one that is closed early ends at the price of the moment."""
+        """Nothing is open at the close; one closed early ends at the price of the moment."""
 
     def outcome(self, role: Role) -> bool:
         return self.strike is not None and round(self.asset.price, self.asset.decimals) >= self.strike
@@ -332,7 +332,7 @@ class Combo:
         return [self.probability(market.role) for market in markets]
 
     def decide(self, rng: Random) -> None:
-        """Its legs decide."""
+        """Its legs decide the outcome."""
 
     def outcome(self, role: Role) -> bool:
         return all(leg.result == "yes" for leg in self.legs)

@@ -1,4 +1,4 @@
-"""What is listed: events, markets and milestones, each in the order in which they are served."""
+"""The listings: events, markets and milestones, each in the order in which they are served."""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
@@ -10,7 +10,7 @@ Order = list[tuple[int, str]]
 
 
 class Listings:
-    """Everything in the live window. Its orders are unsorted while the universe is built, until `sort`."""
+    """Everything in the live window. It is unsorted while the universe is built, until `sort`."""
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
@@ -24,7 +24,7 @@ class Listings:
         self._sorted = False
 
     def add(self, group: Group) -> None:
-        """Take a group in."""
+        """Add a group."""
         add: Callable[[Order, tuple[int, str]], None] = insort if self._sorted else list.append
         self.groups.append(group)
         for event in group.events:
@@ -40,7 +40,7 @@ class Listings:
             add(self.milestone_order, (group.milestone.start_ms, group.milestone.id))
 
     def sort(self) -> None:
-        """Put all in order, and keep it from now on."""
+        """Sort everything, and keep it sorted from now on."""
         for order in (self.market_order, self.event_order, self.milestone_order):
             order.sort()
         self._sorted = True
@@ -56,6 +56,6 @@ class Listings:
         for market in event.markets:
             del self.markets[market.ticker]
             del self.market_order[bisect_left(self.market_order, (event.created_ms, market.ticker))]
-            # Orders and fills know their market for months: what it remembers is not needed for that.
+            # Orders and fills refer to their market for months, but do not need what it remembers.
             market.record = market.past = market.depth = market.day_ago = None
         return True

@@ -1,4 +1,4 @@
-"""The life of what is listed: created, opened, played, closed, determined, disputed, settled, archived."""
+"""The life of listings: created, opened, played, closed, determined, disputed, settled, archived."""
 
 from dataclasses import dataclass
 from random import Random
@@ -49,7 +49,7 @@ class FeeChange:
     time_ms: int
 
     def body(self) -> dict[str, Any]:
-        """Return it as the fee change operations show it."""
+        """Return it in the form of the fee change operations."""
         own: dict[str, Any] = {"id": self.id, "scheduled_ts": format_time(self.time_ms)}
         if self.event is None:
             return {
@@ -68,10 +68,10 @@ class FeeChange:
 
 
 class Lifecycle:
-    """Takes groups in and leads their events through their lives.
+    """Adds groups and leads their events through their lives.
 
     Attributes:
-        fee_changes: all that were ever scheduled.
+        fee_changes: all that were ever scheduled, in order.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class Lifecycle:
         self._crowd: Crowd
 
     def follow(self, crowd: Crowd) -> None:
-        """Have this crowd quote what opens; before anything is added."""
+        """Have this crowd quote what opens. To be called before anything is added."""
         self._crowd = crowd
 
     def add(self, group: Group) -> None:
-        """Take a group in and plan its life."""
+        """Add a group and plan its life."""
         agenda = self._agenda
         self._listings.add(group)
         group.updated_ms = agenda.now_ms
@@ -152,7 +152,7 @@ class Lifecycle:
             self._herald.announced("event_fee_update", event, fields, time_ms)
 
     def refine(self, _subject: None, time_ms: int) -> None:
-        """Now and then move a market to a finer grid in place, its quotes kept (contract 4)."""
+        """Now and then move a market to a finer grid in place, keeping its quotes (contract 4)."""
         rng = self._rng
         wait_ms = 30_000 + int(1000 * rng.expovariate(1 / _REFINE_EVERY_S))
         self._agenda.at(time_ms + wait_ms, self.refine, None)
@@ -204,7 +204,7 @@ class Lifecycle:
         group.updated_ms = time_ms
         group.latent.started = group.in_play = True
         group.pulled = False
-        if time_ms < self._agenda.start_ms:  # play was on when the exchange began: catch up
+        if time_ms < self._agenda.start_ms:  # play was under way when the exchange began: catch up
             self._crowd.advance_latent(group, min(self._agenda.start_ms, group.end_ms))
         self._crowd.plan_tick(group, max(time_ms, self._agenda.start_ms))
         self._milestone_says(group, "inprogress", time_ms)
@@ -213,7 +213,7 @@ class Lifecycle:
                 self._crowd.quote_all(event, time_ms)
 
     def _not_played(self, group: Group, time_ms: int) -> bool:
-        """Let a match be called off, or be postponed, now and then: in the moment when it should start."""
+        """Now and then call off or postpone a match at the moment when it should start."""
         chance = self._rng.random()
         if chance < self._activity.void_rate:
             group.void = True
@@ -242,7 +242,7 @@ class Lifecycle:
     def _end(self, group: Group, time_ms: int) -> None:
         assert isinstance(group.latent, Match)
         if time_ms < group.end_ms or group.void:
-            return  # it was postponed, or is not played
+            return  # it was postponed, or is not going to be played
         group.latent.finish(self._rng)
         group.in_play = False
         group.updated_ms = time_ms
@@ -291,7 +291,7 @@ class Lifecycle:
 
     def determine(self, event: Event, time_ms: int) -> None:
         if event.status != CLOSED:
-            return  # an intervention was quicker
+            return  # an intervention came first
         event.status = DETERMINED
         values_e4 = self._values(event)
         event.expiration_value = self._value_of(event)
@@ -310,7 +310,7 @@ class Lifecycle:
             self._agenda.at(time_ms + event.template.timer_s * 1000, self.settle, event)
 
     def _values(self, event: Event) -> list[int]:
-        """Return what a YES contract of each market is worth, in $0.0001: drawn, as the probabilities say."""
+        """Return what a YES contract of each market is worth, in $0.0001, drawn by the probabilities."""
         rng, latent, activity = self._rng, event.group.latent, self._activity
         if event.group.void:
             quotes = [market.last_quote_e4 or (0, PRICE_ONE_E4) for market in event.markets]
@@ -404,9 +404,9 @@ class Lifecycle:
 
 
 def _in_e4(cents: list[int], lowest: list[int] | None) -> list[int]:
-    """Return values in $0.0001; with `lowest` (of an exclusive event) they are a dollar together at most.
+    """Return values in $0.0001; with `lowest` (for an exclusive event) they sum to at most a dollar.
 
-    What is too much is taken, cent by cent, from where there is the most above the lowest, then from all.
+    The excess is taken, cent by cent, from whichever is furthest above its lowest, then from all.
     """
     values = list(cents)
     for floor in [lowest, [0] * len(values)] if lowest is not None else []:
@@ -419,11 +419,11 @@ def _in_e4(cents: list[int], lowest: list[int] | None) -> list[int]:
 
 
 def _quote(market: Market) -> tuple[int, int]:
-    """Return bid and ask, 0 and a dollar where a side is empty."""
+    """Return bid and ask; 0 and a dollar for empty sides."""
     return market.bid_e4 if market.bid_e2 else 0, market.ask_e4 if market.ask_e2 else PRICE_ONE_E4
 
 
 def touched(event: Event, time_ms: int) -> None:
-    """Note a change of metadata; quotes, trades and the clock are none (contract 7.1)."""
+    """Note a change of metadata, which quotes, trades and the clock are not (contract 7.1)."""
     event.updated_ms = time_ms
     event.values["updated"] = stamp(time_ms, event.ticker)

@@ -1,9 +1,9 @@
 """Mispricings, planted for a scanner to find: what the crowd would never leave on the table.
 
 Kinds: `no_basket` and `yes_basket` (exclusive events whose bids add up to more, or asks to less, than a
-dollar after fees), `ladder`, `range` and `implication` (a market whose YES includes another's, and is
-cheaper: in one event by its strikes, by its bounds, or in another event of the match), and `value` (one leg
-of an exhaustive event is off what the others say).
+dollar after fees), `ladder`, `range` and `implication` (a market whose YES includes another's and yet is
+cheaper: by its strikes or bounds within an event, or in another event of the match), and `value` (one leg of
+an exhaustive event departs from what the others say).
 """
 
 from collections import Counter, deque
@@ -24,29 +24,29 @@ from .listed import Listings
 from .model import ACTIVE, Event, Group, Market
 
 PULL_BEFORE_START_MS: Final = 3 * SECOND_MS
-"""Quoters pull so long before a match starts."""
+"""How long before a match starts quoters pull."""
 
 KINDS: Final = {"no_basket": 8, "yes_basket": 1, "ladder": 1, "range": 1, "implication": 1, "value": 4}
-"""How often each is planted, in relation to the others."""
+"""How often each is planted, relative to the others."""
 
 BASKETS: Final = frozenset(KINDS) - {"value"}
-"""Kinds that pay for sure, whatever comes, if all legs are had."""
+"""Kinds that surely pay, whatever comes, once all legs are filled."""
 
 _ALIVE: Final = (6, 10)
-"""Planted mispricings alive at once, from and to; a large enough universe given."""
+"""Least and most planted mispricings alive at once, given a large enough universe."""
 
 _STANDS_MS: Final = (30_000, 120_000)
-"""How long one stands, from and to, unless somebody takes it."""
+"""Least and longest time that one stands unless somebody takes it."""
 
 _EVERY_S: Final = 1.5
 _PATIENCE: Final = 6
-"""Where nothing was found so often in a row, it is looked for the more rarely."""
+"""After this many failures in a row, searches become rarer."""
 
 _SOON: Final = 0.6
 _TRIES: Final = 90
 _FEE: Final = 0.07
 _NEAR: Final = 0.12
-"""Nested markets are worth so much apart at most, if they are to be planted the wrong way round."""
+"""Nested markets to be planted the wrong way round are worth at most this much apart."""
 
 
 @dataclass(slots=True)
@@ -55,9 +55,9 @@ class Mispricing:
 
     Attributes:
         tickers: its legs.
-        sides: what a taker does with each: "bid" buys YES, "ask" buys NO.
-        edge_e4: the profit per contract after taker fees, in $0.0001: of a basket what a set pays for sure,
-            of a leg what it pays on average.
+        sides: what a taker does in each: "bid" buys YES, "ask" buys NO.
+        edge_e4: the profit per contract after taker fees, in $0.0001: for a basket what a set surely pays,
+            for a leg what it pays on average.
         fair: the true probability of each leg at `from_ms`.
     """
 
@@ -78,7 +78,7 @@ def fee_multiplier(event: Event) -> float:
 
 
 def nested(group: Group) -> Iterator[tuple[str, Market, Market]]:
-    """Yield (kind, wider, narrower) of neighbours of which the one's YES includes the other's."""
+    """Yield (kind, wider, narrower) for neighbours where YES of one includes YES of the other."""
     wins: dict[str, Market] = {}
     margins: dict[str, Market] = {}
     for event in group.events:
@@ -112,7 +112,7 @@ class Planter:
 
     Attributes:
         planted: the latest, oldest first.
-        followers: hear of each that is planted.
+        followers: told of each one planted.
     """
 
     def __init__(
@@ -129,13 +129,13 @@ class Planter:
         self._crowd = crowd
 
     def plant(self, _subject: None, time_ms: int) -> None:
-        """Misprice something for a while, as long as there are not enough mispricings."""
+        """Misprice something for a while, unless there are enough mispricings."""
         self._in_vain = 0 if self._plant(time_ms) else min(self._in_vain + 1, _PATIENCE)
         mean_s = _EVERY_S * (1 + self._in_vain)
         self._agenda.at(time_ms + 500 + int(1000 * self._rng.expovariate(1 / mean_s)), self.plant, None)
 
     def _plant(self, time_ms: int) -> bool:
-        """Return whether there are enough, now at least."""
+        """Return whether there are enough, at least for now."""
         rng = self._rng
         if not self._activity.mispricings:
             return True
@@ -144,23 +144,23 @@ class Planter:
         if alive.total() >= rng.randint(*_ALIVE):
             return True
         until_ms = time_ms + rng.randint(*_STANDS_MS)
-        # Each by its weight, as the first of exponential waits; not more of a kind than its share.
+        # Each by its weight, as the first of exponential waits; no kind beyond its share.
         waits = {kind: rng.expovariate(weight) for kind, weight in KINDS.items() if alive[kind] <= weight}
         kinds = sorted(waits, key=waits.__getitem__)
         everything = self._listings.groups
         soon = [g for g in everything if 0 < g.start_ms - time_ms < HOUR_MS and g.kind == "match"]
         first = soon if soon and rng.random() < _SOON else everything
         for attempt in range(_TRIES):
-            # Most of them where whoever takes them sees the outcome soon, if it can be there.
+            # Mostly where the taker will soon see the outcome, if possible.
             groups = first if attempt < _TRIES // 2 else everything
             group = groups[rng.randrange(len(groups))]
-            kind = kinds[max(0, attempt - _TRIES // 3) % len(kinds)]  # the others too, where it cannot be
+            kind = kinds[max(0, attempt - _TRIES // 3) % len(kinds)]  # elsewhere, too, if that is impossible
             if self._possible(group, until_ms) and self._try(kind, group, time_ms, until_ms):
                 return True
         return False
 
     def _possible(self, group: Group, until_ms: int) -> bool:
-        """Whether a group is quoted until then, and nothing is planted in it yet."""
+        """Whether a group is quoted until then, and has nothing planted yet."""
         first = group.events[0]
         ends_ms = group.start_ms - PULL_BEFORE_START_MS if group.kind == "match" else first.close_ms
         return (
@@ -239,7 +239,7 @@ class Planter:
         return True
 
     def _plant_pair(self, kind: str, pair: tuple[Market, Market], time_ms: int, until_ms: int) -> bool:
-        """Make the wider market cheaper than the narrower: YES of it and NO of the other pay a dollar."""
+        """Make the wider market cheaper than the narrower: its YES and the other's NO pay a dollar."""
         wider, narrower = pair
         quoted = all(m.status == ACTIVE and m.bid_e2 and m.ask_e2 and 0.08 < m.p < 0.92 for m in pair)
         if not quoted or not 0 <= wider.p - narrower.p < _NEAR:
@@ -265,7 +265,7 @@ class Planter:
         return True
 
     def _plant_leg(self, event: Event, time_ms: int, until_ms: int) -> bool:
-        """Move one leg of an exhaustive event well off what the others say of it."""
+        """Move one leg of an exhaustive event well away from what the others say."""
         rng = self._rng
         legs = event.markets
         if (

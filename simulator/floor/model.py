@@ -17,26 +17,26 @@ INITIALIZED, ACTIVE, INACTIVE, CLOSED = "initialized", "active", "inactive", "cl
 DETERMINED, DISPUTED, FINALIZED = "determined", "disputed", "finalized"
 
 Stage = Literal["closed", "determined", "settled", "gone"]
-"""How far the life of an event may be made to go at once."""
+"""The stages to which an event's life may be advanced at once."""
 
 
 class Latent(Protocol):
-    """The truth behind the prices of a group: its state, and what it says of each market."""
+    """The truth behind the prices of a group: its state, and what it means for each market."""
 
     def advance(self, dt_s: float, rng: Random) -> bool:
-        """Move `dt_s` seconds on; True if something happened that shows (a score)."""
+        """Move on by `dt_s` seconds; True if something visible happened (a score)."""
 
     def probability(self, role: Role) -> float:
         """Return the probability, 0..1, that a market of `role` resolves YES."""
 
     def probabilities(self, markets: "Sequence[Market]") -> list[float]:
-        """Return that of each market of an event."""
+        """Return the probability of each market of an event."""
 
     def decide(self, rng: Random) -> None:
-        """Let what is open still be drawn from the probabilities."""
+        """Draw what is still open from the probabilities."""
 
     def outcome(self, role: Role) -> bool:
-        """Return how a market of `role` resolves, once all is decided."""
+        """Return how a market of `role` resolves, once everything is decided."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -46,7 +46,7 @@ class Series:
     Attributes:
         body: its JSON object as served, a dict.
         gone_e2: volume of its markets that are no longer listed.
-        events: those that are listed.
+        events: the listed ones.
     """
 
     ticker: str
@@ -58,13 +58,13 @@ class Series:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Market:
-    """One market. Sizes of 0 mean that the side is empty; prices are then what the sentinel says.
+    """One market. A size of 0 means that the side is empty; its price is then the sentinel.
 
     `ask_e4`/`ask_e2` are the YES ask: the best NO bid at 1 - `ask_e4` of the same size. `fair_shift_e4` is
     not 0 while a mispricing is planted. `last_quote_e4` is bid and ask when quoters pulled before a start.
-    `depth` exists once somebody looked at the book or placed an order, `past` if there were trades before the
-    exchange began, `record` once something happened since. `day_ago` is what `history.day_ago` found last,
-    `held_e2` what users hold of YES and of NO. Matching takes it as an `Instrument`.
+    `depth` exists once somebody has looked at the book or placed an order, `past` if there were trades before
+    the exchange began, `record` once something has happened since. `day_ago` is what `history.day_ago` last
+    found, `held_e2` what users hold of YES and of NO. Matching treats it as an `Instrument`.
     """
 
     ticker: str
@@ -99,22 +99,22 @@ class Market:
 
     @property
     def status(self) -> str:
-        """Status word as the exchange returns it."""
+        """The status word as the exchange returns it."""
         return INACTIVE if self.paused and self.event.status == ACTIVE else self.event.status
 
     @property
     def shown(self) -> tuple[int, int]:
-        """Bid and ask as candlesticks show them: 0 and a dollar where a side is empty."""
+        """Bid and ask as candlesticks show them: 0 and a dollar for empty sides."""
         return self.bid_e4 if self.bid_e2 else 0, self.ask_e4 if self.ask_e2 else PRICE_ONE_E4
 
     @property
     def event_ticker(self) -> str:
-        """Ticker of its event."""
+        """The ticker of its event."""
         return self.event.ticker
 
     @property
     def exchange_index(self) -> int:
-        """Shard that it trades on."""
+        """The shard it trades on."""
         return self.event.shard
 
     @property
@@ -137,7 +137,7 @@ class Market:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Event:
-    """One event. All its markets open, close and settle together; `values` fill its template's holes."""
+    """An event. All its markets open, close and settle together; `values` fill its template's holes."""
 
     ticker: str
     series: Series
@@ -164,7 +164,7 @@ class Event:
 
 @dataclass(slots=True, eq=False)
 class Milestone:
-    """A scheduled happening; `body` is its JSON object, kept current."""
+    """A scheduled occasion; `body` is its JSON object, kept current."""
 
     id: str
     start_ms: int
@@ -173,12 +173,12 @@ class Milestone:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Group:
-    """Events that share one latent process, hence move together and can be arbitraged against each other.
+    """Events that share one latent process, so they move together and can be arbitraged against one another.
 
     `kind` says how its life goes: match, updown, range, options, ladder. `again` is what the catalogue needs
-    to make its successor. `interval_s` is the mean time between its updates while quiet; `priced_ms` is when
-    its prices were last brought up to its truth. For a match `start_ms`/`end_ms` bound the play; it is `void`
-    if it is not played.
+    to make a successor. `interval_s` is the mean time between its updates while quiet; `priced_ms` is when
+    its prices last followed its truth. For a match `start_ms`/`end_ms` bound the play; it is `void` if it is
+    not played.
     """
 
     kind: str

@@ -1,8 +1,9 @@
-"""What happened to a market before the exchange began: a function of its ticker, never stored.
+"""What happened in a market before the exchange began: a function of its ticker, never stored.
 
-A market's past is a list of trades, and of the quote that stood after each. Any of them can be had by its
-number alone; volume, open interest, candlesticks, what was a day ago: all of it is counted from them, so that
-it agrees. Trades come the denser the later, prices sway from the opening price to that at the beginning.
+A market's past is a list of trades, each with the quote that stood after it. Any of them can be computed from
+its number alone; volume, open interest, candlesticks and the figures of a day ago all derive from them, so
+that they agree. Trades become denser with time, and prices sway from the opening price to the price at the
+exchange's beginning.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _PRIME: Final = 0x9E3779B97F4A7C15
 
 
 class Moment(NamedTuple):
-    """A trade of the past, number 1 the first: when, at what, how much; quote and open interest after it."""
+    """A trade of the past, the first being number 1: when, price, count; quote and open interest after it."""
 
     number: int
     time_ms: int
@@ -35,30 +36,30 @@ class Moment(NamedTuple):
 
 
 def _mixed(value: int) -> int:
-    """Return 64 bits in which each depends on all of `value`."""
+    """Return 64 bits, each depending on all of `value`."""
     value = (value ^ value >> 31) * 0xBF58476D1CE4E5B9 & _MASK
     value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
     return value ^ value >> 29
 
 
 def key_of(seed: int, ticker: str) -> int:
-    """Return what a market's past follows from."""
+    """Return the number from which a market's past follows."""
     data = f"{seed}:{ticker}".encode()
     return _mixed(crc32(data) << 32 | crc32(data, 1))
 
 
 @dataclass(slots=True, eq=False)
 class Past:
-    """One market's past, from its opening to the beginning of the exchange, or its close if that was before.
+    """A market's past, from its opening to the beginning of the exchange, or its close if that was earlier.
 
     Attributes:
-        key: all its chances follow from it.
+        key: everything random in it follows from this.
         until_ms: end, exclusive.
-        volume_e2, open_interest_e2, price_e4: as of its end; `price_e4` is that of the last trade.
-        bend: the share of time t has seen the share t ** bend of the trades.
-        trades: how many.
+        volume_e2, open_interest_e2, price_e4: at its end; `price_e4` is that of the last trade.
+        bend: in the share t of the time, the share t ** bend of the trades has happened.
+        trades: their number.
         half_e4: half the spread.
-        grid: of its prices; that of the market may change later.
+        grid: that of its prices; the market's may change later.
     """
 
     key: int
@@ -73,7 +74,7 @@ class Past:
     grid: Grid
 
     def at(self, time_ms: int) -> int:
-        """Return how many trades there were until `time_ms`, itself included."""
+        """Return how many trades there were up to and including `time_ms`."""
         share = (time_ms - self.open_ms) / (self.until_ms - self.open_ms)
         if share <= 0:
             return 0
@@ -87,13 +88,13 @@ class Past:
         return number
 
     def time_ms(self, number: int) -> int:
-        """Return when a trade was."""
+        """Return the time of a trade."""
         place = (number - 1 + (_mixed(self.key + number * _PRIME) & 0xFFFFF) / 0x100000) / self.trades
         span_ms = self.until_ms - self.open_ms
         return self.open_ms + min(int(span_ms * place ** (1 / self.bend)), span_ms - 1)
 
     def total_e2(self, number: int) -> int:
-        """Return the volume of the first `number` trades; each is of a hundredth of a contract at least."""
+        """Return the volume of the first `number` trades, each of at least a hundredth of a contract."""
         if number in (0, self.trades):
             return self.volume_e2 if number else 0
         place = number + 0.85 * (_mixed(self.key + number * _PRIME) >> 44) / 0x100000
@@ -120,7 +121,7 @@ class Past:
         return PRICE_ONE_E4 / (1 + exp(-(first + (last - first) * share + sway)))
 
     def quote(self, number: int) -> tuple[int, int]:
-        """Return bid and ask that stood after a trade, 0 and a dollar where there was none."""
+        """Return the bid and ask after a trade, 0 and a dollar where there was none."""
         fair, grid = self._fair(number), self.grid
         bid, ask = grid.at_or_below(fair - self.half_e4), grid.at_or_above(fair + self.half_e4)
         if bid is not None and bid == ask:
@@ -131,7 +132,7 @@ class Past:
         return bool(_mixed(self.key + number * _PRIME) >> 30 & 1)
 
     def price(self, number: int) -> int:
-        """Return what a trade was at: the quote before it, where there was one."""
+        """Return the price of a trade: from the quote before it, if there was one."""
         if number == self.trades:
             return self.price_e4
         bid, ask = self.quote(number - 1)
@@ -174,8 +175,8 @@ def past_of(
 
     Args:
         span: the market's opening, and the end of its past.
-        day_share: share of the volume, 0..1, that the last 24 hours should have, if it is older.
-        typical_e2: usual size of a level; trades are some of it.
+        day_share: share of the volume, 0..1, that falls into the last 24 hours, if it is older.
+        typical_e2: usual size of a level; trades take part of it.
     """
     length_ms = span[1] - span[0]
     bend = log(1 - day_share) / log(1 - _DAY_MS / length_ms) if length_ms > 1.01 * _DAY_MS else 2.0

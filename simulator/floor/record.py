@@ -1,7 +1,7 @@
 """What is remembered of a market since the exchange began: minutes in which something changed.
 
-So many minutes are kept as a budget for the whole exchange allows, so that 130,000 markets cost no more than
-1,500. Older ones are put together to hours and days: their sums stay, their single trades go.
+As many minutes are kept as a budget for the whole exchange allows, so that 130,000 markets cost no more than
+1,500. Older ones are merged into hours and days: their sums stay, their single trades go.
 """
 
 from bisect import bisect_left
@@ -21,7 +21,7 @@ _HOUR, _DAY = 60, 1_440
 
 
 class Deal(NamedTuple):
-    """A trade: its number in the exchange, when, at what, how much, whether YES was bought, its id."""
+    """A trade: its number in the exchange, time, price, count, whether YES was bought, its id."""
 
     number: int
     time_ms: int
@@ -33,16 +33,16 @@ class Deal(NamedTuple):
 
 @dataclass(slots=True)
 class Span:
-    """Minutes in a row of which at least the last saw a change.
+    """Consecutive minutes, of which at least the last saw a change.
 
     Attributes:
         minute: the first, since the epoch.
         minutes: how many.
-        bid, ask: open, high, low, close in $0.0001; 0 and a dollar stand for none.
-        price: the same of the trades, None without any.
+        bid, ask: open, high, low, close in $0.0001; 0 and a dollar mean none.
+        price: the same for trades, None without any.
         last_e4, open_interest_e2, total_e2: last price, open interest and the market's volume at the end.
         notional: count x price of the trades.
-        trades: those of a single minute, packed.
+        trades: those of a single minute, in packed form.
     """
 
     minute: int
@@ -63,7 +63,7 @@ class Span:
         return self.minute + self.minutes - 1
 
     def pack(self) -> bytes:
-        """Return it as bytes; those of a later span are greater."""
+        """Return it as bytes, which compare greater for a later span."""
         head = _HEAD.pack(
             self.minute,
             self.minutes,
@@ -79,7 +79,7 @@ class Span:
         return head + self.trades
 
     def join(self, later: "Span") -> None:
-        """Take in a later span. Single trades go."""
+        """Merge a later span. Single trades are dropped."""
         self.minutes = later.end - self.minute + 1
         for mine, other in ((self.bid, later.bid), (self.ask, later.ask)):
             mine[1:] = max(mine[1], other[1]), min(mine[2], other[2]), other[3]
@@ -121,7 +121,7 @@ class Keeping:
 
 
 def keeping(markets: int) -> Keeping:
-    """Return what an exchange of so many markets keeps of each."""
+    """Return what an exchange of this many markets keeps of each."""
     markets = max(markets, 1)
     minutes = min(max(MINUTES_IN_ALL // markets, 3), _DAY)
     return Keeping(minutes, min(max(HOURS_IN_ALL // markets, 1), 72))
@@ -129,7 +129,7 @@ def keeping(markets: int) -> Keeping:
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """What is remembered of one market; `last` is the latest minute, the older ones are packed."""
+    """What is remembered of one market; `last` is the latest minute, older ones are packed."""
 
     keeping: Keeping
     last: Span
@@ -138,7 +138,7 @@ class Record:
     days: list[bytes] = field(default_factory=list)
 
     def begin(self, minute: int) -> Span:
-        """Begin a minute with what stands at the end of the last one, and return it."""
+        """Begin a minute with the state at the end of the last one, and return it."""
         last = self.last
         self.minutes.append(last.pack())
         bid, ask, interest = last.bid[3], last.ask[3], last.open_interest_e2
@@ -157,7 +157,7 @@ class Record:
         return self.last
 
     def spans(self, from_minute: int) -> list[Span]:
-        """Return the spans that end in `from_minute` or later, and the one ahead of them if there is one."""
+        """Return the spans that end in `from_minute` or later, and the previous one if there is one."""
         found = [self.last]
         for packed in (self.minutes, self.hours, self.days):
             for data in reversed(packed):
@@ -187,7 +187,7 @@ class Record:
 
 
 def _put(packed: "deque[bytes] | list[bytes]", data: bytes, width: int) -> None:
-    """Put a span to the others, joined to the last one if both are of the same hour or day."""
+    """Add a span, merged with the last one if both belong to the same hour or day."""
     span = unpack(data)
     if packed:
         before = unpack(packed[-1])

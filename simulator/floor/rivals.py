@@ -1,9 +1,9 @@
-"""Others who look for what is mispriced, each after their own temper.
+"""Others who look for mispricings, each by their own temper.
 
-* The rival of record takes one leg of every planted basket, after an exponential delay of mean 1 s from its
-  first moment: whoever comes later has the others and misses that one.
-* Sweepers take all legs of some, unhurried.
-* Value traders take what a single leg shows, in parts.
+* The rival of record takes one leg of every planted basket, after an exponential delay with a mean of 1 s
+  from the planting: whoever comes later gets the others and misses that one.
+* Sweepers take all legs of some baskets, without hurry.
+* Value traders take what a single leg shows, in portions.
 """
 
 from collections import deque
@@ -38,10 +38,10 @@ class Taken:
 
 
 class Rivals:
-    """Hear of what is planted, and act on it in their own time.
+    """Hear of what is planted, and act in their own time.
 
     Attributes:
-        taken: the latest that they did, oldest first.
+        taken: the latest that they took, oldest first.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Rivals:
         self._crowd = crowd
 
     def tempted(self, planted: Mispricing, time_ms: int) -> None:
-        """Hear of a mispricing in its first moment."""
+        """Hear of a mispricing when it is planted."""
         if not self._activity.rivals:
             return
         rng = self._rng
@@ -86,7 +86,7 @@ class Rivals:
             )
 
     def _offered(self, market: Market, planted: Mispricing, time_ms: int) -> bool:
-        """Whether a leg can be had as it was planted."""
+        """Whether a leg is still available as planted."""
         return (
             time_ms < planted.until_ms
             and self._activity.pace > 0

@@ -1,4 +1,4 @@
-"""What the public sees of each market: its quote, its trades, its history. All changes of these pass here."""
+"""What the public sees of each market: quote, trades, history. All changes to these pass here."""
 
 from collections import deque
 from typing import Final
@@ -14,7 +14,7 @@ from .record import MINUTE_MS, Keeping, Record, Span, trade_bytes
 _TRADES_KEPT: Final = 50_000
 
 Level = tuple[int, int]
-"""A price and the contracts there: (price_e4, count_e2)."""
+"""A price and the number of contracts there: (price_e4, count_e2)."""
 
 
 class Screen:
@@ -24,7 +24,7 @@ class Screen:
         keeping: how much each market remembers.
 
     Attributes:
-        remembers: whether quotes are remembered; not while the universe is built.
+        remembers: whether quotes are remembered, which they are not while the universe is built.
         quote_changes: how many times a quote has changed.
         trades: the latest public trades, oldest first.
     """
@@ -38,7 +38,7 @@ class Screen:
         self._keeping = keeping
 
     def show(self, market: Market, bid: Level, ask: Level, changes: list[Change], time_ms: int) -> None:
-        """Show best YES bid and ask (a count of 0 is an empty side), and what has changed in the book."""
+        """Show best YES bid and ask (count 0: an empty side), and what has changed in the book."""
         if (market.bid_e4, market.bid_e2, market.ask_e4, market.ask_e2) == (*bid, *ask):
             if changes:
                 self._herald.deepened(market, changes, time_ms)
@@ -66,8 +66,8 @@ class Screen:
         """Print a trade: last price, volume, open interest, the tape.
 
         Args:
-            taker: outcome that the taker bought, "yes" or "no".
-            interest_e2: by how much open interest changes.
+            taker: the outcome that the taker bought, "yes" or "no".
+            interest_e2: the change of open interest.
         """
         span = self._span(market, time_ms)
         market.last_e4, market.last_size_e2 = price_e4, count_e2
@@ -91,7 +91,7 @@ class Screen:
         self._herald.traded(trade)
 
     def _span(self, market: Market, time_ms: int) -> Span:
-        """Return what is remembered of a market's present minute."""
+        """Return the record of a market's present minute."""
         minute, record = time_ms // MINUTE_MS, market.record
         if record is not None:
             last = record.last
@@ -114,7 +114,7 @@ class Screen:
 
 
 def _extend(values: list[int], value: int) -> None:
-    """Let open, high, low and close know of a value."""
+    """Update open, high, low and close with a value."""
     values[3] = value
     if value > values[1]:
         values[1] = value
@@ -123,5 +123,5 @@ def _extend(values: list[int], value: int) -> None:
 
 
 def crowds_interest(market: Market, count_e2: int, opens: bool) -> int:
-    """Return how open interest changes by a trade inside the crowd: what it closes it must have."""
+    """Return how a trade within the crowd changes open interest: it can close only what it holds."""
     return count_e2 if opens else -min(count_e2, market.open_interest_e2 - max(market.held_e2))

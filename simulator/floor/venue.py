@@ -1,4 +1,4 @@
-"""The floor as the matching engine sees it: where books are, whether a market takes orders, who is told."""
+"""The floor as seen by the matching engine: where books are, whether a market takes orders, who is told."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ from .screen import Screen, crowds_interest
 
 
 class FloorVenue:
-    """Books, hours and the screen of one exchange. Its instruments are its markets.
+    """Books, trading hours and the screen of one exchange. Its instruments are its markets.
 
     Args:
-        seed: of the depth of books.
+        seed: that of the depth of books.
 
     Attributes:
-        listeners: hear of each book that is made, before it is: from then on it has a depth of its own.
+        listeners: told of each book just before it is made: from then on it has a depth of its own.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FloorVenue:
         return [] if depth is None else list(depth.book.resting())
 
     def closed_to(self, instrument: Instrument, opening: bool) -> Refusal | None:
-        """See Venue. A pause of trading takes cancels, a pause of the exchange nothing."""
+        """See Venue. A pause of trading accepts cancels, a pause of the exchange nothing."""
         market, halts = _market(instrument), self._halts
         shard = halts.shards[market.exchange_index]
         if not (halts.exchange_active and shard.exchange_active):
@@ -91,21 +91,21 @@ class FloorVenue:
         """See Venue."""
         market = _market(instrument)
         bought = "yes" if taker == BID else "no"
-        # A fair share of the crowd's trades opens contracts; ids are random.
+        # A fair share of the crowd's trades open contracts; ids are random.
         opens = trade_id[-1] < "a"
         change_e2 = self._users_interest(market, opens) if users else crowds_interest(market, count_e2, opens)
         self._screen.print_trade(market, trade_id, price_e4, count_e2, bought, change_e2, time_ms)
 
     def _users_interest(self, market: Market, opens: bool) -> int:
-        """Return how open interest changes by what users traded: with each other, and with the crowd.
+        """Return how users' trades, with one another and with the crowd, change open interest.
 
-        Users open or close by their positions; the crowd closes what it has if it does not open. Of several
-        trades of one request the first tells of all.
+        Users open or close according to their positions; the crowd closes what it has if it does not open. Of
+        several trades of one request, the first reports all.
         """
         long_e2, short_e2 = market.held_e2
         market.held_e2 = new_long_e2, new_short_e2 = self._ledger.users_e2(market.ticker)
         bought_e2 = (new_long_e2 - long_e2) - (new_short_e2 - short_e2)
-        # Of the pairs that are open, the crowd has those halves that users have not.
+        # Of the open pairs, the crowd has the halves that users do not have.
         if bought_e2 >= 0:
             closed_e2 = 0 if opens else min(bought_e2, market.open_interest_e2 - long_e2)
             return new_long_e2 - long_e2 - closed_e2

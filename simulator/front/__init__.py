@@ -1,1 +1,1 @@
-"""How one speaks to the exchange: REST and WebSocket, signatures, limits, faults; without sockets."""
+"""How clients speak to the exchange: REST and WebSocket, signatures, limits, faults; without sockets."""

@@ -1,6 +1,7 @@
 """The REST side of the exchange, pure: `Api.handle(request, now_ms) -> Response`.
 
-Here: routing, signatures, limits, cache, faults, counters and parameters. The operations are in `operations`.
+Routing, signatures, limits, cache, faults, counters and parameters are here; the operations are in
+`operations`.
 """
 
 import re
@@ -59,7 +60,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Call:
-    """One call of an operation: `args` are the parameters of its path, `account` is who calls, 0 nobody."""
+    """A call of an operation: `args` are the parameters of its path, `account` the caller's, 0 for none."""
 
     api: "Api"
     request: Request
@@ -72,7 +73,7 @@ Handler = Callable[[Call], Response]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation: its name as the specification spells it, and what is needed to call it."""
+    """One operation: its name as the specification spells it, and what a call requires."""
 
     method: str
     template: str
@@ -122,14 +123,14 @@ class Api:
     """The REST side of the exchange.
 
     Args:
-        exchange: what is served.
-        routes: the operations, the first that matches a path wins.
-        keys: key id -> key pair of an account; without any every signed request is refused.
-        limits: token buckets; None never answers 429.
-        exchange_id: of this exchange; another one has other accounts.
+        exchange: the exchange to serve.
+        routes: the operations; the first that matches a path wins.
+        keys: key id -> key pair of an account; without any, every signed request is refused.
+        limits: token buckets; None: 429 is never answered.
+        exchange_id: the id of this exchange; another one has other accounts.
 
     Attributes:
-        reads: what accounts read of themselves, and how late.
+        reads: what accounts read about themselves, and how late.
     """
 
     def __init__(
@@ -184,7 +185,7 @@ class Api:
         return response
 
     def report(self, problem: Exception, what: str) -> None:
-        """Log an error of our own, once for each line of code it comes from: it may come a thousand times."""
+        """Log an error of our own, once per line of code that raises it: it may come a thousand times."""
         trace = problem.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -206,7 +207,7 @@ class Api:
         return self._spoiled(name, response, now_ms)
 
     def _spoiled(self, name: str, response: Response, now_ms: int) -> Response:
-        """Return what becomes of an answer under the rules; of one that is yet to come, when it comes."""
+        """Return what becomes of an answer under the rules; for a later answer, when it comes."""
         later = response.later
         if later is not None:
             return replace(response, later=lambda at_ms: self._spoiled(name, later(at_ms), at_ms))
@@ -256,7 +257,7 @@ class Api:
     # Faults of orders ---------------------------------------------------------------------------------
 
     def _skew_ms(self, request: Request, entry: Route, found: re.Match[str]) -> int:
-        """Return by how much the clock is off for one request, of which only the key's name is known."""
+        """Return how far the clock is off for one request, of which only the key id is known."""
         if not (entry.private and self.order_faults.of_requests):
             return 0
         pair = self.keys.get(request.headers.get(auth.KEY, ""))
@@ -266,7 +267,7 @@ class Api:
     def _deliver(
         self, entry: Route, request: Request, found: re.Match[str], account: int, now_ms: int
     ) -> Response:
-        """Carry out what an account asks, as the faults in force want it."""
+        """Carry out an account's request, under the faults in force."""
         if not self.order_faults.of_requests:
             return self._call(entry, request, found, account)
         about = self._delivery.subject(request, found.groupdict(), account)
@@ -276,7 +277,7 @@ class Api:
         return self._delivery.faulty(hits, lambda: self._call(entry, request, found, account), about, now_ms)
 
     def _pause(self, shards: dict[int, int]) -> None:
-        """Let shards pause, and write it down: a restart must find them paused."""
+        """Pause shards, and record that: a restart must find them paused."""
         document = Document(settings=Switches(pause_shards=shards))
         self._note_request(Request("POST", "/sim/faults", body=msgspec.json.encode(document)), 0)
         self._settings(document, self.exchange.now_ms)
@@ -289,15 +290,16 @@ class Api:
         out = self.order_faults.frames(session.account, kind, text, now_ms)
         return [left for frame in out for left in self.faults.frames(session, kind, frame, now_ms)]
 
-    # What is asked, for a restart ---------------------------------------------------------------------
+    # What is asked, recorded for a restart
+    # ---------------------------------------------------------------------
 
     def remember(self, append: Callable[[dict[str, Any]], None]) -> None:
-        """Hand over to `append` from now on whatever changes the exchange, before it does."""
+        """From now on, hand whatever changes the exchange to `append` before it does so."""
         self._append = append
         self.exchange.venue.listeners.append(self._looked)
 
     def _looked(self, market: Market) -> None:
-        """Note a first look at a book; market data goes on where it cannot be written down yet."""
+        """Note a first look at a book; if it cannot be written yet, market data goes on."""
         self._unwritten.append({"at": self.exchange.now_ms, "look": market.ticker})
         try:
             self._write()
@@ -313,18 +315,18 @@ class Api:
         if self._append is None:
             return
         try:
-            self._write()  # what was looked at before is done before
+            self._write()  # earlier looks are noted first
             self._append({"at": self.exchange.now_ms, **asked})
         except OSError as problem:
             self.report(problem, "writing down what is asked")
             raise ApiError(error(503, "service_unavailable", "service unavailable")) from problem
 
     def _note_request(self, request: Request, account: int) -> None:
-        body = request.body.decode(errors="replace")  # what is no UTF-8 is refused, then as now
+        body = request.body.decode(errors="replace")  # what is not UTF-8 is refused, then as now
         self._note(account=account, method=request.method, path=request.path, query=request.query, body=body)
 
     def again(self, asked: dict[str, Any]) -> None:
-        """Do again what was asked before a restart. What is not understood is left out."""
+        """Repeat what was asked before a restart, leaving out what is not understood."""
         try:
             self.exchange.advance(asked["at"])
             if "look" in asked:
@@ -354,7 +356,7 @@ class Api:
                 return
 
     def upgrade(self, request: Request, now_ms: int) -> Response | int:
-        """Return the refusal of a WebSocket upgrade, or whose account it is; auth is always needed."""
+        """Return the refusal of a WebSocket upgrade, or the account it is for; auth is always needed."""
         self.by_route["GET /trade-api/ws/v2"] += 1
         try:
             self.exchange.advance(now_ms)
@@ -367,10 +369,10 @@ class Api:
             return internal_error()
 
     def authenticate(self, request: Request, now_ms: int) -> KeyPair | None:
-        """Return the key pair of a signed request, None of an unsigned one.
+        """Return the key pair of a signed request, None for an unsigned one.
 
         Raises:
-            ApiError: 401, the signature does not hold.
+            ApiError: 401: the signature is not valid.
         """
         if not auth.present(request.headers):
             return None
@@ -441,7 +443,7 @@ class Api:
         raise not_found()
 
     def _accounts(self) -> dict[str, Any]:
-        """Return the exchange's own books, exact, and what rests."""
+        """Return the exchange's own books, exactly, and the resting orders."""
         matching = self.exchange.matching
         resting = [
             {
@@ -481,11 +483,11 @@ class Api:
         self.exchange.matching.reprice(now_ms)
 
     def begin(self, document: Document, again: bool) -> None:
-        """Bring the fault document of a start into force, and write down what it does to the exchange.
+        """Put the fault document given at the start into force, and record what it does to the exchange.
 
         Args:
-            document: of the command line.
-            again: whether the exchange has lived with it before: what it creates is there already.
+            document: that of the command line.
+            again: whether the exchange has had it before, so that what it creates already exists.
 
         Raises:
             faults.BadFaults: it names a shard or market that does not exist.
@@ -498,7 +500,7 @@ class Api:
         self.apply(document, self.exchange.now_ms)
 
     def apply(self, document: Document, now_ms: int) -> None:
-        """Bring a fault document into force.
+        """Put a fault document into force.
 
         Raises:
             faults.BadFaults: it names a shard or market that does not exist.
@@ -546,7 +548,7 @@ class Api:
                 exchange.pause_market(market, ticker in wanted.paused_markets)
 
     def _truth(self, request: Request) -> dict[str, Any]:
-        """Tell the true probabilities (of ``tickers=A,B`` or all) and the planted mispricings."""
+        """Reveal the true probabilities (of ``tickers=A,B`` or all) and the planted mispricings."""
         exchange = self.exchange
         wanted = request.get("tickers")
         tickers = wanted.split(",") if wanted else list(exchange.markets)
@@ -599,7 +601,7 @@ class Api:
 
 
 def _names(entry: Route) -> tuple[str, str]:
-    """Return an operation's name and route, by which faults know it."""
+    """Return an operation's name and route, by which faults identify it."""
     return entry.handler.__name__, f"{entry.method} {entry.template}"
 
 
@@ -626,7 +628,7 @@ def boolean(request: Request, name: str) -> bool:
 
 
 def required(request: Request, name: str) -> str:
-    """Return a parameter that must be there; answers 400 if it is not."""
+    """Return a required parameter; answers 400 if it is missing."""
     text = request.get(name)
     if text is None:
         raise invalid(f"Query argument {name} is required, but not found")
@@ -634,7 +636,7 @@ def required(request: Request, name: str) -> str:
 
 
 def required_integer(request: Request, name: str) -> int:
-    """Return an integer parameter that must be there; answers 400 otherwise."""
+    """Return a required integer parameter; answers 400 otherwise."""
     required(request, name)
     value = integer(request, name)
     assert value is not None
@@ -644,7 +646,7 @@ def required_integer(request: Request, name: str) -> int:
 def limit(
     request: Request, operation: str, lowest: int, highest: int, default: int, name: str = "limit"
 ) -> int:
-    """Return the page size; beyond its bounds 400, never clamped (contract 7.1)."""
+    """Return the page size; 400 beyond its bounds, never clamped (contract 7.1)."""
     value = integer(request, name)
     if value is None:
         return default

@@ -1,4 +1,4 @@
-"""Request signatures: the exchange's side of them, and the key pair it gives its only user.
+"""Request signatures, the exchange's side, and the key pairs it gives its users.
 
 Rules and error bodies: contract section 2 (recorded June 2026; Ed25519 since 24 Sep 2026).
 """
@@ -22,7 +22,7 @@ from markets.errors import StartupError
 
 KEY, TIMESTAMP, SIGNATURE = "kalshi-access-key", "kalshi-access-timestamp", "kalshi-access-signature"
 WINDOW_MS: Final = 10_000
-"""Signatures older or younger than this are refused: 5 s pass and 30 s do not; the bound is unknown."""
+"""Signatures further off than this are refused: 5 s pass and 30 s do not; the exact bound is unknown."""
 
 PRIVATE_KEY_FILE: Final = "sim_private_key.pem"
 KEY_ID_FILE: Final = "sim_key_id"
@@ -54,7 +54,7 @@ def present(headers: Mapping[str, str]) -> bool:
 def check(
     keys: Mapping[str, KeyPair], method: str, path: str, headers: Mapping[str, str], now_ms: int
 ) -> SignatureRefused | None:
-    """Verify a request's signature over timestamp + METHOD + path without query; None if it holds."""
+    """Verify a request's signature over timestamp + METHOD + path without query; None if it is valid."""
     signature = headers.get(SIGNATURE)
     if not signature:
         return SignatureRefused("signature_is_missing_from_headers", "signature is missing from headers")
@@ -78,9 +78,9 @@ def check(
 
 
 def load_or_create(directory: Path, accounts: int = 1) -> dict[str, KeyPair]:
-    """Return the key pairs in `directory` by key id; what is missing is made, readable by the owner alone.
+    """Return the key pairs in `directory` by key id; missing ones are made, readable by the owner alone.
 
-    The first account's files are `sim_private_key.pem` and `sim_key_id`; of the second they end in `_2`.
+    The first account's files are `sim_private_key.pem` and `sim_key_id`; those of the second end in `_2`.
 
     Raises:
         StartupError: the files cannot be read or written, or hold no usable key.
@@ -133,7 +133,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 whole: a reader sees the old one or the new one, never a part."""
+    """Write a file of mode 0600 atomically: a reader sees the old one or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,8 +1,8 @@
-"""What a request costs, and which token buckets pay it (contract 9).
+"""What a request costs, and which token buckets pay for it (contract 9).
 
 Reads have one bucket. Writes have one for each shard and an unscoped one: a single order operation that names
-a shard from 1 on draws from that shard's, shard 0 and batches from the unscoped one, and what leaves the
-shard to the exchange, by a ticker, is charged to all of them.
+a shard from 1 up draws on that shard's, shard 0 and batches on the unscoped one, and what leaves the shard to
+the exchange, by naming a ticker, is charged to all of them.
 """
 
 import json
@@ -19,7 +19,7 @@ _BATCH: Final = f"{_ORDERS}/batched"
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Tokens, and the shards whose buckets each pay all of them; reads pay from `UNSCOPED` alone."""
+    """Tokens, and the shards whose buckets each pay all of them; reads are paid from `UNSCOPED` alone."""
 
     cost: int
     shards: tuple[int, ...] = (UNSCOPED,)
@@ -29,10 +29,10 @@ def bill(request: Request, path: str, shards: tuple[int, ...], per_book: bool) -
     """Return what a request costs.
 
     Args:
-        request: its body may be anything; what cannot be read costs what a single operation costs.
+        request: its body may be anything; an unreadable one costs as much as a single operation.
         path: below /trade-api/v2.
-        shards: all shards there are.
-        per_book: a batch of order books is billed by the ticker.
+        shards: all existing shards.
+        per_book: a batch of order books is billed per ticker.
     """
     cost = next((c for m, p, c in COSTS if m == request.method and _costs(p, path)), DEFAULT_COST)
     if path == "/markets/orderbooks" and per_book:
@@ -50,7 +50,7 @@ def bill(request: Request, path: str, shards: tuple[int, ...], per_book: bool) -
 
 
 def _shards(request: Request, shards: tuple[int, ...]) -> tuple[int, ...]:
-    """Return whose buckets pay a single order operation."""
+    """Return whose buckets pay for a single order operation."""
     members: dict[str, Any] = dict(request.query)
     members |= _members(request.body)
     index = members.get("exchange_index")

@@ -19,7 +19,7 @@ _WORDS: Final = {bool: "bool", int: "int64", str: "string"}
 
 
 def undecodable(details: str) -> ApiError:
-    """A body that is not the JSON that was expected: the flat shape of such refusals."""
+    """A body that is not the expected JSON: the flat shape of such refusals."""
     text = dumps({"code": "bad_request", "message": "bad request", "details": details})
     return ApiError(Response(400, text.encode()))
 
@@ -34,7 +34,7 @@ class Body:
 
     Args:
         members: what was sent.
-        name: of the schema, for the words of refusals.
+        name: that of the schema, for the wording of refusals.
     """
 
     def __init__(self, members: dict[str, Any], name: str) -> None:
@@ -46,7 +46,7 @@ class Body:
         """Read a body.
 
         Raises:
-            ApiError: 400, it is no JSON object.
+            ApiError: 400: it is not a JSON object.
         """
         try:
             members = json.loads(raw.decode() if raw else "{}")
@@ -58,7 +58,7 @@ class Body:
 
     @classmethod
     def made(cls, members: object, name: str) -> "Body":
-        """Take a value that was read already; 400 unless it is an object."""
+        """Take a value already read; 400 unless it is an object."""
         if not isinstance(members, dict):
             kind = _KINDS.get(type(members), "null")
             raise undecodable(f"json: cannot unmarshal {kind} into Go value of type {name}")
@@ -70,14 +70,14 @@ class Body:
         return None if value is None else sendable(value)
 
     def required(self, name: str) -> str:
-        """Return a text member that must be there."""
+        """Return a required text member."""
         value = self.text(name)
         if not value:
             raise invalid_parameters(f"{name} is required")
         return value
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        """Return a text member that must be one of `choices`."""
+        """Return a required text member, one of `choices`."""
         value = self.required(name)
         if value not in choices:
             raise invalid_parameters(f"{name} must be one of {' '.join(choices)}")
@@ -95,7 +95,7 @@ class Body:
         return value
 
     def price_e4(self, name: str) -> int:
-        """Return a price in dollars as text; one that is finer than $0.0001 or out of range is refused."""
+        """Return a price given in dollars as text; one finer than $0.0001 or out of range is refused."""
         text = self.required(name)
         try:
             return parse_price_e4(text, name)
@@ -103,7 +103,7 @@ class Body:
             raise ApiError(error(400, "invalid_price", "invalid price")) from None
 
     def count_e2(self, name: str) -> int:
-        """Return a number of contracts as text; one that is finer than 0.01 or negative is refused."""
+        """Return a number of contracts given as text; one finer than 0.01 or negative is refused."""
         text = self.required(name)
         try:
             return parse_count_e2(text, name)
@@ -111,21 +111,21 @@ class Body:
             raise ApiError(error(400, "invalid_order_size", "invalid order size")) from None
 
     def echo(self, name: str) -> dict[str, str]:
-        """Return a text member as it was sent, for an answer; nothing if it is no text."""
+        """Return a text member as it was sent, for an answer; empty if it is not text."""
         value = self._members.get(name)
         return {name: sendable(value)} if isinstance(value, str) else {}
 
     def has(self, name: str) -> bool:
-        """Whether a member is there and not null."""
+        """Whether a member is present and not null."""
         return self._members.get(name) is not None
 
     def check(self, kinds: Mapping[str, type]) -> None:
-        """Refuse the body if any of these members is of another type, before anything is done with it."""
+        """Refuse the body if any of these members has the wrong type, before anything is done with it."""
         for name, kind in kinds.items():
             self._typed(name, kind, _WORDS[kind])
 
     def objects(self, name: str, of: str) -> list["Body"]:
-        """Return the objects of a list member that must be there and not be empty."""
+        """Return the objects in a required list member, which must not be empty."""
         value = self._typed(name, list, f"[]{of}")
         if not value:
             raise invalid_parameters(f"{name} is required")

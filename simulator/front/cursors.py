@@ -17,7 +17,7 @@ def _varint(value: int) -> bytes:
 
 
 def encode(time_ms: int, key: str) -> str:
-    """Return the cursor that stands after the element with this time and key."""
+    """Return the cursor placed after the element with this time and key."""
     stamp = b"\x08" + _varint(time_ms // 1000)
     if nanos := time_ms % 1000 * 1_000_000:
         stamp += b"\x10" + _varint(nanos)
@@ -60,7 +60,7 @@ def _fields(data: bytes) -> dict[int, int | bytes]:
 
 
 def decode(cursor: str) -> tuple[int, str] | None:
-    """Return (time_ms, key) of a cursor, or None if it is none of ours."""
+    """Return (time_ms, key) of a cursor, None if it is not one of ours."""
     try:
         data = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         fields = _fields(data)

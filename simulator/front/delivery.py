@@ -1,6 +1,7 @@
-"""How a request is carried out, and answered, where order faults hit it.
+"""How a request is carried out, and answered, when order faults hit it.
 
-The exchange knows nothing of faults: what is late or comes twice is carried out then, as if it had just come.
+The exchange knows nothing about faults: what is late or comes twice is carried out at that time, as if it had
+just arrived.
 """
 
 import json
@@ -20,11 +21,11 @@ Work = Callable[[], Response]
 
 
 class Delivery:
-    """Carries requests out late, twice or not at all, and spoils answers.
+    """Carries out requests late, twice or not at all, and spoils answers.
 
     Args:
-        pause: lets shards pause: shard -> ms.
-        report: hears of errors of our own.
+        pause: pauses shards: shard -> ms.
+        report: told of errors of our own.
     """
 
     def __init__(
@@ -67,10 +68,10 @@ class Delivery:
         return subject
 
     def faulty(self, hits: Sequence[Hit], work: Work, about: Subject, now_ms: int) -> Response:
-        """Carry a request out as its faults want it, and answer so.
+        """Carry out and answer a request as its faults demand.
 
         Raises:
-            ApiError: what `work` raises, where no fault keeps it.
+            ApiError: what `work` raises, unless a fault holds it back.
         """
         of: dict[str, Hit] = {hit.fault.fault: hit for hit in hits}
         if "reads_stale" in of:
@@ -90,7 +91,7 @@ class Delivery:
         return self._arrived(of, work, now_ms)
 
     def _arrived(self, of: Mapping[str, Hit], work: Work, now_ms: int) -> Response:
-        """Carry a request out that has arrived, as often as it has, and spoil the answer."""
+        """Carry out a request that has arrived, as often as it did, and spoil the answer."""
         answer = self._once(work, now_ms)
         if "request_twice" in of:
             self._once(work, now_ms)
@@ -114,7 +115,7 @@ class Delivery:
         return answer
 
     def _once(self, work: Work, now_ms: int) -> Response:
-        """Carry a request out. Never raises: it may be long ago that it came."""
+        """Carry out a request. Never raises, since it may have come long ago."""
         try:
             self._exchange.advance(now_ms)
             return work()
@@ -126,13 +127,13 @@ class Delivery:
 
 
 def _failed(status: int) -> Response:
-    """Answer as what stands in front of an exchange does when it fails."""
+    """Answer as a proxy in front of an exchange does when the exchange fails."""
     code = "service_unavailable" if status == 503 else "internal_server_error"
     return error(status, code, code.replace("_", " "))
 
 
 def _without_ids(body: bytes) -> bytes:
-    """Take the order ids out of an answer."""
+    """Remove the order ids from an answer."""
     if not body:
         return body
     found = json.loads(body)

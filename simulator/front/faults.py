@@ -1,4 +1,4 @@
-"""Faults on demand: what a fault file or ``POST /sim/faults`` may ask for, and how it is done.
+"""Faults on demand: what a fault file or ``POST /sim/faults`` may ask for, and how that is done.
 
 Deterministic: the rules draw from a generator of their own, seeded by the document.
 """
@@ -38,17 +38,17 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         route: which requests, ``GET /markets`` with ``*`` as wildcard, as in the counters of /sim/stats.
         frame: which WebSocket frames, by type with ``*``; a rule is for requests or for frames.
         probability: share of what matches that is hit.
-        skip: so many matches pass first.
-        count: so many are hit at most; None without end.
-        from_s: begins so many seconds after it was given.
-        for_s: lasts so many seconds; None without end.
+        skip: this many matches pass first.
+        count: at most this many are hit; None: no limit.
+        from_s: begins this many seconds after it was given.
+        for_s: lasts this many seconds; None: no end.
         ms: delay of `latency`, patience of `timeout`.
         status: HTTP status of `status`. retry_after_s: its Retry-After, None for none.
-        field: member that is removed, renamed, added or set, in one object of the answer.
+        field: the member to remove, rename, add or set, in one object of the answer.
         to: new name of `renamed_field`. value: what `set_field` writes, any JSON.
-        how: in which way `mutate` changes the member that `field` names, here a dotted path.
+        how: how `mutate` changes the member named by `field`, here a dotted path.
         everywhere: the field is changed in all objects, not in one.
-        ticker: the field is changed in all objects of this market; of frames, only its are hit.
+        ticker: the field is changed in all objects of this market; for frames, only its own are hit.
     """
 
     fault: RestFault | FrameFault
@@ -74,13 +74,13 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """State of the exchange that a rehearsal changes; None leaves a thing as it is.
+    """State of the exchange that a rehearsal may change; None leaves things as they are.
 
     Attributes:
-        cache_s: market data answers are cached so long, with ``Age`` (15 at the real one); 0 off.
+        cache_s: how long market data answers are cached, with ``Age`` (15 at the real one); 0 turns it off.
         nested_429: the 429 body seen live (True) or that of the documents (False).
         bill_books_per_ticker: a batch of books costs 10 per ticker instead of 10 per call.
-        clock_skew_ms: the exchange's clock is off by so much when it checks signatures.
+        clock_skew_ms: how far the exchange's clock is off when it checks signatures.
         pace: scales how often prices move; 0 freezes them.
         trade_share: share of the moves that are trades.
         mispricings: plant new mispricings.
@@ -88,16 +88,17 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         rivals: let others take what is mispriced.
         informed_share, void_rate, postponed_rate, dead_heat_rate, scalar_rate: shares, 0 to 1, of what they
             name (docs/simulator.md).
-        trading_active: trading pause of the whole exchange.
-        exchange_active: pause of the exchange itself.
+        trading_active: False: trading is paused on the whole exchange.
+        exchange_active: False: the exchange itself is paused.
         shards: shard number -> whether it trades.
-        pause_shards: shard number -> for how many ms it does not trade from now on.
-        paused_markets: exactly these markets are deactivated.
-        stages: event -> how far its life goes at once: "closed", "determined", "settled", or "gone".
-        gzip: answers are compressed when the client accepts it.
+        pause_shards: shard number -> for how many ms it pauses trading from now on.
+        paused_markets: deactivate exactly these markets.
+        stages: event -> the stage to which its life advances at once: "closed", "determined", "settled", or
+            "gone".
+        gzip: compress answers if the client accepts it.
         ws_markets: how many markets a connection may subscribe to; error 26 beyond.
         ws_commands: how many commands a connection may send in a second; error 27 beyond.
-        combos: creates so many combo (multivariate) markets; there are none otherwise.
+        combos: create this many combo (multivariate) markets; otherwise there are none.
     """
 
     cache_s: float | None = None
@@ -127,7 +128,7 @@ class Switches(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A fault file. `rules` and `orders` replace the former ones; `settings` change only what they name."""
+    """A fault file. `rules` and `orders` replace the previous ones; `settings` change only what they name."""
 
     rules: list[Rule] | None = None
     orders: list[OrderFault] | None = None
@@ -136,14 +137,14 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class BadFaults(ValueError):
-    """A fault document that is not one; the message names member and expectation."""
+    """A malformed fault document; the message names the member and what was expected."""
 
 
 def parse(data: bytes) -> Document:
     """Read a fault document.
 
     Raises:
-        BadFaults: bad JSON, an unknown member or a value out of bounds.
+        BadFaults: the JSON is bad, a member is unknown or a value out of bounds.
     """
     try:
         document = msgspec.json.decode(data, type=Document)
@@ -178,7 +179,7 @@ def read(path: Path) -> Document:
     """Read a fault file.
 
     Raises:
-        StartupError: it cannot be read or is no fault document.
+        StartupError: it cannot be read or is not a fault document.
     """
     try:
         return parse(path.read_bytes())
@@ -261,7 +262,7 @@ class Faults:
         return replace(response, body=dumps(body).encode("utf-8", "surrogateescape"))
 
     def _cursor(self, rule: Rule, route: str, cursor: str) -> str:
-        """Let a list go on for ever: every page names the cursor of the first one seen, or a new one."""
+        """Make a list go on for ever: every page names the cursor of the first one seen, or a new one."""
         if rule.fault == "repeated_cursor":
             return self._cursors.setdefault(route, cursor or "AA")
         self._pages += 1
@@ -289,7 +290,7 @@ class Faults:
                     found.pop(rule.field)
 
     def _mutate(self, rule: Rule, body: Any) -> None:
-        """Change the member at the end of a path in one object in which it can be, or in all."""
+        """Change the member at the end of a path in one object that can have it, or in all."""
         tops = [body] if rule.ticker is None else _objects(body, rule.ticker)
         objects = list({id(o): o for top in tops for o in owners(top, rule.field)}.values())
         if not rule.everywhere and rule.ticker is None:
@@ -335,7 +336,7 @@ class Faults:
 
 
 def _objects(value: Any, ticker: str | None = None) -> Iterable[dict[str, Any]]:
-    """Yield the objects in a JSON value; with a `ticker` those of this market and what is in them."""
+    """Yield the objects in a JSON value; with a `ticker`, those of this market and what they contain."""
     if isinstance(value, dict):
         if ticker in (None, value.get("ticker"), value.get("market_ticker")):
             ticker = None

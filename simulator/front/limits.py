@@ -1,4 +1,4 @@
-"""Token buckets of an account's tier (contract section 9): continuous refill, reads and writes apart."""
+"""Token buckets of an account's tier (contract section 9): continuous refill, separate reads and writes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ COSTS: Final = (
     ("DELETE", "/portfolio/events/orders/batched", 2),
     ("GET", "/portfolio/orders/:order_id", 2),
 )
-"""(method, path below /trade-api/v2, cost) of what does not cost the default."""
+"""(method, path below /trade-api/v2, cost) of requests that do not cost the default."""
 
 
 @dataclass(slots=True)
@@ -46,14 +46,14 @@ class Bucket:
         return cls(refill, capacity, capacity * 1000, now_ms)
 
     def holds(self, cost: int, now_ms: int) -> bool:
-        """Tell whether `cost` tokens are there."""
+        """Tell whether there are `cost` tokens."""
         if now_ms > self.at_ms:
             self.level_e3 = min(self.level_e3 + (now_ms - self.at_ms) * self.refill, self.capacity * 1000)
             self.at_ms = now_ms
         return self.level_e3 >= cost * 1000
 
     def take(self, cost: int, now_ms: int) -> bool:
-        """Pay `cost` tokens if they are there; a refused request costs nothing (no penalty box)."""
+        """Pay `cost` tokens if there are enough; a refused request costs nothing (no penalty box)."""
         if not self.holds(cost, now_ms):
             return False
         self.level_e3 -= cost * 1000
@@ -64,7 +64,7 @@ class RequestLimits:
     """Buckets of every caller: the account's, and one pair per address for callers without a key.
 
     Args:
-        steady_ms: a steady clock, by which they refill; without one by the `now_ms` of each request.
+        steady_ms: a steady clock by which they refill; without it, by the `now_ms` of each request.
     """
 
     def __init__(self, tier: str, steady_ms: Callable[[], int] | None = None) -> None:
@@ -73,7 +73,7 @@ class RequestLimits:
         self._buckets: dict[tuple[str, str, bool, int], Bucket] = {}
 
     def tier_of(self, advanced: bool) -> str:
-        """Return the tier of an account: Basic becomes Advanced by a grant, and what is higher stays."""
+        """Return the tier of an account: a grant turns Basic into Advanced; higher tiers stay."""
         return "advanced" if advanced and self.tier == "basic" else self.tier
 
     def take(
@@ -88,8 +88,8 @@ class RequestLimits:
     ) -> bool:
         """Charge one request to the bucket of each of `shards`: all of it to all of them, or nothing.
 
-        `caller` is the key id, or the address of one without a key (as Basic); `advanced` whether its account
-        has the grant.
+        `caller` is the key id, or the address of a caller without a key (as Basic); `advanced` says whether
+        its account has the grant.
         """
         tier = "basic" if caller.startswith("address ") else self.tier_of(advanced)
         if self._steady_ms is not None:

@@ -1,4 +1,4 @@
-"""Members of JSON made otherwise than documented, one way after the other: what the fault `mutate` does."""
+"""Makes members of JSON depart from their documentation, in various ways: what the fault `mutate` does."""
 
 from collections.abc import Iterator
 from typing import Any, Final, Literal, get_args
@@ -11,7 +11,7 @@ MUTATIONS: Final[tuple[Mutation, ...]] = get_args(Mutation)
 HUGE_TEXT: Final = "x" * 30_000
 HUGE_NUMBER: Final = 10**40
 NOT_UTF8: Final = "\udcff"
-"""Leaves as the byte 0xff, which no UTF-8 has: encode with `surrogateescape`."""
+"""Leaves as the byte 0xff, which never occurs in UTF-8: encode with `surrogateescape`."""
 
 Object = dict[str, Any]
 
@@ -19,7 +19,8 @@ Object = dict[str, Any]
 def owners(value: Any, path: str) -> Iterator[Object]:
     """Yield the objects in a JSON value that have the member at the end of a dotted path.
 
-    The path may begin anywhere, as ``markets.yes_bid_dollars`` does within events, if it does not at the top.
+    If the path does not begin at the top, it may begin anywhere, as ``markets.yes_bid_dollars`` does within
+    events.
     """
     found = list(_at(value, path))
     yield from found
@@ -41,7 +42,7 @@ def _at(value: Any, path: str) -> Iterator[Object]:
 
 
 def mutate(owner: Object, name: str, how: Mutation) -> bool:
-    """Make a member otherwise, in place; return False if it cannot be: there is no negative text."""
+    """Change a member in place; return False if that is impossible: there is no negative text."""
     value = owner[name]
     match how:
         case "null":
@@ -73,7 +74,7 @@ def _other_type(value: Any) -> Any:
 
 
 def _extreme(owner: Object, name: str, value: Any, how: Mutation) -> bool:
-    """Make a number, or a decimal in a text, negative or huge; of a book's side its first size."""
+    """Make a number, or a decimal in a text, negative or huge; for a side of a book, its first size."""
     huge = how == "huge"
     if isinstance(value, list) and value and isinstance(value[0], list):
         owner[name] = [[value[0][0], "9" * 30 if huge else "-1.00"], *value[1:]]

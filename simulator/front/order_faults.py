@@ -1,8 +1,8 @@
-"""Faults of what an account asks and is told: `orders` of a fault document.
+"""Faults in what an account asks and is told: `orders` in a fault document.
 
-They are about the way between an account and the exchange: requests that come late or twice, answers that do
-not come, frames that are lost. Whatever is carried out is carried out by the exchange as it always is.
-Deterministic: each fault draws from a generator of its own.
+They concern the way between an account and the exchange: requests that come late or twice, answers that do
+not come, frames that are lost. Whatever is carried out, the exchange carries out as usual. Deterministic:
+each fault draws from a generator of its own.
 """
 
 import json
@@ -34,11 +34,11 @@ DURATIONS_MS: Final[dict[str, tuple[int, int]]] = {
     "fills_first": (50, 500),
     "channel_gap": (1, 10_000),
 }
-"""Of which length each is; without `ms` it is drawn from here."""
+"""The duration of each; without `ms` it is drawn from these bounds."""
 
 MOST_MS: Final = 60_000
 FRAMES: Final[frozenset[str]] = frozenset(("fills_twice", "fills_never", "channel_gap"))
-"""Faults of frames; all others are of requests."""
+"""Faults of frames; all others concern requests."""
 
 CHANNELS: Final = {"user_order": "user_orders", "market_position": "market_positions"}
 """Frame type -> channel, where the two differ."""
@@ -47,13 +47,13 @@ PRIVATE: Final[frozenset[str]] = frozenset(("fill", "user_orders", "market_posit
 
 
 class OrderMatch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What an order fault is for; what is not named may be anything.
+    """What an order fault applies to; what is not named may be anything.
 
     Attributes:
         operation: its name in snake case (`create_order`) or route (``POST /portfolio/events/orders``), with
-            ``*``; without it whatever changes something. Requests only.
-        ticker: market, with ``*``. client_order_id: how it begins. account, exchange_index: whose, and where.
-        channel: of frames, with ``*``; without it the private ones.
+            ``*``; by default, whatever changes something. Requests only.
+        ticker: market, with ``*``. client_order_id: its beginning. account, exchange_index: whose, and where.
+        channel: that of frames, with ``*``; by default the private ones.
     """
 
     operation: str | None = None
@@ -70,9 +70,9 @@ class OrderFault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     Attributes:
         fault: what happens; see docs/simulator.md.
         times: how often; None without end.
-        seed: of what is left to chance. probability: share of what matches that is hit.
-        ms: how long, or how late; None draws it.
-        status: of the errors.
+        seed: that of what is left to chance. probability: share of what matches that is hit.
+        ms: how long, or how late; None: drawn at random.
+        status: that of the errors.
     """
 
     fault: OrderFaultName
@@ -104,7 +104,7 @@ class OrderFault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
 
 @dataclass(slots=True)
 class Subject:
-    """What a request or frame is about: markets, client order ids, shards; nothing where it does not say."""
+    """What a request or frame is about: markets, client order ids, shards; empty where it does not say."""
 
     account: int
     tickers: set[str] = field(default_factory=set)
@@ -112,7 +112,7 @@ class Subject:
     shards: set[int] = field(default_factory=set)
 
     def note(self, members: Any) -> None:
-        """Take what a JSON object says of itself."""
+        """Take what a JSON object says about itself."""
         if not isinstance(members, dict):
             return
         for name in ("ticker", "market_ticker"):
@@ -125,7 +125,7 @@ class Subject:
             self.shards.add(index)
 
     def fits(self, match: OrderMatch) -> bool:
-        """Whether it is meant."""
+        """Whether it matches."""
         ticker, start = match.ticker, match.client_order_id
         return (
             match.account in (None, self.account)
@@ -137,7 +137,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A fault that hits now: which, and how long it is."""
+    """A fault that hits now: which one, and for how long."""
 
     fault: OrderFault
     ms: int
@@ -178,7 +178,7 @@ class OrderFaults:
         self._frames = [drawn for drawn in self._all if drawn.fault.fault in FRAMES]
 
     def told(self) -> list[dict[str, Any]]:
-        """Return what is in force and how often each has hit."""
+        """Return what is in force, and how often each has hit."""
         return [{**msgspec.to_builtins(drawn.fault), "hits": drawn.hits} for drawn in self._all]
 
     @property
@@ -192,7 +192,7 @@ class OrderFaults:
         return bool(self._frames)
 
     def skew_ms(self, names: tuple[str, str], writes: bool, subject: Subject) -> int:
-        """Return by how much the exchange's clock is off for a request, before anything is known of it."""
+        """Return how far the exchange's clock is off for a request, before anything is known about it."""
         return sum(hit.ms for hit in self._drawn(names, writes, subject, skews=True))
 
     def requests(self, names: tuple[str, str], writes: bool, subject: Subject) -> list[Hit]:

@@ -10,18 +10,18 @@ from simulator.matching.settlement import Settlement
 
 
 def user_id(exchange_id: str, account: int) -> str:
-    """Return an account's user id: another exchange has other users."""
+    """Return an account's user id, which differs between exchanges."""
     return str(uuid5(UUID(exchange_id), f"user {account}"))
 
 
 def direction(side: Side) -> dict[str, str]:
-    """Return the members that say what an order or fill is positioned for."""
+    """Return the members that say which outcome an order or fill is for."""
     outcome = "yes" if side == BID else "no"
     return {"action": "buy", "book_side": side, "outcome_side": outcome, "side": outcome}
 
 
 def prices(price_e4: int) -> dict[str, str]:
-    """Return a YES price in both scales."""
+    """Return a YES price on both scales."""
     return {
         "no_price_dollars": format_price(PRICE_ONE_E4 - price_e4),
         "yes_price_dollars": format_price(price_e4),

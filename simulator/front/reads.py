@@ -1,8 +1,8 @@
-"""What an account reads of itself: the truth, some hundred milliseconds late.
+"""What an account reads about itself: the truth, a few hundred milliseconds late.
 
-The portfolio's reads lag the matching engine (an order that was cancelled was still shown resting 360 ms
-later). The changes of the last minute are kept, and a read takes those back that its moment has not seen.
-That moment never goes back, and is what `GET /exchange/user_data_timestamp` tells.
+The portfolio's reads lag behind the matching engine (a cancelled order was still shown resting 360 ms later).
+The changes of the last minute are kept, and a read undoes those later than its moment. That moment never goes
+back, and `GET /exchange/user_data_timestamp` states it.
 """
 
 from collections import deque
@@ -19,12 +19,12 @@ from simulator.matching.settlement import Settlement
 from simulator.matching.statements import SettlementStatus
 
 KEPT_MS: Final = 60_000
-"""No read is later than this, whatever is set."""
+"""The most that a read may lag, whatever is set."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """At `time_ms` an order or position changed; `before` is what it was, None if it was not there."""
+    """At `time_ms` an order or position changed; `before` is what it was, None if it did not exist."""
 
     time_ms: int
     account: int
@@ -34,10 +34,10 @@ class _Change:
 
 
 class Reads:
-    """Listens to the engine, and answers as of a moment a little ago.
+    """Listens to the engine, and answers as of a moment shortly before.
 
     Args:
-        seed: of how late reads are.
+        seed: that of how late reads are.
 
     """
 
@@ -47,7 +47,7 @@ class Reads:
         self._exchange = exchange
         self._rng = Random(f"{seed}:reads")
         self._changes: deque[_Change] = deque()
-        # What changed before is not known: no read is of an earlier moment.
+        # Earlier changes are unknown: no read is of an earlier moment.
         self._since_ms = exchange.now_ms - 1
         self._resting = {order.number: copy(order) for order in exchange.matching.all_resting()}
         self._positions = {
@@ -60,7 +60,7 @@ class Reads:
 
     def order_changed(self, order: Order, time_ms: int) -> None:
         """See PrivateListener."""
-        before = self._resting.pop(order.number, None)  # not by its id, which an amend may change
+        before = self._resting.pop(order.number, None)  # not keyed by its id, which an amend may change
         self._note(time_ms, order.party[0], order.instrument, order.number, before)
         if order.live:
             self._resting[order.number] = copy(order)
@@ -94,16 +94,16 @@ class Reads:
     # -- reading
 
     def stand_still(self, account: int, now_ms: int, for_ms: int) -> None:
-        """Let an account's reads not see what happens from now on, for a while (a fault)."""
+        """For a while, hide what happens from now on from an account's reads (a fault)."""
         self._as_of_ms[account] = max(self._as_of_ms.get(account, self._since_ms), now_ms - 1)
         self._stale_until_ms[account] = now_ms + min(for_ms, KEPT_MS)
 
     def shard_stands(self, shard: int, now_ms: int, for_ms: int) -> None:
-        """Let nobody's reads see what happens on one shard from now on, for a while (a fault)."""
+        """For a while, hide what happens on one shard from now on from all reads (a fault)."""
         self._shard_stands[shard] = (now_ms - 1, now_ms + min(for_ms, KEPT_MS))
 
     def moment(self, account: int, now_ms: int) -> int:
-        """Return as of when an account reads now."""
+        """Return the moment that an account reads now."""
         before_ms = self._as_of_ms.get(account, self._since_ms)
         if now_ms < self._stale_until_ms.get(account, 0):
             late_ms = now_ms - before_ms
@@ -114,18 +114,18 @@ class Reads:
         return moment
 
     def shown_until_ms(self, shard: int, as_of_ms: int) -> int:
-        """Return as of when a shard is read by whoever reads as of `as_of_ms`."""
+        """Return the moment at which a shard is read by a read as of `as_of_ms`."""
         since_ms, until_ms = self._shard_stands.get(shard, (0, 0))
         return min(as_of_ms, since_ms) if self._exchange.now_ms < until_ms else as_of_ms
 
     def fills(self, fills: Iterable[Fill], as_of_ms: int) -> Iterator[Fill]:
-        """Yield those of an account's fills that were there."""
+        """Yield an account's fills that existed at that moment."""
         for fill in fills:
             if fill.time_ms <= self.shown_until_ms(fill.order.instrument.exchange_index, as_of_ms):
                 yield fill
 
     def orders(self, account: int, orders: Iterable[Order], as_of_ms: int) -> Iterator[Order]:
-        """Yield orders of an account as they were; those that were not there yet are left out."""
+        """Yield an account's orders as they were, leaving out those that did not exist yet."""
         seen = self._before(account, as_of_ms)
         for order in orders:
             if order.number in seen:
@@ -136,7 +136,7 @@ class Reads:
                 yield order
 
     def settlements(self, settlements: Iterable[Settlement], as_of_ms: int) -> Iterator[Settlement]:
-        """Yield those of an account's settlements that were there."""
+        """Yield an account's settlements that existed at that moment."""
         for settlement in settlements:
             if settlement.time_ms <= self.shown_until_ms(settlement.instrument.exchange_index, as_of_ms):
                 yield settlement
@@ -144,12 +144,12 @@ class Reads:
     def positions(
         self, party: Party, positions: Iterable[Position], status: SettlementStatus, as_of_ms: int
     ) -> Iterator[Position]:
-        """Yield positions of a party as they were; those that were not there yet are left out.
+        """Yield a party's positions as they were, leaving out those that did not exist yet.
 
         Args:
             party: whose.
-            positions: those that have this status by now.
-            status: which are wanted: one that was settled since is not settled yet.
+            positions: those that have this status now.
+            status: the status wanted: one settled since then counts as not yet settled.
             as_of_ms: the moment.
         """
         seen = self._before(party[0], as_of_ms)

@@ -21,7 +21,7 @@ def dumps(value: Any) -> str:
 
 
 def sendable(text: str) -> str:
-    """Return a text without half characters, which JSON can spell and UTF-8 cannot, as Go's decoder does."""
+    """Return a text without lone surrogates, which JSON can spell and UTF-8 cannot, as Go's decoder does."""
     return _SURROGATES.sub("\ufffd", text)
 
 

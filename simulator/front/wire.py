@@ -36,12 +36,12 @@ class Response:
     """One HTTP response. All but the first three members are faults.
 
     Attributes:
-        delay_ms: it leaves so much later.
+        delay_ms: it leaves this much later.
         cut: the connection ends instead.
         half: it ends, by a reset, in the middle of the body.
-        doubled: its bytes leave twice.
-        later: what is to be done once `delay_ms` have passed, which returns the answer instead of this.
-        copy: (ms, what is to be done so much later, whoever listens).
+        doubled: its bytes are sent twice.
+        later: called once `delay_ms` have passed; returns the answer to send instead of this one.
+        copy: (ms, what is to be done that much later, whether anybody listens or not).
     """
 
     status: int
@@ -56,7 +56,7 @@ class Response:
 
 
 def error_body(response: Response) -> dict[str, str]:
-    """Return code, message and details of a refusal, whatever shape it has."""
+    """Return code, message and details of a refusal, whatever its shape."""
     found = json.loads(response.body)
     return dict(found.get("error", found))
 
@@ -90,7 +90,7 @@ def internal_error() -> Response:
 
 
 def not_found() -> ApiError:
-    """What is asked for does not exist."""
+    """What was asked for does not exist."""
     return ApiError(error(404, "not_found", "not found"))
 
 

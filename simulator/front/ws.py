@@ -1,8 +1,8 @@
 """Kalshi's WebSocket, sans-I/O: commands in, frames out, no socket and no clock.
 
-A `Hub` hears the exchange and knows who subscribed to what; a `WsConnection` is one of its connections. The
-shell reads `WsConnection.outgoing` and sends it. Behaviour: contract section 15 (AsyncAPI of August 2026,
-changelog to October 2026, recorded streams).
+A `Hub` listens to the exchange and knows who has subscribed to what; a `WsConnection` is one of its
+connections. The shell reads `WsConnection.outgoing` and sends it. Behaviour: contract section 15 (AsyncAPI of
+August 2026, changelog to October 2026, recorded streams).
 """
 
 import json
@@ -25,7 +25,7 @@ BOOKS, TICKER, TRADES, LIFECYCLE = "orderbook_delta", "ticker", "trade", "market
 COMBO_LIFECYCLE: Final = "multivariate_market_lifecycle"
 PUBLIC: Final = frozenset({BOOKS, TICKER, TRADES, LIFECYCLE, COMBO_LIFECYCLE})
 PRIVATE: Final = frozenset({FILLS, ORDERS, POSITIONS, GROUPS, "communications"})
-"""Channels of an account; of communications (requests for quotes) the simulator has none."""
+"""Channels of an account; the simulator has no communications (requests for quotes)."""
 
 FEEDS: Final = frozenset({"cfbenchmarks_value", "cfbenchmarks_value_5hz", "pyth_value"})
 UNSEQUENCED: Final = frozenset({TICKER, FILLS, ORDERS, POSITIONS})
@@ -113,7 +113,7 @@ def ticker_message(market: Market, time_ms: int) -> dict[str, Any]:
 
 
 class Hub:
-    """All connections; listens to the exchange and hands every frame to those who asked for it."""
+    """All connections: listens to the exchange and hands every frame to those who asked for it."""
 
     def __init__(self, exchange: Exchange, exchange_id: str = str(UUID(int=0))) -> None:
         self.exchange = exchange
@@ -139,7 +139,7 @@ class Hub:
     def quoted(self, market: Market, changes: list[Change], time_ms: int) -> None:
         """Send book differences and the ticker of a market.
 
-        A book that was asked for before its market was listed begins with the first quote.
+        A book requested before its market was listed begins with the first quote.
         """
         if market.depth is None:
             self.emptied(market, time_ms)
@@ -156,7 +156,7 @@ class Hub:
                     session.delta(sub, market, change, time_ms)
 
     def emptied(self, market: Market, time_ms: int) -> None:
-        """Send the whole book: after a market's close it is empty."""
+        """Send the whole book, which is empty after a market's close."""
         for session in self.sessions:
             for sub in session.subscribed(BOOKS, market.ticker):
                 session.snapshot(sub, market.ticker, time_ms)
@@ -262,10 +262,10 @@ class WsConnection:
     """One connection.
 
     Attributes:
-        account: whose key opened it.
-        outgoing: frames to send, oldest first; whoever sends them takes them off.
-        closing: set when the server wants to end the connection.
-        stalled: while True nothing leaves (a fault); what happens meanwhile is lost, as on a dead line.
+        account: that of the key that opened it.
+        outgoing: frames to send, oldest first; the sender removes them.
+        closing: set once the server wants to end the connection.
+        stalled: while True, nothing leaves (a fault); what happens meanwhile is lost, as on a dead line.
     """
 
     def __init__(self, hub: Hub, account: int = 1) -> None:
@@ -305,7 +305,7 @@ class WsConnection:
             self._overflow(sub, time_ms)
 
     def delta(self, sub: Subscription, market: Market, change: Change, time_ms: int) -> None:
-        """Queue one difference of an order book; one of the account's own carries its client order id."""
+        """Queue one difference of an order book; the account's own carries its client order id."""
         side, price_e4, delta_e2, order = change
         if side == "no" and sub.use_yes_price:
             price_e4 = opposite(price_e4)
@@ -346,7 +346,7 @@ class WsConnection:
     # Commands ---------------------------------------------------------------------------------------
 
     def receive(self, text: str | bytes, now_ms: int) -> None:
-        """Process one message of the client. Never raises; bad input is answered with an error frame."""
+        """Process a message from the client. Never raises; bad input is answered with an error frame."""
         command_id: int | None = None
         try:
             try:
@@ -393,7 +393,7 @@ class WsConnection:
             raise CommandError(8)
         if not all(isinstance(c, str) for c in channels):
             raise CommandError(11)
-        tickers = command.tickers() or None  # an empty list says as little as none
+        tickers = command.tickers() or None  # an empty list says as little as no list
         if tickers is None:
             tickers = self._by_id(command.params, channels)
         if BOOKS in channels and not tickers:
@@ -434,7 +434,7 @@ class WsConnection:
     def _add(
         self, sub: Subscription, command: _Command, tickers: list[str] | None, initial: bool, now_ms: int
     ) -> None:
-        """Widen a subscription: one ``ok`` with the whole list, then snapshots of the new markets only."""
+        """Widen a subscription: one ``ok`` with the whole list, then snapshots of only the new markets."""
         fresh: list[str] = []
         if tickers is None:
             sub.tickers = None
@@ -457,7 +457,7 @@ class WsConnection:
                 self.data(sub, TICKER, ticker_message(market, now_ms), now_ms)
 
     def snapshot(self, sub: Subscription, ticker: str, now_ms: int, command: int | None = None) -> None:
-        """Queue the whole book of a market; of one that does not exist an empty one without id."""
+        """Queue the whole book of a market; for an unknown market, an empty one without id."""
         market = self.hub.exchange.markets.get(ticker)
         book = self.hub.exchange.book(market) if market is not None else OrderBook()
         message: dict[str, Any] = {

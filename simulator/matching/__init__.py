@@ -1,4 +1,4 @@
-"""Orders and money of the simulated exchange: one book a market, accounts, fees, settlement. Pure.
+"""Orders and money of the simulated exchange: a book per market, accounts, fees, settlement. Pure.
 
-Written apart from `markets/` on purpose: it shares units and nothing else with the code that it checks.
+Deliberately written apart from `markets/`: it shares nothing but units with the code that it checks.
 """

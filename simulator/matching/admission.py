@@ -1,4 +1,4 @@
-"""Which orders can be paid, beside what rests and what is held."""
+"""Which orders can be paid for, beside those that rest and what is held."""
 
 from dataclasses import dataclass, field
 
@@ -20,17 +20,17 @@ from .settlement import ONE_E4
 
 @dataclass(slots=True, eq=False)
 class Admission:
-    """The resting orders as their parties' books know them, and what they are worth; see `Ledger`."""
+    """The resting orders as their parties' books know them, and their value; see `Ledger`."""
 
     holdings: Holdings
     _resting: dict[int, Resting] = field(init=False, default_factory=dict)
 
     def admit(self, order: Order, remaining_e2: int | None = None) -> bool:
-        """Tell whether its party can pay an order beside what rests, the order's fee as a taker included.
+        """Tell whether its party can pay for an order beside what rests, including its fee as a taker.
 
         Args:
             order: not among the resting ones; or one of them with a new price, which then counts once.
-            remaining_e2: its contracts, if not those that it has left.
+            remaining_e2: its contracts, if not those still left.
         """
         holder = self.holdings.holders.get(order.party)
         if holder is None:
@@ -62,7 +62,7 @@ class Admission:
         return value <= purse.cash_e6
 
     def add(self, order: Order) -> None:
-        """Take an order that rests from now on."""
+        """Add an order that rests from now on."""
         holder, instrument = self.holdings.holders[order.party], order.instrument
         market = holder.orders.get(instrument.ticker)
         if market is None:
@@ -75,7 +75,7 @@ class Admission:
         self._revalue_side(holder, market, here)
 
     def drop(self, order: Order) -> None:
-        """Let an order go that rests no more."""
+        """Remove an order that no longer rests."""
         entry = self._resting.pop(order.number, None)
         if entry is None:
             return
@@ -92,7 +92,7 @@ class Admission:
                 del holder.tickers[instrument.event_ticker]
 
     def touch(self, order: Order) -> None:
-        """Take the new price or remaining count of a resting order. Its number is still the same."""
+        """Note the new price or remaining count of a resting order, whose number stays the same."""
         old = self._resting[order.number]
         holder = self.holdings.holders[order.party]
         market = holder.orders[order.instrument.ticker]
@@ -103,7 +103,7 @@ class Admission:
         self._revalue_side(holder, market, here)
 
     def repriced(self) -> None:
-        """Value all resting orders again: a switch, or the fees of an event, have changed."""
+        """Revalue all resting orders: a switch, or the fees of an event, have changed."""
         for holder in self.holdings.holders.values():
             for market in holder.orders.values():
                 for here in (market.bids, market.asks):
@@ -117,7 +117,7 @@ class Admission:
             self.revalue_all(holder)
 
     def unpayable(self, party: Party, exchange_index: int) -> list[Order]:
-        """Return the resting orders that can no longer be paid, the newest first: those to cancel."""
+        """Return the resting orders that can no longer be paid for, newest first: those to cancel."""
         holder = self.holdings.holders[party]
         purse = self.holdings.purse(holder, exchange_index)
         if self.holdings.required_e6(purse) <= purse.cash_e6:
@@ -131,14 +131,14 @@ class Admission:
             for entry in here.orders
         ]
         entries.sort(key=lambda entry: entry.order.number, reverse=True)
-        # Where only the larger side counts, an order of the smaller one goes only if nothing else helps.
+        # If only the larger side counts, an order on the smaller one goes only if nothing else helps.
         for by_sum in (False, True):
             for entry in entries:
                 if self.holdings.required_e6(purse) <= purse.cash_e6:
                     break
                 if entry.order.number not in cancelled and self._relieves(holder, purse, entry, by_sum):
                     cancelled[entry.order.number] = entry.order
-        for order in cancelled.values():  # until they are dropped they rest
+        for order in cancelled.values():  # until dropped, they rest
             market = holder.orders[order.ticker]
             here = market.of(order.side)
             here.put(self._resting[order.number])
@@ -148,11 +148,12 @@ class Admission:
     def pays(self, order: Order, price_e4: int, count_e2: int) -> bool:
         """Tell whether the cash of an incoming order's party covers one more fill.
 
-        Many fills of one order may cost more in roundings than one fill of all of it, which `admit` asks for.
+        Many fills of one order may cost more in rounding than a single fill of all of it, which `admit`
+        assumes.
         """
         holder, instrument = self.holdings.holders[order.party], order.instrument
         cash_e6 = self.holdings.purse(holder, instrument.exchange_index).cash_e6
-        if cash_e6 >= 4 * count_e2 * ONE_E4:  # cost, fee, collateral and rounding are a dollar each at most
+        if cash_e6 >= 4 * count_e2 * ONE_E4:  # cost, fee, collateral and rounding are at most a dollar each
             return True
         fee_e6 = trade_fee_e6(instrument, price_e4, count_e2, is_taker=True)
         fee_e6, _ = net_fee_e6(
@@ -171,7 +172,7 @@ class Admission:
         return cash_e6 >= 0
 
     def value_e6(self, holder: Holder, instrument: Instrument, here: SideOfMarket) -> int:
-        """Return what the orders of one side may cost; what is kept is brought up to date by `revalue`."""
+        """Return what the orders of one side may cost; `revalue` keeps it up to date."""
         if not here.orders:
             return 0
         held = holder.positions.get(instrument.ticker)
@@ -191,7 +192,7 @@ class Admission:
         )
 
     def revalue(self, holder: Holder, market: MarketOrders) -> None:
-        """Value both sides of a market anew: the position there has changed, or what is returned."""
+        """Revalue both sides of a market: the position there, or what is returned, has changed."""
         self._revalue_side(holder, market, market.bids)
         self._revalue_side(holder, market, market.asks)
 
@@ -213,7 +214,7 @@ class Admission:
             self.revalue(holder, market)
 
     def _relieves(self, holder: Holder, purse: Purse, entry: Resting, by_sum: bool) -> bool:
-        """Take an order out if the value of what rests falls by that; one that only closes stays."""
+        """Take out an order if that lowers the value of what rests; one that only closes stays."""
         market = holder.orders[entry.order.ticker]
         here = market.of(entry.order.side)
         before_e6 = purse.value_sum_e6 if by_sum else self.holdings.required_e6(purse)

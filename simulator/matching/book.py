@@ -1,6 +1,6 @@
-"""The order book of one market: the crowd's contracts and the users' orders at each price, by price and time.
+"""A market's order book: the crowd's contracts and the users' orders at each price, by price and time.
 
-Both sides are bids: of YES, and of NO at one dollar less an ask's price. In these own prices the best of a
+Both sides are bids: for YES, and for NO at one dollar less an ask's price. In its own prices, the best of a
 side is its highest, and two orders meet when their prices add up to a dollar or more.
 """
 
@@ -18,7 +18,7 @@ NO: Final = "no"
 class Change(NamedTuple):
     """One difference of a book: `delta_e2` at `price_e4`, in that side's own prices.
 
-    `order` is the user's order that made it when it was placed, changed or cancelled; None else.
+    `order` is the user's order that caused it by being placed, changed or cancelled; otherwise None.
     """
 
     side: str
@@ -33,7 +33,7 @@ def side_of(side: Side) -> str:
 
 
 def own_price(side: Side, price_e4: int) -> int:
-    """Return a YES price in the prices of the side that an order of `side` rests on, and the other way."""
+    """Return a YES price in the prices of the side that an order of `side` rests on, and vice versa."""
     return price_e4 if side == BID else PRICE_ONE_E4 - price_e4
 
 
@@ -43,14 +43,14 @@ def opposite(side: Side) -> Side:
 
 
 class Half:
-    """One side.
+    """One side of a book.
 
     Attributes:
         crowd: price_e4 -> the crowd's contracts there, count_e2; never 0.
-        orders: price_e4 -> the users' orders there, the earliest first; never empty.
+        orders: price_e4 -> the users' orders there, earliest first; never empty.
 
-    Of the crowd's contracts at a price, `Order.ahead_e2` came before an order. Within a price the crowd's are
-    before, between and behind the orders, so `ahead_e2` never falls along the queue.
+    `Order.ahead_e2` of the crowd's contracts at a price came before an order. Within a price the crowd's are
+    before, between and behind the orders, so `ahead_e2` never decreases along the queue.
     """
 
     __slots__ = ("crowd", "orders")
@@ -79,9 +79,10 @@ class Half:
         return {price: self.count_at(price) for price in {*self.crowd, *self.orders}}
 
     def set_crowd(self, price_e4: int, count_e2: int) -> int:
-        """Let the crowd have so much at a price, and return the difference.
+        """Set how much the crowd has at a price, and return the difference.
 
-        What is added is behind all orders. What goes may have been anywhere: orders gain in proportion.
+        What is added goes behind all orders. What is removed may have been anywhere: orders advance in
+        proportion.
         """
         before = self.crowd.get(price_e4, 0)
         if count_e2:
@@ -120,7 +121,7 @@ class Half:
         self.orders.setdefault(price_e4, []).append(order)
 
     def leave(self, price_e4: int, order: Order) -> None:
-        """Take an order out."""
+        """Remove an order."""
         queue = self.orders[price_e4]
         queue.remove(order)
         if not queue:
@@ -138,7 +139,7 @@ class OrderBook:
 
     @property
     def has_orders(self) -> bool:
-        """Whether an order of a user rests here."""
+        """Whether a user's order rests here."""
         return bool(self.yes.orders or self.no.orders)
 
     def half(self, side: Side) -> Half:
@@ -160,9 +161,9 @@ class OrderBook:
                 yield from queue
 
     def before(self, order: Order) -> int:
-        """Return how many contracts must be matched before a resting order: queue position, count_e2.
+        """Return how many contracts must be matched before a resting order: its queue position, count_e2.
 
-        All at better prices, and at its own the crowd's and the orders' that were there earlier.
+        All those at better prices and, at its own, the earlier ones of the crowd and of orders.
         """
         half = self.half(order.side)
         price = own_price(order.side, order.price_e4)
@@ -176,7 +177,7 @@ class OrderBook:
 
 
 def combined(changes: list[Change]) -> list[Change]:
-    """Return changes with one entry a price, those that cancel out left away, in the order of their first."""
+    """Return changes merged by price, omitting those that cancel out, in order of first appearance."""
     if len(changes) < 2:
         return changes
     sums: dict[tuple[str, int], Change] = {}

@@ -1,6 +1,6 @@
-"""Where orders meet: the matching of one request, and what rests after it. Pure.
+"""Where orders meet: the matching of one request, and what rests afterwards. Pure.
 
-Prices of a side are its own here: bids of YES, and bids of NO at one dollar less an ask's price.
+Each side has its own prices here: bids for YES, and bids for NO at one dollar less an ask's price.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from .orders import Fill, Instrument, Order, OrderSwitches, Party, Reason, Refus
 
 
 class Venue(Protocol):
-    """What the engine asks of, and tells, the exchange that it is part of."""
+    """What the engine asks of, and tells, the exchange it is part of."""
 
     def book(self, instrument: Instrument) -> OrderBook:
         """Return a market's book."""
 
     def resting(self, instrument: Instrument) -> list[Order]:
-        """Return the users' orders in a market's book, in no particular order; makes no book."""
+        """Return the users' orders in a market's book, in no particular order, without making a book."""
 
     def closed_to(self, instrument: Instrument, opening: bool) -> Refusal | None:
-        """Return why new orders (`opening`) or cancels are not taken in a market now; None if they are."""
+        """Return why new orders (`opening`) or cancels are not accepted in a market now; None if they are."""
 
     def on_grid(self, instrument: Instrument, price_e4: int) -> bool:
         """Whether a YES price is one that the market trades at."""
@@ -41,25 +41,25 @@ class Venue(Protocol):
         users: bool,
         time_ms: int,
     ) -> None:
-        """Print a public trade; `users` tells whether it was a user's, whose position is booked already."""
+        """Print a public trade; `users`: whether it was a user's, whose position is already booked."""
 
     def changed(self, instrument: Instrument, changes: list[Change], time_ms: int) -> None:
-        """Show what has become of a book."""
+        """Show the changes of a book."""
 
     def at(self, time_ms: int, action: Callable[[Order, int], None], order: Order) -> None:
         """Plan `action(order, time_ms)`."""
 
 
 class Work:
-    """What one request does, until it is told.
+    """What one request does, until it is announced.
 
     Attributes:
         changes: of the book.
         trades: (trade id, YES price_e4, count_e2, taker's side, the users' fills) of each match.
-        makers: orders of users that were met.
-        cancels: orders that ended on the way.
+        makers: users' orders that were met.
+        cancels: orders that ended in the process.
         parties: whose orders were filled.
-        filled_e2, cost_e6, fees_e6: of the taker.
+        filled_e2, cost_e6, fees_e6: those of the taker.
     """
 
     __slots__ = ("cancels", "changes", "cost_e6", "fees_e6", "filled_e2", "makers", "parties", "trades")
@@ -77,7 +77,7 @@ class Crossing:
     """Matches, and keeps what rests.
 
     Attributes:
-        live: order id -> order that rests, the earliest first.
+        live: order id -> resting order, earliest first.
         groups: order group id -> group.
     """
 
@@ -123,9 +123,9 @@ class Crossing:
         work: Work,
         now_ms: int,
     ) -> Reason | None:
-        """Take from the other side, best price and earliest first. `order` is None for the crowd.
+        """Take from the other side, best price and then earliest first. `order` is None for the crowd.
 
-        Returns why it stopped early, None if it did not: at an order of the same account, or out of cash.
+        Returns why it stopped early (an order of the same account, or lack of cash), None if it did not.
         """
         other = opposite(side)
         half = self._venue.book(instrument).half(other)
@@ -254,7 +254,7 @@ class Crossing:
         self._ledger.touch(order)
 
     def withdraw(self, order: Order, work: Work) -> None:
-        """Take an order out of the book and of all lists of what rests."""
+        """Remove an order from the book and from all lists of what rests."""
         price = own_price(order.side, order.price_e4)
         self._venue.book(order.instrument).half(order.side).leave(price, order)
         self.forget_live(order)

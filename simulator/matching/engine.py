@@ -1,8 +1,8 @@
 """The matching engine: orders of users meet each other and the crowd, by price and then by time. Pure.
 
-It takes orders that are read and in their bounds, and answers with an `Outcome` or a `Refusal`; a refusal has
-changed nothing. What happens to the public's view is told to the venue, what happens to accounts to the
-listeners, each in one order.
+It takes orders already parsed and within their bounds, and answers with an `Outcome` or a `Refusal`; a
+refusal changes nothing. The venue is told what the public sees, the listeners what happens to accounts, each
+in order.
 """
 
 from collections import deque
@@ -44,27 +44,27 @@ LIVE_KEPT_MS: Final = 14 * DAY_MS
 """Orders that have ended leave the live list after two weeks."""
 
 LIVE_MOST: Final = 100_000
-"""Orders of an account in the live list; then those that ended first leave it earlier."""
+"""The most orders of an account in the live list; beyond that, those that ended first leave it earlier."""
 
 IDS_MOST: Final = 500_000
-"""Client order ids that are remembered of an account."""
+"""How many client order ids of an account are remembered."""
 
 ARCHIVED_MOST: Final = 50_000
-"""Of an account; what ended before is forgotten."""
+"""How many archived orders of an account are kept; what ended earlier is forgotten."""
 
 CAUGHT_MS: Final = 60_000
 GROUPS_MAX: Final = 100_000
 
 
 class Matching:
-    """Takes orders, matches them, and knows what has become of each.
+    """Takes orders, matches them, and knows the state of each.
 
     Args:
-        rng: of ids and of what is left to chance; not the crowd's, so that orders do not move its dice.
+        rng: for ids and for what is left to chance; not the crowd's, so that orders do not affect its draws.
 
     Attributes:
-        orders: account -> order id -> order, the earliest first; those that ended for two weeks.
-        archived: account -> those that ended before, the earliest first.
+        orders: account -> order id -> order, earliest first; ended ones for two weeks.
+        archived: account -> those that ended before that, earliest first.
     """
 
     def __init__(self, venue: Venue, ledger: Ledger, switches: OrderSwitches, rng: Random) -> None:
@@ -92,7 +92,7 @@ class Matching:
         return self._telling.listeners
 
     def new_id(self) -> str:
-        """Return an id that was not there before."""
+        """Return a new id."""
         return self._crossing.uuid()
 
     def open(self, account: int) -> None:
@@ -106,16 +106,16 @@ class Matching:
         return self.orders[account].get(order_id)
 
     def resting(self, account: int) -> list[Order]:
-        """Return what rests of an account, the earliest first."""
+        """Return an account's resting orders, earliest first."""
         return [order for order in self._crossing.live.values() if order.party[0] == account]
 
     def all_resting(self) -> Iterator[Order]:
-        """Yield what rests of all accounts, the earliest first."""
+        """Yield all accounts' resting orders, earliest first."""
         yield from self._crossing.live.values()
 
     @property
     def live(self) -> int:
-        """How many orders rest."""
+        """The number of resting orders."""
         return len(self._crossing.live)
 
     def ahead_e2(self, order: Order) -> int:
@@ -125,7 +125,7 @@ class Matching:
     # -- requests
 
     def place(self, wish: NewOrder, now_ms: int) -> Outcome | Refusal:
-        """Place an order: match it, and let rest what may rest."""
+        """Place an order: match it, and let the rest of it rest if it may."""
         refusal = self._unacceptable(wish, now_ms)
         if refusal is not None:
             return refusal
@@ -158,7 +158,7 @@ class Matching:
         return self._outcome(order, work, now_ms)
 
     def amend(self, account: int, order_id: str, wish: Amendment, now_ms: int) -> Outcome | Refusal:
-        """Change a resting order; a fill that the change brings is part of the outcome."""
+        """Change a resting order; fills caused by the change are part of the outcome."""
         order = self.find(account, order_id)
         if order is None or not order.live:
             return refusals.NOT_FOUND
@@ -200,7 +200,7 @@ class Matching:
     def decrease(
         self, account: int, order_id: str, by_e2: int | None, to_e2: int | None, now_ms: int
     ) -> Outcome | Refusal:
-        """Let less of an order rest, its place kept: by so much, or to so much."""
+        """Reduce what rests of an order by, or to, a count; it keeps its place."""
         order = self._reducible(account, order_id)
         if isinstance(order, Refusal):
             return order
@@ -228,14 +228,14 @@ class Matching:
         return order, reduced_e2
 
     def _reducible(self, account: int, order_id: str) -> Order | Refusal:
-        """Return an order that may be cancelled or decreased now, or why none may."""
+        """Return an order that may be cancelled or decreased now, or why it may not."""
         order = self.find(account, order_id)
         if order is None or not order.live:
             return refusals.NOT_FOUND
         return self._venue.closed_to(order.instrument, opening=False) or order
 
     def cancel_all(self, account: int, subaccount: int | None, now_ms: int) -> int:
-        """Cancel what can be cancelled of an account, or of one subaccount; return how many orders."""
+        """Cancel all possible orders of an account, or of one subaccount; return how many."""
         found = [
             order
             for order in self.resting(account)
@@ -284,7 +284,7 @@ class Matching:
         self._telling.group(group, "triggered", now_ms)
 
     def limit_group(self, group: Group, limit_e2: int, now_ms: int) -> None:
-        """Set a group's limit; one that is exceeded already triggers it."""
+        """Set a group's limit; if it is already exceeded, the group is triggered."""
         group.limit_e2 = limit_e2
         self._telling.group(group, "limit_updated", now_ms)
         if not group.triggered and self._crossing.exceeded(group, group.note(0, now_ms)):
@@ -313,11 +313,11 @@ class Matching:
         self._conclude(work, None, now_ms, instrument)
 
     def withdraw_all(self, instrument: Instrument, reason: Reason, now_ms: int) -> None:
-        """Cancel all orders of a market: at its close, or when a pause ends."""
+        """Cancel all orders in a market: at its close, or when a pause ends."""
         self._cancel(sorted(self._venue.resting(instrument), key=lambda o: o.number), reason, now_ms)
 
     def halt(self, exchange_index: int | None, now_ms: int) -> None:
-        """Cancel what asked for it, now that trading pauses; on one shard or on all."""
+        """Cancel the orders that ask for it, now that trading pauses on one shard or on all."""
         found = [
             order
             for order in self._crossing.live.values()
@@ -326,7 +326,7 @@ class Matching:
         self._cancel(found, Reason.HALT_CANCEL, now_ms)
 
     def settle(self, instrument: Instrument, value_e4: int, now_ms: int) -> None:
-        """Pay out what is held of a market; what still rests is cancelled first."""
+        """Pay out what is held of a market, first cancelling what still rests."""
         self.withdraw_all(instrument, Reason.CLOSE_CANCEL, now_ms)
         for settlement in self.ledger.settle(instrument, value_e4, now_ms):
             for listener in self.listeners:
@@ -334,18 +334,18 @@ class Matching:
             self._pay(settlement.party, instrument.exchange_index, now_ms)
 
     def pay(self, party: Party, exchange_index: int, now_ms: int) -> None:
-        """Cancel what a party can no longer pay, after its cash went elsewhere."""
+        """Cancel what a party can no longer pay for after its cash went elsewhere."""
         self._pay(party, exchange_index, now_ms)
 
     def reprice(self, now_ms: int) -> None:
-        """Value what rests anew, after fees or switches changed, and cancel what cannot be paid any more."""
+        """Revalue what rests, after fees or switches changed, and cancel what can no longer be paid for."""
         self.ledger.repriced()
         parties = {(order.party, order.instrument.exchange_index) for order in self._crossing.live.values()}
         for party, exchange_index in sorted(parties):
             self._pay(party, exchange_index, now_ms)
 
     def forget(self, now_ms: int) -> None:
-        """Move orders that ended two weeks ago to the archive, and let old client ids go."""
+        """Move orders that ended two weeks ago to the archive, and forget old client ids."""
         for account, orders in self.orders.items():
             self._archive(
                 account, [o for o in orders.values() if not o.live and o.updated_ms < now_ms - LIVE_KEPT_MS]
@@ -490,19 +490,19 @@ class Matching:
                 del group.orders[order.order_id]
             order.order_id = self._crossing.uuid()
             self._crossing.live[order.order_id] = order
-            # It keeps its place: lists are by the time of creation, and paged by it.
+            # It keeps its place: lists are sorted, and paged, by the time of creation.
             self.orders[account] = {o.order_id: o for o in self.orders[account].values()}
             if group is not None:
                 group.orders[order.order_id] = order
 
     def _finish(self, order: Order, now_ms: int) -> None:
-        """Let an order be over that does not rest: filled, or its rest cancelled."""
+        """End an order that does not rest: it is filled, or its rest is cancelled."""
         order.status = Status.CANCELED if order.remaining_e2 else Status.EXECUTED
         order.remaining_e2 = 0
         order.updated_ms = now_ms
 
     def _cancel(self, orders: Iterable[Order], reason: Reason, now_ms: int) -> None:
-        """End resting orders, whatever market each is in, and tell it."""
+        """End resting orders, whatever market each is in, and announce it."""
         by_market: dict[str, list[Order]] = {}
         for order in orders:
             by_market.setdefault(order.ticker, []).append(order)
@@ -515,7 +515,7 @@ class Matching:
     # -- matching
 
     def _match(self, order: Order, work: Work, now_ms: int) -> bool:
-        """Match an order; return whether its rest must not stand."""
+        """Match an order; return whether its rest must not remain."""
         stopped = self._crossing.cross(
             order, order.instrument, order.side, order.price_e4, order.remaining_e2, work, now_ms
         )
@@ -529,7 +529,7 @@ class Matching:
     def _conclude(
         self, work: Work, order: Order | None, now_ms: int, instrument: Instrument | None = None
     ) -> None:
-        """Tell everybody what a request did, then end what it has made unpayable or triggered."""
+        """Announce what a request did, then end what it has made unpayable or triggered."""
         if order is not None:
             instrument = order.instrument
         assert instrument is not None

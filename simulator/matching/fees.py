@@ -3,13 +3,13 @@
 The model fee of C contracts at YES price P is ``rate x m x C x P x (1 - P)`` with m the multiplier. Per fill:
 
 1. trade fee: the model fee, rounded up to $0.000001 (before 26 August 2026: to $0.0001);
-2. the balance moves in steps of the grid g, $0.0001 for direct members and $0.01 for who clears through an
-   intermediary: revenue less trade fee is rounded down to g, and what that takes is the rounding fee;
-3. the rounding fee is added to the order's accumulator, and whole multiples of g are rebated from there, as
-   far as the fill's net fee stays at zero or more.
+2. the balance moves in steps of the grid g, $0.0001 for direct members and $0.01 for those who clear through
+   an intermediary: revenue less trade fee is rounded down to g, and the difference is the rounding fee;
+3. the rounding fee is added to the order's accumulator, and whole multiples of g are rebated from it, as long
+   as the fill's net fee does not fall below zero.
 
 Revenue is what the fill brings, negative for a buyer. Whether a sale closes a position or opens one on the
-other side moves it by whole cents a contract of 0.01, hence by multiples of g: the rounding is the same.
+other side changes it by whole cents per contract of 0.01, hence by multiples of g: the rounding is the same.
 
 Source: Kalshi API documentation, fee rounding (October 2026), with its worked examples; 13 recorded fills of
 August 2026 agree, by the rule of their time.
@@ -25,7 +25,7 @@ MAKER_RATE_E4: Final = {
     "quadratic_with_maker_fees": 175,
     "quadratic_with_combo_maker_fees": 350,
 }
-"""The maker's rate by fee type. `flat` has a table of its own, which is not public."""
+"""The maker's rate by fee type. `flat` has its own table, which is not public."""
 
 MAX_MULTIPLIER_E4: Final = 100_000
 """Ten times the plain fee. Above 14 times a sale could cost more than it brings."""
@@ -40,7 +40,7 @@ _E18_PER_E6: Final = 10**12
 
 
 def priced(instrument: Instrument) -> bool:
-    """Tell whether the fees of a market are known: no orders are taken where they are not."""
+    """Tell whether the fees of a market are known; if not, no orders are accepted."""
     return instrument.fee_type in MAKER_RATE_E4 and 0 <= instrument.fee_multiplier_e4 <= MAX_MULTIPLIER_E4
 
 
@@ -75,9 +75,9 @@ def net_fee_e6(
 def worst_cost_e6(
     instrument: Instrument, side: Side, price_e4: int, count_e2: int, is_taker: bool, grid_e6: int
 ) -> int:
-    """Return what opening `count_e2` can cost at most in one fill, fee and rounding included.
+    """Return the most that opening `count_e2` in one fill can cost, fee and rounding included.
 
-    Right for a fill of less, or at a better price, too: cost and fee together fall with both.
+    This also holds for a smaller fill, or a better price: cost and fee together fall with both.
     """
     unit_e4 = price_e4 if side == BID else _ONE_E4 - price_e4
     cost_e6 = unit_e4 * count_e2 + trade_fee_e6(instrument, price_e4, count_e2, is_taker)

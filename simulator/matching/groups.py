@@ -1,4 +1,4 @@
-"""Order groups: a limit of contracts in a rolling 15 s, beyond which a group's orders are cancelled."""
+"""Order groups: a limit on contracts in a rolling 15 s, beyond which a group's orders are cancelled."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ class Group:
     """One order group.
 
     Attributes:
-        limit_e2: contracts that may be filled in 15 s.
-        triggered: the limit was exceeded: no new orders until it is reset.
-        orders: those that rest, by order id.
+        limit_e2: contracts that may be filled within 15 s.
+        triggered: the limit was exceeded: no new orders until a reset.
+        orders: the resting ones, by order id.
         fills: (time_ms, count_e2) of its fills in the window, the earliest first.
     """
 
@@ -31,7 +31,7 @@ class Group:
     filled_e2: int = 0
 
     def note(self, count_e2: int, now_ms: int) -> int:
-        """Count a fill and return all of the last 15 s."""
+        """Count a fill and return the total of the last 15 s."""
         while self.fills and self.fills[0][0] <= now_ms - WINDOW_MS:
             self.filled_e2 -= self.fills.popleft()[1]
         self.fills.append((now_ms, count_e2))
@@ -39,7 +39,7 @@ class Group:
         return self.filled_e2
 
     def reset(self) -> None:
-        """Take orders again, and forget what was filled."""
+        """Accept orders again, and forget what was filled."""
         self.triggered = False
         self.fills.clear()
         self.filled_e2 = 0

@@ -1,4 +1,4 @@
-"""Who holds what: accounts, their subaccounts with cash by shard, and what the exchange itself has."""
+"""Who holds what: accounts, their subaccounts with cash by shard, and the exchange itself."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,7 +20,7 @@ class Purse:
     """A party's cash on one shard.
 
     Attributes:
-        value_sum_e6, value_max_e6: value of its resting orders there, added up over all of them, or over the
+        value_sum_e6, value_max_e6: value of its resting orders there, summed over all of them, or over the
             larger side of each market.
     """
 
@@ -37,7 +37,7 @@ class Holder:
     Attributes:
         netting: whether collateral return is on.
         tickers: markets with resting orders by event.
-        settled: positions that were settled, until they are old.
+        settled: settled positions, until they are old.
     """
 
     party: Party
@@ -66,14 +66,14 @@ class Holdings:
     """Everything that is held.
 
     Attributes:
-        crowd: the crowd as a party: cash without end, and the other side of what users hold together.
-        by_ticker: positions of all parties, the crowd among them, in markets that are not settled.
+        crowd: the crowd as a party: unlimited cash, and the other side of what users hold together.
+        by_ticker: positions of all parties, including the crowd, in markets not yet settled.
         pool_e6: a dollar for each pair of YES and NO contracts.
         fees_e6: net fees of all fills.
         rounded_e6: what settlements rounded off.
-        returned_e6: what collateral return gave back and may take again.
+        returned_e6: what collateral return gave back and may take back.
         deposits_e6: cash that users brought in.
-        shortfall_e6: what the exchange lost by settling exclusive events at more than a dollar.
+        shortfall_e6: what the exchange lost by settling exclusive events at more than a dollar in total.
     """
 
     switches: OrderSwitches
@@ -94,7 +94,7 @@ class Holdings:
 
     @property
     def grid_e6(self) -> int:
-        """Step in which balances move."""
+        """The step in which balances move."""
         return DIRECT_GRID_E6 if self.switches.member == "direct" else INTERMEDIARY_GRID_E6
 
     def open(self, party: Party) -> None:
@@ -107,7 +107,7 @@ class Holdings:
     def purse(holder: Holder, shard: int) -> Purse:
         """Return a holder's cash on a shard."""
         purse = holder.purses.get(shard)
-        if purse is None:  # a shard that was not there when the account was opened
+        if purse is None:  # a shard that did not exist when the account was opened
             purse = holder.purses[shard] = Purse()
         return purse
 
@@ -121,5 +121,5 @@ class Holdings:
         return position
 
     def required_e6(self, purse: Purse) -> int:
-        """Return the value of the orders that rest against a purse."""
+        """Return the value of the orders resting against a purse."""
         return purse.value_sum_e6 if self.switches.resting_value == "sum" else purse.value_max_e6

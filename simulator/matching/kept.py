@@ -1,4 +1,4 @@
-"""Lists that an account may read: the last 90 days of them, then the historical ones, both bounded."""
+"""Lists that an account may read: the last 90 days, and then history, both bounded."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ T = TypeVar("T", bound=Timed)
 
 @dataclass(slots=True, eq=False)
 class Kept(Generic[T]):
-    """What happened, the oldest first. What is older than 90 days, or too much, goes into history.
+    """What happened, oldest first. What is older than 90 days, or too much, goes into history.
 
     Attributes:
-        forgotten: how many fell out of history.
+        forgotten: how many have been dropped from history.
     """
 
     live: deque[T] = field(default_factory=deque)
@@ -37,13 +37,13 @@ class Kept(Generic[T]):
     forgotten: int = 0
 
     def add(self, what: T) -> None:
-        """Take what happened last."""
+        """Add what happened last."""
         self.live.append(what)
         if len(self.live) > LIVE_BOUND or self.live[0].time_ms < what.time_ms - LIVE_MS:
             self.age(what.time_ms)
 
     def age(self, now_ms: int) -> None:
-        """Let what is too old for the live list go into history."""
+        """Move what is too old for the live list into history."""
         live, history = self.live, self.history
         while live and (len(live) > LIVE_BOUND or live[0].time_ms < now_ms - LIVE_MS):
             history.append(live.popleft())
@@ -52,9 +52,9 @@ class Kept(Generic[T]):
                 self.forgotten += 1
 
     def newest(self) -> Iterator[T]:
-        """Return the live list, the newest first."""
+        """Return the live list, newest first."""
         return reversed(self.live)
 
     def historical(self) -> Iterator[T]:
-        """Return the historical list, the newest first."""
+        """Return the historical list, newest first."""
         return reversed(self.history)

@@ -1,8 +1,8 @@
-"""The exchange's own books: whose cash, contracts and fees, and which orders can be paid.
+"""The exchange's own books: cash, contracts and fees by owner, and which orders can be paid for.
 
 Every dollar is in one place: in a party's cash, in the pool that holds one dollar for each pair of YES and NO
-contracts, or among the fees. What collateral return gave back of the pool's dollars is owed to it. The crowd
-is a party too, with cash without end, so that everything adds up (`check`).
+contracts, or among the fees. What collateral return paid out of the pool's dollars is owed to the pool. The
+crowd is a party too, with unlimited cash, so that everything adds up (`check`).
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ class LedgerError(Exception):
 class Ledger:
     """Cash, positions, fees and the value of resting orders of all accounts.
 
-    Whoever matches orders calls `admit` before an order may rest or trade, `pays` before each fill of an
-    incoming order, `book` and `crowd` for the two sides of a fill, `add`, `touch` and `drop` as orders rest,
-    change and end, and cancels what `unpayable` names after each incoming order, transfer and settlement.
+    The matcher calls `admit` before an order may rest or trade, `pays` before each fill of an incoming order,
+    `book` and `crowd` for the two sides of a fill, `add`, `touch` and `drop` as orders rest, change and end,
+    and cancels what `unpayable` names after each incoming order, transfer and settlement.
     """
 
     switches: InitVar[OrderSwitches]
@@ -54,7 +54,7 @@ class Ledger:
         """Open an account with `cash_e6` on every shard, in subaccount 0.
 
         Raises:
-            ValueError: it is open, or counts from 0, which is the crowd.
+            ValueError: it is already open, or is 0, which is the crowd.
         """
         if account in self.holdings.accounts or account < 1:
             raise ValueError(f"account {account} cannot be opened")
@@ -71,7 +71,7 @@ class Ledger:
         self.holdings.deposits_e6 += amount_e6
 
     def create_subaccount(self, account: int) -> int | None:
-        """Open the next subaccount; return its number, or None if there are 63."""
+        """Open the next subaccount; return its number, None if there are 63."""
         number = len(self.holdings.accounts[account].holders)
         if number > MAX_SUBACCOUNT:
             return None
@@ -91,7 +91,7 @@ class Ledger:
         return self.holdings.holders[party].netting
 
     def set_netting(self, party: Party, enabled: bool, time_ms: int) -> bool:
-        """Switch collateral return; False, and nothing changed, if what was returned cannot be paid back."""
+        """Switch collateral return; False, without change, if what was returned cannot be paid back."""
         holder = self.holdings.holders[party]
         if holder.netting == enabled:
             return True
@@ -121,15 +121,15 @@ class Ledger:
     # -- orders
 
     def priced(self, instrument: Instrument) -> bool:
-        """Tell whether orders in a market have a fee; where not, none may be opened."""
+        """Tell whether orders in a market have a known fee; if not, none may be opened."""
         return priced(instrument)
 
     def reducible_e2(self, order: Order) -> int:
-        """Return how many contracts of an order's side would only reduce the position."""
+        """Return how many contracts on an order's side would only reduce the position."""
         return closing_e2(order.side, self.position_e2(order.party, order.ticker))
 
     def admit(self, order: Order, remaining_e2: int | None = None) -> bool:
-        """Tell whether its party can pay an order beside what rests; see `Admission.admit`."""
+        """Tell whether its party can pay for an order beside what rests; see `Admission.admit`."""
         return self.admission.admit(order, remaining_e2)
 
     def pays(self, order: Order, price_e4: int, count_e2: int) -> bool:
@@ -137,23 +137,23 @@ class Ledger:
         return self.admission.pays(order, price_e4, count_e2)
 
     def add(self, order: Order) -> None:
-        """Take an order that rests from now on."""
+        """Add an order that rests from now on."""
         self.admission.add(order)
 
     def drop(self, order: Order) -> None:
-        """Let an order go that rests no more."""
+        """Remove an order that no longer rests."""
         self.admission.drop(order)
 
     def touch(self, order: Order) -> None:
-        """Take the new price or remaining count of a resting order. Its number is still the same."""
+        """Note the new price or remaining count of a resting order, whose number stays the same."""
         self.admission.touch(order)
 
     def unpayable(self, party: Party, exchange_index: int) -> list[Order]:
-        """Return the resting orders that can no longer be paid, the newest first: those to cancel."""
+        """Return the resting orders that can no longer be paid for, newest first: those to cancel."""
         return self.admission.unpayable(party, exchange_index)
 
     def repriced(self) -> None:
-        """Value all resting orders again: a switch, or the fees of an event, have changed."""
+        """Revalue all resting orders: a switch, or the fees of an event, have changed."""
         self.admission.repriced()
 
     # -- fills
@@ -164,7 +164,7 @@ class Ledger:
         return held.count_e2 if held else 0
 
     def users_e2(self, ticker: str) -> tuple[int, int]:
-        """Return how many contracts of YES, and of NO, all users hold of a market."""
+        """Return how many contracts of YES, and of NO, all users hold in a market."""
         held = self.holdings.by_ticker.get(ticker, {})
         counts = [position.count_e2 for party, position in held.items() if party != CROWD]
         return sum(count for count in counts if count > 0), -sum(count for count in counts if count < 0)
@@ -172,9 +172,9 @@ class Ledger:
     def book(
         self, order: Order, trade_id: str, price_e4: int, count_e2: int, is_taker: bool, time_ms: int
     ) -> Fill:
-        """Take one fill of an order: cash, position and fees move, and the order's costs and fees.
+        """Book one fill of an order: cash, position and fees, and the order's own costs and fees.
 
-        What the order has left to fill is for the caller to change (then `touch` or `drop`).
+        The caller changes what the order has left to fill (then `touch` or `drop`).
         """
         instrument, side = order.instrument, order.side
         held = self.holdings
@@ -219,7 +219,7 @@ class Ledger:
         return fill
 
     def crowd(self, instrument: Instrument, side: Side, price_e4: int, count_e2: int) -> None:
-        """Take the crowd's side of a fill: `side` is what the crowd does. It pays no fees."""
+        """Book the crowd's side of a fill: `side` is what the crowd does. It pays no fees."""
         held = self.holdings
         revenue_e6 = held.position(held.crowd, instrument).trade(side, price_e4, count_e2)
         held.purse(held.crowd, instrument.exchange_index).cash_e6 += revenue_e6
@@ -228,11 +228,11 @@ class Ledger:
     # -- settlement
 
     def settle(self, instrument: Instrument, value_e4: int | None, time_ms: int) -> list[Settlement]:
-        """Pay out a market; return what that is for each party but the crowd. Its orders have ended before.
+        """Pay out a market; return the settlements of all parties but the crowd. Its orders have ended.
 
         Args:
             instrument: the market.
-            value_e4: what YES is worth; None for a void of which nothing better is known, half a dollar.
+            value_e4: what YES is worth; None for a void about which nothing better is known: half a dollar.
             time_ms: when.
         """
         value_e4 = HALF_E4 if value_e4 is None else value_e4
@@ -280,20 +280,20 @@ class Ledger:
         time_ms: int,
         at_most_steps: int = 3,
     ) -> Transfer | Refusal:
-        """Move cash between (subaccount, shard) and another; the same `client_transfer_id` moves it once.
+        """Move cash from one (subaccount, shard) to another, once per `client_transfer_id`.
 
-        Orders that rest where it was may have become unpayable.
+        Orders resting where it was may have become unpayable.
 
         Args:
             account: whose.
-            route: the operation that was called; ids are known to one operation.
-            source: where it is.
-            destination: where it shall be.
+            route: the operation called; ids are known to one operation only.
+            source: where the cash is.
+            destination: where it is to go.
             amount_e6: how much.
             transfer_id: the exchange's id of a new transfer.
             client_transfer_id: the client's own id.
             time_ms: when.
-            at_most_steps: after so many of up to three movements it fails; those made stay.
+            at_most_steps: it fails after this many of up to three movements; those made stay.
         """
         books = self.holdings.accounts[account]
         known = books.remembered.get(route, client_transfer_id)
@@ -336,7 +336,7 @@ class Ledger:
     # -- the whole
 
     def age(self, now_ms: int) -> None:
-        """Let what is older than 90 days go from the live lists into the historical ones."""
+        """Move what is older than 90 days from the live lists into the historical ones."""
         for account in self.holdings.accounts.values():
             account.fills.age(now_ms)
             account.settlements.age(now_ms)
@@ -345,7 +345,7 @@ class Ledger:
                 holder.settled.age(now_ms)
 
     def check(self) -> None:
-        """Assert that no cash came or went: users, crowd, fees and pool are deposits and what was returned.
+        """Assert that no cash came or went: users, crowd, fees and pool equal deposits and returns.
 
         Raises:
             LedgerError: they are not, or somebody's cash is negative.
@@ -365,10 +365,10 @@ class Ledger:
             raise LedgerError(f"{there_e6} micro-dollars are there, {brought_e6} were brought in")
 
     def audit(self) -> None:
-        """`check`, and that pool, returns and values of orders are what positions and orders make them.
+        """As `check`, and also that pool, returns and order values follow from positions and orders.
 
         Raises:
-            LedgerError: something is not.
+            LedgerError: something does not.
         """
         self.check()
         pairs_e2 = 0
@@ -398,7 +398,7 @@ class Ledger:
     # -- inside
 
     def _return(self, holder: Holder, purse: Purse, position: Position) -> None:
-        """Return collateral, or take it back, after a fill."""
+        """Return or take back collateral after a fill."""
         ticker, event = position.instrument.ticker, position.instrument.event_ticker
         no_e2 = max(0, -position.count_e2)
         returned = holder.returns.get(event)
@@ -438,8 +438,9 @@ class Ledger:
     def _settle_returns(self, instrument: Instrument, value_e4: int) -> None:
         """Take back what a settlement no longer covers, from the payout that has just been made.
 
-        It always covers that, but where an exclusive event was settled at more than one dollar in all, or
-        by the fraction of a cent that a payout was rounded: what is missing is the exchange's loss.
+        The payout always covers that, except when an exclusive event was settled at more than one dollar in
+        total, or for the fraction of a cent that a payout was rounded by: what is missing is the exchange's
+        loss.
         """
         event = instrument.event_ticker
         for holder in self.holdings.holders.values():

@@ -1,7 +1,7 @@
-"""What orders, fills and refusals are to the exchange. All prices are YES prices; money is micro-dollars.
+"""Orders, fills and refusals as the exchange sees them. All prices are YES prices; money is micro-dollars.
 
-Facts: Kalshi's order operations of autumn 2026 (V2). A bid buys YES; an ask sells YES, which is to buy NO at
-one dollar less the price.
+Facts: Kalshi's order operations of autumn 2026 (V2). A bid buys YES; an ask sells YES, which means buying NO
+at one dollar less the price.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SelfTradePrevention = Literal["taker_at_cross", "maker"]
 
 
 class Status(StrEnum):
-    """What an order is by now."""
+    """The state of an order."""
 
     RESTING = "resting"
     CANCELED = "canceled"
@@ -29,9 +29,9 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an order changed last: `last_update_reason` of channel `user_orders`; "" while it only rests.
+    """Why an order last changed: `last_update_reason` of channel `user_orders`; "" while it just rests.
 
-    Kalshi lists no reason for a cancel by its owner or by its group; a cancel is a decrease to nothing here.
+    Kalshi lists no reason for a cancel by its owner or by its group; here a cancel is a decrease to nothing.
     """
 
     NONE = ""
@@ -48,7 +48,7 @@ class Reason(StrEnum):
 
 
 class Instrument(Protocol):
-    """What matching and accounts must know of a market."""
+    """What matching and accounts must know about a market."""
 
     @property
     def ticker(self) -> str: ...
@@ -56,7 +56,7 @@ class Instrument(Protocol):
     def event_ticker(self) -> str: ...
     @property
     def exchange_index(self) -> int:
-        """Shard that it trades on."""
+        """The shard it trades on."""
         ...
 
     @property
@@ -85,15 +85,16 @@ class Order:
 
     Attributes:
         party: whose it is.
-        initial_e2: what was wanted when it was created, or amended to.
-        remaining_e2: what still rests; 0 once it has ended.
-        filled_e2: what was filled.
-        ahead_e2: of a resting order the crowd's contracts at its price that were there before it.
-        taker_cost_e6, maker_cost_e6: price times count of its fills; a bid's in YES prices, an ask's in NO.
+        initial_e2: the count it was created with, or amended to.
+        remaining_e2: the count still resting; 0 once it has ended.
+        filled_e2: the count filled.
+        ahead_e2: for a resting order, the crowd's contracts at its price that were there before it.
+        taker_cost_e6, maker_cost_e6: price times count of its fills, in YES prices for a bid, in NO prices
+            for an ask.
         taker_fees_e6, maker_fees_e6: net fees of its fills.
-        fee_accumulator_e6: roundings that were charged and not yet given back, over all its fills.
+        fee_accumulator_e6: rounding charged and not yet given back, over all its fills.
         expires_ms: when it ends by itself, None for never.
-        number: counts all orders of the exchange; the later order has the higher one.
+        number: counts all orders of the exchange; a later order has a higher one.
     """
 
     order_id: str
@@ -131,7 +132,7 @@ class Order:
 
     @property
     def live(self) -> bool:
-        """Whether it rests."""
+        """Whether it is resting."""
         return self.status is Status.RESTING
 
 
@@ -159,7 +160,7 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request was refused, as the exchange answers it; nothing has changed."""
+    """Why a request was refused, in the exchange's answer; nothing has changed."""
 
     status: int
     code: str
@@ -168,10 +169,10 @@ class Refusal:
 
 
 class PrivateListener(Protocol):
-    """Who hears what happens to accounts: the WebSocket side. Called in the order of events."""
+    """Somebody who hears what happens to accounts: the WebSocket side. Called in order of events."""
 
     def order_changed(self, order: Order, time_ms: int) -> None:
-        """An order rests, was filled, changed or ended; `order.reason` says why."""
+        """An order started to rest, was filled, changed or ended; `order.reason` says why."""
 
     def filled(self, fill: Fill) -> None:
         """An order was filled."""
@@ -180,14 +181,14 @@ class PrivateListener(Protocol):
         """A fill or settlement changed a position."""
 
     def group_changed(self, party: Party, group_id: str, what: str, time_ms: int) -> None:
-        """An order group was "created", "triggered", "reset", "deleted" or had its "limit_updated"."""
+        """An order group was "created", "triggered", "reset", "deleted" or had its limit changed."""
 
 
 @dataclass(slots=True)
 class OrderSwitches:
-    """What nobody knows of the real exchange, or what differs: GET/POST /sim/switches sets these by name.
+    """What is unknown about the real exchange, or varies: GET/POST /sim/switches sets these by name.
 
-    A client that trades real money must be right under each of them flipped.
+    A client that trades real money must be correct whichever way each of them is set.
     """
 
     ioc_remaining_full: bool = False
@@ -197,13 +198,13 @@ class OrderSwitches:
     reduce_only_without_position_refused: bool = False
     """Refused with 400 instead of accepted and cancelled (201 with zeros)."""
     group_triggers_when_met: bool = False
-    """An order group triggers when its limit is met, instead of exceeded."""
+    """An order group triggers when its limit is met, instead of when it is exceeded."""
     over_decrease_refused: bool = False
-    """A decrease by more than rests is refused, instead of clamped."""
+    """A decrease by more than rests is refused instead of clamped."""
     wrong_shard_cancel_404: bool = True
-    """A cancel or decrease on another shard than the order's answers 404, as for an order that is over."""
+    """A cancel or decrease on a shard other than the order's answers 404, as for an order that is over."""
     balance_reduced_by_resting: bool = False
-    """A resting order takes its cash at once."""
+    """A resting order takes its cash immediately."""
     resting_value: Literal["sum", "max"] = "sum"
     """Value of resting orders at admission: sum over orders, or the larger side of each market."""
     collateral_return: bool = False
@@ -211,33 +212,33 @@ class OrderSwitches:
     amend_keeps_id: bool = True
     """An amended order keeps its order id."""
     code_after_close: str = "market_inactive"
-    """Error code of orders after the close."""
+    """The error code for orders after the close."""
     settle_whole_cents: bool = True
     """Payouts are rounded down to whole cents; the rest is booked as a fee."""
     client_order_id_scope: Literal["recent_30d", "open_only"] = "recent_30d"
     """Among which orders a client order id must be new."""
     user_orders_initial_snapshot: bool = False
-    """Channel `user_orders` begins with the orders that rest."""
+    """Channel `user_orders` begins with the resting orders."""
     resting_before_immediate_fill: bool = False
-    """An order that is filled at once is told as resting first."""
+    """An order that is filled at once is first reported as resting."""
     fill_before_trade: Literal["random", "first", "last"] = "random"
-    """Order of the own fill and the public trade."""
+    """The order of the own fill and the public trade."""
     read_lag_ms: int = 400
-    """Reads of orders, fills and positions lag by up to so much, by seed."""
+    """Reads of orders, fills and positions lag by up to this much, depending on the seed."""
     maker_cancel_before_fill: bool = True
-    """Self-trade prevention `maker`: the resting order's cancel is told before the taker's fills."""
+    """Self-trade prevention `maker`: the resting order's cancel is reported before the taker's fills."""
     member: Literal["direct", "intermediary"] = "direct"
     """Balances move in hundredths of a cent (direct members) or whole cents."""
     attestation_expires_s: int | None = None
-    """When the accounts' word on where they are ends (Unix seconds): from then on Sports, Elections and
-    Entertainment are closed to them. None: they never gave it."""
+    """When the accounts' attestation of place expires (Unix seconds): from then on Sports, Elections and
+    Entertainment are closed to them. None: they never gave one."""
     cancel_all_catches_later: bool = False
-    """Orders of the minute after a cancel of all are accepted and cancelled at once."""
+    """Orders in the minute after a cancel of all are accepted and cancelled at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """An order as it is asked for, its members read and in their bounds. `client_order_id` is "" for none."""
+    """An order as requested, parsed and within its bounds. `client_order_id` is "" for none."""
 
     party: Party
     instrument: Instrument
@@ -256,12 +257,12 @@ class NewOrder:
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """A change of a resting order. `count_e2` is what was filled and what shall rest together.
+    """A change of a resting order. `count_e2` is what was filled plus what is to rest.
 
     Attributes:
-        client_order_id: the one it has, None to leave unsaid.
-        new_client_order_id: the one it shall have, None to keep.
-        expires_ms: when it shall end, 0 for never, None to keep.
+        client_order_id: its present one, None to leave it unstated.
+        new_client_order_id: its new one, None to keep it.
+        expires_ms: when it is to end, 0 for never, None to keep it.
     """
 
     ticker: str
@@ -275,9 +276,9 @@ class Amendment:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one request did: fills of this request, and what rests after it.
+    """What one request did: its fills, and what rests afterwards.
 
-    `cost_e6` is price times count in YES prices, `fees_e6` the net fees, both of the fills alone.
+    `cost_e6` is price times count in YES prices, `fees_e6` the net fees, both for the fills alone.
     """
 
     order: Order

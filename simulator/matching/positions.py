@@ -11,18 +11,18 @@ _ONE_E4: Final = 10_000
 
 @dataclass(slots=True, eq=False)
 class Position:
-    """What a party holds in one market; YES and NO net, so that it is one or the other.
+    """What a party holds in one market; YES and NO offset each other, so it is one or the other.
 
-    The cost of contracts is their average: closing some takes the same share of the cost with it, rounded
-    down to the micro-dollar, and closing all takes all of it.
+    Contracts cost their average: closing some removes the same share of the cost, rounded down to the
+    micro-dollar, and closing all removes all of it.
 
     Attributes:
         count_e2: contracts, YES positive, NO negative.
         cost_e6: what they cost without fees; Kalshi's `market_exposure_dollars`.
-        traded_e6: price times count of all fills, a bid's in YES prices, an ask's in NO; Kalshi's
+        traded_e6: price times count of all fills, in YES prices for bids, in NO prices for asks; Kalshi's
             `total_traded_dollars`.
-        traded_e2: contracts of all fills, of either side.
-        realized_e6: proceeds less cost of what was closed or settled, without fees.
+        traded_e2: contracts of all fills, on either side.
+        realized_e6: proceeds less cost of what was closed or settled, before fees.
         fees_e6: net fees of the fills, and what settlement rounded off.
         settled_ms: when the market was settled, None before.
     """
@@ -40,11 +40,11 @@ class Position:
 
     @property
     def time_ms(self) -> int:
-        """When it changed last."""
+        """When it last changed."""
         return self.updated_ms
 
     def trade(self, side: Side, price_e4: int, count_e2: int) -> int:
-        """Take a fill; return its revenue: negative for what it opens, positive for what it closes."""
+        """Book a fill; return its revenue: negative for what it opens, positive for what it closes."""
         bid = side == BID
         unit_e4 = price_e4 if bid else _ONE_E4 - price_e4
         held_e2 = -self.count_e2 if bid else self.count_e2
@@ -66,7 +66,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class EventPosition:
-    """The positions of a party in one event, added up; members as of `Position`."""
+    """The positions of a party in one event, added up; members as in `Position`."""
 
     event_ticker: str
     cost_e6: int
@@ -77,7 +77,7 @@ class EventPosition:
 
 
 def by_event(positions: Iterable[Position]) -> list[EventPosition]:
-    """Add positions up by event, in the order in which the events come first."""
+    """Add up positions by event, in order of each event's first appearance."""
     events: dict[str, list[Position]] = {}
     for position in positions:
         events.setdefault(position.instrument.event_ticker, []).append(position)

@@ -24,10 +24,10 @@ ID_MISMATCH: Final = Refusal(
 
 
 def invalid_order(details: str) -> Refusal:
-    """An order whose members contradict each other."""
+    """The members of an order contradict one another."""
     return Refusal(400, "invalid_order", "invalid order", details)
 
 
 def invalid_parameters(details: str | None = None) -> Refusal:
-    """A member that cannot be read, or is out of its bounds."""
+    """A member cannot be read, or is out of its bounds."""
     return Refusal(400, "invalid_parameters", "invalid parameters", details)

@@ -1,10 +1,10 @@
-"""What a party's resting orders may cost it: the value that admission sets against its balance.
+"""What a party's resting orders may cost it: the value that admission compares with its balance.
 
-Orders of one side of one market are filled in the order of their prices, so the best of them close what is
-held on the other side, and the rest opens. Each order is valued at what one fill of it could take in cash at
-most: price times what it opens, fee and rounding, less collateral that would be returned, plus collateral
-that would be taken back. The exchange fills an order once at a time and asks again (`Ledger.unpayable`); so
-no cash ever falls below zero.
+Orders on one side of a market are filled in order of price, so the best of them close what is held on the
+other side, and the rest open. Each order is valued at the most cash that one fill of it could take: price
+times what it opens, fee and rounding, less collateral that would be returned, plus collateral that would be
+taken back. The exchange books one fill at a time and asks again (`Ledger.unpayable`), so cash never falls
+below zero.
 """
 
 from bisect import bisect_left, insort
@@ -26,7 +26,7 @@ class Resting:
     """An order as its party's books know it; `opening_e6` is its worst cost if all of it opens.
 
     Attributes:
-        rank: place among the orders of its side, the best price first.
+        rank: place among the orders of its side, best price first.
     """
 
     order: Order
@@ -38,7 +38,7 @@ class Resting:
 
 
 def resting(order: Order, count_e2: int, is_taker: bool, grid_e6: int) -> Resting:
-    """Return how an order with `count_e2` left to fill stands in the books."""
+    """Return the entry for an order with `count_e2` left to fill."""
     price_e4 = order.price_e4
     return Resting(
         order=order,
@@ -52,7 +52,7 @@ def resting(order: Order, count_e2: int, is_taker: bool, grid_e6: int) -> Restin
 
 @dataclass(slots=True, eq=False)
 class SideOfMarket:
-    """A party's resting orders of one side of one market, the best price first."""
+    """A party's resting orders on one side of one market, best price first."""
 
     side: Side
     orders: list[Resting] = field(default_factory=list)
@@ -60,12 +60,12 @@ class SideOfMarket:
     value_e6: int = 0
 
     def put(self, entry: Resting) -> None:
-        """Take an order."""
+        """Add an order."""
         insort(self.orders, entry, key=_rank)
         self.opening_e6 += entry.opening_e6
 
     def take(self, entry: Resting) -> None:
-        """Let an order go that was put."""
+        """Remove an order that was added."""
         index = bisect_left(self.orders, entry.rank, key=_rank)
         assert self.orders[index] is entry
         del self.orders[index]
@@ -130,14 +130,14 @@ def value_with_return_e6(
     ticker: str,
     grid_e6: int,
 ) -> int:
-    """Return what the orders of one side may cost beside a position, where collateral is returned.
+    """Return what the orders of one side may cost beside a position, if collateral is returned.
 
-    An ask that opens NO has what would be returned for it deducted. A bid that closes NO has to pay back, and
-    the proceeds may not cover that.
+    For an ask that opens NO, what would be returned is deducted. A bid that closes NO has to pay back, and
+    its proceeds may not cover that.
     """
     others, closing, total_e6 = returned.others(ticker), closing_e2(side, position_e2), 0
     no_e2 = max(0, -position_e2)
-    # Values of settled markets in hundredths of a cent make returns that are no multiple of the grid.
+    # Settlement values in hundredths of a cent lead to returns that are not multiples of the grid.
     slack_e6 = grid_e6 if returned.settled_e4 else 0
     for entry in orders:
         instrument, price_e4 = entry.order.instrument, entry.price_e4

@@ -1,14 +1,13 @@
 """Collateral return: cash of NO contracts in one exclusive event that pay out whatever happens.
 
-At most one market of such an event resolves YES. So of NO counts n_1, n_2, ... all but one are sure to pay,
-at worst all but the largest: ``sum(n) - max(n)`` dollars are returned at once, and taken back when the counts
+At most one market of such an event resolves YES. So of NO counts n_1, n_2, ... all but one surely pay, at
+worst all but the largest: ``sum(n) - max(n)`` dollars are returned at once, and taken back when the counts
 fall. (NO at 0.60 and NO at 0.70, one each, cost 1.30 and return 1.00.) Kalshi publishes no formula; this one
-is derived, and agrees with the published examples. Only the NO side counts.
+is derived and agrees with the published examples. Only the NO side counts.
 
-When markets of the event are settled one after the other, what was returned stays covered by the rest: with
-values adding up to V so far, the rest pays ``sum(n) - (1 - V) max(n)`` at least. Nothing more is returned by
-a settlement than was before; so a settlement pays out no less than it takes back, and after the last one
-nothing is owed.
+When markets of the event are settled one after another, what was returned stays covered by the rest: with
+values adding up to V so far, the rest pays at least ``sum(n) - (1 - V) max(n)``. A settlement never returns
+more than before; so it pays out no less than it takes back, and after the last one nothing is owed.
 """
 
 from dataclasses import dataclass, field
@@ -19,14 +18,14 @@ _ONE_E4: Final = 10_000
 
 @dataclass(slots=True, eq=False)
 class Returned:
-    """What one party holds and was returned in one exclusive event.
+    """What one party holds, and was returned, in one exclusive event.
 
     Attributes:
         exchange_index: the event's shard.
         counts_e2: NO contracts by ticker, without zeros.
         returned_e6: what was returned.
-        carried_e6: how much of that settlements left beyond the plain formula.
-        settled_e4: values of the markets that were settled, added up, at most 1.
+        carried_e6: the part of it that settlements left beyond the plain formula.
+        settled_e4: values of the settled markets, added up, at most 1.
     """
 
     exchange_index: int
@@ -45,7 +44,7 @@ class Returned:
         return total_e2, largest_e2
 
     def returned_if_e6(self, others: tuple[int, int], count_e2: int) -> int:
-        """Return what is returned once `count_e2` NO contracts stand beside `others`."""
+        """Return what is returned once there are `count_e2` NO contracts beside `others`."""
         total_e2, largest_e2 = others[0] + count_e2, max(others[1], count_e2)
         plain_e6 = (total_e2 - largest_e2) * _ONE_E4
         if not self.settled_e4:
@@ -53,7 +52,7 @@ class Returned:
         return min(plain_e6 + self.carried_e6, self._sure_e6(total_e2, largest_e2))
 
     def hold(self, ticker: str, count_e2: int) -> int:
-        """Take the new NO count of a market; return what is returned now, negative for what is taken back."""
+        """Note the new NO count of a market; return what is returned now, negative if taken back."""
         now_e6 = self.returned_if_e6(self.others(ticker), count_e2)
         self._put(ticker, count_e2)
         change_e6 = now_e6 - self.returned_e6
@@ -61,7 +60,7 @@ class Returned:
         return change_e6
 
     def settle(self, ticker: str, value_e4: int) -> int:
-        """Take the settlement of a market, held or not; return what is taken back, as 0 or less."""
+        """Note the settlement of a market, held or not; return what is taken back, as 0 or less."""
         self._put(ticker, 0)
         self.settled_e4 = min(self.settled_e4 + value_e4, _ONE_E4)
         total_e2 = sum(self.counts_e2.values())
@@ -73,7 +72,7 @@ class Returned:
         return change_e6
 
     def _sure_e6(self, total_e2: int, largest_e2: int) -> int:
-        """Return what the NO contracts pay at least."""
+        """Return the least that the NO contracts pay."""
         return total_e2 * _ONE_E4 - (_ONE_E4 - self.settled_e4) * largest_e2
 
     def _put(self, ticker: str, count_e2: int) -> None:

@@ -1,8 +1,8 @@
 """Settlement: what the contracts of a market pay once its value is known.
 
-Yes pays 1 dollar to YES, no to NO, and a value between pays itself to YES and the rest to NO. A payout is
-rounded down to whole cents, and the rest is booked as a fee. Source: Kalshi API documentation, fee rounding:
-10.60 YES settled at 0.5970 are worth 6.3282, pay 6.32 and leave a fee of 0.0082.
+"yes" pays 1 dollar to YES, "no" to NO, and a value in between pays itself to YES and the rest to NO. A payout
+is rounded down to whole cents, and the rest is booked as a fee. Source: Kalshi API documentation, fee
+rounding: 10.60 YES settled at 0.5970 are worth 6.3282, pay 6.32 and incur a fee of 0.0082.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ Result = Literal["yes", "no", "scalar"]
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """One party's position in one market, settled.
+    """The settlement of one party's position in one market.
 
     Attributes:
         value_e4: what a YES contract paid.
         yes_e2, no_e2: contracts held; one of them is 0.
         yes_cost_e6, no_cost_e6: what they cost, without fees.
         revenue_e6: what was paid out.
-        fee_e6: all fees of the position: of its fills, and what this settlement rounded off.
+        fee_e6: all fees of the position: those of its fills, and what this settlement rounded off.
         number: counts all settlements of the exchange.
     """
 

@@ -1,4 +1,4 @@
-"""What accounts are shown of the exchange's books, and the books as a whole."""
+"""What accounts see of the exchange's books, and the books as a whole."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from .settlement import Settlement, worth_e6
 from .transfers import Transfer
 
 Mark = Callable[[str], int]
-"""Value of a YES contract by ticker, price_e4."""
+"""The value of a YES contract by ticker, price_e4."""
 
 SettlementStatus = Literal["unsettled", "settled", "all"]
 
 
 @dataclass(slots=True, eq=False)
 class Statements:
-    """Reads the books and changes nothing but the age of what is in the lists."""
+    """Reads the books and changes nothing except to age what is in the lists."""
 
     holdings: Holdings
 
@@ -45,7 +45,7 @@ class Statements:
         return {shard: self.balance_e6(party, shard) for shard in self.holdings.holders[party].purses}
 
     def balance_ms(self, party: Party) -> int:
-        """Return when a party's cash moved last."""
+        """Return when a party's cash last moved."""
         return max(purse.updated_ms for purse in self.holdings.holders[party].purses.values())
 
     def portfolio_value_e6(self, party: Party, mark: Mark, exchange_index: int | None = None) -> int:
@@ -69,18 +69,18 @@ class Statements:
         return values
 
     def position(self, party: Party, ticker: str) -> Position | None:
-        """Return a party's position in a market that is not settled, None if it never traded there."""
+        """Return a party's position in a market not yet settled, None if it never traded there."""
         return self.holdings.holders[party].positions.get(ticker)
 
     def all_positions(self) -> Iterator[Position]:
-        """Yield the positions of all parties in markets that are not settled."""
+        """Yield the positions of all parties in markets not yet settled."""
         for holder in self.holdings.holders.values():
             yield from holder.positions.values()
 
     def positions(
         self, party: Party, status: SettlementStatus = "unsettled", now_ms: int | None = None
     ) -> list[Position]:
-        """Return a party's positions of the live list, open ones first, the settled ones newest first."""
+        """Return a party's positions in the live list: open ones first, then settled ones, newest first."""
         holder = self.holdings.holders[party]
         if now_ms is not None:
             holder.settled.age(now_ms)
@@ -90,7 +90,7 @@ class Statements:
         return held
 
     def historical_positions(self, party: Party) -> Iterator[Position]:
-        """Return a party's positions that were settled longer than 90 days ago, the newest first."""
+        """Return a party's positions settled more than 90 days ago, newest first."""
         return self.holdings.holders[party].settled.historical()
 
     def fills(self, account: int) -> Kept[Fill]:
@@ -106,7 +106,7 @@ class Statements:
         return self.holdings.accounts[account].transfers
 
     def books(self) -> dict[str, object]:
-        """Return all of it, exact, in micro-dollars and hundredths of a contract."""
+        """Return everything, exactly, in micro-dollars and hundredths of a contract."""
         return {
             "accounts": [
                 {

@@ -22,7 +22,7 @@ class Telling:
         self._rng = rng
 
     def tell(self, work: Work, order: Order | None, instrument: Instrument, now_ms: int) -> None:
-        """Tell what one request did; `order` is the one it was about, None for the crowd's."""
+        """Announce what one request did; `order` is the one it was about, None for the crowd's."""
         own = any(fills for *_, fills in work.trades)
         first = own and (
             self._switches.fill_before_trade == "first"

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Final, Literal
 
 Route = Literal["shards", "subaccounts"]
-"""Which operation was called: a client's own transfer id is known to one of them only."""
+"""Which operation was called: a client's own transfer id is known to only one of them."""
 
 Pocket = tuple[int, int]
 """(subaccount, shard)."""
@@ -15,7 +15,7 @@ _REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Cash that was moved, or the part of the way that it came.
+    """Cash that was moved, or as far as it came.
 
     Attributes:
         complete: False if it stopped half-way; what was moved so far stays there.
@@ -36,7 +36,7 @@ class Transfer:
 
 @dataclass(slots=True, eq=False)
 class Remembered:
-    """Transfers by the client's own ids, the last of them: the same id again moves nothing."""
+    """The latest transfers, by the client's own ids: a repeated id moves nothing."""
 
     by_id: dict[tuple[Route, str], Transfer] = field(default_factory=dict)
 
@@ -45,7 +45,7 @@ class Remembered:
         return None if client_transfer_id is None else self.by_id.get((route, client_transfer_id))
 
     def add(self, transfer: Transfer) -> None:
-        """Take a transfer that was made."""
+        """Note a transfer that was made."""
         if transfer.client_transfer_id is not None:
             self.by_id[transfer.route, transfer.client_transfer_id] = transfer
             if len(self.by_id) > _REMEMBERED:
@@ -55,7 +55,7 @@ class Remembered:
 def steps(source: Pocket, destination: Pocket) -> list[tuple[Pocket, Pocket]]:
     """Return the single movements of a transfer: shards are crossed in the primary account only.
 
-    They are no unit: each stands once it is made (Kalshi API documentation, intra account transfer).
+    They are not atomic: each stands once it is made (Kalshi API documentation, intra account transfer).
     """
     if source == destination:
         return []

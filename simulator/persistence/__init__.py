@@ -1,1 +1,1 @@
-"""How an exchange outlives its process: what is asked of it is logged, and all of it saved now and then."""
+"""How an exchange outlives its process: requests are logged, and now and then all of it is saved."""

@@ -1,10 +1,10 @@
 """All objects of an exchange as bytes, and back. Pure.
 
-An exchange is a graph of small objects that know each other. It is written as a list: each object once, its
-members as plain values or as references by number. Only classes of the simulator are ever made from it,
-empty, and then given their members: reading runs no code of the file's choosing.
+An exchange is a graph of small objects that refer to one another. It is written as a list: each object once,
+its members as plain values or as references by number. Only classes of the simulator are ever instantiated
+from it, empty, and then given their members: reading runs no code of the file's choosing.
 
-What both sides have anyway (the recorded payloads that all texts are made from) is not written: it is found
+What both sides have anyway (the recorded payloads that all texts are made from) is not written, but found
 again by walking it in the same order.
 """
 
@@ -21,7 +21,7 @@ import msgspec
 from markets.errors import DecodeError
 
 REF, TUPLE, METHOD, ENUM, GIVEN, FROZENSET = range(6)
-"""First element of a list that stands for something else than plain text or a number."""
+"""First element of a list that represents something other than plain text or a number."""
 
 _PLAIN: Final = (type(None), bool, int, float, str, bytes)
 _PACKAGE: Final = "simulator."
@@ -48,7 +48,7 @@ def _names(kind: type) -> list[str]:
 
 
 def given(roots: Iterable[object]) -> list[object]:
-    """Return every object below `roots` that is not plain, in an order that depends on them alone."""
+    """Return every non-plain object below `roots`, in an order that depends on them alone."""
     found: dict[int, object] = {}
     waiting = deque(roots)
     while waiting:
@@ -130,15 +130,15 @@ class _Writer:
 
 
 def save(root: object, roots: Iterable[object], left_out: Callable[[object, str], bool]) -> bytes:
-    """Return `root` and all that it knows as bytes.
+    """Return `root` and everything it refers to as bytes.
 
     Args:
         root: what to save.
-        roots: what the reader has too.
-        left_out: tells of a member (object, name), a list, that it is to be empty afterwards.
+        roots: what the reader also has.
+        left_out: says whether a member (object, name), a list, is to be empty afterwards.
 
     Raises:
-        Unsaveable: there is something in it that can only live in a process.
+        Unsaveable: it contains something that can exist only within a process.
     """
     return _Writer(roots, left_out).write(root)
 
@@ -147,10 +147,10 @@ def load(data: bytes, roots: Iterable[object]) -> Any:
     """Return what was saved.
 
     Args:
-        roots: what the writer had, made anew.
+        roots: what the writer had, made again.
 
     Raises:
-        DecodeError: the bytes are none that this build has written.
+        DecodeError: the bytes were not written by this build.
     """
     try:
         names, top, written = msgspec.msgpack.decode(data)

@@ -1,4 +1,4 @@
-"""One simulator at a time has a directory: two would write each other's books."""
+"""Only one simulator at a time may use a directory: two would overwrite each other's books."""
 
 import fcntl
 import os
@@ -11,12 +11,12 @@ from markets.errors import StartupError
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """Hold a directory until the block ends, or this process does; it is made if it is missing.
+    """Hold a directory until the block, or this process, ends; make it if it is missing.
 
-    The lock is on the directory itself: it leaves no file, and holds where nothing can be written.
+    The lock is on the directory itself: it leaves no file, and works even where nothing can be written.
 
     Raises:
-        StartupError: another simulator has it, or it cannot be used.
+        StartupError: another simulator uses it, or it is unusable.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

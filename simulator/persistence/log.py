@@ -1,13 +1,13 @@
-"""What was asked of an exchange, written to disk before it is answered; and where its saved state is kept.
+"""What was asked of an exchange, written to disk before it is answered, and the exchange's saved state.
 
 Files beside the keys, readable by the owner alone:
 
-* `sim_origin.json`: which exchange this is, of which options, since when;
-* `sim_saved.<n>`: all of it at one moment, compressed, of one build of the simulator;
+* `sim_origin.json`: which exchange this is, with which options, since when;
+* `sim_saved.<n>`: all of it at one moment, compressed, for one build of the simulator;
 * `sim_inputs.<n>.jsonl`: what was asked since `sim_saved.<n>`, or since the beginning for n = 0.
 
-A line is one `write`: it survives the process, however it ends. What is cut off at the end of the last line
-was never answered.
+A line is a single `write`: it survives the process, however that ends. If the last line is cut off, that
+request was never answered.
 """
 
 import errno
@@ -23,7 +23,7 @@ from markets.errors import DecodeError
 INPUTS: Final = "sim_inputs"
 SAVED: Final = "sim_saved"
 LOOK: Final = "look"
-"""Member of a line about a book that somebody looked at for the first time, which then gets its depth."""
+"""The member for a book that somebody looked at for the first time, which then gets its depth."""
 _HEAD: Final = b"kalshi-bus exchange "
 
 
@@ -31,12 +31,12 @@ class InputLog:
     """The files of one exchange. One thread uses it.
 
     Args:
-        directory: where the keys are.
-        exchange_id: files of another exchange are none of ours.
+        directory: the directory with the keys.
+        exchange_id: files of another exchange are ignored.
         build: fingerprint of the simulator's code: a saved state is good for one build only.
 
     Attributes:
-        requests: how much was asked since the last saved state; a first look at a book does not count.
+        requests: the number of requests since the last saved state; a first look at a book does not count.
         damaged: what could not be read.
     """
 
@@ -60,17 +60,17 @@ class InputLog:
     # -- reading
 
     def saved(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the saved states of this exchange and build with their numbers, the last first."""
+        """Yield the saved states of this exchange and build with their numbers, latest first."""
         for number in sorted(self._numbers(SAVED), reverse=True):
             try:
                 yield number, self._state(self._path(SAVED, number).read_bytes())
             except DecodeError:
-                continue  # another build's, which is nothing unusual
+                continue  # another build's, which is not unusual
             except (OSError, zlib.error) as problem:
                 self.damaged.append(f"{SAVED}.{number}: {problem}")
 
     def inputs(self, since: int) -> Iterator[dict[str, Any]]:
-        """Yield what was asked since a saved state, or the beginning (0), and go on after it."""
+        """Yield what was asked since a saved state, or the beginning (0), and continue after it."""
         self._number = since
         for number in sorted(n for n in self._numbers(INPUTS) if n >= since):
             self._number = number
@@ -88,21 +88,21 @@ class InputLog:
                 if isinstance(found, dict) and found:
                     self.requests += LOOK not in found
                     yield found
-                elif line and count < len(lines):  # the last may be cut off: that was never answered
+                elif line and count < len(lines):  # the last may be cut off: it was never answered
                     self.damaged.append(f"{path.name}:{count}: expected a JSON object, found {line[:40]!r}")
 
     def from_the_beginning(self) -> bool:
-        """Whether everything that was asked is still there, so that no saved state is needed."""
+        """Whether everything ever asked is still there, so that no saved state is needed."""
         numbers = self._numbers(INPUTS)
         return not numbers or min(numbers) == 0
 
     # -- writing
 
     def append(self, what: dict[str, Any]) -> None:
-        """Write down what is asked.
+        """Record what is asked.
 
         Raises:
-            OSError: it cannot be written; nothing must be done then, and nothing of it is in the file.
+            OSError: it cannot be written; then nothing must be done, and none of it is in the file.
         """
         line = json.dumps(what, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         file = self._open()
@@ -115,31 +115,31 @@ class InputLog:
                 try:
                     os.ftruncate(file, end)
                 finally:
-                    self._close()  # a part that cannot be cut off gets an end at least
+                    self._close()  # a part that cannot be cut off is at least terminated
         if written != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), INPUTS)
         self.requests += LOOK not in what
 
     def next(self) -> int:
-        """Begin the log of what is asked after a state that is being saved; return that state's number."""
+        """Begin the log of what is asked after the state being saved; return that state's number."""
         self._close()
         self._number = max([self._number, *self._numbers(SAVED), *self._numbers(INPUTS)]) + 1
         self.requests = 0
         return self._number
 
     def save(self, number: int, state: bytes) -> None:
-        """Write a state, whole or not at all."""
+        """Write a state atomically."""
         path = self._path(SAVED, number)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(self._head + zlib.compress(state, 1))
             file.flush()
-            os.fsync(descriptor)  # what it makes needless is removed afterwards
+            os.fsync(descriptor)  # what it makes obsolete is removed afterwards
         temporary.replace(path)
 
     def drop_before(self, number: int) -> None:
-        """Remove what a saved state has made needless, and states that were never finished."""
+        """Remove what a saved state has made obsolete, and unfinished states."""
         for unfinished in self._directory.glob(f".{SAVED}.*"):
             unfinished.unlink(missing_ok=True)
         for name, suffix in ((INPUTS, ".jsonl"), (SAVED, "")):

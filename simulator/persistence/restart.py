@@ -1,4 +1,4 @@
-"""An exchange begins, or goes on after a restart: with everything that was asked of it."""
+"""An exchange begins, or goes on after a restart with everything that was asked of it."""
 
 import gc
 import os
@@ -23,13 +23,13 @@ from .log import InputLog
 
 HOUR_MS: Final = 3_600_000
 UNUSED: Final = 3 * HOUR_MS * 1_500
-"""Milliseconds x markets that are made up of an exchange that nobody has traded on: some seconds of work."""
+"""The most milliseconds x markets caught up for an exchange that nobody has traded on: seconds of work."""
 
 USED: Final = 7 * 24 * HOUR_MS * 1_500
-"""The same where accounts have done something: minutes of work. Beyond that another exchange begins."""
+"""The same if accounts have done something: minutes of work. Beyond that a new exchange begins."""
 
 SAVE_MOST_S: Final = 600
-"""A child that has not saved by then is ended."""
+"""A child that has not finished saving by then is ended."""
 
 Apply = Callable[[Exchange, Iterable[dict[str, Any]]], None]
 
@@ -45,7 +45,7 @@ def build_id() -> str:
 
 
 def _left_out(value: object, name: str) -> bool:
-    """Listeners live in a process; those of the next add themselves."""
+    """Listeners belong to a process; those of the next process add themselves."""
     return name == "listeners"
 
 
@@ -58,15 +58,15 @@ class Restart:
     """Brings the exchange of a directory back, or makes a new one.
 
     Args:
-        began: makes an exchange that began at a time.
-        apply: does again what was asked.
+        began: makes an exchange that began at a given time.
+        apply: repeats what was asked.
         new_id: makes the id of a new exchange, a UUID.
 
     Attributes:
-        exchange: as of now, up to date with all that was asked.
-        exchange_id: another exchange has another one.
-        new: whether it begins.
-        log: where what is asked from now on is written.
+        exchange: as of now, up to date with everything asked.
+        exchange_id: another exchange has a different one.
+        new: whether it is new.
+        log: where requests are recorded from now on.
     """
 
     def __init__(
@@ -128,17 +128,17 @@ class Restart:
 
 
 def _on_its_own() -> None:
-    """Let go of what is the parent's: its connections would not end with it, its signals would come here."""
+    """Release what is the parent's: its connections would outlive it, its signals would come here."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.alarm(SAVE_MOST_S)
-    gc.disable()  # it would copy pages that both share
+    gc.disable()  # it would copy pages shared by both
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 
 def save_in_a_child(exchange: Exchange, inputs: InputLog) -> tuple[int, int]:
-    """Save an exchange in a copy of this process, which serves on; return (child's pid, the state's number).
+    """Save an exchange in a fork of this process, which keeps serving; return (child's pid, state's number).
 
     What is asked from now on goes into the log of that state.
     """

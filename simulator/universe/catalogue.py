@@ -1,6 +1,6 @@
 """Clones the recorded events into a universe of any size, in the proportions of the real exchange.
 
-Proportions (contract 17): about 10 markets an event, 1.2 series an event (many series have nothing open),
+Proportions (contract 17): about 10 markets per event, 1.2 series per event (many series have nothing open),
 half of the events exclusive. Times are set relative to now, so that something happens while one watches.
 """
 
@@ -29,10 +29,10 @@ from .templates import EventTemplate, MarketTemplate, Recorded, Role, all_phrase
 from .vocabulary import CITIES, EDITIONS, FIFTEEN_MINUTES, LEAGUES, League, Side
 
 SHARES: Final = {"match": 0.44, "options": 0.36, "ladder": 0.11, "range": 0.07, "updown": 0.02}
-"""Share of the markets by kind of event."""
+"""The share of markets by kind of event."""
 
 _WINDOWS: Final = 48
-"""At most so many fifteen-minute markets, however large the universe: two hours of each asset."""
+"""The most fifteen-minute markets, however large the universe: two hours of each asset."""
 
 CATEGORIES: Final = (
     ("Sports", 3850),
@@ -46,7 +46,7 @@ CATEGORIES: Final = (
     ("Science and Technology", 400),
     ("World", 371),
 )
-"""Series by category on the real exchange (contract 17, the rest by guess)."""
+"""Series by category on the real exchange (contract 17; the rest is a guess)."""
 
 SERIES_PER_EVENT: Final = 1.2
 _MATCHES_OF_WEIGHT: Final = 5
@@ -70,7 +70,7 @@ class _Fixture:
 
 
 def _edition(copy: int) -> tuple[str, str]:
-    """Return what the series tickers and titles of a league's `copy`-th competition add to its own."""
+    """Return what a league's `copy`-th competition adds to its series tickers and titles."""
     letters, words = "", ""
     while copy:
         copy, place = divmod(copy - 1, len(EDITIONS))
@@ -87,7 +87,7 @@ def _uuid(*names: object) -> str:
 
 
 def stamp(time_ms: int, salt: str) -> str:
-    """Return a time with microseconds, as Kalshi stamps what its machines did; `salt` picks the digits."""
+    """Return a time with microseconds, as Kalshi stamps machine actions; `salt` picks the digits."""
     micros = sum(salt.encode()) * 7919 % 1000
     text = format_time(time_ms).removesuffix("Z")
     whole, _, fraction = text.partition(".")
@@ -95,7 +95,7 @@ def stamp(time_ms: int, salt: str) -> str:
 
 
 class Catalogue:
-    """Makes groups. Deterministic for its generator; holds the names already taken."""
+    """Makes groups. Deterministic for a given generator; knows the names already taken."""
 
     def __init__(self, recorded: Recorded, rng: Random) -> None:
         self.recorded = recorded
@@ -165,12 +165,12 @@ class Catalogue:
             return self._ladder(index, now_ms)
         if kind == "range":
             return self._temperatures(index % len(CITIES), index // len(CITIES), now_ms)
-        # Live windows only: one per asset at a time plus the next ones, made as time goes by.
+        # Only live windows: one per asset at a time plus the next ones, made as time goes by.
         asset, ahead = index % len(FIFTEEN_MINUTES), index // len(FIFTEEN_MINUTES)
         return self._window(asset, now_ms - now_ms % (15 * MINUTE_MS) + (ahead + 1) * 15 * MINUTE_MS, now_ms)
 
     def again(self, group: Group, now_ms: int) -> Group | None:
-        """Make the successor of a group that is done, or None where nothing follows."""
+        """Make the successor of a finished group, or None if nothing follows."""
         self._now_ms = now_ms
         if group.kind == "match":
             soon = self.rng.random() < 0.7
@@ -201,7 +201,7 @@ class Catalogue:
         category: str | None = None,
         sources: list[Source] | None = None,
     ) -> Series:
-        """Return a series: as recorded, or made in the form of `source`, settled by `sources`."""
+        """Return a series: as recorded, or modelled on `source`, settled by `sources`."""
         found = self.series.get(ticker)
         if found is None:
             recorded = self.recorded.series.get(ticker)
@@ -305,7 +305,7 @@ class Catalogue:
         suffix = template.suffix % {**event.values, **extra}
         grid = template.grid
         if grid is GRIDS["linear_cent"] and event.group.kind in ("options", "ladder", "updown"):
-            # One grid an event; which one follows from its ticker.
+            # One grid per event; which one follows from its ticker.
             point = crc32(event.ticker.encode()) % 1000
             grid = GRIDS["deci_cent" if point < 12 else "tapered_deci_cent" if point < 170 else "linear_cent"]
         tick = grid.prices[0]
@@ -409,7 +409,7 @@ class Catalogue:
         values = {key: _escape(text) for key, text in names.items()}
         title = f"{league.name or league.code}{words}"
         for (end, template), tail in zip(sources, tails, strict=True):
-            recorded = head + end == template.series  # then its words are right as they are
+            recorded = head + end == template.series  # then its wording is right as it is
             settled_by = sources_of("Sports", league.code)
             name = None if recorded else f"{title} {end.title()}"
             series = self._series_of(f"{head}{end}", template.series, name, sources=settled_by)
@@ -594,7 +594,7 @@ class Catalogue:
         age_ms: int,
         tail: str,
     ) -> Event:
-        """Make the event of a question, of the year it closes in, or (`asked` None) of a recorded event."""
+        """Make the event for a question and the year it closes in, or (`asked` None) for a recorded event."""
         close_ms = int(now_ms + life_ms) // HOUR_MS * HOUR_MS
         if asked is None:
             series, ticker = self._series_of(template.series, template.series), f"{template.series}-{tail}"

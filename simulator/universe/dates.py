@@ -1,4 +1,4 @@
-"""Times as Kalshi writes them: in tickers, in texts (New York clock) and in fields (UTC)."""
+"""Times as Kalshi writes them: in tickers, in texts (New York time) and in fields (UTC)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final

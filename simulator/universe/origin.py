@@ -1,7 +1,7 @@
-"""Which exchange this is and since when, so that a restart is an outage of the same exchange, not another.
+"""Which exchange this is, and since when, so that a restart is an outage of the same exchange, not a new one.
 
 The exchange is a function of its options, its beginning, the time, and what was asked of it. A note of its
-beginning lies beside the keys.
+beginning is kept beside the keys.
 """
 
 import json
@@ -17,7 +17,7 @@ FILE: Final = "sim_origin.json"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The note: the options that an exchange follows from, its id, and its beginning."""
+    """The note: the options that determine an exchange, its id, and its beginning."""
 
     seed: int
     markets: int
@@ -42,7 +42,7 @@ def new(options: SimulatorOptions, now_ms: int, exchange_id: str) -> Origin:
 
 
 def read(options: SimulatorOptions, now_ms: int) -> Origin | None:
-    """Return the note that is there, None if it is of other options, of the future, or unreadable."""
+    """Return the existing note, None if it has other options, is from the future, or is unreadable."""
     try:
         found = Origin(**json.loads((options.keys / FILE).read_bytes()))
     except (OSError, ValueError, TypeError):

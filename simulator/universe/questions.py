@@ -14,9 +14,9 @@ from .vocabulary import LEAGUES, Side
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a question is asked of. `lowest` and `step` say where the strikes of a ladder begin, and go on.
+    """What a question is about. `lowest` and `step` say where the strikes of a ladder begin and continue.
 
-    `league` is the code of the league its `answers` play in, `kind` what they are there: ``football_team``.
+    `league` is the code of the league its `answers` play in, `kind` says what they are: ``football_team``.
     """
 
     letters: str
@@ -30,7 +30,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question about any of its subjects: which of `answers`, or (of `LADDERS`) above which strike."""
+    """A question about any of its subjects: which of `answers`, or (in `LADDERS`) above which strike."""
 
     category: str
     code: str
@@ -48,7 +48,7 @@ def _letters(name: str, length: int) -> str:
 
 
 def _answers(text: str) -> tuple[Side, ...]:
-    """Make answers of names, with letters that are theirs alone."""
+    """Make answers from names, each with unique letters."""
     sides, taken = [], set[str]()
     for name in text.split(", "):
         words = name.split()
@@ -60,13 +60,13 @@ def _answers(text: str) -> tuple[Side, ...]:
 
 
 def _subjects(text: str, lowest: int = 0, step: int = 0) -> tuple[Subject, ...]:
-    """Make subjects of names; letters may stand after ``=``, else they are the name's own."""
+    """Make subjects from names; letters may follow after ``=``, else they are the name's own."""
     pairs = (entry.partition("=") for entry in text.split(", "))
     return tuple(Subject(code or _letters(name, 9), name, lowest, step) for name, _, code in pairs)
 
 
 def _measured(text: str) -> tuple[Subject, ...]:
-    """Make subjects of ``name=letters:lowest:step``."""
+    """Make subjects from ``name=letters:lowest:step``."""
     parts = (entry.replace("=", ":").split(":") for entry in text.split(", "))
     return tuple(Subject(code, name, int(lowest), int(step)) for name, code, lowest, step in parts)
 
@@ -495,11 +495,11 @@ LADDERS: Final = (
         _subjects(_NATIONS, 0, 1),
     ),
 )
-"""Questions with strikes; `market` is the label of a strike, `rules` what is measured."""
+"""Questions with strikes; `market` is the label of a strike, `rules` says what is measured."""
 
 
 def all_asked(questions: tuple[Question, ...]) -> tuple[tuple[Question, Subject], ...]:
-    """Return every question with every subject of its own: first all first subjects, then all second."""
+    """Return every question with each of its subjects: first all first subjects, then all second ones."""
     return tuple(
         (question, question.subjects[place])
         for place in range(max(len(question.subjects) for question in questions))
@@ -559,7 +559,7 @@ _SPANS: Final = ("", "weekly", "monthly", "quarterly", "annual", "daily")
 
 
 def series_names(category: str) -> Iterator[tuple[str, str]]:
-    """Yield (ticker, title) of ever more series of a category; tickers differ, titles are plain."""
+    """Yield (ticker, title) for endless series of a category; tickers differ, titles are plain."""
     subjects, topics = _THEMES[category]
     for turn in count():
         span = _SPANS[turn] if turn < len(_SPANS) else f"week {turn - len(_SPANS) + 1}"

@@ -1,4 +1,4 @@
-"""Who settles a series, and under which tags it is found: by its category and its words."""
+"""Who settles a series, and which tags it has: by its category and its words."""
 
 import re
 from typing import Any, Final
@@ -35,7 +35,7 @@ LEAGUES: Final = {
     "WTACHALLENGER": ("WTA", "https://www.wtatennis.com/"),
     "ATP": ("ATP", "https://www.atptour.com/"),
 }
-"""Code of a league -> who says how its matches ended."""
+"""Code of a league -> who reports how its matches ended."""
 
 _TAGS: Final = tuple(
     (category, re.compile(words, re.IGNORECASE), tag)
@@ -81,7 +81,7 @@ _TAGS: Final = tuple(
 
 
 def tags_of(category: str, title: str) -> list[str] | None:
-    """Return the tags of a series, None where none fits: so the exchange sends it."""
+    """Return the tags of a series, None if none fits, as the exchange sends it."""
     for of, words, tag in _TAGS:
         if of == category and words.search(title):
             return [tag]
@@ -101,6 +101,6 @@ def of_city(office: str, station: str) -> list[Source]:
 
 
 def described(body: dict[str, Any], category: str, title: str, sources: list[Source]) -> None:
-    """Make what the body of a series says of itself fit its category and title."""
+    """Make the body of a series fit its category and title."""
     body["title"], body["category"], body["categories"] = title, category, [category]
     body["tags"], body["settlement_sources"] = tags_of(category, title), sources

@@ -1,7 +1,7 @@
 """Recorded payloads become templates: the same JSON with holes where a clone differs.
 
 A hole is a ``%(NAME)s`` of Python's formatting, so one operation renders a whole market. Texts keep every
-word that was recorded but names of competitors and cities, dates and strikes.
+recorded word except names of competitors and cities, dates and strikes.
 """
 
 import gzip
@@ -122,7 +122,7 @@ class Recorded:
     tags_by_categories: dict[str, Any]
     structured_target: dict[str, Any]
     raw: dict[str, dict[str, Any]]
-    """The first recorded event of each kind as it came."""
+    """The first recorded event of each kind, as it came."""
 
 
 def load(directory: Path | None = None) -> Recorded:
@@ -178,7 +178,7 @@ def _dump(value: Any) -> str:
 
 
 class _Rewriter:
-    """Replaces what differs between clones in texts; also the inverse look-up of competitors."""
+    """Replaces what differs between clones in texts; also finds competitors by name."""
 
     def __init__(self, event: dict[str, Any]) -> None:
         self.rules: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = []
@@ -254,7 +254,7 @@ def _kind(event: dict[str, Any]) -> str:
 
 
 def event_template(event: dict[str, Any]) -> EventTemplate:
-    """Make a template of one recorded event with nested markets.
+    """Make a template from one recorded event with nested markets.
 
     Raises:
         KeyError, ValueError, TypeError: the payload lacks what a market must have.
@@ -320,7 +320,7 @@ def event_template(event: dict[str, Any]) -> EventTemplate:
 
 
 def question_template(original: dict[str, Any], question: Question) -> EventTemplate:
-    """Make a template of a question in the form of a recorded event with options or strikes.
+    """Make a template for a question, modelled on a recorded event with options or strikes.
 
     Its one market has holes for an answer (O its text, OC its letters, OI its id) or a strike (K the number,
     KT its text); the event has S (the subject) and Y (the year).
@@ -385,7 +385,7 @@ def _event_body(
     body["settlement_sources"] = _hole("sources")
     body["markets"] = _hole("markets")
     text = _dump(body)
-    # The holes of non-strings lose their quotes; nested markets vanish with their key when not asked for.
+    # Holes for non-strings lose their quotes; nested markets vanish with their key if not asked for.
     text = text.replace('"%(sources)s"', "%(sources)s").replace('"%(shard)s"', "%(shard)s")
     return text.replace('"markets":"%(markets)s",', "%(fees)s%(markets)s")
 
@@ -402,7 +402,7 @@ def _market_template(
     for key in _TEXTS:
         if isinstance(body.get(key), str):
             if kind in ("options", "ladder") and key != "title":
-                continue  # recorded ones stay as they are, the others are asked by `question_template`
+                continue  # recorded ones stay as they are, the others come from `question_template`
             body[key] = rewrite(body[key])
     suffix = market["ticker"].removeprefix(event["event_ticker"] + "-")
     if kind == "match":

@@ -101,11 +101,11 @@ class League:
 
     Attributes:
         code: letters of its series tickers, ``KX<code>GAME``.
-        name: how its name stands in titles; None keeps the recorded phrase.
+        name: its name in titles; None keeps the recorded phrase.
         sport: key of `latent.SPORTS`.
         sides: its competitors.
-        events: (end of the series ticker, recorded series to clone) per event of a match.
-        weight: how many of its matches there are against other leagues.
+        events: (end of the series ticker, recorded series to clone) for each event of a match.
+        weight: how frequent its matches are relative to other leagues.
     """
 
     code: str
@@ -117,7 +117,7 @@ class League:
 
     @property
     def tennis(self) -> bool:
-        """Whether two players meet, not two teams."""
+        """Whether two players meet rather than two teams."""
         return self.sport in ("tennis", "tie_break")
 
 
@@ -176,7 +176,7 @@ EDITIONS: Final = (
     ("MAS", "Masters"),
     ("U17", "Under-17"),
 )
-"""(letters, words) of the further competitions a league's matches are cloned to, when there are many."""
+"""(letters, words) of the further competitions to which a league's matches are cloned, if there are many."""
 
 CITIES: Final = (
     ("NY", "NYC", "Central Park, New York", 62, "OKX", "NYC"),

@@ -1,4 +1,4 @@
-"""The account itself: its usage level and budgets, its keys, and where it would like its cash."""
+"""The account itself: its usage level and budgets, its keys, and where it prefers its cash."""
 
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ def get_api_keys(call: Call) -> Response:
 
 
 def _no_keys(call: Call, name: str, *needed: str) -> Response:
-    """Refuse to make a key: an account has the one that lies beside the simulator."""
+    """Refuse to make a key: an account has only the one stored beside the simulator."""
     body = Body.of(call.request.body, name)
     for member in needed:
         body.required(member)
@@ -97,7 +97,7 @@ def get_target_balance_allocation(call: Call) -> Response:
 
 @routes.post("/portfolio/target_balance_allocation", private=True)
 def set_target_balance_allocation(call: Call) -> Response:
-    """Note it. Nothing is moved by it here: when and what Kalshi sweeps is not known."""
+    """Note it. It moves nothing here, since when and what Kalshi sweeps is unknown."""
     body = Body.of(call.request.body, "SetTargetBalanceAllocationRequest")
     rows = body.objects("allocations", "TargetBalanceAllocationInput")
     if len(rows) > ALLOCATIONS_MOST:

@@ -261,7 +261,7 @@ def get_markets(call: Call) -> Response:
 def _created_between(
     order: list[tuple[int, str]], bounds: tuple[tuple[str, int | None, int | None], ...]
 ) -> list[tuple[int, str]]:
-    """Return the part of the order that a created-time window leaves, without walking the rest."""
+    """Return the part of the order within a created-time window, without walking the rest."""
     if not bounds or bounds[0][0] != "created":
         return order
     _, low, high = bounds[0]

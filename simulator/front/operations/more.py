@@ -41,7 +41,7 @@ COLLECTION = "KXMVECROSSCATEGORY-R"
 
 
 def _newest_trades(call: Call, before: Place | None) -> Iterator[Trade]:
-    """Yield public trades, the latest first: of one market, or those just printed, then all that are kept."""
+    """Yield public trades, latest first: of one market, or those just printed, then all that are kept."""
     request, exchange = call.request, call.api.exchange
     low, high = integer(request, "min_ts"), integer(request, "max_ts")
     low_ms, high_ms = low * 1000 if low is not None else 0, _MAX_MS if high is None else high * 1000 + 999

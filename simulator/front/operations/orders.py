@@ -30,11 +30,11 @@ from simulator.matching.orders import (
 routes = Routes()
 
 BATCH_MAX: Final = 1_000
-"""More orders in one batch are refused before any is read; the write bucket ends it far earlier."""
+"""A batch with more orders is refused before any is read; the write bucket runs out far earlier."""
 
 GROUP_LIMIT_MAX_E2: Final = 1_000_000 * COUNT_ONE_E2
 ATTESTED: Final = frozenset({"Sports", "Elections", "Entertainment"})
-"""Categories for which an account must have said where it is."""
+"""Categories for which an account must have attested where it is."""
 
 _KINDS: Final[dict[str, type]] = {
     **dict.fromkeys(("ticker", "market_ticker", "order_id", "client_order_id", "order_group_id"), str),
@@ -42,14 +42,14 @@ _KINDS: Final[dict[str, type]] = {
     **dict.fromkeys(("post_only", "reduce_only", "cancel_order_on_pause"), bool),
     **dict.fromkeys(("subaccount", "exchange_index", "expiration_time"), int),
 }
-"""Types of the members of an order in a batch."""
+"""The types of the members of an order in a batch."""
 
 _SHARD_MAX: Final = 2**31 - 1
 _SECONDS_MAX: Final = 2**33
 
 
 def refused(refusal: Refusal) -> ApiError:
-    """Answer a request as its refusal says."""
+    """Answer a request with its refusal."""
     return ApiError(error(refusal.status, refusal.code, refusal.message, refusal.details))
 
 
@@ -57,7 +57,7 @@ def _party(call: Call, subaccount: int | None) -> Party:
     """Return whose money is meant; 0 is the primary subaccount.
 
     Raises:
-        ApiError: 400, there is no such subaccount.
+        ApiError: 400: there is no such subaccount.
     """
     party = (call.account, subaccount or 0)
     if not call.api.exchange.ledger.knows(party):
@@ -66,10 +66,10 @@ def _party(call: Call, subaccount: int | None) -> Party:
 
 
 def _market(call: Call, ticker: str, exchange_index: int | None) -> Market:
-    """Return the market that an order is for. An index that is named must be the market's own.
+    """Return the market that an order is for. An index, if given, must be the market's own.
 
     Raises:
-        ApiError: 404, that shard has no such market.
+        ApiError: 404: that shard has no such market.
     """
     market = call.api.exchange.markets.get(ticker)
     if market is None or exchange_index not in (None, -1, market.exchange_index):
@@ -130,7 +130,7 @@ def _new_order(call: Call, body: Body) -> NewOrder:
 
 
 def _attested(call: Call, order: NewOrder) -> bool:
-    """Whether an account may trade a market's category: its word on where it is may have expired."""
+    """Whether an account may trade a market's category: its attestation of place may have expired."""
     exchange = call.api.exchange
     expires_s = exchange.switches.attestation_expires_s
     category = exchange.markets[order.instrument.ticker].event.series.category
@@ -149,7 +149,7 @@ def _create(call: Call, body: Body) -> dict[str, Any]:
 
 
 def _averages(outcome: Outcome) -> dict[str, Any]:
-    """Return average price and fee a contract, rounded to $0.0001; nothing where nothing was filled."""
+    """Return average price and fee per contract, rounded to $0.0001; empty if nothing was filled."""
     if not outcome.filled_e2:
         return {}
     return {
@@ -159,7 +159,7 @@ def _averages(outcome: Outcome) -> dict[str, Any]:
 
 
 def _per_contract(money_e6: int, count_e2: int) -> int:
-    """Return money a contract in $0.0001, halves rounded up."""
+    """Return money per contract in $0.0001, halves rounded up."""
     return (2 * money_e6 + count_e2) // (2 * count_e2)
 
 
@@ -198,12 +198,12 @@ def _batch(call: Call, name: str, of: str) -> list[Body]:
     if len(items) > BATCH_MAX:
         raise invalid_parameters(f"at most {BATCH_MAX} orders")
     for item in items:
-        item.check(_KINDS)  # a body is decoded as a whole, or not at all
+        item.check(_KINDS)  # a body is decoded completely, or not at all
     return items
 
 
 def _item(call: Call, body: Body, work: Any) -> dict[str, Any]:
-    """Return the answer to one order of a batch: its own refusal where it is refused."""
+    """Return the answer to one order of a batch: its own refusal if it is refused."""
     try:
         return cast(dict[str, Any], work(call, body))
     except ApiError as problem:
@@ -217,8 +217,8 @@ def _item(call: Call, body: Body, work: Any) -> dict[str, Any]:
 def _order(call: Call, order_id: str, party: Party, index: int | None, ticker: str | None) -> Order:
     """Return the order that a cancel or decrease means.
 
-    It is looked for on the shard that is named, else on that of `ticker`, else on shard 0: an order that
-    lives elsewhere answers 404, as one that is over does.
+    It is looked for on the shard named, else on that of `ticker`, else on shard 0: for an order elsewhere the
+    answer is 404, as for one that is over.
 
     Raises:
         ApiError: 404.
@@ -240,7 +240,7 @@ def _cancel(call: Call, order: Order) -> dict[str, Any]:
     ended = exchange.matching.cancel(order.party[0], order.order_id, exchange.now_ms)
     if isinstance(ended, Refusal):
         raise refused(ended)
-    return {  # without the client's id, which is documented and was not there when recorded
+    return {  # without the client's id, which is documented but was missing when recorded
         "order_id": order.order_id,
         "reduced_by": format_count(ended[1]),
         "ts_ms": exchange.now_ms,
@@ -353,7 +353,7 @@ def _limit_e2(body: Body) -> int:
 
 
 def _group(call: Call) -> Group:
-    """Return the group that is meant: on the shard that is named, 0 without one; never routed by ticker."""
+    """Return the group meant: on the shard named, by default 0; never routed by ticker."""
     party = _party(call, integer(call.request, "subaccount"))
     index = _query_shard(call) or 0
     group = call.api.exchange.matching.group(call.account, call.args["order_group_id"], index)

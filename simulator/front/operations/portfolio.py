@@ -1,4 +1,4 @@
-"""What an account reads, and moves, of its own: balance, orders, fills, positions, settlements, cash."""
+"""What an account reads, and moves: its balance, orders, fills, positions, settlements, cash."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -48,7 +48,7 @@ def _moment(call: Call) -> int:
 
 
 def _party(call: Call) -> Party:
-    """Return whose money is meant, the primary subaccount unless one is named; 400 for one that is not."""
+    """Return whose money is meant: the primary subaccount unless one is named; 400 for an unknown one."""
     party = (call.account, integer(call.request, "subaccount") or 0)
     if not call.api.exchange.ledger.knows(party):
         raise invalid_parameters("subaccount does not exist")
@@ -66,7 +66,7 @@ def _listed(call: Call, name: str, most: int) -> frozenset[str] | None:
 
 
 class _Filter:
-    """The filters that lists of what happened have in common; None lets everything through."""
+    """The filters shared by lists of what happened; None lets everything through."""
 
     def __init__(self, call: Call) -> None:
         self.tickers = _listed(call, "ticker", TICKERS_MAX)
@@ -237,7 +237,7 @@ def _positions(call: Call, operation: str, positions: Iterable[Position]) -> Res
         and (counted is None or "position" not in counted or position.count_e2)
         and (counted is None or "total_traded" not in counted or position.traded_e6)
     ]
-    # Not by time: a position that changes while somebody pages would be on no page.
+    # Not by time: a position that changes during paging would be on no page.
     kept.sort(key=lambda position: position.instrument.ticker, reverse=True)
     found = ((0, position.instrument.ticker, position) for position in kept)
     page, cursor = _page(call, operation, found)
