@@ -539,11 +539,18 @@ class Recorder(MemoryJournal):
     # -- what it is worth
 
     def _remember(self, market: Market) -> None:
-        """Remember the last good bids and mid of what is held."""
-        if market.bid_e2:
-            self.bids[market.ticker, "yes"] = market.bid_e4
-        if market.ask_e2:
-            self.bids[market.ticker, "no"] = PRICE_ONE_E4 - market.ask_e4
+        """Remember the last good bids and mid of what is held: what others asked since then bounds them."""
+        bids, ticker = self.bids, market.ticker
+        bid_e4 = market.bid_e4 if market.bid_e2 else None
+        ask_e4 = market.ask_e4 if market.ask_e2 else None
+        if bid_e4 is not None:
+            bids[ticker, "yes"] = bid_e4
+        elif ask_e4 is not None:
+            bids[ticker, "yes"] = min(ask_e4, bids.get((ticker, "yes"), 0))
+        if ask_e4 is not None:
+            bids[ticker, "no"] = PRICE_ONE_E4 - ask_e4
+        elif bid_e4 is not None:
+            bids[ticker, "no"] = min(PRICE_ONE_E4 - bid_e4, bids.get((ticker, "no"), 0))
         if market.bid_e2 and market.ask_e2:
             self.mids[market.ticker] = (market.bid_e4 + market.ask_e4) / 2
 
@@ -569,7 +576,10 @@ class Recorder(MemoryJournal):
         return Mark(self.now_ms, shown_e6, expected_e6, bid, floor, mid, true, stake)
 
     def at_bid_e6(self) -> float:
-        """Return the profit at bid. Of an empty book the last good bid stands, until the result is there."""
+        """Return the profit at bid.
+
+        Of an empty book the last good bid stands, but not above what others ask, until the result is there.
+        """
         profit = self._done_e6
         for trade in self.holding.values():
             profit += sum(self._bid_e6(ticker, side, last=True) for ticker, side in trade.sides.items())
@@ -579,10 +589,18 @@ class Recorder(MemoryJournal):
     def floor_e6(self, trade: Trade, *, pairs: bool = True) -> float:
         """Return what a trade is paid at least, by what kind of set it is; 0 for what is none.
 
-        `pairs` of YES and NO are paid at once, and may be left out.
+        What is determined is paid just that: a set in a void event has no floor any more. `pairs` of YES and NO
+        are paid at once, and may be left out.
         """
         if not trade.first:
             return 0.0
+        values = {ticker: self._value_e4(ticker) for ticker in trade.sides}
+        if None not in values.values():
+            return sum(
+                side.payout_e6(values[ticker] or 0)
+                - (0 if pairs else min(side.yes_e2, side.no_e2) * PRICE_ONE_E4)
+                for ticker, side in trade.sides.items()
+            )
         nets = [side.yes_e2 - side.no_e2 for side in trade.sides.values()]
         sets = 0
         if trade.kind == "no_basket":

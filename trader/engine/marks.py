@@ -1,7 +1,8 @@
 """Marks: what each side of a market that is held was last bid, and since when nobody bids. Pure.
 
 An empty book is no price. While nobody bids, or nobody can sell since the market does not trade, the last
-good bid stands, and is said to be old. Only the result ends that: it counts as soon as it is determined.
+good bid stands, and is said to be old, but not above what others ask: who bids 95 cents for YES sells NO at 5, and
+nobody will pay more for it. Only the result ends that: it counts as soon as it is determined.
 """
 
 from collections.abc import Collection, Iterable
@@ -24,7 +25,7 @@ class Mark(msgspec.Struct):
     """One side of a market.
 
     Attributes:
-        price_e4: the last good bid, None before there was one.
+        price_e4: the last good bid, or what was asked since then if that is less; None before there was one.
         seen_ms: when that was seen, as the data means it.
         bid_e4: the best bid now, in doubt or not; None while nobody bids or the market does not trade.
         gone_ms: since when there is no bid, by the steady clock; None while there is one.
@@ -99,10 +100,13 @@ class Marks:
         good = active and not seen.suspect and not best.crossed
         for side in (YES, NO):
             bid = best.bid(side) if active else None
+            mark = self.of(ticker, side, paced_ms)
             if bid is None:
                 self.vanish(ticker, side, paced_ms)
+                asked = best.bid(NO if side == YES else YES) if good else None
+                if asked is not None and mark.price_e4 is not None:
+                    mark.price_e4 = min(mark.price_e4, opposite(asked[0]))
                 continue
-            mark = self.of(ticker, side, paced_ms)
             self.changes += mark.gone_ms is not None
             mark.bid_e4, mark.gone_ms = bid[0], None
             if good:

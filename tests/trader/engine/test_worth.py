@@ -112,6 +112,40 @@ def test_an_empty_book_is_no_price_of_zero(status: Status) -> None:
     assert held.worth.age_ms(position) is None
 
 
+@pytest.mark.parametrize(("asked_e4", "counted_e4"), [(500, 500), (4_200, 4_000)])
+def test_a_last_bid_counts_no_more_than_others_ask_since_even_once_nobody_asks(
+    asked_e4: int, counted_e4: int
+) -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, 100)
+    held.worth.mark(match())
+    position = held.ledger.positions[ticker_of("HOM")]
+
+    held.worth.mark(match(HOM=(None, (asked_e4, 10_000))), 1_000)
+    held.worth.mark(without_books(Status.CLOSED), 2_000)
+
+    assert held.worth.bid_e4(position) == counted_e4
+    assert held.worth.age_ms(position) == 1_000
+    assert held.worth.least_profit_e6() == (counted_e4 - 4_200) * 100
+    held.worth.mark(match(), 3_000)
+    assert held.worth.bid_e4(position) == 4_000
+
+
+def test_an_ask_in_doubt_lowers_no_mark() -> None:
+    held = Holding()
+    held.buy("HOM", "yes", 4_200, 100)
+    held.worth.mark(match())
+
+    suspect = match(HOM=(None, (500, 10_000)))
+    markets = tuple(
+        msgspec.structs.replace(seen, suspect=True) if seen.market.ticker == ticker_of("HOM") else seen
+        for seen in suspect.markets
+    )
+    held.worth.mark(msgspec.structs.replace(suspect, markets=markets), 1_000)
+
+    assert held.worth.bid_e4(held.ledger.positions[ticker_of("HOM")]) == 4_000
+
+
 def test_a_market_that_leaves_the_list_has_no_bid() -> None:
     held = Holding()
     held.buy("HOM", "yes", 4_200, 100)
