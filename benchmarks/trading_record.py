@@ -589,8 +589,8 @@ class Recorder(MemoryJournal):
     def floor_e6(self, trade: Trade, *, pairs: bool = True) -> float:
         """Return what a trade is paid at least, by what kind of set it is; 0 for what is none.
 
-        What is determined is paid just that: a set in a void event has no floor any more. `pairs` of YES and NO
-        are paid at once, and may be left out.
+        What is determined is paid just that: a set in a void event has no floor any more. `pairs` of YES and
+        NO are paid at once, and may be left out.
         """
         if not trade.first:
             return 0.0

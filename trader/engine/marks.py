@@ -1,8 +1,8 @@
 """Marks: what each side of a market that is held was last bid, and since when nobody bids. Pure.
 
 An empty book is no price. While nobody bids, or nobody can sell since the market does not trade, the last
-good bid stands, and is said to be old, but not above what others ask: who bids 95 cents for YES sells NO at 5, and
-nobody will pay more for it. Only the result ends that: it counts as soon as it is determined.
+good bid stands, and is said to be old, but not above what others ask: who bids 95 cents for YES sells NO at
+5, and nobody will pay more for it. Only the result ends that: it counts as soon as it is determined.
 """
 
 from collections.abc import Collection, Iterable
