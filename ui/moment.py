@@ -2,10 +2,10 @@
 
 import msgspec
 
+from bus.scan.scans import Scan
 from ui.pages.dashboard_status import DashboardStatus
 
 from .desk import Desk
-from .scan import Scan
 
 
 class Moment(msgspec.Struct, frozen=True):

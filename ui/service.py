@@ -15,11 +15,12 @@ from bus.process.supervised import ProcessMonitor
 from bus.protocol.join import Action
 from bus.scan.membership import scan_limits
 from bus.scan.rescan import Batch
+from bus.scan.scans import Scan, Scans
+from bus.scan.search import SearchIndex
 from bus.threads import Owner
 from bus.trading.shapes import FillRow, OrderRow
 from markets.records import FairValue
 from ui.pages.dashboard_status import ShownReplica, replay_of, status_of
-from ui.pages.search import SearchIndex
 from ui.pages.system import SystemView, place_rows, process_rows
 
 from .arrivals import Arrivals
@@ -27,7 +28,6 @@ from .desk import OLD_FACTOR, Absent, Desk, TraderLink
 from .hub import PageUpdate, UpdateHub
 from .moment import Moment
 from .monitor import Monitor
-from .scan import Scan, Scans
 
 TICK_S: Final = 0.25
 TICK_NS: Final = 250_000_000

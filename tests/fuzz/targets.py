@@ -30,6 +30,7 @@ from bus.protocol.messages import RECORD_TYPES, decode_record, encode_map, encod
 from bus.protocol.writer import Writer
 from bus.replica import SteppedReplica
 from bus.scan.rescan import Batch
+from bus.scan.scans import Scans
 from bus.tape.export import export_records
 from bus.tape.file import Recording, RecordingError, RecordingWriter
 from bus.tape.moments import Moments, NotRecorded, Position
@@ -57,7 +58,6 @@ from tests.trader.journal.files import a_journal, opened
 from tests.trader.test_control import Bench
 from trader.journal.reader import Reader
 from ui.routes.command_rules import BODIES, read_body, read_replay
-from ui.scan import Scans
 
 FORMATS: Final = ROOT / "tests/data/formats/v1/stack"
 NOW_MS: Final = 1_790_000_000_000

@@ -11,8 +11,8 @@ from bus.process.supervised import Processes
 from bus.protocol.messages import Heartbeat, PublisherHealth
 from bus.protocol.state import State
 from bus.replica import ReplicaStatus
+from bus.scan.scans import Scan
 from ui.desk import TraderSummary
-from ui.scan import Scan
 
 
 class ShownReplica(Protocol):

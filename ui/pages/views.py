@@ -8,6 +8,7 @@ import msgspec
 
 from bus.protocol.state import Records
 from bus.scan.membership import market_view
+from bus.scan.scans import Scan, Scans
 from markets.book import Top, depth, top_of_book, yes_scale
 from markets.json.decoding import Reader
 from markets.json.write import market_json
@@ -16,7 +17,6 @@ from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Status
 from markets.timing import NO_TIMING, MatchTiming, is_over
 from ui.pages.chart import OUTCOMES_MAX
-from ui.scan import Scan, Scans
 
 LEVELS_SHOWN: Final = 25
 BUSIEST_SHOWN: Final = 12

@@ -5,11 +5,11 @@ from typing import Final
 import msgspec
 from flask import Response, request, url_for
 
+from bus.scan.search import Hit, parse_search
 from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
 from ui.pages.board import Room
 from ui.pages.filters import parse
-from ui.pages.search import Hit, parse_search
 from ui.service import Service
 
 from .replies import json_reply, this_moment, unknown

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from bus.ask import NoAnswer
 from bus.protocol.answers import Refusal
 from bus.scan.membership import scan_limits
+from bus.scan.search import LIMIT_MAX, parse_search
 from bus.trading.shapes import PositionRow, ReportAnswer
 from markets.errors import BadRecord
 from ui.desk import Absent
@@ -25,7 +26,6 @@ from ui.pages.chart import SPAN, SPANS_MS, start_of
 from ui.pages.columns import parse_view, without_view
 from ui.pages.filters import parse
 from ui.pages.log_view import log_lines, parse_log_filter
-from ui.pages.search import LIMIT_MAX, parse_search
 from ui.service import Service
 
 from .chart_routes import CANDLES

@@ -16,11 +16,11 @@ from bus.protocol.writer import Writer
 from bus.scan.failures import NEWS_MAX
 from bus.scan.membership import Membership
 from bus.scan.rescan import Batch, Rescan, batch_of
+from bus.scan.scans import Scans
 from markets.opportunities import KINDS, EventView, Opportunity, candidates, rank
 from markets.opportunities.kinds.no_basket import NoBasketKind
 from markets.records import Book, Event, FairValue
 from tests.trader.world import NOW_MS, SCAN, SERIES, basket, event_of, quiet, quote_of
-from ui.scan import Scans
 
 
 def changes_of(view: EventView) -> list[Any]:

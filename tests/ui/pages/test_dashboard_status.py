@@ -10,11 +10,11 @@ from bus.protocol.join import Stats
 from bus.protocol.messages import Heartbeat, PublisherHealth
 from bus.protocol.state import State
 from bus.replica import ReplicaStatus
+from bus.scan.scans import NOTHING, Scan
 from markets.records import ExchangeStatus
 from tests.ui.stage import cycle_end
 from ui.desk import Desk
 from ui.pages.dashboard_status import DashboardStatus, replay_of, status_of
-from ui.scan import NOTHING, Scan
 
 NOW_MS = 1_790_000_031_250
 PUBLISHER = PublisherHealth(1_789_999_000_000, 12_000, "failed", "ok", True, "503")

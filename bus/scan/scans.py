@@ -14,9 +14,9 @@ import structlog
 from bus.protocol.state import Records
 from bus.scan.membership import Membership
 from bus.scan.rescan import Batch, Rescan
+from bus.scan.search import SEARCHED, named
 from markets.opportunities import Failure, Opportunity, ScanLimits, rank
 from markets.records import FairValue
-from ui.pages.search import SEARCHED, named
 
 log = structlog.get_logger()
 

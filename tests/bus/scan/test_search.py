@@ -1,8 +1,8 @@
 """Search finds what one types."""
 
 from bus.protocol.state import State
+from bus.scan.search import SearchIndex
 from tests.ui.stage import DULL, MATCH, PAIR, fill, world
-from ui.pages.search import SearchIndex
 
 
 def index() -> SearchIndex:

@@ -8,6 +8,7 @@ from bus.protocol.messages import market_topic
 from bus.protocol.state import State
 from bus.protocol.writer import Change
 from bus.scan.rescan import Batch
+from bus.scan.scans import Scan, Scans
 from markets.opportunities import ScanLimits
 from markets.records import Book, Remove, Suspect
 from tests.ui.stage import (
@@ -25,7 +26,6 @@ from tests.ui.stage import (
     series_of,
     world,
 )
-from ui.scan import Scan, Scans
 
 NOW_MS = 1_800_000_000_000
 LIMITS = ScanLimits()
