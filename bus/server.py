@@ -100,13 +100,36 @@ class FeedServer:
         if lossless:
             self._pub.setsockopt(zmq.XPUB_NODROP, 1)
             self._pub.setsockopt(zmq.SNDTIMEO, SLOW_MS)
+        self._context = context
         self._router = _make_router(context)
+        self._others: list[tuple[zmq.Socket[bytes], Answers]] = []
         try:
             self.feed_address = bind(self._pub, names[0], feed)
             self.state_address = bind(self._router, names[1], state)
         except BaseException:
             self._close()
             raise
+
+    def also_answer(self, endpoint: str, name: str) -> Answers:
+        """Return answers of a socket of their own, for whoever may ask only some of it. Before it serves.
+
+        They know what is said of the state and nothing else, until a server adds to them.
+
+        Args:
+            name: the setting that holds the endpoint.
+
+        Raises:
+            StartupError: the endpoint is taken or cannot be used; all sockets are closed.
+        """
+        self._owner.check()
+        answers, router = Answers(self._current, self._source), _make_router(self._context)
+        self._others.append((router, answers))
+        try:
+            bind(router, name, endpoint)
+        except BaseException:
+            self._close()
+            raise
+        return answers
 
     def submit(self, job: Job) -> None:
         """Run `job(self)` in the bus thread, soon and in order of submission. Any thread may call this."""
@@ -140,12 +163,15 @@ class FeedServer:
     def serve(self, stop: Stop) -> None:
         """Run until `stop`. Sockets and state move to the calling thread, the bus thread from now on."""
         self._owner.take()
-        self.answers.take()
+        asked = [(self._router, self.answers), *self._others]
+        for _, answers in asked:
+            answers.take()
         for writer in (self.writer, self._announced):
             if writer is not None:
                 writer.take()
         poller = zmq.Poller()
-        for readable in (self._pub, self._router, self._wake.fileno(), stop.fileno()):
+        routers = (router for router, _ in asked)
+        for readable in (self._pub, *routers, self._wake.fileno(), stop.fileno()):
             poller.register(readable, zmq.POLLIN)
         next_ms = 0
         try:
@@ -157,18 +183,22 @@ class FeedServer:
                 wake_ms = next_ms
                 if self._turn is not None and (turn_ms := self._turn()) is not None:
                     wake_ms = min(wake_ms, turn_ms)
-                answer_later(self._router, self.answers, self._clock.monotonic_ns() // 1_000_000)
+                for router, answers in asked:
+                    answer_later(router, answers, self._clock.monotonic_ns() // 1_000_000)
                 now_ms = self._clock.monotonic_ns() // 1_000_000
-                ready = dict(poller.poll(0 if self.answers.busy else max(0, wake_ms - now_ms)))
+                busy = any(answers.busy for _, answers in asked)
+                ready = dict(poller.poll(0 if busy else max(0, wake_ms - now_ms)))
                 if self._pub in ready and self._subscribed():
                     soon_ms = self._clock.monotonic_ns() // 1_000_000 + WELCOME_DELAY_MS
                     next_ms = min(next_ms, max(soon_ms, self._beaten_ms + WELCOME_EVERY_MS))
-                if self._router in ready:
-                    steady_ms = self._clock.monotonic_ns() // 1_000_000
-                    serve_questions(self._router, self.answers, self._clock.now_ms(), steady_ms=steady_ms)
+                for router, answers in asked:
+                    if router in ready:
+                        steady_ms = self._clock.monotonic_ns() // 1_000_000
+                        serve_questions(router, answers, self._clock.now_ms(), steady_ms=steady_ms)
                 # Taking turns while an answer is made: under constant work it would get only one slice per
                 # beat.
-                if self._wake.fileno() in ready and self._work(0 if self.answers.busy else next_ms):
+                busy = any(answers.busy for _, answers in asked)
+                if self._wake.fileno() in ready and self._work(0 if busy else next_ms):
                     next_ms = 0
         finally:
             self._close()
@@ -225,6 +255,8 @@ class FeedServer:
     def _close(self) -> None:
         self._pub.close()
         self._router.close()
+        for router, _ in self._others:
+            router.close()
         self._wake.close()
 
 

@@ -4,6 +4,7 @@
 them and reads history out of the journal with a connection of its own.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -12,7 +13,7 @@ import msgspec
 import structlog
 
 from bus.clock import Clock
-from bus.protocol.answers import Answers, Question, Refusal
+from bus.protocol.answers import Answers, Later, Question, Refusal
 from bus.protocol.writer import Writer
 from bus.server import FeedServer
 from bus.threads import Owner
@@ -33,7 +34,7 @@ from bus.trading.shapes import (
     TradesAnswer,
 )
 from markets.records import FairValue, Record, Remove, TraderEvent
-from markets.units import format_money
+from markets.units import MINUTE_MS, format_money
 from trader.journal.reader import Reader, Tail
 
 from .attribution import Account, day_in, days_of
@@ -56,6 +57,12 @@ MAX_DAYS: Final = 1_000
 FILLS_AT_ONCE: Final = 2_000
 POINTS_AT_ONCE: Final = 50_000
 """What one question reads of the journal at most: whoever asks too early asks again, nobody waits long."""
+PREPARE_OPS: Final = ("prepare",)
+"""Of `BY_HAND_OPS` those after which nothing is different but a ticket: what agents may ask for."""
+
+COMMANDS: Final = ("pause", "resume", "kill")
+PREPARES_PER_MINUTE: Final = 30
+BY_AGENT: Final = "by an agent"
 TOPIC_VALUES: Final = "fv."
 TOPIC_TRADER: Final = "trader."
 
@@ -75,18 +82,41 @@ class Control:
         self._moved: tuple[int, ...] = ()
         self._account = Account()
         self._days = EquityDays()
+        self._prepared_ms: deque[int] = deque()
         self._owner = Owner("the trader's control socket")
 
     def add_to(self, answers: Answers) -> None:
-        """Let `answers` take the trader's questions."""
+        """Let `answers` take the trader's questions and commands."""
+        self._add_reads(answers)
+        add = partial(self._add, answers)
+        add("pause", self._pause, "reason")
+        add("resume", self._resume, "word")
+        add("kill", self._kill, "reason")
+        for op, parameters in BY_HAND_OPS.items():
+            add(op, partial(self._by_hand, op), *parameters)
 
-        def add(op: str, answer: Callable[[Question], Shape], *parameters: str) -> None:
-            def handle(question: Question, _now_ms: int) -> dict[str, Any]:
-                self._owner.check()
-                return msgspec.structs.asdict(answer(question))
+    def add_for_agents(self, answers: Answers) -> None:
+        """Let `answers` take what an agent may ask: to be told, and to have an order worked out.
 
-            answers.add(op, handle, *parameters)
+        Nothing here places, ends or stops anything, whatever is asked: what an agent has prepared a person
+        confirms, at the control socket.
+        """
+        self._add_reads(answers)
+        for op in PREPARE_OPS:
+            answers.add(op, partial(self._prepare_for_agent, op), *BY_HAND_OPS[op])
+        for op in (*COMMANDS, *BY_HAND_OPS):
+            if op not in PREPARE_OPS:
+                answers.add(op, partial(_refuse_to_agent, op), *BY_HAND_OPS.get(op, ("reason", "word")))
 
+    def _add(self, answers: Answers, op: str, answer: Callable[[Question], Shape], *parameters: str) -> None:
+        def handle(question: Question, _now_ms: int) -> dict[str, Any]:
+            self._owner.check()
+            return msgspec.structs.asdict(answer(question))
+
+        answers.add(op, handle, *parameters)
+
+    def _add_reads(self, answers: Answers) -> None:
+        add = partial(self._add, answers)
         add("status", lambda _question: self._ready().status)
         add("positions", lambda _question: PositionsAnswer(positions=self._ready().positions))
         add("orders", self._orders, "limit", "before")
@@ -96,11 +126,6 @@ class Control:
         add("report", self._report, "since", "until")
         add("risks", self._risks)
         add("equity", self._equity, "since", "limit")
-        add("pause", self._pause, "reason")
-        add("resume", self._resume, "word")
-        add("kill", self._kill, "reason")
-        for op, parameters in BY_HAND_OPS.items():
-            add(op, partial(self._by_hand, op), *parameters)
 
     def close(self) -> None:
         """Close the reading connection. Bus thread only."""
@@ -215,6 +240,30 @@ class Control:
         command = ManualCommand(op, BY_HAND, ask_of(op, question))
         return answer_of(self._answered(command), command)
 
+    def _prepare_for_agent(self, op: str, question: Question, now_ms: int) -> Later:
+        """Have a ticket made, at most so many a minute: each is an input of the engine, and in the journal.
+
+        Nobody waits for the engine here: people's commands come by the same thread.
+        """
+        self._owner.check()
+        self._ready()
+        ask = ask_of(op, question)
+        prepared = self._prepared_ms
+        while prepared and not 0 <= now_ms - prepared[0] < MINUTE_MS:
+            prepared.popleft()
+        if len(prepared) >= PREPARES_PER_MINUTE:
+            message = f"{op}: agents prepare at most {PREPARES_PER_MINUTE} orders a minute"
+            raise Refusal("busy", message, retry_ms=MINUTE_MS - (now_ms - prepared[0]))
+        prepared.append(now_ms)
+        command = ManualCommand(op, BY_AGENT, ask)
+        self._commands.put(command)
+
+        def look() -> dict[str, Any] | None:
+            state = command.wait(0)
+            return None if state is None else msgspec.structs.asdict(answer_of(state, command))
+
+        return Later(look)
+
     def _answered(self, command: ManualCommand) -> str:
         self._commands.put(command)
         state = command.wait(COMMAND_WAIT_S)
@@ -223,6 +272,10 @@ class Control:
                 "busy", f"{command.op}: the trader has not answered in {COMMAND_WAIT_S:g} s", retry_ms=1_000
             )
         return state
+
+
+def _refuse_to_agent(op: str, _question: Question, _now_ms: int) -> dict[str, Any]:
+    raise Refusal("forbidden", f"{op}: not at this socket, where agents read and prepare: a person does it")
 
 
 def _page(question: Question) -> tuple[int, int]:

@@ -162,6 +162,8 @@ def run(
             names=("trader_events", "trader_control"),
         )
         control = Control(commands, KillSwitch(settings.data_dir), lambda: Reader(worker.around.journal_path))
+        control.add_to(server.answers)
+        control.add_for_agents(server.also_answer(settings.trader_agents, "trader_agents"))
         telling = Telling(context, settings, "trader", of_trader, settings.trader_control)
         with telling.while_running(stop):
             _run(stop, ticking, replica, worker, server, control, voice)
@@ -261,7 +263,6 @@ def _run(
     control: Control,
     voice: Voice,
 ) -> None:
-    control.add_to(server.answers)
     voice.events = Events(server, clock)
     voice.events.open()
 

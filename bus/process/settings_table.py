@@ -285,6 +285,7 @@ ENDPOINTS: Final = (
     "orders",
     "order_events",
     "trader_control",
+    "trader_agents",
     "trader_events",
     "alerts_control",
 )
@@ -373,6 +374,11 @@ class CommonRows(Rows):
     )
     trader_control: _Endpoint = _setting(
         "<ipc://RUN_DIR/trader_control.sock>", _IPC, "Trader's status and commands (ROUTER)."
+    )
+    trader_agents: _Endpoint = _setting(
+        "<ipc://RUN_DIR/trader_agents.sock>",
+        _IPC,
+        "Trader's answers to agents, who read and prepare and can place nothing (ROUTER): docs/agents.md.",
     )
     trader_events: _Endpoint = _setting(
         "<ipc://RUN_DIR/trader_events.sock>", _IPC, "Trader's fair values and events (PUB)."

@@ -60,7 +60,8 @@ def prepare(settings: Settings, token: str) -> dict[str, str]:
     gateway = ("orders", "order_events") if orders else ()
     past = ("past",) if recorder else ()
     alerts = ("alerts_control",) if settings.alerts == "yes" else ()
-    for key in ("feed", "state", "query", "trader_control", "trader_events", *gateway, *past, *alerts):
+    trader = ("trader_control", "trader_agents", "trader_events")
+    for key in ("feed", "state", "query", *trader, *gateway, *past, *alerts):
         check_endpoint(key, getattr(settings, key))
     if settings.forward == "yes":
         Keyring(settings.keyring).server()

@@ -64,14 +64,14 @@ def test_no_socket_of_any_process_takes_anything_from_a_stranger(
         record_a_day(zmq_context, live, path)
     finally:
         live.close()
-    names = ("feed", "state", "query", "trader_control", "trader_events")
+    names = ("feed", "state", "query", "trader_control", "trader_agents", "trader_events")
     at = dict(zip(names, free_ports(len(names)), strict=True))
     endpoints = {name: f"tcp://127.0.0.1:{port}" for name, port in at.items()}
     runner.env |= {f"KALSHI_BUS_{name.upper()}": endpoint for name, endpoint in endpoints.items()}
     owners = {
         runner.start("bus", "replay", str(path)): {at["feed"], at["state"]},
         runner.start("snapshot_server"): {at["query"], runner.snapshot_port},
-        runner.start("trader"): {at["trader_control"], at["trader_events"]},
+        runner.start("trader"): {at["trader_control"], at["trader_agents"], at["trader_events"]},
         runner.start("ui"): {runner.ui_port},
     }
     for process, ports in owners.items():
@@ -92,7 +92,7 @@ def test_no_socket_of_any_process_takes_anything_from_a_stranger(
         for subscriber in subscribers:
             heartbeat(subscriber)
             heartbeat(subscriber)
-        for name in ("state", "query", "trader_control"):
+        for name in ("state", "query", "trader_control", "trader_agents"):
             assert ask(zmq_context, endpoints[name], {"op": "ping", "id": 1}, 10_000)["id"] == 1
         eventually(lambda: ask(zmq_context, endpoints["trader_control"], {"op": "status", "id": 1})["ok"])
         assert ask(zmq_context, endpoints["trader_control"], {"op": "status", "id": 1})["killed"] is None

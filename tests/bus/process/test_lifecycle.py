@@ -404,7 +404,7 @@ def test_a_closed_terminal_stops_everything_also_where_only_a_waiting_shell_hear
 
 @pytest.mark.parametrize(
     "name",
-    ["ui_port", "snapshot_port", "sim_port", "feed", "state", "query", "trader_control", "trader_events"],
+    ["ui_port", "snapshot_port", "sim_port", "feed", "state", "query", "trader_control", "trader_agents"],
 )
 def test_a_port_of_a_stranger_refuses_the_whole_start(runner: Runner, name: str) -> None:
     variable = f"KALSHI_BUS_{name.upper()}"
