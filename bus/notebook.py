@@ -1,34 +1,51 @@
-"""A live replica for a script or notebook, as typed objects and as a pandas DataFrame: ``bus.connect()``."""
+"""A live replica for a script or notebook, typed objects and tables: ``bus.connect()``, docs/python.md."""
 
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self, get_origin, get_type_hints
 
-import msgspec
-
 from bus.process.settings import Settings
-from bus.protocol.join import Stats
+from bus.protocol.join import Action, Stats
+from bus.protocol.messages import CONTROL_TOPICS, TOPIC_EX, TOPIC_MD, TOPIC_REF
 from bus.protocol.state import State
 from bus.tape.file import Recording
 from bus.tape.moments import At, Moments, parse_at
+from markets.errors import KalshiBusError
 from markets.records import Book, Event, Market, Quote
 from markets.units import format_price
 
+from .ask import ask
 from .clock import SystemClock
-from .market_history import HistoryQuote, MarketHistory, ask_history
+from .frames import Column, integer_columns, table
+from .market_history import HistoryQuote, HistoryTrade, MarketHistory, ask_history
+from .nearest import nearest
 from .replica import Replica, ReplicaStatus
 from .sockets import make_context
+from .updates import LIMIT, Update, Updates
 
-_INTEGERS: Final = {
-    name: "int64" if hint is int or get_origin(hint) is Annotated else "Int64"
-    for name, hint in get_type_hints(Quote, include_extras=True).items()
-    if name.endswith(("_e4", "_e2", "_ms"))
-}
-"""Types of a DataFrame's columns: pandas would turn integers into floats wherever one is unknown."""
+
+def _integers(type_: type) -> dict[str, bool]:
+    """Return the members of a record that are integers, and of each whether it may be None."""
+    return {
+        name: not (hint is int or get_origin(hint) is Annotated)
+        for name, hint in get_type_hints(type_, include_extras=True).items()
+        if name.endswith(("_e4", "_e2", "_ms"))
+    }
+
+
+_OF_QUOTE: Final = _integers(Quote)
+_OF_CHANGE: Final = _integers(HistoryQuote)
+_OF_TRADE: Final = _integers(HistoryTrade)
+_HISTORY_MAX: Final = 20_000
+
+
+class UnknownTopic(KalshiBusError, ValueError):
+    """No stream begins with a topic that was given; the message names the nearest ones."""
 
 
 class Connection:
@@ -47,7 +64,12 @@ class Connection:
     ) -> None:
         self._context = make_context(curve_key)
         self._snapshots = snapshots
-        self.replica = Replica(self._context, feed, snapshots, SystemClock(), random.Random(), topics)
+        self._updates: tuple[Updates, ...] = ()
+        self._topics = tuple(topics)
+        self._closed = False
+        self.replica = Replica(
+            self._context, feed, snapshots, SystemClock(), random.Random(), self._topics, self._listen
+        )
         self.replica.start()
         if not self.replica.wait(lambda replica: bool(replica.state.epoch), timeout_s):
             self.close()
@@ -86,31 +108,105 @@ class Connection:
         with state.lock:
             return dict(state.quotes)
 
-    def frame(self) -> Any:
-        """Return all markets as of one position as a pandas DataFrame, a row each, indexed by ticker.
+    def frame(self, library: str = "pandas", *, dollars: bool = False) -> Any:
+        """Return all markets as of one position as a table, a row each; pandas' is indexed by ticker.
 
-        Prices, counts and times stay integers, even in columns where some are unknown (dtype Int64).
+        Prices, counts and times stay integers, even in columns where some are unknown (pandas: Int64).
+
+        Args:
+            library: "pandas", "polars" or "arrow" (a ``pyarrow.Table``).
+            dollars: prices in dollars and counts in contracts, as floats, which are not exact.
 
         Raises:
-            ImportError: pandas is not installed.
+            ValueError: there is no such library.
+            ImportError: it is not installed.
         """
-        pandas = import_module("pandas")
         state = self.state
         with state.lock:
             pairs = [(state.markets.get(ticker), quote) for ticker, quote in state.quotes.items()]
-        columns = [name for name in Quote.__struct_fields__ if name != "as_sent"]
-        rows = [
-            {
-                **{name: getattr(quote, name) for name in columns},
-                "status": quote.status.value,
-                "event_ticker": market.event_ticker if market else None,
-                "series_ticker": market.series_ticker if market else None,
-                "title": market.title if market else None,
-            }
-            for market, quote in pairs
+        quotes = [quote for _, quote in pairs]
+        partly = [name for name, some in _OF_QUOTE.items() if some]
+        integers = integer_columns(quotes, _OF_QUOTE, partly)
+
+        def text(name: str) -> Column:
+            return Column(
+                name, [getattr(market, name) if market else None for market, _ in pairs], integers=False
+            )
+
+        columns = [
+            Column("ticker", [quote.ticker for quote in quotes], integers=False),
+            Column("status", [quote.status.value for quote in quotes], integers=False),
+            *integers,
+            *map(text, ("event_ticker", "series_ticker", "title")),
         ]
-        frame = pandas.DataFrame(rows, columns=[*columns, "event_ticker", "series_ticker", "title"])
-        return frame.astype(_INTEGERS).set_index("ticker")
+        found = table(columns, library, dollars=dollars)
+        return found.set_index("ticker") if library == "pandas" else found
+
+    def wait_for(self, condition: "Callable[[Self], object]", timeout_s: float = 10.0) -> None:
+        """Wait until `condition(self)` is true, looking after every message.
+
+        A market that it asks for and that is not here yet counts as not true. It should be quick: the copy
+        does not move while it is looked at.
+
+        Raises:
+            TimeoutError: it was not true in time.
+        """
+        lacks: list[object] = []
+
+        def holds(_replica: Replica) -> bool:
+            lacks.clear()
+            try:
+                return bool(condition(self))
+            except KeyError as error:
+                lacks.extend(error.args)
+                return False
+
+        if not self.replica.wait(holds, timeout_s):
+            because = f": there is no {lacks[0]!r} here" if lacks else ""
+            raise TimeoutError(f"not within {timeout_s:g} s{because} ({self!r})")
+
+    def updates(self, *kinds: str, keys: Collection[str] | None = None, limit: int = LIMIT) -> Updates:
+        """Return what changes from now on, to iterate over, with ``for`` or with ``async for``.
+
+        A slow reader holds up nobody. Of a record that changes again before it is read only the last is given
+        out; how often that happened, and what was forgotten beyond `limit`, is said in each `Update`.
+
+        Args:
+            kinds: of records, such as "quote", "book", "trade"; all without any.
+            keys: only of these tickers.
+            limit: so many records that changed may wait.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        found = Updates(lambda: self.state, self._ended, kinds, keys, limit)
+        self._updates = (*(one for one in self._updates if not one.closed), found)
+        return found
+
+    def on_update(
+        self,
+        function: Callable[[Update], object],
+        *kinds: str,
+        keys: Collection[str] | None = None,
+        limit: int = LIMIT,
+    ) -> Updates:
+        """Call `function` with each update, in a thread of its own, until what is returned is closed.
+
+        What it raises is logged, stands in `error` of what is returned, and ends it.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        found = self.updates(*kinds, keys=keys, limit=limit)
+        found.call(function)
+        return found
+
+    def _listen(self, actions: Sequence[Action]) -> None:
+        for updates in self._updates:
+            updates.listen(actions)
+
+    def _ended(self) -> bool:
+        return self._closed or not self.replica.running
 
     def history(
         self, ticker: str, start_ms: int | None = None, end_ms: int | None = None, limit: int | None = None
@@ -127,24 +223,99 @@ class Connection:
         """
         return ask_history(self._context, self._snapshots, ticker, start_ms, end_ms, limit)
 
-    def history_frame(self, ticker: str, start_ms: int | None = None, end_ms: int | None = None) -> Any:
-        """Return the quotes of `history`, at most 20,000, as a pandas DataFrame indexed by time (UTC).
+    def history_frame(
+        self,
+        ticker: str,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        library: str = "pandas",
+        *,
+        dollars: bool = False,
+    ) -> Any:
+        """Return the quotes of `history`, at most 20,000, as a table; pandas' is indexed by time (UTC).
+
+        Args:
+            library, dollars: as of `frame`.
 
         Raises:
-            ImportError: pandas is not installed.
+            ValueError, ImportError: as `frame`.
+            NoAnswer, HistoryRefused: as `history`.
         """
-        pandas = import_module("pandas")
-        past = self.history(ticker, start_ms, end_ms, 20_000)
-        frame = pandas.DataFrame(
-            [(*msgspec.structs.astuple(quote),) for quote in past.quotes],
-            columns=list(HistoryQuote.__struct_fields__),
+        quotes = self.history(ticker, start_ms, end_ms, _HISTORY_MAX).quotes
+        return _over_time(quotes, _OF_CHANGE, ("status",), library, dollars=dollars)
+
+    def trades_frame(
+        self,
+        ticker: str,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        library: str = "pandas",
+        *,
+        dollars: bool = False,
+    ) -> Any:
+        """Return the trades of `history` as `history_frame` returns its quotes."""
+        trades = self.history(ticker, start_ms, end_ms, _HISTORY_MAX).trades
+        return _over_time(trades, _OF_TRADE, ("taker_side", "trade_id"), library, dollars=dollars)
+
+    def __repr__(self) -> str:
+        return f"<kalshi_bus connection: {', '.join(f'{name} {said}' for name, said in self._facts())}>"
+
+    def _repr_html_(self) -> str:
+        left = "style='text-align:left'"
+        rows = "".join(
+            f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(said)}</td></tr>"
+            for name, said in self._facts()
         )
-        frame = frame.astype({name: "Int64" for name in frame.columns if name != "status"})
-        frame.index = pandas.to_datetime(frame.pop("time_ms"), unit="ms", utc=True).rename("time")
-        return frame
+        return f"<table><caption>kalshi_bus connection</caption>{rows}</table>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        if self._closed:
+            return [("feed", "closed")]
+        status, state = self.status(), self.state
+        age = "unknown" if status.age_ms is None else f"{status.age_ms / 1000:.1f} s"
+        facts = [
+            ("feed", status.feed if status.source == "live" else f"{status.feed}, a replay"),
+            ("age", age),
+            ("markets", f"{len(state.markets):,}"),
+            ("books", f"{len(state.books):,}"),
+            ("position", f"{status.epoch}:{status.seq}"),
+            ("topics", ", ".join(self._topics) if any(self._topics) else "all"),
+        ]
+        return facts + ([("in doubt", ", ".join(status.degraded)[:200])] if status.degraded else [])
+
+    def check_topics(self) -> None:
+        """Look whether anything is said on the topics that are followed.
+
+        Raises:
+            UnknownTopic: names the first on which nothing is, and what is like it.
+        """
+        known = (*self.state.streams, *CONTROL_TOPICS, TOPIC_REF, TOPIC_EX)
+        for topic in self._topics:
+            if any(one.startswith(topic) for one in known):
+                continue
+            of_series = {one.removeprefix(TOPIC_MD): one for one in self._all_topics()}
+            meant = f"{topic.removeprefix(TOPIC_MD).removesuffix('.').upper()}."
+            alike = [meant] if meant in of_series else nearest(meant, of_series)
+            names = " or ".join(repr(of_series[one]) for one in alike)
+            hint = f" Did you mean {names}?" if names else " Market data is on md.SERIES."
+            raise UnknownTopic(
+                f"topic {topic!r}: nothing is said on any topic that begins so.{hint} "
+                "(With missing_ok=True it is followed until there is something.)"
+            )
+
+    def _all_topics(self) -> list[str]:
+        """Return the topics of all streams there are, also of those not followed; none if nobody answers."""
+        try:
+            streams = ask(self._context, self._snapshots, {"op": "digest", "id": 1}).get("streams")
+        except KalshiBusError:
+            return []
+        return sorted(streams) if isinstance(streams, dict) else []
 
     def close(self) -> None:
-        """Stop following."""
+        """Stop following, and end what iterates over updates."""
+        self._closed = True
+        for updates in self._updates:
+            updates.close()
         self.replica.stop()
         self._context.term()
 
@@ -162,6 +333,9 @@ class Moment(Connection):
 
     def __init__(self, recording: Path, at: At) -> None:
         self._then = Moments(Recording(recording)).at(at)
+        self._updates = ()
+        self._topics = ("",)
+        self._closed = False
 
     @property
     def state(self) -> State:
@@ -178,8 +352,29 @@ class Moment(Connection):
             source="replay", stats=Stats(),
         )  # fmt: skip
 
+    def wait_for(self, condition: "Callable[[Self], object]", timeout_s: float = 10.0) -> None:
+        """Look once: nothing moves. Raises TimeoutError at once if `condition` does not hold."""
+        if not condition(self):
+            raise TimeoutError(f"it does not hold at this moment, which stands still ({self!r})")
+
+    def _ended(self) -> bool:
+        return True
+
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _over_time(
+    rows: Sequence[Any], integers: dict[str, bool], texts: Sequence[str], library: str, *, dollars: bool
+) -> Any:
+    partly = [name for name in integers if name != "time_ms"]
+    columns = integer_columns(rows, integers, partly)
+    columns += [Column(name, [getattr(row, name) for row in rows], integers=False) for name in texts]
+    found = table(columns, library, dollars=dollars)
+    if library == "pandas":
+        times = import_module("pandas").to_datetime(found.pop("time_ms"), unit="ms", utc=True)
+        found.index = times.rename("time")
+    return found
 
 
 def connect(
@@ -190,6 +385,7 @@ def connect(
     at: str | int | None = None,
     recording: str | Path | None = None,
     curve_key: str | Path | None = None,
+    missing_ok: bool = False,
 ) -> Connection:
     """Follow the bus; everything, or only the streams whose topics begin with `topics`.
 
@@ -199,8 +395,10 @@ def connect(
         at: everything as it was at a past moment instead: ISO 8601, ms since 1970, or EPOCH:SEQ.
         recording: the recording to read; by default the one in the data directory.
         curve_key: file of the key for endpoints on another machine, ``tcp://HOST:PORT`` (docs/remote.md).
+        missing_ok: whether nothing need be said on `topics` yet, as of a series that is to be listed.
 
     Raises:
+        UnknownTopic: nothing is said on one of the topics; the nearest are named.
         StartupError: an endpoint or the key cannot be used.
         TimeoutError: nobody answered.
         SettingsError: the settings are wrong.
@@ -215,7 +413,14 @@ def connect(
         feed, snapshots = feed or settings.feed, snapshots or settings.query
         curve_key = curve_key or settings.curve_key
     key = None if curve_key is None else Path(curve_key)
-    return Connection(feed, snapshots, topics or ("",), timeout_s, key)
+    connection = Connection(feed, snapshots, topics or ("",), timeout_s, key)
+    if not missing_ok:
+        try:
+            connection.check_topics()
+        except UnknownTopic:
+            connection.close()
+            raise
+    return connection
 
 
 def dollars(price_e4: int) -> str:

@@ -153,6 +153,11 @@ class Follower:
 
     # -- life
 
+    @property
+    def running(self) -> bool:
+        """Whether the feed is listened to: not before `start`, nor after `stop` or a listener that raised."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start following the feed."""
         self._thread.start()

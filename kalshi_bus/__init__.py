@@ -16,15 +16,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from bus.notebook import Connection as Connection
+    from bus.notebook import UnknownTopic as UnknownTopic
     from bus.notebook import connect as connect
     from bus.replica import Replica as Replica
     from bus.replica import ReplicaStatus as ReplicaStatus
     from bus.testing import replay_of as replay_of
+    from bus.updates import Update as Update
+    from bus.updates import Updates as Updates
     from markets import records as records
     from markets import units as units
 
 _FROM: Final = {
     "Connection": "bus.notebook",
+    "UnknownTopic": "bus.notebook",
+    "Update": "bus.updates",
+    "Updates": "bus.updates",
     "connect": "bus.notebook",
     "Replica": "bus.replica",
     "ReplicaStatus": "bus.replica",
@@ -33,7 +39,18 @@ _FROM: Final = {
     "units": "markets",
 }
 
-__all__ = ["Connection", "Replica", "ReplicaStatus", "connect", "records", "replay_of", "units"]
+__all__ = [
+    "Connection",
+    "Replica",
+    "ReplicaStatus",
+    "UnknownTopic",
+    "Update",
+    "Updates",
+    "connect",
+    "records",
+    "replay_of",
+    "units",
+]
 
 _HOME: Final = Path(__file__).resolve().parents[1]
 
