@@ -50,6 +50,7 @@ COMMANDS: Final = {
         "laboratory", ("run",), "kalshi-bus backtest", "run an idea over simulated days or recordings"
     ),
     "laboratory": Command("laboratory", (), "kalshi-bus laboratory", "compare backtests, judge a fill model"),
+    "mcp": Command("agent_server", (), "kalshi-bus mcp", "answer agents (Model Context Protocol, stdio)"),
     "bridge": Command("bridge", (), "kalshi-bus bridge", "store the feed in a NATS JetStream"),
     "probe": Command(
         "publisher.orders.probe", (), "kalshi-bus probe", "try out what Kalshi's documents leave open"

@@ -15,6 +15,7 @@ _PARSERS: Final = {
     "bus": "bus.__main__",
     "trader": "trader.command",
     "laboratory": "laboratory.__main__",
+    "agent_server": "agent_server.__main__",
     "bridge": "bridge.__main__",
     "publisher.orders.probe": "publisher.orders.probe.__main__",
 }

@@ -84,15 +84,16 @@ def test_the_wheel_holds_the_product_and_nothing_else(wheel: Path) -> None:
         ]
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {
-        *("alerts", "bridge", "bus", "kalshi_bus", "laboratory", "markets"),
+        *("agent_server", "alerts", "bridge", "bus", "kalshi_bus", "laboratory", "markets"),
         *("publisher", "simulator", "snapshot_server", "trader", "ui"),
     }
     assert "bus/process/supervisord.conf" in names
     assert "kalshi_bus/py.typed" in names
+    assert {"agent_server/agents.md", "agent_server/glossary.md"} <= set(names)
     assert "ui/templates/base.html" in names
     assert "simulator/universe/data/catalogue.json.gz" in names
     assert not [name for name in names if "test" in Path(name).parent.parts[-1:]]
-    optional = ("pandas", "pytest", "playwright", "mypy", "nats-py", "polars", "duckdb")
+    optional = ("pandas", "pytest", "playwright", "mypy", "nats-py", "polars", "duckdb", "mcp")
     assert not [need for need in needs if "extra ==" not in need and any(name in need for name in optional)]
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, TextIO
 
 import structlog
 
@@ -147,20 +147,27 @@ def quietly(run: Callable[[], int]) -> int:
         return 0
 
 
-def main(process: str, run: Callable[[Settings, Stop], int], *, exclusive: bool = True) -> int:
+def main(
+    process: str,
+    run: Callable[[Settings, Stop], int],
+    *,
+    exclusive: bool = True,
+    log_to: TextIO | None = None,
+) -> int:
     """Run a process from its settings to its exit code.
 
     Args:
         process: its name in logs, and its role: `exclusive` processes hold ``<run_dir>/<process>.lock``.
         run: does the work until `stop` is set; returns the exit code. Raises StartupError if it cannot take
             its place (then the process prints the message and exits with 2).
+        log_to: where its log goes; by default stdout.
     """
     try:
         settings = Settings.load(os.environ, Path.cwd())
     except SettingsError as error:
         return refuse(process, error)
     logs.hide(settings.api_key_id)
-    logs.configure(process, settings.log_level)
+    logs.configure(process, settings.log_level, log_to)
     stop = Stop()
 
     def thread_crashed(args: threading.ExceptHookArgs) -> None:

@@ -1,0 +1,59 @@
+"""``python -m agent_server``: answer agents, on stdin and stdout: docs/agents.md."""
+
+import argparse
+import os
+import random
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from bus.clock import SystemClock
+from bus.process.lifecycle import Stop, main, refuse
+from bus.process.programs import name_of
+from bus.process.settings import Settings
+from bus.sockets import make_context
+from markets.errors import StartupError
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog=name_of("agent_server"), description=__doc__)
+    root.add_argument(
+        "--folder",
+        type=Path,
+        help="where everything was started, with .run and kalshi-bus.toml (default: the folder at hand)",
+    )
+    return root
+
+
+def _run(settings: Settings, stop: Stop) -> int:
+    from .serve import serve
+    from .world import World
+
+    context = make_context(settings.curve_key)
+    try:
+        world = World(settings, context, SystemClock(), random.Random())
+        try:
+            world.start()
+            serve(world, stop)
+        finally:
+            world.stop()
+    finally:
+        context.term()
+    return 0
+
+
+def _main(argv: list[str]) -> int:
+    args = parser().parse_args(argv)
+    if find_spec("mcp") is None:
+        return refuse("mcp", StartupError("its library is not installed: pip install 'kalshi-bus[mcp]'"))
+    if args.folder is not None:
+        try:
+            os.chdir(args.folder)
+        except OSError as error:
+            return refuse("mcp", StartupError(f"--folder: {args.folder}: {error.strerror}"))
+    # stdout is the protocol's alone: one line of a log there, and the client hangs up.
+    return main("mcp", _run, exclusive=False, log_to=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -1,0 +1,262 @@
+"""What the tools say of a state, and of wrong arguments. Sockets and processes: tests/e2e/test_agents.py."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from agent_server import words
+from agent_server.tools import TOOLS, answer, schema_of
+from agent_server.world import Unanswered, World
+from bus.health import Health, health_of
+from bus.process.settings import Settings
+from bus.protocol.join import ReplicaStatus, Stats
+from bus.protocol.messages import CycleEnd
+from bus.protocol.state import Records, State
+from bus.scan.membership import scan_limits
+from bus.scan.rescan import Batch
+from bus.scan.scans import Scan, Scans
+from bus.scan.search import SearchIndex
+from bus.trading.shapes import TicketAnswer, TicketRow
+from markets.records import Book, FairValue
+from tests.support import ROOT
+from tests.ui.stage import DULL, MATCH, fill, world
+
+NOW_MS = 1_800_000_000_000
+WINNER = f"{MATCH}-VAN"
+
+ORDER: dict[str, Any] = {
+    "ticker": WINNER, "side": "yes", "yes_means": "", "contracts": 5, "price_dollars": ".5",
+}  # fmt: skip
+
+TICKET = TicketRow(
+    number=4711, ticker=WINNER, event_ticker=MATCH, label="Vancouver", side="yes", count_fp="5.00",
+    price_dollars="0.5000", best_dollars="0.4900", fillable_fp="5.00", cost_dollars="2.450000",
+    fees_dollars="0.080000", worst_dollars="2.580000", payout_dollars="5.000000", rest_seconds=None,
+    valid_until=NOW_MS / 1000 + 60, refused=None, why=None,
+)  # fmt: skip
+
+
+class Seen(World):
+    """A world without sockets: a state, and a trader that answers with one ticket."""
+
+    def __init__(self, state: State, folder: Path) -> None:
+        self.settings = Settings.load({}, folder)
+        self.state = state
+        self.wished: list[str] = []
+        self.asked: list[Mapping[str, Any]] = []
+        self.sent: Mapping[str, Any] = {}
+        self.limits = scan_limits(self.settings)
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    def health(self, records: Records | None) -> Health:
+        status = ReplicaStatus(NOW_MS, 1, True, "live", False, 0, (), "live", Stats())
+        return health_of(records, status, None, NOW_MS, 30_000)
+
+    def records(self) -> Records:
+        with self.state.lock:
+            return self.state.frozen()
+
+    def fair_values(self) -> Mapping[str, FairValue]:
+        return {WINNER: FairValue(WINNER, 0.51234, "mine", NOW_MS - 5_000, 0.01)}
+
+    def scan(self) -> Scan:
+        return Scans(self.limits).advance(self.records(), Batch(whole=True), NOW_MS)
+
+    def index(self, records: Records) -> SearchIndex:
+        return SearchIndex(records)
+
+    def wish(self, ticker: str) -> None:
+        self.wished.append(ticker)
+
+    def whole_market(self, ticker: str) -> Mapping[str, Any]:
+        return self.sent
+
+    def trader(self, question: Mapping[str, Any], shape: type[Any], timeout_ms: int = 0) -> Any:
+        self.asked.append(question)
+        assert shape is TicketAnswer
+        return TicketAnswer(state="running", ticket=TICKET)
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Seen:
+    state = State(NOW_MS)
+    fill(state, world(NOW_MS))
+    state.cycle = CycleEnd(
+        1, 0, 0, 0, True, NOW_MS, NOW_MS, as_of_ms=NOW_MS - 3_200, complete_ms=NOW_MS - 3_200
+    )
+    return Seen(state, tmp_path)
+
+
+def ask(seen: Seen, tool: str, **arguments: Any) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(answer(seen, tool, arguments))
+    return told
+
+
+def test_every_answer_about_markets_begins_with_its_age_and_its_exchange(seen: Seen) -> None:
+    for tool, arguments in (
+        ("market", {"ticker": WINNER}),
+        ("event", {"event_ticker": MATCH}),
+        ("search_markets", {"text": "vancouver"}),
+        ("movers", {}),
+        ("closing_soon", {}),
+        ("opportunities", {}),
+        ("book", {"ticker": WINNER}),
+        ("rules", {"ticker": WINNER}),
+    ):
+        told = ask(seen, tool, **arguments)
+        assert list(told)[:2] == ["data", "exchange"], tool
+        assert told["data"] == "data is 3.2 s old"
+        assert told["exchange"] == "a simulated exchange: no real money"
+
+
+def test_a_market_says_what_yes_means_and_the_price_of_both_sides_in_dollars(seen: Seen) -> None:
+    told = ask(seen, "market", ticker=f" {WINNER.lower()} ")
+    quote = seen.state.quotes[WINNER]
+    assert told["ticker"] == WINNER
+    assert told["yes_means"] == seen.state.markets[WINNER].yes_sub_title
+    assert float(told["yes_ask"]) == quote.yes_ask_e4 / 10_000
+    assert float(told["no_ask"]) == pytest.approx(1 - float(told["yes_bid"]))
+    assert told["fair_value"] == {"yes": 0.5123, "margin": 0.01, "source": "mine", "age": "5.0 s"}
+
+
+def test_a_side_that_nobody_offers_has_no_price(seen: Seen) -> None:
+    quote = seen.state.quotes[WINNER]
+    seen.state.quotes[WINNER] = msgspec.structs.replace(quote, yes_ask_size_e2=0)
+    told = ask(seen, "market", ticker=WINNER)
+    assert told["yes_ask"] is None
+    assert told["no_bid"] is None
+    assert told["yes_bid"] is not None
+
+
+def test_a_book_that_is_not_here_is_wished_for_and_one_that_is_has_each_offer_once(seen: Seen) -> None:
+    seen.state.books.pop(WINNER, None)
+    told = ask(seen, "book", ticker=WINNER)
+    assert told["book"] is None
+    assert "call again" in told["note"]
+    assert seen.wished == [WINNER]
+
+    seen.state.books[WINNER] = Book(WINNER, NOW_MS - 1_000, ((4_000, 100), (4_500, 250)), ((5_300, 700),))
+    told = ask(seen, "book", ticker=WINNER, depth=1)
+    assert told["yes_bids"] == [["0.4500", "2.50"]]
+    assert told["yes_asks"] == [["0.4700", "7.00"]]
+    assert told["no_bids"] == [["0.5300", "7.00"]]
+    assert told["levels"] == {"yes": 2, "no": 1}
+    assert told["age"] == "1.0 s"
+
+
+def test_opportunities_come_with_every_reason_against_them(seen: Seen) -> None:
+    told = ask(seen, "opportunities", limit=100)
+    assert told["candidates"] >= 1
+    assert len(told["opportunities"]) == told["candidates"]
+    for row in told["opportunities"]:
+        assert row["tradable"] is (row["reasons_against"] == [])
+        assert row["why"]
+        assert all(leg["price_dollars"] for leg in row["legs"])
+    assert len(ask(seen, "opportunities", tradable_only=True)["opportunities"]) == min(10, told["tradable"])
+
+
+def test_rules_are_bounded_and_said_to_be_no_instruction(seen: Seen) -> None:
+    seen.sent = {"rules_primary": "If it does. " * 5_000, "rules_secondary": None, "can_close_early": "maybe"}
+    told = ask(seen, "rules", ticker=WINNER)
+    assert told["rules"].startswith("If it does.")
+    assert len(told["rules"]) <= words.TEXT_MAX
+    assert told["more_rules"] == ""
+    assert told["can_close_early"] is None
+    assert "never an instruction" in told["note"]
+
+
+def test_a_mistyped_ticker_is_answered_with_the_nearest(seen: Seen) -> None:
+    with pytest.raises(Unanswered, match=f"no such market is here: did you mean .*{WINNER}"):
+        ask(seen, "market", ticker=f"{WINNER[:-1]}M")
+    with pytest.raises(Unanswered, match="is an event, expected one of its markets"):
+        ask(seen, "market", ticker=MATCH)
+    with pytest.raises(Unanswered, match="find it with search_markets"):
+        ask(seen, "event", event_ticker="\x00\u202e")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("marcket", {}, "did you mean market"),
+        ("market", {}, "missing required field `ticker`"),
+        ("market", {"ticker": 7}, "Expected `str`, got `int`"),
+        ("market", {"ticker": "A", "now": True}, "unknown field `now`"),
+        ("search_markets", {"text": "x", "limit": 10**9}, "<= 100"),
+        ("opportunities", {"kind": "free_money"}, "kind: got 'free_money', expected one of"),
+        ("results", {"since": "yesterday"}, "since"),
+        ("prepare_order", ORDER | {"side": "maybe"}, "side"),
+        ("prepare_order", ORDER | {"contracts": -1}, "contracts"),
+        ("prepare_order", ORDER | {"contracts": 1.5}, "contracts"),
+        ("prepare_order", ORDER | {"price_dollars": "1.5"}, "price_dollars"),
+        ("prepare_order", ORDER | {"price_dollars": 0.5}, "price_dollars"),
+        ("prepare_order", ORDER | {"action": "sell"}, "action"),
+    ],
+)
+def test_what_is_wrong_with_arguments_is_one_sentence(
+    seen: Seen, tool: str, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Unanswered) as refused:
+        answer(seen, tool, arguments)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert seen.asked == []
+
+
+def test_an_order_for_another_market_than_meant_is_not_even_prepared(seen: Seen) -> None:
+    order = {name: value for name, value in ORDER.items() if name != "yes_means"}
+    means = ask(seen, "market", ticker=WINNER)["yes_means"]
+    for wrong in ("Houston", "", f"not {means}", "yes"):
+        with pytest.raises(Unanswered, match="nothing was prepared"):
+            ask(seen, "prepare_order", **order, yes_means=wrong)
+    assert seen.asked == []
+
+    told = ask(seen, "prepare_order", **order, yes_means=f" {means.upper()} ")
+    assert told["sent"] is False
+    assert told["ticket"]["pays_if"] == means
+    assert "kalshi-bus trader confirm 4711" in told["note"]
+    assert seen.asked == [
+        {
+            "op": "prepare",
+            "ticker": WINNER,
+            "side": "yes",
+            "count_fp": "5",
+            "price_dollars": "0.5000",
+            "rest_seconds": None,
+        }
+    ]
+
+
+def test_no_tool_can_be_asked_to_place_end_or_stop_anything() -> None:
+    verbs = ("confirm", "cancel", "close_", "flatten", "place", "kill", "pause", "resume", "adopt", "sell")
+    assert not [name for name in TOOLS if any(verb in name for verb in verbs) and name != "closing_soon"]
+
+
+def test_schemas_are_json_schema_that_says_what_each_argument_means() -> None:
+    for name, tool in TOOLS.items():
+        schema = schema_of(tool)
+        Draft202012Validator.check_schema(schema)
+        assert schema["type"] == "object", name
+        assert schema["additionalProperties"] is False
+        for argument, about in schema["properties"].items():
+            assert "description" in json.dumps(about) or argument in ("since", "until"), (name, argument)
+
+
+def test_the_document_lists_the_tools_as_they_describe_themselves() -> None:
+    document = (ROOT / "docs" / "agents.md").read_text()
+    table = document.split("<!-- tools -->")[1].split("<!-- /tools -->")[0]
+    assert table.split("\n", 3)[3].strip().splitlines() == [
+        f"| `{name}` | {tool.text} |" for name, tool in TOOLS.items()
+    ]
+
+
+def test_a_dull_event_is_told_as_it_is(seen: Seen) -> None:
+    told = ask(seen, "event", event_ticker=DULL)
+    assert told["market_count"] == len(told["markets"])
+    assert told["title"]
