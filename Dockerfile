@@ -21,6 +21,7 @@ COPY ui /opt/kalshi-bus/ui
 COPY trader /opt/kalshi-bus/trader
 COPY bridge /opt/kalshi-bus/bridge
 COPY alerts /opt/kalshi-bus/alerts
+COPY agent_server /opt/kalshi-bus/agent_server
 COPY simulator /opt/kalshi-bus/simulator
 COPY laboratory /opt/kalshi-bus/laboratory
 COPY kalshi_bus /opt/kalshi-bus/kalshi_bus
