@@ -6,7 +6,7 @@ that others see our orders, is in it too: after an order has taken a level, the 
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from bus.scan.membership import scan_limits
 from markets.opportunities import MarketView
 from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import Trade
-from trader.brokers.base import Markets, OpenOrder
+from trader.brokers.base import Markets, OpenOrder, QueuePlace
 from trader.brokers.paper import PaperBroker
 from trader.engine.inputs import Present
 from trader.worker import risk_limits
@@ -54,6 +54,10 @@ class Shadowed:
     @property
     def heard(self) -> int:
         return self._broker.heard
+
+    @property
+    def queued(self) -> Mapping[int, QueuePlace]:
+        return self._shadow.queued
 
     @property
     def watched(self) -> AbstractSet[str]:

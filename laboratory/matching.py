@@ -6,7 +6,7 @@ happened, each thing once. Nothing is lost: that orders survive losses is proved
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, Literal
 
@@ -44,7 +44,7 @@ from simulator.matching.orders import (
     Reason,
     Refusal,
 )
-from trader.brokers.base import Markets, OpenOrder
+from trader.brokers.base import Markets, OpenOrder, QueuePlace
 from trader.engine.inputs import Present
 
 ACCOUNT: Final = 1
@@ -92,6 +92,11 @@ class MatchingBroker:
         if self._told:
             return self._now_ms
         return self._way[0].due_ms if self._way else None
+
+    @property
+    def queued(self) -> Mapping[int, QueuePlace]:
+        """Nobody asks."""
+        return {}
 
     @property
     def watched(self) -> AbstractSet[str]:

@@ -1,4 +1,4 @@
-"""`python -m trader prepare | confirm | cancel | close | flatten`: a person's own orders, from the shell."""
+"""`python -m trader prepare | confirm | adopt`: what a person wants done, from the shell."""
 
 import argparse
 import time
@@ -16,13 +16,19 @@ from bus.trading.gateway import AccountAnswer, AccountAsk
 from bus.trading.reasons import NO_DRIFT, why_refused
 from bus.trading.shapes import (
     AdoptCommand,
+    AnyTicketRow,
     ByHandAnswer,
     ByHandCommand,
-    CancelCommand,
-    CloseCommand,
+    CancelTicketRow,
     ConfirmCommand,
-    FlattenCommand,
+    FlattenTicketRow,
+    PrepareCancelCommand,
     PrepareCommand,
+    PrepareFlattenCommand,
+    PrepareSaleCommand,
+    SaleRow,
+    SaleTicketRow,
+    ShownOrderRow,
     TicketAnswer,
     TicketRow,
     TraderStatus,
@@ -34,9 +40,7 @@ from trader.journal.reader import Reader, readable
 
 from .opening import newest_journal
 
-WORD: Final = "FLATTEN"
 ADOPT: Final = "ADOPT"
-OPS: Final = frozenset({"prepare", "confirm", "cancel", "close", "flatten", "adopt"})
 TIMEOUT_MS: Final = 3_000
 ACCOUNT_MS: Final = 12_000
 POLL_S: Final = 0.5
@@ -51,21 +55,22 @@ class SubParsers(Protocol):
 
 def add_parsers(commands: SubParsers) -> None:
     """Add these commands to the command line."""
-    prepare = commands.add_parser("prepare", help="work out an order of one's own; places nothing")
-    prepare.add_argument("ticker")
-    prepare.add_argument("side", choices=("yes", "no"))
-    prepare.add_argument("count", help="whole contracts")
-    prepare.add_argument("limit", help="the highest price, in dollars: 0.43")
-    prepare.add_argument("--rest", type=int, metavar="SECONDS", help="let rest what is not filled at once")
-    confirm = commands.add_parser("confirm", help="place the order of a ticket, within 60 s")
+    prepare = commands.add_parser("prepare", help="a ticket that says what would be done; nothing is")
+    what = prepare.add_subparsers(dest="what", required=True)
+    buy = what.add_parser("buy", help="an order of one's own")
+    buy.add_argument("ticker")
+    buy.add_argument("side", choices=("yes", "no"))
+    buy.add_argument("count", help="whole contracts")
+    buy.add_argument("limit", help="the highest price, in dollars: 0.43")
+    buy.add_argument("--rest", type=int, metavar="SECONDS", help="let rest what is not filled at once")
+    sell = what.add_parser("sell", help="sell what is held of a market")
+    sell.add_argument("ticker")
+    sell.add_argument("count", nargs="?", help="whole contracts; without it all")
+    sell.add_argument("--limit", help="the lowest price of the side held, in dollars")
+    what.add_parser("cancel", help="end an order").add_argument("number", type=int)
+    what.add_parser("flatten", help="pause, cancel all, sell all, prove it")
+    confirm = commands.add_parser("confirm", help="do what a ticket says, within 60 s")
     confirm.add_argument("ticket", type=int)
-    cancel = commands.add_parser("cancel", help="end an order, by its number")
-    cancel.add_argument("number", type=int)
-    close = commands.add_parser("close", help="sell what is held of a market")
-    close.add_argument("ticker")
-    close.add_argument("--limit", help="the lowest price of the side held, in dollars")
-    flatten = commands.add_parser("flatten", help=f"pause, cancel all, close all, prove it: flatten {WORD}")
-    flatten.add_argument("word", nargs="?", default="")
     adopt = commands.add_parser("adopt", help=f"show what nothing explains (drift); adopt {ADOPT} accepts it")
     adopt.add_argument("word", nargs="?", default="")
 
@@ -82,8 +87,6 @@ def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int
         with closing(Asker(context, settings.trader_control)) as asker:
             return asker.ask(question, timeout_ms)
 
-    if parsed.command == "flatten" and parsed.word != WORD:
-        raise Refusal("bad_request", f"word: this closes every position: flatten {WORD}")
     if parsed.command == "adopt":
         return adopt(ask, parsed.word)
     question = msgspec.to_builtins(_command(parsed))
@@ -91,20 +94,16 @@ def by_hand(settings: Settings, parsed: argparse.Namespace, context: Any) -> int
         ticket = told(ask(question), TicketAnswer).ticket
         print("\n".join(ticket_lines(ticket)))
         return EXIT_REFUSED if ticket.refused else 0
-    if parsed.command == "flatten":
-        before = told(ask({"op": "status"}), TraderStatus).flatten
-        number = 1 if before is None else before.number + (before.state != "works")
-        told(ask(question), ByHandAnswer)
-        return _watch_flatten(settings, ask, context, number)
     answer = told(ask(question), ByHandAnswer)
-    done = {"confirm": "placed", "cancel": "asked to end", "close": "selling"}[parsed.command]
     for number in answer.orders:
-        print(f"order {number}: {done}")
+        print(f"order {number}")
     for left in answer.left:
         print(f"{left.ticker}: {left.count_fp} contracts stay: {why_refused(left.reason)} ({left.reason})")
     if answer.refused is not None:
         print(f"not done: {answer.why} ({answer.refused})")
         return EXIT_REFUSED
+    if answer.flattening is not None:
+        return _watch_flatten(settings, ask, context, answer.flattening)
     return EXIT_CRASHED if answer.left else 0
 
 
@@ -129,28 +128,34 @@ def adopt(ask: Callable[[dict[str, Any]], Mapping[str, object]], word: str) -> i
 
 
 def _command(parsed: argparse.Namespace) -> ByHandCommand:
-    match parsed.command:
-        case "prepare":
-            count_e2 = parse_count_e2(parsed.count)
-            if count_e2 % 100 or not count_e2:
-                raise BadRecord("count", parsed.count, "whole contracts, one or more")
+    if parsed.command == "confirm":
+        return ConfirmCommand(ticket=parsed.ticket)
+    match parsed.what:
+        case "buy":
             return PrepareCommand(
                 ticker=parsed.ticker,
                 side=parsed.side,
-                count_fp=str(count_e2 // 100),
+                count_fp=_count(parsed.count),
                 price_dollars=_price(parsed.limit),
                 rest_seconds=parsed.rest,
             )
-        case "confirm":
-            return ConfirmCommand(ticket=parsed.ticket)
-        case "cancel":
-            return CancelCommand(number=parsed.number)
-        case "close":
-            return CloseCommand(
-                ticker=parsed.ticker, price_dollars=None if parsed.limit is None else _price(parsed.limit)
+        case "sell":
+            return PrepareSaleCommand(
+                ticker=parsed.ticker,
+                count_fp=None if parsed.count is None else _count(parsed.count),
+                price_dollars=None if parsed.limit is None else _price(parsed.limit),
             )
+        case "cancel":
+            return PrepareCancelCommand(number=parsed.number)
         case _:
-            return FlattenCommand()
+            return PrepareFlattenCommand()
+
+
+def _count(text: str) -> str:
+    count_e2 = parse_count_e2(text)
+    if count_e2 % 100 or not count_e2:
+        raise BadRecord("count", text, "whole contracts, one or more")
+    return str(count_e2 // 100)
 
 
 def _price(text: str) -> str:
@@ -160,25 +165,76 @@ def _price(text: str) -> str:
     return format_price(price_e4)
 
 
-def ticket_lines(ticket: TicketRow) -> list[str]:
+def ticket_lines(ticket: AnyTicketRow) -> list[str]:
     """Return a ticket as people read it."""
+    lines = [f"ticket {ticket.number}"]
+    match ticket:
+        case TicketRow():
+            lines += _buy_lines(ticket)
+        case SaleTicketRow():
+            lines += _sale_lines(ticket.sale)
+            lines.append(
+                f"worst case of the event: {ticket.worst_before_dollars} as it is held,"
+                f" {ticket.worst_after_dollars} once this is sold"
+            )
+        case CancelTicketRow():
+            lines.append(f"cancel {_order_line(ticket.order)}")
+            ahead = "not known" if ticket.ahead_fp is None else f"{ticket.ahead_fp} contracts are before it"
+            lines.append(f"place in the queue: {ahead}")
+        case FlattenTicketRow():
+            lines.append(f"pause, cancel {len(ticket.orders)} orders, sell {len(ticket.sales)} positions")
+            lines += [f"cancel {_order_line(order)}" for order in ticket.orders]
+            for sale in ticket.sales:
+                lines += _sale_lines(sale)
+            lines.append(
+                f"in all: brings {ticket.brings_dollars}, fees {ticket.fees_dollars}, realises"
+                f" {ticket.realised_dollars}, against settlement"
+                f" {ticket.against_settlement_dollars or 'not known'}"
+            )
+    if ticket.refused is None:
+        lines.append(f"risk would let it pass; within 60 s: python -m trader confirm {ticket.number}")
+    else:
+        lines.append(f"risk refuses it now: {ticket.why} ({ticket.refused})")
+    return lines
+
+
+def _buy_lines(ticket: TicketRow) -> list[str]:
     rests = "the rest is cancelled at once"
     if ticket.rest_seconds is not None:
         rests = f"the rest waits in the book for {ticket.rest_seconds} s at most"
     best = "nobody offers now" if ticket.best_dollars is None else f"best price now {ticket.best_dollars}"
-    lines = [
-        f"ticket {ticket.number}",
+    return [
         f"buy {ticket.count_fp} {ticket.side.upper()} of {ticket.ticker} at {ticket.price_dollars} or better",
         f"{best}; {ticket.fillable_fp} would be filled at once, {rests}",
         f"cost {ticket.cost_dollars}, fees {ticket.fees_dollars}",
         f"worst case {ticket.worst_dollars}: the most that it can cost, and all of it can be lost",
         f"pays {ticket.payout_dollars} if {ticket.side.upper()}",
     ]
-    if ticket.refused is None:
-        lines.append(f"risk would let it pass; within 60 s: python -m trader confirm {ticket.number}")
-    else:
-        lines.append(f"risk refuses it now: {ticket.why} ({ticket.refused})")
+
+
+def _sale_lines(sale: SaleRow) -> list[str]:
+    what, why = f"{sale.side.upper()} of {sale.ticker}", f"{sale.why} ({sale.refused})"
+    if sale.price_dollars is None:
+        return [f"sell none of {sale.held_fp} {what}: {why}"]
+    best = "nobody bids now" if sale.best_dollars is None else f"best bid now {sale.best_dollars}"
+    settlement = sale.settlement_dollars or "not known"
+    against = sale.against_settlement_dollars or "not known"
+    lines = [
+        f"sell {sale.count_fp} {what} at {sale.price_dollars} or better; {best}",
+        f"brings {sale.brings_dollars}, fees {sale.fees_dollars}, had cost {sale.cost_dollars} with fees",
+        f"realises {sale.realised_dollars} against cost, {against} against settlement ({settlement})",
+    ]
+    if float(sale.left_fp):
+        lines.append(f"{sale.left_fp} stay" + (f": {why}" if sale.refused is not None else ""))
     return lines
+
+
+def _order_line(order: ShownOrderRow) -> str:
+    return (
+        f"order {order.number}: {order.side.upper()} of {order.ticker} at {order.price_dollars};"
+        f" {order.filled_fp} of {order.count_fp} filled, {order.rests_fp} not, for which"
+        f" {order.frees_dollars} is held"
+    )
 
 
 def _watch_flatten(
@@ -204,7 +260,7 @@ def _watch_flatten(
             break
         wait(POLL_S)
     if now is None or now.number < number:
-        print("the trader has begun anew meanwhile: flatten again")
+        print("the trader has begun anew meanwhile: prepare flatten again")
         return EXIT_CRASHED
     for left in now.left:
         print(f"{left.ticker}: {left.count_fp} contracts stay: {why_refused(left.reason)} ({left.reason})")

@@ -114,7 +114,7 @@ def command(arguments: Sequence[str]) -> int:
                 return _report(settings, parsed.since, parsed.until, as_json=parsed.json)
             case "tax":
                 return _tax(settings, parsed.year, parsed.csv)
-            case "cash" | "prepare" | "confirm" | "cancel" | "close" | "flatten" | "adopt":
+            case "cash" | "prepare" | "confirm" | "adopt":
                 return _with_sockets(settings, parsed)
         return _ask(settings, parsed)
     except (SettingsError, StartupError) as error:

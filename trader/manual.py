@@ -14,6 +14,7 @@ class ManualCommand:
     Attributes:
         ask: what a person asks of the engine, None for pause, resume and kill.
         outputs: what was decided on it, once it is answered.
+        flattening: the number of the flattening that it began, or that goes on.
     """
 
     def __init__(self, op: str, reason: str, ask: AnyAsk | None = None) -> None:
@@ -21,6 +22,7 @@ class ManualCommand:
         self.reason = reason
         self.ask = ask
         self.outputs: Sequence[AnyOutput] = ()
+        self.flattening: int | None = None
         self._done = threading.Event()
         self._state: str | None = None
 

@@ -44,7 +44,6 @@ from markets.opportunities import EventView
 from markets.orders import Intent, OrderState, Position
 from markets.records import Status
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price
-from trader.brokers.paper import PaperBroker
 from trader.engine.engine import Engine
 from trader.engine.payouts import VOID_MS
 from trader.engine.rebalance import uneven
@@ -93,8 +92,6 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
     settlement_e6 = sum(lot.settlement_e6 for lot in lots) - ledger.clearing_e6 if worth.whole() else None
     stake_e6, lost_e6 = ledger.at_stake_e6(), worth.lost_today_e6()
     known, complete_ms = value_e6 is not None, engine.conditions.complete_ms
-    broker = worker.session.broker
-    places = broker.places if isinstance(broker, PaperBroker) else {}  # an exchange does not say
     p50_ms, p99_ms = announcer.latencies.percentiles_ms(50, 99)
     failures = [failure for failures in worker.failed.values() for failure in failures]
     status = TraderStatus(
@@ -169,8 +166,12 @@ def report(worker: Worker, now_ms: int, epoch: int, seq: int) -> Report:
         exchange_account=_account(worker),
         flatten=_flatten(worker),
         queues=tuple(
-            QueuedOrder(number=number, ahead_fp=format_count(ahead_e2))
-            for number, ahead_e2 in sorted(places.items())
+            QueuedOrder(
+                number=number,
+                ahead_fp=format_count(place.ahead_e2),
+                as_of=_seconds(place.as_of_ms),
+            )
+            for number, place in sorted(worker.session.broker.queued.items())
         ),
     )
     worths: dict[int, list[LotWorth]] = {}

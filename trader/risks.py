@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from bus.trading.shapes import RiskRow
-from markets.book import NO, YES
-from markets.opportunities import EventView, floor_e6, void_e6
+from markets.opportunities import EventView, void_e6
 from markets.opportunities.legs import expected_payout_ms
-from markets.units import PRICE_ONE_E4, format_money, opposite
-from trader.engine.marks import settlement_e4
+from markets.units import format_money
+from trader.engine.outcomes import Legs, outcomes_e6
 from trader.engine.worth import LotWorth
 from trader.ledger.lots import FOREIGN
 
-Legs = Sequence[tuple[str, str, int]]
 _LAST = float("inf")
 
 
@@ -61,31 +59,6 @@ def _row(event_ticker: str, worths: Sequence[LotWorth], view: EventView | None, 
         least_dollars=format_money(least_e6),
         most_dollars=format_money(most_e6),
     )
-
-
-def outcomes_e6(view: EventView | None, legs: Legs) -> tuple[int, int]:
-    """Return what legs of one event pay together at least and at most, by what is known of its outcomes.
-
-    What one leg pays, its opposite does not: so at most is all of it less the least of the opposites.
-    """
-    known_e6, open_legs = 0, []
-    results: dict[str, int] = {}
-    if view is not None:
-        decided = ((seen.market.ticker, settlement_e4(seen.market)) for seen in view.markets)
-        results = {ticker: value_e4 for ticker, value_e4 in decided if value_e4 is not None}
-        if view.event.mutually_exclusive and PRICE_ONE_E4 in results.values():
-            results = {seen.market.ticker: results.get(seen.market.ticker, 0) for seen in view.markets}
-    for ticker, side, count_e2 in legs:
-        value_e4 = results.get(ticker)
-        if value_e4 is None:
-            open_legs.append((ticker, side, count_e2))
-        else:
-            known_e6 += (value_e4 if side == YES else opposite(value_e4)) * count_e2
-    all_e6 = sum(count_e2 for _, _, count_e2 in open_legs) * PRICE_ONE_E4
-    if view is None:
-        return known_e6, known_e6 + all_e6
-    turned = [(ticker, NO if side == YES else YES, count_e2) for ticker, side, count_e2 in open_legs]
-    return known_e6 + floor_e6(view, open_legs), known_e6 + all_e6 - floor_e6(view, turned)
 
 
 def _void(view: EventView | None, legs: Legs, cost_e6: int) -> str | None:

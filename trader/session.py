@@ -24,7 +24,18 @@ from bus.trading.gateway import AccountAnswer, ForeignFill, ListedPosition
 from markets.opportunities import EventView, MarketView, Opportunity
 from markets.orders import AnyOrderEvent, Filled, Intent
 from markets.records import ExchangeStatus, FairValue
-from trader.engine.asks import Adopt, AnyAsk, CancelOrder, ClosePosition, Confirm, Flatten, Prepare
+from trader.engine.asks import (
+    Adopt,
+    AnyAsk,
+    CancelOrder,
+    ClosePosition,
+    Confirm,
+    Flatten,
+    Prepare,
+    PrepareCancel,
+    PrepareFlatten,
+    PrepareSale,
+)
 from trader.engine.engine import Engine
 from trader.engine.inputs import (
     Account,
@@ -245,6 +256,9 @@ class Session:
     def by_hand(self, ask: AnyAsk, present: Present) -> Sequence[AnyOutput]:
         """Take what a person asks for; return what was decided on it. It is carried out."""
         self.pass_time(present)
+        if isinstance(ask, PrepareCancel) and (place := self.broker.queued.get(ask.number)) is not None:
+            ahead_ms = present.now_ms if place.as_of_ms is None else place.as_of_ms
+            ask = msgspec.structs.replace(ask, ahead_e2=place.ahead_e2, ahead_ms=ahead_ms)
         state = self._state
         views: tuple[EventView, ...] = ()
         if state is not None and state.epoch:
@@ -263,15 +277,14 @@ class Session:
     def _concerned(self, ask: AnyAsk, state: State) -> list[str]:
         """Return the events that are to be seen for this."""
         match ask:
-            case CancelOrder() | Adopt():
+            case CancelOrder() | PrepareCancel() | Adopt():
                 return []
-            case Flatten():
+            case Flatten() | PrepareFlatten():
                 return sorted(self.engine.ledger.events())
             case Confirm():
-                ticker = self.engine.people.ticker_of(ask.ticket)
-            case Prepare() | ClosePosition():
-                ticker = ask.ticker
-        market = None if ticker is None else state.markets.get(ticker)
+                return list(self.engine.people.events_of(ask.ticket))
+            case Prepare() | PrepareSale() | ClosePosition():
+                market = state.markets.get(ask.ticker)
         return [] if market is None else [market.event_ticker]
 
     def values(self, changed: Sequence[FairValue], removed: Sequence[str], present: Present) -> None:

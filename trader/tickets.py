@@ -7,45 +7,66 @@ from bus.protocol.answers import Refusal
 from bus.protocol.messages import convert_map
 from bus.trading import reasons
 from bus.trading.shapes import (
+    PREPARES,
     AdoptCommand,
+    AnyTicketRow,
     ByHandAnswer,
     ByHandCommand,
-    CancelCommand,
-    CloseCommand,
+    CancelTicketRow,
     ConfirmCommand,
-    FlattenCommand,
+    FlattenTicketRow,
     LeftPosition,
+    PrepareCancelCommand,
     PrepareCommand,
+    PrepareFlattenCommand,
+    PrepareSaleCommand,
+    SaleRow,
+    SaleTicketRow,
+    ShownOrderRow,
     TicketAnswer,
     TicketRow,
 )
 from markets.book import NO, YES
 from markets.errors import BadRecord, DecodeError
 from markets.units import PRICE_ONE_E4, format_count, format_money, format_price, parse_decimal
-from trader.engine.asks import Adopt, AnyAsk, CancelOrder, ClosePosition, Confirm, Flatten, Prepare, Ticket
-from trader.engine.outputs import AnyOutput, Cancel, Confirmed, Place, Prepared, Undone
+from trader.engine.asks import (
+    Adopt,
+    AnyAsk,
+    AnyPrepare,
+    AnyTicket,
+    CancelTicket,
+    Confirm,
+    Prepare,
+    PrepareCancel,
+    PrepareFlatten,
+    PrepareSale,
+    Sale,
+    SaleTicket,
+    ShownOrder,
+    Ticket,
+)
+from trader.engine.outputs import (
+    AnyOutput,
+    Cancel,
+    CancelPrepared,
+    Confirmed,
+    FlattenConfirmed,
+    FlattenPrepared,
+    Place,
+    Prepared,
+    SalePrepared,
+    Undone,
+)
 
 from .flatten import Left
 from .manual import ManualCommand
 
 BY_HAND_OPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "prepare": ("ticker", "side", "count_fp", "price_dollars", "rest_seconds"),
+    "prepare": ("what", "ticker", "side", "count_fp", "price_dollars", "rest_seconds", "number"),
     "confirm": ("ticket",),
-    "cancel": ("number",),
-    "close": ("ticker", "price_dollars"),
-    "flatten": (),
     "adopt": ("lines", "word"),
 }
 """Each operation and its parameters."""
-
-_COMMANDS: Final[Mapping[str, type[ByHandCommand]]] = {
-    "prepare": PrepareCommand,
-    "confirm": ConfirmCommand,
-    "cancel": CancelCommand,
-    "close": CloseCommand,
-    "flatten": FlattenCommand,
-    "adopt": AdoptCommand,
-}
 
 
 def ask_of(op: str, question: Mapping[str, object]) -> AnyAsk:
@@ -54,8 +75,20 @@ def ask_of(op: str, question: Mapping[str, object]) -> AnyAsk:
     Raises:
         Refusal: a parameter is missing or wrong; it is named.
     """
+    command: type[ByHandCommand]
+    if op == "prepare":
+        what = question.get("what", "buy")
+        found = PREPARES.get(what) if isinstance(what, str) else None
+        if found is None:
+            raise Refusal("bad_request", f"what: got {what!r:.50}, expected one of {', '.join(PREPARES)}")
+        for name in BY_HAND_OPS[op]:
+            if name in question and name not in found.__struct_fields__:
+                raise Refusal("bad_request", f"{name}: not a parameter of prepare {what}")
+        command = found
+    else:
+        command = ConfirmCommand if op == "confirm" else AdoptCommand
     try:
-        return _ask(convert_map({**question, "op": op}, _COMMANDS[op]))
+        return _ask(convert_map({**question, "op": op}, command))
     except (BadRecord, DecodeError) as error:
         raise Refusal("bad_request", str(error)) from None
 
@@ -66,19 +99,23 @@ def _ask(command: ByHandCommand) -> AnyAsk:
             return Prepare(
                 ticker=command.ticker,
                 side=command.side,
-                count_e2=parse_decimal(command.count_fp, 2, "count_fp"),
+                count_e2=_count_e2(command.count_fp),
                 price_e4=_price_e4(command.price_dollars),
                 rest_ms=None if command.rest_seconds is None else command.rest_seconds * 1000,
             )
+        case PrepareSaleCommand():
+            count, least = command.count_fp, command.price_dollars
+            return PrepareSale(
+                command.ticker,
+                None if count is None else _count_e2(count),
+                None if least is None else _price_e4(least),
+            )
+        case PrepareCancelCommand():
+            return PrepareCancel(command.number)
+        case PrepareFlattenCommand():
+            return PrepareFlatten()
         case ConfirmCommand():
             return Confirm(command.ticket)
-        case CancelCommand():
-            return CancelOrder(command.number)
-        case CloseCommand():
-            least = command.price_dollars
-            return ClosePosition(command.ticker, None if least is None else _price_e4(least))
-        case FlattenCommand():
-            return Flatten(1)
         case AdoptCommand():
             return Adopt(command.lines)
 
@@ -93,14 +130,15 @@ def answer_of(state: str, command: ManualCommand) -> TicketAnswer | ByHandAnswer
     if state == reasons.HALTED and not outputs:
         raise Refusal("not_ready", f"{command.op}: {reasons.why_refused(state)}: nothing is done")
     undone = [output for output in outputs if isinstance(output, Undone)]
-    if isinstance(command.ask, Prepare):
+    if isinstance(command.ask, AnyPrepare):
         for output in outputs:
-            if isinstance(output, Prepared):
+            if isinstance(output, Prepared | SalePrepared | CancelPrepared | FlattenPrepared):
                 return TicketAnswer(state=state, ticket=ticket_row(output.ticket))
         because = undone[0].reason if undone else reasons.ERROR
-        raise Refusal("bad_request", f"{command.ask.ticker}: {reasons.why_refused(because)}")
-    orders = tuple(_orders(outputs))
-    flattens = isinstance(command.ask, Flatten)
+        subject = undone[0].subject if undone else command.op
+        raise Refusal("bad_request", f"{subject}: {reasons.why_refused(because)} ({because})")
+    orders = tuple(dict.fromkeys(_orders(outputs)))
+    flattens = any(isinstance(output, FlattenConfirmed) for output in outputs)
     refused = None if orders or flattens or not undone else undone[0].reason
     return ByHandAnswer(
         state=state,
@@ -110,6 +148,7 @@ def answer_of(state: str, command: ManualCommand) -> TicketAnswer | ByHandAnswer
         left=tuple(
             left_position(Left(one.subject, one.count_e2, one.reason)) for one in undone if one.count_e2
         ),
+        flattening=command.flattening,
     )
 
 
@@ -131,8 +170,44 @@ def left_position(left: Left) -> LeftPosition:
     return LeftPosition(ticker=left.ticker, count_fp=format_count(left.count_e2), reason=left.reason)
 
 
-def ticket_row(ticket: Ticket) -> TicketRow:
+def ticket_row(ticket: AnyTicket) -> AnyTicketRow:
     """Return a ticket as it is answered."""
+    valid_until = ticket.valid_until_ms / 1000
+    if isinstance(ticket, CancelTicket):
+        return CancelTicketRow(
+            number=ticket.number,
+            order=_order_row(ticket.order),
+            ahead_fp=None if ticket.ahead_e2 is None else format_count(ticket.ahead_e2),
+            ahead_as_of=None if ticket.ahead_ms is None else ticket.ahead_ms / 1000,
+            valid_until=valid_until,
+        )
+    if isinstance(ticket, SaleTicket):
+        return SaleTicketRow(
+            number=ticket.number,
+            sale=_sale_row(ticket.sale),
+            worst_before_dollars=format_money(ticket.worst_before_e6),
+            worst_after_dollars=format_money(ticket.worst_after_e6),
+            valid_until=valid_until,
+            refused=ticket.reason or None,
+            why=reasons.why_refused(ticket.reason) if ticket.reason else None,
+        )
+    if isinstance(ticket, Ticket):
+        return _buy_row(ticket)
+    against = [sale.against_settlement_e6 for sale in ticket.sales if sale.count_e2]
+    known = [one for one in against if one is not None]
+    return FlattenTicketRow(
+        number=ticket.number,
+        orders=tuple(map(_order_row, ticket.orders)),
+        sales=tuple(map(_sale_row, ticket.sales)),
+        brings_dollars=format_money(sum(sale.brings_e6 for sale in ticket.sales)),
+        fees_dollars=format_money(sum(sale.fees_e6 for sale in ticket.sales)),
+        realised_dollars=format_money(sum(sale.realised_e6 for sale in ticket.sales)),
+        against_settlement_dollars=format_money(sum(known)) if len(known) == len(against) else None,
+        valid_until=valid_until,
+    )
+
+
+def _buy_row(ticket: Ticket) -> TicketRow:
     return TicketRow(
         number=ticket.number,
         ticker=ticket.ticker,
@@ -152,6 +227,49 @@ def ticket_row(ticket: Ticket) -> TicketRow:
         refused=ticket.reason or None,
         why=reasons.why_refused(ticket.reason) if ticket.reason else None,
     )
+
+
+def _sale_row(sale: Sale) -> SaleRow:
+    against_e6 = sale.against_settlement_e6
+    return SaleRow(
+        ticker=sale.ticker,
+        event_ticker=sale.event_ticker,
+        label=sale.label,
+        side=YES if sale.side == YES else NO,
+        held_fp=format_count(sale.held_e2),
+        count_fp=format_count(sale.count_e2),
+        left_fp=format_count(sale.held_e2 - sale.count_e2),
+        best_dollars=None if sale.best_e4 is None else format_price(sale.best_e4),
+        price_dollars=None if sale.price_e4 is None else format_price(sale.price_e4),
+        brings_dollars=format_money(sale.brings_e6),
+        fees_dollars=format_money(sale.fees_e6),
+        cost_dollars=format_money(sale.cost_e6),
+        realised_dollars=format_money(sale.realised_e6),
+        settlement_dollars=None if sale.settlement_e6 is None else format_money(sale.settlement_e6),
+        against_settlement_dollars=None if against_e6 is None else format_money(against_e6),
+        expected_from=sale.sources,
+        refused=sale.reason or None,
+        why=reasons.why_refused(sale.reason) if sale.reason else None,
+    )
+
+
+def _order_row(order: ShownOrder) -> ShownOrderRow:
+    return ShownOrderRow(
+        number=order.number,
+        ticker=order.ticker,
+        event_ticker=order.event_ticker,
+        label=order.label,
+        side=YES if order.side == YES else NO,
+        price_dollars=format_price(order.price_e4),
+        count_fp=format_count(order.count_e2),
+        filled_fp=format_count(order.filled_e2),
+        rests_fp=format_count(order.count_e2 - order.filled_e2),
+        frees_dollars=format_money(order.frees_e6),
+    )
+
+
+def _count_e2(text: str) -> int:
+    return parse_decimal(text, 2, "count_fp")
 
 
 def _price_e4(text: str) -> int:

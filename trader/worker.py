@@ -32,7 +32,7 @@ from trader.engine.engine import Engine
 from trader.engine.inputs import RULES, Present, Start
 from trader.engine.legrisk import Learnt
 from trader.engine.marks import KeptMark
-from trader.engine.outputs import AnyOutput
+from trader.engine.outputs import AnyOutput, FlattenConfirmed
 from trader.engine.risk import Limits
 from trader.journal.journal import JournalError, Recovered
 from trader.ledger.ledger import Ledger, LedgerError
@@ -593,6 +593,8 @@ class Worker:
         for command in self.around.commands.take():
             if command.ask is not None:
                 outputs = self._by_hand(command.ask)
+                if self.flattening is not None and any(isinstance(one, FlattenConfirmed) for one in outputs):
+                    command.flattening = self.flattening.number
                 command.answer(self.state, outputs)
                 continue
             try:
@@ -611,16 +613,16 @@ class Worker:
 
     def _by_hand(self, ask: AnyAsk) -> Sequence[AnyOutput]:
         """Do what a person asks for; who flattens pauses first, or strategies would buy again."""
-        if not isinstance(ask, Flatten):
-            outputs = self.session.by_hand(ask, self._present())
-            log.warning("trader.by_hand", ask=repr(ask), outputs=[repr(output) for output in outputs])
+        outputs = self.session.by_hand(ask, self._present())
+        log.warning("trader.by_hand", ask=repr(ask), outputs=[repr(output) for output in outputs])
+        if not any(isinstance(output, FlattenConfirmed) and not output.again for output in outputs):
             return outputs
         if self.engine.conditions.paused is None:
             self._command("pause", FLATTENED)
         if self.flattening is None or self.flattening.ended_ms is not None:
             number = 1 if self.flattening is None else self.flattening.number + 1
             self.flattening = Flattening(number, self._steady_ms())
-        return self._flatten(self.flattening)
+        return [*outputs, *self._flatten(self.flattening)]
 
     def _flatten(self, flattening: Flattening) -> Sequence[AnyOutput]:
         """Do one round."""

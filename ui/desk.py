@@ -29,6 +29,7 @@ from bus.trading import reasons
 from bus.trading.killswitch import KillSwitch
 from bus.trading.shapes import (
     AnyCommand,
+    AnyPrepareCommand,
     ByHandAnswer,
     ByHandCommand,
     CommandAnswer,
@@ -43,7 +44,6 @@ from bus.trading.shapes import (
     OrdersAnswer,
     PositionRow,
     PositionsAnswer,
-    PrepareCommand,
     RefusedLeg,
     ReportAnswer,
     RisksAnswer,
@@ -404,7 +404,7 @@ class TraderLink:
             Refusal: it will not.
         """
         question = msgspec.to_builtins(command)
-        if isinstance(command, PrepareCommand):
+        if isinstance(command, AnyPrepareCommand):
             return self._ask(question, TicketAnswer)
         return self._ask(question, ByHandAnswer)
 

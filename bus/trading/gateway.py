@@ -67,11 +67,15 @@ class AmendAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="amend"):
 
 
 class OrderEventsAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="order_events"):
-    """Ask for a journal's events after one, at most `limit`. It is also the trader's sign of life."""
+    """Ask for a journal's events after one, at most `limit`. It is also the trader's sign of life.
+
+    `queues_ms`: as of when it has the places in the queue.
+    """
 
     journal: str
     after: int
     limit: int = 1000
+    queues_ms: int = 0
 
 
 class OrderAsk(Shape, frozen=True, kw_only=True, tag_field="op", tag="order"):
@@ -118,7 +122,9 @@ class AskedAnswer(Shape, frozen=True, kw_only=True):
 class OrderEventsAnswer(Shape, frozen=True, kw_only=True):
     """Events in order. `last` is the number of the newest one that the gateway has for this journal.
 
-    `generation` rises with each gateway; `exchange` and `account` name whose orders these are.
+    `generation` rises with each gateway; `exchange` and `account` name whose orders these are. `queues` are
+    (number, contracts before it) of the orders that rest, as the exchange said at `queues_ms`: all of them
+    where that is another time than was asked, else none. Nothing is decided by them.
     """
 
     events: tuple[GatewayEvent, ...]
@@ -126,6 +132,8 @@ class OrderEventsAnswer(Shape, frozen=True, kw_only=True):
     generation: int
     exchange: str
     account: str
+    queues: tuple[tuple[int, int], ...] = ()
+    queues_ms: int = 0
 
 
 class Exchanged(Shape, frozen=True, kw_only=True):

@@ -158,16 +158,24 @@ REFUSALS: Final = {
 TICKET_UNKNOWN: Final = "ticket_unknown"
 TICKET_EXPIRED: Final = "ticket_expired"
 PRICE_MOVED: Final = "price_moved"
+SIZE_MOVED: Final = "size_moved"
+OTHER_EPOCH: Final = "other_epoch"
+MORE_THAN_HELD: Final = "more_than_held"
 ORDER_UNKNOWN: Final = "order_unknown"
 ORDER_ENDED: Final = "order_ended"
 NOTHING_HELD: Final = "nothing_held"
 NO_DRIFT: Final = "no_drift"
 DRIFT_CHANGED: Final = "drift_changed"
 
+_OTHER_EPOCH: Final = "it was decided on data from before the publisher began anew"
+
 NOT_DONE: Final = {
     TICKET_UNKNOWN: "there is no such ticket, or the trader has restarted since: prepare it again",
     TICKET_EXPIRED: "the ticket is older than 60 s: prepare it again",
-    PRICE_MOVED: "nobody offers at the limit: the price is beyond it",
+    PRICE_MOVED: "the price is beyond the one that was shown",
+    SIZE_MOVED: "what is held or ordered is not any more what was shown: prepare it again",
+    OTHER_EPOCH: _OTHER_EPOCH,
+    MORE_THAN_HELD: "more is to be sold than is held",
     ORDER_UNKNOWN: "there is no order of that number",
     ORDER_ENDED: "the order has ended",
     NOTHING_HELD: "nothing is held there",
@@ -186,7 +194,7 @@ WOULD_TAKE: Final = "would_take"
 GATEWAY: Final = {
     "not_sent": "it has not left this machine",
     "not_placed": "it never came to the exchange",
-    "other_epoch": "it was decided on data from before the publisher began anew",
+    OTHER_EPOCH: _OTHER_EPOCH,
     "replay": "the feed is a replay: nothing leaves",
     "not_confirmed": "the typed confirmation for real orders is missing",
     "fenced": "the watchdog or another order gateway has taken over",

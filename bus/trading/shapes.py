@@ -7,7 +7,7 @@ understood.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -274,10 +274,11 @@ class UnknownOrder(Shape, frozen=True, kw_only=True):
 
 
 class QueuedOrder(Shape, frozen=True, kw_only=True):
-    """An order that rests: so many contracts of others are before it at its price."""
+    """An order that rests: so many contracts of others are before it at its price, as of then; None: now."""
 
     number: int
     ahead_fp: CountText
+    as_of: UnixTime | None = None
 
 
 class ShardStatus(Shape, frozen=True, kw_only=True):
@@ -757,8 +758,8 @@ class CommandAnswer(Shape, frozen=True, kw_only=True):
     warning: str | None = None
 
 
-class TicketRow(Shape, frozen=True, kw_only=True):
-    """An order as it would be placed now.
+class TicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="buy"):
+    """A purchase as it would be placed now.
 
     Attributes:
         number: to confirm it with, until `valid_until`.
@@ -790,21 +791,116 @@ class TicketRow(Shape, frozen=True, kw_only=True):
     why: str | None
 
 
+class SaleRow(Shape, frozen=True, kw_only=True):
+    """What selling a position, or a part of it, would do now; prices are of the side held.
+
+    Attributes:
+        held_fp, count_fp, left_fp: what is held, what of it would be sold, and what would stay.
+        best_dollars: the best bid. price_dollars: nothing is sold for less; None: nothing is sold.
+        brings_dollars, fees_dollars: of `count_fp` at the bids of now.
+        cost_dollars: what that had cost, its fees included. realised_dollars: the one less the others.
+        settlement_dollars: what it is expected to pay in the end, `expected_from` whom; None: not known.
+        against_settlement_dollars: what selling it brings more than that.
+        refused, why: why it, or what stays of it, would not be sold; None if all of it would.
+    """
+
+    ticker: str
+    event_ticker: str
+    label: str
+    side: Side
+    held_fp: CountText
+    count_fp: CountText
+    left_fp: CountText
+    best_dollars: PriceText | None
+    price_dollars: PriceText | None
+    brings_dollars: MoneyText
+    fees_dollars: MoneyText
+    cost_dollars: MoneyText
+    realised_dollars: MoneyText
+    settlement_dollars: MoneyText | None
+    against_settlement_dollars: MoneyText | None
+    expected_from: tuple[str, ...]
+    refused: str | None
+    why: str | None
+
+
+class ShownOrderRow(Shape, frozen=True, kw_only=True):
+    """An order that has not ended; `rests` of it is not filled, `frees` is what that may still cost."""
+
+    number: int
+    ticker: str
+    event_ticker: str
+    label: str
+    side: Side
+    price_dollars: PriceText
+    count_fp: CountText
+    filled_fp: CountText
+    rests_fp: CountText
+    frees_dollars: MoneyText
+
+
+class SaleTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="sell"):
+    """A sale as it would be done now.
+
+    `worst_before` and `worst_after` are the profit of all that is held in its event in the worst outcome, now
+    and once it is sold; for the others see TicketRow.
+    """
+
+    number: int
+    sale: SaleRow
+    worst_before_dollars: MoneyText
+    worst_after_dollars: MoneyText
+    valid_until: UnixTime
+    refused: str | None
+    why: str | None
+
+
+class CancelTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="cancel"):
+    """An order that would be cancelled: so many contracts are before it at its price; None: not known."""
+
+    number: int
+    order: ShownOrderRow
+    ahead_fp: CountText | None
+    ahead_as_of: UnixTime | None
+    valid_until: UnixTime
+    refused: str | None = None
+    why: str | None = None
+
+
+class FlattenTicketRow(Shape, frozen=True, kw_only=True, tag_field="what", tag="flatten"):
+    """All that would be cancelled, all that is held, what of it would be sold, and what that adds up to."""
+
+    number: int
+    orders: tuple[ShownOrderRow, ...]
+    sales: tuple[SaleRow, ...]
+    brings_dollars: MoneyText
+    fees_dollars: MoneyText
+    realised_dollars: MoneyText
+    against_settlement_dollars: MoneyText | None
+    valid_until: UnixTime
+    refused: str | None = None
+    why: str | None = None
+
+
+AnyTicketRow = TicketRow | SaleTicketRow | CancelTicketRow | FlattenTicketRow
+
+
 class TicketAnswer(Shape, frozen=True, kw_only=True):
     """To `prepare`."""
 
     state: str
-    ticket: TicketRow
+    ticket: AnyTicketRow
 
 
 class ByHandAnswer(Shape, frozen=True, kw_only=True):
-    """To `confirm`, `cancel`, `close`, `flatten` and `adopt`.
+    """To `confirm` and `adopt`.
 
     Attributes:
-        orders: numbers of the orders that were placed; of `cancel`, and of the first round of `flatten`, also
-            those that were asked to end.
+        orders: numbers of the orders that were placed; of a cancel, and of the first round of flattening,
+            also those that were asked to end.
         refused, why: why it was not done, as a word and as a sentence; None if it was, all or in part.
-        left: what is not closed.
+        left: what is not sold of what was to be.
+        flattening: the number of the flattening in the status, of a ticket that flattens; else None.
     """
 
     state: str
@@ -812,6 +908,7 @@ class ByHandAnswer(Shape, frozen=True, kw_only=True):
     refused: str | None = None
     why: str | None = None
     left: tuple[LeftPosition, ...] = ()
+    flattening: int | None = None
 
 
 # -- commands
@@ -844,11 +941,12 @@ NumberAsked = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class PrepareCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
-    """Work out an order: whole contracts of `side` at `price` or better. Nothing is placed.
+    """Work out a purchase: whole contracts of `side` at `price` or better. Nothing is placed.
 
     `rest_seconds`: how long what is not filled at once is to rest; None: it does not.
     """
 
+    what: Literal["buy"] = "buy"
     ticker: TickerText
     side: Side
     count_fp: AskedCount
@@ -856,27 +954,32 @@ class PrepareCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prep
     rest_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
 
 
-class ConfirmCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="confirm"):
-    """Place the order of a ticket; said again, it is the same order."""
+class PrepareSaleCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
+    """Work out a sale of what is held of a market; `count` None: of all of it, `price` None: at the bids."""
 
-    ticket: NumberAsked
-
-
-class CancelCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="cancel"):
-    """End an order, whoever placed it."""
-
-    number: NumberAsked
-
-
-class CloseCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="close"):
-    """Sell what is held of a market, as far as it is bid for; `price`: for no less."""
-
+    what: Literal["sell"] = "sell"
     ticker: TickerText
+    count_fp: AskedCount | None = None
     price_dollars: AskedPrice | None = None
 
 
-class FlattenCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="flatten"):
-    """Pause, cancel every order and close every position; the status says how far it is."""
+class PrepareCancelCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
+    """Say what would be cancelled."""
+
+    what: Literal["cancel"] = "cancel"
+    number: NumberAsked
+
+
+class PrepareFlattenCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="prepare"):
+    """Say what flattening would cancel and sell."""
+
+    what: Literal["flatten"] = "flatten"
+
+
+class ConfirmCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="confirm"):
+    """Do what a ticket says; said again, it is the same and nothing more."""
+
+    ticket: NumberAsked
 
 
 class AdoptCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="adopt"):
@@ -886,7 +989,16 @@ class AdoptCommand(Shape, frozen=True, kw_only=True, tag_field="op", tag="adopt"
     word: Literal["ADOPT"]
 
 
-ByHandCommand = PrepareCommand | ConfirmCommand | CancelCommand | CloseCommand | FlattenCommand | AdoptCommand
+AnyPrepareCommand = PrepareCommand | PrepareSaleCommand | PrepareCancelCommand | PrepareFlattenCommand
+ByHandCommand = AnyPrepareCommand | ConfirmCommand | AdoptCommand
+
+PREPARES: Final[Mapping[str, type[AnyPrepareCommand]]] = {
+    "buy": PrepareCommand,
+    "sell": PrepareSaleCommand,
+    "cancel": PrepareCancelCommand,
+    "flatten": PrepareFlattenCommand,
+}
+"""What is prepared, by its `what`."""
 
 
 def told(answer: Mapping[str, object], type_: type[T]) -> T:

@@ -287,6 +287,12 @@ class Core:
             generation=state.generation,
             exchange=state.exchange,
             account=state.account,
+            queues=tuple(
+                (number, ahead_e2)
+                for (name, number), ahead_e2 in self._looking.queues.items()
+                if name == ask.journal and self._looking.queues_ms != ask.queues_ms
+            ),
+            queues_ms=self._looking.queues_ms,
         )
 
     def _order(self, journal: str, number: int) -> Order | None:

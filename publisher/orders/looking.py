@@ -29,6 +29,9 @@ SWEEP_MS: Final = 30_000
 
 RESTING_SWEEP_MS: Final = 10_000
 ACCOUNT_MS: Final = 60_000
+QUEUES_MS: Final = 10_000
+"""So often places in the queue are asked for while something rests: people look at them, nobody else."""
+
 TARGETED_MS: Final = 5_000
 """After this long, a fill that was counted but not listed is looked for by its order."""
 
@@ -77,7 +80,12 @@ class Lane:
 
 
 class Looking:
-    """The reads of the gateway."""
+    """The reads of the gateway.
+
+    Attributes:
+        queues: how many contracts are before each order that rests, as asked for last.
+        queues_ms: when that was, by the wall clock; 0: never.
+    """
 
     def __init__(self, desk: Desk, sending: Sending) -> None:
         self._desk = desk
@@ -92,6 +100,9 @@ class Looking:
         self._fills_tried = 0
         self._swept_steady_ms = 0
         self._account_ms = 0
+        self._queues_ms = 0
+        self.queues: dict[Key, int] = {}
+        self.queues_ms = 0
         self._strangers: dict[str, tuple[int, list[SeenFill]]] = {}
         self._asked_strangers: dict[str, int] = {}
         self._differing: set[str] = set()
@@ -161,6 +172,9 @@ class Looking:
         if self._account.free and now.steady_ms >= self._account_ms:
             self._account_ms = now.steady_ms + ACCOUNT_MS
             self._account.begin(self._account_job(now))
+        if self._account.free and now.steady_ms >= self._queues_ms and self._rests():
+            self._queues_ms = now.steady_ms + QUEUES_MS
+            self._account.begin(self._queues_job(now))
         for lane in self._lanes():
             asked = lane.asked
             if lane.request_id or asked is None:
@@ -198,6 +212,8 @@ class Looking:
             times += list(self._asked_strangers.values())
         if self._account.free:
             times.append(self._account_ms)
+            if self._rests():
+                times.append(self._queues_ms)
         return min(times, default=None)
 
     def answered(self, request_id: int, reply: Reply, now: Now) -> None:
@@ -212,8 +228,10 @@ class Looking:
                 lane.answered(reply)
 
     def _sweep_ms(self) -> int:
-        rests = any(order.rests for order in self._state.active.values())
-        return self._swept_steady_ms + (RESTING_SWEEP_MS if rests else SWEEP_MS)
+        return self._swept_steady_ms + (RESTING_SWEEP_MS if self._rests() else SWEEP_MS)
+
+    def _rests(self) -> bool:
+        return any(order.rests for order in self._state.active.values())
 
     def _next_job(self, now: Now) -> None:
         steady_ms = now.steady_ms
@@ -428,6 +446,20 @@ class Looking:
         foreign = [seen for seen in listing.resting if self._whose(seen) is None]
         self._desk.account = Account.of(listing, self._desk.recent.after(listing.as_of_ms), foreign)
         self._compare(listing)
+
+    def _queues_job(self, began: Now) -> reading.Job:
+        """The places in the queue of all that rests. What is not listed is not known any more."""
+        tickers = sorted({order.intent.ticker for order in self._state.active.values() if order.rests})
+        try:
+            listed = yield from reading.queues(tickers)
+        except Failed:
+            self.failures += 1
+            return
+        keys = ((self._state.by_id.get(order_id), ahead_e2) for order_id, ahead_e2 in listed.items())
+        self.queues = {
+            key: ahead_e2 for key, ahead_e2 in keys if key is not None and key in self._state.active
+        }
+        self.queues_ms = began.wall_ms
 
     def _compare(self, listing: Listing) -> None:
         """Report where the orders we believe to be resting differ from those listed, twice in a row."""

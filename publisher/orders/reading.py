@@ -4,7 +4,7 @@ A job is a generator: it yields what to ask and is sent the result. So what belo
 piece, however long the answers take.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Final, NamedTuple
 
 from markets.errors import BadRecord
@@ -115,6 +115,22 @@ def one_order(order_id: str) -> Generator[Asked, Reply, SeenOrder | None]:
         return replies.order(replies.members(good(reply)).get("order"))
     except BadRecord as error:
         raise Failed(str(error)) from None
+
+
+def queues(tickers: Sequence[str]) -> Generator[Asked, Reply, dict[str, int]]:
+    """Return by order id how many contracts are before each order that rests in these markets.
+
+    Raises:
+        Failed: an answer is of no use.
+    """
+    found: dict[str, int] = {}
+    for first in range(0, len(tickers), requests.QUEUES_MOST):
+        reply = yield requests.queues(tickers[first : first + requests.QUEUES_MOST])
+        try:
+            found |= replies.queues(good(reply))
+        except BadRecord as error:
+            raise Failed(str(error)) from None
+    return found
 
 
 def account(listing: Listing) -> Generator[Asked, Reply, Listing]:

@@ -13,6 +13,9 @@ from markets.units import opposite, parse_count_e2, parse_decimal, parse_price_e
 
 ALREADY_EXISTS: Final = "order_already_exists"
 
+MOST_E2: Final = 2**53
+"""No count is larger: every JSON reader holds integers up to here."""
+
 _DECODER: Final = msgspec.json.Decoder()
 
 
@@ -112,6 +115,26 @@ def created_of(found: dict[str, Any]) -> Created | None:
         _count(found.get("remaining_count")),
         _whole(found.get("ts_ms")),
     )
+
+
+def queues(body: bytes) -> dict[str, int]:
+    """Return how many contracts are before each order that is listed; what cannot be read is left out.
+
+    Raises:
+        BadRecord: it lists nothing.
+    """
+    listed = members(body).get("queue_positions")
+    if listed is None:  # the exchange's word for an empty list, in some of its answers
+        return {}
+    if not isinstance(listed, list):
+        raise BadRecord("queue_positions", listed, "a list")
+    found: dict[str, int] = {}
+    for one in listed:
+        order_id = one.get("order_id") if isinstance(one, dict) else None
+        ahead_e2 = _count(one.get("queue_position_fp")) if isinstance(order_id, str) else None
+        if order_id and ahead_e2 is not None and 0 <= ahead_e2 <= MOST_E2:
+            found[order_id] = ahead_e2
+    return found
 
 
 def reduced(body: bytes) -> tuple[str, int | None, int | None] | None:

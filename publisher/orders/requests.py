@@ -5,6 +5,7 @@ Prices and counts are text. Without `exchange_index` a cancel looks on shard 0 a
 elsewhere, so it is always sent.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -19,6 +20,9 @@ CHEAP: Final = 2
 """The tokens of a cancel, and of reading one order."""
 
 PAGE: Final = 1000
+QUEUES_MOST: Final = 50
+"""Markets in one question for places in the queue: its length stays that of any address."""
+
 TIMES_IN_FORCE: Final = {
     "ioc": "immediate_or_cancel",
     "fok": "fill_or_kill",
@@ -170,6 +174,12 @@ def orders(since_ms: int, cursor: str = "") -> Asked:
 def resting(cursor: str = "") -> Asked:
     """All resting orders."""
     return Asked("resting", "GET", "/portfolio/orders", _paged((("status", "resting"),), cursor))
+
+
+def queues(tickers: Sequence[str]) -> Asked:
+    """The places in the queue of the orders that rest in these markets, QUEUES_MOST of them."""
+    query = (("market_tickers", ",".join(tickers)),)
+    return Asked("queues", "GET", "/portfolio/orders/queue_positions", query)
 
 
 def fills(since_ms: int, cursor: str = "") -> Asked:

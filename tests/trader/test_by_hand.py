@@ -6,13 +6,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus.protocol.answers import Refusal
+from bus.trading.shapes import TicketAnswer, told
 from tests.trader.stand import Stand
 from tests.trader.test_docs import DOCS
 from tests.trader.world import basket, event_of, leg, quiet, view_of
-from trader.by_hand import adopt
+from trader.by_hand import adopt, ticket_lines
 from trader.engine.replay import replay
 from trader.journal.reader import Reader
 from trader.lineup import load_strategy
@@ -44,9 +46,13 @@ class Person:
         worker = self.stand.worker
         return report(worker, self.stand.clock.now_ms(), 1, 1).status
 
+    def do(self, what: str, **parameters: Any) -> Any:
+        """Prepare something and confirm it."""
+        ticket = self.ask("prepare", what=what, **parameters).ticket
+        return self.ask("confirm", ticket=ticket.number)
+
     def buy(self, **changes: Any) -> int:
-        ticket = self.ask("prepare", **{**BUY, **changes}).ticket
-        (order,) = self.ask("confirm", ticket=ticket.number).orders
+        (order,) = self.do("buy", **{**BUY, **changes}).orders
         self.stand.turns(5)
         return int(order)
 
@@ -58,14 +64,14 @@ def person(tmp_path: Path) -> Iterator[Person]:
     stand.close()
 
 
-def test_a_ticket_is_confirmed_filled_and_closed_by_the_broker_of_the_mode(person: Person) -> None:
+def test_a_ticket_is_confirmed_filled_and_sold_by_the_broker_of_the_mode(person: Person) -> None:
     ticket = person.ask("prepare", **BUY).ticket
     assert (ticket.cost_dollars, ticket.payout_dollars, ticket.refused) == ("3.600000", "10.000000", None)
 
     (bought,) = person.ask("confirm", ticket=ticket.number).orders
     person.stand.turns(5)
     assert person.status().positions == 1
-    (sold,) = person.ask("close", ticker=HOME).orders
+    (sold,) = person.do("sell", ticker=HOME).orders
     person.stand.turns(5)
 
     assert sold > bought
@@ -86,14 +92,52 @@ def test_flattening_pauses_sells_what_strategies_bought_too_and_says_that_it_is_
     person.buy()
     assert person.status().positions == 4
 
-    answer = person.ask("flatten")
+    answer = person.do("flatten")
     person.stand.turns(30)
     status = person.status()
 
     assert answer.state == status.state == "paused"
     assert (status.positions, status.open_orders) == (0, 0)
     assert (status.flatten.state, status.flatten.left) == ("flat", ())
+    assert answer.flattening == status.flatten.number == 1
     assert not status.uneven
+
+
+def test_a_flattening_that_is_confirmed_twice_is_one(person: Person) -> None:
+    person.buy()
+    ticket = person.ask("prepare", what="flatten").ticket
+
+    first, again = (person.ask("confirm", ticket=ticket.number) for _ in range(2))
+    person.stand.turns(30)
+    later = person.ask("confirm", ticket=ticket.number)
+
+    assert (first.flattening, again.flattening, later.flattening) == (1, 1, 1)
+    assert (len(first.orders), again.orders, later.orders) == (1, (), ())
+    assert person.status().flatten.number == 1
+
+
+def test_every_ticket_is_answered_in_exact_dollars_and_says_what_it_is(person: Person) -> None:
+    person.buy()
+    person.stand.commit(quiet(2))
+    person.stand.turns(1)
+    resting = person.buy(ticker=HOME.replace("E1", "E2"), price_dollars="0.32", rest_seconds=600)
+    sale = person.ask("prepare", what="sell", ticker=HOME).ticket
+    cancel = person.ask("prepare", what="cancel", number=resting).ticket
+    flatten = person.ask("prepare", what="flatten").ticket
+
+    assert (sale.sale.side, sale.sale.count_fp, sale.sale.price_dollars) == ("yes", "10.00", "0.3000")
+    assert (sale.sale.brings_dollars, sale.sale.left_fp, sale.refused) == ("3.000000", "0.00", None)
+    earned = float(sale.sale.brings_dollars) - float(sale.sale.fees_dollars) - float(sale.sale.cost_dollars)
+    assert round(earned * 1e6) == round(float(sale.sale.realised_dollars) * 1e6) < 0
+    assert (cancel.order.number, cancel.order.rests_fp, cancel.ahead_fp) == (resting, "10.00", "0.00")
+    assert [order.number for order in flatten.orders] == [resting]
+    assert flatten.realised_dollars == sale.sale.realised_dollars
+    for ticket, word in ((sale, "sell"), (cancel, "cancel"), (flatten, "flatten")):
+        wire = {"ok": True, "state": "running", "ticket": msgspec.to_builtins(ticket)}
+        assert (wire["ticket"]["what"], told(wire, TicketAnswer).ticket) == (word, ticket)
+        assert any(f"confirm {ticket.number}" in line for line in ticket_lines(ticket))
+    (ended,) = person.ask("confirm", ticket=cancel.number).orders
+    assert ended == resting
 
 
 def test_flattening_says_what_stays_and_why_and_ends_when_somebody_resumes(person: Person) -> None:
@@ -102,7 +146,14 @@ def test_flattening_says_what_stays_and_why_and_ends_when_somebody_resumes(perso
     person.stand.commit(view_of(event, leg(event, "HOM", None, (3_600, 10_000))))
     person.stand.turns(2)
 
-    person.ask("flatten")
+    line = person.ask("prepare", what="flatten").ticket.sales[0]
+    assert (line.count_fp, line.left_fp, line.price_dollars, line.refused) == (
+        "0.00",
+        "10.00",
+        None,
+        "no_depth",
+    )
+    person.do("flatten")
     assert person.status().flatten.state == "works"
     person.stand.turns(50)
 
@@ -111,7 +162,7 @@ def test_flattening_says_what_stays_and_why_and_ends_when_somebody_resumes(perso
     assert [(left.ticker, left.count_fp, left.reason) for left in flatten.left] == [
         (HOME, "10.00", "no_depth")
     ]
-    person.ask("flatten")
+    person.do("flatten")
     person.stand.commands.put(ManualCommand("resume", ""))
     person.stand.turns(1)
     assert person.status().flatten.state == "left"
@@ -147,9 +198,22 @@ def test_a_ticket_of_before_a_restart_is_not_confirmed_by_accident(person: Perso
         ("prepare", {"ticker": HOME}, "side"),
         ("confirm", {"ticket": "7"}, "ticket"),
         ("confirm", {"ticket": None}, "ticket"),
-        ("cancel", {"number": 2**60}, "number"),
-        ("close", {"ticker": ""}, "ticker"),
-        ("close", {"ticker": "x" * 201}, "ticker"),
+        ("confirm", {"ticket": -1}, "ticket"),
+        ("confirm", {"ticket": 2**60}, "ticket"),
+        ("prepare", {**BUY, "what": "short"}, "what"),
+        ("prepare", {**BUY, "what": None}, "what"),
+        ("prepare", {**BUY, "number": 7}, "number: not a parameter of prepare buy"),
+        ("prepare", {"what": "sell", **BUY}, "side: not a parameter of prepare sell"),
+        ("prepare", {"what": "sell", "ticker": ""}, "ticker"),
+        ("prepare", {"what": "sell", "ticker": "x" * 201}, "ticker"),
+        ("prepare", {"what": "sell", "ticker": HOME, "count_fp": "-3"}, "count_fp"),
+        ("prepare", {"what": "sell", "ticker": HOME, "count_fp": "1" * 10}, "count_fp"),
+        ("prepare", {"what": "sell", "ticker": HOME, "count_fp": "0.50"}, "count_fp"),
+        ("prepare", {"what": "sell", "ticker": HOME, "price_dollars": "-0.10"}, "price_dollars"),
+        ("prepare", {"what": "cancel", "number": 2**60}, "number"),
+        ("prepare", {"what": "cancel", "number": -1}, "number"),
+        ("prepare", {"what": "cancel"}, "number"),
+        ("prepare", {"what": "flatten", "ticker": HOME}, "ticker: not a parameter of prepare flatten"),
     ],
 )
 def test_a_bad_parameter_is_named(op: str, parameters: dict[str, Any], named: str) -> None:
@@ -166,14 +230,14 @@ def test_before_there_is_data_nothing_is_prepared(tmp_path: Path) -> None:
     stand.turns(1)
     stand.close()
 
-    with pytest.raises(Refusal, match="the market is not known"):
+    with pytest.raises(Refusal, match=f"{HOME}: the market is not known"):
         answer_of("starting", command)
 
 
 def test_a_halted_trader_says_that_nothing_is_done() -> None:
-    command = ManualCommand("cancel", "", ask_of("cancel", {"number": 1}))
+    command = ManualCommand("confirm", "", ask_of("confirm", {"ticket": 1}))
 
-    with pytest.raises(Refusal, match="cancel: the journal cannot be written or does not add up: nothing"):
+    with pytest.raises(Refusal, match="confirm: the journal cannot be written or does not add up: nothing"):
         answer_of("halted", command)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bus.protocol.answers import Refusal
 from bus.trading.gateway import AccountAnswer, Movement, ShardCash, TransferAsk
 from markets.errors import BadRecord, StartupError
 from markets.units import format_time
@@ -106,23 +107,24 @@ def test_without_the_inputs_the_rest_is_explained_all_the_same(person: Person) -
 
 
 def test_what_was_not_traded_is_counted_by_who_wanted_it_and_why(person: Person) -> None:
-    person.ask("close", ticker=HOME)
-    person.ask("close", ticker=HOME)
+    for _ in range(2):
+        with pytest.raises(Refusal, match="nothing_held"):
+            person.ask("prepare", what="sell", ticker=HOME)
     person.stand.journal.commit()
     path = person.stand.journal.path
 
     found = explain_untraded(path, HOME)
 
     (one,) = found["refused"]
-    assert (one["strategy"], one["reason"], one["times"]) == ("manual: close", "nothing_held", 2)
+    assert (one["strategy"], one["reason"], one["times"]) == ("manual: prepare", "nothing_held", 2)
     assert explain_untraded(path, HOME.rsplit("-", 1)[0])["refused"] == found["refused"]
-    assert "2 x manual: close: nothing is held there" in untraded_text(found)
+    assert "2 x manual: prepare: nothing is held there" in untraded_text(found)
     assert "nothing was ordered there" in untraded_text(explain_untraded(path, "OTHER"))
 
 
 def test_the_tax_lots_of_a_year_are_those_given_up_in_it_and_their_sums_add_up(person: Person) -> None:
     person.buy()
-    person.ask("close", ticker=HOME)
+    person.do("sell", ticker=HOME)
     person.stand.turns(5)
     path, year = person.stand.journal.path, int(format_time(NOW_MS)[:4])
 

@@ -63,15 +63,15 @@ def test_a_person_s_commands_say_in_a_sentence_why_nothing_is_done(
     eventually(lambda: in_process(["status"]) == 0)
     capsys.readouterr()
     for words, code, said in (
-        (["prepare", "NONE", "yes", "10", "0.43"], 2, "NONE: the market is not known"),
-        (["prepare", "NONE", "yes", "10", "1.43"], 2, "limit"),
-        (["prepare", "NONE", "yes", "1.5", "0.43"], 2, "count"),
+        (["prepare", "buy", "NONE", "yes", "10", "0.43"], 2, "NONE: the market is not known"),
+        (["prepare", "buy", "NONE", "yes", "10", "1.43"], 2, "limit"),
+        (["prepare", "buy", "NONE", "yes", "1.5", "0.43"], 2, "count"),
+        (["prepare", "sell", "NONE", "1.5"], 2, "count"),
+        (["prepare", "sell", "NONE"], 2, "nothing_held"),
+        (["prepare", "cancel", "7"], 2, "order_unknown"),
         (["confirm", "7"], 2, "ticket_unknown"),
-        (["cancel", "7"], 2, "order_unknown"),
-        (["close", "NONE"], 2, "nothing_held"),
         (["adopt"], 1, "nothing to adopt"),
-        (["flatten"], 2, "FLATTEN"),
-        (["flatten", "FLATTEN"], 0, "flat: nothing is held or ordered"),
+        (["prepare", "flatten"], 0, "pause, cancel 0 orders, sell 0 positions"),
         (["cash"], 2, "mode paper"),
         (["explain", "1"], 2, "order 1: there is none"),
         (["explain", "NONE"], 0, "nothing_held"),
@@ -81,6 +81,11 @@ def test_a_person_s_commands_say_in_a_sentence_why_nothing_is_done(
         code_of = in_process(words)
         told = capsys.readouterr()
         assert (code_of, said in told.out + told.err) == (code, True), (words, told)
+        if words[-1] == "flatten":
+            number = told.out.split()[1]
+            for _ in range(2):  # said again it is the same one
+                assert in_process(["confirm", number]) == 0
+                assert "flat: nothing is held or ordered" in capsys.readouterr().out
 
 
 def test_kill_without_a_trader_holds_for_the_next_one(runner: Runner) -> None:

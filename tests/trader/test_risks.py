@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from markets.opportunities import EventView
 from tests.trader.world import NOW_MS, basket
+from trader.engine.outcomes import outcomes_e6
 from trader.engine.worth import LotWorth
 from trader.ledger.lots import Lot
-from trader.risks import outcomes_e6, risk_rows
+from trader.risks import risk_rows
 
 VIEW = basket()
 TICKERS = [seen.market.ticker for seen in VIEW.markets]

@@ -7,9 +7,9 @@ open goes to the log as an error, and only a fill with an exchange's id is booke
 nothing that must survive the process: the journal does, and `recover` begins from what that has.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -38,6 +38,13 @@ class OpenOrder(msgspec.Struct, frozen=True):
     before: Intent | None = None
 
 
+class QueuePlace(NamedTuple):
+    """So many contracts of others are before an order at its price, as of then; None: as of now."""
+
+    ahead_e2: int
+    as_of_ms: int | None = None
+
+
 class Broker(Protocol):
     """Carries orders out, for one session and at its times: in a replay those of the recording."""
 
@@ -49,6 +56,11 @@ class Broker(Protocol):
     @property
     def watched(self) -> AbstractSet[str]:
         """Tickers of the markets that `observe` is to be told of whenever they change."""
+        ...
+
+    @property
+    def queued(self) -> Mapping[int, QueuePlace]:
+        """The place in the queue of each order that rests, as far as it is known: to be shown, no more."""
         ...
 
     def place(self, intent: Intent, present: Present) -> None:

@@ -39,7 +39,7 @@ from markets.orders import AmendRefused, AnyOrderEvent, Ended, Intent, OrderStat
 from markets.records import Trade
 from trader.engine.inputs import Present
 
-from .base import Markets, OpenOrder
+from .base import Markets, OpenOrder, QueuePlace
 
 EVENTS_MS: Final = 500
 """So often events are asked for while nothing is awaited: the sign of life."""
@@ -118,6 +118,8 @@ class GatewayBroker:
         """Orders that are filled at once or not at all, and have not ended."""
         self._errands: dict[tuple[str, int], _Errand] = {}
         self._account: AccountAnswer | None = None
+        self._queued: dict[int, QueuePlace] = {}
+        self._queues_ms = 0
         self._asked: dict[int, AnyAsk] = {}
         self._next_id = 1
         self._answered_ms: int | None = None
@@ -136,6 +138,11 @@ class GatewayBroker:
     def watched(self) -> AbstractSet[str]:
         """No market: the exchange fills."""
         return frozenset()
+
+    @property
+    def queued(self) -> Mapping[int, QueuePlace]:
+        """As the exchange said last."""
+        return self._queued
 
     def place(self, intent: Intent, present: Present) -> None:
         """Have an order carried out."""
@@ -194,7 +201,7 @@ class GatewayBroker:
         pause_ms = AGAIN_MS if self._events_open else self._pause_ms
         if _over(self._events_ms, steady_ms, pause_ms):
             self._events_ms, self._events_open = steady_ms, True
-            asks.append(OrderEventsAsk(journal=self._journal, after=self._arrived))
+            asks.append(OrderEventsAsk(journal=self._journal, after=self._arrived, queues_ms=self._queues_ms))
         return [(self._note(ask), ask) for ask in asks]
 
     @property
@@ -302,6 +309,11 @@ class GatewayBroker:
             )
             return
         self._other, self.generation, self.last = "", answer.generation, answer.last
+        if answer.queues_ms != self._queues_ms:
+            self._queues_ms = answer.queues_ms
+            self._queued = {
+                number: QueuePlace(ahead_e2, answer.queues_ms) for number, ahead_e2 in answer.queues
+            }
         for event in answer.events:
             if event.number == self._arrived + 1:
                 self._arrived += 1
@@ -315,6 +327,7 @@ class GatewayBroker:
             self._unlogged.pop(event.number, None)
             if isinstance(event, Ended):
                 self._awaited.discard(event.number)
+                self._queued.pop(event.number, None)
                 for kind in ("cancel", "amend"):
                     self._errands.pop((kind, event.number), None)
         self._tell(event, steady_ms)

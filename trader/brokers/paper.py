@@ -40,7 +40,7 @@ from trader.engine.inputs import Present
 from trader.engine.risk import FUTURE_MS
 from trader.engine.taken import observe
 
-from .base import LevelKey, Markets, OpenOrder
+from .base import LevelKey, Markets, OpenOrder, QueuePlace
 from .queue import MarketQueue, Resting
 
 _OVER: Final = frozenset(
@@ -126,6 +126,11 @@ class PaperBroker:
         """What is ahead of each order that rests, as far as it is known."""
         resting = (order for queue in self._queues.values() for order in queue.orders.values())
         return {order.number: order.ahead_e2 for order in resting if order.ahead_e2 is not None}
+
+    @property
+    def queued(self) -> dict[int, QueuePlace]:
+        """The same with each change of its market."""
+        return {number: QueuePlace(ahead_e2) for number, ahead_e2 in self.places.items()}
 
     @property
     def watched(self) -> AbstractSet[str]:

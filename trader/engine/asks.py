@@ -1,4 +1,8 @@
-"""What a person asks of the engine, and the ticket that answers to `Prepare`. In journals for ever."""
+"""What a person asks of the engine, and the tickets that it answers with. In journals for ever.
+
+`CancelOrder` and `ClosePosition` are of journals from before all that is done had a ticket; so is a `Flatten`
+of which no ticket was confirmed.
+"""
 
 from typing import Final
 
@@ -30,8 +34,33 @@ class Prepare(Ask, frozen=True):
     rest_ms: int | None = None
 
 
+class PrepareSale(Ask, frozen=True):
+    """Work out a sale of what is held of a market; nothing is sold.
+
+    Attributes:
+        count_e2: how much of it, None: all.
+        price_e4: the least price, of the side that is held; None: at the bids.
+    """
+
+    ticker: str
+    count_e2: int | None = None
+    price_e4: int | None = None
+
+
+class PrepareCancel(Ask, frozen=True):
+    """Say what would be cancelled; `ahead_e2` is its place in the queue as known at `ahead_ms`."""
+
+    number: int
+    ahead_e2: int | None = None
+    ahead_ms: int | None = None
+
+
+class PrepareFlatten(Ask, frozen=True):
+    """Say what flattening would cancel and sell; nothing is done."""
+
+
 class Confirm(Ask, frozen=True):
-    """Place the order of a ticket."""
+    """Do what a ticket says."""
 
     ticket: int
 
@@ -61,11 +90,12 @@ class Adopt(Ask, frozen=True):
     lines: tuple[str, ...]
 
 
-AnyAsk = Prepare | Confirm | CancelOrder | ClosePosition | Flatten | Adopt
+AnyPrepare = Prepare | PrepareSale | PrepareCancel | PrepareFlatten
+AnyAsk = AnyPrepare | Confirm | CancelOrder | ClosePosition | Flatten | Adopt
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
-    """An order as it would be placed now.
+    """A purchase as it would be placed now.
 
     Attributes:
         number: names it until it is confirmed; no two within eleven days have the same.
@@ -75,6 +105,7 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
         worst_e6: the most that it can cost, fees included, all of which can be lost.
         reason: why risk would not let it pass now, empty if it would.
         prepared_ms: when, by the steady clock. valid_until_ms: the end of its time by the wall clock.
+        epoch: of the data that it was prepared on.
     """
 
     number: int
@@ -93,3 +124,103 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     prepared_ms: int
     valid_until_ms: int
+    epoch: int = 0
+
+
+class Sale(msgspec.Struct, frozen=True, array_like=True):
+    """What selling a position, or a part of it, would do now. `side` is the one held, prices are its own.
+
+    Attributes:
+        held_e2: all that is held. count_e2: what of it would be sold.
+        best_e4: the best bid, None where there is none. price_e4: nothing is sold for less; None: nothing is.
+        brings_e6, fees_e6: of `count_e2`, at the bids of now.
+        cost_e6: what that had cost, its fees included.
+        settlement_e6: what it is expected to pay in the end, and `sources` who says so; None: not known.
+        reason: why it, or what stays of it, would not be sold; empty if all of it would.
+    """
+
+    ticker: str
+    event_ticker: str
+    label: str
+    side: str
+    held_e2: int
+    count_e2: int
+    best_e4: int | None
+    price_e4: int | None
+    brings_e6: int
+    fees_e6: int
+    cost_e6: int
+    settlement_e6: int | None
+    sources: tuple[str, ...]
+    reason: str
+
+    @property
+    def realised_e6(self) -> int:
+        """What selling it earns, after all fees."""
+        return self.brings_e6 - self.fees_e6 - self.cost_e6
+
+    @property
+    def against_settlement_e6(self) -> int | None:
+        """What selling it earns more than keeping it is expected to; None while that is not known."""
+        return None if self.settlement_e6 is None else self.brings_e6 - self.fees_e6 - self.settlement_e6
+
+
+class ShownOrder(msgspec.Struct, frozen=True, array_like=True):
+    """An order that has not ended, as it is shown before it is cancelled.
+
+    `frees_e6` is what it may still cost, which is held for it.
+    """
+
+    number: int
+    ticker: str
+    event_ticker: str
+    label: str
+    side: str
+    price_e4: int
+    count_e2: int
+    filled_e2: int
+    frees_e6: int
+
+
+class SaleTicket(msgspec.Struct, frozen=True, array_like=True):
+    """A sale as it would be done now.
+
+    Attributes:
+        worst_before_e6, worst_after_e6: profit of all that is held in its event in the worst outcome, after
+            cost and fees, as it is now and with the sale.
+        reason, prepared_ms, valid_until_ms, epoch: those of `Ticket`.
+    """
+
+    number: int
+    sale: Sale
+    worst_before_e6: int
+    worst_after_e6: int
+    reason: str
+    prepared_ms: int
+    valid_until_ms: int
+    epoch: int
+
+
+class CancelTicket(msgspec.Struct, frozen=True, array_like=True):
+    """An order that would be cancelled; its place in the queue as known at `ahead_ms`, None if it is not."""
+
+    number: int
+    order: ShownOrder
+    ahead_e2: int | None
+    ahead_ms: int | None
+    prepared_ms: int
+    valid_until_ms: int
+
+
+class FlattenTicket(msgspec.Struct, frozen=True, array_like=True):
+    """All that would be cancelled, and all that is held and what of it would be sold."""
+
+    number: int
+    orders: tuple[ShownOrder, ...]
+    sales: tuple[Sale, ...]
+    prepared_ms: int
+    valid_until_ms: int
+    epoch: int
+
+
+AnyTicket = Ticket | SaleTicket | CancelTicket | FlattenTicket

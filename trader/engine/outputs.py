@@ -7,7 +7,7 @@ import msgspec
 from bus.trading.gateway import ForeignFill
 from markets.orders import Fill, Intent, OrderState, Settlement
 
-from .asks import Ticket
+from .asks import CancelTicket, FlattenTicket, SaleTicket, Ticket
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -126,16 +126,41 @@ class Dropped(Output, frozen=True):
 
 
 class Prepared(Output, frozen=True):
-    """A person has a ticket. Nothing is placed."""
+    """A person has a ticket to buy. Nothing is placed."""
 
     ticket: Ticket
 
 
+class SalePrepared(Output, frozen=True):
+    """A person has a ticket to sell. Nothing is placed."""
+
+    ticket: SaleTicket
+
+
+class CancelPrepared(Output, frozen=True):
+    """A person has a ticket to cancel an order. Nothing is cancelled."""
+
+    ticket: CancelTicket
+
+
+class FlattenPrepared(Output, frozen=True):
+    """A person has a ticket to flatten. Nothing is done."""
+
+    ticket: FlattenTicket
+
+
 class Confirmed(Output, frozen=True):
-    """A ticket has become this order; said again each time that it is confirmed."""
+    """A ticket has become this order, or the end of it; said again each time that it is confirmed."""
 
     ticket: int
     order: int
+
+
+class FlattenConfirmed(Output, frozen=True):
+    """A person wants all of it flattened: rounds of `asks.Flatten` follow. `again`: it was said before."""
+
+    ticket: int
+    again: bool = False
 
 
 class Adopted(Output, frozen=True):
@@ -211,7 +236,11 @@ AnyOutput = (
     | Switch
     | Equity
     | Prepared
+    | SalePrepared
+    | CancelPrepared
+    | FlattenPrepared
     | Confirmed
+    | FlattenConfirmed
     | Adopted
     | Undone
 )

@@ -1,10 +1,8 @@
-"""A person's own orders: tickets, their confirmation, cancelling, closing and flattening. Pure.
+"""A person's own orders: tickets, and what is done once they are confirmed. Pure.
 
 They pass the same choke point as a strategy's, with every limit but those that keep strategies from
 repeating themselves: least edge, and the rest of an event after a miss. What only sells what is held also
 passes while trading is paused, at the loss of the day and after the start of a match: it takes risk off.
-
-Selling is buying the other outcome: each trade's own lot is sold by an order of that trade.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,48 +13,76 @@ import msgspec
 from bus.trading import reasons
 from markets.book import NO, YES, cost_e6, depth, fills
 from markets.fees import fee_schedule, taker_fees_e6
-from markets.opportunities import EventView, MarketView, ScanLimits
+from markets.opportunities import EventView, MarketView
 from markets.opportunities.legs import ladder
 from markets.orders import Intent, Proposal, Wanted, reserve_e6
-from markets.units import COUNT_ONE_E2, PRICE_ONE_E4, opposite
-from trader.ledger.ledger import CLOSED_BY_HAND, Ledger
+from markets.units import COUNT_ONE_E2, PRICE_ONE_E4
+from trader.ledger.ledger import CLOSED_BY_HAND
 
 from .asks import (
     MANUAL,
     TICKET_MS,
     Adopt,
     AnyAsk,
+    AnyTicket,
     CancelOrder,
+    CancelTicket,
     ClosePosition,
     Confirm,
     Flatten,
+    FlattenTicket,
     Prepare,
+    PrepareCancel,
+    PrepareFlatten,
+    PrepareSale,
+    Sale,
+    SaleTicket,
+    ShownOrder,
     Ticket,
 )
-from .outputs import Adopted, Cancel, Confirmed, Prepared, Undone
-from .risk import LARGEST, Limits
+from .conditions import Conditions
+from .outputs import (
+    Adopted,
+    Cancel,
+    CancelPrepared,
+    Confirmed,
+    FlattenConfirmed,
+    FlattenPrepared,
+    Prepared,
+    SalePrepared,
+    Undone,
+)
+from .risk import LARGEST
+from .selling import Selling, bid_for, sale, sales, worst_e6
 
 NUMBERS: Final = 10_000_000
 """Numbers of tickets are tenths of a second, and begin anew with this: 11 days."""
 
-Heard = Adopted | Cancel | Confirmed | Prepared | Undone
+Heard = (
+    Adopted
+    | Cancel
+    | CancelPrepared
+    | Confirmed
+    | FlattenConfirmed
+    | FlattenPrepared
+    | Prepared
+    | SalePrepared
+    | Undone
+)
+Seen = Mapping[str, tuple[EventView, MarketView]]
 
 KEPT: Final = 200
 """So many tickets are remembered."""
 
 
-class Trading(Protocol):
+class Trading(Selling, Protocol):
     """What this needs of the engine."""
 
-    ledger: Ledger
-    limits: Limits
-    scan: ScanLimits
-    now_ms: int
     paced_ms: int
+    rules: int
+    conditions: Conditions
 
     def placed_before(self, number: int) -> bool: ...
-
-    def objection(self, proposal: Proposal, view: EventView) -> str | None: ...
 
     def place_by_hand(self, proposal: Proposal, view: EventView) -> Intent | str: ...
 
@@ -68,10 +94,13 @@ class People:
 
     def __init__(self, trading: Trading) -> None:
         self._trading = trading
-        self._tickets: dict[int, Ticket] = {}
-        self._confirmed: dict[int, int] = {}
+        self._tickets: dict[int, AnyTicket] = {}
+        self._confirmed: dict[int, tuple[int, ...]] = {}
+        """Ticket -> the orders that it has become, or has ended."""
         self._last = -1
         self._withdrawn: set[int] = set()
+        self._least_e4: Mapping[str, int | None] = {}
+        """Market -> the least price of the ticket by which all is flattened; None: it is not sold."""
 
     def hear(self, ask: AnyAsk, views: Sequence[EventView]) -> Iterator[Heard]:
         """Do what a person asks; yield what came of it, besides the orders that are placed.
@@ -83,8 +112,14 @@ class People:
         match ask:
             case Prepare():
                 yield self._prepare(ask, seen)
+            case PrepareSale():
+                yield self._prepare_sale(ask, seen)
+            case PrepareCancel():
+                yield self._prepare_cancel(ask)
+            case PrepareFlatten():
+                yield self._prepare_flatten(seen)
             case Confirm():
-                yield self._confirm(ask.ticket, seen)
+                yield from self._confirm(ask.ticket, seen)
             case CancelOrder():
                 yield self._cancel(ask.number)
             case ClosePosition():
@@ -95,14 +130,21 @@ class People:
                 reason = self._trading.adopt_drift(ask.lines)
                 yield Adopted(ask.lines) if reason is None else Undone("adopt", "", reason)
 
-    def ticker_of(self, ticket: int) -> str | None:
-        """Return the market of a ticket that is remembered."""
-        found = self._tickets.get(ticket)
-        return None if found is None else found.ticker
+    def events_of(self, ticket: int) -> Sequence[str]:
+        """Return the events that a ticket is to be confirmed by the sight of; none of one that is unknown."""
+        match self._tickets.get(ticket):
+            case Ticket(event_ticker=event_ticker):
+                return [event_ticker]
+            case SaleTicket(sale=shown):
+                return [shown.event_ticker]
+            case FlattenTicket():
+                return sorted(self._trading.ledger.events())
+            case _:
+                return []
 
     # -- tickets
 
-    def _prepare(self, ask: Prepare, seen: Mapping[str, tuple[EventView, MarketView]]) -> Heard:
+    def _prepare(self, ask: Prepare, seen: Seen) -> Heard:
         trading, found = self._trading, seen.get(ask.ticker)
         if found is None:
             return Undone("prepare", ask.ticker, reasons.MARKET_UNKNOWN)
@@ -139,14 +181,90 @@ class People:
             reason="",
             prepared_ms=trading.paced_ms,
             valid_until_ms=trading.now_ms + TICKET_MS,
+            epoch=trading.conditions.epoch,
         )
         reason = self._moved(ticket, market, trading.objection(self._proposal(ticket, view), view))
         ticket = msgspec.structs.replace(ticket, reason=reason or "")
-        self._tickets[ticket.number] = ticket
-        for old in list(self._tickets)[:-KEPT]:
-            del self._tickets[old]
-            self._confirmed.pop(old, None)
+        self._keep(ticket)
         return Prepared(ticket)
+
+    def _prepare_sale(self, ask: PrepareSale, seen: Seen) -> Heard:
+        trading = self._trading
+        position = trading.ledger.positions.get(ask.ticker)
+        reason = None
+        if position is None:
+            reason = reasons.NOTHING_HELD
+        elif ask.ticker not in seen:
+            reason = reasons.MARKET_UNKNOWN
+        elif ask.count_e2 is not None and (ask.count_e2 <= 0 or ask.count_e2 % COUNT_ONE_E2):
+            reason = reasons.BAD_SIZE
+        elif ask.count_e2 is not None and ask.count_e2 > position.count_e2:
+            reason = reasons.MORE_THAN_HELD
+        elif ask.price_e4 is not None and not 0 < ask.price_e4 < PRICE_ONE_E4:
+            reason = reasons.OFF_GRID
+        if reason is not None or position is None:
+            return Undone("prepare", ask.ticker, reason or reasons.NOTHING_HELD)
+        view, _ = seen[ask.ticker]
+        told, proposals = sale(trading, position, seen, ask.count_e2, ask.price_e4)
+        before_e6, after_e6 = worst_e6(trading, view, told, proposals)
+        ticket = SaleTicket(
+            number=self._next_number(),
+            sale=told,
+            worst_before_e6=before_e6,
+            worst_after_e6=after_e6,
+            reason=_refused(told),
+            prepared_ms=trading.paced_ms,
+            valid_until_ms=trading.now_ms + TICKET_MS,
+            epoch=trading.conditions.epoch,
+        )
+        self._keep(ticket)
+        return SalePrepared(ticket)
+
+    def _prepare_cancel(self, ask: PrepareCancel) -> Heard:
+        trading = self._trading
+        intent = trading.ledger.open.get(ask.number)
+        if intent is None:
+            return self._no_order("prepare", ask.number)
+        ticket = CancelTicket(
+            number=self._next_number(),
+            order=self._shown(intent),
+            ahead_e2=ask.ahead_e2,
+            ahead_ms=ask.ahead_ms,
+            prepared_ms=trading.paced_ms,
+            valid_until_ms=trading.now_ms + TICKET_MS,
+        )
+        self._keep(ticket)
+        return CancelPrepared(ticket)
+
+    def _prepare_flatten(self, seen: Seen) -> Heard:
+        trading = self._trading
+        ledger = trading.ledger
+        ticket = FlattenTicket(
+            number=self._next_number(),
+            orders=tuple(
+                self._shown(intent) for _, intent in sorted(ledger.open.items()) if not _sells(intent)
+            ),
+            sales=tuple(sale(trading, one, seen)[0] for _, one in sorted(ledger.positions.items())),
+            prepared_ms=trading.paced_ms,
+            valid_until_ms=trading.now_ms + TICKET_MS,
+            epoch=trading.conditions.epoch,
+        )
+        self._keep(ticket)
+        return FlattenPrepared(ticket)
+
+    def _shown(self, intent: Intent) -> ShownOrder:
+        ledger = self._trading.ledger
+        return ShownOrder(
+            number=intent.number,
+            ticker=intent.ticker,
+            event_ticker=intent.event_ticker,
+            label=intent.label,
+            side=intent.side,
+            price_e4=intent.price_e4,
+            count_e2=intent.count_e2,
+            filled_e2=ledger.filled(intent.number).count_e2,
+            frees_e6=ledger.left_e6(intent),
+        )
 
     def _next_number(self) -> int:
         number = self._trading.now_ms // 100 % NUMBERS
@@ -155,22 +273,54 @@ class People:
         self._last = number
         return number
 
-    def _confirm(self, number: int, seen: Mapping[str, tuple[EventView, MarketView]]) -> Heard:
+    def _keep(self, ticket: AnyTicket) -> None:
+        self._tickets[ticket.number] = ticket
+        for old in list(self._tickets)[:-KEPT]:
+            del self._tickets[old]
+            self._confirmed.pop(old, None)
+
+    # -- what a ticket says is done
+
+    def _confirm(self, number: int, seen: Seen) -> Iterator[Heard]:
         ticket, trading = self._tickets.get(number), self._trading
         if ticket is None:
-            return Undone("confirm", str(number), reasons.TICKET_UNKNOWN)
-        if number in self._confirmed:  # said again: it is one order all the same
-            return Confirmed(number, self._confirmed[number])
+            yield Undone("confirm", str(number), reasons.TICKET_UNKNOWN)
+            return
+        done = self._confirmed.get(number)
+        if done is not None:  # said again: it is the same all the same
+            if isinstance(ticket, FlattenTicket):
+                yield FlattenConfirmed(number, again=True)
+            yield from (Confirmed(number, order) for order in done)
+            return
         if trading.paced_ms - ticket.prepared_ms > TICKET_MS:
-            return Undone("confirm", str(number), reasons.TICKET_EXPIRED)
-        found = seen.get(ticket.ticker)
+            yield Undone("confirm", str(number), reasons.TICKET_EXPIRED)
+            return
+        if (
+            not isinstance(ticket, CancelTicket)
+            and trading.rules >= 2
+            and ticket.epoch != trading.conditions.epoch
+        ):
+            yield Undone("confirm", str(number), reasons.OTHER_EPOCH)
+            return
+        match ticket:
+            case Ticket():
+                yield self._buy(ticket, seen)
+            case SaleTicket():
+                yield from self._sell(ticket, seen)
+            case CancelTicket():
+                yield from self._end(ticket)
+            case FlattenTicket():
+                yield self._begin_flattening(ticket)
+
+    def _buy(self, ticket: Ticket, seen: Seen) -> Heard:
+        number, found = ticket.number, seen.get(ticket.ticker)
         if found is None:
             return Undone("confirm", str(number), reasons.MARKET_UNKNOWN)
         view, market = found
-        placed = trading.place_by_hand(self._proposal(ticket, view), view)
+        placed = self._trading.place_by_hand(self._proposal(ticket, view), view)
         if isinstance(placed, str):
             return Undone("confirm", str(number), self._moved(ticket, market, placed) or placed)
-        self._confirmed[number] = placed.number
+        self._confirmed[number] = (placed.number,)
         return Confirmed(number, placed.number)
 
     def _moved(self, ticket: Ticket, market: MarketView, reason: str | None) -> str | None:
@@ -203,16 +353,80 @@ class People:
             by_hand=True,
         )
 
+    def _sell(self, ticket: SaleTicket, seen: Seen) -> Iterator[Heard]:
+        number, shown = str(ticket.number), ticket.sale
+        reason = self._other_position(shown, exactly=True)
+        if reason is not None:
+            yield Undone("confirm", number, reason)
+            return
+        if shown.ticker not in seen:
+            yield Undone("confirm", number, reasons.MARKET_UNKNOWN)
+            return
+        if not shown.count_e2:
+            yield Undone("confirm", number, shown.reason)
+            return
+        view, _ = seen[shown.ticker]
+        position = self._trading.ledger.positions[shown.ticker]
+        now, proposals = sale(self._trading, position, seen, shown.count_e2, shown.price_e4)
+        if now.reason:
+            moved = now.count_e2 < shown.count_e2 and now.reason in _STAYS
+            yield Undone("confirm", number, reasons.PRICE_MOVED if moved else now.reason)
+            return
+        orders = []
+        for proposal in proposals:
+            placed = self._trading.place_by_hand(proposal, view)
+            if isinstance(placed, str):
+                yield Undone("confirm", shown.ticker, placed, proposal.legs[0].count_e2)
+                continue
+            orders.append(placed.number)
+            yield Confirmed(ticket.number, placed.number)
+        if orders:
+            self._confirmed[ticket.number] = tuple(orders)
+
+    def _other_position(self, shown: Sale, *, exactly: bool) -> str | None:
+        """Return why what is held of a market is not what was shown, None if it is, or less where it may."""
+        position = self._trading.ledger.positions.get(shown.ticker)
+        if position is None:
+            return reasons.NOTHING_HELD if exactly else None
+        same = position.side == shown.side and position.count_e2 <= shown.held_e2
+        if not same or (exactly and position.count_e2 < shown.held_e2):
+            return reasons.SIZE_MOVED
+        return None
+
+    def _end(self, ticket: CancelTicket) -> Iterator[Heard]:
+        intent, shown = self._trading.ledger.open.get(ticket.order.number), ticket.order
+        if intent is None:
+            yield self._no_order("confirm", shown.number)
+        elif (intent.price_e4, intent.count_e2) != (shown.price_e4, shown.count_e2):
+            yield Undone("confirm", str(ticket.number), reasons.SIZE_MOVED)
+        else:
+            self._confirmed[ticket.number] = (shown.number,)
+            yield Cancel(shown.number, reasons.CANCELLED)
+            yield Confirmed(ticket.number, shown.number)
+
+    def _begin_flattening(self, ticket: FlattenTicket) -> Heard:
+        shown = {one.ticker: one for one in ticket.sales}
+        for ticker in self._trading.ledger.positions:
+            line = shown.get(ticker)
+            if line is None or self._other_position(line, exactly=False) is not None:
+                return Undone("confirm", str(ticket.number), reasons.SIZE_MOVED)
+        self._confirmed[ticket.number] = ()
+        self._least_e4 = {one.ticker: one.price_e4 for one in ticket.sales}
+        return FlattenConfirmed(ticket.number)
+
     # -- taking risk off
+
+    def _no_order(self, op: str, number: int) -> Undone:
+        ended = self._trading.placed_before(number)
+        return Undone(op, str(number), reasons.ORDER_ENDED if ended else reasons.ORDER_UNKNOWN)
 
     def _cancel(self, number: int) -> Heard:
         if number in self._trading.ledger.open:
             return Cancel(number, reasons.CANCELLED)
-        ended = self._trading.placed_before(number)
-        return Undone("cancel", str(number), reasons.ORDER_ENDED if ended else reasons.ORDER_UNKNOWN)
+        return self._no_order("cancel", number)
 
     def _close(
-        self, ticker: str, least_e4: int | None, seen: Mapping[str, tuple[EventView, MarketView]]
+        self, ticker: str, least_e4: int | None, seen: Seen, stays: str = reasons.NO_DEPTH
     ) -> Iterator[Heard]:
         trading, found = self._trading, seen.get(ticker)
         position = trading.ledger.positions.get(ticker)
@@ -231,64 +445,39 @@ class People:
                 yield Undone("close", ticker, placed, count_e2)
             stays_e2 -= count_e2
         if stays_e2:
-            part = stays_e2 < COUNT_ONE_E2
-            yield Undone("close", ticker, reasons.BAD_SIZE if part else reasons.NO_DEPTH, stays_e2)
+            part, offered = stays_e2 < COUNT_ONE_E2, bid_for(market, position.side, trading.scan)
+            because = stays if offered else reasons.NO_DEPTH
+            yield Undone("close", ticker, reasons.BAD_SIZE if part else because, stays_e2)
 
-    def _flatten(self, number: int, seen: Mapping[str, tuple[EventView, MarketView]]) -> Iterator[Heard]:
+    def _flatten(self, number: int, seen: Seen) -> Iterator[Heard]:
         ledger = self._trading.ledger
         if number <= 1:
             self._withdrawn.clear()
         ordered = {intent.ticker for intent in ledger.open.values()}
         for intent in list(ledger.open.values()):
-            sells = intent.attempt == CLOSED_BY_HAND and intent.time_in_force != "gtc"
-            if intent.number not in self._withdrawn and not sells:
+            if intent.number not in self._withdrawn and not _sells(intent):
                 self._withdrawn.add(intent.number)
                 yield Cancel(intent.number, reasons.CANCELLED)
         for ticker in sorted(ledger.positions):
+            least_e4 = self._least_e4.get(ticker)
             if ticker in ordered:  # what it gets may yet be heard: it is closed in another round
                 yield Undone("close", ticker, reasons.RETRY_LATER, ledger.positions[ticker].count_e2)
+            elif ticker in self._least_e4 and least_e4 is None:  # nobody bid for it when it was shown
+                yield Undone("close", ticker, reasons.NO_DEPTH, ledger.positions[ticker].count_e2)
             else:
-                yield from self._close(ticker, None, seen)
+                stays = reasons.NO_DEPTH if least_e4 is None else reasons.PRICE_MOVED
+                yield from self._close(ticker, least_e4, seen, stays)
 
 
-def sales(
-    ledger: Ledger,
-    view: EventView,
-    market: MarketView,
-    least_e4: int | None,
-    limits: Limits,
-    scan: ScanLimits,
-) -> list[Proposal]:
-    """Return the orders that sell the net position in a market, lot by lot, the oldest first.
+def _sells(intent: Intent) -> bool:
+    """Whether an order is a person's sale that is over in a moment anyhow."""
+    return intent.attempt == CLOSED_BY_HAND and intent.time_in_force != "gtc"
 
-    No more than is bid for within the price collar, in whole contracts, and nothing below `least_e4`.
-    """
-    ticker = market.market.ticker
-    position = ledger.positions[ticker]
-    side = NO if position.side == YES else YES
-    levels = ladder(market, side, scan).levels
-    most_e4 = levels[0][0] + limits.price_collar_e4 if levels else 0
-    if least_e4 is not None:
-        most_e4 = min(most_e4, opposite(least_e4))
-    within = [level for level in levels if level[0] <= most_e4]
-    left_e2 = min(position.count_e2, depth(within))
-    found, before_e2 = [], 0
-    for lot in sorted(ledger.lots[ticker].values(), key=lambda lot: (lot.opened_ms, lot.trade)):
-        count_e2 = min(lot.count_e2, left_e2) // COUNT_ONE_E2 * COUNT_ONE_E2
-        if lot.side != position.side or not count_e2:
-            continue
-        left_e2 -= count_e2
-        before_e2 += count_e2
-        price_e4 = fills(within, before_e2)[-1][0]
-        found.append(
-            Proposal(
-                strategy=MANUAL,
-                event_ticker=view.event.event_ticker,
-                legs=(Wanted(ticker, side, price_e4, count_e2),),
-                edge_e6=0,
-                probability=None,
-                evens=lot.trade,
-                by_hand=True,
-            )
-        )
-    return found
+
+_STAYS: Final = frozenset({reasons.NO_DEPTH, reasons.BAD_SIZE, reasons.PRICE_MOVED})
+"""Why a part of a position stays, while another is sold."""
+
+
+def _refused(told: Sale) -> str:
+    """Return why none of it would be sold, empty where a part of it would: then what stays is said of it."""
+    return "" if told.count_e2 and told.reason in _STAYS else told.reason

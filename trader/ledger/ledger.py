@@ -279,7 +279,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         for ticker, lots in self.lots.items():
             stakes.put_lots(_event(lots), ticker, lots.values())
         for intent in self.open.values():
-            stakes.put_order(intent, self._left_e6(intent))
+            stakes.put_order(intent, self.left_e6(intent))
         return stakes
 
     # -- reading
@@ -369,7 +369,8 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
         """Return what an open order has got so far."""
         return self.progress.get(number, NO_PROGRESS)
 
-    def _left_e6(self, intent: Intent) -> int:
+    def left_e6(self, intent: Intent) -> int:
+        """Return the most that an open order can still cost."""
         return max(0, intent.reserve_e6 - self.filled(intent.number).paid_e6)
 
     # -- changing
@@ -471,7 +472,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
     def _put(self, intent: Intent, price_e4: int, count_e2: int, reserve_e6: int) -> None:
         intent = msgspec.structs.replace(intent, price_e4=price_e4, count_e2=count_e2, reserve_e6=reserve_e6)
         self.open[intent.number] = intent
-        self.stakes.put_order(intent, self._left_e6(intent))
+        self.stakes.put_order(intent, self.left_e6(intent))
 
     def end(self, number: int) -> Intent | None:
         """Free what an order still reserves; None if it has ended before."""
@@ -729,7 +730,7 @@ class Ledger(msgspec.Struct, array_like=True, dict=True):
             raise LedgerError(
                 f"cash and lots less clearing are {held_e6}, start and profit make them {earned_e6}"
             )
-        stakes, reserved_e6 = self.stakes, sum(map(self._left_e6, self.open.values()))
+        stakes, reserved_e6 = self.stakes, sum(map(self.left_e6, self.open.values()))
         if stakes.reserved_e6 != reserved_e6:
             raise LedgerError(f"{stakes.reserved_e6} is reserved for orders that hold {reserved_e6}")
         while stakes.changed:

@@ -8,7 +8,16 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bus.trading.reasons import why_ended, why_refused
-from bus.trading.shapes import EquityPoint, FillRow, OrderRow, PositionRow, SettlementRow, TraderStatus
+from bus.trading.shapes import (
+    EquityPoint,
+    FillRow,
+    OrderRow,
+    PositionRow,
+    QueuedOrder,
+    SettlementRow,
+    TraderStatus,
+    UnknownOrder,
+)
 from markets.errors import BadRecord
 from markets.orders import OrderState
 from markets.units import opposite
@@ -131,7 +140,8 @@ class TraderPage(msgspec.Struct, frozen=True):
     """The tables, the limits, refusals by number, and the curve in words.
 
     `working` are the orders that have not ended, the newest first. `fills_of` are the fills of an order by
-    its number, the oldest first; `pnl` and `left_out` are Desk.pnl's.
+    its number, the oldest first; `pnl` and `left_out` are Desk.pnl's. `places` are those in the queue,
+    `deadlines` what is said of orders whose fate nobody knows, both by the order's number.
     """
 
     tables: Mapping[str, Table]
@@ -142,6 +152,8 @@ class TraderPage(msgspec.Struct, frozen=True):
     fills_of: Mapping[int, Sequence[FillRow]]
     pnl: Profit
     left_out: int
+    places: Mapping[int, QueuedOrder]
+    deadlines: Mapping[int, UnknownOrder]
 
 
 def parse_sorts(arguments: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -178,7 +190,13 @@ def trader_page(desk: Desk, sorts: Mapping[str, str], now_ms: int, oldest_ms: in
         fills_of=fills_of(desk.fills),
         pnl=pnl,
         left_out=left_out,
+        places=_places(desk),
+        deadlines={} if status is None else {one.number: one for one in status.unknown},
     )
+
+
+def _places(desk: Desk) -> dict[int, QueuedOrder]:
+    return {} if desk.status is None else {one.number: one for one in desk.status.queues}
 
 
 def _limits(status: TraderStatus) -> Sequence[LimitRow]:
@@ -233,6 +251,7 @@ class Own(msgspec.Struct, frozen=True):
     orders: Sequence[OrderRow]
     fills_of: Mapping[int, Sequence[FillRow]]
     levels: Mapping[int, str]
+    places: Mapping[int, QueuedOrder]
 
 
 def own(desk: Desk, ticker: str) -> Own:
@@ -244,7 +263,7 @@ def own(desk: Desk, ticker: str) -> Own:
         _yes_e4(order): f"bids {order.side.upper()} here" for order in orders if not order.status.ended
     }
     positions = [row for row in desk.positions if row.ticker == ticker]
-    return Own(positions, orders, fills_of(fills), levels)
+    return Own(positions, orders, fills_of(fills), levels, _places(desk))
 
 
 class ChartMark(NamedTuple):

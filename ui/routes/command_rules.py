@@ -10,13 +10,13 @@ from bus.trading.killswitch import BY_HAND
 from bus.trading.shapes import (
     AnyCommand,
     ByHandCommand,
-    CancelCommand,
-    CloseCommand,
     ConfirmCommand,
-    FlattenCommand,
     KillCommand,
     PauseCommand,
+    PrepareCancelCommand,
     PrepareCommand,
+    PrepareFlattenCommand,
+    PrepareSaleCommand,
     ResumeCommand,
 )
 from markets.errors import BadRecord
@@ -30,9 +30,6 @@ _NOT_JSON: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What reading a body raises. A byte inside a string that is not UTF-8 is no DecodeError."""
 
 REASON_MAX: Final = 200
-CLOSE_WORD: Final = "CLOSE"
-FLATTEN_WORD: Final = "FLATTEN"
-"""What a person types before positions are closed."""
 
 BURST: Final = 5
 PER_SECOND: Final = 0.5
@@ -53,13 +50,36 @@ class WordBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PrepareBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of prepare: bus.trading.shapes.PrepareCommand without its op."""
+    """Body of prepare, to buy: bus.trading.shapes.PrepareCommand without its op."""
 
     ticker: str
     side: Literal["yes", "no"]
     count: str
     price: str
     rest_seconds: int | None = None
+    what: Literal["buy"] = "buy"
+
+
+class PrepareSaleBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of prepare, to sell; `count` null: all, `price` null: at the bids."""
+
+    what: Literal["sell"]
+    ticker: str
+    count: str | None = None
+    price: str | None = None
+
+
+class PrepareCancelBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of prepare, to cancel."""
+
+    what: Literal["cancel"]
+    number: int
+
+
+class PrepareFlattenBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of prepare, to flatten."""
+
+    what: Literal["flatten"]
 
 
 class ConfirmBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,23 +88,8 @@ class ConfirmBody(msgspec.Struct, forbid_unknown_fields=True):
     ticket: int
 
 
-class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of cancel."""
-
-    number: int
-
-
-class CloseBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of close; `word` is CLOSE_WORD."""
-
-    ticker: str
-    word: str
-
-
-class FlattenBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of flatten; `word` is FLATTEN_WORD."""
-
-    word: str
+class _What(msgspec.Struct):
+    what: str = "buy"
 
 
 class Replay(msgspec.Struct, forbid_unknown_fields=True):
@@ -95,7 +100,8 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True):
     to_ms: Annotated[int, msgspec.Meta(ge=0, le=10**14)] | None = None
 
 
-AnyBody = ReasonBody | WordBody | PrepareBody | ConfirmBody | CancelBody | CloseBody | FlattenBody
+AnyPrepareBody = PrepareBody | PrepareSaleBody | PrepareCancelBody | PrepareFlattenBody
+AnyBody = ReasonBody | WordBody | AnyPrepareBody | ConfirmBody
 
 BODIES: Final[dict[str, type[AnyBody]]] = {
     "kill": ReasonBody,
@@ -103,11 +109,16 @@ BODIES: Final[dict[str, type[AnyBody]]] = {
     "resume": WordBody,
     "prepare": PrepareBody,
     "confirm": ConfirmBody,
-    "cancel": CancelBody,
-    "close": CloseBody,
-    "flatten": FlattenBody,
 }
 """Of the commands to the trader."""
+
+PREPARE_BODIES: Final[dict[str, type[AnyPrepareBody]]] = {
+    "buy": PrepareBody,
+    "sell": PrepareSaleBody,
+    "cancel": PrepareCancelBody,
+    "flatten": PrepareFlattenBody,
+}
+"""Of prepare, by its `what`."""
 
 
 def foreign(headers: Mapping[str, str], host: str) -> str | None:
@@ -128,8 +139,15 @@ def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
     Raises:
         BadRecord: the body is not what the command takes.
     """
+    body = body or b"{}"
     try:
-        read = msgspec.json.decode(body or b"{}", type=BODIES[op])
+        type_ = BODIES[op]
+        if op == "prepare":
+            what = msgspec.json.decode(body, type=_What).what
+            if what not in PREPARE_BODIES:
+                raise BadRecord("what", what[:50], f"one of {', '.join(PREPARE_BODIES)}")
+            type_ = PREPARE_BODIES[what]
+        read = msgspec.json.decode(body, type=type_)
     except _NOT_JSON as error:
         raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for {op} ({error})") from None
     if isinstance(read, ReasonBody):
@@ -144,7 +162,7 @@ def read_body(op: str, body: bytes) -> AnyCommand | ByHandCommand:
     return _by_hand(read)
 
 
-def _by_hand(read: PrepareBody | ConfirmBody | CancelBody | CloseBody | FlattenBody) -> ByHandCommand:
+def _by_hand(read: AnyPrepareBody | ConfirmBody) -> ByHandCommand:
     match read:
         case PrepareBody():
             return PrepareCommand(
@@ -154,21 +172,14 @@ def _by_hand(read: PrepareBody | ConfirmBody | CancelBody | CloseBody | FlattenB
                 price_dollars=read.price,
                 rest_seconds=read.rest_seconds,
             )
+        case PrepareSaleBody():
+            return PrepareSaleCommand(ticker=read.ticker, count_fp=read.count, price_dollars=read.price)
+        case PrepareCancelBody():
+            return PrepareCancelCommand(number=read.number)
+        case PrepareFlattenBody():
+            return PrepareFlattenCommand()
         case ConfirmBody():
             return ConfirmCommand(ticket=read.ticket)
-        case CancelBody():
-            return CancelCommand(number=read.number)
-        case CloseBody():
-            _expect_word(read.word, CLOSE_WORD)
-            return CloseCommand(ticker=read.ticker)
-        case FlattenBody():
-            _expect_word(read.word, FLATTEN_WORD)
-            return FlattenCommand()
-
-
-def _expect_word(word: str, expected: str) -> None:
-    if word != expected:
-        raise BadRecord("word", word[:50], f"the word {expected}")
 
 
 def read_replay(body: bytes) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The routes that browsers show: pages, CSV, and what is said when something is wrong."""
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from functools import partial, wraps
 from typing import Any, Final
 
@@ -11,15 +10,14 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
 from bus.protocol.answers import Refusal
-from bus.scan.membership import scan_limits
 from bus.scan.search import LIMIT_MAX, parse_search
-from bus.trading.shapes import PositionRow, ReportAnswer
+from bus.trading.shapes import ReportAnswer
 from markets.errors import BadRecord
 from ui.desk import Absent
 from ui.hub import RETRY_AFTER_S
 from ui.moment import Moment
 from ui.pages import desk_page as desk_views
-from ui.pages import for_programs, sales, views
+from ui.pages import for_programs, views
 from ui.pages import results as results_views
 from ui.pages.board import NO_BOUND, Room, board
 from ui.pages.chart import SPAN, SPANS_MS, start_of
@@ -253,26 +251,10 @@ class PageRoutes:
             response.headers["Retry-After"] = str(RETRY_AFTER_S)
         return response
 
-    def _sales(self, moment: Moment) -> dict[str, Callable[..., str]]:
-        """What is shown of a sale before it is confirmed, by the books of the page's moment."""
-        status, state = moment.desk.status, moment.scan.state
-        collar_e4 = 0 if status is None else int(Decimal(status.limits.price_collar_dollars).scaleb(4))
-        limits = scan_limits(self._service.settings)
-
-        def sale(row: PositionRow) -> sales.Sale:
-            return sales.sale_of(state, row, collar_e4, limits, moment.now_ms)
-
-        return {
-            "sale_text": lambda row: sales.in_words(sale(row), row, status),
-            "flatten_text": lambda: sales.flattening(
-                [(row, sale(row)) for row in moment.desk.positions], status
-            ),
-        }
-
     def _page(self, template: str, status_code: int = 200, **context: Any) -> Response:
         moment = this_moment(self._service)
         desk = moment.desk
         shared = {"status": moment.status, "now_ms": moment.now_ms, "desk": desk, "marks": desk.marks()}
-        shared |= {"room": NO_BOUND, **self._sales(moment)}
+        shared |= {"room": NO_BOUND}
         context = shared | {"names": views.Names(moment.scan.state)} | context
         return Response(render_template(template, **context), status_code)

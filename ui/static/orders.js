@@ -1,113 +1,255 @@
-// A person's own orders: the ticket of the market page; cancel, close and flatten of the trader's. What moves
-// money is prepared and confirmed, or takes a typed word. All of it is the trader's business: this only asks.
+// A person's own orders: the form of the market page, and the dialog for what is sold, cancelled or flattened.
+// Each is prepared, shown as a ticket, and done once that is confirmed within its time. All of it is the
+// trader's business: this only asks, and shows what it answers.
 
 import { command, say } from "./result.js";
 
 const TICKET_MS = 60000;
-const ARMED_MS = 5000;
 const SHOW_MS = [0, 800, 2000, 5000]; // a market's page hears of no order: what becomes of ours is asked for
+
+const dollars = (text) => {
+  const amount = Number(text);
+  const shown = Math.abs(amount).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 4 });
+  return `${amount < 0 ? "−" : ""}$${shown}`;
+};
+const gain = (text) => (text === null ? "not known" : `${Number(text) > 0 ? "+" : ""}${dollars(text)}`);
+const cents = (text) => `${+(Number(text) * 100).toFixed(2)}¢`;
+const count = (text) => +Number(text).toFixed(2);
+const some = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
+const what = (row) => `${row.side.toUpperCase()} of ${row.label || row.ticker}`;
+const best = (price, nobody, word) => (price === null ? nobody : `${word} now ${cents(price)}`);
+const risk = (ticket) => ["Risk", ticket.refused ? `refuses it: ${ticket.why}` : "lets it pass", ticket.refused ? "bad" : "good"];
+
+// What a ticket says, as [name, text, tone].
+const FIGURES = {
+  buy: (ticket) => [
+    ["Order", `buy ${count(ticket.count_fp)} ${ticket.side.toUpperCase()} at ${cents(ticket.price_dollars)} or better`],
+    ["Now", `${best(ticket.best_dollars, "nobody offers now", "best price")}; ${count(ticket.fillable_fp)} would be filled at once`],
+    ["Cost", `${dollars(ticket.cost_dollars)} and ${dollars(ticket.fees_dollars)} in fees`],
+    ["Worst case", `${dollars(ticket.worst_dollars)}: all of it can be lost`],
+    ["Pays", `${dollars(ticket.payout_dollars)} if ${ticket.side.toUpperCase()}`],
+    risk(ticket),
+  ],
+  sell: (ticket) => {
+    const { sale } = ticket;
+    const sold = sale.price_dollars === null ? `none of ${count(sale.held_fp)} ${sale.side.toUpperCase()}` : `sell ${count(sale.count_fp)} ${sale.side.toUpperCase()} at ${cents(sale.price_dollars)} or better`;
+    return [
+      ["Order", sold],
+      ["Now", best(sale.best_dollars, "nobody bids now", "best bid")],
+      ["Brings", `${dollars(sale.brings_dollars)} less ${dollars(sale.fees_dollars)} in fees`],
+      ["Against what it cost", `${gain(sale.realised_dollars)} after all fees, which are in the ${dollars(sale.cost_dollars)} that it cost`],
+      ["Against settlement", sale.settlement_dollars === null ? "not known" : `${gain(sale.against_settlement_dollars)}: kept, it is expected to pay ${dollars(sale.settlement_dollars)}`],
+      ["Worst case of the event", `${gain(ticket.worst_before_dollars)} as it is held, ${gain(ticket.worst_after_dollars)} once this is sold`],
+      ["Stays", stays(sale)],
+      risk(ticket),
+    ];
+  },
+  cancel: (ticket) => {
+    const { order } = ticket;
+    return [
+      ["Order", `${order.number}: ${count(order.count_fp)} ${what(order)} at ${cents(order.price_dollars)}`],
+      ["Filled already", `${count(order.filled_fp)}, which stay bought`],
+      ["Not filled", `${count(order.rests_fp)}, which would be taken back; ${dollars(order.frees_dollars)} held for it become free`],
+      ["Place in the queue", ticket.ahead_fp === null ? "not known" : `${count(ticket.ahead_fp)} contracts of others are before it`],
+    ];
+  },
+  flatten: (ticket) => [
+    ["Orders", ticket.orders.length ? `${some(ticket.orders.length, "order")} cancelled` : "none is open"],
+    ["Positions", ticket.sales.length ? `${some(ticket.sales.filter((sale) => sale.price_dollars !== null).length, "position")} sold, each at its price or better` : "none is held"],
+    ["Brings", `${dollars(ticket.brings_dollars)} less ${dollars(ticket.fees_dollars)} in fees`],
+    ["Against what it cost", `${gain(ticket.realised_dollars)} after all fees`],
+    ["Against settlement", gain(ticket.against_settlement_dollars)],
+    ["Stays", ticket.sales.some((sale) => Number(sale.left_fp)) ? `a part of ${some(ticket.sales.filter((sale) => Number(sale.left_fp)).length, "position")}` : "nothing"],
+    ["Trading", "is paused first, until somebody resumes it"],
+  ],
+};
+
+function stays(sale) {
+  if (!Number(sale.left_fp)) return "nothing";
+  return `${count(sale.left_fp)}${sale.why ? `: ${sale.why}` : ""}`;
+}
+
+function show(list, lines) {
+  list.replaceChildren(
+    ...lines.map(([name, text, tone]) => {
+      const row = document.createElement("div");
+      row.append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: text }));
+      row.className = tone ?? "";
+      return row;
+    }),
+  );
+  list.hidden = false;
+}
+
+// A ticket's time runs out in the button that confirms it.
+class Countdown {
+  constructor(button) {
+    this.button = button;
+    this.ticket = null;
+    setInterval(() => this.wait(), 1000);
+  }
+
+  begin(ticket, words) {
+    Object.assign(this, { ticket, words, until: performance.now() + TICKET_MS });
+    this.button.hidden = Boolean(ticket.refused);
+    this.wait();
+  }
+
+  wait() {
+    if (!this.ticket) return;
+    const left = Math.ceil((this.until - performance.now()) / 1000);
+    this.button.disabled = left <= 0;
+    this.button.textContent = left > 0 ? `${this.words} (${left} s)` : "Its time is over: prepare it again";
+  }
+
+  drop() {
+    this.ticket = null;
+    this.button.hidden = true;
+  }
+}
 
 export function startOrders(live) {
   const box = document.getElementById("ticket");
-  const typed = document.getElementById("typed");
-  const word = document.getElementById("typed-word");
-  const go = document.getElementById("typed-go");
-  let then = null; // what the typed word lets happen
-
   const answers = () => Boolean(document.getElementById("trader-state")?.dataset.answers);
-  const dollars = (text) => `$${Number(text).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 4 })}`;
-  const cents = (text) => `${+(Number(text) * 100).toFixed(2)}¢`;
-  const count = (text) => +Number(text).toFixed(2);
 
-  async function act(op, body, words) {
+  async function confirm(countdown, words) {
+    const { ticket } = countdown;
+    if (!ticket) return false;
+    countdown.button.disabled = true;
+    let told = null;
     try {
-      const told = await command(op, body);
+      told = await command("confirm", { ticket: ticket.number });
       if (told.refused) say(`Not done: ${told.why}.`, "error");
       else say(words(told), told.left?.length ? "warn" : "good");
-      return told;
     } catch (error) {
       say(error.message, "error");
-      return null;
-    } finally {
-      for (const ms of SHOW_MS) setTimeout(() => live.refresh(), ms);
     }
+    for (const ms of SHOW_MS) setTimeout(() => live.refresh(), ms);
+    if (told) countdown.drop();
+    else countdown.wait(); // nobody knows whether it was done: said again it is done once
+    return Boolean(told);
   }
 
-  // -- a word that is typed first
+  startDialog(confirm);
+  const suggest = box ? startForm(box, confirm) : () => {};
 
-  function ask(title, text, expected, todo) {
-    document.getElementById("typed-title").textContent = title;
-    document.getElementById("typed-why").textContent = text;
-    document.getElementById("typed-expected").textContent = expected;
-    go.textContent = title.replace("?", "");
-    word.dataset.word = expected;
-    word.value = "";
-    go.disabled = true;
-    then = todo;
-    typed.showModal();
-    word.focus();
+  return function sync() {
+    if (box) box.hidden = !answers();
+    suggest();
+  };
+}
+
+// -- what is sold, cancelled, flattened
+
+function startDialog(confirm) {
+  const dialog = document.getElementById("doing");
+  const title = document.getElementById("doing-title");
+  const figures = document.getElementById("doing-figures");
+  const lines = document.getElementById("doing-lines");
+  const form = document.getElementById("doing-sale");
+  const go = document.getElementById("doing-go");
+  const countdown = new Countdown(go);
+  let body = null; // what is prepared
+  let asked = 0;
+
+  const left = (told) => told.left.map((one) => ` ${count(one.count_fp)} stay (${one.reason.replaceAll("_", " ")}).`).join("");
+  const DONE = {
+    sell: (told) => `Selling: ${told.orders.length === 1 ? "order" : "orders"} ${told.orders.join(", ")}.${left(told)}`,
+    cancel: (told) => `Order ${told.orders.join(", ")} is asked to end.`,
+    flatten: () => "Flattening: trading is paused, orders are cancelled, positions sold.",
+  };
+  const GO = {
+    sell: ({ sale }) => `Confirm: sell ${count(sale.count_fp)} ${sale.side.toUpperCase()}`,
+    cancel: ({ order }) => `Confirm: cancel order ${order.number}`,
+    flatten: ({ orders, sales }) => `Confirm: cancel ${orders.length}, sell ${sales.filter((sale) => sale.price_dollars !== null).length}`,
+  };
+  const TITLE = { sell: "Sell it?", cancel: "Cancel it?", flatten: "Flatten?" };
+
+  async function prepare() {
+    countdown.drop();
+    const mine = ++asked;
+    let told;
+    try {
+      told = await command("prepare", body);
+    } catch (error) {
+      if (mine !== asked) return;
+      show(figures, [["", error.message, "bad"]]);
+      lines.replaceChildren();
+      return;
+    }
+    if (mine !== asked || !dialog.open) return;
+    const { ticket } = told;
+    show(figures, FIGURES[ticket.what](ticket));
+    lines.replaceChildren(...(ticket.what === "flatten" ? table(ticket) : []));
+    countdown.begin(ticket, GO[ticket.what](ticket));
   }
 
-  word.addEventListener("input", () => (go.disabled = word.value !== word.dataset.word));
-  document.getElementById("typed-no").addEventListener("click", () => typed.close());
-  document.getElementById("typed-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    if (go.disabled) return;
-    typed.close();
-    then?.(word.value);
-  });
-
-  // A cancel is asked for once more, in the button itself: what it ends stands there until it is clicked again.
-  const armings = new Map();
-  function armed(button, text) {
-    const { number } = button.dataset;
-    if (armings.delete(number)) return true;
-    armings.set(number, 0);
-    button.textContent = text;
-    setTimeout(() => {
-      if (armings.delete(number)) for (const one of document.querySelectorAll(`button[data-number="${number}"]`)) one.textContent = "Cancel";
-    }, ARMED_MS);
-    return false;
+  function open(button) {
+    const { act, number, ticker } = button.dataset;
+    body = { what: act };
+    if (act === "cancel") body.number = Number(number);
+    if (act === "sell") body.ticker = ticker;
+    button.blur(); // or the row would keep its place for the focus that comes back to it
+    title.textContent = TITLE[act];
+    form.hidden = act !== "sell";
+    form.reset();
+    figures.replaceChildren();
+    lines.replaceChildren();
+    dialog.showModal();
+    document.getElementById("doing-no").focus();
+    prepare();
   }
-
-  const placed = (told) => `Selling: ${told.orders.length === 1 ? "order" : "orders"} ${told.orders.join(", ")}.`;
-  const stays = (told) => (told.left.length ? ` ${told.left.map((one) => `${count(one.count_fp)} stay (${one.reason.replaceAll("_", " ")})`).join(", ")}.` : "");
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button[data-act]");
-    if (!button) return;
-    const { act: what, number, ticker, text } = button.dataset;
-    if (what === "cancel") {
-      if (!armed(button, text)) return;
-      act("cancel", { number: Number(number) }, () => `Order ${number} is asked to end.`);
-    } else if (what === "close") {
-      button.blur(); // or the row would keep its place for the focus that comes back to it
-      ask("Sell it?", text, "CLOSE", (typed) => act("close", { ticker, word: typed }, (told) => placed(told) + stays(told)));
-    } else if (what === "flatten") {
-      ask("Flatten?", document.getElementById("flatten-text")?.dataset.text ?? "", "FLATTEN", (typed) => act("flatten", { word: typed }, () => "Flattening: trading is paused, orders are cancelled, positions sold."));
-    }
+    if (button) open(button);
   });
+  form.addEventListener("input", () => countdown.drop());
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const { count: many, least } = form.elements;
+    body = { what: "sell", ticker: body.ticker };
+    if (many.value) body.count = many.value;
+    if (least.value) body.price = (Number(least.value) / 100).toFixed(4);
+    prepare();
+  });
+  go.addEventListener("click", async () => {
+    const done = DONE[body.what];
+    if (await confirm(countdown, done)) dialog.close();
+  });
+  document.getElementById("doing-no").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => {
+    asked += 1;
+    countdown.drop();
+  });
+}
 
-  // -- the ticket
+// Every order that is cancelled and every position, with what of it is sold.
+function table({ orders, sales }) {
+  const rows = [
+    ...orders.map((order) => ["Cancel", what(order), `${count(order.rests_fp)} of ${count(order.count_fp)}`, cents(order.price_dollars), "", `order ${order.number}`]),
+    ...sales.map((sale) => ["Sell", what(sale), `${count(sale.count_fp)} of ${count(sale.held_fp)}`, sale.price_dollars === null ? "–" : cents(sale.price_dollars), sale.price_dollars === null ? "–" : gain(sale.realised_dollars), Number(sale.left_fp) ? `${count(sale.left_fp)} stay${sale.why ? `: ${sale.why}` : ""}` : ""]),
+  ];
+  if (!rows.length) return [];
+  const made = document.createElement("table");
+  made.className = "plain";
+  const head = made.createTHead().insertRow();
+  for (const name of ["", "What", "Contracts", "Price", "Realises", ""]) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col" }));
+  const tbody = made.createTBody();
+  for (const row of rows) {
+    const line = tbody.insertRow();
+    for (const text of row) line.insertCell().textContent = text;
+  }
+  return [made];
+}
 
+// -- the form of the market page
+
+function startForm(box, confirm) {
   const form = document.getElementById("ticket-form");
   const figures = document.getElementById("ticket-figures");
-  const confirm = document.getElementById("ticket-confirm");
-  let ticket = null;
-  let until = 0;
+  const countdown = new Countdown(document.getElementById("ticket-confirm"));
   let touched = false;
-
-  function begin() {
-    form.addEventListener("submit", prepare);
-    form.addEventListener("input", (event) => {
-      touched = touched || event.target.name === "limit";
-      if (event.target.name === "side") (touched = false), suggest();
-      drop();
-    });
-    confirm.addEventListener("click", place);
-    setInterval(wait, 1000);
-    suggest();
-  }
 
   // The limit is the best price until somebody writes another.
   function suggest() {
@@ -116,72 +258,33 @@ export function startOrders(live) {
   }
 
   function drop() {
-    ticket = null;
-    figures.hidden = confirm.hidden = true;
+    countdown.drop();
+    figures.hidden = true;
   }
 
-  async function prepare(event) {
+  form.addEventListener("input", (event) => {
+    touched = touched || event.target.name === "limit";
+    if (event.target.name === "side") (touched = false), suggest();
+    drop();
+  });
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
     drop();
     const { side, count: many, limit, rest } = form.elements;
     const price = (Number(limit.value) / 100).toFixed(4);
-    const body = { ticker: box.dataset.ticker, side: side.value, count: many.value, price };
+    const body = { what: "buy", ticker: box.dataset.ticker, side: side.value, count: many.value, price };
     if (rest.value) body.rest_seconds = Number(rest.value);
     try {
-      ticket = (await command("prepare", body)).ticket;
+      const { ticket } = await command("prepare", body);
+      show(figures, FIGURES.buy(ticket));
+      countdown.begin(ticket, `Confirm: buy ${count(ticket.count_fp)} ${ticket.side.toUpperCase()}`);
     } catch (error) {
       say(error.message, "error");
-      return;
     }
-    until = performance.now() + TICKET_MS;
-    show();
-  }
-
-  function show() {
-    const best = ticket.best_dollars === null ? "nobody offers now" : `best price now ${cents(ticket.best_dollars)}`;
-    const lines = [
-      ["Order", `buy ${count(ticket.count_fp)} ${ticket.side.toUpperCase()} at ${cents(ticket.price_dollars)} or better`],
-      ["Now", `${best}; ${count(ticket.fillable_fp)} would be filled at once`],
-      ["Cost", `${dollars(ticket.cost_dollars)} and ${dollars(ticket.fees_dollars)} in fees`],
-      ["Worst case", `${dollars(ticket.worst_dollars)}: all of it can be lost`],
-      ["Pays", `${dollars(ticket.payout_dollars)} if ${ticket.side.toUpperCase()}`],
-      ["Risk", ticket.refused ? `refuses it: ${ticket.why}` : "lets it pass"],
-    ];
-    figures.replaceChildren(
-      ...lines.map(([name, text]) => {
-        const row = document.createElement("div");
-        row.append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: text }));
-        if (name === "Risk") row.className = ticket.refused ? "bad" : "good";
-        return row;
-      }),
-    );
-    figures.hidden = false;
-    confirm.hidden = Boolean(ticket.refused);
-    wait();
-  }
-
-  function wait() {
-    if (!ticket) return;
-    const left = Math.ceil((until - performance.now()) / 1000);
-    confirm.disabled = left <= 0;
-    confirm.textContent = left > 0 ? `Confirm: buy ${count(ticket.count_fp)} ${ticket.side.toUpperCase()} (${left} s)` : "Its time is over: prepare it again";
-  }
-
-  async function place() {
-    if (!ticket) return;
-    confirm.disabled = true;
-    const number = ticket.number;
-    const told = await act("confirm", { ticket: number }, (told) => `Order ${told.orders.join(", ")} is placed.`);
-    if (told) drop();
-    else wait();
-  }
-
-  if (box) begin();
-
-  return function sync() {
-    if (box) {
-      box.hidden = !answers();
-      suggest();
-    }
-  };
+  });
+  countdown.button.addEventListener("click", async () => {
+    if (await confirm(countdown, (told) => `Order ${told.orders.join(", ")} is placed.`)) figures.hidden = true;
+  });
+  suggest();
+  return suggest;
 }

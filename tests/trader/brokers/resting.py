@@ -4,7 +4,7 @@ They fill in parts over minutes, are cancelled, end unknown and are found later,
 broker of the next process. Nothing happens of itself: the test says what does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from markets.opportunities import MarketView
 from markets.orders import Accepted, AnyOrderEvent, Ended, Fill, Filled, Intent, Unknown
 from markets.records import Trade
-from trader.brokers.base import Markets, OpenOrder
+from trader.brokers.base import Markets, OpenOrder, QueuePlace
 from trader.engine.inputs import Present
 
 
@@ -70,6 +70,10 @@ class RestingBroker:
     @property
     def next_ms(self) -> int | None:
         return min((at_ms for at_ms, _ in self._heard), default=None)
+
+    @property
+    def queued(self) -> Mapping[int, QueuePlace]:
+        return {}
 
     @property
     def watched(self) -> AbstractSet[str]:

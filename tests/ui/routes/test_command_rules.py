@@ -3,13 +3,13 @@
 import pytest
 
 from bus.trading.shapes import (
-    CancelCommand,
-    CloseCommand,
     ConfirmCommand,
-    FlattenCommand,
     KillCommand,
     PauseCommand,
+    PrepareCancelCommand,
     PrepareCommand,
+    PrepareFlattenCommand,
+    PrepareSaleCommand,
     ResumeCommand,
 )
 from markets.errors import BadRecord
@@ -62,26 +62,34 @@ def test_bodies_are_read_strictly() -> None:
             read_body(op, body)
 
 
-def test_a_person_s_orders_are_read_strictly_and_what_sells_takes_its_word() -> None:
+def test_a_person_s_orders_are_read_strictly() -> None:
     wanted = b'{"ticker": "M", "side": "no", "count": "10", "price": "0.4300", "rest_seconds": 60}'
     assert read_body("prepare", wanted) == PrepareCommand(
         ticker="M", side="no", count_fp="10", price_dollars="0.4300", rest_seconds=60
     )
+    assert read_body("prepare", wanted.replace(b"{", b'{"what": "buy", ')) == read_body("prepare", wanted)
+    assert read_body("prepare", b'{"what": "sell", "ticker": "M"}') == PrepareSaleCommand(ticker="M")
+    part = b'{"what": "sell", "ticker": "M", "count": "3", "price": "0.4000"}'
+    assert read_body("prepare", part) == PrepareSaleCommand(ticker="M", count_fp="3", price_dollars="0.4000")
+    assert read_body("prepare", b'{"what": "cancel", "number": 7}') == PrepareCancelCommand(number=7)
+    assert read_body("prepare", b'{"what": "flatten"}') == PrepareFlattenCommand()
     assert read_body("confirm", b'{"ticket": 7}') == ConfirmCommand(ticket=7)
-    assert read_body("cancel", b'{"number": 7}') == CancelCommand(number=7)
-    assert read_body("close", b'{"ticker": "M", "word": "CLOSE"}') == CloseCommand(ticker="M")
-    assert read_body("flatten", b'{"word": "FLATTEN"}') == FlattenCommand()
     for op, body in (
         ("prepare", b"{}"),
         ("prepare", b'{"ticker": "M", "side": "maybe", "count": "10", "price": "0.43"}'),
         ("prepare", b'{"ticker": "M", "side": "no", "count": 10, "price": "0.43"}'),
         ("confirm", b'{"ticket": "7"}'),
         ("confirm", b'{"ticket": 7, "word": ""}'),
-        ("cancel", b'{"number": null}'),
-        ("close", b'{"ticker": "M"}'),
-        ("close", b'{"ticker": "M", "word": "close"}'),
-        ("flatten", b"{}"),
-        ("flatten", b'{"word": "CLOSE"}'),
+        ("prepare", b'{"what": "short", "ticker": "M"}'),
+        ("prepare", b'{"what": null, "ticker": "M"}'),
+        ("prepare", b'{"what": "s\xff", "ticker": "M"}'),
+        ("prepare", b'{"what": "sell"}'),
+        ("prepare", b'{"what": "sell", "ticker": "M", "side": "yes"}'),
+        ("prepare", b'{"what": "sell", "ticker": "M", "count": 3}'),
+        ("prepare", b'{"what": "sell", "ticker": "M\xff"}'),
+        ("prepare", b'{"what": "cancel", "number": null}'),
+        ("prepare", b'{"what": "cancel", "number": "7"}'),
+        ("prepare", b'{"what": "flatten", "word": "FLATTEN"}'),
     ):
         with pytest.raises(BadRecord):
             read_body(op, body)
