@@ -1,5 +1,6 @@
 """What the gateway takes and refuses, what it tells whom, and what its log makes of it again."""
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -61,6 +62,7 @@ class Desk:
 
     def __init__(self, log: tuple[bytes, ...] = (), generation: int = 1, **members: Any) -> None:
         self.ms = 0
+        self.reads = Counter[str]()
         self.one_order: dict[str, Any] | None = None
         self.log = list(log)
         self.core = Core(settings(**members))
@@ -91,6 +93,7 @@ class Desk:
                     sent.append(action.request)
                 elif isinstance(action, Send):
                     what = action.request.what
+                    self.reads[what] += 1
                     found = {"order": self.one_order} if what == "order" else READS.get(what, {})
                     status = 404 if what == "order" and self.one_order is None else 200
                     reply = Reply(status, msgspec.json.encode(found))
@@ -312,6 +315,50 @@ def test_an_amend_is_answered_or_refused_and_the_order_rests_as_before() -> None
     desk.answer(amend, 400, error={"code": "invalid_price", "message": "m"})
     assert desk.events()[-1] == AmendRefused(1, "invalid_price")
     assert desk.core.order(OrderAsk(journal="j", number=1)).state == "resting"
+
+
+def test_places_in_the_queue_are_asked_for_rarely_while_something_rests_and_told_when_they_are_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    desk.pass_ms(1_000)
+    assert desk.reads["queues"] == 0, "nothing rests"
+    listed = [
+        {"order_id": "o1", "market_ticker": "KXA-1-X", "queue_position_fp": "120.00"},
+        {"order_id": "other", "market_ticker": "KXA-1-X", "queue_position_fp": "1.00"},
+        {"order_id": "o2", "queue_position_fp": "-1.00"},
+        {"order_id": "o2", "queue_position_fp": "9" * 30},
+        {"order_id": "o2"},
+        {"order_id": None, "queue_position_fp": "1.00"},
+        None,
+    ]
+    monkeypatch.setitem(READS, "queues", {"queue_positions": listed})
+    (create,) = desk.place(intent(time_in_force="gtc"))
+    desk.answer(create, 201, order_id="o1", fill_count="0.00", remaining_count="10.00")
+
+    def told(queues_ms: int = 0, journal: str = "j") -> tuple[Any, int]:
+        answer = desk.core.order_events(
+            OrderEventsAsk(journal=journal, after=0, queues_ms=queues_ms), desk.now
+        )
+        return answer.queues, answer.queues_ms
+
+    at_ms = desk.now.wall_ms
+    assert told() == (((1, 12_000),), at_ms)
+    assert told(at_ms) == ((), at_ms), "it has them"
+    assert told(journal="another") == ((), at_ms), "they are nobody else's"
+    before = desk.reads["queues"]
+    for _ in range(300):
+        desk.pass_ms(100)
+    assert desk.reads["queues"] - before == 3
+
+    for nonsense in ({"queue_positions": 7}, {"queue_positions": {}}, [], "x"):
+        monkeypatch.setitem(READS, "queues", nonsense)
+        desk.pass_ms(10_000)
+        assert told()[0] == ((1, 12_000),), "what was said last stands, and its age is told"
+    for empty in ({}, {"queue_positions": None}, {"queue_positions": []}):
+        monkeypatch.setitem(READS, "queues", empty)
+        desk.pass_ms(10_000)
+        assert told() == ((), desk.now.wall_ms)
 
 
 def test_a_gateway_that_begins_anew_makes_the_same_of_its_log() -> None:

@@ -23,6 +23,7 @@ def test_without_faults_every_order_ends_and_the_money_adds_up(universe: Recorde
     world = World(universe, 1, faults=())
     world.live(150)
     assert not world.counts["unknown"]
+    assert world.counts["queues"], "the exchange says where orders stand in their queues"
 
 
 @pytest.mark.slow

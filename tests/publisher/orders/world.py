@@ -463,6 +463,7 @@ class World:
         while True:
             ask = OrderEventsAsk(journal=JOURNAL, after=self.last_event, limit=100)
             answer = self.core.order_events(ask, self.now)
+            self.counts["queues"] += len(answer.queues)
             for event in answer.events:
                 assert event.number == self.last_event + 1, "events have no hole"
                 self.last_event = event.number

@@ -95,6 +95,8 @@ class FakeGateway:
         self.whole_cents = True
         self.netting: bool | None = None
         self.generation = 1
+        self.queues: tuple[tuple[int, int], ...] = ()
+        self.queues_ms = 0
         self.now_ms: Callable[[], int] = lambda: NOW_MS
         self._fills = 0
 
@@ -199,6 +201,8 @@ class FakeGateway:
                         generation=self.generation,
                         exchange=self.exchange,
                         account=self.account,
+                        queues=self.queues if ask.queues_ms != self.queues_ms else (),
+                        queues_ms=self.queues_ms,
                     )
                 )
             case OrderAsk():

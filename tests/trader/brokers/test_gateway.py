@@ -11,7 +11,7 @@ import pytest
 
 from bus.protocol.answers import Refusal
 from bus.trading import reasons
-from bus.trading.gateway import OrderAsk, PlaceAsk
+from bus.trading.gateway import OrderAsk, OrderEventsAsk, PlaceAsk
 from bus.trading.shapes import TicketAnswer
 from markets.orders import Filled, OrderState, Proposal
 from tests.trader.brokers.fake_gateway import FakeGateway, FakePort
@@ -381,7 +381,8 @@ def test_what_others_hold_is_of_the_event_that_the_feed_says_and_not_of_a_guess(
     assert stand.worker.engine.ledger.events() == {event.event_ticker}
     gateway.by_hand(ticker, guessed, "yes", 3_500, 200)
     stand.turns(12)
-    assert by_hand(stand, "close", ticker=ticker, price_dollars=None).orders
+    ticket = by_hand(stand, "prepare", what="sell", ticker=ticker).ticket
+    assert by_hand(stand, "confirm", ticket=ticket.number).orders
     stand.turns(12)
     gateway.by_hand(ticker, guessed, "no", 3_500, 900)
     stand.turns(12)
@@ -400,6 +401,32 @@ def test_what_others_hold_is_of_the_event_that_the_feed_says_and_not_of_a_guess(
 def test_drift_is_not_accepted_by_accident(bad: dict[str, Any]) -> None:
     with pytest.raises(Refusal, match=r"lines|word"):
         ask_of("adopt", {"lines": ["a"], "word": "ADOPT", **bad})
+
+
+@pytest.mark.usefixtures("resting")
+def test_places_in_the_queue_are_what_the_exchange_said_last_and_of_no_order_that_has_ended(
+    gateway: FakeGateway, make: Make
+) -> None:
+    stand = make()
+    follow(stand)
+    gateway.plan = lambda _intent: ()
+    follow(stand, basket())
+    first, second, third = sorted(stand.worker.engine.ledger.open)
+    broker = stand.worker.session.broker
+    assert by_hand(stand, "prepare", what="cancel", number=first).ticket.ahead_fp is None
+
+    gateway.queues, gateway.queues_ms = ((first, 12_000), (second, 0), (third, 500)), NOW_MS - 3_000
+    pass_by(stand, 1)
+    gateway.end(third, OrderState.CANCELLED, "cancelled")
+    pass_by(stand, 1)
+
+    assert broker.queued == {first: (12_000, NOW_MS - 3_000), second: (0, NOW_MS - 3_000)}
+    ticket = by_hand(stand, "prepare", what="cancel", number=first).ticket
+    assert (ticket.ahead_fp, ticket.ahead_as_of) == ("120.00", (NOW_MS - 3_000) / 1000)
+    assert [ask.queues_ms for ask in gateway.asked if isinstance(ask, OrderEventsAsk)][-1] == NOW_MS - 3_000
+    gateway.queues, gateway.queues_ms = (), NOW_MS
+    pass_by(stand, 1)
+    assert broker.queued == {}
 
 
 def test_another_simulated_exchange_ends_the_trader_which_begins_a_new_journal(
