@@ -531,7 +531,7 @@ def test_kill_and_release_by_keyboard_and_pointer(
         expect(kill).to_have_text("Kill")
 
 
-def test_a_person_buys_sells_and_flattens_by_ticket_and_typed_word(
+def test_a_person_buys_sells_cancels_and_flattens_by_tickets(
     own: Stack, opened: Open, shoot: Callable[[Page, str], None]
 ) -> None:
     own.start()
@@ -570,23 +570,86 @@ def test_a_person_buys_sells_and_flattens_by_ticket_and_typed_word(
             expect(risk.locator('[data-label="Best"]')).to_have_text("+$11.60")
             assert (overflow(page), clipped(page), serious(page)) == (0, [], [])
             shoot(page, f"results-{width}-{scheme}")
+    with opened(f"/m/{market}", color_scheme="dark") as page:
+        expect(page.locator("#trader-state")).to_contain_text("running", timeout=20_000)
+        page.locator("#ticket-form [name=count]").fill("7")
+        page.locator("#ticket-form [name=limit]").fill("33")
+        page.locator("#ticket-form [name=rest]").select_option("3600")
+        page.get_by_role("button", name="Prepare").click()
+        page.locator("#ticket-confirm").click()
+        cancel = page.get_by_role("button", name="Cancel order")
+        expect(cancel).to_have_count(1, timeout=20_000)
+        expect(page.locator(".own tbody tr").first).to_contain_text("0 of 7")
     with opened("/trader", color_scheme="light") as page:
+        doing, go = page.locator("#doing"), page.locator("#doing-go")
+        figures = page.locator("#doing-figures")
         sell = page.get_by_role("button", name="Sell Vancouver")
         sell.click()
-        expect(page.locator("#typed-go")).to_be_disabled()
-        page.mouse.move(0, 0)  # rows under the pointer do not move
-        page.locator("#typed-word").fill("CLOSE")
+        expect(figures).to_contain_text("sell 20 YES of Vancouver at 40¢ or better", timeout=20_000)
+        expect(figures).to_contain_text("−$0.40 after all fees")  # noqa: RUF001
+        expect(figures).to_contain_text("−$8.40 as it is held, −$0.40 once this is sold")  # noqa: RUF001
+        expect(page.locator("#doing-no")).to_be_focused()
         shoot(page, "sell-light")
+        assert serious(page) == []
+        page.locator("#doing-sale [name=count]").fill("5")
+        expect(go).to_be_hidden()
+        page.locator("#doing-sale [name=least]").fill("39")
         page.keyboard.press("Enter")
+        expect(figures).to_contain_text("sell 5 YES of Vancouver at 39¢ or better", timeout=20_000)
+        go.click()
         expect(page.locator("#result")).to_contain_text("Selling: order", timeout=20_000)
-        expect(sell).to_have_count(0, timeout=20_000)
+        expect(doing).to_be_hidden()
+        page.mouse.move(0, 0)  # rows under the pointer do not move
+        row = page.locator(f'tr[data-key="{market}:yes"]')
+        expect(row.locator('[data-label="Contracts"]')).to_have_text("15", timeout=20_000)
+
+        sell.click()
+        expect(figures).to_contain_text("sell 15 YES of Vancouver at 40¢", timeout=20_000)
+        now_ms = own.stage.clock.now_ms()
+        own.stage.stream(quote(market, (3_800, 50_000), (4_200, 50_000), now_ms))
+        eventually(lambda: own.client.json("/api/status")["seq"] == own.stage.writer.state.seq)
+        eventually(lambda: own.client.json("/api/trader")["status"]["seq"] == own.stage.writer.state.seq)
+        go.click()
+        expect(figures).to_contain_text(
+            "Not done: the price is beyond the one that was shown", timeout=20_000
+        )
+        expect(go).to_be_hidden()
+        page.get_by_role("button", name="Prepare again").click()
+        expect(figures).to_contain_text("sell 15 YES of Vancouver at 38¢", timeout=20_000)
+        page.locator("#doing-no").click()
+        expect(row.locator('[data-label="Contracts"]')).to_have_text("15")
+
+        working = page.locator(".working tbody tr")
+        expect(working).to_contain_text("0 of 7")
+        working.get_by_role("button", name="Cancel order").click()
+        expect(figures).to_contain_text("7 YES of Vancouver at 33¢", timeout=20_000)
+        expect(figures).to_contain_text("0 contracts of others are before it")
+        shoot(page, "cancel-light")
+        assert serious(page) == []
+        page.locator("#doing-no").click()
+        expect(working).to_have_count(1)
+        working.get_by_role("button", name="Cancel order").click()
+        expect(go).to_contain_text("Confirm: cancel order", timeout=20_000)
+        go.click()
+        expect(page.locator("#result")).to_contain_text("is asked to end", timeout=20_000)
+        expect(working).to_have_count(0, timeout=20_000)
+
         page.get_by_role("button", name="Flatten").click()
-        page.locator("#typed-word").fill("FLATTEN")
-        page.keyboard.press("Enter")
+        expect(page.locator("#doing-lines")).to_contain_text("15 of 15", timeout=20_000)
+        expect(go).to_contain_text("Confirm: cancel 0, sell 1")
+        shoot(page, "flatten-light")
+        assert (overflow(page), serious(page)) == (0, [])
+        expect(page.locator("#trader-state")).to_contain_text("running")
+        go.click()
         expect(page.locator("#main")).to_contain_text("Flattened: nothing is held", timeout=20_000)
         expect(page.locator("#trader-state")).to_contain_text("paused", timeout=20_000)
         shoot(page, "flattened-light")
         assert serious(page) == []
+    with opened("/trader", viewport={"width": 360, "height": 740}, color_scheme="dark") as page:
+        page.get_by_role("button", name="Flatten").click()
+        expect(page.locator("#doing-figures")).to_contain_text("none is held", timeout=20_000)
+        shoot(page, "flatten-empty-360-dark")
+        assert (overflow(page), clipped(page), serious(page)) == (0, [], [])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -32,7 +32,7 @@ const FIGURES = {
   ],
   sell: (ticket) => {
     const { sale } = ticket;
-    const sold = sale.price_dollars === null ? `none of ${count(sale.held_fp)} ${sale.side.toUpperCase()}` : `sell ${count(sale.count_fp)} ${sale.side.toUpperCase()} at ${cents(sale.price_dollars)} or better`;
+    const sold = sale.price_dollars === null ? `none of ${count(sale.held_fp)} ${what(sale)}` : `sell ${count(sale.count_fp)} ${what(sale)} at ${cents(sale.price_dollars)} or better`;
     return [
       ["Order", sold],
       ["Now", best(sale.best_dollars, "nobody bids now", "best bid")],
@@ -112,22 +112,24 @@ export function startOrders(live) {
   const box = document.getElementById("ticket");
   const answers = () => Boolean(document.getElementById("trader-state")?.dataset.answers);
 
+  // Returns why it is not done, or not known to be, in words; nothing if it is.
   async function confirm(countdown, words) {
     const { ticket } = countdown;
-    if (!ticket) return false;
+    if (!ticket) return "";
     countdown.button.disabled = true;
-    let told = null;
+    let told;
     try {
       told = await command("confirm", { ticket: ticket.number });
-      if (told.refused) say(`Not done: ${told.why}.`, "error");
-      else say(words(told), told.left?.length ? "warn" : "good");
     } catch (error) {
-      say(error.message, "error");
+      countdown.wait(); // said again it is done once
+      return error.message;
+    } finally {
+      for (const ms of SHOW_MS) setTimeout(() => live.refresh(), ms);
     }
-    for (const ms of SHOW_MS) setTimeout(() => live.refresh(), ms);
-    if (told) countdown.drop();
-    else countdown.wait(); // nobody knows whether it was done: said again it is done once
-    return Boolean(told);
+    countdown.drop();
+    if (told.refused) return `Not done: ${told.why}.`;
+    say(words(told), told.left?.length ? "warn" : "good");
+    return "";
   }
 
   startDialog(confirm);
@@ -208,14 +210,17 @@ function startDialog(confirm) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const { count: many, least } = form.elements;
-    body = { what: "sell", ticker: body.ticker };
+    if (body.what === "sell") body = { what: "sell", ticker: body.ticker };
     if (many.value) body.count = many.value;
     if (least.value) body.price = (Number(least.value) / 100).toFixed(4);
     prepare();
   });
   go.addEventListener("click", async () => {
-    const done = DONE[body.what];
-    if (await confirm(countdown, done)) dialog.close();
+    const mine = asked;
+    const trouble = await confirm(countdown, DONE[body.what]);
+    if (mine !== asked) return;
+    if (trouble) show(figures, [["", trouble, "bad"]]), lines.replaceChildren();
+    else dialog.close();
   });
   document.getElementById("doing-no").addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
@@ -283,7 +288,9 @@ function startForm(box, confirm) {
     }
   });
   countdown.button.addEventListener("click", async () => {
-    if (await confirm(countdown, (told) => `Order ${told.orders.join(", ")} is placed.`)) figures.hidden = true;
+    const trouble = await confirm(countdown, (told) => `Order ${told.orders.join(", ")} is placed.`);
+    if (trouble) say(trouble, "error");
+    else figures.hidden = true;
   });
   suggest();
   return suggest;
