@@ -167,14 +167,12 @@ NOTHING_HELD: Final = "nothing_held"
 NO_DRIFT: Final = "no_drift"
 DRIFT_CHANGED: Final = "drift_changed"
 
-_OTHER_EPOCH: Final = "it was decided on data from before the publisher began anew"
-
 NOT_DONE: Final = {
     TICKET_UNKNOWN: "there is no such ticket, or the trader has restarted since: prepare it again",
     TICKET_EXPIRED: "the ticket is older than 60 s: prepare it again",
     PRICE_MOVED: "the price is beyond the one that was shown",
     SIZE_MOVED: "what is held or ordered is not any more what was shown: prepare it again",
-    OTHER_EPOCH: _OTHER_EPOCH,
+    OTHER_EPOCH: "it was decided on data from before the publisher began anew",
     MORE_THAN_HELD: "more is to be sold than is held",
     ORDER_UNKNOWN: "there is no order of that number",
     ORDER_ENDED: "the order has ended",
@@ -194,7 +192,7 @@ WOULD_TAKE: Final = "would_take"
 GATEWAY: Final = {
     "not_sent": "it has not left this machine",
     "not_placed": "it never came to the exchange",
-    OTHER_EPOCH: _OTHER_EPOCH,
+    OTHER_EPOCH: NOT_DONE[OTHER_EPOCH],
     "replay": "the feed is a replay: nothing leaves",
     "not_confirmed": "the typed confirmation for real orders is missing",
     "fenced": "the watchdog or another order gateway has taken over",

@@ -283,17 +283,20 @@ def test_working_orders_stand_by_themselves_each_in_its_state_with_age_and_how_i
         an_order(number=1, strategy="manual", attempt=100, side="no", price_dollars="0.6000"),
     ]
     unknown = UnknownOrder(number=3, ticker=MARKET, reason="timeout", deadline=1_790_000_040.0)
-    queued = QueuedOrder(number=5, ahead_fp="120.00")
+    queued = QueuedOrder(number=5, ahead_fp="120.00", as_of=1_789_999_997.0)
     status = a_status(unknown_orders=1, unknown=(unknown,), queues=(queued,))
     page = words(msgspec.structs.replace(FULL, status=status, orders=orders))
 
     assert "Working orders 4" in page
     assert re.search(
-        r"0 of 12 41¢ resting [\w ]+ waits in the book, nothing of it is filled; 120 ahead of it Cancel",
-        page,
+        r"0 of 12 12 41¢ 120 3 s ago resting [\w ]+ waits in the book, nothing of it is filled Cancel", page
     )
-    assert re.search(r"4 of 12 41¢ partial [\w ]+ a part is filled, the rest waits in the book Cancel", page)
-    assert "nobody knows its fate: timeout; counts as not placed in" in page
+    assert re.search(
+        r"4 of 12 8 41¢ not known partial [\w ]+ a part is filled, the rest waits in the book Cancel", page
+    )
+    # In the table of all orders, too.
+    assert page.count("nobody knows its fate: timeout; counts as not placed in") == 2
+    assert re.search(r"12 4 8 rest 41¢ [\S]+ partial", page)
     assert "sells 12 YES at 40¢ or better" in page
 
 

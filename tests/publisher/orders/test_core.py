@@ -351,11 +351,13 @@ def test_places_in_the_queue_are_asked_for_rarely_while_something_rests_and_told
         desk.pass_ms(100)
     assert desk.reads["queues"] - before == 3
 
-    for nonsense in ({"queue_positions": 7}, {"queue_positions": {}}, [], "x"):
+    useless: list[Any] = [{"queue_positions": 7}, {"queue_positions": {}}, [], "x"]
+    for nonsense in useless:
         monkeypatch.setitem(READS, "queues", nonsense)
         desk.pass_ms(10_000)
         assert told()[0] == ((1, 12_000),), "what was said last stands, and its age is told"
-    for empty in ({}, {"queue_positions": None}, {"queue_positions": []}):
+    nobodys: list[Any] = [{}, {"queue_positions": None}, {"queue_positions": []}]
+    for empty in nobodys:
         monkeypatch.setitem(READS, "queues", empty)
         desk.pass_ms(10_000)
         assert told() == ((), desk.now.wall_ms)
