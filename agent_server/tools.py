@@ -503,6 +503,8 @@ def prepare_order(world: World, asked: PrepareArguments) -> dict[str, Any]:
         rest_seconds=asked.rest_seconds,
     )
     ticket = world.trader(msgspec.to_builtins(command), TicketAnswer, PREPARE_MS).ticket
+    if not isinstance(ticket, TicketRow):
+        raise Unanswered("the trader answered with a ticket that buys nothing: nothing was prepared")
     return _head(world, records) | {"ticket": _ticket_row(ticket, means), **_what_now(ticket)}
 
 
