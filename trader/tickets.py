@@ -136,7 +136,7 @@ def answer_of(state: str, command: ManualCommand) -> TicketAnswer | ByHandAnswer
                 return TicketAnswer(state=state, ticket=ticket_row(output.ticket))
         because = undone[0].reason if undone else reasons.ERROR
         subject = undone[0].subject if undone else command.op
-        raise Refusal("bad_request", f"{subject}: {reasons.why_refused(because)} ({because})")
+        raise Refusal("bad_request", f"{subject}: {reasons.why_refused(because)}")
     orders = tuple(dict.fromkeys(_orders(outputs)))
     flattens = any(isinstance(output, FlattenConfirmed) for output in outputs)
     refused = None if orders or flattens or not undone else undone[0].reason

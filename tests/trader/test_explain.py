@@ -108,7 +108,7 @@ def test_without_the_inputs_the_rest_is_explained_all_the_same(person: Person) -
 
 def test_what_was_not_traded_is_counted_by_who_wanted_it_and_why(person: Person) -> None:
     for _ in range(2):
-        with pytest.raises(Refusal, match="nothing_held"):
+        with pytest.raises(Refusal, match="nothing is held there"):
             person.ask("prepare", what="sell", ticker=HOME)
     person.stand.journal.commit()
     path = person.stand.journal.path
