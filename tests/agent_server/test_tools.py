@@ -224,6 +224,7 @@ def test_an_order_for_another_market_than_meant_is_not_even_prepared(seen: Seen)
     assert seen.asked == [
         {
             "op": "prepare",
+            "what": "buy",
             "ticker": WINNER,
             "side": "yes",
             "count_fp": "5",
