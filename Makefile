@@ -3,6 +3,8 @@
 #   make quick    the tests that need no process of their own and no browser: while working
 #   make test     all tests, two at a time   (ARGS="-k words" for some)
 #   make test-all the same on every CPython from 3.11 on that is here
+#   make coverage branch coverage of the pure packages by their unit tests, against the floors in pyproject.toml
+#   make coverage-all  the same of all packages by all tests, processes included (long)
 #   make soak     one check with ever new seeds, counted over all runs (make soak NAME SECONDS=600)
 #   make check    format, lint, types, import rules, tests
 #   make bench    benchmarks, all or those named (make bench orders)
@@ -43,7 +45,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test-all test quick soak check format lint types imports bench lab measure settings lock clean
+.PHONY: help install install-dev run test-all test quick coverage coverage-all soak check format lint types imports bench lab measure settings lock clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +74,18 @@ test: install-dev
 
 quick: install-dev
 	@$(PYTEST) -m "not e2e and not slow" $(ARGS)
+
+# The unit tests of the pure packages; none that bounds a time, which measuring makes longer.
+PURE = tests/markets tests/bus/protocol tests/bus/scan tests/bus/trading tests/bus/test_hostile.py \
+	tests/bus/test_later.py tests/bus/test_stepped.py tests/trader tests/publisher/orders tests/simulator/matching \
+	tests/simulator/test_switches.py
+coverage coverage-all: install-dev
+	@rm -rf .coverage.d && mkdir .coverage.d
+	@$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist worksteal \
+		$(if $(filter coverage,$@),-m "not e2e and not slow and not alone" $(PURE),-m "not alone") $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage json --quiet -o .coverage.d/report.json
+	@$(BIN)/python tools/coverage_floors.py .coverage.d/report.json $(if $(filter coverage-all,$@),--all)
 
 soak: install-dev
 	@$(BIN)/python -m tests.soak $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
