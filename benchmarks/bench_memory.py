@@ -1,8 +1,9 @@
 """Memory that a market costs in the processes that hold a replica: snapshot server, trader and dashboard.
 
-Real processes follow a feed with the simulator's universe in two sizes, with quotes streaming and commits;
-what a market costs is the difference of their memory (PSS: what is theirs alone, and their share of what they
-share) by that of the markets. Reference: the 2,140 bytes of a market's JSON.
+N10 of docs/performance.md. Real processes follow a feed with the simulator's universe in several sizes, with
+quotes streaming and commits; what a market costs is the difference of their memory to the smallest (PSS: what
+is theirs alone, and their share of what they share) by that of the markets. Reference: the 2,140 bytes of a
+market's JSON. ``BENCH_MARKETS=20000`` measures that size alone.
 """
 
 import contextlib
@@ -17,7 +18,8 @@ from tests.support import Process, Runner, eventually
 
 from .endurance import health
 
-SIZES: Final = (2_000, int(os.environ.get("BENCH_MARKETS", "20000")))
+FEW: Final = 2_000
+SIZES: Final = tuple(map(int, os.environ.get("BENCH_MARKETS", "20000,130000").split(",")))
 JSON_BYTES: Final = 2_140
 """Bytes of a market as Kalshi sends it, measured in recorded payloads."""
 
@@ -27,15 +29,25 @@ LOADED_S: Final = 12.0
 
 NAMES: Final = ("snapshot_server", "trader", "ui")
 
+Reading = tuple[int, dict[str, int], dict[str, int]]
+"""Markets that were served, and bytes by process: joined, and loaded."""
+
 
 def main() -> None:
     """Measure and print."""
     print(__doc__)
-    readings = []
+    smallest = _measured(FEW)
     for size in SIZES:
-        with tempfile.TemporaryDirectory(prefix="kb-memory-") as name:
-            readings.append(_measure(size, Path(name)))
-    (few, idle_few, loaded_few), (many, idle_many, loaded_many) = readings
+        _show(smallest, _measured(size))
+
+
+def _measured(size: int) -> Reading:
+    with tempfile.TemporaryDirectory(prefix="kb-memory-") as name:
+        return _measure(size, Path(name))
+
+
+def _show(smallest: Reading, largest: Reading) -> None:
+    (few, idle_few, loaded_few), (many, idle_many, loaded_many) = smallest, largest
     print(f"{few:,} and {many:,} markets; bytes a market, JSON {JSON_BYTES:,}")
     print(f"{'':16}{'MB, few':>10}{'many':>8}{'joined':>10}{'loaded':>10}{'reach':>10}")
     for name in NAMES:
@@ -48,7 +60,7 @@ def main() -> None:
         )
 
 
-def _measure(size: int, folder: Path) -> tuple[int, dict[str, int], dict[str, int]]:
+def _measure(size: int, folder: Path) -> Reading:
     """Return the markets served, and bytes by process: joined, and after commits and streamed quotes."""
     runner = Runner(folder)
     runner.run_dir.mkdir(mode=0o700)

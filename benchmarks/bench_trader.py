@@ -46,12 +46,12 @@ def main() -> None:
     print("| feed to intent | p10 us | p50 us | p99 us | reference | reach p50 |\n|---|---|---|---|---|---|")
     memory = Path("/dev/shm")
     if memory.is_dir():
-        show("N13 without the journal's fsync", latencies_us(memory), "-", "< 300 us")
+        show("N13 without the journal's fsync", latencies_us(memory), "-", "< 250 us")
     else:
         print("(no /dev/shm: the row without fsync is left out)")
     here = ROOT / "benchmarks"
     synced = fsyncs_us(here)
-    show("N13 with the journal's fsync", latencies_us(here), f"fsync {synced:.0f} us", "< 2000 us")
+    show("N13 with the journal's fsync", latencies_us(here), f"fsync {synced:.0f} us", "< 1000 us")
 
 
 def show(name: str, taken: list[float], reference: str, reach: str) -> None:

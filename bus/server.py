@@ -7,7 +7,7 @@ never half a commit.
 
 import contextlib
 import queue
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -18,6 +18,7 @@ from bus.protocol.answers import Answers, OnWish
 from bus.protocol.messages import PublisherHealth
 from bus.protocol.state import State
 from bus.protocol.writer import Writer
+from markets.records import Record
 
 from .clock import Clock
 from .sockets import ANSWERS_WAITING, MAX_QUESTION, QUESTIONS_WAITING, bind, make
@@ -153,12 +154,25 @@ class FeedServer:
         """Publish frames in order. Bus thread only."""
         self._owner.check()
         for frame in frames:
-            try:
-                self._pub.send(frame, 0, len(frame) < COPY_BELOW)
-            except zmq.Again:
-                log.warning("subscriber.stuck", waited_ms=SLOW_MS)
-                self._pub.setsockopt(zmq.XPUB_NODROP, 0)  # it has had its chance: now it loses messages
-                self._pub.send(frame, 0, len(frame) < COPY_BELOW)
+            self._send(frame)
+
+    def publish(self, topic: str, kind: str, records: Sequence[Record], source_ns: int, now_ns: int) -> None:
+        """Publish records that apply immediately, once an epoch is open. Bus thread only.
+
+        Each message is sent before our own state has what it says: readers need not wait for that, and
+        whoever asks this thread is answered after both.
+        """
+        self._owner.check()
+        assert self.writer is not None, "an epoch is open"
+        self.writer.stream(topic, kind, records, source_ns, now_ns, self._send)
+
+    def _send(self, frame: bytes) -> None:
+        try:
+            self._pub.send(frame, 0, len(frame) < COPY_BELOW)
+        except zmq.Again:
+            log.warning("subscriber.stuck", waited_ms=SLOW_MS)
+            self._pub.setsockopt(zmq.XPUB_NODROP, 0)  # it has had its chance: now it loses messages
+            self._pub.send(frame, 0, len(frame) < COPY_BELOW)
 
     def serve(self, stop: Stop) -> None:
         """Run until `stop`. Sockets and state move to the calling thread, the bus thread from now on."""

@@ -131,7 +131,7 @@ class Live:
         for topic, batches in runs.items():
             for kind, records in batches:
                 source_ns = max(_time_of(record) for record in records) * 1_000_000 or now_ns
-                server.send(writer.stream(topic, kind, records, source_ns, now_ns))
+                server.publish(topic, kind, records, source_ns, now_ns)
 
     @property
     def disputed(self) -> set[str]:
@@ -182,7 +182,7 @@ class Live:
         self._held.streamed(book.ticker, quote.status, book.as_of_ms)
         topic = state.stream_of[book.ticker]
         record = [_ticked(quote, tick)]
-        server.send(server.writer.stream(topic, "quote", record, book.as_of_ms * 1_000_000, now_ns))
+        server.publish(topic, "quote", record, book.as_of_ms * 1_000_000, now_ns)
 
     def _record(
         self,

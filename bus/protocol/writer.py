@@ -5,7 +5,7 @@ replica will and return the frames to send, in order.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -42,6 +42,8 @@ _STREAM_BYTES: Final = 50
 Change = tuple[str, str, Sequence[Record]]
 """(topic, kind, records) of one stream."""
 
+Send = Callable[[bytes], object]
+
 Relayed = tuple[str, Envelope | Quotes, Sequence[Any]]
 """(topic, message, its records as `records_of` gives them)."""
 
@@ -75,12 +77,23 @@ class Writer:
             self.state.digest()  # now, and not when a heartbeat is due
 
     def stream(
-        self, topic: str, kind: str, records: Sequence[Record], source_ns: int, now_ns: int
+        self,
+        topic: str,
+        kind: str,
+        records: Sequence[Record],
+        source_ns: int,
+        now_ns: int,
+        send: Send | None = None,
     ) -> list[bytes]:
-        """Publish records that apply immediately; return the frames."""
+        """Publish records that apply immediately; return the frames.
+
+        Args:
+            send: sends each frame before the state has what it says, so that readers do not wait for that.
+                It must not read the state.
+        """
         self._owner.check()
         with self.state.lock:
-            return self._messages(topic, kind, records, 0, source_ns, now_ns)
+            return self._messages(topic, kind, records, 0, source_ns, now_ns, send)
 
     def commit(self, changes: Iterable[Change], cycle: CycleEnd, source_ns: int, now_ns: int) -> list[bytes]:
         """Publish a sweep's difference as one run closed by `cycle`; return the frames.
@@ -180,14 +193,21 @@ class Writer:
         return frames
 
     def _messages(
-        self, topic: str, kind: str, records: Sequence[Any], cycle: int, source_ns: int, now_ns: int
+        self,
+        topic: str,
+        kind: str,
+        records: Sequence[Any],
+        cycle: int,
+        source_ns: int,
+        now_ns: int,
+        send: Send | None = None,
     ) -> list[bytes]:
         """Publish records in as many messages as they need; return the frames."""
         if not records:
             return []
         if len(records) <= MAX_RECORDS:
             try:
-                return [self._message(topic, kind, records, cycle, source_ns, now_ns)]
+                return [self._message(topic, kind, records, cycle, source_ns, now_ns, send)]
             except MessageTooLarge:
                 if len(records) == 1:
                     raise
@@ -195,11 +215,18 @@ class Writer:
         frames: list[bytes] = []
         for start in range(0, len(records), size):
             part = records[start : start + size]
-            frames += self._messages(topic, kind, part, cycle, source_ns, now_ns)
+            frames += self._messages(topic, kind, part, cycle, source_ns, now_ns, send)
         return frames
 
     def _message(
-        self, topic: str, kind: str, records: Sequence[Any], cycle: int, source_ns: int, now_ns: int
+        self,
+        topic: str,
+        kind: str,
+        records: Sequence[Any],
+        cycle: int,
+        source_ns: int,
+        now_ns: int,
+        send: Send | None = None,
     ) -> bytes:
         state = self.state
         stream = state.streams.get(topic) or state.stream(topic)
@@ -210,6 +237,8 @@ class Writer:
         # Only a message that can be sent is numbered: a refused one must not leave a hole.
         state.seq = seq
         self._recent[topic] = None
+        if send is not None:
+            send(frame)
         if kind == "quote":
             state.put_quotes(stream, seq, records, [])
         elif kind == "cycle":

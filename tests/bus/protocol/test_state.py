@@ -1,5 +1,6 @@
 """The state alone: what it says has changed is what has."""
 
+import random
 from typing import Any
 
 import hypothesis.strategies as st
@@ -11,7 +12,7 @@ from bus.protocol.messages import decode, encode_record
 from bus.protocol.state import STATE_KINDS, State
 from markets.records import Event, Record, Remove, Series
 from tests.bus.protocol.test_join import TICKERS, Line
-from tests.bus.world import START_MS, Publisher, a_market
+from tests.bus.world import START_MS, Publisher, a_market, a_quote
 
 KEEPINGS = [None, Keeping, Slim, lambda: Packed(sample_bytes=1)]
 
@@ -142,3 +143,25 @@ def test_a_replica_tells_its_listener_nothing_of_what_is_sent_again() -> None:
     line.settle()
     assert line.agrees()
     assert line.node.sync.stats.digest_mismatches == 0
+
+
+def test_what_is_sent_before_the_own_state_has_it_is_the_same_to_the_byte() -> None:
+    plain, first = (
+        Publisher(START_MS, random.Random(1), TICKERS),
+        Publisher(START_MS, random.Random(1), TICKERS),
+    )
+    sent: list[bytes] = []
+    seen: list[int] = []
+
+    def send(frame: bytes) -> None:
+        sent.append(frame)
+        seen.append(first.writer.state.quotes[TICKERS[0]].yes_bid_e4)
+
+    topic = plain.topic(TICKERS[0])
+    for bid_e4 in (1_000, 2_000):
+        quotes = [a_quote(TICKERS[0], bid_e4)]
+        frames = plain.writer.stream(topic, "quote", quotes, 1, 2)
+        assert first.writer.stream(topic, "quote", quotes, 1, 2, send) == frames == sent[-1:]
+    assert seen == [4_500, 1_000], "sent before"
+    assert first.writer.state.digest() == plain.writer.state.digest()
+    assert first.writer.state.seq == 2
