@@ -7,6 +7,7 @@ from typing import Final
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from bus.alerting import TITLES
 from bus.ask import NoAnswer
 from bus.health import progress
 from bus.market_history import MarketHistory
@@ -20,6 +21,7 @@ from ui.pages.filters import Filters
 from ui.pages.log_view import LEVELS
 from ui.pages.results import profit_factor, win_rate
 from ui.pages.system import DRIFT_WORDS, ROLES
+from ui.routes.alert_routes import OPS, AlertRoutes
 from ui.routes.api_routes import ApiRoutes
 from ui.routes.assets import Assets
 from ui.routes.chart_routes import ChartRoutes
@@ -73,6 +75,8 @@ def make_app(
         USUAL=TableView(Filters()),
         LOG_LEVELS=LEVELS,
         ROLES=ROLES,
+        ALERT_TITLES=TITLES,
+        alerts_on=lambda: service.alerts.on,
         DRIFT_WORDS=DRIFT_WORDS,
         FOLDED=WORDS,
         win_rate=win_rate,
@@ -80,6 +84,8 @@ def make_app(
         asset=assets.url,
         progress=progress,
     )
+    control = CommandRoutes(service)
+    alerts = AlertRoutes(service, control)
     rules: dict[str, Callable[..., Response]] = {
         "/": pages.current(pages.overview),
         "/m/<path:ticker>": pages.current(pages.market),
@@ -92,11 +98,13 @@ def make_app(
         "/results": pages.current(pages.results, shared=False),
         "/results/<name>.csv": pages.results_csv,
         "/system": pages.current(pages.system, shared=False),
+        "/alerts": pages.current(pages.alerts, shared=False),
         "/api/system": api.system,
         "/api/trader": api.trader,
         "/api/opportunities": api.opportunities,
         "/api/status": api.status,
         "/api/search": api.search,
+        "/api/alerts": alerts.look,
         "/api/market/<path:ticker>": api.market,
         "/api/chart/market/<path:ticker>": charts.market,
         "/api/chart/event/<path:event_ticker>": charts.event,
@@ -109,9 +117,10 @@ def make_app(
         name = "api_" + view.__name__ if rule.startswith("/api/") else view.__name__
         name = "chart_" + view.__name__ if "/chart/" in rule else name
         app.add_url_rule(rule, name, view, methods=["GET"])
-    control = CommandRoutes(service)
     for op in command_rules.BODIES:
         app.add_url_rule(f"/api/trader/{op}", f"command_{op}", partial(control.command, op), methods=["POST"])
+    for op in OPS:
+        app.add_url_rule(f"/api/alerts/{op}", f"alerts_{op}", partial(alerts.command, op), methods=["POST"])
     app.add_url_rule("/api/replay", "command_replay", control.replay, methods=["POST"])
     app.register_error_handler(NoAnswer, pages.silent)
     app.register_error_handler(Absent, pages.absent)

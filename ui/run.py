@@ -1,9 +1,9 @@
 """The dashboard process: one replica, and the pages made from it.
 
 Threads: two `replica` follow the feed, and the trader's fair values and events; `scanner` looks for
-opportunities; `trader` asks the trader; `wishes` passes on which markets are looked at; `monitor` asks the
-snapshot server, and a replay, how they stand; `supervised` asks supervisord how the processes stand; the main
-thread serves HTTP. None of them ever waits for Kalshi.
+opportunities; `trader` asks the trader, and `alerts` the alerts where they are on; `wishes` passes on which
+markets are looked at; `monitor` asks the snapshot server, and a replay, how they stand; `supervised` asks
+supervisord how the processes stand; the main thread serves HTTP. None of them ever waits for Kalshi.
 """
 
 import threading
@@ -27,6 +27,7 @@ from bus.sockets import make_context
 from bus.wishes import Wishes
 from markets.errors import KalshiBusError
 
+from .alerts_link import AlertsLink
 from .app import make_app
 from .desk import TraderLink
 from .front import Front
@@ -70,6 +71,7 @@ def run(settings: Settings, stop: Stop) -> int:
     service.follow(replica)
     wishes = Wishes(context, settings.query)
     monitor = service.monitor = Monitor(context, settings.query, settings.state)
+    alerts = service.alerts = AlertsLink(context, settings.alerts_control, on=settings.alerts == "yes")
     link = TraderLink(Asker(context, settings.trader_control), settings.data_dir, clock)
     values = Replica(
         context, settings.trader_events, settings.trader_control, clock, Rng(),
@@ -81,6 +83,7 @@ def run(settings: Settings, stop: Stop) -> int:
         threading.Thread(target=telling.run, args=(stop,), name="metrics"),
         threading.Thread(target=link.run, args=(stop,), name="trader"),
         threading.Thread(target=service.run, args=(stop,), name="scanner"),
+        threading.Thread(target=alerts.run, args=(stop,), name="alerts"),
         threading.Thread(target=wishes.run, args=(stop,), name="wishes"),
         threading.Thread(
             target=monitor.run, args=(stop, clock.monotonic_ns, service.replaying), name="monitor"

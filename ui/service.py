@@ -23,6 +23,7 @@ from markets.records import FairValue
 from ui.pages.dashboard_status import ShownReplica, replay_of, status_of
 from ui.pages.system import SystemView, place_rows, process_rows
 
+from .alerts_link import AlertsLink
 from .arrivals import Arrivals
 from .desk import OLD_FACTOR, Absent, Desk, TraderLink
 from .hub import PageUpdate, UpdateHub
@@ -73,6 +74,7 @@ class Service:
         self.trader: TraderLink | None = None
         self.arrivals = Arrivals()
         self.monitor: Monitor | None = None
+        self.alerts = AlertsLink(None, settings.alerts_control, on=False)
         self._shown: ShownReplica | None = None
         self._values: ShownReplica | None = None
         self._values_at = (0, 0)

@@ -1,5 +1,7 @@
 """The POST routes: commands to the trader and to a replay."""
 
+from collections import defaultdict
+
 import msgspec
 import structlog
 from flask import Response, request
@@ -20,12 +22,12 @@ class CommandRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._rates = {op: command_rules.CommandRate() for op in (*command_rules.BODIES, "replay")}
+        self._rates: defaultdict[str, command_rules.CommandRate] = defaultdict(command_rules.CommandRate)
 
     def command(self, op: str) -> Response:
         """Carry out a command to the trader."""
-        command = command_rules.read_body(op, self._body(op))
-        self._pay(op)
+        command = command_rules.read_body(op, self.body(op))
+        self.pay(op)
         link = self._service.link()
         try:
             if isinstance(command, KillCommand):
@@ -51,15 +53,15 @@ class CommandRoutes:
 
     def replay(self) -> Response:
         """Carry out a command to the replay."""
-        parameters = command_rules.read_replay(self._body("replay"))
-        self._pay("replay")
+        parameters = command_rules.read_replay(self.body("replay"))
+        self.pay("replay")
         monitor = self._service.monitor
         if monitor is None or not self._service.replaying():
             raise Conflict("no recording is played back")
         answer = monitor.command_replay(parameters)
         return json_reply(answer, 200 if answer.get("ok") else 409)
 
-    def _body(self, op: str) -> bytes:
+    def body(self, op: str) -> bytes:
         """Return the body of a request that may command; everything else is refused."""
         because = command_rules.foreign(dict(request.headers), request.host)
         if because is not None:
@@ -69,6 +71,7 @@ class CommandRoutes:
             raise UnsupportedMediaType("Content-Type: expected application/json")
         return request.get_data(cache=False)
 
-    def _pay(self, op: str) -> None:
+    def pay(self, op: str) -> None:
+        """Take a command from its rate; too many are refused."""
         if not self._rates[op].take(self._service.steady_ns()):
             raise TooManyRequests("too many commands; try again in a moment")

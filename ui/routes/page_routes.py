@@ -162,6 +162,17 @@ class PageRoutes:
             **msgspec.structs.asdict(service.system(this_moment(service))),
         )
 
+    def alerts(self) -> Response:
+        """The rules of the alerts, how they stand, and what was told."""
+        link = self._service.alerts
+        return self._page(
+            "alerts.html",
+            told=link.answer,
+            answers=link.answers,
+            wanted_ticker=request.args.get("ticker", "")[:200],
+            poll_ms=2_000,
+        )
+
     def results(self) -> Response:
         """What was earned, with what, and what can come of what is held."""
         wanted = results_views.parse_choice(request.args.items(multi=True))

@@ -1,6 +1,7 @@
 // Entry: wires the parts of a page together. Without scripts the same pages work, reloaded every 15 s.
 
 import { startAges, tick } from "./ages.js";
+import { startAlerts } from "./alerts.js";
 import { startChart } from "./chart.js";
 import { startControl } from "./control.js";
 import { startCurve } from "./curve.js";
@@ -15,7 +16,7 @@ import { startSorts } from "./sorts.js";
 startAges();
 const shown = [tick];
 const live = startLive(() => shown.forEach((hear) => hear()));
-shown.push(startControl(live), startCurve(), startChart(live), startOrders(live), startReplay(live));
+shown.push(startControl(live), startCurve(), startChart(live), startOrders(live), startReplay(live), startAlerts(live));
 startFilters(live);
 startSearch();
 startSorts(live);

@@ -1,4 +1,4 @@
-// The keyboard: / j k Enter f g t r s x ? Esc. Never while typing, never with a modifier.
+// The keyboard: / j k Enter f g t r s a x ? Esc. Never while typing, never with a modifier.
 
 export function startKeys() {
   const help = document.getElementById("help");
@@ -15,6 +15,7 @@ export function startKeys() {
     t: () => location.assign("/trader"),
     r: () => location.assign("/results"),
     s: () => location.assign("/system"),
+    a: () => location.assign("/alerts"),
     x: () => document.getElementById("kill").focus(),
     "?": () => help.showModal(),
     Escape: () => document.activeElement?.blur(),

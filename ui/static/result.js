@@ -13,10 +13,10 @@ export function say(text, tone) {
 }
 
 // Returns the answer; throws an Error in words where there is none or it is a refusal.
-export async function command(op, body) {
+export async function command(op, body, whom = "trader") {
   let answer, told;
   try {
-    answer = await fetch(`/api/trader/${op}`, {
+    answer = await fetch(`/api/${whom}/${op}`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-Kalshi-Bus": "command" },
       body: JSON.stringify(body),

@@ -1,0 +1,73 @@
+"""The dashboard's link to the alerts: what they say, kept fresh by one thread, and commands to them."""
+
+from typing import Any, Final
+
+import structlog
+
+from bus.alerting import AlertsAnswer, DoneAnswer
+from bus.ask import Asker, ask
+from bus.process.lifecycle import Stop
+from bus.threads import Owner
+from bus.trading.shapes import told
+from markets.errors import KalshiBusError
+
+log = structlog.get_logger()
+
+EVERY_S: Final = 1.0
+LOOK_MS: Final = 1_000
+COMMAND_MS: Final = 3_000
+
+
+class AlertsLink:
+    """`run` in a thread of its own; everything else from any.
+
+    Args:
+        endpoint: of the alerts; nobody is asked where `on` is False.
+    """
+
+    def __init__(self, context: Any, endpoint: str, *, on: bool) -> None:
+        self.on = on
+        self.answer: AlertsAnswer | None = None
+        """What they said last; it stays when they answer no more, which `answers` says."""
+        self.answers = False
+        self._context = context
+        self._endpoint = endpoint
+        self._owner = Owner("the dashboard's link to the alerts")
+        self._problem: str | None = None
+
+    def run(self, stop: Stop) -> None:
+        """Ask until `stop`."""
+        self._owner.check()
+        asker = Asker(self._context, self._endpoint)
+        try:
+            while self.on and not stop.is_set():
+                self._look(asker)
+                stop.wait(EVERY_S)
+        finally:
+            asker.close()
+
+    def command(self, op: str, **parameters: Any) -> DoneAnswer:
+        """Have something done, and look at what came of it.
+
+        Raises:
+            NoAnswer: nobody answers.
+            Refusal: it will not.
+            DecodeError: it does not answer as it should.
+        """
+        question = {"op": op, "id": 1, **parameters}
+        done = told(ask(self._context, self._endpoint, question, COMMAND_MS), DoneAnswer)
+        self._take(ask(self._context, self._endpoint, {"op": "alerts", "id": 1}, LOOK_MS))
+        return done
+
+    def _look(self, asker: Asker) -> None:
+        try:
+            self._take(asker.ask({"op": "alerts"}, LOOK_MS))
+        except KalshiBusError as error:
+            self.answers = False
+            if str(error) != self._problem:
+                self._problem = str(error)
+                log.info("alerts.unanswered", error=self._problem)
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        self.answer = told(answer, AlertsAnswer)
+        self.answers, self._problem = True, None
