@@ -72,8 +72,12 @@ OUTSIDE = ("simulator", "publisher", "publisher.orders", "publisher.orders.watch
 def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, namespace: Process) -> None:
     runner = stack.runner
     runner.env["KALSHI_BUS_MODE"] = "sim"  # orders leave, through the gateway
+    urls = runner.folder / "urls"
+    urls.touch(mode=0o600)
+    urls.write_text("away json://192.0.2.1/\n")  # the way out of alerts: it alone fails
+    runner.env |= {"KALSHI_BUS_ALERTS": "yes", "KALSHI_BUS_ALERTS_URLS": str(urls)}
     stack.start(*OUTSIDE)
-    for name in ("snapshot_server", "ui", "trader", "snapshot_server.past"):
+    for name in ("snapshot_server", "ui", "trader", "snapshot_server.past", "alerts"):
         stack.processes[name] = inside(runner, namespace, "-m", name)
     stack.processes["recorder"] = inside(runner, namespace, "-m", "bus", "record")
     for name, process in stack.processes.items():
@@ -126,6 +130,7 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
         "recorder_messages_total",
         "ui_event_streams",
         "publisher_failing",
+        "alerts_rules",
     )
 
     def told() -> bool:
@@ -133,6 +138,17 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
         return all(f"kalshi_bus_{name}" in text for name in names)
 
     eventually(told, START_S, "all have told their figures")
+
+    # Alerts are judged here, too, and what cannot get out is said and holds up nothing.
+    assert stack.ask("alerts_control", "set_rule", rule={"kind": "stale"})["number"] == 1
+    assert stack.ask("alerts_control", "test")
+
+    def failed() -> bool:
+        alerts = stack.ask("alerts_control", "alerts")
+        states = [(way["name"], way["state"]) for way in alerts["ways"]]
+        return states == [("away", "fails")] and alerts["rules"][0]["problem"] is None
+
+    eventually(failed, START_S, "the way out is said to fail")
 
     # A person's order goes the same way as a strategy's, and does not wait for a mispricing.
     def ordered() -> bool:
@@ -152,7 +168,7 @@ def test_all_but_who_speaks_to_the_exchange_work_without_a_route(stack: Stack, n
         return any(order.get("status") not in ("intended", "sent", "unknown") for order in orders)
 
     eventually(answered, START_S, "an order has left, and is answered")
-    for name in ("trader", "ui", "snapshot_server", "snapshot_server.past", "recorder"):
+    for name in ("alerts", "trader", "ui", "snapshot_server", "snapshot_server.past", "recorder"):
         assert stack.processes[name].stop(5) == 0, name
 
     # What the trader heard of the exchange is all that it decided on: the same inputs, the same bytes.

@@ -25,6 +25,8 @@ DRIFT_WORDS: Final = {
 """What of a member is otherwise than documented -> how the page says it."""
 
 ROLES: Final = ("simulator", "publisher", "snapshot_server", "trader", "ui")
+WHERE_WANTED: Final = ("alerts",)
+"""Processes that are there where somebody wants them."""
 
 
 class ProcessRow(msgspec.Struct, frozen=True):
@@ -73,7 +75,8 @@ class SystemView(msgspec.Struct, frozen=True):
 def process_rows(run_dir: Path, supervised: Processes | None) -> list[ProcessRow]:
     """Return the processes of a run directory: supervisord's, or whoever holds a role there."""
     rows = []
-    for name in supervised if supervised is not None else ROLES:
+    by_hand = (*ROLES, *(name for name in WHERE_WANTED if holder(run_dir, name)))
+    for name in supervised if supervised is not None else by_hand:
         known = supervised[name] if supervised is not None else None
         pid = known.pid if known is not None else holder(run_dir, name)
         memory, descriptors, threads, up_s = _proc(pid)
