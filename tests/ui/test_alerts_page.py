@@ -191,7 +191,7 @@ def test_a_rule_is_kept_on_the_page_and_told_to_every_tab(desk: Desk) -> None:
         expect(row).to_contain_text("above 70c", timeout=LONG_MS)
         expect(row).to_contain_text("urgent")
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": 1440, "height": 900})
             shoot(page, f"alerts-{scheme}")
             if scheme == "dark":
