@@ -21,7 +21,14 @@ from bus.scan.membership import scan_limits
 from bus.scan.rescan import Batch
 from bus.scan.scans import Scan, Scans
 from bus.scan.search import SearchIndex
-from bus.trading.shapes import TicketAnswer, TicketRow
+from bus.trading.shapes import (
+    PositionRow,
+    PositionsAnswer,
+    SaleRow,
+    SaleTicketRow,
+    TicketAnswer,
+    TicketRow,
+)
 from markets.records import Book, FairValue
 from tests.support import ROOT
 from tests.ui.stage import DULL, MATCH, fill, world
@@ -40,6 +47,25 @@ TICKET = TicketRow(
     valid_until=NOW_MS / 1000 + 60, refused=None, why=None,
 )  # fmt: skip
 
+SALE = SaleTicketRow(
+    number=4712,
+    sale=SaleRow(
+        ticker=WINNER, event_ticker=MATCH, label="Vancouver", side="no", held_fp="5.00", count_fp="2.00",
+        left_fp="3.00", best_dollars="0.4500", price_dollars="0.4000", brings_dollars="0.900000",
+        fees_dollars="0.030000", cost_dollars="1.000000", realised_dollars="-0.130000",
+        settlement_dollars=None, against_settlement_dollars=None, expected_from=(), refused=None, why=None,
+    ),
+    worst_before_dollars="-2.500000", worst_after_dollars="-1.600000", valid_until=NOW_MS / 1000 + 60,
+    refused=None, why=None,
+)  # fmt: skip
+
+HELD = PositionRow(
+    ticker=WINNER, event_ticker=MATCH, series_ticker="KXMLSGAME", title=None, label="Vancouver", side="no",
+    count_fp="5.00", cost_dollars="2.500000", average_price_dollars="0.5000", fees_dollars="0.000000",
+    bid_dollars=None, value_dollars=None, unrealised_dollars=None, as_of=None, stale=False, strategy="value",
+    opened=1.0, status=None, close_time=None, start_time=None,
+)  # fmt: skip
+
 
 class Seen(World):
     """A world without sockets: a state, and a trader that answers with one ticket."""
@@ -50,6 +76,7 @@ class Seen(World):
         self.wished: list[str] = []
         self.asked: list[Mapping[str, Any]] = []
         self.sent: Mapping[str, Any] = {}
+        self.held: tuple[PositionRow, ...] = ()
         self.limits = scan_limits(self.settings)
 
     def now_ms(self) -> int:
@@ -79,9 +106,11 @@ class Seen(World):
         return self.sent
 
     def trader(self, question: Mapping[str, Any], shape: type[Any], timeout_ms: int = 0) -> Any:
+        if shape is PositionsAnswer:
+            return PositionsAnswer(positions=self.held)
         self.asked.append(question)
         assert shape is TicketAnswer
-        return TicketAnswer(state="running", ticket=TICKET)
+        return TicketAnswer(state="running", ticket=TICKET if question["what"] == "buy" else SALE)
 
 
 @pytest.fixture
@@ -234,9 +263,29 @@ def test_an_order_for_another_market_than_meant_is_not_even_prepared(seen: Seen)
     ]
 
 
+def test_a_sale_of_the_side_that_is_not_held_is_not_even_prepared(seen: Seen) -> None:
+    sale = {"ticker": WINNER, "yes_means": ask(seen, "market", ticker=WINNER)["yes_means"], "contracts": 2}
+    with pytest.raises(Unanswered, match="side: got 'yes', but the trader holds nothing in"):
+        ask(seen, "prepare_sale", **sale, side="yes")
+    seen.held = (HELD,)
+    with pytest.raises(Unanswered, match="side: got 'yes', but the trader holds NO in"):
+        ask(seen, "prepare_sale", **sale, side="yes")
+    with pytest.raises(Unanswered, match="nothing was prepared"):
+        ask(seen, "prepare_sale", **sale | {"yes_means": "Houston"}, side="no")
+    assert seen.asked == []
+
+    told = ask(seen, "prepare_sale", **sale, side="no", price_dollars="0.4")
+    assert told["ticket"]["sells"] == f"2.00 of 5.00 contracts of NO in {WINNER}"
+    assert told["sent"] is False
+    assert "trader confirm 4712" in told["note"]
+    (asked,) = seen.asked
+    assert (asked["what"], asked["count_fp"], asked["price_dollars"]) == ("sell", "2", "0.4000")
+
+
 def test_no_tool_can_be_asked_to_place_end_or_stop_anything() -> None:
     verbs = ("confirm", "cancel", "close_", "flatten", "place", "kill", "pause", "resume", "adopt", "sell")
-    assert not [name for name in TOOLS if any(verb in name for verb in verbs) and name != "closing_soon"]
+    named = [name for name in TOOLS if any(verb in name for verb in verbs)]
+    assert all(name.startswith("prepare_") for name in named)
 
 
 def test_schemas_are_json_schema_that_says_what_each_argument_means() -> None:

@@ -141,7 +141,8 @@ async def until(agent: Agent, tool: str, **arguments: Any) -> dict[str, Any]:
 
 async def reads(agent: Agent) -> None:
     listed = (await agent.client.list_tools()).tools
-    assert {tool.name for tool in listed} == {*READS, "prepare_order"}
+    prepares = {f"prepare_{what}" for what in ("order", "sale", "cancel", "flatten")}
+    assert {tool.name for tool in listed} == {*READS, *prepares}
     assert all(tool.annotations and tool.annotations.read_only_hint for tool in listed if tool.name in READS)
     busiest = await until(agent, "search_markets", text="a")
     ticker = next(row["ticker"] for row in busiest["found"] if row["kind"] == "market")
@@ -195,6 +196,15 @@ async def prepares(agent: Agent) -> list[dict[str, Any]]:
         if well:
             assert answer["sent"] is False
             tickets.append(answer["ticket"])
+    flattening = await agent.told("prepare_flatten")
+    assert (flattening["sent"], flattening["cancels"], flattening["sells"]) == (False, [], [])
+    tickets.append(flattening["ticket"])
+    assert (await agent.ask("prepare_cancel", number=7))[0] is False
+    well, said = await agent.ask(
+        "prepare_sale", side="no", ticker=order["ticker"], yes_means=order["yes_means"]
+    )
+    assert not well
+    assert "holds nothing" in said
     for meant in ("not " + order["yes_means"], "", "yes"):
         well, said = await agent.ask("prepare_order", **order | {"yes_means": meant})
         assert not well

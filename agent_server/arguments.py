@@ -1,0 +1,151 @@
+"""The arguments of the tools, with what each means, as clients see them and as they are checked."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all arguments."""
+
+
+Ticker = Annotated[
+    str,
+    Meta(min_length=1, max_length=200, description="A market's ticker, such as KXNBAGAME-26NOV29LALBOS-LAL."),
+]
+EventTicker = Annotated[
+    str, Meta(min_length=1, max_length=200, description="An event's ticker: a market's less its last part.")
+]
+Limit = Annotated[int, Meta(ge=1, le=100, description="At most so many rows.")]
+Hours = Annotated[float, Meta(gt=0, le=24 * 366, description="So many hours.")]
+Category = Annotated[
+    str,
+    Meta(max_length=100, description="Only of this category, such as Sports; all without it."),
+]
+Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$", description="A day of UTC, such as 2026-01-31.")]
+
+
+class NoArguments(Arguments, frozen=True, kw_only=True):
+    pass
+
+
+class SearchArguments(Arguments, frozen=True, kw_only=True):
+    text: Annotated[
+        str,
+        Meta(min_length=1, max_length=200, description="Words; all must occur in ticker, title or outcome."),
+    ]
+    limit: Limit = 20
+
+
+class MarketArguments(Arguments, frozen=True, kw_only=True):
+    ticker: Ticker
+
+
+class EventArguments(Arguments, frozen=True, kw_only=True):
+    event_ticker: EventTicker
+
+
+class BookArguments(Arguments, frozen=True, kw_only=True):
+    ticker: Ticker
+    depth: Annotated[int, Meta(ge=1, le=50, description="At most so many price levels of each side.")] = 10
+
+
+class HistoryArguments(Arguments, frozen=True, kw_only=True):
+    ticker: Ticker
+    hours: Hours = 24.0
+    points: Annotated[
+        int, Meta(ge=1, le=200, description="At most so many changes, and so many trades: the newest.")
+    ] = 40
+
+
+class MoversArguments(Arguments, frozen=True, kw_only=True):
+    limit: Limit = 20
+    category: Category = ""
+
+
+class ClosingArguments(Arguments, frozen=True, kw_only=True):
+    hours: Hours = 24.0
+    category: Category = ""
+    limit: Limit = 20
+
+
+class OpportunityArguments(Arguments, frozen=True, kw_only=True):
+    tradable_only: Annotated[
+        bool, Meta(description="Only those that no reason speaks against; else the best with their reasons.")
+    ] = False
+    kind: Annotated[str, Meta(max_length=50, description="Only of this kind; all without it.")] = ""
+    event_ticker: Annotated[str, Meta(max_length=200, description="Only of this event; all without it.")] = ""
+    limit: Limit = 10
+
+
+class OrdersArguments(Arguments, frozen=True, kw_only=True):
+    open_only: Annotated[bool, Meta(description="Only those that have not ended.")] = False
+    limit: Limit = 20
+
+
+class ResultsArguments(Arguments, frozen=True, kw_only=True):
+    since: Day | None = None
+    until: Day | None = None
+
+
+YesMeans = Annotated[
+    str,
+    Meta(
+        max_length=300,
+        description="What YES of this market stands for, word for word as tool `market` says it under "
+        "yes_means. Where it is another market's, nothing is prepared: it guards against a wrong side.",
+    ),
+]
+Contracts = Annotated[int, Meta(ge=1, le=1_000_000, description="Whole contracts; each pays $1 or nothing.")]
+
+
+class PrepareArguments(Arguments, frozen=True, kw_only=True):
+    ticker: Ticker
+    side: Annotated[
+        Literal["yes", "no"],
+        Meta(description="The outcome that is bought: yes pays $1 if the outcome comes."),
+    ]
+    yes_means: YesMeans
+    contracts: Contracts
+    price_dollars: Annotated[
+        str,
+        Meta(
+            pattern=r"^0?\.\d{1,4}$",
+            description="Limit in dollars of the side that is bought, as text: 0.45 buys at 0.45 or cheaper.",
+        ),
+    ]
+    rest_seconds: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=86_400,
+                description="How long the rest waits in the book; without it, it is cancelled.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class PrepareSaleArguments(Arguments, frozen=True, kw_only=True):
+    ticker: Ticker
+    side: Annotated[
+        Literal["yes", "no"], Meta(description="The side that is held, as tool `positions` says it.")
+    ]
+    yes_means: YesMeans
+    contracts: Contracts | None = None
+    price_dollars: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^0?\.\d{1,4}$",
+                description="Nothing is sold for less, in dollars of the side held; without it: at the bids.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class PrepareCancelArguments(Arguments, frozen=True, kw_only=True):
+    number: Annotated[int, Meta(ge=1, le=2**53, description="The order's number, as tool `orders` says it.")]
