@@ -1,7 +1,7 @@
-"""The process: follows the feed like anybody else, and stores it in a JetStream.
+"""The process: follows the feed like any other replica, and stores it in a JetStream.
 
 Threads: the replica's hears and queues, and drops above MAX_QUEUED_BYTES; main has the event loop that
-stores; `keyframe` makes keyframes, for seconds where all of the exchange is in them.
+stores; `keyframe` makes keyframes, which takes seconds if the whole exchange is in them.
 """
 
 import asyncio
@@ -45,11 +45,11 @@ log = structlog.get_logger()
 MAX_QUEUED_BYTES: Final = 64 * 1_048_576
 CANCEL_S: Final = 1.0
 LOOK_S: Final = 0.1
-"""So often it is looked whether a keyframe is due."""
+"""How often to check whether a keyframe is due."""
 
 
 class Heard:
-    """What the replica has heard and is not stored yet. Both threads use it; see `Bridge`."""
+    """What the replica has heard and is not yet stored. Both threads use it; see `Bridge`."""
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -57,7 +57,7 @@ class Heard:
         self._queue: deque[tuple[bytes, int, int, bool]] = deque()
 
     def put(self, frame: bytes, epoch: int, seq: int, *, numbered: bool) -> None:
-        """Add a message; without room for it it is lost, which shows as a hole in the numbers."""
+        """Add a message; if there is no room it is lost, which shows as a hole in the numbers."""
         if self._bytes > MAX_QUEUED_BYTES:
             self.dropped += 1
             return
@@ -82,7 +82,7 @@ class Bridge:
     """Stores a feed in a stream until told to stop.
 
     Args:
-        feed, snapshots: endpoints, as of a Replica. The publisher is never asked if `snapshots` is `query`.
+        feed, snapshots: endpoints, as for a Replica. The publisher is never asked if `snapshots` is `query`.
         rng: names this writer of the stream.
 
     Attributes:
@@ -137,7 +137,7 @@ class Bridge:
     # -- any thread
 
     def figures(self) -> Iterable[Figure]:
-        """Yield what has been done so far."""
+        """Yield what has been stored so far."""
         yield Figure("bridge_messages", (), self.stored)
         yield Figure("bridge_keyframes", ("keyframe",), self.keyframes)
         yield Figure("bridge_keyframes", ("repair",), self.repairs)
@@ -195,7 +195,7 @@ class Bridge:
             await connection.close()
 
     async def _found(self, connection: Connection) -> Storing:
-        """Return what the stream has, by its last batch and its last keyframe."""
+        """Return what the stream contains, from its last batch and last keyframe."""
         while True:
             try:
                 last = await connection.last("feed", direct=False)
@@ -209,7 +209,8 @@ class Bridge:
             batch = Batch(1, 0, 0, None, []) if last is None else decode_batch(last.data or b"")
             whole = 0 if keyframe is None else decode_mark(keyframe.data or b"").epoch
         except DecodeError as error:
-            # Somebody else's bytes. What was stored is not known: all that comes is new, from a keyframe on.
+            # Somebody else's bytes. What was stored is unknown, so everything that comes is new, starting
+            # with a keyframe.
             log.warning("bridge.undecodable", problem=str(error), stream=self._address.shown)
             return Storing(0, 0, None, 0)
         return Storing(batch.epoch, batch.seq, batch.since, whole)
@@ -305,7 +306,7 @@ class Bridge:
 
 
 async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first ends, with its error; the others end too."""
+    """Run all until the first one ends, with its error; then the others end too."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

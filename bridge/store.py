@@ -1,8 +1,8 @@
-"""Store: the one writer of a stream, which whoever else writes to it ends. It belongs to one event loop.
+"""Store: the only writer of a stream, ended by any other writer. It belongs to one event loop.
 
-Each thing is stored as one number of the stream, with the number before it as a condition. If the answer
-does not come, the stream itself says whether it was stored: what stands at its number says who stored it. So
-nothing is stored twice, whatever came twice or late, and for however long nobody answered.
+Each message is stored under one number of the stream, with the previous number as a condition. If the answer
+does not come, the stream itself says whether it was stored: what is found under its number says who stored
+it. So nothing is stored twice, whatever comes twice or late, and however long nobody answers.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ EXISTS: Final = (10058, 10065)
 SEALED: Final = 10109
 NO_ROOM: Final = (10023, 10047, 10028)
 WATCH_S: Final = 1.5
-"""For so long a stream is watched: a bridge stores four heartbeats a second."""
+"""How long a stream is watched: a bridge stores four heartbeats a second."""
 
 
 class Limits:
-    """What a stream that is made is allowed, and how carefully it is taken.
+    """The limits of a new stream, and how carefully it is taken over.
 
     Args:
-        replicas: servers of a cluster that have it.
-        max_bytes, max_age_s: beyond them the oldest gives way.
-        duplicate_window_s: of the stream; nothing rests on it.
-        watch_s: for so long a stream is watched before it is written to.
+        replicas: how many servers of a cluster hold it.
+        max_bytes, max_age_s: beyond these the oldest is dropped.
+        duplicate_window_s: that of the stream; nothing depends on it.
+        watch_s: how long a stream is watched before it is written to.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Store:
         writer: nobody else's.
 
     Attributes:
-        last: number in the stream of what is stored last.
+        last: the stream's number of the last message stored.
     """
 
     def __init__(self, connection: Connection, writer: str) -> None:
@@ -81,7 +81,7 @@ class Store:
         self._lock = asyncio.Lock()
 
     async def make(self, limits: Limits) -> None:
-        """Make the stream, or take the one that is there.
+        """Make the stream, or take over the existing one.
 
         Raises:
             StartupError: it cannot be made, is another's, or somebody writes to it.
@@ -143,7 +143,7 @@ class Store:
             await asyncio.sleep(AGAIN_S)
 
     async def take(self, watch_s: float) -> None:
-        """See to it that nobody else writes, and begin where the stream ends.
+        """Make sure that nobody else writes, and begin where the stream ends.
 
         Raises:
             Fenced: another bridge writes.
@@ -202,7 +202,7 @@ class Store:
             return self.last
 
     async def _is_there(self, mine: str) -> bool:
-        """Tell whether what was sent is stored; it has not been answered."""
+        """Tell whether what was sent, but not acknowledged, is stored."""
         while True:
             position = await self._position()
             if position == self.last:
@@ -222,7 +222,7 @@ class Store:
 
 
 def _has_none(error: nats.js.errors.APIError) -> bool:
-    """Tell whether it is no JetStream that has answered, but the server in its stead."""
+    """Tell whether the server answered in place of a JetStream."""
     no_answer = isinstance(error, nats.js.errors.ServiceUnavailableError) and error.err_code is None
     return no_answer or error.err_code in NOT_ENABLED
 

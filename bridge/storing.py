@@ -1,8 +1,8 @@
-"""Storing: what of that which is heard is stored, and which keyframe is due. Pure arithmetic on numbers.
+"""Storing: what of the feed is stored, and which keyframe is due. Pure arithmetic on numbers.
 
 Everything is stored at most once and in order. What a bridge missed shows as a hole in the numbers: from then
-on every batch names it, until a repair, or a whole keyframe, has what was missed. So whoever begins again
-where another bridge was killed knows of it.
+on every batch names it, until a repair or a whole keyframe contains what was missed. So a bridge that
+continues after another was killed knows about it.
 """
 
 from collections import deque
@@ -12,19 +12,19 @@ KEYFRAME_MS: Final = 60_000
 """The least time between two whole keyframes, unless one is needed."""
 
 KEYFRAME_MAX_MS: Final = 600_000
-"""The most: who joins hears again what was said for so long."""
+"""The most time between them: a joining replica has to go through up to this much again."""
 
 WANTED_MS: Final = 10_000
-"""One that a reader wants is made at most once in so long, however many want it."""
+"""The least time between keyframes that readers ask for, however many do."""
 
 MAX_TAIL: Final = 200_000
 
 
 class Storing:
-    """What is stored of the feed, as far as numbers say.
+    """What is stored of the feed, by the numbers.
 
     Args:
-        epoch, seq, since: as the last batch in the stream has them; 0, 0, None of an empty stream.
+        epoch, seq, since: as in the last batch of the stream; 0, 0, None for an empty stream.
         keyframe: epoch of the last whole keyframe in the stream, 0 without one.
 
     Attributes:
@@ -47,7 +47,7 @@ class Storing:
         self._tail: deque[tuple[int, int, int]] = deque()
 
     def hear(self, epoch: int, seq: int, followed: int, *, numbered: bool) -> bool:
-        """Take note of a message; return whether it is to be stored.
+        """Note a message; return whether it is to be stored.
 
         Args:
             followed: epoch that the bridge's own replica shows: an older one than ours is another history,
@@ -58,7 +58,7 @@ class Storing:
             return False
         if epoch != self.epoch:
             self.epoch, self.since, self._missed_to, self._whole = epoch, None, 0, True
-            self.seq = seq - numbered  # nothing is missed that its first keyframe does not have
+            self.seq = seq - numbered  # nothing is missed that its first keyframe does not contain
             self._missed_to = self.seq
         if numbered and seq <= self.seq:
             return False
@@ -69,35 +69,35 @@ class Storing:
         return True
 
     def joined(self, epoch: int, seq: int) -> None:
-        """Take note that the replica has joined anew, at this position.
+        """Note that the replica has rejoined, at this position.
 
-        One below ours is of numbers that never were: one was damaged on its way, and all real ones since
-        looked as if they had been stored.
+        A position below ours means that our number never existed: one was damaged on its way, and all real
+        ones since looked as if they had been stored.
         """
         if epoch == self.epoch and seq < self.seq:
             self.seq = self._missed_to = seq
             self.since, self._whole = None, True
 
     def doubt(self) -> None:
-        """Take note that a digest differed: whoever heard what we did wants a keyframe."""
+        """Note that a digest differed: everybody who heard what we did needs a keyframe."""
         self._whole = True
 
     def want(self) -> None:
-        """Take note that a reader wants a keyframe."""
+        """Note that a reader wants a keyframe."""
         self._wanted = True
 
     def stored(self, number: int, size: int) -> None:
-        """Take note that a batch up to here is stored, as this number of the stream."""
+        """Note that a batch up to here is stored under this number of the stream."""
         self._stored_bytes += size
         self._tail.append((self.epoch, self.seq, number))
         if len(self._tail) > MAX_TAIL:
             self._tail.popleft()
 
     def begin(self, epoch: int, as_of: int, next_: int) -> int:
-        """Return from which number of the stream on is what comes after a state.
+        """Return the number of the stream from which on what follows a state is stored.
 
         Args:
-            next_: number of what is stored next.
+            next_: the number that is stored next.
         """
         tail = self._tail
         while tail and (tail[0][0] != epoch or tail[0][1] <= as_of):
@@ -111,7 +111,7 @@ class Storing:
         if self._whole:
             return "keyframe"
         if self._began_ms is None:
-            self._began_ms = now_ms  # the keyframe of the bridge before us holds for a while
+            self._began_ms = now_ms  # the previous bridge's keyframe is good for a while
         if self._wanted and (self._keyframe_ms is None or now_ms - self._keyframe_ms >= WANTED_MS):
             return "keyframe"
         if self.since is not None:
@@ -121,7 +121,7 @@ class Storing:
         return "keyframe" if since_ms >= (KEYFRAME_MS if paid else KEYFRAME_MAX_MS) else None
 
     def made(self, what: str, epoch: int, as_of: int, size: int, now_ms: int) -> None:
-        """Take note that a keyframe or repair is stored."""
+        """Note that a keyframe or repair is stored."""
         if epoch != self.epoch:
             return
         if as_of >= self._missed_to:

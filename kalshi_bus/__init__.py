@@ -1,10 +1,10 @@
-"""What programs of users import: ``import kalshi_bus``.
+"""What users' programs import: ``import kalshi_bus``.
 
     with kalshi_bus.connect("md.KXNBAGAME.") as live:
         print(live.market("KXNBAGAME-26NOV29LALBOS-LAL").title)
 
-Names in `__all__` keep their meaning from one minor version to the next (docs/compatibility.md); all else in
-our packages may change with any version.
+Names in `__all__` keep their meaning from one minor version to the next (docs/compatibility.md); everything
+else in our packages may change in any version.
 """
 
 import sys
@@ -63,7 +63,7 @@ except PackageNotFoundError:  # a checkout that was not installed
 def _refuse_others(names: tuple[str, ...] = ("bus", "markets")) -> None:
     """Raise ImportError if a module of the user's own would be taken for one of ours.
 
-    It is found here rather than deep inside an import, where it would be an attribute that is missing.
+    It is found here rather than deep inside an import, where it would show as a missing attribute.
     """
     for name in names:
         loaded = sys.modules.get(name)
@@ -84,7 +84,7 @@ _refuse_others()
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: who reads records wants neither sockets nor threads.
+    # On demand: a reader of records wants neither sockets nor threads.
     place = _FROM.get(name)
     if place is None:
         raise AttributeError(f"module 'kalshi_bus' has no attribute {name!r}")

@@ -12,9 +12,9 @@ class Command(NamedTuple):
     """A word of the command line.
 
     Attributes:
-        module: what is run.
-        words: what it is told before the arguments of the user.
-        name: the name it gives itself in usage lines.
+        module: the module to run.
+        words: arguments that precede the user's.
+        name: the program's name in usage lines.
         text: what it does, for people.
     """
 
@@ -68,7 +68,7 @@ def _help() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int | None:
-    """Run what the command line names, as ``python -m`` would; exits with 2 where it names nothing."""
+    """Run what the command line names, as ``python -m`` would; exits with 2 if it names nothing."""
     given = sys.argv[1:] if arguments is None else arguments
     if not given or given[0] in ("-h", "--help"):
         print(_help(), file=sys.stdout if given else sys.stderr)
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int | None:
         print(f"{USAGE}\nkalshi-bus: error: no command {word!r}{hint}", file=sys.stderr)
         return 2
     if command.module == "trader" and not rest:
-        rest = ["--help"]  # without a word it would trade; that is for supervisord
+        rest = ["--help"]  # without a command it would trade, which is for supervisord
     sys.argv = [command.name, *command.words, *rest]
     runpy.run_module(command.module, run_name="__main__")
     return 0

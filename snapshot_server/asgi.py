@@ -29,28 +29,28 @@ PATIENCE_S: Final = 30
 """How long a reader may take for one chunk."""
 
 MAX_SENDING: Final = 32
-"""The most large answers under way; whoever asks for yet another gets 503, or the place of one who stalls."""
+"""The most large answers under way; one more request gets 503, or the place of a reader that stalls."""
 
 STALLS_S: Final = 1.0
-"""Who has not taken a chunk for so long gives way to others."""
+"""A reader that has not taken a chunk for this long gives way to others."""
 
 SLOW_S: Final = 0.02
-"""A body that took longer to prepare serves a while longer, and until its successor is there."""
+"""A body that took longer than this to prepare serves a while longer, until its successor is ready."""
 
 SHARE: Final = 10
-"""How long it serves on, in multiples of the time that it took to prepare."""
+"""How much longer it serves, in multiples of the time it took to prepare."""
 
 MAX_REUSE_S: Final = 2.0
-"""The longest that it serves on."""
+"""The longest that it continues to serve."""
 
 MAX_AHEAD: Final = 8
-"""The most bodies made with an edition before it is shown: those last asked for."""
+"""The most bodies made with an edition before it is shown: those most recently asked for."""
 
 MAX_AHEAD_S: Final = 0.03
 """The most time for that."""
 
 MAX_MAKING: Final = 24
-"""The most bodies made at a time; whoever asks for yet another gets 503."""
+"""The most bodies made at a time; a request for another one gets 503."""
 
 KEPT_S: Final = 10.0
 """How long a prepared body is kept."""
@@ -70,7 +70,7 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class Kept(msgspec.Struct):
-    """A prepared body, the edition it shows, when it was ready (event loop's time) and how long it took.
+    """A prepared body, its edition, when it was ready (by the event loop's clock) and how long it took.
 
     `asked_s`: when it was last asked for.
     """
@@ -82,7 +82,7 @@ class Kept(msgspec.Struct):
     asked_s: float
 
     def serves(self, edition: Edition, now_s: float) -> bool:
-        """Whether it may answer for `edition` without a successor being made."""
+        """Whether it may answer for `edition` without making a successor."""
         if self.edition is edition:
             return True
         return self.took_s > SLOW_S and now_s - self.ready_s < min(MAX_REUSE_S, SHARE * self.took_s)
@@ -100,13 +100,14 @@ class App:
     """The application, called in the event loop's thread.
 
     Args:
-        view: gives what to answer from.
+        view: returns what to answer from.
         now_ms: gives the time.
         requests: counts answers by (route, status).
         pause: lets other threads have the interpreter.
-        moment: gives something else whenever an answer may be another. While it and `now_ms` give the same,
-            the same request has the same answer. `now_ms` is not enough: in a replay it stands still.
-        wish: is told what an answer could have said more of.
+        moment: returns something different whenever an answer may differ. As long as it and `now_ms` are the
+            same, the same request has the same answer. `now_ms` alone is not enough: in a replay it may stand
+            still.
+        wish: called with what an answer could have said more about.
         pass_on: hands the connection of a client (host, port) over to the WebSocket server, if it can.
         clock_s: any steady clock, seconds.
     """
@@ -126,7 +127,7 @@ class App:
         self._pass_on = pass_on
         self._clock_s = clock_s
         self._moment = moment
-        self._at: tuple[int, object] = (0, None)  # what `_given` is of
+        self._at: tuple[int, object] = (0, None)  # what `_given` belongs to
         self._given: dict[Asked, Given] = {}
         self._ready: dict[bytes, tuple[bytes, tuple[str, int]]] = {}
         self._requests = requests
@@ -138,7 +139,7 @@ class App:
         self._kept: dict[Key, Kept] = {}
         self._ahead: tuple[Edition | None, dict[Key, tuple[Prepared, float]]] = (None, {})
         self._making: dict[Key, asyncio.Task[Kept]] = {}
-        self._sending: dict[asyncio.Timeout, float] = {}  # since when each waits for its reader
+        self._sending: dict[asyncio.Timeout, float] = {}  # since when each has waited for its reader
         self._owner = Owner("the HTTP application")
 
     def close(self) -> None:
@@ -147,9 +148,9 @@ class App:
         self._long.shutdown(wait=True, cancel_futures=True)
 
     def make_ahead(self, edition: Edition) -> None:
-        """Make what was quick to make and is asked for again and again, before the edition is shown.
+        """Make what is quick to make and frequently asked for, before the edition is shown.
 
-        Then nobody waits for it, several times a second. The thread that makes editions.
+        So nobody waits for it, several times a second. Runs in the thread that makes editions.
         """
         hot = sorted(self._kept.items(), key=lambda item: -item[1].asked_s)[:MAX_AHEAD]
         made: dict[Key, tuple[Prepared, float]] = {}
@@ -164,7 +165,7 @@ class App:
         self._ahead = edition, made
 
     def ready(self, head: bytes) -> bytes | None:
-        """Return the whole answer to a request, told by its bytes, if it was given in this moment already."""
+        """Return the whole answer to a request, given its bytes, if that was already given at this moment."""
         if not self._same_moment():
             return None
         found = self._ready.get(head)
@@ -174,7 +175,7 @@ class App:
         return found[0]
 
     def _same_moment(self) -> bool:
-        """Whether answers are as they were; if not, forget them."""
+        """Whether answers are still valid; if not, forget them."""
         at = self._now_ms(), self._moment()
         if at == self._at:
             return True
@@ -196,7 +197,7 @@ class App:
     async def _upgrade(self, scope: Scope, send: Send) -> None:
         """Hand the connection over to the WebSocket server, and tell the client so.
 
-        In this order: what the client says once it knows is read there. A 101 makes the server let go of the
+        In this order, so that what the client sends next is read there. A 101 makes the server release the
         connection, which lives on in the descriptor that was handed over.
         """
         request = HttpRequest(
@@ -254,9 +255,9 @@ class App:
     async def _answer_large(
         self, request: HttpRequest, route: str, large: Large, view: View, send: Send
     ) -> None:
-        """Answer with a body that takes long to make or to send, while there is room for one more."""
+        """Answer with a body that takes long to make or to send, if there is room for one more."""
         kept = None
-        with suppress(TimeoutError):  # a reader that stalled is as good as gone: its answer is cut off
+        with suppress(TimeoutError):  # a stalled reader is as good as gone: its answer is cut off
             if self._makes_room():
                 async with asyncio.timeout(None) as patience:
                     self._sending[patience] = math.inf
@@ -279,9 +280,9 @@ class App:
         patience: asyncio.Timeout,
         send: Send,
     ) -> None:
-        """Send a prepared answer chunk by chunk, at its reader's pace: a slow one must not fill memory."""
+        """Send a prepared answer chunk by chunk, at its reader's pace: a slow reader must not fill memory."""
         if kept.edition is not large.edition:
-            # What comes is of an earlier edition: its age and its ETag must be, too.
+            # The body is of an earlier edition, so its age and ETag must be, too.
             view = msgspec.structs.replace(view, edition=kept.edition)
         response = respond(request, view, self._now_ms())
         body = response.body
@@ -298,14 +299,14 @@ class App:
             await send({"type": BODY, "body": chunk, "more_body": index < last})
 
     def _makes_room(self) -> bool:
-        """Tell whether one more large answer may begin, if need be instead of the one that stalls longest."""
+        """Tell whether one more large answer may begin, if need be in place of the one stalled longest."""
         if len(self._sending) < MAX_SENDING:
             return True
         longest = min(self._sending, key=self._sending.__getitem__)
         now_s = asyncio.get_running_loop().time()
         if now_s - self._sending[longest] < STALLS_S:
             return False
-        self._sending[longest] = math.inf  # it ends in its own turn
+        self._sending[longest] = math.inf  # it ends at its own pace
         longest.reschedule(now_s)
         return True
 
@@ -345,7 +346,7 @@ class App:
     def _keep(self, large: Large, body: Prepared, took_s: float) -> Kept:
         loop = asyncio.get_running_loop()
         ready_s = loop.time()
-        self._kept.pop(large.key, None)  # so that the dict stays in order of age
+        self._kept.pop(large.key, None)  # keeps the dict in order of age
         made = self._kept[large.key] = Kept(large.edition, body, ready_s, took_s, ready_s)
         total = sum(kept.body.length for kept in self._kept.values())
         for key, kept in list(self._kept.items())[:-1]:
@@ -357,13 +358,13 @@ class App:
         return made
 
     def _forget(self, key: Key, kept: Kept) -> None:
-        """Let a body go, and the edition it shows: a catalogue that nobody asks for any more is not held."""
+        """Release a body and its edition: a catalogue that nobody asks for any more is not kept."""
         if self._kept.get(key) is kept:
             del self._kept[key]
 
 
 def _start(response: HttpResponse, length: int | None) -> Mapping[str, Any]:
-    """Return the message that begins an answer. `length` None: its headers say all there is to say of it."""
+    """Return the message that begins an answer. `length` None: its headers are already complete."""
     headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
     if length is not None and response.status != 304:
         headers.append((b"content-length", b"%d" % length))

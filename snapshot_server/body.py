@@ -1,7 +1,7 @@
 """The body of `/markets`, and its encodings.
 
-All but the age depends on the edition and the query alone, so it is made once for each and kept. The age
-comes last in the JSON object: it is set behind the kept bytes, compressed or not, when an answer leaves.
+Everything but the age depends on edition and query alone, so it is made once for each and kept. The age comes
+last in the JSON object: it is appended to the kept bytes, compressed or not, when an answer is sent.
 """
 
 import zlib
@@ -17,13 +17,13 @@ from .shared import Pause
 
 IDENTITY: Final = "identity"
 ENCODINGS: Final = ("zstd", "gzip")
-"""What we compress with, the better first; both quick rather than small: they are made anew so often."""
+"""The encodings we use, better ones first; tuned for speed rather than size: bodies are made so often."""
 
 _JOIN: Final = 60
 """Markets joined between two pauses: about 128 kB."""
 
 PIECE: Final = 262_144
-"""Least size of a chunk but the last: each costs a round trip to the server, and a slow reader holds some."""
+"""Least size of every chunk but the last: each costs a round trip to the server; slow readers hold some."""
 
 _GZIP_HEAD: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
 _ZSTD_LAST_RAW: Final = 1
@@ -43,11 +43,11 @@ class Prepared(msgspec.Struct, frozen=True):
 
     @property
     def length(self) -> int:
-        """Bytes it takes."""
+        """Its size in bytes."""
         return sum(map(len, self.chunks))
 
     def finish(self, end: bytes) -> list[bytes]:
-        """Return the whole body: the chunks and behind them `end`, which is still plain."""
+        """Return the whole body: the chunks followed by `end`, which is not yet encoded."""
         if self.encoding == "gzip":
             crc32 = zlib.crc32(end, self.crc32)
             size = (self.size + len(end)) & 0xFFFF_FFFF
@@ -91,7 +91,7 @@ def compress(chunks: Iterable[bytes], encoding: str, pause: Pause) -> Prepared:
         size += len(chunk)
         out.append(compressor.compress(chunk))
         pause()
-    # Both end on a byte, with a block that is not the last: another may follow.
+    # Both end on a byte boundary, with a block that is not final, so that another may follow.
     flush = zlib.Z_SYNC_FLUSH if encoding == "gzip" else zstandard.COMPRESSOBJ_FLUSH_BLOCK
     out.append(compressor.flush(flush))
     return Prepared(encoding, _pieces(out), crc32, size)
@@ -118,7 +118,7 @@ def wanted_encoding(accept_encoding: str | None) -> str:
 
 
 def _pieces(chunks: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Return the same bytes in pieces of at least PIECE but for the last."""
+    """Return the same bytes in pieces of at least PIECE, except for the last."""
     pieces: list[bytes] = []
     waiting: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as one page to read, made here; no script, nothing from elsewhere."""
+"""`/docs`: the OpenAPI document as one readable page, made here, without scripts or foreign content."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -74,7 +74,7 @@ def _member(member: tuple[str, dict[str, Any]]) -> tuple[str, str, str]:
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    """Return what values there may be, in a few words."""
+    """Describe the possible values in a few words."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'

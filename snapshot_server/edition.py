@@ -1,11 +1,12 @@
 """Editions: the state at one (epoch, seq), rendered for readers and never changed again.
 
 Every answer is made from one edition, so no answer mixes two states and no reader takes the state's lock. The
-next edition is made beside the readers, from what was touched since the last one: it shares all else with it
-(`shared.py`), and only markets whose records are other objects than before are rendered again (records are
+next edition is made in the background from what was touched since the last one: it shares everything else
+with it (`shared.py`), and only markets whose records are different objects are rendered again (records are
 immutable, so identity is equality).
 
-Long work is cut into slices with `pause()` between them: the interpreter is shared with whoever answers.
+Long work is cut into slices with `pause()` between them: the interpreter is shared with the threads that
+answer.
 """
 
 from bisect import bisect_right
@@ -49,13 +50,13 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         state: frozen; it has no streams.
-        digest: of the whole state at `seq`.
-        tickers: every market shown, ascending. A market is shown once both its parts are known.
-        moving: by ticker, the part of the market's JSON object that moves: quote and book, without `as_of`.
+        digest: that of the whole state at `seq`.
+        tickers: all markets shown, ascending. A market is shown once both its parts are known.
+        moving: by ticker, the part of the market's JSON object that changes: quote and book, without `as_of`.
         confirmed: the end of most markets' objects: `as_of` as the last sweep confirmed it, `confirmed_ms`.
         by_event, by_series: tickers of an event, of a series, ascending.
         created: (created_ms, ticker) of every market shown, ascending.
-        event_created_ms: by event ticker, when its first market was created; 0 of one without markets here.
+        event_created_ms: by event ticker, when its first market was created; 0 for one without markets here.
         events_created: (that, event ticker), ascending.
         timings: match timing by event ticker.
         match_times: the same as JSON members, ``"EVENT":{...}``.
@@ -96,7 +97,7 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def complete_ms(self) -> int | None:
-        """End of the last complete sweep's fetch: the age of the whole counts from here."""
+        """End of the last complete sweep's fetch, from which the age of the whole is counted."""
         return self.state.cycle.complete_ms if self.state.cycle else None
 
     def market(self, ticker: str) -> bytes:
@@ -111,7 +112,7 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         return self.state.raw(market)[:-1] + _series(market.series_ticker) + moving + end
 
     def kalshi_market(self, ticker: str) -> bytes:
-        """Return Kalshi's own object of a market shown, without members of ours.
+        """Return Kalshi's own object of a market shown, without our members.
 
         Raises:
             KeyError: no such market.
@@ -121,9 +122,9 @@ class Edition(msgspec.Struct, frozen=True, eq=False):
         return b"%b%b}" % (self.state.raw(market)[:-1], moving[:end])
 
     def release(self, pause: Pause) -> None:
-        """Let go of everything bit by bit, when nobody else has this edition any more.
+        """Release everything bit by bit, once nobody else holds this edition.
 
-        So who reads a part of an edition has the whole.
+        Readers of a part of an edition hold the whole.
         """
         for held in self.state.records.values():
             if isinstance(held, SharedDict):
@@ -144,7 +145,7 @@ _SHARED: Final = (
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which markets to answer with. None is no restriction; `after` is the last ticker of the page before."""
+    """Which markets to answer with. None: no restriction; `after`: the last ticker of the previous page."""
 
     series_ticker: str | None = None
     event_ticker: str | None = None
@@ -156,7 +157,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The markets of one answer: `total` and `enriched` count all that match, `last` is where to go on."""
+    """The markets of one answer: `total` and `enriched` count all that match, `last` is where to continue."""
 
     tickers: Sequence[str]
     total: int
@@ -172,15 +173,16 @@ def next_edition(
     pause: Pause,
     only: Touched | None = None,
 ) -> Edition:
-    """Return the edition of a frozen state, made from the one before it.
+    """Return the edition of a frozen state, made from the previous edition.
 
     Args:
         taken: a frozen copy of the state, which this uses up.
-        digest: of the state it was copied from.
+        digest: that of the state it was copied from.
         previous: the last edition, of any epoch, or None.
         now_ms: the present, for `in_play`.
         pause: called between slices of work.
-        only: what was touched since the state of `previous`, and all that `taken` has; None: it has all.
+        only: what was touched since the state of `previous`, which is all that `taken` contains; None: it
+            contains everything.
     """
     old = previous or _EMPTY
     state = _advanced(old.state, taken, only, pause)
@@ -231,7 +233,7 @@ def next_edition(
         timed_ms = now_ms
         touched.update(_begun_or_over(old, now_ms, pause))
     timings, match_times, retimed = _retimed(state, old, touched, by_event, milestones_of, now_ms, pause)
-    # The digest too: a repair may put right what was wrong at the same seq.
+    # The digest too: a repair may correct something at the same seq.
     same = (state.epoch, state.seq, digest) == (old.epoch, old.seq, old.digest) and not retimed
     confirmed_ms = (state.cycle.as_of_ms if state.cycle else None) or 0
     return Edition(
@@ -293,7 +295,7 @@ def candidates(edition: Edition, query: Query) -> Sequence[str]:
 
 
 def _advanced(old: Records, taken: Records, only: Touched | None, pause: Pause) -> Records:
-    """Return what was taken as an edition holds it, or `old` with `only` that put in its place."""
+    """Return what was taken in the form an edition holds, or `old` with only `only` replaced."""
     state = Records(taken.epoch, taken.keeping)
     state.seq, state.cycle, state.ages = taken.seq, taken.cycle, taken.ages
     state.stream_since_ms = taken.stream_since_ms
@@ -308,7 +310,7 @@ def _advanced(old: Records, taken: Records, only: Touched | None, pause: Pause) 
         for index, key in enumerate(only.get(kind, ())):
             if index % SCAN_SLICE == SCAN_SLICE - 1:
                 pause()
-            record = records.pop(key, None)  # so that what was taken goes bit by bit
+            record = records.pop(key, None)  # so that what was taken is freed bit by bit
             if record is not None:
                 copy[key] = record
             else:
@@ -320,9 +322,9 @@ def _advanced(old: Records, taken: Records, only: Touched | None, pause: Pause) 
 def _compare(
     state: Records, old: Edition, only: Touched | None, pause: Pause
 ) -> tuple[list[str], list[str], list[str], int]:
-    """Return which markets to render again, which have a new static part, which are shown no more.
+    """Return which markets to render again, which have a new static part, which are no longer shown.
 
-    And of how many that are shown there is a book.
+    And how many of those shown have a book.
     """
     markets, quotes, books, suspects = state.markets, state.quotes, state.books, state.suspects
     known, before = old.moving, old.state
@@ -359,7 +361,7 @@ def _compare(
 
 
 def _tickers(only: Touched) -> Iterator[str]:
-    """Yield the tickers of markets of which anything was touched, each once."""
+    """Yield the tickers of markets touched in any way, each once."""
     before: list[Collection[str]] = []
     for kind in _OF_MARKET:
         keys = only.get(kind, ())
@@ -371,7 +373,7 @@ def _moving(quote: Quote, book: Book | None, suspect: Suspect | None) -> bytes:
     members = quote_members(quote)
     if book is None:
         return members
-    # Behind the book, of which it says that it may be wrong.
+    # After the book, which it says may be wrong.
     doubt = _SUSPECT % divmod(suspect.since_ms or 0, 1000) if suspect is not None else b""
     return members + _BOOK + book_json(book) + doubt
 
@@ -393,7 +395,7 @@ def _moves(
     shown: Collection[str],
     group: Callable[[Market], str | None],
 ) -> Iterator[Move]:
-    """Yield from which group to which these markets move; those not shown, before or now, are in none."""
+    """Yield from which group to which these markets move; those not shown, before or after, are in none."""
     before, after = old.state.markets, state.markets
     for ticker in tickers:
         was = group(before[ticker]) if ticker in old.moving else None
@@ -403,7 +405,7 @@ def _moves(
 def _reordered(
     order: SharedOrder[Entry], before: Mapping[str, int], after: Mapping[str, int], pause: Pause
 ) -> SharedOrder[Entry]:
-    """Return an ascending order in which the elements of `before` have given way to those of `after`."""
+    """Return an ascending order in which the elements of `before` are replaced by those of `after`."""
     gone = [(time_ms, key) for key, time_ms in before.items() if after.get(key) != time_ms]
     come = [(time_ms, key) for key, time_ms in after.items() if before.get(key) != time_ms]
     return order.exchanged(gone, come, pause)
@@ -437,15 +439,15 @@ def _events_created(
 def _changed(
     new: Mapping[str, object], old: Mapping[str, object], only: Collection[str] | None
 ) -> Collection[str]:
-    """Return the keys of records that are others than before, or gone; of `only` these, if not None."""
+    """Return the keys of records that changed or are gone; only among `only`, if not None."""
     keys: Iterable[str] = chain(new, (key for key in old if key not in new)) if only is None else only
     return [key for key in keys if new.get(key) is not old.get(key)]
 
 
 def _begun_or_over(old: Edition, now_ms: int, pause: Pause) -> Iterator[str]:
-    """Yield the events of which time alone, since it was last looked at, may have changed the timing.
+    """Yield the events whose timing may have changed by the passing of time alone.
 
-    Those of matches that have begun or whose planned end is past; or not any more, if the clock was set back.
+    Those of matches that have begun or whose planned end is past, or no longer is, if the clock was set back.
     """
     low, high = sorted((old.timed_ms, now_ms))
     for index, (event, timing) in enumerate(old.timings.items()):

@@ -21,7 +21,7 @@ from .edition import SCAN_SLICE, TIMING_MS, Edition, next_edition
 log = structlog.get_logger()
 
 MIN_INTERVAL_S: Final = 0.2
-"""Between two editions while changes stream in. After a quiet moment a change is shown at once."""
+"""Time between two editions while changes stream in. After a quiet moment a change is shown at once."""
 
 SHARE: Final = 10
 """An edition that took t seconds is followed by the next after SHARE x t at the soonest."""
@@ -29,11 +29,11 @@ SHARE: Final = 10
 MAX_INTERVAL_S: Final = 2.0
 
 RELEASE_S: Final = 10.0
-"""How often memory that editions and answers have left is given back to the system."""
+"""How often memory left behind by editions and answers is given back to the system."""
 
 
 _OURS: Final = 2
-"""References to an object that only one variable has: that, and the argument of who counts them."""
+"""References to an object held by a single variable: that, and the argument of the counting call."""
 
 
 def pause() -> None:
@@ -45,7 +45,7 @@ class Editor:
     """Keeps `edition` up to date with a replica. `changed` is the replica's listener.
 
     Args:
-        ahead: is called with each edition before it is shown.
+        ahead: called with each edition before it is shown.
     """
 
     def __init__(self, clock: Clock, ahead: Callable[[Edition], None] = lambda _edition: None) -> None:
@@ -91,15 +91,15 @@ class Editor:
         if previous is not None:
             self._former.append(previous)
         if previous is None or previous.epoch != frozen.epoch:
-            gc.freeze()  # what has come to stay need not be looked through again and again
+            gc.freeze()  # what is there to stay need not be traced over and over
             log.info("edition.first", epoch=frozen.epoch, seq=frozen.seq, markets=len(edition.tickers))
         del previous
         self._release(touched or {})
 
     def _release(self, touched: Touched) -> None:
-        """Let go of what is not needed any more, and former editions that no answer is made from.
+        """Release what is no longer needed, and former editions that no answer uses.
 
-        Here and bit by bit: whoever has it last would free all of it at once, and hold up everybody.
+        Here, and bit by bit: otherwise the last holder would free all of it at once and hold up everybody.
         """
         for keys in touched.values():
             while keys:
@@ -115,5 +115,5 @@ class Editor:
                 edition.release(pause)
 
     def wake(self) -> None:
-        """End a wait at once, for the stop."""
+        """End a wait at once, to stop."""
         self._moved.set()

@@ -1,7 +1,7 @@
-"""What the exchange has besides what is on the feed: lists that the publisher reads slowly, asked of it.
+"""What the exchange has beyond the feed: lists that the publisher reads slowly, fetched from it.
 
-Markets and events that are not open, all series, fee changes, the schedule. They serve Kalshi's read API
-alone, and carry their own age.
+Markets and events that are not open, all series, fee changes, the schedule. They serve only Kalshi's read
+API, and carry their own ages.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ MAX_LIST: Final = 64 * 1_048_576
 _SLICE: Final = 100
 
 NOT_OPEN: Final = ("unopened", "closed")
-"""The lists of events, with their markets, that are not open."""
+"""The lists of events that are not open, with their markets."""
 
 _elements: Final = msgspec.json.Decoder(list[Raw])
 
@@ -43,15 +43,15 @@ class OtherMarket(NamedTuple):
 
     @property
     def raw(self) -> bytes:
-        """Kalshi's object of it."""
+        """Kalshi's object for it."""
         return b"%b%b}" % (self.market.raw[:-1], quote_members(self.quote))
 
 
 class Elsewhere:
-    """All that is known besides the feed; it is replaced, never changed.
+    """Everything known beyond the feed; replaced, never changed.
 
     Attributes:
-        as_of_ms: of each list that was read. documents: those that are passed on as they came, JSON.
+        as_of_ms: that of each list that was read. documents: those passed on as they came, JSON.
         markets, events, milestones: by ticker, or id. market_order, event_order: by creation, ascending.
         series: Kalshi's objects by ticker.
     """
@@ -105,7 +105,7 @@ class Elsewheres:
                 try:
                     self._update(asker)
                 except NoAnswer:
-                    continue  # what was read serves on, with its age
+                    continue  # what was read continues to serve, with its age
                 except KalshiBusError as error:
                     log.warning("lists.failed", error=str(error)[:200])
         finally:
@@ -114,7 +114,7 @@ class Elsewheres:
     def _update(self, asker: Asker) -> None:
         answer = asker.ask({"op": "lists"}, TIMEOUT_MS)
         if answer.get("ok") is not True:
-            return  # an older publisher, or a replay, has none
+            return  # an older publisher, or a replay, has no lists
         lists = _converted(answer, _Lists).lists
         changed = [name for name, as_of_ms in lists.items() if self._as_of_ms.get(name) != as_of_ms]
         for name in changed:
@@ -128,10 +128,10 @@ class Elsewheres:
 
 
 def made(packed: Mapping[str, bytes], as_of_ms: Mapping[str, int], pause: Callable[[], None]) -> Elsewhere:
-    """Return what lists, compressed, say, by their names; an element that cannot be read is left out.
+    """Return the content of compressed lists, by name; elements that cannot be read are left out.
 
     Raises:
-        DecodeError: one is no zstd, or too long.
+        DecodeError: one is not zstd, or too long.
     """
     found = Elsewhere()
     bodies = {name: unpack(body, MAX_LIST) for name, body in packed.items()}

@@ -1,4 +1,4 @@
-"""What every HTTP request is answered with: pure, from a view of the replica and the time.
+"""The answer to every HTTP request: pure, from a view of the replica and the time.
 
 docs/http-api.md is the description for users.
 """
@@ -25,10 +25,10 @@ from .websocket import handshake
 Headers = list[tuple[str, str]]
 
 SMALL: Final = 50
-"""Answers with no more markets are made at once; larger ones where they hold up nobody."""
+"""Answers with at most this many markets are made at once; larger ones where they hold up nobody."""
 
 _COMPRESS_FROM: Final = 1_000
-"""Bytes below which a body leaves as it is."""
+"""Bytes below which a body is sent uncompressed."""
 
 _SAFE: Final[Headers] = [
     ("x-content-type-options", "nosniff"),
@@ -54,7 +54,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 class Large(msgspec.Struct, frozen=True):
-    """A body that takes long: `prepare` makes all but its end, from the edition and `key` only.
+    """A body that takes long: `prepare` makes all but its end, from the edition and `key` alone.
 
     `page`: it has at most a page's markets.
     """
@@ -76,7 +76,7 @@ class Large(msgspec.Struct, frozen=True):
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """One answer. `route` names it in the metrics; `wishes`: what it could have said more of."""
+    """One answer. `route` names it in the metrics; `wishes`: what it could have said more about."""
 
     status: int
     headers: Headers
@@ -95,7 +95,7 @@ Handler = Callable[[HttpRequest, View, int], HttpResponse]
 
 
 def respond(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
-    """Return the answer to a request. Never raises for what the request holds."""
+    """Return the answer to a request. Never raises, whatever the request contains."""
     host = request.headers.get("host", "")
     if not names_this_machine(host, request.version):
         # A page of another site whose name was rebound to this machine must not read us.
@@ -140,7 +140,7 @@ def upgrade(request: HttpRequest, pass_on: Callable[[], bool]) -> HttpResponse:
 
 
 def _past(request: HttpRequest, view: View) -> HttpResponse:
-    """Send on to the time machine whoever asks for a past moment."""
+    """Redirect questions about a past moment to the time machine."""
     if view.past_port is None:
         return said(404, "not_recorded", "at: nothing is recorded: KALSHI_BUS_RECORD is no")
     place = f"http://127.0.0.1:{view.past_port}{quote(request.path)}?{request.query}"
@@ -162,7 +162,8 @@ def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
         return msgspec.structs.replace(refusal, headers=[("retry-after", "1"), *refusal.headers])
     stale = view.stale(now_ms)
     age_ms = view.age_ms(now_ms)
-    # Weak: the age moves on within one edition. Stale or not is part of it: no cache may keep the wrong word.
+    # Weak, since the age changes within an edition. Staleness is part of it: no cache may keep the wrong
+    # word.
     etag = f'W/"{edition.epoch:x}-{edition.seq:x}-{edition.changed_ms:x}-{int(stale)}"'
     headers = [("etag", etag), ("cache-control", "no-cache"), ("vary", "accept-encoding"), *_JSON]
     if _knows(request.headers.get("if-none-match"), etag):
@@ -180,12 +181,12 @@ def _markets(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 
 @lru_cache(maxsize=256)
 def _query_of(query_string: str) -> Query:
-    """Readers ask the same again and again."""
+    """Readers ask the same over and over."""
     return parse_markets(pairs_of(query_string))
 
 
 def _count(edition: Edition, query: Query) -> int:
-    """How many markets are looked at for an answer."""
+    """How many markets are examined for an answer."""
     count = len(candidates(edition, query))
     return min(count, query.limit) if query.status is None and query.limit is not None else count
 
@@ -199,7 +200,8 @@ def _health(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
 def _ready(request: HttpRequest, view: View, now_ms: int) -> HttpResponse:
     none_expected(pairs_of(request.query))
     health = view.health(now_ms)
-    # While a loss is repaired the data is whole and of a known age: it can be used by whoever is told.
+    # While a loss is being repaired, the data is consistent and of known age: it is usable by those who are
+    # told.
     status = 200 if health.status in ("ok", "resyncing") else 503
     body = _encode({"status": health.status, "resyncing": health.resyncing})
     return HttpResponse(status, _FRESH, body, "/ready")

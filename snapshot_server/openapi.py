@@ -1,6 +1,6 @@
 """`/openapi.json`: our own HTTP API and what is served of Kalshi's, OpenAPI 3.1.
 
-Parameters of ours come from the table that validates them.
+Our own parameters come from the table that validates them.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""What the ops of `query` answer that are the snapshot server's own: the same data as HTTP."""
+"""The snapshot server's own ops of `query`: the same data as over HTTP."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from .shared import Pause
 from .view import View
 
 POINTS: Final = 2_000
-"""So many points of each sort op `history` answers with unless it is asked for others."""
+"""How many points of each sort op `history` returns by default."""
 
 _PACK_SLICE: Final = 50
 
@@ -29,11 +29,11 @@ _decode_exactly: Final = msgspec.json.Decoder().decode
 _INTEGERS: Final = range(-(2**63), 2**64)
 _MOST_DIGITS: Final = 21
 _DIGITS: Final = re.compile(rb"[0-9]{19}")
-"""What an integer beyond 64 bits has at least."""
+"""The least digits of an integer beyond 64 bits."""
 
 
 class SnapshotOps:
-    """Answers from a view, and from what happened. `pause` lets other threads have the interpreter."""
+    """Answers from a view and from the history. `pause` lets other threads have the interpreter."""
 
     def __init__(self, view: Callable[[], View], pause: Pause, history: Store) -> None:
         self._view = view
@@ -41,7 +41,7 @@ class SnapshotOps:
         self._store = history
 
     def add_to(self, answers: Answers) -> None:
-        """Let `answers` answer our ops too."""
+        """Add our ops to `answers`."""
         answers.add("health", self._health)
         answers.add("market", self._market, "ticker")
         answers.add("markets", self._markets, *MARKETS)
@@ -128,7 +128,7 @@ class SnapshotOps:
                 event: match_time_json(edition.timings[event]) for event in events if event in edition.timings
             },
         }
-        # Market by market, so that a page never keeps the interpreter from the other threads for long.
+        # Market by market, so that a page never keeps the interpreter from other threads for long.
         packer = msgpack.Packer()
         parts = _open_map(packer, {"ok": True, "id": question.get("id"), **head}, "markets")
         parts += _open_map(packer, inner, "markets")
@@ -160,7 +160,7 @@ class SnapshotOps:
 
 
 def _decode(raw: bytes) -> Any:
-    """Return JSON of the exchange's as msgpack can carry it: an integer beyond 64 bits as a float."""
+    """Return the exchange's JSON as msgpack can carry it: an integer beyond 64 bits becomes a float."""
     try:
         found = _decode_exactly(raw)
         if _DIGITS.search(raw) is None:
@@ -199,7 +199,7 @@ def _known_ticker(question: Question, edition: Edition) -> str:
 
 
 def _open_map(packer: msgpack.Packer, members: dict[str, Any], last: str) -> list[bytes]:
-    """Pack a map up to the key of its last member, whose value is to follow."""
+    """Pack a map up to the key of its last member, whose value follows."""
     parts = [packer.pack_map_header(len(members) + 1)]
     for name, value in members.items():
         parts += (packer.pack(name), packer.pack(value))

@@ -68,7 +68,7 @@ def _limit(name: str, text: str) -> int:
 
 def _cursor(name: str, text: str) -> str | None:
     if not text:
-        return None  # as every walk begins that carries the cursor on from the start
+        return None  # every walk that passes the cursor on starts this way
     try:
         ticker = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
     except (binascii.Error, ValueError):
@@ -89,7 +89,7 @@ def _fields(name: str, text: str) -> tuple[str, ...]:
 
 
 def make_cursor(ticker: str) -> str:
-    """Return the cursor that goes on after `ticker`."""
+    """Return the cursor that continues after `ticker`."""
     return base64.urlsafe_b64encode(ticker.encode()).decode().rstrip("=")
 
 
@@ -181,7 +181,7 @@ def parse_markets(pairs: Iterable[tuple[str, str]]) -> Query:
 
 
 def texts_of(question: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the parameters of a REQ question as they would stand in a URL.
+    """Return the parameters of a REQ question as they would appear in a URL.
 
     Whole numbers may be numbers, and lists of names may be lists.
 

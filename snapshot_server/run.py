@@ -2,8 +2,8 @@
 
 Threads: `replica` follows the feed; `editor` makes editions; `history` writes down what happened; `query`
 answers REQ/REP; `wishes` passes wishes on to the publisher; `lists` asks it for what is not on the feed;
-`supervised` asks supervisord how the processes stand; the main thread serves HTTP. None of them ever waits
-for Kalshi.
+`supervised` asks supervisord about the processes; the main thread serves HTTP. None of them ever waits for
+Kalshi.
 """
 
 import random
@@ -44,11 +44,11 @@ from .view import View
 from .websocket.doorway import Doorway
 
 SWITCH_S: Final = 0.0001
-"""How long a thread may keep the interpreter while another waits for it. An answer takes it several times: at
-Python's default of 5 ms, each time behind a commit that is being applied."""
+"""How long a thread may keep the interpreter while another waits for it. An answer takes it several times,
+and at Python's default of 5 ms would wait each time for a commit being applied."""
 
 WISH_TTL_S: Final = 60.0
-"""How long what was asked for by HTTP and is not here is wished for."""
+"""How long to wish for what was asked for over HTTP and is not here."""
 
 
 def run(settings: Settings, stop: Stop) -> int:
@@ -169,12 +169,12 @@ def run(settings: Settings, stop: Stop) -> int:
         if settings.token_file is None:
             http_server.serve(app, app.ready, port, setting, stop)
         else:
-            # Each request is looked at, and one of them has a body.
+            # Each request is checked, and one of them has a body.
             web.serve(app, port, setting, stop, settings)
     return 0
 
 
 def _name_of(settings: Settings) -> str:
-    """Return what the history is of: what happened at one exchange did not at another."""
+    """Return what the history is about: what happened at one exchange did not happen at another."""
     source = f"{settings.env} {settings.api_url or ''}".strip()
     return re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-")[:100]

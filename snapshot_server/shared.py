@@ -1,10 +1,10 @@
-"""Collections whose copies share what does not differ: a mapping, and an ascending sequence.
+"""Collections whose copies share what is the same: a mapping, and an ascending sequence.
 
-An edition differs from the one before in some thousand of 130,000 markets. A copied `dict` or `list` of all
-of them is one call into C that looks at every object, and so is its end: 5 to 10 ms each in which no other
-thread of the interpreter runs, not even the one that answers. Here both are many small steps.
+An edition differs from the previous one in a few thousand of 130,000 markets. Copying a `dict` or `list` of
+all of them is one call into C that visits every object, and so is freeing it: 5 to 10 ms each in which no
+other thread of the interpreter runs, not even the one that answers. Here both are many small steps.
 
-What was copied is never changed again by convention: a copy is changed, by one thread, until readers have it.
+By convention, what was copied is never changed again: one thread changes the copy until readers have it.
 """
 
 from bisect import bisect_left
@@ -23,13 +23,13 @@ from itertools import accumulate, chain
 from typing import Any, Final, Protocol, Self, TypeVar, overload
 
 SHARD: Final = 32
-"""Entries of a shard, about."""
+"""Approximate number of entries in a shard."""
 
 BLOCK: Final = 256
-"""Elements of a block: half to twice as many."""
+"""Elements in a block: between half and twice as many."""
 
 PAUSE: Final = 64
-"""Shards between two pauses: some tenths of a millisecond where all of them are to be freed."""
+"""Shards between two pauses: some tenths of a millisecond if all of them are to be freed."""
 
 V = TypeVar("V")
 D = TypeVar("D")
@@ -40,7 +40,7 @@ class SharedDict(MutableMapping[str, V]):
     """A dict in shards, each copied when it is first changed. The order of its keys means nothing.
 
     Args:
-        size: how many entries it will have, about.
+        size: roughly how many entries it will have.
     """
 
     __slots__ = ("_count", "_mask", "_own", "_shards")
@@ -62,7 +62,7 @@ class SharedDict(MutableMapping[str, V]):
         return made
 
     def copy(self, pause: Pause, size: int = 0) -> "SharedDict[V]":
-        """Return a copy that may be changed, and may come to `size`; this one is not to be, any more."""
+        """Return a copy that may be changed, and may grow to `size`; this one must no longer be changed."""
         size = max(size, self._count)
         if size > 4 * SHARD * len(self._shards):
             made = SharedDict[V](size)
@@ -78,7 +78,7 @@ class SharedDict(MutableMapping[str, V]):
             self[key] = value
 
     def release(self, pause: Pause) -> None:
-        """Let go of everything, for whom nobody else reads any more."""
+        """Release everything, once nobody else reads it."""
         shards, self._shards, self._mask, self._count = self._shards, [{}], 0, 0
         for index in range(len(shards)):
             if index % PAUSE == PAUSE - 1:
@@ -149,7 +149,7 @@ class _Items(ItemsView[str, V]):
 
 
 class Sortable(Protocol):
-    """What can be put in order."""
+    """What can be ordered."""
 
     def __lt__(self, other: Any, /) -> bool: ...
 
@@ -174,7 +174,7 @@ class SharedOrder(Sequence[T]):
         return SharedOrder(found[start : start + BLOCK] for start in range(0, len(found), BLOCK))
 
     def exchanged(self, gone: Collection[T], come: Collection[T], pause: Pause) -> "SharedOrder[T]":
-        """Return these elements without those that have `gone`, and with those that have `come`."""
+        """Return these elements without those `gone`, and with those that have `come`."""
         if not gone and not come:
             return self
         if len(gone) + len(come) > len(self) // 2:

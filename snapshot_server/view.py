@@ -25,15 +25,15 @@ class View(msgspec.Struct, frozen=True):
 
     Attributes:
         edition: None before the first snapshot.
-        replica: where it stands.
+        replica: its status.
         heartbeat: the last one heard.
-        stale_after_ms: from this age on data is stale.
+        stale_after_ms: data older than this is stale.
         requests: answers so far by (route, status), for /metrics.
-        processes: what supervisord says; None if none answers.
-        history: what happened. elsewhere: what the exchange has besides the feed.
-        past_port: of the time machine's HTTP server; None where nothing is recorded.
-        told: gives what processes have told of themselves, for /metrics.
-        websocket: gives the WebSocket server's figures, None before its first client. HTTP's thread.
+        processes: what supervisord says; None if it does not answer.
+        history: what happened. elsewhere: what the exchange has beyond the feed.
+        past_port: that of the time machine's HTTP server; None if nothing is recorded.
+        told: returns what processes have sent about themselves, for /metrics.
+        websocket: returns the WebSocket server's figures, None before its first client. For HTTP's thread.
     """
 
     edition: Edition | None
@@ -49,7 +49,7 @@ class View(msgspec.Struct, frozen=True):
     told: Callable[[], Sequence[tuple[str, Figure]]] = tuple
 
     def age_ms(self, now_ms: int) -> int | None:
-        """Return the age of the whole: now less the end of the last complete sweep's fetch."""
+        """Return the age of the whole: the present less the end of the last complete sweep's fetch."""
         return age_of(self.edition.complete_ms if self.edition is not None else None, now_ms)
 
     def stale(self, now_ms: int) -> bool:

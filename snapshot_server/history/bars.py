@@ -1,4 +1,4 @@
-"""Candlesticks from changes: what a market did within a time, and several times put together."""
+"""Candlesticks from changes: what a market did in a period, and several periods merged."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -11,12 +11,12 @@ Prices = tuple[int, int, int, int]
 
 
 class Bar(NamedTuple):
-    """What a market did in one period. None is not known, or of a price that nothing was traded.
+    """What a market did in one period. None means unknown, or, for a price, that nothing was traded.
 
     Attributes:
         end_s: its end, inclusive, Unix seconds.
         worth: price x count of all trades, in 0.0001 dollars x 0.01 contracts.
-        before_e4: what was traded at last before it.
+        before_e4: the last trade's price before it.
     """
 
     end_s: int
@@ -30,7 +30,7 @@ class Bar(NamedTuple):
 
 
 def joined(bars: Sequence[Bar], end_s: int) -> Bar:
-    """Return periods that follow each other as one."""
+    """Merge consecutive periods."""
     return Bar(
         end_s,
         _over(bar.bid for bar in bars),
@@ -52,8 +52,8 @@ def bars(
 ) -> Iterator[Bar]:
     """Yield what happened in periods that end at `ends_s`, ascending, `width_s` apart.
 
-    Quotes before the first tell what stood when it began. Where not all trades were heard
-    (`trades_from_ms`), prices are those that the quotes told of whenever the volume had grown.
+    Quotes before the first say what stood when it began. Where not all trades were heard (`trades_from_ms`),
+    prices are those in the quotes whenever the volume had grown.
     """
     quote, trade = 0, 0
     stands: HistoryQuote | None = None
@@ -96,7 +96,7 @@ def bars(
 
 
 def _grown(points: Sequence[HistoryQuote]) -> list[tuple[int | None, int]]:
-    """Return (last price, by how much the volume grew) wherever it did."""
+    """Yield (last price, growth of the volume) wherever the volume grew."""
     found = []
     for before, after in pairwise(points):
         if (

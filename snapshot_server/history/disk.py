@@ -1,6 +1,6 @@
-"""How the history outlives the process: a file a segment, and one of what is not packed yet.
+"""How the history outlives the process: one file per segment, and one for what is not packed yet.
 
-A damaged file is said, and left where it is: what it held is a hole.
+A damaged file is logged and left where it is: what it held becomes a hole.
 """
 
 import os
@@ -28,7 +28,7 @@ class Disk:
     """The files of a history. One thread uses it.
 
     Args:
-        data_dir: of the installation. name: what the history is of.
+        data_dir: that of the installation. name: what the history is about.
     """
 
     def __init__(self, data_dir: Path, name: str) -> None:
@@ -37,7 +37,7 @@ class Disk:
         self._failing = False
 
     def load(self, store: Store) -> None:
-        """Put into the store what the files hold, and keep the files up to it from now on."""
+        """Load the files into the store, and keep the files up to date from now on."""
         names: list[str] = []
         try:
             for directory in self._directories:
@@ -66,7 +66,7 @@ class Disk:
         of.take(name, segment)
 
     def write(self, name: str, segment: Segment) -> None:
-        """Write a segment; what cannot be written is said once, and kept in memory."""
+        """Write a segment; what cannot be written is logged once, and kept in memory."""
         path = self._directory / name
         temporary = path.with_name(f"{name}.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -86,7 +86,7 @@ class Disk:
                 self.write(name, segment)
 
     def remove(self, name: str) -> None:
-        """Remove the file of a segment that is let go of."""
+        """Remove the file of a segment that was dropped."""
         try:
             (self._directory / name).unlink(missing_ok=True)
         except OSError as error:

@@ -22,13 +22,13 @@ from .store import Store
 log = structlog.get_logger()
 
 TICK_S: Final = 0.2
-"""How often the history is brought up to date, and looked whether the feed is whole."""
+"""How often the history is brought up to date, and the feed checked for gaps."""
 
 SAVE_MS: Final = 60_000
 """How often what is not packed is written."""
 
 MAX_HEARD: Final = 100_000
-"""Messages that may wait; with more the history has a hole."""
+"""The most messages that may wait; beyond that the history gets a hole."""
 
 
 class Historian:
@@ -37,7 +37,7 @@ class Historian:
     `tap` and `changed` are the replica's; the rest is one thread's, that of `run`.
 
     Args:
-        disk: where the history of a live feed outlives the process.
+        disk: where the history of a live feed is kept beyond the process.
     """
 
     def __init__(self, store: Store, disk: Disk) -> None:
@@ -56,14 +56,14 @@ class Historian:
     # -- the replica's thread
 
     def tap(self, _frame: bytes, message: Header | Quotes) -> None:
-        """Take note of a message that is heard."""
+        """Note a message that was heard."""
         if isinstance(message, Quotes):
             self._heard.append(message.records)
         elif isinstance(message, Envelope) and not message.cycle and message.kind in ("quote", "trade"):
             self._heard.append(message)
 
     def changed(self, actions: Sequence[Action]) -> None:
-        """Take note of commits that were applied."""
+        """Note commits that were applied."""
         for action in actions:
             if isinstance(action, Changed) and action.cycle:
                 for kind, keys in action.groups:
@@ -76,7 +76,7 @@ class Historian:
     # -- its own
 
     def run(self, replica: Replica, stop: Stop) -> None:
-        """Write until `stop`, and then all down."""
+        """Write until `stop`, and then write down everything."""
         self._owner.check()
         while not stop.is_set():
             self._wake.wait(TICK_S)
@@ -86,11 +86,11 @@ class Historian:
             self._disk.save(self.store)
 
     def wake(self) -> None:
-        """End a wait at once, for the stop."""
+        """End a wait at once, to stop."""
         self._wake.set()
 
     def update(self, replica: Replica) -> None:
-        """Bring the history up to what was heard."""
+        """Bring the history up to date with what was heard."""
         self._owner.check()
         status, state, now_ms = replica.status(), replica.state, replica.now_ms()
         if not state.epoch:
@@ -106,7 +106,7 @@ class Historian:
             return
         whole = counts == self._counts and not self._lost
         if not whole:
-            # What was missed has left its mark in the state at most.
+            # At most, what was missed has left its mark in the state.
             self._counts, self._lost = counts, False
             with state.lock:
                 quotes = dict(state.quotes)
@@ -129,7 +129,7 @@ class Historian:
             log.info("history.loaded", changes=self.store.quotes.count, trades=self.store.trades.count)
 
     def _note(self, replica: Replica, now_ms: int, *, whole: bool) -> None:
-        """Note up to when all was heard: of trades only while the publisher hears the exchange's stream."""
+        """Note up to when all was heard; for trades, only while the publisher hears the exchange's stream."""
         since_ms = self._heard_ms if whole and self._heard_ms is not None else now_ms
         if since_ms <= now_ms:
             self.store.quotes.heard(since_ms, now_ms)

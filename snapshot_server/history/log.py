@@ -1,6 +1,7 @@
-"""Rows of one kind, the latest as they came, those before packed in segments, the oldest let go first.
+"""Rows of one kind: the latest as they came, earlier ones packed in segments, the oldest dropped first.
 
-What is let go of is kept a while longer of the markets that somebody cares for. One thread writes, any reads.
+What is dropped is kept a while longer for markets that somebody cares about. One thread writes, any thread
+reads.
 """
 
 import threading
@@ -14,13 +15,13 @@ from .rows import KEY_BYTES, key_bytes, time_of
 from .segment import BLOCKS, SHIFT, Pause, Segment, Span, cut, pack, pack_names
 
 MAX_HOLES: Final = 1_000
-"""Of more holes in a segment the last ones count as one."""
+"""The most holes in a segment; beyond that the last ones are merged."""
 
 _FOREVER: Final = 2**62
 
 
 class Found(NamedTuple):
-    """Rows of one market in order of time. `more`: there are older ones than were asked for."""
+    """Rows of one market in order of time. `more`: there are older ones than those asked for."""
 
     rows: list[bytes]
     more: bool
@@ -29,7 +30,7 @@ class Found(NamedTuple):
 class Part(NamedTuple):
     """Rows of all markets, in no order, and the tickers of those markets.
 
-    `later_ms` is the latest time of the parts that come after it: of what is later there is no more.
+    `later_ms` is the latest time in the parts that come after it: nothing later follows.
     """
 
     rows: list[bytes]
@@ -41,7 +42,7 @@ class Open:
     """Rows as they came, by block. Its owner holds the log's lock.
 
     Attributes:
-        begin_ms: from when on it has all that was heard; None: nothing was heard yet.
+        begin_ms: since when it has everything heard; None: nothing has been heard yet.
     """
 
     def __init__(self, width: int, begin_ms: int | None) -> None:
@@ -67,7 +68,7 @@ class Open:
         return rows
 
     def still(self) -> "Open":
-        """Return a copy that stands still."""
+        """Return a frozen copy."""
         copy = Open(self.width, self.begin_ms)
         copy.count, copy.first_ms, copy.last_ms = self.count, self.first_ms, self.last_ms
         copy.names = self.names.copy()
@@ -107,14 +108,14 @@ class Log:
     """The rows of one kind.
 
     Args:
-        width: of a row, bytes.
-        most: rows that wait, as they came, until they are packed.
+        width: that of a row, in bytes.
+        most: the most rows that wait, as they came, until they are packed.
         pause: lets other threads have the interpreter.
 
     Attributes:
-        until_ms: up to when all was heard; None: nothing was.
-        sealed, evicted: are called in the writer's thread with (name of the file, segment) that came to be,
-            and the name of one that is gone.
+        until_ms: up to when everything was heard; None: nothing was.
+        sealed, evicted: called in the writer's thread with the (file name, segment) that was made, and the
+            name of one that is gone.
     """
 
     def __init__(self, name: str, width: int, most: int, pause: Pause) -> None:
@@ -147,12 +148,12 @@ class Log:
             self.seal()
 
     def note_names(self, tickers: Collection[str]) -> None:
-        """Note the tickers of markets whose rows come next, where rows are asked for by time alone."""
+        """Note the tickers of markets whose rows come next, if rows are asked for by time alone."""
         with self._lock:
             self._open.names.update(tickers)
 
     def heard(self, since_ms: int, until_ms: int) -> None:
-        """Note that all there was between two times is in, or comes in a moment."""
+        """Note that everything between two times is in, or about to come."""
         self._writer.check()
         with self._lock:
             now = self._open
@@ -166,7 +167,7 @@ class Log:
             now.end_ms = until_ms if now.end_ms is None else max(now.end_ms, until_ms)
 
     def seal(self) -> None:
-        """Pack what waits."""
+        """Pack the waiting rows."""
         self._writer.check()
         if not self._open.count:
             return
@@ -201,14 +202,14 @@ class Log:
         )
 
     def waiting(self) -> Iterator[tuple[str, Segment]]:
-        """Yield what is not packed, as segments to be written, under the names they are taken back by."""
+        """Yield what is not packed, as segments to be written, under the names they are restored by."""
         self._writer.check()
         for name, rows in ((f"{self.name}-open", self._open), (f"kept-{self.name}-open", self._kept_open)):
             if rows.count or rows.begin_ms is not None:
                 yield name, self.packed(rows)
 
     def take(self, name: str, segment: Segment) -> None:
-        """Take back a segment of before: of each sort in order, what was not packed last."""
+        """Restore an earlier segment: each sort in order, what was not packed last."""
         self._writer.check()
         kept, (_, _, number) = name.startswith("kept-"), name.rpartition("-")
         if kept:
@@ -234,9 +235,9 @@ class Log:
         return found
 
     def evict(self, cared_for: Collection[int], most_kept: int) -> bool:
-        """Let go of the oldest segment, but for the rows of markets that are `cared_for`.
+        """Drop the oldest segment, except for the rows of markets that are `cared_for`.
 
-        Of these no more than `most_kept` bytes are kept. Returns whether there was anything to let go of.
+        At most `most_kept` bytes of these are kept. Returns whether there was anything to drop.
         """
         self._writer.check()
         if self._kept and self.kept_size > most_kept:
@@ -287,7 +288,7 @@ class Log:
 
     @property
     def until_ms(self) -> int | None:
-        """Up to when all was heard."""
+        """Up to when everything was heard."""
         return self._open.end_ms
 
     @property
@@ -314,12 +315,12 @@ class Log:
 
     @property
     def oldest_end_ms(self) -> int | None:
-        """Until when the oldest segment goes; None without one."""
+        """Until when the oldest segment reaches; None without one."""
         with self._lock:
             return _end_of(self._segments[0][1]) if self._segments else None
 
     def begin_ms(self, key: int | None = None) -> int | None:
-        """Return from when on there is all that was heard, of a market or of all; None: there is nothing."""
+        """Return since when there is everything heard, of a market or of all; None if there is nothing."""
         with self._lock:
             begin_ms = self._begin_ms()
             since_ms = None if key is None else self._kept_since.get(key)
@@ -331,7 +332,7 @@ class Log:
         return next((part.begin_ms for part in parts if part.begin_ms is not None), None)
 
     def holes(self, low_ms: int, high_ms: int) -> list[Span]:
-        """Return the times within which something may have happened that was not heard."""
+        """Return the periods in which something may have happened unheard."""
         found: list[Span] = []
         with self._lock:
             parts: list[Open | Segment] = [part for _, part in (*self._kept, *self._segments)]
@@ -350,7 +351,7 @@ class Log:
         """Return the rows of a market from `low_ms` to `high_ms`, at most the last `most`.
 
         Args:
-            before: whether the last one before `low_ms` is wanted too, which tells what stood then.
+            before: whether the last one before `low_ms` is wanted too, which says what stood then.
         """
         begin_ms = self.begin_ms(key)
         found: list[bytes] = []
@@ -360,7 +361,7 @@ class Log:
                 self._pause()
             if len(found) > most or (found and time_of(found[0]) < low_ms):
                 break
-        # What came late is in a later part.
+        # Late arrivals are in a later part.
         found.sort(key=_by_time)
         from_ms = low_ms if begin_ms is None else max(low_ms, begin_ms)
         start = next((place for place, row in enumerate(found) if time_of(row) >= from_ms), len(found))

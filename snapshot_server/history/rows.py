@@ -32,16 +32,16 @@ _UUID: Final = 0
 _TEXT: Final = 1
 _UUID_CHARS: Final = 36
 MAX_ID: Final = 40
-"""Bytes of an id that is no UUID in its usual form: of a longer one the first are kept."""
+"""Bytes of an id that is not a UUID in its usual form: only the first ones of a longer id are kept."""
 
 
 def key_of(ticker: str) -> int:
-    """Return what stands for a market in rows: 64 bits that are the same in every process."""
+    """Return what represents a market in rows: 64 bits, the same in every process."""
     return ticker_key(ticker)
 
 
 def key_bytes(key: int) -> bytes:
-    """Return how the rows of a market begin."""
+    """Return the prefix of a market's rows."""
     return key.to_bytes(KEY_BYTES, "big")
 
 
@@ -68,7 +68,7 @@ def quote_row(key: int, quote: Quote) -> bytes:
 
 
 def quote_points(rows: Iterable[bytes]) -> list[HistoryQuote]:
-    """Return what rows of quotes say."""
+    """Decode rows of quotes."""
     points = []
     for row in rows:
         _, time, bid, ask, bid_size, ask_size, last, volume, interest, status = _QUOTE.unpack(row)
@@ -105,7 +105,7 @@ def trade_row(key: int, trade: Trade) -> bytes:
 
 
 def trade_points(rows: Iterable[bytes]) -> list[tuple[int, HistoryTrade]]:
-    """Return what rows of trades say, each with the key of its market."""
+    """Decode rows of trades, each with the key of its market."""
     points = []
     for row in rows:
         key, time, price, count, side, kind, id_ = _TRADE.unpack(row)

@@ -1,7 +1,7 @@
-"""Rows that will not change any more, packed: sorted by market and time, turned into columns, compressed.
+"""Rows that will no longer change, packed: sorted by market and time, turned into columns, compressed.
 
-The rows of a segment are spread over BLOCKS by the first bits of their market's key, so that who wants one
-market unpacks one block. In columns most bytes stand beside equal ones: a change takes about a tenth of its
+The rows of a segment are spread over BLOCKS by the first bits of their market's key, so that reading one
+market unpacks one block. In columns, most bytes are next to equal ones: a change takes about a tenth of its
 row.
 """
 
@@ -20,10 +20,10 @@ from .rows import KEY_BYTES, key_bytes
 
 BLOCKS: Final = 64
 SHIFT: Final = 58
-"""A key's block is what is left of its 64 bits."""
+"""A key's block is given by the rest of its 64 bits."""
 
 OVERHEAD: Final = 64 * 48 + 1_000
-"""Bytes that a segment takes in memory beside what is in its blocks."""
+"""Bytes that a segment takes in memory in addition to its blocks."""
 
 MAX_BLOCK: Final = 16 * 1_048_576
 LEVEL: Final = 3
@@ -34,22 +34,22 @@ _DIGEST_BYTES: Final = 8
 _PLACE: Final[Callable[[Any], Any]] = itemgetter(slice(16))  # market and time
 
 Span = tuple[int, int]
-"""Times (ms) from and until when something holds."""
+"""Times (ms) between which something holds."""
 
 Pause = Callable[[], None]
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """Packed rows, and for when they tell all there was to hear.
+    """Packed rows, and the time for which they contain everything there was to hear.
 
     Attributes:
         width: of a row, bytes.
         count: rows in it.
         first_ms, last_ms: times of the earliest and the latest.
-        begin_ms, end_ms: from and until when it has all there was, but for `holes`; None: who listened knew
+        begin_ms, end_ms: the period for which it has everything, except for `holes`; None: the listener knew
             that some may be missing.
         packed_names: the tickers of its markets, compressed.
-        since: markets whose rows were kept, by key, and since when without a break.
+        since: markets whose rows were kept, by key, and since when without interruption.
     """
 
     width: int
@@ -65,12 +65,12 @@ class Segment(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Bytes it takes in memory, nearly."""
+        """Approximate bytes it takes in memory."""
         return OVERHEAD + sum(map(len, self.blocks)) + len(self.packed_names)
 
     @property
     def names(self) -> list[str]:
-        """The tickers of its markets, where rows are asked for by time alone."""
+        """The tickers of its markets, if rows are asked for by time alone."""
         if not self.packed_names:
             return []
         return _unpacked(self.packed_names).decode(errors="replace").split("\0")
@@ -102,18 +102,18 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 def pack(rows: Sequence[bytes]) -> bytes:
-    """Return rows of a block packed; b"" of none."""
+    """Return the rows of a block, packed; b"" for none."""
     if not rows:
         return b""
     width = len(rows[0])
-    # Stable: what came at one time stays in its order.
+    # A stable sort: what came at one time keeps its order.
     flat = b"".join(sorted(rows, key=_PLACE))
     columns = b"".join([flat[column::width] for column in range(width)])
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=False).compress(columns)
 
 
 def pack_names(names: Collection[str]) -> bytes:
-    """Return tickers packed; b"" of none."""
+    """Return tickers, packed; b"" for none."""
     if not names:
         return b""
     text = "\0".join(sorted(names)).encode(errors="replace")
@@ -121,7 +121,7 @@ def pack_names(names: Collection[str]) -> bytes:
 
 
 def cut(flat: bytes | bytearray, width: int) -> list[bytes]:
-    """Return the rows that stand one after the other in `flat`."""
+    """Return the consecutive rows in `flat`."""
     return [bytes(flat[start : start + width]) for start in range(0, len(flat), width)]
 
 
@@ -135,7 +135,7 @@ def decode_segment(data: bytes, width: int) -> Segment:
     """Return the segment that a file holds.
 
     Raises:
-        DecodeError: it is none, is damaged, or its rows are not `width` wide.
+        DecodeError: it is not one, is damaged, or its rows are not `width` wide.
     """
     head = len(_MAGIC) + _DIGEST_BYTES
     body = memoryview(data)[head:]

@@ -29,15 +29,15 @@ TRADES_WAITING: Final = 8_192
 """Rows that wait until they are packed."""
 
 KEPT_SHARE: Final = 2
-"""What is kept of markets that somebody cares for takes one part in so many at most."""
+"""The share, one part in this many, that kept rows of cared-for markets may take."""
 
 MAX_CARED_FOR: Final = 1_000
 KNOWN_TRADES: Final = 10_000
-"""Ids of so many trades are known, so that one that is heard again is taken once."""
+"""How many trade ids are remembered, so that a repeated trade counts once."""
 
 MAX_POINTS: Final = 20_000
 SAME_MOMENT: Final = 1_000
-"""Trades of one market at one millisecond that a page may begin with."""
+"""The most trades of one market at one millisecond that a page may begin with."""
 
 Place = tuple[int, str]
 """Where a trade stands among all: its time (ms) and its id."""
@@ -47,7 +47,7 @@ class Store:
     """The history of all markets. One thread writes, any thread reads.
 
     Args:
-        most_bytes: what is older gives way beyond these.
+        most_bytes: beyond these the oldest is dropped.
         pause: lets other threads have the interpreter.
     """
 
@@ -75,7 +75,7 @@ class Store:
         self._begin()
 
     def remember(self) -> None:
-        """Take note of what the last rows say: what is the same after a restart is no change."""
+        """Note what the last rows say: what is the same after a restart is not a change."""
         self._before = self.quotes.last_rows()
         for part in self.trades.newest(-(2**62), 2**62):
             for _, trade in trade_points(part.rows):
@@ -84,7 +84,7 @@ class Store:
                 break
 
     def put_quotes(self, quotes: Iterable[Quote]) -> None:
-        """Add those quotes whose top of the book, last price, volume or status are others than before."""
+        """Add the quotes whose top of the book, last price, volume or status have changed."""
         self._writer.check()
         last, rows = self._last, []
         for quote in quotes:
@@ -133,7 +133,7 @@ class Store:
         self._before = {}
 
     def bound(self) -> None:
-        """Let go of what is beyond the bytes it may have."""
+        """Drop what exceeds the allowed bytes."""
         self._writer.check()
         most_kept = self.most_bytes // KEPT_SHARE
         while self.size > self.most_bytes:
@@ -143,7 +143,7 @@ class Store:
                 return
 
     def _know(self, trade_id: str) -> bool:
-        """Take note of a trade; return whether it was not known."""
+        """Note a trade; return whether it is new."""
         if not trade_id:
             return True
         if trade_id in self._known:
@@ -162,7 +162,7 @@ class Store:
         return self.quotes.size + self.trades.size
 
     def care_for(self, tickers: Sequence[str]) -> None:
-        """Keep what happened in these markets longest: the last MAX_CARED_FOR that are named."""
+        """Keep what happened in these markets longest: the last MAX_CARED_FOR named."""
         with self._cared_lock:
             for ticker in tickers:
                 self._cared_for.pop(ticker, None)
@@ -205,7 +205,7 @@ class Store:
             high_ms = min(high_ms, before[0])
         found: list[tuple[str, HistoryTrade]] = []
         if ticker is not None:
-            # Some more, since those of one moment are in no order: of a page's end none is left out.
+            # A few more, since those of one moment are unordered: none must be left out at a page's end.
             rows = self.trades.read(key_of(ticker), low_ms, high_ms, most + SAME_MOMENT, before=False).rows
             found = [(ticker, trade) for _, trade in trade_points(rows)]
             found = [pair for pair in found if before is None or place_of(pair[1]) < before]
@@ -223,5 +223,5 @@ class Store:
 
 
 def place_of(trade: HistoryTrade) -> Place:
-    """Return where a trade stands among all."""
+    """Return a trade's place among all trades."""
     return trade.time_ms, trade.trade_id

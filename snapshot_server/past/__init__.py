@@ -1,1 +1,1 @@
-"""The time machine: what was recorded, asked for as it was at any moment. A process of its own."""
+"""The time machine: answers from what was recorded, as it was at any moment. A process of its own."""

@@ -1,4 +1,4 @@
-"""HTTP of the time machine: the snapshot server's answers, as they were at `at`. Pure but for the machine."""
+"""HTTP of the time machine: the snapshot server's answers as they were at `at`. Pure but for the machine."""
 
 import re
 from typing import Final
@@ -15,11 +15,11 @@ from snapshot_server.parameters import pairs_of, parse_markets
 from .machine import Machine
 
 _ONE: Final = re.compile(r"/trade-api/v2/(?:markets|events)/([^/]{1,200})(?:/orderbook)?")
-"""Routes that say something of one market or event."""
+"""Routes about one market or event."""
 
 
 def respond_past(request: HttpRequest, machine: Machine) -> HttpResponse:
-    """Return the answer to a request, its body whole. Never raises for what the request holds."""
+    """Return the answer to a request, its body complete. Never raises, whatever the request contains."""
     response = _respond(request, machine)
     return msgspec.structs.replace(response, body=response.content())
 
@@ -55,7 +55,7 @@ def _named(request: HttpRequest) -> frozenset[str] | None:
     """Return which markets, events or series the answer is about; None: everything.
 
     Raises:
-        BadRecord: a parameter that the answer would refuse.
+        BadRecord: there is a parameter that the answer would refuse.
     """
     if request.path != "/markets":
         one = _ONE.fullmatch(request.path)

@@ -19,7 +19,7 @@ from snapshot_server.edition import Edition, next_edition
 from snapshot_server.view import View
 
 KEPT: Final = 8
-"""Answers that are kept for whoever goes on with the same moment; of whole catalogues only the last."""
+"""How many answers are kept, for further questions about a moment; of whole catalogues only the last."""
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -34,8 +34,8 @@ class Machine:
     """Shows moments of a recording. Any thread may ask; one question is answered at a time.
 
     Args:
-        folder: of the recording, which may not be there yet, grow, lose its beginning and begin anew.
-        stale_after_ms: from this age on data was stale.
+        folder: that of the recording, which may not exist yet, grow, lose its beginning and start over.
+        stale_after_ms: data older than this was stale.
     """
 
     def __init__(self, folder: Path, stale_after_ms: int) -> None:
@@ -46,7 +46,7 @@ class Machine:
         self._kept: OrderedDict[tuple[At, frozenset[str] | None], Shown] = OrderedDict()
 
     def span(self) -> tuple[int, int]:
-        """Return the time of the first and of the last moment, ns since 1970; (0, 0) while there is none.
+        """Return the time of the first and of the last moment, ns since 1970; (0, 0) if there are none.
 
         Raises:
             OSError: the recording cannot be read.
@@ -61,7 +61,7 @@ class Machine:
         """Return a moment.
 
         Args:
-            named: as of `Moments.at`; None: everything.
+            named: as for `Moments.at`; None: everything.
 
         Raises:
             NotRecorded: it is not in the recording.
@@ -114,7 +114,7 @@ class Machine:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let no garbage be collected while a state is made that is to stay."""
+    """Suspend garbage collection while making a state that is to stay."""
     gc.disable()
     try:
         yield

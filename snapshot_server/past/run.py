@@ -1,4 +1,4 @@
-"""The process: it reads the recording that the recorder writes, and answers what is asked for with `at`.
+"""The process: reads the recording that the recorder writes, and answers requests with `at`.
 
 Threads: `answer` makes what HTTP is answered with, `query` answers REQ/REP; the main thread serves HTTP.
 """
@@ -36,12 +36,12 @@ from .machine import Machine, Shown
 log = structlog.get_logger()
 
 MAX_WAITING: Final = 16
-"""Questions over HTTP that wait at once; whoever asks another is told to come again."""
+"""The most HTTP questions that wait; one more is told to come back later."""
 
 PIECE: Final = 1_048_576
 
 NICE: Final = 10
-"""Questions about the past take what live answers leave of the processors."""
+"""Questions about the past get the processor time that live answers leave."""
 
 _ABOUT_NOW: Final = frozenset(("ping", "schema"))
 _NAMED: Final = ("ticker", "event_ticker")
@@ -119,7 +119,7 @@ class PastAnswers(Answers):
             self._shown = None
 
     def begin(self, question: bytes, now_ms: int, _to: Sequence[bytes], _steady_ms: int) -> list[bytes]:
-        """As `answer`, at once: a moment that is past belongs to one question, and holds up nothing live."""
+        """As `answer`, at once: a past moment belongs to one question, and holds up nothing live."""
         return self.answer(question, now_ms)
 
     def _refused(self, id_: Any, refusal: Refusal) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Kalshi's candlesticks: its own where they are here, and of all else what happened here."""
+"""Kalshi's candlesticks: its own if they are here, otherwise built from what happened here."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -15,7 +15,7 @@ from snapshot_server.history.store import MAX_POINTS, Store
 
 MAX_CANDLES: Final = 5_000
 MAX_IN_ALL: Final = 10_000
-"""Most candlesticks of one market, and of all together, in an answer."""
+"""The most candlesticks of one market, and of all together, in an answer."""
 
 _PARTS: Final = ("open_dollars", "high_dollars", "low_dollars", "close_dollars")
 _NULL: Final = msgspec.Raw(b"null")
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 def known_from(market: Market, held: Candles | None, history: Store, span: Span) -> int | None:
-    """Return the second from when on there is all that happened in a span; None: there is nothing of it."""
+    """Return the second from which everything in a span is known; None if nothing of it is."""
     begin_ms = history.quotes.begin_ms(key_of(market.ticker))
     sent = _sent_ends(held, span.width_s)
     if begin_ms is not None:
@@ -56,7 +56,7 @@ def known_from(market: Market, held: Candles | None, history: Store, span: Span)
 def make(market: Market, held: Candles | None, history: Store, span: Span, now_ms: int) -> list[bytes]:
     """Return the candlesticks of a market that end within a span, as JSON.
 
-    Kalshi's own, as sent, of what was over when they were fetched; of other periods what was heard here.
+    Kalshi's own, as sent, for periods that were over when fetched; for others, from what was heard here.
     Periods before the opening, after the close and after now do not exist.
     """
     width, opens_ms = span.width_s, opened_ms(market)
@@ -67,7 +67,7 @@ def make(market: Market, held: Candles | None, history: Store, span: Span, now_m
     found = _sent(held, width)
     over_s = held.as_of_ms // 1000 if held is not None else 0
     for end_s, bar in heard.items():
-        # Kalshi's own that was not over when it was fetched is less than all that was heard of its period.
+        # One of Kalshi's own that was not over when fetched is less than what was heard of its period.
         if end_s not in found or (end_s > over_s and end_s - width >= whole_s):
             found[end_s] = _json(bar)
     within = [found[end_s] for end_s in sorted(found) if span.start_s <= end_s <= span.end_s]
@@ -78,14 +78,14 @@ def make(market: Market, held: Candles | None, history: Store, span: Span, now_m
 
 
 def opened_ms(market: Market) -> int:
-    """Return when a market opened, as far as is known."""
+    """Return when a market opened, if known."""
     return market.open_ms if market.open_ms is not None else market.created_ms or 0
 
 
 def carried_on(raw: bytes, start_s: int, width_s: int) -> bytes:
     """Return a candle carried on to the first end of a period after `start_s`, as Kalshi documents it.
 
-    Nothing was traded in it: what the last one closed at was the price before, and is what was bid and asked.
+    Nothing was traded in it: the last close is the previous price, and what was bid and asked.
     """
     candle = members_of(msgspec.Raw(raw), "candlestick")
     price = _members_in(candle.get("price"))
@@ -103,7 +103,7 @@ def carried_on(raw: bytes, start_s: int, width_s: int) -> bytes:
 
 
 def _heard(ticker: str, history: Store, ends_s: range, opens_ms: int) -> tuple[dict[int, Bar], int]:
-    """Return what was heard in periods, by their end, and the second from when on it was all there was."""
+    """Return what was heard in periods, by their end, and the second from which it is complete."""
     if not ends_s:
         return {}, 0
     width, begin_ms = ends_s.step, (ends_s[0] - ends_s.step) * 1000
@@ -149,7 +149,7 @@ def _sent(held: Candles | None, width_s: int) -> dict[int, bytes]:
 
 
 def _bar(end_s: int, raw: bytes) -> Bar:
-    """Return what a candlestick of Kalshi's says; what is odd is not known."""
+    """Return what a candlestick of Kalshi's says; None for odd values."""
     try:
         candle = members_of(msgspec.Raw(raw), "candlestick")
     except BadRecord:
@@ -210,7 +210,7 @@ def _dollars(prices: Prices) -> dict[str, str]:
 def _members_in(raw: msgspec.Raw | None) -> dict[str, msgspec.Raw]:
     try:
         return {} if raw is None else members_of(raw, "candlestick")
-    except BadRecord:  # null, or what is no object: there is nothing in it
+    except BadRecord:  # null, or not an object: there is nothing in it
         return {}
 
 

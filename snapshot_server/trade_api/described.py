@@ -1,7 +1,7 @@
-"""The part of Kalshi's read API that is served, for `/openapi.json`: a row a route.
+"""The part of Kalshi's read API that is served, for `/openapi.json`: one row per route.
 
-Kalshi's own file describes its objects; here are the parameters that are looked at, and what an answer has.
-A parameter out of its bounds is refused; one that no route knows is ignored, as at Kalshi.
+Kalshi's own file describes its objects; here are the parameters that are used, and what an answer contains. A
+parameter out of bounds is refused; an unknown one is ignored, as at Kalshi.
 """
 
 from typing import Any, Final, NamedTuple
@@ -38,7 +38,7 @@ def _limit(least: int, most: int) -> dict[str, Any]:
 
 
 class Described(NamedTuple):
-    """A route: its parameters, those that are required, and the members of its answer."""
+    """A route: its parameters, the required ones, and the members of its answer."""
 
     summary: str
     parameters: dict[str, Any]
@@ -180,7 +180,7 @@ ROUTES: Final[dict[str, Described]] = {
 
 SCHEMAS: Final[_Schemas] = {
     "KalshiRefusal": {
-        "description": "Kalshi's two bodies of a refusal.",
+        "description": "Kalshi's two forms of a refusal's body.",
         "anyOf": [
             {"type": "object", "properties": {"msg": _TEXT}, "required": ["msg"]},
             {

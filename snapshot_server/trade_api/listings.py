@@ -1,4 +1,4 @@
-"""The lists of Kalshi's read API: what they may be asked for, and the bodies that an edition gives them."""
+"""The lists of Kalshi's read API: what one may ask for, and the bodies that an edition gives."""
 
 import base64
 import binascii
@@ -35,7 +35,7 @@ from snapshot_server.shared import Pause
 from .candlesticks import Span, make
 
 SMALL: Final = 50
-"""Lists that look at no more candidates are made at once; others where they hold up nobody."""
+"""Lists that examine at most this many candidates are made at once; others where they hold up nobody."""
 
 _COMBOS: Final = "KXMVE"
 _JOIN: Final = 60
@@ -67,14 +67,14 @@ _milestone: Final = Reader(_MilestoneWire, "milestone")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """What a list is asked for, all of it: a key to the body that an edition gives."""
+    """Everything that a list is asked for: a key to the body that an edition gives."""
 
     def render(self, edition: Edition, pause: Pause) -> Iterator[bytes]:
         """Yield the body without its last byte, in chunks, with `pause()` between them."""
         raise NotImplementedError
 
     def is_small(self, _edition: Edition) -> bool:
-        """Whether rendering takes no time to speak of."""
+        """Whether rendering takes negligible time."""
         return False
 
     def as_of_ms(self, edition: Edition) -> int | None:
@@ -83,7 +83,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Wish(NamedTuple):
-    """What an answer could have said more of: `what`, as of op `watch`, of these markets."""
+    """What an answer could have said more about: `what`, as in op `watch`, for these markets."""
 
     what: str
     tickers: tuple[str, ...]
@@ -101,12 +101,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def make_cursor(entry: Entry) -> str:
-    """Return the cursor that goes on after the element at (time, key)."""
+    """Return the cursor that continues after the element at (time, key)."""
     return base64.urlsafe_b64encode(b"%d/%b" % (entry[0], entry[1].encode())).decode().rstrip("=")
 
 
 def read_cursor(cursor: str | None) -> Entry | None:
-    """Return what a cursor stands for; None, the first page, for one that is none of ours, as Kalshi does."""
+    """Return what a cursor stands for; None, the first page, for one that is not ours, as Kalshi does."""
     try:
         text = base64.urlsafe_b64decode((cursor or "") + "=" * (-len(cursor or "") % 4)).decode()
     except (binascii.Error, ValueError):
@@ -116,7 +116,7 @@ def read_cursor(cursor: str | None) -> Entry | None:
 
 
 def confirmed_ms(edition: Edition) -> int | None:
-    """Return as of when the last sweep confirmed what it saw; None before one."""
+    """Return the time as of which the last sweep confirmed what it saw; None before the first."""
     cycle = edition.cycle
     if cycle is None:
         return None
@@ -124,7 +124,7 @@ def confirmed_ms(edition: Edition) -> int | None:
 
 
 def market_of(edition: Edition, elsewhere: Elsewhere, ticker: str) -> tuple[Market, Quote] | None:
-    """Return a market, on the feed or not; None if it is not known."""
+    """Return a market, on the feed or not; None if unknown."""
     if ticker in edition.moving:
         return edition.state.markets[ticker], edition.state.quotes[ticker]
     other = elsewhere.markets.get(ticker)
@@ -132,12 +132,12 @@ def market_of(edition: Edition, elsewhere: Elsewhere, ticker: str) -> tuple[Mark
 
 
 def market_json(edition: Edition, elsewhere: Elsewhere, ticker: str) -> bytes:
-    """Return Kalshi's object of a market that is known."""
+    """Return Kalshi's object of a known market."""
     return edition.kalshi_market(ticker) if ticker in edition.moving else elsewhere.markets[ticker].raw
 
 
 def event_tickers(edition: Edition, elsewhere: Elsewhere, event_ticker: str) -> Sequence[str]:
-    """Return the known markets of an event: of one that is on the feed those of it that are, too."""
+    """Return the known markets of an event; for an event on the feed, those that are on it too."""
     held = edition.by_event.get(event_ticker, ())
     others = [t for t in elsewhere.markets_of.get(event_ticker, ()) if t not in edition.moving]
     return (*held, *others) if others else held
@@ -156,20 +156,20 @@ def event_json(edition: Edition, elsewhere: Elsewhere, event: Event, nested: boo
 
 
 def markets_json(edition: Edition, elsewhere: Elsewhere, event: Event) -> bytes:
-    """Return the markets of an event without the brackets, in the order of `event_markets`."""
+    """Return the markets of an event, without the brackets, in the order of `event_markets`."""
     tickers = event_markets(edition, elsewhere, event)
     return b",".join([market_json(edition, elsewhere, ticker) for ticker in tickers])
 
 
 def event_markets(edition: Edition, elsewhere: Elsewhere, event: Event) -> Iterable[str]:
-    """Return the markets of an event in the order in which they were sent, last those it does not name."""
+    """Return the markets of an event in the order sent; those that it does not name come last."""
     rest = dict.fromkeys(event_tickers(edition, elsewhere, event.event_ticker))
     sent = [ticker for ticker in event.market_tickers.split() if ticker in rest]
     return dict.fromkeys(sent) | rest
 
 
 def series_json(raw: bytes, metadata: bool, volume: bool) -> bytes:
-    """Return Kalshi's object of a series, with or without the members that are sent on demand."""
+    """Return Kalshi's object of a series, with or without the members sent only on demand."""
     dropped = {"product_metadata": metadata, "volume_fp": volume}
     if not any(not wanted and name.encode() in raw for name, wanted in dropped.items()):
         return raw
@@ -422,7 +422,7 @@ class MilestoneList(Listing, frozen=True):
 
 
 class TradeList(Listing, frozen=True):
-    """`GET /markets/trades`, the latest first. Times in ms since 1970, both included."""
+    """`GET /markets/trades`, latest first. Times in ms since 1970, both included."""
 
     history: Store
     size: int
@@ -483,7 +483,7 @@ class CandleList(Listing, frozen=True):
         yield b"]"
 
     def as_of_ms(self, edition: Edition) -> int | None:
-        """Return when what is told was known: where nothing is heard, when Kalshi's own were fetched."""
+        """Return when the data was known: if nothing is heard, when Kalshi's own were fetched."""
         until_ms = self.history.quotes.until_ms
         ages = [
             until_ms if until_ms is not None else candles.as_of_ms if candles is not None else 0
@@ -541,7 +541,7 @@ def _page(
 
 
 def _within(state: Records, family: str, low: int | None, high: int | None) -> Callable[[Market], bool]:
-    """Return the test of a market's time. "Later than" excludes the bound for `updated`, for no other."""
+    """Return the test for a market's time. "Later than" excludes the bound for `updated` alone."""
     low_ms = None if low is None else low * 1000 + (1 if family == "updated" else 0)
     high_ms = None if high is None else high * 1000 + (0 if family == "updated" else 999)
 
@@ -565,7 +565,7 @@ _TIMES: Final[dict[str, Callable[[Records, Market], int | None]]] = {
 
 
 def _time_ms(raw: bytes, name: str) -> int | None:
-    """Return a time that only the bytes as sent hold; None if there is none that can be read."""
+    """Return a time that only the raw bytes contain; None if there is no readable one."""
     try:
         return parse_time_ms(text_member(raw, name), name)
     except BadRecord:

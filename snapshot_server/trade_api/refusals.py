@@ -37,7 +37,7 @@ def absent(what: str, key: str) -> Answer:
 
 
 RESERVED: Final = frozenset(("/events/multivariate",))
-"""Paths that are not served, and look as if they named an event or a series."""
+"""Paths that are not served but look as if they named an event or a series."""
 
 _NOT_HERE: Final = (
     (r"/exchange/user_data_timestamp", "it tells how fresh an account's data is"),
@@ -50,13 +50,13 @@ _NOT_HERE: Final = (
     (r"/(multivariate_event_collections|events/multivariate)\b.*", "combos are public and not swept"),
     (r"/.+", "this is public at Kalshi and not on the bus"),
 )
-"""What is not served, by its path below the base, and why."""
+"""What is not served, by path below the base, and why."""
 
 _patterns: Final = tuple((re.compile(pattern), why) for pattern, why in _NOT_HERE)
 
 
 def why_not(path: str) -> str:
-    """Return what is said of a path that is not served."""
+    """Return the message for a path that is not served."""
     why = next(
         (why for pattern, why in _patterns if pattern.fullmatch(path)), "there is nothing at this path"
     )
@@ -64,7 +64,7 @@ def why_not(path: str) -> str:
 
 
 def bad_request(details: str) -> CallRefused:
-    """Return the refusal of parameters that are well formed."""
+    """Return the refusal of well-formed parameters."""
     return CallRefused(error(400, "bad_request", "bad request", details))
 
 

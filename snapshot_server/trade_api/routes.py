@@ -1,4 +1,4 @@
-"""The routes of Kalshi's read API: parameters, and which answer they get."""
+"""The routes of Kalshi's read API: their parameters and answers."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -53,11 +53,11 @@ from .refusals import RESERVED, CallRefused, absent, bad_request, error, invalid
 
 TOP_ONLY: Final = "x-kalshi-bus-top-only"
 SUSPECT: Final = "x-kalshi-bus-suspect"
-"""Headers of ours: which of the order books asked for, counted from 0, are only the top of the quote, and
-which the publisher holds suspect."""
+"""Our headers: which of the order books asked for, counted from 0, are only the top from the quote, and which
+the publisher considers suspect."""
 
 BEGINS: Final = "x-kalshi-bus-begins"
-"""A header of ours: more is asked for than was heard; from this Unix second on it is all there was."""
+"""A header of ours: more was asked for than was heard; from this Unix second on it is complete."""
 
 INCOMPLETE: Final = "x-kalshi-bus-incomplete"
 """A header of ours: what a list lacks."""
@@ -67,7 +67,7 @@ _LACKING: Final = {
     "closed": "those that are not on the feed were not read yet: ask again in a minute",
     "settled": "what settled longer than a day ago is not here",
 }
-"""What a list of markets of a status may lack."""
+"""What a list of markets with a status may lack."""
 
 _NOT_READ: Final = "not found: this is read slowly, and was not yet: ask again in a minute"
 
@@ -95,7 +95,7 @@ def answer(
     elsewhere: Elsewhere,
     now_ms: int,
 ) -> Answer:
-    """Return the answer to a request below ROOT. Never raises for what the request holds."""
+    """Return the answer to a request below ROOT. Never raises, whatever the request contains."""
     matches = ((entry, entry[1].fullmatch(path, len(BASE))) for entry in _ROUTES if path.startswith(BASE))
     entry, match = next((found for found in matches if found[1] is not None), (None, None))
     if entry is None or match is None or path.removeprefix(BASE) in RESERVED:
@@ -158,7 +158,7 @@ class _Call(msgspec.Struct, frozen=True):
         return text in TRUE_WORDS
 
     def limit(self, operation: str, lowest: int, highest: int, default: int) -> int:
-        """Return the page size; beyond its bounds refused, never clamped."""
+        """Return the page size; refused if out of bounds, never clamped."""
         return self.bounded(operation, "limit", lowest, highest) or default
 
     def bounded(self, operation: str, name: str, lowest: int, highest: int) -> int | None:
@@ -178,7 +178,7 @@ def _exchange_status(call: _Call) -> Answer:
         return error(503, "service_unavailable", "the exchange's status is not known")
     if status.raw:
         return Answer(200, status.raw, as_of_ms=status.as_of_ms)
-    # As an older publisher passes it on: not with all that a shard's status must have, so without any.
+    # As an older publisher passes it on: without everything a shard's status must have, so without any.
     resume_ms = status.resume_ms
     body = {
         "exchange_active": status.exchange_active,
@@ -286,7 +286,7 @@ def _markets(call: _Call) -> Answer:
 
 
 def _of_status(call: _Call, listing: MarketList | EventList, status: str | None, *, named: bool) -> Answer:
-    """Return a list if it is one that Kalshi could give; else why it is not, or what it lacks."""
+    """Return a list if Kalshi could give it; otherwise why not, or what it lacks."""
     if status in NOT_OPEN and status in call.elsewhere.as_of_ms:
         return Answer(200, listing, as_of_ms=call.elsewhere.as_of_ms[status])
     if status not in _LACKING or (status == "settled" and named):
@@ -332,7 +332,7 @@ def _orderbooks(call: _Call) -> Answer:
 
 
 def _trades(call: _Call) -> Answer:
-    """Trades as far as they were heard: where that is less than is asked for, the answer says so."""
+    """Trades as far as they were heard: if that is less than was asked for, the answer says so."""
     size = call.limit("GetTrades", 0, 1_000, 100)
     ticker, low, high = call.get("ticker"), call.integer("min_ts"), call.integer("max_ts")
     if call.boolean("is_block_trade"):
@@ -402,7 +402,7 @@ def _event_candlesticks(call: _Call) -> Answer:
 def _candles_of(
     call: _Call, shape: Literal["one", "batch", "event"], tickers: tuple[str, ...], span: Span
 ) -> Answer:
-    """Price history as far as it is here, and wished for: the next look has more of it."""
+    """Price history as far as it is here; the rest is wished for, so that the next request gets more."""
     state, now_s = call.edition.state, -(-call.now_ms // 1000)
     wishes = (Wish("candles", tickers),) if tickers else ()
     end_s = min(span.end_s, now_s + span.width_s)
@@ -435,7 +435,7 @@ def _candles_of(
 
 
 def _document(name: str) -> _Handler:
-    """Return what passes on a document of Kalshi's as it was sent."""
+    """Return a handler that passes on a document of Kalshi's as it was sent."""
 
     def handler(call: _Call) -> Answer:
         body = call.elsewhere.documents.get(name)
@@ -447,7 +447,7 @@ def _document(name: str) -> _Handler:
 
 
 def _fee_changes(name: str, member: str, key: str) -> _Handler:
-    """Return what lists changes of fees: those still to come, or all that Kalshi lists if asked for."""
+    """Return a handler that lists fee changes: those still to come, or all that Kalshi lists if asked for."""
 
     def handler(call: _Call) -> Answer:
         wanted, history = call.get(key), call.boolean("show_historical")
@@ -481,7 +481,7 @@ def _fee_changes(name: str, member: str, key: str) -> _Handler:
 
 
 def _account_limits(_call: _Call) -> Answer:
-    """What a reader without a key has at Kalshi: clients ask at their start. Here nothing is limited."""
+    """The limits of a reader without a key at Kalshi, which clients ask at their start. None apply here."""
     return Answer(200, _encode(ACCOUNT_LIMITS))
 
 
@@ -552,7 +552,7 @@ TEMPLATES: Final = tuple(BASE + template for template, _, _ in _ROUTES)
 
 
 def _books(edition: Edition, elsewhere: Elsewhere, tickers: Sequence[str]) -> list[tuple[Book, bool]]:
-    """Return the books of markets, each with whether it is only the top that its quote tells."""
+    """Return the books of markets, each with whether it is only the top from its quote."""
     state, found = edition.state, []
     for ticker in tickers:
         other = elsewhere.markets.get(ticker)
@@ -560,7 +560,7 @@ def _books(edition: Edition, elsewhere: Elsewhere, tickers: Sequence[str]) -> li
             found.append((_top(other.quote), True))
             continue
         if ticker not in edition.moving:
-            # Kalshi answers an empty book. Here it may be a market that only this replica does not hold.
+            # Kalshi answers with an empty book. Here it may be a market that just this replica does not hold.
             raise CallRefused(not_found(f"not found: no market {ticker!r:.210} here"))
         book = state.books.get(ticker)
         found.append((_top(state.quotes[ticker]), True) if book is None else (book, False))
@@ -568,7 +568,7 @@ def _books(edition: Edition, elsewhere: Elsewhere, tickers: Sequence[str]) -> li
 
 
 def _top(quote: Quote) -> Book:
-    """Return what a quote says of the book: the best bid of each side, where there is one."""
+    """Return what a quote says about the book: the best bid of each side, if there is one."""
     return Book(
         ticker=quote.ticker,
         as_of_ms=quote.as_of_ms,

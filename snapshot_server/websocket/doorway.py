@@ -1,7 +1,7 @@
-"""How a connection comes to the process of the WebSocket server: as a descriptor, by a socket pair.
+"""How a connection gets to the WebSocket server's process: as a descriptor, over a socket pair.
 
-The process is begun for the first client, and again for the next one after it has ended. Where nobody uses
-WebSockets there is none.
+The process is started for the first client, and again for the next one after it has ended. If nobody uses
+WebSockets, there is none.
 """
 
 import os
@@ -27,7 +27,7 @@ _figures: Final = msgspec.json.Decoder(Figures)
 
 
 class Doorway:
-    """Hands connections over. The event loop's thread."""
+    """Hands over connections. Belongs to the event loop's thread."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,7 +36,7 @@ class Doorway:
         self._owner = Owner("the doorway to the WebSocket server")
 
     def pass_on(self, connection: socket.socket) -> bool:
-        """Hand a connection over, which remains open here; return whether that could be done."""
+        """Hand over a connection, which stays open here; return whether that succeeded."""
         self._owner.check()
         try:
             try:
@@ -50,13 +50,13 @@ class Doorway:
         return True
 
     def _await_end(self) -> None:
-        """Wait for the end of a process that has closed its end of the pair: the system tells it later."""
+        """Wait for the end of a process that has closed its end of the pair: the system reports it later."""
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOPS_S)
 
     def figures(self) -> Figures | None:
-        """What the WebSocket server last said of itself; None while it has not been begun."""
+        """What the WebSocket server last said about itself; None before it was started."""
         self._owner.check()
         ours = self._ours
         while ours is not None:
@@ -71,7 +71,7 @@ class Doorway:
         return self._latest
 
     def close(self) -> None:
-        """Have the process end. Any thread, once nothing is handed over any more."""
+        """End the process. Any thread, once nothing more is handed over."""
         if self._ours is not None:
             self._ours.close()
             self._ours = None
@@ -83,7 +83,7 @@ class Doorway:
                 self._process.wait()
 
     def _open(self) -> socket.socket:
-        """Return our end of the pair, the other being that of a process that runs."""
+        """Return our end of the pair; the other end belongs to a running process."""
         if self._process is not None and self._process.poll() is not None:
             log.warning("websocket.ended", code=self._process.returncode)
             self.close()

@@ -1,6 +1,6 @@
-"""WebSocket framing, the server's side of RFC 6455, sans-I/O: bytes in, messages out, and the other way.
+"""WebSocket framing, the server's side of RFC 6455, sans-I/O: bytes in, messages out, and vice versa.
 
-No extension is spoken: a client that offers compression is not given it.
+No extension is supported: a client that offers compression does not get it.
 """
 
 from typing import Final, NamedTuple
@@ -25,7 +25,7 @@ TRY_LATER: Final = 1013
 
 
 class BadFrame(Exception):
-    """What came is not WebSocket: the connection is closed with `code`."""
+    """What came is not WebSocket, so the connection is closed with `code`."""
 
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
@@ -34,7 +34,7 @@ class BadFrame(Exception):
 
 
 class Received(NamedTuple):
-    """A message (TEXT, BINARY) that has come whole, or a control frame."""
+    """A complete message (TEXT, BINARY), or a control frame."""
 
     opcode: int
     payload: bytes
@@ -44,25 +44,25 @@ class Inbound:
     """Takes a client's bytes as they come, and gives its messages.
 
     Args:
-        max_bytes: of a message.
+        max_bytes: the largest message.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._waiting = bytearray()
         self._parts = bytearray()
-        self._opcode = 0  # of the message whose first part has come
+        self._opcode = 0  # for the message whose first part has come
 
     @property
     def held(self) -> int:
-        """Bytes of what has not come whole yet."""
+        """Bytes of what is still incomplete."""
         return len(self._waiting) + len(self._parts)
 
     def take(self, data: bytes) -> list[Received]:
-        """Take bytes; return what has come whole with them.
+        """Take bytes; return what they complete.
 
         Raises:
-            BadFrame: what came before it is lost with it.
+            BadFrame: what came before it is lost, too.
         """
         waiting = self._waiting
         waiting += data
@@ -140,7 +140,7 @@ def closing(code: int, reason: str = "") -> bytes:
 
 
 def close_answer(payload: bytes) -> bytes:
-    """Return the answer to a client's close: its own code, where it may say that one."""
+    """Return the answer to a client's close: its own code, if it may use that one."""
     code = int.from_bytes(payload[:2]) if len(payload) >= 2 else NORMAL
     known = code in (1000, 1001, 1002, 1003, *range(1007, 1015)) or 3000 <= code < 5000
     return closing(code if known else PROTOCOL_ERROR)

@@ -1,4 +1,4 @@
-"""The request that makes a WebSocket of a connection: what it is answered with. Pure."""
+"""The request that turns a connection into a WebSocket, and its answer. Pure."""
 
 import base64
 import binascii
@@ -17,10 +17,10 @@ Headers = list[tuple[str, str]]
 
 
 class Refused(Exception):
-    """No WebSocket is made of this request.
+    """The request does not lead to a WebSocket.
 
     Attributes:
-        status, code: of the answer. headers: beside the usual.
+        status, code: those of the answer. headers: in addition to the usual ones.
     """
 
     def __init__(self, status: int, code: str, message: str, *headers: tuple[str, str]) -> None:
@@ -33,7 +33,7 @@ class Refused(Exception):
 def accept(method: str, version: str, headers: Mapping[str, str]) -> Headers:
     """Return the headers of a 101.
 
-    A signature is not looked at. Names of `headers` are lower case.
+    Signatures are not checked. Names in `headers` are lower case.
 
     Raises:
         Refused: it asks for something else, or a page of another site asks.

@@ -1,9 +1,9 @@
-"""Who is to be told what: from the replica's changes to the subscriptions, sans-I/O.
+"""Who gets what: from the replica's changes to the subscriptions, sans-I/O.
 
-Everything is compared with what was told before: so a change that is heard of twice is told once, and what
-was missed and repaired is told like any other change. A book is told as a snapshot first and then by the
-levels that differ. While it is not known whole (never read, suspect, let go) nothing is told of it; when it
-is whole again, every subscription gets it anew.
+Everything is compared with what was sent before: so a change heard twice is sent once, and what was missed
+and repaired is sent like any other change. A book is first sent as a snapshot and then by the levels that
+differ. While it is not fully known (never read, suspect, dropped) nothing is sent about it; once it is known
+again, every subscription gets a new snapshot.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -33,8 +33,8 @@ from markets.units import format_price
 from .session import Session, Subscription
 
 MAX_WISHED: Final = 5_000
-"""Books that are wished for at a time, of all clients: half of what the publisher takes. With more they take
-turns."""
+"""The most books wished for at a time, for all clients: half of what the publisher accepts. Beyond that they
+take turns."""
 
 _EMPTY: Final = frozenset(
     (
@@ -46,16 +46,16 @@ _EMPTY: Final = frozenset(
         Status.FINALIZED,
     )
 )
-"""In these a market takes no orders, so that its book is empty."""
+"""Statuses in which a market accepts no orders, so that its book is empty."""
 
 _DECIDED: Final = frozenset((Status.DETERMINED, Status.DISPUTED, Status.AMENDED, Status.FINALIZED))
 
 
 class _Followed:
-    """A book that somebody follows: as it was told last, None while it is not known whole.
+    """A book that somebody follows, as last sent; None while it is not fully known.
 
-    `told` have its snapshot and get what changes; `waiting` get a snapshot when there is one; `asked` wait
-    for one more (`get_snapshot`).
+    `told` have its snapshot and get the changes; `waiting` get a snapshot when there is one; `asked` wait for
+    another one (`get_snapshot`).
     """
 
     __slots__ = ("asked", "book", "told", "waiting")
@@ -72,7 +72,7 @@ class _Followed:
 
 
 class _Life(NamedTuple):
-    """What of a market is told when it changes."""
+    """What is sent about a market when it changes."""
 
     status: Status | None
     close_ms: int | None
@@ -85,7 +85,7 @@ class Hub:
     """All subscriptions. One thread.
 
     Args:
-        state: gives what the replica holds now; before it holds anything its epoch is 0.
+        state: returns what the replica holds now; before it holds anything, its epoch is 0.
         now_ms: gives the time.
     """
 
@@ -106,13 +106,13 @@ class Hub:
 
     @property
     def ready(self) -> bool:
-        """Whether there is anything to tell of."""
+        """Whether there is anything to send."""
         return bool(self._state().epoch)
 
     # -- clients
 
     def connect(self, dirty: Callable[[Session], None]) -> Session:
-        """Return the session of a new client; `dirty` is told when it has something to send."""
+        """Return the session of a new client; `dirty` is called when it has something to send."""
         self._owner.check()
         session = Session(self, dirty)
         self.sessions[session] = None
@@ -126,13 +126,13 @@ class Hub:
         self._turns.pop(session, None)
 
     def refill(self, session: Session) -> None:
-        """Send books that wait for room, while there is some."""
+        """Send books that wait for room, as long as there is some."""
         while session.backlog and session.has_room:
             subscription, ticker = next(iter(session.backlog))
             del session.backlog[subscription, ticker]
             self._show(subscription, ticker)
 
-    # -- what sessions tell (Listeners)
+    # -- what sessions report (Listeners)
 
     def added(self, subscription: Subscription, tickers: Sequence[str] | None, *, initial: bool) -> None:
         channel = subscription.channel
@@ -223,7 +223,7 @@ class Hub:
     # -- what happened
 
     def changed(self, actions: Iterable[Action]) -> None:
-        """Tell what changed."""
+        """Send what changed."""
         self._owner.check()
         if not self.sessions:
             for action in actions:
@@ -260,7 +260,7 @@ class Hub:
                 self._on_events(keys)
 
     def compare_all(self) -> None:
-        """Tell whatever is otherwise than it was told: what changed unheard, and was repaired."""
+        """Send whatever differs from what was sent: what changed unheard and was repaired."""
         state = self._state()
         for ticker in list(self._books):
             self._on_book(ticker)
@@ -273,7 +273,7 @@ class Hub:
     # -- books
 
     def _whole(self, ticker: str) -> Book | None:
-        """Return a book that is known whole, None if it is not."""
+        """Return a book that is fully known, None if it is not."""
         state = self._state()
         if ticker in state.suspects:
             return None
@@ -314,9 +314,9 @@ class Hub:
         """Send a book that waits to be sent, now or when there is room for it."""
         followed = self._books.get(ticker)
         if followed is None or followed.book is None:
-            return  # it is sent when it is whole
+            return  # it is sent once it is complete
         if subscription not in followed.waiting and subscription not in followed.asked:
-            return  # it is not wanted any more
+            return  # it is no longer wanted
         session = subscription.session
         if not session.has_room:
             session.backlog[subscription, ticker] = None
@@ -415,9 +415,10 @@ class Hub:
     # -- wishes
 
     def wishes(self, most: int = MAX_WISHED) -> list[str]:
-        """Return the books to wish for.
+        """Return which books to wish for.
 
-        These are all that are followed, or where they are too many as many of each client, others every time.
+        All those followed or, if they are too many, the same number for each client, different ones each
+        time.
         """
         self._owner.check()
         self.fresh_wishes = False
@@ -439,7 +440,7 @@ class Hub:
                     self._turns[session] = self._turns.get(session, 0) + 1
             at += 1
             queues = [(session, tickers) for session, tickers in queues if at < len(tickers)]
-        # Who came first this time comes last the next.
+        # Those first this time come last the next.
         if self.sessions:
             first = next(iter(self.sessions))
             del self.sessions[first]

@@ -1,4 +1,4 @@
-"""The WebSocket server: one replica, and who listens to what it tells.
+"""The WebSocket server: one replica, and its listeners.
 
 Threads: `replica` follows the feed; `wishes` passes wishes on to the publisher; the main thread has the
 sockets.
@@ -26,7 +26,8 @@ from .hub import Hub
 from .server import Arrivals, Server
 
 SWITCH_S: Final = 0.000_5
-"""How long a thread may keep the interpreter while another waits for it: the replica's, applying a commit."""
+"""How long a thread, such as the replica's applying a commit, may keep the interpreter while another
+waits."""
 
 
 def run(descriptor: int, settings: Settings, stop: Stop) -> int:

@@ -1,7 +1,7 @@
-"""The sockets of WebSocket clients: one thread, one poller, the clients' connections as they are handed in.
+"""The sockets of WebSocket clients: one thread, one poller, and the connections as they are handed in.
 
 A connection comes from the process that serves HTTP, by a socket pair (doorway.py), once it has been answered
-with 101. Whatever a client does costs itself: what waits for it, and what is heard of it, is bounded.
+with 101. Whatever a client does affects only itself: what waits for it, and what is read from it, is bounded.
 """
 
 import selectors
@@ -39,39 +39,40 @@ from .session import BUFFER_BYTES, Session
 log = structlog.get_logger()
 
 MAX_CLIENTS: Final = 1_000
-"""Whoever comes then is sent away."""
+"""The most clients; more are turned away."""
 
 ALL_BUFFERS_BYTES: Final = 256 * 1_048_576
 MIN_BUFFER_BYTES: Final = 256 * 1024
-"""What may wait for all clients together, and for each at least."""
+"""What may wait for all clients together, and the least for each."""
 
 MAX_MESSAGE_BYTES: Final = 1_048_576
-"""Of a client: some 30,000 tickers."""
+"""The largest message of a client: some 30,000 tickers."""
 
 PING_MS: Final = 10_000
 PING_PAYLOAD: Final = b"heartbeat"
-"""Kalshi's."""
+"""Kalshi's interval between pings."""
 
 SILENT_MS: Final = 60_000
-"""A client that for so long says nothing, no pong, or takes nothing of what waits, is gone."""
+"""A client counts as gone after sending nothing, not even a pong, or taking nothing of what waits, for this
+long."""
 
 CLOSING_MS: Final = 2_000
-"""How long a client may take for what is still on the way to it when its connection is closed."""
+"""How long a client may take to read what is on its way when its connection is closed."""
 
 READ_BYTES: Final = 16_384
 SEND_BYTES: Final = 262_144
-"""Of one client in a turn."""
+"""How much is read from one client per turn."""
 
 WISH_TTL_S: Final = 60.0
 WISH_EVERY_MS: Final = 20_000
 WISH_FRESH_MS: Final = 500
-"""How long books are wished for, how often anew, and how soon for those that are new."""
+"""How long books are wished for, how often that is renewed, and how soon new ones are wished for."""
 
 MAX_ACTIONS: Final = 50_000
-"""Actions of the replica that may wait; with more all is compared instead."""
+"""The most actions of the replica that may wait; beyond that everything is compared instead."""
 
 JOINS_MS: Final = 20_000
-"""So long commands wait for the replica's first data after the start; then they are refused."""
+"""How long commands wait for the replica's first data after the start; then they are refused."""
 
 _JOIN_LOOK_MS: Final = 50
 _LOOK_MS: Final = 500
@@ -81,7 +82,7 @@ Wish = Callable[[Sequence[str], float], None]
 
 
 class Arrivals:
-    """What the replica tells, on its way to the thread of the sockets. `put` is for the replica's thread."""
+    """What the replica reports, on its way to the sockets' thread. `put` is for the replica's thread."""
 
     def __init__(self) -> None:
         self.wake = Wake()
@@ -89,7 +90,7 @@ class Arrivals:
         self._lost = False
 
     def put(self, actions: Sequence[Action]) -> None:
-        """Take what the replica tells."""
+        """Take what the replica reports."""
         if len(self._actions) >= MAX_ACTIONS:
             self._lost = True
             self._actions.clear()
@@ -107,7 +108,7 @@ class Arrivals:
 
 
 class Figures(msgspec.Struct):
-    """What the WebSocket server says of itself: how it is, and counts since its start."""
+    """What the WebSocket server says about itself: its state, and counts since its start."""
 
     clients: int = 0
     subscriptions: int = 0
@@ -118,7 +119,7 @@ class Figures(msgspec.Struct):
 
 
 class _Client:
-    """A connection: `pending` has messages that have come and not been carried out yet."""
+    """A connection: `pending` has messages that have come and are still to be carried out."""
 
     __slots__ = (
         "closing_ms",
@@ -148,13 +149,13 @@ class Server:
     """Serves clients that come through the `doorway`, until `stop` or until nobody holds its other end.
 
     Args:
-        wish: passes on which books are wished for, and for how long.
+        wish: passes on which books to wish for, and for how long.
     """
 
     def __init__(
         self, hub: Hub, doorway: socket.socket, arrivals: Arrivals, wish: Wish, clock: Clock, stop: Stop
     ) -> None:
-        self._past = Figures()  # of clients that are gone
+        self._past = Figures()  # from clients that are gone
         self._hub = hub
         self._doorway = doorway
         self._arrivals = arrivals
@@ -236,7 +237,7 @@ class Server:
 
     def _welcome(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        with suppress(OSError):  # it may be gone already, which the first read shows
+        with suppress(OSError):  # it may already be gone, which the first read will show
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         if len(self._clients) >= MAX_CLIENTS:
@@ -283,7 +284,7 @@ class Server:
             self._listen(client)
 
     def _part(self) -> None:
-        """Tell all that the server goes away."""
+        """Tell everybody that the server is going away."""
         for client in list(self._clients.values()):
             self._close(client, closing(GOING_AWAY, "the server stops"))
         self._flush(self._steady_ms())
@@ -291,7 +292,7 @@ class Server:
     # -- one client
 
     def _listen(self, client: _Client) -> None:
-        """Hear of a client what may be heard now: nothing while enough of it waits."""
+        """Read from a client what may be read now: nothing while enough of it waits."""
         events = 0
         if client.closing_ms is None and not client.pending and client not in self._resting:
             events = selectors.EVENT_READ
@@ -329,7 +330,7 @@ class Server:
         self._carry_out(client, now_ms)
 
     def _carry_out(self, client: _Client, now_ms: int) -> None:
-        """Carry out what a client has said, as far as it may now."""
+        """Carry out a client's commands, as far as allowed now."""
         session, pending = client.session, client.pending
         if now_ms < client.resume_ms:
             return
@@ -352,7 +353,7 @@ class Server:
         self._listen(client)
 
     def _flush(self, now_ms: int) -> None:
-        """Send what waits, as far as it is taken."""
+        """Send what waits, as far as the client takes it."""
         dirty, self._dirty = self._dirty, {}
         for session in dirty:
             client = self._clients.get(session)
@@ -407,7 +408,7 @@ class Server:
                 session.ping(PING_PAYLOAD)
             if session.backlog and session.has_room:
                 self._hub.refill(session)
-        with suppress(OSError):  # who does not read it does not need it
+        with suppress(OSError):  # a client that does not read it does not need it
             self._doorway.send(msgspec.json.encode(figures))
         since_ms = now_ms - self._wished_ms
         if since_ms >= (WISH_FRESH_MS if self._hub.fresh_wishes else WISH_EVERY_MS):

@@ -1,7 +1,7 @@
 """One WebSocket client, sans-I/O: its commands come in, frames for it go out.
 
 Kalshi's protocol: each subscription has a number (`sid`); on most channels its frames are numbered, its
-acknowledgements too (`seq`). What a subscription is to be told the hub knows (hub.py).
+acknowledgements too (`seq`). The hub knows what a subscription is to be sent (hub.py).
 
 Source: Kalshi AsyncAPI of August 2026, changelog to 1 October 2026, recorded sessions of June to August 2026.
 """
@@ -29,12 +29,12 @@ from markets.json.frames import (
 from .framing import PING, TEXT, framed, header
 
 CHANNELS: Final = (BOOKS, TICKER, TRADES, LIFECYCLE)
-"""What is heard here."""
+"""The channels served here."""
 
 PRIVATE: Final = frozenset(
     ("fill", "user_orders", "market_positions", "order_group_updates", "communications")
 )
-"""Channels of an account, which this server has none of."""
+"""Channels of an account; this server has no accounts."""
 
 ELSEWHERE: Final = {
     "multivariate_market_lifecycle": "combos are not swept",
@@ -42,35 +42,35 @@ ELSEWHERE: Final = {
     "cfbenchmarks_value_5hz": "reference prices are not on the bus",
     "pyth_value": "reference prices are not on the bus",
 }
-"""Public channels that are not heard here, and why."""
+"""Public channels that are not served here, and why."""
 
 MAX_MARKETS: Final = 100_000
-"""Markets that the subscriptions of a client may name together."""
+"""The most markets that a client's subscriptions may name together."""
 
 COMMANDS_PER_S: Final = 1_000
-"""Commands of a client that are carried out within a second."""
+"""The most commands of a client that are carried out within a second."""
 
 WORK_PER_S: Final = 2_000
-"""How much work the commands of a client may make in a second; then it is not heard for a while. One is
-that of a short command."""
+"""How much work a client's commands may cause in a second; beyond that it is not read for a while. The unit
+is a short command."""
 
 _TICKERS_A_WORK: Final = 50
-"""So many tickers, named or told, are as much work as a command."""
+"""How many tickers, named or sent, are as much work as a command."""
 
 _BYTES_A_WORK: Final = 2_048
 _REFUSED_WORK: Final = 0.1
 
 BUFFER_BYTES: Final = 2 * 1_048_576
-"""What may wait for a client to take it. A subscription that has more to say then ends with error 25."""
+"""How much may wait for a client to take it. A subscription that has more to say then ends with error 25."""
 
 MAX_TICKER: Final = 200
-"""Characters of a ticker: longer ones are none."""
+"""The most characters of a ticker."""
 
 _NAMED: Final = 10
-"""So many tickers are named in an error."""
+"""How many tickers an error names."""
 
 PAUSE_BYTES: Final = 128 * 1024
-"""While as much waits for a client, what can wait is not sent: snapshots, and answers to more commands."""
+"""While this much waits for a client, what is not urgent is held: snapshots, answers to further commands."""
 
 INVALID: Final = 11
 _ERRORS: Final = {
@@ -99,7 +99,7 @@ _message: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class CommandRefused(Exception):
-    """A command is answered with an error: its code, and more than Kalshi's text of it where that helps."""
+    """A command gets an error: its code, and more than Kalshi's text if that helps."""
 
     def __init__(self, code: int, more: str = "", subscription: "Subscription | None" = None) -> None:
         self.code = code
@@ -109,12 +109,12 @@ class CommandRefused(Exception):
 
 
 class Subscription:
-    """A channel of a client. `tickers` has the markets it is for, in order; None stands for all.
+    """A channel of a client. `tickers` has its markets, in order; None means all.
 
     Attributes:
-        session: whose it is.
-        numbered: whether its frames bear a `seq`.
-        asked: books asked for once more (`get_snapshot`), with the command that asked.
+        session: the client's session.
+        numbered: whether its frames carry a `seq`.
+        asked: books requested again (`get_snapshot`), with the command that asked.
     """
 
     __slots__ = ("asked", "channel", "numbered", "seq", "session", "sid", "skip_ack", "tickers", "yes_price")
@@ -140,21 +140,21 @@ class Subscription:
         self.asked: dict[str, int] = {}
 
     def data(self, kind: bytes, message: bytes, time_ms: int, command: int = 0) -> None:
-        """Send what the subscription is told; `message` is the same for all who are told it."""
+        """Send something to the subscription; `message` is the same for everybody who gets it."""
         self.session.data(self, kind, message, time_ms, command)
 
 
 class Listeners(Protocol):
-    """Who knows what subscriptions are to be told: the hub."""
+    """The one that knows what subscriptions are to be sent: the hub."""
 
     def added(self, subscription: Subscription, tickers: Sequence[str] | None, *, initial: bool) -> None:
-        """Take note of markets (None: all) that a subscription is for from now on.
+        """Note markets (None: all) that a subscription covers from now on.
 
-        `initial`: it wants to be told at once how they stand.
+        `initial`: it wants their present state at once.
         """
 
     def removed(self, subscription: Subscription, tickers: Sequence[str]) -> None:
-        """Take note of markets that a subscription is for no longer."""
+        """Note markets that a subscription no longer covers."""
 
     def ended(self, subscription: Subscription) -> None:
         """Forget a subscription."""
@@ -163,11 +163,11 @@ class Listeners(Protocol):
         """Send these books once more, as the answer to a command."""
 
     def unknown(self, tickers: Sequence[str]) -> Sequence[str]:
-        """Return which of these are no markets, as far as is known."""
+        """Return which of these are not markets, as far as is known."""
 
     @property
     def ready(self) -> bool:
-        """Whether there is anything to tell of: without it nobody can subscribe."""
+        """Whether there is any data: without it nobody can subscribe."""
 
     def now_ms(self) -> int:
         """Return the time."""
@@ -177,11 +177,11 @@ class Session:
     """One client.
 
     Args:
-        dirty: is called with the session when there is something to send that was not before.
+        dirty: called with the session when there is something new to send.
 
     Attributes:
-        out: bytes to send, frames of WebSocket; whoever sends them takes them off.
-        limit: what of these may wait, besides answers to commands.
+        out: bytes to send, WebSocket frames; the sender removes them.
+        limit: how much of these may wait, apart from answers to commands.
         backlog: books that are to be sent when there is room.
         frames: data frames so far. overflows: subscriptions that ended with error 25.
     """
@@ -200,7 +200,7 @@ class Session:
         self._by_channel: dict[str, Subscription] = {}
         self._next_sid = 1
         self._second = (0, 0)
-        self._replied = 0  # bytes of `out` that are answers, at most: they are the client's own wish
+        self._replied = 0  # bytes of `out` that are answers, at most: the client asked for them
         self._work = float(WORK_PER_S)
         self._worked_ms = 0
 
@@ -208,7 +208,7 @@ class Session:
 
     @property
     def has_room(self) -> bool:
-        """Whether what can wait may be sent."""
+        """Whether what is not urgent may be sent."""
         return len(self.out) < PAUSE_BYTES
 
     def books(self) -> Subscription | None:
@@ -218,7 +218,7 @@ class Session:
     def data(
         self, subscription: Subscription, kind: bytes, message: bytes, time_ms: int, command: int = 0
     ) -> None:
-        """Send what a subscription is told."""
+        """Send a message of a subscription."""
         out = self.out
         if not out:
             self._replied = 0
@@ -240,7 +240,7 @@ class Session:
             self._overflow(subscription)
 
     def ping(self, payload: bytes) -> None:
-        """Ask whether the client is there."""
+        """Check whether the client is there."""
         self._put(framed(PING, payload))
 
     def raw(self, frame: bytes) -> None:
@@ -302,12 +302,12 @@ class Session:
     # -- commands
 
     def rests_ms(self, steady_ms: int) -> int:
-        """Return for how long the client is not to be heard: what it has asked was too much work."""
+        """Return how long the client is not to be read, because its requests were too much work."""
         self._tire(0.0, steady_ms)
         return max(0, int(-self._work * 1000 / WORK_PER_S))
 
     def receive(self, text: bytes, steady_ms: int) -> None:
-        """Carry out a command. Never raises: what cannot be is answered with an error."""
+        """Carry out a command. Never raises: what is impossible is answered with an error."""
         command, work = 0, 1.0 + len(text) / _BYTES_A_WORK
         try:
             try:
@@ -336,7 +336,7 @@ class Session:
         self._tire(work, steady_ms)
 
     def refuse(self, code: int, more: str) -> None:
-        """Say why a message was not taken at all."""
+        """Say why a message was not accepted at all."""
         self._error(0, code, more)
 
     def _may_command(self, steady_ms: int) -> bool:
@@ -365,7 +365,7 @@ class Session:
         for channel in channels:
             if channel not in CHANNELS and channel not in PRIVATE and channel not in ELSEWHERE:
                 raise CommandRefused(8, f"{channel:.50}")
-        tickers = _tickers_in(params) or None  # an empty list says as little as none
+        tickers = _tickers_in(params) or None  # an empty list says as little as no list
         if BOOKS in channels and tickers is None:
             raise CommandRefused(14)
         yes_price, skip = _flag(params, "use_yes_price"), _flag(params, "skip_ticker_ack")
@@ -397,7 +397,7 @@ class Session:
     def _add(
         self, subscription: Subscription, command: int, tickers: Sequence[str] | None, *, initial: bool
     ) -> int:
-        """Widen a subscription: one `ok` with all its markets, then what is to be told of the new ones."""
+        """Widen a subscription: one `ok` with all its markets, then what there is about the new ones."""
         fresh: list[str] = []
         if tickers is None:
             if subscription.tickers is not None:
@@ -495,7 +495,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Session, int, Mapping[str, Any]], int]]]
     "update_subscription": Session._update_subscription,  # noqa: SLF001
     "list_subscriptions": Session._list_subscriptions,  # noqa: SLF001
 }
-"""What each command does; it returns how many tickers that took."""
+"""What each command does; returns how many tickers that involved."""
 
 
 def _text_of(code: int, more: str) -> str:
