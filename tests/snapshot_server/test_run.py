@@ -585,6 +585,14 @@ def _tell_through_a_restart(stack: Stack, venue: Venue, writer: Writer, catalogu
         frame = live.history_frame(quote.ticker)
         assert list(frame["volume_e2"][1:]) == [777, 778]
         assert frame.index[1].value == (now_ms + 10) * 1_000_000
+        trades = live.trades_frame(quote.ticker)
+        assert trades[["price_e4", "count_e2", "taker_side"]].values.tolist() == [[4_200, 500, "yes"]]
+        (row,) = live.trades_frame(quote.ticker, library="polars", dollars=True).to_dicts()
+        assert (row["time_ms"], row["price_dollars"], row["count_contracts"]) == (now_ms + 15, 0.42, 5.0)
+        assert live.history_frame(quote.ticker, library="arrow").column("volume_e2").to_pylist()[1:] == [
+            777,
+            778,
+        ]
         with pytest.raises(HistoryRefused, match="no such market"):
             live.history("NONE")
 
