@@ -66,6 +66,50 @@ class MarketHistory(msgspec.Struct, frozen=True):
     trades_holes: list[tuple[int, int]]
 
 
+class Mover(msgspec.Struct, frozen=True, array_like=True):
+    """A market that has moved: what YES stood at (markets.book.standing_price_e4), and stands at."""
+
+    ticker: str
+    then_e4: int
+    now_e4: int
+
+
+class Movers(msgspec.Struct, frozen=True):
+    """Which markets have moved since a time, those that moved most first.
+
+    Attributes:
+        window_s: over how long it was asked for.
+        since_ms: from when on it is told: later than asked for where the history begins later.
+        begin_ms: where the history begins.
+        as_of_ms: when it was worked out.
+        total: how many have moved; `movers` are the first of them.
+    """
+
+    window_s: int
+    since_ms: int
+    begin_ms: int
+    as_of_ms: int
+    total: int
+    movers: list[Mover]
+
+
+def ask_movers(
+    context: zmq.Context[Any], endpoint: str, window_s: int, limit: int, timeout_ms: int = TIMEOUT_MS
+) -> Movers:
+    """Return which markets have moved. Any thread.
+
+    Raises:
+        NoAnswer: nobody answered within `timeout_ms`.
+        HistoryRefused: nothing is worked out yet (`not_ready`), or an argument is wrong.
+        DecodeError: the answer is none.
+    """
+    question = {"op": "movers", "id": 1, "window_s": window_s, "limit": limit}
+    answer = ask(context, endpoint, question, timeout_ms)
+    if answer.get("ok") is not True:
+        raise HistoryRefused(convert_map(answer.get("error"), Error))
+    return convert_map(answer, Movers)
+
+
 def ask_history(
     context: zmq.Context[Any],
     endpoint: str,

@@ -66,6 +66,18 @@ def top_of_book(book: Book) -> Top:
     )
 
 
+def standing_price_e4(bid_e4: int | None, ask_e4: int | None, last_e4: int | None) -> int | None:
+    """Return what YES stands at: its last trade, or the bid or the offer that has passed that since.
+
+    So a bid that comes and goes far from the last trade moves nothing, and one above it does. Before the
+    first trade it is the middle of both sides, None while one of them is empty.
+    """
+    if not last_e4:
+        return None if bid_e4 is None or ask_e4 is None else (bid_e4 + ask_e4) // 2
+    stands_e4 = last_e4 if bid_e4 is None else max(last_e4, bid_e4)
+    return stands_e4 if ask_e4 is None else min(stands_e4, ask_e4)
+
+
 def bids(book: Book, side: str) -> tuple[Level, ...]:
     """Return the bids of an outcome in its own prices, best first."""
     return tuple(reversed(book.yes if side == YES else book.no))

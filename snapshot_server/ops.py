@@ -15,13 +15,17 @@ from markets.timing import MatchTiming, match_time_json
 from markets.units import MAX_TIME_MS, MIN_TIME_MS
 
 from .edition import Edition, select
-from .history.store import MAX_POINTS, Store
+from .history.moves import WINDOWS_S
+from .history.store import MAX_POINTS, MOST_MOVERS, Store
 from .parameters import MARKETS, MAX_LIMIT, make_cursor, parse_markets, texts_of
 from .shared import Pause
 from .view import View
 
 POINTS: Final = 2_000
 """How many points of each sort op `history` returns by default."""
+
+MOVERS: Final = 100
+"""So many movers op `movers` answers with unless it is asked for others."""
 
 _PACK_SLICE: Final = 50
 
@@ -48,6 +52,7 @@ class SnapshotOps:
         answers.add("book", self._book, "ticker")
         answers.add("candles", self._candles, "ticker")
         answers.add("history", self._history, "ticker", "start_ms", "end_ms", "limit")
+        answers.add("movers", self._movers, "window_s", "limit")
         answers.add("match_times", self._match_times, "event_ticker")
 
     def _health(self, _question: Question, now_ms: int) -> dict[str, Any]:
@@ -98,6 +103,18 @@ class SnapshotOps:
         if ticker not in edition.moving and not found.quotes:
             raise Refusal("not_found", f"ticker: got {ticker!r:.210}, no such market here")
         answer: dict[str, Any] = msgspec.to_builtins(found)
+        return head | answer
+
+    def _movers(self, question: Question, now_ms: int) -> dict[str, Any]:
+        head, _ = self._start(now_ms)
+        window_s = _integer(question, "window_s", 3_600, WINDOWS_S.start, WINDOWS_S.stop - 1)
+        most = _integer(question, "limit", MOVERS, 1, MOST_MOVERS)
+        found = self._store.movers(window_s, now_ms)
+        if found is None:
+            raise Refusal("not_ready", "the movers are being worked out", retry_ms=250)
+        answer: dict[str, Any] = msgspec.to_builtins(
+            msgspec.structs.replace(found, movers=found.movers[:most])
+        )
         return head | answer
 
     def _match_times(self, question: Question, now_ms: int) -> dict[str, Any]:

@@ -99,8 +99,8 @@ class Historian:
             # A recording that is played again.
             status.source == "replay" and self._heard_ms is not None and now_ms < self._heard_ms
         ):
-            self._begin(status.source)
-        self._take(state.quotes)
+            self._begin(status.source, now_ms)
+        self._take(state.quotes, now_ms)
         counts = status.stats.epochs, status.stats.gaps
         if not status.live:
             return
@@ -110,14 +110,15 @@ class Historian:
             self._counts, self._lost = counts, False
             with state.lock:
                 quotes = dict(state.quotes)
-            self.store.compare(quotes)
+            self.store.compare(quotes, now_ms)
         self._note(replica, now_ms, whole=whole)
         self.store.bound()
+        self.store.work_out_movers(now_ms)
         if self._source == "live" and not 0 <= now_ms - self._saved_ms < SAVE_MS:
             self._saved_ms = now_ms
             self._disk.save(self.store)
 
-    def _begin(self, source: str) -> None:
+    def _begin(self, source: str, now_ms: int) -> None:
         """Begin the history of a live feed, with what is on disk, or of a replay, with nothing."""
         self._source = source
         self._heard_ms = self._trades_ms = None
@@ -125,7 +126,7 @@ class Historian:
         self.store.clear()
         if source == "live":
             self._disk.load(self.store)
-            self.store.remember()
+            self.store.remember(now_ms)
             log.info("history.loaded", changes=self.store.quotes.count, trades=self.store.trades.count)
 
     def _note(self, replica: Replica, now_ms: int, *, whole: bool) -> None:
@@ -144,21 +145,21 @@ class Historian:
                 self.store.trades.heard(since_ms, now_ms)
         self._trades_ms = now_ms if streams else None
 
-    def _take(self, quotes: Mapping[str, Quote]) -> None:
+    def _take(self, quotes: Mapping[str, Quote], now_ms: int) -> None:
         store, heard = self.store, self._heard
         while heard:
             item = heard.popleft()
             if isinstance(item, Envelope):
-                self._take_message(item)
+                self._take_message(item, now_ms)
             elif isinstance(item, tuple):
-                store.put_quotes([quote for key in item if (quote := quotes.get(key)) is not None])
+                store.put_quotes([quote for key in item if (quote := quotes.get(key)) is not None], now_ms)
             else:
-                store.put_quotes(item)
+                store.put_quotes(item, now_ms)
 
-    def _take_message(self, message: Envelope) -> None:
+    def _take_message(self, message: Envelope, now_ms: int) -> None:
         try:
             records = decode_records(message.kind, message.records)
         except DecodeError:
             return  # the replica says so
-        self.store.put_quotes([record for record in records if isinstance(record, Quote)])
+        self.store.put_quotes([record for record in records if isinstance(record, Quote)], now_ms)
         self.store.put_trades([record for record in records if isinstance(record, Trade)])

@@ -223,15 +223,26 @@ class Log:
             else:
                 self._open = Open.of(segment)
 
-    def last_rows(self) -> dict[bytes, bytes]:
-        """Return the last row of each market, by how it begins."""
+    def last_rows(self, changed: Callable[[bytes, bytes], None], since_ms: int) -> dict[bytes, bytes]:
+        """Return the last row of each market, by how it begins.
+
+        Args:
+            changed: is called with a market's row and the one after it, of parts that end after `since_ms`.
+        """
         found: dict[bytes, bytes] = {}
-        for _, segment in (*self._kept, *self._segments):
+        parts: list[Open | Segment] = [segment for _, segment in (*self._kept, *self._segments)]
+        for part in (*parts, self._open):
             for number in range(BLOCKS):
-                found.update((row[:KEY_BYTES], row) for row in segment.block(number))
+                rows = part.block(number)
+                if part.last_ms >= since_ms:
+                    rows.sort(key=_by_time)
+                    for row in rows:
+                        if (before := found.get(row[:KEY_BYTES])) is not None:
+                            changed(before, row)
+                        found[row[:KEY_BYTES]] = row
+                else:
+                    found.update((row[:KEY_BYTES], row) for row in rows)
                 self._pause()
-        for block in self._open.blocks:
-            found.update((row[:KEY_BYTES], row) for row in cut(block, self.width))
         return found
 
     def evict(self, cared_for: Collection[int], most_kept: int) -> bool:

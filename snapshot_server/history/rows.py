@@ -10,13 +10,13 @@ from uuid import UUID
 
 from bus.market_history import HistoryQuote, HistoryTrade
 from bus.protocol.digest import ticker_key
+from markets.book import standing_price_e4
 from markets.records import Quote, Status, Trade
 from markets.units import MIN_TIME_MS
 
 KEY_BYTES: Final = 8
 """A row begins with the hash of its market's ticker."""
 
-_HEAD: Final = struct.Struct(">QQ")
 _QUOTE: Final = struct.Struct(">QQHHqqHqqB")
 _TRADE: Final = struct.Struct(">QQHqBB40s")
 QUOTE_WIDTH: Final = _QUOTE.size
@@ -45,6 +45,11 @@ def key_bytes(key: int) -> bytes:
     return key.to_bytes(KEY_BYTES, "big")
 
 
+def key_in(row: bytes) -> int:
+    """Return what stands for the market of a row."""
+    return int.from_bytes(row[:KEY_BYTES], "big")
+
+
 def time_of(row: bytes) -> int:
     """Return the time of a row, ms since 1970."""
     return int.from_bytes(row[8:16], "big") + MIN_TIME_MS
@@ -64,6 +69,14 @@ def quote_row(key: int, quote: Quote) -> bytes:
         _NO_COUNT if volume is None else volume,
         _NO_COUNT if interest is None else interest,
         _NUMBER_OF[quote.status],
+    )
+
+
+def stands_e4(row: bytes) -> int | None:
+    """Return what YES stands at by the row of a quote."""
+    _, _, bid, ask, bid_size, ask_size, last, *_ = _QUOTE.unpack(row)
+    return standing_price_e4(
+        bid if bid_size > 0 else None, ask if ask_size > 0 else None, None if last == _NO_PRICE else last
     )
 
 

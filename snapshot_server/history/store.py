@@ -1,5 +1,6 @@
 """The history of all markets: tops of books and trades, in a bounded number of bytes."""
 
+import heapq
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,18 +8,23 @@ from typing import Final
 
 import msgspec
 
-from bus.market_history import HistoryTrade, MarketHistory
+from bus.market_history import HistoryTrade, MarketHistory, Mover, Movers
 from bus.threads import Owner
-from markets.records import Quote, Trade
+from markets.book import standing_price_e4
+from markets.records import Quote, Status, Trade
 
 from .log import Log
+from .moves import COARSE_MS, KEPT_MS, Moves
 from .rows import (
     QUOTE_WIDTH,
     TRADE_WIDTH,
     key_bytes,
+    key_in,
     key_of,
     quote_points,
     quote_row,
+    stands_e4,
+    time_of,
     trade_points,
     trade_row,
 )
@@ -39,6 +45,18 @@ MAX_POINTS: Final = 20_000
 SAME_MOMENT: Final = 1_000
 """The most trades of one market at one millisecond that a page may begin with."""
 
+MOST_MOVERS: Final = 5_000
+
+MOVERS_MS: Final = 5_000
+"""So old do movers become before they are worked out again, while somebody asks."""
+
+ASKED_MS: Final = 30_000
+"""How long they are kept current once they were asked for."""
+
+MOST_WINDOWS: Final = 8
+
+_SLICE: Final = 1_000
+
 Place = tuple[int, str]
 """Where a trade stands among all: its time (ms) and its id."""
 
@@ -57,6 +75,7 @@ class Store:
         self._cared_for: dict[str, None] = {}
         self._cared_lock = threading.Lock()
         self._writer = Owner("the history of all markets")
+        self._asked_ms: dict[int, int] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -66,6 +85,8 @@ class Store:
         self._before: dict[bytes, bytes] = {}
         self._known: set[str] = set()
         self._known_order: deque[str] = deque()
+        self._moves = Moves()
+        self._movers: dict[int, Movers] = {}
 
     # -- the writer's
 
@@ -74,17 +95,33 @@ class Store:
         self._writer.check()
         self._begin()
 
-    def remember(self) -> None:
+    def remember(self, now_ms: int) -> None:
         """Note what the last rows say: what is the same after a restart is not a change."""
-        self._before = self.quotes.last_rows()
+
+        def changed(before: bytes, row: bytes) -> None:
+            then_e4 = stands_e4(before)
+            if then_e4 is not None and then_e4 != stands_e4(row):
+                self._moves.note(key_in(row), min(time_of(row), now_ms), now_ms, then_e4)
+
+        self._before = self.quotes.last_rows(changed, now_ms - KEPT_MS - COARSE_MS)
+        begin_ms, until_ms = self.quotes.begin_ms(), self.quotes.until_ms
+        if begin_ms is not None and until_ms is not None:
+            for hole in (*self.quotes.holes(begin_ms, until_ms), (until_ms, until_ms)):
+                self._moves.listened(begin_ms, hole[0], now_ms)
+                begin_ms = hole[1]
+        self._moves.turn(now_ms)
         for part in self.trades.newest(-(2**62), 2**62):
             for _, trade in trade_points(part.rows):
                 self._know(trade.trade_id)
             if len(self._known) >= KNOWN_TRADES // 2:
                 break
 
-    def put_quotes(self, quotes: Iterable[Quote]) -> None:
-        """Add the quotes whose top of the book, last price, volume or status have changed."""
+    def put_quotes(self, quotes: Iterable[Quote], now_ms: int | None = None) -> None:
+        """Add the quotes whose top of the book, last price, volume or status have changed.
+
+        Args:
+            now_ms: when they are heard; None: when the last of them says.
+        """
         self._writer.check()
         last, rows = self._last, []
         for quote in quotes:
@@ -111,6 +148,10 @@ class Store:
                 before = self._before.pop(key_bytes(key), b"")
                 if before[16:] == row[16:]:
                     continue
+                if before:
+                    self._moved(key, stands_e4(before), quote, now_ms)
+            elif known is not None:
+                self._moved(key, standing_e4(known), quote, now_ms)
             rows.append((key, quote.as_of_ms, row))
         self.quotes.put(rows)
 
@@ -125,9 +166,9 @@ class Store:
                 [(k, trade.time_ms, trade_row(k, trade)) for k, trade in zip(keys, new, strict=True)]
             )
 
-    def compare(self, quotes: Mapping[str, Quote]) -> None:
+    def compare(self, quotes: Mapping[str, Quote], now_ms: int | None = None) -> None:
         """Add what differs in a whole state, and forget the last quotes of markets that are gone."""
-        self.put_quotes(quotes.values())
+        self.put_quotes(quotes.values(), now_ms)
         if len(self._last) > len(quotes):
             self._last = {ticker: quote for ticker, quote in self._last.items() if ticker in quotes}
         self._before = {}
@@ -141,6 +182,50 @@ class Store:
             cared_for = self.cared_for()
             if not any(log.evict(cared_for, most_kept // 2) for log in logs):
                 return
+
+    def _moved(self, key: int, before_e4: int | None, quote: Quote, now_ms: int | None) -> None:
+        if before_e4 is not None and before_e4 != standing_e4(quote):
+            now_ms = quote.as_of_ms if now_ms is None else now_ms
+            self._moves.note(key, now_ms, now_ms, before_e4)
+
+    def work_out_movers(self, now_ms: int) -> None:
+        """Work out which markets have moved, for each time that somebody asks about and once it is old."""
+        self._writer.check()
+        self._moves.turn(now_ms)
+        with self._cared_lock:
+            asked = {
+                window_s: asked_ms
+                for window_s, asked_ms in self._asked_ms.items()
+                if 0 <= now_ms - asked_ms < ASKED_MS
+            }
+            self._asked_ms = asked.copy()
+        self._movers = {window_s: latest for window_s, latest in self._movers.items() if window_s in asked}
+        for window_s in asked:
+            latest = self._movers.get(window_s)
+            if latest is None or not 0 <= now_ms - latest.as_of_ms < MOVERS_MS:
+                self._movers[window_s] = self._movers_since(now_ms, window_s)
+
+    def _movers_since(self, now_ms: int, window_s: int) -> Movers:
+        since_ms, then_e4 = self._moves.then(now_ms - 1_000 * window_s)
+        moved: list[tuple[int, str, int, int]] = []
+        for number, (ticker, quote) in enumerate(self._last.items()):
+            if number % _SLICE == _SLICE - 1:
+                self._pause()
+            before_e4 = then_e4.get(key_of(ticker)) if quote.status is Status.ACTIVE else None
+            now_e4 = None if before_e4 is None else standing_e4(quote)
+            if before_e4 is not None and now_e4 is not None and now_e4 != before_e4:
+                moved.append((-abs(now_e4 - before_e4), ticker, before_e4, now_e4))
+        begin_ms = self.quotes.begin_ms()
+        begin_ms = since_ms if begin_ms is None else begin_ms
+        most = heapq.nsmallest(MOST_MOVERS, moved)
+        return Movers(
+            window_s=window_s,
+            since_ms=max(since_ms, begin_ms),
+            begin_ms=begin_ms,
+            as_of_ms=now_ms,
+            total=len(moved),
+            movers=[Mover(ticker, before_e4, now_e4) for _, ticker, before_e4, now_e4 in most],
+        )
 
     def _know(self, trade_id: str) -> bool:
         """Note a trade; return whether it is new."""
@@ -197,6 +282,18 @@ class Store:
             trades_holes=self.trades.holes(low_ms, high_ms),
         )
 
+    def movers(self, window_s: int, now_ms: int) -> Movers | None:
+        """Return which markets have moved within a time, as last worked out; None: it will be soon.
+
+        Of more windows than MOST_WINDOWS the last that were asked for count.
+        """
+        with self._cared_lock:
+            self._asked_ms.pop(window_s, None)
+            self._asked_ms[window_s] = now_ms
+            while len(self._asked_ms) > MOST_WINDOWS:
+                del self._asked_ms[next(iter(self._asked_ms))]
+        return self._movers.get(window_s)
+
     def newest_trades(
         self, low_ms: int, high_ms: int, most: int, before: Place | None, ticker: str | None = None
     ) -> list[tuple[str, HistoryTrade]]:
@@ -220,6 +317,15 @@ class Store:
             if len(found) >= most and found[most - 1][1].time_ms > part.later_ms:
                 break
         return found[:most]
+
+
+def standing_e4(quote: Quote) -> int | None:
+    """Return what YES stands at by a quote."""
+    return standing_price_e4(
+        quote.yes_bid_e4 if quote.yes_bid_size_e2 > 0 else None,
+        quote.yes_ask_e4 if quote.yes_ask_size_e2 > 0 else None,
+        quote.last_price_e4,
+    )
 
 
 def place_of(trade: HistoryTrade) -> Place:

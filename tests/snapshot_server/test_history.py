@@ -241,7 +241,7 @@ def filled(folder: Path) -> Store:
 def reloaded(folder: Path) -> Store:
     store = a_store()
     Disk(folder, "sim").load(store)
-    store.remember()
+    store.remember(BEGIN_MS)
     return store
 
 
