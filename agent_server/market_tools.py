@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bus.protocol.state import Records
 from bus.scan.membership import market_view
-from bus.scan.search import fold
+from bus.scan.search import fold, title_of
 from markets.opportunities import KINDS, REASONS, MarketView, Opportunity, explain, opportunity_json
 from markets.records import Event, Market, Series, Status
 from markets.timing import match_timing
@@ -32,17 +32,18 @@ MARKETS_MAX: Final = 100
 
 def search_markets(world: World, asked: SearchArguments) -> dict[str, Any]:
     records = world.records()
-    hits = world.index(records).find(asked.text, asked.limit)
+    found = world.index(records).find(asked.text, asked.limit)
     rows: list[dict[str, Any]] = []
-    for hit in hits:
-        row: dict[str, Any] = {"kind": hit.kind, "ticker": hit.ticker, "title": words.text(hit.title)}
+    for hit in found.hits:
+        title, detail = title_of(records, hit)
+        row: dict[str, Any] = {"kind": hit.kind, "ticker": hit.ticker, "title": words.text(title)}
         if hit.kind == "market":
-            row |= {
-                "yes_means": words.text(hit.detail) or words.text(hit.title),
-                **_prices(records, hit.ticker),
-            }
+            row |= {"yes_means": words.text(detail) or words.text(title), **_prices(records, hit.ticker)}
         rows.append(row)
-    return head(world, records) | {"found": rows} | ({} if rows else {"note": "nothing has all these words"})
+    answer = head(world, records) | {"found": rows}
+    if found.read_as:  # nothing holds what was written
+        answer["read_as"] = {word: list(others) for word, others in found.read_as.items()}
+    return answer if rows else answer | {"note": "nothing has all these words"}
 
 
 def market(world: World, asked: MarketArguments) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class World:
             built_at, built_ms, index = self._index
             if built_at == at or 0 <= now_ms - built_ms < SEARCH_REBUILD_MS:
                 return index
-        index = SearchIndex(records)
+        index = SearchIndex.of(records)
         self._index = (at, now_ms, index)
         return index
 

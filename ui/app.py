@@ -41,7 +41,7 @@ SOURCES: Final = {
     "unknown": "",
 }
 _DISPLAY: Final = (
-    "cents", "change", "clock", "count", "countdown", "duration", "megabytes", "moment", "money",
+    "brief", "cents", "change", "clock", "count", "countdown", "duration", "megabytes", "moment", "money",
     "plain", "points", "price", "rate", "stamp", "whole",
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ def make_app(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update({name: getattr(display, name) for name in _DISPLAY})
     assets, pages, api = Assets(), PageRoutes(service, wish), ApiRoutes(service)
-    charts = ChartRoutes(service, wish, past)
+    charts, found = ChartRoutes(service, wish, past), pages.found
     app.jinja_env.filters.update({**desk_views.FILTERS, "explain": explain})
     app.jinja_env.tests["informs"] = informs
     app.jinja_env.globals.update(
@@ -90,7 +90,12 @@ def make_app(
         "/": pages.current(pages.overview),
         "/m/<path:ticker>": pages.current(pages.market),
         "/e/<path:event_ticker>": pages.current(pages.event),
-        "/search": pages.search,
+        "/explore": pages.current(found.explore),
+        "/explore.csv": found.explore_csv,
+        "/s/<path:ticker>": pages.current(found.series),
+        "/s/<path:ticker>/events.csv": found.series_csv,
+        "/search": pages.current(found.search),
+        "/search.csv": found.search_csv,
         "/past": PastRoutes(service, then).past,
         "/opportunities.csv": pages.opportunities_csv,
         "/trader": pages.current(pages.trader),
@@ -103,7 +108,7 @@ def make_app(
         "/api/trader": api.trader,
         "/api/opportunities": api.opportunities,
         "/api/status": api.status,
-        "/api/search": api.search,
+        "/api/search": found.api_search,
         "/api/alerts": alerts.look,
         "/api/market/<path:ticker>": api.market,
         "/api/chart/market/<path:ticker>": charts.market,
@@ -115,12 +120,14 @@ def make_app(
     }
     for rule, view in rules.items():
         name = "api_" + view.__name__ if rule.startswith("/api/") else view.__name__
+        name = name.replace("api_api_", "api_")
         name = "chart_" + view.__name__ if "/chart/" in rule else name
         app.add_url_rule(rule, name, view, methods=["GET"])
     for op in command_rules.BODIES:
         app.add_url_rule(f"/api/trader/{op}", f"command_{op}", partial(control.command, op), methods=["POST"])
     for op in OPS:
         app.add_url_rule(f"/api/alerts/{op}", f"alerts_{op}", partial(alerts.command, op), methods=["POST"])
+    app.add_url_rule("/api/watchlist", "command_watchlist", control.watchlist, methods=["POST"])
     app.add_url_rule("/api/replay", "command_replay", control.replay, methods=["POST"])
     app.register_error_handler(NoAnswer, pages.silent)
     app.register_error_handler(Absent, pages.absent)

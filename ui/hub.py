@@ -41,7 +41,7 @@ class PageUpdate(msgspec.Struct, frozen=True):
 
 
 class OpenStream:
-    """One open stream: `ticker`, `event` or `page` ("trader", "system") wakes it, else the overview."""
+    """One open stream: `ticker`, `event` or `page` (such as "trader") wakes it, else the overview."""
 
     def __init__(self, ticker: str | None, event: str | None, page: str | None = None) -> None:
         self.ready = asyncio.Event()
@@ -59,7 +59,7 @@ class OpenStream:
             wanted = update.everything or self._event in update.events
         elif self._page == "trader":
             wanted = update.everything or update.trader
-        elif self._page == "system":
+        elif self._page in ("system", "explore"):
             wanted = update.everything  # the rest it asks for at its own pace
         else:
             wanted = update.everything or update.overview

@@ -1,11 +1,30 @@
 """One cut through all that pages show: what one page says is all from one of them."""
 
+from collections.abc import Mapping
+
 import msgspec
 
+from bus.market_history import Movers
 from bus.scan.scans import Scan
 from ui.pages.dashboard_status import DashboardStatus
 
+from .catalogue import Shelf
 from .desk import Desk
+
+
+class Finds(msgspec.Struct, frozen=True):
+    """What markets are found by at one moment.
+
+    Attributes:
+        starred: the watchlist. trouble: what is wrong with its file, "" if nothing is.
+        movers: by window (seconds). silent: why there may be nothing newer, "" while there is.
+    """
+
+    shelf: Shelf
+    starred: tuple[str, ...] = ()
+    trouble: str = ""
+    movers: Mapping[int, Movers] = {}
+    silent: str = ""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -19,3 +38,4 @@ class Moment(msgspec.Struct, frozen=True):
     status: DashboardStatus
     now_ms: int
     taken_ns: int
+    finds: Finds

@@ -2,8 +2,10 @@
 
 Threads: two `replica` follow the feed, and the trader's fair values and events; `scanner` looks for
 opportunities; `trader` asks the trader, and `alerts` the alerts where they are on; `wishes` passes on which
-markets are looked at; `monitor` asks the snapshot server, and a replay, how they stand; `supervised` asks
-supervisord how the processes stand; the main thread serves HTTP. None of them ever waits for Kalshi.
+markets are looked at; `monitor` asks the snapshot server, and a replay, how they stand; `movers` asks it which
+markets have moved; `catalogue` keeps up what markets are found by; `watchlist` wishes for what is starred;
+`supervised` asks supervisord how the processes stand; the main thread serves HTTP. None of them ever waits
+for Kalshi.
 """
 
 import threading
@@ -15,7 +17,7 @@ import structlog
 
 from bus.ask import Asker, ask
 from bus.clock import Rng, SystemClock
-from bus.market_history import MarketHistory, ask_history
+from bus.market_history import MarketHistory, Movers, ask_history, ask_movers
 from bus.metrics import Figure, Telling
 from bus.process.lifecycle import Stop
 from bus.process.locks import check_port
@@ -33,6 +35,7 @@ from .desk import TraderLink
 from .front import Front
 from .hub import UpdateHub
 from .monitor import Monitor
+from .movers import MoversLink
 from .service import Service
 
 PORT_SETTING: Final = "KALSHI_BUS_UI_PORT"
@@ -45,6 +48,10 @@ PAST_MS: Final = 500
 
 PAST_MAX: Final = 5_000
 """So many changes of a market's price are asked for."""
+
+MOVERS_MAX: Final = 5_000
+MOVERS_MS: Final = 1_000
+"""So many movers are asked for, and so long they are waited for."""
 
 THEN_MS: Final = 15_000
 """So long a page waits for the time machine, which takes 10 s for a whole catalogue of 130,000 markets."""
@@ -72,6 +79,11 @@ def run(settings: Settings, stop: Stop) -> int:
     wishes = Wishes(context, settings.query)
     monitor = service.monitor = Monitor(context, settings.query, settings.state)
     alerts = service.alerts = AlertsLink(context, settings.alerts_control, on=settings.alerts == "yes")
+
+    def ask_for_movers(window_s: int) -> Movers:
+        return ask_movers(context, settings.query, window_s, MOVERS_MAX, MOVERS_MS)
+
+    movers = service.movers = MoversLink(ask_for_movers, clock.monotonic_ns)
     link = TraderLink(Asker(context, settings.trader_control), settings.data_dir, clock)
     values = Replica(
         context, settings.trader_events, settings.trader_control, clock, Rng(),
@@ -79,6 +91,10 @@ def run(settings: Settings, stop: Stop) -> int:
     )  # fmt: skip
     service.follow_trader(link, values)
     telling = Telling(context, settings, "ui", lambda _asker: [Figure("ui_event_streams", (), len(hub))])
+
+    def wish(tickers: Sequence[str], what: str) -> None:
+        wishes.wish(tickers, WISH_TTL_S, what)
+
     threads = [
         threading.Thread(target=telling.run, args=(stop,), name="metrics"),
         threading.Thread(target=link.run, args=(stop,), name="trader"),
@@ -88,10 +104,10 @@ def run(settings: Settings, stop: Stop) -> int:
         threading.Thread(
             target=monitor.run, args=(stop, clock.monotonic_ns, service.replaying), name="monitor"
         ),
+        threading.Thread(target=movers.run, args=(stop,), name="movers"),
+        threading.Thread(target=service.catalogue.run, args=(stop,), name="catalogue"),
+        threading.Thread(target=service.watchlist.run, args=(stop, wish), name="watchlist"),
     ]
-
-    def wish(tickers: Sequence[str], what: str) -> None:
-        wishes.wish(tickers, WISH_TTL_S, what)
 
     def past(ticker: str, start_ms: int) -> MarketHistory | None:
         try:
@@ -106,6 +122,8 @@ def run(settings: Settings, stop: Stop) -> int:
     def end() -> None:
         stop.set()
         wishes.wake()
+        service.catalogue.wake()
+        service.watchlist.wake()
         for thread in threads:
             if thread.ident is not None:
                 thread.join()

@@ -1,7 +1,6 @@
 """The dashboard's memory: the latest scan and status, kept by a thread of its own, and who is told."""
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,7 +15,6 @@ from bus.protocol.join import Action
 from bus.scan.membership import scan_limits
 from bus.scan.rescan import Batch
 from bus.scan.scans import Scan, Scans
-from bus.scan.search import SearchIndex
 from bus.threads import Owner
 from bus.trading.shapes import FillRow, OrderRow
 from markets.records import FairValue
@@ -25,10 +23,13 @@ from ui.pages.system import SystemView, place_rows, process_rows
 
 from .alerts_link import AlertsLink
 from .arrivals import Arrivals
+from .catalogue import MarketCatalogue
 from .desk import OLD_FACTOR, Absent, Desk, TraderLink
 from .hub import PageUpdate, UpdateHub
-from .moment import Moment
+from .moment import Finds, Moment
 from .monitor import Monitor
+from .movers import MoversLink
+from .watchlist import Watchlist
 
 TICK_S: Final = 0.25
 TICK_NS: Final = 250_000_000
@@ -41,8 +42,6 @@ REST: Final = 4
 """A scan is followed by this many times its own duration of rest: at most a fifth of one core."""
 
 REST_MAX_NS: Final = 10_000_000_000
-
-SEARCH_REBUILD_MS: Final = 30_000
 
 MOMENT_NS: Final = 1_000_000_000
 """How long pages are made from one moment while nothing changes but time."""
@@ -75,12 +74,13 @@ class Service:
         self.arrivals = Arrivals()
         self.monitor: Monitor | None = None
         self.alerts = AlertsLink(None, settings.alerts_control, on=False)
+        self.movers: MoversLink | None = None
+        self.watchlist = Watchlist(settings.data_dir)
+        self.catalogue = MarketCatalogue(clock, lambda: self.scans.membership.markets_of)
         self._shown: ShownReplica | None = None
         self._values: ShownReplica | None = None
         self._values_at = (0, 0)
         self._moment: Moment | None = None
-        self._search: tuple[int, int, SearchIndex] | None = None
-        self._search_lock = threading.Lock()
         self._listens_owner = Owner("what the dashboard hears of its replica")
         self._scans_owner = Owner("the dashboard's scanner")
 
@@ -114,6 +114,7 @@ class Service:
             moment is None
             or moment.scan is not self.scan
             or moment.desk is not self.desk
+            or self._has_found(moment.finds)
             or not 0 <= now_ns - moment.taken_ns < MOMENT_NS
         ):
             moment = self._moment = self._take_moment()
@@ -125,7 +126,22 @@ class Service:
         status = status_of(self._replica, scan, self.settings, self.supervised.processes, summary)
         replay = replay_of(self.monitor.replay if self.monitor else None)
         status = msgspec.structs.replace(status, replay=replay)
-        return Moment(scan, desk, status, round(status.now * 1000), now_ns)
+        return Moment(scan, desk, status, round(status.now * 1000), now_ns, self._finds())
+
+    def _finds(self) -> Finds:
+        starred, link = self.watchlist.tickers, self.movers
+        if link is None:
+            return Finds(self.catalogue.latest, starred, self.watchlist.trouble)
+        return Finds(self.catalogue.latest, starred, self.watchlist.trouble, link.latest, link.silent)
+
+    def _has_found(self, before: Finds) -> bool:
+        """Whether markets are found by something else now."""
+        now = self._finds()
+        return (
+            now.shelf is not before.shelf
+            or now.starred is not before.starred
+            or now.movers is not before.movers
+        )
 
     def replaying(self) -> bool:
         """Whether what is shown is a recording that is played back."""
@@ -177,18 +193,10 @@ class Service:
             drift_more=drift_more,
         )
 
-    def search_index(self) -> SearchIndex:
-        """The index of the catalogue, half a minute behind a change at most. The first call builds it."""
-        with self._search_lock:
-            now_ms, scan = self.now_ms(), self.scan
-            if self._search is not None:
-                built_for, built_ms, index = self._search
-                if built_for == scan.names or 0 <= now_ms - built_ms < SEARCH_REBUILD_MS:
-                    return index
-            index = SearchIndex(scan.state)
-            if scan.epoch:
-                self._search = (scan.names, now_ms, index)
-            return index
+    @property
+    def markets_of(self) -> Mapping[str, Sequence[str]]:
+        """The markets of each event, as tickers."""
+        return self.scans.membership.markets_of
 
     # -- life
 
@@ -249,7 +257,7 @@ class Service:
         batch = self.inbox.take(frozen.epoch, frozen.seq, 1.0)
         if batch is None:
             return None
-        self.scans.advance(frozen, batch, replica.now_ms())
+        self.catalogue.offer(self.scans.advance(frozen, batch, replica.now_ms()), batch)
         return batch
 
     def _take_values(self) -> bool:

@@ -14,7 +14,6 @@ import structlog
 from bus.protocol.state import Records
 from bus.scan.membership import Membership
 from bus.scan.rescan import Batch, Rescan
-from bus.scan.search import SEARCHED, named
 from markets.opportunities import Failure, Opportunity, ScanLimits, rank
 from markets.records import FairValue
 
@@ -32,7 +31,6 @@ class Scan(msgspec.Struct, frozen=True):
         version: grows when a page would look different (what only time moves, such as an annualised
             return, does not count).
         reasons: how many candidates each reason speaks against.
-        names: grows when a market or an event comes, goes or is renamed, for who keeps an index of them.
         failed: how many events could not be scanned, at least not for every kind of opportunity.
         failures: the first few of what raised an error over them; the rest is in the log.
     """
@@ -45,7 +43,6 @@ class Scan(msgspec.Struct, frozen=True):
     reasons: Mapping[str, int] = {}
     failed: int = 0
     failures: Sequence[Failure] = ()
-    names: int = 0
 
     @property
     def epoch(self) -> int:
@@ -106,16 +103,10 @@ class Scans:
         # One odd event, or a mistake in one kind, takes the page from nothing else; it is logged once.
         for failure in rescan.take_failures():
             log.error("scan.failed", **msgspec.structs.asdict(failure))
-        before = self.latest.state
-        renamed = batch.whole or any(
-            named(before, kind, key) != named(state, kind, key)
-            for kind, key in batch.records
-            if kind in SEARCHED
-        )
-        self.latest = self._collect(state, now_ms, self.latest.names + renamed)
+        self.latest = self._collect(state, now_ms)
         return self.latest
 
-    def _collect(self, state: Records, now_ms: int, names: int) -> Scan:
+    def _collect(self, state: Records, now_ms: int) -> Scan:
         before, failed = self.latest, self.rescan.failed
         opportunities = tuple(sorted((one for found in self._found.values() for one in found), key=rank))
         same = len(opportunities) == len(before.opportunities) and all(
@@ -130,7 +121,6 @@ class Scans:
             reasons=Counter(reason for one in opportunities for reason in one.reasons),
             failed=len(failed),
             failures=list(chain.from_iterable(failed.values()))[:FAILURES_SHOWN],
-            names=names,
         )
 
 

@@ -97,7 +97,7 @@ class Seen(World):
         return Scans(self.limits).advance(self.records(), Batch(whole=True), NOW_MS)
 
     def index(self, records: Records) -> SearchIndex:
-        return SearchIndex(records)
+        return SearchIndex.of(records)
 
     def wish(self, ticker: str) -> None:
         self.wished.append(ticker)

@@ -114,7 +114,8 @@ def test_a_new_epoch_is_scanned_whole() -> None:
 
     assert service.scan.epoch == 2
     assert len(service.scans.membership.event_of) == len(replica.state.markets)
-    assert service.search_index().find(MATCH, 1)[0].ticker == MATCH
+    service.catalogue.update(0)
+    assert service.catalogue.latest.find(MATCH, 1).hits[0].ticker == MATCH
 
 
 def shown(service: Service, replica: StillReplica, desk: Desk) -> Any:

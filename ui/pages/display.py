@@ -121,6 +121,11 @@ def plain(text: str) -> str:
     return text.replace("**", "")
 
 
+def brief(text: str, most: int = 140) -> str:
+    """A text cut to what a row has room for, with an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def _trim(value: int, places: int) -> str:
     """An integer of 10**-places without trailing zeros, thousands apart."""
     whole, fraction = divmod(value, 10**places)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final, get_args, get_type_hints
 
@@ -104,6 +104,16 @@ def rows_to_csv(columns: Sequence[str], rows: Sequence[msgspec.Struct]) -> str:
         times = _times(type(row))
         values = ((column, getattr(row, column)) for column in columns)
         writer.writerow([cell(_iso(value) if column in times else value) for column, value in values])
+    return out.getvalue()
+
+
+def table_to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows of values as CSV with a header line. No cell starts a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([cell(value) for value in row])
     return out.getvalue()
 
 

@@ -16,6 +16,7 @@ from markets.opportunities import EventView, MarketView, Opportunity, exhaustive
 from markets.opportunities.legs import top
 from markets.records import Event, Level, Market, Status
 from markets.timing import NO_TIMING, MatchTiming, is_over
+from ui.pages.categories import category_of, series_of
 from ui.pages.chart import OUTCOMES_MAX
 
 LEVELS_SHOWN: Final = 25
@@ -42,6 +43,11 @@ class Names:
         """An event's title."""
         event = self._state.events.get(event_ticker)
         return event.title if event else event_ticker
+
+    def series(self, series_ticker: str) -> str:
+        """A series' title."""
+        series = self._state.series.get(series_ticker)
+        return (series.title if series else "") or series_ticker
 
     def market(self, ticker: str) -> str:
         """A market's outcome."""
@@ -87,6 +93,8 @@ class MarketPage(msgspec.Struct, frozen=True):
     raw: str
     opportunities: tuple[Opportunity, ...]
     siblings: int
+    category: str
+    series_ticker: str
 
 
 class MarketRow(msgspec.Struct, frozen=True):
@@ -121,6 +129,7 @@ class EventPage(msgspec.Struct, frozen=True):
     verdict: str
     exhaustive: bool
     opportunities: tuple[Opportunity, ...]
+    category: str
 
 
 def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPage | None:
@@ -130,6 +139,7 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
     if view is None:
         return None
     market, quote, book = view.market, view.quote, view.book
+    event = state.events.get(market.event_ticker)
     event_view = scans.membership.view(state, market.event_ticker, now_ms)
     best = top(view)
     newer = book is not None and (view.book_as_of_ms or 0) >= view.quote_as_of_ms
@@ -147,7 +157,7 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
     return MarketPage(
         view=view,
         best=best,
-        event=state.events.get(market.event_ticker),
+        event=event,
         timing=NO_TIMING if event_view is None else event_view.timing,
         bids=_book_side(bids, deepest),
         asks=_book_side(asks, deepest),
@@ -164,6 +174,8 @@ def market_page(scans: Scans, scan: Scan, ticker: str, now_ms: int) -> MarketPag
             if any(leg.ticker == ticker for leg in opportunity.legs)
         ),
         siblings=0 if event_view is None else len(event_view.markets) - 1,
+        category=category_of(event, None if event is None else state.series.get(event.series_ticker)),
+        series_ticker=series_of(market, event),
     )
 
 
@@ -185,7 +197,7 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
     view = scans.membership.view(scan.state, event_ticker, now_ms)
     if view is None:
         return None
-    rows = sorted((_row(member) for member in view.markets), key=_likeliest)
+    rows = sorted((market_row(member) for member in view.markets), key=_likeliest)
     verdict = exhaustiveness(view.event, [member.market for member in view.markets])
     return EventPage(
         view=view,
@@ -198,6 +210,7 @@ def event_page(scans: Scans, scan: Scan, event_ticker: str, now_ms: int) -> Even
         opportunities=tuple(
             opportunity for opportunity in scan.opportunities if opportunity.event_ticker == event_ticker
         ),
+        category=category_of(view.event, view.series),
     )
 
 
@@ -214,7 +227,7 @@ def busiest(state: Records) -> tuple[str, ...]:
 
 def highlights(state: Records, tickers: Sequence[str], now_ms: int) -> Highlights:
     """Return what a state shows at a glance: these markets, and the next matches."""
-    rows = [_row(view) for ticker in tickers if (view := market_view(state, ticker)) is not None]
+    rows = [market_row(view) for ticker in tickers if (view := market_view(state, ticker)) is not None]
     events: dict[str, int] = {}
     coming = [(m.start_ms, m.id, m) for m in state.milestones.values() if m.start_ms is not None]
     for start_ms, _, milestone in sorted(coming, key=lambda entry: entry[:2]):
@@ -228,7 +241,8 @@ def highlights(state: Records, tickers: Sequence[str], now_ms: int) -> Highlight
     return Highlights(tuple(rows), starting)
 
 
-def _row(view: MarketView) -> MarketRow:
+def market_row(view: MarketView) -> MarketRow:
+    """Return a market for a list."""
     best, quote = top(view), view.quote
     change = None
     if quote.last_price_e4 is not None and quote.previous_price_e4:

@@ -1,11 +1,7 @@
 """The routes below /api: the same as the pages, as JSON."""
 
-from typing import Final
+from flask import Response, request
 
-import msgspec
-from flask import Response, request, url_for
-
-from bus.scan.search import Hit, parse_search
 from ui.pages import desk_page as desk_views
 from ui.pages import for_programs, views
 from ui.pages.board import Room
@@ -13,9 +9,6 @@ from ui.pages.filters import parse
 from ui.service import Service
 
 from .replies import json_reply, this_moment, unknown
-
-SEARCH_LIMIT: Final = 20
-"""Results without a `limit`."""
 
 
 class ApiRoutes:
@@ -62,23 +55,9 @@ class ApiRoutes:
         """What the system page shows."""
         return json_reply(self._service.system(this_moment(self._service)))
 
-    def search(self) -> Response:
-        """Markets and events by words."""
-        text, limit = parse_search(request.args.items(multi=True), SEARCH_LIMIT)
-        hits = self._service.search_index().find(text, limit)
-        return json_reply({"query": text, "results": [_hit(hit) for hit in hits]})
-
     def market(self, ticker: str) -> Response:
         """A market as Kalshi has it."""
         found = views.market_object(this_moment(self._service).scan, ticker)
         if found is None:
             raise unknown("market", ticker)
         return Response(found, mimetype="application/json")
-
-
-def _hit(hit: Hit) -> dict[str, str]:
-    if hit.kind == "event":
-        url = url_for("event", event_ticker=hit.ticker)
-    else:
-        url = url_for("market", ticker=hit.ticker)
-    return {**msgspec.structs.asdict(hit), "url": url}

@@ -12,7 +12,7 @@ from bus.trading.shapes import KillCommand, PauseCommand, ResumeCommand
 from ui.service import Service
 
 from . import command_rules
-from .replies import json_reply
+from .replies import json_reply, unknown
 
 log = structlog.get_logger()
 
@@ -23,6 +23,9 @@ class CommandRoutes:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._rates: defaultdict[str, command_rules.CommandRate] = defaultdict(command_rules.CommandRate)
+        self._rates["watchlist"] = command_rules.CommandRate(
+            command_rules.STAR_BURST, command_rules.STARS_PER_SECOND
+        )
 
     def command(self, op: str) -> Response:
         """Carry out a command to the trader."""
@@ -60,6 +63,19 @@ class CommandRoutes:
             raise Conflict("no recording is played back")
         answer = monitor.command_replay(parameters)
         return json_reply(answer, 200 if answer.get("ok") else 409)
+
+    def watchlist(self) -> Response:
+        """Put a market on the watchlist, or take it off."""
+        wanted = command_rules.read_star(self.body("watchlist"))
+        self.pay("watchlist")
+        if wanted.starred and wanted.ticker not in self._service.scan.state.markets:
+            raise unknown("market", wanted.ticker)
+        try:
+            tickers = self._service.watchlist.star(wanted.ticker, starred=wanted.starred)
+        except OSError as error:
+            message = f"the watchlist cannot be written: {error.strerror or error}"
+            return json_reply({"error": {"code": "not_written", "message": message}}, 503)
+        return json_reply({"tickers": tickers})
 
     def body(self, op: str) -> bytes:
         """Return the body of a request that may command; everything else is refused."""

@@ -20,6 +20,7 @@ from bus.trading.shapes import (
     ResumeCommand,
 )
 from markets.errors import BadRecord
+from ui.watchlist import TICKER_MAX
 
 HEADER: Final = "X-Kalshi-Bus"
 VALUE: Final = "command"
@@ -33,6 +34,10 @@ REASON_MAX: Final = 200
 
 BURST: Final = 5
 PER_SECOND: Final = 0.5
+
+STAR_BURST: Final = 30
+STARS_PER_SECOND: Final = 5.0
+"""The watchlist's: a person stars one market after another, and each is one small file."""
 
 BY_HAND_HERE: Final = f"{BY_HAND} on the dashboard"
 
@@ -201,11 +206,34 @@ def read_replay(body: bytes) -> dict[str, Any]:
     return {"action": read.action, wanted: "max" if wanted == "speed" and not value else value}
 
 
+class StarBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of watchlist: a market, and whether it is to be on it."""
+
+    ticker: str
+    starred: bool
+
+
+def read_star(body: bytes) -> StarBody:
+    """Return what the watchlist is told.
+
+    Raises:
+        BadRecord: the body is not what it takes.
+    """
+    try:
+        read = msgspec.json.decode(body, type=StarBody)
+    except _NOT_JSON as error:
+        raise BadRecord("body", body[:50].decode("latin-1"), f"JSON for watchlist ({error})") from None
+    if not 0 < len(read.ticker) <= TICKER_MAX:
+        raise BadRecord("ticker", read.ticker[:50], f"1 to {TICKER_MAX} characters")
+    return read
+
+
 class CommandRate:
     """A token bucket for one command. Each has its own: nothing else can use up the kill switch's."""
 
-    def __init__(self) -> None:
-        self._tokens = float(BURST)
+    def __init__(self, burst: int = BURST, per_second: float = PER_SECOND) -> None:
+        self._burst, self._per_second = float(burst), per_second
+        self._tokens = self._burst
         self._at_ns = 0
         self._lock = threading.Lock()
 
@@ -213,7 +241,7 @@ class CommandRate:
         """Take a token; return whether there was one."""
         with self._lock:
             passed_s = (now_ns - self._at_ns) / 1e9 if self._at_ns else 0.0
-            self._tokens = min(float(BURST), self._tokens + passed_s * PER_SECOND)
+            self._tokens = min(self._burst, self._tokens + passed_s * self._per_second)
             self._at_ns = now_ns
             if self._tokens < 1:
                 return False

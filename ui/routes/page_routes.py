@@ -10,7 +10,6 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from bus.ask import NoAnswer
 from bus.protocol.answers import Refusal
-from bus.scan.search import LIMIT_MAX, parse_search
 from bus.trading.shapes import ReportAnswer
 from markets.errors import BadRecord
 from ui.desk import Absent
@@ -27,6 +26,7 @@ from ui.pages.log_view import log_lines, parse_log_filter
 from ui.service import Service
 
 from .chart_routes import CANDLES
+from .explore_routes import ExploreRoutes
 from .renderings import Renderings
 from .replies import json_reply, this_moment, unknown
 
@@ -42,6 +42,7 @@ class PageRoutes:
         self._wish = wish
         self._busiest: tuple[int, tuple[str, ...]] | None = None
         self._renderings = Renderings(service.now_ms)
+        self.found = ExploreRoutes(service, self._page)
 
     def current(self, view: Callable[..., Response], *, shared: bool = True) -> Callable[..., Response]:
         """Return the route of a page that browsers keep current.
@@ -125,12 +126,6 @@ class PageRoutes:
         return self._page(
             "event.html", page=found, span=span, spans=tuple(SPANS_MS), listen=f"event={event_ticker}"
         )
-
-    def search(self) -> Response:
-        """Markets and events by words."""
-        text, limit = parse_search(request.args.items(multi=True), LIMIT_MAX)
-        hits = self._service.search_index().find(text, limit)
-        return self._page("search.html", q=text, hits=hits, still=True)
 
     def opportunities_csv(self) -> Response:
         """The opportunities that pass, as CSV."""
@@ -267,5 +262,6 @@ class PageRoutes:
         desk = moment.desk
         shared = {"status": moment.status, "now_ms": moment.now_ms, "desk": desk, "marks": desk.marks()}
         shared |= {"room": NO_BOUND}
+        shared |= self.found.watched(moment)
         context = shared | {"names": views.Names(moment.scan.state)} | context
         return Response(render_template(template, **context), status_code)

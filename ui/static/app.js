@@ -12,6 +12,7 @@ import { startOrders } from "./orders.js";
 import { startReplay } from "./replay.js";
 import { startSearch } from "./search.js";
 import { startSorts } from "./sorts.js";
+import { startStars } from "./stars.js";
 
 startAges();
 const shown = [tick];
@@ -20,4 +21,5 @@ shown.push(startControl(live), startCurve(), startChart(live), startOrders(live)
 startFilters(live);
 startSearch();
 startSorts(live);
+startStars(live);
 startKeys();

@@ -1,7 +1,7 @@
 // The filter form without page loads: the address carries its state, so a link shows the same list.
 
 const WAIT_MS = 250;
-const ONLY_HERE = ["cols", "pin"]; // how the page looks; a file has all columns and no pins
+const ONLY_HERE = ["cols", "pin", "limit"]; // how the page looks; a file has all columns and no pins
 
 export function startFilters(live) {
   const form = document.getElementById("filters");
@@ -62,7 +62,7 @@ export function startFilters(live) {
     const file = new URLSearchParams(search);
     for (const name of ONLY_HERE) file.delete(name);
     const csv = form.querySelector("#csv");
-    if (csv) csv.href = `/opportunities.csv${file.size ? `?${file}` : ""}`;
+    if (csv) csv.href = `${new URL(csv.href).pathname}${file.size ? `?${file}` : ""}`;
     live.refresh();
   }
 }

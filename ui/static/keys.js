@@ -1,4 +1,4 @@
-// The keyboard: / j k Enter f g t r s a x ? Esc. Never while typing, never with a modifier.
+// The keyboard: / j k Enter f g e t r s a x ? Esc. Never while typing, never with a modifier.
 
 export function startKeys() {
   const help = document.getElementById("help");
@@ -12,6 +12,7 @@ export function startKeys() {
     j: () => step(1),
     k: () => step(-1),
     g: () => location.assign("/"),
+    e: () => location.assign("/explore"),
     t: () => location.assign("/trader"),
     r: () => location.assign("/results"),
     s: () => location.assign("/system"),

@@ -10,7 +10,7 @@ const LEAST_MS = 500;
 const RETRY_MS = [2000, 5000, 10000, 20000];
 const ANNOUNCE_MS = 10000;
 const REPEAT_MS = 60000; // what has only grown older is said again
-const PARTS = ["strip", "replay", "banners", "main", "cut"];
+const PARTS = ["strip", "watched", "replay", "banners", "main", "cut"];
 
 export function startLive(tick) {
   const root = document.documentElement;

@@ -44,14 +44,16 @@ export function startSearch() {
     asking = new AbortController();
     try {
       const answer = await fetch(`/api/search?limit=10&q=${encodeURIComponent(text)}`, { signal: asking.signal });
-      if (answer.ok) show((await answer.json()).results);
+      if (answer.ok) show(await answer.json());
     } catch (error) {
       if (error.name !== "AbortError") close();
     }
   }
 
-  function show(results) {
-    list.replaceChildren(...(results.length ? results.map(option) : [nothing()]));
+  function show({ results, read_as: readAs, ready }) {
+    const taken = Object.values(readAs).flat();
+    list.replaceChildren(...(results.length ? results.map(option) : [nothing(ready)]));
+    list.setAttribute("aria-label", taken.length ? `Search results for ${taken.join(" or ")}` : "Search results");
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     choose(results.length ? 0 : -1);
@@ -62,20 +64,33 @@ export function startSearch() {
     item.id = `hit-${index}`;
     item.setAttribute("role", "option");
     item.addEventListener("click", () => location.assign(hit.url));
-    for (const [tag, text] of [["b", hit.detail && hit.kind === "market" ? hit.detail : hit.title], ["span", hit.kind === "market" ? hit.title : hit.detail || "event"], ["code", hit.ticker]]) {
+    for (const [tag, text] of [["b", hit.detail && hit.kind === "market" ? hit.detail : hit.title], ["span", hit.kind === "market" ? hit.title : hit.detail || hit.kind], ["code", hit.ticker]]) {
       const part = document.createElement(tag);
       part.textContent = text;
       part.dir = "auto";
       item.append(part);
     }
+    item.append(price(hit));
     return item;
   }
 
-  function nothing() {
+  function price({ kind, display }) {
+    const line = document.createElement("div");
+    line.className = "hit-price";
+    const words = kind === "market" ? [["bid", display.yes_bid], ["ask", display.yes_ask], ["last", display.last_price], ["1 day", display.change]] : [["", display.amount]];
+    for (const [word, text] of words) {
+      const name = document.createElement("em");
+      name.textContent = word ? `${word} ` : "";
+      line.append(name, `${text}  `);
+    }
+    return line;
+  }
+
+  function nothing(ready) {
     const item = document.createElement("li");
     item.setAttribute("role", "option");
     item.setAttribute("aria-disabled", "true");
-    item.textContent = "Nothing found";
+    item.textContent = ready ? "Nothing found" : "The index is being made";
     return item;
   }
 

@@ -178,24 +178,3 @@ def test_an_event_that_cannot_be_scanned_is_counted_and_the_rest_stays() -> None
     mended = msgspec.structs.replace(broken, price_ranges=((0, 10_000, 100),))
     records = fill(state, [(market_topic("KXMLSGAME"), "market", [mended])])
     assert scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS).failed == 0
-
-
-def test_only_what_comes_goes_or_is_renamed_makes_the_search_index_old() -> None:
-    state, scans = start()
-    names = scans.latest.names
-
-    def after(*some: Change) -> int:
-        records = fill(state, list(some))
-        return scans.advance(state.frozen(), Batch(tuple(records)), NOW_MS).names - names
-
-    topic, ticker = market_topic(series_of(TICKERS[0])), TICKERS[0]
-    market, event_ = state.markets[ticker], state.events[MATCH]
-    # Sent again as it is, as every record is in rotation; or with other times.
-    assert after((topic, "market", [market]), ("ref.", "event", [event_])) == 0
-    assert after((topic, "market", [msgspec.structs.replace(market, close_ms=NOW_MS + 5)])) == 0
-    assert after((topic, "quote", [quote(ticker, (100, 100), None, NOW_MS)])) == 0
-    assert after((topic, "market", [msgspec.structs.replace(market, yes_sub_title="Renamed")])) == 1
-    assert after(("ref.", "event", [msgspec.structs.replace(event_, title="Renamed")])) == 2
-    assert after((topic, "market", [msgspec.structs.replace(market, ticker=f"{MATCH}-NEW")])) == 3
-    assert after((topic, "remove", [Remove("market", f"{MATCH}-NEW")])) == 4
-    assert after() == 4

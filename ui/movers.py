@@ -1,0 +1,77 @@
+"""Asks the snapshot server which markets have moved: its history is the one store of what happened."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from bus.market_history import HistoryRefused, Movers
+from bus.process.lifecycle import Stop
+from bus.threads import Owner
+from markets.errors import KalshiBusError
+
+from .pages.explore import SHOWS
+
+log = structlog.get_logger()
+
+WINDOWS_S: Final = tuple(sorted({show.window_s for show in SHOWS.values() if show.window_s is not None}))
+
+LOOKED_NS: Final = 60_000_000_000
+"""How long they are kept current after somebody looked."""
+
+EVERY_S: Final = 5.0
+SELDOM_S: Final = 60.0
+"""How often it is asked, while somebody looks and while nobody does: the first look has something, too."""
+
+SOON_S: Final = 0.3
+"""How long after it said that it is still working them out."""
+
+Ask = Callable[[int], Movers]
+"""Asks for the movers of a window (seconds)."""
+
+
+class MoversLink:
+    """`run` in a thread of its own; everything else from any.
+
+    Attributes:
+        latest: by window (seconds): what was said last.
+        silent: why there may be nothing newer; "" while it answers.
+    """
+
+    def __init__(self, ask: Ask, steady_ns: Callable[[], int]) -> None:
+        self.latest: Mapping[int, Movers] = {}
+        self.silent = ""
+        self._ask = ask
+        self._steady_ns = steady_ns
+        self._looked_ns: int | None = None
+        self._owner = Owner("the asking for movers")
+
+    def look(self) -> None:
+        """Note that somebody looks now."""
+        self._looked_ns = self._steady_ns()
+
+    def run(self, stop: Stop) -> None:
+        """Ask until `stop`."""
+        self._owner.check()
+        asked_ns = None
+        while not stop.wait(SOON_S):
+            looked_ns, now_ns = self._looked_ns, self._steady_ns()
+            looks = looked_ns is not None and now_ns - looked_ns <= LOOKED_NS
+            every_ns = int((EVERY_S if looks else SELDOM_S) * 1e9)
+            if asked_ns is None or now_ns - asked_ns >= every_ns:
+                asked_ns = now_ns if self.update() else None
+
+    def update(self) -> bool:
+        """Ask once; return whether it has answered, whatever it said."""
+        try:
+            found = {window_s: self._ask(window_s) for window_s in WINDOWS_S}
+        except HistoryRefused as refused:
+            self.silent = str(refused)
+            return refused.code != "not_ready"
+        except KalshiBusError as error:
+            if not self.silent:
+                log.info("movers.unanswered", error=str(error))
+            self.silent = "the snapshot server does not answer"
+            return True
+        self.latest, self.silent = found, ""
+        return True

@@ -1,0 +1,136 @@
+"""The watchlist: markets that somebody has starred, in a file that outlives the process.
+
+What is starred is wished for all the time, so that it has a book and a history; the snapshot server's history
+keeps it longest.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from bus.files import open_regular
+from bus.process.lifecycle import Stop
+from bus.process.locks import private_dir
+from markets.errors import BadRecord, StartupError
+
+log = structlog.get_logger()
+
+NAME: Final = "watchlist.json"
+MOST: Final = 200
+"""Starred markets: each is wished for, and the publisher's budget is one for all."""
+
+TICKER_MAX: Final = 200
+FILE_MAX: Final = 1_000_000
+
+WISH_S: Final = 20.0
+"""How often they are wished for, a third of how long a wish holds."""
+
+WISHED: Final = ("book", "candles")
+
+
+class _File(msgspec.Struct):
+    tickers: list[str]
+    version: int = 1
+
+
+class Watchlist:
+    """The starred markets, the latest last. Any thread.
+
+    Args:
+        data_dir: where its file is.
+
+    Attributes:
+        trouble: what is wrong with its file, for the page; "" if nothing is.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir / NAME
+        self.trouble = ""
+        self.version = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._tickers = self._read()
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """The starred markets, the latest last."""
+        return self._tickers
+
+    def star(self, ticker: str, *, starred: bool) -> tuple[str, ...]:
+        """Star a market, or not any more; return all that are. It is on disk when this returns.
+
+        Raises:
+            BadRecord: there are MOST already.
+            OSError: it cannot be written; nothing has changed then.
+        """
+        with self._lock:
+            left = tuple(one for one in self._tickers if one != ticker)
+            if starred and len(left) >= MOST:
+                raise BadRecord("ticker", ticker[:50], f"at most {MOST} markets on the watchlist")
+            after = (
+                (*left, ticker)
+                if starred and ticker not in self._tickers
+                else self._tickers
+                if starred
+                else left
+            )
+            if after != self._tickers:
+                self._write(after)
+                self._tickers = after
+                self.version += 1
+        self._changed.set()
+        return after
+
+    def run(self, stop: Stop, wish: Callable[[Sequence[str], str], None]) -> None:
+        """Wish for what is starred until `stop`; call `wake` after setting it."""
+        while not stop.is_set():
+            if self._tickers:
+                for what in WISHED:
+                    wish(self._tickers, what)
+            self._changed.wait(WISH_S)
+            self._changed.clear()
+
+    def wake(self) -> None:
+        """End a wait at once, for the stop."""
+        self._changed.set()
+
+    def _read(self) -> tuple[str, ...]:
+        try:
+            with open_regular(self.path) as file:
+                text = file.read(FILE_MAX + 1)
+            read = msgspec.json.decode(text, type=_File)
+        except FileNotFoundError:
+            return ()
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            said = error.strerror if isinstance(error, OSError) else error
+            self.trouble = f"{self.path} cannot be read ({said}): the watchlist begins empty"
+            log.warning("watchlist.damaged", file=str(self.path), error=str(error)[:200])
+            return ()
+        kept = [ticker for ticker in dict.fromkeys(read.tickers) if 0 < len(ticker) <= TICKER_MAX]
+        return tuple(kept[-MOST:])
+
+    def _write(self, tickers: Sequence[str]) -> None:
+        """Write the file anew; one that could not be read is put aside first.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            private_dir(self.path.parent)
+        except StartupError as error:
+            raise OSError(str(error)) from None
+        if self.trouble and self.path.exists():
+            self.path.rename(self.path.with_name(f"{NAME}.unreadable"))
+        temporary = self.path.with_name(f"{NAME}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(_File(list(tickers))))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self.path)
+        self.trouble = ""
