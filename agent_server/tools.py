@@ -54,8 +54,8 @@ TOOLS: Final[Mapping[str, Tool]] = {
         trader_tools.status,
     ),
     "search_markets": Tool(
-        "Find markets and events by words of their title, outcome or ticker. Returns tickers with what YES "
-        "means and current prices; take a ticker from here rather than guessing one.",
+        "Find markets, events and series by words of their title, outcome or ticker. Returns tickers with "
+        "what YES means and current prices; take a ticker from here rather than guessing one.",
         SearchArguments,
         market_tools.search_markets,
     ),

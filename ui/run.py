@@ -2,8 +2,8 @@
 
 Threads: two `replica` follow the feed, and the trader's fair values and events; `scanner` looks for
 opportunities; `trader` asks the trader, and `alerts` the alerts where they are on; `wishes` passes on which
-markets are looked at; `monitor` asks the snapshot server, and a replay, how they stand; `movers` asks it which
-markets have moved; `catalogue` keeps up what markets are found by; `watchlist` wishes for what is starred;
+markets are looked at; `monitor` asks the snapshot server, and a replay, how they stand, `movers` what has
+moved; `catalogue` keeps up what markets are found by; `watchlist` wishes for what is starred;
 `supervised` asks supervisord how the processes stand; the main thread serves HTTP. None of them ever waits
 for Kalshi.
 """
