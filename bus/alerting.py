@@ -84,7 +84,7 @@ class LimitRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
 
 class StaleRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="stale"):
-    """The data is old, or the trader does not trade for another reason than that it is told not to."""
+    """The data is old, nothing is heard, or the trader does not trade although nobody told it not to."""
 
 
 class ProcessRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="process"):
@@ -171,11 +171,11 @@ def check_rule(said: object) -> AnyRule:
     Raises:
         BadRecord: it is none; names the member.
     """
-    if not isinstance(said, Mapping) or said.get("kind") not in RULES:
-        kind = said.get("kind") if isinstance(said, Mapping) else said
+    kind = said.get("kind") if isinstance(said, Mapping) else said
+    if not isinstance(said, Mapping) or not isinstance(kind, str) or kind not in RULES:
         raise BadRecord("kind", kind, f"one of {', '.join(RULES)}")
     try:
-        rule = msgspec.convert(dict(said), RULES[str(said["kind"])])
+        rule = msgspec.convert(dict(said), RULES[kind])
     except msgspec.ValidationError as error:
         member = str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else "rule"
         raise BadRecord(member, said.get(member, ""), str(error)) from None

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import zmq
 
+from bus.alerting import AlertsAnswer
 from bus.ask import NoAnswer, ask
 from bus.clock import Clock, SystemClock
 from bus.drift import DriftRow
@@ -87,6 +88,8 @@ def examine(settings: Settings, clock: Clock, environ: Mapping[str, str], cwd: P
             yield gateway_ready(context, settings)
         if holder(settings.run_dir, "trader"):
             yield trader_begun(context, settings)
+        if settings.alerts == "yes":
+            yield from alerts_well(context, settings)
     finally:
         context.term()
     yield from _health(settings)
@@ -254,6 +257,23 @@ def trader_begun(context: zmq.Context[Any], settings: Settings, timeout_ms: int 
         said = f"{error}" if settings.mode == "paper" else f"{error}: {waits}"
         return Finding(False, "trader_control", said)
     return Finding(True, "trader_control", "the trader answers")
+
+
+def alerts_well(context: zmq.Context[Any], settings: Settings, timeout_ms: int = 1_000) -> Iterator[Finding]:
+    """Yield whether alerts are judged and get out, and what is wrong with that."""
+    try:
+        answer = told(
+            ask(context, settings.alerts_control, {"op": "alerts", "id": 1}, timeout_ms), AlertsAnswer
+        )
+    except KalshiBusError as error:
+        yield Finding(False, "alerts_control", f"{error}: are the alerts up? make run starts them")
+        return
+    said = f"{len(answer.rules)} rules, {len(answer.ways)} ways out, heartbeat {answer.heartbeat.state}"
+    yield Finding(True, "alerts_control", said)
+    yield from (Finding(False, "alerts_control", problem) for problem in answer.problems)
+    for way in answer.ways:
+        if way.error is not None:
+            yield Finding(False, f"way {way.name}", f"{way.error}, {way.waiting} messages wait")
 
 
 def _get(settings: Settings, port: int, path: str) -> tuple[int, bytes]:

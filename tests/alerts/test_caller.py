@@ -125,6 +125,12 @@ def test_a_rule_is_added_edited_tested_judged_and_removed(desk: Desk) -> None:
     [
         ("set_rule", {}, "kind"),
         ("set_rule", {"rule": {"kind": "nothing"}}, "kind"),
+        ("set_rule", {"rule": {"kind": []}}, "kind"),
+        ("set_rule", {"rule": {"kind": {}}}, "kind"),
+        ("set_rule", {"rule": ["kind"]}, "kind"),
+        ("set_rule", {"rule": {**PRICE, "number": 2**40}}, "number"),
+        ("set_rule", {"rule": {**PRICE, "at_dollars": "-0.6000"}}, "at_dollars"),
+        ("set_rule", {"rule": {**PRICE, "at_dollars": None}}, "at_dollars"),
         ("set_rule", {"rule": {**PRICE, "at_dollars": "1.0000"}}, "at_dollars"),
         ("set_rule", {"rule": {**PRICE, "at_dollars": "sixty"}}, "at_dollars"),
         ("set_rule", {"rule": {**PRICE, "ticker": ""}}, "ticker"),
@@ -141,6 +147,9 @@ def test_a_rule_is_added_edited_tested_judged_and_removed(desk: Desk) -> None:
         ("set_quiet", {"quiet": {"begins": "22:00", "ends": "7", "zone": "UTC"}}, "ends"),
         ("set_quiet", {"quiet": {"begins": "22:00", "ends": "07:00", "zone": "Berlin"}}, "zone"),
         ("set_quiet", {"quiet": 3}, "quiet"),
+        ("set_quiet", {"quiet": {"begins": "22:00", "ends": "07:00", "zone": "x" * 10_000}}, "zone"),
+        ("set_quiet", {"quiet": {"begins": "22:00", "ends": "07:00", "zone": "\x00"}}, "zone"),
+        ("set_quiet", {"quiet": {"begins": "", "ends": "", "zone": ""}}, "zone"),
         ("alerts", {"after": "x"}, "after"),
     ],
 )

@@ -16,7 +16,7 @@ from tests.support import eventually
 SECRET = "s3cr3tT0ken"
 
 
-def sent(orders: dict[str, Order], deadline_s: float = 30.0) -> dict[str, str | None]:
+def sent(orders: dict[str, Order], deadline_s: float = 90.0) -> dict[str, str | None]:
     """Send orders at the same time; return what became of each."""
     couriers = Couriers(SystemClock(), deadline_s=deadline_s)
     done: dict[str, str | None] = {}
@@ -29,7 +29,7 @@ def sent(orders: dict[str, Order], deadline_s: float = 30.0) -> dict[str, str | 
             done.update(couriers.done())
             return len(done) == len(orders)
 
-        eventually(over, 60, f"all are over: {done}")
+        eventually(over, 120, f"all are over: {done}")
     finally:
         couriers.stop()
     return done

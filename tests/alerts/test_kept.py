@@ -69,6 +69,31 @@ def test_a_disk_that_is_full_is_said_and_what_was_there_stays(tmp_path: Path) ->
     assert file.problem is None
 
 
+def test_files_of_this_version_are_read_for_ever(tmp_path: Path) -> None:
+    rules, told = rules_file(tmp_path), told_file(tmp_path)
+    rules.path.parent.mkdir(mode=0o700)
+    rules.path.write_bytes(
+        b'{"rules":[{"kind":"price","number":3,"on":true,"urgent":false,"ends":false,"note":"","ticker":"'
+        + TICKER.encode()
+        + b'","of":"bid","crosses":"above","at_dollars":"0.6000","back_dollars":"0.0100","series":""}],'
+        b'"quiet":{"begins":"22:00","ends":"07:00","zone":"UTC"},"last":9}'
+    )
+    told.path.write_bytes(
+        b'{"memory":{"rules":{"3":{"about":"x","armed":true,"absent_ms":null,"held":{"price":{"text":"t",'
+        b'"since_ms":1,"over_ms":null}}}},"journals":{"j":{"fill":4,"settlement":2,"refused":[7]}},'
+        b'"restarts":{"ui":1}},"outbox":{"last":1,"messages":[{"number":1,"at_ms":1,"rule":3,"title":"t",'
+        b'"text":"x","urgent":false,"quiet":false,"told":1,"ways":{"a":"delivered"},"error":null}],'
+        b'"storms":{"3":{"since_ms":1,"count":1,"folded":0,"title":"","text":"","urgent":false}},'
+        b'"digest":["d"],"digest_more":0,"ways":{"a":{"failures":0,"next_ms":0,"error":null,"since_ms":1}}}}'
+    )
+    assert rules.read(NOW_MS) == RULES
+    kept = told.read(NOW_MS)
+    assert (told.aside, kept.memory.journals["j"].refused, kept.outbox.digest) == (None, [7], ["d"])
+    assert (kept.memory.rules[3].held["price"].since_ms, kept.outbox.messages[0].ways) == (
+        1, {"a": "delivered"}
+    )  # fmt: skip
+
+
 def test_what_was_told_survives(tmp_path: Path) -> None:
     file = told_file(tmp_path)
     told = file.read(NOW_MS)

@@ -14,8 +14,10 @@ from bus.alerting import AlertsAnswer, DoneAnswer, EdgeRule, FillRule, PriceRule
 from bus.ask import ask
 from bus.clock import SystemClock
 from bus.process.lifecycle import Stop
+from bus.process.settings import Settings
 from bus.protocol.answers import Answers
 from bus.server import QueryServer
+from bus.tools.doctor import alerts_well
 from bus.trading.shapes import FillsAnswer, OrdersAnswer, SettlementsAnswer, Shape, told
 from markets.errors import KalshiBusError
 from tests.alerts.world import a_server
@@ -170,7 +172,13 @@ def test_damaged_files_are_said_and_end_nothing(zmq_context: Any, runner: Runner
     for problem, named in zip(answer.problems, ("rules.json", "told.json", "urls, line 1"), strict=True):
         assert named in problem
     assert alerts.do("set_rule", rule={"kind": "stale"}) == 1
+    settings = Settings.load(runner.env, runner.folder)
+    findings = [(one.ok, one.said) for one in alerts_well(zmq_context, settings)]
+    assert findings[0] == (True, "1 rules, 0 ways out, heartbeat off")
+    assert findings[1:] == [(False, problem) for problem in answer.problems]
     assert alerts.process.stop(10) == 0
+    (silent,) = alerts_well(zmq_context, settings, 100)
+    assert silent.ok is False
 
 
 def test_what_is_followed_is_what_rules_name() -> None:
