@@ -66,6 +66,9 @@ RETRY_MS: Final = 2_000
 MANY_WAITING: Final = 10_000
 """With more messages waiting than this the trader says that it is behind."""
 
+HISTORIES_MOST: Final = 200
+"""Markets whose price history is wished for: the publisher keeps those of 250."""
+
 WISH_TTL_S: Final = 60.0
 WISH_EVERY_MS: Final = 20_000
 """So often a wish is renewed; what is newly held is wished for at the next look around."""
@@ -668,7 +671,10 @@ class Worker:
             self._begin_anew()
 
     def _wish(self) -> None:
-        """Wish for what is held or ordered: its books are followed, and it is read until it is settled."""
+        """Wish for what is held or ordered: its books are followed, and it is read until it is settled.
+
+        Also for price history, where it is too much of what is held for the most: pages wish for some, too.
+        """
         ledger, steady_ms = self.engine.ledger, self._steady_ms()
         held = frozenset(ledger.lots).union(intent.ticker for intent in ledger.open.values())
         if self._source != "live" or not held or (held <= self._wished and steady_ms < self._wish_ms):
@@ -676,6 +682,9 @@ class Worker:
         self._wished, self._wish_ms = held, steady_ms + WISH_EVERY_MS
         for what in ("book", "market"):
             self.around.wish(sorted(held), WISH_TTL_S, what)
+        costs_e6 = {position.ticker: position.cost_e6 for position in ledger.positions.values()}
+        dearest = sorted(held, key=lambda ticker: (-costs_e6.get(ticker, 0), ticker))
+        self.around.wish(dearest[:HISTORIES_MOST], WISH_TTL_S, "candles")
 
     def _look_at_kill_switch(self) -> None:
         killed = self.around.kill_switch.read()

@@ -344,6 +344,36 @@ def test_wish_reaches_the_planner_of_books(
     assert running.publisher._planner.wished.at(SystemClock().now_ms()) == {"E1-A"}
 
 
+def test_what_the_trader_holds_has_book_and_history_within_a_sweep_of_its_wish(
+    exchange: FakeExchange,
+    settings: Settings,
+    start: Start,
+    replica: Replica,
+    zmq_context: zmq.Context[Any],
+) -> None:
+    tickers = [f"E9-M{number:03}" for number in range(400)]
+    exchange.list_event(event("E9", "S1", *(market(ticker, "E9") for ticker in tickers)))
+    held = tickers[7::40]
+    for ticker in held:
+        exchange.candles[ticker] = [candle(3_600)]
+    start()
+    wait(replica, lambda: replica.status().live and len(replica.state.markets) > 400)
+    before = replica.state.cycle.cycle if replica.state.cycle else 0
+    for what in ("book", "market", "candles"):
+        question = {"op": "watch", "id": 1, "tickers": held, "ttl_s": 60, "what": what}
+        assert ask(zmq_context, settings.state, question)["watched"] == len(held)
+
+    wait(
+        replica,
+        lambda: all(ticker in replica.state.books and ticker in replica.state.candles for ticker in held),
+    )
+
+    # What follows the commit under way was planned without it; what follows the next asks for both, and while
+    # it does the next sweep may end.
+    assert replica.state.cycle is not None
+    assert replica.state.cycle.cycle - before <= 4
+
+
 def test_price_history_comes_for_whom_it_is_wished_and_goes_with_the_wish(
     exchange: FakeExchange,
     start: Start,

@@ -263,7 +263,11 @@ def test_what_is_held_or_ordered_is_wished_for_until_it_is_settled(make: Make) -
     stand.turns(600)
     held = frozenset(stand.worker.engine.ledger.positions)
     assert len(held) == 3
-    assert {(what, tickers) for _, what, tickers in wished} == {("book", held), ("market", held)}
+    assert {(what, tickers) for _, what, tickers in wished} == {
+        ("book", held),
+        ("market", held),
+        ("candles", held),
+    }
     seconds = sorted({at_s for at_s, _, _ in wished})
     assert seconds[0] <= 3
     assert 2 <= len(seconds) <= 4  # a minute
