@@ -204,6 +204,8 @@ def test_a_ticket_of_before_a_restart_is_not_confirmed_by_accident(person: Perso
         ("prepare", {**BUY, "what": None}, "what"),
         ("prepare", {**BUY, "number": 7}, "number: not a parameter of prepare buy"),
         ("prepare", {"what": "sell", **BUY}, "side: not a parameter of prepare sell"),
+        ("prepare", {"what": b"sell\xff", "ticker": HOME}, "what"),
+        ("prepare", {"what": "sell", "ticker": b"\xff"}, "ticker"),
         ("prepare", {"what": "sell", "ticker": ""}, "ticker"),
         ("prepare", {"what": "sell", "ticker": "x" * 201}, "ticker"),
         ("prepare", {"what": "sell", "ticker": HOME, "count_fp": "-3"}, "count_fp"),

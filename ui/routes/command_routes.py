@@ -26,6 +26,10 @@ class CommandRoutes:
         self._rates["watchlist"] = command_rules.CommandRate(
             command_rules.STAR_BURST, command_rules.STARS_PER_SECOND
         )
+        for op in ("prepare", "confirm"):
+            self._rates[op] = command_rules.CommandRate(
+                command_rules.TICKET_BURST, command_rules.TICKETS_PER_SECOND
+            )
 
     def command(self, op: str) -> Response:
         """Carry out a command to the trader."""

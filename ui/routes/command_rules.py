@@ -35,6 +35,10 @@ REASON_MAX: Final = 200
 BURST: Final = 5
 PER_SECOND: Final = 0.5
 
+TICKET_BURST: Final = 20
+TICKETS_PER_SECOND: Final = 2.0
+"""Those of prepare and confirm: who takes orders back does it one by one."""
+
 STAR_BURST: Final = 30
 STARS_PER_SECOND: Final = 5.0
 """The watchlist's: a person stars one market after another, and each is one small file."""

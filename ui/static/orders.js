@@ -16,7 +16,7 @@ const gain = (text) => (text === null ? "not known" : `${Number(text) > 0 ? "+" 
 const cents = (text) => `${+(Number(text) * 100).toFixed(2)}¢`;
 const count = (text) => +Number(text).toFixed(2);
 const some = (number, name) => `${number} ${name}${number === 1 ? "" : "s"}`;
-const what = (row) => `${row.side.toUpperCase()} of ${row.label || row.ticker}`;
+const what = (row) => `${row.side.toUpperCase()} of ${row.label ? `${row.label} (${row.ticker})` : row.ticker}`;
 const best = (price, nobody, word) => (price === null ? nobody : `${word} now ${cents(price)}`);
 const risk = (ticket) => ["Risk", ticket.refused ? `refuses it: ${ticket.why}` : "lets it pass", ticket.refused ? "bad" : "good"];
 
@@ -239,11 +239,12 @@ function table({ orders, sales }) {
   const made = document.createElement("table");
   made.className = "plain";
   const head = made.createTHead().insertRow();
-  for (const name of ["", "What", "Contracts", "Price", "Realises", ""]) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col" }));
+  const css = ["", "", "num", "num", "num", ""];
+  for (const [at, name] of ["", "What", "Contracts", "Price", "Realises", ""].entries()) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col", className: css[at] }));
   const tbody = made.createTBody();
   for (const row of rows) {
     const line = tbody.insertRow();
-    for (const text of row) line.insertCell().textContent = text;
+    for (const [at, text] of row.entries()) Object.assign(line.insertCell(), { textContent: text, className: css[at] });
   }
   return [made];
 }
