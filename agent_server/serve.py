@@ -4,11 +4,16 @@ The event loop is the main thread's; one other thread answers, a tool at a time,
 """
 
 import asyncio
+import contextlib
+import os
+import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import anyio
 import structlog
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
@@ -36,6 +41,7 @@ from .world import Unanswered, World
 log = structlog.get_logger()
 
 NAME: Final = "kalshi-bus"
+READ_BYTES: Final = 65_536
 CALLS_WAITING: Final = 32
 """So many calls may wait for an answer; more are refused, and nothing else happens to them."""
 
@@ -75,16 +81,32 @@ def serve(world: World, stop: Stop) -> None:
 async def _serve(world: World, stop: Stop, answers: ThreadPoolExecutor) -> None:
     server = make_server(world, answers)
     loop = asyncio.get_running_loop()
-    async with stdio_server() as (read, write):
-        serving = asyncio.ensure_future(server.run(read, write, server.create_initialization_options()))
-        loop.add_reader(stop.fileno(), serving.cancel)
-        try:
-            await serving
-        except asyncio.CancelledError:
-            if not stop.is_set():
-                raise
-        finally:
+    with contextlib.ExitStack() as stack:
+        theirs, ours = socket.socketpair()
+        stack.callback(theirs.close)
+        stack.callback(ours.close)
+        threading.Thread(target=_copy_stdin, args=(theirs,), name="stdin", daemon=True).start()
+
+        def end() -> None:
             loop.remove_reader(stop.fileno())
+            with contextlib.suppress(OSError):  # the client has hung up already
+                theirs.shutdown(socket.SHUT_WR)
+
+        loop.add_reader(stop.fileno(), end)
+        said = ours.makefile("r", encoding="utf-8", errors="replace")
+        async with stdio_server(stdin=anyio.wrap_file(said)) as (read, write):
+            try:
+                await server.run(read, write, server.create_initialization_options())
+            finally:
+                end()
+
+
+def _copy_stdin(into: socket.socket) -> None:
+    """Pass on what the client says until it hangs up: a read of stdin itself cannot be ended by a stop."""
+    with contextlib.suppress(OSError):  # `into` is shut: it is stopped
+        while body := os.read(0, READ_BYTES):
+            into.sendall(body)
+        into.shutdown(socket.SHUT_WR)
 
 
 def make_server(world: World, answers: ThreadPoolExecutor) -> "Server[Any]":

@@ -1,0 +1,34 @@
+"""The process, which a client starts. What it does with one: tests/e2e/test_agents.py."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import ROOT
+
+
+def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "agent_server", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "KALSHI_BUS_RUN_DIR": str(folder / "run")}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=env, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def test_a_signal_ends_it_though_the_client_stays_and_stdout_has_nothing_but_answers(short_dir: Path) -> None:
+    process = start(short_dir)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    assert b"process.started" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    out, err = process.communicate(timeout=30)
+    assert out == b""
+    assert b"process.stopped" in err
+
+
+def test_a_folder_that_is_not_there_is_named_in_a_sentence(short_dir: Path) -> None:
+    out, err = start(short_dir, "--folder", str(short_dir / "none")).communicate(timeout=30)
+    assert out == b""
+    assert err.decode() == f"mcp: --folder: {short_dir}/none: No such file or directory\n"
